@@ -1,0 +1,65 @@
+//! How a command fails: one sentence for the operator and a kind that `main` turns into an exit code.
+
+use std::fmt;
+
+/// The kind of a failure, each with its own exit code (sysexits.h).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureKind {
+    /// The command line makes no sense: 64.
+    Usage,
+    /// A backup is damaged, or is not what it claims to be: 65.
+    Damaged,
+    /// A server, a program or a backup that is needed is not there: 69.
+    Unavailable,
+    /// A fault of the program's own: 70.
+    Internal,
+    /// A file cannot be written: 73.
+    CannotCreate,
+    /// Somebody else is at work on the same database: 75.
+    Busy,
+    /// The configuration is wrong: 78.
+    Configuration,
+    /// A signal of this number ended the command: 128 and the number.
+    Interrupted(i32),
+    /// Whoever read the output went away: nothing is said, and the exit code is 0.
+    OutputClosed,
+}
+
+/// A command's failure.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// What `main` makes the exit code from.
+    pub kind: FailureKind,
+    /// For the operator: what was being done, to which thing, why it failed, what to do next.
+    /// May have several lines (a configuration error shows the place in the file).
+    pub message: String,
+}
+
+impl Failure {
+    /// A failure of this kind with this sentence.
+    pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl From<std::io::Error> for Failure {
+    /// Of an error in writing the command's own output.
+    fn from(error: std::io::Error) -> Self {
+        if error.kind() == std::io::ErrorKind::BrokenPipe {
+            Self::new(FailureKind::OutputClosed, "")
+        } else {
+            Self::new(FailureKind::CannotCreate, format!("cannot write the output: {error}"))
+        }
+    }
+}

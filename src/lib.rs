@@ -1,0 +1,28 @@
+//! `pgbackupd` backs up `PostgreSQL` databases on a schedule and proves that every backup restores.
+//!
+//! The modules are layers, top first; a module imports only from those below its own. One
+//! exception: `config` is built from the types of `policy`. `docs/architecture.md` is the map.
+
+/// 5: the command line, one file a command; the only place that prints.
+pub mod cli;
+
+/// 4: what a command or a tick carries out, from the first check to the ledger's last line.
+pub mod jobs;
+
+/// 3: the stream and its way back: census, compression, digest.
+pub mod pipeline;
+
+/// 3: the only place that knows `PostgreSQL`: connections, programs, credentials.
+pub mod postgres;
+
+/// 3: the only place that knows the disk: names, manifest, publishing, locks, ledger, catalogue.
+pub mod repository;
+
+/// 2: the file as written, and the checked plan that it becomes.
+pub mod config;
+
+/// 2: pure decisions: when to run and what to keep; no I/O, and no clock of its own.
+pub mod policy;
+
+/// 1: diagnostics on the terminal.
+pub mod telemetry;

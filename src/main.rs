@@ -1,0 +1,3 @@
+//! Parses the command line, builds the runtime, and turns the outcome into an exit code.
+
+fn main() {}

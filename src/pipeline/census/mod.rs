@@ -1,0 +1,301 @@
+//! The census: what a dump contains, table by table and object by object, in a form that two
+//! dumps of the same content share.
+//!
+//! It is taken from the text of a dump in plain format as it passes, and costs the database
+//! nothing. It depends neither on the order of rows, of columns or of objects, nor on comments,
+//! session settings and the random tokens of `\restrict`; every value, statement and large object
+//! counts.
+
+mod difference;
+mod lexer;
+mod multiset;
+mod rows;
+mod scanner;
+mod statement;
+mod stored;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::{Xxh3, xxh3_128};
+
+pub use difference::Difference;
+pub use multiset::MultisetHash;
+pub use scanner::Scanner;
+pub use stored::{StoredCensusError, read, write};
+
+/// Up to so many large objects are counted one by one, so that a difference can be named; beyond,
+/// only all of them together, or memory would grow with their number.
+const LARGE_OBJECTS_APART: usize = 65_536;
+
+/// What a dump contains.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    tables: BTreeMap<Box<[u8]>, Table>,
+    objects: BTreeMap<ObjectId, Object>,
+    large_objects: LargeObjects,
+}
+
+/// The rows of one table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Table {
+    rows: u64,
+    hash: MultisetHash,
+}
+
+/// The statements that make one object.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Object {
+    statements: u64,
+    hash: MultisetHash,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct LargeObjects {
+    /// By OID; emptied for good when there are too many.
+    apart: BTreeMap<u64, Object>,
+    too_many: bool,
+    together: Object,
+}
+
+/// Names an object the way `pg_dump` does in the comment before it: kind, schema and name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct ObjectId {
+    kind: Box<[u8]>,
+    schema: Box<[u8]>,
+    name: Box<[u8]>,
+}
+
+/// The census in a few numbers, as the manifest records it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Tables with a data section, empty ones included.
+    pub tables: u64,
+    /// Rows of all tables.
+    pub rows: u64,
+    /// Objects other than rows and large objects: tables, indexes, functions, grants, comments, ….
+    pub objects: u64,
+    /// Large objects.
+    pub large_objects: u64,
+    /// The hash of the whole census: equal for two dumps of the same content.
+    pub hash: MultisetHash,
+}
+
+/// Why a text is no complete dump.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Flaw {
+    /// It ends before the line that `pg_dump` writes last.
+    #[error("the dump is incomplete: the line that pg_dump writes last is missing")]
+    NotCompleted,
+    /// It ends within a statement.
+    #[error("the dump breaks off within a statement of {0}")]
+    BrokenOff(String),
+    /// It ends within the rows of a table.
+    #[error("the dump breaks off within the rows of table {0}")]
+    BrokenOffInRows(String),
+    /// A row does not have as many values as its table has columns.
+    #[error("row {row} of table {table} does not have as many values as the table has columns")]
+    MalformedRow {
+        /// The table as the dump writes it.
+        table: String,
+        /// Counted from 1 in the dump's order.
+        row: u64,
+    },
+    /// Statements follow the line that completes the dump.
+    #[error("statements follow the line that should be the dump's last")]
+    AfterCompletion,
+    /// The head of a COPY block has more than a mebibyte.
+    #[error("the column list of {0} is too long to be a table's")]
+    HeadTooLong(String),
+}
+
+impl Census {
+    /// The census in a few numbers.
+    pub fn summary(&self) -> Summary {
+        let mut hash = MultisetHash::default();
+        for (name, table) in &self.tables {
+            hash.add(entry_hash(b"table", name, table.rows, table.hash));
+        }
+        for (id, object) in &self.objects {
+            hash.add(entry_hash(
+                b"object",
+                &id.key(),
+                object.statements,
+                object.hash,
+            ));
+        }
+        let large = self.large_objects.together;
+        hash.add(entry_hash(
+            b"large objects",
+            b"",
+            large.statements,
+            large.hash,
+        ));
+        Summary {
+            tables: self.tables.len() as u64,
+            rows: self.tables.values().map(|table| table.rows).sum(),
+            objects: self.objects.len() as u64,
+            large_objects: self.large_objects.count(),
+            hash,
+        }
+    }
+
+    fn add_rows(&mut self, name: &[u8], rows: u64, hash: MultisetHash) {
+        // Partitions that are loaded through their root share its name, hence a sum.
+        let table = self.tables.entry(name.into()).or_default();
+        table.rows += rows;
+        table.hash.merge(hash);
+    }
+
+    fn add_object(&mut self, id: &ObjectId, statement: u128) {
+        if !self.objects.contains_key(id) {
+            self.objects.insert(id.clone(), Object::default());
+        }
+        if let Some(object) = self.objects.get_mut(id) {
+            object.statements += 1;
+            object.hash.add(statement);
+        }
+    }
+
+    fn add_large_object(&mut self, oid: u64, part: u128) {
+        let part = keyed(&oid.to_le_bytes(), part);
+        let large = &mut self.large_objects;
+        large.together.statements += 1;
+        large.together.hash.add(part);
+        if large.too_many {
+            return;
+        }
+        let object = large.apart.entry(oid).or_default();
+        object.statements += 1;
+        object.hash.add(part);
+        if large.apart.len() > LARGE_OBJECTS_APART {
+            large.too_many = true;
+            large.apart = BTreeMap::new();
+        }
+    }
+}
+
+impl LargeObjects {
+    /// How many there are; with too many to be counted apart, how many parts they are made of.
+    fn count(&self) -> u64 {
+        if self.too_many {
+            self.together.statements
+        } else {
+            self.apart.len() as u64
+        }
+    }
+}
+
+impl ObjectId {
+    /// Reads `-- Name: n; Type: T; Schema: s; Owner: o`, with or without words before `Name`.
+    /// `pg_dump` takes line breaks out of names here, so that two objects can share an id; their
+    /// statements are then counted together.
+    fn from_comment(line: &[u8]) -> Option<Self> {
+        let line = line.strip_prefix(b"-- ")?;
+        let line = line
+            .strip_prefix(b"Name: ")
+            .or_else(|| line.strip_prefix(b"Data for Name: "))
+            .or_else(|| line.strip_prefix(b"Statistics for Name: "))?;
+        // From the back, since only a name can hold what looks like a separator.
+        let (line, _owner) = rsplit(line, b"; Owner: ")?;
+        let (line, schema) = rsplit(line, b"; Schema: ")?;
+        let (name, kind) = rsplit(line, b"; Type: ")?;
+        Some(Self {
+            kind: kind.into(),
+            schema: schema.into(),
+            name: name.into(),
+        })
+    }
+
+    fn is_statistics(&self) -> bool {
+        *self.kind == *b"STATISTICS DATA"
+    }
+
+    /// All parts, told apart by a byte that no name holds.
+    fn key(&self) -> Vec<u8> {
+        [&*self.kind, &*self.schema, &*self.name].join(&0)
+    }
+}
+
+impl fmt::Display for ObjectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.kind.is_empty() {
+            return f.write_str("the dump's head");
+        }
+        f.write_str(&printable(&self.kind).to_lowercase())?;
+        f.write_str(" ")?;
+        if *self.schema != *b"-" {
+            write!(f, "{}.", printable(&self.schema))?;
+        }
+        f.write_str(&printable(&self.name))
+    }
+}
+
+fn rsplit<'a>(text: &'a [u8], separator: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
+    let at = memchr::memmem::rfind(text, separator)?;
+    Some((&text[..at], &text[at + separator.len()..]))
+}
+
+fn keyed(key: &[u8], part: u128) -> u128 {
+    let mut hasher = Xxh3::new();
+    hasher.update(&part.to_le_bytes());
+    hasher.update(key);
+    hasher.digest128()
+}
+
+fn entry_hash(kind: &[u8], name: &[u8], count: u64, hash: MultisetHash) -> u128 {
+    let mut hasher = Xxh3::new();
+    hasher.update(&xxh3_128(kind).to_le_bytes());
+    hasher.update(&xxh3_128(name).to_le_bytes());
+    hasher.update(&count.to_le_bytes());
+    hasher.update(hash.to_string().as_bytes());
+    hasher.digest128()
+}
+
+/// Bytes of any encoding as text, one to one: what is not UTF-8 becomes `\xNN`, a backslash is
+/// doubled.
+fn printable(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            if c == '\\' {
+                text.push('\\');
+            }
+            text.push(c);
+        }
+        for byte in chunk.invalid() {
+            text.push_str(&format!("\\x{byte:02x}"));
+        }
+    }
+    text
+}
+
+/// The way back from [`printable`].
+fn from_printable(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [byte, tail @ ..] = rest {
+        rest = match (byte, tail) {
+            (b'\\', [b'\\', tail @ ..]) => {
+                bytes.push(b'\\');
+                tail
+            }
+            (b'\\', [b'x', high, low, tail @ ..]) => {
+                let digits = [*high, *low];
+                let digits = std::str::from_utf8(&digits).ok()?;
+                bytes.push(u8::from_str_radix(digits, 16).ok()?);
+                tail
+            }
+            (b'\\', _) => return None,
+            (byte, tail) => {
+                bytes.push(*byte);
+                tail
+            }
+        };
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests;

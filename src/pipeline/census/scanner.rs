@@ -1,0 +1,260 @@
+//! Reading a dump as it passes: statements, rows, large objects, and the line that completes it.
+
+use memchr::memchr;
+use xxhash_rust::xxh3::{Xxh3, xxh3_128_with_seed};
+
+use super::lexer::Lexer;
+use super::rows::{Progress, Rows};
+use super::statement::{Meaning, Statement};
+use super::{Census, Flaw, ObjectId};
+
+/// A longer comment line is cut; an object's name and schema, 63 bytes each, fit many times.
+const LONGEST_COMMENT: usize = 4096;
+
+/// Takes a census of a dump in plain format while it passes, block by block.
+///
+/// Memory is bounded by the number of tables and objects, never by their content.
+pub struct Scanner {
+    place: Place,
+    statement: Statement,
+    session: Session,
+    /// What the statements that come next belong to.
+    object: ObjectId,
+    large_object: Option<OpenLargeObject>,
+    /// Whether the line that `pg_dump` writes last has been seen.
+    completed: bool,
+    census: Census,
+}
+
+enum Place {
+    /// Before a statement, a comment or a backslash line.
+    Between,
+    /// In a comment, or after a backslash, up to the end of the line.
+    Line(Vec<u8>),
+    Statement(Lexer),
+    /// Behind the semicolon of a COPY, up to the end of its line.
+    CopyHead {
+        table: Vec<u8>,
+        rows: Rows,
+    },
+    CopyRows {
+        table: Vec<u8>,
+        rows: Rows,
+    },
+}
+
+/// The settings that the dump makes for its own loading and that bear on how it reads.
+struct Session {
+    backslash_escapes: bool,
+    tablespace: Vec<u8>,
+    access_method: Vec<u8>,
+}
+
+struct OpenLargeObject {
+    oid: u64,
+    content: Box<Xxh3>,
+}
+
+/// Keeps the content of a large object apart from statements about it.
+const CONTENT_SEED: u64 = 0x6c6f;
+
+impl Default for Scanner {
+    fn default() -> Self {
+        Self {
+            place: Place::Between,
+            statement: Statement::default(),
+            session: Session {
+                backslash_escapes: false,
+                tablespace: b"''".to_vec(),
+                access_method: b"heap".to_vec(),
+            },
+            object: ObjectId::default(),
+            large_object: None,
+            completed: false,
+            census: Census::default(),
+        }
+    }
+}
+
+impl Scanner {
+    /// A census that has seen nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes the next bytes of the dump, in blocks of any size.
+    ///
+    /// # Errors
+    /// When the text cannot be a dump: rows that do not fit their table's columns, or statements
+    /// behind the line that completes it.
+    pub fn push(&mut self, mut block: &[u8]) -> Result<(), Flaw> {
+        while !block.is_empty() {
+            let used = self.step(block)?;
+            block = &block[used..];
+        }
+        Ok(())
+    }
+
+    /// The census of the whole dump.
+    ///
+    /// # Errors
+    /// When the dump breaks off: within a statement or a table's rows, or before the line that
+    /// `pg_dump` writes last.
+    pub fn finish(self) -> Result<Census, Flaw> {
+        match self.place {
+            Place::CopyHead { table, .. } | Place::CopyRows { table, .. } => {
+                Err(Flaw::BrokenOffInRows(super::printable(&table)))
+            }
+            Place::Statement(_) => Err(Flaw::BrokenOff(self.object.to_string())),
+            Place::Between | Place::Line(_) if !self.completed => Err(Flaw::NotCompleted),
+            Place::Between | Place::Line(_) => Ok(self.census),
+        }
+    }
+
+    /// Takes some bytes from the front of a block that is not empty; gives how many.
+    fn step(&mut self, block: &[u8]) -> Result<usize, Flaw> {
+        match &mut self.place {
+            Place::Between => match block[0] {
+                byte if byte.is_ascii_whitespace() => Ok(1),
+                byte @ (b'-' | b'\\') => {
+                    self.place = Place::Line(vec![byte]);
+                    Ok(1)
+                }
+                _ if self.completed => Err(Flaw::AfterCompletion),
+                _ => {
+                    self.statement.clear();
+                    self.place = Place::Statement(Lexer::new(self.session.backslash_escapes));
+                    Ok(0)
+                }
+            },
+            Place::Line(line) => {
+                let end = memchr(b'\n', block);
+                let part = &block[..end.unwrap_or(block.len())];
+                let room = LONGEST_COMMENT.saturating_sub(line.len());
+                line.extend_from_slice(&part[..part.len().min(room)]);
+                let Some(end) = end else {
+                    return Ok(block.len());
+                };
+                let line = std::mem::take(line);
+                self.place = Place::Between;
+                self.line(&line)?;
+                Ok(end + 1)
+            }
+            Place::Statement(lexer) => {
+                let end = lexer.push(block);
+                let used = end.unwrap_or(block.len());
+                self.statement.push(&block[..used]);
+                if end.is_some() {
+                    self.place = Place::Between;
+                    self.complete_statement()?;
+                }
+                Ok(used)
+            }
+            Place::CopyHead { table, rows } => {
+                let Some(end) = memchr(b'\n', block) else {
+                    return Ok(block.len());
+                };
+                let table = std::mem::take(table);
+                let rows = std::mem::replace(rows, Rows::new(&[]));
+                self.place = Place::CopyRows { table, rows };
+                Ok(end + 1)
+            }
+            Place::CopyRows { table, rows } => match rows.push(block) {
+                Progress::More => Ok(block.len()),
+                Progress::Malformed => Err(Flaw::MalformedRow {
+                    table: super::printable(table),
+                    row: rows.count() + 1,
+                }),
+                Progress::Done(used) => {
+                    self.census.add_rows(table, rows.count(), rows.hash());
+                    self.place = Place::Between;
+                    Ok(used)
+                }
+            },
+        }
+    }
+
+    /// Reads a comment or backslash line between statements.
+    fn line(&mut self, line: &[u8]) -> Result<(), Flaw> {
+        if line.starts_with(b"\\") {
+            // `pg_dump` puts its own dump in restricted mode (CVE-2025-8714), and the cluster's
+            // dump names the database to connect to. Nothing else belongs here; what does is
+            // counted, so that it cannot come or go unseen.
+            let of_the_dump = [b"\\restrict ".as_slice(), b"\\unrestrict ", b"\\connect "];
+            if !of_the_dump.iter().any(|word| line.starts_with(word)) {
+                if self.completed {
+                    return Err(Flaw::AfterCompletion);
+                }
+                self.census
+                    .add_object(&self.object, xxh3_128_with_seed(line, 0));
+            }
+            return Ok(());
+        }
+        if line.starts_with(b"-- PostgreSQL database dump complete")
+            || line.starts_with(b"-- PostgreSQL database cluster dump complete")
+        {
+            self.completed = true;
+        } else if let Some(object) = ObjectId::from_comment(line) {
+            self.object = object;
+        }
+        Ok(())
+    }
+
+    fn complete_statement(&mut self) -> Result<(), Flaw> {
+        let Some(meaning) = self.statement.meaning() else {
+            return Err(Flaw::HeadTooLong(self.object.to_string()));
+        };
+        match meaning {
+            Meaning::Copy { table, columns } => {
+                let rows = Rows::new(&columns);
+                let table = table.to_vec();
+                self.place = Place::CopyHead { table, rows };
+            }
+            Meaning::Setting { name, value } => self.session.set(name, value),
+            Meaning::OpenLargeObject(oid) => {
+                self.large_object = Some(OpenLargeObject {
+                    oid,
+                    content: Box::new(Xxh3::with_seed(CONTENT_SEED)),
+                });
+            }
+            Meaning::WriteLargeObject(digits) => {
+                if let Some(open) = &mut self.large_object {
+                    open.content.update(digits);
+                }
+            }
+            Meaning::CloseLargeObject => {
+                if let Some(open) = self.large_object.take() {
+                    let content = open.content.digest128();
+                    self.census.add_large_object(open.oid, content);
+                }
+            }
+            Meaning::AboutLargeObject(oid) => {
+                let hash = self.hash_statement();
+                self.census.add_large_object(oid, hash);
+            }
+            // Planner statistics are no content, and differ after every ANALYZE.
+            Meaning::Object if self.object.is_statistics() => {}
+            Meaning::Object => {
+                let hash = self.hash_statement();
+                self.census.add_object(&self.object, hash);
+            }
+        }
+        Ok(())
+    }
+
+    fn hash_statement(&self) -> u128 {
+        self.statement
+            .hash(&self.session.tablespace, &self.session.access_method)
+    }
+}
+
+impl Session {
+    fn set(&mut self, name: &[u8], value: &[u8]) {
+        match name {
+            b"standard_conforming_strings" => self.backslash_escapes = value == b"off",
+            b"default_tablespace" => self.tablespace = value.to_vec(),
+            b"default_table_access_method" => self.access_method = value.to_vec(),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Compression and its way back, in blocks, on threads of the caller's own.
+//!
+//! Everything here blocks, and is meant for a thread that may: never for one of the runtime's
+//! workers, which answer signals.
+
+mod gunzip;
+mod gzip;
+mod workers;
+mod zstd;
+
+use std::io::{self, Read, Write};
+use std::num::NonZeroU8;
+
+use crate::config::Compression;
+
+use gunzip::Gunzip;
+use gzip::Gzip;
+use zstd::{Unzstd, Zstd};
+
+/// So many bytes are compressed at a time: large enough that compressing them apart costs less
+/// than half a percent of size, small enough that a few per thread fit into the memory promised.
+pub const BLOCK: usize = 1 << 20;
+
+/// How a stream is compressed, complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The format.
+    pub compression: Compression,
+    /// The level in the format's own scale.
+    pub level: u8,
+    /// How many threads compress.
+    pub threads: NonZeroU8,
+}
+
+impl Settings {
+    /// The settings asked for, completed with the measured defaults: gzip at libdeflate's level 4,
+    /// which is as small as gzip(1) makes it; zstd at its own default; one thread a core, up to
+    /// four.
+    pub fn new(compression: Compression, level: Option<u8>, threads: Option<NonZeroU8>) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let default = u8::try_from(cores.min(4)).ok().and_then(NonZeroU8::new);
+        Self {
+            compression,
+            level: level.unwrap_or(match compression {
+                Compression::Gzip => 4,
+                Compression::Zstd => 3,
+                Compression::None => 0,
+            }),
+            threads: threads.or(default).unwrap_or(NonZeroU8::MIN),
+        }
+    }
+}
+
+/// Compresses blocks into a writer.
+pub enum Encoder<W: Write> {
+    /// Independent gzip members, compressed side by side.
+    Gzip(Gzip<W>),
+    /// One zstd frame.
+    Zstd(Box<Zstd<W>>),
+    /// As it comes.
+    None(W),
+}
+
+impl<W: Write> Encoder<W> {
+    /// An encoder that writes to `inner`.
+    ///
+    /// # Errors
+    /// When its threads cannot be started.
+    pub fn new(settings: Settings, inner: W) -> io::Result<Self> {
+        Ok(match settings.compression {
+            Compression::Gzip => Self::Gzip(Gzip::new(inner, settings.level, settings.threads)?),
+            Compression::Zstd => {
+                Self::Zstd(Box::new(Zstd::new(inner, settings.level, settings.threads)))
+            }
+            Compression::None => Self::None(inner),
+        })
+    }
+
+    /// Takes a block; gives back an empty buffer for the next one.
+    ///
+    /// # Errors
+    /// When the writer fails.
+    pub fn write_block(&mut self, mut block: Vec<u8>) -> io::Result<Vec<u8>> {
+        match self {
+            Self::Gzip(gzip) => return gzip.write_block(block),
+            Self::Zstd(zstd) => zstd.write_all(&block)?,
+            Self::None(inner) => inner.write_all(&block)?,
+        }
+        block.clear();
+        Ok(block)
+    }
+
+    /// The writer, which may not have got everything yet.
+    pub fn get_ref(&self) -> &W {
+        match self {
+            Self::Gzip(gzip) => gzip.get_ref(),
+            Self::Zstd(zstd) => zstd.get_ref(),
+            Self::None(inner) => inner,
+        }
+    }
+
+    /// Writes what is left and the format's own end, and gives the writer back.
+    ///
+    /// # Errors
+    /// When the writer fails.
+    pub fn finish(self) -> io::Result<W> {
+        match self {
+            Self::Gzip(gzip) => gzip.finish(),
+            Self::Zstd(zstd) => zstd.finish(),
+            Self::None(inner) => Ok(inner),
+        }
+    }
+}
+
+/// Decompresses a reader block by block.
+pub enum Decoder<R: Read + Unpin> {
+    /// One or more gzip members, of this program's making or not.
+    Gzip(Box<Gunzip<R>>),
+    /// One or more zstd frames.
+    Zstd(Box<Unzstd<R>>),
+    /// As it comes.
+    None(R),
+}
+
+impl<R: Read + Unpin> Decoder<R> {
+    /// A decoder that reads from `inner`.
+    ///
+    /// # Errors
+    /// When its threads cannot be started.
+    pub fn new(compression: Compression, inner: R) -> io::Result<Self> {
+        Ok(match compression {
+            Compression::Gzip => Self::Gzip(Box::new(Gunzip::new(inner)?)),
+            Compression::Zstd => Self::Zstd(Box::new(Unzstd::new(inner))),
+            Compression::None => Self::None(inner),
+        })
+    }
+
+    /// The next block, in the buffer given, which may be another one afterwards; empty at the end.
+    ///
+    /// # Errors
+    /// When the reader fails, or what it gives is not whole.
+    pub fn next_block(&mut self, block: &mut Vec<u8>) -> io::Result<()> {
+        match self {
+            Self::Gzip(gunzip) => gunzip.next_block(block),
+            Self::Zstd(unzstd) => fill(unzstd.as_mut(), block),
+            Self::None(inner) => fill(inner, block),
+        }
+    }
+}
+
+/// Reads until the block is full or the input ends.
+///
+/// # Errors
+/// When the reader fails.
+pub fn fill(reader: &mut impl Read, block: &mut Vec<u8>) -> io::Result<()> {
+    block.clear();
+    reader.take(BLOCK as u64).read_to_end(block)?;
+    Ok(())
+}
+
+fn broken(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,12 @@
+//! The stream and its way back: census, compression, digest.
+
+pub mod census;
+pub mod compression;
+mod digest;
+mod stream;
+
+pub use digest::{Digest, Digesting};
+pub use stream::{
+    Passage, Phase, Progress, StreamError, digest_directory, digest_file, read_dump, take_census,
+    write_dump,
+};

@@ -1,0 +1,250 @@
+//! The whole stream: from `pg_dump`'s text to a file, and from the file back to the text.
+//!
+//! Both directions block and are run on a thread that may; `jobs` starts it.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read, Write};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+
+use rustix::fs::{Advice, fadvise};
+
+use super::census::{Census, Flaw, Scanner};
+use super::compression::{self, Decoder, Encoder, Settings};
+use super::digest::{Digest, Digesting};
+use crate::config::Compression;
+
+/// How far a backup has come, for whoever watches; written by the stream's threads.
+#[derive(Debug, Default)]
+pub struct Progress {
+    phase: AtomicU8,
+    text: AtomicU64,
+    stored: AtomicU64,
+    cancelled: AtomicBool,
+}
+
+/// What a backup is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Phase {
+    /// Connecting, and dumping the cluster's globals.
+    Preparing = 0,
+    /// The dump streams to the disk.
+    Dumping = 1,
+    /// What was written is read back and checked.
+    Checking = 2,
+    /// The files get their names.
+    Publishing = 3,
+}
+
+impl Progress {
+    /// What is being done now.
+    pub fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Relaxed) {
+            1 => Phase::Dumping,
+            2 => Phase::Checking,
+            3 => Phase::Publishing,
+            _ => Phase::Preparing,
+        }
+    }
+
+    /// Enters a phase; the bytes count from nothing again.
+    pub fn enter(&self, phase: Phase) {
+        self.text.store(0, Ordering::Relaxed);
+        self.stored.store(0, Ordering::Relaxed);
+        self.phase.store(phase as u8, Ordering::Relaxed);
+    }
+
+    /// Bytes of dump text that have passed in this phase.
+    pub fn text_bytes(&self) -> u64 {
+        self.text.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of the artifact that have been written or read in this phase.
+    pub fn stored_bytes(&self) -> u64 {
+        self.stored.load(Ordering::Relaxed)
+    }
+
+    /// Asks the stream to stop at the next block.
+    pub fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+    }
+
+    fn passed(&self, text: usize, stored: u64) -> Result<(), StreamError> {
+        self.text.fetch_add(text as u64, Ordering::Relaxed);
+        self.stored.store(stored, Ordering::Relaxed);
+        if self.cancelled.load(Ordering::Relaxed) {
+            return Err(StreamError::Cancelled);
+        }
+        Ok(())
+    }
+}
+
+/// What has been written, or read back: the two must agree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Passage {
+    /// Of the file.
+    pub digest: Digest,
+    /// Bytes of dump text.
+    pub text_bytes: u64,
+    /// What the dump contains.
+    pub census: Census,
+}
+
+/// Why a stream ended before its end.
+#[derive(Debug, thiserror::Error)]
+pub enum StreamError {
+    /// The source gave an error: the pipe from a program, or the file.
+    #[error("cannot read: {0}")]
+    Read(#[source] io::Error),
+    /// The file cannot be written.
+    #[error("cannot write: {0}")]
+    Write(#[source] io::Error),
+    /// What passed is no whole dump.
+    #[error(transparent)]
+    Flaw(#[from] Flaw),
+    /// It was asked to stop.
+    #[error("interrupted")]
+    Cancelled,
+}
+
+/// Compresses a dump in plain format into a file while taking its census and digest, and syncs the
+/// file.
+///
+/// # Errors
+/// When the source or the file fails, or the text is no whole dump.
+pub fn write_dump(
+    mut source: impl Read,
+    file: File,
+    settings: Settings,
+    progress: &Progress,
+) -> Result<Passage, StreamError> {
+    let mut encoder = Encoder::new(settings, Digesting::new(file)).map_err(StreamError::Write)?;
+    let mut scanner = Scanner::new();
+    let mut text_bytes = 0;
+    let mut block = Vec::with_capacity(compression::BLOCK);
+    loop {
+        compression::fill(&mut source, &mut block).map_err(StreamError::Read)?;
+        if block.is_empty() {
+            break;
+        }
+        scanner.push(&block)?;
+        let length = block.len();
+        text_bytes += length as u64;
+        block = encoder.write_block(block).map_err(StreamError::Write)?;
+        progress.passed(length, encoder.get_ref().length())?;
+    }
+    let (digest, file) = encoder.finish().map_err(StreamError::Write)?.finish();
+    file.sync_all().map_err(StreamError::Write)?;
+    Ok(Passage {
+        digest,
+        text_bytes,
+        census: scanner.finish()?,
+    })
+}
+
+/// Reads a file back from the disk, all of it, and takes the same census and digest.
+///
+/// # Errors
+/// When the file cannot be read, cannot be decompressed, or holds no whole dump.
+pub fn read_dump(
+    file: File,
+    compression: Compression,
+    progress: &Progress,
+) -> Result<Passage, StreamError> {
+    forget_cached(&file);
+    let mut source = Digesting::new(file);
+    let buffered = BufReader::with_capacity(READ_AHEAD, &mut source);
+    let mut decoder = Decoder::new(compression, buffered).map_err(StreamError::Read)?;
+    let mut scanner = Scanner::new();
+    let mut text_bytes = 0;
+    let mut block = Vec::with_capacity(compression::BLOCK);
+    loop {
+        decoder.next_block(&mut block).map_err(StreamError::Read)?;
+        if block.is_empty() {
+            break;
+        }
+        scanner.push(&block)?;
+        text_bytes += block.len() as u64;
+        progress.passed(block.len(), text_bytes)?;
+    }
+    drop(decoder);
+    Ok(Passage {
+        digest: source.finish().0,
+        text_bytes,
+        census: scanner.finish()?,
+    })
+}
+
+/// Takes the census of a dump in plain format that is not kept, such as `pg_restore` makes of an
+/// archive; gives it with the number of bytes of text.
+///
+/// # Errors
+/// When the source fails, or the text is no whole dump.
+pub fn take_census(
+    mut source: impl Read,
+    progress: &Progress,
+) -> Result<(Census, u64), StreamError> {
+    let mut scanner = Scanner::new();
+    let mut text_bytes = 0;
+    let mut block = Vec::with_capacity(compression::BLOCK);
+    loop {
+        compression::fill(&mut source, &mut block).map_err(StreamError::Read)?;
+        if block.is_empty() {
+            return Ok((scanner.finish()?, text_bytes));
+        }
+        scanner.push(&block)?;
+        text_bytes += block.len() as u64;
+        progress.passed(block.len(), 0)?;
+    }
+}
+
+/// Takes the digest of a file as it stands on the disk.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn digest_file(file: File, progress: &Progress) -> Result<Digest, StreamError> {
+    forget_cached(&file);
+    let mut source = Digesting::new(file);
+    let mut block = Vec::with_capacity(compression::BLOCK);
+    loop {
+        compression::fill(&mut source, &mut block).map_err(StreamError::Read)?;
+        if block.is_empty() {
+            return Ok(source.finish().0);
+        }
+        progress.passed(0, source.length())?;
+    }
+}
+
+/// Takes the digest of a directory of files: that of the text that `sha256sum *` prints in it, in
+/// the order of the names' bytes; its length is the sum of the files'.
+///
+/// # Errors
+/// When a file cannot be read, or the directory holds anything but files.
+pub fn digest_directory(directory: &Path, progress: &Progress) -> Result<Digest, StreamError> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(directory).map_err(StreamError::Read)? {
+        names.push(entry.map_err(StreamError::Read)?.file_name());
+    }
+    names.sort_by(|a, b| a.as_encoded_bytes().cmp(b.as_encoded_bytes()));
+    let mut list = Digesting::new(io::sink());
+    let mut bytes = 0;
+    for name in names {
+        let file = File::open(directory.join(&name)).map_err(StreamError::Read)?;
+        let digest = digest_file(file, progress)?;
+        bytes += digest.bytes;
+        writeln!(list, "{}  {}", digest.sha256, name.display()).map_err(StreamError::Write)?;
+    }
+    let sha256 = list.finish().0.sha256;
+    Ok(Digest { sha256, bytes })
+}
+
+/// What was just written still stands in memory; the proof wanted is of the disk. Where the file
+/// system does not take the advice, the bytes are checked all the same.
+fn forget_cached(file: &File) {
+    let _ = fadvise(file, 0, None, Advice::DontNeed);
+    let _ = fadvise(file, 0, None, Advice::Sequential);
+}
+
+/// So much is read from a file at once.
+const READ_AHEAD: usize = 256 * 1024;

@@ -1,0 +1,75 @@
+//! The few ways in which this program changes a directory, each complete with its syncs.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
+
+/// Makes a file that was not there, for its owner alone (P19).
+pub(super) fn create_new(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+}
+
+/// Makes a directory that was not there, for its owner alone (P19), and its parents.
+pub(super) fn create_directory(path: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).recursive(true).create(path)?;
+    match path.parent() {
+        Some(parent) => sync_directory(parent),
+        None => Ok(()),
+    }
+}
+
+/// Puts on the disk which names a directory holds: without this a power cut undoes renames
+/// (fsync(2), "calling fsync() does not necessarily ensure that the entry in the directory
+/// containing the file has also reached disk").
+pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+/// Syncs a directory and every file in it; `pg_dump`'s directory format has no deeper levels.
+pub(super) fn sync_directory_and_files(path: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(path)? {
+        File::open(entry?.path())?.sync_all()?;
+    }
+    sync_directory(path)
+}
+
+/// Renames without replacing: fails with `AlreadyExists` where the new name is taken.
+pub(super) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        // Some file systems (NFS, older FUSE) do not know the flag. A hard link never replaces
+        // either; a directory cannot have one, but cannot replace any but an empty one.
+        Err(Errno::INVAL | Errno::NOSYS) if from.is_dir() => {
+            if to.exists() {
+                return Err(Errno::EXIST.into());
+            }
+            std::fs::rename(from, to)
+        }
+        Err(Errno::INVAL | Errno::NOSYS) => {
+            std::fs::hard_link(from, to)?;
+            std::fs::remove_file(from)
+        }
+        outcome => outcome.map_err(io::Error::from),
+    }
+}
+
+/// Removes a file or a directory with its content; fine when it is not there.
+pub(super) fn remove(path: &Path) -> io::Result<()> {
+    let removed = match std::fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => std::fs::remove_dir_all(path),
+        Ok(_) => std::fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        outcome => outcome,
+    }
+}

@@ -1,0 +1,90 @@
+//! What can go wrong on the disk.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::lock::LockError;
+use super::manifest::ManifestError;
+
+/// What can go wrong in a database's directory.
+#[derive(Debug, thiserror::Error)]
+pub enum RepositoryError {
+    /// The operating system refused something.
+    #[error("cannot {doing} {}: {source}{}", .path.display(), advice(.source))]
+    Io {
+        /// What was being done, as a verb.
+        doing: &'static str,
+        /// To which file or directory.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// Another run is at work on the directory.
+    #[error("{} is busy: {source}", .directory.display())]
+    Busy {
+        /// The directory.
+        directory: PathBuf,
+        /// Who holds the lock.
+        source: LockError,
+    },
+    /// The directory holds the backups of another database.
+    #[error(
+        "{} holds backups of database {found:?}, not of {wanted:?}: give each database a \
+         directory of its own",
+        .directory.display()
+    )]
+    OtherDatabase {
+        /// The directory.
+        directory: PathBuf,
+        /// Whose backups it holds.
+        found: String,
+        /// Whose backups were looked for.
+        wanted: String,
+    },
+    /// A manifest cannot be used.
+    #[error("the manifest {} is of no use: {source}", .path.display())]
+    Manifest {
+        /// The manifest.
+        path: PathBuf,
+        /// Why.
+        source: ManifestError,
+    },
+    /// What was read back is not what was written.
+    #[error(
+        "what was read back from {} is not what was written ({what}): the disk, the memory or \
+         the file system is failing; nothing was kept",
+        .path.display()
+    )]
+    ReadBack {
+        /// The temporary file.
+        path: PathBuf,
+        /// What does not agree.
+        what: String,
+    },
+}
+
+/// The way out, where the operating system's word alone does not show it.
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull => ": free some space there, then run it again",
+        io::ErrorKind::QuotaExceeded => ": the user's quota there is used up",
+        io::ErrorKind::ReadOnlyFilesystem => ": the file system is mounted read-only",
+        io::ErrorKind::PermissionDenied => {
+            ": run as the user who owns the backup directory, or change its owner"
+        }
+        _ => "",
+    }
+}
+
+impl RepositoryError {
+    pub(super) fn io<'a>(
+        doing: &'static str,
+        path: &'a Path,
+    ) -> impl FnOnce(io::Error) -> Self + 'a {
+        move |source| Self::Io {
+            doing,
+            path: path.to_owned(),
+            source,
+        }
+    }
+}

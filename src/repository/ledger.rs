@@ -1,0 +1,269 @@
+//! The ledger: one JSON object a line, appended and synced; the lasting record of every outcome.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use chrono::{DateTime, FixedOffset};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::requester::Requester;
+use crate::policy::Series;
+
+/// The name of the ledger of backups, verifications and clean-ups in a database's directory.
+pub(super) const BACKUP_LOG: &str = "backup.log";
+
+/// A ledger file.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    path: PathBuf,
+}
+
+/// One line of the ledger.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// When it was written, on the wall clock of the schedule's zone.
+    pub at: DateTime<FixedOffset>,
+    /// The run it belongs to.
+    pub run: Uuid,
+    /// What is being done.
+    pub operation: Operation,
+    /// Its start, or how it ended.
+    pub event: Event,
+    /// The database.
+    pub database: String,
+    /// The series, where the operation has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub series: Option<Series>,
+    /// Why it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Who asked for it; at the start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requested_by: Option<Requester>,
+    /// The backup that was made, checked, pinned, ….
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup: Option<String>,
+    /// Bytes of all files of that backup.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+    /// How long the run took, in seconds; at the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
+    /// What failed, or what deserves a word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// Backups removed, each with the reasons; of a clean-up (P3).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub removed: Vec<Removal>,
+}
+
+/// One backup that a clean-up removed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removal {
+    /// The backup.
+    pub backup: String,
+    /// Why, in words.
+    pub reasons: Vec<String>,
+}
+
+/// What a run does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Operation {
+    /// Makes a backup.
+    Backup,
+    /// Reads a backup back and checks it.
+    Verify,
+    /// Removes what retention no longer keeps.
+    Prune,
+    /// Pins a backup.
+    Pin,
+    /// Takes the pin off.
+    Unpin,
+}
+
+/// The start of a run, or how it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Event {
+    /// It starts.
+    Started,
+    /// It ended well.
+    Succeeded,
+    /// It failed.
+    Failed,
+    /// It was ended from outside: by a signal, or by the end of the process.
+    Interrupted,
+    /// It did not start, for the reason in the message.
+    Skipped,
+}
+
+impl Ledger {
+    pub(super) fn at(path: PathBuf) -> Self {
+        Self { path }
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Appends a record and waits until it is on the disk. A record is in the ledger wholly or not
+    /// at all.
+    ///
+    /// # Errors
+    /// When the file cannot be written; it then is as it was.
+    pub fn append(&self, record: &Record) -> io::Result<()> {
+        let mut line = serde_json::to_vec(record)?;
+        line.push(b'\n');
+        let mut file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(&self.path)?;
+        // Records come from several processes; appending is atomic, looking at the end is not.
+        file.lock()?;
+        let end = file.seek(SeekFrom::End(0))?;
+        if !ends_with_a_line(&mut file, end)? {
+            // What a crash tore stays, as a line of its own that nobody can read.
+            line.insert(0, b'\n');
+        }
+        let written = file.write_all(&line).and_then(|()| file.sync_data());
+        if written.is_err() {
+            // A full disk may have taken the front of the line.
+            file.set_len(end)?;
+        }
+        written
+    }
+
+    /// Calls back for every record, oldest first. Lines that are no record, torn ones and those of
+    /// newer programs, are passed over. No file is an empty ledger.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn read(&self, mut each: impl FnMut(Record)) -> io::Result<()> {
+        let file = match File::open(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            file => file?,
+        };
+        let mut reader = BufReader::new(file);
+        let mut line = Vec::new();
+        while reader.read_until(b'\n', &mut line)? > 0 {
+            if let Ok(record) = serde_json::from_slice(&line) {
+                each(record);
+            }
+            line.clear();
+        }
+        Ok(())
+    }
+
+    /// The start records of runs that have no end, oldest first.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn open_runs(&self) -> io::Result<Vec<Record>> {
+        let mut open = BTreeMap::new();
+        self.read(|record| {
+            if record.event == Event::Started {
+                open.insert(record.run, record);
+            } else {
+                open.remove(&record.run);
+            }
+        })?;
+        let mut open: Vec<Record> = open.into_values().collect();
+        open.sort_by_key(|record| record.at);
+        Ok(open)
+    }
+}
+
+fn ends_with_a_line(file: &mut File, end: u64) -> io::Result<bool> {
+    if end == 0 {
+        return Ok(true);
+    }
+    let mut last = [0];
+    file.seek(SeekFrom::Start(end - 1))?;
+    file.read_exact(&mut last)?;
+    Ok(last == *b"\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+    use uuid::Uuid;
+
+    use super::{Event, Ledger, Operation, Record};
+
+    fn record(run: u128, event: Event) -> Record {
+        Record {
+            at: DateTime::parse_from_rfc3339("2025-07-09T02:00:00+03:00").unwrap(),
+            run: Uuid::from_u128(run),
+            operation: Operation::Backup,
+            event,
+            database: "a\nb".to_owned(),
+            series: None,
+            reason: Some("قبل الترقية".to_owned()),
+            requested_by: None,
+            backup: None,
+            bytes: None,
+            seconds: Some(1.5),
+            message: None,
+            removed: Vec::new(),
+        }
+    }
+
+    fn records(ledger: &Ledger) -> Vec<Record> {
+        let mut records = Vec::new();
+        ledger.read(|record| records.push(record)).unwrap();
+        records
+    }
+
+    #[test]
+    fn a_torn_last_line_is_passed_over_and_does_not_tear_the_next() {
+        let directory = tempfile::tempdir().unwrap();
+        let ledger = Ledger::at(directory.path().join("backup.log"));
+        assert_eq!(records(&ledger), []);
+        let first = record(1, Event::Started);
+        ledger.append(&first).unwrap();
+        let whole = std::fs::read(ledger.path()).unwrap();
+        for torn in 1..whole.len() {
+            let text = [whole.as_slice(), &whole[..torn]].concat();
+            std::fs::write(ledger.path(), text).unwrap();
+            let next = record(2, Event::Succeeded);
+            ledger.append(&next).unwrap();
+            let found = records(&ledger);
+            // A line that lacks only its line break is whole.
+            let expected = if torn == whole.len() - 1 {
+                vec![first.clone(), first.clone(), next]
+            } else {
+                vec![first.clone(), next]
+            };
+            assert_eq!(found, expected, "torn after {torn} bytes");
+        }
+    }
+
+    #[test]
+    fn a_run_without_an_end_is_open() {
+        let directory = tempfile::tempdir().unwrap();
+        let ledger = Ledger::at(directory.path().join("backup.log"));
+        for (run, event) in [
+            (1, Event::Started),
+            (2, Event::Started),
+            (1, Event::Failed),
+            (3, Event::Skipped),
+        ] {
+            ledger.append(&record(run, event)).unwrap();
+        }
+        let open: Vec<_> = ledger
+            .open_runs()
+            .unwrap()
+            .iter()
+            .map(|r| r.run.as_u128())
+            .collect();
+        assert_eq!(open, [2]);
+    }
+}

@@ -1,0 +1,87 @@
+//! One run at a time per database, whoever starts it: the daemon or a command.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use chrono::{DateTime, FixedOffset};
+use serde::{Deserialize, Serialize};
+
+use super::requester::Requester;
+
+/// The name of the lock's file in a database's directory.
+pub(super) const LOCK_FILE: &str = ".lock";
+
+/// Holds the lock on a database's directory until it is dropped. The kernel lets go of it when the
+/// process ends, however it ends.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+/// Who holds a lock, as the holder wrote it down.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// What is being done: `backup`, `prune`, ….
+    pub operation: String,
+    /// Since when.
+    pub since: DateTime<FixedOffset>,
+    /// By whom.
+    pub requested_by: Requester,
+}
+
+/// Why a lock was not had.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another run holds it; who, if that could be read.
+    #[error("{}", busy(.0.as_ref()))]
+    Busy(Option<Holder>),
+    /// The lock's file cannot be made or written.
+    #[error("cannot lock it: {0}")]
+    Io(#[from] io::Error),
+}
+
+fn busy(holder: Option<&Holder>) -> String {
+    match holder {
+        Some(holder) => format!(
+            "a {} by {} has been at work on it since {}",
+            holder.operation,
+            holder.requested_by,
+            holder.since.format("%Y-%m-%d %H:%M:%S %:z"),
+        ),
+        None => "another run is at work on it".to_owned(),
+    }
+}
+
+impl Lock {
+    /// Takes the lock, or fails at once.
+    pub(super) fn acquire(directory: &Path, holder: &Holder) -> Result<Self, LockError> {
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(directory.join(LOCK_FILE))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut text = String::new();
+                let read = file.read_to_string(&mut text);
+                let holder = read.ok().and_then(|_| serde_json::from_str(&text).ok());
+                return Err(LockError::Busy(holder));
+            }
+            Err(TryLockError::Error(error)) => return Err(error.into()),
+        }
+        // The note only serves whoever meets the lock; on a full disk the lock holds without it.
+        let _ = note(&mut file, holder);
+        Ok(Self { _file: file })
+    }
+}
+
+fn note(file: &mut File, holder: &Holder) -> io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    file.write_all(&serde_json::to_vec(holder)?)
+}

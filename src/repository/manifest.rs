@@ -1,0 +1,219 @@
+//! The manifest: the small file that makes a backup of a set of files.
+
+use std::io;
+use std::path::Path;
+
+use chrono::{DateTime, FixedOffset};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::requester::Requester;
+use crate::config::{Compression, Format};
+use crate::pipeline::Digest;
+use crate::pipeline::census::Summary;
+use crate::policy::Series;
+use crate::postgres::{DatabaseProperties, ServerProperties};
+
+/// The format this program writes; a newer one is refused.
+pub const MANIFEST_FORMAT: u32 = 1;
+
+/// Everything about one backup, written last and never changed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// [`MANIFEST_FORMAT`] of the program that wrote it.
+    pub format: u32,
+    /// The program that wrote it, with its version.
+    pub program: String,
+    /// The stem of the backup's files.
+    pub name: String,
+    /// The run that made it, as in the ledger.
+    pub run: Uuid,
+    /// The database's name on the server.
+    pub database: String,
+    /// The series.
+    pub series: Series,
+    /// Why it was made, in the words of whoever asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// When the run started, on the wall clock of the schedule's zone.
+    pub started: DateTime<FixedOffset>,
+    /// When the read-back had found it whole.
+    pub verified: DateTime<FixedOffset>,
+    /// The schedule's zone by its IANA name.
+    pub zone: String,
+    /// The dump.
+    pub artifact: Artifact,
+    /// Roles and tablespaces of the cluster, unless they were switched off or could not be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub globals: Option<Globals>,
+    /// What the dump contains.
+    pub census: CensusFile,
+    /// How long the parts of the run took.
+    pub seconds: Seconds,
+    /// What the operator should know about this backup, one sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+    /// Who asked for it.
+    pub requested_by: Requester,
+    /// `pg_dump --version` of the program that made the dump.
+    pub pg_dump: String,
+    /// The server it came from.
+    pub server: ServerProperties,
+    /// The database's own properties, which no dump in plain format holds.
+    pub properties: DatabaseProperties,
+}
+
+/// The dump.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Artifact {
+    /// Its file name, in the manifest's directory.
+    pub file: String,
+    /// Its shape.
+    pub format: Format,
+    /// Its compression.
+    pub compression: Compression,
+    /// Its digest; of a directory, that of the sorted output of `sha256sum *` in it.
+    #[serde(flatten)]
+    pub digest: Digest,
+    /// Bytes of the dump as SQL text.
+    pub text_bytes: u64,
+}
+
+/// Roles and tablespaces of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Globals {
+    /// Its file name, in the manifest's directory.
+    pub file: String,
+    /// Its digest.
+    #[serde(flatten)]
+    pub digest: Digest,
+    /// Whether it holds the roles' password verifiers, which only a superuser can read.
+    pub role_passwords: bool,
+}
+
+/// The stored census.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CensusFile {
+    /// Its file name, in the manifest's directory.
+    pub file: String,
+    /// Its digest.
+    #[serde(flatten)]
+    pub digest: Digest,
+    /// The census in a few numbers.
+    pub summary: Summary,
+}
+
+/// How long the parts of a run took, in seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Seconds {
+    /// The dump, to the end of its sync.
+    pub dump: f64,
+    /// Reading it back.
+    pub check: f64,
+    /// The whole run, up to publishing.
+    pub total: f64,
+}
+
+/// Why a manifest cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// The file cannot be read.
+    #[error("cannot read it: {0}")]
+    Read(#[source] io::Error),
+    /// A newer program wrote it.
+    #[error("it has format {0}, which is newer than this program: upgrade pgbackupd")]
+    Newer(u32),
+    /// It is no manifest.
+    #[error("it cannot be understood: {0}")]
+    Malformed(#[source] serde_json::Error),
+    /// It is not as it was written.
+    #[error("it has been changed since it was written: its checksum does not fit")]
+    Changed,
+    /// It names another backup than its file does, or files of another.
+    #[error("it is the manifest of {0:?}: it has been renamed")]
+    Misnamed(String),
+}
+
+#[derive(Deserialize)]
+struct Versioned {
+    format: u32,
+}
+
+#[derive(Serialize)]
+struct Sealed<'a> {
+    #[serde(flatten)]
+    manifest: &'a Manifest,
+    /// The XXH3-128 of every byte of the file before this member.
+    checksum: &'static str,
+}
+
+/// Where the checksum starts in the file; the file's last member.
+const CHECKSUM: &str = "\"checksum\": \"";
+
+impl Manifest {
+    /// The manifest as the text of its file.
+    ///
+    /// # Errors
+    /// Only by a fault of the program's own.
+    pub fn to_text(&self) -> Result<String, serde_json::Error> {
+        let sealed = Sealed {
+            manifest: self,
+            checksum: "",
+        };
+        let mut text = serde_json::to_string_pretty(&sealed)?;
+        if let Some((at, checksum)) = checksum_of(&text) {
+            text.insert_str(at + CHECKSUM.len(), &checksum);
+        }
+        text.push('\n');
+        Ok(text)
+    }
+
+    /// Reads a manifest and proves that it is as it was written.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is newer than this program, or has been changed or renamed.
+    pub fn read(path: &Path) -> Result<Self, ManifestError> {
+        let text = std::fs::read_to_string(path).map_err(ManifestError::Read)?;
+        let manifest = Self::from_text(&text)?;
+        if path
+            .file_stem()
+            .is_some_and(|stem| stem.as_encoded_bytes() == manifest.name.as_bytes())
+        {
+            Ok(manifest)
+        } else {
+            Err(ManifestError::Misnamed(manifest.name))
+        }
+    }
+
+    /// The way back from [`to_text`](Self::to_text).
+    ///
+    /// # Errors
+    /// As [`read`](Self::read), but for reading and names.
+    pub fn from_text(text: &str) -> Result<Self, ManifestError> {
+        check_format(text)?;
+        let manifest = serde_json::from_str(text).map_err(ManifestError::Malformed)?;
+        let sealed = checksum_of(text)
+            .is_some_and(|(at, checksum)| text[at + CHECKSUM.len()..].starts_with(&checksum));
+        if sealed {
+            Ok(manifest)
+        } else {
+            Err(ManifestError::Changed)
+        }
+    }
+}
+
+/// Refuses what a newer program wrote, before anything else in it is looked at.
+pub(super) fn check_format(text: &str) -> Result<(), ManifestError> {
+    let Versioned { format } = serde_json::from_str(text).map_err(ManifestError::Malformed)?;
+    if format > MANIFEST_FORMAT {
+        return Err(ManifestError::Newer(format));
+    }
+    Ok(())
+}
+
+/// Where the checksum's member starts, and what the checksum should be.
+fn checksum_of(text: &str) -> Option<(usize, String)> {
+    let at = text.rfind(CHECKSUM)?;
+    Some((at, format!("{:032x}", xxh3_128(&text.as_bytes()[..at]))))
+}

@@ -1,0 +1,199 @@
+//! The only place that knows the disk: a database's directory, and everything in it.
+//!
+//! ```text
+//! backup_20250709_020000.sql.gz       the dump
+//! backup_20250709_020000.globals.gz   roles and tablespaces of the cluster
+//! backup_20250709_020000.census.gz    what the dump contains
+//! backup_20250709_020000.json         the manifest, written last: without it there is no backup
+//! backup_20250709_020000.state        pins and later checks, if any
+//! backup.log                          the ledger
+//! .lock                               held by whoever is at work
+//! .pgbackupd-<run>.<role>             temporary; swept by the next run if its own was cut short
+//! ```
+
+mod catalogue;
+mod durable;
+mod error;
+mod ledger;
+mod lock;
+mod manifest;
+mod names;
+mod requester;
+mod staging;
+mod state;
+mod sweep;
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use uuid::Uuid;
+
+pub use catalogue::{Catalogue, Entry, Problem};
+pub use error::RepositoryError;
+pub use ledger::{Event, Ledger, Operation, Record, Removal};
+pub use lock::{Holder, Lock, LockError};
+pub use manifest::{
+    Artifact, CensusFile, Globals, MANIFEST_FORMAT, Manifest, ManifestError, Seconds,
+};
+pub use names::{InvalidStem, Role, Slug, Stem};
+pub use requester::Requester;
+pub use staging::{Checked, Staging};
+pub use state::{Check, Pin, State};
+pub use sweep::Swept;
+
+/// The directory of one database's backups.
+#[derive(Clone, Debug)]
+pub struct Repository {
+    directory: PathBuf,
+}
+
+impl Repository {
+    /// The repository at a directory, which need not be there to be read from.
+    pub fn at(directory: impl Into<PathBuf>) -> Self {
+        Self {
+            directory: directory.into(),
+        }
+    }
+
+    /// The directory.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Makes the directory, for its owner alone, if it is not there.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn create(&self) -> Result<(), RepositoryError> {
+        if self.directory.is_dir() {
+            return Ok(());
+        }
+        durable::create_directory(&self.directory)
+            .map_err(RepositoryError::io("create the directory", &self.directory))
+    }
+
+    /// Takes the lock that a run holds from its start to its end.
+    ///
+    /// # Errors
+    /// When another run holds it, or its file cannot be made.
+    pub fn lock(&self, holder: &Holder) -> Result<Lock, RepositoryError> {
+        Lock::acquire(&self.directory, holder).map_err(|error| match error {
+            LockError::Io(source) => {
+                RepositoryError::io("lock", &self.directory.join(lock::LOCK_FILE))(source)
+            }
+            busy @ LockError::Busy(_) => RepositoryError::Busy {
+                directory: self.directory.clone(),
+                source: busy,
+            },
+        })
+    }
+
+    /// The ledger of backups, verifications and clean-ups.
+    pub fn ledger(&self) -> Ledger {
+        Ledger::at(self.directory.join(ledger::BACKUP_LOG))
+    }
+
+    /// What stands in the directory.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn catalogue(&self) -> Result<Catalogue, RepositoryError> {
+        Catalogue::scan(&self.directory)
+    }
+
+    /// Bytes that an unprivileged user can still write on the directory's file system.
+    ///
+    /// # Errors
+    /// When the file system does not say.
+    pub fn free_space(&self) -> Result<u64, RepositoryError> {
+        rustix::fs::statvfs(&self.directory)
+            .map(|space| space.f_bavail.saturating_mul(space.f_frsize))
+            .map_err(io::Error::from)
+            .map_err(RepositoryError::io(
+                "ask for the free space of",
+                &self.directory,
+            ))
+    }
+
+    /// Puts right what earlier runs left that were cut short.
+    ///
+    /// # Errors
+    /// When a file cannot be renamed or removed.
+    pub fn sweep(&self, _lock: &Lock) -> Result<Swept, RepositoryError> {
+        sweep::sweep(&self.directory)
+    }
+
+    /// Starts a backup: its files are temporary until they are published.
+    pub fn stage<'a>(&'a self, run: Uuid, lock: &'a Lock) -> Staging<'a> {
+        Staging::new(&self.directory, run, lock)
+    }
+
+    /// Where a file of a backup stands.
+    pub fn path(&self, stem: &Stem, role: Role) -> PathBuf {
+        staging::published(&self.directory, stem, role)
+    }
+
+    /// The manifest of a backup, proved to be as it was written.
+    ///
+    /// # Errors
+    /// When it is not there, or of no use.
+    pub fn manifest(&self, stem: &Stem) -> Result<Manifest, RepositoryError> {
+        let path = self.path(stem, Role::Manifest);
+        Manifest::read(&path).map_err(|source| RepositoryError::Manifest { path, source })
+    }
+
+    /// What is known of a backup beyond its manifest.
+    ///
+    /// # Errors
+    /// When its file cannot be read.
+    pub fn state(&self, stem: &Stem) -> Result<State, RepositoryError> {
+        let path = self.path(stem, Role::State);
+        State::read(&path).map_err(RepositoryError::io("read", &path))
+    }
+
+    /// Replaces what is known of a backup beyond its manifest, wholly or not at all.
+    ///
+    /// # Errors
+    /// When the file cannot be written; the old state then stands.
+    pub fn set_state(&self, run: Uuid, stem: &Stem, state: &State) -> Result<(), RepositoryError> {
+        let path = self.path(stem, Role::State);
+        let temporary = staging::temporary(&self.directory, run, Role::State.word());
+        let write = || {
+            let mut file = durable::create_new(&temporary)?;
+            file.write_all(&serde_json::to_vec_pretty(state)?)?;
+            file.sync_all()?;
+            std::fs::rename(&temporary, &path)?;
+            durable::sync_directory(&self.directory)
+        };
+        write().map_err(|source| {
+            let _ = durable::remove(&temporary);
+            RepositoryError::io("write", &path)(source)
+        })
+    }
+
+    /// Removes a backup: its manifest first, under a name by which the next run can finish what a
+    /// crash cuts short. A pin that has come meanwhile is respected: gives whether it was removed.
+    ///
+    /// # Errors
+    /// When its manifest is of no use, or a file cannot be removed.
+    pub fn remove(&self, run: Uuid, stem: &Stem, _lock: &Lock) -> Result<bool, RepositoryError> {
+        if self.state(stem)?.pinned.is_some() {
+            return Ok(false);
+        }
+        let manifest = self.manifest(stem)?;
+        let from = self.path(stem, Role::Manifest);
+        // One run removes several backups, so the name says which.
+        let word = format!("{}-{stem}", sweep::REMOVED);
+        let aside = staging::temporary(&self.directory, run, &word);
+        durable::rename_new(&from, &aside).map_err(RepositoryError::io("remove", &from))?;
+        let syncing = || RepositoryError::io("sync the directory", &self.directory);
+        durable::sync_directory(&self.directory).map_err(syncing())?;
+        sweep::remove_files(&self.directory, &manifest)?;
+        durable::remove(&aside).map_err(RepositoryError::io("remove", &aside))?;
+        durable::sync_directory(&self.directory).map_err(syncing())?;
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests;

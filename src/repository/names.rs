@@ -1,0 +1,259 @@
+//! The names of files in a database's directory: how they are made, and how they are read.
+//!
+//! The policy fixes them: `backup_20250709_020000.sql.gz` for the daily series,
+//! `weekly_backup_…` for the weekly one and every other, `manual_<reason>_…` for backups on demand.
+
+use std::fmt;
+use std::str::FromStr;
+
+use chrono::NaiveDateTime;
+
+use crate::config::{Compression, Format};
+use crate::policy::Series;
+
+const TIME_STAMP: &str = "%Y%m%d_%H%M%S";
+
+/// The part that the names of all files of one backup share.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Stem {
+    /// The series the backup belongs to.
+    pub series: Series,
+    /// Why it was made, as far as that fits into a name; only in the manual series.
+    pub slug: Option<Slug>,
+    /// When it was started, on the wall clock of the schedule's zone, to the second.
+    pub local: NaiveDateTime,
+    /// 1, or more where the same second was taken already: another run within it, or a clock set
+    /// back.
+    pub count: u16,
+}
+
+/// A reason in a form that is safe in a file name: letters and digits of any script and hyphens,
+/// 60 bytes at most.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Slug(String);
+
+/// A text that is not the stem of a backup's files.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not the name of a backup")]
+pub struct InvalidStem(pub String);
+
+impl Slug {
+    const LONGEST: usize = 60;
+
+    /// What remains of a reason; none if nothing does.
+    pub fn of(reason: &str) -> Option<Self> {
+        let mut slug = String::new();
+        for c in reason.chars() {
+            let c = if c.is_alphanumeric() { c } else { '-' };
+            if c == '-' && (slug.is_empty() || slug.ends_with('-')) {
+                continue;
+            }
+            if slug.len() + c.len_utf8() > Self::LONGEST {
+                break;
+            }
+            slug.push(c);
+        }
+        let slug = slug.trim_end_matches('-');
+        (!slug.is_empty()).then(|| Self(slug.to_owned()))
+    }
+
+    /// As it stands in the name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Stem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.series.as_str() {
+            Series::DAILY => f.write_str("backup")?,
+            Series::MANUAL => f.write_str("manual")?,
+            other => write!(f, "{other}_backup")?,
+        }
+        if let Some(slug) = &self.slug {
+            write!(f, "_{}", slug.0)?;
+        }
+        write!(f, "_{}", self.local.format(TIME_STAMP))?;
+        if self.count > 1 {
+            write!(f, "_{}", self.count)?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Stem {
+    type Err = InvalidStem;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let invalid = || InvalidStem(text.to_owned());
+        // From the back: a count has fewer digits than a time of day.
+        let (head, last) = text.rsplit_once('_').ok_or_else(invalid)?;
+        let (head, count) = if last.len() < 6 {
+            let count: u16 = last.parse().map_err(|_| invalid())?;
+            (head, count)
+        } else {
+            (text, 1)
+        };
+        let (head, time) = head.rsplit_once('_').ok_or_else(invalid)?;
+        let (head, date) = head.rsplit_once('_').ok_or_else(invalid)?;
+        let local = NaiveDateTime::parse_from_str(&format!("{date}_{time}"), TIME_STAMP)
+            .map_err(|_| invalid())?;
+        let (series, slug) = match head.split_once('_') {
+            None if head == "backup" => (Series::daily(), None),
+            None if head == "manual" => (Series::manual(), None),
+            Some(("manual", slug)) => (Series::manual(), Some(Slug(slug.to_owned()))),
+            Some((series, "backup")) => (series.parse().map_err(|_| invalid())?, None),
+            _ => return Err(invalid()),
+        };
+        let stem = Self {
+            series,
+            slug,
+            local,
+            count,
+        };
+        // One backup, one spelling: whatever would be written otherwise is not a stem.
+        if stem.to_string() == text {
+            Ok(stem)
+        } else {
+            Err(invalid())
+        }
+    }
+}
+
+/// What a file of a backup is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The dump.
+    Artifact(Format, Compression),
+    /// Roles and tablespaces of the cluster.
+    Globals,
+    /// What the dump contains.
+    Census,
+    /// The manifest.
+    Manifest,
+    /// What is known of the backup beyond its manifest: pins and later checks.
+    State,
+}
+
+impl Role {
+    /// What follows the stem in the file's name.
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Self::Artifact(Format::Plain, Compression::Gzip) => ".sql.gz",
+            Self::Artifact(Format::Plain, Compression::Zstd) => ".sql.zst",
+            Self::Artifact(Format::Plain, Compression::None) => ".sql",
+            Self::Artifact(Format::Custom, _) => ".dump",
+            Self::Artifact(Format::Directory, _) => ".dir",
+            Self::Globals => ".globals.gz",
+            Self::Census => ".census.gz",
+            Self::Manifest => ".json",
+            Self::State => ".state",
+        }
+    }
+
+    /// The word for it in the name of a temporary file.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Artifact(..) => "artifact",
+            Self::Globals => "globals",
+            Self::Census => "census",
+            Self::Manifest => "manifest",
+            Self::State => "state",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::{NaiveDate, NaiveDateTime};
+    use proptest::prelude::*;
+
+    use super::{Slug, Stem};
+
+    fn stem(series: &str, reason: Option<&str>, count: u16) -> Stem {
+        Stem {
+            series: series.parse().unwrap(),
+            slug: reason.and_then(Slug::of),
+            local: local(),
+            count,
+        }
+    }
+
+    fn local() -> NaiveDateTime {
+        NaiveDate::from_ymd_opt(2025, 7, 9)
+            .unwrap()
+            .and_hms_opt(2, 0, 0)
+            .unwrap()
+    }
+
+    #[test]
+    fn names_are_the_policy_s_and_read_back() {
+        for (stem, name) in [
+            (stem("daily", None, 1), "backup_20250709_020000"),
+            (stem("weekly", None, 1), "weekly_backup_20250709_020000"),
+            (
+                stem("every-6h", None, 12),
+                "every-6h_backup_20250709_020000_12",
+            ),
+            (
+                stem("manual", Some("pre-deployment"), 1),
+                "manual_pre-deployment_20250709_020000",
+            ),
+            (
+                stem("manual", Some("قبل الترقية"), 2),
+                "manual_قبل-الترقية_20250709_020000_2",
+            ),
+            (
+                stem("manual", Some("../../x"), 1),
+                "manual_x_20250709_020000",
+            ),
+            (stem("manual", Some("../.."), 1), "manual_20250709_020000"),
+            (
+                stem("manual", Some("a_b c\n$(d)"), 1),
+                "manual_a-b-c-d_20250709_020000",
+            ),
+            (stem("backup", None, 1), "backup_backup_20250709_020000"),
+        ] {
+            assert_eq!(stem.to_string(), name);
+            assert_eq!(name.parse(), Ok(stem));
+        }
+    }
+
+    #[test]
+    fn what_is_no_backup_s_name_is_refused() {
+        for text in [
+            "",
+            "backup",
+            "backup_20250709",
+            "backup_20250709_0200",
+            "backup_20250709_020000_1",
+            "backup_20250709_020000_02",
+            "backup_20251309_020000",
+            "_backup_20250709_020000",
+            "Daily_backup_20250709_020000",
+            "x_20250709_020000",
+            "daily_backup_20250709_020000",
+            "a_b_backup_20250709_020000",
+            "backup_20250709_020000.sql",
+        ] {
+            assert!(text.parse::<Stem>().is_err(), "{text:?} was accepted");
+        }
+    }
+
+    #[test]
+    fn a_long_reason_is_cut_between_letters() {
+        let slug = Slug::of(&"ترقية".repeat(30)).unwrap();
+        assert!(slug.as_str().len() <= 60);
+    }
+
+    proptest! {
+        #[test]
+        fn any_reason_makes_a_name_that_is_one_path_component_and_reads_back(reason in any::<String>()) {
+            let stem = stem("manual", Some(&reason), 1);
+            let name = stem.to_string();
+            prop_assert!(!name.contains(['/', '\0', '\n', ' ']) && !name.starts_with('.'));
+            prop_assert!(name.len() < 200);
+            prop_assert_eq!(name.parse(), Ok(stem));
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Who asked for an operation (P22).
+
+use std::fmt;
+
+use rustix::process::getuid;
+use serde::{Deserialize, Serialize};
+
+/// Who asked for an operation, as far as the operating system tells. The variables among these
+/// can be set by anyone; the user and login user can not.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Requester {
+    /// The user that the process runs as, by name, else by number.
+    pub user: String,
+    /// The user that logged in, whom `su` and `sudo` do not change (Linux's audit user id).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login_user: Option<String>,
+    /// Who ran sudo, by its own variable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sudo_user: Option<String>,
+    /// The terminal, when there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terminal: Option<String>,
+    /// The machine.
+    pub host: String,
+    /// The process.
+    pub pid: u32,
+}
+
+/// What the kernel gives when nobody logged in.
+const NOBODY_LOGGED_IN: u32 = u32::MAX;
+
+impl Requester {
+    /// Whoever runs this process.
+    pub fn of_this_process() -> Self {
+        let login_user = std::fs::read_to_string("/proc/self/loginuid")
+            .ok()
+            .and_then(|text| text.trim().parse().ok())
+            .filter(|uid| *uid != NOBODY_LOGGED_IN)
+            .map(user_name);
+        Self {
+            user: user_name(getuid().as_raw()),
+            login_user,
+            sudo_user: std::env::var("SUDO_USER").ok(),
+            terminal: rustix::termios::ttyname(rustix::stdio::stdin(), Vec::new())
+                .ok()
+                .map(|name| name.to_string_lossy().into_owned()),
+            host: rustix::system::uname()
+                .nodename()
+                .to_string_lossy()
+                .into_owned(),
+            pid: std::process::id(),
+        }
+    }
+}
+
+impl fmt::Display for Requester {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (process {}", self.user, self.pid)?;
+        if let Some(sudo_user) = &self.sudo_user {
+            write!(f, ", by sudo from {sudo_user}")?;
+        }
+        if let Some(terminal) = &self.terminal {
+            write!(f, ", on {terminal}")?;
+        }
+        f.write_str(")")
+    }
+}
+
+fn user_name(uid: u32) -> String {
+    uzers::get_user_by_uid(uid).map_or_else(
+        || uid.to_string(),
+        |user| user.name().to_string_lossy().into_owned(),
+    )
+}

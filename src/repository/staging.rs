@@ -1,0 +1,227 @@
+//! From temporary files to a published backup.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use uuid::Uuid;
+
+use super::durable;
+use super::error::RepositoryError;
+use super::lock::Lock;
+use super::manifest::Manifest;
+use super::names::{Role, Stem};
+use crate::config::Format;
+use crate::pipeline::{Digest, Passage};
+
+/// Temporary files begin with this, so that no pattern for backups matches them.
+pub(super) const PREFIX: &str = ".pgbackupd-";
+
+/// The temporary files of one run; removed when dropped, unless published.
+#[derive(Debug)]
+pub struct Staging<'a> {
+    directory: &'a Path,
+    run: Uuid,
+    /// The run holds the directory's lock as long as its temporary files exist, or another run
+    /// would sweep them away.
+    _lock: &'a Lock,
+}
+
+/// A dump that was read back from the disk and found to be what was written: only such a one can
+/// be published.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    passage: Passage,
+}
+
+impl Checked {
+    /// Compares what was written with what was read back from `path`.
+    ///
+    /// # Errors
+    /// When they do not agree.
+    pub fn compare(written: &Passage, read: Passage, path: &Path) -> Result<Self, RepositoryError> {
+        let what = if written.digest != read.digest {
+            format!("{} written, {} read", written.digest, read.digest)
+        } else if written.text_bytes != read.text_bytes {
+            format!(
+                "{} bytes of text written, {} read",
+                written.text_bytes, read.text_bytes
+            )
+        } else if let Some(difference) = read.census.differences(&written.census).first() {
+            difference.to_string()
+        } else {
+            return Ok(Self { passage: read });
+        };
+        Err(RepositoryError::ReadBack {
+            path: path.to_owned(),
+            what,
+        })
+    }
+
+    /// An archive that `pg_dump` wrote by itself: the census was taken from what `pg_restore` made
+    /// of the whole of it, and the digest was the same before and after.
+    ///
+    /// # Errors
+    /// When the two digests do not agree.
+    pub fn archive(
+        before: &Digest,
+        passage: Passage,
+        path: &Path,
+    ) -> Result<Self, RepositoryError> {
+        if *before == passage.digest {
+            return Ok(Self { passage });
+        }
+        Err(RepositoryError::ReadBack {
+            path: path.to_owned(),
+            what: format!("{before} at first, then {}", passage.digest),
+        })
+    }
+
+    /// What the file holds.
+    pub fn passage(&self) -> &Passage {
+        &self.passage
+    }
+}
+
+impl<'a> Staging<'a> {
+    pub(super) fn new(directory: &'a Path, run: Uuid, lock: &'a Lock) -> Self {
+        Self {
+            directory,
+            run,
+            _lock: lock,
+        }
+    }
+
+    /// Where the temporary file of a role stands.
+    pub fn path(&self, role: Role) -> PathBuf {
+        temporary(self.directory, self.run, role.word())
+    }
+
+    /// Makes a temporary file.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn create(&self, role: Role) -> Result<File, RepositoryError> {
+        let path = self.path(role);
+        durable::create_new(&path).map_err(RepositoryError::io("create", &path))
+    }
+
+    /// Gives a checked backup its names. `roles` are the temporary files besides the manifest, the
+    /// artifact last; `describe` makes the manifest for a stem.
+    ///
+    /// # Errors
+    /// When the disk refuses any step; no file of the backup then stands under its name.
+    pub fn publish(
+        self,
+        _checked: &Checked,
+        mut stem: Stem,
+        roles: &[Role],
+        describe: impl Fn(&Stem) -> Manifest,
+    ) -> Result<Manifest, RepositoryError> {
+        let directory = self.directory;
+        let syncing = || RepositoryError::io("sync the directory", directory);
+        for role in roles {
+            // `pg_dump` syncs archives that it writes itself only from some version on.
+            self.sync(*role)?;
+        }
+        loop {
+            // A name that is taken stays with whoever has it; the next count is tried.
+            if is_taken(directory, &stem) {
+                stem.count += 1;
+                continue;
+            }
+            // The manifest goes to the disk under a temporary name before any file gets its own:
+            // from here on, a run that is cut short is completed by the next one.
+            let manifest = describe(&stem);
+            self.write_manifest(&manifest)?;
+            durable::sync_directory(directory).map_err(syncing())?;
+            match self.rename_all(&stem, roles) {
+                Ok(()) => {}
+                Err(RepositoryError::Io { source, .. })
+                    if source.kind() == io::ErrorKind::AlreadyExists =>
+                {
+                    continue;
+                }
+                Err(error) => return Err(error),
+            }
+            // The files' names reach the disk before the manifest's, which vouches for them.
+            durable::sync_directory(directory)
+                .map_err(syncing())
+                .and_then(|()| self.rename(Role::Manifest, &stem))
+                .inspect_err(|_| self.take_back(&stem, roles))?;
+            durable::sync_directory(directory).map_err(syncing())?;
+            return Ok(manifest);
+        }
+    }
+
+    fn sync(&self, role: Role) -> Result<(), RepositoryError> {
+        let path = self.path(role);
+        let synced = match role {
+            Role::Artifact(Format::Directory, _) => durable::sync_directory_and_files(&path),
+            _ => File::open(&path).and_then(|file| file.sync_all()),
+        };
+        synced.map_err(RepositoryError::io("sync", &path))
+    }
+
+    fn write_manifest(&self, manifest: &Manifest) -> Result<(), RepositoryError> {
+        let path = self.path(Role::Manifest);
+        durable::remove(&path)
+            .and_then(|()| durable::create_new(&path))
+            .and_then(|mut file| {
+                file.write_all(manifest.to_text()?.as_bytes())?;
+                file.sync_all()
+            })
+            .map_err(RepositoryError::io("write", &path))
+    }
+
+    /// Gives every file its name, or none.
+    fn rename_all(&self, stem: &Stem, roles: &[Role]) -> Result<(), RepositoryError> {
+        for (done, role) in roles.iter().enumerate() {
+            if let Err(error) = self.rename(*role, stem) {
+                self.take_back(stem, &roles[..done]);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn rename(&self, role: Role, stem: &Stem) -> Result<(), RepositoryError> {
+        let to = published(self.directory, stem, role);
+        durable::rename_new(&self.path(role), &to).map_err(RepositoryError::io("publish", &to))
+    }
+
+    /// Takes names back that were given. Where even that fails, the manifest is still missing, and
+    /// the next run puts things right.
+    fn take_back(&self, stem: &Stem, roles: &[Role]) {
+        for role in roles {
+            let from = published(self.directory, stem, *role);
+            let _ = durable::rename_new(&from, &self.path(*role));
+        }
+    }
+}
+
+impl Drop for Staging<'_> {
+    /// Removes what is still temporary: after a failure everything, after publishing nothing.
+    fn drop(&mut self) {
+        for word in ["artifact", "globals", "census", "manifest"] {
+            let _ = durable::remove(&temporary(self.directory, self.run, word));
+        }
+    }
+}
+
+pub(super) fn temporary(directory: &Path, run: Uuid, word: &str) -> PathBuf {
+    directory.join(format!("{PREFIX}{run}.{word}"))
+}
+
+pub(super) fn published(directory: &Path, stem: &Stem, role: Role) -> PathBuf {
+    directory.join(format!("{stem}{}", role.suffix()))
+}
+
+/// Whether any file under this stem's names is there, of ours or of anybody's.
+fn is_taken(directory: &Path, stem: &Stem) -> bool {
+    let others = [Role::Globals, Role::Census, Role::Manifest, Role::State];
+    super::catalogue::ALL_ARTIFACTS
+        .iter()
+        .chain(&others)
+        .any(|role| published(directory, stem, *role).symlink_metadata().is_ok())
+}

@@ -1,0 +1,167 @@
+//! Putting right what a run left that was cut short: by a crash, a kill or a power cut.
+//!
+//! Whoever sweeps holds the directory's lock, so no temporary file can be in use.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::Path;
+
+use uuid::Uuid;
+
+use super::durable;
+use super::error::RepositoryError;
+use super::manifest::Manifest;
+use super::names::Role;
+use super::staging::{PREFIX, published, temporary};
+use crate::config::Format;
+use crate::pipeline::{Digest, Progress, digest_directory, digest_file};
+
+/// What a sweep did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Runs whose temporary files were removed.
+    pub removed: Vec<Uuid>,
+    /// Backups that were whole and checked and only lacked their last names, now published.
+    pub completed: Vec<String>,
+    /// Backups whose removal had begun, now removed.
+    pub finished_removals: Vec<String>,
+}
+
+/// The word in the temporary name of a manifest whose backup is being removed.
+pub(super) const REMOVED: &str = "removed";
+
+pub(super) fn sweep(directory: &Path) -> Result<Swept, RepositoryError> {
+    let mut swept = Swept::default();
+    let reading = || RepositoryError::io("read the directory", directory);
+    let mut runs: BTreeMap<Uuid, Vec<String>> = BTreeMap::new();
+    for entry in std::fs::read_dir(directory).map_err(reading())? {
+        let name = entry.map_err(reading())?.file_name();
+        if let Some((run, word)) = name.to_str().and_then(parse) {
+            runs.entry(run).or_default().push(word);
+        }
+    }
+    for (run, words) in runs {
+        for word in words.iter().filter(|word| word.starts_with(REMOVED)) {
+            let path = temporary(directory, run, word);
+            if let Ok(manifest) = read_renamed(&path) {
+                remove_files(directory, &manifest)?;
+                swept.finished_removals.push(manifest.name);
+            }
+            durable::remove(&path).map_err(RepositoryError::io("remove", &path))?;
+        }
+        if words.iter().any(|word| word == Role::Manifest.word())
+            && let Some(name) = complete(directory, run)?
+        {
+            swept.completed.push(name);
+            continue;
+        }
+        let mut removed = false;
+        for word in words.iter().filter(|word| !word.starts_with(REMOVED)) {
+            let path = temporary(directory, run, word);
+            durable::remove(&path).map_err(RepositoryError::io("remove", &path))?;
+            removed = true;
+        }
+        if removed {
+            swept.removed.push(run);
+        }
+    }
+    if swept != Swept::default() {
+        let syncing = RepositoryError::io("sync the directory", directory);
+        durable::sync_directory(directory).map_err(syncing)?;
+    }
+    Ok(swept)
+}
+
+/// Splits `.pgbackupd-<run>.<word>`; anything else is not ours.
+fn parse(name: &str) -> Option<(Uuid, String)> {
+    let (run, word) = name.strip_prefix(PREFIX)?.split_once('.')?;
+    let known = ["artifact", "globals", "census", "manifest", "state"];
+    if !known.contains(&word) && !word.starts_with(REMOVED) {
+        return None;
+    }
+    Some((run.parse().ok()?, word.to_owned()))
+}
+
+/// A manifest under a temporary name, which cannot agree with its own.
+fn read_renamed(path: &Path) -> Result<Manifest, super::manifest::ManifestError> {
+    let text = std::fs::read_to_string(path).map_err(super::manifest::ManifestError::Read)?;
+    Manifest::from_text(&text)
+}
+
+/// Publishes a backup whose manifest was already on the disk when its run was cut short. Every
+/// file must be there, under its own name or its temporary one, with the digest that the manifest
+/// gives; else the files that are provably of this run lose their names again.
+fn complete(directory: &Path, run: Uuid) -> Result<Option<String>, RepositoryError> {
+    let path = temporary(directory, run, Role::Manifest.word());
+    let Ok(manifest) = read_renamed(&path) else {
+        return Ok(None);
+    };
+    let Ok(stem) = manifest.name.parse() else {
+        return Ok(None);
+    };
+    let files = files_of(&manifest);
+    let whole = files.iter().all(|(role, digest)| {
+        let is_it = |path: &Path| digest_of(*role, path).as_ref() == Some(digest);
+        is_it(&published(directory, &stem, *role))
+            || (is_it(&temporary(directory, run, role.word()))
+                && !published(directory, &stem, *role).exists())
+    });
+    let manifest_path = published(directory, &stem, Role::Manifest);
+    if !whole || manifest_path.exists() {
+        for (role, digest) in &files {
+            let path = published(directory, &stem, *role);
+            if !manifest_path.exists() && digest_of(*role, &path).as_ref() == Some(digest) {
+                durable::remove(&path).map_err(RepositoryError::io("remove", &path))?;
+            }
+        }
+        return Ok(None);
+    }
+    for (role, _) in &files {
+        let from = temporary(directory, run, role.word());
+        if from.symlink_metadata().is_ok() {
+            let to = published(directory, &stem, *role);
+            durable::rename_new(&from, &to).map_err(RepositoryError::io("publish", &to))?;
+        }
+    }
+    let syncing = || RepositoryError::io("sync the directory", directory);
+    durable::sync_directory(directory).map_err(syncing())?;
+    durable::rename_new(&path, &manifest_path)
+        .map_err(RepositoryError::io("publish", &manifest_path))?;
+    durable::sync_directory(directory).map_err(syncing())?;
+    Ok(Some(manifest.name))
+}
+
+/// The files that a manifest vouches for, the artifact last.
+pub(super) fn files_of(manifest: &Manifest) -> Vec<(Role, Digest)> {
+    let artifact = Role::Artifact(manifest.artifact.format, manifest.artifact.compression);
+    let globals = manifest.globals.iter();
+    globals
+        .map(|globals| (Role::Globals, globals.digest.clone()))
+        .chain([
+            (Role::Census, manifest.census.digest.clone()),
+            (artifact, manifest.artifact.digest.clone()),
+        ])
+        .collect()
+}
+
+/// Removes the files of a backup whose manifest is out of the way already.
+pub(super) fn remove_files(directory: &Path, manifest: &Manifest) -> Result<(), RepositoryError> {
+    let Ok(stem) = manifest.name.parse() else {
+        return Ok(());
+    };
+    let files = files_of(manifest).into_iter().map(|(role, _)| role);
+    for role in files.chain([Role::State]) {
+        let path = published(directory, &stem, role);
+        durable::remove(&path).map_err(RepositoryError::io("remove", &path))?;
+    }
+    Ok(())
+}
+
+/// The digest of a file or directory; none if it cannot be read.
+fn digest_of(role: Role, path: &Path) -> Option<Digest> {
+    let progress = Progress::default();
+    if let Role::Artifact(Format::Directory, _) = role {
+        return digest_directory(path, &progress).ok();
+    }
+    digest_file(File::open(path).ok()?, &progress).ok()
+}
