@@ -1,3 +1,64 @@
 //! Parses the command line, builds the runtime, and turns the outcome into an exit code.
 
-fn main() {}
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+use pgbackupd::cli::{Cli, Failure, FailureKind, Interrupt};
+use rustix::fs::Mode;
+
+fn main() -> ExitCode {
+    // Every file is for its owner alone (P19), also those that child processes make.
+    rustix::process::umask(Mode::from_bits_truncate(0o077));
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(told) => {
+            // Help and version are told on stdout and are no errors.
+            let _ = told.print();
+            return if told.use_stderr() {
+                code(FailureKind::Usage)
+            } else {
+                ExitCode::SUCCESS
+            };
+        }
+    };
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if failure.kind != FailureKind::OutputClosed {
+                let _ = writeln!(anstream::stderr(), "pgbackupd: {failure}");
+            }
+            code(failure.kind)
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<(), Failure> {
+    let internal = |error: std::io::Error| Failure::new(FailureKind::Internal, error.to_string());
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(internal)?;
+    runtime.block_on(async {
+        let interrupt = Interrupt::listen().map_err(internal)?;
+        cli.run(&interrupt, &mut anstream::stdout().lock()).await
+    })
+}
+
+/// The exit code of a failure, as sysexits.h has them.
+fn code(kind: FailureKind) -> ExitCode {
+    ExitCode::from(match kind {
+        FailureKind::OutputClosed => 0,
+        FailureKind::Usage => 64,
+        FailureKind::Damaged => 65,
+        FailureKind::Unavailable => 69,
+        FailureKind::Internal => 70,
+        FailureKind::CannotCreate => 73,
+        FailureKind::Busy => 75,
+        FailureKind::Configuration => 78,
+        FailureKind::Interrupted(signal) => {
+            128_u8.saturating_add(u8::try_from(signal).unwrap_or(127))
+        }
+    })
+}

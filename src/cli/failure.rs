@@ -59,7 +59,10 @@ impl From<std::io::Error> for Failure {
         if error.kind() == std::io::ErrorKind::BrokenPipe {
             Self::new(FailureKind::OutputClosed, "")
         } else {
-            Self::new(FailureKind::CannotCreate, format!("cannot write the output: {error}"))
+            Self::new(
+                FailureKind::CannotCreate,
+                format!("cannot write the output: {error}"),
+            )
         }
     }
 }

@@ -1,1 +1,130 @@
-//! (see docs/architecture.md)
+//! The command line: one file a command. Nothing outside this module prints.
+
+mod backup;
+mod config;
+mod emergency;
+mod failure;
+mod interrupt;
+mod list;
+mod pin;
+mod progress;
+mod prune;
+mod report;
+mod schedule;
+mod select;
+mod verify;
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use chrono::Utc;
+use clap::{Parser, Subcommand};
+
+pub use failure::{Failure, FailureKind};
+pub use interrupt::Interrupt;
+
+use crate::config::{Loaded, Source, load};
+use crate::jobs::Context;
+use crate::repository::Requester;
+use crate::telemetry;
+
+/// Back up PostgreSQL databases, and prove that every backup is whole
+#[derive(Debug, Parser)]
+#[command(
+    name = "pgbackupd",
+    version,
+    arg_required_else_help = true,
+    subcommand_required = true,
+    after_help = "Exit codes: 0 done; 64 wrong command line; 65 a backup is damaged; 69 a server, \
+                  program or backup that is needed is not available; 70 a fault of pgbackupd's \
+                  own; 73 a file cannot be written; 75 another run is at work on the database; \
+                  78 wrong configuration; 128+N ended by signal N."
+)]
+pub struct Cli {
+    /// The configuration file [default: /etc/pgbackupd/pgbackupd.toml, if it is there]
+    #[arg(long, global = true, value_name = "FILE", env = "PGBACKUPD_CONFIG")]
+    config: Option<PathBuf>,
+    /// Print one JSON document instead of text
+    #[arg(long, global = true)]
+    json: bool,
+    /// Say on stderr what is done; twice: in detail
+    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Backup(backup::Args),
+    Emergency(emergency::Args),
+    List(list::Args),
+    Verify(verify::Args),
+    Prune(prune::Args),
+    Pin(pin::Args),
+    Unpin(pin::Args),
+    Schedule(schedule::Args),
+    Config(config::Args),
+}
+
+/// What every command is given.
+struct Surroundings<'a> {
+    source: Source,
+    json: bool,
+    interrupt: &'a Interrupt,
+}
+
+impl Surroundings<'_> {
+    /// The checked configuration, its warnings told.
+    fn load(&self) -> Result<Loaded, Failure> {
+        let loaded = load(&self.source)?;
+        for warning in &loaded.plan.warnings {
+            tracing::warn!("{warning}");
+        }
+        Ok(loaded)
+    }
+
+    /// What jobs need to know of the world.
+    fn context(&self, loaded: &Loaded) -> Context {
+        let plan = &loaded.plan;
+        Context {
+            zone: plan.zone,
+            limits: plan.limits.clone(),
+            retention: plan.retention.clone(),
+            programs: plan.programs.clone(),
+            environment: self.source.environment.clone(),
+            requester: Requester::of_this_process(),
+        }
+    }
+}
+
+impl Cli {
+    /// Carries the command out; its output goes to `out`, diagnostics to stderr.
+    ///
+    /// # Errors
+    /// With a sentence for the operator and the kind that the exit code is made from.
+    pub async fn run(self, interrupt: &Interrupt, out: &mut dyn Write) -> Result<(), Failure> {
+        telemetry::to_terminal(self.verbose);
+        let surroundings = Surroundings {
+            source: Source::of_process(self.config),
+            json: self.json,
+            interrupt,
+        };
+        match self.command {
+            Command::Backup(args) => backup::run(&args, &surroundings, out).await,
+            Command::Emergency(args) => emergency::run(&args, &surroundings, out).await,
+            Command::List(args) => list::run(&args, &surroundings, out),
+            Command::Verify(args) => verify::run(&args, &surroundings, out).await,
+            Command::Prune(args) => prune::run(&args, &surroundings, out),
+            Command::Pin(args) => pin::run(&args, true, &surroundings, out),
+            Command::Unpin(args) => pin::run(&args, false, &surroundings, out),
+            Command::Schedule(args) => {
+                let loaded = surroundings.load()?;
+                schedule::run(&args, &loaded, Utc::now(), surroundings.json, out)
+            }
+            Command::Config(args) => {
+                config::run(&args, &surroundings.source, surroundings.json, out)
+            }
+        }
+    }
+}

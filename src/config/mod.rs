@@ -1,8 +1,97 @@
 //! The file as written, and the checked plan that it becomes.
+//!
+//! Three steps: each source of settings is read into a fragment whose values are sound one by
+//! one; the fragments are merged, later ones winning; and the whole is checked and becomes a
+//! `Plan`. Sources, the weakest first: the built-in defaults, the main file, the files of
+//! `conf.d` beside it in the order of their names, and the variables `PGBACKUPD_…`.
 
+mod check;
+mod connection;
+mod conninfo;
+mod directory;
+mod dump;
+mod fragment;
+mod layer;
+mod nearest;
 mod plan;
+mod problem;
+mod scalar;
+mod secrets;
+mod servers;
+mod settings;
+mod source;
+#[cfg(test)]
+mod tests;
+mod wording;
 
+pub use directory::directory_name;
 pub use plan::{
     Compression, Connection, Database, Databases, DumpSettings, Format, Job, JobKind, Limits,
     PasswordSource, Plan, Retention, Selection, Server,
 };
+pub use problem::{ConfigError, Mark, Place, Problem};
+pub use settings::{Setting, Settings, Source as SettingSource, key_in_toml};
+pub use source::{COMMAND_LINE_VARIABLES, DEFAULT_FILE, Source};
+
+/// A configuration that was read and found sound.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What it means.
+    pub plan: Plan,
+    /// What it says, and where.
+    pub settings: Settings,
+}
+
+/// Reads, merges and checks the configuration.
+///
+/// Besides the configuration's own files, only the permissions of files that hold passwords are
+/// looked at; nothing is written, and no server is asked.
+///
+/// # Errors
+///
+/// [`ConfigError`] has every problem that was found. Problems of single settings hide those of
+/// settings that contradict each other: a setting that cannot be read contradicts nothing yet.
+pub fn load(source: &Source) -> Result<Loaded, ConfigError> {
+    let (layers, mut problems) = source.layers();
+    let mut warnings = Vec::new();
+    if problems.is_empty() {
+        for layer in &layers {
+            match layer.fragment() {
+                Ok(fragment) => {
+                    let findings = secrets::examine(layer, &fragment);
+                    problems.extend(findings.problems);
+                    warnings.extend(findings.warnings);
+                }
+                Err(error) => problems.push(unplaced(&error)),
+            }
+        }
+    }
+    if !problems.is_empty() {
+        return Err(ConfigError { problems });
+    }
+    let unplaceable = |error: Box<figment::Error>| ConfigError {
+        problems: vec![unplaced(&error)],
+    };
+    let settings = Settings::merge(layers).map_err(unplaceable)?;
+    let fragment = settings.fragment().map_err(unplaceable)?;
+    let mut plan = check::plan(&settings, &fragment, &source.environment)
+        .map_err(|problems| ConfigError { problems })?;
+    warnings.append(&mut plan.warnings);
+    plan.warnings = warnings;
+    Ok(Loaded { plan, settings })
+}
+
+/// The JSON schema of the configuration's file, for editors.
+pub fn schema() -> schemars::Schema {
+    schemars::schema_for!(fragment::Fragment)
+}
+
+/// An error that no single setting stands for; none is known to arise.
+fn unplaced(error: &figment::Error) -> Problem {
+    Problem {
+        key: error.path.join("."),
+        message: error.kind.to_string(),
+        help: None,
+        place: None,
+    }
+}

@@ -51,9 +51,11 @@ pub struct Server {
 /// environment, service file and password file.
 #[derive(Clone, Debug, Default)]
 pub struct Connection {
-    /// A libpq URI or keyword string; the single parameters below win over it.
+    /// A libpq URI or keyword string, its password cut out (it is in `password` below) and every
+    /// keyword known; the single parameters below win over it.
     pub conninfo: Option<String>,
     /// Single parameters by libpq's keyword: `host`, `port`, `user`, `sslmode`, `service`, ….
+    /// The setting `service_file` is `servicefile`, as libpq 18 names it.
     pub parameters: BTreeMap<String, String>,
     /// Where the password comes from, when not from libpq's own places.
     pub password: Option<PasswordSource>,
@@ -77,7 +79,8 @@ pub enum Databases {
     Named(Vec<Database>),
     /// Every database that accepts connections and is no template, as found at the time of a run.
     All(Selection),
-    /// The one that libpq's environment names (P7).
+    /// The one that libpq names (P7): by `PGDATABASE`, by `PGSERVICE`, or by the service that the
+    /// server's connection sets.
     FromEnvironment,
 }
 

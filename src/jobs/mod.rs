@@ -1,1 +1,80 @@
-//! (see docs/architecture.md)
+//! What a command or a tick of the schedule carries out, from the first check to the ledger's last
+//! line. Nothing here prints: progress goes to [`Progress`](crate::pipeline::Progress), results
+//! and errors to the caller.
+
+mod archive;
+mod backup;
+mod blocked;
+mod dump;
+mod error;
+mod limit;
+mod pin;
+mod prune;
+mod target;
+mod verify;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use chrono::{DateTime, FixedOffset, Utc};
+use chrono_tz::Tz;
+use uuid::Uuid;
+
+use crate::config::{Limits, Retention};
+use crate::repository::{Event, Operation, Record, Requester};
+
+pub use backup::{BackupReport, BackupRequest, Strictness, back_up};
+pub use error::{JobError, JobErrorKind};
+pub use limit::{Limit, Stop};
+pub use pin::set_pin;
+pub use prune::{PruneMode, PruneReport, SeriesReport, prune};
+pub use target::{Place, Target, places, targets};
+pub use verify::{Finding, Selection, VerifyReport, verify};
+
+/// What every job needs to know of the world around it.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// The zone of the schedule, of time stamps in names, and of the ledger.
+    pub zone: Tz,
+    /// How long anything may take.
+    pub limits: Limits,
+    /// What is kept.
+    pub retention: Retention,
+    /// Where `PostgreSQL`'s programs are looked for first.
+    pub programs: Option<PathBuf>,
+    /// The process's environment, for libpq's variables.
+    pub environment: BTreeMap<String, String>,
+    /// Who asks.
+    pub requester: Requester,
+}
+
+impl Context {
+    /// Now, on the wall clock of the schedule's zone.
+    pub fn now(&self) -> DateTime<FixedOffset> {
+        self.local(Utc::now())
+    }
+
+    /// A moment on the wall clock of the schedule's zone.
+    pub fn local(&self, moment: DateTime<Utc>) -> DateTime<FixedOffset> {
+        moment.with_timezone(&self.zone).fixed_offset()
+    }
+
+    fn record(&self, run: Uuid, operation: Operation, event: Event, database: &str) -> Record {
+        Record {
+            at: self.now(),
+            run,
+            operation,
+            event,
+            database: database.to_owned(),
+            series: None,
+            reason: None,
+            requested_by: None,
+            backup: None,
+            bytes: None,
+            seconds: None,
+            message: None,
+            removed: Vec::new(),
+            damaged: Vec::new(),
+        }
+    }
+}

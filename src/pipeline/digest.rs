@@ -1,6 +1,6 @@
 //! The SHA-256 of a file, taken while it is written or read.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::io::{self, Read, Write};
 
 use serde::{Deserialize, Serialize};
@@ -45,12 +45,11 @@ impl<T> Digesting<T> {
 
     /// The digest of everything that passed, and what it passed to or came from.
     pub fn finish(self) -> (Digest, T) {
-        let sha256 = self
-            .hasher
-            .finalize()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let mut sha256 = String::with_capacity(64);
+        for byte in self.hasher.finalize() {
+            // Writing to a string cannot fail.
+            let _ = write!(sha256, "{byte:02x}");
+        }
         let digest = Digest {
             sha256,
             bytes: self.bytes,

@@ -7,6 +7,6 @@ mod stream;
 
 pub use digest::{Digest, Digesting};
 pub use stream::{
-    Passage, Phase, Progress, StreamError, digest_directory, digest_file, read_dump, take_census,
-    write_dump,
+    Passage, Phase, Progress, StreamError, digest_directory, digest_file, read_census, read_dump,
+    take_census, write_census, write_dump,
 };

@@ -4,13 +4,14 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
+use std::num::NonZeroU8;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use rustix::fs::{Advice, fadvise};
 
-use super::census::{Census, Flaw, Scanner};
-use super::compression::{self, Decoder, Encoder, Settings};
+use super::census::{self, Census, Flaw, Scanner, StoredCensusError};
+use super::compression::{self, BlockWriter, Blocks, Decoder, Encoder, Settings};
 use super::digest::{Digest, Digesting};
 use crate::config::Compression;
 
@@ -63,6 +64,11 @@ impl Progress {
     /// Bytes of the artifact that have been written or read in this phase.
     pub fn stored_bytes(&self) -> u64 {
         self.stored.load(Ordering::Relaxed)
+    }
+
+    /// Tells how much of the artifact another program has written.
+    pub fn set_stored_bytes(&self, bytes: u64) {
+        self.stored.store(bytes, Ordering::Relaxed);
     }
 
     /// Asks the stream to stop at the next block.
@@ -141,6 +147,32 @@ pub fn write_dump(
         text_bytes,
         census: scanner.finish()?,
     })
+}
+
+/// Writes a census, compressed, into a file, and syncs the file.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn write_census(census: &Census, file: File) -> io::Result<Digest> {
+    let settings = Settings::new(Compression::Gzip, None, Some(NonZeroU8::MIN));
+    let mut writer = BlockWriter::new(Encoder::new(settings, Digesting::new(file))?);
+    census::write(census, &mut writer)?;
+    let (digest, file) = writer.finish()?.finish();
+    file.sync_all()?;
+    Ok(digest)
+}
+
+/// Reads a census back, and takes the digest of its file.
+///
+/// # Errors
+/// When the file cannot be read, or is no whole census.
+pub fn read_census(file: File) -> Result<(Census, Digest), StoredCensusError> {
+    let mut source = Digesting::new(file);
+    let buffered = BufReader::with_capacity(READ_AHEAD, &mut source);
+    let mut decoder = Decoder::new(Compression::Gzip, buffered)?;
+    let census = census::read(BufReader::new(Blocks::new(&mut decoder)))?;
+    drop(decoder);
+    Ok((census, source.finish().0))
 }
 
 /// Reads a file back from the disk, all of it, and takes the same census and digest.

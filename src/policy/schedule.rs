@@ -1,17 +1,475 @@
 //! When a job runs: a crontab pattern in a time zone.
 
-use chrono_tz::Tz;
+mod describe;
+mod field;
 
-/// A crontab pattern in a time zone.
+use chrono::{DateTime, Duration, TimeDelta, TimeZone, Utc};
+use chrono_tz::Tz;
+use croner::Cron;
+use croner::parser::{CronParser, Seconds, Year};
+
+use field::FIELDS;
+
+/// The names that stand for a whole pattern, and the pattern (crontab(5) of Vixie cron).
+const NICKNAMES: [(&str, &str); 7] = [
+    ("@yearly", "0 0 1 1 *"),
+    ("@annually", "0 0 1 1 *"),
+    ("@monthly", "0 0 1 * *"),
+    ("@weekly", "0 0 * * 0"),
+    ("@daily", "0 0 * * *"),
+    ("@midnight", "0 0 * * *"),
+    ("@hourly", "0 * * * *"),
+];
+
+/// How far ahead a run is looked for: the Gregorian calendar repeats its weekdays and leap years
+/// after 400 years, but no day that exists at all is further away than the eight years between
+/// 1896-02-29 and 1904-02-29, times seven for a weekday that must fall on it.
+const HORIZON: TimeDelta = TimeDelta::days(366 * 8 * 7);
+
+/// A crontab pattern of five fields in a time zone: minute, hour, day of the month, month, day of
+/// the week.
+///
+/// As in crontab(5), a pattern that restricts both day fields runs on a day that matches *either*.
+/// Names of months and weekdays, lists, ranges and steps are understood, `@daily` and its kin, and
+/// croner's `L` (last), `W` (nearest working day), `#` (nth weekday) and a leading `+` in the day
+/// of the week (both day fields must match).
+///
+/// What happens where the clock jumps (the Open Cron Pattern Specification's rules):
+///
+/// - A pattern of *one* time of the day (`30 2 * * *`) runs exactly once on every day that it
+///   names. Where the clock is put forward over that time, it runs at the first moment after the
+///   gap; where the clock is put back and the time comes twice, it runs at the first of the two.
+/// - Any other pattern (`*/15 * * * *`, `0 2,14 * * *`) follows the clock on the wall: what lies in
+///   the gap is left out, what comes twice runs twice.
+/// - A day that a zone leaves out altogether (Pacific/Apia, 2011-12-30) has no runs.
 #[derive(Clone, Debug)]
 pub struct Schedule {
-    /// As the operator wrote it.
-    pub text: String,
-    /// Its zone.
-    pub zone: Tz,
+    text: String,
+    zone: Tz,
+    pattern: Cron,
 }
 
 /// Why a text is no schedule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not written yet")]
-pub struct ScheduleError;
+pub enum ScheduleError {
+    /// There is nothing in it.
+    #[error("a schedule needs five fields: minute, hour, day of the month, month, day of the week")]
+    Empty,
+    /// Too few or too many fields.
+    #[error(
+        "a schedule has five fields (minute, hour, day of the month, month, day of the week), not \
+         {found}"
+    )]
+    FieldCount {
+        /// How many there are.
+        found: usize,
+    },
+    /// Six fields: the first would be the seconds.
+    #[error(
+        "six fields: a schedule has no field for seconds; perhaps you mean \"{without_first}\""
+    )]
+    Seconds {
+        /// The pattern without its first field.
+        without_first: String,
+    },
+    /// A word with `@` that stands for no pattern.
+    #[error(
+        "{nickname} stands for no schedule; there are @hourly, @daily, @midnight, @weekly, \
+         @monthly, @yearly and @annually"
+    )]
+    UnknownNickname {
+        /// The word.
+        nickname: String,
+    },
+    /// One field is wrong.
+    #[error("the {field} {text:?}: {reason}")]
+    Field {
+        /// Which one, in words.
+        field: &'static str,
+        /// The part of it that is wrong.
+        text: String,
+        /// What is wrong with it, in words.
+        reason: String,
+    },
+    /// Sound fields that name no day which exists, such as 30 February.
+    #[error("no such day ever comes, so the job would never run")]
+    Impossible,
+    /// The pattern's reader objects for a reason of its own.
+    #[error("{0}")]
+    Unreadable(String),
+}
+
+impl Schedule {
+    /// Reads a pattern for a zone.
+    ///
+    /// # Errors
+    ///
+    /// [`ScheduleError`] says in words what is wrong. Among what cron daemons let pass silently, a
+    /// step as large as its field (`*/90` in the minutes would mean "hourly") and a day that never
+    /// comes are refused.
+    pub fn parse(text: &str, zone: Tz) -> Result<Self, ScheduleError> {
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let pattern = expand(&text)?;
+        let pattern = CronParser::builder()
+            .seconds(Seconds::Disallowed)
+            .year(Year::Disallowed)
+            .build()
+            .parse(&pattern)
+            .map_err(|error| ScheduleError::Unreadable(error.to_string()))?;
+        let schedule = Self {
+            text,
+            zone,
+            pattern,
+        };
+        // The calendar is the same in every zone, so UTC, which has no gaps, decides.
+        let somewhere = DateTime::<Utc>::UNIX_EPOCH;
+        match schedule.pattern.find_next_occurrence(&somewhere, false) {
+            Ok(next) if next - somewhere <= HORIZON => Ok(schedule),
+            _ => Err(ScheduleError::Impossible),
+        }
+    }
+
+    /// The pattern as the operator wrote it, its fields set apart by single spaces.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The zone on whose wall clock the pattern is read.
+    pub fn zone(&self) -> Tz {
+        self.zone
+    }
+
+    /// The first run strictly after this moment, in the schedule's zone; none only beyond the
+    /// calendar's end.
+    pub fn next_after(&self, moment: DateTime<Utc>) -> Option<DateTime<Tz>> {
+        let start = moment.with_timezone(&self.zone);
+        self.pattern
+            .find_next_occurrence(&start, false)
+            .ok()
+            // croner gives up on a gap of more than two hours: go on from its other side.
+            .or_else(|| {
+                let resumed = self.end_of_left_out_day(moment)?;
+                self.pattern.find_next_occurrence(&resumed, true).ok()
+            })
+    }
+
+    /// The schedule in English, without its zone: "every day at 02:00".
+    pub fn describe(&self) -> String {
+        expand(&self.text)
+            .ok()
+            .and_then(|fields| describe::in_words(&fields))
+            .unwrap_or_else(|| self.pattern.describe())
+    }
+
+    /// The first moment after the next forward jump of the zone's clock by more than two hours.
+    fn end_of_left_out_day(&self, moment: DateTime<Utc>) -> Option<DateTime<Tz>> {
+        let wall_minus_utc =
+            |at: DateTime<Utc>| at.with_timezone(&self.zone).naive_local() - at.naive_utc();
+        let leaps = |from: DateTime<Utc>, to: DateTime<Utc>| {
+            wall_minus_utc(to) - wall_minus_utc(from) > Duration::hours(2)
+        };
+        let mut before = moment;
+        let end = moment + HORIZON;
+        let mut after = before + Duration::days(1);
+        while !leaps(before, after) {
+            before = after;
+            after = before + Duration::days(1);
+            if after > end {
+                return None;
+            }
+        }
+        while after - before > Duration::seconds(1) {
+            let middle = before + (after - before) / 2;
+            if leaps(before, middle) {
+                after = middle;
+            } else {
+                before = middle;
+            }
+        }
+        let whole_second = Utc.timestamp_opt(after.timestamp(), 0).single()?;
+        Some(whole_second.with_timezone(&self.zone))
+    }
+}
+
+/// The five fields that a pattern or a nickname stands for, each found sound.
+fn expand(text: &str) -> Result<String, ScheduleError> {
+    if text.starts_with('@') {
+        return NICKNAMES
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case(text))
+            .map(|(_, pattern)| (*pattern).to_owned())
+            .ok_or_else(|| ScheduleError::UnknownNickname {
+                nickname: text.to_owned(),
+            });
+    }
+    let fields: Vec<&str> = text.split_whitespace().collect();
+    match fields.len() {
+        0 => return Err(ScheduleError::Empty),
+        5 => {}
+        6 => {
+            return Err(ScheduleError::Seconds {
+                without_first: fields[1..].join(" "),
+            });
+        }
+        found => return Err(ScheduleError::FieldCount { found }),
+    }
+    for (rule, field) in FIELDS.iter().zip(&fields) {
+        rule.check(field)?;
+    }
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::{DateTime, Utc};
+    use chrono_tz::Tz;
+
+    use super::{Schedule, ScheduleError};
+
+    fn runs(pattern: &str, zone: Tz, after: &str, count: usize) -> Vec<String> {
+        let schedule = Schedule::parse(pattern, zone).unwrap();
+        let mut moment: DateTime<Utc> = after.parse().unwrap();
+        let mut found = Vec::new();
+        for _ in 0..count {
+            let next = schedule.next_after(moment).unwrap();
+            found.push(next.to_rfc3339());
+            moment = next.to_utc();
+        }
+        found
+    }
+
+    #[test]
+    fn riyadh_has_the_same_hour_all_the_year() {
+        let after = "2025-03-29T12:00:00Z";
+        assert_eq!(
+            runs("0 2 * * *", Tz::Asia__Riyadh, after, 2),
+            ["2025-03-30T02:00:00+03:00", "2025-03-31T02:00:00+03:00"]
+        );
+        assert_eq!(
+            runs("0 3 * * 0", Tz::Asia__Riyadh, after, 2),
+            ["2025-03-30T03:00:00+03:00", "2025-04-06T03:00:00+03:00"]
+        );
+    }
+
+    #[test]
+    fn a_time_that_the_clock_jumps_over_runs_right_after_the_gap() {
+        assert_eq!(
+            runs("30 2 * * *", Tz::Europe__Berlin, "2025-03-29T12:00:00Z", 2),
+            ["2025-03-30T03:00:00+02:00", "2025-03-31T02:30:00+02:00"]
+        );
+        assert_eq!(
+            runs(
+                "30 2 * * *",
+                Tz::America__New_York,
+                "2025-03-08T12:00:00Z",
+                2
+            ),
+            ["2025-03-09T03:00:00-04:00", "2025-03-10T02:30:00-04:00"]
+        );
+    }
+
+    #[test]
+    fn a_time_that_comes_twice_runs_once() {
+        assert_eq!(
+            runs("30 2 * * *", Tz::Europe__Berlin, "2025-10-25T12:00:00Z", 2),
+            ["2025-10-26T02:30:00+02:00", "2025-10-27T02:30:00+01:00"]
+        );
+        assert_eq!(
+            runs(
+                "30 1 * * *",
+                Tz::America__New_York,
+                "2025-11-01T12:00:00Z",
+                2
+            ),
+            ["2025-11-02T01:30:00-04:00", "2025-11-03T01:30:00-05:00"]
+        );
+    }
+
+    #[test]
+    fn an_interval_leaves_out_the_gap_and_repeats_the_overlap() {
+        assert_eq!(
+            runs(
+                "*/30 * * * *",
+                Tz::Europe__Berlin,
+                "2025-03-30T00:15:00Z",
+                3
+            ),
+            [
+                "2025-03-30T01:30:00+01:00",
+                "2025-03-30T03:00:00+02:00",
+                "2025-03-30T03:30:00+02:00"
+            ]
+        );
+        assert_eq!(
+            runs("0 * * * *", Tz::Europe__Berlin, "2025-10-25T23:30:00Z", 3),
+            [
+                "2025-10-26T02:00:00+02:00",
+                "2025-10-26T02:00:00+01:00",
+                "2025-10-26T03:00:00+01:00"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_day_that_the_zone_leaves_out_has_no_run_and_the_next_day_has_its_own() {
+        assert_eq!(
+            runs("0 2 * * *", Tz::Pacific__Apia, "2011-12-29T00:00:00Z", 3),
+            [
+                "2011-12-29T02:00:00-10:00",
+                "2011-12-31T02:00:00+14:00",
+                "2012-01-01T02:00:00+14:00"
+            ]
+        );
+        assert_eq!(
+            runs("0 0 * * *", Tz::Pacific__Apia, "2011-12-29T12:00:00Z", 1),
+            ["2011-12-31T00:00:00+14:00"],
+            "midnight is the very moment at which the gap ends"
+        );
+        assert_eq!(
+            runs("0 2 30 12 *", Tz::Pacific__Apia, "2011-06-01T00:00:00Z", 1),
+            ["2012-12-30T02:00:00+14:00"]
+        );
+    }
+
+    #[test]
+    fn both_day_fields_mean_either_as_in_crontab() {
+        assert_eq!(
+            runs("0 4 13 * FRI", Tz::UTC, "2025-06-10T00:00:00Z", 3),
+            [
+                "2025-06-13T04:00:00+00:00",
+                "2025-06-20T04:00:00+00:00",
+                "2025-06-27T04:00:00+00:00"
+            ]
+        );
+    }
+
+    #[test]
+    fn the_next_run_is_strictly_later_even_from_within_its_second() {
+        assert_eq!(
+            runs("0 2 * * *", Tz::UTC, "2025-01-01T02:00:00.5Z", 1),
+            ["2025-01-02T02:00:00+00:00"]
+        );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_pattern_is_refused_or_has_a_next_run(
+            text in "[0-9*]{1,2}[-/,]?[0-9]{0,2} [0-9*]{1,2}[-/]?[0-9]? [0-9*LW?]{1,2} [0-9*]{1,2} [0-9*#L+]{1,3}",
+        ) {
+            if let Ok(schedule) = Schedule::parse(&text, Tz::Europe__Berlin) {
+                let now = "2025-03-01T00:00:00Z".parse().unwrap();
+                proptest::prop_assert!(schedule.next_after(now).is_some_and(|next| next > now));
+                proptest::prop_assert!(!schedule.describe().is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn every_wrong_pattern_is_refused_with_its_reason() {
+        let reasons = [
+            ("", "five fields"),
+            ("0 2 * *", "not 4"),
+            ("0 0 2 * * *", "perhaps you mean \"0 2 * * *\""),
+            ("*/90 * * * *", "step of 90"),
+            ("*/60 * * * *", "step of 60"),
+            ("0 */24 * * *", "step of 24"),
+            ("0-10/11 * * * *", "step of 11"),
+            ("*/0 * * * *", "step of zero"),
+            ("5/10 * * * *", "5-59/10"),
+            ("60 * * * *", "from 0 to 59"),
+            ("0 24 * * *", "from 0 to 23"),
+            ("0 0 0 * *", "from 1 to 31"),
+            ("0 0 * 13 *", "from 1 to 12"),
+            ("0 0 * * 8", "from 0 to 7"),
+            ("0 22-6 * * *", "22-23,0-6"),
+            ("0 0 * * SAT-MON", "6-7,0-1"),
+            ("0 0 * * MONDAY", "SUN"),
+            ("0 2 1,, * *", "nothing"),
+            ("0 2 30 2 *", "never run"),
+            ("0 2 31 4,6,9,11 *", "never run"),
+            ("@reboot", "@daily"),
+            ("0 2 * * * # daily", "not 7"),
+        ];
+        for (pattern, reason) in reasons {
+            let error = Schedule::parse(pattern, Tz::UTC)
+                .expect_err(pattern)
+                .to_string();
+            assert!(
+                error.contains(reason),
+                "{pattern:?} is refused with {error:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn sound_patterns_are_accepted() {
+        let good = [
+            "0 2 29 2 *",
+            "0 0 29 2 MON",
+            "@daily",
+            "@Midnight",
+            "*/59 * * * *",
+            "0 0 L * *",
+            "0 3 * * fri#L",
+            "0 3 1-7 * +SUN",
+            "0 0 15W * *",
+            "0 0 * jan-mar mon-fri",
+            "0 0 * * fri-sun",
+            "0 0 30 2 1",
+        ];
+        for pattern in good {
+            assert!(
+                Schedule::parse(pattern, Tz::Asia__Riyadh).is_ok(),
+                "{pattern}"
+            );
+        }
+        assert_eq!(
+            Schedule::parse("0 2 30 2 *", Tz::UTC).err(),
+            Some(ScheduleError::Impossible)
+        );
+    }
+
+    #[test]
+    fn a_schedule_reads_as_a_sentence() {
+        let sentences = [
+            ("0 2 * * *", "every day at 02:00"),
+            ("@daily", "every day at 00:00"),
+            ("0 3 * * 0", "every Sunday at 03:00"),
+            ("0 3 * * 7", "every Sunday at 03:00"),
+            (
+                "30 22 * * mon-fri",
+                "every Monday, Tuesday, Wednesday, Thursday and Friday at 22:30",
+            ),
+            ("0 5 1 * *", "on day 1 of every month at 05:00"),
+            (
+                "0 5 1,15 1,7 *",
+                "on days 1 and 15 of January and July at 05:00",
+            ),
+            (
+                "0 4 13 * FRI",
+                "on day 13 of every month and on every Friday at 04:00",
+            ),
+            ("0 0 * 12 *", "every day in December at 00:00"),
+            ("0 2,14 * * *", "every day at 02:00 and 14:00"),
+            ("*/15 * * * *", "every 15 minutes"),
+            ("* * * * *", "every minute"),
+            ("5 * * * *", "every hour at minute 5"),
+            ("10 */6 * * *", "every 6 hours at minute 10"),
+            ("0 * * * 0", "every hour at minute 0, every Sunday"),
+        ];
+        for (pattern, sentence) in sentences {
+            assert_eq!(
+                Schedule::parse(pattern, Tz::UTC).unwrap().describe(),
+                sentence,
+                "{pattern}"
+            );
+        }
+        let rare = Schedule::parse("0 3 * * fri#L", Tz::UTC)
+            .unwrap()
+            .describe();
+        assert!(
+            !rare.is_empty(),
+            "what has no sentence of ours has croner's"
+        );
+    }
+}

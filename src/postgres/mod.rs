@@ -1,3 +1,29 @@
-//! stub
-pub type DatabaseProperties = serde_json::Value;
-pub type ServerProperties = serde_json::Value;
+//! The only place that knows `PostgreSQL`: connections, programs and their output, credentials.
+
+mod blocking;
+mod catalogue_text;
+mod child;
+mod client;
+mod connect_error;
+mod conninfo;
+mod dump;
+mod dump_failure;
+mod excerpt;
+mod exposure;
+mod programs;
+mod properties;
+mod tls;
+
+pub use blocking::{Blocker, blockers};
+pub use child::{Child, ChildError, ChildOutput, ChildSpec, Exit, Mask};
+pub use client::{Client, QueryError};
+pub use connect_error::{ConnectError, ConnectErrorKind};
+pub use conninfo::{Conninfo, ConninfoError, ParseError, PasswordError, Place, ServiceError};
+pub use dump::{DumpCommand, DumpError, archive_as_sql_arguments, globals_arguments};
+pub use dump_failure::{DumpFailure, explain_failure};
+pub use programs::{ProgramError, ProgramVersion, Programs};
+pub use properties::{
+    DatabaseProperties, Extension, ServerProperties, Setting, database_properties, discover,
+    may_read_role_passwords, server_properties,
+};
+pub use tls::TlsError;

@@ -1,8 +1,8 @@
 //! The few ways in which this program changes a directory, each complete with its syncs.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -28,17 +28,26 @@ pub(super) fn create_directory(path: &Path) -> io::Result<()> {
 }
 
 /// Puts on the disk which names a directory holds: without this a power cut undoes renames
-/// (fsync(2), "calling fsync() does not necessarily ensure that the entry in the directory
+/// (fsync(2): "calling `fsync()` does not necessarily ensure that the entry in the directory
 /// containing the file has also reached disk").
 pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
-/// Syncs a directory and every file in it; `pg_dump`'s directory format has no deeper levels.
+/// Closes a file to others and syncs it.
+pub(super) fn sync_file(path: &Path) -> io::Result<()> {
+    let file = File::open(path)?;
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    file.sync_all()
+}
+
+/// Closes a directory and every file in it to others, and syncs them; `pg_dump`'s directory format
+/// has no deeper levels.
 pub(super) fn sync_directory_and_files(path: &Path) -> io::Result<()> {
     for entry in std::fs::read_dir(path)? {
-        File::open(entry?.path())?.sync_all()?;
+        sync_file(&entry?.path())?;
     }
+    std::fs::set_permissions(path, Permissions::from_mode(0o700))?;
     sync_directory(path)
 }
 

@@ -59,6 +59,9 @@ pub struct Record {
     /// Backups removed, each with the reasons; of a clean-up (P3).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub removed: Vec<Removal>,
+    /// Backups found damaged, each with what is wrong; of a verification.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub damaged: Vec<Damage>,
 }
 
 /// One backup that a clean-up removed.
@@ -68,6 +71,15 @@ pub struct Removal {
     pub backup: String,
     /// Why, in words.
     pub reasons: Vec<String>,
+}
+
+/// One backup that a verification found damaged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Damage {
+    /// The backup.
+    pub backup: String,
+    /// What is wrong with it.
+    pub what: String,
 }
 
 /// What a run does.
@@ -213,6 +225,7 @@ mod tests {
             seconds: Some(1.5),
             message: None,
             removed: Vec::new(),
+            damaged: Vec::new(),
         }
     }
 

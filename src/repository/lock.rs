@@ -35,8 +35,8 @@ pub struct Holder {
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Another run holds it; who, if that could be read.
-    #[error("{}", busy(.0.as_ref()))]
-    Busy(Option<Holder>),
+    #[error("{}", busy(.0.as_deref()))]
+    Busy(Option<Box<Holder>>),
     /// The lock's file cannot be made or written.
     #[error("cannot lock it: {0}")]
     Io(#[from] io::Error),
@@ -70,7 +70,7 @@ impl Lock {
                 let mut text = String::new();
                 let read = file.read_to_string(&mut text);
                 let holder = read.ok().and_then(|_| serde_json::from_str(&text).ok());
-                return Err(LockError::Busy(holder));
+                return Err(LockError::Busy(holder.map(Box::new)));
             }
             Err(TryLockError::Error(error)) => return Err(error.into()),
         }

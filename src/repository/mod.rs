@@ -30,7 +30,7 @@ use uuid::Uuid;
 
 pub use catalogue::{Catalogue, Entry, Problem};
 pub use error::RepositoryError;
-pub use ledger::{Event, Ledger, Operation, Record, Removal};
+pub use ledger::{Damage, Event, Ledger, Operation, Record, Removal};
 pub use lock::{Holder, Lock, LockError};
 pub use manifest::{
     Artifact, CensusFile, Globals, MANIFEST_FORMAT, Manifest, ManifestError, Seconds,

@@ -12,7 +12,7 @@ use super::lock::Lock;
 use super::manifest::Manifest;
 use super::names::{Role, Stem};
 use crate::config::Format;
-use crate::pipeline::{Digest, Passage};
+use crate::pipeline::Passage;
 
 /// Temporary files begin with this, so that no pattern for backups matches them.
 pub(super) const PREFIX: &str = ".pgbackupd-";
@@ -58,23 +58,10 @@ impl Checked {
         })
     }
 
-    /// An archive that `pg_dump` wrote by itself: the census was taken from what `pg_restore` made
-    /// of the whole of it, and the digest was the same before and after.
-    ///
-    /// # Errors
-    /// When the two digests do not agree.
-    pub fn archive(
-        before: &Digest,
-        passage: Passage,
-        path: &Path,
-    ) -> Result<Self, RepositoryError> {
-        if *before == passage.digest {
-            return Ok(Self { passage });
-        }
-        Err(RepositoryError::ReadBack {
-            path: path.to_owned(),
-            what: format!("{before} at first, then {}", passage.digest),
-        })
+    /// An archive that `pg_dump` wrote by itself: its digest was taken from the disk, and its
+    /// census from what `pg_restore` made of the whole of it.
+    pub fn archive(passage: Passage) -> Self {
+        Self { passage }
     }
 
     /// What the file holds.
@@ -121,7 +108,7 @@ impl<'a> Staging<'a> {
         let directory = self.directory;
         let syncing = || RepositoryError::io("sync the directory", directory);
         for role in roles {
-            // `pg_dump` syncs archives that it writes itself only from some version on.
+            // Those that this program wrote are on the disk already; that costs nothing again.
             self.sync(*role)?;
         }
         loop {
@@ -154,11 +141,16 @@ impl<'a> Staging<'a> {
         }
     }
 
-    fn sync(&self, role: Role) -> Result<(), RepositoryError> {
+    /// Closes a temporary file to others, whatever the umask of the program that wrote it, and
+    /// syncs it; a directory with all that is in it.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn sync(&self, role: Role) -> Result<(), RepositoryError> {
         let path = self.path(role);
         let synced = match role {
             Role::Artifact(Format::Directory, _) => durable::sync_directory_and_files(&path),
-            _ => File::open(&path).and_then(|file| file.sync_all()),
+            _ => durable::sync_file(&path),
         };
         synced.map_err(RepositoryError::io("sync", &path))
     }

@@ -1,10 +1,12 @@
 //! Whole dumps: what counts and what does not.
 
+use std::fmt::Write;
+
 use proptest::prelude::*;
 
 use super::{Census, Difference, Flaw, Scanner, from_printable, printable, read, write};
 
-const DUMP: &str = r#"--
+const DUMP: &str = r"--
 -- PostgreSQL database dump
 --
 
@@ -85,7 +87,7 @@ SELECT pg_catalog.setval('public.s', 42, true);
 
 \unrestrict e8vWYk
 
-"#;
+";
 
 fn scan(text: &[u8], piece: usize) -> Result<Census, Flaw> {
     let mut scanner = Scanner::new();
@@ -370,7 +372,7 @@ proptest! {
         let dump = |rows: &[(String, String)]| {
             let mut text = String::from("COPY t (a, b) FROM stdin;\n");
             for (a, b) in rows {
-                text.push_str(&format!("{a}\t{b}\n"));
+                writeln!(text, "{a}\t{b}").unwrap();
             }
             text.push_str("\\.\n-- PostgreSQL database dump complete\n");
             census(&text)

@@ -112,6 +112,47 @@ impl<W: Write> Encoder<W> {
     }
 }
 
+/// Collects small writes into blocks for an encoder.
+pub struct BlockWriter<W: Write> {
+    encoder: Encoder<W>,
+    block: Vec<u8>,
+}
+
+impl<W: Write> BlockWriter<W> {
+    /// A writer in front of an encoder.
+    pub fn new(encoder: Encoder<W>) -> Self {
+        Self {
+            encoder,
+            block: Vec::new(),
+        }
+    }
+
+    /// Writes what is left and the format's own end, and gives the innermost writer back.
+    ///
+    /// # Errors
+    /// When the writer fails.
+    pub fn finish(mut self) -> io::Result<W> {
+        self.encoder.write_block(self.block)?;
+        self.encoder.finish()
+    }
+}
+
+impl<W: Write> Write for BlockWriter<W> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        if self.block.len() >= BLOCK {
+            let full = std::mem::take(&mut self.block);
+            self.block = self.encoder.write_block(full)?;
+        }
+        let taken = buffer.len().min(BLOCK - self.block.len());
+        self.block.extend_from_slice(&buffer[..taken]);
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Decompresses a reader block by block.
 pub enum Decoder<R: Read + Unpin> {
     /// One or more gzip members, of this program's making or not.
@@ -145,6 +186,37 @@ impl<R: Read + Unpin> Decoder<R> {
             Self::Zstd(unzstd) => fill(unzstd.as_mut(), block),
             Self::None(inner) => fill(inner, block),
         }
+    }
+}
+
+/// Reads the text of a decoder as a stream.
+pub struct Blocks<'a, R: Read + Unpin> {
+    decoder: &'a mut Decoder<R>,
+    block: Vec<u8>,
+    used: usize,
+}
+
+impl<'a, R: Read + Unpin> Blocks<'a, R> {
+    /// A reader in front of a decoder.
+    pub fn new(decoder: &'a mut Decoder<R>) -> Self {
+        Self {
+            decoder,
+            block: Vec::new(),
+            used: 0,
+        }
+    }
+}
+
+impl<R: Read + Unpin> Read for Blocks<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.used == self.block.len() {
+            self.decoder.next_block(&mut self.block)?;
+            self.used = 0;
+        }
+        let mut rest = &self.block[self.used..];
+        let read = rest.read(buffer)?;
+        self.used += read;
+        Ok(read)
     }
 }
 

@@ -36,6 +36,19 @@ fn decode(compression: Compression, input: &[u8]) -> std::io::Result<Vec<u8>> {
     }
 }
 
+#[test]
+fn small_writes_are_collected_into_blocks() {
+    use std::io::Write;
+    let input = text(2 * BLOCK + 77);
+    let settings = Settings::new(Compression::Gzip, None, None);
+    let mut writer = super::BlockWriter::new(Encoder::new(settings, Vec::new()).unwrap());
+    for piece in input.chunks(999) {
+        writer.write_all(piece).unwrap();
+    }
+    let encoded = writer.finish().unwrap();
+    assert!(decode(Compression::Gzip, &encoded).unwrap() == input);
+}
+
 /// What a command of the system's makes of the bytes.
 fn through(command: &[&str], input: &[u8]) -> Vec<u8> {
     use std::io::Write;

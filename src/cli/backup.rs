@@ -1,0 +1,213 @@
+//! `pgbackupd backup`: make a backup of one, some or all configured databases.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::Surroundings;
+use super::failure::Failure;
+use super::progress::Display;
+use super::report;
+use crate::jobs::{BackupReport, BackupRequest, Context, Strictness, Target, back_up, targets};
+use crate::pipeline::Progress;
+use crate::policy::Series;
+use crate::repository::Role;
+
+/// Back databases up now.
+///
+/// Without a reason the backup belongs to the daily series. Every backup is read back in full
+/// before it gets its name.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Args {
+    /// Only this database; may be given several times
+    #[arg(long = "database", short, value_name = "NAME")]
+    databases: Vec<String>,
+    /// The series it belongs to [default: daily]
+    #[arg(long, value_name = "NAME", conflicts_with = "reason")]
+    series: Option<Series>,
+    /// Why it is made, such as "pre-deployment"; it then belongs to the manual series
+    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    reason: Option<String>,
+}
+
+/// What `backup --json` and `emergency --json` print for each database, in a list.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub(super) struct BackupResult {
+    /// The database.
+    pub database: String,
+    /// Whether there is a backup.
+    pub ok: bool,
+    /// The backup's name.
+    pub backup: Option<String>,
+    /// The file with the dump, or its directory.
+    pub path: Option<String>,
+    /// Bytes of all its files but the manifest.
+    pub bytes: Option<u64>,
+    /// Rows of all tables.
+    pub rows: Option<u64>,
+    /// Tables.
+    pub tables: Option<u64>,
+    /// How long the run took, in seconds.
+    pub seconds: Option<f64>,
+    /// Older backups that retention removed.
+    pub removed: Vec<String>,
+    /// What the operator should know.
+    pub warnings: Vec<String>,
+    /// Why it failed.
+    pub error: Option<String>,
+}
+
+pub(super) async fn run(
+    args: &Args,
+    surroundings: &Surroundings<'_>,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let loaded = surroundings.load()?;
+    let context = surroundings.context(&loaded);
+    let series = match (&args.series, &args.reason) {
+        (Some(series), _) => series.clone(),
+        (None, Some(_)) => Series::manual(),
+        (None, None) => Series::daily(),
+    };
+    let targets = targets(&context, &loaded.plan, &args.databases)
+        .await
+        .map_err(|error| report::failure(&error, surroundings.interrupt))?;
+    make_all(
+        &context,
+        &targets,
+        (&series, args.reason.as_deref(), Strictness::Usual),
+        surroundings,
+        out,
+    )
+    .await
+}
+
+/// Makes a backup of each target, one after the other; the failure of one does not stop the
+/// others.
+pub(super) async fn make_all(
+    context: &Context,
+    targets: &[Target<'_>],
+    (series, reason, strictness): (&Series, Option<&str>, Strictness),
+    surroundings: &Surroundings<'_>,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let mut results = Vec::new();
+    let mut failures: Vec<Failure> = Vec::new();
+    for target in targets {
+        let name = report::one_line(&target.database.name);
+        let request = BackupRequest {
+            connection: &target.server.connection,
+            database: &target.database,
+            series,
+            reason,
+            strictness,
+        };
+        let progress = Arc::new(Progress::default());
+        let display = Display::start(&name, &progress, surroundings.json);
+        let outcome = back_up(context, request, &progress, surroundings.interrupt.token()).await;
+        drop(display);
+        let result = match &outcome {
+            Ok(made) => told(made),
+            Err(error) => {
+                let failure = report::failure(error, surroundings.interrupt);
+                let result = BackupResult::failed(&target.database.name, &failure);
+                failures.push(Failure::new(
+                    failure.kind,
+                    format!("no backup of database {name}: {}", failure.message),
+                ));
+                result
+            }
+        };
+        if !surroundings.json {
+            print(&result, out)?;
+        }
+        results.push(result);
+        if surroundings.interrupt.signal().is_some() {
+            break;
+        }
+    }
+    if surroundings.json {
+        report::json(&results, out)?;
+    }
+    out.flush()?;
+    together(&failures)
+}
+
+/// Several failures as one: the first one's kind, all sentences.
+pub(super) fn together(failures: &[Failure]) -> Result<(), Failure> {
+    let Some(first) = failures.first() else {
+        return Ok(());
+    };
+    let messages: Vec<&str> = failures
+        .iter()
+        .map(|failure| failure.message.as_str())
+        .collect();
+    Err(Failure::new(first.kind, messages.join("\n")))
+}
+
+impl BackupResult {
+    fn failed(database: &str, failure: &Failure) -> Self {
+        Self {
+            database: database.to_owned(),
+            ok: false,
+            backup: None,
+            path: None,
+            bytes: None,
+            rows: None,
+            tables: None,
+            seconds: None,
+            removed: Vec::new(),
+            warnings: Vec::new(),
+            error: Some(failure.message.clone()),
+        }
+    }
+}
+
+fn told(made: &BackupReport) -> BackupResult {
+    let manifest = &made.manifest;
+    let role = Role::Artifact(manifest.artifact.format, manifest.artifact.compression);
+    let path = manifest
+        .name
+        .parse()
+        .map(|stem| made.repository.path(&stem, role));
+    let removed = made.pruned.iter().flat_map(|pruned| &pruned.removed);
+    BackupResult {
+        database: manifest.database.clone(),
+        ok: true,
+        backup: Some(manifest.name.clone()),
+        path: path.ok().map(|path| path.display().to_string()),
+        bytes: Some(made.bytes()),
+        rows: Some(manifest.census.summary.rows),
+        tables: Some(manifest.census.summary.tables),
+        seconds: Some(manifest.seconds.total),
+        removed: removed.map(|removal| removal.backup.clone()).collect(),
+        warnings: made.warnings.clone(),
+        error: None,
+    }
+}
+
+fn print(result: &BackupResult, out: &mut dyn Write) -> Result<(), Failure> {
+    for warning in &result.warnings {
+        tracing::warn!("{warning}");
+    }
+    let (Some(backup), Some(path)) = (&result.backup, &result.path) else {
+        return Ok(());
+    };
+    writeln!(
+        out,
+        "{backup}: database {}, {} in {}, {}, read back and whole, in {}\n  {}",
+        report::one_line(&result.database),
+        report::counted(result.rows.unwrap_or_default(), "row", "rows"),
+        report::counted(result.tables.unwrap_or_default(), "table", "tables"),
+        report::size(result.bytes.unwrap_or_default()),
+        report::duration(Duration::from_secs_f64(result.seconds.unwrap_or_default())),
+        report::one_line(path),
+    )?;
+    for removed in &result.removed {
+        writeln!(out, "  {removed} removed by retention")?;
+    }
+    Ok(())
+}

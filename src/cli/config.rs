@@ -1,0 +1,316 @@
+//! `pgbackupd config`: is the configuration sound, what is in force and why, and its JSON schema.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::failure::{Failure, FailureKind};
+use crate::config::{
+    ConfigError, Databases, DumpSettings, Loaded, Problem, Setting, Source, key_in_toml, load,
+    schema,
+};
+
+/// Look at the configuration.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Clone, Copy, Debug, clap::Subcommand)]
+enum Command {
+    /// Say whether the configuration is sound; if not, what is wrong and where, and exit with 78
+    Check,
+    /// Print every setting in force and where it comes from, passwords masked
+    Show,
+    /// Print the JSON schema of the configuration file, for editors
+    Schema,
+}
+
+/// What `config check --json` prints.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub(super) struct CheckReport {
+    /// Whether the configuration is sound; if not, the exit code is 78.
+    pub ok: bool,
+    /// The files that were read, the weakest first; empty if the configuration is not sound.
+    pub files: Vec<PathBuf>,
+    /// What is wrong.
+    pub problems: Vec<Problem>,
+    /// What is sound but deserves a word.
+    pub warnings: Vec<String>,
+}
+
+/// What `config show --json` prints.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub(super) struct ShowReport {
+    /// The files that were read, the weakest first.
+    pub files: Vec<PathBuf>,
+    /// Every setting in force.
+    pub settings: Vec<Setting>,
+    /// The databases that follow from them.
+    pub databases: Vec<ShownDatabase>,
+    /// What is sound but deserves a word.
+    pub warnings: Vec<String>,
+}
+
+/// A database, or the databases that a run will find.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub(super) struct ShownDatabase {
+    /// The server's name in the configuration.
+    pub server: String,
+    /// The database's name; none where a run finds the databases.
+    pub name: Option<String>,
+    /// Where its backups stand; where a run finds the databases, the directory above theirs.
+    pub directory: PathBuf,
+    /// The shape of its dump: `plain`, `custom` or `directory`.
+    pub format: crate::config::Format,
+    /// How it is compressed: `gzip`, `zstd` or `none`.
+    pub compression: crate::config::Compression,
+    /// The compressor's level; none for the default one.
+    pub level: Option<u8>,
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::new(FailureKind::Configuration, error.to_string())
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+///
+/// [`FailureKind::Configuration`] if the configuration is not sound; with `json`, `check` has
+/// printed its report all the same.
+pub(super) fn run(
+    args: &Args,
+    source: &Source,
+    json: bool,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    match args.command {
+        Command::Check => check(source, json, out),
+        Command::Show => show(&load(source)?, json, out),
+        Command::Schema => print_json(&schema(), out),
+    }
+}
+
+fn check(source: &Source, json: bool, out: &mut dyn Write) -> Result<(), Failure> {
+    let loaded = load(source);
+    if json {
+        let report = match &loaded {
+            Ok(loaded) => CheckReport {
+                ok: true,
+                files: files(loaded),
+                problems: Vec::new(),
+                warnings: loaded.plan.warnings.clone(),
+            },
+            Err(error) => CheckReport {
+                ok: false,
+                files: Vec::new(),
+                problems: error.problems.clone(),
+                warnings: Vec::new(),
+            },
+        };
+        print_json(&report, out)?;
+    }
+    let loaded = loaded?;
+    if !json {
+        let files: Vec<String> = files(&loaded)
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect();
+        let read = if files.is_empty() {
+            format!(
+                "defaults and environment alone; there is no {}",
+                source.main_file().display()
+            )
+        } else {
+            files.join(", ")
+        };
+        writeln!(out, "the configuration is sound ({read})")?;
+        for warning in &loaded.plan.warnings {
+            writeln!(out, "warning: {warning}")?;
+        }
+    }
+    Ok(())
+}
+
+fn show(loaded: &Loaded, json: bool, out: &mut dyn Write) -> Result<(), Failure> {
+    let report = ShowReport {
+        files: files(loaded),
+        settings: loaded.settings.list(),
+        databases: databases(loaded),
+        warnings: loaded.plan.warnings.clone(),
+    };
+    if json {
+        return print_json(&report, out);
+    }
+    let mut table: &[String] = &[];
+    for setting in &report.settings {
+        let Some((name, levels)) = setting.key.split_last() else {
+            continue;
+        };
+        if levels != table {
+            let header: Vec<String> = levels.iter().map(|level| key_in_toml(level)).collect();
+            writeln!(out, "\n[{}]", header.join("."))?;
+            table = levels;
+        }
+        let line = format!("{} = {}", key_in_toml(name), setting.value);
+        writeln!(
+            out,
+            "{line:<40} # {}",
+            one_line(&setting.source.to_string())
+        )?;
+    }
+    writeln!(out, "\n# What follows from it:")?;
+    for database in &report.databases {
+        let what = match &database.name {
+            Some(name) => format!("database {name:?}"),
+            None => "the databases found at run time".to_owned(),
+        };
+        let directory = one_line(&database.directory.display().to_string());
+        writeln!(out, "# server {}: {what} in {directory}", database.server)?;
+    }
+    for warning in &report.warnings {
+        writeln!(out, "# warning: {}", one_line(warning))?;
+    }
+    Ok(())
+}
+
+/// A comment ends with its line, so nothing in it may begin another.
+fn one_line(text: &str) -> String {
+    text.replace(char::is_control, " ")
+}
+
+fn files(loaded: &Loaded) -> Vec<PathBuf> {
+    loaded
+        .settings
+        .files()
+        .into_iter()
+        .map(PathBuf::from)
+        .collect()
+}
+
+fn databases(loaded: &Loaded) -> Vec<ShownDatabase> {
+    let shown = |server: &str, name: Option<&str>, directory: &PathBuf, dump: &DumpSettings| {
+        ShownDatabase {
+            server: server.to_owned(),
+            name: name.map(str::to_owned),
+            directory: directory.clone(),
+            format: dump.format,
+            compression: dump.compression,
+            level: dump.level,
+        }
+    };
+    loaded
+        .plan
+        .servers
+        .iter()
+        .flat_map(|server| match &server.databases {
+            Databases::Named(named) => named
+                .iter()
+                .map(|one| shown(&server.name, Some(&one.name), &one.directory, &one.dump))
+                .collect(),
+            Databases::All(_) | Databases::FromEnvironment => {
+                vec![shown(&server.name, None, &server.directory, &server.dump)]
+            }
+        })
+        .collect()
+}
+
+/// Prints a report for programs: one JSON document and a newline.
+fn print_json(report: &impl Serialize, out: &mut dyn Write) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(report).map_err(|error| {
+        Failure::new(FailureKind::Internal, format!("cannot print it: {error}"))
+    })?;
+    writeln!(out, "{text}")?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::{Args, Command, FailureKind, Source, run};
+
+    fn output(command: Command, text: &str, json: bool) -> (String, Result<(), super::Failure>) {
+        let etc = tempfile::TempDir::new().unwrap();
+        let path = etc.path().join("pgbackupd.toml");
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        let environment =
+            BTreeMap::from([("PGBACKUPD_RETENTION__FLOOR".to_owned(), "5".to_owned())]);
+        let source = Source {
+            file: Some(path),
+            default_file: "/nonexistent".into(),
+            environment,
+        };
+        let mut out = Vec::new();
+        let result = run(&Args { command }, &source, json, &mut out);
+        let printed = String::from_utf8(out).unwrap();
+        (
+            printed.replace(etc.path().to_str().unwrap(), "/etc/pgbackupd"),
+            result,
+        )
+    }
+
+    #[test]
+    fn a_sound_configuration_gets_one_line_and_its_warnings() {
+        let (printed, result) = output(Command::Check, "database = \"a\"", false);
+        assert!(result.is_ok());
+        assert_eq!(
+            printed,
+            "the configuration is sound (/etc/pgbackupd/pgbackupd.toml)\n"
+        );
+        let text = "database = \"a\"\n[connection]\npassword = \"hunter2\"";
+        let (printed, _) = output(Command::Check, text, false);
+        assert_eq!(printed.lines().count(), 2, "{printed}");
+        assert!(
+            printed.contains("\nwarning: connection.password: "),
+            "{printed}"
+        );
+    }
+
+    #[test]
+    fn a_wrong_configuration_fails_with_its_kind_and_prints_its_problems_as_json() {
+        let (printed, result) = output(Command::Check, "databse = \"a\"", false);
+        assert_eq!(printed, "");
+        let failure = result.unwrap_err();
+        assert_eq!(failure.kind, FailureKind::Configuration);
+        assert!(failure.message.contains("did you mean database?"));
+        let (printed, result) = output(Command::Check, "databse = \"a\"", true);
+        assert!(result.is_err());
+        let report: serde_json::Value = serde_json::from_str(&printed).unwrap();
+        assert_eq!(report["ok"], false);
+        assert_eq!(report["problems"][0]["key"], "databse");
+        assert_eq!(report["problems"][0]["place"]["file"]["line"]["column"], 1);
+    }
+
+    #[test]
+    fn what_is_shown_is_toml_with_sources_and_without_secrets() {
+        let text = "databases = [\"a\", { name = \"b\\nc\" }]\n[connection]\npassword = \"hunter2\"\n\
+                    uri = \"postgres://u:hunter2@h\"\n";
+        let (_, result) = output(Command::Show, text, false);
+        assert!(result.is_err(), "two passwords");
+        let text = text.replace("password = \"hunter2\"\n", "");
+        let (printed, result) = output(Command::Show, &text, false);
+        assert!(result.is_ok(), "{result:?}");
+        assert!(!printed.contains("hunter2"), "{printed}");
+        insta::assert_snapshot!(printed);
+        let again = toml_edit::Document::parse(printed.as_str()).unwrap();
+        assert_eq!(again["retention"]["floor"].as_integer(), Some(5));
+    }
+
+    #[test]
+    fn the_schema_is_one_for_the_whole_file() {
+        let (printed, _) = output(Command::Schema, "", false);
+        let schema: serde_json::Value = serde_json::from_str(&printed).unwrap();
+        assert_eq!(schema["additionalProperties"], false);
+        assert!(schema["properties"]["jobs"].is_object(), "{schema}");
+    }
+}

@@ -1,0 +1,110 @@
+//! `pgbackupd emergency`: a backup now, with as little as possible that could stand in its way.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use super::Surroundings;
+use super::backup::make_all;
+use super::failure::{Failure, FailureKind};
+use super::report;
+use crate::config::{Loaded, Source, load};
+use crate::jobs::{Strictness, targets};
+use crate::policy::Series;
+
+/// Back one database up at once, with or without a configuration.
+///
+/// It needs a connection and a directory. Without a usable configuration the connection comes from
+/// libpq's environment (PGHOST, PGUSER, PGSERVICE, PGPASSFILE and so on). Roles, ledger and
+/// retention may fail without failing the backup; the dump and its check may not.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Args {
+    /// The directory to write to, made if it is not there [default: the configured one]
+    #[arg(long, value_name = "DIRECTORY")]
+    to: Option<PathBuf>,
+    /// The database [default: the only one configured, or PGDATABASE]
+    #[arg(long, short, value_name = "NAME")]
+    database: Option<String>,
+    /// Why it is made
+    #[arg(long, value_name = "TEXT", default_value = "emergency")]
+    reason: String,
+}
+
+pub(super) async fn run(
+    args: &Args,
+    surroundings: &Surroundings<'_>,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let loaded = load_or_do_without(args, &surroundings.source)?;
+    let context = surroundings.context(&loaded);
+    let wanted: Vec<String> = args.database.iter().cloned().collect();
+    let mut targets = targets(&context, &loaded.plan, &wanted)
+        .await
+        .map_err(|error| report::failure(&error, surroundings.interrupt))?;
+    if targets.len() > 1 {
+        let names: Vec<String> = targets
+            .iter()
+            .map(|target| format!("{:?}", target.database.name))
+            .collect();
+        return Err(Failure::new(
+            FailureKind::Usage,
+            format!(
+                "--database must say which one is meant: {}",
+                names.join(", ")
+            ),
+        ));
+    }
+    if let (Some(directory), Some(target)) = (&args.to, targets.first_mut()) {
+        target.database.directory.clone_from(directory);
+    }
+    let series = Series::manual();
+    let what = (&series, Some(args.reason.as_str()), Strictness::Emergency);
+    make_all(&context, &targets, what, surroundings, out).await
+}
+
+/// The configuration where it is sound and knows the database; else only libpq's environment.
+fn load_or_do_without(args: &Args, source: &Source) -> Result<Loaded, Failure> {
+    let configured = load(source);
+    let wanted = args.database.as_deref();
+    let reason = match configured {
+        Ok(loaded) if knows(&loaded, wanted) => return Ok(loaded),
+        Ok(_) => format!(
+            "the configuration has no database {:?}",
+            wanted.unwrap_or_default()
+        ),
+        Err(error) => format!("the configuration is of no use: {error}"),
+    };
+    if args.to.is_none() {
+        return Err(Failure::new(
+            FailureKind::Configuration,
+            format!("{reason}\n--to DIRECTORY must say where to write without it"),
+        ));
+    }
+    tracing::warn!("{reason}");
+    tracing::warn!("going on with libpq's environment alone");
+    let mut environment = source.environment.clone();
+    environment.retain(|name, _| !name.starts_with("PGBACKUPD_"));
+    if let Some(database) = wanted {
+        environment.insert("PGBACKUPD_DATABASE".to_owned(), database.to_owned());
+    }
+    Ok(load(&Source {
+        file: None,
+        default_file: PathBuf::from("/nonexistent"),
+        environment,
+    })?)
+}
+
+fn knows(loaded: &Loaded, wanted: Option<&str>) -> bool {
+    use crate::config::Databases;
+    let Some(wanted) = wanted else {
+        return true;
+    };
+    loaded
+        .plan
+        .servers
+        .iter()
+        .any(|server| match &server.databases {
+            Databases::Named(databases) => databases.iter().any(|database| database.name == wanted),
+            Databases::All(selection) => selection.matches(wanted),
+            Databases::FromEnvironment => false,
+        })
+}

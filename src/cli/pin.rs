@@ -1,0 +1,88 @@
+//! `pgbackupd pin` and `unpin`: keep a backup whatever retention says.
+
+use std::io::Write;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::Surroundings;
+use super::failure::{Failure, FailureKind};
+use super::{report, select};
+use crate::jobs::{places, set_pin};
+
+/// Keep a backup whatever retention says (pin), or no longer (unpin).
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Args {
+    /// The backup, by name or file
+    #[arg(value_name = "BACKUP")]
+    backup: String,
+    /// The database it is of, where several have one of that name
+    #[arg(long, short, value_name = "NAME")]
+    database: Option<String>,
+}
+
+/// What `pin --json` and `unpin --json` print.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub(super) struct PinResult {
+    /// The database.
+    pub database: String,
+    /// The backup.
+    pub backup: String,
+    /// Whether it is pinned now.
+    pub pinned: bool,
+    /// Whether that is new.
+    pub changed: bool,
+}
+
+pub(super) fn run(
+    args: &Args,
+    pinned: bool,
+    surroundings: &Surroundings<'_>,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let loaded = surroundings.load()?;
+    let context = surroundings.context(&loaded);
+    let told = |error| report::failure(&error, surroundings.interrupt);
+    let wanted: Vec<String> = args.database.iter().cloned().collect();
+    let places = places(&context, &loaded.plan, &wanted).map_err(told)?;
+    let stem = select::stem(&args.backup)?;
+    let place = match select::holding(&places, &stem)?.as_slice() {
+        [place] => *place,
+        several => {
+            let names: Vec<String> = several
+                .iter()
+                .map(|place| format!("{:?}", place.database))
+                .collect();
+            return Err(Failure::new(
+                FailureKind::Usage,
+                format!(
+                    "several databases have a backup {stem}: --database must say which is meant, \
+                     {}",
+                    names.join(" or ")
+                ),
+            ));
+        }
+    };
+    let changed = set_pin(&context, &place.repository, &stem, pinned).map_err(told)?;
+    if surroundings.json {
+        let database = place.database.clone();
+        let backup = stem.to_string();
+        return report::json(
+            &PinResult {
+                database,
+                backup,
+                pinned,
+                changed,
+            },
+            out,
+        );
+    }
+    let state = match (pinned, changed) {
+        (true, true) => "pinned: retention keeps it until it is unpinned",
+        (true, false) => "pinned already",
+        (false, true) => "no longer pinned: retention may remove it",
+        (false, false) => "not pinned",
+    };
+    writeln!(out, "{stem}: {state}")?;
+    Ok(())
+}

@@ -1,0 +1,159 @@
+//! `pgbackupd prune`: remove what retention no longer keeps, or say what that would be.
+
+use std::io::Write;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::Surroundings;
+use super::backup::together;
+use super::failure::Failure;
+use super::report;
+use crate::jobs::{PruneMode, PruneReport, places, prune};
+use crate::policy::{ClockTrust, Reason};
+
+/// Remove the backups that retention no longer keeps.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Args {
+    /// Only say, for every backup, whether it would stay and why
+    #[arg(long)]
+    dry_run: bool,
+    /// Believe the clock although it looks wrong
+    #[arg(long)]
+    trust_clock: bool,
+    /// Only of this database; may be given several times
+    #[arg(long = "database", short, value_name = "NAME")]
+    databases: Vec<String>,
+}
+
+/// What `prune --json` prints for each database, in a list.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub(super) struct PrunedDatabase {
+    /// The database.
+    pub database: String,
+    /// Whether nothing was removed, only said.
+    pub dry_run: bool,
+    /// Every backup, series by series, newest first.
+    pub backups: Vec<PrunedBackup>,
+    /// Why nothing was removed from a series although its rules would: the clock looks wrong.
+    pub clock_doubts: Vec<String>,
+    /// Bytes that this freed, or would free.
+    pub freed_bytes: u64,
+}
+
+/// What becomes of one backup.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub(super) struct PrunedBackup {
+    /// Its name.
+    pub name: String,
+    /// Its series.
+    pub series: String,
+    /// Whether it stays.
+    pub keep: bool,
+    /// Every reason, in words.
+    pub reasons: Vec<String>,
+}
+
+pub(super) fn run(
+    args: &Args,
+    surroundings: &Surroundings<'_>,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let loaded = surroundings.load()?;
+    let context = surroundings.context(&loaded);
+    let told = |error| report::failure(&error, surroundings.interrupt);
+    let mode = PruneMode {
+        dry_run: args.dry_run,
+        trust: if args.trust_clock {
+            ClockTrust::Always
+        } else {
+            ClockTrust::IfPlausible
+        },
+    };
+    let mut pruned = Vec::new();
+    let mut failures = Vec::new();
+    for place in places(&context, &loaded.plan, &args.databases).map_err(told)? {
+        if !place.repository.directory().is_dir() {
+            continue;
+        }
+        match prune(&context, &place.repository, &place.database, mode) {
+            Ok(report) => {
+                let told = tell(&place.database, args.dry_run, &report);
+                if !surroundings.json {
+                    print(&told, out)?;
+                }
+                pruned.push(told);
+            }
+            Err(error) => failures.push(told(error)),
+        }
+    }
+    if surroundings.json {
+        report::json(&pruned, out)?;
+    }
+    out.flush()?;
+    together(&failures)
+}
+
+fn tell(database: &str, dry_run: bool, report: &PruneReport) -> PrunedDatabase {
+    let mut backups = Vec::new();
+    let mut clock_doubts = Vec::new();
+    for series in &report.series {
+        for (stem, keep, reasons) in &series.verdicts {
+            backups.push(PrunedBackup {
+                name: stem.to_string(),
+                series: series.series.to_string(),
+                keep: *keep,
+                reasons: reasons.iter().map(Reason::to_string).collect(),
+            });
+        }
+        if let Some(doubt) = &series.clock_doubt {
+            clock_doubts.push(format!("series {}: {doubt}", series.series));
+        }
+    }
+    PrunedDatabase {
+        database: database.to_owned(),
+        dry_run,
+        backups,
+        clock_doubts,
+        freed_bytes: report.freed,
+    }
+}
+
+fn print(database: &PrunedDatabase, out: &mut dyn Write) -> Result<(), Failure> {
+    for doubt in &database.clock_doubts {
+        tracing::warn!("{doubt}");
+    }
+    let removed = database
+        .backups
+        .iter()
+        .filter(|backup| !backup.keep)
+        .count() as u64;
+    writeln!(
+        out,
+        "database {}: {} {}, {}",
+        report::one_line(&database.database),
+        report::counted(removed, "backup", "backups"),
+        if database.dry_run {
+            "would be removed"
+        } else {
+            "removed"
+        },
+        report::size(database.freed_bytes),
+    )?;
+    for backup in &database.backups {
+        let word = match (backup.keep, database.dry_run) {
+            (true, true) => "keep",
+            // What stays is only of interest to whoever asked what would go.
+            (true, false) => continue,
+            (false, true) => "remove",
+            (false, false) => "removed",
+        };
+        writeln!(
+            out,
+            "  {word} {}: {}",
+            backup.name,
+            backup.reasons.join("; ")
+        )?;
+    }
+    Ok(())
+}

@@ -1,0 +1,183 @@
+//! `pgbackupd schedule`: each job in words, and its next runs in its zone and in UTC.
+
+use std::io::Write;
+
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::failure::{Failure, FailureKind};
+use crate::config::{Job, JobKind, Loaded};
+
+/// Show what runs when.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Args {
+    /// How many runs of each job
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    count: u16,
+}
+
+/// What `schedule --json` prints for each job that is switched on, in a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub(super) struct ShownJob {
+    /// Its name in the configuration.
+    pub name: String,
+    /// `backup`, `verify`, `drill` or `prune`.
+    pub kind: &'static str,
+    /// The series that a backup job makes.
+    pub series: Option<String>,
+    /// Its crontab pattern.
+    pub schedule: String,
+    /// The zone of its schedule.
+    pub timezone: String,
+    /// The schedule in English.
+    pub description: String,
+    /// The next runs, the first one first.
+    pub next: Vec<Run>,
+}
+
+/// One run to come: the same moment twice.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub(super) struct Run {
+    /// On the wall clock of the schedule's zone, RFC 3339.
+    pub local: String,
+    /// In UTC, RFC 3339.
+    pub utc: String,
+}
+
+/// Runs the command; `now` is the moment after which runs are shown.
+///
+/// # Errors
+///
+/// Only when the output cannot be written.
+pub(super) fn run(
+    args: &Args,
+    loaded: &Loaded,
+    now: DateTime<Utc>,
+    json: bool,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let count = usize::from(args.count);
+    if json {
+        let jobs: Vec<ShownJob> = loaded
+            .plan
+            .jobs
+            .iter()
+            .map(|job| shown(job, now, count))
+            .collect();
+        let text = serde_json::to_string_pretty(&jobs).map_err(|error| {
+            Failure::new(
+                FailureKind::Internal,
+                format!("cannot print the schedule: {error}"),
+            )
+        })?;
+        writeln!(out, "{text}")?;
+        return Ok(());
+    }
+    if loaded.plan.jobs.is_empty() {
+        writeln!(out, "no job is switched on: nothing will run by itself")?;
+    }
+    for (index, job) in loaded.plan.jobs.iter().enumerate() {
+        if index > 0 {
+            writeln!(out)?;
+        }
+        let what = match &job.kind {
+            JobKind::Backup(series) => format!("a backup of the series {series}"),
+            JobKind::Verify => "a check of the backups".to_owned(),
+            JobKind::Drill => "a test restore".to_owned(),
+            JobKind::Prune => "a clean-up".to_owned(),
+        };
+        let schedule = &job.schedule;
+        let zone = schedule.zone();
+        writeln!(out, "{}: {what} {} ({zone})", job.name, schedule.describe())?;
+        for local in runs(job, now, count) {
+            let utc = local.to_utc();
+            writeln!(
+                out,
+                "    {}   {} UTC",
+                local.format("%a %Y-%m-%d %H:%M %:z"),
+                utc.format("%a %Y-%m-%d %H:%M")
+            )?;
+        }
+    }
+    Ok(())
+}
+
+fn shown(job: &Job, now: DateTime<Utc>, count: usize) -> ShownJob {
+    let (kind, series) = match &job.kind {
+        JobKind::Backup(series) => ("backup", Some(series.as_str().to_owned())),
+        JobKind::Verify => ("verify", None),
+        JobKind::Drill => ("drill", None),
+        JobKind::Prune => ("prune", None),
+    };
+    ShownJob {
+        name: job.name.clone(),
+        kind,
+        series,
+        schedule: job.schedule.text().to_owned(),
+        timezone: job.schedule.zone().name().to_owned(),
+        description: job.schedule.describe(),
+        next: runs(job, now, count)
+            .map(|local| Run {
+                local: local.to_rfc3339(),
+                utc: local.to_utc().to_rfc3339(),
+            })
+            .collect(),
+    }
+}
+
+fn runs(
+    job: &Job,
+    now: DateTime<Utc>,
+    count: usize,
+) -> impl Iterator<Item = DateTime<chrono_tz::Tz>> {
+    let first = job.schedule.next_after(now);
+    std::iter::successors(first, |run| job.schedule.next_after(run.to_utc())).take(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::{Args, run};
+    use crate::config::{Loaded, Source, load};
+
+    fn policy() -> Loaded {
+        let environment = BTreeMap::from([
+            ("PGDATABASE".to_owned(), "a".to_owned()),
+            (
+                "PGBACKUPD_JOBS__DRILL__TIMEZONE".to_owned(),
+                "America/New_York".to_owned(),
+            ),
+        ]);
+        let source = Source {
+            file: None,
+            default_file: "/nonexistent/x".into(),
+            environment,
+        };
+        load(&source).unwrap()
+    }
+
+    fn printed(json: bool) -> String {
+        let mut out = Vec::new();
+        let now = "2025-10-25T12:00:00Z".parse().unwrap();
+        run(&Args { count: 2 }, &policy(), now, json, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn each_job_is_told_in_words_with_its_next_runs_in_its_zone_and_in_utc() {
+        insta::assert_snapshot!(printed(false));
+    }
+
+    #[test]
+    fn programs_get_the_same_as_json() {
+        let jobs: serde_json::Value = serde_json::from_str(&printed(true)).unwrap();
+        assert_eq!(jobs[0]["series"], "daily");
+        assert_eq!(jobs[0]["next"][0]["local"], "2025-10-26T02:00:00+03:00");
+        assert_eq!(jobs[0]["next"][0]["utc"], "2025-10-25T23:00:00+00:00");
+        assert_eq!(jobs[0]["next"].as_array().unwrap().len(), 2);
+        assert_eq!(jobs[1]["kind"], "drill");
+        assert_eq!(jobs[1]["next"][1]["local"], "2025-12-01T05:00:00-05:00");
+    }
+}

@@ -1,0 +1,222 @@
+//! `pgbackupd verify`: read backups back in full and say whether they are whole.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::Surroundings;
+use super::backup::together;
+use super::failure::{Failure, FailureKind};
+use super::progress::Display;
+use super::{report, select};
+use crate::jobs::{Place, Selection, VerifyReport, places, verify};
+use crate::pipeline::Progress;
+
+/// Read backups back in full and compare them with their manifests.
+///
+/// Without a choice, the newest backup of each series is checked. Exits with 65 when a backup is
+/// damaged.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Args {
+    /// The backups to check, by name or file
+    #[arg(value_name = "BACKUP")]
+    backups: Vec<String>,
+    /// Check every backup
+    #[arg(long, conflicts_with_all = ["backups", "latest"])]
+    all: bool,
+    /// Check the newest backup of each series
+    #[arg(long, conflicts_with = "backups")]
+    latest: bool,
+    /// Only of this database; may be given several times
+    #[arg(long = "database", short, value_name = "NAME")]
+    databases: Vec<String>,
+}
+
+/// What `verify --json` prints for each database, in a list.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub(super) struct VerifiedDatabase {
+    /// The database.
+    pub database: String,
+    /// The backups that were looked at, newest first.
+    pub backups: Vec<VerifiedBackup>,
+    /// Files that look like part of a backup and are none, each with what is wrong.
+    pub problems: Vec<VerifiedProblem>,
+}
+
+/// One backup that was looked at.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub(super) struct VerifiedBackup {
+    /// Its name.
+    pub name: String,
+    /// `whole`, `damaged`, or `unchecked` where the check itself was not possible.
+    pub outcome: &'static str,
+    /// What is wrong, or why it could not be checked.
+    pub message: Option<String>,
+    /// Rows in it.
+    pub rows: Option<u64>,
+}
+
+/// A file that looks like part of a backup and is none.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub(super) struct VerifiedProblem {
+    /// The file's name.
+    pub file: String,
+    /// What is wrong.
+    pub what: String,
+}
+
+pub(super) async fn run(
+    args: &Args,
+    surroundings: &Surroundings<'_>,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let loaded = surroundings.load()?;
+    let context = surroundings.context(&loaded);
+    let told = |error| report::failure(&error, surroundings.interrupt);
+    let places = places(&context, &loaded.plan, &args.databases).map_err(told)?;
+    let mut verified = Vec::new();
+    let mut failures = Vec::new();
+    for (place, selection) in choose(args, &places)? {
+        let progress = Arc::new(Progress::default());
+        let label = report::one_line(&place.database);
+        let display = Display::start(&label, &progress, surroundings.json);
+        let token = surroundings.interrupt.token();
+        let outcome = verify(&context, place, &selection, &progress, token).await;
+        drop(display);
+        match outcome {
+            Ok(report) => {
+                failures.extend(failure(&place.database, &report));
+                let told = tell(&place.database, report);
+                if !surroundings.json {
+                    print(&told, out)?;
+                }
+                verified.push(told);
+            }
+            Err(error) => failures.push(told(error)),
+        }
+        if surroundings.interrupt.signal().is_some() {
+            break;
+        }
+    }
+    if surroundings.json {
+        report::json(&verified, out)?;
+    }
+    out.flush()?;
+    together(&failures)
+}
+
+fn choose<'a>(args: &Args, places: &'a [Place]) -> Result<Vec<(&'a Place, Selection)>, Failure> {
+    if args.backups.is_empty() {
+        let selection = if args.all {
+            Selection::All
+        } else {
+            Selection::Latest
+        };
+        return Ok(places
+            .iter()
+            .map(|place| (place, selection.clone()))
+            .collect());
+    }
+    let mut chosen: Vec<(&Place, Selection)> = Vec::new();
+    for text in &args.backups {
+        let stem = select::stem(text)?;
+        for place in select::holding(places, &stem)? {
+            let same = |other: &&mut (&Place, Selection)| {
+                other.0.repository.directory() == place.repository.directory()
+            };
+            match chosen.iter_mut().find(same) {
+                Some((_, Selection::Named(stems))) => stems.push(stem.clone()),
+                _ => chosen.push((place, Selection::Named(vec![stem.clone()]))),
+            }
+        }
+    }
+    Ok(chosen)
+}
+
+fn failure(database: &str, report: &VerifyReport) -> Option<Failure> {
+    let database = report::one_line(database);
+    if report.damaged() > 0 {
+        let damaged = report::counted(report.damaged() as u64, "backup is", "backups are");
+        return Some(Failure::new(
+            FailureKind::Damaged,
+            format!("database {database}: {damaged} damaged"),
+        ));
+    }
+    if report.unchecked.is_empty() {
+        return None;
+    }
+    Some(Failure::new(
+        FailureKind::Unavailable,
+        format!(
+            "database {database}: {} could not be checked",
+            report::counted(report.unchecked.len() as u64, "backup", "backups")
+        ),
+    ))
+}
+
+fn tell(database: &str, report: VerifyReport) -> VerifiedDatabase {
+    let checked = report.findings.into_iter().map(|finding| VerifiedBackup {
+        name: finding.stem.to_string(),
+        outcome: if finding.damage.is_some() {
+            "damaged"
+        } else {
+            "whole"
+        },
+        message: finding.damage,
+        rows: Some(finding.rows),
+    });
+    let unchecked = report
+        .unchecked
+        .into_iter()
+        .map(|(stem, why)| VerifiedBackup {
+            name: stem.to_string(),
+            outcome: "unchecked",
+            message: Some(why),
+            rows: None,
+        });
+    let problems = report.problems.into_iter();
+    VerifiedDatabase {
+        database: database.to_owned(),
+        backups: checked.chain(unchecked).collect(),
+        problems: problems
+            .map(|(file, what)| VerifiedProblem { file, what })
+            .collect(),
+    }
+}
+
+fn print(database: &VerifiedDatabase, out: &mut dyn Write) -> Result<(), Failure> {
+    if database.backups.is_empty() {
+        writeln!(
+            out,
+            "database {}: no backup to check",
+            report::one_line(&database.database)
+        )?;
+    }
+    for backup in &database.backups {
+        match (&backup.message, backup.rows) {
+            (None, Some(rows)) => {
+                writeln!(
+                    out,
+                    "{}: whole, {}",
+                    backup.name,
+                    report::counted(rows, "row", "rows")
+                )?;
+            }
+            (message, _) => {
+                let message = message.as_deref().unwrap_or_default();
+                writeln!(
+                    out,
+                    "{}: {}: {message}",
+                    backup.name,
+                    backup.outcome.to_uppercase()
+                )?;
+            }
+        }
+    }
+    for problem in &database.problems {
+        writeln!(out, "{}: {}", report::one_line(&problem.file), problem.what)?;
+    }
+    Ok(())
+}

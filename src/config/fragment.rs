@@ -1,0 +1,494 @@
+//! The configuration as written: what one file or one variable may say, all of it optional.
+//!
+//! The comments on the fields are the descriptions of the JSON schema.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::plan::{Compression, Format};
+use super::scalar::{
+    AbsolutePath, Count, CredentialName, DatabaseName, Keep, Pattern, Ports, Size, TimeSpan, Word,
+    Zone,
+};
+
+/// Threads and connections beyond which more only do harm.
+pub(super) const MOST_THREADS: u32 = 64;
+
+/// The configuration of pgbackupd.
+#[derive(Clone, Default, Deserialize, JsonSchema)]
+#[schemars(title = "pgbackupd.toml")]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Fragment {
+    /// The database to back up, when there is one.
+    pub(super) database: Option<DatabaseName>,
+    /// The databases to back up: a list of names, or of tables with a name and settings of its own,
+    /// or "all" for every database of the server.
+    pub(super) databases: Option<DatabaseList>,
+    /// With databases = "all": only databases whose whole name matches one of these patterns.
+    pub(super) include: Option<Vec<String>>,
+    /// With databases = "all": no database whose whole name matches one of these patterns.
+    pub(super) exclude: Option<Vec<String>>,
+    /// The zone of the schedules and of the time stamps in file names.
+    pub(super) timezone: Option<Zone>,
+    /// Under this directory every database has one of its own.
+    pub(super) directory: Option<AbsolutePath>,
+    /// Where `pg_dump` and its kin are looked for first.
+    pub(super) programs: Option<AbsolutePath>,
+    /// How the server is reached.
+    #[serde(default)]
+    pub(super) connection: ConnectionFragment,
+    /// Further servers, by a name of your own.
+    #[serde(default)]
+    pub(super) servers: BTreeMap<String, ServerFragment>,
+    /// How a dump is made.
+    #[serde(default)]
+    pub(super) dump: DumpFragment,
+    /// How long anything may take.
+    #[serde(default)]
+    pub(super) limits: LimitsFragment,
+    /// What is kept whatever the rules of the series say.
+    #[serde(default)]
+    pub(super) retention: RetentionFragment,
+    /// What each series of backups keeps. A series without any rule keeps everything.
+    #[serde(default)]
+    pub(super) series: BTreeMap<String, SeriesFragment>,
+    /// What runs, and when, by a name of your own.
+    #[serde(default)]
+    pub(super) jobs: BTreeMap<String, JobFragment>,
+}
+
+/// A further server.
+#[derive(Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ServerFragment {
+    /// The database to back up, when there is one.
+    pub(super) database: Option<DatabaseName>,
+    /// The databases to back up: a list, or "all".
+    pub(super) databases: Option<DatabaseList>,
+    /// With databases = "all": only databases whose whole name matches one of these patterns.
+    pub(super) include: Option<Vec<String>>,
+    /// With databases = "all": no database whose whole name matches one of these patterns.
+    pub(super) exclude: Option<Vec<String>>,
+    /// Under this directory each of the server's databases has one of its own; by default the
+    /// server's name under the main directory.
+    pub(super) directory: Option<AbsolutePath>,
+    /// How the server is reached.
+    #[serde(default)]
+    pub(super) connection: ConnectionFragment,
+    /// How dumps of this server differ from `[dump]`.
+    #[serde(default)]
+    pub(super) dump: DumpFragment,
+}
+
+/// The databases of a server.
+#[derive(Clone, Debug)]
+pub(super) enum DatabaseList {
+    /// All that accept connections and are no templates.
+    All,
+    /// These.
+    Named(Vec<DatabaseFragment>),
+}
+
+/// A database of a list.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DatabaseFragment {
+    /// Its name on the server.
+    pub(super) name: Option<DatabaseName>,
+    /// Where its backups stand; by default its name under the server's directory.
+    pub(super) directory: Option<AbsolutePath>,
+    /// The shape of its dump.
+    pub(super) format: Option<Word<Format>>,
+    /// How its dump is compressed.
+    pub(super) compression: Option<Word<Compression>>,
+    /// The compressor's level.
+    pub(super) level: Option<Count<255>>,
+    /// Threads that compress.
+    pub(super) threads: Option<Count<MOST_THREADS>>,
+    /// Connections that dump at the same time, in directory format.
+    pub(super) jobs: Option<Count<MOST_THREADS>>,
+    /// Whether roles and tablespaces of the cluster are part of the backup.
+    pub(super) globals: Option<bool>,
+}
+
+/// How a dump is made.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DumpFragment {
+    /// The shape of the dump.
+    pub(super) format: Option<Word<Format>>,
+    /// How it is compressed.
+    pub(super) compression: Option<Word<Compression>>,
+    /// The compressor's level: 1 to 12 for gzip, 1 to 19 for zstd.
+    pub(super) level: Option<Count<255>>,
+    /// Threads that compress; by default one per core, four at most.
+    pub(super) threads: Option<Count<MOST_THREADS>>,
+    /// Connections that dump at the same time, in directory format.
+    pub(super) jobs: Option<Count<MOST_THREADS>>,
+    /// Whether roles and tablespaces of the cluster are part of the backup.
+    pub(super) globals: Option<bool>,
+}
+
+/// How a server is reached. What is not said here comes from libpq's environment, service file and
+/// password file.
+// No `Debug`: it may hold a password.
+#[derive(Clone, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ConnectionFragment {
+    /// A libpq URI; the single settings win over it.
+    #[serde(skip_serializing)]
+    pub(super) uri: Option<String>,
+    /// A libpq keyword string; the single settings win over it.
+    #[serde(skip_serializing)]
+    pub(super) conninfo: Option<String>,
+    /// The password's text. Better: `password_file` or credential.
+    #[serde(skip_serializing)]
+    pub(super) password: Option<String>,
+    /// A file whose first line is the password; nobody else may read it.
+    #[serde(skip_serializing)]
+    pub(super) password_file: Option<AbsolutePath>,
+    /// The name of a systemd credential that holds the password.
+    #[serde(skip_serializing)]
+    pub(super) credential: Option<CredentialName>,
+    /// The server's name or address, or the directory of its socket.
+    host: Option<String>,
+    /// Its address, to save looking the name up.
+    hostaddr: Option<String>,
+    /// Its port.
+    port: Option<Ports>,
+    /// The role to connect as.
+    user: Option<String>,
+    /// A service of the service file.
+    pub(super) service: Option<String>,
+    /// The service file.
+    #[serde(rename(serialize = "servicefile"))]
+    service_file: Option<String>,
+    /// libpq's password file; nobody else may read it.
+    pub(super) passfile: Option<String>,
+    /// The way to authenticate that is insisted on.
+    require_auth: Option<String>,
+    /// Whether channel binding is wanted.
+    channel_binding: Option<Word<ChannelBinding>>,
+    /// Whether TLS is wanted, and how the server's certificate is checked.
+    sslmode: Option<Word<SslMode>>,
+    /// How TLS begins.
+    sslnegotiation: Option<Word<SslNegotiation>>,
+    /// Certificates of the authorities that are trusted.
+    sslrootcert: Option<String>,
+    /// Our certificate.
+    sslcert: Option<String>,
+    /// Our certificate's key.
+    sslkey: Option<String>,
+    /// Revoked certificates.
+    sslcrl: Option<String>,
+    /// A directory of revoked certificates.
+    sslcrldir: Option<String>,
+    /// The oldest version of TLS that is accepted.
+    ssl_min_protocol_version: Option<String>,
+    /// The newest version of TLS that is accepted.
+    ssl_max_protocol_version: Option<String>,
+    /// The system user that the server must run as, over a socket.
+    requirepeer: Option<String>,
+    /// The name that the server shows for us.
+    application_name: Option<String>,
+    /// Options for the session.
+    options: Option<String>,
+    /// Seconds for one address to answer; limits.connect is for all together.
+    connect_timeout: Option<Count<86_400>>,
+    /// Whether keepalives are sent: 0 or 1.
+    keepalives: Option<Switch>,
+    /// Seconds of silence before the first.
+    keepalives_idle: Option<Count<86_400>>,
+    /// Seconds between them.
+    keepalives_interval: Option<Count<86_400>>,
+    /// How many may be lost.
+    keepalives_count: Option<Count<1000>>,
+    /// Milliseconds for sent data to be acknowledged.
+    tcp_user_timeout: Option<Count<86_400_000>>,
+    /// GSSAPI encryption.
+    gssencmode: Option<Word<GssEncMode>>,
+    /// The service name of Kerberos.
+    krbsrvname: Option<String>,
+    /// What the server must be, of several hosts.
+    target_session_attrs: Option<Word<SessionAttributes>>,
+    /// The order in which several hosts are tried.
+    load_balance_hosts: Option<Word<LoadBalance>>,
+}
+
+impl ConnectionFragment {
+    /// What was written with libpq's keywords, by keyword.
+    pub(super) fn parameters(&self) -> BTreeMap<String, String> {
+        let written = match serde_json::to_value(self) {
+            Ok(serde_json::Value::Object(written)) => written,
+            // A struct of strings and numbers always becomes an object.
+            _ => serde_json::Map::new(),
+        };
+        written
+            .into_iter()
+            .filter_map(|(keyword, value)| match value {
+                serde_json::Value::String(text) => Some((keyword, text)),
+                serde_json::Value::Number(number) => Some((keyword, number.to_string())),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Whether anything was written at all.
+    pub(super) fn is_empty(&self) -> bool {
+        self.uri.is_none()
+            && self.conninfo.is_none()
+            && self.password.is_none()
+            && self.password_file.is_none()
+            && self.credential.is_none()
+            && self.parameters().is_empty()
+    }
+}
+
+impl<const MAX: u32> Serialize for Count<MAX> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u32(self.0.get())
+    }
+}
+
+/// 0 or 1, or false or true.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Switch(bool);
+
+impl<'de> Deserialize<'de> for Switch {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OnOrOff;
+
+        impl Visitor<'_> for OnOrOff {
+            type Value = Switch;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("0 or 1")
+            }
+
+            fn visit_bool<E: Error>(self, on: bool) -> Result<Switch, E> {
+                Ok(Switch(on))
+            }
+
+            fn visit_i64<E: Error>(self, number: i64) -> Result<Switch, E> {
+                match number {
+                    0 => Ok(Switch(false)),
+                    1 => Ok(Switch(true)),
+                    _ => Err(E::custom(format!("0 or 1 belongs here, not {number}"))),
+                }
+            }
+        }
+
+        deserializer.deserialize_any(OnOrOff)
+    }
+}
+
+impl Serialize for Switch {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u8(self.0.into())
+    }
+}
+
+impl JsonSchema for Switch {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Switch".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "enum": [0, 1, false, true] })
+    }
+}
+
+/// Defines the words of one of libpq's settings.
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($variant:ident),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
+        #[serde(rename_all = "kebab-case")]
+        pub(super) enum $name { $($variant),+ }
+    };
+}
+
+words!(
+    /// libpq's sslmode.
+    SslMode { Disable, Allow, Prefer, Require, VerifyCa, VerifyFull }
+);
+words!(
+    /// libpq's `channel_binding`.
+    ChannelBinding { Disable, Prefer, Require }
+);
+words!(
+    /// libpq's sslnegotiation.
+    SslNegotiation { Postgres, Direct }
+);
+words!(
+    /// libpq's gssencmode.
+    GssEncMode { Disable, Prefer, Require }
+);
+words!(
+    /// libpq's `target_session_attrs`.
+    SessionAttributes { Any, ReadWrite, ReadOnly, Primary, Standby, PreferStandby }
+);
+words!(
+    /// libpq's `load_balance_hosts`.
+    LoadBalance { Disable, Random }
+);
+
+/// How long anything may take.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LimitsFragment {
+    /// For a connection to be made.
+    pub(super) connect: Option<TimeSpan>,
+    /// For a lock that another session holds.
+    pub(super) lock_wait: Option<TimeSpan>,
+    /// For `pg_dump`, from its start to its end.
+    pub(super) dump: Option<TimeSpan>,
+    /// For a whole backup, reading back included.
+    pub(super) total: Option<TimeSpan>,
+    /// Free space in the backup directory below which a run warns.
+    pub(super) free_space: Option<Size>,
+}
+
+/// What is kept whatever the rules say.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RetentionFragment {
+    /// So many verified backups of each database and series are never removed.
+    pub(super) floor: Option<Count<{ u32::MAX }>>,
+}
+
+/// What a series keeps: whatever any of its rules keeps.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SeriesFragment {
+    /// Backups younger than this; false takes a rule by age away.
+    pub(super) keep: Option<Keep>,
+    /// The newest so many.
+    pub(super) keep_last: Option<Count<{ u32::MAX }>>,
+    /// The newest of each of the last so many days that have one.
+    pub(super) keep_daily: Option<Count<{ u32::MAX }>>,
+    /// The newest of each of the last so many weeks that have one.
+    pub(super) keep_weekly: Option<Count<{ u32::MAX }>>,
+    /// The newest of each of the last so many months that have one.
+    pub(super) keep_monthly: Option<Count<{ u32::MAX }>>,
+    /// The newest of each of the last so many years that have one.
+    pub(super) keep_yearly: Option<Count<{ u32::MAX }>>,
+}
+
+/// What runs, and when.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct JobFragment {
+    /// What it does; a job with a series makes backups.
+    pub(super) kind: Option<Word<Kind>>,
+    /// The series that a backup job makes.
+    pub(super) series: Option<String>,
+    /// When, as a crontab pattern: minute, hour, day of the month, month, day of the week.
+    pub(super) schedule: Option<Pattern>,
+    /// Whether it runs at all.
+    pub(super) enabled: Option<bool>,
+    /// The zone of its schedule, when not the common one.
+    pub(super) timezone: Option<Zone>,
+}
+
+/// What a job does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Kind {
+    /// Makes backups.
+    Backup,
+    /// Reads backups back and checks them.
+    Verify,
+    /// Restores a backup into a throw-away server and compares.
+    Drill,
+    /// Removes what retention no longer keeps.
+    Prune,
+}
+
+impl<'de> Deserialize<'de> for DatabaseList {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct List;
+
+        impl<'de> Visitor<'de> for List {
+            type Value = DatabaseList;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of databases, or \"all\"")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<DatabaseList, E> {
+                if text == "all" {
+                    Ok(DatabaseList::All)
+                } else {
+                    Err(E::custom(format!(
+                        "a list of databases belongs here, or \"all\"\nfor one database write \
+                         database = {text:?}, or databases = [{text:?}]"
+                    )))
+                }
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<DatabaseList, A::Error> {
+                let mut databases = Vec::new();
+                while let Some(Entry(database)) = list.next_element()? {
+                    databases.push(database);
+                }
+                Ok(DatabaseList::Named(databases))
+            }
+        }
+
+        deserializer.deserialize_any(List)
+    }
+}
+
+/// An entry of a list of databases: a name, or a table.
+struct Entry(DatabaseFragment);
+
+impl<'de> Deserialize<'de> for Entry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct NameOrTable;
+
+        impl<'de> Visitor<'de> for NameOrTable {
+            type Value = DatabaseFragment;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a database's name in quotes, or a table with its name")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<DatabaseFragment, E> {
+                let name = DatabaseName::deserialize(serde::de::value::StrDeserializer::new(text))?;
+                Ok(DatabaseFragment {
+                    name: Some(name),
+                    ..DatabaseFragment::default()
+                })
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, table: A) -> Result<DatabaseFragment, A::Error> {
+                DatabaseFragment::deserialize(MapAccessDeserializer::new(table))
+            }
+        }
+
+        deserializer.deserialize_any(NameOrTable).map(Entry)
+    }
+}
+
+impl JsonSchema for DatabaseList {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "DatabaseList".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let name = generator.subschema_for::<DatabaseName>();
+        let table = generator.subschema_for::<DatabaseFragment>();
+        schemars::json_schema!({
+            "anyOf": [
+                { "const": "all" },
+                { "type": "array", "minItems": 1, "items": { "anyOf": [name, table] } }
+            ]
+        })
+    }
+}

@@ -1,0 +1,396 @@
+//! Single values with a rule of their own: names, lengths of time, sizes, zones, paths.
+//!
+//! Each is checked while a fragment is read, so that an error can point at its place. A message's
+//! first line says what is wrong, and its second line, where there is one, the way out.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::num::NonZeroU32;
+use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use chrono_tz::{TZ_VARIANTS, Tz};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::value::StrDeserializer;
+use serde::de::{Error, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use super::nearest::nearest;
+use crate::policy::Schedule;
+
+/// The longest name of a database, in bytes (`NAMEDATALEN` less one).
+const LONGEST_NAME: usize = 63;
+
+/// No wait and no retention is longer than a century: chrono's arithmetic stays in its range.
+const LONGEST_TIME: Duration = Duration::from_secs(100 * 366 * 24 * 60 * 60);
+
+/// Defines a type that is read from a string by a function `&str -> Result<inner, message>`.
+macro_rules! from_text {
+    ($(#[$doc:meta])* $name:ident($inner:ty), $expected:literal, $schema:tt, $read:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub(crate) struct $name(pub(crate) $inner);
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let read: fn(&str) -> Result<$inner, String> = $read;
+                deserializer
+                    .deserialize_any(Text { expected: $expected, read })
+                    .map(Self)
+            }
+        }
+
+        impl JsonSchema for $name {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!($schema)
+            }
+        }
+    };
+}
+
+/// Reads a string by a function.
+struct Text<T> {
+    expected: &'static str,
+    read: fn(&str) -> Result<T, String>,
+}
+
+impl<T> Visitor<'_> for Text<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.expected)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+        (self.read)(text).map_err(E::custom)
+    }
+}
+
+from_text!(
+    /// A name that a database can have.
+    DatabaseName(String),
+    "the name of a database in quotes",
+    { "type": "string", "minLength": 1, "maxLength": 63 },
+    |text| {
+        if text.is_empty() {
+            Err("a database's name is not empty".to_owned())
+        } else if text.contains('\0') {
+            Err("a database's name has no NUL in it".to_owned())
+        } else if text.len() > LONGEST_NAME {
+            Err(format!(
+                "a database's name has at most {LONGEST_NAME} bytes, not {}\nPostgreSQL cuts \
+                 longer names short; write the name as \\l of psql shows it",
+                text.len()
+            ))
+        } else {
+            Ok(text.to_owned())
+        }
+    }
+);
+
+from_text!(
+    /// A zone of the time zone database.
+    Zone(Tz),
+    "the name of a time zone in quotes, such as \"Asia/Riyadh\"",
+    { "type": "string", "examples": ["Asia/Riyadh", "Europe/Berlin", "UTC"] },
+    |text| {
+        text.parse().map_err(|_| {
+            let words = TZ_VARIANTS.iter().map(|zone| zone.name());
+            let hint = match nearest(text, words) {
+                Some(zone) => format!("did you mean \"{zone}\"?"),
+                None => "names look like \"Asia/Riyadh\", \"Europe/Berlin\" or \"UTC\"".to_owned(),
+            };
+            format!("there is no time zone {text:?}\n{hint}")
+        })
+    }
+);
+
+from_text!(
+    /// A crontab pattern, its zone left open.
+    Pattern(String),
+    "a crontab pattern in quotes, such as \"0 2 * * *\"",
+    { "type": "string", "examples": ["0 2 * * *", "0 3 * * 0", "@daily"] },
+    |text| match Schedule::parse(text, Tz::UTC) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+);
+
+from_text!(
+    /// A length of time, longer than nothing.
+    TimeSpan(Duration),
+    "a length of time in quotes, such as \"30 days\"",
+    { "type": "string", "examples": ["10 seconds", "1 minute", "30 days", "12 weeks"] },
+    |text| {
+        let span = humantime::parse_duration(text).map_err(|error| {
+            format!("{error}\nwrite a number and a unit: \"10 seconds\", \"12 hours\", \"30 days\"")
+        })?;
+        if span.is_zero() {
+            Err("a length of time of zero\nit must be longer than nothing".to_owned())
+        } else if span > LONGEST_TIME {
+            Err("a length of time of more than a hundred years".to_owned())
+        } else {
+            Ok(span)
+        }
+    }
+);
+
+from_text!(
+    /// A size, larger than nothing.
+    Size(ByteSize),
+    "a size in quotes, such as \"10 GB\" or \"10 GiB\"",
+    { "type": "string", "examples": ["10 GB", "512 MiB"] },
+    |text| {
+        let form = "write a number and a unit: \"10 GB\" is 10,000,000,000 bytes, \"10 GiB\" is \
+                    10,737,418,240";
+        let size: ByteSize =
+            text.parse().map_err(|_| format!("{text:?} is no size\n{form}"))?;
+        if size.as_u64() == 0 {
+            Err(format!("a size of zero\n{form}"))
+        } else if text.bytes().all(|b| b.is_ascii_digit()) {
+            Err(format!("{text} of what?\n{form}"))
+        } else {
+            Ok(size)
+        }
+    }
+);
+
+from_text!(
+    /// A path from the root, without `..`, and not the root itself.
+    AbsolutePath(PathBuf),
+    "a path in quotes, such as \"/var/backups\"",
+    { "type": "string", "pattern": "^/" },
+    |text| {
+        let path = Path::new(text);
+        let names = |c: Component<'_>| matches!(c, Component::Normal(_));
+        if text.contains('\0') {
+            Err("a path has no NUL in it".to_owned())
+        } else if !path.is_absolute() {
+            Err(format!("{text:?} is not a path from the root\nbegin it with /"))
+        } else if path.components().any(|c| c == Component::ParentDir) {
+            Err("a path with .. in it\nwrite the place that it leads to".to_owned())
+        } else if !path.components().any(names) {
+            Err("the root directory\nname a directory below it".to_owned())
+        } else {
+            // Without the doubled and the last slashes, so that equal places are equal paths.
+            Ok(path.components().collect())
+        }
+    }
+);
+
+from_text!(
+    /// A systemd credential's name: one path component.
+    CredentialName(String),
+    "the name of a systemd credential in quotes",
+    { "type": "string", "pattern": "^[^/]+$" },
+    |text| {
+        if text.is_empty() || text == "." || text == ".." || text.contains(['/', '\0']) {
+            Err(format!(
+                "{text:?} is no name of a credential\nit is what stands before the colon of \
+                 LoadCredential= in the unit"
+            ))
+        } else {
+            Ok(text.to_owned())
+        }
+    }
+);
+
+/// A whole number from 1 to `MAX`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Count<const MAX: u32>(pub(crate) NonZeroU32);
+
+impl<'de, const MAX: u32> Deserialize<'de> for Count<MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Number<const MAX: u32>;
+
+        impl<const MAX: u32> Visitor<'_> for Number<MAX> {
+            type Value = Count<MAX>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "a whole number from 1 to {MAX}")
+            }
+
+            fn visit_i64<E: Error>(self, number: i64) -> Result<Count<MAX>, E> {
+                u32::try_from(number)
+                    .ok()
+                    .filter(|number| *number <= MAX)
+                    .and_then(NonZeroU32::new)
+                    .map(Count)
+                    .ok_or_else(|| {
+                        E::custom(format!(
+                            "a whole number from 1 to {MAX} belongs here, not {number}"
+                        ))
+                    })
+            }
+        }
+
+        deserializer.deserialize_any(Number)
+    }
+}
+
+impl<const MAX: u32> JsonSchema for Count<MAX> {
+    fn schema_name() -> Cow<'static, str> {
+        format!("CountTo{MAX}").into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "integer", "minimum": 1, "maximum": MAX })
+    }
+}
+
+/// A word of an enumeration. Serde would also take the *number* of a variant, silently.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Word<T>(pub(crate) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Word<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OneWord<T>(std::marker::PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for OneWord<T> {
+            type Value = T;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a word in quotes")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+                T::deserialize(StrDeserializer::new(text))
+            }
+        }
+
+        deserializer
+            .deserialize_any(OneWord(std::marker::PhantomData))
+            .map(Self)
+    }
+}
+
+impl<T: serde::Serialize> serde::Serialize for Word<T> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for Word<T> {
+    fn schema_name() -> Cow<'static, str> {
+        T::schema_name()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        T::json_schema(generator)
+    }
+}
+
+/// For how long a series keeps its backups by age.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// Backups younger than this.
+    For(Duration),
+    /// `false`: age keeps nothing by itself.
+    NotByAge,
+}
+
+impl<'de> Deserialize<'de> for Keep {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Age;
+
+        impl Visitor<'_> for Age {
+            type Value = Keep;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a length of time in quotes, such as \"30 days\", or false")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Keep, E> {
+                TimeSpan::deserialize(StrDeserializer::new(text)).map(|span| Keep::For(span.0))
+            }
+
+            fn visit_bool<E: Error>(self, by_age: bool) -> Result<Keep, E> {
+                if by_age {
+                    Err(E::custom(
+                        "for how long?\nwrite a length of time: \"30 days\"",
+                    ))
+                } else {
+                    Ok(Keep::NotByAge)
+                }
+            }
+        }
+
+        deserializer.deserialize_any(Age)
+    }
+}
+
+impl JsonSchema for Keep {
+    fn schema_name() -> Cow<'static, str> {
+        "Keep".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let span = generator.subschema_for::<TimeSpan>();
+        json_schema!({ "anyOf": [span, { "const": false }] })
+    }
+}
+
+/// One port, or one for each of several hosts, with commas between them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ports(pub(crate) String);
+
+impl<'de> Deserialize<'de> for Ports {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct List;
+
+        impl Visitor<'_> for List {
+            type Value = Ports;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a port from 1 to 65535")
+            }
+
+            fn visit_i64<E: Error>(self, port: i64) -> Result<Ports, E> {
+                self.visit_str(&port.to_string())
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Ports, E> {
+                let sound = |port: &str| port.trim().parse::<u16>().is_ok_and(|port| port != 0);
+                if text.split(',').all(sound) {
+                    Ok(Ports(text.to_owned()))
+                } else {
+                    Err(E::custom(format!(
+                        "a port is a number from 1 to 65535, not {text}"
+                    )))
+                }
+            }
+        }
+
+        deserializer.deserialize_any(List)
+    }
+}
+
+impl serde::Serialize for Ports {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl JsonSchema for Ports {
+    fn schema_name() -> Cow<'static, str> {
+        "Ports".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "anyOf": [
+                { "type": "integer", "minimum": 1, "maximum": 65535 },
+                { "type": "string", "pattern": "^[0-9]+( *, *[0-9]+)*$" }
+            ]
+        })
+    }
+}

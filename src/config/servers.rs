@@ -1,0 +1,391 @@
+//! The servers of the plan: which there are, their databases and the databases' directories.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+
+use super::check::{Check, key, names_are};
+use super::connection::connection;
+use super::directory::{Claim, conflicts, directory_name};
+use super::dump::{checked, merged};
+use super::fragment::{ConnectionFragment, DatabaseFragment, DatabaseList, DumpFragment, Fragment};
+use super::layer::Key;
+use super::plan::{Connection, Database, Databases, Format, Selection, Server};
+use super::scalar::DatabaseName;
+
+/// The server that needs no name.
+const MAIN: &str = "main";
+
+/// Whether a name that the operator made up can be one: it becomes part of paths and of variables.
+pub(super) fn is_name(name: &str) -> bool {
+    let sound = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    (1..=64).contains(&name.len()) && name.bytes().all(sound)
+}
+
+/// A server as written, the main one or another.
+pub(super) struct Written<'f> {
+    name: &'f str,
+    /// Its table's levels; none for the main one.
+    table: Key,
+    database: Option<&'f DatabaseName>,
+    databases: Option<&'f DatabaseList>,
+    include: Option<&'f [String]>,
+    exclude: Option<&'f [String]>,
+    directory: PathBuf,
+    pub(super) connection: &'f ConnectionFragment,
+    /// How its dumps are made, the most general first, each with its levels.
+    dump: Vec<(DumpFragment, Key)>,
+}
+
+impl Written<'_> {
+    /// The key of one of its settings.
+    pub(super) fn key(&self, levels: &[&str]) -> Key {
+        [self.table.as_slice(), &key(levels)].concat()
+    }
+}
+
+/// All servers with at least one database, and no directory twice.
+pub(super) fn servers(
+    check: &mut Check<'_>,
+    fragment: &Fragment,
+    directory: &Path,
+    environment: &BTreeMap<String, String>,
+) -> Vec<Server> {
+    let general = (fragment.dump, key(&["dump"]));
+    let main = Written {
+        name: MAIN,
+        table: Vec::new(),
+        database: fragment.database.as_ref(),
+        databases: fragment.databases.as_ref(),
+        include: fragment.include.as_deref(),
+        exclude: fragment.exclude.as_deref(),
+        directory: directory.to_owned(),
+        connection: &fragment.connection,
+        dump: vec![general.clone()],
+    };
+    let mut servers = Vec::new();
+    let mut claims = Vec::new();
+    servers.extend(main_server(
+        check,
+        &main,
+        fragment,
+        environment,
+        &mut claims,
+    ));
+    for (name, written) in &fragment.servers {
+        let table = key(&["servers", name]);
+        if name == MAIN || !is_name(name) {
+            let help = if name == MAIN {
+                Some("main is the server at the top of the file; choose another name".to_owned())
+            } else {
+                Some(names_are())
+            };
+            check.refuse_key(&table, format!("{name:?} is no name for a server"), help);
+            continue;
+        }
+        let own_directory = written.directory.clone().map(|path| path.0);
+        let written = Written {
+            name,
+            database: written.database.as_ref(),
+            databases: written.databases.as_ref(),
+            include: written.include.as_deref(),
+            exclude: written.exclude.as_deref(),
+            directory: own_directory.unwrap_or_else(|| directory.join(name)),
+            connection: &written.connection,
+            dump: vec![
+                general.clone(),
+                (written.dump, [&*table, &key(&["dump"])].concat()),
+            ],
+            table,
+        };
+        let (connection, dbname) = connection(check, &written);
+        match databases(check, &written, dbname.as_deref(), &mut claims) {
+            Some(databases) => servers.push(server(check, &written, connection, databases)),
+            None => check.refuse_key(
+                &written.table,
+                "the server names no database".to_owned(),
+                Some(
+                    "write database = \"NAME\", databases = [\"NAME\", …] or databases = \"all\""
+                        .to_owned(),
+                ),
+            ),
+        }
+    }
+    for (first, second) in conflicts(&claims) {
+        let relation = if first.directory == second.directory {
+            "is"
+        } else {
+            "lies inside"
+        };
+        let message = format!(
+            "{} for {} {relation} the directory of {}",
+            second.directory.display(),
+            second.owner,
+            first.owner
+        );
+        let help = "every database needs a directory of its own; set directory for one of them";
+        check.refuse(&second.key, message, Some(help.to_owned()));
+    }
+    servers.sort_by(|a, b| a.name.cmp(&b.name));
+    servers
+}
+
+/// The server without a name, if there is one.
+fn main_server(
+    check: &mut Check<'_>,
+    written: &Written<'_>,
+    fragment: &Fragment,
+    environment: &BTreeMap<String, String>,
+    claims: &mut Vec<Claim>,
+) -> Option<Server> {
+    let (connection, dbname) = connection(check, written);
+    if let Some(databases) = databases(check, written, dbname.as_deref(), claims) {
+        return Some(server(check, written, connection, databases));
+    }
+    if !fragment.servers.is_empty() {
+        if !written.connection.is_empty() {
+            check.refuse_key(
+                &key(&["connection"]),
+                "no database is named for this connection".to_owned(),
+                Some(
+                    "write database = \"NAME\" at the top of the file, or take [connection] away"
+                        .to_owned(),
+                ),
+            );
+        }
+        return None;
+    }
+    let named = |variable: &str| {
+        environment
+            .get(variable)
+            .is_some_and(|value| !value.is_empty())
+    };
+    if named("PGDATABASE") || named("PGSERVICE") || written.connection.service.is_some() {
+        return Some(server(
+            check,
+            written,
+            connection,
+            Databases::FromEnvironment,
+        ));
+    }
+    check.refuse_key(
+        &key(&["database"]),
+        "no database is named".to_owned(),
+        Some(
+            "write one line at the top of the file: database = \"NAME\" (or set PGDATABASE in the \
+             environment)"
+                .to_owned(),
+        ),
+    );
+    None
+}
+
+fn server(
+    check: &mut Check<'_>,
+    written: &Written<'_>,
+    connection: Connection,
+    databases: Databases,
+) -> Server {
+    Server {
+        name: written.name.to_owned(),
+        connection,
+        databases,
+        directory: written.directory.clone(),
+        dump: checked(check, &written.dump),
+    }
+}
+
+/// The formats that the plan's dumps have.
+pub(super) fn formats(servers: &[Server]) -> Vec<Format> {
+    servers
+        .iter()
+        .flat_map(|server| match &server.databases {
+            Databases::Named(named) => named.iter().map(|named| named.dump.format).collect(),
+            Databases::All(_) | Databases::FromEnvironment => vec![server.dump.format],
+        })
+        .collect()
+}
+
+/// The databases of a server; none if nothing names any.
+fn databases(
+    check: &mut Check<'_>,
+    written: &Written<'_>,
+    dbname: Option<&str>,
+    claims: &mut Vec<Claim>,
+) -> Option<Databases> {
+    let all = matches!(written.databases, Some(DatabaseList::All));
+    for (name, patterns) in [("include", written.include), ("exclude", written.exclude)] {
+        if patterns.is_some() && !all {
+            check.refuse_key(
+                &written.key(&[name]),
+                "patterns choose only among databases = \"all\"".to_owned(),
+                Some("write databases = \"all\", or take the patterns away".to_owned()),
+            );
+        }
+    }
+    match (written.database, written.databases) {
+        (Some(_), Some(_)) => {
+            check.refuse_key(
+                &written.key(&["database"]),
+                "both database and databases are set".to_owned(),
+                Some("write all names into databases, and take database away".to_owned()),
+            );
+            Some(Databases::Named(Vec::new()))
+        }
+        (Some(name), None) => {
+            let entry = DatabaseFragment {
+                name: Some(name.clone()),
+                ..Default::default()
+            };
+            let at = written.key(&["database"]);
+            Some(Databases::Named(named(
+                check,
+                written,
+                &[entry],
+                |_| at.clone(),
+                claims,
+            )))
+        }
+        (None, Some(DatabaseList::Named(entries))) => {
+            let at = |index: usize| written.key(&["databases", &index.to_string()]);
+            if entries.is_empty() {
+                check.refuse(
+                    &written.key(&["databases"]),
+                    "the list of databases is empty".to_owned(),
+                    Some("name at least one, or write \"all\"".to_owned()),
+                );
+            }
+            Some(Databases::Named(named(check, written, entries, at, claims)))
+        }
+        (None, Some(DatabaseList::All)) => {
+            claims.push(Claim {
+                directory: written.directory.clone(),
+                owner: format!("all databases of server {}", written.name),
+                is_root: true,
+                key: written.key(&["databases"]),
+            });
+            let include = patterns(check, written, "include", written.include);
+            let exclude = patterns(check, written, "exclude", written.exclude);
+            Some(Databases::All(Selection { include, exclude }))
+        }
+        (None, None) => {
+            let name = DatabaseName(dbname?.to_owned());
+            let entry = DatabaseFragment {
+                name: Some(name),
+                ..Default::default()
+            };
+            let at = written.key(&["connection"]);
+            Some(Databases::Named(named(
+                check,
+                written,
+                &[entry],
+                |_| at.clone(),
+                claims,
+            )))
+        }
+    }
+}
+
+fn named(
+    check: &mut Check<'_>,
+    written: &Written<'_>,
+    entries: &[DatabaseFragment],
+    place: impl Fn(usize) -> Key,
+    claims: &mut Vec<Claim>,
+) -> Vec<Database> {
+    let mut seen = BTreeSet::new();
+    let mut databases = Vec::new();
+    for (index, entry) in entries.iter().enumerate() {
+        let at = place(index);
+        let Some(DatabaseName(name)) = &entry.name else {
+            let way = "write name = \"NAME\"".to_owned();
+            check.refuse(&at, "the database has no name".to_owned(), Some(way));
+            continue;
+        };
+        if !seen.insert(name) {
+            check.refuse(&at, format!("{name:?} is in the list twice"), None);
+            continue;
+        }
+        let own = DumpFragment {
+            format: entry.format,
+            compression: entry.compression,
+            level: entry.level,
+            threads: entry.threads,
+            jobs: entry.jobs,
+            globals: entry.globals,
+        };
+        let mut layers = written.dump.clone();
+        layers.push((own, at.clone()));
+        let directory = match &entry.directory {
+            Some(directory) => directory.0.clone(),
+            None => written.directory.join(directory_name(name)),
+        };
+        claims.push(Claim {
+            directory: directory.clone(),
+            owner: format!("database {name:?} of server {}", written.name),
+            is_root: false,
+            key: match &entry.directory {
+                Some(_) => [at.as_slice(), &key(&["directory"])].concat(),
+                None => at,
+            },
+        });
+        let dump = if own_is_empty(&own) {
+            merged(&written.dump)
+        } else {
+            checked(check, &layers)
+        };
+        databases.push(Database {
+            name: name.clone(),
+            directory,
+            dump,
+        });
+    }
+    databases
+}
+
+fn own_is_empty(own: &DumpFragment) -> bool {
+    own.format.is_none()
+        && own.compression.is_none()
+        && own.level.is_none()
+        && own.threads.is_none()
+        && own.jobs.is_none()
+        && own.globals.is_none()
+}
+
+fn patterns(
+    check: &mut Check<'_>,
+    written: &Written<'_>,
+    name: &str,
+    patterns: Option<&[String]>,
+) -> GlobSet {
+    let mut set = GlobSetBuilder::new();
+    let mut seen = BTreeSet::new();
+    for (index, pattern) in patterns.unwrap_or_default().iter().enumerate() {
+        let at = written.key(&[name, &index.to_string()]);
+        if !seen.insert(pattern) {
+            check.refuse(&at, format!("{pattern:?} is in the list twice"), None);
+        }
+        match GlobBuilder::new(pattern).literal_separator(false).build() {
+            Ok(glob) => {
+                set.add(glob);
+            }
+            Err(error) => check.refuse(
+                &at,
+                format!("{pattern:?} is no pattern: {}", error.kind()),
+                Some(
+                    "* stands for anything, ? for one character, [ab] for one of these, {a,b} \
+                      for one of those; \\ takes the next character as it is"
+                        .to_owned(),
+                ),
+            ),
+        }
+    }
+    match set.build() {
+        Ok(set) => set,
+        Err(error) => {
+            check.refuse(&written.key(&[name]), error.to_string(), None);
+            GlobSet::empty()
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! The places that settings are read from: the main file, the files beside it, the environment.
+
+use std::collections::BTreeMap;
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::layer::Layer;
+use super::problem::{Place, Problem};
+
+/// The main file when no other is named.
+pub const DEFAULT_FILE: &str = "/etc/pgbackupd/pgbackupd.toml";
+
+/// What the names of our variables begin with.
+const PREFIX: &str = "PGBACKUPD_";
+
+/// Variables with that prefix that are no settings: they belong to the command line.
+pub const COMMAND_LINE_VARIABLES: [&str; 2] = ["PGBACKUPD_CONFIG", "PGBACKUPD_LOG"];
+
+/// Where the configuration is read from.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// The main file that the operator named; it must exist.
+    pub file: Option<PathBuf>,
+    /// The main file otherwise; it may be absent.
+    pub default_file: PathBuf,
+    /// The environment: our own variables, and libpq's `PGDATABASE` and `PGSERVICE`.
+    pub environment: BTreeMap<String, String>,
+}
+
+impl Source {
+    /// The process's own environment, and this file or the usual one.
+    pub fn of_process(file: Option<PathBuf>) -> Self {
+        let environment = std::env::vars_os()
+            .filter_map(|(name, value)| {
+                let name = name.into_string().ok()?;
+                // Bytes that are not UTF-8 become a sign that no setting accepts as its own.
+                Some((name, value.to_string_lossy().into_owned()))
+            })
+            .collect();
+        Self {
+            file,
+            default_file: PathBuf::from(DEFAULT_FILE),
+            environment,
+        }
+    }
+
+    /// The main file's path.
+    pub fn main_file(&self) -> &Path {
+        self.file.as_deref().unwrap_or(&self.default_file)
+    }
+
+    /// All layers, the weakest first, and what is wrong in each by itself.
+    pub(super) fn layers(&self) -> (Vec<Layer>, Vec<Problem>) {
+        let (defaults, mut problems) = Layer::defaults();
+        let mut layers = vec![defaults];
+        let mut take = |(layer, found): (Layer, Vec<Problem>)| {
+            layers.push(layer);
+            problems.extend(found);
+        };
+        let mut unreadable = Vec::new();
+        match read(self.main_file()) {
+            Ok((text, mode)) => {
+                take(Layer::from_file(self.main_file().to_owned(), &text, mode));
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound && self.file.is_none() => {}
+            Err(error) => unreadable.push(unreadable_file(self.main_file(), &error)),
+        }
+        match self.files_beside() {
+            Ok(files) => {
+                for path in files {
+                    match read(&path) {
+                        Ok((text, mode)) => take(Layer::from_file(path, &text, mode)),
+                        Err(error) => unreadable.push(unreadable_file(&path, &error)),
+                    }
+                }
+            }
+            Err(problem) => unreadable.push(*problem),
+        }
+        for (name, value) in &self.environment {
+            if COMMAND_LINE_VARIABLES.contains(&name.as_str()) {
+                continue;
+            }
+            if let Some(key) = name.strip_prefix(PREFIX) {
+                take(Layer::from_variable(name, key, value));
+            }
+        }
+        problems.extend(unreadable);
+        (layers, problems)
+    }
+
+    /// The files of `conf.d` beside the main file, in the order of their names.
+    fn files_beside(&self) -> Result<Vec<PathBuf>, Box<Problem>> {
+        let directory = match self.main_file().parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent.join("conf.d"),
+            _ => PathBuf::from("conf.d"),
+        };
+        let entries = match std::fs::read_dir(&directory) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(Box::new(unreadable_file(&directory, &error))),
+        };
+        let mut files = Vec::new();
+        for entry in entries {
+            let path = entry
+                .map_err(|error| Box::new(unreadable_file(&directory, &error)))?
+                .path();
+            let hidden = path
+                .file_name()
+                .is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
+            if !hidden
+                && path
+                    .extension()
+                    .is_some_and(|extension| extension == "toml")
+            {
+                files.push(path);
+            }
+        }
+        files.sort();
+        Ok(files)
+    }
+}
+
+/// A file's text and its permission bits, both of the same open file.
+fn read(path: &Path) -> std::io::Result<(String, u32)> {
+    let mut file = std::fs::File::open(path)?;
+    let mode = file.metadata()?.mode();
+    let mut text = String::new();
+    file.read_to_string(&mut text)?;
+    Ok((text, mode))
+}
+
+fn unreadable_file(path: &Path, error: &std::io::Error) -> Problem {
+    let help = match error.kind() {
+        ErrorKind::NotFound => Some("name a file that exists with --config".to_owned()),
+        ErrorKind::PermissionDenied => {
+            Some("run as the service's user or as root, or name another file with --config".into())
+        }
+        ErrorKind::InvalidData => Some("the file must be UTF-8".to_owned()),
+        _ => None,
+    };
+    Problem {
+        key: String::new(),
+        message: format!("the configuration cannot be read: {error}"),
+        help,
+        place: Some(Place::File {
+            path: path.to_owned(),
+            line: None,
+        }),
+    }
+}

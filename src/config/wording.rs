@@ -1,0 +1,108 @@
+//! serde's errors in the words of somebody who edits a file.
+
+use figment::error::{Actual, Kind};
+
+use super::layer::{Layer, What};
+use super::nearest::nearest;
+use super::problem::Problem;
+
+/// A serde error of a layer, in an operator's words and with its place.
+pub(super) fn problem(layer: &Layer, error: figment::Error) -> Problem {
+    let path = error.path;
+    let secret = path.iter().any(|name| name.contains("pass"));
+    let (message, help, what) = match error.kind {
+        Kind::UnknownField(word, known) => {
+            let table = path.split_last().map_or(&[][..], |(_, table)| table);
+            (
+                unknown_setting(table),
+                Some(way_to(&word, table, known)),
+                What::Key,
+            )
+        }
+        Kind::UnknownVariant(word, known) => {
+            let hint = nearest(&word, known.iter().copied()).map_or_else(
+                || one_of(known),
+                |right| format!("did you mean \"{right}\"?"),
+            );
+            (
+                format!("{word:?} is no choice here"),
+                Some(hint),
+                What::Value,
+            )
+        }
+        Kind::InvalidType(_, expected) if secret => (
+            format!("{expected} in quotes belongs here"),
+            None,
+            What::Value,
+        ),
+        Kind::InvalidType(actual, expected) => {
+            let actual = kind_of(&actual);
+            (
+                format!("{expected} belongs here, not {actual}"),
+                None,
+                What::Value,
+            )
+        }
+        Kind::InvalidValue(_, expected) | Kind::InvalidLength(_, expected) => {
+            (format!("{expected} belongs here"), None, What::Value)
+        }
+        Kind::Message(_) if secret => ("this cannot stand here".to_owned(), None, What::Value),
+        Kind::Message(text) => match text.split_once('\n') {
+            Some((message, help)) => (message.to_owned(), Some(help.to_owned()), What::Value),
+            None => (text, None, What::Value),
+        },
+        other => (other.to_string(), None, What::Value),
+    };
+    Problem {
+        message,
+        help,
+        ..layer.problem(&path, what)
+    }
+}
+
+fn unknown_setting(table: &[String]) -> String {
+    if table.is_empty() {
+        "there is no such setting".to_owned()
+    } else {
+        format!("there is no such setting in {}", table.join("."))
+    }
+}
+
+/// What an unknown word was probably meant to be.
+fn way_to(word: &str, table: &[String], known: &[&str]) -> String {
+    if let Some(right) = nearest(word, known.iter().copied()) {
+        return format!("did you mean {right}?");
+    }
+    let in_connection = table.last().is_some_and(|name| name == "connection");
+    match word {
+        "dbname" if in_connection => {
+            "databases are named by database or databases, not in the connection".to_owned()
+        }
+        "sslpassword" if in_connection => "use a key without a passphrase".to_owned(),
+        "cron" | "when" | "at" if known.contains(&"schedule") => {
+            "did you mean schedule?".to_owned()
+        }
+        "database" | "databases" | "timezone" | "directory" | "programs" if !table.is_empty() => {
+            format!("{word} belongs at the top of the file, above the first [table]")
+        }
+        _ => one_of(known),
+    }
+}
+
+fn one_of(known: &[&str]) -> String {
+    format!("there are: {}", known.join(", "))
+}
+
+/// What a value is, without saying it: it may be a secret.
+fn kind_of(actual: &Actual) -> String {
+    match actual {
+        Actual::Bool(value) => value.to_string(),
+        Actual::Unsigned(number) => number.to_string(),
+        Actual::Signed(number) => number.to_string(),
+        Actual::Float(number) => number.to_string(),
+        Actual::Str(_) | Actual::Char(_) => "text".to_owned(),
+        Actual::Seq => "a list".to_owned(),
+        Actual::Map => "a table".to_owned(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,272 @@
+//! Running `pg_dump` or `pg_dumpall` and streaming what it says to the disk.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::PipeReader;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use super::blocked::Watch;
+use super::error::JobError;
+use super::limit::Limit;
+use crate::config::Compression;
+use crate::pipeline::compression::Settings;
+use crate::pipeline::{Passage, Phase, Progress, StreamError, read_dump, write_dump};
+use crate::postgres::{
+    Child, ChildOutput, ChildSpec, Conninfo, DumpFailure, Exit, explain_failure,
+};
+use crate::repository::{Checked, Role, Staging};
+
+/// How long a program may take to end after SIGTERM before it is killed.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// As much as an unprivileged process may have (pipe(7)): the dump does not wait for every block.
+const PIPE: usize = 1 << 20;
+
+/// A program to run and what to say when it fails.
+pub(super) struct Dumper<'a> {
+    /// `pg_dump`, `pg_dumpall` or `pg_restore`, by its full path.
+    pub(super) program: PathBuf,
+    pub(super) arguments: Vec<OsString>,
+    /// By which the server knows the session.
+    pub(super) application: &'a str,
+    pub(super) conninfo: &'a Conninfo,
+    /// For each attempt to connect.
+    pub(super) connect: Duration,
+    /// Who held the locks that the program waited for.
+    pub(super) watch: &'a Watch,
+}
+
+impl Dumper<'_> {
+    fn name(&self) -> String {
+        let name = self.program.file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
+    }
+
+    async fn spawn(&self, stdout: ChildOutput) -> Result<Child, JobError> {
+        let conninfo = self.conninfo.clone();
+        let spec = ChildSpec {
+            program: self.program.clone(),
+            args: self.arguments.clone(),
+            environment: self
+                .conninfo
+                .child_environment(self.application, self.connect),
+            stdout,
+            mask: Box::new(move |text| conninfo.mask(text)),
+        };
+        Ok(Child::spawn(spec).await?)
+    }
+
+    /// Runs the program with nothing on its stdout, within the limit.
+    pub(super) async fn run(&self, limit: &Limit) -> Result<(), JobError> {
+        let mut child = self.spawn(ChildOutput::Null).await?;
+        let exit = tokio::select! {
+            exit = child.wait() => exit?,
+            stop = limit.stopped() => {
+                child.terminate(GRACE).await?;
+                return Err(stop.into());
+            }
+        };
+        self.judge(&exit)
+    }
+
+    /// Runs the program, hands its stdout to a thread, and waits for both. Whichever fails ends the
+    /// other; the program's own failure is told first, for a broken stream is its consequence.
+    pub(super) async fn stream<T: Send + 'static>(
+        &self,
+        limit: &Limit,
+        progress: &Progress,
+        doing: &str,
+        consume: impl FnOnce(PipeReader) -> Result<T, StreamError> + Send + 'static,
+    ) -> Result<T, JobError> {
+        let (reader, writer) = std::io::pipe()
+            .map_err(|error| JobError::Internal(format!("cannot make a pipe: {error}")))?;
+        // Smaller is only slower.
+        let _ = rustix::pipe::fcntl_setpipe_size(&writer, PIPE);
+        let mut child = self.spawn(ChildOutput::Pipe(writer)).await?;
+        let mut consumer = spawn_blocking(move || consume(reader));
+        let stream_outcome = tokio::select! {
+            outcome = &mut consumer => outcome?,
+            stop = limit.stopped() => {
+                end(&mut child, consumer, progress).await?;
+                return Err(stop.into());
+            }
+        };
+        let exit = match &stream_outcome {
+            // The rest of what it says is no longer wanted.
+            Err(error) if !matches!(error, StreamError::Flaw(_)) => child.terminate(GRACE).await?,
+            // It may be about to end by itself, with a word about why the text breaks off.
+            Err(_) => match tokio::time::timeout(GRACE, child.wait()).await {
+                Ok(exit) => exit?,
+                Err(_) => child.terminate(GRACE).await?,
+            },
+            Ok(_) => tokio::select! {
+                exit = child.wait() => exit?,
+                stop = limit.stopped() => {
+                    child.terminate(GRACE).await?;
+                    return Err(stop.into());
+                }
+            },
+        };
+        match stream_outcome {
+            Err(error @ (StreamError::Write(_) | StreamError::Cancelled)) => {
+                Err(JobError::stream(doing)(error))
+            }
+            Err(error) => {
+                self.judge(&exit)?;
+                let doing = format!("{} reported success, yet {doing}", self.name());
+                Err(JobError::stream(doing)(error))
+            }
+            Ok(value) => self.judge(&exit).map(|()| value),
+        }
+    }
+
+    /// Turns a failed program into a sentence.
+    fn judge(&self, exit: &Exit) -> Result<(), JobError> {
+        if exit.success() {
+            return Ok(());
+        }
+        let program = self.name();
+        let said = exit.stderr.trim();
+        let advice = match explain_failure(said) {
+            DumpFailure::LockTimeout { table } => {
+                let table =
+                    table.map_or_else(|| "a table".to_owned(), |table| format!("table {table}"));
+                format!(
+                    "it waited too long for a lock on {table}; {}",
+                    self.watch.blame()
+                )
+            }
+            DumpFailure::PermissionDenied { object } => format!(
+                "user {} may not read {object}: grant it pg_read_all_data (from version 14 on), or \
+                 let the owner make the backup",
+                self.conninfo.user()
+            ),
+            DumpFailure::NoSuchDatabase => {
+                format!(
+                    "there is no database {:?} on the server",
+                    self.conninfo.database()
+                )
+            }
+            DumpFailure::AuthenticationFailed => {
+                format!("the server refuses user {}", self.conninfo.user())
+            }
+            DumpFailure::TooManyConnections => {
+                "the server has no connection left; run it again later".to_owned()
+            }
+            DumpFailure::ServerDown => {
+                format!("the server at {} cannot be reached", self.conninfo.server())
+            }
+            DumpFailure::ConnectionLost => {
+                "the connection broke: the server was stopped or restarted, or the network \
+                 failed; run it again"
+                    .to_owned()
+            }
+            DumpFailure::VersionMismatch { versions } => format!(
+                "{program} is older than the server ({}): install the server's own version",
+                versions.as_deref().unwrap_or("it did not say")
+            ),
+            DumpFailure::NoSpace => {
+                "the disk is full: free some space, then run it again".to_owned()
+            }
+            DumpFailure::Other => String::new(),
+        };
+        let mut sentence = format!("{program} {exit}");
+        if !advice.is_empty() {
+            sentence.push_str(": ");
+            sentence.push_str(&advice);
+        }
+        if !said.is_empty() {
+            sentence.push_str("; it said:\n");
+            sentence.push_str(said);
+        }
+        Err(JobError::Failed(sentence))
+    }
+}
+
+/// Ends a program and the thread that reads from it.
+async fn end<T>(
+    child: &mut Child,
+    consumer: JoinHandle<Result<T, StreamError>>,
+    progress: &Progress,
+) -> Result<(), JobError> {
+    progress.cancel();
+    child.terminate(GRACE).await?;
+    // With the program gone its pipe is at an end, and so is the thread.
+    let _ = consumer.await?;
+    Ok(())
+}
+
+/// Streams a dump in plain format into a temporary file, and reads it back from the disk.
+pub(super) async fn write_and_check(
+    dumper: &Dumper<'_>,
+    staging: &Staging<'_>,
+    role: Role,
+    settings: Settings,
+    limits: (&Limit, &Limit),
+    progress: &Arc<Progress>,
+) -> Result<(Checked, Duration, Duration), JobError> {
+    let (dump_limit, limit) = limits;
+    let path = staging.path(role);
+    let file = staging.create(role)?;
+    let began = std::time::Instant::now();
+    let counted = Arc::clone(progress);
+    let written = dumper
+        .stream(
+            dump_limit,
+            progress,
+            &format!("cannot write {}", path.display()),
+            move |source| write_dump(source, file, settings, &counted),
+        )
+        .await?;
+    let dump_time = began.elapsed();
+
+    if progress.phase() == Phase::Dumping {
+        progress.enter(Phase::Checking);
+    }
+    let read = read_back(path.clone(), settings.compression, limit, progress).await?;
+    let checked = Checked::compare(&written, read, &path)?;
+    Ok((
+        checked,
+        dump_time,
+        began.elapsed().saturating_sub(dump_time),
+    ))
+}
+
+/// Reads a dump in plain format from the disk on a thread of its own.
+pub(super) async fn read_back(
+    path: PathBuf,
+    compression: Compression,
+    limit: &Limit,
+    progress: &Arc<Progress>,
+) -> Result<Passage, JobError> {
+    let counted = Arc::clone(progress);
+    let doing = format!("cannot read back {}", path.display());
+    blocking(limit, progress, &doing, move || {
+        let file = File::open(path).map_err(StreamError::Read)?;
+        read_dump(file, compression, &counted)
+    })
+    .await
+}
+
+/// Runs a part of the stream on a thread of its own, within the limit.
+pub(super) async fn blocking<T: Send + 'static>(
+    limit: &Limit,
+    progress: &Progress,
+    doing: &str,
+    work: impl FnOnce() -> Result<T, StreamError> + Send + 'static,
+) -> Result<T, JobError> {
+    let mut thread = spawn_blocking(work);
+    let done = tokio::select! {
+        done = &mut thread => done?,
+        stop = limit.stopped() => {
+            progress.cancel();
+            let _ = thread.await?;
+            return Err(stop.into());
+        }
+    };
+    done.map_err(JobError::stream(doing))
+}

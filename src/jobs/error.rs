@@ -1,0 +1,144 @@
+//! How a job fails.
+
+use std::io;
+
+use super::limit::Stop;
+use crate::pipeline::StreamError;
+use crate::pipeline::census::StoredCensusError;
+use crate::postgres::{
+    ChildError, ConnectError, ConninfoError, DumpError, ProgramError, QueryError,
+};
+use crate::repository::{ManifestError, RepositoryError};
+
+/// Why a job failed, in a sentence for the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum JobError {
+    /// The disk.
+    #[error(transparent)]
+    Repository(#[from] RepositoryError),
+    /// The connection is not described well.
+    #[error(transparent)]
+    Conninfo(#[from] ConninfoError),
+    /// The server cannot be reached, or refuses.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The server does not answer a question about the database.
+    #[error(transparent)]
+    Query(#[from] QueryError),
+    /// No program of `PostgreSQL`'s fits the server.
+    #[error(transparent)]
+    Program(#[from] ProgramError),
+    /// `pg_dump` cannot make what is wanted.
+    #[error(transparent)]
+    Dump(#[from] DumpError),
+    /// A program cannot be started or ended.
+    #[error(transparent)]
+    Child(#[from] ChildError),
+    /// A program of `PostgreSQL`'s failed.
+    #[error("{0}")]
+    Failed(String),
+    /// The stream from a program to the disk, or back.
+    #[error("{doing}: {source}")]
+    Stream {
+        /// What was being done, to which thing.
+        doing: String,
+        /// Why it failed.
+        source: StreamError,
+    },
+    /// The job was ended from outside.
+    #[error(transparent)]
+    Stop(#[from] Stop),
+    /// What was done stands, but the ledger could not be told.
+    #[error("{done}, but its record could not be written to {ledger}: {source}")]
+    Unrecorded {
+        /// What was done.
+        done: String,
+        /// The ledger's file.
+        ledger: String,
+        /// Why it could not be written.
+        source: io::Error,
+    },
+    /// A backup that was named is not there.
+    #[error("{0}")]
+    NoSuchBackup(String),
+    /// A database that was named is not configured.
+    #[error("{0}")]
+    NoSuchDatabase(String),
+    /// A fault of the program's own.
+    #[error("{0}; this is a fault of pgbackupd's own, please report it")]
+    Internal(String),
+}
+
+/// The kind of a failure, from which the exit code is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JobErrorKind {
+    /// A server, a program or a backup that is needed is not there, or failed.
+    Unavailable,
+    /// A file cannot be written or read.
+    CannotCreate,
+    /// Another run is at work.
+    Busy,
+    /// The configuration does not fit what was found.
+    Configuration,
+    /// A backup is damaged.
+    Damaged,
+    /// Asked to stop.
+    Interrupted,
+    /// The command names what is not there.
+    Usage,
+    /// A fault of the program's own.
+    Internal,
+}
+
+impl JobError {
+    /// What kind of failure it is.
+    pub fn kind(&self) -> JobErrorKind {
+        match self {
+            Self::Repository(RepositoryError::Busy { .. }) => JobErrorKind::Busy,
+            Self::Repository(RepositoryError::OtherDatabase { .. })
+            | Self::Conninfo(_)
+            | Self::Dump(_) => JobErrorKind::Configuration,
+            Self::Repository(RepositoryError::Manifest {
+                source: ManifestError::Read(_),
+                ..
+            }) => JobErrorKind::CannotCreate,
+            Self::Repository(
+                RepositoryError::Manifest { .. } | RepositoryError::ReadBack { .. },
+            ) => JobErrorKind::Damaged,
+            Self::Repository(RepositoryError::Io { .. }) | Self::Unrecorded { .. } => {
+                JobErrorKind::CannotCreate
+            }
+            Self::Stream { source, .. } => match source {
+                StreamError::Write(_) => JobErrorKind::CannotCreate,
+                StreamError::Cancelled => JobErrorKind::Interrupted,
+                StreamError::Read(_) | StreamError::Flaw(_) => JobErrorKind::Unavailable,
+            },
+            Self::Connect(_)
+            | Self::Query(_)
+            | Self::Program(_)
+            | Self::Child(_)
+            | Self::Failed(_)
+            | Self::Stop(Stop::TimedOut { .. }) => JobErrorKind::Unavailable,
+            Self::Stop(Stop::Interrupted) => JobErrorKind::Interrupted,
+            Self::NoSuchBackup(_) | Self::NoSuchDatabase(_) => JobErrorKind::Usage,
+            Self::Internal(_) => JobErrorKind::Internal,
+        }
+    }
+
+    pub(super) fn stream(doing: impl Into<String>) -> impl FnOnce(StreamError) -> Self {
+        let doing = doing.into();
+        move |source| Self::Stream { doing, source }
+    }
+}
+
+/// A thread that panicked or was never run.
+impl From<tokio::task::JoinError> for JobError {
+    fn from(error: tokio::task::JoinError) -> Self {
+        Self::Internal(format!("a thread of the stream ended: {error}"))
+    }
+}
+
+/// In reading the census that stands beside a backup.
+pub(super) fn census_damage(error: &StoredCensusError) -> String {
+    format!("its census is of no use: {error}")
+}

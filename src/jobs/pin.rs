@@ -1,0 +1,51 @@
+//! Pinning: what the operator wants kept whatever retention says.
+
+use uuid::Uuid;
+
+use super::Context;
+use super::error::JobError;
+use crate::repository::{Event, Operation, Pin, Repository, Stem};
+
+/// Pins a backup, or takes its pin off; gives whether that changed anything.
+///
+/// # Errors
+/// When the backup's manifest is of no use, or its state cannot be written.
+pub fn set_pin(
+    context: &Context,
+    repository: &Repository,
+    stem: &Stem,
+    pinned: bool,
+) -> Result<bool, JobError> {
+    let manifest = repository.manifest(stem)?;
+    let mut state = repository.state(stem)?;
+    if state.pinned.is_some() == pinned {
+        return Ok(false);
+    }
+    let run = Uuid::now_v7();
+    state.pinned = pinned.then(|| Pin {
+        at: context.now(),
+        by: context.requester.user.clone(),
+    });
+    repository.set_state(run, stem, &state)?;
+    let operation = if pinned {
+        Operation::Pin
+    } else {
+        Operation::Unpin
+    };
+    let mut record = context.record(run, operation, Event::Succeeded, &manifest.database);
+    record.series = Some(stem.series.clone());
+    record.backup = Some(stem.to_string());
+    record.requested_by = Some(context.requester.clone());
+    let ledger = repository.ledger();
+    ledger
+        .append(&record)
+        .map_err(|source| JobError::Unrecorded {
+            done: format!(
+                "{stem} is {}",
+                if pinned { "pinned" } else { "no longer pinned" }
+            ),
+            ledger: ledger.path().display().to_string(),
+            source,
+        })?;
+    Ok(true)
+}

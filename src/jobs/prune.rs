@@ -1,0 +1,226 @@
+//! Removing what retention no longer keeps, and saying why.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use chrono::Utc;
+use uuid::Uuid;
+
+use super::Context;
+use super::error::JobError;
+use crate::policy::{
+    Candidate, ClockDoubt, ClockTrust, Decision, Reason, Rules, Series, Verdict, decide,
+};
+use crate::repository::{
+    Catalogue, Entry, Event, Holder, Ledger, Lock, Operation, Removal, Repository, Stem,
+};
+
+/// Whether a clean-up removes anything, and whether it believes the clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PruneMode {
+    /// Only say what would be removed.
+    pub dry_run: bool,
+    /// Whether a clock that looks wrong is believed all the same.
+    pub trust: ClockTrust,
+}
+
+/// What a clean-up decided, series by series.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PruneReport {
+    /// In the order of the series' names.
+    pub series: Vec<SeriesReport>,
+    /// Backups that were removed, or would be.
+    pub removed: Vec<Removal>,
+    /// Bytes that this freed, or would free.
+    pub freed: u64,
+}
+
+/// What becomes of each backup of a series.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeriesReport {
+    /// The series.
+    pub series: Series,
+    /// Newest first: the backup, whether it stays, and every reason.
+    pub verdicts: Vec<(Stem, bool, Vec<Reason>)>,
+    /// Why nothing is removed although the rules would.
+    pub clock_doubt: Option<ClockDoubt>,
+}
+
+/// Cleans one database's directory up, with its own lock and its own records in the ledger.
+///
+/// # Errors
+/// When the directory is busy, or a file cannot be removed; what was removed by then is on record.
+pub fn prune(
+    context: &Context,
+    repository: &Repository,
+    database: &str,
+    mode: PruneMode,
+) -> Result<PruneReport, JobError> {
+    if mode.dry_run {
+        let catalogue = repository.catalogue()?;
+        return Ok(plan(context, &catalogue, None, mode.trust));
+    }
+    let run = Uuid::now_v7();
+    let lock = repository.lock(&Holder {
+        operation: "clean-up".to_owned(),
+        since: context.now(),
+        requested_by: context.requester.clone(),
+    })?;
+    repository.sweep(&lock)?;
+    let ledger = repository.ledger();
+    let began = Instant::now();
+    let mut record = context.record(run, Operation::Prune, Event::Started, database);
+    record.requested_by = Some(context.requester.clone());
+    append(&ledger, "the clean-up did not start", &record)?;
+
+    let mut removed = Vec::new();
+    let outcome = carry_out(
+        context,
+        repository,
+        &lock,
+        run,
+        None,
+        mode.trust,
+        &mut removed,
+    );
+    let mut record = context.record(run, Operation::Prune, Event::Succeeded, database);
+    record.seconds = Some(began.elapsed().as_secs_f64());
+    record.removed = removed;
+    match &outcome {
+        Ok(report) => record.message = doubts(report),
+        Err(error) => {
+            record.event = Event::Failed;
+            record.message = Some(error.to_string());
+        }
+    }
+    append(&ledger, "the clean-up is done", &record)?;
+    outcome
+}
+
+/// Decides and removes, within a run that holds the lock already. `only` restricts it to one
+/// series. What was removed is in `removed` also after a failure.
+pub(super) fn carry_out(
+    context: &Context,
+    repository: &Repository,
+    lock: &Lock,
+    run: Uuid,
+    only: Option<&Series>,
+    trust: ClockTrust,
+    removed: &mut Vec<Removal>,
+) -> Result<PruneReport, JobError> {
+    let catalogue = repository.catalogue()?;
+    let mut report = plan(context, &catalogue, only, trust);
+    report.removed.clear();
+    for series in &report.series {
+        for (stem, keep, reasons) in &series.verdicts {
+            if !keep && repository.remove(run, stem, lock)? {
+                removed.push(removal(stem, reasons));
+            }
+        }
+    }
+    report.removed.clone_from(removed);
+    Ok(report)
+}
+
+/// What the clock's oddities have kept from being removed, in one text.
+pub(super) fn doubts(report: &PruneReport) -> Option<String> {
+    let doubts: Vec<String> = report
+        .series
+        .iter()
+        .filter_map(|series| {
+            let doubt = series.clock_doubt.as_ref()?;
+            Some(format!("series {}: {doubt}", series.series))
+        })
+        .collect();
+    (!doubts.is_empty()).then(|| doubts.join("; "))
+}
+
+fn append(ledger: &Ledger, done: &str, record: &crate::repository::Record) -> Result<(), JobError> {
+    ledger
+        .append(record)
+        .map_err(|source| JobError::Unrecorded {
+            done: done.to_owned(),
+            ledger: ledger.path().display().to_string(),
+            source,
+        })
+}
+
+fn plan(
+    context: &Context,
+    catalogue: &Catalogue,
+    only: Option<&Series>,
+    trust: ClockTrust,
+) -> PruneReport {
+    let mut by_series: BTreeMap<&Series, Vec<&Entry>> = BTreeMap::new();
+    for entry in &catalogue.backups {
+        by_series.entry(&entry.stem.series).or_default().push(entry);
+    }
+    let mut report = PruneReport {
+        series: Vec::new(),
+        removed: Vec::new(),
+        freed: 0,
+    };
+    for (series, entries) in by_series {
+        if only.is_some_and(|only| only != series) {
+            continue;
+        }
+        let names: Vec<String> = entries.iter().map(|entry| entry.stem.to_string()).collect();
+        let candidates: Vec<Candidate> = entries
+            .iter()
+            .zip(&names)
+            .map(|(entry, name)| Candidate {
+                name,
+                started: entry.started.with_timezone(&Utc),
+                local: entry.started.with_timezone(&context.zone).naive_local(),
+                verified: entry.is_sound(),
+                pinned: entry.state.pinned.is_some(),
+            })
+            .collect();
+        let keep_all = Rules::default();
+        let rules = context.retention.series.get(series).unwrap_or(&keep_all);
+        let Decision {
+            verdicts,
+            clock_doubt,
+        } = decide(
+            &candidates,
+            rules,
+            context.retention.floor,
+            Utc::now(),
+            trust,
+        );
+        let by_name: BTreeMap<&str, &Entry> = names
+            .iter()
+            .map(String::as_str)
+            .zip(entries.iter().copied())
+            .collect();
+        let mut decided = Vec::new();
+        for Verdict {
+            name,
+            keep,
+            reasons,
+        } in verdicts
+        {
+            let Some(entry) = by_name.get(name) else {
+                continue;
+            };
+            if !keep {
+                report.freed += entry.bytes;
+                report.removed.push(removal(&entry.stem, &reasons));
+            }
+            decided.push((entry.stem.clone(), keep, reasons));
+        }
+        report.series.push(SeriesReport {
+            series: series.clone(),
+            verdicts: decided,
+            clock_doubt,
+        });
+    }
+    report
+}
+
+fn removal(stem: &Stem, reasons: &[Reason]) -> Removal {
+    Removal {
+        backup: stem.to_string(),
+        reasons: reasons.iter().map(ToString::to_string).collect(),
+    }
+}

@@ -1,0 +1,166 @@
+//! Which databases a job works on.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::Context;
+use super::error::JobError;
+use crate::config::{Database, Databases, Plan, Server};
+use crate::postgres::{Client, Conninfo, discover};
+use crate::repository::Repository;
+
+/// A database to back up.
+#[derive(Clone, Debug)]
+pub struct Target<'a> {
+    /// Its server.
+    pub server: &'a Server,
+    /// The database, its directory, and how it is dumped.
+    pub database: Database,
+}
+
+/// A directory of backups to look at, for which no server is needed.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The database whose backups they are.
+    pub database: String,
+    /// Where they are.
+    pub repository: Repository,
+}
+
+/// The databases to back up: all that are configured, or those of them that are named.
+///
+/// # Errors
+/// When a named one is not configured, or a server that must be asked for its databases does not
+/// answer.
+pub async fn targets<'a>(
+    context: &Context,
+    plan: &'a Plan,
+    wanted: &[String],
+) -> Result<Vec<Target<'a>>, JobError> {
+    let mut targets = Vec::new();
+    for server in &plan.servers {
+        let databases = match &server.databases {
+            Databases::Named(databases) => databases.clone(),
+            Databases::All(selection) => {
+                let conninfo = Conninfo::resolve(
+                    &server.connection,
+                    &context.environment,
+                    // Any database can be asked for the others; this one is always there.
+                    Some("postgres"),
+                )?;
+                let client = Client::connect(&conninfo, context.limits.connect).await?;
+                let mut found = discover(&client).await?;
+                found.retain(|name| selection.matches(name));
+                found.into_iter().map(|name| on(server, name)).collect()
+            }
+            Databases::FromEnvironment => vec![on(server, from_environment(context, server)?)],
+        };
+        targets.extend(
+            databases
+                .into_iter()
+                .map(|database| Target { server, database }),
+        );
+    }
+    choose(targets, wanted, |target| &target.database.name)
+}
+
+/// The directories of backups: of all databases that are configured, or of those that are named.
+/// Of a server whose databases are discovered, every directory that holds backups counts, also
+/// that of a database that is gone.
+///
+/// # Errors
+/// When a named one is not configured, or a directory cannot be read.
+pub fn places(context: &Context, plan: &Plan, wanted: &[String]) -> Result<Vec<Place>, JobError> {
+    let mut places = Vec::new();
+    for server in &plan.servers {
+        match &server.databases {
+            Databases::Named(databases) => {
+                places.extend(databases.iter().map(|database| Place {
+                    database: database.name.clone(),
+                    repository: Repository::at(&database.directory),
+                }));
+            }
+            Databases::All(_) => places.extend(below(&server.directory)?),
+            Databases::FromEnvironment => {
+                let database = from_environment(context, server)?;
+                let repository = Repository::at(server.directory_for(&database));
+                places.push(Place {
+                    database,
+                    repository,
+                });
+            }
+        }
+    }
+    choose(places, wanted, |place| &place.database)
+}
+
+fn on(server: &Server, name: String) -> Database {
+    Database {
+        directory: server.directory_for(&name),
+        name,
+        dump: server.dump.clone(),
+    }
+}
+
+fn from_environment(context: &Context, server: &Server) -> Result<String, JobError> {
+    let conninfo = Conninfo::resolve(&server.connection, &context.environment, None)?;
+    Ok(conninfo.database().to_owned())
+}
+
+/// The directories right below one that hold backups, each with the database that its newest
+/// manifest names.
+fn below(directory: &PathBuf) -> Result<Vec<Place>, JobError> {
+    let failed = |source: io::Error| {
+        JobError::Failed(format!(
+            "cannot read the directory {}: {source}",
+            directory.display()
+        ))
+    };
+    let mut paths: Vec<PathBuf> = match std::fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        entries => entries
+            .map_err(failed)?
+            .map(|entry| entry.map(|entry| entry.path()))
+            .collect::<Result<_, _>>()
+            .map_err(failed)?,
+    };
+    paths.sort();
+    let mut places = Vec::new();
+    for path in paths.into_iter().filter(|path| path.is_dir()) {
+        let repository = Repository::at(path);
+        if let Some(newest) = repository.catalogue()?.backups.pop() {
+            places.push(Place {
+                database: newest.database,
+                repository,
+            });
+        }
+    }
+    Ok(places)
+}
+
+/// Keeps what is named; everything if nothing is.
+fn choose<T>(
+    all: Vec<T>,
+    wanted: &[String],
+    name: impl Fn(&T) -> &String,
+) -> Result<Vec<T>, JobError> {
+    let known: Vec<String> = all.iter().map(|one| name(one).clone()).collect();
+    if let Some(missing) = wanted.iter().find(|wanted| !known.contains(wanted)) {
+        let nearest = known
+            .iter()
+            .max_by(|a, b| {
+                let likeness = |name: &str| strsim::jaro_winkler(name, missing);
+                likeness(a).total_cmp(&likeness(b))
+            })
+            .map(|name| format!("; did you mean {name:?}?"))
+            .unwrap_or_default();
+        return Err(JobError::NoSuchDatabase(format!(
+            "database {missing:?} is not configured{nearest}"
+        )));
+    }
+    let mut all = all;
+    if !wanted.is_empty() {
+        all.retain(|one| wanted.contains(name(one)));
+    }
+    Ok(all)
+}

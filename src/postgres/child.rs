@@ -1,0 +1,477 @@
+//! Running a program under our rules: a clean environment, a process group of its own, nothing on
+//! its stdin, its stderr kept within bounds, and no way to outlive us.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io::{self, PipeWriter};
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, mpsc};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal};
+use tokio::io::AsyncReadExt as _;
+use tokio::process::Command;
+use tokio::runtime::Handle;
+use tokio::sync::{OnceCell, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::excerpt::Excerpt;
+
+/// How long the rest of stderr may take after the program's end: somebody else may hold it open.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// How long the kernel may take to end a killed process; it is longer only when a disk hangs.
+const REAP: Duration = Duration::from_secs(10);
+
+/// Replaces secrets in a text.
+pub type Mask = Box<dyn Fn(String) -> String + Send + Sync>;
+
+/// What to run.
+pub struct ChildSpec {
+    /// The program's full path.
+    pub program: PathBuf,
+    /// Its arguments; they can be read by everybody on the machine.
+    pub args: Vec<OsString>,
+    /// Its whole environment.
+    pub environment: Vec<(String, String)>,
+    /// Where its stdout goes.
+    pub stdout: ChildOutput,
+    /// Takes the secrets out of what it says on stderr.
+    pub mask: Mask,
+}
+
+/// Where a program's stdout goes.
+#[derive(Debug)]
+pub enum ChildOutput {
+    /// Nowhere.
+    Null,
+    /// Into this pipe, whose writing end is closed when the program ends.
+    Pipe(PipeWriter),
+}
+
+/// Why a program could not be run. How a program that ran has ended is an [`Exit`].
+#[derive(Debug, thiserror::Error)]
+pub enum ChildError {
+    /// It could not be started.
+    #[error("cannot start {}: {cause}", program.display())]
+    Start {
+        /// The program.
+        program: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+    /// Its end could not be observed.
+    #[error("cannot wait for {}: {cause}", program.display())]
+    Wait {
+        /// The program.
+        program: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+    /// It was killed and is still there.
+    #[error(
+        "{} (process {pid}) does not end although it was killed: a disk or a network file system \
+         that it uses does not answer",
+        program.display()
+    )]
+    Stuck {
+        /// The program.
+        program: PathBuf,
+        /// Its process id.
+        pid: i32,
+    },
+}
+
+/// How a program ended.
+#[derive(Clone, Debug)]
+pub struct Exit {
+    /// Its exit status, or the signal that killed it.
+    pub status: ExitStatus,
+    /// What it said on stderr: the first and the last 16 KiB, without secrets.
+    pub stderr: String,
+}
+
+impl Exit {
+    /// Whether it ended by itself with status 0.
+    pub fn success(&self) -> bool {
+        self.status.success()
+    }
+}
+
+impl fmt::Display for Exit {
+    /// The status in words, to follow the program's name: `pg_dump was killed by SIGKILL`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(number) = self.status.signal() else {
+            // One that was not killed has a code.
+            return write!(
+                f,
+                "ended with status {}",
+                self.status.code().unwrap_or_default()
+            );
+        };
+        let name = match number {
+            1 => "SIGHUP",
+            2 => "SIGINT",
+            3 => "SIGQUIT",
+            6 => "SIGABRT",
+            7 => "SIGBUS",
+            9 => "SIGKILL (by the operator, or by the kernel for want of memory)",
+            11 => "SIGSEGV",
+            13 => "SIGPIPE",
+            15 => "SIGTERM",
+            24 => "SIGXCPU",
+            25 => "SIGXFSZ",
+            31 => "SIGSYS",
+            _ => return write!(f, "was killed by signal {number}"),
+        };
+        write!(f, "was killed by {name}")
+    }
+}
+
+/// A running program. Dropping it kills its whole process group.
+pub struct Child {
+    program: PathBuf,
+    process: tokio::process::Child,
+    /// Its process group, which bears its process id; none once the end of the program was seen,
+    /// because the number may then belong to somebody else.
+    group: Option<Pid>,
+    stderr: Arc<Mutex<Excerpt>>,
+    reader: JoinHandle<()>,
+    mask: Mask,
+}
+
+impl Child {
+    /// Starts a program. It is killed when this process ends in whatever way, if the system has
+    /// util-linux's setpriv.
+    ///
+    /// # Errors
+    /// The program is not there or cannot be run.
+    pub async fn spawn(spec: ChildSpec) -> Result<Self, ChildError> {
+        let ChildSpec {
+            program,
+            args,
+            environment,
+            stdout,
+            mask,
+        } = spec;
+        let failed = |cause: io::Error| ChildError::Start {
+            program: program.clone(),
+            cause,
+        };
+        // setpriv would report it too, but only by its own exit status.
+        rustix::fs::access(&program, rustix::fs::Access::EXEC_OK)
+            .map_err(|error| failed(error.into()))?;
+
+        let mut command = match setpriv().await {
+            Some(setpriv) => {
+                let mut command = Command::new(setpriv);
+                command.args(["--pdeathsig", "KILL", "--"]).arg(&program);
+                command
+            }
+            None => Command::new(&program),
+        };
+        command
+            .args(args)
+            .env_clear()
+            .envs(environment)
+            .stdin(Stdio::null())
+            .stdout(match stdout {
+                ChildOutput::Null => Stdio::null(),
+                ChildOutput::Pipe(writer) => Stdio::from(writer),
+            })
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(true);
+        let mut process = spawn_from_lasting_thread(command).await.map_err(failed)?;
+
+        let group = process
+            .id()
+            .and_then(|id| i32::try_from(id).ok())
+            .and_then(Pid::from_raw);
+        let stderr = Arc::new(Mutex::new(Excerpt::default()));
+        let pipe = process.stderr.take();
+        let reader = tokio::spawn(read_into(pipe, Arc::clone(&stderr)));
+        Ok(Self {
+            program,
+            process,
+            group,
+            stderr,
+            reader,
+            mask,
+        })
+    }
+
+    /// Waits for the program's end. May be given up and called again.
+    ///
+    /// # Errors
+    /// The system does not tell how it ended.
+    pub async fn wait(&mut self) -> Result<Exit, ChildError> {
+        let status = self
+            .process
+            .wait()
+            .await
+            .map_err(|cause| ChildError::Wait {
+                program: self.program.clone(),
+                cause,
+            })?;
+        if !self.reader.is_finished() && timeout(DRAIN, &mut self.reader).await.is_err() {
+            // Somebody of its group has outlived it, and so the group's number is still theirs.
+            self.signal(Signal::KILL);
+            self.reader.abort();
+        }
+        self.group = None;
+        let text = self
+            .stderr
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .text();
+        Ok(Exit {
+            status,
+            stderr: (self.mask)(text),
+        })
+    }
+
+    /// Ends the program and all it has started: SIGTERM, and after `grace` SIGKILL.
+    ///
+    /// # Errors
+    /// It does not even end when it is killed.
+    pub async fn terminate(&mut self, grace: Duration) -> Result<Exit, ChildError> {
+        let pid = self.group.map_or(0, |pid| pid.as_raw_nonzero().get());
+        self.signal(Signal::TERM);
+        if let Ok(exit) = timeout(grace, self.wait()).await {
+            return exit;
+        }
+        self.signal(Signal::KILL);
+        timeout(REAP + DRAIN, self.wait())
+            .await
+            .unwrap_or_else(|_| {
+                Err(ChildError::Stuck {
+                    program: self.program.clone(),
+                    pid,
+                })
+            })
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(group) = self.group {
+            // It fails only when nobody is left to be signalled.
+            rustix::process::kill_process_group(group, signal).ok();
+        }
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        self.signal(Signal::KILL);
+        self.reader.abort();
+    }
+}
+
+async fn read_into(pipe: Option<tokio::process::ChildStderr>, excerpt: Arc<Mutex<Excerpt>>) {
+    let Some(mut pipe) = pipe else { return };
+    let mut buffer = [0; 4096];
+    // A pipe that cannot be read any more has as little to tell as one that was closed.
+    while let Ok(count @ 1..) = pipe.read(&mut buffer).await {
+        excerpt
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(&buffer[..count]);
+    }
+}
+
+/// util-linux's setpriv, if it is there and can set the signal for the parent's death.
+async fn setpriv() -> Option<&'static PathBuf> {
+    static SETPRIV: OnceCell<Option<PathBuf>> = OnceCell::const_new();
+    let find = || async {
+        for path in ["/usr/bin/setpriv", "/bin/setpriv"] {
+            let help = Command::new(path)
+                .arg("--help")
+                .env_clear()
+                .stdin(Stdio::null())
+                .kill_on_drop(true)
+                .output();
+            if let Ok(Ok(output)) = timeout(DRAIN, help).await
+                && String::from_utf8_lossy(&output.stdout).contains("--pdeathsig")
+            {
+                return Some(PathBuf::from(path));
+            }
+        }
+        None
+    };
+    SETPRIV.get_or_init(find).await.as_ref()
+}
+
+/// A program to be started, and who waits for it.
+struct Order {
+    command: Command,
+    runtime: Handle,
+    reply: oneshot::Sender<io::Result<tokio::process::Child>>,
+}
+
+/// Starts a program from a thread that lives as long as the process. The signal for the parent's
+/// death comes when the *thread* that started the program ends (prctl(2), `PR_SET_PDEATHSIG`), and
+/// a runtime ends its threads as it likes.
+async fn spawn_from_lasting_thread(command: Command) -> io::Result<tokio::process::Child> {
+    static ORDERS: LazyLock<io::Result<mpsc::Sender<Order>>> = LazyLock::new(|| {
+        let (orders, incoming) = mpsc::channel::<Order>();
+        std::thread::Builder::new()
+            .name("spawn".to_owned())
+            .spawn(move || {
+                for mut order in incoming {
+                    let runtime = order.runtime.enter();
+                    let child = order.command.spawn();
+                    drop(runtime);
+                    // Whoever gave up waiting wants no child: dropping it kills it.
+                    order.reply.send(child).ok();
+                }
+            })
+            .map(|_| orders)
+    });
+    let orders = ORDERS
+        .as_ref()
+        .map_err(|error| io::Error::new(error.kind(), error.to_string()))?;
+    let (reply, child) = oneshot::channel();
+    let order = Order {
+        command,
+        runtime: Handle::current(),
+        reply,
+    };
+    let gone = || io::Error::other("the thread that starts programs has ended");
+    orders.send(order).map_err(|_| gone())?;
+    child.await.map_err(|_| gone())?
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+    use std::time::Instant;
+
+    use super::*;
+
+    fn shell(script: &str, stdout: ChildOutput) -> ChildSpec {
+        ChildSpec {
+            program: "/bin/sh".into(),
+            args: vec!["-c".into(), script.into()],
+            environment: vec![("ONLY".to_owned(), "this".to_owned())],
+            stdout,
+            mask: Box::new(|text| text.replace("hidden", "********")),
+        }
+    }
+
+    /// Whether a process still runs; a killed orphan may wait for a while until init buries it.
+    fn runs(pid: &str) -> bool {
+        std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()))
+            .is_ok_and(|stat| !stat.contains(") Z "))
+    }
+
+    #[tokio::test]
+    async fn the_exit_status_and_the_masked_stderr_are_kept() {
+        let spec = shell("echo so hidden >&2; exit 3", ChildOutput::Null);
+        let mut child = Child::spawn(spec).await.unwrap();
+        let exit = child.wait().await.unwrap();
+        assert_eq!(exit.stderr, "so ********");
+        assert_eq!(exit.to_string(), "ended with status 3");
+        assert!(!exit.success());
+        assert_eq!(child.wait().await.unwrap().stderr, "so ********");
+    }
+
+    #[tokio::test]
+    async fn stdout_goes_into_the_pipe_and_the_environment_is_clean() {
+        let (mut reader, writer) = io::pipe().unwrap();
+        let script = "env | grep -vE '^(PWD|SHLVL|_|OLDPWD)='; cat";
+        let mut child = Child::spawn(shell(script, ChildOutput::Pipe(writer)))
+            .await
+            .unwrap();
+        assert!(child.wait().await.unwrap().success());
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "ONLY=this\n");
+    }
+
+    #[tokio::test]
+    async fn a_program_that_is_not_there_is_an_error_with_its_name() {
+        let mut spec = shell("", ChildOutput::Null);
+        spec.program = "/nonexistent/pg_dump".into();
+        let error = Child::spawn(spec).await.err().unwrap();
+        assert!(
+            error.to_string().contains("/nonexistent/pg_dump"),
+            "{error}"
+        );
+    }
+
+    #[tokio::test]
+    async fn ending_a_program_ends_all_it_has_started_even_if_it_does_not_want_to() {
+        let (mut reader, writer) = io::pipe().unwrap();
+        let script = "trap '' TERM; sleep 1000 & echo $!; wait; wait; sleep 1000";
+        let mut child = Child::spawn(shell(script, ChildOutput::Pipe(writer)))
+            .await
+            .unwrap();
+        let mut line = [0; 32];
+        let count = reader.read(&mut line).unwrap();
+        let grandchild = String::from_utf8_lossy(&line[..count]).into_owned();
+        assert!(runs(&grandchild));
+        let exit = child.terminate(Duration::from_millis(200)).await.unwrap();
+        assert!(exit.to_string().contains("SIGKILL"), "{exit}");
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while runs(&grandchild) {
+            assert!(Instant::now() < deadline, "the grandchild still runs");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn dropping_a_program_kills_it() {
+        let (mut reader, writer) = io::pipe().unwrap();
+        let script = "echo $$; exec sleep 1000";
+        let child = Child::spawn(shell(script, ChildOutput::Pipe(writer)))
+            .await
+            .unwrap();
+        let mut line = [0; 32];
+        assert!(reader.read(&mut line).unwrap() > 0);
+        drop(child);
+        let started = Instant::now();
+        // The pipe reports its end when the last writer is gone.
+        assert_eq!(reader.read(&mut line).unwrap(), 0);
+        assert!(started.elapsed() < Duration::from_secs(100));
+    }
+
+    #[tokio::test]
+    async fn a_grandchild_that_holds_stderr_open_does_not_hold_us() {
+        let mut child = Child::spawn(shell("sleep 1000 & exit 0", ChildOutput::Null))
+            .await
+            .unwrap();
+        let started = Instant::now();
+        assert!(child.wait().await.unwrap().success());
+        assert!(started.elapsed() < DRAIN * 5);
+    }
+
+    #[tokio::test]
+    async fn giving_up_a_wait_loses_nothing() {
+        let mut child = Child::spawn(shell("sleep 0.3; echo late >&2", ChildOutput::Null))
+            .await
+            .unwrap();
+        let first = timeout(Duration::from_millis(50), child.wait()).await;
+        assert!(first.is_err());
+        let exit = child.wait().await.unwrap();
+        assert_eq!((exit.success(), exit.stderr.as_str()), (true, "late"));
+    }
+
+    #[test]
+    fn a_program_outlives_the_thread_that_asked_for_it() {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let handle = runtime.handle().clone();
+        let asking = std::thread::spawn(move || {
+            handle.block_on(Child::spawn(shell("sleep 0.5", ChildOutput::Null)))
+        });
+        let mut child = asking.join().unwrap().unwrap();
+        let exit = runtime.block_on(child.wait()).unwrap();
+        assert!(exit.success(), "{exit}");
+    }
+}

@@ -1,0 +1,358 @@
+//! Our own connection to a server: made as libpq would make it, with a limit on every wait.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use secrecy::ExposeSecret as _;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+use tokio_postgres::config::SslNegotiation;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Config, NoTls, Row};
+
+use super::connect_error::{ConnectError, ConnectErrorKind, Refusal, in_words};
+use super::conninfo::{ChannelBinding, Conninfo, Endpoint, Host, SessionAttributes, SslMode};
+use super::tls::{self, Tls};
+
+/// How our own connections are called in `pg_stat_activity`. A dump has a longer name.
+const APPLICATION_NAME: &str = "pgbackupd";
+
+/// How long a connection that is no longer needed may take to say good-bye.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// A connection to one database.
+pub struct Client {
+    inner: tokio_postgres::Client,
+    conninfo: Conninfo,
+    limit: Duration,
+    version: u32,
+    encoding: String,
+    /// Dropped after `inner`: tells the connection's task that nobody is left.
+    _alive: oneshot::Sender<()>,
+}
+
+/// A question to the server has failed.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {what} (database {database:?}, {server}): {reason}")]
+pub struct QueryError {
+    what: &'static str,
+    database: String,
+    server: String,
+    reason: String,
+    /// The server's error code, when it was the server that refused.
+    pub sqlstate: Option<String>,
+}
+
+impl Client {
+    /// Connects. Several hosts are tried in their order; at each of them the whole attempt, from
+    /// looking up its name to the first answers, has to be done within `limit` or the operator's
+    /// shorter `connect_timeout`. Every later question has to be answered within `limit` too.
+    ///
+    /// Random order of hosts (`load_balance_hosts`) is not followed by our own connection.
+    ///
+    /// # Errors
+    /// Of several hosts, the last one's reason.
+    pub async fn connect(conninfo: &Conninfo, limit: Duration) -> Result<Self, ConnectError> {
+        let wanted: &[SessionAttributes] = match conninfo.session {
+            SessionAttributes::PreferStandby => {
+                &[SessionAttributes::Standby, SessionAttributes::Any]
+            }
+            ref other => std::slice::from_ref(other),
+        };
+        let mut last = None;
+        for &wanted in wanted {
+            for endpoint in &conninfo.endpoints {
+                let here = conninfo.only(endpoint);
+                let within = conninfo.connect_timeout.map_or(limit, |own| own.min(limit));
+                let attempt = timeout(within, attempt(&here, endpoint, wanted, limit)).await;
+                let refusal = match attempt {
+                    Ok(Ok(client)) => return Ok(client),
+                    Ok(Err(refusal)) => refusal,
+                    Err(_) => Refusal::new(
+                        ConnectErrorKind::ServerDown,
+                        format!("no answer within {}", humantime::format_duration(within)),
+                    ),
+                };
+                let go_on = refusal.leaves_other_hosts();
+                let error = refusal.about(&here);
+                if !go_on {
+                    return Err(error);
+                }
+                last = Some(error);
+            }
+        }
+        Err(last.unwrap_or_else(|| {
+            // A resolved connection has at least one place.
+            Refusal::new(ConnectErrorKind::Other, "no host is configured").about(conninfo)
+        }))
+    }
+
+    /// The connection as it was made: only the place that answered is left, so that a program
+    /// started with it talks to the same server.
+    pub fn conninfo(&self) -> &Conninfo {
+        &self.conninfo
+    }
+
+    /// The server's version as a number: 150018 for 15.18.
+    pub fn server_version_number(&self) -> u32 {
+        self.version
+    }
+
+    /// The server's major version: 15 for 15.18.
+    pub fn server_major(&self) -> u32 {
+        self.version / 10_000
+    }
+
+    /// The encoding of the database, as the server calls it: `UTF8`, `SQL_ASCII`, ….
+    pub(super) fn encoding(&self) -> &str {
+        &self.encoding
+    }
+
+    /// Asks the server. `what` completes the sentence "cannot …".
+    pub(super) async fn query(
+        &self,
+        what: &'static str,
+        sql: &str,
+        parameters: &[(&(dyn ToSql + Sync), Type)],
+    ) -> Result<Vec<Row>, QueryError> {
+        let failed = |reason: String, sqlstate: Option<String>| QueryError {
+            what,
+            database: self.conninfo.database().to_owned(),
+            server: self.conninfo.server(),
+            reason,
+            sqlstate,
+        };
+        match timeout(self.limit, self.inner.query_typed(sql, parameters)).await {
+            Ok(Ok(rows)) => Ok(rows),
+            Ok(Err(error)) => {
+                let state = error.code().map(|state| state.code().to_owned());
+                Err(failed(in_words(&error), state))
+            }
+            Err(_) => {
+                let limit = humantime::format_duration(self.limit);
+                Err(failed(format!("no answer within {limit}"), None))
+            }
+        }
+    }
+
+    /// An answer that does not have the shape that was asked for.
+    pub(super) fn odd_answer(&self, what: &'static str, reason: &impl ToString) -> QueryError {
+        QueryError {
+            what,
+            database: self.conninfo.database().to_owned(),
+            server: self.conninfo.server(),
+            reason: reason.to_string(),
+            sqlstate: None,
+        }
+    }
+}
+
+/// One attempt at one place, with all ways of using TLS that the mode allows.
+async fn attempt(
+    conninfo: &Conninfo,
+    endpoint: &Endpoint,
+    wanted: SessionAttributes,
+    limit: Duration,
+) -> Result<Client, Refusal> {
+    // libpq ignores sslmode on a unix socket.
+    let ways: &[bool] = match (&endpoint.host, conninfo.ssl_mode) {
+        (Host::Socket(_), _) | (_, SslMode::Disable) => &[false],
+        (_, SslMode::Allow) => &[false, true],
+        (_, SslMode::Prefer) => &[true, false],
+        (_, SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull) => &[true],
+    };
+    let mut before: Option<Refusal> = None;
+    for &with_tls in ways {
+        let opened = if with_tls {
+            open_with_tls(conninfo, endpoint, ways.len() > 1).await
+        } else {
+            open(config(conninfo, endpoint), NoTls).await
+        };
+        let refusal = match opened {
+            Ok((inner, alive)) => return greet(inner, alive, conninfo, wanted, limit).await,
+            Err(refusal) => refusal,
+        };
+        let worth_another = refusal.may_depend_on_tls();
+        let refusal = match before {
+            None => refusal,
+            Some(before) => before.followed_by(refusal, with_tls),
+        };
+        if !worth_another {
+            return Err(refusal);
+        }
+        before = Some(refusal);
+    }
+    // There is at least one way, and each has ended in success or refusal.
+    Err(before.unwrap_or_else(|| Refusal::new(ConnectErrorKind::Other, "no way to connect")))
+}
+
+type Opened = (tokio_postgres::Client, oneshot::Sender<()>);
+
+async fn open_with_tls(
+    conninfo: &Conninfo,
+    endpoint: &Endpoint,
+    may_be_plain: bool,
+) -> Result<Opened, Refusal> {
+    let Tls { connect, direct } = tls::prepare(conninfo)?;
+    let mut config = config(conninfo, endpoint);
+    if direct && may_be_plain {
+        let reason = "sslnegotiation=direct needs sslmode=require or stronger";
+        return Err(Refusal::new(ConnectErrorKind::Tls, reason));
+    }
+    config.ssl_mode(tokio_postgres::config::SslMode::Require);
+    if direct {
+        config.ssl_negotiation(SslNegotiation::Direct);
+    }
+    open(config, connect).await
+}
+
+/// Everything but TLS.
+fn config(conninfo: &Conninfo, endpoint: &Endpoint) -> Config {
+    let mut config = Config::new();
+    match &endpoint.host {
+        Host::Socket(directory) => config.host_path(directory),
+        Host::Tcp(name) => config.host(name),
+    };
+    if let Some(address) = endpoint.address {
+        config.hostaddr(address);
+    }
+    config
+        .port(endpoint.port)
+        .user(&conninfo.user)
+        .dbname(&conninfo.database)
+        .application_name(APPLICATION_NAME)
+        .ssl_mode(tokio_postgres::config::SslMode::Disable)
+        .channel_binding(match conninfo.channel_binding {
+            ChannelBinding::Disable => tokio_postgres::config::ChannelBinding::Disable,
+            ChannelBinding::Prefer => tokio_postgres::config::ChannelBinding::Prefer,
+            ChannelBinding::Require => tokio_postgres::config::ChannelBinding::Require,
+        })
+        .keepalives(conninfo.keepalive.enabled);
+    if let Some(password) = &endpoint.password {
+        config.password(password.expose_secret());
+    }
+    if let Some(options) = conninfo.parameters.get("options") {
+        config.options(options);
+    }
+    if let Some(idle) = conninfo.keepalive.idle {
+        config.keepalives_idle(idle);
+    }
+    if let Some(interval) = conninfo.keepalive.interval {
+        config.keepalives_interval(interval);
+    }
+    if let Some(count) = conninfo.keepalive.count {
+        config.keepalives_retries(count);
+    }
+    if let Some(limit) = conninfo.keepalive.user_timeout {
+        config.tcp_user_timeout(limit);
+    }
+    config
+}
+
+/// Opens the connection and lets a task carry it until the client is dropped.
+async fn open<T>(config: Config, tls: T) -> Result<Opened, Refusal>
+where
+    T: tokio_postgres::tls::MakeTlsConnect<tokio_postgres::Socket>,
+    T::Stream: Send + 'static,
+{
+    let (client, connection) = config.connect(tls).await?;
+    let (alive, dropped) = oneshot::channel::<()>();
+    tokio::spawn(async move {
+        let mut connection = pin!(connection);
+        tokio::select! {
+            // Whoever asks next is told that the connection is closed.
+            _ = &mut connection => {}
+            _ = dropped => {
+                timeout(FAREWELL, connection).await.ok();
+            }
+        }
+    });
+    Ok((client, alive))
+}
+
+/// The first questions: what session this is, and who answers.
+async fn greet(
+    inner: tokio_postgres::Client,
+    alive: oneshot::Sender<()>,
+    conninfo: &Conninfo,
+    wanted: SessionAttributes,
+    limit: Duration,
+) -> Result<Client, Refusal> {
+    // statement_timeout is a 32-bit number of milliseconds, and zero means for ever.
+    let milliseconds = limit.as_millis().clamp(1, i32::MAX as u128);
+    inner
+        .batch_execute(&format!(
+            "SET search_path = pg_catalog; \
+             SET statement_timeout = {milliseconds}; \
+             SET lock_timeout = {milliseconds}; \
+             SET idle_in_transaction_session_timeout = 0"
+        ))
+        .await?;
+    // idle_session_timeout came with version 14; our connection may be idle while a dump runs.
+    let row = inner
+        .query_typed_one(
+            "SELECT pg_catalog.current_setting('server_version_num')::int4, \
+                    pg_catalog.current_setting('server_encoding'), \
+                    pg_catalog.pg_is_in_recovery(), \
+                    pg_catalog.current_setting('transaction_read_only') = 'on', \
+                    (SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings \
+                      WHERE name = 'idle_session_timeout')",
+            &[],
+        )
+        .await?;
+    let (in_recovery, read_only): (bool, bool) = (row.try_get(2)?, row.try_get(3)?);
+    refuse_wrong_session(wanted, in_recovery, read_only)?;
+    Ok(Client {
+        version: u32::try_from(row.try_get::<_, i32>(0)?).unwrap_or_default(),
+        encoding: row.try_get(1)?,
+        inner,
+        conninfo: conninfo.clone(),
+        limit,
+        _alive: alive,
+    })
+}
+
+fn refuse_wrong_session(
+    wanted: SessionAttributes,
+    in_recovery: bool,
+    read_only: bool,
+) -> Result<(), Refusal> {
+    let problem = match wanted {
+        SessionAttributes::ReadWrite if read_only => "the session is read-only",
+        SessionAttributes::ReadOnly if !read_only => "the session is not read-only",
+        SessionAttributes::Primary if in_recovery => "the server is a standby",
+        SessionAttributes::Standby if !in_recovery => "the server is not a standby",
+        _ => return Ok(()),
+    };
+    Err(Refusal::new(ConnectErrorKind::WrongSession, problem))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_session_of_the_kind_wanted_is_accepted() {
+        use SessionAttributes::{Any, Primary, ReadOnly, ReadWrite, Standby};
+        // wanted, in recovery, read-only, accepted
+        let table = [
+            (Any, true, true, true),
+            (ReadWrite, false, false, true),
+            (ReadWrite, false, true, false),
+            (ReadOnly, false, true, true),
+            (ReadOnly, false, false, false),
+            (Primary, false, true, true),
+            (Primary, true, true, false),
+            (Standby, true, true, true),
+            (Standby, false, true, false),
+        ];
+        for (wanted, in_recovery, read_only, accepted) in table {
+            let verdict = refuse_wrong_session(wanted, in_recovery, read_only);
+            assert_eq!(
+                verdict.is_ok(),
+                accepted,
+                "{wanted:?} {in_recovery} {read_only}"
+            );
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! Why a server cannot be reached, sorted by what the operator can do about it.
+
+use std::error::Error as _;
+use std::fmt;
+use std::io;
+
+use tokio_postgres::error::SqlState;
+
+use super::tls::TlsError;
+
+/// What kind of failure it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectErrorKind {
+    /// Nobody listens or answers, or the server is starting or stopping.
+    ServerDown,
+    /// The login was refused, or a password is missing.
+    AuthenticationFailed,
+    /// The database does not exist.
+    NoSuchDatabase,
+    /// The server has no connection left for us.
+    TooManyConnections,
+    /// TLS cannot be agreed on, or the server's certificate is not trusted.
+    Tls,
+    /// The server is not what `target_session_attrs` asks for.
+    WrongSession,
+    /// Something else.
+    Other,
+}
+
+/// A connection could not be made. Its text says to which database, as which user, at which place,
+/// why, and what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot connect to {target}: {reason}; {}", self.advice())]
+pub struct ConnectError {
+    /// What kind of failure it is.
+    pub kind: ConnectErrorKind,
+    /// The server's error code, when it was the server that refused.
+    pub sqlstate: Option<String>,
+    target: String,
+    reason: String,
+}
+
+impl ConnectError {
+    /// Whether trying again later may help without anybody doing anything.
+    pub fn is_transient(&self) -> bool {
+        matches!(
+            self.kind,
+            ConnectErrorKind::ServerDown
+                | ConnectErrorKind::TooManyConnections
+                | ConnectErrorKind::WrongSession
+        )
+    }
+
+    fn advice(&self) -> &'static str {
+        match self.kind {
+            ConnectErrorKind::ServerDown => {
+                "see that the server runs and that host and port are right"
+            }
+            ConnectErrorKind::AuthenticationFailed => {
+                "see that the user exists, that its password is configured, and that the server's \
+                 pg_hba.conf admits it"
+            }
+            ConnectErrorKind::NoSuchDatabase => "correct the database's name, or remove it",
+            ConnectErrorKind::TooManyConnections => {
+                "try again later, or raise max_connections or the role's or database's limit"
+            }
+            ConnectErrorKind::Tls => {
+                "see that sslmode suits the server and that sslrootcert holds the certificate of \
+                 its authority; a certificate that is verified must be of X.509 version 3 with the \
+                 server's name in its subjectAltName"
+            }
+            ConnectErrorKind::WrongSession => "correct target_session_attrs, or name more hosts",
+            ConnectErrorKind::Other => "the server's log may tell more",
+        }
+    }
+}
+
+/// Why one attempt failed.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) kind: ConnectErrorKind,
+    pub(super) reason: String,
+    pub(super) sqlstate: Option<SqlState>,
+}
+
+impl Refusal {
+    pub(super) fn new(kind: ConnectErrorKind, reason: impl Into<String>) -> Self {
+        Self {
+            kind,
+            reason: reason.into(),
+            sqlstate: None,
+        }
+    }
+
+    pub(super) fn about(self, target: impl fmt::Display) -> ConnectError {
+        ConnectError {
+            kind: self.kind,
+            sqlstate: self.sqlstate.map(|state| state.code().to_owned()),
+            target: target.to_string(),
+            reason: self.reason,
+        }
+    }
+
+    /// Whether another way of using TLS may be admitted: the handshake failed, or no line of
+    /// `pg_hba.conf` fits this one. A wrong password is not tried twice, as it could lock the user.
+    pub(super) fn may_depend_on_tls(&self) -> bool {
+        match &self.sqlstate {
+            Some(state) => *state == SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
+            None => self.kind == ConnectErrorKind::Tls,
+        }
+    }
+
+    /// Both reasons of two attempts, of which the second was made with or without TLS. The kind is
+    /// that of the attempt that got as far as the server's own verdict.
+    pub(super) fn followed_by(self, second: Self, with_tls: bool) -> Self {
+        let (one, other) = if with_tls {
+            ("with TLS", "without TLS")
+        } else {
+            ("without TLS", "with TLS")
+        };
+        let reason = format!("{one}: {}; {other}: {}", second.reason, self.reason);
+        let verdict = if second.sqlstate.is_some() || self.sqlstate.is_none() {
+            second
+        } else {
+            self
+        };
+        Self { reason, ..verdict }
+    }
+
+    /// Whether another host may do better: libpq asks the next one only when it could not talk to
+    /// this one, or when this one is not of the kind wanted.
+    pub(super) fn leaves_other_hosts(&self) -> bool {
+        matches!(
+            self.kind,
+            ConnectErrorKind::ServerDown | ConnectErrorKind::WrongSession
+        )
+    }
+}
+
+impl From<TlsError> for Refusal {
+    fn from(error: TlsError) -> Self {
+        Self::new(ConnectErrorKind::Tls, error.to_string())
+    }
+}
+
+impl From<tokio_postgres::Error> for Refusal {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self {
+            kind: kind(&error),
+            reason: in_words(&error),
+            sqlstate: error.code().cloned(),
+        }
+    }
+}
+
+fn kind(error: &tokio_postgres::Error) -> ConnectErrorKind {
+    if let Some(state) = error.code() {
+        return by_sqlstate(state.code());
+    }
+    // The library keeps its kinds to itself; these are its words for them.
+    match error.to_string().as_str() {
+        // Of ours, "invalid configuration" can only mean that the password is missing.
+        "authentication error" | "invalid configuration" => ConnectErrorKind::AuthenticationFailed,
+        "error performing TLS handshake" => ConnectErrorKind::Tls,
+        "connection closed" => ConnectErrorKind::ServerDown,
+        _ if has_source::<io::Error>(error) => ConnectErrorKind::ServerDown,
+        _ => ConnectErrorKind::Other,
+    }
+}
+
+/// The kinds of the server's codes (`PostgreSQL`'s manual, appendix "Error Codes").
+fn by_sqlstate(code: &str) -> ConnectErrorKind {
+    match code {
+        "28000" | "28P01" => ConnectErrorKind::AuthenticationFailed,
+        "3D000" => ConnectErrorKind::NoSuchDatabase,
+        "53300" => ConnectErrorKind::TooManyConnections,
+        "57P01" | "57P02" | "57P03" => ConnectErrorKind::ServerDown,
+        code if code.starts_with("08") => ConnectErrorKind::ServerDown,
+        _ => ConnectErrorKind::Other,
+    }
+}
+
+fn has_source<T: std::error::Error + 'static>(error: &tokio_postgres::Error) -> bool {
+    let mut source = error.source();
+    while let Some(cause) = source {
+        if cause.is::<T>() {
+            return true;
+        }
+        source = cause.source();
+    }
+    false
+}
+
+/// An error of the library with all its causes: its own text is hardly more than "db error".
+pub(super) fn in_words(error: &tokio_postgres::Error) -> String {
+    if let Some(server) = error.as_db_error() {
+        let mut text = format!(
+            "the server says: {}: {} (SQLSTATE {})",
+            server.severity(),
+            server.message(),
+            server.code().code()
+        );
+        for more in [server.detail(), server.hint()].into_iter().flatten() {
+            text.push_str("; ");
+            text.push_str(more.trim_end_matches('.'));
+        }
+        return text;
+    }
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let words = cause.to_string();
+        if !text.ends_with(&words) {
+            text.push_str(": ");
+            text.push_str(&words);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_attempts_the_servers_own_verdict_counts_and_both_are_told() {
+        let verdict = |state: SqlState| Refusal {
+            sqlstate: Some(state),
+            ..Refusal::new(ConnectErrorKind::AuthenticationFailed, "verdict")
+        };
+        let handshake = || Refusal::new(ConnectErrorKind::Tls, "handshake");
+        let password = verdict(SqlState::INVALID_PASSWORD);
+        assert!(!password.may_depend_on_tls());
+        let both = handshake().followed_by(password, false);
+        assert_eq!(both.kind, ConnectErrorKind::AuthenticationFailed);
+        assert_eq!(both.reason, "without TLS: verdict; with TLS: handshake");
+        let unlisted = verdict(SqlState::INVALID_AUTHORIZATION_SPECIFICATION);
+        assert!(unlisted.may_depend_on_tls());
+        let both = unlisted.followed_by(handshake(), true);
+        assert_eq!(both.kind, ConnectErrorKind::AuthenticationFailed);
+        assert_eq!(both.reason, "with TLS: handshake; without TLS: verdict");
+    }
+
+    #[test]
+    fn the_servers_codes_are_sorted_by_what_can_be_done() {
+        let table = [
+            ("28P01", ConnectErrorKind::AuthenticationFailed, false),
+            ("28000", ConnectErrorKind::AuthenticationFailed, false),
+            ("3D000", ConnectErrorKind::NoSuchDatabase, false),
+            ("53300", ConnectErrorKind::TooManyConnections, true),
+            ("57P03", ConnectErrorKind::ServerDown, true),
+            ("08006", ConnectErrorKind::ServerDown, true),
+            ("42501", ConnectErrorKind::Other, false),
+        ];
+        for (code, expected, transient) in table {
+            let kind = by_sqlstate(code);
+            assert_eq!(kind, expected, "{code}");
+            let error = Refusal::new(kind, "why").about("there");
+            assert_eq!(error.is_transient(), transient, "{code}");
+            assert!(
+                error
+                    .to_string()
+                    .starts_with("cannot connect to there: why; ")
+            );
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Why a connection cannot be resolved, and which place the operator has to correct.
+
+use std::fmt;
+
+use super::parse::ParseError;
+use super::password::PasswordError;
+use super::service::ServiceError;
+
+/// Why a connection cannot be resolved.
+#[derive(Debug, thiserror::Error)]
+pub enum ConninfoError {
+    /// The connection string of the configuration makes no sense.
+    #[error("the connection string in the configuration: {0}")]
+    ConnectionString(#[source] ParseError),
+    /// A parameter that libpq does not know.
+    #[error("the connection in the configuration: {0}")]
+    Parameter(#[source] ParseError),
+    /// The service.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+    /// The password.
+    #[error(transparent)]
+    Password(#[from] PasswordError),
+    /// A parameter that this program cannot follow.
+    #[error("{place} sets {name}: {instead}")]
+    Unsupported {
+        /// Where it was set.
+        place: Place,
+        /// The parameter.
+        name: &'static str,
+        /// What to do instead.
+        instead: &'static str,
+    },
+    /// A value that makes no sense.
+    #[error("{place} sets {name} to {value:?}: it must be {expected}")]
+    BadValue {
+        /// Where it was set.
+        place: Place,
+        /// The parameter.
+        name: &'static str,
+        /// Its value.
+        value: String,
+        /// What it has to be.
+        expected: &'static str,
+    },
+    /// Lists of hosts, addresses and ports that do not fit together.
+    #[error("the connection names {hosts} hosts but {others} {what}: give one for each host")]
+    CountMismatch {
+        /// How many hosts.
+        hosts: usize,
+        /// How many of the other.
+        others: usize,
+        /// What the other is.
+        what: &'static str,
+    },
+    /// Nobody is named, and the system does not know us.
+    #[error(
+        "no user is configured, and the system has no name for user number {0}: set `user` or PGUSER"
+    )]
+    NoUser(u32),
+}
+
+/// Where a parameter was set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In the configuration.
+    Configuration,
+    /// In a service file.
+    ServiceFile,
+    /// In this environment variable.
+    Variable(&'static str),
+    /// Nowhere.
+    Default,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Configuration => f.write_str("the configuration"),
+            Self::ServiceFile => f.write_str("the connection service"),
+            Self::Variable(name) => write!(f, "the environment variable {name}"),
+            Self::Default => f.write_str("the default"),
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! How a server is reached, resolved as libpq resolves it: the configuration, then the service
+//! file, then the environment, then libpq's defaults.
+//!
+//! Our own connection and the programs that we start get the same resolved values, so that both
+//! talk to the same server as the same user.
+
+mod endpoint;
+mod environment;
+mod error;
+mod keyword;
+mod mode;
+mod parse;
+mod password;
+mod service;
+mod values;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::config::Connection;
+pub(super) use endpoint::{Endpoint, Host};
+pub(super) use environment::quoted;
+pub use error::{ConninfoError, Place};
+pub(super) use mode::{ChannelBinding, SessionAttributes, SslMode};
+use parse::Parameters;
+pub use parse::ParseError;
+pub use password::PasswordError;
+use password::{Login, PasswordFile};
+pub use service::ServiceError;
+use values::Values;
+
+/// Everything that is needed to connect to one database. Showing it shows no secret.
+#[derive(Clone, Debug)]
+pub struct Conninfo {
+    /// Where the server may be, in the order in which the places are tried; never empty.
+    pub(super) endpoints: Vec<Endpoint>,
+    pub(super) user: String,
+    pub(super) database: String,
+    pub(super) ssl_mode: SslMode,
+    pub(super) session: SessionAttributes,
+    pub(super) channel_binding: ChannelBinding,
+    pub(super) keepalive: Keepalive,
+    /// For each single attempt, when the operator limits it.
+    pub(super) connect_timeout: Option<Duration>,
+    /// The remaining parameters as they were given, by keyword; none of them is a secret.
+    pub(super) parameters: Parameters,
+    /// What the programs we start need from the environment besides libpq's own variables.
+    surroundings: Vec<(String, String)>,
+    home: Option<PathBuf>,
+}
+
+/// How a silent connection over TCP is watched; none means the system's value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Keepalive {
+    pub(super) enabled: bool,
+    pub(super) idle: Option<Duration>,
+    pub(super) interval: Option<Duration>,
+    pub(super) count: Option<u32>,
+    pub(super) user_timeout: Option<Duration>,
+}
+
+impl Conninfo {
+    /// Resolves a connection. `environment` is the process's own; of files, only the service file,
+    /// the password file and the file or credential that the configuration names are read.
+    ///
+    /// `database` is the plain name of the database and wins over every other place. Without it and
+    /// without `dbname` and PGDATABASE, the database is the user's, as in libpq.
+    ///
+    /// # Errors
+    /// Each says which place to correct.
+    pub fn resolve(
+        connection: &Connection,
+        environment: &BTreeMap<String, String>,
+        database: Option<&str>,
+    ) -> Result<Self, ConninfoError> {
+        let mut values = Values::gather(connection, environment)?;
+        values.refuse_what_cannot_be_followed()?;
+
+        let user = match values.take("user") {
+            Some(user) => user,
+            None => system_user()?,
+        };
+        let named = values.take("dbname");
+        let database = database
+            .map(str::to_owned)
+            .or(named)
+            .unwrap_or_else(|| user.clone());
+        let hosts = endpoint::hosts(&mut values)?;
+
+        let single = match (&connection.password, values.take("password")) {
+            (Some(source), _) => Some(password::configured(source, environment)?),
+            (None, Some(password)) => Some(SecretString::from(password)),
+            (None, None) => None,
+        };
+        let file_is_configured = values.place("passfile") != Place::Variable("PGPASSFILE");
+        let passfile = values.take("passfile");
+        let file = match (&single, passfile, environment.get("HOME")) {
+            (Some(_), ..) | (None, None, None) => PasswordFile::default(),
+            (None, Some(path), _) => PasswordFile::open(Path::new(&path), file_is_configured)?,
+            (None, None, Some(home)) => {
+                PasswordFile::open(&Path::new(home).join(".pgpass"), false)?
+            }
+        };
+        let endpoints = hosts
+            .into_iter()
+            .map(|(host, address, port)| {
+                let password = single.clone().or_else(|| {
+                    file.password(Login {
+                        host: &host.in_password_file(),
+                        port,
+                        database: &database,
+                        user: &user,
+                    })
+                });
+                Endpoint {
+                    host,
+                    address,
+                    port,
+                    password,
+                }
+            })
+            .collect();
+
+        Ok(Self {
+            endpoints,
+            user,
+            database,
+            ssl_mode: ssl_mode(&values)?,
+            session: values
+                .parsed("target_session_attrs")?
+                .unwrap_or(SessionAttributes::Any),
+            channel_binding: values
+                .parsed("channel_binding")?
+                .unwrap_or(ChannelBinding::Prefer),
+            keepalive: Keepalive {
+                enabled: values.integer("keepalives")?.is_none_or(|on| on != 0),
+                idle: values.duration("keepalives_idle", Duration::from_secs)?,
+                interval: values.duration("keepalives_interval", Duration::from_secs)?,
+                count: values
+                    .integer("keepalives_count")?
+                    .filter(|&count| count != 0),
+                user_timeout: values.duration("tcp_user_timeout", Duration::from_millis)?,
+            },
+            connect_timeout: values.duration("connect_timeout", Duration::from_secs)?,
+            parameters: values.rest(),
+            surroundings: environment::surroundings(environment),
+            home: environment.get("HOME").map(PathBuf::from),
+        })
+    }
+
+    /// The database's name.
+    pub fn database(&self) -> &str {
+        &self.database
+    }
+
+    /// The user who logs in.
+    pub fn user(&self) -> &str {
+        &self.user
+    }
+
+    /// The first place where the server may be, as `host:port`.
+    pub fn server(&self) -> String {
+        self.endpoints
+            .first()
+            .map(ToString::to_string)
+            .unwrap_or_default()
+    }
+
+    /// The same connection, to this one of its places only.
+    pub(super) fn only(&self, endpoint: &Endpoint) -> Self {
+        Self {
+            endpoints: vec![endpoint.clone()],
+            ..self.clone()
+        }
+    }
+
+    /// The text with every password of this connection replaced, for what other programs wrote.
+    pub fn mask(&self, text: String) -> String {
+        self.endpoints
+            .iter()
+            .filter_map(|endpoint| endpoint.password.as_ref())
+            .map(ExposeSecret::expose_secret)
+            .filter(|password| !password.is_empty())
+            .fold(text, |text, password| text.replace(password, "********"))
+    }
+
+    /// A file in the directory where libpq looks for certificates and keys.
+    pub(super) fn home_file(&self, name: &str) -> Option<PathBuf> {
+        Some(self.home.as_ref()?.join(".postgresql").join(name))
+    }
+}
+
+impl fmt::Display for Conninfo {
+    /// Database, user and place, for an error or a log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "database {:?} as user {:?} at ",
+            self.database, self.user
+        )?;
+        for (i, endpoint) in self.endpoints.iter().enumerate() {
+            write!(f, "{}{endpoint}", if i == 0 { "" } else { ", " })?;
+        }
+        Ok(())
+    }
+}
+
+fn ssl_mode(values: &Values) -> Result<SslMode, ConninfoError> {
+    let mode = values.parsed("sslmode")?;
+    if values.get("sslrootcert") != Some("system") {
+        return Ok(mode.unwrap_or(SslMode::Prefer));
+    }
+    // Any of the world's certificates would do, were the name not checked (libpq's manual).
+    match mode {
+        None | Some(SslMode::VerifyFull) => Ok(SslMode::VerifyFull),
+        Some(_) => Err(values.bad(
+            "sslmode",
+            values.get("sslmode").unwrap_or_default(),
+            "verify-full, because sslrootcert=system trusts every public authority",
+        )),
+    }
+}
+
+fn system_user() -> Result<String, ConninfoError> {
+    let id = rustix::process::geteuid().as_raw();
+    uzers::get_user_by_uid(id)
+        .and_then(|user| user.name().to_str().map(str::to_owned))
+        .ok_or(ConninfoError::NoUser(id))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,363 @@
+//! Where the password comes from: files of ours, systemd's credentials, and libpq's password file.
+//!
+//! A file that others can read is refused, not skipped: libpq skips such a password file with a
+//! warning, and the operator then hunts for a wrong password.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use secrecy::SecretString;
+
+use crate::config::PasswordSource;
+use crate::postgres::exposure::exposed_mode;
+
+/// Why a password cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum PasswordError {
+    /// A file with a password cannot be read.
+    #[error("cannot read the password file {}: {cause}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        cause: std::io::Error,
+    },
+    /// Others can read it.
+    #[error(
+        "the password file {} can be read by others (mode {mode:04o}): run `chmod 600 {}`",
+        path.display(), path.display()
+    )]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// There is nothing in it, or what is in it is no text.
+    #[error("the first line of the password file {} is empty or not UTF-8 text", path.display())]
+    NoText {
+        /// The file.
+        path: PathBuf,
+    },
+    /// systemd gave us no credentials.
+    #[error(
+        "the password is the systemd credential {name:?}, but systemd has handed over none: \
+         add LoadCredential={name}:/path/of/the/file to the unit, and run as that service"
+    )]
+    NoCredentials {
+        /// The credential's name.
+        name: String,
+    },
+    /// A name that would lead out of the directory of credentials.
+    #[error("{name:?} is not the name of a systemd credential: use letters, digits, - _ and .")]
+    BadCredentialName {
+        /// The name.
+        name: String,
+    },
+}
+
+/// The password from the place that the configuration names.
+pub(super) fn configured(
+    source: &PasswordSource,
+    environment: &BTreeMap<String, String>,
+) -> Result<SecretString, PasswordError> {
+    match source {
+        PasswordSource::Inline(password) => Ok(password.clone()),
+        PasswordSource::File(path) => {
+            refuse_exposed(path)?;
+            first_line(path)
+        }
+        PasswordSource::Credential(name) => {
+            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+            if name.is_empty() || name.starts_with('.') || !name.chars().all(plain) {
+                return Err(PasswordError::BadCredentialName { name: name.clone() });
+            }
+            let directory = environment
+                .get("CREDENTIALS_DIRECTORY")
+                .ok_or_else(|| PasswordError::NoCredentials { name: name.clone() })?;
+            // systemd alone decides who can read its directory; the files' modes say little.
+            first_line(&Path::new(directory).join(name))
+        }
+    }
+}
+
+fn first_line(path: &Path) -> Result<SecretString, PasswordError> {
+    let bytes = read(path)?;
+    let line = bytes
+        .split(|&byte| byte == b'\n')
+        .next()
+        .unwrap_or_default();
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    match std::str::from_utf8(line) {
+        Ok(text) if !text.is_empty() => Ok(SecretString::from(text)),
+        _ => Err(PasswordError::NoText {
+            path: path.to_owned(),
+        }),
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, PasswordError> {
+    fs::read(path).map_err(|cause| PasswordError::Unreadable {
+        path: path.to_owned(),
+        cause,
+    })
+}
+
+fn refuse_exposed(path: &Path) -> Result<(), PasswordError> {
+    let metadata = fs::metadata(path).map_err(|cause| PasswordError::Unreadable {
+        path: path.to_owned(),
+        cause,
+    })?;
+    match exposed_mode(&metadata) {
+        None => Ok(()),
+        Some(mode) => Err(PasswordError::Exposed {
+            path: path.to_owned(),
+            mode,
+        }),
+    }
+}
+
+/// libpq's password file, read once and asked for each host.
+#[derive(Debug, Default)]
+pub(super) struct PasswordFile {
+    text: Option<SecretString>,
+}
+
+/// Whom a password is for: the four fields of a line in a password file.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Login<'a> {
+    pub(super) host: &'a str,
+    pub(super) port: u16,
+    pub(super) database: &'a str,
+    pub(super) user: &'a str,
+}
+
+impl PasswordFile {
+    /// Opens it. One that is not there, or that is no regular file (`/dev/null`), counts as empty
+    /// as in libpq, unless the configuration names it: then it has to exist.
+    pub(super) fn open(path: &Path, has_to_exist: bool) -> Result<Self, PasswordError> {
+        match fs::metadata(path) {
+            Ok(metadata) if metadata.is_file() => {
+                // libpq's rule has no exception for root here.
+                let mode = metadata.mode() & 0o7777;
+                if mode & 0o077 != 0 {
+                    return Err(PasswordError::Exposed {
+                        path: path.to_owned(),
+                        mode,
+                    });
+                }
+            }
+            Ok(_) => return Ok(Self::default()),
+            Err(error) if !has_to_exist && is_absent(&error) => return Ok(Self::default()),
+            Err(cause) => {
+                return Err(PasswordError::Unreadable {
+                    path: path.to_owned(),
+                    cause,
+                });
+            }
+        }
+        match String::from_utf8(read(path)?) {
+            Ok(text) => Ok(Self {
+                text: Some(text.into()),
+            }),
+            Err(_) => Err(PasswordError::NoText {
+                path: path.to_owned(),
+            }),
+        }
+    }
+
+    /// The password of the first line that fits.
+    pub(super) fn password(&self, login: Login<'_>) -> Option<SecretString> {
+        use secrecy::ExposeSecret as _;
+        let text = self.text.as_ref()?;
+        text.expose_secret()
+            .lines()
+            .find_map(|line| password_in_line(line, login))
+            .map(SecretString::from)
+    }
+}
+
+fn is_absent(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+}
+
+/// `host:port:database:user:password`; `*` alone in a field fits all, a backslash makes the next
+/// character an ordinary one.
+fn password_in_line(line: &str, login: Login<'_>) -> Option<String> {
+    if line.starts_with('#') {
+        return None;
+    }
+    let port = login.port.to_string();
+    let mut rest = line;
+    for wanted in [host_in_file(login.host), &port, login.database, login.user] {
+        let (field, any, tail) = field(rest)?;
+        if !any && field != wanted {
+            return None;
+        }
+        rest = tail;
+    }
+    let password = unescape(rest);
+    (!password.is_empty()).then_some(password)
+}
+
+/// A socket in libpq's default directory goes by `localhost`; any other by its directory.
+fn host_in_file(host: &str) -> &str {
+    match host {
+        "" | "/var/run/postgresql" | "/tmp" => "localhost",
+        host => host,
+    }
+}
+
+/// The first field without its escapes, whether it is `*`, and what follows its colon.
+fn field(text: &str) -> Option<(String, bool, &str)> {
+    let mut escaped = false;
+    let end = text.find(|c| {
+        let ends = c == ':' && !escaped;
+        escaped = c == '\\' && !escaped;
+        ends
+    })?;
+    Some((
+        unescape(&text[..end]),
+        &text[..end] == "*",
+        &text[end + 1..],
+    ))
+}
+
+fn unescape(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        plain.extend(if c == '\\' { chars.next() } else { Some(c) });
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use secrecy::ExposeSecret;
+
+    use super::*;
+
+    const LOGIN: Login<'_> = Login {
+        host: "db",
+        port: 5432,
+        database: "a:b",
+        user: r"u\x",
+    };
+
+    fn file(directory: &Path, content: &[u8], mode: u32) -> PathBuf {
+        let path = directory.join(format!("file-{mode:o}"));
+        fs::write(&path, content).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        path
+    }
+
+    #[test]
+    fn a_line_of_the_password_file_fits_as_in_libpq() {
+        let table = [
+            (r"db:5432:a\:b:u\\x:secret", Some("secret")),
+            ("*:*:*:*:secret", Some("secret")),
+            (r"*:*:*:*:se\:cr\\et", Some(r"se:cr\et")),
+            ("*:*:*:*:with:colons", Some("with:colons")),
+            (r"\*:*:*:*:secret", None),
+            ("db:5433:*:*:secret", None),
+            ("d:*:*:*:secret", None),
+            ("db*:*:*:*:secret", None),
+            ("*:*:a:*:secret", None),
+            ("*:*:*:secret", None),
+            ("*:*:*:*:", None),
+            ("#*:*:*:*:secret", None),
+            ("", None),
+        ];
+        for (line, expected) in table {
+            assert_eq!(
+                password_in_line(line, LOGIN).as_deref(),
+                expected,
+                "{line:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_socket_in_the_default_directory_goes_by_localhost() {
+        let ask = |line: &str, host: &str| {
+            let login = Login { host, ..LOGIN };
+            password_in_line(line, login).is_some()
+        };
+        assert!(ask("localhost:*:*:*:x", "/var/run/postgresql"));
+        assert!(ask("localhost:*:*:*:x", "/tmp"));
+        assert!(ask("/srv/pg:*:*:*:x", "/srv/pg"));
+        assert!(!ask("localhost:*:*:*:x", "/srv/pg"));
+    }
+
+    #[test]
+    fn a_password_file_that_others_can_read_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        for mode in [0o644, 0o604, 0o620, 0o666] {
+            let path = file(directory.path(), b"*:*:*:*:secret\n", mode);
+            let by_libpq = PasswordFile::open(&path, false);
+            assert!(
+                matches!(by_libpq, Err(PasswordError::Exposed { .. })),
+                "{mode:o}"
+            );
+            let by_us = configured(&PasswordSource::File(path), &BTreeMap::new());
+            assert!(
+                matches!(by_us, Err(PasswordError::Exposed { .. })),
+                "{mode:o}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_first_line_of_a_closed_file_is_the_password() {
+        let directory = tempfile::tempdir().unwrap();
+        for (content, expected) in [
+            (&b"secret\nmore"[..], Some("secret")),
+            (b"se cret \r\n", Some("se cret ")),
+            (b"", None),
+            (b"\nsecret", None),
+            (b"\xff\n", None),
+        ] {
+            let path = file(directory.path(), content, 0o600);
+            let password = configured(&PasswordSource::File(path), &BTreeMap::new());
+            let shown = password.as_ref().ok().map(ExposeSecret::expose_secret);
+            assert_eq!(shown, expected);
+        }
+    }
+
+    #[test]
+    fn a_credential_is_a_file_in_systemds_directory_whatever_its_mode() {
+        let directory = tempfile::tempdir().unwrap();
+        file(directory.path(), b"secret\n", 0o444);
+        let environment = BTreeMap::from([(
+            "CREDENTIALS_DIRECTORY".to_owned(),
+            directory.path().display().to_string(),
+        )]);
+        let get = |name: &str, environment: &BTreeMap<String, String>| {
+            configured(&PasswordSource::Credential(name.to_owned()), environment)
+        };
+        let password = get("file-444", &environment).unwrap();
+        assert_eq!(password.expose_secret(), "secret");
+        for name in ["../file-444", "..", "", "a/b"] {
+            let refused = get(name, &environment);
+            assert!(
+                matches!(refused, Err(PasswordError::BadCredentialName { .. })),
+                "{name:?}"
+            );
+        }
+        let none = get("file-444", &BTreeMap::new());
+        assert!(matches!(none, Err(PasswordError::NoCredentials { .. })));
+    }
+
+    #[test]
+    fn a_missing_password_file_is_an_error_only_when_the_configuration_names_it() {
+        let path = Path::new("/dev/null/.pgpass");
+        assert!(PasswordFile::open(path, false).is_ok());
+        assert!(PasswordFile::open(path, true).is_err());
+    }
+}

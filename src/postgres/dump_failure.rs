@@ -1,0 +1,242 @@
+//! Why `pg_dump` failed, read from what it said on stderr. Pure.
+//!
+//! `pg_dump` passes on no SQLSTATE, so the words have to do. Its own and libpq's are English under
+//! `LC_ALL=C`; the server's follow the server's `lc_messages`. What is not recognised is
+//! [`DumpFailure::Other`], and the operator reads the text itself.
+
+/// A recognised cause.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DumpFailure {
+    /// Another session held a lock for longer than we wait.
+    LockTimeout {
+        /// The table as `pg_dump` names it, quoted where needed.
+        table: Option<String>,
+    },
+    /// The user may not read something.
+    PermissionDenied {
+        /// What, in the server's words: `table secret`.
+        object: String,
+    },
+    /// The database does not exist.
+    NoSuchDatabase,
+    /// The login was refused.
+    AuthenticationFailed,
+    /// The server has no connection left for us.
+    TooManyConnections,
+    /// Nobody listens, or the host cannot be found or reached.
+    ServerDown,
+    /// The connection broke while the dump ran: the server stopped, or the network failed.
+    ConnectionLost,
+    /// `pg_dump` is older than the server.
+    VersionMismatch {
+        /// `server version: 17.2; pg_dump version: 15.10`
+        versions: Option<String>,
+    },
+    /// The disk is full, or a quota is used up.
+    NoSpace,
+    /// None of these.
+    Other,
+}
+
+impl DumpFailure {
+    /// Whether trying again later may help without anybody doing anything.
+    pub fn is_transient(&self) -> bool {
+        matches!(
+            self,
+            Self::LockTimeout { .. }
+                | Self::TooManyConnections
+                | Self::ServerDown
+                | Self::ConnectionLost
+        )
+    }
+}
+
+/// Recognises the cause in `pg_dump`'s stderr. The first message that is recognised counts: those
+/// that follow are its consequences.
+pub fn explain_failure(stderr: &str) -> DumpFailure {
+    stderr
+        .lines()
+        .find_map(|line| in_line(line, stderr))
+        .unwrap_or(DumpFailure::Other)
+}
+
+fn in_line(line: &str, stderr: &str) -> Option<DumpFailure> {
+    let any = |phrases: &[&str]| phrases.iter().any(|phrase| line.contains(phrase));
+    // A query is quoted after the message, and its text may hold anything.
+    if line.contains("Query was:") || line.contains("The command was:") {
+        return None;
+    }
+    // --lock-wait-timeout works by a statement_timeout around LOCK TABLE; the workers of a parallel
+    // dump ask for their locks without waiting.
+    let gave_up_locking = any(&["due to statement timeout"]) && stderr.contains("was: LOCK TABLE ");
+    if gave_up_locking || any(&["due to lock timeout", "could not obtain lock on relation"]) {
+        return Some(DumpFailure::LockTimeout {
+            table: locked_table(stderr),
+        });
+    }
+    if any(&["aborting because of server version mismatch"]) {
+        let versions = stderr.lines().find_map(|line| {
+            let start = line.find("server version: ")?;
+            Some(line[start..].trim().to_owned())
+        });
+        return Some(DumpFailure::VersionMismatch { versions });
+    }
+    if any(&["No space left on device", "Disk quota exceeded"]) {
+        return Some(DumpFailure::NoSpace);
+    }
+    let connecting = any(&["connection to server", "could not translate host name"]);
+    if connecting {
+        let refusals = [
+            "password authentication failed",
+            "no password supplied",
+            "no pg_hba.conf entry",
+            "authentication failed for user",
+            "pg_hba.conf rejects",
+            "is not permitted to log in",
+        ];
+        if any(&[
+            "too many clients",
+            "remaining connection slots",
+            "too many connections",
+        ]) {
+            return Some(DumpFailure::TooManyConnections);
+        }
+        if any(&refusals) || (any(&["role \""]) && any(&["does not exist"])) {
+            return Some(DumpFailure::AuthenticationFailed);
+        }
+        if any(&["database \""]) && any(&["does not exist"]) {
+            return Some(DumpFailure::NoSuchDatabase);
+        }
+        if any(&["permission denied for database"]) {
+            return denied(line);
+        }
+        return Some(DumpFailure::ServerDown);
+    }
+    if any(&[
+        "server closed the connection unexpectedly",
+        "terminating connection",
+        "could not receive data from server",
+        "could not send data to server",
+        "SSL connection has been closed unexpectedly",
+        "no connection to the server",
+    ]) {
+        return Some(DumpFailure::ConnectionLost);
+    }
+    denied(line)
+}
+
+/// `… permission denied for table secret`
+fn denied(line: &str) -> Option<DumpFailure> {
+    let (_, object) = line.split_once("permission denied for ")?;
+    Some(DumpFailure::PermissionDenied {
+        object: object.trim().to_owned(),
+    })
+}
+
+/// The table in `LOCK TABLE public.t IN ACCESS SHARE MODE`. Since version 15 `pg_dump` locks many
+/// tables at once, and then it cannot be told which one it was.
+fn locked_table(stderr: &str) -> Option<String> {
+    let (_, statement) = stderr.split_once("LOCK TABLE ")?;
+    let (tables, _) = statement.split_once(" IN ACCESS SHARE MODE")?;
+    let table = tables.strip_prefix("ONLY ").unwrap_or(tables);
+    let mut quoted = false;
+    let several = table.chars().any(|c| {
+        quoted ^= c == '"';
+        c == ',' && !quoted
+    });
+    (!several).then(|| table.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cause_is_recognised_in_what_pg_dump_says() {
+        let on_socket =
+            "pg_dump: error: connection to server on socket \"/x/.s.PGSQL.5432\" failed: ";
+        let lock = |table: Option<&str>| DumpFailure::LockTimeout {
+            table: table.map(str::to_owned),
+        };
+        let denied = |object: &str| DumpFailure::PermissionDenied {
+            object: object.to_owned(),
+        };
+        let table = [
+            (
+                "pg_dump: error: query failed: ERROR:  canceling statement due to statement timeout\n\
+                 pg_dump: detail: Query was: LOCK TABLE public.\"a,b\" IN ACCESS SHARE MODE"
+                    .to_owned(),
+                lock(Some("public.\"a,b\"")),
+            ),
+            (
+                "pg_dump: error: query failed: ERROR:  canceling statement due to lock timeout\n\
+                 pg_dump: detail: Query was: LOCK TABLE public.a, public.b IN ACCESS SHARE MODE"
+                    .to_owned(),
+                lock(None),
+            ),
+            (
+                "pg_dump: error: query failed: ERROR:  permission denied for table lock timeout\n\
+                 pg_dump: detail: Query was: LOCK TABLE x IN ACCESS SHARE MODE"
+                    .to_owned(),
+                denied("table lock timeout"),
+            ),
+            (
+                "pg_dump: error: query failed: ERROR:  canceling statement due to statement timeout\n\
+                 pg_dump: detail: Query was: SELECT 1"
+                    .to_owned(),
+                DumpFailure::Other,
+            ),
+            (
+                "pg_dump: detail: Query was: SELECT 'No space left on device'".to_owned(),
+                DumpFailure::Other,
+            ),
+            (
+                "pg_dump: error: Dumping the contents of table \"t\" failed: PQgetCopyData() failed.\n\
+                 pg_dump: detail: Error message from server: server closed the connection unexpectedly"
+                    .to_owned(),
+                DumpFailure::ConnectionLost,
+            ),
+            (
+                "pg_dump: error: aborting because of server version mismatch\n\
+                 pg_dump: detail: server version: 17.2; pg_dump version: 15.10"
+                    .to_owned(),
+                DumpFailure::VersionMismatch {
+                    versions: Some("server version: 17.2; pg_dump version: 15.10".to_owned()),
+                },
+            ),
+            (
+                "pg_dump: error: could not write to output file: No space left on device".to_owned(),
+                DumpFailure::NoSpace,
+            ),
+            (
+                format!("{on_socket}FATAL:  database \"x\" does not exist"),
+                DumpFailure::NoSuchDatabase,
+            ),
+            (
+                format!("{on_socket}FATAL:  role \"x\" does not exist"),
+                DumpFailure::AuthenticationFailed,
+            ),
+            (
+                format!("{on_socket}FATAL:  Peer authentication failed for user \"x\""),
+                DumpFailure::AuthenticationFailed,
+            ),
+            (
+                format!("{on_socket}FATAL:  sorry, too many clients already"),
+                DumpFailure::TooManyConnections,
+            ),
+            (
+                format!("{on_socket}No such file or directory\n\tIs the server running locally?"),
+                DumpFailure::ServerDown,
+            ),
+            (
+                format!("{on_socket}FATAL:  permission denied for database \"x\""),
+                denied("database \"x\""),
+            ),
+            ("pg_dump: error: something new".to_owned(), DumpFailure::Other),
+            (String::new(), DumpFailure::Other),
+        ];
+        for (stderr, expected) in table {
+            assert_eq!(explain_failure(&stderr), expected, "{stderr}");
+        }
+    }
+}

@@ -1,0 +1,357 @@
+//! Finding the programs that fit a server: `pg_dump` refuses a server newer than itself, and one of
+//! the server's own major version writes what that server reads back best.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::process::Command;
+use tokio::time::timeout;
+
+/// How long a program may take to tell its version.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What one directory must have to be of use.
+const NEEDED: [&str; 4] = ["pg_dump", "pg_dumpall", "pg_restore", "psql"];
+
+/// The version of a program of `PostgreSQL`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProgramVersion {
+    /// The major version: 15 of `15.18`, 18 of `18beta1`.
+    pub major: u32,
+    /// The version as the program tells it, without its name: `15.18 (Debian 15.18-0+deb12u1)`.
+    pub text: String,
+}
+
+impl ProgramVersion {
+    /// Reads what `pg_dump --version` prints: `pg_dump (PostgreSQL) 15.18 (Debian …)`.
+    fn parse(output: &str) -> Option<Self> {
+        let (_, text) = output.lines().next()?.split_once(") ")?;
+        let text = text.trim();
+        let digits = text
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(text.len());
+        Some(Self {
+            major: text[..digits].parse().ok()?,
+            text: text.to_owned(),
+        })
+    }
+}
+
+impl fmt::Display for ProgramVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// The programs of one installation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Programs {
+    /// The directory that has them.
+    pub directory: PathBuf,
+    /// Their version.
+    pub version: ProgramVersion,
+}
+
+/// No installed program fits the server.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", self.sentence())]
+pub struct ProgramError {
+    /// The server's major version.
+    pub server_major: u32,
+    /// What was found, one phrase for each directory.
+    pub found: Vec<String>,
+}
+
+impl ProgramError {
+    fn sentence(&self) -> String {
+        let major = self.server_major;
+        let found = if self.found.is_empty() {
+            "there is none".to_owned()
+        } else {
+            format!("found: {}", self.found.join("; "))
+        };
+        format!(
+            "the server is PostgreSQL {major}, and no pg_dump of version {major} or newer is \
+             installed ({found}): install the package postgresql-client-{major}, or set \
+             `programs` to the directory that has it"
+        )
+    }
+}
+
+/// A directory with programs, and what came of asking their version.
+#[derive(Debug)]
+struct Installation {
+    directory: PathBuf,
+    configured: bool,
+    version: Result<ProgramVersion, String>,
+}
+
+impl Programs {
+    /// Finds the programs for a server of this major version: those in the configured directory if
+    /// they are not older than the server; else those of the server's own version wherever they
+    /// are; else the nearest newer ones. Never older ones.
+    ///
+    /// # Errors
+    /// None fits; the error tells what was found and what to install.
+    pub async fn locate(
+        configured: Option<&Path>,
+        server_major: u32,
+    ) -> Result<Self, ProgramError> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let elsewhere = customary_directories()
+            .into_iter()
+            .chain(std::env::split_paths(&path));
+        Self::locate_in(configured, elsewhere, server_major).await
+    }
+
+    /// The same, with the places to look at after the configured one given.
+    async fn locate_in(
+        configured: Option<&Path>,
+        elsewhere: impl IntoIterator<Item = PathBuf>,
+        server_major: u32,
+    ) -> Result<Self, ProgramError> {
+        let configured = configured.map(|path| (path.to_owned(), true));
+        let elsewhere = elsewhere.into_iter().map(|path| (path, false));
+        let mut seen: Vec<PathBuf> = Vec::new();
+        let mut installations = Vec::new();
+        for (directory, configured) in configured.into_iter().chain(elsewhere) {
+            let Some(real) = real_program(&directory) else {
+                if configured {
+                    installations.push(Installation {
+                        version: Err("no pg_dump".to_owned()),
+                        directory,
+                        configured,
+                    });
+                }
+                continue;
+            };
+            if seen.contains(&real) {
+                continue;
+            }
+            seen.push(real);
+            installations.push(Installation {
+                version: installed_version(&directory).await,
+                directory,
+                configured,
+            });
+        }
+        match choose(&installations, server_major) {
+            Some((directory, version)) => Ok(Self {
+                directory: directory.to_owned(),
+                version: version.clone(),
+            }),
+            None => Err(ProgramError {
+                server_major,
+                found: installations.iter().map(ToString::to_string).collect(),
+            }),
+        }
+    }
+
+    /// The full path of `pg_dump`.
+    pub fn pg_dump(&self) -> PathBuf {
+        self.directory.join("pg_dump")
+    }
+
+    /// The full path of `pg_dumpall`.
+    pub fn pg_dumpall(&self) -> PathBuf {
+        self.directory.join("pg_dumpall")
+    }
+
+    /// The full path of `pg_restore`.
+    pub fn pg_restore(&self) -> PathBuf {
+        self.directory.join("pg_restore")
+    }
+
+    /// The full path of `psql`.
+    pub fn psql(&self) -> PathBuf {
+        self.directory.join("psql")
+    }
+}
+
+impl fmt::Display for Installation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.version {
+            Ok(version) => write!(f, "{version} in {}", self.directory.display()),
+            Err(problem) => write!(f, "{problem} in {}", self.directory.display()),
+        }
+    }
+}
+
+/// Which installation serves; of equals the first.
+fn choose(installations: &[Installation], server_major: u32) -> Option<(&Path, &ProgramVersion)> {
+    installations
+        .iter()
+        .filter_map(|one| Some((one, one.version.as_ref().ok()?)))
+        .filter(|(_, version)| version.major >= server_major)
+        .min_by_key(|(one, version)| (!one.configured, version.major))
+        .map(|(one, version)| (one.directory.as_path(), version))
+}
+
+/// Where packages and `make install` put the programs.
+fn customary_directories() -> Vec<PathBuf> {
+    let mut directories = Vec::new();
+    let mut versions = |parent: &str, prefix: &str| {
+        let Ok(entries) = std::fs::read_dir(parent) else {
+            return;
+        };
+        let mut found: Vec<_> = entries
+            .flatten()
+            .filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix))
+            .map(|entry| entry.path().join("bin"))
+            .collect();
+        found.sort();
+        directories.extend(found);
+    };
+    versions("/usr/lib/postgresql", ""); // Debian
+    versions("/usr", "pgsql-"); // PostgreSQL's packages for Red Hat
+    versions("/opt/PostgreSQL", ""); // EnterpriseDB's installer
+    versions("/opt", "postgresql");
+    versions("/opt", "pgsql");
+    directories.push("/usr/local/pgsql/bin".into());
+    directories
+}
+
+/// The file that a directory's `pg_dump` is in the end, if it is one of `PostgreSQL`'s own: Debian's
+/// `/usr/bin/pg_dump` is a Perl program that chooses a version by rules of its own.
+fn real_program(directory: &Path) -> Option<PathBuf> {
+    let real = std::fs::canonicalize(directory.join("pg_dump")).ok()?;
+    (real.is_file() && real.file_name()? != "pg_wrapper").then_some(real)
+}
+
+/// Asks an installation for its version; the error is a phrase for the operator.
+async fn installed_version(directory: &Path) -> Result<ProgramVersion, String> {
+    if let Some(missing) = NEEDED.iter().find(|name| !directory.join(name).is_file()) {
+        return Err(format!("no {missing}"));
+    }
+    let output = Command::new(directory.join("pg_dump"))
+        .arg("--version")
+        .env_clear()
+        .env("LC_ALL", "C")
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    match timeout(PATIENCE, output).await {
+        Ok(Ok(output)) => {
+            let text = String::from_utf8_lossy(&output.stdout);
+            ProgramVersion::parse(&text).ok_or_else(|| "a pg_dump that tells no version".to_owned())
+        }
+        Ok(Err(error)) => Err(format!("a pg_dump that does not run ({error})")),
+        Err(_) => Err("a pg_dump that does not answer".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_version_is_read_from_every_spelling_in_use() {
+        let table = [
+            (
+                "pg_dump (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)\n",
+                Some(15),
+            ),
+            ("pg_dump (PostgreSQL) 18beta1", Some(18)),
+            ("pg_dump (PostgreSQL) 17devel", Some(17)),
+            ("pg_dump (PostgreSQL) 9.6.24", Some(9)),
+            ("pg_dump (EnterpriseDB) 16.1.0", Some(16)),
+            ("pg_dump 15.2", None),
+            ("pg_dump (PostgreSQL) unknown", None),
+            ("", None),
+        ];
+        for (text, expected) in table {
+            let major = ProgramVersion::parse(text).map(|version| version.major);
+            assert_eq!(major, expected, "{text:?}");
+        }
+        let version = ProgramVersion::parse(table[0].0).unwrap();
+        assert_eq!(version.text, "15.18 (Debian 15.18-0+deb12u1)");
+    }
+
+    #[test]
+    fn the_servers_own_version_is_chosen_else_the_nearest_newer_never_an_older() {
+        // The first of each list is configured when the flag says so.
+        let table: &[(bool, &[u32], u32, Option<usize>)] = &[
+            (false, &[14, 15, 16], 15, Some(1)),
+            (false, &[14, 18, 17], 15, Some(2)),
+            (false, &[13, 14], 15, None),
+            (false, &[], 15, None),
+            (false, &[16, 15, 15], 15, Some(1)),
+            (true, &[17, 15], 15, Some(0)),
+            (true, &[14, 15], 15, Some(1)),
+            (true, &[14], 15, None),
+        ];
+        for (configured, majors, server, expected) in table {
+            let installations: Vec<_> = majors
+                .iter()
+                .enumerate()
+                .map(|(i, &major)| Installation {
+                    directory: PathBuf::from(i.to_string()),
+                    configured: *configured && i == 0,
+                    version: Ok(ProgramVersion {
+                        major,
+                        text: major.to_string(),
+                    }),
+                })
+                .collect();
+            let chosen = choose(&installations, *server).map(|(directory, _)| directory);
+            let expected = expected.map(|i| PathBuf::from(i.to_string()));
+            assert_eq!(chosen, expected.as_deref(), "{majors:?} for {server}");
+        }
+    }
+
+    fn install(directory: &Path, version: &str, programs: &[&str]) {
+        for name in programs {
+            let path = directory.join(name);
+            fs::write(
+                &path,
+                format!("#!/bin/sh\necho '{name} (PostgreSQL) {version}'\n"),
+            )
+            .unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn the_error_tells_what_was_found_and_what_to_install() {
+        let [old, half, none] = [(); 3].map(|()| tempfile::tempdir().unwrap());
+        install(old.path(), "14.2", &NEEDED);
+        install(half.path(), "17.1", &NEEDED[..2]);
+        let elsewhere = [old.path().to_owned(), half.path().to_owned()];
+        let error = Programs::locate_in(Some(none.path()), elsewhere.clone(), 17)
+            .await
+            .unwrap_err()
+            .to_string();
+        for expected in [
+            "postgresql-client-17".to_owned(),
+            format!("no pg_dump in {}", none.path().display()),
+            format!("14.2 in {}", old.path().display()),
+            format!("no pg_restore in {}", half.path().display()),
+        ] {
+            assert!(
+                error.contains(&expected),
+                "{expected:?} is not in {error:?}"
+            );
+        }
+        let programs = Programs::locate_in(None, elsewhere, 13).await.unwrap();
+        assert_eq!(programs.pg_dump(), old.path().join("pg_dump"));
+    }
+
+    #[tokio::test]
+    async fn a_wrapper_that_chooses_by_its_own_rules_is_passed_over() {
+        let [real, links] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        install(real.path(), "15.1", &NEEDED);
+        fs::rename(real.path().join("pg_dump"), real.path().join("pg_wrapper")).unwrap();
+        for name in NEEDED {
+            std::os::unix::fs::symlink(real.path().join("pg_wrapper"), links.path().join(name))
+                .unwrap();
+        }
+        let found = Programs::locate_in(None, [links.path().to_owned()], 15).await;
+        assert!(found.is_err(), "{found:?}");
+    }
+}
