@@ -1,14 +1,14 @@
 //! The catalogue: what a scan of a database's directory finds. It needs nothing else.
 
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::thread;
 
 use chrono::{DateTime, FixedOffset};
 use serde::Deserialize;
 
 use super::error::RepositoryError;
-use super::manifest::{ManifestError, check_format};
+use super::manifest::{MANIFEST_FORMAT, ManifestError, check_format};
 use super::names::{Role, Stem};
 use super::state::State;
 use crate::config::{Compression, Format};
@@ -78,6 +78,7 @@ impl Entry {
 /// The members of a manifest that a list needs.
 #[derive(Deserialize)]
 struct Brief {
+    format: u32,
     name: String,
     database: String,
     #[serde(default)]
@@ -243,10 +244,19 @@ fn read_one(directory: &Path, stem: &Stem, names: &HashSet<String>) -> Result<En
     })
 }
 
-fn read_brief(path: &PathBuf, name: &str) -> Result<Brief, ManifestError> {
-    let text = std::fs::read_to_string(path).map_err(ManifestError::Read)?;
-    check_format(&text)?;
-    let brief: Brief = serde_json::from_str(&text).map_err(ManifestError::Malformed)?;
+fn read_brief(path: &Path, name: &str) -> Result<Brief, ManifestError> {
+    let text = std::fs::read(path).map_err(ManifestError::Read)?;
+    let brief: Brief = match serde_json::from_slice(&text) {
+        Ok(brief) => brief,
+        Err(error) => {
+            // A newer program's manifest may lack what is looked for here.
+            check_format(&String::from_utf8_lossy(&text))?;
+            return Err(ManifestError::Malformed(error));
+        }
+    };
+    if brief.format > MANIFEST_FORMAT {
+        return Err(ManifestError::Newer(brief.format));
+    }
     if brief.name == name {
         Ok(brief)
     } else {
