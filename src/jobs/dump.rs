@@ -145,6 +145,12 @@ impl Dumper<'_> {
                  let the owner make the backup",
                 self.conninfo.user()
             ),
+            DumpFailure::RowSecurity { table } => format!(
+                "row-level security hides rows of table {table} from user {user}, and a dump \
+                 without them would be no backup: ALTER ROLE {user} BYPASSRLS, or let a superuser \
+                 make the backup",
+                user = self.conninfo.user()
+            ),
             DumpFailure::NoSuchDatabase => {
                 format!(
                     "there is no database {:?} on the server",

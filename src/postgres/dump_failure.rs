@@ -17,6 +17,11 @@ pub enum DumpFailure {
         /// What, in the server's words: `table secret`.
         object: String,
     },
+    /// Policies would hide rows from the user, and half a table is no backup of it.
+    RowSecurity {
+        /// The table, without its schema, as the server quotes it.
+        table: String,
+    },
     /// The database does not exist.
     NoSuchDatabase,
     /// The login was refused.
@@ -122,6 +127,10 @@ fn in_line(line: &str, stderr: &str) -> Option<DumpFailure> {
     ]) {
         return Some(DumpFailure::ConnectionLost);
     }
+    if let Some((_, table)) = line.split_once("affected by row-level security policy for table ") {
+        let table = table.trim().to_owned();
+        return Some(DumpFailure::RowSecurity { table });
+    }
     denied(line)
 }
 
@@ -195,6 +204,15 @@ mod tests {
                  pg_dump: detail: Error message from server: server closed the connection unexpectedly"
                     .to_owned(),
                 DumpFailure::ConnectionLost,
+            ),
+            (
+                "pg_dump: error: query failed: ERROR:  query would be affected by row-level \
+                 security policy for table \"task\"\n\
+                 pg_dump: detail: Query was: COPY app.task (id) TO stdout;"
+                    .to_owned(),
+                DumpFailure::RowSecurity {
+                    table: "\"task\"".to_owned(),
+                },
             ),
             (
                 "pg_dump: error: aborting because of server version mismatch\n\
