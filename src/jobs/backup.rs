@@ -67,13 +67,7 @@ pub struct BackupReport {
 impl BackupReport {
     /// Bytes of all its files but the manifest.
     pub fn bytes(&self) -> u64 {
-        let manifest = &self.manifest;
-        manifest.artifact.digest.bytes
-            + manifest.census.digest.bytes
-            + manifest
-                .globals
-                .as_ref()
-                .map_or(0, |globals| globals.digest.bytes)
+        self.manifest.bytes()
     }
 }
 
@@ -514,7 +508,7 @@ impl Run<'_> {
     ) -> Result<(Manifest, Option<PruneReport>), JobError> {
         let mut record = self.end_record(Event::Succeeded);
         record.backup = Some(manifest.name.clone());
-        record.bytes = Some(manifest.artifact.digest.bytes);
+        record.bytes = Some(manifest.bytes());
         let mut pruned = None;
         if !self.is_emergency() {
             let only = Some(&manifest.series);

@@ -47,7 +47,8 @@ pub struct Record {
     /// The backup that was made, checked, pinned, ….
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup: Option<String>,
-    /// Bytes of all files of that backup.
+    /// Bytes of all files of that backup but its manifest; of a verification, of all that were
+    /// checked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
     /// How long the run took, in seconds; at the end.

@@ -152,6 +152,14 @@ struct Sealed<'a> {
 const CHECKSUM: &str = "\"checksum\": \"";
 
 impl Manifest {
+    /// Bytes of all files of the backup but the manifest itself.
+    pub fn bytes(&self) -> u64 {
+        let globals = self.globals.as_ref();
+        self.artifact.digest.bytes
+            + self.census.digest.bytes
+            + globals.map_or(0, |globals| globals.digest.bytes)
+    }
+
     /// The manifest as the text of its file.
     ///
     /// # Errors
