@@ -196,6 +196,9 @@ impl Run<'_> {
     fn put_in_order(&self, lock: &Lock) -> Result<Vec<String>, JobError> {
         let mut warnings = Vec::new();
         let swept = self.repository.sweep(lock)?;
+        for run in &swept.removed {
+            tracing::info!("removed the temporary files of run {run}, which was cut short");
+        }
         for name in &swept.completed {
             warnings.push(format!(
                 "{name}, whole and checked, was completed: its run had been cut short at the end"
@@ -326,6 +329,11 @@ impl Run<'_> {
         let (checked, dump_time, check_time) =
             self.dump_database(&pg_dump, &pg_restore, &staging).await?;
         drop(watch);
+        tracing::info!(
+            "dumped in {:.1} s, read back and found whole in {:.1} s",
+            dump_time.as_secs_f64(),
+            check_time.as_secs_f64()
+        );
 
         self.progress.enter(Phase::Publishing);
         let census = write_census(&checked.passage().census, staging.create(Role::Census)?)
@@ -372,6 +380,13 @@ impl Run<'_> {
             // Of several hosts, the programs go to the one that answered.
             conninfo: client.conninfo().clone(),
         };
+        tracing::info!(
+            "connected to PostgreSQL {} at {} as {}; dumping with {}",
+            origin.server.major(),
+            origin.conninfo.server(),
+            origin.conninfo.user(),
+            origin.programs.pg_dump().display()
+        );
         Ok((origin, client))
     }
 

@@ -47,6 +47,8 @@ impl Dumper<'_> {
     }
 
     async fn spawn(&self, stdout: ChildOutput) -> Result<Child, JobError> {
+        // Secrets are never among the arguments.
+        tracing::debug!("running {} {:?}", self.program.display(), self.arguments);
         let conninfo = self.conninfo.clone();
         let spec = ChildSpec {
             program: self.program.clone(),
