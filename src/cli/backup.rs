@@ -18,8 +18,9 @@ use crate::repository::Role;
 
 /// Back databases up now.
 ///
-/// Without a reason the backup belongs to the daily series. Every backup is read back in full
-/// before it gets its name.
+/// All that are configured, one after the other; the failure of one does not stop the others. Every
+/// backup is read back in full before it gets its name. After a success, backups of the same series
+/// that retention no longer keeps are removed.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
     /// Only this database; may be given several times

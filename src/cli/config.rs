@@ -12,7 +12,7 @@ use crate::config::{
     schema,
 };
 
-/// Look at the configuration.
+/// Check the configuration, or show what is in force and why.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -21,7 +21,7 @@ pub(super) struct Args {
 
 #[derive(Clone, Copy, Debug, clap::Subcommand)]
 enum Command {
-    /// Say whether the configuration is sound; if not, what is wrong and where, and exit with 78
+    /// Say whether the configuration is sound; if not, what is wrong and where (exit code 78)
     Check,
     /// Print every setting in force and where it comes from, passwords masked
     Show,

@@ -14,6 +14,9 @@ use crate::policy::Series;
 use crate::repository::{Entry, Problem};
 
 /// List the backups there are, oldest first.
+///
+/// Only manifests are read, and no server is asked. FOUND WHOLE is when the backup was last read
+/// back in full without a fault.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
     /// Only of this database; may be given several times

@@ -28,6 +28,19 @@ use crate::jobs::Context;
 use crate::repository::Requester;
 use crate::telemetry;
 
+/// What `main` makes of a [`FailureKind`], for whoever asks.
+const EXIT_CODES: &str = "\
+Exit codes:
+      0  done
+     64  the command line makes no sense
+     65  a backup is damaged
+     69  a server, a program or a backup that is needed is not available
+     70  a fault of pgbackupd's own
+     73  a file cannot be written
+     75  another run is at work on the database
+     78  the configuration is wrong
+  128+N  ended by signal N";
+
 /// Back up PostgreSQL databases, and prove that every backup is whole
 #[derive(Debug, Parser)]
 #[command(
@@ -35,24 +48,31 @@ use crate::telemetry;
     version,
     arg_required_else_help = true,
     subcommand_required = true,
-    after_help = "Exit codes: 0 done; 64 wrong command line; 65 a backup is damaged; 69 a server, \
-                  program or backup that is needed is not available; 70 a fault of pgbackupd's \
-                  own; 73 a file cannot be written; 75 another run is at work on the database; \
-                  78 wrong configuration; 128+N ended by signal N."
+    after_help = EXIT_CODES
 )]
 pub struct Cli {
     /// The configuration file [default: /etc/pgbackupd/pgbackupd.toml, if it is there]
-    #[arg(long, global = true, value_name = "FILE", env = "PGBACKUPD_CONFIG")]
+    #[arg(
+        long,
+        global = true,
+        help_heading = GLOBAL,
+        value_name = "FILE",
+        env = "PGBACKUPD_CONFIG",
+        hide_env_values = true
+    )]
     config: Option<PathBuf>,
     /// Print one JSON document instead of text
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     json: bool,
-    /// Say on stderr what is done; twice: in detail
-    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
+    /// Say on stderr what is done; twice: also which programs are run, and how
+    #[arg(long, short, global = true, help_heading = GLOBAL, action = clap::ArgAction::Count)]
     verbose: u8,
     #[command(subcommand)]
     command: Command,
 }
+
+/// The options that every command has stand apart from its own.
+const GLOBAL: &str = "Options of every command";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -61,7 +81,9 @@ enum Command {
     List(list::Args),
     Verify(verify::Args),
     Prune(prune::Args),
+    #[command(about = "Keep a backup whatever retention says")]
     Pin(pin::Args),
+    #[command(about = "Leave a pinned backup to retention again")]
     Unpin(pin::Args),
     Schedule(schedule::Args),
     Config(config::Args),

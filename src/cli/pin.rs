@@ -10,7 +10,7 @@ use super::failure::{Failure, FailureKind};
 use super::{report, select};
 use crate::jobs::{places, set_pin};
 
-/// Keep a backup whatever retention says (pin), or no longer (unpin).
+/// What `pin` and `unpin` are given.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
     /// The backup, by name or file

@@ -13,6 +13,9 @@ use crate::jobs::{PruneMode, PruneReport, places, prune};
 use crate::policy::{ClockTrust, Reason};
 
 /// Remove the backups that retention no longer keeps.
+///
+/// The same happens after every successful backup, to its own series. Pinned backups, and the newest
+/// verified ones of each series (retention.floor), stay whatever the rules say.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
     /// Only say, for every backup, whether it would stay and why

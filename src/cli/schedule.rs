@@ -9,10 +9,10 @@ use serde::Serialize;
 use super::failure::{Failure, FailureKind};
 use crate::config::{Job, JobKind, Loaded};
 
-/// Show what runs when.
+/// Show which jobs the configuration asks for, and when each is due.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
-    /// How many runs of each job
+    /// How many times of each job
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
     count: u16,
 }

@@ -16,8 +16,9 @@ use crate::pipeline::Progress;
 
 /// Read backups back in full and compare them with their manifests.
 ///
-/// Without a choice, the newest backup of each series is checked. Exits with 65 when a backup is
-/// damaged.
+/// Each is read from the disk and decoded to its end; its digests and its census must be those that
+/// were taken when it was made. Without a choice, the newest backup of each series is checked. The
+/// exit code is 65 when a backup is damaged.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
     /// The backups to check, by name or file
@@ -26,7 +27,7 @@ pub(super) struct Args {
     /// Check every backup
     #[arg(long, conflicts_with_all = ["backups", "latest"])]
     all: bool,
-    /// Check the newest backup of each series
+    /// Check the newest backup of each series; so it is without any choice
     #[arg(long, conflicts_with = "backups")]
     latest: bool,
     /// Only of this database; may be given several times
