@@ -142,11 +142,7 @@ impl Dumper<'_> {
                     self.watch.blame()
                 )
             }
-            DumpFailure::PermissionDenied { object } => format!(
-                "user {} may not read {object}: grant it pg_read_all_data (from version 14 on), or \
-                 let the owner make the backup",
-                self.conninfo.user()
-            ),
+            DumpFailure::PermissionDenied { object } => may_not_read(self.conninfo.user(), &object),
             DumpFailure::RowSecurity { table } => format!(
                 "row-level security hides rows of table {table} from user {user}, and a dump \
                  without them would be no backup: ALTER ROLE {user} BYPASSRLS, or let a superuser \
@@ -193,6 +189,22 @@ impl Dumper<'_> {
         }
         Err(JobError::Failed(sentence))
     }
+}
+
+/// What to do about a missing privilege. Pure.
+fn may_not_read(user: &str, object: &str) -> String {
+    let way_out = if object.starts_with("large object ") {
+        // Predefined Roles in the manual: "all data (tables, views, sequences)".
+        format!(
+            "pg_read_all_data does not reach large objects, so GRANT SELECT ON {} TO {user} and on \
+             every other one, or let a superuser make the backup",
+            object.replace("large object", "LARGE OBJECT")
+        )
+    } else {
+        "grant it pg_read_all_data (from version 14 on), or let the owner make the backup"
+            .to_owned()
+    };
+    format!("user {user} may not read {object}: {way_out}")
 }
 
 /// Ends a program and the thread that reads from it.
@@ -277,4 +289,24 @@ pub(super) async fn blocking<T: Send + 'static>(
         }
     };
     done.map_err(JobError::stream(doing))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::may_not_read;
+
+    #[test]
+    fn the_way_out_of_a_missing_privilege_is_one_that_works() {
+        assert_eq!(
+            may_not_read("backup", "table secret"),
+            "user backup may not read table secret: grant it pg_read_all_data (from version 14 \
+             on), or let the owner make the backup"
+        );
+        assert_eq!(
+            may_not_read("backup", "large object 16421"),
+            "user backup may not read large object 16421: pg_read_all_data does not reach large \
+             objects, so GRANT SELECT ON LARGE OBJECT 16421 TO backup and on every other one, or \
+             let a superuser make the backup"
+        );
+    }
 }
