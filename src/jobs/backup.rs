@@ -490,7 +490,7 @@ impl Run<'_> {
                 if !role_passwords {
                     warnings.push(format!(
                         "the roles' passwords are not in the backup: user {} may not read them, \
-                         only a superuser may",
+                         which takes a superuser or a member of pg_read_all_data",
                         dumper.conninfo.user()
                     ));
                 }

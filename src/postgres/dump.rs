@@ -145,7 +145,8 @@ impl<'a> DumpCommand<'a> {
 
 /// The arguments for `pg_dumpall`: roles, memberships, role settings and tablespaces on stdout.
 ///
-/// Password hashes can be read by a superuser only; without `role_passwords` they are left out.
+/// Password hashes can be read by a superuser or a member of `pg_read_all_data`; without
+/// `role_passwords` they are left out.
 /// `pg_dumpall` reads the cluster's catalogue through the database of this connection.
 pub fn globals_arguments(
     conninfo: &Conninfo,

@@ -88,7 +88,8 @@ pub struct Globals {
     /// Its digest.
     #[serde(flatten)]
     pub digest: Digest,
-    /// Whether it holds the roles' password verifiers, which only a superuser can read.
+    /// Whether it holds the roles' password verifiers, which a superuser or a member of
+    /// `pg_read_all_data` can read.
     pub role_passwords: bool,
 }
 
