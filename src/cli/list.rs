@@ -136,7 +136,7 @@ fn backup(entry: &Entry) -> ListedBackup {
 }
 
 fn problem(problem: Problem) -> ListedProblem {
-    let Problem { file, what } = problem;
+    let Problem { file, what, .. } = problem;
     ListedProblem { file, what }
 }
 

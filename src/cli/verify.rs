@@ -13,6 +13,7 @@ use super::progress::Display;
 use super::{report, select};
 use crate::jobs::{Place, Selection, VerifyReport, places, verify};
 use crate::pipeline::Progress;
+use crate::repository::Problem;
 
 /// Read backups back in full and compare them with their manifests.
 ///
@@ -182,13 +183,13 @@ fn tell(database: &str, report: VerifyReport) -> VerifiedDatabase {
         database: database.to_owned(),
         backups: checked.chain(unchecked).collect(),
         problems: problems
-            .map(|(file, what)| VerifiedProblem { file, what })
+            .map(|Problem { file, what, .. }| VerifiedProblem { file, what })
             .collect(),
     }
 }
 
 fn print(database: &VerifiedDatabase, out: &mut dyn Write) -> Result<(), Failure> {
-    if database.backups.is_empty() {
+    if database.backups.is_empty() && database.problems.is_empty() {
         writeln!(
             out,
             "database {}: no backup to check",

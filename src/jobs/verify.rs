@@ -18,7 +18,9 @@ use super::{Context, JobErrorKind};
 use crate::config::{Connection, Format};
 use crate::pipeline::{Digest, Passage, Progress, StreamError, digest_file, read_census};
 use crate::postgres::{Conninfo, Programs, archive_as_sql_arguments};
-use crate::repository::{Check, Damage, Entry, Event, Manifest, Operation, Repository, Role, Stem};
+use crate::repository::{
+    Check, Damage, Entry, Event, Manifest, Operation, Problem, Repository, Role, Stem,
+};
 
 /// Which backups of a place are checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,17 +53,30 @@ pub struct VerifyReport {
     pub findings: Vec<Finding>,
     /// Backups that could not be checked, and why; that says nothing about them.
     pub unchecked: Vec<(Stem, String)>,
-    /// Files that look like part of a backup and are none, each with a sentence.
-    pub problems: Vec<(String, String)>,
+    /// Files that look like part of a backup and are none.
+    pub problems: Vec<Problem>,
 }
 
 impl VerifyReport {
-    /// How many backups are damaged.
+    /// How many backups are damaged, those included of which not even the manifest can be used or
+    /// the dump is gone.
     pub fn damaged(&self) -> usize {
-        self.findings
-            .iter()
-            .filter(|finding| finding.damage.is_some())
-            .count()
+        self.damages().count()
+    }
+
+    fn damages(&self) -> impl Iterator<Item = Damage> {
+        let lost = self.problems.iter().filter(|problem| problem.is_loss);
+        let lost = lost.map(|problem| Damage {
+            backup: problem.file.clone(),
+            what: problem.what.clone(),
+        });
+        let found = self.findings.iter().filter_map(|finding| {
+            Some(Damage {
+                backup: finding.stem.to_string(),
+                what: finding.damage.clone()?,
+            })
+        });
+        found.chain(lost)
     }
 }
 
@@ -81,16 +96,12 @@ pub async fn verify(
 ) -> Result<VerifyReport, JobError> {
     let repository = &place.repository;
     let catalogue = repository.catalogue()?;
-    let mut report = VerifyReport::default();
-    // What retention and a list cannot read is found again by whoever checks everything.
-    if *selection != Selection::Named(Vec::new()) {
-        let problems = catalogue.problems.iter();
-        report
-            .problems
-            .extend(problems.map(|p| (p.file.clone(), p.what.clone())));
-    }
+    let mut report = VerifyReport {
+        problems: problems(catalogue.problems, selection),
+        ..VerifyReport::default()
+    };
     let chosen = choose(&catalogue.backups, selection);
-    if chosen.is_empty() {
+    if chosen.is_empty() && report.damaged() == 0 {
         return Ok(report);
     }
     let run = Uuid::now_v7();
@@ -136,16 +147,7 @@ pub async fn verify(
         report.damaged(),
         report.unchecked.len()
     ));
-    record.damaged = report
-        .findings
-        .iter()
-        .filter_map(|finding| {
-            Some(Damage {
-                backup: finding.stem.to_string(),
-                what: finding.damage.clone()?,
-            })
-        })
-        .collect();
+    record.damaged = report.damages().collect();
     record.event = match &outcome {
         Err(_) => Event::Interrupted,
         Ok(()) if record.damaged.is_empty() && report.unchecked.is_empty() => Event::Succeeded,
@@ -155,6 +157,20 @@ pub async fn verify(
         .append(&record)
         .map_err(unrecorded("the verification is done"))?;
     outcome.map(|()| report)
+}
+
+/// The problems that concern a selection: a lost backup concerns whoever named it, or named none.
+fn problems(all: Vec<Problem>, selection: &Selection) -> Vec<Problem> {
+    let Selection::Named(stems) = selection else {
+        return all;
+    };
+    let manifests: Vec<String> = stems
+        .iter()
+        .map(|stem| format!("{stem}{}", Role::Manifest.suffix()))
+        .collect();
+    all.into_iter()
+        .filter(|problem| manifests.contains(&problem.file))
+        .collect()
 }
 
 /// The chosen backups, newest first.
@@ -297,4 +313,48 @@ async fn read_artifact(
         watch: &Watch::default(),
     };
     archive::read_archive(&restorer, path.clone(), artifact.format, limit, progress).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Finding, Problem, Selection, VerifyReport, problems};
+
+    fn problem(file: &str, is_loss: bool) -> Problem {
+        Problem {
+            file: file.to_owned(),
+            what: "…".to_owned(),
+            is_loss,
+        }
+    }
+
+    #[test]
+    fn a_lost_backup_counts_as_damaged_and_a_foreign_file_does_not() {
+        let report = VerifyReport {
+            findings: vec![Finding {
+                stem: "backup_20250709_020000".parse().unwrap(),
+                damage: Some("…".to_owned()),
+                rows: 0,
+                bytes: 0,
+            }],
+            problems: vec![
+                problem("backup_20250710_020000.json", true),
+                problem("backup_20250711_020000.sql.gz", false),
+            ],
+            ..VerifyReport::default()
+        };
+        assert_eq!(report.damaged(), 2);
+    }
+
+    #[test]
+    fn whoever_names_backups_hears_of_those_alone() {
+        let all = || {
+            vec![
+                problem("backup_20250710_020000.json", true),
+                problem("backup_20250711_020000.json", true),
+            ]
+        };
+        let named = Selection::Named(vec!["backup_20250711_020000".parse().unwrap()]);
+        assert_eq!(problems(all(), &named), all()[1..]);
+        assert_eq!(problems(all(), &Selection::Latest), all());
+    }
 }

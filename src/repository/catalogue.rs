@@ -57,6 +57,8 @@ pub struct Problem {
     pub file: String,
     /// What is wrong, in a sentence.
     pub what: String,
+    /// Whether a backup is lost with it; if not, it is a file that never was one of ours.
+    pub is_loss: bool,
 }
 
 impl Entry {
@@ -160,6 +162,7 @@ impl Catalogue {
                     what: "it has no manifest, so it is not a backup of pgbackupd's, and \
                            retention never touches it"
                         .to_owned(),
+                    is_loss: false,
                 });
             }
         }
@@ -186,7 +189,11 @@ fn read_all(directory: &Path, stems: &[Stem], names: &HashSet<String>) -> Catalo
                     for stem in stems {
                         match read_one(directory, stem, names) {
                             Ok(entry) => part.backups.push(entry),
-                            Err(problem) => part.problems.push(problem),
+                            // Retention may have removed it meanwhile.
+                            Err(problem) if directory.join(&problem.file).exists() => {
+                                part.problems.push(problem);
+                            }
+                            Err(_) => {}
                         }
                     }
                     part
@@ -211,6 +218,7 @@ fn read_one(directory: &Path, stem: &Stem, names: &HashSet<String>) -> Result<En
     let problem = |what: String| Problem {
         file: manifest.clone(),
         what,
+        is_loss: true,
     };
     let brief =
         read_brief(&directory.join(&manifest), &name).map_err(|e| problem(e.to_string()))?;
@@ -220,7 +228,8 @@ fn read_one(directory: &Path, stem: &Stem, names: &HashSet<String>) -> Result<En
         bytes,
     } = brief.artifact;
     let artifact = format!("{name}{}", Role::Artifact(format, compression).suffix());
-    if !names.contains(&artifact) {
+    // One that was published while the directory was being read may have been missed.
+    if !names.contains(&artifact) && !directory.join(&artifact).exists() {
         return Err(problem(format!("its dump {artifact} is gone")));
     }
     let state_file = format!("{name}{}", Role::State.suffix());
