@@ -1,0 +1,549 @@
+//! The operator's side of a test: a configuration, a directory for backups, and the program itself,
+//! run as somebody would run it by hand.
+//!
+//! ```ignore
+//! let cluster = Cluster::start();
+//! let mut operator = Operator::of(&cluster, "postgres");
+//! operator.set("dump.format", "custom");
+//! let output = operator.run(&["backup"]);
+//! assert_eq!(output.code, 0, "{output}");
+//! assert_eq!(operator.list().len(), 1);
+//! ```
+
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "each test binary uses a part of the fixture, and a fixture that cannot be set up panics"
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::{self, Write as _};
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{self, Command, ExitStatus, Stdio};
+
+use rustix::process::{Pid, Signal};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::cluster::{Cluster, SUPERUSER, binary, wait_until};
+
+/// The program under test.
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_pgbackupd");
+
+/// Files in a database's directory that are no part of a backup.
+const LEDGERS: [&str; 2] = ["backup.log", "restore.log"];
+
+/// Somebody with a configuration and an empty directory for backups. Everything is below one
+/// temporary directory, which goes away with the value.
+pub(crate) struct Operator {
+    directory: TempDir,
+    database: String,
+    settings: BTreeMap<String, Value>,
+    environment: BTreeMap<String, String>,
+    /// A text that is in the environment of every program that a run starts.
+    mark: String,
+}
+
+/// What a command that has ended left behind.
+#[derive(Clone, Debug)]
+pub(crate) struct Output {
+    /// The exit code, or 128 and the number of the signal that killed it, as a shell has it.
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+/// A command that runs. Dropping it kills it.
+pub(crate) struct Running {
+    child: Option<process::Child>,
+}
+
+/// What stands in a database's directory, for comparisons.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Standing {
+    list: Vec<String>,
+    artifacts: BTreeSet<String>,
+}
+
+impl Operator {
+    /// Somebody who backs up one database of this server, reached by its unix socket as its
+    /// superuser.
+    pub(crate) fn of(cluster: &Cluster, database: &str) -> Self {
+        let mut operator = Self::without_server(database);
+        operator.set("connection.host", cluster.socket_directory().display());
+        operator.set_value("connection.port", cluster.port());
+        operator.set("connection.user", SUPERUSER);
+        operator.mark = cluster.socket_directory().display().to_string();
+        operator
+    }
+
+    /// Somebody whose configuration does not say where the server is.
+    pub(crate) fn without_server(database: &str) -> Self {
+        let directory = tempfile::Builder::new()
+            .prefix("pgbackupd-operator-")
+            .tempdir()
+            .expect("a temporary directory");
+        let home = directory.path().display().to_string();
+        let mut operator = Self {
+            mark: home.clone(),
+            database: database.to_owned(),
+            settings: BTreeMap::new(),
+            environment: [
+                ("PATH", "/usr/local/bin:/usr/bin:/bin"),
+                ("HOME", &home),
+                ("LC_ALL", "C.UTF-8"),
+            ]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into(),
+            directory,
+        };
+        operator.set("database", database);
+        operator.set("directory", operator.path("backups").display());
+        // A small disk under the tests is no fault of the run.
+        operator.set("limits.free_space", "1 B");
+        operator
+    }
+
+    /// A path in the operator's own directory.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Configures something, by its key with dots: `limits.dump`. Text, as it would stand between
+    /// quotes.
+    pub(crate) fn set(&mut self, key: &str, value: impl fmt::Display) {
+        self.set_value(key, value.to_string());
+    }
+
+    /// Configures something that is no text: a number, a truth, a list.
+    pub(crate) fn set_value(&mut self, key: &str, value: impl Into<Value>) {
+        self.settings.insert(key.to_owned(), value.into());
+        self.write_configuration();
+    }
+
+    /// Takes a setting out of the configuration.
+    pub(crate) fn unset(&mut self, key: &str) {
+        self.settings
+            .remove(key)
+            .unwrap_or_else(|| panic!("{key} is not set"));
+        self.write_configuration();
+    }
+
+    /// Sets a variable for the program.
+    pub(crate) fn set_variable(&mut self, name: &str, value: impl fmt::Display) {
+        self.environment.insert(name.to_owned(), value.to_string());
+    }
+
+    fn write_configuration(&self) {
+        let mut text = String::new();
+        for (key, value) in &self.settings {
+            // JSON's texts, numbers and lists are TOML's too.
+            writeln!(text, "{key} = {value}").expect("a line");
+        }
+        fs::write(self.configuration(), text).expect("the configuration");
+        rustix::fs::chmod(self.configuration(), 0o600.into()).expect("chmod");
+    }
+
+    /// The configuration's file.
+    pub(crate) fn configuration(&self) -> PathBuf {
+        self.path("pgbackupd.toml")
+    }
+
+    /// Lets a program of `PostgreSQL`'s be played by a script, for `bash`; the other programs are
+    /// the real ones. In the script `"$real"` is the real program, and `$directory` the operator's
+    /// directory. Whoever asks for the version gets the real one's, unless the script begins with
+    /// `#version` and answers itself.
+    pub(crate) fn stand_in(&mut self, program: &str, script: &str) {
+        let programs = self.path("programs");
+        fs::create_dir_all(&programs).expect("a directory for programs");
+        for name in ["pg_dump", "pg_dumpall", "pg_restore", "psql"] {
+            // An earlier stand-in stays.
+            if fs::symlink_metadata(programs.join(name)).is_err() {
+                symlink(binary(name), programs.join(name)).expect("a link to a program");
+            }
+        }
+        let own_version = script.starts_with("#version");
+        let version = if own_version {
+            ""
+        } else {
+            "[ \"$1\" = --version ] && exec \"$real\" --version\n"
+        };
+        let path = programs.join(program);
+        fs::remove_file(&path).expect("the program that is played");
+        let real = binary(program);
+        let text = format!(
+            "#!/bin/bash\nreal='{}'\ndirectory='{}'\n{version}{script}\n",
+            real.display(),
+            self.directory.path().display(),
+        );
+        // Written by another process: a script that some thread of ours holds open for writing
+        // while another one forks cannot be run ("Text file busy").
+        let mut tee = Command::new("tee")
+            .arg(&path)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("tee");
+        let mut stdin = tee.stdin.take().expect("a pipe");
+        stdin.write_all(text.as_bytes()).expect("the script");
+        drop(stdin);
+        assert!(tee.wait().expect("tee").success());
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("chmod");
+        self.set("programs", programs.display());
+    }
+
+    /// Ends all stand-ins: the real programs are back.
+    pub(crate) fn send_stand_ins_home(&mut self) {
+        fs::remove_dir_all(self.path("programs")).expect("the directory for programs");
+        self.unset("programs");
+    }
+
+    /// The program with this configuration, a clean environment and no stdin.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        self.command_under(&[], arguments)
+    }
+
+    /// The same, started by another program: `["strace", "-f", …]`.
+    pub(crate) fn command_under(&self, starter: &[&str], arguments: &[&str]) -> Command {
+        let configuration = self.configuration();
+        let mut words: Vec<&str> = starter.to_vec();
+        words.extend([PROGRAM, "--config", configuration.to_str().expect("UTF-8")]);
+        words.extend(arguments);
+        let mut command = Command::new(words[0]);
+        command
+            .args(&words[1..])
+            .env_clear()
+            .envs(&self.environment)
+            .current_dir(self.directory.path())
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs the program to its end.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
+        self.spawn(arguments).wait()
+    }
+
+    /// Starts the program.
+    pub(crate) fn spawn(&self, arguments: &[&str]) -> Running {
+        Running::start(self.command(arguments))
+    }
+
+    /// Runs the program under another one to its end.
+    pub(crate) fn run_under(&self, starter: &[&str], arguments: &[&str]) -> Output {
+        Running::start(self.command_under(starter, arguments)).wait()
+    }
+
+    /// Runs the program with `--json`, expects success, and reads what it printed.
+    pub(crate) fn json(&self, arguments: &[&str]) -> Value {
+        let output = self.run(&[arguments, &["--json"]].concat());
+        assert_eq!(output.code, 0, "{arguments:?}: {output}");
+        serde_json::from_str(&output.stdout).expect("JSON")
+    }
+
+    /// The names of the backups that `list` shows, oldest first.
+    pub(crate) fn list(&self) -> Vec<String> {
+        let listed = self.json(&["list"]);
+        let databases = listed.as_array().expect("a list of databases").iter();
+        databases
+            .flat_map(|database| database["backups"].as_array().expect("a list of backups"))
+            .map(|backup| backup["name"].as_str().expect("a name").to_owned())
+            .collect()
+    }
+
+    /// The directory of the database's backups; it is made by the first run.
+    pub(crate) fn backups(&self) -> PathBuf {
+        let listed = self.json(&["list"]);
+        let databases = listed.as_array().expect("a list of databases");
+        let ours = databases
+            .iter()
+            .find(|listed| listed["database"] == *self.database);
+        let directory = &ours.expect("our database")["directory"];
+        directory.as_str().expect("a directory").into()
+    }
+
+    /// Every file under a backup's name: all but the hidden ones and the ledgers.
+    pub(crate) fn artifacts(&self) -> BTreeSet<String> {
+        let mut names = names_in(&self.backups());
+        names.retain(|name| !name.starts_with('.') && !LEDGERS.contains(&name.as_str()));
+        names
+    }
+
+    /// Every temporary file.
+    pub(crate) fn temporaries(&self) -> BTreeSet<String> {
+        let mut names = names_in(&self.backups());
+        names.retain(|name| name.starts_with(".pgbackupd-"));
+        names
+    }
+
+    /// The ledger's records, oldest first; every line has to be one.
+    pub(crate) fn ledger(&self) -> Vec<Value> {
+        let text = fs::read_to_string(self.backups().join("backup.log")).unwrap_or_default();
+        text.lines()
+            .map(|line| serde_json::from_str(line).expect("a record of the ledger"))
+            .collect()
+    }
+
+    /// The last record of the ledger: null when there is none.
+    pub(crate) fn last_record(&self) -> Value {
+        self.ledger().pop().unwrap_or_default()
+    }
+
+    /// What stands now.
+    pub(crate) fn standing(&self) -> Standing {
+        Standing {
+            list: self.list(),
+            artifacts: self.artifacts(),
+        }
+    }
+
+    /// No backup, nothing under a backup's name, nothing temporary, and no process.
+    #[track_caller]
+    pub(crate) fn assert_nothing_left(&self) {
+        self.assert_nothing_new(&Standing {
+            list: Vec::new(),
+            artifacts: BTreeSet::new(),
+        });
+    }
+
+    /// No more than stood before, nothing temporary, and no process.
+    #[track_caller]
+    pub(crate) fn assert_nothing_new(&self, before: &Standing) {
+        assert_eq!(self.standing(), *before);
+        assert_eq!(self.temporaries(), BTreeSet::new());
+        self.assert_no_processes();
+    }
+
+    /// No program that a run has started still runs.
+    #[track_caller]
+    pub(crate) fn assert_no_processes(&self) {
+        // A killed orphan is gone only when the kernel and init are done with it.
+        wait_until(
+            &format!("none of {:?} runs any more", self.processes()),
+            || self.processes().is_empty(),
+        );
+    }
+
+    /// Runs a backup that has to succeed, with nothing temporary left, one backup more than
+    /// before, and each of them whole.
+    #[track_caller]
+    pub(crate) fn assert_next_run_succeeds(&self) {
+        let before = self.list();
+        let output = self.run(&["backup"]);
+        assert_eq!(output.code, 0, "{output}");
+        let after = self.list();
+        assert!(
+            after.len() > before.len() && before.iter().all(|name| after.contains(name)),
+            "{before:?}, then {after:?}"
+        );
+        assert_eq!(self.temporaries(), BTreeSet::new());
+        assert_eq!(self.last_record()["event"], "succeeded");
+        self.assert_all_whole();
+        self.assert_no_processes();
+    }
+
+    /// Every backup is whole, every file belongs to one.
+    #[track_caller]
+    pub(crate) fn assert_all_whole(&self) {
+        let output = self.run(&["verify", "--all", "--json"]);
+        assert_eq!(output.code, 0, "{output}");
+        let verified: Value = serde_json::from_str(&output.stdout).expect("JSON");
+        for database in verified.as_array().expect("a list of databases") {
+            assert_eq!(database["problems"], Value::Array(Vec::new()));
+        }
+    }
+
+    /// The processes that a run has started, each with its name, whether the run still lives or
+    /// not.
+    pub(crate) fn processes(&self) -> BTreeMap<i32, String> {
+        let mut found = BTreeMap::new();
+        for entry in fs::read_dir("/proc").expect("/proc").flatten() {
+            let Some(pid) = entry
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse().ok())
+            else {
+                continue;
+            };
+            let read = |file: &str| fs::read(entry.path().join(file)).unwrap_or_default();
+            // Only programs that a run starts have that name; the program itself does not.
+            let environment = read("environ");
+            let environment = String::from_utf8_lossy(&environment);
+            if environment.contains("PGAPPNAME=pgbackupd ") && environment.contains(&self.mark) {
+                let name = String::from_utf8_lossy(&read("comm")).trim().to_owned();
+                found.insert(pid, name);
+            }
+        }
+        found
+    }
+
+    /// Waits until a run has started this program, and gives its process.
+    pub(crate) fn wait_for_process(&self, name: &str) -> Pid {
+        let mut pid = None;
+        wait_until(&format!("{name} runs"), || {
+            let processes = self.processes();
+            pid = processes
+                .iter()
+                .find(|(_, found)| *found == name)
+                .map(|(pid, _)| *pid);
+            pid.is_some()
+        });
+        pid.and_then(Pid::from_raw).expect("a process")
+    }
+
+    /// Starts a backup and halts the program itself while `pg_dump` is in the middle of copying
+    /// the table: its pipe is full, the end is far. Goes on with SIGCONT.
+    pub(crate) fn halted_midway(&self, cluster: &Cluster, table: &str) -> (Running, Pid) {
+        let lock = HeldLock::on(cluster, &self.database, table);
+        let running = self.spawn(&["backup"]);
+        let pg_dump = self.wait_for_process("pg_dump");
+        lock.wait_for_another();
+        running.signal(Signal::STOP);
+        drop(lock);
+        wait_until("pg_dump waits in the middle of the table", || {
+            cluster.psql(
+                "SELECT count(*) FROM pg_stat_activity \
+                 WHERE application_name LIKE 'pgbackupd %' AND query LIKE 'COPY %' \
+                   AND state = 'active' AND wait_event = 'ClientWrite'",
+            ) == "1"
+        });
+        (running, pg_dump)
+    }
+}
+
+fn names_in(directory: &Path) -> BTreeSet<String> {
+    let Ok(entries) = fs::read_dir(directory) else {
+        return BTreeSet::new();
+    };
+    entries
+        .map(|entry| entry.expect("an entry").file_name())
+        .map(|name| name.into_string().expect("UTF-8"))
+        .collect()
+}
+
+/// Makes a table whose dump fills every pipe and buffer on its way: about 6 MB.
+pub(crate) fn make_big_table(cluster: &Cluster, database: &str, table: &str) {
+    cluster.psql_in(
+        database,
+        &format!(
+            "CREATE TABLE {table} AS SELECT i, repeat(md5(i::text), 32) AS t \
+               FROM generate_series(1, 6000) AS i"
+        ),
+    );
+}
+
+/// A session that holds a table against everybody until it is dropped.
+pub(crate) struct HeldLock<'a> {
+    cluster: &'a Cluster,
+    psql: process::Child,
+    /// The session's process on the server.
+    pub(crate) pid: String,
+}
+
+impl<'a> HeldLock<'a> {
+    /// Locks the table in ACCESS EXCLUSIVE mode.
+    pub(crate) fn on(cluster: &'a Cluster, database: &str, table: &str) -> Self {
+        let mut psql = cluster
+            .command("psql")
+            .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"])
+            .env("PGDATABASE", database)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("psql");
+        let stdin = psql.stdin.as_mut().expect("a pipe");
+        writeln!(
+            stdin,
+            "BEGIN; SELECT pg_backend_pid(); LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE; \
+             SELECT 'held' AS lock;"
+        )
+        .expect("a listening psql");
+        let mut lines = BufReader::new(psql.stdout.take().expect("a pipe")).lines();
+        let pid = lines.next().expect("an answer").expect("a line");
+        let held = lines.next().expect("an answer").expect("a line");
+        assert_eq!(held, "held");
+        Self { cluster, psql, pid }
+    }
+
+    /// Waits until somebody waits for the lock.
+    pub(crate) fn wait_for_another(&self) {
+        let sql = format!(
+            "SELECT count(*) > 0 FROM pg_stat_activity WHERE {} = ANY (pg_blocking_pids(pid))",
+            self.pid
+        );
+        wait_until("somebody waits for the lock", || {
+            self.cluster.psql(&sql) == "t"
+        });
+    }
+}
+
+impl Drop for HeldLock<'_> {
+    fn drop(&mut self) {
+        // The end of its input ends psql, and with it the transaction.
+        drop(self.psql.stdin.take());
+        self.psql.wait().expect("psql");
+    }
+}
+
+impl Running {
+    /// Starts a command whose outputs are kept.
+    pub(crate) fn start(mut command: Command) -> Self {
+        let child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        Self { child: Some(child) }
+    }
+
+    /// Its process.
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_child(self.child.as_ref().expect("a running command"))
+    }
+
+    /// Sends a signal to it.
+    pub(crate) fn signal(&self, signal: Signal) {
+        rustix::process::kill_process(self.pid(), signal).expect("a running command");
+    }
+
+    /// Waits for its end.
+    pub(crate) fn wait(mut self) -> Output {
+        let child = self.child.take().expect("a running command");
+        let output = child.wait_with_output().expect("its output");
+        Output {
+            code: code(output.status),
+            stdout: String::from_utf8(output.stdout).expect("UTF-8"),
+            stderr: String::from_utf8(output.stderr).expect("UTF-8"),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            child.kill().ok();
+            child.wait().ok();
+        }
+    }
+}
+
+fn code(status: ExitStatus) -> i32 {
+    status
+        .code()
+        .unwrap_or_else(|| 128 + status.signal().expect("a signal"))
+}
+
+impl fmt::Display for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "exit code {}\nstdout:\n{}stderr:\n{}",
+            self.code, self.stdout, self.stderr
+        )
+    }
+}
