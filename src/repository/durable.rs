@@ -20,11 +20,14 @@ pub(super) fn create_new(path: &Path) -> io::Result<File> {
 
 /// Makes a directory that was not there, for its owner alone (P19), and its parents.
 pub(super) fn create_directory(path: &Path) -> io::Result<()> {
+    let missing = path.ancestors().take_while(|above| !above.exists()).count();
     DirBuilder::new().mode(0o700).recursive(true).create(path)?;
-    match path.parent() {
-        Some(parent) => sync_directory(parent),
-        None => Ok(()),
+    // Each new name stands in the directory above it; that of a bare name is the working one.
+    for above in path.ancestors().skip(1).take(missing) {
+        let bare = above.as_os_str().is_empty();
+        sync_directory(if bare { Path::new(".") } else { above })?;
     }
+    Ok(())
 }
 
 /// Puts on the disk which names a directory holds: without this a power cut undoes renames

@@ -10,6 +10,7 @@ use chrono::{DateTime, FixedOffset};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::durable;
 use super::requester::Requester;
 use crate::policy::Series;
 
@@ -150,6 +151,11 @@ impl Ledger {
         if written.is_err() {
             // A full disk may have taken the front of the line.
             file.set_len(end)?;
+        } else if end == 0
+            && let Some(directory) = self.path.parent()
+        {
+            // The file is new, and so is its name.
+            durable::sync_directory(directory)?;
         }
         written
     }

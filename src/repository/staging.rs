@@ -136,7 +136,13 @@ impl<'a> Staging<'a> {
                 .map_err(syncing())
                 .and_then(|()| self.rename(Role::Manifest, &stem))
                 .inspect_err(|_| self.take_back(&stem, roles))?;
-            durable::sync_directory(directory).map_err(syncing())?;
+            // Names that a power cut may undo are no success, and nothing that failed may stand.
+            durable::sync_directory(directory)
+                .map_err(syncing())
+                .inspect_err(|_| {
+                    self.take_back(&stem, &[Role::Manifest]);
+                    self.take_back(&stem, roles);
+                })?;
             return Ok(manifest);
         }
     }

@@ -118,8 +118,11 @@ fn complete(directory: &Path, run: Uuid) -> Result<Option<String>, RepositoryErr
     }
     for (role, _) in &files {
         let from = temporary(directory, run, role.word());
-        if from.symlink_metadata().is_ok() {
-            let to = published(directory, &stem, *role);
+        let to = published(directory, &stem, *role);
+        if to.symlink_metadata().is_ok() {
+            // Where renaming is linking and unlinking, it may have come half way.
+            durable::remove(&from).map_err(RepositoryError::io("remove", &from))?;
+        } else {
             durable::rename_new(&from, &to).map_err(RepositoryError::io("publish", &to))?;
         }
     }
