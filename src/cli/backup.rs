@@ -39,9 +39,9 @@ pub(super) struct Args {
 pub(super) struct BackupResult {
     /// The database.
     pub database: String,
-    /// Whether there is a backup.
+    /// Whether the run succeeded.
     pub ok: bool,
-    /// The backup's name.
+    /// The backup's name; after a failure only where it stands all the same.
     pub backup: Option<String>,
     /// The file with the dump, or its directory.
     pub path: Option<String>,
@@ -114,10 +114,13 @@ pub(super) async fn make_all(
             Ok(made) => told(made),
             Err(error) => {
                 let failure = report::failure(error, surroundings.interrupt);
-                let result = BackupResult::failed(&target.database.name, &failure);
+                let mut result = BackupResult::failed(&target.database.name, &failure);
+                let standing = error.standing_backup();
+                result.backup = standing.map(str::to_owned);
+                let subject = standing.map_or("no backup of database", |_| "database");
                 failures.push(Failure::new(
                     failure.kind,
-                    format!("no backup of database {name}: {}", failure.message),
+                    format!("{subject} {name}: {}", failure.message),
                 ));
                 result
             }

@@ -236,8 +236,7 @@ impl Run<'_> {
     /// are over. Verifications need no lock, so theirs may still be going on.
     fn close_open_runs(&self) -> Result<(), JobError> {
         let ledger = self.repository.ledger();
-        let reading = |error: std::io::Error| self.unrecorded("nothing was done", error);
-        for open in ledger.open_runs().map_err(reading)? {
+        for open in ledger.open_runs().map_err(|error| self.unrecorded(error))? {
             if open.operation == Operation::Verify {
                 continue;
             }
@@ -247,7 +246,7 @@ impl Run<'_> {
             record.series = open.series;
             record.message =
                 Some("the process ended before the run did; found by a later run".to_owned());
-            self.append("nothing was done", &record)?;
+            self.append(&record)?;
         }
         Ok(())
     }
@@ -270,19 +269,20 @@ impl Run<'_> {
     fn record_start(&self) -> Result<(), JobError> {
         let mut record = self.record(Event::Started);
         record.requested_by = Some(self.context.requester.clone());
-        self.append("nothing was done", &record)
+        self.append(&record)
     }
 
-    fn append(&self, done: &str, record: &Record) -> Result<(), JobError> {
+    /// Appends to the ledger before anything else is done.
+    fn append(&self, record: &Record) -> Result<(), JobError> {
         match self.repository.ledger().append(record) {
-            Err(error) if !self.is_emergency() => Err(self.unrecorded(done, error)),
+            Err(error) if !self.is_emergency() => Err(self.unrecorded(error)),
             _ => Ok(()),
         }
     }
 
-    fn unrecorded(&self, done: &str, source: std::io::Error) -> JobError {
+    fn unrecorded(&self, source: std::io::Error) -> JobError {
         JobError::Unrecorded {
-            done: done.to_owned(),
+            done: "nothing was done because".to_owned(),
             ledger: self.repository.ledger().path().display().to_string(),
             source,
         }
@@ -547,9 +547,14 @@ impl Run<'_> {
             }
         }
         record.message = (!warnings.is_empty()).then(|| warnings.join("; "));
-        let done = format!("the backup {} is complete and stands", manifest.name);
-        self.append(&done, &record)?;
-        Ok((manifest, pruned))
+        match self.repository.ledger().append(&record) {
+            Err(source) if !self.is_emergency() => Err(JobError::UnrecordedBackup {
+                backup: manifest.name,
+                ledger: self.repository.ledger().path().display().to_string(),
+                source,
+            }),
+            _ => Ok((manifest, pruned)),
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use crate::pipeline::{Passage, Phase, Progress, StreamError, read_dump, write_du
 use crate::postgres::{
     Child, ChildOutput, ChildSpec, Conninfo, DumpFailure, Exit, explain_failure,
 };
-use crate::repository::{Checked, Role, Staging};
+use crate::repository::{Checked, RepositoryError, Role, Staging};
 
 /// How long a program may take to end after SIGTERM before it is killed.
 const GRACE: Duration = Duration::from_secs(3);
@@ -133,10 +133,12 @@ impl Dumper<'_> {
         }
         let program = self.name();
         let said = exit.stderr.trim();
-        let advice = match explain_failure(said) {
+        let cause = explain_failure(said);
+        let advice = match &cause {
             DumpFailure::LockTimeout { table } => {
-                let table =
-                    table.map_or_else(|| "a table".to_owned(), |table| format!("table {table}"));
+                let table = table
+                    .as_ref()
+                    .map_or_else(|| "a table".to_owned(), |table| format!("table {table}"));
                 format!(
                     "it waited too long for a lock on {table}; {}",
                     self.watch.blame()
@@ -174,7 +176,12 @@ impl Dumper<'_> {
                 versions.as_deref().unwrap_or("it did not say")
             ),
             DumpFailure::NoSpace => {
-                "the disk is full: free some space, then run it again".to_owned()
+                "the disk is full: free some space or inodes there (df -h, df -i), then run it \
+                 again"
+                    .to_owned()
+            }
+            DumpFailure::NoSpaceOnServer => {
+                "the server's disk is full: free some space there, then run it again".to_owned()
             }
             DumpFailure::Other => String::new(),
         };
@@ -187,7 +194,10 @@ impl Dumper<'_> {
             sentence.push_str("; it said:\n");
             sentence.push_str(said);
         }
-        Err(JobError::Failed(sentence))
+        Err(match cause {
+            DumpFailure::NoSpace => JobError::NoSpace(sentence),
+            _ => JobError::Failed(sentence),
+        })
     }
 }
 
@@ -241,7 +251,14 @@ pub(super) async fn write_and_check(
             &format!("cannot write {}", path.display()),
             move |source| write_dump(source, file, settings, &counted),
         )
-        .await?;
+        .await
+        .map_err(|error| match error {
+            JobError::Stream {
+                source: StreamError::Write(source),
+                ..
+            } => RepositoryError::io("write", &path)(source).into(),
+            error => error,
+        })?;
     let dump_time = began.elapsed();
 
     if progress.phase() == Phase::Dumping {

@@ -8,7 +8,7 @@ use crate::pipeline::census::StoredCensusError;
 use crate::postgres::{
     ChildError, ConnectError, ConninfoError, DumpError, ProgramError, QueryError,
 };
-use crate::repository::{ManifestError, RepositoryError};
+use crate::repository::{ManifestError, RepositoryError, advice};
 
 /// Why a job failed, in a sentence for the operator.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +37,9 @@ pub enum JobError {
     /// A program of `PostgreSQL`'s failed.
     #[error("{0}")]
     Failed(String),
+    /// A program of `PostgreSQL`'s found the disk full.
+    #[error("{0}")]
+    NoSpace(String),
     /// The stream from a program to the disk, or back.
     #[error("{doing}: {source}")]
     Stream {
@@ -48,11 +51,25 @@ pub enum JobError {
     /// The job was ended from outside.
     #[error(transparent)]
     Stop(#[from] Stop),
-    /// What was done stands, but the ledger could not be told.
-    #[error("{done}, but its record could not be written to {ledger}: {source}")]
+    /// The ledger could not be told; what was done before stands.
+    #[error("{done} the run could not be recorded in {ledger}: {source}{}", advice(.source))]
     Unrecorded {
-        /// What was done.
+        /// What was done, and a word that leads on.
         done: String,
+        /// The ledger's file.
+        ledger: String,
+        /// Why it could not be written.
+        source: io::Error,
+    },
+    /// A backup is complete and stands, but the ledger does not say so.
+    #[error(
+        "the backup {backup} is complete and stands, but that could not be recorded in {ledger}: \
+         {source}{}",
+        advice(.source)
+    )]
+    UnrecordedBackup {
+        /// The backup.
+        backup: String,
         /// The ledger's file.
         ledger: String,
         /// Why it could not be written.
@@ -102,12 +119,18 @@ impl JobError {
                 source: ManifestError::Read(_),
                 ..
             }) => JobErrorKind::CannotCreate,
+            // Nothing is known of it.
+            Self::Repository(RepositoryError::Manifest {
+                source: ManifestError::Newer(_),
+                ..
+            }) => JobErrorKind::Unavailable,
             Self::Repository(
                 RepositoryError::Manifest { .. } | RepositoryError::ReadBack { .. },
             ) => JobErrorKind::Damaged,
-            Self::Repository(RepositoryError::Io { .. }) | Self::Unrecorded { .. } => {
-                JobErrorKind::CannotCreate
-            }
+            Self::Repository(RepositoryError::Io { .. })
+            | Self::NoSpace(_)
+            | Self::Unrecorded { .. }
+            | Self::UnrecordedBackup { .. } => JobErrorKind::CannotCreate,
             Self::Stream { source, .. } => match source {
                 StreamError::Write(_) => JobErrorKind::CannotCreate,
                 StreamError::Cancelled => JobErrorKind::Interrupted,
@@ -122,6 +145,14 @@ impl JobError {
             Self::Stop(Stop::Interrupted) => JobErrorKind::Interrupted,
             Self::NoSuchBackup(_) | Self::NoSuchDatabase(_) => JobErrorKind::Usage,
             Self::Internal(_) => JobErrorKind::Internal,
+        }
+    }
+
+    /// The backup that stands although the run failed.
+    pub fn standing_backup(&self) -> Option<&str> {
+        match self {
+            Self::UnrecordedBackup { backup, .. } => Some(backup),
+            _ => None,
         }
     }
 

@@ -41,7 +41,7 @@ pub fn set_pin(
         .append(&record)
         .map_err(|source| JobError::Unrecorded {
             done: format!(
-                "{stem} is {}",
+                "{stem} is {}, but",
                 if pinned { "pinned" } else { "no longer pinned" }
             ),
             ledger: ledger.path().display().to_string(),

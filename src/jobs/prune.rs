@@ -71,7 +71,7 @@ pub fn prune(
     let began = Instant::now();
     let mut record = context.record(run, Operation::Prune, Event::Started, database);
     record.requested_by = Some(context.requester.clone());
-    append(&ledger, "the clean-up did not start", &record)?;
+    append(&ledger, "nothing was removed because", &record)?;
 
     let mut removed = Vec::new();
     let outcome = carry_out(
@@ -93,7 +93,7 @@ pub fn prune(
             record.message = Some(error.to_string());
         }
     }
-    append(&ledger, "the clean-up is done", &record)?;
+    append(&ledger, "the clean-up is done, but", &record)?;
     outcome
 }
 

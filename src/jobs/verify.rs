@@ -120,7 +120,7 @@ pub async fn verify(
     record.requested_by = Some(context.requester.clone());
     ledger
         .append(&record)
-        .map_err(unrecorded("the verification did not start"))?;
+        .map_err(unrecorded("nothing was verified because"))?;
 
     let mut outcome = Ok(());
     for entry in chosen {
@@ -155,7 +155,7 @@ pub async fn verify(
     };
     ledger
         .append(&record)
-        .map_err(unrecorded("the verification is done"))?;
+        .map_err(unrecorded("the verification is done, but"))?;
     outcome.map(|()| report)
 }
 

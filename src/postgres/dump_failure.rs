@@ -37,8 +37,10 @@ pub enum DumpFailure {
         /// `server version: 17.2; pg_dump version: 15.10`
         versions: Option<String>,
     },
-    /// The disk is full, or a quota is used up.
+    /// Our disk is full, or a quota on it is used up.
     NoSpace,
+    /// The server's disk is.
+    NoSpaceOnServer,
     /// None of these.
     Other,
 }
@@ -87,7 +89,12 @@ fn in_line(line: &str, stderr: &str) -> Option<DumpFailure> {
         return Some(DumpFailure::VersionMismatch { versions });
     }
     if any(&["No space left on device", "Disk quota exceeded"]) {
-        return Some(DumpFailure::NoSpace);
+        // What the server reports bears its word for how bad it is.
+        return Some(if any(&["ERROR:", "FATAL:", "PANIC:"]) {
+            DumpFailure::NoSpaceOnServer
+        } else {
+            DumpFailure::NoSpace
+        });
     }
     let connecting = any(&["connection to server", "could not translate host name"]);
     if connecting {
@@ -225,6 +232,13 @@ mod tests {
             (
                 "pg_dump: error: could not write to output file: No space left on device".to_owned(),
                 DumpFailure::NoSpace,
+            ),
+            (
+                "pg_dump: error: Dumping the contents of table \"t\" failed: PQgetResult() failed.\n\
+                 pg_dump: detail: Error message from server: ERROR:  could not write to file \
+                 \"base/pgsql_tmp/pgsql_tmp7.0\": No space left on device"
+                    .to_owned(),
+                DumpFailure::NoSpaceOnServer,
             ),
             (
                 format!("{on_socket}FATAL:  database \"x\" does not exist"),

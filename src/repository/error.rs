@@ -64,9 +64,11 @@ pub enum RepositoryError {
 }
 
 /// The way out, where the operating system's word alone does not show it.
-fn advice(error: &io::Error) -> &'static str {
+pub fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::StorageFull => ": free some space there, then run it again",
+        io::ErrorKind::StorageFull => {
+            ": free some space or inodes there (df -h, df -i), then run it again"
+        }
         io::ErrorKind::QuotaExceeded => ": the user's quota there is used up",
         io::ErrorKind::ReadOnlyFilesystem => ": the file system is mounted read-only",
         io::ErrorKind::PermissionDenied => {
@@ -77,10 +79,8 @@ fn advice(error: &io::Error) -> &'static str {
 }
 
 impl RepositoryError {
-    pub(super) fn io<'a>(
-        doing: &'static str,
-        path: &'a Path,
-    ) -> impl FnOnce(io::Error) -> Self + 'a {
+    /// What the operating system refused while something, a verb, was done to a path.
+    pub fn io<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Self + 'a {
         move |source| Self::Io {
             doing,
             path: path.to_owned(),

@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 pub use catalogue::{Catalogue, Entry, Problem};
-pub use error::RepositoryError;
+pub use error::{RepositoryError, advice};
 pub use ledger::{Damage, Event, Ledger, Operation, Record, Removal};
 pub use lock::{Holder, Lock, LockError};
 pub use manifest::{
