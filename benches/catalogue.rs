@@ -13,12 +13,17 @@ fn main() {
 
 #[divan::bench(sample_count = 5)]
 fn catalogue(bencher: Bencher<'_, '_>) {
-    let count = std::env::var("BACKUPS").ok().and_then(|n| n.parse().ok()).unwrap_or(100_000);
+    let count = std::env::var("BACKUPS")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(100_000);
     let directory = tempfile::tempdir().unwrap_or_else(|error| panic!("{error}"));
     fill(directory.path(), count).unwrap_or_else(|error| panic!("{error}"));
     let repository = Repository::at(directory.path());
     bencher.bench(|| {
-        let catalogue = repository.catalogue().unwrap_or_else(|error| panic!("{error}"));
+        let catalogue = repository
+            .catalogue()
+            .unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(catalogue.backups.len(), count);
         catalogue
     });
@@ -31,7 +36,9 @@ fn fill(directory: &Path, count: usize) -> std::io::Result<()> {
         let minutes = i64::try_from(index).unwrap_or_default();
         let time = start + chrono::Duration::minutes(minutes);
         let stem = time.format("backup_%Y%m%d_%H%M%S").to_string();
-        let manifest = MANIFEST.replace("STEM", &stem).replace("TIME", &time.to_rfc3339());
+        let manifest = MANIFEST
+            .replace("STEM", &stem)
+            .replace("TIME", &time.to_rfc3339());
         std::fs::write(directory.join(format!("{stem}.json")), manifest)?;
         std::fs::write(directory.join(format!("{stem}.sql.gz")), "")?;
     }

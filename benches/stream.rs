@@ -20,17 +20,31 @@ fn main() {
 }
 
 static TEXT: LazyLock<Vec<u8>> = LazyLock::new(|| match std::env::var_os("DUMP") {
-    Some(path) => std::fs::read(path).unwrap_or_else(|error| panic!("cannot read the dump: {error}")),
+    Some(path) => {
+        std::fs::read(path).unwrap_or_else(|error| panic!("cannot read the dump: {error}"))
+    }
     None => made_up(32 << 20),
 });
 
 /// A table of orders as `pg_dump` writes it, of about this many bytes.
 fn made_up(bytes: usize) -> Vec<u8> {
-    let words = ["review", "deploy", "meeting", "invoice", "مراجعة", "تقرير", "weekly", "draft"];
-    let mut text = String::from("COPY public.orders (id, customer, placed, amount, note) FROM stdin;\n");
+    let words = [
+        "review",
+        "deploy",
+        "meeting",
+        "invoice",
+        "مراجعة",
+        "تقرير",
+        "weekly",
+        "draft",
+    ];
+    let mut text =
+        String::from("COPY public.orders (id, customer, placed, amount, note) FROM stdin;\n");
     let mut state = 1_u64;
     let mut random = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
         state >> 33
     };
     let mut id = 0;
@@ -56,13 +70,17 @@ fn made_up(bytes: usize) -> Vec<u8> {
 
 #[divan::bench]
 fn census(bencher: Bencher<'_, '_>) {
-    bencher.counter(BytesCount::of_slice(TEXT.as_slice())).bench(|| {
-        let mut scanner = Scanner::new();
-        for block in TEXT.chunks(BLOCK) {
-            scanner.push(black_box(block)).unwrap_or_else(|flaw| panic!("{flaw}"));
-        }
-        scanner.finish().unwrap_or_else(|flaw| panic!("{flaw}"))
-    });
+    bencher
+        .counter(BytesCount::of_slice(TEXT.as_slice()))
+        .bench(|| {
+            let mut scanner = Scanner::new();
+            for block in TEXT.chunks(BLOCK) {
+                scanner
+                    .push(black_box(block))
+                    .unwrap_or_else(|flaw| panic!("{flaw}"));
+            }
+            scanner.finish().unwrap_or_else(|flaw| panic!("{flaw}"))
+        });
 }
 
 #[divan::bench(args = [1, 2, 3, 4, 5, 6])]
@@ -86,27 +104,35 @@ fn zstd(bencher: Bencher<'_, '_>, level: u8) {
 #[divan::bench(args = [Compression::Gzip, Compression::Zstd])]
 fn decompression(bencher: Bencher<'_, '_>, compression: Compression) {
     let encoded = encode(compression, Settings::new(compression, None, None).level, 1);
-    bencher.counter(BytesCount::of_slice(TEXT.as_slice())).bench(|| {
-        let decoder = Decoder::new(compression, encoded.as_slice());
-        let mut decoder = decoder.unwrap_or_else(|error| panic!("{error}"));
-        let mut block = Vec::new();
-        loop {
-            decoder.next_block(&mut block).unwrap_or_else(|error| panic!("{error}"));
-            if block.is_empty() {
-                break;
+    bencher
+        .counter(BytesCount::of_slice(TEXT.as_slice()))
+        .bench(|| {
+            let decoder = Decoder::new(compression, encoded.as_slice());
+            let mut decoder = decoder.unwrap_or_else(|error| panic!("{error}"));
+            let mut block = Vec::new();
+            loop {
+                decoder
+                    .next_block(&mut block)
+                    .unwrap_or_else(|error| panic!("{error}"));
+                if block.is_empty() {
+                    break;
+                }
+                black_box(&block);
             }
-            black_box(&block);
-        }
-    });
+        });
 }
 
 #[divan::bench]
 fn sha256(bencher: Bencher<'_, '_>) {
-    bencher.counter(BytesCount::of_slice(TEXT.as_slice())).bench(|| {
-        let mut digesting = Digesting::new(std::io::sink());
-        digesting.write_all(&TEXT).unwrap_or_else(|error| panic!("{error}"));
-        digesting.finish().0
-    });
+    bencher
+        .counter(BytesCount::of_slice(TEXT.as_slice()))
+        .bench(|| {
+            let mut digesting = Digesting::new(std::io::sink());
+            digesting
+                .write_all(&TEXT)
+                .unwrap_or_else(|error| panic!("{error}"));
+            digesting.finish().0
+        });
 }
 
 fn encode(compression: Compression, level: u8, threads: u8) -> Vec<u8> {
@@ -116,7 +142,9 @@ fn encode(compression: Compression, level: u8, threads: u8) -> Vec<u8> {
     let mut buffer = Vec::new();
     for block in TEXT.chunks(BLOCK) {
         buffer.extend_from_slice(block);
-        buffer = encoder.write_block(buffer).unwrap_or_else(|error| panic!("{error}"));
+        buffer = encoder
+            .write_block(buffer)
+            .unwrap_or_else(|error| panic!("{error}"));
     }
     encoder.finish().unwrap_or_else(|error| panic!("{error}"))
 }

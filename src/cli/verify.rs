@@ -43,7 +43,7 @@ pub(super) struct VerifiedDatabase {
     pub database: String,
     /// The backups that were looked at, newest first.
     pub backups: Vec<VerifiedBackup>,
-    /// Files that look like part of a backup and are none, each with what is wrong.
+    /// Dumps under a backup's name that no manifest speaks for, each with what is wrong.
     pub problems: Vec<VerifiedProblem>,
 }
 
@@ -60,7 +60,7 @@ pub(super) struct VerifiedBackup {
     pub rows: Option<u64>,
 }
 
-/// A file that looks like part of a backup and is none.
+/// A dump under a backup's name that no manifest speaks for.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(super) struct VerifiedProblem {
     /// The file's name.

@@ -128,12 +128,20 @@ fn below(directory: &PathBuf) -> Result<Vec<Place>, JobError> {
     let mut places = Vec::new();
     for path in paths.into_iter().filter(|path| path.is_dir()) {
         let repository = Repository::at(path);
-        if let Some(newest) = repository.catalogue()?.backups.pop() {
-            places.push(Place {
-                database: newest.database,
-                repository,
-            });
-        }
+        let mut catalogue = repository.catalogue()?;
+        let database = match catalogue.backups.pop() {
+            Some(newest) => newest.database,
+            // Where no manifest can be read, backups may be lost: that must be heard of.
+            None if catalogue.problems.iter().any(|p| p.manifest_of.is_some()) => {
+                let name = repository.directory().file_name().unwrap_or_default();
+                name.to_string_lossy().into_owned()
+            }
+            None => continue,
+        };
+        places.push(Place {
+            database,
+            repository,
+        });
     }
     Ok(places)
 }

@@ -19,7 +19,7 @@ use crate::config::{Connection, Format};
 use crate::pipeline::{Digest, Passage, Progress, StreamError, digest_file, read_census};
 use crate::postgres::{Conninfo, Programs, archive_as_sql_arguments};
 use crate::repository::{
-    Check, Damage, Entry, Event, Manifest, Operation, Problem, Repository, Role, Stem,
+    Catalogue, Check, Damage, Entry, Event, Manifest, Operation, Problem, Repository, Role, Stem,
 };
 
 /// Which backups of a place are checked.
@@ -53,30 +53,17 @@ pub struct VerifyReport {
     pub findings: Vec<Finding>,
     /// Backups that could not be checked, and why; that says nothing about them.
     pub unchecked: Vec<(Stem, String)>,
-    /// Files that look like part of a backup and are none.
+    /// Dumps under a backup's name that no manifest speaks for, each with a sentence.
     pub problems: Vec<Problem>,
 }
 
 impl VerifyReport {
-    /// How many backups are damaged, those included of which not even the manifest can be used or
-    /// the dump is gone.
+    /// How many backups are damaged.
     pub fn damaged(&self) -> usize {
-        self.damages().count()
-    }
-
-    fn damages(&self) -> impl Iterator<Item = Damage> {
-        let lost = self.problems.iter().filter(|problem| problem.is_loss);
-        let lost = lost.map(|problem| Damage {
-            backup: problem.file.clone(),
-            what: problem.what.clone(),
-        });
-        let found = self.findings.iter().filter_map(|finding| {
-            Some(Damage {
-                backup: finding.stem.to_string(),
-                what: finding.damage.clone()?,
-            })
-        });
-        found.chain(lost)
+        self.findings
+            .iter()
+            .filter(|finding| finding.damage.is_some())
+            .count()
     }
 }
 
@@ -96,12 +83,15 @@ pub async fn verify(
 ) -> Result<VerifyReport, JobError> {
     let repository = &place.repository;
     let catalogue = repository.catalogue()?;
-    let mut report = VerifyReport {
-        problems: problems(catalogue.problems, selection),
-        ..VerifyReport::default()
-    };
-    let chosen = choose(&catalogue.backups, selection);
-    if chosen.is_empty() && report.damaged() == 0 {
+    let mut report = VerifyReport::default();
+    let orphans = catalogue.problems.iter();
+    report.problems.extend(
+        orphans
+            .filter(|problem| problem.manifest_of.is_none())
+            .cloned(),
+    );
+    let chosen = choose(&catalogue, selection);
+    if chosen.is_empty() {
         return Ok(report);
     }
     let run = Uuid::now_v7();
@@ -123,18 +113,16 @@ pub async fn verify(
         .map_err(unrecorded("nothing was verified because"))?;
 
     let mut outcome = Ok(());
-    for entry in chosen {
+    for Choice { stem, entry } in chosen {
         let limit = Limit::new(cancel.clone(), "total", context.limits.total);
-        match check(context, repository, run, entry, &limit, progress).await {
+        match check(context, repository, run, (stem, entry), &limit, progress).await {
             Ok(Some(finding)) => report.findings.push(finding),
             Ok(None) => {}
             Err(JobError::Stop(Stop::Interrupted)) => {
                 outcome = Err(JobError::Stop(Stop::Interrupted));
                 break;
             }
-            Err(error) => report
-                .unchecked
-                .push((entry.stem.clone(), error.to_string())),
+            Err(error) => report.unchecked.push((stem.clone(), error.to_string())),
         }
     }
 
@@ -147,7 +135,16 @@ pub async fn verify(
         report.damaged(),
         report.unchecked.len()
     ));
-    record.damaged = report.damages().collect();
+    record.damaged = report
+        .findings
+        .iter()
+        .filter_map(|finding| {
+            Some(Damage {
+                backup: finding.stem.to_string(),
+                what: finding.damage.clone()?,
+            })
+        })
+        .collect();
     record.event = match &outcome {
         Err(_) => Event::Interrupted,
         Ok(()) if record.damaged.is_empty() && report.unchecked.is_empty() => Event::Succeeded,
@@ -159,32 +156,37 @@ pub async fn verify(
     outcome.map(|()| report)
 }
 
-/// The problems that concern a selection: a lost backup concerns whoever named it, or named none.
-fn problems(all: Vec<Problem>, selection: &Selection) -> Vec<Problem> {
-    let Selection::Named(stems) = selection else {
-        return all;
-    };
-    let manifests: Vec<String> = stems
-        .iter()
-        .map(|stem| format!("{stem}{}", Role::Manifest.suffix()))
-        .collect();
-    all.into_iter()
-        .filter(|problem| manifests.contains(&problem.file))
-        .collect()
+/// A backup to check.
+struct Choice<'a> {
+    stem: &'a Stem,
+    /// None when its manifest is of no use, or something that it needs is gone.
+    entry: Option<&'a Entry>,
 }
 
-/// The chosen backups, newest first.
-fn choose<'a>(backups: &'a [Entry], selection: &Selection) -> Vec<&'a Entry> {
+/// The chosen backups, newest first, and after them whatever was one: a backup that the catalogue
+/// cannot read must not pass for one that is not there.
+fn choose<'a>(catalogue: &'a Catalogue, selection: &Selection) -> Vec<Choice<'a>> {
     let mut seen = Vec::new();
-    let mut chosen: Vec<&Entry> = backups.iter().rev().collect();
-    chosen.retain(|entry| match selection {
+    let sound = catalogue.backups.iter().rev().map(|entry| Choice {
+        stem: &entry.stem,
+        entry: Some(entry),
+    });
+    let spoilt = catalogue.problems.iter().filter_map(|problem| {
+        Some(Choice {
+            stem: problem.manifest_of.as_ref()?,
+            entry: None,
+        })
+    });
+    let mut chosen: Vec<Choice> = sound.chain(spoilt).collect();
+    chosen.retain(|choice| match selection {
         Selection::All => true,
         Selection::Latest => {
-            let is_first = !seen.contains(&&entry.stem.series);
-            seen.push(&entry.stem.series);
-            is_first
+            let series = &choice.stem.series;
+            let is_first = !seen.contains(&series);
+            seen.push(series);
+            is_first || choice.entry.is_none()
         }
-        Selection::Named(stems) => stems.contains(&entry.stem),
+        Selection::Named(stems) => stems.contains(choice.stem),
     });
     chosen
 }
@@ -194,22 +196,31 @@ async fn check(
     context: &Context,
     repository: &Repository,
     run: Uuid,
-    entry: &Entry,
+    (stem, entry): (&Stem, Option<&Entry>),
     limit: &Limit,
     progress: &Arc<Progress>,
 ) -> Result<Option<Finding>, JobError> {
-    let stem = &entry.stem;
-    let damage = match repository.manifest(stem) {
-        Ok(manifest) => find_damage(context, repository, stem, &manifest, limit, progress).await?,
+    let finding = |damage| Finding {
+        stem: stem.clone(),
+        damage,
+        rows: entry.map_or(0, |entry| entry.rows),
+        bytes: entry.map_or(0, |entry| entry.bytes),
+    };
+    let path = repository.path(stem, Role::Manifest);
+    let manifest = match repository.manifest(stem) {
+        Ok(manifest) => manifest,
+        Err(_) if path.symlink_metadata().is_err() => return Ok(None),
         Err(error) => {
             let error = JobError::from(error);
-            if error.kind() != JobErrorKind::Damaged {
-                return Err(error);
-            }
-            Some(error.to_string())
+            // Nothing is noted beside what may be somebody else's.
+            return match error.kind() {
+                JobErrorKind::Damaged => Ok(Some(finding(Some(error.to_string())))),
+                _ => Err(error),
+            };
         }
     };
-    if !repository.path(stem, Role::Manifest).exists() {
+    let damage = find_damage(context, repository, stem, &manifest, limit, progress).await?;
+    if !path.exists() {
         return Ok(None);
     }
     let mut state = repository.state(stem)?;
@@ -218,12 +229,7 @@ async fn check(
         damage: damage.clone(),
     });
     repository.set_state(run, stem, &state)?;
-    Ok(Some(Finding {
-        stem: stem.clone(),
-        damage,
-        rows: entry.rows,
-        bytes: entry.bytes,
-    }))
+    Ok(Some(finding(damage)))
 }
 
 /// Reads every file of a backup and says what is wrong.
@@ -313,48 +319,4 @@ async fn read_artifact(
         watch: &Watch::default(),
     };
     archive::read_archive(&restorer, path.clone(), artifact.format, limit, progress).await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Finding, Problem, Selection, VerifyReport, problems};
-
-    fn problem(file: &str, is_loss: bool) -> Problem {
-        Problem {
-            file: file.to_owned(),
-            what: "…".to_owned(),
-            is_loss,
-        }
-    }
-
-    #[test]
-    fn a_lost_backup_counts_as_damaged_and_a_foreign_file_does_not() {
-        let report = VerifyReport {
-            findings: vec![Finding {
-                stem: "backup_20250709_020000".parse().unwrap(),
-                damage: Some("…".to_owned()),
-                rows: 0,
-                bytes: 0,
-            }],
-            problems: vec![
-                problem("backup_20250710_020000.json", true),
-                problem("backup_20250711_020000.sql.gz", false),
-            ],
-            ..VerifyReport::default()
-        };
-        assert_eq!(report.damaged(), 2);
-    }
-
-    #[test]
-    fn whoever_names_backups_hears_of_those_alone() {
-        let all = || {
-            vec![
-                problem("backup_20250710_020000.json", true),
-                problem("backup_20250711_020000.json", true),
-            ]
-        };
-        let named = Selection::Named(vec!["backup_20250711_020000".parse().unwrap()]);
-        assert_eq!(problems(all(), &named), all()[1..]);
-        assert_eq!(problems(all(), &Selection::Latest), all());
-    }
 }

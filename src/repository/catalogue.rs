@@ -8,7 +8,7 @@ use chrono::{DateTime, FixedOffset};
 use serde::Deserialize;
 
 use super::error::RepositoryError;
-use super::manifest::{MANIFEST_FORMAT, ManifestError, check_format};
+use super::manifest::{MANIFEST_FORMAT, ManifestError, check_format, check_seal};
 use super::names::{Role, Stem};
 use super::state::State;
 use crate::config::{Compression, Format};
@@ -57,8 +57,8 @@ pub struct Problem {
     pub file: String,
     /// What is wrong, in a sentence.
     pub what: String,
-    /// Whether a backup is lost with it; if not, it is a file that never was one of ours.
-    pub is_loss: bool,
+    /// The backup whose manifest it is; none when no manifest speaks for it.
+    pub manifest_of: Option<Stem>,
 }
 
 impl Entry {
@@ -162,7 +162,7 @@ impl Catalogue {
                     what: "it has no manifest, so it is not a backup of pgbackupd's, and \
                            retention never touches it"
                         .to_owned(),
-                    is_loss: false,
+                    manifest_of: None,
                 });
             }
         }
@@ -218,7 +218,7 @@ fn read_one(directory: &Path, stem: &Stem, names: &HashSet<String>) -> Result<En
     let problem = |what: String| Problem {
         file: manifest.clone(),
         what,
-        is_loss: true,
+        manifest_of: Some(stem.clone()),
     };
     let brief =
         read_brief(&directory.join(&manifest), &name).map_err(|e| problem(e.to_string()))?;
@@ -254,18 +254,20 @@ fn read_one(directory: &Path, stem: &Stem, names: &HashSet<String>) -> Result<En
 }
 
 fn read_brief(path: &Path, name: &str) -> Result<Brief, ManifestError> {
-    let text = std::fs::read(path).map_err(ManifestError::Read)?;
-    let brief: Brief = match serde_json::from_slice(&text) {
+    let text = std::fs::read_to_string(path).map_err(ManifestError::Read)?;
+    let brief: Brief = match serde_json::from_str(&text) {
         Ok(brief) => brief,
         Err(error) => {
             // A newer program's manifest may lack what is looked for here.
-            check_format(&String::from_utf8_lossy(&text))?;
+            check_format(&text)?;
             return Err(ManifestError::Malformed(error));
         }
     };
     if brief.format > MANIFEST_FORMAT {
         return Err(ManifestError::Newer(brief.format));
     }
+    // What was changed is no ground to count or to remove a backup on.
+    check_seal(&text)?;
     if brief.name == name {
         Ok(brief)
     } else {

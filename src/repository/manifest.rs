@@ -202,14 +202,17 @@ impl Manifest {
     pub fn from_text(text: &str) -> Result<Self, ManifestError> {
         check_format(text)?;
         let manifest = serde_json::from_str(text).map_err(ManifestError::Malformed)?;
-        let sealed = checksum_of(text)
-            .is_some_and(|(at, checksum)| text[at + CHECKSUM.len()..].starts_with(&checksum));
-        if sealed {
-            Ok(manifest)
-        } else {
-            Err(ManifestError::Changed)
-        }
+        check_seal(text)?;
+        Ok(manifest)
     }
+}
+
+/// Refuses what is not as it was written.
+pub(super) fn check_seal(text: &str) -> Result<(), ManifestError> {
+    checksum_of(text)
+        .is_some_and(|(at, checksum)| text[at + CHECKSUM.len()..].starts_with(&checksum))
+        .then_some(())
+        .ok_or(ManifestError::Changed)
 }
 
 /// Refuses what a newer program wrote, before anything else in it is looked at.
