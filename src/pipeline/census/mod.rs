@@ -13,6 +13,7 @@ mod rows;
 mod scanner;
 mod statement;
 mod stored;
+mod unordered;
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
@@ -208,10 +209,6 @@ impl ObjectId {
         })
     }
 
-    fn is_statistics(&self) -> bool {
-        *self.kind == *b"STATISTICS DATA"
-    }
-
     /// All parts, told apart by a byte that no name holds.
     fn key(&self) -> Vec<u8> {
         [&*self.kind, &*self.schema, &*self.name].join(&0)
@@ -223,12 +220,31 @@ impl fmt::Display for ObjectId {
         if self.kind.is_empty() {
             return f.write_str("the dump's head");
         }
-        f.write_str(&printable(&self.kind).to_lowercase())?;
-        f.write_str(" ")?;
-        if *self.schema != *b"-" {
-            write!(f, "{}.", printable(&self.schema))?;
+        let (schema, name) = (printable(&self.schema), printable(&self.name));
+        let in_schema = *self.schema != *b"-";
+        // Of what something else has, the name says what that is: `TABLE orders`.
+        let had = match &*self.kind {
+            b"ACL" => Some("the access list of"),
+            b"COMMENT" => Some("the comment on"),
+            b"SECURITY LABEL" => Some("the security label of"),
+            _ => None,
+        };
+        if let Some(had) = had {
+            write!(f, "{had} {name}")?;
+            return if in_schema {
+                write!(f, " in schema {schema}")
+            } else {
+                Ok(())
+            };
         }
-        f.write_str(&printable(&self.name))
+        match &*self.kind {
+            b"SEQUENCE SET" => f.write_str("the value of sequence ")?,
+            kind => write!(f, "{} ", printable(kind).to_lowercase())?,
+        }
+        if in_schema {
+            write!(f, "{schema}.")?;
+        }
+        f.write_str(&name)
     }
 }
 

@@ -48,6 +48,8 @@ struct Session {
     backslash_escapes: bool,
     tablespace: Vec<u8>,
     access_method: Vec<u8>,
+    /// Who grants, where that is not the owner.
+    grantor: Option<Vec<u8>>,
 }
 
 struct OpenLargeObject {
@@ -67,6 +69,7 @@ impl Default for Scanner {
                 backslash_escapes: false,
                 tablespace: b"''".to_vec(),
                 access_method: b"heap".to_vec(),
+                grantor: None,
             },
             object: ObjectId::default(),
             large_object: None,
@@ -232,8 +235,9 @@ impl Scanner {
                 let hash = self.hash_statement();
                 self.census.add_large_object(oid, hash);
             }
-            // Planner statistics are no content, and differ after every ANALYZE.
-            Meaning::Object if self.object.is_statistics() => {}
+            Meaning::Grantor(role) => self.session.grantor = role.map(<[u8]>::to_vec),
+            // They are no content, and differ after every ANALYZE.
+            Meaning::PlannerStatistics => {}
             Meaning::Object => {
                 let hash = self.hash_statement();
                 self.census.add_object(&self.object, hash);
@@ -243,8 +247,17 @@ impl Scanner {
     }
 
     fn hash_statement(&self) -> u128 {
-        self.statement
-            .hash(&self.session.tablespace, &self.session.access_method)
+        let Session {
+            tablespace,
+            access_method,
+            grantor,
+            ..
+        } = &self.session;
+        let hash = self.statement.hash(tablespace, access_method);
+        match grantor {
+            None => hash,
+            Some(role) => super::keyed(role, hash),
+        }
     }
 }
 

@@ -1,17 +1,14 @@
 //! What a statement of a dump is about, and its hash.
 
 use memchr::{memchr, memmem};
-use xxhash_rust::xxh3::{Xxh3, xxh3_128, xxh3_128_with_seed};
+use xxhash_rust::xxh3::{Xxh3, xxh3_128_with_seed};
 
-use super::multiset::MultisetHash;
+use super::unordered::{self, identifier, qualified, starts_with_any};
 
 /// A longer statement is hashed without being held, and is taken for an ordinary one. The longest
 /// that must be understood is the head of a COPY block: 1,600 columns with quoted names of 63
 /// bytes are a fifth of this.
 const LONGEST_HELD: usize = 1 << 20;
-
-/// Keeps the element list of a table apart from other sums.
-const ELEMENTS_SEED: u64 = 0x656c_656d;
 
 /// The text of one statement as it arrives, held up to a limit.
 #[derive(Default)]
@@ -39,6 +36,10 @@ pub(super) enum Meaning<'a> {
     CloseLargeObject,
     /// Something else about a large object: its making, owner, grants, comment.
     AboutLargeObject(u64),
+    /// The role that grants from here on, as written; none for the one who restores.
+    Grantor(Option<&'a [u8]>),
+    /// Statistics for the planner.
+    PlannerStatistics,
     /// Everything else.
     Object,
 }
@@ -81,18 +82,7 @@ impl Statement {
             return hasher.digest128();
         }
         let text = self.held.as_slice();
-        let mut hash = if starts_with_any(
-            text,
-            &[
-                b"CREATE TABLE ",
-                b"CREATE UNLOGGED TABLE ",
-                b"CREATE FOREIGN TABLE ",
-            ],
-        ) {
-            table_hash(text)
-        } else {
-            xxh3_128(text)
-        };
+        let mut hash = unordered::hash(text);
         if stands_in_a_tablespace(text) {
             hash = hash.wrapping_add(xxh3_128_with_seed(tablespace, 1));
         }
@@ -101,10 +91,6 @@ impl Statement {
         }
         hash
     }
-}
-
-fn starts_with_any(text: &[u8], heads: &[&[u8]]) -> bool {
-    heads.iter().any(|head| text.starts_with(head))
 }
 
 /// `pg_dump` sets `default_tablespace` before it makes one of these.
@@ -146,6 +132,16 @@ fn meaning(text: &[u8]) -> Meaning<'_> {
         && let Some((table, columns)) = copy_head(head)
     {
         return Meaning::Copy { table, columns };
+    }
+    if let Some(rest) = text.strip_prefix(b"SET SESSION AUTHORIZATION ") {
+        let role = rest.strip_suffix(b";").unwrap_or(rest);
+        return Meaning::Grantor((role != b"DEFAULT").then_some(role));
+    }
+    if text == b"RESET SESSION AUTHORIZATION;" {
+        return Meaning::Grantor(None);
+    }
+    if text.starts_with(b"SELECT * FROM pg_catalog.pg_restore_") {
+        return Meaning::PlannerStatistics;
     }
     if let Some(rest) = text.strip_prefix(b"SET ")
         && let Some(equals) = memchr(b'=', rest)
@@ -213,11 +209,7 @@ fn leading_number(text: &[u8]) -> Option<u64> {
 /// Splits `public."a b" (c, "d")` into the table's name as written and its columns' names without
 /// quotes. A table without columns has no list.
 fn copy_head(head: &[u8]) -> Option<(&[u8], Vec<Vec<u8>>)> {
-    let mut at = identifier(head, 0)?.1;
-    while head.get(at) == Some(&b'.') {
-        at = identifier(head, at + 1)?.1;
-    }
-    let table = &head[..at];
+    let (table, at) = qualified(head, 0)?;
     let mut columns = Vec::new();
     let list = head[at..].trim_ascii();
     if list.is_empty() {
@@ -232,97 +224,6 @@ fn copy_head(head: &[u8]) -> Option<(&[u8], Vec<Vec<u8>>)> {
             None => return Some((table, columns)),
             Some(b',') => at = end + 1 + usize::from(list.get(end + 1) == Some(&b' ')),
             Some(_) => return None,
-        }
-    }
-}
-
-/// The identifier that starts at an offset, without its quotes, and the offset behind it.
-fn identifier(text: &[u8], start: usize) -> Option<(Vec<u8>, usize)> {
-    if text.get(start) != Some(&b'"') {
-        let end = text[start..]
-            .iter()
-            .position(|b| matches!(b, b'.' | b',' | b' ' | b'(' | b')' | b'"'))
-            .map_or(text.len(), |length| start + length);
-        return (end > start).then(|| (text[start..end].to_vec(), end));
-    }
-    let mut name = Vec::new();
-    let mut at = start + 1;
-    loop {
-        let quote = at + memchr(b'"', &text[at..])?;
-        name.extend_from_slice(&text[at..quote]);
-        if text.get(quote + 1) != Some(&b'"') {
-            return Some((name, quote + 1));
-        }
-        name.push(b'"');
-        at = quote + 2;
-    }
-}
-
-/// The hash of a `CREATE TABLE`, independent of the order of its columns and constraints: a
-/// restored table that inherits, or is a partition, may list them in another order without loss.
-fn table_hash(text: &[u8]) -> u128 {
-    let Some((open, elements, close)) = elements_of(text) else {
-        return xxh3_128(text);
-    };
-    let mut sum = MultisetHash::default();
-    for element in elements {
-        sum.add(xxh3_128(element.trim_ascii()));
-    }
-    let mut frame = Vec::with_capacity(open + (text.len() - close) + 16);
-    frame.extend_from_slice(&text[..open]);
-    frame.extend_from_slice(&sum.sealed(ELEMENTS_SEED).to_le_bytes());
-    frame.extend_from_slice(&text[close..]);
-    xxh3_128(&frame)
-}
-
-/// The comma-separated elements of the first parenthesised list of a statement, with the offsets
-/// of its parentheses; none if the parentheses do not match.
-fn elements_of(text: &[u8]) -> Option<(usize, Vec<&[u8]>, usize)> {
-    let mut depth = 0_u32;
-    let mut open = None;
-    let mut start = 0;
-    let mut elements = Vec::new();
-    let mut at = 0;
-    while let Some(&byte) = text.get(at) {
-        match byte {
-            b'\'' => at = string_end(text, at)?,
-            b'"' => at += 1 + memchr(b'"', &text[at + 1..])?,
-            b'(' => {
-                depth += 1;
-                if depth == 1 {
-                    open = Some(at);
-                    start = at + 1;
-                }
-            }
-            b',' if depth == 1 => {
-                elements.push(&text[start..at]);
-                start = at + 1;
-            }
-            b')' => {
-                depth = depth.checked_sub(1)?;
-                if depth == 0 {
-                    elements.push(&text[start..at]);
-                    return Some((open?, elements, at));
-                }
-            }
-            _ => {}
-        }
-        at += 1;
-    }
-    None
-}
-
-/// The offset of the quote that ends the string starting at an offset. A doubled quote looks like
-/// the end of one string and the start of another, which is the same to the caller.
-fn string_end(text: &[u8], start: usize) -> Option<usize> {
-    let escapes = start > 0 && matches!(text[start - 1], b'e' | b'E');
-    let mut at = start + 1;
-    loop {
-        match *text.get(at)? {
-            b'\'' if escapes && text.get(at + 1) == Some(&b'\'') => at += 2,
-            b'\'' => return Some(at),
-            b'\\' if escapes => at += 2,
-            _ => at += 1,
         }
     }
 }
