@@ -34,6 +34,10 @@ pub(super) fn surroundings(environment: &BTreeMap<String, String>) -> Vec<(Strin
         .collect()
 }
 
+/// How bytea, names and strings are written in a dump.
+const SESSION: &str =
+    "-c bytea_output=hex -c quote_all_identifiers=off -c standard_conforming_strings=on";
+
 impl Conninfo {
     /// The whole environment for `pg_dump` and its kin; start them with no other.
     ///
@@ -66,10 +70,10 @@ impl Conninfo {
         }
         // A dump must not depend on settings of the role or the database: the same row would be
         // written in two ways, and a restored copy, whose settings are not there yet, would seem
-        // to differ. What pg_dump itself leaves open is the zone of times and the form of bytea.
+        // to differ. What pg_dump itself leaves open is the zone of times and what SESSION sets.
         set("PGTZ", "UTC");
         let own = self.parameters.get("options").map_or("", String::as_str);
-        set("PGOPTIONS", format!("-c bytea_output=hex {own}").trim_end());
+        set("PGOPTIONS", format!("{SESSION} {own}").trim_end());
         let seconds = self
             .connect_timeout
             .unwrap_or(connect_timeout)

@@ -245,7 +245,13 @@ fn the_programs_get_what_was_resolved_and_nothing_else() {
         ("PGPASSFILE", Some(NONE)),
         ("PGSSLMODE", Some("require")),
         ("PGSSLCERT", Some("/c")),
-        ("PGOPTIONS", Some("-c bytea_output=hex -c x=y")),
+        (
+            "PGOPTIONS",
+            Some(
+                "-c bytea_output=hex -c quote_all_identifiers=off \
+                 -c standard_conforming_strings=on -c x=y",
+            ),
+        ),
         ("PGTZ", Some("UTC")),
         ("PGAPPNAME", Some("app")),
         ("PGCONNECT_TIMEOUT", Some("10")),
