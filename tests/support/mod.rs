@@ -1,4 +1,4 @@
-//! What the integration tests stand on.
+//! What tests against a real `PostgreSQL` share.
 
 pub(crate) mod cluster;
 pub(crate) mod filesystem;
