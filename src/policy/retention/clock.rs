@@ -12,7 +12,7 @@ use serde::{Serialize, Serializer};
 use super::Candidate;
 
 /// A backup may be dated this far after now: clocks are set back by seconds, zones by hours.
-pub(super) const TOLERATED_LEAD: TimeDelta = TimeDelta::days(1);
+const TOLERATED_LEAD: TimeDelta = TimeDelta::days(1);
 
 /// A longer time without any backup is taken for a jump of the clock: a year, and a month's grace
 /// for a yearly backup that was made late.
@@ -109,8 +109,8 @@ fn minute(time: DateTime<Utc>) -> impl fmt::Display {
     time.format("%Y-%m-%d %H:%M UTC")
 }
 
-/// Whether a backup is dated so long after now that its age means nothing.
-pub(super) fn is_ahead(candidate: &Candidate<'_>, now: DateTime<Utc>) -> bool {
+/// Whether a backup is dated so long after now that the clock must be wrong.
+fn is_ahead(candidate: &Candidate<'_>, now: DateTime<Utc>) -> bool {
     candidate.started - now > TOLERATED_LEAD
 }
 

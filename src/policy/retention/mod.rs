@@ -16,8 +16,9 @@
 //!   that counts. As evidence it stays until it is too old by the age rule, and without an age rule
 //!   for as long as the operator leaves it; and it stays in any case while there are fewer verified
 //!   backups than the floor.
-//! - A backup dated more than a day after now stays, and takes no place either: neither its age nor
-//!   its period means anything.
+//! - A backup dated after now stays, and takes no place either: neither its age nor its period means
+//!   anything, and the one that is made after a clock was set back must not be removed by its own
+//!   run.
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
@@ -173,7 +174,7 @@ impl<'r> Survey<'r> {
     ) -> Self {
         let verified = newest_first
             .iter()
-            .filter(|candidate| candidate.verified && !clock::is_ahead(candidate, now))
+            .filter(|candidate| candidate.verified && candidate.started <= now)
             .count();
         let periods = [
             (Every::Day, rules.daily),
@@ -200,7 +201,7 @@ impl<'r> Survey<'r> {
         if candidate.pinned {
             reasons.push(Reason::Pinned);
         }
-        if clock::is_ahead(candidate, self.now) {
+        if candidate.started > self.now {
             reasons.push(Reason::Ahead);
         } else if candidate.verified {
             self.weigh_verified(candidate, &mut reasons);
@@ -264,7 +265,7 @@ impl<'r> Survey<'r> {
     }
 
     fn weigh_age(&self, candidate: &Candidate<'_>, limit: Duration) -> Reason {
-        // A backup that is dated a little after now has no age, and is not too old.
+        // One dated after now has no age, and is not too old.
         let too_old = (self.now - candidate.started)
             .to_std()
             .is_ok_and(|age| age > limit);

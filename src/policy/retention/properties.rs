@@ -30,7 +30,7 @@ impl Made {
     }
 
     fn counts(&self) -> bool {
-        self.verified && self.started - now() <= TimeDelta::days(1)
+        self.verified && self.started <= now()
     }
 }
 

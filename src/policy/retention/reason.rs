@@ -24,7 +24,7 @@ pub enum Reason {
         /// How many.
         count: NonZeroU32,
     },
-    /// Kept: it is dated more than a day after now, so that its age means nothing.
+    /// Kept: it is dated after now, so that its age means nothing.
     Ahead,
     /// Kept: the series has no rules, and keeps everything.
     NoRules,

@@ -460,6 +460,24 @@ fn a_vouched_for_clock_is_believed_but_floor_and_pins_hold() {
 }
 
 #[test]
+fn a_backup_made_after_the_clock_was_set_back_by_hours_is_not_removed_by_its_own_run() {
+    let rules = Rules {
+        monthly: Some(count(1)),
+        ..Rules::default()
+    };
+    let backups = [
+        made("2026-02-18 09:00"),
+        made("2026-02-18 08:00"),
+        made("2026-02-18 02:00"),
+    ];
+    assert_snapshot!(told(&decide_at(&backups, &rules, 1, "2026-02-18 02:05")), @"
+    keep   2026-02-18 09:00: dated after now
+    keep   2026-02-18 08:00: dated after now
+    keep   2026-02-18 02:00: the one verified backup that always stays; newest of the month 2026-02
+    ");
+}
+
+#[test]
 fn a_backup_dated_after_a_vouched_for_now_stays_and_takes_no_place() {
     let rules = Rules {
         last: Some(count(2)),
