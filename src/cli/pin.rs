@@ -45,9 +45,9 @@ pub(super) fn run(
     let told = |error| report::failure(&error, surroundings.interrupt);
     let wanted: Vec<String> = args.database.iter().cloned().collect();
     let places = places(&context, &loaded.plan, &wanted).map_err(told)?;
-    let stem = select::stem(&args.backup)?;
-    let place = match select::holding(&places, &stem)?.as_slice() {
-        [place] => *place,
+    let (stem, holding) = select::holding(&places, &args.backup)?;
+    let place = match holding.as_slice() {
+        [place] => place,
         several => {
             let names: Vec<String> = several
                 .iter()

@@ -5,11 +5,11 @@ use std::path::Path;
 use super::failure::{Failure, FailureKind};
 use crate::config::{Compression, Format};
 use crate::jobs::Place;
-use crate::repository::{Role, Stem};
+use crate::repository::{Manifest, Repository, Role, Stem};
 
 /// The stem that an operator means: the name that `list` shows, or any of the backup's files, with
 /// or without a directory.
-pub(super) fn stem(text: &str) -> Result<Stem, Failure> {
+fn stem(text: &str) -> Result<Stem, Failure> {
     let name = Path::new(text)
         .file_name()
         .and_then(|name| name.to_str())
@@ -37,19 +37,57 @@ pub(super) fn stem(text: &str) -> Result<Stem, Failure> {
     })
 }
 
-/// The places that hold this backup, at least one.
-pub(super) fn holding<'a>(places: &'a [Place], stem: &Stem) -> Result<Vec<&'a Place>, Failure> {
-    let found: Vec<&Place> = places
-        .iter()
-        .filter(|place| place.repository.path(stem, Role::Manifest).exists())
-        .collect();
+/// The backup that an operator means, and the places that hold it, at least one. A path means the
+/// backup in that directory, configured or not; a bare name means it wherever it is configured.
+pub(super) fn holding(places: &[Place], text: &str) -> Result<(Stem, Vec<Place>), Failure> {
+    let stem = stem(text)?;
+    let directory = Path::new(text)
+        .parent()
+        .filter(|directory| !directory.as_os_str().is_empty());
+    let found: Vec<Place> = match directory {
+        None => places
+            .iter()
+            .filter(|place| place.repository.path(&stem, Role::Manifest).exists())
+            .cloned()
+            .collect(),
+        Some(directory) => in_directory(places, directory, &stem).into_iter().collect(),
+    };
     if found.is_empty() {
+        let place = match directory {
+            None => String::new(),
+            Some(directory) => format!(" in {}", directory.display()),
+        };
         return Err(Failure::new(
             FailureKind::Usage,
-            format!("there is no backup {stem}; `pgbackupd list` shows what there is"),
+            format!("there is no backup {stem}{place}; `pgbackupd list` shows what there is"),
         ));
     }
-    Ok(found)
+    Ok((stem, found))
+}
+
+fn in_directory(places: &[Place], directory: &Path, stem: &Stem) -> Option<Place> {
+    let same = |place: &&Place| {
+        let configured = place.repository.directory().canonicalize();
+        configured.is_ok_and(|configured| Some(configured) == directory.canonicalize().ok())
+    };
+    if let Some(configured) = places.iter().find(same) {
+        let manifest = configured.repository.path(stem, Role::Manifest);
+        return manifest.exists().then(|| configured.clone());
+    }
+    let repository = Repository::at(directory);
+    let manifest = repository.path(stem, Role::Manifest);
+    if !manifest.exists() {
+        return None;
+    }
+    // A damaged manifest is for the check to find.
+    let database = Manifest::read(&manifest).map_or_else(
+        |_| format!("in {}", directory.display()),
+        |manifest| manifest.database,
+    );
+    Some(Place {
+        database,
+        repository,
+    })
 }
 
 #[cfg(test)]

@@ -80,12 +80,12 @@ pub(super) async fn run(
     let places = places(&context, &loaded.plan, &args.databases).map_err(told)?;
     let mut verified = Vec::new();
     let mut failures = Vec::new();
-    for (place, selection) in choose(args, &places)? {
+    for (place, selection) in &choose(args, places)? {
         let progress = Arc::new(Progress::default());
         let label = report::one_line(&place.database);
         let display = Display::start(&label, &progress, surroundings.json);
         let token = surroundings.interrupt.token();
-        let outcome = verify(&context, place, &selection, &progress, token).await;
+        let outcome = verify(&context, place, selection, &progress, token).await;
         drop(display);
         match outcome {
             Ok(report) => {
@@ -109,7 +109,7 @@ pub(super) async fn run(
     together(&failures)
 }
 
-fn choose<'a>(args: &Args, places: &'a [Place]) -> Result<Vec<(&'a Place, Selection)>, Failure> {
+fn choose(args: &Args, places: Vec<Place>) -> Result<Vec<(Place, Selection)>, Failure> {
     if args.backups.is_empty() {
         let selection = if args.all {
             Selection::All
@@ -117,15 +117,15 @@ fn choose<'a>(args: &Args, places: &'a [Place]) -> Result<Vec<(&'a Place, Select
             Selection::Latest
         };
         return Ok(places
-            .iter()
+            .into_iter()
             .map(|place| (place, selection.clone()))
             .collect());
     }
-    let mut chosen: Vec<(&Place, Selection)> = Vec::new();
+    let mut chosen: Vec<(Place, Selection)> = Vec::new();
     for text in &args.backups {
-        let stem = select::stem(text)?;
-        for place in select::holding(places, &stem)? {
-            let same = |other: &&mut (&Place, Selection)| {
+        let (stem, holding) = select::holding(&places, text)?;
+        for place in holding {
+            let same = |other: &&mut (Place, Selection)| {
                 other.0.repository.directory() == place.repository.directory()
             };
             match chosen.iter_mut().find(same) {
