@@ -117,6 +117,15 @@ impl Dumper<'_> {
             Err(error @ (StreamError::Write(_) | StreamError::Cancelled)) => {
                 Err(JobError::stream(doing)(error))
             }
+            Err(StreamError::Flaw(flaw)) => {
+                self.judge(&exit)?;
+                Err(JobError::Failed(format!(
+                    "{} reported success, yet {flaw}; run it again, and see that {} is \
+                     PostgreSQL's own program",
+                    self.name(),
+                    self.program.display()
+                )))
+            }
             Err(error) => {
                 self.judge(&exit)?;
                 let doing = format!("{} reported success, yet {doing}", self.name());
@@ -160,9 +169,11 @@ impl Dumper<'_> {
             DumpFailure::AuthenticationFailed => {
                 format!("the server refuses user {}", self.conninfo.user())
             }
-            DumpFailure::TooManyConnections => {
-                "the server has no connection left; run it again later".to_owned()
-            }
+            DumpFailure::TooManyConnections => format!(
+                "the server has no connection left for user {}: run it again later, or raise \
+                 max_connections or the role's or database's limit",
+                self.conninfo.user()
+            ),
             DumpFailure::ServerDown => {
                 format!("the server at {} cannot be reached", self.conninfo.server())
             }

@@ -22,7 +22,9 @@ pub enum Stop {
     Interrupted,
     /// Its time was up.
     #[error(
-        "{what} was ended because it took longer than {}; raise limits.{what} if it needs more",
+        "{} took longer than limits.{what} allows ({}) and was ended: see that the server and the \
+         disk still answer, and raise limits.{what} if it needs more time",
+        if *.what == "dump" { "the dump" } else { "the run" },
         humantime::format_duration(*.allowed)
     )]
     TimedOut {

@@ -63,7 +63,16 @@ impl fmt::Display for Blocker {
         if let Some(state) = &self.state {
             write!(f, ", {state}")?;
         }
-        if let Some(query) = self.query.as_deref().filter(|query| !query.is_empty()) {
+        // A query is written over many lines; here it is a part of a sentence.
+        let words: Vec<&str> = self
+            .query
+            .as_deref()
+            .unwrap_or_default()
+            .split_whitespace()
+            .collect();
+        let query = words.join(" ");
+        let query = query.trim_end_matches([';', ' ']);
+        if !query.is_empty() {
             write!(f, ", query: {query}")?;
         }
         Ok(())

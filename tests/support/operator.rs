@@ -45,8 +45,6 @@ pub(crate) struct Operator {
     database: String,
     settings: BTreeMap<String, Value>,
     environment: BTreeMap<String, String>,
-    /// A text that is in the environment of every program that a run starts.
-    mark: String,
 }
 
 /// What a command that has ended left behind.
@@ -78,7 +76,6 @@ impl Operator {
         operator.set("connection.host", cluster.socket_directory().display());
         operator.set_value("connection.port", cluster.port());
         operator.set("connection.user", SUPERUSER);
-        operator.mark = cluster.socket_directory().display().to_string();
         operator
     }
 
@@ -90,7 +87,6 @@ impl Operator {
             .expect("a temporary directory");
         let home = directory.path().display().to_string();
         let mut operator = Self {
-            mark: home.clone(),
             database: database.to_owned(),
             settings: BTreeMap::new(),
             environment: [
@@ -361,6 +357,7 @@ impl Operator {
     /// The processes that a run has started, each with its name, whether the run still lives or
     /// not.
     pub(crate) fn processes(&self) -> BTreeMap<i32, String> {
+        let home = format!("HOME={}\0", self.directory.path().display());
         let mut found = BTreeMap::new();
         for entry in fs::read_dir("/proc").expect("/proc").flatten() {
             let Some(pid) = entry
@@ -371,10 +368,10 @@ impl Operator {
                 continue;
             };
             let read = |file: &str| fs::read(entry.path().join(file)).unwrap_or_default();
-            // Only programs that a run starts have that name; the program itself does not.
+            // Only what a run starts has an application's name; all of it has our home.
             let environment = read("environ");
             let environment = String::from_utf8_lossy(&environment);
-            if environment.contains("PGAPPNAME=pgbackupd ") && environment.contains(&self.mark) {
+            if environment.contains("PGAPPNAME=pgbackupd ") && environment.contains(&home) {
                 let name = String::from_utf8_lossy(&read("comm")).trim().to_owned();
                 found.insert(pid, name);
             }
@@ -401,8 +398,9 @@ impl Operator {
     pub(crate) fn halted_midway(&self, cluster: &Cluster, table: &str) -> (Running, Pid) {
         let lock = HeldLock::on(cluster, &self.database, table);
         let running = self.spawn(&["backup"]);
-        let pg_dump = self.wait_for_process("pg_dump");
+        // Not before: pg_dumpall asks pg_dump for its version.
         lock.wait_for_another();
+        let pg_dump = self.wait_for_process("pg_dump");
         running.signal(Signal::STOP);
         drop(lock);
         wait_until("pg_dump waits in the middle of the table", || {
@@ -520,6 +518,24 @@ impl Running {
             stdout: String::from_utf8(output.stdout).expect("UTF-8"),
             stderr: String::from_utf8(output.stderr).expect("UTF-8"),
         }
+    }
+}
+
+impl Output {
+    /// The command failed with this code, printed nothing else, and said exactly this.
+    #[track_caller]
+    pub(crate) fn assert_failed(&self, code: i32, stderr: &str) {
+        assert_eq!(self.stderr, format!("{stderr}\n"), "{self}");
+        assert_eq!((self.code, self.stdout.as_str()), (code, ""), "{self}");
+    }
+
+    /// The same, of a program of `PostgreSQL`'s that has failed: our own sentence, then its words.
+    #[track_caller]
+    pub(crate) fn assert_failed_quoting(&self, code: i32, sentence: &str, quoted: &str) {
+        let (first, rest) = self.stderr.split_once('\n').unwrap_or_default();
+        assert_eq!(first, format!("{sentence}; it said:"), "{self}");
+        assert!(rest.contains(quoted), "{self}");
+        assert_eq!((self.code, self.stdout.as_str()), (code, ""), "{self}");
     }
 }
 
