@@ -42,7 +42,13 @@ pub(super) async fn write_and_check(
     let Role::Artifact(format, _) = role else {
         return Err(JobError::Internal("an archive is an artifact".to_owned()));
     };
-    let passage = read_archive(restorer, path, format, limit, progress).await?;
+    let read = read_archive(restorer, path, format, limit, progress).await;
+    let passage = read.map_err(|error| match error {
+        JobError::Failed(sentence) => JobError::Failed(format!(
+            "what pg_dump has just written cannot be read back: {sentence}"
+        )),
+        error => error,
+    })?;
     let checked = Checked::archive(passage);
     Ok((
         checked,
