@@ -1,6 +1,6 @@
 //! Making one backup of one database.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, FixedOffset};
@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::blocked::Watch;
-use super::dump::{Dumper, write_and_check};
+use super::dump::{Dumper, Remarks, write_and_check};
 use super::error::{JobError, JobErrorKind};
 use super::limit::Limit;
 use super::prune::{self, PruneReport};
@@ -295,6 +295,7 @@ impl Run<'_> {
         let (origin, client) = self.connect().await?;
         let application = format!("pgbackupd {}", self.id);
         let watch = Watch::start(client, application.clone());
+        let remarks = Remarks::default();
         let staging = self.repository.stage(self.id, lock);
         let dumper = |program, arguments| Dumper {
             program,
@@ -303,6 +304,7 @@ impl Run<'_> {
             conninfo: &origin.conninfo,
             connect: limits.connect,
             watch: &watch,
+            remarks: &remarks,
         };
 
         let globals = if database.dump.globals {
@@ -329,6 +331,7 @@ impl Run<'_> {
         let (checked, dump_time, check_time) =
             self.dump_database(&pg_dump, &pg_restore, &staging).await?;
         drop(watch);
+        warnings.extend(remarks.into_inner().unwrap_or_else(PoisonError::into_inner));
         tracing::info!(
             "dumped in {:.1} s, read back and found whole in {:.1} s",
             dump_time.as_secs_f64(),

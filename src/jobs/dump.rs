@@ -3,21 +3,22 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::PipeReader;
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use signal_hook::consts::SIGPIPE;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::blocked::Watch;
 use super::error::JobError;
 use super::limit::Limit;
+use super::program_failure;
 use crate::config::Compression;
 use crate::pipeline::compression::Settings;
 use crate::pipeline::{Passage, Phase, Progress, StreamError, read_dump, write_dump};
-use crate::postgres::{
-    Child, ChildOutput, ChildSpec, Conninfo, DumpFailure, Exit, explain_failure,
-};
+use crate::postgres::{Child, ChildOutput, ChildSpec, Conninfo, Exit};
 use crate::repository::{Checked, RepositoryError, Role, Staging};
 
 /// How long a program may take to end after SIGTERM before it is killed.
@@ -38,7 +39,12 @@ pub(super) struct Dumper<'a> {
     pub(super) connect: Duration,
     /// Who held the locks that the program waited for.
     pub(super) watch: &'a Watch,
+    /// What the program said although it succeeded.
+    pub(super) remarks: &'a Remarks,
 }
+
+/// What programs said although they succeeded, one text each.
+pub(super) type Remarks = Mutex<Vec<String>>;
 
 impl Dumper<'_> {
     fn name(&self) -> String {
@@ -118,11 +124,19 @@ impl Dumper<'_> {
                 Err(JobError::stream(doing)(error))
             }
             Err(StreamError::Flaw(flaw)) => {
-                self.judge(&exit)?;
+                // Once nobody reads its text any more, its end by SIGPIPE is our doing.
+                let cut_off = exit.status.signal() == Some(SIGPIPE);
+                if !cut_off {
+                    self.judge(&exit)?;
+                }
                 Err(JobError::Failed(format!(
-                    "{} reported success, yet {flaw}; run it again, and see that {} is \
-                     PostgreSQL's own program",
+                    "{} {}, yet {flaw}; run it again, and see that {} is PostgreSQL's own program",
                     self.name(),
+                    if cut_off {
+                        "was writing"
+                    } else {
+                        "reported success"
+                    },
                     self.program.display()
                 )))
             }
@@ -135,97 +149,27 @@ impl Dumper<'_> {
         }
     }
 
-    /// Turns a failed program into a sentence.
+    /// Turns a failed program into a sentence, and keeps what a successful one has to remark.
     fn judge(&self, exit: &Exit) -> Result<(), JobError> {
-        if exit.success() {
-            return Ok(());
-        }
         let program = self.name();
+        if !exit.success() {
+            return Err(program_failure::explain(
+                &program,
+                exit,
+                self.conninfo,
+                self.watch,
+            ));
+        }
         let said = exit.stderr.trim();
-        let cause = explain_failure(said);
-        let advice = match &cause {
-            DumpFailure::LockTimeout { table } => {
-                let table = table
-                    .as_ref()
-                    .map_or_else(|| "a table".to_owned(), |table| format!("table {table}"));
-                format!(
-                    "it waited too long for a lock on {table}; {}",
-                    self.watch.blame()
-                )
-            }
-            DumpFailure::PermissionDenied { object } => may_not_read(self.conninfo.user(), &object),
-            DumpFailure::RowSecurity { table } => format!(
-                "row-level security hides rows of table {table} from user {user}, and a dump \
-                 without them would be no backup: ALTER ROLE {user} BYPASSRLS, or let a superuser \
-                 make the backup",
-                user = self.conninfo.user()
-            ),
-            DumpFailure::NoSuchDatabase => {
-                format!(
-                    "there is no database {:?} on the server",
-                    self.conninfo.database()
-                )
-            }
-            DumpFailure::AuthenticationFailed => {
-                format!("the server refuses user {}", self.conninfo.user())
-            }
-            DumpFailure::TooManyConnections => format!(
-                "the server has no connection left for user {}: run it again later, or raise \
-                 max_connections or the role's or database's limit",
-                self.conninfo.user()
-            ),
-            DumpFailure::ServerDown => {
-                format!("the server at {} cannot be reached", self.conninfo.server())
-            }
-            DumpFailure::ConnectionLost => {
-                "the connection broke: the server was stopped or restarted, or the network \
-                 failed; run it again"
-                    .to_owned()
-            }
-            DumpFailure::VersionMismatch { versions } => format!(
-                "{program} is older than the server ({}): install the server's own version",
-                versions.as_deref().unwrap_or("it did not say")
-            ),
-            DumpFailure::NoSpace => {
-                "the disk is full: free some space or inodes there (df -h, df -i), then run it \
-                 again"
-                    .to_owned()
-            }
-            DumpFailure::NoSpaceOnServer => {
-                "the server's disk is full: free some space there, then run it again".to_owned()
-            }
-            DumpFailure::Other => String::new(),
-        };
-        let mut sentence = format!("{program} {exit}");
-        if !advice.is_empty() {
-            sentence.push_str(": ");
-            sentence.push_str(&advice);
-        }
         if !said.is_empty() {
-            sentence.push_str("; it said:\n");
-            sentence.push_str(said);
+            let remark = format!("{program} remarked: {said}");
+            self.remarks
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(remark);
         }
-        Err(match cause {
-            DumpFailure::NoSpace => JobError::NoSpace(sentence),
-            _ => JobError::Failed(sentence),
-        })
+        Ok(())
     }
-}
-
-/// What to do about a missing privilege. Pure.
-fn may_not_read(user: &str, object: &str) -> String {
-    let way_out = if object.starts_with("large object ") {
-        // Predefined Roles in the manual: "all data (tables, views, sequences)".
-        format!(
-            "pg_read_all_data does not reach large objects, so GRANT SELECT ON {} TO {user} and on \
-             every other one, or let a superuser make the backup",
-            object.replace("large object", "LARGE OBJECT")
-        )
-    } else {
-        "grant it pg_read_all_data (from version 14 on), or let the owner make the backup"
-            .to_owned()
-    };
-    format!("user {user} may not read {object}: {way_out}")
 }
 
 /// Ends a program and the thread that reads from it.
@@ -317,24 +261,4 @@ pub(super) async fn blocking<T: Send + 'static>(
         }
     };
     done.map_err(JobError::stream(doing))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::may_not_read;
-
-    #[test]
-    fn the_way_out_of_a_missing_privilege_is_one_that_works() {
-        assert_eq!(
-            may_not_read("backup", "table secret"),
-            "user backup may not read table secret: grant it pg_read_all_data (from version 14 \
-             on), or let the owner make the backup"
-        );
-        assert_eq!(
-            may_not_read("backup", "large object 16421"),
-            "user backup may not read large object 16421: pg_read_all_data does not reach large \
-             objects, so GRANT SELECT ON LARGE OBJECT 16421 TO backup and on every other one, or \
-             let a superuser make the backup"
-        );
-    }
 }

@@ -115,18 +115,13 @@ impl JobError {
             Self::Repository(RepositoryError::OtherDatabase { .. })
             | Self::Conninfo(_)
             | Self::Dump(_) => JobErrorKind::Configuration,
-            Self::Repository(RepositoryError::Manifest {
-                source: ManifestError::Read(_),
-                ..
-            }) => JobErrorKind::CannotCreate,
-            // Nothing is known of it.
-            Self::Repository(RepositoryError::Manifest {
-                source: ManifestError::Newer(_),
-                ..
-            }) => JobErrorKind::Unavailable,
-            Self::Repository(
-                RepositoryError::Manifest { .. } | RepositoryError::ReadBack { .. },
-            ) => JobErrorKind::Damaged,
+            Self::Repository(RepositoryError::Manifest { source, .. }) => match source {
+                ManifestError::Read(_) => JobErrorKind::CannotCreate,
+                // Nothing is known of it.
+                ManifestError::Newer(_) => JobErrorKind::Unavailable,
+                _ => JobErrorKind::Damaged,
+            },
+            Self::Repository(RepositoryError::ReadBack { .. }) => JobErrorKind::Damaged,
             Self::Repository(RepositoryError::Io { .. })
             | Self::NoSpace(_)
             | Self::Unrecorded { .. }

@@ -9,6 +9,7 @@ mod dump;
 mod error;
 mod limit;
 mod pin;
+mod program_failure;
 mod prune;
 mod target;
 mod verify;

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::archive;
 use super::blocked::Watch;
-use super::dump::{Dumper, blocking, read_back};
+use super::dump::{Dumper, Remarks, blocking, read_back};
 use super::error::{JobError, census_damage};
 use super::limit::{Limit, Stop};
 use super::target::Place;
@@ -317,6 +317,8 @@ async fn read_artifact(
         conninfo: &conninfo,
         connect: context.limits.connect,
         watch: &Watch::default(),
+        // What pg_restore remarks on an old archive was told when that was made.
+        remarks: &Remarks::default(),
     };
     archive::read_archive(&restorer, path.clone(), artifact.format, limit, progress).await
 }

@@ -168,6 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[allow(clippy::too_many_lines, reason = "a table")]
     fn the_cause_is_recognised_in_what_pg_dump_says() {
         let on_socket =
             "pg_dump: error: connection to server on socket \"/x/.s.PGSQL.5432\" failed: ";
