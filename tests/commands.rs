@@ -11,6 +11,7 @@ mod support;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::pipe;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
@@ -472,6 +473,57 @@ fn a_reader_that_goes_away_ends_a_command_in_silence() {
     }
     assert_eq!(operator.list().len(), 1, "the backup was made all the same");
     operator.assert_all_whole();
+}
+
+#[test]
+fn a_reader_that_goes_away_stops_no_work_and_hides_no_failure() {
+    let cluster = Cluster::start();
+    cluster.create_database("other");
+    let mut operator = Operator::of(&cluster, "postgres");
+    operator.unset("database");
+    operator.set_value("databases", vec!["postgres", "other"]);
+    let unread = |arguments: &[&str]| {
+        let (reader, writer) = pipe().unwrap();
+        drop(reader);
+        let mut command = operator.command(arguments);
+        let output = command.stdout(writer).stderr(Stdio::piped()).output();
+        let output = output.unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        (output.status.code(), stderr)
+    };
+    assert_eq!(unread(&["backup"]), (Some(0), String::new()));
+    assert_eq!(operator.list().len(), 2);
+
+    // Nor does a log on a full disk, but that is a failure of its own.
+    let mut command = operator.command(&["backup"]);
+    let full = fs::File::create("/dev/full").unwrap();
+    let output = command.stdout(full).stderr(Stdio::piped()).output();
+    let output = output.unwrap();
+    assert_eq!(output.status.code(), Some(73));
+    assert_eq!(
+        String::from_utf8_lossy(&output.stderr),
+        "pgbackupd: cannot write the output: No space left on device (os error 28)\n"
+    );
+    assert_eq!(operator.list().len(), 4);
+
+    let artifact = file_of(&operator, "other");
+    fs::write(&artifact, "no dump").unwrap();
+    assert_eq!(
+        unread(&["verify"]),
+        (
+            Some(65),
+            "pgbackupd: database other: 1 backup is damaged\n".to_owned()
+        )
+    );
+}
+
+/// The artifact of the newest backup of a database.
+fn file_of(operator: &Operator, database: &str) -> PathBuf {
+    let listed = operator.json(&["list", "--database", database]);
+    let directory = PathBuf::from(listed[0]["directory"].as_str().unwrap());
+    let newest = listed[0]["backups"].as_array().unwrap().last().unwrap();
+    let name = newest["name"].as_str().unwrap();
+    directory.join(format!("{name}.sql.gz"))
 }
 
 #[test]

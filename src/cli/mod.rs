@@ -6,6 +6,7 @@ mod emergency;
 mod failure;
 mod interrupt;
 mod list;
+mod output;
 mod pin;
 mod progress;
 mod prune;
@@ -132,6 +133,8 @@ impl Cli {
             json: self.json,
             interrupt,
         };
+        let mut output = output::Output::new(out);
+        let out = &mut output;
         match self.command {
             Command::Backup(args) => backup::run(&args, &surroundings, out).await,
             Command::Emergency(args) => emergency::run(&args, &surroundings, out).await,
@@ -147,6 +150,7 @@ impl Cli {
             Command::Config(args) => {
                 config::run(&args, &surroundings.source, surroundings.json, out)
             }
-        }
+        }?;
+        output.finish()
     }
 }
