@@ -19,20 +19,20 @@ use serde_json::Value;
 use support::cluster::Cluster;
 use support::operator::{Operator, Output, PROGRAM, Running};
 
-/// Runs a command with its clock set to a moment in UTC; none where faketime is not installed.
+/// Runs a command with its clock held at a moment in UTC; none where faketime is not installed.
 fn at(operator: &Operator, moment: &str, arguments: &[&str]) -> Option<Output> {
     if Command::new("faketime").arg("--version").output().is_err() {
         println!("skipped: the package faketime is not installed");
         return None;
     }
-    let moment = format!("@{moment}");
-    // Limits of time go by the other clock, which must not stand still.
+    // Without a sign before it, the moment stands still, and names are the same however slow the
+    // machine is. Limits of time go by the other clock, which must go on.
     let starter = [
         "env",
         "FAKETIME_DONT_FAKE_MONOTONIC=1",
         "faketime",
         "-f",
-        &moment,
+        moment,
     ];
     let output = operator.run_under(&starter, arguments);
     assert_eq!(output.code, 0, "{output}");
@@ -524,6 +524,80 @@ fn file_of(operator: &Operator, database: &str) -> PathBuf {
     let newest = listed[0]["backups"].as_array().unwrap().last().unwrap();
     let name = newest["name"].as_str().unwrap();
     directory.join(format!("{name}.sql.gz"))
+}
+
+#[test]
+fn a_server_that_does_not_answer_keeps_no_other_from_its_backups() {
+    let cluster = Cluster::start();
+    let mut operator = Operator::of(&cluster, "postgres");
+    operator.set("servers.reports.databases", "all");
+    operator.set("servers.reports.connection.host", "/nonexistent");
+    let sentence = "pgbackupd: no backup of any database of server reports: ";
+
+    let output = operator.run(&["backup"]);
+    assert_eq!(output.code, 69, "{output}");
+    assert!(output.stderr.starts_with(sentence), "{output}");
+    assert_eq!(operator.list().len(), 1);
+
+    let output = operator.run(&["backup", "--database=postgres"]);
+    assert_eq!((output.code, output.stderr.as_str()), (0, ""));
+    assert_eq!(operator.list().len(), 2);
+
+    // It may well be there.
+    let output = operator.run(&["backup", "--database=monthly"]);
+    assert_eq!(output.code, 69, "{output}");
+    assert!(output.stderr.starts_with(sentence), "{output}");
+    let output = operator.run(&["emergency"]);
+    assert_eq!(output.code, 69, "{output}");
+    assert!(output.stderr.starts_with(sentence), "{output}");
+    assert_eq!(operator.list().len(), 2);
+    operator.assert_all_whole();
+}
+
+#[test]
+fn a_database_that_is_found_never_gets_the_directory_of_another() {
+    let cluster = Cluster::start();
+    cluster.create_database("reports");
+    let mut operator = Operator::of(&cluster, "postgres");
+    operator.unset("database");
+    operator.set("databases", "all");
+    operator.set("servers.reports.databases", "all");
+    operator.set_value("servers.reports.include", vec!["postgres"]);
+    operator.set(
+        "servers.reports.connection.host",
+        cluster.socket_directory().display(),
+    );
+    operator.set("servers.reports.connection.user", "postgres");
+    let output = operator.run(&["backup"]);
+    assert_eq!(output.code, 78, "{output}");
+    let directory = operator.path("backups/reports");
+    assert_eq!(
+        output.stderr,
+        format!(
+            "pgbackupd: no backup of database \"reports\" of server main: its directory {} belongs \
+             to the databases of server reports; give one of the two servers another directory\n",
+            directory.display()
+        )
+    );
+    assert_eq!(operator.list().len(), 2, "the others were backed up");
+}
+
+#[test]
+fn a_run_that_finds_no_database_is_no_success() {
+    let cluster = Cluster::start();
+    let mut operator = Operator::of(&cluster, "postgres");
+    operator.unset("database");
+    operator.set("databases", "all");
+    operator.set_value("include", vec!["sales_*"]);
+    for command in ["backup", "emergency"] {
+        let output = operator.run(&[command]);
+        assert_eq!(output.code, 69, "{output}");
+        assert_eq!(
+            output.stderr,
+            "pgbackupd: there is nothing to back up: no database that was found on a server is \
+             chosen by include and exclude\n"
+        );
+    }
 }
 
 #[test]

@@ -8,10 +8,12 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Surroundings;
-use super::failure::Failure;
+use super::failure::{Failure, FailureKind};
 use super::progress::Display;
 use super::report;
-use crate::jobs::{BackupReport, BackupRequest, Context, Strictness, Target, back_up, targets};
+use crate::jobs::{
+    BackupReport, BackupRequest, Context, Strictness, Target, Targets, back_up, targets,
+};
 use crate::pipeline::Progress;
 use crate::policy::Series;
 use crate::repository::Role;
@@ -73,28 +75,36 @@ pub(super) async fn run(
         (None, Some(_)) => Series::manual(),
         (None, None) => Series::daily(),
     };
-    let targets = targets(&context, &loaded.plan, &args.databases)
+    let Targets { found, failures } = targets(&context, &loaded.plan, &args.databases)
         .await
         .map_err(|error| report::failure(&error, surroundings.interrupt))?;
-    make_all(
+    if found.is_empty() && failures.is_empty() {
+        return Err(nothing_to_back_up());
+    }
+    let unavailable = failures
+        .iter()
+        .map(|error| report::failure(error, surroundings.interrupt))
+        .collect();
+    let made = make_all(
         &context,
-        &targets,
+        &found,
         (&series, args.reason.as_deref(), Strictness::Usual),
         surroundings,
         out,
     )
-    .await
+    .await?;
+    together(&[unavailable, made].concat())
 }
 
 /// Makes a backup of each target, one after the other; the failure of one does not stop the
-/// others.
+/// others. Gives the failures.
 pub(super) async fn make_all(
     context: &Context,
     targets: &[Target<'_>],
     (series, reason, strictness): (&Series, Option<&str>, Strictness),
     surroundings: &Surroundings<'_>,
     out: &mut dyn Write,
-) -> Result<(), Failure> {
+) -> Result<Vec<Failure>, Failure> {
     let mut results = Vec::new();
     let mut failures: Vec<Failure> = Vec::new();
     for target in targets {
@@ -137,7 +147,16 @@ pub(super) async fn make_all(
         report::json(&results, out)?;
     }
     out.flush()?;
-    together(&failures)
+    Ok(failures)
+}
+
+/// A run that does nothing is no success.
+pub(super) fn nothing_to_back_up() -> Failure {
+    Failure::new(
+        FailureKind::Unavailable,
+        "there is nothing to back up: no database that was found on a server is chosen by include \
+         and exclude",
+    )
 }
 
 /// Several failures as one: the first one's kind, all sentences.

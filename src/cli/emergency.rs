@@ -4,11 +4,11 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use super::Surroundings;
-use super::backup::make_all;
+use super::backup::{make_all, nothing_to_back_up, together};
 use super::failure::{Failure, FailureKind};
 use super::report;
 use crate::config::{Loaded, Source, load};
-use crate::jobs::{Strictness, targets};
+use crate::jobs::{Strictness, Targets, targets};
 use crate::policy::Series;
 
 /// Back one database up at once, with or without a configuration.
@@ -37,9 +37,19 @@ pub(super) async fn run(
     let loaded = load_or_do_without(args, &surroundings.source)?;
     let context = surroundings.context(&loaded);
     let wanted: Vec<String> = args.database.iter().cloned().collect();
-    let mut targets = targets(&context, &loaded.plan, &wanted)
-        .await
-        .map_err(|error| report::failure(&error, surroundings.interrupt))?;
+    let told = |error| report::failure(&error, surroundings.interrupt);
+    let targets = targets(&context, &loaded.plan, &wanted).await;
+    let Targets {
+        found: mut targets,
+        mut failures,
+    } = targets.map_err(told)?;
+    if !failures.is_empty() {
+        // Which one is meant cannot be known before it is known which there are.
+        return Err(told(failures.remove(0)));
+    }
+    if targets.is_empty() {
+        return Err(nothing_to_back_up());
+    }
     if targets.len() > 1 {
         let names: Vec<String> = targets
             .iter()
@@ -58,7 +68,7 @@ pub(super) async fn run(
     }
     let series = Series::manual();
     let what = (&series, Some(args.reason.as_str()), Strictness::Emergency);
-    make_all(&context, &targets, what, surroundings, out).await
+    together(&make_all(&context, &targets, what, surroundings, out).await?)
 }
 
 /// The configuration where it is sound and knows the database; else only libpq's environment.

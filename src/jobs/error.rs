@@ -81,6 +81,29 @@ pub enum JobError {
     /// A database that was named is not configured.
     #[error("{0}")]
     NoSuchDatabase(String),
+    /// A server of several could not be asked for its databases.
+    #[error("no backup of any database of server {server}: {source}")]
+    Undiscovered {
+        /// The server's name in the configuration.
+        server: String,
+        /// Why.
+        source: Box<JobError>,
+    },
+    /// A database that was found on a server would get a directory that is not its own.
+    #[error(
+        "no backup of database {database:?} of server {server}: its directory {directory} belongs \
+         to {owner}; give one of the two servers another directory"
+    )]
+    DirectoryTaken {
+        /// The database.
+        database: String,
+        /// Its server.
+        server: String,
+        /// The directory that it would get.
+        directory: String,
+        /// Whose it is.
+        owner: String,
+    },
     /// A fault of the program's own.
     #[error("{0}; this is a fault of pgbackupd's own, please report it")]
     Internal(String),
@@ -114,7 +137,9 @@ impl JobError {
             Self::Repository(RepositoryError::Busy { .. }) => JobErrorKind::Busy,
             Self::Repository(RepositoryError::OtherDatabase { .. })
             | Self::Conninfo(_)
-            | Self::Dump(_) => JobErrorKind::Configuration,
+            | Self::Dump(_)
+            | Self::DirectoryTaken { .. } => JobErrorKind::Configuration,
+            Self::Undiscovered { source, .. } => source.kind(),
             Self::Repository(RepositoryError::Manifest { source, .. }) => match source {
                 ManifestError::Read(_) => JobErrorKind::CannotCreate,
                 // Nothing is known of it.

@@ -29,7 +29,7 @@ pub use error::{JobError, JobErrorKind};
 pub use limit::{Limit, Stop};
 pub use pin::set_pin;
 pub use prune::{PruneMode, PruneReport, SeriesReport, prune};
-pub use target::{Place, Target, places, targets};
+pub use target::{Place, Target, Targets, places, targets};
 pub use verify::{Finding, Selection, VerifyReport, verify};
 
 /// What every job needs to know of the world around it.

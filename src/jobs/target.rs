@@ -27,41 +27,87 @@ pub struct Place {
     pub repository: Repository,
 }
 
+/// The databases to back up, and why there are not more of them.
+#[derive(Debug)]
+pub struct Targets<'a> {
+    /// The databases.
+    pub found: Vec<Target<'a>>,
+    /// Servers that could not be asked for their databases, and databases that cannot be backed up
+    /// as things are configured: one error each. They keep nobody else from being backed up.
+    pub failures: Vec<JobError>,
+}
+
 /// The databases to back up: all that are configured, or those of them that are named.
 ///
 /// # Errors
-/// When a named one is not configured, or a server that must be asked for its databases does not
-/// answer.
+/// When a named one is not configured, or the only server must be asked for its databases and does
+/// not answer.
 pub async fn targets<'a>(
     context: &Context,
     plan: &'a Plan,
     wanted: &[String],
-) -> Result<Vec<Target<'a>>, JobError> {
-    let mut targets = Vec::new();
+) -> Result<Targets<'a>, JobError> {
+    let mut found = Vec::new();
+    let mut failures = Vec::new();
     for server in &plan.servers {
-        let databases = match &server.databases {
-            Databases::Named(databases) => databases.clone(),
-            Databases::All(selection) => {
-                let conninfo = Conninfo::resolve(
-                    &server.connection,
-                    &context.environment,
-                    // Any database can be asked for the others; this one is always there.
-                    Some("postgres"),
-                )?;
-                let client = Client::connect(&conninfo, context.limits.connect).await?;
-                let mut found = discover(&client).await?;
-                found.retain(|name| selection.matches(name));
-                found.into_iter().map(|name| on(server, name)).collect()
+        let databases = match databases_of(context, server).await {
+            Ok(databases) => databases,
+            Err(error) if plan.servers.len() == 1 => return Err(error),
+            Err(error) => {
+                failures.push(JobError::Undiscovered {
+                    server: server.name.clone(),
+                    source: Box::new(error),
+                });
+                continue;
             }
-            Databases::FromEnvironment => vec![on(server, from_environment(context, server)?)],
         };
-        targets.extend(
-            databases
-                .into_iter()
-                .map(|database| Target { server, database }),
-        );
+        let is_discovered = matches!(server.databases, Databases::All(_));
+        for database in databases {
+            let taken = plan.directory_taken_by(server, &database.name);
+            match taken.filter(|_| is_discovered) {
+                None => found.push(Target { server, database }),
+                Some(owner) => failures.push(JobError::DirectoryTaken {
+                    database: database.name,
+                    server: server.name.clone(),
+                    directory: database.directory.display().to_string(),
+                    owner,
+                }),
+            }
+        }
     }
-    choose(targets, wanted, |target| &target.database.name)
+    let is_found = |wanted: &String| found.iter().any(|target| target.database.name == *wanted);
+    if !wanted.is_empty() {
+        if wanted.iter().all(is_found) {
+            // What is wrong elsewhere is of no interest.
+            failures.clear();
+        } else if !failures.is_empty() {
+            return Err(failures.remove(0));
+        }
+    }
+    Ok(Targets {
+        found: choose(found, wanted, |target| &target.database.name)?,
+        failures,
+    })
+}
+
+/// The databases of a server, which is asked for them where the configuration says so.
+async fn databases_of(context: &Context, server: &Server) -> Result<Vec<Database>, JobError> {
+    match &server.databases {
+        Databases::Named(databases) => Ok(databases.clone()),
+        Databases::All(selection) => {
+            let conninfo = Conninfo::resolve(
+                &server.connection,
+                &context.environment,
+                // Any database can be asked for the others; this one is always there.
+                Some("postgres"),
+            )?;
+            let client = Client::connect(&conninfo, context.limits.connect).await?;
+            let mut found = discover(&client).await?;
+            found.retain(|name| selection.matches(name));
+            Ok(found.into_iter().map(|name| on(server, name)).collect())
+        }
+        Databases::FromEnvironment => Ok(vec![on(server, from_environment(context, server)?)]),
+    }
 }
 
 /// The directories of backups: of all databases that are configured, or of those that are named.

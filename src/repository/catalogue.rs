@@ -190,10 +190,12 @@ fn read_all(directory: &Path, stems: &[Stem], names: &HashSet<String>) -> Catalo
                         match read_one(directory, stem, names) {
                             Ok(entry) => part.backups.push(entry),
                             // Retention may have removed it meanwhile.
-                            Err(problem) if directory.join(&problem.file).exists() => {
-                                part.problems.push(problem);
+                            Err(problem) => {
+                                let path = directory.join(&problem.file);
+                                if path.symlink_metadata().is_ok() {
+                                    part.problems.push(problem);
+                                }
                             }
-                            Err(_) => {}
                         }
                     }
                     part
