@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use support::cluster::Cluster;
 use support::operator::Operator;
@@ -71,7 +71,7 @@ const HOSTILE: [&str; 44] = [
 fn server(names: &[&str]) -> Cluster {
     let cluster = Cluster::start();
     let create = |name: &&str| format!("CREATE DATABASE \"{}\";\n", name.replace('"', "\"\""));
-    cluster.psql(&names.iter().map(create).collect::<String>());
+    cluster.psql(&names.iter().map(create).collect::<Vec<_>>().concat());
     for name in names {
         cluster.psql_in(
             name,
@@ -131,7 +131,7 @@ fn assert_each_has_its_own(operator: &Operator, expected: &[&str]) {
     let listed = listed(operator);
     assert_eq!(
         names(&listed),
-        BTreeSet::from_iter(expected.iter().copied())
+        expected.iter().copied().collect::<BTreeSet<_>>()
     );
     let mut directories = BTreeSet::new();
     for (name, directory, backups) in &listed {
@@ -241,8 +241,8 @@ fn a_reason_may_be_any_text_and_stays_out_of_the_path() {
         assert_eq!(operator.last_record()["reason"], reason);
         assert_eq!(operator.last_record()["series"], "manual");
         let list = operator.json(&["list", "--series", "manual"]);
-        let last = list[0]["backups"].as_array().unwrap().last();
-        assert_eq!(last.unwrap()["reason"], reason);
+        let backup = list[0]["backups"].as_array().unwrap().last();
+        assert_eq!(backup.unwrap()["reason"], reason);
     }
     operator.assert_all_whole();
     let listed = operator.run(&["list"]);
@@ -254,11 +254,9 @@ fn a_reason_may_be_any_text_and_stays_out_of_the_path() {
 
     let refused = operator.run(&["backup", "--reason", ""]);
     assert_eq!(refused.code, 64, "{refused}");
-    let refused: Value = json!(refused.stderr);
     assert!(
         refused
-            .as_str()
-            .unwrap()
+            .stderr
             .contains("a value is required for '--reason <TEXT>'"),
         "{refused}"
     );

@@ -7,7 +7,8 @@
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
-    reason = "a test that cannot go on panics"
+    clippy::print_stdout,
+    reason = "a test that cannot go on panics, and one that is skipped says so"
 )]
 
 mod support;
