@@ -367,13 +367,42 @@ fn an_emergency_backup_needs_a_connection_and_a_directory_and_no_more() {
     );
     made(&output);
     assert!(output.stdout.starts_with("manual_disk-fails_"), "{output}");
-    assert!(output.stderr.starts_with(" WARN "), "{output}");
+    assert_eq!(
+        output.stderr,
+        " WARN the roles' passwords are not in the backup: user reader may not read them, only a \
+         superuser may\n"
+    );
 
     // With a sound configuration: where that says, unless told otherwise.
     let output = operator.run(&["emergency"]);
     assert_eq!(output.code, 0, "{output}");
     assert_eq!(operator.list().len(), 1);
     made(&operator.run(&["emergency", &to_argument, "--database=postgres"]));
+}
+
+#[test]
+fn an_emergency_backup_does_without_roles_where_a_usual_one_fails() {
+    let cluster = Cluster::start();
+    let mut operator = Operator::of(&cluster, "postgres");
+    operator.stand_in(
+        "pg_dumpall",
+        "echo 'pg_dumpall: error: no roles today' >&2; exit 1",
+    );
+    let usual = operator.run(&["backup"]);
+    assert_eq!(usual.code, 69, "{usual}");
+    assert!(usual.stderr.contains("no roles today"), "{usual}");
+    operator.assert_nothing_left();
+
+    let emergency = operator.run(&["emergency"]);
+    assert_eq!(emergency.code, 0, "{emergency}");
+    assert!(emergency.stderr.starts_with(" WARN "), "{emergency}");
+    assert!(emergency.stderr.contains("no roles today"), "{emergency}");
+    let artifacts = operator.artifacts();
+    assert!(
+        !artifacts.iter().any(|name| name.contains("globals")),
+        "{artifacts:?}"
+    );
+    operator.assert_all_whole();
 }
 
 #[test]
