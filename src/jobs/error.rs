@@ -134,23 +134,14 @@ impl JobError {
     /// What kind of failure it is.
     pub fn kind(&self) -> JobErrorKind {
         match self {
-            Self::Repository(RepositoryError::Busy { .. }) => JobErrorKind::Busy,
-            Self::Repository(RepositoryError::OtherDatabase { .. })
-            | Self::Conninfo(_)
-            | Self::Dump(_)
-            | Self::DirectoryTaken { .. } => JobErrorKind::Configuration,
+            Self::Repository(error) => kind_on_disk(error),
+            Self::Conninfo(_) | Self::Dump(_) | Self::DirectoryTaken { .. } => {
+                JobErrorKind::Configuration
+            }
             Self::Undiscovered { source, .. } => source.kind(),
-            Self::Repository(RepositoryError::Manifest { source, .. }) => match source {
-                ManifestError::Read(_) => JobErrorKind::CannotCreate,
-                // Nothing is known of it.
-                ManifestError::Newer(_) => JobErrorKind::Unavailable,
-                _ => JobErrorKind::Damaged,
-            },
-            Self::Repository(RepositoryError::ReadBack { .. }) => JobErrorKind::Damaged,
-            Self::Repository(RepositoryError::Io { .. })
-            | Self::NoSpace(_)
-            | Self::Unrecorded { .. }
-            | Self::UnrecordedBackup { .. } => JobErrorKind::CannotCreate,
+            Self::NoSpace(_) | Self::Unrecorded { .. } | Self::UnrecordedBackup { .. } => {
+                JobErrorKind::CannotCreate
+            }
             Self::Stream { source, .. } => match source {
                 StreamError::Write(_) => JobErrorKind::CannotCreate,
                 StreamError::Cancelled => JobErrorKind::Interrupted,
@@ -179,6 +170,21 @@ impl JobError {
     pub(super) fn stream(doing: impl Into<String>) -> impl FnOnce(StreamError) -> Self {
         let doing = doing.into();
         move |source| Self::Stream { doing, source }
+    }
+}
+
+fn kind_on_disk(error: &RepositoryError) -> JobErrorKind {
+    match error {
+        RepositoryError::Busy { .. } => JobErrorKind::Busy,
+        RepositoryError::OtherDatabase { .. } => JobErrorKind::Configuration,
+        RepositoryError::Io { .. } => JobErrorKind::CannotCreate,
+        RepositoryError::Manifest { source, .. } => match source {
+            ManifestError::Read(_) => JobErrorKind::CannotCreate,
+            // Nothing is known of what it vouches for.
+            ManifestError::Newer(_) => JobErrorKind::Unavailable,
+            _ => JobErrorKind::Damaged,
+        },
+        RepositoryError::ReadBack { .. } => JobErrorKind::Damaged,
     }
 }
 

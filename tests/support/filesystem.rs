@@ -153,7 +153,7 @@ impl Drop for Filesystem {
     }
 }
 
-/// Whether xfs_io(8), by which the power is cut, is there; says so when not.
+/// Whether `xfs_io(8)`, by which the power is cut, is there; says so when not.
 pub(crate) fn can_cut_power() -> bool {
     can_run("xfs_io", "-V")
 }
