@@ -17,16 +17,25 @@ pub fn set_pin(
     pinned: bool,
 ) -> Result<bool, JobError> {
     let manifest = repository.manifest(stem)?;
-    let mut state = repository.state(stem)?;
-    if state.pinned.is_some() == pinned {
-        return Ok(false);
-    }
     let run = Uuid::now_v7();
-    state.pinned = pinned.then(|| Pin {
+    let pin = Pin {
         at: context.now(),
         by: context.requester.user.clone(),
-    });
-    repository.set_state(run, stem, &state)?;
+    };
+    let before = repository.change_state(run, stem, |state| {
+        if state.pinned.is_some() != pinned {
+            state.pinned = pinned.then_some(pin);
+        }
+    })?;
+    match before {
+        None => {
+            return Err(JobError::NoSuchBackup(format!(
+                "{stem} has just been removed by another run"
+            )));
+        }
+        Some(state) if state.pinned.is_some() == pinned => return Ok(false),
+        Some(_) => {}
+    }
     let operation = if pinned {
         Operation::Pin
     } else {

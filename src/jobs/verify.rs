@@ -220,16 +220,12 @@ async fn check(
         }
     };
     let damage = find_damage(context, repository, stem, &manifest, limit, progress).await?;
-    if !path.exists() {
-        return Ok(None);
-    }
-    let mut state = repository.state(stem)?;
-    state.checked = Some(Check {
+    let checked = Check {
         at: context.now(),
         damage: damage.clone(),
-    });
-    repository.set_state(run, stem, &state)?;
-    Ok(Some(finding(damage)))
+    };
+    let noted = repository.change_state(run, stem, |state| state.checked = Some(checked))?;
+    Ok(noted.map(|_| finding(damage)))
 }
 
 /// Reads every file of a backup and says what is wrong.

@@ -80,6 +80,18 @@ impl Lock {
     }
 }
 
+/// Keeps others from changing the states of the directory's backups until it is dropped: a pin
+/// needs no [`Lock`], nor does a verification, and neither may undo what the other has noted.
+///
+/// Held for the blink of an eye, so it is waited for. It is on the directory itself: on a full disk
+/// there is no room for another file. Where a directory cannot be locked (NFS), the blink is left
+/// to chance.
+pub(super) fn guard_states(directory: &Path) -> io::Result<File> {
+    let directory = File::open(directory)?;
+    let _ = directory.lock();
+    Ok(directory)
+}
+
 fn note(file: &mut File, holder: &Holder) -> io::Result<()> {
     file.set_len(0)?;
     file.rewind()?;

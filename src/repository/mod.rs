@@ -23,6 +23,7 @@ mod staging;
 mod state;
 mod sweep;
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -151,11 +152,35 @@ impl Repository {
         State::read(&path).map_err(RepositoryError::io("read", &path))
     }
 
-    /// Replaces what is known of a backup beyond its manifest, wholly or not at all.
+    /// Changes what is known of a backup beyond its manifest, wholly or not at all, and gives what
+    /// was known before; none, and no change, when the backup is no longer there.
     ///
     /// # Errors
-    /// When the file cannot be written; the old state then stands.
-    pub fn set_state(&self, run: Uuid, stem: &Stem, state: &State) -> Result<(), RepositoryError> {
+    /// When the file cannot be read or written; the old state then stands.
+    pub fn change_state(
+        &self,
+        run: Uuid,
+        stem: &Stem,
+        change: impl FnOnce(&mut State),
+    ) -> Result<Option<State>, RepositoryError> {
+        let _guard = self.guard_states()?;
+        if !self.path(stem, Role::Manifest).exists() {
+            return Ok(None);
+        }
+        let before = self.state(stem)?;
+        let mut after = before.clone();
+        change(&mut after);
+        if after != before {
+            self.write_state(run, stem, &after)?;
+        }
+        Ok(Some(before))
+    }
+
+    fn guard_states(&self) -> Result<File, RepositoryError> {
+        lock::guard_states(&self.directory).map_err(RepositoryError::io("lock", &self.directory))
+    }
+
+    fn write_state(&self, run: Uuid, stem: &Stem, state: &State) -> Result<(), RepositoryError> {
         let path = self.path(stem, Role::State);
         let temporary = staging::temporary(&self.directory, run, Role::State.word());
         let write = || {
@@ -177,6 +202,7 @@ impl Repository {
     /// # Errors
     /// When its manifest is of no use, or a file cannot be removed.
     pub fn remove(&self, run: Uuid, stem: &Stem, _lock: &Lock) -> Result<bool, RepositoryError> {
+        let guard = self.guard_states()?;
         if self.state(stem)?.pinned.is_some() {
             return Ok(false);
         }
@@ -186,6 +212,7 @@ impl Repository {
         let word = format!("{}-{stem}", sweep::REMOVED);
         let aside = staging::temporary(&self.directory, run, &word);
         durable::rename_new(&from, &aside).map_err(RepositoryError::io("remove", &from))?;
+        drop(guard);
         let syncing = || RepositoryError::io("sync the directory", &self.directory);
         durable::sync_directory(&self.directory).map_err(syncing())?;
         sweep::remove_files(&self.directory, &manifest)?;

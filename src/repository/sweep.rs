@@ -1,6 +1,6 @@
 //! Putting right what a run left that was cut short: by a crash, a kill or a power cut.
 //!
-//! Whoever sweeps holds the directory's lock, so no temporary file can be in use.
+//! Whoever sweeps holds the directory's lock, so no temporary file can be in use but a state's.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::durable;
 use super::error::RepositoryError;
+use super::lock::guard_states;
 use super::manifest::Manifest;
 use super::names::Role;
 use super::staging::{PREFIX, published, temporary};
@@ -58,6 +59,11 @@ pub(super) fn sweep(directory: &Path) -> Result<Swept, RepositoryError> {
         let mut removed = false;
         for word in words.iter().filter(|word| !word.starts_with(REMOVED)) {
             let path = temporary(directory, run, word);
+            // A state is written without the directory's lock, so this one may be in use.
+            let _guard = (word == Role::State.word())
+                .then(|| guard_states(directory))
+                .transpose()
+                .map_err(reading())?;
             durable::remove(&path).map_err(RepositoryError::io("remove", &path))?;
             removed = true;
         }

@@ -5,6 +5,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use chrono::{DateTime, FixedOffset};
 use rustix::fs::Mode;
@@ -14,7 +15,7 @@ use uuid::Uuid;
 
 use super::sweep::REMOVED;
 use super::{
-    Artifact, CensusFile, Checked, Globals, Holder, Lock, MANIFEST_FORMAT, Manifest, Pin,
+    Artifact, CensusFile, Check, Checked, Globals, Holder, Lock, MANIFEST_FORMAT, Manifest, Pin,
     Repository, RepositoryError, Requester, Role, Seconds, State, Stem, Swept, staging,
 };
 use crate::config::{Compression, Format};
@@ -66,6 +67,12 @@ impl Place {
         let catalogue = self.repository.catalogue().unwrap();
         let entries = catalogue.backups.iter();
         entries.map(|entry| entry.stem.to_string()).collect()
+    }
+
+    /// Notes something about a backup.
+    fn note(&self, stem: &Stem, change: impl FnOnce(&mut State)) {
+        let before = self.repository.change_state(run(99), stem, change);
+        assert!(before.unwrap().is_some());
     }
 
     /// Publishes a backup under a name, if that is free, and gives its manifest.
@@ -230,6 +237,13 @@ fn holder() -> Holder {
     }
 }
 
+fn pin() -> Pin {
+    Pin {
+        at: moment("2025-07-09T02:00:00+03:00"),
+        by: "somebody".to_owned(),
+    }
+}
+
 fn run(number: u128) -> Uuid {
     Uuid::from_u128(number)
 }
@@ -247,9 +261,7 @@ fn what_is_published_is_for_its_owner_alone_whatever_the_umask() {
     let place = Place::new();
     place.publish(run(1), NAME, PLAIN);
     place.publish(run(2), NAME, DIRECTORY);
-    let state = State::default();
-    let stem = NAME.parse().unwrap();
-    place.repository.set_state(run(3), &stem, &state).unwrap();
+    place.note(&NAME.parse().unwrap(), |state| state.pinned = Some(pin()));
     rustix::process::umask(before);
     let mut seen = 0;
     let mut waiting = vec![place.repository.directory().to_owned()];
@@ -502,23 +514,57 @@ fn a_backup_is_removed_with_all_its_files_and_a_pinned_one_is_not() {
     let place = Place::new();
     let stem: Stem = NAME.parse().unwrap();
     place.publish(run(1), NAME, DIRECTORY);
-    let pinned = State {
-        pinned: Some(Pin {
-            at: moment("2025-07-09T02:00:00+03:00"),
-            by: "somebody".to_owned(),
-        }),
-        checked: None,
-    };
     let repository = &place.repository;
-    repository.set_state(run(2), &stem, &pinned).unwrap();
+    place.note(&stem, |state| state.pinned = Some(pin()));
     let before = place.names();
     assert!(!repository.remove(run(3), &stem, &place.lock()).unwrap());
     assert_eq!(place.names(), before);
 
-    let unpinned = State::default();
-    repository.set_state(run(4), &stem, &unpinned).unwrap();
+    place.note(&stem, |state| state.pinned = None);
     assert!(repository.remove(run(5), &stem, &place.lock()).unwrap());
     assert_eq!(place.names(), BTreeSet::new());
+    // Nothing can be noted of it any more.
+    let noted = repository.change_state(run(6), &stem, |state| state.pinned = Some(pin()));
+    assert_eq!(noted.unwrap(), None);
+    assert_eq!(place.names(), BTreeSet::new());
+}
+
+#[test]
+fn a_pin_is_not_undone_by_a_verification_or_a_sweep_at_the_same_time() {
+    const TIMES: u128 = 200;
+    let place = Place::new();
+    let stem: Stem = NAME.parse().unwrap();
+    place.publish(run(1), NAME, PLAIN);
+    let repository = &place.repository;
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in 0..TIMES {
+                let checked = Check {
+                    at: moment("2025-07-09T02:00:00+03:00"),
+                    damage: Some(number.to_string()),
+                };
+                repository
+                    .change_state(run(2), &stem, |state| state.checked = Some(checked))
+                    .unwrap();
+            }
+        });
+        scope.spawn(|| {
+            for _ in 0..TIMES {
+                repository.sweep(&place.lock()).unwrap();
+            }
+        });
+        for number in 0..TIMES {
+            let pinned = number % 2 == 0;
+            repository
+                .change_state(run(3), &stem, |state| state.pinned = pinned.then(pin))
+                .unwrap();
+            let state = repository.state(&stem).unwrap();
+            assert_eq!(state.pinned.is_some(), pinned);
+        }
+    });
+    let checked = repository.state(&stem).unwrap().checked.unwrap();
+    assert_eq!(checked.damage.unwrap(), (TIMES - 1).to_string());
+    assert_eq!(place.names().len(), 5);
 }
 
 #[test]
