@@ -570,3 +570,50 @@ fn an_error_of_the_disk_at_any_sync_or_rename_leaves_nothing() {
     }
     operator.assert_next_run_succeeds();
 }
+
+#[test]
+fn an_error_of_the_disk_under_the_ledger_is_told_with_what_stands() {
+    if !can_trace() {
+        return;
+    }
+    let cluster = cluster_with_a_small_database();
+    let operator = Operator::of(&cluster, DATABASE);
+    operator.assert_next_run_succeeds();
+    let ledger = operator.backups().join("backup.log");
+    let why = format!("{}: Input/output error (os error 5)\n", ledger.display());
+    let with_error = |nth: usize| {
+        let inject = format!("inject=fdatasync:error=EIO:when={nth}");
+        let starter = ["strace", "-f", "-o", "/dev/null", "-e", &inject];
+        operator.run_under(&starter, &["backup"])
+    };
+
+    let before = operator.standing();
+    let text = fs::read_to_string(&ledger).unwrap();
+    let output = with_error(1);
+    assert_eq!(output.code, 73, "{output}");
+    assert_eq!(
+        output.stderr,
+        format!(
+            "pgbackupd: no backup of database {DATABASE}: nothing was done because the run could \
+             not be recorded in {why}"
+        )
+    );
+    operator.assert_nothing_new(&before);
+    assert_eq!(fs::read_to_string(&ledger).unwrap(), text);
+
+    let before = operator.list();
+    let output = with_error(2);
+    assert_eq!(output.code, 73, "{output}");
+    let after = operator.list();
+    assert_eq!(after.len(), before.len() + 1);
+    let made = after.last().unwrap();
+    assert_eq!(
+        output.stderr,
+        format!(
+            "pgbackupd: database {DATABASE}: the backup {made} is complete and stands, but that \
+             could not be recorded in {why}"
+        )
+    );
+    assert_eq!(operator.last_record()["event"], "started");
+    operator.assert_next_run_succeeds();
+}

@@ -160,10 +160,10 @@ fn a_dump_that_fills_the_disk_leaves_nothing_in_any_format() {
 fn pad_ledger(ledger: &Path, free: u64) {
     let length = fs::metadata(ledger).unwrap().len();
     let frame = "{\"padding\":\"\"}\n".len() as u64;
-    let fill = 2 * BLOCK - (length + frame + free) % BLOCK;
+    let missing = 2 * BLOCK - (length + frame + free) % BLOCK;
     let line = format!(
         "{{\"padding\":\"{}\"}}\n",
-        "x".repeat(usize::try_from(fill % BLOCK).unwrap())
+        "x".repeat(usize::try_from(missing % BLOCK).unwrap())
     );
     let mut file = OpenOptions::new().append(true).open(ledger).unwrap();
     file.write_all(line.as_bytes()).unwrap();
