@@ -84,6 +84,7 @@ fn census(bencher: Bencher<'_, '_>) {
 }
 
 #[divan::bench(args = [1, 2, 3, 4, 5, 6])]
+#[allow(clippy::print_stderr, reason = "divan has no column for ratios")]
 fn gzip(bencher: Bencher<'_, '_>, level: u8) {
     let size = encode(Compression::Gzip, level, 1).len();
     eprintln!("gzip level {level}: ratio {:.3}", ratio(size));
@@ -93,6 +94,7 @@ fn gzip(bencher: Bencher<'_, '_>, level: u8) {
 }
 
 #[divan::bench(args = [1, 2, 3, 4])]
+#[allow(clippy::print_stderr, reason = "divan has no column for ratios")]
 fn zstd(bencher: Bencher<'_, '_>, level: u8) {
     let size = encode(Compression::Zstd, level, 1).len();
     eprintln!("zstd level {level}: ratio {:.3}", ratio(size));

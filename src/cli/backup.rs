@@ -12,7 +12,7 @@ use super::failure::{Failure, FailureKind};
 use super::progress::Display;
 use super::report;
 use crate::jobs::{
-    BackupReport, BackupRequest, Context, Strictness, Target, Targets, back_up, targets,
+    BackupReport, BackupRequest, Context, Stop, Strictness, Target, Targets, back_up, targets,
 };
 use crate::pipeline::Progress;
 use crate::policy::Series;
@@ -75,9 +75,11 @@ pub(super) async fn run(
         (None, Some(_)) => Series::manual(),
         (None, None) => Series::daily(),
     };
-    let Targets { found, failures } = targets(&context, &loaded.plan, &args.databases)
-        .await
-        .map_err(|error| report::failure(&error, surroundings.interrupt))?;
+    let Targets { found, failures } = tokio::select! {
+        found = targets(&context, &loaded.plan, &args.databases) => found,
+        () = surroundings.interrupt.token().cancelled() => Err(Stop::Interrupted.into()),
+    }
+    .map_err(|error| report::failure(&error, surroundings.interrupt))?;
     if found.is_empty() && failures.is_empty() {
         return Err(nothing_to_back_up());
     }
@@ -107,7 +109,7 @@ pub(super) async fn make_all(
 ) -> Result<Vec<Failure>, Failure> {
     let mut results = Vec::new();
     let mut failures: Vec<Failure> = Vec::new();
-    for target in targets {
+    for (index, target) in targets.iter().enumerate() {
         let name = report::one_line(&target.database.name);
         let request = BackupRequest {
             connection: &target.server.connection,
@@ -140,6 +142,8 @@ pub(super) async fn make_all(
         }
         results.push(result);
         if surroundings.interrupt.signal().is_some() {
+            let left = targets[index + 1..].iter().map(|left| &left.database.name);
+            failures.extend(report::not_reached(left, surroundings.interrupt));
             break;
         }
     }
@@ -159,9 +163,10 @@ pub(super) fn nothing_to_back_up() -> Failure {
     )
 }
 
-/// Several failures as one: the first one's kind, all sentences.
+/// Several failures as one: the first one's kind unless a signal ended the command, all sentences.
 pub(super) fn together(failures: &[Failure]) -> Result<(), Failure> {
-    let Some(first) = failures.first() else {
+    let by_signal = |failure: &&Failure| matches!(failure.kind, FailureKind::Interrupted(_));
+    let Some(first) = failures.iter().find(by_signal).or(failures.first()) else {
         return Ok(());
     };
     let messages: Vec<&str> = failures
@@ -202,7 +207,7 @@ fn told(made: &BackupReport) -> BackupResult {
         ok: true,
         backup: Some(manifest.name.clone()),
         path: path.ok().map(|path| path.display().to_string()),
-        bytes: Some(made.bytes()),
+        bytes: Some(manifest.bytes()),
         rows: Some(manifest.census.summary.rows),
         tables: Some(manifest.census.summary.tables),
         seconds: Some(manifest.seconds.total),

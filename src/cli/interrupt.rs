@@ -9,6 +9,8 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_tokio::Signals;
 use tokio_util::sync::CancellationToken;
 
+use crate::postgres::kill_all_children;
+
 /// Whether, and by which signal, the command is asked to end.
 #[derive(Clone, Debug, Default)]
 pub struct Interrupt {
@@ -29,6 +31,7 @@ impl Interrupt {
         tokio::spawn(async move {
             while let Some(signal) = signals.next().await {
                 if told.signal.swap(signal, Ordering::Relaxed) != 0 {
+                    kill_all_children();
                     std::process::exit(128 + signal);
                 }
                 told.token.cancel();

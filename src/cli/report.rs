@@ -25,7 +25,39 @@ pub(super) fn failure(error: &JobError, interrupt: &Interrupt) -> Failure {
             None => FailureKind::Internal,
         },
     };
-    Failure::new(kind, error.to_string())
+    let message = match kind {
+        FailureKind::Interrupted(signal) => format!("{error} by {}", signal_name(signal)),
+        _ => error.to_string(),
+    };
+    Failure::new(kind, message)
+}
+
+/// The databases whose turn did not come because a signal ended the command; none if none is left.
+pub(super) fn not_reached<'a>(
+    databases: impl Iterator<Item = &'a String>,
+    interrupt: &Interrupt,
+) -> Option<Failure> {
+    let signal = interrupt.signal()?;
+    let names: Vec<String> = databases.map(|name| one_line(name)).collect();
+    (!names.is_empty()).then(|| {
+        let message = format!(
+            "interrupted by {} before the turn of {}: {}",
+            signal_name(signal),
+            counted(names.len() as u64, "database", "databases"),
+            names.join(", ")
+        );
+        Failure::new(FailureKind::Interrupted(signal), message)
+    })
+}
+
+/// Of those that a command listens for.
+fn signal_name(signal: i32) -> String {
+    match signal {
+        1 => "SIGHUP".to_owned(),
+        2 => "SIGINT".to_owned(),
+        15 => "SIGTERM".to_owned(),
+        other => format!("signal {other}"),
+    }
 }
 
 /// Bytes as people read them.

@@ -80,7 +80,8 @@ pub(super) async fn run(
     let places = places(&context, &loaded.plan, &args.databases).map_err(told)?;
     let mut verified = Vec::new();
     let mut failures = Vec::new();
-    for (place, selection) in &choose(args, places)? {
+    let chosen = choose(args, places)?;
+    for (index, (place, selection)) in chosen.iter().enumerate() {
         let progress = Arc::new(Progress::default());
         let label = report::one_line(&place.database);
         let display = Display::start(&label, &progress, surroundings.json);
@@ -99,6 +100,8 @@ pub(super) async fn run(
             Err(error) => failures.push(told(error)),
         }
         if surroundings.interrupt.signal().is_some() {
+            let left = chosen[index + 1..].iter().map(|(left, _)| &left.database);
+            failures.extend(report::not_reached(left, surroundings.interrupt));
             break;
         }
     }

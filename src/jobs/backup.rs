@@ -64,13 +64,6 @@ pub struct BackupReport {
     pub warnings: Vec<String>,
 }
 
-impl BackupReport {
-    /// Bytes of all its files but the manifest.
-    pub fn bytes(&self) -> u64 {
-        self.manifest.bytes()
-    }
-}
-
 /// A run: what is fixed from its start on.
 struct Run<'a> {
     context: &'a Context,
@@ -292,7 +285,8 @@ impl Run<'_> {
     async fn make(&self, lock: &Lock, warnings: &mut Vec<String>) -> Result<Manifest, JobError> {
         let Context { limits, .. } = self.context;
         let database = self.request.database;
-        let (origin, client) = self.connect().await?;
+        // Every step has a limit of its own, but a signal must not have to wait for it.
+        let (origin, client) = self.limit.wait_for(Box::pin(self.connect())).await??;
         let application = format!("pgbackupd {}", self.id);
         let watch = Watch::start(client, application.clone());
         let remarks = Remarks::default();
@@ -373,8 +367,7 @@ impl Run<'_> {
             ..
         } = self.context;
         let conninfo = Conninfo::resolve(self.request.connection, environment, Some(self.name()))?;
-        let connecting = Client::connect(&conninfo, limits.connect);
-        let client = self.limit.wait_for(connecting).await??;
+        let client = Client::connect(&conninfo, limits.connect).await?;
         let origin = Origin {
             server: server_properties(&client).await?,
             properties: database_properties(&client).await?,

@@ -7,7 +7,7 @@ use std::io::{self, PipeWriter};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
@@ -131,6 +131,22 @@ impl fmt::Display for Exit {
     }
 }
 
+/// The process groups of all programs that run.
+static RUNNING: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
+
+fn running() -> MutexGuard<'static, Vec<Pid>> {
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Kills every program that runs and all that these have started: for a process that is about to
+/// end without dropping anything. The signal for its death reaches only what it started itself.
+pub fn kill_all_children() {
+    for group in running().iter() {
+        // It fails only when nobody is left to be signalled.
+        rustix::process::kill_process_group(*group, Signal::KILL).ok();
+    }
+}
+
 /// A running program. Dropping it kills its whole process group.
 pub struct Child {
     program: PathBuf,
@@ -191,6 +207,7 @@ impl Child {
             .id()
             .and_then(|id| i32::try_from(id).ok())
             .and_then(Pid::from_raw);
+        running().extend(group);
         let stderr = Arc::new(Mutex::new(Excerpt::default()));
         let pipe = process.stderr.take();
         let reader = tokio::spawn(read_into(pipe, Arc::clone(&stderr)));
@@ -222,7 +239,7 @@ impl Child {
             self.signal(Signal::KILL);
             self.reader.abort();
         }
-        self.group = None;
+        self.forget();
         let text = self
             .stderr
             .lock()
@@ -255,6 +272,13 @@ impl Child {
             })
     }
 
+    /// The group's number may belong to somebody else from now on.
+    fn forget(&mut self) {
+        if let Some(group) = self.group.take() {
+            running().retain(|other| *other != group);
+        }
+    }
+
     fn signal(&self, signal: Signal) {
         if let Some(group) = self.group {
             // It fails only when nobody is left to be signalled.
@@ -266,6 +290,7 @@ impl Child {
 impl Drop for Child {
     fn drop(&mut self) {
         self.signal(Signal::KILL);
+        self.forget();
         self.reader.abort();
     }
 }

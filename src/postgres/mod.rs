@@ -15,7 +15,7 @@ mod properties;
 mod tls;
 
 pub use blocking::{Blocker, blockers};
-pub use child::{Child, ChildError, ChildOutput, ChildSpec, Exit, Mask};
+pub use child::{Child, ChildError, ChildOutput, ChildSpec, Exit, Mask, kill_all_children};
 pub use client::{Client, QueryError};
 pub use connect_error::{ConnectError, ConnectErrorKind};
 pub use conninfo::{Conninfo, ConninfoError, ParseError, PasswordError, Place, ServiceError};

@@ -338,7 +338,12 @@ impl Operator {
             "{before:?}, then {after:?}"
         );
         assert_eq!(self.temporaries(), BTreeSet::new());
-        assert_eq!(self.last_record()["event"], "succeeded");
+        let record = self.last_record();
+        assert_eq!(record["event"], "succeeded");
+        let listed = self.json(&["list"]);
+        let backups = listed[0]["backups"].as_array().expect("a list of backups");
+        let made = backups.iter().find(|made| made["name"] == record["backup"]);
+        assert_eq!(made.expect("the backup")["bytes"], record["bytes"]);
         self.assert_all_whole();
         self.assert_no_processes();
     }
