@@ -617,3 +617,21 @@ fn an_error_of_the_disk_under_the_ledger_is_told_with_what_stands() {
     assert_eq!(operator.last_record()["event"], "started");
     operator.assert_next_run_succeeds();
 }
+
+#[test]
+fn a_directory_whose_only_manifest_is_spoilt_is_not_passed_over_where_all_are_backed_up() {
+    let cluster = cluster_with_a_small_database();
+    let mut operator = Operator::of(&cluster, DATABASE);
+    operator.unset("database");
+    operator.set("databases", "all");
+    operator.set_value("include", vec![DATABASE]);
+    let name = back_up(&operator);
+    let manifest = operator.backups().join(format!("{name}.json"));
+    fs::write(&manifest, "").unwrap();
+    let file = format!("{name}.json");
+    assert_eq!(problems(&operator).into_keys().collect::<Vec<_>>(), [file]);
+    let output = operator.run(&["verify", "--all"]);
+    assert_eq!(output.code, 65, "{output}");
+    let line = format!("{name}: DAMAGED: the manifest {}", manifest.display());
+    assert!(output.stdout.starts_with(&line), "{output}");
+}
