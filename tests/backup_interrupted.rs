@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use support::cluster::{Cluster, wait_until};
-use support::operator::{HeldLock, Operator, Output, Running, make_big_table};
+use support::operator::{HeldLock, Operator, Output, Running};
 
 const SIGNALS: [(Signal, &str); 3] = [
     (Signal::HUP, "SIGHUP"),
@@ -291,13 +291,17 @@ fn a_signal_between_two_databases_that_are_verified_is_no_success() {
 
 #[test]
 fn a_run_that_is_killed_while_dumping_takes_its_programs_with_it() {
-    let (cluster, operator) = prepared();
-    make_big_table(&cluster, "postgres", "big");
+    let (cluster, mut operator) = prepared();
+    operator.set("limits.lock_wait", "1 hour");
     let before = operator.standing();
-    let (running, _) = operator.halted_midway(&cluster, "big");
+    // A program that waits for the server does not notice that nobody reads what it says.
+    let lock = HeldLock::on(&cluster, "postgres", "t");
+    let running = operator.spawn(&["backup"]);
+    lock.wait_for_another();
     running.signal(Signal::KILL);
     assert_eq!(running.wait().code, 137);
     operator.assert_no_processes();
+    drop(lock);
     assert_eq!(operator.standing(), before);
     assert_eq!(operator.last_record()["event"], "started");
     assert_next_run_puts_things_right(&operator);
