@@ -369,8 +369,8 @@ fn an_emergency_backup_needs_a_connection_and_a_directory_and_no_more() {
     assert!(output.stdout.starts_with("manual_disk-fails_"), "{output}");
     assert_eq!(
         output.stderr,
-        " WARN the roles' passwords are not in the backup: user reader may not read them, only a \
-         superuser may\n"
+        " WARN the roles' passwords are not in the backup: user reader may not read them, which \
+         takes a superuser or a member of pg_read_all_data\n"
     );
 
     // With a sound configuration: where that says, unless told otherwise.

@@ -192,7 +192,6 @@ fn without_room_for_the_ledger_s_first_record_nothing_is_begun() {
             format!("no backup of database {DATABASE}: nothing was done because"),
         ),
         (&["verify"], "nothing was verified because".to_owned()),
-        (&["prune"], "nothing was removed because".to_owned()),
     ] {
         let output = operator.run(command);
         assert_eq!(output.code, 73, "{output}");
@@ -208,6 +207,35 @@ fn without_room_for_the_ledger_s_first_record_nothing_is_begun() {
     }
     filesystem.free_blocks();
     operator.assert_next_run_succeeds();
+}
+
+#[test]
+fn a_clean_up_makes_room_on_a_full_disk_and_records_what_it_removed() {
+    let Some(filesystem) = Filesystem::in_memory("size=1m") else {
+        return;
+    };
+    let cluster = cluster_with_a_small_database();
+    let mut operator = operator_on(&filesystem, &cluster);
+    for _ in 0..3 {
+        assert_eq!(operator.run(&["backup"]).code, 0);
+    }
+    operator.set_value("series.daily.keep", false);
+    operator.set_value("series.daily.keep_last", 1);
+    operator.set_value("retention.floor", 1);
+    pad_ledger(&operator.backups().join("backup.log"), 10);
+    filesystem.leave_blocks(0);
+    let before = operator.list();
+    let output = operator.run(&["prune"]);
+    assert_eq!(output.code, 0, "{output}");
+    assert_eq!(
+        output.stderr,
+        " WARN the start of the clean-up could not be recorded: No space left on device (os error \
+         28)\n"
+    );
+    assert_eq!(operator.list(), before[2..]);
+    let record = operator.last_record();
+    assert_eq!(record["operation"], "prune");
+    assert_eq!(record["removed"].as_array().unwrap().len(), 2, "{record}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Making one backup of one database.
 
+use std::path::Path;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -23,8 +24,8 @@ use crate::postgres::{
     server_properties,
 };
 use crate::repository::{
-    Artifact, CensusFile, Checked, Event, Globals, Holder, Lock, MANIFEST_FORMAT, Manifest,
-    Operation, Record, Repository, RepositoryError, Role, Seconds, Slug, Staging, Stem,
+    Artifact, Catalogue, CensusFile, Checked, Event, Globals, Holder, Lock, MANIFEST_FORMAT,
+    Manifest, Operation, Record, Repository, RepositoryError, Role, Seconds, Slug, Staging, Stem,
 };
 
 /// A backup to make.
@@ -197,9 +198,8 @@ impl Run<'_> {
                 "{name}, whole and checked, was completed: its run had been cut short at the end"
             ));
         }
-        self.close_open_runs()?;
-
         let catalogue = self.repository.catalogue()?;
+        self.close_open_runs(&catalogue)?;
         if let Some(newest) = catalogue.backups.last()
             && newest.database != *self.name()
         {
@@ -226,19 +226,32 @@ impl Run<'_> {
     }
 
     /// Runs that a crash ended have no end in the ledger; whoever holds the lock knows that they
-    /// are over. Verifications need no lock, so theirs may still be going on.
-    fn close_open_runs(&self) -> Result<(), JobError> {
+    /// are over. Verifications need no lock, so theirs may still be going on. A run whose backup
+    /// stands has succeeded, whatever kept it from saying so.
+    fn close_open_runs(&self, catalogue: &Catalogue) -> Result<(), JobError> {
         let ledger = self.repository.ledger();
         for open in ledger.open_runs().map_err(|error| self.unrecorded(error))? {
             if open.operation == Operation::Verify {
                 continue;
             }
-            let mut record =
-                self.context
-                    .record(open.run, open.operation, Event::Interrupted, &open.database);
+            let made = catalogue.backups.iter().find(|entry| entry.run == open.run);
+            let (event, message) = match made {
+                Some(_) => (
+                    Event::Succeeded,
+                    "its end could not be recorded at the time; found by a later run",
+                ),
+                None => (
+                    Event::Interrupted,
+                    "the process ended before the run did; found by a later run",
+                ),
+            };
+            let mut record = self
+                .context
+                .record(open.run, open.operation, event, &open.database);
             record.series = open.series;
-            record.message =
-                Some("the process ended before the run did; found by a later run".to_owned());
+            record.backup = made.map(|entry| entry.stem.to_string());
+            record.bytes = made.map(|entry| entry.bytes);
+            record.message = Some(message.to_owned());
             self.append(&record)?;
         }
         Ok(())
@@ -287,6 +300,10 @@ impl Run<'_> {
         let database = self.request.database;
         // Every step has a limit of its own, but a signal must not have to wait for it.
         let (origin, client) = self.limit.wait_for(Box::pin(self.connect())).await??;
+        warnings.extend(passed_over(
+            self.context.programs.as_deref(),
+            &origin.programs,
+        ));
         let application = format!("pgbackupd {}", self.id);
         let watch = Watch::start(client, application.clone());
         let remarks = Remarks::default();
@@ -552,6 +569,16 @@ impl Run<'_> {
             _ => Ok((manifest, pruned)),
         }
     }
+}
+
+/// That the programs configured were not fit for the server. Pure.
+fn passed_over(configured: Option<&Path>, used: &Programs) -> Option<String> {
+    let configured = configured.filter(|configured| *configured != used.directory)?;
+    Some(format!(
+        "no pg_dump that fits the server was found in {} (programs): that of {} was used",
+        configured.display(),
+        used.directory.display()
+    ))
 }
 
 /// What the free space, in bytes, makes of the next backup, judged by the last one. Pure.

@@ -1,6 +1,7 @@
 //! Removing what retention no longer keeps, and saying why.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::time::Instant;
 
 use chrono::Utc;
@@ -71,7 +72,14 @@ pub fn prune(
     let began = Instant::now();
     let mut record = context.record(run, Operation::Prune, Event::Started, database);
     record.requested_by = Some(context.requester.clone());
-    append(&ledger, "nothing was removed because", &record)?;
+    match ledger.append(&record) {
+        // A full disk is what a clean-up can help with, and then its end can be recorded.
+        Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+            tracing::warn!("the start of the clean-up could not be recorded: {error}");
+        }
+        Err(error) => return Err(unrecorded(&ledger, "nothing was removed because", error)),
+        Ok(()) => {}
+    }
 
     let mut removed = Vec::new();
     let outcome = carry_out(
@@ -93,7 +101,9 @@ pub fn prune(
             record.message = Some(error.to_string());
         }
     }
-    append(&ledger, "the clean-up is done, but", &record)?;
+    ledger
+        .append(&record)
+        .map_err(|error| unrecorded(&ledger, "the clean-up is done, but", error))?;
     outcome
 }
 
@@ -135,14 +145,12 @@ pub(super) fn doubts(report: &PruneReport) -> Option<String> {
     (!doubts.is_empty()).then(|| doubts.join("; "))
 }
 
-fn append(ledger: &Ledger, done: &str, record: &crate::repository::Record) -> Result<(), JobError> {
-    ledger
-        .append(record)
-        .map_err(|source| JobError::Unrecorded {
-            done: done.to_owned(),
-            ledger: ledger.path().display().to_string(),
-            source,
-        })
+fn unrecorded(ledger: &Ledger, done: &str, source: io::Error) -> JobError {
+    JobError::Unrecorded {
+        done: done.to_owned(),
+        ledger: ledger.path().display().to_string(),
+        source,
+    }
 }
 
 fn plan(

@@ -6,6 +6,7 @@ use std::thread;
 
 use chrono::{DateTime, FixedOffset};
 use serde::Deserialize;
+use uuid::Uuid;
 
 use super::error::RepositoryError;
 use super::manifest::{MANIFEST_FORMAT, ManifestError, check_format, check_seal};
@@ -30,6 +31,8 @@ pub struct Catalogue {
 pub struct Entry {
     /// What the names of its files share.
     pub stem: Stem,
+    /// The run that made it, as in the ledger.
+    pub run: Uuid,
     /// The database.
     pub database: String,
     /// Why it was made.
@@ -82,6 +85,7 @@ impl Entry {
 struct Brief {
     format: u32,
     name: String,
+    run: Uuid,
     database: String,
     #[serde(default)]
     reason: Option<String>,
@@ -243,6 +247,7 @@ fn read_one(directory: &Path, stem: &Stem, names: &HashSet<String>) -> Result<En
     };
     Ok(Entry {
         stem: stem.clone(),
+        run: brief.run,
         database: brief.database,
         reason: brief.reason,
         started: brief.started,
