@@ -4,8 +4,9 @@
 
 use std::path::Path;
 
+use chrono::{DateTime, Duration};
 use divan::Bencher;
-use pgbackupd::repository::Repository;
+use pgbackupd::repository::{Manifest, Repository};
 
 fn main() {
     divan::main();
@@ -31,16 +32,17 @@ fn catalogue(bencher: Bencher<'_, '_>) {
 
 /// Backups a minute apart, each with a manifest of the usual size and an empty dump.
 fn fill(directory: &Path, count: usize) -> std::io::Result<()> {
-    let start = chrono::DateTime::UNIX_EPOCH;
+    let mut manifest: Manifest = serde_json::from_str(MANIFEST)?;
     for index in 0..count {
         let minutes = i64::try_from(index).unwrap_or_default();
-        let time = start + chrono::Duration::minutes(minutes);
-        let stem = time.format("backup_%Y%m%d_%H%M%S").to_string();
-        let manifest = MANIFEST
-            .replace("STEM", &stem)
-            .replace("TIME", &time.to_rfc3339());
-        std::fs::write(directory.join(format!("{stem}.json")), manifest)?;
-        std::fs::write(directory.join(format!("{stem}.sql.gz")), "")?;
+        let time = DateTime::UNIX_EPOCH + Duration::minutes(minutes);
+        let name = time.format("backup_%Y%m%d_%H%M%S").to_string();
+        manifest.name.clone_from(&name);
+        manifest.started = time.fixed_offset();
+        manifest.verified = time.fixed_offset();
+        manifest.artifact.file = format!("{name}.sql.gz");
+        std::fs::write(directory.join(format!("{name}.json")), manifest.to_text()?)?;
+        std::fs::write(directory.join(&manifest.artifact.file), "")?;
     }
     Ok(())
 }

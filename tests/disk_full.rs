@@ -15,6 +15,8 @@ use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::Path;
+
+use serde_json::Value;
 use std::process::Command;
 
 use support::cluster::Cluster;
@@ -279,9 +281,16 @@ fn a_backup_whose_end_cannot_be_recorded_stands_and_is_no_success() {
         assert_eq!(operator.last_record()["event"], "started");
         break;
     }
+    let run = operator.last_record()["run"].clone();
     filesystem.free_blocks();
     operator.assert_all_whole();
     operator.assert_next_run_succeeds();
+    // The next run sees that it stands, and says so.
+    let ledger = operator.ledger();
+    let ended = |record: &&Value| record["run"] == run && record["event"] != "started";
+    let ended: Vec<&Value> = ledger.iter().filter(ended).collect();
+    assert_eq!(ended.len(), 1, "{ended:?}");
+    assert_eq!(ended[0]["event"], "succeeded", "{ended:?}");
 }
 
 #[test]
