@@ -230,9 +230,9 @@ fn a_lock_that_is_held_too_long_is_told_with_who_holds_it() {
         69,
         &format!(
             "pgbackupd: no backup of database postgres: pg_dump ended with status 1: \
-             it waited too long for a lock on table public.orders; it waited for \
+             it waited too long for a lock on table public.orders; in the way was \
              process {pid} of user \"postgres\", application \"psql\", \
-             holds a lock on public.orders, in a transaction since {since} UTC, \
+             with a lock on public.orders, in a transaction since {since} UTC, \
              idle in transaction, query: SELECT 'held' AS lock; \
              end that session with SELECT pg_terminate_backend({pid}), wait for it, \
              or raise limits.lock_wait",

@@ -56,8 +56,8 @@ impl Watch {
             None => "commit or roll back that transaction".to_owned(),
         };
         format!(
-            "it waited for {}; {end}, wait for it, or raise limits.lock_wait",
-            list.join(", and for ")
+            "in the way was {}; {end}, wait for it, or raise limits.lock_wait",
+            list.join(", and ")
         )
     }
 }

@@ -17,7 +17,7 @@ use super::limit::Limit;
 use super::program_failure;
 use crate::config::Compression;
 use crate::pipeline::compression::Settings;
-use crate::pipeline::{Passage, Phase, Progress, StreamError, read_dump, write_dump};
+use crate::pipeline::{Batched, Passage, Phase, Progress, StreamError, read_dump, write_dump};
 use crate::postgres::{Child, ChildOutput, ChildSpec, Conninfo, Exit};
 use crate::repository::{Checked, RepositoryError, Role, Staging};
 
@@ -88,12 +88,13 @@ impl Dumper<'_> {
         limit: &Limit,
         progress: &Progress,
         doing: &str,
-        consume: impl FnOnce(PipeReader) -> Result<T, StreamError> + Send + 'static,
+        consume: impl FnOnce(Batched<PipeReader>) -> Result<T, StreamError> + Send + 'static,
     ) -> Result<T, JobError> {
         let (reader, writer) = std::io::pipe()
             .map_err(|error| JobError::Internal(format!("cannot make a pipe: {error}")))?;
         // Smaller is only slower.
-        let _ = rustix::pipe::fcntl_setpipe_size(&writer, PIPE);
+        let capacity = rustix::pipe::fcntl_setpipe_size(&writer, PIPE).unwrap_or_default();
+        let reader = Batched::new(reader, capacity);
         let mut child = self.spawn(ChildOutput::Pipe(writer)).await?;
         let mut consumer = spawn_blocking(move || consume(reader));
         let stream_outcome = tokio::select! {

@@ -1,10 +1,12 @@
 //! The stream and its way back: census, compression, digest.
 
+mod batched;
 pub mod census;
 pub mod compression;
 mod digest;
 mod stream;
 
+pub use batched::Batched;
 pub use digest::{Digest, Digesting};
 pub use stream::{
     Passage, Phase, Progress, StreamError, digest_directory, digest_file, read_census, read_dump,

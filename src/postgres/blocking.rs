@@ -51,7 +51,7 @@ impl fmt::Display for Blocker {
             write!(f, ", from {client}")?;
         }
         if let Some(relation) = &self.relation {
-            write!(f, ", holds a lock on {relation}")?;
+            write!(f, ", with a lock on {relation}")?;
         }
         if let Some(since) = self.since {
             write!(
@@ -158,7 +158,7 @@ mod tests {
         };
         assert_eq!(
             blocker.to_string(),
-            "process 42 of user \"app\", application \"psql\", from 10.0.0.1, holds a lock on \
+            "process 42 of user \"app\", application \"psql\", from 10.0.0.1, with a lock on \
              public.t, in a transaction since 2025-07-09 00:00:00 UTC, idle in transaction, \
              query: LOCK TABLE t"
         );
