@@ -62,7 +62,7 @@ fn in_words(progress: &Progress) -> String {
             size(progress.text_bytes()),
             size(progress.stored_bytes())
         ),
-        Phase::Checking => format!("reading back, {} of text", size(progress.text_bytes())),
+        Phase::Checking => format!("reading back, {}", size(progress.checked_bytes())),
         Phase::Publishing => "publishing".to_owned(),
     }
 }

@@ -17,7 +17,9 @@ use super::limit::Limit;
 use super::program_failure;
 use crate::config::Compression;
 use crate::pipeline::compression::Settings;
-use crate::pipeline::{Batched, Passage, Phase, Progress, StreamError, read_dump, write_dump};
+use crate::pipeline::{
+    Batched, Growth, Passage, Phase, Progress, StreamError, follow_dump, read_dump, write_dump,
+};
 use crate::postgres::{Child, ChildOutput, ChildSpec, Conninfo, Exit};
 use crate::repository::{Checked, RepositoryError, Role, Staging};
 
@@ -199,34 +201,58 @@ pub(super) async fn write_and_check(
     let path = staging.path(role);
     let file = staging.create(role)?;
     let began = std::time::Instant::now();
-    let counted = Arc::clone(progress);
+    let growth = Arc::new(Growth::default());
+    let mut follower = follow(path.clone(), &growth, settings.compression, progress);
+    let (counted, grown) = (Arc::clone(progress), Arc::clone(&growth));
     let written = dumper
         .stream(
             dump_limit,
             progress,
             &format!("cannot write {}", path.display()),
-            move |source| write_dump(source, file, settings, &counted),
+            move |source| write_dump(source, file, settings, &grown, &counted),
         )
-        .await
-        .map_err(|error| match error {
-            JobError::Stream {
-                source: StreamError::Write(source),
-                ..
-            } => RepositoryError::io("write", &path)(source).into(),
-            error => error,
-        })?;
+        .await;
+    let written = match written {
+        Ok(written) => written,
+        Err(error) => {
+            growth.give_up();
+            let _ = follower.await?;
+            return Err(match error {
+                JobError::Stream {
+                    source: StreamError::Write(source),
+                    ..
+                } => RepositoryError::io("write", &path)(source).into(),
+                error => error,
+            });
+        }
+    };
     let dump_time = began.elapsed();
 
     if progress.phase() == Phase::Dumping {
         progress.enter(Phase::Checking);
     }
-    let read = read_back(path.clone(), settings.compression, limit, progress).await?;
+    let doing = format!("cannot read back {}", path.display());
+    let read = until_done(&mut follower, limit, progress, &doing).await?;
     let checked = Checked::compare(&written, read, &path)?;
     Ok((
         checked,
         dump_time,
         began.elapsed().saturating_sub(dump_time),
     ))
+}
+
+/// Reads a dump in plain format back from the disk while it is written, on a thread of its own.
+fn follow(
+    path: PathBuf,
+    growth: &Arc<Growth>,
+    compression: Compression,
+    progress: &Arc<Progress>,
+) -> JoinHandle<Result<Passage, StreamError>> {
+    let (growth, counted) = (Arc::clone(growth), Arc::clone(progress));
+    spawn_blocking(move || {
+        let file = File::open(path).map_err(StreamError::Read)?;
+        follow_dump(file, growth, compression, &counted)
+    })
 }
 
 /// Reads a dump in plain format from the disk on a thread of its own.
@@ -253,8 +279,18 @@ pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StreamError> + Send + 'static,
 ) -> Result<T, JobError> {
     let mut thread = spawn_blocking(work);
+    until_done(&mut thread, limit, progress, doing).await
+}
+
+/// Waits for a thread of the stream, within the limit.
+async fn until_done<T>(
+    thread: &mut JoinHandle<Result<T, StreamError>>,
+    limit: &Limit,
+    progress: &Progress,
+    doing: &str,
+) -> Result<T, JobError> {
     let done = tokio::select! {
-        done = &mut thread => done?,
+        done = &mut *thread => done?,
         stop = limit.stopped() => {
             progress.cancel();
             let _ = thread.await?;

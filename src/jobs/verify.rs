@@ -16,7 +16,7 @@ use super::limit::{Limit, Stop};
 use super::target::Place;
 use super::{Context, JobErrorKind};
 use crate::config::{Connection, Format};
-use crate::pipeline::{Digest, Passage, Progress, StreamError, digest_file, read_census};
+use crate::pipeline::{Digest, Passage, Phase, Progress, StreamError, digest_file, read_census};
 use crate::postgres::{Conninfo, Programs, archive_as_sql_arguments};
 use crate::repository::{
     Catalogue, Check, Damage, Entry, Event, Manifest, Operation, Problem, Repository, Role, Stem,
@@ -206,6 +206,7 @@ async fn check(
         rows: entry.map_or(0, |entry| entry.rows),
         bytes: entry.map_or(0, |entry| entry.bytes),
     };
+    progress.enter(Phase::Checking);
     let path = repository.path(stem, Role::Manifest);
     let manifest = match repository.manifest(stem) {
         Ok(manifest) => manifest,

@@ -4,11 +4,13 @@ mod batched;
 pub mod census;
 pub mod compression;
 mod digest;
+mod follow;
 mod stream;
 
 pub use batched::Batched;
 pub use digest::{Digest, Digesting};
+pub use follow::Growth;
 pub use stream::{
-    Passage, Phase, Progress, StreamError, digest_directory, digest_file, read_census, read_dump,
-    take_census, write_census, write_dump,
+    Passage, Phase, Progress, StreamError, digest_directory, digest_file, follow_dump, read_census,
+    read_dump, take_census, write_census, write_dump,
 };

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
 use std::num::NonZeroU8;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use rustix::fs::{Advice, fadvise};
@@ -13,6 +14,7 @@ use rustix::fs::{Advice, fadvise};
 use super::census::{self, Census, Flaw, Scanner, StoredCensusError};
 use super::compression::{self, BlockWriter, Blocks, Decoder, Encoder, Settings};
 use super::digest::{Digest, Digesting};
+use super::follow::{Follower, Growth};
 use crate::config::Compression;
 
 /// How far a backup has come, for whoever watches; written by the stream's threads.
@@ -21,6 +23,7 @@ pub struct Progress {
     phase: AtomicU8,
     text: AtomicU64,
     stored: AtomicU64,
+    checked: AtomicU64,
     cancelled: AtomicBool,
 }
 
@@ -49,19 +52,27 @@ impl Progress {
         }
     }
 
-    /// Enters a phase; the bytes count from nothing again.
+    /// Enters a phase; with the dump, all bytes count from nothing again.
     pub fn enter(&self, phase: Phase) {
-        self.text.store(0, Ordering::Relaxed);
-        self.stored.store(0, Ordering::Relaxed);
+        if phase == Phase::Dumping {
+            for counter in [&self.text, &self.stored, &self.checked] {
+                counter.store(0, Ordering::Relaxed);
+            }
+        }
         self.phase.store(phase as u8, Ordering::Relaxed);
     }
 
-    /// Bytes of dump text that have passed in this phase.
+    /// Bytes of dump text, or of an archive, that have been read back.
+    pub fn checked_bytes(&self) -> u64 {
+        self.checked.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of dump text that have been written.
     pub fn text_bytes(&self) -> u64 {
         self.text.load(Ordering::Relaxed)
     }
 
-    /// Bytes of the artifact that have been written or read in this phase.
+    /// Bytes of the artifact that have been written.
     pub fn stored_bytes(&self) -> u64 {
         self.stored.load(Ordering::Relaxed)
     }
@@ -79,6 +90,15 @@ impl Progress {
     fn passed(&self, text: usize, stored: u64) -> Result<(), StreamError> {
         self.text.fetch_add(text as u64, Ordering::Relaxed);
         self.stored.store(stored, Ordering::Relaxed);
+        self.go_on()
+    }
+
+    fn found(&self, bytes: usize) -> Result<(), StreamError> {
+        self.checked.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.go_on()
+    }
+
+    fn go_on(&self) -> Result<(), StreamError> {
         if self.cancelled.load(Ordering::Relaxed) {
             return Err(StreamError::Cancelled);
         }
@@ -115,7 +135,7 @@ pub enum StreamError {
 }
 
 /// Compresses a dump in plain format into a file while taking its census and digest, and syncs the
-/// file.
+/// file. Whoever follows the file's growth can read it back meanwhile.
 ///
 /// # Errors
 /// When the source or the file fails, or the text is no whole dump.
@@ -123,8 +143,10 @@ pub fn write_dump(
     mut source: impl Read,
     file: File,
     settings: Settings,
+    growth: &Growth,
     progress: &Progress,
 ) -> Result<Passage, StreamError> {
+    let _unless_synced = GiveUp(growth);
     let mut encoder = Encoder::new(settings, Digesting::new(file)).map_err(StreamError::Write)?;
     let mut scanner = Scanner::new();
     let mut text_bytes = 0;
@@ -138,15 +160,28 @@ pub fn write_dump(
         let length = block.len();
         text_bytes += length as u64;
         block = encoder.write_block(block).map_err(StreamError::Write)?;
-        progress.passed(length, encoder.get_ref().length())?;
+        let stored = encoder.get_ref().length();
+        growth.reached(stored);
+        progress.passed(length, stored)?;
     }
+    let census = scanner.finish()?;
     let (digest, file) = encoder.finish().map_err(StreamError::Write)?.finish();
     file.sync_all().map_err(StreamError::Write)?;
+    growth.synced(digest.bytes);
     Ok(Passage {
         digest,
         text_bytes,
-        census: scanner.finish()?,
+        census,
     })
+}
+
+/// Tells the follower when the writer ends in any other way than with a synced file.
+struct GiveUp<'a>(&'a Growth);
+
+impl Drop for GiveUp<'_> {
+    fn drop(&mut self) {
+        self.0.give_up();
+    }
 }
 
 /// Writes a census, compressed, into a file, and syncs the file.
@@ -185,6 +220,28 @@ pub fn read_dump(
     progress: &Progress,
 ) -> Result<Passage, StreamError> {
     forget_cached(&file);
+    read_back(file, compression, progress)
+}
+
+/// Reads a file back from the disk while it is written, as [`read_dump`] does with one that is
+/// complete.
+///
+/// # Errors
+/// As there; and when the writer gives up.
+pub fn follow_dump(
+    file: File,
+    growth: Arc<Growth>,
+    compression: Compression,
+    progress: &Progress,
+) -> Result<Passage, StreamError> {
+    read_back(Follower::new(file, growth), compression, progress)
+}
+
+fn read_back(
+    file: impl Read + Unpin,
+    compression: Compression,
+    progress: &Progress,
+) -> Result<Passage, StreamError> {
     let mut source = Digesting::new(file);
     let buffered = BufReader::with_capacity(READ_AHEAD, &mut source);
     let mut decoder = Decoder::new(compression, buffered).map_err(StreamError::Read)?;
@@ -198,7 +255,7 @@ pub fn read_dump(
         }
         scanner.push(&block)?;
         text_bytes += block.len() as u64;
-        progress.passed(block.len(), text_bytes)?;
+        progress.found(block.len())?;
     }
     drop(decoder);
     Ok(Passage {
@@ -227,7 +284,7 @@ pub fn take_census(
         }
         scanner.push(&block)?;
         text_bytes += block.len() as u64;
-        progress.passed(block.len(), 0)?;
+        progress.found(block.len())?;
     }
 }
 
@@ -244,7 +301,7 @@ pub fn digest_file(file: File, progress: &Progress) -> Result<Digest, StreamErro
         if block.is_empty() {
             return Ok(source.finish().0);
         }
-        progress.passed(0, source.length())?;
+        progress.found(block.len())?;
     }
 }
 

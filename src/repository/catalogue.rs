@@ -11,6 +11,7 @@ use std::thread;
 use chrono::{DateTime, FixedOffset};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use uuid::Uuid;
 
 use super::error::RepositoryError;
@@ -351,7 +352,13 @@ fn read_brief(text: &[u8], name: &str) -> Result<Brief, ManifestError> {
         return Err(ManifestError::Newer(brief.format));
     }
     // What was changed is no ground to count or to remove a backup on.
-    check_seal(text)?;
+    check_seal(text).map_err(|changed| {
+        // One that breaks off is told as such.
+        match serde_json::from_str::<IgnoredAny>(text) {
+            Err(error) => ManifestError::Malformed(error),
+            Ok(_) => changed,
+        }
+    })?;
     if brief.name == name {
         Ok(brief)
     } else {
