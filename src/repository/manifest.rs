@@ -110,7 +110,7 @@ pub struct CensusFile {
 pub struct Seconds {
     /// The dump, to the end of its sync.
     pub dump: f64,
-    /// Reading it back.
+    /// Reading it back, as far as that went on after the end of the dump.
     pub check: f64,
     /// The whole run, up to publishing.
     pub total: f64,
