@@ -1,6 +1,5 @@
 //! Making one backup of one database.
 
-use std::path::Path;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,6 +12,7 @@ use super::dump::{Dumper, Remarks, write_and_check};
 use super::error::{JobError, JobErrorKind};
 use super::limit::Limit;
 use super::prune::{self, PruneReport};
+use super::remarks::{forecast, passed_over};
 use super::{Context, archive};
 use crate::config::{Compression, Connection, Database, DumpSettings, Format};
 use crate::pipeline::compression::Settings;
@@ -567,76 +567,6 @@ impl Run<'_> {
                 source,
             }),
             _ => Ok((manifest, pruned)),
-        }
-    }
-}
-
-/// That the programs configured were not fit for the server. Pure.
-fn passed_over(configured: Option<&Path>, used: &Programs) -> Option<String> {
-    let configured = configured.filter(|configured| *configured != used.directory)?;
-    Some(format!(
-        "no pg_dump that fits the server was found in {} (programs): that of {} was used",
-        configured.display(),
-        used.directory.display()
-    ))
-}
-
-/// What the free space, in bytes, makes of the next backup, judged by the last one. Pure.
-fn forecast(free: u64, wanted: u64, last: Option<u64>) -> Option<String> {
-    let size = |bytes: u64| bytesize::ByteSize::b(bytes).display().iec();
-    if let Some(last) = last
-        && last > free
-    {
-        return Some(format!(
-            "the last backup took {}, and only {} are free: this one may not fit",
-            size(last),
-            size(free)
-        ));
-    }
-    (free < wanted).then(|| {
-        format!(
-            "only {} are free in the backup directory, less than limits.free_space asks for ({})",
-            size(free),
-            size(wanted)
-        )
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::forecast;
-
-    const GIB: u64 = 1 << 30;
-
-    #[test]
-    fn a_backup_that_may_not_fit_is_foretold() {
-        for (free, wanted, last, warned) in [
-            (20 * GIB, 10 * GIB, None, None),
-            (20 * GIB, 10 * GIB, Some(GIB), None),
-            (
-                5 * GIB,
-                10 * GIB,
-                None,
-                Some("only 5.0 GiB are free in the backup directory"),
-            ),
-            (
-                5 * GIB,
-                10 * GIB,
-                Some(6 * GIB),
-                Some("the last backup took 6.0 GiB, and only 5.0 GiB"),
-            ),
-            (
-                5 * GIB,
-                GIB,
-                Some(6 * GIB),
-                Some("the last backup took 6.0 GiB"),
-            ),
-        ] {
-            let found = forecast(free, wanted, last);
-            match warned {
-                None => assert_eq!(found, None),
-                Some(start) => assert!(found.unwrap().starts_with(start)),
-            }
         }
     }
 }

@@ -11,6 +11,7 @@ mod limit;
 mod pin;
 mod program_failure;
 mod prune;
+mod remarks;
 mod target;
 mod verify;
 
