@@ -117,6 +117,7 @@ impl Surroundings<'_> {
             programs: plan.programs.clone(),
             environment: self.source.environment.clone(),
             requester: Requester::of_this_process(),
+            tick: None,
         }
     }
 }

@@ -48,6 +48,17 @@ pub struct Context {
     pub environment: BTreeMap<String, String>,
     /// Who asks.
     pub requester: Requester,
+    /// The tick of a schedule that asks, if one does.
+    pub tick: Option<Tick>,
+}
+
+/// One job coming due.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tick {
+    /// The job's name.
+    pub job: String,
+    /// The slot of its schedule: when it was due.
+    pub due: DateTime<Utc>,
 }
 
 impl Context {
@@ -69,6 +80,8 @@ impl Context {
             event,
             database: database.to_owned(),
             series: None,
+            job: self.tick.as_ref().map(|tick| tick.job.clone()),
+            due: self.tick.as_ref().map(|tick| self.local(tick.due)),
             reason: None,
             requested_by: None,
             backup: None,

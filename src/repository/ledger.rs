@@ -39,6 +39,12 @@ pub struct Record {
     /// The series, where the operation has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub series: Option<Series>,
+    /// The job whose schedule started it, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<String>,
+    /// The slot of that schedule: when the run was due.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due: Option<DateTime<FixedOffset>>,
     /// Why it was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -92,6 +98,8 @@ pub enum Operation {
     Backup,
     /// Reads a backup back and checks it.
     Verify,
+    /// Restores a backup into a throw-away server and compares.
+    Drill,
     /// Removes what retention no longer keeps.
     Prune,
     /// Pins a backup.
@@ -225,6 +233,8 @@ mod tests {
             event,
             database: "a\nb".to_owned(),
             series: None,
+            job: None,
+            due: None,
             reason: Some("قبل الترقية".to_owned()),
             requested_by: None,
             backup: None,

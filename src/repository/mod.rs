@@ -19,6 +19,7 @@ mod lock;
 mod manifest;
 mod names;
 mod requester;
+mod runtime;
 mod staging;
 mod state;
 mod sweep;
@@ -38,6 +39,10 @@ pub use manifest::{
 };
 pub use names::{InvalidStem, Role, Slug, Stem};
 pub use requester::Requester;
+pub use runtime::{
+    DAEMON_STATE_FORMAT, DaemonLock, DaemonState, RunningJob, RuntimeDirectory, RuntimeError,
+    ScheduledJob, WaitingJob,
+};
 pub use staging::{Checked, Staging};
 pub use state::{Check, Pin, State};
 pub use sweep::Swept;

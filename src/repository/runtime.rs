@@ -1,0 +1,295 @@
+//! What the daemon tells of itself while it runs: one file in its runtime directory, written anew
+//! with every change, and a lock beside it that says whether the daemon still lives.
+//!
+//! ```text
+//! /run/pgbackupd/daemon.lock     held for as long as the daemon lives
+//! /run/pgbackupd/daemon.json     what it does now
+//! ```
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use chrono::{DateTime, FixedOffset};
+use serde::{Deserialize, Serialize};
+
+/// The version of the file's format.
+pub const DAEMON_STATE_FORMAT: u32 = 1;
+
+const STATE_FILE: &str = "daemon.json";
+const TEMPORARY_FILE: &str = ".daemon.json";
+const LOCK_FILE: &str = "daemon.lock";
+
+/// The daemon's runtime directory.
+#[derive(Clone, Debug)]
+pub struct RuntimeDirectory {
+    path: PathBuf,
+}
+
+/// Held by the daemon for as long as it lives; the kernel lets go of it however it ends.
+#[derive(Debug)]
+pub struct DaemonLock {
+    _file: File,
+}
+
+/// What the daemon does now. All times are on the wall clock of the plan's zone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DaemonState {
+    /// [`DAEMON_STATE_FORMAT`].
+    pub format: u32,
+    /// The daemon's process.
+    pub pid: u32,
+    /// Its version.
+    pub version: String,
+    /// Since when it runs.
+    pub started: DateTime<FixedOffset>,
+    /// When the configuration in force was read.
+    pub loaded: DateTime<FixedOffset>,
+    /// Why the newest configuration is not in force; none when it is.
+    pub refused: Option<String>,
+    /// Whether it is on its way to stop.
+    pub stopping: bool,
+    /// The jobs in force, in the order of their next run.
+    pub jobs: Vec<ScheduledJob>,
+    /// What runs now.
+    pub running: Vec<RunningJob>,
+    /// What is due but waits: for its turn, for the end of a blackout window, or to be tried again.
+    pub waiting: Vec<WaitingJob>,
+}
+
+/// A job in force.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ScheduledJob {
+    /// Its name.
+    pub job: String,
+    /// Its kind: `backup`, `verify`, `drill`, `prune`.
+    pub kind: String,
+    /// Its schedule as written.
+    pub schedule: String,
+    /// When it is due next.
+    pub next: Option<DateTime<FixedOffset>>,
+}
+
+/// What runs now: one job on one database.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunningJob {
+    /// The job's name.
+    pub job: String,
+    /// Its kind.
+    pub kind: String,
+    /// The slot of the schedule that it runs for.
+    pub due: DateTime<FixedOffset>,
+    /// The server's name in the configuration.
+    pub server: String,
+    /// The database.
+    pub database: String,
+    /// Where its backups stand.
+    pub directory: PathBuf,
+    /// Since when it runs.
+    pub since: DateTime<FixedOffset>,
+    /// Which try it is, counted from 1.
+    pub attempt: u32,
+}
+
+/// What is due but waits.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WaitingJob {
+    /// The job's name.
+    pub job: String,
+    /// Its kind.
+    pub kind: String,
+    /// The slot of the schedule that it waits for.
+    pub due: DateTime<FixedOffset>,
+    /// The server's name in the configuration.
+    pub server: String,
+    /// The database.
+    pub database: String,
+    /// Until when; none when it waits for its turn.
+    pub until: Option<DateTime<FixedOffset>>,
+    /// Why, in words.
+    pub reason: String,
+}
+
+/// Why a daemon cannot have its runtime directory.
+#[derive(Debug, thiserror::Error)]
+pub enum RuntimeError {
+    /// Another daemon has it.
+    #[error(
+        "another pgbackupd daemon runs with this configuration{}; `systemctl status pgbackupd` \
+         shows it, and `pgbackupd status` what it does",
+        .pid.map(|pid| format!(" (process {pid})")).unwrap_or_default()
+    )]
+    Taken {
+        /// Its process, if that could be read.
+        pid: Option<u32>,
+    },
+    /// It cannot be made or written.
+    #[error(
+        "cannot use the runtime directory {}: {source}; systemd makes it for the service, and \
+         daemon.runtime_directory names another one", .path.display()
+    )]
+    Io {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl RuntimeDirectory {
+    /// The runtime directory at a path.
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Takes the directory for this process, which is the daemon from now on.
+    ///
+    /// # Errors
+    /// When another daemon has it, or it cannot be written.
+    pub fn take(&self) -> Result<DaemonLock, RuntimeError> {
+        let failed = |source| RuntimeError::Io {
+            path: self.path.clone(),
+            source,
+        };
+        std::fs::create_dir_all(&self.path).map_err(failed)?;
+        let file = self.open_lock().map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => Ok(DaemonLock { _file: file }),
+            Err(TryLockError::WouldBlock) => Err(RuntimeError::Taken {
+                pid: self.read_state().ok().flatten().map(|state| state.pid),
+            }),
+            Err(TryLockError::Error(error)) => Err(failed(error)),
+        }
+    }
+
+    /// What the daemon does now; none when no daemon lives.
+    ///
+    /// # Errors
+    /// When the directory cannot be read, or what is in it is no state that this program knows.
+    pub fn daemon(&self) -> io::Result<Option<DaemonState>> {
+        let lock = match File::open(self.path.join(LOCK_FILE)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            file => file?,
+        };
+        // Shared: two that look at the same moment do not take each other for the daemon.
+        match lock.try_lock_shared() {
+            Ok(()) => Ok(None),
+            Err(TryLockError::WouldBlock) => self.read_state(),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    /// Replaces the state at once: whoever reads finds the old one or the new one, whole.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(&self, _lock: &DaemonLock, state: &DaemonState) -> io::Result<()> {
+        let temporary = self.path.join(TEMPORARY_FILE);
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&temporary)?;
+        file.write_all(&serde_json::to_vec(state)?)?;
+        // No sync: what the daemon does now is of no interest after a power cut.
+        std::fs::rename(&temporary, self.path.join(STATE_FILE))
+    }
+
+    /// Takes the state away: the daemon ends in good order.
+    pub fn clear(&self, _lock: &DaemonLock) {
+        // A state without a lock counts for nothing, so that a failure here is harmless.
+        let _ = std::fs::remove_file(self.path.join(STATE_FILE));
+    }
+
+    fn open_lock(&self) -> io::Result<File> {
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(self.path.join(LOCK_FILE))
+    }
+
+    fn read_state(&self) -> io::Result<Option<DaemonState>> {
+        let text = match std::fs::read(self.path.join(STATE_FILE)) {
+            // The daemon has only just started, or is about to end.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            text => text?,
+        };
+        #[derive(Deserialize)]
+        struct Format {
+            format: u32,
+        }
+        let Format { format } = serde_json::from_slice(&text)?;
+        if format > DAEMON_STATE_FORMAT {
+            return Err(io::Error::other(format!(
+                "the daemon is newer than this program: its state has format {format}, known is \
+                 {DAEMON_STATE_FORMAT}"
+            )));
+        }
+        Ok(Some(serde_json::from_slice(&text)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+
+    use super::{DAEMON_STATE_FORMAT, DaemonState, RuntimeDirectory, RuntimeError};
+
+    fn state() -> DaemonState {
+        let at = DateTime::parse_from_rfc3339("2025-07-09T02:00:00+03:00").unwrap();
+        DaemonState {
+            format: DAEMON_STATE_FORMAT,
+            pid: std::process::id(),
+            version: "1".to_owned(),
+            started: at,
+            loaded: at,
+            refused: None,
+            stopping: false,
+            jobs: Vec::new(),
+            running: Vec::new(),
+            waiting: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_state_counts_only_while_its_daemon_lives() {
+        let directory = tempfile::tempdir().unwrap();
+        let runtime = RuntimeDirectory::at(directory.path().join("pgbackupd"));
+        assert_eq!(runtime.daemon().unwrap(), None, "nothing is there yet");
+        let lock = runtime.take().unwrap();
+        assert_eq!(runtime.daemon().unwrap(), None, "it has not said anything");
+        runtime.write(&lock, &state()).unwrap();
+        assert_eq!(runtime.daemon().unwrap(), Some(state()));
+        assert!(matches!(
+            runtime.take(),
+            Err(RuntimeError::Taken { pid: Some(pid) }) if pid == std::process::id()
+        ));
+        drop(lock);
+        assert_eq!(runtime.daemon().unwrap(), None, "it died without a word");
+        let lock = runtime.take().unwrap();
+        runtime.clear(&lock);
+        assert_eq!(runtime.daemon().unwrap(), None);
+    }
+
+    #[test]
+    fn the_state_of_a_newer_daemon_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let runtime = RuntimeDirectory::at(directory.path());
+        let lock = runtime.take().unwrap();
+        let mut newer = state();
+        newer.format += 1;
+        runtime.write(&lock, &newer).unwrap();
+        let error = runtime.daemon().unwrap_err().to_string();
+        assert!(error.contains("newer"), "{error}");
+    }
+}
