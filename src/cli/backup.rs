@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Serialize;
+use uuid::Uuid;
 
 use super::Surroundings;
 use super::failure::{Failure, FailureKind};
@@ -112,6 +113,7 @@ pub(super) async fn make_all(
     for (index, target) in targets.iter().enumerate() {
         let name = report::one_line(&target.database.name);
         let request = BackupRequest {
+            run: Uuid::now_v7(),
             connection: &target.server.connection,
             database: &target.database,
             series,

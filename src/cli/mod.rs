@@ -26,7 +26,6 @@ pub use interrupt::Interrupt;
 
 use crate::config::{Loaded, Source, load};
 use crate::jobs::Context;
-use crate::repository::Requester;
 use crate::telemetry;
 
 /// What `main` makes of a [`FailureKind`], for whoever asks.
@@ -109,16 +108,7 @@ impl Surroundings<'_> {
 
     /// What jobs need to know of the world.
     fn context(&self, loaded: &Loaded) -> Context {
-        let plan = &loaded.plan;
-        Context {
-            zone: plan.zone,
-            limits: plan.limits.clone(),
-            retention: plan.retention.clone(),
-            programs: plan.programs.clone(),
-            environment: self.source.environment.clone(),
-            requester: Requester::of_this_process(),
-            tick: None,
-        }
+        Context::new(&loaded.plan, &self.source.environment)
     }
 }
 

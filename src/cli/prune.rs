@@ -4,6 +4,7 @@ use std::io::Write;
 
 use schemars::JsonSchema;
 use serde::Serialize;
+use uuid::Uuid;
 
 use super::Surroundings;
 use super::backup::together;
@@ -79,7 +80,13 @@ pub(super) fn run(
         if !place.repository.directory().is_dir() {
             continue;
         }
-        match prune(&context, &place.repository, &place.database, mode) {
+        match prune(
+            &context,
+            Uuid::now_v7(),
+            &place.repository,
+            &place.database,
+            mode,
+        ) {
             Ok(report) => {
                 let told = tell(&place.database, args.dry_run, &report);
                 if !surroundings.json {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::Serialize;
+use uuid::Uuid;
 
 use super::Surroundings;
 use super::backup::together;
@@ -86,7 +87,7 @@ pub(super) async fn run(
         let label = report::one_line(&place.database);
         let display = Display::start(&label, &progress, surroundings.json);
         let token = surroundings.interrupt.token();
-        let outcome = verify(&context, place, selection, &progress, token).await;
+        let outcome = verify(&context, Uuid::now_v7(), place, selection, &progress, token).await;
         drop(display);
         match outcome {
             Ok(report) => {

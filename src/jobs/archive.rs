@@ -44,8 +44,8 @@ pub(super) async fn write_and_check(
     };
     let read = read_archive(restorer, path, format, limit, progress).await;
     let passage = read.map_err(|error| match error {
-        JobError::Failed(sentence) => JobError::Failed(format!(
-            "what pg_dump has just written cannot be read back: {sentence}"
+        JobError::Failed { message, .. } => JobError::failed(format!(
+            "what pg_dump has just written cannot be read back: {message}"
         )),
         error => error,
     })?;

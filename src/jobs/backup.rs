@@ -13,7 +13,7 @@ use super::error::{JobError, JobErrorKind};
 use super::limit::Limit;
 use super::prune::{self, PruneReport};
 use super::remarks::{forecast, passed_over};
-use super::{Context, archive};
+use super::{Context, archive, recovery};
 use crate::config::{Compression, Connection, Database, DumpSettings, Format};
 use crate::pipeline::compression::Settings;
 use crate::pipeline::{Digest, Phase, Progress, write_census};
@@ -24,13 +24,15 @@ use crate::postgres::{
     server_properties,
 };
 use crate::repository::{
-    Artifact, Catalogue, CensusFile, Checked, Event, Globals, Holder, Lock, MANIFEST_FORMAT,
-    Manifest, Operation, Record, Repository, RepositoryError, Role, Seconds, Slug, Staging, Stem,
+    Artifact, CensusFile, Checked, Event, Globals, Holder, Lock, MANIFEST_FORMAT, Manifest,
+    Operation, Record, Repository, RepositoryError, Role, Seconds, Slug, Staging, Stem,
 };
 
 /// A backup to make.
 #[derive(Clone, Copy, Debug)]
 pub struct BackupRequest<'a> {
+    /// The run's identity, in the ledger, the log and the manifest.
+    pub run: Uuid,
     /// How the server is reached.
     pub connection: &'a Connection,
     /// The database, where its backups stand, and how it is dumped.
@@ -93,7 +95,7 @@ pub async fn back_up(
         context,
         request,
         repository: &repository,
-        id: Uuid::now_v7(),
+        id: request.run,
         started: context.now(),
         began: Instant::now(),
         progress,
@@ -189,17 +191,19 @@ impl Run<'_> {
     /// Puts right what earlier runs left, and looks at what there is before anything is begun.
     fn put_in_order(&self, lock: &Lock) -> Result<Vec<String>, JobError> {
         let mut warnings = Vec::new();
-        let swept = self.repository.sweep(lock)?;
-        for run in &swept.removed {
+        let (recovery, catalogue) = recovery::sweep(self.repository, lock)?;
+        for run in &recovery.swept {
             tracing::info!("removed the temporary files of run {run}, which was cut short");
         }
-        for name in &swept.completed {
+        for name in &recovery.completed {
             warnings.push(format!(
                 "{name}, whole and checked, was completed: its run had been cut short at the end"
             ));
         }
-        let catalogue = self.repository.catalogue()?;
-        self.close_open_runs(&catalogue)?;
+        match recovery::close_open_runs(self.context, self.repository, &catalogue) {
+            Err(error) if !self.is_emergency() => return Err(error),
+            _ => {}
+        }
         if let Some(newest) = catalogue.backups.last()
             && newest.database != *self.name()
         {
@@ -223,38 +227,6 @@ impl Run<'_> {
             last.map(|e| e.bytes),
         ));
         Ok(warnings)
-    }
-
-    /// Runs that a crash ended have no end in the ledger; whoever holds the lock knows that they
-    /// are over. Verifications need no lock, so theirs may still be going on. A run whose backup
-    /// stands has succeeded, whatever kept it from saying so.
-    fn close_open_runs(&self, catalogue: &Catalogue) -> Result<(), JobError> {
-        let ledger = self.repository.ledger();
-        for open in ledger.open_runs().map_err(|error| self.unrecorded(error))? {
-            if open.operation == Operation::Verify {
-                continue;
-            }
-            let made = catalogue.backups.iter().find(|entry| entry.run == open.run);
-            let (event, message) = match made {
-                Some(_) => (
-                    Event::Succeeded,
-                    "its end could not be recorded at the time; found by a later run",
-                ),
-                None => (
-                    Event::Interrupted,
-                    "the process ended before the run did; found by a later run",
-                ),
-            };
-            let mut record = self
-                .context
-                .record(open.run, open.operation, event, &open.database);
-            record.series = open.series;
-            record.backup = made.map(|entry| entry.stem.to_string());
-            record.bytes = made.map(|entry| entry.bytes);
-            record.message = Some(message.to_owned());
-            self.append(&record)?;
-        }
-        Ok(())
     }
 
     fn record(&self, event: Event) -> Record {
@@ -518,10 +490,13 @@ impl Run<'_> {
                 ));
                 Ok(None)
             }
-            Err(JobError::Failed(sentence)) => Err(JobError::Failed(format!(
-                "the cluster's roles and tablespaces could not be dumped (globals = false leaves \
-                 them out): {sentence}"
-            ))),
+            Err(JobError::Failed { message, may_pass }) => Err(JobError::Failed {
+                message: format!(
+                    "the cluster's roles and tablespaces could not be dumped (globals = false \
+                     leaves them out): {message}"
+                ),
+                may_pass,
+            }),
             Err(error) => Err(error),
         }
     }

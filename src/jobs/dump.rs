@@ -132,7 +132,7 @@ impl Dumper<'_> {
                 if !cut_off {
                     self.judge(&exit)?;
                 }
-                Err(JobError::Failed(format!(
+                Err(JobError::failed(format!(
                     "{} {}, yet {flaw}; run it again, and see that {} is PostgreSQL's own program",
                     self.name(),
                     if cut_off {

@@ -35,8 +35,13 @@ pub enum JobError {
     #[error(transparent)]
     Child(#[from] ChildError),
     /// A program of `PostgreSQL`'s failed.
-    #[error("{0}")]
-    Failed(String),
+    #[error("{message}")]
+    Failed {
+        /// The sentence.
+        message: String,
+        /// Whether trying again later may help without anybody doing anything.
+        may_pass: bool,
+    },
     /// A program of `PostgreSQL`'s found the disk full.
     #[error("{0}")]
     NoSpace(String),
@@ -151,11 +156,32 @@ impl JobError {
             | Self::Query(_)
             | Self::Program(_)
             | Self::Child(_)
-            | Self::Failed(_)
+            | Self::Failed { .. }
             | Self::Stop(Stop::TimedOut { .. }) => JobErrorKind::Unavailable,
             Self::Stop(Stop::Interrupted) => JobErrorKind::Interrupted,
             Self::NoSuchBackup(_) | Self::NoSuchDatabase(_) => JobErrorKind::Usage,
             Self::Internal(_) => JobErrorKind::Internal,
+        }
+    }
+
+    /// Whether trying again later may help without anybody doing anything: the server is starting
+    /// or cannot be reached, a lock is held, another run is at work.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Connect(error) => error.is_transient(),
+            Self::Query(error) => error.is_transient(),
+            Self::Undiscovered { source, .. } => source.may_pass(),
+            Self::Repository(RepositoryError::Busy { .. }) => true,
+            Self::Failed { may_pass, .. } => *may_pass,
+            _ => false,
+        }
+    }
+
+    /// A failure that somebody has to do something about.
+    pub(super) fn failed(message: impl Into<String>) -> Self {
+        Self::Failed {
+            message: message.into(),
+            may_pass: false,
         }
     }
 

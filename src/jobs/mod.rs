@@ -11,6 +11,7 @@ mod limit;
 mod pin;
 mod program_failure;
 mod prune;
+mod recovery;
 mod remarks;
 mod target;
 mod verify;
@@ -22,7 +23,7 @@ use chrono::{DateTime, FixedOffset, Utc};
 use chrono_tz::Tz;
 use uuid::Uuid;
 
-use crate::config::{Limits, Retention};
+use crate::config::{Limits, Plan, Retention};
 use crate::repository::{Event, Operation, Record, Requester};
 
 pub use backup::{BackupReport, BackupRequest, Strictness, back_up};
@@ -30,7 +31,8 @@ pub use error::{JobError, JobErrorKind};
 pub use limit::{Limit, Stop};
 pub use pin::set_pin;
 pub use prune::{PruneMode, PruneReport, SeriesReport, prune};
-pub use target::{Place, Target, Targets, places, targets};
+pub use recovery::{Recovery, recover};
+pub use target::{Place, Target, Targets, places, places_on, targets, targets_on};
 pub use verify::{Finding, Selection, VerifyReport, verify};
 
 /// What every job needs to know of the world around it.
@@ -62,6 +64,19 @@ pub struct Tick {
 }
 
 impl Context {
+    /// The world as a plan and a process's environment describe it.
+    pub fn new(plan: &Plan, environment: &BTreeMap<String, String>) -> Self {
+        Self {
+            zone: plan.zone,
+            limits: plan.limits.clone(),
+            retention: plan.retention.clone(),
+            programs: plan.programs.clone(),
+            environment: environment.clone(),
+            requester: Requester::of_this_process(),
+            tick: None,
+        }
+    }
+
     /// Now, on the wall clock of the schedule's zone.
     pub fn now(&self) -> DateTime<FixedOffset> {
         self.local(Utc::now())

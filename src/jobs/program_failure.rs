@@ -72,7 +72,10 @@ pub(super) fn explain(program: &str, exit: &Exit, conninfo: &Conninfo, watch: &W
     }
     match cause {
         DumpFailure::NoSpace => JobError::NoSpace(sentence),
-        _ => JobError::Failed(sentence),
+        _ => JobError::Failed {
+            message: sentence,
+            may_pass: cause.is_transient(),
+        },
     }
 }
 

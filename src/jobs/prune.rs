@@ -53,6 +53,7 @@ pub struct SeriesReport {
 /// When the directory is busy, or a file cannot be removed; what was removed by then is on record.
 pub fn prune(
     context: &Context,
+    run: Uuid,
     repository: &Repository,
     database: &str,
     mode: PruneMode,
@@ -61,7 +62,6 @@ pub fn prune(
         let catalogue = repository.catalogue()?;
         return Ok(plan(context, &catalogue, None, mode.trust));
     }
-    let run = Uuid::now_v7();
     let lock = repository.lock(&Holder {
         operation: "clean-up".to_owned(),
         since: context.now(),

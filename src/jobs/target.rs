@@ -50,29 +50,16 @@ pub async fn targets<'a>(
     let mut found = Vec::new();
     let mut failures = Vec::new();
     for server in &plan.servers {
-        let databases = match databases_of(context, server).await {
-            Ok(databases) => databases,
+        match targets_on(context, plan, server).await {
+            Ok(mut targets) => {
+                found.append(&mut targets.found);
+                failures.append(&mut targets.failures);
+            }
             Err(error) if plan.servers.len() == 1 => return Err(error),
-            Err(error) => {
-                failures.push(JobError::Undiscovered {
-                    server: server.name.clone(),
-                    source: Box::new(error),
-                });
-                continue;
-            }
-        };
-        let is_discovered = matches!(server.databases, Databases::All(_));
-        for database in databases {
-            let taken = plan.directory_taken_by(server, &database.name);
-            match taken.filter(|_| is_discovered) {
-                None => found.push(Target { server, database }),
-                Some(owner) => failures.push(JobError::DirectoryTaken {
-                    database: database.name,
-                    server: server.name.clone(),
-                    directory: database.directory.display().to_string(),
-                    owner,
-                }),
-            }
+            Err(error) => failures.push(JobError::Undiscovered {
+                server: server.name.clone(),
+                source: Box::new(error),
+            }),
         }
     }
     let is_found = |wanted: &String| found.iter().any(|target| target.database.name == *wanted);
@@ -88,6 +75,35 @@ pub async fn targets<'a>(
         found: choose(found, wanted, |target| &target.database.name)?,
         failures,
     })
+}
+
+/// The databases of one server to back up.
+///
+/// # Errors
+/// When the server must be asked for its databases and does not answer.
+pub async fn targets_on<'a>(
+    context: &Context,
+    plan: &Plan,
+    server: &'a Server,
+) -> Result<Targets<'a>, JobError> {
+    let mut targets = Targets {
+        found: Vec::new(),
+        failures: Vec::new(),
+    };
+    let is_discovered = matches!(server.databases, Databases::All(_));
+    for database in databases_of(context, server).await? {
+        let taken = plan.directory_taken_by(server, &database.name);
+        match taken.filter(|_| is_discovered) {
+            None => targets.found.push(Target { server, database }),
+            Some(owner) => targets.failures.push(JobError::DirectoryTaken {
+                database: database.name,
+                server: server.name.clone(),
+                directory: database.directory.display().to_string(),
+                owner,
+            }),
+        }
+    }
+    Ok(targets)
 }
 
 /// The databases of a server, which is asked for them where the configuration says so.
@@ -119,25 +135,34 @@ async fn databases_of(context: &Context, server: &Server) -> Result<Vec<Database
 pub fn places(context: &Context, plan: &Plan, wanted: &[String]) -> Result<Vec<Place>, JobError> {
     let mut places = Vec::new();
     for server in &plan.servers {
-        match &server.databases {
-            Databases::Named(databases) => {
-                places.extend(databases.iter().map(|database| Place {
-                    database: database.name.clone(),
-                    repository: Repository::at(&database.directory),
-                }));
-            }
-            Databases::All(_) => places.extend(below(&server.directory)?),
-            Databases::FromEnvironment => {
-                let database = from_environment(context, server)?;
-                let repository = Repository::at(server.directory_for(&database));
-                places.push(Place {
-                    database,
-                    repository,
-                });
-            }
-        }
+        places.append(&mut places_on(context, server)?);
     }
     choose(places, wanted, |place| &place.database)
+}
+
+/// The directories of one server's backups.
+///
+/// # Errors
+/// When a directory cannot be read.
+pub fn places_on(context: &Context, server: &Server) -> Result<Vec<Place>, JobError> {
+    match &server.databases {
+        Databases::Named(databases) => Ok(databases
+            .iter()
+            .map(|database| Place {
+                database: database.name.clone(),
+                repository: Repository::at(&database.directory),
+            })
+            .collect()),
+        Databases::All(_) => below(&server.directory),
+        Databases::FromEnvironment => {
+            let database = from_environment(context, server)?;
+            let repository = Repository::at(server.directory_for(&database));
+            Ok(vec![Place {
+                database,
+                repository,
+            }])
+        }
+    }
 }
 
 fn on(server: &Server, name: String) -> Database {
@@ -157,7 +182,7 @@ fn from_environment(context: &Context, server: &Server) -> Result<String, JobErr
 /// manifest names.
 fn below(directory: &PathBuf) -> Result<Vec<Place>, JobError> {
     let failed = |source: io::Error| {
-        JobError::Failed(format!(
+        JobError::failed(format!(
             "cannot read the directory {}: {source}",
             directory.display()
         ))

@@ -76,6 +76,7 @@ impl VerifyReport {
 /// A damaged backup is a finding, not an error.
 pub async fn verify(
     context: &Context,
+    run: Uuid,
     place: &Place,
     selection: &Selection,
     progress: &Arc<Progress>,
@@ -94,7 +95,6 @@ pub async fn verify(
     if chosen.is_empty() {
         return Ok(report);
     }
-    let run = Uuid::now_v7();
     let ledger = repository.ledger();
     let began = Instant::now();
     let unrecorded = |done: &str| {
@@ -253,7 +253,7 @@ async fn find_damage(
     let found = match read_artifact(context, repository, stem, manifest, limit, progress).await {
         Ok(passage) => passage,
         Err(JobError::Stream { source, .. }) => return Ok(Some(format!("its dump: {source}"))),
-        Err(JobError::Failed(sentence)) => return Ok(Some(format!("its dump: {sentence}"))),
+        Err(JobError::Failed { message, .. }) => return Ok(Some(format!("its dump: {message}"))),
         Err(error) => return Err(error),
     };
     if found.digest != manifest.artifact.digest {

@@ -43,6 +43,20 @@ pub struct QueryError {
     pub sqlstate: Option<String>,
 }
 
+impl QueryError {
+    /// Whether trying again later may help without anybody doing anything: the connection broke or
+    /// timed out, or the server stops, is short of something or waits for a lock (classes 08, 40,
+    /// 53, 55P03 and 57 of the manual's appendix A).
+    pub fn is_transient(&self) -> bool {
+        self.sqlstate.as_deref().is_none_or(|state| {
+            state == "55P03"
+                || ["08", "40", "53", "57"]
+                    .iter()
+                    .any(|class| state.starts_with(class))
+        })
+    }
+}
+
 impl Client {
     /// Connects. Several hosts are tried in their order; at each of them the whole attempt, from
     /// looking up its name to the first answers, has to be done within `limit` or the operator's

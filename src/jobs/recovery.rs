@@ -1,0 +1,110 @@
+//! Putting right what runs left that were cut short: by a crash, a power cut, or SIGKILL.
+
+use chrono::{DateTime, FixedOffset};
+use uuid::Uuid;
+
+use super::Context;
+use super::error::JobError;
+use crate::repository::{
+    Catalogue, Event, Holder, Lock, Operation, Record, Repository, RepositoryError,
+};
+
+/// What was found and put right.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Recovery {
+    /// Runs whose temporary files were removed.
+    pub swept: Vec<Uuid>,
+    /// Backups that were whole and checked, and only had to get their names.
+    pub completed: Vec<String>,
+    /// Runs that the ledger held for running; their ends as they are on record now.
+    pub closed: Vec<Record>,
+}
+
+/// Puts a database's directory in order, as every run does before it begins. For a daemon that
+/// starts: what a crash left is not to wait for the next run.
+///
+/// None when there is no directory yet, or another run is at work in it, which has done this
+/// already.
+///
+/// # Errors
+/// When the directory cannot be read or written.
+pub fn recover(context: &Context, repository: &Repository) -> Result<Option<Recovery>, JobError> {
+    if !repository.directory().is_dir() {
+        return Ok(None);
+    }
+    let holder = Holder {
+        operation: "recovery".to_owned(),
+        since: context.now(),
+        requested_by: context.requester.clone(),
+    };
+    let lock = match repository.lock(&holder) {
+        Err(RepositoryError::Busy { .. }) => return Ok(None),
+        lock => lock?,
+    };
+    let (mut recovery, catalogue) = sweep(repository, &lock)?;
+    recovery.closed = close_open_runs(context, repository, &catalogue)?;
+    Ok(Some(recovery))
+}
+
+/// Completes or removes what is left on the disk, and looks at what stands then.
+pub(super) fn sweep(
+    repository: &Repository,
+    lock: &Lock,
+) -> Result<(Recovery, Catalogue), JobError> {
+    let swept = repository.sweep(lock)?;
+    let recovery = Recovery {
+        swept: swept.removed,
+        completed: swept.completed,
+        closed: Vec::new(),
+    };
+    Ok((recovery, repository.catalogue()?))
+}
+
+/// Runs that a crash ended have no end in the ledger; whoever holds the lock knows that they are
+/// over. Verifications need no lock, so theirs may still be going on. A run whose backup stands has
+/// succeeded, whatever kept it from saying so.
+pub(super) fn close_open_runs(
+    context: &Context,
+    repository: &Repository,
+    catalogue: &Catalogue,
+) -> Result<Vec<Record>, JobError> {
+    let ledger = repository.ledger();
+    let unrecorded = |source| JobError::Unrecorded {
+        done: "nothing was done because".to_owned(),
+        ledger: ledger.path().display().to_string(),
+        source,
+    };
+    let mut closed = Vec::new();
+    for open in ledger.open_runs().map_err(unrecorded)? {
+        if open.operation == Operation::Verify {
+            continue;
+        }
+        let record = end_of(open, context.now(), catalogue);
+        ledger.append(&record).map_err(unrecorded)?;
+        closed.push(record);
+    }
+    Ok(closed)
+}
+
+fn end_of(open: Record, now: DateTime<FixedOffset>, catalogue: &Catalogue) -> Record {
+    let made = catalogue.backups.iter().find(|entry| entry.run == open.run);
+    let (event, message) = match made {
+        Some(_) => (
+            Event::Succeeded,
+            "its end could not be recorded at the time; found by a later run",
+        ),
+        None => (
+            Event::Interrupted,
+            "the process ended before the run did; found by a later run",
+        ),
+    };
+    Record {
+        at: now,
+        event,
+        backup: made.map(|entry| entry.stem.to_string()),
+        bytes: made.map(|entry| entry.bytes),
+        message: Some(message.to_owned()),
+        requested_by: None,
+        ..open
+    }
+}
