@@ -1,13 +1,25 @@
-//! Pure decisions: when a job runs and which backups are kept.
+//! Pure decisions: when a job runs, what is late, and which backups are kept.
 //!
 //! Nothing here reads a clock, a file or an environment variable; times come in as arguments.
 
+mod admission;
+mod blackout;
+mod catch_up;
+mod delay;
+mod overdue;
 mod retention;
+mod retry;
 mod schedule;
 mod series;
 
+pub use admission::{Admission, AtWork, SkipReason, admit, overlap};
+pub use blackout::{Blackout, BlackoutError, Blackouts};
+pub use catch_up::{missed, window_end};
+pub use delay::delay;
+pub use overdue::{Overdue, PointMissed, Promise, recovery_point};
 pub use retention::{
     Candidate, ClockDoubt, ClockTrust, Decision, Every, Period, Reason, Rules, Verdict, decide,
 };
+pub use retry::Retry;
 pub use schedule::{Schedule, ScheduleError};
 pub use series::{InvalidSeries, Series};

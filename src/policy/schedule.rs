@@ -42,7 +42,7 @@ const HORIZON: TimeDelta = TimeDelta::days(366 * 8 * 7);
 /// - Any other pattern (`*/15 * * * *`, `0 2,14 * * *`) follows the clock on the wall: what lies in
 ///   the gap is left out, what comes twice runs twice.
 /// - A day that a zone leaves out altogether (Pacific/Apia, 2011-12-30) has no runs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Schedule {
     text: String,
     zone: Tz,
@@ -151,6 +151,35 @@ impl Schedule {
                 let resumed = self.end_of_left_out_day(moment)?;
                 self.pattern.find_next_occurrence(&resumed, true).ok()
             })
+    }
+
+    /// The newest run at or before this moment, in the schedule's zone; none where there is none in
+    /// the 56 years before it.
+    ///
+    /// It is told by [`Self::next_after`] alone, so that both know the same runs, whatever the
+    /// zone's clock did: croner's own search backwards gives up on a day that is left out.
+    pub fn latest_at_or_before(&self, moment: DateTime<Utc>) -> Option<DateTime<Tz>> {
+        let run_in = |after: DateTime<Utc>| self.next_after(after).filter(|run| *run <= moment);
+        // Ever further back until there is a run between, …
+        let mut back = TimeDelta::minutes(1);
+        let mut latest = loop {
+            match run_in(moment.checked_sub_signed(back)?) {
+                Some(run) => break run,
+                None if back == HORIZON => return None,
+                None => back = (back * 2).min(HORIZON),
+            }
+        };
+        // … then ever nearer, by halves of what may still hold a later one.
+        let mut nothing_after = moment;
+        while let Some(run) = run_in(latest.to_utc()) {
+            latest = run;
+            let middle = latest.to_utc() + (nothing_after - latest.to_utc()) / 2;
+            match run_in(middle) {
+                Some(run) => latest = run,
+                None => nothing_after = middle,
+            }
+        }
+        Some(latest)
     }
 
     /// The schedule in English, without its zone: "every day at 02:00".
