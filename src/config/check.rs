@@ -9,6 +9,7 @@ use super::layer::What;
 use super::nearest::nearest;
 use super::plan::{Format, Job, JobKind, Limits, Plan, Retention};
 use super::problem::Problem;
+use super::running::{self, Common, Surroundings};
 use super::scalar::Keep;
 use super::servers;
 use super::settings::Settings;
@@ -30,6 +31,11 @@ impl Check<'_> {
             help,
             ..problem
         });
+    }
+
+    /// Notes what is sound but deserves a word.
+    pub(super) fn warn(&mut self, warning: String) {
+        self.warnings.push(warning);
     }
 
     /// Notes that a setting or a table should not be there, or lacks something.
@@ -72,7 +78,9 @@ pub(super) fn plan(
     let directory = set(fragment.directory.clone()).0;
     let servers = servers::servers(&mut check, fragment, &directory, environment);
     let series = series(&mut check, &fragment.series);
-    let jobs = jobs(&mut check, &fragment.jobs, zone);
+    let daemon = running::daemon(&mut check, &fragment.daemon);
+    let common = running::common(&mut check, fragment, zone);
+    let jobs = jobs(&mut check, &fragment.jobs, zone, &common);
     about_series(&mut check, &series, &jobs, fragment);
     if !check.problems.is_empty() {
         return Err(check.problems);
@@ -80,7 +88,7 @@ pub(super) fn plan(
     let wants_parallel = settings.is_written(&key(&["dump", "jobs"]));
     let is_parallel = |format: Format| format == Format::Directory;
     if wants_parallel && !servers::formats(&servers).into_iter().any(is_parallel) {
-        check.warnings.push(
+        check.warn(
             "dump.jobs: only the directory format is dumped over several connections, and no \
              database uses it"
                 .to_owned(),
@@ -96,6 +104,9 @@ pub(super) fn plan(
             series,
         },
         limits: limits(&fragment.limits),
+        daemon,
+        logs: running::logs(&fragment.logs),
+        objectives: running::objectives(&fragment.objectives),
         programs: fragment.programs.clone().map(|path| path.0),
         warnings: check.warnings,
     })
@@ -142,7 +153,12 @@ fn rules(written: &SeriesFragment) -> Rules {
 }
 
 /// The jobs that are switched on; those that are not are checked all the same.
-fn jobs(check: &mut Check<'_>, written: &BTreeMap<String, JobFragment>, zone: Tz) -> Vec<Job> {
+fn jobs(
+    check: &mut Check<'_>,
+    written: &BTreeMap<String, JobFragment>,
+    zone: Tz,
+    common: &Common,
+) -> Vec<Job> {
     let mut jobs = Vec::new();
     for (name, written) in written {
         let table = key(&["jobs", name]);
@@ -160,12 +176,23 @@ fn jobs(check: &mut Check<'_>, written: &BTreeMap<String, JobFragment>, zone: Tz
             continue;
         };
         let zone = written.timezone.as_ref().map_or(zone, |zone| zone.0);
+        let Surroundings {
+            window,
+            jitter,
+            catch_up,
+            blackouts,
+        } = running::surroundings(check, &table, written, common, zone);
         match (Schedule::parse(&pattern.0, zone), kind) {
             (Ok(schedule), Some(kind)) if written.enabled.unwrap_or(true) => {
                 jobs.push(Job {
                     name: name.clone(),
                     kind,
                     schedule,
+                    window,
+                    jitter,
+                    catch_up,
+                    retry: common.retry,
+                    blackouts,
                 });
             }
             (Ok(_), _) => {}

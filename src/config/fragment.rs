@@ -10,14 +10,20 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::plan::{Compression, Format};
+use super::plan::{Compression, Format, LogLevel};
 use super::scalar::{
-    AbsolutePath, Count, CredentialName, DatabaseName, Keep, Pattern, Ports, Size, TimeSpan, Word,
-    Zone,
+    AbsolutePath, Count, CredentialName, DatabaseName, Delay, Keep, Pattern, Ports, Size, TimeSpan,
+    Window, Word, Zone,
 };
 
 /// Threads and connections beyond which more only do harm.
 pub(super) const MOST_THREADS: u32 = 64;
+
+/// Runs at the same time beyond which a server has no connections left.
+pub(super) const MOST_RUNS: u32 = 1000;
+
+/// Days of a log beyond which nobody reads it.
+pub(super) const MOST_LOG_FILES: u32 = 3660;
 
 /// The configuration of pgbackupd.
 #[derive(Clone, Default, Deserialize, JsonSchema)]
@@ -39,6 +45,8 @@ pub(crate) struct Fragment {
     pub(super) directory: Option<AbsolutePath>,
     /// Where `pg_dump` and its kin are looked for first.
     pub(super) programs: Option<AbsolutePath>,
+    /// Windows of the week in which no run starts.
+    pub(super) blackout: Option<BlackoutList>,
     /// How the server is reached.
     #[serde(default)]
     pub(super) connection: ConnectionFragment,
@@ -51,6 +59,18 @@ pub(crate) struct Fragment {
     /// How long anything may take.
     #[serde(default)]
     pub(super) limits: LimitsFragment,
+    /// How the daemon runs.
+    #[serde(default)]
+    pub(super) daemon: DaemonFragment,
+    /// When a run that failed for a reason that may pass is tried again.
+    #[serde(default)]
+    pub(super) retry: RetryFragment,
+    /// What the backups are measured against.
+    #[serde(default)]
+    pub(super) objectives: ObjectivesFragment,
+    /// What the daemon's log tells.
+    #[serde(default)]
+    pub(super) logs: LogsFragment,
     /// What is kept whatever the rules of the series say.
     #[serde(default)]
     pub(super) retention: RetentionFragment,
@@ -354,6 +374,54 @@ pub(super) struct LimitsFragment {
     pub(super) free_space: Option<Size>,
 }
 
+/// How the daemon runs.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DaemonFragment {
+    /// Runs at the same time, in all.
+    pub(super) concurrency: Option<Count<MOST_RUNS>>,
+    /// Runs at the same time on the databases of one server.
+    pub(super) concurrency_per_server: Option<Count<MOST_RUNS>>,
+    /// What was missed while it was off is made up for after a random delay of so much at most.
+    pub(super) catch_up_delay: Option<Delay>,
+    /// Where it tells what it does now.
+    pub(super) runtime_directory: Option<AbsolutePath>,
+    /// Where it remembers what it must know after a restart.
+    pub(super) state_directory: Option<AbsolutePath>,
+}
+
+/// When a run that failed for a reason that may pass is tried again.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RetryFragment {
+    /// The pause after the first try; every further one is twice as long.
+    pub(super) first: Option<TimeSpan>,
+    /// No pause is longer.
+    pub(super) longest: Option<TimeSpan>,
+}
+
+/// What the backups are measured against.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ObjectivesFragment {
+    /// The newest sound backup of a database is no older than this.
+    pub(super) recovery_point: Option<TimeSpan>,
+    /// So much later than its slot, or than the recovery point, a backup may be there.
+    pub(super) grace: Option<Delay>,
+}
+
+/// What the daemon's log tells.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LogsFragment {
+    /// The least weighty entries that are told: error, warn, info, debug or trace.
+    pub(super) level: Option<Word<LogLevel>>,
+    /// A file for the log besides journald, one JSON object a line; each day has its own.
+    pub(super) file: Option<AbsolutePath>,
+    /// So many days of it are kept.
+    pub(super) files: Option<Count<MOST_LOG_FILES>>,
+}
+
 /// What is kept whatever the rules say.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -392,8 +460,55 @@ pub(super) struct JobFragment {
     pub(super) schedule: Option<Pattern>,
     /// Whether it runs at all.
     pub(super) enabled: Option<bool>,
-    /// The zone of its schedule, when not the common one.
+    /// The zone of its schedule and of its own blackout windows, when not the common one.
     pub(super) timezone: Option<Zone>,
+    /// So long after its slot a run may still start or be tried again; never beyond the next slot.
+    pub(super) window: Option<TimeSpan>,
+    /// A run starts after its slot by a random delay of so much at most.
+    pub(super) jitter: Option<Delay>,
+    /// Whether the newest slot that was missed while the daemon was off is made up for.
+    pub(super) catch_up: Option<bool>,
+    /// Windows of the week in which none of its runs start, instead of the common ones.
+    pub(super) blackout: Option<BlackoutList>,
+}
+
+/// Windows of the week.
+#[derive(Clone, Debug)]
+pub(super) struct BlackoutList(pub(super) Vec<Window>);
+
+impl<'de> Deserialize<'de> for BlackoutList {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct List;
+
+        impl<'de> Visitor<'de> for List {
+            type Value = BlackoutList;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of windows, such as [\"Mon-Fri 08:00-18:00\"]")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<BlackoutList, A::Error> {
+                let mut windows = Vec::new();
+                while let Some(window) = list.next_element()? {
+                    windows.push(window);
+                }
+                Ok(BlackoutList(windows))
+            }
+        }
+
+        deserializer.deserialize_any(List)
+    }
+}
+
+impl JsonSchema for BlackoutList {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "BlackoutList".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let window = generator.subschema_for::<Window>();
+        schemars::json_schema!({ "type": "array", "items": window })
+    }
 }
 
 /// What a job does.

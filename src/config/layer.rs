@@ -329,7 +329,7 @@ fn nested(key: &[String], value: Value) -> Dict {
     }
 }
 
-/// Takes a setting out. An entry of a list makes room for a name that needs no attention, because
+/// Takes a setting out. An entry of a list makes room for a name or a window that needs no attention, because
 /// the places of the entries behind it must stay true; a layer with problems is never used.
 fn take_out(values: &mut Dict, path: &[String]) -> bool {
     match path {
@@ -342,8 +342,13 @@ fn take_out(values: &mut Dict, path: &[String]) -> bool {
                     .parse::<usize>()
                     .ok()
                     .and_then(|index| list.get_mut(index));
+                let sound = if first == "blackout" {
+                    "00:00-00:01"
+                } else {
+                    "-"
+                };
                 entry.is_some_and(|entry| {
-                    *entry = Value::String(Tag::Default, "-".to_owned());
+                    *entry = Value::String(Tag::Default, sound.to_owned());
                     true
                 })
             }

@@ -15,6 +15,7 @@ mod layer;
 mod nearest;
 mod plan;
 mod problem;
+mod running;
 mod scalar;
 mod secrets;
 mod servers;
@@ -26,8 +27,9 @@ mod wording;
 
 pub use directory::directory_name;
 pub use plan::{
-    Compression, Connection, Database, Databases, DumpSettings, Format, Job, JobKind, Limits,
-    PasswordSource, Plan, Retention, Selection, Server,
+    Compression, Connection, DaemonSettings, Database, Databases, DumpSettings, Format, Job,
+    JobKind, Limits, LogLevel, Logs, Objectives, PasswordSource, Patterns, Plan, Retention,
+    Selection, Server,
 };
 pub use problem::{ConfigError, Mark, Place, Problem};
 pub use settings::{Setting, Settings, Source as SettingSource, key_in_toml};

@@ -6,13 +6,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use chrono_tz::Tz;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
-use crate::policy::{Rules, Schedule, Series};
+use crate::policy::{Blackouts, Retry, Rules, Schedule, Series};
 
 /// Everything the program does, checked. Made only by [`load`](super::load).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     /// The zone of schedules and of the time stamps in file names (P1: Asia/Riyadh).
     pub zone: Tz,
@@ -26,6 +26,12 @@ pub struct Plan {
     pub retention: Retention,
     /// How long anything may take.
     pub limits: Limits,
+    /// How the daemon runs.
+    pub daemon: DaemonSettings,
+    /// What the daemon's log tells.
+    pub logs: Logs,
+    /// What is measured against.
+    pub objectives: Objectives,
     /// Where `pg_dump` and its kin are looked for first, when configured.
     pub programs: Option<PathBuf>,
     /// What is sound but deserves a word, one sentence each.
@@ -33,7 +39,7 @@ pub struct Plan {
 }
 
 /// One `PostgreSQL` server and the databases on it that are backed up.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Server {
     /// The name in the configuration: `[servers.NAME]`, or `main` for the one without a name.
     pub name: String,
@@ -49,7 +55,7 @@ pub struct Server {
 
 /// How a server is reached: libpq's parameters as configured, not yet completed from libpq's
 /// environment, service file and password file.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Connection {
     /// A libpq URI or keyword string, its password cut out (it is in `password` below) and every
     /// keyword known; the single parameters below win over it.
@@ -72,8 +78,21 @@ pub enum PasswordSource {
     Credential(String),
 }
 
+impl PartialEq for PasswordSource {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Inline(one), Self::Inline(other)) => {
+                one.expose_secret() == other.expose_secret()
+            }
+            (Self::File(one), Self::File(other)) => one == other,
+            (Self::Credential(one), Self::Credential(other)) => one == other,
+            _ => false,
+        }
+    }
+}
+
 /// Which databases of a server are backed up.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Databases {
     /// These.
     Named(Vec<Database>),
@@ -85,12 +104,47 @@ pub enum Databases {
 }
 
 /// Patterns that choose among a server's databases; each matches a whole name.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Selection {
     /// At least one matches, if there are any.
-    pub include: globset::GlobSet,
+    pub include: Patterns,
     /// None matches.
-    pub exclude: globset::GlobSet,
+    pub exclude: Patterns,
+}
+
+/// Patterns of names, as written and ready to match. Two are equal if they are written alike.
+#[derive(Clone, Debug, Default)]
+pub struct Patterns {
+    written: Vec<String>,
+    set: globset::GlobSet,
+}
+
+impl Patterns {
+    /// Patterns as written, and the set that was made of them.
+    pub(super) fn new(written: Vec<String>, set: globset::GlobSet) -> Self {
+        Self { written, set }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.written.is_empty()
+    }
+
+    /// Whether one of them matches the whole name.
+    pub fn is_match(&self, name: &str) -> bool {
+        self.set.is_match(name)
+    }
+
+    /// The patterns as written.
+    pub fn written(&self) -> &[String] {
+        &self.written
+    }
+}
+
+impl PartialEq for Patterns {
+    fn eq(&self, other: &Self) -> bool {
+        self.written == other.written
+    }
 }
 
 impl Selection {
@@ -102,7 +156,7 @@ impl Selection {
 }
 
 /// One database to back up.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Database {
     /// Its name on the server, exactly.
     pub name: String,
@@ -154,7 +208,7 @@ pub enum Compression {
 }
 
 /// What a schedule starts.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Job {
     /// Its name in the configuration: `[jobs.NAME]`.
     pub name: String,
@@ -162,6 +216,17 @@ pub struct Job {
     pub kind: JobKind,
     /// When.
     pub schedule: Schedule,
+    /// So long after its slot a run may still start or be tried again, but never beyond the next
+    /// slot.
+    pub window: Duration,
+    /// A run starts after its slot by a random delay of so much at most.
+    pub jitter: Duration,
+    /// Whether the newest slot that was missed while the daemon was off is made up for.
+    pub catch_up: bool,
+    /// When a run that failed for a reason that may pass is tried again.
+    pub retry: Retry,
+    /// When none of its runs start.
+    pub blackouts: Blackouts,
 }
 
 /// What a job does.
@@ -178,12 +243,77 @@ pub enum JobKind {
 }
 
 /// What is kept.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Retention {
     /// So many verified backups per database and series stay whatever the rules say.
     pub floor: NonZeroU32,
     /// The rules of each series; a series without any keeps everything.
     pub series: BTreeMap<Series, Rules>,
+}
+
+/// How the daemon runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DaemonSettings {
+    /// Runs at the same time, in all.
+    pub concurrency: NonZeroU32,
+    /// Runs at the same time on the databases of one server.
+    pub concurrency_per_server: NonZeroU32,
+    /// What was missed is made up for after a random delay of so much at most.
+    pub catch_up_delay: Duration,
+    /// Where it tells what it does, for as long as it runs (tmpfs).
+    pub runtime_directory: PathBuf,
+    /// Where it remembers what it must know after a restart.
+    pub state_directory: PathBuf,
+}
+
+/// What the daemon's log tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Logs {
+    /// The least weighty entries that are told.
+    pub level: LogLevel,
+    /// A file for the log besides journald, one JSON object a line; its name without the day.
+    pub file: Option<PathBuf>,
+    /// So many days of it are kept.
+    pub files: NonZeroU32,
+}
+
+/// How weighty an entry of the log is, the weightiest first.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// Something failed.
+    Error,
+    /// Something needs attention before it fails.
+    Warn,
+    /// What happens, one entry for each thing that an operator asks about.
+    Info,
+    /// How it happens.
+    Debug,
+    /// Every step.
+    Trace,
+}
+
+impl From<LogLevel> for tracing::Level {
+    fn from(level: LogLevel) -> Self {
+        match level {
+            LogLevel::Error => Self::ERROR,
+            LogLevel::Warn => Self::WARN,
+            LogLevel::Info => Self::INFO,
+            LogLevel::Debug => Self::DEBUG,
+            LogLevel::Trace => Self::TRACE,
+        }
+    }
+}
+
+/// What the backups are measured against (P18).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Objectives {
+    /// The newest sound backup of a database is no older than this.
+    pub recovery_point: Duration,
+    /// So much later than its slot, or than the recovery point, a backup may be there.
+    pub grace: Duration,
 }
 
 /// How long anything may take.

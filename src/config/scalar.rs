@@ -17,7 +17,7 @@ use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::nearest::nearest;
-use crate::policy::Schedule;
+use crate::policy::{Blackout, BlackoutError, Schedule};
 
 /// The longest name of a database, in bytes (`NAMEDATALEN` less one).
 const LONGEST_NAME: usize = 63;
@@ -51,6 +51,18 @@ macro_rules! from_text {
             }
         }
     };
+}
+
+/// Reads a length of time.
+fn length_of_time(text: &str) -> Result<Duration, String> {
+    let span = humantime::parse_duration(text).map_err(|error| {
+        format!("{error}\nwrite a number and a unit: \"10 seconds\", \"12 hours\", \"30 days\"")
+    })?;
+    if span > LONGEST_TIME {
+        Err("a length of time of more than a hundred years".to_owned())
+    } else {
+        Ok(span)
+    }
 }
 
 /// Reads a string by a function.
@@ -127,17 +139,29 @@ from_text!(
     "a length of time in quotes, such as \"30 days\"",
     { "type": "string", "examples": ["10 seconds", "1 minute", "30 days", "12 weeks"] },
     |text| {
-        let span = humantime::parse_duration(text).map_err(|error| {
-            format!("{error}\nwrite a number and a unit: \"10 seconds\", \"12 hours\", \"30 days\"")
-        })?;
+        let span = length_of_time(text)?;
         if span.is_zero() {
             Err("a length of time of zero\nit must be longer than nothing".to_owned())
-        } else if span > LONGEST_TIME {
-            Err("a length of time of more than a hundred years".to_owned())
         } else {
             Ok(span)
         }
     }
+);
+
+from_text!(
+    /// A length of time that may be nothing.
+    Delay(Duration),
+    "a length of time in quotes, such as \"5 minutes\"",
+    { "type": "string", "examples": ["0 seconds", "5 minutes", "1 hour"] },
+    length_of_time
+);
+
+from_text!(
+    /// A window of the week in which no run starts.
+    Window(Blackout),
+    "days and times in quotes, such as \"Mon-Fri 08:00-18:00\"",
+    { "type": "string", "examples": ["08:00-18:00", "Mon-Fri 08:00-18:00", "Sat,Sun 22:00-02:00"] },
+    |text| text.parse().map_err(|error: BlackoutError| error.to_string())
 );
 
 from_text!(

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use globset::{GlobBuilder, GlobSetBuilder};
 
 use super::check::{Check, key, names_are};
 use super::connection::connection;
@@ -11,7 +11,7 @@ use super::directory::{Claim, conflicts, directory_name};
 use super::dump::{checked, merged};
 use super::fragment::{ConnectionFragment, DatabaseFragment, DatabaseList, DumpFragment, Fragment};
 use super::layer::Key;
-use super::plan::{Connection, Database, Databases, Format, Selection, Server};
+use super::plan::{Connection, Database, Databases, Format, Patterns, Selection, Server};
 use super::scalar::DatabaseName;
 
 /// The server that needs no name.
@@ -358,7 +358,7 @@ fn patterns(
     written: &Written<'_>,
     name: &str,
     patterns: Option<&[String]>,
-) -> GlobSet {
+) -> Patterns {
     let mut set = GlobSetBuilder::new();
     let mut seen = BTreeSet::new();
     for (index, pattern) in patterns.unwrap_or_default().iter().enumerate() {
@@ -382,10 +382,10 @@ fn patterns(
         }
     }
     match set.build() {
-        Ok(set) => set,
+        Ok(set) => Patterns::new(patterns.unwrap_or_default().to_vec(), set),
         Err(error) => {
             check.refuse(&written.key(&[name]), error.to_string(), None);
-            GlobSet::empty()
+            Patterns::default()
         }
     }
 }

@@ -82,7 +82,9 @@ fn way_to(word: &str, table: &[String], known: &[&str]) -> String {
         "cron" | "when" | "at" if known.contains(&"schedule") => {
             "did you mean schedule?".to_owned()
         }
-        "database" | "databases" | "timezone" | "directory" | "programs" if !table.is_empty() => {
+        "database" | "databases" | "timezone" | "directory" | "programs" | "blackout"
+            if !table.is_empty() =>
+        {
             format!("{word} belongs at the top of the file, above the first [table]")
         }
         _ => one_of(known),

@@ -1,0 +1,167 @@
+//! How the daemon runs its jobs: limits, directories, log, and what surrounds a job's schedule.
+
+use std::time::Duration;
+
+use chrono_tz::Tz;
+
+use super::check::{Check, key, set};
+use super::fragment::{
+    BlackoutList, DaemonFragment, Fragment, JobFragment, LogsFragment, ObjectivesFragment,
+    RetryFragment,
+};
+use super::plan::{DaemonSettings, Logs, Objectives};
+use super::scalar::Window;
+use crate::policy::{Blackouts, Retry};
+
+/// For how long after its slot a run may start, in a job that says nothing of it.
+const WINDOW: Duration = Duration::from_secs(6 * 60 * 60);
+
+/// How the daemon runs.
+pub(super) fn daemon(check: &mut Check<'_>, written: &DaemonFragment) -> DaemonSettings {
+    let settings = DaemonSettings {
+        concurrency: set(written.concurrency).0,
+        concurrency_per_server: set(written.concurrency_per_server).0,
+        catch_up_delay: set(written.catch_up_delay.as_ref()).0,
+        runtime_directory: set(written.runtime_directory.clone()).0,
+        state_directory: set(written.state_directory.clone()).0,
+    };
+    if settings.concurrency_per_server > settings.concurrency {
+        check.warn(format!(
+            "daemon.concurrency_per_server: {} runs on one server, but daemon.concurrency lets \
+             only {} run in all",
+            settings.concurrency_per_server, settings.concurrency
+        ));
+    }
+    if settings.runtime_directory == settings.state_directory {
+        let name = if check
+            .settings
+            .is_written(&key(&["daemon", "state_directory"]))
+        {
+            "state_directory"
+        } else {
+            "runtime_directory"
+        };
+        check.refuse(
+            &key(&["daemon", name]),
+            "the runtime and the state directory are one".to_owned(),
+            Some(
+                "what stands in the runtime directory is gone after a restart, what stands in the \
+                 state directory must stay: name two"
+                    .to_owned(),
+            ),
+        );
+    }
+    settings
+}
+
+/// When a run that failed is tried again.
+pub(super) fn retry(check: &mut Check<'_>, written: &RetryFragment) -> Retry {
+    let retry = Retry {
+        first: set(written.first.as_ref()).0,
+        longest: set(written.longest.as_ref()).0,
+    };
+    if retry.first > retry.longest {
+        let name = if check.settings.is_written(&key(&["retry", "first"])) {
+            "first"
+        } else {
+            "longest"
+        };
+        check.refuse(
+            &key(&["retry", name]),
+            format!(
+                "the first pause, {}, is longer than the longest, {}",
+                humantime::format_duration(retry.first),
+                humantime::format_duration(retry.longest)
+            ),
+            Some("pauses grow from retry.first to retry.longest".to_owned()),
+        );
+    }
+    retry
+}
+
+/// What the backups are measured against.
+pub(super) fn objectives(written: &ObjectivesFragment) -> Objectives {
+    Objectives {
+        recovery_point: set(written.recovery_point.as_ref()).0,
+        grace: set(written.grace.as_ref()).0,
+    }
+}
+
+/// What the daemon's log tells.
+pub(super) fn logs(written: &LogsFragment) -> Logs {
+    Logs {
+        level: set(written.level).0,
+        file: written.file.clone().map(|path| path.0),
+        files: set(written.files).0,
+    }
+}
+
+/// What holds for every job that says nothing else.
+pub(super) struct Common {
+    /// When a run is tried again.
+    pub(super) retry: Retry,
+    /// When no run starts.
+    pub(super) blackouts: Blackouts,
+}
+
+/// What holds for every job that says nothing else.
+pub(super) fn common(check: &mut Check<'_>, fragment: &Fragment, zone: Tz) -> Common {
+    let written = set(fragment.blackout.as_ref());
+    Common {
+        retry: retry(check, &fragment.retry),
+        blackouts: blackouts(check, &key(&["blackout"]), written, zone),
+    }
+}
+
+/// What surrounds a job's schedule.
+pub(super) struct Surroundings {
+    pub(super) window: Duration,
+    pub(super) jitter: Duration,
+    pub(super) catch_up: bool,
+    pub(super) blackouts: Blackouts,
+}
+
+/// What surrounds the schedule of the job of a table; `zone` is the job's own.
+pub(super) fn surroundings(
+    check: &mut Check<'_>,
+    table: &[String],
+    written: &JobFragment,
+    common: &Common,
+    zone: Tz,
+) -> Surroundings {
+    let at = |name: &str| [table, &key(&[name])].concat();
+    let window = written.window.as_ref().map_or(WINDOW, |window| window.0);
+    let jitter = written
+        .jitter
+        .as_ref()
+        .map_or(Duration::ZERO, |jitter| jitter.0);
+    if jitter >= window {
+        check.refuse(
+            &at("jitter"),
+            format!(
+                "a delay of up to {} does not fit into the job's window of {}",
+                humantime::format_duration(jitter),
+                humantime::format_duration(window)
+            ),
+            Some("a run starts within its window or not at all: make jitter less".to_owned()),
+        );
+    }
+    Surroundings {
+        window,
+        jitter,
+        catch_up: written.catch_up.unwrap_or(true),
+        blackouts: match &written.blackout {
+            Some(own) => blackouts(check, &at("blackout"), own, zone),
+            None => common.blackouts.clone(),
+        },
+    }
+}
+
+fn blackouts(check: &mut Check<'_>, at: &[String], written: &BlackoutList, zone: Tz) -> Blackouts {
+    let windows = written.0.iter().map(|Window(window)| window.clone());
+    Blackouts::new(windows.collect(), zone).unwrap_or_else(|error| {
+        let way = "leave some time in which runs may start".to_owned();
+        check.refuse(at, error.to_string(), Some(way));
+        Blackouts::none(zone)
+    })
+}
