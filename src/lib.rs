@@ -6,6 +6,9 @@
 /// 5: the command line, one file a command; the only place that prints.
 pub mod cli;
 
+/// 5: the service: schedule, signals, reload, systemd.
+pub mod daemon;
+
 /// 4: what a command or a tick carries out, from the first check to the ledger's last line.
 pub mod jobs;
 
@@ -24,5 +27,8 @@ pub mod config;
 /// 2: pure decisions: when to run and what to keep; no I/O, and no clock of its own.
 pub mod policy;
 
-/// 1: diagnostics on the terminal.
+/// 1: diagnostics: the journal, the terminal, a file of JSON lines.
 pub mod telemetry;
+
+/// 1: numbers, sizes, times and names as people read them.
+mod words;

@@ -41,7 +41,12 @@ fn run(cli: Cli) -> Result<(), Failure> {
         .build()
         .map_err(internal)?;
     runtime.block_on(async {
-        let interrupt = Interrupt::listen().map_err(internal)?;
+        // The daemon takes SIGHUP for something else.
+        let interrupt = if cli.is_daemon() {
+            Interrupt::default()
+        } else {
+            Interrupt::listen().map_err(internal)?
+        };
         cli.run(&interrupt, &mut anstream::stdout().lock()).await
     })
 }

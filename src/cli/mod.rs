@@ -2,6 +2,7 @@
 
 mod backup;
 mod config;
+mod daemon;
 mod emergency;
 mod failure;
 mod interrupt;
@@ -87,6 +88,7 @@ enum Command {
     Unpin(pin::Args),
     Schedule(schedule::Args),
     Config(config::Args),
+    Daemon(daemon::Args),
 }
 
 /// What every command is given.
@@ -113,12 +115,20 @@ impl Surroundings<'_> {
 }
 
 impl Cli {
+    /// Whether this is the service itself, which handles signals on its own.
+    pub fn is_daemon(&self) -> bool {
+        matches!(self.command, Command::Daemon(_))
+    }
+
     /// Carries the command out; its output goes to `out`, diagnostics to stderr.
     ///
     /// # Errors
     /// With a sentence for the operator and the kind that the exit code is made from.
     pub async fn run(self, interrupt: &Interrupt, out: &mut dyn Write) -> Result<(), Failure> {
-        telemetry::to_terminal(self.verbose);
+        // The daemon's log is set up from its configuration.
+        if !self.is_daemon() {
+            telemetry::to_terminal(self.verbose);
+        }
         let surroundings = Surroundings {
             source: Source::of_process(self.config),
             json: self.json,
@@ -141,6 +151,7 @@ impl Cli {
             Command::Config(args) => {
                 config::run(&args, &surroundings.source, surroundings.json, out)
             }
+            Command::Daemon(args) => daemon::run(&args, surroundings.source).await,
         }?;
         output.finish()
     }

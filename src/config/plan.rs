@@ -242,6 +242,28 @@ pub enum JobKind {
     Prune,
 }
 
+impl JobKind {
+    /// The kind as the configuration writes it.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Backup(_) => "backup",
+            Self::Verify => "verify",
+            Self::Drill => "drill",
+            Self::Prune => "prune",
+        }
+    }
+
+    /// What it does, for a sentence: "verification of app".
+    pub fn noun(&self) -> &'static str {
+        match self {
+            Self::Backup(_) => "backup",
+            Self::Verify => "verification",
+            Self::Drill => "test restore",
+            Self::Prune => "clean-up",
+        }
+    }
+}
+
 /// What is kept.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Retention {

@@ -14,6 +14,7 @@ mod prune;
 mod recovery;
 mod remarks;
 mod target;
+mod tick;
 mod verify;
 
 use std::collections::BTreeMap;
@@ -33,6 +34,7 @@ pub use pin::set_pin;
 pub use prune::{PruneMode, PruneReport, SeriesReport, prune};
 pub use recovery::{Recovery, recover};
 pub use target::{Place, Target, Targets, places, places_on, targets, targets_on};
+pub use tick::{newest_success, reach, record_skip};
 pub use verify::{Finding, Selection, VerifyReport, verify};
 
 /// What every job needs to know of the world around it.

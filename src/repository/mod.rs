@@ -14,6 +14,7 @@
 mod catalogue;
 mod durable;
 mod error;
+mod in_force;
 mod ledger;
 mod lock;
 mod manifest;
@@ -32,6 +33,7 @@ use uuid::Uuid;
 
 pub use catalogue::{Catalogue, Entry, Problem};
 pub use error::{RepositoryError, advice};
+pub use in_force::{InForce, SchedulesInForce};
 pub use ledger::{Damage, Event, Ledger, Operation, Record, Removal};
 pub use lock::{Holder, Lock, LockError};
 pub use manifest::{

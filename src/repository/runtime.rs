@@ -4,6 +4,7 @@
 //! ```text
 //! /run/pgbackupd/daemon.lock     held for as long as the daemon lives
 //! /run/pgbackupd/daemon.json     what it does now
+//! /run/pgbackupd/directories-wanted    databases were found that have no directory yet
 //! ```
 
 use std::fs::{File, OpenOptions, TryLockError};
@@ -19,6 +20,7 @@ pub const DAEMON_STATE_FORMAT: u32 = 1;
 
 const STATE_FILE: &str = "daemon.json";
 const TEMPORARY_FILE: &str = ".daemon.json";
+const WANTED_FILE: &str = "directories-wanted";
 const LOCK_FILE: &str = "daemon.lock";
 
 /// The daemon's runtime directory.
@@ -137,6 +139,13 @@ pub enum RuntimeError {
     },
 }
 
+impl RuntimeError {
+    /// Whether another daemon has it.
+    pub fn is_taken(&self) -> bool {
+        matches!(self, Self::Taken { .. })
+    }
+}
+
 impl RuntimeDirectory {
     /// The runtime directory at a path.
     pub fn at(path: impl Into<PathBuf>) -> Self {
@@ -200,6 +209,22 @@ impl RuntimeDirectory {
         file.write_all(&serde_json::to_vec(state)?)?;
         // No sync: what the daemon does now is of no interest after a power cut.
         std::fs::rename(&temporary, self.path.join(STATE_FILE))
+    }
+
+    /// Asks for the directories of databases that were found on their servers: whoever may make
+    /// them watches for this file (`pgbackupd-directories.path`).
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn want_directories(&self) -> io::Result<()> {
+        let path = self.path.join(WANTED_FILE);
+        OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(path)?
+            .write_all(b"wanted\n")
     }
 
     /// Takes the state away: the daemon ends in good order.

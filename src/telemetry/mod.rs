@@ -1,8 +1,12 @@
 //! Diagnostics. A command's own output is not among them: that goes to stdout.
 
+mod event;
+
 use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
+
+pub use event::EventKind;
 
 /// Writes diagnostics to stderr in readable lines: warnings, with `verbose` once also what is done,
 /// twice also how. The variable `PGBACKUPD_LOG` says it in tracing's own language instead.

@@ -1,0 +1,603 @@
+//! Everything that is due: what may start now, what waits and for what, and what is given up. Pure;
+//! told the time by whoever asks.
+//!
+//! The rules:
+//! - No more runs at the same time than allowed in all and on one server.
+//! - Never two runs on the same database: they would only meet at its lock.
+//! - Whatever is due belongs to a slot and has until the end of that slot's window to start. Within
+//!   it, it waits for its turn, for the end of a blackout, and for another try.
+//! - A job that is still at work on a database when it is due there again is skipped there.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::policy::{Admission, AtWork, Blackouts, Retry, SkipReason, admit, overlap};
+
+/// What a piece of work is about: one job on one database of one server. A job that has yet to ask
+/// a server for its databases has none.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Subject {
+    /// The job's name.
+    pub job: String,
+    /// The server's name in the configuration.
+    pub server: String,
+    /// The database.
+    pub database: Option<String>,
+}
+
+/// A piece of work: one job, due on one database.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Work<T> {
+    /// What it is about.
+    pub subject: Subject,
+    /// The slot that it is for.
+    pub slot: DateTime<Utc>,
+    /// The end of the slot's window.
+    pub ends: DateTime<Utc>,
+    /// Before this it does not start: a random delay, the end of a blackout, a pause.
+    pub not_before: DateTime<Utc>,
+    /// Why it does not start before that.
+    pub reason: Option<String>,
+    /// Which try it is, counted from 1.
+    pub attempt: u32,
+    /// When nothing starts.
+    pub blackouts: Blackouts,
+    /// The pauses between tries.
+    pub retry: Retry,
+    /// What to do.
+    pub task: T,
+}
+
+/// Names a running piece of work.
+pub(super) type Ticket = u64;
+
+/// How many runs go on at the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Concurrency {
+    /// In all.
+    pub total: usize,
+    /// On one server.
+    pub per_server: usize,
+}
+
+/// What is given up, and why.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Skipped<T> {
+    /// The work.
+    pub work: Work<T>,
+    /// Why, in words.
+    pub reason: String,
+}
+
+/// What is to be done now.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Step<T> {
+    /// To be started, and reported by this ticket when it has ended.
+    Start(Ticket, Work<T>),
+    /// To be recorded as skipped.
+    Skip(Skipped<T>),
+}
+
+/// How a run ended, as far as it matters here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// Nothing is left to be done for this slot.
+    Over,
+    /// It failed for a reason that may pass; in words.
+    MayPass(String),
+}
+
+/// All work that is due.
+#[derive(Clone, Debug)]
+pub(super) struct Board<T> {
+    concurrency: Concurrency,
+    waiting: Vec<Work<T>>,
+    running: BTreeMap<Ticket, Running<T>>,
+    tickets: Ticket,
+}
+
+/// Work that is being done.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Running<T> {
+    /// The work.
+    pub work: Work<T>,
+    /// Since when.
+    pub since: DateTime<Utc>,
+}
+
+impl<T: Clone> Board<T> {
+    /// An empty board.
+    pub(super) fn new(concurrency: Concurrency) -> Self {
+        Self {
+            concurrency,
+            waiting: Vec::new(),
+            running: BTreeMap::new(),
+            tickets: 0,
+        }
+    }
+
+    /// Another limit counts from now on; what runs goes on.
+    pub(super) fn set_concurrency(&mut self, concurrency: Concurrency) {
+        self.concurrency = concurrency;
+    }
+
+    /// Puts work on the board, or gives it back with the reason why it is skipped. Work for an
+    /// earlier slot that has not started by now is given back instead: the newer one does its part.
+    pub(super) fn add(&mut self, work: Work<T>) -> Option<Skipped<T>> {
+        let same = |other: &Work<T>| other.subject == work.subject;
+        let zone = work.blackouts.zone();
+        let at_work = self.running.values().find(|running| same(&running.work));
+        let at_work = at_work.map(|running| AtWork {
+            slot: running.work.slot,
+            since: running.since,
+        });
+        if let Some(reason) = overlap(at_work, zone) {
+            return Some(Skipped {
+                work,
+                reason: reason.to_string(),
+            });
+        }
+        let earlier = self.waiting.iter().position(same);
+        let superseded = earlier.map(|index| {
+            let earlier = self.waiting.remove(index);
+            // Its window ends where the next slot begins.
+            let reason = SkipReason::WindowOver {
+                ended: work.slot.with_timezone(&zone),
+            };
+            given_up(earlier, &reason)
+        });
+        self.waiting.push(work);
+        superseded
+    }
+
+    /// What is to be done now. Whatever may start counts as running from here on.
+    pub(super) fn steps(&mut self, now: DateTime<Utc>) -> Vec<Step<T>> {
+        let mut steps = Vec::new();
+        // First come, first served; of one slot, in the order in which it was put on the board.
+        self.waiting.sort_by_key(|work| work.slot);
+        for mut work in std::mem::take(&mut self.waiting) {
+            match admit(now, work.ends, &work.blackouts) {
+                Admission::Skip(reason) => steps.push(Step::Skip(given_up(work, &reason))),
+                Admission::Wait(until) => {
+                    if until > work.not_before {
+                        work.not_before = until;
+                        work.reason = Some("a blackout window lasts until then".to_owned());
+                    }
+                    self.waiting.push(work);
+                }
+                Admission::Start if work.not_before <= now && self.has_room(&work.subject) => {
+                    self.tickets += 1;
+                    let running = Running {
+                        work: work.clone(),
+                        since: now,
+                    };
+                    self.running.insert(self.tickets, running);
+                    steps.push(Step::Start(self.tickets, work));
+                }
+                Admission::Start => self.waiting.push(work),
+            }
+        }
+        steps
+    }
+
+    fn has_room(&self, subject: &Subject) -> bool {
+        let on_server = |running: &&Running<T>| running.work.subject.server == subject.server;
+        let on_database = |running: &Running<T>| {
+            let other = &running.work.subject;
+            other.server == subject.server
+                && other.database == subject.database
+                && subject.database.is_some()
+        };
+        self.running.len() < self.concurrency.total
+            && self.running.values().filter(on_server).count() < self.concurrency.per_server
+            && !self.running.values().any(on_database)
+    }
+
+    /// Takes a run off that has ended. Gives the work back with the time of its next try, if it is
+    /// to have one.
+    pub(super) fn finish(
+        &mut self,
+        ticket: Ticket,
+        ending: Ending,
+        now: DateTime<Utc>,
+    ) -> Option<DateTime<Utc>> {
+        let mut work = self.running.remove(&ticket)?.work;
+        let Ending::MayPass(reason) = ending else {
+            return None;
+        };
+        let again = work.retry.again(work.attempt, now, work.ends)?;
+        work.attempt += 1;
+        work.not_before = again;
+        work.reason = Some(reason);
+        self.waiting.push(work);
+        Some(again)
+    }
+
+    /// When something may happen without anything ending first; none when nothing can.
+    pub(super) fn wake_at(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        self.waiting
+            .iter()
+            .map(|work| {
+                if work.not_before > now {
+                    work.not_before.min(work.ends)
+                } else {
+                    // It waits for its turn, and gives up at the end of its window.
+                    work.ends
+                }
+            })
+            .min()
+    }
+
+    /// The wall clock was set by so much: what waits goes on waiting for as long as before.
+    pub(super) fn shift(&mut self, by: TimeDelta) {
+        let running = self.running.values_mut().map(|running| &mut running.work);
+        for work in self.waiting.iter_mut().chain(running) {
+            for moment in [&mut work.not_before, &mut work.ends] {
+                *moment = moment.checked_add_signed(by).unwrap_or(*moment);
+            }
+        }
+    }
+
+    /// Lets waiting work follow a new configuration: each gets what it is to do now, or is taken off
+    /// and given back where the configuration no longer has it.
+    pub(super) fn rebase(&mut self, mut renew: impl FnMut(&mut Work<T>) -> bool) -> Vec<Work<T>> {
+        let mut gone = Vec::new();
+        for mut work in std::mem::take(&mut self.waiting) {
+            if renew(&mut work) {
+                self.waiting.push(work);
+            } else {
+                gone.push(work);
+            }
+        }
+        gone
+    }
+
+    /// Whether any work of this job and slot is left, waiting or running.
+    pub(super) fn has_left(&self, job: &str, slot: DateTime<Utc>) -> bool {
+        let running = self.running.values().map(|running| &running.work);
+        self.waiting
+            .iter()
+            .chain(running)
+            .any(|work| work.subject.job == job && work.slot == slot)
+    }
+
+    /// What runs, by ticket.
+    pub(super) fn running(&self) -> impl Iterator<Item = (Ticket, &Running<T>)> {
+        self.running
+            .iter()
+            .map(|(ticket, running)| (*ticket, running))
+    }
+
+    /// What waits.
+    pub(super) fn waiting(&self) -> &[Work<T>] {
+        &self.waiting
+    }
+}
+
+/// Work that is given up, with what kept it from starting: that says more than that its time has
+/// run out.
+fn given_up<T>(mut work: Work<T>, reason: &SkipReason) -> Skipped<T> {
+    let reason = match work.reason.take() {
+        Some(why) => format!("{reason}; {why}"),
+        None => reason.to_string(),
+    };
+    Skipped { work, reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::time::Duration;
+
+    use chrono::{DateTime, TimeDelta, Utc};
+    use chrono_tz::Tz;
+    use proptest::prelude::*;
+
+    use super::{Board, Concurrency, Ending, Step, Subject, Ticket, Work};
+    use crate::policy::{Blackouts, Retry};
+
+    const TWO_OF_EACH: Concurrency = Concurrency {
+        total: 2,
+        per_server: 2,
+    };
+
+    fn at(minute: i64) -> DateTime<Utc> {
+        let start: DateTime<Utc> = "2025-07-09T00:00:00Z".parse().unwrap();
+        start + TimeDelta::minutes(minute)
+    }
+
+    fn blackouts(windows: &[&str]) -> Blackouts {
+        let windows = windows.iter().map(|window| window.parse().unwrap());
+        Blackouts::new(windows.collect(), Tz::UTC).unwrap()
+    }
+
+    /// Due at a minute, with an hour to start in.
+    fn work(job: &str, server: &str, database: &str, minute: i64) -> Work<()> {
+        Work {
+            subject: Subject {
+                job: job.to_owned(),
+                server: server.to_owned(),
+                database: Some(database.to_owned()),
+            },
+            slot: at(minute),
+            ends: at(minute + 60),
+            not_before: at(minute),
+            reason: None,
+            attempt: 1,
+            blackouts: blackouts(&[]),
+            retry: Retry {
+                first: Duration::from_secs(60),
+                longest: Duration::from_secs(240),
+            },
+            task: (),
+        }
+    }
+
+    /// What was started: ticket and database.
+    fn started(steps: &[Step<()>]) -> Vec<(Ticket, String)> {
+        steps
+            .iter()
+            .filter_map(|step| match step {
+                Step::Start(ticket, work) => Some((*ticket, work.subject.database.clone()?)),
+                Step::Skip(_) => None,
+            })
+            .collect()
+    }
+
+    fn names(steps: &[Step<()>]) -> Vec<String> {
+        started(steps).into_iter().map(|(_, name)| name).collect()
+    }
+
+    fn skipped(steps: &[Step<()>]) -> Vec<String> {
+        steps
+            .iter()
+            .filter_map(|step| match step {
+                Step::Skip(skipped) => Some(skipped.reason.clone()),
+                Step::Start(..) => None,
+            })
+            .collect()
+    }
+
+    fn board(concurrency: Concurrency, works: Vec<Work<()>>) -> Board<()> {
+        let mut board = Board::new(concurrency);
+        for work in works {
+            assert_eq!(board.add(work), None);
+        }
+        board
+    }
+
+    #[test]
+    fn no_more_runs_start_than_allowed_in_all_and_on_a_server() {
+        let limits = Concurrency {
+            total: 3,
+            per_server: 2,
+        };
+        let works = [("a", "1"), ("a", "2"), ("a", "3"), ("b", "4"), ("b", "5")];
+        let works = works.map(|(server, database)| work("daily", server, database, 0));
+        let mut board = board(limits, works.into());
+        let steps = board.steps(at(0));
+        assert_eq!(names(&steps), ["1", "2", "4"]);
+        assert!(board.steps(at(0)).is_empty());
+        board.finish(started(&steps)[0].0, Ending::Over, at(1));
+        assert_eq!(names(&board.steps(at(1))), ["3"]);
+    }
+
+    #[test]
+    fn two_jobs_on_one_database_run_one_after_the_other() {
+        let works = vec![work("daily", "a", "1", 0), work("weekly", "a", "1", 0)];
+        let mut board = board(TWO_OF_EACH, works);
+        let steps = board.steps(at(0));
+        assert_eq!(started(&steps).len(), 1);
+        board.finish(started(&steps)[0].0, Ending::Over, at(5));
+        assert_eq!(started(&board.steps(at(5))).len(), 1);
+    }
+
+    #[test]
+    fn a_job_that_is_still_at_work_is_not_started_twice() {
+        let mut board = board(TWO_OF_EACH, vec![work("daily", "a", "1", 0)]);
+        board.steps(at(3));
+        let skipped = board.add(work("daily", "a", "1", 60)).unwrap();
+        assert_eq!(skipped.work.slot, at(60));
+        assert_eq!(
+            skipped.reason,
+            "the run that was due at 2025-07-09 00:00:00 +00:00 is still at work, since 2025-07-09 \
+             00:03:00 +00:00"
+        );
+        assert_eq!(
+            board.add(work("weekly", "a", "1", 60)),
+            None,
+            "another job may wait"
+        );
+    }
+
+    #[test]
+    fn the_next_slot_takes_the_place_of_what_has_not_started() {
+        let mut board = board(TWO_OF_EACH, vec![work("daily", "a", "1", 0)]);
+        let skipped = board.add(work("daily", "a", "1", 30)).unwrap();
+        assert_eq!(skipped.work.slot, at(0));
+        assert!(
+            skipped.reason.contains("window ended"),
+            "{}",
+            skipped.reason
+        );
+        assert_eq!(board.waiting().len(), 1);
+    }
+
+    #[test]
+    fn what_may_pass_is_tried_again_with_growing_pauses_until_its_window_ends() {
+        let mut board = board(TWO_OF_EACH, vec![work("daily", "a", "1", 0)]);
+        let mut now = at(0);
+        let mut pauses = Vec::new();
+        loop {
+            let steps = board.steps(now);
+            let [(ticket, _)] = started(&steps)[..] else {
+                panic!("{steps:?}")
+            };
+            let refused = Ending::MayPass("refused".to_owned());
+            let Some(again) = board.finish(ticket, refused, now) else {
+                break;
+            };
+            assert_eq!(board.wake_at(now), Some(again));
+            assert!(board.steps(again - TimeDelta::seconds(1)).is_empty());
+            pauses.push((again - now).num_seconds());
+            now = again;
+        }
+        assert_eq!(&pauses[..5], [60, 120, 240, 240, 240]);
+        assert!(now < at(60) && now + TimeDelta::seconds(240) >= at(60));
+        assert!(board.waiting().is_empty());
+    }
+
+    #[test]
+    fn what_did_not_get_its_turn_is_given_up_with_what_kept_it() {
+        let limits = Concurrency {
+            total: 1,
+            per_server: 1,
+        };
+        let works = vec![work("daily", "a", "1", 0), work("daily", "a", "2", 0)];
+        let mut board = board(limits, works);
+        board.steps(at(0));
+        assert_eq!(board.wake_at(at(0)), Some(at(60)));
+        let reasons = skipped(&board.steps(at(60)));
+        assert_eq!(reasons.len(), 1);
+        assert!(reasons[0].contains("window ended"), "{reasons:?}");
+        let retried = work("daily", "a", "3", 70);
+        board.add(Work {
+            reason: Some("refused".to_owned()),
+            ..retried
+        });
+        let reasons = skipped(&board.steps(at(200)));
+        assert!(reasons[0].ends_with("refused"), "{reasons:?}");
+    }
+
+    #[test]
+    fn a_blackout_is_waited_for_if_the_window_lasts_so_long() {
+        let dark = |database: &str, windows: &[&str]| Work {
+            blackouts: blackouts(windows),
+            ..work("daily", "a", database, 0)
+        };
+        let mut board = board(
+            TWO_OF_EACH,
+            vec![dark("1", &["00:00-00:20"]), dark("2", &["00:00-02:00"])],
+        );
+        let steps = board.steps(at(1));
+        assert!(started(&steps).is_empty());
+        assert!(skipped(&steps)[0].contains("blackout"), "{steps:?}");
+        assert_eq!(board.wake_at(at(1)), Some(at(20)));
+        assert_eq!(names(&board.steps(at(20))), ["1"]);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_changes_no_waiting() {
+        let mut board = board(TWO_OF_EACH, vec![work("daily", "a", "1", 0)]);
+        let [(ticket, _)] = started(&board.steps(at(0)))[..] else {
+            panic!()
+        };
+        board.finish(ticket, Ending::MayPass(String::new()), at(0));
+        for days in [1, -400, 27_000] {
+            board.shift(TimeDelta::days(days));
+            let now = at(0) + TimeDelta::days(days);
+            assert_eq!(board.wake_at(now), Some(now + TimeDelta::seconds(60)));
+            board.shift(TimeDelta::days(-days));
+        }
+    }
+
+    #[test]
+    fn what_waits_follows_a_reload_and_what_is_gone_is_given_back() {
+        let works = vec![work("daily", "a", "1", 0), work("daily", "a", "2", 0)];
+        let mut board = board(TWO_OF_EACH, works);
+        let gone = board.rebase(|work| {
+            work.attempt = 7;
+            work.subject.database.as_deref() == Some("1")
+        });
+        assert_eq!(gone.len(), 1);
+        assert_eq!(board.waiting()[0].attempt, 7);
+        assert!(board.has_left("daily", at(0)));
+        assert!(!board.has_left("daily", at(1)));
+    }
+
+    /// What happens to the board.
+    #[derive(Clone, Debug)]
+    enum Happening {
+        Due(usize, usize, usize),
+        Ends(usize, bool),
+        Passes(i64),
+        Jumps(i64),
+    }
+
+    fn happening() -> impl Strategy<Value = Happening> {
+        prop_oneof![
+            3 => (0..3usize, 0..2usize, 0..4usize).prop_map(|(j, s, d)| Happening::Due(j, s, d)),
+            3 => (0..8usize, any::<bool>()).prop_map(|(n, passing)| Happening::Ends(n, passing)),
+            2 => (0..40i64).prop_map(Happening::Passes),
+            1 => (-500..500i64).prop_map(Happening::Jumps),
+        ]
+    }
+
+    proptest! {
+        /// Whatever happens in whatever order: the limits hold, no database has two runs, and of
+        /// all that was due everything was started, given up with a reason, or still stands.
+        #[test]
+        fn nothing_is_lost_and_no_limit_broken(
+            happenings in prop::collection::vec(happening(), 1..120),
+            total in 1..4usize,
+            per_server in 1..3usize,
+        ) {
+            let mut board = Board::new(Concurrency { total, per_server });
+            let mut now = at(0);
+            let mut due = 0;
+            let (mut over, mut given_up) = (0, 0);
+            for happening in happenings {
+                match happening {
+                    Happening::Due(job, server, database) => {
+                        let mut work = work(
+                            &job.to_string(),
+                            &server.to_string(),
+                            &database.to_string(),
+                            0,
+                        );
+                        (work.slot, work.not_before, work.ends) =
+                            (now, now, now + TimeDelta::minutes(60));
+                        due += 1;
+                        given_up += usize::from(board.add(work).is_some());
+                    }
+                    Happening::Ends(which, passing) => {
+                        let running: Vec<Ticket> = board.running().map(|(ticket, _)| ticket).collect();
+                        if let Some(ticket) = running.get(which) {
+                            let ending = if passing {
+                                Ending::MayPass("later".to_owned())
+                            } else {
+                                Ending::Over
+                            };
+                            over += usize::from(board.finish(*ticket, ending, now).is_none());
+                        }
+                    }
+                    Happening::Passes(minutes) => now += TimeDelta::minutes(minutes),
+                    Happening::Jumps(minutes) => {
+                        now += TimeDelta::minutes(minutes);
+                        board.shift(TimeDelta::minutes(minutes));
+                    }
+                }
+                given_up += skipped(&board.steps(now)).len();
+                let running: Vec<_> = board.running().map(|(_, r)| r.work.subject.clone()).collect();
+                prop_assert!(running.len() <= total);
+                let mut by_server: BTreeMap<&str, usize> = BTreeMap::new();
+                for subject in &running {
+                    *by_server.entry(&subject.server).or_default() += 1;
+                }
+                prop_assert!(by_server.values().all(|count| *count <= per_server));
+                let databases: BTreeSet<_> =
+                    running.iter().map(|subject| (&subject.server, &subject.database)).collect();
+                prop_assert_eq!(databases.len(), running.len());
+                prop_assert_eq!(due, over + given_up + running.len() + board.waiting().len());
+                if let Some(wake) = board.wake_at(now) {
+                    prop_assert!(wake > now, "{wake} is not after {now}");
+                }
+                if board.running().next().is_none() {
+                    let ready = board.waiting().iter().find(|work| work.not_before <= now);
+                    prop_assert!(ready.is_none(), "idle although {ready:?} is due");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! What a reload changes, in words. Pure.
+
+use chrono::{DateTime, Utc};
+
+use crate::config::{Databases, Job, JobKind, Plan, Server};
+
+/// What a reload changes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Changes {
+    /// Jobs that the scheduler has to forget, by name.
+    pub unscheduled: Vec<String>,
+    /// Jobs that it has to learn, by name.
+    pub scheduled: Vec<String>,
+    /// Every change in words, one sentence each.
+    pub told: Vec<String>,
+    /// What only a new start brings into force.
+    pub not_in_force: Vec<String>,
+}
+
+/// Compares the plan in force with a new one.
+pub(super) fn changes(old: &Plan, new: &Plan, now: DateTime<Utc>) -> Changes {
+    let mut changes = Changes::default();
+    jobs(old, new, now, &mut changes);
+    servers(old, new, &mut changes.told);
+    let told = &mut changes.told;
+    if old.zone != new.zone {
+        told.push(format!("timezone: {} → {}", old.zone, new.zone));
+    }
+    if old.limits != new.limits {
+        told.push("limits: changed".to_owned());
+    }
+    if old.retention != new.retention {
+        told.push("retention: changed".to_owned());
+    }
+    if old.programs != new.programs {
+        told.push("programs: changed".to_owned());
+    }
+    if old.objectives != new.objectives {
+        told.push("objectives: changed".to_owned());
+    }
+    let (was, is) = (&old.daemon, &new.daemon);
+    if (was.concurrency, was.concurrency_per_server) != (is.concurrency, is.concurrency_per_server)
+    {
+        told.push(format!(
+            "daemon: concurrency {} in all and {} a server → {} and {}",
+            was.concurrency, was.concurrency_per_server, is.concurrency, is.concurrency_per_server
+        ));
+    }
+    if was.runtime_directory != is.runtime_directory {
+        changes
+            .not_in_force
+            .push("daemon.runtime_directory".to_owned());
+    }
+    if was.state_directory != is.state_directory {
+        changes
+            .not_in_force
+            .push("daemon.state_directory".to_owned());
+    }
+    if old.logs != new.logs {
+        changes.not_in_force.push("logs".to_owned());
+    }
+    changes
+}
+
+fn jobs(old: &Plan, new: &Plan, now: DateTime<Utc>, changes: &mut Changes) {
+    let find = |jobs: &[Job], name: &str| jobs.iter().find(|job| job.name == name).cloned();
+    for job in &old.jobs {
+        if find(&new.jobs, &job.name).is_none() {
+            changes.unscheduled.push(job.name.clone());
+            changes.told.push(format!("job {}: removed", job.name));
+        }
+    }
+    for job in &new.jobs {
+        let name = &job.name;
+        match find(&old.jobs, name) {
+            None => {
+                changes.scheduled.push(name.clone());
+                changes.told.push(format!(
+                    "job {name}: new, {}, {}; next run {}",
+                    kind(&job.kind),
+                    job.schedule.describe(),
+                    next(job, now)
+                ));
+            }
+            Some(was) => {
+                if was.schedule != job.schedule {
+                    changes.unscheduled.push(name.clone());
+                    changes.scheduled.push(name.clone());
+                    changes.told.push(schedule(&was, job, now));
+                }
+                if was.kind != job.kind {
+                    let (was, is) = (kind(&was.kind), kind(&job.kind));
+                    changes.told.push(format!("job {name}: {was} → {is}"));
+                }
+                let rules = |job: &Job| (job.window, job.jitter, job.catch_up, job.retry);
+                if rules(&was) != rules(job) || was.blackouts != job.blackouts {
+                    changes.told.push(format!(
+                        "job {name}: window, jitter, catch_up, retry or blackout changed"
+                    ));
+                }
+            }
+        }
+    }
+}
+
+fn schedule(was: &Job, is: &Job, now: DateTime<Utc>) -> String {
+    let (zone_was, zone_is) = (was.schedule.zone(), is.schedule.zone());
+    let zones = if zone_was == zone_is {
+        String::new()
+    } else {
+        format!(" ({zone_was} → {zone_is})")
+    };
+    format!(
+        "job {}: schedule {} → {}{zones}; next run {}",
+        is.name,
+        was.schedule.text(),
+        is.schedule.text(),
+        next(is, now)
+    )
+}
+
+fn servers(old: &Plan, new: &Plan, told: &mut Vec<String>) {
+    for server in &old.servers {
+        if !new.servers.iter().any(|other| other.name == server.name) {
+            told.push(format!("server {}: removed", server.name));
+        }
+    }
+    for server in &new.servers {
+        let Some(was) = old.servers.iter().find(|other| other.name == server.name) else {
+            told.push(format!(
+                "server {}: new, {}",
+                server.name,
+                databases(server)
+            ));
+            continue;
+        };
+        let (before, after) = (databases(was), databases(server));
+        if before != after {
+            told.push(format!("server {}: {before} → {after}", server.name));
+        } else if was != server {
+            told.push(format!(
+                "server {}: connection, directory or dump settings changed",
+                server.name
+            ));
+        }
+    }
+}
+
+/// More names than this are not listed.
+const MOST_NAMES: usize = 10;
+
+fn databases(server: &Server) -> String {
+    match &server.databases {
+        Databases::All(_) => "all its databases".to_owned(),
+        Databases::FromEnvironment => "the database of libpq's environment".to_owned(),
+        Databases::Named(named) if named.len() > MOST_NAMES => {
+            format!("{} databases", named.len())
+        }
+        Databases::Named(named) => {
+            let names: Vec<String> = named
+                .iter()
+                .map(|database| crate::words::one_line(&database.name))
+                .collect();
+            format!(
+                "database{} {}",
+                if names.len() == 1 { "" } else { "s" },
+                names.join(", ")
+            )
+        }
+    }
+}
+
+/// A job's kind in a word or two.
+pub(super) fn kind(kind: &JobKind) -> String {
+    match kind {
+        JobKind::Backup(series) => format!("backup of series {series}"),
+        JobKind::Verify => "verification".to_owned(),
+        JobKind::Drill => "test restore".to_owned(),
+        JobKind::Prune => "clean-up".to_owned(),
+    }
+}
+
+fn next(job: &Job, now: DateTime<Utc>) -> String {
+    job.schedule.next_after(now).map_or_else(
+        || "never".to_owned(),
+        |next| next.format("%a %Y-%m-%d %H:%M %Z").to_string(),
+    )
+}

@@ -1,0 +1,20 @@
+//! The service: it runs the jobs of the configuration on their schedules until it is told to stop.
+//!
+//! `start` brings it up in one straight line; [`service::Service`] is the loop that everything
+//! happens in. What is to be decided stands apart, pure: when jobs are due ([`timetable`]), whether
+//! the clock was set ([`clock`]), what may run now ([`board`]), what a reload changes
+//! ([`changes`]).
+
+mod board;
+mod changes;
+mod clock;
+mod service;
+mod start;
+mod systemd;
+mod task;
+mod tell;
+mod ticker;
+mod timetable;
+mod view;
+
+pub use start::{DaemonError, run};

@@ -1,0 +1,256 @@
+//! From a tick to the ends of its runs.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use uuid::Uuid;
+
+use super::{Running, Service};
+use crate::config::{Databases, Job, JobKind};
+use crate::daemon::board::{Ending, Skipped, Step, Subject, Ticket, Work};
+use crate::daemon::task::{Action, Circumstances, Outcome, Task};
+use crate::daemon::tell;
+use crate::jobs::{JobError, JobErrorKind, record_skip};
+use crate::policy::{delay, window_end};
+use crate::repository::Repository;
+use crate::telemetry::EventKind;
+
+impl Service {
+    /// Puts a job that is due on the board, for all servers or only for some.
+    pub(super) fn put_up(
+        &mut self,
+        job: Arc<Job>,
+        slot: DateTime<Utc>,
+        catch_up: Option<&[String]>,
+        now: DateTime<Utc>,
+    ) {
+        let servers: Vec<String> = self
+            .plan
+            .servers
+            .iter()
+            .map(|server| server.name.clone())
+            .filter(|name| catch_up.is_none_or(|only| only.contains(name)))
+            .collect();
+        let longest = catch_up.map_or(Duration::ZERO, |_| self.plan.daemon.catch_up_delay);
+        if job.kind == JobKind::Drill {
+            tracing::warn!(
+                message_id = EventKind::RunSkipped.id(),
+                job = %job.name,
+                "job {}: test restores are not part of this version; nothing was done",
+                job.name
+            );
+            self.handled(&job.name, slot);
+            return;
+        }
+        if !matches!(job.kind, JobKind::Backup(_)) {
+            self.open_slots.push((job.name.clone(), slot));
+        }
+        for server in servers {
+            let task = Task {
+                plan: Arc::clone(&self.plan),
+                job: Arc::clone(&job),
+                action: Action::Find,
+                is_catch_up: catch_up.is_some(),
+            };
+            tell::due(&task, slot);
+            let subject = Subject {
+                job: job.name.clone(),
+                server,
+                database: None,
+            };
+            let not_before = now + random_delay(longest);
+            // What is made up for late has its window from now on.
+            let ends = if catch_up.is_some() {
+                window_end(&job.schedule, slot, Duration::MAX).min(not_before + job.window)
+            } else {
+                window_end(&job.schedule, slot, job.window)
+            };
+            let reason = (not_before > now).then(|| "a random delay at start".to_owned());
+            self.put(Work {
+                subject,
+                slot,
+                ends,
+                not_before,
+                reason,
+                attempt: 1,
+                blackouts: job.blackouts.clone(),
+                retry: job.retry,
+                task,
+            });
+        }
+    }
+
+    pub(super) fn put(&mut self, work: Work<Task>) {
+        if let Some(skipped) = self.board.add(work) {
+            self.skip(&skipped);
+        }
+    }
+
+    /// Does what the board says.
+    pub(super) fn step(&mut self) {
+        for step in self.board.steps(Utc::now()) {
+            match step {
+                Step::Start(ticket, work) => self.start(ticket, work),
+                Step::Skip(skipped) => self.skip(&skipped),
+            }
+        }
+        self.settle();
+    }
+
+    pub(super) fn start(&mut self, ticket: Ticket, work: Work<Task>) {
+        let running = Running {
+            id: Uuid::now_v7(),
+            began: Instant::now(),
+            progress: Arc::default(),
+            work,
+        };
+        if !matches!(running.work.task.action, Action::Find) {
+            running.told().started();
+        }
+        let given = Circumstances {
+            environment: Arc::clone(&self.environment),
+            run: running.id,
+            slot: running.work.slot,
+            progress: Arc::clone(&running.progress),
+            cancel: self.cancel.clone(),
+        };
+        let (task, server) = (
+            running.work.task.clone(),
+            running.work.subject.server.clone(),
+        );
+        let ended = self.ended.clone();
+        tokio::spawn(async move {
+            let outcome = task.carry_out(server, given).await;
+            // Nobody listens any more only when the daemon has given up waiting.
+            let _ = ended.send((ticket, outcome));
+        });
+        self.runs.insert(ticket, running);
+    }
+
+    /// Takes in how a run has ended.
+    pub(super) fn end(&mut self, ticket: Ticket, outcome: Outcome) {
+        let Some(running) = self.runs.remove(&ticket) else {
+            return;
+        };
+        self.rates.forget(ticket);
+        let now = Utc::now();
+        let took = running.began.elapsed();
+        let told = running.told();
+        let mut ending = Ending::Over;
+        match outcome {
+            Outcome::Found(found, failures) => {
+                for failure in &failures {
+                    told.impossible(failure);
+                }
+                self.board.finish(ticket, Ending::Over, now);
+                for (database, action) in found {
+                    self.put_found(&running.work, database, action, now);
+                }
+                return;
+            }
+            Outcome::BackedUp(report) => told.backed_up(&report, took),
+            Outcome::Verified(report) => told.verified(&report, took),
+            Outcome::Pruned(report) => told.pruned(&report, took),
+            Outcome::Panicked(panic) => told.panicked(&panic, took),
+            Outcome::Failed(error) => {
+                let is_wanted = self.want_directory(&running.work, &error);
+                if !self.is_stopping
+                    && error.kind() != JobErrorKind::Interrupted
+                    && (error.may_pass() || is_wanted)
+                {
+                    let text = error.to_string();
+                    let first = text.lines().next().unwrap_or_default().to_owned();
+                    ending = Ending::MayPass(first);
+                }
+                let again = self.board.finish(ticket, ending, now);
+                told.failed(&error, again, took);
+                return;
+            }
+        }
+        self.board.finish(ticket, ending, now);
+    }
+
+    /// Puts the work on one database on the board, as found by the job's first step.
+    pub(super) fn put_found(
+        &mut self,
+        from: &Work<Task>,
+        database: String,
+        action: Action,
+        now: DateTime<Utc>,
+    ) {
+        let not_before = now + random_delay(from.task.job.jitter);
+        self.put(Work {
+            subject: Subject {
+                database: Some(database),
+                ..from.subject.clone()
+            },
+            not_before,
+            reason: (not_before > now).then(|| "the job's jitter".to_owned()),
+            attempt: 1,
+            task: Task {
+                action,
+                ..from.task.clone()
+            },
+            ..from.clone()
+        });
+    }
+
+    /// Asks root for the directory of a database that was found on its server, where the service
+    /// itself may not make it. Whether it was asked for.
+    pub(super) fn want_directory(&self, work: &Work<Task>, error: &JobError) -> bool {
+        let Some(directory) = work.task.directory() else {
+            return false;
+        };
+        let is_found = work
+            .task
+            .server(&work.subject.server)
+            .is_some_and(|server| matches!(server.databases, Databases::All(_)));
+        is_found
+            && !directory.exists()
+            && error.kind() == JobErrorKind::CannotCreate
+            && self.runtime.want_directories().is_ok()
+    }
+
+    /// Records that something due was not done.
+    pub(super) fn skip(&mut self, skipped: &Skipped<Task>) {
+        tell::skipped(skipped);
+        let work = &skipped.work;
+        let (Some(directory), Some(database)) = (work.task.directory(), &work.subject.database)
+        else {
+            return;
+        };
+        let context = work.task.context(work.slot, &self.environment);
+        let (operation, series) = work.task.operation();
+        let recorded = record_skip(
+            &context,
+            &Repository::at(directory),
+            database,
+            (operation, series),
+            &skipped.reason,
+        );
+        if let Err(error) = recorded {
+            tracing::warn!(message_id = EventKind::RunWarning.id(), "{error}");
+        }
+    }
+
+    /// Notes the slots for which nothing is left to be done.
+    pub(super) fn settle(&mut self) {
+        let board = &self.board;
+        let (open, settled): (Vec<_>, Vec<_>) = std::mem::take(&mut self.open_slots)
+            .into_iter()
+            .partition(|(job, slot)| board.has_left(job, *slot));
+        self.open_slots = open;
+        for (job, slot) in settled {
+            self.handled(&job, slot);
+        }
+    }
+}
+
+/// A delay from nothing to the longest, by chance.
+fn random_delay(longest: Duration) -> TimeDelta {
+    // Every hasher of the standard library is keyed at random.
+    let seed = RandomState::new().build_hasher().finish();
+    TimeDelta::from_std(delay(seed, longest)).unwrap_or_default()
+}

@@ -1,0 +1,433 @@
+//! The loop that everything happens in: ticks, signals, ends of runs, the watchdog.
+
+mod due;
+mod look_back;
+mod reload;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use futures::StreamExt;
+use signal_hook::consts::{SIGHUP, SIGUSR1};
+use signal_hook_tokio::Signals;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::board::{Board, Concurrency, Ticket, Work};
+use super::clock::until;
+use super::start::{DaemonError, HANG};
+use super::systemd::Systemd;
+use super::task::{Outcome, Task};
+use super::tell::Run;
+use super::ticker::{LOOK, Ticker};
+use super::view::{Rates, View};
+use crate::config::{Databases, Plan, Source};
+use crate::jobs::{Context, reach};
+use crate::pipeline::Progress;
+use crate::postgres::kill_all_children;
+use crate::repository::{DaemonLock, DaemonState, RuntimeDirectory, SchedulesInForce};
+use crate::telemetry::EventKind;
+use crate::words::one_line;
+
+/// How often the state shown to systemd is renewed while something runs.
+const REFRESH: Duration = Duration::from_secs(5);
+
+/// The state in the runtime directory is written no more often than this.
+const WRITING: Duration = Duration::from_millis(500);
+
+/// Without a word from the scheduler for so long, the watchdog is not told that all is well.
+const SILENCE: Duration = Duration::from_secs(45);
+
+/// Runs that are to end have so long before their children are killed.
+const STOPPING: Duration = Duration::from_secs(20);
+
+/// The running daemon.
+pub(super) struct Service {
+    source: Source,
+    environment: Arc<BTreeMap<String, String>>,
+    plan: Arc<Plan>,
+    /// Why the newest configuration is not in force.
+    refused: Option<String>,
+    started: DateTime<Utc>,
+    loaded: DateTime<Utc>,
+    runtime: RuntimeDirectory,
+    lock: DaemonLock,
+    schedules: SchedulesInForce,
+    ticker: Ticker,
+    board: Board<Task>,
+    runs: BTreeMap<Ticket, Running>,
+    /// Of what is done by a job that is no backup, the slots that have work left.
+    open_slots: Vec<(String, DateTime<Utc>)>,
+    /// Reports of runs come back through this.
+    ended: mpsc::UnboundedSender<(Ticket, Outcome)>,
+    ends: Option<mpsc::UnboundedReceiver<(Ticket, Outcome)>>,
+    /// Ends all runs.
+    cancel: CancellationToken,
+    is_stopping: bool,
+    systemd: Systemd,
+    rates: Rates,
+    written: Option<(Instant, DaemonState)>,
+    beaten: Instant,
+}
+
+/// What is known of a run besides the board's entry.
+struct Running {
+    id: Uuid,
+    began: Instant,
+    progress: Arc<Progress>,
+    work: Work<Task>,
+}
+
+impl Service {
+    pub(super) fn new(
+        source: Source,
+        plan: Arc<Plan>,
+        environment: Arc<BTreeMap<String, String>>,
+        (runtime, lock): (RuntimeDirectory, DaemonLock),
+        ticker: Ticker,
+        systemd: Systemd,
+        now: DateTime<Utc>,
+    ) -> Self {
+        let (ended, ends) = mpsc::unbounded_channel();
+        Self {
+            board: Board::new(concurrency(&plan)),
+            source,
+            environment,
+            plan,
+            refused: None,
+            started: now,
+            loaded: now,
+            runtime,
+            lock,
+            schedules: SchedulesInForce::default(),
+            ticker,
+            runs: BTreeMap::new(),
+            open_slots: Vec::new(),
+            ended,
+            ends: Some(ends),
+            cancel: CancellationToken::new(),
+            is_stopping: false,
+            systemd,
+            rates: Rates::default(),
+            written: None,
+            beaten: Instant::now(),
+        }
+    }
+
+    /// Runs until a signal asks for the end.
+    pub(super) async fn run(
+        mut self,
+        mut signals: Signals,
+        mut called: mpsc::UnboundedReceiver<Uuid>,
+    ) -> Result<(), DaemonError> {
+        let Some(mut ends) = self.ends.take() else {
+            return Ok(());
+        };
+        self.look_back(Utc::now());
+        self.show();
+        self.systemd.ready();
+        tracing::info!(
+            message_id = EventKind::DaemonReady.id(),
+            "ready: {}",
+            self.view().line(&[])
+        );
+        self.ask_servers();
+        loop {
+            self.catch_up_with_the_clock();
+            self.step();
+            self.beat();
+            self.show();
+            tokio::select! {
+                signal = signals.next() => match signal {
+                    Some(SIGHUP) => self.reload().await?,
+                    Some(SIGUSR1) => self.snapshot(),
+                    Some(signal) if Some(signal) == HANG => hang(),
+                    Some(signal) => {
+                        return self.stop(signal, signals, ends).await;
+                    }
+                    None => return self.stop(0, signals, ends).await,
+                },
+                _ = called.recv() => {}
+                Some((ticket, outcome)) = ends.recv() => self.end(ticket, outcome),
+                () = tokio::time::sleep(self.rest()) => {}
+            }
+        }
+    }
+
+    /// For how long nothing has to be done unless something happens.
+    fn rest(&self) -> Duration {
+        let now = Utc::now();
+        let mut rest = Duration::from_secs(3600);
+        if let Some(period) = self.systemd.watchdog() {
+            // As sd_watchdog_enabled(3) recommends.
+            rest = rest.min((period / 2).saturating_sub(self.beaten.elapsed()));
+        }
+        if let Some(moment) = self.board.wake_at(now) {
+            // What waits goes by the wall clock, which may be set meanwhile.
+            rest = rest.min(until(moment, now)).min(LOOK);
+        }
+        if !self.runs.is_empty() {
+            rest = rest.min(REFRESH);
+        }
+        if self.is_unwritten() {
+            rest = rest.min(WRITING);
+        }
+        // Never busy, whatever the clocks say.
+        rest.max(Duration::from_millis(10))
+    }
+
+    /// Tells the watchdog that the loop turns, and that the scheduler's does.
+    fn beat(&mut self) {
+        let Some(period) = self.systemd.watchdog() else {
+            return;
+        };
+        if self.beaten.elapsed() + Duration::from_millis(20) < period / 2 {
+            return;
+        }
+        let silence = self.ticker.silence();
+        if silence > SILENCE {
+            tracing::error!(
+                "the scheduler has not looked at the clock for {} s; the watchdog will end this \
+                 process, and systemd starts it again",
+                silence.as_secs()
+            );
+            return;
+        }
+        self.systemd.alive();
+        self.beaten = Instant::now();
+    }
+
+    /// Takes in that the clock was set, and what has come due.
+    fn catch_up_with_the_clock(&mut self) {
+        let now = Utc::now();
+        if let Some(jump) = self.ticker.take_jump() {
+            self.board.shift(jump);
+            let direction = if jump < TimeDelta::zero() {
+                "back"
+            } else {
+                "forward (or the machine slept)"
+            };
+            tracing::warn!(
+                message_id = EventKind::ClockJumped.id(),
+                seconds = jump.num_seconds(),
+                "the clock was set {direction} by {}; {}",
+                humantime::format_duration(Duration::from_secs(jump.num_seconds().unsigned_abs())),
+                self.view().line(&[])
+            );
+        }
+        for due in self.ticker.take_due() {
+            let job = self.plan.jobs.iter().find(|job| job.name == due.job);
+            // A reload may have taken it away in between.
+            if let Some(job) = job.cloned() {
+                self.put_up(Arc::new(job), due.slot, None, now);
+            }
+        }
+    }
+
+    /// Looks whether the servers answer. One that does not is no reason not to start: it may come
+    /// up later, and every run asks anew.
+    fn ask_servers(&self) {
+        for server in self.plan.servers.clone() {
+            let context = Context::new(&self.plan, &self.environment);
+            let cancel = self.cancel.clone();
+            tokio::spawn(async move {
+                let database = match &server.databases {
+                    Databases::Named(named) => named.first().cloned(),
+                    Databases::All(_) | Databases::FromEnvironment => None,
+                };
+                let asked = tokio::select! {
+                    asked = reach(&context, &server, database.as_ref()) => asked,
+                    () = cancel.cancelled() => return,
+                };
+                if let Err(error) = asked {
+                    tracing::warn!(
+                        message_id = EventKind::ServerUnreachable.id(),
+                        server = %server.name,
+                        "server {} cannot be reached now; every run will try again: {error}",
+                        server.name
+                    );
+                }
+            });
+        }
+    }
+
+    fn snapshot(&mut self) {
+        let state = self.view().state();
+        let lines: Vec<String> = state
+            .running
+            .iter()
+            .map(|run| {
+                format!(
+                    "running: {} of {} since {}",
+                    run.kind,
+                    one_line(&run.database),
+                    run.since
+                )
+            })
+            .chain(state.waiting.iter().map(|work| {
+                format!(
+                    "waiting: {} of {} ({})",
+                    work.kind,
+                    one_line(&work.database),
+                    work.reason
+                )
+            }))
+            .chain(state.jobs.iter().map(|job| {
+                let next = job
+                    .next
+                    .map_or_else(|| "never".to_owned(), |next| next.to_rfc3339());
+                format!(
+                    "job {} ({}, {}): next {next}",
+                    job.job, job.kind, job.schedule
+                )
+            }))
+            .collect();
+        let looks = self.looks();
+        tracing::info!(
+            message_id = EventKind::StateSnapshot.id(),
+            state = serde_json::to_string(&state).unwrap_or_default(),
+            "state: {}\n{}",
+            self.view().line(&looks),
+            lines.join("\n")
+        );
+    }
+
+    fn view(&self) -> View<'_> {
+        View {
+            plan: &self.plan,
+            started: self.started,
+            loaded: self.loaded,
+            refused: self.refused.as_deref(),
+            is_stopping: self.is_stopping,
+            upcoming: self.ticker.upcoming(),
+            board: &self.board,
+        }
+    }
+
+    /// Bytes and rates of the runs on databases, in the order of their tickets.
+    fn looks(&mut self) -> Vec<(u64, f64)> {
+        let now = Instant::now();
+        let rates = &mut self.rates;
+        self.runs
+            .iter()
+            .filter(|(_, running)| running.work.subject.database.is_some())
+            .map(|(ticket, running)| rates.look(*ticket, &running.progress, now))
+            .collect()
+    }
+
+    /// Shows the state to systemd, and to `pgbackupd status`.
+    fn show(&mut self) {
+        let looks = self.looks();
+        let line = self.view().line(&looks);
+        self.systemd.status(line);
+        if self
+            .written
+            .as_ref()
+            .is_some_and(|(then, _)| then.elapsed() < WRITING)
+        {
+            return;
+        }
+        let state = self.view().state();
+        if self
+            .written
+            .as_ref()
+            .is_some_and(|(_, written)| *written == state)
+        {
+            return;
+        }
+        if let Err(error) = self.runtime.write(&self.lock, &state) {
+            tracing::warn!(
+                message_id = EventKind::DirectoryUnusable.id(),
+                "cannot write to the runtime directory {}: {error}; `pgbackupd status` does not see \
+                 what runs",
+                self.runtime.path().display()
+            );
+        }
+        self.written = Some((Instant::now(), state));
+    }
+
+    fn is_unwritten(&self) -> bool {
+        self.written.as_ref().is_none_or(|(then, written)| {
+            then.elapsed() < WRITING && *written != self.view().state()
+        })
+    }
+
+    /// Ends in good order: runs are cancelled and waited for, and each records its end.
+    async fn stop(
+        mut self,
+        signal: i32,
+        mut signals: Signals,
+        mut ends: mpsc::UnboundedReceiver<(Ticket, Outcome)>,
+    ) -> Result<(), DaemonError> {
+        self.is_stopping = true;
+        self.systemd.stopping();
+        self.ticker.stop().await;
+        tracing::info!(
+            message_id = EventKind::DaemonStopping.id(),
+            "stopping on {}: {}",
+            match signal {
+                2 => "SIGINT",
+                15 => "SIGTERM",
+                _ => "request",
+            },
+            match self.runs.len() {
+                0 => "nothing runs".to_owned(),
+                1 => "1 run is ended".to_owned(),
+                many => format!("{many} runs are ended"),
+            }
+        );
+        self.cancel.cancel();
+        self.written = None;
+        self.show();
+        let deadline = Instant::now() + STOPPING;
+        while !self.runs.is_empty() && Instant::now() < deadline {
+            self.systemd.extend();
+            tokio::select! {
+                Some((ticket, outcome)) = ends.recv() => self.end(ticket, outcome),
+                // A second signal means: now.
+                signal = signals.next() => if !matches!(signal, Some(SIGHUP | SIGUSR1)) { break },
+                () = tokio::time::sleep(Duration::from_secs(1)) => {}
+            }
+        }
+        self.runtime.clear(&self.lock);
+        if !self.runs.is_empty() {
+            kill_all_children();
+            let left: Vec<String> = self
+                .runs
+                .values()
+                .map(|running| running.told().title())
+                .collect();
+            return Err(DaemonError::Killed(left.join(", ")));
+        }
+        tracing::info!(message_id = EventKind::DaemonStopped.id(), "stopped");
+        Ok(())
+    }
+}
+
+impl Running {
+    fn told(&self) -> Run<'_> {
+        Run {
+            subject: &self.work.subject,
+            task: &self.work.task,
+            id: self.id,
+            slot: self.work.slot,
+            attempt: self.work.attempt,
+        }
+    }
+}
+
+fn concurrency(plan: &Plan) -> Concurrency {
+    let count = |count: std::num::NonZeroU32| usize::try_from(count.get()).unwrap_or(usize::MAX);
+    Concurrency {
+        total: count(plan.daemon.concurrency),
+        per_server: count(plan.daemon.concurrency_per_server),
+    }
+}
+
+/// Hangs the loop for the watchdog to find.
+fn hang() {
+    std::thread::sleep(Duration::from_secs(3600));
+}

@@ -1,0 +1,248 @@
+//! Bringing the daemon up: everything that has to be right before it says that it is ready.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use chrono::Utc;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook_tokio::Signals;
+use tokio_cron_scheduler::JobSchedulerError;
+
+use super::service::Service;
+use super::systemd::Systemd;
+use super::ticker::Ticker;
+use crate::config::{ConfigError, Databases, Loaded, Plan, Server, Source, load};
+use crate::jobs::{Context, JobError, Place, places_on, recover};
+use crate::repository::{Repository, RepositoryError, RuntimeDirectory, RuntimeError};
+use crate::telemetry::EventKind;
+use crate::words::one_line;
+
+/// In builds for tests this signal hangs the loop, so that the watchdog has something to find.
+#[cfg(debug_assertions)]
+pub(super) const HANG: Option<i32> = Some(signal_hook::consts::SIGUSR2);
+#[cfg(not(debug_assertions))]
+pub(super) const HANG: Option<i32> = None;
+
+/// Why the daemon did not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Configuration(#[from] ConfigError),
+    /// The runtime directory cannot be had.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    /// A database's directory cannot be used.
+    #[error(
+        "the directory {} for the backups of {of} cannot be used: {source}; `pgbackupd directories \
+         --owner USER`, as root, makes it for the user that the service runs as", .directory.display()
+    )]
+    Directory {
+        /// The directory.
+        directory: PathBuf,
+        /// Whose it is.
+        of: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// Something in the way of every job.
+    #[error(transparent)]
+    Job(#[from] JobError),
+    /// The scheduler cannot be started or changed.
+    #[error("the scheduler failed: {0}")]
+    Scheduler(#[from] JobSchedulerError),
+    /// The signals cannot be listened to.
+    #[error("cannot listen to signals: {0}")]
+    Signals(io::Error),
+    /// A thread of our own failed.
+    #[error("a thread ended: {0}")]
+    Thread(#[from] tokio::task::JoinError),
+    /// Runs did not end in time when the service was to stop.
+    #[error("{0} did not end in time and had to be killed; the next start sweeps up")]
+    Killed(String),
+}
+
+/// Runs the daemon until a signal ends it.
+///
+/// # Errors
+/// When it cannot start. Nothing that happens later ends it, but a signal.
+pub async fn run(source: Source, loaded: Loaded) -> Result<(), DaemonError> {
+    let plan = Arc::new(loaded.plan);
+    let systemd = Systemd::new();
+    tracing::info!(
+        message_id = EventKind::DaemonStarting.id(),
+        "pgbackupd {} starts, with {}",
+        env!("CARGO_PKG_VERSION"),
+        files(&loaded.settings.files())
+    );
+    for warning in &plan.warnings {
+        tracing::warn!(
+            message_id = EventKind::ConfigurationWarning.id(),
+            "{warning}"
+        );
+    }
+    let runtime = RuntimeDirectory::at(&plan.daemon.runtime_directory);
+    let lock = runtime.take()?;
+    // Before READY: systemd may ask for a reload from then on, and an unhandled SIGHUP would kill.
+    let signals = [SIGHUP, SIGINT, SIGTERM, SIGUSR1].into_iter().chain(HANG);
+    let signals = Signals::new(signals).map_err(DaemonError::Signals)?;
+
+    let environment = Arc::new(source.environment.clone());
+    let context = Context::new(&plan, &environment);
+    let checked = Arc::clone(&plan);
+    tokio::task::spawn_blocking(move || {
+        usable(&checked, &context)?;
+        put_in_order(&checked, &context);
+        Ok::<_, DaemonError>(())
+    })
+    .await??;
+
+    let (mut ticker, called) = Ticker::start().await?;
+    let jobs: Vec<_> = plan
+        .jobs
+        .iter()
+        .map(|job| (job.name.clone(), job.schedule.clone()))
+        .collect();
+    ticker.change(&[], &jobs).await?;
+    let now = Utc::now();
+    let service = Service::new(
+        source,
+        plan,
+        environment,
+        (runtime, lock),
+        ticker,
+        systemd,
+        now,
+    );
+    service.run(signals, called).await
+}
+
+/// The configuration's files in words.
+pub(super) fn files(files: &[&std::path::Path]) -> String {
+    if files.is_empty() {
+        return "no configuration file".to_owned();
+    }
+    let names: Vec<String> = files
+        .iter()
+        .map(|path| one_line(&path.display().to_string()))
+        .collect();
+    names.join(", ")
+}
+
+/// Makes the directory of every database that is configured, and sees that it can be written. Of a
+/// server whose databases are found out later, the directory above them is looked at.
+pub(super) fn usable(plan: &Plan, context: &Context) -> Result<(), DaemonError> {
+    for server in &plan.servers {
+        match &server.databases {
+            Databases::Named(_) | Databases::FromEnvironment => {
+                for place in places_on(context, server)? {
+                    place_usable(&place)?;
+                }
+            }
+            Databases::All(_) => server_usable(server),
+        }
+    }
+    Ok(())
+}
+
+fn place_usable(place: &Place) -> Result<(), DaemonError> {
+    let directory = place.repository.directory();
+    let unusable = |source| DaemonError::Directory {
+        directory: directory.to_owned(),
+        of: format!("database {}", one_line(&place.database)),
+        source,
+    };
+    match place.repository.create() {
+        Err(RepositoryError::Io { source, .. }) => return Err(unusable(source)),
+        created => created.map_err(JobError::from)?,
+    }
+    writable(directory).map_err(unusable)
+}
+
+/// The databases of such a server get their directories when they are found, and who makes them
+/// then may be somebody else.
+fn server_usable(server: &Server) {
+    let directory = &server.directory;
+    let made = Repository::at(directory).create();
+    let usable = made.map_err(|error| error.to_string()).and_then(|()| {
+        writable(directory).map_err(|error| format!("{}: {error}", directory.display()))
+    });
+    if let Err(error) = usable {
+        tracing::info!(
+            message_id = EventKind::DirectoryUnusable.id(),
+            server = %server.name,
+            "databases that are found on server {} cannot be given directories by the service \
+             itself ({error}); pgbackupd-directories.service makes them as they are found",
+            server.name
+        );
+    }
+}
+
+fn writable(directory: &std::path::Path) -> io::Result<()> {
+    use rustix::fs::Access;
+    let wanted = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
+    rustix::fs::access(directory, wanted).map_err(io::Error::from)
+}
+
+/// Puts right what a crash left: nobody else may do so before the next run, which may be a week
+/// away. What cannot be put right now will be by that run, or fail it.
+fn put_in_order(plan: &Plan, context: &Context) {
+    for server in &plan.servers {
+        let places = match places_on(context, server) {
+            Ok(places) => places,
+            Err(error) => {
+                tracing::warn!(message_id = EventKind::DirectoryUnusable.id(), "{error}");
+                continue;
+            }
+        };
+        for place in places {
+            match recover(context, &place.repository) {
+                Ok(None) => {}
+                Ok(Some(recovery)) => {
+                    let database = one_line(&place.database);
+                    for run in &recovery.swept {
+                        tracing::info!(
+                            message_id = EventKind::InterruptedRunFound.id(),
+                            database = %place.database,
+                            run_id = %run,
+                            "removed the temporary files of a run on {database} that was cut short"
+                        );
+                    }
+                    for backup in &recovery.completed {
+                        tracing::info!(
+                            message_id = EventKind::InterruptedRunFound.id(),
+                            database = %place.database,
+                            backup,
+                            "completed backup {backup} of {database}: whole and checked, its run \
+                             had been cut short at the very end"
+                        );
+                    }
+                    for record in &recovery.closed {
+                        tracing::warn!(
+                            message_id = EventKind::InterruptedRunFound.id(),
+                            database = %place.database,
+                            run_id = %record.run,
+                            "a run on {database} that began before this start had not ended; it is \
+                             on record as {} now",
+                            if record.backup.is_some() { "succeeded" } else { "interrupted" }
+                        );
+                    }
+                }
+                Err(error) => tracing::warn!(
+                    message_id = EventKind::DirectoryUnusable.id(),
+                    database = %place.database,
+                    "{error}"
+                ),
+            }
+        }
+    }
+}
+
+/// Reads and checks the configuration again, off the runtime's workers.
+pub(super) async fn read_again(
+    source: &Source,
+) -> Result<Result<Loaded, ConfigError>, DaemonError> {
+    let source = source.clone();
+    Ok(tokio::task::spawn_blocking(move || load(&source)).await?)
+}

@@ -1,0 +1,263 @@
+//! Carrying one piece of work out: the daemon's side of a job.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::config::{Database, Databases, Job, JobKind, Plan, Server};
+use crate::jobs::{
+    BackupReport, BackupRequest, Context, JobError, Place, PruneMode, PruneReport, Selection,
+    Strictness, Tick, VerifyReport, back_up, newest_success, places_on, prune, targets_on, verify,
+};
+use crate::pipeline::Progress;
+use crate::policy::{ClockTrust, Series, missed};
+use crate::repository::{Operation, Repository};
+
+/// What is to be done, under the plan that it was due under.
+#[derive(Clone, Debug)]
+pub(super) struct Task {
+    /// The plan.
+    pub plan: Arc<Plan>,
+    /// The job.
+    pub job: Arc<Job>,
+    /// What to do.
+    pub action: Action,
+    /// Whether it is made up for, late.
+    pub is_catch_up: bool,
+}
+
+/// What to do.
+#[derive(Clone, Debug)]
+pub(super) enum Action {
+    /// Find out which databases of the server the job is for.
+    Find,
+    /// Back a database up.
+    BackUp(Database, Series),
+    /// Check the backups of a database.
+    Verify(Place),
+    /// Remove what retention no longer keeps of a database.
+    Prune(Place),
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// The databases, each with what to do, and what cannot be done at all.
+    Found(Vec<(String, Action)>, Vec<JobError>),
+    /// A backup was made.
+    BackedUp(Box<BackupReport>),
+    /// Backups were checked.
+    Verified(VerifyReport),
+    /// Retention was carried out.
+    Pruned(PruneReport),
+    /// It failed, or was ended from outside.
+    Failed(JobError),
+    /// A fault of our own.
+    Panicked(String),
+}
+
+/// The circumstances of one run.
+#[derive(Clone, Debug)]
+pub(super) struct Circumstances {
+    /// The process's environment.
+    pub environment: Arc<BTreeMap<String, String>>,
+    /// The run's identity.
+    pub run: Uuid,
+    /// The slot that it is for.
+    pub slot: DateTime<Utc>,
+    /// How far it has come.
+    pub progress: Arc<Progress>,
+    /// Ends it.
+    pub cancel: CancellationToken,
+}
+
+impl Task {
+    /// The server of this name in the plan.
+    pub(super) fn server(&self, name: &str) -> Option<&Server> {
+        self.plan.servers.iter().find(|server| server.name == name)
+    }
+
+    /// What jobs need to know of the world.
+    pub(super) fn context(
+        &self,
+        slot: DateTime<Utc>,
+        environment: &BTreeMap<String, String>,
+    ) -> Context {
+        Context {
+            tick: Some(Tick {
+                job: self.job.name.clone(),
+                due: slot,
+            }),
+            ..Context::new(&self.plan, environment)
+        }
+    }
+
+    /// Where the backups stand that the task is about.
+    pub(super) fn directory(&self) -> Option<PathBuf> {
+        match &self.action {
+            Action::Find => None,
+            Action::BackUp(database, _) => Some(database.directory.clone()),
+            Action::Verify(place) | Action::Prune(place) => {
+                Some(place.repository.directory().to_owned())
+            }
+        }
+    }
+
+    /// How the ledger names what the job does, and for which series.
+    pub(super) fn operation(&self) -> (Operation, Option<&Series>) {
+        match &self.job.kind {
+            JobKind::Backup(series) => (Operation::Backup, Some(series)),
+            JobKind::Verify => (Operation::Verify, None),
+            JobKind::Drill => (Operation::Drill, None),
+            JobKind::Prune => (Operation::Prune, None),
+        }
+    }
+
+    /// Carries it out. A panic of the job's is an outcome too: it must not take the daemon along.
+    pub(super) async fn carry_out(self, server: String, given: Circumstances) -> Outcome {
+        let run = tokio::spawn(async move { self.run(&server, &given).await });
+        match run.await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(error)) => Outcome::Failed(error),
+            Err(panic) => Outcome::Panicked(panic.to_string()),
+        }
+    }
+
+    async fn run(&self, server: &str, given: &Circumstances) -> Result<Outcome, JobError> {
+        let context = self.context(given.slot, &given.environment);
+        let Some(server) = self.server(server) else {
+            return Ok(Outcome::Found(Vec::new(), Vec::new()));
+        };
+        match &self.action {
+            Action::Find => self.find(server, &context, given).await,
+            Action::BackUp(database, series) => {
+                let request = BackupRequest {
+                    run: given.run,
+                    connection: &server.connection,
+                    database,
+                    series,
+                    reason: None,
+                    strictness: Strictness::Usual,
+                };
+                back_up(&context, request, &given.progress, &given.cancel)
+                    .await
+                    .map(|report| Outcome::BackedUp(Box::new(report)))
+            }
+            Action::Verify(place) => {
+                let Circumstances {
+                    run,
+                    progress,
+                    cancel,
+                    ..
+                } = given;
+                verify(&context, *run, place, &Selection::All, progress, cancel)
+                    .await
+                    .map(Outcome::Verified)
+            }
+            Action::Prune(place) => {
+                let (run, place) = (given.run, place.clone());
+                let mode = PruneMode {
+                    dry_run: false,
+                    trust: ClockTrust::IfPlausible,
+                };
+                let pruning = tokio::task::spawn_blocking(move || {
+                    prune(&context, run, &place.repository, &place.database, mode)
+                });
+                pruning.await?.map(Outcome::Pruned)
+            }
+        }
+    }
+
+    /// Which databases of the server the job is for: those that are configured or found there for a
+    /// backup; those that have a directory for everything else.
+    async fn find(
+        &self,
+        server: &Server,
+        context: &Context,
+        given: &Circumstances,
+    ) -> Result<Outcome, JobError> {
+        let mut failures = Vec::new();
+        let mut found: Vec<(String, Action)> = Vec::new();
+        if let JobKind::Backup(series) = &self.job.kind {
+            let targets = tokio::select! {
+                targets = targets_on(context, &self.plan, server) => targets?,
+                () = given.cancel.cancelled() => return Ok(Outcome::Found(found, failures)),
+            };
+            failures = targets.failures;
+            found.extend(targets.found.into_iter().map(|target| {
+                let database = target.database;
+                (
+                    database.name.clone(),
+                    Action::BackUp(database, series.clone()),
+                )
+            }));
+        } else {
+            let (context, server) = (context.clone(), server.clone());
+            let places = tokio::task::spawn_blocking(move || places_on(&context, &server));
+            for place in places.await?? {
+                // What was never backed up has nothing to check or to remove.
+                if place.repository.directory().is_dir() {
+                    let action = match self.job.kind {
+                        JobKind::Verify => Action::Verify(place.clone()),
+                        _ => Action::Prune(place.clone()),
+                    };
+                    found.push((place.database, action));
+                }
+            }
+        }
+        if self.is_catch_up {
+            found.retain(|(_, action)| self.is_missed(action, given.slot));
+        }
+        Ok(Outcome::Found(found, failures))
+    }
+
+    /// Whether a slot that was missed by some database of the server was missed by this one.
+    fn is_missed(&self, action: &Action, slot: DateTime<Utc>) -> bool {
+        let Action::BackUp(database, series) = action else {
+            return true;
+        };
+        match newest_success(&Repository::at(&database.directory), series, Utc::now()) {
+            Ok(newest) => newest.is_none_or(|newest| newest < slot),
+            // The run itself will say what is wrong with the ledger.
+            Err(_) => true,
+        }
+    }
+}
+
+/// The slot of a job that some database of a server has missed; none when nothing was missed.
+///
+/// `since` and `handled` are what is known of the job's schedule in force. A backup counts as done
+/// when the ledger has one that succeeded; any other job when everything was done for its slot.
+///
+/// # Errors
+/// When a ledger or a directory cannot be read.
+pub(super) fn missed_slot(
+    context: &Context,
+    server: &Server,
+    job: &Job,
+    (since, handled): (Option<DateTime<Utc>>, Option<DateTime<Utc>>),
+    now: DateTime<Utc>,
+) -> Result<Option<DateTime<Utc>>, JobError> {
+    let JobKind::Backup(series) = &job.kind else {
+        return Ok(missed(&job.schedule, since.max(handled), now));
+    };
+    // A database without a directory was never backed up, and is known only to its server.
+    let places = match &server.databases {
+        Databases::All(_) => places_on(context, server)?,
+        Databases::Named(_) | Databases::FromEnvironment => {
+            let mut places = places_on(context, server)?;
+            places.retain(|place| place.repository.directory().is_dir());
+            places
+        }
+    };
+    let mut newest = None;
+    for place in &places {
+        let known = since.max(newest_success(&place.repository, series, now)?);
+        newest = newest.max(missed(&job.schedule, known, now));
+    }
+    Ok(newest)
+}

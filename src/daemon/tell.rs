@@ -1,0 +1,332 @@
+//! What the daemon says in its log: one line for each thing that happens, a sentence for people and
+//! fields for programs.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
+use uuid::Uuid;
+
+use super::board::{Skipped, Subject, Work};
+use super::changes::kind;
+use super::task::Task;
+use crate::jobs::{BackupReport, JobError, JobErrorKind, PruneReport, VerifyReport};
+use crate::telemetry::EventKind;
+use crate::words::{counted, duration, one_line, size};
+
+/// One run, as every line about it names it.
+#[derive(Clone, Debug)]
+pub(super) struct Run<'a> {
+    pub subject: &'a Subject,
+    pub task: &'a Task,
+    pub id: Uuid,
+    pub slot: DateTime<Utc>,
+    pub attempt: u32,
+}
+
+/// Writes one line with the fields of a run.
+macro_rules! line {
+    ($level:ident, $kind:ident, $run:expr, { $($field:tt)* }, $($text:tt)+) => {{
+        let run: &Run<'_> = $run;
+        let (_, series) = run.task.operation();
+        tracing::$level!(
+            message_id = EventKind::$kind.id(),
+            job = %run.subject.job,
+            kind = run.kind(),
+            server = %run.subject.server,
+            database = run.subject.database.as_deref(),
+            series = series.map(crate::policy::Series::as_str),
+            run_id = %run.id,
+            due = %run.due(),
+            attempt = run.attempt,
+            $($field)*
+            $($text)+
+        )
+    }};
+}
+
+impl Run<'_> {
+    fn kind(&self) -> &'static str {
+        self.task.job.kind.word()
+    }
+
+    fn zone(&self) -> Tz {
+        self.task.job.schedule.zone()
+    }
+
+    fn due(&self) -> String {
+        self.slot.with_timezone(&self.zone()).to_rfc3339()
+    }
+
+    /// `backup of app` with what tells it from others: `(job daily)`.
+    fn name(&self) -> String {
+        let what = self.task.job.kind.noun();
+        match &self.subject.database {
+            Some(database) => format!("{what} of {}", one_line(database)),
+            None => format!("{what} on server {}", self.subject.server),
+        }
+    }
+
+    /// What it is, and for which job.
+    pub(super) fn title(&self) -> String {
+        format!("{} (job {})", self.name(), self.subject.job)
+    }
+
+    /// A run begins.
+    pub(super) fn started(&self) {
+        let again = match self.attempt {
+            1 => String::new(),
+            attempt => format!(", try {attempt}"),
+        };
+        let late = if self.task.is_catch_up {
+            ", made up for late"
+        } else {
+            ""
+        };
+        line!(
+            info,
+            RunStarted,
+            self,
+            {},
+            "{} begins (job {}, due {}{late}{again})",
+            self.name(),
+            self.subject.job,
+            clock(self.slot, self.zone())
+        );
+    }
+
+    /// A backup was made.
+    pub(super) fn backed_up(&self, report: &BackupReport, took: Duration) {
+        let manifest = &report.manifest;
+        let bytes = manifest.bytes();
+        let summary = &manifest.census.summary;
+        line!(
+            info, RunSucceeded, self,
+            {
+                outcome = "succeeded",
+                backup = %manifest.name,
+                bytes = bytes,
+                rows = summary.rows,
+                seconds = took.as_secs_f64(),
+            },
+            "{} succeeded (job {}): {}, {} in {}, {}, read back and whole, in {}",
+            self.name(),
+            self.subject.job,
+            manifest.name,
+            counted(summary.rows, "row", "rows"),
+            counted(summary.tables, "table", "tables"),
+            size(bytes),
+            duration(took)
+        );
+        for warning in &report.warnings {
+            line!(warn, RunWarning, self, {}, "{}: {warning}", self.name());
+        }
+        if let Some(pruned) = &report.pruned {
+            self.removed(pruned);
+        }
+    }
+
+    fn removed(&self, pruned: &PruneReport) {
+        if pruned.removed.is_empty() {
+            return;
+        }
+        let names: Vec<String> = pruned
+            .removed
+            .iter()
+            .map(|removal| format!("{} ({})", removal.backup, removal.reasons.join("; ")))
+            .collect();
+        line!(
+            info, BackupsRemoved, self,
+            { bytes = pruned.freed, count = pruned.removed.len(), },
+            "retention removed {} of {}, {}: {}",
+            counted(pruned.removed.len() as u64, "backup", "backups"),
+            one_line(self.subject.database.as_deref().unwrap_or_default()),
+            size(pruned.freed),
+            names.join(", ")
+        );
+    }
+
+    /// Retention was carried out.
+    pub(super) fn pruned(&self, report: &PruneReport, took: Duration) {
+        line!(
+            info, RunSucceeded, self,
+            { outcome = "succeeded", bytes = report.freed, seconds = took.as_secs_f64(), },
+            "{} succeeded (job {}): {} removed, {} freed, in {}",
+            self.name(),
+            self.subject.job,
+            counted(report.removed.len() as u64, "backup", "backups"),
+            size(report.freed),
+            duration(took)
+        );
+        self.removed(report);
+        for series in &report.series {
+            if let Some(doubt) = &series.clock_doubt {
+                line!(
+                    warn,
+                    RunWarning,
+                    self,
+                    {},
+                    "{}: series {}: nothing was removed: {doubt}",
+                    self.name(),
+                    series.series
+                );
+            }
+        }
+    }
+
+    /// Backups were checked. Damage is an error whatever else was found.
+    pub(super) fn verified(&self, report: &VerifyReport, took: Duration) {
+        for finding in &report.findings {
+            if let Some(damage) = &finding.damage {
+                line!(
+                    error, BackupDamaged, self,
+                    { backup = %finding.stem, },
+                    "backup {} of {} is DAMAGED: {damage}",
+                    finding.stem,
+                    one_line(self.subject.database.as_deref().unwrap_or_default())
+                );
+            }
+        }
+        for problem in &report.problems {
+            line!(
+                error, BackupDamaged, self,
+                { file = %problem.file, },
+                "{}: {}",
+                one_line(&problem.file),
+                problem.what
+            );
+        }
+        for (stem, why) in &report.unchecked {
+            line!(
+                warn, RunWarning, self,
+                { backup = %stem, },
+                "backup {stem} could not be checked: {why}"
+            );
+        }
+        let bytes: u64 = report.findings.iter().map(|finding| finding.bytes).sum();
+        let checked = counted(report.findings.len() as u64, "backup", "backups");
+        let damaged = report.damaged() + report.problems.len();
+        let took_seconds = took.as_secs_f64();
+        if damaged == 0 && report.unchecked.is_empty() {
+            line!(
+                info, RunSucceeded, self,
+                { outcome = "succeeded", bytes = bytes, seconds = took_seconds, },
+                "{} succeeded (job {}): {checked} read in full, {}, all whole, in {}",
+                self.name(),
+                self.subject.job,
+                size(bytes),
+                duration(took)
+            );
+        } else {
+            line!(
+                error, RunFailed, self,
+                { outcome = "failed", bytes = bytes, seconds = took_seconds, },
+                "{} FAILED (job {}): {checked} read in full, {damaged} damaged, {} could not be \
+                 checked, in {}",
+                self.name(),
+                self.subject.job,
+                report.unchecked.len(),
+                duration(took)
+            );
+        }
+    }
+
+    /// A run failed, for good or until it is tried again.
+    pub(super) fn failed(&self, error: &JobError, again: Option<DateTime<Utc>>, took: Duration) {
+        let seconds = took.as_secs_f64();
+        match (error.kind(), again) {
+            (JobErrorKind::Interrupted, _) => line!(
+                warn, RunInterrupted, self,
+                { outcome = "interrupted", seconds = seconds, },
+                "{} was interrupted (job {}) after {}",
+                self.name(),
+                self.subject.job,
+                duration(took)
+            ),
+            (_, Some(again)) => line!(
+                warn, RunRetried, self,
+                { outcome = "retried", seconds = seconds, },
+                "{} failed for a reason that may pass (job {}, try {}); next try at {}: {error}",
+                self.name(),
+                self.subject.job,
+                self.attempt,
+                again.with_timezone(&self.zone()).format("%H:%M:%S")
+            ),
+            (_, None) => line!(
+                error, RunFailed, self,
+                { outcome = "failed", seconds = seconds, },
+                "{} FAILED (job {}): {error}",
+                self.name(),
+                self.subject.job
+            ),
+        }
+    }
+
+    /// A part of the work that cannot be done, though the rest can.
+    pub(super) fn impossible(&self, error: &JobError) {
+        line!(
+            error, RunFailed, self,
+            { outcome = "failed", },
+            "{}: {error}",
+            self.name()
+        );
+    }
+
+    /// A fault of our own.
+    pub(super) fn panicked(&self, panic: &str, took: Duration) {
+        line!(
+            error, RunFailed, self,
+            { outcome = "failed", seconds = took.as_secs_f64(), },
+            "{} FAILED (job {}) by a fault of pgbackupd's own, please report it: {panic}",
+            self.name(),
+            self.subject.job
+        );
+    }
+}
+
+/// Work that was due and is not done.
+pub(super) fn skipped(skipped: &Skipped<Task>) {
+    let Work {
+        subject,
+        slot,
+        attempt,
+        task,
+        ..
+    } = &skipped.work;
+    let run = Run {
+        subject,
+        task,
+        id: Uuid::nil(),
+        slot: *slot,
+        attempt: *attempt,
+    };
+    line!(
+        warn, RunSkipped, &run,
+        { outcome = "skipped", },
+        "{} due {} was skipped (job {}): {}",
+        run.name(),
+        clock(*slot, run.zone()),
+        subject.job,
+        skipped.reason
+    );
+}
+
+/// A job came due.
+pub(super) fn due(task: &Task, slot: DateTime<Utc>) {
+    tracing::debug!(
+        message_id = EventKind::JobDue.id(),
+        job = %task.job.name,
+        "job {} ({}) is due: {}",
+        task.job.name,
+        kind(&task.job.kind),
+        clock(slot, task.job.schedule.zone())
+    );
+}
+
+/// A moment on a zone's wall clock, to the minute, as schedules have it.
+pub(super) fn clock(moment: DateTime<Utc>, zone: Tz) -> String {
+    moment
+        .with_timezone(&zone)
+        .format("%a %Y-%m-%d %H:%M %Z")
+        .to_string()
+}

@@ -1,0 +1,354 @@
+//! tokio-cron-scheduler, with its time-keeping replaced by ours.
+//!
+//! The scheduler asks its metadata store twice a second which jobs are due, and reckons every tick
+//! after the first with the offset from UTC that was in force when the job was added. Both are
+//! mended in the store, which is ours to write (`MetaDataStorage`):
+//! - What is due comes from our [`Timetable`]: five-field patterns, read in the job's own zone.
+//! - The question "which jobs are due?" is only answered when one is, or after a change. The
+//!   scheduler's loop waits in it, so that an idle daemon wakes up every [`LOOK`] and not twice a
+//!   second; and a job that is due is told at once.
+//!
+//! The closures that the scheduler calls send the job's id and nothing else. Which slot it is for
+//! is kept here, so that even a call that gets lost loses no run.
+
+use std::future::ready;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use tokio::sync::{Notify, mpsc};
+use tokio_cron_scheduler::job::job_data::{JobAndNextTick, JobStoredData, JobType};
+use tokio_cron_scheduler::store::{DataStore, InitStore};
+use tokio_cron_scheduler::{
+    Job as Entry, JobScheduler, JobSchedulerError, MetaDataStorage, SimpleJobCode,
+    SimpleMetadataStore, SimpleNotificationCode, SimpleNotificationStore,
+};
+use uuid::Uuid;
+
+use super::clock::{Clocks, until};
+use super::timetable::{Due, Timetable};
+use crate::policy::Schedule;
+
+/// How often the clock is looked at when nothing is due: within so long, a clock that was set or a
+/// machine that slept is noticed.
+pub(super) const LOOK: Duration = Duration::from_secs(10);
+
+/// Entries of the scheduler need a pattern of six fields; ours are reckoned elsewhere.
+const ANY_PATTERN: &str = "0 0 0 1 1 *";
+
+/// As many jobs as may come due at the same moment without loss in the scheduler's channels.
+const CHANNEL: usize = 1024;
+
+/// The running scheduler.
+pub(super) struct Ticker {
+    scheduler: JobScheduler,
+    shared: Arc<Shared>,
+    calls: mpsc::UnboundedSender<Uuid>,
+    jobs: Vec<(String, Uuid)>,
+}
+
+/// What is known between the scheduler's loop and ours.
+struct Shared {
+    inner: Mutex<Inner>,
+    /// Wakes the scheduler's loop before its time.
+    changed: Notify,
+}
+
+struct Inner {
+    timetable: Timetable,
+    clocks: Clocks,
+    /// Given to the scheduler as due, not yet fetched by the daemon.
+    due: Vec<Due>,
+    /// Jumps of the clock that the daemon has not heard of.
+    jump: Option<TimeDelta>,
+    /// While entries come and go the store must not be waited in.
+    is_changing: bool,
+    /// When the scheduler's loop last looked at the clock.
+    looked: Instant,
+}
+
+impl Shared {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        // Nothing in here is left half by a panic.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Ticker {
+    /// Starts the scheduler without any job. Whenever jobs are due, the receiver gets word.
+    ///
+    /// # Errors
+    /// When the scheduler cannot be started.
+    pub(super) async fn start() -> Result<(Self, mpsc::UnboundedReceiver<Uuid>), JobSchedulerError>
+    {
+        let shared = Arc::new(Shared {
+            inner: Mutex::new(Inner {
+                timetable: Timetable::default(),
+                clocks: Clocks::at(Utc::now(), Instant::now()),
+                due: Vec::new(),
+                jump: None,
+                is_changing: false,
+                looked: Instant::now(),
+            }),
+            changed: Notify::new(),
+        });
+        let store = Store {
+            entries: SimpleMetadataStore::default(),
+            shared: Arc::clone(&shared),
+        };
+        let scheduler = JobScheduler::new_with_storage_and_code(
+            Box::new(store),
+            Box::new(SimpleNotificationStore::default()),
+            Box::new(SimpleJobCode::default()),
+            Box::new(SimpleNotificationCode::default()),
+            CHANNEL,
+        )
+        .await?;
+        scheduler.start().await?;
+        let (calls, called) = mpsc::unbounded_channel();
+        let ticker = Self {
+            scheduler,
+            shared,
+            calls,
+            jobs: Vec::new(),
+        };
+        Ok((ticker, called))
+    }
+
+    /// Takes jobs out and puts others in, one after the other (many at once hang the scheduler).
+    ///
+    /// # Errors
+    /// When the scheduler refuses; some of the changes may be made then.
+    pub(super) async fn change(
+        &mut self,
+        out: &[String],
+        into: &[(String, Schedule)],
+    ) -> Result<(), JobSchedulerError> {
+        self.shared.inner().is_changing = true;
+        self.shared.changed.notify_one();
+        let outcome = self.change_entries(out, into).await;
+        self.shared.inner().is_changing = false;
+        outcome
+    }
+
+    async fn change_entries(
+        &mut self,
+        out: &[String],
+        into: &[(String, Schedule)],
+    ) -> Result<(), JobSchedulerError> {
+        for name in out {
+            while let Some(index) = self.jobs.iter().position(|(job, _)| job == name) {
+                let (_, id) = self.jobs.remove(index);
+                self.shared.inner().timetable.remove(id);
+                self.scheduler.remove(&id).await?;
+            }
+        }
+        for (name, schedule) in into {
+            let calls = self.calls.clone();
+            let entry = Entry::new(ANY_PATTERN, move |id, _| {
+                // The daemon is ending when nobody listens any more.
+                let _ = calls.send(id);
+            })?;
+            let id = entry.guid();
+            let schedule = schedule.clone();
+            self.shared
+                .inner()
+                .timetable
+                .insert(id, name, schedule, Utc::now());
+            self.scheduler.add(entry).await?;
+            self.jobs.push((name.clone(), id));
+        }
+        Ok(())
+    }
+
+    /// What has come due since the last call.
+    pub(super) fn take_due(&self) -> Vec<Due> {
+        std::mem::take(&mut self.shared.inner().due)
+    }
+
+    /// By how much the clock was set since the last call, if it was.
+    pub(super) fn take_jump(&self) -> Option<TimeDelta> {
+        self.shared.inner().jump.take()
+    }
+
+    /// Every job with its next slot.
+    pub(super) fn upcoming(&self) -> Vec<(String, Option<DateTime<Utc>>)> {
+        self.shared.inner().timetable.upcoming()
+    }
+
+    /// For how long the scheduler's loop has not looked at the clock.
+    pub(super) fn silence(&self) -> Duration {
+        self.shared.inner().looked.elapsed()
+    }
+
+    /// Ends the scheduler's loop.
+    pub(super) async fn stop(&mut self) {
+        self.shared.inner().is_changing = true;
+        self.shared.changed.notify_one();
+        if let Err(error) = self.scheduler.shutdown().await {
+            tracing::debug!("the scheduler did not stop in good order: {error}");
+        }
+    }
+}
+
+type Answer<T> = Pin<Box<dyn Future<Output = Result<T, JobSchedulerError>> + Send>>;
+
+/// The scheduler's metadata store: its own for the entries, ours for the times.
+struct Store {
+    entries: SimpleMetadataStore,
+    shared: Arc<Shared>,
+}
+
+impl InitStore for Store {
+    fn init(&mut self) -> Answer<()> {
+        self.entries.init()
+    }
+
+    fn inited(&mut self) -> Answer<bool> {
+        self.entries.inited()
+    }
+}
+
+impl DataStore<JobStoredData> for Store {
+    fn get(&mut self, id: Uuid) -> Answer<Option<JobStoredData>> {
+        self.entries.get(id)
+    }
+
+    fn add_or_update(&mut self, data: JobStoredData) -> Answer<()> {
+        self.entries.add_or_update(data)
+    }
+
+    fn delete(&mut self, id: Uuid) -> Answer<()> {
+        self.entries.delete(id)
+    }
+}
+
+impl MetaDataStorage for Store {
+    /// Waits until a job is due, or until the entries are to change: the store is locked as long
+    /// as its caller waits.
+    fn list_next_ticks(&mut self) -> Answer<Vec<JobAndNextTick>> {
+        let shared = Arc::clone(&self.shared);
+        Box::pin(async move {
+            loop {
+                let wait = match look(&mut shared.inner()) {
+                    Look::Due(due) => return Ok(due),
+                    Look::Nothing(wait) => wait,
+                };
+                tokio::select! {
+                    () = tokio::time::sleep(wait) => {}
+                    () = shared.changed.notified() => {}
+                }
+            }
+        })
+    }
+
+    /// The timetable has moved on already.
+    fn set_next_and_last_tick(
+        &mut self,
+        _: Uuid,
+        _: Option<DateTime<Utc>>,
+        _: Option<DateTime<Utc>>,
+    ) -> Answer<()> {
+        Box::pin(ready(Ok(())))
+    }
+
+    fn time_till_next_job(&mut self) -> Answer<Option<Duration>> {
+        let first = self.shared.inner().timetable.first();
+        Box::pin(ready(Ok(first.map(|first| until(first, Utc::now())))))
+    }
+}
+
+enum Look {
+    /// For the scheduler to act on.
+    Due(Vec<JobAndNextTick>),
+    /// To be looked at again after so long.
+    Nothing(Duration),
+}
+
+/// One look at the clock.
+fn look(inner: &mut Inner) -> Look {
+    let (now, monotonic) = (Utc::now(), Instant::now());
+    inner.looked = monotonic;
+    if let Some(jump) = inner.clocks.jump(now, monotonic) {
+        inner.jump = Some(inner.jump.map_or(jump, |earlier| earlier + jump));
+        inner.timetable.reckon_anew(now);
+    }
+    let due = inner.timetable.take_due(now);
+    if due.is_empty() && !inner.is_changing {
+        let wait = inner
+            .timetable
+            .first()
+            .map_or(LOOK, |first| until(first, now).min(LOOK));
+        return Look::Nothing(wait);
+    }
+    // A tick in the distant past is due for the scheduler whatever its own look at the clock says.
+    let ticks = due.iter().map(|due| JobAndNextTick {
+        id: Some(due.id.into()),
+        job_type: JobType::Cron.into(),
+        next_tick: 1,
+        last_tick: None,
+    });
+    let ticks = ticks.collect();
+    inner.due.extend(due);
+    Look::Due(ticks)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use chrono_tz::Tz;
+    use tokio::time::timeout;
+
+    use super::Ticker;
+    use crate::policy::Schedule;
+
+    fn every_minute() -> Schedule {
+        Schedule::parse("* * * * *", Tz::UTC).unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn entries_come_and_go_while_the_scheduler_waits() {
+        let (mut ticker, _called) = Ticker::start().await.unwrap();
+        let change = async {
+            for round in 0..5 {
+                let jobs: Vec<_> = (0..5)
+                    .map(|job| (format!("{round}-{job}"), every_minute()))
+                    .collect();
+                let old: Vec<_> = ticker.upcoming().into_iter().map(|(job, _)| job).collect();
+                ticker.change(&old, &jobs).await.unwrap();
+                assert_eq!(ticker.upcoming().len(), 5);
+            }
+        };
+        timeout(Duration::from_secs(60), change).await.unwrap();
+        assert!(
+            ticker
+                .upcoming()
+                .iter()
+                .all(|(job, next)| job.starts_with("4-") && next.is_some())
+        );
+        ticker.stop().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_minute_is_told_within_a_second() {
+        let (mut ticker, mut called) = Ticker::start().await.unwrap();
+        let jobs: Vec<_> = (0..30)
+            .map(|job| (job.to_string(), every_minute()))
+            .collect();
+        ticker.change(&[], &jobs).await.unwrap();
+        let mut due = Vec::new();
+        while due.len() < jobs.len() {
+            timeout(Duration::from_secs(75), called.recv())
+                .await
+                .unwrap()
+                .unwrap();
+            due.extend(ticker.take_due());
+        }
+        let late = chrono::Utc::now() - due[0].slot;
+        assert!(late.num_milliseconds() < 1000, "{late}");
+        assert!(due.iter().all(|one| one.slot == due[0].slot));
+        ticker.stop().await;
+    }
+}

@@ -1,0 +1,185 @@
+//! What the daemon tells of its present state: to `pgbackupd status`, to `systemctl status`, and to
+//! its log on SIGUSR1.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use chrono::{DateTime, FixedOffset, Utc};
+use chrono_tz::Tz;
+
+use super::board::{Board, Ticket};
+use super::task::Task;
+use crate::config::Plan;
+use crate::pipeline::Progress;
+use crate::repository::{DAEMON_STATE_FORMAT, DaemonState, RunningJob, ScheduledJob, WaitingJob};
+use crate::words::{one_line, size};
+
+/// What the state is made from.
+pub(super) struct View<'a> {
+    pub plan: &'a Plan,
+    pub started: DateTime<Utc>,
+    pub loaded: DateTime<Utc>,
+    pub refused: Option<&'a str>,
+    pub is_stopping: bool,
+    pub upcoming: Vec<(String, Option<DateTime<Utc>>)>,
+    pub board: &'a Board<Task>,
+}
+
+/// Bytes that a run has written or read, and how fast.
+#[derive(Debug, Default)]
+pub(super) struct Rates {
+    seen: BTreeMap<Ticket, (u64, Instant, f64)>,
+}
+
+impl Rates {
+    /// The bytes so far, and bytes a second since the last look.
+    pub(super) fn look(&mut self, ticket: Ticket, progress: &Progress, now: Instant) -> (u64, f64) {
+        let bytes = progress.stored_bytes().max(progress.checked_bytes());
+        let (before, then, rate) = self.seen.get(&ticket).copied().unwrap_or((0, now, 0.0));
+        let passed = now.saturating_duration_since(then).as_secs_f64();
+        // Too short a time tells nothing.
+        if passed < 0.5 && self.seen.contains_key(&ticket) {
+            return (bytes, rate);
+        }
+        #[allow(clippy::cast_precision_loss, reason = "a rate for people")]
+        let rate = if passed > 0.0 {
+            bytes.saturating_sub(before) as f64 / passed
+        } else {
+            0.0
+        };
+        self.seen.insert(ticket, (bytes, now, rate));
+        (bytes, rate)
+    }
+
+    /// Forgets a run that has ended.
+    pub(super) fn forget(&mut self, ticket: Ticket) {
+        self.seen.remove(&ticket);
+    }
+}
+
+impl View<'_> {
+    /// The state for the runtime directory.
+    pub(super) fn state(&self) -> DaemonState {
+        let local = |moment: DateTime<Utc>| moment.with_timezone(&self.plan.zone).fixed_offset();
+        let mut jobs: Vec<ScheduledJob> = self
+            .plan
+            .jobs
+            .iter()
+            .map(|job| ScheduledJob {
+                job: job.name.clone(),
+                kind: job.kind.word().to_owned(),
+                schedule: job.schedule.text().to_owned(),
+                next: self.next(&job.name).map(|(_, next)| next),
+            })
+            .collect();
+        jobs.sort_by_key(|job| (job.next.is_none(), job.next));
+        let running = self.board.running().filter_map(|(_, running)| {
+            let work = &running.work;
+            Some(RunningJob {
+                job: work.subject.job.clone(),
+                kind: work.task.job.kind.word().to_owned(),
+                due: local(work.slot),
+                server: work.subject.server.clone(),
+                database: work.subject.database.clone()?,
+                directory: work.task.directory()?,
+                since: local(running.since),
+                attempt: work.attempt,
+            })
+        });
+        let waiting = self.board.waiting().iter().map(|work| WaitingJob {
+            job: work.subject.job.clone(),
+            kind: work.task.job.kind.word().to_owned(),
+            due: local(work.slot),
+            server: work.subject.server.clone(),
+            database: work.subject.database.clone().unwrap_or_default(),
+            until: (work.not_before > Utc::now()).then(|| local(work.not_before)),
+            reason: work
+                .reason
+                .clone()
+                .unwrap_or_else(|| "it waits for its turn".to_owned()),
+        });
+        DaemonState {
+            format: DAEMON_STATE_FORMAT,
+            pid: std::process::id(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started: local(self.started),
+            loaded: local(self.loaded),
+            refused: self.refused.map(str::to_owned),
+            stopping: self.is_stopping,
+            jobs,
+            running: running.collect(),
+            waiting: waiting.collect(),
+        }
+    }
+
+    fn next(&self, job: &str) -> Option<(String, DateTime<FixedOffset>)> {
+        let (_, next) = self.upcoming.iter().find(|(name, _)| name == job)?;
+        let zone = self
+            .plan
+            .jobs
+            .iter()
+            .find(|other| other.name == job)?
+            .schedule
+            .zone();
+        let next = (*next)?.with_timezone(&zone);
+        Some((in_words(next), next.fixed_offset()))
+    }
+
+    /// One line for `systemctl status`: what runs, what comes next, and what is wrong.
+    pub(super) fn line(&self, runs: &[(u64, f64)]) -> String {
+        let mut parts = Vec::new();
+        if self.is_stopping {
+            parts.push("stopping".to_owned());
+        }
+        if let Some(refused) = self.refused {
+            let first = refused.lines().next().unwrap_or_default();
+            parts.push(format!(
+                "the configuration is REFUSED, the one before it is in force: {first}"
+            ));
+        }
+        let running: Vec<_> = self
+            .board
+            .running()
+            .filter_map(|(_, running)| Some((running, running.work.subject.database.as_ref()?)))
+            .collect();
+        if let Some((first, database)) = running.first() {
+            let (bytes, rate) = runs.first().copied().unwrap_or_default();
+            let others = match running.len() {
+                1 => String::new(),
+                many => format!(" and {} more", many - 1),
+            };
+            #[allow(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a rate for people, never negative"
+            )]
+            let rate = size(rate as u64);
+            parts.push(format!(
+                "{} of {} ({}): {}, {rate}/s{others}",
+                first.work.task.job.kind.noun(),
+                one_line(database),
+                first.work.subject.job,
+                size(bytes)
+            ));
+        }
+        let waiting = self.board.waiting().len();
+        if waiting > 0 {
+            parts.push(format!("{waiting} waiting"));
+        }
+        let first = self
+            .plan
+            .jobs
+            .iter()
+            .filter_map(|job| Some((self.next(&job.name)?, job)))
+            .min_by_key(|((_, next), _)| *next);
+        parts.push(match first {
+            Some(((words, _), job)) => format!("next: {} at {words}", job.name),
+            None => "no job is scheduled".to_owned(),
+        });
+        parts.join("; ")
+    }
+}
+
+fn in_words(moment: DateTime<Tz>) -> String {
+    moment.format("%a %Y-%m-%d %H:%M %Z").to_string()
+}

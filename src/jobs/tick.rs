@@ -1,0 +1,84 @@
+//! What a tick of the schedule needs to know and to record besides the runs themselves.
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::Context;
+use super::error::JobError;
+use crate::config::{Database, Server};
+use crate::policy::Series;
+use crate::postgres::{Client, Conninfo};
+use crate::repository::{Event, Operation, Repository};
+
+/// Records that a run did not happen although it was due.
+///
+/// # Errors
+/// When the ledger cannot be written, or the directory cannot be made.
+pub fn record_skip(
+    context: &Context,
+    repository: &Repository,
+    database: &str,
+    (operation, series): (Operation, Option<&Series>),
+    reason: &str,
+) -> Result<(), JobError> {
+    repository.create()?;
+    let mut record = context.record(Uuid::now_v7(), operation, Event::Skipped, database);
+    record.series = series.cloned();
+    record.requested_by = Some(context.requester.clone());
+    record.message = Some(reason.to_owned());
+    let ledger = repository.ledger();
+    ledger
+        .append(&record)
+        .map_err(|source| JobError::Unrecorded {
+            done: "a run was skipped, but".to_owned(),
+            ledger: ledger.path().display().to_string(),
+            source,
+        })
+}
+
+/// The newest moment up to now for which a series of a database has a backup, as its ledger knows:
+/// the slot that it was due for, or the time when it was asked for. None when there is none. What a
+/// clock that was ahead has left in the ledger does not count.
+///
+/// # Errors
+/// When the ledger cannot be read.
+pub fn newest_success(
+    repository: &Repository,
+    series: &Series,
+    now: DateTime<Utc>,
+) -> Result<Option<DateTime<Utc>>, JobError> {
+    let mut newest: Option<DateTime<Utc>> = None;
+    let ledger = repository.ledger();
+    let read = ledger.read(|record| {
+        if record.operation == Operation::Backup
+            && record.event == Event::Succeeded
+            && record.series.as_ref() == Some(series)
+        {
+            let moment = record.due.unwrap_or(record.at).to_utc();
+            newest = newest.max(Some(moment).filter(|moment| *moment <= now));
+        }
+    });
+    read.map_err(|source| {
+        JobError::failed(format!(
+            "cannot read the ledger {}: {source}",
+            ledger.path().display()
+        ))
+    })?;
+    Ok(newest)
+}
+
+/// Connects to a server and goes away again.
+///
+/// # Errors
+/// Why it cannot be reached.
+pub async fn reach(
+    context: &Context,
+    server: &Server,
+    database: Option<&Database>,
+) -> Result<(), JobError> {
+    // Any database will do; this one is always there.
+    let name = database.map_or("postgres", |database| database.name.as_str());
+    let conninfo = Conninfo::resolve(&server.connection, &context.environment, Some(name))?;
+    Client::connect(&conninfo, context.limits.connect).await?;
+    Ok(())
+}

@@ -1,0 +1,71 @@
+//! Numbers, sizes, times and names as people read them.
+
+use std::time::Duration;
+
+use chrono::{DateTime, FixedOffset};
+
+/// Bytes as people read them.
+pub(crate) fn size(bytes: u64) -> String {
+    bytesize::ByteSize::b(bytes).display().iec().to_string()
+}
+
+/// A count with its thousands set apart.
+pub(crate) fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.char_indices() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A count with its noun.
+pub(crate) fn counted(number: u64, one: &str, many: &str) -> String {
+    format!("{} {}", count(number), if number == 1 { one } else { many })
+}
+
+/// A duration as people read it.
+pub(crate) fn duration(duration: Duration) -> String {
+    if duration < Duration::from_secs(60) {
+        return format!("{:.1} s", duration.as_secs_f64());
+    }
+    humantime::format_duration(Duration::from_secs(duration.as_secs())).to_string()
+}
+
+/// A moment on the wall clock of its zone.
+pub(crate) fn moment(moment: DateTime<FixedOffset>) -> String {
+    moment.format("%Y-%m-%d %H:%M:%S %:z").to_string()
+}
+
+/// Text that may hold anything, on one line.
+pub(crate) fn one_line(text: &str) -> String {
+    let control = |c: char| c.is_control();
+    if text.contains(control) {
+        text.escape_debug().to_string()
+    } else {
+        text.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    #[test]
+    fn numbers_read_well() {
+        for (number, text) in [
+            (0, "0"),
+            (999, "999"),
+            (1000, "1,000"),
+            (1_204_338, "1,204,338"),
+        ] {
+            assert_eq!(super::count(number), text);
+        }
+        assert_eq!(super::counted(1, "row", "rows"), "1 row");
+        assert_eq!(super::duration(Duration::from_millis(1250)), "1.2 s");
+        assert_eq!(super::duration(Duration::from_secs(3720)), "1h 2m");
+    }
+}
