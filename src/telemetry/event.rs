@@ -156,7 +156,8 @@ impl EventKind {
 /// Fields come first, in braces, in `tracing`'s own syntax; then the sentence, which needs none of
 /// them to be understood. Control characters in the sentence are escaped
 /// ([`Printable`](crate::telemetry::Printable)), so that a database's name cannot hide it: to
-/// `journalctl` a message with an escape sequence in it is a blob. Fields keep the exact value.
+/// `journalctl` a message with an escape sequence in it is a blob. Fields keep the exact value. The
+/// target is `pgbackupd::event` wherever it is told.
 ///
 /// ```
 /// # let (job, database, bytes) = ("daily", "app", 1_u64);
@@ -170,6 +171,7 @@ impl EventKind {
 macro_rules! tell {
     ($kind:ident, { $($fields:tt)* }, $($sentence:tt)+) => {
         ::tracing::event!(
+            target: "pgbackupd::event",
             $crate::telemetry::EventKind::$kind.level(),
             message_id = $crate::telemetry::EventKind::$kind.id(),
             message = %$crate::telemetry::Printable(format_args!($($sentence)+)),
