@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use pgbackupd::cli::{Cli, Failure, FailureKind, Interrupt};
+use pgbackupd::telemetry;
 use rustix::fs::Mode;
 
 fn main() -> ExitCode {
@@ -26,7 +27,9 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if failure.kind != FailureKind::OutputClosed {
-                let _ = writeln!(anstream::stderr(), "pgbackupd: {failure}");
+                let prefix = telemetry::error_prefix();
+                let told = format!("pgbackupd: {failure}").replace('\n', &format!("\n{prefix}"));
+                let _ = writeln!(anstream::stderr(), "{prefix}{told}");
             }
             code(failure.kind)
         }

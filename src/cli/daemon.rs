@@ -2,8 +2,9 @@
 
 use super::failure::{Failure, FailureKind};
 use super::report;
-use crate::config::{Source, load};
+use crate::config::{LogLevel, Plan, Source, load};
 use crate::daemon::{DaemonError, run as run_daemon};
+use crate::telemetry::{self, JsonFile, Level};
 
 /// Run the jobs of the configuration on their schedules: the service.
 ///
@@ -15,7 +16,9 @@ pub(super) struct Args {}
 
 pub(super) async fn run(_: &Args, source: Source) -> Result<(), Failure> {
     let loaded = load(&source)?;
-    crate::telemetry::to_terminal(2);
+    // Kept to the end: it sees to it that the last lines are written.
+    let _log = telemetry::for_daemon(&log_settings(&loaded.plan))
+        .map_err(|error| Failure::new(FailureKind::CannotCreate, error.to_string()))?;
     run_daemon(source, loaded).await.map_err(|error| {
         let kind = match &error {
             DaemonError::Configuration(_) => FailureKind::Configuration,
@@ -26,4 +29,21 @@ pub(super) async fn run(_: &Args, source: Source) -> Result<(), Failure> {
         };
         Failure::new(kind, error.to_string())
     })
+}
+
+fn log_settings(plan: &Plan) -> telemetry::Settings {
+    let logs = &plan.logs;
+    telemetry::Settings {
+        level: match logs.level {
+            LogLevel::Error => Level::Error,
+            LogLevel::Warn => Level::Warning,
+            LogLevel::Info => Level::Info,
+            LogLevel::Debug | LogLevel::Trace => Level::Debug,
+        },
+        file: logs.file.as_ref().map(|path| JsonFile {
+            path: path.clone(),
+            keep: usize::try_from(logs.files.get()).unwrap_or(usize::MAX),
+        }),
+        zone: plan.zone,
+    }
 }

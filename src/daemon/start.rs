@@ -15,7 +15,7 @@ use super::ticker::Ticker;
 use crate::config::{ConfigError, Databases, Loaded, Plan, Server, Source, load};
 use crate::jobs::{Context, JobError, Place, places_on, recover};
 use crate::repository::{Repository, RepositoryError, RuntimeDirectory, RuntimeError};
-use crate::telemetry::EventKind;
+use crate::tell;
 use crate::words::one_line;
 
 /// In builds for tests this signal hangs the loop, so that the watchdog has something to find.
@@ -70,17 +70,15 @@ pub enum DaemonError {
 pub async fn run(source: Source, loaded: Loaded) -> Result<(), DaemonError> {
     let plan = Arc::new(loaded.plan);
     let systemd = Systemd::new();
-    tracing::info!(
-        message_id = EventKind::DaemonStarting.id(),
+    tell!(
+        DaemonStarting,
+        {},
         "pgbackupd {} starts, with {}",
         env!("CARGO_PKG_VERSION"),
         files(&loaded.settings.files())
     );
     for warning in &plan.warnings {
-        tracing::warn!(
-            message_id = EventKind::ConfigurationWarning.id(),
-            "{warning}"
-        );
+        tell!(ConfigurationWarning, {}, "{warning}");
     }
     let runtime = RuntimeDirectory::at(&plan.daemon.runtime_directory);
     let lock = runtime.take()?;
@@ -169,13 +167,8 @@ fn server_usable(server: &Server) {
         writable(directory).map_err(|error| format!("{}: {error}", directory.display()))
     });
     if let Err(error) = usable {
-        tracing::info!(
-            message_id = EventKind::DirectoryUnusable.id(),
-            server = %server.name,
-            "databases that are found on server {} cannot be given directories by the service \
-             itself ({error}); pgbackupd-directories.service makes them as they are found",
-            server.name
-        );
+        tell!(DirectoryUnusable, { server = %server.name, }, "databases that are found on server {} cannot be given directories by the service \
+             itself ({error}); pgbackupd-directories.service makes them as they are found", server.name);
     }
 }
 
@@ -192,7 +185,7 @@ fn put_in_order(plan: &Plan, context: &Context) {
         let places = match places_on(context, server) {
             Ok(places) => places,
             Err(error) => {
-                tracing::warn!(message_id = EventKind::DirectoryUnusable.id(), "{error}");
+                tell!(DirectoryUnusable, {}, "{error}");
                 continue;
             }
         };
@@ -202,38 +195,18 @@ fn put_in_order(plan: &Plan, context: &Context) {
                 Ok(Some(recovery)) => {
                     let database = one_line(&place.database);
                     for run in &recovery.swept {
-                        tracing::info!(
-                            message_id = EventKind::InterruptedRunFound.id(),
-                            database = %place.database,
-                            run_id = %run,
-                            "removed the temporary files of a run on {database} that was cut short"
-                        );
+                        tell!(InterruptedRunFound, { database = %place.database, run_id = %run, }, "removed the temporary files of a run on {database} that was cut short");
                     }
                     for backup in &recovery.completed {
-                        tracing::info!(
-                            message_id = EventKind::InterruptedRunFound.id(),
-                            database = %place.database,
-                            backup,
-                            "completed backup {backup} of {database}: whole and checked, its run \
-                             had been cut short at the very end"
-                        );
+                        tell!(InterruptedRunFound, { database = %place.database, backup, }, "completed backup {backup} of {database}: whole and checked, its run \
+                             had been cut short at the very end");
                     }
                     for record in &recovery.closed {
-                        tracing::warn!(
-                            message_id = EventKind::InterruptedRunFound.id(),
-                            database = %place.database,
-                            run_id = %record.run,
-                            "a run on {database} that began before this start had not ended; it is \
-                             on record as {} now",
-                            if record.backup.is_some() { "succeeded" } else { "interrupted" }
-                        );
+                        tell!(InterruptedRunFound, { database = %place.database, run_id = %record.run, }, "a run on {database} that began before this start had not ended; it is \
+                             on record as {} now", if record.backup.is_some() { "succeeded" } else { "interrupted" });
                     }
                 }
-                Err(error) => tracing::warn!(
-                    message_id = EventKind::DirectoryUnusable.id(),
-                    database = %place.database,
-                    "{error}"
-                ),
+                Err(error) => tell!(DirectoryUnusable, { database = %place.database, }, "{error}"),
             }
         }
     }

@@ -11,7 +11,7 @@ use super::board::{Skipped, Subject, Work};
 use super::changes::kind;
 use super::task::Task;
 use crate::jobs::{BackupReport, JobError, JobErrorKind, PruneReport, VerifyReport};
-use crate::telemetry::EventKind;
+use crate::tell;
 use crate::words::{counted, duration, one_line, size};
 
 /// One run, as every line about it names it.
@@ -26,12 +26,12 @@ pub(super) struct Run<'a> {
 
 /// Writes one line with the fields of a run.
 macro_rules! line {
-    ($level:ident, $kind:ident, $run:expr, { $($field:tt)* }, $($text:tt)+) => {{
+    ($kind:ident, $run:expr, { $($field:tt)* }, $($text:tt)+) => {{
         let run: &Run<'_> = $run;
         let (_, series) = run.task.operation();
-        tracing::$level!(
-            message_id = EventKind::$kind.id(),
-            job = %run.subject.job,
+        crate::tell!(
+            $kind,
+            { job = %run.subject.job,
             kind = run.kind(),
             server = %run.subject.server,
             database = run.subject.database.as_deref(),
@@ -39,7 +39,7 @@ macro_rules! line {
             run_id = %run.id,
             due = %run.due(),
             attempt = run.attempt,
-            $($field)*
+            $($field)* },
             $($text)+
         )
     }};
@@ -84,7 +84,6 @@ impl Run<'_> {
             ""
         };
         line!(
-            info,
             RunStarted,
             self,
             {},
@@ -101,7 +100,7 @@ impl Run<'_> {
         let bytes = manifest.bytes();
         let summary = &manifest.census.summary;
         line!(
-            info, RunSucceeded, self,
+            RunSucceeded, self,
             {
                 outcome = "succeeded",
                 backup = %manifest.name,
@@ -119,7 +118,7 @@ impl Run<'_> {
             duration(took)
         );
         for warning in &report.warnings {
-            line!(warn, RunWarning, self, {}, "{}: {warning}", self.name());
+            line!(RunWarning, self, {}, "{}: {warning}", self.name());
         }
         if let Some(pruned) = &report.pruned {
             self.removed(pruned);
@@ -136,7 +135,7 @@ impl Run<'_> {
             .map(|removal| format!("{} ({})", removal.backup, removal.reasons.join("; ")))
             .collect();
         line!(
-            info, BackupsRemoved, self,
+            BackupsRemoved, self,
             { bytes = pruned.freed, count = pruned.removed.len(), },
             "retention removed {} of {}, {}: {}",
             counted(pruned.removed.len() as u64, "backup", "backups"),
@@ -149,7 +148,7 @@ impl Run<'_> {
     /// Retention was carried out.
     pub(super) fn pruned(&self, report: &PruneReport, took: Duration) {
         line!(
-            info, RunSucceeded, self,
+            RunSucceeded, self,
             { outcome = "succeeded", bytes = report.freed, seconds = took.as_secs_f64(), },
             "{} succeeded (job {}): {} removed, {} freed, in {}",
             self.name(),
@@ -162,7 +161,6 @@ impl Run<'_> {
         for series in &report.series {
             if let Some(doubt) = &series.clock_doubt {
                 line!(
-                    warn,
                     RunWarning,
                     self,
                     {},
@@ -179,7 +177,7 @@ impl Run<'_> {
         for finding in &report.findings {
             if let Some(damage) = &finding.damage {
                 line!(
-                    error, BackupDamaged, self,
+                    BackupDamaged, self,
                     { backup = %finding.stem, },
                     "backup {} of {} is DAMAGED: {damage}",
                     finding.stem,
@@ -189,7 +187,7 @@ impl Run<'_> {
         }
         for problem in &report.problems {
             line!(
-                error, BackupDamaged, self,
+                BackupDamaged, self,
                 { file = %problem.file, },
                 "{}: {}",
                 one_line(&problem.file),
@@ -198,7 +196,7 @@ impl Run<'_> {
         }
         for (stem, why) in &report.unchecked {
             line!(
-                warn, RunWarning, self,
+                RunWarning, self,
                 { backup = %stem, },
                 "backup {stem} could not be checked: {why}"
             );
@@ -209,7 +207,7 @@ impl Run<'_> {
         let took_seconds = took.as_secs_f64();
         if damaged == 0 && report.unchecked.is_empty() {
             line!(
-                info, RunSucceeded, self,
+                RunSucceeded, self,
                 { outcome = "succeeded", bytes = bytes, seconds = took_seconds, },
                 "{} succeeded (job {}): {checked} read in full, {}, all whole, in {}",
                 self.name(),
@@ -219,7 +217,7 @@ impl Run<'_> {
             );
         } else {
             line!(
-                error, RunFailed, self,
+                RunFailed, self,
                 { outcome = "failed", bytes = bytes, seconds = took_seconds, },
                 "{} FAILED (job {}): {checked} read in full, {damaged} damaged, {} could not be \
                  checked, in {}",
@@ -236,7 +234,7 @@ impl Run<'_> {
         let seconds = took.as_secs_f64();
         match (error.kind(), again) {
             (JobErrorKind::Interrupted, _) => line!(
-                warn, RunInterrupted, self,
+                RunInterrupted, self,
                 { outcome = "interrupted", seconds = seconds, },
                 "{} was interrupted (job {}) after {}",
                 self.name(),
@@ -244,7 +242,7 @@ impl Run<'_> {
                 duration(took)
             ),
             (_, Some(again)) => line!(
-                warn, RunRetried, self,
+                RunRetried, self,
                 { outcome = "retried", seconds = seconds, },
                 "{} failed for a reason that may pass (job {}, try {}); next try at {}: {error}",
                 self.name(),
@@ -253,7 +251,7 @@ impl Run<'_> {
                 again.with_timezone(&self.zone()).format("%H:%M:%S")
             ),
             (_, None) => line!(
-                error, RunFailed, self,
+                RunFailed, self,
                 { outcome = "failed", seconds = seconds, },
                 "{} FAILED (job {}): {error}",
                 self.name(),
@@ -265,7 +263,7 @@ impl Run<'_> {
     /// A part of the work that cannot be done, though the rest can.
     pub(super) fn impossible(&self, error: &JobError) {
         line!(
-            error, RunFailed, self,
+            RunFailed, self,
             { outcome = "failed", },
             "{}: {error}",
             self.name()
@@ -275,7 +273,7 @@ impl Run<'_> {
     /// A fault of our own.
     pub(super) fn panicked(&self, panic: &str, took: Duration) {
         line!(
-            error, RunFailed, self,
+            RunFailed, self,
             { outcome = "failed", seconds = took.as_secs_f64(), },
             "{} FAILED (job {}) by a fault of pgbackupd's own, please report it: {panic}",
             self.name(),
@@ -301,7 +299,7 @@ pub(super) fn skipped(skipped: &Skipped<Task>) {
         attempt: *attempt,
     };
     line!(
-        warn, RunSkipped, &run,
+        RunSkipped, &run,
         { outcome = "skipped", },
         "{} due {} was skipped (job {}): {}",
         run.name(),
@@ -313,14 +311,7 @@ pub(super) fn skipped(skipped: &Skipped<Task>) {
 
 /// A job came due.
 pub(super) fn due(task: &Task, slot: DateTime<Utc>) {
-    tracing::debug!(
-        message_id = EventKind::JobDue.id(),
-        job = %task.job.name,
-        "job {} ({}) is due: {}",
-        task.job.name,
-        kind(&task.job.kind),
-        clock(slot, task.job.schedule.zone())
-    );
+    tell!(JobDue, { job = %task.job.name, }, "job {} ({}) is due: {}", task.job.name, kind(&task.job.kind), clock(slot, task.job.schedule.zone()));
 }
 
 /// A moment on a zone's wall clock, to the minute, as schedules have it.

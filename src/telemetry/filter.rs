@@ -42,6 +42,15 @@ impl Level {
         }
     }
 
+    /// In tracing's language, for the daemon: its events tell what is done, one line for each thing,
+    /// so that the steps in between need debug.
+    fn directives_for_daemon(self) -> &'static str {
+        match self {
+            Self::Info => "warn,pgbackupd::event=info,pgbackupd::daemon=info",
+            other => other.directives(),
+        }
+    }
+
     /// In tracing's language. Libraries tell their own workings at info, so their info needs debug.
     fn directives(self) -> &'static str {
         match self {
@@ -84,8 +93,13 @@ pub(super) fn of(level: Level) -> EnvFilter {
     EnvFilter::new(level.directives())
 }
 
-/// The filter that the variable's value asks for, or else that of the level.
-pub(super) fn choose(variable: Option<&str>, level: Level) -> Choice {
+/// The daemon's filter of a level.
+pub(super) fn of_daemon(level: Level) -> EnvFilter {
+    EnvFilter::new(level.directives_for_daemon())
+}
+
+/// The filter that the variable's value asks for, or else the usual one.
+pub(super) fn choose(variable: Option<&str>, usual: EnvFilter) -> Choice {
     let asked = match variable.map(str::trim) {
         None | Some("") => None,
         Some(text) => Some(parse(text).map_err(|why| {
@@ -99,12 +113,12 @@ pub(super) fn choose(variable: Option<&str>, level: Level) -> Choice {
             refused: None,
         },
         Some(Err(why)) => Choice {
-            filter: of(level),
+            filter: usual,
             by_variable: false,
             refused: Some(why),
         },
         None => Choice {
-            filter: of(level),
+            filter: usual,
             by_variable: false,
             refused: None,
         },
@@ -132,7 +146,7 @@ mod tests {
     use super::*;
 
     fn told(variable: Option<&str>, level: Level) -> (String, bool, Option<String>) {
-        let choice = choose(variable, level);
+        let choice = choose(variable, of(level));
         let mut directives: Vec<String> = choice
             .filter
             .to_string()

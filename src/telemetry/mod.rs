@@ -101,7 +101,7 @@ impl Guard {
     pub fn set_level(&self, level: Level) {
         if !self.by_variable {
             // It can fail only without a subscriber, and then nothing is told anyway.
-            let _ = self.filter.reload(filter::of(level));
+            let _ = self.filter.reload(filter::of_daemon(level));
         }
     }
 }
@@ -115,7 +115,7 @@ pub fn to_terminal(verbose: u8) {
         1 => Level::Info,
         _ => Level::Debug,
     };
-    let choice = filter::choose(variable().as_deref(), level);
+    let choice = filter::choose(variable().as_deref(), filter::of(level));
     let subscriber = tracing_subscriber::registry()
         .with(readable(Lines::Level, io::stderr))
         .with(choice.filter);
@@ -134,7 +134,8 @@ pub fn to_terminal(verbose: u8) {
 /// # Errors
 /// When the JSON file cannot be opened, or diagnostics are already set up.
 pub fn for_daemon(settings: &Settings) -> Result<Guard, TelemetryError> {
-    let choice = filter::choose(variable().as_deref(), settings.level);
+    let default = filter::of_daemon(settings.level);
+    let choice = filter::choose(variable().as_deref(), default);
     let to_journal = journal::has_stderr();
     let mut layers: Layers = Vec::new();
     let mut unreachable = None;
@@ -169,6 +170,12 @@ pub fn for_daemon(settings: &Settings) -> Result<Guard, TelemetryError> {
         by_variable: choice.by_variable,
         _file: worker,
     })
+}
+
+/// What stands before each line on stderr that is not told as an event: for the journal the sign of
+/// an error (sd-daemon(3)), else nothing.
+pub fn error_prefix() -> &'static str {
+    if journal::has_stderr() { "<3>" } else { "" }
 }
 
 fn variable() -> Option<String> {

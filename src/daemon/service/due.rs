@@ -15,7 +15,7 @@ use crate::daemon::tell;
 use crate::jobs::{JobError, JobErrorKind, record_skip};
 use crate::policy::{delay, window_end};
 use crate::repository::Repository;
-use crate::telemetry::EventKind;
+use crate::tell;
 
 impl Service {
     /// Puts a job that is due on the board, for all servers or only for some.
@@ -35,12 +35,7 @@ impl Service {
             .collect();
         let longest = catch_up.map_or(Duration::ZERO, |_| self.plan.daemon.catch_up_delay);
         if job.kind == JobKind::Drill {
-            tracing::warn!(
-                message_id = EventKind::RunSkipped.id(),
-                job = %job.name,
-                "job {}: test restores are not part of this version; nothing was done",
-                job.name
-            );
+            tell!(RunSkipped, { job = %job.name, }, "job {}: test restores are not part of this version; nothing was done", job.name);
             self.handled(&job.name, slot);
             return;
         }
@@ -231,7 +226,7 @@ impl Service {
             &skipped.reason,
         );
         if let Err(error) = recorded {
-            tracing::warn!(message_id = EventKind::RunWarning.id(), "{error}");
+            tell!(RunWarning, {}, "{error}");
         }
     }
 

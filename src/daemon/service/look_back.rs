@@ -9,7 +9,7 @@ use crate::daemon::task::missed_slot;
 use crate::daemon::tell;
 use crate::jobs::Context;
 use crate::repository::SchedulesInForce;
-use crate::telemetry::EventKind;
+use crate::tell;
 
 impl Service {
     pub(super) fn handled(&mut self, job: &str, slot: DateTime<Utc>) {
@@ -20,8 +20,9 @@ impl Service {
     pub(super) fn write_schedules(&self) {
         let directory = &self.plan.daemon.state_directory;
         if let Err(error) = self.schedules.write(directory) {
-            tracing::warn!(
-                message_id = EventKind::DirectoryUnusable.id(),
+            tell!(
+                DirectoryUnusable,
+                {},
                 "cannot write to the state directory {}: {error}; jobs that are missed while the \
                  service is off may not be made up for",
                 directory.display()
@@ -53,12 +54,8 @@ impl Service {
     pub(super) fn look_back(&mut self, now: DateTime<Utc>) {
         let directory = &self.plan.daemon.state_directory;
         self.schedules = SchedulesInForce::read(directory).unwrap_or_else(|error| {
-            tracing::warn!(
-                message_id = EventKind::DirectoryUnusable.id(),
-                "cannot read the state directory {}: {error}; what was missed while the service was \
-                 off is known from the ledgers only",
-                directory.display()
-            );
+            tell!(DirectoryUnusable, {  }, "cannot read the state directory {}: {error}; what was missed while the service was \
+                 off is known from the ledgers only", directory.display());
             SchedulesInForce::default()
         });
         let before = self.schedules.clone();
@@ -82,23 +79,13 @@ impl Service {
                         servers.push(server.name.clone());
                         newest = newest.max(Some(slot));
                     }
-                    Err(error) => tracing::warn!(
-                        message_id = EventKind::DirectoryUnusable.id(),
-                        job = %job.name,
-                        "whether job {} was missed cannot be found out: {error}",
-                        job.name
-                    ),
+                    Err(error) => {
+                        tell!(DirectoryUnusable, { job = %job.name, }, "whether job {} was missed cannot be found out: {error}", job.name)
+                    }
                 }
             }
             if let Some(slot) = newest {
-                tracing::warn!(
-                    message_id = EventKind::JobMissed.id(),
-                    job = %job.name,
-                    "job {} was missed at {} and is made up for, within {}",
-                    job.name,
-                    tell::clock(slot, job.schedule.zone()),
-                    humantime::format_duration(self.plan.daemon.catch_up_delay)
-                );
+                tell!(JobMissed, { job = %job.name, }, "job {} was missed at {} and is made up for, within {}", job.name, tell::clock(slot, job.schedule.zone()), humantime::format_duration(self.plan.daemon.catch_up_delay));
                 self.put_up(Arc::new(job.clone()), slot, Some(&servers), now);
             }
         }

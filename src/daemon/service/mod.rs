@@ -29,7 +29,7 @@ use crate::jobs::{Context, reach};
 use crate::pipeline::Progress;
 use crate::postgres::kill_all_children;
 use crate::repository::{DaemonLock, DaemonState, RuntimeDirectory, SchedulesInForce};
-use crate::telemetry::EventKind;
+use crate::tell;
 use crate::words::one_line;
 
 /// How often the state shown to systemd is renewed while something runs.
@@ -129,11 +129,7 @@ impl Service {
         self.look_back(Utc::now());
         self.show();
         self.systemd.ready();
-        tracing::info!(
-            message_id = EventKind::DaemonReady.id(),
-            "ready: {}",
-            self.view().line(&[])
-        );
+        tell!(DaemonReady, {}, "ready: {}", self.view().line(&[]));
         self.ask_servers();
         loop {
             self.catch_up_with_the_clock();
@@ -210,13 +206,7 @@ impl Service {
             } else {
                 "forward (or the machine slept)"
             };
-            tracing::warn!(
-                message_id = EventKind::ClockJumped.id(),
-                seconds = jump.num_seconds(),
-                "the clock was set {direction} by {}; {}",
-                humantime::format_duration(Duration::from_secs(jump.num_seconds().unsigned_abs())),
-                self.view().line(&[])
-            );
+            tell!(ClockJumped, { seconds = jump.num_seconds(), }, "the clock was set {direction} by {}; {}", humantime::format_duration(Duration::from_secs(jump.num_seconds().unsigned_abs())), self.view().line(&[]));
         }
         for due in self.ticker.take_due() {
             let job = self.plan.jobs.iter().find(|job| job.name == due.job);
@@ -243,12 +233,7 @@ impl Service {
                     () = cancel.cancelled() => return,
                 };
                 if let Err(error) = asked {
-                    tracing::warn!(
-                        message_id = EventKind::ServerUnreachable.id(),
-                        server = %server.name,
-                        "server {} cannot be reached now; every run will try again: {error}",
-                        server.name
-                    );
+                    tell!(ServerUnreachable, { server = %server.name, }, "server {} cannot be reached now; every run will try again: {error}", server.name);
                 }
             });
         }
@@ -286,13 +271,7 @@ impl Service {
             }))
             .collect();
         let looks = self.looks();
-        tracing::info!(
-            message_id = EventKind::StateSnapshot.id(),
-            state = serde_json::to_string(&state).unwrap_or_default(),
-            "state: {}\n{}",
-            self.view().line(&looks),
-            lines.join("\n")
-        );
+        tell!(StateSnapshot, { state = serde_json::to_string(&state).unwrap_or_default(), }, "state: {}\n{}", self.view().line(&looks), lines.join("\n"));
     }
 
     fn view(&self) -> View<'_> {
@@ -339,8 +318,9 @@ impl Service {
             return;
         }
         if let Err(error) = self.runtime.write(&self.lock, &state) {
-            tracing::warn!(
-                message_id = EventKind::DirectoryUnusable.id(),
+            tell!(
+                DirectoryUnusable,
+                {},
                 "cannot write to the runtime directory {}: {error}; `pgbackupd status` does not see \
                  what runs",
                 self.runtime.path().display()
@@ -365,8 +345,9 @@ impl Service {
         self.is_stopping = true;
         self.systemd.stopping();
         self.ticker.stop().await;
-        tracing::info!(
-            message_id = EventKind::DaemonStopping.id(),
+        tell!(
+            DaemonStopping,
+            {},
             "stopping on {}: {}",
             match signal {
                 2 => "SIGINT",
@@ -402,7 +383,7 @@ impl Service {
                 .collect();
             return Err(DaemonError::Killed(left.join(", ")));
         }
-        tracing::info!(message_id = EventKind::DaemonStopped.id(), "stopped");
+        tell!(DaemonStopped, {}, "stopped");
         Ok(())
     }
 }

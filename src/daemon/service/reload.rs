@@ -11,7 +11,7 @@ use crate::daemon::changes::changes;
 use crate::daemon::start::{self, DaemonError};
 use crate::daemon::task::Action;
 use crate::jobs::Context;
-use crate::telemetry::EventKind;
+use crate::tell;
 
 impl Service {
     /// A reload is a transaction: read, check, compare, swap; or nothing at all.
@@ -36,8 +36,9 @@ impl Service {
     }
 
     pub(super) fn refuse(&mut self, error: String) {
-        tracing::error!(
-            message_id = EventKind::ConfigurationRefused.id(),
+        tell!(
+            ConfigurationRefused,
+            {},
             "the configuration was NOT reloaded, the one before it stays in force:\n{error}"
         );
         self.refused = Some(error);
@@ -60,31 +61,24 @@ impl Service {
         self.bring_schedules_into_force(now);
         self.rebase();
         for warning in &self.plan.warnings {
-            tracing::warn!(
-                message_id = EventKind::ConfigurationWarning.id(),
-                "{warning}"
-            );
+            tell!(ConfigurationWarning, {}, "{warning}");
         }
         for change in &changes.told {
-            tracing::info!(message_id = EventKind::JobChanged.id(), "{change}");
+            tell!(JobChanged, {}, "{change}");
         }
         for key in &changes.not_in_force {
-            tracing::warn!(
-                message_id = EventKind::ConfigurationWarning.id(),
+            tell!(
+                ConfigurationWarning,
+                {},
                 "{key} has changed; that takes effect when the service is started anew"
             );
         }
         let count = changes.told.len();
-        tracing::info!(
-            message_id = EventKind::ConfigurationReloaded.id(),
-            changes = count,
-            "configuration reloaded from {files}: {}",
-            match count {
-                0 => "nothing has changed".to_owned(),
-                1 => "1 change".to_owned(),
-                many => format!("{many} changes"),
-            }
-        );
+        tell!(ConfigurationReloaded, { changes = count, }, "configuration reloaded from {files}: {}", match count {
+            0 => "nothing has changed".to_owned(),
+            1 => "1 change".to_owned(),
+            many => format!("{many} changes"),
+        });
         Ok(())
     }
 
