@@ -1,8 +1,9 @@
 //! Numbers, sizes, times and names as people read them.
 
+use std::fmt::{self, Write as _};
 use std::time::Duration;
 
-use chrono::{DateTime, FixedOffset};
+use chrono::{DateTime, Datelike, FixedOffset, Timelike};
 
 /// Bytes as people read them.
 pub(crate) fn size(bytes: u64) -> String {
@@ -35,9 +36,22 @@ pub(crate) fn duration(duration: Duration) -> String {
     humantime::format_duration(Duration::from_secs(duration.as_secs())).to_string()
 }
 
-/// A moment on the wall clock of its zone.
-pub(crate) fn moment(moment: DateTime<FixedOffset>) -> String {
-    moment.format("%Y-%m-%d %H:%M:%S %:z").to_string()
+/// Writes a moment on the wall clock of its zone. Chrono's own formatting takes several times as
+/// long, which counts in a list of many backups.
+pub(crate) fn write_moment(text: &mut String, moment: DateTime<FixedOffset>) -> fmt::Result {
+    let local = moment.naive_local();
+    let (date, time) = (local.date(), local.time());
+    write!(
+        text,
+        "{:04}-{:02}-{:02} {:02}:{:02}:{:02} {}",
+        date.year(),
+        date.month(),
+        date.day(),
+        time.hour(),
+        time.minute(),
+        time.second(),
+        moment.offset()
+    )
 }
 
 /// Text that may hold anything, on one line.

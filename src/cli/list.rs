@@ -1,17 +1,21 @@
 //! `pgbackupd list`: the backups there are.
 
-use std::io::Write;
+use std::fmt::Write as _;
+use std::io::{BufWriter, Write};
 
-use comfy_table::{CellAlignment, Table, presets};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Surroundings;
 use super::failure::Failure;
 use super::report;
-use crate::jobs::places;
+use super::table::{Column, Table};
+use crate::jobs::{Place, places};
 use crate::policy::Series;
-use crate::repository::{Entry, Problem};
+use crate::repository::{Catalogue, Check, Entry, Problem};
+
+/// So many bytes are handed on together.
+const PRINTED_AT_ONCE: usize = 64 << 10;
 
 /// List the backups there are, oldest first.
 ///
@@ -84,6 +88,9 @@ pub(super) fn run(
     let loaded = surroundings.load()?;
     let context = surroundings.context(&loaded);
     let told = |error| report::failure(&error, surroundings.interrupt);
+    // Line by line a long list would take as long to print as to make.
+    let mut out = BufWriter::with_capacity(PRINTED_AT_ONCE, out);
+    let out = &mut out;
     let mut listed = Vec::new();
     for place in places(&context, &loaded.plan, &args.databases).map_err(told)? {
         let mut catalogue = place
@@ -95,23 +102,30 @@ pub(super) fn run(
                 .backups
                 .retain(|entry| entry.stem.series == *series);
         }
-        listed.push(ListedDatabase {
-            database: place.database,
-            directory: place.repository.directory().display().to_string(),
-            backups: catalogue.backups.iter().map(backup).collect(),
-            problems: catalogue.problems.into_iter().map(problem).collect(),
-        });
+        listed.push((place, catalogue));
     }
     if surroundings.json {
-        return report::json(&listed, out);
-    }
-    for (index, database) in listed.iter().enumerate() {
-        if index > 0 {
-            writeln!(out)?;
+        let listed: Vec<_> = listed.into_iter().map(listed_database).collect();
+        report::json(&listed, out)?;
+    } else {
+        for (index, (place, catalogue)) in listed.iter().enumerate() {
+            if index > 0 {
+                writeln!(out)?;
+            }
+            print(place, catalogue, out)?;
         }
-        print(database, out)?;
     }
+    out.flush()?;
     Ok(())
+}
+
+fn listed_database((place, catalogue): (Place, Catalogue)) -> ListedDatabase {
+    ListedDatabase {
+        directory: place.repository.directory().display().to_string(),
+        database: place.database,
+        backups: catalogue.backups.iter().map(backup).collect(),
+        problems: catalogue.problems.into_iter().map(problem).collect(),
+    }
 }
 
 fn backup(entry: &Entry) -> ListedBackup {
@@ -140,61 +154,64 @@ fn problem(problem: Problem) -> ListedProblem {
     ListedProblem { file, what }
 }
 
-fn print(database: &ListedDatabase, out: &mut dyn Write) -> Result<(), Failure> {
-    let total: u64 = database.backups.iter().map(|backup| backup.bytes).sum();
+fn print(place: &Place, catalogue: &Catalogue, out: &mut dyn Write) -> Result<(), Failure> {
+    let Catalogue { backups, problems } = catalogue;
     writeln!(
         out,
         "database {}: {}, {} in {}",
-        report::one_line(&database.database),
-        report::counted(database.backups.len() as u64, "backup", "backups"),
-        report::size(total),
-        report::one_line(&database.directory),
+        report::one_line(&place.database),
+        report::counted(backups.len() as u64, "backup", "backups"),
+        report::size(backups.iter().map(|backup| backup.bytes).sum()),
+        report::one_line(&place.repository.directory().display().to_string()),
     )?;
-    if !database.backups.is_empty() {
-        let mut table = Table::new();
-        table.load_style(presets::NOTHING);
-        table.set_header(["BACKUP", "STARTED", "SIZE", "ROWS", "FOUND WHOLE", "REASON"]);
-        for backup in &database.backups {
-            let reason = backup
-                .reason
-                .as_deref()
-                .map(report::one_line)
-                .unwrap_or_default();
-            let pinned = if backup.pinned { "[pinned] " } else { "" };
-            table.add_row([
-                backup.name.clone(),
-                wall_clock(&backup.started),
-                report::size(backup.bytes),
-                report::count(backup.rows),
-                backup
-                    .verified
-                    .as_deref()
-                    .map_or_else(|| "DAMAGED".to_owned(), wall_clock),
-                format!("{pinned}{reason}"),
-            ]);
+    if !backups.is_empty() {
+        let mut table = Table::new([
+            Column::left("BACKUP"),
+            Column::left("STARTED"),
+            Column::right("SIZE"),
+            Column::right("ROWS"),
+            Column::left("FOUND WHOLE"),
+            Column::left("REASON"),
+        ]);
+        for backup in backups {
+            add_row(&mut table, backup);
         }
-        for column in [2, 3] {
-            if let Some(column) = table.column_mut(column) {
-                column.set_cell_alignment(CellAlignment::Right);
-            }
-        }
-        // Cells are padded to the right; a line's end need not be.
-        for line in table.lines() {
-            writeln!(out, "{}", line.trim_end())?;
+        table.print(out)?;
+    }
+    for backup in backups {
+        if let Some(Check {
+            damage: Some(damage),
+            ..
+        }) = &backup.state.checked
+        {
+            writeln!(out, "{} is damaged: {damage}", backup.stem)?;
         }
     }
-    for backup in &database.backups {
-        if let Some(damage) = &backup.damage {
-            writeln!(out, "{} is damaged: {damage}", backup.name)?;
-        }
-    }
-    for problem in &database.problems {
+    for problem in problems {
         writeln!(out, "{}: {}", report::one_line(&problem.file), problem.what)?;
     }
     Ok(())
 }
 
-fn wall_clock(rfc3339: &str) -> String {
-    chrono::DateTime::parse_from_rfc3339(rfc3339)
-        .map_or_else(|_| rfc3339.to_owned(), report::moment)
+fn add_row(table: &mut Table<6>, backup: &Entry) {
+    table.cell(|cell| write!(cell, "{}", backup.stem));
+    table.cell(|cell| report::write_moment(cell, backup.started));
+    table.cell(|cell| cell.write_str(&report::size(backup.bytes)));
+    table.cell(|cell| cell.write_str(&report::count(backup.rows)));
+    table.cell(|cell| match backup.last_found_whole() {
+        Some(moment) => report::write_moment(cell, moment),
+        None => cell.write_str("DAMAGED"),
+    });
+    table.cell(|cell| {
+        if backup.state.pinned.is_some() {
+            cell.write_str("[pinned] ")?;
+        }
+        cell.write_str(
+            &backup
+                .reason
+                .as_deref()
+                .map(report::one_line)
+                .unwrap_or_default(),
+        )
+    });
 }

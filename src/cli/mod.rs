@@ -14,6 +14,7 @@ mod prune;
 mod report;
 mod schedule;
 mod select;
+mod table;
 mod verify;
 
 use std::io::Write;

@@ -1,17 +1,20 @@
 //! The catalogue: what a scan of a database's directory finds. It needs nothing else.
 
-use std::borrow::Cow;
-use std::collections::HashSet;
-use std::fs::File;
-use std::io::{self, Read};
+use std::cmp::Ordering;
+use std::collections::HashMap;
+use std::ffi::CStr;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use chrono::{DateTime, FixedOffset};
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use memchr::memmem;
+use rustix::fs::{CWD, Mode, OFlags, RawDir, openat};
+use rustix::io::{read, retry_on_intr};
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use uuid::Uuid;
 
 use super::error::RepositoryError;
@@ -23,8 +26,15 @@ use crate::config::{Compression, Format};
 /// Reading small files waits for the kernel more than it computes, but two threads do.
 const THREADS: usize = 4;
 
+/// So many manifests' names are handed to a reader at once: enough that handing over costs nothing,
+/// few enough that readers begin while the directory is still being read.
+const BATCH: usize = 256;
+
 /// A manifest has a few KiB; more than this of a file is never read.
-const LARGEST_MANIFEST: u64 = 4 << 20;
+const LARGEST_MANIFEST: usize = 4 << 20;
+
+/// So much room a manifest is given at first.
+const USUAL_MANIFEST: usize = 64 << 10;
 
 /// What stands in a database's directory.
 #[derive(Debug, Default)]
@@ -133,58 +143,45 @@ impl Catalogue {
     /// Reads a directory; one that is not there holds no backups.
     pub(super) fn scan(directory: &Path) -> Result<Self, RepositoryError> {
         let reading = || RepositoryError::io("read the directory", directory);
-        let mut names = HashSet::new();
-        match std::fs::read_dir(directory) {
+        let opened = match OpenDirectory::open(directory) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Ok(Self::default());
             }
-            entries => {
-                for entry in entries.map_err(reading())? {
-                    let name = entry.map_err(reading())?.file_name();
-                    // Names that are no UTF-8 are none of ours.
-                    if let Ok(name) = name.into_string() {
-                        names.insert(name);
-                    }
-                }
-            }
+            opened => opened.map_err(reading())?,
+        };
+        let (others, parts) = opened.read_all().map_err(reading())?;
+        let mut names = Names::default();
+        for name in others.iter() {
+            names.add(name);
         }
-        let manifests: Vec<&str> = names
-            .iter()
-            .map(String::as_str)
-            .filter(|name| name.ends_with(Role::Manifest.suffix()))
-            .collect();
-        let opened = OpenDirectory::open(directory).map_err(reading())?;
-        let mut catalogue = read_all(&opened, &manifests, &names);
-        catalogue.add_unregistered(&names);
-        catalogue
-            .backups
-            .sort_by(|a, b| (a.started, &a.stem).cmp(&(b.started, &b.stem)));
+        let (seen, parts): (Vec<_>, Vec<_>) =
+            parts.into_iter().map(|part| (part.seen, part.read)).unzip();
+        for name in seen.iter().flat_map(NameList::iter) {
+            names.add(name);
+        }
+        let mut catalogue = Self::default();
+        thread::scope(|scope| {
+            let (opened, names) = (&opened, &names);
+            let completing: Vec<_> = parts
+                .into_iter()
+                .map(|part| scope.spawn(move || complete_all(part, opened, names)))
+                .collect();
+            for part in completing {
+                let part = joined(part.join());
+                catalogue.backups.extend(part.backups);
+                catalogue.problems.extend(part.problems);
+            }
+        });
+        catalogue.problems.extend(names.unregistered());
+        // Each part is in order already, so that little is left to do.
+        catalogue.backups.sort_by(by_time);
         catalogue.problems.sort_by(|a, b| a.file.cmp(&b.file));
         Ok(catalogue)
     }
+}
 
-    /// Finds dumps under a backup's name that no manifest speaks for.
-    fn add_unregistered(&mut self, names: &HashSet<String>) {
-        let artifact = |name: &String| {
-            ALL_ARTIFACTS
-                .iter()
-                .find_map(|role| name.strip_suffix(role.suffix()).map(str::to_owned))
-        };
-        for name in names {
-            if let Some(bare) = artifact(name)
-                && !names.contains(&format!("{bare}{}", Role::Manifest.suffix()))
-                && bare.parse::<Stem>().is_ok()
-            {
-                self.problems.push(Problem {
-                    file: name.clone(),
-                    what: "it has no manifest, so it is not a backup of pgbackupd's, and \
-                           retention never touches it"
-                        .to_owned(),
-                    manifest_of: None,
-                });
-            }
-        }
-    }
+fn by_time(a: &Entry, b: &Entry) -> Ordering {
+    (a.started, &a.stem).cmp(&(b.started, &b.stem))
 }
 
 pub(super) const ALL_ARTIFACTS: [Role; 5] = [
@@ -195,10 +192,123 @@ pub(super) const ALL_ARTIFACTS: [Role; 5] = [
     Role::Artifact(Format::Directory, Compression::None),
 ];
 
+/// Names of files, one after the other, each with a zero byte behind it: a hundred thousand strings
+/// of their own would cost more than reading them from the directory.
+#[derive(Default)]
+struct NameList {
+    bytes: Vec<u8>,
+    count: usize,
+}
+
+impl NameList {
+    fn push(&mut self, name: &CStr) {
+        self.bytes.extend_from_slice(name.to_bytes_with_nul());
+        self.count += 1;
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &CStr> {
+        let mut rest = self.bytes.as_slice();
+        std::iter::from_fn(move || {
+            let name = CStr::from_bytes_until_nul(rest).ok()?;
+            rest = &rest[name.count_bytes() + 1..];
+            Some(name)
+        })
+    }
+}
+
+/// Which files there are, by the part that the names of one backup's files share.
+#[derive(Default)]
+struct Names<'a>(HashMap<&'a str, Present>);
+
+/// The files of one backup that matter to a list.
+#[derive(Clone, Copy, Default)]
+struct Present {
+    manifest: bool,
+    state: bool,
+    /// In the order of [`ALL_ARTIFACTS`].
+    artifacts: [bool; ALL_ARTIFACTS.len()],
+}
+
+impl<'a> Names<'a> {
+    /// Whether a file's name is of a kind that [`add`](Self::add) takes note of.
+    fn matter(name: &[u8]) -> bool {
+        ALL_ARTIFACTS
+            .iter()
+            .chain([&Role::State])
+            .any(|role| name.ends_with(role.suffix().as_bytes()))
+    }
+
+    fn add(&mut self, name: &'a CStr) {
+        // Names that are no UTF-8 are none of ours.
+        let Ok(name) = name.to_str() else {
+            return;
+        };
+        let bare = |role: Role| name.strip_suffix(role.suffix());
+        if let Some(bare) = bare(Role::Manifest) {
+            self.0.entry(bare).or_default().manifest = true;
+        } else if let Some(bare) = bare(Role::State) {
+            self.0.entry(bare).or_default().state = true;
+        } else if let Some((index, bare)) = ALL_ARTIFACTS
+            .iter()
+            .enumerate()
+            .find_map(|(index, role)| Some((index, bare(*role)?)))
+        {
+            self.0.entry(bare).or_default().artifacts[index] = true;
+        }
+    }
+
+    fn of(&self, bare: &str) -> Present {
+        self.0.get(bare).copied().unwrap_or_default()
+    }
+
+    /// Dumps under a backup's name that no manifest speaks for.
+    fn unregistered(&self) -> impl Iterator<Item = Problem> {
+        self.0
+            .iter()
+            .filter(|(bare, present)| !present.manifest && bare.parse::<Stem>().is_ok())
+            .flat_map(|(bare, present)| {
+                let there = ALL_ARTIFACTS.iter().zip(present.artifacts);
+                there
+                    .filter(|(_, there)| *there)
+                    .map(move |(role, _)| Problem {
+                        file: format!("{bare}{}", role.suffix()),
+                        what: "it has no manifest, so it is not a backup of pgbackupd's, and \
+                           retention never touches it"
+                            .to_owned(),
+                        manifest_of: None,
+                    })
+            })
+    }
+}
+
+impl Present {
+    fn has_artifact(self, format: Format, compression: Compression) -> bool {
+        let wanted = Role::Artifact(format, compression);
+        ALL_ARTIFACTS
+            .iter()
+            .zip(self.artifacts)
+            .any(|(role, there)| there && role.suffix() == wanted.suffix())
+    }
+}
+
 /// A directory that is open, by which its files are found without walking the path to it anew.
 struct OpenDirectory<'a> {
     path: &'a Path,
     descriptor: OwnedFd,
+}
+
+/// What one thread read: manifests as they stand by themselves.
+#[derive(Default)]
+struct Part {
+    /// The names of all files that end like a manifest, whatever they hold.
+    seen: NameList,
+    read: Vec<Read>,
+}
+
+/// One manifest.
+struct Read {
+    stem: Stem,
+    brief: Result<Brief, ManifestError>,
 }
 
 impl<'a> OpenDirectory<'a> {
@@ -212,100 +322,159 @@ impl<'a> OpenDirectory<'a> {
         Ok(Self { path, descriptor })
     }
 
-    /// Reads a small file whole, into a buffer that is used again.
-    fn read(&self, name: &str, buffer: &mut Vec<u8>) -> io::Result<()> {
+    /// Reads the names, and on other threads meanwhile the manifests; gives the names of the other
+    /// files that matter, and the manifests.
+    fn read_all(&self) -> io::Result<(NameList, Vec<Part>)> {
+        let (batches, queue) = channel::<NameList>();
+        let queue = Mutex::new(queue);
+        thread::scope(|scope| {
+            let mut readers = Vec::new();
+            let mut batch = NameList::default();
+            let mut others = NameList::default();
+            let mut send = |batch: &mut NameList| {
+                // The queue outlives this closure, so that sending cannot fail.
+                let _ = batches.send(std::mem::take(batch));
+                if readers.len() < THREADS {
+                    readers.push(scope.spawn(|| self.read_manifests(&queue)));
+                }
+            };
+            let mut buffer = Vec::with_capacity(256 << 10);
+            let mut entries = RawDir::new(&self.descriptor, buffer.spare_capacity_mut());
+            let mut outcome = Ok(());
+            while let Some(entry) = entries.next() {
+                let entry = match entry {
+                    Ok(entry) => entry,
+                    Err(error) => {
+                        outcome = Err(error.into());
+                        break;
+                    }
+                };
+                let name = entry.file_name();
+                if name
+                    .to_bytes()
+                    .ends_with(Role::Manifest.suffix().as_bytes())
+                {
+                    batch.push(name);
+                    if batch.count == BATCH {
+                        send(&mut batch);
+                    }
+                } else if Names::matter(name.to_bytes()) {
+                    others.push(name);
+                }
+            }
+            if batch.count > 0 {
+                send(&mut batch);
+            }
+            drop(batches);
+            let parts = readers.into_iter().map(|part| joined(part.join()));
+            let parts = parts.collect();
+            outcome.map(|()| (others, parts))
+        })
+    }
+
+    /// Reads manifests as long as there are names.
+    fn read_manifests(&self, queue: &Mutex<Receiver<NameList>>) -> Part {
+        let mut part = Part::default();
+        let mut buffer = vec![0; USUAL_MANIFEST];
+        loop {
+            let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            let Ok(batch) = next else {
+                return part;
+            };
+            for manifest in batch.iter() {
+                // A file that only ends like a manifest is somebody else's.
+                let Some((bare, stem)) = stem_of(manifest) else {
+                    continue;
+                };
+                let brief = match self.read(manifest, &mut buffer) {
+                    Ok(text) => read_brief(text, bare),
+                    Err(error) => Err(ManifestError::Read(error)),
+                };
+                part.read.push(Read { stem, brief });
+            }
+            part.seen.bytes.extend_from_slice(&batch.bytes);
+            part.seen.count += batch.count;
+        }
+    }
+
+    /// Reads a manifest whole, into a buffer that is used again.
+    ///
+    /// Asking for the file's size first costs as much as reading, and so does asking whether there
+    /// is more behind a manifest's last line.
+    fn read<'b>(&self, name: &CStr, buffer: &'b mut Vec<u8>) -> io::Result<&'b mut [u8]> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        let file = File::from(openat(&self.descriptor, name, flags, Mode::empty())?);
-        buffer.clear();
-        // Asking for the size first, as the standard library does, costs as much as reading.
-        file.take(LARGEST_MANIFEST).read_to_end(buffer)?;
-        Ok(())
+        let file = openat(&self.descriptor, name, flags, Mode::empty())?;
+        let mut length = 0;
+        while length < LARGEST_MANIFEST {
+            if length == buffer.len() {
+                buffer.resize(2 * length, 0);
+            }
+            let more = retry_on_intr(|| read(&file, &mut buffer[length..]))?;
+            length += more;
+            let filled = length == buffer.len();
+            if more == 0 || !filled && buffer[..length].ends_with(b"\n}\n") {
+                break;
+            }
+        }
+        Ok(&mut buffer[..length])
     }
 }
 
-fn read_all(
-    directory: &OpenDirectory<'_>,
-    manifests: &[&str],
-    names: &HashSet<String>,
-) -> Catalogue {
+/// What the manifests say, seen together with what else is in the directory; in order.
+fn complete_all(part: Vec<Read>, directory: &OpenDirectory<'_>, names: &Names<'_>) -> Catalogue {
     let mut catalogue = Catalogue::default();
-    let share = manifests.len().div_ceil(THREADS).max(64);
-    thread::scope(|scope| {
-        let parts: Vec<_> = manifests
-            .chunks(share)
-            .map(|manifests| {
-                scope.spawn(move || {
-                    let mut part = Catalogue::default();
-                    let mut buffer = Vec::with_capacity(64 * 1024);
-                    for manifest in manifests {
-                        // A file that only ends like a manifest is somebody else's.
-                        let Some(stem) = stem_of(manifest) else {
-                            continue;
-                        };
-                        match read_one(directory, manifest, &stem, names, &mut buffer) {
-                            Ok(entry) => part.backups.push(entry),
-                            // Retention may have removed it meanwhile.
-                            Err(problem) => {
-                                let path = directory.path.join(&problem.file);
-                                if path.symlink_metadata().is_ok() {
-                                    part.problems.push(problem);
-                                }
-                            }
-                        }
-                    }
-                    part
-                })
-            })
-            .collect();
-        for part in parts {
-            // A panic in reading one manifest would be a fault of ours: pass it on.
-            let part = part
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            catalogue.backups.extend(part.backups);
-            catalogue.problems.extend(part.problems);
+    catalogue.backups.reserve_exact(part.len());
+    for Read { stem, brief } in part {
+        let entry = brief
+            .map_err(|error| error.to_string())
+            .and_then(|brief| complete(directory, &stem, brief, names));
+        match entry {
+            Ok(entry) => catalogue.backups.push(entry),
+            Err(what) => {
+                let file = format!("{stem}{}", Role::Manifest.suffix());
+                // Retention may have removed it meanwhile.
+                if directory.path.join(&file).symlink_metadata().is_ok() {
+                    catalogue.problems.push(Problem {
+                        file,
+                        what,
+                        manifest_of: Some(stem),
+                    });
+                }
+            }
         }
-    });
+    }
+    catalogue.backups.sort_by(by_time);
     catalogue
 }
 
-fn read_one(
+fn complete(
     directory: &OpenDirectory<'_>,
-    manifest: &str,
     stem: &Stem,
-    names: &HashSet<String>,
-    buffer: &mut Vec<u8>,
-) -> Result<Entry, Problem> {
-    let name = manifest
-        .strip_suffix(Role::Manifest.suffix())
-        .unwrap_or(manifest);
-    let problem = |what: String| Problem {
-        file: manifest.to_owned(),
-        what,
-        manifest_of: Some(stem.clone()),
-    };
-    let brief = directory
-        .read(manifest, buffer)
-        .map_err(ManifestError::Read)
-        .and_then(|()| read_brief(buffer, name))
-        .map_err(|error| problem(error.to_string()))?;
+    brief: Brief,
+    names: &Names<'_>,
+) -> Result<Entry, String> {
     let BriefArtifact {
         format,
         compression,
         bytes,
     } = brief.artifact;
-    let artifact = format!("{name}{}", Role::Artifact(format, compression).suffix());
-    // One that was published while the directory was being read may have been missed.
-    if !names.contains(&artifact) && !directory.path.join(&artifact).exists() {
-        return Err(problem(format!("its dump {artifact} is gone")));
+    let name = &brief.name;
+    let present = names.of(name);
+    if !present.has_artifact(format, compression) {
+        let artifact = format!("{name}{}", Role::Artifact(format, compression).suffix());
+        // One that was published while the directory was being read may have been missed.
+        if !directory.path.join(&artifact).exists() {
+            return Err(format!("its dump {artifact} is gone"));
+        }
     }
-    let state_file = format!("{name}{}", Role::State.suffix());
-    let state = if names.contains(&state_file) {
+    let state = if present.state {
+        let state_file = format!("{name}{}", Role::State.suffix());
         State::read(&directory.path.join(&state_file))
-            .map_err(|error| problem(format!("its state {state_file} cannot be read: {error}")))?
+            .map_err(|error| format!("its state {state_file} cannot be read: {error}"))?
     } else {
         State::default()
     };
+    let globals = brief.globals;
     Ok(Entry {
         stem: stem.clone(),
         run: brief.run,
@@ -315,50 +484,65 @@ fn read_one(
         verified: brief.verified,
         format,
         compression,
-        bytes: bytes + brief.census.bytes + brief.globals.map_or(0, |globals| globals.bytes),
+        bytes: bytes + brief.census.bytes + globals.map_or(0, |globals| globals.bytes),
         rows: brief.census.summary.rows,
         state,
     })
 }
 
-fn stem_of(manifest: &str) -> Option<Stem> {
-    manifest.strip_suffix(Role::Manifest.suffix())?.parse().ok()
+fn stem_of(manifest: &CStr) -> Option<(&str, Stem)> {
+    let bare = manifest
+        .to_str()
+        .ok()?
+        .strip_suffix(Role::Manifest.suffix())?;
+    Some((bare, bare.parse().ok()?))
 }
 
-/// The members of a manifest up to those that a list needs no more, as an object of their own:
-/// reading the rest too would double the time that a list of many backups takes. Only the seal
-/// covers the rest.
-fn front(text: &str) -> Cow<'_, str> {
+/// A panic in reading one manifest would be a fault of ours: pass it on.
+fn joined<T>(outcome: thread::Result<T>) -> T {
+    outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// Reads what a list needs of a manifest that is as it was written.
+///
+/// The text is as before afterwards.
+fn read_brief(text: &mut [u8], name: &str) -> Result<Brief, ManifestError> {
+    // What was changed is no ground to count or to remove a backup on.
+    let brief = match check_seal(text) {
+        Ok(()) => front(text),
+        Err(_) => None,
+    };
+    match brief {
+        Some(brief) if brief.format == MANIFEST_FORMAT => {
+            if brief.name == name {
+                Ok(brief)
+            } else {
+                Err(ManifestError::Misnamed(brief.name))
+            }
+        }
+        _ => read_any(text, name),
+    }
+}
+
+/// Reads the members of a sealed manifest up to those that a list needs no more: reading the rest
+/// too would double the time that a list of many backups takes. None if that cannot be done.
+fn front(text: &mut [u8]) -> Option<Brief> {
     // At this depth and with these characters only the member itself can stand: a line break in a
     // string is written otherwise.
-    match text.find(",\n  \"seconds\": ") {
-        Some(end) => Cow::Owned(format!("{}}}", &text[..end])),
-        None => Cow::Borrowed(text),
-    }
+    let end = memmem::find(text, b",\n  \"seconds\": ")?;
+    text[end] = b'}';
+    let brief = serde_json::from_slice(&text[..=end]);
+    text[end] = b',';
+    brief.ok()
 }
 
-fn read_brief(text: &[u8], name: &str) -> Result<Brief, ManifestError> {
+/// Reads what may be of a newer program's making or damaged, and says what is wrong with it.
+fn read_any(text: &[u8], name: &str) -> Result<Brief, ManifestError> {
     let text = std::str::from_utf8(text)
         .map_err(|error| ManifestError::Read(io::Error::new(io::ErrorKind::InvalidData, error)))?;
-    let brief: Brief = match serde_json::from_str(&front(text)) {
-        Ok(brief) => brief,
-        Err(error) => {
-            // A newer program's manifest may lack what is looked for here.
-            check_format(text)?;
-            return Err(ManifestError::Malformed(error));
-        }
-    };
-    if brief.format > MANIFEST_FORMAT {
-        return Err(ManifestError::Newer(brief.format));
-    }
-    // What was changed is no ground to count or to remove a backup on.
-    check_seal(text).map_err(|changed| {
-        // One that breaks off is told as such.
-        match serde_json::from_str::<IgnoredAny>(text) {
-            Err(error) => ManifestError::Malformed(error),
-            Ok(_) => changed,
-        }
-    })?;
+    check_format(text)?;
+    let brief: Brief = serde_json::from_str(text).map_err(ManifestError::Malformed)?;
+    check_seal(text.as_bytes())?;
     if brief.name == name {
         Ok(brief)
     } else {

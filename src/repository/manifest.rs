@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 
 use chrono::{DateTime, FixedOffset};
+use memchr::memmem;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_128;
@@ -149,8 +150,11 @@ struct Sealed<'a> {
     checksum: &'static str,
 }
 
+/// What ends the file behind the checksum.
+const SEAL_END: &[u8] = b"\"\n}\n";
+
 /// Where the checksum starts in the file; the file's last member.
-const CHECKSUM: &str = "\"checksum\": \"";
+const CHECKSUM: &[u8] = b"\"checksum\": \"";
 
 impl Manifest {
     /// Bytes of all files of the backup but the manifest itself.
@@ -171,7 +175,8 @@ impl Manifest {
             checksum: "",
         };
         let mut text = serde_json::to_string_pretty(&sealed)?;
-        if let Some((at, checksum)) = checksum_of(&text) {
+        if let Some(at) = memmem::rfind(text.as_bytes(), CHECKSUM) {
+            let checksum = format!("{:032x}", xxh3_128(&text.as_bytes()[..at]));
             text.insert_str(at + CHECKSUM.len(), &checksum);
         }
         text.push('\n');
@@ -202,17 +207,29 @@ impl Manifest {
     pub fn from_text(text: &str) -> Result<Self, ManifestError> {
         check_format(text)?;
         let manifest = serde_json::from_str(text).map_err(ManifestError::Malformed)?;
-        check_seal(text)?;
+        check_seal(text.as_bytes())?;
         Ok(manifest)
     }
 }
 
 /// Refuses what is not as it was written.
-pub(super) fn check_seal(text: &str) -> Result<(), ManifestError> {
-    checksum_of(text)
-        .is_some_and(|(at, checksum)| text[at + CHECKSUM.len()..].starts_with(&checksum))
-        .then_some(())
-        .ok_or(ManifestError::Changed)
+pub(super) fn check_seal(text: &[u8]) -> Result<(), ManifestError> {
+    let sealed = || {
+        let at = memmem::rfind(text, CHECKSUM)?;
+        let (before, member) = text.split_at(at);
+        let (digits, end) = member[CHECKSUM.len()..].split_at_checked(32)?;
+        let expected = xxh3_128(before);
+        let fits = digits.iter().enumerate().all(|(index, digit)| {
+            let nibble = (expected >> (4 * (31 - index))) & 15;
+            char::from(*digit).to_digit(16).map(u128::from) == Some(nibble)
+                && !digit.is_ascii_uppercase()
+        });
+        Some(fits && end == SEAL_END)
+    };
+    match sealed() {
+        Some(true) => Ok(()),
+        _ => Err(ManifestError::Changed),
+    }
 }
 
 /// Refuses what a newer program wrote, before anything else in it is looked at.
@@ -222,10 +239,4 @@ pub(super) fn check_format(text: &str) -> Result<(), ManifestError> {
         return Err(ManifestError::Newer(format));
     }
     Ok(())
-}
-
-/// Where the checksum's member starts, and what the checksum should be.
-fn checksum_of(text: &str) -> Option<(usize, String)> {
-    let at = text.rfind(CHECKSUM)?;
-    Some((at, format!("{:032x}", xxh3_128(&text.as_bytes()[..at]))))
 }
