@@ -165,7 +165,7 @@ fn print(place: &Place, catalogue: &Catalogue, out: &mut dyn Write) -> Result<()
         report::one_line(&place.repository.directory().display().to_string()),
     )?;
     if !backups.is_empty() {
-        let mut table = Table::new([
+        let table = Table::new([
             Column::left("BACKUP"),
             Column::left("STARTED"),
             Column::right("SIZE"),
@@ -173,9 +173,7 @@ fn print(place: &Place, catalogue: &Catalogue, out: &mut dyn Write) -> Result<()
             Column::left("FOUND WHOLE"),
             Column::left("REASON"),
         ]);
-        for backup in backups {
-            add_row(&mut table, backup);
-        }
+        let table = table.fill(backups, add_row);
         table.print(out)?;
     }
     for backup in backups {

@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Write as _};
 use std::io::{self, Write};
+use std::thread;
 
 use unicode_width::UnicodeWidthStr;
 
@@ -16,7 +17,11 @@ pub(super) struct Table<const N: usize> {
     cells: Vec<Cell>,
 }
 
+/// So many rows are not worth a thread.
+const FEW: usize = 1000;
+
 /// What all cells of a column have in common.
+#[derive(Clone, Copy)]
 pub(super) struct Column {
     to_the_right: bool,
     /// Of the widest cell so far, in columns of a terminal.
@@ -60,6 +65,51 @@ impl<const N: usize> Table<N> {
             table.cell(|text| text.write_str(title));
         }
         table
+    }
+
+    /// Appends a row for each thing, on all cores where there are many.
+    pub(super) fn fill<T: Sync>(self, things: &[T], add_row: fn(&mut Self, &T)) -> Self {
+        let threads = thread::available_parallelism().map_or(1, usize::from);
+        let share = things.len().div_ceil(threads).max(FEW);
+        let mut shares = things.chunks(share);
+        let first = shares.next().unwrap_or_default();
+        let add_all = move |mut table: Self, things: &[T]| {
+            for thing in things {
+                add_row(&mut table, thing);
+            }
+            table
+        };
+        thread::scope(|scope| {
+            let others: Vec<_> = shares
+                .map(|share| {
+                    let part = Self {
+                        columns: self.columns,
+                        text: String::new(),
+                        cells: Vec::new(),
+                    };
+                    scope.spawn(move || add_all(part, share))
+                })
+                .collect();
+            let mut table = add_all(self, first);
+            for part in others {
+                let part = part.join();
+                table.append(part.unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            }
+            table
+        })
+    }
+
+    fn append(&mut self, other: Self) {
+        for (column, theirs) in self.columns.iter_mut().zip(&other.columns) {
+            column.width = column.width.max(theirs.width);
+        }
+        let end = self.text.len();
+        self.text.push_str(&other.text);
+        let cells = other.cells.into_iter().map(|cell| Cell {
+            end: end + cell.end,
+            ..cell
+        });
+        self.cells.extend(cells);
     }
 
     /// Appends a cell; after the last one of a row, the next row begins.

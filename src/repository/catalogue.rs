@@ -6,6 +6,8 @@ use std::ffi::CStr;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -14,7 +16,8 @@ use chrono::{DateTime, FixedOffset};
 use memchr::memmem;
 use rustix::fs::{CWD, Mode, OFlags, RawDir, openat};
 use rustix::io::{read, retry_on_intr};
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use uuid::Uuid;
 
 use super::error::RepositoryError;
@@ -32,6 +35,9 @@ const BATCH: usize = 256;
 
 /// A manifest has a few KiB; more than this of a file is never read.
 const LARGEST_MANIFEST: usize = 4 << 20;
+
+/// So many bytes of names and what the kernel puts beside them are asked for at once.
+const READ_NAMES: usize = 256 << 10;
 
 /// So much room a manifest is given at first.
 const USUAL_MANIFEST: usize = 64 << 10;
@@ -108,7 +114,9 @@ struct Brief {
     database: String,
     #[serde(default)]
     reason: Option<String>,
+    #[serde(deserialize_with = "moment")]
     started: DateTime<FixedOffset>,
+    #[serde(deserialize_with = "moment")]
     verified: DateTime<FixedOffset>,
     artifact: BriefArtifact,
     #[serde(default)]
@@ -139,6 +147,12 @@ struct BriefSummary {
     rows: u64,
 }
 
+/// RFC 3339, without the many other spellings that chrono's own reading tries.
+fn moment<'de, D: Deserializer<'de>>(from: D) -> Result<DateTime<FixedOffset>, D::Error> {
+    let text = <&str>::deserialize(from)?;
+    DateTime::parse_from_rfc3339(text).map_err(D::Error::custom)
+}
+
 impl Catalogue {
     /// Reads a directory; one that is not there holds no backups.
     pub(super) fn scan(directory: &Path) -> Result<Self, RepositoryError> {
@@ -149,26 +163,22 @@ impl Catalogue {
             }
             opened => opened.map_err(reading())?,
         };
-        let (others, parts) = opened.read_all().map_err(reading())?;
-        let mut names = Names::default();
-        for name in others.iter() {
-            names.add(name);
-        }
-        let (seen, parts): (Vec<_>, Vec<_>) =
-            parts.into_iter().map(|part| (part.seen, part.read)).unzip();
-        for name in seen.iter().flat_map(NameList::iter) {
-            names.add(name);
-        }
+        let mut others = NameList::default();
+        let (names, parts) = opened.read_all(&mut others).map_err(reading())?;
         let mut catalogue = Self::default();
         thread::scope(|scope| {
             let (opened, names) = (&opened, &names);
             let completing: Vec<_> = parts
                 .into_iter()
-                .map(|part| scope.spawn(move || complete_all(part, opened, names)))
+                .map(|part| scope.spawn(move || part.complete(opened, names)))
                 .collect();
             for part in completing {
-                let part = joined(part.join());
-                catalogue.backups.extend(part.backups);
+                let mut part = joined(part.join());
+                if catalogue.backups.is_empty() {
+                    catalogue.backups = part.backups;
+                } else {
+                    catalogue.backups.append(&mut part.backups);
+                }
                 catalogue.problems.extend(part.problems);
             }
         });
@@ -195,19 +205,15 @@ pub(super) const ALL_ARTIFACTS: [Role; 5] = [
 /// Names of files, one after the other, each with a zero byte behind it: a hundred thousand strings
 /// of their own would cost more than reading them from the directory.
 #[derive(Default)]
-struct NameList {
-    bytes: Vec<u8>,
-    count: usize,
-}
+struct NameList(Vec<u8>);
 
 impl NameList {
     fn push(&mut self, name: &CStr) {
-        self.bytes.extend_from_slice(name.to_bytes_with_nul());
-        self.count += 1;
+        self.0.extend_from_slice(name.to_bytes_with_nul());
     }
 
     fn iter(&self) -> impl Iterator<Item = &CStr> {
-        let mut rest = self.bytes.as_slice();
+        let mut rest = self.0.as_slice();
         std::iter::from_fn(move || {
             let name = CStr::from_bytes_until_nul(rest).ok()?;
             rest = &rest[name.count_bytes() + 1..];
@@ -216,21 +222,21 @@ impl NameList {
     }
 }
 
-/// Which files there are, by the part that the names of one backup's files share.
-#[derive(Default)]
+/// Which files there are beside manifests, by the part that the names of one backup's files share.
 struct Names<'a>(HashMap<&'a str, Present>);
 
 /// The files of one backup that matter to a list.
-#[derive(Clone, Copy, Default)]
+#[derive(Default)]
 struct Present {
-    manifest: bool,
+    /// Set once a manifest of theirs has been seen.
+    manifest: AtomicBool,
     state: bool,
     /// In the order of [`ALL_ARTIFACTS`].
     artifacts: [bool; ALL_ARTIFACTS.len()],
 }
 
 impl<'a> Names<'a> {
-    /// Whether a file's name is of a kind that [`add`](Self::add) takes note of.
+    /// Whether a file's name is of a kind that is taken note of.
     fn matter(name: &[u8]) -> bool {
         ALL_ARTIFACTS
             .iter()
@@ -238,34 +244,38 @@ impl<'a> Names<'a> {
             .any(|role| name.ends_with(role.suffix().as_bytes()))
     }
 
-    fn add(&mut self, name: &'a CStr) {
+    fn of(list: &'a NameList) -> Self {
+        let mut names: HashMap<&str, Present> = HashMap::new();
         // Names that are no UTF-8 are none of ours.
-        let Ok(name) = name.to_str() else {
-            return;
-        };
-        let bare = |role: Role| name.strip_suffix(role.suffix());
-        if let Some(bare) = bare(Role::Manifest) {
-            self.0.entry(bare).or_default().manifest = true;
-        } else if let Some(bare) = bare(Role::State) {
-            self.0.entry(bare).or_default().state = true;
-        } else if let Some((index, bare)) = ALL_ARTIFACTS
-            .iter()
-            .enumerate()
-            .find_map(|(index, role)| Some((index, bare(*role)?)))
-        {
-            self.0.entry(bare).or_default().artifacts[index] = true;
+        for name in list.iter().filter_map(|name| name.to_str().ok()) {
+            let bare = |role: Role| name.strip_suffix(role.suffix());
+            if let Some(bare) = bare(Role::State) {
+                names.entry(bare).or_default().state = true;
+            } else if let Some((index, bare)) = ALL_ARTIFACTS
+                .iter()
+                .enumerate()
+                .find_map(|(index, role)| Some((index, bare(*role)?)))
+            {
+                names.entry(bare).or_default().artifacts[index] = true;
+            }
         }
+        Self(names)
     }
 
-    fn of(&self, bare: &str) -> Present {
-        self.0.get(bare).copied().unwrap_or_default()
+    /// The files that go with a manifest.
+    fn beside(&self, manifest_of: &str) -> Option<&Present> {
+        let present = self.0.get(manifest_of)?;
+        present.manifest.store(true, Relaxed);
+        Some(present)
     }
 
     /// Dumps under a backup's name that no manifest speaks for.
     fn unregistered(&self) -> impl Iterator<Item = Problem> {
         self.0
             .iter()
-            .filter(|(bare, present)| !present.manifest && bare.parse::<Stem>().is_ok())
+            .filter(|(bare, present)| {
+                !present.manifest.load(Relaxed) && bare.parse::<Stem>().is_ok()
+            })
             .flat_map(|(bare, present)| {
                 let there = ALL_ARTIFACTS.iter().zip(present.artifacts);
                 there
@@ -282,7 +292,7 @@ impl<'a> Names<'a> {
 }
 
 impl Present {
-    fn has_artifact(self, format: Format, compression: Compression) -> bool {
+    fn has_artifact(&self, format: Format, compression: Compression) -> bool {
         let wanted = Role::Artifact(format, compression);
         ALL_ARTIFACTS
             .iter()
@@ -300,15 +310,11 @@ struct OpenDirectory<'a> {
 /// What one thread read: manifests as they stand by themselves.
 #[derive(Default)]
 struct Part {
-    /// The names of all files that end like a manifest, whatever they hold.
-    seen: NameList,
-    read: Vec<Read>,
-}
-
-/// One manifest.
-struct Read {
-    stem: Stem,
-    brief: Result<Brief, ManifestError>,
+    /// What the names of each backup's files share, in the order of `entries`.
+    names: NameList,
+    /// Still without their states.
+    entries: Vec<Entry>,
+    failed: Vec<(Stem, ManifestError)>,
 }
 
 impl<'a> OpenDirectory<'a> {
@@ -322,54 +328,59 @@ impl<'a> OpenDirectory<'a> {
         Ok(Self { path, descriptor })
     }
 
-    /// Reads the names, and on other threads meanwhile the manifests; gives the names of the other
-    /// files that matter, and the manifests.
-    fn read_all(&self) -> io::Result<(NameList, Vec<Part>)> {
-        let (batches, queue) = channel::<NameList>();
+    /// Reads the names, and on other threads meanwhile the manifests; what else matters is put into
+    /// `others`.
+    fn read_all<'n>(&self, others: &'n mut NameList) -> io::Result<(Names<'n>, Vec<Part>)> {
+        let (batches, queue) = channel();
         let queue = Mutex::new(queue);
         thread::scope(|scope| {
             let mut readers = Vec::new();
-            let mut batch = NameList::default();
-            let mut others = NameList::default();
-            let mut send = |batch: &mut NameList| {
+            let outcome = self.read_names(others, |batch| {
                 // The queue outlives this closure, so that sending cannot fail.
-                let _ = batches.send(std::mem::take(batch));
+                let _ = batches.send(batch);
                 if readers.len() < THREADS {
                     readers.push(scope.spawn(|| self.read_manifests(&queue)));
                 }
-            };
-            let mut buffer = Vec::with_capacity(256 << 10);
-            let mut entries = RawDir::new(&self.descriptor, buffer.spare_capacity_mut());
-            let mut outcome = Ok(());
-            while let Some(entry) = entries.next() {
-                let entry = match entry {
-                    Ok(entry) => entry,
-                    Err(error) => {
-                        outcome = Err(error.into());
-                        break;
-                    }
-                };
-                let name = entry.file_name();
-                if name
-                    .to_bytes()
-                    .ends_with(Role::Manifest.suffix().as_bytes())
-                {
-                    batch.push(name);
-                    if batch.count == BATCH {
-                        send(&mut batch);
-                    }
-                } else if Names::matter(name.to_bytes()) {
-                    others.push(name);
-                }
-            }
-            if batch.count > 0 {
-                send(&mut batch);
-            }
+            });
             drop(batches);
+            let names = Names::of(others);
             let parts = readers.into_iter().map(|part| joined(part.join()));
             let parts = parts.collect();
-            outcome.map(|()| (others, parts))
+            outcome.map(|()| (names, parts))
         })
+    }
+
+    /// Reads the names of all files; hands on those of manifests by batches.
+    fn read_names(
+        &self,
+        others: &mut NameList,
+        mut hand_on: impl FnMut(NameList),
+    ) -> io::Result<()> {
+        let mut batch = NameList::default();
+        let mut count = 0;
+        let mut buffer = Vec::with_capacity(READ_NAMES);
+        let mut entries = RawDir::new(&self.descriptor, buffer.spare_capacity_mut());
+        while let Some(entry) = entries.next() {
+            let entry = entry?;
+            let name = entry.file_name();
+            if name
+                .to_bytes()
+                .ends_with(Role::Manifest.suffix().as_bytes())
+            {
+                batch.push(name);
+                count += 1;
+                if count == BATCH {
+                    hand_on(std::mem::take(&mut batch));
+                    count = 0;
+                }
+            } else if Names::matter(name.to_bytes()) {
+                others.push(name);
+            }
+        }
+        if count > 0 {
+            hand_on(batch);
+        }
+        Ok(())
     }
 
     /// Reads manifests as long as there are names.
@@ -390,10 +401,15 @@ impl<'a> OpenDirectory<'a> {
                     Ok(text) => read_brief(text, bare),
                     Err(error) => Err(ManifestError::Read(error)),
                 };
-                part.read.push(Read { stem, brief });
+                match brief {
+                    Ok(brief) => {
+                        part.names.0.extend_from_slice(bare.as_bytes());
+                        part.names.0.push(0);
+                        part.entries.push(brief.into_entry(stem));
+                    }
+                    Err(error) => part.failed.push((stem, error)),
+                }
             }
-            part.seen.bytes.extend_from_slice(&batch.bytes);
-            part.seen.count += batch.count;
         }
     }
 
@@ -420,74 +436,88 @@ impl<'a> OpenDirectory<'a> {
     }
 }
 
-/// What the manifests say, seen together with what else is in the directory; in order.
-fn complete_all(part: Vec<Read>, directory: &OpenDirectory<'_>, names: &Names<'_>) -> Catalogue {
-    let mut catalogue = Catalogue::default();
-    catalogue.backups.reserve_exact(part.len());
-    for Read { stem, brief } in part {
-        let entry = brief
-            .map_err(|error| error.to_string())
-            .and_then(|brief| complete(directory, &stem, brief, names));
-        match entry {
-            Ok(entry) => catalogue.backups.push(entry),
-            Err(what) => {
-                let file = format!("{stem}{}", Role::Manifest.suffix());
-                // Retention may have removed it meanwhile.
-                if directory.path.join(&file).symlink_metadata().is_ok() {
-                    catalogue.problems.push(Problem {
-                        file,
-                        what,
-                        manifest_of: Some(stem),
-                    });
+impl Part {
+    /// What the manifests say, seen together with what else is in the directory; in order.
+    fn complete(self, directory: &OpenDirectory<'_>, names: &Names<'_>) -> Catalogue {
+        let mut backups = self.entries;
+        let mut failed: Vec<_> = self
+            .failed
+            .into_iter()
+            .map(|(stem, error)| {
+                names.beside(&stem.to_string());
+                (stem, error.to_string())
+            })
+            .collect();
+        let mut bare = self.names.iter();
+        backups.retain_mut(|entry| {
+            let bare = bare.next().and_then(|name| name.to_str().ok());
+            match entry.complete(bare.unwrap_or_default(), directory, names) {
+                Ok(()) => true,
+                Err(what) => {
+                    failed.push((entry.stem.clone(), what));
+                    false
                 }
             }
-        }
+        });
+        backups.sort_by(by_time);
+        let problem = |(stem, what)| Problem {
+            file: format!("{stem}{}", Role::Manifest.suffix()),
+            what,
+            manifest_of: Some(stem),
+        };
+        // Retention may have removed it meanwhile.
+        let there = |problem: &Problem| {
+            let path = directory.path.join(&problem.file);
+            path.symlink_metadata().is_ok()
+        };
+        let problems = failed.into_iter().map(problem).filter(there).collect();
+        Catalogue { backups, problems }
     }
-    catalogue.backups.sort_by(by_time);
-    catalogue
 }
 
-fn complete(
-    directory: &OpenDirectory<'_>,
-    stem: &Stem,
-    brief: Brief,
-    names: &Names<'_>,
-) -> Result<Entry, String> {
-    let BriefArtifact {
-        format,
-        compression,
-        bytes,
-    } = brief.artifact;
-    let name = &brief.name;
-    let present = names.of(name);
-    if !present.has_artifact(format, compression) {
-        let artifact = format!("{name}{}", Role::Artifact(format, compression).suffix());
-        // One that was published while the directory was being read may have been missed.
-        if !directory.path.join(&artifact).exists() {
-            return Err(format!("its dump {artifact} is gone"));
+impl Entry {
+    /// Looks at the files beside the manifest; the error is a sentence.
+    fn complete(
+        &mut self,
+        name: &str,
+        directory: &OpenDirectory<'_>,
+        names: &Names<'_>,
+    ) -> Result<(), String> {
+        let (format, compression) = (self.format, self.compression);
+        let present = names.beside(name);
+        if !present.is_some_and(|present| present.has_artifact(format, compression)) {
+            let artifact = format!("{name}{}", Role::Artifact(format, compression).suffix());
+            // One that was published while the directory was being read may have been missed.
+            if !directory.path.join(&artifact).exists() {
+                return Err(format!("its dump {artifact} is gone"));
+            }
+        }
+        if present.is_some_and(|present| present.state) {
+            let state_file = format!("{name}{}", Role::State.suffix());
+            self.state = State::read(&directory.path.join(&state_file))
+                .map_err(|error| format!("its state {state_file} cannot be read: {error}"))?;
+        }
+        Ok(())
+    }
+}
+
+impl Brief {
+    fn into_entry(self, stem: Stem) -> Entry {
+        let globals = self.globals.map_or(0, |globals| globals.bytes);
+        Entry {
+            stem,
+            run: self.run,
+            database: self.database,
+            reason: self.reason,
+            started: self.started,
+            verified: self.verified,
+            format: self.artifact.format,
+            compression: self.artifact.compression,
+            bytes: self.artifact.bytes + self.census.bytes + globals,
+            rows: self.census.summary.rows,
+            state: State::default(),
         }
     }
-    let state = if present.state {
-        let state_file = format!("{name}{}", Role::State.suffix());
-        State::read(&directory.path.join(&state_file))
-            .map_err(|error| format!("its state {state_file} cannot be read: {error}"))?
-    } else {
-        State::default()
-    };
-    let globals = brief.globals;
-    Ok(Entry {
-        stem: stem.clone(),
-        run: brief.run,
-        database: brief.database,
-        reason: brief.reason,
-        started: brief.started,
-        verified: brief.verified,
-        format,
-        compression,
-        bytes: bytes + brief.census.bytes + globals.map_or(0, |globals| globals.bytes),
-        rows: brief.census.summary.rows,
-        state,
-    })
 }
 
 fn stem_of(manifest: &CStr) -> Option<(&str, Stem)> {
@@ -531,9 +561,10 @@ fn front(text: &mut [u8]) -> Option<Brief> {
     // string is written otherwise.
     let end = memmem::find(text, b",\n  \"seconds\": ")?;
     text[end] = b'}';
-    let brief = serde_json::from_slice(&text[..=end]);
+    let front = std::str::from_utf8(&text[..=end]).ok();
+    let brief = front.and_then(|front| serde_json::from_str(front).ok());
     text[end] = b',';
-    brief.ok()
+    brief
 }
 
 /// Reads what may be of a newer program's making or damaged, and says what is wrong with it.
