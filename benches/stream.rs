@@ -143,6 +143,7 @@ fn encode(compression: Compression, level: u8, threads: u8) -> Vec<u8> {
     let mut encoder = encoder.unwrap_or_else(|error| panic!("{error}"));
     let mut buffer = Vec::new();
     for block in TEXT.chunks(BLOCK) {
+        buffer.clear();
         buffer.extend_from_slice(block);
         buffer = encoder
             .write_block(buffer)

@@ -77,17 +77,16 @@ impl<W: Write> Encoder<W> {
         })
     }
 
-    /// Takes a block; gives back an empty buffer for the next one.
+    /// Takes a block; gives back a buffer for the next one, in which anything may still stand.
     ///
     /// # Errors
     /// When the writer fails.
-    pub fn write_block(&mut self, mut block: Vec<u8>) -> io::Result<Vec<u8>> {
+    pub fn write_block(&mut self, block: Vec<u8>) -> io::Result<Vec<u8>> {
         match self {
             Self::Gzip(gzip) => return gzip.write_block(block),
             Self::Zstd(zstd) => zstd.write_all(&block)?,
             Self::None(inner) => inner.write_all(&block)?,
         }
-        block.clear();
         Ok(block)
     }
 
@@ -143,6 +142,7 @@ impl<W: Write> Write for BlockWriter<W> {
         if self.block.len() >= BLOCK {
             let full = std::mem::take(&mut self.block);
             self.block = self.encoder.write_block(full)?;
+            self.block.clear();
         }
         let taken = buffer.len().min(BLOCK - self.block.len());
         self.block.extend_from_slice(&buffer[..taken]);
@@ -221,13 +221,25 @@ impl<R: Read + Unpin> Read for Blocks<'_, R> {
     }
 }
 
-/// Reads until the block is full or the input ends.
+/// Reads until the block is full or the input ends, over whatever stands in the block.
+///
+/// A block that is used again has its length already, so that nothing is written over it but what
+/// is read.
 ///
 /// # Errors
 /// When the reader fails.
 pub fn fill(reader: &mut impl Read, block: &mut Vec<u8>) -> io::Result<()> {
-    block.clear();
-    reader.take(BLOCK as u64).read_to_end(block)?;
+    block.resize(BLOCK, 0);
+    let mut filled = 0;
+    while filled < BLOCK {
+        match reader.read(&mut block[filled..]) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    block.truncate(filled);
     Ok(())
 }
 

@@ -30,7 +30,8 @@ pub(super) struct Workers {
 }
 
 impl Workers {
-    /// Starts threads; each makes its own state and calls `work` with it for every block.
+    /// Starts threads; each makes its own state and calls `work` with it for every block. In the
+    /// buffer for its output an earlier one may still stand.
     pub(super) fn start<S, M, F>(threads: usize, make: M, work: F) -> io::Result<Self>
     where
         S: 'static,
@@ -55,7 +56,6 @@ impl Workers {
                             output,
                             result,
                         } = &mut task.block;
-                        output.clear();
                         *result = work(&mut state, input, output);
                         // Whoever started the task may have given up since.
                         let _ = task.done.send(task.block);
@@ -70,15 +70,10 @@ impl Workers {
         })
     }
 
-    /// An empty buffer to fill.
+    /// A buffer to fill, in which anything may still stand.
     pub(super) fn buffer(&mut self) -> Vec<u8> {
-        let mut buffer = self
-            .spare
-            .last_mut()
-            .map(|spare| std::mem::take(&mut spare.input));
-        let buffer = buffer.get_or_insert_default();
-        buffer.clear();
-        std::mem::take(buffer)
+        let spare = self.spare.last_mut();
+        spare.map_or_else(Vec::new, |spare| std::mem::take(&mut spare.input))
     }
 
     /// Whether as many blocks are under way as may be; then the first must be taken out.
