@@ -108,3 +108,92 @@ impl fmt::Display for SkipReason {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use chrono::{DateTime, TimeDelta, Utc};
+    use chrono_tz::Tz;
+    use proptest::prelude::*;
+
+    use super::{Admission, AtWork, admit, overlap};
+    use crate::policy::Blackouts;
+
+    fn at(text: &str) -> DateTime<Utc> {
+        text.parse().unwrap()
+    }
+
+    /// In Riyadh: from 05:00 to 15:00 UTC.
+    fn office() -> Blackouts {
+        let window = "08:00-18:00".parse().unwrap();
+        Blackouts::new(vec![window], Tz::Asia__Riyadh).unwrap()
+    }
+
+    #[test]
+    fn a_run_starts_waits_or_is_skipped_by_its_window_and_the_blackout() {
+        let told = |now: &str, ends: &str| match admit(at(now), at(ends), &office()) {
+            Admission::Start => "starts".to_owned(),
+            Admission::Wait(until) => format!("waits until {until}"),
+            Admission::Skip(reason) => reason.to_string(),
+        };
+        let table = [
+            ("2025-07-09T04:59:59Z", "2025-07-09T05:00:00Z", "starts"),
+            (
+                "2025-07-09T05:00:00Z",
+                "2025-07-09T15:00:01Z",
+                "waits until 2025-07-09 15:00:00 UTC",
+            ),
+            (
+                "2025-07-09T05:00:00Z",
+                "2025-07-09T15:00:00Z",
+                "no run starts before the blackout ends at 2025-07-09 18:00:00 +03:00, and the \
+                 job's window ends at 2025-07-09 18:00:00 +03:00",
+            ),
+            (
+                "2025-07-09T04:00:00Z",
+                "2025-07-09T04:00:00Z",
+                "the job's window ended at 2025-07-09 07:00:00 +03:00 before the run could start",
+            ),
+            (
+                "2025-07-09T16:00:00Z",
+                "2025-07-09T15:00:00Z",
+                "the job's window ended at 2025-07-09 18:00:00 +03:00 before the run could start",
+            ),
+        ];
+        for (now, ends, decision) in table {
+            assert_eq!(told(now, ends), decision, "at {now}, window to {ends}");
+        }
+    }
+
+    #[test]
+    fn a_job_that_is_still_at_work_is_not_started_again() {
+        assert_eq!(overlap(None, Tz::UTC), None);
+        let at_work = AtWork {
+            slot: at("2025-07-08T23:00:00Z"),
+            since: at("2025-07-08T23:00:04Z"),
+        };
+        let reason = overlap(Some(at_work), Tz::Asia__Riyadh).unwrap();
+        assert_eq!(
+            reason.to_string(),
+            "the run that was due at 2025-07-09 02:00:00 +03:00 is still at work, since \
+             2025-07-09 02:00:04 +03:00"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn who_waits_can_start_when_the_wait_is_over(now in 0i64..604_800, window in -10i64..200_000) {
+            let now = at("2025-07-07T00:00:00Z") + TimeDelta::seconds(now);
+            let ends = now + TimeDelta::seconds(window);
+            match admit(now, ends, &office()) {
+                Admission::Start => prop_assert_eq!(office().ends_after(now), None),
+                Admission::Wait(until) => {
+                    prop_assert!(until > now && until < ends);
+                    prop_assert_eq!(admit(until, ends, &office()), Admission::Start);
+                }
+                Admission::Skip(_) => {
+                    prop_assert!(office().ends_after(now).is_none_or(|until| until >= ends));
+                }
+            }
+        }
+    }
+}

@@ -1,6 +1,8 @@
 //! Windows of the week in which no run starts.
 
 mod parse;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 

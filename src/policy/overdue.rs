@@ -130,3 +130,151 @@ impl fmt::Display for PointMissed {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use chrono::{DateTime, TimeDelta, Utc};
+    use chrono_tz::Tz;
+    use proptest::prelude::*;
+
+    use super::{Promise, recovery_point};
+    use crate::policy::{Blackouts, Schedule};
+
+    const HOUR: Duration = Duration::from_secs(60 * 60);
+
+    fn at(text: &str) -> DateTime<Utc> {
+        text.parse().unwrap()
+    }
+
+    fn overdue(
+        blackout: &[&str],
+        since: Option<&str>,
+        newest: Option<&str>,
+        now: &str,
+    ) -> Option<String> {
+        let schedule = Schedule::parse("0 2 * * *", Tz::Asia__Riyadh).unwrap();
+        let windows = blackout.iter().map(|text| text.parse().unwrap()).collect();
+        let blackouts = Blackouts::new(windows, Tz::Asia__Riyadh).unwrap();
+        let promise = Promise {
+            schedule: &schedule,
+            blackouts: &blackouts,
+            allowed: HOUR,
+            since: since.map(at),
+        };
+        promise
+            .overdue(newest.map(at), at(now))
+            .map(|overdue| overdue.to_string())
+    }
+
+    #[test]
+    fn a_slot_without_a_success_is_overdue_once_the_grace_is_over() {
+        let yesterday = Some("2025-07-07T23:00:05Z");
+        let today = Some("2025-07-08T23:00:05Z");
+        assert_eq!(overdue(&[], None, yesterday, "2025-07-08T23:59:59Z"), None);
+        assert_eq!(
+            overdue(&[], None, yesterday, "2025-07-09T00:00:00Z").as_deref(),
+            Some(
+                "the run that was due at Wed 2025-07-09 02:00 +03:00 has brought no success; the \
+                 newest one is of Tue 2025-07-08 02:00 +03:00"
+            )
+        );
+        assert_eq!(overdue(&[], None, today, "2025-07-09T22:00:00Z"), None);
+        assert_eq!(
+            overdue(&[], None, None, "2025-07-09T22:00:00Z").as_deref(),
+            Some(
+                "the run that was due at Wed 2025-07-09 02:00 +03:00 has brought no success, and \
+                 there was none before"
+            )
+        );
+        // What began just before the slot is not the slot's.
+        let early = Some("2025-07-08T22:59:59Z");
+        assert!(overdue(&[], None, early, "2025-07-09T00:00:00Z").is_some());
+        let due = Some("2025-07-08T23:00:00Z");
+        assert_eq!(overdue(&[], None, due, "2025-07-09T00:00:00Z"), None);
+    }
+
+    #[test]
+    fn a_slot_from_before_the_job_was_in_force_is_not_overdue() {
+        let now = "2025-07-09T22:00:00Z";
+        assert_eq!(overdue(&[], Some("2025-07-09T08:00:00Z"), None, now), None);
+        assert!(overdue(&[], Some("2025-07-08T08:00:00Z"), None, now).is_some());
+    }
+
+    #[test]
+    fn a_slot_within_a_blackout_counts_from_its_end() {
+        // To 06:00 in Riyadh, which is 03:00 UTC; the grace is an hour.
+        let night = &["22:00-06:00"];
+        let yesterday = Some("2025-07-08T03:00:05Z");
+        assert_eq!(
+            overdue(night, None, yesterday, "2025-07-09T00:00:00Z"),
+            None
+        );
+        assert_eq!(
+            overdue(night, None, yesterday, "2025-07-09T03:59:59Z"),
+            None
+        );
+        assert!(overdue(night, None, yesterday, "2025-07-09T04:00:00Z").is_some());
+        let today = Some("2025-07-09T03:00:05Z");
+        assert_eq!(overdue(night, None, today, "2025-07-09T04:00:00Z"), None);
+        // While the next blackout lasts, the slot before it stays overdue.
+        let missing = overdue(night, None, yesterday, "2025-07-10T01:00:00Z").unwrap();
+        assert!(missing.contains("due at Wed 2025-07-09 02:00"), "{missing}");
+    }
+
+    #[test]
+    fn a_database_is_measured_by_the_age_of_its_newest_sound_backup() {
+        let table = [
+            (Some("2025-07-08T23:00:00Z"), "2025-07-09T23:00:00Z", None),
+            (Some("2025-07-08T23:00:00Z"), "2025-07-10T00:00:00Z", None),
+            (
+                Some("2025-07-08T23:00:00Z"),
+                "2025-07-10T00:00:00.1Z",
+                Some("the newest sound backup is 1day 1h old; the target is 1day at most"),
+            ),
+            (
+                None,
+                "2025-07-10T00:00:00Z",
+                Some("there is no sound backup"),
+            ),
+            (Some("2025-07-08T23:00:00Z"), "1970-01-01T00:00:00Z", None),
+        ];
+        for (newest, now, missed) in table {
+            let found = recovery_point(newest.map(at), at(now), HOUR * 24, HOUR);
+            assert_eq!(
+                found.map(|missed| missed.to_string()).as_deref(),
+                missed,
+                "{newest:?} at {now}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_success_after_the_blackout_of_the_overdue_slot_settles_it(
+            now in 0i64..31_536_000, newest in 0i64..31_536_000, allowed in 0u64..100_000,
+            pattern in prop::sample::select(&["0 2 * * *", "*/15 * * * *", "30 2 * * 0"][..]),
+            window in prop::sample::select(&["22:00-06:00", "Sun 00:00-24:00", "02:00-02:30"][..]),
+        ) {
+            let zone = Tz::Europe__Berlin;
+            let schedule = Schedule::parse(pattern, zone).unwrap();
+            let blackouts = Blackouts::new(vec![window.parse().unwrap()], zone).unwrap();
+            let allowed = Duration::from_secs(allowed);
+            let promise = Promise { schedule: &schedule, blackouts: &blackouts, allowed, since: None };
+            let begin = at("2025-01-01T00:00:00Z");
+            let now = begin + TimeDelta::seconds(now);
+            let newest = begin + TimeDelta::seconds(newest);
+            // The rule as it reads, slot by slot: each slot is to be done so long after it, or
+            // after the end of the blackout that holds it.
+            let released = |slot| blackouts.ends_after(slot).unwrap_or(slot);
+            let due = |slot| released(slot) + TimeDelta::from_std(allowed).unwrap() <= now;
+            let mut slot = schedule.latest_at_or_before(now).unwrap().to_utc();
+            while !due(slot) {
+                slot = schedule.latest_at_or_before(slot - TimeDelta::seconds(1)).unwrap().to_utc();
+            }
+            let found = promise.overdue(Some(newest), now);
+            prop_assert_eq!(found.map(|found| found.slot.to_utc()), (newest < slot).then_some(slot));
+        }
+    }
+}

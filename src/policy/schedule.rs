@@ -393,6 +393,185 @@ mod tests {
         }
     }
 
+    fn latest(pattern: &str, zone: Tz, moment: &str) -> Option<String> {
+        let schedule = Schedule::parse(pattern, zone).unwrap();
+        schedule
+            .latest_at_or_before(moment.parse().unwrap())
+            .map(|run| run.to_rfc3339())
+    }
+
+    #[test]
+    fn the_latest_run_is_the_one_at_or_before_the_moment() {
+        let table = [
+            (
+                "0 2 * * *",
+                Tz::Asia__Riyadh,
+                "2025-07-08T23:00:00Z",
+                "2025-07-09T02:00:00+03:00",
+            ),
+            (
+                "0 2 * * *",
+                Tz::Asia__Riyadh,
+                "2025-07-08T22:59:59.999Z",
+                "2025-07-08T02:00:00+03:00",
+            ),
+            (
+                "* * * * *",
+                Tz::UTC,
+                "2025-07-08T22:59:59.999Z",
+                "2025-07-08T22:59:00+00:00",
+            ),
+            (
+                "0 0 29 2 *",
+                Tz::UTC,
+                "2104-02-28T23:59:59Z",
+                "2096-02-29T00:00:00+00:00",
+            ),
+            (
+                "0 0 29 2 +MON",
+                Tz::UTC,
+                "2051-12-31T00:00:00Z",
+                "2044-02-29T00:00:00+00:00",
+            ),
+            // The last of a crowd a year ago.
+            (
+                "* * 1 1 *",
+                Tz::UTC,
+                "2025-12-31T23:59:59Z",
+                "2025-01-01T23:59:00+00:00",
+            ),
+            // In the gap the run is at its end; the time that comes twice has one run.
+            (
+                "30 2 * * *",
+                Tz::Europe__Berlin,
+                "2025-03-30T01:00:00Z",
+                "2025-03-30T03:00:00+02:00",
+            ),
+            (
+                "30 2 * * *",
+                Tz::Europe__Berlin,
+                "2025-10-26T01:45:00Z",
+                "2025-10-26T02:30:00+02:00",
+            ),
+            (
+                "0 * * * *",
+                Tz::Europe__Berlin,
+                "2025-10-26T01:45:00Z",
+                "2025-10-26T02:00:00+01:00",
+            ),
+            // The 30th was left out.
+            (
+                "0 2 * * *",
+                Tz::Pacific__Apia,
+                "2011-12-30T11:00:00Z",
+                "2011-12-29T02:00:00-10:00",
+            ),
+            (
+                "0 2 30 12 *",
+                Tz::Pacific__Apia,
+                "2012-06-01T00:00:00Z",
+                "2010-12-30T02:00:00-10:00",
+            ),
+        ];
+        for (pattern, zone, moment, run) in table {
+            assert_eq!(
+                latest(pattern, zone, moment).as_deref(),
+                Some(run),
+                "{pattern} in {zone} at {moment}"
+            );
+        }
+    }
+
+    /// Zones with gaps and overlaps of an hour, of half an hour, at midnight, and of a whole day.
+    const ZONES: [Tz; 9] = [
+        Tz::UTC,
+        Tz::Asia__Riyadh,
+        Tz::Europe__Berlin,
+        Tz::America__New_York,
+        Tz::America__Sao_Paulo,
+        Tz::Australia__Lord_Howe,
+        Tz::Africa__Casablanca,
+        Tz::Asia__Tehran,
+        Tz::Pacific__Apia,
+    ];
+
+    /// Changes of those zones' clocks.
+    const CHANGES: [&str; 12] = [
+        "2025-03-30T01:00:00Z",
+        "2025-10-26T01:00:00Z",
+        "2025-03-09T07:00:00Z",
+        "2025-11-02T06:00:00Z",
+        "2018-02-18T02:00:00Z",
+        "2018-11-04T03:00:00Z",
+        "2025-04-05T15:00:00Z",
+        "2025-10-04T15:30:00Z",
+        "2025-02-23T02:00:00Z",
+        "2025-04-06T02:00:00Z",
+        "2022-03-21T20:30:00Z",
+        "2011-12-30T10:00:00Z",
+    ];
+
+    /// A moment within hours of a change, or any from 1975 to 2095, in seconds since 1970.
+    fn moment() -> impl proptest::strategy::Strategy<Value = i64> {
+        use proptest::prelude::*;
+        let near = (proptest::sample::select(&CHANGES[..]), -20_000..40_000_i64);
+        prop_oneof![
+            3 => near.prop_map(|(change, seconds)| {
+                change.parse::<DateTime<Utc>>().unwrap().timestamp() + seconds
+            }),
+            1 => 157_766_400..3_944_678_400_i64,
+        ]
+    }
+
+    /// A field of a pattern that is often `*`.
+    fn field(first: u32, last: u32) -> impl proptest::strategy::Strategy<Value = String> {
+        use proptest::prelude::*;
+        prop_oneof![
+            Just("*".to_owned()),
+            (first..=last).prop_map(|value| value.to_string()),
+            (first..=last, first..=last).prop_map(|(one, other)| format!("{one},{other}")),
+            (first..=last, 1..=last / 2).prop_map(move |(from, step)| {
+                let step = step.min(last - from).max(1);
+                if from == last {
+                    from.to_string()
+                } else {
+                    format!("{from}-{last}/{step}")
+                }
+            }),
+        ]
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(2000))]
+        #[test]
+        fn the_latest_run_and_the_next_agree(
+            minute in field(0, 59), hour in field(0, 23), day in field(1, 31), month in field(1, 12),
+            weekday in field(0, 6), zone in proptest::sample::select(&ZONES[..]), at in moment(),
+            nanos in proptest::sample::select(&[0u32, 1, 999_999_999][..]),
+        ) {
+            let text = format!("{minute} {hour} {day} {month} {weekday}");
+            let Ok(schedule) = Schedule::parse(&text, zone) else { return Ok(()) };
+            let at = DateTime::<Utc>::from_timestamp(at, nanos).unwrap();
+            let latest = schedule.latest_at_or_before(at).unwrap();
+            proptest::prop_assert!(latest <= at, "{latest} is later");
+            let before = latest.to_utc() - chrono::TimeDelta::seconds(1);
+            proptest::prop_assert_eq!(schedule.next_after(before), Some(latest));
+            let next = schedule.next_after(latest.to_utc());
+            proptest::prop_assert!(next.is_none_or(|next| next > at), "{next:?} comes between");
+            // Whoever starts earlier, or between, comes to the same runs.
+            proptest::prop_assert_eq!(schedule.next_after(at), next);
+            let mut walked = schedule.next_after(at - chrono::TimeDelta::hours(3));
+            while walked.is_some_and(|run| run <= at) {
+                let run = walked.unwrap();
+                walked = schedule.next_after(run.to_utc());
+                if walked.is_some_and(|next| next > at) {
+                    proptest::prop_assert_eq!(run, latest);
+                }
+            }
+            proptest::prop_assert_eq!(walked, next);
+        }
+    }
+
     #[test]
     fn every_wrong_pattern_is_refused_with_its_reason() {
         let reasons = [
