@@ -184,7 +184,7 @@ fn jobs(
         } = running::surroundings(check, &table, written, common, zone);
         match (Schedule::parse(&pattern.0, zone), kind) {
             (Ok(schedule), Some(kind)) if written.enabled.unwrap_or(true) => {
-                jobs.push(Job {
+                let job = Job {
                     name: name.clone(),
                     kind,
                     schedule,
@@ -193,7 +193,9 @@ fn jobs(
                     catch_up,
                     retry: common.retry,
                     blackouts,
-                });
+                };
+                running::about_job(check, &table, written, &job);
+                jobs.push(job);
             }
             (Ok(_), _) => {}
             (Err(error), _) => {

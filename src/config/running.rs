@@ -1,7 +1,9 @@
 //! How the daemon runs its jobs: limits, directories, log, and what surrounds a job's schedule.
 
+use std::iter::successors;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 
 use super::check::{Check, key, set};
@@ -9,9 +11,9 @@ use super::fragment::{
     BlackoutList, DaemonFragment, Fragment, JobFragment, LogsFragment, ObjectivesFragment,
     RetryFragment,
 };
-use super::plan::{DaemonSettings, Logs, Objectives};
+use super::plan::{DaemonSettings, Job, Logs, Objectives};
 use super::scalar::Window;
-use crate::policy::{Blackouts, Retry};
+use crate::policy::{Blackouts, Retry, can_ever_start};
 
 /// For how long after its slot a run may start, in a job that says nothing of it.
 const WINDOW: Duration = Duration::from_secs(6 * 60 * 60);
@@ -119,6 +121,50 @@ pub(super) struct Surroundings {
     pub(super) jitter: Duration,
     pub(super) catch_up: bool,
     pub(super) blackouts: Blackouts,
+}
+
+/// How many slots of a schedule are looked at for how close they come to each other: those of an
+/// hour, if there is one a minute, and of years for most.
+const SLOTS: usize = 100;
+
+/// What only shows when a job's schedule is seen together with what surrounds it.
+pub(super) fn about_job(check: &mut Check<'_>, table: &[String], written: &JobFragment, job: &Job) {
+    if !can_ever_start(&job.schedule, job.window, &job.blackouts) {
+        let at = match &written.blackout {
+            Some(_) => [table, &key(&["blackout"])].concat(),
+            None => key(&["blackout"]),
+        };
+        check.refuse(
+            &at,
+            format!(
+                "no run of the job {} would ever start: whenever it is due ({}), a blackout lasts \
+                 beyond the job's window of {}",
+                job.name,
+                job.schedule.describe(),
+                humantime::format_duration(job.window)
+            ),
+            Some(format!(
+                "change jobs.{}.schedule, let its window be longer, or give it a blackout of its \
+                 own",
+                job.name
+            )),
+        );
+    }
+    let begin = DateTime::<Utc>::UNIX_EPOCH;
+    let next = |slot: &DateTime<Utc>| job.schedule.next_after(*slot).map(|next| next.to_utc());
+    let slots: Vec<_> = successors(next(&begin), next).take(SLOTS).collect();
+    let closest = slots.windows(2).map(|pair| pair[1] - pair[0]).min();
+    if let Some(closest) = closest.and_then(|closest| closest.to_std().ok())
+        && job.jitter >= closest
+    {
+        check.warn(format!(
+            "jobs.{}: its runs are due as little as {} after the one before, and one that is \
+             delayed by up to {} gives way to the next",
+            job.name,
+            humantime::format_duration(closest),
+            humantime::format_duration(job.jitter)
+        ));
+    }
 }
 
 /// What surrounds the schedule of the job of a table; `zone` is the job's own.

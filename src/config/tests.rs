@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::num::NonZeroU32;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,9 +11,10 @@ use secrecy::ExposeSecret;
 use tempfile::TempDir;
 
 use super::{
-    Compression, Databases, Format, JobKind, Loaded, PasswordSource, Place, SettingSource, Source,
-    load,
+    Compression, DaemonSettings, Databases, Format, Job, JobKind, Loaded, LogLevel, PasswordSource,
+    Place, SettingSource, Source, load,
 };
+use crate::policy::Blackouts;
 
 /// A directory with a configuration of its own.
 struct Etc(TempDir);
@@ -115,6 +117,30 @@ fn one_line_is_enough_and_the_rest_is_the_policy() {
     );
     assert_eq!(plan.retention.floor.get(), 3);
     assert_eq!(plan.limits.free_space.as_u64(), 10_000_000_000);
+    assert_eq!(
+        plan.daemon,
+        DaemonSettings {
+            concurrency: NonZeroU32::new(2).unwrap(),
+            concurrency_per_server: NonZeroU32::new(1).unwrap(),
+            catch_up_delay: Duration::from_secs(5 * 60),
+            runtime_directory: "/run/pgbackupd".into(),
+            state_directory: "/var/lib/pgbackupd".into(),
+        }
+    );
+    assert_eq!(plan.objectives.recovery_point, day);
+    assert_eq!(plan.objectives.grace, day / 24);
+    assert_eq!(
+        (plan.logs.level, &plan.logs.file, plan.logs.files.get()),
+        (LogLevel::Info, &None, 14)
+    );
+    for job in &plan.jobs {
+        assert_eq!(job.window, day / 4, "{}", job.name);
+        assert_eq!(job.jitter, Duration::ZERO, "{}", job.name);
+        assert!(job.catch_up, "{}", job.name);
+        assert_eq!(job.retry.first, Duration::from_secs(30));
+        assert_eq!(job.retry.longest, Duration::from_secs(15 * 60));
+        assert_eq!(job.blackouts, Blackouts::none(plan.zone));
+    }
     assert_eq!(plan.servers.len(), 1);
     let Databases::Named(named) = &plan.servers[0].databases else {
         panic!("named")
@@ -267,6 +293,121 @@ fn every_problem_of_every_source_is_reported_at_once() {
 
 /// What is refused: the text, the line and column of the caret, words of the message.
 const REFUSED: &[(&str, &str, &[&str])] = &[
+    (
+        "database = \"a\"\n[daemon]\nconcurency = 2",
+        "3:1",
+        &["did you mean concurrency?"],
+    ),
+    (
+        "database = \"a\"\n[daemon]\nconcurrency = 0",
+        "3:15",
+        &["from 1 to 1000 belongs here, not 0"],
+    ),
+    (
+        "database = \"a\"\n[daemon]\ncatch_up_delay = \"soon\"",
+        "3:18",
+        &["number and a unit"],
+    ),
+    (
+        "database = \"a\"\n[daemon]\nruntime_directory = \"run/pgbackupd\"",
+        "3:21",
+        &["begin it with /"],
+    ),
+    (
+        "database = \"a\"\n[daemon]\nstate_directory = \"/run/pgbackupd/\"",
+        "3:19",
+        &["gone after a restart"],
+    ),
+    (
+        "database = \"a\"\n[daemon]\nruntime_directory = \"/var/lib/pgbackupd\"",
+        "3:21",
+        &["are one"],
+    ),
+    (
+        "database = \"a\"\n[retry]\nfirst = \"1 hour\"",
+        "3:9",
+        &["1h, is longer than the longest, 15m"],
+    ),
+    (
+        "database = \"a\"\n[retry]\nlongest = \"10 seconds\"",
+        "3:11",
+        &["30s, is longer than the longest, 10s"],
+    ),
+    (
+        "database = \"a\"\n[retry]\nfirst = \"0 seconds\"",
+        "3:9",
+        &["longer than nothing"],
+    ),
+    (
+        "database = \"a\"\n[logs]\nlevel = \"warning\"",
+        "3:9",
+        &["there are: error, warn, info, debug, trace"],
+    ),
+    (
+        "database = \"a\"\n[logs]\nfile = \"log.json\"",
+        "3:8",
+        &["begin it with /"],
+    ),
+    (
+        "database = \"a\"\n[objectives]\nrecovery_point = \"0 hours\"",
+        "3:18",
+        &["longer than nothing"],
+    ),
+    (
+        "database = \"a\"\n[objectives]\nrpo = \"1 hour\"",
+        "3:1",
+        &["there are: recovery_point, grace"],
+    ),
+    (
+        "database = \"a\"\n[jobs.daily]\njitter = \"6 hours\"",
+        "3:10",
+        &["does not fit into the job's window of 6h"],
+    ),
+    (
+        "database = \"a\"\n[jobs.daily]\nwindow = \"0 hours\"",
+        "3:10",
+        &["longer than nothing"],
+    ),
+    (
+        "database = \"a\"\n[jobs.daily]\ncatchup = false",
+        "3:1",
+        &["did you mean catch_up?"],
+    ),
+    (
+        "database = \"a\"\nblackout = \"08:00-18:00\"",
+        "2:12",
+        &["a list of windows, such as [\"Mon-Fri 08:00-18:00\"] belongs here, not text"],
+    ),
+    (
+        "database = \"a\"\nblackout = [\"08:00-18:00\", \"Mo-Fr 20:00-21:00\"]",
+        "2:28",
+        &["\"Mo\" is no day of the week"],
+    ),
+    (
+        "database = \"a\"\nblackout = [\"00:00-12:00\", \"12:00-24:00\"]",
+        "2:12",
+        &["cover the whole week", "leave some time"],
+    ),
+    (
+        "database = \"a\"\n[jobs.daily]\nblackout = [\"00:00-24:00\"]",
+        "3:12",
+        &["cover the whole week"],
+    ),
+    (
+        "database = \"a\"\nblackout = [\"Mon-Sat 00:00-09:00\", \"Sun 00:00-08:00\"]",
+        "2:12",
+        &["no run of the job daily would ever start", "window of 6h"],
+    ),
+    (
+        "database = \"a\"\n[jobs.weekly]\nblackout = [\"Sun 00:00-24:00\"]",
+        "3:12",
+        &["no run of the job weekly would ever start"],
+    ),
+    (
+        "database = \"a\"\n[daemon]\nblackout = []",
+        "3:1",
+        &["at the top of the file"],
+    ),
     ("databse = \"a\"", "1:1", &["did you mean database?"]),
     (
         "[connection]\ndatabase = \"a\"",
@@ -744,12 +885,116 @@ fn a_discovered_database_never_gets_a_directory_that_is_taken() {
 }
 
 #[test]
+fn each_job_has_its_own_surroundings_or_the_common_ones() {
+    let loaded = accepted(
+        r#"
+        database = "a"
+        timezone = "Europe/Berlin"
+        blackout = ["Mon-Fri 08:00-18:00"]
+
+        [retry]
+        first = "1 second"
+
+        [jobs.weekly]
+        window = "2 days"
+        jitter = "10 minutes"
+        catch_up = false
+        timezone = "UTC"
+        blackout = ["Sat,Sun 22:00-02:00", "12:00-13:00"]
+
+        [jobs.verify]
+        timezone = "UTC"
+
+        [jobs.prune]
+        blackout = []
+        "#,
+    );
+    let job = |name: &str| {
+        let found = loaded.plan.jobs.iter().find(|job| job.name == name);
+        found.unwrap_or_else(|| panic!("{name}"))
+    };
+    let windows = |job: &Job| {
+        let windows = job.blackouts.windows().iter().map(ToString::to_string);
+        (windows.collect::<Vec<_>>().join("; "), job.blackouts.zone())
+    };
+    let berlin = chrono_tz::Tz::Europe__Berlin;
+    let common = ("Mon-Fri 08:00-18:00".to_owned(), berlin);
+    assert_eq!(windows(job("daily")), common);
+    // The common windows are read in the common zone, whatever the job's.
+    assert_eq!(windows(job("verify")), common);
+    assert_eq!(windows(job("prune")), (String::new(), berlin));
+    let weekly = job("weekly");
+    assert_eq!(
+        windows(weekly),
+        (
+            "Sat,Sun 22:00-02:00; 12:00-13:00".to_owned(),
+            chrono_tz::Tz::UTC
+        )
+    );
+    assert_eq!(weekly.window, Duration::from_secs(2 * 24 * 60 * 60));
+    assert_eq!(weekly.jitter, Duration::from_secs(600));
+    assert!(!weekly.catch_up);
+    assert_eq!(weekly.retry.first, Duration::from_secs(1));
+}
+
+#[test]
+fn a_job_of_ones_own_is_surrounded_as_those_of_the_policy_are() {
+    let loaded =
+        accepted("database = \"a\"\n[jobs.x]\nkind = \"verify\"\nschedule = \"0 2 * * *\"");
+    let job = |name: &str| {
+        let found = loaded.plan.jobs.iter().find(|job| job.name == name);
+        found.unwrap().clone()
+    };
+    let same = Job {
+        name: "x".to_owned(),
+        kind: JobKind::Verify,
+        ..job("daily")
+    };
+    assert_eq!(job("x"), same);
+}
+
+#[test]
+fn plans_are_equal_exactly_when_they_mean_the_same() {
+    let text = "databases = \"all\"\ninclude = [\"a*\"]\n[connection]\nhost = \"h\"";
+    assert_eq!(
+        accepted(text).plan,
+        accepted(&format!("# again\n{text}")).plan
+    );
+    for other in [
+        text.replace("a*", "b*"),
+        text.replace("\"h\"", "\"i\""),
+        format!("{text}\n[jobs.daily]\nschedule = \"0 4 * * *\""),
+        format!("{text}\n[jobs.daily]\ntimezone = \"UTC\""),
+        format!("{text}\n[jobs.daily]\nwindow = \"5 hours\""),
+        format!("{text}\n[series.daily]\nkeep = \"3 days\""),
+        format!("{text}\n[dump]\nlevel = 3"),
+        format!("{text}\n[daemon]\nconcurrency = 3"),
+    ] {
+        assert_ne!(accepted(text).plan, accepted(&other).plan, "{other}");
+    }
+}
+
+#[test]
+fn every_window_that_is_wrong_is_reported_at_once() {
+    let error =
+        refused("database = \"a\"\nblackout = [\"x\", \"Mon-Fri 08:00-18:00\", \"25:00-26:00\"]");
+    assert!(error.contains("2:13") && error.contains("2:41"), "{error}");
+    assert!(error.contains("2 problems"), "{error}");
+}
+
+#[test]
 fn what_is_sound_but_odd_is_warned_of() {
     let warnings = |text: &str| accepted(text).plan.warnings.join("\n");
     let unmade = warnings("database = \"a\"\n[series.dialy]\nkeep = \"1 day\"");
     assert!(unmade.contains("did you mean daily?"), "{unmade}");
     let for_ever = warnings("database = \"a\"\n[jobs.x]\nseries = \"x\"\nschedule = \"@hourly\"");
     assert!(for_ever.contains("stay for ever"), "{for_ever}");
+    let per_server = warnings("database = \"a\"\n[daemon]\nconcurrency_per_server = 3");
+    assert!(per_server.contains("only 2 run in all"), "{per_server}");
+    let crowded = "database = \"a\"\n[jobs.verify]\nschedule = \"*/10 * * * *\"\njitter = ";
+    let close = warnings(&format!("{crowded}\"10 minutes\""));
+    assert!(close.contains("10m after the one before"), "{close}");
+    assert_eq!(warnings(&format!("{crowded}\"9 minutes\"")), "");
     let jobs = warnings("database = \"a\"\n[dump]\njobs = 4");
     assert!(jobs.contains("directory format"), "{jobs}");
     assert_eq!(
@@ -767,7 +1012,7 @@ fn a_rule_by_age_can_be_taken_away() {
     let loaded = accepted("database = \"a\"\n[series.daily]\nkeep = false\nkeep_last = 7");
     let rules = &loaded.plan.retention.series[&"daily".parse().unwrap()];
     assert_eq!(
-        (rules.within, rules.last.map(std::num::NonZeroU32::get)),
+        (rules.within, rules.last.map(NonZeroU32::get)),
         (None, Some(7))
     );
 }

@@ -1,11 +1,12 @@
 //! Whether a run that is due may start now.
 
 use std::fmt;
+use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 
-use super::Blackouts;
+use super::{Blackouts, Schedule, window_end};
 
 /// What becomes of a run that is due.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +71,40 @@ pub fn admit(now: DateTime<Utc>, window_ends: DateTime<Utc>, blackouts: &Blackou
     }
 }
 
+/// Whether any run of a schedule would ever start, whose window has this length: false where
+/// blackouts hold every slot and last until its window ends.
+///
+/// The slots of ten years are looked at, 11,000 at most, which is more than a week has minutes.
+/// They are those from 2025 on. Where both are read in one zone, its changes of clocks are left
+/// out: one odd day a year does not make a job that runs.
+pub fn can_ever_start(schedule: &Schedule, window: Duration, blackouts: &Blackouts) -> bool {
+    if blackouts.windows().is_empty() {
+        return true;
+    }
+    if schedule.zone() == blackouts.zone() && schedule.zone() != Tz::UTC {
+        let by_the_wall = Schedule::parse(schedule.text(), Tz::UTC)
+            .ok()
+            .zip(Blackouts::new(blackouts.windows().to_vec(), Tz::UTC).ok());
+        return by_the_wall
+            .is_none_or(|(schedule, blackouts)| can_ever_start(&schedule, window, &blackouts));
+    }
+    let Some(begin) = DateTime::<Utc>::from_timestamp(1_735_689_600, 0) else {
+        return true;
+    };
+    let end = begin + TimeDelta::days(3660);
+    let next = |slot: &DateTime<Utc>| schedule.next_after(*slot).map(|next| next.to_utc());
+    let mut slots = std::iter::successors(next(&begin), next)
+        .take(11_000)
+        .take_while(|slot| *slot < end)
+        .peekable();
+    // A schedule rarer than that cannot be judged so.
+    slots.peek().is_none()
+        || slots.any(|slot| {
+            let ends = window_end(schedule, slot, window);
+            !matches!(admit(slot, ends, blackouts), Admission::Skip(_))
+        })
+}
+
 /// Why a run that is due cannot join the one of the same job that is at work on the same database;
 /// none when none is. Which slot that one is for makes no difference: two runs of one job would do
 /// the same work on the same files. `zone` is for the reason's times.
@@ -115,8 +150,10 @@ mod tests {
     use chrono_tz::Tz;
     use proptest::prelude::*;
 
-    use super::{Admission, AtWork, admit, overlap};
-    use crate::policy::Blackouts;
+    use std::time::Duration;
+
+    use super::{Admission, AtWork, admit, can_ever_start, overlap};
+    use crate::policy::{Blackouts, Schedule};
 
     fn at(text: &str) -> DateTime<Utc> {
         text.parse().unwrap()
@@ -162,6 +199,29 @@ mod tests {
         for (now, ends, decision) in table {
             assert_eq!(told(now, ends), decision, "at {now}, window to {ends}");
         }
+    }
+
+    #[test]
+    fn a_schedule_whose_every_slot_is_held_beyond_its_window_never_starts() {
+        let starts = |schedule: &str, hours: u64, windows: &[&str]| {
+            let schedule = Schedule::parse(schedule, Tz::Europe__Berlin).unwrap();
+            let windows = windows.iter().map(|text| text.parse().unwrap()).collect();
+            let blackouts = Blackouts::new(windows, Tz::Europe__Berlin).unwrap();
+            can_ever_start(&schedule, Duration::from_secs(hours * 60 * 60), &blackouts)
+        };
+        assert!(starts("0 2 * * *", 6, &[]));
+        assert!(starts("0 2 * * *", 7, &["00:00-08:00"]));
+        assert!(!starts("0 2 * * *", 6, &["00:00-08:00"]));
+        assert!(starts("0 2 * * *", 6, &["Mon-Sat 00:00-08:00"]));
+        assert!(!starts("0 2 * * 0", 6, &["Sun 00:00-08:00"]));
+        assert!(starts("0 2 1 * *", 6, &["Sun-Fri 00:00-08:00"]));
+        assert!(starts(
+            "* * * * *",
+            6,
+            &["Mon-Sat 00:00-24:00", "Sun 00:00-23:59"]
+        ));
+        // Only on the day on which the clock is put forward is the window long enough.
+        assert!(!starts("30 1 * * *", 6, &["00:00-08:00"]));
     }
 
     #[test]

@@ -24,6 +24,9 @@ pub fn missed(
 
 /// When the window of a slot ends: so long after it, but not later than the next slot, which has
 /// the same work to do.
+///
+/// For a slot that was missed and is made up for, `slot` is the moment at which it is taken up: its
+/// own window is long over.
 pub fn window_end(schedule: &Schedule, slot: DateTime<Utc>, window: Duration) -> DateTime<Utc> {
     let end = TimeDelta::from_std(window)
         .ok()

@@ -12,7 +12,7 @@ mod retry;
 mod schedule;
 mod series;
 
-pub use admission::{Admission, AtWork, SkipReason, admit, overlap};
+pub use admission::{Admission, AtWork, SkipReason, admit, can_ever_start, overlap};
 pub use blackout::{Blackout, BlackoutError, Blackouts};
 pub use catch_up::{missed, window_end};
 pub use delay::delay;

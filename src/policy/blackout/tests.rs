@@ -99,137 +99,139 @@ type Held = (
     Option<(&'static str, &'static str)>,
 );
 
+const OFFICE: &[&str] = &["Mon-Fri 08:00-18:00"];
+const NIGHT: &[&str] = &["Sun 22:00-02:00"];
+
+const HELD: &[Held] = &[
+    (&[], Tz::UTC, "2025-07-09T12:00:00Z", None),
+    // Wednesday, in Riyadh: from 05:00 to 15:00 UTC; the end is free, the beginning is not.
+    (
+        OFFICE,
+        Tz::Asia__Riyadh,
+        "2025-07-09T05:00:00Z",
+        Some(("2025-07-09T05:00:00Z", "2025-07-09T15:00:00Z")),
+    ),
+    (
+        OFFICE,
+        Tz::Asia__Riyadh,
+        "2025-07-09T14:59:59.999Z",
+        Some(("2025-07-09T05:00:00Z", "2025-07-09T15:00:00Z")),
+    ),
+    (OFFICE, Tz::Asia__Riyadh, "2025-07-09T04:59:59.999Z", None),
+    (OFFICE, Tz::Asia__Riyadh, "2025-07-09T15:00:00Z", None),
+    (OFFICE, Tz::UTC, "2025-07-12T12:00:00Z", None),
+    // Past midnight belongs to Sunday, over the week's end.
+    (
+        NIGHT,
+        Tz::UTC,
+        "2025-07-14T01:00:00Z",
+        Some(("2025-07-13T22:00:00Z", "2025-07-14T02:00:00Z")),
+    ),
+    (NIGHT, Tz::UTC, "2025-07-13T01:00:00Z", None),
+    // Windows that touch, overlap or lie within another count as one, also over the week's end.
+    (
+        &[
+            "Mon 10:00-12:00",
+            "Mon 12:00-13:00",
+            "Mon 09:00-11:00",
+            "Mon 10:15-10:20",
+        ],
+        Tz::UTC,
+        "2025-07-07T10:30:00Z",
+        Some(("2025-07-07T09:00:00Z", "2025-07-07T13:00:00Z")),
+    ),
+    (
+        &["Sun 20:00-24:00", "Mon 00:00-06:00"],
+        Tz::UTC,
+        "2025-07-13T23:00:00Z",
+        Some(("2025-07-13T20:00:00Z", "2025-07-14T06:00:00Z")),
+    ),
+    // Berlin's gap: 02:00 to 03:00 is not there. Within the window, before its end, over it.
+    (
+        &["01:00-04:00"],
+        Tz::Europe__Berlin,
+        "2025-03-30T00:30:00Z",
+        Some(("2025-03-30T00:00:00Z", "2025-03-30T02:00:00Z")),
+    ),
+    (
+        &["22:00-02:30"],
+        Tz::Europe__Berlin,
+        "2025-03-30T00:30:00Z",
+        Some(("2025-03-29T21:00:00Z", "2025-03-30T01:00:00Z")),
+    ),
+    (
+        &["02:30-05:00"],
+        Tz::Europe__Berlin,
+        "2025-03-30T02:30:00Z",
+        Some(("2025-03-30T01:00:00Z", "2025-03-30T03:00:00Z")),
+    ),
+    (
+        &["01:00-02:00", "03:00-04:00"],
+        Tz::Europe__Berlin,
+        "2025-03-30T00:30:00Z",
+        Some(("2025-03-30T00:00:00Z", "2025-03-30T02:00:00Z")),
+    ),
+    (
+        &["02:00-03:00"],
+        Tz::Europe__Berlin,
+        "2025-03-30T01:00:00Z",
+        None,
+    ),
+    // Berlin's overlap: 02:00 to 03:00 comes twice.
+    (
+        &["01:00-04:00"],
+        Tz::Europe__Berlin,
+        "2025-10-26T00:30:00Z",
+        Some(("2025-10-25T23:00:00Z", "2025-10-26T03:00:00Z")),
+    ),
+    (
+        &["02:15-02:45"],
+        Tz::Europe__Berlin,
+        "2025-10-26T00:30:00Z",
+        Some(("2025-10-26T00:15:00Z", "2025-10-26T00:45:00Z")),
+    ),
+    (
+        &["02:15-02:45"],
+        Tz::Europe__Berlin,
+        "2025-10-26T01:00:00Z",
+        None,
+    ),
+    (
+        &["02:15-02:45"],
+        Tz::Europe__Berlin,
+        "2025-10-26T01:30:00Z",
+        Some(("2025-10-26T01:15:00Z", "2025-10-26T01:45:00Z")),
+    ),
+    (
+        &["02:00-03:00"],
+        Tz::Europe__Berlin,
+        "2025-10-26T00:30:00Z",
+        Some(("2025-10-26T00:00:00Z", "2025-10-26T02:00:00Z")),
+    ),
+    (
+        &["22:00-02:30"],
+        Tz::Europe__Berlin,
+        "2025-10-26T00:29:59Z",
+        Some(("2025-10-25T20:00:00Z", "2025-10-26T00:30:00Z")),
+    ),
+    (
+        &["22:00-02:30"],
+        Tz::Europe__Berlin,
+        "2025-10-26T01:10:00Z",
+        Some(("2025-10-26T01:00:00Z", "2025-10-26T01:30:00Z")),
+    ),
+    // The only free day of the week is left out: two weeks without a run.
+    (
+        &["Mon-Thu 00:00-24:00", "Sat,Sun 00:00-24:00"],
+        Tz::Pacific__Apia,
+        "2011-12-29T12:00:00Z",
+        Some(("2011-12-24T10:00:00Z", "2012-01-05T10:00:00Z")),
+    ),
+];
+
 #[test]
 fn a_blackout_begins_and_ends_where_its_windows_say() {
-    const OFFICE: &[&str] = &["Mon-Fri 08:00-18:00"];
-    const NIGHT: &[&str] = &["Sun 22:00-02:00"];
-    let table: &[Held] = &[
-        (&[], Tz::UTC, "2025-07-09T12:00:00Z", None),
-        // Wednesday, in Riyadh: from 05:00 to 15:00 UTC; the end is free, the beginning is not.
-        (
-            OFFICE,
-            Tz::Asia__Riyadh,
-            "2025-07-09T05:00:00Z",
-            Some(("2025-07-09T05:00:00Z", "2025-07-09T15:00:00Z")),
-        ),
-        (
-            OFFICE,
-            Tz::Asia__Riyadh,
-            "2025-07-09T14:59:59.999Z",
-            Some(("2025-07-09T05:00:00Z", "2025-07-09T15:00:00Z")),
-        ),
-        (OFFICE, Tz::Asia__Riyadh, "2025-07-09T04:59:59.999Z", None),
-        (OFFICE, Tz::Asia__Riyadh, "2025-07-09T15:00:00Z", None),
-        (OFFICE, Tz::UTC, "2025-07-12T12:00:00Z", None),
-        // Past midnight belongs to Sunday, over the week's end.
-        (
-            NIGHT,
-            Tz::UTC,
-            "2025-07-14T01:00:00Z",
-            Some(("2025-07-13T22:00:00Z", "2025-07-14T02:00:00Z")),
-        ),
-        (NIGHT, Tz::UTC, "2025-07-13T01:00:00Z", None),
-        // Windows that touch, overlap or lie within another count as one, also over the week's end.
-        (
-            &[
-                "Mon 10:00-12:00",
-                "Mon 12:00-13:00",
-                "Mon 09:00-11:00",
-                "Mon 10:15-10:20",
-            ],
-            Tz::UTC,
-            "2025-07-07T10:30:00Z",
-            Some(("2025-07-07T09:00:00Z", "2025-07-07T13:00:00Z")),
-        ),
-        (
-            &["Sun 20:00-24:00", "Mon 00:00-06:00"],
-            Tz::UTC,
-            "2025-07-13T23:00:00Z",
-            Some(("2025-07-13T20:00:00Z", "2025-07-14T06:00:00Z")),
-        ),
-        // Berlin's gap: 02:00 to 03:00 is not there. Within the window, before its end, over it.
-        (
-            &["01:00-04:00"],
-            Tz::Europe__Berlin,
-            "2025-03-30T00:30:00Z",
-            Some(("2025-03-30T00:00:00Z", "2025-03-30T02:00:00Z")),
-        ),
-        (
-            &["22:00-02:30"],
-            Tz::Europe__Berlin,
-            "2025-03-30T00:30:00Z",
-            Some(("2025-03-29T21:00:00Z", "2025-03-30T01:00:00Z")),
-        ),
-        (
-            &["02:30-05:00"],
-            Tz::Europe__Berlin,
-            "2025-03-30T02:30:00Z",
-            Some(("2025-03-30T01:00:00Z", "2025-03-30T03:00:00Z")),
-        ),
-        (
-            &["01:00-02:00", "03:00-04:00"],
-            Tz::Europe__Berlin,
-            "2025-03-30T00:30:00Z",
-            Some(("2025-03-30T00:00:00Z", "2025-03-30T02:00:00Z")),
-        ),
-        (
-            &["02:00-03:00"],
-            Tz::Europe__Berlin,
-            "2025-03-30T01:00:00Z",
-            None,
-        ),
-        // Berlin's overlap: 02:00 to 03:00 comes twice.
-        (
-            &["01:00-04:00"],
-            Tz::Europe__Berlin,
-            "2025-10-26T00:30:00Z",
-            Some(("2025-10-25T23:00:00Z", "2025-10-26T03:00:00Z")),
-        ),
-        (
-            &["02:15-02:45"],
-            Tz::Europe__Berlin,
-            "2025-10-26T00:30:00Z",
-            Some(("2025-10-26T00:15:00Z", "2025-10-26T00:45:00Z")),
-        ),
-        (
-            &["02:15-02:45"],
-            Tz::Europe__Berlin,
-            "2025-10-26T01:00:00Z",
-            None,
-        ),
-        (
-            &["02:15-02:45"],
-            Tz::Europe__Berlin,
-            "2025-10-26T01:30:00Z",
-            Some(("2025-10-26T01:15:00Z", "2025-10-26T01:45:00Z")),
-        ),
-        (
-            &["02:00-03:00"],
-            Tz::Europe__Berlin,
-            "2025-10-26T00:30:00Z",
-            Some(("2025-10-26T00:00:00Z", "2025-10-26T02:00:00Z")),
-        ),
-        (
-            &["22:00-02:30"],
-            Tz::Europe__Berlin,
-            "2025-10-26T00:29:59Z",
-            Some(("2025-10-25T20:00:00Z", "2025-10-26T00:30:00Z")),
-        ),
-        (
-            &["22:00-02:30"],
-            Tz::Europe__Berlin,
-            "2025-10-26T01:10:00Z",
-            Some(("2025-10-26T01:00:00Z", "2025-10-26T01:30:00Z")),
-        ),
-        // The only free day of the week is left out: two weeks without a run.
-        (
-            &["Mon-Thu 00:00-24:00", "Sat,Sun 00:00-24:00"],
-            Tz::Pacific__Apia,
-            "2011-12-29T12:00:00Z",
-            Some(("2011-12-24T10:00:00Z", "2012-01-05T10:00:00Z")),
-        ),
-    ];
-    for (windows, zone, moment, held) in table {
+    for (windows, zone, moment, held) in HELD {
         let blackouts = blackouts(windows, *zone);
         let found = blackouts
             .holding_since(at(moment))
