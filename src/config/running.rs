@@ -150,6 +150,9 @@ pub(super) fn about_job(check: &mut Check<'_>, table: &[String], written: &JobFr
             )),
         );
     }
+    if job.jitter.is_zero() {
+        return;
+    }
     let begin = DateTime::<Utc>::UNIX_EPOCH;
     let next = |slot: &DateTime<Utc>| job.schedule.next_after(*slot).map(|next| next.to_utc());
     let slots: Vec<_> = successors(next(&begin), next).take(SLOTS).collect();
