@@ -157,14 +157,14 @@ fn databases(server: &Server) -> String {
             format!("{} databases", named.len())
         }
         Databases::Named(named) => {
-            let names: Vec<String> = named
+            let listed: Vec<String> = named
                 .iter()
                 .map(|database| crate::words::one_line(&database.name))
                 .collect();
             format!(
                 "database{} {}",
-                if names.len() == 1 { "" } else { "s" },
-                names.join(", ")
+                if listed.len() == 1 { "" } else { "s" },
+                listed.join(", ")
             )
         }
     }

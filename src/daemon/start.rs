@@ -167,8 +167,11 @@ fn server_usable(server: &Server) {
         writable(directory).map_err(|error| format!("{}: {error}", directory.display()))
     });
     if let Err(error) = usable {
-        tell!(DirectoryUnusable, { server = %server.name, }, "databases that are found on server {} cannot be given directories by the service \
-             itself ({error}); pgbackupd-directories.service makes them as they are found", server.name);
+        tracing::info!(
+            "databases that are found on server {} cannot be given directories by the service \
+             itself ({error}); pgbackupd-directories.service makes them as they are found",
+            server.name
+        );
     }
 }
 
@@ -195,18 +198,31 @@ fn put_in_order(plan: &Plan, context: &Context) {
                 Ok(Some(recovery)) => {
                     let database = one_line(&place.database);
                     for run in &recovery.swept {
-                        tell!(InterruptedRunFound, { database = %place.database, run_id = %run, }, "removed the temporary files of a run on {database} that was cut short");
+                        tell!(
+                            InterruptedRunFound,
+                            { database = %place.database, run_id = %run },
+                            "removed the temporary files of a run on {database} that was cut short"
+                        );
                     }
                     for backup in &recovery.completed {
-                        tell!(InterruptedRunFound, { database = %place.database, backup, }, "completed backup {backup} of {database}: whole and checked, its run \
-                             had been cut short at the very end");
+                        tell!(
+                            InterruptedRunFound,
+                            { database = %place.database, backup },
+                            "completed backup {backup} of {database}: whole and checked, its run \
+                             had been cut short at the very end"
+                        );
                     }
                     for record in &recovery.closed {
-                        tell!(InterruptedRunFound, { database = %place.database, run_id = %record.run, }, "a run on {database} that began before this start had not ended; it is \
-                             on record as {} now", if record.backup.is_some() { "succeeded" } else { "interrupted" });
+                        tell!(
+                            InterruptedRunFound,
+                            { database = %place.database, run_id = %record.run },
+                            "a run on {database} that began before this start had not ended; it is \
+                             on record as {} now",
+                            if record.backup.is_some() { "succeeded" } else { "interrupted" }
+                        );
                     }
                 }
-                Err(error) => tell!(DirectoryUnusable, { database = %place.database, }, "{error}"),
+                Err(error) => tell!(DirectoryUnusable, { database = %place.database }, "{error}"),
             }
         }
     }

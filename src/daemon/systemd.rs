@@ -1,4 +1,4 @@
-//! What the service manager is told: sd_notify(3). Without one, every word goes nowhere.
+//! What the service manager is told: `sd_notify(3)`. Without one, every word goes nowhere.
 
 use std::time::Duration;
 
@@ -29,12 +29,12 @@ impl Systemd {
     }
 
     /// The service is ready, after its start or after a reload.
-    pub(super) fn ready(&self) {
+    pub(super) fn ready() {
         send(&[NotifyState::Ready]);
     }
 
     /// A reload begins. Both in one message, as systemd wants it for `Type=notify-reload`.
-    pub(super) fn reloading(&self) {
+    pub(super) fn reloading() {
         match NotifyState::monotonic_usec_now() {
             Ok(now) => send(&[NotifyState::Reloading, now]),
             Err(_) => send(&[NotifyState::Reloading]),
@@ -42,12 +42,12 @@ impl Systemd {
     }
 
     /// The service stops.
-    pub(super) fn stopping(&self) {
+    pub(super) fn stopping() {
         send(&[NotifyState::Stopping]);
     }
 
     /// Asks for some more time to stop.
-    pub(super) fn extend(&self) {
+    pub(super) fn extend() {
         let microseconds = u32::try_from(EXTENSION.as_micros()).unwrap_or(u32::MAX);
         send(&[NotifyState::ExtendTimeoutUsec(microseconds)]);
     }

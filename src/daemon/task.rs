@@ -210,21 +210,21 @@ impl Task {
             }
         }
         if self.is_catch_up {
-            found.retain(|(_, action)| self.is_missed(action, given.slot));
+            found.retain(|(_, action)| is_missed(action, given.slot));
         }
         Ok(Outcome::Found(found, failures))
     }
+}
 
-    /// Whether a slot that was missed by some database of the server was missed by this one.
-    fn is_missed(&self, action: &Action, slot: DateTime<Utc>) -> bool {
-        let Action::BackUp(database, series) = action else {
-            return true;
-        };
-        match newest_success(&Repository::at(&database.directory), series, Utc::now()) {
-            Ok(newest) => newest.is_none_or(|newest| newest < slot),
-            // The run itself will say what is wrong with the ledger.
-            Err(_) => true,
-        }
+/// Whether a slot that was missed by some database of the server was missed by this one.
+fn is_missed(action: &Action, slot: DateTime<Utc>) -> bool {
+    let Action::BackUp(database, series) = action else {
+        return true;
+    };
+    match newest_success(&Repository::at(&database.directory), series, Utc::now()) {
+        Ok(newest) => newest.is_none_or(|newest| newest < slot),
+        // The run itself will say what is wrong with the ledger.
+        Err(_) => true,
     }
 }
 

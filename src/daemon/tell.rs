@@ -311,7 +311,14 @@ pub(super) fn skipped(skipped: &Skipped<Task>) {
 
 /// A job came due.
 pub(super) fn due(task: &Task, slot: DateTime<Utc>) {
-    tell!(JobDue, { job = %task.job.name, }, "job {} ({}) is due: {}", task.job.name, kind(&task.job.kind), clock(slot, task.job.schedule.zone()));
+    tell!(
+        JobDue,
+        { job = %task.job.name },
+        "job {} ({}) is due: {}",
+        task.job.name,
+        kind(&task.job.kind),
+        clock(slot, task.job.schedule.zone())
+    );
 }
 
 /// A moment on a zone's wall clock, to the minute, as schedules have it.

@@ -113,6 +113,12 @@ pub struct WaitingJob {
     pub reason: String,
 }
 
+/// What every version of the state has.
+#[derive(Deserialize)]
+struct Format {
+    format: u32,
+}
+
 /// Why a daemon cannot have its runtime directory.
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeError {
@@ -249,10 +255,6 @@ impl RuntimeDirectory {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             text => text?,
         };
-        #[derive(Deserialize)]
-        struct Format {
-            format: u32,
-        }
         let Format { format } = serde_json::from_slice(&text)?;
         if format > DAEMON_STATE_FORMAT {
             return Err(io::Error::other(format!(

@@ -21,7 +21,7 @@ impl Service {
     /// Puts a job that is due on the board, for all servers or only for some.
     pub(super) fn put_up(
         &mut self,
-        job: Arc<Job>,
+        job: &Arc<Job>,
         slot: DateTime<Utc>,
         catch_up: Option<&[String]>,
         now: DateTime<Utc>,
@@ -35,7 +35,12 @@ impl Service {
             .collect();
         let longest = catch_up.map_or(Duration::ZERO, |_| self.plan.daemon.catch_up_delay);
         if job.kind == JobKind::Drill {
-            tell!(RunSkipped, { job = %job.name, }, "job {}: test restores are not part of this version; nothing was done", job.name);
+            tell!(
+                RunSkipped,
+                { job = %job.name },
+                "job {}: test restores are not part of this version; nothing was done",
+                job.name
+            );
             self.handled(&job.name, slot);
             return;
         }
@@ -45,7 +50,7 @@ impl Service {
         for server in servers {
             let task = Task {
                 plan: Arc::clone(&self.plan),
-                job: Arc::clone(&job),
+                job: Arc::clone(job),
                 action: Action::Find,
                 is_catch_up: catch_up.is_some(),
             };

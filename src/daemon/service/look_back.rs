@@ -54,8 +54,13 @@ impl Service {
     pub(super) fn look_back(&mut self, now: DateTime<Utc>) {
         let directory = &self.plan.daemon.state_directory;
         self.schedules = SchedulesInForce::read(directory).unwrap_or_else(|error| {
-            tell!(DirectoryUnusable, {  }, "cannot read the state directory {}: {error}; what was missed while the service was \
-                 off is known from the ledgers only", directory.display());
+            tell!(
+                DirectoryUnusable,
+                {},
+                "cannot read the state directory {}: {error}; what was missed while the service \
+                 was off is known from the ledgers only",
+                directory.display()
+            );
             SchedulesInForce::default()
         });
         let before = self.schedules.clone();
@@ -80,13 +85,25 @@ impl Service {
                         newest = newest.max(Some(slot));
                     }
                     Err(error) => {
-                        tell!(DirectoryUnusable, { job = %job.name, }, "whether job {} was missed cannot be found out: {error}", job.name)
+                        tell!(
+                            DirectoryUnusable,
+                            { job = %job.name },
+                            "whether job {} was missed cannot be found out: {error}",
+                            job.name
+                        );
                     }
                 }
             }
             if let Some(slot) = newest {
-                tell!(JobMissed, { job = %job.name, }, "job {} was missed at {} and is made up for, within {}", job.name, tell::clock(slot, job.schedule.zone()), humantime::format_duration(self.plan.daemon.catch_up_delay));
-                self.put_up(Arc::new(job.clone()), slot, Some(&servers), now);
+                tell!(
+                    JobMissed,
+                    { job = %job.name },
+                    "job {} was missed at {} and is made up for, within {}",
+                    job.name,
+                    tell::clock(slot, job.schedule.zone()),
+                    humantime::format_duration(self.plan.daemon.catch_up_delay)
+                );
+                self.put_up(&Arc::new(job.clone()), slot, Some(&servers), now);
             }
         }
     }

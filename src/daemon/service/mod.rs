@@ -128,7 +128,7 @@ impl Service {
         };
         self.look_back(Utc::now());
         self.show();
-        self.systemd.ready();
+        Systemd::ready();
         tell!(DaemonReady, {}, "ready: {}", self.view().line(&[]));
         self.ask_servers();
         loop {
@@ -206,13 +206,19 @@ impl Service {
             } else {
                 "forward (or the machine slept)"
             };
-            tell!(ClockJumped, { seconds = jump.num_seconds(), }, "the clock was set {direction} by {}; {}", humantime::format_duration(Duration::from_secs(jump.num_seconds().unsigned_abs())), self.view().line(&[]));
+            tell!(
+                ClockJumped,
+                { seconds = jump.num_seconds() },
+                "the clock was set {direction} by {}; {}",
+                humantime::format_duration(Duration::from_secs(jump.num_seconds().unsigned_abs())),
+                self.view().line(&[])
+            );
         }
         for due in self.ticker.take_due() {
             let job = self.plan.jobs.iter().find(|job| job.name == due.job);
             // A reload may have taken it away in between.
             if let Some(job) = job.cloned() {
-                self.put_up(Arc::new(job), due.slot, None, now);
+                self.put_up(&Arc::new(job), due.slot, None, now);
             }
         }
     }
@@ -233,7 +239,12 @@ impl Service {
                     () = cancel.cancelled() => return,
                 };
                 if let Err(error) = asked {
-                    tell!(ServerUnreachable, { server = %server.name, }, "server {} cannot be reached now; every run will try again: {error}", server.name);
+                    tell!(
+                        ServerUnreachable,
+                        { server = %server.name },
+                        "server {} cannot be reached now; every run will try again: {error}",
+                        server.name
+                    );
                 }
             });
         }
@@ -271,7 +282,13 @@ impl Service {
             }))
             .collect();
         let looks = self.looks();
-        tell!(StateSnapshot, { state = serde_json::to_string(&state).unwrap_or_default(), }, "state: {}\n{}", self.view().line(&looks), lines.join("\n"));
+        tell!(
+            StateSnapshot,
+            { state = serde_json::to_string(&state).unwrap_or_default() },
+            "state: {}\n{}",
+            self.view().line(&looks),
+            lines.join("\n")
+        );
     }
 
     fn view(&self) -> View<'_> {
@@ -321,8 +338,8 @@ impl Service {
             tell!(
                 DirectoryUnusable,
                 {},
-                "cannot write to the runtime directory {}: {error}; `pgbackupd status` does not see \
-                 what runs",
+                "cannot write to the runtime directory {}: {error}; `pgbackupd status` does not \
+                 see what runs",
                 self.runtime.path().display()
             );
         }
@@ -343,7 +360,7 @@ impl Service {
         mut ends: mpsc::UnboundedReceiver<(Ticket, Outcome)>,
     ) -> Result<(), DaemonError> {
         self.is_stopping = true;
-        self.systemd.stopping();
+        Systemd::stopping();
         self.ticker.stop().await;
         tell!(
             DaemonStopping,
@@ -365,7 +382,7 @@ impl Service {
         self.show();
         let deadline = Instant::now() + STOPPING;
         while !self.runs.is_empty() && Instant::now() < deadline {
-            self.systemd.extend();
+            Systemd::extend();
             tokio::select! {
                 Some((ticket, outcome)) = ends.recv() => self.end(ticket, outcome),
                 // A second signal means: now.

@@ -9,6 +9,7 @@ use crate::config::{Databases, Plan};
 use crate::daemon::board::Skipped;
 use crate::daemon::changes::changes;
 use crate::daemon::start::{self, DaemonError};
+use crate::daemon::systemd::Systemd;
 use crate::daemon::task::Action;
 use crate::jobs::Context;
 use crate::tell;
@@ -16,7 +17,7 @@ use crate::tell;
 impl Service {
     /// A reload is a transaction: read, check, compare, swap; or nothing at all.
     pub(super) async fn reload(&mut self) -> Result<(), DaemonError> {
-        self.systemd.reloading();
+        Systemd::reloading();
         match start::read_again(&self.source).await? {
             Err(error) => self.refuse(error.to_string()),
             Ok(loaded) => {
@@ -31,7 +32,7 @@ impl Service {
             }
         }
         self.show();
-        self.systemd.ready();
+        Systemd::ready();
         Ok(())
     }
 
@@ -74,11 +75,16 @@ impl Service {
             );
         }
         let count = changes.told.len();
-        tell!(ConfigurationReloaded, { changes = count, }, "configuration reloaded from {files}: {}", match count {
-            0 => "nothing has changed".to_owned(),
-            1 => "1 change".to_owned(),
-            many => format!("{many} changes"),
-        });
+        tell!(
+            ConfigurationReloaded,
+            { changes = count },
+            "configuration reloaded from {files}: {}",
+            match count {
+                0 => "nothing has changed".to_owned(),
+                1 => "1 change".to_owned(),
+                many => format!("{many} changes"),
+            }
+        );
         Ok(())
     }
 
