@@ -186,3 +186,132 @@ fn next(job: &Job, now: DateTime<Utc>) -> String {
         |next| next.format("%a %Y-%m-%d %H:%M %Z").to_string(),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::{Changes, changes};
+    use crate::config::{Plan, Source, load};
+
+    fn plan(text: &str) -> Plan {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("pgbackupd.toml");
+        std::fs::write(&file, text).unwrap();
+        let source = Source {
+            file: Some(file.clone()),
+            default_file: file,
+            environment: BTreeMap::new(),
+        };
+        load(&source).unwrap().plan
+    }
+
+    fn between(old: &str, new: &str) -> Changes {
+        changes(
+            &plan(old),
+            &plan(new),
+            "2025-07-09T00:00:00Z".parse().unwrap(),
+        )
+    }
+
+    #[test]
+    fn a_reload_of_the_same_configuration_changes_nothing() {
+        let text = "databases = [\"a\", \"b\"]\nblackout = [\"Mon-Fri 08:00-18:00\"]\n";
+        assert_eq!(between(text, text), Changes::default());
+    }
+
+    #[test]
+    fn every_change_is_told_in_words() {
+        let cases = [
+            (
+                "[jobs.weekly]\nschedule = \"0 4 * * 5\"",
+                "job weekly: schedule 0 3 * * 0 → 0 4 * * 5; next run Fri 2025-07-11 04:00 +03",
+            ),
+            (
+                "[jobs.weekly]\ntimezone = \"Europe/Berlin\"",
+                "job weekly: schedule 0 3 * * 0 → 0 3 * * 0 (Asia/Riyadh → Europe/Berlin); next run \
+                 Sun 2025-07-13 03:00 CEST",
+            ),
+            ("[jobs.weekly]\nenabled = false", "job weekly: removed"),
+            (
+                "[jobs.hourly]\nseries = \"hourly\"\nschedule = \"@hourly\"",
+                "job hourly: new, backup of series hourly, every hour at minute 0; next run Wed \
+                 2025-07-09 04:00 +03",
+            ),
+            (
+                "[jobs.daily]\nwindow = \"2 hours\"",
+                "job daily: window, jitter, catch_up, retry or blackout changed",
+            ),
+            (
+                "[jobs.weekly]\nseries = \"daily\"",
+                "job weekly: backup of series weekly → backup of series daily",
+            ),
+            (
+                "[servers.far]\ndatabase = \"x\"\nconnection.host = \"far\"",
+                "server far: new, database x",
+            ),
+            (
+                "[connection]\nhost = \"elsewhere\"",
+                "server main: connection, directory or dump settings changed",
+            ),
+            ("[limits]\ndump = \"1 hour\"", "limits: changed"),
+            ("[retention]\nfloor = 7", "retention: changed"),
+            (
+                "[objectives]\nrecovery_point = \"1 hour\"",
+                "objectives: changed",
+            ),
+            (
+                "[daemon]\nconcurrency = 9",
+                "daemon: concurrency 2 in all and 1 a server → 9 and 1",
+            ),
+        ];
+        for (new, told) in cases {
+            let changes = between("database = \"a\"\n", &format!("database = \"a\"\n{new}\n"));
+            assert_eq!(changes.told, [told]);
+            assert!(changes.not_in_force.is_empty());
+        }
+    }
+
+    #[test]
+    fn databases_are_told_by_name_unless_they_are_many() {
+        let told = |new: &str| between("database = \"a\"", new).told;
+        assert_eq!(
+            told("databases = [\"a\", \"b\\nc\"]"),
+            ["server main: database a → databases a, b\\nc"]
+        );
+        assert_eq!(
+            told("databases = \"all\""),
+            ["server main: database a → all its databases"]
+        );
+        let many: Vec<String> = (0..11).map(|number| format!("\"{number}\"")).collect();
+        assert_eq!(
+            told(&format!("databases = [{}]", many.join(", "))),
+            ["server main: database a → 11 databases"]
+        );
+    }
+
+    #[test]
+    fn only_jobs_whose_schedule_changed_are_scheduled_anew() {
+        let changes = between(
+            "database = \"a\"",
+            "database = \"a\"\n[jobs.daily]\nschedule = \"0 1 * * *\"\n[jobs.drill]\nenabled = false\n\
+             [jobs.new]\nkind = \"verify\"\nschedule = \"@daily\"\n[jobs.weekly]\njitter = \"1 minute\"",
+        );
+        assert_eq!(changes.unscheduled, ["drill", "daily"]);
+        assert_eq!(changes.scheduled, ["daily", "new"]);
+    }
+
+    #[test]
+    fn what_only_a_start_brings_into_force_is_told_apart() {
+        let changes = between(
+            "database = \"a\"",
+            "database = \"a\"\n[daemon]\nruntime_directory = \"/r\"\nstate_directory = \"/s\"\n\
+             [logs]\nlevel = \"debug\"",
+        );
+        assert!(changes.told.is_empty(), "{changes:?}");
+        assert_eq!(
+            changes.not_in_force,
+            ["daemon.runtime_directory", "daemon.state_directory", "logs"]
+        );
+    }
+}

@@ -11,6 +11,8 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
 
 use chrono::{DateTime, FixedOffset};
 use serde::{Deserialize, Serialize};
@@ -22,6 +24,10 @@ const STATE_FILE: &str = "daemon.json";
 const TEMPORARY_FILE: &str = ".daemon.json";
 const WANTED_FILE: &str = "directories-wanted";
 const LOCK_FILE: &str = "daemon.lock";
+
+/// A daemon that starts looks so often, and so long apart, whether the lock is free.
+const LOOKS: u32 = 5;
+const LOOK: Duration = Duration::from_millis(100);
 
 /// The daemon's runtime directory.
 #[derive(Clone, Debug)]
@@ -174,13 +180,17 @@ impl RuntimeDirectory {
         };
         std::fs::create_dir_all(&self.path).map_err(failed)?;
         let file = self.open_lock().map_err(failed)?;
-        match file.try_lock() {
-            Ok(()) => Ok(DaemonLock { _file: file }),
-            Err(TryLockError::WouldBlock) => Err(RuntimeError::Taken {
-                pid: self.read_state().ok().flatten().map(|state| state.pid),
-            }),
-            Err(TryLockError::Error(error)) => Err(failed(error)),
+        // Whoever only looks whether a daemon lives holds the lock for a blink.
+        for _ in 0..LOOKS {
+            match file.try_lock() {
+                Ok(()) => return Ok(DaemonLock { _file: file }),
+                Err(TryLockError::WouldBlock) => sleep(LOOK),
+                Err(TryLockError::Error(error)) => return Err(failed(error)),
+            }
         }
+        Err(RuntimeError::Taken {
+            pid: self.read_state().ok().flatten().map(|state| state.pid),
+        })
     }
 
     /// What the daemon does now; none when no daemon lives.
