@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::ops::ControlFlow;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -16,6 +17,9 @@ use crate::policy::Series;
 
 /// The name of the ledger of backups, verifications and clean-ups in a database's directory.
 pub(super) const BACKUP_LOG: &str = "backup.log";
+
+/// So much of a ledger is read at a time when it is read from its end.
+const BLOCK: u64 = 64 << 10;
 
 /// A ledger file.
 #[derive(Clone, Debug)]
@@ -189,6 +193,51 @@ impl Ledger {
         Ok(())
     }
 
+    /// Calls back for every record, newest first, until the callback has seen enough: of a long
+    /// ledger only the end is read. Otherwise as [`read`](Self::read).
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn read_backwards(
+        &self,
+        mut each: impl FnMut(Record) -> ControlFlow<()>,
+    ) -> io::Result<()> {
+        let mut file = match File::open(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            file => file?,
+        };
+        let mut tell = |line: &[u8]| match serde_json::from_slice(line) {
+            Ok(record) => each(record),
+            Err(_) => ControlFlow::Continue(()),
+        };
+        let mut start = file.seek(SeekFrom::End(0))?;
+        // What was read of the line whose beginning is still to come.
+        let mut rest = Vec::new();
+        while start > 0 {
+            let length = start.min(BLOCK);
+            start -= length;
+            file.seek(SeekFrom::Start(start))?;
+            let mut block = Vec::new();
+            (&mut file).take(length).read_to_end(&mut block)?;
+            let Some(first) = memchr::memchr(b'\n', &block) else {
+                block.append(&mut rest);
+                rest = block;
+                continue;
+            };
+            let front = block[..first].to_vec();
+            block.extend_from_slice(&rest);
+            for line in block[first + 1..].rsplit(|byte| *byte == b'\n') {
+                if tell(line).is_break() {
+                    return Ok(());
+                }
+            }
+            rest = front;
+        }
+        // Whether to go on is of no interest after the last one.
+        let _ = tell(&rest);
+        Ok(())
+    }
+
     /// The start records of runs that have no end, oldest first.
     ///
     /// # Errors
@@ -220,6 +269,8 @@ fn ends_with_a_line(file: &mut File, end: u64) -> io::Result<bool> {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::ControlFlow;
+
     use chrono::DateTime;
     use uuid::Uuid;
 
@@ -274,6 +325,50 @@ mod tests {
             };
             assert_eq!(found, expected, "torn after {torn} bytes");
         }
+    }
+
+    #[test]
+    fn backwards_the_same_records_are_read_in_the_other_order() {
+        let directory = tempfile::tempdir().unwrap();
+        let ledger = Ledger::at(directory.path().join("backup.log"));
+        let mut text = Vec::new();
+        for run in 0..300_u32 {
+            let mut record = record(run.into(), Event::Started);
+            // Lines of every length, some longer than a block, and one that nobody can read.
+            let length = if run % 100 == 7 { 150_000 } else { run * 7 };
+            record.message = Some("x".repeat(length as usize));
+            text.extend(serde_json::to_vec(&record).unwrap());
+            text.push(b'\n');
+            if run == 150 {
+                text.extend(b"{\"torn\n\n");
+            }
+        }
+        for cut in [0, 1, 10] {
+            std::fs::write(ledger.path(), &text[..text.len() - cut]).unwrap();
+            let mut expected = records(&ledger);
+            expected.reverse();
+            let mut found = Vec::new();
+            ledger
+                .read_backwards(|record| {
+                    found.push(record);
+                    ControlFlow::Continue(())
+                })
+                .unwrap();
+            assert_eq!(found.len(), if cut == 10 { 299 } else { 300 });
+            assert!(found == expected);
+        }
+        let mut seen = 0;
+        ledger
+            .read_backwards(|_| {
+                seen += 1;
+                if seen == 3 {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                }
+            })
+            .unwrap();
+        assert_eq!(seen, 3);
     }
 
     #[test]

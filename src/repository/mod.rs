@@ -11,6 +11,7 @@
 //! .pgbackupd-<run>.<role>             temporary; swept by the next run if its own was cut short
 //! ```
 
+mod activity;
 mod catalogue;
 mod durable;
 mod error;
@@ -29,8 +30,10 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+pub use activity::{AtWork, HeldLocks};
 pub use catalogue::{Catalogue, Entry, Problem};
 pub use error::{RepositoryError, advice};
 pub use in_force::{InForce, SchedulesInForce};
@@ -121,6 +124,21 @@ impl Repository {
                 "ask for the free space of",
                 &self.directory,
             ))
+    }
+
+    /// Who is at work in the directory, among those who hold one of these locks; none when nobody
+    /// is. Nothing is locked for that.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn at_work(&self, locks: &HeldLocks) -> Result<Option<AtWork>, RepositoryError> {
+        activity::at_work(&self.directory, locks)
+            .map_err(RepositoryError::io("read the directory", &self.directory))
+    }
+
+    /// When the directory was made; none if it is not there, or its file system does not say.
+    pub fn made_at(&self) -> Option<DateTime<Utc>> {
+        DateTime::from_timestamp(activity::made_at(&self.directory)?, 0)
     }
 
     /// Puts right what earlier runs left that were cut short.

@@ -79,7 +79,7 @@ pub(super) fn sweep(directory: &Path) -> Result<Swept, RepositoryError> {
 }
 
 /// Splits `.pgbackupd-<run>.<word>`; anything else is not ours.
-fn parse(name: &str) -> Option<(Uuid, String)> {
+pub(super) fn parse(name: &str) -> Option<(Uuid, String)> {
     let (run, word) = name.strip_prefix(PREFIX)?.split_once('.')?;
     let known = ["artifact", "globals", "census", "manifest", "state"];
     if !known.contains(&word) && !word.starts_with(REMOVED) {
