@@ -3,6 +3,7 @@
 //! Nothing here reads a clock, a file or an environment variable; times come in as arguments.
 
 mod admission;
+mod attention;
 mod blackout;
 mod catch_up;
 mod delay;
@@ -13,6 +14,10 @@ mod schedule;
 mod series;
 
 pub use admission::{Admission, AtWork, SkipReason, admit, can_ever_start, overlap};
+pub use attention::{
+    Concern, ConcernKind, DatabaseFacts, Expectation, Failing, Judgement, SeriesFacts, SpaceFacts,
+    VerificationFacts, age, in_words, judge, judge_space,
+};
 pub use blackout::{Blackout, BlackoutError, Blackouts};
 pub use catch_up::{missed, window_end};
 pub use delay::delay;

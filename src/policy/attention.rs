@@ -1,0 +1,504 @@
+//! What needs the operator's attention, judged from facts: whether all is well.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use chrono::{DateTime, FixedOffset, Utc};
+
+use super::overdue::{PointMissed, recovery_point};
+use super::series::Series;
+
+/// For fewer backups than these, the free space is too small.
+const FEWEST_ROUNDS: u64 = 3;
+
+/// What is asked of every database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expectation {
+    /// How old the newest sound backup may be.
+    pub recovery_point: Duration,
+    /// How much later than that anything may be before it is a matter of concern.
+    pub grace: Duration,
+}
+
+/// What is known of one database. All moments are on the wall clock of the plan's zone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DatabaseFacts {
+    /// The database.
+    pub database: String,
+    /// Where its backups stand.
+    pub directory: PathBuf,
+    /// Whether it was found by its directory, rather than named by the configuration.
+    pub discovered: bool,
+    /// Every series that a job makes, that has backups, or that the ledger knows of.
+    pub series: Vec<SeriesFacts>,
+    /// The newest verification.
+    pub verification: VerificationFacts,
+    /// How the newest clean-up failed, if it did.
+    pub prune: Option<Failing>,
+    /// How the newest test restore failed, if it did.
+    pub drill: Option<Failing>,
+    /// Backups whose last check found them damaged: name, and what is wrong.
+    pub damaged: Vec<(String, String)>,
+    /// Manifests that speak for no backup: file, and what is wrong.
+    pub unreadable: Vec<(String, String)>,
+}
+
+impl DatabaseFacts {
+    /// Whether something is overdue that nobody has tried or is trying.
+    pub fn is_late(&self) -> bool {
+        let verification = &self.verification;
+        let is_late = |series: &SeriesFacts| {
+            series.overdue.is_some() && !series.running && series.failing.is_none()
+        };
+        self.series.iter().any(is_late)
+            || (verification.overdue.is_some()
+                && !verification.running
+                && verification.failing.is_none())
+    }
+}
+
+/// What is known of one series of a database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeriesFacts {
+    /// The series.
+    pub series: Series,
+    /// Whether a job makes it.
+    pub scheduled: bool,
+    /// When the run of its newest sound backup started.
+    pub newest: Option<DateTime<FixedOffset>>,
+    /// The slot of its schedule whose backup is overdue.
+    pub overdue: Option<DateTime<FixedOffset>>,
+    /// Whether it is being made now.
+    pub running: bool,
+    /// How its newest runs failed, if they did.
+    pub failing: Option<Failing>,
+    /// Why its newest run did not start, if that was later than all others.
+    pub skipped: Option<String>,
+}
+
+/// What is known of a database's verification.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VerificationFacts {
+    /// The slot of its schedule whose verification is overdue.
+    pub overdue: Option<DateTime<FixedOffset>>,
+    /// When the newest one ended.
+    pub last: Option<DateTime<FixedOffset>>,
+    /// Whether one is going on now.
+    pub running: bool,
+    /// How the newest one failed for another reason than damage, if it did.
+    pub failing: Option<Failing>,
+}
+
+/// Runs that failed since the last one that succeeded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failing {
+    /// When the newest of them ended.
+    pub at: DateTime<FixedOffset>,
+    /// How many they are.
+    pub runs: u64,
+    /// What the newest of them said.
+    pub message: String,
+}
+
+/// A file system with backups on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpaceFacts {
+    /// A directory on it.
+    pub directory: PathBuf,
+    /// Bytes free for an unprivileged user.
+    pub free: u64,
+    /// Bytes that `limits.free_space` asks for.
+    pub wanted: u64,
+    /// Databases that have backups there.
+    pub databases: u64,
+    /// Bytes of one more backup of each of them, as large as its newest.
+    pub round: u64,
+}
+
+impl SpaceFacts {
+    /// For how many more backups of each database the free space lasts, if nothing is removed; none
+    /// where there is no backup to measure by.
+    pub fn rounds(&self) -> Option<u64> {
+        self.free.checked_div(self.round)
+    }
+}
+
+/// Something that needs attention.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Concern {
+    /// What it is.
+    pub kind: ConcernKind,
+    /// The database, where it is about one.
+    pub database: Option<String>,
+    /// Where the backups of that database stand: two servers may each have one of its name.
+    pub directory: Option<PathBuf>,
+    /// What is wrong with which thing, and the way out, in a sentence.
+    pub sentence: String,
+}
+
+/// The kinds of what needs attention. Their names are part of the JSON output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ConcernKind {
+    /// There is no sound backup.
+    NoBackup,
+    /// The newest sound backup is older than the recovery point allows.
+    RecoveryPoint,
+    /// A run that its schedule promises has not happened.
+    Overdue,
+    /// The newest run failed.
+    Failed,
+    /// A backup is damaged.
+    Damaged,
+    /// A manifest speaks for no backup.
+    Unreadable,
+    /// The newest verification failed.
+    VerificationFailed,
+    /// A verification that its schedule promises has not happened.
+    VerificationOverdue,
+    /// The free space is small.
+    Space,
+    /// A directory cannot be looked at.
+    Directory,
+    /// The daemon's newest configuration is not in force.
+    ConfigurationRefused,
+    /// Something is overdue, and there is no daemon that would start it.
+    NoDaemon,
+}
+
+/// What a database gives cause for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Judgement {
+    /// What needs attention.
+    pub concerns: Vec<Concern>,
+    /// What is good to know and needs none, one sentence each.
+    pub remarks: Vec<String>,
+}
+
+/// Judges one database.
+pub fn judge(
+    facts: &DatabaseFacts,
+    expectation: Expectation,
+    now: DateTime<FixedOffset>,
+) -> Judgement {
+    let mut judge = Judge {
+        facts,
+        expectation,
+        now,
+        judgement: Judgement::default(),
+    };
+    judge.damage();
+    judge.backups();
+    judge.verification();
+    judge.other_runs();
+    judge.judgement
+}
+
+struct Judge<'a> {
+    facts: &'a DatabaseFacts,
+    expectation: Expectation,
+    now: DateTime<FixedOffset>,
+    judgement: Judgement,
+}
+
+impl Judge<'_> {
+    fn damage(&mut self) {
+        let word = shell_word(&self.facts.database);
+        for (backup, what) in &self.facts.damaged {
+            self.concern(
+                ConcernKind::Damaged,
+                format!(
+                    "the backup {backup} is damaged: {what}; run `pgbackupd verify --all \
+                     --database {word}` to see whether others are, and `pgbackupd backup \
+                     --database {word}` for a new one"
+                ),
+            );
+        }
+        for (file, what) in &self.facts.unreadable {
+            let path = self.facts.directory.join(file);
+            self.concern(
+                ConcernKind::Unreadable,
+                format!(
+                    "{} counts for no backup: {what}; docs/operations.md says what to do",
+                    printable(&path.display().to_string())
+                ),
+            );
+        }
+    }
+
+    fn backups(&mut self) {
+        let facts = self.facts;
+        let newest = facts.series.iter().filter_map(|series| series.newest).max();
+        let Expectation {
+            recovery_point: target,
+            grace,
+        } = self.expectation;
+        let newest_utc = newest.map(|newest| newest.to_utc());
+        match recovery_point(newest_utc, self.now.to_utc(), target, grace) {
+            None => {}
+            Some(PointMissed::NoBackup) => self.no_backup(),
+            Some(PointMissed::TooOld { age, target }) => {
+                let way_out = self.way_out(None);
+                self.concern(
+                    ConcernKind::RecoveryPoint,
+                    format!(
+                        "the newest sound backup is {} old, and the recovery point is {}{way_out}",
+                        in_words(age),
+                        in_words(target),
+                    ),
+                );
+            }
+        }
+        for series in &facts.series {
+            self.series(series, newest);
+        }
+    }
+
+    /// What is wrong with one series, in one concern: a run that failed is why a backup is overdue.
+    fn series(&mut self, series: &SeriesFacts, newest: Option<DateTime<FixedOffset>>) {
+        let name = &series.series;
+        // What nobody makes by a schedule is not made again; any later backup is as good.
+        let failing = series
+            .failing
+            .as_ref()
+            .filter(|failing| series.scheduled || newest.is_none_or(|newest| newest < failing.at));
+        if let Some(failing) = failing {
+            let way_out = self.way_out(Some(name));
+            let sentence = format!(
+                "{}{way_out}",
+                self.failed(&format!("{name} backup"), failing)
+            );
+            self.concern(ConcernKind::Failed, sentence);
+        } else if let Some(slot) = series
+            .overdue
+            .filter(|_| newest.is_some() && !series.running)
+        {
+            let why = series.skipped.as_ref().map_or_else(String::new, |why| {
+                format!(" (skipped: {})", without_full_stop(&printable(why)))
+            });
+            let way_out = self.way_out(Some(name));
+            self.concern(
+                ConcernKind::Overdue,
+                format!(
+                    "the {name} backup that was due at {} has not been made{why}{way_out}",
+                    moment(slot)
+                ),
+            );
+        }
+    }
+
+    fn no_backup(&mut self) {
+        let facts = self.facts;
+        let is_due = facts.series.iter().any(|series| series.overdue.is_some());
+        let is_scheduled = facts.series.iter().any(|series| series.scheduled);
+        let runs = facts.series.iter().any(|series| series.running);
+        let fails = facts.series.iter().any(|series| series.failing.is_some());
+        let lost = !facts.damaged.is_empty() || !facts.unreadable.is_empty();
+        let way_out = self.way_out(None);
+        if lost {
+            let sentence = format!("there is no sound backup{way_out}");
+            self.concern(ConcernKind::NoBackup, sentence);
+        } else if runs {
+            self.remark("there is no backup yet: the first is being made");
+        } else if fails {
+            // Its failure says so.
+        } else if !is_scheduled {
+            let sentence = format!("there is no backup, and no job makes one{way_out}");
+            self.concern(ConcernKind::NoBackup, sentence);
+        } else if is_due {
+            let sentence = format!("there is no backup, although one was due{way_out}");
+            self.concern(ConcernKind::NoBackup, sentence);
+        } else {
+            self.remark("there is no backup yet: the first is not due");
+        }
+    }
+
+    fn verification(&mut self) {
+        let word = shell_word(&self.facts.database);
+        let verification = &self.facts.verification;
+        let way_out = format!("; run `pgbackupd verify --all --database {word}`");
+        if let Some(failing) = &verification.failing {
+            let sentence = format!("{}{way_out}", self.failed("verification", failing));
+            self.concern(ConcernKind::VerificationFailed, sentence);
+        } else if let Some(slot) = verification.overdue.filter(|_| !verification.running) {
+            let last = match verification.last {
+                Some(last) => format!("the last was {} ago", in_words(age(last, self.now))),
+                None => "there was none before".to_owned(),
+            };
+            self.concern(
+                ConcernKind::VerificationOverdue,
+                format!(
+                    "the verification that was due at {} has not happened, and {last}{way_out}",
+                    moment(slot)
+                ),
+            );
+        }
+    }
+
+    fn other_runs(&mut self) {
+        let word = shell_word(&self.facts.database);
+        if let Some(failing) = &self.facts.prune {
+            let sentence = format!(
+                "{}; run `pgbackupd prune --database {word}`",
+                self.failed("clean-up", failing)
+            );
+            self.concern(ConcernKind::Failed, sentence);
+        }
+        if let Some(failing) = &self.facts.drill {
+            let sentence = self.failed("test restore", failing);
+            self.concern(ConcernKind::Failed, sentence);
+        }
+    }
+
+    /// "the last daily backup failed 3 hours ago: …"
+    fn failed(&self, what: &str, failing: &Failing) -> String {
+        let ago = in_words(age(failing.at, self.now));
+        let which = match failing.runs {
+            1 => format!("the last {what} failed {ago} ago"),
+            runs => format!("the last {runs} runs of the {what} failed, the newest {ago} ago"),
+        };
+        format!(
+            "{which}: {}",
+            without_full_stop(&excerpt(&printable(&failing.message)))
+        )
+    }
+
+    /// The command that makes a backup, into a series that is not the usual one by its name.
+    fn way_out(&self, series: Option<&Series>) -> String {
+        let word = shell_word(&self.facts.database);
+        let series = match series {
+            Some(series) if series.as_str() != Series::DAILY => format!(" --series {series}"),
+            _ => String::new(),
+        };
+        let gone = if self.facts.discovered && series.is_empty() {
+            format!(
+                ", or, if the database is gone, move {} away",
+                printable(&self.facts.directory.display().to_string())
+            )
+        } else {
+            String::new()
+        };
+        format!("; run `pgbackupd backup --database {word}{series}`{gone}")
+    }
+
+    fn concern(&mut self, kind: ConcernKind, sentence: String) {
+        self.judgement.concerns.push(Concern {
+            kind,
+            database: Some(self.facts.database.clone()),
+            directory: Some(self.facts.directory.clone()),
+            sentence,
+        });
+    }
+
+    fn remark(&mut self, sentence: &str) {
+        self.judgement.remarks.push(sentence.to_owned());
+    }
+}
+
+/// Judges the free space of a file system.
+pub fn judge_space(facts: &SpaceFacts) -> Option<Concern> {
+    let size = |bytes: u64| bytesize::ByteSize::b(bytes).display().iec();
+    let rounds = facts.rounds();
+    let lasts = match rounds {
+        Some(rounds) if rounds < FEWEST_ROUNDS => Some(format!(
+            "enough for {} of {}",
+            match rounds {
+                0 => "not even one more backup".to_owned(),
+                1 => "one more backup".to_owned(),
+                rounds => format!("{rounds} more backups"),
+            },
+            match facts.databases {
+                1 => "the database there".to_owned(),
+                databases => format!("each of the {databases} databases there"),
+            }
+        )),
+        _ => None,
+    };
+    let below = (facts.free < facts.wanted).then(|| {
+        format!(
+            "less than limits.free_space asks for ({})",
+            size(facts.wanted)
+        )
+    });
+    let why: Vec<String> = below.into_iter().chain(lasts).collect();
+    (!why.is_empty()).then(|| Concern {
+        kind: ConcernKind::Space,
+        database: None,
+        directory: None,
+        sentence: format!(
+            "only {} are free in {}, {}; make room there, or keep less and run `pgbackupd prune`",
+            size(facts.free),
+            printable(&facts.directory.display().to_string()),
+            why.join(", and ")
+        ),
+    })
+}
+
+/// How long ago a moment was; nothing for one that is still to come.
+pub fn age(moment: DateTime<FixedOffset>, now: DateTime<FixedOffset>) -> Duration {
+    (now.with_timezone(&Utc) - moment.with_timezone(&Utc))
+        .to_std()
+        .unwrap_or_default()
+}
+
+/// A length of time as people say it, in the largest unit of which there are two, rounded down:
+/// "47 hours", "2 days".
+pub fn in_words(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let units = [
+        (86_400, "day"),
+        (3600, "hour"),
+        (60, "minute"),
+        (1, "second"),
+    ];
+    let (length, unit) = units
+        .into_iter()
+        .find(|(length, _)| seconds >= 2 * length)
+        .unwrap_or((1, "second"));
+    let count = seconds / length;
+    format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
+}
+
+fn moment(moment: DateTime<FixedOffset>) -> impl fmt::Display {
+    moment.format("%a %Y-%m-%d %H:%M %:z")
+}
+
+/// A database's name as one word of a shell's.
+fn shell_word(name: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
+    if !name.is_empty() && !name.starts_with('-') && name.chars().all(plain) {
+        return name.to_owned();
+    }
+    if name.contains(char::is_control) {
+        // The form of bash, and of POSIX since 2024, that can hold them.
+        return format!("$'{}'", name.escape_default());
+    }
+    format!("'{}'", name.replace('\'', r"'\''"))
+}
+
+/// A text on one line.
+fn printable(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    let line = lines.join(" ");
+    line.chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
+}
+
+/// So much of an error as fits into a sentence; the ledger has all of it.
+fn excerpt(message: &str) -> String {
+    const LONGEST: usize = 300;
+    if message.chars().count() <= LONGEST {
+        return message.to_owned();
+    }
+    let front: String = message.chars().take(LONGEST).collect();
+    format!("{front}… (backup.log has all of it)")
+}
+
+fn without_full_stop(text: &str) -> &str {
+    text.trim_end().trim_end_matches('.')
+}
+
+#[cfg(test)]
+mod tests;

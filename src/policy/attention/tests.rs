@@ -1,0 +1,395 @@
+use std::time::Duration;
+
+use chrono::{DateTime, FixedOffset, TimeDelta};
+
+use super::{
+    Concern, ConcernKind, DatabaseFacts, Expectation, Failing, SeriesFacts, SpaceFacts,
+    VerificationFacts, in_words, judge, judge_space, shell_word,
+};
+use crate::policy::Series;
+
+const EXPECTATION: Expectation = Expectation {
+    recovery_point: Duration::from_secs(24 * 3600),
+    grace: Duration::from_secs(3600),
+};
+
+fn now() -> DateTime<FixedOffset> {
+    DateTime::parse_from_rfc3339("2025-07-09T12:00:00+03:00").unwrap()
+}
+
+fn ago(hours: i64) -> DateTime<FixedOffset> {
+    now() - TimeDelta::hours(hours)
+}
+
+fn series(name: &str, newest: Option<i64>) -> SeriesFacts {
+    SeriesFacts {
+        series: name.parse().unwrap(),
+        scheduled: name != Series::MANUAL,
+        newest: newest.map(ago),
+        overdue: None,
+        running: false,
+        failing: None,
+        skipped: None,
+    }
+}
+
+/// A database with a daily backup of this morning.
+fn well() -> DatabaseFacts {
+    DatabaseFacts {
+        database: "sales".to_owned(),
+        directory: "/var/backups/sales".into(),
+        discovered: false,
+        series: vec![series("daily", Some(10)), series("weekly", Some(80))],
+        verification: VerificationFacts {
+            last: Some(ago(80)),
+            ..VerificationFacts::default()
+        },
+        prune: None,
+        drill: None,
+        damaged: Vec::new(),
+        unreadable: Vec::new(),
+    }
+}
+
+fn failing(hours_ago: i64, runs: u64) -> Failing {
+    Failing {
+        at: ago(hours_ago),
+        runs,
+        message: "cannot connect:\nno route to host.".to_owned(),
+    }
+}
+
+/// What becomes of a healthy database after a change.
+fn concerns(change: impl FnOnce(&mut DatabaseFacts)) -> Vec<(ConcernKind, String)> {
+    let mut facts = well();
+    change(&mut facts);
+    let told = judge(&facts, EXPECTATION, now()).concerns.into_iter();
+    told.map(|Concern { kind, sentence, .. }| (kind, sentence))
+        .collect()
+}
+
+fn sentence(change: impl FnOnce(&mut DatabaseFacts)) -> (ConcernKind, String) {
+    let mut found = concerns(change);
+    assert_eq!(found.len(), 1, "{found:?}");
+    found.remove(0)
+}
+
+#[test]
+fn what_is_well_needs_no_attention() {
+    assert_eq!(concerns(|_| {}), []);
+    let judgement = judge(&well(), EXPECTATION, now());
+    assert_eq!(judgement.remarks, Vec::<String>::new());
+}
+
+#[test]
+fn a_backup_within_recovery_point_and_grace_is_new_enough() {
+    assert_eq!(concerns(|facts| facts.series[0].newest = Some(ago(25))), []);
+    let (kind, said) = sentence(|facts| {
+        facts.series[0].newest = Some(ago(25) - TimeDelta::seconds(1));
+    });
+    assert_eq!(kind, ConcernKind::RecoveryPoint);
+    assert_eq!(
+        said,
+        "the newest sound backup is 25 hours old, and the recovery point is 24 hours; run \
+         `pgbackupd backup --database sales`"
+    );
+    // Any series counts.
+    assert_eq!(
+        concerns(|facts| {
+            facts.series[0].newest = Some(ago(70));
+            facts.series[1].newest = Some(ago(20));
+        }),
+        []
+    );
+}
+
+#[test]
+fn without_a_backup_it_depends_on_whether_one_can_be_expected() {
+    let none = |facts: &mut DatabaseFacts| {
+        for series in &mut facts.series {
+            series.newest = None;
+        }
+    };
+    let not_due = {
+        let mut facts = well();
+        none(&mut facts);
+        judge(&facts, EXPECTATION, now())
+    };
+    assert_eq!(not_due.concerns, []);
+    assert_eq!(
+        not_due.remarks,
+        ["there is no backup yet: the first is not due"]
+    );
+    let due = sentence(|facts| {
+        none(facts);
+        facts.series[0].overdue = Some(ago(10));
+        facts.series[1].overdue = Some(ago(50));
+    });
+    assert_eq!(
+        due.1,
+        "there is no backup, although one was due; run `pgbackupd backup --database sales`"
+    );
+    assert_eq!(
+        concerns(|facts| {
+            none(facts);
+            facts.series[0].overdue = Some(ago(10));
+            facts.series[0].running = true;
+        }),
+        [],
+        "the first is being made"
+    );
+    let nobody = sentence(|facts| {
+        none(facts);
+        for series in &mut facts.series {
+            series.scheduled = false;
+        }
+    });
+    assert!(
+        nobody
+            .1
+            .starts_with("there is no backup, and no job makes one;")
+    );
+    let (kind, _) = sentence(|facts| {
+        none(facts);
+        facts.series[0].overdue = Some(ago(10));
+        facts.series[0].failing = Some(failing(9, 1));
+    });
+    assert_eq!(kind, ConcernKind::Failed, "that says it");
+    let damaged = concerns(|facts| {
+        none(facts);
+        facts.damaged = vec![(
+            "backup_20250709_020000".to_owned(),
+            "it is short".to_owned(),
+        )];
+    });
+    let kinds: Vec<ConcernKind> = damaged.iter().map(|(kind, _)| *kind).collect();
+    assert_eq!(kinds, [ConcernKind::Damaged, ConcernKind::NoBackup]);
+}
+
+#[test]
+fn an_overdue_backup_is_told_with_its_slot_and_the_command_that_makes_it() {
+    let (kind, said) = sentence(|facts| {
+        facts.series[1].overdue = Some(ago(57));
+        facts.series[1].skipped = Some("another run was at work.".to_owned());
+    });
+    assert_eq!(kind, ConcernKind::Overdue);
+    assert_eq!(
+        said,
+        "the weekly backup that was due at Mon 2025-07-07 03:00 +03:00 has not been made \
+         (skipped: another run was at work); run `pgbackupd backup --database sales --series weekly`"
+    );
+    assert_eq!(
+        concerns(|facts| {
+            facts.series[0].overdue = Some(ago(10));
+            facts.series[0].running = true;
+        }),
+        [],
+        "it is being made"
+    );
+}
+
+#[test]
+fn a_failure_counts_until_a_success() {
+    let (kind, said) = sentence(|facts| {
+        facts.series[0].failing = Some(failing(2, 1));
+        facts.series[0].overdue = Some(ago(3));
+    });
+    assert_eq!(kind, ConcernKind::Failed, "why it is overdue");
+    assert_eq!(
+        said,
+        "the last daily backup failed 2 hours ago: cannot connect: no route to host; run \
+         `pgbackupd backup --database sales`"
+    );
+    let (_, said) = sentence(|facts| facts.series[0].failing = Some(failing(2, 3)));
+    assert!(
+        said.starts_with("the last 3 runs of the daily backup failed, the newest 2 hours ago: "),
+        "{said}"
+    );
+    // Nobody makes a manual backup again by itself: a later one of any series is as good.
+    let manual = |hours| {
+        let mut manual = series("manual", None);
+        manual.failing = Some(failing(hours, 1));
+        concerns(|facts| facts.series.push(manual)).len()
+    };
+    assert_eq!(manual(11), 0);
+    assert_eq!(manual(9), 1);
+}
+
+#[test]
+fn damage_names_the_backup_and_the_file() {
+    let (kind, said) = sentence(|facts| {
+        facts.damaged = vec![(
+            "backup_20250709_020000".to_owned(),
+            "it is short".to_owned(),
+        )];
+    });
+    assert_eq!(kind, ConcernKind::Damaged);
+    assert!(
+        said.starts_with("the backup backup_20250709_020000 is damaged: it is short; run "),
+        "{said}"
+    );
+    let (kind, said) = sentence(|facts| {
+        facts.unreadable = vec![("backup_20250709_020000.json".to_owned(), "cut".to_owned())];
+    });
+    assert_eq!(kind, ConcernKind::Unreadable);
+    assert!(
+        said.starts_with("/var/backups/sales/backup_20250709_020000.json counts for no backup: "),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_verification_that_fails_or_does_not_come_is_told() {
+    let (kind, said) = sentence(|facts| facts.verification.overdue = Some(ago(57)));
+    assert_eq!(kind, ConcernKind::VerificationOverdue);
+    assert_eq!(
+        said,
+        "the verification that was due at Mon 2025-07-07 03:00 +03:00 has not happened, and the \
+         last was 3 days ago; run `pgbackupd verify --all --database sales`"
+    );
+    assert_eq!(
+        concerns(|facts| {
+            facts.verification.overdue = Some(ago(57));
+            facts.verification.running = true;
+        }),
+        []
+    );
+    let (kind, _) = sentence(|facts| {
+        facts.verification.failing = Some(failing(2, 1));
+        facts.verification.overdue = Some(ago(57));
+    });
+    assert_eq!(kind, ConcernKind::VerificationFailed);
+    let (kind, said) = sentence(|facts| facts.prune = Some(failing(2, 1)));
+    assert_eq!(kind, ConcernKind::Failed);
+    assert!(
+        said.starts_with("the last clean-up failed 2 hours ago: "),
+        "{said}"
+    );
+    let (_, said) = sentence(|facts| facts.drill = Some(failing(2, 1)));
+    assert!(said.starts_with("the last test restore failed "), "{said}");
+}
+
+#[test]
+fn a_database_that_was_found_may_be_gone() {
+    let (_, said) = sentence(|facts| {
+        facts.discovered = true;
+        facts.series[0].newest = Some(ago(200));
+        facts.series[1].newest = Some(ago(180));
+    });
+    assert!(
+        said.ends_with(", or, if the database is gone, move /var/backups/sales away"),
+        "{said}"
+    );
+}
+
+#[test]
+fn free_space_is_measured_by_the_limit_and_by_the_backups() {
+    const GIB: u64 = 1 << 30;
+    let table = [
+        (20, 10, 1, 2, None),
+        (20, 10, 0, 0, None),
+        (
+            9,
+            10,
+            1,
+            2,
+            Some("less than limits.free_space asks for (10.0 GiB); "),
+        ),
+        (
+            20,
+            10,
+            1,
+            7,
+            Some("enough for 2 more backups of the database there; "),
+        ),
+        (
+            20,
+            10,
+            3,
+            20,
+            Some("enough for one more backup of each of the 3 databases there; "),
+        ),
+        (
+            5,
+            10,
+            1,
+            6,
+            Some(
+                "less than limits.free_space asks for (10.0 GiB), and enough for not even one \
+                 more backup of the database there; ",
+            ),
+        ),
+        (21, 10, 1, 7, None),
+    ];
+    for (free, wanted, databases, round, expected) in table {
+        let facts = SpaceFacts {
+            directory: "/var/backups".into(),
+            free: free * GIB,
+            wanted: wanted * GIB,
+            databases,
+            round: round * GIB,
+        };
+        let found = judge_space(&facts).map(|concern| concern.sentence);
+        match expected {
+            None => assert_eq!(found, None, "{facts:?}"),
+            Some(part) => {
+                let found = found.unwrap();
+                let start = format!("only {free}.0 GiB are free in /var/backups, {part}make room");
+                assert!(found.starts_with(&start), "{found}");
+            }
+        }
+    }
+}
+
+#[test]
+fn lengths_of_time_read_as_people_say_them() {
+    for (seconds, words) in [
+        (0, "0 seconds"),
+        (1, "1 second"),
+        (119, "119 seconds"),
+        (120, "2 minutes"),
+        (7199, "119 minutes"),
+        (7200, "2 hours"),
+        (24 * 3600, "24 hours"),
+        (47 * 3600 + 3599, "47 hours"),
+        (48 * 3600, "2 days"),
+        (400 * 86_400, "400 days"),
+    ] {
+        assert_eq!(in_words(Duration::from_secs(seconds)), words);
+    }
+}
+
+#[test]
+fn a_command_names_a_database_as_a_shell_takes_it() {
+    for (name, word) in [
+        ("sales", "sales"),
+        ("قاعدة", "قاعدة"),
+        ("my db", "'my db'"),
+        ("-rf", "'-rf'"),
+        ("it's", r"'it'\''s'"),
+        ("$(reboot)", "'$(reboot)'"),
+        ("a\nb", r"$'a\nb'"),
+    ] {
+        assert_eq!(shell_word(name), word, "{name:?}");
+    }
+}
+
+#[test]
+fn late_is_what_is_overdue_and_nobody_has_tried() {
+    let is_late = |change: fn(&mut DatabaseFacts)| {
+        let mut facts = well();
+        change(&mut facts);
+        facts.is_late()
+    };
+    assert!(!is_late(|_| {}));
+    assert!(is_late(|facts| facts.series[0].overdue = Some(ago(10))));
+    assert!(is_late(|facts| facts.verification.overdue = Some(ago(10))));
+    assert!(!is_late(|facts| {
+        facts.series[0].overdue = Some(ago(10));
+        facts.series[0].failing = Some(failing(9, 1));
+    }));
+    assert!(!is_late(|facts| {
+        facts.series[0].overdue = Some(ago(10));
+        facts.series[0].running = true;
+    }));
+}
