@@ -13,6 +13,7 @@ mod program_failure;
 mod prune;
 mod recovery;
 mod remarks;
+mod survey;
 mod target;
 mod tick;
 mod verify;
@@ -33,6 +34,9 @@ pub use limit::{Limit, Stop};
 pub use pin::set_pin;
 pub use prune::{PruneMode, PruneReport, SeriesReport, prune};
 pub use recovery::{Recovery, recover};
+pub use survey::{
+    DaemonView, Ended, Line, NextRun, Outcomes, RunningNow, Survey, Surveyed, TREND, survey,
+};
 pub use target::{Place, Target, Targets, places, places_on, targets, targets_on};
 pub use tick::{newest_success, reach, record_skip};
 pub use verify::{Finding, Selection, VerifyReport, verify};

@@ -173,7 +173,7 @@ fn on(server: &Server, name: String) -> Database {
     }
 }
 
-fn from_environment(context: &Context, server: &Server) -> Result<String, JobError> {
+pub(super) fn from_environment(context: &Context, server: &Server) -> Result<String, JobError> {
     let conninfo = Conninfo::resolve(&server.connection, &context.environment, None)?;
     Ok(conninfo.database().to_owned())
 }
@@ -218,7 +218,7 @@ fn below(directory: &PathBuf) -> Result<Vec<Place>, JobError> {
 }
 
 /// Keeps what is named; everything if nothing is.
-fn choose<T>(
+pub(super) fn choose<T>(
     all: Vec<T>,
     wanted: &[String],
     name: impl Fn(&T) -> &String,

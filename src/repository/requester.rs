@@ -30,6 +30,17 @@ pub struct Requester {
 const NOBODY_LOGGED_IN: u32 = u32::MAX;
 
 impl Requester {
+    /// Whether the process may still run: one of this number and of our own name does, on this
+    /// machine.
+    pub fn may_be_alive(&self) -> bool {
+        let name = |pid: &str| std::fs::read(format!("/proc/{pid}/comm")).ok();
+        let host = rustix::system::uname();
+        let found = name(&self.pid.to_string());
+        host.nodename().to_bytes() == self.host.as_bytes()
+            && found.is_some()
+            && found == name("self")
+    }
+
     /// Whoever runs this process.
     pub fn of_this_process() -> Self {
         let login_user = std::fs::read_to_string("/proc/self/loginuid")

@@ -1,0 +1,317 @@
+//! What a ledger tells of a database's runs, read from its newest record backwards. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+
+use chrono::{DateTime, FixedOffset, TimeDelta};
+use uuid::Uuid;
+
+use crate::policy::{Failing, Series};
+use crate::repository::{Event, Operation, Record};
+
+/// The rate of success is taken over so many days.
+const DAYS: i64 = 30;
+
+/// Records older than so many days tell nothing of today: a job that runs once a month has one in
+/// them.
+const HORIZON_DAYS: i64 = 62;
+
+/// A clock that jumped may have dated some records wrong, so one old record is not the end.
+const OLD_RECORDS: u32 = 100;
+
+/// How the backups of the last 30 days ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outcomes {
+    /// Made and checked.
+    pub succeeded: u64,
+    /// Failed.
+    pub failed: u64,
+    /// Ended from outside, by a signal or by the end of the process.
+    pub interrupted: u64,
+    /// Not started, since another run was at work or for another reason of the schedule's.
+    pub skipped: u64,
+}
+
+/// A run that has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// When.
+    pub at: DateTime<FixedOffset>,
+    /// Whether it ended well.
+    pub succeeded: bool,
+    /// What deserves a word, or what failed.
+    pub message: Option<String>,
+}
+
+/// The runs of one kind.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Line {
+    /// The newest that came to an end of its own.
+    pub(super) last: Option<Ended>,
+    /// Those that failed since the newest that succeeded.
+    pub(super) failing: Option<Failing>,
+    /// Why the newest did not start, if that was later than all others.
+    pub(super) skipped: Option<String>,
+    settled: bool,
+}
+
+/// What the ledger tells.
+#[derive(Clone, Debug)]
+pub(super) struct History {
+    now: DateTime<FixedOffset>,
+    pub(super) month: Outcomes,
+    pub(super) backups: BTreeMap<Series, Line>,
+    pub(super) verify: Line,
+    pub(super) drill: Line,
+    pub(super) prune: Line,
+    /// The start records of runs that have no end, newest first.
+    pub(super) open: Vec<Record>,
+    /// The database that the newest record names.
+    pub(super) database: Option<String>,
+    ended: BTreeSet<Uuid>,
+    old: u32,
+}
+
+impl Outcomes {
+    /// The share of runs that succeeded among those that succeeded or failed, from 0 to 1; none
+    /// where there are none.
+    #[allow(
+        clippy::cast_precision_loss,
+        reason = "a rate is shown in whole percents"
+    )]
+    pub fn rate(self) -> Option<f64> {
+        let ended = self.succeeded + self.failed;
+        (ended > 0).then(|| self.succeeded as f64 / ended as f64)
+    }
+}
+
+impl History {
+    pub(super) fn until(now: DateTime<FixedOffset>) -> Self {
+        Self {
+            now,
+            month: Outcomes::default(),
+            backups: BTreeMap::new(),
+            verify: Line::default(),
+            drill: Line::default(),
+            prune: Line::default(),
+            open: Vec::new(),
+            database: None,
+            ended: BTreeSet::new(),
+            old: 0,
+        }
+    }
+
+    /// Takes the record before those taken so far, and says whether older ones are wanted.
+    pub(super) fn take(&mut self, record: Record) -> ControlFlow<()> {
+        if record.at < self.now - TimeDelta::days(HORIZON_DAYS) {
+            self.old += 1;
+            if self.old >= OLD_RECORDS {
+                return ControlFlow::Break(());
+            }
+        } else {
+            self.old = 0;
+        }
+        self.database.get_or_insert_with(|| record.database.clone());
+        match record.event {
+            Event::Started => {
+                if !self.ended.remove(&record.run) {
+                    self.open.push(record);
+                }
+                return ControlFlow::Continue(());
+            }
+            // It has no start.
+            Event::Skipped => {}
+            // Pins have only an end.
+            _ if matches!(record.operation, Operation::Pin | Operation::Unpin) => {}
+            _ => {
+                self.ended.insert(record.run);
+            }
+        }
+        if record.operation == Operation::Backup && record.at > self.now - TimeDelta::days(DAYS) {
+            let month = &mut self.month;
+            match record.event {
+                Event::Succeeded => month.succeeded += 1,
+                Event::Failed => month.failed += 1,
+                Event::Interrupted => month.interrupted += 1,
+                Event::Skipped => month.skipped += 1,
+                Event::Started => {}
+            }
+        }
+        let line = match record.operation {
+            Operation::Backup => match &record.series {
+                Some(series) => self.backups.entry(series.clone()).or_default(),
+                None => return ControlFlow::Continue(()),
+            },
+            Operation::Verify => &mut self.verify,
+            Operation::Drill => &mut self.drill,
+            Operation::Prune => &mut self.prune,
+            Operation::Pin | Operation::Unpin => return ControlFlow::Continue(()),
+        };
+        line.take(record);
+        ControlFlow::Continue(())
+    }
+}
+
+impl Line {
+    fn take(&mut self, record: Record) {
+        // A check that finds damage has done its work; the damage is noted with the backup.
+        let found = record.event == Event::Failed && !record.damaged.is_empty();
+        match record.event {
+            Event::Succeeded | Event::Failed => {
+                self.last.get_or_insert_with(|| Ended {
+                    at: record.at,
+                    succeeded: record.event == Event::Succeeded,
+                    message: record.message.clone(),
+                });
+                if record.event == Event::Succeeded || found {
+                    self.settled = true;
+                } else if !self.settled {
+                    let failing = self.failing.get_or_insert_with(|| Failing {
+                        at: record.at,
+                        runs: 0,
+                        message: record.message.unwrap_or_default(),
+                    });
+                    failing.runs += 1;
+                }
+            }
+            Event::Skipped if self.last.is_none() && self.skipped.is_none() => {
+                self.skipped = record.message;
+            }
+            Event::Skipped | Event::Interrupted | Event::Started => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::ControlFlow;
+
+    use chrono::{DateTime, FixedOffset, TimeDelta};
+    use uuid::Uuid;
+
+    use super::{History, Outcomes};
+    use crate::policy::Series;
+    use crate::repository::{Damage, Event, Operation, Record};
+
+    fn now() -> DateTime<FixedOffset> {
+        DateTime::parse_from_rfc3339("2025-07-09T12:00:00+03:00").unwrap()
+    }
+
+    fn record(run: u128, hours_ago: i64, operation: Operation, event: Event) -> Record {
+        Record {
+            at: now() - TimeDelta::hours(hours_ago),
+            run: Uuid::from_u128(run),
+            operation,
+            event,
+            database: "sales".to_owned(),
+            series: (operation == Backup).then(Series::daily),
+            job: None,
+            due: None,
+            reason: None,
+            requested_by: None,
+            backup: None,
+            bytes: None,
+            seconds: None,
+            message: (event != Started).then(|| format!("message of {run}")),
+            removed: Vec::new(),
+            damaged: Vec::new(),
+        }
+    }
+
+    fn history(records: &[Record]) -> History {
+        let mut history = History::until(now());
+        for record in records {
+            assert_eq!(history.take(record.clone()), ControlFlow::Continue(()));
+        }
+        history
+    }
+
+    use Event::{Failed, Interrupted, Skipped, Started, Succeeded};
+    use Operation::{Backup, Verify};
+
+    #[test]
+    fn failures_count_from_the_newest_success() {
+        let history = history(&[
+            record(7, 1, Backup, Skipped),
+            record(6, 2, Backup, Interrupted),
+            record(5, 3, Backup, Failed),
+            record(4, 27, Backup, Failed),
+            record(3, 51, Backup, Succeeded),
+            record(2, 75, Backup, Failed),
+            record(1, 24 * 31, Backup, Failed),
+        ]);
+        let daily = &history.backups[&Series::daily()];
+        let failing = daily.failing.clone().unwrap();
+        assert_eq!(failing.runs, 2);
+        assert_eq!(failing.message, "message of 5");
+        assert_eq!(daily.skipped.as_deref(), Some("message of 7"));
+        assert_eq!(
+            history.month,
+            Outcomes {
+                succeeded: 1,
+                failed: 3,
+                interrupted: 1,
+                skipped: 1,
+            }
+        );
+        assert_eq!(history.month.rate(), Some(0.25));
+    }
+
+    #[test]
+    fn after_a_success_nothing_fails() {
+        let history = history(&[
+            record(2, 1, Backup, Succeeded),
+            record(1, 2, Backup, Failed),
+        ]);
+        let daily = &history.backups[&Series::daily()];
+        assert_eq!(daily.failing, None);
+        assert_eq!(Outcomes::default().rate(), None);
+    }
+
+    #[test]
+    fn a_verification_that_finds_damage_has_not_failed_itself() {
+        let mut found = record(1, 1, Verify, Failed);
+        found.damaged.push(Damage {
+            backup: "backup_20250709_020000".to_owned(),
+            what: "it is short".to_owned(),
+        });
+        let found = history(&[found]);
+        assert_eq!(found.verify.failing, None);
+        assert!(!found.verify.last.unwrap().succeeded);
+        let unchecked = history(&[record(1, 1, Verify, Failed)]);
+        assert_eq!(unchecked.verify.failing.unwrap().runs, 1);
+    }
+
+    #[test]
+    fn what_has_started_and_not_ended_is_open() {
+        let history = history(&[
+            record(3, 1, Verify, Started),
+            record(2, 1, Backup, Succeeded),
+            record(2, 2, Backup, Started),
+            record(1, 3, Backup, Started),
+        ]);
+        let open: Vec<u128> = history.open.iter().map(|r| r.run.as_u128()).collect();
+        assert_eq!(open, [3, 1]);
+    }
+
+    #[test]
+    fn only_so_much_of_a_long_ledger_is_wanted() {
+        let mut history = History::until(now());
+        let mut taken = 0;
+        // Now and then one that a wrong clock has dated new.
+        for index in 0..100_000_u32 {
+            let hours_ago = if index % 50 == 0 && index < 1000 {
+                1
+            } else {
+                24 * 70
+            };
+            taken += 1;
+            let record = record(index.into(), hours_ago, Backup, Succeeded);
+            if history.take(record).is_break() {
+                break;
+            }
+        }
+        // The last that is dated new has the index 950.
+        assert_eq!(taken, 951 + 100);
+    }
+}

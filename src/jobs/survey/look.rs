@@ -1,0 +1,373 @@
+//! A look at one database's directory.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, FixedOffset, Utc};
+
+use super::history::History;
+use super::places::Spot;
+use super::{Line, RunningNow, Surveyed, TREND, running_job};
+use crate::config::{Job, JobKind, Plan};
+use crate::jobs::Context;
+use crate::policy::{
+    Concern, ConcernKind, DatabaseFacts, Promise, Series, SeriesFacts, VerificationFacts,
+};
+use crate::repository::{
+    AtWork, Catalogue, Entry, HeldLocks, Operation, RepositoryError, Requester, RunningJob,
+};
+
+/// What every look needs.
+pub(super) struct World<'a> {
+    pub(super) context: &'a Context,
+    pub(super) plan: &'a Plan,
+    pub(super) now: DateTime<Utc>,
+    pub(super) locks: HeldLocks,
+    /// When the configuration was changed last.
+    pub(super) changed: Option<DateTime<Utc>>,
+    /// What the daemon says that it runs.
+    pub(super) running: &'a [RunningJob],
+}
+
+/// What a look found.
+pub(super) struct Look {
+    database: String,
+    /// None where the directory cannot be looked at.
+    pub(super) surveyed: Option<Surveyed>,
+    /// What kept the look from being a whole one.
+    pub(super) trouble: Option<Concern>,
+    pub(super) remarks: Vec<String>,
+}
+
+impl Look {
+    pub(super) fn database(&self) -> &String {
+        &self.database
+    }
+}
+
+impl World<'_> {
+    /// Looks at a directory; none if it is one that was found and nothing in it is of ours.
+    pub(super) fn look_at(&self, spot: &Spot<'_>) -> Option<Look> {
+        let directory = spot.repository.directory();
+        let named = || {
+            spot.database.clone().unwrap_or_else(|| {
+                let name = directory.file_name().unwrap_or_default();
+                name.to_string_lossy().into_owned()
+            })
+        };
+        let catalogue = match spot.repository.catalogue() {
+            Ok(catalogue) => catalogue,
+            Err(error) => {
+                let database = named();
+                return Some(Look {
+                    trouble: Some(trouble(spot, &database, error.to_string())),
+                    surveyed: None,
+                    remarks: Vec::new(),
+                    database,
+                });
+            }
+        };
+        let mut history = History::until(self.context.local(self.now));
+        let ledger = spot.repository.ledger();
+        let read = ledger.read_backwards(|record| history.take(record));
+        let is_ours = history.database.is_some()
+            || !catalogue.backups.is_empty()
+            || catalogue.problems.iter().any(|p| p.manifest_of.is_some());
+        if spot.database.is_none() && !is_ours && read.is_ok() {
+            return None;
+        }
+        let found = catalogue.backups.last().map(|newest| &newest.database);
+        let database = spot
+            .database
+            .as_ref()
+            .or(found)
+            .or(history.database.as_ref())
+            .map_or_else(named, Clone::clone);
+        let mut troubles = Vec::new();
+        if let Err(error) = read {
+            let error = RepositoryError::io("read", ledger.path())(error);
+            troubles.push(error.to_string());
+        }
+        if let Some(found) = found.filter(|found| **found != database) {
+            let error = RepositoryError::OtherDatabase {
+                directory: directory.to_owned(),
+                found: found.clone(),
+                wanted: database.clone(),
+            };
+            troubles.push(error.to_string());
+        }
+        let at_work = spot
+            .repository
+            .at_work(&self.locks)
+            .unwrap_or_else(|error| {
+                troubles.push(error.to_string());
+                None
+            });
+        let mut remarks = Vec::new();
+        if at_work.is_none()
+            && let Some(open) = history.open.iter().find(|open| {
+                open.operation == Operation::Backup || open.operation == Operation::Prune
+            })
+        {
+            remarks.push(format!(
+                "the {} of {} was cut short; the next run sweeps up what it left",
+                if open.operation == Operation::Backup {
+                    "backup"
+                } else {
+                    "clean-up"
+                },
+                open.at.format("%a %Y-%m-%d %H:%M:%S %:z")
+            ));
+        }
+        let surveyed = Gathered {
+            world: self,
+            spot,
+            database: database.clone(),
+            catalogue,
+            history,
+            at_work,
+        }
+        .survey();
+        if surveyed.strangers > 0 {
+            remarks.push(format!(
+                "files that look like backups and have no manifest: {}; `pgbackupd list` names them",
+                surveyed.strangers
+            ));
+        }
+        Some(Look {
+            trouble: (!troubles.is_empty()).then(|| trouble(spot, &database, troubles.join("; "))),
+            surveyed: Some(surveyed),
+            remarks,
+            database,
+        })
+    }
+
+    /// The newest slot of these jobs whose success is overdue.
+    fn overdue<'a>(
+        &self,
+        jobs: impl Iterator<Item = &'a Job>,
+        newest: Option<DateTime<FixedOffset>>,
+        known_since: Option<DateTime<Utc>>,
+    ) -> Option<DateTime<FixedOffset>> {
+        jobs.filter_map(|job| {
+            let promise = Promise {
+                schedule: &job.schedule,
+                blackouts: &job.blackouts,
+                allowed: job.jitter.saturating_add(self.plan.objectives.grace),
+                // What has never happened was not promised before it can have been known.
+                since: known_since.filter(|_| newest.is_none()),
+            };
+            let newest = newest.map(|newest| newest.to_utc());
+            let overdue = promise.overdue(newest, self.now)?;
+            Some(overdue.slot.fixed_offset())
+        })
+        .max()
+    }
+}
+
+fn trouble(spot: &Spot<'_>, database: &str, sentence: String) -> Concern {
+    Concern {
+        kind: ConcernKind::Directory,
+        database: Some(database.to_owned()),
+        directory: Some(spot.repository.directory().to_owned()),
+        sentence,
+    }
+}
+
+/// All that was read of one directory.
+struct Gathered<'a> {
+    world: &'a World<'a>,
+    spot: &'a Spot<'a>,
+    database: String,
+    catalogue: Catalogue,
+    history: History,
+    at_work: Option<AtWork>,
+}
+
+impl Gathered<'_> {
+    fn survey(mut self) -> Surveyed {
+        let known_since = self.known_since();
+        let by_series = self.by_series();
+        let series = self.series(&by_series, known_since);
+        let verification = self.verification(known_since);
+        let backups: BTreeMap<Series, Line> = by_series
+            .iter()
+            .map(|(series, entries)| ((*series).clone(), line(entries)))
+            .collect();
+        let running = self.running(&backups);
+        let damaged = self.catalogue.backups.iter().filter_map(|entry| {
+            let damage = entry.state.checked.as_ref()?.damage.clone()?;
+            Some((entry.stem.to_string(), damage))
+        });
+        let (spoilt, strangers): (Vec<_>, Vec<_>) = self
+            .catalogue
+            .problems
+            .iter()
+            .partition(|problem| problem.manifest_of.is_some());
+        let facts = DatabaseFacts {
+            directory: self.spot.repository.directory().to_owned(),
+            discovered: self.spot.database.is_none(),
+            series,
+            verification,
+            prune: self.history.prune.failing.take(),
+            drill: self.history.drill.failing.take(),
+            damaged: damaged.collect(),
+            unreadable: spoilt
+                .into_iter()
+                .map(|problem| (problem.file.clone(), problem.what.clone()))
+                .collect(),
+            database: self.database,
+        };
+        Surveyed {
+            server: self.spot.server.name.clone(),
+            newest: facts.series.iter().filter_map(|series| series.newest).max(),
+            facts,
+            backups,
+            outcomes: self.history.month,
+            verified: self.history.verify.last,
+            drilled: self.history.drill.last,
+            running,
+            strangers: strangers.len() as u64,
+        }
+    }
+
+    /// Since when the database can have been known to be backed up: its directory is made by the
+    /// daemon's start or by the first run.
+    fn known_since(&self) -> Option<DateTime<Utc>> {
+        self.spot.repository.made_at().max(self.world.changed)
+    }
+
+    fn by_series(&self) -> BTreeMap<&Series, Vec<&Entry>> {
+        let mut by_series: BTreeMap<&Series, Vec<&Entry>> = BTreeMap::new();
+        for entry in &self.catalogue.backups {
+            by_series.entry(&entry.stem.series).or_default().push(entry);
+        }
+        by_series
+    }
+
+    fn series(
+        &self,
+        by_series: &BTreeMap<&Series, Vec<&Entry>>,
+        known_since: Option<DateTime<Utc>>,
+    ) -> Vec<SeriesFacts> {
+        let jobs = &self.world.plan.jobs;
+        let made_by = |job: &Job, series: &Series| matches!(&job.kind, JobKind::Backup(made) if made == series);
+        let scheduled = jobs.iter().filter_map(|job| match &job.kind {
+            JobKind::Backup(series) => Some(series),
+            _ => None,
+        });
+        let all: BTreeSet<&Series> = scheduled
+            .chain(by_series.keys().copied())
+            .chain(self.history.backups.keys())
+            .collect();
+        let running = self.series_at_work();
+        all.into_iter()
+            .map(|series| {
+                let entries = by_series.get(series).map_or(&[][..], Vec::as_slice);
+                let newest = entries.last().map(|entry| self.local(entry.started));
+                let sound = entries.iter().rev().find(|entry| entry.is_sound());
+                let line = self.history.backups.get(series);
+                SeriesFacts {
+                    series: series.clone(),
+                    scheduled: jobs.iter().any(|job| made_by(job, series)),
+                    newest: sound.map(|entry| self.local(entry.started)),
+                    overdue: self.world.overdue(
+                        jobs.iter().filter(|job| made_by(job, series)),
+                        newest,
+                        known_since,
+                    ),
+                    running: running == Some(series),
+                    failing: line.and_then(|line| line.failing.clone()),
+                    skipped: line.and_then(|line| line.skipped.clone()),
+                }
+            })
+            .collect()
+    }
+
+    /// The series that is being made, by the ledger of a directory whose lock is held.
+    fn series_at_work(&self) -> Option<&Series> {
+        self.at_work.as_ref()?;
+        let mut open = self.history.open.iter();
+        let backup = open.find(|open| open.operation == Operation::Backup)?;
+        backup.series.as_ref()
+    }
+
+    fn verification(&self, known_since: Option<DateTime<Utc>>) -> VerificationFacts {
+        let verify = &self.history.verify;
+        let last = verify.last.as_ref().map(|last| last.at);
+        let jobs = self.world.plan.jobs.iter();
+        let overdue = self.world.overdue(
+            jobs.filter(|job| job.kind == JobKind::Verify),
+            last,
+            known_since,
+        );
+        let oldest = self.catalogue.backups.first().map(|entry| entry.started);
+        VerificationFacts {
+            // Where there was nothing to verify, nothing was missed.
+            overdue: overdue.filter(|slot| oldest.is_some_and(|oldest| oldest < *slot)),
+            last: last.map(|last| self.local(last)),
+            running: self.verifies_now().is_some(),
+            failing: verify.failing.clone(),
+        }
+    }
+
+    /// The start record of a verification that goes on. It holds no lock; its process tells.
+    fn verifies_now(&self) -> Option<&crate::repository::Record> {
+        self.history.open.iter().find(|open| {
+            let alive = open.requested_by.as_ref().map(Requester::may_be_alive);
+            open.operation == Operation::Verify && alive == Some(true)
+        })
+    }
+
+    fn running(&self, backups: &BTreeMap<Series, Line>) -> Vec<RunningNow> {
+        let directory = self.spot.repository.directory();
+        let job = running_job(self.world.running, directory);
+        let mut running = Vec::new();
+        if let Some(work) = &self.at_work {
+            let holder = work.holder.as_ref();
+            let line = self.series_at_work().and_then(|series| backups.get(series));
+            let is_backup = holder.is_none_or(|holder| holder.operation == "backup");
+            running.push(RunningNow {
+                operation: holder.map(|holder| holder.operation.clone()),
+                job: job
+                    .filter(|job| job.kind != "verify")
+                    .map(|job| job.job.clone()),
+                since: holder.map(|holder| self.local(holder.since)),
+                requested_by: holder.map(|holder| holder.requested_by.to_string()),
+                written: is_backup.then_some(work.written),
+                expected: line
+                    .and_then(|line| line.sizes.last().copied())
+                    .filter(|_| is_backup),
+                publishing: work.publishing,
+            });
+        }
+        if let Some(open) = self.verifies_now() {
+            running.push(RunningNow {
+                operation: Some("verification".to_owned()),
+                job: job
+                    .filter(|job| job.kind == "verify")
+                    .map(|job| job.job.clone()),
+                since: Some(self.local(open.at)),
+                requested_by: open.requested_by.as_ref().map(ToString::to_string),
+                written: None,
+                expected: None,
+                publishing: false,
+            });
+        }
+        running
+    }
+
+    fn local(&self, moment: DateTime<FixedOffset>) -> DateTime<FixedOffset> {
+        self.world.context.local(moment.to_utc())
+    }
+}
+
+/// The backups of a series, oldest first.
+fn line(entries: &[&Entry]) -> Line {
+    let sound = entries.iter().rev().find(|entry| entry.is_sound());
+    let newest = &entries[entries.len().saturating_sub(TREND)..];
+    Line {
+        count: entries.len() as u64,
+        newest: sound.map(|entry| entry.stem.to_string()),
+        sizes: newest.iter().map(|entry| entry.bytes).collect(),
+    }
+}

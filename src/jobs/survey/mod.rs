@@ -1,0 +1,382 @@
+//! How things stand: what directories, ledgers and the daemon tell of every database. Nothing is
+//! locked, nothing is written, and no server is asked.
+
+mod history;
+mod look;
+mod places;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use chrono::{DateTime, FixedOffset, Utc};
+
+use super::error::JobError;
+use super::{Context, target};
+use crate::config::{JobKind, Loaded, Plan};
+use crate::policy::{
+    Concern, ConcernKind, DatabaseFacts, Expectation, Series, SpaceFacts, age, judge, judge_space,
+};
+use crate::repository::{DaemonState, HeldLocks, RunningJob, RuntimeDirectory};
+
+pub use history::{Ended, Outcomes};
+use look::{Look, World};
+use places::Spot;
+
+/// Looking at many directories waits for the kernel more than it computes.
+const THREADS: usize = 4;
+
+/// How things stand.
+#[derive(Clone, Debug)]
+pub struct Survey {
+    /// When it was taken, on the wall clock of the plan's zone.
+    pub at: DateTime<FixedOffset>,
+    /// What is asked of every database.
+    pub expectation: Expectation,
+    /// The daemon.
+    pub daemon: DaemonView,
+    /// The databases, in the order of the configuration.
+    pub databases: Vec<Surveyed>,
+    /// When jobs are due next, the first one first.
+    pub next: Vec<NextRun>,
+    /// The file systems that hold backups.
+    pub spaces: Vec<SpaceFacts>,
+    /// What needs attention, what is worst first.
+    pub concerns: Vec<Concern>,
+    /// What is good to know and needs no attention, one sentence each.
+    pub remarks: Vec<String>,
+}
+
+/// What is known of the daemon.
+#[derive(Clone, Debug, PartialEq)]
+pub enum DaemonView {
+    /// It lives, and says this.
+    Alive(Box<DaemonState>),
+    /// None lives.
+    Absent,
+    /// That could not be seen, for this reason.
+    Hidden(String),
+}
+
+/// How one database stands.
+#[derive(Clone, Debug)]
+pub struct Surveyed {
+    /// Its server's name in the configuration.
+    pub server: String,
+    /// What was judged.
+    pub facts: DatabaseFacts,
+    /// The backups of each series in the facts that has some.
+    pub backups: BTreeMap<Series, Line>,
+    /// When its newest sound backup started.
+    pub newest: Option<DateTime<FixedOffset>>,
+    /// How the runs of the last 30 days ended.
+    pub outcomes: Outcomes,
+    /// The newest verification.
+    pub verified: Option<Ended>,
+    /// The newest test restore.
+    pub drilled: Option<Ended>,
+    /// What runs now.
+    pub running: Vec<RunningNow>,
+    /// Files that look like backups and are none of ours.
+    pub strangers: u64,
+}
+
+/// The backups of one series.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// How many.
+    pub count: u64,
+    /// The name of the newest sound one.
+    pub newest: Option<String>,
+    /// Bytes of the newest ones, oldest first, [`TREND`] at most.
+    pub sizes: Vec<u64>,
+}
+
+/// The trend of sizes goes over so many backups.
+pub const TREND: usize = 20;
+
+/// What runs now on one database.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunningNow {
+    /// What is being done: `backup`, `clean-up`, `verification`; none if that cannot be read.
+    pub operation: Option<String>,
+    /// The job that the daemon runs it for.
+    pub job: Option<String>,
+    /// Since when.
+    pub since: Option<DateTime<FixedOffset>>,
+    /// Who asked for it.
+    pub requested_by: Option<String>,
+    /// Bytes written so far, of a run that writes.
+    pub written: Option<u64>,
+    /// Bytes of the newest backup of the series, to measure by.
+    pub expected: Option<u64>,
+    /// Whether all is written and checked.
+    pub publishing: bool,
+}
+
+/// When a job is due next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NextRun {
+    /// Its name.
+    pub job: String,
+    /// Its kind: `backup`, `verify`, `drill`, `prune`.
+    pub kind: String,
+    /// When, on the wall clock of its zone.
+    pub at: Option<DateTime<FixedOffset>>,
+}
+
+/// Looks at all databases that are configured, or at those that are named.
+///
+/// # Errors
+/// When a named one is not known, or the directory below which databases are found cannot be read.
+pub fn survey(context: &Context, loaded: &Loaded, wanted: &[String]) -> Result<Survey, JobError> {
+    let plan = &loaded.plan;
+    let now = Utc::now();
+    let expectation = Expectation {
+        recovery_point: plan.objectives.recovery_point,
+        grace: plan.objectives.grace,
+    };
+    let mut concerns = Vec::new();
+    let mut remarks = Vec::new();
+    let locks = HeldLocks::now()
+        .inspect_err(|error| {
+            remarks.push(format!(
+                "what runs without the daemon cannot be seen: /proc/locks cannot be read: {error}"
+            ));
+        })
+        .unwrap_or_default();
+    let daemon = daemon(plan);
+    let world = World {
+        context,
+        plan,
+        now,
+        locks,
+        changed: last_change(loaded),
+        running: match &daemon {
+            DaemonView::Alive(state) => &state.running,
+            _ => &[],
+        },
+    };
+    let (spots, empty) = places::spots(context, plan)?;
+    let found = look_at_all(&world, &spots);
+    for server in empty {
+        concerns.push(server);
+    }
+    let found = target::choose(found, wanted, Look::database)?;
+
+    let mut databases = Vec::new();
+    let mut spaces = Spaces::default();
+    for look in found {
+        if let Some(trouble) = look.trouble {
+            concerns.push(trouble);
+        }
+        let Some(database) = look.surveyed else {
+            continue;
+        };
+        spaces.add(plan, &database);
+        let judgement = judge(&database.facts, expectation, context.local(now));
+        concerns.extend(judgement.concerns);
+        let named = |remark| format!("database {}: {remark}", database.facts.database);
+        remarks.extend(judgement.remarks.into_iter().map(named));
+        remarks.extend(look.remarks.into_iter().map(named));
+        databases.push(database);
+    }
+    let spaces = spaces.into_facts();
+    concerns.extend(spaces.iter().filter_map(judge_space));
+    let is_late = databases.iter().any(|database| database.facts.is_late());
+    judge_daemon(&daemon, is_late, &mut concerns, &mut remarks);
+    Ok(Survey {
+        at: context.local(now),
+        expectation,
+        next: next_runs(plan, &daemon, now),
+        daemon,
+        databases,
+        spaces,
+        concerns,
+        remarks,
+    })
+}
+
+fn look_at_all(world: &World<'_>, spots: &[Spot<'_>]) -> Vec<Look> {
+    let next = AtomicUsize::new(0);
+    let mut looks: Vec<(usize, Look)> = Vec::with_capacity(spots.len());
+    thread::scope(|scope| {
+        let parts: Vec<_> = (0..THREADS.min(spots.len()))
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut part = Vec::new();
+                    loop {
+                        let index = next.fetch_add(1, Ordering::Relaxed);
+                        let Some(spot) = spots.get(index) else {
+                            return part;
+                        };
+                        part.extend(world.look_at(spot).map(|look| (index, look)));
+                    }
+                })
+            })
+            .collect();
+        for part in parts {
+            // A panic in looking at one directory would be a fault of ours: pass it on.
+            let part = part
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            looks.extend(part);
+        }
+    });
+    looks.sort_by_key(|(index, _)| *index);
+    looks.into_iter().map(|(_, look)| look).collect()
+}
+
+fn daemon(plan: &Plan) -> DaemonView {
+    let runtime = RuntimeDirectory::at(&plan.daemon.runtime_directory);
+    match runtime.daemon() {
+        Ok(Some(state)) => DaemonView::Alive(Box::new(state)),
+        Ok(None) => DaemonView::Absent,
+        Err(error) => DaemonView::Hidden(format!("{}: {error}", runtime.path().display())),
+    }
+}
+
+fn judge_daemon(
+    daemon: &DaemonView,
+    is_late: bool,
+    concerns: &mut Vec<Concern>,
+    remarks: &mut Vec<String>,
+) {
+    let about_daemon = |kind, sentence: String| Concern {
+        kind,
+        database: None,
+        directory: None,
+        sentence,
+    };
+    match daemon {
+        DaemonView::Alive(state) => {
+            if let Some(refused) = &state.refused {
+                concerns.push(about_daemon(
+                    ConcernKind::ConfigurationRefused,
+                    format!(
+                        "the daemon runs with the configuration of {}, because the newest one is \
+                         refused: {refused}; mend it, and run `systemctl reload pgbackupd`",
+                        state.loaded.format("%a %Y-%m-%d %H:%M:%S %:z")
+                    ),
+                ));
+            }
+        }
+        DaemonView::Absent if is_late => {
+            concerns.push(about_daemon(
+                ConcernKind::NoDaemon,
+                "no daemon runs that would start what is due; run `systemctl enable --now \
+                 pgbackupd`, or, where cron or a timer starts the commands, look there"
+                    .to_owned(),
+            ));
+        }
+        DaemonView::Absent => {}
+        DaemonView::Hidden(why) => {
+            remarks.push(format!("whether the daemon runs cannot be seen in {why}"));
+        }
+    }
+}
+
+/// When the configuration's files were changed last: what it asks for was not asked for before.
+fn last_change(loaded: &Loaded) -> Option<DateTime<Utc>> {
+    let files = loaded.settings.files();
+    files
+        .into_iter()
+        .filter_map(|file| Some(file.metadata().ok()?.modified().ok()?.into()))
+        .max()
+}
+
+fn next_runs(plan: &Plan, daemon: &DaemonView, now: DateTime<Utc>) -> Vec<NextRun> {
+    let mut next: Vec<NextRun> = match daemon {
+        DaemonView::Alive(state) => {
+            let jobs = state.jobs.iter();
+            jobs.map(|job| NextRun {
+                job: job.job.clone(),
+                kind: job.kind.clone(),
+                at: job.next,
+            })
+            .collect()
+        }
+        _ => plan
+            .jobs
+            .iter()
+            .map(|job| NextRun {
+                job: job.name.clone(),
+                kind: kind(&job.kind).to_owned(),
+                at: job.schedule.next_after(now).map(|next| next.fixed_offset()),
+            })
+            .collect(),
+    };
+    next.sort_by(|a, b| (a.at.is_none(), a.at, &a.job).cmp(&(b.at.is_none(), b.at, &b.job)));
+    next
+}
+
+fn kind(kind: &JobKind) -> &'static str {
+    match kind {
+        JobKind::Backup(_) => "backup",
+        JobKind::Verify => "verify",
+        JobKind::Drill => "drill",
+        JobKind::Prune => "prune",
+    }
+}
+
+/// The file systems, by the device that the kernel gives them.
+#[derive(Default)]
+struct Spaces {
+    by_device: BTreeMap<u64, SpaceFacts>,
+    seen: BTreeSet<PathBuf>,
+}
+
+impl Spaces {
+    fn add(&mut self, plan: &Plan, database: &Surveyed) {
+        let directory = &database.facts.directory;
+        let Some((device, free, standing)) = places::file_system(directory) else {
+            return;
+        };
+        let facts = self.by_device.entry(device).or_insert_with(|| {
+            // A directory above many says more than that of one.
+            let root = places::file_system(&plan.directory)
+                .filter(|(of_root, ..)| *of_root == device)
+                .map_or(standing, |(_, _, root)| root);
+            SpaceFacts {
+                directory: root,
+                free,
+                wanted: plan.limits.free_space.as_u64(),
+                databases: 0,
+                round: 0,
+            }
+        });
+        if let Some(bytes) = database.bytes_of_the_newest()
+            && self.seen.insert(directory.clone())
+        {
+            facts.databases += 1;
+            facts.round += bytes;
+        }
+    }
+
+    fn into_facts(self) -> Vec<SpaceFacts> {
+        let mut facts: Vec<SpaceFacts> = self.by_device.into_values().collect();
+        facts.sort_by(|a, b| a.directory.cmp(&b.directory));
+        facts
+    }
+}
+
+impl Surveyed {
+    /// Bytes of the newest backup of the largest series.
+    fn bytes_of_the_newest(&self) -> Option<u64> {
+        let lines = self.backups.values();
+        lines.filter_map(|line| line.sizes.last()).max().copied()
+    }
+}
+
+impl RunningNow {
+    /// Bytes written a second, from its start to now; none where nothing is known of them.
+    pub fn bytes_per_second(&self, now: DateTime<FixedOffset>) -> Option<u64> {
+        let seconds = age(self.since?, now).as_secs().max(1);
+        Some(self.written? / seconds)
+    }
+}
+
+fn running_job<'a>(running: &'a [RunningJob], directory: &Path) -> Option<&'a RunningJob> {
+    running.iter().find(|job| job.directory == directory)
+}
