@@ -26,7 +26,11 @@ fn main() -> ExitCode {
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            if failure.kind != FailureKind::OutputClosed {
+            let is_told = matches!(
+                failure.kind,
+                FailureKind::OutputClosed | FailureKind::Attention
+            );
+            if !is_told {
                 let prefix = telemetry::error_prefix();
                 let told = format!("pgbackupd: {failure}").replace('\n', &format!("\n{prefix}"));
                 let _ = writeln!(anstream::stderr(), "{prefix}{told}");
@@ -58,6 +62,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
 fn code(kind: FailureKind) -> ExitCode {
     ExitCode::from(match kind {
         FailureKind::OutputClosed => 0,
+        FailureKind::Attention => 1,
         FailureKind::Usage => 64,
         FailureKind::Damaged => 65,
         FailureKind::Unavailable => 69,

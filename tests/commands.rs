@@ -455,6 +455,7 @@ fn what_is_piped_has_neither_colours_nor_progress() {
     operator.set_variable("TERM", "xterm-256color");
     let runs = [
         &["backup"][..],
+        &["status"],
         &["list"],
         &["verify"],
         &["prune", "--dry-run"],

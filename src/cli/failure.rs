@@ -5,6 +5,8 @@ use std::fmt;
 /// The kind of a failure, each with its own exit code (sysexits.h).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailureKind {
+    /// Something needs attention, as the output says; nothing more is said: 1.
+    Attention,
     /// The command line makes no sense: 64.
     Usage,
     /// A backup is damaged, or is not what it claims to be: 65.

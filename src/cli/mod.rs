@@ -14,6 +14,7 @@ mod prune;
 mod report;
 mod schedule;
 mod select;
+mod status;
 mod table;
 mod verify;
 
@@ -34,6 +35,7 @@ use crate::telemetry;
 const EXIT_CODES: &str = "\
 Exit codes:
       0  done
+      1  something needs attention, as `status` says
      64  the command line makes no sense
      65  a backup is damaged
      69  a server, a program or a backup that is needed is not available
@@ -78,6 +80,7 @@ const GLOBAL: &str = "Options of every command";
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Status(status::Args),
     Backup(backup::Args),
     Emergency(emergency::Args),
     List(list::Args),
@@ -138,6 +141,7 @@ impl Cli {
         let mut output = output::Output::new(out);
         let out = &mut output;
         match self.command {
+            Command::Status(args) => status::run(&args, &surroundings, out),
             Command::Backup(args) => backup::run(&args, &surroundings, out).await,
             Command::Emergency(args) => emergency::run(&args, &surroundings, out).await,
             Command::List(args) => list::run(&args, &surroundings, out),

@@ -1,0 +1,326 @@
+//! What `status --json` prints.
+
+use std::path::PathBuf;
+
+use chrono::{DateTime, FixedOffset};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::jobs::{DaemonView, Ended, RunningNow, Survey, Surveyed};
+use crate::policy::{ConcernKind, Failing, SeriesFacts, SpaceFacts, age};
+
+/// The whole document.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub(super) struct Status {
+    /// Whether nothing needs attention; if not, the exit code is 1.
+    ok: bool,
+    /// When this was seen.
+    at: String,
+    /// What needs attention.
+    attention: Vec<Attention>,
+    /// What is good to know and needs no attention, sentences.
+    remarks: Vec<String>,
+    /// The daemon.
+    daemon: Daemon,
+    /// The databases.
+    databases: Vec<Database>,
+    /// What is due but waits; known only while the daemon runs.
+    waiting: Vec<Waiting>,
+    /// When jobs are due next, the first one first.
+    next: Vec<Next>,
+    /// The file systems with backups.
+    space: Vec<Space>,
+}
+
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+struct Attention {
+    kind: ConcernKind,
+    database: Option<String>,
+    directory: Option<PathBuf>,
+    message: String,
+}
+
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+struct Daemon {
+    running: Option<bool>,
+    pid: Option<u32>,
+    version: Option<String>,
+    started: Option<String>,
+    loaded: Option<String>,
+    refused: Option<String>,
+    stopping: Option<bool>,
+}
+
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+struct Database {
+    #[serde(rename = "database")]
+    name: String,
+    server: String,
+    directory: String,
+    recovery_point: RecoveryPoint,
+    series: Vec<Series>,
+    runs: Runs,
+    verified: Option<Outcome>,
+    drilled: Option<Outcome>,
+    running: Vec<Running>,
+}
+
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+struct RecoveryPoint {
+    newest: Option<String>,
+    age_seconds: Option<u64>,
+    target_seconds: u64,
+    met: bool,
+}
+
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+struct Series {
+    #[serde(rename = "series")]
+    name: String,
+    scheduled: bool,
+    backups: u64,
+    newest: Option<String>,
+    started: Option<String>,
+    age_seconds: Option<u64>,
+    sizes: Vec<u64>,
+    overdue: Option<String>,
+    failing: Option<Failed>,
+}
+
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+struct Failed {
+    at: String,
+    runs: u64,
+    message: String,
+}
+
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+struct Runs {
+    succeeded: u64,
+    failed: u64,
+    interrupted: u64,
+    skipped: u64,
+    rate: Option<f64>,
+}
+
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+struct Outcome {
+    at: String,
+    succeeded: bool,
+    message: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+struct Running {
+    operation: Option<String>,
+    job: Option<String>,
+    since: Option<String>,
+    requested_by: Option<String>,
+    written_bytes: Option<u64>,
+    bytes_per_second: Option<u64>,
+    expected_bytes: Option<u64>,
+    publishing: bool,
+}
+
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+struct Waiting {
+    job: String,
+    kind: String,
+    server: String,
+    database: String,
+    due: String,
+    until: Option<String>,
+    reason: String,
+}
+
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+struct Next {
+    job: String,
+    kind: String,
+    at: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+struct Space {
+    directory: PathBuf,
+    free_bytes: u64,
+    wanted_bytes: u64,
+    databases: u64,
+    backup_bytes: u64,
+    backups_left: Option<u64>,
+}
+
+impl Status {
+    pub(super) fn of(survey: &Survey) -> Self {
+        Self {
+            ok: survey.concerns.is_empty(),
+            at: survey.at.to_rfc3339(),
+            attention: survey
+                .concerns
+                .iter()
+                .map(|concern| Attention {
+                    kind: concern.kind,
+                    database: concern.database.clone(),
+                    directory: concern.directory.clone(),
+                    message: concern.sentence.clone(),
+                })
+                .collect(),
+            remarks: survey.remarks.clone(),
+            daemon: daemon(&survey.daemon),
+            databases: survey
+                .databases
+                .iter()
+                .map(|database| self::database(survey, database))
+                .collect(),
+            waiting: waiting(&survey.daemon),
+            next: survey
+                .next
+                .iter()
+                .map(|next| Next {
+                    job: next.job.clone(),
+                    kind: next.kind.clone(),
+                    at: next.at.map(moment),
+                })
+                .collect(),
+            space: survey.spaces.iter().map(space).collect(),
+        }
+    }
+}
+
+fn daemon(view: &DaemonView) -> Daemon {
+    let state = match view {
+        DaemonView::Alive(state) => Some(state.as_ref()),
+        DaemonView::Absent | DaemonView::Hidden(_) => None,
+    };
+    Daemon {
+        running: match view {
+            DaemonView::Alive(_) => Some(true),
+            DaemonView::Absent => Some(false),
+            DaemonView::Hidden(_) => None,
+        },
+        pid: state.map(|state| state.pid),
+        version: state.map(|state| state.version.clone()),
+        started: state.map(|state| moment(state.started)),
+        loaded: state.map(|state| moment(state.loaded)),
+        refused: state.and_then(|state| state.refused.clone()),
+        stopping: state.map(|state| state.stopping),
+    }
+}
+
+fn waiting(view: &DaemonView) -> Vec<Waiting> {
+    let DaemonView::Alive(state) = view else {
+        return Vec::new();
+    };
+    let waiting = state.waiting.iter();
+    waiting
+        .map(|waiting| Waiting {
+            job: waiting.job.clone(),
+            kind: waiting.kind.clone(),
+            server: waiting.server.clone(),
+            database: waiting.database.clone(),
+            due: moment(waiting.due),
+            until: waiting.until.map(moment),
+            reason: waiting.reason.clone(),
+        })
+        .collect()
+}
+
+fn database(survey: &Survey, database: &Surveyed) -> Database {
+    let facts = &database.facts;
+    let outcomes = database.outcomes;
+    let age_of = |moment| age(moment, survey.at).as_secs();
+    let missed = |concern: &crate::policy::Concern| {
+        matches!(
+            concern.kind,
+            ConcernKind::RecoveryPoint | ConcernKind::NoBackup
+        ) && concern.directory.as_deref() == Some(&facts.directory)
+    };
+    Database {
+        name: facts.database.clone(),
+        server: database.server.clone(),
+        directory: facts.directory.display().to_string(),
+        recovery_point: RecoveryPoint {
+            newest: database.newest.map(moment),
+            age_seconds: database.newest.map(age_of),
+            target_seconds: survey.expectation.recovery_point.as_secs(),
+            met: database.newest.is_some() && !survey.concerns.iter().any(missed),
+        },
+        series: facts
+            .series
+            .iter()
+            .map(|series| self::series(survey, database, series))
+            .collect(),
+        runs: Runs {
+            succeeded: outcomes.succeeded,
+            failed: outcomes.failed,
+            interrupted: outcomes.interrupted,
+            skipped: outcomes.skipped,
+            rate: outcomes.rate(),
+        },
+        verified: database.verified.as_ref().map(outcome),
+        drilled: database.drilled.as_ref().map(outcome),
+        running: database
+            .running
+            .iter()
+            .map(|running| self::running(survey.at, running))
+            .collect(),
+    }
+}
+
+fn series(survey: &Survey, database: &Surveyed, facts: &SeriesFacts) -> Series {
+    let line = database.backups.get(&facts.series);
+    Series {
+        name: facts.series.to_string(),
+        scheduled: facts.scheduled,
+        backups: line.map_or(0, |line| line.count),
+        newest: line.and_then(|line| line.newest.clone()),
+        started: facts.newest.map(moment),
+        age_seconds: facts.newest.map(|newest| age(newest, survey.at).as_secs()),
+        sizes: line.map(|line| line.sizes.clone()).unwrap_or_default(),
+        overdue: facts.overdue.map(moment),
+        failing: facts.failing.as_ref().map(|failing| {
+            let Failing { at, runs, message } = failing.clone();
+            Failed {
+                at: moment(at),
+                runs,
+                message,
+            }
+        }),
+    }
+}
+
+fn outcome(ended: &Ended) -> Outcome {
+    Outcome {
+        at: moment(ended.at),
+        succeeded: ended.succeeded,
+        message: ended.message.clone(),
+    }
+}
+
+fn running(now: DateTime<FixedOffset>, running: &RunningNow) -> Running {
+    Running {
+        operation: running.operation.clone(),
+        job: running.job.clone(),
+        since: running.since.map(moment),
+        requested_by: running.requested_by.clone(),
+        written_bytes: running.written,
+        bytes_per_second: running.bytes_per_second(now),
+        expected_bytes: running.expected,
+        publishing: running.publishing,
+    }
+}
+
+fn space(facts: &SpaceFacts) -> Space {
+    Space {
+        directory: facts.directory.clone(),
+        free_bytes: facts.free,
+        wanted_bytes: facts.wanted,
+        databases: facts.databases,
+        backup_bytes: facts.round,
+        backups_left: facts.rounds(),
+    }
+}
+
+fn moment(moment: DateTime<FixedOffset>) -> String {
+    moment.to_rfc3339()
+}

@@ -1,0 +1,276 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use chrono::{DateTime, FixedOffset, TimeDelta};
+use serde_json::Value;
+
+use super::json::Status;
+use super::spark::Letters;
+use super::text;
+use crate::jobs::{DaemonView, Ended, Line, NextRun, Outcomes, RunningNow, Survey, Surveyed};
+use crate::policy::{
+    Concern, ConcernKind, DatabaseFacts, Expectation, Failing, SeriesFacts, SpaceFacts,
+    VerificationFacts,
+};
+use crate::repository::{DAEMON_STATE_FORMAT, DaemonState, WaitingJob};
+
+const GIB: u64 = 1 << 30;
+
+fn now() -> DateTime<FixedOffset> {
+    DateTime::parse_from_rfc3339("2025-07-09T12:00:00+03:00").unwrap()
+}
+
+fn ago(hours: i64) -> DateTime<FixedOffset> {
+    now() - TimeDelta::hours(hours)
+}
+
+fn series(name: &str, newest: Option<i64>) -> SeriesFacts {
+    SeriesFacts {
+        series: name.parse().unwrap(),
+        scheduled: name != "manual",
+        newest: newest.map(ago),
+        overdue: None,
+        running: false,
+        failing: None,
+        skipped: None,
+    }
+}
+
+fn database(name: &str, server: &str) -> Surveyed {
+    let facts = DatabaseFacts {
+        database: name.to_owned(),
+        directory: format!("/var/backups/{name}").into(),
+        discovered: false,
+        series: vec![series("daily", Some(10)), series("weekly", Some(81))],
+        verification: VerificationFacts::default(),
+        prune: None,
+        drill: None,
+        damaged: Vec::new(),
+        unreadable: Vec::new(),
+    };
+    let line = |stem: &str, sizes: Vec<u64>| Line {
+        count: sizes.len() as u64 + 5,
+        newest: Some(stem.to_owned()),
+        sizes,
+    };
+    Surveyed {
+        server: server.to_owned(),
+        newest: Some(ago(10)),
+        facts,
+        backups: BTreeMap::from([
+            (
+                "daily".parse().unwrap(),
+                line(
+                    "backup_20250709_020000",
+                    (0..20).map(|day| GIB + day * GIB / 40).collect(),
+                ),
+            ),
+            (
+                "weekly".parse().unwrap(),
+                line("weekly_backup_20250706_030000", vec![GIB, GIB, GIB / 2]),
+            ),
+        ]),
+        outcomes: Outcomes {
+            succeeded: 29,
+            failed: 1,
+            interrupted: 0,
+            skipped: 2,
+        },
+        verified: Some(Ended {
+            at: ago(81),
+            succeeded: true,
+            message: Some("34 checked, 0 damaged, 0 could not be checked".to_owned()),
+        }),
+        drilled: None,
+        running: Vec::new(),
+        strangers: 0,
+    }
+}
+
+fn next(job: &str, kind: &str, hours: i64) -> NextRun {
+    NextRun {
+        job: job.to_owned(),
+        kind: kind.to_owned(),
+        at: Some(ago(-hours)),
+    }
+}
+
+fn healthy() -> Survey {
+    Survey {
+        at: now(),
+        expectation: Expectation {
+            recovery_point: Duration::from_secs(24 * 3600),
+            grace: Duration::from_secs(3600),
+        },
+        daemon: DaemonView::Absent,
+        databases: vec![database("sales", "main")],
+        next: vec![next("daily", "backup", 14), next("weekly", "backup", 87)],
+        spaces: vec![SpaceFacts {
+            directory: "/var/backups".into(),
+            free: 80 * GIB,
+            wanted: 10 * GIB,
+            databases: 1,
+            round: 3 * GIB / 2,
+        }],
+        concerns: Vec::new(),
+        remarks: Vec::new(),
+    }
+}
+
+/// Everything that there can be, at once.
+fn troubled() -> Survey {
+    let mut survey = healthy();
+    survey.daemon = DaemonView::Alive(Box::new(DaemonState {
+        format: DAEMON_STATE_FORMAT,
+        pid: 812,
+        version: "0.1.0".to_owned(),
+        started: ago(200),
+        loaded: ago(100),
+        refused: Some("line 3".to_owned()),
+        stopping: false,
+        jobs: Vec::new(),
+        running: Vec::new(),
+        waiting: vec![WaitingJob {
+            job: "weekly".to_owned(),
+            kind: "backup".to_owned(),
+            due: ago(1),
+            server: "main".to_owned(),
+            database: "hr".to_owned(),
+            until: Some(ago(-2)),
+            reason: "no run starts in the blackout Mon-Fri 08:00-14:00".to_owned(),
+        }],
+    }));
+    let mut hr = database("hr", "reports");
+    hr.facts.series[0].failing = Some(Failing {
+        at: ago(3),
+        runs: 2,
+        message: "cannot connect".to_owned(),
+    });
+    hr.facts.series[1].overdue = Some(ago(4));
+    hr.facts.series.push(series("manual", None));
+    hr.drilled = Some(Ended {
+        at: ago(500),
+        succeeded: false,
+        message: None,
+    });
+    hr.running = vec![
+        RunningNow {
+            operation: Some("backup".to_owned()),
+            job: Some("daily".to_owned()),
+            since: Some(now() - TimeDelta::minutes(8)),
+            requested_by: Some("postgres (process 812)".to_owned()),
+            written: Some(GIB / 2),
+            expected: Some(GIB),
+            publishing: false,
+        },
+        RunningNow {
+            operation: Some("verification".to_owned()),
+            job: None,
+            since: Some(ago(1)),
+            requested_by: None,
+            written: None,
+            expected: None,
+            publishing: false,
+        },
+    ];
+    let concern = |kind, database: Option<&str>, sentence: &str| Concern {
+        kind,
+        database: database.map(str::to_owned),
+        directory: database.map(|name| format!("/var/backups/{name}").into()),
+        sentence: sentence.to_owned(),
+    };
+    survey.concerns = vec![
+        concern(
+            ConcernKind::Failed,
+            Some("hr"),
+            "the last 2 runs of the daily backup failed, the newest 3 hours ago: cannot connect; \
+             run `pgbackupd backup --database hr`",
+        ),
+        concern(
+            ConcernKind::ConfigurationRefused,
+            None,
+            "the daemon runs with the configuration of yesterday",
+        ),
+    ];
+    survey.remarks = vec!["database hr: there is no manual backup yet".to_owned()];
+    survey.databases.push(hr);
+    survey
+}
+
+fn printed(survey: &Survey, letters: Letters) -> String {
+    let mut out = Vec::new();
+    text::print(survey, letters, &mut out).unwrap();
+    let text = String::from_utf8(out).unwrap();
+    let text = anstream::adapter::strip_str(&text).to_string();
+    for line in text.lines() {
+        assert!(line.chars().count() <= 80, "too long: {line}");
+        assert_eq!(line.trim_end(), line);
+    }
+    text
+}
+
+#[test]
+fn all_that_is_well_is_told_in_a_few_lines() {
+    insta::assert_snapshot!(printed(&healthy(), Letters::Blocks));
+}
+
+#[test]
+fn what_needs_attention_comes_first() {
+    insta::assert_snapshot!(printed(&troubled(), Letters::Ascii));
+}
+
+#[test]
+fn many_databases_get_a_row_each() {
+    let mut survey = troubled();
+    for index in 0..4 {
+        let mut another = database(&format!("a_rather_long_name_{index}"), "main");
+        another.verified = None;
+        survey.databases.push(another);
+    }
+    insta::assert_snapshot!(printed(&survey, Letters::Blocks));
+}
+
+/// The paths of all keys in a document: `databases[].series[].sizes`.
+fn keys(value: &Value, path: &str, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Array(items) => {
+            for item in items {
+                keys(item, &format!("{path}[]"), found);
+            }
+        }
+        Value::Object(members) => {
+            for (key, value) in members {
+                let dot = if path.is_empty() { "" } else { "." };
+                let path = format!("{path}{dot}{key}");
+                found.insert(path.clone());
+                keys(value, &path, found);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn every_key_for_programs_is_documented_and_every_documented_one_is_there() {
+    let mut found = BTreeSet::new();
+    let document = serde_json::to_value(Status::of(&troubled())).unwrap();
+    keys(&document, "", &mut found);
+    let text = include_str!("../../../docs/json.md");
+    let (_, section) = text.split_once("\n## status\n").unwrap();
+    let documented: BTreeSet<String> = section
+        .split("\n## ")
+        .next()
+        .unwrap()
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once('`'))
+        .map(|(key, _)| key.to_owned())
+        .collect();
+    assert_eq!(found, documented);
+    assert_eq!(document["ok"], false);
+    assert_eq!(document["databases"][0]["runs"]["rate"], 29.0 / 30.0);
+    assert_eq!(
+        document["databases"][1]["running"][0]["bytes_per_second"],
+        GIB / 2 / 480
+    );
+    assert_eq!(document["space"][0]["backups_left"], 53);
+}

@@ -1,0 +1,470 @@
+//! `status` against real directories, ledgers, locks and a real server: what it sees, what it says,
+//! and that looking changes nothing.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test that cannot go on panics, and one that is skipped says so"
+)]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::SystemTime;
+
+use chrono::{Duration, Utc};
+use pgbackupd::repository::{DAEMON_STATE_FORMAT, DaemonState, RuntimeDirectory, ScheduledJob};
+use rustix::process::Signal;
+use serde_json::Value;
+
+use support::cluster::{Cluster, wait_until};
+use support::operator::{HeldLock, Operator, Output, make_big_table};
+
+/// Somebody whose daemon, if there is one, is nobody else's.
+fn operator(cluster: &Cluster) -> Operator {
+    let mut operator = Operator::of(cluster, "postgres");
+    operator.set_value("dump.globals", false);
+    operator.set(
+        "daemon.runtime_directory",
+        operator.path("run").display().to_string(),
+    );
+    operator
+}
+
+/// The status as a program gets it; the exit code has to fit.
+#[track_caller]
+fn status(operator: &Operator) -> Value {
+    let output = operator.run(&["status", "--json"]);
+    assert_eq!(output.stderr, "", "{output}");
+    let status: Value = serde_json::from_str(&output.stdout).unwrap();
+    let expected = i32::from(!status["ok"].as_bool().unwrap());
+    assert_eq!(output.code, expected, "{output}");
+    status
+}
+
+/// The kinds of what needs attention.
+fn kinds(status: &Value) -> Vec<&str> {
+    let attention = status["attention"].as_array().unwrap();
+    attention
+        .iter()
+        .map(|a| a["kind"].as_str().unwrap())
+        .collect()
+}
+
+/// The text, for people, its lines joined; the exit code has to be this one, and stderr empty.
+#[track_caller]
+fn text(operator: &Operator, code: i32) -> String {
+    let output = operator.run(&["status"]);
+    assert_eq!(
+        (output.code, output.stderr.as_str()),
+        (code, ""),
+        "{output}"
+    );
+    let words: Vec<&str> = output.stdout.split_whitespace().collect();
+    words.join(" ")
+}
+
+/// Lets the configuration be so old that every schedule counts.
+fn age_configuration(operator: &Operator) {
+    let file = fs::File::options()
+        .write(true)
+        .open(operator.configuration())
+        .unwrap();
+    let long_ago = SystemTime::now() - std::time::Duration::from_secs(400 * 86_400);
+    file.set_modified(long_ago).unwrap();
+}
+
+/// Runs a command with its clock set off by so many hours; none where faketime is not installed.
+fn shifted(operator: &Operator, hours: i64, arguments: &[&str]) -> Option<Output> {
+    if Command::new("faketime").arg("--version").output().is_err() {
+        println!("skipped: the package faketime is not installed");
+        return None;
+    }
+    let offset = format!("{hours:+}h");
+    let starter = [
+        "env",
+        "FAKETIME_DONT_FAKE_MONOTONIC=1",
+        "faketime",
+        "-f",
+        &offset,
+    ];
+    Some(operator.run_under(&starter, arguments))
+}
+
+#[test]
+fn after_a_backup_all_is_well() {
+    let cluster = Cluster::start();
+    let operator = operator(&cluster);
+    assert_eq!(operator.run(&["backup"]).code, 0);
+    let said = text(&operator, 0);
+    assert!(
+        said.starts_with("all is well with 1 database, seen at "),
+        "{said}"
+    );
+    assert!(said.contains("no daemon runs"), "{said}");
+    let status = status(&operator);
+    assert_eq!(status["daemon"]["running"], false);
+    let database = &status["databases"][0];
+    assert_eq!(database["recovery_point"]["met"], true);
+    assert_eq!(database["recovery_point"]["target_seconds"], 86_400);
+    assert_eq!(database["runs"]["succeeded"], 1);
+    assert_eq!(database["runs"]["rate"], 1.0);
+    assert_eq!(database["running"], Value::Array(Vec::new()));
+    let daily = &database["series"][0];
+    assert_eq!(daily["series"], "daily");
+    assert_eq!(daily["newest"], operator.list()[0]);
+    assert_eq!(daily["sizes"][0], operator.last_record()["bytes"]);
+    assert_eq!(status["space"][0]["databases"], 1);
+    assert!(status["space"][0]["backups_left"].as_u64().unwrap() > 3);
+    let next = status["next"].as_array().unwrap();
+    assert_eq!(next.len(), 5, "every job of the defaults");
+    assert!(next.is_sorted_by_key(|next| next["at"].as_str().unwrap().to_owned()));
+}
+
+#[test]
+fn a_database_without_a_backup_is_told_once_one_was_due() {
+    let mut operator = Operator::without_server("sales");
+    operator.set(
+        "daemon.runtime_directory",
+        operator.path("run").display().to_string(),
+    );
+    let said = text(&operator, 0);
+    assert!(
+        said.contains("- database sales: there is no backup yet: the first is not due"),
+        "{said}"
+    );
+    age_configuration(&operator);
+    let said = text(&operator, 1);
+    assert!(
+        said.starts_with("2 things need attention, seen at "),
+        "{said}"
+    );
+    assert!(
+        said.contains(" ! sales: there is no backup, although one was due;"),
+        "{said}"
+    );
+    assert_eq!(kinds(&status(&operator)), ["no_backup", "no_daemon"]);
+    assert!(!operator.path("backups").exists(), "nothing was made");
+}
+
+#[test]
+fn a_backup_that_grows_old_is_told_and_a_new_one_settles_it() {
+    let cluster = Cluster::start();
+    let operator = operator(&cluster);
+    assert_eq!(operator.run(&["backup"]).code, 0);
+    let Some(later) = shifted(&operator, 48, &["status", "--json"]) else {
+        return;
+    };
+    assert_eq!(later.code, 1, "{later}");
+    let later: Value = serde_json::from_str(&later.stdout).unwrap();
+    let kinds = kinds(&later);
+    assert!(
+        kinds.starts_with(&["recovery_point", "overdue"]),
+        "{kinds:?}"
+    );
+    assert!(kinds.ends_with(&["no_daemon"]), "{kinds:?}");
+    assert_eq!(later["databases"][0]["recovery_point"]["met"], false);
+    assert_eq!(later["databases"][0]["series"][0]["series"], "daily");
+    assert!(later["databases"][0]["series"][0]["overdue"].is_string());
+    assert_eq!(status(&operator)["ok"], true, "today it is new");
+}
+
+#[test]
+fn a_failed_run_is_told_with_its_reason_until_one_succeeds() {
+    let cluster = Cluster::start();
+    let mut operator = operator(&cluster);
+    assert_eq!(operator.run(&["backup"]).code, 0);
+    operator.stand_in(
+        "pg_dump",
+        "echo 'pg_dump: error: the moon is full' >&2; exit 1",
+    );
+    for _ in 0..2 {
+        assert_ne!(operator.run(&["backup"]).code, 0);
+    }
+    let failed = status(&operator);
+    assert_eq!(kinds(&failed), ["failed"]);
+    let failing = &failed["databases"][0]["series"][0]["failing"];
+    assert_eq!(failing["runs"], 2);
+    let message = failed["attention"][0]["message"].as_str().unwrap();
+    assert!(message.contains("the moon is full"), "{message}");
+    assert!(
+        message.ends_with("; run `pgbackupd backup --database postgres`"),
+        "{message}"
+    );
+    let runs = &failed["databases"][0]["runs"];
+    assert_eq!(
+        (&runs["succeeded"], &runs["failed"]),
+        (&1.into(), &2.into())
+    );
+    let said = text(&operator, 1);
+    assert!(said.starts_with("1 thing needs attention, "), "{said}");
+
+    operator.send_stand_ins_home();
+    assert_eq!(operator.run(&["backup"]).code, 0);
+    assert_eq!(status(&operator)["ok"], true);
+}
+
+#[test]
+fn damage_and_manifests_that_nobody_can_read_are_told() {
+    let cluster = Cluster::start();
+    let operator = operator(&cluster);
+    for _ in 0..2 {
+        assert_eq!(operator.run(&["backup"]).code, 0);
+    }
+    let names = operator.list();
+    let file = |name: &str, end: &str| operator.backups().join(format!("{name}{end}"));
+    let artifact = file(&names[1], ".sql.gz");
+    let mut bytes = fs::read(&artifact).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x10;
+    fs::write(&artifact, bytes).unwrap();
+    assert_eq!(status(&operator)["ok"], true, "nobody has looked yet");
+    assert_eq!(operator.run(&["verify", "--all"]).code, 65);
+    let damaged = status(&operator);
+    assert_eq!(kinds(&damaged), ["damaged"]);
+    let message = damaged["attention"][0]["message"].as_str().unwrap();
+    assert!(message.contains(&names[1]), "{message}");
+    let database = &damaged["databases"][0];
+    assert_eq!(database["verified"]["succeeded"], false);
+    assert_eq!(
+        database["series"][0]["newest"], names[0],
+        "the newest that is sound"
+    );
+
+    fs::write(file(&names[0], ".json"), "{").unwrap();
+    let status = status(&operator);
+    assert_eq!(kinds(&status), ["damaged", "unreadable", "no_backup"]);
+    // What is somebody else's deserves a word and no more.
+    fs::write(operator.backups().join("backup_20200101_000000.sql.gz"), "").unwrap();
+    let said = text(&operator, 1);
+    assert!(said.starts_with("3 things need attention"), "{said}");
+    assert!(said.contains("have no manifest: 1;"), "{said}");
+}
+
+#[test]
+fn a_run_is_seen_without_the_daemon_and_is_not_disturbed() {
+    let cluster = Cluster::start();
+    make_big_table(&cluster, "postgres", "big");
+    let operator = operator(&cluster);
+    assert_eq!(operator.run(&["backup"]).code, 0);
+    let lock = HeldLock::on(&cluster, "postgres", "big");
+    let running = operator.spawn(&["backup"]);
+    lock.wait_for_another();
+    let waiting = status(&operator);
+    let run = &waiting["databases"][0]["running"][0];
+    assert_eq!(run["operation"], "backup");
+    assert_eq!(run["written_bytes"], 0);
+    assert!(
+        run["since"].is_string() && run["requested_by"].is_string(),
+        "{run}"
+    );
+    assert!(run["expected_bytes"].as_u64().unwrap() > 10_000, "{run}");
+    assert_eq!(run["publishing"], false);
+    let said = text(&operator, 0);
+    assert!(
+        said.contains(" running now postgres: backup for "),
+        "{said}"
+    );
+    drop(lock);
+    let output = running.wait();
+    assert_eq!(output.code, 0, "{output}");
+    let after = status(&operator);
+    assert_eq!(after["databases"][0]["running"], Value::Array(Vec::new()));
+    assert_eq!(after["databases"][0]["runs"]["skipped"], 0);
+
+    // In the middle of the table it has written something; killed, it runs no more.
+    let (halted, pg_dump) = operator.halted_midway(&cluster, "big");
+    let midway = status(&operator);
+    assert_eq!(
+        midway["databases"][0]["running"].as_array().unwrap().len(),
+        1
+    );
+    halted.signal(Signal::KILL);
+    halted.wait();
+    wait_until("pg_dump has ended", || {
+        rustix::process::test_kill_process(pg_dump).is_err()
+    });
+    let said = text(&operator, 0);
+    assert!(!said.contains("running now"), "{said}");
+    assert!(
+        said.contains("was cut short; the next run sweeps up"),
+        "{said}"
+    );
+}
+
+#[test]
+fn looking_many_times_keeps_no_run_from_its_lock() {
+    let cluster = Cluster::start();
+    let operator = operator(&cluster);
+    assert_eq!(operator.run(&["backup"]).code, 0);
+    let lookers: Vec<_> = (0..6).map(|_| operator.spawn(&["status"])).collect();
+    for _ in 0..3 {
+        let output = operator.run(&["backup"]);
+        assert_eq!(output.code, 0, "{output}");
+    }
+    for looker in lookers {
+        assert_eq!(looker.wait().code, 0);
+    }
+}
+
+/// Every file below a directory with its content, and when it was changed.
+fn tree(directory: &Path) -> BTreeMap<PathBuf, (SystemTime, Vec<u8>)> {
+    let mut found = BTreeMap::new();
+    let mut left = vec![directory.to_owned()];
+    while let Some(path) = left.pop() {
+        let metadata = path.metadata().unwrap();
+        let content = if metadata.is_dir() {
+            left.extend(
+                fs::read_dir(&path)
+                    .unwrap()
+                    .map(|entry| entry.unwrap().path()),
+            );
+            Vec::new()
+        } else {
+            fs::read(&path).unwrap()
+        };
+        found.insert(path, (metadata.modified().unwrap(), content));
+    }
+    found
+}
+
+#[test]
+fn looking_writes_nothing() {
+    let cluster = Cluster::start();
+    let operator = operator(&cluster);
+    assert_eq!(operator.run(&["backup"]).code, 0);
+    let backups = operator.path("backups");
+    for entry in tree(&backups).keys() {
+        let mode = if entry.is_dir() { 0o500 } else { 0o400 };
+        fs::set_permissions(entry, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let before = tree(&backups);
+    assert_eq!(status(&operator)["ok"], true);
+    assert!(tree(&backups) == before, "something has changed");
+    assert!(
+        !operator.path("run").exists(),
+        "no runtime directory was made"
+    );
+    let directory = operator.backups();
+    fs::set_permissions(&directory, fs::Permissions::from_mode(0o700)).unwrap();
+}
+
+#[test]
+fn a_directory_that_cannot_be_looked_at_is_told() {
+    let mut operator = Operator::without_server("sales");
+    operator.set("daemon.runtime_directory", operator.path("run").display());
+    fs::create_dir(operator.path("backups")).unwrap();
+    fs::write(operator.path("backups/sales"), "a file").unwrap();
+    let status = status(&operator);
+    assert_eq!(kinds(&status), ["directory"]);
+    let message = status["attention"][0]["message"].as_str().unwrap();
+    assert!(
+        message.starts_with("cannot read the directory "),
+        "{message}"
+    );
+}
+
+#[test]
+fn databases_are_found_and_chosen_by_name() {
+    let cluster = Cluster::start();
+    cluster.create_database("sales");
+    let mut operator = operator(&cluster);
+    operator.unset("database");
+    operator.set("databases", "all");
+    let said = text(&operator, 1);
+    assert!(
+        said.contains("there is no backup of any database of server main in "),
+        "{said}"
+    );
+    assert_eq!(operator.run(&["backup"]).code, 0);
+    // One whose first run fails has a ledger and nothing else.
+    operator.stand_in("pg_dump", "exit 1");
+    cluster.create_database("unlucky");
+    assert_ne!(operator.run(&["backup", "--database=unlucky"]).code, 0);
+    operator.send_stand_ins_home();
+    let status = status(&operator);
+    let names: Vec<&str> = status["databases"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|database| database["database"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["postgres", "sales", "unlucky"]);
+    assert_eq!(kinds(&status), ["failed"]);
+    assert_eq!(operator.run(&["status", "--database=sales"]).code, 0);
+    let unknown = operator.run(&["status", "--database=salse"]);
+    unknown.assert_failed(
+        64,
+        "pgbackupd: database \"salse\" is not configured; did you mean \"sales\"?",
+    );
+}
+
+#[test]
+fn little_space_needs_attention() {
+    let cluster = Cluster::start();
+    let mut operator = operator(&cluster);
+    assert_eq!(operator.run(&["backup"]).code, 0);
+    operator.set("limits.free_space", "1 EB");
+    let status = status(&operator);
+    assert_eq!(kinds(&status), ["space"]);
+}
+
+#[test]
+fn what_the_daemon_says_is_shown() {
+    let cluster = Cluster::start();
+    let operator = operator(&cluster);
+    assert_eq!(operator.run(&["backup"]).code, 0);
+    let runtime = RuntimeDirectory::at(operator.path("run"));
+    let lock = runtime.take().unwrap();
+    let now = Utc::now().fixed_offset();
+    let mut state = DaemonState {
+        format: DAEMON_STATE_FORMAT,
+        pid: std::process::id(),
+        version: "9.9.9".to_owned(),
+        started: now - Duration::hours(5),
+        loaded: now - Duration::hours(4),
+        refused: None,
+        stopping: false,
+        jobs: vec![ScheduledJob {
+            job: "nightly".to_owned(),
+            kind: "backup".to_owned(),
+            schedule: "0 2 * * *".to_owned(),
+            next: Some(now + Duration::hours(3) + Duration::minutes(1)),
+        }],
+        running: Vec::new(),
+        waiting: Vec::new(),
+    };
+    runtime.write(&lock, &state).unwrap();
+    let said = text(&operator, 0);
+    assert!(said.contains("has run for 5 hours"), "{said}");
+    assert!(
+        said.contains("nightly") && said.contains("in 3 hours"),
+        "{said}"
+    );
+    let told = status(&operator);
+    assert_eq!(told["daemon"]["running"], true);
+    assert_eq!(
+        told["next"].as_array().unwrap().len(),
+        1,
+        "the daemon's own"
+    );
+
+    state.refused = Some("line 3: no such key".to_owned());
+    runtime.write(&lock, &state).unwrap();
+    assert_eq!(kinds(&status(&operator)), ["configuration_refused"]);
+    drop(lock);
+    assert_eq!(status(&operator)["daemon"]["running"], false, "it has died");
+
+    // A runtime directory that nobody can look into is no reason for alarm.
+    fs::remove_dir_all(operator.path("run")).unwrap();
+    fs::write(operator.path("run"), "a file").unwrap();
+    let hidden = status(&operator);
+    assert_eq!(hidden["ok"], true);
+    assert_eq!(hidden["daemon"]["running"], Value::Null);
+    assert_eq!(hidden["remarks"].as_array().unwrap().len(), 1);
+}
