@@ -54,6 +54,14 @@ pub(crate) fn write_moment(text: &mut String, moment: DateTime<FixedOffset>) -> 
     )
 }
 
+/// A moment on the wall clock of its zone.
+pub(crate) fn moment(moment: DateTime<FixedOffset>) -> String {
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    let _ = write_moment(&mut text, moment);
+    text
+}
+
 /// Text that may hold anything, on one line.
 pub(crate) fn one_line(text: &str) -> String {
     let control = |c: char| c.is_control();

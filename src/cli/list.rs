@@ -174,7 +174,7 @@ fn print(place: &Place, catalogue: &Catalogue, out: &mut dyn Write) -> Result<()
             Column::left("REASON"),
         ]);
         let table = table.fill(backups, add_row);
-        table.print(out)?;
+        table.print(" ", out)?;
     }
     for backup in backups {
         if let Some(Check {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::failure::{Failure, FailureKind};
 use super::interrupt::Interrupt;
 use crate::jobs::{JobError, JobErrorKind};
-pub(super) use crate::words::{count, counted, duration, one_line, size, write_moment};
+pub(super) use crate::words::{count, counted, duration, moment, one_line, size, write_moment};
 
 /// A job's error as a command's failure.
 pub(super) fn failure(error: &JobError, interrupt: &Interrupt) -> Failure {

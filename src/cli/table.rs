@@ -53,14 +53,19 @@ impl Column {
 }
 
 impl<const N: usize> Table<N> {
-    /// A table with nothing but the columns' titles.
-    pub(super) fn new(columns: [Column; N]) -> Self {
-        let titles = columns.each_ref().map(|column| column.title);
-        let mut table = Self {
+    /// A table with nothing in it, not even titles.
+    pub(super) fn untitled(columns: [Column; N]) -> Self {
+        Self {
             columns,
             text: String::new(),
             cells: Vec::new(),
-        };
+        }
+    }
+
+    /// A table with nothing but the columns' titles.
+    pub(super) fn new(columns: [Column; N]) -> Self {
+        let titles = columns.each_ref().map(|column| column.title);
+        let mut table = Self::untitled(columns);
         for title in titles {
             table.cell(|text| text.write_str(title));
         }
@@ -82,11 +87,7 @@ impl<const N: usize> Table<N> {
         thread::scope(|scope| {
             let others: Vec<_> = shares
                 .map(|share| {
-                    let part = Self {
-                        columns: self.columns,
-                        text: String::new(),
-                        cells: Vec::new(),
-                    };
+                    let part = Self::untitled(self.columns);
                     scope.spawn(move || add_all(part, share))
                 })
                 .collect();
@@ -129,12 +130,20 @@ impl<const N: usize> Table<N> {
         self.cells.push(Cell { end, width });
     }
 
-    /// Prints all rows, each on a line that does not end in spaces.
-    pub(super) fn print(&self, out: &mut dyn Write) -> io::Result<()> {
+    /// Appends a row.
+    pub(super) fn row(&mut self, cells: [String; N]) {
+        for cell in cells {
+            self.cell(|text| text.write_str(&cell));
+        }
+    }
+
+    /// Prints all rows behind an indent, each on a line that does not end in spaces.
+    pub(super) fn print(&self, indent: &str, out: &mut dyn Write) -> io::Result<()> {
         let mut line = String::new();
         let mut start = 0;
         for row in self.cells.chunks(N) {
             line.clear();
+            line.push_str(indent);
             for (cell, column) in row.iter().zip(&self.columns) {
                 let text = &self.text[start..cell.end];
                 start = cell.end;
@@ -144,9 +153,9 @@ impl<const N: usize> Table<N> {
                 } else {
                     (0, missing)
                 };
-                line.extend(std::iter::repeat_n(' ', before + 1));
+                line.extend(std::iter::repeat_n(' ', before));
                 line.push_str(text);
-                line.extend(std::iter::repeat_n(' ', behind + 1));
+                line.extend(std::iter::repeat_n(' ', behind + 2));
             }
             line.truncate(line.trim_end().len());
             line.push('\n');
@@ -179,7 +188,7 @@ mod tests {
             }
         }
         let mut printed = Vec::new();
-        table.print(&mut printed).unwrap();
+        table.print(" ", &mut printed).unwrap();
         assert_eq!(
             String::from_utf8(printed).unwrap(),
             concat!(

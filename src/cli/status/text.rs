@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use chrono::{DateTime, FixedOffset};
 use clap::builder::styling::{AnsiColor, Style};
-use comfy_table::{CellAlignment, Table, presets};
 
 use super::spark::Letters;
 use crate::cli::failure::Failure;
 use crate::cli::report::{count, counted, moment, one_line, size};
+use crate::cli::table::{Column, Table};
 use crate::jobs::{DaemonView, Ended, Line, RunningNow, Survey, Surveyed};
 use crate::policy::{SeriesFacts, SpaceFacts, age, in_words};
 
@@ -109,10 +109,11 @@ fn paragraph(
         )?,
         None => writeln!(out, "  no sound backup; the recovery point is {point}")?,
     }
-    let mut table = plain_table();
+    let (left, right) = (Column::left(""), Column::right(""));
+    let mut table = Table::untitled([left, left, right, left, right, right]);
     for series in &facts.series {
         let line = database.backups.get(&series.series);
-        table.add_row([
+        table.row([
             format!("  {}", series.series),
             series.newest.map_or_else(
                 || "no backup".to_owned(),
@@ -126,10 +127,7 @@ fn paragraph(
                 .unwrap_or_default(),
         ]);
     }
-    for right in [2, 4, 5] {
-        align_right(&mut table, right);
-    }
-    print_table(&table, out)?;
+    table.print("", out)?;
     wrapped(
         out,
         "  ",
@@ -149,9 +147,15 @@ fn paragraph(
 }
 
 fn table(survey: &Survey, letters: Letters, out: &mut dyn Write) -> Result<(), Failure> {
-    let mut table = plain_table();
-    table.set_header([
-        "", "DATABASE", "SERIES", "AGE", "SIZE", "TREND", "30 DAYS", "VERIFIED",
+    let mut table = Table::new([
+        Column::left(""),
+        Column::left("DATABASE"),
+        Column::left("SERIES"),
+        Column::right("AGE"),
+        Column::right("SIZE"),
+        Column::left("TREND"),
+        Column::right("30 DAYS"),
+        Column::right("VERIFIED"),
     ]);
     for database in &survey.databases {
         let is_bad = survey
@@ -162,7 +166,7 @@ fn table(survey: &Survey, letters: Letters, out: &mut dyn Write) -> Result<(), F
             let line = database.backups.get(&series.series);
             let sizes = line.map(|line| line.sizes.as_slice()).unwrap_or_default();
             let of_database = |text: String| if index == 0 { text } else { String::new() };
-            table.add_row([
+            table.row([
                 of_database(if is_bad { "!" } else { "" }.to_owned()),
                 of_database(shortened(&label(survey, database))),
                 series.series.to_string(),
@@ -181,10 +185,8 @@ fn table(survey: &Survey, letters: Letters, out: &mut dyn Write) -> Result<(), F
             ]);
         }
     }
-    for right in [3, 4, 6, 7] {
-        align_right(&mut table, right);
-    }
-    print_table(&table, out)
+    table.print("", out)?;
+    Ok(())
 }
 
 /// The series that a row is worth.
@@ -292,9 +294,9 @@ fn next(survey: &Survey, out: &mut dyn Write) -> Result<(), Failure> {
     if survey.next.is_empty() {
         writeln!(out, "  none: no job is switched on")?;
     }
-    let mut table = plain_table();
+    let mut table = Table::untitled([Column::left(""); 4]);
     for next in &survey.next {
-        table.add_row([
+        table.row([
             format!("  {}", next.job),
             next.kind.clone(),
             next.at.map_or_else(
@@ -306,7 +308,8 @@ fn next(survey: &Survey, out: &mut dyn Write) -> Result<(), Failure> {
                 .unwrap_or_default(),
         ]);
     }
-    print_table(&table, out)
+    table.print("", out)?;
+    Ok(())
 }
 
 fn space(survey: &Survey, out: &mut dyn Write) -> Result<(), Failure> {
@@ -424,33 +427,6 @@ fn shortened(name: &str) -> String {
 fn heading(is_first: &mut bool, text: &str, out: &mut dyn Write) -> Result<(), Failure> {
     if std::mem::take(is_first) {
         writeln!(out, "\n{text}")?;
-    }
-    Ok(())
-}
-
-fn plain_table() -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table
-}
-
-fn align_right(table: &mut Table, column: usize) {
-    if let Some(column) = table.column_mut(column) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-}
-
-fn print_table(table: &Table, out: &mut dyn Write) -> Result<(), Failure> {
-    let mut table = table.clone();
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
-    }
-    // Cells are padded to the right; a line's end need not be.
-    for line in table.lines() {
-        let line = line.trim_end();
-        if !line.is_empty() {
-            writeln!(out, "{line}")?;
-        }
     }
     Ok(())
 }

@@ -93,7 +93,7 @@ fn is_another_server_s(plan: &Plan, server: &Server, path: &Path) -> bool {
 /// The directories right below one, in the order of their names.
 fn below(directory: &Path) -> Result<Vec<PathBuf>, JobError> {
     let failed = |source: io::Error| {
-        JobError::Failed(format!(
+        JobError::failed(format!(
             "cannot read the directory {}: {source}{}",
             directory.display(),
             crate::repository::advice(&source)
