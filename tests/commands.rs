@@ -766,6 +766,7 @@ fn every_key_that_a_program_gets_is_documented_and_every_documented_one_is_there
         ],
     );
     check("schedule", &[operator.json(&["schedule"])]);
+    check("directories", &[operator.json(&["directories"])]);
     operator.set_variable("PGBACKUPD_DUMP__LEVEL", "1");
     check("config show", &[operator.json(&["config", "show"])]);
     let sound = operator.json(&["config", "check"]);

@@ -269,7 +269,7 @@ fn page(command: &Command, name: &str) -> String {
     if !is_main {
         page.push_str(".BR pgbackupd (1),\n");
     }
-    page.push_str(".BR pgbackupd.toml (5),\n.BR pg_dump (1)\n");
+    page.push_str(".BR pgbackupd.toml (5),\n.BR pgbackupd (7),\n.BR pg_dump (1)\n");
     page
 }
 

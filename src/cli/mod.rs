@@ -1,8 +1,10 @@
 //! The command line: one file a command. Nothing outside this module prints.
 
 mod backup;
+mod completions;
 mod config;
 mod daemon;
+mod directories;
 mod emergency;
 mod failure;
 mod interrupt;
@@ -93,6 +95,8 @@ enum Command {
     Schedule(schedule::Args),
     Config(config::Args),
     Daemon(daemon::Args),
+    Directories(directories::Args),
+    Completions(completions::Args),
 }
 
 /// What every command is given.
@@ -153,6 +157,8 @@ impl Cli {
                 let loaded = surroundings.load()?;
                 schedule::run(&args, &loaded, Utc::now(), surroundings.json, out)
             }
+            Command::Directories(args) => directories::run(&args, &surroundings, out).await,
+            Command::Completions(args) => completions::run(&args, out),
             Command::Config(args) => {
                 config::run(&args, &surroundings.source, surroundings.json, out)
             }

@@ -5,6 +5,7 @@
 mod archive;
 mod backup;
 mod blocked;
+mod directories;
 mod dump;
 mod error;
 mod limit;
@@ -29,6 +30,10 @@ use crate::config::{Limits, Plan, Retention};
 use crate::repository::{Event, Operation, Record, Requester};
 
 pub use backup::{BackupReport, BackupRequest, Strictness, back_up};
+pub use directories::{
+    Discovery, WantedDirectory, discover_as, discover_databases, needs_discovery,
+    wanted_directories,
+};
 pub use error::{JobError, JobErrorKind};
 pub use limit::{Limit, Stop};
 pub use pin::set_pin;

@@ -107,7 +107,10 @@ pub async fn targets_on<'a>(
 }
 
 /// The databases of a server, which is asked for them where the configuration says so.
-async fn databases_of(context: &Context, server: &Server) -> Result<Vec<Database>, JobError> {
+pub(super) async fn databases_of(
+    context: &Context,
+    server: &Server,
+) -> Result<Vec<Database>, JobError> {
     match &server.databases {
         Databases::Named(databases) => Ok(databases.clone()),
         Databases::All(selection) => {

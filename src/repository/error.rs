@@ -70,7 +70,10 @@ pub fn advice(error: &io::Error) -> &'static str {
             ": free some space or inodes there (df -h, df -i), then run it again"
         }
         io::ErrorKind::QuotaExceeded => ": the user's quota there is used up",
-        io::ErrorKind::ReadOnlyFilesystem => ": the file system is mounted read-only",
+        io::ErrorKind::ReadOnlyFilesystem => {
+            ": the file system is mounted read-only, or the service may not write there \
+             (ReadWritePaths= in its unit)"
+        }
         io::ErrorKind::PermissionDenied => {
             ": run as the user who owns the backup directory, or change its owner"
         }

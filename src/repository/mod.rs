@@ -20,6 +20,7 @@ mod ledger;
 mod lock;
 mod manifest;
 mod names;
+mod provide;
 mod requester;
 mod runtime;
 mod staging;
@@ -43,6 +44,7 @@ pub use manifest::{
     Artifact, CensusFile, Globals, MANIFEST_FORMAT, Manifest, ManifestError, Seconds,
 };
 pub use names::{InvalidStem, Role, Slug, Stem};
+pub use provide::{Level, Owner, ProvideError, Provided, provide};
 pub use requester::Requester;
 pub use runtime::{
     DAEMON_STATE_FORMAT, DaemonLock, DaemonState, RunningJob, RuntimeDirectory, RuntimeError,
