@@ -2,9 +2,9 @@
 
 use super::failure::{Failure, FailureKind};
 use super::report;
-use crate::config::{LogLevel, Plan, Source, load};
+use crate::config::{Plan, Source, load};
 use crate::daemon::{DaemonError, run as run_daemon};
-use crate::telemetry::{self, JsonFile, Level};
+use crate::telemetry::{self, JsonFile};
 
 /// Run the jobs of the configuration on their schedules: the service.
 ///
@@ -34,12 +34,7 @@ pub(super) async fn run(_: &Args, source: Source) -> Result<(), Failure> {
 fn log_settings(plan: &Plan) -> telemetry::Settings {
     let logs = &plan.logs;
     telemetry::Settings {
-        level: match logs.level {
-            LogLevel::Error => Level::Error,
-            LogLevel::Warn => Level::Warning,
-            LogLevel::Info => Level::Info,
-            LogLevel::Debug | LogLevel::Trace => Level::Debug,
-        },
+        level: logs.level,
         file: logs.file.as_ref().map(|path| JsonFile {
             path: path.clone(),
             keep: usize::try_from(logs.files.get()).unwrap_or(usize::MAX),

@@ -10,11 +10,12 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::plan::{Compression, Format, LogLevel};
+use super::plan::{Compression, Format};
 use super::scalar::{
     AbsolutePath, Count, CredentialName, DatabaseName, Delay, Keep, Pattern, Ports, Size, TimeSpan,
     Window, Word, Zone,
 };
+use crate::telemetry::Level;
 
 /// Threads and connections beyond which more only do harm.
 pub(super) const MOST_THREADS: u32 = 64;
@@ -415,7 +416,7 @@ pub(super) struct ObjectivesFragment {
 #[serde(deny_unknown_fields)]
 pub(super) struct LogsFragment {
     /// The least weighty entries that are told: error, warn, info, debug or trace.
-    pub(super) level: Option<Word<LogLevel>>,
+    pub(super) level: Option<Word<Level>>,
     /// A file for the log besides journald, one JSON object a line; each day has its own.
     pub(super) file: Option<AbsolutePath>,
     /// So many days of it are kept.

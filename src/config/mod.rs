@@ -28,8 +28,8 @@ mod wording;
 pub use directory::directory_name;
 pub use plan::{
     Compression, Connection, DaemonSettings, Database, Databases, DumpSettings, Format, Job,
-    JobKind, Limits, LogLevel, Logs, Objectives, PasswordSource, Patterns, Plan, Retention,
-    Selection, Server,
+    JobKind, Limits, Logs, Objectives, PasswordSource, Patterns, Plan, Retention, Selection,
+    Server,
 };
 pub use problem::{ConfigError, Mark, Place, Problem};
 pub use settings::{Setting, Settings, Source as SettingSource, key_in_toml};

@@ -10,6 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
 use crate::policy::{Blackouts, Retry, Rules, Schedule, Series};
+use crate::telemetry::Level;
 
 /// Everything the program does, checked. Made only by [`load`](super::load).
 #[derive(Clone, Debug, PartialEq)]
@@ -292,41 +293,11 @@ pub struct DaemonSettings {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Logs {
     /// The least weighty entries that are told.
-    pub level: LogLevel,
+    pub level: Level,
     /// A file for the log besides journald, one JSON object a line; its name without the day.
     pub file: Option<PathBuf>,
     /// So many days of it are kept.
     pub files: NonZeroU32,
-}
-
-/// How weighty an entry of the log is, the weightiest first.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum LogLevel {
-    /// Something failed.
-    Error,
-    /// Something needs attention before it fails.
-    Warn,
-    /// What happens, one entry for each thing that an operator asks about.
-    Info,
-    /// How it happens.
-    Debug,
-    /// Every step.
-    Trace,
-}
-
-impl From<LogLevel> for tracing::Level {
-    fn from(level: LogLevel) -> Self {
-        match level {
-            LogLevel::Error => Self::ERROR,
-            LogLevel::Warn => Self::WARN,
-            LogLevel::Info => Self::INFO,
-            LogLevel::Debug => Self::DEBUG,
-            LogLevel::Trace => Self::TRACE,
-        }
-    }
 }
 
 /// What the backups are measured against (P18).

@@ -11,10 +11,11 @@ use secrecy::ExposeSecret;
 use tempfile::TempDir;
 
 use super::{
-    Compression, DaemonSettings, Databases, Format, Job, JobKind, Loaded, LogLevel, PasswordSource,
-    Place, SettingSource, Source, load,
+    Compression, DaemonSettings, Databases, Format, Job, JobKind, Loaded, PasswordSource, Place,
+    SettingSource, Source, load,
 };
 use crate::policy::Blackouts;
+use crate::telemetry::Level;
 
 /// A directory with a configuration of its own.
 struct Etc(TempDir);
@@ -131,7 +132,7 @@ fn one_line_is_enough_and_the_rest_is_the_policy() {
     assert_eq!(plan.objectives.grace, day / 24);
     assert_eq!(
         (plan.logs.level, &plan.logs.file, plan.logs.files.get()),
-        (LogLevel::Info, &None, 14)
+        (Level::Info, &None, 14)
     );
     for job in &plan.jobs {
         assert_eq!(job.window, day / 4, "{}", job.name);
@@ -339,9 +340,9 @@ const REFUSED: &[(&str, &str, &[&str])] = &[
         &["longer than nothing"],
     ),
     (
-        "database = \"a\"\n[logs]\nlevel = \"warning\"",
+        "database = \"a\"\n[logs]\nlevel = \"warn\"",
         "3:9",
-        &["there are: error, warn, info, debug, trace"],
+        &["there are: error, warning, info, debug"],
     ),
     (
         "database = \"a\"\n[logs]\nfile = \"log.json\"",

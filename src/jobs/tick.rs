@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::Context;
 use super::error::JobError;
-use crate::config::{Database, Server};
+use crate::config::{Databases, Server};
 use crate::policy::Series;
 use crate::postgres::{Client, Conninfo};
 use crate::repository::{Event, Operation, Repository};
@@ -71,14 +71,14 @@ pub fn newest_success(
 ///
 /// # Errors
 /// Why it cannot be reached.
-pub async fn reach(
-    context: &Context,
-    server: &Server,
-    database: Option<&Database>,
-) -> Result<(), JobError> {
-    // Any database will do; this one is always there.
-    let name = database.map_or("postgres", |database| database.name.as_str());
-    let conninfo = Conninfo::resolve(&server.connection, &context.environment, Some(name))?;
+pub async fn reach(context: &Context, server: &Server) -> Result<(), JobError> {
+    let database = match &server.databases {
+        Databases::Named(named) => named.first().map(|database| database.name.as_str()),
+        // Any database can be asked for the others; this one is always there.
+        Databases::All(_) => Some("postgres"),
+        Databases::FromEnvironment => None,
+    };
+    let conninfo = Conninfo::resolve(&server.connection, &context.environment, database)?;
     Client::connect(&conninfo, context.limits.connect).await?;
     Ok(())
 }

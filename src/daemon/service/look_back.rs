@@ -18,7 +18,7 @@ impl Service {
     }
 
     pub(super) fn write_schedules(&self) {
-        let directory = &self.plan.daemon.state_directory;
+        let directory = &self.state_directory;
         if let Err(error) = self.schedules.write(directory) {
             tell!(
                 DirectoryUnusable,
@@ -52,7 +52,7 @@ impl Service {
 
     /// At the start: what was missed while the service was off is made up for, once.
     pub(super) fn look_back(&mut self, now: DateTime<Utc>) {
-        let directory = &self.plan.daemon.state_directory;
+        let directory = &self.state_directory;
         self.schedules = SchedulesInForce::read(directory).unwrap_or_else(|error| {
             tell!(
                 DirectoryUnusable,

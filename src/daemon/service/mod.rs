@@ -5,6 +5,7 @@ mod look_back;
 mod reload;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,7 +25,7 @@ use super::task::{Outcome, Task};
 use super::tell::Run;
 use super::ticker::{LOOK, Ticker};
 use super::view::{Rates, View};
-use crate::config::{Databases, Plan, Source};
+use crate::config::{Plan, Source};
 use crate::jobs::{Context, reach};
 use crate::pipeline::Progress;
 use crate::postgres::kill_all_children;
@@ -55,6 +56,8 @@ pub(super) struct Service {
     loaded: DateTime<Utc>,
     runtime: RuntimeDirectory,
     lock: DaemonLock,
+    /// As configured at the start; a reload does not move it.
+    state_directory: PathBuf,
     schedules: SchedulesInForce,
     ticker: Ticker,
     board: Board<Task>,
@@ -92,6 +95,7 @@ impl Service {
         now: DateTime<Utc>,
     ) -> Self {
         let (ended, ends) = mpsc::unbounded_channel();
+        let state_directory = plan.daemon.state_directory.clone();
         Self {
             board: Board::new(concurrency(&plan)),
             source,
@@ -102,6 +106,7 @@ impl Service {
             loaded: now,
             runtime,
             lock,
+            state_directory,
             schedules: SchedulesInForce::default(),
             ticker,
             runs: BTreeMap::new(),
@@ -230,12 +235,8 @@ impl Service {
             let context = Context::new(&self.plan, &self.environment);
             let cancel = self.cancel.clone();
             tokio::spawn(async move {
-                let database = match &server.databases {
-                    Databases::Named(named) => named.first().cloned(),
-                    Databases::All(_) | Databases::FromEnvironment => None,
-                };
                 let asked = tokio::select! {
-                    asked = reach(&context, &server, database.as_ref()) => asked,
+                    asked = reach(&context, &server) => asked,
                     () = cancel.cancelled() => return,
                 };
                 if let Err(error) = asked {
