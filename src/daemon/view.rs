@@ -183,3 +183,160 @@ impl View<'_> {
 fn in_words(moment: DateTime<Tz>) -> String {
     moment.format("%a %Y-%m-%d %H:%M %Z").to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+
+    use chrono::{DateTime, TimeDelta, Utc};
+
+    use super::{Rates, View};
+    use crate::config::{Databases, JobKind, Plan, Source, load};
+    use crate::daemon::board::{Board, Concurrency, Subject, Work};
+    use crate::daemon::task::{Action, Task};
+    use crate::pipeline::Progress;
+
+    fn at(text: &str) -> DateTime<Utc> {
+        text.parse().unwrap()
+    }
+
+    fn plan() -> Arc<Plan> {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("pgbackupd.toml");
+        std::fs::write(&file, "databases = [\"app\", \"b\\nb\", \"c\"]").unwrap();
+        let source = Source {
+            file: Some(file.clone()),
+            default_file: file,
+            environment: BTreeMap::new(),
+        };
+        Arc::new(load(&source).unwrap().plan)
+    }
+
+    /// A board with the first job's work on every database, two of which run.
+    fn board(plan: &Arc<Plan>, now: DateTime<Utc>) -> Board<Task> {
+        let mut board = Board::new(Concurrency {
+            total: 2,
+            per_server: 2,
+        });
+        let job = plan.jobs.iter().find(|job| job.name == "daily").unwrap();
+        let JobKind::Backup(series) = &job.kind else {
+            panic!("{job:?}")
+        };
+        let Databases::Named(databases) = &plan.servers[0].databases else {
+            panic!("{plan:?}")
+        };
+        for database in databases {
+            let added = board.add(Work {
+                subject: Subject {
+                    job: job.name.clone(),
+                    server: "main".to_owned(),
+                    database: Some(database.name.clone()),
+                },
+                slot: now,
+                ends: now + TimeDelta::hours(6),
+                not_before: now,
+                reason: None,
+                attempt: 1,
+                blackouts: job.blackouts.clone(),
+                retry: job.retry,
+                task: Task {
+                    plan: Arc::clone(plan),
+                    job: Arc::new(job.clone()),
+                    action: Action::BackUp(database.clone(), series.clone()),
+                    is_catch_up: false,
+                },
+            });
+            assert!(added.is_none());
+        }
+        assert_eq!(board.steps(now).len(), 2);
+        board
+    }
+
+    fn view<'a>(plan: &'a Plan, board: &'a Board<Task>, refused: Option<&'a str>) -> View<'a> {
+        let now = at("2025-07-09T00:00:00Z");
+        View {
+            plan,
+            started: now,
+            loaded: now,
+            refused,
+            is_stopping: false,
+            upcoming: vec![
+                ("weekly".to_owned(), Some(at("2025-07-13T00:00:00Z"))),
+                ("daily".to_owned(), Some(at("2025-07-09T23:00:00Z"))),
+            ],
+            board,
+        }
+    }
+
+    #[test]
+    fn the_line_says_what_runs_and_what_comes_next() {
+        let plan = plan();
+        let idle = Board::new(Concurrency {
+            total: 1,
+            per_server: 1,
+        });
+        assert_eq!(
+            view(&plan, &idle, None).line(&[]),
+            "next: daily at Thu 2025-07-10 02:00 +03"
+        );
+        let busy = board(&plan, at("2025-07-08T23:00:00Z"));
+        assert_eq!(
+            view(&plan, &busy, None).line(&[(3 << 20, 1_572_864.0), (0, 0.0)]),
+            "backup of app (daily): 3.0 MiB, 1.5 MiB/s and 1 more; 1 waiting; next: daily at Thu \
+             2025-07-10 02:00 +03"
+        );
+        assert_eq!(
+            view(&plan, &idle, Some("a.toml:3:9: no\nsuch thing")).line(&[]),
+            "the configuration is REFUSED, the one before it is in force: a.toml:3:9: no; next: \
+             daily at Thu 2025-07-10 02:00 +03"
+        );
+    }
+
+    #[test]
+    fn the_state_has_every_job_and_all_work() {
+        let plan = plan();
+        let busy = board(&plan, at("2025-07-08T23:00:00Z"));
+        let state = view(&plan, &busy, None).state();
+        let jobs: Vec<_> = state.jobs.iter().map(|job| job.job.as_str()).collect();
+        assert_eq!(
+            &jobs[..2],
+            ["daily", "weekly"],
+            "in the order of their next run"
+        );
+        assert_eq!(jobs.len(), plan.jobs.len());
+        let running: Vec<_> = state
+            .running
+            .iter()
+            .map(|run| run.database.as_str())
+            .collect();
+        assert_eq!(running, ["app", "b\nb"]);
+        assert_eq!(
+            state.running[0].due.to_rfc3339(),
+            "2025-07-09T02:00:00+03:00"
+        );
+        assert_eq!(state.waiting[0].database, "c");
+        assert_eq!(state.waiting[0].until, None);
+        assert_eq!(state.waiting[0].reason, "it waits for its turn");
+    }
+
+    #[test]
+    fn a_rate_is_what_was_written_since_the_last_look() {
+        let mut rates = Rates::default();
+        let progress = Progress::default();
+        let start = Instant::now();
+        assert_eq!(rates.look(1, &progress, start), (0, 0.0));
+        progress.set_stored_bytes(1000);
+        assert_eq!(
+            rates.look(1, &progress, start + Duration::from_millis(100)),
+            (1000, 0.0)
+        );
+        assert_eq!(
+            rates.look(1, &progress, start + Duration::from_secs(2)),
+            (1000, 500.0)
+        );
+        rates.forget(1);
+        assert_eq!(rates.look(1, &progress, start), (1000, 0.0));
+    }
+}
