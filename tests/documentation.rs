@@ -17,7 +17,8 @@ use std::process::Command as Process;
 use clap::{Command, CommandFactory, Parser};
 use clap_mangen::Man;
 use pgbackupd::cli::Cli;
-use pgbackupd::config::{Source, load};
+use pgbackupd::config::{Source, load, schema};
+use serde_json::Value;
 
 const SETTINGS_PAGE: &str = "docs/man/pgbackupd.toml.5";
 
@@ -100,6 +101,67 @@ fn the_manual_page_of_the_configuration_names_every_setting() {
         }
     }
     assert!(count > 50, "only {count} settings were found");
+}
+
+#[test]
+fn the_manual_page_of_the_configuration_has_every_key_of_the_schema_in_its_section() {
+    let page = fs::read_to_string(root().join(SETTINGS_PAGE)).unwrap();
+    let mut sections: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    let mut section = "";
+    for line in page.lines() {
+        if let Some(heading) = line.strip_prefix(".SH ") {
+            section = heading;
+        } else if let Some(keys) = line.strip_prefix(".B ") {
+            sections
+                .entry(section)
+                .or_default()
+                .extend(keys.split([' ', ',']));
+        }
+    }
+    let schema = schema();
+    let schema = schema.as_value();
+    let mut count = 0;
+    let mut check = |heading: &str, table: &Value| {
+        let named = sections
+            .get(heading)
+            .unwrap_or_else(|| panic!("no section {heading}"));
+        for (key, below) in table["properties"].as_object().unwrap() {
+            // A table has a section of its own.
+            let is_table = heading == TOP && resolved(schema, below)["type"] == "object";
+            assert!(
+                is_table || named.contains(key.as_str()),
+                "{key} is not under {heading}"
+            );
+            count += usize::from(!is_table);
+        }
+    };
+    check(TOP, schema);
+    for (key, below) in schema["properties"].as_object().unwrap() {
+        let table = resolved(schema, below);
+        if table["properties"].is_object() {
+            check(&format!("[{key}]"), table);
+        } else if table["additionalProperties"].is_object() {
+            let each = resolved(schema, &table["additionalProperties"]);
+            check(&format!("[{key}.NAME]"), each);
+        }
+    }
+    assert!(count > 70, "only {count} keys were found");
+}
+
+const TOP: &str = "AT THE TOP OF THE FILE";
+
+/// A part of the schema, wherever it is defined.
+fn resolved<'a>(schema: &'a Value, part: &'a Value) -> &'a Value {
+    let reference = part["$ref"].as_str().or_else(|| {
+        // What may be left out is one of its own and null.
+        part["anyOf"]
+            .as_array()?
+            .iter()
+            .find_map(|one| one["$ref"].as_str())
+    });
+    reference
+        .and_then(|reference| schema.pointer(reference.trim_start_matches('#')))
+        .unwrap_or(part)
 }
 
 #[test]

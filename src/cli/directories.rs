@@ -13,7 +13,7 @@ use super::failure::{Failure, FailureKind};
 use super::report;
 use crate::jobs::{
     Context, Discovery, Stop, WantedDirectory, discover_as, discover_databases, needs_discovery,
-    wanted_directories,
+    wanted_directories, wished_databases,
 };
 use crate::repository::{Owner, Provided, Repository, provide};
 
@@ -27,6 +27,10 @@ pub(super) struct Args {
     /// Whose they are to be; only root can make them for somebody else
     #[arg(long, value_name = "USER")]
     owner: Option<String>,
+    /// The file by which the service says which databases lack a directory; where it does not say,
+    /// the servers are asked
+    #[arg(long, value_name = "FILE", hide = true)]
+    wanted: Option<PathBuf>,
     /// Make nothing, and print as JSON which databases the servers have
     #[arg(long, hide = true, conflicts_with = "owner")]
     discover: bool,
@@ -56,12 +60,14 @@ pub(super) async fn run(
     let loaded = surroundings.load()?;
     let context = surroundings.context(&loaded);
     let owner = args.owner.as_deref().map(owner).transpose()?.flatten();
+    let wished = args.wanted.as_deref().and_then(wished_databases);
     let discovery = tokio::select! {
         discovery = async {
-            match &owner {
+            match (wished, &owner) {
+                (Some(wished), _) => wished,
                 _ if !needs_discovery(&loaded.plan) => Discovery::default(),
-                Some(owner) => discover_for(owner, surroundings, &context).await,
-                None => discover_databases(&context, &loaded.plan).await,
+                (None, Some(owner)) => discover_for(owner, surroundings, &context).await,
+                (None, None) => discover_databases(&context, &loaded.plan).await,
             }
         } => discovery,
         () = surroundings.interrupt.token().cancelled() => {

@@ -3,11 +3,14 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::fs::OpenOptions;
 use std::io::Read as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures::future::join_all;
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
 use super::Context;
@@ -57,6 +60,30 @@ pub struct Discovery {
     pub databases: Vec<(String, String)>,
     /// Why there may be more of them, one sentence each.
     pub failures: Vec<String>,
+}
+
+/// More than a wish for every database of a large server needs.
+const LONGEST_WISH: u64 = 16 << 20;
+
+/// What the service wishes for, by the file that it has written: a JSON list of pairs of a server's
+/// name and a database. None when it does not say.
+///
+/// Whoever runs the service can write anything there, or put something else in the file's place:
+/// only a regular file is read, and as with every [`Discovery`] only what the plan asks for counts.
+pub fn wished_databases(file: &Path) -> Option<Discovery> {
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
+        .open(file)
+        .ok()?;
+    if !file.metadata().ok()?.is_file() {
+        return None;
+    }
+    let databases = serde_json::from_reader(file.take(LONGEST_WISH)).ok()?;
+    Some(Discovery {
+        databases,
+        failures: Vec::new(),
+    })
 }
 
 /// Asks the servers whose databases the configuration does not name, all at the same time.
@@ -251,7 +278,7 @@ mod tests {
     use std::collections::BTreeMap;
     use std::path::PathBuf;
 
-    use super::{Discovery, wanted_directories};
+    use super::{Discovery, wanted_directories, wished_databases};
     use crate::config::{Plan, Source, load};
 
     fn plan(text: &str) -> Plan {
@@ -301,6 +328,22 @@ mod tests {
                 "Database /var/backups/reports/b",
             ]
         );
+    }
+
+    #[test]
+    fn a_wish_is_a_list_in_a_file_and_nothing_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("wanted");
+        assert_eq!(wished_databases(&file), None, "there is none");
+        std::fs::write(&file, r#"[["main", "a"], ["reports", "b"]]"#).unwrap();
+        let wish = discovery(&[("main", "a"), ("reports", "b")]);
+        assert_eq!(wished_databases(&file), Some(wish));
+        let link = directory.path().join("link");
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        assert_eq!(wished_databases(&link), None, "a link is not followed");
+        assert_eq!(wished_databases(directory.path()), None);
+        std::fs::write(&file, "wanted\n").unwrap();
+        assert_eq!(wished_databases(&file), None, "it does not say");
     }
 
     #[test]

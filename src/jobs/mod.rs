@@ -32,7 +32,7 @@ use crate::repository::{Event, Operation, Record, Requester};
 pub use backup::{BackupReport, BackupRequest, Strictness, back_up};
 pub use directories::{
     Discovery, WantedDirectory, discover_as, discover_databases, needs_discovery,
-    wanted_directories,
+    wanted_directories, wished_databases,
 };
 pub use error::{JobError, JobErrorKind};
 pub use limit::{Limit, Stop};
