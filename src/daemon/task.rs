@@ -81,6 +81,12 @@ impl Task {
         self.plan.servers.iter().find(|server| server.name == name)
     }
 
+    /// Whether the databases of this server are found out from it.
+    pub(super) fn is_discovered(&self, server: &str) -> bool {
+        self.server(server)
+            .is_some_and(|server| matches!(server.databases, Databases::All(_)))
+    }
+
     /// What jobs need to know of the world.
     pub(super) fn context(
         &self,

@@ -21,7 +21,6 @@ use serde::{Deserialize, Serialize};
 pub const DAEMON_STATE_FORMAT: u32 = 1;
 
 const STATE_FILE: &str = "daemon.json";
-const TEMPORARY_FILE: &str = ".daemon.json";
 const WANTED_FILE: &str = "directories-wanted";
 const LOCK_FILE: &str = "daemon.lock";
 
@@ -215,32 +214,34 @@ impl RuntimeDirectory {
     /// # Errors
     /// When it cannot be written.
     pub fn write(&self, _lock: &DaemonLock, state: &DaemonState) -> io::Result<()> {
-        let temporary = self.path.join(TEMPORARY_FILE);
+        self.replace(STATE_FILE, &serde_json::to_vec(state)?)
+    }
+
+    fn replace(&self, name: &str, text: &[u8]) -> io::Result<()> {
+        let temporary = self.path.join(format!(".{name}"));
         let mut file = OpenOptions::new()
             .write(true)
             .create(true)
             .truncate(true)
             .mode(0o600)
             .open(&temporary)?;
-        file.write_all(&serde_json::to_vec(state)?)?;
+        file.write_all(text)?;
         // No sync: what the daemon does now is of no interest after a power cut.
-        std::fs::rename(&temporary, self.path.join(STATE_FILE))
+        std::fs::rename(&temporary, self.path.join(name))
     }
 
-    /// Asks for the directories of databases that were found on their servers: whoever may make
-    /// them watches for this file (`pgbackupd-directories.path`).
+    /// Asks for the directories of databases that were found on their servers, each given by its
+    /// server's name and its own: whoever may make them watches for this file
+    /// (`pgbackupd-directories.path`).
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn want_directories(&self) -> io::Result<()> {
-        let path = self.path.join(WANTED_FILE);
-        OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(path)?
-            .write_all(b"wanted\n")
+    pub fn want_directories<'a>(
+        &self,
+        databases: impl Iterator<Item = (&'a str, &'a str)>,
+    ) -> io::Result<()> {
+        let databases: Vec<_> = databases.collect();
+        self.replace(WANTED_FILE, &serde_json::to_vec(&databases)?)
     }
 
     /// Takes the state away: the daemon ends in good order.

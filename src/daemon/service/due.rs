@@ -8,7 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use super::{Running, Service};
-use crate::config::{Databases, Job, JobKind};
+use crate::config::{Job, JobKind};
 use crate::daemon::board::{Ending, Skipped, Step, Subject, Ticket, Work};
 use crate::daemon::task::{Action, Circumstances, Outcome, Task};
 use crate::daemon::tell;
@@ -145,6 +145,7 @@ impl Service {
                     told.impossible(failure);
                 }
                 self.board.finish(ticket, Ending::Over, now);
+                self.want_directories(&running.work, &found);
                 for (database, action) in found {
                     self.put_found(&running.work, database, action, now);
                 }
@@ -180,14 +181,20 @@ impl Service {
         action: Action,
         now: DateTime<Utc>,
     ) {
-        let not_before = now + random_delay(from.task.job.jitter);
+        let wish = (from.subject.server.clone(), database.clone());
+        let (delay, reason) = if self.wished.contains(&wish) {
+            (MAKING, "its directory is being made")
+        } else {
+            (random_delay(from.task.job.jitter), "the job's jitter")
+        };
+        let not_before = now + delay;
         self.put(Work {
             subject: Subject {
                 database: Some(database),
                 ..from.subject.clone()
             },
             not_before,
-            reason: (not_before > now).then(|| "the job's jitter".to_owned()),
+            reason: (not_before > now).then(|| reason.to_owned()),
             attempt: 1,
             task: Task {
                 action,
@@ -197,20 +204,61 @@ impl Service {
         });
     }
 
-    /// Asks root for the directory of a database that was found on its server, where the service
-    /// itself may not make it. Whether it was asked for.
-    pub(super) fn want_directory(&self, work: &Work<Task>, error: &JobError) -> bool {
-        let Some(directory) = work.task.directory() else {
+    /// Asks root for the directories of databases that were found on their server, where the service
+    /// itself may not make them.
+    fn want_directories(&mut self, from: &Work<Task>, found: &[(String, Action)]) {
+        let missing: Vec<_> = found
+            .iter()
+            .filter_map(|(name, action)| match action {
+                Action::BackUp(database, _) => Some((name, &database.directory)),
+                _ => None,
+            })
+            .filter(|(_, directory)| {
+                !directory.is_dir() && Repository::at(*directory).create().is_err()
+            })
+            .map(|(name, _)| (from.subject.server.clone(), name.clone()))
+            .collect();
+        // Those that were wished for before have been made, or not; only what is missing counts.
+        self.wished
+            .retain(|(server, _)| *server != from.subject.server);
+        if missing.is_empty() || !from.task.is_discovered(&from.subject.server) {
+            return;
+        }
+        self.wished.extend(missing);
+        self.wish();
+    }
+
+    /// Writes down for which databases directories are wished for.
+    fn wish(&self) -> bool {
+        let wished = self.wished.iter();
+        let wished = wished.map(|(server, database)| (server.as_str(), database.as_str()));
+        let written = self.runtime.want_directories(wished);
+        if let Err(error) = &written {
+            tell!(
+                DirectoryUnusable,
+                {},
+                "directories of databases that were found cannot be asked for in {}: {error}",
+                self.runtime.path().display()
+            );
+        }
+        written.is_ok()
+    }
+
+    /// Asks again for the directory that a run has not found. Whether it was asked for.
+    fn want_directory(&mut self, work: &Work<Task>, error: &JobError) -> bool {
+        let (Some(directory), Some(database)) = (work.task.directory(), &work.subject.database)
+        else {
             return false;
         };
-        let is_found = work
-            .task
-            .server(&work.subject.server)
-            .is_some_and(|server| matches!(server.databases, Databases::All(_)));
-        is_found
-            && !directory.exists()
-            && error.kind() == JobErrorKind::CannotCreate
-            && self.runtime.want_directories().is_ok()
+        if directory.exists()
+            || error.kind() != JobErrorKind::CannotCreate
+            || !work.task.is_discovered(&work.subject.server)
+        {
+            return false;
+        }
+        self.wished
+            .insert((work.subject.server.clone(), database.clone()));
+        self.wish()
     }
 
     /// Records that something due was not done.
@@ -247,6 +295,9 @@ impl Service {
         }
     }
 }
+
+/// So long a run waits for a directory that root was asked for.
+const MAKING: TimeDelta = TimeDelta::seconds(5);
 
 /// A delay from nothing to the longest, by chance.
 fn random_delay(longest: Duration) -> TimeDelta {

@@ -4,7 +4,7 @@ mod due;
 mod look_back;
 mod reload;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -64,6 +64,8 @@ pub(super) struct Service {
     runs: BTreeMap<Ticket, Running>,
     /// Of what is done by a job that is no backup, the slots that have work left.
     open_slots: Vec<(String, DateTime<Utc>)>,
+    /// Databases, each with its server, whose directories root was asked for.
+    wished: BTreeSet<(String, String)>,
     /// Reports of runs come back through this.
     ended: mpsc::UnboundedSender<(Ticket, Outcome)>,
     ends: Option<mpsc::UnboundedReceiver<(Ticket, Outcome)>>,
@@ -111,6 +113,7 @@ impl Service {
             ticker,
             runs: BTreeMap::new(),
             open_slots: Vec::new(),
+            wished: BTreeSet::new(),
             ended,
             ends: Some(ends),
             cancel: CancellationToken::new(),
