@@ -4,7 +4,8 @@
 
 #![allow(
     clippy::unwrap_used,
-    reason = "a test that cannot set its scene up fails"
+    clippy::print_stdout,
+    reason = "a test that cannot set its scene up fails, and one that has nothing to do says so"
 )]
 
 mod support;
