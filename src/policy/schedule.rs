@@ -143,14 +143,33 @@ impl Schedule {
     /// calendar's end.
     pub fn next_after(&self, moment: DateTime<Utc>) -> Option<DateTime<Tz>> {
         let start = moment.with_timezone(&self.zone);
-        self.pattern
+        let run = self
+            .pattern
             .find_next_occurrence(&start, false)
             .ok()
             // croner gives up on a gap of more than two hours: go on from its other side.
             .or_else(|| {
                 let resumed = self.end_of_left_out_day(moment)?;
                 self.pattern.find_next_occurrence(&resumed, true).ok()
-            })
+            })?;
+        if self.stands_in_for_a_left_out_day(&run) {
+            return self.pattern.find_next_occurrence(&run, false).ok();
+        }
+        Some(run)
+    }
+
+    /// Whether croner gives this run for a time on a day that the zone left out: it does so for the
+    /// last two hours of such a day, as for any gap, at the first moment after it.
+    fn stands_in_for_a_left_out_day(&self, run: &DateTime<Tz>) -> bool {
+        self.leaps(run.to_utc() - Duration::seconds(1), run.to_utc())
+            && !self.pattern.is_time_matching(run).unwrap_or(true)
+    }
+
+    /// Whether the zone's clock leaps forward by more than two hours between two moments.
+    fn leaps(&self, from: DateTime<Utc>, to: DateTime<Utc>) -> bool {
+        let wall_minus_utc =
+            |at: DateTime<Utc>| at.with_timezone(&self.zone).naive_local() - at.naive_utc();
+        wall_minus_utc(to) - wall_minus_utc(from) > Duration::hours(2)
     }
 
     /// The newest run at or before this moment, in the schedule's zone; none where there is none in
@@ -192,15 +211,10 @@ impl Schedule {
 
     /// The first moment after the next forward jump of the zone's clock by more than two hours.
     fn end_of_left_out_day(&self, moment: DateTime<Utc>) -> Option<DateTime<Tz>> {
-        let wall_minus_utc =
-            |at: DateTime<Utc>| at.with_timezone(&self.zone).naive_local() - at.naive_utc();
-        let leaps = |from: DateTime<Utc>, to: DateTime<Utc>| {
-            wall_minus_utc(to) - wall_minus_utc(from) > Duration::hours(2)
-        };
         let mut before = moment;
         let end = moment + HORIZON;
         let mut after = before + Duration::days(1);
-        while !leaps(before, after) {
+        while !self.leaps(before, after) {
             before = after;
             after = before + Duration::days(1);
             if after > end {
@@ -209,7 +223,7 @@ impl Schedule {
         }
         while after - before > Duration::seconds(1) {
             let middle = before + (after - before) / 2;
-            if leaps(before, middle) {
+            if self.leaps(before, middle) {
                 after = middle;
             } else {
                 before = middle;
@@ -353,6 +367,15 @@ mod tests {
             runs("0 0 * * *", Tz::Pacific__Apia, "2011-12-29T12:00:00Z", 1),
             ["2011-12-31T00:00:00+14:00"],
             "midnight is the very moment at which the gap ends"
+        );
+        assert_eq!(
+            runs("45 23 * * *", Tz::Pacific__Apia, "2011-12-29T12:00:00Z", 3),
+            [
+                "2011-12-29T23:45:00-10:00",
+                "2011-12-31T23:45:00+14:00",
+                "2012-01-01T23:45:00+14:00"
+            ],
+            "a quarter of an hour before the gap ends"
         );
         assert_eq!(
             runs("0 2 30 12 *", Tz::Pacific__Apia, "2011-06-01T00:00:00Z", 1),
