@@ -1,8 +1,33 @@
-//! Whether the wall clock was set: it is held against the monotonic clock, which nobody sets.
+//! The clocks, and whether the wall clock was set: it is held against the monotonic clock, which
+//! nobody sets.
 
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
+
+/// Where the scheduler reads the time. Tests have a clock that runs through a year in seconds and
+/// can be set.
+pub(super) trait Clock: Send + Sync {
+    /// The time of day.
+    fn wall(&self) -> DateTime<Utc>;
+
+    /// The clock that nobody sets; the timers go by it.
+    fn monotonic(&self) -> Instant;
+}
+
+/// The machine's own clocks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SystemClock;
+
+impl Clock for SystemClock {
+    fn wall(&self) -> DateTime<Utc> {
+        Utc::now()
+    }
+
+    fn monotonic(&self) -> Instant {
+        Instant::now()
+    }
+}
 
 /// Less than this is no jump: time services slew the clock, and waking up takes a moment.
 const TOLERANCE: TimeDelta = TimeDelta::seconds(2);

@@ -26,7 +26,7 @@ use tokio_cron_scheduler::{
 };
 use uuid::Uuid;
 
-use super::clock::{Clocks, until};
+use super::clock::{Clock, Clocks, SystemClock, until};
 use super::timetable::{Due, Timetable};
 use crate::policy::Schedule;
 
@@ -50,6 +50,9 @@ pub(super) struct Ticker {
 
 /// What is known between the scheduler's loop and ours.
 struct Shared {
+    clock: Box<dyn Clock>,
+    /// How often the clock is looked at when nothing is due.
+    interval: Duration,
     inner: Mutex<Inner>,
     /// Wakes the scheduler's loop before its time.
     changed: Notify,
@@ -73,6 +76,36 @@ impl Shared {
         // Nothing in here is left half by a panic.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// One look at the clock.
+    fn look(&self) -> Look {
+        let mut guard = self.inner();
+        let inner = &mut *guard;
+        let (now, monotonic) = (self.clock.wall(), self.clock.monotonic());
+        inner.looked = monotonic;
+        if let Some(jump) = inner.clocks.jump(now, monotonic) {
+            inner.jump = Some(inner.jump.map_or(jump, |earlier| earlier + jump));
+            inner.timetable.reckon_anew(now);
+        }
+        let due = inner.timetable.take_due(now);
+        if due.is_empty() && !inner.is_changing {
+            let wait = inner
+                .timetable
+                .first()
+                .map_or(self.interval, |first| until(first, now).min(self.interval));
+            return Look::Nothing(wait);
+        }
+        // A tick in the distant past is due for the scheduler whatever its own look at the clock says.
+        let ticks = due.iter().map(|due| JobAndNextTick {
+            id: Some(due.id.into()),
+            job_type: JobType::Cron.into(),
+            next_tick: 1,
+            last_tick: None,
+        });
+        let ticks = ticks.collect();
+        inner.due.extend(due);
+        Look::Due(ticks)
+    }
 }
 
 impl Ticker {
@@ -82,14 +115,25 @@ impl Ticker {
     /// When the scheduler cannot be started.
     pub(super) async fn start() -> Result<(Self, mpsc::UnboundedReceiver<Uuid>), JobSchedulerError>
     {
+        Self::by(Box::new(SystemClock), LOOK).await
+    }
+
+    /// Starts it by this clock, looked at this often when nothing is due.
+    async fn by(
+        clock: Box<dyn Clock>,
+        interval: Duration,
+    ) -> Result<(Self, mpsc::UnboundedReceiver<Uuid>), JobSchedulerError> {
+        let (wall, monotonic) = (clock.wall(), clock.monotonic());
         let shared = Arc::new(Shared {
+            clock,
+            interval,
             inner: Mutex::new(Inner {
                 timetable: Timetable::default(),
-                clocks: Clocks::at(Utc::now(), Instant::now()),
+                clocks: Clocks::at(wall, monotonic),
                 due: Vec::new(),
                 jump: None,
                 is_changing: false,
-                looked: Instant::now(),
+                looked: monotonic,
             }),
             changed: Notify::new(),
         });
@@ -151,11 +195,10 @@ impl Ticker {
                 let _ = calls.send(id);
             })?;
             let id = entry.guid();
-            let schedule = schedule.clone();
-            self.shared
-                .inner()
-                .timetable
-                .insert(id, name, schedule, Utc::now());
+            let (schedule, now) = (schedule.clone(), self.shared.clock.wall());
+            let mut inner = self.shared.inner();
+            inner.timetable.insert(id, name, schedule, now);
+            drop(inner);
             self.scheduler.add(entry).await?;
             self.jobs.push((name.clone(), id));
         }
@@ -179,7 +222,8 @@ impl Ticker {
 
     /// For how long the scheduler's loop has not looked at the clock.
     pub(super) fn silence(&self) -> Duration {
-        self.shared.inner().looked.elapsed()
+        let now = self.shared.clock.monotonic();
+        now.saturating_duration_since(self.shared.inner().looked)
     }
 
     /// Ends the scheduler's loop.
@@ -231,7 +275,7 @@ impl MetaDataStorage for Store {
         let shared = Arc::clone(&self.shared);
         Box::pin(async move {
             loop {
-                let wait = match look(&mut shared.inner()) {
+                let wait = match shared.look() {
                     Look::Due(due) => return Ok(due),
                     Look::Nothing(wait) => wait,
                 };
@@ -255,7 +299,8 @@ impl MetaDataStorage for Store {
 
     fn time_till_next_job(&mut self) -> Answer<Option<Duration>> {
         let first = self.shared.inner().timetable.first();
-        Box::pin(ready(Ok(first.map(|first| until(first, Utc::now())))))
+        let now = self.shared.clock.wall();
+        Box::pin(ready(Ok(first.map(|first| until(first, now)))))
     }
 }
 
@@ -266,89 +311,5 @@ enum Look {
     Nothing(Duration),
 }
 
-/// One look at the clock.
-fn look(inner: &mut Inner) -> Look {
-    let (now, monotonic) = (Utc::now(), Instant::now());
-    inner.looked = monotonic;
-    if let Some(jump) = inner.clocks.jump(now, monotonic) {
-        inner.jump = Some(inner.jump.map_or(jump, |earlier| earlier + jump));
-        inner.timetable.reckon_anew(now);
-    }
-    let due = inner.timetable.take_due(now);
-    if due.is_empty() && !inner.is_changing {
-        let wait = inner
-            .timetable
-            .first()
-            .map_or(LOOK, |first| until(first, now).min(LOOK));
-        return Look::Nothing(wait);
-    }
-    // A tick in the distant past is due for the scheduler whatever its own look at the clock says.
-    let ticks = due.iter().map(|due| JobAndNextTick {
-        id: Some(due.id.into()),
-        job_type: JobType::Cron.into(),
-        next_tick: 1,
-        last_tick: None,
-    });
-    let ticks = ticks.collect();
-    inner.due.extend(due);
-    Look::Due(ticks)
-}
-
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use chrono_tz::Tz;
-    use tokio::time::timeout;
-
-    use super::Ticker;
-    use crate::policy::Schedule;
-
-    fn every_minute() -> Schedule {
-        Schedule::parse("* * * * *", Tz::UTC).unwrap()
-    }
-
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn entries_come_and_go_while_the_scheduler_waits() {
-        let (mut ticker, _called) = Ticker::start().await.unwrap();
-        let change = async {
-            for round in 0..5 {
-                let jobs: Vec<_> = (0..5)
-                    .map(|job| (format!("{round}-{job}"), every_minute()))
-                    .collect();
-                let old: Vec<_> = ticker.upcoming().into_iter().map(|(job, _)| job).collect();
-                ticker.change(&old, &jobs).await.unwrap();
-                assert_eq!(ticker.upcoming().len(), 5);
-            }
-        };
-        timeout(Duration::from_secs(60), change).await.unwrap();
-        assert!(
-            ticker
-                .upcoming()
-                .iter()
-                .all(|(job, next)| job.starts_with("4-") && next.is_some())
-        );
-        ticker.stop().await;
-    }
-
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn a_minute_is_told_within_a_second() {
-        let (mut ticker, mut called) = Ticker::start().await.unwrap();
-        let jobs: Vec<_> = (0..30)
-            .map(|job| (job.to_string(), every_minute()))
-            .collect();
-        ticker.change(&[], &jobs).await.unwrap();
-        let mut due = Vec::new();
-        while due.len() < jobs.len() {
-            timeout(Duration::from_secs(75), called.recv())
-                .await
-                .unwrap()
-                .unwrap();
-            due.extend(ticker.take_due());
-        }
-        let late = chrono::Utc::now() - due[0].slot;
-        assert!(late.num_milliseconds() < 1000, "{late}");
-        assert!(due.iter().all(|one| one.slot == due[0].slot));
-        ticker.stop().await;
-    }
-}
+mod tests;
