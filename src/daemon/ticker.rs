@@ -8,8 +8,8 @@
 //!   scheduler's loop waits in it, so that an idle daemon wakes up every [`LOOK`] and not twice a
 //!   second; and a job that is due is told at once.
 //!
-//! The closures that the scheduler calls send the job's id and nothing else. Which slot it is for
-//! is kept here, so that even a call that gets lost loses no run.
+//! The closures that the scheduler calls only give word that something is due. What, and for which
+//! slot, is kept here, so that even a call that gets lost loses no run.
 
 use std::future::ready;
 use std::pin::Pin;
@@ -44,7 +44,6 @@ const CHANNEL: usize = 1024;
 pub(super) struct Ticker {
     scheduler: JobScheduler,
     shared: Arc<Shared>,
-    calls: mpsc::UnboundedSender<Uuid>,
     jobs: Vec<(String, Uuid)>,
 }
 
@@ -54,6 +53,8 @@ struct Shared {
     /// How often the clock is looked at when nothing is due.
     interval: Duration,
     inner: Mutex<Inner>,
+    /// Gives word to the daemon that there is something to take.
+    calls: mpsc::UnboundedSender<()>,
     /// Wakes the scheduler's loop before its time.
     changed: Notify,
 }
@@ -86,6 +87,8 @@ impl Shared {
         if let Some(jump) = inner.clocks.jump(now, monotonic) {
             inner.jump = Some(inner.jump.map_or(jump, |earlier| earlier + jump));
             inner.timetable.reckon_anew(now);
+            // The next runs have changed, even when nothing is due.
+            let _ = self.calls.send(());
         }
         let due = inner.timetable.take_due(now);
         if due.is_empty() && !inner.is_changing {
@@ -109,12 +112,12 @@ impl Shared {
 }
 
 impl Ticker {
-    /// Starts the scheduler without any job. Whenever jobs are due, the receiver gets word.
+    /// Starts the scheduler without any job. Whenever jobs are due or the clock was set, the
+    /// receiver gets word.
     ///
     /// # Errors
     /// When the scheduler cannot be started.
-    pub(super) async fn start() -> Result<(Self, mpsc::UnboundedReceiver<Uuid>), JobSchedulerError>
-    {
+    pub(super) async fn start() -> Result<(Self, mpsc::UnboundedReceiver<()>), JobSchedulerError> {
         Self::by(Box::new(SystemClock), LOOK).await
     }
 
@@ -122,9 +125,11 @@ impl Ticker {
     async fn by(
         clock: Box<dyn Clock>,
         interval: Duration,
-    ) -> Result<(Self, mpsc::UnboundedReceiver<Uuid>), JobSchedulerError> {
+    ) -> Result<(Self, mpsc::UnboundedReceiver<()>), JobSchedulerError> {
         let (wall, monotonic) = (clock.wall(), clock.monotonic());
+        let (calls, called) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
+            calls,
             clock,
             interval,
             inner: Mutex::new(Inner {
@@ -150,11 +155,9 @@ impl Ticker {
         )
         .await?;
         scheduler.start().await?;
-        let (calls, called) = mpsc::unbounded_channel();
         let ticker = Self {
             scheduler,
             shared,
-            calls,
             jobs: Vec::new(),
         };
         Ok((ticker, called))
@@ -189,10 +192,10 @@ impl Ticker {
             }
         }
         for (name, schedule) in into {
-            let calls = self.calls.clone();
-            let entry = Entry::new(ANY_PATTERN, move |id, _| {
+            let calls = self.shared.calls.clone();
+            let entry = Entry::new(ANY_PATTERN, move |_, _| {
                 // The daemon is ending when nobody listens any more.
-                let _ = calls.send(id);
+                let _ = calls.send(());
             })?;
             let id = entry.guid();
             let (schedule, now) = (schedule.clone(), self.shared.clock.wall());

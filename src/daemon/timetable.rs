@@ -3,6 +3,8 @@
 //! The wall clock may be set back or forward, or stand still while the machine sleeps. The rules:
 //! - A job is due when its next slot has come. However many slots have gone by since it was looked
 //!   at, it is due once, for the newest of them.
+//! - A slot that is only found when it is long past was missed: what becomes of it is for the rules
+//!   of catching up to say, as after a start.
 //! - A clock set back by less than [`REPEAT_AFTER`] does not repeat a slot: that is a correction of
 //!   the clock. One set back further was wrong before, and the schedule starts from the new time.
 
@@ -14,6 +16,10 @@ use crate::policy::Schedule;
 /// A clock that is set back by this or more starts the schedules anew; it is the limit by which
 /// cron tells a correction from a new time (cron(8), Debian).
 pub(super) const REPEAT_AFTER: Duration = Duration::hours(3);
+
+/// A slot found later than this was passed over, by a sleep of the machine or a clock that was set:
+/// otherwise it is found within seconds.
+const LATE: Duration = Duration::minutes(1);
 
 /// Every job in force, each with its next slot.
 #[derive(Clone, Debug, Default)]
@@ -41,6 +47,8 @@ pub(super) struct Due {
     pub job: String,
     /// The slot of its schedule.
     pub slot: DateTime<Utc>,
+    /// Whether the slot was passed over, and is found only now.
+    pub was_missed: bool,
 }
 
 impl Timetable {
@@ -78,6 +86,7 @@ impl Timetable {
                 id: entry.id,
                 job: entry.job.clone(),
                 slot: newest,
+                was_missed: now - newest > LATE,
             });
         }
         due.sort_by(|a, b| (a.slot, &a.job).cmp(&(b.slot, &b.job)));
@@ -149,6 +158,21 @@ mod tests {
             .iter()
             .map(|due| due.slot.to_rfc3339())
             .collect()
+    }
+
+    #[test]
+    fn a_slot_that_is_found_late_was_missed() {
+        for (found, was_missed) in [
+            ("2025-07-08T23:00:10Z", false),
+            ("2025-07-08T23:01:01Z", true),
+            ("2025-07-10T22:59:59Z", true),
+            // Two days late, and right at the newest slot.
+            ("2025-07-10T23:00:00Z", false),
+        ] {
+            let mut daily = timetable("0 2 * * *", at("2025-07-08T12:00:00Z"));
+            let due = daily.take_due(at(found));
+            assert_eq!(due[0].was_missed, was_missed, "{found}");
+        }
     }
 
     #[test]

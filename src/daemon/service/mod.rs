@@ -129,7 +129,7 @@ impl Service {
     pub(super) async fn run(
         mut self,
         mut signals: Signals,
-        mut called: mpsc::UnboundedReceiver<Uuid>,
+        mut called: mpsc::UnboundedReceiver<()>,
     ) -> Result<(), DaemonError> {
         let Some(mut ends) = self.ends.take() else {
             return Ok(());
@@ -214,11 +214,13 @@ impl Service {
             } else {
                 "forward (or the machine slept)"
             };
+            // To the nearest: a clock set by a day is seen some microseconds short of it.
+            let seconds = (jump.num_milliseconds().unsigned_abs() + 500) / 1000;
             tell!(
                 ClockJumped,
                 { seconds = jump.num_seconds() },
                 "the clock was set {direction} by {}; {}",
-                humantime::format_duration(Duration::from_secs(jump.num_seconds().unsigned_abs())),
+                humantime::format_duration(Duration::from_secs(seconds)),
                 self.view().line(&[])
             );
         }
@@ -226,7 +228,11 @@ impl Service {
             let job = self.plan.jobs.iter().find(|job| job.name == due.job);
             // A reload may have taken it away in between.
             if let Some(job) = job.cloned() {
-                self.put_up(&Arc::new(job), due.slot, None, now);
+                if due.was_missed {
+                    self.make_up_after_a_gap(&job, due.slot, now);
+                } else {
+                    self.put_up(&Arc::new(job), due.slot, None, now);
+                }
             }
         }
     }

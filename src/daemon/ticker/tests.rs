@@ -11,7 +11,6 @@ use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
-use uuid::Uuid;
 
 use self::date::{Rule, Wall};
 use super::{LOOK, Ticker};
@@ -110,7 +109,7 @@ impl Clock for VirtualClock {
 struct Watch {
     clock: VirtualClock,
     ticker: Ticker,
-    called: mpsc::UnboundedReceiver<Uuid>,
+    called: mpsc::UnboundedReceiver<()>,
     told: BTreeMap<String, Vec<DateTime<Utc>>>,
 }
 
@@ -152,6 +151,7 @@ impl Watch {
                     due.job,
                     due.slot
                 );
+                assert_eq!(due.was_missed, lateness > TimeDelta::minutes(1));
                 self.told.entry(due.job).or_default().push(due.slot);
             }
         }
