@@ -15,6 +15,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, lchown, sy
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use pgbackupd::repository::{Level, Owner, provide};
 use serde_json::Value;
@@ -269,7 +270,7 @@ fn whoever_exchanges_directory_and_link_in_a_race_gains_nothing() {
     fs::create_dir(&victim).unwrap();
     open(&victim);
     let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| {
+    let (done, moved) = std::thread::scope(|scope| {
         scope.spawn(|| {
             while !stop.load(Ordering::Relaxed) {
                 // The owner's own level: it may do there as it likes.
@@ -278,17 +279,23 @@ fn whoever_exchanges_directory_and_link_in_a_race_gains_nothing() {
                 let _ = fs::remove_file(&target);
             }
         });
-        let mut done = 0;
-        for _ in 0..20_000 {
+        let (mut done, mut moved, mut rounds) = (0, false, 0);
+        // On a busy machine the two may hardly meet, so it goes on until they have.
+        let end = Instant::now() + Duration::from_secs(60);
+        while !moved && (rounds < 20_000 || done < 100) && Instant::now() < end {
+            rounds += 1;
             done += u32::from(provide(&target, Level::Database, &scene.owner).is_ok());
-            assert_eq!(state(&victim), (0, 0o755), "after {done} successes");
+            moved = state(&victim) != (0, 0o755);
         }
+        // A panic before this would leave the other thread at work for ever.
         stop.store(true, Ordering::Relaxed);
-        assert!(
-            done > 100,
-            "only {done} directories were made: there was no race"
-        );
+        (done, moved)
     });
+    assert!(!moved, "after {done} successes the victim changed hands");
+    assert!(
+        done >= 100,
+        "only {done} directories were made: there was no race"
+    );
 }
 
 #[test]
