@@ -7,6 +7,9 @@
 //! - Whatever is due belongs to a slot and has until the end of that slot's window to start. Within
 //!   it, it waits for its turn, for the end of a blackout, and for another try.
 //! - A job that is still at work on a database when it is due there again is skipped there.
+//! - To find out which databases a job is for is no run: it takes no turn and keeps to no blackout.
+//!   Otherwise it would wait for the run that it overlaps with, and what is skipped would be on no
+//!   database's record.
 
 use std::collections::BTreeMap;
 
@@ -157,7 +160,11 @@ impl<T: Clone> Board<T> {
         // First come, first served; of one slot, in the order in which it was put on the board.
         self.waiting.sort_by_key(|work| work.slot);
         for mut work in std::mem::take(&mut self.waiting) {
-            match admit(now, work.ends, &work.blackouts) {
+            let admission = match work.subject.database {
+                Some(_) => admit(now, work.ends, &work.blackouts),
+                None => admit(now, work.ends, &Blackouts::none(work.blackouts.zone())),
+            };
+            match admission {
                 Admission::Skip(reason) => steps.push(Step::Skip(given_up(work, &reason))),
                 Admission::Wait(until) => {
                     if until > work.not_before {
@@ -182,16 +189,17 @@ impl<T: Clone> Board<T> {
     }
 
     fn has_room(&self, subject: &Subject) -> bool {
-        let on_server = |running: &&Running<T>| running.work.subject.server == subject.server;
-        let on_database = |running: &Running<T>| {
-            let other = &running.work.subject;
-            other.server == subject.server
-                && other.database == subject.database
-                && subject.database.is_some()
-        };
-        self.running.len() < self.concurrency.total
-            && self.running.values().filter(on_server).count() < self.concurrency.per_server
-            && !self.running.values().any(on_database)
+        if subject.database.is_none() {
+            return true;
+        }
+        let runs = self.running.values().map(|running| &running.work.subject);
+        let runs = runs.filter(|other| other.database.is_some());
+        let on_server = runs.clone().filter(|other| other.server == subject.server);
+        runs.count() < self.concurrency.total
+            && on_server.clone().count() < self.concurrency.per_server
+            && !on_server
+                .clone()
+                .any(|other| other.database == subject.database)
     }
 
     /// Takes a run off that has ended. Gives the work back with the time of its next try, if it is
@@ -381,6 +389,26 @@ mod tests {
         assert!(board.steps(at(0)).is_empty());
         board.finish(started(&steps)[0].0, Ending::Over, at(1));
         assert_eq!(names(&board.steps(at(1))), ["3"]);
+    }
+
+    #[test]
+    fn finding_out_which_databases_there_are_takes_no_turn_and_keeps_to_no_blackout() {
+        let find = |job, minute| {
+            let mut find = work(job, "a", "", minute);
+            find.subject.database = None;
+            find.blackouts = blackouts(&["00:00-12:00"]);
+            find
+        };
+        let one = Concurrency {
+            total: 1,
+            per_server: 1,
+        };
+        let mut board = board(one, vec![find("daily", 0), find("weekly", 0)]);
+        assert_eq!(board.steps(at(0)).len(), 2);
+        assert_eq!(board.add(work("daily", "a", "1", 0)), None);
+        assert_eq!(names(&board.steps(at(0))), ["1"]);
+        assert_eq!(board.add(work("weekly", "a", "2", 0)), None);
+        assert!(board.steps(at(0)).is_empty());
     }
 
     #[test]
