@@ -341,6 +341,7 @@ fn in_a_run<'a>(
 
 fn overlap_and_reload_during_a_run(cluster: &Cluster, mut operator: Operator) {
     only_daily(&mut operator, RIYADH, "*/5 * * * *");
+    operator.set("limits.lock_wait", "5 minutes");
     let clock = WallClock::at(&operator, "2025-07-09T11:59:58Z");
     let (daemon, lock) = in_a_run(cluster, &operator, &clock, "overlap");
     let running = |operator: &Operator| state(operator)["running"].clone();
@@ -483,7 +484,7 @@ fn blackout_delays(_: &Cluster, mut operator: Operator) {
 /// A run that cannot start before its window ends is given up, and that is on record.
 fn blackout_skips(_: &Cluster, mut operator: Operator) {
     every_night(&mut operator);
-    operator.set_value("jobs.daily.blackout", vec!["01:00-09:00"]);
+    operator.set_value("jobs.daily.blackout", vec!["Wed 01:00-09:00"]);
     let clock = WallClock::at(&operator, BEFORE);
     let daemon = under(&operator, &clock);
     let said = daemon.wait_for("was skipped");
