@@ -307,19 +307,23 @@ async fn read_into(pipe: Option<tokio::process::ChildStderr>, excerpt: Arc<Mutex
     }
 }
 
-/// util-linux's setpriv, if it is there and can set the signal for the parent's death.
+/// util-linux's setpriv, if it is there and can set the signal for the parent's death. It is tried
+/// and not asked: it ends with capset(2) whatever it was told to do, which a sandbox may forbid
+/// (systemd's `SystemCallFilter=~@privileged` does).
 async fn setpriv() -> Option<&'static PathBuf> {
     static SETPRIV: OnceCell<Option<PathBuf>> = OnceCell::const_new();
     let find = || async {
         for path in ["/usr/bin/setpriv", "/bin/setpriv"] {
-            let help = Command::new(path)
-                .arg("--help")
+            let trial = Command::new(path)
+                .args(["--pdeathsig", "KILL", "--", path, "--version"])
                 .env_clear()
                 .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
                 .kill_on_drop(true)
-                .output();
-            if let Ok(Ok(output)) = timeout(DRAIN, help).await
-                && String::from_utf8_lossy(&output.stdout).contains("--pdeathsig")
+                .status();
+            if let Ok(Ok(status)) = timeout(DRAIN, trial).await
+                && status.success()
             {
                 return Some(PathBuf::from(path));
             }
