@@ -197,8 +197,11 @@ fn every_link_leads_to_a_file_and_a_heading() {
 fn every_command_line_parses() {
     let mut count = 0;
     for (path, text) in documents() {
-        let shown = blocks(&text, &["sh", "console", "crontab", "ini"]);
+        let shown = blocks(&text, &["sh", "crontab", "ini"]);
         let mut lines: Vec<&str> = shown.iter().flat_map(|block| block.lines()).collect();
+        let sessions = blocks(&text, &["console"]);
+        let typed = sessions.iter().flat_map(|block| block.lines());
+        lines.extend(typed.filter(|line| is_typed(line)));
         lines.extend(inline_code(&text));
         for line in lines {
             for words in command_lines(line) {
@@ -450,6 +453,13 @@ fn headings(text: &str) -> BTreeSet<String> {
                 .collect()
         })
         .collect()
+}
+
+/// Whether a line of a session is what the operator typed; the others are answers.
+fn is_typed(line: &str) -> bool {
+    ["$ ", "# ", "> "]
+        .iter()
+        .any(|prompt| line.starts_with(prompt))
 }
 
 /// The calls of the program in a line of shell, of a crontab or of a unit, each as its words.
