@@ -191,8 +191,6 @@ pub(super) struct ConnectionFragment {
     service_file: Option<String>,
     /// libpq's password file; nobody else may read it.
     pub(super) passfile: Option<String>,
-    /// The way to authenticate that is insisted on.
-    require_auth: Option<String>,
     /// Whether channel binding is wanted.
     channel_binding: Option<Word<ChannelBinding>>,
     /// Whether TLS is wanted, and how the server's certificate is checked.
@@ -207,14 +205,10 @@ pub(super) struct ConnectionFragment {
     sslkey: Option<String>,
     /// Revoked certificates.
     sslcrl: Option<String>,
-    /// A directory of revoked certificates.
-    sslcrldir: Option<String>,
     /// The oldest version of TLS that is accepted.
     ssl_min_protocol_version: Option<String>,
     /// The newest version of TLS that is accepted.
     ssl_max_protocol_version: Option<String>,
-    /// The system user that the server must run as, over a socket.
-    requirepeer: Option<String>,
     /// The name that the server shows for us.
     application_name: Option<String>,
     /// Options for the session.

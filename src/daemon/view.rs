@@ -132,9 +132,9 @@ impl View<'_> {
             parts.push("stopping".to_owned());
         }
         if let Some(refused) = self.refused {
-            let first = refused.lines().next().unwrap_or_default();
             parts.push(format!(
-                "the configuration is REFUSED, the one before it is in force: {first}"
+                "the configuration is REFUSED, the one before it is in force: {}",
+                in_short(refused)
             ));
         }
         let running: Vec<_> = self
@@ -177,6 +177,17 @@ impl View<'_> {
             None => "no job is scheduled".to_owned(),
         });
         parts.join("; ")
+    }
+}
+
+/// The first problem of a configuration: what it is, and where.
+fn in_short(refused: &str) -> String {
+    let mut lines = refused.lines();
+    let what = lines.next().unwrap_or_default();
+    let place = lines.find_map(|line| line.trim_start().strip_prefix("--> "));
+    match place {
+        Some(place) => format!("{place}: {what}"),
+        None => what.to_owned(),
     }
 }
 
@@ -288,9 +299,9 @@ mod tests {
              2025-07-10 02:00 +03"
         );
         assert_eq!(
-            view(&plan, &idle, Some("a.toml:3:9: no\nsuch thing")).line(&[]),
-            "the configuration is REFUSED, the one before it is in force: a.toml:3:9: no; next: \
-             daily at Thu 2025-07-10 02:00 +03"
+            view(&plan, &idle, Some("error: x: no\n  --> a.toml:3:9\n   |")).line(&[]),
+            "the configuration is REFUSED, the one before it is in force: a.toml:3:9: error: x: no; \
+             next: daily at Thu 2025-07-10 02:00 +03"
         );
     }
 
