@@ -199,9 +199,10 @@ impl Ticker {
             })?;
             let id = entry.guid();
             let (schedule, now) = (schedule.clone(), self.shared.clock.wall());
-            let mut inner = self.shared.inner();
-            inner.timetable.insert(id, name, schedule, now);
-            drop(inner);
+            self.shared
+                .inner()
+                .timetable
+                .insert(id, name, schedule, now);
             self.scheduler.add(entry).await?;
             self.jobs.push((name.clone(), id));
         }

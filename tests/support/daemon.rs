@@ -16,6 +16,7 @@
     reason = "each test binary uses a part of the fixture, and a fixture that cannot be set up panics"
 )]
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
@@ -45,6 +46,8 @@ const JOBS: [&str; 5] = ["daily", "weekly", "verify", "drill", "prune"];
 /// The wall clock of a daemon, by libfaketime; other programs have the machine's.
 pub(crate) struct WallClock {
     file: PathBuf,
+    /// By how much it is ahead of the machine's.
+    offset: Cell<TimeDelta>,
 }
 
 impl WallClock {
@@ -52,6 +55,7 @@ impl WallClock {
     pub(crate) fn at(operator: &Operator, time: &str) -> Self {
         let clock = Self {
             file: operator.path("wall-clock"),
+            offset: Cell::default(),
         };
         clock.set(time);
         clock
@@ -65,22 +69,19 @@ impl WallClock {
 
     /// Sets the clock by so much: forward, or back when it is negative.
     pub(crate) fn set_by(&self, by: TimeDelta) {
-        self.set_offset(self.offset() + by);
+        self.set_offset(self.offset.get() + by);
     }
 
     /// What the clock shows now.
     pub(crate) fn now(&self) -> DateTime<Utc> {
-        Utc::now() + self.offset()
-    }
-
-    fn offset(&self) -> TimeDelta {
-        let text = fs::read_to_string(&self.file).expect("the clock's file");
-        let seconds: f64 = text.parse().expect("an offset in seconds");
-        TimeDelta::milliseconds((seconds * 1000.0).round() as i64)
+        Utc::now() + self.offset.get()
     }
 
     fn set_offset(&self, offset: TimeDelta) {
-        let text = format!("{:+.3}", offset.num_milliseconds() as f64 / 1000.0);
+        self.offset.set(offset);
+        let sign = if offset < TimeDelta::zero() { '-' } else { '+' };
+        let (seconds, rest) = (offset.abs().num_seconds(), offset.abs().subsec_millis());
+        let text = format!("{sign}{seconds}.{rest:03}");
         // Never half: the daemon reads it with every look at the clock.
         let new = self.file.with_extension("new");
         fs::write(&new, text).expect("the clock's file");
@@ -149,7 +150,7 @@ pub(crate) struct End {
     pub(crate) log: String,
 }
 
-/// The receiving end of sd_notify(3).
+/// The receiving end of `sd_notify(3)`.
 struct ServiceManager {
     told: Arc<Mutex<Vec<String>>>,
 }
@@ -329,7 +330,7 @@ impl ServiceManager {
         let kept = Arc::clone(&told);
         // It listens until the test ends; the daemon's end is not heard on a datagram socket.
         thread::spawn(move || {
-            let mut buffer = [0; 64 * 1024];
+            let mut buffer = vec![0; 64 * 1024];
             while let Ok(length) = socket.recv(&mut buffer) {
                 let message = String::from_utf8_lossy(&buffer[..length]);
                 lock(&kept).push(message.trim_end().replace('\n', " "));

@@ -413,3 +413,58 @@ async fn a_clock_that_shows_1970_or_2099_for_a_while_keeps_the_schedule_of_what_
         );
     }
 }
+
+/// How many seconds the clocks of a year's test run through in a second, by libfaketime: a year
+/// takes five minutes. A pause of a millisecond is more than a minute then, so that lateness means
+/// nothing, and only what comes once a day or less is told once for each slot.
+const RATE: u32 = 100_000;
+
+#[test]
+#[ignore = "takes five minutes; packaging/test runs it beside the acceptance test"]
+fn a_year_by_the_systems_own_clocks() {
+    if std::env::var_os("FAKETIME").is_none() {
+        let library = ["x86_64", "aarch64"]
+            .map(|machine| format!("/usr/lib/{machine}-linux-gnu/faketime/libfaketime.so.1"))
+            .into_iter()
+            .find(|library| std::path::Path::new(library).exists())
+            .expect("libfaketime: install the package faketime");
+        let status = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--ignored", "--exact", "--nocapture"])
+            .arg("daemon::ticker::tests::a_year_by_the_systems_own_clocks")
+            .env("LD_PRELOAD", library)
+            .env("FAKETIME", format!("@2025-01-01 00:00:00 x{RATE}"))
+            .env("TZ", "UTC")
+            .status()
+            .unwrap();
+        assert!(status.success());
+        return;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let (from, to) = (at("2025-01-01T00:00:00Z"), at("2026-01-01T00:00:00Z"));
+        let (mut ticker, mut called) = Ticker::start().await.unwrap();
+        let jobs = [("0 2 * * *", daily(2, 0)), JOBS[4]];
+        let entries = jobs.map(|(pattern, _)| {
+            let schedule = Schedule::parse(pattern, Tz::Asia__Riyadh).unwrap();
+            (pattern.to_owned(), schedule)
+        });
+        ticker.change(&[], &entries).await.unwrap();
+        let mut told: BTreeMap<String, Vec<DateTime<Utc>>> = BTreeMap::new();
+        // The last slot is told some time after it.
+        while Utc::now() < to + TimeDelta::hours(18) {
+            let hour = Duration::from_secs(3600);
+            if timeout(hour, called.recv()).await.is_ok() {
+                for due in ticker.take_due() {
+                    told.entry(due.job).or_default().push(due.slot);
+                }
+            }
+        }
+        let wall = Wall::of("Asia/Riyadh", from, to);
+        for (pattern, rule) in jobs {
+            assert_eq!(told.remove(pattern).unwrap_or_default(), wall.due(rule));
+        }
+    });
+}

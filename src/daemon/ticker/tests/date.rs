@@ -57,10 +57,11 @@ impl Wall {
         while moments[moments.len() - 1] < to + TimeDelta::days(1) {
             moments.push(moments[moments.len() - 1] + STEP);
         }
-        let asked: String = moments
+        let asked: Vec<String> = moments
             .iter()
-            .map(|moment| format!("@{}\n", moment.timestamp()))
+            .map(|moment| format!("@{}", moment.timestamp()))
             .collect();
+        let asked = asked.join("\n") + "\n";
         let mut date = Command::new("date")
             .args(["-f", "-", "+%Y-%m-%dT%H:%M:%S %u"])
             .env_clear()
