@@ -24,7 +24,7 @@ prepare_guide() {
     another_guide_version 0.1.1-1
     # Nobody is there to say yes, and there is nothing to download.
     echo 'APT::Get::Assume-Yes "true";' | inside tee /etc/apt/apt.conf.d/guide >/dev/null
-    inside which sudo >/dev/null || stand_in_for_sudo
+    inside test -e /usr/bin/sudo || stand_in_for_sudo
 }
 
 another_guide_version() {
@@ -38,12 +38,11 @@ another_guide_version() {
 
 # For containers without sudo: as much of it as `sudo -u USER COMMAND` needs.
 stand_in_for_sudo() {
-    inside tee /usr/local/bin/sudo >/dev/null <<'SUDO'
-#!/bin/sh
-exec setpriv --reuid="$2" --regid="$2" --init-groups -- "${@:3}"
+    inside tee /usr/bin/sudo >/dev/null <<'SUDO'
+#!/bin/bash
+exec setpriv --reuid="$2" --regid="$2" --init-groups --reset-env -- "${@:3}"
 SUDO
-    inside sed --in-place '1s/sh$/bash/' /usr/local/bin/sudo
-    inside chmod 0755 /usr/local/bin/sudo
+    inside chmod 0755 /usr/bin/sudo
 }
 
 # guide_steps: writes each command of the guide and the output shown with it to files of their own,
