@@ -201,6 +201,10 @@ impl Child {
             .stderr(Stdio::piped())
             .process_group(0)
             .kill_on_drop(true);
+        // Whom root has become may not go back to root's directory, and pg_dump remarks on that.
+        if rustix::fs::access(".", rustix::fs::Access::EXEC_OK).is_err() {
+            command.current_dir("/");
+        }
         let mut process = spawn_from_lasting_thread(command).await.map_err(failed)?;
 
         let group = process

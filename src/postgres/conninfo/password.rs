@@ -136,8 +136,9 @@ pub(super) struct Login<'a> {
 }
 
 impl PasswordFile {
-    /// Opens it. One that is not there, or that is no regular file (`/dev/null`), counts as empty
-    /// as in libpq, unless the configuration names it: then it has to exist.
+    /// Opens it. One that is not there, that is somebody else's, or that is no regular file
+    /// (`/dev/null`), counts as empty as in libpq, unless the configuration names it: then it has to
+    /// exist.
     pub(super) fn open(path: &Path, has_to_exist: bool) -> Result<Self, PasswordError> {
         match fs::metadata(path) {
             Ok(metadata) if metadata.is_file() => {
@@ -159,7 +160,13 @@ impl PasswordFile {
                 });
             }
         }
-        match String::from_utf8(read(path)?) {
+        let text = match read(path) {
+            Err(PasswordError::Unreadable { cause, .. }) if !has_to_exist && is_absent(&cause) => {
+                return Ok(Self::default());
+            }
+            text => text?,
+        };
+        match String::from_utf8(text) {
             Ok(text) => Ok(Self {
                 text: Some(text.into()),
             }),
@@ -180,8 +187,13 @@ impl PasswordFile {
     }
 }
 
+/// Whether libpq would go on without it. Root's own file does not concern whom root has become by
+/// `sudo` or `setpriv` and who still has root's `HOME`.
 fn is_absent(error: &std::io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+    matches!(
+        error.kind(),
+        ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::PermissionDenied
+    )
 }
 
 /// `host:port:database:user:password`; `*` alone in a field fits all, a backslash makes the next
