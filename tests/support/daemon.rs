@@ -103,9 +103,7 @@ impl WallClock {
             .env("FAKETIME_TIMESTAMP_FILE", &self.file)
             .env("FAKETIME_NO_CACHE", "1")
             // std's timed waits hang otherwise, and it is this clock that nobody can set.
-            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
-            // Of no use for one process, and left behind by one that is killed.
-            .env("FAKETIME_DISABLE_SHM", "1");
+            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
     }
 }
 
@@ -320,6 +318,14 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         self.child.kill().ok();
         self.child.wait().ok();
+        // What libfaketime shares with children is left behind by a process that is killed.
+        let pid = self.child.id();
+        for name in [
+            format!("faketime_shm_{pid}"),
+            format!("sem.faketime_sem_{pid}"),
+        ] {
+            fs::remove_file(Path::new("/dev/shm").join(name)).ok();
+        }
     }
 }
 
