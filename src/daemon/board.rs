@@ -38,7 +38,7 @@ pub(super) struct Work<T> {
     pub slot: DateTime<Utc>,
     /// The end of the slot's window.
     pub ends: DateTime<Utc>,
-    /// Before this it does not start: a random delay, the end of a blackout, a pause.
+    /// Before this it does not start: a random delay, or a pause between tries.
     pub not_before: DateTime<Utc>,
     /// Why it does not start before that.
     pub reason: Option<String>,
@@ -50,6 +50,25 @@ pub(super) struct Work<T> {
     pub retry: Retry,
     /// What to do.
     pub task: T,
+}
+
+impl<T> Work<T> {
+    /// The moment before which it does not start; none when it only waits for its turn.
+    pub(super) fn starts_at(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let pause = Some(self.not_before).filter(|moment| *moment > now);
+        self.blackouts.ends_after(now).max(pause)
+    }
+
+    /// Why it does not start now, in a sentence.
+    pub(super) fn waits_for(&self, now: DateTime<Utc>) -> &str {
+        if self.blackouts.ends_after(now).is_some() {
+            "a blackout window lasts until then"
+        } else if let Some(reason) = self.reason.as_deref().filter(|_| self.not_before > now) {
+            reason
+        } else {
+            "it waits for its turn"
+        }
+    }
 }
 
 /// Names a running piece of work.
@@ -159,20 +178,15 @@ impl<T: Clone> Board<T> {
         let mut steps = Vec::new();
         // First come, first served; of one slot, in the order in which it was put on the board.
         self.waiting.sort_by_key(|work| work.slot);
-        for mut work in std::mem::take(&mut self.waiting) {
+        for work in std::mem::take(&mut self.waiting) {
             let admission = match work.subject.database {
                 Some(_) => admit(now, work.ends, &work.blackouts),
                 None => admit(now, work.ends, &Blackouts::none(work.blackouts.zone())),
             };
             match admission {
                 Admission::Skip(reason) => steps.push(Step::Skip(given_up(work, &reason))),
-                Admission::Wait(until) => {
-                    if until > work.not_before {
-                        work.not_before = until;
-                        work.reason = Some("a blackout window lasts until then".to_owned());
-                    }
-                    self.waiting.push(work);
-                }
+                // Its end is looked up anew each time: the clock may be set meanwhile.
+                Admission::Wait(_) => self.waiting.push(work),
                 Admission::Start if work.not_before <= now && self.has_room(&work.subject) => {
                     self.tickets += 1;
                     let running = Running {
@@ -226,13 +240,10 @@ impl<T: Clone> Board<T> {
     pub(super) fn wake_at(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         self.waiting
             .iter()
+            // What only waits for its turn gives up at the end of its window.
             .map(|work| {
-                if work.not_before > now {
-                    work.not_before.min(work.ends)
-                } else {
-                    // It waits for its turn, and gives up at the end of its window.
-                    work.ends
-                }
+                work.starts_at(now)
+                    .map_or(work.ends, |starts| starts.min(work.ends))
             })
             .min()
     }
@@ -512,6 +523,9 @@ mod tests {
         assert!(started(&steps).is_empty());
         assert!(skipped(&steps)[0].contains("blackout"), "{steps:?}");
         assert_eq!(board.wake_at(at(1)), Some(at(20)));
+        // A clock that is set goes on to the same end of the window on the wall.
+        board.shift(TimeDelta::minutes(10));
+        assert_eq!(board.wake_at(at(11)), Some(at(20)));
         assert_eq!(names(&board.steps(at(20))), ["1"]);
     }
 

@@ -60,6 +60,7 @@ impl Rates {
 impl View<'_> {
     /// The state for the runtime directory.
     pub(super) fn state(&self) -> DaemonState {
+        let now = Utc::now();
         let local = |moment: DateTime<Utc>| moment.with_timezone(&self.plan.zone).fixed_offset();
         let mut jobs: Vec<ScheduledJob> = self
             .plan
@@ -92,11 +93,8 @@ impl View<'_> {
             due: local(work.slot),
             server: work.subject.server.clone(),
             database: work.subject.database.clone().unwrap_or_default(),
-            until: (work.not_before > Utc::now()).then(|| local(work.not_before)),
-            reason: work
-                .reason
-                .clone()
-                .unwrap_or_else(|| "it waits for its turn".to_owned()),
+            until: work.starts_at(now).map(local),
+            reason: work.waits_for(now).to_owned(),
         });
         DaemonState {
             format: DAEMON_STATE_FORMAT,
