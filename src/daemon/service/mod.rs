@@ -75,6 +75,8 @@ pub(super) struct Service {
     systemd: Systemd,
     rates: Rates,
     written: Option<(Instant, DaemonState)>,
+    /// Whether something may have happened that is not in what was written.
+    is_unwritten: bool,
     beaten: Instant,
 }
 
@@ -121,6 +123,7 @@ impl Service {
             systemd,
             rates: Rates::default(),
             written: None,
+            is_unwritten: false,
             beaten: Instant::now(),
         }
     }
@@ -176,7 +179,7 @@ impl Service {
         if !self.runs.is_empty() {
             rest = rest.min(REFRESH);
         }
-        if self.is_unwritten() {
+        if self.is_unwritten {
             rest = rest.min(WRITING);
         }
         // Never busy, whatever the clocks say.
@@ -329,11 +332,13 @@ impl Service {
         let looks = self.looks();
         let line = self.view().line(&looks);
         self.systemd.status(line);
-        if self
+        // With a thousand databases waiting the state is large: it is not made for every turn of
+        // the loop.
+        self.is_unwritten = self
             .written
             .as_ref()
-            .is_some_and(|(then, _)| then.elapsed() < WRITING)
-        {
+            .is_some_and(|(then, _)| then.elapsed() < WRITING);
+        if self.is_unwritten {
             return;
         }
         let state = self.view().state();
@@ -354,12 +359,6 @@ impl Service {
             );
         }
         self.written = Some((Instant::now(), state));
-    }
-
-    fn is_unwritten(&self) -> bool {
-        self.written.as_ref().is_none_or(|(then, written)| {
-            then.elapsed() < WRITING && *written != self.view().state()
-        })
     }
 
     /// Ends in good order: runs are cancelled and waited for, and each records its end.
