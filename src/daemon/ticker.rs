@@ -37,8 +37,13 @@ pub(super) const LOOK: Duration = Duration::from_secs(10);
 /// Entries of the scheduler need a pattern of six fields; ours are reckoned elsewhere.
 const ANY_PATTERN: &str = "0 0 0 1 1 *";
 
-/// As many jobs as may come due at the same moment without loss in the scheduler's channels.
-const CHANNEL: usize = 1024;
+/// The length of each of the scheduler's ten channels, which are allocated as a whole: 1,024 would
+/// be most of what an idle daemon has on its heap.
+const CHANNEL: usize = 128;
+
+/// So many of the jobs that come due at one moment are told to the scheduler: it has up to three
+/// messages for each in one channel. A single call is enough for the daemon to fetch them all.
+const TOLD: usize = CHANNEL / 4;
 
 /// The running scheduler.
 pub(super) struct Ticker {
@@ -99,7 +104,7 @@ impl Shared {
             return Look::Nothing(wait);
         }
         // A tick in the distant past is due for the scheduler whatever its own look at the clock says.
-        let ticks = due.iter().map(|due| JobAndNextTick {
+        let ticks = due.iter().take(TOLD).map(|due| JobAndNextTick {
             id: Some(due.id.into()),
             job_type: JobType::Cron.into(),
             next_tick: 1,
