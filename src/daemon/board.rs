@@ -185,8 +185,6 @@ impl<T: Clone> Board<T> {
             };
             match admission {
                 Admission::Skip(reason) => steps.push(Step::Skip(given_up(work, &reason))),
-                // Its end is looked up anew each time: the clock may be set meanwhile.
-                Admission::Wait(_) => self.waiting.push(work),
                 Admission::Start if work.not_before <= now && self.has_room(&work.subject) => {
                     self.tickets += 1;
                     let running = Running {
@@ -196,7 +194,8 @@ impl<T: Clone> Board<T> {
                     self.running.insert(self.tickets, running);
                     steps.push(Step::Start(self.tickets, work));
                 }
-                Admission::Start => self.waiting.push(work),
+                // The end of a blackout is looked up anew each time: the clock may be set meanwhile.
+                Admission::Start | Admission::Wait(_) => self.waiting.push(work),
             }
         }
         steps
