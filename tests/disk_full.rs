@@ -392,7 +392,8 @@ fn a_read_only_file_system_is_told_and_can_still_be_listed() {
     operator.assert_next_run_succeeds();
     let before = operator.standing();
     let directory = operator.backups();
-    let why = "Read-only file system (os error 30): the file system is mounted read-only";
+    let why = "Read-only file system (os error 30): the file system is mounted read-only, or the \
+               service may not write there (ReadWritePaths= in its unit)";
     filesystem.remount("ro");
     let output = operator.run(&["backup"]);
     assert_eq!(output.code, 73, "{output}");

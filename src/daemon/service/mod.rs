@@ -78,6 +78,8 @@ pub(super) struct Service {
     /// Whether something may have happened that is not in what was written.
     is_unwritten: bool,
     beaten: Instant,
+    /// Whether the watchdog is not told, because the scheduler is silent.
+    is_silent: bool,
 }
 
 /// What is known of a run besides the board's entry.
@@ -125,6 +127,7 @@ impl Service {
             written: None,
             is_unwritten: false,
             beaten: Instant::now(),
+            is_silent: false,
         }
     }
 
@@ -170,7 +173,9 @@ impl Service {
         let mut rest = Duration::from_secs(3600);
         if let Some(period) = self.systemd.watchdog() {
             // As sd_watchdog_enabled(3) recommends.
-            rest = rest.min((period / 2).saturating_sub(self.beaten.elapsed()));
+            let beat = (period / 2).saturating_sub(self.beaten.elapsed());
+            // A beat that is held back is not tried again at every turn.
+            rest = rest.min(if self.is_silent { REFRESH } else { beat });
         }
         if let Some(moment) = self.board.wake_at(now) {
             // What waits goes by the wall clock, which may be set meanwhile.
@@ -195,16 +200,18 @@ impl Service {
             return;
         }
         let silence = self.ticker.silence();
-        if silence > SILENCE {
+        if silence <= SILENCE {
+            self.systemd.alive();
+            self.beaten = Instant::now();
+            self.is_silent = false;
+        } else if !self.is_silent {
+            self.is_silent = true;
             tracing::error!(
                 "the scheduler has not looked at the clock for {} s; the watchdog will end this \
                  process, and systemd starts it again",
                 silence.as_secs()
             );
-            return;
         }
-        self.systemd.alive();
-        self.beaten = Instant::now();
     }
 
     /// Takes in that the clock was set, and what has come due.
