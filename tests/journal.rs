@@ -207,7 +207,7 @@ fn journal() {
     assert!(!entry.keys().any(|name| name.starts_with('_')), "{entry:?}");
 
     // A field cannot pass for one of the journal's own, and inside a span nothing panics.
-    let _span = tracing::info_span!(target: "pgbackupd", "tick", slot = "s1").entered();
+    let _span = tracing::info_span!(target: "pgbackupd::daemon", "tick", slot = "s1").entered();
     tracing::warn!(target: "pgbackupd", _uid = 0, __cursor = "c", "a field with a trusted name");
     let (entry, _) = next();
     has(&entry, "PRIORITY", "4");
