@@ -19,8 +19,8 @@ use std::time::Duration;
 
 use pgbackupd::config::{Compression, Connection, DumpSettings, Format};
 use pgbackupd::postgres::{
-    Child, ChildOutput, ChildSpec, Conninfo, DumpCommand, DumpFailure, Exit, Programs,
-    archive_as_sql_arguments, explain_failure, globals_arguments,
+    Child, ChildInput, ChildKind, ChildOutput, ChildSpec, Confinement, Conninfo, DumpCommand,
+    DumpFailure, Exit, Programs, archive_as_sql_arguments, explain_failure, globals_arguments,
 };
 use support::cluster::{Cluster, Options, SUPERUSER, binaries, wait_until};
 
@@ -66,6 +66,9 @@ async fn run(program: PathBuf, args: Vec<OsString>, conninfo: &Conninfo) -> (Exi
         program,
         args,
         environment: conninfo.child_environment("pgbackupd test", LIMIT),
+        stdin: ChildInput::Null,
+        confinement: Confinement::default(),
+        kind: ChildKind::Program,
         stdout: ChildOutput::Pipe(writer),
         mask: Box::new(move |text| masking.mask(text)),
     })
@@ -225,6 +228,9 @@ async fn a_server_that_dies_under_a_dump_is_recognised() {
         program: programs.pg_dump(),
         args: arguments,
         environment: conninfo.child_environment("x", LIMIT),
+        stdin: ChildInput::Null,
+        confinement: Confinement::default(),
+        kind: ChildKind::Program,
         stdout: ChildOutput::Pipe(writer),
         mask: Box::new(std::convert::identity),
     })
@@ -294,6 +300,9 @@ async fn run_a_program_until_killed() {
         program: "/bin/sh".into(),
         args: vec!["-c".into(), "echo \"pid=$$;\"; exec sleep 600".into()],
         environment: Vec::new(),
+        stdin: ChildInput::Null,
+        confinement: Confinement::default(),
+        kind: ChildKind::Program,
         stdout: ChildOutput::Pipe(writer),
         mask: Box::new(std::convert::identity),
     })

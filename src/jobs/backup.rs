@@ -19,7 +19,7 @@ use crate::pipeline::compression::Settings;
 use crate::pipeline::{Digest, Phase, Progress, write_census};
 use crate::policy::{ClockTrust, Series};
 use crate::postgres::{
-    Client, Conninfo, DatabaseProperties, DumpCommand, Programs, ServerProperties,
+    Client, Confinement, Conninfo, DatabaseProperties, DumpCommand, Programs, ServerProperties,
     archive_as_sql_arguments, database_properties, globals_arguments, may_read_role_passwords,
     server_properties,
 };
@@ -288,6 +288,7 @@ impl Run<'_> {
             connect: limits.connect,
             watch: &watch,
             remarks: &remarks,
+            confinement: Confinement::default(),
         };
 
         let globals = if database.dump.globals {

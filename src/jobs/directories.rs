@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::Context;
 use super::target::databases_of;
 use crate::config::{Databases, Plan};
-use crate::postgres::{Child, ChildOutput, ChildSpec};
+use crate::postgres::{Child, ChildInput, ChildKind, ChildOutput, ChildSpec, Confinement};
 use crate::repository::{Level, Owner};
 
 /// Where util-linux has the program that becomes another user.
@@ -163,6 +163,9 @@ async fn run_as(
         program: SETPRIV.into(),
         args,
         environment: environment_of(owner, context),
+        stdin: ChildInput::Null,
+        confinement: Confinement::default(),
+        kind: ChildKind::Program,
         stdout: ChildOutput::Pipe(writer),
         // Our own sentences have no secrets in them.
         mask: Box::new(|text| text),

@@ -20,7 +20,9 @@ use crate::pipeline::compression::Settings;
 use crate::pipeline::{
     Batched, Growth, Passage, Phase, Progress, StreamError, follow_dump, read_dump, write_dump,
 };
-use crate::postgres::{Child, ChildOutput, ChildSpec, Conninfo, Exit};
+use crate::postgres::{
+    Child, ChildInput, ChildKind, ChildOutput, ChildSpec, Confinement, Conninfo, Exit,
+};
 use crate::repository::{Checked, RepositoryError, Role, Staging};
 
 /// How long a program may take to end after SIGTERM before it is killed.
@@ -43,6 +45,8 @@ pub(super) struct Dumper<'a> {
     pub(super) watch: &'a Watch,
     /// What the program said although it succeeded.
     pub(super) remarks: &'a Remarks,
+    /// As whom and where it runs.
+    pub(super) confinement: Confinement,
 }
 
 /// What programs said although they succeeded, one text each.
@@ -64,8 +68,11 @@ impl Dumper<'_> {
             environment: self
                 .conninfo
                 .child_environment(self.application, self.connect),
+            stdin: ChildInput::Null,
             stdout,
             mask: Box::new(move |text| conninfo.mask(text)),
+            confinement: self.confinement.clone(),
+            kind: ChildKind::Program,
         };
         Ok(Child::spawn(spec).await?)
     }

@@ -17,7 +17,7 @@ use super::target::Place;
 use super::{Context, JobErrorKind};
 use crate::config::{Connection, Format};
 use crate::pipeline::{Digest, Passage, Phase, Progress, StreamError, digest_file, read_census};
-use crate::postgres::{Conninfo, Programs, archive_as_sql_arguments};
+use crate::postgres::{Confinement, Conninfo, Programs, archive_as_sql_arguments};
 use crate::repository::{
     Catalogue, Check, Damage, Entry, Event, Manifest, Operation, Problem, Repository, Role, Stem,
 };
@@ -316,6 +316,7 @@ async fn read_artifact(
         watch: &Watch::default(),
         // What pg_restore remarks on an old archive was told when that was made.
         remarks: &Remarks::default(),
+        confinement: Confinement::default(),
     };
     archive::read_archive(&restorer, path.clone(), artifact.format, limit, progress).await
 }

@@ -1,9 +1,9 @@
 //! Running a program under our rules: a clean environment, a process group of its own, nothing on
-//! its stdin, its stderr kept within bounds, and no way to outlive us.
+//! its stdin but what we give it, its stderr kept within bounds, and no way to outlive us.
 
 use std::ffi::OsString;
 use std::fmt;
-use std::io::{self, PipeWriter};
+use std::io::{self, PipeReader, PipeWriter};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
@@ -37,10 +37,66 @@ pub struct ChildSpec {
     pub args: Vec<OsString>,
     /// Its whole environment.
     pub environment: Vec<(String, String)>,
+    /// Where its stdin comes from.
+    pub stdin: ChildInput,
     /// Where its stdout goes.
     pub stdout: ChildOutput,
     /// Takes the secrets out of what it says on stderr.
     pub mask: Mask,
+    /// As whom and where it runs.
+    pub confinement: Confinement,
+    /// How it is ended.
+    pub kind: ChildKind,
+}
+
+/// Where a program's stdin comes from.
+#[derive(Debug)]
+pub enum ChildInput {
+    /// Nowhere: it is at its end.
+    Null,
+    /// Out of this pipe.
+    Pipe(PipeReader),
+}
+
+/// As whom and where a program runs, where that differs from ourselves.
+#[derive(Clone, Debug, Default)]
+pub struct Confinement {
+    /// Whose rights it has, and no further groups.
+    pub account: Option<Account>,
+    /// Its working directory.
+    pub directory: Option<PathBuf>,
+}
+
+/// A user of the system.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// The name.
+    pub name: String,
+    /// The number.
+    pub user: u32,
+    /// The number of its own group.
+    pub group: u32,
+}
+
+/// What kind of program it is, as far as ending it is concerned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ChildKind {
+    /// It is killed with its process group.
+    #[default]
+    Program,
+    /// `postgres`, whose processes have groups of their own: on SIGQUIT it ends them all, and itself
+    /// at once (its manual's "Shutting Down the Server").
+    Server,
+}
+
+impl ChildKind {
+    /// The signal that ends it without any delay of its own.
+    fn last_signal(self) -> Signal {
+        match self {
+            Self::Program => Signal::KILL,
+            Self::Server => Signal::QUIT,
+        }
+    }
 }
 
 /// Where a program's stdout goes.
@@ -131,19 +187,19 @@ impl fmt::Display for Exit {
     }
 }
 
-/// The process groups of all programs that run.
-static RUNNING: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
+/// The process groups of all programs that run, each with what ends it.
+static RUNNING: Mutex<Vec<(Pid, Signal)>> = Mutex::new(Vec::new());
 
-fn running() -> MutexGuard<'static, Vec<Pid>> {
+fn running() -> MutexGuard<'static, Vec<(Pid, Signal)>> {
     RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Kills every program that runs and all that these have started: for a process that is about to
 /// end without dropping anything. The signal for its death reaches only what it started itself.
 pub fn kill_all_children() {
-    for group in running().iter() {
+    for (group, signal) in running().iter() {
         // It fails only when nobody is left to be signalled.
-        rustix::process::kill_process_group(*group, Signal::KILL).ok();
+        rustix::process::kill_process_group(*group, *signal).ok();
     }
 }
 
@@ -154,6 +210,7 @@ pub struct Child {
     /// Its process group, which bears its process id; none once the end of the program was seen,
     /// because the number may then belong to somebody else.
     group: Option<Pid>,
+    kind: ChildKind,
     stderr: Arc<Mutex<Excerpt>>,
     reader: JoinHandle<()>,
     mask: Mask,
@@ -170,8 +227,11 @@ impl Child {
             program,
             args,
             environment,
+            stdin,
             stdout,
             mask,
+            confinement,
+            kind,
         } = spec;
         let failed = |cause: io::Error| ChildError::Start {
             program: program.clone(),
@@ -184,34 +244,47 @@ impl Child {
         let mut command = match setpriv().await {
             Some(setpriv) => {
                 let mut command = Command::new(setpriv);
-                command.args(["--pdeathsig", "KILL", "--"]).arg(&program);
+                let signal = match kind {
+                    ChildKind::Program => "KILL",
+                    ChildKind::Server => "QUIT",
+                };
+                command.args(["--pdeathsig", signal, "--"]).arg(&program);
                 command
             }
             None => Command::new(&program),
         };
+        if let Some(account) = &confinement.account {
+            // As root, this takes all other groups away too.
+            command.uid(account.user).gid(account.group);
+        }
+        if let Some(directory) = &confinement.directory {
+            command.current_dir(directory);
+        } else if rustix::fs::access(".", rustix::fs::Access::EXEC_OK).is_err() {
+            // Whom root has become may not go back to root's directory, and pg_dump remarks on that.
+            command.current_dir("/");
+        }
         command
             .args(args)
             .env_clear()
             .envs(environment)
-            .stdin(Stdio::null())
+            .stdin(match stdin {
+                ChildInput::Null => Stdio::null(),
+                ChildInput::Pipe(reader) => Stdio::from(reader),
+            })
             .stdout(match stdout {
                 ChildOutput::Null => Stdio::null(),
                 ChildOutput::Pipe(writer) => Stdio::from(writer),
             })
             .stderr(Stdio::piped())
             .process_group(0)
-            .kill_on_drop(true);
-        // Whom root has become may not go back to root's directory, and pg_dump remarks on that.
-        if rustix::fs::access(".", rustix::fs::Access::EXEC_OK).is_err() {
-            command.current_dir("/");
-        }
+            .kill_on_drop(kind == ChildKind::Program);
         let mut process = spawn_from_lasting_thread(command).await.map_err(failed)?;
 
         let group = process
             .id()
             .and_then(|id| i32::try_from(id).ok())
             .and_then(Pid::from_raw);
-        running().extend(group);
+        running().extend(group.map(|group| (group, kind.last_signal())));
         let stderr = Arc::new(Mutex::new(Excerpt::default()));
         let pipe = process.stderr.take();
         let reader = tokio::spawn(read_into(pipe, Arc::clone(&stderr)));
@@ -219,6 +292,7 @@ impl Child {
             program,
             process,
             group,
+            kind,
             stderr,
             reader,
             mask,
@@ -255,13 +329,18 @@ impl Child {
         })
     }
 
-    /// Ends the program and all it has started: SIGTERM, and after `grace` SIGKILL.
+    /// Ends the program and all it has started: SIGTERM, or SIGQUIT for a server, and after `grace`
+    /// SIGKILL.
     ///
     /// # Errors
     /// It does not even end when it is killed.
     pub async fn terminate(&mut self, grace: Duration) -> Result<Exit, ChildError> {
         let pid = self.group.map_or(0, |pid| pid.as_raw_nonzero().get());
-        self.signal(Signal::TERM);
+        self.signal(match self.kind {
+            ChildKind::Program => Signal::TERM,
+            // On SIGTERM it would wait for its clients.
+            ChildKind::Server => Signal::QUIT,
+        });
         if let Ok(exit) = timeout(grace, self.wait()).await {
             return exit;
         }
@@ -279,7 +358,7 @@ impl Child {
     /// The group's number may belong to somebody else from now on.
     fn forget(&mut self) {
         if let Some(group) = self.group.take() {
-            running().retain(|other| *other != group);
+            running().retain(|(other, _)| *other != group);
         }
     }
 
@@ -293,7 +372,7 @@ impl Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        self.signal(Signal::KILL);
+        self.signal(self.kind.last_signal());
         self.forget();
         self.reader.abort();
     }
@@ -389,8 +468,11 @@ mod tests {
             program: "/bin/sh".into(),
             args: vec!["-c".into(), script.into()],
             environment: vec![("ONLY".to_owned(), "this".to_owned())],
+            stdin: ChildInput::Null,
             stdout,
             mask: Box::new(|text| text.replace("hidden", "********")),
+            confinement: Confinement::default(),
+            kind: ChildKind::Program,
         }
     }
 

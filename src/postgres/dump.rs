@@ -174,6 +174,39 @@ pub fn archive_as_sql_arguments(archive: &Path) -> Vec<OsString> {
     vec!["--file=-".into(), "--".into(), archive.into()]
 }
 
+/// The arguments for psql to load a dump in plain format from its stdin, and to stop at the first
+/// error.
+pub fn load_text_arguments() -> Vec<OsString> {
+    [
+        "--no-psqlrc",
+        "--quiet",
+        "--no-password",
+        "--set=ON_ERROR_STOP=1",
+        "--output=/dev/null",
+        "--file=-",
+    ]
+    .map(OsString::from)
+    .into()
+}
+
+/// The arguments for `pg_restore` to load an archive over so many connections, and to stop at the
+/// first error.
+pub fn load_archive_arguments(
+    conninfo: &Conninfo,
+    jobs: NonZeroU8,
+    archive: &Path,
+) -> Vec<OsString> {
+    vec![
+        "--exit-on-error".into(),
+        "--no-password".into(),
+        format!("--jobs={jobs}").into(),
+        // It does not follow PGDATABASE, and takes a plain name with = in it for something else.
+        format!("--dbname=dbname={}", quoted(conninfo.database())).into(),
+        "--".into(),
+        archive.into(),
+    ]
+}
+
 fn compress(
     compression: Compression,
     level: Option<u8>,

@@ -12,18 +12,26 @@ mod excerpt;
 mod exposure;
 mod programs;
 mod properties;
+mod sandbox;
 mod tls;
 
 pub use blocking::{Blocker, blockers};
-pub use child::{Child, ChildError, ChildOutput, ChildSpec, Exit, Mask, kill_all_children};
+pub use child::{
+    Account, Child, ChildError, ChildInput, ChildKind, ChildOutput, ChildSpec, Confinement, Exit,
+    Mask, kill_all_children,
+};
 pub use client::{Client, QueryError};
 pub use connect_error::{ConnectError, ConnectErrorKind};
 pub use conninfo::{Conninfo, ConninfoError, ParseError, PasswordError, Place, ServiceError};
-pub use dump::{DumpCommand, DumpError, archive_as_sql_arguments, globals_arguments};
+pub use dump::{
+    DumpCommand, DumpError, archive_as_sql_arguments, globals_arguments, load_archive_arguments,
+    load_text_arguments,
+};
 pub use dump_failure::{DumpFailure, explain_failure};
 pub use programs::{ProgramError, ProgramVersion, Programs};
 pub use properties::{
     DatabaseProperties, Extension, ServerProperties, Setting, database_properties, discover,
     may_read_role_passwords, server_properties,
 };
+pub use sandbox::{Sandbox, SandboxError, SandboxSpec, sweep_sandboxes};
 pub use tls::TlsError;

@@ -16,6 +16,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// What one directory must have to be of use.
 const NEEDED: [&str; 4] = ["pg_dump", "pg_dumpall", "pg_restore", "psql"];
 
+/// What it must have besides to run a server.
+const NEEDED_FOR_A_SERVER: [&str; 2] = ["initdb", "postgres"];
+
 /// The version of a program of `PostgreSQL`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProgramVersion {
@@ -63,6 +66,8 @@ pub struct ProgramError {
     pub server_major: u32,
     /// What was found, one phrase for each directory.
     pub found: Vec<String>,
+    /// Whether the programs of a server were wanted.
+    pub of_a_server: bool,
 }
 
 impl ProgramError {
@@ -73,6 +78,13 @@ impl ProgramError {
         } else {
             format!("found: {}", self.found.join("; "))
         };
+        if self.of_a_server {
+            return format!(
+                "no server of version {major} or newer is installed here ({found}): install the \
+                 package postgresql-{major}, or set `programs` to the directory that has initdb \
+                 and postgres"
+            );
+        }
         format!(
             "the server is PostgreSQL {major}, and no pg_dump of version {major} or newer is \
              installed ({found}): install the package postgresql-client-{major}, or set \
@@ -100,11 +112,19 @@ impl Programs {
         configured: Option<&Path>,
         server_major: u32,
     ) -> Result<Self, ProgramError> {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let elsewhere = customary_directories()
-            .into_iter()
-            .chain(std::env::split_paths(&path));
-        Self::locate_in(configured, elsewhere, server_major).await
+        Self::locate_in(configured, everywhere(), server_major, false).await
+    }
+
+    /// Finds the programs to run a server of this major version, by the same rules; `pg_dump` and
+    /// its kin are there too.
+    ///
+    /// # Errors
+    /// None fits; the error tells what was found and what to install.
+    pub async fn locate_server(
+        configured: Option<&Path>,
+        major: u32,
+    ) -> Result<Self, ProgramError> {
+        Self::locate_in(configured, everywhere(), major, true).await
     }
 
     /// The same, with the places to look at after the configured one given.
@@ -112,6 +132,7 @@ impl Programs {
         configured: Option<&Path>,
         elsewhere: impl IntoIterator<Item = PathBuf>,
         server_major: u32,
+        of_a_server: bool,
     ) -> Result<Self, ProgramError> {
         let configured = configured.map(|path| (path.to_owned(), true));
         let elsewhere = elsewhere.into_iter().map(|path| (path, false));
@@ -133,7 +154,7 @@ impl Programs {
             }
             seen.push(real);
             installations.push(Installation {
-                version: installed_version(&directory).await,
+                version: installed_version(&directory, of_a_server).await,
                 directory,
                 configured,
             });
@@ -146,6 +167,7 @@ impl Programs {
             None => Err(ProgramError {
                 server_major,
                 found: installations.iter().map(ToString::to_string).collect(),
+                of_a_server,
             }),
         }
     }
@@ -169,6 +191,16 @@ impl Programs {
     pub fn psql(&self) -> PathBuf {
         self.directory.join("psql")
     }
+
+    /// The full path of `initdb`.
+    pub fn initdb(&self) -> PathBuf {
+        self.directory.join("initdb")
+    }
+
+    /// The full path of the server itself.
+    pub fn postgres(&self) -> PathBuf {
+        self.directory.join("postgres")
+    }
 }
 
 impl fmt::Display for Installation {
@@ -188,6 +220,13 @@ fn choose(installations: &[Installation], server_major: u32) -> Option<(&Path, &
         .filter(|(_, version)| version.major >= server_major)
         .min_by_key(|(one, version)| (!one.configured, version.major))
         .map(|(one, version)| (one.directory.as_path(), version))
+}
+
+/// Every place that is looked at after the configured one.
+fn everywhere() -> impl Iterator<Item = PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let on_path: Vec<_> = std::env::split_paths(&path).collect();
+    customary_directories().into_iter().chain(on_path)
 }
 
 /// Where packages and `make install` put the programs.
@@ -222,8 +261,14 @@ fn real_program(directory: &Path) -> Option<PathBuf> {
 }
 
 /// Asks an installation for its version; the error is a phrase for the operator.
-async fn installed_version(directory: &Path) -> Result<ProgramVersion, String> {
-    if let Some(missing) = NEEDED.iter().find(|name| !directory.join(name).is_file()) {
+async fn installed_version(directory: &Path, of_a_server: bool) -> Result<ProgramVersion, String> {
+    let more: &[&str] = if of_a_server {
+        &NEEDED_FOR_A_SERVER
+    } else {
+        &[]
+    };
+    let mut needed = NEEDED.iter().chain(more);
+    if let Some(missing) = needed.find(|name| !directory.join(name).is_file()) {
         return Err(format!("no {missing}"));
     }
     let output = Command::new(directory.join("pg_dump"))
@@ -323,7 +368,7 @@ mod tests {
         install(old.path(), "14.2", &NEEDED);
         install(half.path(), "17.1", &NEEDED[..2]);
         let elsewhere = [old.path().to_owned(), half.path().to_owned()];
-        let error = Programs::locate_in(Some(none.path()), elsewhere.clone(), 17)
+        let error = Programs::locate_in(Some(none.path()), elsewhere.clone(), 17, false)
             .await
             .unwrap_err()
             .to_string();
@@ -338,8 +383,23 @@ mod tests {
                 "{expected:?} is not in {error:?}"
             );
         }
-        let programs = Programs::locate_in(None, elsewhere, 13).await.unwrap();
+        let programs = Programs::locate_in(None, elsewhere.clone(), 13, false)
+            .await
+            .unwrap();
         assert_eq!(programs.pg_dump(), old.path().join("pg_dump"));
+        let error = Programs::locate_in(None, elsewhere, 13, true)
+            .await
+            .unwrap_err()
+            .to_string();
+        for expected in [
+            "postgresql-13".to_owned(),
+            format!("no initdb in {}", old.path().display()),
+        ] {
+            assert!(
+                error.contains(&expected),
+                "{expected:?} is not in {error:?}"
+            );
+        }
     }
 
     #[tokio::test]
@@ -351,7 +411,7 @@ mod tests {
             std::os::unix::fs::symlink(real.path().join("pg_wrapper"), links.path().join(name))
                 .unwrap();
         }
-        let found = Programs::locate_in(None, [links.path().to_owned()], 15).await;
+        let found = Programs::locate_in(None, [links.path().to_owned()], 15, false).await;
         assert!(found.is_err(), "{found:?}");
     }
 }
