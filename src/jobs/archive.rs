@@ -76,7 +76,7 @@ pub(super) async fn read_archive(
     })
     .await?;
     let counted = Arc::clone(progress);
-    let (census, text_bytes) = restorer
+    let (census, text_bytes, foreign) = restorer
         .stream(limit, progress, &doing, move |source| {
             take_census(source, &counted)
         })
@@ -85,6 +85,7 @@ pub(super) async fn read_archive(
         digest,
         text_bytes,
         census,
+        foreign,
     })
 }
 

@@ -11,6 +11,6 @@ pub use batched::Batched;
 pub use digest::{Digest, Digesting};
 pub use follow::Growth;
 pub use stream::{
-    Passage, Phase, Progress, StreamError, digest_directory, digest_file, follow_dump, read_census,
-    read_dump, take_census, write_census, write_dump,
+    Passage, Phase, Progress, StreamError, digest_directory, digest_file, feed_dump, follow_dump,
+    read_census, read_dump, read_text, take_census, write_census, write_dump,
 };

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use rustix::fs::{Advice, fadvise};
 
-use super::census::{self, Census, Flaw, Scanner, StoredCensusError};
+use super::census::{self, Census, Flaw, Foreign, Scanner, StoredCensusError};
 use super::compression::{self, BlockWriter, Blocks, Decoder, Encoder, Settings};
 use super::digest::{Digest, Digesting};
 use super::follow::{Follower, Growth};
@@ -39,6 +39,10 @@ pub enum Phase {
     Checking = 2,
     /// The files get their names.
     Publishing = 3,
+    /// A backup is loaded into a server.
+    Loading = 4,
+    /// What was loaded is dumped again and compared.
+    Comparing = 5,
 }
 
 impl Progress {
@@ -48,13 +52,16 @@ impl Progress {
             1 => Phase::Dumping,
             2 => Phase::Checking,
             3 => Phase::Publishing,
+            4 => Phase::Loading,
+            5 => Phase::Comparing,
             _ => Phase::Preparing,
         }
     }
 
-    /// Enters a phase; with the dump, all bytes count from nothing again.
+    /// Enters a phase; with the dump, and with those of a test restore, all bytes count from nothing
+    /// again.
     pub fn enter(&self, phase: Phase) {
-        if phase == Phase::Dumping {
+        if matches!(phase, Phase::Dumping | Phase::Loading | Phase::Comparing) {
             for counter in [&self.text, &self.stored, &self.checked] {
                 counter.store(0, Ordering::Relaxed);
             }
@@ -115,6 +122,8 @@ pub struct Passage {
     pub text_bytes: u64,
     /// What the dump contains.
     pub census: Census,
+    /// What it has of what `pg_dump` does not write.
+    pub foreign: Option<Foreign>,
 }
 
 /// Why a stream ended before its end.
@@ -164,6 +173,7 @@ pub fn write_dump(
         growth.reached(stored);
         progress.passed(length, stored)?;
     }
+    let foreign = scanner.foreign();
     let census = scanner.finish()?;
     let (digest, file) = encoder.finish().map_err(StreamError::Write)?.finish();
     file.sync_all().map_err(StreamError::Write)?;
@@ -172,6 +182,7 @@ pub fn write_dump(
         digest,
         text_bytes,
         census,
+        foreign,
     })
 }
 
@@ -261,30 +272,80 @@ fn read_back(
     Ok(Passage {
         digest: source.finish().0,
         text_bytes,
+        foreign: scanner.foreign(),
         census: scanner.finish()?,
     })
 }
 
 /// Takes the census of a dump in plain format that is not kept, such as `pg_restore` makes of an
-/// archive; gives it with the number of bytes of text.
+/// archive; gives it with the number of bytes of text and what is foreign in it.
 ///
 /// # Errors
 /// When the source fails, or the text is no whole dump.
 pub fn take_census(
     mut source: impl Read,
     progress: &Progress,
-) -> Result<(Census, u64), StreamError> {
+) -> Result<(Census, u64, Option<Foreign>), StreamError> {
     let mut scanner = Scanner::new();
     let mut text_bytes = 0;
     let mut block = Vec::with_capacity(compression::BLOCK);
     loop {
         compression::fill(&mut source, &mut block).map_err(StreamError::Read)?;
         if block.is_empty() {
-            return Ok((scanner.finish()?, text_bytes));
+            let foreign = scanner.foreign();
+            return Ok((scanner.finish()?, text_bytes, foreign));
         }
         scanner.push(&block)?;
         text_bytes += block.len() as u64;
         progress.found(block.len())?;
+    }
+}
+
+/// Feeds the text of a file to whoever loads it.
+///
+/// # Errors
+/// When the file cannot be read or decompressed, or nobody takes the text any more.
+pub fn feed_dump(
+    file: File,
+    compression: Compression,
+    mut sink: impl Write,
+    progress: &Progress,
+) -> Result<(), StreamError> {
+    let buffered = BufReader::with_capacity(READ_AHEAD, file);
+    let mut decoder = Decoder::new(compression, buffered).map_err(StreamError::Read)?;
+    let mut block = Vec::with_capacity(compression::BLOCK);
+    loop {
+        decoder.next_block(&mut block).map_err(StreamError::Read)?;
+        if block.is_empty() {
+            return Ok(());
+        }
+        sink.write_all(&block).map_err(StreamError::Write)?;
+        progress.found(block.len())?;
+    }
+}
+
+/// Reads the whole text of a small file, such as that of the globals.
+///
+/// # Errors
+/// When the file cannot be read or decompressed, or its text is longer than `longest`.
+pub fn read_text(
+    file: File,
+    compression: Compression,
+    longest: usize,
+) -> Result<Vec<u8>, StreamError> {
+    let buffered = BufReader::with_capacity(READ_AHEAD, file);
+    let mut decoder = Decoder::new(compression, buffered).map_err(StreamError::Read)?;
+    let (mut text, mut block) = (Vec::new(), Vec::new());
+    loop {
+        decoder.next_block(&mut block).map_err(StreamError::Read)?;
+        if block.is_empty() {
+            return Ok(text);
+        }
+        if text.len() + block.len() > longest {
+            let reason = format!("its text is longer than {longest} bytes");
+            return Err(StreamError::Read(io::Error::other(reason)));
+        }
+        text.extend_from_slice(&block);
     }
 }
 

@@ -55,6 +55,8 @@ pub(super) struct Lexer {
     opening: Vec<Opening>,
     /// Whether a backslash escapes in plain strings (`standard_conforming_strings` is off).
     backslash_escapes: bool,
+    /// Whether a backslash stood in plain text, where it begins a command of psql's.
+    has_command: bool,
 }
 
 /// The first words of a statement, as far as they can lead to a function's body.
@@ -80,7 +82,13 @@ impl Lexer {
             blocks: 0,
             opening: Vec::with_capacity(4),
             backslash_escapes,
+            has_command: false,
         }
+    }
+
+    /// Whether psql has found a command of its own in the statement so far.
+    pub(super) fn has_command(&self) -> bool {
+        self.has_command
     }
 
     /// Takes the next bytes; gives how many belong to the statement, its semicolon included, if it
@@ -208,6 +216,7 @@ impl Lexer {
                 };
             }
             b'"' => self.place = Place::Identifier,
+            b'\\' => self.has_command = true,
             b'$' => self.place = Place::DollarTag(vec![b'$']),
             b'-' if previous == b'-' => self.place = Place::LineComment,
             b'*' if previous == b'/' => {

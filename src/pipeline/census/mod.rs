@@ -11,6 +11,7 @@ mod lexer;
 mod multiset;
 mod rows;
 mod scanner;
+mod script;
 mod statement;
 mod stored;
 mod unordered;
@@ -23,7 +24,8 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 pub use difference::Difference;
 pub use multiset::MultisetHash;
-pub use scanner::Scanner;
+pub use scanner::{Foreign, Scanner};
+pub use script::statements;
 pub use stored::{StoredCensusError, read, write};
 
 /// Up to so many large objects are counted one by one, so that a difference can be named; beyond,

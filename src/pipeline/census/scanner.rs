@@ -23,7 +23,27 @@ pub struct Scanner {
     large_object: Option<OpenLargeObject>,
     /// Whether the line that `pg_dump` writes last has been seen.
     completed: bool,
+    /// The first thing that `pg_dump` does not write.
+    foreign: Option<Foreign>,
     census: Census,
+}
+
+/// Something in a dump that `pg_dump` does not write, and that reaches beyond the database when the
+/// dump is loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Foreign {
+    /// A command of psql's, which can run programs and read and write files.
+    #[error("a command of psql's own, such as \\! or \\copy")]
+    PsqlCommand,
+    /// COPY from or to a file or a program.
+    #[error("a COPY that reads or writes a file or a program")]
+    Copy,
+    /// A statement hidden behind a comment or an empty one.
+    #[error("a statement that begins with something else than a word")]
+    Hidden,
+    /// An anonymous block of code.
+    #[error("an anonymous block of code (DO)")]
+    Code,
 }
 
 enum Place {
@@ -74,6 +94,7 @@ impl Default for Scanner {
             object: ObjectId::default(),
             large_object: None,
             completed: false,
+            foreign: None,
             census: Census::default(),
         }
     }
@@ -96,6 +117,11 @@ impl Scanner {
             block = &block[used..];
         }
         Ok(())
+    }
+
+    /// What it has of what `pg_dump` does not write, as far as it has been seen.
+    pub fn foreign(&self) -> Option<Foreign> {
+        self.foreign
     }
 
     /// The census of the whole dump.
@@ -148,7 +174,11 @@ impl Scanner {
                 let used = end.unwrap_or(block.len());
                 self.statement.push(&block[..used]);
                 if end.is_some() {
+                    let has_command = lexer.has_command();
                     self.place = Place::Between;
+                    if has_command {
+                        self.foreign.get_or_insert(Foreign::PsqlCommand);
+                    }
                     self.complete_statement()?;
                 }
                 Ok(used)
@@ -184,6 +214,14 @@ impl Scanner {
             // dump names the database to connect to. Nothing else belongs here; what does is
             // counted, so that it cannot come or go unseen.
             let of_the_dump = [b"\\restrict ".as_slice(), b"\\unrestrict ", b"\\connect "];
+            // Another server can be meant by a connection string or by further words.
+            let name = line.strip_prefix(b"\\connect ").unwrap_or_default();
+            let elsewhere = [b'=', b':', b' ', b'\t', b'`'];
+            if !of_the_dump.iter().any(|word| line.starts_with(word))
+                || name.iter().any(|byte| elsewhere.contains(byte))
+            {
+                self.foreign.get_or_insert(Foreign::PsqlCommand);
+            }
             if !of_the_dump.iter().any(|word| line.starts_with(word)) {
                 if self.completed {
                     return Err(Flaw::AfterCompletion);
@@ -207,6 +245,19 @@ impl Scanner {
         let Some(meaning) = self.statement.meaning() else {
             return Err(Flaw::HeadTooLong(self.object.to_string()));
         };
+        let beginning = self.statement.beginning();
+        let word = beginning
+            .iter()
+            .position(|byte| !byte.is_ascii_alphabetic())
+            .map_or(beginning, |end| &beginning[..end]);
+        let foreign = match &meaning {
+            Meaning::Copy { .. } => None,
+            _ if word.is_empty() => Some(Foreign::Hidden),
+            _ if word.eq_ignore_ascii_case(b"COPY") => Some(Foreign::Copy),
+            _ if word.eq_ignore_ascii_case(b"DO") => Some(Foreign::Code),
+            _ => None,
+        };
+        self.foreign = self.foreign.or(foreign);
         match meaning {
             Meaning::Copy { table, columns } => {
                 let rows = Rows::new(&columns);

@@ -64,6 +64,11 @@ impl Statement {
         self.overflow = None;
     }
 
+    /// Its first bytes, a mebibyte at most.
+    pub(super) fn beginning(&self) -> &[u8] {
+        &self.held
+    }
+
     /// What the complete statement is about; none for the head of a COPY block that is too long
     /// to be understood.
     pub(super) fn meaning(&self) -> Option<Meaning<'_>> {
