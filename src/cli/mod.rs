@@ -5,6 +5,7 @@ mod completions;
 mod config;
 mod daemon;
 mod directories;
+mod drill;
 mod emergency;
 mod failure;
 mod interrupt;
@@ -39,7 +40,7 @@ Exit codes:
       0  done
       1  something needs attention, as `status` says
      64  the command line makes no sense
-     65  a backup is damaged
+     65  a backup is damaged, or does not restore
      69  a server, a program or a backup that is needed is not available
      70  a fault of pgbackupd's own
      73  a file cannot be written
@@ -87,6 +88,7 @@ enum Command {
     Emergency(emergency::Args),
     List(list::Args),
     Verify(verify::Args),
+    Drill(drill::Args),
     Prune(prune::Args),
     #[command(about = "Keep a backup whatever retention says")]
     Pin(pin::Args),
@@ -150,6 +152,7 @@ impl Cli {
             Command::Emergency(args) => emergency::run(&args, &surroundings, out).await,
             Command::List(args) => list::run(&args, &surroundings, out),
             Command::Verify(args) => verify::run(&args, &surroundings, out).await,
+            Command::Drill(args) => drill::run(&args, &surroundings, out).await,
             Command::Prune(args) => prune::run(&args, &surroundings, out),
             Command::Pin(args) => pin::run(&args, true, &surroundings, out),
             Command::Unpin(args) => pin::run(&args, false, &surroundings, out),

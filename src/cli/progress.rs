@@ -64,5 +64,7 @@ fn in_words(progress: &Progress) -> String {
         ),
         Phase::Checking => format!("reading back, {}", size(progress.checked_bytes())),
         Phase::Publishing => "publishing".to_owned(),
+        Phase::Loading => format!("loading, {} of text", size(progress.checked_bytes())),
+        Phase::Comparing => format!("dumping again, {}", size(progress.checked_bytes())),
     }
 }

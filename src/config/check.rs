@@ -104,6 +104,7 @@ pub(super) fn plan(
             series,
         },
         limits: limits(&fragment.limits),
+        drill: running::drill(&fragment.drill),
         daemon,
         logs: running::logs(&fragment.logs),
         objectives: running::objectives(&fragment.objectives),
@@ -214,6 +215,13 @@ pub(super) fn names_are() -> String {
 
 fn kind(check: &mut Check<'_>, table: &[String], written: &JobFragment) -> Option<JobKind> {
     let series_key = [table, &key(&["series"])].concat();
+    if written.choose.is_some() && written.kind.map(|word| word.0) != Some(Kind::Drill) {
+        check.refuse_key(
+            &[table, &key(&["choose"])].concat(),
+            "only a test restore chooses a backup".to_owned(),
+            Some("take it away, or write kind = \"drill\"".to_owned()),
+        );
+    }
     match (written.kind.map(|word| word.0), &written.series) {
         (Some(Kind::Backup) | None, Some(series)) => match series.parse::<Series>() {
             Ok(series) if series.is_manual() => {
@@ -256,7 +264,9 @@ fn kind(check: &mut Check<'_>, table: &[String], written: &JobFragment) -> Optio
             None
         }
         (Some(Kind::Verify), None) => Some(JobKind::Verify),
-        (Some(Kind::Drill), None) => Some(JobKind::Drill),
+        (Some(Kind::Drill), None) => Some(JobKind::Drill(
+            written.choose.map(|word| word.0).unwrap_or_default(),
+        )),
         (Some(Kind::Prune), None) => Some(JobKind::Prune),
     }
 }

@@ -66,11 +66,14 @@ pub(super) fn checked(check: &mut Check<'_>, layers: &[(DumpFragment, Key)]) -> 
     merged(layers)
 }
 
+/// A number of threads or connections, which the check of its type has bounded.
+pub(super) fn small(count: Count<{ MOST_THREADS }>) -> NonZeroU8 {
+    NonZeroU8::try_from(count.0).unwrap_or(NonZeroU8::MAX)
+}
+
 /// How a dump is made, from settings that were checked before.
 pub(super) fn merged(layers: &[(DumpFragment, Key)]) -> DumpSettings {
     let (dump, _) = overlaid(layers);
-    let small =
-        |count: Count<{ MOST_THREADS }>| NonZeroU8::try_from(count.0).unwrap_or(NonZeroU8::MAX);
     DumpSettings {
         format: set(dump.format).0,
         compression: set(dump.compression).0,

@@ -10,7 +10,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::plan::{Compression, Format};
+use super::plan::{Compression, DrillChoice, Format};
 use super::scalar::{
     AbsolutePath, Count, CredentialName, DatabaseName, Delay, Keep, Pattern, Ports, Size, TimeSpan,
     Window, Word, Zone,
@@ -60,6 +60,9 @@ pub(crate) struct Fragment {
     /// How long anything may take.
     #[serde(default)]
     pub(super) limits: LimitsFragment,
+    /// Where and how test restores are made.
+    #[serde(default)]
+    pub(super) drill: DrillFragment,
     /// How the daemon runs.
     #[serde(default)]
     pub(super) daemon: DaemonFragment,
@@ -369,6 +372,17 @@ pub(super) struct LimitsFragment {
     pub(super) free_space: Option<Size>,
 }
 
+/// Where and how test restores are made.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DrillFragment {
+    /// The directory in which throw-away servers get theirs; its file system needs room for the
+    /// largest database.
+    pub(super) directory: Option<AbsolutePath>,
+    /// Connections that load at the same time, from backups in custom or directory format.
+    pub(super) jobs: Option<Count<MOST_THREADS>>,
+}
+
 /// How the daemon runs.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -451,6 +465,8 @@ pub(super) struct JobFragment {
     pub(super) kind: Option<Word<Kind>>,
     /// The series that a backup job makes.
     pub(super) series: Option<String>,
+    /// Which backup a test restore takes: the newest, or a random one.
+    pub(super) choose: Option<Word<DrillChoice>>,
     /// When, as a crontab pattern: minute, hour, day of the month, month, day of the week.
     pub(super) schedule: Option<Pattern>,
     /// Whether it runs at all.

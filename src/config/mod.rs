@@ -27,9 +27,9 @@ mod wording;
 
 pub use directory::directory_name;
 pub use plan::{
-    Compression, Connection, DaemonSettings, Database, Databases, DumpSettings, Format, Job,
-    JobKind, Limits, Logs, Objectives, PasswordSource, Patterns, Plan, Retention, Selection,
-    Server,
+    Compression, Connection, DaemonSettings, Database, Databases, DrillChoice, DrillSettings,
+    DumpSettings, Format, Job, JobKind, Limits, Logs, Objectives, PasswordSource, Patterns, Plan,
+    Retention, Selection, Server,
 };
 pub use problem::{ConfigError, Mark, Place, Problem};
 pub use settings::{Setting, Settings, Source as SettingSource, key_in_toml};

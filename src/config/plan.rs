@@ -27,6 +27,8 @@ pub struct Plan {
     pub retention: Retention,
     /// How long anything may take.
     pub limits: Limits,
+    /// Where and how test restores are made.
+    pub drill: DrillSettings,
     /// How the daemon runs.
     pub daemon: DaemonSettings,
     /// What the daemon's log tells.
@@ -238,9 +240,20 @@ pub enum JobKind {
     /// Reads backups back and checks them (P8).
     Verify,
     /// Restores a backup into a throw-away server and compares (P9).
-    Drill,
+    Drill(DrillChoice),
     /// Removes what retention no longer keeps (P3).
     Prune,
+}
+
+/// Which backup of a database a test restore takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum DrillChoice {
+    /// The newest sound one.
+    #[default]
+    Newest,
+    /// Any sound one, by chance, so that all ages are tried over time.
+    Random,
 }
 
 impl JobKind {
@@ -249,7 +262,7 @@ impl JobKind {
         match self {
             Self::Backup(_) => "backup",
             Self::Verify => "verify",
-            Self::Drill => "drill",
+            Self::Drill(_) => "drill",
             Self::Prune => "prune",
         }
     }
@@ -259,7 +272,7 @@ impl JobKind {
         match self {
             Self::Backup(_) => "backup",
             Self::Verify => "verification",
-            Self::Drill => "test restore",
+            Self::Drill(_) => "test restore",
             Self::Prune => "clean-up",
         }
     }
@@ -272,6 +285,16 @@ pub struct Retention {
     pub floor: NonZeroU32,
     /// The rules of each series; a series without any keeps everything.
     pub series: BTreeMap<Series, Rules>,
+}
+
+/// Where and how test restores are made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DrillSettings {
+    /// The directory in which throw-away servers get theirs. Its file system needs room for the
+    /// largest database.
+    pub directory: PathBuf,
+    /// Connections that load at the same time, from backups in custom or directory format.
+    pub jobs: NonZeroU8,
 }
 
 /// How the daemon runs.

@@ -7,11 +7,12 @@ use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 
 use super::check::{Check, key, set};
+use super::dump::small;
 use super::fragment::{
-    BlackoutList, DaemonFragment, Fragment, JobFragment, LogsFragment, ObjectivesFragment,
-    RetryFragment,
+    BlackoutList, DaemonFragment, DrillFragment, Fragment, JobFragment, LogsFragment,
+    ObjectivesFragment, RetryFragment,
 };
-use super::plan::{DaemonSettings, Job, Logs, Objectives};
+use super::plan::{DaemonSettings, DrillSettings, Job, Logs, Objectives};
 use super::scalar::Window;
 use crate::policy::{Blackouts, Retry, can_ever_start};
 
@@ -79,6 +80,14 @@ pub(super) fn retry(check: &mut Check<'_>, written: &RetryFragment) -> Retry {
         );
     }
     retry
+}
+
+/// Where and how test restores are made.
+pub(super) fn drill(written: &DrillFragment) -> DrillSettings {
+    DrillSettings {
+        directory: set(written.directory.clone()).0,
+        jobs: small(set(written.jobs)),
+    }
 }
 
 /// What the backups are measured against.

@@ -99,7 +99,7 @@ fn one_line_is_enough_and_the_rest_is_the_policy() {
         jobs,
         [
             "daily Backup(Series(\"daily\")) 0 2 * * *",
-            "drill Drill 0 5 1 * *",
+            "drill Drill(Newest) 0 5 1 * *",
             "prune Prune 0 4 1 * *",
             "verify Verify 0 3 * * 0",
             "weekly Backup(Series(\"weekly\")) 0 3 * * 0",

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::config::{Databases, Job, JobKind, Plan, Server};
+use crate::config::{Databases, DrillChoice, Job, JobKind, Plan, Server};
 
 /// What a reload changes.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -175,7 +175,8 @@ pub(super) fn kind(kind: &JobKind) -> String {
     match kind {
         JobKind::Backup(series) => format!("backup of series {series}"),
         JobKind::Verify => "verification".to_owned(),
-        JobKind::Drill => "test restore".to_owned(),
+        JobKind::Drill(DrillChoice::Newest) => "test restore".to_owned(),
+        JobKind::Drill(DrillChoice::Random) => "test restore of a random backup".to_owned(),
         JobKind::Prune => "clean-up".to_owned(),
     }
 }

@@ -13,7 +13,7 @@ use super::service::Service;
 use super::systemd::Systemd;
 use super::ticker::Ticker;
 use crate::config::{ConfigError, Databases, Loaded, Plan, Server, Source, load};
-use crate::jobs::{Context, JobError, Place, places_on, recover};
+use crate::jobs::{Context, JobError, Place, places_on, recover, sweep_drills};
 use crate::repository::{Repository, RepositoryError, RuntimeDirectory, RuntimeError};
 use crate::tell;
 use crate::words::one_line;
@@ -184,6 +184,18 @@ fn writable(directory: &std::path::Path) -> io::Result<()> {
 /// Puts right what a crash left: nobody else may do so before the next run, which may be a week
 /// away. What cannot be put right now will be by that run, or fail it.
 fn put_in_order(plan: &Plan, context: &Context) {
+    match sweep_drills(context) {
+        Ok(swept) => {
+            for directory in swept {
+                tracing::info!(
+                    "removed the throw-away server {} of a test restore that was cut short",
+                    directory.display()
+                );
+            }
+        }
+        // It takes up room, and that is all.
+        Err(error) => tracing::warn!("{error}"),
+    }
     for server in &plan.servers {
         let places = match places_on(context, server) {
             Ok(places) => places,

@@ -8,10 +8,11 @@ use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::config::{Database, Databases, Job, JobKind, Plan, Server};
+use crate::config::{Database, Databases, DrillChoice, Job, JobKind, Plan, Server};
 use crate::jobs::{
-    BackupReport, BackupRequest, Context, JobError, Place, PruneMode, PruneReport, Selection,
-    Strictness, Tick, VerifyReport, back_up, newest_success, places_on, prune, targets_on, verify,
+    BackupReport, BackupRequest, Context, DrillReport, JobError, Place, PruneMode, PruneReport,
+    Selection, Strictness, Tick, VerifyReport, WhichBackup, back_up, backups_to_drill, drill,
+    newest_success, places_on, prune, targets_on, verify,
 };
 use crate::pipeline::Progress;
 use crate::policy::{ClockTrust, Series, missed};
@@ -39,6 +40,8 @@ pub(super) enum Action {
     BackUp(Database, Series),
     /// Check the backups of a database.
     Verify(Place),
+    /// Restore a backup of a database for a test.
+    Drill(Place, DrillChoice),
     /// Remove what retention no longer keeps of a database.
     Prune(Place),
 }
@@ -52,6 +55,8 @@ pub(super) enum Outcome {
     BackedUp(Box<BackupReport>),
     /// Backups were checked.
     Verified(VerifyReport),
+    /// A backup was restored for a test; none when there is no sound one.
+    Drilled(Option<Box<DrillReport>>),
     /// Retention was carried out.
     Pruned(PruneReport),
     /// It failed, or was ended from outside.
@@ -107,7 +112,7 @@ impl Task {
         match &self.action {
             Action::Find => None,
             Action::BackUp(database, _) => Some(database.directory.clone()),
-            Action::Verify(place) | Action::Prune(place) => {
+            Action::Verify(place) | Action::Drill(place, _) | Action::Prune(place) => {
                 Some(place.repository.directory().to_owned())
             }
         }
@@ -118,7 +123,7 @@ impl Task {
         match &self.job.kind {
             JobKind::Backup(series) => (Operation::Backup, Some(series)),
             JobKind::Verify => (Operation::Verify, None),
-            JobKind::Drill => (Operation::Drill, None),
+            JobKind::Drill(_) => (Operation::Drill, None),
             JobKind::Prune => (Operation::Prune, None),
         }
     }
@@ -163,6 +168,23 @@ impl Task {
                 verify(&context, *run, place, &Selection::All, progress, cancel)
                     .await
                     .map(Outcome::Verified)
+            }
+            Action::Drill(place, choice) => {
+                let Circumstances {
+                    run,
+                    progress,
+                    cancel,
+                    ..
+                } = given;
+                // Of a version 7 UUID these bits are random.
+                let (_, seed) = run.as_u64_pair();
+                let which = WhichBackup::One(*choice, seed);
+                let Some(stem) = backups_to_drill(place, &which)?.into_iter().next() else {
+                    return Ok(Outcome::Drilled(None));
+                };
+                drill(&context, *run, place, &stem, progress, cancel)
+                    .await
+                    .map(|report| Outcome::Drilled(Some(Box::new(report))))
             }
             Action::Prune(place) => {
                 let (run, place) = (given.run, place.clone());
@@ -209,6 +231,7 @@ impl Task {
                 if place.repository.directory().is_dir() {
                     let action = match self.job.kind {
                         JobKind::Verify => Action::Verify(place.clone()),
+                        JobKind::Drill(choice) => Action::Drill(place.clone(), choice),
                         _ => Action::Prune(place.clone()),
                     };
                     found.push((place.database, action));

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::board::{Skipped, Subject, Work};
 use super::changes::kind;
 use super::task::Task;
-use crate::jobs::{BackupReport, JobError, JobErrorKind, PruneReport, VerifyReport};
+use crate::jobs::{BackupReport, DrillReport, JobError, JobErrorKind, PruneReport, VerifyReport};
 use crate::tell;
 use crate::words::{counted, duration, one_line, size};
 
@@ -226,6 +226,64 @@ impl Run<'_> {
                 report.unchecked.len(),
                 duration(took)
             );
+        }
+    }
+
+    /// A backup was restored for a test; none when there was no sound one.
+    pub(super) fn drilled(&self, report: Option<&DrillReport>, took: Duration) {
+        let seconds = took.as_secs_f64();
+        let Some(report) = report else {
+            line!(
+                RunFailed, self,
+                { outcome = "failed", seconds = seconds, },
+                "{} FAILED (job {}): there is no sound backup to restore",
+                self.name(),
+                self.subject.job
+            );
+            return;
+        };
+        let stem = &report.stem;
+        let back = report.recovery_time();
+        match report.outcome.sentence() {
+            None => line!(
+                RunSucceeded, self,
+                {
+                    outcome = "succeeded",
+                    backup = %stem,
+                    bytes = report.bytes,
+                    rows = report.rows,
+                    recovery_seconds = back.as_secs_f64(),
+                    seconds = seconds,
+                },
+                "{} succeeded (job {}): {stem} restores, {} in {} compared, in {}; the data was \
+                 back in {}",
+                self.name(),
+                self.subject.job,
+                counted(report.rows, "row", "rows"),
+                counted(report.tables, "table", "tables"),
+                duration(took),
+                duration(back)
+            ),
+            Some(sentence) => {
+                if report.outcome.is_bad() {
+                    line!(
+                        BackupDamaged, self,
+                        { backup = %stem, },
+                        "backup {stem} of {} does NOT RESTORE: {sentence}",
+                        one_line(self.subject.database.as_deref().unwrap_or_default())
+                    );
+                }
+                line!(
+                    RunFailed, self,
+                    { outcome = "failed", backup = %stem, seconds = seconds, },
+                    "{} FAILED (job {}): {stem}: {sentence}",
+                    self.name(),
+                    self.subject.job
+                );
+            }
+        }
+        for remark in &report.remarks {
+            line!(RunWarning, self, { backup = %stem, }, "{stem}: {remark}");
         }
     }
 

@@ -6,9 +6,12 @@ mod archive;
 mod backup;
 mod blocked;
 mod directories;
+mod drill;
 mod dump;
 mod error;
+mod globals;
 mod limit;
+mod load;
 mod pin;
 mod program_failure;
 mod prune;
@@ -26,13 +29,16 @@ use chrono::{DateTime, FixedOffset, Utc};
 use chrono_tz::Tz;
 use uuid::Uuid;
 
-use crate::config::{Limits, Plan, Retention};
+use crate::config::{DrillSettings, Limits, Plan, Retention};
 use crate::repository::{Event, Operation, Record, Requester};
 
 pub use backup::{BackupReport, BackupRequest, Strictness, back_up};
 pub use directories::{
     Discovery, WantedDirectory, discover_as, discover_databases, needs_discovery,
     wanted_directories, wished_databases,
+};
+pub use drill::{
+    DrillOutcome, DrillPhase, DrillReport, WhichBackup, backups_to_drill, drill, sweep_drills,
 };
 pub use error::{JobError, JobErrorKind};
 pub use limit::{Limit, Stop};
@@ -55,6 +61,8 @@ pub struct Context {
     pub limits: Limits,
     /// What is kept.
     pub retention: Retention,
+    /// Where and how test restores are made.
+    pub drill: DrillSettings,
     /// Where `PostgreSQL`'s programs are looked for first.
     pub programs: Option<PathBuf>,
     /// The process's environment, for libpq's variables.
@@ -81,6 +89,7 @@ impl Context {
             zone: plan.zone,
             limits: plan.limits.clone(),
             retention: plan.retention.clone(),
+            drill: plan.drill.clone(),
             programs: plan.programs.clone(),
             environment: environment.clone(),
             requester: Requester::of_this_process(),
@@ -116,6 +125,7 @@ impl Context {
             message: None,
             removed: Vec::new(),
             damaged: Vec::new(),
+            phases: Vec::new(),
         }
     }
 }

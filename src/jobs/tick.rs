@@ -26,7 +26,7 @@ pub fn record_skip(
     record.series = series.cloned();
     record.requested_by = Some(context.requester.clone());
     record.message = Some(reason.to_owned());
-    let ledger = repository.ledger();
+    let ledger = repository.ledger_of(operation);
     ledger
         .append(&record)
         .map_err(|source| JobError::Unrecorded {

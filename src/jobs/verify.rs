@@ -229,6 +229,14 @@ async fn check(
     Ok(noted.map(|_| finding(damage)))
 }
 
+/// What reading every file of a backup has shown.
+pub(super) enum Examined {
+    /// It is damaged, in this way.
+    Damaged(String),
+    /// It is whole; this is in it.
+    Whole(Box<Passage>),
+}
+
 /// Reads every file of a backup and says what is wrong.
 async fn find_damage(
     context: &Context,
@@ -238,32 +246,53 @@ async fn find_damage(
     limit: &Limit,
     progress: &Arc<Progress>,
 ) -> Result<Option<String>, JobError> {
+    let examined = examine(context, repository, stem, manifest, limit, progress).await?;
+    Ok(match examined {
+        Examined::Damaged(damage) => Some(damage),
+        Examined::Whole(_) => None,
+    })
+}
+
+/// Reads every file of a backup.
+pub(super) async fn examine(
+    context: &Context,
+    repository: &Repository,
+    stem: &Stem,
+    manifest: &Manifest,
+    limit: &Limit,
+    progress: &Arc<Progress>,
+) -> Result<Examined, JobError> {
+    let damaged = |damage: String| Ok(Examined::Damaged(damage));
     if let Some(globals) = &manifest.globals {
         let path = repository.path(stem, Role::Globals);
         if let Some(damage) = differs(&path, &globals.digest, limit, progress).await? {
-            return Ok(Some(damage));
+            return damaged(damage);
         }
     }
     let path = repository.path(stem, Role::Census);
     let expected = match File::open(&path).map_err(Into::into).and_then(read_census) {
         Ok((census, digest)) if digest == manifest.census.digest => census,
-        Ok(_) => return Ok(Some("its census has been changed".to_owned())),
-        Err(error) => return Ok(Some(census_damage(&error))),
+        Ok(_) => return damaged("its census has been changed".to_owned()),
+        Err(error) => return damaged(census_damage(&error)),
     };
     let found = match read_artifact(context, repository, stem, manifest, limit, progress).await {
         Ok(passage) => passage,
-        Err(JobError::Stream { source, .. }) => return Ok(Some(format!("its dump: {source}"))),
-        Err(JobError::Failed { message, .. }) => return Ok(Some(format!("its dump: {message}"))),
+        Err(JobError::Stream { source, .. }) => return damaged(format!("its dump: {source}")),
+        Err(JobError::Failed { message, .. }) => return damaged(format!("its dump: {message}")),
         Err(error) => return Err(error),
     };
     if found.digest != manifest.artifact.digest {
-        return Ok(Some(format!(
+        return damaged(format!(
             "its dump has been changed: {} expected, {} found",
             manifest.artifact.digest, found.digest
-        )));
+        ));
     }
-    let difference = found.census.differences(&expected).into_iter().next();
-    Ok(difference.map(|difference| format!("its dump and its census do not agree: {difference}")))
+    match found.census.differences(&expected).into_iter().next() {
+        Some(difference) => damaged(format!(
+            "its dump and its census do not agree: {difference}"
+        )),
+        None => Ok(Examined::Whole(Box::new(found))),
+    }
 }
 
 async fn differs(

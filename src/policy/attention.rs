@@ -36,8 +36,8 @@ pub struct DatabaseFacts {
     pub verification: VerificationFacts,
     /// How the newest clean-up failed, if it did.
     pub prune: Option<Failing>,
-    /// How the newest test restore failed, if it did.
-    pub drill: Option<Failing>,
+    /// The newest test restore.
+    pub drill: DrillFacts,
     /// Backups whose last check found them damaged: name, and what is wrong.
     pub damaged: Vec<(String, String)>,
     /// Manifests that speak for no backup: file, and what is wrong.
@@ -87,6 +87,19 @@ pub struct VerificationFacts {
     /// Whether one is going on now.
     pub running: bool,
     /// How the newest one failed for another reason than damage, if it did.
+    pub failing: Option<Failing>,
+}
+
+/// What is known of a database's test restores.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DrillFacts {
+    /// The slot of its schedule whose test restore is overdue.
+    pub overdue: Option<DateTime<FixedOffset>>,
+    /// When the newest one ended.
+    pub last: Option<DateTime<FixedOffset>>,
+    /// Whether one is going on now.
+    pub running: bool,
+    /// How the newest one failed, if it did.
     pub failing: Option<Failing>,
 }
 
@@ -157,6 +170,8 @@ pub enum ConcernKind {
     VerificationFailed,
     /// A verification that its schedule promises has not happened.
     VerificationOverdue,
+    /// A test restore that its schedule promises has not happened.
+    DrillOverdue,
     /// The free space is small.
     Space,
     /// A directory cannot be looked at.
@@ -345,9 +360,21 @@ impl Judge<'_> {
             );
             self.concern(ConcernKind::Failed, sentence);
         }
-        if let Some(failing) = &self.facts.drill {
-            let sentence = self.failed("test restore", failing);
+        let drill = &self.facts.drill;
+        let way_out = format!("; run `pgbackupd drill --database {word}`");
+        if let Some(failing) = &drill.failing {
+            let sentence = format!("{}{way_out}", self.failed("test restore", failing));
             self.concern(ConcernKind::Failed, sentence);
+        } else if let Some(slot) = drill.overdue.filter(|_| !drill.running) {
+            let last = match drill.last {
+                Some(last) => format!("the last one was {} ago", in_words(age(last, self.now))),
+                None => "there never was one".to_owned(),
+            };
+            let sentence = format!(
+                "the test restore that was due at {} has not happened, and {last}{way_out}",
+                moment(slot)
+            );
+            self.concern(ConcernKind::DrillOverdue, sentence);
         }
     }
 

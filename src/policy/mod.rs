@@ -15,8 +15,8 @@ mod series;
 
 pub use admission::{Admission, AtWork, SkipReason, admit, can_ever_start, overlap};
 pub use attention::{
-    Concern, ConcernKind, DatabaseFacts, Expectation, Failing, Judgement, SeriesFacts, SpaceFacts,
-    VerificationFacts, age, in_words, judge, judge_space,
+    Concern, ConcernKind, DatabaseFacts, DrillFacts, Expectation, Failing, Judgement, SeriesFacts,
+    SpaceFacts, VerificationFacts, age, in_words, judge, judge_space,
 };
 pub use blackout::{Blackout, BlackoutError, Blackouts};
 pub use catch_up::{missed, window_end};

@@ -18,6 +18,9 @@ use crate::policy::Series;
 /// The name of the ledger of backups, verifications and clean-ups in a database's directory.
 pub(super) const BACKUP_LOG: &str = "backup.log";
 
+/// The name of the ledger of restores and test restores.
+pub(super) const RESTORE_LOG: &str = "restore.log";
+
 /// So much of a ledger is read at a time when it is read from its end.
 const BLOCK: u64 = 64 << 10;
 
@@ -71,9 +74,21 @@ pub struct Record {
     /// Backups removed, each with the reasons; of a clean-up (P3).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub removed: Vec<Removal>,
-    /// Backups found damaged, each with what is wrong; of a verification.
+    /// Backups found damaged, each with what is wrong; of a verification or a test restore.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub damaged: Vec<Damage>,
+    /// How long the parts of the run took, in their order; of a test restore.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub phases: Vec<PhaseTime>,
+}
+
+/// How long a part of a run took.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PhaseTime {
+    /// Which part: `verify`, `server`, `globals`, `load`, `dump` or `compare`.
+    pub phase: String,
+    /// How long it took, in seconds.
+    pub seconds: f64,
 }
 
 /// One backup that a clean-up removed.
@@ -294,6 +309,7 @@ mod tests {
             message: None,
             removed: Vec::new(),
             damaged: Vec::new(),
+            phases: Vec::new(),
         }
     }
 

@@ -7,6 +7,7 @@
 //! backup_20250709_020000.json         the manifest, written last: without it there is no backup
 //! backup_20250709_020000.state        pins and later checks, if any
 //! backup.log                          the ledger
+//! restore.log                         the ledger of test restores
 //! .lock                               held by whoever is at work
 //! .pgbackupd-<run>.<role>             temporary; swept by the next run if its own was cut short
 //! ```
@@ -38,7 +39,7 @@ pub use activity::{AtWork, HeldLocks};
 pub use catalogue::{Catalogue, Entry, Problem};
 pub use error::{RepositoryError, advice};
 pub use in_force::{InForce, SchedulesInForce};
-pub use ledger::{Damage, Event, Ledger, Operation, Record, Removal};
+pub use ledger::{Damage, Event, Ledger, Operation, PhaseTime, Record, Removal};
 pub use lock::{Holder, Lock, LockError};
 pub use manifest::{
     Artifact, CensusFile, Globals, MANIFEST_FORMAT, Manifest, ManifestError, Seconds,
@@ -104,6 +105,19 @@ impl Repository {
     /// The ledger of backups, verifications and clean-ups.
     pub fn ledger(&self) -> Ledger {
         Ledger::at(self.directory.join(ledger::BACKUP_LOG))
+    }
+
+    /// The ledger of restores and test restores.
+    pub fn restore_ledger(&self) -> Ledger {
+        Ledger::at(self.directory.join(ledger::RESTORE_LOG))
+    }
+
+    /// The ledger in which an operation is recorded.
+    pub fn ledger_of(&self, operation: Operation) -> Ledger {
+        match operation {
+            Operation::Drill => self.restore_ledger(),
+            _ => self.ledger(),
+        }
     }
 
     /// What stands in the directory.

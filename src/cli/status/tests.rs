@@ -44,7 +44,7 @@ fn database(name: &str, server: &str) -> Surveyed {
         series: vec![series("daily", Some(10)), series("weekly", Some(81))],
         verification: VerificationFacts::default(),
         prune: None,
-        drill: None,
+        drill: crate::policy::DrillFacts::default(),
         damaged: Vec::new(),
         unreadable: Vec::new(),
     };

@@ -34,16 +34,6 @@ impl Service {
             .filter(|name| catch_up.is_none_or(|only| only.contains(name)))
             .collect();
         let longest = catch_up.map_or(Duration::ZERO, |_| self.plan.daemon.catch_up_delay);
-        if job.kind == JobKind::Drill {
-            tell!(
-                RunSkipped,
-                { job = %job.name },
-                "job {}: test restores are not part of this version; nothing was done",
-                job.name
-            );
-            self.handled(&job.name, slot);
-            return;
-        }
         if !matches!(job.kind, JobKind::Backup(_)) {
             self.open_slots.push((job.name.clone(), slot));
         }
@@ -153,6 +143,7 @@ impl Service {
             }
             Outcome::BackedUp(report) => told.backed_up(&report, took),
             Outcome::Verified(report) => told.verified(&report, took),
+            Outcome::Drilled(report) => told.drilled(report.as_deref(), took),
             Outcome::Pruned(report) => told.pruned(&report, took),
             Outcome::Panicked(panic) => told.panicked(&panic, took),
             Outcome::Failed(error) => {

@@ -155,7 +155,10 @@ impl History {
 impl Line {
     fn take(&mut self, record: Record) {
         // A check that finds damage has done its work; the damage is noted with the backup.
-        let found = record.event == Event::Failed && !record.damaged.is_empty();
+        // What a test restore finds is noted nowhere else.
+        let found = record.event == Event::Failed
+            && record.operation == Operation::Verify
+            && !record.damaged.is_empty();
         match record.event {
             Event::Succeeded | Event::Failed => {
                 self.last.get_or_insert_with(|| Ended {
@@ -215,6 +218,7 @@ mod tests {
             message: (event != Started).then(|| format!("message of {run}")),
             removed: Vec::new(),
             damaged: Vec::new(),
+            phases: Vec::new(),
         }
     }
 

@@ -10,7 +10,8 @@ use super::{Line, RunningNow, Surveyed, TREND, running_job};
 use crate::config::{Job, JobKind, Plan};
 use crate::jobs::Context;
 use crate::policy::{
-    Concern, ConcernKind, DatabaseFacts, Promise, Series, SeriesFacts, VerificationFacts,
+    Concern, ConcernKind, DatabaseFacts, DrillFacts, Promise, Series, SeriesFacts,
+    VerificationFacts,
 };
 use crate::repository::{
     AtWork, Catalogue, Entry, HeldLocks, Operation, RepositoryError, Requester, RunningJob,
@@ -69,6 +70,11 @@ impl World<'_> {
         let mut history = History::until(self.context.local(self.now));
         let ledger = spot.repository.ledger();
         let read = ledger.read_backwards(|record| history.take(record));
+        // Test restores have a ledger of their own.
+        let mut drills = History::until(self.context.local(self.now));
+        let restores = spot.repository.restore_ledger();
+        let read_drills = restores.read_backwards(|record| drills.take(record));
+        history.drill = drills.drill;
         let is_ours = history.database.is_some()
             || !catalogue.backups.is_empty()
             || catalogue.problems.iter().any(|p| p.manifest_of.is_some());
@@ -85,6 +91,10 @@ impl World<'_> {
         let mut troubles = Vec::new();
         if let Err(error) = read {
             let error = RepositoryError::io("read", ledger.path())(error);
+            troubles.push(error.to_string());
+        }
+        if let Err(error) = read_drills {
+            let error = RepositoryError::io("read", restores.path())(error);
             troubles.push(error.to_string());
         }
         if let Some(found) = found.filter(|found| **found != database) {
@@ -189,6 +199,7 @@ impl Gathered<'_> {
         let by_series = self.by_series();
         let series = self.series(&by_series, known_since);
         let verification = self.verification(known_since);
+        let drill = self.drill(known_since);
         let backups: BTreeMap<Series, Line> = by_series
             .iter()
             .map(|(series, entries)| ((*series).clone(), line(entries)))
@@ -209,7 +220,7 @@ impl Gathered<'_> {
             series,
             verification,
             prune: self.history.prune.failing.take(),
-            drill: self.history.drill.failing.take(),
+            drill,
             damaged: damaged.collect(),
             unreadable: spoilt
                 .into_iter()
@@ -307,6 +318,27 @@ impl Gathered<'_> {
             last: last.map(|last| self.local(last)),
             running: self.verifies_now().is_some(),
             failing: verify.failing.clone(),
+        }
+    }
+
+    fn drill(&self, known_since: Option<DateTime<Utc>>) -> DrillFacts {
+        let drill = &self.history.drill;
+        let last = drill.last.as_ref().map(|last| last.at);
+        let jobs = self.world.plan.jobs.iter();
+        let overdue = self.world.overdue(
+            jobs.filter(|job| matches!(job.kind, JobKind::Drill(_))),
+            last,
+            known_since,
+        );
+        let oldest = self.catalogue.backups.first().map(|entry| entry.started);
+        let directory = self.spot.repository.directory();
+        DrillFacts {
+            // Where there was nothing to restore, nothing was missed.
+            overdue: overdue.filter(|slot| oldest.is_some_and(|oldest| oldest < *slot)),
+            last: last.map(|last| self.local(last)),
+            running: running_job(self.world.running, directory)
+                .is_some_and(|job| job.kind == "drill"),
+            failing: drill.failing.clone(),
         }
     }
 

@@ -315,7 +315,7 @@ fn kind(kind: &JobKind) -> &'static str {
     match kind {
         JobKind::Backup(_) => "backup",
         JobKind::Verify => "verify",
-        JobKind::Drill => "drill",
+        JobKind::Drill(_) => "drill",
         JobKind::Prune => "prune",
     }
 }

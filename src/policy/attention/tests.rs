@@ -3,7 +3,7 @@ use std::time::Duration;
 use chrono::{DateTime, FixedOffset, TimeDelta};
 
 use super::{
-    Concern, ConcernKind, DatabaseFacts, Expectation, Failing, SeriesFacts, SpaceFacts,
+    Concern, ConcernKind, DatabaseFacts, DrillFacts, Expectation, Failing, SeriesFacts, SpaceFacts,
     VerificationFacts, in_words, judge, judge_space, shell_word,
 };
 use crate::policy::Series;
@@ -45,7 +45,7 @@ fn well() -> DatabaseFacts {
             ..VerificationFacts::default()
         },
         prune: None,
-        drill: None,
+        drill: DrillFacts::default(),
         damaged: Vec::new(),
         unreadable: Vec::new(),
     }
@@ -265,7 +265,7 @@ fn a_verification_that_fails_or_does_not_come_is_told() {
         said.starts_with("the last clean-up failed 2 hours ago: "),
         "{said}"
     );
-    let (_, said) = sentence(|facts| facts.drill = Some(failing(2, 1)));
+    let (_, said) = sentence(|facts| facts.drill.failing = Some(failing(2, 1)));
     assert!(said.starts_with("the last test restore failed "), "{said}");
 }
 

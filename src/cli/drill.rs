@@ -1,0 +1,241 @@
+//! `pgbackupd drill`: restore backups into a throw-away server and say whether they came back whole.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::Surroundings;
+use super::backup::together;
+use super::failure::{Failure, FailureKind};
+use super::progress::Display;
+use super::{report, select};
+use crate::jobs::{DrillOutcome, DrillReport, Place, WhichBackup, backups_to_drill, drill, places};
+use crate::pipeline::Progress;
+
+/// Restore backups into a throw-away server, and prove that what comes back is what was dumped.
+///
+/// A private server is made, the roles and the dump are loaded, all of it is dumped again, and every
+/// row and every object is compared with the backup. Then the server is removed. Nothing else is
+/// touched. Without a choice, the newest sound backup of each series is restored. The exit code is
+/// 65 when a backup does not restore, and 69 when that could not be tried.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Args {
+    /// The backup to restore, by name or file
+    #[arg(value_name = "BACKUP")]
+    backup: Option<String>,
+    /// Only of this database; may be given several times
+    #[arg(long = "database", short, value_name = "NAME")]
+    databases: Vec<String>,
+    /// Of every database that is configured, one after the other
+    #[arg(long, conflicts_with_all = ["backup", "databases"])]
+    all_databases: bool,
+}
+
+/// What `drill --json` prints for each test restore, in a list.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub(super) struct DrilledBackup {
+    /// The database.
+    pub database: String,
+    /// The backup.
+    pub name: String,
+    /// `proven`, `damaged` (its files), `refused` (by the server), `differs` (what came back is
+    /// something else), or `impossible` (it could not be tried, which says nothing about it).
+    pub outcome: &'static str,
+    /// What was found, or why it could not be tried; null when it is proven.
+    pub message: Option<String>,
+    /// Every difference, one sentence each; a hundred at most are named.
+    pub differences: Vec<String>,
+    /// Rows in the backup.
+    pub rows: u64,
+    /// Tables in the backup.
+    pub tables: u64,
+    /// How long it took until the data was back, in seconds.
+    pub recovery_seconds: f64,
+    /// How long all of it took, in seconds.
+    pub seconds: f64,
+    /// How long each part took, in their order.
+    pub phases: Vec<DrilledPhase>,
+    /// What deserves a word, one sentence each.
+    pub remarks: Vec<String>,
+}
+
+/// A part of a test restore.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub(super) struct DrilledPhase {
+    /// `verify`, `server`, `globals`, `load`, `dump` or `compare`.
+    pub phase: &'static str,
+    /// How long it took, in seconds.
+    pub seconds: f64,
+}
+
+pub(super) async fn run(
+    args: &Args,
+    surroundings: &Surroundings<'_>,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let loaded = surroundings.load()?;
+    let context = surroundings.context(&loaded);
+    let told = |error| report::failure(&error, surroundings.interrupt);
+    let places = places(&context, &loaded.plan, &args.databases).map_err(told)?;
+    let chosen = choose(args, places)?;
+    let mut drilled = Vec::new();
+    let mut failures = Vec::new();
+    for (index, (place, which)) in chosen.iter().enumerate() {
+        let stems = match backups_to_drill(place, which) {
+            Ok(stems) => stems,
+            Err(error) => {
+                failures.push(told(error));
+                continue;
+            }
+        };
+        let database = report::one_line(&place.database);
+        if stems.is_empty() {
+            failures.push(Failure::new(
+                FailureKind::Unavailable,
+                format!("database {database}: there is no sound backup to restore"),
+            ));
+        }
+        for stem in stems {
+            let progress = Arc::new(Progress::default());
+            let display = Display::start(&database, &progress, surroundings.json);
+            let token = surroundings.interrupt.token();
+            let outcome = drill(&context, Uuid::now_v7(), place, &stem, &progress, token).await;
+            drop(display);
+            match outcome {
+                Ok(report) => {
+                    failures.extend(failure(&database, &report));
+                    let told = tell(&place.database, report);
+                    if !surroundings.json {
+                        print(&told, out)?;
+                    }
+                    drilled.push(told);
+                }
+                Err(error) => failures.push(told(error)),
+            }
+            if surroundings.interrupt.signal().is_some() {
+                break;
+            }
+        }
+        if surroundings.interrupt.signal().is_some() {
+            let left = chosen[index + 1..].iter().map(|(left, _)| &left.database);
+            failures.extend(report::not_reached(left, surroundings.interrupt));
+            break;
+        }
+    }
+    if surroundings.json {
+        report::json(&drilled, out)?;
+    }
+    out.flush()?;
+    together(&failures)
+}
+
+fn choose(args: &Args, places: Vec<Place>) -> Result<Vec<(Place, WhichBackup)>, Failure> {
+    if let Some(text) = &args.backup {
+        let (stem, holding) = select::holding(&places, text)?;
+        return Ok(holding
+            .into_iter()
+            .map(|place| (place, WhichBackup::Named(stem.clone())))
+            .collect());
+    }
+    if places.len() > 1 && args.databases.is_empty() && !args.all_databases {
+        let names: Vec<String> = places
+            .iter()
+            .map(|place| report::one_line(&place.database))
+            .collect();
+        return Err(Failure::new(
+            FailureKind::Usage,
+            format!(
+                "there are {} databases ({}): name one by --database, or say --all-databases",
+                names.len(),
+                names.join(", ")
+            ),
+        ));
+    }
+    Ok(places
+        .into_iter()
+        .map(|place| (place, WhichBackup::NewestOfSeries))
+        .collect())
+}
+
+fn failure(database: &str, report: &DrillReport) -> Option<Failure> {
+    let sentence = report.outcome.sentence()?;
+    let kind = if report.outcome.is_bad() {
+        FailureKind::Damaged
+    } else {
+        FailureKind::Unavailable
+    };
+    Some(Failure::new(
+        kind,
+        format!("database {database}: {}: {sentence}", report.stem),
+    ))
+}
+
+fn tell(database: &str, report: DrillReport) -> DrilledBackup {
+    DrilledBackup {
+        database: database.to_owned(),
+        name: report.stem.to_string(),
+        outcome: match &report.outcome {
+            DrillOutcome::Proven => "proven",
+            DrillOutcome::Damaged(_) => "damaged",
+            DrillOutcome::Refused(_) => "refused",
+            DrillOutcome::Differs(_) => "differs",
+            DrillOutcome::Impossible(_) => "impossible",
+        },
+        message: report.outcome.sentence(),
+        recovery_seconds: report.recovery_time().as_secs_f64(),
+        seconds: report.took.as_secs_f64(),
+        phases: report
+            .phases
+            .iter()
+            .map(|(phase, took)| DrilledPhase {
+                phase: phase.word(),
+                seconds: took.as_secs_f64(),
+            })
+            .collect(),
+        rows: report.rows,
+        tables: report.tables,
+        remarks: report.remarks,
+        differences: match report.outcome {
+            DrillOutcome::Differs(differences) => differences,
+            _ => Vec::new(),
+        },
+    }
+}
+
+fn print(drilled: &DrilledBackup, out: &mut dyn Write) -> Result<(), Failure> {
+    let seconds = |seconds: f64| report::duration(std::time::Duration::from_secs_f64(seconds));
+    let name = &drilled.name;
+    if drilled.outcome == "proven" {
+        writeln!(
+            out,
+            "{name}: restores, {} in {} and every other object compared; the data was back in {}",
+            report::counted(drilled.rows, "row", "rows"),
+            report::counted(drilled.tables, "table", "tables"),
+            seconds(drilled.recovery_seconds)
+        )?;
+        let phases: Vec<String> = drilled
+            .phases
+            .iter()
+            .map(|part| format!("{} {}", part.phase, seconds(part.seconds)))
+            .collect();
+        writeln!(out, "  {}", phases.join(", "))?;
+    } else if drilled.differences.is_empty() {
+        let message = drilled.message.as_deref().unwrap_or_default();
+        writeln!(out, "{name}: {}: {message}", drilled.outcome.to_uppercase())?;
+    } else {
+        writeln!(
+            out,
+            "{name}: DIFFERS: what was restored is not what was dumped"
+        )?;
+        for difference in &drilled.differences {
+            writeln!(out, "  {}", report::one_line(difference))?;
+        }
+    }
+    for remark in &drilled.remarks {
+        writeln!(out, "  note: {remark}")?;
+    }
+    Ok(())
+}

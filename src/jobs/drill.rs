@@ -1,0 +1,951 @@
+//! The proof that a backup restores: it is loaded into a throw-away server, dumped again, and the
+//! two censuses are compared (P9).
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::Context;
+use super::blocked::Watch;
+use super::dump::{Dumper, Remarks};
+use super::error::{JobError, JobErrorKind};
+use super::globals::{self, Prepared};
+use super::limit::Limit;
+use super::load::{Loaded, Loader, lacking};
+use super::target::Place;
+use super::verify::{Examined, examine};
+use crate::config::{Compression, DrillChoice, Format};
+use crate::pipeline::census::{Census, Difference};
+use crate::pipeline::{Phase, Progress, StreamError, feed_dump, read_text, take_census};
+use crate::postgres::{
+    Conninfo, DumpCommand, Programs, Sandbox, SandboxError, SandboxSpec, globals_arguments,
+    sweep_sandboxes,
+};
+use crate::repository::{
+    Catalogue, Damage, Entry, Event, Manifest, Operation, PhaseTime, Record, Repository, Requester,
+    Role, Stem,
+};
+use crate::words::{count, counted, size};
+
+/// Globals are held in memory; a hundred thousand roles need a tenth of this.
+const LONGEST_GLOBALS: usize = 256 << 20;
+
+/// So many differences are named; beyond, they are only counted.
+const MOST_NAMED: usize = 100;
+
+/// What a server without any data takes on the disk, with its write-ahead log.
+const EMPTY_SERVER: u64 = 64 << 20;
+
+/// The most that the write-ahead log grows by, as the throw-away server is set.
+const MOST_LOG: u64 = 256 << 20;
+
+/// Which backups of a place are restored for a test.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WhichBackup {
+    /// One, as the job chooses; by chance with this seed.
+    One(DrillChoice, u64),
+    /// The newest sound one of each series.
+    NewestOfSeries,
+    /// This one.
+    Named(Stem),
+}
+
+/// A part of a test restore, in the order in which they come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DrillPhase {
+    /// All files of the backup are read and checked.
+    Verify,
+    /// The throw-away server is made and started.
+    Server,
+    /// Roles, memberships and tablespaces are loaded.
+    Globals,
+    /// The dump is loaded.
+    Load,
+    /// What was loaded is dumped again.
+    Dump,
+    /// The two are compared.
+    Compare,
+}
+
+impl DrillPhase {
+    /// The phase in one word, as the ledger has it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Verify => "verify",
+            Self::Server => "server",
+            Self::Globals => "globals",
+            Self::Load => "load",
+            Self::Dump => "dump",
+            Self::Compare => "compare",
+        }
+    }
+}
+
+/// What a test restore has shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DrillOutcome {
+    /// The backup restores: what came back is what was dumped.
+    Proven,
+    /// Its files are not as they were written.
+    Damaged(String),
+    /// The server refused it.
+    Refused(String),
+    /// What came back is something else: one sentence for each difference.
+    Differs(Vec<String>),
+    /// It could not be tried. That says nothing about the backup.
+    Impossible(String),
+}
+
+impl DrillOutcome {
+    /// Whether the backup itself is bad.
+    pub fn is_bad(&self) -> bool {
+        matches!(self, Self::Damaged(_) | Self::Refused(_) | Self::Differs(_))
+    }
+
+    /// The outcome in a sentence; none for a good one.
+    pub fn sentence(&self) -> Option<String> {
+        Some(match self {
+            Self::Proven => return None,
+            Self::Damaged(what) => format!("it is damaged: {what}"),
+            Self::Refused(what) => format!("it does not restore: {what}"),
+            Self::Differs(differences) => {
+                let number = differences.len() as u64;
+                let first: Vec<&str> = differences.iter().take(3).map(String::as_str).collect();
+                let more = if differences.len() > first.len() {
+                    "; …"
+                } else {
+                    ""
+                };
+                format!(
+                    "what was restored is not what was dumped, {}: {}{more}",
+                    counted(number, "difference", "differences"),
+                    first.join("; ")
+                )
+            }
+            Self::Impossible(why) => format!("it could not be drilled: {why}"),
+        })
+    }
+}
+
+/// A test restore that was made, or tried.
+#[derive(Clone, Debug)]
+pub struct DrillReport {
+    /// The backup.
+    pub stem: Stem,
+    /// What was shown.
+    pub outcome: DrillOutcome,
+    /// How long each part took, in their order, as far as they were reached.
+    pub phases: Vec<(DrillPhase, Duration)>,
+    /// How long all of it took.
+    pub took: Duration,
+    /// Rows of the backup.
+    pub rows: u64,
+    /// Tables of the backup.
+    pub tables: u64,
+    /// Bytes of the backup's files.
+    pub bytes: u64,
+    /// What deserves a word, one sentence each.
+    pub remarks: Vec<String>,
+}
+
+impl DrillReport {
+    /// How long it took to have the data back: from looking at the backup to the end of loading it.
+    pub fn recovery_time(&self) -> Duration {
+        self.phases
+            .iter()
+            .filter(|(phase, _)| !matches!(phase, DrillPhase::Dump | DrillPhase::Compare))
+            .map(|(_, took)| *took)
+            .sum()
+    }
+}
+
+/// The backups of a place that are to be restored for a test, newest first.
+///
+/// # Errors
+/// When the directory cannot be read.
+pub fn backups_to_drill(place: &Place, which: &WhichBackup) -> Result<Vec<Stem>, JobError> {
+    if let WhichBackup::Named(stem) = which {
+        return Ok(vec![stem.clone()]);
+    }
+    let catalogue = place.repository.catalogue()?;
+    Ok(choose(&catalogue, which)
+        .into_iter()
+        .map(|entry| entry.stem.clone())
+        .collect())
+}
+
+/// Chooses among the backups that no check has found damaged. Pure.
+fn choose<'a>(catalogue: &'a Catalogue, which: &WhichBackup) -> Vec<&'a Entry> {
+    let sound: Vec<&Entry> = catalogue
+        .backups
+        .iter()
+        .rev()
+        .filter(|entry| entry.is_sound())
+        .collect();
+    match which {
+        WhichBackup::One(DrillChoice::Newest, _) => sound.into_iter().take(1).collect(),
+        WhichBackup::One(DrillChoice::Random, seed) => {
+            let length = sound.len().max(1) as u64;
+            let chosen = usize::try_from(seed % length).unwrap_or_default();
+            sound.get(chosen).copied().into_iter().collect()
+        }
+        WhichBackup::NewestOfSeries => {
+            let mut seen = Vec::new();
+            sound
+                .into_iter()
+                .filter(|entry| {
+                    let series = &entry.stem.series;
+                    let is_first = !seen.contains(&series);
+                    seen.push(series);
+                    is_first
+                })
+                .collect()
+        }
+        WhichBackup::Named(_) => Vec::new(),
+    }
+}
+
+/// Removes what test restores left that were killed.
+///
+/// # Errors
+/// When something cannot be removed.
+pub fn sweep_drills(context: &Context) -> Result<Vec<PathBuf>, JobError> {
+    let directory = &context.drill.directory;
+    sweep_sandboxes(directory).map_err(|error| {
+        JobError::failed(format!(
+            "cannot sweep up what earlier test restores left in {}: {error}",
+            directory.display()
+        ))
+    })
+}
+
+/// Restores a backup into a throw-away server, compares, and records what was found.
+///
+/// No lock is needed: a backup that retention removes meanwhile could not be tried.
+///
+/// # Errors
+/// When the run was interrupted, or its outcome cannot be recorded. A backup that is bad, or that
+/// could not be tried, is a report and no error.
+pub async fn drill(
+    context: &Context,
+    run: Uuid,
+    place: &Place,
+    stem: &Stem,
+    progress: &Arc<Progress>,
+    cancel: &CancellationToken,
+) -> Result<DrillReport, JobError> {
+    let repository = &place.repository;
+    let began = Instant::now();
+    let record = |event: Event| {
+        let mut record = context.record(run, Operation::Drill, event, &place.database);
+        record.backup = Some(stem.to_string());
+        record.series = Some(stem.series.clone());
+        record
+    };
+    close_open_runs(context, repository)?;
+    let mut start = record(Event::Started);
+    start.requested_by = Some(context.requester.clone());
+    append(repository, &start, "nothing was restored because")?;
+    if let Err(error) = sweep_drills(context) {
+        tracing::warn!("{error}");
+    }
+
+    let mut drill = Drill {
+        context,
+        repository,
+        run,
+        stem,
+        progress,
+        limit: Limit::new(cancel.clone(), "total", context.limits.total),
+        phases: Vec::new(),
+        remarks: Vec::new(),
+    };
+    let outcome = Box::pin(drill.carry_out()).await;
+    let (phases, remarks) = (drill.phases, drill.remarks);
+    let mut end = record(Event::Succeeded);
+    end.seconds = Some(began.elapsed().as_secs_f64());
+    end.phases = phases
+        .iter()
+        .map(|(phase, took)| PhaseTime {
+            phase: phase.word().to_owned(),
+            seconds: took.as_secs_f64(),
+        })
+        .collect();
+    let outcome = match outcome {
+        Ok(outcome) => outcome,
+        Err(error) if error.kind() == JobErrorKind::Interrupted => {
+            end.event = Event::Interrupted;
+            append(repository, &end, "the test restore was interrupted, and")?;
+            return Err(error);
+        }
+        Err(_)
+            if repository
+                .path(stem, Role::Manifest)
+                .symlink_metadata()
+                .is_err() =>
+        {
+            DrillOutcome::Impossible("it was removed meanwhile".to_owned())
+        }
+        Err(error) => DrillOutcome::Impossible(error.to_string()),
+    };
+    let manifest = repository.manifest(stem).ok();
+    let summary = manifest.as_ref().map(|manifest| &manifest.census.summary);
+    let report = DrillReport {
+        stem: stem.clone(),
+        phases,
+        took: began.elapsed(),
+        rows: summary.map_or(0, |summary| summary.rows),
+        tables: summary.map_or(0, |summary| summary.tables),
+        bytes: manifest.as_ref().map_or(0, Manifest::bytes),
+        remarks,
+        outcome,
+    };
+    end.bytes = Some(report.bytes);
+    if let Some(sentence) = report.outcome.sentence() {
+        end.event = Event::Failed;
+        if report.outcome.is_bad() {
+            end.damaged = vec![Damage {
+                backup: stem.to_string(),
+                what: sentence.clone(),
+            }];
+        }
+        end.message = Some(format!("{stem}: {sentence}"));
+    } else if !report.remarks.is_empty() {
+        end.message = Some(report.remarks.join("; "));
+    }
+    append(repository, &end, "the test restore is done, but")?;
+    Ok(report)
+}
+
+/// Test restores that a crash ended have no end in the ledger. They hold no lock; their processes
+/// tell whether they are over.
+fn close_open_runs(context: &Context, repository: &Repository) -> Result<(), JobError> {
+    let ledger = repository.restore_ledger();
+    let open = ledger.open_runs().map_err(|source| JobError::Unrecorded {
+        done: "nothing was restored because".to_owned(),
+        ledger: ledger.path().display().to_string(),
+        source,
+    })?;
+    for open in open {
+        let alive = open.requested_by.as_ref().map(Requester::may_be_alive);
+        if open.operation != Operation::Drill || alive == Some(true) {
+            continue;
+        }
+        let end = Record {
+            at: context.now(),
+            event: Event::Interrupted,
+            message: Some("the process ended before the run did; found by a later run".to_owned()),
+            requested_by: None,
+            ..open
+        };
+        append(repository, &end, "nothing was restored because")?;
+    }
+    Ok(())
+}
+
+fn append(repository: &Repository, record: &Record, done: &str) -> Result<(), JobError> {
+    let ledger = repository.restore_ledger();
+    ledger
+        .append(record)
+        .map_err(|source| JobError::Unrecorded {
+            done: done.to_owned(),
+            ledger: ledger.path().display().to_string(),
+            source,
+        })
+}
+
+/// One test restore on its way.
+struct Drill<'a> {
+    context: &'a Context,
+    repository: &'a Repository,
+    run: Uuid,
+    stem: &'a Stem,
+    progress: &'a Arc<Progress>,
+    limit: Limit,
+    phases: Vec<(DrillPhase, Duration)>,
+    remarks: Vec<String>,
+}
+
+/// A server and what is in it.
+struct Restored<'a> {
+    sandbox: &'a mut Sandbox,
+    conninfo: Conninfo,
+    programs: &'a Programs,
+    application: String,
+}
+
+/// Of an error in making or using a throw-away server: none of them is about the backup.
+impl From<SandboxError> for JobError {
+    fn from(error: SandboxError) -> Self {
+        Self::failed(error.to_string())
+    }
+}
+
+impl Drill<'_> {
+    /// Everything between the ledger's two records.
+    async fn carry_out(&mut self) -> Result<DrillOutcome, JobError> {
+        self.progress.enter(Phase::Checking);
+        let began = Instant::now();
+        let manifest = match self.repository.manifest(self.stem) {
+            Ok(manifest) => manifest,
+            Err(error) => {
+                let error = JobError::from(error);
+                return match error.kind() {
+                    JobErrorKind::Damaged => Ok(DrillOutcome::Damaged(error.to_string())),
+                    _ => Err(error),
+                };
+            }
+        };
+        let (repository, stem) = (self.repository, self.stem);
+        let examined = examine(
+            self.context,
+            repository,
+            stem,
+            &manifest,
+            &self.limit,
+            self.progress,
+        )
+        .await?;
+        self.took(DrillPhase::Verify, began);
+        let passage = match examined {
+            Examined::Damaged(damage) => return Ok(DrillOutcome::Damaged(damage)),
+            Examined::Whole(passage) => passage,
+        };
+        if let Some(foreign) = passage.foreign {
+            return Ok(DrillOutcome::Impossible(format!(
+                "it holds {foreign}, which pg_dump does not write; it was not loaded, because that \
+                 could reach beyond the throw-away server"
+            )));
+        }
+
+        let began = Instant::now();
+        let directory = self.context.drill.directory.as_path();
+        if let Some(shortage) = shortage(directory, &manifest)? {
+            return Ok(DrillOutcome::Impossible(shortage));
+        }
+        let globals = self.read_globals(&manifest)?;
+        if globals.as_deref().is_some_and(globals_are_foreign) {
+            return Ok(DrillOutcome::Impossible(
+                "its roles and tablespaces hold what pg_dumpall does not write; they were not \
+                 loaded"
+                    .to_owned(),
+            ));
+        }
+        let programs = self.programs(&manifest).await?;
+        let superuser = globals
+            .as_deref()
+            .map_or_else(|| manifest.properties.owner.clone(), globals::superuser);
+        let spec = SandboxSpec {
+            directory,
+            programs: &programs,
+            superuser: &superuser,
+            encoding: &manifest.properties.encoding,
+            patience: self.context.limits.connect,
+        };
+        let mut sandbox = self.limit.clone().wait_for(Sandbox::start(spec)).await??;
+        let outcome = self
+            .restore(
+                &mut sandbox,
+                &programs,
+                &manifest,
+                globals,
+                &passage.census,
+                began,
+            )
+            .await;
+        // A server that does not end is the operator's to know, whatever the outcome is.
+        if let Err(error) = sandbox.stop().await {
+            self.remarks.push(error.to_string());
+        }
+        outcome
+    }
+
+    fn took(&mut self, phase: DrillPhase, began: Instant) {
+        self.phases.push((phase, began.elapsed()));
+    }
+
+    /// The roles and tablespaces of the cluster, as text.
+    fn read_globals(&self, manifest: &Manifest) -> Result<Option<Vec<u8>>, JobError> {
+        if manifest.globals.is_none() {
+            return Ok(None);
+        }
+        let path = self.repository.path(self.stem, Role::Globals);
+        let read = File::open(&path)
+            .map_err(StreamError::Read)
+            .and_then(|file| read_text(file, Compression::Gzip, LONGEST_GLOBALS));
+        read.map(Some)
+            .map_err(JobError::stream(format!("cannot read {}", path.display())))
+    }
+
+    /// The programs of the server's own version and of the version that made the dump, or of a
+    /// newer one: a dump cannot be loaded into an older server.
+    async fn programs(&mut self, manifest: &Manifest) -> Result<Programs, JobError> {
+        let wanted = manifest
+            .server
+            .major()
+            .max(major_of(&manifest.pg_dump).unwrap_or_default());
+        let programs = Programs::locate_server(self.context.programs.as_deref(), wanted).await?;
+        if !is_comparable(manifest, &programs) {
+            self.remarks.push(format!(
+                "restored into PostgreSQL {}, because none of version {wanted} is installed here: \
+                 rows and large objects were compared, other objects were not, for versions write \
+                 them differently",
+                programs.version.major
+            ));
+        }
+        Ok(programs)
+    }
+
+    async fn restore(
+        &mut self,
+        sandbox: &mut Sandbox,
+        programs: &Programs,
+        manifest: &Manifest,
+        globals: Option<Vec<u8>>,
+        expected: &Census,
+        began: Instant,
+    ) -> Result<DrillOutcome, JobError> {
+        let limit = self.limit.clone();
+        let missing = limit
+            .wait_for(sandbox.missing_extensions(&manifest.properties))
+            .await??;
+        if !missing.is_empty() {
+            return Ok(DrillOutcome::Impossible(format!(
+                "the database uses extensions that are not installed on this machine for \
+                 PostgreSQL {}: {}",
+                programs.version.major,
+                missing.join(", ")
+            )));
+        }
+        let database = limit
+            .wait_for(sandbox.create_database(&manifest.properties))
+            .await??;
+        self.took(DrillPhase::Server, began);
+        if let Some(account) = sandbox.account() {
+            tracing::debug!("the throw-away server runs as {}", account.name);
+        }
+
+        let mut restored = Restored {
+            conninfo: sandbox.conninfo(&database)?,
+            sandbox,
+            programs,
+            application: format!("pgbackupd {}", self.run),
+        };
+        let mut prepared = None;
+        if let Some(globals) = globals {
+            let began = Instant::now();
+            match self.load_globals(&mut restored, &globals).await? {
+                Ok(loaded) => prepared = Some(loaded),
+                Err(outcome) => return Ok(outcome),
+            }
+            self.took(DrillPhase::Globals, began);
+        }
+        let began = Instant::now();
+        if let Some(outcome) = self.load(&mut restored, manifest).await? {
+            return Ok(outcome);
+        }
+        self.took(DrillPhase::Load, began);
+
+        let began = Instant::now();
+        self.progress.enter(Phase::Comparing);
+        let found = self.dump(&restored).await?;
+        let mut differences = Vec::new();
+        if let (Some(prepared), Some(globals)) = (&prepared, &manifest.globals)
+            && is_comparable(manifest, programs)
+        {
+            let found = self.dump_globals(&restored, globals.role_passwords).await?;
+            differences = globals::differences(&prepared.expected, &found);
+        }
+        self.took(DrillPhase::Dump, began);
+
+        let began = Instant::now();
+        let all = found.differences(expected);
+        let (mut named, passed_over) = in_words(&all, is_comparable(manifest, programs));
+        named.append(&mut differences);
+        if passed_over > 0 {
+            self.remarks.push(format!(
+                "{} written differently by this version",
+                counted(passed_over, "object is", "objects are")
+            ));
+        }
+        self.took(DrillPhase::Compare, began);
+        if named.is_empty() {
+            return Ok(DrillOutcome::Proven);
+        }
+        if named.len() > MOST_NAMED {
+            let more = named.len() - MOST_NAMED;
+            named.truncate(MOST_NAMED);
+            named.push(format!("and {} more", count(more as u64)));
+        }
+        Ok(DrillOutcome::Differs(named))
+    }
+
+    async fn load_globals(
+        &self,
+        restored: &mut Restored<'_>,
+        globals: &[u8],
+    ) -> Result<Result<Prepared, DrillOutcome>, JobError> {
+        let sandbox = &restored.sandbox;
+        let prepared = globals::prepare(globals, sandbox.superuser(), &sandbox.tablespaces());
+        for number in 0..prepared.tablespaces {
+            sandbox.make_tablespace_directory(number)?;
+        }
+        let script = prepared.script.clone();
+        let loaded = restored
+            .loader(self.context)
+            .load_text(
+                &self.limit,
+                self.progress,
+                "cannot load the roles",
+                move |mut psql| {
+                    std::io::Write::write_all(&mut psql, &script).map_err(StreamError::Write)
+                },
+            )
+            .await?;
+        let refused = self
+            .refused(restored, "roles and tablespaces", loaded)
+            .await;
+        Ok(refused.map_or(Ok(prepared), Err))
+    }
+
+    async fn load(
+        &self,
+        restored: &mut Restored<'_>,
+        manifest: &Manifest,
+    ) -> Result<Option<DrillOutcome>, JobError> {
+        self.progress.enter(Phase::Loading);
+        let artifact = &manifest.artifact;
+        let compression = artifact.compression;
+        let role = Role::Artifact(artifact.format, compression);
+        let path = self.repository.path(self.stem, role);
+        let target = restored.loader(self.context);
+        let loaded = if artifact.format == Format::Plain {
+            let progress = Arc::clone(self.progress);
+            let doing = format!("cannot read {}", path.display());
+            target
+                .load_text(&self.limit, self.progress, &doing, move |psql| {
+                    let file = File::open(path).map_err(StreamError::Read)?;
+                    feed_dump(file, compression, psql, &progress)
+                })
+                .await?
+        } else {
+            target
+                .load_archive(&path, self.context.drill.jobs, &self.limit)
+                .await?
+        };
+        let is_older = manifest.server.major() < restored.sandbox.major();
+        let without_roles = manifest.globals.is_none();
+        let said = match &loaded {
+            Loaded::Wholly => return Ok(None),
+            Loaded::Refused { said, .. } => said.clone(),
+        };
+        if without_roles && said.contains("role \"") && said.contains("does not exist") {
+            return Ok(Some(DrillOutcome::Impossible(format!(
+                "it was made without the cluster's roles (globals = false), and needs one: {}",
+                errors_in(&said)
+            ))));
+        }
+        if is_older && lacking(&said).is_none() {
+            return Ok(Some(DrillOutcome::Impossible(format!(
+                "PostgreSQL {} does not take what {} has dumped: {}; install \
+                 postgresql-{1}",
+                restored.sandbox.major(),
+                manifest.server.major(),
+                errors_in(&said)
+            ))));
+        }
+        Ok(self.refused(restored, "the dump", loaded).await)
+    }
+
+    /// Whether it is the backup or the machine that is to blame for what was not loaded.
+    async fn refused(
+        &self,
+        restored: &mut Restored<'_>,
+        what: &str,
+        loaded: Loaded,
+    ) -> Option<DrillOutcome> {
+        let Loaded::Refused { how, said } = loaded else {
+            return None;
+        };
+        if let Some(end) = restored.sandbox.ended().await {
+            return Some(DrillOutcome::Impossible(format!(
+                "the throw-away server ended while {what} was loaded: {end}"
+            )));
+        }
+        if let Some(lack) = lacking(&said) {
+            return Some(DrillOutcome::Impossible(format!(
+                "{lack}: {}",
+                errors_in(&said)
+            )));
+        }
+        // A program that was killed has said nothing of the dump.
+        if how.contains("was killed by") {
+            return Some(DrillOutcome::Impossible(how));
+        }
+        Some(DrillOutcome::Refused(format!(
+            "{how} while {what} was loaded: {}",
+            errors_in(&said)
+        )))
+    }
+
+    /// Dumps what was restored, straight into a census.
+    async fn dump(&self, restored: &Restored<'_>) -> Result<Census, JobError> {
+        let arguments = DumpCommand::Plain.arguments(
+            &restored.programs.version,
+            &restored.conninfo,
+            self.context.limits.lock_wait,
+        )?;
+        let (watch, remarks) = (Watch::default(), Remarks::default());
+        let dumper = restored.dumper(
+            self.context,
+            (restored.programs.pg_dump(), arguments),
+            &watch,
+            &remarks,
+        );
+        let counted = Arc::clone(self.progress);
+        let doing = "cannot dump what was restored";
+        let (census, ..) = dumper
+            .stream(&self.limit, self.progress, doing, move |source| {
+                take_census(source, &counted)
+            })
+            .await?;
+        let said = remarks.into_inner().unwrap_or_else(PoisonError::into_inner);
+        for remark in said {
+            tracing::debug!("{remark}");
+        }
+        Ok(census)
+    }
+
+    async fn dump_globals(
+        &self,
+        restored: &Restored<'_>,
+        passwords: bool,
+    ) -> Result<Vec<u8>, JobError> {
+        let limits = &self.context.limits;
+        let arguments = globals_arguments(&restored.conninfo, passwords, limits.lock_wait);
+        let (watch, remarks) = (Watch::default(), Remarks::default());
+        let dumper = restored.dumper(
+            self.context,
+            (restored.programs.pg_dumpall(), arguments),
+            &watch,
+            &remarks,
+        );
+        let doing = "cannot dump the roles that were restored";
+        dumper
+            .stream(&self.limit, self.progress, doing, move |mut source| {
+                let mut text = Vec::new();
+                source.read_to_end(&mut text).map_err(StreamError::Read)?;
+                Ok(text)
+            })
+            .await
+    }
+}
+
+impl Restored<'_> {
+    fn loader(&self, context: &Context) -> Loader<'_> {
+        Loader {
+            programs: self.programs,
+            conninfo: &self.conninfo,
+            application: &self.application,
+            connect: context.limits.connect,
+            confinement: self.sandbox.confinement(),
+        }
+    }
+
+    fn dumper<'a>(
+        &'a self,
+        context: &Context,
+        (program, arguments): (PathBuf, Vec<std::ffi::OsString>),
+        watch: &'a Watch,
+        remarks: &'a Remarks,
+    ) -> Dumper<'a> {
+        Dumper {
+            program,
+            arguments,
+            application: &self.application,
+            conninfo: &self.conninfo,
+            connect: context.limits.connect,
+            watch,
+            remarks,
+            confinement: self.sandbox.confinement(),
+        }
+    }
+}
+
+/// Whether the globals have anything that `pg_dumpall` does not write.
+fn globals_are_foreign(globals: &[u8]) -> bool {
+    let mut scanner = crate::pipeline::census::Scanner::new();
+    scanner.push(globals).is_err() || scanner.foreign().is_some()
+}
+
+/// Whether a dump of the restored database writes every object as the backup does.
+fn is_comparable(manifest: &Manifest, programs: &Programs) -> bool {
+    let major = programs.version.major;
+    manifest.server.major() == major && major_of(&manifest.pg_dump) == Some(major)
+}
+
+/// The major version in `15.18 (Debian 15.18-0+deb12u1)`.
+fn major_of(version: &str) -> Option<u32> {
+    let end = version
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(version.len());
+    version[..end].parse().ok()
+}
+
+/// The differences in sentences, and how many were passed over because versions write objects
+/// differently. Pure.
+fn in_words(differences: &[Difference], comparable: bool) -> (Vec<String>, u64) {
+    let mut passed_over = 0;
+    let named = differences
+        .iter()
+        .filter_map(|difference| match difference {
+            Difference::Rows {
+                table,
+                expected: Some(expected),
+                found: Some(found),
+            } => Some(format!(
+                "{table}: {} in the backup, {} restored",
+                counted(*expected, "row", "rows"),
+                count(*found)
+            )),
+            Difference::Rows {
+                table, expected, ..
+            } => Some(if expected.is_some() {
+                format!("table {table} is missing after the restore")
+            } else {
+                format!("table {table} is not in the backup")
+            }),
+            Difference::Content { .. } => Some(difference.to_string()),
+            Difference::Missing(what)
+            | Difference::Unexpected(what)
+            | Difference::Changed(what)
+                if !comparable && !what.contains("large object") =>
+            {
+                passed_over += 1;
+                None
+            }
+            Difference::Missing(what) => Some(format!("{what} is missing after the restore")),
+            Difference::Unexpected(what) => Some(format!("{what} is not in the backup")),
+            Difference::Changed(what) => Some(format!("{what} differs after the restore")),
+        })
+        .collect();
+    (named, passed_over)
+}
+
+/// The lines of a program's words that are errors: those beside them may show rows.
+fn errors_in(said: &str) -> String {
+    let lines: Vec<&str> = said
+        .lines()
+        .filter(|line| {
+            line.contains("ERROR:") || line.contains("FATAL:") || line.contains("error:")
+        })
+        .take(3)
+        .collect();
+    if lines.is_empty() {
+        return said.lines().next().unwrap_or("it said nothing").to_owned();
+    }
+    lines.join("; ")
+}
+
+/// Why there is too little space for a restored copy; none if there is enough.
+fn shortage(directory: &Path, manifest: &Manifest) -> Result<Option<String>, JobError> {
+    let space = rustix::fs::statvfs(directory).map_err(|error| {
+        JobError::failed(format!(
+            "cannot use {}, the directory for throw-away servers (drill.directory): {error}",
+            directory.display()
+        ))
+    })?;
+    let free = space.f_bavail.saturating_mul(space.f_frsize);
+    let needed = needed(manifest.properties.size_bytes, manifest.artifact.text_bytes);
+    Ok((free < needed).then(|| {
+        format!(
+            "a restored copy needs about {} in {}, and only {} are free there; make room, or set \
+             drill.directory to a larger file system",
+            size(needed),
+            directory.display(),
+            size(free)
+        )
+    }))
+}
+
+/// How many bytes a restored copy needs about: as much as the database had on its server, but that
+/// may be bloat, and four times its text, indexes included, is more than nearly any has. A tenth is
+/// added, and what the server takes for itself. Pure.
+fn needed(database: u64, text: u64) -> u64 {
+    let data = database.min(text.saturating_mul(4)).max(text);
+    data.saturating_add(data / 10)
+        .saturating_add(EMPTY_SERVER)
+        .saturating_add(data.min(MOST_LOG))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_space_needed_is_forecast_from_the_database_and_its_text() {
+        const MIB: u64 = 1 << 20;
+        const GIB: u64 = 1 << 30;
+        for (database, text, expected) in [
+            (0, 0, 64 * MIB),
+            // Less bloated than its text says is not possible.
+            (10 * MIB, 20 * MIB, (64 + 20 + 20 + 2) * MIB),
+            // Bloated a hundred times.
+            (100 * GIB, GIB, 4 * GIB + 4 * GIB / 10 + 320 * MIB),
+            (2 * GIB, GIB, 2 * GIB + 2 * GIB / 10 + 320 * MIB),
+        ] {
+            assert_eq!(needed(database, text), expected, "{database} {text}");
+        }
+        assert_eq!(needed(u64::MAX, u64::MAX), u64::MAX);
+    }
+
+    #[test]
+    fn differences_say_what_the_backup_has_and_what_came_back() {
+        let rows = |expected, found| Difference::Rows {
+            table: "public.orders".to_owned(),
+            expected,
+            found,
+        };
+        let differences = [
+            rows(Some(1_204_338), Some(1_204_337)),
+            rows(Some(1), None),
+            rows(None, Some(1)),
+            Difference::Missing("index a".to_owned()),
+            Difference::Changed("large object 7".to_owned()),
+        ];
+        let (named, passed_over) = in_words(&differences, true);
+        assert_eq!(
+            named,
+            [
+                "public.orders: 1,204,338 rows in the backup, 1,204,337 restored",
+                "table public.orders is missing after the restore",
+                "table public.orders is not in the backup",
+                "index a is missing after the restore",
+                "large object 7 differs after the restore",
+            ]
+        );
+        assert_eq!(passed_over, 0);
+        let (named, passed_over) = in_words(&differences, false);
+        assert_eq!((named.len(), passed_over), (4, 1));
+    }
+
+    #[test]
+    fn of_what_a_program_said_only_errors_are_told() {
+        let said = "psql:<stdin>:9: ERROR:  duplicate key\nDETAIL:  Key (card)=(4711) exists.\n\
+                    CONTEXT:  COPY cards, line 2";
+        assert_eq!(errors_in(said), "psql:<stdin>:9: ERROR:  duplicate key");
+        assert_eq!(errors_in(""), "it said nothing");
+    }
+
+    #[test]
+    fn a_version_is_read_as_the_manifest_has_it() {
+        assert_eq!(major_of("15.18 (Debian 15.18-0+deb12u1)"), Some(15));
+        assert_eq!(major_of("18beta1"), Some(18));
+        assert_eq!(major_of(""), None);
+    }
+}

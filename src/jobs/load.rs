@@ -1,0 +1,266 @@
+//! Loading a backup into a server: SQL text through psql, archives through `pg_restore`.
+
+use std::ffi::OsString;
+use std::io::PipeWriter;
+use std::num::NonZeroU8;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::spawn_blocking;
+
+use super::error::JobError;
+use super::limit::Limit;
+use crate::pipeline::{Progress, StreamError};
+use crate::postgres::{
+    Child, ChildInput, ChildKind, ChildOutput, ChildSpec, Confinement, Conninfo, Exit, Programs,
+    load_archive_arguments, load_text_arguments,
+};
+
+/// How long a program may take to end after SIGTERM before it is killed.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// As much as an unprivileged process may have (pipe(7)).
+const PIPE: usize = 1 << 20;
+
+/// Where a backup is loaded, and by which programs.
+#[derive(Clone, Debug)]
+pub(super) struct Loader<'a> {
+    /// The programs.
+    pub(super) programs: &'a Programs,
+    /// The database.
+    pub(super) conninfo: &'a Conninfo,
+    /// By which the server knows the session.
+    pub(super) application: &'a str,
+    /// For each attempt to connect.
+    pub(super) connect: Duration,
+    /// As whom and where psql runs: it carries out what stands in the text.
+    pub(super) confinement: Confinement,
+}
+
+/// How loading ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Loaded {
+    /// Everything is in the database.
+    Wholly,
+    /// The server or the program refused something.
+    Refused {
+        /// How the program ended.
+        how: String,
+        /// What it said.
+        said: String,
+    },
+}
+
+impl Loader<'_> {
+    /// Loads SQL text that `feed` writes into the pipe. It stops at the first error.
+    ///
+    /// # Errors
+    /// When psql cannot be run, the text cannot be read, or the limit is reached.
+    pub(super) async fn load_text(
+        &self,
+        limit: &Limit,
+        progress: &Arc<Progress>,
+        doing: &str,
+        feed: impl FnOnce(PipeWriter) -> Result<(), StreamError> + Send + 'static,
+    ) -> Result<Loaded, JobError> {
+        let (reader, writer) = std::io::pipe()
+            .map_err(|error| JobError::Internal(format!("cannot make a pipe: {error}")))?;
+        // Smaller is only slower.
+        let _ = rustix::pipe::fcntl_setpipe_size(&writer, PIPE);
+        let mut psql = self
+            .spawn(
+                self.programs.psql(),
+                load_text_arguments(),
+                ChildInput::Pipe(reader),
+                self.confinement.clone(),
+            )
+            .await?;
+        let feeder = spawn_blocking(move || feed(writer));
+        let exit = tokio::select! {
+            exit = psql.wait() => exit?,
+            stop = limit.stopped() => {
+                progress.cancel();
+                psql.terminate(GRACE).await?;
+                // With nobody left to read, it cannot go on writing.
+                let _ = feeder.await?;
+                return Err(stop.into());
+            }
+        };
+        match feeder.await? {
+            // Of psql's failure this is the consequence.
+            Err(StreamError::Write(_)) if !exit.success() => {}
+            Err(StreamError::Write(_)) => {
+                return Ok(Loaded::Refused {
+                    how: "psql ended before the end of the dump".to_owned(),
+                    said: exit.stderr.trim().to_owned(),
+                });
+            }
+            Err(error) => return Err(JobError::stream(doing)(error)),
+            Ok(()) => {}
+        }
+        Ok(judge("psql", &exit))
+    }
+
+    /// Loads an archive in custom or directory format, over several connections. It stops at the
+    /// first error.
+    ///
+    /// # Errors
+    /// When `pg_restore` cannot be run, or the limit is reached.
+    pub(super) async fn load_archive(
+        &self,
+        archive: &Path,
+        jobs: NonZeroU8,
+        limit: &Limit,
+    ) -> Result<Loaded, JobError> {
+        let mut pg_restore = self
+            .spawn(
+                self.programs.pg_restore(),
+                load_archive_arguments(self.conninfo, jobs, archive),
+                ChildInput::Null,
+                // It reads files that are ours alone, and carries out nothing that is in them but
+                // on the server.
+                Confinement {
+                    account: None,
+                    ..self.confinement.clone()
+                },
+            )
+            .await?;
+        let exit = tokio::select! {
+            exit = pg_restore.wait() => exit?,
+            stop = limit.stopped() => {
+                pg_restore.terminate(GRACE).await?;
+                return Err(stop.into());
+            }
+        };
+        Ok(judge("pg_restore", &exit))
+    }
+
+    async fn spawn(
+        &self,
+        program: PathBuf,
+        args: Vec<OsString>,
+        stdin: ChildInput,
+        confinement: Confinement,
+    ) -> Result<Child, JobError> {
+        tracing::debug!("running {} {args:?}", program.display());
+        let conninfo = self.conninfo.clone();
+        Ok(Child::spawn(ChildSpec {
+            program,
+            args,
+            environment: self
+                .conninfo
+                .child_environment(self.application, self.connect),
+            stdin,
+            stdout: ChildOutput::Null,
+            mask: Box::new(move |text| conninfo.mask(text)),
+            confinement,
+            kind: ChildKind::Program,
+        })
+        .await?)
+    }
+}
+
+fn judge(program: &str, exit: &Exit) -> Loaded {
+    if exit.success() {
+        return Loaded::Wholly;
+    }
+    Loaded::Refused {
+        how: format!("{program} {exit}"),
+        said: exit.stderr.trim().to_owned(),
+    }
+}
+
+/// What of this machine kept a dump from being loaded, judged by what the program said; none when it
+/// was the dump itself. The words are those of `PostgreSQL`'s messages (with `lc_messages` C).
+pub(super) fn lacking(said: &str) -> Option<&'static str> {
+    const TABLE: &[(&[&str], &str)] = &[
+        (
+            &["No space left on device", "Disk quota exceeded"],
+            "the disk of the throw-away server is full",
+        ),
+        (
+            &["out of memory", "out of shared memory"],
+            "the throw-away server ran out of memory",
+        ),
+        (
+            &[
+                "server closed the connection unexpectedly",
+                "connection to server",
+                "no connection to the server",
+                "terminating connection",
+            ],
+            "the throw-away server ended",
+        ),
+        (
+            &["could not open extension control file", "is not available"],
+            "an extension is not installed on this machine",
+        ),
+        (
+            &[
+                "could not access file \"",
+                "could not load library \"",
+                "could not find function \"",
+            ],
+            "a library of functions is not installed on this machine",
+        ),
+        (
+            &[
+                "could not create locale \"",
+                "could not open collator for locale",
+                "invalid locale name",
+                "is not supported in this build",
+                "is not supported by this build",
+                "ICU is not supported",
+            ],
+            "a locale is not installed on this machine",
+        ),
+    ];
+    TABLE.iter().find_map(|(words, what)| {
+        words
+            .iter()
+            .any(|word| said.contains(word))
+            .then_some(*what)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::lacking;
+
+    #[test]
+    fn what_the_machine_lacks_is_told_from_what_is_wrong_with_the_dump() {
+        for (said, of_the_machine) in [
+            (
+                "psql:<stdin>:20: ERROR:  could not extend file \"base/1/2\": No space left on device",
+                true,
+            ),
+            (
+                "ERROR:  could not open extension control file \"/usr/share/postgresql/15/extension/postgis.control\": No such file or directory",
+                true,
+            ),
+            ("ERROR:  extension \"postgis\" is not available", true),
+            (
+                "ERROR:  could not access file \"$libdir/mine\": No such file or directory",
+                true,
+            ),
+            ("server closed the connection unexpectedly", true),
+            (
+                "ERROR:  could not create locale \"xx_XX\": No such file",
+                true,
+            ),
+            ("ERROR:  syntax error at or near \"CREAT\"", false),
+            (
+                "ERROR:  insert or update on table \"a\" violates foreign key constraint \"f\"",
+                false,
+            ),
+            (
+                "ERROR:  invalid input syntax for type integer: \"x\"",
+                false,
+            ),
+            ("ERROR:  role \"reader\" does not exist", false),
+        ] {
+            assert_eq!(lacking(said).is_some(), of_the_machine, "{said}");
+        }
+    }
+}

@@ -1,0 +1,437 @@
+//! A drill proves that a backup restores, and a backup that does not come back whole is found out.
+//!
+//! What goes wrong between the backup and its copy is done by a psql of our own, which runs the real
+//! one and then changes the copy.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test that cannot go on panics, and one that is skipped says so"
+)]
+
+mod support;
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use support::cluster::{Cluster, binary, wait_until};
+use support::filesystem::Filesystem;
+use support::operator::{Operator, Output};
+
+const SAMPLE: &str = "productivity_tracker";
+
+/// A server with the sample database, and one of almost everything else in it.
+fn server_with_the_sample() -> Cluster {
+    let cluster = Cluster::start();
+    let place = cluster.socket_directory().join("tablespace");
+    // The server makes the directory, so that it is its own.
+    cluster.psql(&format!(
+        "COPY (SELECT 1) TO PROGRAM 'mkdir -m 0700 {0}';\nCREATE TABLESPACE \"سريع\" LOCATION '{0}';",
+        place.display()
+    ));
+    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/sample");
+    let mut make = Command::new(sample.join("make"));
+    make.arg(SAMPLE).env_clear().envs(cluster.environment());
+    let mut odd_corners = cluster.command("psql");
+    odd_corners
+        .args(["-X", "-q", "-1", "-v", "ON_ERROR_STOP=1", "-f"])
+        .arg(sample.join("odd_corners.sql"))
+        .env("PGDATABASE", SAMPLE);
+    for command in [&mut make, &mut odd_corners] {
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        assert!(output.status.success(), "{command:?}: {output:?}");
+    }
+    cluster
+}
+
+/// A directory that the throw-away server's user can pass through.
+fn open_directory() -> TempDir {
+    let directory = tempfile::Builder::new()
+        .prefix("pgbackupd-test-drill-")
+        .tempdir_in("/tmp")
+        .unwrap();
+    fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
+    directory
+}
+
+/// Somebody who drills in a directory of its own.
+fn operator(cluster: &Cluster, database: &str) -> (Operator, TempDir) {
+    let place = open_directory();
+    let mut operator = Operator::of(cluster, database);
+    operator.set("drill.directory", place.path().display());
+    (operator, place)
+}
+
+/// `PostgreSQL`'s programs, with one of them in another's clothes: a shell script in which `$real`
+/// is the real one.
+fn programs_with(name: &str, script: &str) -> TempDir {
+    let directory = open_directory();
+    for program in [
+        "pg_dump",
+        "pg_dumpall",
+        "pg_restore",
+        "psql",
+        "initdb",
+        "postgres",
+    ] {
+        let real = binary(program);
+        let path = directory.path().join(program);
+        if program == name {
+            fs::write(
+                &path,
+                format!("#!/bin/sh\nreal='{}'\n{script}\n", real.display()),
+            )
+            .unwrap();
+            fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+        } else {
+            symlink(real, &path).unwrap();
+        }
+    }
+    directory
+}
+
+/// A psql that changes what the real one has loaded. Of a change that cannot be made yet, because
+/// only the roles are there, nothing is heard.
+fn psql_that_changes(changes: &[&str]) -> TempDir {
+    let mut script = "\"$real\" \"$@\" || exit\n".to_owned();
+    for change in changes {
+        let lines = [
+            "\"$real\" -X -q -c \"$(cat <<'END'",
+            change,
+            "END",
+            ")\" >&- 2>&-\n",
+        ];
+        script += &lines.join("\n");
+    }
+    programs_with("psql", &(script + "exit 0"))
+}
+
+fn back_up(operator: &Operator) {
+    let output = operator.run(&["backup"]);
+    assert_eq!(output.code, 0, "{output}");
+}
+
+/// Drills, and gives the one report.
+fn drill(operator: &Operator, expected: i32) -> (Value, Output) {
+    let output = operator.run(&["--json", "drill"]);
+    assert_eq!(output.code, expected, "{output}");
+    let mut reports: Vec<Value> = serde_json::from_str(&output.stdout).unwrap();
+    assert_eq!(reports.len(), 1, "{output}");
+    (reports.remove(0), output)
+}
+
+fn assert_empty(directory: &Path) {
+    let left: Vec<PathBuf> = fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    assert_eq!(left, [""; 0].map(PathBuf::from));
+}
+
+fn restore_log(operator: &Operator) -> Vec<Value> {
+    fs::read_to_string(operator.backups().join("restore.log"))
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+#[test]
+fn a_backup_of_every_format_and_compression_is_proven() {
+    let source = server_with_the_sample();
+    for (format, compression) in [
+        ("plain", "gzip"),
+        ("plain", "zstd"),
+        ("plain", "none"),
+        ("custom", "gzip"),
+        ("custom", "none"),
+        ("directory", "gzip"),
+        ("directory", "none"),
+    ] {
+        let (mut operator, place) = operator(&source, SAMPLE);
+        operator.set("dump.format", format);
+        operator.set("dump.compression", compression);
+        back_up(&operator);
+        let (report, output) = drill(&operator, 0);
+        assert_eq!(report["outcome"], "proven", "{output}");
+        assert_eq!(report["remarks"], Value::Array(Vec::new()), "{output}");
+        assert!(report["rows"].as_u64() > Some(0), "{output}");
+        let phases: Vec<&str> = report["phases"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|phase| phase["phase"].as_str().unwrap())
+            .collect();
+        let all = ["verify", "server", "globals", "load", "dump", "compare"];
+        assert_eq!(phases, all);
+        assert_empty(place.path());
+        let log = restore_log(&operator);
+        let events: Vec<&str> = log
+            .iter()
+            .map(|record| record["event"].as_str().unwrap())
+            .collect();
+        assert_eq!(events, ["started", "succeeded"]);
+        assert_eq!(log[1]["phases"].as_array().unwrap().len(), all.len());
+    }
+}
+
+#[test]
+fn whatever_differs_in_the_copy_is_named() {
+    let source = server_with_the_sample();
+    source.psql("GRANT tracker_reader TO tracker_app");
+    let (mut operator, place) = operator(&source, SAMPLE);
+    back_up(&operator);
+    let programs = psql_that_changes(&[
+        "SET session_replication_role = replica; UPDATE app.note SET real_number = real_number + 1e-9 WHERE id = 5",
+        "SET session_replication_role = replica; INSERT INTO app.document SELECT * FROM app.document WHERE id = 1",
+        "SET session_replication_role = replica; DELETE FROM app.task WHERE id = 1",
+        "REVOKE SELECT ON app.note FROM tracker_reader",
+        "DROP INDEX app.task_words_idx",
+        "SELECT lo_put(900002, 5, '\\x00')",
+        "DO $$ BEGIN PERFORM 'app.note'::regclass; REVOKE tracker_reader FROM tracker_app; END $$",
+    ]);
+    operator.set("programs", programs.path().display());
+    let (report, output) = drill(&operator, 65);
+    assert_eq!(report["outcome"], "differs", "{output}");
+    let tasks: u64 = source
+        .psql_in(SAMPLE, "SELECT count(*) FROM app.task")
+        .parse()
+        .unwrap();
+    let with_commas = |number: u64| {
+        let text = number.to_string();
+        match text.len() {
+            0..=3 => text,
+            length => format!("{},{}", &text[..length - 3], &text[length - 3..]),
+        }
+    };
+    let mut expected = vec![
+        "app.note: the number of rows agrees, their content does not".to_owned(),
+        "app.document: 20 rows in the backup, 21 restored".to_owned(),
+        format!(
+            "app.task: {} rows in the backup, {} restored",
+            with_commas(tasks),
+            with_commas(tasks - 1)
+        ),
+        "the access list of TABLE note in schema app is missing after the restore".to_owned(),
+        "index app.task_words_idx is missing after the restore".to_owned(),
+        "large object 900002 differs after the restore".to_owned(),
+        "of roles and tablespaces, \"GRANT tracker_reader TO tracker_app GRANTED BY postgres;\" is missing"
+            .to_owned(),
+    ];
+    expected.sort();
+    let mut found: Vec<String> = report["differences"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|difference| difference.as_str().unwrap().to_owned())
+        .collect();
+    found.sort();
+    assert_eq!(found, expected, "{output}");
+    assert_empty(place.path());
+    // It is on record, and `status` tells.
+    let log = restore_log(&operator);
+    assert_eq!(log[1]["event"], "failed");
+    assert!(log[1]["damaged"][0]["what"].is_string());
+    let status = operator.run(&["status"]);
+    assert_eq!(status.code, 1, "{status}");
+    assert!(status.stdout.contains("test restore failed"), "{status}");
+}
+
+#[test]
+fn what_the_machine_lacks_is_not_held_against_the_backup() {
+    let source = Cluster::start();
+    source.psql(
+        "CREATE TABLE t AS SELECT generate_series(1, 10);\n\
+         SET allow_system_table_mods = on;\n\
+         INSERT INTO pg_extension VALUES (99999, 'nowhere', 10, 2200, true, '1.0', NULL, NULL);",
+    );
+    let (mut operator, place) = operator(&source, "postgres");
+    back_up(&operator);
+    let (report, output) = drill(&operator, 69);
+    assert_eq!(report["outcome"], "impossible", "{output}");
+    assert!(
+        report["message"]
+            .as_str()
+            .unwrap()
+            .ends_with(": nowhere 1.0"),
+        "{output}"
+    );
+    assert_empty(place.path());
+
+    if let Some(small) = Filesystem::in_memory("size=40m") {
+        operator.set("drill.directory", small.path().display());
+        let (report, output) = drill(&operator, 69);
+        assert_eq!(report["outcome"], "impossible", "{output}");
+        let message = report["message"].as_str().unwrap();
+        assert!(message.contains("a restored copy needs about"), "{output}");
+    }
+    operator.set("drill.directory", "/nonexistent");
+    let (report, output) = drill(&operator, 69);
+    assert_eq!(report["outcome"], "impossible", "{output}");
+    assert!(output.stderr.contains("drill.directory"), "{output}");
+}
+
+#[test]
+fn a_damaged_backup_and_one_that_the_server_refuses_are_told_apart_from_good_ones() {
+    let source = Cluster::start();
+    source.psql("CREATE TABLE t AS SELECT generate_series(1, 10) AS n");
+    let (mut operator, place) = operator(&source, "postgres");
+    // A dump of two rows under a constraint that they break is whole, and does not restore.
+    source.psql("CREATE FUNCTION f(integer) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT true';\nALTER TABLE t ADD CHECK (f(n));\nCREATE OR REPLACE FUNCTION f(integer) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT $1 < 5';");
+    back_up(&operator);
+    let (report, output) = drill(&operator, 65);
+    assert_eq!(report["outcome"], "refused", "{output}");
+    let message = report["message"].as_str().unwrap();
+    assert!(message.contains("violates check constraint"), "{output}");
+    assert!(!message.contains("Failing row"), "{output}");
+    assert_empty(place.path());
+
+    let artifact = operator
+        .artifacts()
+        .into_iter()
+        .find(|name| name.ends_with(".sql.gz"))
+        .unwrap();
+    let artifact = operator.backups().join(artifact);
+    let mut bytes = fs::read(&artifact).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&artifact, bytes).unwrap();
+    operator.set("timezone", "UTC");
+    let (report, output) = drill(&operator, 65);
+    assert_eq!(report["outcome"], "damaged", "{output}");
+    assert_empty(place.path());
+}
+
+#[test]
+fn a_hostile_dump_does_nothing_outside_the_throw_away_server() {
+    let source = Cluster::start();
+    let (mut operator, place) = operator(&source, "postgres");
+    let witness = operator.path("witness");
+    let outside = open_directory();
+    for hostile in [
+        format!("\\! touch {0}/witness", outside.path().display()),
+        format!(
+            "SELECT 1 \\! touch {0}/witness\n;",
+            outside.path().display()
+        ),
+        format!(
+            "COPY (SELECT 1) TO PROGRAM $$touch {}/witness$$;",
+            outside.path().display()
+        ),
+        format!(
+            "/**/ COPY (SELECT 1) TO $${}/witness$$;",
+            outside.path().display()
+        ),
+    ] {
+        let script = outside.path().join("hostile.sql");
+        fs::write(&script, format!("{hostile}\n")).unwrap();
+        let programs = programs_with(
+            "pg_dump",
+            &format!(
+                "case \"$*\" in *--version*) exec \"$real\" \"$@\";; esac\n\
+                 \"$real\" \"$@\" | awk '/^-- PostgreSQL database dump complete/ {{ while ((getline line < \"{}\") > 0) print line }} {{ print }}'",
+                script.display()
+            ),
+        );
+        operator.set("programs", programs.path().display());
+        back_up(&operator);
+        operator.unset("programs");
+        let (report, output) = drill(&operator, 69);
+        assert_eq!(report["outcome"], "impossible", "{output}");
+        assert!(
+            report["message"]
+                .as_str()
+                .unwrap()
+                .contains("does not write"),
+            "{output}"
+        );
+        assert!(!outside.path().join("witness").exists(), "{hostile}");
+        assert_empty(place.path());
+    }
+    // What only shows when it is carried out has the rights of a user who owns nothing.
+    if rustix::process::geteuid().is_root() {
+        source.psql(&format!(
+            "CREATE FUNCTION f(integer) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN \
+             COPY (SELECT 1) TO PROGRAM 'touch {}'; RETURN true; EXCEPTION WHEN OTHERS THEN \
+             RETURN true; END $$;\nCREATE TABLE t (n integer);\nINSERT INTO t VALUES (1);\n\
+             ALTER TABLE t ADD CHECK (f(n)) NOT VALID;",
+            witness.display()
+        ));
+        let _ = fs::remove_file(&witness);
+        back_up(&operator);
+        let (report, output) = drill(&operator, 0);
+        assert_eq!(report["outcome"], "proven", "{output}");
+        assert!(!witness.exists());
+    }
+}
+
+/// Processes of servers whose data is below a directory.
+fn servers_below(directory: &Path) -> usize {
+    fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter_map(|process| fs::read_link(process.path().join("cwd")).ok())
+        .filter(|cwd| cwd.starts_with(directory))
+        .count()
+}
+
+#[test]
+fn a_drill_that_is_killed_leaves_nothing_for_long() {
+    let source = Cluster::start();
+    source.psql("CREATE TABLE t AS SELECT generate_series(1, 10)");
+    let (mut operator, place) = operator(&source, "postgres");
+    back_up(&operator);
+    let programs = programs_with(
+        "psql",
+        "case \"$*\" in *--file*) sleep 60;; esac\nexec \"$real\" \"$@\"",
+    );
+    operator.set("programs", programs.path().display());
+
+    for signal in [Signal::TERM, Signal::KILL] {
+        let running = operator.spawn(&["drill"]);
+        wait_until("the server runs", || {
+            fs::read_dir(place.path()).unwrap().flatten().any(|home| {
+                home.path().join("socket/.s.PGSQL.5432").exists()
+                    && fs::read_dir(home.path().join("data")).is_ok()
+            })
+        });
+        let began = Instant::now();
+        running.signal(signal);
+        let output = running.wait();
+        assert!(began.elapsed() < Duration::from_secs(5), "{output}");
+        if signal == Signal::TERM {
+            assert_eq!(output.code, 143, "{output}");
+            assert_empty(place.path());
+        } else {
+            wait_until("the server has ended", || servers_below(place.path()) == 0);
+        }
+    }
+    assert_eq!(fs::read_dir(place.path()).unwrap().count(), 1);
+    operator.unset("programs");
+    let (report, output) = drill(&operator, 0);
+    assert_eq!(report["outcome"], "proven", "{output}");
+    assert_empty(place.path());
+    let events: Vec<String> = restore_log(&operator)
+        .iter()
+        .map(|record| record["event"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(
+        events,
+        [
+            "started",
+            "interrupted",
+            "started",
+            "interrupted",
+            "started",
+            "succeeded"
+        ]
+    );
+}
