@@ -23,6 +23,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use support::cluster::{Cluster, binary, wait_until};
+use support::daemon::{Circumstances, Daemon, WallClock, only_daily};
 use support::filesystem::Filesystem;
 use support::operator::{Operator, Output};
 
@@ -434,4 +435,88 @@ fn a_drill_that_is_killed_leaves_nothing_for_long() {
             "succeeded"
         ]
     );
+}
+
+/// Gives psql a script of any bytes, which the server takes as they are.
+fn feed(cluster: &Cluster, database: &str, sql: &[u8]) {
+    let script = tempfile::NamedTempFile::new().unwrap();
+    fs::write(script.path(), sql).unwrap();
+    let mut psql = cluster.command("psql");
+    psql.args(["-X", "-q", "-o", "/dev/null", "-v", "ON_ERROR_STOP=1", "-f"])
+        .arg(script.path())
+        .env("PGDATABASE", database);
+    let output = psql.stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
+fn databases_of_every_encoding_and_name_are_proven() {
+    let source = Cluster::start();
+    source.psql("CREATE ROLE \"the \"\"owner\"\"\" LOGIN PASSWORD 'secret'; ALTER ROLE \"the \"\"owner\"\"\" SET search_path = app");
+    let cases: [(&str, &str, &[u8]); 4] = [
+        (
+            "caf=e 'x'",
+            "ENCODING 'SQL_ASCII' LOCALE 'C'",
+            b"CREATE TABLE \"caf\xe9\" (\"\xff\xfe\" text);\n\
+              INSERT INTO \"caf\xe9\" VALUES (E'\\xe9\\xff'), ('\xe9');\n\
+              ALTER TABLE \"caf\xe9\" OWNER TO \"the \"\"owner\"\"\";",
+        ),
+        (
+            "latin",
+            "ENCODING 'LATIN1' LOCALE 'C'",
+            b"SET client_encoding = 'LATIN1';\n\
+              CREATE TABLE \"caf\xe9\" (a text, b money);\n\
+              INSERT INTO \"caf\xe9\" VALUES ('na\xefve \xa7', 12.34);",
+        ),
+        ("empty", "", b""),
+        (
+            "settings",
+            "",
+            b"ALTER DATABASE settings SET standard_conforming_strings = off;\n\
+              ALTER DATABASE settings SET timezone = 'Asia/Riyadh';\n\
+              ALTER DATABASE settings SET default_transaction_read_only = on;\n\
+              CREATE TABLE t (a text DEFAULT 'it''s; \\ !', c timestamptz);\n\
+              INSERT INTO t VALUES (E'\\\\! ls', '2025-07-09 02:00+03');",
+        ),
+    ];
+    for (name, options, sql) in cases {
+        source.psql(&format!(
+            "CREATE DATABASE \"{name}\" TEMPLATE template0 {options}"
+        ));
+        feed(&source, name, sql);
+        let (operator, place) = operator(&source, name);
+        back_up(&operator);
+        let (report, output) = drill(&operator, 0);
+        assert_eq!(report["outcome"], "proven", "{name}: {output}");
+        assert_empty(place.path());
+    }
+}
+
+#[test]
+fn the_service_drills_when_its_job_is_due() {
+    let source = Cluster::start();
+    source.psql("CREATE TABLE t AS SELECT generate_series(1, 10)");
+    let (mut operator, place) = operator(&source, "postgres");
+    back_up(&operator);
+    only_daily(&mut operator, "Asia/Riyadh", "0 2 * * *");
+    operator.set_value("jobs.daily.enabled", false);
+    operator.set_value("jobs.drill.enabled", true);
+    let clock = WallClock::at(&operator, "2036-01-01T01:59:58Z");
+    let daemon = Daemon::with(
+        &operator,
+        Circumstances {
+            clock: Some(&clock),
+            ..Circumstances::default()
+        },
+    );
+    daemon.wait_for("test restore of postgres succeeded (job drill): ");
+    assert_eq!(daemon.end().code, 0);
+    let log = restore_log(&operator);
+    assert_eq!(log.len(), 2);
+    for record in &log {
+        assert_eq!(record["job"], "drill");
+        assert_eq!(record["due"], "2036-01-01T05:00:00+03:00");
+    }
+    assert_eq!(log[1]["event"], "succeeded");
+    assert_empty(place.path());
 }

@@ -189,11 +189,10 @@ fn choose<'a>(catalogue: &'a Catalogue, which: &WhichBackup) -> Vec<&'a Entry> {
         .collect();
     match which {
         WhichBackup::One(DrillChoice::Newest, _) => sound.into_iter().take(1).collect(),
-        WhichBackup::One(DrillChoice::Random, seed) => {
-            let length = sound.len().max(1) as u64;
-            let chosen = usize::try_from(seed % length).unwrap_or_default();
-            sound.get(chosen).copied().into_iter().collect()
-        }
+        WhichBackup::One(DrillChoice::Random, seed) => by_chance(sound.len(), *seed)
+            .and_then(|chosen| sound.get(chosen).copied())
+            .into_iter()
+            .collect(),
         WhichBackup::NewestOfSeries => {
             let mut seen = Vec::new();
             sound
@@ -208,6 +207,11 @@ fn choose<'a>(catalogue: &'a Catalogue, which: &WhichBackup) -> Vec<&'a Entry> {
         }
         WhichBackup::Named(_) => Vec::new(),
     }
+}
+
+/// Which of so many, all with the same chance; none of none.
+fn by_chance(length: usize, seed: u64) -> Option<usize> {
+    usize::try_from(seed.checked_rem(length as u64)?).ok()
 }
 
 /// Removes what test restores left that were killed.
@@ -932,6 +936,16 @@ mod tests {
         assert_eq!(passed_over, 0);
         let (named, passed_over) = in_words(&differences, false);
         assert_eq!((named.len(), passed_over), (4, 1));
+    }
+
+    #[test]
+    fn by_chance_every_backup_is_tried() {
+        assert_eq!(by_chance(0, 7), None);
+        for length in [1, 2, 30] {
+            let chosen: std::collections::BTreeSet<_> =
+                (0..100).map(|seed| by_chance(length, seed)).collect();
+            assert_eq!(chosen, (0..length).map(Some).collect());
+        }
     }
 
     #[test]
