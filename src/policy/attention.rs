@@ -55,6 +55,7 @@ impl DatabaseFacts {
             || (verification.overdue.is_some()
                 && !verification.running
                 && verification.failing.is_none())
+            || (self.drill.overdue.is_some() && !self.drill.running && self.drill.failing.is_none())
     }
 }
 

@@ -270,6 +270,24 @@ fn a_verification_that_fails_or_does_not_come_is_told() {
 }
 
 #[test]
+fn a_test_restore_that_does_not_come_is_told() {
+    let (kind, said) = sentence(|facts| facts.drill.overdue = Some(ago(57)));
+    assert_eq!(kind, ConcernKind::DrillOverdue);
+    assert_eq!(
+        said,
+        "the test restore that was due at Mon 2025-07-07 03:00 +03:00 has not happened, and there \
+         never was one; run `pgbackupd drill --database sales`"
+    );
+    assert_eq!(
+        concerns(|facts| {
+            facts.drill.overdue = Some(ago(57));
+            facts.drill.running = true;
+        }),
+        []
+    );
+}
+
+#[test]
 fn a_database_that_was_found_may_be_gone() {
     let (_, said) = sentence(|facts| {
         facts.discovered = true;
