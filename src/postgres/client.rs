@@ -149,6 +149,46 @@ impl Client {
         }
     }
 
+    /// Carries statements out that answer nothing, within a limit of their own. Several of them are
+    /// one transaction, unless they say otherwise themselves. `what` completes the sentence
+    /// "cannot …".
+    ///
+    /// # Errors
+    /// The server refuses or does not answer.
+    pub async fn execute(
+        &self,
+        what: &'static str,
+        sql: &str,
+        limit: Duration,
+    ) -> Result<(), QueryError> {
+        let milliseconds = limit.as_millis().clamp(1, i32::MAX as u128);
+        let failed = |reason: String, sqlstate: Option<String>| QueryError {
+            what,
+            database: self.conninfo.database().to_owned(),
+            server: self.conninfo.server(),
+            reason,
+            sqlstate,
+        };
+        let work = async {
+            // Apart, since some statements stand no other beside them.
+            let set = format!("SET statement_timeout = {milliseconds}");
+            self.inner.batch_execute(&set).await?;
+            self.inner.batch_execute(sql).await
+        };
+        // The server's own limit comes first, and says more.
+        match timeout(limit.saturating_add(Duration::from_secs(2)), work).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => {
+                let state = error.code().map(|state| state.code().to_owned());
+                Err(failed(in_words(&error), state))
+            }
+            Err(_) => {
+                let limit = humantime::format_duration(limit);
+                Err(failed(format!("no answer within {limit}"), None))
+            }
+        }
+    }
+
     /// An answer that does not have the shape that was asked for.
     pub(super) fn odd_answer(&self, what: &'static str, reason: &impl ToString) -> QueryError {
         QueryError {

@@ -10,8 +10,11 @@ mod dump;
 mod dump_failure;
 mod excerpt;
 mod exposure;
+mod premises;
 mod programs;
 mod properties;
+mod quote;
+mod recreate;
 mod sandbox;
 mod tls;
 
@@ -28,10 +31,15 @@ pub use dump::{
     load_text_arguments,
 };
 pub use dump_failure::{DumpFailure, explain_failure};
+pub use premises::{Premises, Standing, analyze, databases, end_sessions, is_member, premises};
 pub use programs::{ProgramError, ProgramVersion, Programs};
 pub use properties::{
     DatabaseProperties, Extension, ServerProperties, Setting, database_properties, discover,
     may_read_role_passwords, server_properties,
+};
+pub use recreate::{
+    TakePlace, comment_on_database, create_database, drop_database, drop_role, roles_of,
+    settings_and_privileges, settings_for_loading, shortfalls, take_place,
 };
 pub use sandbox::{Sandbox, SandboxError, SandboxSpec, sweep_sandboxes};
 pub use tls::TlsError;

@@ -30,6 +30,7 @@ use super::connect_error::ConnectError;
 use super::conninfo::{Conninfo, ConninfoError};
 use super::programs::Programs;
 use super::properties::DatabaseProperties;
+use super::quote::{identifier, literal};
 use crate::config::Connection;
 
 /// What every sandbox's directory begins with.
@@ -553,16 +554,6 @@ fn locale(properties: &DatabaseProperties) -> String {
         text = format!("{text}, {} {locale}", properties.locale_provider);
     }
     text
-}
-
-/// A name as SQL writes it.
-fn identifier(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-/// A text as SQL writes it, whatever `standard_conforming_strings` says.
-fn literal(text: &str) -> String {
-    format!("E'{}'", text.replace('\\', r"\\").replace('\'', "''"))
 }
 
 /// Removes what crashes left of sandboxes in a directory: processes first, then files. Gives the

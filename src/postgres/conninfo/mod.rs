@@ -170,6 +170,22 @@ impl Conninfo {
             .unwrap_or_default()
     }
 
+    /// The same connection, as the same user with the same password, to another database.
+    #[must_use]
+    pub fn to_database(&self, name: &str) -> Self {
+        Self {
+            database: name.to_owned(),
+            ..self.clone()
+        }
+    }
+
+    /// Whether the first place is a socket of this machine.
+    pub fn is_on_this_machine(&self) -> bool {
+        self.endpoints
+            .first()
+            .is_some_and(|endpoint| matches!(endpoint.host, Host::Socket(_)))
+    }
+
     /// The same connection, to this one of its places only.
     pub(super) fn only(&self, endpoint: &Endpoint) -> Self {
         Self {

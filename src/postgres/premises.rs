@@ -1,0 +1,195 @@
+//! What a server has, for whoever wants to restore a database on it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio_postgres::types::Type;
+
+use super::catalogue_text::{as_bytes, optional, required, value};
+use super::client::{Client, QueryError};
+use super::quote::literal;
+
+/// What a server has, and what our user may do on it.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact that the server tells by itself"
+)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Premises {
+    /// The server's major version.
+    pub major: u32,
+    /// Whether it is a standby, which takes no writes.
+    pub in_recovery: bool,
+    /// Our user.
+    pub user: String,
+    /// Whether that is a superuser.
+    pub is_superuser: bool,
+    /// Whether it may create databases.
+    pub may_create_databases: bool,
+    /// Whether it may create roles.
+    pub may_create_roles: bool,
+    /// All roles, each with whether our user has its rights.
+    pub roles: BTreeMap<String, bool>,
+    /// All tablespaces.
+    pub tablespaces: Vec<String>,
+    /// The versions of each extension that can be installed.
+    pub extensions: BTreeMap<String, Vec<String>>,
+    /// All databases.
+    pub databases: BTreeMap<String, Standing>,
+    /// Where its data stands, if we may know.
+    pub data_directory: Option<String>,
+}
+
+/// A database that stands on a server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Its size on the server's disk, if we may know.
+    pub size_bytes: Option<u64>,
+    /// Its comment.
+    pub comment: Option<String>,
+    /// The sessions that are connected to it.
+    pub sessions: u64,
+}
+
+/// Looks at what a server has.
+///
+/// # Errors
+/// The server does not answer, or refuses.
+pub async fn premises(client: &Client) -> Result<Premises, QueryError> {
+    const WHAT: &str = "ask what the server has";
+    let name = |column: &str| as_bytes(client, column);
+    let sql = format!(
+        "SELECT {}, rolsuper, rolcreatedb, rolcreaterole, pg_catalog.pg_is_in_recovery() \
+           FROM pg_catalog.pg_roles WHERE rolname = current_user",
+        name("rolname")
+    );
+    let rows = client.query(WHAT, &sql, &[]).await?;
+    let [row] = rows.as_slice() else {
+        return Err(client.odd_answer(WHAT, &"the server does not list our user"));
+    };
+    let mut found = Premises {
+        major: client.server_major(),
+        user: required(client, WHAT, row, 0)?,
+        is_superuser: value(client, WHAT, row, 1)?,
+        may_create_databases: value(client, WHAT, row, 2)?,
+        may_create_roles: value(client, WHAT, row, 3)?,
+        in_recovery: value(client, WHAT, row, 4)?,
+        data_directory: data_directory(client).await,
+        databases: databases(client).await?,
+        ..Premises::default()
+    };
+    found.may_create_databases |= found.is_superuser;
+    found.may_create_roles |= found.is_superuser;
+
+    let sql = format!(
+        "SELECT {}, pg_catalog.pg_has_role(current_user, oid, 'USAGE') FROM pg_catalog.pg_roles",
+        name("rolname")
+    );
+    for row in &client.query(WHAT, &sql, &[]).await? {
+        let role = required(client, WHAT, row, 0)?;
+        found.roles.insert(role, value(client, WHAT, row, 1)?);
+    }
+    let sql = format!("SELECT {} FROM pg_catalog.pg_tablespace", name("spcname"));
+    for row in &client.query(WHAT, &sql, &[]).await? {
+        found.tablespaces.push(required(client, WHAT, row, 0)?);
+    }
+    let sql = format!(
+        "SELECT {}, {} FROM pg_catalog.pg_available_extension_versions",
+        name("name"),
+        name("version")
+    );
+    for row in &client.query(WHAT, &sql, &[]).await? {
+        let versions = found.extensions.entry(required(client, WHAT, row, 0)?);
+        versions.or_default().push(required(client, WHAT, row, 1)?);
+    }
+    Ok(found)
+}
+
+/// All databases of the server.
+///
+/// # Errors
+/// The server does not answer, or refuses.
+pub async fn databases(client: &Client) -> Result<BTreeMap<String, Standing>, QueryError> {
+    const WHAT: &str = "list the server's databases";
+    let sql = format!(
+        "SELECT {name}, \
+                CASE WHEN pg_catalog.has_database_privilege(d.oid, 'CONNECT') \
+                     THEN pg_catalog.pg_database_size(d.oid) END, \
+                {comment}, \
+                (SELECT count(*) FROM pg_catalog.pg_stat_activity a WHERE a.datid = d.oid) \
+           FROM pg_catalog.pg_database d",
+        name = as_bytes(client, "d.datname"),
+        comment = as_bytes(client, "pg_catalog.shobj_description(d.oid, 'pg_database')"),
+    );
+    let mut found = BTreeMap::new();
+    for row in &client.query(WHAT, &sql, &[]).await? {
+        let size: Option<i64> = value(client, WHAT, row, 1)?;
+        let sessions: i64 = value(client, WHAT, row, 3)?;
+        found.insert(
+            required(client, WHAT, row, 0)?,
+            Standing {
+                size_bytes: size.and_then(|size| u64::try_from(size).ok()),
+                comment: optional(client, WHAT, row, 2)?,
+                sessions: u64::try_from(sessions).unwrap_or_default(),
+            },
+        );
+    }
+    Ok(found)
+}
+
+/// Not everybody may know.
+async fn data_directory(client: &Client) -> Option<String> {
+    let sql = "SELECT pg_catalog.current_setting('data_directory')";
+    let rows = client.query("ask where its data is", sql, &[]).await.ok()?;
+    rows.first()?.try_get(0).ok()
+}
+
+/// Ends every session of these databases but our own. Gives how many there were.
+///
+/// # Errors
+/// The server does not answer, or our user may not end one of them.
+pub async fn end_sessions(client: &Client, databases: &[&str]) -> Result<u64, QueryError> {
+    const WHAT: &str = "end the sessions of the database";
+    let list: Vec<String> = databases.iter().map(|name| literal(name)).collect();
+    let sql = format!(
+        "SELECT count(pg_catalog.pg_terminate_backend(pid)) FROM pg_catalog.pg_stat_activity \
+          WHERE datname IN ({}) AND pid <> pg_catalog.pg_backend_pid() \
+            AND backend_type IN ('client backend', 'walsender', 'parallel worker', \
+                                 'autovacuum worker', 'logical replication worker')",
+        list.join(", ")
+    );
+    let rows = client.query(WHAT, &sql, &[]).await?;
+    let ended: i64 = match rows.first() {
+        Some(row) => value(client, WHAT, row, 0)?,
+        None => 0,
+    };
+    Ok(u64::try_from(ended).unwrap_or_default())
+}
+
+/// Which of these memberships there are: each a role and its member.
+///
+/// # Errors
+/// The server does not answer, or refuses.
+pub async fn is_member(client: &Client, role: &str, member: &str) -> Result<bool, QueryError> {
+    const WHAT: &str = "ask for the members of a role";
+    let sql = "SELECT EXISTS (SELECT FROM pg_catalog.pg_auth_members m \
+                 JOIN pg_catalog.pg_roles r ON r.oid = m.roleid \
+                 JOIN pg_catalog.pg_roles u ON u.oid = m.member \
+                WHERE r.rolname::text = $1 AND u.rolname::text = $2)";
+    let parameters: &[_] = &[(&role as _, Type::TEXT), (&member as _, Type::TEXT)];
+    let rows = client.query(WHAT, sql, parameters).await?;
+    match rows.first() {
+        Some(row) => value(client, WHAT, row, 0),
+        None => Ok(false),
+    }
+}
+
+/// Refreshes the statistics of the whole database that the client is connected to.
+///
+/// # Errors
+/// The server does not answer within the limit, or refuses.
+pub async fn analyze(client: &Client, limit: Duration) -> Result<(), QueryError> {
+    client
+        .execute("refresh the statistics of the database", "ANALYZE", limit)
+        .await
+}

@@ -1,0 +1,370 @@
+//! The statements that make a database like another one, give it the other one's properties, and
+//! put it into the other one's place. Pure.
+
+use std::fmt::Write as _;
+
+use super::properties::DatabaseProperties;
+use super::quote::{identifier, literal};
+
+/// Settings whose value is a list of names, each quoted by itself (`variable_is_guc_list_quote` in
+/// `PostgreSQL`'s `dumputils.c`).
+const LISTS: [&str; 6] = [
+    "local_preload_libraries",
+    "search_path",
+    "session_preload_libraries",
+    "shared_preload_libraries",
+    "temp_tablespaces",
+    "unix_socket_directories",
+];
+
+/// The statement that makes an empty database like another one, on a server of this major version.
+/// Without properties it gets the server's defaults.
+pub fn create_database(name: &str, like: Option<&DatabaseProperties>, major: u32) -> String {
+    let mut sql = format!("CREATE DATABASE {} TEMPLATE template0", identifier(name));
+    let Some(like) = like else { return sql };
+    let mut add = |keyword: &str, value: String| {
+        sql.push_str(keyword);
+        sql.push_str(&value);
+    };
+    add(" OWNER ", identifier(&like.owner));
+    add(" ENCODING ", literal(&like.encoding));
+    add(" LC_COLLATE ", literal(&like.lc_collate));
+    add(" LC_CTYPE ", literal(&like.lc_ctype));
+    if let Some(tablespace) = &like.tablespace {
+        add(" TABLESPACE ", identifier(tablespace));
+    }
+    // A server of 14 or older knows libc alone.
+    if major < 15 {
+        return sql;
+    }
+    add(" LOCALE_PROVIDER ", identifier(&like.locale_provider));
+    if let Some(locale) = &like.locale {
+        let keyword = if like.locale_provider == "builtin" {
+            " BUILTIN_LOCALE "
+        } else {
+            " ICU_LOCALE "
+        };
+        add(keyword, literal(locale));
+    }
+    if let Some(rules) = &like.icu_rules {
+        add(" ICU_RULES ", literal(rules));
+    }
+    sql
+}
+
+/// The statement that removes a database and ends whatever is connected to it.
+pub fn drop_database(name: &str) -> String {
+    format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", identifier(name))
+}
+
+/// The statement that writes a comment on a database.
+pub fn comment_on_database(name: &str, comment: Option<&str>) -> String {
+    let text = comment.map_or_else(|| "NULL".to_owned(), literal);
+    format!("COMMENT ON DATABASE {} IS {text}", identifier(name))
+}
+
+/// The statement that drops a role.
+pub fn drop_role(name: &str) -> String {
+    format!("DROP ROLE IF EXISTS {}", identifier(name))
+}
+
+/// The settings that decide how text of the dump is read; they are needed before it is loaded. A
+/// value of type `money` is written in the server's `lc_monetary`.
+pub fn settings_for_loading(name: &str, like: &DatabaseProperties) -> Vec<String> {
+    let settings = like.settings.iter();
+    let wanted =
+        settings.filter(|one| one.role.is_none() && one.setting.starts_with("lc_monetary="));
+    wanted
+        .filter_map(|one| setting(name, None, &one.setting))
+        .collect()
+}
+
+/// The statements that give a database the settings and privileges of another one. Its comment, its
+/// limit of connections, and whether it is a template come with its name: see [`take_place`].
+pub fn settings_and_privileges(name: &str, like: &DatabaseProperties) -> Vec<String> {
+    let mut statements: Vec<String> = like
+        .settings
+        .iter()
+        .filter_map(|one| setting(name, one.role.as_deref(), &one.setting))
+        .collect();
+    if let Some(privileges) = &like.privileges {
+        let database = identifier(name);
+        statements.push(format!("REVOKE ALL ON DATABASE {database} FROM PUBLIC"));
+        statements.push(format!(
+            "REVOKE ALL ON DATABASE {database} FROM {}",
+            identifier(&like.owner)
+        ));
+        let grants = privileges.iter().filter_map(|item| Grant::parse(item));
+        statements.extend(grants.flat_map(|grant| grant.statements(name, &like.owner)));
+    }
+    statements
+}
+
+/// `ALTER DATABASE … SET` or `ALTER ROLE … IN DATABASE … SET` for `name=value`; none if there is no
+/// value in it.
+fn setting(database: &str, role: Option<&str>, setting: &str) -> Option<String> {
+    let (name, value) = setting.split_once('=')?;
+    let database = identifier(database);
+    let whose = match role {
+        None => format!("ALTER DATABASE {database}"),
+        Some(role) => format!("ALTER ROLE {} IN DATABASE {database}", identifier(role)),
+    };
+    let value = if LISTS.contains(&name.to_ascii_lowercase().as_str()) {
+        let names: Vec<String> = listed(value).iter().map(|name| literal(name)).collect();
+        if names.is_empty() {
+            literal("")
+        } else {
+            names.join(", ")
+        }
+    } else {
+        literal(value)
+    };
+    Some(format!("{whose} SET {} TO {value}", identifier(name)))
+}
+
+/// The names in a list as the catalogue keeps it: separated by commas, in double quotes where needed.
+fn listed(list: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut name = String::new();
+    let (mut quoted, mut was_quoted) = (false, false);
+    let mut characters = list.chars().peekable();
+    while let Some(character) = characters.next() {
+        match character {
+            '"' if quoted && characters.peek() == Some(&'"') => {
+                characters.next();
+                name.push('"');
+            }
+            '"' => {
+                quoted = !quoted;
+                was_quoted = true;
+            }
+            ',' if !quoted => {
+                names.push(std::mem::take(&mut name));
+                was_quoted = false;
+            }
+            ' ' if !quoted && (was_quoted || name.is_empty()) => {}
+            other => name.push(other),
+        }
+    }
+    if was_quoted || !name.is_empty() {
+        names.push(name);
+    }
+    names
+}
+
+/// One entry of a database's access list (`aclitem` in the manual's "Privileges").
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Grant {
+    /// None for PUBLIC.
+    grantee: Option<String>,
+    /// Each right, and whether it may be granted on.
+    rights: Vec<(&'static str, bool)>,
+    grantor: String,
+}
+
+impl Grant {
+    /// Reads `grantee=rights/grantor`.
+    fn parse(item: &str) -> Option<Self> {
+        let (grantee, rest) = role_in_list(item)?;
+        let rest = rest.strip_prefix('=')?;
+        let (letters, grantor) = rest.split_once('/')?;
+        let mut rights = Vec::new();
+        let mut letters = letters.chars().peekable();
+        while let Some(letter) = letters.next() {
+            let right = match letter {
+                'C' => "CREATE",
+                'T' => "TEMPORARY",
+                'c' => "CONNECT",
+                _ => return None,
+            };
+            rights.push((right, letters.next_if_eq(&'*').is_some()));
+        }
+        Some(Self {
+            grantee: Some(grantee).filter(|name| !name.is_empty()),
+            rights,
+            grantor: role_in_list(grantor)?.0,
+        })
+    }
+
+    fn statements(&self, database: &str, owner: &str) -> Vec<String> {
+        let grantee = self.grantee.as_deref().map(identifier);
+        let grantee = grantee.unwrap_or_else(|| "PUBLIC".to_owned());
+        let mut statements = Vec::new();
+        for with_option in [false, true] {
+            let rights: Vec<&str> = self
+                .rights
+                .iter()
+                .filter(|(_, option)| *option == with_option)
+                .map(|(right, _)| *right)
+                .collect();
+            if rights.is_empty() {
+                continue;
+            }
+            let grant = format!(
+                "GRANT {} ON DATABASE {} TO {grantee}{}",
+                rights.join(", "),
+                identifier(database),
+                if with_option {
+                    " WITH GRANT OPTION"
+                } else {
+                    ""
+                }
+            );
+            statements.push(if self.grantor == owner {
+                grant
+            } else {
+                // Whoever grants is on record; statements sent together are one transaction.
+                format!(
+                    "SET LOCAL ROLE {}; {grant}; RESET ROLE",
+                    identifier(&self.grantor)
+                )
+            });
+        }
+        statements
+    }
+}
+
+/// Reads a role's name as it stands in an access list, and gives it with the rest.
+fn role_in_list(text: &str) -> Option<(String, &str)> {
+    let Some(quoted) = text.strip_prefix('"') else {
+        let end = text.find(['=', '/']).unwrap_or(text.len());
+        return Some((text[..end].to_owned(), &text[end..]));
+    };
+    let mut name = String::new();
+    let mut rest = quoted;
+    loop {
+        let end = rest.find('"')?;
+        name.push_str(&rest[..end]);
+        rest = &rest[end + 1..];
+        match rest.strip_prefix('"') {
+            Some(more) => {
+                name.push('"');
+                rest = more;
+            }
+            None => return Some((name, rest)),
+        }
+    }
+}
+
+/// The roles that somebody needs who wants to give a database its owner, settings and privileges.
+pub fn roles_of(properties: &DatabaseProperties) -> Vec<String> {
+    let mut roles = vec![properties.owner.clone()];
+    roles.extend(
+        properties
+            .settings
+            .iter()
+            .filter_map(|one| one.role.clone()),
+    );
+    for item in properties.privileges.iter().flatten() {
+        if let Some(grant) = Grant::parse(item) {
+            roles.extend(grant.grantee);
+            roles.push(grant.grantor);
+        }
+    }
+    roles.sort();
+    roles.dedup();
+    roles
+}
+
+/// What a database is to become when it takes another one's place.
+#[derive(Clone, Copy, Debug)]
+pub struct TakePlace<'a> {
+    /// The database as it is called now.
+    pub from: &'a str,
+    /// The name that it gets.
+    pub name: &'a str,
+    /// The name that the database gets which bears that name now, if one does.
+    pub aside: Option<&'a str>,
+    /// Whose comment, limit of connections and mark as a template it gets; without, it keeps its
+    /// own.
+    pub like: Option<&'a DatabaseProperties>,
+}
+
+/// The statements that put a database into another one's place: one transaction, so that at every
+/// moment a whole database bears the name.
+pub fn take_place(swap: &TakePlace<'_>) -> String {
+    let name = identifier(swap.name);
+    // Writing to a string cannot fail.
+    let mut sql = "BEGIN; ".to_owned();
+    if let Some(aside) = swap.aside {
+        let aside = identifier(aside);
+        let _ = write!(sql, "ALTER DATABASE {name} RENAME TO {aside}; ");
+    }
+    let from = identifier(swap.from);
+    let _ = write!(sql, "ALTER DATABASE {from} RENAME TO {name}; ");
+    if let Some(like) = swap.like {
+        sql.push_str(&comment_on_database(swap.name, like.comment.as_deref()));
+        sql.push_str("; ");
+        if like.connection_limit >= 0 {
+            let limit = like.connection_limit;
+            let _ = write!(sql, "ALTER DATABASE {name} CONNECTION LIMIT {limit}; ");
+        }
+        if like.is_template {
+            let _ = write!(sql, "ALTER DATABASE {name} IS_TEMPLATE true; ");
+        }
+    }
+    sql.push_str("COMMIT");
+    sql
+}
+
+/// What of a database's properties is not as it was recorded, one phrase each.
+pub fn shortfalls(recorded: &DatabaseProperties, found: &DatabaseProperties) -> Vec<String> {
+    let mut phrases = Vec::new();
+    let mut compare = |what: &str, recorded: String, found: String| {
+        if recorded != found {
+            phrases.push(format!("its {what}: {recorded} recorded, {found} found"));
+        }
+    };
+    let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".to_owned());
+    compare(
+        "encoding",
+        recorded.encoding.clone(),
+        found.encoding.clone(),
+    );
+    compare(
+        "locale provider",
+        recorded.locale_provider.clone(),
+        found.locale_provider.clone(),
+    );
+    compare(
+        "collation",
+        recorded.lc_collate.clone(),
+        found.lc_collate.clone(),
+    );
+    compare(
+        "character classes",
+        recorded.lc_ctype.clone(),
+        found.lc_ctype.clone(),
+    );
+    compare("locale", text(&recorded.locale), text(&found.locale));
+    compare("owner", recorded.owner.clone(), found.owner.clone());
+    let privileges = |properties: &DatabaseProperties| match &properties.privileges {
+        None => "the usual".to_owned(),
+        Some(items) => {
+            let mut items = items.clone();
+            items.sort();
+            items.join(" ")
+        }
+    };
+    compare("privileges", privileges(recorded), privileges(found));
+    let settings = |properties: &DatabaseProperties| {
+        let mut list: Vec<String> = properties
+            .settings
+            .iter()
+            .map(|one| {
+                format!(
+                    "{} {}",
+                    one.role.as_deref().unwrap_or_default(),
+                    one.setting
+                )
+            })
+            .collect();
+        list.sort();
+        list.join("; ")
+    };
+    compare("settings", settings(recorded), settings(found));
+    phrases
+}
+
+#[cfg(test)]
+mod tests;
