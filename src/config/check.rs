@@ -81,6 +81,7 @@ pub(super) fn plan(
     let daemon = running::daemon(&mut check, &fragment.daemon);
     let common = running::common(&mut check, fragment, zone);
     let jobs = jobs(&mut check, &fragment.jobs, zone, &common);
+    let restore = running::restore(&mut check, &fragment.restore);
     about_series(&mut check, &series, &jobs, fragment);
     if !check.problems.is_empty() {
         return Err(check.problems);
@@ -108,6 +109,7 @@ pub(super) fn plan(
         daemon,
         logs: running::logs(&fragment.logs),
         objectives: running::objectives(&fragment.objectives),
+        restore,
         programs: fragment.programs.clone().map(|path| path.0),
         warnings: check.warnings,
     })

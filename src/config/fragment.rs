@@ -72,6 +72,9 @@ pub(crate) struct Fragment {
     /// What the backups are measured against.
     #[serde(default)]
     pub(super) objectives: ObjectivesFragment,
+    /// What surrounds a restore.
+    #[serde(default)]
+    pub(super) restore: RestoreFragment,
     /// What the daemon's log tells.
     #[serde(default)]
     pub(super) logs: LogsFragment,
@@ -417,6 +420,21 @@ pub(super) struct ObjectivesFragment {
     pub(super) recovery_point: Option<TimeSpan>,
     /// So much later than its slot, or than the recovery point, a backup may be there.
     pub(super) grace: Option<Delay>,
+    /// A restore is done within this.
+    pub(super) recovery_time: Option<TimeSpan>,
+}
+
+/// What surrounds a restore.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RestoreFragment {
+    /// The command that stops the application before a database is replaced: the program and its
+    /// arguments. No shell reads it.
+    pub(super) stop: Option<Vec<String>>,
+    /// The command that starts the application again, run however the restore has ended.
+    pub(super) start: Option<Vec<String>>,
+    /// So long may either take.
+    pub(super) timeout: Option<TimeSpan>,
 }
 
 /// What the daemon's log tells.

@@ -35,6 +35,8 @@ pub struct Plan {
     pub logs: Logs,
     /// What is measured against.
     pub objectives: Objectives,
+    /// What surrounds a restore.
+    pub restore: RestoreSettings,
     /// Where `pg_dump` and its kin are looked for first, when configured.
     pub programs: Option<PathBuf>,
     /// What is sound but deserves a word, one sentence each.
@@ -330,6 +332,19 @@ pub struct Objectives {
     pub recovery_point: Duration,
     /// So much later than its slot, or than the recovery point, a backup may be there.
     pub grace: Duration,
+    /// A restore is done within this.
+    pub recovery_time: Duration,
+}
+
+/// What surrounds a restore.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RestoreSettings {
+    /// Stops the application, as the words of a command; run before a database is replaced.
+    pub stop: Option<Vec<String>>,
+    /// Starts it again; run after that, however the restore has ended.
+    pub start: Option<Vec<String>>,
+    /// So long may either take.
+    pub timeout: Duration,
 }
 
 /// How long anything may take.

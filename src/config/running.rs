@@ -10,9 +10,9 @@ use super::check::{Check, key, set};
 use super::dump::small;
 use super::fragment::{
     BlackoutList, DaemonFragment, DrillFragment, Fragment, JobFragment, LogsFragment,
-    ObjectivesFragment, RetryFragment,
+    ObjectivesFragment, RestoreFragment, RetryFragment,
 };
-use super::plan::{DaemonSettings, DrillSettings, Job, Logs, Objectives};
+use super::plan::{DaemonSettings, DrillSettings, Job, Logs, Objectives, RestoreSettings};
 use super::scalar::Window;
 use crate::policy::{Blackouts, Retry, can_ever_start};
 
@@ -95,7 +95,47 @@ pub(super) fn objectives(written: &ObjectivesFragment) -> Objectives {
     Objectives {
         recovery_point: set(written.recovery_point.as_ref()).0,
         grace: set(written.grace.as_ref()).0,
+        recovery_time: set(written.recovery_time.as_ref()).0,
     }
+}
+
+/// What surrounds a restore.
+pub(super) fn restore(check: &mut Check<'_>, written: &RestoreFragment) -> RestoreSettings {
+    let settings = RestoreSettings {
+        stop: command(check, "stop", written.stop.as_ref()),
+        start: command(check, "start", written.start.as_ref()),
+        timeout: set(written.timeout.as_ref()).0,
+    };
+    if settings.stop.is_some() && settings.start.is_none() {
+        check.warn(
+            "restore.stop: a restore stops the application, and no restore.start starts it again"
+                .to_owned(),
+        );
+    }
+    settings
+}
+
+/// The words of a command; an empty list is none.
+fn command(check: &mut Check<'_>, name: &str, words: Option<&Vec<String>>) -> Option<Vec<String>> {
+    let words = words.filter(|words| !words.is_empty())?;
+    let problem = if words.iter().any(|word| word.contains('\0')) {
+        "it holds a zero byte"
+    } else if words[0].is_empty() {
+        "the name of the program is empty"
+    } else if words.len() == 1 && words[0].contains(char::is_whitespace) {
+        "it is one word with spaces in it, and no shell takes it apart"
+    } else {
+        return Some(words.clone());
+    };
+    check.refuse(
+        &key(&["restore", name]),
+        problem.to_owned(),
+        Some(format!(
+            "write the program and each of its arguments apart: {name} = [\"systemctl\", \"{name}\", \
+             \"app.service\"]"
+        )),
+    );
+    None
 }
 
 /// What the daemon's log tells.

@@ -357,7 +357,17 @@ const REFUSED: &[(&str, &str, &[&str])] = &[
     (
         "database = \"a\"\n[objectives]\nrpo = \"1 hour\"",
         "3:1",
-        &["there are: recovery_point, grace"],
+        &["there are: recovery_point, grace, recovery_time"],
+    ),
+    (
+        "database = \"a\"\n[restore]\nstop = [\"systemctl stop app\"]",
+        "3:8",
+        &["no shell takes it apart"],
+    ),
+    (
+        "database = \"a\"\n[restore]\nstart = [\"\", \"x\"]",
+        "3:9",
+        &["the name of the program is empty"],
     ),
     (
         "database = \"a\"\n[jobs.daily]\njitter = \"6 hours\"",

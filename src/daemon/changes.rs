@@ -38,6 +38,9 @@ pub(super) fn changes(old: &Plan, new: &Plan, now: DateTime<Utc>) -> Changes {
     if old.objectives != new.objectives {
         told.push("objectives: changed".to_owned());
     }
+    if old.restore != new.restore {
+        told.push("restore: changed".to_owned());
+    }
     let (was, is) = (&old.daemon, &new.daemon);
     if (was.concurrency, was.concurrency_per_server) != (is.concurrency, is.concurrency_per_server)
     {
@@ -257,6 +260,7 @@ mod tests {
             ),
             ("[limits]\ndump = \"1 hour\"", "limits: changed"),
             ("[retention]\nfloor = 7", "retention: changed"),
+            ("[restore]\ntimeout = \"1 hour\"", "restore: changed"),
             (
                 "[objectives]\nrecovery_point = \"1 hour\"",
                 "objectives: changed",
