@@ -720,6 +720,15 @@ fn keys(value: &Value, path: &str, found: &mut BTreeSet<String>) {
     }
 }
 
+/// What a program gets of a restore that is undone.
+fn undo_of(cluster: &Cluster) -> Value {
+    cluster.create_database("undone");
+    let operator = Operator::of(cluster, "undone");
+    operator.json(&["backup"]);
+    operator.json(&["restore", "--latest", "--yes"]);
+    operator.json(&["undo-restore", "--yes"])
+}
+
 /// The keys that docs/json.md lists under a heading.
 fn documented(heading: &str) -> BTreeSet<String> {
     let text = include_str!("../docs/json.md");
@@ -758,6 +767,12 @@ fn every_key_that_a_program_gets_is_documented_and_every_documented_one_is_there
     let output = operator.run(&["verify", "--all", "--json"]);
     check("verify", &[serde_json::from_str(&output.stdout).unwrap()]);
     check("prune", &[operator.json(&["prune", "--dry-run"])]);
+    check("restore without a backup", &[operator.json(&["restore"])]);
+    let beside = ["restore", &name, "--into", "beside"];
+    let plan = [beside.as_slice(), &["--plan"]].concat();
+    check("restore with a plan", &[operator.json(&plan)]);
+    check("restore", &[operator.json(&beside)]);
+    check("undo-restore", &[undo_of(&cluster)]);
     check(
         "pin and unpin",
         &[

@@ -297,8 +297,9 @@ fn page(command: &Command, name: &str) -> String {
     let is_main = name == "pgbackupd";
     let usage = command.clone().render_usage().to_string();
     let usage = usage.trim_start_matches("Usage: ");
-    let call = name.replace('-', " ");
-    let arguments = usage.strip_prefix(&call).unwrap().trim();
+    // Of commands with a hyphen in their own name, only this tells.
+    let call = command.get_bin_name().unwrap_or(name);
+    let arguments = usage.strip_prefix(call).unwrap().trim();
     // The exit codes are set apart below; mangen would call them EXTRA.
     let man = Man::new(
         command

@@ -3,6 +3,7 @@
 mod backup;
 mod completions;
 mod config;
+mod confirm;
 mod daemon;
 mod directories;
 mod drill;
@@ -15,10 +16,12 @@ mod pin;
 mod progress;
 mod prune;
 mod report;
+mod restore;
 mod schedule;
 mod select;
 mod status;
 mod table;
+mod undo_restore;
 mod verify;
 
 use std::io::Write;
@@ -90,6 +93,8 @@ enum Command {
     Verify(verify::Args),
     Drill(drill::Args),
     Prune(prune::Args),
+    Restore(restore::Args),
+    UndoRestore(undo_restore::Args),
     #[command(about = "Keep a backup whatever retention says")]
     Pin(pin::Args),
     #[command(about = "Leave a pinned backup to retention again")]
@@ -154,6 +159,8 @@ impl Cli {
             Command::Verify(args) => verify::run(&args, &surroundings, out).await,
             Command::Drill(args) => drill::run(&args, &surroundings, out).await,
             Command::Prune(args) => prune::run(&args, &surroundings, out),
+            Command::Restore(args) => Box::pin(restore::run(&args, &surroundings, out)).await,
+            Command::UndoRestore(args) => undo_restore::run(&args, &surroundings, out).await,
             Command::Pin(args) => pin::run(&args, true, &surroundings, out),
             Command::Unpin(args) => pin::run(&args, false, &surroundings, out),
             Command::Schedule(args) => {

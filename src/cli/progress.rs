@@ -1,6 +1,6 @@
 //! A line on the terminal that shows how far a backup or a check has come.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,13 +8,14 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::task::JoinHandle;
 use tokio::time::interval;
 
-use super::report::size;
+use super::report::{one_line, size};
 use crate::pipeline::{Phase, Progress};
 
 /// Shows progress on stderr while it is kept; nothing where that is no terminal.
 pub(super) struct Display {
     bar: ProgressBar,
     task: Option<JoinHandle<()>>,
+    quiet: bool,
 }
 
 impl Display {
@@ -22,7 +23,11 @@ impl Display {
     pub(super) fn start(label: &str, progress: &Arc<Progress>, quiet: bool) -> Self {
         if quiet || !std::io::stderr().is_terminal() {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
-            return Self { bar, task: None };
+            return Self {
+                bar,
+                task: None,
+                quiet,
+            };
         }
         let bar = ProgressBar::new_spinner();
         // The template is fixed, and so is its soundness.
@@ -41,6 +46,20 @@ impl Display {
         Self {
             bar,
             task: Some(task),
+            quiet,
+        }
+    }
+}
+
+impl Display {
+    /// Tells a step that begins, on a line that stays; nothing when it is to be quiet.
+    pub(super) fn note(&self, step: &str) {
+        let step = one_line(step);
+        if self.task.is_some() {
+            self.bar.println(step);
+        } else if !self.quiet {
+            // Whoever does not listen to stderr misses nothing that matters.
+            let _ = writeln!(std::io::stderr(), "{step}");
         }
     }
 }

@@ -109,6 +109,19 @@ pub enum JobError {
         /// Whose it is.
         owner: String,
     },
+    /// A backup is damaged.
+    #[error("{0}")]
+    Damaged(String),
+    /// A restore failed; what stands then, and why.
+    #[error("{standing}: {source}{left}")]
+    Restore {
+        /// What became of the database that was to be replaced.
+        standing: String,
+        /// Why it failed.
+        source: Box<JobError>,
+        /// What is left to be done, if anything is; begins with a line break.
+        left: String,
+    },
     /// A fault of the program's own.
     #[error("{0}; this is a fault of pgbackupd's own, please report it")]
     Internal(String),
@@ -143,7 +156,8 @@ impl JobError {
             Self::Conninfo(_) | Self::Dump(_) | Self::DirectoryTaken { .. } => {
                 JobErrorKind::Configuration
             }
-            Self::Undiscovered { source, .. } => source.kind(),
+            Self::Undiscovered { source, .. } | Self::Restore { source, .. } => source.kind(),
+            Self::Damaged(_) => JobErrorKind::Damaged,
             Self::NoSpace(_) | Self::Unrecorded { .. } | Self::UnrecordedBackup { .. } => {
                 JobErrorKind::CannotCreate
             }
@@ -170,7 +184,7 @@ impl JobError {
         match self {
             Self::Connect(error) => error.is_transient(),
             Self::Query(error) => error.is_transient(),
-            Self::Undiscovered { source, .. } => source.may_pass(),
+            Self::Undiscovered { source, .. } | Self::Restore { source, .. } => source.may_pass(),
             Self::Repository(RepositoryError::Busy { .. }) => true,
             Self::Failed { may_pass, .. } => *may_pass,
             _ => false,

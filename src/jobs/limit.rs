@@ -59,6 +59,11 @@ impl Limit {
         }
     }
 
+    /// Whether somebody asked the job to stop.
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.cancel.is_cancelled()
+    }
+
     /// Waits until the job is to end.
     pub async fn stopped(&self) -> Stop {
         tokio::select! {

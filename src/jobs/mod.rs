@@ -17,6 +17,7 @@ mod program_failure;
 mod prune;
 mod recovery;
 mod remarks;
+mod restore;
 mod survey;
 mod target;
 mod tick;
@@ -45,6 +46,11 @@ pub use limit::{Limit, Stop};
 pub use pin::set_pin;
 pub use prune::{PruneMode, PruneReport, SeriesReport, prune};
 pub use recovery::{Recovery, recover};
+pub use restore::{
+    Candidate, Criteria, Prepared, PreparedUndo, RestorePlan, RestoreReport, RestoreRequest,
+    RestoreSource, Tell, UndoReport, choose as choose_backup, look as look_at_restore,
+    prepare as prepare_restore, prepare_undo, restore, undo,
+};
 pub use survey::{
     DaemonView, Ended, Line, NextRun, Outcomes, RunningNow, Survey, Surveyed, TREND, survey,
 };

@@ -125,6 +125,11 @@ pub enum Operation {
     Pin,
     /// Takes the pin off.
     Unpin,
+    /// Brings a database back from a backup.
+    Restore,
+    /// Swaps the database that a restore replaced back.
+    #[serde(rename = "undo-restore")]
+    UndoRestore,
 }
 
 /// The start of a run, or how it ended.

@@ -7,7 +7,7 @@
 //! backup_20250709_020000.json         the manifest, written last: without it there is no backup
 //! backup_20250709_020000.state        pins and later checks, if any
 //! backup.log                          the ledger
-//! restore.log                         the ledger of test restores
+//! restore.log                         the ledger of restores and test restores
 //! .lock                               held by whoever is at work
 //! .pgbackupd-<run>.<role>             temporary; swept by the next run if its own was cut short
 //! ```
@@ -115,7 +115,7 @@ impl Repository {
     /// The ledger in which an operation is recorded.
     pub fn ledger_of(&self, operation: Operation) -> Ledger {
         match operation {
-            Operation::Drill => self.restore_ledger(),
+            Operation::Drill | Operation::Restore | Operation::UndoRestore => self.restore_ledger(),
             _ => self.ledger(),
         }
     }

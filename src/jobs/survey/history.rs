@@ -145,7 +145,9 @@ impl History {
             Operation::Verify => &mut self.verify,
             Operation::Drill => &mut self.drill,
             Operation::Prune => &mut self.prune,
-            Operation::Pin | Operation::Unpin => return ControlFlow::Continue(()),
+            Operation::Pin | Operation::Unpin | Operation::Restore | Operation::UndoRestore => {
+                return ControlFlow::Continue(());
+            }
         };
         line.take(record);
         ControlFlow::Continue(())

@@ -1,0 +1,106 @@
+//! Asking before a database is replaced.
+
+use std::io::{IsTerminal as _, Write as _, stderr, stdin};
+
+use tokio::sync::oneshot;
+
+use super::failure::{Failure, FailureKind};
+use super::interrupt::Interrupt;
+use super::report;
+
+/// What came of a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Confirmation {
+    /// The database's name was typed.
+    Given,
+    /// Something else was.
+    Refused,
+    /// Nobody is there to be asked.
+    NoTerminal,
+}
+
+/// Whether somebody can be asked.
+pub(super) fn is_possible() -> bool {
+    stdin().is_terminal() && stderr().is_terminal()
+}
+
+/// Tells what is about to happen, and asks for the database's name.
+///
+/// # Errors
+/// When a signal comes first.
+pub(super) async fn ask(
+    text: &str,
+    database: &str,
+    interrupt: &Interrupt,
+) -> Result<Confirmation, Failure> {
+    if !is_possible() {
+        return Ok(Confirmation::NoTerminal);
+    }
+    // A terminal that is gone answers nothing.
+    let _ = write!(
+        stderr(),
+        "{text}Type the name of the database to go on, anything else to leave all as it is: "
+    );
+    let (answered, answer) = oneshot::channel();
+    // Not a thread of the runtime, which would wait for it at its end.
+    std::thread::spawn(move || {
+        let mut line = String::new();
+        let read = stdin().read_line(&mut line);
+        // Nobody waits any more after a signal.
+        let _ = answered.send(read.map(|_| line).unwrap_or_default());
+    });
+    let answer = tokio::select! {
+        answer = answer => answer.unwrap_or_default(),
+        () = interrupt.token().cancelled() => {
+            let signal = interrupt.signal().unwrap_or(2);
+            return Err(Failure::new(
+                FailureKind::Interrupted(signal),
+                "interrupted before the answer; nothing was changed",
+            ));
+        }
+    };
+    Ok(judge(&answer, database))
+}
+
+fn judge(answer: &str, database: &str) -> Confirmation {
+    let answer = answer.strip_suffix('\n').unwrap_or(answer);
+    // A name with a line break in it can only be typed as it is shown.
+    if !answer.is_empty() && (answer == database || answer == report::one_line(database)) {
+        Confirmation::Given
+    } else {
+        Confirmation::Refused
+    }
+}
+
+/// The failure of a command whose question was not answered as asked.
+pub(super) fn refused(database: &str) -> Failure {
+    Failure::new(
+        FailureKind::Usage,
+        format!(
+            "the answer was not {}: nothing was changed",
+            report::one_line(database)
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Confirmation, judge};
+
+    #[test]
+    fn only_the_name_itself_goes_on() {
+        for (answer, database, expected) in [
+            ("app\n", "app", Confirmation::Given),
+            ("app", "app", Confirmation::Given),
+            (" app \n", " app ", Confirmation::Given),
+            ("a\\nb\n", "a\nb", Confirmation::Given),
+            ("yes\n", "app", Confirmation::Refused),
+            ("App\n", "app", Confirmation::Refused),
+            ("app \n", "app", Confirmation::Refused),
+            ("\n", "app", Confirmation::Refused),
+            ("", "app", Confirmation::Refused),
+        ] {
+            assert_eq!(judge(answer, database), expected, "{answer:?}");
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! `pgbackupd restore`: bring a database back from a backup.
+
+mod which;
+
+use std::fmt::Write as _;
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::Surroundings;
+use super::confirm::{self, Confirmation};
+use super::failure::{Failure, FailureKind};
+use super::progress::Display;
+use super::report;
+use crate::jobs::{
+    Context, RestorePlan, RestoreReport, RestoreRequest, look_at_restore, prepare_restore, restore,
+};
+use crate::pipeline::Progress;
+use crate::policy::{Series, age, in_words};
+
+/// Bring a database back from a backup.
+///
+/// The backup is read in full, loaded into a new database beside the one that stands, dumped again
+/// and compared row by row; only then the names are swapped, in one transaction. The database that
+/// was replaced is kept under another name, and undo-restore swaps it back. Whatever fails leaves it
+/// serving as before. Without a backup, what can be restored is listed, newest first.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is an option that may be given or not"
+)]
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Args {
+    /// The backup, by name or file; also the plain output of `pg_dump`
+    #[arg(value_name = "BACKUP", conflicts_with_all = ["latest", "before", "series"])]
+    backup: Option<String>,
+    /// The newest backup that is not known to be damaged
+    #[arg(long)]
+    latest: bool,
+    /// The newest one that began before this: 2025-07-09, "2025-07-09 14:30" in the schedule's zone,
+    /// or RFC 3339
+    #[arg(long, value_name = "TIME")]
+    before: Option<String>,
+    /// The newest one of this series
+    #[arg(long, value_name = "NAME")]
+    series: Option<Series>,
+    /// The database it is of; of a file without a manifest, the database that it becomes
+    #[arg(long, short, value_name = "NAME")]
+    database: Option<String>,
+    /// Restore into a new database of this name, and replace nothing
+    #[arg(long, value_name = "NAME", conflicts_with = "drop_old")]
+    into: Option<String>,
+    /// The server to restore on, by its name in the configuration
+    #[arg(long, value_name = "NAME")]
+    server: Option<String>,
+    /// Make roles that the server has as they were at the backup, with their passwords
+    #[arg(long)]
+    overwrite_roles: bool,
+    /// Drop the database that was replaced, once the restored one serves
+    #[arg(long)]
+    drop_old: bool,
+    /// Print every step with this machine's names, and do nothing
+    #[arg(long)]
+    plan: bool,
+    /// Ask nothing
+    #[arg(long, short)]
+    yes: bool,
+}
+
+/// What `restore --json` prints after a success.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub(super) struct RestoreResult {
+    /// The database that was restored.
+    pub database: String,
+    /// The backup's name, or the file's path.
+    pub backup: String,
+    /// The server, as host and port.
+    pub server: String,
+    /// Rows that were compared with the backup.
+    pub rows: u64,
+    /// Tables that were compared.
+    pub tables: u64,
+    /// Where the database stands that was replaced; null if there was none, or it was dropped.
+    pub kept_as: Option<String>,
+    /// Roles that were created.
+    pub roles: Vec<String>,
+    /// Sessions that were ended for the swap of names.
+    pub sessions_ended: u64,
+    /// How long it took, in seconds, from the confirmation to the end.
+    pub seconds: f64,
+    /// Whether that is within `objectives.recovery_time`.
+    pub in_time: bool,
+    /// Why the application could not be started again.
+    pub start_error: Option<String>,
+    /// What the operator should know.
+    pub warnings: Vec<String>,
+}
+
+/// What `restore --plan --json` prints.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub(super) struct RestoreSteps {
+    /// The database.
+    pub database: String,
+    /// The backup's name, or the file's path.
+    pub backup: String,
+    /// Every step, in words.
+    pub steps: Vec<String>,
+    /// What keeps it from being restored now.
+    pub problems: Vec<String>,
+    /// What the operator should know.
+    pub warnings: Vec<String>,
+}
+
+pub(super) async fn run(
+    args: &Args,
+    surroundings: &Surroundings<'_>,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let loaded = surroundings.load()?;
+    let context = surroundings.context(&loaded);
+    let plan = &loaded.plan;
+    let told = |error| report::failure(&error, surroundings.interrupt);
+    let Some(source) = which::source(&context, plan, args, surroundings, out)? else {
+        return Ok(());
+    };
+    let chosen = which::place(&context, plan, args, source, surroundings)?;
+    let request = RestoreRequest {
+        run: Uuid::now_v7(),
+        source: &chosen.source,
+        connection: &chosen.server.connection,
+        database: &chosen.database,
+        replace: args.into.is_none(),
+        repository: &chosen.repository,
+        overwrite_roles: args.overwrite_roles,
+        drop_old: args.drop_old,
+        jobs: chosen.server.dump.jobs,
+        settings: &plan.restore,
+        objective: plan.objectives.recovery_time,
+    };
+    let cancel = surroundings.interrupt.token();
+    if args.plan {
+        let looked = look_at_restore(&context, &request, cancel)
+            .await
+            .map_err(told)?;
+        return print_plan(looked, surroundings.json, out);
+    }
+    let progress = Arc::new(Progress::default());
+    let label = report::one_line(&chosen.database);
+    let display = Display::start(&label, &progress, surroundings.json);
+    let say = |step: &str| display.note(step);
+    let prepared = prepare_restore(&context, &request, &say, &progress, cancel)
+        .await
+        .map_err(told)?;
+    drop(display);
+    for warning in &prepared.plan.warnings {
+        tracing::warn!("{warning}");
+    }
+    let server = prepared.plan.server.clone();
+    if !args.yes {
+        confirm_replacing(&prepared.plan, &context, surroundings).await?;
+    }
+    let display = Display::start(&label, &progress, surroundings.json);
+    let say = |step: &str| display.note(step);
+    let restoring = restore(&context, &request, prepared, &say, &progress, cancel);
+    let restored = Box::pin(restoring).await;
+    drop(display);
+    let restored = restored.map_err(told)?;
+    for warning in &restored.warnings {
+        tracing::warn!("{warning}");
+    }
+    if surroundings.json {
+        report::json(&result(&restored, server), out)?;
+    } else {
+        print(&restored, plan.objectives.recovery_time, args, out)?;
+    }
+    out.flush()?;
+    match restored.start_failed {
+        None => Ok(()),
+        Some(failed) => Err(Failure::new(
+            FailureKind::Unavailable,
+            format!(
+                "database {} is restored, but the application could not be started: {failed}",
+                report::one_line(&restored.database)
+            ),
+        )),
+    }
+}
+
+/// Asks, if a database is replaced.
+async fn confirm_replacing(
+    plan: &RestorePlan,
+    context: &Context,
+    surroundings: &Surroundings<'_>,
+) -> Result<(), Failure> {
+    let Some(standing) = &plan.replaces else {
+        return Ok(());
+    };
+    let text = about(plan, context, standing.size_bytes, standing.sessions);
+    match confirm::ask(&text, &plan.database, surroundings.interrupt).await? {
+        Confirmation::Given => Ok(()),
+        Confirmation::Refused => Err(confirm::refused(&plan.database)),
+        Confirmation::NoTerminal => Err(Failure::new(
+            FailureKind::Usage,
+            format!(
+                "{text}there is no terminal to ask at: say --yes to replace the database, or \
+                 --into NAME to restore beside it"
+            ),
+        )),
+    }
+}
+
+/// What is told before the question.
+fn about(plan: &RestorePlan, context: &Context, bytes: Option<u64>, sessions: u64) -> String {
+    let database = report::one_line(&plan.database);
+    let mut text = format!(
+        "This replaces the database {database} at {}:\n",
+        plan.server
+    );
+    let mut line = |title: &str, what: String| {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "  {title:<9} {what}");
+    };
+    let rows = plan.rows.map_or_else(String::new, |rows| {
+        format!(", {}", report::counted(rows, "row", "rows"))
+    });
+    let started = plan.started.map_or_else(String::new, |started| {
+        format!(
+            ", begun {} ({} ago)",
+            report::moment(started),
+            in_words(age(started, context.now()))
+        )
+    });
+    line("backup", format!("{}{rows}{started}", plan.backup));
+    let bytes = bytes.map_or_else(String::new, |bytes| format!("{}, ", report::size(bytes)));
+    line(
+        "replaced",
+        format!(
+            "{database}, {bytes}{}; what was written since the backup is in it alone",
+            report::counted(sessions, "session", "sessions")
+        ),
+    );
+    if let Some(aside) = &plan.keeps_as {
+        line("kept as", report::one_line(aside));
+    }
+    text
+}
+
+fn print_plan(plan: RestorePlan, json: bool, out: &mut dyn Write) -> Result<(), Failure> {
+    if json {
+        return report::json(
+            &RestoreSteps {
+                database: plan.database,
+                backup: plan.backup,
+                steps: plan.steps,
+                problems: plan.problems,
+                warnings: plan.warnings,
+            },
+            out,
+        );
+    }
+    writeln!(
+        out,
+        "restore {} as database {} at {}:",
+        report::one_line(&plan.backup),
+        report::one_line(&plan.database),
+        plan.server
+    )?;
+    for (index, step) in plan.steps.iter().enumerate() {
+        writeln!(out, "{:>3}. {}", index + 1, report::one_line(step))?;
+    }
+    for warning in &plan.warnings {
+        writeln!(out, "note: {warning}")?;
+    }
+    out.flush()?;
+    if plan.problems.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::new(
+        FailureKind::Unavailable,
+        format!(
+            "as things are it cannot be restored:\n{}",
+            plan.problems.join("\n")
+        ),
+    ))
+}
+
+fn result(restored: &RestoreReport, server: String) -> RestoreResult {
+    RestoreResult {
+        database: restored.database.clone(),
+        backup: restored.backup.clone(),
+        server,
+        rows: restored.rows,
+        tables: restored.tables,
+        kept_as: restored.kept_as.clone(),
+        roles: restored.roles.clone(),
+        sessions_ended: restored.sessions_ended,
+        seconds: restored.took.as_secs_f64(),
+        in_time: restored.in_time,
+        start_error: restored.start_failed.clone(),
+        warnings: restored.warnings.clone(),
+    }
+}
+
+fn print(
+    restored: &RestoreReport,
+    objective: Duration,
+    args: &Args,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let database = report::one_line(&restored.database);
+    writeln!(
+        out,
+        "{database}: restored from {}, {} in {} compared, in {} ({} objectives.recovery_time, {})",
+        report::one_line(&restored.backup),
+        report::counted(restored.rows, "row", "rows"),
+        report::counted(restored.tables, "table", "tables"),
+        report::duration(restored.took),
+        if restored.in_time {
+            "within"
+        } else {
+            "LONGER THAN"
+        },
+        humantime::format_duration(objective),
+    )?;
+    if let Some(kept) = &restored.kept_as {
+        writeln!(
+            out,
+            "  the old database is kept as {}; `pgbackupd undo-restore` swaps it back",
+            report::one_line(kept)
+        )?;
+    } else if args.drop_old {
+        writeln!(out, "  the old database was dropped")?;
+    }
+    if !restored.roles.is_empty() {
+        writeln!(out, "  roles created: {}", restored.roles.join(", "))?;
+    }
+    Ok(())
+}

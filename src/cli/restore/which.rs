@@ -1,0 +1,421 @@
+//! Which backup is restored, as which database, on which server.
+
+use std::fmt::Write as _;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use chrono::{DateTime, FixedOffset, LocalResult, NaiveDate, NaiveDateTime, NaiveTime, TimeZone};
+use chrono_tz::Tz;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::super::Surroundings;
+use super::super::failure::{Failure, FailureKind};
+use super::super::table::{Column, Table};
+use super::super::{confirm, report, select};
+use super::Args;
+use crate::config::{Databases, Plan, Server};
+use crate::jobs::{
+    Candidate, Context, Criteria, Place, RestoreSource, choose_backup, places, places_on,
+};
+use crate::policy::{age, in_words};
+use crate::repository::{Manifest, Repository, Stem};
+
+/// What `restore --json` prints without a backup: a list of these, newest sound one first.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub(super) struct Restorable {
+    /// The database.
+    pub database: String,
+    /// The backup.
+    pub backup: String,
+    /// When its run started, RFC 3339.
+    pub started: String,
+    /// Bytes of all its files but the manifest.
+    pub bytes: u64,
+    /// Rows of all its tables.
+    pub rows: u64,
+    /// When it was last found whole, RFC 3339; null when its last check found it damaged.
+    pub verified: Option<String>,
+}
+
+/// What is restored, as what, and where.
+pub(super) struct Chosen<'a> {
+    pub(super) source: RestoreSource,
+    pub(super) database: String,
+    pub(super) server: &'a Server,
+    pub(super) repository: Repository,
+}
+
+/// What is to be restored; none when a program only wanted the list.
+pub(super) fn source(
+    context: &Context,
+    plan: &Plan,
+    args: &Args,
+    surroundings: &Surroundings<'_>,
+    out: &mut dyn Write,
+) -> Result<Option<RestoreSource>, Failure> {
+    if let Some(backup) = &args.backup {
+        return named(context, plan, args, backup, surroundings).map(Some);
+    }
+    let candidates = candidates(context, plan, args, surroundings)?;
+    if args.latest || args.before.is_some() || args.series.is_some() {
+        return newest(&candidates, args).map(Some);
+    }
+    if surroundings.json {
+        let list: Vec<_> = candidates.iter().map(restorable).collect();
+        report::json(&list, out)?;
+        out.flush()?;
+        return Ok(None);
+    }
+    offer(context, &candidates, args, out).map(Some)
+}
+
+/// The backup that was named, or the file.
+fn named(
+    context: &Context,
+    plan: &Plan,
+    args: &Args,
+    text: &str,
+    surroundings: &Surroundings<'_>,
+) -> Result<RestoreSource, Failure> {
+    let told = |error| report::failure(&error, surroundings.interrupt);
+    let all = places(context, plan, &[]).map_err(told)?;
+    let holding = select::holding(&all, text);
+    let path = Path::new(text);
+    let (stem, mut found) = match holding {
+        Ok(found) => found,
+        Err(_) if path.exists() => return Ok(RestoreSource::Bare(absolute(path))),
+        Err(failure) => return Err(failure),
+    };
+    if let Some(database) = &args.database
+        && found.len() > 1
+    {
+        found.retain(|place| place.database == *database);
+    }
+    match found.as_slice() {
+        [place] => Ok(RestoreSource::Backup(place.clone(), stem)),
+        several => {
+            let names: Vec<String> = several
+                .iter()
+                .map(|place| format!("{:?}", place.database))
+                .collect();
+            Err(Failure::new(
+                FailureKind::Usage,
+                format!(
+                    "several databases have a backup {stem}: --database must say which is meant, {}",
+                    names.join(" or ")
+                ),
+            ))
+        }
+    }
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
+}
+
+/// Everything that fits what is asked for, newest sound one first.
+fn candidates(
+    context: &Context,
+    plan: &Plan,
+    args: &Args,
+    surroundings: &Surroundings<'_>,
+) -> Result<Vec<Candidate>, Failure> {
+    let told = |error| report::failure(&error, surroundings.interrupt);
+    let wanted: Vec<String> = args.database.iter().cloned().collect();
+    let before = args
+        .before
+        .as_deref()
+        .map(|text| moment(text, plan.zone))
+        .transpose()?;
+    let criteria = Criteria {
+        series: args.series.clone(),
+        before,
+    };
+    let mut candidates = Vec::new();
+    for place in places(context, plan, &wanted).map_err(told)? {
+        let catalogue = place
+            .repository
+            .catalogue()
+            .map_err(|error| told(error.into()))?;
+        candidates.extend(catalogue.backups.into_iter().map(|entry| Candidate {
+            place: place.clone(),
+            entry,
+        }));
+    }
+    Ok(choose_backup(candidates, &criteria))
+}
+
+/// The first of the candidates, if that is one of one database, and not known to be damaged.
+fn newest(candidates: &[Candidate], args: &Args) -> Result<RestoreSource, Failure> {
+    let usage = |message: String| Failure::new(FailureKind::Usage, message);
+    let mut databases: Vec<&str> = candidates
+        .iter()
+        .map(|candidate| candidate.place.database.as_str())
+        .collect();
+    databases.sort_unstable();
+    databases.dedup();
+    if databases.len() > 1 {
+        let names: Vec<String> = databases.iter().map(|name| format!("{name:?}")).collect();
+        return Err(usage(format!(
+            "--database must say which one is meant: {}",
+            names.join(", ")
+        )));
+    }
+    let Some(first) = candidates.first() else {
+        let narrowed = args.before.is_some() || args.series.is_some();
+        return Err(Failure::new(
+            FailureKind::Unavailable,
+            if narrowed {
+                "there is no such backup; `pgbackupd restore` lists what there is"
+            } else {
+                "there is no backup to restore"
+            },
+        ));
+    };
+    if !first.entry.is_sound() {
+        return Err(Failure::new(
+            FailureKind::Damaged,
+            format!(
+                "every backup that fits was found damaged; name one to try it all the same: \
+                 pgbackupd restore {}",
+                first.entry.stem
+            ),
+        ));
+    }
+    Ok(source_of(first))
+}
+
+fn source_of(candidate: &Candidate) -> RestoreSource {
+    RestoreSource::Backup(candidate.place.clone(), candidate.entry.stem.clone())
+}
+
+/// Lists what can be restored and, at a terminal, goes on with the newest.
+fn offer(
+    context: &Context,
+    candidates: &[Candidate],
+    args: &Args,
+    out: &mut dyn Write,
+) -> Result<RestoreSource, Failure> {
+    let now = context.now();
+    let table = Table::new([
+        Column::left("DATABASE"),
+        Column::left("BACKUP"),
+        Column::right("AGE"),
+        Column::right("SIZE"),
+        Column::right("ROWS"),
+        Column::left("FOUND WHOLE"),
+    ]);
+    let rows: Vec<(&Candidate, String)> = candidates
+        .iter()
+        .map(|candidate| (candidate, in_words(age(candidate.entry.started, now))))
+        .collect();
+    let table = table.fill(&rows, add_row);
+    table.print("", out)?;
+    out.flush()?;
+    let source = newest(candidates, args)?;
+    let RestoreSource::Backup(_, stem) = &source else {
+        return Ok(source);
+    };
+    // At a terminal the question follows when the backup was read and the server asked.
+    if confirm::is_possible() && !args.yes {
+        return Ok(source);
+    }
+    Err(Failure::new(
+        FailureKind::Usage,
+        format!("say which one: pgbackupd restore {stem}, or --latest"),
+    ))
+}
+
+fn add_row(table: &mut Table<6>, (candidate, age): &(&Candidate, String)) {
+    let entry = &candidate.entry;
+    table.cell(|cell| cell.write_str(&report::one_line(&candidate.place.database)));
+    table.cell(|cell| write!(cell, "{}", entry.stem));
+    table.cell(|cell| cell.write_str(age));
+    table.cell(|cell| cell.write_str(&report::size(entry.bytes)));
+    table.cell(|cell| cell.write_str(&report::count(entry.rows)));
+    table.cell(|cell| match entry.last_found_whole() {
+        Some(moment) => report::write_moment(cell, moment),
+        None => cell.write_str("DAMAGED"),
+    });
+}
+
+fn restorable(candidate: &Candidate) -> Restorable {
+    let entry = &candidate.entry;
+    Restorable {
+        database: candidate.place.database.clone(),
+        backup: entry.stem.to_string(),
+        started: entry.started.to_rfc3339(),
+        bytes: entry.bytes,
+        rows: entry.rows,
+        verified: entry.last_found_whole().map(|moment| moment.to_rfc3339()),
+    }
+}
+
+/// Which database it becomes, on which server, and whose directory is locked meanwhile.
+pub(super) fn place<'a>(
+    context: &Context,
+    plan: &'a Plan,
+    args: &Args,
+    source: RestoreSource,
+    surroundings: &Surroundings<'_>,
+) -> Result<Chosen<'a>, Failure> {
+    let told = |error| report::failure(&error, surroundings.interrupt);
+    let usage = |message: String| Failure::new(FailureKind::Usage, message);
+    let original = match &source {
+        RestoreSource::Backup(place, stem) => {
+            let name = recorded_name(place, stem, surroundings)?;
+            if let Some(other) = args.database.as_ref().filter(|other| **other != name) {
+                return Err(usage(format!(
+                    "{stem} is a backup of database {name:?}, not of {other:?}; --into restores it \
+                     under another name"
+                )));
+            }
+            name
+        }
+        RestoreSource::Bare(path) => match args.database.as_ref().or(args.into.as_ref()) {
+            Some(name) => name.clone(),
+            None => {
+                return Err(usage(format!(
+                    "no manifest says which database {} is of: --database must say which one it \
+                     becomes, or --into",
+                    path.display()
+                )));
+            }
+        },
+    };
+    let directory = match &source {
+        RestoreSource::Backup(place, _) => Some(absolute(place.repository.directory())),
+        RestoreSource::Bare(_) => None,
+    };
+    let mut servers = Vec::new();
+    for server in &plan.servers {
+        let holds = match &directory {
+            Some(directory) => places_on(context, server)
+                .map_err(told)?
+                .iter()
+                .any(|place| absolute(place.repository.directory()) == *directory),
+            None => false,
+        };
+        servers.push((server, holds));
+    }
+    let server = match &args.server {
+        Some(name) => plan.servers.iter().find(|server| server.name == *name),
+        None => servers
+            .iter()
+            .find(|(_, holds)| *holds)
+            .map(|(server, _)| *server)
+            .or_else(|| plan.servers.iter().find(|server| names(server, &original)))
+            .or(match plan.servers.as_slice() {
+                [only] => Some(only),
+                _ => None,
+            }),
+    };
+    let Some(server) = server else {
+        let names: Vec<&str> = plan.servers.iter().map(|one| one.name.as_str()).collect();
+        return Err(usage(format!(
+            "--server must say on which one to restore: {}",
+            names.join(", ")
+        )));
+    };
+    let own = match &server.databases {
+        Databases::Named(databases) => databases.iter().find(|one| one.name == original),
+        Databases::All(_) | Databases::FromEnvironment => None,
+    };
+    let own = own.map_or_else(
+        || server.directory_for(&original),
+        |database| database.directory.clone(),
+    );
+    Ok(Chosen {
+        source,
+        database: args.into.clone().unwrap_or(original),
+        server,
+        repository: Repository::at(own),
+    })
+}
+
+fn names(server: &Server, database: &str) -> bool {
+    match &server.databases {
+        Databases::Named(databases) => databases.iter().any(|one| one.name == database),
+        Databases::All(_) | Databases::FromEnvironment => false,
+    }
+}
+
+/// The database that a backup is of: its manifest says.
+fn recorded_name(
+    place: &Place,
+    stem: &Stem,
+    surroundings: &Surroundings<'_>,
+) -> Result<String, Failure> {
+    place
+        .repository
+        .manifest(stem)
+        .map(|manifest: Manifest| manifest.database)
+        .map_err(|error| report::failure(&error.into(), surroundings.interrupt))
+}
+
+/// A moment as an operator writes it.
+fn moment(text: &str, zone: Tz) -> Result<DateTime<FixedOffset>, Failure> {
+    if let Ok(moment) = DateTime::parse_from_rfc3339(text) {
+        return Ok(moment);
+    }
+    let local = NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S")
+        .or_else(|_| NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M"))
+        .or_else(|_| {
+            NaiveDate::parse_from_str(text, "%Y-%m-%d").map(|day| day.and_time(NaiveTime::MIN))
+        })
+        .map_err(|_| {
+            Failure::new(
+                FailureKind::Usage,
+                format!(
+                    "{text:?} is no time: write 2025-07-09, \"2025-07-09 14:30\" or \
+                     2025-07-09T14:30:00+03:00"
+                ),
+            )
+        })?;
+    match zone.from_local_datetime(&local) {
+        // What is asked for is the time before something happened: the earlier one is safe.
+        LocalResult::Single(moment) | LocalResult::Ambiguous(moment, _) => {
+            Ok(moment.fixed_offset())
+        }
+        LocalResult::None => Err(Failure::new(
+            FailureKind::Usage,
+            format!("there is no {text} in {zone}: the clocks were put forward then"),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> DateTime<FixedOffset> {
+        DateTime::parse_from_rfc3339(text).unwrap()
+    }
+
+    #[test]
+    fn a_moment_is_read_in_the_schedule_s_zone() {
+        for (text, expected) in [
+            ("2025-07-09", "2025-07-09T00:00:00+03:00"),
+            ("2025-07-09 14:30", "2025-07-09T14:30:00+03:00"),
+            ("2025-07-09 14:30:15", "2025-07-09T14:30:15+03:00"),
+            ("2025-07-09T14:30:00Z", "2025-07-09T17:30:00+03:00"),
+        ] {
+            assert_eq!(
+                moment(text, Tz::Asia__Riyadh).unwrap(),
+                at(expected),
+                "{text}"
+            );
+        }
+        let twice = moment("2025-10-26 02:30", Tz::Europe__Berlin).unwrap();
+        assert_eq!(twice, at("2025-10-26T02:30:00+02:00"));
+        for text in ["yesterday", "2025-13-01", "14:30"] {
+            assert_eq!(
+                moment(text, Tz::UTC).unwrap_err().kind,
+                FailureKind::Usage,
+                "{text}"
+            );
+        }
+        assert!(moment("2025-03-30 02:30", Tz::Europe__Berlin).is_err());
+    }
+}

@@ -1,0 +1,430 @@
+//! Bringing a database back from a backup (P10, P11): it is loaded beside the one that stands,
+//! compared with what was backed up, and only then given its name. Whatever fails before that moment
+//! leaves the database serving that was there.
+
+mod application;
+mod beside;
+mod choose;
+mod preflight;
+mod roles;
+mod source;
+mod swap;
+mod undo;
+mod work;
+
+use std::collections::BTreeSet;
+use std::num::NonZeroU8;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, FixedOffset};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::limit::Limit;
+use super::{Context, JobError};
+use crate::config::{Connection, RestoreSettings};
+use crate::pipeline::{Passage, Progress};
+use crate::postgres::{Client, Conninfo, DatabaseProperties, Premises, Standing, premises};
+use crate::repository::{Event, Holder, Lock, Operation, Record, Repository};
+use crate::words::{counted, size};
+use beside::Beside;
+use preflight::Wanted;
+use source::Source;
+
+pub use choose::{Candidate, Criteria, choose};
+pub use source::RestoreSource;
+pub use undo::{PreparedUndo, UndoReport, prepare_undo, undo};
+pub use work::{RestoreReport, restore};
+
+/// Tells what is done now, one phrase a step.
+pub type Tell<'a> = &'a (dyn Fn(&str) + Send + Sync);
+
+/// A restore that is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct RestoreRequest<'a> {
+    /// The run's identity, in the ledger and the log.
+    pub run: Uuid,
+    /// What is restored.
+    pub source: &'a RestoreSource,
+    /// The server.
+    pub connection: &'a Connection,
+    /// The name that the restored database gets.
+    pub database: &'a str,
+    /// Whether it takes the place of the database that bears the name; else none may bear it.
+    pub replace: bool,
+    /// The directory whose lock is taken and whose `restore.log` is written.
+    pub repository: &'a Repository,
+    /// Whether roles that the server has are made as they were.
+    pub overwrite_roles: bool,
+    /// Whether the database that was replaced is dropped in the end.
+    pub drop_old: bool,
+    /// Connections that load at the same time, from custom and directory format.
+    pub jobs: NonZeroU8,
+    /// What surrounds it.
+    pub settings: &'a RestoreSettings,
+    /// How long it should take (P18).
+    pub objective: Duration,
+}
+
+/// A restore for which everything is there, and nothing is touched yet. Holds the database's lock.
+pub struct Prepared {
+    /// What can be told of it.
+    pub plan: RestorePlan,
+    _lock: Option<Lock>,
+    source: Source,
+    passage: Option<Passage>,
+    premises: Premises,
+    /// To a database that is not the one that is replaced.
+    maintenance: Conninfo,
+    /// What the new database is made like, if anything is known.
+    like: Option<DatabaseProperties>,
+}
+
+/// What a restore is going to do.
+#[derive(Clone, Debug)]
+pub struct RestorePlan {
+    /// The backup's name, or the file's path.
+    pub backup: String,
+    /// When its contents were those of the database, if that is recorded.
+    pub started: Option<DateTime<FixedOffset>>,
+    /// Rows in it, if that is known.
+    pub rows: Option<u64>,
+    /// The server, as host and port.
+    pub server: String,
+    /// The database that is restored.
+    pub database: String,
+    /// What bears its name now.
+    pub replaces: Option<Standing>,
+    /// Under which name it is loaded.
+    pub loads_into: String,
+    /// The name that the database that stands now will get.
+    pub keeps_as: Option<String>,
+    /// What the operator should know.
+    pub warnings: Vec<String>,
+    /// What keeps it from being restored; none after [`prepare`].
+    pub problems: Vec<String>,
+    /// Every step, in words.
+    pub steps: Vec<String>,
+}
+
+/// What is prepared for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Depth {
+    /// Nothing is locked and no backup read: problems are told.
+    Look,
+    /// The backup is read in full; problems are errors.
+    Work,
+}
+
+/// Says what a restore would do, without reading the backup in full and without a lock.
+///
+/// # Errors
+/// When the backup's manifest or the server cannot be asked.
+pub async fn look(
+    context: &Context,
+    request: &RestoreRequest<'_>,
+    cancel: &CancellationToken,
+) -> Result<RestorePlan, JobError> {
+    let limit = Limit::new(cancel.clone(), "total", context.limits.total);
+    let progress = Arc::new(Progress::default());
+    let prepared = prepare_to(context, request, Depth::Look, &limit, &|_| (), &progress).await?;
+    Ok(prepared.plan)
+}
+
+/// Takes the lock, reads the backup in full, and looks whether the server has all that it needs.
+/// Nothing is changed.
+///
+/// # Errors
+/// When the backup is damaged, or something is missing: all of it is named. That is in
+/// `restore.log` then.
+pub async fn prepare(
+    context: &Context,
+    request: &RestoreRequest<'_>,
+    tell: Tell<'_>,
+    progress: &Arc<Progress>,
+    cancel: &CancellationToken,
+) -> Result<Prepared, JobError> {
+    let limit = Limit::new(cancel.clone(), "total", context.limits.total);
+    request.repository.create()?;
+    let prepared = prepare_to(context, request, Depth::Work, &limit, tell, progress).await;
+    prepared.map_err(|error| {
+        let mut record = record(context, request, Operation::Restore, Event::Failed);
+        record.requested_by = Some(context.requester.clone());
+        record.message = Some(error.to_string());
+        // The failure itself is what the operator must hear of.
+        if let Err(unwritten) = request.repository.restore_ledger().append(&record) {
+            tracing::warn!("the failure could not be written to restore.log: {unwritten}");
+        }
+        JobError::Restore {
+            standing: "nothing was restored".to_owned(),
+            source: Box::new(error),
+            left: String::new(),
+        }
+    })
+}
+
+fn record(
+    context: &Context,
+    request: &RestoreRequest<'_>,
+    operation: Operation,
+    event: Event,
+) -> Record {
+    let mut record = context.record(request.run, operation, event, request.database);
+    record.backup = Some(match request.source {
+        RestoreSource::Backup(_, stem) => stem.to_string(),
+        RestoreSource::Bare(path) => path.display().to_string(),
+    });
+    record
+}
+
+/// Takes the lock that keeps backups, clean-ups and other restores of the database away, and closes
+/// what `restore.log` has of restores that were killed: whoever holds the lock knows that they are
+/// over.
+fn lock(context: &Context, repository: &Repository, operation: &str) -> Result<Lock, JobError> {
+    let lock = repository.lock(&Holder {
+        operation: operation.to_owned(),
+        since: context.now(),
+        requested_by: context.requester.clone(),
+    })?;
+    let ledger = repository.restore_ledger();
+    let unrecorded = |source| JobError::Unrecorded {
+        done: "nothing was done because".to_owned(),
+        ledger: ledger.path().display().to_string(),
+        source,
+    };
+    for open in ledger.open_runs().map_err(unrecorded)? {
+        if !matches!(open.operation, Operation::Restore | Operation::UndoRestore) {
+            continue;
+        }
+        let end = Record {
+            at: context.now(),
+            event: Event::Interrupted,
+            requested_by: None,
+            message: Some(
+                "the process ended before the restore did; found by a later one".to_owned(),
+            ),
+            ..open
+        };
+        ledger.append(&end).map_err(unrecorded)?;
+    }
+    Ok(lock)
+}
+
+/// Connects to a database that is not this one: nobody can rename the database that he is
+/// connected to.
+async fn connect_beside(
+    context: &Context,
+    connection: &Connection,
+    database: &str,
+) -> Result<Client, JobError> {
+    let other = if database == "postgres" {
+        "template1"
+    } else {
+        "postgres"
+    };
+    // The password file is asked for the database itself.
+    let conninfo = Conninfo::resolve(connection, &context.environment, Some(database))?;
+    Ok(Client::connect(&conninfo.to_database(other), context.limits.connect).await?)
+}
+
+async fn prepare_to(
+    context: &Context,
+    request: &RestoreRequest<'_>,
+    depth: Depth,
+    limit: &Limit,
+    tell: Tell<'_>,
+    progress: &Arc<Progress>,
+) -> Result<Prepared, JobError> {
+    let lock = match depth {
+        Depth::Look => None,
+        Depth::Work => Some(lock(context, request.repository, "restore")?),
+    };
+    let source = Source::open(request.source, limit, progress).await?;
+    let connecting = connect_beside(context, request.connection, request.database);
+    let client = limit.wait_for(connecting).await??;
+    let maintenance = client.conninfo().clone();
+    let premises = limit.wait_for(premises(&client)).await??;
+    drop(client);
+
+    let mut warnings = Vec::new();
+    let passage = match depth {
+        Depth::Look => None,
+        Depth::Work => {
+            tell(&format!("reading {} in full", source.label));
+            let passage = source
+                .read(context, request.source, premises.major, limit, progress)
+                .await?;
+            if let Some(foreign) = passage.foreign {
+                warnings.push(format!(
+                    "the dump holds {foreign}, which pg_dump does not write: psql will carry it \
+                     out as your user; restore it only if you know where it comes from"
+                ));
+            }
+            Some(passage)
+        }
+    };
+
+    let standing = premises.databases.get(request.database).cloned();
+    let replaces = standing.filter(|_| request.replace);
+    let like = match source.properties() {
+        Some(properties) => Some(properties.clone()),
+        None if replaces.is_some() => {
+            warnings.push(format!(
+                "no manifest speaks for {}: owner, encoding, locale, privileges and settings are \
+                 taken from the database that stands, and no role is restored",
+                source.label
+            ));
+            let conninfo = maintenance.to_database(request.database);
+            let asked = async {
+                let client = Client::connect(&conninfo, context.limits.connect).await?;
+                Ok::<_, JobError>(crate::postgres::database_properties(&client).await?)
+            };
+            Some(limit.wait_for(asked).await??)
+        }
+        None => {
+            warnings.push(format!(
+                "no manifest speaks for {}: the database gets the server's own encoding and \
+                 locale, belongs to user {}, and no role is restored",
+                source.label, premises.user
+            ));
+            None
+        }
+    };
+    let brought: BTreeSet<String> = roles::recorded(&source.globals);
+    let judgement = preflight::judge(
+        &premises,
+        &Wanted {
+            name: request.database,
+            may_replace: request.replace,
+            properties: like.as_ref(),
+            source_major: source.manifest.as_ref().map(|one| one.server.major()),
+            roles: &brought,
+            forecast: forecast(source.properties(), passage.as_ref()),
+            free: free(&maintenance, &premises, like.as_ref()),
+        },
+    );
+    warnings.extend(judgement.warnings);
+    if depth == Depth::Work && !judgement.problems.is_empty() {
+        return Err(JobError::failed(judgement.problems.join("\n")));
+    }
+    let now = context.now();
+    let name = |kind: Beside| kind.name(request.database, now, &premises.databases);
+    let plan = RestorePlan {
+        backup: source.label.clone(),
+        started: source.started(),
+        rows: passage
+            .as_ref()
+            .map(|passage| passage.census.summary().rows)
+            .or(source.manifest.as_ref().map(|one| one.census.summary.rows)),
+        server: maintenance.server(),
+        database: request.database.to_owned(),
+        loads_into: name(Beside::Restoring),
+        keeps_as: replaces.as_ref().map(|_| name(Beside::Before)),
+        replaces,
+        warnings,
+        problems: judgement.problems,
+        steps: Vec::new(),
+    };
+    let steps = steps(request, &source, &plan, &premises);
+    Ok(Prepared {
+        plan: RestorePlan { steps, ..plan },
+        _lock: lock,
+        source,
+        passage,
+        premises,
+        maintenance,
+        like,
+    })
+}
+
+/// Bytes that the database is likely to take: what it took, or three halves of its text.
+fn forecast(recorded: Option<&DatabaseProperties>, passage: Option<&Passage>) -> Option<u64> {
+    let text = passage.map(|passage| passage.text_bytes / 2 * 3);
+    recorded.map(|properties| properties.size_bytes).or(text)
+}
+
+/// Bytes that are free where the database will stand, if that is on this machine.
+fn free(
+    conninfo: &Conninfo,
+    premises: &Premises,
+    like: Option<&DatabaseProperties>,
+) -> Option<u64> {
+    let usual = |tablespace: &String| tablespace == "pg_default";
+    if !conninfo.is_on_this_machine()
+        || !like
+            .and_then(|like| like.tablespace.as_ref())
+            .is_none_or(usual)
+    {
+        return None;
+    }
+    let space = rustix::fs::statvfs(premises.data_directory.as_ref()?.as_str()).ok()?;
+    Some(space.f_bavail.saturating_mul(space.f_frsize))
+}
+
+/// Every step of a restore in words, with the names of this machine.
+fn steps(
+    request: &RestoreRequest<'_>,
+    source: &Source,
+    plan: &RestorePlan,
+    premises: &Premises,
+) -> Vec<String> {
+    let RestorePlan {
+        database,
+        loads_into,
+        ..
+    } = plan;
+    let roles = roles::to_restore(&source.globals, &premises.roles, request.overwrite_roles);
+    let command = |words: &Option<Vec<String>>| words.as_ref().map(|words| words.join(" "));
+    let replaces = request.replace && plan.replaces.is_some();
+    let mut steps = vec![format!(
+        "read {} in full, with its roles and census: it must be what was written",
+        source.path.display()
+    )];
+    let mut roles_step = if roles.missing.is_empty() {
+        "create no role, since none is missing".to_owned()
+    } else {
+        format!(
+            "create {}: {}",
+            counted(roles.missing.len() as u64, "missing role", "missing roles"),
+            roles.missing.join(", ")
+        )
+    };
+    if request.overwrite_roles {
+        roles_step.push_str("; make the others as they were");
+    }
+    steps.push(roles_step);
+    steps.push(format!(
+        "create the database {loads_into} on {} from template0, as {database} was",
+        plan.server
+    ));
+    if replaces && let Some(stop) = command(&request.settings.stop) {
+        steps.push(format!("stop the application: {stop}"));
+    }
+    steps.push(format!("load the dump into {loads_into}"));
+    steps.push(format!(
+        "dump {loads_into} again and compare it with the backup, row by row"
+    ));
+    steps.push("refresh its statistics (ANALYZE)".to_owned());
+    steps.push("give it the recorded settings, privileges and comment".to_owned());
+    match (&plan.replaces, &plan.keeps_as) {
+        (Some(standing), Some(aside)) => {
+            let bytes = standing.size_bytes.map(size);
+            steps.push(format!(
+                "end the sessions of {database}, and in one transaction rename {database}{} to \
+                 {aside} and {loads_into} to {database}",
+                bytes.map_or_else(String::new, |bytes| format!(" ({bytes})"))
+            ));
+            if request.drop_old {
+                steps.push(format!("drop {aside}"));
+            }
+        }
+        _ => steps.push(format!("rename {loads_into} to {database}")),
+    }
+    if replaces && let Some(start) = command(&request.settings.start) {
+        steps.push(format!(
+            "start the application, also after any failure: {start}"
+        ));
+    }
+    steps
+}

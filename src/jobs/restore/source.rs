@@ -1,0 +1,271 @@
+//! What is restored: a backup with its manifest, or the bare output of `pg_dump`. Either is read in
+//! full before anything is done with it.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use chrono::{DateTime, FixedOffset};
+
+use crate::config::{Compression, Connection, Format};
+use crate::jobs::archive::read_archive;
+use crate::jobs::blocked::Watch;
+use crate::jobs::dump::{Dumper, Remarks, blocking, read_back};
+use crate::jobs::verify::{Examined, examine};
+use crate::jobs::{Context, JobError, Limit, Place};
+use crate::pipeline::census::Census;
+use crate::pipeline::{Passage, Phase, Progress, StreamError, read_text};
+use crate::postgres::{
+    Confinement, Conninfo, DatabaseProperties, Programs, archive_as_sql_arguments,
+};
+use crate::repository::{Manifest, Role, Stem};
+
+/// The text of a cluster's roles is small; more than this is none.
+const LONGEST_GLOBALS: usize = 64 << 20;
+
+/// Which dump is restored.
+#[derive(Clone, Debug)]
+pub enum RestoreSource {
+    /// A backup with its manifest.
+    Backup(Place, Stem),
+    /// A file or directory that no manifest speaks for.
+    Bare(PathBuf),
+}
+
+/// A dump that is described, and perhaps not read yet.
+pub(super) struct Source {
+    /// How it is called.
+    pub(super) label: String,
+    /// The dump's file or directory.
+    pub(super) path: PathBuf,
+    pub(super) format: Format,
+    pub(super) compression: Compression,
+    /// None for the bare output of `pg_dump`.
+    pub(super) manifest: Option<Manifest>,
+    /// Roles and tablespaces of the cluster it comes from, as SQL.
+    pub(super) globals: Vec<u8>,
+}
+
+impl Source {
+    /// Finds out what a source is, without reading all of it.
+    pub(super) async fn open(
+        source: &RestoreSource,
+        limit: &Limit,
+        progress: &Arc<Progress>,
+    ) -> Result<Self, JobError> {
+        match source {
+            RestoreSource::Backup(place, stem) => {
+                let manifest = place.repository.manifest(stem)?;
+                let artifact = &manifest.artifact;
+                let role = Role::Artifact(artifact.format, artifact.compression);
+                let globals = if manifest.globals.is_some() {
+                    let path = place.repository.path(stem, Role::Globals);
+                    globals(path, limit, progress).await?
+                } else {
+                    Vec::new()
+                };
+                Ok(Self {
+                    label: stem.to_string(),
+                    path: place.repository.path(stem, role),
+                    format: artifact.format,
+                    compression: artifact.compression,
+                    globals,
+                    manifest: Some(manifest),
+                })
+            }
+            RestoreSource::Bare(path) => {
+                let (format, compression) = shape(path)?;
+                Ok(Self {
+                    label: path.display().to_string(),
+                    path: path.clone(),
+                    format,
+                    compression,
+                    manifest: None,
+                    globals: Vec::new(),
+                })
+            }
+        }
+    }
+
+    /// Reads every file of it in full.
+    ///
+    /// # Errors
+    /// When it is damaged, or cannot be read.
+    pub(super) async fn read(
+        &self,
+        context: &Context,
+        source: &RestoreSource,
+        server_major: u32,
+        limit: &Limit,
+        progress: &Arc<Progress>,
+    ) -> Result<Passage, JobError> {
+        progress.enter(Phase::Checking);
+        if let (RestoreSource::Backup(place, stem), Some(manifest)) = (source, &self.manifest) {
+            let examined =
+                examine(context, &place.repository, stem, manifest, limit, progress).await?;
+            return match examined {
+                Examined::Whole(passage) => Ok(*passage),
+                Examined::Damaged(damage) => Err(JobError::Damaged(format!(
+                    "the backup {stem} is damaged: {damage}; `pgbackupd restore` lists the others"
+                ))),
+            };
+        }
+        let damaged = |what: String| {
+            JobError::Damaged(format!("{} is no whole dump: {what}", self.path.display()))
+        };
+        let read = if self.format == Format::Plain {
+            read_back(self.path.clone(), self.compression, limit, progress).await
+        } else {
+            let programs = Programs::locate(context.programs.as_deref(), server_major).await?;
+            let conninfo = Conninfo::resolve(
+                &Connection::default(),
+                &context.environment,
+                Some("postgres"),
+            )?;
+            let restorer = Dumper {
+                program: programs.pg_restore(),
+                arguments: archive_as_sql_arguments(&self.path),
+                application: "pgbackupd",
+                conninfo: &conninfo,
+                connect: context.limits.connect,
+                watch: &Watch::default(),
+                remarks: &Remarks::default(),
+                confinement: Confinement::default(),
+            };
+            read_archive(&restorer, self.path.clone(), self.format, limit, progress).await
+        };
+        read.map_err(|error| match error {
+            JobError::Stream {
+                source: StreamError::Cancelled,
+                ..
+            } => error,
+            JobError::Stream { source, .. } => damaged(source.to_string()),
+            JobError::Failed { message, .. } => damaged(message),
+            error => error,
+        })
+    }
+
+    /// What was recorded of the database.
+    pub(super) fn properties(&self) -> Option<&DatabaseProperties> {
+        self.manifest.as_ref().map(|manifest| &manifest.properties)
+    }
+
+    /// When its contents were those of the database.
+    pub(super) fn started(&self) -> Option<DateTime<FixedOffset>> {
+        self.manifest.as_ref().map(|manifest| manifest.started)
+    }
+
+    /// Whether a dump made by programs of this version, of a server of this version, has the same
+    /// text for the same objects.
+    pub(super) fn is_text_comparable(&self, program_major: u32, server_major: u32) -> bool {
+        self.manifest.as_ref().is_some_and(|manifest| {
+            let digits = manifest
+                .pg_dump
+                .trim_start_matches(|c: char| !c.is_ascii_digit());
+            let end = digits
+                .find(|c: char| !c.is_ascii_digit())
+                .unwrap_or(digits.len());
+            digits[..end].parse() == Ok(program_major) && manifest.server.major() == server_major
+        })
+    }
+}
+
+async fn globals(
+    path: PathBuf,
+    limit: &Limit,
+    progress: &Arc<Progress>,
+) -> Result<Vec<u8>, JobError> {
+    let shown = path.display().to_string();
+    let read = blocking(limit, progress, &shown, move || {
+        let file = File::open(path).map_err(StreamError::Read)?;
+        read_text(file, Compression::Gzip, LONGEST_GLOBALS)
+    })
+    .await;
+    read.map_err(|error| match error {
+        JobError::Stream { source, .. } => {
+            JobError::Damaged(format!("the roles of the backup, {shown}: {source}"))
+        }
+        error => error,
+    })
+}
+
+/// What a file is, by its first bytes: their own formats say.
+fn shape(path: &Path) -> Result<(Format, Compression), JobError> {
+    let failed = |error: std::io::Error| {
+        JobError::failed(format!("cannot read {}: {error}", path.display()))
+    };
+    if path.metadata().map_err(failed)?.is_dir() {
+        if path.join("toc.dat").is_file() {
+            return Ok((Format::Directory, Compression::None));
+        }
+        return Err(JobError::NoSuchBackup(format!(
+            "{} is a directory, and no dump of pg_dump's: name a backup or a file",
+            path.display()
+        )));
+    }
+    let mut first = [0; 5];
+    let mut file = File::open(path).map_err(failed)?;
+    let mut length = 0;
+    while length < first.len() {
+        match file.read(&mut first[length..]).map_err(failed)? {
+            0 => break,
+            read => length += read,
+        }
+    }
+    Ok(shape_of(&first[..length]))
+}
+
+fn shape_of(first: &[u8]) -> (Format, Compression) {
+    if first.starts_with(b"PGDMP") {
+        (Format::Custom, Compression::None)
+    } else if first.starts_with(&[0x1f, 0x8b]) {
+        (Format::Plain, Compression::Gzip)
+    } else if first.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
+        (Format::Plain, Compression::Zstd)
+    } else {
+        (Format::Plain, Compression::None)
+    }
+}
+
+/// What differs between what was loaded and what is in the backup: what fails the restore, and what
+/// is only told where the text of two versions need not be the same.
+pub(super) fn compare(
+    found: &Census,
+    expected: &Census,
+    strict: bool,
+) -> (Vec<String>, Vec<String>) {
+    use crate::pipeline::census::Difference;
+    let (mut failures, mut remarks) = (Vec::new(), Vec::new());
+    for difference in found.differences(expected) {
+        let of_rows = matches!(
+            difference,
+            Difference::Rows { .. } | Difference::Content { .. }
+        );
+        let list = if strict || of_rows {
+            &mut failures
+        } else {
+            &mut remarks
+        };
+        list.push(difference.to_string());
+    }
+    (failures, remarks)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_what_its_first_bytes_say() {
+        for (first, format, compression) in [
+            (b"PGDMP".as_slice(), Format::Custom, Compression::None),
+            (b"\x1f\x8b\x08\x00\x00", Format::Plain, Compression::Gzip),
+            (b"\x28\xb5\x2f\xfd\x00", Format::Plain, Compression::Zstd),
+            (b"--\n--", Format::Plain, Compression::None),
+            (b"", Format::Plain, Compression::None),
+        ] {
+            assert_eq!(shape_of(first), (format, compression), "{first:?}");
+        }
+    }
+}

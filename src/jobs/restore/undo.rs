@@ -1,0 +1,175 @@
+//! Swapping back the database that a restore replaced.
+
+use std::time::{Duration, Instant};
+
+use uuid::Uuid;
+
+use super::beside::Beside;
+use super::swap::swap;
+use super::{Tell, application, connect_beside, lock};
+use crate::config::{Connection, RestoreSettings};
+use crate::jobs::{Context, JobError};
+use crate::postgres::{Conninfo, Standing, TakePlace, databases};
+use crate::repository::{Event, Lock, Operation, Repository};
+
+/// An undoing that can be done. Holds the database's lock.
+pub struct PreparedUndo<'a> {
+    /// The database.
+    pub database: String,
+    /// What bears its name now; none if nothing does.
+    pub standing: Option<Standing>,
+    /// The database that gets the name back.
+    pub brings_back: String,
+    /// The name that the restored database gets.
+    pub keeps_as: Option<String>,
+    /// The server, as host and port.
+    pub server: String,
+    maintenance: Conninfo,
+    repository: &'a Repository,
+    _lock: Lock,
+}
+
+/// An undoing that was done.
+#[derive(Clone, Debug)]
+pub struct UndoReport {
+    /// The database.
+    pub database: String,
+    /// What it was called since the restore.
+    pub brought_back: String,
+    /// What the restored one is called now.
+    pub kept_as: Option<String>,
+    /// Sessions that were ended.
+    pub sessions_ended: u64,
+    /// How long it took.
+    pub took: Duration,
+    /// Why the application could not be started again.
+    pub start_failed: Option<String>,
+}
+
+/// Takes the lock, and finds the newest database that a restore has replaced.
+///
+/// # Errors
+/// When there is none, or the server does not answer.
+pub async fn prepare_undo<'a>(
+    context: &Context,
+    connection: &Connection,
+    database: &str,
+    repository: &'a Repository,
+) -> Result<PreparedUndo<'a>, JobError> {
+    repository.create()?;
+    let lock = lock(context, repository, "restore")?;
+    let client = connect_beside(context, connection, database).await?;
+    let all = databases(&client).await?;
+    let Some(brings_back) = Beside::Before.newest(database, &all) else {
+        return Err(JobError::failed(format!(
+            "there is no database that a restore of {database:?} has replaced: none is called {}…",
+            format_args!("{database}_before_restore_")
+        )));
+    };
+    let standing = all.get(database).cloned();
+    Ok(PreparedUndo {
+        database: database.to_owned(),
+        keeps_as: standing
+            .as_ref()
+            .map(|_| Beside::Undone.name(database, context.now(), &all)),
+        standing,
+        brings_back,
+        server: client.conninfo().server(),
+        maintenance: client.conninfo().clone(),
+        repository,
+        _lock: lock,
+    })
+}
+
+/// Swaps the names back, in one transaction.
+///
+/// # Errors
+/// The names are then as they were.
+pub async fn undo(
+    context: &Context,
+    run: Uuid,
+    prepared: PreparedUndo<'_>,
+    settings: &RestoreSettings,
+    tell: Tell<'_>,
+) -> Result<UndoReport, JobError> {
+    let began = Instant::now();
+    let database = prepared.database.as_str();
+    let ledger = prepared.repository.restore_ledger();
+    let mut start = context.record(run, Operation::UndoRestore, Event::Started, database);
+    start.requested_by = Some(context.requester.clone());
+    ledger
+        .append(&start)
+        .map_err(|source| JobError::Unrecorded {
+            done: "nothing was undone because".to_owned(),
+            ledger: ledger.path().display().to_string(),
+            source,
+        })?;
+    let outcome = swap_back(context, &prepared, settings, tell).await;
+    let start_failed = match &settings.start {
+        Some(words) => {
+            tell(&format!("starting the application: {}", words.join(" ")));
+            let environment = &context.environment;
+            let started = application::run(words, database, environment, settings.timeout);
+            started.await.err()
+        }
+        None => None,
+    };
+    let took = began.elapsed();
+    let mut end = context.record(run, Operation::UndoRestore, Event::Succeeded, database);
+    end.seconds = Some(took.as_secs_f64());
+    let outcome = match outcome {
+        Ok(sessions_ended) => {
+            end.message = Some(format!("{} bears its name again", prepared.brings_back));
+            Ok(UndoReport {
+                database: prepared.database.clone(),
+                brought_back: prepared.brings_back.clone(),
+                kept_as: prepared.keeps_as.clone(),
+                sessions_ended,
+                took,
+                start_failed,
+            })
+        }
+        Err(source) => {
+            end.event = Event::Failed;
+            let left = start_failed
+                .map(|error| format!("\nthe application could not be started: {error}"));
+            let error = JobError::Restore {
+                standing: format!("the restore of {database:?} was not undone"),
+                source: Box::new(source),
+                left: left.unwrap_or_default(),
+            };
+            end.message = Some(error.to_string());
+            Err(error)
+        }
+    };
+    if let Err(unwritten) = ledger.append(&end) {
+        tracing::warn!(
+            "the end could not be written to {}: {unwritten}",
+            ledger.path().display()
+        );
+    }
+    outcome
+}
+
+async fn swap_back(
+    context: &Context,
+    prepared: &PreparedUndo<'_>,
+    settings: &RestoreSettings,
+    tell: Tell<'_>,
+) -> Result<u64, JobError> {
+    if let Some(words) = &settings.stop {
+        tell(&format!("stopping the application: {}", words.join(" ")));
+        let environment = &context.environment;
+        application::run(words, &prepared.database, environment, settings.timeout)
+            .await
+            .map_err(|error| JobError::failed(format!("the application does not stop: {error}")))?;
+    }
+    tell("swapping the names back");
+    let names = TakePlace {
+        from: &prepared.brings_back,
+        name: &prepared.database,
+        aside: prepared.keeps_as.as_deref(),
+        like: None,
+    };
+    swap(&prepared.maintenance, context.limits.connect, &names).await
+}

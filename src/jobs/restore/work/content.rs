@@ -1,0 +1,158 @@
+//! Loading the dump, and proving that what was loaded is what was backed up.
+
+use std::fs::File;
+use std::sync::{Arc, PoisonError};
+
+use super::super::source::compare;
+use super::{Made, STATEMENT, Work};
+use crate::config::Format;
+use crate::jobs::JobError;
+use crate::jobs::blocked::Watch;
+use crate::jobs::dump::{Dumper, Remarks};
+use crate::jobs::load::{Loaded, Loader};
+use crate::pipeline::{Phase, StreamError, feed_dump, take_census};
+use crate::postgres::{
+    Client, Confinement, Conninfo, DumpCommand, Programs, database_properties,
+    settings_and_privileges, shortfalls,
+};
+
+/// So many differences are named; the rest is counted.
+const NAMED: usize = 10;
+
+impl Work<'_> {
+    /// Loads the dump; the first error ends it.
+    pub(super) async fn load(
+        &self,
+        programs: &Programs,
+        conninfo: &Conninfo,
+    ) -> Result<(), JobError> {
+        let source = &self.prepared.source;
+        self.progress.enter(Phase::Loading);
+        let loader = Loader {
+            programs,
+            conninfo,
+            application: "pgbackupd restore",
+            connect: self.context.limits.connect,
+            confinement: Confinement::default(),
+        };
+        let outcome = if source.format == Format::Plain {
+            let (path, compression) = (source.path.clone(), source.compression);
+            let counted = Arc::clone(self.progress);
+            let doing = format!("cannot read {}", path.display());
+            loader
+                .load_text(&self.limit, self.progress, &doing, move |sink| {
+                    let file = File::open(path).map_err(StreamError::Read)?;
+                    feed_dump(file, compression, sink, &counted)
+                })
+                .await?
+        } else {
+            loader
+                .load_archive(&source.path, self.request.jobs, &self.limit)
+                .await?
+        };
+        match outcome {
+            Loaded::Wholly => Ok(()),
+            Loaded::Refused { how, said } => Err(JobError::failed(format!(
+                "the backup could not be loaded: {how}; it said:\n{said}"
+            ))),
+        }
+    }
+
+    /// Dumps what was loaded, and compares it with what was read from the backup; gives rows and
+    /// tables.
+    pub(super) async fn compare(
+        &self,
+        programs: &Programs,
+        conninfo: &Conninfo,
+        made: &mut Made,
+    ) -> Result<(u64, u64), JobError> {
+        self.progress.enter(Phase::Comparing);
+        let Some(passage) = &self.prepared.passage else {
+            return Err(JobError::Internal("the backup was not read".to_owned()));
+        };
+        let remarks = Remarks::default();
+        let pg_dump = Dumper {
+            program: programs.pg_dump(),
+            arguments: DumpCommand::Plain.arguments(
+                &programs.version,
+                conninfo,
+                self.context.limits.lock_wait,
+            )?,
+            application: "pgbackupd restore",
+            conninfo,
+            connect: self.context.limits.connect,
+            watch: &Watch::default(),
+            remarks: &remarks,
+            confinement: Confinement::default(),
+        };
+        let counted_in = Arc::clone(self.progress);
+        let (found, ..) = pg_dump
+            .stream(
+                &self.limit,
+                self.progress,
+                "cannot dump what was loaded",
+                move |source| take_census(source, &counted_in),
+            )
+            .await?;
+        for remark in remarks.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            tracing::debug!("{remark}");
+        }
+        let source = &self.prepared.source;
+        let strict =
+            source.is_text_comparable(programs.version.major, self.prepared.premises.major);
+        let (failures, differences) = compare(&found, &passage.census, strict);
+        if !failures.is_empty() {
+            return Err(JobError::failed(format!(
+                "what was loaded is not what the backup holds:\n{}",
+                list(&failures)
+            )));
+        }
+        if !differences.is_empty() {
+            made.warnings.push(format!(
+                "all rows agree, but the text of other objects differs, as it may between \
+                 versions of PostgreSQL:\n{}",
+                list(&differences)
+            ));
+        }
+        let summary = found.summary();
+        Ok((summary.rows, summary.tables))
+    }
+
+    /// Settings and privileges, and a look whether they are what was recorded.
+    pub(super) async fn give_properties(
+        &self,
+        client: &Client,
+        loaded: &Client,
+    ) -> Result<(), JobError> {
+        let Some(like) = &self.prepared.like else {
+            return Ok(());
+        };
+        for sql in settings_and_privileges(self.new_name(), like) {
+            let what = "restore the settings and privileges of the database";
+            let giving = client.execute(what, &sql, STATEMENT);
+            self.limit.wait_for(giving).await??;
+        }
+        let found = self.limit.wait_for(database_properties(loaded)).await??;
+        let differences = shortfalls(like, &found);
+        if differences.is_empty() {
+            return Ok(());
+        }
+        Err(JobError::failed(format!(
+            "the restored database is not as it was:\n{}",
+            list(&differences)
+        )))
+    }
+}
+
+/// A few of the lines, and how many more there are.
+fn list(lines: &[String]) -> String {
+    let mut text: Vec<String> = lines
+        .iter()
+        .take(NAMED)
+        .map(|line| format!("  {line}"))
+        .collect();
+    if lines.len() > NAMED {
+        text.push(format!("  and {} more", lines.len() - NAMED));
+    }
+    text.join("\n")
+}

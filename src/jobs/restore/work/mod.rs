@@ -1,0 +1,381 @@
+//! Carrying a restore out, once everything is there for it.
+
+mod content;
+mod ground;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+
+use super::swap::swap;
+use super::{Prepared, RestoreRequest, Tell, application, record};
+use crate::jobs::limit::{Limit, Stop};
+use crate::jobs::{Context, JobError, JobErrorKind};
+use crate::pipeline::Progress;
+use crate::postgres::{Client, Programs, TakePlace, analyze, drop_database, drop_role};
+use crate::repository::{Event, Operation};
+use crate::words::counted;
+
+/// For a statement that changes the catalogue; making and dropping a database copies and removes
+/// files.
+const STATEMENT: Duration = Duration::from_secs(300);
+
+/// A restore that has succeeded.
+#[derive(Clone, Debug)]
+pub struct RestoreReport {
+    /// The database that was restored.
+    pub database: String,
+    /// The backup's name, or the file's path.
+    pub backup: String,
+    /// Rows that were compared.
+    pub rows: u64,
+    /// Tables that were compared.
+    pub tables: u64,
+    /// Where the database stands that bore the name before; none if there was none, or it was
+    /// dropped.
+    pub kept_as: Option<String>,
+    /// Roles that were created.
+    pub roles: Vec<String>,
+    /// Sessions that were ended for the swap.
+    pub sessions_ended: u64,
+    /// From the start of the work, without the reading of the backup before it and without any
+    /// waiting for an answer.
+    pub took: Duration,
+    /// Whether that is within the objective (P18).
+    pub in_time: bool,
+    /// Why the application could not be started again; the database is restored.
+    pub start_failed: Option<String>,
+    /// What the operator should know.
+    pub warnings: Vec<String>,
+}
+
+/// What has been made so far, and must be undone after a failure.
+#[derive(Debug, Default)]
+struct Made {
+    roles: Vec<String>,
+    database: bool,
+    application_stopped: bool,
+    /// The restored database bears its name.
+    swapped: bool,
+    warnings: Vec<String>,
+}
+
+struct Work<'a> {
+    context: &'a Context,
+    request: &'a RestoreRequest<'a>,
+    prepared: &'a Prepared,
+    tell: Tell<'a>,
+    progress: &'a Arc<Progress>,
+    limit: Limit,
+}
+
+/// Carries a restore out.
+///
+/// # Errors
+/// The database that was to be replaced then serves under its name as before, and the error says
+/// what remains to be cleaned up, if anything does.
+pub async fn restore(
+    context: &Context,
+    request: &RestoreRequest<'_>,
+    prepared: Prepared,
+    tell: Tell<'_>,
+    progress: &Arc<Progress>,
+    cancel: &CancellationToken,
+) -> Result<RestoreReport, JobError> {
+    let began = Instant::now();
+    let work = Work {
+        context,
+        request,
+        prepared: &prepared,
+        tell,
+        progress,
+        limit: Limit::new(cancel.clone(), "total", context.limits.total),
+    };
+    let ledger = request.repository.restore_ledger();
+    let mut start = record(context, request, Operation::Restore, Event::Started);
+    start.requested_by = Some(context.requester.clone());
+    ledger
+        .append(&start)
+        .map_err(|source| JobError::Unrecorded {
+            done: "nothing was restored because".to_owned(),
+            ledger: ledger.path().display().to_string(),
+            source,
+        })?;
+
+    let mut made = Made::default();
+    let outcome = work.carry_out(&mut made).await;
+    let left = match &outcome {
+        Err(_) if !made.swapped => work.clean_up(&made).await,
+        _ => Vec::new(),
+    };
+    let start_failed = work.start_application(&made).await;
+
+    let took = began.elapsed();
+    let mut end = record(context, request, Operation::Restore, Event::Succeeded);
+    end.seconds = Some(took.as_secs_f64());
+    let outcome = match outcome {
+        Ok(mut report) => {
+            report.took = took;
+            report.in_time = took <= request.objective;
+            report.start_failed = start_failed;
+            end.message = Some(report.in_words());
+            Ok(report)
+        }
+        Err(error) => {
+            end.event = match error.kind() {
+                JobErrorKind::Interrupted => Event::Interrupted,
+                _ => Event::Failed,
+            };
+            let error = work.told(error, left, start_failed);
+            end.message = Some(error.to_string());
+            Err(error)
+        }
+    };
+    if let Err(unwritten) = ledger.append(&end) {
+        let warning = format!(
+            "the end of the restore could not be written to {}: {unwritten}",
+            ledger.path().display()
+        );
+        tracing::warn!("{warning}");
+    }
+    outcome
+}
+
+impl RestoreReport {
+    fn in_words(&self) -> String {
+        let mut text = format!(
+            "{} in {} restored and compared",
+            counted(self.rows, "row", "rows"),
+            counted(self.tables, "table", "tables")
+        );
+        if let Some(kept) = &self.kept_as {
+            text.push_str("; the old database is kept as ");
+            text.push_str(kept);
+        }
+        if !self.in_time {
+            text.push_str("; it took longer than objectives.recovery_time");
+        }
+        if let Some(failed) = &self.start_failed {
+            text.push_str("; the application could not be started: ");
+            text.push_str(failed);
+        }
+        text
+    }
+}
+
+impl Work<'_> {
+    fn say(&self, what: &str) {
+        tracing::debug!("{what}");
+        (self.tell)(what);
+    }
+
+    /// Between two moments that are not given up midway.
+    fn go_on(&self) -> Result<(), JobError> {
+        if self.limit.is_cancelled() {
+            return Err(Stop::Interrupted.into());
+        }
+        Ok(())
+    }
+
+    fn new_name(&self) -> &str {
+        &self.prepared.plan.loads_into
+    }
+
+    async fn maintenance(&self) -> Result<Client, JobError> {
+        let connect = self.context.limits.connect;
+        Ok(Client::connect(&self.prepared.maintenance, connect).await?)
+    }
+
+    /// All steps, in their order. Up to the swap nothing is changed that serves anybody.
+    async fn carry_out(&self, made: &mut Made) -> Result<RestoreReport, JobError> {
+        let plan = &self.prepared.plan;
+        let connect = self.context.limits.connect;
+        let client = self.limit.wait_for(self.maintenance()).await??;
+        // What a restore left that was killed.
+        self.drop_leftovers(&client, made).await?;
+
+        // Before the database, which wants its owner.
+        self.restore_roles(&client, made).await?;
+
+        // Before the application is stopped: a locale that the server lacks shows here.
+        self.say(&format!("creating the database {}", self.new_name()));
+        self.create(&client, made).await?;
+
+        self.stop_application(made).await?;
+
+        self.say(&format!("loading into {}", self.new_name()));
+        let conninfo = self.prepared.maintenance.to_database(self.new_name());
+        let programs = Programs::locate(
+            self.context.programs.as_deref(),
+            self.prepared.premises.major,
+        )
+        .await?;
+        self.load(&programs, &conninfo).await?;
+
+        self.say("dumping it again, and comparing it with the backup");
+        let (rows, tables) = self.compare(&programs, &conninfo, made).await?;
+
+        self.say("refreshing its statistics");
+        let within = self.context.limits.total;
+        let loaded = self
+            .limit
+            .wait_for(Client::connect(&conninfo, connect))
+            .await??;
+        self.limit.wait_for(analyze(&loaded, within)).await??;
+
+        self.say("giving it its settings and privileges");
+        self.give_properties(&client, &loaded).await?;
+        drop(loaded);
+
+        // From here on nobody's wish to stop counts: it is a moment, and whole or not at all.
+        self.go_on()?;
+        self.say(&match &plan.keeps_as {
+            Some(aside) => format!(
+                "swapping names: {} becomes {aside}, {} becomes {}",
+                plan.database,
+                self.new_name(),
+                plan.database
+            ),
+            None => format!("renaming {} to {}", self.new_name(), plan.database),
+        });
+        let sessions_ended = swap(
+            &self.prepared.maintenance,
+            connect,
+            &TakePlace {
+                from: self.new_name(),
+                name: &plan.database,
+                aside: plan.keeps_as.as_deref(),
+                like: self.prepared.like.as_ref(),
+            },
+        )
+        .await?;
+        made.swapped = true;
+
+        let mut kept_as = plan.keeps_as.clone();
+        if self.request.drop_old
+            && let Some(aside) = &plan.keeps_as
+        {
+            self.say(&format!("dropping {aside}"));
+            match self.drop(aside).await {
+                Ok(()) => kept_as = None,
+                Err(error) => made.warnings.push(format!(
+                    "the old database {aside} could not be dropped: {error}"
+                )),
+            }
+        }
+        Ok(RestoreReport {
+            database: plan.database.clone(),
+            backup: plan.backup.clone(),
+            rows,
+            tables,
+            kept_as,
+            roles: made.roles.clone(),
+            sessions_ended,
+            took: Duration::ZERO,
+            in_time: true,
+            start_failed: None,
+            warnings: std::mem::take(&mut made.warnings),
+        })
+    }
+
+    async fn stop_application(&self, made: &mut Made) -> Result<(), JobError> {
+        let settings = self.request.settings;
+        let (Some(stop), Some(_)) = (&settings.stop, &self.prepared.plan.replaces) else {
+            // Without a command to stop it, one to start it is still the operator's wish.
+            made.application_stopped = self.prepared.plan.replaces.is_some();
+            return Ok(());
+        };
+        self.say(&format!("stopping the application: {}", stop.join(" ")));
+        // Also if it fails: half of it may be stopped.
+        made.application_stopped = true;
+        let stopping = application::run(
+            stop,
+            self.request.database,
+            &self.context.environment,
+            settings.timeout,
+        );
+        self.limit
+            .wait_for(stopping)
+            .await?
+            .map_err(|error| JobError::failed(format!("the application does not stop: {error}")))
+    }
+
+    /// Starts the application, however the restore has ended; the reason if that fails.
+    async fn start_application(&self, made: &Made) -> Option<String> {
+        let settings = self.request.settings;
+        let start = settings
+            .start
+            .as_ref()
+            .filter(|_| made.application_stopped)?;
+        self.say(&format!("starting the application: {}", start.join(" ")));
+        let started = application::run(
+            start,
+            self.request.database,
+            &self.context.environment,
+            settings.timeout,
+        );
+        started.await.err()
+    }
+
+    async fn drop(&self, name: &str) -> Result<(), JobError> {
+        let client = self.maintenance().await?;
+        client
+            .execute("drop a database", &drop_database(name), STATEMENT)
+            .await?;
+        Ok(())
+    }
+
+    /// Removes what was made; gives what remains, one sentence each with the way out. It is not
+    /// interrupted: the second signal ends the process.
+    async fn clean_up(&self, made: &Made) -> Vec<String> {
+        let mut left = Vec::new();
+        if made.database {
+            self.say(&format!("dropping {}", self.new_name()));
+            if let Err(error) = self.drop(self.new_name()).await {
+                left.push(format!(
+                    "the database {} remains: the next restore of {} drops it, or {}; ({error})",
+                    self.new_name(),
+                    self.request.database,
+                    drop_database(self.new_name())
+                ));
+                // It may own what is in there.
+                return left;
+            }
+        }
+        if made.roles.is_empty() {
+            return left;
+        }
+        let client = match self.maintenance().await {
+            Ok(client) => client,
+            Err(error) => {
+                left.push(format!(
+                    "the new roles {} remain ({error})",
+                    made.roles.join(", ")
+                ));
+                return left;
+            }
+        };
+        for role in made.roles.iter().rev() {
+            let sql = drop_role(role);
+            if let Err(error) = client.execute("drop a role", &sql, STATEMENT).await {
+                left.push(format!("the new role {role} remains: {sql} ({error})"));
+            }
+        }
+        left
+    }
+
+    /// A failure with what it means.
+    fn told(&self, error: JobError, mut left: Vec<String>, start: Option<String>) -> JobError {
+        let name = &self.request.database;
+        left.extend(start.map(|error| format!("the application could not be started: {error}")));
+        JobError::Restore {
+            standing: match &self.prepared.plan.replaces {
+                Some(_) => format!("database {name:?} was not restored, and serves as before"),
+                None => format!("database {name:?} was not restored"),
+            },
+            source: Box::new(error),
+            left: left.iter().flat_map(|one| ["\n", one]).collect(),
+        }
+    }
+}
