@@ -35,7 +35,7 @@ fn server_with_the_sample() -> Cluster {
     let place = cluster.socket_directory().join("tablespace");
     // The server makes the directory, so that it is its own.
     cluster.psql(&format!(
-        "COPY (SELECT 1) TO PROGRAM 'mkdir -m 0700 {0}';\nCREATE TABLESPACE \"سريع\" LOCATION '{0}';",
+        "COPY (SELECT 1) TO PROGRAM 'cat >/dev/null; mkdir -m 0700 {0}';\nCREATE TABLESPACE \"سريع\" LOCATION '{0}';",
         place.display()
     ));
     let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/sample");

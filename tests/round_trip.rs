@@ -33,7 +33,7 @@ fn server() -> Cluster {
     let place = cluster.socket_directory().join("tablespace");
     // The server makes the directory, so that it is its own.
     cluster.psql(&format!(
-        "COPY (SELECT 1) TO PROGRAM 'mkdir -m 0700 {0}';\nCREATE TABLESPACE \"سريع\" LOCATION '{0}';",
+        "COPY (SELECT 1) TO PROGRAM 'cat >/dev/null; mkdir -m 0700 {0}';\nCREATE TABLESPACE \"سريع\" LOCATION '{0}';",
         place.display()
     ));
     cluster
