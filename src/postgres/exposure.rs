@@ -5,17 +5,39 @@ use std::os::unix::fs::MetadataExt as _;
 
 /// The permission bits of a file that is not closed to others; none for one that is.
 ///
-/// Closed means: nothing for group and world; or owned by root, readable by a group that we are in,
-/// and nothing more (Debian's `ssl-cert` keys are like this).
+/// Closed means: nothing for group and world; or owned by root, readable by its group, and nothing
+/// more. Debian's `ssl-cert` keys are like the latter, and so are credentials of systemd 257, which
+/// lets the service's user in by an access list.
 pub(super) fn exposed_mode(metadata: &Metadata) -> Option<u32> {
     let mode = metadata.mode() & 0o7777;
-    let ours = |group: u32| {
-        rustix::process::getegid().as_raw() == group
-            || rustix::process::getgroups()
-                .is_ok_and(|groups| groups.iter().any(|gid| gid.as_raw() == group))
-    };
-    let open_to_others = mode & 0o077 != 0;
-    let open_to_our_group_only = mode & 0o077 == 0o040 && ours(metadata.gid());
-    let exposed = open_to_others && !(metadata.uid() == 0 && open_to_our_group_only);
-    exposed.then_some(mode)
+    exposed(mode, metadata.uid()).then_some(mode)
+}
+
+fn exposed(mode: u32, owner: u32) -> bool {
+    let others = mode & 0o077;
+    others != 0 && !(owner == 0 && others == 0o040)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::exposed;
+
+    #[test]
+    fn a_key_is_closed_as_libpq_has_it() {
+        let table = [
+            (0o600, 1000, false),
+            (0o400, 1000, false),
+            (0o640, 1000, true),
+            (0o604, 1000, true),
+            (0o640, 0, false),
+            // A credential of systemd 257.
+            (0o440, 0, false),
+            (0o644, 0, true),
+            (0o660, 0, true),
+            (0o650, 0, true),
+        ];
+        for (mode, owner, expected) in table {
+            assert_eq!(exposed(mode, owner), expected, "{mode:o} of {owner}");
+        }
+    }
 }
