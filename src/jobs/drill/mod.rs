@@ -1,9 +1,14 @@
 //! The proof that a backup restores: it is loaded into a throw-away server, dumped again, and the
 //! two censuses are compared (P9).
 
+mod choose;
+mod judge;
+mod report;
+mod space;
+
 use std::fs::File;
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,200 +24,29 @@ use super::limit::Limit;
 use super::load::{Loaded, Loader, lacking};
 use super::target::Place;
 use super::verify::{Examined, examine};
-use crate::config::{Compression, DrillChoice, Format};
-use crate::pipeline::census::{Census, Difference};
+use crate::config::{Compression, Format};
+use crate::pipeline::census::Census;
 use crate::pipeline::{Phase, Progress, StreamError, feed_dump, read_text, take_census};
 use crate::postgres::{
     Conninfo, DumpCommand, Programs, Sandbox, SandboxError, SandboxSpec, globals_arguments,
     sweep_sandboxes,
 };
 use crate::repository::{
-    Catalogue, Damage, Entry, Event, Manifest, Operation, PhaseTime, Record, Repository, Requester,
-    Role, Stem,
+    Damage, Event, Manifest, Operation, PhaseTime, Record, Repository, Requester, Role, Stem,
 };
-use crate::words::{count, counted, size};
+use crate::words::{count, counted};
+
+pub use choose::{WhichBackup, backups_to_drill};
+pub use report::{DrillOutcome, DrillPhase, DrillReport};
+
+use judge::{errors_in, in_words, is_comparable, major_of};
+use space::shortage;
 
 /// Globals are held in memory; a hundred thousand roles need a tenth of this.
 const LONGEST_GLOBALS: usize = 256 << 20;
 
 /// So many differences are named; beyond, they are only counted.
 const MOST_NAMED: usize = 100;
-
-/// What a server without any data takes on the disk, with its write-ahead log.
-const EMPTY_SERVER: u64 = 64 << 20;
-
-/// The most that the write-ahead log grows by, as the throw-away server is set.
-const MOST_LOG: u64 = 256 << 20;
-
-/// Which backups of a place are restored for a test.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum WhichBackup {
-    /// One, as the job chooses; by chance with this seed.
-    One(DrillChoice, u64),
-    /// The newest sound one of each series.
-    NewestOfSeries,
-    /// This one.
-    Named(Stem),
-}
-
-/// A part of a test restore, in the order in which they come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DrillPhase {
-    /// All files of the backup are read and checked.
-    Verify,
-    /// The throw-away server is made and started.
-    Server,
-    /// Roles, memberships and tablespaces are loaded.
-    Globals,
-    /// The dump is loaded.
-    Load,
-    /// What was loaded is dumped again.
-    Dump,
-    /// The two are compared.
-    Compare,
-}
-
-impl DrillPhase {
-    /// The phase in one word, as the ledger has it.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Verify => "verify",
-            Self::Server => "server",
-            Self::Globals => "globals",
-            Self::Load => "load",
-            Self::Dump => "dump",
-            Self::Compare => "compare",
-        }
-    }
-}
-
-/// What a test restore has shown.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DrillOutcome {
-    /// The backup restores: what came back is what was dumped.
-    Proven,
-    /// Its files are not as they were written.
-    Damaged(String),
-    /// The server refused it.
-    Refused(String),
-    /// What came back is something else: one sentence for each difference.
-    Differs(Vec<String>),
-    /// It could not be tried. That says nothing about the backup.
-    Impossible(String),
-}
-
-impl DrillOutcome {
-    /// Whether the backup itself is bad.
-    pub fn is_bad(&self) -> bool {
-        matches!(self, Self::Damaged(_) | Self::Refused(_) | Self::Differs(_))
-    }
-
-    /// The outcome in a sentence; none for a good one.
-    pub fn sentence(&self) -> Option<String> {
-        Some(match self {
-            Self::Proven => return None,
-            Self::Damaged(what) => format!("it is damaged: {what}"),
-            Self::Refused(what) => format!("it does not restore: {what}"),
-            Self::Differs(differences) => {
-                let number = differences.len() as u64;
-                let first: Vec<&str> = differences.iter().take(3).map(String::as_str).collect();
-                let more = if differences.len() > first.len() {
-                    "; …"
-                } else {
-                    ""
-                };
-                format!(
-                    "what was restored is not what was dumped, {}: {}{more}",
-                    counted(number, "difference", "differences"),
-                    first.join("; ")
-                )
-            }
-            Self::Impossible(why) => format!("it could not be drilled: {why}"),
-        })
-    }
-}
-
-/// A test restore that was made, or tried.
-#[derive(Clone, Debug)]
-pub struct DrillReport {
-    /// The backup.
-    pub stem: Stem,
-    /// What was shown.
-    pub outcome: DrillOutcome,
-    /// How long each part took, in their order, as far as they were reached.
-    pub phases: Vec<(DrillPhase, Duration)>,
-    /// How long all of it took.
-    pub took: Duration,
-    /// Rows of the backup.
-    pub rows: u64,
-    /// Tables of the backup.
-    pub tables: u64,
-    /// Bytes of the backup's files.
-    pub bytes: u64,
-    /// What deserves a word, one sentence each.
-    pub remarks: Vec<String>,
-}
-
-impl DrillReport {
-    /// How long it took to have the data back: from looking at the backup to the end of loading it.
-    pub fn recovery_time(&self) -> Duration {
-        self.phases
-            .iter()
-            .filter(|(phase, _)| !matches!(phase, DrillPhase::Dump | DrillPhase::Compare))
-            .map(|(_, took)| *took)
-            .sum()
-    }
-}
-
-/// The backups of a place that are to be restored for a test, newest first.
-///
-/// # Errors
-/// When the directory cannot be read.
-pub fn backups_to_drill(place: &Place, which: &WhichBackup) -> Result<Vec<Stem>, JobError> {
-    if let WhichBackup::Named(stem) = which {
-        return Ok(vec![stem.clone()]);
-    }
-    let catalogue = place.repository.catalogue()?;
-    Ok(choose(&catalogue, which)
-        .into_iter()
-        .map(|entry| entry.stem.clone())
-        .collect())
-}
-
-/// Chooses among the backups that no check has found damaged. Pure.
-fn choose<'a>(catalogue: &'a Catalogue, which: &WhichBackup) -> Vec<&'a Entry> {
-    let sound: Vec<&Entry> = catalogue
-        .backups
-        .iter()
-        .rev()
-        .filter(|entry| entry.is_sound())
-        .collect();
-    match which {
-        WhichBackup::One(DrillChoice::Newest, _) => sound.into_iter().take(1).collect(),
-        WhichBackup::One(DrillChoice::Random, seed) => by_chance(sound.len(), *seed)
-            .and_then(|chosen| sound.get(chosen).copied())
-            .into_iter()
-            .collect(),
-        WhichBackup::NewestOfSeries => {
-            let mut seen = Vec::new();
-            sound
-                .into_iter()
-                .filter(|entry| {
-                    let series = &entry.stem.series;
-                    let is_first = !seen.contains(&series);
-                    seen.push(series);
-                    is_first
-                })
-                .collect()
-        }
-        WhichBackup::Named(_) => Vec::new(),
-    }
-}
-
-/// Which of so many, all with the same chance; none of none.
-fn by_chance(length: usize, seed: u64) -> Option<usize> {
-    usize::try_from(seed.checked_rem(length as u64)?).ok()
-}
 
 /// Removes what test restores left that were killed.
 ///
@@ -785,181 +619,4 @@ impl Restored<'_> {
 fn globals_are_foreign(globals: &[u8]) -> bool {
     let mut scanner = crate::pipeline::census::Scanner::new();
     scanner.push(globals).is_err() || scanner.foreign().is_some()
-}
-
-/// Whether a dump of the restored database writes every object as the backup does.
-fn is_comparable(manifest: &Manifest, programs: &Programs) -> bool {
-    let major = programs.version.major;
-    manifest.server.major() == major && major_of(&manifest.pg_dump) == Some(major)
-}
-
-/// The major version in `15.18 (Debian 15.18-0+deb12u1)`.
-fn major_of(version: &str) -> Option<u32> {
-    let end = version
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(version.len());
-    version[..end].parse().ok()
-}
-
-/// The differences in sentences, and how many were passed over because versions write objects
-/// differently. Pure.
-fn in_words(differences: &[Difference], comparable: bool) -> (Vec<String>, u64) {
-    let mut passed_over = 0;
-    let named = differences
-        .iter()
-        .filter_map(|difference| match difference {
-            Difference::Rows {
-                table,
-                expected: Some(expected),
-                found: Some(found),
-            } => Some(format!(
-                "{table}: {} in the backup, {} restored",
-                counted(*expected, "row", "rows"),
-                count(*found)
-            )),
-            Difference::Rows {
-                table, expected, ..
-            } => Some(if expected.is_some() {
-                format!("table {table} is missing after the restore")
-            } else {
-                format!("table {table} is not in the backup")
-            }),
-            Difference::Content { .. } => Some(difference.to_string()),
-            Difference::Missing(what)
-            | Difference::Unexpected(what)
-            | Difference::Changed(what)
-                if !comparable && !what.contains("large object") =>
-            {
-                passed_over += 1;
-                None
-            }
-            Difference::Missing(what) => Some(format!("{what} is missing after the restore")),
-            Difference::Unexpected(what) => Some(format!("{what} is not in the backup")),
-            Difference::Changed(what) => Some(format!("{what} differs after the restore")),
-        })
-        .collect();
-    (named, passed_over)
-}
-
-/// The lines of a program's words that are errors: those beside them may show rows.
-fn errors_in(said: &str) -> String {
-    let lines: Vec<&str> = said
-        .lines()
-        .filter(|line| {
-            line.contains("ERROR:") || line.contains("FATAL:") || line.contains("error:")
-        })
-        .take(3)
-        .collect();
-    if lines.is_empty() {
-        return said.lines().next().unwrap_or("it said nothing").to_owned();
-    }
-    lines.join("; ")
-}
-
-/// Why there is too little space for a restored copy; none if there is enough.
-fn shortage(directory: &Path, manifest: &Manifest) -> Result<Option<String>, JobError> {
-    let space = rustix::fs::statvfs(directory).map_err(|error| {
-        JobError::failed(format!(
-            "cannot use {}, the directory for throw-away servers (drill.directory): {error}",
-            directory.display()
-        ))
-    })?;
-    let free = space.f_bavail.saturating_mul(space.f_frsize);
-    let needed = needed(manifest.properties.size_bytes, manifest.artifact.text_bytes);
-    Ok((free < needed).then(|| {
-        format!(
-            "a restored copy needs about {} in {}, and only {} are free there; make room, or set \
-             drill.directory to a larger file system",
-            size(needed),
-            directory.display(),
-            size(free)
-        )
-    }))
-}
-
-/// How many bytes a restored copy needs about: as much as the database had on its server, but that
-/// may be bloat, and four times its text, indexes included, is more than nearly any has. A tenth is
-/// added, and what the server takes for itself. Pure.
-fn needed(database: u64, text: u64) -> u64 {
-    let data = database.min(text.saturating_mul(4)).max(text);
-    data.saturating_add(data / 10)
-        .saturating_add(EMPTY_SERVER)
-        .saturating_add(data.min(MOST_LOG))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_space_needed_is_forecast_from_the_database_and_its_text() {
-        const MIB: u64 = 1 << 20;
-        const GIB: u64 = 1 << 30;
-        for (database, text, expected) in [
-            (0, 0, 64 * MIB),
-            // Less bloated than its text says is not possible.
-            (10 * MIB, 20 * MIB, (64 + 20 + 20 + 2) * MIB),
-            // Bloated a hundred times.
-            (100 * GIB, GIB, 4 * GIB + 4 * GIB / 10 + 320 * MIB),
-            (2 * GIB, GIB, 2 * GIB + 2 * GIB / 10 + 320 * MIB),
-        ] {
-            assert_eq!(needed(database, text), expected, "{database} {text}");
-        }
-        assert_eq!(needed(u64::MAX, u64::MAX), u64::MAX);
-    }
-
-    #[test]
-    fn differences_say_what_the_backup_has_and_what_came_back() {
-        let rows = |expected, found| Difference::Rows {
-            table: "public.orders".to_owned(),
-            expected,
-            found,
-        };
-        let differences = [
-            rows(Some(1_204_338), Some(1_204_337)),
-            rows(Some(1), None),
-            rows(None, Some(1)),
-            Difference::Missing("index a".to_owned()),
-            Difference::Changed("large object 7".to_owned()),
-        ];
-        let (named, passed_over) = in_words(&differences, true);
-        assert_eq!(
-            named,
-            [
-                "public.orders: 1,204,338 rows in the backup, 1,204,337 restored",
-                "table public.orders is missing after the restore",
-                "table public.orders is not in the backup",
-                "index a is missing after the restore",
-                "large object 7 differs after the restore",
-            ]
-        );
-        assert_eq!(passed_over, 0);
-        let (named, passed_over) = in_words(&differences, false);
-        assert_eq!((named.len(), passed_over), (4, 1));
-    }
-
-    #[test]
-    fn by_chance_every_backup_is_tried() {
-        assert_eq!(by_chance(0, 7), None);
-        for length in [1, 2, 30] {
-            let chosen: std::collections::BTreeSet<_> =
-                (0..100).map(|seed| by_chance(length, seed)).collect();
-            assert_eq!(chosen, (0..length).map(Some).collect());
-        }
-    }
-
-    #[test]
-    fn of_what_a_program_said_only_errors_are_told() {
-        let said = "psql:<stdin>:9: ERROR:  duplicate key\nDETAIL:  Key (card)=(4711) exists.\n\
-                    CONTEXT:  COPY cards, line 2";
-        assert_eq!(errors_in(said), "psql:<stdin>:9: ERROR:  duplicate key");
-        assert_eq!(errors_in(""), "it said nothing");
-    }
-
-    #[test]
-    fn a_version_is_read_as_the_manifest_has_it() {
-        assert_eq!(major_of("15.18 (Debian 15.18-0+deb12u1)"), Some(15));
-        assert_eq!(major_of("18beta1"), Some(18));
-        assert_eq!(major_of(""), None);
-    }
 }

@@ -1,0 +1,82 @@
+//! Which backups are restored for a test.
+
+use crate::config::DrillChoice;
+use crate::jobs::JobError;
+use crate::jobs::target::Place;
+use crate::repository::{Catalogue, Entry, Stem};
+
+/// Which backups of a place are restored for a test.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WhichBackup {
+    /// One, as the job chooses; by chance with this seed.
+    One(DrillChoice, u64),
+    /// The newest sound one of each series.
+    NewestOfSeries,
+    /// This one.
+    Named(Stem),
+}
+
+/// The backups of a place that are to be restored for a test, newest first.
+///
+/// # Errors
+/// When the directory cannot be read.
+pub fn backups_to_drill(place: &Place, which: &WhichBackup) -> Result<Vec<Stem>, JobError> {
+    if let WhichBackup::Named(stem) = which {
+        return Ok(vec![stem.clone()]);
+    }
+    let catalogue = place.repository.catalogue()?;
+    Ok(choose(&catalogue, which)
+        .into_iter()
+        .map(|entry| entry.stem.clone())
+        .collect())
+}
+
+/// Chooses among the backups that no check has found damaged. Pure.
+fn choose<'a>(catalogue: &'a Catalogue, which: &WhichBackup) -> Vec<&'a Entry> {
+    let sound: Vec<&Entry> = catalogue
+        .backups
+        .iter()
+        .rev()
+        .filter(|entry| entry.is_sound())
+        .collect();
+    match which {
+        WhichBackup::One(DrillChoice::Newest, _) => sound.into_iter().take(1).collect(),
+        WhichBackup::One(DrillChoice::Random, seed) => by_chance(sound.len(), *seed)
+            .and_then(|chosen| sound.get(chosen).copied())
+            .into_iter()
+            .collect(),
+        WhichBackup::NewestOfSeries => {
+            let mut seen = Vec::new();
+            sound
+                .into_iter()
+                .filter(|entry| {
+                    let series = &entry.stem.series;
+                    let is_first = !seen.contains(&series);
+                    seen.push(series);
+                    is_first
+                })
+                .collect()
+        }
+        WhichBackup::Named(_) => Vec::new(),
+    }
+}
+
+/// Which of so many, all with the same chance; none of none.
+fn by_chance(length: usize, seed: u64) -> Option<usize> {
+    usize::try_from(seed.checked_rem(length as u64)?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn by_chance_every_backup_is_tried() {
+        assert_eq!(by_chance(0, 7), None);
+        for length in [1, 2, 30] {
+            let chosen: std::collections::BTreeSet<_> =
+                (0..100).map(|seed| by_chance(length, seed)).collect();
+            assert_eq!(chosen, (0..length).map(Some).collect());
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! What a test restore has shown, and how long each part of it took.
+
+use std::time::Duration;
+
+use crate::repository::Stem;
+use crate::words::counted;
+
+/// A part of a test restore, in the order in which they come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DrillPhase {
+    /// All files of the backup are read and checked.
+    Verify,
+    /// The throw-away server is made and started.
+    Server,
+    /// Roles, memberships and tablespaces are loaded.
+    Globals,
+    /// The dump is loaded.
+    Load,
+    /// What was loaded is dumped again.
+    Dump,
+    /// The two are compared.
+    Compare,
+}
+
+impl DrillPhase {
+    /// The phase in one word, as the ledger has it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Verify => "verify",
+            Self::Server => "server",
+            Self::Globals => "globals",
+            Self::Load => "load",
+            Self::Dump => "dump",
+            Self::Compare => "compare",
+        }
+    }
+}
+
+/// What a test restore has shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DrillOutcome {
+    /// The backup restores: what came back is what was dumped.
+    Proven,
+    /// Its files are not as they were written.
+    Damaged(String),
+    /// The server refused it.
+    Refused(String),
+    /// What came back is something else: one sentence for each difference.
+    Differs(Vec<String>),
+    /// It could not be tried. That says nothing about the backup.
+    Impossible(String),
+}
+
+impl DrillOutcome {
+    /// Whether the backup itself is bad.
+    pub fn is_bad(&self) -> bool {
+        matches!(self, Self::Damaged(_) | Self::Refused(_) | Self::Differs(_))
+    }
+
+    /// The outcome in a sentence; none for a good one.
+    pub fn sentence(&self) -> Option<String> {
+        Some(match self {
+            Self::Proven => return None,
+            Self::Damaged(what) => format!("it is damaged: {what}"),
+            Self::Refused(what) => format!("it does not restore: {what}"),
+            Self::Differs(differences) => {
+                let number = differences.len() as u64;
+                let first: Vec<&str> = differences.iter().take(3).map(String::as_str).collect();
+                let more = if differences.len() > first.len() {
+                    "; …"
+                } else {
+                    ""
+                };
+                format!(
+                    "what was restored is not what was dumped, {}: {}{more}",
+                    counted(number, "difference", "differences"),
+                    first.join("; ")
+                )
+            }
+            Self::Impossible(why) => format!("it could not be drilled: {why}"),
+        })
+    }
+}
+
+/// A test restore that was made, or tried.
+#[derive(Clone, Debug)]
+pub struct DrillReport {
+    /// The backup.
+    pub stem: Stem,
+    /// What was shown.
+    pub outcome: DrillOutcome,
+    /// How long each part took, in their order, as far as they were reached.
+    pub phases: Vec<(DrillPhase, Duration)>,
+    /// How long all of it took.
+    pub took: Duration,
+    /// Rows of the backup.
+    pub rows: u64,
+    /// Tables of the backup.
+    pub tables: u64,
+    /// Bytes of the backup's files.
+    pub bytes: u64,
+    /// What deserves a word, one sentence each.
+    pub remarks: Vec<String>,
+}
+
+impl DrillReport {
+    /// How long it took to have the data back: from looking at the backup to the end of loading it.
+    pub fn recovery_time(&self) -> Duration {
+        self.phases
+            .iter()
+            .filter(|(phase, _)| !matches!(phase, DrillPhase::Dump | DrillPhase::Compare))
+            .map(|(_, took)| *took)
+            .sum()
+    }
+}
