@@ -17,20 +17,50 @@ const LISTS: [&str; 6] = [
     "unix_socket_directories",
 ];
 
+/// Who owns a database that is made like another one, and where it stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// The recorded owner and tablespace.
+    Recorded,
+    /// Whoever makes it, and the usual tablespace.
+    Usual,
+}
+
 /// The statement that makes an empty database like another one, on a server of this major version.
 /// Without properties it gets the server's defaults.
 pub fn create_database(name: &str, like: Option<&DatabaseProperties>, major: u32) -> String {
-    let mut sql = format!("CREATE DATABASE {} TEMPLATE template0", identifier(name));
-    let Some(like) = like else { return sql };
+    match like {
+        Some(like) => create_like(name, like, major, Place::Recorded),
+        None => create(name),
+    }
+}
+
+/// The same, for a throw-away server: only what decides how text is read and compared is taken over.
+pub(super) fn create_throw_away(name: &str, like: &DatabaseProperties, major: u32) -> String {
+    create_like(name, like, major, Place::Usual)
+}
+
+fn create(name: &str) -> String {
+    format!("CREATE DATABASE {} TEMPLATE template0", identifier(name))
+}
+
+fn create_like(name: &str, like: &DatabaseProperties, major: u32, place: Place) -> String {
+    let mut sql = create(name);
     let mut add = |keyword: &str, value: String| {
         sql.push_str(keyword);
         sql.push_str(&value);
     };
-    add(" OWNER ", identifier(&like.owner));
+    if place == Place::Recorded {
+        add(" OWNER ", identifier(&like.owner));
+    }
     add(" ENCODING ", literal(&like.encoding));
     add(" LC_COLLATE ", literal(&like.lc_collate));
     add(" LC_CTYPE ", literal(&like.lc_ctype));
-    if let Some(tablespace) = &like.tablespace {
+    if let Some(tablespace) = like
+        .tablespace
+        .as_ref()
+        .filter(|_| place == Place::Recorded)
+    {
         add(" TABLESPACE ", identifier(tablespace));
     }
     // A server of 14 or older knows libc alone.

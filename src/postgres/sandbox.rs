@@ -31,6 +31,7 @@ use super::conninfo::{Conninfo, ConninfoError};
 use super::programs::Programs;
 use super::properties::DatabaseProperties;
 use super::quote::{identifier, literal};
+use super::recreate::create_throw_away;
 use crate::config::Connection;
 
 /// What every sandbox's directory begins with.
@@ -415,7 +416,7 @@ impl Sandbox {
             name => name,
         };
         let client = self.client("postgres").await?;
-        let sql = create_database(name, properties, self.major);
+        let sql = create_throw_away(name, properties, self.major);
         client
             .query(WHAT, &sql, &[])
             .await
@@ -514,37 +515,6 @@ fn account() -> Result<Option<Account>, SandboxError> {
         user: nobody.uid(),
         group: nobody.primary_group_id(),
     }))
-}
-
-/// The statement that makes a database like another one, on a server of this version.
-fn create_database(name: &str, properties: &DatabaseProperties, major: u32) -> String {
-    let mut sql = format!(
-        "CREATE DATABASE {} TEMPLATE template0 ENCODING {} LC_COLLATE {} LC_CTYPE {}",
-        identifier(name),
-        literal(&properties.encoding),
-        literal(&properties.lc_collate),
-        literal(&properties.lc_ctype)
-    );
-    // A server of 14 or older knows libc alone.
-    if major < 15 {
-        return sql;
-    }
-    let provider = properties.locale_provider.as_str();
-    sql.push_str(" LOCALE_PROVIDER ");
-    sql.push_str(&identifier(provider));
-    if let Some(locale) = &properties.locale {
-        sql.push_str(if provider == "builtin" {
-            " BUILTIN_LOCALE "
-        } else {
-            " ICU_LOCALE "
-        });
-        sql.push_str(&literal(locale));
-    }
-    if let Some(rules) = &properties.icu_rules {
-        sql.push_str(" ICU_RULES ");
-        sql.push_str(&literal(rules));
-    }
-    sql
 }
 
 /// The locale of a database for a sentence.
@@ -690,7 +660,7 @@ mod tests {
             ),
         ] {
             assert_eq!(
-                create_database("a\"b", &properties(provider, locale), major),
+                create_throw_away("a\"b", &properties(provider, locale), major),
                 format!("{common}{rest}")
             );
         }
