@@ -197,6 +197,7 @@ fn offer(
     args: &Args,
     out: &mut dyn Write,
 ) -> Result<RestoreSource, Failure> {
+    let source = newest(candidates, args)?;
     let now = context.now();
     let table = Table::new([
         Column::left("DATABASE"),
@@ -213,7 +214,6 @@ fn offer(
     let table = table.fill(&rows, add_row);
     table.print("", out)?;
     out.flush()?;
-    let source = newest(candidates, args)?;
     let RestoreSource::Backup(_, stem) = &source else {
         return Ok(source);
     };
