@@ -8,8 +8,8 @@
 //!   scheduler's loop waits in it, so that an idle daemon wakes up every [`LOOK`] and not twice a
 //!   second; and a job that is due is told at once.
 //!
-//! The closures that the scheduler calls only give word that something is due. What, and for which
-//! slot, is kept here, so that even a call that gets lost loses no run.
+//! The closures that the scheduler calls send the job's id and nothing else. Which slot it is for
+//! is kept here, so that even a call that gets lost loses no run.
 
 use std::future::ready;
 use std::pin::Pin;
@@ -58,8 +58,9 @@ struct Shared {
     /// How often the clock is looked at when nothing is due.
     interval: Duration,
     inner: Mutex<Inner>,
-    /// Gives word to the daemon that there is something to take.
-    calls: mpsc::UnboundedSender<()>,
+    /// Gives word to the daemon that there is something to take: a job that is due, by its id, or
+    /// none when the clock was set.
+    calls: mpsc::UnboundedSender<Option<Uuid>>,
     /// Wakes the scheduler's loop before its time.
     changed: Notify,
 }
@@ -93,7 +94,7 @@ impl Shared {
             inner.jump = Some(inner.jump.map_or(jump, |earlier| earlier + jump));
             inner.timetable.reckon_anew(now);
             // The next runs have changed, even when nothing is due.
-            let _ = self.calls.send(());
+            let _ = self.calls.send(None);
         }
         let due = inner.timetable.take_due(now);
         if due.is_empty() && !inner.is_changing {
@@ -122,7 +123,8 @@ impl Ticker {
     ///
     /// # Errors
     /// When the scheduler cannot be started.
-    pub(super) async fn start() -> Result<(Self, mpsc::UnboundedReceiver<()>), JobSchedulerError> {
+    pub(super) async fn start()
+    -> Result<(Self, mpsc::UnboundedReceiver<Option<Uuid>>), JobSchedulerError> {
         Self::by(Box::new(SystemClock), LOOK).await
     }
 
@@ -130,7 +132,7 @@ impl Ticker {
     async fn by(
         clock: Box<dyn Clock>,
         interval: Duration,
-    ) -> Result<(Self, mpsc::UnboundedReceiver<()>), JobSchedulerError> {
+    ) -> Result<(Self, mpsc::UnboundedReceiver<Option<Uuid>>), JobSchedulerError> {
         let (wall, monotonic) = (clock.wall(), clock.monotonic());
         let (calls, called) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
@@ -198,9 +200,9 @@ impl Ticker {
         }
         for (name, schedule) in into {
             let calls = self.shared.calls.clone();
-            let entry = Entry::new(ANY_PATTERN, move |_, _| {
+            let entry = Entry::new(ANY_PATTERN, move |id, _| {
                 // The daemon is ending when nobody listens any more.
-                let _ = calls.send(());
+                let _ = calls.send(Some(id));
             })?;
             let id = entry.guid();
             let (schedule, now) = (schedule.clone(), self.shared.clock.wall());

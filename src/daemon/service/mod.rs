@@ -135,7 +135,7 @@ impl Service {
     pub(super) async fn run(
         mut self,
         mut signals: Signals,
-        mut called: mpsc::UnboundedReceiver<()>,
+        mut called: mpsc::UnboundedReceiver<Option<Uuid>>,
     ) -> Result<(), DaemonError> {
         let Some(mut ends) = self.ends.take() else {
             return Ok(());

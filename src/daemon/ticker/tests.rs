@@ -11,6 +11,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
+use uuid::Uuid;
 
 use self::date::{Rule, Wall};
 use super::{LOOK, Ticker};
@@ -109,7 +110,7 @@ impl Clock for VirtualClock {
 struct Watch {
     clock: VirtualClock,
     ticker: Ticker,
-    called: mpsc::UnboundedReceiver<()>,
+    called: mpsc::UnboundedReceiver<Option<Uuid>>,
     told: BTreeMap<String, Vec<DateTime<Utc>>>,
 }
 
