@@ -10,8 +10,15 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{Advice, fadvise};
 
-/// So much is synced and read at once: large enough that syncs are few.
-const STEP: u64 = 32 << 20;
+/// So much is synced and read at once, at least and at most. What is read last is read when nothing
+/// is written any more, so a step is a small part of the file; with a large file, syncs are few.
+const SMALLEST_STEP: u64 = 4 << 20;
+const LARGEST_STEP: u64 = 32 << 20;
+
+/// How much is read in one step behind so many bytes.
+fn step(seen: u64) -> u64 {
+    (seen / 16).clamp(SMALLEST_STEP, LARGEST_STEP)
+}
 
 /// The page cache forgets whole pages only.
 const PAGE: u64 = 4096;
@@ -26,6 +33,8 @@ pub struct Growth {
 #[derive(Clone, Copy, Debug, Default)]
 struct State {
     bytes: u64,
+    /// The follower waits for so many.
+    awaited: u64,
     end: Option<End>,
 }
 
@@ -41,9 +50,9 @@ impl Growth {
     /// Tells that the file has so many bytes.
     pub(super) fn reached(&self, bytes: u64) {
         let mut state = self.state();
-        let before = state.bytes / STEP;
+        let before = state.bytes;
         state.bytes = bytes;
-        if bytes / STEP > before {
+        if before < state.awaited && bytes >= state.awaited {
             self.changed.notify_all();
         }
     }
@@ -64,10 +73,12 @@ impl Growth {
 
     /// Waits until there is a step to read behind so many bytes, or an end.
     fn wait(&self, seen: u64) -> State {
-        let waiting = |state: &mut State| state.end.is_none() && state.bytes < seen + STEP;
+        let mut state = self.state();
+        state.awaited = seen + step(seen);
+        let waiting = |state: &mut State| state.end.is_none() && state.bytes < state.awaited;
         *self
             .changed
-            .wait_while(self.state(), waiting)
+            .wait_while(state, waiting)
             .unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -98,7 +109,7 @@ impl Follower {
 
     /// Waits for more of the file to be on the disk; gives whether there is more.
     fn advance(&mut self) -> io::Result<bool> {
-        let State { bytes, end } = self.growth.wait(self.durable);
+        let State { bytes, end, .. } = self.growth.wait(self.durable);
         let durable = match end {
             Some(End::GivenUp) => return Err(io::Error::other("the file was given up")),
             Some(End::Synced) => bytes,
@@ -142,7 +153,7 @@ mod tests {
     use std::sync::Arc;
     use std::thread;
 
-    use super::{Follower, Growth, STEP};
+    use super::{Follower, Growth, SMALLEST_STEP, step};
 
     #[test]
     fn a_follower_reads_all_that_was_written_and_ends_with_it() {
@@ -157,7 +168,7 @@ mod tests {
         });
         let piece: Vec<u8> = (0..999_983_u32).map(|i| i.to_le_bytes()[1]).collect();
         let mut written = Vec::new();
-        while (written.len() as u64) < 2 * STEP + STEP / 2 {
+        while (written.len() as u64) < 17 * SMALLEST_STEP + SMALLEST_STEP / 2 {
             file.write_all(&piece).unwrap();
             written.extend_from_slice(&piece);
             growth.reached(written.len() as u64);
@@ -165,6 +176,13 @@ mod tests {
         file.sync_all().unwrap();
         growth.synced(written.len() as u64);
         assert!(reading.join().unwrap().unwrap() == written);
+    }
+
+    #[test]
+    fn a_step_is_a_sixteenth_of_what_was_read_within_bounds() {
+        for (seen, mebibytes) in [(0, 4), (64, 4), (160, 10), (512, 32), (1 << 20, 32)] {
+            assert_eq!(step(seen << 20), mebibytes << 20, "behind {seen} MiB");
+        }
     }
 
     #[test]
