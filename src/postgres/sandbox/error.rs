@@ -1,0 +1,86 @@
+//! Why there is no throw-away server.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::postgres::child::ChildError;
+use crate::postgres::client::QueryError;
+use crate::postgres::connect_error::ConnectError;
+use crate::postgres::conninfo::ConninfoError;
+
+/// Why there is no sandbox. None of it says anything about a backup.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    /// Its directory.
+    #[error(
+        "cannot {doing} {}: {source}; drill.directory names the place for throw-away servers",
+        path.display()
+    )]
+    Directory {
+        /// What was being done.
+        doing: &'static str,
+        /// To which file or directory.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// A socket's path is longer than the system allows.
+    #[error(
+        "the path of the directory {} is too long for a socket in it: set drill.directory to one \
+         of at most {longest} bytes",
+        path.display()
+    )]
+    PathTooLong {
+        /// The directory.
+        path: PathBuf,
+        /// So long may it be.
+        longest: usize,
+    },
+    /// `postgres` refuses to run as root.
+    #[error("PostgreSQL does not run as root, and there is no user nobody to run it as")]
+    NoAccount,
+    /// A program failed.
+    #[error("{program} {how}{}", if said.is_empty() { String::new() } else { format!("; it said:\n{said}") })]
+    Program {
+        /// Its name.
+        program: &'static str,
+        /// How it ended.
+        how: String,
+        /// What it said.
+        said: String,
+    },
+    /// A program could not be run.
+    #[error(transparent)]
+    Child(#[from] ChildError),
+    /// The connection cannot be described.
+    #[error(transparent)]
+    Conninfo(#[from] ConninfoError),
+    /// The server does not answer.
+    #[error("the throw-away server does not answer: {0}")]
+    Connect(#[from] ConnectError),
+    /// It refuses.
+    #[error(transparent)]
+    Query(#[from] QueryError),
+    /// A database like the one that was dumped cannot be made here.
+    #[error(
+        "a database with encoding {encoding} and locale {locale} cannot be made on this machine: \
+         {source}; `locale -a` shows the locales there are"
+    )]
+    Database {
+        /// Its encoding.
+        encoding: String,
+        /// Its locale, with its provider.
+        locale: String,
+        /// What the server said.
+        source: Box<QueryError>,
+    },
+}
+
+pub(super) fn at(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> SandboxError {
+    let path = path.to_owned();
+    move |source| SandboxError::Directory {
+        doing,
+        path,
+        source,
+    }
+}

@@ -1,0 +1,351 @@
+//! A private, throw-away `PostgreSQL`: made in a directory of its own, reached by a socket that
+//! nobody else can reach, gone with everything in it when it is dropped.
+
+mod error;
+mod home;
+mod settings;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::child::{
+    Account, Child, ChildError, ChildInput, ChildKind, ChildOutput, ChildSpec, Confinement,
+};
+use super::client::Client;
+use super::conninfo::{Conninfo, ConninfoError};
+use super::programs::Programs;
+use super::properties::DatabaseProperties;
+use super::quote::{identifier, literal};
+use super::recreate::create_throw_away;
+use crate::config::Connection;
+
+pub use error::SandboxError;
+use home::Home;
+pub use home::sweep_sandboxes;
+use settings::SETTINGS;
+
+/// How long the server may take from its start to its first answer.
+const START: Duration = Duration::from_secs(60);
+
+/// How long it may take to end on SIGQUIT.
+const STOP: Duration = Duration::from_secs(10);
+
+/// What a sandbox is made of.
+#[derive(Clone, Debug)]
+pub struct SandboxSpec<'a> {
+    /// The directory in which it gets one of its own.
+    pub directory: &'a Path,
+    /// The programs; those of a server are among them.
+    pub programs: &'a Programs,
+    /// The name of the superuser, which no role that is loaded later has to bear in vain.
+    pub superuser: &'a str,
+    /// The encoding of its own databases, as the server calls it.
+    pub encoding: &'a str,
+    /// How long a connection, or an answer, may take.
+    pub patience: Duration,
+}
+
+/// A throw-away server. Dropping it ends the server and removes its directory.
+pub struct Sandbox {
+    // Dropped in this order: first the server, then its files.
+    server: Child,
+    home: Home,
+    superuser: String,
+    patience: Duration,
+    major: u32,
+}
+
+impl Sandbox {
+    /// Makes a server and starts it.
+    ///
+    /// # Errors
+    /// When that is not possible on this machine; nothing is left of it.
+    pub async fn start(spec: SandboxSpec<'_>) -> Result<Self, SandboxError> {
+        let home = Home::make(spec.directory)?;
+        let data = home.path.join("data");
+        let mut arguments: Vec<OsString> = vec![
+            "--no-sync".into(),
+            "--auth=trust".into(),
+            "--locale=C".into(),
+            format!("--encoding={}", spec.encoding).into(),
+            format!("--username={}", spec.superuser).into(),
+            "--pgdata".into(),
+        ];
+        arguments.push(data.clone().into());
+        let mut initdb =
+            spawn(&home, spec.programs.initdb(), arguments, ChildKind::Program).await?;
+        let exit = initdb.wait().await?;
+        if !exit.success() {
+            return Err(SandboxError::Program {
+                program: "initdb",
+                how: exit.to_string(),
+                said: exit.stderr.trim().to_owned(),
+            });
+        }
+
+        let mut arguments: Vec<OsString> = vec!["-D".into(), data.into()];
+        let socket = home.path.join("socket").display().to_string();
+        let own = [("unix_socket_directories", socket.as_str())];
+        for (name, value) in SETTINGS.iter().chain(&own) {
+            arguments.push("-c".into());
+            arguments.push(format!("{name}={value}").into());
+        }
+        let program = spec.programs.postgres();
+        let mut sandbox = Self {
+            server: spawn(&home, program, arguments, ChildKind::Server).await?,
+            home,
+            superuser: spec.superuser.to_owned(),
+            patience: spec.patience,
+            major: spec.programs.version.major,
+        };
+        sandbox.until_it_answers().await?;
+        Ok(sandbox)
+    }
+
+    async fn until_it_answers(&mut self) -> Result<(), SandboxError> {
+        let began = Instant::now();
+        let conninfo = self.conninfo("postgres")?;
+        loop {
+            let Err(refusal) = Client::connect(&conninfo, self.patience).await else {
+                return Ok(());
+            };
+            let pause = tokio::time::sleep(Duration::from_millis(20));
+            tokio::select! {
+                exit = self.server.wait() => {
+                    let exit = exit?;
+                    return Err(SandboxError::Program {
+                        program: "postgres",
+                        how: exit.to_string(),
+                        said: exit.stderr.trim().to_owned(),
+                    });
+                }
+                () = pause => {}
+            }
+            if began.elapsed() > START {
+                return Err(refusal.into());
+            }
+        }
+    }
+
+    /// The server's major version.
+    pub fn major(&self) -> u32 {
+        self.major
+    }
+
+    /// Its superuser.
+    pub fn superuser(&self) -> &str {
+        &self.superuser
+    }
+
+    /// The user that the server runs as, when that is another one than ourselves.
+    pub fn account(&self) -> Option<&Account> {
+        self.home.account.as_ref()
+    }
+
+    /// As whom and where programs run that work on it.
+    pub fn confinement(&self) -> Confinement {
+        self.home.confinement()
+    }
+
+    /// How one of its databases is reached, as its superuser.
+    ///
+    /// # Errors
+    /// Only when the directory's path is no text.
+    pub fn conninfo(&self, database: &str) -> Result<Conninfo, ConninfoError> {
+        let socket = self.home.path.join("socket").display().to_string();
+        let parameters = [
+            ("host", socket),
+            ("port", "5432".to_owned()),
+            ("user", self.superuser.clone()),
+            ("sslmode", "disable".to_owned()),
+        ];
+        let connection = Connection {
+            parameters: parameters
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value))
+                .collect(),
+            ..Connection::default()
+        };
+        Conninfo::resolve(&connection, &self.home.environment(), Some(database))
+    }
+
+    /// Makes an empty directory for a tablespace.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn make_tablespace_directory(&self, number: usize) -> Result<PathBuf, SandboxError> {
+        self.home.make_directory(&format!("tablespaces/{number}"))
+    }
+
+    /// Where the directories of tablespaces are.
+    pub fn tablespaces(&self) -> PathBuf {
+        self.home.path.join("tablespaces")
+    }
+
+    /// Makes an empty database with the encoding and the locale of the one that was dumped, and
+    /// gives its name: the same one, unless the server has a database of that name already.
+    ///
+    /// # Errors
+    /// When the locale is not installed here, or this version cannot have it.
+    pub async fn create_database(
+        &self,
+        properties: &DatabaseProperties,
+    ) -> Result<String, SandboxError> {
+        const WHAT: &str = "make the database to restore into";
+        let name = match properties.name.as_str() {
+            "postgres" | "template0" | "template1" => "restored",
+            name => name,
+        };
+        let client = self.client("postgres").await?;
+        let sql = create_throw_away(name, properties, self.major);
+        client
+            .query(WHAT, &sql, &[])
+            .await
+            .map_err(|source| SandboxError::Database {
+                encoding: properties.encoding.clone(),
+                locale: locale(properties),
+                source: Box::new(source),
+            })?;
+        // Amounts of money are written in the server's locale, which the manifest does not know;
+        // nearly always it is the database's. Where it is not installed, nothing is lost.
+        let sql = format!(
+            "ALTER DATABASE {} SET lc_monetary = {}",
+            identifier(name),
+            literal(&properties.lc_collate)
+        );
+        let _ = client.query(WHAT, &sql, &[]).await;
+        Ok(name.to_owned())
+    }
+
+    /// Those of these extensions that are not installed on this machine.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn missing_extensions(
+        &self,
+        properties: &DatabaseProperties,
+    ) -> Result<Vec<String>, SandboxError> {
+        const WHAT: &str = "ask for the extensions there are";
+        let client = self.client("postgres").await?;
+        let sql = "SELECT name::text FROM pg_catalog.pg_available_extensions";
+        let rows = client.query(WHAT, sql, &[]).await?;
+        let mut available = Vec::new();
+        for row in &rows {
+            let name: String = row
+                .try_get(0)
+                .map_err(|error| client.odd_answer(WHAT, &error))?;
+            available.push(name);
+        }
+        Ok(properties
+            .extensions
+            .iter()
+            .filter(|extension| !available.contains(&extension.name))
+            .map(|extension| format!("{} {}", extension.name, extension.version))
+            .collect())
+    }
+
+    async fn client(&self, database: &str) -> Result<Client, SandboxError> {
+        Ok(Client::connect(&self.conninfo(database)?, self.patience).await?)
+    }
+
+    /// Whether the server still runs; what it said when it does not.
+    pub async fn ended(&mut self) -> Option<String> {
+        let exit = tokio::time::timeout(Duration::from_millis(100), self.server.wait()).await;
+        let exit = exit.ok()?.ok()?;
+        Some(format!("postgres {exit}; it said:\n{}", exit.stderr.trim()))
+    }
+
+    /// Ends the server and removes everything.
+    ///
+    /// # Errors
+    /// When it does not even end when it is killed; its directory then stays for the next sweep.
+    pub async fn stop(mut self) -> Result<(), SandboxError> {
+        self.server.terminate(STOP).await?;
+        Ok(())
+    }
+}
+
+async fn spawn(
+    home: &Home,
+    program: PathBuf,
+    args: Vec<OsString>,
+    kind: ChildKind,
+) -> Result<Child, ChildError> {
+    tracing::debug!("running {} {args:?}", program.display());
+    Child::spawn(ChildSpec {
+        program,
+        args,
+        environment: home.environment().into_iter().collect(),
+        stdin: ChildInput::Null,
+        stdout: ChildOutput::Null,
+        mask: Box::new(|text| text),
+        confinement: home.confinement(),
+        kind,
+    })
+    .await
+}
+
+/// The locale of a database for a sentence.
+fn locale(properties: &DatabaseProperties) -> String {
+    let mut text = format!("{}, {}", properties.lc_collate, properties.lc_ctype);
+    if let Some(locale) = &properties.locale {
+        text = format!("{text}, {} {locale}", properties.locale_provider);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn properties(provider: &str, locale: Option<&str>) -> DatabaseProperties {
+        DatabaseProperties {
+            name: "a\"b".to_owned(),
+            encoding: "UTF8".to_owned(),
+            locale_provider: provider.to_owned(),
+            lc_collate: "C".to_owned(),
+            lc_ctype: "it's".to_owned(),
+            locale: locale.map(str::to_owned),
+            icu_rules: None,
+            collation_version: None,
+            owner: "me".to_owned(),
+            tablespace: None,
+            connection_limit: -1,
+            is_template: false,
+            allow_connections: true,
+            privileges: None,
+            comment: None,
+            settings: Vec::new(),
+            extensions: Vec::new(),
+            size_bytes: 0,
+        }
+    }
+
+    #[test]
+    fn a_database_is_made_like_the_one_that_was_dumped() {
+        let common = "CREATE DATABASE \"a\"\"b\" TEMPLATE template0 ENCODING E'UTF8' LC_COLLATE \
+                     E'C' LC_CTYPE E'it''s'";
+        for (provider, locale, major, rest) in [
+            ("libc", None, 14, ""),
+            ("libc", None, 15, " LOCALE_PROVIDER \"libc\""),
+            (
+                "icu",
+                Some("ar"),
+                15,
+                " LOCALE_PROVIDER \"icu\" ICU_LOCALE E'ar'",
+            ),
+            (
+                "builtin",
+                Some("C.UTF-8"),
+                17,
+                " LOCALE_PROVIDER \"builtin\" BUILTIN_LOCALE E'C.UTF-8'",
+            ),
+        ] {
+            assert_eq!(
+                create_throw_away("a\"b", &properties(provider, locale), major),
+                format!("{common}{rest}")
+            );
+        }
+    }
+}
