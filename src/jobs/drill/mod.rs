@@ -4,6 +4,7 @@
 mod choose;
 mod judge;
 mod report;
+mod roles;
 mod space;
 
 use std::fs::File;
@@ -19,7 +20,6 @@ use super::Context;
 use super::blocked::Watch;
 use super::dump::{Dumper, Remarks};
 use super::error::{JobError, JobErrorKind};
-use super::globals::{self, Prepared};
 use super::limit::Limit;
 use super::load::{Loaded, Loader, lacking};
 use super::target::Place;
@@ -40,6 +40,7 @@ pub use choose::{WhichBackup, backups_to_drill};
 pub use report::{DrillOutcome, DrillPhase, DrillReport};
 
 use judge::{errors_in, in_words, is_comparable, major_of};
+use roles::Prepared;
 use space::shortage;
 
 /// Globals are held in memory; a hundred thousand roles need a tenth of this.
@@ -277,7 +278,7 @@ impl Drill<'_> {
         let programs = self.programs(&manifest).await?;
         let superuser = globals
             .as_deref()
-            .map_or_else(|| manifest.properties.owner.clone(), globals::superuser);
+            .map_or_else(|| manifest.properties.owner.clone(), roles::superuser);
         let spec = SandboxSpec {
             directory,
             programs: &programs,
@@ -397,7 +398,7 @@ impl Drill<'_> {
             && is_comparable(manifest, programs)
         {
             let found = self.dump_globals(&restored, globals.role_passwords).await?;
-            differences = globals::differences(&prepared.expected, &found);
+            differences = roles::differences(&prepared.expected, &found);
         }
         self.took(DrillPhase::Dump, began);
 
@@ -429,7 +430,7 @@ impl Drill<'_> {
         globals: &[u8],
     ) -> Result<Result<Prepared, DrillOutcome>, JobError> {
         let sandbox = &restored.sandbox;
-        let prepared = globals::prepare(globals, sandbox.superuser(), &sandbox.tablespaces());
+        let prepared = roles::prepare(globals, sandbox.superuser(), &sandbox.tablespaces());
         for number in 0..prepared.tablespaces {
             sandbox.make_tablespace_directory(number)?;
         }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::pipeline::census::statements;
+use crate::jobs::globals::{self, Statement};
 
 /// What is to be carried out, in this order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,10 +17,9 @@ pub(super) struct RolesToRestore {
 
 /// Every role that recorded globals make.
 pub(super) fn recorded(globals: &[u8]) -> BTreeSet<String> {
-    statements(globals)
-        .into_iter()
-        .filter_map(|range| match Statement::parse(&globals[range]) {
-            Statement::Create(role) => Some(role),
+    globals::read(globals)
+        .filter_map(|(_, statement)| match statement {
+            Statement::CreateRole(role) => Some(role),
             _ => None,
         })
         .collect()
@@ -37,16 +36,17 @@ pub(super) fn to_restore(
 ) -> RolesToRestore {
     let mut chosen = RolesToRestore::default();
     let missing = |role: &String| !there.contains_key(role);
-    for range in statements(globals) {
-        let bytes = &globals[range];
-        let text = || String::from_utf8_lossy(bytes).into_owned();
-        match Statement::parse(bytes) {
-            Statement::Create(role) if missing(&role) => {
+    for (range, statement) in globals::read(globals) {
+        let text = || String::from_utf8_lossy(&globals[range]).into_owned();
+        match statement {
+            Statement::CreateRole(role) if missing(&role) => {
                 chosen.missing.push(role);
                 chosen.statements.push(text());
             }
-            Statement::Of(role) if missing(&role) || overwrite => chosen.statements.push(text()),
-            Statement::Membership { role, member }
+            Statement::OfRole { role, .. } if missing(&role) || overwrite => {
+                chosen.statements.push(text());
+            }
+            Statement::Membership { role, member, .. }
                 if missing(&role) || missing(&member) || overwrite =>
             {
                 chosen.memberships.push((role, member, text()));
@@ -61,66 +61,6 @@ pub(super) fn to_restore(
 pub(super) fn without_grantor(grant: &str) -> Option<String> {
     let at = grant.rfind(" GRANTED BY ")?;
     Some(format!("{};", &grant[..at]))
-}
-
-/// A statement of `pg_dumpall`'s, as far as it is about roles.
-enum Statement {
-    Create(String),
-    /// Changes or comments a role.
-    Of(String),
-    Membership {
-        role: String,
-        member: String,
-    },
-    Other,
-}
-
-impl Statement {
-    fn parse(text: &[u8]) -> Self {
-        let role = |word: &[u8]| {
-            let (name, _) = identifier(text.strip_prefix(word)?)?;
-            Some(name)
-        };
-        if let Some(role) = role(b"CREATE ROLE ") {
-            return Self::Create(role);
-        }
-        if let Some(role) = role(b"ALTER ROLE ").or_else(|| role(b"COMMENT ON ROLE ")) {
-            return Self::Of(role);
-        }
-        if let Some(rest) = text.strip_prefix(b"GRANT ")
-            && let Some((role, rest)) = identifier(rest)
-            && let Some(rest) = rest.strip_prefix(b" TO ")
-            && let Some((member, _)) = identifier(rest)
-        {
-            return Self::Membership { role, member };
-        }
-        Self::Other
-    }
-}
-
-/// Reads an identifier as `pg_dumpall` writes it, and gives it with the rest of the text.
-fn identifier(text: &[u8]) -> Option<(String, &[u8])> {
-    let as_text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let Some(mut rest) = text.strip_prefix(b"\"") else {
-        let end = text
-            .iter()
-            .position(|byte| b" ;,\n".contains(byte))
-            .unwrap_or(text.len());
-        return (end > 0).then(|| (as_text(&text[..end]), &text[end..]));
-    };
-    let mut name = Vec::new();
-    loop {
-        let end = memchr::memchr(b'"', rest)?;
-        name.extend_from_slice(&rest[..end]);
-        rest = &rest[end + 1..];
-        match rest.strip_prefix(b"\"") {
-            Some(more) => {
-                name.push(b'"');
-                rest = more;
-            }
-            None => return Some((as_text(&name), rest)),
-        }
-    }
 }
 
 #[cfg(test)]
