@@ -12,7 +12,7 @@ use super::report;
 use super::table::{Column, Table};
 use crate::jobs::{Place, places};
 use crate::policy::Series;
-use crate::repository::{Catalogue, Check, Entry, Problem};
+use crate::repository::{Catalogue, Entry, Fault, Problem};
 
 /// So many bytes are handed on together.
 const PRINTED_AT_ONCE: usize = 64 << 10;
@@ -63,10 +63,15 @@ pub(super) struct ListedBackup {
     pub bytes: u64,
     /// Rows of all its tables.
     pub rows: u64,
-    /// When it was last found whole, RFC 3339; null when its last check found it damaged.
+    /// When it was last found whole, RFC 3339; null while it does not count as verified.
     pub verified: Option<String>,
     /// What its last check found wrong.
     pub damage: Option<String>,
+    /// When it last came back whole in a test restore, RFC 3339; null if it never was tried, or if
+    /// its last test restore failed.
+    pub restored: Option<String>,
+    /// Why it did not come back whole in its last test restore.
+    pub unrestorable: Option<String>,
     /// Whether it is pinned.
     pub pinned: bool,
 }
@@ -134,6 +139,8 @@ fn backup(entry: &Entry) -> ListedBackup {
         .checked
         .as_ref()
         .and_then(|check| check.damage.clone());
+    let drilled = entry.state.drilled.as_ref();
+    let restored = drilled.filter(|drilled| drilled.failure.is_none());
     ListedBackup {
         name: entry.stem.to_string(),
         series: entry.stem.series.to_string(),
@@ -145,6 +152,8 @@ fn backup(entry: &Entry) -> ListedBackup {
         rows: entry.rows,
         verified: entry.last_found_whole().map(|moment| moment.to_rfc3339()),
         damage,
+        restored: restored.map(|drilled| drilled.at.to_rfc3339()),
+        unrestorable: drilled.and_then(|drilled| drilled.failure.clone()),
         pinned: entry.state.pinned.is_some(),
     }
 }
@@ -177,12 +186,12 @@ fn print(place: &Place, catalogue: &Catalogue, out: &mut dyn Write) -> Result<()
         table.print(" ", out)?;
     }
     for backup in backups {
-        if let Some(Check {
-            damage: Some(damage),
-            ..
-        }) = &backup.state.checked
-        {
-            writeln!(out, "{} is damaged: {damage}", backup.stem)?;
+        match backup.state.fault() {
+            None => {}
+            Some(Fault::Damaged(what)) => writeln!(out, "{} is damaged: {what}", backup.stem)?,
+            Some(Fault::Unrestorable(what)) => {
+                writeln!(out, "{} does not restore: {what}", backup.stem)?;
+            }
         }
     }
     for problem in problems {
@@ -196,10 +205,7 @@ fn add_row(table: &mut Table<6>, backup: &Entry) {
     table.cell(|cell| report::write_moment(cell, backup.started));
     table.cell(|cell| cell.write_str(&report::size(backup.bytes)));
     table.cell(|cell| cell.write_str(&report::count(backup.rows)));
-    table.cell(|cell| match backup.last_found_whole() {
-        Some(moment) => report::write_moment(cell, moment),
-        None => cell.write_str("DAMAGED"),
-    });
+    table.cell(|cell| report::write_found_whole(cell, backup));
     table.cell(|cell| {
         if backup.state.pinned.is_some() {
             cell.write_str("[pinned] ")?;

@@ -1,5 +1,6 @@
 //! What commands share in telling: jobs' errors as failures, sizes, times, JSON.
 
+use std::fmt::{self, Write as _};
 use std::io::Write;
 
 use serde::Serialize;
@@ -7,6 +8,7 @@ use serde::Serialize;
 use super::failure::{Failure, FailureKind};
 use super::interrupt::Interrupt;
 use crate::jobs::{JobError, JobErrorKind};
+use crate::repository::{Entry, Fault};
 pub(super) use crate::words::{count, counted, duration, moment, one_line, size, write_moment};
 
 /// A job's error as a command's failure.
@@ -60,6 +62,15 @@ fn signal_name(signal: i32) -> String {
         2 => "SIGINT".to_owned(),
         15 => "SIGTERM".to_owned(),
         other => format!("signal {other}"),
+    }
+}
+
+/// Writes when a backup was last found whole, or in a word why it does not count as verified.
+pub(super) fn write_found_whole(cell: &mut String, backup: &Entry) -> fmt::Result {
+    match backup.state.fault() {
+        None => write_moment(cell, backup.last_check()),
+        Some(Fault::Damaged(_)) => cell.write_str("DAMAGED"),
+        Some(Fault::Unrestorable(_)) => cell.write_str("DOES NOT RESTORE"),
     }
 }
 

@@ -40,6 +40,8 @@ pub struct DatabaseFacts {
     pub drill: DrillFacts,
     /// Backups whose last check found them damaged: name, and what is wrong.
     pub damaged: Vec<(String, String)>,
+    /// Backups whose last test restore failed although their files are whole: name, and why.
+    pub unrestorable: Vec<(String, String)>,
     /// Manifests that speak for no backup: file, and what is wrong.
     pub unreadable: Vec<(String, String)>,
 }
@@ -165,6 +167,8 @@ pub enum ConcernKind {
     Failed,
     /// A backup is damaged.
     Damaged,
+    /// A backup does not restore.
+    Unrestorable,
     /// A manifest speaks for no backup.
     Unreadable,
     /// The newest verification failed.
@@ -228,6 +232,17 @@ impl Judge<'_> {
                     "the backup {backup} is damaged: {what}; run `pgbackupd verify --all \
                      --database {word}` to see whether others are, and `pgbackupd backup \
                      --database {word}` for a new one"
+                ),
+            );
+        }
+        for (backup, what) in &self.facts.unrestorable {
+            self.concern(
+                ConcernKind::Unrestorable,
+                format!(
+                    "the backup {backup} does not restore: {}; run `pgbackupd backup --database \
+                     {word}` for a new one, and `pgbackupd drill --database {word} {backup}` once \
+                     the reason is mended",
+                    without_full_stop(&excerpt(&printable(what)))
                 ),
             );
         }
@@ -310,7 +325,9 @@ impl Judge<'_> {
         let is_scheduled = facts.series.iter().any(|series| series.scheduled);
         let runs = facts.series.iter().any(|series| series.running);
         let fails = facts.series.iter().any(|series| series.failing.is_some());
-        let lost = !facts.damaged.is_empty() || !facts.unreadable.is_empty();
+        let lost = [&facts.damaged, &facts.unrestorable, &facts.unreadable]
+            .iter()
+            .any(|bad| !bad.is_empty());
         let way_out = self.way_out(None);
         if lost {
             let sentence = format!("there is no sound backup{way_out}");

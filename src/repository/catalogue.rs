@@ -74,7 +74,7 @@ pub struct Entry {
     pub bytes: u64,
     /// Rows of all its tables.
     pub rows: u64,
-    /// Pins and later checks.
+    /// Pins, later checks and test restores.
     pub state: State,
 }
 
@@ -90,18 +90,21 @@ pub struct Problem {
 }
 
 impl Entry {
-    /// Whether its last full check found it whole.
+    /// Whether it counts as verified: its last full check found it whole, and its last test restore,
+    /// if there was one, came through.
     pub fn is_sound(&self) -> bool {
-        !matches!(&self.state.checked, Some(check) if check.damage.is_some())
+        self.state.fault().is_none()
     }
 
-    /// When it was last found whole.
+    /// When it was last found whole; none while it does not count as verified.
     pub fn last_found_whole(&self) -> Option<DateTime<FixedOffset>> {
-        match &self.state.checked {
-            Some(check) if check.damage.is_some() => None,
-            Some(check) => Some(check.at.max(self.verified)),
-            None => Some(self.verified),
-        }
+        self.is_sound().then(|| self.last_check())
+    }
+
+    /// When all of it was read last, whatever was found.
+    pub fn last_check(&self) -> DateTime<FixedOffset> {
+        let checked = self.state.checked.as_ref().map(|check| check.at);
+        checked.map_or(self.verified, |checked| checked.max(self.verified))
     }
 }
 

@@ -5,7 +5,7 @@
 //! backup_20250709_020000.globals.gz   roles and tablespaces of the cluster
 //! backup_20250709_020000.census.gz    what the dump contains
 //! backup_20250709_020000.json         the manifest, written last: without it there is no backup
-//! backup_20250709_020000.state        pins and later checks, if any
+//! backup_20250709_020000.state        pins, later checks and test restores, if any
 //! backup.log                          the ledger
 //! restore.log                         the ledger of restores and test restores
 //! .lock                               held by whoever is at work
@@ -52,7 +52,7 @@ pub use runtime::{
     ScheduledJob, WaitingJob,
 };
 pub use staging::{Checked, Staging};
-pub use state::{Check, Pin, State};
+pub use state::{Check, Drilled, Fault, Pin, State, Unchecked};
 pub use sweep::Swept;
 
 /// The directory of one database's backups.

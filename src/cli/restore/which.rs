@@ -34,7 +34,7 @@ pub(super) struct Restorable {
     pub bytes: u64,
     /// Rows of all its tables.
     pub rows: u64,
-    /// When it was last found whole, RFC 3339; null when its last check found it damaged.
+    /// When it was last found whole, RFC 3339; null while it does not count as verified.
     pub verified: Option<String>,
 }
 
@@ -146,7 +146,7 @@ fn candidates(
     Ok(choose_backup(candidates, &criteria))
 }
 
-/// The first of the candidates, if that is one of one database, and not known to be damaged.
+/// The first of the candidates, if that is one of one database, and not known to be bad.
 fn newest(candidates: &[Candidate], args: &Args) -> Result<RestoreSource, Failure> {
     let usage = |message: String| Failure::new(FailureKind::Usage, message);
     let mut databases: Vec<&str> = candidates
@@ -177,7 +177,7 @@ fn newest(candidates: &[Candidate], args: &Args) -> Result<RestoreSource, Failur
         return Err(Failure::new(
             FailureKind::Damaged,
             format!(
-                "every backup that fits was found damaged; name one to try it all the same: \
+                "every backup that fits was found bad; name one to try it all the same: \
                  pgbackupd restore {}",
                 first.entry.stem
             ),
@@ -234,10 +234,7 @@ fn add_row(table: &mut Table<6>, (candidate, age): &(&Candidate, String)) {
     table.cell(|cell| cell.write_str(age));
     table.cell(|cell| cell.write_str(&report::size(entry.bytes)));
     table.cell(|cell| cell.write_str(&report::count(entry.rows)));
-    table.cell(|cell| match entry.last_found_whole() {
-        Some(moment) => report::write_moment(cell, moment),
-        None => cell.write_str("DAMAGED"),
-    });
+    table.cell(|cell| report::write_found_whole(cell, entry));
 }
 
 fn restorable(candidate: &Candidate) -> Restorable {

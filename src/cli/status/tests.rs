@@ -46,6 +46,7 @@ fn database(name: &str, server: &str) -> Surveyed {
         prune: None,
         drill: crate::policy::DrillFacts::default(),
         damaged: Vec::new(),
+        unrestorable: Vec::new(),
         unreadable: Vec::new(),
     };
     let line = |stem: &str, sizes: Vec<u64>| Line {

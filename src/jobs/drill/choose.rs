@@ -31,7 +31,7 @@ pub fn backups_to_drill(place: &Place, which: &WhichBackup) -> Result<Vec<Stem>,
         .collect())
 }
 
-/// Chooses among the backups that no check has found damaged. Pure.
+/// Chooses among the backups that neither a check nor a test restore has found bad. Pure.
 fn choose<'a>(catalogue: &'a Catalogue, which: &WhichBackup) -> Vec<&'a Entry> {
     let sound: Vec<&Entry> = catalogue
         .backups

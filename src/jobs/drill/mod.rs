@@ -32,7 +32,7 @@ use crate::postgres::{
     sweep_sandboxes,
 };
 use crate::repository::{
-    Damage, Event, Manifest, Operation, PhaseTime, Record, Repository, Requester, Role, Stem,
+    Damage, Event, Manifest, Operation, PhaseTime, Record, Repository, Requester, Role, State, Stem,
 };
 use crate::words::{count, counted};
 
@@ -63,12 +63,13 @@ pub fn sweep_drills(context: &Context) -> Result<Vec<PathBuf>, JobError> {
     })
 }
 
-/// Restores a backup into a throw-away server, compares, and records what was found.
+/// Restores a backup into a throw-away server, compares, and records what was found: in
+/// `restore.log`, and in the backup's state, by which retention counts it as verified or not.
 ///
 /// No lock is needed: a backup that retention removes meanwhile could not be tried.
 ///
 /// # Errors
-/// When the run was interrupted, or its outcome cannot be recorded. A backup that is bad, or that
+/// When the run was interrupted, or its outcome cannot be recorded in either place. A backup that is bad, or that
 /// could not be tried, is a report and no error.
 pub async fn drill(
     context: &Context,
@@ -105,6 +106,12 @@ pub async fn drill(
         remarks: Vec::new(),
     };
     let outcome = Box::pin(drill.carry_out()).await;
+    let noted = match &outcome {
+        Ok(
+            shown @ (DrillOutcome::Proven | DrillOutcome::Refused(_) | DrillOutcome::Differs(_)),
+        ) => drill.note(|state| state.note_drill(context.now(), shown.failure())),
+        _ => Ok(()),
+    };
     let (phases, remarks) = (drill.phases, drill.remarks);
     let mut end = record(Event::Succeeded);
     end.seconds = Some(began.elapsed().as_secs_f64());
@@ -158,7 +165,8 @@ pub async fn drill(
         end.message = Some(report.remarks.join("; "));
     }
     append(repository, &end, "the test restore is done, but")?;
-    Ok(report)
+    // What retention counts on must not be lost in silence.
+    noted.map(|()| report)
 }
 
 /// Test restores that a crash ended have no end in the ledger. They hold no lock; their processes
@@ -251,9 +259,17 @@ impl Drill<'_> {
         )
         .await?;
         self.took(DrillPhase::Verify, began);
+        // A check like any other, whatever becomes of the rest.
+        let now = self.context.now();
         let passage = match examined {
-            Examined::Damaged(damage) => return Ok(DrillOutcome::Damaged(damage)),
-            Examined::Whole(passage) => passage,
+            Examined::Damaged(damage) => {
+                self.note(|state| state.note_check(now, Some(damage.clone())))?;
+                return Ok(DrillOutcome::Damaged(damage));
+            }
+            Examined::Whole(passage) => {
+                self.note(|state| state.note_check(now, None))?;
+                passage
+            }
         };
         if let Some(foreign) = passage.foreign {
             return Ok(DrillOutcome::Impossible(format!(
@@ -302,6 +318,12 @@ impl Drill<'_> {
             self.remarks.push(error.to_string());
         }
         outcome
+    }
+
+    /// Notes something beside the backup, if that is still there.
+    fn note(&self, change: impl FnOnce(&mut State)) -> Result<(), JobError> {
+        self.repository.change_state(self.run, self.stem, change)?;
+        Ok(())
     }
 
     fn took(&mut self, phase: DrillPhase, began: Instant) {

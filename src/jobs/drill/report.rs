@@ -57,6 +57,16 @@ impl DrillOutcome {
         matches!(self, Self::Damaged(_) | Self::Refused(_) | Self::Differs(_))
     }
 
+    /// Why files that are whole do not restore, for the backup's state; none where nothing of that
+    /// kind was shown.
+    pub(super) fn failure(&self) -> Option<String> {
+        match self {
+            Self::Refused(what) => Some(what.clone()),
+            Self::Differs(_) => self.sentence(),
+            Self::Proven | Self::Damaged(_) | Self::Impossible(_) => None,
+        }
+    }
+
     /// The outcome in a sentence; none for a good one.
     pub fn sentence(&self) -> Option<String> {
         Some(match self {

@@ -33,7 +33,7 @@ impl Criteria {
     }
 }
 
-/// The backups that fit, newest first; those that their last check found damaged come last.
+/// The backups that fit, newest first; those that were found bad come last.
 pub fn choose(mut candidates: Vec<Candidate>, criteria: &Criteria) -> Vec<Candidate> {
     candidates.retain(|candidate| criteria.admits(&candidate.entry));
     candidates.sort_by(|one, other| {

@@ -156,11 +156,9 @@ impl History {
 
 impl Line {
     fn take(&mut self, record: Record) {
-        // A check that finds damage has done its work; the damage is noted with the backup.
-        // What a test restore finds is noted nowhere else.
-        let found = record.event == Event::Failed
-            && record.operation == Operation::Verify
-            && !record.damaged.is_empty();
+        // A check or a test restore that finds a bad backup has done its work; what it found is noted
+        // with the backup.
+        let found = record.event == Event::Failed && !record.damaged.is_empty();
         match record.event {
             Event::Succeeded | Event::Failed => {
                 self.last.get_or_insert_with(|| Ended {
@@ -233,7 +231,7 @@ mod tests {
     }
 
     use Event::{Failed, Interrupted, Skipped, Started, Succeeded};
-    use Operation::{Backup, Verify};
+    use Operation::{Backup, Drill, Verify};
 
     #[test]
     fn failures_count_from_the_newest_success() {
@@ -275,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_verification_that_finds_damage_has_not_failed_itself() {
+    fn a_check_or_test_restore_that_finds_a_bad_backup_has_not_failed_itself() {
         let mut found = record(1, 1, Verify, Failed);
         found.damaged.push(Damage {
             backup: "backup_20250709_020000".to_owned(),
@@ -286,6 +284,14 @@ mod tests {
         assert!(!found.verify.last.unwrap().succeeded);
         let unchecked = history(&[record(1, 1, Verify, Failed)]);
         assert_eq!(unchecked.verify.failing.unwrap().runs, 1);
+        let mut unrestorable = record(1, 1, Drill, Failed);
+        unrestorable.damaged = vec![Damage {
+            backup: "backup_20250709_020000".to_owned(),
+            what: "it does not restore".to_owned(),
+        }];
+        assert_eq!(history(&[unrestorable]).drill.failing, None);
+        let impossible = history(&[record(1, 1, Drill, Failed)]);
+        assert_eq!(impossible.drill.failing.unwrap().runs, 1);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::policy::{
     VerificationFacts,
 };
 use crate::repository::{
-    AtWork, Catalogue, Entry, HeldLocks, Operation, RepositoryError, Requester, RunningJob,
+    AtWork, Catalogue, Entry, Fault, HeldLocks, Operation, RepositoryError, Requester, RunningJob,
 };
 
 /// What every look needs.
@@ -205,10 +205,16 @@ impl Gathered<'_> {
             .map(|(series, entries)| ((*series).clone(), line(entries)))
             .collect();
         let running = self.running(&backups);
-        let damaged = self.catalogue.backups.iter().filter_map(|entry| {
-            let damage = entry.state.checked.as_ref()?.damage.clone()?;
-            Some((entry.stem.to_string(), damage))
-        });
+        let (mut damaged, mut unrestorable) = (Vec::new(), Vec::new());
+        for entry in &self.catalogue.backups {
+            let fault = entry.state.fault();
+            let told = |what: &str| (entry.stem.to_string(), what.to_owned());
+            match fault {
+                Some(Fault::Damaged(what)) => damaged.push(told(what)),
+                Some(Fault::Unrestorable(what)) => unrestorable.push(told(what)),
+                None => {}
+            }
+        }
         let (spoilt, strangers): (Vec<_>, Vec<_>) = self
             .catalogue
             .problems
@@ -221,7 +227,8 @@ impl Gathered<'_> {
             verification,
             prune: self.history.prune.failing.take(),
             drill,
-            damaged: damaged.collect(),
+            damaged,
+            unrestorable,
             unreadable: spoilt
                 .into_iter()
                 .map(|problem| (problem.file.clone(), problem.what.clone()))

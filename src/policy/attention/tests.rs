@@ -47,6 +47,7 @@ fn well() -> DatabaseFacts {
         prune: None,
         drill: DrillFacts::default(),
         damaged: Vec::new(),
+        unrestorable: Vec::new(),
         unreadable: Vec::new(),
     }
 }

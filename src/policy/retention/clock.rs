@@ -117,7 +117,8 @@ fn is_ahead(candidate: &Candidate<'_>, now: DateTime<Utc>) -> bool {
 /// What is wrong with the clock, if anything. The candidates come newest first.
 ///
 /// Pinned backups bear no witness. Nothing is removed by their date, an archive is often pinned
-/// for years, and so pinning the backup that a doubt names is the way to settle it for good.
+/// for years, and so pinning the backup that a doubt names is the way to settle it for good. Those
+/// that were found bad stay for years too, and open no gap.
 pub(super) fn doubt(newest_first: &[&Candidate<'_>], now: DateTime<Utc>) -> Option<ClockDoubt> {
     let witnesses = || newest_first.iter().filter(|candidate| !candidate.pinned);
     let newest = witnesses().next()?;
@@ -136,8 +137,9 @@ pub(super) fn doubt(newest_first: &[&Candidate<'_>], now: DateTime<Utc>) -> Opti
             now,
         });
     }
-    witnesses()
-        .zip(witnesses().skip(1))
+    let good = || witnesses().filter(|candidate| candidate.verified);
+    good()
+        .zip(good().skip(1))
         .take_while(|(after, _)| newest.started - after.started < STEADY_AGAIN)
         .find(|(after, before)| after.started - before.started > LONGEST_SILENCE)
         .map(|(after, before)| ClockDoubt::Gap {

@@ -12,10 +12,9 @@
 //!   to a policy" in its manual).
 //! - Unlike restic, age is counted from now: the policy promises 30 days of backups, not 30 days
 //!   before the newest.
-//! - A damaged backup never stands for a whole one: it takes no place in the floor or in a rule
-//!   that counts. As evidence it stays until it is too old by the age rule, and without an age rule
-//!   for as long as the operator leaves it; and it stays in any case while there are fewer verified
-//!   backups than the floor.
+//! - A backup that was found bad, by a check of its files or by a test restore, never stands for a
+//!   good one: it takes no place in the floor or in a rule that counts. Nor is it removed: it shows
+//!   what happened, and may be all that is left of that day. It is the operator's to remove.
 //! - A backup dated after now stays, and takes no place either: neither its age nor its period means
 //!   anything, and the one that is made after a clock was set back must not be removed by its own
 //!   run.
@@ -74,7 +73,8 @@ pub struct Candidate<'a> {
     /// The same moment on the wall clock of the schedule's zone; days, weeks, months and years are
     /// counted on it.
     pub local: NaiveDateTime,
-    /// Whether its last full check found it whole. If not, it is called damaged here.
+    /// Whether its last full check found it whole, and its last test restore, if there was one, came
+    /// through. If not, it was found bad.
     pub verified: bool,
     /// Whether the operator pinned it.
     pub pinned: bool,
@@ -156,8 +156,6 @@ struct Survey<'r> {
     rules: &'r Rules,
     floor: NonZeroU32,
     now: DateTime<Utc>,
-    /// Whether there are as many verified backups as the floor wants.
-    floor_met: bool,
     /// How many verified backups are still to come, the present one included.
     verified_to_come: usize,
     /// How many verified backups have been seen.
@@ -186,7 +184,6 @@ impl<'r> Survey<'r> {
             rules,
             floor,
             now,
-            floor_met: u32::try_from(verified).is_ok_and(|verified| verified >= floor.get()),
             verified_to_come: verified,
             verified_seen: 0,
             periods: periods
@@ -206,7 +203,7 @@ impl<'r> Survey<'r> {
         } else if candidate.verified {
             self.weigh_verified(candidate, &mut reasons);
         } else {
-            self.weigh_damaged(candidate, &mut reasons);
+            reasons.push(Reason::Evidence);
         }
 
         let keep = reasons.iter().any(Reason::keeps);
@@ -244,23 +241,6 @@ impl<'r> Survey<'r> {
         }));
         for rule in &mut self.periods {
             reasons.push(rule.weigh(candidate, is_oldest));
-        }
-    }
-
-    fn weigh_damaged(&self, candidate: &Candidate<'_>, reasons: &mut Vec<Reason>) {
-        match self
-            .rules
-            .within
-            .map(|limit| self.weigh_age(candidate, limit))
-        {
-            Some(too_old @ Reason::TooOld { .. }) => reasons.extend([too_old, Reason::Damaged]),
-            young_or_no_rule => {
-                reasons.push(Reason::Evidence);
-                reasons.extend(young_or_no_rule);
-            }
-        }
-        if !self.floor_met {
-            reasons.push(Reason::FloorUnmet { count: self.floor });
         }
     }
 

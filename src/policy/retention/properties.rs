@@ -105,7 +105,7 @@ fn trust() -> impl Strategy<Value = ClockTrust> {
 
 proptest! {
     #[test]
-    fn the_newest_verified_backups_of_the_floor_and_all_pinned_ones_stay(
+    fn the_newest_verified_backups_of_the_floor_and_all_pinned_or_bad_ones_stay(
         history in history(), rules in rules(), floor in number(5), trust in trust(),
     ) {
         let candidates = candidates(&history);
@@ -117,6 +117,9 @@ proptest! {
         }
         for made in history.iter().filter(|made| made.pinned) {
             prop_assert!(!removed.contains(made.name.as_str()), "{made:?} is pinned");
+        }
+        for made in history.iter().filter(|made| !made.verified) {
+            prop_assert!(!removed.contains(made.name.as_str()), "{made:?} is evidence");
         }
     }
 

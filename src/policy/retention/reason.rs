@@ -51,14 +51,9 @@ pub enum Reason {
         /// What the rule counts.
         every: Every,
     },
-    /// Kept: it is damaged, and may be all that is left: it shows what happened, and parts of it
-    /// may be recovered.
+    /// Kept: it was found bad. It shows what happened, and parts of it may be recovered; retention
+    /// never removes it.
     Evidence,
-    /// Kept: it is damaged, but fewer verified backups exist than should always stay.
-    FloorUnmet {
-        /// How many should stay.
-        count: NonZeroU32,
-    },
     /// Kept: the rules would remove it, but the clock looks wrong.
     ClockDoubt,
     /// Removed: it is older than the limit.
@@ -86,8 +81,6 @@ pub enum Reason {
         /// How many.
         count: NonZeroU32,
     },
-    /// Removed: it is damaged, so that no rule but its age speaks for it.
-    Damaged,
 }
 
 impl Reason {
@@ -103,13 +96,11 @@ impl Reason {
             | Self::Newest { .. }
             | Self::Oldest { .. }
             | Self::Evidence
-            | Self::FloorUnmet { .. }
             | Self::ClockDoubt => true,
             Self::TooOld { .. }
             | Self::BeyondLast { .. }
             | Self::NotNewest { .. }
-            | Self::BeyondPeriods { .. }
-            | Self::Damaged => false,
+            | Self::BeyondPeriods { .. } => false,
         }
     }
 }
@@ -133,13 +124,7 @@ impl fmt::Display for Reason {
             Self::Oldest { every } => {
                 write!(f, "the oldest, while there is room for another {every}")
             }
-            Self::Evidence => f.write_str("damaged: kept as evidence"),
-            Self::FloorUnmet { count } => {
-                write!(
-                    f,
-                    "damaged, but there are fewer than {count} verified backups"
-                )
-            }
+            Self::Evidence => f.write_str("found bad: kept as evidence"),
             Self::ClockDoubt => f.write_str("the clock looks wrong"),
             Self::TooOld { limit } => write!(f, "older than {}", Age(*limit)),
             Self::BeyondLast { count } if count.get() == 1 => f.write_str("not the newest"),
@@ -153,7 +138,6 @@ impl fmt::Display for Reason {
             Self::BeyondPeriods { every, count } => {
                 write!(f, "before the last {count} {every}s that have a backup")
             }
-            Self::Damaged => f.write_str("damaged"),
         }
     }
 }

@@ -34,7 +34,7 @@ fn made(moment: &str) -> Made {
     }
 }
 
-fn damaged(moment: &str) -> Made {
+fn bad(moment: &str) -> Made {
     Made {
         verified: false,
         ..made(moment)
@@ -156,13 +156,13 @@ fn a_series_without_rules_keeps_everything() {
     let backups = [
         made("2026-01-31 02:00"),
         made("2019-05-01 02:00"),
-        damaged("2018-05-01 02:00"),
+        bad("2018-05-01 02:00"),
     ];
     let decision = decide_at(&backups, &Rules::default(), 1, "2026-01-31 02:05");
     assert_snapshot!(told(&decision), @"
     keep   2026-01-31 02:00: the one verified backup that always stays; its series keeps everything
     keep   2019-05-01 02:00: its series keeps everything
-    keep   2018-05-01 02:00: damaged: kept as evidence
+    keep   2018-05-01 02:00: found bad: kept as evidence
     ");
 }
 
@@ -285,52 +285,46 @@ fn the_floor_stays_although_every_backup_is_too_old() {
 }
 
 #[test]
-fn a_damaged_backup_takes_no_place_of_a_whole_one() {
+fn a_bad_backup_takes_no_place_of_a_good_one() {
     let rules = Rules {
         last: Some(count(2)),
         daily: Some(count(2)),
         ..Rules::default()
     };
     let backups = [
-        damaged("2026-02-18 02:00"),
+        bad("2026-02-18 02:00"),
         made("2026-02-17 02:00"),
-        damaged("2026-02-16 14:00"),
+        bad("2026-02-16 14:00"),
         made("2026-02-16 02:00"),
         made("2026-02-15 02:00"),
     ];
     let decision = decide_at(&backups, &rules, 2, "2026-02-18 02:05");
     assert_snapshot!(told(&decision), @"
-    keep   2026-02-18 02:00: damaged: kept as evidence
+    keep   2026-02-18 02:00: found bad: kept as evidence
     keep   2026-02-17 02:00: one of the 2 verified backups that always stay; one of the newest 2; newest of the day 2026-02-17
-    keep   2026-02-16 14:00: damaged: kept as evidence
+    keep   2026-02-16 14:00: found bad: kept as evidence
     keep   2026-02-16 02:00: one of the 2 verified backups that always stay; one of the newest 2; newest of the day 2026-02-16
     remove 2026-02-15 02:00: not one of the newest 2; before the last 2 days that have a backup
     ");
 }
 
 #[test]
-fn a_damaged_backup_goes_by_age_alone_and_not_before_the_floor_is_met() {
+fn a_bad_backup_is_not_removed_however_old_it_is() {
     let monthly_for_years = Rules {
         monthly: Some(count(50)),
         ..within(30)
     };
     let mut backups = daily(3, "2026-02-18");
-    backups.push(damaged("2026-02-01 02:00"));
-    backups.push(damaged("2026-01-01 02:00"));
-    let met = decide_at(&backups, &monthly_for_years, 3, "2026-02-18 02:05");
-    let unmet = decide_at(&backups, &monthly_for_years, 4, "2026-02-18 02:05");
-    assert_snapshot!(told(&met), @"
+    backups.push(bad("2026-02-01 02:00"));
+    backups.push(bad("2019-01-01 02:00"));
+    let decision = decide_at(&backups, &monthly_for_years, 3, "2026-02-18 02:05");
+    assert_snapshot!(told(&decision), @"
     keep   2026-02-18 02:00: one of the 3 verified backups that always stay; no older than 30 days; newest of the month 2026-02
     keep   2026-02-17 02:00: one of the 3 verified backups that always stay; no older than 30 days
     keep   2026-02-16 02:00: one of the 3 verified backups that always stay; no older than 30 days; the oldest, while there is room for another month
-    keep   2026-02-01 02:00: damaged: kept as evidence; no older than 30 days
-    remove 2026-01-01 02:00: older than 30 days; damaged
+    keep   2026-02-01 02:00: found bad: kept as evidence
+    keep   2019-01-01 02:00: found bad: kept as evidence
     ");
-    assert_eq!(unmet.removed().count(), 0);
-    assert_eq!(
-        unmet.verdicts[4].reasons,
-        [Reason::FloorUnmet { count: count(4) }]
-    );
 }
 
 #[test]
@@ -348,7 +342,7 @@ fn a_pinned_backup_stays_whatever_its_age_and_state() {
     remove 2026-02-16 02:00: older than 2 days
     remove 2026-02-15 02:00: older than 2 days
     keep   2025-03-01 02:00: pinned
-    keep   2025-02-01 02:00: pinned
+    keep   2025-02-01 02:00: pinned; found bad: kept as evidence
     ");
 }
 
