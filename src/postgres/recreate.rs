@@ -305,8 +305,10 @@ pub struct TakePlace<'a> {
     pub name: &'a str,
     /// The name that the database gets which bears that name now, if one does.
     pub aside: Option<&'a str>,
+    /// Whether it was made for this, and bears a comment that says so until now.
+    pub is_new: bool,
     /// Whose comment, limit of connections and mark as a template it gets; without, it keeps its
-    /// own.
+    /// own, or has none if it is new.
     pub like: Option<&'a DatabaseProperties>,
 }
 
@@ -322,9 +324,12 @@ pub fn take_place(swap: &TakePlace<'_>) -> String {
     }
     let from = identifier(swap.from);
     let _ = write!(sql, "ALTER DATABASE {from} RENAME TO {name}; ");
-    if let Some(like) = swap.like {
-        sql.push_str(&comment_on_database(swap.name, like.comment.as_deref()));
+    if swap.is_new || swap.like.is_some() {
+        let comment = swap.like.and_then(|like| like.comment.as_deref());
+        sql.push_str(&comment_on_database(swap.name, comment));
         sql.push_str("; ");
+    }
+    if let Some(like) = swap.like {
         if like.connection_limit >= 0 {
             let limit = like.connection_limit;
             let _ = write!(sql, "ALTER DATABASE {name} CONNECTION LIMIT {limit}; ");

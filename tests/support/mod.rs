@@ -4,3 +4,4 @@ pub(crate) mod cluster;
 pub(crate) mod daemon;
 pub(crate) mod filesystem;
 pub(crate) mod operator;
+pub(crate) mod restored;

@@ -73,6 +73,12 @@ impl Beside {
             .unwrap_or(name)
     }
 
+    /// Whether a name is one of those that stand beside a database in this way.
+    pub(super) fn is(self, name: &str, database: &str) -> bool {
+        name.strip_prefix(&self.prefix(database))
+            .is_some_and(|rest| order(rest).is_some())
+    }
+
     /// The newest of these databases that stands beside another one in this way.
     pub(super) fn newest<T>(self, database: &str, all: &BTreeMap<String, T>) -> Option<String> {
         let prefix = self.prefix(database);
@@ -144,6 +150,15 @@ mod tests {
             Some("app_before_restore_20250709_143000_2")
         );
         assert_eq!(Beside::Before.newest("ap", &databases), None);
+        assert!(Beside::Restoring.is("app_restoring_20250709_143000_2", "app"));
+        for other in [
+            "app",
+            "app_restoring_",
+            "app_restoring_x",
+            "app_undone_20250709_143000",
+        ] {
+            assert!(!Beside::Restoring.is(other, "app"), "{other}");
+        }
     }
 
     #[test]

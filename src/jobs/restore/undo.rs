@@ -169,6 +169,7 @@ async fn swap_back(
         from: &prepared.brings_back,
         name: &prepared.database,
         aside: prepared.keeps_as.as_deref(),
+        is_new: false,
         like: None,
     };
     swap(&prepared.maintenance, context.limits.connect, &names).await

@@ -158,6 +158,7 @@ fn names_change_hands_in_one_transaction() {
         from: "new",
         name: "a\"b",
         aside: Some("old"),
+        is_new: true,
         like: Some(&like),
     };
     assert_eq!(
@@ -168,12 +169,23 @@ fn names_change_hands_in_one_transaction() {
     );
     let swap = TakePlace {
         aside: None,
+        is_new: false,
         like: None,
         ..swap
     };
     assert_eq!(
         take_place(&swap),
         "BEGIN; ALTER DATABASE \"new\" RENAME TO \"a\"\"b\"; COMMIT"
+    );
+    // What was made for this loses the comment that says so.
+    let swap = TakePlace {
+        is_new: true,
+        ..swap
+    };
+    assert_eq!(
+        take_place(&swap),
+        "BEGIN; ALTER DATABASE \"new\" RENAME TO \"a\"\"b\"; COMMENT ON DATABASE \"a\"\"b\" IS \
+         NULL; COMMIT"
     );
 }
 

@@ -1,5 +1,6 @@
 //! What has to be there before the dump can be loaded: roles, and an empty database.
 
+use super::super::beside::Beside;
 use super::super::roles::{self, without_grantor};
 use super::{Made, STATEMENT, Work};
 use crate::jobs::JobError;
@@ -24,7 +25,10 @@ impl Work<'_> {
     ) -> Result<(), JobError> {
         let mark = self.mark();
         for (name, standing) in databases(client).await? {
-            if standing.comment.as_deref() == Some(mark.as_str()) {
+            // A name without a time is somebody's, whatever its comment says.
+            if standing.comment.as_deref() == Some(mark.as_str())
+                && Beside::Restoring.is(&name, &self.prepared.plan.database)
+            {
                 self.say(&format!("dropping {name}, which an earlier restore left"));
                 if let Err(error) = self.drop(&name).await {
                     made.warnings.push(format!(

@@ -246,6 +246,7 @@ impl Work<'_> {
                 from: self.new_name(),
                 name: &plan.database,
                 aside: plan.keeps_as.as_deref(),
+                is_new: true,
                 like: self.prepared.like.as_ref(),
             },
         )

@@ -1,0 +1,74 @@
+//! What tests of restores share: a small database with a backup, and looks at what stands then.
+
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "each test binary uses a part of the fixture, and a fixture that cannot be set up panics"
+)]
+
+use std::fs;
+
+use serde_json::Value;
+
+use super::cluster::Cluster;
+use super::operator::Operator;
+
+/// The databases of the server, but for those that every server has, sorted.
+pub(crate) fn databases(cluster: &Cluster) -> Vec<String> {
+    let text = cluster.psql(
+        "SELECT encode(datname::text::bytea, 'hex') FROM pg_database \
+          WHERE datname NOT IN ('postgres', 'template0', 'template1') ORDER BY datname",
+    );
+    let hex = |line: &str| {
+        let digits = line.as_bytes().chunks(2);
+        let bytes = digits.map(|two| u8::from_str_radix(str::from_utf8(two).unwrap(), 16).unwrap());
+        String::from_utf8(bytes.collect()).unwrap()
+    };
+    let mut names: Vec<String> = text.lines().map(hex).collect();
+    names.sort();
+    names
+}
+
+/// The one database whose name begins so.
+pub(crate) fn beginning_with(cluster: &Cluster, prefix: &str) -> String {
+    let mut names = databases(cluster);
+    names.retain(|name| name.starts_with(prefix));
+    assert_eq!(names.len(), 1, "{names:?} begin with {prefix}");
+    names.remove(0)
+}
+
+/// The records of `restore.log`, oldest first.
+pub(crate) fn restore_log(operator: &Operator) -> Vec<Value> {
+    let text = fs::read_to_string(operator.backups().join("restore.log")).unwrap_or_default();
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+/// A small database, backed up once.
+pub(crate) fn small(cluster: &Cluster, name: &str) -> Operator {
+    cluster.create_database(name);
+    cluster.psql_in(
+        name,
+        "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'as backed up')",
+    );
+    let operator = Operator::of(cluster, name);
+    let output = operator.run(&["backup"]);
+    assert_eq!(output.code, 0, "{output}");
+    // What a restore has to take back.
+    cluster.psql_in(name, "UPDATE t SET v = 'as it stands'");
+    operator
+}
+
+/// The row of a small database.
+pub(crate) fn value(cluster: &Cluster, database: &str) -> String {
+    cluster.psql_in(database, "SELECT v FROM t")
+}
+
+/// The database serves as it did before the restore, and nothing is left beside it.
+#[track_caller]
+pub(crate) fn assert_untouched(cluster: &Cluster, operator: &Operator, name: &str) {
+    assert_eq!(databases(cluster), [name]);
+    assert_eq!(value(cluster, name), "as it stands");
+    operator.assert_no_processes();
+}
