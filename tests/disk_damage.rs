@@ -22,7 +22,7 @@ use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
 use support::cluster::Cluster;
 use support::filesystem::can_trace;
-use support::operator::Operator;
+use support::operator::{Operator, Output};
 
 const DATABASE: &str = "shop";
 
@@ -634,4 +634,90 @@ fn a_directory_whose_only_manifest_is_spoilt_is_not_passed_over_where_all_are_ba
     assert_eq!(output.code, 65, "{output}");
     let line = format!("{name}: DAMAGED: the manifest {}", manifest.display());
     assert!(output.stdout.starts_with(&line), "{output}");
+}
+
+/// What the verification of all says, by the names of the backups: outcome and message.
+fn verified(operator: &Operator, output: &Output) -> BTreeMap<String, (String, String)> {
+    let verified: Value = serde_json::from_str(&output.stdout).unwrap();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let backups = verified[0]["backups"].as_array().unwrap();
+    assert_eq!(backups.len(), operator.list().len(), "{output}");
+    backups
+        .iter()
+        .map(|one| {
+            let found = (text(&one["outcome"]), text(&one["message"]));
+            (text(&one["name"]), found)
+        })
+        .collect()
+}
+
+#[test]
+fn what_the_machine_cannot_read_is_not_held_against_a_backup() {
+    if !can_trace() {
+        return;
+    }
+    let cluster = cluster_with_a_small_database();
+    let mut operator = Operator::of(&cluster, DATABASE);
+    let names: Vec<String> = (0..2).map(|_| back_up(&operator)).collect();
+    let directory = operator.backups();
+    let all = ["verify", "--all", "--json"];
+    let assert_nothing_is_held = |operator: &Operator, output: &Output, why: &str| {
+        assert_eq!(output.code, 69, "{output}");
+        let found = verified(operator, output);
+        assert_eq!(found[&names[0]].0, "whole", "{output}");
+        assert_eq!(found[&names[1]].0, "unchecked", "{output}");
+        assert!(found[&names[1]].1.contains(why), "{output}");
+        let state = directory.join(format!("{}.state", names[1]));
+        let state: Value = serde_json::from_slice(&fs::read(state).unwrap()).unwrap();
+        assert_eq!(state["checked"], Value::Null);
+        assert!(state["unchecked"]["why"].as_str().unwrap().contains(why));
+        let listed = operator.json(&["list"]);
+        assert!(listed[0]["backups"][1]["verified"].is_string(), "{listed}");
+    };
+    // An error of the disk, in each of its files.
+    for suffix in [".globals.gz", ".census.gz", ".sql.gz"] {
+        let file = directory.join(format!("{}{suffix}", names[1]));
+        let file = file.to_str().unwrap();
+        let inject = "inject=read:error=EIO";
+        let starter = ["strace", "-f", "-o", "/dev/null", "-P", file, "-e", inject];
+        let output = operator.run_under(&starter, &all);
+        assert_nothing_is_held(&operator, &output, "Input/output error (os error 5)");
+    }
+    // Time that is up; the next one is read all the same.
+    operator.set("limits.total", "1 second");
+    let file = directory.join(format!("{}.sql.gz", names[1]));
+    let file = file.to_str().unwrap();
+    let inject = "inject=fadvise64:delay_enter=2000000:when=1";
+    let starter = ["strace", "-f", "-o", "/dev/null", "-P", file, "-e", inject];
+    let output = operator.run_under(&starter, &all);
+    assert_nothing_is_held(&operator, &output, "took longer than limits.total allows");
+
+    operator.unset("limits.total");
+    operator.assert_all_whole();
+    let state = fs::read_to_string(directory.join(format!("{}.state", names[1]))).unwrap();
+    assert!(!state.contains("unchecked"), "{state}");
+}
+
+#[test]
+fn an_archive_that_pg_restore_cannot_read_is_only_damaged_if_its_bytes_are() {
+    let cluster = cluster_with_a_small_database();
+    let mut operator = Operator::of(&cluster, DATABASE);
+    operator.set("dump.format", "custom");
+    let name = back_up(&operator);
+    operator.stand_in(
+        "pg_restore",
+        "echo 'pg_restore: error: unsupported version (1.16) in file header' >&2; exit 1",
+    );
+    let output = operator.run(&["verify"]);
+    assert_eq!(output.code, 69, "{output}");
+    assert!(
+        output.stdout.contains("unsupported version (1.16)")
+            && output
+                .stdout
+                .contains("but its files are those that were written"),
+        "{output}"
+    );
+    flip(&operator.backups().join(format!("{name}.dump")), 300);
+    let output = operator.run(&["verify"]);
+    assert_eq!(output.code, 65, "{output}");
 }

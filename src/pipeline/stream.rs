@@ -94,6 +94,11 @@ impl Progress {
         self.cancelled.store(true, Ordering::Relaxed);
     }
 
+    /// Lets the next stream begin after one that was asked to stop.
+    pub fn renew(&self) {
+        self.cancelled.store(false, Ordering::Relaxed);
+    }
+
     fn passed(&self, text: usize, stored: u64) -> Result<(), StreamError> {
         self.text.fetch_add(text as u64, Ordering::Relaxed);
         self.stored.store(stored, Ordering::Relaxed);

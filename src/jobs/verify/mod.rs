@@ -1,26 +1,23 @@
 //! Reading backups back in full and checking them against their manifests (P8).
 
-use std::fs::File;
-use std::path::Path;
+mod examine;
+
 use std::sync::Arc;
 use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::archive;
-use super::blocked::Watch;
-use super::dump::{Dumper, Remarks, blocking, read_back};
-use super::error::{JobError, census_damage};
+use super::error::JobError;
 use super::limit::{Limit, Stop};
 use super::target::Place;
 use super::{Context, JobErrorKind};
-use crate::config::{Connection, Format};
-use crate::pipeline::{Digest, Passage, Phase, Progress, StreamError, digest_file, read_census};
-use crate::postgres::{Confinement, Conninfo, Programs, archive_as_sql_arguments};
+use crate::pipeline::{Phase, Progress};
 use crate::repository::{
-    Catalogue, Check, Damage, Entry, Event, Manifest, Operation, Problem, Repository, Role, Stem,
+    Catalogue, Damage, Entry, Event, Operation, Problem, Repository, Role, Stem,
 };
+
+pub(super) use examine::{Examined, examine};
 
 /// Which backups of a place are checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,6 +112,8 @@ pub async fn verify(
     let mut outcome = Ok(());
     for Choice { stem, entry } in chosen {
         let limit = Limit::new(cancel.clone(), "total", context.limits.total);
+        // The one before may have been ended by its limit.
+        progress.renew();
         match check(context, repository, run, (stem, entry), &limit, progress).await {
             Ok(Some(finding)) => report.findings.push(finding),
             Ok(None) => {}
@@ -220,132 +219,18 @@ async fn check(
             };
         }
     };
-    let damage = find_damage(context, repository, stem, &manifest, limit, progress).await?;
-    let checked = Check {
-        at: context.now(),
-        damage: damage.clone(),
-    };
-    let noted = repository.change_state(run, stem, |state| state.checked = Some(checked))?;
-    Ok(noted.map(|_| finding(damage)))
-}
-
-/// What reading every file of a backup has shown.
-pub(super) enum Examined {
-    /// It is damaged, in this way.
-    Damaged(String),
-    /// It is whole; this is in it.
-    Whole(Box<Passage>),
-}
-
-/// Reads every file of a backup and says what is wrong.
-async fn find_damage(
-    context: &Context,
-    repository: &Repository,
-    stem: &Stem,
-    manifest: &Manifest,
-    limit: &Limit,
-    progress: &Arc<Progress>,
-) -> Result<Option<String>, JobError> {
-    let examined = examine(context, repository, stem, manifest, limit, progress).await?;
-    Ok(match examined {
-        Examined::Damaged(damage) => Some(damage),
-        Examined::Whole(_) => None,
-    })
-}
-
-/// Reads every file of a backup.
-pub(super) async fn examine(
-    context: &Context,
-    repository: &Repository,
-    stem: &Stem,
-    manifest: &Manifest,
-    limit: &Limit,
-    progress: &Arc<Progress>,
-) -> Result<Examined, JobError> {
-    let damaged = |damage: String| Ok(Examined::Damaged(damage));
-    if let Some(globals) = &manifest.globals {
-        let path = repository.path(stem, Role::Globals);
-        if let Some(damage) = differs(&path, &globals.digest, limit, progress).await? {
-            return damaged(damage);
+    let damage = match examine(context, repository, stem, &manifest, limit, progress).await {
+        Ok(Examined::Whole(_)) => None,
+        Ok(Examined::Damaged(damage)) => Some(damage),
+        Err(error) if error.kind() == JobErrorKind::Interrupted => return Err(error),
+        Err(error) => {
+            let (now, why) = (context.now(), error.to_string());
+            repository.change_state(run, stem, |state| state.note_unchecked(now, why))?;
+            return Err(error);
         }
-    }
-    let path = repository.path(stem, Role::Census);
-    let expected = match File::open(&path).map_err(Into::into).and_then(read_census) {
-        Ok((census, digest)) if digest == manifest.census.digest => census,
-        Ok(_) => return damaged("its census has been changed".to_owned()),
-        Err(error) => return damaged(census_damage(&error)),
     };
-    let found = match read_artifact(context, repository, stem, manifest, limit, progress).await {
-        Ok(passage) => passage,
-        Err(JobError::Stream { source, .. }) => return damaged(format!("its dump: {source}")),
-        Err(JobError::Failed { message, .. }) => return damaged(format!("its dump: {message}")),
-        Err(error) => return Err(error),
-    };
-    if found.digest != manifest.artifact.digest {
-        return damaged(format!(
-            "its dump has been changed: {} expected, {} found",
-            manifest.artifact.digest, found.digest
-        ));
-    }
-    match found.census.differences(&expected).into_iter().next() {
-        Some(difference) => damaged(format!(
-            "its dump and its census do not agree: {difference}"
-        )),
-        None => Ok(Examined::Whole(Box::new(found))),
-    }
-}
-
-async fn differs(
-    path: &Path,
-    expected: &Digest,
-    limit: &Limit,
-    progress: &Arc<Progress>,
-) -> Result<Option<String>, JobError> {
-    let name = path.file_name().unwrap_or_default().display().to_string();
-    let (path, counted) = (path.to_owned(), Arc::clone(progress));
-    let found = blocking(limit, progress, &name, move || {
-        digest_file(File::open(path).map_err(StreamError::Read)?, &counted)
-    })
-    .await;
-    match found {
-        Ok(found) if found == *expected => Ok(None),
-        Ok(_) => Ok(Some(format!("{name} has been changed"))),
-        Err(JobError::Stream { source, .. }) => Ok(Some(format!("{name}: {source}"))),
-        Err(error) => Err(error),
-    }
-}
-
-/// Decodes the whole dump; an archive by the `pg_restore` that fits the server it came from.
-async fn read_artifact(
-    context: &Context,
-    repository: &Repository,
-    stem: &Stem,
-    manifest: &Manifest,
-    limit: &Limit,
-    progress: &Arc<Progress>,
-) -> Result<Passage, JobError> {
-    let artifact = &manifest.artifact;
-    let path = repository.path(stem, Role::Artifact(artifact.format, artifact.compression));
-    if artifact.format == Format::Plain {
-        return read_back(path, artifact.compression, limit, progress).await;
-    }
-    let programs = Programs::locate(context.programs.as_deref(), manifest.server.major()).await?;
-    // It reads a file and needs no server; only the clean environment is taken from here.
-    let conninfo = Conninfo::resolve(
-        &Connection::default(),
-        &context.environment,
-        Some("postgres"),
-    )?;
-    let restorer = Dumper {
-        program: programs.pg_restore(),
-        arguments: archive_as_sql_arguments(&path),
-        application: "pgbackupd",
-        conninfo: &conninfo,
-        connect: context.limits.connect,
-        watch: &Watch::default(),
-        // What pg_restore remarks on an old archive was told when that was made.
-        remarks: &Remarks::default(),
-        confinement: Confinement::default(),
-    };
-    archive::read_archive(&restorer, path.clone(), artifact.format, limit, progress).await
+    let now = context.now();
+    let noted =
+        repository.change_state(run, stem, |state| state.note_check(now, damage.clone()))?;
+    Ok(noted.map(|_| finding(damage)))
 }

@@ -1,0 +1,258 @@
+//! Reading every file of a backup, and telling damage from a reading that went wrong.
+//!
+//! A backup is damaged when one of its files is missing, or is not what its manifest says, and a
+//! second reading agrees. Whatever else goes wrong says nothing about the backup: a disk or a network
+//! file system that does not answer, a right that is missing, a `pg_restore` that is too old or is
+//! killed, a bit that fell over in memory on the way. The manifest has the digests of files that were
+//! read back, decoded and compared when they were published; so bytes with these digests are good,
+//! and who cannot make sense of them is to blame himself.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::super::archive;
+use super::super::blocked::Watch;
+use super::super::dump::{Dumper, Remarks, blocking, read_back};
+use super::super::error::{JobError, census_damage};
+use super::super::limit::Limit;
+use super::super::{Context, JobErrorKind};
+use crate::config::{Connection, Format};
+use crate::pipeline::census::StoredCensusError;
+use crate::pipeline::{
+    Digest, Passage, Progress, StreamError, digest_directory, digest_file, read_census,
+};
+use crate::postgres::{Confinement, Conninfo, Programs, archive_as_sql_arguments};
+use crate::repository::{Manifest, Repository, Role, Stem};
+
+/// What reading every file of a backup has shown.
+pub(in crate::jobs) enum Examined {
+    /// It is damaged, in this way.
+    Damaged(String),
+    /// It is whole; this is in it.
+    Whole(Box<Passage>),
+}
+
+/// Reads every file of a backup; where something is wrong with one, all of them a second time.
+///
+/// # Errors
+/// When that is not possible, or its outcome says nothing about the backup.
+pub(in crate::jobs) async fn examine(
+    context: &Context,
+    repository: &Repository,
+    stem: &Stem,
+    manifest: &Manifest,
+    limit: &Limit,
+    progress: &Arc<Progress>,
+) -> Result<Examined, JobError> {
+    let reading = Reading {
+        context,
+        repository,
+        stem,
+        manifest,
+        limit,
+        progress,
+    };
+    let suspicion = match reading.first().await? {
+        Ok(passage) => return Ok(Examined::Whole(passage)),
+        Err(suspicion) => suspicion,
+    };
+    if reading.again().await? {
+        return Err(JobError::failed(format!(
+            "{suspicion}; but its files are those that were written, as a second reading shows: \
+             the disk, the memory or a program of this machine is failing"
+        )));
+    }
+    Ok(Examined::Damaged(suspicion))
+}
+
+/// A backup that is being read.
+struct Reading<'a> {
+    context: &'a Context,
+    repository: &'a Repository,
+    stem: &'a Stem,
+    manifest: &'a Manifest,
+    limit: &'a Limit,
+    progress: &'a Arc<Progress>,
+}
+
+/// What looks wrong with a backup, in words.
+type Suspicion = String;
+
+impl Reading<'_> {
+    /// Reads and decodes all of it.
+    async fn first(&self) -> Result<Result<Box<Passage>, Suspicion>, JobError> {
+        if let Some(globals) = &self.manifest.globals {
+            let path = self.repository.path(self.stem, Role::Globals);
+            let name = path.file_name().unwrap_or_default().display().to_string();
+            match self.digest(Role::Globals).await.map_err(suspicious) {
+                Ok(found) if found == globals.digest => {}
+                Ok(_) => return Ok(Err(format!("{name} has been changed"))),
+                Err(Ok(what)) => return Ok(Err(format!("{name}: {what}"))),
+                Err(Err(error)) => return Err(error),
+            }
+        }
+        let path = self.repository.path(self.stem, Role::Census);
+        let expected = match File::open(&path).map_err(Into::into).and_then(read_census) {
+            Ok((census, digest)) if digest == self.manifest.census.digest => census,
+            Ok(_) => return Ok(Err("its census has been changed".to_owned())),
+            Err(StoredCensusError::Read(error)) if is_of_the_system(&error) => {
+                return Err(unreadable(&path, error));
+            }
+            Err(error) => return Ok(Err(census_damage(&error))),
+        };
+        let found = match self.artifact().await.map_err(suspicious) {
+            Ok(passage) => passage,
+            Err(Ok(what)) => return Ok(Err(format!("its dump: {what}"))),
+            Err(Err(error)) => return Err(error),
+        };
+        let artifact = &self.manifest.artifact.digest;
+        if found.digest != *artifact {
+            return Ok(Err(format!(
+                "its dump has been changed: {artifact} expected, {} found",
+                found.digest
+            )));
+        }
+        Ok(
+            match found.census.differences(&expected).into_iter().next() {
+                Some(difference) => Err(format!(
+                    "its dump and its census do not agree: {difference}"
+                )),
+                None => Ok(Box::new(found)),
+            },
+        )
+    }
+
+    /// Reads all of it once more, and says whether every file is what was written.
+    async fn again(&self) -> Result<bool, JobError> {
+        let artifact = &self.manifest.artifact;
+        let globals = self.manifest.globals.iter();
+        let files = globals
+            .map(|globals| (Role::Globals, &globals.digest))
+            .chain([
+                (Role::Census, &self.manifest.census.digest),
+                (
+                    Role::Artifact(artifact.format, artifact.compression),
+                    &artifact.digest,
+                ),
+            ]);
+        for (role, expected) in files {
+            match self.digest(role).await.map_err(suspicious) {
+                Ok(found) if found == *expected => {}
+                Ok(_) | Err(Ok(_)) => return Ok(false),
+                Err(Err(error)) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
+    async fn digest(&self, role: Role) -> Result<Digest, JobError> {
+        let path = self.repository.path(self.stem, role);
+        let doing = format!("cannot read {}", path.display());
+        let counted = Arc::clone(self.progress);
+        blocking(self.limit, self.progress, &doing, move || {
+            if matches!(role, Role::Artifact(Format::Directory, _)) {
+                return digest_directory(&path, &counted);
+            }
+            digest_file(File::open(path).map_err(StreamError::Read)?, &counted)
+        })
+        .await
+    }
+
+    /// Decodes the whole dump; an archive by the `pg_restore` that fits the server it came from.
+    async fn artifact(&self) -> Result<Passage, JobError> {
+        let artifact = &self.manifest.artifact;
+        let role = Role::Artifact(artifact.format, artifact.compression);
+        let path = self.repository.path(self.stem, role);
+        let (limit, progress) = (self.limit, self.progress);
+        if artifact.format == Format::Plain {
+            return read_back(path, artifact.compression, limit, progress).await;
+        }
+        let context = self.context;
+        let programs = context.programs.as_deref();
+        let programs = Programs::locate(programs, self.manifest.server.major()).await?;
+        // It reads a file and needs no server; only the clean environment is taken from here.
+        let conninfo = Conninfo::resolve(
+            &Connection::default(),
+            &context.environment,
+            Some("postgres"),
+        )?;
+        let restorer = Dumper {
+            program: programs.pg_restore(),
+            arguments: archive_as_sql_arguments(&path),
+            application: "pgbackupd",
+            conninfo: &conninfo,
+            connect: context.limits.connect,
+            watch: &Watch::default(),
+            // What pg_restore remarks on an old archive was told when that was made.
+            remarks: &Remarks::default(),
+            confinement: Confinement::default(),
+        };
+        archive::read_archive(&restorer, path.clone(), artifact.format, limit, progress).await
+    }
+}
+
+/// What an error says of the file that was read; or the error, where it says nothing of that.
+fn suspicious(error: JobError) -> Result<Suspicion, JobError> {
+    match error {
+        error if error.kind() == JobErrorKind::Interrupted => Err(error),
+        JobError::Stream {
+            source: StreamError::Read(ref source),
+            ..
+        } if is_of_the_system(source) => Err(error),
+        JobError::Stream { source, .. } => Ok(source.to_string()),
+        JobError::Failed { message, .. } => Ok(message),
+        error => Err(error),
+    }
+}
+
+/// Whether it is the operating system that could not read: then nothing is known of what it would
+/// have read. That a file is not there is something to know.
+fn is_of_the_system(error: &io::Error) -> bool {
+    error.raw_os_error().is_some() && error.kind() != io::ErrorKind::NotFound
+}
+
+fn unreadable(path: &Path, error: io::Error) -> JobError {
+    JobError::stream(format!("cannot read {}", path.display()))(StreamError::Read(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Error, ErrorKind};
+
+    use rustix::io::Errno;
+
+    use super::super::super::limit::Stop;
+    use super::*;
+
+    #[test]
+    fn only_what_a_file_itself_shows_is_held_against_it() {
+        let read = |error: Error| JobError::stream("reading")(StreamError::Read(error));
+        let of_the_file = [
+            read(Errno::NOENT.into()),
+            read(Error::new(ErrorKind::InvalidData, "corrupt deflate stream")),
+            read(Error::from(ErrorKind::UnexpectedEof)),
+            read(Error::other("Unknown frame descriptor")),
+            JobError::failed("pg_restore failed"),
+        ];
+        for error in of_the_file {
+            let told = error.to_string();
+            assert!(suspicious(error).is_ok(), "{told}");
+        }
+        let of_the_machine = [
+            read(Errno::IO.into()),
+            read(Errno::ACCESS.into()),
+            read(Errno::STALE.into()),
+            read(Errno::TIMEDOUT.into()),
+            read(Errno::NOMEM.into()),
+            JobError::stream("reading")(StreamError::Cancelled),
+            JobError::Stop(Stop::Interrupted),
+            JobError::NoSpace("no space".to_owned()),
+        ];
+        for error in of_the_machine {
+            let told = error.to_string();
+            assert!(suspicious(error).is_err(), "{told}");
+        }
+    }
+}
