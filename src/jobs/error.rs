@@ -217,7 +217,7 @@ fn kind_on_disk(error: &RepositoryError) -> JobErrorKind {
     match error {
         RepositoryError::Busy { .. } => JobErrorKind::Busy,
         RepositoryError::OtherDatabase { .. } => JobErrorKind::Configuration,
-        RepositoryError::Io { .. } => JobErrorKind::CannotCreate,
+        RepositoryError::Io { .. } | RepositoryError::Taken { .. } => JobErrorKind::CannotCreate,
         RepositoryError::Manifest { source, .. } => match source {
             ManifestError::Read(_) => JobErrorKind::CannotCreate,
             // Nothing is known of what it vouches for.

@@ -104,7 +104,7 @@ pub(super) fn at_work(directory: &Path, locks: &HeldLocks) -> io::Result<Option<
             continue;
         };
         // A verification notes what it found without the lock.
-        if word == Role::State.word() || word.starts_with(sweep::REMOVED) {
+        if word == Role::State.word() || !sweep::KNOWN.contains(&word.as_str()) {
             continue;
         }
         let of_run = runs.entry(run).or_insert(AtWork {

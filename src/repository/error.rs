@@ -27,6 +27,15 @@ pub enum RepositoryError {
         /// Who holds the lock.
         source: LockError,
     },
+    /// A backup cannot have its place back.
+    #[error(
+        "{} is there already: a backup that is released replaces nothing; move that away first",
+        .path.display()
+    )]
+    Taken {
+        /// What is in its place.
+        path: PathBuf,
+    },
     /// The directory holds the backups of another database.
     #[error(
         "{} holds backups of database {found:?}, not of {wanted:?}: give each database a \

@@ -6,6 +6,7 @@
 //! backup_20250709_020000.census.gz    what the dump contains
 //! backup_20250709_020000.json         the manifest, written last: without it there is no backup
 //! backup_20250709_020000.state        pins, later checks and test restores, if any
+//! quarantine/backup_20250708_020000/   the files of a damaged backup that was put aside
 //! backup.log                          the ledger
 //! restore.log                         the ledger of restores and test restores
 //! .lock                               held by whoever is at work
@@ -22,6 +23,7 @@ mod lock;
 mod manifest;
 mod names;
 mod provide;
+mod quarantine;
 mod requester;
 mod runtime;
 mod staging;
@@ -46,6 +48,7 @@ pub use manifest::{
 };
 pub use names::{InvalidStem, Role, Slug, Stem};
 pub use provide::{Level, Owner, ProvideError, Provided, provide};
+pub use quarantine::Quarantined;
 pub use requester::Requester;
 pub use runtime::{
     DAEMON_STATE_FORMAT, DaemonLock, DaemonState, RunningJob, RuntimeDirectory, RuntimeError,
@@ -215,6 +218,52 @@ impl Repository {
             self.write_state(run, stem, &after)?;
         }
         Ok(Some(before))
+    }
+
+    /// Puts a backup aside, into the quarantine, with all its files; gives where they are then, or
+    /// none if it is no longer there. What a crash cuts short, the next run finishes.
+    ///
+    /// # Errors
+    /// When a file cannot be renamed.
+    pub fn quarantine(
+        &self,
+        run: Uuid,
+        stem: &Stem,
+        _lock: &Lock,
+    ) -> Result<Option<PathBuf>, RepositoryError> {
+        // A pin or a check that comes meanwhile is noted before, or finds no backup.
+        let guard = self.guard_states()?;
+        if self.path(stem, Role::Manifest).symlink_metadata().is_err() {
+            return Ok(None);
+        }
+        quarantine::begin(&self.directory, run, stem)?;
+        drop(guard);
+        quarantine::finish(&self.directory, run, stem)
+    }
+
+    /// Gives a backup in quarantine its place back. Whether it is whole is for the caller to know.
+    ///
+    /// # Errors
+    /// When its place is taken, its manifest is of no use, or a file cannot be renamed.
+    pub fn release(
+        &self,
+        run: Uuid,
+        quarantined: &Quarantined,
+        _lock: &Lock,
+    ) -> Result<(), RepositoryError> {
+        quarantine::begin_release(&self.directory, run, quarantined)?;
+        quarantine::finish_release(&self.directory, run, &quarantined.name).map(|_| ())
+    }
+
+    /// The backups in quarantine, in the order of their names.
+    ///
+    /// # Errors
+    /// When the quarantine cannot be read.
+    pub fn quarantined(&self) -> Result<Vec<Quarantined>, RepositoryError> {
+        quarantine::list(&self.directory).map_err(RepositoryError::io(
+            "read the quarantine in",
+            &self.directory,
+        ))
     }
 
     fn guard_states(&self) -> Result<File, RepositoryError> {

@@ -13,6 +13,7 @@ use super::error::RepositoryError;
 use super::lock::guard_states;
 use super::manifest::Manifest;
 use super::names::Role;
+use super::quarantine::{self, QUARANTINED, RELEASED};
 use super::staging::{PREFIX, published, temporary};
 use crate::config::Format;
 use crate::pipeline::{Digest, Progress, digest_directory, digest_file};
@@ -26,7 +27,14 @@ pub struct Swept {
     pub completed: Vec<String>,
     /// Backups whose removal had begun, now removed.
     pub finished_removals: Vec<String>,
+    /// Backups that were on their way into quarantine, now there.
+    pub quarantined: Vec<String>,
+    /// Backups that were on their way out of it, now back in their place.
+    pub released: Vec<String>,
 }
+
+/// The words in the temporary names of files that are of no use without their run.
+pub(super) const KNOWN: [&str; 5] = ["artifact", "globals", "census", "manifest", "state"];
 
 /// The word in the temporary name of a manifest whose backup is being removed.
 pub(super) const REMOVED: &str = "removed";
@@ -50,6 +58,9 @@ pub(super) fn sweep(directory: &Path) -> Result<Swept, RepositoryError> {
             }
             durable::remove(&path).map_err(RepositoryError::io("remove", &path))?;
         }
+        for word in &words {
+            on_the_way(directory, run, word, &mut swept)?;
+        }
         if words.iter().any(|word| word == Role::Manifest.word())
             && let Some(name) = complete(directory, run)?
         {
@@ -57,7 +68,7 @@ pub(super) fn sweep(directory: &Path) -> Result<Swept, RepositoryError> {
             continue;
         }
         let mut removed = false;
-        for word in words.iter().filter(|word| !word.starts_with(REMOVED)) {
+        for word in words.iter().filter(|word| KNOWN.contains(&word.as_str())) {
             let path = temporary(directory, run, word);
             // A state is written without the directory's lock, so this one may be in use.
             let _guard = (word == Role::State.word())
@@ -78,18 +89,43 @@ pub(super) fn sweep(directory: &Path) -> Result<Swept, RepositoryError> {
     Ok(swept)
 }
 
+/// Brings a backup to the end of its way into quarantine, or out of it.
+fn on_the_way(
+    directory: &Path,
+    run: Uuid,
+    word: &str,
+    swept: &mut Swept,
+) -> Result<(), RepositoryError> {
+    if let Some(stem) = word.strip_prefix(QUARANTINED) {
+        if let Ok(stem) = stem.parse()
+            && quarantine::finish(directory, run, &stem)?.is_some()
+        {
+            swept.quarantined.push(stem.to_string());
+        }
+    } else if let Some(name) = word.strip_prefix(RELEASED) {
+        match quarantine::finish_release(directory, run, name) {
+            Ok(true) => swept.released.push(name.to_owned()),
+            Ok(false) => {}
+            // No reason to keep everything else from going on.
+            Err(error @ RepositoryError::Taken { .. }) => tracing::warn!("{error}"),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
 /// Splits `.pgbackupd-<run>.<word>`; anything else is not ours.
 pub(super) fn parse(name: &str) -> Option<(Uuid, String)> {
     let (run, word) = name.strip_prefix(PREFIX)?.split_once('.')?;
-    let known = ["artifact", "globals", "census", "manifest", "state"];
-    if !known.contains(&word) && !word.starts_with(REMOVED) {
+    let named = [REMOVED, QUARANTINED, RELEASED];
+    if !KNOWN.contains(&word) && !named.iter().any(|prefix| word.starts_with(prefix)) {
         return None;
     }
     Some((run.parse().ok()?, word.to_owned()))
 }
 
 /// A manifest under a temporary name, which cannot agree with its own.
-fn read_renamed(path: &Path) -> Result<Manifest, super::manifest::ManifestError> {
+pub(super) fn read_renamed(path: &Path) -> Result<Manifest, super::manifest::ManifestError> {
     let text = std::fs::read_to_string(path).map_err(super::manifest::ManifestError::Read)?;
     Manifest::from_text(&text)
 }

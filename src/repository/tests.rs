@@ -682,3 +682,5 @@ fn ten_thousand_backups_are_all_found_in_their_order() {
         )]
     );
 }
+
+mod quarantine;
