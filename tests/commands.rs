@@ -771,8 +771,16 @@ fn every_key_that_a_program_gets_is_documented_and_every_documented_one_is_there
     let beside = ["restore", &name, "--into", "beside"];
     let plan = [beside.as_slice(), &["--plan"]].concat();
     check("restore with a plan", &[operator.json(&plan)]);
-    check("restore", &[operator.json(&beside)]);
+    let nowhere = ["restore", &name, "--into", "postgres", "--json"];
+    let failed = operator.run(&nowhere).stdout;
+    let failed = serde_json::from_str(&failed).unwrap();
+    check("restore", &[operator.json(&beside), failed]);
     check("undo-restore", &[undo_of(&cluster)]);
+    check("incident", &[operator.json(&["incident"])]);
+    check(
+        "incident with a list",
+        &[operator.json(&["incident", "--list"])],
+    );
     check(
         "pin and unpin",
         &[

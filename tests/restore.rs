@@ -92,10 +92,27 @@ fn a_database_comes_back_with_all_that_surrounds_it() {
     assert_eq!(events, ["started", "succeeded"]);
     assert_eq!(log[0]["operation"], "restore");
     assert!(log[0]["requested_by"]["user"].is_string(), "{log:?}");
+    // In words too, for people to add what they know.
+    let report = fs::read_to_string(restored["incident"].as_str().unwrap()).unwrap();
+    for part in [
+        "# Incident report: restore of database `app`\n",
+        "- Outcome: **restored**\n",
+        "**no difference**",
+        &format!("- Kept as: `{kept}`\n"),
+        "| loading into app_restoring_",
+        "(`objectives.recovery_point`): 1day allowed, **met**",
+        "[TO FILL IN]",
+    ] {
+        assert!(report.contains(part), "{part}: {report}");
+    }
 
     // The way back.
     let undone = operator.json(&["undo-restore", "--yes"]);
     assert_eq!(undone["brought_back"], kept);
+    // Nothing is written over, whatever the names are.
+    assert_ne!(undone["incident"], restored["incident"]);
+    let again = operator.run(&["incident", log[0]["run"].as_str().unwrap()]);
+    assert_eq!(again.stdout, report, "{again}");
     assert_eq!(cluster.psql_in("app", "SELECT to_regclass('t')"), "");
     assert_eq!(around(&cluster, "app"), before);
     beginning_with(&cluster, "app_undone_");
@@ -218,14 +235,18 @@ fn beside_it_nothing_is_replaced() {
     assert_eq!(databases(&cluster), ["app", "beside"]);
     assert_eq!(value(&cluster, "app"), "as it stands");
     assert_eq!(value(&cluster, "beside"), "as backed up");
-    let output = operator.run(&["restore", "--latest", "--into", "beside"]);
+    // A failure has its document and its report as well.
+    let output = operator.run(&["restore", "--latest", "--into", "beside", "--json"]);
     assert_eq!(output.code, 69, "{output}");
-    assert!(
-        output
-            .stderr
-            .contains("there is a database \"beside\" already"),
-        "{output}"
-    );
+    let taken = "there is a database \"beside\" already";
+    assert!(output.stderr.contains(taken), "{output}");
+    let told: Value = serde_json::from_str(&output.stdout).unwrap();
+    assert_eq!(told["ok"], false);
+    assert_eq!(told["rows"], Value::Null);
+    assert!(told["error"].as_str().unwrap().contains(taken), "{told}");
+    let report = fs::read_to_string(told["incident"].as_str().unwrap()).unwrap();
+    assert!(report.contains("- Outcome: **FAILED**"), "{report}");
+    assert!(report.contains(taken), "{report}");
 }
 
 #[test]

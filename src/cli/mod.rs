@@ -9,6 +9,7 @@ mod directories;
 mod drill;
 mod emergency;
 mod failure;
+mod incident;
 mod interrupt;
 mod list;
 mod output;
@@ -95,6 +96,7 @@ enum Command {
     Prune(prune::Args),
     Restore(restore::Args),
     UndoRestore(undo_restore::Args),
+    Incident(incident::Args),
     #[command(about = "Keep a backup whatever retention says")]
     Pin(pin::Args),
     #[command(about = "Leave a pinned backup to retention again")]
@@ -161,6 +163,7 @@ impl Cli {
             Command::Prune(args) => prune::run(&args, &surroundings, out),
             Command::Restore(args) => Box::pin(restore::run(&args, &surroundings, out)).await,
             Command::UndoRestore(args) => undo_restore::run(&args, &surroundings, out).await,
+            Command::Incident(args) => incident::run(&args, &surroundings, out),
             Command::Pin(args) => pin::run(&args, true, &surroundings, out),
             Command::Unpin(args) => pin::run(&args, false, &surroundings, out),
             Command::Schedule(args) => {

@@ -1,6 +1,7 @@
 //! `pgbackupd undo-restore`: swap back the database that a restore replaced.
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
@@ -11,9 +12,9 @@ use super::Surroundings;
 use super::confirm::{self, Confirmation};
 use super::failure::{Failure, FailureKind};
 use super::progress::Display;
-use super::report;
+use super::{incident, report};
 use crate::config::{Plan, Server};
-use crate::jobs::{Context, places_on, prepare_undo, undo};
+use crate::jobs::{Context, JobError, places_on, prepare_undo, undo};
 use crate::pipeline::Progress;
 use crate::repository::Repository;
 
@@ -34,21 +35,27 @@ pub(super) struct Args {
     yes: bool,
 }
 
-/// What `undo-restore --json` prints after a success.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+/// What `undo-restore --json` prints, whether it succeeded or not.
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub(super) struct UndoResult {
+    /// Whether the names are swapped back.
+    pub ok: bool,
     /// The database.
     pub database: String,
-    /// What it was called since the restore.
-    pub brought_back: String,
-    /// What the restored database is called now; null if there was none.
+    /// What it was called since the restore; null if none was found.
+    pub brought_back: Option<String>,
+    /// What the restored database is called now; null if there was none, or nothing was done.
     pub kept_as: Option<String>,
-    /// Sessions that were ended for the swap of names.
-    pub sessions_ended: u64,
+    /// Sessions that were ended for the swap of names; null if nothing was done, as is the next.
+    pub sessions_ended: Option<u64>,
     /// How long it took, in seconds.
-    pub seconds: f64,
+    pub seconds: Option<f64>,
     /// Why the application could not be started again.
     pub start_error: Option<String>,
+    /// The file with the incident report; null if there is none.
+    pub incident: Option<String>,
+    /// Why nothing was undone, and what remains to be done; null if it was.
+    pub error: Option<String>,
 }
 
 pub(super) async fn run(
@@ -58,11 +65,18 @@ pub(super) async fn run(
 ) -> Result<(), Failure> {
     let loaded = surroundings.load()?;
     let context = surroundings.context(&loaded);
-    let told = |error| report::failure(&error, surroundings.interrupt);
+    let told = |error: JobError| report::failure(&error, surroundings.interrupt);
     let (server, database, repository) = which(&context, &loaded.plan, args, surroundings)?;
-    let prepared = prepare_undo(&context, &server.connection, &database, &repository)
-        .await
-        .map_err(told)?;
+    let prepared = prepare_undo(&context, &server.connection, &database, &repository).await;
+    let mut document = UndoResult {
+        database: database.clone(),
+        ..UndoResult::default()
+    };
+    let prepared = match prepared {
+        Ok(prepared) => prepared,
+        Err(error) => return failed(document, told(error), surroundings, out),
+    };
+    document.brought_back = Some(prepared.brings_back.clone());
     if !args.yes {
         let text = format!(
             "This swaps names at {}:\n  {} becomes {}\n{}",
@@ -92,26 +106,25 @@ pub(super) async fn run(
     let progress = Arc::new(Progress::default());
     let display = Display::start(&report::one_line(&database), &progress, surroundings.json);
     let say = |step: &str| display.note(step);
-    let undone = undo(
-        &context,
-        Uuid::now_v7(),
-        prepared,
-        &loaded.plan.restore,
-        &say,
-    )
-    .await;
+    let run = Uuid::now_v7();
+    let undone = undo(&context, run, prepared, &loaded.plan.restore, &say).await;
     drop(display);
-    let undone = undone.map_err(told)?;
+    let path = incident::write(&context, &repository, run);
+    document.incident = path.as_ref().map(|path| path.display().to_string());
+    let undone = match undone {
+        Ok(undone) => undone,
+        Err(error) => return failed(document, told(error), surroundings, out),
+    };
     let start_failed = undone.start_failed.clone();
     if surroundings.json {
         report::json(
             &UndoResult {
-                database: undone.database,
-                brought_back: undone.brought_back,
+                ok: true,
                 kept_as: undone.kept_as,
-                sessions_ended: undone.sessions_ended,
-                seconds: undone.took.as_secs_f64(),
+                sessions_ended: Some(undone.sessions_ended),
+                seconds: Some(undone.took.as_secs_f64()),
                 start_error: undone.start_failed,
+                ..document
             },
             out,
         )?;
@@ -127,6 +140,10 @@ pub(super) async fn run(
             )),
             report::duration(undone.took)
         )?;
+        if let Some(path) = path {
+            let path = report::one_line(&path.display().to_string());
+            writeln!(out, "  incident report, for you to complete: {path}")?;
+        }
     }
     out.flush()?;
     match start_failed {
@@ -138,6 +155,23 @@ pub(super) async fn run(
             ),
         )),
     }
+}
+
+/// Tells an undoing that failed.
+fn failed(
+    mut document: UndoResult,
+    mut failure: Failure,
+    surroundings: &Surroundings<'_>,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let path = document.incident.clone().map(PathBuf::from);
+    if surroundings.json {
+        document.error = Some(failure.message.clone());
+        report::json(&document, out)?;
+        out.flush()?;
+    }
+    failure.message.push_str(&incident::in_a_failure(path));
+    Err(failure)
 }
 
 /// The database that is meant, its server, and its directory.

@@ -10,6 +10,7 @@ mod drill;
 mod dump;
 mod error;
 mod globals;
+mod incident;
 mod limit;
 mod load;
 mod pin;
@@ -42,6 +43,7 @@ pub use drill::{
     DrillOutcome, DrillPhase, DrillReport, WhichBackup, backups_to_drill, drill, sweep_drills,
 };
 pub use error::{JobError, JobErrorKind};
+pub use incident::{Incident, incidents, write_incident};
 pub use limit::{Limit, Stop};
 pub use pin::set_pin;
 pub use prune::{PruneMode, PruneReport, SeriesReport, prune};
@@ -132,6 +134,7 @@ impl Context {
             removed: Vec::new(),
             damaged: Vec::new(),
             phases: Vec::new(),
+            restoration: None,
         }
     }
 }

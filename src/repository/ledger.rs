@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::durable;
 use super::requester::Requester;
+use super::restoration::Restoration;
 use crate::policy::Series;
 
 /// The name of the ledger of backups, verifications and clean-ups in a database's directory.
@@ -80,6 +81,9 @@ pub struct Record {
     /// How long the parts of the run took, in their order; of a test restore.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub phases: Vec<PhaseTime>,
+    /// What was to be done and what came of it; of a restore.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restoration: Option<Box<Restoration>>,
 }
 
 /// How long a part of a run took.
@@ -315,6 +319,7 @@ mod tests {
             removed: Vec::new(),
             damaged: Vec::new(),
             phases: Vec::new(),
+            restoration: None,
         }
     }
 

@@ -9,6 +9,7 @@
 //! quarantine/backup_20250708_020000/   the files of a damaged backup that was put aside
 //! backup.log                          the ledger
 //! restore.log                         the ledger of restores and test restores
+//! incident_20250709_143000.md         the report of a restore, for people to complete
 //! .lock                               held by whoever is at work
 //! .pgbackupd-<run>.<role>             temporary; swept by the next run if its own was cut short
 //! ```
@@ -18,6 +19,7 @@ mod catalogue;
 mod durable;
 mod error;
 mod in_force;
+mod incident;
 mod ledger;
 mod lock;
 mod manifest;
@@ -25,6 +27,7 @@ mod names;
 mod provide;
 mod quarantine;
 mod requester;
+mod restoration;
 mod runtime;
 mod staging;
 mod state;
@@ -34,7 +37,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, FixedOffset, Utc};
 use uuid::Uuid;
 
 pub use activity::{AtWork, HeldLocks};
@@ -50,6 +53,7 @@ pub use names::{InvalidStem, Role, Slug, Stem};
 pub use provide::{Level, Owner, ProvideError, Provided, provide};
 pub use quarantine::Quarantined;
 pub use requester::Requester;
+pub use restoration::{Content, Replaced, Restoration, StepTime};
 pub use runtime::{
     DAEMON_STATE_FORMAT, DaemonLock, DaemonState, RunningJob, RuntimeDirectory, RuntimeError,
     ScheduledJob, WaitingJob,
@@ -121,6 +125,22 @@ impl Repository {
             Operation::Drill | Operation::Restore | Operation::UndoRestore => self.restore_ledger(),
             _ => self.ledger(),
         }
+    }
+
+    /// Writes an incident report under the name of this moment, for its owner alone, and gives its
+    /// path. Never writes over one: people have added to it.
+    ///
+    /// # Errors
+    /// When it cannot be written; there is none then.
+    pub fn write_incident(
+        &self,
+        at: DateTime<FixedOffset>,
+        text: &str,
+    ) -> Result<PathBuf, RepositoryError> {
+        incident::write(&self.directory, at, text).map_err(RepositoryError::io(
+            "write an incident report in",
+            &self.directory,
+        ))
     }
 
     /// What stands in the directory.

@@ -4,6 +4,7 @@ mod which;
 
 use std::fmt::Write as _;
 use std::io::Write;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,9 +16,10 @@ use super::Surroundings;
 use super::confirm::{self, Confirmation};
 use super::failure::{Failure, FailureKind};
 use super::progress::Display;
-use super::report;
+use super::{incident, report};
 use crate::jobs::{
-    Context, RestorePlan, RestoreReport, RestoreRequest, look_at_restore, prepare_restore, restore,
+    Context, JobError, RestorePlan, RestoreReport, RestoreRequest, RestoreSource, look_at_restore,
+    prepare_restore, restore,
 };
 use crate::pipeline::Progress;
 use crate::policy::{Series, age, in_words};
@@ -70,33 +72,40 @@ pub(super) struct Args {
     yes: bool,
 }
 
-/// What `restore --json` prints after a success.
+/// What `restore --json` prints, whether it succeeded or not.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(super) struct RestoreResult {
+    /// Whether the database is restored.
+    pub ok: bool,
     /// The database that was restored.
     pub database: String,
     /// The backup's name, or the file's path.
     pub backup: String,
-    /// The server, as host and port.
-    pub server: String,
-    /// Rows that were compared with the backup.
-    pub rows: u64,
+    /// The server, as host and port; null if it was not reached.
+    pub server: Option<String>,
+    /// Rows that were compared with the backup; null if it is not restored, as are the next two.
+    pub rows: Option<u64>,
     /// Tables that were compared.
-    pub tables: u64,
+    pub tables: Option<u64>,
     /// Where the database stands that was replaced; null if there was none, or it was dropped.
     pub kept_as: Option<String>,
     /// Roles that were created.
     pub roles: Vec<String>,
-    /// Sessions that were ended for the swap of names.
-    pub sessions_ended: u64,
+    /// Sessions that were ended for the swap of names; null if it is not restored, as are the next
+    /// two.
+    pub sessions_ended: Option<u64>,
     /// How long it took, in seconds, from the confirmation to the end.
-    pub seconds: f64,
+    pub seconds: Option<f64>,
     /// Whether that is within `objectives.recovery_time`.
-    pub in_time: bool,
+    pub in_time: Option<bool>,
     /// Why the application could not be started again.
     pub start_error: Option<String>,
     /// What the operator should know.
     pub warnings: Vec<String>,
+    /// The file with the incident report; null if it could not be written.
+    pub incident: Option<String>,
+    /// Why it is not restored, and what remains to be done; null if it is.
+    pub error: Option<String>,
 }
 
 /// What `restore --plan --json` prints.
@@ -139,6 +148,7 @@ pub(super) async fn run(
         jobs: chosen.server.dump.jobs,
         settings: &plan.restore,
         objective: plan.objectives.recovery_time,
+        recovery_point: plan.objectives.recovery_point,
     };
     let cancel = surroundings.interrupt.token();
     if args.plan {
@@ -151,10 +161,12 @@ pub(super) async fn run(
     let label = report::one_line(&chosen.database);
     let display = Display::start(&label, &progress, surroundings.json);
     let say = |step: &str| display.note(step);
-    let prepared = prepare_restore(&context, &request, &say, &progress, cancel)
-        .await
-        .map_err(told)?;
+    let prepared = prepare_restore(&context, &request, &say, &progress, cancel).await;
     drop(display);
+    let prepared = match prepared {
+        Ok(prepared) => prepared,
+        Err(error) => return failed(&context, &request, None, &error, surroundings, out),
+    };
     for warning in &prepared.plan.warnings {
         tracing::warn!("{warning}");
     }
@@ -167,14 +179,22 @@ pub(super) async fn run(
     let restoring = restore(&context, &request, prepared, &say, &progress, cancel);
     let restored = Box::pin(restoring).await;
     drop(display);
-    let restored = restored.map_err(told)?;
+    let restored = match restored {
+        Ok(restored) => restored,
+        Err(error) => return failed(&context, &request, Some(server), &error, surroundings, out),
+    };
+    let report = incident::write(&context, &chosen.repository, request.run);
     for warning in &restored.warnings {
         tracing::warn!("{warning}");
     }
     if surroundings.json {
-        report::json(&result(&restored, server), out)?;
+        report::json(&result(&restored, server, report), out)?;
     } else {
         print(&restored, plan.objectives.recovery_time, args, out)?;
+        if let Some(path) = report {
+            let path = report::one_line(&path.display().to_string());
+            writeln!(out, "  incident report, for you to complete: {path}")?;
+        }
     }
     out.flush()?;
     match restored.start_failed {
@@ -287,20 +307,65 @@ fn print_plan(plan: RestorePlan, json: bool, out: &mut dyn Write) -> Result<(), 
     ))
 }
 
-fn result(restored: &RestoreReport, server: String) -> RestoreResult {
+/// Tells a restore that failed, with its incident report.
+fn failed(
+    context: &Context,
+    request: &RestoreRequest<'_>,
+    server: Option<String>,
+    error: &JobError,
+    surroundings: &Surroundings<'_>,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let mut failure = report::failure(error, surroundings.interrupt);
+    // Whoever met another run at work has done nothing that is worth a report.
+    let path = (failure.kind != FailureKind::Busy)
+        .then(|| incident::write(context, request.repository, request.run))
+        .flatten();
+    if surroundings.json {
+        let document = RestoreResult {
+            ok: false,
+            database: request.database.to_owned(),
+            backup: match request.source {
+                RestoreSource::Backup(_, stem) => stem.to_string(),
+                RestoreSource::Bare(path) => path.display().to_string(),
+            },
+            server,
+            rows: None,
+            tables: None,
+            kept_as: None,
+            roles: Vec::new(),
+            sessions_ended: None,
+            seconds: None,
+            in_time: None,
+            start_error: None,
+            warnings: Vec::new(),
+            incident: path.as_ref().map(|path| path.display().to_string()),
+            error: Some(failure.message.clone()),
+        };
+        report::json(&document, out)?;
+        out.flush()?;
+    }
+    failure.message.push_str(&incident::in_a_failure(path));
+    Err(failure)
+}
+
+fn result(restored: &RestoreReport, server: String, report: Option<PathBuf>) -> RestoreResult {
     RestoreResult {
+        ok: true,
         database: restored.database.clone(),
         backup: restored.backup.clone(),
-        server,
-        rows: restored.rows,
-        tables: restored.tables,
+        server: Some(server),
+        rows: Some(restored.rows),
+        tables: Some(restored.tables),
         kept_as: restored.kept_as.clone(),
         roles: restored.roles.clone(),
-        sessions_ended: restored.sessions_ended,
-        seconds: restored.took.as_secs_f64(),
-        in_time: restored.in_time,
+        sessions_ended: Some(restored.sessions_ended),
+        seconds: Some(restored.took.as_secs_f64()),
+        in_time: Some(restored.in_time),
         start_error: restored.start_failed.clone(),
         warnings: restored.warnings.clone(),
+        incident: report.map(|path| path.display().to_string()),
+        error: None,
     }
 }
 

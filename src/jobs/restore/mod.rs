@@ -2,6 +2,7 @@
 //! compared with what was backed up, and only then given its name. Whatever fails before that moment
 //! leaves the database serving that was there.
 
+mod account;
 mod application;
 mod beside;
 mod choose;
@@ -24,10 +25,12 @@ use uuid::Uuid;
 use super::limit::Limit;
 use super::{Context, JobError};
 use crate::config::{Connection, RestoreSettings};
+use crate::pipeline::census::Census;
 use crate::pipeline::{Passage, Progress};
 use crate::postgres::{Client, Conninfo, DatabaseProperties, Premises, Standing, premises};
-use crate::repository::{Event, Holder, Lock, Operation, Record, Repository};
+use crate::repository::{Content, Event, Holder, Lock, Operation, Record, Replaced, Repository};
 use crate::words::{counted, size};
+use account::Account;
 use beside::Beside;
 use preflight::Wanted;
 use source::Source;
@@ -65,6 +68,8 @@ pub struct RestoreRequest<'a> {
     pub settings: &'a RestoreSettings,
     /// How long it should take (P18).
     pub objective: Duration,
+    /// How old a backup may be (P18).
+    pub recovery_point: Duration,
 }
 
 /// A restore for which everything is there, and nothing is touched yet. Holds the database's lock.
@@ -79,6 +84,7 @@ pub struct Prepared {
     maintenance: Conninfo,
     /// What the new database is made like, if anything is known.
     like: Option<DatabaseProperties>,
+    account: Account,
 }
 
 /// What a restore is going to do.
@@ -128,7 +134,9 @@ pub async fn look(
 ) -> Result<RestorePlan, JobError> {
     let limit = Limit::new(cancel.clone(), "total", context.limits.total);
     let progress = Arc::new(Progress::default());
-    let prepared = prepare_to(context, request, Depth::Look, &limit, &|_| (), &progress).await?;
+    let account = Account::default();
+    let looking = (Depth::Look, &account);
+    let prepared = prepare_to(context, request, looking, &limit, &|_| (), &progress).await?;
     Ok(prepared.plan)
 }
 
@@ -147,11 +155,28 @@ pub async fn prepare(
 ) -> Result<Prepared, JobError> {
     let limit = Limit::new(cancel.clone(), "total", context.limits.total);
     request.repository.create()?;
-    let prepared = prepare_to(context, request, Depth::Work, &limit, tell, progress).await;
+    let account = Account::default();
+    account.note(|facts| {
+        facts.recovery_point = Some(request.recovery_point.as_secs_f64());
+        facts.recovery_time = Some(request.objective.as_secs_f64());
+    });
+    let say = |step: &str| {
+        account.begin(context.now(), step);
+        tell(step);
+    };
+    let working = (Depth::Work, &account);
+    let prepared = prepare_to(context, request, working, &limit, &say, progress).await;
+    account.pause();
+    let facts = account.so_far();
+    let prepared = prepared.map(|prepared| Prepared {
+        account,
+        ..prepared
+    });
     prepared.map_err(|error| {
         let mut record = record(context, request, Operation::Restore, Event::Failed);
         record.requested_by = Some(context.requester.clone());
         record.message = Some(error.to_string());
+        record.restoration = Some(Box::new(facts));
         // The failure itself is what the operator must hear of.
         if let Err(unwritten) = request.repository.restore_ledger().append(&record) {
             tracing::warn!("the failure could not be written to restore.log: {unwritten}");
@@ -231,7 +256,7 @@ async fn connect_beside(
 async fn prepare_to(
     context: &Context,
     request: &RestoreRequest<'_>,
-    depth: Depth,
+    (depth, account): (Depth, &Account),
     limit: &Limit,
     tell: Tell<'_>,
     progress: &Arc<Progress>,
@@ -241,9 +266,14 @@ async fn prepare_to(
         Depth::Work => Some(lock(context, request.repository, "restore")?),
     };
     let source = Source::open(request.source, limit, progress).await?;
+    account.note(|facts| {
+        facts.file = Some(source.path.display().to_string());
+        facts.backup_started = source.started();
+    });
     let connecting = connect_beside(context, request.connection, request.database);
     let client = limit.wait_for(connecting).await??;
     let maintenance = client.conninfo().clone();
+    account.note(|facts| facts.server = Some(maintenance.server()));
     let premises = limit.wait_for(premises(&client)).await??;
     drop(client);
 
@@ -261,36 +291,24 @@ async fn prepare_to(
                      out as your user; restore it only if you know where it comes from"
                 ));
             }
+            account.note(|facts| facts.expected = Some(content(&passage.census)));
             Some(passage)
         }
     };
 
     let standing = premises.databases.get(request.database).cloned();
     let replaces = standing.filter(|_| request.replace);
-    let like = match source.properties() {
-        Some(properties) => Some(properties.clone()),
-        None if replaces.is_some() => {
-            warnings.push(format!(
-                "no manifest speaks for {}: owner, encoding, locale, privileges and settings are \
-                 taken from the database that stands, and no role is restored",
-                source.label
-            ));
-            let conninfo = maintenance.to_database(request.database);
-            let asked = async {
-                let client = Client::connect(&conninfo, context.limits.connect).await?;
-                Ok::<_, JobError>(crate::postgres::database_properties(&client).await?)
-            };
-            Some(limit.wait_for(asked).await??)
-        }
-        None => {
-            warnings.push(format!(
-                "no manifest speaks for {}: the database gets the server's own encoding and \
-                 locale, belongs to user {}, and no role is restored",
-                source.label, premises.user
-            ));
-            None
-        }
-    };
+    account.note(|facts| {
+        facts.replaces = replaces.as_ref().map(|standing| Replaced {
+            bytes: standing.size_bytes,
+            sessions: standing.sessions,
+        });
+    });
+    let standing = replaces
+        .is_some()
+        .then(|| maintenance.to_database(request.database));
+    let (like, remark) = what_it_is_like(context, &source, &premises, standing, limit).await?;
+    warnings.extend(remark);
     let brought: BTreeSet<String> = roles::recorded(&source.globals);
     let judgement = preflight::judge(
         &premises,
@@ -305,6 +323,7 @@ async fn prepare_to(
         },
     );
     warnings.extend(judgement.warnings);
+    account.note(|facts| facts.warnings.clone_from(&warnings));
     if depth == Depth::Work && !judgement.problems.is_empty() {
         return Err(JobError::failed(judgement.problems.join("\n")));
     }
@@ -335,7 +354,49 @@ async fn prepare_to(
         premises,
         maintenance,
         like,
+        account: Account::default(),
     })
+}
+
+/// What the new database is made like, if anything is known, and what to say of that. The database
+/// that stands speaks where no manifest does.
+async fn what_it_is_like(
+    context: &Context,
+    source: &Source,
+    premises: &Premises,
+    standing: Option<Conninfo>,
+    limit: &Limit,
+) -> Result<(Option<DatabaseProperties>, Option<String>), JobError> {
+    if let Some(properties) = source.properties() {
+        return Ok((Some(properties.clone()), None));
+    }
+    let Some(conninfo) = standing else {
+        let remark = format!(
+            "no manifest speaks for {}: the database gets the server's own encoding and locale, \
+             belongs to user {}, and no role is restored",
+            source.label, premises.user
+        );
+        return Ok((None, Some(remark)));
+    };
+    let asked = async {
+        let client = Client::connect(&conninfo, context.limits.connect).await?;
+        Ok::<_, JobError>(crate::postgres::database_properties(&client).await?)
+    };
+    let remark = format!(
+        "no manifest speaks for {}: owner, encoding, locale, privileges and settings are taken \
+         from the database that stands, and no role is restored",
+        source.label
+    );
+    Ok((Some(limit.wait_for(asked).await??), Some(remark)))
+}
+
+/// How much a census has counted.
+fn content(census: &Census) -> Content {
+    let summary = census.summary();
+    Content {
+        rows: summary.rows,
+        tables: summary.tables,
+    }
 }
 
 /// Bytes that the database is likely to take: what it took, or three halves of its text.

@@ -4,13 +4,14 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
+use super::account::Account;
 use super::beside::Beside;
 use super::swap::swap;
 use super::{Tell, application, connect_beside, lock};
 use crate::config::{Connection, RestoreSettings};
 use crate::jobs::{Context, JobError};
 use crate::postgres::{Conninfo, Standing, TakePlace, databases};
-use crate::repository::{Event, Lock, Operation, Repository};
+use crate::repository::{Event, Lock, Operation, Replaced, Repository};
 
 /// An undoing that can be done. Holds the database's lock.
 pub struct PreparedUndo<'a> {
@@ -94,9 +95,24 @@ pub async fn undo(
 ) -> Result<UndoReport, JobError> {
     let began = Instant::now();
     let database = prepared.database.as_str();
+    let account = Account::default();
+    account.note(|facts| {
+        facts.server = Some(prepared.server.clone());
+        facts.brought_back = Some(prepared.brings_back.clone());
+        facts.replaces = prepared.standing.as_ref().map(|standing| Replaced {
+            bytes: standing.size_bytes,
+            sessions: standing.sessions,
+        });
+    });
+    let say = |step: &str| {
+        account.begin(context.now(), step);
+        tell(step);
+    };
+    let tell: Tell<'_> = &say;
     let ledger = prepared.repository.restore_ledger();
     let mut start = context.record(run, Operation::UndoRestore, Event::Started, database);
     start.requested_by = Some(context.requester.clone());
+    start.restoration = Some(Box::new(account.so_far()));
     ledger
         .append(&start)
         .map_err(|source| JobError::Unrecorded {
@@ -114,9 +130,19 @@ pub async fn undo(
         }
         None => None,
     };
+    account.pause();
     let took = began.elapsed();
+    account.note(|facts| {
+        let not_started = |error| format!("the application could not be started: {error}");
+        facts.left.extend(start_failed.as_ref().map(not_started));
+        if let Ok(sessions_ended) = &outcome {
+            facts.sessions_ended = Some(*sessions_ended);
+            facts.kept_as.clone_from(&prepared.keeps_as);
+        }
+    });
     let mut end = context.record(run, Operation::UndoRestore, Event::Succeeded, database);
     end.seconds = Some(took.as_secs_f64());
+    end.restoration = Some(Box::new(account.so_far()));
     let outcome = match outcome {
         Ok(sessions_ended) => {
             end.message = Some(format!("{} bears its name again", prepared.brings_back));

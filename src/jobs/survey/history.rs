@@ -219,6 +219,7 @@ mod tests {
             removed: Vec::new(),
             damaged: Vec::new(),
             phases: Vec::new(),
+            restoration: None,
         }
     }
 

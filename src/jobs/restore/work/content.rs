@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::sync::{Arc, PoisonError};
 
+use super::super::content;
 use super::super::source::compare;
 use super::{Made, STATEMENT, Work};
 use crate::config::Format;
@@ -101,6 +102,11 @@ impl Work<'_> {
         let strict =
             source.is_text_comparable(programs.version.major, self.prepared.premises.major);
         let (failures, differences) = compare(&found, &passage.census, strict);
+        self.prepared.account.note(|facts| {
+            facts.found = Some(content(&found));
+            let all = failures.iter().chain(&differences);
+            facts.differences = all.take(NAMED).cloned().collect();
+        });
         if !failures.is_empty() {
             return Err(JobError::failed(format!(
                 "what was loaded is not what the backup holds:\n{}",

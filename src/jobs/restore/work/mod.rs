@@ -92,9 +92,12 @@ pub async fn restore(
         progress,
         limit: Limit::new(cancel.clone(), "total", context.limits.total),
     };
+    let account = &prepared.account;
+    account.note(|facts| facts.loaded_into = Some(prepared.plan.loads_into.clone()));
     let ledger = request.repository.restore_ledger();
     let mut start = record(context, request, Operation::Restore, Event::Started);
     start.requested_by = Some(context.requester.clone());
+    start.restoration = Some(Box::new(account.so_far()));
     ledger
         .append(&start)
         .map_err(|source| JobError::Unrecorded {
@@ -105,12 +108,13 @@ pub async fn restore(
 
     let mut made = Made::default();
     let outcome = work.carry_out(&mut made).await;
-    let left = match &outcome {
+    let mut left = match &outcome {
         Err(_) if !made.swapped => work.clean_up(&made).await,
         _ => Vec::new(),
     };
     let start_failed = work.start_application(&made).await;
 
+    account.pause();
     let took = began.elapsed();
     let mut end = record(context, request, Operation::Restore, Event::Succeeded);
     end.seconds = Some(took.as_secs_f64());
@@ -120,6 +124,14 @@ pub async fn restore(
             report.in_time = took <= request.objective;
             report.start_failed = start_failed;
             end.message = Some(report.in_words());
+            account.note(|facts| {
+                facts.kept_as.clone_from(&report.kept_as);
+                facts.sessions_ended = Some(report.sessions_ended);
+                facts.warnings.extend(report.warnings.iter().cloned());
+                facts
+                    .left
+                    .extend(report.start_failed.as_deref().map(not_started));
+            });
             Ok(report)
         }
         Err(error) => {
@@ -127,11 +139,18 @@ pub async fn restore(
                 JobErrorKind::Interrupted => Event::Interrupted,
                 _ => Event::Failed,
             };
-            let error = work.told(error, left, start_failed);
+            left.extend(start_failed.as_deref().map(not_started));
+            let error = work.told(error, &left);
             end.message = Some(error.to_string());
+            account.note(|facts| {
+                facts.left = left;
+                facts.warnings.append(&mut made.warnings);
+            });
             Err(error)
         }
     };
+    account.note(|facts| facts.roles = made.roles);
+    end.restoration = Some(Box::new(account.so_far()));
     if let Err(unwritten) = ledger.append(&end) {
         let warning = format!(
             "the end of the restore could not be written to {}: {unwritten}",
@@ -140,6 +159,10 @@ pub async fn restore(
         tracing::warn!("{warning}");
     }
     outcome
+}
+
+fn not_started(error: &str) -> String {
+    format!("the application could not be started: {error}")
 }
 
 impl RestoreReport {
@@ -167,6 +190,7 @@ impl RestoreReport {
 impl Work<'_> {
     fn say(&self, what: &str) {
         tracing::debug!("{what}");
+        self.prepared.account.begin(self.context.now(), what);
         (self.tell)(what);
     }
 
@@ -367,16 +391,15 @@ impl Work<'_> {
     }
 
     /// A failure with what it means.
-    fn told(&self, error: JobError, mut left: Vec<String>, start: Option<String>) -> JobError {
+    fn told(&self, error: JobError, left: &[String]) -> JobError {
         let name = &self.request.database;
-        left.extend(start.map(|error| format!("the application could not be started: {error}")));
         JobError::Restore {
             standing: match &self.prepared.plan.replaces {
                 Some(_) => format!("database {name:?} was not restored, and serves as before"),
                 None => format!("database {name:?} was not restored"),
             },
             source: Box::new(error),
-            left: left.iter().flat_map(|one| ["\n", one]).collect(),
+            left: left.iter().flat_map(|one| ["\n", one.as_str()]).collect(),
         }
     }
 }

@@ -1,0 +1,252 @@
+//! `pgbackupd incident`: the report of a restore, made from what is on record.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::Surroundings;
+use super::failure::{Failure, FailureKind};
+use super::report;
+use super::table::{Column, Table};
+use crate::config::Plan;
+use crate::jobs::{Context, Incident, incidents, places_on, write_incident};
+use crate::repository::{Event, Operation, Repository};
+
+/// Print the report of a restore, as Markdown.
+///
+/// Every restore, and every undoing of one, writes its report beside restore.log when it ends. This
+/// makes it again from what restore.log has; what people have added to the first one is only there.
+/// Without a run, the newest restore is meant.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Args {
+    /// The run, as --list shows it, or its beginning
+    #[arg(value_name = "RUN")]
+    run: Option<String>,
+    /// Only of this database
+    #[arg(long, short, value_name = "NAME")]
+    database: Option<String>,
+    /// List the restores on record, oldest first
+    #[arg(long, conflicts_with_all = ["run", "write"])]
+    list: bool,
+    /// Write it to a new file beside restore.log instead, and print the file's path
+    #[arg(long)]
+    write: bool,
+}
+
+/// What `incident --list --json` prints for each restore, in a list.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub(super) struct ListedIncident {
+    /// The database.
+    pub database: String,
+    /// The run.
+    pub run: String,
+    /// `restore` or `undo-restore`.
+    pub operation: &'static str,
+    /// The backup's name, or the file's path; null of an undoing.
+    pub backup: Option<String>,
+    /// When it was asked for, RFC 3339.
+    pub asked: Option<String>,
+    /// `succeeded`, `failed` or `interrupted`; null while it goes on, or if it was killed.
+    pub outcome: Option<&'static str>,
+}
+
+/// What `incident --json` prints.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub(super) struct IncidentReport {
+    /// The database.
+    pub database: String,
+    /// The run.
+    pub run: String,
+    /// The file that was written; null without `--write`.
+    pub path: Option<String>,
+    /// The report, in Markdown.
+    pub text: String,
+}
+
+/// A restore on record, and where.
+struct Found {
+    incident: Incident,
+    repository: Repository,
+}
+
+pub(super) fn run(
+    args: &Args,
+    surroundings: &Surroundings<'_>,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let loaded = surroundings.load()?;
+    let context = surroundings.context(&loaded);
+    let found = find(&context, &loaded.plan, args, surroundings)?;
+    if args.list {
+        list(&found, surroundings.json, out)?;
+        return Ok(out.flush()?);
+    }
+    let chosen = choose(&found, args)?;
+    let mut path = None;
+    if args.write {
+        let written = write_incident(&context, &chosen.repository, chosen.incident.run());
+        path = Some(written.map_err(|error| report::failure(&error, surroundings.interrupt))?);
+    }
+    if surroundings.json {
+        let document = IncidentReport {
+            database: chosen.incident.database().to_owned(),
+            run: chosen.incident.run().to_string(),
+            path: path.map(|path| path.display().to_string()),
+            text: chosen.incident.report(),
+        };
+        report::json(&document, out)?;
+    } else if let Some(path) = path {
+        writeln!(out, "{}", report::one_line(&path.display().to_string()))?;
+    } else {
+        out.write_all(chosen.incident.report().as_bytes())?;
+    }
+    Ok(out.flush()?)
+}
+
+/// Writes the report of a run that has just ended. That it cannot be written is told, and nothing
+/// fails for it.
+pub(super) fn write(context: &Context, repository: &Repository, run: Uuid) -> Option<PathBuf> {
+    let written = write_incident(context, repository, run);
+    if let Err(error) = &written {
+        tracing::warn!(
+            "the incident report could not be written: {error}; `pgbackupd incident --write` makes \
+             it from restore.log"
+        );
+    }
+    written.ok()
+}
+
+/// A report's path, as the end of what is said of a failure.
+pub(super) fn in_a_failure(path: Option<PathBuf>) -> String {
+    path.map_or_else(String::new, |path| {
+        let path = report::one_line(&path.display().to_string());
+        format!("\nthe incident report, for you to complete: {path}")
+    })
+}
+
+/// The restores on record of all databases, or of the one that is named, oldest first.
+fn find(
+    context: &Context,
+    plan: &Plan,
+    args: &Args,
+    surroundings: &Surroundings<'_>,
+) -> Result<Vec<Found>, Failure> {
+    let told = |error| report::failure(&error, surroundings.interrupt);
+    let mut repositories = Vec::new();
+    for server in &plan.servers {
+        for place in places_on(context, server).map_err(told)? {
+            repositories.push(place.repository);
+        }
+        // What was restored need not be what is backed up.
+        if let Some(name) = &args.database {
+            repositories.push(Repository::at(server.directory_for(name)));
+        }
+    }
+    repositories.sort_by(|one, other| one.directory().cmp(other.directory()));
+    repositories.dedup_by(|one, other| one.directory() == other.directory());
+    let mut found = Vec::new();
+    for repository in repositories {
+        for incident in incidents(&repository).map_err(told)? {
+            if args
+                .database
+                .as_ref()
+                .is_none_or(|name| incident.database() == name)
+            {
+                found.push(Found {
+                    incident,
+                    repository: repository.clone(),
+                });
+            }
+        }
+    }
+    found.sort_by_key(|one| one.incident.asked());
+    Ok(found)
+}
+
+/// The one that is meant.
+fn choose<'a>(found: &'a [Found], args: &Args) -> Result<&'a Found, Failure> {
+    let none = || {
+        let of = args.database.as_ref().map_or_else(String::new, |name| {
+            format!(" of database {}", report::one_line(name))
+        });
+        Failure::new(
+            FailureKind::Unavailable,
+            format!("no restore{of} is on record"),
+        )
+    };
+    let Some(wanted) = &args.run else {
+        return found.last().ok_or_else(none);
+    };
+    let wanted = wanted.to_ascii_lowercase();
+    let mut fitting = found
+        .iter()
+        .filter(|one| one.incident.run().to_string().starts_with(&wanted));
+    match (fitting.next(), fitting.next()) {
+        (Some(one), None) => Ok(one),
+        (Some(_), Some(_)) => Err(Failure::new(
+            FailureKind::Usage,
+            format!("several restores have a run that begins with {wanted}; say more of it"),
+        )),
+        (None, _) => Err(Failure::new(
+            FailureKind::Usage,
+            format!(
+                "no restore has a run that begins with {}; `pgbackupd incident --list` shows them",
+                report::one_line(&wanted)
+            ),
+        )),
+    }
+}
+
+fn list(found: &[Found], json: bool, out: &mut dyn Write) -> Result<(), Failure> {
+    let listed: Vec<ListedIncident> = found.iter().map(|one| listed(&one.incident)).collect();
+    if json {
+        return report::json(&listed, out);
+    }
+    if listed.is_empty() {
+        writeln!(out, "no restore is on record")?;
+        return Ok(());
+    }
+    let mut table = Table::new([
+        Column::left("ASKED FOR"),
+        Column::left("DATABASE"),
+        Column::left("WHAT"),
+        Column::left("OUTCOME"),
+        Column::left("BACKUP"),
+        Column::left("RUN"),
+    ]);
+    for (one, shown) in found.iter().zip(listed) {
+        let asked = one.incident.asked().map(report::moment);
+        table.row([
+            asked.unwrap_or_default(),
+            report::one_line(&shown.database),
+            shown.operation.to_owned(),
+            shown.outcome.unwrap_or("not on record").to_owned(),
+            report::one_line(shown.backup.as_deref().unwrap_or_default()),
+            shown.run,
+        ]);
+    }
+    table.print("", out)?;
+    Ok(())
+}
+
+fn listed(incident: &Incident) -> ListedIncident {
+    ListedIncident {
+        database: incident.database().to_owned(),
+        run: incident.run().to_string(),
+        operation: if incident.operation() == Operation::UndoRestore {
+            "undo-restore"
+        } else {
+            "restore"
+        },
+        backup: incident.backup().map(str::to_owned),
+        asked: incident.asked().map(|asked| asked.to_rfc3339()),
+        outcome: incident.event().map(|event| match event {
+            Event::Succeeded => "succeeded",
+            Event::Interrupted => "interrupted",
+            _ => "failed",
+        }),
+    }
+}

@@ -1,0 +1,188 @@
+//! Incident reports (P11): what `restore.log` has of a restore, as a Markdown file that people
+//! complete. The ledger is all that it is made from, so a report that was lost is made again.
+
+mod markdown;
+mod text;
+
+use std::path::PathBuf;
+
+use chrono::{DateTime, FixedOffset};
+use uuid::Uuid;
+
+use super::{Context, JobError};
+use crate::repository::{Event, Operation, Record, Repository};
+
+/// A restore on record, or the undoing of one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Incident {
+    /// Its start; none if it failed before there was anything to do.
+    start: Option<Record>,
+    /// Its end; none while it goes on, and of one that was killed until the next finds it.
+    end: Option<Record>,
+}
+
+impl Incident {
+    /// The newest record of it.
+    fn last(&self) -> Option<&Record> {
+        self.end.as_ref().or(self.start.as_ref())
+    }
+
+    /// The run.
+    pub fn run(&self) -> Uuid {
+        self.last().map_or(Uuid::nil(), |record| record.run)
+    }
+
+    /// The database.
+    pub fn database(&self) -> &str {
+        self.last().map_or("", |record| &record.database)
+    }
+
+    /// The backup that was restored; none of an undoing.
+    pub fn backup(&self) -> Option<&str> {
+        self.last()?.backup.as_deref()
+    }
+
+    /// Whether it is a restore or the undoing of one.
+    pub fn operation(&self) -> Operation {
+        self.last()
+            .map_or(Operation::Restore, |record| record.operation)
+    }
+
+    /// How it ended; none if that is not on record.
+    pub fn event(&self) -> Option<Event> {
+        self.end.as_ref().map(|end| end.event)
+    }
+
+    /// When it was asked for, as far as that is on record.
+    pub fn asked(&self) -> Option<DateTime<FixedOffset>> {
+        let records = [&self.start, &self.end].into_iter().flatten();
+        records
+            .flat_map(|record| {
+                let facts = record.restoration.as_ref();
+                let first = facts.and_then(|facts| facts.steps.first());
+                [Some(record.at), first.map(|step| step.at)]
+            })
+            .flatten()
+            .min()
+    }
+
+    /// The report, in Markdown.
+    pub fn report(&self) -> String {
+        text::report(self)
+    }
+}
+
+/// Every restore that a directory's `restore.log` knows, and every undoing, oldest first.
+///
+/// # Errors
+/// When the ledger cannot be read.
+pub fn incidents(repository: &Repository) -> Result<Vec<Incident>, JobError> {
+    let ledger = repository.restore_ledger();
+    let mut found = Vec::new();
+    let read = ledger.read(|record| take(&mut found, record));
+    read.map_err(|error| {
+        JobError::failed(format!("cannot read {}: {error}", ledger.path().display()))
+    })?;
+    Ok(found)
+}
+
+/// One record more.
+fn take(found: &mut Vec<Incident>, record: Record) {
+    if !matches!(
+        record.operation,
+        Operation::Restore | Operation::UndoRestore
+    ) {
+        return;
+    }
+    if record.event == Event::Started {
+        found.push(Incident {
+            start: Some(record),
+            end: None,
+        });
+        return;
+    }
+    let begun = |incident: &&mut Incident| incident.run() == record.run && incident.end.is_none();
+    match found.iter_mut().rev().find(begun) {
+        Some(incident) => incident.end = Some(record),
+        None => found.push(Incident {
+            start: None,
+            end: Some(record),
+        }),
+    }
+}
+
+/// Writes the report of a run beside `restore.log` and gives its path.
+///
+/// # Errors
+/// When the ledger knows no such run, or the file cannot be written.
+pub fn write_incident(
+    context: &Context,
+    repository: &Repository,
+    run: Uuid,
+) -> Result<PathBuf, JobError> {
+    let all = incidents(repository)?;
+    let Some(incident) = all.iter().rev().find(|incident| incident.run() == run) else {
+        let ledger = repository.restore_ledger();
+        return Err(JobError::failed(format!(
+            "{} does not have the run {run}",
+            ledger.path().display()
+        )));
+    };
+    let at = incident.asked().unwrap_or_else(|| context.now());
+    Ok(repository.write_incident(at, &incident.report())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(run: u128, operation: &str, event: &str, minute: u32) -> Record {
+        serde_json::from_value(serde_json::json!({
+            "at": format!("2025-07-09T14:{minute:02}:00+03:00"),
+            "run": Uuid::from_u128(run),
+            "operation": operation,
+            "event": event,
+            "database": "app",
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn starts_and_ends_find_each_other() {
+        let mut found = Vec::new();
+        for record in [
+            record(1, "restore", "started", 1),
+            record(2, "drill", "started", 2),
+            // Killed: the next one closes it.
+            record(3, "restore", "started", 3),
+            record(1, "restore", "succeeded", 4),
+            record(3, "restore", "interrupted", 5),
+            record(2, "drill", "succeeded", 6),
+            // Nothing was begun.
+            record(4, "restore", "failed", 7),
+            record(5, "undo-restore", "started", 8),
+        ] {
+            take(&mut found, record);
+        }
+        let told: Vec<_> = found
+            .iter()
+            .map(|one| {
+                (
+                    one.run().as_u128(),
+                    one.start.is_some(),
+                    one.event(),
+                    one.operation(),
+                )
+            })
+            .collect();
+        assert_eq!(
+            told,
+            [
+                (1, true, Some(Event::Succeeded), Operation::Restore),
+                (3, true, Some(Event::Interrupted), Operation::Restore),
+                (4, false, Some(Event::Failed), Operation::Restore),
+                (5, true, None, Operation::UndoRestore),
+            ]
+        );
+    }
+}

@@ -1,0 +1,493 @@
+//! The report in words, made of what the ledger has. Pure.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use chrono::{DateTime, FixedOffset, Utc};
+
+use super::Incident;
+use super::markdown::{block, code, text};
+use crate::repository::{Content, Event, Operation, Requester, Restoration};
+use crate::words::{count, counted, duration, moment, size};
+
+/// Where people have to write; one word to search for.
+const FILL_IN: &str = "**[TO FILL IN]**";
+
+/// What only people know, each with what is asked.
+const OF_PEOPLE: &[(&str, &str)] = &[
+    ("Noticed", "when, by whom, how"),
+    ("Decided", "who decided to restore, and why this backup"),
+    ("Cause", "what made the restore necessary"),
+    ("Impact", "who could not work, from when to when"),
+    (
+        "Lost data",
+        "what was written after the backup, and how it was made up for",
+    ),
+    (
+        "Application",
+        "who looked whether it works again, when, and how",
+    ),
+];
+
+/// The report.
+pub(super) fn report(incident: &Incident) -> String {
+    let nothing = Restoration::default();
+    let last = incident.last();
+    let facts = last
+        .and_then(|record| record.restoration.as_deref())
+        .unwrap_or(&nothing);
+    let report = Report { incident, facts };
+    let mut out = String::new();
+    // Writing to a string cannot fail.
+    let _ = report.write(&mut out);
+    out
+}
+
+struct Report<'a> {
+    incident: &'a Incident,
+    facts: &'a Restoration,
+}
+
+impl Report<'_> {
+    fn write(&self, out: &mut String) -> std::fmt::Result {
+        let database = code(self.incident.database());
+        let what = if self.undoes() {
+            "undone restore"
+        } else {
+            "restore"
+        };
+        writeln!(out, "# Incident report: {what} of database {database}\n")?;
+        writeln!(
+            out,
+            "Written by pgbackupd from `restore.log`. What it cannot know is marked {FILL_IN}.\n"
+        )?;
+        self.summary(out)?;
+        if !self.undoes() {
+            self.objectives(out)?;
+        }
+        self.steps(out)?;
+        if !self.undoes() {
+            self.verified(out)?;
+        }
+        self.left(out)?;
+        of_people(out)
+    }
+
+    fn undoes(&self) -> bool {
+        self.incident.operation() == Operation::UndoRestore
+    }
+
+    fn succeeded(&self) -> bool {
+        self.incident.event() == Some(Event::Succeeded)
+    }
+
+    fn summary(&self, out: &mut String) -> std::fmt::Result {
+        let facts = self.facts;
+        writeln!(out, "## What was done\n")?;
+        let outcome = match (self.incident.event(), self.undoes()) {
+            (Some(Event::Succeeded), false) => "**restored**",
+            (Some(Event::Succeeded), true) => "**undone**",
+            (Some(Event::Interrupted), _) => "**interrupted**",
+            (Some(_), _) => "**FAILED**",
+            (None, _) => "**not on record**: it goes on, or was killed",
+        };
+        writeln!(out, "- Outcome: {outcome}")?;
+        if let Some(server) = &facts.server {
+            writeln!(out, "- Server: {}", code(server))?;
+        }
+        if let Some(backup) = self.incident.backup() {
+            writeln!(out, "- Backup: {}", code(backup))?;
+        }
+        if let Some(file) = &facts.file {
+            writeln!(out, "- File: {}", code(file))?;
+        }
+        if let Some(asked) = self.incident.asked() {
+            writeln!(out, "- Asked for: {}", both(asked))?;
+        }
+        if let Some(end) = &self.incident.end {
+            writeln!(out, "- Ended: {}", both(end.at))?;
+        }
+        self.who(out)?;
+        writeln!(out, "- Run: `{}`", self.incident.run())?;
+        match (&facts.replaces, &facts.brought_back) {
+            (Some(replaced), None) => {
+                let bytes = replaced
+                    .bytes
+                    .map_or_else(String::new, |bytes| format!("{}, ", size(bytes)));
+                writeln!(
+                    out,
+                    "- Replaced: the database of that name, {bytes}{}",
+                    counted(replaced.sessions, "session", "sessions")
+                )?;
+            }
+            (None, None) => writeln!(out, "- Replaced: nothing, as far as is on record")?,
+            (_, Some(brought_back)) => {
+                writeln!(out, "- Got its name back: {}", code(brought_back))?;
+            }
+        }
+        if let Some(kept) = &facts.kept_as {
+            writeln!(out, "- Kept as: {}", code(kept))?;
+        }
+        if let Some(ended) = facts.sessions_ended {
+            writeln!(out, "- Sessions ended for it: {}", count(ended))?;
+        }
+        if let Some(message) = self
+            .incident
+            .end
+            .as_ref()
+            .and_then(|end| end.message.as_ref())
+        {
+            write!(out, "\nWhat the program said:\n\n{}", block(message, ""))?;
+        }
+        writeln!(out)
+    }
+
+    fn who(&self, out: &mut String) -> std::fmt::Result {
+        let Incident { start, end } = self.incident;
+        let mut records = [start, end].into_iter().flatten();
+        match records.find_map(|one| one.requested_by.as_ref()) {
+            Some(requester) => writeln!(out, "- Asked by: {}", asked_by(requester)),
+            None => writeln!(out, "- Asked by: not on record"),
+        }
+    }
+
+    /// The recovery point and the recovery time against what is asked of them (P18).
+    fn objectives(&self, out: &mut String) -> std::fmt::Result {
+        let facts = self.facts;
+        writeln!(out, "## Data loss and time to recovery\n")?;
+        match (facts.backup_started, self.incident.asked()) {
+            (Some(started), Some(asked)) => {
+                let age = (asked - started).to_std().unwrap_or_default();
+                writeln!(
+                    out,
+                    "- The backup holds the database as it was at {}. When the restore was asked \
+                     for, that was {} ago: what was written in between is not in the backup{}.",
+                    both(started),
+                    duration(age),
+                    match &facts.kept_as {
+                        Some(kept) => format!(", but in {}, if it was not destroyed", code(kept)),
+                        None => String::new(),
+                    }
+                )?;
+                if let Some(point) = facts.recovery_point {
+                    let point = Duration::from_secs_f64(point);
+                    writeln!(
+                        out,
+                        "- Recovery point (`objectives.recovery_point`): {} allowed, **{}**",
+                        duration(point),
+                        if age <= point { "met" } else { "NOT MET" }
+                    )?;
+                }
+            }
+            _ => writeln!(
+                out,
+                "- How old the backup was is not on record: no manifest speaks for it, or it could \
+                 not be read."
+            )?,
+        }
+        let took = self.incident.end.as_ref().and_then(|end| end.seconds);
+        match (took, facts.recovery_time) {
+            (Some(took), Some(allowed)) if self.succeeded() => {
+                writeln!(
+                    out,
+                    "- Recovery time (`objectives.recovery_time`): {} allowed, {} taken, **{}**",
+                    duration(Duration::from_secs_f64(allowed)),
+                    duration(Duration::from_secs_f64(took)),
+                    if took <= allowed { "met" } else { "NOT MET" }
+                )?;
+            }
+            (Some(took), _) => writeln!(
+                out,
+                "- Recovery time: nothing was recovered; it went on for {}",
+                duration(Duration::from_secs_f64(took))
+            )?,
+            (None, _) => writeln!(out, "- Recovery time: nothing was recovered")?,
+        }
+        let (asked, end) = (self.incident.asked(), &self.incident.end);
+        if let (Some(asked), Some(end), true) = (asked, end, took.is_some()) {
+            let all = (end.at - asked).to_std().unwrap_or_default();
+            writeln!(
+                out,
+                "- From the command to the end, with the reading of the backup and the waiting for \
+                 an answer: {}",
+                duration(all)
+            )?;
+        }
+        writeln!(out)
+    }
+
+    fn steps(&self, out: &mut String) -> std::fmt::Result {
+        writeln!(out, "## Steps\n")?;
+        let steps = &self.facts.steps;
+        let Some(first) = steps.first() else {
+            return writeln!(out, "None is on record.\n");
+        };
+        writeln!(
+            out,
+            "| began ({}) | began (UTC) | took | what |\n|---|---|---:|---|",
+            first.at.offset()
+        )?;
+        for step in steps {
+            writeln!(
+                out,
+                "| {} | {} | {} | {} |",
+                step.at.format("%Y-%m-%d %H:%M:%S"),
+                step.at.with_timezone(&Utc).format("%Y-%m-%d %H:%M:%S"),
+                duration(Duration::from_secs_f64(step.seconds)),
+                text(&step.step)
+            )?;
+        }
+        writeln!(out)
+    }
+
+    fn verified(&self, out: &mut String) -> std::fmt::Result {
+        let facts = self.facts;
+        writeln!(out, "## What was verified\n")?;
+        match facts.expected {
+            Some(expected) => writeln!(
+                out,
+                "- The backup was read in full before anything was done: {}.{}",
+                amount(expected),
+                if facts.backup_started.is_some() {
+                    " Its files are what was written, by their SHA-256, and its content is what \
+                     was dumped, by its census."
+                } else {
+                    " No manifest speaks for it: whether it is all that was in the database, \
+                     nobody can say."
+                }
+            )?,
+            None => writeln!(out, "- The backup was not read to its end.")?,
+        }
+        match facts.found {
+            Some(found) => {
+                let agrees = facts.expected == Some(found) && facts.differences.is_empty();
+                writeln!(
+                    out,
+                    "- What was loaded was dumped again and compared, table by table, by rows and \
+                     content: {}, **{}**.",
+                    amount(found),
+                    if agrees { "no difference" } else { "DIFFERENT" }
+                )?;
+                for difference in &facts.differences {
+                    writeln!(out, "  - {}", text(difference))?;
+                }
+            }
+            None => writeln!(out, "- What was loaded was not compared with it.")?,
+        }
+        if !facts.roles.is_empty() {
+            let roles: Vec<String> = facts.roles.iter().map(|role| code(role)).collect();
+            writeln!(out, "- Roles created: {}", roles.join(", "))?;
+        }
+        for warning in &facts.warnings {
+            write!(out, "- Warning:\n\n{}", block(warning, "  "))?;
+        }
+        writeln!(out)
+    }
+
+    fn left(&self, out: &mut String) -> std::fmt::Result {
+        let facts = self.facts;
+        writeln!(out, "## What remains to be done\n")?;
+        for left in &facts.left {
+            write!(out, "- [ ] Clean up:\n\n{}", block(left, "  "))?;
+        }
+        if self.incident.end.is_none()
+            && let Some(loaded) = &facts.loaded_into
+        {
+            writeln!(
+                out,
+                "- [ ] If it was killed, {} may remain; the next restore of the database drops it",
+                code(loaded)
+            )?;
+        }
+        if !self.succeeded() {
+            writeln!(out, "- [ ] Restore, from this backup or another one")?;
+            return writeln!(out);
+        }
+        if let Some(kept) = &facts.kept_as {
+            writeln!(
+                out,
+                "- [ ] Fetch from {} what is needed, and drop it once nobody needs it: {}",
+                code(kept),
+                code(&format!("DROP DATABASE \"{}\"", kept.replace('"', "\"\"")))
+            )?;
+        }
+        writeln!(out, "- [ ] Make a backup of the database as it is now")?;
+        writeln!(out)
+    }
+}
+
+fn of_people(out: &mut String) -> std::fmt::Result {
+    writeln!(out, "## For people to fill in\n")?;
+    for (title, question) in OF_PEOPLE {
+        writeln!(out, "- {title} ({question}): {FILL_IN}")?;
+    }
+    writeln!(
+        out,
+        "\nFollow-up:\n\n| what | who | until |\n|---|---|---|\n| {FILL_IN} | | |"
+    )
+}
+
+/// A moment in its zone, and in UTC.
+fn both(at: DateTime<FixedOffset>) -> String {
+    format!(
+        "{} ({} UTC)",
+        moment(at),
+        at.with_timezone(&Utc).format("%Y-%m-%d %H:%M:%S")
+    )
+}
+
+fn amount(content: Content) -> String {
+    format!(
+        "{} in {}",
+        counted(content.rows, "row", "rows"),
+        counted(content.tables, "table", "tables")
+    )
+}
+
+fn asked_by(requester: &Requester) -> String {
+    let mut who = format!("user {}", code(&requester.user));
+    let others = [
+        ("logged in as", &requester.login_user),
+        ("by sudo from", &requester.sudo_user),
+        ("at the terminal", &requester.terminal),
+    ];
+    for (word, name) in others {
+        if let Some(name) = name {
+            // Writing to a string cannot fail.
+            let _ = write!(who, ", {word} {}", code(name));
+        }
+    }
+    let _ = write!(
+        who,
+        ", on the machine {}, process {}",
+        code(&requester.host),
+        requester.pid
+    );
+    who
+}
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::repository::{Record, Replaced, StepTime};
+
+    fn at(text: &str) -> DateTime<FixedOffset> {
+        DateTime::parse_from_rfc3339(text).unwrap()
+    }
+
+    fn record(event: Event, time: &str, database: &str) -> Record {
+        serde_json::from_value(serde_json::json!({
+            "at": time,
+            "run": Uuid::from_u128(7),
+            "operation": "restore",
+            "event": event,
+            "database": database,
+        }))
+        .unwrap()
+    }
+
+    fn step(what: &str, time: &str, seconds: f64) -> StepTime {
+        StepTime {
+            step: what.to_owned(),
+            at: at(time),
+            seconds,
+        }
+    }
+
+    fn content(rows: u64) -> Content {
+        Content { rows, tables: 2 }
+    }
+
+    #[test]
+    fn a_restore_that_succeeded_tells_all_that_is_known_and_asks_for_the_rest() {
+        let database = "متتبع الإنتاجية";
+        let mut start = record(Event::Started, "2025-07-09T14:31:00+03:00", database);
+        start.requested_by = Some(Requester {
+            user: "postgres".to_owned(),
+            login_user: Some("noura".to_owned()),
+            sudo_user: Some("noura".to_owned()),
+            terminal: Some("/dev/pts/1".to_owned()),
+            host: "db1".to_owned(),
+            pid: 4711,
+        });
+        let mut end = record(Event::Succeeded, "2025-07-09T15:11:00+03:00", database);
+        end.backup = Some("backup_20250708_020000".to_owned());
+        end.seconds = Some(2400.0);
+        end.message = Some("1,204,338 rows in 2 tables restored and compared".to_owned());
+        end.restoration = Some(Box::new(Restoration {
+            server: Some("db1:5432".to_owned()),
+            file: Some("/var/backups/x/backup_20250708_020000.sql.gz".to_owned()),
+            backup_started: Some(at("2025-07-08T02:00:00+03:00")),
+            recovery_point: Some(86_400.0),
+            recovery_time: Some(1800.0),
+            expected: Some(content(1_204_338)),
+            found: Some(content(1_204_338)),
+            replaces: Some(Replaced {
+                bytes: Some(3 << 30),
+                sessions: 12,
+            }),
+            loaded_into: Some("x_restoring".to_owned()),
+            kept_as: Some("a \"b\" before".to_owned()),
+            roles: vec!["reader".to_owned()],
+            sessions_ended: Some(13),
+            left: vec!["the application could not be started:\n`run` ended".to_owned()],
+            warnings: vec!["the backup holds no passwords of roles".to_owned()],
+            steps: vec![
+                step(
+                    "reading backup_20250708_020000 in full",
+                    "2025-07-09T14:30:00+03:00",
+                    31.26,
+                ),
+                step("loading into a | `b`", "2025-07-09T14:31:02+03:00", 2100.0),
+            ],
+            ..Restoration::default()
+        }));
+        let incident = Incident {
+            start: Some(start),
+            end: Some(end),
+        };
+        assert_snapshot!(report(&incident));
+    }
+
+    #[test]
+    fn a_restore_that_failed_says_what_differs_and_what_remains() {
+        let mut end = record(Event::Failed, "2025-07-09T14:35:00+03:00", "a`b|c\n# d");
+        end.seconds = Some(12.5);
+        end.message = Some("it was not restored:\n```\nERROR: no".to_owned());
+        end.restoration = Some(Box::new(Restoration {
+            expected: Some(content(10)),
+            found: Some(content(9)),
+            differences: vec!["public.*: 10 rows in the dump, 9 found".to_owned()],
+            left: vec!["the new role r remains: DROP ROLE \"r\"".to_owned()],
+            ..Restoration::default()
+        }));
+        let incident = Incident {
+            start: None,
+            end: Some(end),
+        };
+        assert_snapshot!(report(&incident));
+    }
+
+    #[test]
+    fn of_one_that_was_killed_it_is_said_that_its_end_is_not_on_record() {
+        let mut start = record(Event::Started, "2025-07-09T14:31:00+03:00", "app");
+        start.restoration = Some(Box::new(Restoration {
+            loaded_into: Some("app_restoring_1".to_owned()),
+            ..Restoration::default()
+        }));
+        let text = report(&Incident {
+            start: Some(start),
+            end: None,
+        });
+        for part in [
+            "- Outcome: **not on record**",
+            "`app_restoring_1` may remain",
+            "- [ ] Restore, from this backup or another one",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+    }
+}
