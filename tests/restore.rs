@@ -358,7 +358,31 @@ fn the_steps_can_be_read_before() {
     ] {
         assert!(output.stdout.contains(step), "{step}: {output}");
     }
+    let unmeasured = "no test restore of the database is on record; `pgbackupd drill` makes one";
+    assert!(output.stdout.contains(unmeasured), "{output}");
     assert!(restore_log(&operator).is_empty());
+    // Once there is one, its times stand with the steps.
+    let record = serde_json::json!({
+        "at": "2025-07-09T02:00:00+03:00",
+        "run": "01a203cf-b867-70ab-999d-12597912332f",
+        "operation": "drill",
+        "event": "succeeded",
+        "database": "app",
+        "backup": "backup_20250708_020000",
+        "bytes": 3_221_225_472_u64,
+        "phases": [{"phase": "verify", "seconds": 4.25}, {"phase": "load", "seconds": 90.0}],
+    });
+    let log = operator.backups().join("restore.log");
+    fs::write(log, format!("{record}\n")).unwrap();
+    let output = operator.run(&["restore", "--latest", "--plan"]);
+    for part in [
+        "it must be what was written [4.2 s]\n",
+        "the test restore of backup_20250708_020000 at 2025-07-09 02:00:00 +03:00, ",
+        "with 3.0 GiB of backup; this one has ",
+        "there the data was back in 1m 34s (objectives.recovery_time is 30m)",
+    ] {
+        assert!(output.stdout.contains(part), "{part}: {output}");
+    }
     assert_untouched(&cluster, &operator, "app");
 }
 

@@ -1,5 +1,6 @@
 //! `pgbackupd restore`: bring a database back from a backup.
 
+mod plan;
 mod which;
 
 use std::fmt::Write as _;
@@ -108,21 +109,6 @@ pub(super) struct RestoreResult {
     pub error: Option<String>,
 }
 
-/// What `restore --plan --json` prints.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-pub(super) struct RestoreSteps {
-    /// The database.
-    pub database: String,
-    /// The backup's name, or the file's path.
-    pub backup: String,
-    /// Every step, in words.
-    pub steps: Vec<String>,
-    /// What keeps it from being restored now.
-    pub problems: Vec<String>,
-    /// What the operator should know.
-    pub warnings: Vec<String>,
-}
-
 pub(super) async fn run(
     args: &Args,
     surroundings: &Surroundings<'_>,
@@ -155,7 +141,13 @@ pub(super) async fn run(
         let looked = look_at_restore(&context, &request, cancel)
             .await
             .map_err(told)?;
-        return print_plan(looked, surroundings.json, out);
+        return plan::print(
+            looked,
+            &context,
+            plan.objectives.recovery_time,
+            surroundings.json,
+            out,
+        );
     }
     let progress = Arc::new(Progress::default());
     let label = report::one_line(&chosen.database);
@@ -266,45 +258,6 @@ fn about(plan: &RestorePlan, context: &Context, bytes: Option<u64>, sessions: u6
         line("kept as", report::one_line(aside));
     }
     text
-}
-
-fn print_plan(plan: RestorePlan, json: bool, out: &mut dyn Write) -> Result<(), Failure> {
-    if json {
-        return report::json(
-            &RestoreSteps {
-                database: plan.database,
-                backup: plan.backup,
-                steps: plan.steps,
-                problems: plan.problems,
-                warnings: plan.warnings,
-            },
-            out,
-        );
-    }
-    writeln!(
-        out,
-        "restore {} as database {} at {}:",
-        report::one_line(&plan.backup),
-        report::one_line(&plan.database),
-        plan.server
-    )?;
-    for (index, step) in plan.steps.iter().enumerate() {
-        writeln!(out, "{:>3}. {}", index + 1, report::one_line(step))?;
-    }
-    for warning in &plan.warnings {
-        writeln!(out, "note: {warning}")?;
-    }
-    out.flush()?;
-    if plan.problems.is_empty() {
-        return Ok(());
-    }
-    Err(Failure::new(
-        FailureKind::Unavailable,
-        format!(
-            "as things are it cannot be restored:\n{}",
-            plan.problems.join("\n")
-        ),
-    ))
 }
 
 /// Tells a restore that failed, with its incident report.

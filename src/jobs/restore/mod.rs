@@ -9,12 +9,14 @@ mod choose;
 mod preflight;
 mod roles;
 mod source;
+mod steps;
 mod swap;
 mod undo;
 mod work;
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU8;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,8 +30,9 @@ use crate::config::{Connection, RestoreSettings};
 use crate::pipeline::census::Census;
 use crate::pipeline::{Passage, Progress};
 use crate::postgres::{Client, Conninfo, DatabaseProperties, Premises, Standing, premises};
-use crate::repository::{Content, Event, Holder, Lock, Operation, Record, Replaced, Repository};
-use crate::words::{counted, size};
+use crate::repository::{
+    Content, Event, Holder, Lock, Manifest, Operation, Record, Replaced, Repository,
+};
 use account::Account;
 use beside::Beside;
 use preflight::Wanted;
@@ -37,6 +40,7 @@ use source::Source;
 
 pub use choose::{Candidate, Criteria, choose};
 pub use source::RestoreSource;
+pub use steps::{LastDrill, PlannedStep};
 pub use undo::{PreparedUndo, UndoReport, prepare_undo, undo};
 pub use work::{RestoreReport, restore};
 
@@ -110,8 +114,12 @@ pub struct RestorePlan {
     pub warnings: Vec<String>,
     /// What keeps it from being restored; none after [`prepare`].
     pub problems: Vec<String>,
-    /// Every step, in words.
-    pub steps: Vec<String>,
+    /// Every step.
+    pub steps: Vec<PlannedStep>,
+    /// The newest test restore of the database that succeeded, by which the steps are measured.
+    pub last_drill: Option<LastDrill>,
+    /// Bytes of the backup's files, if a manifest speaks for it.
+    pub bytes: Option<u64>,
 }
 
 /// What is prepared for.
@@ -344,8 +352,13 @@ async fn prepare_to(
         warnings,
         problems: judgement.problems,
         steps: Vec::new(),
+        last_drill: match depth {
+            Depth::Look => last_drill(request)?,
+            Depth::Work => None,
+        },
+        bytes: source.manifest.as_ref().map(Manifest::bytes),
     };
-    let steps = steps(request, &source, &plan, &premises);
+    let steps = steps::plan(request, &source, &plan, &premises);
     Ok(Prepared {
         plan: RestorePlan { steps, ..plan },
         _lock: lock,
@@ -399,6 +412,27 @@ fn content(census: &Census) -> Content {
     }
 }
 
+/// The newest test restore of the database that succeeded, by the ledger beside the backup.
+fn last_drill(request: &RestoreRequest<'_>) -> Result<Option<LastDrill>, JobError> {
+    let repository = match request.source {
+        RestoreSource::Backup(place, _) => &place.repository,
+        RestoreSource::Bare(_) => request.repository,
+    };
+    let ledger = repository.restore_ledger();
+    let mut found = None;
+    let read = ledger.read_backwards(|record| {
+        found = LastDrill::of(record);
+        if found.is_some() {
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    });
+    read.map_err(|error| {
+        JobError::failed(format!("cannot read {}: {error}", ledger.path().display()))
+    })?;
+    Ok(found)
+}
+
 /// Bytes that the database is likely to take: what it took, or three halves of its text.
 fn forecast(recorded: Option<&DatabaseProperties>, passage: Option<&Passage>) -> Option<u64> {
     let text = passage.map(|passage| passage.text_bytes / 2 * 3);
@@ -421,71 +455,4 @@ fn free(
     }
     let space = rustix::fs::statvfs(premises.data_directory.as_ref()?.as_str()).ok()?;
     Some(space.f_bavail.saturating_mul(space.f_frsize))
-}
-
-/// Every step of a restore in words, with the names of this machine.
-fn steps(
-    request: &RestoreRequest<'_>,
-    source: &Source,
-    plan: &RestorePlan,
-    premises: &Premises,
-) -> Vec<String> {
-    let RestorePlan {
-        database,
-        loads_into,
-        ..
-    } = plan;
-    let roles = roles::to_restore(&source.globals, &premises.roles, request.overwrite_roles);
-    let command = |words: &Option<Vec<String>>| words.as_ref().map(|words| words.join(" "));
-    let replaces = request.replace && plan.replaces.is_some();
-    let mut steps = vec![format!(
-        "read {} in full, with its roles and census: it must be what was written",
-        source.path.display()
-    )];
-    let mut roles_step = if roles.missing.is_empty() {
-        "create no role, since none is missing".to_owned()
-    } else {
-        format!(
-            "create {}: {}",
-            counted(roles.missing.len() as u64, "missing role", "missing roles"),
-            roles.missing.join(", ")
-        )
-    };
-    if request.overwrite_roles {
-        roles_step.push_str("; make the others as they were");
-    }
-    steps.push(roles_step);
-    steps.push(format!(
-        "create the database {loads_into} on {} from template0, as {database} was",
-        plan.server
-    ));
-    if replaces && let Some(stop) = command(&request.settings.stop) {
-        steps.push(format!("stop the application: {stop}"));
-    }
-    steps.push(format!("load the dump into {loads_into}"));
-    steps.push(format!(
-        "dump {loads_into} again and compare it with the backup, row by row"
-    ));
-    steps.push("refresh its statistics (ANALYZE)".to_owned());
-    steps.push("give it the recorded settings, privileges and comment".to_owned());
-    match (&plan.replaces, &plan.keeps_as) {
-        (Some(standing), Some(aside)) => {
-            let bytes = standing.size_bytes.map(size);
-            steps.push(format!(
-                "end the sessions of {database}, and in one transaction rename {database}{} to \
-                 {aside} and {loads_into} to {database}",
-                bytes.map_or_else(String::new, |bytes| format!(" ({bytes})"))
-            ));
-            if request.drop_old {
-                steps.push(format!("drop {aside}"));
-            }
-        }
-        _ => steps.push(format!("rename {loads_into} to {database}")),
-    }
-    if replaces && let Some(start) = command(&request.settings.start) {
-        steps.push(format!(
-            "start the application, also after any failure: {start}"
-        ));
-    }
-    steps
 }

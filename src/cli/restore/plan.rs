@@ -1,0 +1,159 @@
+//! What `restore --plan` prints: every step with this machine's names, and how long it took in the
+//! last test restore.
+
+use std::io::Write;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::super::failure::{Failure, FailureKind};
+use super::super::report;
+use crate::jobs::{Context, LastDrill, RestorePlan};
+use crate::policy::{age, in_words};
+
+/// What `restore --plan --json` prints.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub(in crate::cli) struct RestoreSteps {
+    /// The database.
+    pub database: String,
+    /// The backup's name, or the file's path.
+    pub backup: String,
+    /// Bytes of all its files but the manifest; null where no manifest speaks for it.
+    pub bytes: Option<u64>,
+    /// Every step.
+    pub steps: Vec<Step>,
+    /// The newest test restore of the database that succeeded; null if there was none.
+    pub last_drill: Option<Measured>,
+    /// How long a restore may take, in seconds.
+    pub target_seconds: f64,
+    /// What keeps it from being restored now.
+    pub problems: Vec<String>,
+    /// What the operator should know.
+    pub warnings: Vec<String>,
+}
+
+/// One step.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub(in crate::cli) struct Step {
+    /// What is done, in words.
+    pub what: String,
+    /// How long that took in the last test restore, in seconds; null if it does nothing like it.
+    pub drill_seconds: Option<f64>,
+}
+
+/// A test restore by which the steps are measured.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub(in crate::cli) struct Measured {
+    /// The backup that was restored.
+    pub backup: String,
+    /// When it ended, RFC 3339.
+    pub at: String,
+    /// Bytes of that backup's files but the manifest.
+    pub bytes: Option<u64>,
+    /// How long it took until the data was back, in seconds.
+    pub recovery_seconds: f64,
+}
+
+/// Prints it.
+///
+/// # Errors
+/// When the restore would not be possible, or the output cannot be written.
+pub(super) fn print(
+    plan: RestorePlan,
+    context: &Context,
+    objective: Duration,
+    json: bool,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let drill = plan.last_drill.as_ref();
+    let took: Vec<Option<Duration>> = plan.steps.iter().map(|step| step.took(drill?)).collect();
+    if json {
+        let document = RestoreSteps {
+            last_drill: drill.map(measured),
+            steps: plan
+                .steps
+                .into_iter()
+                .zip(took)
+                .map(|(step, took)| Step {
+                    what: step.what,
+                    drill_seconds: took.map(|took| took.as_secs_f64()),
+                })
+                .collect(),
+            database: plan.database,
+            backup: plan.backup,
+            bytes: plan.bytes,
+            target_seconds: objective.as_secs_f64(),
+            problems: plan.problems,
+            warnings: plan.warnings,
+        };
+        return report::json(&document, out);
+    }
+    writeln!(
+        out,
+        "restore {} as database {} at {}:",
+        report::one_line(&plan.backup),
+        report::one_line(&plan.database),
+        plan.server
+    )?;
+    for (index, (step, took)) in plan.steps.iter().zip(took).enumerate() {
+        let took = took.map_or_else(String::new, |took| format!(" [{}]", report::duration(took)));
+        writeln!(
+            out,
+            "{:>3}. {}{took}",
+            index + 1,
+            report::one_line(&step.what)
+        )?;
+    }
+    writeln!(out, "{}", measure(&plan, context, objective))?;
+    for warning in &plan.warnings {
+        writeln!(out, "note: {warning}")?;
+    }
+    out.flush()?;
+    if plan.problems.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::new(
+        FailureKind::Unavailable,
+        format!(
+            "as things are it cannot be restored:\n{}",
+            plan.problems.join("\n")
+        ),
+    ))
+}
+
+/// Where the times come from, and what they say of this restore.
+fn measure(plan: &RestorePlan, context: &Context, objective: Duration) -> String {
+    let allowed = humantime::format_duration(objective);
+    let Some(drill) = &plan.last_drill else {
+        return format!(
+            "times: none, for no test restore of the database is on record; `pgbackupd drill` makes \
+             one and measures it (objectives.recovery_time is {allowed})"
+        );
+    };
+    let sizes = match (drill.bytes, plan.bytes) {
+        (Some(then), Some(now)) => format!(
+            ", with {} of backup; this one has {}",
+            report::size(then),
+            report::size(now)
+        ),
+        _ => String::new(),
+    };
+    format!(
+        "times: as in the test restore of {} at {}, {} ago{sizes}; there the data was back in {} \
+         (objectives.recovery_time is {allowed})",
+        drill.backup,
+        report::moment(drill.at),
+        in_words(age(drill.at, context.now())),
+        report::duration(drill.recovery_time()),
+    )
+}
+
+fn measured(drill: &LastDrill) -> Measured {
+    Measured {
+        backup: drill.backup.clone(),
+        at: drill.at.to_rfc3339(),
+        bytes: drill.bytes,
+        recovery_seconds: drill.recovery_time().as_secs_f64(),
+    }
+}

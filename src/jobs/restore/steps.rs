@@ -1,0 +1,249 @@
+//! The steps of a restore in words, with the names of this machine, and how long each took in the last
+//! test restore. Pure.
+
+use std::time::Duration;
+
+use chrono::{DateTime, FixedOffset};
+
+use super::source::Source;
+use super::{RestorePlan, RestoreRequest, roles};
+use crate::jobs::DrillPhase;
+use crate::postgres::Premises;
+use crate::repository::{Event, Operation, Record};
+use crate::words::{counted, size};
+
+/// A step of a restore.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedStep {
+    /// What is done, in words.
+    pub what: String,
+    /// The parts of a test restore that do the same; none where it does nothing like it.
+    like: &'static [DrillPhase],
+}
+
+impl PlannedStep {
+    fn new(what: impl Into<String>, like: &'static [DrillPhase]) -> Self {
+        Self {
+            what: what.into(),
+            like,
+        }
+    }
+
+    /// How long it took in a test restore, if that has done it.
+    pub fn took(&self, drill: &LastDrill) -> Option<Duration> {
+        let of_this = |part: &&(String, Duration)| self.like.iter().any(|one| one.word() == part.0);
+        let took: Vec<Duration> = drill
+            .phases
+            .iter()
+            .filter(of_this)
+            .map(|part| part.1)
+            .collect();
+        (!took.is_empty()).then(|| took.iter().sum())
+    }
+}
+
+/// A test restore that succeeded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastDrill {
+    /// The backup that was restored.
+    pub backup: String,
+    /// When it ended, on the wall clock of the schedule's zone.
+    pub at: DateTime<FixedOffset>,
+    /// Bytes of the files of that backup.
+    pub bytes: Option<u64>,
+    /// How long its parts took, in their order.
+    phases: Vec<(String, Duration)>,
+}
+
+impl LastDrill {
+    /// What a record of the ledger says of a test restore; none if it is of none that succeeded.
+    pub(super) fn of(record: Record) -> Option<Self> {
+        if record.operation != Operation::Drill
+            || record.event != Event::Succeeded
+            || record.phases.is_empty()
+        {
+            return None;
+        }
+        let phases = record.phases.into_iter();
+        Some(Self {
+            backup: record.backup?,
+            at: record.at,
+            bytes: record.bytes,
+            phases: phases
+                .map(|part| {
+                    let took = Duration::try_from_secs_f64(part.seconds).unwrap_or_default();
+                    (part.phase, took)
+                })
+                .collect(),
+        })
+    }
+
+    /// How long it took until the data was back, as `pgbackupd drill` measures it.
+    pub fn recovery_time(&self) -> Duration {
+        let after = [DrillPhase::Dump.word(), DrillPhase::Compare.word()];
+        self.phases
+            .iter()
+            .filter(|(phase, _)| !after.contains(&phase.as_str()))
+            .map(|(_, took)| *took)
+            .sum()
+    }
+}
+
+/// Every step of a restore.
+pub(super) fn plan(
+    request: &RestoreRequest<'_>,
+    source: &Source,
+    plan: &RestorePlan,
+    premises: &Premises,
+) -> Vec<PlannedStep> {
+    let RestorePlan {
+        database,
+        loads_into,
+        ..
+    } = plan;
+    let command = |words: &Option<Vec<String>>| words.as_ref().map(|words| words.join(" "));
+    let replaces = request.replace && plan.replaces.is_some();
+    let mut steps = Vec::new();
+    let mut step = |what: String, like| steps.push(PlannedStep::new(what, like));
+    step(
+        format!(
+            "read {} in full, with its roles and census: it must be what was written",
+            source.path.display()
+        ),
+        &[DrillPhase::Verify],
+    );
+    step(in_words(request, source, premises), &[DrillPhase::Globals]);
+    step(
+        format!(
+            "create the database {loads_into} on {} from template0, as {database} was",
+            plan.server
+        ),
+        &[],
+    );
+    if replaces && let Some(stop) = command(&request.settings.stop) {
+        step(format!("stop the application: {stop}"), &[]);
+    }
+    step(
+        format!("load the dump into {loads_into}"),
+        &[DrillPhase::Load],
+    );
+    step(
+        format!("dump {loads_into} again and compare it with the backup, row by row"),
+        &[DrillPhase::Dump, DrillPhase::Compare],
+    );
+    step("refresh its statistics (ANALYZE)".to_owned(), &[]);
+    step(
+        "give it the recorded settings, privileges and comment".to_owned(),
+        &[],
+    );
+    match (&plan.replaces, &plan.keeps_as) {
+        (Some(standing), Some(aside)) => {
+            let bytes = standing.size_bytes.map(size);
+            step(
+                format!(
+                    "end the sessions of {database}, and in one transaction rename {database}{} to \
+                     {aside} and {loads_into} to {database}",
+                    bytes.map_or_else(String::new, |bytes| format!(" ({bytes})"))
+                ),
+                &[],
+            );
+            if request.drop_old {
+                step(format!("drop {aside}"), &[]);
+            }
+        }
+        _ => step(format!("rename {loads_into} to {database}"), &[]),
+    }
+    if replaces && let Some(start) = command(&request.settings.start) {
+        step(
+            format!("start the application, also after any failure: {start}"),
+            &[],
+        );
+    }
+    steps
+}
+
+/// What is done about roles.
+fn in_words(request: &RestoreRequest<'_>, source: &Source, premises: &Premises) -> String {
+    let roles = roles::to_restore(&source.globals, &premises.roles, request.overwrite_roles);
+    let mut words = if roles.missing.is_empty() {
+        "create no role, since none is missing".to_owned()
+    } else {
+        format!(
+            "create {}: {}",
+            counted(roles.missing.len() as u64, "missing role", "missing roles"),
+            roles.missing.join(", ")
+        )
+    };
+    if request.overwrite_roles {
+        words.push_str("; make the others as they were");
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(operation: &str, event: &str, phases: &[(&str, f64)]) -> Record {
+        let phases: Vec<_> = phases
+            .iter()
+            .map(|(phase, seconds)| serde_json::json!({"phase": phase, "seconds": seconds}))
+            .collect();
+        serde_json::from_value(serde_json::json!({
+            "at": "2025-07-09T02:00:00+03:00",
+            "run": uuid::Uuid::nil(),
+            "operation": operation,
+            "event": event,
+            "database": "app",
+            "backup": "backup_20250708_020000",
+            "bytes": 7,
+            "phases": phases,
+        }))
+        .unwrap()
+    }
+
+    const PHASES: [(&str, f64); 5] = [
+        ("verify", 1.0),
+        ("server", 2.0),
+        ("load", 30.0),
+        ("dump", 4.0),
+        ("compare", 0.5),
+    ];
+
+    #[test]
+    fn a_step_took_what_the_parts_took_that_do_the_same() {
+        let drill = LastDrill::of(record("drill", "succeeded", &PHASES)).unwrap();
+        for (like, seconds) in [
+            ([DrillPhase::Verify].as_slice(), Some(1.0)),
+            (&[DrillPhase::Load], Some(30.0)),
+            (&[DrillPhase::Dump, DrillPhase::Compare], Some(4.5)),
+            // That backup had no roles.
+            (&[DrillPhase::Globals], None),
+            (&[], None),
+        ] {
+            let step = PlannedStep {
+                what: String::new(),
+                like: Vec::from(like).leak(),
+            };
+            let took = step.took(&drill).map(|took| took.as_secs_f64());
+            assert_eq!(took, seconds, "{like:?}");
+        }
+        assert_eq!(drill.recovery_time(), Duration::from_secs(33));
+    }
+
+    #[test]
+    fn only_a_test_restore_that_succeeded_measures_anything() {
+        for (operation, event, phases) in [
+            ("drill", "started", PHASES.as_slice()),
+            ("drill", "failed", &PHASES),
+            ("restore", "succeeded", &PHASES),
+            ("drill", "succeeded", &[]),
+        ] {
+            assert_eq!(
+                LastDrill::of(record(operation, event, phases)),
+                None,
+                "{operation} {event}"
+            );
+        }
+    }
+}
