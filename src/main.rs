@@ -11,6 +11,11 @@ use rustix::fs::Mode;
 fn main() -> ExitCode {
     // Every file is for its owner alone (P19), also those that child processes make.
     rustix::process::umask(Mode::from_bits_truncate(0o077));
+    // Under another name this is no command of pgbackupd's.
+    if let Some(error) = pgbackupd::postgres::launch(std::env::args_os()) {
+        let _ = writeln!(std::io::stderr(), "pgbackupd: {error}");
+        return code(FailureKind::Internal);
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(told) => {

@@ -45,7 +45,7 @@ pub(super) struct Dumper<'a> {
     pub(super) watch: &'a Watch,
     /// What the program said although it succeeded.
     pub(super) remarks: &'a Remarks,
-    /// As whom and where it runs.
+    /// As whom, where and within which bounds it runs.
     pub(super) confinement: Confinement,
 }
 

@@ -34,7 +34,7 @@ pub(super) struct Loader<'a> {
     pub(super) application: &'a str,
     /// For each attempt to connect.
     pub(super) connect: Duration,
-    /// As whom and where psql runs: it carries out what stands in the text.
+    /// As whom, where and within which bounds psql runs: it carries out what stands in the text.
     pub(super) confinement: Confinement,
 }
 
@@ -113,17 +113,20 @@ impl Loader<'_> {
         jobs: NonZeroU8,
         limit: &Limit,
     ) -> Result<Loaded, JobError> {
+        let mut confinement = self.confinement.clone();
+        // It reads files that are ours alone, and carries out nothing that is in them but on the
+        // server.
+        confinement.account = None;
+        let bounds = confinement.bounds.as_mut();
+        if let Some(files) = bounds.and_then(|bounds| bounds.files.as_mut()) {
+            files.readable.push(archive.to_owned());
+        }
         let mut pg_restore = self
             .spawn(
                 self.programs.pg_restore(),
                 load_archive_arguments(self.conninfo, jobs, archive),
                 ChildInput::Null,
-                // It reads files that are ours alone, and carries out nothing that is in them but
-                // on the server.
-                Confinement {
-                    account: None,
-                    ..self.confinement.clone()
-                },
+                confinement,
             )
             .await?;
         let exit = tokio::select! {

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, PipeReader, PipeWriter};
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
@@ -18,6 +18,7 @@ use tokio::sync::{OnceCell, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use super::confine::{self, Bounds, Enforcement};
 use super::excerpt::Excerpt;
 
 /// How long the rest of stderr may take after the program's end: somebody else may hold it open.
@@ -65,6 +66,8 @@ pub struct Confinement {
     pub account: Option<Account>,
     /// Its working directory.
     pub directory: Option<PathBuf>,
+    /// What it may use, whom it may reach and what it may run; none stands for what its user may.
+    pub bounds: Option<Bounds>,
 }
 
 /// A user of the system.
@@ -218,7 +221,7 @@ pub struct Child {
 
 impl Child {
     /// Starts a program. It is killed when this process ends in whatever way, if the system has
-    /// util-linux's setpriv.
+    /// util-linux's setpriv, or if it is kept within bounds.
     ///
     /// # Errors
     /// The program is not there or cannot be run.
@@ -241,17 +244,12 @@ impl Child {
         rustix::fs::access(&program, rustix::fs::Access::EXEC_OK)
             .map_err(|error| failed(error.into()))?;
 
-        let mut command = match setpriv().await {
-            Some(setpriv) => {
-                let mut command = Command::new(setpriv);
-                let signal = match kind {
-                    ChildKind::Program => "KILL",
-                    ChildKind::Server => "QUIT",
-                };
-                command.args(["--pdeathsig", signal, "--"]).arg(&program);
-                command
+        let mut command = match &confinement.bounds {
+            Some(bounds) => {
+                let machine = Enforcement::of_this_machine();
+                confine::command(bounds, machine, kind.last_signal(), &program).into()
             }
-            None => Command::new(&program),
+            None => outliving_nobody(&program, kind).await,
         };
         if let Some(account) = &confinement.account {
             // As root, this takes all other groups away too.
@@ -388,6 +386,20 @@ async fn read_into(pipe: Option<tokio::process::ChildStderr>, excerpt: Arc<Mutex
             .unwrap_or_else(PoisonError::into_inner)
             .push(&buffer[..count]);
     }
+}
+
+/// The command that runs a program and has it ended with the thread that started it.
+async fn outliving_nobody(program: &Path, kind: ChildKind) -> Command {
+    let Some(setpriv) = setpriv().await else {
+        return Command::new(program);
+    };
+    let mut command = Command::new(setpriv);
+    let signal = match kind {
+        ChildKind::Program => "KILL",
+        ChildKind::Server => "QUIT",
+    };
+    command.args(["--pdeathsig", signal, "--"]).arg(program);
+    command
 }
 
 /// util-linux's setpriv, if it is there and can set the signal for the parent's death. It is tried

@@ -4,6 +4,7 @@ mod blocking;
 mod catalogue_text;
 mod child;
 mod client;
+mod confine;
 mod connect_error;
 mod conninfo;
 mod dump;
@@ -24,6 +25,7 @@ pub use child::{
     Mask, kill_all_children,
 };
 pub use client::{Client, QueryError};
+pub use confine::{Bounds, Enforcement, Files, LAUNCHER, LaunchError, Reach, Running, launch};
 pub use connect_error::{ConnectError, ConnectErrorKind};
 pub use conninfo::{Conninfo, ConninfoError, ParseError, PasswordError, Place, ServiceError};
 pub use dump::{

@@ -28,8 +28,8 @@ use crate::config::{Compression, Format};
 use crate::pipeline::census::Census;
 use crate::pipeline::{Phase, Progress, StreamError, feed_dump, read_text, take_census};
 use crate::postgres::{
-    Conninfo, DumpCommand, Programs, Sandbox, SandboxError, SandboxSpec, globals_arguments,
-    sweep_sandboxes,
+    Conninfo, DumpCommand, Enforcement, Programs, Running, Sandbox, SandboxError, SandboxSpec,
+    globals_arguments, sweep_sandboxes,
 };
 use crate::repository::{
     Damage, Event, Manifest, Operation, PhaseTime, Record, Repository, Requester, Role, State, Stem,
@@ -302,6 +302,12 @@ impl Drill<'_> {
             encoding: &manifest.properties.encoding,
             patience: self.context.limits.connect,
         };
+        let enforcement = Enforcement::of_this_machine();
+        tracing::info!(
+            "what the throw-away server and its programs may do is restricted: {}",
+            enforcement.sentence()
+        );
+        self.remarks.extend(enforcement.shortfalls());
         let mut sandbox = self.limit.clone().wait_for(Sandbox::start(spec)).await??;
         let outcome = self
             .restore(
@@ -590,12 +596,16 @@ impl Drill<'_> {
         let limits = &self.context.limits;
         let arguments = globals_arguments(&restored.conninfo, passwords, limits.lock_wait);
         let (watch, remarks) = (Watch::default(), Remarks::default());
-        let dumper = restored.dumper(
+        let mut dumper = restored.dumper(
             self.context,
             (restored.programs.pg_dumpall(), arguments),
             &watch,
             &remarks,
         );
+        if let Some(bounds) = &mut dumper.confinement.bounds {
+            // It asks pg_dump for its version, by a shell.
+            bounds.running = Running::Programs;
+        }
         let doing = "cannot dump the roles that were restored";
         dumper
             .stream(&self.limit, self.progress, doing, move |mut source| {

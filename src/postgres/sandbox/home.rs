@@ -23,6 +23,7 @@ use rustix::process::{Pid, Signal};
 
 use super::error::{SandboxError, at};
 use crate::postgres::child::{Account, Confinement};
+use crate::postgres::confine::Bounds;
 
 /// What every sandbox's directory begins with.
 const PREFIX: &str = "pgbackupd-drill-";
@@ -94,10 +95,12 @@ impl Home {
         Ok(path)
     }
 
-    pub(super) fn confinement(&self) -> Confinement {
+    /// As whom, where and within which bounds a program runs.
+    pub(super) fn confinement(&self, bounds: Bounds) -> Confinement {
         Confinement {
             account: self.account.clone(),
             directory: Some(self.path.join("home")),
+            bounds: Some(bounds),
         }
     }
 

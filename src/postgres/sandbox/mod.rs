@@ -23,7 +23,7 @@ use crate::config::Connection;
 pub use error::SandboxError;
 use home::Home;
 pub use home::sweep_sandboxes;
-use settings::SETTINGS;
+use settings::{SETTINGS, bounds_of_initdb, bounds_of_programs, bounds_of_the_server};
 
 /// How long the server may take from its start to its first answer.
 const START: Duration = Duration::from_secs(60);
@@ -73,8 +73,9 @@ impl Sandbox {
             "--pgdata".into(),
         ];
         arguments.push(data.clone().into());
-        let mut initdb =
-            spawn(&home, spec.programs.initdb(), arguments, ChildKind::Program).await?;
+        let confinement = home.confinement(bounds_of_initdb(&home.path));
+        let program = spec.programs.initdb();
+        let mut initdb = spawn(&home, program, arguments, confinement, ChildKind::Program).await?;
         let exit = initdb.wait().await?;
         if !exit.success() {
             return Err(SandboxError::Program {
@@ -91,9 +92,10 @@ impl Sandbox {
             arguments.push("-c".into());
             arguments.push(format!("{name}={value}").into());
         }
+        let confinement = home.confinement(bounds_of_the_server(&home.path));
         let program = spec.programs.postgres();
         let mut sandbox = Self {
-            server: spawn(&home, program, arguments, ChildKind::Server).await?,
+            server: spawn(&home, program, arguments, confinement, ChildKind::Server).await?,
             home,
             superuser: spec.superuser.to_owned(),
             patience: spec.patience,
@@ -143,9 +145,9 @@ impl Sandbox {
         self.home.account.as_ref()
     }
 
-    /// As whom and where programs run that work on it.
+    /// As whom, where and within which bounds programs run that work on it.
     pub fn confinement(&self) -> Confinement {
-        self.home.confinement()
+        self.home.confinement(bounds_of_programs(&self.home.path))
     }
 
     /// How one of its databases is reached, as its superuser.
@@ -270,6 +272,7 @@ async fn spawn(
     home: &Home,
     program: PathBuf,
     args: Vec<OsString>,
+    confinement: Confinement,
     kind: ChildKind,
 ) -> Result<Child, ChildError> {
     tracing::debug!("running {} {args:?}", program.display());
@@ -280,7 +283,7 @@ async fn spawn(
         stdin: ChildInput::Null,
         stdout: ChildOutput::Null,
         mask: Box::new(|text| text),
-        confinement: home.confinement(),
+        confinement,
         kind,
     })
     .await

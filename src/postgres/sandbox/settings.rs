@@ -1,4 +1,9 @@
-//! What a throw-away server is started with.
+//! What a throw-away server is started with, and the bounds that it and the programs that work on it
+//! are kept within. What is loaded is code of whoever could write into the database that was dumped.
+
+use std::path::Path;
+
+use crate::postgres::confine::{Bounds, Files, Reach, Running};
 
 /// Settings of the server: no network, no durability, and bounded. It is thrown away, so that a
 /// crash costs nothing.
@@ -25,6 +30,9 @@ pub(super) const SETTINGS: &[(&str, &str)] = &[
     ("max_parallel_maintenance_workers", "1"),
     // A dump locks every table at once.
     ("max_locks_per_transaction", "4096"),
+    // Files of its own, and not /dev/shm: there, the segments of every other server of the same user
+    // are within reach.
+    ("dynamic_shared_memory_type", "mmap"),
     ("logging_collector", "off"),
     ("log_destination", "stderr"),
     ("log_min_messages", "warning"),
@@ -33,3 +41,42 @@ pub(super) const SETTINGS: &[(&str, &str)] = &[
     ("lc_messages", "C"),
     ("timezone", "UTC"),
 ];
+
+/// What `initdb` needs. It has nothing to do with what is loaded, and runs `postgres` by a shell.
+pub(super) fn bounds_of_initdb(home: &Path) -> Bounds {
+    Bounds {
+        running: Running::Programs,
+        // Somewhere out there may be who knows the name of the own user (nsswitch.conf(5)).
+        reach: Reach::Sockets,
+        files: Some(Files {
+            writable: vec![home.join("data"), home.join("home")],
+            ..Files::default()
+        }),
+    }
+}
+
+/// What the server needs. It carries out what is loaded.
+pub(super) fn bounds_of_the_server(home: &Path) -> Bounds {
+    let own = ["data", "socket", "home", "tablespaces"];
+    Bounds {
+        running: Running::Itself,
+        reach: Reach::Nobody,
+        files: Some(Files {
+            writable: own.map(|name| home.join(name)).into(),
+            ..Files::default()
+        }),
+    }
+}
+
+/// What psql, `pg_dump` and `pg_restore` need to work on the server.
+pub(super) fn bounds_of_programs(home: &Path) -> Bounds {
+    Bounds {
+        running: Running::Itself,
+        reach: Reach::Sockets,
+        files: Some(Files {
+            readable: vec![home.join("home")],
+            callable: vec![home.join("socket")],
+            ..Files::default()
+        }),
+    }
+}

@@ -1,0 +1,142 @@
+//! Keeping a program within bounds that the kernel enforces: which files it may use (Landlock), whom
+//! it may call (a filter of system calls), and what it may run.
+//!
+//! Nothing of that can be set from outside, and what is set in our own process would bind ourselves.
+//! So a program that is to be confined is started through this very executable, under the name
+//! [`LAUNCHER`]: it puts itself within the bounds, and becomes the program (execve(2)), which
+//! inherits them, as does everything that it starts. They cannot be taken off again.
+//!
+//! ```text
+//! Child::spawn ─▶ /proc/self/exe, as "pgbackupd-confined", with Bounds as arguments
+//!                     ├ files.rs   landlock_restrict_self(2)
+//!                     ├ calls.rs   seccomp(2)
+//!                     └ execve(2) of initdb, postgres, psql, pg_restore, pg_dump
+//! ```
+
+mod calls;
+mod files;
+mod launch;
+
+use std::path::PathBuf;
+use std::sync::LazyLock;
+
+pub(super) use launch::command;
+pub use launch::{LAUNCHER, LaunchError, launch};
+
+/// What a program is kept within.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// What it may run.
+    pub running: Running,
+    /// Whom it may reach.
+    pub reach: Reach,
+    /// What it may use besides itself; none stands for whatever its user may.
+    pub files: Option<Files>,
+}
+
+/// What a program may run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Running {
+    /// Only what it is itself: neither a shell nor anything else. A program that is a script cannot
+    /// do without others, and may run what it may read.
+    Itself,
+    /// Whatever it may read of programs: `initdb` and `pg_dumpall` run others through a shell.
+    Programs,
+}
+
+/// Whom a program may reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Whomever its user may.
+    Anyone,
+    /// Sockets in the file system, and no network. Which ones, only kernels since 7.1 can tell.
+    Sockets,
+    /// Nobody: it may be called, and cannot call.
+    Nobody,
+}
+
+/// Files and directories, the latter with all that is below them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Files {
+    /// May be read.
+    pub readable: Vec<PathBuf>,
+    /// May be read, made, changed and removed.
+    pub writable: Vec<PathBuf>,
+    /// Have sockets that may be connected to.
+    pub callable: Vec<PathBuf>,
+}
+
+/// What this machine can enforce of bounds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Enforcement {
+    /// The version of Landlock's interface (`LANDLOCK_CREATE_RULESET_VERSION`); none where the kernel
+    /// has no Landlock, or does not let us have it.
+    pub landlock: Option<i32>,
+    /// Whether system calls can be filtered.
+    pub calls: bool,
+}
+
+/// Since this version of its interface (Linux 6.12), Landlock keeps signals within the bounds.
+const SIGNALS_SINCE: i32 = 6;
+
+impl Enforcement {
+    /// Finds out, once, by doing it to a thread that ends with that.
+    pub fn of_this_machine() -> &'static Self {
+        static FOUND: LazyLock<Enforcement> = LazyLock::new(Enforcement::find_out);
+        &FOUND
+    }
+
+    fn find_out() -> Self {
+        let trial = std::thread::Builder::new()
+            .name("confine".to_owned())
+            .spawn(|| {
+                let landlock = files::restrict(&files::Rules::default()).unwrap_or(None);
+                let calls = calls::restrict(Reach::Nobody, landlock).is_ok();
+                Self { landlock, calls }
+            });
+        let nothing = Self {
+            landlock: None,
+            calls: false,
+        };
+        trial.map_or(nothing.clone(), |trial| trial.join().unwrap_or(nothing))
+    }
+
+    /// What is in force, for the log.
+    pub fn sentence(&self) -> String {
+        let files = match self.landlock {
+            Some(version) if version >= SIGNALS_SINCE => {
+                format!("files and signals by Landlock (version {version} of its interface)")
+            }
+            Some(version) => format!(
+                "files by Landlock (version {version} of its interface, which leaves signals alone)"
+            ),
+            None => "files not, for want of Landlock".to_owned(),
+        };
+        let calls = if self.calls {
+            "network and system calls by a filter"
+        } else {
+            "system calls not, for want of a filter"
+        };
+        format!("{files}; {calls}")
+    }
+
+    /// What somebody who relies on it must know is missing; one sentence each.
+    pub fn shortfalls(&self) -> Vec<String> {
+        let mut shortfalls = Vec::new();
+        if self.landlock.is_none() {
+            shortfalls.push(
+                "this kernel has no Landlock: what the dump carries out was not kept from files of \
+                 the user that it ran as"
+                    .to_owned(),
+            );
+        }
+        if !self.calls {
+            shortfalls.push(
+                "system calls cannot be filtered here: what the dump carries out was not kept from \
+                 the network"
+                    .to_owned(),
+            );
+        }
+        shortfalls
+    }
+}
