@@ -14,6 +14,7 @@ mod scanner;
 mod script;
 mod statement;
 mod stored;
+mod tables;
 mod unordered;
 
 use std::collections::BTreeMap;
@@ -24,9 +25,10 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 pub use difference::Difference;
 pub use multiset::MultisetHash;
-pub use scanner::{Foreign, Scanner};
+pub use scanner::{Foreign, NoTap, Scanner, Tap};
 pub use script::statements;
 pub use stored::{StoredCensusError, read, write};
+pub use tables::{Counted, RowCounter, TableName};
 
 /// Up to so many large objects are counted one by one, so that a difference can be named; beyond,
 /// only all of them together, or memory would grow with their number.
@@ -64,7 +66,7 @@ struct LargeObjects {
 
 /// Names an object the way `pg_dump` does in the comment before it: kind, schema and name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-struct ObjectId {
+pub struct ObjectId {
     kind: Box<[u8]>,
     schema: Box<[u8]>,
     name: Box<[u8]>,
@@ -191,6 +193,21 @@ impl LargeObjects {
 }
 
 impl ObjectId {
+    /// What it is: `TABLE`, `FK CONSTRAINT`, …; empty at the head of a dump.
+    pub fn kind(&self) -> &[u8] {
+        &self.kind
+    }
+
+    /// The schema that it stands in; `-` for what stands in none.
+    pub fn schema(&self) -> &[u8] {
+        &self.schema
+    }
+
+    /// Its name. Of what something else has, such as a comment, what that is: `TABLE orders`.
+    pub fn name(&self) -> &[u8] {
+        &self.name
+    }
+
     /// Reads `-- Name: n; Type: T; Schema: s; Owner: o`, with or without words before `Name`.
     /// `pg_dump` takes line breaks out of names here, so that two objects can share an id; their
     /// statements are then counted together.

@@ -14,7 +14,7 @@ const LONGEST_COMMENT: usize = 4096;
 /// Takes a census of a dump in plain format while it passes, block by block.
 ///
 /// Memory is bounded by the number of tables and objects, never by their content.
-pub struct Scanner {
+pub struct Scanner<T = NoTap> {
     place: Place,
     statement: Statement,
     session: Session,
@@ -26,6 +26,34 @@ pub struct Scanner {
     /// The first thing that `pg_dump` does not write.
     foreign: Option<Foreign>,
     census: Census,
+    tap: T,
+}
+
+/// Sees what passes a [`Scanner`], piece by piece, for whoever wants a part of the dump.
+pub trait Tap {
+    /// The next bytes of a statement, and the object whose comment stands before it; `ends` with
+    /// its semicolon. The head of a COPY block is a statement too.
+    fn statement(&mut self, object: &ObjectId, bytes: &[u8], ends: bool);
+
+    /// Rows follow, of a table as the dump writes it, with these columns (without quotes).
+    fn rows_begin(&mut self, table: &[u8], columns: &[Vec<u8>]);
+
+    /// The next bytes of the rows; `ends` with the line that ends the block.
+    fn rows(&mut self, bytes: &[u8], ends: bool);
+
+    /// A line that is meant for psql itself.
+    fn command(&mut self, line: &[u8]);
+}
+
+/// Nobody wants anything but the census.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoTap;
+
+impl Tap for NoTap {
+    fn statement(&mut self, _: &ObjectId, _: &[u8], _: bool) {}
+    fn rows_begin(&mut self, _: &[u8], _: &[Vec<u8>]) {}
+    fn rows(&mut self, _: &[u8], _: bool) {}
+    fn command(&mut self, _: &[u8]) {}
 }
 
 /// Something in a dump that `pg_dump` does not write, and that reaches beyond the database when the
@@ -82,6 +110,20 @@ const CONTENT_SEED: u64 = 0x6c6f;
 
 impl Default for Scanner {
     fn default() -> Self {
+        Self::with(NoTap)
+    }
+}
+
+impl Scanner {
+    /// A census that has seen nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl<T: Tap> Scanner<T> {
+    /// A census that has seen nothing yet, and somebody who sees what it sees.
+    pub fn with(tap: T) -> Self {
         Self {
             place: Place::Between,
             statement: Statement::default(),
@@ -96,14 +138,13 @@ impl Default for Scanner {
             completed: false,
             foreign: None,
             census: Census::default(),
+            tap,
         }
     }
-}
 
-impl Scanner {
-    /// A census that has seen nothing yet.
-    pub fn new() -> Self {
-        Self::default()
+    /// Who sees what it sees.
+    pub fn tap(&mut self) -> &mut T {
+        &mut self.tap
     }
 
     /// Takes the next bytes of the dump, in blocks of any size.
@@ -130,13 +171,21 @@ impl Scanner {
     /// When the dump breaks off: within a statement or a table's rows, or before the line that
     /// `pg_dump` writes last.
     pub fn finish(self) -> Result<Census, Flaw> {
+        self.finish_with_tap().map(|(census, _)| census)
+    }
+
+    /// The same, with who saw what it saw.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn finish_with_tap(self) -> Result<(Census, T), Flaw> {
         match self.place {
             Place::CopyHead { table, .. } | Place::CopyRows { table, .. } => {
                 Err(Flaw::BrokenOffInRows(super::printable(&table)))
             }
             Place::Statement(_) => Err(Flaw::BrokenOff(self.object.to_string())),
             Place::Between | Place::Line(_) if !self.completed => Err(Flaw::NotCompleted),
-            Place::Between | Place::Line(_) => Ok(self.census),
+            Place::Between | Place::Line(_) => Ok((self.census, self.tap)),
         }
     }
 
@@ -173,6 +222,8 @@ impl Scanner {
                 let end = lexer.push(block);
                 let used = end.unwrap_or(block.len());
                 self.statement.push(&block[..used]);
+                self.tap
+                    .statement(&self.object, &block[..used], end.is_some());
                 if end.is_some() {
                     let has_command = lexer.has_command();
                     self.place = Place::Between;
@@ -193,12 +244,16 @@ impl Scanner {
                 Ok(end + 1)
             }
             Place::CopyRows { table, rows } => match rows.push(block) {
-                Progress::More => Ok(block.len()),
+                Progress::More => {
+                    self.tap.rows(block, false);
+                    Ok(block.len())
+                }
                 Progress::Malformed => Err(Flaw::MalformedRow {
                     table: super::printable(table),
                     row: rows.count() + 1,
                 }),
                 Progress::Done(used) => {
+                    self.tap.rows(&block[..used], true);
                     self.census.add_rows(table, rows.count(), rows.hash());
                     self.place = Place::Between;
                     Ok(used)
@@ -210,6 +265,7 @@ impl Scanner {
     /// Reads a comment or backslash line between statements.
     fn line(&mut self, line: &[u8]) -> Result<(), Flaw> {
         if line.starts_with(b"\\") {
+            self.tap.command(line);
             // `pg_dump` puts its own dump in restricted mode (CVE-2025-8714), and the cluster's
             // dump names the database to connect to. Nothing else belongs here; what does is
             // counted, so that it cannot come or go unseen.
@@ -260,6 +316,7 @@ impl Scanner {
         self.foreign = self.foreign.or(foreign);
         match meaning {
             Meaning::Copy { table, columns } => {
+                self.tap.rows_begin(table, &columns);
                 let rows = Rows::new(&columns);
                 let table = table.to_vec();
                 self.place = Place::CopyHead { table, rows };
