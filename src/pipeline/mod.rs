@@ -5,11 +5,13 @@ pub mod census;
 pub mod compression;
 mod digest;
 mod follow;
+mod parts;
 mod stream;
 
 pub use batched::Batched;
 pub use digest::{Digest, Digesting};
 pub use follow::Growth;
+pub use parts::{Definitions, Left, Piece, RowsOf, Text, take_parts};
 pub use stream::{
     Passage, Phase, Progress, StreamError, digest_directory, digest_file, feed_dump, follow_dump,
     read_census, read_dump, read_text, take_census, write_census, write_dump,

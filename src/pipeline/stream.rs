@@ -105,7 +105,7 @@ impl Progress {
         self.go_on()
     }
 
-    fn found(&self, bytes: usize) -> Result<(), StreamError> {
+    pub(super) fn found(&self, bytes: usize) -> Result<(), StreamError> {
         self.checked.fetch_add(bytes as u64, Ordering::Relaxed);
         self.go_on()
     }
@@ -402,4 +402,4 @@ fn forget_cached(file: &File) {
 }
 
 /// So much is read from a file at once.
-const READ_AHEAD: usize = 256 * 1024;
+pub(super) const READ_AHEAD: usize = 256 * 1024;

@@ -1,0 +1,332 @@
+//! The definitions in a dump, for a scratch database: everything that tables are made of or need,
+//! and no row.
+
+use std::collections::BTreeSet;
+
+use crate::pipeline::census::{ObjectId, Tap};
+
+/// A longer statement is passed on piece by piece. Those that are looked at are a line long.
+const LONGEST_HELD: usize = 1 << 20;
+
+/// Kinds of objects that no table needs, and that reach beyond the database or would act in it: an
+/// event trigger would fire, a subscription connect, default privileges change what comes next.
+const LEFT_OUT: [&[u8]; 17] = [
+    b"BLOB",
+    b"BLOB DATA",
+    b"BLOB METADATA",
+    b"BLOBS",
+    b"DATABASE",
+    b"DATABASE PROPERTIES",
+    b"DEFAULT ACL",
+    b"EVENT TRIGGER",
+    b"MATERIALIZED VIEW DATA",
+    b"PUBLICATION",
+    b"PUBLICATION TABLE",
+    b"PUBLICATION TABLES IN SCHEMA",
+    b"STATISTICS DATA",
+    b"SUBSCRIPTION",
+    b"SUBSCRIPTION TABLE",
+    b"TABLE DATA",
+    b"USER MAPPING",
+];
+
+/// What comments, access lists and labels are of that are left out with their object.
+const LEFT_OUT_WITH: [&[u8]; 6] = [
+    b"DATABASE ",
+    b"EVENT TRIGGER ",
+    b"LARGE OBJECT ",
+    b"LARGE OBJECTS ",
+    b"PUBLICATION ",
+    b"SUBSCRIPTION ",
+];
+
+/// A statement that was left out because the server lacks the role that it names.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Left {
+    /// The role.
+    pub role: String,
+    /// The statement, in the dump's encoding.
+    pub statement: Vec<u8>,
+}
+
+/// Passes the definitions in a dump on as SQL text, each statement followed by a line break.
+///
+/// Owners and grants that name a role which the server lacks are left out and kept on record: a
+/// table should not stay lost because somebody else's role is gone.
+#[derive(Debug)]
+pub struct Definitions {
+    roles: BTreeSet<Vec<u8>>,
+    place: Place,
+    /// A role that is not there grants what follows.
+    absent_grantor: Option<Vec<u8>>,
+    left: Vec<Left>,
+    databases: usize,
+    out: Vec<u8>,
+}
+
+#[derive(Debug)]
+enum Place {
+    /// Before or in a statement of which so much has been seen.
+    Held(Vec<u8>),
+    /// In a long statement that is passed on.
+    Passing,
+    /// In a statement that is left out.
+    Skipping,
+}
+
+impl Definitions {
+    /// For a server that has these roles.
+    pub fn new<'a>(roles: impl IntoIterator<Item = &'a str>) -> Self {
+        Self {
+            roles: roles
+                .into_iter()
+                .map(|role| role.as_bytes().to_vec())
+                .collect(),
+            place: Place::Held(Vec::new()),
+            absent_grantor: None,
+            left: Vec::new(),
+            databases: 0,
+            out: Vec::new(),
+        }
+    }
+
+    /// What has been passed on since the last time.
+    pub fn take(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.out)
+    }
+
+    /// What was left out for want of a role.
+    pub fn left(&self) -> &[Left] {
+        &self.left
+    }
+
+    /// How many databases the text has connected to, besides the one it is loaded into.
+    pub fn databases(&self) -> usize {
+        self.databases
+    }
+
+    fn complete(&mut self, text: &[u8]) {
+        if text.starts_with(b"COPY ") || text.starts_with(b"SET transaction_timeout ") {
+            // A server before 17 does not know the second, which a newer pg_dump writes.
+            return;
+        }
+        if let Some(rest) = text.strip_prefix(b"SET SESSION AUTHORIZATION ") {
+            let role = last_identifier(rest);
+            self.absent_grantor = role.filter(|role| role != b"DEFAULT" && !self.has(role));
+        } else if text.starts_with(b"RESET SESSION AUTHORIZATION") {
+            self.absent_grantor = None;
+        }
+        let absent = self.absent_grantor.clone().or_else(|| {
+            let role = role_named_last(text)?;
+            (!self.has(&role)).then_some(role)
+        });
+        match absent {
+            None => {
+                self.out.extend_from_slice(text);
+                self.out.push(b'\n');
+            }
+            Some(role) => self.left.push(Left {
+                role: String::from_utf8_lossy(&role).into_owned(),
+                statement: text.to_vec(),
+            }),
+        }
+    }
+
+    fn has(&self, role: &[u8]) -> bool {
+        role == b"PUBLIC" || self.roles.contains(role)
+    }
+}
+
+impl Tap for Definitions {
+    fn statement(&mut self, object: &ObjectId, bytes: &[u8], ends: bool) {
+        match &mut self.place {
+            Place::Held(held) if held.is_empty() && is_left_out(object) => {
+                self.place = Place::Skipping;
+            }
+            Place::Held(held) => {
+                held.extend_from_slice(bytes);
+                if ends {
+                    let text = std::mem::take(held);
+                    self.complete(&text);
+                } else if held.len() > LONGEST_HELD {
+                    self.out.append(held);
+                    self.place = Place::Passing;
+                }
+            }
+            Place::Passing => {
+                self.out.extend_from_slice(bytes);
+                if ends {
+                    self.out.push(b'\n');
+                }
+            }
+            Place::Skipping => {}
+        }
+        if ends {
+            self.place = Place::Held(Vec::new());
+        }
+    }
+
+    fn rows_begin(&mut self, _: &[u8], _: &[Vec<u8>]) {}
+
+    fn rows(&mut self, _: &[u8], _: bool) {}
+
+    fn command(&mut self, line: &[u8]) {
+        // None is passed on: the dump's own restricted mode ends with its own token.
+        if line.starts_with(b"\\connect ") {
+            self.databases += 1;
+        }
+    }
+}
+
+fn is_left_out(object: &ObjectId) -> bool {
+    let kind = object.kind();
+    LEFT_OUT.contains(&kind)
+        || (matches!(kind, b"ACL" | b"COMMENT" | b"SECURITY LABEL")
+            && LEFT_OUT_WITH
+                .iter()
+                .any(|word| object.name().starts_with(word)))
+}
+
+/// The role that a statement gives something to, or takes it from, as `pg_dump` writes it: at its
+/// very end.
+fn role_named_last(text: &[u8]) -> Option<Vec<u8>> {
+    let text = text.strip_suffix(b";")?;
+    let text = text.strip_suffix(b" WITH GRANT OPTION").unwrap_or(text);
+    let start = last_identifier_start(text)?;
+    let words: &[&[u8]] = if text.starts_with(b"ALTER ") {
+        &[b" OWNER TO "]
+    } else if text.starts_with(b"GRANT ") {
+        &[b" TO "]
+    } else if text.starts_with(b"REVOKE ") {
+        &[b" FROM "]
+    } else {
+        return None;
+    };
+    words
+        .iter()
+        .any(|word| text[..start].ends_with(word))
+        .then(|| unquoted(&text[start..]))
+}
+
+fn last_identifier(text: &[u8]) -> Option<Vec<u8>> {
+    let text = text.strip_suffix(b";").unwrap_or(text);
+    last_identifier_start(text).map(|start| unquoted(&text[start..]))
+}
+
+/// Where the identifier starts that a text ends with.
+fn last_identifier_start(text: &[u8]) -> Option<usize> {
+    let Some(inner) = text.strip_suffix(b"\"") else {
+        let space = text.iter().rposition(|byte| *byte == b' ');
+        return Some(space.map_or(0, |space| space + 1)).filter(|start| *start < text.len());
+    };
+    // Backwards, a doubled quote belongs to the name and a single one begins it.
+    let mut end = inner.len();
+    loop {
+        let quote = memchr::memrchr(b'"', &inner[..end])?;
+        if quote > 0 && inner[quote - 1] == b'"' {
+            end = quote - 1;
+        } else {
+            return Some(quote);
+        }
+    }
+}
+
+fn unquoted(identifier: &[u8]) -> Vec<u8> {
+    let Some(inner) = identifier
+        .strip_prefix(b"\"")
+        .and_then(|rest| rest.strip_suffix(b"\""))
+    else {
+        return identifier.to_vec();
+    };
+    let mut name = Vec::with_capacity(inner.len());
+    let mut bytes = inner.iter().copied().peekable();
+    while let Some(byte) = bytes.next() {
+        name.push(byte);
+        if byte == b'"' {
+            bytes.next_if_eq(&b'"');
+        }
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Text, take_parts};
+    use super::*;
+    use crate::pipeline::{Progress, StreamError};
+
+    const DUMP: &str = "--\n-- PostgreSQL database dump\n--\n\n\\restrict x\n\
+        SET client_encoding = 'UTF8';\nSET transaction_timeout = 0;\n\
+        -- Name: mood; Type: TYPE; Schema: public; Owner: postgres\nCREATE TYPE public.mood AS ENUM ('a; b');\n\
+        ALTER TYPE public.mood OWNER TO \"the \"\"boss\";\n\
+        -- Name: t; Type: TABLE; Schema: public; Owner: gone\nCREATE TABLE public.t (a int);\n\
+        ALTER TABLE public.t OWNER TO gone;\n\
+        -- Name: e; Type: EVENT TRIGGER; Schema: -; Owner: postgres\nCREATE EVENT TRIGGER e ON ddl_command_end EXECUTE FUNCTION public.f();\n\
+        -- Name: EVENT TRIGGER e; Type: COMMENT; Schema: -; Owner: \nCOMMENT ON EVENT TRIGGER e IS 'x';\n\
+        -- Data for Name: t; Type: TABLE DATA; Schema: public; Owner: gone\nCOPY public.t (a) FROM stdin;\n1\n2\n\\.\n\n\
+        -- Name: t_seq; Type: SEQUENCE SET; Schema: public; Owner: postgres\nSELECT pg_catalog.setval('public.t_seq', 7, true);\n\
+        -- Name: TABLE t; Type: ACL; Schema: public; Owner: gone\n\
+        SET SESSION AUTHORIZATION gone;\nGRANT SELECT ON TABLE public.t TO reader;\nRESET SESSION AUTHORIZATION;\n\
+        GRANT SELECT ON TABLE public.t TO PUBLIC;\nGRANT ALL ON TABLE public.t TO \"left \"\"us\" WITH GRANT OPTION;\n\
+        --\n-- PostgreSQL database dump complete\n--\n\n\\unrestrict x\n";
+
+    fn definitions(dump: &str) -> Result<(String, Vec<Left>), StreamError> {
+        let tap = Definitions::new(["the \"boss", "reader", "postgres"]);
+        let mut text = Vec::new();
+        let tap = take_parts(
+            Text::Program(dump.as_bytes()),
+            tap,
+            &Progress::default(),
+            |tap| {
+                text.append(&mut tap.take());
+                Ok(())
+            },
+        )?;
+        Ok((String::from_utf8(text).unwrap(), tap.left().to_vec()))
+    }
+
+    #[test]
+    fn definitions_come_without_rows_and_without_what_acts_by_itself() {
+        let (text, left) = definitions(DUMP).unwrap();
+        assert_eq!(
+            text,
+            "SET client_encoding = 'UTF8';\nCREATE TYPE public.mood AS ENUM ('a; b');\n\
+             ALTER TYPE public.mood OWNER TO \"the \"\"boss\";\nCREATE TABLE public.t (a int);\n\
+             SELECT pg_catalog.setval('public.t_seq', 7, true);\n\
+             RESET SESSION AUTHORIZATION;\nGRANT SELECT ON TABLE public.t TO PUBLIC;\n"
+        );
+        let roles: Vec<&str> = left.iter().map(|left| left.role.as_str()).collect();
+        assert_eq!(roles, ["gone", "gone", "gone", "left \"us"]);
+    }
+
+    #[test]
+    fn what_pg_dump_does_not_write_is_refused() {
+        let hostile = DUMP.replace("\\restrict x", "\\! touch /tmp/x");
+        let refused = definitions(&hostile).unwrap_err().to_string();
+        assert!(refused.contains("a command of psql's own"), "{refused}");
+        let cut = &DUMP[..DUMP.len() - 60];
+        assert!(definitions(cut).is_err());
+    }
+
+    #[test]
+    fn the_role_at_the_end_of_a_statement_is_found_whatever_it_is_called() {
+        for (text, role) in [
+            ("ALTER TABLE public.t OWNER TO bob;", Some("bob")),
+            ("ALTER TABLE public.\"x OWNER TO y\" RENAME TO z;", None),
+            (
+                "GRANT SELECT ON TABLE public.t TO \"a TO b\";",
+                Some("a TO b"),
+            ),
+            ("REVOKE ALL ON SCHEMA public FROM PUBLIC;", Some("PUBLIC")),
+            (
+                "GRANT USAGE ON SCHEMA s TO \"\"\"\" WITH GRANT OPTION;",
+                Some("\""),
+            ),
+            ("CREATE TABLE public.t (a int);", None),
+            ("COMMENT ON TABLE t IS 'OWNER TO bob';", None),
+        ] {
+            let found = role_named_last(text.as_bytes());
+            assert_eq!(found.as_deref(), role.map(str::as_bytes), "{text}");
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Taking parts out of a dump while it passes: its definitions without any rows, or the rows of some
+//! tables. Both are fed by the census's own scanner, so that there is one reader of dumps.
+
+mod definitions;
+mod rows;
+
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+
+use super::census::{Foreign, Scanner, Tap};
+use super::compression::{self, Decoder};
+use super::stream::{Progress, READ_AHEAD, StreamError};
+use crate::config::Compression;
+
+pub use definitions::{Definitions, Left};
+pub use rows::{Piece, RowsOf};
+
+/// Where the text of a dump comes from.
+pub enum Text<R: Read + Unpin> {
+    /// A file, compressed or not.
+    File(Decoder<BufReader<File>>),
+    /// A program that writes it.
+    Program(R),
+}
+
+impl Text<io::Empty> {
+    /// The text in a file.
+    ///
+    /// # Errors
+    /// When its compression cannot be begun with.
+    pub fn of_file(file: File, compression: Compression) -> Result<Self, StreamError> {
+        let buffered = BufReader::with_capacity(READ_AHEAD, file);
+        let decoder = Decoder::new(compression, buffered).map_err(StreamError::Read)?;
+        Ok(Self::File(decoder))
+    }
+}
+
+impl<R: Read + Unpin> Text<R> {
+    fn next(&mut self, block: &mut Vec<u8>) -> Result<(), StreamError> {
+        match self {
+            Self::File(decoder) => decoder.next_block(block),
+            Self::Program(source) => compression::fill(source, block),
+        }
+        .map_err(StreamError::Read)
+    }
+}
+
+/// Lets a dump pass a tap, and after every block has `each` take what the tap has for it.
+///
+/// # Errors
+/// When the text cannot be read, is no whole dump, or holds what `pg_dump` does not write; and what
+/// `each` gives.
+pub fn take_parts<R: Read + Unpin, T: Tap>(
+    mut text: Text<R>,
+    tap: T,
+    progress: &Progress,
+    mut each: impl FnMut(&mut T) -> Result<(), StreamError>,
+) -> Result<T, StreamError> {
+    let mut scanner = Scanner::with(tap);
+    let mut block = Vec::with_capacity(compression::BLOCK);
+    loop {
+        text.next(&mut block)?;
+        if block.is_empty() {
+            break;
+        }
+        scanner.push(&block)?;
+        if let Some(foreign) = scanner.foreign() {
+            return Err(refused(foreign));
+        }
+        each(scanner.tap())?;
+        progress.found(block.len())?;
+    }
+    let (_, tap) = scanner.finish_with_tap()?;
+    Ok(tap)
+}
+
+/// Nothing of a dump is carried out that somebody has put into it.
+fn refused(foreign: Foreign) -> StreamError {
+    StreamError::Read(io::Error::other(format!(
+        "it holds {foreign}, which pg_dump does not write"
+    )))
+}
