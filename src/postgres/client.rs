@@ -117,6 +117,11 @@ impl Client {
         self.version / 10_000
     }
 
+    /// The driver's own connection, for what passes in a stream.
+    pub(super) fn inner(&self) -> &tokio_postgres::Client {
+        &self.inner
+    }
+
     /// The encoding of the database, as the server calls it: `UTF8`, `SQL_ASCII`, ….
     pub(super) fn encoding(&self) -> &str {
         &self.encoding
@@ -186,6 +191,17 @@ impl Client {
                 let limit = humantime::format_duration(limit);
                 Err(failed(format!("no answer within {limit}"), None))
             }
+        }
+    }
+
+    /// A statement that was refused, or whose connection broke.
+    pub(super) fn refused(&self, what: &'static str, error: &tokio_postgres::Error) -> QueryError {
+        QueryError {
+            what,
+            database: self.conninfo.database().to_owned(),
+            server: self.conninfo.server(),
+            reason: in_words(error),
+            sqlstate: error.code().map(|state| state.code().to_owned()),
         }
     }
 

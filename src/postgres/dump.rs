@@ -174,6 +174,53 @@ pub fn archive_as_sql_arguments(archive: &Path) -> Vec<OsString> {
     vec!["--file=-".into(), "--".into(), archive.into()]
 }
 
+/// The arguments for `pg_restore` to list the entries of an archive on stdout.
+pub fn archive_list_arguments(archive: &Path) -> Vec<OsString> {
+    vec!["--list".into(), "--".into(), archive.into()]
+}
+
+/// The arguments for `pg_restore` to write those entries of an archive as SQL text on stdout whose
+/// list it finds on its stdin.
+pub fn archive_entries_arguments(archive: &Path) -> Vec<OsString> {
+    vec![
+        "--use-list=/dev/stdin".into(),
+        "--file=-".into(),
+        "--".into(),
+        archive.into(),
+    ]
+}
+
+/// The arguments for `pg_dump` to write the definitions of a database that holds no rows, those
+/// before the rows or those after them, in UTF-8: of these tables (as SQL writes them), or of all.
+/// Sequences have their values in the second part.
+pub fn definitions_arguments(
+    conninfo: &Conninfo,
+    before_rows: bool,
+    tables: Option<&[String]>,
+    lock_wait: Duration,
+) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = vec![
+        "--no-password".into(),
+        format!("--lock-wait-timeout={}", milliseconds(lock_wait)).into(),
+        "--format=plain".into(),
+        "--encoding=UTF8".into(),
+        "--strict-names".into(),
+    ];
+    if let Some(parameters) = conninfo.child_argument() {
+        arguments.push(format!("--dbname={parameters}").into());
+    }
+    let sections: &[&str] = if before_rows {
+        &["--section=pre-data"]
+    } else {
+        &["--section=data", "--section=post-data"]
+    };
+    arguments.extend(sections.iter().map(OsString::from));
+    for table in tables.unwrap_or_default() {
+        arguments.push(format!("--table={table}").into());
+    }
+    arguments
+}
+
 /// The arguments for psql to load a dump in plain format from its stdin, and to stop at the first
 /// error.
 pub fn load_text_arguments() -> Vec<OsString> {

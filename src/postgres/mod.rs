@@ -11,6 +11,7 @@ mod dump;
 mod dump_failure;
 mod excerpt;
 mod exposure;
+mod extract;
 mod premises;
 mod programs;
 mod properties;
@@ -29,10 +30,15 @@ pub use confine::{Bounds, Enforcement, Files, LAUNCHER, LaunchError, Reach, Runn
 pub use connect_error::{ConnectError, ConnectErrorKind};
 pub use conninfo::{Conninfo, ConninfoError, ParseError, PasswordError, Place, ServiceError};
 pub use dump::{
-    DumpCommand, DumpError, archive_as_sql_arguments, globals_arguments, load_archive_arguments,
+    DumpCommand, DumpError, archive_as_sql_arguments, archive_entries_arguments,
+    archive_list_arguments, definitions_arguments, globals_arguments, load_archive_arguments,
     load_text_arguments,
 };
 pub use dump_failure::{DumpFailure, explain_failure};
+pub use extract::{
+    CopyOut, ForeignKey, Need, Shape, Table, Ties, cut_loose, drop_all_but, end_process, family,
+    has, has_schema, move_into, needs, process_of, quoted, shapes, statistics, taken, text_from,
+};
 pub use premises::{Premises, Standing, analyze, databases, end_sessions, is_member, premises};
 pub use programs::{ProgramError, ProgramVersion, Programs};
 pub use properties::{
@@ -40,8 +46,9 @@ pub use properties::{
     may_read_role_passwords, server_properties,
 };
 pub use recreate::{
-    TakePlace, comment_on_database, create_database, drop_database, drop_role, roles_of,
-    settings_and_privileges, settings_for_loading, shortfalls, take_place,
+    TakePlace, comment_on_database, create_database, create_throw_away, drop_database, drop_role,
+    finish_database, roles_of, settings_and_privileges, settings_for_loading, shortfalls,
+    take_place,
 };
 pub use sandbox::{Sandbox, SandboxError, SandboxSpec, sweep_sandboxes};
 pub use tls::TlsError;

@@ -36,7 +36,7 @@ pub fn create_database(name: &str, like: Option<&DatabaseProperties>, major: u32
 }
 
 /// The same, for a throw-away server: only what decides how text is read and compared is taken over.
-pub(super) fn create_throw_away(name: &str, like: &DatabaseProperties, major: u32) -> String {
+pub fn create_throw_away(name: &str, like: &DatabaseProperties, major: u32) -> String {
     create_like(name, like, major, Place::Usual)
 }
 
@@ -340,6 +340,17 @@ pub fn take_place(swap: &TakePlace<'_>) -> String {
     }
     sql.push_str("COMMIT");
     sql
+}
+
+/// The statements that give a database that was being made its name, and take its mark off it: one
+/// transaction, so that nobody takes a finished one for what a killed restore left.
+pub fn finish_database(from: &str, name: &str) -> String {
+    format!(
+        "BEGIN; ALTER DATABASE {} RENAME TO {}; {}; COMMIT",
+        identifier(from),
+        identifier(name),
+        comment_on_database(name, None)
+    )
 }
 
 /// What of a database's properties is not as it was recorded, one phrase each.
