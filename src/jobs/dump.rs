@@ -58,7 +58,7 @@ impl Dumper<'_> {
         name.to_string_lossy().into_owned()
     }
 
-    async fn spawn(&self, stdout: ChildOutput) -> Result<Child, JobError> {
+    async fn spawn(&self, stdin: ChildInput, stdout: ChildOutput) -> Result<Child, JobError> {
         // Secrets are never among the arguments.
         tracing::debug!("running {} {:?}", self.program.display(), self.arguments);
         let conninfo = self.conninfo.clone();
@@ -68,7 +68,7 @@ impl Dumper<'_> {
             environment: self
                 .conninfo
                 .child_environment(self.application, self.connect),
-            stdin: ChildInput::Null,
+            stdin,
             stdout,
             mask: Box::new(move |text| conninfo.mask(text)),
             confinement: self.confinement.clone(),
@@ -79,7 +79,7 @@ impl Dumper<'_> {
 
     /// Runs the program with nothing on its stdout, within the limit.
     pub(super) async fn run(&self, limit: &Limit) -> Result<(), JobError> {
-        let mut child = self.spawn(ChildOutput::Null).await?;
+        let mut child = self.spawn(ChildInput::Null, ChildOutput::Null).await?;
         let exit = tokio::select! {
             exit = child.wait() => exit?,
             stop = limit.stopped() => {
@@ -99,12 +99,25 @@ impl Dumper<'_> {
         doing: &str,
         consume: impl FnOnce(Batched<PipeReader>) -> Result<T, StreamError> + Send + 'static,
     ) -> Result<T, JobError> {
+        self.stream_from(ChildInput::Null, limit, progress, doing, consume)
+            .await
+    }
+
+    /// The same, with something for the program to read.
+    pub(super) async fn stream_from<T: Send + 'static>(
+        &self,
+        stdin: ChildInput,
+        limit: &Limit,
+        progress: &Progress,
+        doing: &str,
+        consume: impl FnOnce(Batched<PipeReader>) -> Result<T, StreamError> + Send + 'static,
+    ) -> Result<T, JobError> {
         let (reader, writer) = std::io::pipe()
             .map_err(|error| JobError::Internal(format!("cannot make a pipe: {error}")))?;
         // Smaller is only slower.
         let capacity = rustix::pipe::fcntl_setpipe_size(&writer, PIPE).unwrap_or_default();
         let reader = Batched::new(reader, capacity);
-        let mut child = self.spawn(ChildOutput::Pipe(writer)).await?;
+        let mut child = self.spawn(stdin, ChildOutput::Pipe(writer)).await?;
         let mut consumer = spawn_blocking(move || consume(reader));
         let stream_outcome = tokio::select! {
             outcome = &mut consumer => outcome?,

@@ -86,6 +86,9 @@ pub enum JobError {
     /// A database that was named is not configured.
     #[error("{0}")]
     NoSuchDatabase(String),
+    /// A pattern that was given means no table of the backup.
+    #[error("{0}")]
+    NoSuchTable(String),
     /// A server of several could not be asked for its databases.
     #[error("no backup of any database of server {server}: {source}")]
     Undiscovered {
@@ -173,7 +176,9 @@ impl JobError {
             | Self::Failed { .. }
             | Self::Stop(Stop::TimedOut { .. }) => JobErrorKind::Unavailable,
             Self::Stop(Stop::Interrupted) => JobErrorKind::Interrupted,
-            Self::NoSuchBackup(_) | Self::NoSuchDatabase(_) => JobErrorKind::Usage,
+            Self::NoSuchBackup(_) | Self::NoSuchDatabase(_) | Self::NoSuchTable(_) => {
+                JobErrorKind::Usage
+            }
             Self::Internal(_) => JobErrorKind::Internal,
         }
     }

@@ -49,9 +49,11 @@ pub use pin::set_pin;
 pub use prune::{PruneMode, PruneReport, SeriesReport, prune};
 pub use recovery::{Recovery, recover};
 pub use restore::{
-    Candidate, Criteria, LastDrill, PlannedStep, Prepared, PreparedUndo, RestorePlan,
-    RestoreReport, RestoreRequest, RestoreSource, Tell, UndoReport, choose as choose_backup,
-    look as look_at_restore, prepare as prepare_restore, prepare_undo, restore, undo,
+    Candidate, Criteria, LastDrill, PlannedStep, PlannedTable, Prepared, PreparedTables,
+    PreparedUndo, RestorePlan, RestoreReport, RestoreRequest, RestoreSource, TablesPlan,
+    TablesReport, TablesRequest, Tell, UndoReport, abandon_tables, choose as choose_backup,
+    look as look_at_restore, prepare as prepare_restore, prepare_tables, prepare_undo, restore,
+    restore_tables, undo,
 };
 pub use survey::{
     DaemonView, Ended, Line, NextRun, Outcomes, RunningNow, Survey, Surveyed, TREND, survey,

@@ -24,6 +24,10 @@ pub struct Restoration {
     /// How long a restore may take, in seconds: `objectives.recovery_time`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recovery_time: Option<f64>,
+    /// The tables that were restored, where it was not the whole database: each with what it has
+    /// become.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub restored_tables: Vec<String>,
     /// What was read in the backup, before anything was done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expected: Option<Content>,

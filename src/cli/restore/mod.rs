@@ -1,6 +1,7 @@
 //! `pgbackupd restore`: bring a database back from a backup.
 
 mod plan;
+mod tables;
 mod which;
 
 use std::fmt::Write as _;
@@ -30,7 +31,8 @@ use crate::policy::{Series, age, in_words};
 /// The backup is read in full, loaded into a new database beside the one that stands, dumped again
 /// and compared row by row; only then the names are swapped, in one transaction. The database that
 /// was replaced is kept under another name, and undo-restore swaps it back. Whatever fails leaves it
-/// serving as before. Without a backup, what can be restored is listed, newest first.
+/// serving as before. Without a backup, what can be restored is listed, newest first. With --table,
+/// single tables come back beside those that stand, which are not touched.
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is an option that may be given or not"
@@ -53,9 +55,22 @@ pub(super) struct Args {
     /// The database it is of; of a file without a manifest, the database that it becomes
     #[arg(long, short, value_name = "NAME")]
     database: Option<String>,
-    /// Restore into a new database of this name, and replace nothing
+    /// Restore into a new database of this name, and replace nothing; with --table, also into one
+    /// that is there
     #[arg(long, value_name = "NAME", conflicts_with = "drop_old")]
     into: Option<String>,
+    /// Bring back only the tables that match, into a schema of their own or with --into into another
+    /// database, new or not; as in psql, * and ? stand for letters, and names with capitals or dots
+    /// are in double quotes. May be given several times
+    #[arg(
+        long = "table",
+        value_name = "PATTERN",
+        conflicts_with_all = ["drop_old", "overwrite_roles", "plan"]
+    )]
+    tables: Vec<String>,
+    /// The schema for these tables, new or not [default: `restored_TIME`; in a new database, their own]
+    #[arg(long, value_name = "NAME", requires = "tables")]
+    schema: Option<String>,
     /// The server to restore on, by its name in the configuration
     #[arg(long, value_name = "NAME")]
     server: Option<String>,
@@ -122,6 +137,17 @@ pub(super) async fn run(
         return Ok(());
     };
     let chosen = which::place(&context, plan, args, source, surroundings)?;
+    if !args.tables.is_empty() {
+        return Box::pin(tables::run(
+            args,
+            &context,
+            plan,
+            &chosen,
+            surroundings,
+            out,
+        ))
+        .await;
+    }
     let request = RestoreRequest {
         run: Uuid::now_v7(),
         source: &chosen.source,

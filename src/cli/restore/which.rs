@@ -41,6 +41,9 @@ pub(super) struct Restorable {
 /// What is restored, as what, and where.
 pub(super) struct Chosen<'a> {
     pub(super) source: RestoreSource,
+    /// The database that the backup is of.
+    pub(super) original: String,
+    /// The database that it becomes.
     pub(super) database: String,
     pub(super) server: &'a Server,
     pub(super) repository: Repository,
@@ -325,7 +328,8 @@ pub(super) fn place<'a>(
     );
     Ok(Chosen {
         source,
-        database: args.into.clone().unwrap_or(original),
+        database: args.into.clone().unwrap_or_else(|| original.clone()),
+        original,
         server,
         repository: Repository::at(own),
     })

@@ -53,8 +53,10 @@ impl Report<'_> {
         let database = code(self.incident.database());
         let what = if self.undoes() {
             "undone restore"
-        } else {
+        } else if self.facts.restored_tables.is_empty() {
             "restore"
+        } else {
+            "restore of tables"
         };
         writeln!(out, "# Incident report: {what} of database {database}\n")?;
         writeln!(
@@ -109,6 +111,9 @@ impl Report<'_> {
         }
         self.who(out)?;
         writeln!(out, "- Run: `{}`", self.incident.run())?;
+        for table in &facts.restored_tables {
+            writeln!(out, "- Table: {}", code(table))?;
+        }
         match (&facts.replaces, &facts.brought_back) {
             (Some(replaced), None) => {
                 let bytes = replaced

@@ -89,6 +89,12 @@ impl Beside {
     }
 }
 
+/// The comment on a database that is being restored, by which a later restore of the same one knows
+/// what a killed one left.
+pub(super) fn mark(host: &str, database: &str) -> String {
+    format!("pgbackupd on {host} restores {database:?} here")
+}
+
 /// When, and the how manieth of that second; none if it is no time stamp.
 fn order(text: &str) -> Option<(NaiveDateTime, u32)> {
     let (time, count) = match text.get(15..)? {

@@ -11,6 +11,7 @@ mod roles;
 mod source;
 mod steps;
 mod swap;
+mod tables;
 mod undo;
 mod work;
 
@@ -41,6 +42,10 @@ use source::Source;
 pub use choose::{Candidate, Criteria, choose};
 pub use source::RestoreSource;
 pub use steps::{LastDrill, PlannedStep};
+pub use tables::{
+    PlannedTable, PreparedTables, TablesPlan, TablesReport, TablesRequest, abandon_tables,
+    prepare_tables, restore_tables,
+};
 pub use undo::{PreparedUndo, UndoReport, prepare_undo, undo};
 pub use work::{RestoreReport, restore};
 

@@ -1,6 +1,6 @@
 //! What has to be there before the dump can be loaded: roles, and an empty database.
 
-use super::super::beside::Beside;
+use super::super::beside::{Beside, mark};
 use super::super::roles::{self, without_grantor};
 use super::{Made, STATEMENT, Work};
 use crate::jobs::JobError;
@@ -11,10 +11,7 @@ use crate::postgres::{
 impl Work<'_> {
     /// The mark of a database that is being restored, by which a later restore knows it.
     fn mark(&self) -> String {
-        format!(
-            "pgbackupd on {} restores {:?} here",
-            self.context.requester.host, self.request.database
-        )
+        mark(&self.context.requester.host, self.request.database)
     }
 
     /// Drops what a restore left behind that was killed: the lock says that none is at work.

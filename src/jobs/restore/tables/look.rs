@@ -1,0 +1,266 @@
+//! The look into the scratch database: what belongs to the tables, what ties them to others, what they
+//! need, and whether the database that they go into has that, and room for their names.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::choose::Name;
+use super::scratch::Tools;
+use super::{PlannedTable, TablesRequest, Tell};
+use crate::jobs::JobError;
+use crate::pipeline::census::TableName;
+use crate::pipeline::{Left, Passage};
+use crate::postgres::{
+    Client, Premises, Table, Ties, cut_loose, drop_all_but, family, has, has_schema, move_into,
+    needs, shapes, taken,
+};
+use crate::words::counted;
+
+/// What the look into the scratch database needs.
+pub(super) struct Look<'a> {
+    pub(super) tools: Tools<'a>,
+    pub(super) request: &'a TablesRequest<'a>,
+    pub(super) premises: &'a Premises,
+    pub(super) passage: &'a Passage,
+    pub(super) scratch: &'a str,
+    pub(super) makes_database: bool,
+    pub(super) schema: Option<&'a str>,
+    pub(super) tell: Tell<'a>,
+}
+
+/// What it finds.
+pub(super) struct Found {
+    pub(super) tables: Vec<Table>,
+    pub(super) planned: Vec<PlannedTable>,
+    pub(super) originals_stand: Vec<bool>,
+    pub(super) makes_schema: bool,
+    pub(super) left_out: Vec<String>,
+    pub(super) warnings: Vec<String>,
+}
+
+impl Look<'_> {
+    pub(super) async fn carry_out(&self, names: &[Name]) -> Result<Found, JobError> {
+        let limit = self.tools.limit;
+        (self.tell)(&format!(
+            "loading the definitions into the scratch database {}",
+            self.scratch
+        ));
+        let left = self
+            .tools
+            .load_definitions(self.scratch, &self.premises.roles)
+            .await?;
+        let client = self.tools.connect(self.scratch).await?;
+        let tables = limit.wait_for(family(&client, names)).await??;
+        for (schema, name) in names {
+            let is_it = |table: &Table| {
+                table.is_named && flat(&table.raw) == (schema.clone(), name.clone())
+            };
+            if !tables.iter().any(is_it) {
+                return Err(JobError::failed(format!(
+                    "the backup's table {}.{} did not come into being in the scratch database: \
+                     restore the whole backup beside, with --into",
+                    String::from_utf8_lossy(schema),
+                    String::from_utf8_lossy(name)
+                )));
+            }
+        }
+        let rows = self.rows_of(&tables)?;
+        let ties = limit.wait_for(cut_loose(&client, &tables)).await??;
+        let mut left_out = left_out(&ties, self.makes_database);
+        let oids: Vec<u32> = tables.iter().map(|table| table.oid).collect();
+        if let Some(schema) = self.schema {
+            no_two_alike(&tables)?;
+            let moving = move_into(&client, &tables, schema);
+            limit.wait_for(moving).await??;
+        }
+        let (makes_schema, originals_stand) = if self.makes_database {
+            for other in limit.wait_for(drop_all_but(&client, &oids)).await?? {
+                left_out.push(format!(
+                    "the rows of {other}, which comes with them empty: a column has its type"
+                ));
+            }
+            (self.schema.is_some(), vec![false; tables.len()])
+        } else {
+            self.against_target(&client, &tables, &oids).await?
+        };
+        let becomes: BTreeMap<u32, String> = limit
+            .wait_for(shapes(&client, &oids))
+            .await??
+            .into_iter()
+            .map(|shape| (shape.oid, shape.quoted))
+            .collect();
+        let planned = tables
+            .iter()
+            .zip(rows)
+            .map(|(table, rows)| PlannedTable {
+                table: table.quoted.clone(),
+                becomes: becomes.get(&table.oid).cloned().unwrap_or_default(),
+                rows,
+            })
+            .collect();
+        Ok(Found {
+            warnings: roles_missing(&left, &tables, &self.premises.user),
+            tables,
+            planned,
+            originals_stand,
+            makes_schema,
+            left_out,
+        })
+    }
+
+    /// The rows of each table in the backup; none where they are its partitions'.
+    fn rows_of(&self, tables: &[Table]) -> Result<Vec<Option<u64>>, JobError> {
+        let counted: BTreeMap<TableName, u64> = self
+            .passage
+            .census
+            .tables()
+            .map(|(name, counted)| (name, counted.rows))
+            .collect();
+        let of = |table: &Table| {
+            let (schema, name) = table.raw.clone();
+            counted.get(&TableName { schema, name }).copied()
+        };
+        let by_root = |table: &Table| {
+            table.parents.iter().any(|parent| {
+                let parent = tables.iter().find(|one| one.oid == *parent);
+                parent.is_some_and(|parent| parent.is_partitioned)
+            })
+        };
+        tables
+            .iter()
+            .map(|table| match of(table) {
+                None if !table.is_partitioned && !by_root(table) => Err(JobError::failed(format!(
+                    "the dump holds no rows of {} in COPY's form: it was made without data, or \
+                     with INSERT statements; restore all of it beside, with --into",
+                    table.quoted
+                ))),
+                rows => Ok(rows),
+            })
+            .collect()
+    }
+
+    /// Whether the database has what the tables need, and room for their names. Gives whether the
+    /// schema has to be made, and which of the tables stand there.
+    async fn against_target(
+        &self,
+        scratch: &Client,
+        tables: &[Table],
+        oids: &[u32],
+    ) -> Result<(bool, Vec<bool>), JobError> {
+        let limit = self.tools.limit;
+        let target = self.tools.connect(self.request.into).await?;
+        let schema = self.schema.unwrap_or_default();
+        let in_the_way = limit
+            .wait_for(taken(scratch, oids, &target, schema))
+            .await??;
+        if !in_the_way.is_empty() {
+            return Err(JobError::failed(format!(
+                "database {:?} has {} already, and nothing that stands is touched: give another \
+                 schema with --schema, or none for a new one",
+                self.request.into,
+                in_the_way.join(", ")
+            )));
+        }
+        let mut missing = BTreeSet::new();
+        for need in limit.wait_for(needs(scratch, oids)).await?? {
+            if !limit.wait_for(has(&target, &need)).await?? {
+                missing.insert(match &need.extension {
+                    Some(extension) => format!("{} (of extension {extension})", need.what),
+                    None => need.what.clone(),
+                });
+            }
+        }
+        if !missing.is_empty() {
+            let missing: Vec<String> = missing.into_iter().collect();
+            return Err(JobError::failed(format!(
+                "database {:?} lacks what the tables need: {}; make it there first, or restore \
+                 into a new database, which gets all of it: --into NAME",
+                self.request.into,
+                missing.join(", ")
+            )));
+        }
+        let makes_schema = !limit.wait_for(has_schema(&target, schema)).await??;
+        let names: Vec<_> = tables.iter().map(|table| table.raw.clone()).collect();
+        let standing = limit.wait_for(family(&target, &names)).await??;
+        let stands = |table: &Table| standing.iter().any(|one| one.raw == table.raw);
+        Ok((makes_schema, tables.iter().map(stands).collect()))
+    }
+}
+
+/// Tables of two schemas can have one name, which one schema cannot hold twice.
+fn no_two_alike(tables: &[Table]) -> Result<(), JobError> {
+    let mut seen = BTreeMap::new();
+    for table in tables {
+        if let Some(other) = seen.insert(&table.name, &table.quoted) {
+            return Err(JobError::failed(format!(
+                "{other} and {} have one name and cannot both go into one schema: restore one \
+                 after the other, or into a new database, with --into",
+                table.quoted
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// A name as `pg_dump` writes it in a comment.
+fn flat((schema, name): &(Vec<u8>, Vec<u8>)) -> (Vec<u8>, Vec<u8>) {
+    let one = |name: &[u8]| {
+        let letter = |byte: &u8| {
+            if matches!(byte, b'\n' | b'\r') {
+                b' '
+            } else {
+                *byte
+            }
+        };
+        name.iter().map(letter).collect()
+    };
+    (one(schema), one(name))
+}
+
+/// What does not come with the tables, a sentence each.
+fn left_out(ties: &Ties, alone: bool) -> Vec<String> {
+    let parents = ties.parents.iter().map(|tie| {
+        format!(
+            "the place of {} in {}, which was not asked for: {}",
+            tie.child, tie.of, tie.again
+        )
+    });
+    let foreign = ties
+        .foreign_tables
+        .iter()
+        .map(|table| format!("{table}, a foreign table, whose rows stand elsewhere"));
+    let keys = ties.foreign_keys.iter().map(|key| {
+        let whose = if key.is_ours && alone {
+            "which was not asked for"
+        } else if key.is_ours {
+            "which would tie the restored table to one that is in use"
+        } else {
+            "which belongs to a table that was not asked for"
+        };
+        format!(
+            "the foreign key {} of {} to {}, {whose}: ALTER TABLE {} ADD CONSTRAINT {} {}",
+            key.name, key.table, key.references, key.table, key.name, key.definition
+        )
+    });
+    parents.chain(foreign).chain(keys).collect()
+}
+
+/// What of the tables names a role that the server lacks.
+fn roles_missing(left: &[Left], tables: &[Table], user: &str) -> Vec<String> {
+    let mut roles: BTreeMap<&str, u64> = BTreeMap::new();
+    for one in left {
+        let about = |table: &Table| memchr::memmem::find(&one.statement, &table.written).is_some();
+        if tables.iter().any(about) {
+            *roles.entry(&one.role).or_default() += 1;
+        }
+    }
+    roles
+        .into_iter()
+        .map(|(role, statements)| {
+            format!(
+                "the server lacks the role {role:?}: {} about it left out, and what it owned is \
+                 {user}'s",
+                counted(statements, "statement", "statements")
+            )
+        })
+        .collect()
+}

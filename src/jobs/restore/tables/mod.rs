@@ -1,0 +1,155 @@
+//! Bringing single tables back (P10): into another schema of the database, or into another database,
+//! in one transaction. The tables that stand are never touched.
+//!
+//! The definitions of the backup are loaded into a scratch database, where the server says what
+//! belongs to the tables, separates them from the others and moves them into their schema. From
+//! there `pg_dump` writes their definitions; the rows come straight out of the backup.
+
+mod choose;
+mod list;
+mod look;
+mod next;
+mod pattern;
+mod prepare;
+mod scratch;
+mod transfer;
+
+use std::time::Duration;
+
+use chrono::{DateTime, FixedOffset};
+use uuid::Uuid;
+
+use super::account::Account;
+use super::source::Source;
+use super::{RestoreSource, Tell};
+use crate::config::Connection;
+use crate::jobs::{Context, JobError};
+use crate::pipeline::Passage;
+use crate::postgres::{Conninfo, DatabaseProperties, Programs, Table};
+use crate::repository::{Event, Lock, Operation, Record, Repository};
+use crate::words::counted;
+
+pub use prepare::prepare_tables;
+pub use transfer::{abandon_tables, restore_tables};
+
+/// A restore of single tables that is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct TablesRequest<'a> {
+    /// The run's identity, in the ledger and the log.
+    pub run: Uuid,
+    /// What they are taken out of.
+    pub source: &'a RestoreSource,
+    /// The server.
+    pub connection: &'a Connection,
+    /// The database that the backup is of.
+    pub original: &'a str,
+    /// The database that they are restored into; one that is not there is made.
+    pub into: &'a str,
+    /// The schema that they are restored into; without, a new one, or in a new database those
+    /// that they stood in.
+    pub schema: Option<&'a str>,
+    /// Which tables, as patterns of psql's.
+    pub patterns: &'a [String],
+    /// The directory whose lock is taken and whose `restore.log` is written.
+    pub repository: &'a Repository,
+    /// How long it should take (P18).
+    pub objective: Duration,
+    /// How old a backup may be (P18).
+    pub recovery_point: Duration,
+}
+
+/// What a restore of tables is going to do.
+#[derive(Clone, Debug)]
+pub struct TablesPlan {
+    /// The backup's name, or the file's path.
+    pub backup: String,
+    /// When its contents were those of the database, if that is recorded.
+    pub started: Option<DateTime<FixedOffset>>,
+    /// The server, as host and port.
+    pub server: String,
+    /// The database that they are restored into.
+    pub database: String,
+    /// Whether that is made for it.
+    pub makes_database: bool,
+    /// The schema that they are restored into; none where each stands in its own.
+    pub schema: Option<String>,
+    /// Whether that is made for it.
+    pub makes_schema: bool,
+    /// Every table, partitions and heirs included.
+    pub tables: Vec<PlannedTable>,
+    /// What does not come with them, one sentence each.
+    pub left_out: Vec<String>,
+    /// What the operator should know.
+    pub warnings: Vec<String>,
+}
+
+/// A table that is going to be restored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedTable {
+    /// The table in the backup, as SQL writes it.
+    pub table: String,
+    /// What it becomes, as SQL writes it.
+    pub becomes: String,
+    /// Its rows in the backup; none where they are those of its partitions.
+    pub rows: Option<u64>,
+}
+
+/// A restore of tables that has succeeded.
+#[derive(Clone, Debug)]
+pub struct TablesReport {
+    /// What was done, as it was planned.
+    pub plan: TablesPlan,
+    /// Rows of all tables, each compared with the backup.
+    pub rows: u64,
+    /// What is likely to be run next, as SQL with comments.
+    pub next: Vec<String>,
+    /// From the confirmation to the end.
+    pub took: Duration,
+}
+
+/// A restore of tables for which everything is there. Holds the database's lock, and a scratch
+/// database that [`restore_tables`] or [`abandon_tables`] drops.
+pub struct PreparedTables {
+    /// What can be told of it.
+    pub plan: TablesPlan,
+    _lock: Lock,
+    source: Source,
+    passage: Passage,
+    programs: Programs,
+    maintenance: Conninfo,
+    scratch: String,
+    /// The name that a new database bears until it is complete.
+    unfinished: String,
+    like: Option<DatabaseProperties>,
+    tables: Vec<Table>,
+    /// Whether the tables that they were stand in the database, in the same order.
+    originals_stand: Vec<bool>,
+    account: Account,
+}
+
+fn record(context: &Context, request: &TablesRequest<'_>, event: Event) -> Record {
+    let mut record = context.record(request.run, Operation::Restore, event, request.original);
+    record.backup = Some(match request.source {
+        RestoreSource::Backup(_, stem) => stem.to_string(),
+        RestoreSource::Bare(path) => path.display().to_string(),
+    });
+    record
+}
+
+impl PlannedTable {
+    fn in_words(&self) -> String {
+        let rows = self.rows.map_or_else(String::new, |rows| {
+            format!(" ({})", counted(rows, "row", "rows"))
+        });
+        format!("{} as {}{rows}", self.table, self.becomes)
+    }
+}
+
+/// A failure with what it means.
+fn told(error: JobError, left: String) -> JobError {
+    JobError::Restore {
+        standing: "no table was restored, and every database is as it was".to_owned(),
+        source: Box::new(error),
+        left,
+    }
+}

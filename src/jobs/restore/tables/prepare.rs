@@ -1,0 +1,294 @@
+//! What has to be known and to be there before tables are restored: which they are, what ties them
+//! to others, what they need, and that nothing stands where they go.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, FixedOffset};
+use tokio_util::sync::CancellationToken;
+
+use super::super::account::Account;
+use super::super::beside::Beside;
+use super::super::source::Source;
+use super::super::{connect_beside, lock};
+use super::choose::choose;
+use super::look::Look;
+use super::scratch::{STATEMENT, Tools, sweep};
+use super::{PlannedTable, PreparedTables, TablesPlan, TablesRequest, Tell, record, told};
+use crate::jobs::{Context, JobError, Limit};
+use crate::pipeline::{Passage, Progress};
+use crate::postgres::{
+    Client, Conninfo, DatabaseProperties, Premises, Programs, Standing, database_properties,
+    drop_database, premises,
+};
+use crate::repository::{Content, Event};
+
+/// Takes the lock, reads the backup in full, makes a scratch database of its definitions, and looks
+/// whether everything is there that the tables need. No database of anybody's is changed.
+///
+/// # Errors
+/// When a pattern means no table, the backup is damaged, or something is missing or in the way: all
+/// of it is named. That is in `restore.log` then.
+pub async fn prepare_tables(
+    context: &Context,
+    request: &TablesRequest<'_>,
+    tell: Tell<'_>,
+    progress: &Arc<Progress>,
+    cancel: &CancellationToken,
+) -> Result<PreparedTables, JobError> {
+    let limit = Limit::new(cancel.clone(), "total", context.limits.total);
+    request.repository.create()?;
+    let account = Account::default();
+    account.note(|facts| {
+        facts.recovery_point = Some(request.recovery_point.as_secs_f64());
+        facts.recovery_time = Some(request.objective.as_secs_f64());
+    });
+    let say = |step: &str| {
+        account.begin(context.now(), step);
+        tell(step);
+    };
+    let preparing = prepare(context, request, &account, &say, progress, &limit);
+    let prepared = Box::pin(preparing).await;
+    account.pause();
+    let facts = account.so_far();
+    let prepared = prepared.map(|prepared| PreparedTables {
+        account,
+        ..prepared
+    });
+    prepared.map_err(|error| {
+        let mut end = record(context, request, Event::Failed);
+        end.requested_by = Some(context.requester.clone());
+        end.message = Some(error.to_string());
+        end.restoration = Some(Box::new(facts));
+        // The failure itself is what the operator must hear of.
+        if let Err(unwritten) = request.repository.restore_ledger().append(&end) {
+            tracing::warn!("the failure could not be written to restore.log: {unwritten}");
+        }
+        told(error, String::new())
+    })
+}
+
+async fn prepare(
+    context: &Context,
+    request: &TablesRequest<'_>,
+    account: &Account,
+    tell: Tell<'_>,
+    progress: &Arc<Progress>,
+    limit: &Limit,
+) -> Result<PreparedTables, JobError> {
+    let lock = lock(context, request.repository, "restore")?;
+    let source = Source::open(request.source, limit, progress).await?;
+    let connecting = connect_beside(context, request.connection, request.into);
+    let client = limit.wait_for(connecting).await??;
+    let maintenance = client.conninfo().clone();
+    account.note(|facts| {
+        facts.file = Some(source.path.display().to_string());
+        facts.backup_started = source.started();
+        facts.server = Some(maintenance.server());
+    });
+    let premises = limit.wait_for(premises(&client)).await??;
+    judge(
+        &premises,
+        source.manifest.as_ref().map(|one| one.server.major()),
+    )?;
+
+    let passage = read(
+        context,
+        request,
+        &source,
+        premises.major,
+        tell,
+        limit,
+        progress,
+    )
+    .await?;
+    let names = choose(&passage.census, request.patterns).map_err(JobError::NoSuchTable)?;
+    let programs = Programs::locate(context.programs.as_deref(), premises.major).await?;
+    let makes_database = !premises.databases.contains_key(request.into);
+    let mut warnings = sweep(context, &client, request.original).await?;
+    let like = like(
+        context,
+        &source,
+        &maintenance,
+        makes_database,
+        request,
+        limit,
+    )
+    .await?;
+    let now = context.now();
+    let (scratch, unfinished) = two_names(request.original, now, &premises);
+
+    let tools = Tools {
+        context,
+        source: &source,
+        programs: &programs,
+        maintenance: &maintenance,
+        limit,
+        progress,
+    };
+    let new_schema = || format!("restored_{}", now.format("%Y%m%d_%H%M%S"));
+    let asked = request.schema.map(str::to_owned);
+    let schema = asked.or_else(|| (!makes_database).then(new_schema));
+    let looking = Look {
+        tools,
+        request,
+        premises: &premises,
+        passage: &passage,
+        scratch: &scratch,
+        makes_database,
+        schema: schema.as_deref(),
+        tell,
+    };
+    let found = async {
+        tools
+            .create(&client, request.original, &scratch, like.as_ref())
+            .await?;
+        looking.carry_out(&names).await
+    };
+    let found = match Box::pin(found).await {
+        Ok(found) => found,
+        Err(error) => {
+            drop_after_failure(&client, &scratch).await;
+            return Err(error);
+        }
+    };
+    warnings.extend(found.warnings);
+    warnings.extend(about(&source));
+    account.note(|facts| {
+        facts.warnings.clone_from(&warnings);
+        facts.restored_tables = found.planned.iter().map(PlannedTable::in_words).collect();
+        facts.expected = Some(Content {
+            rows: found.planned.iter().filter_map(|table| table.rows).sum(),
+            tables: found.planned.len() as u64,
+        });
+    });
+    Ok(PreparedTables {
+        plan: TablesPlan {
+            backup: source.label.clone(),
+            started: source.started(),
+            server: maintenance.server(),
+            database: request.into.to_owned(),
+            makes_database,
+            makes_schema: found.makes_schema,
+            schema,
+            tables: found.planned,
+            left_out: found.left_out,
+            warnings,
+        },
+        _lock: lock,
+        source,
+        passage,
+        programs,
+        maintenance,
+        scratch,
+        unfinished,
+        like,
+        tables: found.tables,
+        originals_stand: found.originals_stand,
+        account: Account::default(),
+    })
+}
+
+/// Reads the backup in full; refuses what `pg_dump` does not write.
+async fn read(
+    context: &Context,
+    request: &TablesRequest<'_>,
+    source: &Source,
+    major: u32,
+    tell: Tell<'_>,
+    limit: &Limit,
+    progress: &Arc<Progress>,
+) -> Result<Passage, JobError> {
+    tell(&format!("reading {} in full", source.label));
+    let passage = source
+        .read(context, request.source, major, limit, progress)
+        .await?;
+    match passage.foreign {
+        None => Ok(passage),
+        Some(foreign) => Err(JobError::failed(format!(
+            "the dump holds {foreign}, which pg_dump does not write: single tables are only taken \
+             out of its own output; if you know where it comes from, restore all of it with --into"
+        ))),
+    }
+}
+
+/// What cannot be said of a dump without a manifest.
+fn about(source: &Source) -> Option<String> {
+    source.manifest.is_none().then(|| {
+        format!(
+            "no manifest speaks for {}: the rows are compared with the file, and whether that \
+             holds all that was in the table, nobody can say",
+            source.label
+        )
+    })
+}
+
+/// The names of the scratch database, and of a new one until it is complete.
+fn two_names(original: &str, now: DateTime<FixedOffset>, premises: &Premises) -> (String, String) {
+    let mut taken = premises.databases.clone();
+    let scratch = Beside::Restoring.name(original, now, &taken);
+    taken.insert(scratch.clone(), Standing::default());
+    let unfinished = Beside::Restoring.name(original, now, &taken);
+    (scratch, unfinished)
+}
+
+/// The failure before is what is told; what remains bears our mark.
+async fn drop_after_failure(client: &Client, scratch: &str) {
+    let sql = drop_database(scratch);
+    if let Err(error) = client.execute("drop a database", &sql, STATEMENT).await {
+        tracing::warn!("the scratch database {scratch} remains until the next restore: {error}");
+    }
+}
+
+/// Whether the server can take anything at all.
+fn judge(premises: &Premises, source_major: Option<u32>) -> Result<(), JobError> {
+    if premises.in_recovery {
+        return Err(JobError::failed(
+            "the server is a standby, which takes no writes: restore on its primary",
+        ));
+    }
+    if !premises.may_create_databases {
+        return Err(JobError::failed(format!(
+            "user {user} may not create databases, and a scratch database is needed: ALTER ROLE \
+             \"{user}\" CREATEDB, or restore as a superuser",
+            user = premises.user
+        )));
+    }
+    match source_major {
+        Some(source) if source > premises.major => Err(JobError::failed(format!(
+            "the backup comes from PostgreSQL {source}, and the server is {}: restore on a server \
+             of version {source} or newer",
+            premises.major
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// What the scratch database is made like: what was recorded, else the database that stands.
+async fn like(
+    context: &Context,
+    source: &Source,
+    maintenance: &Conninfo,
+    makes_database: bool,
+    request: &TablesRequest<'_>,
+    limit: &Limit,
+) -> Result<Option<DatabaseProperties>, JobError> {
+    if let Some(properties) = source.properties() {
+        return Ok(Some(properties.clone()));
+    }
+    if makes_database {
+        return Ok(None);
+    }
+    let conninfo = maintenance.to_database(request.into);
+    let asked = async {
+        let client = Client::connect(&conninfo, context.limits.connect).await?;
+        Ok::<_, JobError>(database_properties(&client).await?)
+    };
+    Ok(Some(limit.wait_for(asked).await??))
+}
+
+/// When the backup began, for the comment on a schema.
+pub(super) fn when(started: Option<DateTime<FixedOffset>>) -> String {
+    started.map_or_else(String::new, |started| {
+        format!(" of {}", crate::words::moment(started))
+    })
+}

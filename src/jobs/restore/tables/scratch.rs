@@ -1,0 +1,264 @@
+//! The scratch database: all definitions of a backup without any row, beside the databases that
+//! serve. In it the server itself says what belongs to a table, and renames it.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, PipeReader, Write as _};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::task::spawn_blocking;
+
+use super::super::beside::{Beside, mark};
+use super::super::source::Source;
+use super::list;
+use crate::config::Format;
+use crate::jobs::blocked::Watch;
+use crate::jobs::dump::{Dumper, Remarks};
+use crate::jobs::load::{Loaded, Loader};
+use crate::jobs::{Context, JobError, Limit};
+use crate::pipeline::{Definitions, Left, Phase, Progress, StreamError, Text, take_parts};
+use crate::postgres::{
+    ChildInput, Client, Confinement, Conninfo, DatabaseProperties, Programs,
+    archive_entries_arguments, archive_list_arguments, comment_on_database, create_database,
+    create_throw_away, databases, drop_database, settings_for_loading,
+};
+
+/// For a statement that makes or drops a database.
+pub(super) const STATEMENT: Duration = Duration::from_secs(300);
+
+/// As programs that we start are known to the server.
+pub(super) const APPLICATION: &str = "pgbackupd restore";
+
+/// Goes before the definitions: nothing in a scratch database has to survive a crash.
+const HEAD: &[u8] = b"SET synchronous_commit = off;\nSET client_min_messages = warning;\n";
+
+/// What the steps of a restore of tables share.
+#[derive(Clone, Copy)]
+pub(super) struct Tools<'a> {
+    pub(super) context: &'a Context,
+    pub(super) source: &'a Source,
+    pub(super) programs: &'a Programs,
+    /// To a database that has no part in it.
+    pub(super) maintenance: &'a Conninfo,
+    pub(super) limit: &'a Limit,
+    pub(super) progress: &'a Arc<Progress>,
+}
+
+impl Tools<'_> {
+    pub(super) async fn connect(&self, database: &str) -> Result<Client, JobError> {
+        let conninfo = self.maintenance.to_database(database);
+        let connecting = Client::connect(&conninfo, self.context.limits.connect);
+        Ok(self.limit.wait_for(connecting).await??)
+    }
+
+    /// One of `PostgreSQL`'s programs whose output is read.
+    pub(super) fn program<'b>(
+        &'b self,
+        program: std::path::PathBuf,
+        arguments: Vec<std::ffi::OsString>,
+        conninfo: &'b Conninfo,
+        watch: &'b Watch,
+        remarks: &'b Remarks,
+    ) -> Dumper<'b> {
+        Dumper {
+            program,
+            arguments,
+            application: APPLICATION,
+            conninfo,
+            connect: self.context.limits.connect,
+            watch,
+            remarks,
+            confinement: Confinement::default(),
+        }
+    }
+
+    /// The list of an archive's entries.
+    pub(super) async fn archive_list(&self) -> Result<String, JobError> {
+        let (watch, remarks) = (Watch::default(), Remarks::default());
+        let pg_restore = self.program(
+            self.programs.pg_restore(),
+            archive_list_arguments(&self.source.path),
+            self.maintenance,
+            &watch,
+            &remarks,
+        );
+        let doing = format!("cannot list {}", self.source.path.display());
+        let list = pg_restore
+            .stream(self.limit, self.progress, &doing, |mut source| {
+                let mut list = Vec::new();
+                io::Read::read_to_end(&mut source, &mut list).map_err(StreamError::Read)?;
+                Ok(list)
+            })
+            .await?;
+        String::from_utf8(list).map_err(|_| {
+            JobError::failed(format!(
+                "the list of {} is not in UTF-8: restore the whole backup beside, with --into",
+                self.source.path.display()
+            ))
+        })
+    }
+
+    /// Makes an empty database that bears our mark.
+    pub(super) async fn create(
+        &self,
+        client: &Client,
+        original: &str,
+        name: &str,
+        like: Option<&DatabaseProperties>,
+    ) -> Result<(), JobError> {
+        let sql = match like {
+            Some(like) => create_throw_away(name, like, client.server_major()),
+            None => create_database(name, None, client.server_major()),
+        };
+        let mark = mark(&self.context.requester.host, original);
+        let mut statements = vec![sql, comment_on_database(name, Some(&mark))];
+        statements.extend(like.map_or_else(Vec::new, |like| settings_for_loading(name, like)));
+        for sql in statements {
+            // Not given up midway: the server would go on, and leave a database without our mark.
+            client
+                .execute("make a database beside", &sql, STATEMENT)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Loads the definitions; gives what was left out for want of a role.
+    pub(super) async fn load_definitions(
+        &self,
+        scratch: &str,
+        roles: &BTreeMap<String, bool>,
+    ) -> Result<Vec<Left>, JobError> {
+        self.progress.enter(Phase::Loading);
+        let conninfo = self.maintenance.to_database(scratch);
+        let loader = Loader {
+            programs: self.programs,
+            conninfo: &conninfo,
+            application: APPLICATION,
+            connect: self.context.limits.connect,
+            confinement: Confinement::default(),
+        };
+        let left = Arc::new(Mutex::new(Vec::new()));
+        let tap = Definitions::new(roles.keys().map(String::as_str));
+        let doing = format!("cannot read {}", self.source.path.display());
+        let outcome = if self.source.format == Format::Plain {
+            let (path, compression) = (self.source.path.clone(), self.source.compression);
+            let (kept, counted) = (Arc::clone(&left), Arc::clone(self.progress));
+            loader
+                .load_text(self.limit, self.progress, &doing, move |sink| {
+                    let file = File::open(path).map_err(StreamError::Read)?;
+                    let text = Text::of_file(file, compression)?;
+                    pass_definitions(text, tap, sink, &counted, &kept)
+                })
+                .await?
+        } else {
+            self.load_archive_definitions(&loader, tap, &doing, &left)
+                .await?
+        };
+        match outcome {
+            Loaded::Wholly => Ok(std::mem::take(
+                &mut *left.lock().unwrap_or_else(PoisonError::into_inner),
+            )),
+            Loaded::Refused { how, said } => Err(JobError::failed(format!(
+                "the definitions in the backup cannot all be made on this server: {how}; it \
+                 said:\n{said}\nmake what is missing there, or restore on a server that has it"
+            ))),
+        }
+    }
+
+    /// Two programs, with our thread between them.
+    async fn load_archive_definitions(
+        &self,
+        loader: &Loader<'_>,
+        tap: Definitions,
+        doing: &str,
+        left: &Arc<Mutex<Vec<Left>>>,
+    ) -> Result<Loaded, JobError> {
+        let entries = list::definitions(&self.archive_list().await?);
+        let (watch, remarks) = (Watch::default(), Remarks::default());
+        let pg_restore = self.program(
+            self.programs.pg_restore(),
+            archive_entries_arguments(&self.source.path),
+            self.maintenance,
+            &watch,
+            &remarks,
+        );
+        let (mut reader, writer) = pipe()?;
+        let (kept, counted) = (Arc::clone(left), Arc::clone(self.progress));
+        let extracting = pg_restore.stream_from(
+            to_read(entries)?,
+            self.limit,
+            self.progress,
+            doing,
+            move |source| pass_definitions(Text::Program(source), tap, writer, &counted, &kept),
+        );
+        let loading = loader.load_text(self.limit, self.progress, doing, move |mut sink| {
+            io::copy(&mut reader, &mut sink)
+                .map(drop)
+                .map_err(StreamError::Write)
+        });
+        let (extracted, outcome) = tokio::join!(extracting, loading);
+        match outcome? {
+            // Of psql's failure the other one is the consequence.
+            refused @ Loaded::Refused { .. } => Ok(refused),
+            Loaded::Wholly => extracted.map(|()| Loaded::Wholly),
+        }
+    }
+}
+
+fn pass_definitions<R: io::Read + Unpin>(
+    text: Text<R>,
+    tap: Definitions,
+    mut sink: impl io::Write,
+    progress: &Progress,
+    left: &Mutex<Vec<Left>>,
+) -> Result<(), StreamError> {
+    sink.write_all(HEAD).map_err(StreamError::Write)?;
+    let tap = take_parts(text, tap, progress, |tap| {
+        if tap.databases() > 1 {
+            let reason = "it holds several databases: take one out of it first";
+            return Err(StreamError::Read(io::Error::other(reason)));
+        }
+        sink.write_all(&tap.take()).map_err(StreamError::Write)
+    })?;
+    *left.lock().unwrap_or_else(PoisonError::into_inner) = tap.left().to_vec();
+    Ok(())
+}
+
+fn pipe() -> Result<(PipeReader, io::PipeWriter), JobError> {
+    io::pipe().map_err(|error| JobError::Internal(format!("cannot make a pipe: {error}")))
+}
+
+/// A program's stdin with this text in it.
+pub(super) fn to_read(text: String) -> Result<ChildInput, JobError> {
+    let (reader, mut writer) = pipe()?;
+    // It ends with the program, which has the other end.
+    drop(spawn_blocking(move || writer.write_all(text.as_bytes())));
+    Ok(ChildInput::Pipe(reader))
+}
+
+/// Drops what a restore of this database left that was killed; gives what could not be dropped.
+pub(super) async fn sweep(
+    context: &Context,
+    client: &Client,
+    original: &str,
+) -> Result<Vec<String>, JobError> {
+    let mark = mark(&context.requester.host, original);
+    let mut remaining = Vec::new();
+    for (name, standing) in databases(client).await? {
+        // A name without a time is somebody's, whatever its comment says.
+        if standing.comment.as_deref() != Some(mark.as_str())
+            || !Beside::Restoring.is(&name, original)
+        {
+            continue;
+        }
+        let sql = drop_database(&name);
+        let dropped = client.execute("drop a database", &sql, STATEMENT).await;
+        if let Err(error) = dropped {
+            remaining.push(format!(
+                "{name}, which an earlier restore left, could not be dropped: {error}"
+            ));
+        }
+    }
+    Ok(remaining)
+}

@@ -1,0 +1,258 @@
+//! The rows: out of the backup into the tables byte for byte, and out of the tables again to compare
+//! them with the census of the backup.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::super::list;
+use super::super::scratch::to_read;
+use super::{Work, rows_in_words};
+use crate::config::Format;
+use crate::jobs::JobError;
+use crate::jobs::blocked::Watch;
+use crate::jobs::dump::{Remarks, blocking};
+use crate::pipeline::census::{Counted, RowCounter, TableName};
+use crate::pipeline::{Piece, RowsOf, StreamError, Text, take_parts};
+use crate::postgres::{Client, Shape, archive_entries_arguments, quoted, text_from};
+
+/// So many pieces of the backup wait for the server: a mebibyte each at most.
+const AHEAD: usize = 4;
+
+/// How the rows of a table came out of the backup, and how they are asked for again.
+pub(super) struct Loaded {
+    /// The columns as the census knows them.
+    columns: Vec<Vec<u8>>,
+    /// As SQL writes them, separated by commas.
+    list: String,
+    encoding: String,
+}
+
+impl Work<'_> {
+    /// Copies the rows of the tables out of the backup into them.
+    pub(super) async fn load_rows(
+        &self,
+        client: &Client,
+        shapes: &BTreeMap<u32, Shape>,
+    ) -> Result<BTreeMap<TableName, Loaded>, JobError> {
+        let wanted: BTreeSet<TableName> = self.expected().into_keys().collect();
+        if wanted.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let (sender, receiver) = mpsc::channel(AHEAD);
+        let reading = self.read_rows(wanted, sender);
+        let writing = self.write_rows(client, shapes, receiver);
+        let (read, written) = tokio::join!(reading, writing);
+        match (read, written) {
+            // When the server refuses, nobody takes what is read.
+            (
+                Err(JobError::Stream {
+                    source: StreamError::Cancelled,
+                    ..
+                })
+                | Ok(()),
+                written,
+            ) => written,
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    /// The tables whose rows are in the backup, with what the census has of them.
+    fn expected(&self) -> BTreeMap<TableName, Counted> {
+        let ours: BTreeSet<&(Vec<u8>, Vec<u8>)> = self
+            .prepared
+            .tables
+            .iter()
+            .map(|table| &table.raw)
+            .collect();
+        self.prepared
+            .passage
+            .census
+            .tables()
+            .filter(|(name, _)| ours.contains(&(name.schema.clone(), name.name.clone())))
+            .collect()
+    }
+
+    async fn read_rows(
+        &self,
+        wanted: BTreeSet<TableName>,
+        sender: mpsc::Sender<Piece>,
+    ) -> Result<(), JobError> {
+        let source = &self.prepared.source;
+        let doing = format!("cannot read {}", source.path.display());
+        let counted = Arc::clone(self.progress);
+        let pass = move |tap: &mut RowsOf| {
+            for piece in tap.take() {
+                // Nobody waits for it any more.
+                let sent = sender.blocking_send(piece);
+                sent.map_err(|_| StreamError::Cancelled)?;
+            }
+            Ok(())
+        };
+        if source.format == Format::Plain {
+            let (path, compression) = (source.path.clone(), source.compression);
+            return blocking(self.limit, self.progress, &doing, move || {
+                let file = File::open(path).map_err(StreamError::Read)?;
+                let text = Text::of_file(file, compression)?;
+                take_parts(text, RowsOf::new(wanted), &counted, pass).map(drop)
+            })
+            .await;
+        }
+        let tools = self.tools();
+        let entries = list::rows_of(&tools.archive_list().await?, wanted.iter());
+        let (watch, remarks) = (Watch::default(), Remarks::default());
+        let pg_restore = tools.program(
+            self.prepared.programs.pg_restore(),
+            archive_entries_arguments(&source.path),
+            tools.maintenance,
+            &watch,
+            &remarks,
+        );
+        let stdin = to_read(entries)?;
+        pg_restore
+            .stream_from(stdin, self.limit, self.progress, &doing, move |text| {
+                take_parts(Text::Program(text), RowsOf::new(wanted), &counted, pass).map(drop)
+            })
+            .await
+    }
+
+    async fn write_rows(
+        &self,
+        client: &Client,
+        shapes: &BTreeMap<u32, Shape>,
+        mut pieces: mpsc::Receiver<Piece>,
+    ) -> Result<BTreeMap<TableName, Loaded>, JobError> {
+        let mut encoding = "UTF8".to_owned();
+        let mut loaded = BTreeMap::new();
+        let mut open = None;
+        // What the stream breaks off is told by whoever reads it.
+        while let Some(piece) = self.limit.wait_for(pieces.recv()).await? {
+            match piece {
+                Piece::Encoding(name) => encoding = name,
+                Piece::Begin(table, columns) => {
+                    let mut list = Vec::new();
+                    for column in &columns {
+                        let asked = text_from(client, column, &encoding);
+                        list.push(quoted(&self.limit.wait_for(asked).await??));
+                    }
+                    let one = Loaded {
+                        columns,
+                        list: list.join(", "),
+                        encoding: encoding.clone(),
+                    };
+                    let name = self.becomes(&table, shapes)?;
+                    let sql = format!(
+                        "COPY {name}{} FROM stdin WITH (ENCODING '{encoding}')",
+                        one.parenthesised()
+                    );
+                    open = Some(self.limit.wait_for(client.copy_in(&sql)).await??);
+                    loaded.insert(table, one);
+                }
+                Piece::Rows(rows) => {
+                    if let Some(copy) = &mut open {
+                        self.limit.wait_for(copy.send(rows)).await??;
+                    }
+                }
+                Piece::End => {
+                    if let Some(copy) = open.take() {
+                        self.limit.wait_for(copy.finish()).await??;
+                    }
+                }
+            }
+        }
+        Ok(loaded)
+    }
+
+    /// What a table of the backup is called now, as SQL writes it.
+    fn becomes<'a>(
+        &self,
+        table: &TableName,
+        shapes: &'a BTreeMap<u32, Shape>,
+    ) -> Result<&'a str, JobError> {
+        let mut ours = self.prepared.tables.iter();
+        ours.find(|one| one.raw.0 == table.schema && one.raw.1 == table.name)
+            .and_then(|one| shapes.get(&one.oid))
+            .map(|shape| shape.quoted.as_str())
+            .ok_or_else(|| JobError::Internal(format!("{} is not among the tables", table.shown())))
+    }
+
+    /// Reads every row again, in the same transaction, and compares with the census; gives the rows.
+    pub(super) async fn compare(
+        &self,
+        client: &Client,
+        loaded: &BTreeMap<TableName, Loaded>,
+        shapes: &BTreeMap<u32, Shape>,
+    ) -> Result<u64, JobError> {
+        let mut sum = 0;
+        let mut differences = Vec::new();
+        for (table, expected) in self.expected() {
+            let name = self.becomes(&table, shapes)?;
+            let found = match loaded.get(&table) {
+                Some(one) => self.count(client, &table, name, one).await?,
+                None => Counted::default(),
+            };
+            if found.rows != expected.rows {
+                differences.push(format!(
+                    "{}, {} in the backup",
+                    rows_in_words(name, found.rows),
+                    crate::words::count(expected.rows)
+                ));
+            } else if found != expected {
+                differences.push(format!(
+                    "{name}: the number of rows agrees, their content does not"
+                ));
+            }
+            sum += found.rows;
+        }
+        if differences.is_empty() {
+            return Ok(sum);
+        }
+        Err(JobError::failed(format!(
+            "what was loaded is not what the backup holds:\n{}",
+            differences.join("\n")
+        )))
+    }
+
+    async fn count(
+        &self,
+        client: &Client,
+        table: &TableName,
+        name: &str,
+        loaded: &Loaded,
+    ) -> Result<Counted, JobError> {
+        let mut ours = self.prepared.tables.iter();
+        let is_partitioned = ours
+            .any(|one| one.is_partitioned && one.raw.0 == table.schema && one.raw.1 == table.name);
+        // COPY of a partitioned table itself is refused; a query gives what its partitions hold.
+        let rows = if is_partitioned {
+            format!("(SELECT {} FROM {name})", loaded.list)
+        } else {
+            format!("{name}{}", loaded.parenthesised())
+        };
+        let sql = format!(
+            "COPY {rows} TO STDOUT WITH (ENCODING '{}')",
+            loaded.encoding
+        );
+        let mut copy = self.limit.wait_for(client.copy_out(&sql)).await??;
+        let mut counter = RowCounter::new(&loaded.columns);
+        while let Some(bytes) = self.limit.wait_for(copy.next()).await?? {
+            counter.push(&bytes).map_err(|row| {
+                JobError::Internal(format!("row {row} of {name} came back malformed"))
+            })?;
+        }
+        Ok(counter.counted())
+    }
+}
+
+impl Loaded {
+    /// A table without columns has no list.
+    fn parenthesised(&self) -> String {
+        if self.list.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", self.list)
+        }
+    }
+}

@@ -1,0 +1,603 @@
+//! Single tables come back whole beside those that stand, and nothing that stands is ever touched.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on panics"
+)]
+
+mod support;
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use support::cluster::{Cluster, wait_until};
+use support::operator::{Operator, Output, PROGRAM, Running};
+
+/// A shop with everything that a table can have.
+const SHOP: &str = r#"
+    CREATE ROLE clerk; CREATE ROLE auditor;
+    CREATE SCHEMA sales; CREATE SCHEMA "مبيعات";
+    CREATE TYPE public.mood AS ENUM ('good', 'bad');
+    CREATE DOMAIN public.price AS numeric(12, 2) CHECK (VALUE >= 0);
+    CREATE FUNCTION public.touch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.note := NEW.note || '!'; RETURN NEW; END $$;
+    CREATE SEQUENCE public.shared;
+    CREATE TABLE public.customers (id int PRIMARY KEY, name text);
+    CREATE TABLE public.orders (
+        id serial PRIMARY KEY,
+        number bigint GENERATED ALWAYS AS IDENTITY (START 1000),
+        customer int NOT NULL REFERENCES public.customers,
+        amount public.price DEFAULT 1,
+        doubled numeric GENERATED ALWAYS AS (amount * 2) STORED,
+        mood public.mood[] DEFAULT '{good}',
+        tag bigint DEFAULT nextval('public.shared'),
+        details json,
+        note text NOT NULL CHECK (note <> ''),
+        EXCLUDE USING gist (int4range(id, id, '[]') WITH &&));
+    CREATE INDEX orders_note ON public.orders (lower(note)) WHERE amount > 0;
+    CREATE STATISTICS public.orders_stats (ndistinct) ON customer, tag FROM public.orders;
+    COMMENT ON STATISTICS public.orders_stats IS 'it''s ours';
+    CREATE TRIGGER orders_touch BEFORE UPDATE ON public.orders FOR EACH ROW EXECUTE FUNCTION public.touch();
+    COMMENT ON TABLE public.orders IS 'all "orders"';
+    COMMENT ON COLUMN public.orders.note IS 'a note';
+    ALTER TABLE public.orders ENABLE ROW LEVEL SECURITY;
+    CREATE POLICY mine ON public.orders TO clerk USING (note <> 'secret');
+    GRANT SELECT ON public.orders TO auditor; GRANT UPDATE (note) ON public.orders TO clerk;
+    ALTER TABLE public.orders OWNER TO clerk;
+    CREATE TABLE public.lines ("order" int REFERENCES public.orders ON DELETE CASCADE, line int);
+    CREATE VIEW public.totals AS SELECT sum(amount) FROM public.orders;
+    CREATE TABLE sales."Odd ""name"".x" ("A ""b" text, "order" int);
+    CREATE TABLE "مبيعات"."طلبات" ("رقم" int PRIMARY KEY, "اسم" text);
+    CREATE TABLE public.measures (at date NOT NULL, value int) PARTITION BY RANGE (at);
+    CREATE TABLE public.measures_1 PARTITION OF public.measures FOR VALUES FROM ('2025-01-01') TO ('2025-07-01');
+    CREATE TABLE public.measures_2 PARTITION OF public.measures FOR VALUES FROM ('2025-07-01') TO ('2026-01-01') PARTITION BY LIST (value);
+    CREATE TABLE public.measures_2a PARTITION OF public.measures_2 DEFAULT;
+    CREATE INDEX ON public.measures (value);
+    CREATE TABLE public.animals (name text); CREATE TABLE public.cats (lives int) INHERITS (public.animals);
+    CREATE EVENT TRIGGER watch ON ddl_command_end WHEN TAG IN ('ALTER TABLE') EXECUTE FUNCTION public.watched();
+"#;
+
+/// The same, with rows.
+fn shop(cluster: &Cluster) -> Operator {
+    cluster.create_database("shop");
+    let function = "CREATE FUNCTION public.watched() RETURNS event_trigger LANGUAGE plpgsql \
+        AS $$ BEGIN RAISE EXCEPTION 'somebody altered a table'; END $$";
+    cluster.psql_in("shop", function);
+    cluster.psql_in("shop", SHOP);
+    cluster.psql_in(
+        "shop",
+        r#"INSERT INTO customers SELECT i, 'c' || i FROM generate_series(1, 20) AS i;
+           INSERT INTO orders (customer, amount, details, note)
+             SELECT 1 + i % 20, i, json_build_object('i', i), E'note\t\\.\n' || i FROM generate_series(1, 500) AS i;
+           INSERT INTO lines SELECT i, 1 FROM generate_series(1, 500) AS i;
+           INSERT INTO sales."Odd ""name"".x" VALUES (E'\\.', 1), ('public.orders', 2);
+           INSERT INTO "مبيعات"."طلبات" VALUES (1, 'قهوة'), (2, 'شاي');
+           INSERT INTO measures SELECT '2025-01-01'::date + i, i FROM generate_series(0, 299) AS i;
+           INSERT INTO animals VALUES ('ant'); INSERT INTO cats VALUES ('tom', 9)"#,
+    );
+    Operator::of(cluster, "shop")
+}
+
+/// Backs up, in one of the forms that a dump can have.
+fn back_up(operator: &mut Operator, format: &str, compression: &str) {
+    operator.set("dump.format", format);
+    operator.set("dump.compression", compression);
+    let output = operator.run(&["backup"]);
+    assert_eq!(output.code, 0, "{output}");
+}
+
+/// The databases of the server, but for those that every server has.
+fn databases(cluster: &Cluster) -> String {
+    cluster.psql(
+        "SELECT string_agg(datname::text, ' ' ORDER BY datname) FROM pg_database \
+          WHERE datname NOT IN ('postgres', 'template0', 'template1')",
+    )
+}
+
+/// Everything in a database, as `pg_dump` writes it.
+fn raw_dump(cluster: &Cluster, database: &str, more: &[&str]) -> String {
+    let output = cluster
+        .command("pg_dump")
+        .args(more)
+        .env("PGDATABASE", database)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The same, without the tokens that change each time.
+fn dump(cluster: &Cluster, database: &str, more: &[&str]) -> String {
+    let text = raw_dump(cluster, database, more);
+    let counts = |line: &&str| !line.starts_with('\\') && !line.is_empty();
+    text.lines().filter(counts).collect::<Vec<_>>().join("\n")
+}
+
+/// The records of `restore.log`, oldest first.
+fn restore_log(operator: &Operator) -> Vec<Value> {
+    let text = fs::read_to_string(operator.backups().join("restore.log")).unwrap_or_default();
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+/// The arguments of a restore of tables that asks nothing.
+fn taking<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    [&["restore", "--latest", "--yes"], more].concat()
+}
+
+#[test]
+fn a_table_comes_back_from_every_kind_of_dump_with_all_that_belongs_to_it() {
+    let cluster = Cluster::start();
+    shop(&cluster);
+    for (index, (format, compression)) in [
+        ("plain", "gzip"),
+        ("plain", "zstd"),
+        ("custom", "gzip"),
+        ("directory", "none"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut operator = Operator::of(&cluster, "shop");
+        back_up(&mut operator, format, compression);
+        // In the backup it is there, and would speak up if it came into the scratch database.
+        cluster.psql_in("shop", "ALTER EVENT TRIGGER watch DISABLE");
+        let before = dump(&cluster, "shop", &[]);
+        let schema = format!("back_{index}");
+        let restored = operator.json(&taking(&[
+            "--table",
+            "public.orders",
+            "--table",
+            "sales.\"Odd \"\"name\"\".x\"",
+            "--table",
+            "طل*",
+            "--table",
+            "MEASURES",
+            "--schema",
+            &schema,
+        ]));
+        assert_eq!(restored["schema"], schema, "{restored}");
+        assert_eq!(restored["rows"], 500 + 2 + 2 + 300, "{restored}");
+        let becomes = |table: &str| {
+            let tables = restored["tables"].as_array().unwrap();
+            let one = tables.iter().find(|one| one["table"] == table);
+            one.unwrap_or_else(|| panic!("{table}: {restored}"))["restored_as"].clone()
+        };
+        assert_eq!(
+            becomes("\"مبيعات\".\"طلبات\""),
+            format!("{schema}.\"طلبات\"")
+        );
+        assert_eq!(
+            becomes("public.measures_2a"),
+            format!("{schema}.measures_2a")
+        );
+
+        // Nothing that stands was touched.
+        let others = ["--exclude-schema", &schema];
+        assert_eq!(dump(&cluster, "shop", &others), before, "{format}");
+        assert_eq!(databases(&cluster), "shop");
+
+        assert_as_they_were(&cluster, &schema);
+        assert_next_is_ready(&cluster, &restored);
+
+        let log = restore_log(&operator);
+        let events: Vec<_> = log.iter().map(|record| &record["event"]).collect();
+        assert_eq!(events, ["started", "succeeded"]);
+        let message = log[1]["message"].as_str().unwrap();
+        assert!(message.contains("public.orders as"), "{message}");
+        assert!(log[0]["requested_by"]["user"].is_string(), "{log:?}");
+    }
+}
+
+/// Definitions, values and rows are what they were, but for the schema and the foreign key.
+fn assert_as_they_were(cluster: &Cluster, schema: &str) {
+    let original = dump(
+        cluster,
+        "shop",
+        &["-t", "public.orders", "-t", "public.measures*"],
+    );
+    let copy = format!("{schema}.");
+    let found = dump(
+        cluster,
+        "shop",
+        &[
+            "-t",
+            &format!("{copy}orders"),
+            "-t",
+            &format!("{copy}measures*"),
+        ],
+    );
+    let found = found.replace(&copy, "public.").replace(schema, "public");
+    let key = "-- Name: orders orders_customer_fkey; Type: FK CONSTRAINT";
+    let (head, rest) = original.split_once(key).unwrap();
+    let rest = rest
+        .split_once("REFERENCES public.customers(id);\n")
+        .unwrap()
+        .1;
+    let expected = format!("{}{rest}", head.trim_end_matches("--\n"));
+    assert_eq!(sorted(&found), sorted(&expected), "{schema}");
+    assert_eq!(
+        cluster.psql_in("shop", &format!("SELECT nextval('{copy}orders_id_seq'), nextval('{copy}orders_number_seq'), nextval('public.orders_id_seq') = currval('public.orders_id_seq')")),
+        "501|1500|t"
+    );
+    assert_eq!(
+        cluster.psql_in("shop", &format!("SELECT pg_get_statisticsobjdef(oid), obj_description(oid, 'pg_statistic_ext') FROM pg_statistic_ext WHERE stxrelid = '{copy}orders'::regclass")),
+        format!("CREATE STATISTICS {copy}orders_stats (ndistinct) ON customer, tag FROM {copy}orders|it's ours")
+    );
+    assert_eq!(
+        cluster.psql_in("shop", &format!(r#"SELECT * FROM {copy}"Odd ""name"".x" EXCEPT SELECT * FROM sales."Odd ""name"".x""#)),
+        ""
+    );
+    let analysed =
+        format!("SELECT count(*) > 0 FROM pg_statistic WHERE starelid = '{copy}orders'::regclass");
+    assert_eq!(cluster.psql_in("shop", &analysed), "t");
+}
+
+/// What was left out is told with its statement, and what is next can be run as it stands.
+fn assert_next_is_ready(cluster: &Cluster, restored: &Value) {
+    let told = restored.to_string();
+    for word in [
+        "orders_customer_fkey",
+        "lines_order_fkey",
+        "ON DELETE CASCADE",
+    ] {
+        assert!(told.contains(word), "{word}: {told}");
+    }
+    cluster.psql_in("shop", "DELETE FROM public.orders WHERE id = 7; UPDATE public.orders SET details = NULL WHERE id = 8");
+    let next: Vec<&str> = restored["next"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|line| line.as_str().unwrap())
+        .collect();
+    let differing = next
+        .iter()
+        .find(|line| line.contains("EXCEPT SELECT id,"))
+        .unwrap();
+    assert_eq!(
+        cluster.psql_in(
+            "shop",
+            &format!(
+                "SELECT count(*) FROM ({}) AS x",
+                differing.trim_end_matches(';')
+            )
+        ),
+        "2"
+    );
+    cluster.psql_in("shop", &next.join("\n"));
+    assert_eq!(
+        cluster.psql_in("shop", "SELECT count(*) FROM public.orders"),
+        "500"
+    );
+    cluster.psql_in("shop", "SELECT setval('orders_id_seq', 500); DELETE FROM lines; INSERT INTO lines SELECT i, 1 FROM generate_series(1, 500) AS i; ALTER EVENT TRIGGER watch ENABLE");
+}
+
+/// The lines of a text in order: a restored table's objects come in another one.
+fn sorted(text: &str) -> Vec<&str> {
+    let mut lines: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.starts_with("--"))
+        .collect();
+    lines.sort_unstable();
+    lines
+}
+
+#[test]
+fn what_cannot_be_done_is_told_and_nothing_is_left() {
+    let cluster = Cluster::start();
+    let mut operator = shop(&cluster);
+    back_up(&mut operator, "plain", "gzip");
+    cluster.psql_in("shop", "DROP EVENT TRIGGER watch");
+    let before = dump(&cluster, "shop", &[]);
+    for (arguments, code, told) in [
+        (
+            ["--table", "ordes"].as_slice(),
+            64,
+            "there is public.orders",
+        ),
+        (&["--table", "orders", "--table", "nobody"], 64, "it holds"),
+        (
+            &["--table", "totals"],
+            64,
+            "public.totals is a view, which holds no rows",
+        ),
+        (&["--table", "a.b.c"], 64, "more than one dot"),
+        (
+            &["--table", "orders", "--drop-old"],
+            64,
+            "cannot be used with",
+        ),
+        (&["--schema", "x"], 64, "--table"),
+        // A table that stands is not touched, not even an empty one's place.
+        (
+            &["--table", "orders", "--schema", "public"],
+            69,
+            "has public.orders, ",
+        ),
+    ] {
+        let output = operator.run(&taking(arguments));
+        assert_eq!(output.code, code, "{arguments:?}: {output}");
+        assert!(output.stderr.contains(told), "{arguments:?}: {output}");
+    }
+    // Nobody is there to be asked.
+    let output = operator.run(&["restore", "--latest", "--table", "orders"]);
+    assert_eq!(output.code, 64, "{output}");
+    for told in ["public.orders as restored_", "500 rows", "say --yes"] {
+        assert!(output.stderr.contains(told), "{told}: {output}");
+    }
+    let refused = at_a_terminal(
+        &operator,
+        &["restore", "--latest", "--table", "orders"],
+        "no",
+    );
+    assert_eq!(refused.code, 64, "{refused}");
+    assert!(refused.stdout.contains("nothing was changed"), "{refused}");
+    assert_eq!(dump(&cluster, "shop", &[]), before);
+
+    // Somebody has cleaned up too much.
+    cluster.psql_in(
+        "shop",
+        "DROP TABLE public.orders CASCADE; DROP TYPE public.mood; DROP FUNCTION public.touch()",
+    );
+    let before = dump(&cluster, "shop", &[]);
+    let output = operator.run(&taking(&["--table", "orders"]));
+    assert_eq!(output.code, 69, "{output}");
+    for told in [
+        "type public.mood;",
+        "function public.touch()",
+        "--into NAME",
+        "every database is as it was",
+    ] {
+        assert!(output.stderr.contains(told), "{told}: {output}");
+    }
+    assert_eq!(dump(&cluster, "shop", &[]), before);
+    assert_eq!(databases(&cluster), "shop");
+
+    // The way out: a new database has all that they need, and no other table.
+    let restored = operator.json(&taking(&["--table", "orders", "--into", "found again"]));
+    assert_eq!(restored["made_database"], true);
+    assert_eq!(restored["tables"][0]["restored_as"], "public.orders");
+    assert_eq!(databases(&cluster), "found again shop");
+    assert_eq!(
+        cluster.psql_in("found again", "SELECT count(*), sum(doubled), (SELECT count(*) FROM pg_class WHERE relkind IN ('r', 'v') AND relnamespace = 'public'::regnamespace) FROM orders"),
+        "500|250500.00|1"
+    );
+    assert_eq!(
+        cluster.psql_in("found again", "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = current_database()"),
+        ""
+    );
+    assert_eq!(dump(&cluster, "shop", &[]), before);
+    operator.assert_no_processes();
+}
+
+/// Runs a command at a terminal, and types a line when it asks.
+fn at_a_terminal(operator: &Operator, arguments: &[&str], line: &str) -> Output {
+    let configuration = operator.configuration().display().to_string();
+    let mut words = vec![PROGRAM, "--config", &configuration];
+    words.extend(arguments);
+    let quoted: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();
+    let mut command = Command::new("bash");
+    command
+        .args([
+            "-c",
+            "(sleep 0.5; printf '%s\\n' \"$1\"; sleep 3) | script -qec \"$2\" /dev/null",
+            "bash",
+            line,
+        ])
+        .arg(quoted.join(" "))
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .env("HOME", operator.path(""))
+        .stdin(Stdio::null());
+    Running::start(command).wait()
+}
+
+#[test]
+fn a_dropped_table_goes_back_where_it_was() {
+    let cluster = Cluster::start();
+    let mut operator = shop(&cluster);
+    back_up(&mut operator, "custom", "gzip");
+    cluster.psql_in(
+        "shop",
+        "DROP EVENT TRIGGER watch; DROP TABLE public.orders CASCADE; DROP TABLE public.measures_1",
+    );
+    // Straight into its schema, where nothing bears its name any more.
+    let restored = operator.json(&taking(&["--table", "orders", "--schema", "public"]));
+    assert_eq!(restored["tables"][0]["restored_as"], "public.orders");
+    assert_eq!(restored["next"], serde_json::json!([]));
+    assert_eq!(
+        cluster.psql_in("shop", "SELECT count(*) FROM public.orders"),
+        "500"
+    );
+    // The statements that are told bring back what ties it to the others.
+    for left_out in restored["left_out"].as_array().unwrap() {
+        let (_, statement) = left_out.as_str().unwrap().split_once(": ").unwrap();
+        cluster.psql_in("shop", statement);
+    }
+    cluster.psql_in("shop", "DELETE FROM public.orders WHERE id = 1");
+    assert_eq!(
+        cluster.psql_in("shop", "SELECT count(*) FROM public.lines"),
+        "499"
+    );
+
+    // A partition comes alone, and is put where it was.
+    let restored = operator.json(&taking(&["--table", "measures_1"]));
+    let next: Vec<&str> = restored["next"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|line| line.as_str().unwrap())
+        .collect();
+    assert!(next[1].starts_with("ALTER TABLE restored_"), "{next:?}");
+    cluster.psql_in("shop", next[1]);
+    let left_out = restored["left_out"][0].as_str().unwrap();
+    cluster.psql_in("shop", left_out.split_once(": ").unwrap().1);
+    assert_eq!(
+        cluster.psql_in("shop", "SELECT count(*) FROM measures"),
+        "300"
+    );
+}
+
+#[test]
+fn whatever_ends_it_midway_leaves_every_database_as_it_was() {
+    let cluster = Cluster::start();
+    let mut operator = shop(&cluster);
+    back_up(&mut operator, "plain", "gzip");
+    cluster.psql_in("shop", "DROP EVENT TRIGGER watch");
+    let schemas = || {
+        cluster.psql_in(
+            "shop",
+            "SELECT count(*) FROM pg_namespace WHERE nspname IN ('back', 'other')",
+        )
+    };
+
+    // Somebody else's code changes a row while the table is made: the comparison sees it.
+    cluster.psql_in("shop", "CREATE FUNCTION meddle() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN DELETE FROM back.orders WHERE id = 7; END $$; CREATE EVENT TRIGGER meddle ON ddl_command_end WHEN TAG IN ('CREATE INDEX') EXECUTE FUNCTION meddle()");
+    let output = operator.run(&taking(&["--table", "orders", "--schema", "back"]));
+    assert_eq!(output.code, 69, "{output}");
+    assert!(
+        output
+            .stderr
+            .contains("back.orders: 499 rows, 500 in the backup"),
+        "{output}"
+    );
+    assert_eq!(schemas(), "0");
+    assert_eq!(databases(&cluster), "shop");
+
+    // Ended while its transaction is in the middle of something long.
+    cluster.psql_in("shop", "CREATE OR REPLACE FUNCTION meddle() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(600); END $$");
+    let sleeping = || {
+        cluster.psql("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'") == "1"
+    };
+    let running = operator.spawn(&taking(&["--table", "orders", "--schema", "back"]));
+    wait_until("it is in the middle", sleeping);
+    running.signal(Signal::TERM);
+    let output = running.wait();
+    assert_eq!(output.code, 143, "{output}");
+    assert!(
+        output.stderr.contains("every database is as it was"),
+        "{output}"
+    );
+    wait_until("the session is gone", || !sleeping());
+    assert_eq!(schemas(), "0");
+    assert_eq!(databases(&cluster), "shop");
+
+    // Killed: the next one drops what was left.
+    let running = operator.spawn(&taking(&["--table", "orders", "--schema", "back"]));
+    wait_until("it is in the middle again", sleeping);
+    running.signal(Signal::KILL);
+    running.wait();
+    cluster.psql(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'",
+    );
+    assert_eq!(schemas(), "0");
+    assert!(databases(&cluster).contains("shop_restoring_"));
+    cluster.psql_in("shop", "DROP EVENT TRIGGER meddle");
+    let output = operator.run(&taking(&["--table", "orders", "--schema", "back"]));
+    assert_eq!(output.code, 0, "{output}");
+    assert_eq!(databases(&cluster), "shop");
+    let log = restore_log(&operator);
+    let events: Vec<&str> = log
+        .iter()
+        .filter_map(|record| record["event"].as_str())
+        .collect();
+    assert!(
+        events.contains(&"interrupted") && events.last() == Some(&"succeeded"),
+        "{events:?}"
+    );
+}
+
+#[test]
+fn other_encodings_other_databases_and_bare_files_will_do() {
+    let cluster = Cluster::start();
+    cluster.psql("CREATE DATABASE old TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'; CREATE ROLE gone; CREATE DATABASE other");
+    cluster.psql_in("old", "CREATE TABLE \"Café\" (\"Prénom\" text); INSERT INTO \"Café\" VALUES ('René'), (NULL); ALTER TABLE \"Café\" OWNER TO gone; GRANT SELECT ON \"Café\" TO gone; CREATE TABLE empty ()");
+    let mut operator = Operator::of(&cluster, "old");
+    back_up(&mut operator, "plain", "none");
+    cluster.psql_in("old", "DROP OWNED BY gone; DROP ROLE gone");
+    let restored = operator.json(&taking(&["--table", "\"Ca\"*", "--table", "EMPTY"]));
+    assert_eq!(restored["rows"], 2, "{restored}");
+    let name = restored["tables"][0]["restored_as"].as_str().unwrap();
+    assert_eq!(
+        cluster.psql_in(
+            "old",
+            &format!("SELECT \"Prénom\" FROM {name} WHERE \"Prénom\" IS NOT NULL")
+        ),
+        "René"
+    );
+    assert!(
+        restored["warnings"]
+            .to_string()
+            .contains("lacks the role \\\"gone\\\""),
+        "{restored}"
+    );
+
+    // A file that no manifest speaks for, into a database that has nothing to do with it.
+    let bare = operator.path("bare.sql");
+    let text = raw_dump(
+        &cluster,
+        "old",
+        &["-t", "public.empty", "-t", "public.\"Ca*\"", "--no-owner"],
+    );
+    fs::write(&bare, text).unwrap();
+    let output = operator.run(&[
+        "restore",
+        bare.to_str().unwrap(),
+        "--database",
+        "old",
+        "--into",
+        "other",
+        "--table",
+        "empty",
+        "--yes",
+    ]);
+    assert_eq!(output.code, 0, "{output}");
+    assert!(output.stderr.contains("no manifest speaks for"), "{output}");
+    assert!(
+        output
+            .stdout
+            .contains("public.empty: 0 rows, the same as in the backup"),
+        "{output}"
+    );
+
+    let inserts = operator.path("inserts.sql");
+    fs::write(&inserts, raw_dump(&cluster, "other", &["--inserts"])).unwrap();
+    let output = operator.run(&[
+        "restore",
+        inserts.to_str().unwrap(),
+        "--database",
+        "other",
+        "--table",
+        "empty",
+        "--yes",
+    ]);
+    assert_eq!(output.code, 69, "{output}");
+    assert!(output.stderr.contains("with INSERT statements"), "{output}");
+    // Nothing of a dump is carried out that pg_dump would not have written.
+    let hostile = operator.path("hostile.sql");
+    let text = fs::read_to_string(&bare).unwrap();
+    fs::write(
+        &hostile,
+        format!("\\! touch {}\n{text}", operator.path("touched").display()),
+    )
+    .unwrap();
+    let output = operator.run(&[
+        "restore",
+        hostile.to_str().unwrap(),
+        "--database",
+        "other",
+        "--table",
+        "empty",
+        "--yes",
+    ]);
+    assert_eq!(output.code, 69, "{output}");
+    assert!(
+        output.stderr.contains("a command of psql's own"),
+        "{output}"
+    );
+    assert!(!operator.path("touched").exists());
+}
