@@ -1,0 +1,70 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2154 # variables of packaging/acceptance.d/group and the files it sources
+# docs/disaster-recovery.md, command by command, from a machine on which nothing is left.
+
+recovery_page=docs/disaster-recovery.md
+
+# A database with an owner of its own, backed up; then a copy of its backups is all there is.
+lose_the_machine() {
+    service_fresh
+    sql postgres "CREATE ROLE tracker LOGIN PASSWORD 'unforgotten'; CREATE ROLE reader;
+        GRANT reader TO tracker;"
+    sql postgres "CREATE DATABASE productivity_tracker OWNER tracker"
+    sql productivity_tracker "CREATE EXTENSION pg_trgm;
+        CREATE TABLE work AS SELECT n, md5(n::text) AS what FROM generate_series(1, 20000) AS n;
+        ALTER TABLE work OWNER TO tracker; GRANT SELECT ON work TO reader;
+        ALTER DATABASE productivity_tracker SET work_mem = '7MB'"
+    configure <<<'database = "productivity_tracker"
+timezone = "UTC"'
+    service_start
+    expect "back up" pgbackupd_as postgres backup
+    inside mkdir -p /mnt/copy
+    inside cp -r "$backups/productivity_tracker" "$main_configuration" /mnt/copy/
+    inside systemctl stop pgbackupd
+    expect "purge the package" inside dpkg --purge pgbackupd
+    inside find "$backups" -mindepth 1 -delete
+    lose_the_server
+    # What Debian's package does when it is installed.
+    make_a_server
+    inside cp /root/pgbackupd.deb /root/pgbackupd_0.1.0-1_amd64.deb
+    guide_prepare
+}
+
+server_version() {
+    inside ls /usr/lib/postgresql | sort --version-sort | tail -n 1
+}
+
+lose_the_server() {
+    inside pg_dropcluster --stop "$(server_version)" main
+}
+
+make_a_server() {
+    inside pg_createcluster "$(server_version)" main --pgoption fsync=off --start -- --no-sync >/dev/null
+}
+
+expect_all_back() {
+    expect_equal "the rows" "$(sql productivity_tracker 'SELECT count(*), sum(n) FROM work')" "20000|200010000"
+    expect_equal "owner and setting" "$(sql productivity_tracker "SELECT tableowner, current_setting('work_mem'),
+        pg_has_role('tracker', 'reader', 'MEMBER') FROM pg_tables WHERE tablename = 'work'")" "tracker|7MB|t"
+    expect_equal "the password" \
+        "$(inside env PGPASSWORD=unforgotten psql -XAtqh 127.0.0.1 -U tracker -d productivity_tracker -c 'SELECT 1')" 1
+}
+
+machine_lost() {
+    lose_the_machine
+    guide_follow "$recovery_page" "The machine is lost"
+    ((guide_commands >= 7)) || fail "only $guide_commands commands were found"
+    # The page goes on there from its second step: the server is made.
+    lose_the_server
+    guide_follow "$recovery_page" "The server is lost, the machine is not"
+    ((guide_commands >= 9)) || fail "only $guide_commands commands were found"
+    expect_all_back
+    expect "verify the next backup" pgbackupd_as postgres verify --all
+
+    # And once more, with a service that runs all the while.
+    lose_the_server
+    guide_follow "$recovery_page" "The server is lost, the machine is not"
+    expect_all_back
+    expect "the service" service_is_running
+}
+scenario "the disaster-recovery guide holds from an empty machine, command by command" machine_lost
