@@ -771,6 +771,17 @@ fn every_key_that_a_program_gets_is_documented_and_every_documented_one_is_there
     // Something for the lists of problems.
     let stray = operator.backups().join("backup_20200101_000000.sql.gz");
     fs::write(stray, "").unwrap();
+    // And for what is in quarantine.
+    let bad = operator.json(&["backup"])[0]["backup"].clone();
+    let bad = bad.as_str().unwrap();
+    let damage = |directory: PathBuf| {
+        let path = directory.join(format!("{bad}.sql.gz"));
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[300] ^= 1;
+        fs::write(path, bytes).unwrap();
+    };
+    damage(operator.backups());
+    assert_eq!(operator.run(&["verify", bad, "--quarantine"]).code, 65);
     let check = |heading: &str, documents: &[Value]| {
         let mut found = BTreeSet::new();
         for document in documents {
@@ -785,6 +796,8 @@ fn every_key_that_a_program_gets_is_documented_and_every_documented_one_is_there
     check("list", &[operator.json(&["list"])]);
     let output = operator.run(&["verify", "--all", "--json"]);
     check("verify", &[serde_json::from_str(&output.stdout).unwrap()]);
+    damage(operator.backups().join("quarantine").join(bad));
+    check("release", &[operator.json(&["release", bad])]);
     check("prune", &[operator.json(&["prune", "--dry-run"])]);
     check("restore without a backup", &[operator.json(&["restore"])]);
     let beside = ["restore", &name, "--into", "beside"];

@@ -102,10 +102,17 @@ pub(super) async fn run(
             let progress = Arc::new(Progress::default());
             let display = Display::start(&database, &progress, surroundings.json);
             let token = surroundings.interrupt.token();
-            let outcome = drill(&context, Uuid::now_v7(), place, &stem, &progress, token).await;
+            let run = Uuid::now_v7();
+            let outcome = drill(&context, run, place, &stem, &progress, token).await;
             drop(display);
             match outcome {
                 Ok(report) => {
+                    if report.outcome.is_bad()
+                        && let Some(sentence) = report.outcome.sentence()
+                    {
+                        let said = format!("does NOT RESTORE: {sentence}");
+                        report::alarm(run, &place.database, &stem, None, &said);
+                    }
                     failures.extend(failure(&database, &report));
                     let told = tell(&place.database, report);
                     if !surroundings.json {

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::Surroundings;
 use super::failure::Failure;
+use super::release::{QuarantinedBackup, quarantined};
 use super::report;
 use super::table::{Column, Table};
 use crate::jobs::{Place, places};
@@ -42,6 +43,8 @@ pub(super) struct ListedDatabase {
     pub backups: Vec<ListedBackup>,
     /// Files that look like part of a backup and are none.
     pub problems: Vec<ListedProblem>,
+    /// Damaged backups that were put aside.
+    pub quarantined: Vec<QuarantinedBackup>,
 }
 
 /// One backup.
@@ -96,7 +99,7 @@ pub(super) fn run(
     // Line by line a long list would take as long to print as to make.
     let mut out = BufWriter::with_capacity(PRINTED_AT_ONCE, out);
     let out = &mut out;
-    let mut listed = Vec::new();
+    let mut listed: Vec<(Place, Catalogue, Vec<QuarantinedBackup>)> = Vec::new();
     for place in places(&context, &loaded.plan, &args.databases).map_err(told)? {
         let mut catalogue = place
             .repository
@@ -107,29 +110,44 @@ pub(super) fn run(
                 .backups
                 .retain(|entry| entry.stem.series == *series);
         }
-        listed.push((place, catalogue));
+        let aside = place.repository.quarantined();
+        let mut aside = aside.map_err(|error| told(error.into()))?;
+        if let Some(series) = &args.series {
+            aside.retain(|one| one.stem.series == *series);
+        }
+        listed.push((
+            place,
+            catalogue,
+            aside.into_iter().map(quarantined).collect(),
+        ));
     }
     if surroundings.json {
         let listed: Vec<_> = listed.into_iter().map(listed_database).collect();
         report::json(&listed, out)?;
     } else {
-        for (index, (place, catalogue)) in listed.iter().enumerate() {
+        for (index, (place, catalogue, aside)) in listed.iter().enumerate() {
             if index > 0 {
                 writeln!(out)?;
             }
             print(place, catalogue, out)?;
+            for one in aside {
+                one.print(out)?;
+            }
         }
     }
     out.flush()?;
     Ok(())
 }
 
-fn listed_database((place, catalogue): (Place, Catalogue)) -> ListedDatabase {
+fn listed_database(
+    (place, catalogue, quarantined): (Place, Catalogue, Vec<QuarantinedBackup>),
+) -> ListedDatabase {
     ListedDatabase {
         directory: place.repository.directory().display().to_string(),
         database: place.database,
         backups: catalogue.backups.iter().map(backup).collect(),
         problems: catalogue.problems.into_iter().map(problem).collect(),
+        quarantined,
     }
 }
 

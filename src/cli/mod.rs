@@ -16,6 +16,7 @@ mod output;
 mod pin;
 mod progress;
 mod prune;
+mod release;
 mod report;
 mod restore;
 mod schedule;
@@ -101,6 +102,7 @@ enum Command {
     Pin(pin::Args),
     #[command(about = "Leave a pinned backup to retention again")]
     Unpin(pin::Args),
+    Release(release::Args),
     Schedule(schedule::Args),
     Config(config::Args),
     Daemon(daemon::Args),
@@ -166,6 +168,7 @@ impl Cli {
             Command::Incident(args) => incident::run(&args, &surroundings, out),
             Command::Pin(args) => pin::run(&args, true, &surroundings, out),
             Command::Unpin(args) => pin::run(&args, false, &surroundings, out),
+            Command::Release(args) => release::run(&args, &surroundings, out).await,
             Command::Schedule(args) => {
                 let loaded = surroundings.load()?;
                 schedule::run(&args, &loaded, Utc::now(), surroundings.json, out)

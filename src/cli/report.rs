@@ -2,13 +2,15 @@
 
 use std::fmt::{self, Write as _};
 use std::io::Write;
+use std::path::Path;
 
 use serde::Serialize;
+use uuid::Uuid;
 
 use super::failure::{Failure, FailureKind};
 use super::interrupt::Interrupt;
 use crate::jobs::{JobError, JobErrorKind};
-use crate::repository::{Entry, Fault};
+use crate::repository::{Entry, Fault, Stem};
 pub(super) use crate::words::{count, counted, duration, moment, one_line, size, write_moment};
 
 /// A job's error as a command's failure.
@@ -72,6 +74,27 @@ pub(super) fn write_found_whole(cell: &mut String, backup: &Entry) -> fmt::Resul
         Some(Fault::Damaged(_)) => cell.write_str("DAMAGED"),
         Some(Fault::Unrestorable(_)) => cell.write_str("DOES NOT RESTORE"),
     }
+}
+
+/// Tells the journal of a backup that a command found bad, as the daemon would.
+pub(super) fn alarm(
+    run: Uuid,
+    database: &str,
+    backup: &Stem,
+    quarantine: Option<&Path>,
+    said: &str,
+) {
+    crate::tell!(
+        BackupDamaged,
+        {
+            database = database,
+            run_id = %run,
+            backup = %backup,
+            quarantine = quarantine.map(|path| path.display().to_string()),
+        },
+        "backup {backup} of {} {said}",
+        one_line(database)
+    );
 }
 
 /// Prints a JSON document.

@@ -83,7 +83,7 @@ pub(super) fn run(
         }
         let what = match &job.kind {
             JobKind::Backup(series) => format!("a backup of the series {series}"),
-            JobKind::Verify => "a check of the backups".to_owned(),
+            JobKind::Verify(_) => "a check of the backups".to_owned(),
             JobKind::Drill(_) => "a test restore".to_owned(),
             JobKind::Prune => "a clean-up".to_owned(),
         };
@@ -106,7 +106,7 @@ pub(super) fn run(
 fn shown(job: &Job, now: DateTime<Utc>, count: usize) -> ShownJob {
     let (kind, series) = match &job.kind {
         JobKind::Backup(series) => ("backup", Some(series.as_str().to_owned())),
-        JobKind::Verify => ("verify", None),
+        JobKind::Verify(_) => ("verify", None),
         JobKind::Drill(_) => ("drill", None),
         JobKind::Prune => ("prune", None),
     };

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::failure::{Failure, FailureKind};
 use crate::config::{Compression, Format};
 use crate::jobs::Place;
-use crate::repository::{Manifest, Repository, Role, Stem};
+use crate::repository::{Manifest, Quarantined, Repository, Role, Stem};
 
 /// The stem that an operator means: the name that `list` shows, or any of the backup's files, with
 /// or without a directory.
@@ -57,12 +57,28 @@ pub(super) fn holding(places: &[Place], text: &str) -> Result<(Stem, Vec<Place>)
             None => String::new(),
             Some(directory) => format!(" in {}", directory.display()),
         };
+        let way_out = match in_quarantine(places, &stem) {
+            Some(there) => format!(
+                "it was damaged and is in quarantine, in {}; `pgbackupd release {}` gives it its \
+                 place back once it is whole",
+                there.directory.display(),
+                there.name
+            ),
+            None => "`pgbackupd list` shows what there is".to_owned(),
+        };
         return Err(Failure::new(
             FailureKind::Usage,
-            format!("there is no backup {stem}{place}; `pgbackupd list` shows what there is"),
+            format!("there is no backup {stem}{place}; {way_out}"),
         ));
     }
     Ok((stem, found))
+}
+
+fn in_quarantine(places: &[Place], stem: &Stem) -> Option<Quarantined> {
+    let all = places
+        .iter()
+        .filter_map(|place| place.repository.quarantined().ok());
+    all.flatten().find(|one| one.stem == *stem)
 }
 
 fn in_directory(places: &[Place], directory: &Path, stem: &Stem) -> Option<Place> {

@@ -1,7 +1,9 @@
 //! `pgbackupd verify`: read backups back in full and say whether they are whole.
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -11,8 +13,9 @@ use super::Surroundings;
 use super::backup::together;
 use super::failure::{Failure, FailureKind};
 use super::progress::Display;
+use super::release::{QuarantinedBackup, quarantined};
 use super::{report, select};
-use crate::jobs::{Place, Selection, VerifyReport, places, verify};
+use crate::jobs::{Place, Selection, VerifyReport, VerifyRequest, places, verify};
 use crate::pipeline::Progress;
 use crate::repository::Problem;
 
@@ -20,7 +23,8 @@ use crate::repository::Problem;
 ///
 /// Each is read from the disk and decoded to its end; its digests and its census must be those that
 /// were taken when it was made. Without a choice, the newest backup of each series is checked. The
-/// exit code is 65 when a backup is damaged.
+/// exit code is 65 when a backup is damaged. It is noted as damaged and stays where it is, unless
+/// --quarantine is given, as the service's job does.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
     /// The backups to check, by name or file
@@ -32,6 +36,26 @@ pub(super) struct Args {
     /// Check the newest backup of each series; so it is without any choice
     #[arg(long, conflicts_with = "backups")]
     latest: bool,
+    /// Check those whose last full check is at least so long ago, such as "6 days"
+    #[arg(
+        long,
+        value_name = "TIME",
+        value_parser = humantime::parse_duration,
+        conflicts_with_all = ["backups", "latest"]
+    )]
+    older_than: Option<Duration>,
+    /// Begin no further check of a database's backups after so long; what is left comes first in
+    /// the next run of this kind
+    #[arg(
+        long,
+        value_name = "TIME",
+        value_parser = humantime::parse_duration,
+        conflicts_with_all = ["backups", "latest"]
+    )]
+    budget: Option<Duration>,
+    /// Put damaged backups aside, into the directory quarantine beside them
+    #[arg(long)]
+    quarantine: bool,
     /// Only of this database; may be given several times
     #[arg(long = "database", short, value_name = "NAME")]
     databases: Vec<String>,
@@ -42,8 +66,13 @@ pub(super) struct Args {
 pub(super) struct VerifiedDatabase {
     /// The database.
     pub database: String,
-    /// The backups that were looked at, newest first.
+    /// The backups that were looked at, in the order of looking: newest first, after what earlier
+    /// runs have left.
     pub backups: Vec<VerifiedBackup>,
+    /// Backups that were due and not reached within the budget.
+    pub left: u64,
+    /// Backups that were in quarantine already.
+    pub quarantined: Vec<QuarantinedBackup>,
     /// Dumps under a backup's name that no manifest speaks for, each with what is wrong.
     pub problems: Vec<VerifiedProblem>,
 }
@@ -59,6 +88,8 @@ pub(super) struct VerifiedBackup {
     pub message: Option<String>,
     /// Rows in it.
     pub rows: Option<u64>,
+    /// The directory that it was put aside into.
+    pub quarantine: Option<PathBuf>,
 }
 
 /// A dump under a backup's name that no manifest speaks for.
@@ -87,10 +118,19 @@ pub(super) async fn run(
         let label = report::one_line(&place.database);
         let display = Display::start(&label, &progress, surroundings.json);
         let token = surroundings.interrupt.token();
-        let outcome = verify(&context, Uuid::now_v7(), place, selection, &progress, token).await;
+        let request = VerifyRequest {
+            run: Uuid::now_v7(),
+            place,
+            selection,
+            budget: args.budget,
+            quarantine: args.quarantine,
+        };
+        let run = request.run;
+        let outcome = verify(&context, request, &progress, token).await;
         drop(display);
         match outcome {
             Ok(report) => {
+                alarm(run, &place.database, &report);
                 failures.extend(failure(&place.database, &report));
                 let told = tell(&place.database, report);
                 if !surroundings.json {
@@ -115,7 +155,9 @@ pub(super) async fn run(
 
 fn choose(args: &Args, places: Vec<Place>) -> Result<Vec<(Place, Selection)>, Failure> {
     if args.backups.is_empty() {
-        let selection = if args.all {
+        let selection = if args.older_than.is_some() || args.budget.is_some() {
+            Selection::Due(args.older_than.unwrap_or_default())
+        } else if args.all {
             Selection::All
         } else {
             Selection::Latest
@@ -139,6 +181,21 @@ fn choose(args: &Args, places: Vec<Place>) -> Result<Vec<(Place, Selection)>, Fa
         }
     }
     Ok(chosen)
+}
+
+fn alarm(run: Uuid, database: &str, report: &VerifyReport) {
+    for finding in &report.findings {
+        if let Some(damage) = &finding.damage {
+            let said = format!("is DAMAGED: {damage}{}", finding.became());
+            report::alarm(
+                run,
+                database,
+                &finding.stem,
+                finding.quarantine.as_deref(),
+                &said,
+            );
+        }
+    }
 }
 
 fn failure(database: &str, report: &VerifyReport) -> Option<Failure> {
@@ -170,8 +227,12 @@ fn tell(database: &str, report: VerifyReport) -> VerifiedDatabase {
         } else {
             "whole"
         },
-        message: finding.damage,
+        message: finding.damage.as_ref().map(|damage| {
+            let stays = finding.stays.as_ref().map(|_| finding.became());
+            format!("{damage}{}", stays.unwrap_or_default())
+        }),
         rows: Some(finding.rows),
+        quarantine: finding.quarantine,
     });
     let unchecked = report
         .unchecked
@@ -181,11 +242,14 @@ fn tell(database: &str, report: VerifyReport) -> VerifiedDatabase {
             outcome: "unchecked",
             message: Some(why),
             rows: None,
+            quarantine: None,
         });
     let problems = report.problems.into_iter();
     VerifiedDatabase {
         database: database.to_owned(),
         backups: checked.chain(unchecked).collect(),
+        left: report.left,
+        quarantined: report.quarantined.into_iter().map(quarantined).collect(),
         problems: problems
             .map(|Problem { file, what, .. }| VerifiedProblem { file, what })
             .collect(),
@@ -212,17 +276,32 @@ fn print(database: &VerifiedDatabase, out: &mut dyn Write) -> Result<(), Failure
             }
             (message, _) => {
                 let message = message.as_deref().unwrap_or_default();
+                let aside = backup.quarantine.as_ref().map(|path| {
+                    let path = report::one_line(&path.display().to_string());
+                    format!("; it was put aside into {path}")
+                });
                 writeln!(
                     out,
-                    "{}: {}: {message}",
+                    "{}: {}: {message}{}",
                     backup.name,
-                    backup.outcome.to_uppercase()
+                    backup.outcome.to_uppercase(),
+                    aside.unwrap_or_default()
                 )?;
             }
         }
     }
+    if database.left > 0 {
+        let left = report::counted(database.left, "backup was", "backups were");
+        writeln!(
+            out,
+            "{left} not reached within the budget, and will come first in the next run"
+        )?;
+    }
     for problem in &database.problems {
         writeln!(out, "{}: {}", report::one_line(&problem.file), problem.what)?;
+    }
+    for quarantined in &database.quarantined {
+        quarantined.print(out)?;
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use chrono_tz::Tz;
 use super::fragment::{Fragment, JobFragment, Kind, LimitsFragment, SeriesFragment};
 use super::layer::What;
 use super::nearest::nearest;
-use super::plan::{Format, Job, JobKind, Limits, Plan, Retention};
+use super::plan::{Format, Job, JobKind, Limits, Plan, Retention, Verification};
 use super::problem::Problem;
 use super::running::{self, Common, Surroundings};
 use super::scalar::Keep;
@@ -224,6 +224,18 @@ fn kind(check: &mut Check<'_>, table: &[String], written: &JobFragment) -> Optio
             Some("take it away, or write kind = \"drill\"".to_owned()),
         );
     }
+    for (name, is_written) in [
+        ("older_than", written.older_than.is_some()),
+        ("budget", written.budget.is_some()),
+    ] {
+        if is_written && written.kind.map(|word| word.0) != Some(Kind::Verify) {
+            check.refuse_key(
+                &[table, &key(&[name])].concat(),
+                "only a verification reads backups by age and within a time".to_owned(),
+                Some("take it away, or write kind = \"verify\"".to_owned()),
+            );
+        }
+    }
     match (written.kind.map(|word| word.0), &written.series) {
         (Some(Kind::Backup) | None, Some(series)) => match series.parse::<Series>() {
             Ok(series) if series.is_manual() => {
@@ -265,7 +277,15 @@ fn kind(check: &mut Check<'_>, table: &[String], written: &JobFragment) -> Optio
             );
             None
         }
-        (Some(Kind::Verify), None) => Some(JobKind::Verify),
+        (Some(Kind::Verify), None) => {
+            let usual = Verification::default();
+            let older_than = written.older_than.as_ref().map(|age| age.0);
+            let budget = written.budget.as_ref().map(|time| time.0);
+            Some(JobKind::Verify(Verification {
+                older_than: older_than.unwrap_or(usual.older_than),
+                budget: budget.unwrap_or(usual.budget),
+            }))
+        }
         (Some(Kind::Drill), None) => Some(JobKind::Drill(
             written.choose.map(|word| word.0).unwrap_or_default(),
         )),

@@ -485,6 +485,10 @@ pub(super) struct JobFragment {
     pub(super) series: Option<String>,
     /// Which backup a test restore takes: the newest, or a random one.
     pub(super) choose: Option<Word<DrillChoice>>,
+    /// Of a verification: only backups whose last full check is at least so long ago.
+    pub(super) older_than: Option<Delay>,
+    /// Of a verification: so long after it began with a database it begins no further check.
+    pub(super) budget: Option<TimeSpan>,
     /// When, as a crontab pattern: minute, hour, day of the month, month, day of the week.
     pub(super) schedule: Option<Pattern>,
     /// Whether it runs at all.

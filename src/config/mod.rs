@@ -29,7 +29,7 @@ pub use directory::directory_name;
 pub use plan::{
     Compression, Connection, DaemonSettings, Database, Databases, DrillChoice, DrillSettings,
     DumpSettings, Format, Job, JobKind, Limits, Logs, Objectives, PasswordSource, Patterns, Plan,
-    RestoreSettings, Retention, Selection, Server,
+    RestoreSettings, Retention, Selection, Server, Verification,
 };
 pub use problem::{ConfigError, Mark, Place, Problem};
 pub use settings::{Setting, Settings, Source as SettingSource, key_in_toml};

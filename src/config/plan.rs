@@ -240,11 +240,30 @@ pub enum JobKind {
     /// Backs up into this series.
     Backup(Series),
     /// Reads backups back and checks them (P8).
-    Verify,
+    Verify(Verification),
     /// Restores a backup into a throw-away server and compares (P9).
     Drill(DrillChoice),
     /// Removes what retention no longer keeps (P3).
     Prune,
+}
+
+/// Which backups a verification reads, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verification {
+    /// Those whose last full check is at least so long ago.
+    pub older_than: Duration,
+    /// Of each database, it begins no check so long after the first.
+    pub budget: Duration,
+}
+
+impl Default for Verification {
+    /// Every backup (P8), within a time that leaves the day's other runs theirs.
+    fn default() -> Self {
+        Self {
+            older_than: Duration::ZERO,
+            budget: Duration::from_secs(4 * 60 * 60),
+        }
+    }
 }
 
 /// Which backup of a database a test restore takes.
@@ -263,7 +282,7 @@ impl JobKind {
     pub fn word(&self) -> &'static str {
         match self {
             Self::Backup(_) => "backup",
-            Self::Verify => "verify",
+            Self::Verify(_) => "verify",
             Self::Drill(_) => "drill",
             Self::Prune => "prune",
         }
@@ -273,7 +292,7 @@ impl JobKind {
     pub fn noun(&self) -> &'static str {
         match self {
             Self::Backup(_) => "backup",
-            Self::Verify => "verification",
+            Self::Verify(_) => "verification",
             Self::Drill(_) => "test restore",
             Self::Prune => "clean-up",
         }

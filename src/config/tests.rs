@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::{
     Compression, DaemonSettings, Databases, Format, Job, JobKind, Loaded, PasswordSource, Place,
-    SettingSource, Source, load,
+    SettingSource, Source, Verification, load,
 };
 use crate::policy::Blackouts;
 use crate::telemetry::Level;
@@ -101,7 +101,7 @@ fn one_line_is_enough_and_the_rest_is_the_policy() {
             "daily Backup(Series(\"daily\")) 0 2 * * *",
             "drill Drill(Newest) 0 5 1 * *",
             "prune Prune 0 4 1 * *",
-            "verify Verify 0 3 * * 0",
+            "verify Verify(Verification { older_than: 0ns, budget: 14400s }) 0 3 * * 0",
             "weekly Backup(Series(\"weekly\")) 0 3 * * 0",
         ]
     );
@@ -489,6 +489,21 @@ const REFUSED: &[(&str, &str, &[&str])] = &[
         "database = \"a\"\n[jobs.verify]\nseries = \"x\"",
         "3:1",
         &["only a backup job"],
+    ),
+    (
+        "database = \"a\"\n[jobs.drill]\nbudget = \"1 hour\"",
+        "3:1",
+        &["only a verification", "kind = \"verify\""],
+    ),
+    (
+        "database = \"a\"\n[jobs.daily]\nolder_than = \"6 days\"",
+        "3:1",
+        &["only a verification"],
+    ),
+    (
+        "database = \"a\"\n[jobs.verify]\nbudget = \"0 hours\"",
+        "3:10",
+        &["longer than nothing"],
     ),
     (
         "database = \"a\"\n[jobs.daily]\nseries = \"Daily\"",
@@ -958,7 +973,7 @@ fn a_job_of_ones_own_is_surrounded_as_those_of_the_policy_are() {
     };
     let same = Job {
         name: "x".to_owned(),
-        kind: JobKind::Verify,
+        kind: JobKind::Verify(Verification::default()),
         ..job("daily")
     };
     assert_eq!(job("x"), same);
@@ -1152,4 +1167,21 @@ fn every_example_of_the_documentation_is_sound() {
         let loaded = loaded.unwrap_or_else(|error| panic!("{example}\n{error}"));
         assert_eq!(loaded.plan.warnings, [""; 0], "{example}");
     }
+}
+
+#[test]
+fn a_verification_reads_everything_for_four_hours_unless_it_is_told_otherwise() {
+    let verification = |text: &str| {
+        let text = format!("database = \"a\"\n[jobs.verify]\n{text}");
+        let jobs = accepted(&text).plan.jobs;
+        let verify = jobs.into_iter().find(|job| job.name == "verify").unwrap();
+        let JobKind::Verify(verification) = verify.kind else {
+            panic!("{:?}", verify.kind);
+        };
+        (verification.older_than, verification.budget)
+    };
+    let hour = Duration::from_secs(60 * 60);
+    assert_eq!(verification(""), (Duration::ZERO, 4 * hour));
+    let both = "older_than = \"6 days\"\nbudget = \"90 minutes\"";
+    assert_eq!(verification(both), (6 * 24 * hour, 90 * hour / 60));
 }

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::config::{Databases, DrillChoice, Job, JobKind, Plan, Server};
+use crate::config::{Databases, DrillChoice, Job, JobKind, Plan, Server, Verification};
 
 /// What a reload changes.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -31,6 +31,9 @@ pub(super) fn changes(old: &Plan, new: &Plan, now: DateTime<Utc>) -> Changes {
     }
     if old.retention != new.retention {
         told.push("retention: changed".to_owned());
+    }
+    if old.drill != new.drill {
+        told.push("drill: changed".to_owned());
     }
     if old.programs != new.programs {
         told.push("programs: changed".to_owned());
@@ -177,7 +180,19 @@ fn databases(server: &Server) -> String {
 pub(super) fn kind(kind: &JobKind) -> String {
     match kind {
         JobKind::Backup(series) => format!("backup of series {series}"),
-        JobKind::Verify => "verification".to_owned(),
+        JobKind::Verify(verification) => {
+            let usual = Verification::default();
+            let mut text = "verification".to_owned();
+            if verification.older_than != usual.older_than {
+                let age = humantime::format_duration(verification.older_than);
+                text = format!("{text} of what was not checked for {age}");
+            }
+            if verification.budget != usual.budget {
+                let time = humantime::format_duration(verification.budget);
+                text = format!("{text} within {time}");
+            }
+            text
+        }
         JobKind::Drill(DrillChoice::Newest) => "test restore".to_owned(),
         JobKind::Drill(DrillChoice::Random) => "test restore of a random backup".to_owned(),
         JobKind::Prune => "clean-up".to_owned(),
@@ -258,6 +273,11 @@ mod tests {
                 "[connection]\nhost = \"elsewhere\"",
                 "server main: connection, directory or dump settings changed",
             ),
+            (
+                "[jobs.verify]\nolder_than = \"6 days\"\nbudget = \"2 hours\"",
+                "job verify: verification → verification of what was not checked for 6days within 2h",
+            ),
+            ("[drill]\njobs = 3", "drill: changed"),
             ("[limits]\ndump = \"1 hour\"", "limits: changed"),
             ("[retention]\nfloor = 7", "retention: changed"),
             ("[restore]\ntimeout = \"1 hour\"", "restore: changed"),

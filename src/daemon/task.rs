@@ -8,11 +8,11 @@ use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::config::{Database, Databases, DrillChoice, Job, JobKind, Plan, Server};
+use crate::config::{Database, Databases, DrillChoice, Job, JobKind, Plan, Server, Verification};
 use crate::jobs::{
     BackupReport, BackupRequest, Context, DrillReport, JobError, Place, PruneMode, PruneReport,
-    Selection, Strictness, Tick, VerifyReport, WhichBackup, back_up, backups_to_drill, drill,
-    newest_success, places_on, prune, targets_on, verify,
+    Selection, Strictness, Tick, VerifyReport, VerifyRequest, WhichBackup, back_up,
+    backups_to_drill, drill, newest_success, places_on, prune, targets_on, verify,
 };
 use crate::pipeline::Progress;
 use crate::policy::{ClockTrust, Series, missed};
@@ -39,7 +39,7 @@ pub(super) enum Action {
     /// Back a database up.
     BackUp(Database, Series),
     /// Check the backups of a database.
-    Verify(Place),
+    Verify(Place, Verification),
     /// Restore a backup of a database for a test.
     Drill(Place, DrillChoice),
     /// Remove what retention no longer keeps of a database.
@@ -112,7 +112,7 @@ impl Task {
         match &self.action {
             Action::Find => None,
             Action::BackUp(database, _) => Some(database.directory.clone()),
-            Action::Verify(place) | Action::Drill(place, _) | Action::Prune(place) => {
+            Action::Verify(place, _) | Action::Drill(place, _) | Action::Prune(place) => {
                 Some(place.repository.directory().to_owned())
             }
         }
@@ -122,7 +122,7 @@ impl Task {
     pub(super) fn operation(&self) -> (Operation, Option<&Series>) {
         match &self.job.kind {
             JobKind::Backup(series) => (Operation::Backup, Some(series)),
-            JobKind::Verify => (Operation::Verify, None),
+            JobKind::Verify(_) => (Operation::Verify, None),
             JobKind::Drill(_) => (Operation::Drill, None),
             JobKind::Prune => (Operation::Prune, None),
         }
@@ -158,14 +158,21 @@ impl Task {
                     .await
                     .map(|report| Outcome::BackedUp(Box::new(report)))
             }
-            Action::Verify(place) => {
+            Action::Verify(place, verification) => {
                 let Circumstances {
                     run,
                     progress,
                     cancel,
                     ..
                 } = given;
-                verify(&context, *run, place, &Selection::All, progress, cancel)
+                let request = VerifyRequest {
+                    run: *run,
+                    place,
+                    selection: &Selection::Due(verification.older_than),
+                    budget: Some(verification.budget),
+                    quarantine: true,
+                };
+                verify(&context, request, progress, cancel)
                     .await
                     .map(Outcome::Verified)
             }
@@ -230,7 +237,9 @@ impl Task {
                 // What was never backed up has nothing to check or to remove.
                 if place.repository.directory().is_dir() {
                     let action = match self.job.kind {
-                        JobKind::Verify => Action::Verify(place.clone()),
+                        JobKind::Verify(verification) => {
+                            Action::Verify(place.clone(), verification)
+                        }
                         JobKind::Drill(choice) => Action::Drill(place.clone(), choice),
                         _ => Action::Prune(place.clone()),
                     };

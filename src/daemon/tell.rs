@@ -176,12 +176,17 @@ impl Run<'_> {
     pub(super) fn verified(&self, report: &VerifyReport, took: Duration) {
         for finding in &report.findings {
             if let Some(damage) = &finding.damage {
+                let aside = finding
+                    .quarantine
+                    .as_ref()
+                    .map(|path| path.display().to_string());
                 line!(
                     BackupDamaged, self,
-                    { backup = %finding.stem, },
-                    "backup {} of {} is DAMAGED: {damage}",
+                    { backup = %finding.stem, quarantine = aside, },
+                    "backup {} of {} is DAMAGED: {damage}{}",
                     finding.stem,
-                    one_line(self.subject.database.as_deref().unwrap_or_default())
+                    one_line(self.subject.database.as_deref().unwrap_or_default()),
+                    finding.became()
                 );
             }
         }
@@ -201,6 +206,7 @@ impl Run<'_> {
                 "backup {stem} could not be checked: {why}"
             );
         }
+        self.remains(report);
         let bytes: u64 = report.findings.iter().map(|finding| finding.bytes).sum();
         let checked = counted(report.findings.len() as u64, "backup", "backups");
         let damaged = report.damaged() + report.problems.len();
@@ -225,6 +231,41 @@ impl Run<'_> {
                 self.subject.job,
                 report.unchecked.len(),
                 duration(took)
+            );
+        }
+    }
+
+    /// What a verification leaves: for the next one, and for the operator.
+    fn remains(&self, report: &VerifyReport) {
+        if report.left > 0 {
+            let next = self.task.job.schedule.next_after(self.slot.max(Utc::now()));
+            line!(
+                RunWarning,
+                self,
+                { left = report.left, },
+                "{}: {} not reached within the job's budget; {} first in the next run{}",
+                self.name(),
+                counted(report.left, "backup was", "backups were"),
+                if report.left == 1 { "it comes" } else { "they come" },
+                next.map_or_else(String::new, |next| {
+                    format!(", {}", clock(next.to_utc(), self.zone()))
+                })
+            );
+        }
+        if !report.quarantined.is_empty() {
+            let names: Vec<&str> = report
+                .quarantined
+                .iter()
+                .map(|one| one.name.as_str())
+                .collect();
+            line!(
+                RunWarning,
+                self,
+                { count = report.quarantined.len(), },
+                "{}: {} in quarantine since an earlier run, to be released or removed: {}",
+                self.name(),
+                counted(names.len() as u64, "backup is", "backups are"),
+                names.join(", ")
             );
         }
     }

@@ -16,6 +16,7 @@ mod load;
 mod pin;
 mod program_failure;
 mod prune;
+mod quarantine;
 mod recovery;
 mod remarks;
 mod restore;
@@ -47,6 +48,7 @@ pub use incident::{Incident, incidents, write_incident};
 pub use limit::{Limit, Stop};
 pub use pin::set_pin;
 pub use prune::{PruneMode, PruneReport, SeriesReport, prune};
+pub use quarantine::release;
 pub use recovery::{Recovery, recover};
 pub use restore::{
     Candidate, Criteria, LastDrill, PlannedStep, PlannedTable, Prepared, PreparedTables,
@@ -60,7 +62,7 @@ pub use survey::{
 };
 pub use target::{Place, Target, Targets, places, places_on, targets, targets_on};
 pub use tick::{newest_success, reach, record_skip};
-pub use verify::{Finding, Selection, VerifyReport, verify};
+pub use verify::{Finding, Selection, VerifyReport, VerifyRequest, verify};
 
 /// What every job needs to know of the world around it.
 #[derive(Clone, Debug)]
@@ -137,6 +139,8 @@ impl Context {
             damaged: Vec::new(),
             phases: Vec::new(),
             restoration: None,
+            left: None,
+            round: None,
         }
     }
 }

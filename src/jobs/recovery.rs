@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::Context;
 use super::error::JobError;
 use crate::repository::{
-    Catalogue, Event, Holder, Lock, Operation, Record, Repository, RepositoryError,
+    Catalogue, Event, Holder, Lock, Operation, Record, Repository, RepositoryError, Requester,
 };
 
 /// What was found and put right.
@@ -61,8 +61,8 @@ pub(super) fn sweep(
 }
 
 /// Runs that a crash ended have no end in the ledger; whoever holds the lock knows that they are
-/// over. Verifications need no lock, so theirs may still be going on. A run whose backup stands has
-/// succeeded, whatever kept it from saying so.
+/// over. Verifications need no lock; their processes tell. A run whose backup stands, or is in
+/// quarantine, has succeeded, whatever kept it from saying so.
 pub(super) fn close_open_runs(
     context: &Context,
     repository: &Repository,
@@ -74,21 +74,43 @@ pub(super) fn close_open_runs(
         ledger: ledger.path().display().to_string(),
         source,
     };
+    // Not to be seen, it is no reason to do nothing else.
+    let aside = repository.quarantined().unwrap_or_default();
     let mut closed = Vec::new();
     for open in ledger.open_runs().map_err(unrecorded)? {
-        if open.operation == Operation::Verify {
+        if open.operation == Operation::Verify && may_be_going_on(&open) {
             continue;
         }
-        let record = end_of(open, context.now(), catalogue);
+        let is_aside = open.operation == Operation::Quarantine
+            && aside
+                .iter()
+                .any(|one| open.backup.as_deref() == Some(&one.stem.to_string()));
+        let record = end_of(open, context.now(), catalogue, is_aside);
         ledger.append(&record).map_err(unrecorded)?;
         closed.push(record);
     }
     Ok(closed)
 }
 
-fn end_of(open: Record, now: DateTime<FixedOffset>, catalogue: &Catalogue) -> Record {
+/// Whether the process that began a run that holds no lock is still there.
+fn may_be_going_on(open: &Record) -> bool {
+    open.requested_by
+        .as_ref()
+        .is_none_or(Requester::may_be_alive)
+}
+
+fn end_of(
+    open: Record,
+    now: DateTime<FixedOffset>,
+    catalogue: &Catalogue,
+    is_aside: bool,
+) -> Record {
     let made = catalogue.backups.iter().find(|entry| entry.run == open.run);
     let (event, message) = match made {
+        _ if is_aside => (
+            Event::Succeeded,
+            "it was put aside by the next run, since its own was cut short",
+        ),
         Some(_) => (
             Event::Succeeded,
             "its end could not be recorded at the time; found by a later run",
@@ -101,7 +123,7 @@ fn end_of(open: Record, now: DateTime<FixedOffset>, catalogue: &Catalogue) -> Re
     Record {
         at: now,
         event,
-        backup: made.map(|entry| entry.stem.to_string()),
+        backup: made.map(|entry| entry.stem.to_string()).or(open.backup),
         bytes: made.map(|entry| entry.bytes),
         message: Some(message.to_owned()),
         requested_by: None,

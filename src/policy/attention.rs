@@ -42,6 +42,8 @@ pub struct DatabaseFacts {
     pub damaged: Vec<(String, String)>,
     /// Backups whose last test restore failed although their files are whole: name, and why.
     pub unrestorable: Vec<(String, String)>,
+    /// Damaged backups that were put aside: directory, and what is wrong.
+    pub quarantined: Vec<(PathBuf, String)>,
     /// Manifests that speak for no backup: file, and what is wrong.
     pub unreadable: Vec<(String, String)>,
 }
@@ -91,6 +93,8 @@ pub struct VerificationFacts {
     pub running: bool,
     /// How the newest one failed for another reason than damage, if it did.
     pub failing: Option<Failing>,
+    /// Backups that the newest one did not reach in time.
+    pub left: u64,
 }
 
 /// What is known of a database's test restores.
@@ -169,6 +173,8 @@ pub enum ConcernKind {
     Damaged,
     /// A backup does not restore.
     Unrestorable,
+    /// A damaged backup was put aside.
+    Quarantined,
     /// A manifest speaks for no backup.
     Unreadable,
     /// The newest verification failed.
@@ -242,6 +248,18 @@ impl Judge<'_> {
                     "the backup {backup} does not restore: {}; run `pgbackupd backup --database \
                      {word}` for a new one, and `pgbackupd drill --database {word} {backup}` once \
                      the reason is mended",
+                    without_full_stop(&excerpt(&printable(what)))
+                ),
+            );
+        }
+        for (directory, what) in &self.facts.quarantined {
+            let name = directory.file_name().unwrap_or_default().to_string_lossy();
+            let path = printable(&directory.display().to_string());
+            self.concern(
+                ConcernKind::Quarantined,
+                format!(
+                    "the backup {name} was damaged and is in quarantine: {}; put whole copies of its \
+                     files into {path} and run `pgbackupd release {name}`, or remove that directory",
                     without_full_stop(&excerpt(&printable(what)))
                 ),
             );
@@ -327,7 +345,8 @@ impl Judge<'_> {
         let fails = facts.series.iter().any(|series| series.failing.is_some());
         let lost = [&facts.damaged, &facts.unrestorable, &facts.unreadable]
             .iter()
-            .any(|bad| !bad.is_empty());
+            .any(|bad| !bad.is_empty())
+            || !facts.quarantined.is_empty();
         let way_out = self.way_out(None);
         if lost {
             let sentence = format!("there is no sound backup{way_out}");
@@ -351,6 +370,15 @@ impl Judge<'_> {
         let word = shell_word(&self.facts.database);
         let verification = &self.facts.verification;
         let way_out = format!("; run `pgbackupd verify --all --database {word}`");
+        if verification.left > 0 {
+            let left = match verification.left {
+                1 => "1 backup".to_owned(),
+                left => format!("{left} backups"),
+            };
+            self.remark(&format!(
+                "the last verification did not reach {left} in time; the next one begins with them"
+            ));
+        }
         if let Some(failing) = &verification.failing {
             let sentence = format!("{}{way_out}", self.failed("verification", failing));
             self.concern(ConcernKind::VerificationFailed, sentence);

@@ -12,6 +12,7 @@ mod retention;
 mod retry;
 mod schedule;
 mod series;
+mod verification;
 
 pub use admission::{Admission, AtWork, SkipReason, admit, can_ever_start, overlap};
 pub use attention::{
@@ -28,3 +29,4 @@ pub use retention::{
 pub use retry::Retry;
 pub use schedule::{Schedule, ScheduleError};
 pub use series::{InvalidSeries, Series};
+pub use verification::{Checkable, Turns, turns};

@@ -84,6 +84,13 @@ pub struct Record {
     /// What was to be done and what came of it; of a restore.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restoration: Option<Box<Restoration>>,
+    /// How many backups were due and not reached in time; of a verification that has a budget.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left: Option<u64>,
+    /// When the round of checks began that the run is in, and at its end, that it leaves open; of a
+    /// verification that reads what is due.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub round: Option<DateTime<FixedOffset>>,
 }
 
 /// How long a part of a run took.
@@ -104,13 +111,16 @@ pub struct Removal {
     pub reasons: Vec<String>,
 }
 
-/// One backup that a verification found damaged.
+/// One backup that was found damaged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Damage {
     /// The backup.
     pub backup: String,
     /// What is wrong with it.
     pub what: String,
+    /// Where it was put aside, below the database's directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quarantine: Option<String>,
 }
 
 /// What a run does.
@@ -129,6 +139,10 @@ pub enum Operation {
     Pin,
     /// Takes the pin off.
     Unpin,
+    /// Puts a damaged backup aside.
+    Quarantine,
+    /// Gives a backup in quarantine its place back.
+    Release,
     /// Brings a database back from a backup.
     Restore,
     /// Swaps the database that a restore replaced back.
@@ -320,6 +334,8 @@ mod tests {
             damaged: Vec::new(),
             phases: Vec::new(),
             restoration: None,
+            left: None,
+            round: None,
         }
     }
 

@@ -81,6 +81,12 @@ pub(super) fn list(directory: &Path) -> io::Result<Vec<Quarantined>> {
     Ok(found)
 }
 
+/// Whether a backup of this name is there.
+pub(super) fn holds(directory: &Path, stem: &Stem) -> bool {
+    let place = directory.join(QUARANTINE).join(name_of(stem, 1));
+    place.symlink_metadata().is_ok()
+}
+
 /// The backup that a directory in the quarantine is named after.
 fn stem_of(name: &str) -> Option<Stem> {
     match name.split_once('.') {

@@ -11,6 +11,7 @@ use super::error::RepositoryError;
 use super::lock::Lock;
 use super::manifest::Manifest;
 use super::names::{Role, Stem};
+use super::quarantine;
 use crate::config::Format;
 use crate::pipeline::Passage;
 
@@ -215,8 +216,12 @@ pub(super) fn published(directory: &Path, stem: &Stem, role: Role) -> PathBuf {
     directory.join(format!("{stem}{}", role.suffix()))
 }
 
-/// Whether any file under this stem's names is there, of ours or of anybody's.
+/// Whether any file under this stem's names is there, of ours or of anybody's, or a backup of that
+/// name in quarantine, which may want its place back.
 fn is_taken(directory: &Path, stem: &Stem) -> bool {
+    if quarantine::holds(directory, stem) {
+        return true;
+    }
     let others = [Role::Globals, Role::Census, Role::Manifest, Role::State];
     super::catalogue::ALL_ARTIFACTS
         .iter()

@@ -15,7 +15,9 @@ use std::path::PathBuf;
 
 use anstream::{AutoStream, ColorChoice};
 use chrono_tz::Tz;
+use tracing::Metadata;
 use tracing_appender::non_blocking::WorkerGuard;
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Layered, SubscriberExt};
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
@@ -76,6 +78,9 @@ pub enum TelemetryError {
     Twice,
 }
 
+/// The target of what [`tell!`](crate::tell) tells.
+const EVENT_TARGET: &str = "pgbackupd::event";
+
 type Layers = Vec<Box<dyn Layer<Registry> + Send + Sync>>;
 
 /// Keeps the daemon's diagnostics going. Dropped at the very end of the process, it waits until the
@@ -107,7 +112,7 @@ impl Guard {
 }
 
 /// Writes a command's diagnostics to stderr in readable lines: warnings, with `verbose` once also
-/// what is done, twice also how. The variable `PGBACKUPD_LOG` wins over it: a [`Level`], or
+/// what is done, twice also how; and its events to the journal, where there is one. The variable `PGBACKUPD_LOG` wins over it: a [`Level`], or
 /// directives in tracing's own language.
 pub fn to_terminal(verbose: u8) {
     let level = match verbose {
@@ -116,8 +121,16 @@ pub fn to_terminal(verbose: u8) {
         _ => Level::Debug,
     };
     let choice = filter::choose(variable().as_deref(), filter::of(level));
+    // What is an event is told by the command itself to whoever sits there; the journal has it for
+    // whoever watches, with the id that the daemon's has.
+    let is_event = |metadata: &Metadata<'_>| metadata.target() == EVENT_TARGET;
+    let lines = readable(Lines::Level, io::stderr);
+    let mut layers: Layers = vec![lines.with_filter(filter_fn(move |m| !is_event(m))).boxed()];
+    if let Ok(journal) = Journal::connect() {
+        layers.push(journal.with_filter(filter_fn(is_event)).boxed());
+    }
     let subscriber = tracing_subscriber::registry()
-        .with(readable(Lines::Level, io::stderr))
+        .with(layers)
         .with(choice.filter);
     // A second call in one process, as in tests, changes nothing.
     if tracing::subscriber::set_global_default(subscriber).is_ok() {

@@ -47,6 +47,7 @@ fn database(name: &str, server: &str) -> Surveyed {
         drill: crate::policy::DrillFacts::default(),
         damaged: Vec::new(),
         unrestorable: Vec::new(),
+        quarantined: Vec::new(),
         unreadable: Vec::new(),
     };
     let line = |stem: &str, sizes: Vec<u64>| Line {
@@ -78,6 +79,7 @@ fn database(name: &str, server: &str) -> Surveyed {
             skipped: 2,
         },
         verified: Some(Ended {
+            left: 0,
             at: ago(81),
             succeeded: true,
             message: Some("34 checked, 0 damaged, 0 could not be checked".to_owned()),
@@ -150,6 +152,7 @@ fn troubled() -> Survey {
     hr.facts.series[1].overdue = Some(ago(4));
     hr.facts.series.push(series("manual", None));
     hr.drilled = Some(Ended {
+        left: 0,
         at: ago(500),
         succeeded: false,
         message: None,

@@ -158,6 +158,7 @@ pub async fn drill(
             end.damaged = vec![Damage {
                 backup: stem.to_string(),
                 what: sentence.clone(),
+                quarantine: None,
             }];
         }
         end.message = Some(format!("{stem}: {sentence}"));

@@ -41,6 +41,8 @@ pub struct Ended {
     pub succeeded: bool,
     /// What deserves a word, or what failed.
     pub message: Option<String>,
+    /// Backups that it did not reach in time; of a verification.
+    pub left: u64,
 }
 
 /// The runs of one kind.
@@ -112,6 +114,10 @@ impl History {
             self.old = 0;
         }
         self.database.get_or_insert_with(|| record.database.clone());
+        // What is in quarantine, the disk tells.
+        if matches!(record.operation, Operation::Quarantine | Operation::Release) {
+            return ControlFlow::Continue(());
+        }
         match record.event {
             Event::Started => {
                 if !self.ended.remove(&record.run) {
@@ -145,9 +151,12 @@ impl History {
             Operation::Verify => &mut self.verify,
             Operation::Drill => &mut self.drill,
             Operation::Prune => &mut self.prune,
-            Operation::Pin | Operation::Unpin | Operation::Restore | Operation::UndoRestore => {
-                return ControlFlow::Continue(());
-            }
+            Operation::Pin
+            | Operation::Unpin
+            | Operation::Quarantine
+            | Operation::Release
+            | Operation::Restore
+            | Operation::UndoRestore => return ControlFlow::Continue(()),
         };
         line.take(record);
         ControlFlow::Continue(())
@@ -165,6 +174,7 @@ impl Line {
                     at: record.at,
                     succeeded: record.event == Event::Succeeded,
                     message: record.message.clone(),
+                    left: record.left.unwrap_or_default(),
                 });
                 if record.event == Event::Succeeded || found {
                     self.settled = true;
@@ -220,6 +230,8 @@ mod tests {
             damaged: Vec::new(),
             phases: Vec::new(),
             restoration: None,
+            left: None,
+            round: None,
         }
     }
 
@@ -279,6 +291,7 @@ mod tests {
         found.damaged.push(Damage {
             backup: "backup_20250709_020000".to_owned(),
             what: "it is short".to_owned(),
+            quarantine: None,
         });
         let found = history(&[found]);
         assert_eq!(found.verify.failing, None);
@@ -289,6 +302,7 @@ mod tests {
         unrestorable.damaged = vec![Damage {
             backup: "backup_20250709_020000".to_owned(),
             what: "it does not restore".to_owned(),
+            quarantine: None,
         }];
         assert_eq!(history(&[unrestorable]).drill.failing, None);
         let impossible = history(&[record(1, 1, Drill, Failed)]);

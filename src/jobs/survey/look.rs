@@ -1,6 +1,7 @@
 //! A look at one database's directory.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use chrono::{DateTime, FixedOffset, Utc};
 
@@ -14,7 +15,8 @@ use crate::policy::{
     VerificationFacts,
 };
 use crate::repository::{
-    AtWork, Catalogue, Entry, Fault, HeldLocks, Operation, RepositoryError, Requester, RunningJob,
+    AtWork, Catalogue, Entry, Fault, HeldLocks, Operation, Quarantined, Repository,
+    RepositoryError, Requester, RunningJob,
 };
 
 /// What every look needs.
@@ -112,22 +114,14 @@ impl World<'_> {
                 troubles.push(error.to_string());
                 None
             });
-        let mut remarks = Vec::new();
-        if at_work.is_none()
-            && let Some(open) = history.open.iter().find(|open| {
-                open.operation == Operation::Backup || open.operation == Operation::Prune
-            })
-        {
-            remarks.push(format!(
-                "the {} of {} was cut short; the next run sweeps up what it left",
-                if open.operation == Operation::Backup {
-                    "backup"
-                } else {
-                    "clean-up"
-                },
-                open.at.format("%a %Y-%m-%d %H:%M:%S %:z")
-            ));
-        }
+        let aside = in_quarantine(&spot.repository).unwrap_or_else(|error| {
+            troubles.push(error.to_string());
+            Vec::new()
+        });
+        let mut remarks: Vec<String> = match at_work {
+            None => cut_short(&history).into_iter().collect(),
+            Some(_) => Vec::new(),
+        };
         let surveyed = Gathered {
             world: self,
             spot,
@@ -135,6 +129,7 @@ impl World<'_> {
             catalogue,
             history,
             at_work,
+            aside,
         }
         .survey();
         if surveyed.strangers > 0 {
@@ -174,6 +169,33 @@ impl World<'_> {
     }
 }
 
+/// What is in quarantine: where, and why.
+fn in_quarantine(repository: &Repository) -> Result<Vec<(PathBuf, String)>, RepositoryError> {
+    let told = |one: Quarantined| {
+        let damage = one.state.checked.and_then(|check| check.damage);
+        let damage = damage.unwrap_or_else(|| "its state is lost".to_owned());
+        (one.directory, damage)
+    };
+    Ok(repository.quarantined()?.into_iter().map(told).collect())
+}
+
+/// A remark on a run that has no end, in a directory where nobody is at work.
+fn cut_short(history: &History) -> Option<String> {
+    let open = history
+        .open
+        .iter()
+        .find(|open| open.operation == Operation::Backup || open.operation == Operation::Prune)?;
+    Some(format!(
+        "the {} of {} was cut short; the next run sweeps up what it left",
+        if open.operation == Operation::Backup {
+            "backup"
+        } else {
+            "clean-up"
+        },
+        open.at.format("%a %Y-%m-%d %H:%M:%S %:z")
+    ))
+}
+
 fn trouble(spot: &Spot<'_>, database: &str, sentence: String) -> Concern {
     Concern {
         kind: ConcernKind::Directory,
@@ -191,6 +213,8 @@ struct Gathered<'a> {
     catalogue: Catalogue,
     history: History,
     at_work: Option<AtWork>,
+    /// What is in quarantine, and why.
+    aside: Vec<(PathBuf, String)>,
 }
 
 impl Gathered<'_> {
@@ -229,6 +253,7 @@ impl Gathered<'_> {
             drill,
             damaged,
             unrestorable,
+            quarantined: self.aside,
             unreadable: spoilt
                 .into_iter()
                 .map(|problem| (problem.file.clone(), problem.what.clone()))
@@ -314,7 +339,7 @@ impl Gathered<'_> {
         let last = verify.last.as_ref().map(|last| last.at);
         let jobs = self.world.plan.jobs.iter();
         let overdue = self.world.overdue(
-            jobs.filter(|job| job.kind == JobKind::Verify),
+            jobs.filter(|job| matches!(job.kind, JobKind::Verify(_))),
             last,
             known_since,
         );
@@ -325,6 +350,7 @@ impl Gathered<'_> {
             last: last.map(|last| self.local(last)),
             running: self.verifies_now().is_some(),
             failing: verify.failing.clone(),
+            left: verify.last.as_ref().map_or(0, |last| last.left),
         }
     }
 

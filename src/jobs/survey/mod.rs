@@ -314,7 +314,7 @@ fn next_runs(plan: &Plan, daemon: &DaemonView, now: DateTime<Utc>) -> Vec<NextRu
 fn kind(kind: &JobKind) -> &'static str {
     match kind {
         JobKind::Backup(_) => "backup",
-        JobKind::Verify => "verify",
+        JobKind::Verify(_) => "verify",
         JobKind::Drill(_) => "drill",
         JobKind::Prune => "prune",
     }

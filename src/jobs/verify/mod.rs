@@ -1,20 +1,27 @@
-//! Reading backups back in full and checking them against their manifests (P8).
+//! Reading backups back in full and checking them against their manifests (P8), as many as the time
+//! allows.
 
 mod examine;
 
+use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use chrono::{DateTime, FixedOffset, Utc};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::error::JobError;
 use super::limit::{Limit, Stop};
+use super::quarantine::{below, put_aside};
 use super::target::Place;
 use super::{Context, JobErrorKind};
 use crate::pipeline::{Phase, Progress};
+use crate::policy::{Checkable, Turns, turns};
 use crate::repository::{
-    Catalogue, Damage, Entry, Event, Operation, Problem, Repository, Role, Stem,
+    Catalogue, Damage, Entry, Event, Fault, Operation, Problem, Quarantined, Record, Repository,
+    Requester, Role, Stem,
 };
 
 pub(super) use examine::{Examined, examine};
@@ -28,6 +35,24 @@ pub enum Selection {
     Latest,
     /// These.
     Named(Vec<Stem>),
+    /// Every one whose last full check is at least so long ago, or did not find it whole; those first
+    /// that the last runs did not come to.
+    Due(Duration),
+}
+
+/// What is to be checked, and what is done with what is bad.
+#[derive(Clone, Debug)]
+pub struct VerifyRequest<'a> {
+    /// The run's identity.
+    pub run: Uuid,
+    /// Whose backups.
+    pub place: &'a Place,
+    /// Which of them.
+    pub selection: &'a Selection,
+    /// No check begins so long after the first; none for no end.
+    pub budget: Option<Duration>,
+    /// Whether a damaged backup is put aside.
+    pub quarantine: bool,
 }
 
 /// What the check of one backup found.
@@ -41,17 +66,38 @@ pub struct Finding {
     pub rows: u64,
     /// Bytes of its files.
     pub bytes: u64,
+    /// Where it was put aside.
+    pub quarantine: Option<PathBuf>,
+    /// Why it was not put aside although it should have been.
+    pub stays: Option<String>,
 }
 
 /// What the check of a database's backups found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct VerifyReport {
-    /// In the order of checking: newest first.
+    /// In the order of checking.
     pub findings: Vec<Finding>,
     /// Backups that could not be checked, and why; that says nothing about them.
     pub unchecked: Vec<(Stem, String)>,
     /// Dumps under a backup's name that no manifest speaks for, each with a sentence.
     pub problems: Vec<Problem>,
+    /// Backups that were due and not reached in time.
+    pub left: u64,
+    /// Backups that were in quarantine before.
+    pub quarantined: Vec<Quarantined>,
+}
+
+impl Finding {
+    /// What became of a damaged backup, to follow the sentence that says what is wrong with it.
+    pub fn became(&self) -> String {
+        match (&self.quarantine, &self.stays) {
+            (Some(path), _) => format!("; it was put aside into {}", path.display()),
+            (None, Some(why)) => format!(
+                "; it could not be put aside, and stays for the next verification to try: {why}"
+            ),
+            (None, None) => String::new(),
+        }
+    }
 }
 
 impl VerifyReport {
@@ -64,95 +110,173 @@ impl VerifyReport {
     }
 }
 
-/// Checks backups of one database, newest first, and records what was found.
+/// Checks backups of one database and records what was found, in the ledger and beside each backup.
 ///
-/// No lock is needed: a backup that retention removes meanwhile is passed over.
+/// Reading takes no lock: a backup that retention removes meanwhile is passed over. One is taken to
+/// put a damaged backup aside; if another run has it, the backup stays, known to be damaged, for the
+/// next verification.
 ///
 /// # Errors
 /// When the directory cannot be read, the check was interrupted, or its outcome cannot be recorded.
 /// A damaged backup is a finding, not an error.
 pub async fn verify(
     context: &Context,
-    run: Uuid,
-    place: &Place,
-    selection: &Selection,
+    request: VerifyRequest<'_>,
     progress: &Arc<Progress>,
     cancel: &CancellationToken,
 ) -> Result<VerifyReport, JobError> {
+    let VerifyRequest { run, place, .. } = request;
     let repository = &place.repository;
     let catalogue = repository.catalogue()?;
-    let mut report = VerifyReport::default();
     let orphans = catalogue.problems.iter();
-    report.problems.extend(
-        orphans
-            .filter(|problem| problem.manifest_of.is_none())
-            .cloned(),
-    );
-    let chosen = choose(&catalogue, selection);
+    let orphans = orphans.filter(|problem| problem.manifest_of.is_none());
+    let mut report = VerifyReport {
+        problems: orphans.cloned().collect(),
+        quarantined: repository.quarantined().unwrap_or_else(|error| {
+            tracing::warn!("{error}");
+            Vec::new()
+        }),
+        ..VerifyReport::default()
+    };
+    let (chosen, round) = choose(&catalogue, request.selection, repository)?;
     if chosen.is_empty() {
         return Ok(report);
     }
-    let ledger = repository.ledger();
     let began = Instant::now();
-    let unrecorded = |done: &str| {
-        let done = done.to_owned();
-        let ledger = ledger.path().display().to_string();
-        move |source| JobError::Unrecorded {
-            done,
-            ledger,
-            source,
-        }
-    };
-    let mut record = context.record(run, Operation::Verify, Event::Started, &place.database);
-    record.requested_by = Some(context.requester.clone());
-    ledger
-        .append(&record)
-        .map_err(unrecorded("nothing was verified because"))?;
+    close_open_runs(context, repository)?;
+    let mut start = context.record(run, Operation::Verify, Event::Started, &place.database);
+    start.requested_by = Some(context.requester.clone());
+    start.round = round.as_ref().map(|round| context.local(round.round()));
+    append(repository, &start, "nothing was verified because")?;
 
     let mut outcome = Ok(());
-    for Choice { stem, entry } in chosen {
+    let mut reached = 0;
+    for choice in &chosen {
+        // The first is always checked, so that however little time there is, all are in the end.
+        let time_is_up = request
+            .budget
+            .is_some_and(|budget| began.elapsed() >= budget);
+        if time_is_up && reached > 0 && choice.entry.is_some() {
+            continue;
+        }
         let limit = Limit::new(cancel.clone(), "total", context.limits.total);
         // The one before may have been ended by its limit.
         progress.renew();
-        match check(context, repository, run, (stem, entry), &limit, progress).await {
-            Ok(Some(finding)) => report.findings.push(finding),
-            Ok(None) => {}
-            Err(JobError::Stop(Stop::Interrupted)) => {
-                outcome = Err(JobError::Stop(Stop::Interrupted));
-                break;
+        let checked = check(context, repository, run, choice, &limit, progress).await;
+        if let Err(JobError::Stop(Stop::Interrupted)) = checked {
+            outcome = Err(JobError::Stop(Stop::Interrupted));
+            break;
+        }
+        reached += usize::from(choice.entry.is_some());
+        match checked {
+            Ok(Some(mut finding)) => {
+                if request.quarantine {
+                    quarantine(context, place, choice, &mut finding);
+                }
+                report.findings.push(finding);
             }
-            Err(error) => report.unchecked.push((stem.clone(), error.to_string())),
+            Ok(None) => {}
+            Err(error) => report
+                .unchecked
+                .push((choice.stem.clone(), error.to_string())),
         }
     }
+    let all = chosen
+        .iter()
+        .filter(|choice| choice.entry.is_some())
+        .count();
+    if outcome.is_ok() {
+        report.left = (all - reached) as u64;
+    }
 
-    let mut record = context.record(run, Operation::Verify, Event::Succeeded, &place.database);
-    record.seconds = Some(began.elapsed().as_secs_f64());
+    let mut end = context.record(run, Operation::Verify, Event::Succeeded, &place.database);
+    describe(&report, repository, &mut end);
+    end.seconds = Some(began.elapsed().as_secs_f64());
+    if let Some(round) = &round {
+        end.left = Some((all - reached) as u64);
+        end.round = round.left_open(reached).map(|open| context.local(open));
+    }
+    if outcome.is_err() {
+        end.event = Event::Interrupted;
+    }
+    append(repository, &end, "the verification is done, but")?;
+    outcome.map(|()| report)
+}
+
+/// The outcome for the ledger.
+fn describe(report: &VerifyReport, repository: &Repository, record: &mut Record) {
     record.bytes = Some(report.findings.iter().map(|finding| finding.bytes).sum());
+    let left = match report.left {
+        0 => String::new(),
+        left => format!(", {left} not reached in time"),
+    };
     record.message = Some(format!(
-        "{} checked, {} damaged, {} could not be checked",
+        "{} checked, {} damaged, {} could not be checked{left}",
         report.findings.len(),
         report.damaged(),
         report.unchecked.len()
     ));
-    record.damaged = report
-        .findings
-        .iter()
-        .filter_map(|finding| {
-            Some(Damage {
-                backup: finding.stem.to_string(),
-                what: finding.damage.clone()?,
-            })
+    let damaged = report.findings.iter().filter_map(|finding| {
+        let aside = finding.quarantine.as_ref();
+        Some(Damage {
+            backup: finding.stem.to_string(),
+            what: finding.damage.clone()?,
+            quarantine: aside.map(|path| below(repository, path)),
         })
-        .collect();
-    record.event = match &outcome {
-        Err(_) => Event::Interrupted,
-        Ok(()) if record.damaged.is_empty() && report.unchecked.is_empty() => Event::Succeeded,
-        Ok(()) => Event::Failed,
-    };
+    });
+    record.damaged = damaged.collect();
+    if !record.damaged.is_empty() || !report.unchecked.is_empty() {
+        record.event = Event::Failed;
+    }
+}
+
+/// Verifications that a crash ended have no end in the ledger. They hold no lock; their processes
+/// tell whether they are over.
+fn close_open_runs(context: &Context, repository: &Repository) -> Result<(), JobError> {
+    let ledger = repository.ledger();
+    let open = ledger.open_runs().map_err(|source| JobError::Unrecorded {
+        done: "nothing was verified because".to_owned(),
+        ledger: ledger.path().display().to_string(),
+        source,
+    })?;
+    for open in open {
+        let alive = open.requested_by.as_ref().map(Requester::may_be_alive);
+        if open.operation != Operation::Verify || alive == Some(true) {
+            continue;
+        }
+        let end = Record {
+            at: context.now(),
+            event: Event::Interrupted,
+            message: Some("the process ended before the run did; found by a later run".to_owned()),
+            requested_by: None,
+            ..open
+        };
+        append(repository, &end, "nothing was verified because")?;
+    }
+    Ok(())
+}
+
+fn append(repository: &Repository, record: &Record, done: &str) -> Result<(), JobError> {
+    let ledger = repository.ledger();
     ledger
-        .append(&record)
-        .map_err(unrecorded("the verification is done, but"))?;
-    outcome.map(|()| report)
+        .append(record)
+        .map_err(|source| JobError::Unrecorded {
+            done: done.to_owned(),
+            ledger: ledger.path().display().to_string(),
+            source,
+        })
+}
+
+/// Puts a damaged backup aside, if it is one. Where only a manifest is of no use, nothing is moved:
+/// it counts for no backup already, and what it spoke for may be somebody else's.
+fn quarantine(context: &Context, place: &Place, choice: &Choice<'_>, finding: &mut Finding) {
+    let Some(damage) = finding.damage.as_ref().filter(|_| choice.is_ours(place)) else {
+        return;
+    };
+    match put_aside(context, place, &finding.stem, damage) {
+        Ok(put) => finding.quarantine = put,
+        Err(error) => finding.stays = Some(error.to_string()),
+    }
 }
 
 /// A backup to check.
@@ -162,9 +286,20 @@ struct Choice<'a> {
     entry: Option<&'a Entry>,
 }
 
-/// The chosen backups, newest first, and after them whatever was one: a backup that the catalogue
-/// cannot read must not pass for one that is not there.
-fn choose<'a>(catalogue: &'a Catalogue, selection: &Selection) -> Vec<Choice<'a>> {
+impl Choice<'_> {
+    fn is_ours(&self, place: &Place) -> bool {
+        self.entry.is_some() || place.repository.manifest(self.stem).is_ok()
+    }
+}
+
+/// The chosen backups in the order of checking, and after them whatever was one: a backup that the
+/// catalogue cannot read must not pass for one that is not there. With them the rounds that they are
+/// checked in, if they are.
+fn choose<'a>(
+    catalogue: &'a Catalogue,
+    selection: &Selection,
+    repository: &Repository,
+) -> Result<(Vec<Choice<'a>>, Option<Turns>), JobError> {
     let mut seen = Vec::new();
     let sound = catalogue.backups.iter().rev().map(|entry| Choice {
         stem: &entry.stem,
@@ -176,9 +311,19 @@ fn choose<'a>(catalogue: &'a Catalogue, selection: &Selection) -> Vec<Choice<'a>
             entry: None,
         })
     });
+    if let Selection::Due(older_than) = selection {
+        let entries: Vec<&Entry> = catalogue.backups.iter().collect();
+        let backups: Vec<Checkable> = entries.iter().map(|entry| checkable(entry)).collect();
+        let turns = turns(&backups, *older_than, open_round(repository)?, Utc::now());
+        let due = turns.order.iter().map(|index| Choice {
+            stem: &entries[*index].stem,
+            entry: Some(entries[*index]),
+        });
+        return Ok((due.chain(spoilt).collect(), Some(turns)));
+    }
     let mut chosen: Vec<Choice> = sound.chain(spoilt).collect();
     chosen.retain(|choice| match selection {
-        Selection::All => true,
+        Selection::All | Selection::Due(_) => true,
         Selection::Latest => {
             let series = &choice.stem.series;
             let is_first = !seen.contains(&series);
@@ -187,7 +332,40 @@ fn choose<'a>(catalogue: &'a Catalogue, selection: &Selection) -> Vec<Choice<'a>
         }
         Selection::Named(stems) => stems.contains(choice.stem),
     });
-    chosen
+    Ok((chosen, None))
+}
+
+fn checkable(entry: &Entry) -> Checkable {
+    let is_damaged = matches!(entry.state.fault(), Some(Fault::Damaged(_)));
+    let last = entry.last_check();
+    let tried = entry.state.unchecked.as_ref().map(|tried| tried.at);
+    Checkable {
+        started: entry.started.to_utc(),
+        whole: (!is_damaged).then_some(last.to_utc()),
+        tried: tried.map_or(last, |tried| tried.max(last)).to_utc(),
+    }
+}
+
+/// When the round of checks began that the last run left open. One without an end, which was killed,
+/// has left it open too.
+fn open_round(repository: &Repository) -> Result<Option<DateTime<Utc>>, JobError> {
+    let ledger = repository.ledger();
+    let mut round: Option<DateTime<FixedOffset>> = None;
+    let read = ledger.read_backwards(|record| {
+        let counts = record.operation == Operation::Verify
+            && (record.left.is_some() || record.round.is_some());
+        if !counts {
+            return ControlFlow::Continue(());
+        }
+        round = record.round;
+        ControlFlow::Break(())
+    });
+    read.map_err(|source| JobError::Unrecorded {
+        done: "nothing was verified because".to_owned(),
+        ledger: ledger.path().display().to_string(),
+        source,
+    })?;
+    Ok(round.map(|round| round.to_utc()))
 }
 
 /// Checks one backup and notes the outcome beside it; none if it is gone meanwhile.
@@ -195,15 +373,17 @@ async fn check(
     context: &Context,
     repository: &Repository,
     run: Uuid,
-    (stem, entry): (&Stem, Option<&Entry>),
+    Choice { stem, entry }: &Choice<'_>,
     limit: &Limit,
     progress: &Arc<Progress>,
 ) -> Result<Option<Finding>, JobError> {
     let finding = |damage| Finding {
-        stem: stem.clone(),
+        stem: (*stem).clone(),
         damage,
         rows: entry.map_or(0, |entry| entry.rows),
         bytes: entry.map_or(0, |entry| entry.bytes),
+        quarantine: None,
+        stays: None,
     };
     progress.enter(Phase::Checking);
     let path = repository.path(stem, Role::Manifest);

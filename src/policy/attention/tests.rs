@@ -48,6 +48,7 @@ fn well() -> DatabaseFacts {
         drill: DrillFacts::default(),
         damaged: Vec::new(),
         unrestorable: Vec::new(),
+        quarantined: Vec::new(),
         unreadable: Vec::new(),
     }
 }

@@ -66,9 +66,19 @@ fn nothing_is_replaced_on_either_way() {
     let place = Place::new();
     let stem = damaged(&place, PLAIN);
     put_aside(&place, &stem, 3);
+    // Its name is not given to another.
+    let made = place.publish(run(2), NAME, PLAIN);
+    assert_eq!(made.name, format!("{NAME}_2"));
+    let lock = place.lock();
+    let other = made.name.parse().unwrap();
+    assert!(place.repository.remove(run(2), &other, &lock).unwrap());
+    drop(lock);
     // Somebody fetched another copy, which is damaged too, and a third.
     for number in [4, 5] {
-        place.publish(run(number), NAME, PLAIN);
+        let fetched = fs::read_dir(place.path(ASIDE)).unwrap();
+        for file in fetched.map(|file| file.unwrap()) {
+            fs::copy(file.path(), place.path(file.file_name().to_str().unwrap())).unwrap();
+        }
         let put = put_aside(&place, &stem, number + 10);
         let count = number - 2;
         assert_eq!(put, place.path(&format!("{ASIDE}.{count}")));

@@ -1,0 +1,145 @@
+//! `pgbackupd release`: give a backup in quarantine its place back.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::Surroundings;
+use super::failure::{Failure, FailureKind};
+use super::progress::Display;
+use super::report;
+use crate::jobs::{Place, places, release};
+use crate::pipeline::Progress;
+use crate::repository::Quarantined;
+
+/// Give a backup in quarantine its place back, if it is whole again.
+///
+/// All of it is read first. A backup that is still damaged stays where it is, and the exit code is 65.
+/// `list` shows what is in quarantine.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Args {
+    /// The backup, by its name in quarantine or its directory there
+    #[arg(value_name = "BACKUP")]
+    backup: String,
+    /// The database it is of, where several have one of that name
+    #[arg(long, short, value_name = "NAME")]
+    database: Option<String>,
+}
+
+/// What `release --json` prints after a success.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub(super) struct ReleaseResult {
+    /// The database.
+    pub database: String,
+    /// The backup.
+    pub backup: String,
+}
+
+/// A backup in quarantine.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub(super) struct QuarantinedBackup {
+    /// Its name there.
+    pub name: String,
+    /// Where its files are.
+    pub directory: PathBuf,
+    /// When its run started, RFC 3339.
+    pub started: Option<String>,
+    /// Bytes of all its files but the manifest, as they were written.
+    pub bytes: Option<u64>,
+    /// When it was found damaged, RFC 3339.
+    pub found: Option<String>,
+    /// What is wrong with it.
+    pub damage: Option<String>,
+}
+
+/// A backup in quarantine, for programs.
+pub(super) fn quarantined(one: Quarantined) -> QuarantinedBackup {
+    let check = one.state.checked;
+    QuarantinedBackup {
+        name: one.name,
+        directory: one.directory,
+        started: one.started.map(|started| started.to_rfc3339()),
+        bytes: one.bytes,
+        found: check.as_ref().map(|check| check.at.to_rfc3339()),
+        damage: check.and_then(|check| check.damage),
+    }
+}
+
+impl QuarantinedBackup {
+    /// Prints it in a line.
+    pub(super) fn print(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        let damage = self.damage.as_deref().unwrap_or("its state is lost");
+        writeln!(out, "{} is in quarantine: {damage}", self.name)?;
+        Ok(())
+    }
+}
+
+pub(super) async fn run(
+    args: &Args,
+    surroundings: &Surroundings<'_>,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let loaded = surroundings.load()?;
+    let context = surroundings.context(&loaded);
+    let told = |error| report::failure(&error, surroundings.interrupt);
+    let wanted: Vec<String> = args.database.iter().cloned().collect();
+    let mut found: Vec<(Place, Quarantined)> = Vec::new();
+    for place in places(&context, &loaded.plan, &wanted).map_err(told)? {
+        let there = place.repository.quarantined();
+        let there = there.map_err(|error| told(error.into()))?;
+        let meant = there.into_iter().filter(|one| is_meant(one, &args.backup));
+        found.extend(meant.map(|one| (place.clone(), one)));
+    }
+    let (place, quarantined) = match found.as_slice() {
+        [one] => one,
+        [] => {
+            return Err(Failure::new(
+                FailureKind::Usage,
+                format!(
+                    "there is no backup {:?} in quarantine; `pgbackupd list` shows what is there",
+                    args.backup
+                ),
+            ));
+        }
+        several => {
+            let names: Vec<String> = several
+                .iter()
+                .map(|(place, _)| format!("{:?}", place.database))
+                .collect();
+            return Err(Failure::new(
+                FailureKind::Usage,
+                format!(
+                    "several databases have a backup {} in quarantine: --database must say which \
+                     is meant, {}",
+                    args.backup,
+                    names.join(" or ")
+                ),
+            ));
+        }
+    };
+    let progress = Arc::new(Progress::default());
+    let label = report::one_line(&place.database);
+    let display = Display::start(&label, &progress, surroundings.json);
+    let token = surroundings.interrupt.token();
+    let outcome = release(&context, place, quarantined, &progress, token).await;
+    drop(display);
+    outcome.map_err(told)?;
+    let backup = quarantined.stem.to_string();
+    if surroundings.json {
+        let database = place.database.clone();
+        return report::json(&ReleaseResult { database, backup }, out);
+    }
+    writeln!(out, "{backup}: whole, and back in its place")?;
+    Ok(())
+}
+
+/// Whether this is what the operator named: by its name, its directory, or a file in that.
+fn is_meant(one: &Quarantined, text: &str) -> bool {
+    let path = Path::new(text);
+    let is_there = |path: &Path| path.canonicalize().ok() == one.directory.canonicalize().ok();
+    one.name == text
+        || path.components().count() > 1 && (is_there(path) || path.parent().is_some_and(is_there))
+}
