@@ -1,0 +1,266 @@
+//! One test restore on its way, from the backup's files to the comparison.
+
+use std::fs::File;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use uuid::Uuid;
+
+use super::judge::{in_words, is_comparable, major_of};
+use super::report::{DrillOutcome, DrillPhase};
+use super::restored::Restored;
+use super::roles;
+use super::space::shortage;
+use crate::config::Compression;
+use crate::jobs::error::{JobError, JobErrorKind};
+use crate::jobs::verify::{Examined, examine};
+use crate::jobs::{Context, Limit};
+use crate::pipeline::census::{Census, Scanner};
+use crate::pipeline::{Phase, Progress, StreamError, read_text};
+use crate::postgres::{Enforcement, Programs, Sandbox, SandboxSpec};
+use crate::repository::{Manifest, Repository, Role, State, Stem};
+use crate::words::{count, counted};
+
+/// Globals are held in memory; a hundred thousand roles need a tenth of this.
+const LONGEST_GLOBALS: usize = 256 << 20;
+
+/// So many differences are named; beyond, they are only counted.
+const MOST_NAMED: usize = 100;
+
+/// One test restore on its way.
+pub(super) struct Drill<'a> {
+    pub(super) context: &'a Context,
+    pub(super) repository: &'a Repository,
+    pub(super) run: Uuid,
+    pub(super) stem: &'a Stem,
+    pub(super) progress: &'a Arc<Progress>,
+    pub(super) limit: Limit,
+    pub(super) phases: Vec<(DrillPhase, Duration)>,
+    pub(super) remarks: Vec<String>,
+}
+
+impl Drill<'_> {
+    /// Everything between the ledger's two records.
+    pub(super) async fn carry_out(&mut self) -> Result<DrillOutcome, JobError> {
+        self.progress.enter(Phase::Checking);
+        let began = Instant::now();
+        let manifest = match self.repository.manifest(self.stem) {
+            Ok(manifest) => manifest,
+            Err(error) => {
+                let error = JobError::from(error);
+                return match error.kind() {
+                    JobErrorKind::Damaged => Ok(DrillOutcome::Damaged(error.to_string())),
+                    _ => Err(error),
+                };
+            }
+        };
+        let (repository, stem) = (self.repository, self.stem);
+        let examined = examine(
+            self.context,
+            repository,
+            stem,
+            &manifest,
+            &self.limit,
+            self.progress,
+        )
+        .await?;
+        self.took(DrillPhase::Verify, began);
+        // A check like any other, whatever becomes of the rest.
+        let now = self.context.now();
+        let passage = match examined {
+            Examined::Damaged(damage) => {
+                self.note(|state| state.note_check(now, Some(damage.clone())))?;
+                return Ok(DrillOutcome::Damaged(damage));
+            }
+            Examined::Whole(passage) => {
+                self.note(|state| state.note_check(now, None))?;
+                passage
+            }
+        };
+        if let Some(foreign) = passage.foreign {
+            return Ok(DrillOutcome::Impossible(format!(
+                "it holds {foreign}, which pg_dump does not write; it was not loaded, because that \
+                 could reach beyond the throw-away server"
+            )));
+        }
+
+        let began = Instant::now();
+        let directory = self.context.drill.directory.as_path();
+        if let Some(shortage) = shortage(directory, &manifest)? {
+            return Ok(DrillOutcome::Impossible(shortage));
+        }
+        let globals = self.read_globals(&manifest)?;
+        if globals.as_deref().is_some_and(globals_are_foreign) {
+            return Ok(DrillOutcome::Impossible(
+                "its roles and tablespaces hold what pg_dumpall does not write; they were not \
+                 loaded"
+                    .to_owned(),
+            ));
+        }
+        let programs = self.programs(&manifest).await?;
+        let superuser = globals
+            .as_deref()
+            .map_or_else(|| manifest.properties.owner.clone(), roles::superuser);
+        let spec = SandboxSpec {
+            directory,
+            programs: &programs,
+            superuser: &superuser,
+            encoding: &manifest.properties.encoding,
+            patience: self.context.limits.connect,
+        };
+        let enforcement = Enforcement::of_this_machine();
+        tracing::info!(
+            "what the throw-away server and its programs may do is restricted: {}",
+            enforcement.sentence()
+        );
+        self.remarks.extend(enforcement.shortfalls());
+        let mut sandbox = self.limit.clone().wait_for(Sandbox::start(spec)).await??;
+        let outcome = self
+            .restore(
+                &mut sandbox,
+                &programs,
+                &manifest,
+                globals,
+                &passage.census,
+                began,
+            )
+            .await;
+        // A server that does not end is the operator's to know, whatever the outcome is.
+        if let Err(error) = sandbox.stop().await {
+            self.remarks.push(error.to_string());
+        }
+        outcome
+    }
+
+    /// Notes something beside the backup, if that is still there.
+    pub(super) fn note(&self, change: impl FnOnce(&mut State)) -> Result<(), JobError> {
+        self.repository.change_state(self.run, self.stem, change)?;
+        Ok(())
+    }
+
+    fn took(&mut self, phase: DrillPhase, began: Instant) {
+        self.phases.push((phase, began.elapsed()));
+    }
+
+    /// The roles and tablespaces of the cluster, as text.
+    fn read_globals(&self, manifest: &Manifest) -> Result<Option<Vec<u8>>, JobError> {
+        if manifest.globals.is_none() {
+            return Ok(None);
+        }
+        let path = self.repository.path(self.stem, Role::Globals);
+        let read = File::open(&path)
+            .map_err(StreamError::Read)
+            .and_then(|file| read_text(file, Compression::Gzip, LONGEST_GLOBALS));
+        read.map(Some)
+            .map_err(JobError::stream(format!("cannot read {}", path.display())))
+    }
+
+    /// The programs of the server's own version and of the version that made the dump, or of a
+    /// newer one: a dump cannot be loaded into an older server.
+    async fn programs(&mut self, manifest: &Manifest) -> Result<Programs, JobError> {
+        let wanted = manifest
+            .server
+            .major()
+            .max(major_of(&manifest.pg_dump).unwrap_or_default());
+        let programs = Programs::locate_server(self.context.programs.as_deref(), wanted).await?;
+        if !is_comparable(manifest, &programs) {
+            self.remarks.push(format!(
+                "restored into PostgreSQL {}, because none of version {wanted} is installed here: \
+                 rows and large objects were compared, other objects were not, for versions write \
+                 them differently",
+                programs.version.major
+            ));
+        }
+        Ok(programs)
+    }
+
+    async fn restore(
+        &mut self,
+        sandbox: &mut Sandbox,
+        programs: &Programs,
+        manifest: &Manifest,
+        globals: Option<Vec<u8>>,
+        expected: &Census,
+        began: Instant,
+    ) -> Result<DrillOutcome, JobError> {
+        let limit = self.limit.clone();
+        let missing = limit
+            .wait_for(sandbox.missing_extensions(&manifest.properties))
+            .await??;
+        if !missing.is_empty() {
+            return Ok(DrillOutcome::Impossible(format!(
+                "the database uses extensions that are not installed on this machine for \
+                 PostgreSQL {}: {}",
+                programs.version.major,
+                missing.join(", ")
+            )));
+        }
+        let database = limit
+            .wait_for(sandbox.create_database(&manifest.properties))
+            .await??;
+        self.took(DrillPhase::Server, began);
+        if let Some(account) = sandbox.account() {
+            tracing::debug!("the throw-away server runs as {}", account.name);
+        }
+
+        let mut restored = Restored {
+            conninfo: sandbox.conninfo(&database)?,
+            sandbox,
+            programs,
+            application: format!("pgbackupd {}", self.run),
+        };
+        let mut prepared = None;
+        if let Some(globals) = globals {
+            let began = Instant::now();
+            match self.load_globals(&mut restored, &globals).await? {
+                Ok(loaded) => prepared = Some(loaded),
+                Err(outcome) => return Ok(outcome),
+            }
+            self.took(DrillPhase::Globals, began);
+        }
+        let began = Instant::now();
+        if let Some(outcome) = self.load(&mut restored, manifest).await? {
+            return Ok(outcome);
+        }
+        self.took(DrillPhase::Load, began);
+
+        let began = Instant::now();
+        self.progress.enter(Phase::Comparing);
+        let found = restored.census(self).await?;
+        let mut differences = Vec::new();
+        if let (Some(prepared), Some(globals)) = (&prepared, &manifest.globals)
+            && is_comparable(manifest, programs)
+        {
+            let found = restored.globals(self, globals.role_passwords).await?;
+            differences = roles::differences(&prepared.expected, &found);
+        }
+        self.took(DrillPhase::Dump, began);
+
+        let began = Instant::now();
+        let all = found.differences(expected);
+        let (mut named, passed_over) = in_words(&all, is_comparable(manifest, programs));
+        named.append(&mut differences);
+        if passed_over > 0 {
+            self.remarks.push(format!(
+                "{} written differently by this version",
+                counted(passed_over, "object is", "objects are")
+            ));
+        }
+        self.took(DrillPhase::Compare, began);
+        if named.is_empty() {
+            return Ok(DrillOutcome::Proven);
+        }
+        if named.len() > MOST_NAMED {
+            let more = named.len() - MOST_NAMED;
+            named.truncate(MOST_NAMED);
+            named.push(format!("and {} more", count(more as u64)));
+        }
+        Ok(DrillOutcome::Differs(named))
+    }
+}
+
+/// Whether the globals have anything that `pg_dumpall` does not write.
+fn globals_are_foreign(globals: &[u8]) -> bool {
+    let mut scanner = Scanner::new();
+    scanner.push(globals).is_err() || scanner.foreign().is_some()
+}

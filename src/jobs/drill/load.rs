@@ -1,0 +1,125 @@
+//! Loading a backup's roles and its dump into the throw-away server, and who is to blame when that
+//! fails.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::sync::Arc;
+
+use super::attempt::Drill;
+use super::judge::errors_in;
+use super::report::DrillOutcome;
+use super::restored::Restored;
+use super::roles::{self, Prepared};
+use crate::config::Format;
+use crate::jobs::error::JobError;
+use crate::jobs::load::{Loaded, lacking};
+use crate::pipeline::{Phase, StreamError, feed_dump};
+use crate::repository::{Manifest, Role};
+
+impl Drill<'_> {
+    pub(super) async fn load_globals(
+        &self,
+        restored: &mut Restored<'_>,
+        globals: &[u8],
+    ) -> Result<Result<Prepared, DrillOutcome>, JobError> {
+        let sandbox = &restored.sandbox;
+        let prepared = roles::prepare(globals, sandbox.superuser(), &sandbox.tablespaces());
+        for number in 0..prepared.tablespaces {
+            sandbox.make_tablespace_directory(number)?;
+        }
+        let script = prepared.script.clone();
+        let loaded = restored
+            .loader(self.context)
+            .load_text(
+                &self.limit,
+                self.progress,
+                "cannot load the roles",
+                move |mut psql| psql.write_all(&script).map_err(StreamError::Write),
+            )
+            .await?;
+        let refused = self
+            .refused(restored, "roles and tablespaces", loaded)
+            .await;
+        Ok(refused.map_or(Ok(prepared), Err))
+    }
+
+    pub(super) async fn load(
+        &self,
+        restored: &mut Restored<'_>,
+        manifest: &Manifest,
+    ) -> Result<Option<DrillOutcome>, JobError> {
+        self.progress.enter(Phase::Loading);
+        let artifact = &manifest.artifact;
+        let compression = artifact.compression;
+        let role = Role::Artifact(artifact.format, compression);
+        let path = self.repository.path(self.stem, role);
+        let target = restored.loader(self.context);
+        let loaded = if artifact.format == Format::Plain {
+            let progress = Arc::clone(self.progress);
+            let doing = format!("cannot read {}", path.display());
+            target
+                .load_text(&self.limit, self.progress, &doing, move |psql| {
+                    let file = File::open(path).map_err(StreamError::Read)?;
+                    feed_dump(file, compression, psql, &progress)
+                })
+                .await?
+        } else {
+            target
+                .load_archive(&path, self.context.drill.jobs, &self.limit)
+                .await?
+        };
+        let is_older = manifest.server.major() < restored.sandbox.major();
+        let without_roles = manifest.globals.is_none();
+        let said = match &loaded {
+            Loaded::Wholly => return Ok(None),
+            Loaded::Refused { said, .. } => said.clone(),
+        };
+        if without_roles && said.contains("role \"") && said.contains("does not exist") {
+            return Ok(Some(DrillOutcome::Impossible(format!(
+                "it was made without the cluster's roles (globals = false), and needs one: {}",
+                errors_in(&said)
+            ))));
+        }
+        if is_older && lacking(&said).is_none() {
+            return Ok(Some(DrillOutcome::Impossible(format!(
+                "PostgreSQL {} does not take what {} has dumped: {}; install \
+                 postgresql-{1}",
+                restored.sandbox.major(),
+                manifest.server.major(),
+                errors_in(&said)
+            ))));
+        }
+        Ok(self.refused(restored, "the dump", loaded).await)
+    }
+
+    /// Whether it is the backup or the machine that is to blame for what was not loaded.
+    async fn refused(
+        &self,
+        restored: &mut Restored<'_>,
+        what: &str,
+        loaded: Loaded,
+    ) -> Option<DrillOutcome> {
+        let Loaded::Refused { how, said } = loaded else {
+            return None;
+        };
+        if let Some(end) = restored.sandbox.ended().await {
+            return Some(DrillOutcome::Impossible(format!(
+                "the throw-away server ended while {what} was loaded: {end}"
+            )));
+        }
+        if let Some(lack) = lacking(&said) {
+            return Some(DrillOutcome::Impossible(format!(
+                "{lack}: {}",
+                errors_in(&said)
+            )));
+        }
+        // A program that was killed has said nothing of the dump.
+        if how.contains("was killed by") {
+            return Some(DrillOutcome::Impossible(how));
+        }
+        Some(DrillOutcome::Refused(format!(
+            "{how} while {what} was loaded: {}",
+            errors_in(&said)
+        )))
+    }
+}
