@@ -12,138 +12,22 @@
 
 mod support;
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::{PermissionsExt as _, symlink};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::Value;
-use tempfile::TempDir;
 
-use support::cluster::{Cluster, binary, wait_until};
+use support::cluster::{Cluster, wait_until};
 use support::daemon::{Circumstances, Daemon, WallClock, only_daily};
+use support::drill::{
+    assert_empty, back_up, drill, open_directory, operator, programs_with, psql_that_changes,
+    restore_log,
+};
 use support::filesystem::Filesystem;
-use support::operator::{Operator, Output};
-
-const SAMPLE: &str = "productivity_tracker";
-
-/// A server with the sample database, and one of almost everything else in it.
-fn server_with_the_sample() -> Cluster {
-    let cluster = Cluster::start();
-    let place = cluster.socket_directory().join("tablespace");
-    // The server makes the directory, so that it is its own.
-    cluster.psql(&format!(
-        "COPY (SELECT 1) TO PROGRAM 'cat >/dev/null; mkdir -m 0700 {0}';\nCREATE TABLESPACE \"سريع\" LOCATION '{0}';",
-        place.display()
-    ));
-    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/sample");
-    let mut make = Command::new(sample.join("make"));
-    make.arg(SAMPLE).env_clear().envs(cluster.environment());
-    let mut odd_corners = cluster.command("psql");
-    odd_corners
-        .args(["-X", "-q", "-1", "-v", "ON_ERROR_STOP=1", "-f"])
-        .arg(sample.join("odd_corners.sql"))
-        .env("PGDATABASE", SAMPLE);
-    for command in [&mut make, &mut odd_corners] {
-        let output = command.stdin(Stdio::null()).output().unwrap();
-        assert!(output.status.success(), "{command:?}: {output:?}");
-    }
-    cluster
-}
-
-/// A directory that the throw-away server's user can pass through.
-fn open_directory() -> TempDir {
-    let directory = tempfile::Builder::new()
-        .prefix("pgbackupd-test-drill-")
-        .tempdir_in("/tmp")
-        .unwrap();
-    fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
-    directory
-}
-
-/// Somebody who drills in a directory of its own.
-fn operator(cluster: &Cluster, database: &str) -> (Operator, TempDir) {
-    let place = open_directory();
-    let mut operator = Operator::of(cluster, database);
-    operator.set("drill.directory", place.path().display());
-    (operator, place)
-}
-
-/// `PostgreSQL`'s programs, with one of them in another's clothes: a shell script in which `$real`
-/// is the real one.
-fn programs_with(name: &str, script: &str) -> TempDir {
-    let directory = open_directory();
-    for program in [
-        "pg_dump",
-        "pg_dumpall",
-        "pg_restore",
-        "psql",
-        "initdb",
-        "postgres",
-    ] {
-        let real = binary(program);
-        let path = directory.path().join(program);
-        if program == name {
-            fs::write(
-                &path,
-                format!("#!/bin/sh\nreal='{}'\n{script}\n", real.display()),
-            )
-            .unwrap();
-            fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
-        } else {
-            symlink(real, &path).unwrap();
-        }
-    }
-    directory
-}
-
-/// A psql that changes what the real one has loaded. Of a change that cannot be made yet, because
-/// only the roles are there, nothing is heard.
-fn psql_that_changes(changes: &[&str]) -> TempDir {
-    let mut script = "\"$real\" \"$@\" || exit\n".to_owned();
-    for change in changes {
-        let lines = [
-            "\"$real\" -X -q -c \"$(cat <<'END'",
-            change,
-            "END",
-            ")\" >&- 2>&-\n",
-        ];
-        script += &lines.join("\n");
-    }
-    programs_with("psql", &(script + "exit 0"))
-}
-
-fn back_up(operator: &Operator) {
-    let output = operator.run(&["backup"]);
-    assert_eq!(output.code, 0, "{output}");
-}
-
-/// Drills, and gives the one report.
-fn drill(operator: &Operator, expected: i32) -> (Value, Output) {
-    let output = operator.run(&["--json", "drill"]);
-    assert_eq!(output.code, expected, "{output}");
-    let mut reports: Vec<Value> = serde_json::from_str(&output.stdout).unwrap();
-    assert_eq!(reports.len(), 1, "{output}");
-    (reports.remove(0), output)
-}
-
-fn assert_empty(directory: &Path) {
-    let left: Vec<PathBuf> = fs::read_dir(directory)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
-    assert_eq!(left, [""; 0].map(PathBuf::from));
-}
-
-fn restore_log(operator: &Operator) -> Vec<Value> {
-    fs::read_to_string(operator.backups().join("restore.log"))
-        .unwrap()
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
-}
+use support::operator::Operator;
+use support::sample::{SAMPLE, feed, server_with_the_sample};
 
 #[test]
 fn a_backup_of_every_format_and_compression_is_proven() {
@@ -457,18 +341,6 @@ fn a_drill_that_is_killed_leaves_nothing_for_long() {
             "succeeded"
         ]
     );
-}
-
-/// Gives psql a script of any bytes, which the server takes as they are.
-fn feed(cluster: &Cluster, database: &str, sql: &[u8]) {
-    let script = tempfile::NamedTempFile::new().unwrap();
-    fs::write(script.path(), sql).unwrap();
-    let mut psql = cluster.command("psql");
-    psql.args(["-X", "-q", "-o", "/dev/null", "-v", "ON_ERROR_STOP=1", "-f"])
-        .arg(script.path())
-        .env("PGDATABASE", database);
-    let output = psql.stdin(Stdio::null()).output().unwrap();
-    assert!(output.status.success(), "{output:?}");
 }
 
 #[test]

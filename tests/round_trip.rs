@@ -14,58 +14,15 @@
 mod support;
 
 use std::fs::{self, File};
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use pgbackupd::pipeline::census::Census;
 use pgbackupd::pipeline::read_census;
 
 use support::cluster::{Cluster, Options, binary, wait_until};
 use support::operator::{Operator, Running};
-
-/// The database in most of these tests.
-const SAMPLE: &str = "productivity_tracker";
-
-/// A server that has the tablespace of the odd corners.
-fn server() -> Cluster {
-    let cluster = Cluster::start();
-    let place = cluster.socket_directory().join("tablespace");
-    // The server makes the directory, so that it is its own.
-    cluster.psql(&format!(
-        "COPY (SELECT 1) TO PROGRAM 'cat >/dev/null; mkdir -m 0700 {0}';\nCREATE TABLESPACE \"سريع\" LOCATION '{0}';",
-        place.display()
-    ));
-    cluster
-}
-
-/// A server with the sample database, and one of almost everything else in it.
-fn server_with_the_sample() -> Cluster {
-    let cluster = server();
-    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/sample");
-    run(Command::new(sample.join("make"))
-        .arg(SAMPLE)
-        .env_clear()
-        .envs(cluster.environment()));
-    let mut odd_corners = cluster.command("psql");
-    odd_corners
-        .args(["-X", "-q", "-1", "-v", "ON_ERROR_STOP=1", "-f"])
-        .arg(sample.join("odd_corners.sql"))
-        .env("PGDATABASE", SAMPLE);
-    run(&mut odd_corners);
-    cluster
-}
-
-/// Runs a command that has to succeed, and gives what it said on stderr.
-fn run(command: &mut Command) -> String {
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{command:?}: {stderr}");
-    stderr
-}
+use support::sample::{SAMPLE, feed, run, server, server_with_the_sample};
 
 /// Types a line into a shell, as an operator would who restores by hand.
 fn type_in(cluster: &Cluster, database: &str, line: &str, file: &Path) -> String {
@@ -418,17 +375,6 @@ fn comes_back(source: &Cluster, options: &str, sql: &[u8]) {
         &file(&operator, ".sql.gz"),
     );
     assert_eq!(differences(&census(&target, "copy"), &original), [""; 0]);
-}
-
-/// Gives psql a script of any bytes, which the server takes as they are.
-fn feed(cluster: &Cluster, database: &str, sql: &[u8]) {
-    let script = tempfile::NamedTempFile::new().unwrap();
-    script.as_file().write_all(sql).unwrap();
-    let mut psql = cluster.command("psql");
-    psql.args(["-X", "-q", "-o", "/dev/null", "-v", "ON_ERROR_STOP=1", "-f"])
-        .arg(script.path())
-        .env("PGDATABASE", database);
-    run(&mut psql);
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 pub(crate) mod cluster;
 pub(crate) mod daemon;
+pub(crate) mod drill;
 pub(crate) mod filesystem;
 pub(crate) mod operator;
 pub(crate) mod restored;
+pub(crate) mod sample;
