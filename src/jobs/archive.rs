@@ -76,7 +76,7 @@ pub(super) async fn read_archive(
     })
     .await?;
     let counted = Arc::clone(progress);
-    let (census, text_bytes, foreign) = restorer
+    let (census, text_bytes, foreign, needs) = restorer
         .stream(limit, progress, &doing, move |source| {
             take_census(source, &counted)
         })
@@ -86,6 +86,7 @@ pub(super) async fn read_archive(
         text_bytes,
         census,
         foreign,
+        needs,
     })
 }
 

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use rustix::fs::{Advice, fadvise};
 
-use super::census::{self, Census, Flaw, Foreign, Scanner, StoredCensusError};
+use super::census::{self, Census, Flaw, Foreign, Needs, Scanner, StoredCensusError};
 use super::compression::{self, BlockWriter, Blocks, Decoder, Encoder, Settings};
 use super::digest::{Digest, Digesting};
 use super::follow::{Follower, Growth};
@@ -129,6 +129,8 @@ pub struct Passage {
     pub census: Census,
     /// What it has of what `pg_dump` does not write.
     pub foreign: Option<Foreign>,
+    /// The roles and tablespaces that it takes for granted.
+    pub needs: Needs,
 }
 
 /// Why a stream ended before its end.
@@ -178,7 +180,7 @@ pub fn write_dump(
         growth.reached(stored);
         progress.passed(length, stored)?;
     }
-    let foreign = scanner.foreign();
+    let (foreign, needs) = (scanner.foreign(), scanner.take_needs());
     let census = scanner.finish()?;
     let (digest, file) = encoder.finish().map_err(StreamError::Write)?.finish();
     file.sync_all().map_err(StreamError::Write)?;
@@ -188,6 +190,7 @@ pub fn write_dump(
         text_bytes,
         census,
         foreign,
+        needs,
     })
 }
 
@@ -278,27 +281,29 @@ fn read_back(
         digest: source.finish().0,
         text_bytes,
         foreign: scanner.foreign(),
+        needs: scanner.take_needs(),
         census: scanner.finish()?,
     })
 }
 
 /// Takes the census of a dump in plain format that is not kept, such as `pg_restore` makes of an
-/// archive; gives it with the number of bytes of text and what is foreign in it.
+/// archive; gives it with the number of bytes of text, what is foreign in it, and what it takes for
+/// granted.
 ///
 /// # Errors
 /// When the source fails, or the text is no whole dump.
 pub fn take_census(
     mut source: impl Read,
     progress: &Progress,
-) -> Result<(Census, u64, Option<Foreign>), StreamError> {
+) -> Result<(Census, u64, Option<Foreign>, Needs), StreamError> {
     let mut scanner = Scanner::new();
     let mut text_bytes = 0;
     let mut block = Vec::with_capacity(compression::BLOCK);
     loop {
         compression::fill(&mut source, &mut block).map_err(StreamError::Read)?;
         if block.is_empty() {
-            let foreign = scanner.foreign();
-            return Ok((scanner.finish()?, text_bytes, foreign));
+            let (foreign, needs) = (scanner.foreign(), scanner.take_needs());
+            return Ok((scanner.finish()?, text_bytes, foreign, needs));
         }
         scanner.push(&block)?;
         text_bytes += block.len() as u64;

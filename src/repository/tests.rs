@@ -81,12 +81,13 @@ impl Place {
         let staging = self.repository.stage(run, &lock);
         write_temporaries(self.repository.directory(), run, artifact);
         let text = DUMP.as_bytes();
-        let (census, text_bytes, foreign) = take_census(text, &Progress::default()).unwrap();
+        let (census, text_bytes, foreign, needs) = take_census(text, &Progress::default()).unwrap();
         let passage = Passage {
             digest: digest(artifact, &staging.path(artifact)),
             text_bytes,
             census,
             foreign,
+            needs,
         };
         let globals = digest(Role::Globals, &staging.path(Role::Globals));
         let census = digest(Role::Census, &staging.path(Role::Census));
@@ -345,12 +346,14 @@ fn a_publication_that_fails_leaves_nothing() {
     let lock = place.lock();
     let staging = place.repository.stage(run(1), &lock);
     write_temporaries(place.repository.directory(), run(1), PLAIN);
-    let (census, text_bytes, foreign) = take_census(DUMP.as_bytes(), &Progress::default()).unwrap();
+    let (census, text_bytes, foreign, needs) =
+        take_census(DUMP.as_bytes(), &Progress::default()).unwrap();
     let checked = Checked::archive(Passage {
         digest: digest(PLAIN, &staging.path(PLAIN)),
         text_bytes,
         census,
         foreign,
+        needs,
     });
     let path = staging.path(Role::Census);
     let digest = digest(Role::Census, &path);
@@ -370,7 +373,8 @@ fn a_publication_that_fails_leaves_nothing() {
 
 #[test]
 fn what_was_read_back_must_be_what_was_written() {
-    let (census, text_bytes, foreign) = take_census(DUMP.as_bytes(), &Progress::default()).unwrap();
+    let (census, text_bytes, foreign, needs) =
+        take_census(DUMP.as_bytes(), &Progress::default()).unwrap();
     let written = Passage {
         digest: Digest {
             sha256: "ab".repeat(32),
@@ -379,6 +383,7 @@ fn what_was_read_back_must_be_what_was_written() {
         text_bytes,
         census,
         foreign,
+        needs,
     };
     let path = Path::new("/x");
     assert!(Checked::compare(&written, written.clone(), path).is_ok());

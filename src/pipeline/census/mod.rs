@@ -9,6 +9,7 @@
 mod difference;
 mod lexer;
 mod multiset;
+mod needs;
 mod rows;
 mod scanner;
 mod script;
@@ -25,6 +26,7 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 pub use difference::Difference;
 pub use multiset::MultisetHash;
+pub use needs::Needs;
 pub use scanner::{Foreign, NoTap, Scanner, Tap};
 pub use script::statements;
 pub use stored::{StoredCensusError, read, write};

@@ -4,6 +4,7 @@ use memchr::memchr;
 use xxhash_rust::xxh3::{Xxh3, xxh3_128_with_seed};
 
 use super::lexer::Lexer;
+use super::needs::Needs;
 use super::rows::{Progress, Rows};
 use super::statement::{Meaning, Statement};
 use super::{Census, Flaw, ObjectId};
@@ -25,6 +26,7 @@ pub struct Scanner<T = NoTap> {
     completed: bool,
     /// The first thing that `pg_dump` does not write.
     foreign: Option<Foreign>,
+    needs: Needs,
     census: Census,
     tap: T,
 }
@@ -137,6 +139,7 @@ impl<T: Tap> Scanner<T> {
             large_object: None,
             completed: false,
             foreign: None,
+            needs: Needs::default(),
             census: Census::default(),
             tap,
         }
@@ -163,6 +166,11 @@ impl<T: Tap> Scanner<T> {
     /// What it has of what `pg_dump` does not write, as far as it has been seen.
     pub fn foreign(&self) -> Option<Foreign> {
         self.foreign
+    }
+
+    /// What it takes for granted, as far as it has been seen; to be asked once.
+    pub fn take_needs(&mut self) -> Needs {
+        std::mem::take(&mut self.needs)
     }
 
     /// The census of the whole dump.
@@ -321,7 +329,12 @@ impl<T: Tap> Scanner<T> {
                 let table = table.to_vec();
                 self.place = Place::CopyHead { table, rows };
             }
-            Meaning::Setting { name, value } => self.session.set(name, value),
+            Meaning::Setting { name, value } => {
+                self.session.set(name, value);
+                if name == b"default_tablespace" {
+                    self.needs.of_tablespace(value);
+                }
+            }
             Meaning::OpenLargeObject(oid) => {
                 self.large_object = Some(OpenLargeObject {
                     oid,
@@ -340,13 +353,20 @@ impl<T: Tap> Scanner<T> {
                 }
             }
             Meaning::AboutLargeObject(oid) => {
+                self.needs.of_statement(beginning);
                 let hash = self.hash_statement();
                 self.census.add_large_object(oid, hash);
             }
-            Meaning::Grantor(role) => self.session.grantor = role.map(<[u8]>::to_vec),
+            Meaning::Grantor(role) => {
+                if let Some(role) = role {
+                    self.needs.of_grantor(role);
+                }
+                self.session.grantor = role.map(<[u8]>::to_vec);
+            }
             // They are no content, and differ after every ANALYZE.
             Meaning::PlannerStatistics => {}
             Meaning::Object => {
+                self.needs.of_statement(beginning);
                 let hash = self.hash_statement();
                 self.census.add_object(&self.object, hash);
             }

@@ -31,7 +31,7 @@ pub(super) fn hash(text: &[u8]) -> u128 {
 }
 
 /// Where a list stands in a statement, and its elements.
-type List<'a> = (Range<usize>, Vec<&'a [u8]>);
+pub(super) type List<'a> = (Range<usize>, Vec<&'a [u8]>);
 
 /// The list whose order says nothing, if the statement has one.
 fn unordered_list(text: &[u8]) -> Option<List<'_>> {
@@ -54,7 +54,7 @@ fn unordered_list(text: &[u8]) -> Option<List<'_>> {
 }
 
 /// `CREATE POLICY p ON s.t AS RESTRICTIVE FOR UPDATE TO a, b USING (…)`: a and b.
-fn roles_of_a_policy(text: &[u8]) -> Option<List<'_>> {
+pub(super) fn roles_of_a_policy(text: &[u8]) -> Option<List<'_>> {
     let (_, at) = identifier(text, b"CREATE POLICY ".len())?;
     let (_, at) = qualified(text, after(text, at, b" ON ")?)?;
     // Between the table and the roles stand only keywords.
