@@ -18,6 +18,7 @@ use serde_json::Value;
 
 use support::cluster::Cluster;
 use support::drill::{back_up, operator};
+use support::operator::Operator;
 use support::sample::feed;
 
 /// A theme's name and its SQL.
@@ -40,7 +41,11 @@ const THEMES: &[Theme] = &[
 /// What a test restore of a database says against it; nothing when it is proven without a remark.
 fn faults(source: &Cluster, database: &str) -> String {
     let (operator, _place) = operator(source, database);
-    back_up(&operator);
+    faults_of(&operator)
+}
+
+fn faults_of(operator: &Operator) -> String {
+    back_up(operator);
     let output = operator.run(&["--json", "drill"]);
     let reports: Vec<Value> = serde_json::from_str(&output.stdout).unwrap_or_default();
     let [report] = reports.as_slice() else {
@@ -52,8 +57,8 @@ fn faults(source: &Cluster, database: &str) -> String {
             writeln!(text, "  {}", line.as_str().unwrap_or_default()).unwrap();
         }
     }
-    if text.is_empty() && report["outcome"] != "proven" {
-        text = output.to_string();
+    if report["outcome"] != "proven" {
+        write!(text, "{output}").unwrap();
     }
     text
 }
@@ -81,4 +86,68 @@ fn whatever_a_database_can_hold_is_proven_without_a_false_alarm() {
     }
     let together = faults(&source, "everything");
     assert!(together.is_empty(), "{together}\n{}", faults_by_theme());
+
+    // Over several connections, and with nothing known of the roles but their names.
+    let (mut operator, _place) = operator(&source, "everything");
+    operator.set("dump.format", "directory");
+    operator.set_value("dump.globals", false);
+    let faults = faults_of(&operator);
+    let remarks: Vec<&str> = faults.trim().lines().collect();
+    assert_eq!(remarks.len(), 1, "{faults}");
+    assert!(
+        remarks[0].starts_with("the backup holds no roles and tablespaces (globals = false)"),
+        "{faults}"
+    );
+    assert!(
+        remarks[0].contains(r#": 6 roles ("elsewhere_user", "#),
+        "{faults}"
+    );
+}
+
+/// Databases that differ in themselves: name, how they are made, and what is in them.
+const DATABASES: &[(&str, &str, &[u8])] = &[
+    ("settings", "", include_bytes!("fixtures/settings.sql")),
+    (
+        "caf=e 'x'",
+        "ENCODING 'SQL_ASCII' LOCALE 'C'",
+        b"CREATE TABLE \"caf\xe9\" (\"\xff\xfe\" text);\n\
+          INSERT INTO \"caf\xe9\" VALUES (E'\\xe9\\xff'), ('\xe9');",
+    ),
+    (
+        "latin",
+        "ENCODING 'LATIN1' LOCALE 'C' TABLESPACE aside",
+        b"SET client_encoding = 'LATIN1';\n\
+          CREATE TABLE \"caf\xe9\" (a text, b money);\n\
+          INSERT INTO \"caf\xe9\" VALUES ('na\xefve \xa7', 12.34);",
+    ),
+    (
+        "order of icu",
+        "LOCALE_PROVIDER icu ICU_LOCALE 'de-u-co-phonebk' LOCALE 'C.UTF-8'",
+        b"CREATE TABLE t (a text PRIMARY KEY);\nINSERT INTO t VALUES ('\xc3\x84'), ('z'), ('Az');",
+    ),
+    ("empty", "", b""),
+    ("without any schema", "", b"DROP SCHEMA public;"),
+];
+
+#[test]
+fn databases_of_every_kind_are_proven_with_their_own_properties() {
+    let source = Cluster::start();
+    let place = source.socket_directory().join("tablespace");
+    source.psql(&format!(
+        "COPY (SELECT 1) TO PROGRAM 'cat >/dev/null; mkdir -m 0700 {0}';\n\
+         CREATE TABLESPACE aside LOCATION '{0}';",
+        place.display()
+    ));
+    let mut all = String::new();
+    for (name, options, sql) in DATABASES.iter().rev() {
+        source.psql(&format!(
+            "CREATE DATABASE \"{name}\" TEMPLATE template0 {options}"
+        ));
+        feed(&source, name, sql);
+        let faults = faults(&source, name);
+        if !faults.is_empty() {
+            writeln!(all, "{name}:\n{faults}").unwrap();
+        }
+    }
+    assert!(all.is_empty(), "{all}");
 }

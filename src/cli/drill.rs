@@ -18,9 +18,9 @@ use crate::pipeline::Progress;
 /// Restore backups into a throw-away server, and prove that what comes back is what was dumped.
 ///
 /// A private server is made, the roles and the dump are loaded, all of it is dumped again, and every
-/// row and every object is compared with the backup. Then the server is removed. Nothing else is
-/// touched. Without a choice, the newest sound backup of each series is restored. The exit code is
-/// 65 when a backup does not restore, and 69 when that could not be tried.
+/// row, every object and the database's own properties are compared with the backup. Then the server
+/// is removed. Nothing else is touched. Without a choice, the newest sound backup of each series is
+/// restored. The exit code is 65 when a backup does not restore, and 69 when that could not be tried.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
     /// The backup to restore, by name or file
@@ -218,7 +218,8 @@ fn print(drilled: &DrilledBackup, out: &mut dyn Write) -> Result<(), Failure> {
     if drilled.outcome == "proven" {
         writeln!(
             out,
-            "{name}: restores, {} in {} and every other object compared; the data was back in {}",
+            "{name}: restores, {} in {}, every other object and the database's own \
+             properties compared; the data was back in {}",
             report::counted(drilled.rows, "row", "rows"),
             report::counted(drilled.tables, "table", "tables"),
             seconds(drilled.recovery_seconds)

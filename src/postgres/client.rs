@@ -44,6 +44,11 @@ pub struct QueryError {
 }
 
 impl QueryError {
+    /// What the server said, or why there is no answer, alone.
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+
     /// Whether trying again later may help without anybody doing anything: the connection broke or
     /// timed out, or the server stops, is short of something or waits for a lock (classes 08, 40,
     /// 53, 55P03 and 57 of the manual's appendix A).

@@ -18,6 +18,7 @@ mod properties;
 mod quote;
 mod recreate;
 mod sandbox;
+mod shortfall;
 mod tls;
 
 pub use blocking::{Blocker, blockers};
@@ -46,9 +47,10 @@ pub use properties::{
     may_read_role_passwords, server_properties,
 };
 pub use recreate::{
-    TakePlace, comment_on_database, create_database, create_throw_away, drop_database, drop_role,
-    finish_database, roles_of, settings_and_privileges, settings_for_loading, shortfalls,
-    take_place,
+    TakePlace, comes_with_its_name, comment_on_database, create_database, create_throw_away,
+    drop_database, drop_role, finish_database, foreign_grantors, give_setting, reset_settings,
+    roles_of, settings_and_privileges, settings_for_loading, take_place,
 };
 pub use sandbox::{Sandbox, SandboxError, SandboxSpec, sweep_sandboxes};
+pub use shortfall::{shortfalls, shortfalls_with_its_name};
 pub use tls::TlsError;

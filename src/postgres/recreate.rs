@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use super::properties::DatabaseProperties;
+use super::properties::{DatabaseProperties, Setting};
 use super::quote::{identifier, literal};
 
 /// Settings whose value is a list of names, each quoted by itself (`variable_is_guc_list_quote` in
@@ -35,7 +35,7 @@ pub fn create_database(name: &str, like: Option<&DatabaseProperties>, major: u32
     }
 }
 
-/// The same, for a throw-away server: only what decides how text is read and compared is taken over.
+/// The same, for one that is dropped soon: only what decides how text is read and compared is taken over.
 pub fn create_throw_away(name: &str, like: &DatabaseProperties, major: u32) -> String {
     create_like(name, like, major, Place::Usual)
 }
@@ -56,10 +56,8 @@ fn create_like(name: &str, like: &DatabaseProperties, major: u32, place: Place) 
     add(" ENCODING ", literal(&like.encoding));
     add(" LC_COLLATE ", literal(&like.lc_collate));
     add(" LC_CTYPE ", literal(&like.lc_ctype));
-    if let Some(tablespace) = like
-        .tablespace
-        .as_ref()
-        .filter(|_| place == Place::Recorded)
+    if let Some(tablespace) = &like.tablespace
+        && place == Place::Recorded
     {
         add(" TABLESPACE ", identifier(tablespace));
     }
@@ -104,19 +102,20 @@ pub fn settings_for_loading(name: &str, like: &DatabaseProperties) -> Vec<String
     let settings = like.settings.iter();
     let wanted =
         settings.filter(|one| one.role.is_none() && one.setting.starts_with("lc_monetary="));
-    wanted
-        .filter_map(|one| setting(name, None, &one.setting))
-        .collect()
+    wanted.filter_map(|one| give_setting(name, one)).collect()
+}
+
+/// The statement that takes all settings from a database that are not a role's.
+pub fn reset_settings(name: &str) -> String {
+    format!("ALTER DATABASE {} RESET ALL", identifier(name))
 }
 
 /// The statements that give a database the settings and privileges of another one. Its comment, its
-/// limit of connections, and whether it is a template come with its name: see [`take_place`].
+/// limit of connections, and whether it is a template come with its name: see
+/// [`comes_with_its_name`].
 pub fn settings_and_privileges(name: &str, like: &DatabaseProperties) -> Vec<String> {
-    let mut statements: Vec<String> = like
-        .settings
-        .iter()
-        .filter_map(|one| setting(name, one.role.as_deref(), &one.setting))
-        .collect();
+    let settings = like.settings.iter();
+    let mut statements: Vec<String> = settings.filter_map(|one| give_setting(name, one)).collect();
     if let Some(privileges) = &like.privileges {
         let database = identifier(name);
         statements.push(format!("REVOKE ALL ON DATABASE {database} FROM PUBLIC"));
@@ -130,12 +129,12 @@ pub fn settings_and_privileges(name: &str, like: &DatabaseProperties) -> Vec<Str
     statements
 }
 
-/// `ALTER DATABASE … SET` or `ALTER ROLE … IN DATABASE … SET` for `name=value`; none if there is no
+/// The statement that gives a database a setting, of everybody's or of a role's; none if there is no
 /// value in it.
-fn setting(database: &str, role: Option<&str>, setting: &str) -> Option<String> {
-    let (name, value) = setting.split_once('=')?;
-    let database = identifier(database);
-    let whose = match role {
+pub fn give_setting(name: &str, one: &Setting) -> Option<String> {
+    let database = identifier(name);
+    let (name, value) = one.setting.split_once('=')?;
+    let whose = match &one.role {
         None => format!("ALTER DATABASE {database}"),
         Some(role) => format!("ALTER ROLE {} IN DATABASE {database}", identifier(role)),
     };
@@ -276,6 +275,18 @@ fn role_in_list(text: &str) -> Option<(String, &str)> {
     }
 }
 
+/// The roles that have granted privileges on a database that is not theirs.
+pub fn foreign_grantors(properties: &DatabaseProperties) -> Vec<String> {
+    let items = properties.privileges.iter().flatten();
+    let mut grantors: Vec<String> = items
+        .filter_map(|item| Some(Grant::parse(item)?.grantor))
+        .filter(|grantor| *grantor != properties.owner)
+        .collect();
+    grantors.sort();
+    grantors.dedup();
+    grantors
+}
+
 /// The roles that somebody needs who wants to give a database its owner, settings and privileges.
 pub fn roles_of(properties: &DatabaseProperties) -> Vec<String> {
     let mut roles = vec![properties.owner.clone()];
@@ -294,6 +305,23 @@ pub fn roles_of(properties: &DatabaseProperties) -> Vec<String> {
     roles.sort();
     roles.dedup();
     roles
+}
+
+/// The statements that give a database what belongs to another one's name: its comment, its limit of
+/// connections, and its mark as a template.
+pub fn comes_with_its_name(name: &str, like: &DatabaseProperties) -> Vec<String> {
+    let database = identifier(name);
+    let mut statements = vec![comment_on_database(name, like.comment.as_deref())];
+    if like.connection_limit >= 0 {
+        let limit = like.connection_limit;
+        statements.push(format!(
+            "ALTER DATABASE {database} CONNECTION LIMIT {limit}"
+        ));
+    }
+    if like.is_template {
+        statements.push(format!("ALTER DATABASE {database} IS_TEMPLATE true"));
+    }
+    statements
 }
 
 /// What a database is to become when it takes another one's place.
@@ -324,19 +352,14 @@ pub fn take_place(swap: &TakePlace<'_>) -> String {
     }
     let from = identifier(swap.from);
     let _ = write!(sql, "ALTER DATABASE {from} RENAME TO {name}; ");
-    if swap.is_new || swap.like.is_some() {
-        let comment = swap.like.and_then(|like| like.comment.as_deref());
-        sql.push_str(&comment_on_database(swap.name, comment));
+    let belongings = match swap.like {
+        Some(like) => comes_with_its_name(swap.name, like),
+        None if swap.is_new => vec![comment_on_database(swap.name, None)],
+        None => Vec::new(),
+    };
+    for statement in belongings {
+        sql.push_str(&statement);
         sql.push_str("; ");
-    }
-    if let Some(like) = swap.like {
-        if like.connection_limit >= 0 {
-            let limit = like.connection_limit;
-            let _ = write!(sql, "ALTER DATABASE {name} CONNECTION LIMIT {limit}; ");
-        }
-        if like.is_template {
-            let _ = write!(sql, "ALTER DATABASE {name} IS_TEMPLATE true; ");
-        }
     }
     sql.push_str("COMMIT");
     sql
@@ -353,64 +376,5 @@ pub fn finish_database(from: &str, name: &str) -> String {
     )
 }
 
-/// What of a database's properties is not as it was recorded, one phrase each.
-pub fn shortfalls(recorded: &DatabaseProperties, found: &DatabaseProperties) -> Vec<String> {
-    let mut phrases = Vec::new();
-    let mut compare = |what: &str, recorded: String, found: String| {
-        if recorded != found {
-            phrases.push(format!("its {what}: {recorded} recorded, {found} found"));
-        }
-    };
-    let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".to_owned());
-    compare(
-        "encoding",
-        recorded.encoding.clone(),
-        found.encoding.clone(),
-    );
-    compare(
-        "locale provider",
-        recorded.locale_provider.clone(),
-        found.locale_provider.clone(),
-    );
-    compare(
-        "collation",
-        recorded.lc_collate.clone(),
-        found.lc_collate.clone(),
-    );
-    compare(
-        "character classes",
-        recorded.lc_ctype.clone(),
-        found.lc_ctype.clone(),
-    );
-    compare("locale", text(&recorded.locale), text(&found.locale));
-    compare("owner", recorded.owner.clone(), found.owner.clone());
-    let privileges = |properties: &DatabaseProperties| match &properties.privileges {
-        None => "the usual".to_owned(),
-        Some(items) => {
-            let mut items = items.clone();
-            items.sort();
-            items.join(" ")
-        }
-    };
-    compare("privileges", privileges(recorded), privileges(found));
-    let settings = |properties: &DatabaseProperties| {
-        let mut list: Vec<String> = properties
-            .settings
-            .iter()
-            .map(|one| {
-                format!(
-                    "{} {}",
-                    one.role.as_deref().unwrap_or_default(),
-                    one.setting
-                )
-            })
-            .collect();
-        list.sort();
-        list.join("; ")
-    };
-    compare("settings", settings(recorded), settings(found));
-    phrases
-}
-
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::judge::{in_words, is_comparable, major_of};
+use super::bare;
+use super::judge::{about_the_version, in_words, is_comparable, major_of};
 use super::report::{DrillOutcome, DrillPhase};
 use super::restored::Restored;
 use super::roles;
@@ -15,8 +16,8 @@ use crate::config::Compression;
 use crate::jobs::error::{JobError, JobErrorKind};
 use crate::jobs::verify::{Examined, examine};
 use crate::jobs::{Context, Limit};
-use crate::pipeline::census::{Census, Scanner};
-use crate::pipeline::{Phase, Progress, StreamError, read_text};
+use crate::pipeline::census::Scanner;
+use crate::pipeline::{Passage, Phase, Progress, StreamError, read_text};
 use crate::postgres::{Enforcement, Programs, Sandbox, SandboxSpec};
 use crate::repository::{Manifest, Repository, Role, State, Stem};
 use crate::words::{count, counted};
@@ -98,9 +99,10 @@ impl Drill<'_> {
             ));
         }
         let programs = self.programs(&manifest).await?;
-        let superuser = globals
-            .as_deref()
-            .map_or_else(|| manifest.properties.owner.clone(), roles::superuser);
+        let superuser = match &globals {
+            Some(globals) => roles::superuser(globals),
+            None => bare::superuser(&passage.needs, &manifest.properties),
+        };
         let spec = SandboxSpec {
             directory,
             programs: &programs,
@@ -116,14 +118,7 @@ impl Drill<'_> {
         self.remarks.extend(enforcement.shortfalls());
         let mut sandbox = self.limit.clone().wait_for(Sandbox::start(spec)).await??;
         let outcome = self
-            .restore(
-                &mut sandbox,
-                &programs,
-                &manifest,
-                globals,
-                &passage.census,
-                began,
-            )
+            .restore(&mut sandbox, &programs, &manifest, globals, &passage, began)
             .await;
         // A server that does not end is the operator's to know, whatever the outcome is.
         if let Err(error) = sandbox.stop().await {
@@ -163,14 +158,7 @@ impl Drill<'_> {
             .major()
             .max(major_of(&manifest.pg_dump).unwrap_or_default());
         let programs = Programs::locate_server(self.context.programs.as_deref(), wanted).await?;
-        if !is_comparable(manifest, &programs) {
-            self.remarks.push(format!(
-                "restored into PostgreSQL {}, because none of version {wanted} is installed here: \
-                 rows and large objects were compared, other objects were not, for versions write \
-                 them differently",
-                programs.version.major
-            ));
-        }
+        self.remarks.extend(about_the_version(manifest, &programs));
         Ok(programs)
     }
 
@@ -180,7 +168,7 @@ impl Drill<'_> {
         programs: &Programs,
         manifest: &Manifest,
         globals: Option<Vec<u8>>,
-        expected: &Census,
+        passage: &Passage,
         began: Instant,
     ) -> Result<DrillOutcome, JobError> {
         let limit = self.limit.clone();
@@ -195,29 +183,38 @@ impl Drill<'_> {
                 missing.join(", ")
             )));
         }
-        let database = limit
-            .wait_for(sandbox.create_database(&manifest.properties))
-            .await??;
         self.took(DrillPhase::Server, began);
         if let Some(account) = sandbox.account() {
             tracing::debug!("the throw-away server runs as {}", account.name);
         }
 
+        let began = Instant::now();
+        let (superuser, below) = (sandbox.superuser(), sandbox.tablespaces());
+        let prepared = match &globals {
+            Some(globals) => roles::prepare(globals, superuser, &below),
+            None => bare::prepare(&passage.needs, &manifest.properties, superuser, &below),
+        };
+        if !prepared.bare.is_empty() {
+            self.remarks.push(format!(
+                "the backup holds no roles and tablespaces (globals = false): those that it names \
+                 were made bare, and attributes and memberships were not tried: {}",
+                prepared.bare.join(", ")
+            ));
+        }
         let mut restored = Restored {
-            conninfo: sandbox.conninfo(&database)?,
+            conninfo: sandbox.conninfo("postgres")?,
             sandbox,
             programs,
             application: format!("pgbackupd {}", self.run),
         };
-        let mut prepared = None;
-        if let Some(globals) = globals {
-            let began = Instant::now();
-            match self.load_globals(&mut restored, &globals).await? {
-                Ok(loaded) => prepared = Some(loaded),
-                Err(outcome) => return Ok(outcome),
-            }
-            self.took(DrillPhase::Globals, began);
+        if let Some(outcome) = self.load_globals(&mut restored, &prepared).await? {
+            return Ok(outcome);
         }
+        let making = restored.sandbox.create_database(&manifest.properties);
+        let database = limit.wait_for(making).await??;
+        restored.conninfo = restored.sandbox.conninfo(&database)?;
+        self.took(DrillPhase::Globals, began);
+
         let began = Instant::now();
         if let Some(outcome) = self.load(&mut restored, manifest).await? {
             return Ok(outcome);
@@ -228,16 +225,19 @@ impl Drill<'_> {
         self.progress.enter(Phase::Comparing);
         let found = restored.census(self).await?;
         let mut differences = Vec::new();
-        if let (Some(prepared), Some(globals)) = (&prepared, &manifest.globals)
-            && is_comparable(manifest, programs)
-        {
+        if let Some(globals) = &manifest.globals {
             let found = restored.globals(self, globals.role_passwords).await?;
-            differences = roles::differences(&prepared.expected, &found);
+            let same_version = is_comparable(manifest, programs);
+            differences = roles::differences(&prepared.expected, &found, same_version);
         }
         self.took(DrillPhase::Dump, began);
 
         let began = Instant::now();
-        let all = found.differences(expected);
+        differences.extend(
+            self.compare_properties(&restored, &database, manifest)
+                .await?,
+        );
+        let all = found.differences(&passage.census);
         let (mut named, passed_over) = in_words(&all, is_comparable(manifest, programs));
         named.append(&mut differences);
         if passed_over > 0 {

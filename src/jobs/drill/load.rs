@@ -9,7 +9,7 @@ use super::attempt::Drill;
 use super::judge::errors_in;
 use super::report::DrillOutcome;
 use super::restored::Restored;
-use super::roles::{self, Prepared};
+use super::roles::Prepared;
 use crate::config::Format;
 use crate::jobs::error::JobError;
 use crate::jobs::load::{Loaded, lacking};
@@ -20,12 +20,10 @@ impl Drill<'_> {
     pub(super) async fn load_globals(
         &self,
         restored: &mut Restored<'_>,
-        globals: &[u8],
-    ) -> Result<Result<Prepared, DrillOutcome>, JobError> {
-        let sandbox = &restored.sandbox;
-        let prepared = roles::prepare(globals, sandbox.superuser(), &sandbox.tablespaces());
+        prepared: &Prepared,
+    ) -> Result<Option<DrillOutcome>, JobError> {
         for number in 0..prepared.tablespaces {
-            sandbox.make_tablespace_directory(number)?;
+            restored.sandbox.make_tablespace_directory(number)?;
         }
         let script = prepared.script.clone();
         let loaded = restored
@@ -37,10 +35,9 @@ impl Drill<'_> {
                 move |mut psql| psql.write_all(&script).map_err(StreamError::Write),
             )
             .await?;
-        let refused = self
+        Ok(self
             .refused(restored, "roles and tablespaces", loaded)
-            .await;
-        Ok(refused.map_or(Ok(prepared), Err))
+            .await)
     }
 
     pub(super) async fn load(
@@ -74,9 +71,10 @@ impl Drill<'_> {
             Loaded::Wholly => return Ok(None),
             Loaded::Refused { said, .. } => said.clone(),
         };
-        if without_roles && said.contains("role \"") && said.contains("does not exist") {
+        if without_roles && is_about_rights(&said) {
             return Ok(Some(DrillOutcome::Impossible(format!(
-                "it was made without the cluster's roles (globals = false), and needs one: {}",
+                "it was made without the cluster's roles (globals = false), and it takes more than \
+                 their names: {}",
                 errors_in(&said)
             ))));
         }
@@ -122,4 +120,13 @@ impl Drill<'_> {
             errors_in(&said)
         )))
     }
+}
+
+/// Whether a server has refused something for who somebody is or what they may do.
+fn is_about_rights(said: &str) -> bool {
+    let role_is_missing = said.contains("role \"") && said.contains("does not exist");
+    role_is_missing
+        || ["permission denied", "must be "]
+            .iter()
+            .any(|words| said.contains(words))
 }

@@ -2,7 +2,9 @@
 //! two censuses are compared (P9).
 
 mod attempt;
+mod bare;
 mod choose;
+mod database;
 mod judge;
 mod load;
 mod report;

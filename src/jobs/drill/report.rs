@@ -12,7 +12,7 @@ pub enum DrillPhase {
     Verify,
     /// The throw-away server is made and started.
     Server,
-    /// Roles, memberships and tablespaces are loaded.
+    /// Roles, memberships and tablespaces are loaded, and the empty database is made.
     Globals,
     /// The dump is loaded.
     Load,

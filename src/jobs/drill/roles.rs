@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::jobs::globals::{self, Statement};
-use crate::pipeline::census::statements;
 
 /// How a throw-away server's superuser is called where the globals do not say.
-const USUAL_SUPERUSER: &str = "postgres";
+pub(super) const USUAL_SUPERUSER: &str = "postgres";
 
 /// Globals that can be loaded into a throw-away server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +18,8 @@ pub(super) struct Prepared {
     pub(super) expected: Vec<u8>,
     /// How many directories of tablespaces have to be made, numbered from 0.
     pub(super) tablespaces: usize,
+    /// What was made bare because the backup does not hold it: one phrase each.
+    pub(super) bare: Vec<String>,
 }
 
 /// The superuser that the cluster was made with. The globals do not name it as such, but from
@@ -70,6 +71,11 @@ pub(super) fn prepare(text: &[u8], superuser: &str, below: &Path) -> Prepared {
                 tablespaces += 1;
                 with_location(head, &location)
             }
+            // We could not connect any more.
+            Statement::OfRole {
+                ref role,
+                superuser: true,
+            } if role == superuser => able_to_log_in(&text[range]),
             _ => text[range].to_vec(),
         };
         expected.extend_from_slice(&written);
@@ -83,6 +89,16 @@ pub(super) fn prepare(text: &[u8], superuser: &str, below: &Path) -> Prepared {
         script,
         expected,
         tablespaces,
+        bare: Vec::new(),
+    }
+}
+
+/// The statement that gives a superuser its attributes, with the right to log in.
+fn able_to_log_in(statement: &[u8]) -> Vec<u8> {
+    const NOT: &[u8] = b" NOLOGIN ";
+    match memchr::memmem::rfind(statement, NOT) {
+        Some(at) => [&statement[..at], b" LOGIN ", &statement[at + NOT.len()..]].concat(),
+        None => statement.to_vec(),
     }
 }
 
@@ -92,23 +108,31 @@ fn with_location(head: &[u8], location: &Path) -> Vec<u8> {
     [head, b" LOCATION '", location.as_bytes(), b"';"].concat()
 }
 
-/// What two dumps of globals do not share, one sentence each, without any password.
-pub(super) fn differences(expected: &[u8], found: &[u8]) -> Vec<String> {
-    let mut counts: BTreeMap<&[u8], i64> = BTreeMap::new();
-    for (globals, sign) in [(expected, 1), (found, -1)] {
-        for range in statements(globals) {
-            let statement = &globals[range];
+/// What two dumps of globals do not share, one sentence each, without any password. Without the same
+/// version, memberships are the same if role and member are: their options have grown.
+pub(super) fn differences(expected: &[u8], found: &[u8], same_version: bool) -> Vec<String> {
+    let mut counts: BTreeMap<Vec<u8>, i64> = BTreeMap::new();
+    for (text, sign) in [(expected, 1), (found, -1)] {
+        for (range, statement) in globals::read(text) {
+            let written = &text[range];
             // They are about the session that loads the dump.
-            if !statement.starts_with(b"SET ") {
-                *counts.entry(statement).or_default() += sign;
+            if written.starts_with(b"SET ") {
+                continue;
             }
+            let key = match statement {
+                Statement::Membership { role, member, .. } if !same_version => {
+                    format!("GRANT {role:?} TO {member:?};").into_bytes()
+                }
+                _ => written.to_vec(),
+            };
+            *counts.entry(key).or_default() += sign;
         }
     }
     counts
         .into_iter()
         .filter(|(_, count)| *count != 0)
         .map(|(statement, count)| {
-            let what = without_password(statement);
+            let what = without_password(&statement);
             if count > 0 {
                 format!("of roles and tablespaces, {what:?} is missing")
             } else {
@@ -186,7 +210,7 @@ mod tests {
             .replace("md5abc", "md5def")
             .replace("GRANT a TO reader", "GRANT b TO reader")
             .replace("client_encoding = 'UTF8'", "client_encoding = 'LATIN1'");
-        let found = differences(GLOBALS.as_bytes(), changed.as_bytes());
+        let found = differences(GLOBALS.as_bytes(), changed.as_bytes(), true);
         assert_eq!(found.len(), 4, "{found:?}");
         assert!(found.iter().all(|sentence| !sentence.contains("md5")));
         assert!(
@@ -195,6 +219,30 @@ mod tests {
                 .any(|sentence| sentence.contains("GRANT a TO reader")
                     && sentence.ends_with("is missing"))
         );
-        assert_eq!(differences(GLOBALS.as_bytes(), GLOBALS.as_bytes()), [""; 0]);
+        let none = differences(GLOBALS.as_bytes(), GLOBALS.as_bytes(), true);
+        assert_eq!(none, [""; 0]);
+    }
+
+    #[test]
+    fn options_of_a_membership_count_where_the_version_is_the_same() {
+        let newer = GLOBALS.replace(
+            "TO reader GRANTED BY",
+            "TO reader WITH INHERIT TRUE GRANTED BY",
+        );
+        let differ = |same| differences(GLOBALS.as_bytes(), newer.as_bytes(), same).len();
+        assert_eq!((differ(true), differ(false)), (2, 0));
+        let without = GLOBALS.replace("GRANT a TO reader", "GRANT b TO reader");
+        let found = differences(GLOBALS.as_bytes(), without.as_bytes(), false);
+        assert_eq!(found.len(), 2, "{found:?}");
+    }
+
+    #[test]
+    fn the_superuser_of_a_throw_away_server_can_always_log_in() {
+        let text = b"CREATE ROLE a;\nALTER ROLE a WITH SUPERUSER NOLOGIN NOREPLICATION;\n\
+            ALTER ROLE b WITH SUPERUSER NOLOGIN NOREPLICATION;";
+        let prepared = prepare(text, "a", Path::new("/s"));
+        let script = String::from_utf8_lossy(&prepared.script).into_owned();
+        assert!(script.contains("ALTER ROLE a WITH SUPERUSER LOGIN NOREPLICATION;"));
+        assert!(script.contains("ALTER ROLE b WITH SUPERUSER NOLOGIN NOREPLICATION;"));
     }
 }

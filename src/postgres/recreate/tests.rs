@@ -188,21 +188,3 @@ fn names_change_hands_in_one_transaction() {
          NULL; COMMIT"
     );
 }
-
-#[test]
-fn what_did_not_come_back_is_named() {
-    let recorded = properties();
-    assert_eq!(shortfalls(&recorded, &recorded), [""; 0]);
-    let found = DatabaseProperties {
-        owner: "somebody".to_owned(),
-        privileges: Some(Vec::new()),
-        ..recorded.clone()
-    };
-    assert_eq!(
-        shortfalls(&recorded, &found),
-        [
-            "its owner: own er recorded, somebody found",
-            "its privileges: the usual recorded,  found"
-        ]
-    );
-}

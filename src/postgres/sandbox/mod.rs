@@ -17,7 +17,7 @@ use super::conninfo::{Conninfo, ConninfoError};
 use super::programs::Programs;
 use super::properties::DatabaseProperties;
 use super::quote::{identifier, literal};
-use super::recreate::create_throw_away;
+use super::recreate::{create_database, settings_for_loading};
 use crate::config::Connection;
 
 pub use error::SandboxError;
@@ -30,6 +30,12 @@ const START: Duration = Duration::from_secs(60);
 
 /// How long it may take to end on SIGQUIT.
 const STOP: Duration = Duration::from_secs(10);
+
+/// What the settings of the superuser's role, which come with the roles that are loaded, may not
+/// decide for our sessions: who we are, what we may do, how long, and with which libraries.
+const OPTIONS: &str = "-c role=none -c default_transaction_read_only=off -c statement_timeout=0 \
+    -c lock_timeout=0 -c idle_in_transaction_session_timeout=0 -c idle_session_timeout=0 \
+    -c session_preload_libraries= -c local_preload_libraries=";
 
 /// What a sandbox is made of.
 #[derive(Clone, Debug)]
@@ -161,6 +167,7 @@ impl Sandbox {
             ("port", "5432".to_owned()),
             ("user", self.superuser.clone()),
             ("sslmode", "disable".to_owned()),
+            ("options", OPTIONS.to_owned()),
         ];
         let connection = Connection {
             parameters: parameters
@@ -185,8 +192,8 @@ impl Sandbox {
         self.home.path.join("tablespaces")
     }
 
-    /// Makes an empty database with the encoding and the locale of the one that was dumped, and
-    /// gives its name: the same one, unless the server has a database of that name already.
+    /// Makes an empty database like the one that was dumped, whose owner and tablespace are there
+    /// already, and gives its name: the same one, unless the server has a database of that name.
     ///
     /// # Errors
     /// When the locale is not installed here, or this version cannot have it.
@@ -200,7 +207,7 @@ impl Sandbox {
             name => name,
         };
         let client = self.client("postgres").await?;
-        let sql = create_throw_away(name, properties, self.major);
+        let sql = create_database(name, Some(properties), self.major);
         client
             .query(WHAT, &sql, &[])
             .await
@@ -209,14 +216,20 @@ impl Sandbox {
                 locale: locale(properties),
                 source: Box::new(source),
             })?;
-        // Amounts of money are written in the server's locale, which the manifest does not know;
-        // nearly always it is the database's. Where it is not installed, nothing is lost.
-        let sql = format!(
-            "ALTER DATABASE {} SET lc_monetary = {}",
-            identifier(name),
-            literal(&properties.lc_collate)
-        );
-        let _ = client.query(WHAT, &sql, &[]).await;
+        let mut settings = settings_for_loading(name, properties);
+        if settings.is_empty() {
+            // Amounts of money are written in the server's locale, which the manifest does not
+            // know; nearly always it is the database's.
+            settings.push(format!(
+                "ALTER DATABASE {} SET lc_monetary = {}",
+                identifier(name),
+                literal(&properties.lc_collate)
+            ));
+        }
+        for sql in settings {
+            // Where it is not installed, nothing is lost.
+            let _ = client.query(WHAT, &sql, &[]).await;
+        }
         Ok(name.to_owned())
     }
 
@@ -296,59 +309,4 @@ fn locale(properties: &DatabaseProperties) -> String {
         text = format!("{text}, {} {locale}", properties.locale_provider);
     }
     text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn properties(provider: &str, locale: Option<&str>) -> DatabaseProperties {
-        DatabaseProperties {
-            name: "a\"b".to_owned(),
-            encoding: "UTF8".to_owned(),
-            locale_provider: provider.to_owned(),
-            lc_collate: "C".to_owned(),
-            lc_ctype: "it's".to_owned(),
-            locale: locale.map(str::to_owned),
-            icu_rules: None,
-            collation_version: None,
-            owner: "me".to_owned(),
-            tablespace: None,
-            connection_limit: -1,
-            is_template: false,
-            allow_connections: true,
-            privileges: None,
-            comment: None,
-            settings: Vec::new(),
-            extensions: Vec::new(),
-            size_bytes: 0,
-        }
-    }
-
-    #[test]
-    fn a_database_is_made_like_the_one_that_was_dumped() {
-        let common = "CREATE DATABASE \"a\"\"b\" TEMPLATE template0 ENCODING E'UTF8' LC_COLLATE \
-                     E'C' LC_CTYPE E'it''s'";
-        for (provider, locale, major, rest) in [
-            ("libc", None, 14, ""),
-            ("libc", None, 15, " LOCALE_PROVIDER \"libc\""),
-            (
-                "icu",
-                Some("ar"),
-                15,
-                " LOCALE_PROVIDER \"icu\" ICU_LOCALE E'ar'",
-            ),
-            (
-                "builtin",
-                Some("C.UTF-8"),
-                17,
-                " LOCALE_PROVIDER \"builtin\" BUILTIN_LOCALE E'C.UTF-8'",
-            ),
-        ] {
-            assert_eq!(
-                create_throw_away("a\"b", &properties(provider, locale), major),
-                format!("{common}{rest}")
-            );
-        }
-    }
 }

@@ -1,0 +1,106 @@
+//! What belongs to the database itself and stands in no dump: its settings, privileges, comment and
+//! the rest are given to the restored one as a restore gives them, and compared with the record.
+
+use std::time::Duration;
+
+use super::attempt::Drill;
+use super::restored::Restored;
+use crate::jobs::error::JobError;
+use crate::postgres::{
+    Client, DatabaseProperties, Extension, QueryError, comes_with_its_name, database_properties,
+    give_setting, reset_settings, settings_and_privileges, shortfalls, shortfalls_with_its_name,
+};
+use crate::repository::Manifest;
+
+/// For a statement that changes the catalogue.
+const STATEMENT: Duration = Duration::from_secs(60);
+
+impl Drill<'_> {
+    /// Gives the restored database the recorded properties, and says what of them did not come back,
+    /// one sentence each. What this machine cannot have is a remark.
+    pub(super) async fn compare_properties(
+        &mut self,
+        restored: &Restored<'_>,
+        database: &str,
+        manifest: &Manifest,
+    ) -> Result<Vec<String>, JobError> {
+        const WHAT: &str = "give the restored database its properties";
+        let recorded = &manifest.properties;
+        let limit = self.limit.clone();
+        let connecting = Client::connect(&restored.conninfo, self.context.limits.connect);
+        let client = limit
+            .wait_for(connecting)
+            .await?
+            .map_err(|error| JobError::failed(format!("{WHAT}: {error}")))?;
+        // What was set for loading is not the database's.
+        let mut statements = vec![reset_settings(database)];
+        statements.extend(settings_and_privileges(database, recorded));
+        statements.extend(comes_with_its_name(database, recorded));
+        let mut refused = Vec::new();
+        for sql in statements {
+            let giving = client.execute(WHAT, &sql, STATEMENT);
+            if let Err(error) = limit.wait_for(giving).await? {
+                match error.sqlstate {
+                    None => return Err(error.into()),
+                    Some(_) => refused.push((sql, error)),
+                }
+            }
+        }
+        let found = limit.wait_for(database_properties(&client)).await??;
+        self.remarks.extend(other_versions(recorded, &found));
+        let is_older = manifest.server.major() < restored.sandbox.major();
+        let (of_the_machine, of_the_backup): (Vec<_>, Vec<_>) = refused
+            .into_iter()
+            .partition(|(_, error)| is_older || is_of_the_machine(error));
+        // What is missing for such a reason says nothing about the backup.
+        let mut tried = recorded.clone();
+        tried.settings.retain(|one| {
+            let statement = give_setting(database, one);
+            !of_the_machine
+                .iter()
+                .any(|(sql, _)| Some(sql) == statement.as_ref())
+        });
+        self.remarks
+            .extend(of_the_machine.iter().map(|(sql, error)| {
+                format!("not compared, because {sql:?} failed: {}", error.reason())
+            }));
+        let mut phrases = shortfalls(&tried, &found);
+        phrases.extend(shortfalls_with_its_name(&tried, &found));
+        let mut sentences: Vec<String> = of_the_backup
+            .iter()
+            .map(|(sql, error)| format!("of the database, {sql:?} failed: {}", error.reason()))
+            .collect();
+        sentences.extend(
+            phrases
+                .iter()
+                .map(|phrase| format!("of the database, {phrase}")),
+        );
+        Ok(sentences)
+    }
+}
+
+/// Whether a statement was refused for what this machine is: a value that depends on it (a locale, a
+/// library), or a parameter of an extension's that is not loaded.
+fn is_of_the_machine(error: &QueryError) -> bool {
+    matches!(
+        error.sqlstate.as_deref(),
+        Some("22023" | "42704" | "42602" | "58P01" | "0A000")
+    )
+}
+
+/// Extensions that came back in another version: the dump does not say which it was.
+fn other_versions(recorded: &DatabaseProperties, found: &DatabaseProperties) -> Vec<String> {
+    let recorded = recorded.extensions.iter();
+    recorded
+        .filter_map(|recorded| {
+            let same_name = |one: &&Extension| one.name == recorded.name;
+            let found = found.extensions.iter().find(same_name)?;
+            (found.version != recorded.version).then(|| {
+                format!(
+                    "the extension {} came back as version {}, and was {}",
+                    recorded.name, found.version, recorded.version
+                )
+            })
+        })
+        .collect()
+}
