@@ -89,9 +89,10 @@ fn is_content(what: &str) -> bool {
 }
 
 /// What `pg_dump` writes only where it differs from what the server makes by itself, which a newer
-/// version may do otherwise.
+/// version may do otherwise; and the frame around large objects.
 fn may_be_implied(what: &str) -> bool {
     [
+        "blobs BLOBS",
         "the access list of ",
         "default acl ",
         "schema public",
