@@ -1,5 +1,7 @@
 //! What the differences between a backup and its restored copy mean, in words. Pure.
 
+use std::collections::BTreeSet;
+
 use crate::pipeline::census::Difference;
 use crate::postgres::Programs;
 use crate::repository::Manifest;
@@ -45,7 +47,7 @@ pub(super) fn about_the_version(manifest: &Manifest, programs: &Programs) -> Opt
 /// differently: then it only counts that an object is there. Pure.
 pub(super) fn in_words(differences: &[Difference], comparable: bool) -> (Vec<String>, u64) {
     let mut passed_over = 0;
-    let named = differences
+    let mut named: Vec<String> = differences
         .iter()
         .filter_map(|difference| match difference {
             Difference::Rows {
@@ -80,6 +82,9 @@ pub(super) fn in_words(differences: &[Difference], comparable: bool) -> (Vec<Str
             Difference::Changed(what) => Some(format!("{what} differs after the restore")),
         })
         .collect();
+    // Of a table, both its rows and itself.
+    let mut seen = BTreeSet::new();
+    named.retain(|sentence| seen.insert(sentence.clone()));
     (named, passed_over)
 }
 
