@@ -27,7 +27,7 @@ use support::drill::{
 };
 use support::filesystem::Filesystem;
 use support::operator::Operator;
-use support::sample::{SAMPLE, feed, server_with_the_sample};
+use support::sample::{SAMPLE, server_with_the_sample};
 
 #[test]
 fn a_backup_of_every_format_and_compression_is_proven() {
@@ -457,49 +457,6 @@ fn a_drill_that_is_killed_leaves_nothing_for_long() {
             "succeeded"
         ]
     );
-}
-
-#[test]
-fn databases_of_every_encoding_and_name_are_proven() {
-    let source = Cluster::start();
-    source.psql("CREATE ROLE \"the \"\"owner\"\"\" LOGIN PASSWORD 'secret'; ALTER ROLE \"the \"\"owner\"\"\" SET search_path = app");
-    let cases: [(&str, &str, &[u8]); 4] = [
-        (
-            "caf=e 'x'",
-            "ENCODING 'SQL_ASCII' LOCALE 'C'",
-            b"CREATE TABLE \"caf\xe9\" (\"\xff\xfe\" text);\n\
-              INSERT INTO \"caf\xe9\" VALUES (E'\\xe9\\xff'), ('\xe9');\n\
-              ALTER TABLE \"caf\xe9\" OWNER TO \"the \"\"owner\"\"\";",
-        ),
-        (
-            "latin",
-            "ENCODING 'LATIN1' LOCALE 'C'",
-            b"SET client_encoding = 'LATIN1';\n\
-              CREATE TABLE \"caf\xe9\" (a text, b money);\n\
-              INSERT INTO \"caf\xe9\" VALUES ('na\xefve \xa7', 12.34);",
-        ),
-        ("empty", "", b""),
-        (
-            "settings",
-            "",
-            b"ALTER DATABASE settings SET standard_conforming_strings = off;\n\
-              ALTER DATABASE settings SET timezone = 'Asia/Riyadh';\n\
-              ALTER DATABASE settings SET default_transaction_read_only = on;\n\
-              CREATE TABLE t (a text DEFAULT 'it''s; \\ !', c timestamptz);\n\
-              INSERT INTO t VALUES (E'\\\\! ls', '2025-07-09 02:00+03');",
-        ),
-    ];
-    for (name, options, sql) in cases {
-        source.psql(&format!(
-            "CREATE DATABASE \"{name}\" TEMPLATE template0 {options}"
-        ));
-        feed(&source, name, sql);
-        let (operator, place) = operator(&source, name);
-        back_up(&operator);
-        let (report, output) = drill(&operator, 0);
-        assert_eq!(report["outcome"], "proven", "{name}: {output}");
-        assert_empty(place.path());
-    }
 }
 
 #[test]

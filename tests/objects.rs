@@ -16,7 +16,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use support::cluster::Cluster;
+use support::cluster::{Cluster, Options};
 use support::drill::{back_up, operator};
 use support::operator::Operator;
 use support::sample::feed;
@@ -128,6 +128,41 @@ const DATABASES: &[(&str, &str, &[u8])] = &[
     ("empty", "", b""),
     ("without any schema", "", b"DROP SCHEMA public;"),
 ];
+
+#[test]
+#[ignore = "takes some minutes; to be run by name after changes to the census or to test restores"]
+fn twenty_thousand_tables_and_1600_columns_are_proven() {
+    let source = Cluster::with(&Options {
+        settings: vec![("max_locks_per_transaction", "1024".to_owned())],
+        ..Options::default()
+    });
+    let columns = |kind: &str| {
+        (0..1600).fold(String::new(), |mut text, i| {
+            let comma = if i == 0 { "" } else { ", " };
+            write!(text, "{comma}\"column {i} {}\" {kind}", "x".repeat(45)).unwrap();
+            text
+        })
+    };
+    source.psql(&format!(
+        "CREATE TABLE wide ({});\nINSERT INTO wide (\"column 7 {2}\") VALUES (1);\n\
+         CREATE TABLE wide_parent ({}) PARTITION BY LIST (\"column 0 {2}\");\n\
+         CREATE TABLE wide_part PARTITION OF wide_parent DEFAULT;\n\
+         INSERT INTO wide_parent (\"column 1599 {2}\") VALUES (true);",
+        columns("smallint"),
+        columns("boolean"),
+        "x".repeat(45),
+    ));
+    for thousand in 0..20 {
+        source.psql(&format!(
+            "DO $$ BEGIN FOR i IN {thousand}000..{thousand}999 LOOP\n\
+             EXECUTE format('CREATE TABLE t%s (id integer PRIMARY KEY, t text)', i);\n\
+             EXECUTE format('INSERT INTO t%s VALUES (1, %L)', i, i);\n\
+             END LOOP; END $$"
+        ));
+    }
+    let faults = faults(&source, "postgres");
+    assert!(faults.is_empty(), "{faults}");
+}
 
 #[test]
 fn databases_of_every_kind_are_proven_with_their_own_properties() {
