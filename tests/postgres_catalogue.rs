@@ -9,11 +9,12 @@
 
 mod support;
 
-use std::time::Duration;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use pgbackupd::config::Connection;
 use pgbackupd::postgres::{
-    Client, Conninfo, Extension, Setting, blockers, database_properties, discover,
+    Client, Conninfo, Extension, Setting, blockers, database_properties, discover, loaded_rows,
     may_read_role_passwords, server_properties,
 };
 use support::cluster::{Cluster, SUPERUSER, wait_until};
@@ -228,4 +229,35 @@ async fn the_session_that_holds_the_lock_is_named() {
         child.kill().unwrap();
         child.wait().unwrap();
     }
+}
+
+#[tokio::test]
+async fn loaded_rows_are_counted_while_a_table_is_filled_and_afterwards() {
+    let cluster = Cluster::start();
+    cluster.psql("CREATE DATABASE app");
+    cluster.psql_in("app", "CREATE TABLE a (n int); CREATE TABLE b (n int)");
+    let client = connect(&cluster, SUPERUSER, "app").await;
+    assert_eq!(loaded_rows(&client).await.unwrap(), 0);
+    cluster.psql_in(
+        "app",
+        "COPY a FROM PROGRAM 'seq 5000'; SELECT pg_stat_force_next_flush()",
+    );
+    // This one is being filled until its program ends; the server reads 64 KiB at a time.
+    let mut filling = cluster
+        .command("psql")
+        .args(["-X", "-q", "-c"])
+        .arg("COPY b FROM PROGRAM 'seq 30000; exec sleep 600'")
+        .env("PGDATABASE", "app")
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let end = Instant::now() + LIMIT;
+    let mut rows = 0;
+    while rows <= 5000 && Instant::now() < end {
+        rows = loaded_rows(&client).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    cluster.psql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'app'");
+    assert!(!filling.wait().unwrap().success());
+    assert!((5001..=35_000).contains(&rows), "{rows}");
 }

@@ -1,5 +1,6 @@
 //! Loading a backup into a server: SQL text through psql, archives through `pg_restore`.
 
+use std::convert::Infallible;
 use std::ffi::OsString;
 use std::io::PipeWriter;
 use std::num::NonZeroU8;
@@ -8,17 +9,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::spawn_blocking;
+use tokio::time::sleep;
 
 use super::error::JobError;
 use super::limit::Limit;
-use crate::pipeline::{Progress, StreamError};
+use crate::config::Format;
+use crate::pipeline::{Amount, Progress, StreamError};
 use crate::postgres::{
-    Child, ChildInput, ChildKind, ChildOutput, ChildSpec, Confinement, Conninfo, Exit, Programs,
-    load_archive_arguments, load_text_arguments,
+    Child, ChildInput, ChildKind, ChildOutput, ChildSpec, Client, Confinement, Conninfo, Exit,
+    Programs, load_archive_arguments, load_text_arguments, loaded_rows,
 };
 
 /// How long a program may take to end after SIGTERM before it is killed.
 const GRACE: Duration = Duration::from_secs(3);
+
+/// How often the rows of an archive that is loaded are counted.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
 
 /// As much as an unprivileged process may have (pipe(7)).
 const PIPE: usize = 1 << 20;
@@ -112,6 +118,7 @@ impl Loader<'_> {
         archive: &Path,
         jobs: NonZeroU8,
         limit: &Limit,
+        progress: &Progress,
     ) -> Result<Loaded, JobError> {
         let mut confinement = self.confinement.clone();
         // It reads files that are ours alone, and carries out nothing that is in them but on the
@@ -131,12 +138,28 @@ impl Loader<'_> {
             .await?;
         let exit = tokio::select! {
             exit = pg_restore.wait() => exit?,
+            never = self.count_rows(progress) => match never {},
             stop = limit.stopped() => {
                 pg_restore.terminate(GRACE).await?;
                 return Err(stop.into());
             }
         };
         Ok(judge("pg_restore", &exit))
+    }
+
+    /// Looks again and again how many rows are there: `pg_restore` itself tells nothing that could
+    /// be measured. A server that does not answer costs the number, never the restore.
+    async fn count_rows(&self, progress: &Progress) -> Infallible {
+        loop {
+            sleep(BETWEEN_LOOKS).await;
+            let Ok(client) = Client::connect(self.conninfo, self.connect).await else {
+                continue;
+            };
+            while let Ok(rows) = loaded_rows(&client).await {
+                progress.loaded_rows(rows);
+                sleep(BETWEEN_LOOKS).await;
+            }
+        }
     }
 
     async fn spawn(
@@ -161,6 +184,15 @@ impl Loader<'_> {
             kind: ChildKind::Program,
         })
         .await?)
+    }
+}
+
+/// What loading a dump has before it: text goes through our hands, and of an archive the rows can be
+/// counted in the server.
+pub(super) fn ahead(format: Format, text_bytes: u64, rows: u64) -> Amount {
+    match format {
+        Format::Plain => Amount::Bytes(text_bytes),
+        Format::Custom | Format::Directory => Amount::Rows(rows),
     }
 }
 

@@ -13,6 +13,6 @@ pub use digest::{Digest, Digesting};
 pub use follow::Growth;
 pub use parts::{Definitions, Left, Piece, RowsOf, Text, take_parts};
 pub use stream::{
-    Passage, Phase, Progress, StreamError, digest_directory, digest_file, feed_dump, follow_dump,
-    read_census, read_dump, read_text, take_census, write_census, write_dump,
+    Amount, Passage, Phase, Progress, StreamError, digest_directory, digest_file, feed_dump,
+    follow_dump, read_census, read_dump, read_text, take_census, write_census, write_dump,
 };

@@ -24,7 +24,19 @@ pub struct Progress {
     text: AtomicU64,
     stored: AtomicU64,
     checked: AtomicU64,
+    rows: AtomicU64,
+    ahead: AtomicU64,
+    ahead_in_rows: AtomicBool,
     cancelled: AtomicBool,
+}
+
+/// How much of something there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Amount {
+    /// Bytes of a dump's text.
+    Bytes(u64),
+    /// Rows of all tables.
+    Rows(u64),
 }
 
 /// What a backup is doing.
@@ -62,11 +74,42 @@ impl Progress {
     /// again.
     pub fn enter(&self, phase: Phase) {
         if matches!(phase, Phase::Dumping | Phase::Loading | Phase::Comparing) {
-            for counter in [&self.text, &self.stored, &self.checked] {
+            for counter in [&self.text, &self.stored, &self.checked, &self.rows] {
                 counter.store(0, Ordering::Relaxed);
             }
         }
+        self.expect(Amount::Bytes(0));
         self.phase.store(phase as u8, Ordering::Relaxed);
+    }
+
+    /// Tells how much the phase has before it.
+    pub fn expect(&self, amount: Amount) {
+        let (number, in_rows) = match amount {
+            Amount::Bytes(number) => (number, false),
+            Amount::Rows(number) => (number, true),
+        };
+        self.ahead.store(number, Ordering::Relaxed);
+        self.ahead_in_rows.store(in_rows, Ordering::Relaxed);
+    }
+
+    /// How much of how much is done, in the same unit; none where that is not known.
+    pub fn done_of(&self) -> Option<(Amount, Amount)> {
+        let ahead = self.ahead.load(Ordering::Relaxed);
+        if ahead == 0 {
+            return None;
+        }
+        Some(if self.ahead_in_rows.load(Ordering::Relaxed) {
+            let done = self.rows.load(Ordering::Relaxed).min(ahead);
+            (Amount::Rows(done), Amount::Rows(ahead))
+        } else {
+            let done = self.checked_bytes().min(ahead);
+            (Amount::Bytes(done), Amount::Bytes(ahead))
+        })
+    }
+
+    /// Tells how many rows another program has loaded; a smaller number than before does not count.
+    pub fn loaded_rows(&self, rows: u64) {
+        self.rows.fetch_max(rows, Ordering::Relaxed);
     }
 
     /// Bytes of dump text, or of an archive, that have been read back.

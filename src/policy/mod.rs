@@ -12,6 +12,7 @@ mod retention;
 mod retry;
 mod schedule;
 mod series;
+mod time_left;
 mod verification;
 
 pub use admission::{Admission, AtWork, SkipReason, admit, can_ever_start, overlap};
@@ -29,4 +30,5 @@ pub use retention::{
 pub use retry::Retry;
 pub use schedule::{Schedule, ScheduleError};
 pub use series::{InvalidSeries, Series};
+pub use time_left::{TimeLeft, about};
 pub use verification::{Checkable, Turns, turns};

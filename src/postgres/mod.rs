@@ -12,6 +12,7 @@ mod dump_failure;
 mod excerpt;
 mod exposure;
 mod extract;
+mod loaded;
 mod premises;
 mod programs;
 mod properties;
@@ -40,6 +41,7 @@ pub use extract::{
     CopyOut, ForeignKey, Need, Shape, Table, Ties, cut_loose, drop_all_but, end_process, family,
     has, has_schema, move_into, needs, process_of, quoted, shapes, statistics, taken, text_from,
 };
+pub use loaded::loaded_rows;
 pub use premises::{Premises, Standing, analyze, databases, end_sessions, is_member, premises};
 pub use programs::{ProgramError, ProgramVersion, Programs};
 pub use properties::{

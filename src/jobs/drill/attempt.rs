@@ -17,7 +17,7 @@ use crate::jobs::error::{JobError, JobErrorKind};
 use crate::jobs::verify::{Examined, examine};
 use crate::jobs::{Context, Limit};
 use crate::pipeline::census::Scanner;
-use crate::pipeline::{Passage, Phase, Progress, StreamError, read_text};
+use crate::pipeline::{Amount, Passage, Phase, Progress, StreamError, read_text};
 use crate::postgres::{Enforcement, Programs, Sandbox, SandboxSpec};
 use crate::repository::{Manifest, Repository, Role, State, Stem};
 use crate::words::{count, counted};
@@ -223,6 +223,8 @@ impl Drill<'_> {
 
         let began = Instant::now();
         self.progress.enter(Phase::Comparing);
+        self.progress
+            .expect(Amount::Bytes(manifest.artifact.text_bytes));
         let found = restored.census(self).await?;
         let mut differences = Vec::new();
         if let Some(globals) = &manifest.globals {

@@ -12,7 +12,7 @@ use super::restored::Restored;
 use super::roles::Prepared;
 use crate::config::Format;
 use crate::jobs::error::JobError;
-use crate::jobs::load::{Loaded, lacking};
+use crate::jobs::load::{Loaded, ahead, lacking};
 use crate::pipeline::{Phase, StreamError, feed_dump};
 use crate::repository::{Manifest, Role};
 
@@ -47,6 +47,9 @@ impl Drill<'_> {
     ) -> Result<Option<DrillOutcome>, JobError> {
         self.progress.enter(Phase::Loading);
         let artifact = &manifest.artifact;
+        let rows = manifest.census.summary.rows;
+        self.progress
+            .expect(ahead(artifact.format, artifact.text_bytes, rows));
         let compression = artifact.compression;
         let role = Role::Artifact(artifact.format, compression);
         let path = self.repository.path(self.stem, role);
@@ -62,7 +65,7 @@ impl Drill<'_> {
                 .await?
         } else {
             target
-                .load_archive(&path, self.context.drill.jobs, &self.limit)
+                .load_archive(&path, self.context.drill.jobs, &self.limit, self.progress)
                 .await?
         };
         let is_older = manifest.server.major() < restored.sandbox.major();

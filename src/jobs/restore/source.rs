@@ -15,7 +15,7 @@ use crate::jobs::dump::{Dumper, Remarks, blocking, read_back};
 use crate::jobs::verify::{Examined, examine};
 use crate::jobs::{Context, JobError, Limit, Place};
 use crate::pipeline::census::Census;
-use crate::pipeline::{Passage, Phase, Progress, StreamError, read_text};
+use crate::pipeline::{Amount, Passage, Phase, Progress, StreamError, read_text};
 use crate::postgres::{
     Confinement, Conninfo, DatabaseProperties, Programs, archive_as_sql_arguments,
 };
@@ -101,6 +101,9 @@ impl Source {
         progress: &Arc<Progress>,
     ) -> Result<Passage, JobError> {
         progress.enter(Phase::Checking);
+        if let (Some(manifest), Format::Plain) = (&self.manifest, self.format) {
+            progress.expect(Amount::Bytes(manifest.artifact.text_bytes));
+        }
         if let (RestoreSource::Backup(place, stem), Some(manifest)) = (source, &self.manifest) {
             let examined =
                 examine(context, &place.repository, stem, manifest, limit, progress).await?;

@@ -10,8 +10,8 @@ use crate::config::Format;
 use crate::jobs::JobError;
 use crate::jobs::blocked::Watch;
 use crate::jobs::dump::{Dumper, Remarks};
-use crate::jobs::load::{Loaded, Loader};
-use crate::pipeline::{Phase, StreamError, feed_dump, take_census};
+use crate::jobs::load::{Loaded, Loader, ahead};
+use crate::pipeline::{Amount, Phase, StreamError, feed_dump, take_census};
 use crate::postgres::{
     Client, Confinement, Conninfo, DumpCommand, Programs, database_properties,
     settings_and_privileges, shortfalls,
@@ -29,6 +29,11 @@ impl Work<'_> {
     ) -> Result<(), JobError> {
         let source = &self.prepared.source;
         self.progress.enter(Phase::Loading);
+        if let Some(passage) = &self.prepared.passage {
+            let rows = passage.census.summary().rows;
+            self.progress
+                .expect(ahead(source.format, passage.text_bytes, rows));
+        }
         let loader = Loader {
             programs,
             conninfo,
@@ -48,7 +53,7 @@ impl Work<'_> {
                 .await?
         } else {
             loader
-                .load_archive(&source.path, self.request.jobs, &self.limit)
+                .load_archive(&source.path, self.request.jobs, &self.limit, self.progress)
                 .await?
         };
         match outcome {
@@ -71,6 +76,7 @@ impl Work<'_> {
         let Some(passage) = &self.prepared.passage else {
             return Err(JobError::Internal("the backup was not read".to_owned()));
         };
+        self.progress.expect(Amount::Bytes(passage.text_bytes));
         let remarks = Remarks::default();
         let pg_dump = Dumper {
             program: programs.pg_dump(),
