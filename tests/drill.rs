@@ -426,6 +426,12 @@ fn a_drill_that_is_killed_leaves_nothing_for_long() {
                     && fs::read_dir(home.path().join("data")).is_ok()
             })
         });
+        // Whoever looks sees it, although it holds no lock.
+        let status = operator.run(&["status", "--json"]).stdout;
+        let status: Value = serde_json::from_str(&status).unwrap();
+        let seen = &status["databases"][0]["running"];
+        assert_eq!(seen[0]["operation"], "test restore", "{seen}");
+        assert!(seen[0]["backup"].is_string() && seen[1].is_null(), "{seen}");
         let began = Instant::now();
         running.signal(signal);
         let output = running.wait();

@@ -250,6 +250,33 @@ fn beside_it_nothing_is_replaced() {
 }
 
 #[test]
+fn while_it_runs_status_says_so() {
+    let cluster = Cluster::start();
+    let mut operator = small(&cluster, "app");
+    let name = operator.list().remove(0);
+    let go_on = operator.path("go on");
+    let wait = "while ! test -e \"$1\"; do sleep 0.05; done";
+    operator.set_value(
+        "restore.stop",
+        serde_json::json!(["sh", "-c", wait, "sh", go_on]),
+    );
+    let running = operator.spawn(&["restore", "--latest", "--yes"]);
+    let mut seen = Value::Null;
+    wait_until("the restore is seen", || {
+        let status = operator.run(&["status", "--json"]).stdout;
+        let status: Value = serde_json::from_str(&status).unwrap();
+        seen = status["databases"][0]["running"][0].clone();
+        seen["backup"].is_string()
+    });
+    assert_eq!(seen["operation"], "restore");
+    assert_eq!(seen["backup"], name);
+    assert!(seen["since"].is_string() && seen["requested_by"].is_string());
+    fs::write(&go_on, "").unwrap();
+    let output = running.wait();
+    assert_eq!(output.code, 0, "{output}");
+}
+
+#[test]
 fn without_a_choice_there_is_a_list() {
     let cluster = Cluster::start();
     let operator = small(&cluster, "app");

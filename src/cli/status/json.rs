@@ -114,6 +114,7 @@ struct Outcome {
 struct Running {
     operation: Option<String>,
     job: Option<String>,
+    backup: Option<String>,
     since: Option<String>,
     requested_by: Option<String>,
     written_bytes: Option<u64>,
@@ -301,6 +302,7 @@ fn running(now: DateTime<FixedOffset>, running: &RunningNow) -> Running {
     Running {
         operation: running.operation.clone(),
         job: running.job.clone(),
+        backup: running.backup.clone(),
         since: running.since.map(moment),
         requested_by: running.requested_by.clone(),
         written_bytes: running.written,

@@ -161,6 +161,7 @@ fn troubled() -> Survey {
         RunningNow {
             operation: Some("backup".to_owned()),
             job: Some("daily".to_owned()),
+            backup: None,
             since: Some(now() - TimeDelta::minutes(8)),
             requested_by: Some("postgres (process 812)".to_owned()),
             written: Some(GIB / 2),
@@ -168,8 +169,9 @@ fn troubled() -> Survey {
             publishing: false,
         },
         RunningNow {
-            operation: Some("verification".to_owned()),
-            job: None,
+            operation: Some("test restore".to_owned()),
+            job: Some("drill".to_owned()),
+            backup: Some("backup_20250708_020000".to_owned()),
             since: Some(ago(1)),
             requested_by: None,
             written: None,

@@ -220,8 +220,14 @@ fn running_in_words(running: &RunningNow, now: DateTime<FixedOffset>) -> String 
         .operation
         .clone()
         .unwrap_or_else(|| "a run".to_owned());
+    if let Some(backup) = &running.backup {
+        text = format!("{text} of {}", one_line(backup));
+    }
     if let Some(job) = &running.job {
-        text = format!("{text} of the job {job}");
+        text = format!(
+            "{text} {} the job {job}",
+            if running.backup.is_some() { "by" } else { "of" }
+        );
     }
     if let Some(since) = running.since {
         text = format!("{text} for {}", in_words(age(since, now)));

@@ -15,7 +15,7 @@ use crate::policy::{
     VerificationFacts,
 };
 use crate::repository::{
-    AtWork, Catalogue, Entry, Fault, HeldLocks, Operation, Quarantined, Repository,
+    AtWork, Catalogue, Entry, Fault, HeldLocks, Holder, Operation, Quarantined, Record, Repository,
     RepositoryError, Requester, RunningJob,
 };
 
@@ -77,6 +77,7 @@ impl World<'_> {
         let restores = spot.repository.restore_ledger();
         let read_drills = restores.read_backwards(|record| drills.take(record));
         history.drill = drills.drill;
+        history.open.append(&mut drills.open);
         let is_ours = history.database.is_some()
             || !catalogue.backups.is_empty()
             || catalogue.problems.iter().any(|p| p.manifest_of.is_some());
@@ -348,7 +349,7 @@ impl Gathered<'_> {
             // Where there was nothing to verify, nothing was missed.
             overdue: overdue.filter(|slot| oldest.is_some_and(|oldest| oldest < *slot)),
             last: last.map(|last| self.local(last)),
-            running: self.verifies_now().is_some(),
+            running: self.goes_on(Operation::Verify).is_some(),
             failing: verify.failing.clone(),
             left: verify.last.as_ref().map_or(0, |last| last.left),
         }
@@ -369,18 +370,30 @@ impl Gathered<'_> {
             // Where there was nothing to restore, nothing was missed.
             overdue: overdue.filter(|slot| oldest.is_some_and(|oldest| oldest < *slot)),
             last: last.map(|last| self.local(last)),
-            running: running_job(self.world.running, directory)
-                .is_some_and(|job| job.kind == "drill"),
+            running: self.goes_on(Operation::Drill).is_some()
+                || running_job(self.world.running, directory)
+                    .is_some_and(|job| job.kind == "drill"),
             failing: drill.failing.clone(),
         }
     }
 
-    /// The start record of a verification that goes on. It holds no lock; its process tells.
-    fn verifies_now(&self) -> Option<&crate::repository::Record> {
+    /// The start record of a verification or a test restore that goes on, whoever started it. They
+    /// hold no lock; their process tells.
+    fn goes_on(&self, operation: Operation) -> Option<&Record> {
         self.history.open.iter().find(|open| {
             let alive = open.requested_by.as_ref().map(Requester::may_be_alive);
-            open.operation == Operation::Verify && alive == Some(true)
+            open.operation == operation && alive == Some(true)
         })
+    }
+
+    /// What the process that holds the lock restores, once that has begun.
+    fn restored_by(&self, holder: &Holder) -> Option<String> {
+        let mut open = self.history.open.iter();
+        let begun = open.find(|open| {
+            let process = open.requested_by.as_ref().map(|by| by.pid);
+            open.operation == Operation::Restore && process == Some(holder.requested_by.pid)
+        });
+        begun?.backup.clone()
     }
 
     fn running(&self, backups: &BTreeMap<Series, Line>) -> Vec<RunningNow> {
@@ -394,8 +407,9 @@ impl Gathered<'_> {
             running.push(RunningNow {
                 operation: holder.map(|holder| holder.operation.clone()),
                 job: job
-                    .filter(|job| job.kind != "verify")
+                    .filter(|job| job.kind != "verify" && job.kind != "drill")
                     .map(|job| job.job.clone()),
+                backup: holder.and_then(|holder| self.restored_by(holder)),
                 since: holder.map(|holder| self.local(holder.since)),
                 requested_by: holder.map(|holder| holder.requested_by.to_string()),
                 written: is_backup.then_some(work.written),
@@ -405,12 +419,17 @@ impl Gathered<'_> {
                 publishing: work.publishing,
             });
         }
-        if let Some(open) = self.verifies_now() {
+        for (operation, words) in [
+            (Operation::Verify, "verification"),
+            (Operation::Drill, "test restore"),
+        ] {
+            let Some(open) = self.goes_on(operation) else {
+                continue;
+            };
             running.push(RunningNow {
-                operation: Some("verification".to_owned()),
-                job: job
-                    .filter(|job| job.kind == "verify")
-                    .map(|job| job.job.clone()),
+                operation: Some(words.to_owned()),
+                job: open.job.clone(),
+                backup: open.backup.clone(),
                 since: Some(self.local(open.at)),
                 requested_by: open.requested_by.as_ref().map(ToString::to_string),
                 written: None,

@@ -99,10 +99,13 @@ pub const TREND: usize = 20;
 /// What runs now on one database.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunningNow {
-    /// What is being done: `backup`, `clean-up`, `verification`; none if that cannot be read.
+    /// What is being done: `backup`, `clean-up`, `verification`, `test restore`, `restore`; none if
+    /// that cannot be read.
     pub operation: Option<String>,
     /// The job that the daemon runs it for.
     pub job: Option<String>,
+    /// The backup that is restored.
+    pub backup: Option<String>,
     /// Since when.
     pub since: Option<DateTime<FixedOffset>>,
     /// Who asked for it.
