@@ -46,8 +46,15 @@ pub async fn prepare_tables(
         account.begin(context.now(), step);
         tell(step);
     };
-    let preparing = prepare(context, request, &account, &say, progress, &limit);
-    let prepared = Box::pin(preparing).await;
+    let job = Job {
+        context,
+        request,
+        account: &account,
+        tell: &say,
+        progress,
+        limit: &limit,
+    };
+    let prepared = Box::pin(prepare(&job)).await;
     account.pause();
     let facts = account.so_far();
     let prepared = prepared.map(|prepared| PreparedTables {
@@ -67,14 +74,25 @@ pub async fn prepare_tables(
     })
 }
 
-async fn prepare(
-    context: &Context,
-    request: &TablesRequest<'_>,
-    account: &Account,
-    tell: Tell<'_>,
-    progress: &Arc<Progress>,
-    limit: &Limit,
-) -> Result<PreparedTables, JobError> {
+/// What every step of preparing has.
+struct Job<'a> {
+    context: &'a Context,
+    request: &'a TablesRequest<'a>,
+    account: &'a Account,
+    tell: Tell<'a>,
+    progress: &'a Arc<Progress>,
+    limit: &'a Limit,
+}
+
+async fn prepare(job: &Job<'_>) -> Result<PreparedTables, JobError> {
+    let &Job {
+        context,
+        request,
+        account,
+        tell,
+        progress,
+        limit,
+    } = job;
     let lock = lock(context, request.repository, "restore")?;
     let source = Source::open(request.source, limit, progress).await?;
     let connecting = connect_beside(context, request.connection, request.into);
@@ -91,29 +109,12 @@ async fn prepare(
         source.manifest.as_ref().map(|one| one.server.major()),
     )?;
 
-    let passage = read(
-        context,
-        request,
-        &source,
-        premises.major,
-        tell,
-        limit,
-        progress,
-    )
-    .await?;
+    let passage = job.read(&source, premises.major).await?;
     let names = choose(&passage.census, request.patterns).map_err(JobError::NoSuchTable)?;
     let programs = Programs::locate(context.programs.as_deref(), premises.major).await?;
     let makes_database = !premises.databases.contains_key(request.into);
     let mut warnings = sweep(context, &client, request.original).await?;
-    let like = like(
-        context,
-        &source,
-        &maintenance,
-        makes_database,
-        request,
-        limit,
-    )
-    .await?;
+    let like = job.like(&source, &maintenance, makes_database).await?;
     let now = context.now();
     let (scratch, unfinished) = two_names(request.original, now, &premises);
 
@@ -153,14 +154,7 @@ async fn prepare(
     };
     warnings.extend(found.warnings);
     warnings.extend(about(&source));
-    account.note(|facts| {
-        facts.warnings.clone_from(&warnings);
-        facts.restored_tables = found.planned.iter().map(PlannedTable::in_words).collect();
-        facts.expected = Some(Content {
-            rows: found.planned.iter().filter_map(|table| table.rows).sum(),
-            tables: found.planned.len() as u64,
-        });
-    });
+    note_plan(account, &warnings, &found.planned);
     Ok(PreparedTables {
         plan: TablesPlan {
             backup: source.label.clone(),
@@ -188,27 +182,61 @@ async fn prepare(
     })
 }
 
-/// Reads the backup in full; refuses what `pg_dump` does not write.
-async fn read(
-    context: &Context,
-    request: &TablesRequest<'_>,
-    source: &Source,
-    major: u32,
-    tell: Tell<'_>,
-    limit: &Limit,
-    progress: &Arc<Progress>,
-) -> Result<Passage, JobError> {
-    tell(&format!("reading {} in full", source.label));
-    let passage = source
-        .read(context, request.source, major, limit, progress)
-        .await?;
-    match passage.foreign {
-        None => Ok(passage),
-        Some(foreign) => Err(JobError::failed(format!(
-            "the dump holds {foreign}, which pg_dump does not write: single tables are only taken \
-             out of its own output; if you know where it comes from, restore all of it with --into"
-        ))),
+impl Job<'_> {
+    /// Reads the backup in full; refuses what `pg_dump` does not write.
+    async fn read(&self, source: &Source, major: u32) -> Result<Passage, JobError> {
+        let Self {
+            context,
+            request,
+            limit,
+            progress,
+            ..
+        } = self;
+        (self.tell)(&format!("reading {} in full", source.label));
+        let passage = source
+            .read(context, request.source, major, limit, progress)
+            .await?;
+        match passage.foreign {
+            None => Ok(passage),
+            Some(foreign) => Err(JobError::failed(format!(
+                "the dump holds {foreign}, which pg_dump does not write: single tables are only taken \
+                 out of its own output; if you know where it comes from, restore all of it with --into"
+            ))),
+        }
     }
+
+    /// What the scratch database is made like: what was recorded, else the database that stands.
+    async fn like(
+        &self,
+        source: &Source,
+        maintenance: &Conninfo,
+        makes_database: bool,
+    ) -> Result<Option<DatabaseProperties>, JobError> {
+        if let Some(properties) = source.properties() {
+            return Ok(Some(properties.clone()));
+        }
+        if makes_database {
+            return Ok(None);
+        }
+        let conninfo = maintenance.to_database(self.request.into);
+        let asked = async {
+            let client = Client::connect(&conninfo, self.context.limits.connect).await?;
+            Ok::<_, JobError>(database_properties(&client).await?)
+        };
+        Ok(Some(self.limit.wait_for(asked).await??))
+    }
+}
+
+/// For the incident report.
+fn note_plan(account: &Account, warnings: &[String], tables: &[PlannedTable]) {
+    account.note(|facts| {
+        facts.warnings = warnings.to_vec();
+        facts.restored_tables = tables.iter().map(PlannedTable::in_words).collect();
+        facts.expected = Some(Content {
+            rows: tables.iter().filter_map(|table| table.rows).sum(),
+            tables: tables.len() as u64,
+        });
+    });
 }
 
 /// What cannot be said of a dump without a manifest.
@@ -261,29 +289,6 @@ fn judge(premises: &Premises, source_major: Option<u32>) -> Result<(), JobError>
         ))),
         _ => Ok(()),
     }
-}
-
-/// What the scratch database is made like: what was recorded, else the database that stands.
-async fn like(
-    context: &Context,
-    source: &Source,
-    maintenance: &Conninfo,
-    makes_database: bool,
-    request: &TablesRequest<'_>,
-    limit: &Limit,
-) -> Result<Option<DatabaseProperties>, JobError> {
-    if let Some(properties) = source.properties() {
-        return Ok(Some(properties.clone()));
-    }
-    if makes_database {
-        return Ok(None);
-    }
-    let conninfo = maintenance.to_database(request.into);
-    let asked = async {
-        let client = Client::connect(&conninfo, context.limits.connect).await?;
-        Ok::<_, JobError>(database_properties(&client).await?)
-    };
-    Ok(Some(limit.wait_for(asked).await??))
 }
 
 /// When the backup began, for the comment on a schema.
