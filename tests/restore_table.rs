@@ -14,7 +14,7 @@ use std::process::{Command, Stdio};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use support::cluster::{Cluster, wait_until};
+use support::cluster::{Cluster, binaries, wait_until};
 use support::operator::{Operator, Output, PROGRAM, Running};
 
 /// A shop with everything that a table can have.
@@ -83,6 +83,8 @@ fn shop(cluster: &Cluster) -> Operator {
 
 /// Backs up, in one of the forms that a dump can have.
 fn back_up(operator: &mut Operator, format: &str, compression: &str) {
+    // Also where another version of the server is tried than the installed one.
+    operator.set("programs", binaries().display());
     operator.set("dump.format", format);
     operator.set("dump.compression", compression);
     let output = operator.run(&["backup"]);
@@ -600,4 +602,50 @@ fn other_encodings_other_databases_and_bare_files_will_do() {
         "{output}"
     );
     assert!(!operator.path("touched").exists());
+}
+
+#[test]
+fn without_a_superuser_s_rights_a_table_comes_back_as_one_s_own() {
+    let cluster = Cluster::start();
+    cluster.psql("CREATE ROLE keeper LOGIN CREATEDB; CREATE ROLE other");
+    cluster.psql("CREATE DATABASE kept OWNER keeper");
+    cluster.psql_in(
+        "kept",
+        "SET ROLE keeper; CREATE TABLE of_rows (a int); INSERT INTO of_rows VALUES (1); \
+         CREATE TABLE t (a of_rows); INSERT INTO t VALUES (ROW(7)); GRANT SELECT ON t TO other; \
+         RESET ROLE; ALTER TABLE t OWNER TO other; GRANT SELECT ON t TO keeper",
+    );
+    let mut operator = Operator::of(&cluster, "kept");
+    back_up(&mut operator, "plain", "gzip");
+    operator.set("connection.user", "keeper");
+    let restored = operator.json(&taking(&["--table", "t", "--schema", "mine"]));
+    assert_eq!(
+        cluster.psql_in(
+            "kept",
+            "SELECT tableowner, (SELECT (a).a FROM mine.t) FROM pg_tables WHERE schemaname = 'mine'"
+        ),
+        "keeper|7"
+    );
+    let told = restored["warnings"].to_string();
+    assert!(
+        told.contains("cannot act for the role \\\"other\\\""),
+        "{told}"
+    );
+
+    // Into a database of its own comes what a column has the type of, without its rows.
+    let restored = operator.json(&taking(&["--table", "t", "--into", "apart"]));
+    assert!(
+        restored["left_out"][0]
+            .as_str()
+            .unwrap()
+            .contains("public.of_rows"),
+        "{restored}"
+    );
+    assert_eq!(
+        cluster.psql_in(
+            "apart",
+            "SELECT (a).a, (SELECT count(*) FROM of_rows) FROM t"
+        ),
+        "7|0"
+    );
 }

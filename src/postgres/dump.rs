@@ -191,21 +191,25 @@ pub fn archive_entries_arguments(archive: &Path) -> Vec<OsString> {
 }
 
 /// The arguments for `pg_dump` to write the definitions of a database that holds no rows, those
-/// before the rows or those after them, in UTF-8: of these tables (as SQL writes them), or of all.
-/// Sequences have their values in the second part.
+/// before the rows or those after them: of these tables (as SQL writes them), or of all. Sequences
+/// have their values in the second part. They are in UTF-8, unless the database has no encoding:
+/// what cannot be converted would fail the dump for a name that is not wanted.
 pub fn definitions_arguments(
     conninfo: &Conninfo,
     before_rows: bool,
     tables: Option<&[String]>,
+    has_encoding: bool,
     lock_wait: Duration,
 ) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = vec![
         "--no-password".into(),
         format!("--lock-wait-timeout={}", milliseconds(lock_wait)).into(),
         "--format=plain".into(),
-        "--encoding=UTF8".into(),
         "--strict-names".into(),
     ];
+    if has_encoding {
+        arguments.push("--encoding=UTF8".into());
+    }
     if let Some(parameters) = conninfo.child_argument() {
         arguments.push(format!("--dbname={parameters}").into());
     }

@@ -40,7 +40,8 @@ const LEFT_OUT_WITH: [&[u8]; 6] = [
     b"SUBSCRIPTION ",
 ];
 
-/// A statement that was left out because the server lacks the role that it names.
+/// A statement that was left out because of the role that it names: the server lacks it, or we may
+/// not act for it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Left {
     /// The role.
@@ -52,10 +53,13 @@ pub struct Left {
 /// Passes the definitions in a dump on as SQL text, each statement followed by a line break.
 ///
 /// Owners and grants that name a role which the server lacks are left out and kept on record: a
-/// table should not stay lost because somebody else's role is gone.
+/// table should not stay lost because somebody else's role is gone. So are other owners, and what
+/// others granted, where only a superuser could bring them back.
 #[derive(Debug)]
 pub struct Definitions {
     roles: BTreeSet<Vec<u8>>,
+    /// Who alone can own and grant; none where everybody can.
+    only: Option<Vec<u8>>,
     place: Place,
     /// A role that is not there grants what follows.
     absent_grantor: Option<Vec<u8>>,
@@ -75,9 +79,10 @@ enum Place {
 }
 
 impl Definitions {
-    /// For a server that has these roles.
-    pub fn new<'a>(roles: impl IntoIterator<Item = &'a str>) -> Self {
+    /// For a server that has these roles. Without a superuser's rights, `only` is who loads them.
+    pub fn new<'a>(roles: impl IntoIterator<Item = &'a str>, only: Option<&str>) -> Self {
         Self {
+            only: only.map(|role| role.as_bytes().to_vec()),
             roles: roles
                 .into_iter()
                 .map(|role| role.as_bytes().to_vec())
@@ -112,13 +117,18 @@ impl Definitions {
         }
         if let Some(rest) = text.strip_prefix(b"SET SESSION AUTHORIZATION ") {
             let role = last_identifier(rest);
-            self.absent_grantor = role.filter(|role| role != b"DEFAULT" && !self.has(role));
+            self.absent_grantor = role.filter(|role| role != b"DEFAULT" && !self.may_act(role));
         } else if text.starts_with(b"RESET SESSION AUTHORIZATION") {
             self.absent_grantor = None;
         }
         let absent = self.absent_grantor.clone().or_else(|| {
             let role = role_named_last(text)?;
-            (!self.has(&role)).then_some(role)
+            let will_do = if text.starts_with(b"ALTER ") {
+                self.may_act(&role)
+            } else {
+                self.has(&role)
+            };
+            (!will_do).then_some(role)
         });
         match absent {
             None => {
@@ -130,6 +140,11 @@ impl Definitions {
                 statement: text.to_vec(),
             }),
         }
+    }
+
+    /// Whether something can be made to belong to a role, or be granted by it.
+    fn may_act(&self, role: &[u8]) -> bool {
+        self.has(role) && self.only.as_ref().is_none_or(|only| only == role)
     }
 
     fn has(&self, role: &[u8]) -> bool {
@@ -271,7 +286,11 @@ mod tests {
         --\n-- PostgreSQL database dump complete\n--\n\n\\unrestrict x\n";
 
     fn definitions(dump: &str) -> Result<(String, Vec<Left>), StreamError> {
-        let tap = Definitions::new(["the \"boss", "reader", "postgres"]);
+        definitions_for(dump, None)
+    }
+
+    fn definitions_for(dump: &str, only: Option<&str>) -> Result<(String, Vec<Left>), StreamError> {
+        let tap = Definitions::new(["the \"boss", "reader", "postgres"], only);
         let mut text = Vec::new();
         let tap = take_parts(
             Text::Program(dump.as_bytes()),
@@ -297,6 +316,16 @@ mod tests {
         );
         let roles: Vec<&str> = left.iter().map(|left| left.role.as_str()).collect();
         assert_eq!(roles, ["gone", "gone", "gone", "left \"us"]);
+    }
+
+    #[test]
+    fn without_a_superuser_s_rights_other_owners_are_left_out() {
+        let (text, left) = definitions_for(DUMP, Some("reader")).unwrap();
+        assert!(!text.contains("OWNER TO"), "{text}");
+        assert!(text.contains("TO PUBLIC;"), "{text}");
+        assert_eq!(left[0].role, "the \"boss");
+        let (text, _) = definitions_for(DUMP, Some("the \"boss")).unwrap();
+        assert!(text.contains("OWNER TO \"the \"\"boss\";"), "{text}");
     }
 
     #[test]

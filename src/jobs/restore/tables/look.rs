@@ -46,7 +46,7 @@ impl Look<'_> {
         ));
         let left = self
             .tools
-            .load_definitions(self.scratch, &self.premises.roles)
+            .load_definitions(self.scratch, self.premises)
             .await?;
         let client = self.tools.connect(self.scratch).await?;
         let tables = limit.wait_for(family(&client, names)).await??;
@@ -98,7 +98,7 @@ impl Look<'_> {
             })
             .collect();
         Ok(Found {
-            warnings: roles_missing(&left, &tables, &self.premises.user),
+            warnings: roles_left_out(&left, &tables, self.premises),
             tables,
             planned,
             originals_stand,
@@ -244,8 +244,8 @@ fn left_out(ties: &Ties, alone: bool) -> Vec<String> {
     parents.chain(foreign).chain(keys).collect()
 }
 
-/// What of the tables names a role that the server lacks.
-fn roles_missing(left: &[Left], tables: &[Table], user: &str) -> Vec<String> {
+/// What of the tables names a role that the server lacks, or that we may not act for.
+fn roles_left_out(left: &[Left], tables: &[Table], premises: &Premises) -> Vec<String> {
     let mut roles: BTreeMap<&str, u64> = BTreeMap::new();
     for one in left {
         let about = |table: &Table| memchr::memmem::find(&one.statement, &table.written).is_some();
@@ -253,12 +253,17 @@ fn roles_missing(left: &[Left], tables: &[Table], user: &str) -> Vec<String> {
             *roles.entry(&one.role).or_default() += 1;
         }
     }
+    let user = &premises.user;
     roles
         .into_iter()
         .map(|(role, statements)| {
+            let why = if premises.roles.contains_key(role) {
+                format!("user {user} is no superuser and cannot act for the role {role:?}")
+            } else {
+                format!("the server lacks the role {role:?}")
+            };
             format!(
-                "the server lacks the role {role:?}: {} about it left out, and what it owned is \
-                 {user}'s",
+                "{why}: {} about it left out, and what it owned is {user}'s",
                 counted(statements, "statement", "statements")
             )
         })

@@ -1,7 +1,6 @@
 //! The scratch database: all definitions of a backup without any row, beside the databases that
 //! serve. In it the server itself says what belongs to a table, and renames it.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, PipeReader, Write as _};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,7 +18,7 @@ use crate::jobs::load::{Loaded, Loader};
 use crate::jobs::{Context, JobError, Limit};
 use crate::pipeline::{Definitions, Left, Phase, Progress, StreamError, Text, take_parts};
 use crate::postgres::{
-    ChildInput, Client, Confinement, Conninfo, DatabaseProperties, Programs,
+    ChildInput, Client, Confinement, Conninfo, DatabaseProperties, Premises, Programs,
     archive_entries_arguments, archive_list_arguments, comment_on_database, create_database,
     create_throw_away, databases, drop_database, settings_for_loading,
 };
@@ -127,7 +126,7 @@ impl Tools<'_> {
     pub(super) async fn load_definitions(
         &self,
         scratch: &str,
-        roles: &BTreeMap<String, bool>,
+        premises: &Premises,
     ) -> Result<Vec<Left>, JobError> {
         self.progress.enter(Phase::Loading);
         let conninfo = self.maintenance.to_database(scratch);
@@ -139,7 +138,8 @@ impl Tools<'_> {
             confinement: Confinement::default(),
         };
         let left = Arc::new(Mutex::new(Vec::new()));
-        let tap = Definitions::new(roles.keys().map(String::as_str));
+        let only = (!premises.is_superuser).then_some(premises.user.as_str());
+        let tap = Definitions::new(premises.roles.keys().map(String::as_str), only);
         let doing = format!("cannot read {}", self.source.path.display());
         let outcome = if self.source.format == Format::Plain {
             let (path, compression) = (self.source.path.clone(), self.source.compression);

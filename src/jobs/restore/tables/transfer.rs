@@ -238,6 +238,7 @@ impl Work<'_> {
             .maintenance
             .to_database(&self.prepared.scratch);
         let names: Vec<String> = shapes.values().map(|shape| shape.quoted.clone()).collect();
+        let like = self.prepared.like.as_ref();
         let (watch, remarks) = (Watch::default(), Remarks::default());
         let pg_dump = tools.program(
             self.prepared.programs.pg_dump(),
@@ -245,6 +246,7 @@ impl Work<'_> {
                 &conninfo,
                 before_rows,
                 (!self.prepared.plan.makes_database).then_some(names.as_slice()),
+                like.is_none_or(|like| like.encoding != "SQL_ASCII"),
                 self.context.limits.lock_wait,
             ),
             &conninfo,
@@ -279,7 +281,11 @@ impl Work<'_> {
     ) -> Result<u64, JobError> {
         let plan = &self.prepared.plan;
         self.run(client, SESSION).await?;
-        self.run(client, "BEGIN READ WRITE").await?;
+        if client.server_major() >= 17 {
+            self.run(client, "SET transaction_timeout = 0").await?;
+        }
+        self.run(client, "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
+            .await?;
         (self.tell)("making the tables");
         if plan.makes_schema
             && !plan.makes_database
