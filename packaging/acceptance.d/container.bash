@@ -45,7 +45,8 @@ container_boot() {
         exec systemd-nspawn --quiet --boot --directory="$container_directory/root" \
             --machine="$container_name" --register=no --keep-unit --console=pipe \
             --private-network --capability=CAP_BPF,CAP_PERFMON,CAP_NET_ADMIN \
-            --system-call-filter=bpf "$@" </dev/null >"$container_directory/console" 2>&1
+            --system-call-filter="bpf landlock_create_ruleset landlock_add_rule landlock_restrict_self" \
+            "$@" </dev/null >"$container_directory/console" 2>&1
     ) &
     if ! wait_for 20 "the container's first process" container_find_leader ||
         ! wait_for 60 "the container's systemd" container_is_up; then

@@ -384,6 +384,9 @@ pub(super) struct DrillFragment {
     pub(super) directory: Option<AbsolutePath>,
     /// Connections that load at the same time, from backups in custom or directory format.
     pub(super) jobs: Option<Count<MOST_THREADS>>,
+    /// Whether no dump is loaded where the kernel cannot keep what it carries out from the user's
+    /// files and from the network. Else it is, and the report says so.
+    pub(super) require_confinement: Option<bool>,
 }
 
 /// How the daemon runs.

@@ -316,6 +316,8 @@ pub struct DrillSettings {
     pub directory: PathBuf,
     /// Connections that load at the same time, from backups in custom or directory format.
     pub jobs: NonZeroU8,
+    /// Whether no dump is loaded where the kernel cannot confine what it carries out.
+    pub require_confinement: bool,
 }
 
 /// How the daemon runs.

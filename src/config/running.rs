@@ -87,6 +87,7 @@ pub(super) fn drill(written: &DrillFragment) -> DrillSettings {
     DrillSettings {
         directory: set(written.directory.clone()).0,
         jobs: small(set(written.jobs)),
+        require_confinement: set(written.require_confinement),
     }
 }
 

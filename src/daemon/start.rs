@@ -12,8 +12,9 @@ use tokio_cron_scheduler::JobSchedulerError;
 use super::service::Service;
 use super::systemd::Systemd;
 use super::ticker::Ticker;
-use crate::config::{ConfigError, Databases, Loaded, Plan, Server, Source, load};
+use crate::config::{ConfigError, Databases, JobKind, Loaded, Plan, Server, Source, load};
 use crate::jobs::{Context, JobError, Place, places_on, recover, sweep_drills};
+use crate::postgres::Enforcement;
 use crate::repository::{Repository, RepositoryError, RuntimeDirectory, RuntimeError};
 use crate::tell;
 use crate::words::one_line;
@@ -91,6 +92,15 @@ pub async fn run(source: Source, loaded: Loaded) -> Result<(), DaemonError> {
     let checked = Arc::clone(&plan);
     tokio::task::spawn_blocking(move || {
         usable(&checked, &context)?;
+        if checked
+            .jobs
+            .iter()
+            .any(|job| matches!(job.kind, JobKind::Drill(_)))
+        {
+            let enforcement = Enforcement::of_this_machine();
+            let sentence = enforcement.sentence();
+            tell!(DrillsConfined, {}, "test restores are confined: {sentence}");
+        }
         put_in_order(&checked, &context);
         Ok::<_, DaemonError>(())
     })

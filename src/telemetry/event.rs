@@ -75,6 +75,8 @@ macro_rules! event_kinds {
 event_kinds! {
     /// The daemon has read its configuration and prepares itself.
     DaemonStarting, "daemon-starting", Info, "7042fc3f5e194c66a3076dff53d99b85", [];
+    /// What test restores are kept within on this machine; told when there is a job of that kind.
+    DrillsConfined, "drills-confined", Info, "ef1a5fec46074a809ff2c79105735fa6", [];
     /// The schedule is registered, and every directory was looked at.
     DaemonReady, "daemon-ready", Notice, "0d3389133ac24c42b2ed5b99f3af653f", [];
     /// It was told to stop, and ends what runs.

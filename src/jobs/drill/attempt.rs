@@ -112,10 +112,18 @@ impl Drill<'_> {
         };
         let enforcement = Enforcement::of_this_machine();
         tracing::info!(
-            "what the throw-away server and its programs may do is restricted: {}",
+            "the throw-away server and its programs are confined: {}",
             enforcement.sentence()
         );
-        self.remarks.extend(enforcement.shortfalls());
+        let shortfalls = enforcement.shortfalls();
+        if self.context.drill.require_confinement && !shortfalls.is_empty() {
+            return Ok(DrillOutcome::Impossible(format!(
+                "what it carries out cannot be confined, and drill.require_confinement is set: {}",
+                shortfalls.join("; ")
+            )));
+        }
+        let told = |lacking| format!("what the dump carries out was not confined: {lacking}");
+        self.remarks.extend(shortfalls.into_iter().map(told));
         let mut sandbox = self.limit.clone().wait_for(Sandbox::start(spec)).await??;
         let outcome = self
             .restore(&mut sandbox, &programs, &manifest, globals, &passage, began)

@@ -120,23 +120,56 @@ impl Enforcement {
         format!("{files}; {calls}")
     }
 
-    /// What somebody who relies on it must know is missing; one sentence each.
+    /// What is missing for bounds to be whole; a clause each, about "it".
     pub fn shortfalls(&self) -> Vec<String> {
         let mut shortfalls = Vec::new();
         if self.landlock.is_none() {
             shortfalls.push(
-                "this kernel has no Landlock: what the dump carries out was not kept from files of \
-                 the user that it ran as"
+                "there is no Landlock here, which would keep it from the files of its user"
                     .to_owned(),
             );
         }
         if !self.calls {
             shortfalls.push(
-                "system calls cannot be filtered here: what the dump carries out was not kept from \
-                 the network"
+                "system calls cannot be filtered here, which would keep it from the network"
                     .to_owned(),
             );
         }
         shortfalls
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Enforcement;
+
+    #[test]
+    fn what_is_in_force_is_told_and_what_is_missing_by_itself() {
+        for (landlock, calls, sentence, shortfalls) in [
+            (
+                Some(7),
+                true,
+                "files and signals by Landlock (version 7 of its interface); network and system \
+                 calls by a filter",
+                0,
+            ),
+            (
+                Some(2),
+                true,
+                "files by Landlock (version 2 of its interface, which leaves signals alone); \
+                 network and system calls by a filter",
+                0,
+            ),
+            (
+                None,
+                false,
+                "files not, for want of Landlock; system calls not, for want of a filter",
+                2,
+            ),
+        ] {
+            let enforcement = Enforcement { landlock, calls };
+            assert_eq!(enforcement.sentence(), sentence);
+            assert_eq!(enforcement.shortfalls().len(), shortfalls);
+        }
     }
 }
