@@ -67,7 +67,8 @@ pub(super) async fn run(
     let context = surroundings.context(&loaded);
     let told = |error: JobError| report::failure(&error, surroundings.interrupt);
     let (server, database, repository) = which(&context, &loaded.plan, args, surroundings)?;
-    let prepared = prepare_undo(&context, &server.connection, &database, &repository).await;
+    let (connection, settings) = (&server.connection, &loaded.plan.restore);
+    let prepared = prepare_undo(&context, connection, &database, &repository, settings).await;
     let mut document = UndoResult {
         database: database.clone(),
         ..UndoResult::default()
@@ -77,6 +78,9 @@ pub(super) async fn run(
         Err(error) => return failed(document, told(error), surroundings, out),
     };
     document.brought_back = Some(prepared.brings_back.clone());
+    for warning in &prepared.warnings {
+        tracing::warn!("{warning}");
+    }
     if !args.yes {
         let text = format!(
             "This swaps names at {}:\n  {} becomes {}\n{}",

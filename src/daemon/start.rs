@@ -243,6 +243,15 @@ fn put_in_order(plan: &Plan, context: &Context) {
                             if record.backup.is_some() { "succeeded" } else { "interrupted" }
                         );
                     }
+                    for (record, cut_short) in &recovery.restores {
+                        let start = plan.restore.start.as_deref();
+                        let what = cut_short.in_words(&place.database, None, start);
+                        tell!(
+                            InterruptedRunFound,
+                            { database = %place.database, run_id = %record.run },
+                            "database {database}: {what}"
+                        );
+                    }
                 }
                 Err(error) => tell!(DirectoryUnusable, { database = %place.database }, "{error}"),
             }

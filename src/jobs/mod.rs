@@ -51,7 +51,7 @@ pub use prune::{PruneMode, PruneReport, SeriesReport, prune};
 pub use quarantine::release;
 pub use recovery::{Recovery, recover};
 pub use restore::{
-    Candidate, Criteria, LastDrill, PlannedStep, PlannedTable, Prepared, PreparedTables,
+    Candidate, Criteria, CutShort, LastDrill, PlannedStep, PlannedTable, Prepared, PreparedTables,
     PreparedUndo, RestorePlan, RestoreReport, RestoreRequest, RestoreSource, TablesPlan,
     TablesReport, TablesRequest, Tell, UndoReport, abandon_tables, choose as choose_backup,
     look as look_at_restore, prepare as prepare_restore, prepare_tables, prepare_undo, restore,
@@ -137,6 +137,7 @@ impl Context {
             message: None,
             removed: Vec::new(),
             damaged: Vec::new(),
+            beside: None,
             phases: Vec::new(),
             restoration: None,
             left: None,

@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::Context;
 use super::error::JobError;
+use super::restore::{self, CutShort};
 use crate::repository::{
     Catalogue, Event, Holder, Lock, Operation, Record, Repository, RepositoryError, Requester,
 };
@@ -18,6 +19,8 @@ pub struct Recovery {
     pub completed: Vec<String>,
     /// Runs that the ledger held for running; their ends as they are on record now.
     pub closed: Vec<Record>,
+    /// Restores among them, each with what there is to know of it.
+    pub restores: Vec<(Record, CutShort)>,
 }
 
 /// Puts a database's directory in order, as every run does before it begins. For a daemon that
@@ -43,6 +46,7 @@ pub fn recover(context: &Context, repository: &Repository) -> Result<Option<Reco
     };
     let (mut recovery, catalogue) = sweep(repository, &lock)?;
     recovery.closed = close_open_runs(context, repository, &catalogue)?;
+    recovery.restores = restore::close_open_runs(context, repository)?;
     Ok(Some(recovery))
 }
 
@@ -55,7 +59,7 @@ pub(super) fn sweep(
     let recovery = Recovery {
         swept: swept.removed,
         completed: swept.completed,
-        closed: Vec::new(),
+        ..Recovery::default()
     };
     Ok((recovery, repository.catalogue()?))
 }

@@ -44,6 +44,8 @@ pub struct DatabaseFacts {
     pub unrestorable: Vec<(String, String)>,
     /// Damaged backups that were put aside: directory, and what is wrong.
     pub quarantined: Vec<(PathBuf, String)>,
+    /// A restore that was cut short, and what there is to know of it.
+    pub restore: Option<String>,
     /// Manifests that speak for no backup: file, and what is wrong.
     pub unreadable: Vec<(String, String)>,
 }
@@ -183,6 +185,8 @@ pub enum ConcernKind {
     VerificationOverdue,
     /// A test restore that its schedule promises has not happened.
     DrillOverdue,
+    /// A restore was killed, and nobody has made it again.
+    RestoreCutShort,
     /// The free space is small.
     Space,
     /// A directory cannot be looked at.
@@ -214,6 +218,9 @@ pub fn judge(
         now,
         judgement: Judgement::default(),
     };
+    if let Some(sentence) = &facts.restore {
+        judge.concern(ConcernKind::RestoreCutShort, sentence.clone());
+    }
     judge.damage();
     judge.backups();
     judge.verification();

@@ -172,6 +172,33 @@ impl Client {
         limit: Duration,
     ) -> Result<(), QueryError> {
         let milliseconds = limit.as_millis().clamp(1, i32::MAX as u128);
+        // Apart, since some statements stand no other beside them.
+        let set = format!("SET statement_timeout = {milliseconds}");
+        self.carry_out(what, &[&set, sql], limit).await
+    }
+
+    /// Takes a transaction that has failed back to a savepoint, within a limit. `what` completes
+    /// the sentence "cannot …".
+    ///
+    /// # Errors
+    /// The server refuses or does not answer.
+    pub async fn roll_back_to(
+        &self,
+        what: &'static str,
+        savepoint: &str,
+        limit: Duration,
+    ) -> Result<(), QueryError> {
+        // Nothing else is carried out in such a transaction, not even a setting.
+        let sql = format!("ROLLBACK TO SAVEPOINT {savepoint}");
+        self.carry_out(what, &[&sql], limit).await
+    }
+
+    async fn carry_out(
+        &self,
+        what: &'static str,
+        statements: &[&str],
+        limit: Duration,
+    ) -> Result<(), QueryError> {
         let failed = |reason: String, sqlstate: Option<String>| QueryError {
             what,
             database: self.conninfo.database().to_owned(),
@@ -180,10 +207,10 @@ impl Client {
             sqlstate,
         };
         let work = async {
-            // Apart, since some statements stand no other beside them.
-            let set = format!("SET statement_timeout = {milliseconds}");
-            self.inner.batch_execute(&set).await?;
-            self.inner.batch_execute(sql).await
+            for statement in statements {
+                self.inner.batch_execute(statement).await?;
+            }
+            Ok::<_, tokio_postgres::Error>(())
         };
         // The server's own limit comes first, and says more.
         match timeout(limit.saturating_add(Duration::from_secs(2)), work).await {

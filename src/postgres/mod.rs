@@ -1,5 +1,6 @@
 //! The only place that knows `PostgreSQL`: connections, programs and their output, credentials.
 
+mod attached;
 mod blocking;
 mod catalogue_text;
 mod child;
@@ -22,6 +23,7 @@ mod sandbox;
 mod shortfall;
 mod tls;
 
+pub use attached::{Attached, attached, missing_locales};
 pub use blocking::{Blocker, blockers};
 pub use child::{
     Account, Child, ChildError, ChildInput, ChildKind, ChildOutput, ChildSpec, Confinement, Exit,
@@ -46,12 +48,12 @@ pub use premises::{Premises, Standing, analyze, databases, end_sessions, is_memb
 pub use programs::{ProgramError, ProgramVersion, Programs};
 pub use properties::{
     DatabaseProperties, Extension, ServerProperties, Setting, database_properties, discover,
-    may_read_role_passwords, server_properties,
+    locales, may_read_role_passwords, server_properties,
 };
 pub use recreate::{
     TakePlace, comes_with_its_name, comment_on_database, create_database, create_throw_away,
-    drop_database, drop_role, finish_database, foreign_grantors, give_setting, reset_settings,
-    roles_of, settings_and_privileges, settings_for_loading, take_place,
+    drop_database, drop_role, finish_database, foreign_grantors, give_setting, no_template,
+    reset_settings, roles_of, settings_and_privileges, settings_for_loading, take_place,
 };
 pub use sandbox::{Sandbox, SandboxError, SandboxSpec, sweep_sandboxes};
 pub use shortfall::{shortfalls, shortfalls_with_its_name};

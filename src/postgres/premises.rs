@@ -1,6 +1,6 @@
 //! What a server has, for whoever wants to restore a database on it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio_postgres::types::Type;
@@ -34,6 +34,8 @@ pub struct Premises {
     pub tablespaces: Vec<String>,
     /// The versions of each extension that can be installed.
     pub extensions: BTreeMap<String, Vec<String>>,
+    /// Those of them that none but a superuser can install, in any version.
+    pub untrusted: BTreeSet<String>,
     /// All databases.
     pub databases: BTreeMap<String, Standing>,
     /// Where its data stands, if we may know.
@@ -49,6 +51,8 @@ pub struct Standing {
     pub comment: Option<String>,
     /// The sessions that are connected to it.
     pub sessions: u64,
+    /// The role that owns it.
+    pub owner: String,
 }
 
 /// Looks at what a server has.
@@ -94,13 +98,18 @@ pub async fn premises(client: &Client) -> Result<Premises, QueryError> {
         found.tablespaces.push(required(client, WHAT, row, 0)?);
     }
     let sql = format!(
-        "SELECT {}, {} FROM pg_catalog.pg_available_extension_versions",
+        "SELECT {}, {}, superuser AND NOT trusted \
+           FROM pg_catalog.pg_available_extension_versions",
         name("name"),
         name("version")
     );
     for row in &client.query(WHAT, &sql, &[]).await? {
-        let versions = found.extensions.entry(required(client, WHAT, row, 0)?);
-        versions.or_default().push(required(client, WHAT, row, 1)?);
+        let extension = required(client, WHAT, row, 0)?;
+        if value(client, WHAT, row, 2)? {
+            found.untrusted.insert(extension.clone());
+        }
+        let versions = found.extensions.entry(extension).or_default();
+        versions.push(required(client, WHAT, row, 1)?);
     }
     Ok(found)
 }
@@ -116,10 +125,12 @@ pub async fn databases(client: &Client) -> Result<BTreeMap<String, Standing>, Qu
                 CASE WHEN pg_catalog.has_database_privilege(d.oid, 'CONNECT') \
                      THEN pg_catalog.pg_database_size(d.oid) END, \
                 {comment}, \
-                (SELECT count(*) FROM pg_catalog.pg_stat_activity a WHERE a.datid = d.oid) \
+                (SELECT count(*) FROM pg_catalog.pg_stat_activity a WHERE a.datid = d.oid), \
+                {owner} \
            FROM pg_catalog.pg_database d",
         name = as_bytes(client, "d.datname"),
         comment = as_bytes(client, "pg_catalog.shobj_description(d.oid, 'pg_database')"),
+        owner = as_bytes(client, "pg_catalog.pg_get_userbyid(d.datdba)"),
     );
     let mut found = BTreeMap::new();
     for row in &client.query(WHAT, &sql, &[]).await? {
@@ -131,6 +142,7 @@ pub async fn databases(client: &Client) -> Result<BTreeMap<String, Standing>, Qu
                 size_bytes: size.and_then(|size| u64::try_from(size).ok()),
                 comment: optional(client, WHAT, row, 2)?,
                 sessions: u64::try_from(sessions).unwrap_or_default(),
+                owner: required(client, WHAT, row, 4)?,
             },
         );
     }
@@ -144,26 +156,58 @@ async fn data_directory(client: &Client) -> Option<String> {
     rows.first()?.try_get(0).ok()
 }
 
-/// Ends every session of these databases but our own. Gives how many there were.
+/// What came of ending sessions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SessionsEnded {
+    /// How many were ended.
+    pub ended: u64,
+    /// Those that our user may not end, as user and process.
+    pub spared: Vec<String>,
+}
+
+/// Ends every session of these databases but our own, background processes of extensions among
+/// them, as far as our user may.
 ///
 /// # Errors
-/// The server does not answer, or our user may not end one of them.
-pub async fn end_sessions(client: &Client, databases: &[&str]) -> Result<u64, QueryError> {
+/// The server does not answer, or refuses.
+pub async fn end_sessions(
+    client: &Client,
+    databases: &[&str],
+) -> Result<SessionsEnded, QueryError> {
     const WHAT: &str = "end the sessions of the database";
     let list: Vec<String> = databases.iter().map(|name| literal(name)).collect();
+    // Who may, is said in the manual's "Server Signaling Functions". An autovacuum worker has no
+    // user; it gives way to whoever wants to rename the database, without our help. Of others'
+    // sessions nobody but a superuser sees what kind they are.
     let sql = format!(
-        "SELECT count(pg_catalog.pg_terminate_backend(pid)) FROM pg_catalog.pg_stat_activity \
-          WHERE datname IN ({}) AND pid <> pg_catalog.pg_backend_pid() \
-            AND backend_type IN ('client backend', 'walsender', 'parallel worker', \
-                                 'autovacuum worker', 'logical replication worker')",
-        list.join(", ")
+        "WITH others AS ( \
+           SELECT a.pid, a.usename, \
+                  me.rolsuper OR (NOT r.rolsuper \
+                    AND (pg_catalog.pg_has_role(r.oid, 'USAGE') \
+                      OR pg_catalog.pg_has_role('pg_signal_backend', 'USAGE'))) AS allowed \
+             FROM pg_catalog.pg_stat_activity a \
+             LEFT JOIN pg_catalog.pg_roles r ON r.oid = a.usesysid \
+            CROSS JOIN (SELECT rolsuper FROM pg_catalog.pg_roles \
+                         WHERE rolname = current_user) me \
+            WHERE a.datname IN ({list}) AND a.pid <> pg_catalog.pg_backend_pid() \
+              AND (me.rolsuper OR r.oid IS NOT NULL)) \
+         SELECT {user}, o.pid, CASE WHEN o.allowed THEN pg_catalog.pg_terminate_backend(o.pid) END \
+           FROM others o",
+        list = list.join(", "),
+        user = as_bytes(client, "o.usename"),
     );
-    let rows = client.query(WHAT, &sql, &[]).await?;
-    let ended: i64 = match rows.first() {
-        Some(row) => value(client, WHAT, row, 0)?,
-        None => 0,
-    };
-    Ok(u64::try_from(ended).unwrap_or_default())
+    let mut found = SessionsEnded::default();
+    for row in &client.query(WHAT, &sql, &[]).await? {
+        let pid: i32 = value(client, WHAT, row, 1)?;
+        let ended: Option<bool> = value(client, WHAT, row, 2)?;
+        if ended.is_some() {
+            found.ended += 1;
+        } else {
+            let user = optional(client, WHAT, row, 0)?.unwrap_or_default();
+            found.spared.push(format!("{user} (process {pid})"));
+        }
+    }
+    Ok(found)
 }
 
 /// Which of these memberships there are: each a role and its member.

@@ -90,6 +90,15 @@ impl ServerProperties {
     }
 }
 
+/// The locales of the operating system that a database like this one needs, but for those that every
+/// server has.
+pub fn locales(properties: &DatabaseProperties) -> Vec<&str> {
+    let mut locales = vec![&*properties.lc_collate, &*properties.lc_ctype];
+    locales.dedup();
+    locales.retain(|locale| !["C", "POSIX"].contains(locale));
+    locales
+}
+
 /// Reads the properties of the database that the client is connected to.
 ///
 /// # Errors

@@ -56,8 +56,10 @@ fn create_like(name: &str, like: &DatabaseProperties, major: u32, place: Place) 
     add(" ENCODING ", literal(&like.encoding));
     add(" LC_COLLATE ", literal(&like.lc_collate));
     add(" LC_CTYPE ", literal(&like.lc_ctype));
+    // Only a superuser may name the usual one, which it gets in any case.
     if let Some(tablespace) = &like.tablespace
         && place == Place::Recorded
+        && tablespace != "pg_default"
     {
         add(" TABLESPACE ", identifier(tablespace));
     }
@@ -83,6 +85,11 @@ fn create_like(name: &str, like: &DatabaseProperties, major: u32, place: Place) 
 /// The statement that removes a database and ends whatever is connected to it.
 pub fn drop_database(name: &str) -> String {
     format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", identifier(name))
+}
+
+/// The statement that lets a template be dropped like any other database.
+pub fn no_template(name: &str) -> String {
+    format!("ALTER DATABASE {} IS_TEMPLATE false", identifier(name))
 }
 
 /// The statement that writes a comment on a database.

@@ -2,7 +2,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::Path;
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -10,12 +10,46 @@ use rustix::io::Errno;
 
 /// Makes a file that was not there, for its owner alone (P19).
 pub(super) fn create_new(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create_new(true).mode(0o600);
+    let file = options.open(path)?;
+    hand_over(&file, path)?;
+    Ok(file)
+}
+
+/// Opens a file to append to it, and makes it where it is not there, for its owner alone (P19).
+pub(super) fn open_to_append(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).append(true);
+    loop {
+        match options.open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            opened => return opened,
+        }
+        match create_new(path) {
+            // Another process was faster.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            // It was not opened for appending.
+            made => drop(made?),
+        }
+    }
+}
+
+/// Gives what root has made to the owner of the directory that it is in: a command of root's must
+/// not leave files there that the service cannot open. To be called only with what was made just
+/// now, never with what was found.
+fn hand_over(made: &File, path: &Path) -> io::Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let directory = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    let owner = directory.unwrap_or(Path::new(".")).metadata()?;
+    if owner.uid() == 0 {
+        return Ok(());
+    }
+    fchown(made, Some(owner.uid()), Some(owner.gid()))
 }
 
 /// Makes a directory that was not there, for its owner alone (P19), and its parents.

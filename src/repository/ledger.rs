@@ -1,10 +1,9 @@
 //! The ledger: one JSON object a line, appended and synced; the lasting record of every outcome.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::ops::ControlFlow;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, FixedOffset};
@@ -78,6 +77,9 @@ pub struct Record {
     /// Backups found damaged, each with what is wrong; of a verification or a test restore.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub damaged: Vec<Damage>,
+    /// The names of the databases beside the one that is restored; at the start of a restore.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beside: Option<BesideNames>,
     /// How long the parts of the run took, in their order; of a test restore.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub phases: Vec<PhaseTime>,
@@ -91,6 +93,16 @@ pub struct Record {
     /// verification that reads what is due.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub round: Option<DateTime<FixedOffset>>,
+}
+
+/// Under which names a restore makes databases: what may be left of one that was killed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BesideNames {
+    /// The database that is loaded, until it takes the name.
+    pub loads_into: String,
+    /// What the database that is replaced is called then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keeps_as: Option<String>,
 }
 
 /// How long a part of a run took.
@@ -184,12 +196,7 @@ impl Ledger {
     pub fn append(&self, record: &Record) -> io::Result<()> {
         let mut line = serde_json::to_vec(record)?;
         line.push(b'\n');
-        let mut file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .open(&self.path)?;
+        let mut file = durable::open_to_append(&self.path)?;
         // Records come from several processes; appending is atomic, looking at the end is not.
         file.lock()?;
         let end = file.seek(SeekFrom::End(0))?;
@@ -332,6 +339,7 @@ mod tests {
             message: None,
             removed: Vec::new(),
             damaged: Vec::new(),
+            beside: None,
             phases: Vec::new(),
             restoration: None,
             left: None,

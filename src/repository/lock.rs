@@ -1,13 +1,13 @@
 //! One run at a time per database, whoever starts it: the daemon or a command.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use chrono::{DateTime, FixedOffset};
 use serde::{Deserialize, Serialize};
 
+use super::durable;
 use super::requester::Requester;
 
 /// The name of the lock's file in a database's directory.
@@ -57,13 +57,8 @@ fn busy(holder: Option<&Holder>) -> String {
 impl Lock {
     /// Takes the lock, or fails at once.
     pub(super) fn acquire(directory: &Path, holder: &Holder) -> Result<Self, LockError> {
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(directory.join(LOCK_FILE))?;
+        // Only the note is written, from its front on.
+        let mut file = durable::open_to_append(&directory.join(LOCK_FILE))?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {

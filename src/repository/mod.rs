@@ -44,7 +44,7 @@ pub use activity::{AtWork, HeldLocks};
 pub use catalogue::{Catalogue, Entry, Problem};
 pub use error::{RepositoryError, advice};
 pub use in_force::{InForce, SchedulesInForce};
-pub use ledger::{Damage, Event, Ledger, Operation, PhaseTime, Record, Removal};
+pub use ledger::{BesideNames, Damage, Event, Ledger, Operation, PhaseTime, Record, Removal};
 pub use lock::{Holder, Lock, LockError};
 pub use manifest::{
     Artifact, CensusFile, Globals, MANIFEST_FORMAT, Manifest, ManifestError, Seconds,

@@ -164,9 +164,8 @@ pub(super) async fn run(
     };
     let cancel = surroundings.interrupt.token();
     if args.plan {
-        let looked = look_at_restore(&context, &request, cancel)
-            .await
-            .map_err(told)?;
+        let looking = look_at_restore(&context, &request, cancel);
+        let looked = Box::pin(looking).await.map_err(told)?;
         return plan::print(
             looked,
             &context,
@@ -179,7 +178,8 @@ pub(super) async fn run(
     let label = report::one_line(&chosen.database);
     let display = Display::start(&label, &progress, surroundings.json);
     let say = |step: &str| display.note(step);
-    let prepared = prepare_restore(&context, &request, &say, &progress, cancel).await;
+    let preparing = prepare_restore(&context, &request, &say, &progress, cancel);
+    let prepared = Box::pin(preparing).await;
     drop(display);
     let prepared = match prepared {
         Ok(prepared) => prepared,

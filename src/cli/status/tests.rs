@@ -38,6 +38,7 @@ fn series(name: &str, newest: Option<i64>) -> SeriesFacts {
 
 fn database(name: &str, server: &str) -> Surveyed {
     let facts = DatabaseFacts {
+        restore: None,
         database: name.to_owned(),
         directory: format!("/var/backups/{name}").into(),
         discovered: false,

@@ -143,6 +143,7 @@ mod tests {
             roles: set(roles),
             grantors: set(grantors),
             tablespaces: set(&["slow"]),
+            ..Needs::default()
         }
     }
 

@@ -6,6 +6,7 @@ mod account;
 mod application;
 mod beside;
 mod choose;
+mod cut_short;
 mod preflight;
 mod roles;
 mod source;
@@ -28,9 +29,12 @@ use uuid::Uuid;
 use super::limit::Limit;
 use super::{Context, JobError};
 use crate::config::{Connection, RestoreSettings};
-use crate::pipeline::census::Census;
+use crate::pipeline::census::{Census, Foreign};
 use crate::pipeline::{Passage, Progress};
-use crate::postgres::{Client, Conninfo, DatabaseProperties, Premises, Standing, premises};
+use crate::postgres::{
+    Attached, Client, ConnectErrorKind, Conninfo, DatabaseProperties, Premises, Standing, attached,
+    locales, missing_locales, premises,
+};
 use crate::repository::{
     Content, Event, Holder, Lock, Manifest, Operation, Record, Replaced, Repository,
 };
@@ -40,6 +44,7 @@ use preflight::Wanted;
 use source::Source;
 
 pub use choose::{Candidate, Criteria, choose};
+pub use cut_short::CutShort;
 pub use source::RestoreSource;
 pub use steps::{LastDrill, PlannedStep};
 pub use tables::{
@@ -149,8 +154,8 @@ pub async fn look(
     let progress = Arc::new(Progress::default());
     let account = Account::default();
     let looking = (Depth::Look, &account);
-    let prepared = prepare_to(context, request, looking, &limit, &|_| (), &progress).await?;
-    Ok(prepared.plan)
+    let looking = prepare_to(context, request, looking, &limit, &|_| (), &progress);
+    Ok(Box::pin(looking).await?.plan)
 }
 
 /// Takes the lock, reads the backup in full, and looks whether the server has all that it needs.
@@ -178,7 +183,8 @@ pub async fn prepare(
         tell(step);
     };
     let working = (Depth::Work, &account);
-    let prepared = prepare_to(context, request, working, &limit, &say, progress).await;
+    let preparing = prepare_to(context, request, working, &limit, &say, progress);
+    let prepared = Box::pin(preparing).await;
     account.pause();
     let facts = account.so_far();
     let prepared = prepared.map(|prepared| Prepared {
@@ -218,35 +224,49 @@ fn record(
 
 /// Takes the lock that keeps backups, clean-ups and other restores of the database away, and closes
 /// what `restore.log` has of restores that were killed: whoever holds the lock knows that they are
-/// over.
-fn lock(context: &Context, repository: &Repository, operation: &str) -> Result<Lock, JobError> {
+/// over. Gives these, too.
+fn lock(
+    context: &Context,
+    repository: &Repository,
+    operation: &str,
+) -> Result<(Lock, Vec<CutShort>), JobError> {
     let lock = repository.lock(&Holder {
         operation: operation.to_owned(),
         since: context.now(),
         requested_by: context.requester.clone(),
     })?;
+    let found = close_open_runs(context, repository)?;
+    Ok((lock, found.into_iter().map(|(_, cut)| cut).collect()))
+}
+
+/// Closes what `restore.log` has of restores that were killed, for whoever holds the lock. Gives
+/// their ends as they are on record now, and what there is to know of them.
+pub(super) fn close_open_runs(
+    context: &Context,
+    repository: &Repository,
+) -> Result<Vec<(Record, CutShort)>, JobError> {
     let ledger = repository.restore_ledger();
     let unrecorded = |source| JobError::Unrecorded {
         done: "nothing was done because".to_owned(),
         ledger: ledger.path().display().to_string(),
         source,
     };
+    let mut closed = Vec::new();
     for open in ledger.open_runs().map_err(unrecorded)? {
-        if !matches!(open.operation, Operation::Restore | Operation::UndoRestore) {
+        let Some(cut) = CutShort::of(&open) else {
             continue;
-        }
+        };
         let end = Record {
             at: context.now(),
             event: Event::Interrupted,
             requested_by: None,
-            message: Some(
-                "the process ended before the restore did; found by a later one".to_owned(),
-            ),
+            message: Some("the process ended before the restore did; found later".to_owned()),
             ..open
         };
         ledger.append(&end).map_err(unrecorded)?;
+        closed.push((end, cut));
     }
-    Ok(lock)
+    Ok(closed)
 }
 
 /// Connects to a database that is not this one: nobody can rename the database that he is
@@ -256,14 +276,62 @@ async fn connect_beside(
     connection: &Connection,
     database: &str,
 ) -> Result<Client, JobError> {
-    let other = if database == "postgres" {
-        "template1"
-    } else {
-        "postgres"
-    };
     // The password file is asked for the database itself.
     let conninfo = Conninfo::resolve(connection, &context.environment, Some(database))?;
-    Ok(Client::connect(&conninfo.to_database(other), context.limits.connect).await?)
+    let to = async |other| {
+        let conninfo = conninfo.to_database(other);
+        Client::connect(&conninfo, context.limits.connect).await
+    };
+    let [first, second] = match database {
+        "postgres" => ["template1", "template1"],
+        "template1" => ["postgres", "postgres"],
+        _ => ["postgres", "template1"],
+    };
+    match to(first).await {
+        // Nobody needs it but for this, so that some drop it.
+        Err(error) if error.kind == ConnectErrorKind::NoSuchDatabase => Ok(to(second).await?),
+        connected => Ok(connected?),
+    }
+}
+
+fn replaced(standing: &Standing) -> Replaced {
+    Replaced {
+        bytes: standing.size_bytes,
+        sessions: standing.sessions,
+    }
+}
+
+/// The warning of what `pg_dump` does not write.
+fn of_foreign(foreign: Foreign) -> String {
+    format!(
+        "the dump holds {foreign}, which pg_dump does not write: psql will carry it out as your \
+         user; restore it only if you know where it comes from"
+    )
+}
+
+/// What a server has for a restore.
+struct Seen {
+    premises: Premises,
+    /// Of the database that is replaced.
+    attached: Attached,
+    missing_locales: Vec<String>,
+}
+
+async fn look_around(
+    client: &Client,
+    database: &str,
+    source: &Source,
+    limit: &Limit,
+) -> Result<Seen, JobError> {
+    let locales = source.properties().map_or_else(Vec::new, locales);
+    let looking = async {
+        Ok::<_, JobError>(Seen {
+            premises: premises(client).await?,
+            attached: attached(client, database).await?,
+            missing_locales: missing_locales(client, &locales).await?,
+        })
+    };
+    limit.wait_for(looking).await?
 }
 
 async fn prepare_to(
@@ -274,9 +342,11 @@ async fn prepare_to(
     tell: Tell<'_>,
     progress: &Arc<Progress>,
 ) -> Result<Prepared, JobError> {
-    let lock = match depth {
-        Depth::Look => None,
-        Depth::Work => Some(lock(context, request.repository, "restore")?),
+    let (lock, found) = match depth {
+        Depth::Look => (None, Vec::new()),
+        Depth::Work => {
+            lock(context, request.repository, "restore").map(|(lock, found)| (Some(lock), found))?
+        }
     };
     let source = Source::open(request.source, limit, progress).await?;
     account.note(|facts| {
@@ -287,23 +357,21 @@ async fn prepare_to(
     let client = limit.wait_for(connecting).await??;
     let maintenance = client.conninfo().clone();
     account.note(|facts| facts.server = Some(maintenance.server()));
-    let premises = limit.wait_for(premises(&client)).await??;
+    let seen = look_around(&client, request.database, &source, limit).await?;
+    let premises = seen.premises;
     drop(client);
 
-    let mut warnings = Vec::new();
+    let start = request.settings.start.as_deref();
+    let mut warnings = cut_short::sentences(&found, request.database, &premises.databases, start);
     let passage = match depth {
         Depth::Look => None,
         Depth::Work => {
             tell(&format!("reading {} in full", source.label));
+            let major = premises.major;
             let passage = source
-                .read(context, request.source, premises.major, limit, progress)
+                .read(context, request.source, major, limit, progress)
                 .await?;
-            if let Some(foreign) = passage.foreign {
-                warnings.push(format!(
-                    "the dump holds {foreign}, which pg_dump does not write: psql will carry it \
-                     out as your user; restore it only if you know where it comes from"
-                ));
-            }
+            warnings.extend(passage.foreign.map(of_foreign));
             account.note(|facts| facts.expected = Some(content(&passage.census)));
             Some(passage)
         }
@@ -311,12 +379,7 @@ async fn prepare_to(
 
     let standing = premises.databases.get(request.database).cloned();
     let replaces = standing.filter(|_| request.replace);
-    account.note(|facts| {
-        facts.replaces = replaces.as_ref().map(|standing| Replaced {
-            bytes: standing.size_bytes,
-            sessions: standing.sessions,
-        });
-    });
+    account.note(|facts| facts.replaces = replaces.as_ref().map(replaced));
     let standing = replaces
         .is_some()
         .then(|| maintenance.to_database(request.database));
@@ -331,6 +394,9 @@ async fn prepare_to(
             properties: like.as_ref(),
             source_major: source.manifest.as_ref().map(|one| one.server.major()),
             roles: &brought,
+            needs: passage.as_ref().map(|passage| &passage.needs),
+            attached: &seen.attached,
+            missing_locales: &seen.missing_locales,
             forecast: forecast(source.properties(), passage.as_ref()),
             free: free(&maintenance, &premises, like.as_ref()),
         },

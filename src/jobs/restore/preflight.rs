@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::postgres::{DatabaseProperties, Premises, roles_of};
+use crate::pipeline::census::Needs;
+use crate::postgres::{Attached, DatabaseProperties, Premises, Standing, roles_of};
 use crate::words::size;
 
 /// What the judgement is made from.
@@ -18,6 +19,12 @@ pub(super) struct Wanted<'a> {
     pub(super) source_major: Option<u32>,
     /// The roles that the backup brings with it.
     pub(super) roles: &'a BTreeSet<String>,
+    /// What the dump itself names, if it was read.
+    pub(super) needs: Option<&'a Needs>,
+    /// What is bound to the database that is replaced.
+    pub(super) attached: &'a Attached,
+    /// Locales of the database that the server does not know.
+    pub(super) missing_locales: &'a [String],
     /// Bytes that the database is likely to take.
     pub(super) forecast: Option<u64>,
     /// Bytes that are free where the server keeps its data, if that can be seen.
@@ -40,6 +47,14 @@ pub(super) fn judge(premises: &Premises, wanted: &Wanted<'_>) -> Judgement {
     about_rights(premises, wanted, &mut found);
     if let Some(properties) = wanted.properties {
         about_the_database(premises, wanted, properties, &mut found);
+    }
+    if let Some(needs) = wanted.needs {
+        about_the_dump(premises, wanted, needs, &mut found);
+    }
+    if wanted.may_replace
+        && let Some(standing) = premises.databases.get(wanted.name)
+    {
+        about_the_replaced(premises, wanted, standing, &mut found);
     }
     if let (Some(forecast), Some(free)) = (wanted.forecast, wanted.free)
         && free < forecast
@@ -101,12 +116,6 @@ fn about_rights(premises: &Premises, wanted: &Wanted<'_>, found: &mut Judgement)
             named("the role", "the roles", &missing)
         ));
     }
-    if !premises.is_superuser && found.problems.is_empty() {
-        found.warnings.push(format!(
-            "user {user} is no superuser: objects of other owners, and some extensions, cannot be \
-             restored by it"
-        ));
-    }
 }
 
 fn about_the_database(
@@ -139,18 +148,23 @@ fn about_the_database(
     if let Some(tablespace) = &properties.tablespace
         && !premises.tablespaces.contains(tablespace)
     {
+        found.problems.push(lacks_tablespace(tablespace));
+    }
+    if !wanted.missing_locales.is_empty() {
+        let locales: Vec<&str> = wanted.missing_locales.iter().map(String::as_str).collect();
         found.problems.push(format!(
-            "the server lacks the tablespace {tablespace:?}: make a directory that is the server's \
-             own and CREATE TABLESPACE \"{tablespace}\" LOCATION 'that directory'"
+            "the server lacks {}: make it on the server's machine (on Debian `dpkg-reconfigure \
+             locales`, or the package locales-all), and restart the server; `locale -a` shows the \
+             locales there are",
+            named("the locale", "the locales", &locales)
         ));
     }
     for extension in &properties.extensions {
         match premises.extensions.get(&extension.name) {
-            None => found.problems.push(format!(
-                "the server cannot install the extension {} {}: install its package on the \
-                 server's machine (contrib's are in postgresql-{} on Debian), then run it again",
-                extension.name, extension.version, premises.major
-            )),
+            None => {
+                let what = format!("{} {}", extension.name, extension.version);
+                found.problems.push(lacks_extension(&what, premises));
+            }
             Some(versions) if !versions.contains(&extension.version) => {
                 found.warnings.push(format!(
                     "the extension {} had version {}; the server installs its own: {}",
@@ -162,6 +176,167 @@ fn about_the_database(
             Some(_) => {}
         }
     }
+}
+
+/// What the dump's own statements want, beyond what was recorded of the database.
+fn about_the_dump(premises: &Premises, wanted: &Wanted<'_>, needs: &Needs, found: &mut Judgement) {
+    let recorded = wanted.properties.map_or_else(Vec::new, roles_of);
+    let roles = names(&needs.roles);
+    let missing: Vec<&str> = roles
+        .iter()
+        .filter(|role| {
+            !premises.roles.contains_key(*role)
+                && !wanted.roles.contains(*role)
+                && !recorded.contains(role)
+        })
+        .map(String::as_str)
+        .collect();
+    if !missing.is_empty() {
+        found.problems.push(format!(
+            "the server lacks {}, to whom objects in the dump belong or who may use them, and the \
+             backup does not hold roles: CREATE ROLE, then run it again",
+            named("the role", "the roles", &missing)
+        ));
+    }
+    let database = wanted.properties.and_then(|one| one.tablespace.as_ref());
+    for tablespace in names(&needs.tablespaces) {
+        if !premises.tablespaces.contains(&tablespace) && database != Some(&tablespace) {
+            found.problems.push(lacks_tablespace(&tablespace));
+        }
+    }
+    let known = |name: &String| {
+        let recorded = wanted.properties.map(|one| one.extensions.as_slice());
+        recorded
+            .unwrap_or_default()
+            .iter()
+            .any(|one| one.name == *name)
+    };
+    for extension in names(&needs.extensions) {
+        if !premises.extensions.contains_key(&extension) && !known(&extension) {
+            found.problems.push(lacks_extension(&extension, premises));
+        }
+    }
+    if !premises.is_superuser {
+        about_rights_to_load(premises, needs, found);
+    }
+}
+
+/// What only a superuser can load, or somebody with the rights of the objects' owners.
+fn about_rights_to_load(premises: &Premises, needs: &Needs, found: &mut Judgement) {
+    let user = &premises.user;
+    let owners = names(&needs.owners);
+    let others: Vec<&str> = owners
+        .iter()
+        .filter(|owner| premises.roles.get(*owner) != Some(&true))
+        .map(String::as_str)
+        .collect();
+    if !others.is_empty() {
+        found.problems.push(format!(
+            "objects in the dump belong to {}, and user {user} has not the rights of {}: GRANT \
+             them to \"{user}\", or restore as a superuser",
+            named("the role", "the roles", &others),
+            if others.len() == 1 {
+                "it"
+            } else {
+                "all of them"
+            }
+        ));
+    }
+    for extension in names(&needs.extensions).intersection(&premises.untrusted) {
+        found.problems.push(format!(
+            "the extension {extension} is not trusted: only a superuser can install it; restore as \
+             a superuser"
+        ));
+    }
+    if !needs.grantors.is_empty() {
+        let grantors = names(&needs.grantors);
+        let grantors: Vec<&str> = grantors.iter().map(String::as_str).collect();
+        found.problems.push(format!(
+            "privileges in the dump were granted by {}, in whose name only a superuser can grant: \
+             restore as a superuser",
+            named("the role", "the roles", &grantors)
+        ));
+    }
+    for (what, statement) in &needs.of_superusers {
+        found.problems.push(format!(
+            "the dump holds {what}, which only a superuser can make ({statement} …): restore as a \
+             superuser"
+        ));
+    }
+}
+
+/// What stands in the way of taking a database's name from it.
+fn about_the_replaced(
+    premises: &Premises,
+    wanted: &Wanted<'_>,
+    standing: &Standing,
+    found: &mut Judgement,
+) {
+    let (name, user, attached) = (wanted.name, &premises.user, wanted.attached);
+    let owns = premises.is_superuser || premises.roles.get(&standing.owner) == Some(&true);
+    if !owns {
+        found.problems.push(format!(
+            "the database {name:?} that stands belongs to {owner:?}, and only who has its rights \
+             can rename it: GRANT \"{owner}\" TO \"{user}\", or restore as a superuser",
+            owner = standing.owner
+        ));
+    }
+    let ends_sessions = premises.roles.get("pg_signal_backend") == Some(&true);
+    if !premises.is_superuser && !ends_sessions {
+        found.warnings.push(format!(
+            "user {user} can end sessions of its own roles alone: see that nobody else is connected \
+             to {name} in the end, or GRANT pg_signal_backend TO \"{user}\""
+        ));
+    }
+    let list = |names: &[String]| {
+        let names: Vec<String> = names.iter().map(|name| format!("{name:?}")).collect();
+        names.join(", ")
+    };
+    if !attached.prepared.is_empty() {
+        found.problems.push(format!(
+            "prepared transactions keep the database {name:?} from being renamed: {}; COMMIT \
+             PREPARED or ROLLBACK PREPARED each of them in it",
+            list(&attached.prepared)
+        ));
+    }
+    if !attached.slots.is_empty() {
+        found.warnings.push(format!(
+            "logical replication slots stay with the database that is replaced, under its new \
+             name, and keep write-ahead log: {}; whoever reads from them has to be set up anew",
+            list(&attached.slots)
+        ));
+    }
+    if !attached.subscriptions.is_empty() {
+        found.warnings.push(format!(
+            "subscriptions of the database that is replaced go on receiving into it, under its new \
+             name: {}; ALTER SUBSCRIPTION … DISABLE them there, and see that those of the restored \
+             one, which come disabled, get a slot",
+            list(&attached.subscriptions)
+        ));
+    }
+}
+
+/// Names as a server tells them: what of them is not UTF-8 bears U+FFFD there, too.
+fn names(found: &BTreeSet<Vec<u8>>) -> BTreeSet<String> {
+    let names = found.iter();
+    names
+        .map(|name| String::from_utf8_lossy(name).into_owned())
+        .collect()
+}
+
+fn lacks_tablespace(tablespace: &str) -> String {
+    format!(
+        "the server lacks the tablespace {tablespace:?}: make a directory that is the server's own \
+         and CREATE TABLESPACE \"{tablespace}\" LOCATION 'that directory'"
+    )
+}
+
+fn lacks_extension(what: &str, premises: &Premises) -> String {
+    format!(
+        "the server cannot install the extension {what}: install its package on the server's \
+         machine (contrib's are in postgresql-{} on Debian), then run it again",
+        premises.major
+    )
 }
 
 fn named(one: &str, many: &str, names: &[&str]) -> String {
@@ -177,6 +352,12 @@ mod tests {
     use super::*;
     use crate::postgres::{Extension, Standing};
 
+    static NOTHING: Attached = Attached {
+        prepared: Vec::new(),
+        slots: Vec::new(),
+        subscriptions: Vec::new(),
+    };
+
     fn premises() -> Premises {
         Premises {
             major: 15,
@@ -187,7 +368,13 @@ mod tests {
             roles: BTreeMap::from([("me".to_owned(), true), ("o".to_owned(), true)]),
             tablespaces: vec!["pg_default".to_owned()],
             extensions: BTreeMap::from([("hstore".to_owned(), vec!["1.8".to_owned()])]),
-            databases: BTreeMap::from([("app".to_owned(), Standing::default())]),
+            databases: BTreeMap::from([(
+                "app".to_owned(),
+                Standing {
+                    owner: "me".to_owned(),
+                    ..Standing::default()
+                },
+            )]),
             ..Premises::default()
         }
     }
@@ -223,6 +410,9 @@ mod tests {
             properties: Some(properties),
             source_major: Some(15),
             roles,
+            needs: None,
+            attached: &NOTHING,
+            missing_locales: &[],
             forecast: Some(10),
             free: Some(10),
         }
@@ -279,6 +469,85 @@ mod tests {
         for (problem, expected) in judgement.problems.iter().zip(expected) {
             assert!(problem.contains(expected), "{problem}");
         }
+    }
+
+    #[test]
+    fn what_the_dump_names_must_be_there() {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let bytes = |names: &[&str]| names.iter().map(|name| name.as_bytes().to_vec()).collect();
+        let needs = Needs {
+            roles: bytes(&["o", "brought", "gone", "away"]),
+            grantors: bytes(&["o"]),
+            owners: bytes(&["o", "brought", "gone"]),
+            tablespaces: bytes(&["fast"]),
+            extensions: bytes(&["postgis", "hstore"]),
+            of_superusers: BTreeMap::from([("event triggers", "CREATE EVENT".to_owned())]),
+        };
+        let (properties, roles) = (properties(), names(&["brought"]));
+        let missing_locales = ["xx_YY".to_owned()];
+        let wanted = Wanted {
+            needs: Some(&needs),
+            missing_locales: &missing_locales,
+            ..wanted(&properties, &roles)
+        };
+        let told = |premises: &Premises, expected: &[&str]| {
+            let judgement = judge(premises, &wanted);
+            assert_eq!(judgement.problems.len(), expected.len(), "{judgement:#?}");
+            for (problem, expected) in judgement.problems.iter().zip(expected) {
+                assert!(problem.contains(expected), "{problem}");
+            }
+        };
+        let for_all = [
+            "lacks the locale \"xx_YY\"",
+            "lacks the roles \"away\", \"gone\", to whom",
+            "tablespace \"fast\"",
+            "extension postgis:",
+        ];
+        told(&premises(), &for_all);
+        let mut weak = premises();
+        weak.is_superuser = false;
+        weak.untrusted = names(&["hstore"]);
+        let for_the_weak = [
+            "belong to the roles \"brought\", \"gone\", and user me",
+            "extension hstore is not trusted",
+            "granted by the role \"o\", in whose name",
+            "event triggers, which only a superuser can make (CREATE EVENT …)",
+        ];
+        told(&weak, &[&for_all[..], &for_the_weak].concat());
+    }
+
+    #[test]
+    fn what_is_bound_to_the_replaced_database_is_told() {
+        let (properties, roles) = (properties(), BTreeSet::new());
+        let attached = Attached {
+            prepared: vec!["left".to_owned()],
+            slots: vec!["slot".to_owned()],
+            subscriptions: vec!["sub".to_owned()],
+        };
+        let wanted = Wanted {
+            attached: &attached,
+            ..wanted(&properties, &roles)
+        };
+        let mut premises = premises();
+        let judgement = judge(&premises, &wanted);
+        assert_eq!(judgement.problems.len(), 1, "{judgement:#?}");
+        assert_eq!(judgement.warnings.len(), 2, "{judgement:#?}");
+        premises.is_superuser = false;
+        let standing = premises.databases.get_mut("app").unwrap();
+        standing.owner = "somebody".to_owned();
+        let judgement = judge(&premises, &wanted);
+        let expected = "that stands belongs to \"somebody\"";
+        assert!(judgement.problems[0].contains(expected), "{judgement:#?}");
+        assert!(
+            judgement.warnings[0].contains("pg_signal_backend"),
+            "{judgement:#?}"
+        );
+        // Beside it, it is of no interest.
+        let beside = Wanted {
+            name: "new",
+            ..wanted
+        };
+        assert_eq!(judge(&premises, &beside), Judgement::default());
     }
 
     #[test]

@@ -6,13 +6,13 @@
 //! commits, those who wait are told that the database was renamed, and find the new one at their
 //! next try; when anything ends it, nothing has changed.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
 use crate::jobs::JobError;
 use crate::postgres::{
-    Client, Conninfo, QueryError, TakePlace, databases, end_sessions, take_place,
+    Client, ConnectError, Conninfo, QueryError, TakePlace, databases, end_sessions, take_place,
 };
 
 /// How often sessions are ended while the names wait to change.
@@ -26,6 +26,31 @@ const ATTEMPTS: usize = 2;
 
 /// "object in use": somebody is still connected.
 const IN_USE: &str = "55006";
+
+/// "cannot connect now": the server starts, or recovers from a crash.
+const STARTING: &str = "57P03";
+
+/// How often a server that starts is asked again.
+const BETWEEN_KNOCKS: Duration = Duration::from_millis(250);
+
+/// Connects to a server that may be recovering from the crash of one of its processes, which has
+/// cut all sessions: it takes seconds, and what was made is still to be cleaned up.
+pub(super) async fn connect_patiently(
+    conninfo: &Conninfo,
+    within: Duration,
+) -> Result<Client, ConnectError> {
+    let began = Instant::now();
+    loop {
+        match Client::connect(conninfo, within).await {
+            Err(error)
+                if error.sqlstate.as_deref() == Some(STARTING) && began.elapsed() < within =>
+            {
+                sleep(BETWEEN_KNOCKS).await;
+            }
+            outcome => return outcome,
+        }
+    }
+}
 
 /// Swaps the names, and gives the number of sessions that were ended for it.
 ///
@@ -49,13 +74,14 @@ pub(super) async fn swap(
         let renamer = Client::connect(maintenance, connect).await?;
         let renaming = renamer.execute("swap the names of the databases", &sql, ATTEMPT);
         let mut renaming = std::pin::pin!(renaming);
-        let mut not_allowed = None;
+        let mut spared = Vec::new();
         let outcome = loop {
             tokio::select! {
                 outcome = &mut renaming => break outcome,
-                () = sleep(BETWEEN_LOOKS) => match end_sessions(&other, &names).await {
-                    Ok(more) => ended += more,
-                    Err(error) => not_allowed = Some(error),
+                // What keeps us from asking keeps the names from changing, and that tells.
+                () = sleep(BETWEEN_LOOKS) => if let Ok(found) = end_sessions(&other, &names).await {
+                    ended += found.ended;
+                    spared = found.spared;
                 },
             }
         };
@@ -63,32 +89,33 @@ pub(super) async fn swap(
             return Ok(ended);
         };
         let is_in_use = error.sqlstate.as_deref() == Some(IN_USE);
-        if is_in_use && attempt < ATTEMPTS && not_allowed.is_none() {
+        if is_in_use && attempt < ATTEMPTS && spared.is_empty() {
             attempt += 1;
             continue;
         }
-        return after_failure(maintenance, connect, swap, (error, not_allowed), ended).await;
+        return match (&error.sqlstate, spared.as_slice()) {
+            (Some(_), []) => Err(error.into()),
+            (Some(_), spared) => Err(JobError::failed(format!(
+                "{error}; sessions of it could not be ended by our user: {}; end them, GRANT \
+                 pg_signal_backend to it, or restore as a superuser",
+                spared.join(", ")
+            ))),
+            // The connection may have broken after the commit.
+            (None, _) => after_lost_answer(maintenance, connect, swap, error, ended).await,
+        };
     }
 }
 
-/// The connection may have broken after the commit.
-async fn after_failure(
+/// Looks whether the names were swapped.
+async fn after_lost_answer(
     maintenance: &Conninfo,
     connect: Duration,
     swap: &TakePlace<'_>,
-    (error, not_allowed): (QueryError, Option<QueryError>),
+    error: QueryError,
     ended: u64,
 ) -> Result<u64, JobError> {
-    if error.sqlstate.is_some() {
-        return Err(match not_allowed {
-            Some(not_allowed) => JobError::failed(format!(
-                "{error}: sessions of it could not be ended: {not_allowed}"
-            )),
-            None => error.into(),
-        });
-    }
     let look = async {
-        let client = Client::connect(maintenance, connect).await?;
+        let client = connect_patiently(maintenance, connect).await?;
         Ok::<_, JobError>(databases(&client).await?)
     };
     match look.await {

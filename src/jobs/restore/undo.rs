@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::account::Account;
 use super::beside::Beside;
+use super::cut_short;
 use super::swap::swap;
 use super::{Tell, application, connect_beside, lock};
 use crate::config::{Connection, RestoreSettings};
@@ -25,6 +26,8 @@ pub struct PreparedUndo<'a> {
     pub keeps_as: Option<String>,
     /// The server, as host and port.
     pub server: String,
+    /// What the operator should know.
+    pub warnings: Vec<String>,
     maintenance: Conninfo,
     repository: &'a Repository,
     _lock: Lock,
@@ -56,9 +59,10 @@ pub async fn prepare_undo<'a>(
     connection: &Connection,
     database: &str,
     repository: &'a Repository,
+    settings: &RestoreSettings,
 ) -> Result<PreparedUndo<'a>, JobError> {
     repository.create()?;
-    let lock = lock(context, repository, "restore")?;
+    let (lock, found) = lock(context, repository, "undoing of a restore")?;
     let client = connect_beside(context, connection, database).await?;
     let all = databases(&client).await?;
     let Some(brings_back) = Beside::Before.newest(database, &all) else {
@@ -67,6 +71,7 @@ pub async fn prepare_undo<'a>(
             format_args!("{database}_before_restore_")
         )));
     };
+    let warnings = cut_short::sentences(&found, database, &all, settings.start.as_deref());
     let standing = all.get(database).cloned();
     Ok(PreparedUndo {
         database: database.to_owned(),
@@ -75,6 +80,7 @@ pub async fn prepare_undo<'a>(
             .map(|_| Beside::Undone.name(database, context.now(), &all)),
         standing,
         brings_back,
+        warnings,
         server: client.conninfo().server(),
         maintenance: client.conninfo().clone(),
         repository,

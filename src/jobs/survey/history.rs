@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use chrono::{DateTime, FixedOffset, TimeDelta};
 use uuid::Uuid;
 
+use crate::jobs::CutShort;
 use crate::policy::{Failing, Series};
 use crate::repository::{Event, Operation, Record};
 
@@ -66,10 +67,13 @@ pub(super) struct History {
     pub(super) verify: Line,
     pub(super) drill: Line,
     pub(super) prune: Line,
+    /// The newest restore, if it was cut short.
+    pub(super) restore: Option<Record>,
     /// The start records of runs that have no end, newest first.
     pub(super) open: Vec<Record>,
     /// The database that the newest record names.
     pub(super) database: Option<String>,
+    restore_is_judged: bool,
     ended: BTreeSet<Uuid>,
     old: u32,
 }
@@ -96,11 +100,20 @@ impl History {
             verify: Line::default(),
             drill: Line::default(),
             prune: Line::default(),
+            restore: None,
             open: Vec::new(),
             database: None,
+            restore_is_judged: false,
             ended: BTreeSet::new(),
             old: 0,
         }
+    }
+
+    /// Adds what the ledger of restores and test restores tells.
+    pub(super) fn add_restores(&mut self, of_restores: Self) {
+        self.drill = of_restores.drill;
+        self.restore = of_restores.restore;
+        self.open.extend(of_restores.open);
     }
 
     /// Takes the record before those taken so far, and says whether older ones are wanted.
@@ -117,6 +130,12 @@ impl History {
         // What is in quarantine, the disk tells.
         if matches!(record.operation, Operation::Quarantine | Operation::Release) {
             return ControlFlow::Continue(());
+        }
+        if !self.restore_is_judged
+            && let Some(cut_short) = CutShort::judged_by(&record)
+        {
+            self.restore_is_judged = true;
+            self.restore = cut_short.then(|| record.clone());
         }
         match record.event {
             Event::Started => {
@@ -228,6 +247,7 @@ mod tests {
             message: (event != Started).then(|| format!("message of {run}")),
             removed: Vec::new(),
             damaged: Vec::new(),
+            beside: None,
             phases: Vec::new(),
             restoration: None,
             left: None,
@@ -307,6 +327,44 @@ mod tests {
         assert_eq!(history(&[unrestorable]).drill.failing, None);
         let impossible = history(&[record(1, 1, Drill, Failed)]);
         assert_eq!(impossible.drill.failing.unwrap().runs, 1);
+    }
+
+    #[test]
+    fn only_the_process_that_ends_a_restore_says_how_long_it_took() {
+        let ended = |run, hours_ago, event| Record {
+            seconds: Some(1.0),
+            ..record(run, hours_ago, Operation::Restore, event)
+        };
+        let restore = |run, hours_ago, event| record(run, hours_ago, Operation::Restore, event);
+        for (records, expected) in [
+            (vec![restore(1, 1, Started)], Some(1)),
+            // Found by a later one, which was not even begun.
+            (
+                vec![
+                    restore(2, 1, Failed),
+                    restore(1, 1, Interrupted),
+                    restore(1, 2, Started),
+                ],
+                Some(1),
+            ),
+            (vec![ended(1, 1, Interrupted), restore(1, 2, Started)], None),
+            (
+                vec![
+                    ended(2, 1, Succeeded),
+                    restore(2, 2, Started),
+                    restore(1, 2, Interrupted),
+                    restore(1, 3, Started),
+                ],
+                None,
+            ),
+        ] {
+            let found = history(&records).restore;
+            assert_eq!(
+                found.map(|found| found.run.as_u128()),
+                expected,
+                "{records:?}"
+            );
+        }
     }
 
     #[test]

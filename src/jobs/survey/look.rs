@@ -9,7 +9,7 @@ use super::history::History;
 use super::places::Spot;
 use super::{Line, RunningNow, Surveyed, TREND, running_job};
 use crate::config::{Job, JobKind, Plan};
-use crate::jobs::Context;
+use crate::jobs::{Context, CutShort};
 use crate::policy::{
     Concern, ConcernKind, DatabaseFacts, DrillFacts, Promise, Series, SeriesFacts,
     VerificationFacts,
@@ -76,8 +76,7 @@ impl World<'_> {
         let mut drills = History::until(self.context.local(self.now));
         let restores = spot.repository.restore_ledger();
         let read_drills = restores.read_backwards(|record| drills.take(record));
-        history.drill = drills.drill;
-        history.open.append(&mut drills.open);
+        history.add_restores(drills);
         let is_ours = history.database.is_some()
             || !catalogue.backups.is_empty()
             || catalogue.problems.iter().any(|p| p.manifest_of.is_some());
@@ -254,6 +253,7 @@ impl Gathered<'_> {
             drill,
             damaged,
             unrestorable,
+            restore: self.restore_cut_short(),
             quarantined: self.aside,
             unreadable: spoilt
                 .into_iter()
@@ -272,6 +272,19 @@ impl Gathered<'_> {
             running,
             strangers: strangers.len() as u64,
         }
+    }
+
+    /// What there is to know of a restore that was killed, and that nobody has made or undone again
+    /// since. A later backup shows that life goes on.
+    fn restore_cut_short(&self) -> Option<String> {
+        let start = self.history.restore.as_ref()?;
+        let since = self.catalogue.backups.last();
+        if self.at_work.is_some() || since.is_some_and(|backup| backup.started > start.at) {
+            return None;
+        }
+        let application = self.world.plan.restore.start.as_deref();
+        let cut_short = CutShort::of(start)?;
+        Some(cut_short.in_words(&self.database, None, application))
     }
 
     /// Since when the database can have been known to be backed up: its directory is made by the

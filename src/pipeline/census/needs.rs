@@ -2,9 +2,9 @@
 //! not make itself. `pg_dump` writes each grantee into a statement of its own, so the names stand at
 //! fixed places.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use memchr::memmem::rfind_iter;
+use memchr::memmem::{find, rfind_iter};
 
 use super::unordered::{identifier, roles_of_a_policy};
 
@@ -15,9 +15,30 @@ pub struct Needs {
     pub roles: BTreeSet<Vec<u8>>,
     /// Roles that grant something that is not theirs; they are among the roles.
     pub grantors: BTreeSet<Vec<u8>>,
+    /// Roles that own something; they are among the roles.
+    pub owners: BTreeSet<Vec<u8>>,
     /// Tablespaces, other than the usual one.
     pub tablespaces: BTreeSet<Vec<u8>>,
+    /// Extensions.
+    pub extensions: BTreeSet<Vec<u8>>,
+    /// What only a superuser may make, in words, each with the first words of a statement.
+    pub of_superusers: BTreeMap<&'static str, String>,
 }
+
+/// How statements begin that only a superuser may carry out, and what that is called
+/// (`superuser()` in `PostgreSQL`'s `src/backend/commands`).
+const OF_SUPERUSERS: [(&[u8], &str); 7] = [
+    (b"CREATE EVENT TRIGGER ", "event triggers"),
+    (b"CREATE FOREIGN DATA WRAPPER ", "foreign-data wrappers"),
+    (b"CREATE ACCESS METHOD ", "access methods"),
+    (b"CREATE OPERATOR CLASS ", "operator classes"),
+    (b"CREATE OPERATOR FAMILY ", "operator families"),
+    (b"CREATE TEXT SEARCH PARSER ", "text search parsers"),
+    (b"CREATE TEXT SEARCH TEMPLATE ", "text search templates"),
+];
+
+/// So much of a statement is shown.
+const SHOWN: usize = 60;
 
 impl Needs {
     /// Notes what a statement names.
@@ -28,7 +49,11 @@ impl Needs {
                     self.role(identifier(rest, 0).map(|(role, _)| role));
                     self.role(last(text, b" TO ").or_else(|| last(text, b" FROM ")));
                 } else if text.starts_with(b"ALTER ") {
-                    self.role(last(text, b" OWNER TO "));
+                    let owner = last(text, b" OWNER TO ");
+                    if let Some(owner) = owner.as_ref().filter(|one| !self.owners.contains(*one)) {
+                        self.owners.insert(owner.clone());
+                    }
+                    self.role(owner);
                 }
             }
             Some(b'G') if text.starts_with(b"GRANT ") => self.role(last(text, b" TO ")),
@@ -39,13 +64,39 @@ impl Needs {
                     self.role(identifier(role, 0).map(|(role, _)| role));
                 }
             }
-            Some(b'C') => {
-                if let Some(rest) = text.strip_prefix(b"CREATE USER MAPPING FOR ") {
-                    self.role(identifier(rest, 0).map(|(role, _)| role));
-                }
-            }
+            Some(b'C') => self.of_creation(text),
             _ => {}
         }
+    }
+
+    fn of_creation(&mut self, text: &[u8]) {
+        if let Some(rest) = text.strip_prefix(b"CREATE USER MAPPING FOR ") {
+            self.role(identifier(rest, 0).map(|(role, _)| role));
+        } else if let Some(rest) = text.strip_prefix(b"CREATE EXTENSION IF NOT EXISTS ") {
+            self.extensions
+                .extend(identifier(rest, 0).map(|(name, _)| name));
+        } else if text.starts_with(b"CREATE PUBLICATION ") {
+            if find(text, b" FOR ALL TABLES").is_some() {
+                self.of_superusers("publications of all tables", text);
+            }
+        } else if text.starts_with(b"CREATE FUNCTION ") {
+            if find(text, b"\n    LANGUAGE c ").is_some()
+                || find(text, b"\n    LANGUAGE c\n").is_some()
+            {
+                self.of_superusers("functions in C", text);
+            }
+        } else if let Some((_, what)) = OF_SUPERUSERS
+            .iter()
+            .find(|(words, _)| text.starts_with(words))
+        {
+            self.of_superusers(what, text);
+        }
+    }
+
+    fn of_superusers(&mut self, what: &'static str, text: &[u8]) {
+        self.of_superusers
+            .entry(what)
+            .or_insert_with(|| super::printable(&text[..text.len().min(SHOWN)]));
     }
 
     /// Notes the role that grants from here on, as written.
@@ -106,6 +157,12 @@ mod tests {
             "CREATE USER MAPPING FOR k SERVER s OPTIONS (\n    password ' TO l'\n);",
             "CREATE USER MAPPING FOR public SERVER s;",
             "COMMENT ON TABLE t IS 'x OWNER TO nobody;';",
+            "CREATE EXTENSION IF NOT EXISTS \"uuid-ossp\" WITH SCHEMA public;",
+            "CREATE EVENT TRIGGER e ON ddl_command_end\n   EXECUTE FUNCTION f();",
+            "CREATE PUBLICATION p FOR ALL TABLES WITH (publish = 'insert');",
+            "CREATE PUBLICATION q WITH (publish = 'insert');",
+            "CREATE FUNCTION f() RETURNS integer\n    LANGUAGE c\n    AS 'x', 'y';",
+            "CREATE FUNCTION g() RETURNS integer\n    LANGUAGE cobol\n    AS 'x';",
         ] {
             needs.of_statement(text.as_bytes());
         }
@@ -136,6 +193,17 @@ mod tests {
             ]
         );
         assert_eq!(names(&needs.grantors), ["m n"]);
+        assert_eq!(names(&needs.owners), ["b", "o \"w; OWNER TO x"]);
+        assert_eq!(names(&needs.extensions), ["uuid-ossp"]);
+        let of_superusers: Vec<&str> = needs.of_superusers.keys().copied().collect();
+        assert_eq!(
+            of_superusers,
+            [
+                "event triggers",
+                "functions in C",
+                "publications of all tables"
+            ]
+        );
         assert_eq!(names(&needs.tablespaces), ["a b", "c"]);
     }
 }

@@ -36,6 +36,7 @@ fn series(name: &str, newest: Option<i64>) -> SeriesFacts {
 /// A database with a daily backup of this morning.
 fn well() -> DatabaseFacts {
     DatabaseFacts {
+        restore: None,
         database: "sales".to_owned(),
         directory: "/var/backups/sales".into(),
         discovered: false,

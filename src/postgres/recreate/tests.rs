@@ -27,7 +27,7 @@ pub(crate) fn properties() -> DatabaseProperties {
 #[test]
 fn a_database_is_made_like_the_one_that_was_dumped() {
     let common = "CREATE DATABASE \"a\"\"b\" TEMPLATE template0 OWNER \"own er\" ENCODING E'UTF8' \
-                  LC_COLLATE E'C' LC_CTYPE E'it''s' TABLESPACE \"pg_default\"";
+                  LC_COLLATE E'C' LC_CTYPE E'it''s'";
     for (provider, locale, rules, major, rest) in [
         ("libc", None, None, 14, ""),
         ("libc", None, None, 15, " LOCALE_PROVIDER \"libc\""),
@@ -68,6 +68,11 @@ fn a_database_is_made_like_the_one_that_was_dumped() {
         create_database("x", None, 15),
         "CREATE DATABASE \"x\" TEMPLATE template0"
     );
+    let elsewhere = DatabaseProperties {
+        tablespace: Some("fast".to_owned()),
+        ..properties()
+    };
+    assert!(create_database("a", Some(&elsewhere), 14).ends_with(" TABLESPACE \"fast\""));
 }
 
 #[test]

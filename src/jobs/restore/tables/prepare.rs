@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::super::account::Account;
 use super::super::beside::Beside;
 use super::super::source::Source;
-use super::super::{connect_beside, lock};
+use super::super::{connect_beside, cut_short, lock};
 use super::choose::choose;
 use super::look::Look;
 use super::scratch::{STATEMENT, Tools, sweep};
@@ -93,7 +93,7 @@ async fn prepare(job: &Job<'_>) -> Result<PreparedTables, JobError> {
         progress,
         limit,
     } = job;
-    let lock = lock(context, request.repository, "restore")?;
+    let (lock, cut) = lock(context, request.repository, "restore")?;
     let source = Source::open(request.source, limit, progress).await?;
     let connecting = connect_beside(context, request.connection, request.into);
     let client = limit.wait_for(connecting).await??;
@@ -113,7 +113,8 @@ async fn prepare(job: &Job<'_>) -> Result<PreparedTables, JobError> {
     let names = choose(&passage.census, request.patterns).map_err(JobError::NoSuchTable)?;
     let programs = Programs::locate(context.programs.as_deref(), premises.major).await?;
     let makes_database = !premises.databases.contains_key(request.into);
-    let mut warnings = sweep(context, &client, request.original).await?;
+    let mut warnings = cut_short::sentences(&cut, request.original, &premises.databases, None);
+    warnings.extend(sweep(context, &client, request.original).await?);
     let like = job.like(&source, &maintenance, makes_database).await?;
     let now = context.now();
     let (scratch, unfinished) = two_names(request.original, now, &premises);

@@ -1,5 +1,7 @@
 //! What has to be there before the dump can be loaded: roles, and an empty database.
 
+use std::collections::BTreeSet;
+
 use super::super::beside::{Beside, mark};
 use super::super::roles::{self, without_grantor};
 use super::{Made, STATEMENT, Work};
@@ -21,11 +23,15 @@ impl Work<'_> {
         made: &mut Made,
     ) -> Result<(), JobError> {
         let mark = self.mark();
+        let recorded = self.recorded_as_begun()?;
         for (name, standing) in databases(client).await? {
+            let is_left = match &standing.comment {
+                Some(comment) => *comment == mark,
+                // Whoever made it was killed before it was marked, or the server lost the mark.
+                None => recorded.contains(&name),
+            };
             // A name without a time is somebody's, whatever its comment says.
-            if standing.comment.as_deref() == Some(mark.as_str())
-                && Beside::Restoring.is(&name, &self.prepared.plan.database)
-            {
+            if is_left && Beside::Restoring.is(&name, &self.prepared.plan.database) {
                 self.say(&format!("dropping {name}, which an earlier restore left"));
                 if let Err(error) = self.drop(&name).await {
                     made.warnings.push(format!(
@@ -37,7 +43,22 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Creates the roles that the server lacks, and brings memberships back.
+    /// The databases that restores have ever begun to make. One that took its name has it no more; what
+    /// still is there was left.
+    fn recorded_as_begun(&self) -> Result<BTreeSet<String>, JobError> {
+        let ledger = self.request.repository.restore_ledger();
+        let mut begun = BTreeSet::new();
+        let read = ledger.read(|record| begun.extend(record.beside.map(|names| names.loads_into)));
+        read.map_err(|source| JobError::Unrecorded {
+            done: "nothing was restored because".to_owned(),
+            ledger: ledger.path().display().to_string(),
+            source,
+        })?;
+        Ok(begun)
+    }
+
+    /// Creates the roles that the server lacks, and brings memberships back: all of it or nothing,
+    /// or a later restore would find a role and take it for one that is as somebody wanted it.
     pub(super) async fn restore_roles(
         &self,
         client: &Client,
@@ -61,28 +82,42 @@ impl Work<'_> {
                 wanted.missing.join(", ")
             ));
         }
-        let mut not_made = wanted.missing.iter();
+        let nothing = wanted.statements.is_empty() && wanted.memberships.is_empty();
+        if nothing {
+            return Ok(());
+        }
+        // Whatever ends this function early ends the connection, and with it the transaction.
+        client.execute(WHAT, "BEGIN", STATEMENT).await?;
         for statement in &wanted.statements {
-            let creates = statement.starts_with("CREATE ROLE ");
             self.go_on()?;
             client.execute(WHAT, statement, STATEMENT).await?;
-            if creates {
-                made.roles.extend(not_made.next().cloned());
-            }
         }
         for (role, member, statement) in &wanted.memberships {
             if is_member(client, role, member).await? {
                 continue;
             }
+            client
+                .execute(WHAT, "SAVEPOINT membership", STATEMENT)
+                .await?;
             let first = client.execute(WHAT, statement, STATEMENT).await;
             match (first, without_grantor(statement)) {
                 (Ok(()), _) => {}
                 // The recorded grantor may not have the right here.
-                (Err(_), Some(shorter)) => client.execute(WHAT, &shorter, STATEMENT).await?,
+                (Err(_), Some(shorter)) => {
+                    client.roll_back_to(WHAT, "membership", STATEMENT).await?;
+                    client.execute(WHAT, &shorter, STATEMENT).await?;
+                }
                 (Err(error), None) => return Err(error.into()),
             }
         }
-        Ok(())
+        self.go_on()?;
+        // If the answer is lost, they may be there.
+        made.roles.clone_from(&wanted.missing);
+        let committed = client.execute(WHAT, "COMMIT", STATEMENT).await;
+        if matches!(&committed, Err(error) if error.sqlstate.is_some()) {
+            made.roles.clear();
+        }
+        Ok(committed?)
     }
 
     /// Makes the empty database.

@@ -8,18 +8,23 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use super::swap::swap;
+use super::swap::{connect_patiently, swap};
 use super::{Prepared, RestoreRequest, Tell, application, record};
 use crate::jobs::limit::{Limit, Stop};
 use crate::jobs::{Context, JobError, JobErrorKind};
 use crate::pipeline::Progress;
-use crate::postgres::{Client, Programs, TakePlace, analyze, drop_database, drop_role};
-use crate::repository::{Event, Operation};
+use crate::postgres::{
+    Client, Programs, TakePlace, analyze, drop_database, drop_role, no_template,
+};
+use crate::repository::{BesideNames, Event, Operation};
 use crate::words::counted;
 
 /// For a statement that changes the catalogue; making and dropping a database copies and removes
 /// files.
 const STATEMENT: Duration = Duration::from_secs(300);
+
+/// "wrong object type": what is to be dropped is a template.
+const WRONG_OBJECT: &str = "42809";
 
 /// A restore that has succeeded.
 #[derive(Clone, Debug)]
@@ -98,6 +103,10 @@ pub async fn restore(
     let mut start = record(context, request, Operation::Restore, Event::Started);
     start.requested_by = Some(context.requester.clone());
     start.restoration = Some(Box::new(account.so_far()));
+    start.beside = Some(BesideNames {
+        loads_into: prepared.plan.loads_into.clone(),
+        keeps_as: prepared.plan.keeps_as.clone(),
+    });
     ledger
         .append(&start)
         .map_err(|source| JobError::Unrecorded {
@@ -208,7 +217,7 @@ impl Work<'_> {
 
     async fn maintenance(&self) -> Result<Client, JobError> {
         let connect = self.context.limits.connect;
-        Ok(Client::connect(&self.prepared.maintenance, connect).await?)
+        Ok(connect_patiently(&self.prepared.maintenance, connect).await?)
     }
 
     /// All steps, in their order. Up to the swap nothing is changed that serves anybody.
@@ -344,11 +353,18 @@ impl Work<'_> {
     }
 
     async fn drop(&self, name: &str) -> Result<(), JobError> {
+        const WHAT: &str = "drop a database";
         let client = self.maintenance().await?;
-        client
-            .execute("drop a database", &drop_database(name), STATEMENT)
-            .await?;
-        Ok(())
+        let dropped = client.execute(WHAT, &drop_database(name), STATEMENT).await;
+        let is_template =
+            matches!(&dropped, Err(error) if error.sqlstate.as_deref() == Some(WRONG_OBJECT));
+        if !is_template {
+            return Ok(dropped?);
+        }
+        client.execute(WHAT, &no_template(name), STATEMENT).await?;
+        Ok(client
+            .execute(WHAT, &drop_database(name), STATEMENT)
+            .await?)
     }
 
     /// Removes what was made; gives what remains, one sentence each with the way out. It is not

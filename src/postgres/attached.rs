@@ -1,0 +1,76 @@
+//! What is bound to a database and does not follow when another one takes its name.
+
+use tokio_postgres::types::Type;
+
+use super::catalogue_text::{as_bytes, required};
+use super::client::{Client, QueryError};
+
+/// What is bound to a database by the server, whatever its name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Attached {
+    /// Prepared transactions; they keep it from being renamed.
+    pub prepared: Vec<String>,
+    /// Logical replication slots.
+    pub slots: Vec<String>,
+    /// Subscriptions that are enabled.
+    pub subscriptions: Vec<String>,
+}
+
+/// Asks what is bound to a database. The client may be connected to any of the server's.
+///
+/// # Errors
+/// The server does not answer, or refuses.
+pub async fn attached(client: &Client, database: &str) -> Result<Attached, QueryError> {
+    let names = async |expression: &str, from: &str| {
+        const WHAT: &str = "ask what is bound to the database";
+        let sql = format!("SELECT {} {from} ORDER BY 1", as_bytes(client, expression));
+        let rows = client
+            .query(WHAT, &sql, &[(&database as _, Type::TEXT)])
+            .await?;
+        rows.iter()
+            .map(|row| required(client, WHAT, row, 0))
+            .collect::<Result<Vec<String>, QueryError>>()
+    };
+    Ok(Attached {
+        prepared: names(
+            "gid",
+            "FROM pg_catalog.pg_prepared_xacts WHERE database::text = $1",
+        )
+        .await?,
+        slots: names(
+            "slot_name",
+            "FROM pg_catalog.pg_replication_slots WHERE database::text = $1",
+        )
+        .await?,
+        subscriptions: names(
+            "s.subname",
+            "FROM pg_catalog.pg_subscription s \
+             JOIN pg_catalog.pg_database d ON d.oid = s.subdbid \
+             WHERE d.datname::text = $1 AND s.subenabled",
+        )
+        .await?,
+    })
+}
+
+/// Which of these locales the server does not know. None is made for it: the server checks the value
+/// of a setting (`lc_time`) as it checks a database's locale.
+///
+/// # Errors
+/// The server does not answer.
+pub async fn missing_locales(client: &Client, locales: &[&str]) -> Result<Vec<String>, QueryError> {
+    const WHAT: &str = "ask for a locale";
+    /// "invalid parameter value"
+    const INVALID: &str = "22023";
+    let mut missing = Vec::new();
+    for locale in locales {
+        let sql = "SELECT pg_catalog.set_config('lc_time', $1, true)";
+        match client.query(WHAT, sql, &[(locale as _, Type::TEXT)]).await {
+            Ok(_) => {}
+            Err(error) if error.sqlstate.as_deref() == Some(INVALID) => {
+                missing.push((*locale).to_owned());
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(missing)
+}

@@ -1,0 +1,292 @@
+//! What a server lacks, and what a role may not do, is said before anything is touched; and databases
+//! that are not like others are restored all the same.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on panics"
+)]
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+
+use support::cluster::{Cluster, Options, wait_until};
+use support::operator::Operator;
+use support::restored::{assert_untouched, beginning_with, databases, restore_log, small, value};
+
+/// The restore is refused before it begins, and says all of this.
+#[track_caller]
+fn assert_refused(cluster: &Cluster, operator: &Operator, expected: &[&str]) {
+    let output = operator.run(&["restore", "--latest", "--yes"]);
+    assert_eq!(output.code, 69, "{output}");
+    for phrase in expected {
+        assert!(output.stderr.contains(phrase), "{phrase}: {output}");
+    }
+    assert_untouched(cluster, operator, "app");
+    let events = restore_log(operator);
+    assert!(
+        events.iter().all(|record| record["event"] != "started"),
+        "{events:?}"
+    );
+}
+
+fn back_up_again(operator: &Operator) {
+    // Names have seconds.
+    std::thread::sleep(std::time::Duration::from_millis(1050));
+    let output = operator.run(&["backup"]);
+    assert_eq!(output.code, 0, "{output}");
+}
+
+#[test]
+fn everything_that_is_missing_is_named_before_anything_is_touched() {
+    let cluster = Cluster::start();
+    let mut operator = small(&cluster, "app");
+    operator.set_value("dump.globals", false);
+    let tablespace = cluster.socket_directory().join("data/pg_wal/fast");
+    fs::create_dir(&tablespace).unwrap();
+    std::os::unix::fs::chown(&tablespace, Some(server_user(&cluster)), None).unwrap();
+    cluster.psql("CREATE ROLE bob; CREATE ROLE carol; CREATE ROLE dora");
+    cluster.psql(&format!(
+        "CREATE TABLESPACE fast LOCATION '{}'",
+        tablespace.display()
+    ));
+    cluster.psql_in(
+        "app",
+        "CREATE TABLE u (a int) TABLESPACE fast; ALTER TABLE u OWNER TO bob; \
+         GRANT SELECT ON u TO carol; CREATE POLICY p ON u TO dora USING (true)",
+    );
+    back_up_again(&operator);
+    cluster.psql_in(
+        "app",
+        "DROP TABLE u; DROP ROLE bob; DROP ROLE carol; DROP ROLE dora",
+    );
+    cluster.psql("DROP TABLESPACE fast");
+    assert_refused(
+        &cluster,
+        &operator,
+        &[
+            "lacks the roles \"bob\", \"carol\", \"dora\", to whom",
+            "lacks the tablespace \"fast\"",
+        ],
+    );
+
+    // As if it came from another machine.
+    let name = operator.list().pop().unwrap();
+    let path = operator.backups().join(format!("{name}.json"));
+    let mut manifest: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let properties = &mut manifest["properties"];
+    properties["lc_collate"] = json!("xx_YY.UTF-8");
+    properties["tablespace"] = json!("away");
+    properties["owner"] = json!("nobody at all");
+    properties["size_bytes"] = json!(1_u64 << 60);
+    properties["extensions"] = json!([{"name": "no_such", "version": "1", "schema": "public"}]);
+    manifest["server"]["version_number"] = json!(990_001);
+    seal(&path, &manifest);
+    let expected = [
+        "comes from PostgreSQL 99",
+        "lacks the role \"nobody at all\"",
+        "lacks the tablespace \"away\"",
+        "lacks the locale \"xx_YY.UTF-8\"",
+        "cannot install the extension no_such 1",
+        "the server's disk has",
+        "to whom objects in the dump belong",
+    ];
+    // The space is not known: it is in a tablespace.
+    assert_refused(
+        &cluster,
+        &operator,
+        &[&expected[..5], &expected[6..]].concat(),
+    );
+    manifest["properties"]["tablespace"] = json!("pg_default");
+    seal(&path, &manifest);
+    assert_refused(&cluster, &operator, &expected[5..6]);
+}
+
+/// Writes a manifest as if it had been written so.
+fn seal(path: &Path, manifest: &Value) {
+    let mut manifest = manifest.clone();
+    manifest.as_object_mut().unwrap().remove("checksum");
+    let text = serde_json::to_string_pretty(&manifest).unwrap();
+    let text = format!("{},\n  ", text.strip_suffix("\n}").unwrap());
+    let checksum = xxhash_rust::xxh3::xxh3_128(text.as_bytes());
+    fs::write(
+        path,
+        format!("{text}\"checksum\": \"{checksum:032x}\"\n}}\n"),
+    )
+    .unwrap();
+}
+
+fn server_user(cluster: &Cluster) -> u32 {
+    use std::os::unix::fs::MetadataExt as _;
+    cluster.data_directory().metadata().unwrap().uid()
+}
+
+#[test]
+fn a_role_that_is_no_superuser_is_told_what_it_may_not_and_does_the_rest() {
+    let cluster = Cluster::start();
+    let mut operator = small(&cluster, "app");
+    cluster.psql("CREATE ROLE keeper LOGIN CREATEDB; CREATE ROLE other LOGIN");
+    operator.set("connection.user", "keeper");
+    operator.set_value("dump.globals", false);
+    assert_refused(
+        &cluster,
+        &operator,
+        &[
+            "belongs to \"postgres\", and user keeper is no member of it",
+            "objects in the dump belong to the role \"postgres\"",
+            "that stands belongs to \"postgres\"",
+        ],
+    );
+
+    cluster.psql("ALTER DATABASE app OWNER TO keeper");
+    cluster.psql_in(
+        "app",
+        "ALTER TABLE t OWNER TO keeper; UPDATE t SET v = 'as backed up'; \
+         CREATE EXTENSION hstore; CREATE EXTENSION pg_stat_statements; \
+         CREATE FUNCTION f() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'; \
+         ALTER FUNCTION f() OWNER TO keeper; \
+         CREATE EVENT TRIGGER e ON ddl_command_end EXECUTE FUNCTION f()",
+    );
+    operator.set("connection.user", "postgres");
+    back_up_again(&operator);
+    operator.set("connection.user", "keeper");
+    cluster.psql_in("app", "UPDATE t SET v = 'as it stands'");
+    assert_refused(
+        &cluster,
+        &operator,
+        &[
+            "the extension pg_stat_statements is not trusted",
+            "event triggers, which only a superuser can make (CREATE EVENT TRIGGER e",
+        ],
+    );
+
+    cluster.psql_in(
+        "app",
+        "DROP EVENT TRIGGER e; DROP EXTENSION pg_stat_statements; UPDATE t SET v = 'as backed up'",
+    );
+    operator.set("connection.user", "postgres");
+    back_up_again(&operator);
+    operator.set("connection.user", "keeper");
+    cluster.psql_in("app", "UPDATE t SET v = 'as it stands'");
+    let session = |user: &str| {
+        let child = cluster
+            .command("psql")
+            .args(["-Xqc", "SELECT pg_sleep(600)"])
+            .env("PGDATABASE", "app")
+            .env("PGUSER", user)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        wait_until("the session is there", || {
+            let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = 'app' \
+                         AND wait_event = 'PgSleep'";
+            cluster.psql(sql) == "1"
+        });
+        child
+    };
+    // A session that it may not end is named, and all stays as it is.
+    let mut others = session("other");
+    let output = operator.run(&["restore", "--latest", "--yes"]);
+    assert_eq!(output.code, 69, "{output}");
+    assert!(
+        output
+            .stderr
+            .contains("could not be ended by our user: other (process "),
+        "{output}"
+    );
+    assert!(
+        output
+            .stderr
+            .contains("can end sessions of its own roles alone"),
+        "{output}"
+    );
+    assert_untouched(&cluster, &operator, "app");
+    cluster.psql("GRANT pg_signal_backend TO keeper");
+    let restored = operator.json(&["restore", "--latest", "--yes"]);
+    assert_eq!(restored["sessions_ended"], 1);
+    assert!(!others.wait().unwrap().success());
+    assert_eq!(value(&cluster, "app"), "as backed up");
+    let output = operator.run(&["undo-restore", "--yes"]);
+    assert_eq!(output.code, 0, "{output}");
+    assert_eq!(value(&cluster, "app"), "as it stands");
+}
+
+#[test]
+fn a_template_and_a_closed_database_are_replaced_and_the_old_one_can_be_dropped() {
+    let cluster = Cluster::start();
+    let operator = small(&cluster, "app");
+    cluster.psql("ALTER DATABASE app IS_TEMPLATE true CONNECTION LIMIT 3");
+    cluster.psql_in("app", "UPDATE t SET v = 'as backed up'");
+    back_up_again(&operator);
+    cluster.psql("ALTER DATABASE app CONNECTION LIMIT 0");
+    cluster.psql("ALTER DATABASE app ALLOW_CONNECTIONS false");
+    let output = operator.run(&["restore", "--latest", "--yes", "--drop-old"]);
+    assert_eq!(output.code, 0, "{output}");
+    assert_eq!(databases(&cluster), ["app"]);
+    assert_eq!(value(&cluster, "app"), "as backed up");
+    let sql = "SELECT datistemplate, datallowconn, datconnlimit FROM pg_database \
+                WHERE datname = 'app'";
+    assert_eq!(cluster.psql(sql), "t|t|3");
+}
+
+#[test]
+fn the_database_that_everybody_connects_to_is_restored_like_any_other() {
+    let cluster = Cluster::start();
+    let operator = Operator::of(&cluster, "postgres");
+    cluster.psql("CREATE TABLE t (v text); INSERT INTO t VALUES ('as backed up')");
+    let output = operator.run(&["backup"]);
+    assert_eq!(output.code, 0, "{output}");
+    cluster.psql("UPDATE t SET v = 'as it stands'");
+    let output = operator.run(&["restore", "--latest", "--yes", "--drop-old"]);
+    assert_eq!(output.code, 0, "{output}");
+    assert_eq!(cluster.psql("SELECT v FROM t"), "as backed up");
+
+    // Where nobody has it, another one is connected to.
+    let app = small(&cluster, "app");
+    cluster.psql_in("app", "ALTER DATABASE postgres RENAME TO away");
+    let output = app.run(&["restore", "--latest", "--yes"]);
+    cluster.psql_in("template1", "ALTER DATABASE away RENAME TO postgres");
+    assert_eq!(output.code, 0, "{output}");
+    assert_eq!(value(&cluster, "app"), "as backed up");
+    beginning_with(&cluster, "app_before_restore_");
+}
+
+#[test]
+fn what_is_bound_to_the_replaced_database_is_told() {
+    let settings = vec![
+        ("wal_level", "logical".to_owned()),
+        ("max_prepared_transactions", "2".to_owned()),
+    ];
+    let cluster = Cluster::with(&Options {
+        settings,
+        ..Options::default()
+    });
+    let operator = small(&cluster, "app");
+    cluster.psql_in(
+        "app",
+        "SELECT pg_create_logical_replication_slot('reader', 'pgoutput'); \
+         CREATE SUBSCRIPTION receiver CONNECTION 'dbname=nowhere' PUBLICATION p \
+           WITH (connect = false, slot_name = 'x'); ALTER SUBSCRIPTION receiver ENABLE; \
+         BEGIN; INSERT INTO t VALUES (2, 'two'); PREPARE TRANSACTION 'left'",
+    );
+    let output = operator.run(&["restore", "--latest", "--yes"]);
+    assert_eq!(output.code, 69, "{output}");
+    let expected = "prepared transactions keep the database \"app\" from being renamed: \"left\"";
+    assert!(output.stderr.contains(expected), "{output}");
+    cluster.psql_in("app", "ROLLBACK PREPARED 'left'");
+    let output = operator.run(&["restore", "--latest", "--yes"]);
+    assert_eq!(output.code, 0, "{output}");
+    for expected in [
+        "slots stay with the database that is replaced, under its new name, and keep write-ahead \
+         log: \"reader\"",
+        "go on receiving into it, under its new name: \"receiver\"",
+    ] {
+        assert!(output.stderr.contains(expected), "{output}");
+    }
+}
