@@ -486,6 +486,31 @@ fn the_service_drills_when_its_job_is_due() {
     assert_eq!(daemon.end().code, 0);
     let log = restore_log(&operator);
     assert_eq!(log.len(), 2);
+    // The recovery time is told with its target beside it.
+    let said = log[1]["message"].as_str().unwrap();
+    assert!(
+        said.contains("the data was back in ") && said.ends_with(" (of 30 minutes)"),
+        "{said}"
+    );
+    let status = |operator: &Operator| -> Value {
+        serde_json::from_str(&operator.run(&["status", "--json"]).stdout).unwrap()
+    };
+    let measured = &status(&operator)["databases"][0]["recovery_time"];
+    assert_eq!(
+        (&measured["met"], &measured["target_seconds"]),
+        (&true.into(), &1800.into())
+    );
+    assert_eq!(measured["backup"], log[1]["backup"]);
+    operator.set("objectives.recovery_time", "1ms");
+    let status = status(&operator);
+    assert_eq!(status["databases"][0]["recovery_time"]["met"], false);
+    let kinds: Vec<&str> = status["attention"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|concern| concern["kind"].as_str().unwrap())
+        .collect();
+    assert!(kinds.contains(&"recovery_time"), "{kinds:?}");
     for record in &log {
         assert_eq!(record["job"], "drill");
         assert_eq!(record["due"], "2036-01-01T05:00:00+03:00");

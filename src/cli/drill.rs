@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::sync::Arc;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -14,6 +15,7 @@ use super::progress::Display;
 use super::{report, select};
 use crate::jobs::{DrillOutcome, DrillReport, Place, WhichBackup, backups_to_drill, drill, places};
 use crate::pipeline::Progress;
+use crate::policy::in_words;
 
 /// Restore backups into a throw-away server, and prove that what comes back is what was dumped.
 ///
@@ -54,6 +56,8 @@ pub(super) struct DrilledBackup {
     pub tables: u64,
     /// How long it took until the data was back, in seconds.
     pub recovery_seconds: f64,
+    /// How long a restore may take (`objectives.recovery_time`), in seconds.
+    pub target_seconds: u64,
     /// How long all of it took, in seconds.
     pub seconds: f64,
     /// How long each part took, in their order.
@@ -114,7 +118,8 @@ pub(super) async fn run(
                         report::alarm(run, &place.database, &stem, None, &said);
                     }
                     failures.extend(failure(&database, &report));
-                    let told = tell(&place.database, report);
+                    let target = loaded.plan.objectives.recovery_time;
+                    let told = tell(&place.database, target, report);
                     if !surroundings.json {
                         print(&told, out)?;
                     }
@@ -180,7 +185,7 @@ fn failure(database: &str, report: &DrillReport) -> Option<Failure> {
     ))
 }
 
-fn tell(database: &str, report: DrillReport) -> DrilledBackup {
+fn tell(database: &str, target: Duration, report: DrillReport) -> DrilledBackup {
     DrilledBackup {
         database: database.to_owned(),
         name: report.stem.to_string(),
@@ -193,6 +198,7 @@ fn tell(database: &str, report: DrillReport) -> DrilledBackup {
         },
         message: report.outcome.sentence(),
         recovery_seconds: report.recovery_time().as_secs_f64(),
+        target_seconds: target.as_secs(),
         seconds: report.took.as_secs_f64(),
         phases: report
             .phases
@@ -213,16 +219,17 @@ fn tell(database: &str, report: DrillReport) -> DrilledBackup {
 }
 
 fn print(drilled: &DrilledBackup, out: &mut dyn Write) -> Result<(), Failure> {
-    let seconds = |seconds: f64| report::duration(std::time::Duration::from_secs_f64(seconds));
+    let seconds = |seconds: f64| report::duration(Duration::from_secs_f64(seconds));
     let name = &drilled.name;
     if drilled.outcome == "proven" {
         writeln!(
             out,
             "{name}: restores, {} in {}, every other object and the database's own \
-             properties compared; the data was back in {}",
+             properties compared; the data was back in {} (of {})",
             report::counted(drilled.rows, "row", "rows"),
             report::counted(drilled.tables, "table", "tables"),
-            seconds(drilled.recovery_seconds)
+            seconds(drilled.recovery_seconds),
+            in_words(Duration::from_secs(drilled.target_seconds))
         )?;
         let phases: Vec<String> = drilled
             .phases

@@ -27,6 +27,7 @@ mod verify;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use chrono::{DateTime, FixedOffset, Utc};
 use chrono_tz::Tz;
@@ -75,6 +76,8 @@ pub struct Context {
     pub retention: Retention,
     /// Where and how test restores are made.
     pub drill: DrillSettings,
+    /// How long a restore may take (P18).
+    pub recovery_time: Duration,
     /// Where `PostgreSQL`'s programs are looked for first.
     pub programs: Option<PathBuf>,
     /// The process's environment, for libpq's variables.
@@ -102,6 +105,7 @@ impl Context {
             limits: plan.limits.clone(),
             retention: plan.retention.clone(),
             drill: plan.drill.clone(),
+            recovery_time: plan.objectives.recovery_time,
             programs: plan.programs.clone(),
             environment: environment.clone(),
             requester: Requester::of_this_process(),

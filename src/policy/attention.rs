@@ -19,6 +19,8 @@ pub struct Expectation {
     pub recovery_point: Duration,
     /// How much later than that anything may be before it is a matter of concern.
     pub grace: Duration,
+    /// How long a restore may take.
+    pub recovery_time: Duration,
 }
 
 /// What is known of one database. All moments are on the wall clock of the plan's zone.
@@ -110,6 +112,8 @@ pub struct DrillFacts {
     pub running: bool,
     /// How the newest one failed, if it did.
     pub failing: Option<Failing>,
+    /// How long it took to have the data back in the newest one that came through.
+    pub recovery: Option<Duration>,
 }
 
 /// Runs that failed since the last one that succeeded.
@@ -187,6 +191,8 @@ pub enum ConcernKind {
     DrillOverdue,
     /// A restore was killed, and nobody has made it again.
     RestoreCutShort,
+    /// A test restore took longer than a restore may.
+    RecoveryTime,
     /// The free space is small.
     Space,
     /// A directory cannot be looked at.
@@ -289,6 +295,7 @@ impl Judge<'_> {
         let Expectation {
             recovery_point: target,
             grace,
+            ..
         } = self.expectation;
         let newest_utc = newest.map(|newest| newest.to_utc());
         match recovery_point(newest_utc, self.now.to_utc(), target, grace) {
@@ -428,6 +435,16 @@ impl Judge<'_> {
                 moment(slot)
             );
             self.concern(ConcernKind::DrillOverdue, sentence);
+        }
+        let target = self.expectation.recovery_time;
+        if let Some(took) = self.facts.drill.recovery.filter(|took| *took > target) {
+            let sentence = format!(
+                "the data was back after {} in the last test restore, and a restore is to take {} at \
+                 most (objectives.recovery_time); docs/operations.md says what makes it faster",
+                in_words(took),
+                in_words(target)
+            );
+            self.concern(ConcernKind::RecoveryTime, sentence);
         }
     }
 

@@ -67,7 +67,12 @@ pub(super) fn list(directory: &Path) -> io::Result<Vec<Quarantined>> {
             continue;
         };
         let directory = entry.path();
-        let manifest = Manifest::read(&published(&directory, &stem, Role::Manifest)).ok();
+        let path = published(&directory, &stem, Role::Manifest);
+        // What somebody left beside a backup that was released is none.
+        if path.symlink_metadata().is_err() {
+            continue;
+        }
+        let manifest = Manifest::read(&path).ok();
         found.push(Quarantined {
             started: manifest.as_ref().map(|manifest| manifest.started),
             bytes: manifest.as_ref().map(Manifest::bytes),

@@ -6,7 +6,7 @@ use chrono::{DateTime, FixedOffset};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::jobs::{DaemonView, Ended, RunningNow, Survey, Surveyed};
+use crate::jobs::{DaemonView, Ended, LastDrill, RunningNow, Survey, Surveyed};
 use crate::policy::{ConcernKind, Failing, SeriesFacts, SpaceFacts, age};
 
 /// The whole document.
@@ -62,6 +62,7 @@ struct Database {
     runs: Runs,
     verified: Option<Outcome>,
     drilled: Option<Outcome>,
+    recovery_time: RecoveryTime,
     running: Vec<Running>,
 }
 
@@ -71,6 +72,15 @@ struct RecoveryPoint {
     age_seconds: Option<u64>,
     target_seconds: u64,
     met: bool,
+}
+
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+struct RecoveryTime {
+    backup: Option<String>,
+    at: Option<String>,
+    seconds: Option<f64>,
+    target_seconds: u64,
+    met: Option<bool>,
 }
 
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -260,11 +270,25 @@ fn database(survey: &Survey, database: &Surveyed) -> Database {
         },
         verified: database.verified.as_ref().map(outcome),
         drilled: database.drilled.as_ref().map(outcome),
+        recovery_time: recovery_time(survey, database),
         running: database
             .running
             .iter()
             .map(|running| self::running(survey.at, running))
             .collect(),
+    }
+}
+
+fn recovery_time(survey: &Survey, database: &Surveyed) -> RecoveryTime {
+    let target = survey.expectation.recovery_time;
+    let measured = database.recovery.as_ref();
+    let took = measured.map(LastDrill::recovery_time);
+    RecoveryTime {
+        backup: measured.map(|drill| drill.backup.clone()),
+        at: measured.map(|drill| moment(drill.at)),
+        seconds: took.map(|took| took.as_secs_f64()),
+        target_seconds: target.as_secs(),
+        met: took.map(|took| took <= target),
     }
 }
 

@@ -86,6 +86,7 @@ fn database(name: &str, server: &str) -> Surveyed {
             message: Some("34 checked, 0 damaged, 0 could not be checked".to_owned()),
         }),
         drilled: None,
+        recovery: None,
         running: Vec::new(),
         strangers: 0,
     }
@@ -105,6 +106,7 @@ fn healthy() -> Survey {
         expectation: Expectation {
             recovery_point: Duration::from_secs(24 * 3600),
             grace: Duration::from_secs(3600),
+            recovery_time: Duration::from_secs(30 * 60),
         },
         daemon: DaemonView::Absent,
         databases: vec![database("sales", "main")],

@@ -9,7 +9,7 @@ use clap::builder::styling::{AnsiColor, Style};
 
 use super::spark::Letters;
 use crate::cli::failure::Failure;
-use crate::cli::report::{count, counted, moment, one_line, size};
+use crate::cli::report::{count, counted, duration, moment, one_line, size};
 use crate::cli::table::{Column, Table};
 use crate::jobs::{DaemonView, Ended, Line, RunningNow, Survey, Surveyed};
 use crate::policy::{SeriesFacts, SpaceFacts, age, in_words};
@@ -139,7 +139,7 @@ fn paragraph(
                 database.verified.as_ref(),
                 survey.at
             ),
-            ended("test restore", "good", database.drilled.as_ref(), survey.at),
+            drilled(survey, database),
             in_30_days(database)
         ),
     )?;
@@ -382,6 +382,25 @@ fn ended(what: &str, good: &str, last: Option<&Ended>, now: DateTime<FixedOffset
             format!("last {what} {} ago: {found}", in_words(age(last.at, now)))
         }
     }
+}
+
+/// "last test restore 9 days ago: good, with the data back in 2 min (of 30 min)"
+fn drilled(survey: &Survey, database: &Surveyed) -> String {
+    let mut text = ended("test restore", "good", database.drilled.as_ref(), survey.at);
+    if let Some(recovery) = &database.recovery {
+        let took = duration(recovery.recovery_time());
+        let allowed = in_words(survey.expectation.recovery_time);
+        let is_the_last = database.drilled.as_ref().is_some_and(|last| last.succeeded);
+        text = if is_the_last {
+            format!("{text}, with the data back in {took} (of {allowed})")
+        } else {
+            let ago = in_words(age(recovery.at, survey.at));
+            format!(
+                "{text}, the last good one {ago} ago with the data back in {took} (of {allowed})"
+            )
+        };
+    }
+    text
 }
 
 /// "29 of 30 runs of the last 30 days succeeded"

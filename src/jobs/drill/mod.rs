@@ -126,7 +126,7 @@ pub async fn drill(
     };
     let manifest = repository.manifest(stem).ok();
     let summary = manifest.as_ref().map(|manifest| &manifest.census.summary);
-    let report = DrillReport {
+    let mut report = DrillReport {
         stem: stem.clone(),
         phases,
         took: began.elapsed(),
@@ -136,6 +136,8 @@ pub async fn drill(
         remarks,
         outcome,
     };
+    let too_slow = report.missed(context.recovery_time);
+    report.remarks.extend(too_slow);
     end.bytes = Some(report.bytes);
     if let Some(sentence) = report.outcome.sentence() {
         end.event = Event::Failed;
@@ -147,8 +149,10 @@ pub async fn drill(
             }];
         }
         end.message = Some(format!("{stem}: {sentence}"));
-    } else if !report.remarks.is_empty() {
-        end.message = Some(report.remarks.join("; "));
+    } else {
+        let mut said = vec![report.against(context.recovery_time)];
+        said.extend(report.remarks.iter().cloned());
+        end.message = Some(said.join("; "));
     }
     append(repository, &end, "the test restore is done, but")?;
     // What retention counts on must not be lost in silence.

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use crate::policy::in_words;
 use crate::repository::Stem;
-use crate::words::counted;
+use crate::words::{counted, duration};
 
 /// A part of a test restore, in the order in which they come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,6 +115,25 @@ pub struct DrillReport {
 }
 
 impl DrillReport {
+    /// Why a restore like this one would not meet its target, in a sentence; none if it would.
+    pub(super) fn missed(&self, target: Duration) -> Option<String> {
+        let took = self.recovery_time();
+        (self.outcome == DrillOutcome::Proven && took > target).then(|| {
+            format!(
+                "the data was back after {}, and a restore is to take {} at most \
+                 (objectives.recovery_time)",
+                duration(took),
+                in_words(target)
+            )
+        })
+    }
+
+    /// The recovery time against its target, for the ledger.
+    pub(super) fn against(&self, target: Duration) -> String {
+        let took = duration(self.recovery_time());
+        format!("the data was back in {took} (of {})", in_words(target))
+    }
+
     /// How long it took to have the data back: from looking at the backup to the end of loading it.
     pub fn recovery_time(&self) -> Duration {
         self.phases

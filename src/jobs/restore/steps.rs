@@ -57,7 +57,7 @@ pub struct LastDrill {
 
 impl LastDrill {
     /// What a record of the ledger says of a test restore; none if it is of none that succeeded.
-    pub(super) fn of(record: Record) -> Option<Self> {
+    pub(in crate::jobs) fn of(record: Record) -> Option<Self> {
         if record.operation != Operation::Drill
             || record.event != Event::Succeeded
             || record.phases.is_empty()

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use chrono::{DateTime, FixedOffset, TimeDelta};
 use uuid::Uuid;
 
-use crate::jobs::CutShort;
+use crate::jobs::{CutShort, LastDrill};
 use crate::policy::{Failing, Series};
 use crate::repository::{Event, Operation, Record};
 
@@ -69,6 +69,8 @@ pub(super) struct History {
     pub(super) prune: Line,
     /// The newest restore, if it was cut short.
     pub(super) restore: Option<Record>,
+    /// The newest test restore that came through, with the time of its parts.
+    pub(super) recovery: Option<LastDrill>,
     /// The start records of runs that have no end, newest first.
     pub(super) open: Vec<Record>,
     /// The database that the newest record names.
@@ -101,6 +103,7 @@ impl History {
             drill: Line::default(),
             prune: Line::default(),
             restore: None,
+            recovery: None,
             open: Vec::new(),
             database: None,
             restore_is_judged: false,
@@ -113,6 +116,7 @@ impl History {
     pub(super) fn add_restores(&mut self, of_restores: Self) {
         self.drill = of_restores.drill;
         self.restore = of_restores.restore;
+        self.recovery = of_restores.recovery;
         self.open.extend(of_restores.open);
     }
 
@@ -161,6 +165,9 @@ impl History {
                 Event::Skipped => month.skipped += 1,
                 Event::Started => {}
             }
+        }
+        if record.operation == Operation::Drill && self.recovery.is_none() {
+            self.recovery = LastDrill::of(record.clone());
         }
         let line = match record.operation {
             Operation::Backup => match &record.series {

@@ -9,7 +9,7 @@ use super::history::History;
 use super::places::Spot;
 use super::{Line, RunningNow, Surveyed, TREND, running_job};
 use crate::config::{Job, JobKind, Plan};
-use crate::jobs::{Context, CutShort};
+use crate::jobs::{Context, CutShort, LastDrill};
 use crate::policy::{
     Concern, ConcernKind, DatabaseFacts, DrillFacts, Promise, Series, SeriesFacts,
     VerificationFacts,
@@ -269,6 +269,7 @@ impl Gathered<'_> {
             outcomes: self.history.month,
             verified: self.history.verify.last,
             drilled: self.history.drill.last,
+            recovery: self.history.recovery,
             running,
             strangers: strangers.len() as u64,
         }
@@ -386,6 +387,7 @@ impl Gathered<'_> {
             running: self.goes_on(Operation::Drill).is_some()
                 || running_job(self.world.running, directory)
                     .is_some_and(|job| job.kind == "drill"),
+            recovery: self.history.recovery.as_ref().map(LastDrill::recovery_time),
             failing: drill.failing.clone(),
         }
     }

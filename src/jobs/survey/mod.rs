@@ -13,7 +13,7 @@ use std::thread;
 use chrono::{DateTime, FixedOffset, Utc};
 
 use super::error::JobError;
-use super::{Context, target};
+use super::{Context, LastDrill, target};
 use crate::config::{JobKind, Loaded, Plan};
 use crate::policy::{
     Concern, ConcernKind, DatabaseFacts, Expectation, Series, SpaceFacts, age, judge, judge_space,
@@ -76,6 +76,8 @@ pub struct Surveyed {
     pub verified: Option<Ended>,
     /// The newest test restore.
     pub drilled: Option<Ended>,
+    /// The newest one that came through, which measures the recovery time.
+    pub recovery: Option<LastDrill>,
     /// What runs now.
     pub running: Vec<RunningNow>,
     /// Files that look like backups and are none of ours.
@@ -139,6 +141,7 @@ pub fn survey(context: &Context, loaded: &Loaded, wanted: &[String]) -> Result<S
     let expectation = Expectation {
         recovery_point: plan.objectives.recovery_point,
         grace: plan.objectives.grace,
+        recovery_time: plan.objectives.recovery_time,
     };
     let mut concerns = Vec::new();
     let mut remarks = Vec::new();

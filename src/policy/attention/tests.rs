@@ -11,6 +11,7 @@ use crate::policy::Series;
 const EXPECTATION: Expectation = Expectation {
     recovery_point: Duration::from_secs(24 * 3600),
     grace: Duration::from_secs(3600),
+    recovery_time: Duration::from_secs(30 * 60),
 };
 
 fn now() -> DateTime<FixedOffset> {
@@ -413,4 +414,58 @@ fn late_is_what_is_overdue_and_nobody_has_tried() {
         facts.series[0].overdue = Some(ago(10));
         facts.series[0].running = true;
     }));
+}
+
+#[test]
+fn a_recovery_time_is_held_against_its_target() {
+    let minutes = |count: u64| Duration::from_secs(60 * count);
+    for (recovery, told) in [
+        (None, None),
+        (Some(minutes(30)), None),
+        (
+            Some(minutes(45)),
+            Some(
+                "the data was back after 45 minutes in the last test restore, and a restore is to take 30 minutes at most ",
+            ),
+        ),
+    ] {
+        let found = concerns(|facts| facts.drill.recovery = recovery);
+        let told: Vec<_> = told
+            .map(|told| (ConcernKind::RecoveryTime, told))
+            .into_iter()
+            .collect();
+        assert_eq!(found.len(), told.len(), "{found:?}");
+        for ((kind, sentence), (expected, told)) in found.iter().zip(told) {
+            assert_eq!(*kind, expected);
+            assert!(sentence.starts_with(told), "{sentence}");
+        }
+    }
+}
+
+#[test]
+fn what_is_in_quarantine_or_does_not_restore_is_told_until_somebody_deals_with_it() {
+    let found = concerns(|facts| {
+        facts.series[0].newest = None;
+        facts.unrestorable = vec![("backup_20250708_020000".to_owned(), "refused".to_owned())];
+        facts.quarantined = vec![(
+            "/var/backups/sales/quarantine/backup_20250709_020000.2".into(),
+            "its dump has been changed".to_owned(),
+        )];
+    });
+    let kinds: Vec<ConcernKind> = found.iter().map(|(kind, _)| *kind).collect();
+    let expected = [ConcernKind::Unrestorable, ConcernKind::Quarantined];
+    assert_eq!(kinds[..2], expected);
+    assert!(
+        found[0]
+            .1
+            .starts_with("the backup backup_20250708_020000 does not restore: refused; run ")
+    );
+    assert!(
+        found[1].1.contains(
+            "into /var/backups/sales/quarantine/backup_20250709_020000.2 and run \
+         `pgbackupd release backup_20250709_020000.2`"
+        ),
+        "{}",
+        found[1].1
+    );
 }

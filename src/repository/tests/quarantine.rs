@@ -107,6 +107,7 @@ fn nothing_is_replaced_on_either_way() {
     let released = place.repository.release(run(7), &found[1], &place.lock());
     released.unwrap();
     assert_eq!(place.listed(), [NAME]);
+    assert_eq!(place.repository.quarantined().unwrap().len(), 2);
     assert_eq!(
         below(&place, &format!("{ASIDE}.2")),
         ["notes".to_owned()].into()
