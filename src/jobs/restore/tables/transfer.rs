@@ -29,7 +29,8 @@ use crate::words::{count, counted};
 /// How values are read and written, as `pg_dump` has it; rows that a policy hides are an error.
 const SESSION: &str = "SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; \
      SET extra_float_digits = 3; SET TimeZone = 'UTC'; SET bytea_output = 'hex'; \
-     SET standard_conforming_strings = on; SET xmloption = 'content'; SET row_security = off; \
+     SET standard_conforming_strings = on; SET array_nulls = on; SET transform_null_equals = off; \
+     SET quote_all_identifiers = off; SET xmloption = 'content'; SET row_security = off; \
      SET check_function_bodies = false; SET client_min_messages = 'warning'";
 
 /// Gives a restore up that was prepared: the scratch database is dropped.
