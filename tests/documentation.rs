@@ -394,11 +394,29 @@ fn documents() -> Vec<(PathBuf, String)> {
             let path = entry.unwrap().path();
             if path.extension().is_some_and(|end| end == "md") {
                 let text = fs::read_to_string(&path).unwrap();
-                documents.push((path, text));
+                documents.push((path, dedented(&text)));
             }
         }
     }
     documents
+}
+
+/// The text with the blocks that stand in lists at the beginning of the line, as all others.
+fn dedented(text: &str) -> String {
+    let mut indent = None;
+    let mut lines = Vec::new();
+    for line in text.lines() {
+        let bare = line.trim_start();
+        if bare.starts_with("```") {
+            let of_this = line.len() - bare.len();
+            indent = indent.is_none().then_some(of_this);
+            lines.push(bare);
+        } else {
+            // A line of a block that is indented less than its fence is as it is.
+            lines.push(line.get(indent.unwrap_or(0)..).unwrap_or(line));
+        }
+    }
+    lines.join("\n")
 }
 
 /// The fenced blocks in one of these languages.
