@@ -419,7 +419,7 @@ fn a_drill_that_is_killed_leaves_nothing_for_long() {
     operator.set("programs", programs.path().display());
 
     for signal in [Signal::TERM, Signal::KILL] {
-        let running = operator.spawn(&["drill"]);
+        let running = operator.spawn(&["drill", "--json"]);
         wait_until("the server runs", || {
             fs::read_dir(place.path()).unwrap().flatten().any(|home| {
                 home.path().join("socket/.s.PGSQL.5432").exists()
@@ -438,6 +438,9 @@ fn a_drill_that_is_killed_leaves_nothing_for_long() {
         assert!(began.elapsed() < Duration::from_secs(5), "{output}");
         if signal == Signal::TERM {
             assert_eq!(output.code, 143, "{output}");
+            // A program is told as well.
+            let told: Value = serde_json::from_str(&output.stdout).unwrap();
+            assert_eq!(told[0]["outcome"], "impossible", "{output}");
             assert_empty(place.path());
         } else {
             wait_until("the server has ended", || servers_below(place.path()) == 0);

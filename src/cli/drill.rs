@@ -16,6 +16,7 @@ use super::{report, select};
 use crate::jobs::{DrillOutcome, DrillReport, Place, WhichBackup, backups_to_drill, drill, places};
 use crate::pipeline::Progress;
 use crate::policy::in_words;
+use crate::repository::Stem;
 
 /// Restore backups into a throw-away server, and prove that what comes back is what was dumped.
 ///
@@ -109,6 +110,7 @@ pub(super) async fn run(
             let run = Uuid::now_v7();
             let outcome = drill(&context, run, place, &stem, &progress, token).await;
             drop(display);
+            let target = loaded.plan.objectives.recovery_time;
             match outcome {
                 Ok(report) => {
                     if report.outcome.is_bad()
@@ -118,14 +120,17 @@ pub(super) async fn run(
                         report::alarm(run, &place.database, &stem, None, &said);
                     }
                     failures.extend(failure(&database, &report));
-                    let target = loaded.plan.objectives.recovery_time;
                     let told = tell(&place.database, target, report);
                     if !surroundings.json {
                         print(&told, out)?;
                     }
                     drilled.push(told);
                 }
-                Err(error) => failures.push(told(error)),
+                Err(error) => {
+                    let failure = told(error);
+                    drilled.push(without_outcome(&place.database, target, &stem, &failure));
+                    failures.push(failure);
+                }
             }
             if surroundings.interrupt.signal().is_some() {
                 break;
@@ -183,6 +188,29 @@ fn failure(database: &str, report: &DrillReport) -> Option<Failure> {
         kind,
         format!("database {database}: {}: {sentence}", report.stem),
     ))
+}
+
+/// A test restore that was interrupted, or whose end could not be recorded.
+fn without_outcome(
+    database: &str,
+    target: Duration,
+    stem: &Stem,
+    failure: &Failure,
+) -> DrilledBackup {
+    DrilledBackup {
+        database: database.to_owned(),
+        name: stem.to_string(),
+        outcome: "impossible",
+        message: Some(failure.message.clone()),
+        differences: Vec::new(),
+        rows: 0,
+        tables: 0,
+        recovery_seconds: 0.0,
+        target_seconds: target.as_secs(),
+        seconds: 0.0,
+        phases: Vec::new(),
+        remarks: Vec::new(),
+    }
 }
 
 fn tell(database: &str, target: Duration, report: DrillReport) -> DrilledBackup {

@@ -62,7 +62,7 @@ fn membership(text: &[u8]) -> Option<Statement<'_>> {
     const BY: &[u8] = b" GRANTED BY ";
     let (role, rest) = identifier(text.strip_prefix(b"GRANT ")?)?;
     let (member, rest) = identifier(rest.strip_prefix(b" TO ")?)?;
-    let grantor = memchr::memmem::rfind(rest, BY)
+    let grantor = memchr::memmem::find(rest, BY)
         .and_then(|at| identifier(&rest[at + BY.len()..]))
         .map(|(grantor, _)| grantor);
     Some(Statement::Membership {
