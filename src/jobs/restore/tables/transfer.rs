@@ -14,11 +14,12 @@ use super::scratch::{STATEMENT, Tools};
 use super::{
     PlannedTable, PreparedTables, TablesReport, TablesRequest, Tell, next, prepare, record, told,
 };
+use crate::config::Format;
 use crate::jobs::blocked::Watch;
 use crate::jobs::dump::Remarks;
 use crate::jobs::{Context, JobError, JobErrorKind, Limit};
 use crate::pipeline::census::statements;
-use crate::pipeline::{Phase, Progress, StreamError};
+use crate::pipeline::{Amount, Phase, Progress, StreamError};
 use crate::postgres::{
     Client, Shape, definitions_arguments, drop_database, end_process, finish_database, process_of,
     quoted, shapes, statistics,
@@ -307,6 +308,10 @@ impl Work<'_> {
             self.run(client, statement).await?;
         }
         self.progress.enter(Phase::Loading);
+        if self.prepared.source.format == Format::Plain {
+            let text = self.prepared.passage.text_bytes;
+            self.progress.expect(Amount::Bytes(text));
+        }
         (self.tell)("loading their rows");
         let loaded = self.load_rows(client, shapes).await?;
         (self.tell)("making their indexes, constraints and triggers");

@@ -15,7 +15,7 @@ use crate::jobs::JobError;
 use crate::jobs::blocked::Watch;
 use crate::jobs::dump::{Remarks, blocking};
 use crate::pipeline::census::{Counted, RowCounter, TableName};
-use crate::pipeline::{Piece, RowsOf, StreamError, Text, take_parts};
+use crate::pipeline::{Amount, Piece, RowsOf, StreamError, Text, take_parts};
 use crate::postgres::{Client, Shape, archive_entries_arguments, quoted, text_from};
 
 /// So many pieces of the backup wait for the server: a mebibyte each at most.
@@ -187,10 +187,13 @@ impl Work<'_> {
     ) -> Result<u64, JobError> {
         let mut sum = 0;
         let mut differences = Vec::new();
-        for (table, expected) in self.expected() {
+        let all = self.expected();
+        let rows = all.values().map(|counted| counted.rows).sum();
+        self.progress.expect(Amount::Rows(rows));
+        for (table, expected) in all {
             let name = self.becomes(&table, shapes)?;
             let found = match loaded.get(&table) {
-                Some(one) => self.count(client, &table, name, one).await?,
+                Some(one) => self.count(client, &table, name, one, sum).await?,
                 None => Counted::default(),
             };
             if found.rows != expected.rows {
@@ -221,6 +224,7 @@ impl Work<'_> {
         table: &TableName,
         name: &str,
         loaded: &Loaded,
+        before: u64,
     ) -> Result<Counted, JobError> {
         let mut ours = self.prepared.tables.iter();
         let is_partitioned = ours
@@ -241,6 +245,7 @@ impl Work<'_> {
             counter.push(&bytes).map_err(|row| {
                 JobError::Internal(format!("row {row} of {name} came back malformed"))
             })?;
+            self.progress.loaded_rows(before + counter.counted().rows);
         }
         Ok(counter.counted())
     }
