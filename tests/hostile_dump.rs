@@ -18,32 +18,18 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use support::cluster::{Cluster, SUPERUSER, binary};
-use support::operator::{Operator, Output, PROGRAM};
-
-/// A directory that the throw-away server's user can pass through.
-fn open_directory() -> TempDir {
-    let directory = tempfile::Builder::new()
-        .prefix("pgbackupd-test-hostile-")
-        .tempdir_in("/tmp")
-        .unwrap();
-    fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
-    directory
-}
+use support::drill::{assert_empty, back_up, drill, open_directory, operator};
+use support::operator::{Output, PROGRAM};
 
 /// Backs up a server's database `postgres` in a format and drills; gives the report, once nothing is
 /// left of the throw-away server.
 fn back_up_and_drill(source: &Cluster, format: &str, expected: i32) -> (Value, Output) {
-    let directory = open_directory();
-    let mut operator = Operator::of(source, "postgres");
-    operator.set("drill.directory", directory.path().display());
+    let (mut operator, directory) = operator(source, "postgres");
     operator.set("dump.format", format);
-    let output = operator.run(&["backup"]);
-    assert_eq!(output.code, 0, "{output}");
-    let output = operator.run(&["--json", "drill"]);
-    assert_eq!(output.code, expected, "{output}");
-    let mut reports: Vec<Value> = serde_json::from_str(&output.stdout).unwrap();
-    assert_eq!(names_in(directory.path()), [""; 0]);
-    (reports.remove(0), output)
+    back_up(&operator);
+    let (report, output) = drill(&operator, expected);
+    assert_empty(directory.path());
+    (report, output)
 }
 
 /// A place that everybody may write to, with a secret in it that everybody may read.
