@@ -338,6 +338,8 @@ impl Scene {
                     .lines()
                     .any(|line| line.contains("-> FLOCK") && line.contains(&format!(" {pid} ")))
             });
+            // While the lock is held.
+            return kill(running);
         }
         kill(running);
     }
