@@ -56,6 +56,13 @@ backup_succeeds_again() {
     [[ $(ledger "$backups/sample" 'select(.operation == "backup") | .event' | tail -n 1) == succeeded ]]
 }
 
+# The service backs up at every full minute; what follows is not to meet that backup by chance.
+between_two_backups() {
+    local second
+    second=$(inside date +%S)
+    ((10#$second >= 5 && 10#$second < 35))
+}
+
 restored_by_command() {
     service_fresh
     inside rm -f /run/go-on
@@ -63,6 +70,7 @@ restored_by_command() {
     application_runs
     journal_begin
     service_start
+    wait_for 60 "the middle of a minute" between_two_backups
     expect "back up" pgbackupd_as postgres backup
     # Root is the first who writes to it.
     inside rm -f "$backups/sample/restore.log" "$backups/sample/.lock"
@@ -90,6 +98,7 @@ restored_by_command() {
         "$(inside cat "$backups/sample/restore.log" | jq --raw-output .operation | uniq | paste -s -d ' ')" \
         "restore drill"
 
+    wait_for 60 "the middle of a minute" between_two_backups
     expect "undo it" inside pgbackupd undo-restore --yes
     expect_equal "the rows" "$(sql sample 'SELECT count(*) FROM filler')" 0
     expect_equal "the application" "$(inside systemctl is-active shop)" active
@@ -106,6 +115,7 @@ killed_by_force() {
     restore_configuration
     application_runs
     service_start
+    wait_for 60 "the middle of a minute" between_two_backups
     expect "back up" pgbackupd_as postgres backup
     inside pgbackupd restore --latest --yes >/dev/null 2>&1 </dev/null &
     wait_for 30 "the application to be stopped" restore_has_stopped_the_application
@@ -118,6 +128,7 @@ killed_by_force() {
     journal_tells "$interrupted_run_found" 'may still be stopped' ||
         fail "the journal does not tell of it" "$(journal)"
     inside touch /run/go-on
+    wait_for 60 "the middle of a minute" between_two_backups
     expect "restore again" inside pgbackupd restore --latest --yes --drop-old
     expect_equal "what is left beside it" \
         "$(sql postgres "SELECT count(*) FROM pg_database WHERE datname LIKE 'sample_restoring%'")" 0
