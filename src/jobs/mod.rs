@@ -17,6 +17,7 @@ mod pin;
 mod program_failure;
 mod prune;
 mod quarantine;
+mod record;
 mod recovery;
 mod remarks;
 mod restore;

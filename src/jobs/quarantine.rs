@@ -10,13 +10,14 @@ use uuid::Uuid;
 use super::Context;
 use super::error::{JobError, JobErrorKind};
 use super::limit::Limit;
+use super::record::append;
 use super::target::Place;
 use super::verify::{Examined, examine};
 use crate::pipeline::{Phase, Progress};
 use crate::repository::{
     Event, Holder, Manifest, Operation, Quarantined, Record, Repository, Role,
 };
-use crate::repository::{Ledger, RepositoryError, Stem};
+use crate::repository::{RepositoryError, Stem};
 
 /// Puts a backup that was found damaged aside, with a record of its own; gives where it is then, or
 /// none if it is no longer there.
@@ -156,14 +157,4 @@ fn record(
     record.series = Some(stem.series.clone());
     record.backup = Some(stem.to_string());
     record
-}
-
-fn append(ledger: &Ledger, record: &Record, done: &str) -> Result<(), JobError> {
-    ledger
-        .append(record)
-        .map_err(|source| JobError::Unrecorded {
-            done: done.to_owned(),
-            ledger: ledger.path().display().to_string(),
-            source,
-        })
 }

@@ -22,12 +22,11 @@ use uuid::Uuid;
 use super::Context;
 use super::error::{JobError, JobErrorKind};
 use super::limit::Limit;
+use super::record::{append, close_dead_runs};
 use super::target::Place;
 use crate::pipeline::Progress;
 use crate::postgres::sweep_sandboxes;
-use crate::repository::{
-    Damage, Event, Manifest, Operation, PhaseTime, Record, Repository, Requester, Role, Stem,
-};
+use crate::repository::{Damage, Event, Manifest, Operation, PhaseTime, Role, Stem};
 
 pub use choose::{WhichBackup, backups_to_drill};
 pub use report::{DrillOutcome, DrillPhase, DrillReport};
@@ -72,10 +71,16 @@ pub async fn drill(
         record.series = Some(stem.series.clone());
         record
     };
-    close_open_runs(context, repository)?;
+    let ledger = repository.restore_ledger();
+    close_dead_runs(
+        context,
+        &ledger,
+        Operation::Drill,
+        "nothing was restored because",
+    )?;
     let mut start = record(Event::Started);
     start.requested_by = Some(context.requester.clone());
-    append(repository, &start, "nothing was restored because")?;
+    append(&ledger, &start, "nothing was restored because")?;
     if let Err(error) = sweep_drills(context) {
         tracing::warn!("{error}");
     }
@@ -111,7 +116,7 @@ pub async fn drill(
         Ok(outcome) => outcome,
         Err(error) if error.kind() == JobErrorKind::Interrupted => {
             end.event = Event::Interrupted;
-            append(repository, &end, "the test restore was interrupted, and")?;
+            append(&ledger, &end, "the test restore was interrupted, and")?;
             return Err(error);
         }
         Err(_)
@@ -154,44 +159,7 @@ pub async fn drill(
         said.extend(report.remarks.iter().cloned());
         end.message = Some(said.join("; "));
     }
-    append(repository, &end, "the test restore is done, but")?;
+    append(&ledger, &end, "the test restore is done, but")?;
     // What retention counts on must not be lost in silence.
     noted.map(|()| report)
-}
-
-/// Test restores that a crash ended have no end in the ledger. They hold no lock; their processes
-/// tell whether they are over.
-fn close_open_runs(context: &Context, repository: &Repository) -> Result<(), JobError> {
-    let ledger = repository.restore_ledger();
-    let open = ledger.open_runs().map_err(|source| JobError::Unrecorded {
-        done: "nothing was restored because".to_owned(),
-        ledger: ledger.path().display().to_string(),
-        source,
-    })?;
-    for open in open {
-        let alive = open.requested_by.as_ref().map(Requester::may_be_alive);
-        if open.operation != Operation::Drill || alive == Some(true) {
-            continue;
-        }
-        let end = Record {
-            at: context.now(),
-            event: Event::Interrupted,
-            message: Some("the process ended before the run did; found by a later run".to_owned()),
-            requested_by: None,
-            ..open
-        };
-        append(repository, &end, "nothing was restored because")?;
-    }
-    Ok(())
-}
-
-fn append(repository: &Repository, record: &Record, done: &str) -> Result<(), JobError> {
-    let ledger = repository.restore_ledger();
-    ledger
-        .append(record)
-        .map_err(|source| JobError::Unrecorded {
-            done: done.to_owned(),
-            ledger: ledger.path().display().to_string(),
-            source,
-        })
 }

@@ -15,13 +15,14 @@ use uuid::Uuid;
 use super::error::JobError;
 use super::limit::{Limit, Stop};
 use super::quarantine::{below, put_aside};
+use super::record::{append, close_dead_runs};
 use super::target::Place;
 use super::{Context, JobErrorKind};
 use crate::pipeline::{Phase, Progress};
 use crate::policy::{Checkable, Turns, turns};
 use crate::repository::{
     Catalogue, Damage, Entry, Event, Fault, Operation, Problem, Quarantined, Record, Repository,
-    Requester, Role, Stem,
+    Role, Stem,
 };
 
 pub(super) use examine::{Examined, examine};
@@ -143,11 +144,17 @@ pub async fn verify(
         return Ok(report);
     }
     let began = Instant::now();
-    close_open_runs(context, repository)?;
+    let ledger = repository.ledger();
+    close_dead_runs(
+        context,
+        &ledger,
+        Operation::Verify,
+        "nothing was verified because",
+    )?;
     let mut start = context.record(run, Operation::Verify, Event::Started, &place.database);
     start.requested_by = Some(context.requester.clone());
     start.round = round.as_ref().map(|round| context.local(round.round()));
-    append(repository, &start, "nothing was verified because")?;
+    append(&ledger, &start, "nothing was verified because")?;
 
     let mut outcome = Ok(());
     let mut reached = 0;
@@ -199,7 +206,7 @@ pub async fn verify(
     if outcome.is_err() {
         end.event = Event::Interrupted;
     }
-    append(repository, &end, "the verification is done, but")?;
+    append(&ledger, &end, "the verification is done, but")?;
     outcome.map(|()| report)
 }
 
@@ -228,43 +235,6 @@ fn describe(report: &VerifyReport, repository: &Repository, record: &mut Record)
     if !record.damaged.is_empty() || !report.unchecked.is_empty() {
         record.event = Event::Failed;
     }
-}
-
-/// Verifications that a crash ended have no end in the ledger. They hold no lock; their processes
-/// tell whether they are over.
-fn close_open_runs(context: &Context, repository: &Repository) -> Result<(), JobError> {
-    let ledger = repository.ledger();
-    let open = ledger.open_runs().map_err(|source| JobError::Unrecorded {
-        done: "nothing was verified because".to_owned(),
-        ledger: ledger.path().display().to_string(),
-        source,
-    })?;
-    for open in open {
-        let alive = open.requested_by.as_ref().map(Requester::may_be_alive);
-        if open.operation != Operation::Verify || alive == Some(true) {
-            continue;
-        }
-        let end = Record {
-            at: context.now(),
-            event: Event::Interrupted,
-            message: Some("the process ended before the run did; found by a later run".to_owned()),
-            requested_by: None,
-            ..open
-        };
-        append(repository, &end, "nothing was verified because")?;
-    }
-    Ok(())
-}
-
-fn append(repository: &Repository, record: &Record, done: &str) -> Result<(), JobError> {
-    let ledger = repository.ledger();
-    ledger
-        .append(record)
-        .map_err(|source| JobError::Unrecorded {
-            done: done.to_owned(),
-            ledger: ledger.path().display().to_string(),
-            source,
-        })
 }
 
 /// Puts a damaged backup aside, if it is one. Where only a manifest is of no use, nothing is moved:

@@ -1,0 +1,50 @@
+//! Writing a ledger by which a run stands or falls.
+
+use super::Context;
+use super::error::JobError;
+use crate::repository::{Event, Ledger, Operation, Record, Requester};
+
+/// Appends a record. `done` begins the sentence that says what it means if that fails: what was
+/// done, or that nothing was.
+///
+/// # Errors
+/// The ledger cannot be written.
+pub(super) fn append(ledger: &Ledger, record: &Record, done: &str) -> Result<(), JobError> {
+    ledger.append(record).map_err(unrecorded(ledger, done))
+}
+
+/// Closes the runs of an operation that needs no lock and that a crash ended: they have no end in
+/// the ledger, and their processes tell whether they are over.
+///
+/// # Errors
+/// The ledger cannot be read or written.
+pub(super) fn close_dead_runs(
+    context: &Context,
+    ledger: &Ledger,
+    operation: Operation,
+    done: &str,
+) -> Result<(), JobError> {
+    for open in ledger.open_runs().map_err(unrecorded(ledger, done))? {
+        let alive = open.requested_by.as_ref().map(Requester::may_be_alive);
+        if open.operation != operation || alive == Some(true) {
+            continue;
+        }
+        let end = Record {
+            at: context.now(),
+            event: Event::Interrupted,
+            message: Some("the process ended before the run did; found by a later run".to_owned()),
+            requested_by: None,
+            ..open
+        };
+        append(ledger, &end, done)?;
+    }
+    Ok(())
+}
+
+fn unrecorded(ledger: &Ledger, done: &str) -> impl FnOnce(std::io::Error) -> JobError {
+    move |source| JobError::Unrecorded {
+        done: done.to_owned(),
+        ledger: ledger.path().display().to_string(),
+        source,
+    }
+}
