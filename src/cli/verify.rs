@@ -40,7 +40,7 @@ pub(super) struct Args {
     #[arg(
         long,
         value_name = "TIME",
-        value_parser = humantime::parse_duration,
+        value_parser = length_of_time,
         conflicts_with_all = ["backups", "latest"]
     )]
     older_than: Option<Duration>,
@@ -49,7 +49,7 @@ pub(super) struct Args {
     #[arg(
         long,
         value_name = "TIME",
-        value_parser = humantime::parse_duration,
+        value_parser = length_of_time,
         conflicts_with_all = ["backups", "latest"]
     )]
     budget: Option<Duration>,
@@ -151,6 +151,12 @@ pub(super) async fn run(
     }
     out.flush()?;
     together(&failures)
+}
+
+/// Reads a length of time as the configuration writes them.
+fn length_of_time(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text)
+        .map_err(|_| "write a number and a unit, such as \"4 hours\" or \"6 days\"".to_owned())
 }
 
 fn choose(args: &Args, places: Vec<Place>) -> Result<Vec<(Place, Selection)>, Failure> {
