@@ -16,7 +16,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use support::cluster::{Cluster, Options, SUPERUSER, wait_until};
-use support::operator::{Operator, Output, PROGRAM, Running};
+use support::operator::Operator;
 use support::restored::{assert_untouched, beginning_with, databases, restore_log, small, value};
 
 /// Everything about a database that `pg_dump` leaves to `pg_dumpall`, and who may do what in it.
@@ -312,37 +312,11 @@ fn without_a_choice_there_is_a_list() {
     assert_untouched(&cluster, &operator, "app");
 }
 
-/// Runs a command at a terminal, and types a line when it asks.
-fn at_a_terminal(operator: &Operator, arguments: &[&str], line: &str) -> Output {
-    let configuration = operator.configuration();
-    let mut words = vec![
-        PROGRAM.to_owned(),
-        "--config".to_owned(),
-        configuration.display().to_string(),
-    ];
-    words.extend(arguments.iter().map(|word| (*word).to_owned()));
-    let quoted: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();
-    let mut command = Command::new("bash");
-    command
-        .args([
-            "-c",
-            "(sleep 0.5; printf '%s\\n' \"$1\"; sleep 0.5) | script -qec \"$2\" /dev/null",
-            "bash",
-            line,
-        ])
-        .arg(quoted.join(" "))
-        .env_clear()
-        .env("PATH", "/usr/bin:/bin")
-        .env("HOME", operator.path(""))
-        .stdin(Stdio::null());
-    Running::start(command).wait()
-}
-
 #[test]
 fn only_the_name_of_the_database_confirms() {
     let cluster = Cluster::start();
     let operator = small(&cluster, "app");
-    let refused = at_a_terminal(&operator, &["restore", "--latest"], "yes");
+    let refused = operator.run_at_a_terminal(&["restore", "--latest"], "yes");
     assert!(
         refused.stdout.contains("This replaces the database app"),
         "{refused}"
@@ -352,12 +326,12 @@ fn only_the_name_of_the_database_confirms() {
     assert_eq!(refused.code, 64, "{refused}");
     assert_untouched(&cluster, &operator, "app");
     // Without a choice, the newest is offered.
-    let given = at_a_terminal(&operator, &["restore"], "app");
+    let given = operator.run_at_a_terminal(&["restore"], "app");
     assert_eq!(given.code, 0, "{given}");
     assert_eq!(value(&cluster, "app"), "as backed up");
-    let undone = at_a_terminal(&operator, &["undo-restore"], "no");
+    let undone = operator.run_at_a_terminal(&["undo-restore"], "no");
     assert_eq!(undone.code, 64, "{undone}");
-    let undone = at_a_terminal(&operator, &["undo-restore"], "app");
+    let undone = operator.run_at_a_terminal(&["undo-restore"], "app");
     assert_eq!(undone.code, 0, "{undone}");
     assert_eq!(value(&cluster, "app"), "as it stands");
 }

@@ -9,13 +9,12 @@
 mod support;
 
 use std::fs;
-use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
 use serde_json::Value;
 
 use support::cluster::{Cluster, binaries, wait_until};
-use support::operator::{Operator, Output, PROGRAM, Running};
+use support::operator::Operator;
 
 /// A shop with everything that a table can have.
 const SHOP: &str = r#"
@@ -331,11 +330,7 @@ fn what_cannot_be_done_is_told_and_nothing_is_left() {
     for told in ["public.orders as restored_", "500 rows", "say --yes"] {
         assert!(output.stderr.contains(told), "{told}: {output}");
     }
-    let refused = at_a_terminal(
-        &operator,
-        &["restore", "--latest", "--table", "orders"],
-        "no",
-    );
+    let refused = operator.run_at_a_terminal(&["restore", "--latest", "--table", "orders"], "no");
     assert_eq!(refused.code, 64, "{refused}");
     assert!(refused.stdout.contains("nothing was changed"), "{refused}");
     assert_eq!(dump(&cluster, "shop", &[]), before);
@@ -374,28 +369,6 @@ fn what_cannot_be_done_is_told_and_nothing_is_left() {
     );
     assert_eq!(dump(&cluster, "shop", &[]), before);
     operator.assert_no_processes();
-}
-
-/// Runs a command at a terminal, and types a line when it asks.
-fn at_a_terminal(operator: &Operator, arguments: &[&str], line: &str) -> Output {
-    let configuration = operator.configuration().display().to_string();
-    let mut words = vec![PROGRAM, "--config", &configuration];
-    words.extend(arguments);
-    let quoted: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();
-    let mut command = Command::new("bash");
-    command
-        .args([
-            "-c",
-            "(sleep 0.5; printf '%s\\n' \"$1\"; sleep 3) | script -qec \"$2\" /dev/null",
-            "bash",
-            line,
-        ])
-        .arg(quoted.join(" "))
-        .env_clear()
-        .env("PATH", "/usr/bin:/bin")
-        .env("HOME", operator.path(""))
-        .stdin(Stdio::null());
-    Running::start(command).wait()
 }
 
 #[test]

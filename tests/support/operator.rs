@@ -220,6 +220,28 @@ impl Operator {
         command
     }
 
+    /// Runs a command at a terminal, and types a line when it asks.
+    pub(crate) fn run_at_a_terminal(&self, arguments: &[&str], line: &str) -> Output {
+        let configuration = self.configuration().display().to_string();
+        let mut words = vec![PROGRAM, "--config", &configuration];
+        words.extend(arguments);
+        let quoted: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();
+        let mut command = Command::new("bash");
+        command
+            .args([
+                "-c",
+                "(sleep 0.5; printf '%s\\n' \"$1\"; sleep 3) | script -qec \"$2\" /dev/null",
+                "bash",
+                line,
+            ])
+            .arg(quoted.join(" "))
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .env("HOME", self.path(""))
+            .stdin(Stdio::null());
+        Running::start(command).wait()
+    }
+
     /// Runs the program to its end.
     pub(crate) fn run(&self, arguments: &[&str]) -> Output {
         self.spawn(arguments).wait()
