@@ -59,6 +59,17 @@ impl Limit {
         }
     }
 
+    /// The same limit for a part of the job, which can also be ended by itself: by cancelling what is
+    /// given with it.
+    pub(super) fn of_a_part(&self) -> (Self, CancellationToken) {
+        let cancel = self.cancel.child_token();
+        let part = Self {
+            cancel: cancel.clone(),
+            ..self.clone()
+        };
+        (part, cancel)
+    }
+
     /// Whether somebody asked the job to stop.
     pub(super) fn is_cancelled(&self) -> bool {
         self.cancel.is_cancelled()

@@ -128,10 +128,12 @@ pub(super) fn plan(
         &[DrillPhase::Load],
     );
     step(
-        format!("dump {loads_into} again and compare it with the backup, row by row"),
+        format!(
+            "dump {loads_into} again and compare it with the backup, row by row; meanwhile refresh \
+             its statistics (ANALYZE)"
+        ),
         &[DrillPhase::Dump, DrillPhase::Compare],
     );
-    step("refresh its statistics (ANALYZE)".to_owned(), &[]);
     step(
         "give it the recorded settings, privileges and comment".to_owned(),
         &[],

@@ -10,6 +10,7 @@ use crate::config::Format;
 use crate::jobs::JobError;
 use crate::jobs::blocked::Watch;
 use crate::jobs::dump::{Dumper, Remarks};
+use crate::jobs::limit::Limit;
 use crate::jobs::load::{Loaded, Loader, ahead};
 use crate::pipeline::{Amount, Phase, StreamError, feed_dump, take_census};
 use crate::postgres::{
@@ -71,6 +72,7 @@ impl Work<'_> {
         programs: &Programs,
         conninfo: &Conninfo,
         made: &mut Made,
+        limit: &Limit,
     ) -> Result<(u64, u64), JobError> {
         self.progress.enter(Phase::Comparing);
         let Some(passage) = &self.prepared.passage else {
@@ -95,7 +97,7 @@ impl Work<'_> {
         let counted_in = Arc::clone(self.progress);
         let (found, ..) = pg_dump
             .stream(
-                &self.limit,
+                limit,
                 self.progress,
                 "cannot dump what was loaded",
                 move |source| take_census(source, &counted_in),

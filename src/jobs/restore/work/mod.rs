@@ -2,6 +2,7 @@
 
 mod content;
 mod ground;
+mod statistics;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,9 +14,7 @@ use super::{Prepared, RestoreRequest, Tell, application, record};
 use crate::jobs::limit::{Limit, Stop};
 use crate::jobs::{Context, JobError, JobErrorKind};
 use crate::pipeline::Progress;
-use crate::postgres::{
-    Client, Programs, TakePlace, analyze, drop_database, drop_role, no_template,
-};
+use crate::postgres::{Client, Programs, TakePlace, drop_database, drop_role, no_template};
 use crate::repository::{BesideNames, Event, Operation};
 use crate::words::counted;
 
@@ -246,16 +245,15 @@ impl Work<'_> {
         .await?;
         self.load(&programs, &conninfo).await?;
 
-        self.say("dumping it again, and comparing it with the backup");
-        let (rows, tables) = self.compare(&programs, &conninfo, made).await?;
-
-        self.say("refreshing its statistics");
-        let within = self.context.limits.total;
         let loaded = self
             .limit
             .wait_for(Client::connect(&conninfo, connect))
             .await??;
-        self.limit.wait_for(analyze(&loaded, within)).await??;
+        self.say(
+            "dumping it again and comparing it with the backup, and refreshing its statistics \
+             meanwhile",
+        );
+        let (rows, tables) = self.compare_and_analyze(&programs, &loaded, made).await?;
 
         self.say("giving it its settings and privileges");
         self.give_properties(&client, &loaded).await?;

@@ -1,0 +1,84 @@
+//! What was loaded is compared with the backup, and gets its statistics, before it gets its name.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on panics"
+)]
+
+mod support;
+
+use support::cluster::{Cluster, SUPERUSER};
+use support::operator::Operator;
+use support::restored::{assert_untouched, small};
+
+/// An index that is in the way of ANALYZE, as a setting of the server's says, and of nothing else: our
+/// own session is known by its name.
+fn small_with_an_odd_index(cluster: &Cluster) -> Operator {
+    let operator = small(cluster, "app");
+    cluster.psql_in(
+        "app",
+        "CREATE FUNCTION odd(v text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN \
+           IF pg_catalog.current_setting('application_name') <> 'pgbackupd' THEN RETURN v; END IF; \
+           CASE pg_catalog.current_setting('test.odd', true) \
+             WHEN 'fails' THEN RAISE 'no statistics today'; \
+             WHEN 'hangs' THEN PERFORM pg_catalog.pg_sleep(600); \
+             ELSE RETURN v; \
+           END CASE; RETURN v; END $$; \
+         CREATE INDEX odd ON t (odd(v)); \
+         CREATE TABLE parted (id int) PARTITION BY RANGE (id); \
+         CREATE TABLE part PARTITION OF parted FOR VALUES FROM (0) TO (100); \
+         INSERT INTO parted SELECT i % 5 FROM generate_series(1, 50) AS i; \
+         CREATE MATERIALIZED VIEW seen AS SELECT id FROM parted; \
+         CREATE STATISTICS of_parted ON id, (id + 1) FROM part; \
+         UPDATE t SET v = 'as backed up'",
+    );
+    // Names have seconds.
+    std::thread::sleep(std::time::Duration::from_millis(1050));
+    let output = operator.run(&["backup"]);
+    assert_eq!(output.code, 0, "{output}");
+    cluster.psql_in("app", "UPDATE t SET v = 'as it stands'");
+    operator
+}
+
+#[test]
+fn a_copy_is_compared_while_its_statistics_are_made_and_whichever_fails_ends_the_other() {
+    let cluster = Cluster::start();
+    let mut operator = small_with_an_odd_index(&cluster);
+    let odd = |how: &str| cluster.psql(&format!("ALTER ROLE {SUPERUSER} SET test.odd TO '{how}'"));
+    let restore = ["restore", "--latest", "--yes"];
+
+    // The comparison would take ten minutes.
+    odd("fails");
+    operator.stand_in("pg_dump", "exec sleep 600");
+    let output = operator.run(&restore);
+    assert_eq!(output.code, 69, "{output}");
+    let told = "cannot refresh the statistics of the database";
+    assert!(output.stderr.contains(told), "{output}");
+    assert!(output.stderr.contains("no statistics today"), "{output}");
+    assert_untouched(&cluster, &operator, "app");
+
+    // The statistics would.
+    odd("hangs");
+    operator.stand_in(
+        "pg_dump",
+        "echo 'pg_dump: error: no dump today' >&2; exit 1",
+    );
+    let output = operator.run(&restore);
+    assert_eq!(output.code, 69, "{output}");
+    assert!(output.stderr.contains("no dump today"), "{output}");
+    assert_untouched(&cluster, &operator, "app");
+
+    odd("does nothing");
+    operator.send_stand_ins_home();
+    let output = operator.run(&restore);
+    assert_eq!(output.code, 0, "{output}");
+    // Of a partitioned table autovacuum never makes any.
+    let known = cluster.psql_in(
+        "app",
+        "SELECT DISTINCT tablename, inherited FROM pg_stats WHERE schemaname = 'public' ORDER BY 1, 2",
+    );
+    assert_eq!(known, "odd|f\npart|f\nparted|t\nseen|f\nt|f");
+    let extended = cluster.psql_in("app", "SELECT count(*) > 0 FROM pg_stats_ext");
+    assert_eq!(extended, "t");
+}
