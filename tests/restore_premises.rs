@@ -47,14 +47,8 @@ fn everything_that_is_missing_is_named_before_anything_is_touched() {
     let cluster = Cluster::start();
     let mut operator = small(&cluster, "app");
     operator.set_value("dump.globals", false);
-    let tablespace = cluster.socket_directory().join("data/pg_wal/fast");
-    fs::create_dir(&tablespace).unwrap();
-    std::os::unix::fs::chown(&tablespace, Some(server_user(&cluster)), None).unwrap();
+    create_tablespace_fast(&cluster);
     cluster.psql("CREATE ROLE bob; CREATE ROLE carol; CREATE ROLE dora");
-    cluster.psql(&format!(
-        "CREATE TABLESPACE fast LOCATION '{}'",
-        tablespace.display()
-    ));
     cluster.psql_in(
         "app",
         "CREATE TABLE u (a int) TABLESPACE fast; ALTER TABLE u OWNER TO bob; \
@@ -121,6 +115,14 @@ fn seal(path: &Path, manifest: &Value) {
     .unwrap();
 }
 
+fn create_tablespace_fast(cluster: &Cluster) {
+    let directory = cluster.socket_directory().join("data/pg_wal/fast");
+    fs::create_dir(&directory).unwrap();
+    std::os::unix::fs::chown(&directory, Some(server_user(cluster)), None).unwrap();
+    let directory = directory.display();
+    cluster.psql(&format!("CREATE TABLESPACE fast LOCATION '{directory}'"));
+}
+
 fn server_user(cluster: &Cluster) -> u32 {
     use std::os::unix::fs::MetadataExt as _;
     cluster.data_directory().metadata().unwrap().uid()
@@ -165,14 +167,19 @@ fn a_role_that_is_no_superuser_is_told_what_it_may_not_and_does_the_rest() {
         ],
     );
 
+    create_tablespace_fast(&cluster);
     cluster.psql_in(
         "app",
-        "DROP EVENT TRIGGER e; DROP EXTENSION pg_stat_statements; UPDATE t SET v = 'as backed up'",
+        "DROP EVENT TRIGGER e; DROP EXTENSION pg_stat_statements; UPDATE t SET v = 'as backed up'; \
+         CREATE INDEX ON t (v) TABLESPACE fast",
     );
     operator.set("connection.user", "postgres");
     back_up_again(&operator);
     operator.set("connection.user", "keeper");
     cluster.psql_in("app", "UPDATE t SET v = 'as it stands'");
+    let denied = "user keeper may not create anything in the tablespace \"fast\": GRANT CREATE";
+    assert_refused(&cluster, &operator, &[denied]);
+    cluster.psql("GRANT CREATE ON TABLESPACE fast TO keeper");
     let session = |user: &str| {
         let child = cluster
             .command("psql")
@@ -215,6 +222,37 @@ fn a_role_that_is_no_superuser_is_told_what_it_may_not_and_does_the_rest() {
     let output = operator.run(&["undo-restore", "--yes"]);
     assert_eq!(output.code, 0, "{output}");
     assert_eq!(value(&cluster, "app"), "as it stands");
+}
+
+/// Whoever may create roles may do less than whoever had made them: nobody but a superuser grants in
+/// another's name.
+#[test]
+fn a_role_that_may_create_roles_brings_back_what_is_missing() {
+    let cluster = Cluster::start();
+    let mut operator = small(&cluster, "app");
+    cluster.psql(
+        "CREATE ROLE keeper LOGIN CREATEDB CREATEROLE; CREATE ROLE team; \
+         CREATE ROLE member LOGIN PASSWORD 'x' CONNECTION LIMIT 7; GRANT team TO member; \
+         ALTER DATABASE app OWNER TO keeper",
+    );
+    cluster.psql_in(
+        "app",
+        "ALTER TABLE t OWNER TO keeper; GRANT SELECT ON t TO team; UPDATE t SET v = 'as backed up'",
+    );
+    back_up_again(&operator);
+    cluster.psql_in(
+        "app",
+        "UPDATE t SET v = 'as it stands'; REVOKE ALL ON t FROM team; DROP ROLE member, team",
+    );
+    operator.set("connection.user", "keeper");
+    let output = operator.run(&["restore", "--latest", "--yes"]);
+    assert_eq!(output.code, 0, "{output}");
+    assert_eq!(value(&cluster, "app"), "as backed up");
+    let member = "SELECT rolcanlogin, rolpassword IS NOT NULL, rolconnlimit, \
+                    pg_has_role('member', 'team', 'USAGE') FROM pg_authid WHERE rolname = 'member'";
+    assert_eq!(cluster.psql(member), "t|t|7|t");
+    let grantor = "SELECT grantor::regrole FROM pg_auth_members WHERE member = 'member'::regrole";
+    assert_eq!(cluster.psql(grantor), "keeper");
 }
 
 #[test]

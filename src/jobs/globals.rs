@@ -57,6 +57,52 @@ impl<'a> Statement<'a> {
     }
 }
 
+/// Attributes of a role as `pg_dumpall` writes them, before anything with a value.
+const ATTRIBUTES: [&[u8]; 14] = [
+    b"SUPERUSER",
+    b"NOSUPERUSER",
+    b"INHERIT",
+    b"NOINHERIT",
+    b"CREATEROLE",
+    b"NOCREATEROLE",
+    b"CREATEDB",
+    b"NOCREATEDB",
+    b"LOGIN",
+    b"NOLOGIN",
+    b"REPLICATION",
+    b"NOREPLICATION",
+    b"BYPASSRLS",
+    b"NOBYPASSRLS",
+];
+
+/// `ALTER ROLE … WITH …` for a role that was just made, without what it is in any case: these words
+/// are for superusers alone. Any other statement stays as it is.
+pub(super) fn for_new_role(text: &[u8]) -> Vec<u8> {
+    const IN_ANY_CASE: [&[u8]; 3] = [b"NOSUPERUSER", b"NOREPLICATION", b"NOBYPASSRLS"];
+    let attributes = text
+        .strip_prefix(b"ALTER ROLE ")
+        .and_then(identifier)
+        .and_then(|(_, rest)| rest.strip_prefix(b" WITH"));
+    let Some(mut rest) = attributes else {
+        return text.to_vec();
+    };
+    let mut kept = text[..text.len() - rest.len()].to_vec();
+    while let Some(words) = rest.strip_prefix(b" ") {
+        let end = words.iter().position(|byte| b" ;".contains(byte));
+        let (word, after) = words.split_at(end.unwrap_or(words.len()));
+        if !ATTRIBUTES.contains(&word) {
+            break;
+        }
+        if !IN_ANY_CASE.contains(&word) {
+            kept.push(b' ');
+            kept.extend_from_slice(word);
+        }
+        rest = after;
+    }
+    kept.extend_from_slice(rest);
+    kept
+}
+
 /// `GRANT role TO member … GRANTED BY grantor;`
 fn membership(text: &[u8]) -> Option<Statement<'_>> {
     const BY: &[u8] = b" GRANTED BY ";
@@ -111,6 +157,29 @@ fn identifier(text: &[u8]) -> Option<(String, &[u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_new_role_is_not_told_what_it_is_in_any_case() {
+        for (text, expected) in [
+            (
+                "ALTER ROLE a WITH NOSUPERUSER INHERIT NOCREATEROLE NOCREATEDB LOGIN NOREPLICATION \
+                 NOBYPASSRLS PASSWORD 'NOSUPERUSER x';",
+                "ALTER ROLE a WITH INHERIT NOCREATEROLE NOCREATEDB LOGIN PASSWORD 'NOSUPERUSER x';",
+            ),
+            (
+                "ALTER ROLE \" WITH NOSUPERUSER\" WITH SUPERUSER NOINHERIT NOREPLICATION NOBYPASSRLS;",
+                "ALTER ROLE \" WITH NOSUPERUSER\" WITH SUPERUSER NOINHERIT;",
+            ),
+            (
+                "ALTER ROLE a SET b TO ' NOSUPERUSER';",
+                "ALTER ROLE a SET b TO ' NOSUPERUSER';",
+            ),
+            ("CREATE ROLE a;", "CREATE ROLE a;"),
+        ] {
+            let found = for_new_role(text.as_bytes());
+            assert_eq!(String::from_utf8(found).unwrap(), expected);
+        }
+    }
 
     #[test]
     fn a_statement_is_known_by_its_first_words() {

@@ -30,8 +30,9 @@ pub struct Premises {
     pub may_create_roles: bool,
     /// All roles, each with whether our user has its rights.
     pub roles: BTreeMap<String, bool>,
-    /// All tablespaces.
-    pub tablespaces: Vec<String>,
+    /// All tablespaces, each with whether our user may create something in it. In the one that is its
+    /// database's own everybody may.
+    pub tablespaces: BTreeMap<String, bool>,
     /// The versions of each extension that can be installed.
     pub extensions: BTreeMap<String, Vec<String>>,
     /// Those of them that none but a superuser can install, in any version.
@@ -93,9 +94,14 @@ pub async fn premises(client: &Client) -> Result<Premises, QueryError> {
         let role = required(client, WHAT, row, 0)?;
         found.roles.insert(role, value(client, WHAT, row, 1)?);
     }
-    let sql = format!("SELECT {} FROM pg_catalog.pg_tablespace", name("spcname"));
+    let sql = format!(
+        "SELECT {}, pg_catalog.has_tablespace_privilege(oid, 'CREATE') FROM pg_catalog.pg_tablespace",
+        name("spcname")
+    );
     for row in &client.query(WHAT, &sql, &[]).await? {
-        found.tablespaces.push(required(client, WHAT, row, 0)?);
+        let tablespace = required(client, WHAT, row, 0)?;
+        let may_create = value(client, WHAT, row, 1)?;
+        found.tablespaces.insert(tablespace, may_create);
     }
     let sql = format!(
         "SELECT {}, {}, superuser AND NOT trusted \

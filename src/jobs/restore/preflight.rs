@@ -6,6 +6,9 @@ use crate::pipeline::census::Needs;
 use crate::postgres::{Attached, DatabaseProperties, Premises, Standing, roles_of};
 use crate::words::size;
 
+/// Where a database stands of which nobody says otherwise.
+const USUAL_TABLESPACE: &str = "pg_default";
+
 /// What the judgement is made from.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wanted<'a> {
@@ -145,10 +148,11 @@ fn about_the_database(
             user = premises.user
         ));
     }
+    // The usual one is not named, and so nobody asks for a right to it.
     if let Some(tablespace) = &properties.tablespace
-        && !premises.tablespaces.contains(tablespace)
+        && tablespace != USUAL_TABLESPACE
     {
-        found.problems.push(lacks_tablespace(tablespace));
+        about_tablespace(premises, tablespace, found);
     }
     if !wanted.missing_locales.is_empty() {
         let locales: Vec<&str> = wanted.missing_locales.iter().map(String::as_str).collect();
@@ -198,10 +202,10 @@ fn about_the_dump(premises: &Premises, wanted: &Wanted<'_>, needs: &Needs, found
             named("the role", "the roles", &missing)
         ));
     }
-    let database = wanted.properties.and_then(|one| one.tablespace.as_ref());
+    let database = wanted.properties.and_then(|one| one.tablespace.as_deref());
     for tablespace in names(&needs.tablespaces) {
-        if !premises.tablespaces.contains(&tablespace) && database != Some(&tablespace) {
-            found.problems.push(lacks_tablespace(&tablespace));
+        if database.unwrap_or(USUAL_TABLESPACE) != tablespace {
+            about_tablespace(premises, &tablespace, found);
         }
     }
     let known = |name: &String| {
@@ -324,11 +328,21 @@ fn names(found: &BTreeSet<Vec<u8>>) -> BTreeSet<String> {
         .collect()
 }
 
-fn lacks_tablespace(tablespace: &str) -> String {
-    format!(
-        "the server lacks the tablespace {tablespace:?}: make a directory that is the server's own \
-         and CREATE TABLESPACE \"{tablespace}\" LOCATION 'that directory'"
-    )
+/// Whether something can be created in a tablespace: what the database stands in, or what a relation
+/// stands in that is not there. Either is created as our user, whoever gets it then.
+fn about_tablespace(premises: &Premises, tablespace: &str, found: &mut Judgement) {
+    match premises.tablespaces.get(tablespace) {
+        None => found.problems.push(format!(
+            "the server lacks the tablespace {tablespace:?}: make a directory that is the server's \
+             own and CREATE TABLESPACE \"{tablespace}\" LOCATION 'that directory'"
+        )),
+        Some(false) => found.problems.push(format!(
+            "user {user} may not create anything in the tablespace {tablespace:?}: GRANT CREATE ON \
+             TABLESPACE \"{tablespace}\" TO \"{user}\", or restore as a superuser",
+            user = premises.user
+        )),
+        Some(true) => {}
+    }
 }
 
 fn lacks_extension(what: &str, premises: &Premises) -> String {
@@ -366,7 +380,7 @@ mod tests {
             may_create_databases: true,
             may_create_roles: true,
             roles: BTreeMap::from([("me".to_owned(), true), ("o".to_owned(), true)]),
-            tablespaces: vec!["pg_default".to_owned()],
+            tablespaces: BTreeMap::from([("pg_default".to_owned(), true)]),
             extensions: BTreeMap::from([("hstore".to_owned(), vec!["1.8".to_owned()])]),
             databases: BTreeMap::from([(
                 "app".to_owned(),
@@ -514,6 +528,41 @@ mod tests {
             "event triggers, which only a superuser can make (CREATE EVENT …)",
         ];
         told(&weak, &[&for_all[..], &for_the_weak].concat());
+    }
+
+    #[test]
+    fn a_right_to_a_tablespace_is_wanted_where_the_database_does_not_stand_in_it() {
+        let (mut properties, roles) = (properties(), BTreeSet::new());
+        let mut premises = premises();
+        premises.is_superuser = false;
+        let tablespaces = [("pg_default", false), ("fast", false), ("mine", true)];
+        premises.tablespaces = tablespaces.map(|(name, may)| (name.to_owned(), may)).into();
+        for (database, relations, denied) in [
+            (Some("pg_default"), &["mine"][..], &[][..]),
+            (Some("pg_default"), &["fast", "mine"], &["fast"]),
+            (Some("fast"), &["fast"], &["fast"]),
+            (Some("mine"), &["pg_default"], &["pg_default"]),
+            (None, &["pg_default"], &[]),
+        ] {
+            properties.tablespace = database.map(str::to_owned);
+            let needs = Needs {
+                tablespaces: relations.iter().map(|one| one.as_bytes().into()).collect(),
+                ..Needs::default()
+            };
+            let wanted = Wanted {
+                needs: Some(&needs),
+                ..wanted(&properties, &roles)
+            };
+            let problems = judge(&premises, &wanted).problems;
+            let expected: Vec<String> = denied
+                .iter()
+                .map(|one| format!("user me may not create anything in the tablespace \"{one}\""))
+                .collect();
+            assert_eq!(problems.len(), expected.len(), "{database:?} {problems:#?}");
+            for (problem, expected) in problems.iter().zip(expected) {
+                assert!(problem.starts_with(&expected), "{problem}");
+            }
+        }
     }
 
     #[test]

@@ -37,13 +37,17 @@ pub(super) fn to_restore(
     let mut chosen = RolesToRestore::default();
     let missing = |role: &String| !there.contains_key(role);
     for (range, statement) in globals::read(globals) {
-        let text = || String::from_utf8_lossy(&globals[range]).into_owned();
+        let text = || as_text(&globals[range.clone()]);
         match statement {
             Statement::CreateRole(role) if missing(&role) => {
                 chosen.missing.push(role);
                 chosen.statements.push(text());
             }
-            Statement::OfRole { role, .. } if missing(&role) || overwrite => {
+            Statement::OfRole { role, .. } if missing(&role) => {
+                let statement = globals::for_new_role(&globals[range.clone()]);
+                chosen.statements.push(as_text(&statement));
+            }
+            Statement::OfRole { .. } if overwrite => {
                 chosen.statements.push(text());
             }
             Statement::Membership { role, member, .. }
@@ -55,6 +59,10 @@ pub(super) fn to_restore(
         }
     }
     chosen
+}
+
+fn as_text(statement: &[u8]) -> String {
+    String::from_utf8_lossy(statement).into_owned()
 }
 
 /// A membership without its grantor, who may not have the right any more.

@@ -111,7 +111,6 @@ impl Needs {
     pub(super) fn of_tablespace(&mut self, value: &[u8]) {
         if !value.starts_with(b"'")
             && let Some((name, _)) = identifier(value, 0)
-            && name != b"pg_default"
         {
             self.tablespaces.insert(name);
         }
@@ -204,6 +203,6 @@ mod tests {
                 "publications of all tables"
             ]
         );
-        assert_eq!(names(&needs.tablespaces), ["a b", "c"]);
+        assert_eq!(names(&needs.tablespaces), ["a b", "c", "pg_default"]);
     }
 }
