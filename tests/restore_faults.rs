@@ -89,23 +89,22 @@ enum Left {
     Restored,
 }
 
-/// Every step of a dump in plain format, and the one that is another for an archive.
-const STEPS: [(&str, Step, Left); 15] = [
-    ("plain", Step::Reading, Left::Nothing),
-    ("plain", Step::Preflight, Left::Nothing),
-    ("plain", Step::Roles, Left::Nothing),
-    ("plain", Step::Creating, Left::HalfADatabase),
-    ("plain", Step::Marking, Left::HalfADatabase),
-    ("plain", Step::Stopping, Left::HalfADatabase),
-    ("plain", Step::Loading, Left::HalfADatabase),
-    ("plain", Step::Comparing, Left::HalfADatabase),
-    ("plain", Step::Analysing, Left::HalfADatabase),
-    ("plain", Step::Settings, Left::HalfADatabase),
-    ("plain", Step::Swapping, Left::Restored),
-    ("plain", Step::BetweenTheNames, Left::Restored),
-    ("plain", Step::Starting, Left::Restored),
-    ("plain", Step::Recording, Left::Restored),
-    ("custom", Step::Loading, Left::HalfADatabase),
+/// Every step, and what a kill at it leaves.
+const STEPS: [(Step, Left); 14] = [
+    (Step::Reading, Left::Nothing),
+    (Step::Preflight, Left::Nothing),
+    (Step::Roles, Left::Nothing),
+    (Step::Creating, Left::HalfADatabase),
+    (Step::Marking, Left::HalfADatabase),
+    (Step::Stopping, Left::HalfADatabase),
+    (Step::Loading, Left::HalfADatabase),
+    (Step::Comparing, Left::HalfADatabase),
+    (Step::Analysing, Left::HalfADatabase),
+    (Step::Settings, Left::HalfADatabase),
+    (Step::Swapping, Left::Restored),
+    (Step::BetweenTheNames, Left::Restored),
+    (Step::Starting, Left::Restored),
+    (Step::Recording, Left::Restored),
 ];
 
 /// A session that holds a lock until it is dropped.
@@ -258,9 +257,11 @@ impl Scene {
             holder.wait_for_us();
             return kill(running);
         }
-        let program = match (step, artifact.extension().is_some_and(|it| it == "dump")) {
-            (Step::Loading, false) => Some(("psql", "*")),
-            (Step::Loading, true) => Some(("pg_restore", "*--exit-on-error*")),
+        let is_plain = artifact.extension().is_some_and(|it| it == "gz");
+        let program = match (step, is_plain) {
+            (Step::Reading, false) => Some(("pg_restore", "*--file=-*")),
+            (Step::Loading, true) => Some(("psql", "*")),
+            (Step::Loading, false) => Some(("pg_restore", "*--exit-on-error*")),
             (Step::Comparing, _) => Some(("pg_dump", "*")),
             _ => None,
         };
@@ -357,16 +358,29 @@ impl Scene {
 
 #[test]
 fn killed_at_any_step_it_leaves_what_the_next_one_names_and_sweeps_up() {
+    kill_at_every(&STEPS, "plain", "sql.gz");
+}
+
+#[test]
+fn killed_at_any_step_of_a_dump_in_directory_format_it_leaves_the_same() {
+    kill_at_every(&STEPS, "directory", "dir");
+}
+
+#[test]
+fn killed_at_a_step_that_custom_format_has_of_its_own_it_leaves_the_same() {
+    let is_own = |step| matches!(step, Step::Reading | Step::Loading);
+    let own: Vec<_> = STEPS
+        .into_iter()
+        .filter(|(step, _)| is_own(*step))
+        .collect();
+    kill_at_every(&own, "custom", "dump");
+}
+
+fn kill_at_every(steps: &[(Step, Left)], format: &str, suffix: &str) {
     let mut scene = Scene::new();
-    let mut artifact = PathBuf::new();
-    let mut last = "";
-    for (format, step, left) in STEPS {
-        if format != last {
-            let name = scene.back_up(format);
-            let suffix = if format == "plain" { "sql.gz" } else { "dump" };
-            artifact = scene.operator.backups().join(format!("{name}.{suffix}"));
-            last = format;
-        }
+    let name = scene.back_up(format);
+    let artifact = scene.operator.backups().join(format!("{name}.{suffix}"));
+    for &(step, left) in steps {
         let is_begun = !matches!(step, Step::Reading | Step::Preflight);
         if step == Step::Roles {
             scene.cluster.psql("DROP ROLE extra");
@@ -453,6 +467,7 @@ fn killed_at_any_step_it_leaves_what_the_next_one_names_and_sweeps_up() {
         let status = scene.operator.run(&["status", "--json"]);
         assert!(!status.stdout.contains("was cut short"), "{case}: {status}");
     }
+    // It was dropped at one of them.
     let member = "SELECT rolcanlogin, pg_has_role('extra', 'team', 'MEMBER') FROM pg_roles \
                    WHERE rolname = 'extra'";
     assert_eq!(scene.cluster.psql(member), "t|t");
