@@ -1,5 +1,5 @@
 //! The directories that root makes for the user of the service: made, given and closed where that is
-//! safe, and never anywhere else. Giving something away takes root; for anybody else these tests
+//! safe, and never anywhere else; and what root's commands write in them, which is that user's too. Giving something away takes root; for anybody else these tests
 //! have nothing to do and say so.
 
 #![allow(
@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use pgbackupd::repository::{Level, Owner, provide};
 use serde_json::Value;
 use support::cluster::Cluster;
-use support::operator::PROGRAM;
+use support::operator::{HeldLock, Operator, PROGRAM, server_user};
 use tempfile::TempDir;
 
 /// A user that every system has and that owns nothing.
@@ -394,4 +394,101 @@ fn a_server_that_does_not_answer_is_a_warning_and_the_others_get_their_directori
         "{said}"
     );
     assert_eq!(scene.state("backups/sales"), scene.owned());
+}
+
+/// An operator with a directory for backups that the service's user owns, or none when we are not
+/// root.
+fn with_the_services_directory(cluster: &Cluster) -> Option<Operator> {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: only root can give a directory away");
+        return None;
+    }
+    let operator = Operator::of(cluster, "postgres");
+    let service = server_user();
+    fs::create_dir(operator.path("backups")).unwrap();
+    let (user, group) = (service.uid(), service.primary_group_id());
+    chown(operator.path("backups"), Some(user), Some(group)).unwrap();
+    Some(operator)
+}
+
+/// All that is below a directory and not the service's, with its owner.
+fn not_the_services(directory: &Path) -> Vec<(PathBuf, u32)> {
+    let service = server_user().uid();
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        let metadata = fs::symlink_metadata(&path).unwrap();
+        if metadata.is_dir() {
+            found.extend(not_the_services(&path));
+        }
+        if metadata.uid() != service {
+            found.push((path, metadata.uid()));
+        }
+    }
+    found
+}
+
+#[test]
+fn what_root_writes_in_the_services_directory_is_the_services_in_every_format() {
+    let cluster = Cluster::start();
+    cluster.psql("CREATE TABLE t AS SELECT i FROM generate_series(1, 1000) AS i");
+    let Some(mut operator) = with_the_services_directory(&cluster) else {
+        return;
+    };
+    for format in ["plain", "custom", "directory"] {
+        operator.set("dump.format", format);
+        let output = operator.run(&["backup"]);
+        assert_eq!(output.code, 0, "{format}: {output}");
+    }
+    // What is not a backup: states, the ledgers, the quarantine, an incident report.
+    let names = operator.list();
+    let output = operator.run(&["pin", &names[0]]);
+    assert_eq!(output.code, 0, "{output}");
+    let output = operator.run(&["drill", &names[1]]);
+    assert_eq!(output.code, 0, "{output}");
+    let restore = ["restore", "--latest", "--into", "beside", "--yes"];
+    let output = operator.run(&restore);
+    assert_eq!(output.code, 0, "{output}");
+    let directory = operator.backups();
+    fs::write(directory.join(format!("{}.globals.gz", names[1])), "").unwrap();
+    let output = operator.run(&["verify", "--all", "--quarantine"]);
+    assert_eq!(output.code, 65, "{output}");
+    assert!(directory.join("quarantine").join(&names[1]).is_dir());
+    let reports = fs::read_dir(&directory).unwrap();
+    let is_a_report = |path: PathBuf| path.extension().is_some_and(|ending| ending == "md");
+    assert!(
+        reports
+            .into_iter()
+            .any(|entry| is_a_report(entry.unwrap().path()))
+    );
+    assert_eq!(not_the_services(&operator.path("backups")), []);
+
+    // The service goes on with all of it.
+    let output = operator.run_as_server_user(&["verify", "--all"]);
+    assert_eq!(output.code, 0, "{output}");
+    let output = operator.run_as_server_user(&["backup"]);
+    assert_eq!(output.code, 0, "{output}");
+}
+
+#[test]
+fn the_service_sweeps_up_what_a_killed_run_of_roots_left() {
+    let cluster = Cluster::start();
+    cluster.psql("CREATE TABLE t AS SELECT i FROM generate_series(1, 1000) AS i");
+    let Some(mut operator) = with_the_services_directory(&cluster) else {
+        return;
+    };
+    for format in ["custom", "directory"] {
+        operator.set("dump.format", format);
+        let lock = HeldLock::on(&cluster, "postgres", "t");
+        let running = operator.spawn(&["backup"]);
+        lock.wait_for_another();
+        running.signal(rustix::process::Signal::KILL);
+        let output = running.wait();
+        assert_eq!(output.code, 137, "{output}");
+        drop(lock);
+        assert_ne!(operator.temporaries().len(), 0);
+        let output = operator.run_as_server_user(&["backup"]);
+        assert_eq!(output.code, 0, "{format}: {output}");
+        assert_eq!(operator.temporaries().len(), 0);
+    }
 }

@@ -17,11 +17,10 @@ use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::Path;
 
 use serde_json::Value;
-use std::process::Command;
 
 use support::cluster::Cluster;
 use support::filesystem::Filesystem;
-use support::operator::{Operator, Output, PROGRAM, Running};
+use support::operator::Operator;
 
 const DATABASE: &str = "shop";
 
@@ -423,36 +422,6 @@ fn a_read_only_file_system_is_told_and_can_still_be_listed() {
     operator.assert_nothing_left();
 }
 
-/// Runs the program as the user who runs the server.
-fn run_as_server_user(operator: &Operator, arguments: &[&str]) -> Output {
-    let user = uzers::get_user_by_name("postgres")
-        .or_else(|| uzers::get_user_by_name("nobody"))
-        .unwrap();
-    // The program may stand where only root comes; the operator's directory is opened to all.
-    let program = operator.path("pgbackupd");
-    if !program.exists() {
-        fs::copy(PROGRAM, &program).unwrap();
-    }
-    let everybody = fs::Permissions::from_mode(0o755);
-    fs::set_permissions(operator.path("."), everybody).unwrap();
-    chown(operator.configuration(), Some(user.uid()), None).unwrap();
-    let ours = operator.command(arguments);
-    let mut command = Command::new("setpriv");
-    command
-        .arg(format!("--reuid={}", user.uid()))
-        .arg(format!("--regid={}", user.primary_group_id()))
-        .args(["--clear-groups", "--"])
-        .arg(program)
-        .args(ours.get_args())
-        .env_clear()
-        .envs(
-            ours.get_envs()
-                .filter_map(|(name, value)| Some((name, value?))),
-        )
-        .current_dir("/");
-    Running::start(command).wait()
-}
-
 #[test]
 fn a_directory_of_somebody_else_is_told() {
     if !rustix::process::geteuid().is_root() {
@@ -468,7 +437,7 @@ fn a_directory_of_somebody_else_is_told() {
                change its owner";
 
     // Root's, closed: what it holds cannot even be seen.
-    let output = run_as_server_user(&operator, &["list"]);
+    let output = operator.run_as_server_user(&["list"]);
     assert_eq!(output.code, 73, "{output}");
     assert_eq!(
         output.stderr,
@@ -477,7 +446,7 @@ fn a_directory_of_somebody_else_is_told() {
             directory.display()
         )
     );
-    let output = run_as_server_user(&operator, &["backup"]);
+    let output = operator.run_as_server_user(&["backup"]);
     assert_eq!(output.code, 73, "{output}");
     assert_eq!(
         output.stderr,
@@ -491,7 +460,7 @@ fn a_directory_of_somebody_else_is_told() {
     let parent = directory.parent().unwrap();
     let aside = operator.path("aside");
     fs::rename(&directory, &aside).unwrap();
-    let output = run_as_server_user(&operator, &["backup"]);
+    let output = operator.run_as_server_user(&["backup"]);
     assert_eq!(output.code, 73, "{output}");
     let told = format!(
         "cannot create the directory {}: {why}\n",
@@ -510,7 +479,7 @@ fn a_directory_of_somebody_else_is_told() {
     }
     chown(&directory, Some(uid), None).unwrap();
     fs::set_permissions(&directory, fs::Permissions::from_mode(0o500)).unwrap();
-    let output = run_as_server_user(&operator, &["backup"]);
+    let output = operator.run_as_server_user(&["backup"]);
     assert_eq!(output.code, 73, "{output}");
     assert!(
         without_run(&output.stderr).ends_with(&format!(
@@ -519,11 +488,11 @@ fn a_directory_of_somebody_else_is_told() {
         )),
         "{output}"
     );
-    let listed = run_as_server_user(&operator, &["list"]);
+    let listed = operator.run_as_server_user(&["list"]);
     assert_eq!(listed.code, 0, "{listed}");
     operator.assert_nothing_new(&before);
 
     fs::set_permissions(&directory, fs::Permissions::from_mode(0o700)).unwrap();
-    let output = run_as_server_user(&operator, &["backup"]);
+    let output = operator.run_as_server_user(&["backup"]);
     assert_eq!(output.code, 0, "{output}");
 }

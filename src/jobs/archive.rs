@@ -30,6 +30,7 @@ pub(super) async fn write_and_check(
 ) -> Result<(Checked, Duration, Duration), JobError> {
     let (dump_limit, limit) = limits;
     let path = staging.path(role);
+    staging.create_archive(role)?;
     let began = Instant::now();
     tokio::select! {
         done = dumper.run(dump_limit) => done?,

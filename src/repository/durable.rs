@@ -1,19 +1,23 @@
 //! The few ways in which this program changes a directory, each complete with its syncs.
 
+use std::ffi::OsStr;
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::fs::{CWD, Dir, FileType, Gid, Mode, OFlags, RenameFlags, Uid, openat, renameat_with};
 use rustix::io::Errno;
 
-/// Makes a file that was not there, for its owner alone (P19).
+/// Makes a file that was not there, for its owner alone (P19); root gives it to the owner of its
+/// directory.
 pub(super) fn create_new(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create_new(true).mode(0o600);
     let file = options.open(path)?;
-    hand_over(&file, path)?;
+    Heir::of(directory_of(path))?.take(&file)?;
     Ok(file)
 }
 
@@ -35,33 +39,83 @@ pub(super) fn open_to_append(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Gives what root has made to the owner of the directory that it is in: a command of root's must
-/// not leave files there that the service cannot open. To be called only with what was made just
-/// now, never with what was found.
-fn hand_over(made: &File, path: &Path) -> io::Result<()> {
-    if !rustix::process::geteuid().is_root() {
-        return Ok(());
+/// Whom what root makes in a directory is given to: the directory's owner, for a command of root's
+/// must not leave files there that the service cannot open. None where nothing is to be given.
+#[derive(Clone, Copy, Debug)]
+struct Heir(Option<(Uid, Gid)>);
+
+impl Heir {
+    fn of(directory: &Path) -> io::Result<Self> {
+        if !rustix::process::geteuid().is_root() {
+            return Ok(Self(None));
+        }
+        let owner = directory.metadata()?;
+        let ids = (Uid::from_raw(owner.uid()), Gid::from_raw(owner.gid()));
+        Ok(Self((!ids.0.is_root()).then_some(ids)))
     }
-    let directory = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty());
-    let owner = directory.unwrap_or(Path::new(".")).metadata()?;
-    if owner.uid() == 0 {
-        return Ok(());
+
+    /// Gives away what was made just now.
+    ///
+    /// The owner of the directory can put something else in its place before it is opened. So it
+    /// has to have been opened without following a link, and what is not root's, or has another
+    /// name elsewhere, is refused.
+    fn take(self, made: impl AsFd) -> io::Result<()> {
+        let Some((user, group)) = self.0 else {
+            return Ok(());
+        };
+        let stat = rustix::fs::fstat(&made)?;
+        // Some file systems have one owner for everything.
+        if stat.st_uid == user.as_raw() {
+            return Ok(());
+        }
+        let is_one = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => true,
+            FileType::RegularFile => stat.st_nlink == 1,
+            _ => false,
+        };
+        if !is_one || stat.st_uid != 0 {
+            return Err(io::Error::other(
+                "somebody has put another one in its place",
+            ));
+        }
+        Ok(rustix::fs::fchown(made, Some(user), Some(group))?)
     }
-    fchown(made, Some(owner.uid()), Some(owner.gid()))
 }
 
-/// Makes a directory that was not there, for its owner alone (P19), and its parents.
+/// The directory that a name stands in; that of a bare one is the working directory.
+fn directory_of(path: &Path) -> &Path {
+    path.parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
+}
+
+/// Makes a directory that was not there, for its owner alone (P19), and its parents;
+/// root gives each to the owner of the one above.
 pub(super) fn create_directory(path: &Path) -> io::Result<()> {
-    let missing = path.ancestors().take_while(|above| !above.exists()).count();
-    DirBuilder::new().mode(0o700).recursive(true).create(path)?;
-    // Each new name stands in the directory above it; that of a bare name is the working one.
-    for above in path.ancestors().skip(1).take(missing) {
-        let bare = above.as_os_str().is_empty();
-        sync_directory(if bare { Path::new(".") } else { above })?;
+    let is_missing = |above: &&Path| !above.as_os_str().is_empty() && !above.exists();
+    let missing: Vec<_> = path.ancestors().take_while(is_missing).collect();
+    for directory in missing.into_iter().rev() {
+        match DirBuilder::new().mode(0o700).create(directory) {
+            // Another process was faster.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+            made => made?,
+        }
+        let above = directory_of(directory);
+        Heir::of(above)?.take(open_unfollowed(
+            CWD,
+            directory.as_os_str(),
+            OFlags::DIRECTORY,
+        )?)?;
+        sync_directory(above)?;
     }
-    Ok(())
+    // What is there and is none is told.
+    DirBuilder::new().recursive(true).create(path)
+}
+
+/// Opens what a name stands for, unless that is a link.
+fn open_unfollowed(directory: impl AsFd, name: &OsStr, flags: OFlags) -> io::Result<OwnedFd> {
+    let flags = flags | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    Ok(openat(directory, name, flags, Mode::empty())?)
 }
 
 /// Puts on the disk which names a directory holds: without this a power cut undoes renames
@@ -71,21 +125,35 @@ pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
-/// Closes a file to others and syncs it.
+/// Closes a file to others and syncs it; root gives it to the owner of its directory.
 pub(super) fn sync_file(path: &Path) -> io::Result<()> {
-    let file = File::open(path)?;
-    file.set_permissions(Permissions::from_mode(0o600))?;
-    file.sync_all()
+    let file = open_unfollowed(CWD, path.as_os_str(), OFlags::empty())?;
+    settle(file, Heir::of(directory_of(path))?)
 }
 
 /// Closes a directory and every file in it to others, and syncs them; `pg_dump`'s directory format
-/// has no deeper levels.
+/// has no deeper levels. Root gives them to the owner of the directory above.
 pub(super) fn sync_directory_and_files(path: &Path) -> io::Result<()> {
-    for entry in std::fs::read_dir(path)? {
-        sync_file(&entry?.path())?;
+    let heir = Heir::of(directory_of(path))?;
+    let directory = open_unfollowed(CWD, path.as_os_str(), OFlags::DIRECTORY)?;
+    for entry in Dir::read_from(&directory)? {
+        let entry = entry?;
+        let name = OsStr::from_bytes(entry.file_name().to_bytes());
+        if name != "." && name != ".." {
+            settle(open_unfollowed(&directory, name, OFlags::empty())?, heir)?;
+        }
     }
-    std::fs::set_permissions(path, Permissions::from_mode(0o700))?;
-    sync_directory(path)
+    heir.take(&directory)?;
+    let directory = File::from(directory);
+    directory.set_permissions(Permissions::from_mode(0o700))?;
+    directory.sync_all()
+}
+
+fn settle(file: OwnedFd, heir: Heir) -> io::Result<()> {
+    heir.take(&file)?;
+    let file = File::from(file);
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    file.sync_all()
 }
 
 /// Renames without replacing: fails with `AlreadyExists` where the new name is taken.
@@ -117,5 +185,55 @@ pub(super) fn remove(path: &Path) -> io::Result<()> {
     match removed {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         outcome => outcome,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// The owner of the directory could have put it there, for root to open it to nobody else.
+    #[test]
+    fn what_a_link_leads_to_is_neither_closed_nor_given_away() {
+        let place = tempfile::tempdir().unwrap();
+        let theirs = place.path().join("theirs");
+        fs::write(&theirs, "").unwrap();
+        fs::set_permissions(&theirs, Permissions::from_mode(0o644)).unwrap();
+        let archive = place.path().join("archive");
+        create_directory(&archive).unwrap();
+        symlink(&theirs, archive.join("toc.dat")).unwrap();
+        symlink(&archive, place.path().join("link")).unwrap();
+
+        sync_file(&archive.join("toc.dat")).unwrap_err();
+        sync_directory_and_files(&archive).unwrap_err();
+        fs::remove_file(archive.join("toc.dat")).unwrap();
+        sync_directory_and_files(&place.path().join("link")).unwrap_err();
+        sync_directory_and_files(&archive).unwrap();
+        assert_eq!(theirs.metadata().unwrap().mode() & 0o777, 0o644);
+    }
+
+    #[test]
+    fn what_has_another_name_elsewhere_is_not_given_away() {
+        if !rustix::process::geteuid().is_root() {
+            // Only root gives anything away.
+            return;
+        }
+        let place = tempfile::tempdir().unwrap();
+        let theirs = place.path().join("theirs");
+        fs::write(&theirs, "").unwrap();
+        let directory = place.path().join("directory");
+        fs::create_dir(&directory).unwrap();
+        std::os::unix::fs::chown(&directory, Some(1), Some(1)).unwrap();
+        let dump = directory.join("dump");
+        fs::hard_link(&theirs, &dump).unwrap();
+
+        sync_file(&dump).unwrap_err();
+        assert_eq!(theirs.metadata().unwrap().uid(), 0);
+        fs::remove_file(&theirs).unwrap();
+        sync_file(&dump).unwrap();
+        assert_eq!(dump.metadata().unwrap().uid(), 1);
     }
 }

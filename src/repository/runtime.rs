@@ -7,15 +7,16 @@
 //! /run/pgbackupd/directories-wanted    databases were found that have no directory yet
 //! ```
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
 use chrono::{DateTime, FixedOffset};
 use serde::{Deserialize, Serialize};
+
+use super::durable;
 
 /// The version of the file's format.
 pub const DAEMON_STATE_FORMAT: u32 = 1;
@@ -177,8 +178,8 @@ impl RuntimeDirectory {
             path: self.path.clone(),
             source,
         };
-        std::fs::create_dir_all(&self.path).map_err(failed)?;
-        let file = self.open_lock().map_err(failed)?;
+        durable::create_directory(&self.path).map_err(failed)?;
+        let file = durable::open_to_append(&self.path.join(LOCK_FILE)).map_err(failed)?;
         // Whoever only looks whether a daemon lives holds the lock for a blink.
         for _ in 0..LOOKS {
             match file.try_lock() {
@@ -219,12 +220,9 @@ impl RuntimeDirectory {
 
     fn replace(&self, name: &str, text: &[u8]) -> io::Result<()> {
         let temporary = self.path.join(format!(".{name}"));
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&temporary)?;
+        // What a crash left of an earlier attempt.
+        durable::remove(&temporary)?;
+        let mut file = durable::create_new(&temporary)?;
         file.write_all(text)?;
         // No sync: what the daemon does now is of no interest after a power cut.
         std::fs::rename(&temporary, self.path.join(name))
@@ -248,16 +246,6 @@ impl RuntimeDirectory {
     pub fn clear(&self, _lock: &DaemonLock) {
         // A state without a lock counts for nothing, so that a failure here is harmless.
         let _ = std::fs::remove_file(self.path.join(STATE_FILE));
-    }
-
-    fn open_lock(&self) -> io::Result<File> {
-        OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(self.path.join(LOCK_FILE))
     }
 
     fn read_state(&self) -> io::Result<Option<DaemonState>> {

@@ -94,6 +94,21 @@ impl<'a> Staging<'a> {
         durable::create_new(&path).map_err(RepositoryError::io("create", &path))
     }
 
+    /// Makes what `pg_dump` is to write an archive into, empty. Made by itself it would be root's
+    /// where root runs it, and what a crash leaves of a directory could then not be swept away by
+    /// the service.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn create_archive(&self, role: Role) -> Result<(), RepositoryError> {
+        let path = self.path(role);
+        match role {
+            Role::Artifact(Format::Directory, _) => durable::create_directory(&path),
+            _ => durable::create_new(&path).map(drop),
+        }
+        .map_err(RepositoryError::io("create", &path))
+    }
+
     /// Gives a checked backup its names. `roles` are the temporary files besides the manifest, the
     /// artifact last; `describe` makes the manifest for a stem.
     ///
@@ -148,8 +163,9 @@ impl<'a> Staging<'a> {
         }
     }
 
-    /// Closes a temporary file to others, whatever the umask of the program that wrote it, and
-    /// syncs it; a directory with all that is in it.
+    /// Closes a temporary file to others, whatever the umask of the program that wrote it, gives it
+    /// to whom the directory belongs, whoever ran that program, and syncs it; a directory with all
+    /// that is in it.
     ///
     /// # Errors
     /// When the disk refuses.

@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{self, Command, ExitStatus, Stdio};
@@ -66,6 +66,13 @@ pub(crate) struct Running {
 pub(crate) struct Standing {
     list: Vec<String>,
     artifacts: BTreeSet<String>,
+}
+
+/// The user who runs the servers of tests that root runs.
+pub(crate) fn server_user() -> uzers::User {
+    uzers::get_user_by_name("postgres")
+        .or_else(|| uzers::get_user_by_name("nobody"))
+        .expect("a user for the server")
 }
 
 impl Operator {
@@ -250,6 +257,35 @@ impl Operator {
     /// Starts the program.
     pub(crate) fn spawn(&self, arguments: &[&str]) -> Running {
         Running::start(self.command(arguments))
+    }
+
+    /// Runs the program as the user who runs the server, which takes root. The operator's directory
+    /// is opened to all, and the configuration is that user's from now on.
+    pub(crate) fn run_as_server_user(&self, arguments: &[&str]) -> Output {
+        let user = server_user();
+        // The program may stand where only root comes.
+        let program = self.path("pgbackupd");
+        if !program.exists() {
+            fs::copy(PROGRAM, &program).expect("a copy of the program");
+        }
+        let everybody = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(self.path("."), everybody).expect("chmod");
+        chown(self.configuration(), Some(user.uid()), None).expect("chown");
+        let ours = self.command(arguments);
+        let mut command = Command::new("setpriv");
+        command
+            .arg(format!("--reuid={}", user.uid()))
+            .arg(format!("--regid={}", user.primary_group_id()))
+            .args(["--clear-groups", "--"])
+            .arg(program)
+            .args(ours.get_args())
+            .env_clear()
+            .envs(
+                ours.get_envs()
+                    .filter_map(|(name, value)| Some((name, value?))),
+            )
+            .current_dir("/");
+        Running::start(command).wait()
     }
 
     /// Runs the program under another one to its end.
