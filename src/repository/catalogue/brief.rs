@@ -1,0 +1,131 @@
+//! What a list needs of a manifest, read at as little cost as can be.
+
+use std::io;
+
+use chrono::{DateTime, FixedOffset};
+use memchr::memmem;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+use uuid::Uuid;
+
+use super::Entry;
+use crate::config::{Compression, Format};
+use crate::repository::manifest::{MANIFEST_FORMAT, ManifestError, check_format, check_seal};
+use crate::repository::names::Stem;
+use crate::repository::state::State;
+
+/// The members of a manifest that a list needs.
+#[derive(Deserialize)]
+pub(super) struct Brief {
+    format: u32,
+    name: String,
+    run: Uuid,
+    database: String,
+    #[serde(default)]
+    reason: Option<String>,
+    #[serde(deserialize_with = "moment")]
+    started: DateTime<FixedOffset>,
+    #[serde(deserialize_with = "moment")]
+    verified: DateTime<FixedOffset>,
+    artifact: BriefArtifact,
+    #[serde(default)]
+    globals: Option<BriefFile>,
+    census: BriefCensus,
+}
+
+#[derive(Deserialize)]
+struct BriefArtifact {
+    format: Format,
+    compression: Compression,
+    bytes: u64,
+}
+
+#[derive(Deserialize)]
+struct BriefFile {
+    bytes: u64,
+}
+
+#[derive(Deserialize)]
+struct BriefCensus {
+    bytes: u64,
+    summary: BriefSummary,
+}
+
+#[derive(Deserialize)]
+struct BriefSummary {
+    rows: u64,
+}
+
+/// RFC 3339, without the many other spellings that chrono's own reading tries.
+fn moment<'de, D: Deserializer<'de>>(from: D) -> Result<DateTime<FixedOffset>, D::Error> {
+    let text = <&str>::deserialize(from)?;
+    DateTime::parse_from_rfc3339(text).map_err(D::Error::custom)
+}
+
+impl Brief {
+    /// The entry, still without its state.
+    pub(super) fn into_entry(self, stem: Stem) -> Entry {
+        let globals = self.globals.map_or(0, |globals| globals.bytes);
+        Entry {
+            stem,
+            run: self.run,
+            database: self.database,
+            reason: self.reason,
+            started: self.started,
+            verified: self.verified,
+            format: self.artifact.format,
+            compression: self.artifact.compression,
+            bytes: self.artifact.bytes + self.census.bytes + globals,
+            rows: self.census.summary.rows,
+            state: State::default(),
+        }
+    }
+}
+
+/// Reads what a list needs of a manifest that is as it was written.
+///
+/// The text is as before afterwards.
+pub(super) fn read_brief(text: &mut [u8], name: &str) -> Result<Brief, ManifestError> {
+    // What was changed is no ground to count or to remove a backup on.
+    let brief = match check_seal(text) {
+        Ok(()) => front(text),
+        Err(_) => None,
+    };
+    match brief {
+        Some(brief) if brief.format == MANIFEST_FORMAT => {
+            if brief.name == name {
+                Ok(brief)
+            } else {
+                Err(ManifestError::Misnamed(brief.name))
+            }
+        }
+        _ => read_any(text, name),
+    }
+}
+
+/// Reads the members of a sealed manifest up to those that a list needs no more: reading the rest
+/// too would double the time that a list of many backups takes. None if that cannot be done.
+fn front(text: &mut [u8]) -> Option<Brief> {
+    // At this depth and with these characters only the member itself can stand: a line break in a
+    // string is written otherwise.
+    let end = memmem::find(text, b",\n  \"seconds\": ")?;
+    text[end] = b'}';
+    let front = std::str::from_utf8(&text[..=end]).ok();
+    let brief = front.and_then(|front| serde_json::from_str(front).ok());
+    text[end] = b',';
+    brief
+}
+
+/// Reads what may be of a newer program's making or damaged, and says what is wrong with it.
+fn read_any(text: &[u8], name: &str) -> Result<Brief, ManifestError> {
+    let text = std::str::from_utf8(text)
+        .map_err(|error| ManifestError::Read(io::Error::new(io::ErrorKind::InvalidData, error)))?;
+    check_format(text)?;
+    let brief: Brief = serde_json::from_str(text).map_err(ManifestError::Malformed)?;
+    check_seal(text.as_bytes())?;
+    if brief.name == name {
+        Ok(brief)
+    } else {
+        Err(ManifestError::Misnamed(brief.name))
+    }
+}

@@ -1,0 +1,130 @@
+//! The catalogue: what a scan of a database's directory finds. It needs nothing else.
+
+mod brief;
+mod directory;
+mod names;
+
+use std::cmp::Ordering;
+use std::io;
+use std::path::Path;
+use std::thread;
+
+use chrono::{DateTime, FixedOffset};
+use uuid::Uuid;
+
+use super::error::RepositoryError;
+use super::names::Stem;
+use super::state::State;
+use crate::config::{Compression, Format};
+
+use directory::{OpenDirectory, joined};
+use names::NameList;
+
+pub(super) use names::ALL_ARTIFACTS;
+
+/// What stands in a database's directory.
+#[derive(Debug, Default)]
+pub struct Catalogue {
+    /// The backups, oldest first.
+    pub backups: Vec<Entry>,
+    /// What looks like part of a backup and is none, in the order of names.
+    pub problems: Vec<Problem>,
+}
+
+/// One backup, as far as a list shows it.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// What the names of its files share.
+    pub stem: Stem,
+    /// The run that made it, as in the ledger.
+    pub run: Uuid,
+    /// The database.
+    pub database: String,
+    /// Why it was made.
+    pub reason: Option<String>,
+    /// When the run started, on the wall clock of the schedule's zone then.
+    pub started: DateTime<FixedOffset>,
+    /// When the read-back at its making had found it whole.
+    pub verified: DateTime<FixedOffset>,
+    /// The shape of its dump.
+    pub format: Format,
+    /// How its dump is compressed.
+    pub compression: Compression,
+    /// Bytes of all its files but the manifest.
+    pub bytes: u64,
+    /// Rows of all its tables.
+    pub rows: u64,
+    /// Pins, later checks and test restores.
+    pub state: State,
+}
+
+/// A file that looks like part of a backup and is none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Its name in the directory.
+    pub file: String,
+    /// What is wrong, in a sentence.
+    pub what: String,
+    /// The backup whose manifest it is; none when no manifest speaks for it.
+    pub manifest_of: Option<Stem>,
+}
+
+impl Entry {
+    /// Whether it counts as verified: its last full check found it whole, and its last test restore,
+    /// if there was one, came through.
+    pub fn is_sound(&self) -> bool {
+        self.state.fault().is_none()
+    }
+
+    /// When it was last found whole; none while it does not count as verified.
+    pub fn last_found_whole(&self) -> Option<DateTime<FixedOffset>> {
+        self.is_sound().then(|| self.last_check())
+    }
+
+    /// When all of it was read last, whatever was found.
+    pub fn last_check(&self) -> DateTime<FixedOffset> {
+        let checked = self.state.checked.as_ref().map(|check| check.at);
+        checked.map_or(self.verified, |checked| checked.max(self.verified))
+    }
+}
+
+impl Catalogue {
+    /// Reads a directory; one that is not there holds no backups.
+    pub(super) fn scan(directory: &Path) -> Result<Self, RepositoryError> {
+        let reading = || RepositoryError::io("read the directory", directory);
+        let opened = match OpenDirectory::open(directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(Self::default());
+            }
+            opened => opened.map_err(reading())?,
+        };
+        let mut others = NameList::default();
+        let (names, parts) = opened.read_all(&mut others).map_err(reading())?;
+        let mut catalogue = Self::default();
+        thread::scope(|scope| {
+            let (opened, names) = (&opened, &names);
+            let completing: Vec<_> = parts
+                .into_iter()
+                .map(|part| scope.spawn(move || part.complete(opened, names)))
+                .collect();
+            for part in completing {
+                let mut part = joined(part.join());
+                if catalogue.backups.is_empty() {
+                    catalogue.backups = part.backups;
+                } else {
+                    catalogue.backups.append(&mut part.backups);
+                }
+                catalogue.problems.extend(part.problems);
+            }
+        });
+        catalogue.problems.extend(names.unregistered());
+        // Each part is in order already, so that little is left to do.
+        catalogue.backups.sort_by(by_time);
+        catalogue.problems.sort_by(|a, b| a.file.cmp(&b.file));
+        Ok(catalogue)
+    }
+}
+
+fn by_time(a: &Entry, b: &Entry) -> Ordering {
+    (a.started, &a.stem).cmp(&(b.started, &b.stem))
+}
