@@ -28,12 +28,41 @@ pub(crate) fn counted(number: u64, one: &str, many: &str) -> String {
     format!("{} {}", count(number), if number == 1 { one } else { many })
 }
 
-/// A duration as people read it.
+/// A length of time to the last digit, in words that the configuration takes as well: "1 day",
+/// "90 seconds" as "1 minute 30 seconds". No unit is longer than a day, so that 35 days are 35 days.
+pub(crate) fn span(span: Duration) -> String {
+    const UNITS: [(u128, &str, &str); 7] = [
+        (86_400_000_000_000, "day", "days"),
+        (3_600_000_000_000, "hour", "hours"),
+        (60_000_000_000, "minute", "minutes"),
+        (1_000_000_000, "second", "seconds"),
+        (1_000_000, "ms", "ms"),
+        (1_000, "us", "us"),
+        (1, "ns", "ns"),
+    ];
+    let mut left = span.as_nanos();
+    let mut parts = Vec::new();
+    for (length, one, many) in UNITS {
+        let number = left / length;
+        left %= length;
+        if number > 0 {
+            parts.push(format!("{number} {}", if number == 1 { one } else { many }));
+        }
+    }
+    if parts.is_empty() {
+        "0 seconds".to_owned()
+    } else {
+        parts.join(" ")
+    }
+}
+
+/// How long something took, as people read it: to the tenth of a second below a minute, and to the
+/// second above.
 pub(crate) fn duration(duration: Duration) -> String {
     if duration < Duration::from_secs(60) {
         return format!("{:.1} s", duration.as_secs_f64());
     }
-    humantime::format_duration(Duration::from_secs(duration.as_secs())).to_string()
+    span(Duration::from_secs(duration.as_secs()))
 }
 
 /// Writes a moment on the wall clock of its zone. Chrono's own formatting takes several times as
@@ -88,6 +117,26 @@ mod tests {
         }
         assert_eq!(super::counted(1, "row", "rows"), "1 row");
         assert_eq!(super::duration(Duration::from_millis(1250)), "1.2 s");
-        assert_eq!(super::duration(Duration::from_secs(3720)), "1h 2m");
+        assert_eq!(
+            super::duration(Duration::from_millis(3_720_900)),
+            "1 hour 2 minutes"
+        );
+    }
+
+    #[test]
+    fn a_length_of_time_is_written_as_the_configuration_takes_it() {
+        for (written, text) in [
+            ("0 seconds", "0 seconds"),
+            ("1ms", "1 ms"),
+            ("1s", "1 second"),
+            ("90 seconds", "1 minute 30 seconds"),
+            ("24h", "1 day"),
+            ("12 weeks", "84 days"),
+            ("1 day 1 ns", "1 day 1 ns"),
+        ] {
+            let length = humantime::parse_duration(written).unwrap();
+            assert_eq!(super::span(length), text);
+            assert_eq!(humantime::parse_duration(text).unwrap(), length);
+        }
     }
 }

@@ -207,7 +207,7 @@ fn a_dump_that_hangs_after_its_end_is_ended_when_the_limit_strikes() {
         &mut operator,
         ("pg_dump", "\"$real\" \"$@\"; exec >&-; sleep 1000"),
         "pgbackupd: no backup of database postgres: the dump took longer than limits.dump allows \
-         (1s) and was ended: see that the server and the disk still answer, \
+         (1 second) and was ended: see that the server and the disk still answer, \
          and raise limits.dump if it needs more time",
     );
 }
@@ -223,7 +223,7 @@ fn a_dump_that_does_not_want_to_end_is_killed_when_the_limit_strikes() {
             "trap '' TERM; sleep 1000 & sleep 1000; sleep 1000",
         ),
         "pgbackupd: no backup of database postgres: the dump took longer than limits.dump allows \
-         (1s) and was ended: see that the server and the disk still answer, \
+         (1 second) and was ended: see that the server and the disk still answer, \
          and raise limits.dump if it needs more time",
     );
 }

@@ -320,7 +320,7 @@ fn a_server_that_stops_answering_midway_is_given_up_when_the_dump_limit_strikes(
     output.assert_failed(
         69,
         "pgbackupd: no backup of database postgres: the dump took longer than limits.dump allows \
-         (3s) and was ended: see that the server and the disk still answer, \
+         (3 seconds) and was ended: see that the server and the disk still answer, \
          and raise limits.dump if it needs more time",
     );
     assert_recorded(&operator, &output);
@@ -343,7 +343,7 @@ fn a_network_that_goes_silent_midway_is_given_up_when_the_dump_limit_strikes() {
     output.assert_failed(
         69,
         "pgbackupd: no backup of database postgres: the dump took longer than limits.dump allows \
-         (3s) and was ended: see that the server and the disk still answer, \
+         (3 seconds) and was ended: see that the server and the disk still answer, \
          and raise limits.dump if it needs more time",
     );
     assert_recorded(&operator, &output);
@@ -365,7 +365,7 @@ fn a_server_that_does_not_answer_at_all_is_given_up_when_the_connect_limit_strik
         69,
         &format!(
             "pgbackupd: no backup of database postgres: cannot connect to database \"postgres\" \
-             as user \"keeper\" at 127.0.0.1 port {}: no answer within 1s; \
+             as user \"keeper\" at 127.0.0.1 port {}: no answer within 1 second; \
              see that the server runs and that host and port are right",
             proxy.port
         ),
@@ -387,7 +387,7 @@ fn a_run_that_takes_longer_than_the_total_limit_is_ended() {
     output.assert_failed(
         69,
         "pgbackupd: no backup of database postgres: the run took longer than limits.total allows \
-         (1s) and was ended: see that the server and the disk still answer, \
+         (1 second) and was ended: see that the server and the disk still answer, \
          and raise limits.total if it needs more time",
     );
     assert_recorded(&operator, &output);

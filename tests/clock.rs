@@ -222,7 +222,7 @@ fn a_day_forward(_: &Cluster, mut operator: Operator) {
     let daemon = under(&operator, &clock);
     clock.set_by(TimeDelta::days(1));
     let said = daemon.wait_for("the clock was set forward");
-    assert!(said.contains("by 1day"), "{said}");
+    assert!(said.contains("by 1 day"), "{said}");
     daemon.wait_for("succeeded");
     assert_next(&operator, "2025-07-11T02:00:00+03:00");
     clock.set("2025-07-10T22:59:58Z");
@@ -253,7 +253,7 @@ fn an_hour_and_a_day_back(_: &Cluster, mut operator: Operator) {
 
     clock.set_by(-TimeDelta::days(1));
     let said = daemon.wait_for_nth("the clock was set back", 2);
-    assert!(said.contains("by 1day"), "{said}");
+    assert!(said.contains("by 1 day"), "{said}");
     assert_next(&operator, "2025-07-10T02:00:00+03:00");
     assert_eq!(slots(&operator, "started").len(), 1);
     clock.set("2025-07-09T22:59:58Z");

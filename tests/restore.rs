@@ -100,7 +100,7 @@ fn a_database_comes_back_with_all_that_surrounds_it() {
         "**no difference**",
         &format!("- Kept as: `{kept}`\n"),
         "| loading into app_restoring_",
-        "(`objectives.recovery_point`): 1day allowed, **met**",
+        "(`objectives.recovery_point`): 1 day allowed, **met**",
         "[TO FILL IN]",
     ] {
         assert!(report.contains(part), "{part}: {report}");
@@ -380,7 +380,7 @@ fn the_steps_can_be_read_before() {
         "it must be what was written [4.2 s]\n",
         "the test restore of backup_20250708_020000 at 2025-07-09 02:00:00 +03:00, ",
         "with 3.0 GiB of backup; this one has ",
-        "there the data was back in 1m 34s (objectives.recovery_time is 30m)",
+        "there the data was back in 1 minute 34 seconds (objectives.recovery_time is 30 minutes)",
     ] {
         assert!(output.stdout.contains(part), "{part}: {output}");
     }

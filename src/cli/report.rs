@@ -11,7 +11,9 @@ use super::failure::{Failure, FailureKind};
 use super::interrupt::Interrupt;
 use crate::jobs::{JobError, JobErrorKind};
 use crate::repository::{Entry, Fault, Stem};
-pub(super) use crate::words::{count, counted, duration, moment, one_line, size, write_moment};
+pub(super) use crate::words::{
+    count, counted, duration, moment, one_line, size, span, write_moment,
+};
 
 /// A job's error as a command's failure.
 pub(super) fn failure(error: &JobError, interrupt: &Interrupt) -> Failure {

@@ -15,6 +15,7 @@ use super::fragment::{
 use super::plan::{DaemonSettings, DrillSettings, Job, Logs, Objectives, RestoreSettings};
 use super::scalar::Window;
 use crate::policy::{Blackouts, Retry, can_ever_start};
+use crate::words::span;
 
 /// For how long after its slot a run may start, in a job that says nothing of it.
 const WINDOW: Duration = Duration::from_secs(6 * 60 * 60);
@@ -73,8 +74,8 @@ pub(super) fn retry(check: &mut Check<'_>, written: &RetryFragment) -> Retry {
             &key(&["retry", name]),
             format!(
                 "the first pause, {}, is longer than the longest, {}",
-                humantime::format_duration(retry.first),
-                humantime::format_duration(retry.longest)
+                span(retry.first),
+                span(retry.longest)
             ),
             Some("pauses grow from retry.first to retry.longest".to_owned()),
         );
@@ -191,7 +192,7 @@ pub(super) fn about_job(check: &mut Check<'_>, table: &[String], written: &JobFr
                  beyond the job's window of {}",
                 job.name,
                 job.schedule.describe(),
-                humantime::format_duration(job.window)
+                span(job.window)
             ),
             Some(format!(
                 "change jobs.{}.schedule, let its window be longer, or give it a blackout of its \
@@ -214,8 +215,8 @@ pub(super) fn about_job(check: &mut Check<'_>, table: &[String], written: &JobFr
             "jobs.{}: its runs are due as little as {} after the one before, and one that is \
              delayed by up to {} gives way to the next",
             job.name,
-            humantime::format_duration(closest),
-            humantime::format_duration(job.jitter)
+            span(closest),
+            span(job.jitter)
         ));
     }
 }
@@ -239,8 +240,8 @@ pub(super) fn surroundings(
             &at("jitter"),
             format!(
                 "a delay of up to {} does not fit into the job's window of {}",
-                humantime::format_duration(jitter),
-                humantime::format_duration(window)
+                span(jitter),
+                span(window)
             ),
             Some("a run starts within its window or not at all: make jitter less".to_owned()),
         );

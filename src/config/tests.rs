@@ -327,12 +327,12 @@ const REFUSED: &[(&str, &str, &[&str])] = &[
     (
         "database = \"a\"\n[retry]\nfirst = \"1 hour\"",
         "3:9",
-        &["1h, is longer than the longest, 15m"],
+        &["1 hour, is longer than the longest, 15 minutes"],
     ),
     (
         "database = \"a\"\n[retry]\nlongest = \"10 seconds\"",
         "3:11",
-        &["30s, is longer than the longest, 10s"],
+        &["30 seconds, is longer than the longest, 10 seconds"],
     ),
     (
         "database = \"a\"\n[retry]\nfirst = \"0 seconds\"",
@@ -372,7 +372,7 @@ const REFUSED: &[(&str, &str, &[&str])] = &[
     (
         "database = \"a\"\n[jobs.daily]\njitter = \"6 hours\"",
         "3:10",
-        &["does not fit into the job's window of 6h"],
+        &["does not fit into the job's window of 6 hours"],
     ),
     (
         "database = \"a\"\n[jobs.daily]\nwindow = \"0 hours\"",
@@ -407,7 +407,10 @@ const REFUSED: &[(&str, &str, &[&str])] = &[
     (
         "database = \"a\"\nblackout = [\"Mon-Sat 00:00-09:00\", \"Sun 00:00-08:00\"]",
         "2:12",
-        &["no run of the job daily would ever start", "window of 6h"],
+        &[
+            "no run of the job daily would ever start",
+            "window of 6 hours",
+        ],
     ),
     (
         "database = \"a\"\n[jobs.weekly]\nblackout = [\"Sun 00:00-24:00\"]",
@@ -1019,7 +1022,7 @@ fn what_is_sound_but_odd_is_warned_of() {
     assert!(per_server.contains("only 2 run in all"), "{per_server}");
     let crowded = "database = \"a\"\n[jobs.verify]\nschedule = \"*/10 * * * *\"\njitter = ";
     let close = warnings(&format!("{crowded}\"10 minutes\""));
-    assert!(close.contains("10m after the one before"), "{close}");
+    assert!(close.contains("10 minutes after the one before"), "{close}");
     assert_eq!(warnings(&format!("{crowded}\"9 minutes\"")), "");
     let jobs = warnings("database = \"a\"\n[dump]\njobs = 4");
     assert!(jobs.contains("directory format"), "{jobs}");

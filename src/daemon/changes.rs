@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use crate::config::{Databases, DrillChoice, Job, JobKind, Plan, Server, Verification};
+use crate::words::{one_line, span};
 
 /// What a reload changes.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -165,7 +166,7 @@ fn databases(server: &Server) -> String {
         Databases::Named(named) => {
             let listed: Vec<String> = named
                 .iter()
-                .map(|database| crate::words::one_line(&database.name))
+                .map(|database| one_line(&database.name))
                 .collect();
             format!(
                 "database{} {}",
@@ -184,11 +185,11 @@ pub(super) fn kind(kind: &JobKind) -> String {
             let usual = Verification::default();
             let mut text = "verification".to_owned();
             if verification.older_than != usual.older_than {
-                let age = humantime::format_duration(verification.older_than);
+                let age = span(verification.older_than);
                 text = format!("{text} of what was not checked for {age}");
             }
             if verification.budget != usual.budget {
-                let time = humantime::format_duration(verification.budget);
+                let time = span(verification.budget);
                 text = format!("{text} within {time}");
             }
             text
@@ -275,7 +276,7 @@ mod tests {
             ),
             (
                 "[jobs.verify]\nolder_than = \"6 days\"\nbudget = \"2 hours\"",
-                "job verify: verification → verification of what was not checked for 6days within 2h",
+                "job verify: verification → verification of what was not checked for 6 days within 2 hours",
             ),
             ("[drill]\njobs = 3", "drill: changed"),
             ("[limits]\ndump = \"1 hour\"", "limits: changed"),

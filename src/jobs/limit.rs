@@ -5,6 +5,8 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use crate::words::span;
+
 /// Ends a job that takes too long or is no longer wanted.
 #[derive(Clone, Debug)]
 pub struct Limit {
@@ -25,7 +27,7 @@ pub enum Stop {
         "{} took longer than limits.{what} allows ({}) and was ended: see that the server and the \
          disk still answer, and raise limits.{what} if it needs more time",
         if *.what == "dump" { "the dump" } else { "the run" },
-        humantime::format_duration(*.allowed)
+        span(*.allowed)
     )]
     TimedOut {
         /// The limit's name in the configuration.

@@ -13,6 +13,7 @@ use tokio_postgres::{Config, NoTls, Row};
 use super::connect_error::{ConnectError, ConnectErrorKind, Refusal, in_words};
 use super::conninfo::{ChannelBinding, Conninfo, Endpoint, Host, SessionAttributes, SslMode};
 use super::tls::{self, Tls};
+use crate::words::span;
 
 /// How our own connections are called in `pg_stat_activity`. A dump has a longer name.
 const APPLICATION_NAME: &str = "pgbackupd";
@@ -89,7 +90,7 @@ impl Client {
                     Ok(Err(refusal)) => refusal,
                     Err(_) => Refusal::new(
                         ConnectErrorKind::ServerDown,
-                        format!("no answer within {}", humantime::format_duration(within)),
+                        format!("no answer within {}", span(within)),
                     ),
                 };
                 let go_on = refusal.leaves_other_hosts();
@@ -153,7 +154,7 @@ impl Client {
                 Err(failed(in_words(&error), state))
             }
             Err(_) => {
-                let limit = humantime::format_duration(self.limit);
+                let limit = span(self.limit);
                 Err(failed(format!("no answer within {limit}"), None))
             }
         }
@@ -220,7 +221,7 @@ impl Client {
                 Err(failed(in_words(&error), state))
             }
             Err(_) => {
-                let limit = humantime::format_duration(limit);
+                let limit = span(limit);
                 Err(failed(format!("no answer within {limit}"), None))
             }
         }

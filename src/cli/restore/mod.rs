@@ -367,7 +367,7 @@ fn print(
         } else {
             "LONGER THAN"
         },
-        humantime::format_duration(objective),
+        report::span(objective),
     )?;
     if let Some(kept) = &restored.kept_as {
         writeln!(

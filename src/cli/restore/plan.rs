@@ -124,7 +124,7 @@ pub(super) fn print(
 
 /// Where the times come from, and what they say of this restore.
 fn measure(plan: &RestorePlan, context: &Context, objective: Duration) -> String {
-    let allowed = humantime::format_duration(objective);
+    let allowed = report::span(objective);
     let Some(drill) = &plan.last_drill else {
         return format!(
             "times: none, for no test restore of the database is on record; `pgbackupd drill` makes \

@@ -12,6 +12,7 @@ use crate::daemon::tell;
 use crate::jobs::Context;
 use crate::repository::{InForce, SchedulesInForce};
 use crate::tell;
+use crate::words::span;
 
 impl Service {
     pub(super) fn handled(&mut self, job: &str, slot: DateTime<Utc>) {
@@ -131,7 +132,7 @@ impl Service {
                 "job {} was missed at {} and is made up for, within {}",
                 job.name,
                 tell::clock(slot, job.schedule.zone()),
-                humantime::format_duration(plan.daemon.catch_up_delay)
+                span(plan.daemon.catch_up_delay)
             );
             self.put_up(&Arc::new(job.clone()), slot, Some(&servers), now);
         }

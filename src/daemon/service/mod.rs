@@ -31,7 +31,7 @@ use crate::pipeline::Progress;
 use crate::postgres::kill_all_children;
 use crate::repository::{DaemonLock, DaemonState, RuntimeDirectory, SchedulesInForce};
 use crate::tell;
-use crate::words::one_line;
+use crate::words::{one_line, span};
 
 /// How often the state shown to systemd is renewed while something runs.
 const REFRESH: Duration = Duration::from_secs(5);
@@ -230,7 +230,7 @@ impl Service {
                 ClockJumped,
                 { seconds = jump.num_seconds() },
                 "the clock was set {direction} by {}; {}",
-                humantime::format_duration(Duration::from_secs(seconds)),
+                span(Duration::from_secs(seconds)),
                 self.view().line(&[])
             );
         }

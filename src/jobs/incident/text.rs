@@ -8,7 +8,7 @@ use chrono::{DateTime, FixedOffset, Utc};
 use super::Incident;
 use super::markdown::{block, code, text};
 use crate::repository::{Content, Event, Operation, Requester, Restoration};
-use crate::words::{count, counted, duration, moment, size};
+use crate::words::{count, counted, duration, moment, size, span};
 
 /// Where people have to write; one word to search for.
 const FILL_IN: &str = "**[TO FILL IN]**";
@@ -179,7 +179,7 @@ impl Report<'_> {
                     writeln!(
                         out,
                         "- Recovery point (`objectives.recovery_point`): {} allowed, **{}**",
-                        duration(point),
+                        span(point),
                         if age <= point { "met" } else { "NOT MET" }
                     )?;
                 }
@@ -196,7 +196,7 @@ impl Report<'_> {
                 writeln!(
                     out,
                     "- Recovery time (`objectives.recovery_time`): {} allowed, {} taken, **{}**",
-                    duration(Duration::from_secs_f64(allowed)),
+                    span(Duration::from_secs_f64(allowed)),
                     duration(Duration::from_secs_f64(took)),
                     if took <= allowed { "met" } else { "NOT MET" }
                 )?;

@@ -9,6 +9,8 @@ use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
 use tokio::time::timeout;
 
+use crate::words::span;
+
 /// What of our environment such a command gets: what `systemctl` and the like need, no secret.
 const PASSED_ON: [&str; 7] = [
     "PATH",
@@ -66,7 +68,7 @@ pub(super) async fn run(
         Err(_) => {
             return Err(format!(
                 "`{shown}` did not end within {}, which is restore.timeout, and was killed",
-                humantime::format_duration(limit)
+                span(limit)
             ));
         }
     };
