@@ -179,6 +179,19 @@ impl Conninfo {
         }
     }
 
+    /// The same connection to a server of this major version, whose sessions fire no event trigger:
+    /// one on login may write rows, or let nobody in. Only a superuser may ask for that.
+    #[must_use]
+    pub fn without_event_triggers(&self, major: u32) -> Self {
+        let mut quiet = self.clone();
+        // Both the triggers on login and the setting came with version 17.
+        if major >= 17 {
+            let options = quiet.parameters.entry("options".to_owned()).or_default();
+            options.push_str(" -c event_triggers=off");
+        }
+        quiet
+    }
+
     /// Whether the first place is a socket of this machine.
     pub fn is_on_this_machine(&self) -> bool {
         self.endpoints

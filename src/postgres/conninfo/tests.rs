@@ -272,3 +272,18 @@ fn the_programs_get_what_was_resolved_and_nothing_else() {
 }
 
 const NONE: &str = "/dev/null/none";
+
+#[test]
+fn event_triggers_are_kept_still_where_the_server_has_such_on_login() {
+    let options = |conninfo: Conninfo| conninfo.parameters.get("options").cloned();
+    let plain = resolved("host=a user=u dbname=d", &[]);
+    let own = resolved("host=a user=u dbname=d options='-c x=y'", &[]);
+    for (conninfo, major, expected) in [
+        (&plain, 16, None),
+        (&plain, 17, Some(" -c event_triggers=off")),
+        (&own, 18, Some("-c x=y -c event_triggers=off")),
+    ] {
+        let quiet = options(conninfo.without_event_triggers(major));
+        assert_eq!(quiet.as_deref(), expected, "{major}");
+    }
+}

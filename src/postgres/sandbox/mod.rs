@@ -176,7 +176,8 @@ impl Sandbox {
                 .collect(),
             ..Connection::default()
         };
-        Conninfo::resolve(&connection, &self.home.environment(), Some(database))
+        let conninfo = Conninfo::resolve(&connection, &self.home.environment(), Some(database))?;
+        Ok(conninfo.without_event_triggers(self.major))
     }
 
     /// Makes an empty directory for a tablespace.

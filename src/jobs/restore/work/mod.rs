@@ -14,7 +14,9 @@ use super::{Prepared, RestoreRequest, Tell, application, record};
 use crate::jobs::limit::{Limit, Stop};
 use crate::jobs::{Context, JobError, JobErrorKind};
 use crate::pipeline::Progress;
-use crate::postgres::{Client, Programs, TakePlace, drop_database, drop_role, no_template};
+use crate::postgres::{
+    Client, Conninfo, Programs, TakePlace, drop_database, drop_role, no_template,
+};
 use crate::repository::{BesideNames, Event, Operation};
 use crate::words::counted;
 
@@ -214,6 +216,18 @@ impl Work<'_> {
         &self.prepared.plan.loads_into
     }
 
+    /// How the new database is reached. What an event trigger of its own does when somebody connects
+    /// is for later.
+    fn to_the_new_database(&self) -> Conninfo {
+        let (premises, maintenance) = (&self.prepared.premises, &self.prepared.maintenance);
+        let conninfo = maintenance.to_database(self.new_name());
+        if premises.is_superuser {
+            conninfo.without_event_triggers(premises.major)
+        } else {
+            conninfo
+        }
+    }
+
     async fn maintenance(&self) -> Result<Client, JobError> {
         let connect = self.context.limits.connect;
         Ok(connect_patiently(&self.prepared.maintenance, connect).await?)
@@ -237,7 +251,7 @@ impl Work<'_> {
         self.stop_application(made).await?;
 
         self.say(&format!("loading into {}", self.new_name()));
-        let conninfo = self.prepared.maintenance.to_database(self.new_name());
+        let conninfo = self.to_the_new_database();
         let programs = Programs::locate(
             self.context.programs.as_deref(),
             self.prepared.premises.major,
