@@ -15,7 +15,8 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use support::cluster::{Cluster, Options, wait_until};
+use support::cluster::{Cluster, Options, binaries, wait_until};
+use support::drill::psql_that_changes;
 use support::operator::Operator;
 use support::restored::{assert_untouched, beginning_with, databases, restore_log, small, value};
 
@@ -324,6 +325,40 @@ fn what_is_bound_to_the_replaced_database_is_told() {
         "slots stay with the database that is replaced, under its new name, and keep write-ahead \
          log: \"reader\"",
         "go on receiving into it, under its new name: \"receiver\"",
+    ] {
+        assert!(output.stderr.contains(expected), "{output}");
+    }
+}
+
+#[test]
+fn subscriptions_keep_nothing_that_a_restore_has_made_from_being_dropped() {
+    let cluster = Cluster::start();
+    let mut operator = small(&cluster, "app");
+    cluster.psql_in(
+        "app",
+        "CREATE SUBSCRIPTION receiver CONNECTION 'host=/nonexistent' PUBLICATION p \
+           WITH (connect = false, slot_name = 'x'); UPDATE t SET v = 'as backed up'",
+    );
+    back_up_again(&operator);
+    cluster.psql_in("app", "UPDATE t SET v = 'as it stands'");
+
+    let wrong = psql_that_changes(&["UPDATE t SET v = 'as it never was'"]);
+    operator.set("programs", wrong.path().display());
+    let output = operator.run(&["restore", "--latest", "--yes"]);
+    assert_eq!(output.code, 69, "{output}");
+    assert!(!output.stderr.contains("remains"), "{output}");
+    assert_untouched(&cluster, &operator, "app");
+
+    operator.set("programs", binaries().display());
+    let output = operator.run(&["restore", "--latest", "--yes", "--drop-old"]);
+    assert_eq!(output.code, 0, "{output}");
+    assert_eq!(value(&cluster, "app"), "as backed up");
+    let old = beginning_with(&cluster, "app_before_restore_");
+    for expected in [
+        &format!(
+            "the old database {old} could not be dropped: its subscriptions keep it: \"receiver\""
+        ),
+        "SET (slot_name = NONE) where the restored database goes on with the slot",
     ] {
         assert!(output.stderr.contains(expected), "{output}");
     }

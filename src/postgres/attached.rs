@@ -5,6 +5,9 @@ use tokio_postgres::types::Type;
 use super::catalogue_text::{as_bytes, required};
 use super::client::{Client, QueryError};
 
+const SUBSCRIPTIONS: &str = "FROM pg_catalog.pg_subscription s \
+    JOIN pg_catalog.pg_database d ON d.oid = s.subdbid WHERE d.datname::text = $1";
+
 /// What is bound to a database by the server, whatever its name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Attached {
@@ -21,16 +24,7 @@ pub struct Attached {
 /// # Errors
 /// The server does not answer, or refuses.
 pub async fn attached(client: &Client, database: &str) -> Result<Attached, QueryError> {
-    let names = async |expression: &str, from: &str| {
-        const WHAT: &str = "ask what is bound to the database";
-        let sql = format!("SELECT {} {from} ORDER BY 1", as_bytes(client, expression));
-        let rows = client
-            .query(WHAT, &sql, &[(&database as _, Type::TEXT)])
-            .await?;
-        rows.iter()
-            .map(|row| required(client, WHAT, row, 0))
-            .collect::<Result<Vec<String>, QueryError>>()
-    };
+    let names = async |expression, from| names(client, database, expression, from).await;
     Ok(Attached {
         prepared: names(
             "gid",
@@ -42,14 +36,33 @@ pub async fn attached(client: &Client, database: &str) -> Result<Attached, Query
             "FROM pg_catalog.pg_replication_slots WHERE database::text = $1",
         )
         .await?,
-        subscriptions: names(
-            "s.subname",
-            "FROM pg_catalog.pg_subscription s \
-             JOIN pg_catalog.pg_database d ON d.oid = s.subdbid \
-             WHERE d.datname::text = $1 AND s.subenabled",
-        )
-        .await?,
+        subscriptions: names("s.subname", &format!("{SUBSCRIPTIONS} AND s.subenabled")).await?,
     })
+}
+
+/// The subscriptions of a database, enabled or not: they keep it from being dropped. The client may be
+/// connected to any of the server's.
+///
+/// # Errors
+/// The server does not answer, or refuses.
+pub async fn subscriptions(client: &Client, database: &str) -> Result<Vec<String>, QueryError> {
+    names(client, database, "s.subname", SUBSCRIPTIONS).await
+}
+
+async fn names(
+    client: &Client,
+    database: &str,
+    expression: &str,
+    from: &str,
+) -> Result<Vec<String>, QueryError> {
+    const WHAT: &str = "ask what is bound to the database";
+    let sql = format!("SELECT {} {from} ORDER BY 1", as_bytes(client, expression));
+    let rows = client
+        .query(WHAT, &sql, &[(&database as _, Type::TEXT)])
+        .await?;
+    rows.iter()
+        .map(|row| required(client, WHAT, row, 0))
+        .collect()
 }
 
 /// Which of these locales the server does not know. None is made for it: the server checks the value

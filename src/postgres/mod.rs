@@ -23,7 +23,7 @@ mod sandbox;
 mod shortfall;
 mod tls;
 
-pub use attached::{Attached, attached, missing_locales};
+pub use attached::{Attached, attached, missing_locales, subscriptions};
 pub use blocking::{Blocker, blockers};
 pub use child::{
     Account, Child, ChildError, ChildInput, ChildKind, ChildOutput, ChildSpec, Confinement, Exit,
@@ -52,8 +52,9 @@ pub use properties::{
 };
 pub use recreate::{
     TakePlace, comes_with_its_name, comment_on_database, create_database, create_throw_away,
-    drop_database, drop_role, finish_database, foreign_grantors, give_setting, no_template,
-    reset_settings, roles_of, settings_and_privileges, settings_for_loading, take_place,
+    drop_database, drop_role, finish_database, foreign_grantors, forget_subscription, give_setting,
+    no_template, reset_settings, roles_of, settings_and_privileges, settings_for_loading,
+    take_place,
 };
 pub use sandbox::{Sandbox, SandboxError, SandboxSpec, sweep_sandboxes};
 pub use shortfall::{shortfalls, shortfalls_with_its_name};

@@ -87,6 +87,16 @@ pub fn drop_database(name: &str) -> String {
     format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", identifier(name))
 }
 
+/// The statements that take a subscription away without a word to its publisher: the slot there stays.
+pub fn forget_subscription(name: &str) -> [String; 3] {
+    let name = identifier(name);
+    [
+        format!("ALTER SUBSCRIPTION {name} DISABLE"),
+        format!("ALTER SUBSCRIPTION {name} SET (slot_name = NONE)"),
+        format!("DROP SUBSCRIPTION {name}"),
+    ]
+}
+
 /// The statement that lets a template be dropped like any other database.
 pub fn no_template(name: &str) -> String {
     format!("ALTER DATABASE {} IS_TEMPLATE false", identifier(name))

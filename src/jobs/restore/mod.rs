@@ -8,6 +8,7 @@ mod beside;
 mod choose;
 mod cut_short;
 mod preflight;
+mod remove;
 mod roles;
 mod source;
 mod steps;
@@ -391,6 +392,7 @@ async fn prepare_to(
         &Wanted {
             name: request.database,
             may_replace: request.replace,
+            drops_old: request.drop_old,
             properties: like.as_ref(),
             source_major: source.manifest.as_ref().map(|one| one.server.major()),
             roles: &brought,

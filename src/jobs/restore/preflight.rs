@@ -16,6 +16,8 @@ pub(super) struct Wanted<'a> {
     pub(super) name: &'a str,
     /// Whether it may take the place of a database of that name.
     pub(super) may_replace: bool,
+    /// Whether that database is dropped in the end.
+    pub(super) drops_old: bool,
     /// What was recorded of the database, if anything was.
     pub(super) properties: Option<&'a DatabaseProperties>,
     /// The major version of the server that the backup comes from, if it was recorded.
@@ -304,17 +306,23 @@ fn about_the_replaced(
         ));
     }
     if !attached.slots.is_empty() {
+        let become_of = if wanted.drops_old {
+            "are dropped with the database that is replaced"
+        } else {
+            "stay with the database that is replaced, under its new name, and keep write-ahead log"
+        };
         found.warnings.push(format!(
-            "logical replication slots stay with the database that is replaced, under its new \
-             name, and keep write-ahead log: {}; whoever reads from them has to be set up anew",
+            "logical replication slots {become_of}: {}; whoever reads from them has to be set up \
+             anew",
             list(&attached.slots)
         ));
     }
     if !attached.subscriptions.is_empty() {
         found.warnings.push(format!(
             "subscriptions of the database that is replaced go on receiving into it, under its new \
-             name: {}; ALTER SUBSCRIPTION … DISABLE them there, and see that those of the restored \
-             one, which come disabled, get a slot",
+             name: {}; ALTER SUBSCRIPTION … DISABLE them there, and SET (slot_name = NONE) before any is \
+             dropped, or its slot goes with it; those of the restored one come disabled, and need a \
+             slot",
             list(&attached.subscriptions)
         ));
     }
@@ -421,6 +429,7 @@ mod tests {
         Wanted {
             name: "app",
             may_replace: true,
+            drops_old: false,
             properties: Some(properties),
             source_major: Some(15),
             roles,
@@ -591,6 +600,13 @@ mod tests {
             judgement.warnings[0].contains("pg_signal_backend"),
             "{judgement:#?}"
         );
+        let dropping = Wanted {
+            drops_old: true,
+            ..wanted
+        };
+        let judgement = judge(&premises, &dropping);
+        let expected = "slots are dropped with the database that is replaced: \"slot\"";
+        assert!(judgement.warnings[1].contains(expected), "{judgement:#?}");
         // Beside it, it is of no interest.
         let beside = Wanted {
             name: "new",

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::task::spawn_blocking;
 
 use super::super::beside::{Beside, mark};
+use super::super::remove::drop_made;
 use super::super::source::Source;
 use super::list;
 use crate::config::Format;
@@ -20,7 +21,7 @@ use crate::pipeline::{Definitions, Left, Phase, Progress, StreamError, Text, tak
 use crate::postgres::{
     ChildInput, Client, Confinement, Conninfo, DatabaseProperties, Premises, Programs,
     archive_entries_arguments, archive_list_arguments, comment_on_database, create_database,
-    create_throw_away, databases, drop_database, settings_for_loading,
+    create_throw_away, databases, settings_for_loading,
 };
 
 /// For a statement that makes or drops a database.
@@ -252,9 +253,7 @@ pub(super) async fn sweep(
         {
             continue;
         }
-        let sql = drop_database(&name);
-        let dropped = client.execute("drop a database", &sql, STATEMENT).await;
-        if let Err(error) = dropped {
+        if let Err(error) = drop_made(client, context.limits.connect, &name).await {
             remaining.push(format!(
                 "{name}, which an earlier restore left, could not be dropped: {error}"
             ));

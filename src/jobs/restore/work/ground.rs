@@ -33,7 +33,7 @@ impl Work<'_> {
             // A name without a time is somebody's, whatever its comment says.
             if is_left && Beside::Restoring.is(&name, &self.prepared.plan.database) {
                 self.say(&format!("dropping {name}, which an earlier restore left"));
-                if let Err(error) = self.drop(&name).await {
+                if let Err(error) = self.drop_made(client, &name).await {
                     made.warnings.push(format!(
                         "{name}, which an earlier restore left, could not be dropped: {error}"
                     ));

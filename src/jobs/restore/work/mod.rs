@@ -9,23 +9,19 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
+use super::remove::{drop_made, drop_replaced};
 use super::swap::{connect_patiently, swap};
 use super::{Prepared, RestoreRequest, Tell, application, record};
 use crate::jobs::limit::{Limit, Stop};
 use crate::jobs::{Context, JobError, JobErrorKind};
 use crate::pipeline::Progress;
-use crate::postgres::{
-    Client, Conninfo, Programs, TakePlace, drop_database, drop_role, no_template,
-};
+use crate::postgres::{Client, Conninfo, Programs, TakePlace, drop_database, drop_role};
 use crate::repository::{BesideNames, Event, Operation};
 use crate::words::counted;
 
 /// For a statement that changes the catalogue; making and dropping a database copies and removes
 /// files.
 const STATEMENT: Duration = Duration::from_secs(300);
-
-/// "wrong object type": what is to be dropped is a template.
-const WRONG_OBJECT: &str = "42809";
 
 /// A restore that has succeeded.
 #[derive(Clone, Debug)]
@@ -303,7 +299,11 @@ impl Work<'_> {
             && let Some(aside) = &plan.keeps_as
         {
             self.say(&format!("dropping {aside}"));
-            match self.drop(aside).await {
+            let dropped = match self.maintenance().await {
+                Ok(client) => drop_replaced(&client, aside).await,
+                Err(error) => Err(error),
+            };
+            match dropped {
                 Ok(()) => kept_as = None,
                 Err(error) => made.warnings.push(format!(
                     "the old database {aside} could not be dropped: {error}"
@@ -364,19 +364,8 @@ impl Work<'_> {
         started.await.err()
     }
 
-    async fn drop(&self, name: &str) -> Result<(), JobError> {
-        const WHAT: &str = "drop a database";
-        let client = self.maintenance().await?;
-        let dropped = client.execute(WHAT, &drop_database(name), STATEMENT).await;
-        let is_template =
-            matches!(&dropped, Err(error) if error.sqlstate.as_deref() == Some(WRONG_OBJECT));
-        if !is_template {
-            return Ok(dropped?);
-        }
-        client.execute(WHAT, &no_template(name), STATEMENT).await?;
-        Ok(client
-            .execute(WHAT, &drop_database(name), STATEMENT)
-            .await?)
+    async fn drop_made(&self, client: &Client, name: &str) -> Result<(), JobError> {
+        drop_made(client, self.context.limits.connect, name).await
     }
 
     /// Removes what was made; gives what remains, one sentence each with the way out. It is not
@@ -385,7 +374,11 @@ impl Work<'_> {
         let mut left = Vec::new();
         if made.database {
             self.say(&format!("dropping {}", self.new_name()));
-            if let Err(error) = self.drop(self.new_name()).await {
+            let dropped = match self.maintenance().await {
+                Ok(client) => self.drop_made(&client, self.new_name()).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = dropped {
                 left.push(format!(
                     "the database {} remains: the next restore of {} drops it, or {}; ({error})",
                     self.new_name(),
