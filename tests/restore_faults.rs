@@ -281,27 +281,7 @@ impl Scene {
             return;
         }
         if step == Step::Reading {
-            let kept = self.operator.path("kept");
-            fs::rename(artifact, &kept).unwrap();
-            assert!(
-                Command::new("mkfifo")
-                    .arg(artifact)
-                    .status()
-                    .unwrap()
-                    .success()
-            );
-            let running = spawn(&self.operator);
-            // It can be opened so as soon as somebody wants to read.
-            let mut writer = OpenOptions::new();
-            writer.write(true).custom_flags(0o4000);
-            let mut open = None;
-            wait_until("the dump is read", || {
-                open = writer.open(artifact).ok();
-                open.is_some()
-            });
-            kill(running);
-            fs::rename(&kept, artifact).unwrap();
-            return;
+            return self.kill_while_reading(artifact);
         }
         let running = spawn(&self.operator);
         self.stop.wait();
@@ -343,6 +323,26 @@ impl Scene {
             return kill(running);
         }
         kill(running);
+    }
+
+    /// Starts a restore, and kills it while it waits for the dump's text.
+    fn kill_while_reading(&self, artifact: &PathBuf) {
+        let kept = self.operator.path("kept");
+        fs::rename(artifact, &kept).unwrap();
+        let made = Command::new("mkfifo").arg(artifact).status().unwrap();
+        assert!(made.success());
+        let running = self.operator.spawn(&["restore", "--latest", "--yes"]);
+        // It can be opened so as soon as somebody wants to read.
+        let mut writer = OpenOptions::new();
+        writer.write(true).custom_flags(0o4000);
+        let mut open = None;
+        wait_until("the dump is read", || {
+            open = writer.open(artifact).ok();
+            open.is_some()
+        });
+        running.signal(Signal::KILL);
+        assert_eq!(running.wait().code, 137);
+        fs::rename(&kept, artifact).unwrap();
     }
 
     /// Whatever the server still does for the one that was killed comes to its end.
