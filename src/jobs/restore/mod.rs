@@ -4,6 +4,7 @@
 
 mod account;
 mod application;
+mod begin;
 mod beside;
 mod choose;
 mod cut_short;
@@ -11,6 +12,7 @@ mod preflight;
 mod remove;
 mod roles;
 mod source;
+mod space;
 mod steps;
 mod swap;
 mod tables;
@@ -33,16 +35,15 @@ use crate::config::{Connection, RestoreSettings};
 use crate::pipeline::census::{Census, Foreign};
 use crate::pipeline::{Passage, Progress};
 use crate::postgres::{
-    Attached, Client, ConnectErrorKind, Conninfo, DatabaseProperties, Premises, Standing, attached,
-    locales, missing_locales, premises,
+    Client, Conninfo, DatabaseProperties, Premises, Standing, attached, locales, missing_locales,
 };
-use crate::repository::{
-    Content, Event, Holder, Lock, Manifest, Operation, Record, Replaced, Repository,
-};
+use crate::repository::{Content, Event, Lock, Manifest, Record, Replaced, Repository};
 use account::Account;
+use begin::{Asked, Beginning, Depth};
 use beside::Beside;
 use preflight::Wanted;
 use source::Source;
+use space::{forecast, free};
 
 pub use choose::{Candidate, Criteria, choose};
 pub use cut_short::CutShort;
@@ -99,7 +100,7 @@ pub struct Prepared {
     maintenance: Conninfo,
     /// What the new database is made like, if anything is known.
     like: Option<DatabaseProperties>,
-    account: Account,
+    account: Arc<Account>,
 }
 
 /// What a restore is going to do.
@@ -133,15 +134,6 @@ pub struct RestorePlan {
     pub bytes: Option<u64>,
 }
 
-/// What is prepared for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Depth {
-    /// Nothing is locked and no backup read: problems are told.
-    Look,
-    /// The backup is read in full; problems are errors.
-    Work,
-}
-
 /// Says what a restore would do, without reading the backup in full and without a lock.
 ///
 /// # Errors
@@ -153,7 +145,7 @@ pub async fn look(
 ) -> Result<RestorePlan, JobError> {
     let limit = Limit::new(cancel.clone(), "total", context.limits.total);
     let progress = Arc::new(Progress::default());
-    let account = Account::default();
+    let account = Arc::default();
     let looking = (Depth::Look, &account);
     let looking = prepare_to(context, request, looking, &limit, &|_| (), &progress);
     Ok(Box::pin(looking).await?.plan)
@@ -173,71 +165,34 @@ pub async fn prepare(
     cancel: &CancellationToken,
 ) -> Result<Prepared, JobError> {
     let limit = Limit::new(cancel.clone(), "total", context.limits.total);
-    request.repository.create()?;
-    let account = Account::default();
-    account.note(|facts| {
-        facts.recovery_point = Some(request.recovery_point.as_secs_f64());
-        facts.recovery_time = Some(request.objective.as_secs_f64());
-    });
-    let say = |step: &str| {
-        account.begin(context.now(), step);
-        tell(step);
-    };
-    let working = (Depth::Work, &account);
-    let preparing = prepare_to(context, request, working, &limit, &say, progress);
-    let prepared = Box::pin(preparing).await;
-    account.pause();
-    let facts = account.so_far();
-    let prepared = prepared.map(|prepared| Prepared {
-        account,
-        ..prepared
-    });
-    prepared.map_err(|error| {
-        let mut record = record(context, request, Operation::Restore, Event::Failed);
-        record.requested_by = Some(context.requester.clone());
-        record.message = Some(error.to_string());
-        record.restoration = Some(Box::new(facts));
-        // The failure itself is what the operator must hear of.
-        if let Err(unwritten) = request.repository.restore_ledger().append(&record) {
-            tracing::warn!("the failure could not be written to restore.log: {unwritten}");
-        }
-        JobError::Restore {
-            standing: "nothing was restored".to_owned(),
-            source: Box::new(error),
-            left: String::new(),
-        }
+    let prepared = request
+        .asked()
+        .on_record(context, tell, async |account, tell| {
+            let working = (Depth::Work, account);
+            let preparing = prepare_to(context, request, working, &limit, tell, progress);
+            Box::pin(preparing).await
+        })
+        .await;
+    prepared.map_err(|error| JobError::Restore {
+        standing: "nothing was restored".to_owned(),
+        source: Box::new(error),
+        left: String::new(),
     })
 }
 
-fn record(
-    context: &Context,
-    request: &RestoreRequest<'_>,
-    operation: Operation,
-    event: Event,
-) -> Record {
-    let mut record = context.record(request.run, operation, event, request.database);
-    record.backup = Some(match request.source {
-        RestoreSource::Backup(_, stem) => stem.to_string(),
-        RestoreSource::Bare(path) => path.display().to_string(),
-    });
-    record
-}
-
-/// Takes the lock that keeps backups, clean-ups and other restores of the database away, and closes
-/// what `restore.log` has of restores that were killed: whoever holds the lock knows that they are
-/// over. Gives these, too.
-fn lock(
-    context: &Context,
-    repository: &Repository,
-    operation: &str,
-) -> Result<(Lock, Vec<CutShort>), JobError> {
-    let lock = repository.lock(&Holder {
-        operation: operation.to_owned(),
-        since: context.now(),
-        requested_by: context.requester.clone(),
-    })?;
-    let found = close_open_runs(context, repository)?;
-    Ok((lock, found.into_iter().map(|(_, cut)| cut).collect()))
+impl<'a> RestoreRequest<'a> {
+    fn asked(&self) -> Asked<'a> {
+        Asked {
+            run: self.run,
+            source: self.source,
+            connection: self.connection,
+            database: self.database,
+            into: self.database,
+            repository: self.repository,
+            objective: self.objective,
+            recovery_point: self.recovery_point,
+        }
+    }
 }
 
 /// Closes what `restore.log` has of restores that were killed, for whoever holds the lock. Gives
@@ -270,31 +225,6 @@ pub(super) fn close_open_runs(
     Ok(closed)
 }
 
-/// Connects to a database that is not this one: nobody can rename the database that he is
-/// connected to.
-async fn connect_beside(
-    context: &Context,
-    connection: &Connection,
-    database: &str,
-) -> Result<Client, JobError> {
-    // The password file is asked for the database itself.
-    let conninfo = Conninfo::resolve(connection, &context.environment, Some(database))?;
-    let to = async |other| {
-        let conninfo = conninfo.to_database(other);
-        Client::connect(&conninfo, context.limits.connect).await
-    };
-    let [first, second] = match database {
-        "postgres" => ["template1", "template1"],
-        "template1" => ["postgres", "postgres"],
-        _ => ["postgres", "template1"],
-    };
-    match to(first).await {
-        // Nobody needs it but for this, so that some drop it.
-        Err(error) if error.kind == ConnectErrorKind::NoSuchDatabase => Ok(to(second).await?),
-        connected => Ok(connected?),
-    }
-}
-
 fn replaced(standing: &Standing) -> Replaced {
     Replaced {
         bytes: standing.size_bytes,
@@ -310,60 +240,36 @@ fn of_foreign(foreign: Foreign) -> String {
     )
 }
 
-/// What a server has for a restore.
-struct Seen {
-    premises: Premises,
-    /// Of the database that is replaced.
-    attached: Attached,
-    missing_locales: Vec<String>,
-}
-
-async fn look_around(
-    client: &Client,
-    database: &str,
-    source: &Source,
-    limit: &Limit,
-) -> Result<Seen, JobError> {
-    let locales = source.properties().map_or_else(Vec::new, locales);
-    let looking = async {
-        Ok::<_, JobError>(Seen {
-            premises: premises(client).await?,
-            attached: attached(client, database).await?,
-            missing_locales: missing_locales(client, &locales).await?,
-        })
-    };
-    limit.wait_for(looking).await?
-}
-
 async fn prepare_to(
     context: &Context,
     request: &RestoreRequest<'_>,
-    (depth, account): (Depth, &Account),
+    (depth, account): (Depth, &Arc<Account>),
     limit: &Limit,
     tell: Tell<'_>,
     progress: &Arc<Progress>,
 ) -> Result<Prepared, JobError> {
-    let (lock, found) = match depth {
-        Depth::Look => (None, Vec::new()),
-        Depth::Work => {
-            lock(context, request.repository, "restore").map(|(lock, found)| (Some(lock), found))?
-        }
+    let asked = request.asked();
+    let Beginning {
+        lock,
+        cut_short,
+        source,
+        client,
+        maintenance,
+        premises,
+    } = asked
+        .begin(context, depth, account, limit, progress)
+        .await?;
+    let locales = source.properties().map_or_else(Vec::new, locales);
+    let looking = async {
+        let attached = attached(&client, request.database).await?;
+        Ok::<_, JobError>((attached, missing_locales(&client, &locales).await?))
     };
-    let source = Source::open(request.source, limit, progress).await?;
-    account.note(|facts| {
-        facts.file = Some(source.path.display().to_string());
-        facts.backup_started = source.started();
-    });
-    let connecting = connect_beside(context, request.connection, request.database);
-    let client = limit.wait_for(connecting).await??;
-    let maintenance = client.conninfo().clone();
-    account.note(|facts| facts.server = Some(maintenance.server()));
-    let seen = look_around(&client, request.database, &source, limit).await?;
-    let premises = seen.premises;
+    let (attached, missing_locales) = limit.wait_for(looking).await??;
     drop(client);
 
     let start = request.settings.start.as_deref();
-    let mut warnings = cut_short::sentences(&found, request.database, &premises.databases, start);
+    let mut warnings =
+        cut_short::sentences(&cut_short, request.database, &premises.databases, start);
     let passage = match depth {
         Depth::Look => None,
         Depth::Work => {
@@ -397,8 +303,8 @@ async fn prepare_to(
             source_major: source.manifest.as_ref().map(|one| one.server.major()),
             roles: &brought,
             needs: passage.as_ref().map(|passage| &passage.needs),
-            attached: &seen.attached,
-            missing_locales: &seen.missing_locales,
+            attached: &attached,
+            missing_locales: &missing_locales,
             forecast: forecast(source.properties(), passage.as_ref()),
             free: free(&maintenance, &premises, like.as_ref()),
         },
@@ -440,7 +346,7 @@ async fn prepare_to(
         premises,
         maintenance,
         like,
-        account: Account::default(),
+        account: Arc::clone(account),
     })
 }
 
@@ -504,28 +410,4 @@ fn last_drill(request: &RestoreRequest<'_>) -> Result<Option<LastDrill>, JobErro
         JobError::failed(format!("cannot read {}: {error}", ledger.path().display()))
     })?;
     Ok(found)
-}
-
-/// Bytes that the database is likely to take: what it took, or three halves of its text.
-fn forecast(recorded: Option<&DatabaseProperties>, passage: Option<&Passage>) -> Option<u64> {
-    let text = passage.map(|passage| passage.text_bytes / 2 * 3);
-    recorded.map(|properties| properties.size_bytes).or(text)
-}
-
-/// Bytes that are free where the database will stand, if that is on this machine.
-fn free(
-    conninfo: &Conninfo,
-    premises: &Premises,
-    like: Option<&DatabaseProperties>,
-) -> Option<u64> {
-    let usual = |tablespace: &String| tablespace == "pg_default";
-    if !conninfo.is_on_this_machine()
-        || !like
-            .and_then(|like| like.tablespace.as_ref())
-            .is_none_or(usual)
-    {
-        return None;
-    }
-    let space = rustix::fs::statvfs(premises.data_directory.as_ref()?.as_str()).ok()?;
-    Some(space.f_bavail.saturating_mul(space.f_frsize))
 }

@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::account::Account;
+use super::begin::{connect_beside, lock};
 use super::beside::Beside;
 use super::cut_short;
 use super::swap::swap;
-use super::{Tell, application, connect_beside, lock};
+use super::{Tell, application};
 use crate::config::{Connection, RestoreSettings};
 use crate::jobs::{Context, JobError};
 use crate::postgres::{Conninfo, Standing, TakePlace, databases};

@@ -14,19 +14,21 @@ mod prepare;
 mod scratch;
 mod transfer;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, FixedOffset};
 use uuid::Uuid;
 
 use super::account::Account;
+use super::begin::Asked;
 use super::source::Source;
 use super::{RestoreSource, Tell};
 use crate::config::Connection;
-use crate::jobs::{Context, JobError};
+use crate::jobs::JobError;
 use crate::pipeline::Passage;
 use crate::postgres::{Conninfo, DatabaseProperties, Programs, Table};
-use crate::repository::{Event, Lock, Operation, Record, Repository};
+use crate::repository::{Lock, Repository};
 use crate::words::counted;
 
 pub use prepare::prepare_tables;
@@ -112,7 +114,7 @@ pub struct TablesReport {
 pub struct PreparedTables {
     /// What can be told of it.
     pub plan: TablesPlan,
-    _lock: Lock,
+    _lock: Option<Lock>,
     source: Source,
     passage: Passage,
     programs: Programs,
@@ -124,16 +126,22 @@ pub struct PreparedTables {
     tables: Vec<Table>,
     /// Whether the tables that they were stand in the database, in the same order.
     originals_stand: Vec<bool>,
-    account: Account,
+    account: Arc<Account>,
 }
 
-fn record(context: &Context, request: &TablesRequest<'_>, event: Event) -> Record {
-    let mut record = context.record(request.run, Operation::Restore, event, request.original);
-    record.backup = Some(match request.source {
-        RestoreSource::Backup(_, stem) => stem.to_string(),
-        RestoreSource::Bare(path) => path.display().to_string(),
-    });
-    record
+impl<'a> TablesRequest<'a> {
+    fn asked(&self) -> Asked<'a> {
+        Asked {
+            run: self.run,
+            source: self.source,
+            connection: self.connection,
+            database: self.original,
+            into: self.into,
+            repository: self.repository,
+            objective: self.objective,
+            recovery_point: self.recovery_point,
+        }
+    }
 }
 
 impl PlannedTable {

@@ -7,20 +7,21 @@ use chrono::{DateTime, FixedOffset};
 use tokio_util::sync::CancellationToken;
 
 use super::super::account::Account;
+use super::super::begin::{Beginning, Depth};
 use super::super::beside::Beside;
+use super::super::cut_short::sentences;
 use super::super::source::Source;
-use super::super::{connect_beside, cut_short, lock};
 use super::choose::choose;
 use super::look::Look;
 use super::scratch::{STATEMENT, Tools, sweep};
-use super::{PlannedTable, PreparedTables, TablesPlan, TablesRequest, Tell, record, told};
+use super::{PlannedTable, PreparedTables, TablesPlan, TablesRequest, Tell, told};
 use crate::jobs::{Context, JobError, Limit};
 use crate::pipeline::{Passage, Progress};
 use crate::postgres::{
     Client, Conninfo, DatabaseProperties, Premises, Programs, Standing, database_properties,
-    drop_database, premises,
+    drop_database,
 };
-use crate::repository::{Content, Event};
+use crate::repository::Content;
 
 /// Takes the lock, reads the backup in full, makes a scratch database of its definitions, and looks
 /// whether everything is there that the tables need. No database of anybody's is changed.
@@ -36,49 +37,28 @@ pub async fn prepare_tables(
     cancel: &CancellationToken,
 ) -> Result<PreparedTables, JobError> {
     let limit = Limit::new(cancel.clone(), "total", context.limits.total);
-    request.repository.create()?;
-    let account = Account::default();
-    account.note(|facts| {
-        facts.recovery_point = Some(request.recovery_point.as_secs_f64());
-        facts.recovery_time = Some(request.objective.as_secs_f64());
-    });
-    let say = |step: &str| {
-        account.begin(context.now(), step);
-        tell(step);
-    };
-    let job = Job {
-        context,
-        request,
-        account: &account,
-        tell: &say,
-        progress,
-        limit: &limit,
-    };
-    let prepared = Box::pin(prepare(&job)).await;
-    account.pause();
-    let facts = account.so_far();
-    let prepared = prepared.map(|prepared| PreparedTables {
-        account,
-        ..prepared
-    });
-    prepared.map_err(|error| {
-        let mut end = record(context, request, Event::Failed);
-        end.requested_by = Some(context.requester.clone());
-        end.message = Some(error.to_string());
-        end.restoration = Some(Box::new(facts));
-        // The failure itself is what the operator must hear of.
-        if let Err(unwritten) = request.repository.restore_ledger().append(&end) {
-            tracing::warn!("the failure could not be written to restore.log: {unwritten}");
-        }
-        told(error, String::new())
-    })
+    let prepared = request
+        .asked()
+        .on_record(context, tell, async |account, tell| {
+            let job = Job {
+                context,
+                request,
+                account,
+                tell,
+                progress,
+                limit: &limit,
+            };
+            Box::pin(prepare(&job)).await
+        })
+        .await;
+    prepared.map_err(|error| told(error, String::new()))
 }
 
 /// What every step of preparing has.
 struct Job<'a> {
     context: &'a Context,
     request: &'a TablesRequest<'a>,
-    account: &'a Account,
+    account: &'a Arc<Account>,
     tell: Tell<'a>,
     progress: &'a Arc<Progress>,
     limit: &'a Limit,
@@ -93,17 +73,17 @@ async fn prepare(job: &Job<'_>) -> Result<PreparedTables, JobError> {
         progress,
         limit,
     } = job;
-    let (lock, cut) = lock(context, request.repository, "restore")?;
-    let source = Source::open(request.source, limit, progress).await?;
-    let connecting = connect_beside(context, request.connection, request.into);
-    let client = limit.wait_for(connecting).await??;
-    let maintenance = client.conninfo().clone();
-    account.note(|facts| {
-        facts.file = Some(source.path.display().to_string());
-        facts.backup_started = source.started();
-        facts.server = Some(maintenance.server());
-    });
-    let premises = limit.wait_for(premises(&client)).await??;
+    let Beginning {
+        lock,
+        cut_short,
+        source,
+        client,
+        maintenance,
+        premises,
+    } = request
+        .asked()
+        .begin(context, Depth::Work, account, limit, progress)
+        .await?;
     judge(
         &premises,
         source.manifest.as_ref().map(|one| one.server.major()),
@@ -113,7 +93,7 @@ async fn prepare(job: &Job<'_>) -> Result<PreparedTables, JobError> {
     let names = choose(&passage.census, request.patterns).map_err(JobError::NoSuchTable)?;
     let programs = Programs::locate(context.programs.as_deref(), premises.major).await?;
     let makes_database = !premises.databases.contains_key(request.into);
-    let mut warnings = cut_short::sentences(&cut, request.original, &premises.databases, None);
+    let mut warnings = sentences(&cut_short, request.original, &premises.databases, None);
     warnings.extend(sweep(context, &client, request.original).await?);
     let like = job.like(&source, &maintenance, makes_database).await?;
     let now = context.now();
@@ -179,7 +159,7 @@ async fn prepare(job: &Job<'_>) -> Result<PreparedTables, JobError> {
         like,
         tables: found.tables,
         originals_stand: found.originals_stand,
-        account: Account::default(),
+        account: Arc::clone(account),
     })
 }
 

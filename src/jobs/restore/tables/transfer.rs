@@ -11,9 +11,7 @@ use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::scratch::{STATEMENT, Tools};
-use super::{
-    PlannedTable, PreparedTables, TablesReport, TablesRequest, Tell, next, prepare, record, told,
-};
+use super::{PlannedTable, PreparedTables, TablesReport, TablesRequest, Tell, next, prepare, told};
 use crate::config::Format;
 use crate::jobs::blocked::Watch;
 use crate::jobs::dump::Remarks;
@@ -70,7 +68,7 @@ pub async fn restore_tables(
     let limit = Limit::new(cancel.clone(), "total", context.limits.total);
     let ledger = request.repository.restore_ledger();
     let account = &prepared.account;
-    let mut start = record(context, request, Event::Started);
+    let mut start = request.asked().record(context, Event::Started);
     start.requested_by = Some(context.requester.clone());
     start.restoration = Some(Box::new(account.so_far()));
     if let Err(source) = ledger.append(&start) {
@@ -113,7 +111,7 @@ pub async fn restore_tables(
 
     let took = began.elapsed();
     account.note(|facts| facts.left.clone_from(&left));
-    let mut end = record(context, request, Event::Succeeded);
+    let mut end = request.asked().record(context, Event::Succeeded);
     end.restoration = Some(Box::new(account.so_far()));
     end.seconds = Some(took.as_secs_f64());
     let outcome = match outcome {

@@ -11,12 +11,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::remove::{drop_made, drop_replaced};
 use super::swap::{connect_patiently, swap};
-use super::{Prepared, RestoreRequest, Tell, application, record};
+use super::{Prepared, RestoreRequest, Tell, application};
 use crate::jobs::limit::{Limit, Stop};
 use crate::jobs::{Context, JobError, JobErrorKind};
 use crate::pipeline::Progress;
 use crate::postgres::{Client, Conninfo, Programs, TakePlace, drop_database, drop_role};
-use crate::repository::{BesideNames, Event, Operation};
+use crate::repository::{BesideNames, Event};
 use crate::words::counted;
 
 /// For a statement that changes the catalogue; making and dropping a database copies and removes
@@ -97,7 +97,7 @@ pub async fn restore(
     let account = &prepared.account;
     account.note(|facts| facts.loaded_into = Some(prepared.plan.loads_into.clone()));
     let ledger = request.repository.restore_ledger();
-    let mut start = record(context, request, Operation::Restore, Event::Started);
+    let mut start = request.asked().record(context, Event::Started);
     start.requested_by = Some(context.requester.clone());
     start.restoration = Some(Box::new(account.so_far()));
     start.beside = Some(BesideNames {
@@ -122,7 +122,7 @@ pub async fn restore(
 
     account.pause();
     let took = began.elapsed();
-    let mut end = record(context, request, Operation::Restore, Event::Succeeded);
+    let mut end = request.asked().record(context, Event::Succeeded);
     end.seconds = Some(took.as_secs_f64());
     let outcome = match outcome {
         Ok(mut report) => {

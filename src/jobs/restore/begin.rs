@@ -1,0 +1,182 @@
+//! How every restore begins, of a whole database or of single tables: with an account of it, the lock,
+//! the backup, and a connection to a database that has no part in it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::account::Account;
+use super::cut_short::CutShort;
+use super::source::Source;
+use super::{RestoreSource, Tell, close_open_runs};
+use crate::config::Connection;
+use crate::jobs::limit::Limit;
+use crate::jobs::{Context, JobError};
+use crate::pipeline::Progress;
+use crate::postgres::{Client, ConnectErrorKind, Conninfo, Premises, premises};
+use crate::repository::{Event, Holder, Lock, Operation, Record, Repository};
+
+/// What is prepared for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Depth {
+    /// Nothing is locked and nothing made: problems are told.
+    Look,
+    /// The backup is read in full; problems are errors.
+    Work,
+}
+
+/// What every restore is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked<'a> {
+    /// The run's identity, in the ledger and the log.
+    pub(super) run: Uuid,
+    /// What is restored.
+    pub(super) source: &'a RestoreSource,
+    /// The server.
+    pub(super) connection: &'a Connection,
+    /// The database whose lock is taken and in whose name it is on record.
+    pub(super) database: &'a str,
+    /// The database that is restored into.
+    pub(super) into: &'a str,
+    /// The directory whose lock is taken and whose `restore.log` is written.
+    pub(super) repository: &'a Repository,
+    /// How long it should take (P18).
+    pub(super) objective: Duration,
+    /// How old a backup may be (P18).
+    pub(super) recovery_point: Duration,
+}
+
+/// What every restore begins with.
+pub(super) struct Beginning {
+    /// Keeps backups, clean-ups and other restores away; none for a look.
+    pub(super) lock: Option<Lock>,
+    /// Restores that were killed before.
+    pub(super) cut_short: Vec<CutShort>,
+    pub(super) source: Source,
+    pub(super) client: Client,
+    /// To the database that the client is connected to, which has no part in it.
+    pub(super) maintenance: Conninfo,
+    pub(super) premises: Premises,
+}
+
+impl Asked<'_> {
+    /// A record of the ledger.
+    pub(super) fn record(&self, context: &Context, event: Event) -> Record {
+        let mut record = context.record(self.run, Operation::Restore, event, self.database);
+        record.backup = Some(match self.source {
+            RestoreSource::Backup(_, stem) => stem.to_string(),
+            RestoreSource::Bare(path) => path.display().to_string(),
+        });
+        record
+    }
+
+    /// Prepares a restore, with an account of every step; if that fails, it is in `restore.log`.
+    pub(super) async fn on_record<T>(
+        &self,
+        context: &Context,
+        tell: Tell<'_>,
+        prepare: impl AsyncFnOnce(&Arc<Account>, Tell<'_>) -> Result<T, JobError>,
+    ) -> Result<T, JobError> {
+        self.repository.create()?;
+        let account = Arc::new(Account::default());
+        account.note(|facts| {
+            facts.recovery_point = Some(self.recovery_point.as_secs_f64());
+            facts.recovery_time = Some(self.objective.as_secs_f64());
+        });
+        let say = |step: &str| {
+            account.begin(context.now(), step);
+            tell(step);
+        };
+        let prepared = prepare(&account, &say).await;
+        account.pause();
+        prepared.inspect_err(|error| {
+            let mut end = self.record(context, Event::Failed);
+            end.requested_by = Some(context.requester.clone());
+            end.message = Some(error.to_string());
+            end.restoration = Some(Box::new(account.so_far()));
+            // The failure itself is what the operator must hear of.
+            if let Err(unwritten) = self.repository.restore_ledger().append(&end) {
+                tracing::warn!("the failure could not be written to restore.log: {unwritten}");
+            }
+        })
+    }
+
+    /// Takes the lock, opens the backup, and looks at what the server has.
+    pub(super) async fn begin(
+        &self,
+        context: &Context,
+        depth: Depth,
+        account: &Account,
+        limit: &Limit,
+        progress: &Arc<Progress>,
+    ) -> Result<Beginning, JobError> {
+        let (lock, cut_short) = match depth {
+            Depth::Look => (None, Vec::new()),
+            Depth::Work => {
+                let (lock, found) = lock(context, self.repository, "restore")?;
+                (Some(lock), found)
+            }
+        };
+        let source = Source::open(self.source, limit, progress).await?;
+        account.note(|facts| {
+            facts.file = Some(source.path.display().to_string());
+            facts.backup_started = source.started();
+        });
+        let connecting = connect_beside(context, self.connection, self.into);
+        let client = limit.wait_for(connecting).await??;
+        let maintenance = client.conninfo().clone();
+        account.note(|facts| facts.server = Some(maintenance.server()));
+        let premises = limit.wait_for(premises(&client)).await??;
+        Ok(Beginning {
+            lock,
+            cut_short,
+            source,
+            client,
+            maintenance,
+            premises,
+        })
+    }
+}
+
+/// Takes the lock that keeps backups, clean-ups and other restores of the database away, and closes
+/// what `restore.log` has of restores that were killed: whoever holds the lock knows that they are
+/// over. Gives these, too.
+pub(super) fn lock(
+    context: &Context,
+    repository: &Repository,
+    operation: &str,
+) -> Result<(Lock, Vec<CutShort>), JobError> {
+    let lock = repository.lock(&Holder {
+        operation: operation.to_owned(),
+        since: context.now(),
+        requested_by: context.requester.clone(),
+    })?;
+    let found = close_open_runs(context, repository)?;
+    Ok((lock, found.into_iter().map(|(_, cut)| cut).collect()))
+}
+
+/// Connects to a database that is not this one: nobody can rename the database that he is
+/// connected to.
+pub(super) async fn connect_beside(
+    context: &Context,
+    connection: &Connection,
+    database: &str,
+) -> Result<Client, JobError> {
+    // The password file is asked for the database itself.
+    let conninfo = Conninfo::resolve(connection, &context.environment, Some(database))?;
+    let to = async |other| {
+        let conninfo = conninfo.to_database(other);
+        Client::connect(&conninfo, context.limits.connect).await
+    };
+    let [first, second] = match database {
+        "postgres" => ["template1", "template1"],
+        "template1" => ["postgres", "postgres"],
+        _ => ["postgres", "template1"],
+    };
+    match to(first).await {
+        // Nobody needs it but for this, so that some drop it.
+        Err(error) if error.kind == ConnectErrorKind::NoSuchDatabase => Ok(to(second).await?),
+        connected => Ok(connected?),
+    }
+}
