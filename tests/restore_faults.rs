@@ -237,7 +237,7 @@ impl Scene {
     }
 
     /// Starts a restore, and kills it at the step.
-    fn kill_at(&mut self, step: Step, artifact: &PathBuf) {
+    fn kill_at(&mut self, step: Step, artifact: &Path) {
         let cluster = &self.cluster;
         let spawn = |operator: &Operator| operator.spawn(&["restore", "--latest", "--yes"]);
         let kill = |running: Running| {

@@ -372,6 +372,67 @@ fn what_cannot_be_done_is_told_and_nothing_is_left() {
 }
 
 #[test]
+fn what_would_be_done_can_be_read_before() {
+    let cluster = Cluster::start();
+    let mut operator = shop(&cluster);
+    back_up(&mut operator, "custom", "gzip");
+    let bare = operator.path("shop.sql");
+    let mut pg_dump = cluster.command("pg_dump");
+    pg_dump.args(["-f", bare.to_str().unwrap(), "shop"]);
+    assert!(pg_dump.status().unwrap().success());
+    cluster.psql("CREATE ROLE weak LOGIN; GRANT pg_read_all_data TO weak");
+    let before = dump(&cluster, "shop", &[]);
+    let plan = |arguments: &[&str]| {
+        let arguments = [&["restore", "--plan", "--table", "orders"], arguments].concat();
+        operator.run(&arguments)
+    };
+    for (arguments, told) in [
+        (
+            &["--latest"][..],
+            &[
+                " into database shop at ",
+                "scratch database shop_restoring_",
+                "public.orders (500 rows), partitions and heirs included",
+                "into schema restored_2",
+                "drop shop_restoring_",
+            ][..],
+        ),
+        (
+            &["--latest", "--into", "beside"],
+            &["a new database beside, each in its own schema"],
+        ),
+        (
+            &[bare.to_str().unwrap(), "--database", "shop"],
+            &["public.orders (500 rows)"],
+        ),
+    ] {
+        let output = plan(arguments);
+        assert_eq!(output.code, 0, "{arguments:?}: {output}");
+        for told in told {
+            assert!(output.stdout.contains(told), "{told}: {output}");
+        }
+    }
+    let output = plan(&["--latest", "--schema", "public"]);
+    assert_eq!(output.code, 69, "{output}");
+    let told = "as things are it cannot be restored:\ndatabase \"shop\" has public.orders already";
+    assert!(output.stderr.contains(told), "{output}");
+    let output = operator.run(&["restore", "--plan", "--latest", "--table", "ordes"]);
+    assert_eq!(output.code, 64, "{output}");
+    assert!(output.stderr.contains("there is public.orders"), "{output}");
+    let steps = operator.json(&["restore", "--plan", "--latest", "--table", "orders"]);
+    assert_eq!(steps["steps"].as_array().unwrap().len(), 5, "{steps}");
+    operator.set("connection.user", "weak");
+    let arguments = ["restore", "--plan", "--latest", "--table", "orders"];
+    let output = operator.run(&arguments);
+    let told = "user weak may not create databases, and a scratch database is needed";
+    assert!(output.stderr.contains(told), "{output}");
+    // Nothing was made for it, and nothing is on record.
+    assert_eq!(dump(&cluster, "shop", &[]), before);
+    assert_eq!(databases(&cluster), "shop");
+    assert!(!operator.backups().join("restore.log").exists());
+}
+
+#[test]
 fn a_dropped_table_goes_back_where_it_was() {
     let cluster = Cluster::start();
     let mut operator = shop(&cluster);

@@ -53,11 +53,11 @@ pub use prune::{PruneMode, PruneReport, SeriesReport, prune};
 pub use quarantine::release;
 pub use recovery::{Recovery, recover};
 pub use restore::{
-    Candidate, Criteria, CutShort, LastDrill, PlannedStep, PlannedTable, Prepared, PreparedTables,
-    PreparedUndo, RestorePlan, RestoreReport, RestoreRequest, RestoreSource, TablesPlan,
-    TablesReport, TablesRequest, Tell, UndoReport, abandon_tables, choose as choose_backup,
-    look as look_at_restore, prepare as prepare_restore, prepare_tables, prepare_undo, restore,
-    restore_tables, undo,
+    Candidate, Criteria, CutShort, LastDrill, Outlook, PlannedStep, PlannedTable, Prepared,
+    PreparedTables, PreparedUndo, RestorePlan, RestoreReport, RestoreRequest, RestoreSource,
+    TablesPlan, TablesReport, TablesRequest, Tell, UndoReport, abandon_tables,
+    choose as choose_backup, look as look_at_restore, look_at_tables, prepare as prepare_restore,
+    prepare_tables, prepare_undo, restore, restore_tables, undo,
 };
 pub use survey::{
     DaemonView, Ended, Line, NextRun, Outcomes, RunningNow, Survey, Surveyed, TREND, survey,

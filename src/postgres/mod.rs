@@ -44,7 +44,9 @@ pub use extract::{
     has, has_schema, move_into, needs, process_of, quoted, shapes, statistics, taken, text_from,
 };
 pub use loaded::loaded_rows;
-pub use premises::{Premises, Standing, analyze, databases, end_sessions, is_member, premises};
+pub use premises::{
+    Premises, Standing, USUAL_TABLESPACE, analyze, databases, end_sessions, is_member, premises,
+};
 pub use programs::{ProgramError, ProgramVersion, Programs};
 pub use properties::{
     DatabaseProperties, Extension, ServerProperties, Setting, database_properties, discover,

@@ -43,6 +43,9 @@ pub struct Premises {
     pub data_directory: Option<String>,
 }
 
+/// The tablespace of whatever nobody has said otherwise of.
+pub const USUAL_TABLESPACE: &str = "pg_default";
+
 /// A database that stands on a server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Standing {

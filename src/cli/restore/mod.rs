@@ -65,7 +65,7 @@ pub(super) struct Args {
     #[arg(
         long = "table",
         value_name = "PATTERN",
-        conflicts_with_all = ["drop_old", "overwrite_roles", "plan"]
+        conflicts_with_all = ["drop_old", "overwrite_roles"]
     )]
     tables: Vec<String>,
     /// The schema for these tables, new or not [default: `restored_TIME`; in a new database, their own]
@@ -168,8 +168,8 @@ pub(super) async fn run(
         let looked = Box::pin(looking).await.map_err(told)?;
         return plan::print(
             looked,
-            &context,
-            plan.objectives.recovery_time,
+            (&context, plan.objectives.recovery_time),
+            "as",
             surroundings.json,
             out,
         );

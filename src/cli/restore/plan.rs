@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::super::failure::{Failure, FailureKind};
 use super::super::report;
-use crate::jobs::{Context, LastDrill, RestorePlan};
+use crate::jobs::{Context, LastDrill, Outlook};
 use crate::policy::{age, in_words};
 
 /// What `restore --plan --json` prints.
@@ -55,14 +55,14 @@ pub(in crate::cli) struct Measured {
     pub recovery_seconds: f64,
 }
 
-/// Prints it.
+/// Prints it; of a whole database that it is restored `as`, of tables that they come `into` one.
 ///
 /// # Errors
 /// When the restore would not be possible, or the output cannot be written.
 pub(super) fn print(
-    plan: RestorePlan,
-    context: &Context,
-    objective: Duration,
+    plan: Outlook,
+    (context, objective): (&Context, Duration),
+    as_or_into: &str,
     json: bool,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
@@ -91,7 +91,7 @@ pub(super) fn print(
     }
     writeln!(
         out,
-        "restore {} as database {} at {}:",
+        "restore {} {as_or_into} database {} at {}:",
         report::one_line(&plan.backup),
         report::one_line(&plan.database),
         plan.server
@@ -123,7 +123,7 @@ pub(super) fn print(
 }
 
 /// Where the times come from, and what they say of this restore.
-fn measure(plan: &RestorePlan, context: &Context, objective: Duration) -> String {
+fn measure(plan: &Outlook, context: &Context, objective: Duration) -> String {
     let allowed = report::span(objective);
     let Some(drill) = &plan.last_drill else {
         return format!(

@@ -19,7 +19,7 @@ use super::which::Chosen;
 use crate::config::Plan;
 use crate::jobs::{
     Context, JobError, RestoreSource, TablesPlan, TablesReport, TablesRequest, abandon_tables,
-    prepare_tables, restore_tables,
+    look_at_tables, prepare_tables, restore_tables,
 };
 use crate::pipeline::Progress;
 use crate::policy::{age, in_words};
@@ -91,12 +91,18 @@ pub(super) async fn run(
         objective: plan.objectives.recovery_time,
         recovery_point: plan.objectives.recovery_point,
     };
+    let cancel = surroundings.interrupt.token();
+    if args.plan {
+        let looked = Box::pin(look_at_tables(context, &request, cancel)).await;
+        let looked = looked.map_err(|error| report::failure(&error, surroundings.interrupt))?;
+        let objective = (context, plan.objectives.recovery_time);
+        return super::plan::print(looked, objective, "into", surroundings.json, out);
+    }
     let failing = Failing {
         context,
         request: &request,
         surroundings,
     };
-    let cancel = surroundings.interrupt.token();
     let progress = Arc::new(Progress::default());
     let label = report::one_line(&chosen.database);
     let display = Display::start(&label, &progress, surroundings.json);

@@ -21,7 +21,6 @@ mod work;
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU8;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,10 +47,10 @@ use space::{forecast, free};
 pub use choose::{Candidate, Criteria, choose};
 pub use cut_short::CutShort;
 pub use source::RestoreSource;
-pub use steps::{LastDrill, PlannedStep};
+pub use steps::{LastDrill, Outlook, PlannedStep};
 pub use tables::{
     PlannedTable, PreparedTables, TablesPlan, TablesReport, TablesRequest, abandon_tables,
-    prepare_tables, restore_tables,
+    look_at_tables, prepare_tables, restore_tables,
 };
 pub use undo::{PreparedUndo, UndoReport, prepare_undo, undo};
 pub use work::{RestoreReport, restore};
@@ -124,17 +123,9 @@ pub struct RestorePlan {
     pub keeps_as: Option<String>,
     /// What the operator should know.
     pub warnings: Vec<String>,
-    /// What keeps it from being restored; none after [`prepare`].
-    pub problems: Vec<String>,
-    /// Every step.
-    pub steps: Vec<PlannedStep>,
-    /// The newest test restore of the database that succeeded, by which the steps are measured.
-    pub last_drill: Option<LastDrill>,
-    /// Bytes of the backup's files, if a manifest speaks for it.
-    pub bytes: Option<u64>,
 }
 
-/// Says what a restore would do, without reading the backup in full and without a lock.
+/// Says what a restore would do, and what keeps it from being done, without reading the backup in full and without a lock.
 ///
 /// # Errors
 /// When the backup's manifest or the server cannot be asked.
@@ -142,13 +133,29 @@ pub async fn look(
     context: &Context,
     request: &RestoreRequest<'_>,
     cancel: &CancellationToken,
-) -> Result<RestorePlan, JobError> {
+) -> Result<Outlook, JobError> {
     let limit = Limit::new(cancel.clone(), "total", context.limits.total);
     let progress = Arc::new(Progress::default());
     let account = Arc::default();
     let looking = (Depth::Look, &account);
     let looking = prepare_to(context, request, looking, &limit, &|_| (), &progress);
-    Ok(Box::pin(looking).await?.plan)
+    let (prepared, problems) = Box::pin(looking).await?;
+    let Prepared {
+        plan,
+        source,
+        premises,
+        ..
+    } = prepared;
+    Ok(Outlook {
+        steps: steps::plan(request, &source, &plan, &premises),
+        last_drill: LastDrill::newest(&request.asked())?,
+        bytes: source.manifest.as_ref().map(Manifest::bytes),
+        backup: plan.backup,
+        database: plan.database,
+        server: plan.server,
+        problems,
+        warnings: plan.warnings,
+    })
 }
 
 /// Takes the lock, reads the backup in full, and looks whether the server has all that it needs.
@@ -170,7 +177,10 @@ pub async fn prepare(
         .on_record(context, tell, async |account, tell| {
             let working = (Depth::Work, account);
             let preparing = prepare_to(context, request, working, &limit, tell, progress);
-            Box::pin(preparing).await
+            match Box::pin(preparing).await? {
+                (prepared, problems) if problems.is_empty() => Ok(prepared),
+                (_, problems) => Err(JobError::failed(problems.join("\n"))),
+            }
         })
         .await;
     prepared.map_err(|error| JobError::Restore {
@@ -247,7 +257,7 @@ async fn prepare_to(
     limit: &Limit,
     tell: Tell<'_>,
     progress: &Arc<Progress>,
-) -> Result<Prepared, JobError> {
+) -> Result<(Prepared, Vec<String>), JobError> {
     let asked = request.asked();
     let Beginning {
         lock,
@@ -306,14 +316,15 @@ async fn prepare_to(
             attached: &attached,
             missing_locales: &missing_locales,
             forecast: forecast(source.properties(), passage.as_ref()),
-            free: free(&maintenance, &premises, like.as_ref()),
+            free: free(
+                &maintenance,
+                &premises,
+                like.as_ref().and_then(|like| like.tablespace.as_deref()),
+            ),
         },
     );
     warnings.extend(judgement.warnings);
     account.note(|facts| facts.warnings.clone_from(&warnings));
-    if depth == Depth::Work && !judgement.problems.is_empty() {
-        return Err(JobError::failed(judgement.problems.join("\n")));
-    }
     let now = context.now();
     let name = |kind: Beside| kind.name(request.database, now, &premises.databases);
     let plan = RestorePlan {
@@ -329,17 +340,9 @@ async fn prepare_to(
         keeps_as: replaces.as_ref().map(|_| name(Beside::Before)),
         replaces,
         warnings,
-        problems: judgement.problems,
-        steps: Vec::new(),
-        last_drill: match depth {
-            Depth::Look => last_drill(request)?,
-            Depth::Work => None,
-        },
-        bytes: source.manifest.as_ref().map(Manifest::bytes),
     };
-    let steps = steps::plan(request, &source, &plan, &premises);
-    Ok(Prepared {
-        plan: RestorePlan { steps, ..plan },
+    let prepared = Prepared {
+        plan,
         _lock: lock,
         source,
         passage,
@@ -347,7 +350,8 @@ async fn prepare_to(
         maintenance,
         like,
         account: Arc::clone(account),
-    })
+    };
+    Ok((prepared, judgement.problems))
 }
 
 /// What the new database is made like, if anything is known, and what to say of that. The database
@@ -389,25 +393,4 @@ fn content(census: &Census) -> Content {
         rows: summary.rows,
         tables: summary.tables,
     }
-}
-
-/// The newest test restore of the database that succeeded, by the ledger beside the backup.
-fn last_drill(request: &RestoreRequest<'_>) -> Result<Option<LastDrill>, JobError> {
-    let repository = match request.source {
-        RestoreSource::Backup(place, _) => &place.repository,
-        RestoreSource::Bare(_) => request.repository,
-    };
-    let ledger = repository.restore_ledger();
-    let mut found = None;
-    let read = ledger.read_backwards(|record| {
-        found = LastDrill::of(record);
-        if found.is_some() {
-            return ControlFlow::Break(());
-        }
-        ControlFlow::Continue(())
-    });
-    read.map_err(|error| {
-        JobError::failed(format!("cannot read {}: {error}", ledger.path().display()))
-    })?;
-    Ok(found)
 }

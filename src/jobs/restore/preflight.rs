@@ -3,11 +3,10 @@
 use std::collections::BTreeSet;
 
 use crate::pipeline::census::Needs;
-use crate::postgres::{Attached, DatabaseProperties, Premises, Standing, roles_of};
+use crate::postgres::{
+    Attached, DatabaseProperties, Premises, Standing, USUAL_TABLESPACE, roles_of,
+};
 use crate::words::size;
-
-/// Where a database stands of which nobody says otherwise.
-const USUAL_TABLESPACE: &str = "pg_default";
 
 /// What the judgement is made from.
 #[derive(Clone, Copy, Debug)]

@@ -1,16 +1,39 @@
 //! The steps of a restore in words, with the names of this machine, and how long each took in the last
-//! test restore. Pure.
+//! test restore.
 
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use chrono::{DateTime, FixedOffset};
 
+use super::begin::Asked;
 use super::source::Source;
-use super::{RestorePlan, RestoreRequest, roles};
-use crate::jobs::DrillPhase;
+use super::{RestorePlan, RestoreRequest, RestoreSource, roles};
+use crate::jobs::{DrillPhase, JobError};
 use crate::postgres::Premises;
 use crate::repository::{Event, Operation, Record};
 use crate::words::{counted, size};
+
+/// What a restore would do.
+#[derive(Clone, Debug)]
+pub struct Outlook {
+    /// The backup's name, or the file's path.
+    pub backup: String,
+    /// The database that is restored, or restored into.
+    pub database: String,
+    /// The server, as host and port.
+    pub server: String,
+    /// Bytes of the backup's files, if a manifest speaks for it.
+    pub bytes: Option<u64>,
+    /// Every step.
+    pub steps: Vec<PlannedStep>,
+    /// The newest test restore of the database that succeeded, by which the steps are measured.
+    pub last_drill: Option<LastDrill>,
+    /// What keeps it from being restored.
+    pub problems: Vec<String>,
+    /// What the operator should know.
+    pub warnings: Vec<String>,
+}
 
 /// A step of a restore.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +45,7 @@ pub struct PlannedStep {
 }
 
 impl PlannedStep {
-    fn new(what: impl Into<String>, like: &'static [DrillPhase]) -> Self {
+    pub(super) fn new(what: impl Into<String>, like: &'static [DrillPhase]) -> Self {
         Self {
             what: what.into(),
             like,
@@ -76,6 +99,27 @@ impl LastDrill {
                 })
                 .collect(),
         })
+    }
+
+    /// The newest one of the database, by the ledger beside the backup; none if there was none.
+    pub(super) fn newest(asked: &Asked<'_>) -> Result<Option<Self>, JobError> {
+        let repository = match asked.source {
+            RestoreSource::Backup(place, _) => &place.repository,
+            RestoreSource::Bare(_) => asked.repository,
+        };
+        let ledger = repository.restore_ledger();
+        let mut found = None;
+        let read = ledger.read_backwards(|record| {
+            found = Self::of(record);
+            if found.is_some() {
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(())
+        });
+        read.map_err(|error| {
+            JobError::failed(format!("cannot read {}: {error}", ledger.path().display()))
+        })?;
+        Ok(found)
     }
 
     /// How long it took until the data was back, as `pgbackupd drill` measures it.

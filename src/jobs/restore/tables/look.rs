@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::choose::Name;
+use super::judge::in_the_way;
 use super::scratch::Tools;
 use super::{PlannedTable, TablesRequest, Tell};
 use crate::jobs::JobError;
@@ -149,16 +150,11 @@ impl Look<'_> {
         let limit = self.tools.limit;
         let target = self.tools.connect(self.request.into).await?;
         let schema = self.schema.unwrap_or_default();
-        let in_the_way = limit
+        let standing = limit
             .wait_for(taken(scratch, oids, &target, schema))
             .await??;
-        if !in_the_way.is_empty() {
-            return Err(JobError::failed(format!(
-                "database {:?} has {} already, and nothing that stands is touched: give another \
-                 schema with --schema, or none for a new one",
-                self.request.into,
-                in_the_way.join(", ")
-            )));
+        if !standing.is_empty() {
+            return Err(JobError::failed(in_the_way(self.request.into, &standing)));
         }
         let mut missing = BTreeSet::new();
         for need in limit.wait_for(needs(scratch, oids)).await?? {
@@ -202,7 +198,7 @@ fn no_two_alike(tables: &[Table]) -> Result<(), JobError> {
 }
 
 /// A name as `pg_dump` writes it in a comment.
-fn flat((schema, name): &(Vec<u8>, Vec<u8>)) -> (Vec<u8>, Vec<u8>) {
+pub(super) fn flat((schema, name): &(Vec<u8>, Vec<u8>)) -> (Vec<u8>, Vec<u8>) {
     let one = |name: &[u8]| {
         let letter = |byte: &u8| {
             if matches!(byte, b'\n' | b'\r') {

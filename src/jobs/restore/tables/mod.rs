@@ -6,9 +6,11 @@
 //! there `pg_dump` writes their definitions; the rows come straight out of the backup.
 
 mod choose;
+mod judge;
 mod list;
 mod look;
 mod next;
+mod outlook;
 mod pattern;
 mod prepare;
 mod scratch;
@@ -31,6 +33,7 @@ use crate::postgres::{Conninfo, DatabaseProperties, Programs, Table};
 use crate::repository::{Lock, Repository};
 use crate::words::counted;
 
+pub use outlook::look_at_tables;
 pub use prepare::prepare_tables;
 pub use transfer::{abandon_tables, restore_tables};
 
@@ -141,6 +144,15 @@ impl<'a> TablesRequest<'a> {
             objective: self.objective,
             recovery_point: self.recovery_point,
         }
+    }
+}
+
+impl TablesRequest<'_> {
+    /// The schema that the tables go into; none where each goes into its own.
+    fn schema_for(&self, makes_database: bool, now: DateTime<FixedOffset>) -> Option<String> {
+        let new = || format!("restored_{}", now.format("%Y%m%d_%H%M%S"));
+        let asked = self.schema.map(str::to_owned);
+        asked.or_else(|| (!makes_database).then(new))
     }
 }
 

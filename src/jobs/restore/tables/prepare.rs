@@ -10,8 +10,10 @@ use super::super::account::Account;
 use super::super::begin::{Beginning, Depth};
 use super::super::beside::Beside;
 use super::super::cut_short::sentences;
+use super::super::preflight::Judgement;
 use super::super::source::Source;
 use super::choose::choose;
+use super::judge::{free, judge, room_for};
 use super::look::Look;
 use super::scratch::{STATEMENT, Tools, sweep};
 use super::{PlannedTable, PreparedTables, TablesPlan, TablesRequest, Tell, told};
@@ -84,32 +86,27 @@ async fn prepare(job: &Job<'_>) -> Result<PreparedTables, JobError> {
         .asked()
         .begin(context, Depth::Work, account, limit, progress)
         .await?;
-    judge(
-        &premises,
-        source.manifest.as_ref().map(|one| one.server.major()),
-    )?;
+    let source_major = source.manifest.as_ref().map(|one| one.server.major());
+    // What the server can never take needs no reading.
+    refuse(&judge(&premises, source_major, None))?;
 
     let passage = job.read(&source, premises.major).await?;
     let names = choose(&passage.census, request.patterns).map_err(JobError::NoSuchTable)?;
+    let room = room_for(&names, &passage.census, passage.text_bytes);
+    let room = free(&maintenance, &premises).map(|free| (room, free));
+    let judgement = judge(&premises, source_major, room);
+    refuse(&judgement)?;
     let programs = Programs::locate(context.programs.as_deref(), premises.major).await?;
     let makes_database = !premises.databases.contains_key(request.into);
     let mut warnings = sentences(&cut_short, request.original, &premises.databases, None);
+    warnings.extend(judgement.warnings);
     warnings.extend(sweep(context, &client, request.original).await?);
     let like = job.like(&source, &maintenance, makes_database).await?;
     let now = context.now();
     let (scratch, unfinished) = two_names(request.original, now, &premises);
 
-    let tools = Tools {
-        context,
-        source: &source,
-        programs: &programs,
-        maintenance: &maintenance,
-        limit,
-        progress,
-    };
-    let new_schema = || format!("restored_{}", now.format("%Y%m%d_%H%M%S"));
-    let asked = request.schema.map(str::to_owned);
-    let schema = asked.or_else(|| (!makes_database).then(new_schema));
+    let tools = job.tools(&source, &programs, &maintenance);
+    let schema = request.schema_for(makes_database, now);
     let looking = Look {
         tools,
         request,
@@ -163,7 +160,23 @@ async fn prepare(job: &Job<'_>) -> Result<PreparedTables, JobError> {
     })
 }
 
-impl Job<'_> {
+impl<'a> Job<'a> {
+    fn tools(
+        &self,
+        source: &'a Source,
+        programs: &'a Programs,
+        maintenance: &'a Conninfo,
+    ) -> Tools<'a> {
+        Tools {
+            context: self.context,
+            source,
+            programs,
+            maintenance,
+            limit: self.limit,
+            progress: self.progress,
+        }
+    }
+
     /// Reads the backup in full; refuses what `pg_dump` does not write.
     async fn read(&self, source: &Source, major: u32) -> Result<Passage, JobError> {
         let Self {
@@ -208,6 +221,14 @@ impl Job<'_> {
     }
 }
 
+/// A restore that is not possible is not begun.
+fn refuse(judgement: &Judgement) -> Result<(), JobError> {
+    if judgement.problems.is_empty() {
+        return Ok(());
+    }
+    Err(JobError::failed(judgement.problems.join("\n")))
+}
+
 /// For the incident report.
 fn note_plan(account: &Account, warnings: &[String], tables: &[PlannedTable]) {
     account.note(|facts| {
@@ -232,7 +253,11 @@ fn about(source: &Source) -> Option<String> {
 }
 
 /// The names of the scratch database, and of a new one until it is complete.
-fn two_names(original: &str, now: DateTime<FixedOffset>, premises: &Premises) -> (String, String) {
+pub(super) fn two_names(
+    original: &str,
+    now: DateTime<FixedOffset>,
+    premises: &Premises,
+) -> (String, String) {
     let mut taken = premises.databases.clone();
     let scratch = Beside::Restoring.name(original, now, &taken);
     taken.insert(scratch.clone(), Standing::default());
@@ -245,30 +270,6 @@ async fn drop_after_failure(client: &Client, scratch: &str) {
     let sql = drop_database(scratch);
     if let Err(error) = client.execute("drop a database", &sql, STATEMENT).await {
         tracing::warn!("the scratch database {scratch} remains until the next restore: {error}");
-    }
-}
-
-/// Whether the server can take anything at all.
-fn judge(premises: &Premises, source_major: Option<u32>) -> Result<(), JobError> {
-    if premises.in_recovery {
-        return Err(JobError::failed(
-            "the server is a standby, which takes no writes: restore on its primary",
-        ));
-    }
-    if !premises.may_create_databases {
-        return Err(JobError::failed(format!(
-            "user {user} may not create databases, and a scratch database is needed: ALTER ROLE \
-             \"{user}\" CREATEDB, or restore as a superuser",
-            user = premises.user
-        )));
-    }
-    match source_major {
-        Some(source) if source > premises.major => Err(JobError::failed(format!(
-            "the backup comes from PostgreSQL {source}, and the server is {}: restore on a server \
-             of version {source} or newer",
-            premises.major
-        ))),
-        _ => Ok(()),
     }
 }
 

@@ -1,0 +1,127 @@
+//! What keeps tables from being restored on a server, judged before anything is made.
+
+use super::super::preflight::Judgement;
+use super::super::space::{self, Room};
+use super::choose::Name;
+use super::look::flat;
+use crate::pipeline::census::Census;
+use crate::postgres::{Conninfo, Premises, USUAL_TABLESPACE};
+use crate::words::size;
+
+/// Judges whether a server can take tables: of this much room, where so much is free. Pure.
+pub(super) fn judge(
+    premises: &Premises,
+    source_major: Option<u32>,
+    room: Option<(Room, u64)>,
+) -> Judgement {
+    let mut found = Judgement::default();
+    if premises.in_recovery {
+        found.problems.push(
+            "the server is a standby, which takes no writes: restore on its primary".to_owned(),
+        );
+    }
+    if !premises.may_create_databases {
+        found.problems.push(format!(
+            "user {user} may not create databases, and a scratch database is needed: ALTER ROLE \
+             \"{user}\" CREATEDB, or restore as a superuser",
+            user = premises.user
+        ));
+    }
+    if let Some(source) = source_major.filter(|source| *source > premises.major) {
+        found.problems.push(format!(
+            "the backup comes from PostgreSQL {source}, and the server is {}: restore on a server \
+             of version {source} or newer",
+            premises.major
+        ));
+    }
+    if let Some((room, free)) = room {
+        let about = |bytes: u64| {
+            let (free, bytes) = (size(free), size(bytes));
+            format!("the server's disk has {free} free, and the rows of the tables need {bytes}")
+        };
+        if free < room.at_least {
+            found.problems.push(format!(
+                "{} at least: free some space there",
+                about(room.at_least)
+            ));
+        } else if free < room.about {
+            found.warnings.push(format!(
+                "{} or so, by their share of all rows of the backup",
+                about(room.about)
+            ));
+        }
+    }
+    found
+}
+
+/// That these stand where the tables would go.
+pub(super) fn in_the_way(database: &str, names: &[String]) -> String {
+    format!(
+        "database {database:?} has {} already, and nothing that stands is touched: give another \
+         schema with --schema, or none for a new one",
+        names.join(", ")
+    )
+}
+
+/// The room that these tables need, without their partitions and heirs.
+pub(super) fn room_for(names: &[Name], census: &Census, text_bytes: u64) -> Room {
+    let mut rows: u64 = 0;
+    for (table, counted) in census.tables() {
+        if names.contains(&flat(&(table.schema, table.name))) {
+            rows = rows.saturating_add(counted.rows);
+        }
+    }
+    Room::of_rows(rows, census.summary().rows, text_bytes)
+}
+
+/// Bytes that are free where the tables will stand, if the server has no other place for them.
+pub(super) fn free(conninfo: &Conninfo, premises: &Premises) -> Option<u64> {
+    let usual = |name: &String| name == USUAL_TABLESPACE || name == "pg_global";
+    let only = premises.tablespaces.keys().all(usual);
+    only.then(|| space::free(conninfo, premises, None))
+        .flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_is_named_at_once_and_a_guess_is_no_refusal() {
+        let able = Premises {
+            major: 15,
+            user: "me".to_owned(),
+            may_create_databases: true,
+            ..Premises::default()
+        };
+        let room = Room {
+            at_least: 10,
+            about: 20,
+        };
+        for (premises, source, free, problems, warnings) in [
+            (able.clone(), Some(15), Some(20), &[][..], &[][..]),
+            (able.clone(), None, None, &[], &[]),
+            (able.clone(), Some(14), Some(19), &[], &["need 20 B or so"]),
+            (able.clone(), None, Some(9), &["need 10 B at least"], &[]),
+            (
+                Premises {
+                    in_recovery: true,
+                    may_create_databases: false,
+                    ..able
+                },
+                Some(17),
+                None,
+                &["standby", "user me may not", "from PostgreSQL 17"],
+                &[],
+            ),
+        ] {
+            let found = judge(&premises, source, free.map(|free| (room, free)));
+            for (found, expected) in [(&found.problems, problems), (&found.warnings, warnings)] {
+                assert_eq!(found.len(), expected.len(), "{found:?}");
+                for (found, expected) in found.iter().zip(expected) {
+                    assert!(found.contains(expected), "{found}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! What a restore of tables would do, told without a lock and without making anything.
+
+use std::fs::File;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::super::RestoreSource;
+use super::super::begin::{Beginning, Depth};
+use super::super::source::Source;
+use super::super::steps::{LastDrill, Outlook, PlannedStep};
+use super::TablesRequest;
+use super::choose::{Name, choose};
+use super::judge::{free, in_the_way, judge, room_for};
+use super::look::flat;
+use super::prepare::two_names;
+use crate::jobs::error::census_damage;
+use crate::jobs::{Context, DrillPhase, JobError, Limit};
+use crate::pipeline::census::Census;
+use crate::pipeline::{Progress, read_census};
+use crate::postgres::{Client, family};
+use crate::repository::{Manifest, Role};
+use crate::words::counted;
+
+/// So many tables are named; the rest is counted.
+const NAMED: usize = 20;
+
+/// Says what a restore of tables would do, and what keeps it from being done. What ties the tables to
+/// others, only a scratch database would tell. A file without a manifest is read in full.
+///
+/// # Errors
+/// When a pattern means no table, or the backup or the server cannot be asked.
+pub async fn look_at_tables(
+    context: &Context,
+    request: &TablesRequest<'_>,
+    cancel: &CancellationToken,
+) -> Result<Outlook, JobError> {
+    let limit = Limit::new(cancel.clone(), "total", context.limits.total);
+    let (progress, account) = (Arc::new(Progress::default()), Arc::default());
+    let asked = request.asked();
+    let Beginning {
+        source,
+        maintenance,
+        premises,
+        ..
+    } = asked
+        .begin(context, Depth::Look, &account, &limit, &progress)
+        .await?;
+    let (census, text_bytes) = if let Some(manifest) = &source.manifest {
+        (
+            stored_census(request, manifest)?,
+            manifest.artifact.text_bytes,
+        )
+    } else {
+        let major = premises.major;
+        let reading = source.read(context, request.source, major, &limit, &progress);
+        let passage = reading.await?;
+        (passage.census, passage.text_bytes)
+    };
+    let names = choose(&census, request.patterns).map_err(JobError::NoSuchTable)?;
+    let source_major = source.manifest.as_ref().map(|one| one.server.major());
+    let room = room_for(&names, &census, text_bytes);
+    let room = free(&maintenance, &premises).map(|free| (room, free));
+    let mut judgement = judge(&premises, source_major, room);
+    let now = context.now();
+    let makes_database = !premises.databases.contains_key(request.into);
+    let schema = request.schema_for(makes_database, now);
+    if let Some(schema) = &schema
+        && !makes_database
+    {
+        let conninfo = maintenance.to_database(request.into);
+        let connecting = Client::connect(&conninfo, context.limits.connect);
+        let target = limit.wait_for(connecting).await??;
+        let theirs: Vec<Name> = names
+            .iter()
+            .map(|(_, name)| (schema.clone().into_bytes(), name.clone()))
+            .collect();
+        let standing = limit.wait_for(family(&target, &theirs)).await??;
+        let standing = standing.iter().filter(|table| table.is_named);
+        let standing: Vec<String> = standing.map(|table| table.quoted.clone()).collect();
+        if !standing.is_empty() {
+            judgement.problems.push(in_the_way(request.into, &standing));
+        }
+    }
+    let (scratch, _) = two_names(request.original, now, &premises);
+    let what = Steps {
+        source: &source,
+        server: maintenance.server(),
+        scratch: &scratch,
+        into: request.into,
+        makes_database,
+        schema: schema.as_deref(),
+        tables: in_words(&names, &census),
+    };
+    Ok(Outlook {
+        steps: what.steps(),
+        last_drill: LastDrill::newest(&asked)?,
+        bytes: source.manifest.as_ref().map(Manifest::bytes),
+        backup: source.label.clone(),
+        database: request.into.to_owned(),
+        server: maintenance.server(),
+        problems: judgement.problems,
+        warnings: judgement.warnings,
+    })
+}
+
+/// The census that a backup has beside it.
+fn stored_census(request: &TablesRequest<'_>, manifest: &Manifest) -> Result<Census, JobError> {
+    let RestoreSource::Backup(place, stem) = request.source else {
+        return Err(JobError::Internal("a file has no census".to_owned()));
+    };
+    let path = place.repository.path(stem, Role::Census);
+    let damaged = |what: String| {
+        JobError::Damaged(format!(
+            "the backup {stem} is damaged: {what}; `pgbackupd restore` lists the others"
+        ))
+    };
+    match File::open(&path).map_err(Into::into).and_then(read_census) {
+        Ok((census, digest)) if digest == manifest.census.digest => Ok(census),
+        Ok(_) => Err(damaged("its census has been changed".to_owned())),
+        Err(error) => Err(damaged(census_damage(&error))),
+    }
+}
+
+/// What the steps are made from.
+struct Steps<'a> {
+    source: &'a Source,
+    server: String,
+    scratch: &'a str,
+    into: &'a str,
+    makes_database: bool,
+    schema: Option<&'a str>,
+    /// In words.
+    tables: String,
+}
+
+impl Steps<'_> {
+    fn steps(&self) -> Vec<PlannedStep> {
+        let Self {
+            server,
+            scratch,
+            into,
+            tables,
+            ..
+        } = self;
+        let place = match (self.makes_database, self.schema) {
+            (true, None) => format!("a new database {into}, each in its own schema"),
+            (true, Some(schema)) => format!("schema {schema} of a new database {into}"),
+            (false, Some(schema)) => format!("schema {schema} of database {into}"),
+            (false, None) => format!("database {into}"),
+        };
+        let mut steps = vec![
+            PlannedStep::new(
+                format!(
+                    "read {} in full, with its roles and census: it must be what was written",
+                    self.source.path.display()
+                ),
+                &[DrillPhase::Verify],
+            ),
+            PlannedStep::new(
+                format!(
+                    "make a scratch database {scratch} on {server} of the definitions in it, and no \
+                     row; find there what belongs to {tables}, partitions and heirs included"
+                ),
+                &[],
+            ),
+        ];
+        if !self.makes_database {
+            steps.push(PlannedStep::new(
+                format!(
+                    "look that database {into} has what they need, and room for their names; ask for your \
+                     confirmation"
+                ),
+                &[],
+            ));
+        }
+        steps.push(PlannedStep::new(
+            format!(
+                "in one transaction bring them into {place}: make them, load their rows, make \
+                 indexes, constraints and triggers, refresh their statistics, and compare every row \
+                 with the backup"
+            ),
+            &[],
+        ));
+        steps.push(PlannedStep::new(format!("drop {scratch}"), &[]));
+        steps
+    }
+}
+
+/// The tables and their rows.
+fn in_words(names: &[Name], census: &Census) -> String {
+    let rows: Vec<(Name, u64)> = census
+        .tables()
+        .map(|(table, counted)| (flat(&(table.schema, table.name)), counted.rows))
+        .collect();
+    let word = |name: &Name| {
+        let (schema, table) = name;
+        let rows: Vec<u64> = rows
+            .iter()
+            .filter(|(one, _)| one == name)
+            .map(|(_, rows)| *rows)
+            .collect();
+        let text = format!(
+            "{}.{}",
+            String::from_utf8_lossy(schema),
+            String::from_utf8_lossy(table)
+        );
+        // A partitioned table has none of its own.
+        match rows.iter().sum() {
+            _ if rows.is_empty() => text,
+            sum => format!("{text} ({})", counted(sum, "row", "rows")),
+        }
+    };
+    let mut words: Vec<String> = names.iter().take(NAMED).map(word).collect();
+    if names.len() > NAMED {
+        words.push(format!("{} more", names.len() - NAMED));
+    }
+    words.join(", ")
+}
