@@ -12,7 +12,8 @@
 
 mod support;
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -398,6 +399,27 @@ fn a_dump_that_holds_more_than_pg_dump_writes_is_not_loaded() {
         assert!(!outside.path().join("witness").exists(), "{hostile}");
         assert_empty(place.path());
     }
+}
+
+#[test]
+fn a_directory_that_is_closed_to_the_server_s_user_is_named() {
+    let source = Cluster::start();
+    let (mut operator, place) = operator(&source, "postgres");
+    back_up(&operator);
+    let closed = place.path().join("closed");
+    fs::create_dir(&closed).unwrap();
+    fs::set_permissions(&closed, Permissions::from_mode(0o700)).unwrap();
+    operator.set("drill.directory", closed.display());
+    // Only root has it run by somebody else.
+    if rustix::process::geteuid().is_root() {
+        let (report, output) = drill(&operator, 69);
+        assert_eq!(report["outcome"], "impossible", "{output}");
+        let expected = format!("cannot pass through {}: chmod o+x it", closed.display());
+        assert!(output.stderr.contains(&expected), "{output}");
+    } else {
+        drill(&operator, 0);
+    }
+    assert_empty(&closed);
 }
 
 /// Processes of servers whose data is below a directory.

@@ -240,6 +240,30 @@ pub(super) fn lacking(said: &str) -> Option<&'static str> {
             "a library of functions is not installed on this machine",
         ),
         (
+            &["via shared_preload_libraries", "must be preloaded"],
+            "an extension wants to be loaded when a server starts (shared_preload_libraries), which a \
+             throw-away server does for none",
+        ),
+        (
+            &[
+                "could not open dictionary file \"",
+                "could not open affix file \"",
+                "could not open stop-word file \"",
+                "could not open synonym file \"",
+                "could not open thesaurus file \"",
+                "could not open unaccent file \"",
+            ],
+            "a file of a text search dictionary is not installed on this machine",
+        ),
+        (
+            &["ERROR:  time zone \""],
+            "a time zone is not installed on this machine",
+        ),
+        (
+            &["requires the server to be built with"],
+            "the server on this machine was built without something",
+        ),
+        (
             &[
                 "could not create locale \"",
                 "could not open collator for locale",
@@ -282,6 +306,19 @@ mod tests {
             ("server closed the connection unexpectedly", true),
             (
                 "ERROR:  could not create locale \"xx_XX\": No such file",
+                true,
+            ),
+            (
+                "ERROR:  pg_cron can only be loaded via shared_preload_libraries",
+                true,
+            ),
+            (
+                "ERROR:  could not open dictionary file \"/usr/share/postgresql/15/tsearch_data/xx.dict\": No such file or directory",
+                true,
+            ),
+            ("ERROR:  time zone \"US/Pacific\" not recognized", true),
+            (
+                "ERROR:  unsupported XML feature\nDETAIL:  This functionality requires the server to be built with libxml support.",
                 true,
             ),
             ("ERROR:  syntax error at or near \"CREAT\"", false),

@@ -36,6 +36,18 @@ pub enum SandboxError {
         /// So long may it be.
         longest: usize,
     },
+    /// The user that the server runs as is kept out of its directory.
+    #[error(
+        "user {user}, as whom a throw-away server runs for root, cannot pass through {}: chmod o+x \
+         it, or set drill.directory to another place",
+        path.display()
+    )]
+    Closed {
+        /// The directory that is closed.
+        path: PathBuf,
+        /// To whom.
+        user: String,
+    },
     /// `postgres` refuses to run as root.
     #[error("PostgreSQL does not run as root, and there is no user nobody to run it as")]
     NoAccount,

@@ -95,6 +95,20 @@ impl Home {
         Ok(path)
     }
 
+    /// What the server's user meets on the way to this directory that is closed to it, as far as
+    /// modes tell.
+    pub(super) fn closed(&self) -> Option<SandboxError> {
+        let user = self.account.as_ref()?.name.clone();
+        let mut above: Vec<&Path> = self.path.ancestors().skip(1).collect();
+        above.reverse();
+        let is_closed = |path: &&Path| {
+            let mode = path.metadata().map(|metadata| metadata.mode());
+            mode.is_ok_and(|mode| mode & 0o001 == 0)
+        };
+        let path = above.into_iter().find(is_closed)?.to_owned();
+        Some(SandboxError::Closed { path, user })
+    }
+
     /// As whom, where and within which bounds a program runs.
     pub(super) fn confinement(&self, bounds: Bounds) -> Confinement {
         Confinement {

@@ -6,6 +6,7 @@ mod home;
 mod settings;
 
 use std::ffi::OsString;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -81,7 +82,13 @@ impl Sandbox {
         arguments.push(data.clone().into());
         let confinement = home.confinement(bounds_of_initdb(&home.path));
         let program = spec.programs.initdb();
-        let mut initdb = spawn(&home, program, arguments, confinement, ChildKind::Program).await?;
+        let initdb = spawn(&home, program, arguments, confinement, ChildKind::Program).await;
+        let mut initdb = initdb.map_err(|error| match &error {
+            ChildError::Start { cause, .. } if cause.kind() == io::ErrorKind::PermissionDenied => {
+                home.closed().unwrap_or(error.into())
+            }
+            _ => error.into(),
+        })?;
         let exit = initdb.wait().await?;
         if !exit.success() {
             return Err(SandboxError::Program {
