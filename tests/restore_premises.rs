@@ -363,3 +363,61 @@ fn subscriptions_keep_nothing_that_a_restore_has_made_from_being_dropped() {
         assert!(output.stderr.contains(expected), "{output}");
     }
 }
+
+#[test]
+fn roles_come_back_with_their_rights_on_parameters_and_tablespaces() {
+    let cluster = Cluster::start();
+    let mut operator = small(&cluster, "app");
+    let place = cluster.socket_directory().join("aside");
+    cluster.psql(&format!(
+        "COPY (SELECT 1) TO PROGRAM 'cat >/dev/null; mkdir -m 0700 {0}'; \
+         CREATE TABLESPACE aside LOCATION '{0}'",
+        place.display()
+    ));
+    cluster.psql(
+        "CREATE ROLE tuner; CREATE ROLE \"his friend\"; \
+         GRANT CREATE ON TABLESPACE aside TO tuner; \
+         GRANT SET ON PARAMETER log_min_duration_statement TO tuner WITH GRANT OPTION; \
+         SET ROLE tuner; \
+         GRANT SET ON PARAMETER log_min_duration_statement TO \"his friend\"; RESET ROLE",
+    );
+    let rights = || {
+        cluster.psql(
+            "SELECT paracl::text FROM pg_parameter_acl UNION ALL \
+             SELECT spcacl::text FROM pg_tablespace WHERE spcname = 'aside'",
+        )
+    };
+    let before = rights();
+    back_up_again(&operator);
+    cluster.psql("DROP OWNED BY tuner, \"his friend\" CASCADE; DROP ROLE tuner, \"his friend\"");
+    assert_ne!(rights(), before);
+
+    // Rights would keep a role from being dropped: they come when nothing can fail any more.
+    let wrong = psql_that_changes(&["UPDATE t SET v = 'as it never was'"]);
+    operator.set("programs", wrong.path().display());
+    let output = operator.run(&["restore", "--latest", "--yes"]);
+    assert_eq!(output.code, 69, "{output}");
+    assert!(!output.stderr.contains("remains"), "{output}");
+    assert_untouched(&cluster, &operator, "app");
+
+    operator.set("programs", binaries().display());
+    let output = operator.run(&["restore", "--latest", "--yes"]);
+    assert_eq!(output.code, 0, "{output}");
+    assert!(!output.stderr.contains("WARN"), "{output}");
+    assert_eq!(rights(), before);
+}
+
+#[test]
+fn a_server_that_admits_nobody_to_the_new_database_is_found_out_before_the_application_is_stopped()
+{
+    let cluster = Cluster::start();
+    let mut operator = small(&cluster, "app");
+    operator.set_value("restore.stop", json!(["touch", operator.path("stopped")]));
+    operator.set_value("restore.start", json!(["true"]));
+    cluster.set_hba("local app,postgres all trust\n");
+    let output = operator.run(&["restore", "--latest", "--yes"]);
+    assert_eq!(output.code, 69, "{output}");
+    assert!(output.stderr.contains("pg_hba.conf admits it"), "{output}");
+    assert!(!operator.path("stopped").exists(), "{output}");
+    assert_untouched(&cluster, &operator, "app");
+}

@@ -24,7 +24,11 @@ pub(super) enum Statement<'a> {
     },
     /// Makes a tablespace: the statement up to the place.
     CreateTablespace { head: &'a [u8] },
-    /// Everything else: settings of the session, privileges on tablespaces and parameters.
+    /// Gives a role rights on a tablespace or a parameter.
+    Privilege { grantee: String },
+    /// Says in whose name the next ones are granted; none stands for whoever carries them out.
+    InTheNameOf(Option<String>),
+    /// Everything else: settings of the session, what everybody may do.
     Other,
 }
 
@@ -53,6 +57,8 @@ impl<'a> Statement<'a> {
         }
         membership(text)
             .or_else(|| tablespace(text))
+            .or_else(|| privilege(text))
+            .or_else(|| in_the_name_of(text))
             .unwrap_or(Self::Other)
     }
 }
@@ -116,6 +122,31 @@ fn membership(text: &[u8]) -> Option<Statement<'_>> {
         member,
         grantor,
     })
+}
+
+/// `GRANT right, … ON PARAMETER name TO grantee …;`, and the same on a tablespace.
+fn privilege(text: &[u8]) -> Option<Statement<'_>> {
+    const ON: &[u8] = b" ON ";
+    let rest = text.strip_prefix(b"GRANT ")?;
+    let rest = &rest[memchr::memmem::find(rest, ON)? + ON.len()..];
+    let name = [b"PARAMETER ".as_slice(), b"TABLESPACE "]
+        .iter()
+        .find_map(|kind| rest.strip_prefix(*kind))?;
+    let grantee = identifier(name)?.1.strip_prefix(b" TO ")?;
+    // A role of that name is written in quotes.
+    if grantee.starts_with(b"PUBLIC") {
+        return None;
+    }
+    let (grantee, _) = identifier(grantee)?;
+    Some(Statement::Privilege { grantee })
+}
+
+fn in_the_name_of(text: &[u8]) -> Option<Statement<'_>> {
+    if text == b"RESET SESSION AUTHORIZATION;" {
+        return Some(Statement::InTheNameOf(None));
+    }
+    let (grantor, _) = identifier(text.strip_prefix(b"SET SESSION AUTHORIZATION ")?)?;
+    Some(Statement::InTheNameOf(Some(grantor)))
 }
 
 /// `CREATE TABLESPACE name OWNER owner LOCATION 'place';`
@@ -187,6 +218,9 @@ mod tests {
             role: role.to_owned(),
             superuser,
         };
+        let privilege = |grantee: &str| Statement::Privilege {
+            grantee: grantee.to_owned(),
+        };
         let membership = |grantor: Option<&str>| Statement::Membership {
             role: "a b".to_owned(),
             member: "c".to_owned(),
@@ -207,7 +241,23 @@ mod tests {
                 membership(Some(" GRANTED BY ")),
             ),
             ("GRANT ALL ON TABLESPACE t TO PUBLIC;", Statement::Other),
-            ("GRANT SET ON PARAMETER work_mem TO c;", Statement::Other),
+            (
+                "GRANT SET,ALTER SYSTEM ON PARAMETER \"my.own\" TO \"a b\" WITH GRANT OPTION;",
+                privilege("a b"),
+            ),
+            (
+                "GRANT ALL ON TABLESPACE \"a \"\"b\" TO \"PUBLIC\";",
+                privilege("PUBLIC"),
+            ),
+            (
+                "GRANT SET ON PARAMETER work_mem TO PUBLIC;",
+                Statement::Other,
+            ),
+            (
+                "SET SESSION AUTHORIZATION \"a b\";",
+                Statement::InTheNameOf(Some("a b".to_owned())),
+            ),
+            ("RESET SESSION AUTHORIZATION;", Statement::InTheNameOf(None)),
             (
                 "CREATE TABLESPACE \" LOCATION '/x'\" OWNER o LOCATION '/t';",
                 Statement::CreateTablespace {

@@ -55,8 +55,8 @@ pub use properties::{
 pub use recreate::{
     TakePlace, comes_with_its_name, comment_on_database, create_database, create_throw_away,
     drop_database, drop_role, finish_database, foreign_grantors, forget_subscription, give_setting,
-    no_template, reset_settings, roles_of, settings_and_privileges, settings_for_loading,
-    take_place,
+    in_the_name_of, no_template, reset_settings, roles_of, settings_and_privileges,
+    settings_for_loading, take_place,
 };
 pub use sandbox::{Sandbox, SandboxError, SandboxSpec, sweep_sandboxes};
 pub use shortfall::{shortfalls, shortfalls_with_its_name};

@@ -260,14 +260,20 @@ impl Grant {
                 grant
             } else {
                 // Whoever grants is on record; statements sent together are one transaction.
-                format!(
-                    "SET LOCAL ROLE {}; {grant}; RESET ROLE",
-                    identifier(&self.grantor)
-                )
+                in_the_name_of(&self.grantor, &grant)
             });
         }
         statements
     }
+}
+
+/// Statements, sent together, that grant in another role's name.
+pub fn in_the_name_of(grantor: &str, grant: &str) -> String {
+    let grant = grant.trim_end_matches(';');
+    format!(
+        "SET LOCAL ROLE {}; {grant}; RESET ROLE",
+        identifier(grantor)
+    )
 }
 
 /// Reads a role's name as it stands in an access list, and gives it with the rest.

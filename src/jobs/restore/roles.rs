@@ -11,8 +11,12 @@ pub(super) struct RolesToRestore {
     pub(super) missing: Vec<String>,
     /// Statements. They may hold password verifiers and are never shown.
     pub(super) statements: Vec<String>,
-    /// Memberships that are only wanted if they are not there: role, member, statement.
+    /// Memberships: role, member, statement. A role may have been made a member by several others,
+    /// each with options of its own.
     pub(super) memberships: Vec<(String, String, String)>,
+    /// Rights on parameters and tablespaces: in whose name they are granted, unless it is our own, and
+    /// the statement.
+    pub(super) privileges: Vec<(Option<String>, String)>,
 }
 
 /// Every role that recorded globals make.
@@ -27,8 +31,9 @@ pub(super) fn recorded(globals: &[u8]) -> BTreeSet<String> {
 
 /// Chooses among recorded globals (`pg_dumpall --globals-only`) what the server does not have. A
 /// role that it has stays as it is, and so do the memberships between two such roles, unless
-/// `overwrite` is said: somebody may have taken a right away since. Tablespaces are not made:
-/// where they would stand is for the operator to say.
+/// `overwrite` is said: somebody may have taken a right away since. The same goes for its rights on
+/// tablespaces and parameters. Tablespaces are not made: where they would stand is for the operator
+/// to say.
 pub(super) fn to_restore(
     globals: &[u8],
     there: &BTreeMap<String, bool>,
@@ -36,6 +41,7 @@ pub(super) fn to_restore(
 ) -> RolesToRestore {
     let mut chosen = RolesToRestore::default();
     let missing = |role: &String| !there.contains_key(role);
+    let mut grantor = None;
     for (range, statement) in globals::read(globals) {
         let text = || as_text(&globals[range.clone()]);
         match statement {
@@ -54,6 +60,10 @@ pub(super) fn to_restore(
                 if missing(&role) || missing(&member) || overwrite =>
             {
                 chosen.memberships.push((role, member, text()));
+            }
+            Statement::InTheNameOf(role) => grantor = role,
+            Statement::Privilege { grantee } if missing(&grantee) || overwrite => {
+                chosen.privileges.push((grantor.clone(), text()));
             }
             _ => {}
         }
@@ -80,7 +90,9 @@ mod tests {
         'SCRAM-SHA-256$x;y';\nALTER ROLE \"a \"\"b\" SET search_path TO 'x';\nCOMMENT ON ROLE \"a \
         \"\"b\" IS 'c';\nCREATE ROLE reader;\nALTER ROLE reader WITH NOLOGIN;\nGRANT reader TO \"a \
         \"\"b\" GRANTED BY postgres;\nGRANT reader TO postgres WITH ADMIN OPTION;\nCREATE \
-        TABLESPACE t OWNER reader LOCATION '/t';\nGRANT ALL ON TABLESPACE t TO PUBLIC;\n\\unrestrict x\n";
+        TABLESPACE t OWNER reader LOCATION '/t';\nGRANT ALL ON TABLESPACE t TO PUBLIC;\nSET SESSION \
+        AUTHORIZATION reader;\nGRANT ALL ON TABLESPACE t TO \"a \"\"b\";\nRESET SESSION \
+        AUTHORIZATION;\nGRANT SET ON PARAMETER work_mem TO reader;\n\\unrestrict x\n";
 
     fn there(names: &[&str]) -> BTreeMap<String, bool> {
         names
@@ -102,6 +114,9 @@ mod tests {
         );
         assert_eq!(chosen.memberships.len(), 1);
         assert_eq!(chosen.memberships[0].1, "a \"b");
+        let grant = "GRANT ALL ON TABLESPACE t TO \"a \"\"b\";";
+        let expected = (Some("reader".to_owned()), grant.to_owned());
+        assert_eq!(chosen.privileges, [expected]);
 
         let all = there(&["postgres", "reader", "a \"b"]);
         assert_eq!(to_restore(GLOBALS, &all, false), RolesToRestore::default());
@@ -115,6 +130,12 @@ mod tests {
         assert_eq!(chosen.memberships.len(), 2);
         assert!(chosen.statements.iter().all(|one| !one.contains("CREATE")));
         assert_eq!(chosen.statements.len(), 5, "{chosen:?}");
+        let grantors: Vec<_> = chosen
+            .privileges
+            .iter()
+            .map(|one| one.0.as_deref())
+            .collect();
+        assert_eq!(grantors, [Some("reader"), None]);
     }
 
     #[test]

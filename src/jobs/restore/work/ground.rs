@@ -7,8 +7,26 @@ use super::super::roles::{self, without_grantor};
 use super::{Made, STATEMENT, Work};
 use crate::jobs::JobError;
 use crate::postgres::{
-    Client, comment_on_database, create_database, databases, is_member, settings_for_loading,
+    Client, QueryError, comment_on_database, create_database, databases, in_the_name_of, is_member,
+    settings_for_loading,
 };
+
+/// Completes the sentence "cannot …".
+const RESTORE_ROLE: &str = "restore a role";
+
+/// Carries a statement out within a transaction, which goes on if it fails.
+async fn attempt(client: &Client, sql: &str) -> Result<Result<(), QueryError>, QueryError> {
+    client
+        .execute(RESTORE_ROLE, "SAVEPOINT attempt", STATEMENT)
+        .await?;
+    let done = client.execute(RESTORE_ROLE, sql, STATEMENT).await;
+    if done.is_err() {
+        client
+            .roll_back_to(RESTORE_ROLE, "attempt", STATEMENT)
+            .await?;
+    }
+    Ok(done)
+}
 
 impl Work<'_> {
     /// The mark of a database that is being restored, by which a later restore knows it.
@@ -64,7 +82,7 @@ impl Work<'_> {
         client: &Client,
         made: &mut Made,
     ) -> Result<(), JobError> {
-        const WHAT: &str = "restore a role";
+        const WHAT: &str = RESTORE_ROLE;
         let source = &self.prepared.source;
         let overwrite = self.request.overwrite_roles;
         let wanted = roles::to_restore(&source.globals, &self.prepared.premises.roles, overwrite);
@@ -82,8 +100,7 @@ impl Work<'_> {
                 wanted.missing.join(", ")
             ));
         }
-        let nothing = wanted.statements.is_empty() && wanted.memberships.is_empty();
-        if nothing {
+        if wanted.statements.is_empty() && wanted.memberships.is_empty() {
             return Ok(());
         }
         // Whatever ends this function early ends the connection, and with it the transaction.
@@ -93,22 +110,22 @@ impl Work<'_> {
             client.execute(WHAT, statement, STATEMENT).await?;
         }
         for (role, member, statement) in &wanted.memberships {
-            if is_member(client, role, member).await? {
-                continue;
-            }
-            client
-                .execute(WHAT, "SAVEPOINT membership", STATEMENT)
-                .await?;
-            let first = client.execute(WHAT, statement, STATEMENT).await;
-            match (first, without_grantor(statement)) {
-                (Ok(()), _) => {}
+            self.go_on()?;
+            let granted = match (
+                attempt(client, statement).await?,
+                without_grantor(statement),
+            ) {
                 // The recorded grantor may not have the right here.
-                (Err(_), Some(shorter)) => {
-                    client.roll_back_to(WHAT, "membership", STATEMENT).await?;
-                    client.execute(WHAT, &shorter, STATEMENT).await?;
-                }
-                (Err(error), None) => return Err(error.into()),
+                (Err(_), Some(shorter)) => attempt(client, &shorter).await?,
+                (granted, _) => granted,
+            };
+            let Err(error) = granted else { continue };
+            if !is_member(client, role, member).await? {
+                return Err(error.into());
             }
+            made.warnings.push(format!(
+                "that {member} is a member of {role} stays as it is: {error}"
+            ));
         }
         self.go_on()?;
         // If the answer is lost, they may be there.
@@ -118,6 +135,31 @@ impl Work<'_> {
             made.roles.clear();
         }
         Ok(committed?)
+    }
+
+    /// Gives the roles that were restored their rights on parameters and tablespaces: last, since a role
+    /// that has any could not be dropped again.
+    pub(super) async fn give_rights_to_roles(&self, client: &Client, made: &mut Made) {
+        const WHAT: &str = "give a role its rights";
+        let globals = &self.prepared.source.globals;
+        let overwrite = self.request.overwrite_roles;
+        let wanted = roles::to_restore(globals, &self.prepared.premises.roles, overwrite);
+        for (grantor, statement) in &wanted.privileges {
+            let mut granted = match grantor {
+                Some(grantor) => {
+                    let sql = in_the_name_of(grantor, statement);
+                    client.execute(WHAT, &sql, STATEMENT).await
+                }
+                None => client.execute(WHAT, statement, STATEMENT).await,
+            };
+            if granted.is_err() && grantor.is_some() {
+                // Who has granted it may not have the right here.
+                granted = client.execute(WHAT, statement, STATEMENT).await;
+            }
+            if let Err(error) = granted {
+                made.warnings.push(format!("{error}: {statement}"));
+            }
+        }
     }
 
     /// Makes the empty database.

@@ -240,19 +240,26 @@ impl Work<'_> {
         // Before the database, which wants its owner.
         self.restore_roles(&client, made).await?;
 
-        // Before the application is stopped: a locale that the server lacks shows here.
+        // Whatever is missing shows here, before the application is stopped.
         self.say(&format!("creating the database {}", self.new_name()));
         self.create(&client, made).await?;
 
-        self.stop_application(made).await?;
-
-        self.say(&format!("loading into {}", self.new_name()));
         let conninfo = self.to_the_new_database();
         let programs = Programs::locate(
             self.context.programs.as_deref(),
             self.prepared.premises.major,
         )
         .await?;
+        // A server need not let us into a database of every name (pg_hba.conf).
+        drop(
+            self.limit
+                .wait_for(Client::connect(&conninfo, connect))
+                .await??,
+        );
+
+        self.stop_application(made).await?;
+
+        self.say(&format!("loading into {}", self.new_name()));
         self.load(&programs, &conninfo).await?;
 
         let loaded = self
@@ -293,6 +300,7 @@ impl Work<'_> {
         )
         .await?;
         made.swapped = true;
+        self.give_rights_to_roles(&client, made).await;
 
         let mut kept_as = plan.keeps_as.clone();
         if self.request.drop_old
