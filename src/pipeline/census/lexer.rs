@@ -41,7 +41,7 @@ enum Place {
 
 /// The state of the splitter inside one statement.
 #[derive(Clone, Debug)]
-pub(super) struct Lexer {
+pub(in crate::pipeline) struct Lexer {
     place: Place,
     /// The byte before, where it was plain.
     previous: u8,
@@ -57,6 +57,8 @@ pub(super) struct Lexer {
     backslash_escapes: bool,
     /// Whether a backslash stood in plain text, where it begins a command of psql's.
     has_command: bool,
+    /// Whether a comma stood outside of all parentheses.
+    has_list: bool,
 }
 
 /// The first words of a statement, as far as they can lead to a function's body.
@@ -73,7 +75,7 @@ enum Opening {
 const WORD_KEPT: usize = 10;
 
 impl Lexer {
-    pub(super) fn new(backslash_escapes: bool) -> Self {
+    pub(in crate::pipeline) fn new(backslash_escapes: bool) -> Self {
         Self {
             place: Place::Plain,
             previous: b' ',
@@ -83,17 +85,23 @@ impl Lexer {
             opening: Vec::with_capacity(4),
             backslash_escapes,
             has_command: false,
+            has_list: false,
         }
     }
 
     /// Whether psql has found a command of its own in the statement so far.
-    pub(super) fn has_command(&self) -> bool {
+    pub(in crate::pipeline) fn has_command(&self) -> bool {
         self.has_command
+    }
+
+    /// Whether the statement so far says several things, with a comma between them.
+    pub(in crate::pipeline) fn has_list(&self) -> bool {
+        self.has_list
     }
 
     /// Takes the next bytes; gives how many belong to the statement, its semicolon included, if it
     /// ends among them.
-    pub(super) fn push(&mut self, bytes: &[u8]) -> Option<usize> {
+    pub(in crate::pipeline) fn push(&mut self, bytes: &[u8]) -> Option<usize> {
         let mut at = 0;
         while at < bytes.len() {
             // Most bytes stand in strings and comments, where only one or two values matter.
@@ -226,6 +234,7 @@ impl Lexer {
                 };
             }
             b'(' => self.parentheses += 1,
+            b',' => self.has_list |= self.parentheses == 0,
             b')' => self.parentheses = self.parentheses.saturating_sub(1),
             b';' => return self.parentheses == 0 && self.blocks == 0,
             _ => {}

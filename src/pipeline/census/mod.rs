@@ -7,16 +7,16 @@
 //! counts.
 
 mod difference;
-mod lexer;
+pub(super) mod lexer;
 mod multiset;
 mod needs;
 mod rows;
 mod scanner;
 mod script;
-mod statement;
+pub(super) mod statement;
 mod stored;
 mod tables;
-mod unordered;
+pub(super) mod unordered;
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};

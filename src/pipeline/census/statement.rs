@@ -8,7 +8,7 @@ use super::unordered::{self, identifier, qualified, starts_with_any};
 /// A longer statement is hashed without being held, and is taken for an ordinary one. The longest
 /// that must be understood is the head of a COPY block: 1,600 columns with quoted names of 63
 /// bytes are a fifth of this.
-const LONGEST_HELD: usize = 1 << 20;
+pub(in crate::pipeline) const LONGEST_HELD: usize = 1 << 20;
 
 /// The text of one statement as it arrives, held up to a limit.
 #[derive(Default)]
@@ -20,7 +20,7 @@ pub(super) struct Statement {
 
 /// What a statement is about.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Meaning<'a> {
+pub(in crate::pipeline) enum Meaning<'a> {
     /// Rows follow, of this table with these columns (without quotes).
     Copy {
         table: &'a [u8],
@@ -131,7 +131,8 @@ fn has_an_access_method(text: &[u8]) -> bool {
             && memmem::find(text, b"\nPARTITION BY ").is_none())
 }
 
-fn meaning(text: &[u8]) -> Meaning<'_> {
+/// What a statement of this text is about.
+pub(in crate::pipeline) fn meaning(text: &[u8]) -> Meaning<'_> {
     if let Some(rest) = text.strip_prefix(b"COPY ")
         && let Some(head) = rest.strip_suffix(b" FROM stdin;")
         && let Some((table, columns)) = copy_head(head)

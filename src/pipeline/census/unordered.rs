@@ -83,7 +83,7 @@ fn columns_of_a_publication(text: &[u8]) -> Option<List<'_>> {
 }
 
 /// The offset behind a word that stands at an offset.
-fn after(text: &[u8], at: usize, word: &[u8]) -> Option<usize> {
+pub(in crate::pipeline) fn after(text: &[u8], at: usize, word: &[u8]) -> Option<usize> {
     text[at..].starts_with(word).then_some(at + word.len())
 }
 
@@ -103,7 +103,7 @@ fn identifiers(text: &[u8], start: usize) -> Option<List<'_>> {
 
 /// The name that starts at an offset, with or without a schema before it, as written, and the
 /// offset behind it.
-pub(super) fn qualified(text: &[u8], start: usize) -> Option<(&[u8], usize)> {
+pub(in crate::pipeline) fn qualified(text: &[u8], start: usize) -> Option<(&[u8], usize)> {
     let mut at = identifier(text, start)?.1;
     while text.get(at) == Some(&b'.') {
         at = identifier(text, at + 1)?.1;
@@ -111,16 +111,16 @@ pub(super) fn qualified(text: &[u8], start: usize) -> Option<(&[u8], usize)> {
     Some((&text[start..at], at))
 }
 
-pub(super) fn starts_with_any(text: &[u8], heads: &[&[u8]]) -> bool {
+pub(in crate::pipeline) fn starts_with_any(text: &[u8], heads: &[&[u8]]) -> bool {
     heads.iter().any(|head| text.starts_with(head))
 }
 
 /// The identifier that starts at an offset, without its quotes, and the offset behind it.
-pub(super) fn identifier(text: &[u8], start: usize) -> Option<(Vec<u8>, usize)> {
+pub(in crate::pipeline) fn identifier(text: &[u8], start: usize) -> Option<(Vec<u8>, usize)> {
     if text.get(start) != Some(&b'"') {
         let end = text[start..]
             .iter()
-            .position(|b| matches!(b, b'.' | b',' | b' ' | b'(' | b')' | b'"' | b';'))
+            .position(|b| matches!(b, b'.' | b',' | b' ' | b'\n' | b'(' | b')' | b'"' | b';'))
             .map_or(text.len(), |length| start + length);
         return (end > start).then(|| (text[start..end].to_vec(), end));
     }

@@ -36,7 +36,7 @@ impl Text<io::Empty> {
 }
 
 impl<R: Read + Unpin> Text<R> {
-    fn next(&mut self, block: &mut Vec<u8>) -> Result<(), StreamError> {
+    pub(super) fn next(&mut self, block: &mut Vec<u8>) -> Result<(), StreamError> {
         match self {
             Self::File(decoder) => decoder.next_block(block),
             Self::Program(source) => compression::fill(source, block),

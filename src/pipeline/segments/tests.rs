@@ -1,0 +1,206 @@
+use std::convert::Infallible;
+use std::fmt::Write as _;
+
+use proptest::prelude::*;
+
+use super::{Segment, Segmenter};
+
+/// The segments of a dump that is cut into blocks of so many bytes, those of a kind that are cut
+/// anywhere put together.
+fn segments(dump: &[u8], block: usize) -> Vec<(&'static str, Vec<u8>)> {
+    let mut found: Vec<(&'static str, Vec<u8>)> = Vec::new();
+    let mut each = |segment: Segment<'_>| {
+        let (name, whole) = match segment {
+            Segment::Ordered(_) => ("ordered", false),
+            Segment::Restriction(_) => ("restriction", true),
+            Segment::Between(_) => ("between", false),
+            Segment::Setting { .. } => ("setting", true),
+            Segment::Definition(_) => ("definition", true),
+            Segment::Remark(_) => ("remark", true),
+        };
+        match found.last_mut() {
+            Some((last, text)) if *last == name && !whole => {
+                text.extend_from_slice(segment.text());
+            }
+            _ => found.push((name, segment.text().to_vec())),
+        }
+        Ok::<_, Infallible>(())
+    };
+    let mut segmenter = Segmenter::default();
+    for block in dump.chunks(block) {
+        let Ok(()) = segmenter.push(block, &mut each);
+    }
+    let Ok(()) = segmenter.finish(&mut each);
+    found
+}
+
+/// The same as text, without what stands between.
+fn told(dump: &str, block: usize) -> String {
+    let found = segments(dump.as_bytes(), block);
+    let joined: Vec<u8> = found.iter().flat_map(|(_, text)| text.clone()).collect();
+    assert!(
+        joined == dump.as_bytes(),
+        "blocks of {block} lose something"
+    );
+    let mut told = String::new();
+    for (name, text) in found {
+        if name != "between" {
+            writeln!(told, "{name}: {}", String::from_utf8(text).unwrap()).unwrap();
+        }
+    }
+    told
+}
+
+const DUMP: &str = "--\n-- PostgreSQL database dump\n--\n\n\\restrict abc\n\n\
+    SET statement_timeout = 0;\n\
+    SELECT pg_catalog.set_config('search_path', '', false);\n\n\
+    CREATE FUNCTION public.f() RETURNS int LANGUAGE sql AS $_$ SELECT 1; CREATE INDEX i ON public.t USING btree (a); $_$;\n\
+    SET default_tablespace = '';\n\
+    CREATE TABLE public.t (a text);\n\n\
+    COPY public.t (a) FROM stdin;\n\
+    CREATE INDEX i ON public.t USING btree (a);\n\
+    \\\\.\n\
+    \\.\n\n\n\
+    --\n-- Name: t p; Type: CONSTRAINT; Schema: public; Owner: o\n--\n\n\
+    ALTER TABLE ONLY public.t\n    ADD CONSTRAINT p PRIMARY KEY (a);\n\n\
+    CREATE INDEX i ON public.t USING btree (a) WHERE (a <> ';'::text);\n\n\
+    --\n-- Name: INDEX i; Type: COMMENT\n--\n\n\
+    COMMENT ON INDEX public.i IS 'a; comment';\n\n\
+    SET default_tablespace = fast;\n\
+    CREATE INDEX j ON public.t USING btree (a);\n\
+    COMMENT ON INDEX public.i IS 'not its own';\n\
+    ALTER TABLE ONLY public.t\n    ADD CONSTRAINT f FOREIGN KEY (a) REFERENCES public.u(a);\n\
+    --\n-- PostgreSQL database dump complete\n--\n\n\\unrestrict abc\n\n";
+
+#[test]
+fn a_dump_is_cut_where_order_matters_however_it_arrives() {
+    let expected = "restriction: \\restrict abc\n\n\
+        setting: SET statement_timeout = 0;\n\
+        setting: SELECT pg_catalog.set_config('search_path', '', false);\n\
+        ordered: CREATE FUNCTION public.f() RETURNS int LANGUAGE sql AS $_$ SELECT 1; CREATE INDEX i ON public.t USING btree (a); $_$;\n\
+        setting: SET default_tablespace = '';\n\
+        ordered: CREATE TABLE public.t (a text);\n\
+        ordered: COPY public.t (a) FROM stdin;\nCREATE INDEX i ON public.t USING btree (a);\n\\\\.\n\\.\n\n\
+        definition: ALTER TABLE ONLY public.t\n    ADD CONSTRAINT p PRIMARY KEY (a);\n\
+        definition: CREATE INDEX i ON public.t USING btree (a) WHERE (a <> ';'::text);\n\
+        remark: COMMENT ON INDEX public.i IS 'a; comment';\n\
+        setting: SET default_tablespace = fast;\n\
+        definition: CREATE INDEX j ON public.t USING btree (a);\n\
+        ordered: COMMENT ON INDEX public.i IS 'not its own';\n\
+        ordered: ALTER TABLE ONLY public.t\n    ADD CONSTRAINT f FOREIGN KEY (a) REFERENCES public.u(a);\n\
+        ordered: \\unrestrict abc\n\n";
+    for block in (1..200).chain([DUMP.len()]) {
+        assert_eq!(told(DUMP, block), expected, "blocks of {block}");
+    }
+}
+
+#[test]
+fn behind_what_pg_dump_does_not_write_everything_has_its_place() {
+    let index = "CREATE INDEX i ON public.t USING btree (a);\n";
+    for foreign in [
+        "\\connect other\n",
+        "\\! id\n",
+        "\\copy t from 'x'\n",
+        "SELECT public.f() \\gexec\n;",
+        "COPY public.t (a) FROM STDIN;\n",
+        "COPY public.t (a) FROM stdin; SELECT 1;\n1\n\\.\n",
+        "SET client_encoding = 'GBK';\n",
+        "BEGIN;\nSET lock_timeout = 1;\nROLLBACK;\n",
+        "CREATE TEMPORARY TABLE t (a int);\n",
+        "-1;\n",
+        ";\n",
+    ] {
+        let told = told(&format!("{index}{foreign}{index}"), 7);
+        let definitions = told.matches("definition: ").count();
+        assert_eq!(definitions, 1, "{foreign}: {told}");
+    }
+}
+
+#[test]
+fn what_is_in_a_transaction_stays_together() {
+    let index = "CREATE INDEX i ON public.t USING btree (a);\n";
+    let told = told(
+        &format!("BEGIN;\n{index}SELECT pg_catalog.lo_close(0);\nCOMMIT;\n{index}"),
+        9,
+    );
+    assert_eq!(told.matches("definition: ").count(), 1, "{told}");
+    assert_eq!(told.matches("ordered: CREATE INDEX").count(), 1, "{told}");
+}
+
+#[test]
+fn strings_end_where_the_dump_s_own_setting_says() {
+    let dump = "SET standard_conforming_strings = off;\n\
+        COMMENT ON TABLE public.t IS '\\'; CREATE INDEX i ON public.t USING btree (a);';\n\
+        CREATE INDEX j ON public.t USING btree (a);\n";
+    let told = told(dump, 11);
+    assert_eq!(told.matches("definition: ").count(), 1, "{told}");
+    assert!(told.contains("definition: CREATE INDEX j"), "{told}");
+}
+
+#[test]
+fn a_statement_of_any_length_passes_in_pieces() {
+    let long = "x".repeat(3 << 20);
+    let dump = format!(
+        "INSERT INTO public.t VALUES ('{long};');\n-- {long}\nCREATE INDEX i ON public.t USING btree (a);\n"
+    );
+    let mut segmenter = Segmenter::default();
+    let (mut longest, mut definitions) = (0, 0);
+    let mut each = |segment: Segment<'_>| {
+        longest = longest.max(segment.text().len());
+        definitions += usize::from(matches!(segment, Segment::Definition(_)));
+        Ok::<_, Infallible>(())
+    };
+    for block in dump.as_bytes().chunks(1000) {
+        let Ok(()) = segmenter.push(block, &mut each);
+    }
+    assert!(longest < (1 << 20) + 1001, "{longest}");
+    assert_eq!(definitions, 1);
+}
+
+#[test]
+fn bytes_of_no_encoding_are_let_through() {
+    let dump = b"SET client_encoding = 'SQL_ASCII';\n\
+        CREATE INDEX \"caf\xe9\" ON public.\"\xff\xfe\" USING btree (a);\n\
+        COMMENT ON INDEX public.\"caf\xe9\" IS '\xe9';\n";
+    let names: Vec<_> = segments(dump, 5)
+        .into_iter()
+        .map(|(name, _)| name)
+        .filter(|name| *name != "between")
+        .collect();
+    assert_eq!(names, ["setting", "definition", "remark"]);
+}
+
+/// Pieces of which dumps are made, and of what is none.
+fn fragment() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        Just(b"CREATE INDEX i ON public.t USING btree (a);".to_vec()),
+        Just(b"COMMENT ON INDEX public.i IS 'x';".to_vec()),
+        Just(b"ALTER TABLE ONLY public.t\n    ADD CONSTRAINT c UNIQUE (a);\n".to_vec()),
+        Just(b"COPY public.t (a) FROM stdin;\n1\n\\.\n".to_vec()),
+        Just(b"SET a = 'b';\n".to_vec()),
+        Just(b"INSERT INTO t VALUES ('".to_vec()),
+        Just(b"$$".to_vec()),
+        Just(b"\n".to_vec()),
+        Just(b"-- x\n".to_vec()),
+        Just(b"\\.".to_vec()),
+        Just(b"'".to_vec()),
+        Just(b"BEGIN;".to_vec()),
+        Just(b"COMMIT;".to_vec()),
+        proptest::collection::vec(any::<u8>(), 0..6),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn whatever_passes_comes_out_whole_and_in_order_and_the_same_however_it_is_cut(
+        fragments in proptest::collection::vec(fragment(), 0..30),
+        block in 1..40_usize,
+    ) {
+        let dump = fragments.concat();
+        let cut = segments(&dump, block);
+        let joined: Vec<u8> = cut.iter().flat_map(|(_, text)| text.clone()).collect();
+        prop_assert!(joined == dump);
+        let whole = segments(&dump, dump.len().max(1));
+        prop_assert_eq!(cut, whole);
+    }
+}
