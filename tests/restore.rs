@@ -526,7 +526,7 @@ fn whatever_is_loaded_is_compared() {
     // A psql that loads something else.
     operator.stand_in(
         "psql",
-        "sed 's/as backed up/as baked up/' | exec \"$real\" \"$@\"",
+        "sed --unbuffered 's/as backed up/as baked up/' | exec \"$real\" \"$@\"",
     );
     let output = operator.run(&["restore", "--latest", "--yes"]);
     assert_eq!(output.code, 69, "{output}");

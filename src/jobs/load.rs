@@ -1,8 +1,14 @@
 //! Loading a backup into a server: SQL text through psql, archives through `pg_restore`.
 
+mod feed;
+mod in_force;
+mod marks;
+mod sessions;
+
 use std::convert::Infallible;
 use std::ffi::OsString;
-use std::io::PipeWriter;
+use std::fs::File;
+use std::io::{PipeReader, PipeWriter};
 use std::num::NonZeroU8;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,11 +20,13 @@ use tokio::time::sleep;
 use super::error::JobError;
 use super::limit::Limit;
 use crate::config::Format;
-use crate::pipeline::{Amount, Progress, StreamError};
+use crate::pipeline::{Amount, Progress, StreamError, feed_dump};
 use crate::postgres::{
     Child, ChildInput, ChildKind, ChildOutput, ChildSpec, Client, Confinement, Conninfo, Exit,
     Programs, load_archive_arguments, load_text_arguments, loaded_rows,
 };
+
+pub(super) use sessions::Dump;
 
 /// How long a program may take to end after SIGTERM before it is killed.
 const GRACE: Duration = Duration::from_secs(3);
@@ -70,15 +78,13 @@ impl Loader<'_> {
         doing: &str,
         feed: impl FnOnce(PipeWriter) -> Result<(), StreamError> + Send + 'static,
     ) -> Result<Loaded, JobError> {
-        let (reader, writer) = std::io::pipe()
-            .map_err(|error| JobError::Internal(format!("cannot make a pipe: {error}")))?;
-        // Smaller is only slower.
-        let _ = rustix::pipe::fcntl_setpipe_size(&writer, PIPE);
+        let (reader, writer) = pipe()?;
         let mut psql = self
             .spawn(
                 self.programs.psql(),
                 load_text_arguments(),
                 ChildInput::Pipe(reader),
+                ChildOutput::Null,
                 self.confinement.clone(),
             )
             .await?;
@@ -97,15 +103,36 @@ impl Loader<'_> {
             // Of psql's failure this is the consequence.
             Err(StreamError::Write(_)) if !exit.success() => {}
             Err(StreamError::Write(_)) => {
-                return Ok(Loaded::Refused {
-                    how: "psql ended before the end of the dump".to_owned(),
-                    said: exit.stderr.trim().to_owned(),
-                });
+                return Ok(refused(&exit));
             }
             Err(error) => return Err(JobError::stream(doing)(error)),
             Ok(()) => {}
         }
         Ok(judge("psql", &exit))
+    }
+
+    /// Loads a dump in plain format, over so many sessions at most: what makes indexes goes on side by
+    /// side, and all else in its order. It stops at the first error.
+    ///
+    /// # Errors
+    /// When psql cannot be run, the dump cannot be read, or the limit is reached.
+    pub(super) async fn load_dump(
+        &self,
+        dump: Dump,
+        jobs: NonZeroU8,
+        limit: &Limit,
+        progress: &Arc<Progress>,
+    ) -> Result<Loaded, JobError> {
+        if jobs > NonZeroU8::MIN {
+            return sessions::load(self, dump, jobs, limit, progress).await;
+        }
+        let doing = format!("cannot read {}", dump.path.display());
+        let counted = Arc::clone(progress);
+        self.load_text(limit, progress, &doing, move |sink| {
+            let file = File::open(dump.path).map_err(StreamError::Read)?;
+            feed_dump(file, dump.compression, sink, &counted)
+        })
+        .await
     }
 
     /// Loads an archive in custom or directory format, over several connections. It stops at the
@@ -133,6 +160,7 @@ impl Loader<'_> {
                 self.programs.pg_restore(),
                 load_archive_arguments(self.conninfo, jobs, archive),
                 ChildInput::Null,
+                ChildOutput::Null,
                 confinement,
             )
             .await?;
@@ -167,6 +195,7 @@ impl Loader<'_> {
         program: PathBuf,
         args: Vec<OsString>,
         stdin: ChildInput,
+        stdout: ChildOutput,
         confinement: Confinement,
     ) -> Result<Child, JobError> {
         tracing::debug!("running {} {args:?}", program.display());
@@ -178,7 +207,7 @@ impl Loader<'_> {
                 .conninfo
                 .child_environment(self.application, self.connect),
             stdin,
-            stdout: ChildOutput::Null,
+            stdout,
             mask: Box::new(move |text| conninfo.mask(text)),
             confinement,
             kind: ChildKind::Program,
@@ -193,6 +222,22 @@ pub(super) fn ahead(format: Format, text_bytes: u64, rows: u64) -> Amount {
     match format {
         Format::Plain => Amount::Bytes(text_bytes),
         Format::Custom | Format::Directory => Amount::Rows(rows),
+    }
+}
+
+fn pipe() -> Result<(PipeReader, PipeWriter), JobError> {
+    let (reader, writer) = std::io::pipe()
+        .map_err(|error| JobError::Internal(format!("cannot make a pipe: {error}")))?;
+    // Smaller is only slower.
+    let _ = rustix::pipe::fcntl_setpipe_size(&writer, PIPE);
+    Ok((reader, writer))
+}
+
+/// Of a psql that had no reason to end.
+fn refused(exit: &Exit) -> Loaded {
+    Loaded::Refused {
+        how: "psql ended before the end of the dump".to_owned(),
+        said: exit.stderr.trim().to_owned(),
     }
 }
 

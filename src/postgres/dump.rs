@@ -240,6 +240,21 @@ pub fn load_text_arguments() -> Vec<OsString> {
     .into()
 }
 
+/// The same, for a psql whose answers are read, one value a line.
+pub fn load_text_and_answer_arguments() -> Vec<OsString> {
+    [
+        "--no-psqlrc",
+        "--quiet",
+        "--no-password",
+        "--set=ON_ERROR_STOP=1",
+        "--tuples-only",
+        "--no-align",
+        "--file=-",
+    ]
+    .map(OsString::from)
+    .into()
+}
+
 /// The arguments for `pg_restore` to load an archive over so many connections, and to stop at the
 /// first error.
 pub fn load_archive_arguments(

@@ -36,7 +36,7 @@ pub use conninfo::{Conninfo, ConninfoError, ParseError, PasswordError, Place, Se
 pub use dump::{
     DumpCommand, DumpError, archive_as_sql_arguments, archive_entries_arguments,
     archive_list_arguments, definitions_arguments, globals_arguments, load_archive_arguments,
-    load_text_arguments,
+    load_text_and_answer_arguments, load_text_arguments,
 };
 pub use dump_failure::{DumpFailure, explain_failure};
 pub use extract::{

@@ -1,9 +1,7 @@
 //! Loading a backup's roles and its dump into the throw-away server, and who is to blame when that
 //! fails.
 
-use std::fs::File;
 use std::io::Write as _;
-use std::sync::Arc;
 
 use super::attempt::Drill;
 use super::judge::errors_in;
@@ -12,8 +10,8 @@ use super::restored::Restored;
 use super::roles::Prepared;
 use crate::config::Format;
 use crate::jobs::error::JobError;
-use crate::jobs::load::{Loaded, ahead, lacking};
-use crate::pipeline::{Phase, StreamError, feed_dump};
+use crate::jobs::load::{Dump, Loaded, ahead, lacking};
+use crate::pipeline::{Phase, StreamError};
 use crate::repository::{Manifest, Role};
 
 impl Drill<'_> {
@@ -55,13 +53,9 @@ impl Drill<'_> {
         let path = self.repository.path(self.stem, role);
         let target = restored.loader(self.context);
         let loaded = if artifact.format == Format::Plain {
-            let progress = Arc::clone(self.progress);
-            let doing = format!("cannot read {}", path.display());
+            let dump = Dump { path, compression };
             target
-                .load_text(&self.limit, self.progress, &doing, move |psql| {
-                    let file = File::open(path).map_err(StreamError::Read)?;
-                    feed_dump(file, compression, psql, &progress)
-                })
+                .load_dump(dump, self.context.drill.jobs, &self.limit, self.progress)
                 .await?
         } else {
             target

@@ -1,6 +1,5 @@
 //! Loading the dump, and proving that what was loaded is what was backed up.
 
-use std::fs::File;
 use std::sync::{Arc, PoisonError};
 
 use super::super::content;
@@ -11,8 +10,8 @@ use crate::jobs::JobError;
 use crate::jobs::blocked::Watch;
 use crate::jobs::dump::{Dumper, Remarks};
 use crate::jobs::limit::Limit;
-use crate::jobs::load::{Loaded, Loader, ahead};
-use crate::pipeline::{Amount, Phase, StreamError, feed_dump, take_census};
+use crate::jobs::load::{Dump, Loaded, Loader, ahead};
+use crate::pipeline::{Amount, Phase, take_census};
 use crate::postgres::{
     Client, Confinement, Conninfo, DumpCommand, Programs, database_properties,
     settings_and_privileges, shortfalls,
@@ -43,14 +42,12 @@ impl Work<'_> {
             confinement: Confinement::default(),
         };
         let outcome = if source.format == Format::Plain {
-            let (path, compression) = (source.path.clone(), source.compression);
-            let counted = Arc::clone(self.progress);
-            let doing = format!("cannot read {}", path.display());
+            let dump = Dump {
+                path: source.path.clone(),
+                compression: source.compression,
+            };
             loader
-                .load_text(&self.limit, self.progress, &doing, move |sink| {
-                    let file = File::open(path).map_err(StreamError::Read)?;
-                    feed_dump(file, compression, sink, &counted)
-                })
+                .load_dump(dump, self.request.jobs, &self.limit, self.progress)
                 .await?
         } else {
             loader

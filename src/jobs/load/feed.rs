@@ -1,0 +1,324 @@
+//! Giving a dump to several sessions: the first gets everything that has its place, and what makes
+//! indexes goes to whichever has nothing to do.
+
+use std::io::{self, BufWriter, Write};
+use std::sync::mpsc::Receiver;
+
+use memchr::memchr_iter;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::in_force::InForce;
+use super::marks::Marks;
+use crate::pipeline::{Segment, StreamError};
+
+/// So much is written to the first session at once.
+const AT_ONCE: usize = 128 * 1024;
+
+/// What the feeder is told while it waits.
+#[derive(Debug)]
+pub(super) enum Event<W> {
+    /// A session has come to this mark.
+    Reached { session: usize, mark: u64 },
+    /// The session that was asked for is there. It is of use as soon as it comes to a mark.
+    Started(W),
+    /// The one that was asked for cannot be had.
+    Lost,
+    /// Nothing more is to be loaded.
+    Over,
+}
+
+/// The sessions that load a dump, the first of which is always there.
+pub(super) struct Feed<W: Write> {
+    sessions: Vec<Session<W>>,
+    /// So many may be there.
+    most: usize,
+    /// Whether one was asked for that is not there yet.
+    is_asked: bool,
+    orders: UnboundedSender<()>,
+    events: Receiver<Event<W>>,
+    marks: Marks,
+    settings: InForce,
+    /// Whether psql's own commands are forbidden by the dump.
+    restricted: bool,
+    /// While indexes are made: the session that had the last definition.
+    latest: Option<usize>,
+    /// Lines of the dump so far.
+    line: u64,
+}
+
+struct Session<W: Write> {
+    sink: BufWriter<W>,
+    /// The marks that were put into its text, and the last one that it has come to.
+    put: u64,
+    reached: u64,
+    /// It may not help before it has come to this one.
+    ready_at: u64,
+    /// So many settings it has seen.
+    seen: u64,
+    /// Lines of its text so far.
+    lines: u64,
+    place: Place,
+}
+
+/// Where in the dump a session's text stands: the line `own` of it, counted from 0, is the line
+/// `dumps` of the dump, and so on from there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Place {
+    own: u64,
+    dumps: u64,
+}
+
+impl<W: Write> Feed<W> {
+    /// For a first session; `orders` asks for a further one, up to `most` in all.
+    pub(super) fn new(
+        first: W,
+        most: usize,
+        marks: Marks,
+        orders: UnboundedSender<()>,
+        events: Receiver<Event<W>>,
+    ) -> Self {
+        Self {
+            sessions: vec![Session::new(first, 0)],
+            most,
+            is_asked: false,
+            orders,
+            events,
+            marks,
+            settings: InForce::default(),
+            restricted: false,
+            latest: None,
+            line: 0,
+        }
+    }
+
+    /// Takes the next segment of the dump, and waits as long as it has to.
+    ///
+    /// # Errors
+    /// When a session does not take it any more.
+    pub(super) fn take(&mut self, segment: Segment<'_>) -> Result<(), StreamError> {
+        match segment {
+            Segment::Ordered(text) => {
+                self.settle()?;
+                self.sessions[0].write(text)?;
+            }
+            Segment::Restriction(text) => {
+                self.settle()?;
+                self.restricted = true;
+                self.sessions[0].write(text)?;
+            }
+            // While indexes are made, it would only be in the way.
+            Segment::Between(text) => {
+                if self.latest.is_none() {
+                    self.sessions[0].write(text)?;
+                }
+            }
+            Segment::Setting { name, text } => {
+                self.settings.set(name, text);
+                if self.settings.is_too_much() {
+                    self.settle()?;
+                    self.most = 1;
+                }
+                if self.latest.is_none() {
+                    self.sessions[0].write(text)?;
+                    self.sessions[0].seen = self.settings.made();
+                }
+            }
+            Segment::Definition(text) if self.most == 1 => {
+                self.settle()?;
+                self.sessions[0].write(text)?;
+            }
+            Segment::Definition(text) => {
+                let session = self.next_session()?;
+                self.latest = Some(session);
+                self.give(session, text)?;
+            }
+            Segment::Remark(text) => match self.latest {
+                Some(session) => self.give(session, text)?,
+                None => self.sessions[0].write(text)?,
+            },
+        }
+        self.line += lines(segment.text());
+        Ok(())
+    }
+
+    /// Waits until everything that was given to any session is done but what the first has of the
+    /// dump's end.
+    ///
+    /// # Errors
+    /// When a session does not take it any more.
+    pub(super) fn finish(&mut self) -> Result<(), StreamError> {
+        self.settle()?;
+        self.sessions[0].flush()
+    }
+
+    /// Where in the dump each session's text stands.
+    pub(super) fn places(&self) -> Vec<Place> {
+        self.sessions.iter().map(|session| session.place).collect()
+    }
+
+    /// Waits until all indexes are made, and goes on with the first session.
+    fn settle(&mut self) -> Result<(), StreamError> {
+        if self.latest.is_none() {
+            return Ok(());
+        }
+        let is_done = |session: &Session<W>| session.is_idle() || !session.is_ready();
+        while !(self.sessions[0].is_idle() && self.sessions[1..].iter().all(is_done)) {
+            self.wait()?;
+        }
+        self.latest = None;
+        let (line, settings) = (self.line, &self.settings);
+        self.sessions[0].resume(line, settings)
+    }
+
+    /// The session that makes the next index.
+    fn next_session(&mut self) -> Result<usize, StreamError> {
+        if self.latest.is_none() {
+            // The others may begin when it has come to here.
+            let first = &mut self.sessions[0];
+            first.mark(&self.marks, "")?;
+            first.ready_at = first.put;
+            return Ok(0);
+        }
+        loop {
+            while let Ok(event) = self.events.try_recv() {
+                self.learn(event)?;
+            }
+            let is_free = |session: &Session<W>| session.is_ready() && session.is_idle();
+            if self.sessions[0].is_ready()
+                && let Some(free) = self.sessions.iter().position(is_free)
+            {
+                return Ok(free);
+            }
+            let is_coming = |session: &Session<W>| !session.is_ready();
+            let is_one_coming = self.is_asked || self.sessions[1..].iter().any(is_coming);
+            if !is_one_coming && self.sessions.len() < self.most {
+                // Whoever takes orders has gone only when all is over, and will have said so.
+                self.is_asked = self.orders.send(()).is_ok();
+            }
+            self.wait()?;
+        }
+    }
+
+    fn give(&mut self, session: usize, text: &[u8]) -> Result<(), StreamError> {
+        let session = &mut self.sessions[session];
+        if session.is_idle() {
+            session.resume(self.line, &self.settings)?;
+        }
+        session.write(text)?;
+        session.mark(&self.marks, "\n")?;
+        session.flush()
+    }
+
+    /// A further session, with all that it needs but settings. It tells when it is ready.
+    fn welcome(&self, sink: W) -> Result<Session<W>, StreamError> {
+        let mut session = Session::new(sink, 1);
+        if self.restricted {
+            session.write(self.marks.restriction().as_bytes())?;
+        }
+        session.mark(&self.marks, "\n")?;
+        session.flush()?;
+        Ok(session)
+    }
+
+    fn wait(&mut self) -> Result<(), StreamError> {
+        let event = self.events.recv().unwrap_or(Event::Over);
+        self.learn(event)
+    }
+
+    fn learn(&mut self, event: Event<W>) -> Result<(), StreamError> {
+        match event {
+            Event::Reached { session, mark } => {
+                if let Some(session) = self.sessions.get_mut(session) {
+                    session.reached = session.reached.max(mark.min(session.put));
+                }
+            }
+            Event::Started(sink) => {
+                self.is_asked = false;
+                match self.welcome(sink) {
+                    Ok(session) => self.sessions.push(session),
+                    // It has ended already, which is told in a moment.
+                    Err(_) => self.most = self.sessions.len(),
+                }
+            }
+            // Only the one that came last can be on its way.
+            Event::Lost => {
+                self.is_asked = false;
+                if self.sessions.len() > 1 {
+                    self.sessions.pop_if(|last| !last.is_ready());
+                }
+                self.most = self.sessions.len();
+            }
+            Event::Over => {
+                return Err(StreamError::Write(io::ErrorKind::BrokenPipe.into()));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Place {
+    /// The line of the dump that is this line of the session's text, both counted from 1; none for
+    /// what lies before the place.
+    pub(super) fn in_the_dump(self, line: u64) -> Option<u64> {
+        let behind = line.checked_sub(1)?.checked_sub(self.own)?;
+        Some(self.dumps + behind + 1)
+    }
+}
+
+impl<W: Write> Session<W> {
+    fn new(sink: W, ready_at: u64) -> Self {
+        Self {
+            sink: BufWriter::with_capacity(AT_ONCE, sink),
+            put: 0,
+            reached: 0,
+            ready_at,
+            seen: 0,
+            lines: 0,
+            place: Place::default(),
+        }
+    }
+
+    fn is_ready(&self) -> bool {
+        self.reached >= self.ready_at
+    }
+
+    fn is_idle(&self) -> bool {
+        self.reached == self.put
+    }
+
+    /// Goes on at a line of the dump, after it has been idle.
+    fn resume(&mut self, line: u64, settings: &InForce) -> Result<(), StreamError> {
+        for text in settings.since(self.seen) {
+            self.write(text)?;
+            self.write(b" ")?;
+        }
+        self.seen = settings.made();
+        self.place = Place {
+            own: self.lines,
+            dumps: line,
+        };
+        Ok(())
+    }
+
+    fn mark(&mut self, marks: &Marks, end: &str) -> Result<(), StreamError> {
+        self.put += 1;
+        let statement = format!(" {}{end}", marks.statement(self.put));
+        self.write(statement.as_bytes())
+    }
+
+    fn write(&mut self, text: &[u8]) -> Result<(), StreamError> {
+        self.lines += lines(text);
+        self.sink.write_all(text).map_err(StreamError::Write)
+    }
+
+    fn flush(&mut self) -> Result<(), StreamError> {
+        self.sink.flush().map_err(StreamError::Write)
+    }
+}
+
+fn lines(text: &[u8]) -> u64 {
+    memchr_iter(b'\n', text).count() as u64
+}
+
+#[cfg(test)]
+mod tests;

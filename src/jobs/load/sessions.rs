@@ -1,0 +1,237 @@
+//! Loading a dump in plain format over several sessions, each of which is a psql: what has its place in
+//! the order of things goes to the first, and indexes are made side by side.
+
+use std::fs::File;
+use std::io::PipeWriter;
+use std::num::NonZeroU8;
+use std::path::PathBuf;
+use std::sync::{Arc, mpsc};
+
+use tokio::net::unix::pipe::Receiver;
+use tokio::sync::mpsc::unbounded_channel;
+use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::feed::{Event, Feed, Place};
+use super::marks::Marks;
+use super::{GRACE, Loaded, Loader, judge, pipe, refused};
+use crate::config::Compression;
+use crate::jobs::error::JobError;
+use crate::jobs::limit::{Limit, Stop};
+use crate::pipeline::{Progress, StreamError, Text, take_segments};
+use crate::postgres::{ChildError, ChildInput, ChildOutput, Exit, load_text_and_answer_arguments};
+
+/// A dump in plain format.
+#[derive(Clone, Debug)]
+pub(in crate::jobs) struct Dump {
+    /// Its file.
+    pub(in crate::jobs) path: PathBuf,
+    /// How that is compressed.
+    pub(in crate::jobs) compression: Compression,
+}
+
+/// What the feeder leaves behind.
+type GivenOut = (Result<(), StreamError>, Vec<Place>);
+
+/// How one of the programs has ended.
+struct Ended {
+    /// The number of its session.
+    session: usize,
+    exit: Result<Exit, ChildError>,
+    /// Whether it has been of use.
+    was_ready: bool,
+}
+
+/// The sessions of one load.
+struct Sessions<'a> {
+    loader: &'a Loader<'a>,
+    marks: Marks,
+    events: mpsc::Sender<Event<PipeWriter>>,
+    running: JoinSet<Ended>,
+    started: usize,
+    /// Ends all of them.
+    ending: CancellationToken,
+}
+
+/// Loads a dump over up to `jobs` sessions. The first error of any of them ends all.
+pub(super) async fn load(
+    loader: &Loader<'_>,
+    dump: Dump,
+    jobs: NonZeroU8,
+    limit: &Limit,
+    progress: &Arc<Progress>,
+) -> Result<Loaded, JobError> {
+    let doing = format!("cannot read {}", dump.path.display());
+    let marks = Marks::new();
+    let (events, told) = mpsc::channel();
+    let (orders, mut ordered) = unbounded_channel();
+    let mut sessions = Sessions {
+        loader,
+        marks: marks.clone(),
+        events,
+        running: JoinSet::new(),
+        started: 0,
+        ending: CancellationToken::new(),
+    };
+    let first = sessions.start().await?;
+    let feed = Feed::new(first, usize::from(jobs.get()), marks, orders, told);
+    let counted = Arc::clone(progress);
+    let mut feeder = spawn_blocking(move || feed_all(feed, dump, &counted));
+
+    let mut given_out: Option<GivenOut> = None;
+    let mut stopped: Option<Stop> = None;
+    let mut broken: Option<(usize, Exit)> = None;
+    while given_out.is_none() || !sessions.running.is_empty() {
+        tokio::select! {
+            outcome = &mut feeder, if given_out.is_none() => {
+                let outcome = outcome?;
+                // A session that takes no more is about to say why.
+                if matches!(&outcome.0, Err(error) if !matches!(error, StreamError::Write(_))) {
+                    sessions.end();
+                }
+                given_out = Some(outcome);
+            }
+            Some(()) = ordered.recv() => sessions.add().await,
+            Some(ended) = sessions.running.join_next() => {
+                let ended = ended?;
+                let exit = ended.exit?;
+                let is_early = given_out.is_none() || !exit.success();
+                if !ended.was_ready && !exit.success() && ended.session > 0 {
+                    // The server takes no more sessions, or not from us: those that are there do.
+                    tracing::debug!("psql {exit}; it said: {}", exit.stderr.trim());
+                    sessions.tell(Event::Lost);
+                } else if is_early && broken.is_none() {
+                    sessions.end();
+                    broken = Some((ended.session, exit));
+                }
+            }
+            stop = limit.stopped(), if stopped.is_none() => {
+                stopped = Some(stop);
+                progress.cancel();
+                sessions.end();
+            }
+        }
+    }
+    if let Some(stop) = stopped {
+        return Err(stop.into());
+    }
+    let (outcome, places) = given_out.unwrap_or_else(|| (Ok(()), Vec::new()));
+    let broken = broken.map(|(session, mut exit)| {
+        let place = places.get(session).copied().unwrap_or_default();
+        exit.stderr = in_lines_of_the_dump(&exit.stderr, place);
+        exit
+    });
+    match (outcome, broken) {
+        // Whatever became of the feeder is the consequence.
+        (_, Some(exit)) if !exit.success() => Ok(judge("psql", &exit)),
+        (Err(StreamError::Write(_)) | Ok(()), Some(exit)) => Ok(refused(&exit)),
+        (Err(error), _) => Err(JobError::stream(doing)(error)),
+        (Ok(()), None) => Ok(Loaded::Wholly),
+    }
+}
+
+fn feed_all(mut feed: Feed<PipeWriter>, dump: Dump, progress: &Progress) -> GivenOut {
+    let given_out = File::open(dump.path)
+        .map_err(StreamError::Read)
+        .and_then(|file| Text::of_file(file, dump.compression))
+        .and_then(|text| take_segments(text, progress, |segment| feed.take(segment)))
+        .and_then(|()| feed.finish());
+    (given_out, feed.places())
+}
+
+impl Sessions<'_> {
+    /// Starts a psql; gives where its text goes.
+    async fn start(&mut self) -> Result<PipeWriter, JobError> {
+        let (stdin, sink) = pipe()?;
+        let (answers, stdout) = pipe()?;
+        let answers = Receiver::from_owned_fd(answers.into())
+            .map_err(|error| JobError::Internal(format!("cannot read from a pipe: {error}")))?;
+        let mut child = self
+            .loader
+            .spawn(
+                self.loader.programs.psql(),
+                load_text_and_answer_arguments(),
+                ChildInput::Pipe(stdin),
+                ChildOutput::Pipe(stdout),
+                self.loader.confinement.clone(),
+            )
+            .await?;
+        let (marks, events, session) = (self.marks.clone(), self.events.clone(), self.started);
+        let reading = tokio::spawn(async move {
+            let mut was_ready = false;
+            let each = |mark| {
+                was_ready = true;
+                // Nobody listens any more when all has been given out.
+                let _ = events.send(Event::Reached { session, mark });
+            };
+            marks.read(answers, each).await;
+            was_ready
+        });
+        let ending = self.ending.clone();
+        self.running.spawn(async move {
+            let exit = tokio::select! {
+                exit = child.wait() => exit,
+                () = ending.cancelled() => child.terminate(GRACE).await,
+            };
+            Ended {
+                session,
+                exit,
+                was_ready: at_its_end(reading).await,
+            }
+        });
+        self.started += 1;
+        Ok(sink)
+    }
+
+    /// Starts a further one. If there can be none, the load goes on without.
+    async fn add(&mut self) {
+        let event = match self.start().await {
+            Ok(sink) => Event::Started(sink),
+            Err(error) => {
+                tracing::debug!("no further psql: {error}");
+                Event::Lost
+            }
+        };
+        self.tell(event);
+    }
+
+    fn tell(&self, event: Event<PipeWriter>) {
+        // Nobody listens any more when all has been given out.
+        let _ = self.events.send(event);
+    }
+
+    /// Ends all programs, and with them the feeder.
+    fn end(&self) {
+        self.ending.cancel();
+        self.tell(Event::Over);
+    }
+}
+
+/// What the reader of a program that has ended has seen; somebody else may hold its pipe open.
+async fn at_its_end(mut reading: JoinHandle<bool>) -> bool {
+    let seen = timeout(GRACE, &mut reading).await;
+    reading.abort();
+    matches!(seen, Ok(Ok(true)) | Err(_))
+}
+
+/// What psql said, with the lines of the dump where it counts those of what it was given.
+fn in_lines_of_the_dump(said: &str, place: Place) -> String {
+    const BEFORE: &str = "psql:<stdin>:";
+    let mut lines: Vec<String> = Vec::new();
+    for line in said.lines() {
+        let counted = line.strip_prefix(BEFORE).and_then(|rest| {
+            let (number, rest) = rest.split_once(':')?;
+            Some((number.parse().ok()?, rest))
+        });
+        lines.push(match counted {
+            None => line.to_owned(),
+            Some((number, rest)) => match place.in_the_dump(number) {
+                Some(number) => format!("{BEFORE}{number}:{rest}"),
+                // A remark on an index that was made before.
+                None => format!("psql:{rest}"),
+            },
+        });
+    }
+    lines.join("\n")
+}

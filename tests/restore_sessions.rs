@@ -1,0 +1,317 @@
+//! A dump in plain format is loaded over several sessions, and nobody can tell by the result.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on panics"
+)]
+
+mod support;
+
+use std::fs;
+
+use rustix::process::Signal;
+
+use support::cluster::{Cluster, wait_until};
+use support::operator::Operator;
+use support::restored::{assert_untouched, beginning_with, databases, small, value};
+use support::sample::feed;
+
+/// Makes an index of a table that waits, where it is restored, for a second one to be made beside it.
+const MEETING: &str = "
+    CREATE TABLE left_one (a int); INSERT INTO left_one VALUES (1);
+    CREATE TABLE right_one (a int); INSERT INTO right_one VALUES (1);
+    CREATE FUNCTION meet(a int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN a; END';
+    CREATE INDEX left_index ON left_one (meet(a));
+    CREATE INDEX right_index ON right_one (meet(a));
+    CREATE OR REPLACE FUNCTION meet(a int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$
+    BEGIN
+        IF pg_catalog.current_query() NOT LIKE 'CREATE INDEX%' THEN
+            RETURN a;
+        END IF;
+        PERFORM pg_catalog.pg_advisory_lock_shared(1);
+        FOR tries IN 1 .. 600 LOOP
+            IF (SELECT count(*) FROM pg_catalog.pg_locks WHERE locktype = 'advisory') >= 2 THEN
+                RETURN a;
+            END IF;
+            PERFORM pg_catalog.pg_sleep(0.05);
+        END LOOP;
+        RAISE EXCEPTION 'nobody came';
+    END $$;";
+
+/// Counts the psqls that are started: one line each, with its arguments.
+fn count_psqls(operator: &mut Operator) {
+    let script = "echo \"$*\" >> \"$directory/started\"; exec \"$real\" \"$@\"";
+    operator.stand_in("psql", script);
+}
+
+fn started(operator: &Operator) -> Vec<String> {
+    let path = operator.path("started");
+    let text = fs::read_to_string(&path).unwrap_or_default();
+    fs::remove_file(path).ok();
+    text.lines().map(str::to_owned).collect()
+}
+
+fn plain_dump(cluster: &Cluster, operator: &Operator, database: &str) -> std::path::PathBuf {
+    let dump = operator.path("dump.sql");
+    let mut command = cluster.command("pg_dump");
+    let status = command.arg("-f").arg(&dump).arg(database).status();
+    assert!(status.unwrap().success());
+    dump
+}
+
+#[test]
+fn indexes_are_made_side_by_side_by_as_many_sessions_as_are_wanted() {
+    let cluster = Cluster::start();
+    let mut operator = small(&cluster, "app");
+    cluster.psql_in("app", MEETING);
+    let dump = plain_dump(&cluster, &operator, "app");
+    let dump = dump.to_str().unwrap();
+    count_psqls(&mut operator);
+    let output = operator.run(&["restore", dump, "--into", "two"]);
+    assert_eq!(output.code, 0, "{output}");
+    assert_eq!(started(&operator).len(), 2, "as dump.jobs says by itself");
+    let names = "SELECT string_agg(indexrelid::regclass::text, ' ' ORDER BY indexrelid::regclass::text) FROM pg_index \
+                  WHERE indrelid IN ('left_one'::regclass, 'right_one'::regclass) AND indisvalid";
+    assert_eq!(cluster.psql_in("two", names), "left_index right_index");
+
+    // Nobody else comes to a session that is alone.
+    cluster.psql_in(
+        "app",
+        "CREATE OR REPLACE FUNCTION meet(a int) RETURNS int IMMUTABLE LANGUAGE plpgsql \
+         AS 'BEGIN RETURN a; END'",
+    );
+    plain_dump(&cluster, &operator, "app");
+    operator.set_value("dump.jobs", 1);
+    let output = operator.run(&["restore", dump, "--into", "one"]);
+    assert_eq!(output.code, 0, "{output}");
+    let only = started(&operator);
+    assert_eq!(only.len(), 1, "{only:?}");
+    assert!(only[0].contains("--output=/dev/null"), "{only:?}");
+}
+
+#[test]
+fn an_index_that_cannot_be_made_is_named_with_its_line_and_the_database_serves() {
+    let cluster = Cluster::start();
+    let operator = small(&cluster, "app");
+    cluster.psql_in(
+        "app",
+        "CREATE TABLE double (a int); INSERT INTO double SELECT 1 FROM generate_series(1, 2); \
+         CREATE INDEX double_a ON double (a); CREATE INDEX t_v ON t (v); CREATE INDEX t_w ON t (v)",
+    );
+    let path = plain_dump(&cluster, &operator, "app");
+    let text = fs::read_to_string(&path).unwrap();
+    let text = text.replace("CREATE INDEX double_a", "CREATE UNIQUE INDEX double_a");
+    fs::write(&path, &text).unwrap();
+    let line = text
+        .lines()
+        .position(|line| line.starts_with("CREATE UNIQUE INDEX double_a"));
+    let output = operator.run(&[
+        "restore",
+        path.to_str().unwrap(),
+        "--database",
+        "app",
+        "--yes",
+    ]);
+    assert_eq!(output.code, 69, "{output}");
+    let expected = format!(
+        "the backup could not be loaded: psql ended with status 3; it said:\n\
+         psql:<stdin>:{}: ERROR:  could not create unique index \"double_a\"\n\
+         DETAIL:  Key (a)=(1) is duplicated.",
+        line.unwrap() + 1
+    );
+    assert!(output.stderr.contains(&expected), "{output}");
+    assert_eq!(output.stderr.matches("ERROR:").count(), 1, "{output}");
+    assert_untouched(&cluster, &operator, "app");
+}
+
+#[test]
+fn a_line_behind_the_indexes_is_that_of_the_dump() {
+    let cluster = Cluster::start();
+    let operator = small(&cluster, "app");
+    cluster.psql_in(
+        "app",
+        "CREATE TABLE u (id int REFERENCES t); CREATE INDEX u_1 ON u (id); \
+         CREATE INDEX u_2 ON u (id); CREATE INDEX u_3 ON u (id)",
+    );
+    let path = plain_dump(&cluster, &operator, "app");
+    let text = fs::read_to_string(&path).unwrap();
+    let text = text.replace("REFERENCES public.t(id)", "REFERENCES public.gone(id)");
+    fs::write(&path, &text).unwrap();
+    let line = text.lines().position(|line| line.contains("public.gone"));
+    let output = operator.run(&["restore", path.to_str().unwrap(), "--into", "beside"]);
+    assert_eq!(output.code, 69, "{output}");
+    let expected = format!(
+        "psql:<stdin>:{}: ERROR:  relation \"public.gone\" does not exist",
+        line.unwrap() + 1
+    );
+    assert!(output.stderr.contains(&expected), "{output}");
+    assert_untouched(&cluster, &operator, "app");
+}
+
+#[test]
+fn killed_while_indexes_are_made_it_leaves_what_the_next_one_sweeps_up() {
+    let cluster = Cluster::start();
+    let operator = small(&cluster, "app");
+    // Two indexes that are made only as soon as a file is there.
+    let gate = operator.path("gate");
+    rustix::fs::chmod(operator.path(""), 0o755.into()).unwrap();
+    cluster.psql_in(
+        "app",
+        &MEETING.replace(
+            "SELECT count(*) FROM pg_catalog.pg_locks WHERE locktype = 'advisory') >= 2",
+            &format!(
+                "SELECT size FROM pg_catalog.pg_stat_file('{}', true)) = 0",
+                gate.display()
+            ),
+        ),
+    );
+    let output = operator.run(&["backup"]);
+    assert_eq!(output.code, 0, "{output}");
+    let running = operator.spawn(&["restore", "--latest", "--yes"]);
+    let at_work = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'pgbackupd%' \
+                    AND state = 'active' AND query LIKE 'CREATE INDEX%'";
+    wait_until("two sessions make indexes", || cluster.psql(at_work) == "2");
+    running.signal(Signal::KILL);
+    assert_eq!(running.wait().code, 137);
+    operator.assert_no_processes();
+    assert_eq!(value(&cluster, "app"), "as it stands");
+    beginning_with(&cluster, "app_restoring_");
+
+    fs::write(&gate, "").unwrap();
+    wait_until("the server has done", || cluster.psql(at_work) == "0");
+    let output = operator.run(&["restore", "--latest", "--yes", "--drop-old"]);
+    assert_eq!(output.code, 0, "{output}");
+    assert_eq!(databases(&cluster), ["app"]);
+}
+
+#[test]
+fn where_the_server_takes_no_more_sessions_one_is_enough() {
+    let cluster = Cluster::start();
+    let mut operator = small(&cluster, "app");
+    cluster.psql_in(
+        "app",
+        "DO $$ BEGIN FOR n IN 1 .. 20 LOOP EXECUTE format('CREATE INDEX i_%s ON t (v)', n); \
+         END LOOP; END $$",
+    );
+    let dump = plain_dump(&cluster, &operator, "app");
+    operator.stand_in(
+        "psql",
+        "if test -e \"$directory/started\"; then \
+             echo 'psql: error: FATAL:  sorry, too many clients already' >&2; exit 2; \
+         fi; : > \"$directory/started\"; exec \"$real\" \"$@\"",
+    );
+    operator.set_value("dump.jobs", 4);
+    let output = operator.run(&["restore", dump.to_str().unwrap(), "--into", "beside"]);
+    assert_eq!(output.code, 0, "{output}");
+}
+
+#[test]
+fn a_signal_ends_all_sessions() {
+    let cluster = Cluster::start();
+    let operator = small(&cluster, "app");
+    cluster.psql_in("app", &MEETING.replace(">= 2", ">= 9"));
+    let output = operator.run(&["backup"]);
+    assert_eq!(output.code, 0, "{output}");
+    let running = operator.spawn(&["restore", "--latest", "--yes"]);
+    let at_work = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' \
+                    AND query LIKE 'CREATE INDEX%'";
+    wait_until("two sessions make indexes", || cluster.psql(at_work) == "2");
+    running.signal(Signal::TERM);
+    let output = running.wait();
+    assert!(output.stderr.contains("interrupted"), "{output}");
+    assert_untouched(&cluster, &operator, "app");
+}
+
+/// What has indexes in every way: of partitions, with comments, elsewhere.
+const EVERYTHING: &str = "
+    CREATE EXTENSION btree_gist;
+    CREATE TABLE part (id int, at date, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
+    CREATE TABLE part_1 PARTITION OF part FOR VALUES FROM ('2026-01-01') TO ('2026-02-01');
+    CREATE TABLE part_2 PARTITION OF part FOR VALUES FROM ('2026-02-01') TO ('2026-03-01')
+        PARTITION BY LIST (id);
+    CREATE TABLE part_2_1 PARTITION OF part_2 FOR VALUES IN (1);
+    CREATE TABLE part_2_2 PARTITION OF part_2 FOR VALUES IN (2);
+    INSERT INTO part SELECT 1 + n % 2, date '2026-01-01' + n / 2 FROM generate_series(0, 99) n;
+    CREATE INDEX part_at ON part (at); CREATE UNIQUE INDEX part_both ON part (at, id);
+    CREATE INDEX part_1_own ON part_1 (id);
+    CREATE TABLE parent (id int PRIMARY KEY, v text);
+    CREATE TABLE child (PRIMARY KEY (id)) INHERITS (parent);
+    CREATE TABLE booking (room int, during tsrange CONSTRAINT \"no two\" NOT NULL,
+        CONSTRAINT \"not, twice; ever\" EXCLUDE USING gist (room WITH =, during WITH &&) WHERE (room > 0));
+    COMMENT ON CONSTRAINT \"not, twice; ever\" ON booking IS 'a room; one guest';
+    CREATE INDEX booking_far ON booking (room) TABLESPACE aside;
+    CREATE INDEX booking_near ON booking (during);
+    CREATE INDEX \"booking; 'very' far\" ON booking (lower(during)) TABLESPACE aside WHERE room <> 7;
+    COMMENT ON INDEX \"booking; 'very' far\" IS E'a ''comment'';\\n\\\\. -- with lines';
+    CREATE TABLE code (a text UNIQUE NULLS NOT DISTINCT DEFERRABLE, b text) ;
+    ALTER TABLE code ALTER a SET NOT NULL;
+    CREATE UNIQUE INDEX code_id ON code (a); ALTER TABLE code REPLICA IDENTITY USING INDEX code_id;
+    CREATE INDEX code_b ON code (b); ALTER TABLE code CLUSTER ON code_b;
+    CREATE INDEX code_expression ON code ((a || b), b); ALTER INDEX code_expression ALTER 1 SET STATISTICS 99;
+    CREATE MATERIALIZED VIEW view AS SELECT id, count(*) FROM part GROUP BY id;
+    CREATE UNIQUE INDEX view_id ON view (id);
+    CREATE TABLE refers (id int, at date, FOREIGN KEY (id, at) REFERENCES part);
+    CREATE INDEX refers_id ON refers (id);
+    CREATE VIEW functional AS SELECT id, v FROM parent GROUP BY id;
+    CREATE STATISTICS several ON room, during FROM booking;";
+
+#[test]
+fn indexes_of_every_kind_come_back_over_four_sessions() {
+    let cluster = Cluster::start();
+    let place = cluster.socket_directory().join("tablespace");
+    cluster.psql(&format!(
+        "COPY (SELECT 1) TO PROGRAM 'cat >/dev/null; mkdir -m 0700 {0}';\n\
+         CREATE TABLESPACE aside LOCATION '{0}';",
+        place.display()
+    ));
+    cluster.create_database("app");
+    feed(&cluster, "app", EVERYTHING.as_bytes());
+    let mut operator = Operator::of(&cluster, "app");
+    operator.set_value("dump.jobs", 4);
+    let output = operator.run(&["backup"]);
+    assert_eq!(output.code, 0, "{output}");
+    count_psqls(&mut operator);
+    let output = operator.run(&["restore", "--latest", "--into", "copy"]);
+    assert_eq!(output.code, 0, "{output}");
+    assert!(!output.stderr.contains("differ"), "{output}");
+    assert!(started(&operator).len() > 1);
+    let indexes = "SELECT string_agg(concat_ws(' ', indexrelid::regclass, indisvalid, reltablespace, \
+                     obj_description(indexrelid, 'pg_class'), relispartition), '|' ORDER BY \
+                     indexrelid::regclass::text) FROM pg_index JOIN pg_class c ON c.oid = indexrelid \
+                    WHERE relnamespace = 'public'::regnamespace";
+    let of_the_copy = cluster.psql_in("copy", indexes);
+    assert!(of_the_copy.contains("part_2_1_at_idx t"), "{of_the_copy}");
+    assert_eq!(of_the_copy, cluster.psql_in("app", indexes));
+}
+
+#[test]
+fn names_in_other_encodings_come_back() {
+    let cluster = Cluster::start();
+    for (name, encoding) in [("latin", "LATIN1"), ("ascii", "SQL_ASCII")] {
+        cluster.psql(&format!(
+            "CREATE DATABASE {name} ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0"
+        ));
+        let mut sql = format!("SET client_encoding = '{encoding}';\n").into_bytes();
+        for number in b"1234" {
+            sql.extend_from_slice(b"CREATE TABLE \"caf\xe9 ");
+            sql.push(*number);
+            sql.extend_from_slice(b"\" (a text PRIMARY KEY); CREATE INDEX \"\xfc");
+            sql.push(*number);
+            sql.extend_from_slice(b"\" ON \"caf\xe9 ");
+            sql.push(*number);
+            sql.extend_from_slice(b"\" ((a || '\xe9;')); COMMENT ON INDEX \"\xfc");
+            sql.push(*number);
+            sql.extend_from_slice(b"\" IS '\xe4';\n");
+        }
+        feed(&cluster, name, &sql);
+        let mut operator = Operator::of(&cluster, name);
+        operator.set_value("dump.jobs", 3);
+        let output = operator.run(&["backup"]);
+        assert_eq!(output.code, 0, "{output}");
+        count_psqls(&mut operator);
+        let output = operator.run(&["restore", "--latest", "--yes"]);
+        assert_eq!(output.code, 0, "{name}: {output}");
+        assert!(started(&operator).len() > 1, "{name}");
+    }
+}
