@@ -326,7 +326,7 @@ impl Scene {
     }
 
     /// Starts a restore, and kills it while it waits for the dump's text.
-    fn kill_while_reading(&self, artifact: &PathBuf) {
+    fn kill_while_reading(&self, artifact: &Path) {
         let kept = self.operator.path("kept");
         fs::rename(artifact, &kept).unwrap();
         let made = Command::new("mkfifo").arg(artifact).status().unwrap();
