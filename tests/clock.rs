@@ -331,3 +331,28 @@ fn to_2099(_: &Cluster, mut operator: Operator) {
     operator.assert_all_whole();
     assert_eq!(daemon.end().code, 0);
 }
+
+#[test]
+fn a_test_restore_that_is_overdue_is_told_once_a_day_with_a_backup() {
+    let cluster = Cluster::start();
+    let mut operator = Operator::of(&cluster, "postgres");
+    let output = operator.run(&["backup"]);
+    assert_eq!(output.code, 0, "{output}");
+    let clock = in_riyadh(&mut operator, "2036-01-01T22:59:58Z");
+    operator.set_value("jobs.weekly.enabled", true);
+    operator.set("jobs.weekly.schedule", "0 2 * * *");
+    let daemon = under(&operator, &clock);
+    daemon.wait_for_nth("backup of postgres succeeded", 2);
+    let said = daemon.wait_for("the test restore of postgres is overdue: ");
+    assert!(
+        said.contains("there have been backups for ")
+            && said.contains("and no test restore has come to a result")
+            && said.ends_with("objectives.drill_age allows 35 days"),
+        "{said}"
+    );
+    clock.set("2036-01-02T22:59:58Z");
+    daemon.wait_for_nth("backup of postgres succeeded", 4);
+    daemon.wait_for_nth("is overdue", 2);
+    assert_eq!(daemon.count("is overdue"), 2);
+    assert_eq!(daemon.end().code, 0);
+}

@@ -20,9 +20,10 @@ use std::time::SystemTime;
 use chrono::{Duration, Utc};
 use pgbackupd::repository::{DAEMON_STATE_FORMAT, DaemonState, RuntimeDirectory, ScheduledJob};
 use rustix::process::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use support::cluster::{Cluster, wait_until};
+use support::drill::open_directory;
 use support::operator::{HeldLock, Operator, Output, make_big_table};
 
 /// Somebody whose daemon, if there is one, is nobody else's.
@@ -467,4 +468,64 @@ fn what_the_daemon_says_is_shown() {
     assert_eq!(hidden["ok"], true);
     assert_eq!(hidden["daemon"]["running"], Value::Null);
     assert_eq!(hidden["remarks"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_test_restore_that_could_not_be_made_makes_the_newest_no_younger() {
+    let cluster = Cluster::start();
+    let place = open_directory();
+    let mut operator = operator(&cluster);
+    operator.set("objectives.grace", "0 seconds");
+    assert_eq!(operator.run(&["backup"]).code, 0);
+    let fresh = status(&operator);
+    assert_eq!(kinds(&fresh), [""; 0]);
+    let age = |status: &Value| status["databases"][0]["drill_age"].clone();
+    assert_eq!(
+        age(&fresh),
+        json!({ "newest": null, "age_seconds": null, "limit_seconds": 35 * 86_400, "met": true })
+    );
+    let said = text(&operator, 0);
+    assert!(
+        said.contains("no test restore yet (35 days at most);"),
+        "{said}"
+    );
+
+    operator.set("objectives.drill_age", "1 ms");
+    operator.set("drill.directory", "/nonexistent");
+    assert_eq!(operator.run(&["drill"]).code, 69);
+    let tried = status(&operator);
+    assert_eq!(kinds(&tried), ["failed", "drill_age"]);
+    assert_eq!(age(&tried)["newest"], Value::Null);
+    assert_eq!(age(&tried)["met"], false);
+    let said = text(&operator, 1);
+    assert!(
+        said.contains("ago: FAILED, none yet with a result (1 ms at most);"),
+        "{said}"
+    );
+
+    operator.set("drill.directory", place.path().display());
+    assert_eq!(operator.run(&["drill"]).code, 0);
+    operator.set("objectives.drill_age", "1 hour");
+    let good = status(&operator);
+    assert_eq!(kinds(&good), [""; 0]);
+    assert_eq!(age(&good)["newest"], good["databases"][0]["drilled"]["at"]);
+    let said = text(&operator, 0);
+    assert!(
+        said.contains("ago (1 hour at most): good, with the data back in "),
+        "{said}"
+    );
+
+    operator.set("drill.directory", "/nonexistent");
+    assert_eq!(operator.run(&["drill"]).code, 69);
+    operator.set("objectives.drill_age", "1 ms");
+    let again = status(&operator);
+    assert_eq!(kinds(&again), ["failed", "drill_age"]);
+    assert_eq!(age(&again)["newest"], age(&good)["newest"]);
+    let said = text(&operator, 1);
+    assert!(said.contains("FAILED, the last with a result "), "{said}");
+
+    operator.set("objectives.drill_age", "off");
+    let off = status(&operator);
+    assert_eq!(kinds(&off), ["failed"]);
+    assert_eq!(age(&off)["met"], Value::Null);
 }

@@ -12,8 +12,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::plan::{Compression, DrillChoice, Format};
 use super::scalar::{
-    AbsolutePath, Count, CredentialName, DatabaseName, Delay, Keep, Pattern, Ports, Size, TimeSpan,
-    Window, Word, Zone,
+    AbsolutePath, AgeLimit, Count, CredentialName, DatabaseName, Delay, Keep, Pattern, Ports, Size,
+    TimeSpan, Window, Word, Zone,
 };
 use crate::telemetry::Level;
 
@@ -425,6 +425,9 @@ pub(super) struct ObjectivesFragment {
     pub(super) grace: Option<Delay>,
     /// A restore is done within this.
     pub(super) recovery_time: Option<TimeSpan>,
+    /// The newest test restore of a database that came to a result is no older than this; "off" for
+    /// no limit.
+    pub(super) drill_age: Option<AgeLimit>,
 }
 
 /// What surrounds a restore.

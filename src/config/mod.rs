@@ -28,7 +28,7 @@ mod wording;
 pub use directory::directory_name;
 pub use plan::{
     Compression, Connection, DaemonSettings, Database, Databases, DrillChoice, DrillSettings,
-    DumpSettings, Format, Job, JobKind, Limits, Logs, Objectives, PasswordSource, Patterns, Plan,
+    DumpSettings, Format, Job, JobKind, Limits, Logs, PasswordSource, Patterns, Plan,
     RestoreSettings, Retention, Selection, Server, Verification,
 };
 pub use problem::{ConfigError, Mark, Place, Problem};

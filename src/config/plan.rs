@@ -9,7 +9,7 @@ use chrono_tz::Tz;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
-use crate::policy::{Blackouts, Retry, Rules, Schedule, Series};
+use crate::policy::{Blackouts, Expectation, Retry, Rules, Schedule, Series};
 use crate::telemetry::Level;
 
 /// Everything the program does, checked. Made only by [`load`](super::load).
@@ -34,7 +34,7 @@ pub struct Plan {
     /// What the daemon's log tells.
     pub logs: Logs,
     /// What is measured against.
-    pub objectives: Objectives,
+    pub objectives: Expectation,
     /// What surrounds a restore.
     pub restore: RestoreSettings,
     /// Where `pg_dump` and its kin are looked for first, when configured.
@@ -344,17 +344,6 @@ pub struct Logs {
     pub file: Option<PathBuf>,
     /// So many days of it are kept.
     pub files: NonZeroU32,
-}
-
-/// What the backups are measured against (P18).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Objectives {
-    /// The newest sound backup of a database is no older than this.
-    pub recovery_point: Duration,
-    /// So much later than its slot, or than the recovery point, a backup may be there.
-    pub grace: Duration,
-    /// A restore is done within this.
-    pub recovery_time: Duration,
 }
 
 /// What surrounds a restore.

@@ -12,9 +12,9 @@ use super::fragment::{
     BlackoutList, DaemonFragment, DrillFragment, Fragment, JobFragment, LogsFragment,
     ObjectivesFragment, RestoreFragment, RetryFragment,
 };
-use super::plan::{DaemonSettings, DrillSettings, Job, Logs, Objectives, RestoreSettings};
+use super::plan::{DaemonSettings, DrillSettings, Job, Logs, RestoreSettings};
 use super::scalar::Window;
-use crate::policy::{Blackouts, Retry, can_ever_start};
+use crate::policy::{Blackouts, Expectation, Retry, can_ever_start};
 use crate::words::span;
 
 /// For how long after its slot a run may start, in a job that says nothing of it.
@@ -93,11 +93,12 @@ pub(super) fn drill(written: &DrillFragment) -> DrillSettings {
 }
 
 /// What the backups are measured against.
-pub(super) fn objectives(written: &ObjectivesFragment) -> Objectives {
-    Objectives {
+pub(super) fn objectives(written: &ObjectivesFragment) -> Expectation {
+    Expectation {
         recovery_point: set(written.recovery_point.as_ref()).0,
         grace: set(written.grace.as_ref()).0,
         recovery_time: set(written.recovery_time.as_ref()).0,
+        drill_age: set(written.drill_age.as_ref()).0,
     }
 }
 

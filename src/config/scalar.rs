@@ -157,6 +157,22 @@ from_text!(
 );
 
 from_text!(
+    /// A limit of age: a length of time longer than nothing, or none.
+    AgeLimit(Option<Duration>),
+    "a length of time in quotes, such as \"35 days\", or \"off\"",
+    { "type": "string", "examples": ["35 days", "100 days", "off"] },
+    |text| match text {
+        "off" => Ok(None),
+        text => match length_of_time(text)? {
+            Duration::ZERO => Err(
+                "an age of zero\nit must be longer than nothing; \"off\" sets no limit".to_owned(),
+            ),
+            age => Ok(Some(age)),
+        },
+    }
+);
+
+from_text!(
     /// A window of the week in which no run starts.
     Window(Blackout),
     "days and times in quotes, such as \"Mon-Fri 08:00-18:00\"",

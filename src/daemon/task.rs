@@ -12,10 +12,10 @@ use crate::config::{Database, Databases, DrillChoice, Job, JobKind, Plan, Server
 use crate::jobs::{
     BackupReport, BackupRequest, Context, DrillReport, JobError, Place, PruneMode, PruneReport,
     Selection, Strictness, Tick, VerifyReport, VerifyRequest, WhichBackup, back_up,
-    backups_to_drill, drill, newest_success, places_on, prune, targets_on, verify,
+    backups_to_drill, drill, missed_drill, newest_success, places_on, prune, targets_on, verify,
 };
 use crate::pipeline::Progress;
-use crate::policy::{ClockTrust, Series, missed};
+use crate::policy::{ClockTrust, DrillMissed, Series, missed};
 use crate::repository::{Operation, Repository};
 
 /// What is to be done, under the plan that it was due under.
@@ -51,8 +51,8 @@ pub(super) enum Action {
 pub(super) enum Outcome {
     /// The databases, each with what to do, and what cannot be done at all.
     Found(Vec<(String, Action)>, Vec<JobError>),
-    /// A backup was made.
-    BackedUp(Box<BackupReport>),
+    /// A backup was made; and why the newest test restore of the database is not new enough.
+    BackedUp(Box<BackupReport>, Option<DrillMissed>),
     /// Backups were checked.
     Verified(VerifyReport),
     /// A backup was restored for a test; none when there is no sound one.
@@ -154,9 +154,9 @@ impl Task {
                     reason: None,
                     strictness: Strictness::Usual,
                 };
-                back_up(&context, request, &given.progress, &given.cancel)
-                    .await
-                    .map(|report| Outcome::BackedUp(Box::new(report)))
+                let report = back_up(&context, request, &given.progress, &given.cancel).await?;
+                let missed = self.missed_drill(database).await;
+                Ok(Outcome::BackedUp(Box::new(report), missed))
             }
             Action::Verify(place, verification) => {
                 let Circumstances {
@@ -205,6 +205,15 @@ impl Task {
                 pruning.await?.map(Outcome::Pruned)
             }
         }
+    }
+
+    /// Why the newest test restore of a database is not new enough. That it cannot be told is no
+    /// reason for a backup to fail; `status` says why.
+    async fn missed_drill(&self, database: &Database) -> Option<DrillMissed> {
+        let (repository, expectation) = (Repository::at(&database.directory), self.plan.objectives);
+        let looking =
+            tokio::task::spawn_blocking(move || missed_drill(&repository, expectation, Utc::now()));
+        looking.await.ok()?.ok()?
     }
 
     /// Which databases of the server the job is for: those that are configured or found there for a

@@ -11,6 +11,7 @@ use super::board::{Skipped, Subject, Work};
 use super::changes::kind;
 use super::task::Task;
 use crate::jobs::{BackupReport, DrillReport, JobError, JobErrorKind, PruneReport, VerifyReport};
+use crate::policy::DrillMissed;
 use crate::tell;
 use crate::words::{counted, duration, one_line, size};
 
@@ -123,6 +124,17 @@ impl Run<'_> {
         if let Some(pruned) = &report.pruned {
             self.removed(pruned);
         }
+    }
+
+    /// The newest test restore of the database is older than it may be.
+    pub(super) fn drill_overdue(&self, missed: DrillMissed) {
+        let (DrillMissed::Never { age, limit } | DrillMissed::TooOld { age, limit }) = missed;
+        line!(
+            DrillOverdue, self,
+            { age_seconds = age.as_secs(), limit_seconds = limit.as_secs(), },
+            "the test restore of {} is overdue: {missed}",
+            one_line(self.subject.database.as_deref().unwrap_or_default())
+        );
     }
 
     fn removed(&self, pruned: &PruneReport) {

@@ -43,7 +43,8 @@ pub use directories::{
     wanted_directories, wished_databases,
 };
 pub use drill::{
-    DrillOutcome, DrillPhase, DrillReport, WhichBackup, backups_to_drill, drill, sweep_drills,
+    DrillOutcome, DrillPhase, DrillReport, WhichBackup, backups_to_drill, drill, missed_drill,
+    sweep_drills,
 };
 pub use error::{JobError, JobErrorKind};
 pub use incident::{Incident, incidents, write_incident};

@@ -6,21 +6,38 @@ use std::time::Duration;
 
 use chrono::{DateTime, FixedOffset, Utc};
 
-use super::overdue::{PointMissed, recovery_point};
+use super::overdue::{DrillMissed, PointMissed, drill_age, recovery_point};
 use super::series::Series;
 
 /// For fewer backups than these, the free space is too small.
 const FEWEST_ROUNDS: u64 = 3;
 
-/// What is asked of every database.
+/// What is asked of every database (P18).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expectation {
-    /// How old the newest sound backup may be.
+    /// How old the newest sound backup of a database may be.
     pub recovery_point: Duration,
-    /// How much later than that anything may be before it is a matter of concern.
+    /// How much later than its slot, or than these ages, anything may be before it is a matter of
+    /// concern.
     pub grace: Duration,
     /// How long a restore may take.
     pub recovery_time: Duration,
+    /// How old the newest test restore with a result may be; none for no limit.
+    pub drill_age: Option<Duration>,
+}
+
+impl Expectation {
+    /// Why a database's newest test restore is not new enough, or none where it is; see
+    /// [`drill_age`].
+    pub fn missed_drill(
+        self,
+        newest_result: Option<DateTime<Utc>>,
+        backups_since: Option<DateTime<Utc>>,
+        now: DateTime<Utc>,
+    ) -> Option<DrillMissed> {
+        let limit = self.drill_age?;
+        drill_age(newest_result, backups_since, now, limit, self.grace)
+    }
 }
 
 /// What is known of one database. All moments are on the wall clock of the plan's zone.
@@ -108,6 +125,11 @@ pub struct DrillFacts {
     pub overdue: Option<DateTime<FixedOffset>>,
     /// When the newest one ended.
     pub last: Option<DateTime<FixedOffset>>,
+    /// When the newest one ended that came to a result: it restores, or it does not. One that could
+    /// not be made has none.
+    pub result: Option<DateTime<FixedOffset>>,
+    /// Since when the database is known to have backups; none where there is none to restore.
+    pub backups_since: Option<DateTime<FixedOffset>>,
     /// Whether one is going on now.
     pub running: bool,
     /// How the newest one failed, if it did.
@@ -189,6 +211,8 @@ pub enum ConcernKind {
     VerificationOverdue,
     /// A test restore that its schedule promises has not happened.
     DrillOverdue,
+    /// The newest test restore with a result is older than it may be.
+    DrillAge,
     /// A restore was killed, and nobody has made it again.
     RestoreCutShort,
     /// A test restore took longer than a restore may.
@@ -435,6 +459,14 @@ impl Judge<'_> {
                 moment(slot)
             );
             self.concern(ConcernKind::DrillOverdue, sentence);
+        }
+        let utc = |moment: Option<DateTime<FixedOffset>>| moment.map(|moment| moment.to_utc());
+        let (result, since) = (utc(drill.result), utc(drill.backups_since));
+        let missed = self
+            .expectation
+            .missed_drill(result, since, self.now.to_utc());
+        if let Some(missed) = missed.filter(|_| !drill.running) {
+            self.concern(ConcernKind::DrillAge, format!("{missed}{way_out}"));
         }
         let target = self.expectation.recovery_time;
         if let Some(took) = self.facts.drill.recovery.filter(|took| *took > target) {

@@ -23,7 +23,7 @@ pub use attention::{
 pub use blackout::{Blackout, BlackoutError, Blackouts};
 pub use catch_up::{missed, window_end};
 pub use delay::delay;
-pub use overdue::{Overdue, PointMissed, Promise, recovery_point};
+pub use overdue::{DrillMissed, Overdue, PointMissed, Promise, drill_age, recovery_point};
 pub use retention::{
     Candidate, ClockDoubt, ClockTrust, Decision, Every, Period, Reason, Rules, Verdict, decide,
 };

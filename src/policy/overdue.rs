@@ -1,5 +1,5 @@
 //! What is late: a series without the backup that its schedule promises, and a database whose
-//! newest backup is older than it may be.
+//! newest backup, or newest test restore, is older than it may be.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,7 +7,9 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 
+use super::attention::in_words;
 use super::{Blackouts, Schedule};
+use crate::words::span;
 
 /// What a job promises of its series: a success for each slot.
 #[derive(Clone, Copy, Debug)]
@@ -117,6 +119,73 @@ pub fn recovery_point(
     })
 }
 
+/// Why the newest test restore of a database is not new enough.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DrillMissed {
+    /// There is none, and there have been backups for so long.
+    Never {
+        /// For how long, to the second.
+        age: Duration,
+        /// How old the newest may be, without the grace.
+        limit: Duration,
+    },
+    /// It is too old.
+    TooOld {
+        /// How old it is, to the second.
+        age: Duration,
+        /// How old it may be, without the grace.
+        limit: Duration,
+    },
+}
+
+/// Holds a database's test restores against the age that the newest may have (P9): why it is not
+/// new enough, or none where it is.
+///
+/// `newest_result` is when the newest test restore ended that came to a result, a good one or a bad
+/// one: one that could not be made shows nothing. Where there is none, the age counts from
+/// `backups_since`, when the database is known to have had backups first; none where there is
+/// nothing to restore.
+pub fn drill_age(
+    newest_result: Option<DateTime<Utc>>,
+    backups_since: Option<DateTime<Utc>>,
+    now: DateTime<Utc>,
+    limit: Duration,
+    grace: Duration,
+) -> Option<DrillMissed> {
+    let counted_from = newest_result.or(backups_since)?;
+    let age = (now - counted_from).to_std().unwrap_or(Duration::ZERO);
+    let missed = age > limit.saturating_add(grace);
+    let age = Duration::from_secs(age.as_secs());
+    missed.then_some(match newest_result {
+        Some(_) => DrillMissed::TooOld { age, limit },
+        None => DrillMissed::Never { age, limit },
+    })
+}
+
+impl fmt::Display for DrillMissed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let limit = match self {
+            Self::Never { age, limit } => {
+                write!(
+                    f,
+                    "there have been backups for {}, and no test restore has come to a result",
+                    in_words(*age)
+                )?;
+                limit
+            }
+            Self::TooOld { age, limit } => {
+                write!(
+                    f,
+                    "the last test restore that came to a result was {} ago",
+                    in_words(*age)
+                )?;
+                limit
+            }
+        };
+        write!(f, "; objectives.drill_age allows {}", span(*limit))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -125,7 +194,7 @@ mod tests {
     use chrono_tz::Tz;
     use proptest::prelude::*;
 
-    use super::{PointMissed, Promise, recovery_point};
+    use super::{PointMissed, Promise, drill_age, recovery_point};
     use crate::policy::{Blackouts, Schedule};
 
     const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -228,6 +297,62 @@ mod tests {
         for (newest, now, missed) in table {
             let found = recovery_point(newest.map(at), at(now), HOUR * 24, HOUR);
             assert_eq!(found, missed, "{newest:?} at {now}");
+        }
+    }
+
+    #[test]
+    fn a_test_restore_is_measured_by_the_age_of_the_newest_with_a_result() {
+        let long_ago = Some("2025-01-01T00:00:00Z");
+        let table = [
+            // To the second of the limit and the grace, and beyond it.
+            (
+                Some("2025-06-01T00:00:00Z"),
+                long_ago,
+                "2025-07-06T01:00:00Z",
+                None,
+            ),
+            (
+                Some("2025-06-01T00:00:00Z"),
+                long_ago,
+                "2025-07-06T01:00:01Z",
+                Some(
+                    "the last test restore that came to a result was 35 days ago; \
+                     objectives.drill_age allows 35 days",
+                ),
+            ),
+            // Where there never was one, it counts from the first backup.
+            (
+                None,
+                Some("2025-06-01T00:00:00Z"),
+                "2025-07-06T01:00:00Z",
+                None,
+            ),
+            (
+                None,
+                Some("2025-06-01T00:00:00Z"),
+                "2025-07-11T01:00:00Z",
+                Some(
+                    "there have been backups for 40 days, and no test restore has come to a \
+                     result; objectives.drill_age allows 35 days",
+                ),
+            ),
+            // Without a backup there is nothing to restore.
+            (None, None, "2036-01-01T00:00:00Z", None),
+            // A clock that was put back makes none older.
+            (
+                Some("2025-06-01T00:00:00Z"),
+                long_ago,
+                "1970-01-01T00:00:00Z",
+                None,
+            ),
+        ];
+        for (newest, since, now, missed) in table {
+            let found = drill_age(newest.map(at), since.map(at), at(now), HOUR * 24 * 35, HOUR);
+            assert_eq!(
+                found.map(|missed| missed.to_string()).as_deref(),
+                missed,
+                "{newest:?} at {now}"
+            );
         }
     }
 

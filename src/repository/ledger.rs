@@ -95,6 +95,19 @@ pub struct Record {
     pub round: Option<DateTime<FixedOffset>>,
 }
 
+impl Record {
+    /// Whether it is the end of a test restore that came to a result: the backup restores, or it
+    /// does not. One that could not be made came to none.
+    pub fn is_drill_result(&self) -> bool {
+        self.operation == Operation::Drill
+            && match self.event {
+                Event::Succeeded => true,
+                Event::Failed => !self.damaged.is_empty(),
+                Event::Started | Event::Interrupted | Event::Skipped => false,
+            }
+    }
+}
+
 /// Under which names a restore makes databases: what may be left of one that was killed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BesideNames {

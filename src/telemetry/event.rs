@@ -124,6 +124,9 @@ event_kinds! {
     BackupsRemoved, "backups-removed", Notice, "e09c5f1697ef42fcb69f8b80f4797f18", ["database"];
     /// A backup is not what was written.
     BackupDamaged, "backup-damaged", Error, "4eff92ad9ddb4ed4a93862f1368ef8c0", ["database"];
+    /// No test restore of a database has come to a result for longer than is allowed.
+    DrillOverdue, "drill-overdue", Warning, "16a1193d04f24c5aa78e8164525670e6",
+        ["database", "server", "age_seconds", "limit_seconds"];
     /// The directory of a database cannot be used.
     DirectoryUnusable, "directory-unusable", Error, "36437ee730974ac197b01d457d882fb7",
         ["database"];

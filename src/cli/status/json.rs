@@ -62,6 +62,7 @@ struct Database {
     runs: Runs,
     verified: Option<Outcome>,
     drilled: Option<Outcome>,
+    drill_age: DrillAge,
     recovery_time: RecoveryTime,
     running: Vec<Running>,
 }
@@ -72,6 +73,14 @@ struct RecoveryPoint {
     age_seconds: Option<u64>,
     target_seconds: u64,
     met: bool,
+}
+
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+struct DrillAge {
+    newest: Option<String>,
+    age_seconds: Option<u64>,
+    limit_seconds: Option<u64>,
+    met: Option<bool>,
 }
 
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -270,12 +279,30 @@ fn database(survey: &Survey, database: &Surveyed) -> Database {
         },
         verified: database.verified.as_ref().map(outcome),
         drilled: database.drilled.as_ref().map(outcome),
+        drill_age: drill_age(survey, database),
         recovery_time: recovery_time(survey, database),
         running: database
             .running
             .iter()
             .map(|running| self::running(survey.at, running))
             .collect(),
+    }
+}
+
+fn drill_age(survey: &Survey, database: &Surveyed) -> DrillAge {
+    let drill = &database.facts.drill;
+    let limit = survey.expectation.drill_age;
+    let utc = |moment: DateTime<FixedOffset>| moment.to_utc();
+    let missed = survey.expectation.missed_drill(
+        drill.result.map(utc),
+        drill.backups_since.map(utc),
+        survey.at.to_utc(),
+    );
+    DrillAge {
+        newest: drill.result.map(moment),
+        age_seconds: drill.result.map(|at| age(at, survey.at).as_secs()),
+        limit_seconds: limit.map(|limit| limit.as_secs()),
+        met: limit.map(|_| missed.is_none()),
     }
 }
 

@@ -107,6 +107,7 @@ fn healthy() -> Survey {
             recovery_point: Duration::from_secs(24 * 3600),
             grace: Duration::from_secs(3600),
             recovery_time: Duration::from_secs(30 * 60),
+            drill_age: Some(Duration::from_secs(35 * 24 * 3600)),
         },
         daemon: DaemonView::Absent,
         databases: vec![database("sales", "main")],

@@ -9,7 +9,7 @@ use clap::builder::styling::{AnsiColor, Style};
 
 use super::spark::Letters;
 use crate::cli::failure::Failure;
-use crate::cli::report::{count, counted, duration, moment, one_line, size};
+use crate::cli::report::{count, counted, duration, moment, one_line, size, span};
 use crate::cli::table::{Column, Table};
 use crate::jobs::{DaemonView, Ended, Line, RunningNow, Survey, Surveyed};
 use crate::policy::{SeriesFacts, SpaceFacts, age, in_words};
@@ -133,12 +133,7 @@ fn paragraph(
         "  ",
         &format!(
             "{}; {}; {}",
-            ended(
-                "verification",
-                "sound",
-                database.verified.as_ref(),
-                survey.at
-            ),
+            verified(database.verified.as_ref(), survey.at),
             drilled(survey, database),
             in_30_days(database)
         ),
@@ -374,31 +369,55 @@ fn change(line: &Line) -> Option<String> {
     Some(format!("{percent:+} %"))
 }
 
-fn ended(what: &str, good: &str, last: Option<&Ended>, now: DateTime<FixedOffset>) -> String {
+fn verified(last: Option<&Ended>, now: DateTime<FixedOffset>) -> String {
     match last {
-        None => format!("no {what} yet"),
+        None => "no verification yet".to_owned(),
         Some(last) => {
-            let found = if last.succeeded { good } else { "FAILED" };
-            format!("last {what} {} ago: {found}", in_words(age(last.at, now)))
+            let found = if last.succeeded { "sound" } else { "FAILED" };
+            format!(
+                "last verification {} ago: {found}",
+                in_words(age(last.at, now))
+            )
         }
     }
 }
 
-/// "last test restore 9 days ago: good, with the data back in 2 min (of 30 min)"
+/// "last test restore 9 days ago (35 days at most): good, with the data back in 41.3 s (of 30
+/// minutes)"
 fn drilled(survey: &Survey, database: &Surveyed) -> String {
-    let mut text = ended("test restore", "good", database.drilled.as_ref(), survey.at);
-    if let Some(recovery) = &database.recovery {
+    let ago = |moment| format!("{} ago", in_words(age(moment, survey.at)));
+    let limit = survey.expectation.drill_age;
+    let at_most = limit.map_or_else(String::new, |limit| format!(" ({} at most)", span(limit)));
+    let Some(last) = &database.drilled else {
+        return format!("no test restore yet{at_most}");
+    };
+    let back = database.recovery.as_ref().map(|recovery| {
         let took = duration(recovery.recovery_time());
-        let allowed = in_words(survey.expectation.recovery_time);
-        let is_the_last = database.drilled.as_ref().is_some_and(|last| last.succeeded);
-        text = if is_the_last {
-            format!("{text}, with the data back in {took} (of {allowed})")
-        } else {
-            let ago = in_words(age(recovery.at, survey.at));
-            format!(
-                "{text}, the last good one {ago} ago with the data back in {took} (of {allowed})"
-            )
-        };
+        let allowed = span(survey.expectation.recovery_time);
+        (
+            recovery.at,
+            format!("with the data back in {took} (of {allowed})"),
+        )
+    });
+    let mut text = format!("last test restore {}", ago(last.at));
+    if last.succeeded {
+        text = format!("{text}{at_most}: good");
+        if let Some((_, back)) = back {
+            text = format!("{text}, {back}");
+        }
+        return text;
+    }
+    text = match database.facts.drill.result {
+        Some(result) if result == last.at => format!("{text}{at_most}: FAILED"),
+        // One that could not be made shows nothing.
+        Some(result) => format!(
+            "{text}: FAILED, the last with a result {}{at_most}",
+            ago(result)
+        ),
+        None => format!("{text}: FAILED, none yet with a result{at_most}"),
+    };
+    if let Some((at, back)) = back {
+        text = format!("{text}, the last good one {} {back}", ago(at));
     }
     text
 }

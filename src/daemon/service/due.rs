@@ -141,7 +141,16 @@ impl Service {
                 }
                 return;
             }
-            Outcome::BackedUp(report) => told.backed_up(&report, took),
+            Outcome::BackedUp(report, missed) => {
+                told.backed_up(&report, took);
+                if let (Some(missed), Some(directory)) = (missed, running.work.task.directory()) {
+                    // Once a day, however many backups there are.
+                    let today = now.with_timezone(&self.plan.zone).date_naive();
+                    if self.drills_told.insert(directory, today) != Some(today) {
+                        told.drill_overdue(missed);
+                    }
+                }
+            }
             Outcome::Verified(report) => told.verified(&report, took),
             Outcome::Drilled(report) => told.drilled(report.as_deref(), took),
             Outcome::Pruned(report) => told.pruned(&report, took),

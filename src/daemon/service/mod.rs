@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use futures::StreamExt;
 use signal_hook::consts::{SIGHUP, SIGUSR1};
 use signal_hook_tokio::Signals;
@@ -66,6 +66,9 @@ pub(super) struct Service {
     open_slots: Vec<(String, DateTime<Utc>)>,
     /// Databases, each with its server, whose directories root was asked for.
     wished: BTreeSet<(String, String)>,
+    /// By their directories, the databases whose test restore is too old, and the day on which that
+    /// was told.
+    drills_told: BTreeMap<PathBuf, NaiveDate>,
     /// Reports of runs come back through this.
     ended: mpsc::UnboundedSender<(Ticket, Outcome)>,
     ends: Option<mpsc::UnboundedReceiver<(Ticket, Outcome)>>,
@@ -118,6 +121,7 @@ impl Service {
             runs: BTreeMap::new(),
             open_slots: Vec::new(),
             wished: BTreeSet::new(),
+            drills_told: BTreeMap::new(),
             ended,
             ends: Some(ends),
             cancel: CancellationToken::new(),

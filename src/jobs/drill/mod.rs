@@ -1,6 +1,7 @@
 //! The proof that a backup restores: it is loaded into a throw-away server, dumped again, and the
 //! two censuses are compared (P9).
 
+mod age;
 mod attempt;
 mod bare;
 mod choose;
@@ -28,6 +29,8 @@ use crate::pipeline::Progress;
 use crate::postgres::sweep_sandboxes;
 use crate::repository::{Damage, Event, Manifest, Operation, PhaseTime, Role, Stem};
 
+pub(super) use age::backups_since;
+pub use age::missed_drill;
 pub use choose::{WhichBackup, backups_to_drill};
 pub use report::{DrillOutcome, DrillPhase, DrillReport};
 

@@ -66,6 +66,8 @@ pub(super) struct History {
     pub(super) backups: BTreeMap<Series, Line>,
     pub(super) verify: Line,
     pub(super) drill: Line,
+    /// When the newest test restore ended that came to a result.
+    pub(super) drill_result: Option<DateTime<FixedOffset>>,
     pub(super) prune: Line,
     /// The newest restore, if it was cut short.
     pub(super) restore: Option<Record>,
@@ -101,6 +103,7 @@ impl History {
             backups: BTreeMap::new(),
             verify: Line::default(),
             drill: Line::default(),
+            drill_result: None,
             prune: Line::default(),
             restore: None,
             recovery: None,
@@ -115,9 +118,24 @@ impl History {
     /// Adds what the ledger of restores and test restores tells.
     pub(super) fn add_restores(&mut self, of_restores: Self) {
         self.drill = of_restores.drill;
+        self.drill_result = of_restores.drill_result;
         self.restore = of_restores.restore;
         self.recovery = of_restores.recovery;
         self.open.extend(of_restores.open);
+    }
+
+    /// As [`take`](Self::take), of the ledger of restores: however old it is, the newest test restore
+    /// with a result is wanted.
+    pub(super) fn take_restore(&mut self, record: Record) -> ControlFlow<()> {
+        if record.is_drill_result() {
+            self.drill_result.get_or_insert(record.at);
+        }
+        let flow = self.take(record);
+        if self.drill_result.is_some() {
+            flow
+        } else {
+            ControlFlow::Continue(())
+        }
     }
 
     /// Takes the record before those taken so far, and says whether older ones are wanted.
@@ -334,6 +352,31 @@ mod tests {
         assert_eq!(history(&[unrestorable]).drill.failing, None);
         let impossible = history(&[record(1, 1, Drill, Failed)]);
         assert_eq!(impossible.drill.failing.unwrap().runs, 1);
+    }
+
+    #[test]
+    fn the_newest_test_restore_with_a_result_is_found_however_many_could_not_be_made_since() {
+        let restores = |records: Vec<Record>| {
+            let mut history = History::until(now());
+            for record in records {
+                if history.take_restore(record).is_break() {
+                    break;
+                }
+            }
+            history.drill_result
+        };
+        let not_made = |hours_ago| record(1, hours_ago, Drill, Failed);
+        let mut bad = not_made(24 * 300);
+        bad.damaged = vec![Damage {
+            backup: "backup_20250709_020000".to_owned(),
+            what: "it does not restore".to_owned(),
+            quarantine: None,
+        }];
+        let older = record(2, 24 * 301, Drill, Succeeded);
+        let many = (1..24 * 300).map(not_made);
+        let found = restores(many.clone().chain([bad.clone(), older]).collect());
+        assert_eq!(found, Some(bad.at));
+        assert_eq!(restores(many.collect()), None);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::history::History;
 use super::places::Spot;
 use super::{Line, RunningNow, Surveyed, TREND, running_job};
 use crate::config::{Job, JobKind, Plan};
+use crate::jobs::drill::backups_since;
 use crate::jobs::{Context, CutShort, LastDrill};
 use crate::policy::{
     Concern, ConcernKind, DatabaseFacts, DrillFacts, Promise, Series, SeriesFacts,
@@ -75,7 +76,7 @@ impl World<'_> {
         // Test restores have a ledger of their own.
         let mut drills = History::until(self.context.local(self.now));
         let restores = spot.repository.restore_ledger();
-        let read_drills = restores.read_backwards(|record| drills.take(record));
+        let read_drills = restores.read_backwards(|record| drills.take_restore(record));
         history.add_restores(drills);
         let is_ours = history.database.is_some()
             || !catalogue.backups.is_empty()
@@ -384,6 +385,9 @@ impl Gathered<'_> {
             // Where there was nothing to restore, nothing was missed.
             overdue: overdue.filter(|slot| oldest.is_some_and(|oldest| oldest < *slot)),
             last: last.map(|last| self.local(last)),
+            result: self.history.drill_result.map(|at| self.local(at)),
+            backups_since: backups_since(&self.spot.repository, &self.catalogue)
+                .map(|since| self.world.context.local(since)),
             running: self.goes_on(Operation::Drill).is_some()
                 || running_job(self.world.running, directory)
                     .is_some_and(|job| job.kind == "drill"),

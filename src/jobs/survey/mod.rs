@@ -138,11 +138,7 @@ pub struct NextRun {
 pub fn survey(context: &Context, loaded: &Loaded, wanted: &[String]) -> Result<Survey, JobError> {
     let plan = &loaded.plan;
     let now = Utc::now();
-    let expectation = Expectation {
-        recovery_point: plan.objectives.recovery_point,
-        grace: plan.objectives.grace,
-        recovery_time: plan.objectives.recovery_time,
-    };
+    let expectation = plan.objectives;
     let mut concerns = Vec::new();
     let mut remarks = Vec::new();
     let locks = HeldLocks::now()

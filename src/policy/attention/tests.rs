@@ -12,6 +12,7 @@ const EXPECTATION: Expectation = Expectation {
     recovery_point: Duration::from_secs(24 * 3600),
     grace: Duration::from_secs(3600),
     recovery_time: Duration::from_secs(30 * 60),
+    drill_age: Some(Duration::from_secs(35 * 24 * 3600)),
 };
 
 fn now() -> DateTime<FixedOffset> {
@@ -289,6 +290,45 @@ fn a_test_restore_that_does_not_come_is_told() {
         }),
         []
     );
+}
+
+#[test]
+fn a_test_restore_that_is_too_old_is_told_whatever_became_of_later_ones() {
+    let days = |days: i64| Some(ago(24 * days));
+    let (kind, said) = sentence(|facts| {
+        facts.drill.result = days(40);
+        facts.drill.backups_since = days(100);
+    });
+    assert_eq!(kind, ConcernKind::DrillAge);
+    assert_eq!(
+        said,
+        "the last test restore that came to a result was 40 days ago; objectives.drill_age allows \
+         35 days; run `pgbackupd drill --database sales`"
+    );
+    // One that could not be made shows nothing.
+    let told = concerns(|facts| {
+        facts.drill.failing = Some(failing(2, 1));
+        facts.drill.last = Some(ago(2));
+        facts.drill.result = days(40);
+        facts.drill.backups_since = days(100);
+    });
+    let kinds: Vec<ConcernKind> = told.iter().map(|(kind, _)| *kind).collect();
+    assert_eq!(kinds, [ConcernKind::Failed, ConcernKind::DrillAge]);
+    for changed in [
+        |facts: &mut DatabaseFacts| facts.drill.running = true,
+        |facts: &mut DatabaseFacts| facts.drill.result = Some(ago(24 * 34)),
+        |facts: &mut DatabaseFacts| {
+            facts.drill.result = None;
+            facts.drill.backups_since = Some(ago(24 * 34));
+        },
+    ] {
+        let told = concerns(|facts| {
+            facts.drill.result = days(40);
+            facts.drill.backups_since = days(100);
+            changed(facts);
+        });
+        assert_eq!(told, []);
+    }
 }
 
 #[test]
