@@ -15,7 +15,7 @@ use std::process::{Command, Stdio};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use support::cluster::{Cluster, Options, SUPERUSER, wait_until};
+use support::cluster::{Cluster, Options, SUPERUSER, binary, wait_until};
 use support::operator::Operator;
 use support::restored::{assert_untouched, beginning_with, databases, restore_log, small, value};
 
@@ -724,4 +724,60 @@ fn what_cannot_be_sent_away_keeps_the_database_where_it_is() {
     cluster.psql_in("app", "ROLLBACK PREPARED 'left'");
     let output = operator.run(&["restore", "--latest", "--yes"]);
     assert_eq!(output.code, 0, "{output}");
+}
+
+#[test]
+fn a_database_that_is_dropped_while_it_is_restored_comes_back_all_the_same() {
+    let cluster = Cluster::start();
+    let mut operator = small(&cluster, "app");
+    let psql = |sql: &str| {
+        let socket = cluster.socket_directory();
+        let port = cluster.port().to_string();
+        serde_json::json!([
+            binary("psql"),
+            "-X",
+            "-h",
+            socket,
+            "-p",
+            port,
+            "-U",
+            SUPERUSER,
+            "-d",
+            "postgres",
+            "-c",
+            sql
+        ])
+    };
+    for (sql, standing) in [
+        ("DROP DATABASE app", &["app"][..]),
+        (
+            "ALTER DATABASE app RENAME TO elsewhere",
+            &["app", "elsewhere"],
+        ),
+    ] {
+        operator.set_value("restore.stop", psql(sql));
+        let output = operator.run(&["restore", "--latest", "--yes", "--drop-old"]);
+        assert_eq!(output.code, 0, "{output}");
+        assert_eq!(value(&cluster, "app"), "as backed up");
+        assert_eq!(databases(&cluster), standing);
+        let expected = "somebody has dropped or renamed it meanwhile, and none is kept";
+        assert!(output.stderr.contains(expected), "{output}");
+    }
+}
+
+#[test]
+fn a_database_that_is_half_dropped_is_replaced_and_not_brought_back() {
+    let cluster = Cluster::start();
+    let operator = small(&cluster, "app");
+    // As a DROP DATABASE leaves it that was cut short.
+    cluster.psql("UPDATE pg_database SET datconnlimit = -2 WHERE datname = 'app'");
+    let output = operator.run(&["restore", "--latest", "--yes"]);
+    assert_eq!(output.code, 0, "{output}");
+    assert_eq!(value(&cluster, "app"), "as backed up");
+    let old = beginning_with(&cluster, "app_before_restore_");
+    let output = operator.run(&["undo-restore", "--yes"]);
+    assert_eq!(output.code, 69, "{output}");
+    let expected = format!("a DROP DATABASE of {old} was cut short");
+    assert!(output.stderr.contains(&expected), "{output}");
+    assert_eq!(value(&cluster, "app"), "as backed up");
 }

@@ -57,6 +57,8 @@ pub struct Standing {
     pub sessions: u64,
     /// The role that owns it.
     pub owner: String,
+    /// Whether a DROP DATABASE of it was cut short: nothing but dropping is possible any more.
+    pub is_broken: bool,
 }
 
 /// Looks at what a server has.
@@ -135,7 +137,7 @@ pub async fn databases(client: &Client) -> Result<BTreeMap<String, Standing>, Qu
                      THEN pg_catalog.pg_database_size(d.oid) END, \
                 {comment}, \
                 (SELECT count(*) FROM pg_catalog.pg_stat_activity a WHERE a.datid = d.oid), \
-                {owner} \
+                {owner}, d.datconnlimit = -2 \
            FROM pg_catalog.pg_database d",
         name = as_bytes(client, "d.datname"),
         comment = as_bytes(client, "pg_catalog.shobj_description(d.oid, 'pg_database')"),
@@ -152,6 +154,8 @@ pub async fn databases(client: &Client) -> Result<BTreeMap<String, Standing>, Qu
                 comment: optional(client, WHAT, row, 2)?,
                 sessions: u64::try_from(sessions).unwrap_or_default(),
                 owner: required(client, WHAT, row, 4)?,
+                // DATCONNLIMIT_INVALID_DB in PostgreSQL's pg_database.h.
+                is_broken: value(client, WHAT, row, 5)?,
             },
         );
     }

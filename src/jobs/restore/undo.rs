@@ -12,7 +12,7 @@ use super::swap::swap;
 use super::{Tell, application};
 use crate::config::{Connection, RestoreSettings};
 use crate::jobs::{Context, JobError};
-use crate::postgres::{Conninfo, Standing, TakePlace, databases};
+use crate::postgres::{Conninfo, Standing, TakePlace, databases, drop_database};
 use crate::repository::{Event, Lock, Operation, Replaced, Repository};
 
 /// An undoing that can be done. Holds the database's lock.
@@ -72,6 +72,13 @@ pub async fn prepare_undo<'a>(
             format_args!("{database}_before_restore_")
         )));
     };
+    if all.get(&brings_back).is_some_and(|old| old.is_broken) {
+        return Err(JobError::failed(format!(
+            "a DROP DATABASE of {brings_back} was cut short, and nobody can connect to it any more: \
+             {} finishes that",
+            drop_database(&brings_back)
+        )));
+    }
     let warnings = cut_short::sentences(&found, database, &all, settings.start.as_deref());
     let standing = all.get(database).cloned();
     Ok(PreparedUndo {

@@ -2,6 +2,7 @@
 
 mod content;
 mod ground;
+mod name;
 mod statistics;
 
 use std::sync::Arc;
@@ -9,13 +10,13 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use super::remove::{drop_made, drop_replaced};
-use super::swap::{connect_patiently, swap};
+use super::remove::drop_made;
+use super::swap::connect_patiently;
 use super::{Prepared, RestoreRequest, Tell, application};
 use crate::jobs::limit::{Limit, Stop};
 use crate::jobs::{Context, JobError, JobErrorKind};
 use crate::pipeline::Progress;
-use crate::postgres::{Client, Conninfo, Programs, TakePlace, drop_database, drop_role};
+use crate::postgres::{Client, Conninfo, Programs, drop_database, drop_role};
 use crate::repository::{BesideNames, Event};
 use crate::words::counted;
 
@@ -278,45 +279,12 @@ impl Work<'_> {
 
         // From here on nobody's wish to stop counts: it is a moment, and whole or not at all.
         self.go_on()?;
-        self.say(&match &plan.keeps_as {
-            Some(aside) => format!(
-                "swapping names: {} becomes {aside}, {} becomes {}",
-                plan.database,
-                self.new_name(),
-                plan.database
-            ),
-            None => format!("renaming {} to {}", self.new_name(), plan.database),
-        });
-        let sessions_ended = swap(
-            &self.prepared.maintenance,
-            connect,
-            &TakePlace {
-                from: self.new_name(),
-                name: &plan.database,
-                aside: plan.keeps_as.as_deref(),
-                is_new: true,
-                like: self.prepared.like.as_ref(),
-            },
-        )
-        .await?;
-        made.swapped = true;
+        let (sessions_ended, mut kept_as) = self.take_the_name(made).await?;
         self.give_rights_to_roles(&client, made).await;
-
-        let mut kept_as = plan.keeps_as.clone();
         if self.request.drop_old
-            && let Some(aside) = &plan.keeps_as
+            && let Some(aside) = kept_as
         {
-            self.say(&format!("dropping {aside}"));
-            let dropped = match self.maintenance().await {
-                Ok(client) => drop_replaced(&client, aside).await,
-                Err(error) => Err(error),
-            };
-            match dropped {
-                Ok(()) => kept_as = None,
-                Err(error) => made.warnings.push(format!(
-                    "the old database {aside} could not be dropped: {error}"
-                )),
-            }
+            kept_as = self.drop_old(aside, made).await;
         }
         Ok(RestoreReport {
             database: plan.database.clone(),

@@ -1,0 +1,72 @@
+//! Giving the restored database its name, and what becomes of the one that bore it.
+
+use super::super::remove::drop_replaced;
+use super::super::swap::swap;
+use super::{Made, Work};
+use crate::jobs::JobError;
+use crate::postgres::{TakePlace, databases};
+
+impl Work<'_> {
+    /// Gives the new database its name. Gives how many sessions were ended for it, and the name that
+    /// the one has now which bore it before.
+    pub(super) async fn take_the_name(
+        &self,
+        made: &mut Made,
+    ) -> Result<(u64, Option<String>), JobError> {
+        let plan = &self.prepared.plan;
+        let (name, new, aside) = (&plan.database, self.new_name(), &plan.keeps_as);
+        self.say(&match aside {
+            Some(aside) => format!("swapping names: {name} becomes {aside}, {new} becomes {name}"),
+            None => format!("renaming {new} to {name}"),
+        });
+        let swapped = match self.swap(aside.as_deref()).await {
+            // What is to be replaced may have been dropped, or renamed: all the more is this one wanted.
+            Err(error) if aside.is_none() || !self.is_the_name_free().await => return Err(error),
+            Err(_) => {
+                made.warnings.push(format!(
+                    "no database was called {name} any more when the names were to be swapped: \
+                     somebody has dropped or renamed it meanwhile, and none is kept"
+                ));
+                (self.swap(None).await?, None)
+            }
+            Ok(sessions_ended) => (sessions_ended, aside.clone()),
+        };
+        made.swapped = true;
+        Ok(swapped)
+    }
+
+    async fn swap(&self, aside: Option<&str>) -> Result<u64, JobError> {
+        let names = TakePlace {
+            from: self.new_name(),
+            name: &self.prepared.plan.database,
+            aside,
+            is_new: true,
+            like: self.prepared.like.as_ref(),
+        };
+        let connect = self.context.limits.connect;
+        swap(&self.prepared.maintenance, connect, &names).await
+    }
+
+    /// Whether the new database stands, and none bears the name.
+    async fn is_the_name_free(&self) -> bool {
+        let Ok(client) = self.maintenance().await else {
+            return false;
+        };
+        let all = databases(&client).await.unwrap_or_default();
+        all.contains_key(self.new_name()) && !all.contains_key(&self.prepared.plan.database)
+    }
+
+    /// Drops the database that was replaced; gives its name if it still stands.
+    pub(super) async fn drop_old(&self, aside: String, made: &mut Made) -> Option<String> {
+        self.say(&format!("dropping {aside}"));
+        let dropped = match self.maintenance().await {
+            Ok(client) => drop_replaced(&client, &aside).await,
+            Err(error) => Err(error),
+        };
+        let error = dropped.err()?;
+        made.warnings.push(format!(
+            "the old database {aside} could not be dropped: {error}"
+        ));
+        Some(aside)
+    }
+}
