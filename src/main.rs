@@ -16,6 +16,9 @@ fn main() -> ExitCode {
         let _ = writeln!(std::io::stderr(), "pgbackupd: {error}");
         return code(FailureKind::Internal);
     }
+    if pgbackupd::postgres::watch(std::env::args_os()) {
+        return ExitCode::SUCCESS;
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(told) => {
@@ -28,7 +31,9 @@ fn main() -> ExitCode {
             };
         }
     };
-    match run(cli) {
+    let outcome = run(cli);
+    pgbackupd::postgres::dismiss_watcher();
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             let is_told = matches!(

@@ -307,6 +307,23 @@ fn a_run_that_is_killed_while_dumping_takes_its_programs_with_it() {
     assert_next_run_puts_things_right(&operator);
 }
 
+#[test]
+fn a_run_that_is_killed_takes_with_it_what_its_programs_have_started() {
+    let (_cluster, mut operator) = prepared();
+    // As a busy worker of pg_dump does, it hears nothing of the end of whoever has started it.
+    operator.stand_in(
+        "pg_dump",
+        "sleep 1000 >&- 2>&- & > \"$directory/reached\"; exec sleep 1000",
+    );
+    let running = operator.spawn(&["backup"]);
+    wait_for(&operator.path("reached"));
+    running.signal(Signal::KILL);
+    assert_eq!(running.wait().code, 137);
+    operator.assert_no_processes();
+    operator.send_stand_ins_home();
+    assert_next_run_puts_things_right(&operator);
+}
+
 /// After a kill, at whatever point: what `list` shows is whole, the next run succeeds, and then
 /// nothing is left over on the disk or open in the ledger.
 #[track_caller]

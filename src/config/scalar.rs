@@ -163,7 +163,7 @@ from_text!(
     { "type": "string", "examples": ["35 days", "100 days", "off"] },
     |text| match text {
         "off" => Ok(None),
-        text => match length_of_time(text)? {
+        text => match length_of_time(text).map_err(|why| format!("{why}, or \"off\""))? {
             Duration::ZERO => Err(
                 "an age of zero\nit must be longer than nothing; \"off\" sets no limit".to_owned(),
             ),

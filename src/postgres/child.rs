@@ -20,6 +20,7 @@ use tokio::time::timeout;
 
 use super::confine::{self, Bounds, Enforcement};
 use super::excerpt::Excerpt;
+use super::watch;
 
 /// How long the rest of stderr may take after the program's end: somebody else may hold it open.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -220,8 +221,8 @@ pub struct Child {
 }
 
 impl Child {
-    /// Starts a program. It is killed when this process ends in whatever way, if the system has
-    /// util-linux's setpriv, or if it is kept within bounds.
+    /// Starts a program. It is killed with all that it has started when this process ends in whatever
+    /// way; see [`watch`].
     ///
     /// # Errors
     /// The program is not there or cannot be run.
@@ -282,7 +283,10 @@ impl Child {
             .id()
             .and_then(|id| i32::try_from(id).ok())
             .and_then(Pid::from_raw);
-        running().extend(group.map(|group| (group, kind.last_signal())));
+        if let Some(group) = group {
+            running().push((group, kind.last_signal()));
+            watch::started(group, kind.last_signal());
+        }
         let stderr = Arc::new(Mutex::new(Excerpt::default()));
         let pipe = process.stderr.take();
         let reader = tokio::spawn(read_into(pipe, Arc::clone(&stderr)));
@@ -357,6 +361,7 @@ impl Child {
     fn forget(&mut self) {
         if let Some(group) = self.group.take() {
             running().retain(|(other, _)| *other != group);
+            watch::ended(group);
         }
     }
 

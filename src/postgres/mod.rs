@@ -22,6 +22,7 @@ mod recreate;
 mod sandbox;
 mod shortfall;
 mod tls;
+mod watch;
 
 pub use attached::{Attached, attached, missing_locales, subscriptions};
 pub use blocking::{Blocker, blockers};
@@ -61,3 +62,4 @@ pub use recreate::{
 pub use sandbox::{Sandbox, SandboxError, SandboxSpec, sweep_sandboxes};
 pub use shortfall::{shortfalls, shortfalls_with_its_name};
 pub use tls::TlsError;
+pub use watch::{WATCHER, dismiss_watcher, watch};
