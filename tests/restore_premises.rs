@@ -16,7 +16,7 @@ use std::process::Stdio;
 use serde_json::{Value, json};
 
 use support::cluster::{Cluster, Options, binaries, wait_until};
-use support::drill::psql_that_changes;
+use support::drill::{open_directory, psql_that_changes};
 use support::operator::Operator;
 use support::restored::{assert_untouched, beginning_with, databases, restore_log, small, value};
 
@@ -420,4 +420,38 @@ fn a_server_that_admits_nobody_to_the_new_database_is_found_out_before_the_appli
     assert!(output.stderr.contains("pg_hba.conf admits it"), "{output}");
     assert!(!operator.path("stopped").exists(), "{output}");
     assert_untouched(&cluster, &operator, "app");
+}
+
+#[test]
+fn settings_of_the_role_that_restores_change_nothing() {
+    let cluster = Cluster::start();
+    let mut operator = small(&cluster, "app");
+    cluster.psql(
+        "CREATE ROLE restorer SUPERUSER LOGIN; \
+         CREATE ROLE guest VALID UNTIL '2030-02-01 00:00+00'; \
+         ALTER ROLE restorer SET default_transaction_read_only = on; \
+         ALTER ROLE restorer SET datestyle = 'SQL, DMY'; \
+         ALTER ROLE restorer SET intervalstyle = 'sql_standard'; \
+         ALTER ROLE restorer SET search_path = 'nowhere'; \
+         ALTER ROLE restorer SET row_security = off; \
+         ALTER ROLE restorer SET statement_timeout = '1s'; \
+         ALTER ROLE restorer SET idle_session_timeout = '1s'; \
+         ALTER ROLE restorer SET default_transaction_isolation = 'serializable'",
+    );
+    cluster.psql_in(
+        "app",
+        "ALTER TABLE t ADD i interval DEFAULT '-1 year -2 mons +3 days -04:05:06', \
+           ADD d timestamptz DEFAULT '2030-02-01 00:00+00'",
+    );
+    let valid = "SELECT rolvaliduntil AT TIME ZONE 'UTC' FROM pg_roles WHERE rolname = 'guest'";
+    operator.set("connection.user", "restorer");
+    back_up_again(&operator);
+    let place = open_directory();
+    operator.set("drill.directory", place.path().display());
+    let output = operator.run(&["drill"]);
+    assert_eq!(output.code, 0, "{output}");
+    cluster.psql("DROP ROLE guest");
+    let output = operator.run(&["restore", "--latest", "--yes"]);
+    assert_eq!(output.code, 0, "{output}");
+    assert_eq!(cluster.psql(valid), "2030-02-01 00:00:00");
 }

@@ -173,8 +173,11 @@ impl Client {
         limit: Duration,
     ) -> Result<(), QueryError> {
         let milliseconds = limit.as_millis().clamp(1, i32::MAX as u128);
-        // Apart, since some statements stand no other beside them.
-        let set = format!("SET statement_timeout = {milliseconds}");
+        // Apart, since some statements stand no other beside them. A role, or a server, may only read
+        // unless it says otherwise.
+        let set = format!(
+            "SET statement_timeout = {milliseconds}; SET default_transaction_read_only = off"
+        );
         self.carry_out(what, &[&set, sql], limit).await
     }
 

@@ -34,11 +34,11 @@ pub(super) fn surroundings(environment: &BTreeMap<String, String>) -> Vec<(Strin
         .collect()
 }
 
-/// How bytea, names and strings are written in a dump, and how arrays and comparisons with NULL are
-/// read from it: neither is written into the dump itself. And that a dump can be loaded where the
-/// role usually only reads.
+/// How bytea, names, strings and (in `pg_dumpall`) times are written in a dump, and how arrays and
+/// comparisons with NULL are read from it: neither is written into the dump itself. And that a dump
+/// can be loaded where the role usually only reads.
 const SESSION: &str = "-c bytea_output=hex -c quote_all_identifiers=off \
-    -c standard_conforming_strings=on -c array_nulls=on -c transform_null_equals=off \
+    -c standard_conforming_strings=on -c datestyle=ISO -c array_nulls=on -c transform_null_equals=off \
     -c default_transaction_read_only=off";
 
 impl Conninfo {

@@ -249,7 +249,7 @@ fn the_programs_get_what_was_resolved_and_nothing_else() {
             "PGOPTIONS",
             Some(
                 "-c bytea_output=hex -c quote_all_identifiers=off \
-                 -c standard_conforming_strings=on -c array_nulls=on \
+                 -c standard_conforming_strings=on -c datestyle=ISO -c array_nulls=on \
                  -c transform_null_equals=off -c default_transaction_read_only=off -c x=y",
             ),
         ),
