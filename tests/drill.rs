@@ -389,6 +389,7 @@ fn a_dump_that_holds_more_than_pg_dump_writes_is_not_loaded() {
         operator.unset("programs");
         let (report, output) = drill(&operator, 69);
         assert_eq!(report["outcome"], "impossible", "{output}");
+        assert!(report["recovery_seconds"].is_null(), "{output}");
         assert!(
             report["message"]
                 .as_str()

@@ -55,8 +55,8 @@ pub(super) struct DrilledBackup {
     pub rows: u64,
     /// Tables in the backup.
     pub tables: u64,
-    /// How long it took until the data was back, in seconds.
-    pub recovery_seconds: f64,
+    /// How long it took until the data was back, in seconds; null if it never was.
+    pub recovery_seconds: Option<f64>,
     /// How long a restore may take (`objectives.recovery_time`), in seconds.
     pub target_seconds: u64,
     /// How long all of it took, in seconds.
@@ -205,7 +205,7 @@ fn without_outcome(
         differences: Vec::new(),
         rows: 0,
         tables: 0,
-        recovery_seconds: 0.0,
+        recovery_seconds: None,
         target_seconds: target.as_secs(),
         seconds: 0.0,
         phases: Vec::new(),
@@ -225,7 +225,11 @@ fn tell(database: &str, target: Duration, report: DrillReport) -> DrilledBackup 
             DrillOutcome::Impossible(_) => "impossible",
         },
         message: report.outcome.sentence(),
-        recovery_seconds: report.recovery_time().as_secs_f64(),
+        recovery_seconds: matches!(
+            report.outcome,
+            DrillOutcome::Proven | DrillOutcome::Differs(_)
+        )
+        .then(|| report.recovery_time().as_secs_f64()),
         target_seconds: target.as_secs(),
         seconds: report.took.as_secs_f64(),
         phases: report
@@ -256,7 +260,7 @@ fn print(drilled: &DrilledBackup, out: &mut dyn Write) -> Result<(), Failure> {
              properties compared; the data was back in {} (of {})",
             report::counted(drilled.rows, "row", "rows"),
             report::counted(drilled.tables, "table", "tables"),
-            seconds(drilled.recovery_seconds),
+            seconds(drilled.recovery_seconds.unwrap_or_default()),
             in_words(Duration::from_secs(drilled.target_seconds))
         )?;
         let phases: Vec<String> = drilled
