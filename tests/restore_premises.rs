@@ -10,7 +10,6 @@
 mod support;
 
 use std::fs;
-use std::path::Path;
 use std::process::Stdio;
 
 use serde_json::{Value, json};
@@ -18,7 +17,9 @@ use serde_json::{Value, json};
 use support::cluster::{Cluster, Options, binaries, wait_until};
 use support::drill::{open_directory, psql_that_changes};
 use support::operator::Operator;
-use support::restored::{assert_untouched, beginning_with, databases, restore_log, small, value};
+use support::restored::{
+    assert_untouched, beginning_with, databases, restore_log, seal, small, value,
+};
 
 /// The restore is refused before it begins, and says all of this.
 #[track_caller]
@@ -100,20 +101,6 @@ fn everything_that_is_missing_is_named_before_anything_is_touched() {
     manifest["properties"]["tablespace"] = json!("pg_default");
     seal(&path, &manifest);
     assert_refused(&cluster, &operator, &expected[5..6]);
-}
-
-/// Writes a manifest as if it had been written so.
-fn seal(path: &Path, manifest: &Value) {
-    let mut manifest = manifest.clone();
-    manifest.as_object_mut().unwrap().remove("checksum");
-    let text = serde_json::to_string_pretty(&manifest).unwrap();
-    let text = format!("{},\n  ", text.strip_suffix("\n}").unwrap());
-    let checksum = xxhash_rust::xxh3::xxh3_128(text.as_bytes());
-    fs::write(
-        path,
-        format!("{text}\"checksum\": \"{checksum:032x}\"\n}}\n"),
-    )
-    .unwrap();
 }
 
 fn create_tablespace_fast(cluster: &Cluster) {

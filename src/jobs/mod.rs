@@ -21,6 +21,7 @@ mod record;
 mod recovery;
 mod remarks;
 mod restore;
+mod scrutiny;
 mod survey;
 mod target;
 mod tick;

@@ -7,6 +7,7 @@
 )]
 
 use std::fs;
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -71,4 +72,18 @@ pub(crate) fn assert_untouched(cluster: &Cluster, operator: &Operator, name: &st
     assert_eq!(databases(cluster), [name]);
     assert_eq!(value(cluster, name), "as it stands");
     operator.assert_no_processes();
+}
+
+/// Writes a manifest as if it had been written so.
+pub(crate) fn seal(path: &Path, manifest: &Value) {
+    let mut manifest = manifest.clone();
+    manifest.as_object_mut().unwrap().remove("checksum");
+    let text = serde_json::to_string_pretty(&manifest).unwrap();
+    let text = format!("{},\n  ", text.strip_suffix("\n}").unwrap());
+    let checksum = xxhash_rust::xxh3::xxh3_128(text.as_bytes());
+    fs::write(
+        path,
+        format!("{text}\"checksum\": \"{checksum:032x}\"\n}}\n"),
+    )
+    .unwrap();
 }

@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::bare;
-use super::judge::{about_the_version, in_words, is_comparable, major_of};
+use super::judge::{about_the_version, in_words, scrutiny};
 use super::report::{DrillOutcome, DrillPhase};
 use super::restored::Restored;
 use super::roles;
 use super::space::shortage;
 use crate::config::Compression;
 use crate::jobs::error::{JobError, JobErrorKind};
+use crate::jobs::scrutiny::{Scrutiny, major_of};
 use crate::jobs::verify::{Examined, examine};
 use crate::jobs::{Context, Limit};
 use crate::pipeline::census::Scanner;
@@ -237,7 +238,7 @@ impl Drill<'_> {
         let mut differences = Vec::new();
         if let Some(globals) = &manifest.globals {
             let found = restored.globals(self, globals.role_passwords).await?;
-            let same_version = is_comparable(manifest, programs);
+            let same_version = scrutiny(manifest, programs) == Scrutiny::Text;
             differences = roles::differences(&prepared.expected, &found, same_version);
         }
         self.took(DrillPhase::Dump, began);
@@ -248,7 +249,7 @@ impl Drill<'_> {
                 .await?,
         );
         let all = found.differences(&passage.census);
-        let (mut named, passed_over) = in_words(&all, is_comparable(manifest, programs));
+        let (mut named, passed_over) = in_words(&all, scrutiny(manifest, programs));
         named.append(&mut differences);
         if passed_over > 0 {
             self.remarks.push(format!(

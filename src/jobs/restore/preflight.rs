@@ -86,8 +86,8 @@ fn about_the_server(premises: &Premises, wanted: &Wanted<'_>, found: &mut Judgem
             premises.major
         )),
         Some(source) if source < premises.major => found.warnings.push(format!(
-            "the backup comes from PostgreSQL {source}, the server is {}: the rows are compared, \
-             the text of other objects may differ",
+            "the backup comes from PostgreSQL {source}, the server is {}: every row is compared, \
+             and that every other object is there; how that is written may differ",
             premises.major
         )),
         _ => {}

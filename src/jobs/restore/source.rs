@@ -12,9 +12,9 @@ use crate::config::{Compression, Connection, Format};
 use crate::jobs::archive::read_archive;
 use crate::jobs::blocked::Watch;
 use crate::jobs::dump::{Dumper, Remarks, blocking, read_back};
+use crate::jobs::scrutiny::{Scrutiny, major_of};
 use crate::jobs::verify::{Examined, examine};
 use crate::jobs::{Context, JobError, Limit, Place};
-use crate::pipeline::census::Census;
 use crate::pipeline::{Amount, Passage, Phase, Progress, StreamError, read_text};
 use crate::postgres::{
     Confinement, Conninfo, DatabaseProperties, Programs, archive_as_sql_arguments,
@@ -159,17 +159,12 @@ impl Source {
         self.manifest.as_ref().map(|manifest| manifest.started)
     }
 
-    /// Whether a dump made by programs of this version, of a server of this version, has the same
-    /// text for the same objects.
-    pub(super) fn is_text_comparable(&self, program_major: u32, server_major: u32) -> bool {
-        self.manifest.as_ref().is_some_and(|manifest| {
-            let digits = manifest
-                .pg_dump
-                .trim_start_matches(|c: char| !c.is_ascii_digit());
-            let end = digits
-                .find(|c: char| !c.is_ascii_digit())
-                .unwrap_or(digits.len());
-            digits[..end].parse() == Ok(program_major) && manifest.server.major() == server_major
+    /// How closely a copy can be compared with it, of these versions of server and `pg_dump`.
+    pub(super) fn scrutiny(&self, copy: [u32; 2]) -> Scrutiny {
+        self.manifest.as_ref().map_or(Scrutiny::Rows, |manifest| {
+            // Of what cannot be read nothing was shown.
+            let pg_dump = major_of(&manifest.pg_dump).unwrap_or_default();
+            Scrutiny::between([manifest.server.major(), pg_dump], copy)
         })
     }
 }
@@ -229,30 +224,6 @@ fn shape_of(first: &[u8]) -> (Format, Compression) {
     } else {
         (Format::Plain, Compression::None)
     }
-}
-
-/// What differs between what was loaded and what is in the backup: what fails the restore, and what
-/// is only told where the text of two versions need not be the same.
-pub(super) fn compare(
-    found: &Census,
-    expected: &Census,
-    strict: bool,
-) -> (Vec<String>, Vec<String>) {
-    use crate::pipeline::census::Difference;
-    let (mut failures, mut remarks) = (Vec::new(), Vec::new());
-    for difference in found.differences(expected) {
-        let of_rows = matches!(
-            difference,
-            Difference::Rows { .. } | Difference::Content { .. }
-        );
-        let list = if strict || of_rows {
-            &mut failures
-        } else {
-            &mut remarks
-        };
-        list.push(difference.to_string());
-    }
-    (failures, remarks)
 }
 
 #[cfg(test)]

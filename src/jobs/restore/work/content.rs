@@ -3,7 +3,6 @@
 use std::sync::{Arc, PoisonError};
 
 use super::super::content;
-use super::super::source::compare;
 use super::{Made, STATEMENT, Work};
 use crate::config::Format;
 use crate::jobs::JobError;
@@ -11,6 +10,7 @@ use crate::jobs::blocked::Watch;
 use crate::jobs::dump::{Dumper, Remarks};
 use crate::jobs::limit::Limit;
 use crate::jobs::load::{Dump, Loaded, Loader, ahead};
+use crate::jobs::scrutiny::Scrutiny;
 use crate::pipeline::{Amount, Phase, take_census};
 use crate::postgres::{
     Client, Confinement, Conninfo, DumpCommand, Programs, database_properties,
@@ -103,10 +103,14 @@ impl Work<'_> {
         for remark in remarks.into_inner().unwrap_or_else(PoisonError::into_inner) {
             tracing::debug!("{remark}");
         }
-        let source = &self.prepared.source;
-        let strict =
-            source.is_text_comparable(programs.version.major, self.prepared.premises.major);
-        let (failures, differences) = compare(&found, &passage.census, strict);
+        let copy = [self.prepared.premises.major, programs.version.major];
+        let scrutiny = self.prepared.source.scrutiny(copy);
+        let (failures, others): (Vec<_>, Vec<_>) = found
+            .differences(&passage.census)
+            .into_iter()
+            .partition(|difference| scrutiny.counts(difference));
+        let [failures, differences] = [failures, others]
+            .map(|list| -> Vec<String> { list.iter().map(ToString::to_string).collect() });
         self.prepared.account.note(|facts| {
             facts.found = Some(content(&found));
             let all = failures.iter().chain(&differences);
@@ -119,11 +123,8 @@ impl Work<'_> {
             )));
         }
         if !differences.is_empty() {
-            made.warnings.push(format!(
-                "all rows agree, but the text of other objects differs, as it may between \
-                 versions of PostgreSQL:\n{}",
-                list(&differences)
-            ));
+            made.warnings
+                .push(format!("{}:\n{}", agreement(scrutiny), list(&differences)));
         }
         let summary = found.summary();
         Ok((summary.rows, summary.tables))
@@ -152,6 +153,19 @@ impl Work<'_> {
             "the restored database is not as it was:\n{}",
             list(&differences)
         )))
+    }
+}
+
+/// What agrees although not everything does.
+fn agreement(scrutiny: Scrutiny) -> &'static str {
+    match scrutiny {
+        Scrutiny::Rows => {
+            "all rows agree, but other objects differ, as they may between versions of PostgreSQL"
+        }
+        Scrutiny::Names | Scrutiny::Text => {
+            "all rows agree and every other object is there, but the text of some differs, as it may \
+             between versions of PostgreSQL"
+        }
     }
 }
 
