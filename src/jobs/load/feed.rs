@@ -151,9 +151,15 @@ impl<W: Write> Feed<W> {
         self.sessions[0].flush()
     }
 
-    /// Where in the dump each session's text stands.
-    pub(super) fn places(&self) -> Vec<Place> {
-        self.sessions.iter().map(|session| session.place).collect()
+    /// Lets the sessions come to their end, with nothing more to be written to them; gives where in the
+    /// dump each one's text stands.
+    pub(super) fn close(self) -> Vec<Place> {
+        let close = |session: Session<W>| {
+            // After a failure, what it was still to get is not wanted any more.
+            drop(session.sink.into_parts());
+            session.place
+        };
+        self.sessions.into_iter().map(close).collect()
     }
 
     /// Waits until all indexes are made, and goes on with the first session.

@@ -31,8 +31,8 @@ pub(in crate::jobs) struct Dump {
     pub(in crate::jobs) compression: Compression,
 }
 
-/// What the feeder leaves behind.
-type GivenOut = (Result<(), StreamError>, Vec<Place>);
+/// What the feeder leaves behind. The sessions are not to end before that is known.
+type GivenOut = (Result<(), StreamError>, Feed<PipeWriter>);
 
 /// How one of the programs has ended.
 struct Ended {
@@ -79,18 +79,18 @@ pub(super) async fn load(
     let counted = Arc::clone(progress);
     let mut feeder = spawn_blocking(move || feed_all(feed, dump, &counted));
 
-    let mut given_out: Option<GivenOut> = None;
+    let mut given_out = None;
     let mut stopped: Option<Stop> = None;
     let mut broken: Option<(usize, Exit)> = None;
     while given_out.is_none() || !sessions.running.is_empty() {
         tokio::select! {
             outcome = &mut feeder, if given_out.is_none() => {
-                let outcome = outcome?;
+                let (outcome, feed) = outcome?;
                 // A session that takes no more is about to say why.
-                if matches!(&outcome.0, Err(error) if !matches!(error, StreamError::Write(_))) {
+                if matches!(&outcome, Err(error) if !matches!(error, StreamError::Write(_))) {
                     sessions.end();
                 }
-                given_out = Some(outcome);
+                given_out = Some((outcome, feed.close()));
             }
             Some(()) = ordered.recv() => sessions.add().await,
             Some(ended) = sessions.running.join_next() => {
@@ -137,7 +137,7 @@ fn feed_all(mut feed: Feed<PipeWriter>, dump: Dump, progress: &Progress) -> Give
         .and_then(|file| Text::of_file(file, dump.compression))
         .and_then(|text| take_segments(text, progress, |segment| feed.take(segment)))
         .and_then(|()| feed.finish());
-    (given_out, feed.places())
+    (given_out, feed)
 }
 
 impl Sessions<'_> {

@@ -108,7 +108,7 @@ fn feed(parts: &[Part], most: usize, granted: usize) -> (Vec<Done>, Vec<Place>) 
             feed.take(Segment::Between(b"\n"))?;
         }
         feed.finish()?;
-        Ok::<_, StreamError>(feed.places())
+        Ok::<_, StreamError>(feed.close())
     });
     while let Some(()) = ordered.blocking_recv() {
         let event = if stage.sessions.len() < granted {
@@ -270,5 +270,5 @@ fn a_session_that_cannot_be_had_is_done_without() {
     assert!(ordered.try_recv().is_err());
     events.send(reached(3)).unwrap();
     feed.finish().unwrap();
-    assert_eq!(feed.places().len(), 1);
+    assert_eq!(feed.close().len(), 1);
 }
