@@ -7,7 +7,7 @@ use chrono_tz::Tz;
 use super::fragment::{Fragment, JobFragment, Kind, LimitsFragment, SeriesFragment};
 use super::layer::What;
 use super::nearest::nearest;
-use super::plan::{Format, Job, JobKind, Limits, Plan, Retention, Verification};
+use super::plan::{Job, JobKind, Limits, Plan, Retention, Verification};
 use super::problem::Problem;
 use super::running::{self, Common, Surroundings};
 use super::scalar::Keep;
@@ -85,15 +85,6 @@ pub(super) fn plan(
     about_series(&mut check, &series, &jobs, fragment);
     if !check.problems.is_empty() {
         return Err(check.problems);
-    }
-    let wants_parallel = settings.is_written(&key(&["dump", "jobs"]));
-    let is_parallel = |format: Format| format == Format::Directory;
-    if wants_parallel && !servers::formats(&servers).into_iter().any(is_parallel) {
-        check.warn(
-            "dump.jobs: only the directory format is dumped over several connections, and no \
-             database uses it"
-                .to_owned(),
-        );
     }
     Ok(Plan {
         zone,

@@ -137,7 +137,8 @@ pub(super) struct DatabaseFragment {
     pub(super) level: Option<Count<255>>,
     /// Threads that compress.
     pub(super) threads: Option<Count<MOST_THREADS>>,
-    /// Connections that dump at the same time, in directory format.
+    /// Connections that dump at the same time, in directory format, and that restore, in every
+    /// format.
     pub(super) jobs: Option<Count<MOST_THREADS>>,
     /// Whether roles and tablespaces of the cluster are part of the backup.
     pub(super) globals: Option<bool>,
@@ -155,7 +156,8 @@ pub(super) struct DumpFragment {
     pub(super) level: Option<Count<255>>,
     /// Threads that compress; by default one per core, four at most.
     pub(super) threads: Option<Count<MOST_THREADS>>,
-    /// Connections that dump at the same time, in directory format.
+    /// Connections that dump at the same time, in directory format, and that restore, in every
+    /// format.
     pub(super) jobs: Option<Count<MOST_THREADS>>,
     /// Whether roles and tablespaces of the cluster are part of the backup.
     pub(super) globals: Option<bool>,
@@ -382,7 +384,7 @@ pub(super) struct DrillFragment {
     /// The directory in which throw-away servers get theirs; its file system needs room for the
     /// largest database.
     pub(super) directory: Option<AbsolutePath>,
-    /// Connections that load at the same time, from backups in custom or directory format.
+    /// Connections that load at the same time; of SQL text, it is the indexes that several make.
     pub(super) jobs: Option<Count<MOST_THREADS>>,
     /// Whether no dump is loaded where the kernel cannot keep what it carries out from the user's
     /// files and from the network. Else it is, and the report says so.

@@ -182,7 +182,8 @@ pub struct DumpSettings {
     pub level: Option<u8>,
     /// Threads that compress; none for one per core, four at most.
     pub threads: Option<NonZeroU8>,
-    /// Connections that dump at the same time, in directory format.
+    /// Connections that dump at the same time, in directory format, and that restore, in every
+    /// format.
     pub jobs: NonZeroU8,
     /// Whether roles and tablespaces of the cluster are part of the backup.
     pub globals: bool,
@@ -314,7 +315,7 @@ pub struct DrillSettings {
     /// The directory in which throw-away servers get theirs. Its file system needs room for the
     /// largest database.
     pub directory: PathBuf,
-    /// Connections that load at the same time, from backups in custom or directory format.
+    /// Connections that load at the same time; of SQL text, it is the indexes that several make.
     pub jobs: NonZeroU8,
     /// Whether no dump is loaded where the kernel cannot confine what it carries out.
     pub require_confinement: bool,

@@ -11,7 +11,7 @@ use super::directory::{Claim, conflicts, directory_name};
 use super::dump::{checked, merged};
 use super::fragment::{ConnectionFragment, DatabaseFragment, DatabaseList, DumpFragment, Fragment};
 use super::layer::Key;
-use super::plan::{Connection, Database, Databases, Format, Patterns, Selection, Server};
+use super::plan::{Connection, Database, Databases, Patterns, Selection, Server};
 use super::scalar::DatabaseName;
 
 /// The server that needs no name.
@@ -194,17 +194,6 @@ fn server(
         directory: written.directory.clone(),
         dump: checked(check, &written.dump),
     }
-}
-
-/// The formats that the plan's dumps have.
-pub(super) fn formats(servers: &[Server]) -> Vec<Format> {
-    servers
-        .iter()
-        .flat_map(|server| match &server.databases {
-            Databases::Named(named) => named.iter().map(|named| named.dump.format).collect(),
-            Databases::All(_) | Databases::FromEnvironment => vec![server.dump.format],
-        })
-        .collect()
 }
 
 /// The databases of a server; none if nothing names any.

@@ -77,7 +77,7 @@ pub struct RestoreRequest<'a> {
     pub overwrite_roles: bool,
     /// Whether the database that was replaced is dropped in the end.
     pub drop_old: bool,
-    /// Connections that load at the same time, from custom and directory format.
+    /// Connections that load at the same time.
     pub jobs: NonZeroU8,
     /// What surrounds it.
     pub settings: &'a RestoreSettings,
