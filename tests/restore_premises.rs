@@ -212,6 +212,52 @@ fn a_role_that_is_no_superuser_is_told_what_it_may_not_and_does_the_rest() {
     assert_eq!(value(&cluster, "app"), "as it stands");
 }
 
+/// A label can be there although no provider is loaded; that of a table, and that of a role.
+#[test]
+fn a_label_provider_that_the_server_has_not_loaded_is_named() {
+    let cluster = Cluster::start();
+    let mut operator = small(&cluster, "app");
+    let place = open_directory();
+    operator.set("drill.directory", place.path().display());
+    let label = "SET allow_system_table_mods = on; INSERT INTO pg_seclabel VALUES \
+                   ('t'::regclass, 'pg_class'::regclass, 0, 'my \"own\"', 'secret')";
+    cluster.psql_in("app", label);
+    cluster.psql(
+        "CREATE ROLE labelled; SET allow_system_table_mods = on; INSERT INTO pg_shseclabel VALUES \
+           ('labelled'::regrole, 'pg_authid'::regclass, 'of_roles', 'secret')",
+    );
+    back_up_again(&operator);
+    let unlabel = "DELETE FROM pg_shseclabel; DELETE FROM pg_seclabel";
+    cluster.psql_in(
+        "app",
+        &format!("SET allow_system_table_mods = on; {unlabel}"),
+    );
+
+    let own = "label provider \"my \\\"own\\\"\", which the server has not loaded";
+    assert_refused(&cluster, &operator, &[own]);
+    // Its label comes only with the role.
+    let of_roles = "label provider \"of_roles\", which the server has not loaded";
+    let output = operator.run(&["restore", "--latest", "--yes"]);
+    assert!(!output.stderr.contains(of_roles), "{output}");
+    cluster.psql("DROP ROLE labelled");
+    assert_refused(&cluster, &operator, &[own, of_roles]);
+    let output = operator.run(&["restore", "--latest", "--table", "t", "--yes"]);
+    assert_eq!(output.code, 69, "{output}");
+    assert!(output.stderr.contains(own), "{output}");
+    assert_untouched(&cluster, &operator, "app");
+
+    // It says nothing about the backup.
+    let output = operator.run(&["drill"]);
+    let told = "it could not be drilled: it has security labels of the label provider \
+                \"my \\\"own\\\"\", \"of_roles\"";
+    assert!(
+        output.code != 0 && format!("{output}").contains(told),
+        "{output}"
+    );
+    let state = operator.json(&["list"]);
+    assert!(!state.to_string().contains("damage\":\""), "{state}");
+}
+
 /// Whoever may create roles may do less than whoever had made them: nobody but a superuser grants in
 /// another's name.
 #[test]

@@ -1,6 +1,7 @@
 //! The text of a cluster's globals, as `pg_dumpall --globals-only` writes it, statement by statement.
 //! Pure.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use crate::pipeline::census::statements;
@@ -10,7 +11,7 @@ use crate::pipeline::census::statements;
 pub(super) enum Statement<'a> {
     /// Makes a role, without any attribute.
     CreateRole(String),
-    /// Gives a role its attributes, a setting or a comment.
+    /// Gives a role its attributes, a setting, a comment or a label.
     OfRole {
         role: String,
         /// Whether it makes the role a superuser.
@@ -55,12 +56,34 @@ impl<'a> Statement<'a> {
                 superuser: false,
             };
         }
+        if let Some((_, labelled)) = label(text)
+            && let Some((role, _)) = labelled.strip_prefix(b" ON ROLE ").and_then(identifier)
+        {
+            return Self::OfRole {
+                role,
+                superuser: false,
+            };
+        }
         membership(text)
             .or_else(|| tablespace(text))
             .or_else(|| privilege(text))
             .or_else(|| in_the_name_of(text))
             .unwrap_or(Self::Other)
     }
+}
+
+/// `SECURITY LABEL FOR provider ON …`: the provider, and what follows.
+fn label(text: &[u8]) -> Option<(String, &[u8])> {
+    text.strip_prefix(b"SECURITY LABEL FOR ")
+        .and_then(identifier)
+}
+
+/// The providers of security labels that these globals name.
+pub(super) fn label_providers(globals: &[u8]) -> BTreeSet<String> {
+    statements(globals)
+        .into_iter()
+        .filter_map(|range| label(&globals[range]).map(|(provider, _)| provider))
+        .collect()
 }
 
 /// Attributes of a role as `pg_dumpall` writes them, before anything with a value.
@@ -190,6 +213,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn providers_of_labels_are_named_in_globals_too() {
+        let globals = b"CREATE ROLE a;\nSECURITY LABEL FOR \"p q\" ON ROLE a IS 'x';\n\
+                        SECURITY LABEL FOR p ON TABLESPACE t IS 'x';\n";
+        let providers = ["p", "p q"].map(str::to_owned);
+        assert_eq!(label_providers(globals), BTreeSet::from(providers));
+    }
+
+    #[test]
     fn a_new_role_is_not_told_what_it_is_in_any_case() {
         for (text, expected) in [
             (
@@ -235,6 +266,14 @@ mod tests {
             ("ALTER ROLE a WITH NOSUPERUSER;", of_role("a", false)),
             ("ALTER ROLE a SET b TO 'c';", of_role("a", false)),
             ("COMMENT ON ROLE a IS 'x';", of_role("a", false)),
+            (
+                "SECURITY LABEL FOR \"p q\" ON ROLE a IS ' ON ROLE b';",
+                of_role("a", false),
+            ),
+            (
+                "SECURITY LABEL FOR p ON TABLESPACE a IS 'x';",
+                Statement::Other,
+            ),
             ("GRANT \"a b\" TO c;", membership(None)),
             (
                 "GRANT \"a b\" TO c WITH ADMIN OPTION GRANTED BY \" GRANTED BY \";",

@@ -13,6 +13,7 @@ mod dump_failure;
 mod excerpt;
 mod exposure;
 mod extract;
+mod labels;
 mod loaded;
 mod premises;
 mod programs;
@@ -44,6 +45,7 @@ pub use extract::{
     CopyOut, ForeignKey, Need, Shape, Table, Ties, cut_loose, drop_all_but, end_process, family,
     has, has_schema, move_into, needs, process_of, quoted, shapes, statistics, taken, text_from,
 };
+pub use labels::missing_label_providers;
 pub use loaded::loaded_rows;
 pub use premises::{
     Premises, Standing, USUAL_TABLESPACE, analyze, databases, end_sessions, is_member, premises,

@@ -1,5 +1,6 @@
 //! One test restore on its way, from the backup's files to the comparison.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,7 +18,7 @@ use crate::jobs::error::{JobError, JobErrorKind};
 use crate::jobs::scrutiny::{Scrutiny, major_of};
 use crate::jobs::verify::{Examined, examine};
 use crate::jobs::{Context, Limit};
-use crate::pipeline::census::Scanner;
+use crate::pipeline::census::{Needs, Scanner};
 use crate::pipeline::{Amount, Passage, Phase, Progress, StreamError, read_text};
 use crate::postgres::{Enforcement, Programs, Sandbox, SandboxSpec};
 use crate::repository::{Manifest, Repository, Role, State, Stem};
@@ -98,6 +99,14 @@ impl Drill<'_> {
                  loaded"
                     .to_owned(),
             ));
+        }
+        let providers = label_providers(&passage.needs, globals.as_deref());
+        if !providers.is_empty() {
+            return Ok(DrillOutcome::Impossible(format!(
+                "it has security labels of the label provider {}, and the throw-away server loads no \
+                 library but PostgreSQL's own",
+                providers.join(", ")
+            )));
         }
         let programs = self.programs(&manifest).await?;
         let superuser = match &globals {
@@ -274,4 +283,12 @@ impl Drill<'_> {
 fn globals_are_foreign(globals: &[u8]) -> bool {
     let mut scanner = Scanner::new();
     scanner.push(globals).is_err() || scanner.foreign().is_some()
+}
+
+/// The providers of the labels in a dump and in the globals beside it, in quotes.
+fn label_providers(needs: &Needs, globals: Option<&[u8]>) -> Vec<String> {
+    let mut providers = globals.map_or_else(BTreeSet::new, crate::jobs::globals::label_providers);
+    let of_dump = needs.label_providers.iter();
+    providers.extend(of_dump.map(|name| String::from_utf8_lossy(name).into_owned()));
+    providers.iter().map(|name| format!("{name:?}")).collect()
 }

@@ -8,6 +8,7 @@ mod begin;
 mod beside;
 mod choose;
 mod cut_short;
+mod labels;
 mod preflight;
 mod remove;
 mod roles;
@@ -303,6 +304,11 @@ async fn prepare_to(
     let (like, remark) = what_it_is_like(context, &source, &premises, standing, limit).await?;
     warnings.extend(remark);
     let brought: BTreeSet<String> = roles::recorded(&source.globals);
+    let needs = passage.as_ref().map(|passage| &passage.needs);
+    let overwrite = request.overwrite_roles;
+    let labelled = roles::to_restore(&source.globals, &premises.roles, overwrite).label_providers();
+    let missing_providers =
+        labels::missing_providers(context, &maintenance, needs, labelled, limit).await?;
     let judgement = preflight::judge(
         &premises,
         &Wanted {
@@ -312,9 +318,10 @@ async fn prepare_to(
             properties: like.as_ref(),
             source_major: source.manifest.as_ref().map(|one| one.server.major()),
             roles: &brought,
-            needs: passage.as_ref().map(|passage| &passage.needs),
+            needs,
             attached: &attached,
             missing_locales: &missing_locales,
+            missing_providers: &missing_providers,
             forecast: forecast(source.properties(), passage.as_ref()),
             free: free(
                 &maintenance,

@@ -29,6 +29,8 @@ pub(super) struct Wanted<'a> {
     pub(super) attached: &'a Attached,
     /// Locales of the database that the server does not know.
     pub(super) missing_locales: &'a [String],
+    /// Providers of security labels, of the dump or of roles, that the server has not loaded.
+    pub(super) missing_providers: &'a [String],
     /// Bytes that the database is likely to take.
     pub(super) forecast: Option<u64>,
     /// Bytes that are free where the server keeps its data, if that can be seen.
@@ -54,6 +56,9 @@ pub(super) fn judge(premises: &Premises, wanted: &Wanted<'_>) -> Judgement {
     }
     if let Some(needs) = wanted.needs {
         about_the_dump(premises, wanted, needs, &mut found);
+    }
+    for provider in wanted.missing_providers {
+        found.problems.push(lacks_label_provider(provider));
     }
     if wanted.may_replace
         && let Some(standing) = premises.databases.get(wanted.name)
@@ -352,6 +357,15 @@ fn about_tablespace(premises: &Premises, tablespace: &str, found: &mut Judgement
     }
 }
 
+/// What of a dump with security labels cannot be loaded.
+pub(super) fn lacks_label_provider(provider: &str) -> String {
+    format!(
+        "the backup has security labels of the label provider {provider:?}, which the server has not \
+         loaded: install its library on the server's machine, add it to shared_preload_libraries, and \
+         restart the server"
+    )
+}
+
 fn lacks_extension(what: &str, premises: &Premises) -> String {
     format!(
         "the server cannot install the extension {what}: install its package on the server's \
@@ -435,6 +449,7 @@ mod tests {
             needs: None,
             attached: &NOTHING,
             missing_locales: &[],
+            missing_providers: &[],
             forecast: Some(10),
             free: Some(10),
         }
@@ -503,13 +518,16 @@ mod tests {
             owners: bytes(&["o", "brought", "gone"]),
             tablespaces: bytes(&["fast"]),
             extensions: bytes(&["postgis", "hstore"]),
+            label_providers: bytes(&["selinux"]),
             of_superusers: BTreeMap::from([("event triggers", "CREATE EVENT".to_owned())]),
         };
         let (properties, roles) = (properties(), names(&["brought"]));
         let missing_locales = ["xx_YY".to_owned()];
+        let missing_providers = ["selinux".to_owned()];
         let wanted = Wanted {
             needs: Some(&needs),
             missing_locales: &missing_locales,
+            missing_providers: &missing_providers,
             ..wanted(&properties, &roles)
         };
         let told = |premises: &Premises, expected: &[&str]| {
@@ -525,7 +543,8 @@ mod tests {
             "tablespace \"fast\"",
             "extension postgis:",
         ];
-        told(&premises(), &for_all);
+        let of_labels = ["of the label provider \"selinux\", which the server has not loaded"];
+        told(&premises(), &[&for_all[..], &of_labels].concat());
         let mut weak = premises();
         weak.is_superuser = false;
         weak.untrusted = names(&["hstore"]);
@@ -535,7 +554,7 @@ mod tests {
             "granted by the role \"o\", in whose name",
             "event triggers, which only a superuser can make (CREATE EVENT …)",
         ];
-        told(&weak, &[&for_all[..], &for_the_weak].concat());
+        told(&weak, &[&for_all[..], &for_the_weak, &of_labels].concat());
     }
 
     #[test]

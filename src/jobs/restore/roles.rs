@@ -71,6 +71,13 @@ pub(super) fn to_restore(
     chosen
 }
 
+impl RolesToRestore {
+    /// The providers of labels that some of them bear.
+    pub(super) fn label_providers(&self) -> BTreeSet<String> {
+        globals::label_providers(self.statements.join("\n").as_bytes())
+    }
+}
+
 fn as_text(statement: &[u8]) -> String {
     String::from_utf8_lossy(statement).into_owned()
 }

@@ -19,6 +19,8 @@ pub struct Needs {
     pub owners: BTreeSet<Vec<u8>>,
     /// Tablespaces, other than the usual one.
     pub tablespaces: BTreeSet<Vec<u8>>,
+    /// Providers of security labels.
+    pub label_providers: BTreeSet<Vec<u8>>,
     /// Extensions.
     pub extensions: BTreeSet<Vec<u8>>,
     /// What only a superuser may make, in words, each with the first words of a statement.
@@ -65,6 +67,11 @@ impl Needs {
                 }
             }
             Some(b'C') => self.of_creation(text),
+            Some(b'S') => {
+                let label = text.strip_prefix(b"SECURITY LABEL FOR ");
+                let provider = label.and_then(|rest| identifier(rest, 0));
+                self.label_providers.extend(provider.map(|(name, _)| name));
+            }
             _ => {}
         }
     }
@@ -138,6 +145,20 @@ fn last(text: &[u8], words: &[u8]) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_providers_of_labels_are_known() {
+        let mut needs = Needs::default();
+        for text in [
+            "SECURITY LABEL FOR selinux ON TABLE public.t IS 'x FOR y';",
+            "SECURITY LABEL FOR \"two \"\"words\" ON COLUMN public.t.a IS 'x';",
+            "SELECT pg_catalog.setval('public.s', 1, true);",
+        ] {
+            needs.of_statement(text.as_bytes());
+        }
+        let expected = [&b"selinux"[..], b"two \"words"].map(<[u8]>::to_vec);
+        assert_eq!(needs.label_providers, BTreeSet::from(expected));
+    }
 
     #[test]
     fn the_roles_that_a_dump_takes_for_granted_are_known() {

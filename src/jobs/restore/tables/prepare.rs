@@ -1,6 +1,7 @@
 //! What has to be known and to be there before tables are restored: which they are, what ties them
 //! to others, what they need, and that nothing stands where they go.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use chrono::{DateTime, FixedOffset};
@@ -10,7 +11,8 @@ use super::super::account::Account;
 use super::super::begin::{Beginning, Depth};
 use super::super::beside::Beside;
 use super::super::cut_short::sentences;
-use super::super::preflight::Judgement;
+use super::super::labels::missing_providers;
+use super::super::preflight::{Judgement, lacks_label_provider};
 use super::super::source::Source;
 use super::choose::choose;
 use super::judge::{free, judge, room_for};
@@ -94,7 +96,11 @@ async fn prepare(job: &Job<'_>) -> Result<PreparedTables, JobError> {
     let names = choose(&passage.census, request.patterns).map_err(JobError::NoSuchTable)?;
     let room = room_for(&names, &passage.census, passage.text_bytes);
     let room = free(&maintenance, &premises).map(|free| (room, free));
-    let judgement = judge(&premises, source_major, room);
+    let mut judgement = judge(&premises, source_major, room);
+    let (needs, none) = (Some(&passage.needs), BTreeSet::new());
+    let missing = missing_providers(context, &maintenance, needs, none, limit).await?;
+    let missing = missing.iter().map(|one| lacks_label_provider(one));
+    judgement.problems.extend(missing);
     refuse(&judgement)?;
     let programs = Programs::locate(context.programs.as_deref(), premises.major).await?;
     let makes_database = !premises.databases.contains_key(request.into);
