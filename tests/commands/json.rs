@@ -1,0 +1,144 @@
+//! `--json`: every key is documented.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use crate::support::cluster::Cluster;
+use crate::support::operator::Operator;
+
+/// The paths of all keys in a document: `[].backups[].name`.
+fn keys(value: &Value, path: &str, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Array(items) => {
+            for item in items {
+                keys(item, &format!("{path}[]"), found);
+            }
+        }
+        Value::Object(members) => {
+            for (key, value) in members {
+                let dot = if path.is_empty() { "" } else { "." };
+                let path = format!("{path}{dot}{key}");
+                found.insert(path.clone());
+                keys(value, &path, found);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// A test restore on record.
+fn note_a_drill_of(operator: &Operator, name: &str) {
+    let record = serde_json::json!({
+        "at": "2025-07-09T02:00:00+03:00",
+        "run": "01a203cf-b867-70ab-999d-12597912332f",
+        "operation": "drill",
+        "event": "succeeded",
+        "database": "postgres",
+        "backup": name,
+        "bytes": 7,
+        "phases": [{"phase": "load", "seconds": 1.5}],
+    });
+    fs::write(
+        operator.backups().join("restore.log"),
+        format!("{record}\n"),
+    )
+    .unwrap();
+}
+
+/// What a program gets of a restore that is undone.
+fn undo_of(cluster: &Cluster) -> Value {
+    cluster.create_database("undone");
+    let operator = Operator::of(cluster, "undone");
+    operator.json(&["backup"]);
+    operator.json(&["restore", "--latest", "--yes"]);
+    operator.json(&["undo-restore", "--yes"])
+}
+
+/// The keys that docs/json.md lists under a heading.
+fn documented(heading: &str) -> BTreeSet<String> {
+    let text = include_str!("../../docs/json.md");
+    let (_, section) = text
+        .split_once(&format!("\n## {heading}\n"))
+        .unwrap_or_else(|| panic!("docs/json.md has no heading {heading}"));
+    let section = section.split("\n## ").next().unwrap();
+    section
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once('`'))
+        .map(|(key, _)| key.to_owned())
+        .collect()
+}
+
+#[test]
+fn every_key_that_a_program_gets_is_documented_and_every_documented_one_is_there() {
+    let cluster = Cluster::start();
+    let mut operator = Operator::of(&cluster, "postgres");
+    let made = operator.json(&["backup"]);
+    let name = made[0]["backup"].as_str().unwrap().to_owned();
+    // Something for the lists of problems.
+    let stray = operator.backups().join("backup_20200101_000000.sql.gz");
+    fs::write(stray, "").unwrap();
+    // And for what is in quarantine.
+    let bad = operator.json(&["backup"])[0]["backup"].clone();
+    let bad = bad.as_str().unwrap();
+    let damage = |directory: PathBuf| {
+        let path = directory.join(format!("{bad}.sql.gz"));
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[300] ^= 1;
+        fs::write(path, bytes).unwrap();
+    };
+    damage(operator.backups());
+    assert_eq!(operator.run(&["verify", bad, "--quarantine"]).code, 65);
+    let check = |heading: &str, documents: &[Value]| {
+        let mut found = BTreeSet::new();
+        for document in documents {
+            keys(document, "", &mut found);
+        }
+        assert_eq!(found, documented(heading), "{heading}");
+    };
+    check(
+        "backup and emergency",
+        &[made, operator.json(&["emergency"])],
+    );
+    check("list", &[operator.json(&["list"])]);
+    let output = operator.run(&["verify", "--all", "--json"]);
+    check("verify", &[serde_json::from_str(&output.stdout).unwrap()]);
+    damage(operator.backups().join("quarantine").join(bad));
+    check("release", &[operator.json(&["release", bad])]);
+    check("prune", &[operator.json(&["prune", "--dry-run"])]);
+    check("restore without a backup", &[operator.json(&["restore"])]);
+    let beside = ["restore", &name, "--into", "beside"];
+    let plan = [beside.as_slice(), &["--plan"]].concat();
+    note_a_drill_of(&operator, &name);
+    check("restore with a plan", &[operator.json(&plan)]);
+    let nowhere = ["restore", &name, "--into", "postgres", "--json"];
+    let failed = operator.run(&nowhere).stdout;
+    let failed = serde_json::from_str(&failed).unwrap();
+    check("restore", &[operator.json(&beside), failed]);
+    check("undo-restore", &[undo_of(&cluster)]);
+    check("incident", &[operator.json(&["incident"])]);
+    check(
+        "incident with a list",
+        &[operator.json(&["incident", "--list"])],
+    );
+    check(
+        "pin and unpin",
+        &[
+            operator.json(&["pin", &name]),
+            operator.json(&["unpin", &name]),
+        ],
+    );
+    check("schedule", &[operator.json(&["schedule"])]);
+    check("directories", &[operator.json(&["directories"])]);
+    operator.set_variable("PGBACKUPD_DUMP__LEVEL", "1");
+    check("config show", &[operator.json(&["config", "show"])]);
+    let sound = operator.json(&["config", "check"]);
+    operator.set("timezone", "Asia/Riad");
+    operator.set_variable("PGBACKUPD_DUMP__LEVEL", "many");
+    let refused = operator.run(&["config", "check", "--json"]);
+    assert_eq!(refused.code, 78, "{refused}");
+    let refused = serde_json::from_str(&refused.stdout).unwrap();
+    check("config check", &[sound, refused]);
+}

@@ -1,0 +1,189 @@
+//! `prune`, `pin` and `unpin`: what retention says and does, also when the clock looks wrong.
+
+use std::process::Command;
+
+use crate::support::cluster::Cluster;
+use crate::support::operator::{Operator, Output};
+
+/// Runs a command with its clock held at a moment in UTC; none where faketime is not installed.
+fn at(operator: &Operator, moment: &str, arguments: &[&str]) -> Option<Output> {
+    if Command::new("faketime").arg("--version").output().is_err() {
+        println!("skipped: the package faketime is not installed");
+        return None;
+    }
+    // Without a sign before it, the moment stands still, and names are the same however slow the
+    // machine is. Limits of time go by the other clock, which must go on.
+    let starter = [
+        "env",
+        "FAKETIME_DONT_FAKE_MONOTONIC=1",
+        "faketime",
+        "-f",
+        moment,
+    ];
+    let output = operator.run_under(&starter, arguments);
+    assert_eq!(output.code, 0, "{output}");
+    Some(output)
+}
+
+/// Somebody with six daily backups, of the first days of 2025; none where faketime is missing.
+fn with_six_old_backups(cluster: &Cluster) -> Option<Operator> {
+    let mut operator = Operator::of(cluster, "postgres");
+    operator.set_value("dump.globals", false);
+    for day in 1..=6 {
+        at(&operator, &format!("2025-01-0{day} 02:00:00"), &["backup"])?;
+    }
+    Some(operator)
+}
+
+/// The names of the daily backups of these dates; runs at 02:00 UTC are at 05:00 in Riyadh.
+fn of(dates: &[&str]) -> Vec<String> {
+    let name = |date: &&str| format!("backup_{date}_050000");
+    dates.iter().map(name).collect()
+}
+
+const JANUARY: [&str; 6] = [
+    "20250101", "20250102", "20250103", "20250104", "20250105", "20250106",
+];
+
+#[test]
+fn prune_says_what_it_would_do_and_then_does_that() {
+    let cluster = Cluster::start();
+    let Some(operator) = with_six_old_backups(&cluster) else {
+        return;
+    };
+    let february = "2025-02-10 02:00:00";
+    let run = |arguments: &[&str]| at(&operator, february, arguments).unwrap().stdout;
+    assert_eq!(
+        run(&["pin", "backup_20250102_050000"]),
+        "backup_20250102_050000: pinned: retention keeps it until it is unpinned\n"
+    );
+    let would = run(&["prune", "--dry-run"]);
+    let (head, rest) = would.split_once('\n').unwrap();
+    assert!(
+        head.starts_with("database postgres: 2 backups would be removed, "),
+        "{head}"
+    );
+    assert_eq!(
+        rest,
+        "  keep backup_20250106_050000: one of the 3 verified backups that always stay\n  \
+           keep backup_20250105_050000: one of the 3 verified backups that always stay\n  \
+           keep backup_20250104_050000: one of the 3 verified backups that always stay\n  \
+           remove backup_20250103_050000: older than 30 days\n  \
+           keep backup_20250102_050000: pinned\n  \
+           remove backup_20250101_050000: older than 30 days\n"
+    );
+    assert_eq!(operator.list(), of(&JANUARY), "nothing was removed");
+
+    let done = run(&["prune"]);
+    let (head, rest) = done.split_once('\n').unwrap();
+    assert!(
+        head.starts_with("database postgres: 2 backups removed, "),
+        "{head}"
+    );
+    assert_eq!(
+        rest,
+        "  removed backup_20250103_050000: older than 30 days\n  \
+           removed backup_20250101_050000: older than 30 days\n"
+    );
+    let left = of(&["20250102", "20250104", "20250105", "20250106"]);
+    assert_eq!(operator.list(), left);
+    assert!(
+        operator
+            .artifacts()
+            .iter()
+            .all(|file| left.iter().any(|name| file.starts_with(name)))
+    );
+    assert_eq!(
+        run(&["prune"]),
+        "database postgres: 0 backups removed, 0 B\n"
+    );
+
+    // A backup takes the place of the oldest that always stays, and says so.
+    assert_eq!(
+        run(&["unpin", "backup_20250102_050000"]),
+        "backup_20250102_050000: no longer pinned: retention may remove it\n"
+    );
+    let backup = run(&["backup"]);
+    assert!(
+        backup.ends_with(
+            "\n  backup_20250104_050000 removed by retention\n  backup_20250102_050000 removed by retention\n"
+        ) || backup.ends_with(
+            "\n  backup_20250102_050000 removed by retention\n  backup_20250104_050000 removed by retention\n"
+        ),
+        "{backup}"
+    );
+    assert_eq!(operator.list(), of(&["20250105", "20250106", "20250210"]));
+    operator.assert_all_whole();
+}
+
+#[test]
+fn a_clock_that_jumps_removes_nothing_and_is_told() {
+    let cluster = Cluster::start();
+    let Some(operator) = with_six_old_backups(&cluster) else {
+        return;
+    };
+    let advice = "so the clock looks wrong and nothing is removed: set it right, or, if it is \
+                  right, run `pgbackupd prune --trust-clock`";
+    for (moment, doubt) in [
+        (
+            "2099-02-10 02:00:00",
+            "27063 days lie between backup backup_20250106_050000 and the next one, \
+             backup_20990210_050000",
+        ),
+        (
+            "1970-01-02 02:00:00",
+            "the clock says 1970-01-02 02:00 UTC, but backup backup_20990210_050000 is dated \
+             2099-02-10 02:00 UTC, which is later",
+        ),
+        (
+            "2025-02-10 02:00:00",
+            "the clock says 2025-02-10 02:00 UTC, but backup backup_20990210_050000 is dated \
+             2099-02-10 02:00 UTC, which is later",
+        ),
+    ] {
+        let before = operator.list();
+        for command in ["backup", "prune"] {
+            let output = at(&operator, moment, &[command]).unwrap();
+            assert_eq!(
+                output.stderr,
+                format!(" WARN series daily: {doubt}, {advice}\n"),
+                "{command} at {moment}"
+            );
+        }
+        let after = operator.list();
+        assert!(before.iter().all(|name| after.contains(name)), "{after:?}");
+        assert_eq!(after.len(), before.len() + 1);
+    }
+    let all = [&["19700102"], &JANUARY[..], &["20250210", "20990210"]].concat();
+    assert_eq!(operator.list(), of(&all));
+    operator.assert_all_whole();
+
+    // The backup of a wrong date can be set aside by hand; then the rules act again.
+    let right = "2025-02-10 02:10:00";
+    at(&operator, right, &["pin", "backup_20990210_050000"]).unwrap();
+    at(&operator, right, &["pin", "backup_19700102_050000"]).unwrap();
+    let output = at(&operator, right, &["prune"]).unwrap();
+    assert_eq!(output.stderr, "");
+    let left = of(&["19700102", "20250105", "20250106", "20250210", "20990210"]);
+    assert_eq!(operator.list(), left);
+}
+
+#[test]
+fn pins_are_told_and_need_one_backup() {
+    let cluster = Cluster::start();
+    let operator = Operator::of(&cluster, "postgres");
+    assert_eq!(operator.run(&["backup"]).code, 0);
+    let name = operator.list().pop().unwrap();
+    for (command, told) in [
+        ("unpin", "not pinned"),
+        ("pin", "pinned: retention keeps it until it is unpinned"),
+        ("pin", "pinned already"),
+    ] {
+        let output = operator.run(&[command, &name]);
+        assert_eq!((output.code, output.stderr.as_str()), (0, ""));
+        assert_eq!(output.stdout, format!("{name}: {told}\n"));
+    }
+    let listed = operator.run(&["list"]).stdout;
+    assert!(listed.contains("[pinned]"), "{listed}");
+    operator.assert_all_whole();
+}
