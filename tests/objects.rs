@@ -40,7 +40,8 @@ const THEMES: &[Theme] = &[
 
 /// What a test restore of a database says against it; nothing when it is proven without a remark.
 fn faults(source: &Cluster, database: &str) -> String {
-    let (operator, _place) = operator(source, database);
+    let (mut operator, _place) = operator(source, database);
+    operator.set_value("drill.jobs", 4);
     faults_of(&operator)
 }
 
