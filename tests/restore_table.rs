@@ -433,6 +433,41 @@ fn what_would_be_done_can_be_read_before() {
 }
 
 #[test]
+fn an_extension_that_nothing_needs_is_in_nobody_s_way() {
+    let cluster = Cluster::start();
+    let mut operator = shop(&cluster);
+    let rename = |extension: &str, name: &str| {
+        cluster.psql_in(
+            "shop",
+            &format!(
+                "CREATE EXTENSION {extension}; COMMENT ON EXTENSION {extension} IS 'x'; \
+                 UPDATE pg_extension SET extname = '{name}' WHERE extname = '{extension}'"
+            ),
+        );
+    };
+    cluster.psql_in("shop", "DROP EVENT TRIGGER watch");
+    // pg_dump has no objection, and the server cannot install what is called so.
+    rename("pg_stat_statements", "no such");
+    for format in ["plain", "custom"] {
+        back_up(&mut operator, format, "gzip");
+        let restored = operator.json(&taking(&["--table", "public.orders", "--schema", format]));
+        assert_eq!(restored["ok"], true, "{restored}");
+    }
+    let restored = operator.json(&taking(&["--table", "public.orders", "--into", "alone"]));
+    let left_out = restored["left_out"].to_string();
+    assert!(left_out.contains("no such (extensions)"), "{left_out}");
+
+    rename("hstore", "gone");
+    cluster.psql_in("shop", "CREATE TABLE with_hstore (h hstore)");
+    back_up(&mut operator, "plain", "gzip");
+    let output = operator.run(&taking(&["--table", "public.orders"]));
+    assert_eq!(output.code, 69, "{output}");
+    let told =
+        "extensions that our user cannot install there are gone, no such: make what is missing";
+    assert!(output.stderr.contains(told), "{output}");
+}
+
+#[test]
 fn a_dropped_table_goes_back_where_it_was() {
     let cluster = Cluster::start();
     let mut operator = shop(&cluster);

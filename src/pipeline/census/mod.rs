@@ -31,6 +31,7 @@ pub use scanner::{Foreign, NoTap, Scanner, Tap};
 pub use script::statements;
 pub use stored::{StoredCensusError, read, write};
 pub use tables::{Counted, RowCounter, TableName};
+pub(in crate::pipeline) use unordered::identifier;
 
 /// Up to so many large objects are counted one by one, so that a difference can be named; beyond,
 /// only all of them together, or memory would grow with their number.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::pipeline::census::{ObjectId, Tap};
+use crate::pipeline::census::{ObjectId, Tap, identifier};
 
 /// A longer statement is passed on piece by piece. Those that are looked at are a line long.
 const LONGEST_HELD: usize = 1 << 20;
@@ -60,6 +60,8 @@ pub struct Definitions {
     roles: BTreeSet<Vec<u8>>,
     /// Who alone can own and grant; none where everybody can.
     only: Option<Vec<u8>>,
+    /// Extensions that are left out.
+    without: BTreeSet<Vec<u8>>,
     place: Place,
     /// A role that is not there grants what follows.
     absent_grantor: Option<Vec<u8>>,
@@ -87,12 +89,20 @@ impl Definitions {
                 .into_iter()
                 .map(|role| role.as_bytes().to_vec())
                 .collect(),
+            without: BTreeSet::new(),
             place: Place::Held(Vec::new()),
             absent_grantor: None,
             left: Vec::new(),
             databases: 0,
             out: Vec::new(),
         }
+    }
+
+    /// The same without these extensions. Whatever needs one of them cannot be made then.
+    #[must_use]
+    pub fn without(mut self, extensions: BTreeSet<Vec<u8>>) -> Self {
+        self.without = extensions;
+        self
     }
 
     /// What has been passed on since the last time.
@@ -113,6 +123,9 @@ impl Definitions {
     fn complete(&mut self, text: &[u8]) {
         if text.starts_with(b"COPY ") || text.starts_with(b"SET transaction_timeout ") {
             // A server before 17 does not know the second, which a newer pg_dump writes.
+            return;
+        }
+        if extension_of(text).is_some_and(|extension| self.without.contains(&extension)) {
             return;
         }
         if let Some(rest) = text.strip_prefix(b"SET SESSION AUTHORIZATION ") {
@@ -200,6 +213,14 @@ fn is_left_out(object: &ObjectId) -> bool {
             && LEFT_OUT_WITH
                 .iter()
                 .any(|word| object.name().starts_with(word)))
+}
+
+/// The extension that a statement makes, or comments on.
+fn extension_of(text: &[u8]) -> Option<Vec<u8>> {
+    let rest = text
+        .strip_prefix(b"CREATE EXTENSION IF NOT EXISTS ")
+        .or_else(|| text.strip_prefix(b"COMMENT ON EXTENSION "))?;
+    identifier(rest, 0).map(|(name, _)| name)
 }
 
 /// The role that a statement gives something to, or takes it from, as `pg_dump` writes it: at its
@@ -326,6 +347,27 @@ mod tests {
         assert_eq!(left[0].role, "the \"boss");
         let (text, _) = definitions_for(DUMP, Some("the \"boss")).unwrap();
         assert!(text.contains("OWNER TO \"the \"\"boss\";"), "{text}");
+    }
+
+    #[test]
+    fn an_extension_is_left_out_with_its_comment() {
+        let dump = DUMP.replace(
+            "CREATE TYPE public.mood",
+            "CREATE EXTENSION IF NOT EXISTS \"a b\" WITH SCHEMA x;\n\
+             COMMENT ON EXTENSION \"a b\" IS 'x';\n\
+             CREATE EXTENSION IF NOT EXISTS c WITH SCHEMA x;\nCREATE TYPE public.mood",
+        );
+        let tap = Definitions::new([], None).without(BTreeSet::from([b"a b".to_vec()]));
+        let mut text = Vec::new();
+        let text_of = Text::Program(dump.as_bytes());
+        take_parts(text_of, tap, &Progress::default(), |tap| {
+            text.append(&mut tap.take());
+            Ok(())
+        })
+        .unwrap();
+        let text = String::from_utf8(text).unwrap();
+        assert!(!text.contains("a b"), "{text}");
+        assert!(text.contains("CREATE EXTENSION IF NOT EXISTS c "), "{text}");
     }
 
     #[test]

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::choose::Name;
 use super::judge::in_the_way;
-use super::scratch::Tools;
+use super::scratch::{Tools, in_words};
 use super::{PlannedTable, TablesRequest, Tell};
 use crate::jobs::JobError;
-use crate::pipeline::census::TableName;
+use crate::pipeline::census::{Needs, TableName};
 use crate::pipeline::{Left, Passage};
 use crate::postgres::{
     Client, Premises, Table, Ties, cut_loose, drop_all_but, family, has, has_schema, move_into,
@@ -45,9 +45,10 @@ impl Look<'_> {
             "loading the definitions into the scratch database {}",
             self.scratch
         ));
+        let without = unavailable(&self.passage.needs, self.premises);
         let left = self
             .tools
-            .load_definitions(self.scratch, self.premises)
+            .load_definitions(self.scratch, self.premises, &without)
             .await?;
         let client = self.tools.connect(self.scratch).await?;
         let tables = limit.wait_for(family(&client, names)).await??;
@@ -67,6 +68,13 @@ impl Look<'_> {
         let rows = self.rows_of(&tables)?;
         let ties = limit.wait_for(cut_loose(&client, &tables)).await??;
         let mut left_out = left_out(&ties, self.makes_database);
+        if self.makes_database && !without.is_empty() {
+            left_out.push(format!(
+                "what our user cannot install here, and nothing else in the backup needs: {} \
+                 (extensions)",
+                in_words(&without)
+            ));
+        }
         let oids: Vec<u32> = tables.iter().map(|table| table.oid).collect();
         if let Some(schema) = self.schema {
             no_two_alike(&tables)?;
@@ -180,6 +188,18 @@ impl Look<'_> {
         let stands = |table: &Table| standing.iter().any(|one| one.raw == table.raw);
         Ok((makes_schema, tables.iter().map(stands).collect()))
     }
+}
+
+/// The extensions that our user cannot install. Nothing may need them: a table whose column has a type
+/// of theirs does, and one beside `pg_stat_statements` does not.
+fn unavailable(needs: &Needs, premises: &Premises) -> BTreeSet<Vec<u8>> {
+    let is_there = |name: &Vec<u8>| {
+        let name = String::from_utf8_lossy(name).into_owned();
+        let may = premises.is_superuser || !premises.untrusted.contains(&name);
+        may && premises.extensions.contains_key(&name)
+    };
+    let extensions = needs.extensions.iter();
+    extensions.filter(|name| !is_there(name)).cloned().collect()
 }
 
 /// Tables of two schemas can have one name, which one schema cannot hold twice.

@@ -1,6 +1,7 @@
 //! The scratch database: all definitions of a backup without any row, beside the databases that
 //! serve. In it the server itself says what belongs to a table, and renames it.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, PipeReader, Write as _};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -123,11 +124,13 @@ impl Tools<'_> {
         Ok(())
     }
 
-    /// Loads the definitions; gives what was left out for want of a role.
+    /// Loads the definitions without some extensions, which must be all that is missing then; gives what
+    /// was left out for want of a role.
     pub(super) async fn load_definitions(
         &self,
         scratch: &str,
         premises: &Premises,
+        without: &BTreeSet<Vec<u8>>,
     ) -> Result<Vec<Left>, JobError> {
         self.progress.enter(Phase::Loading);
         let conninfo = self.maintenance.to_database(scratch);
@@ -140,7 +143,8 @@ impl Tools<'_> {
         };
         let left = Arc::new(Mutex::new(Vec::new()));
         let only = (!premises.is_superuser).then_some(premises.user.as_str());
-        let tap = Definitions::new(premises.roles.keys().map(String::as_str), only);
+        let tap = Definitions::new(premises.roles.keys().map(String::as_str), only)
+            .without(without.clone());
         let doing = format!("cannot read {}", self.source.path.display());
         let outcome = if self.source.format == Format::Plain {
             let (path, compression) = (self.source.path.clone(), self.source.compression);
@@ -162,7 +166,13 @@ impl Tools<'_> {
             )),
             Loaded::Refused { how, said } => Err(JobError::failed(format!(
                 "the definitions in the backup cannot all be made on this server: {how}; it \
-                 said:\n{said}\nmake what is missing there, or restore on a server that has it"
+                 said:\n{said}\n{}make what is missing there, or restore on a server that has it",
+                if without.is_empty() {
+                    String::new()
+                } else {
+                    let names = in_words(without);
+                    format!("extensions that our user cannot install there are {names}: ")
+                }
             ))),
         }
     }
@@ -205,6 +215,15 @@ impl Tools<'_> {
             Loaded::Wholly => extracted.map(|()| Loaded::Wholly),
         }
     }
+}
+
+/// Names of extensions.
+pub(super) fn in_words(extensions: &BTreeSet<Vec<u8>>) -> String {
+    let names: Vec<String> = extensions
+        .iter()
+        .map(|name| String::from_utf8_lossy(name).into_owned())
+        .collect();
+    names.join(", ")
 }
 
 fn pass_definitions<R: io::Read + Unpin>(
