@@ -2,9 +2,9 @@
 
 use std::fs;
 use std::io::pipe;
+use std::path::PathBuf;
 use std::process::Stdio;
 
-use crate::file_of;
 use crate::support::cluster::Cluster;
 use crate::support::operator::Operator;
 
@@ -149,4 +149,13 @@ fn a_reader_that_goes_away_stops_no_work_and_hides_no_failure() {
             "pgbackupd: database other: 1 backup is damaged\n".to_owned()
         )
     );
+}
+
+/// The artifact of the newest backup of a database.
+fn file_of(operator: &Operator, database: &str) -> PathBuf {
+    let listed = operator.json(&["list", "--database", database]);
+    let directory = PathBuf::from(listed[0]["directory"].as_str().unwrap());
+    let newest = listed[0]["backups"].as_array().unwrap().last().unwrap();
+    let name = newest["name"].as_str().unwrap();
+    directory.join(format!("{name}.sql.gz"))
 }

@@ -17,16 +17,3 @@ mod emergency;
 mod json;
 mod prune_and_pin;
 mod verify;
-
-use std::path::PathBuf;
-
-use support::operator::Operator;
-
-/// The artifact of the newest backup of a database.
-fn file_of(operator: &Operator, database: &str) -> PathBuf {
-    let listed = operator.json(&["list", "--database", database]);
-    let directory = PathBuf::from(listed[0]["directory"].as_str().unwrap());
-    let newest = listed[0]["backups"].as_array().unwrap().last().unwrap();
-    let name = newest["name"].as_str().unwrap();
-    directory.join(format!("{name}.sql.gz"))
-}
