@@ -12,6 +12,7 @@ use super::Surroundings;
 use super::failure::{Failure, FailureKind};
 use super::progress::Display;
 use super::report;
+use super::several::{ends_before, together};
 use crate::jobs::{
     BackupReport, BackupRequest, Context, Stop, Strictness, Target, Targets, back_up, targets,
 };
@@ -143,9 +144,8 @@ pub(super) async fn make_all(
             print(&result, out)?;
         }
         results.push(result);
-        if surroundings.interrupt.signal().is_some() {
-            let left = targets[index + 1..].iter().map(|left| &left.database.name);
-            failures.extend(report::not_reached(left, surroundings.interrupt));
+        let left = targets[index + 1..].iter().map(|left| &left.database.name);
+        if ends_before(left, surroundings.interrupt, &mut failures) {
             break;
         }
     }
@@ -163,19 +163,6 @@ pub(super) fn nothing_to_back_up() -> Failure {
         "there is nothing to back up: no database that was found on a server is chosen by include \
          and exclude",
     )
-}
-
-/// Several failures as one: the first one's kind unless a signal ended the command, all sentences.
-pub(super) fn together(failures: &[Failure]) -> Result<(), Failure> {
-    let by_signal = |failure: &&Failure| matches!(failure.kind, FailureKind::Interrupted(_));
-    let Some(first) = failures.iter().find(by_signal).or(failures.first()) else {
-        return Ok(());
-    };
-    let messages: Vec<&str> = failures
-        .iter()
-        .map(|failure| failure.message.as_str())
-        .collect();
-    Err(Failure::new(first.kind, messages.join("\n")))
 }
 
 impl BackupResult {

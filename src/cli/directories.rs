@@ -8,9 +8,9 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Surroundings;
-use super::backup::together;
 use super::failure::{Failure, FailureKind};
 use super::report;
+use super::several::together;
 use crate::jobs::{
     Context, Discovery, Stop, WantedDirectory, discover_as, discover_databases, needs_discovery,
     wanted_directories, wished_databases,

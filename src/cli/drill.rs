@@ -9,9 +9,9 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::Surroundings;
-use super::backup::together;
 use super::failure::{Failure, FailureKind};
 use super::progress::Display;
+use super::several::{conclude, ends_before};
 use super::{report, select};
 use crate::jobs::{DrillOutcome, DrillReport, Place, WhichBackup, backups_to_drill, drill, places};
 use crate::pipeline::Progress;
@@ -136,17 +136,12 @@ pub(super) async fn run(
                 break;
             }
         }
-        if surroundings.interrupt.signal().is_some() {
-            let left = chosen[index + 1..].iter().map(|(left, _)| &left.database);
-            failures.extend(report::not_reached(left, surroundings.interrupt));
+        let left = chosen[index + 1..].iter().map(|(left, _)| &left.database);
+        if ends_before(left, surroundings.interrupt, &mut failures) {
             break;
         }
     }
-    if surroundings.json {
-        report::json(&drilled, out)?;
-    }
-    out.flush()?;
-    together(&failures)
+    conclude(&drilled, &failures, surroundings, out)
 }
 
 fn choose(args: &Args, places: Vec<Place>) -> Result<Vec<(Place, WhichBackup)>, Failure> {

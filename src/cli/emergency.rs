@@ -4,9 +4,10 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use super::Surroundings;
-use super::backup::{make_all, nothing_to_back_up, together};
+use super::backup::{make_all, nothing_to_back_up};
 use super::failure::{Failure, FailureKind};
 use super::report;
+use super::several::together;
 use crate::config::{Loaded, Source, load};
 use crate::jobs::{Strictness, Targets, targets};
 use crate::policy::Series;

@@ -21,6 +21,7 @@ mod report;
 mod restore;
 mod schedule;
 mod select;
+mod several;
 mod status;
 mod table;
 mod undo_restore;

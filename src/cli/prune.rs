@@ -7,9 +7,9 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::Surroundings;
-use super::backup::together;
 use super::failure::Failure;
 use super::report;
+use super::several::conclude;
 use crate::jobs::{PruneMode, PruneReport, places, prune};
 use crate::policy::{ClockTrust, Reason};
 
@@ -97,11 +97,7 @@ pub(super) fn run(
             Err(error) => failures.push(told(error)),
         }
     }
-    if surroundings.json {
-        report::json(&pruned, out)?;
-    }
-    out.flush()?;
-    together(&failures)
+    conclude(&pruned, &failures, surroundings, out)
 }
 
 fn tell(database: &str, dry_run: bool, report: &PruneReport) -> PrunedDatabase {

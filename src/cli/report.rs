@@ -41,26 +41,8 @@ pub(super) fn kind(error: &JobError) -> FailureKind {
     }
 }
 
-/// The databases whose turn did not come because a signal ended the command; none if none is left.
-pub(super) fn not_reached<'a>(
-    databases: impl Iterator<Item = &'a String>,
-    interrupt: &Interrupt,
-) -> Option<Failure> {
-    let signal = interrupt.signal()?;
-    let names: Vec<String> = databases.map(|name| one_line(name)).collect();
-    (!names.is_empty()).then(|| {
-        let message = format!(
-            "interrupted by {} before the turn of {}: {}",
-            signal_name(signal),
-            counted(names.len() as u64, "database", "databases"),
-            names.join(", ")
-        );
-        Failure::new(FailureKind::Interrupted(signal), message)
-    })
-}
-
-/// Of those that a command listens for.
-fn signal_name(signal: i32) -> String {
+/// The name of a signal that a command listens for.
+pub(super) fn signal_name(signal: i32) -> String {
     match signal {
         1 => "SIGHUP".to_owned(),
         2 => "SIGINT".to_owned(),

@@ -10,10 +10,10 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::Surroundings;
-use super::backup::together;
 use super::failure::{Failure, FailureKind};
 use super::progress::Display;
 use super::release::{QuarantinedBackup, quarantined};
+use super::several::{conclude, ends_before};
 use super::{report, select};
 use crate::jobs::{Place, Selection, VerifyReport, VerifyRequest, places, verify};
 use crate::pipeline::Progress;
@@ -140,17 +140,12 @@ pub(super) async fn run(
             }
             Err(error) => failures.push(told(error)),
         }
-        if surroundings.interrupt.signal().is_some() {
-            let left = chosen[index + 1..].iter().map(|(left, _)| &left.database);
-            failures.extend(report::not_reached(left, surroundings.interrupt));
+        let left = chosen[index + 1..].iter().map(|(left, _)| &left.database);
+        if ends_before(left, surroundings.interrupt, &mut failures) {
             break;
         }
     }
-    if surroundings.json {
-        report::json(&verified, out)?;
-    }
-    out.flush()?;
-    together(&failures)
+    conclude(&verified, &failures, surroundings, out)
 }
 
 /// Reads a length of time as the configuration writes them.
