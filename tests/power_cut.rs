@@ -32,7 +32,7 @@ const STEPS: [(&str, usize); 3] = [("fdatasync", 2), ("fsync", 7), ("renameat2",
 /// What SIGKILL makes of an exit code.
 const KILLED: i32 = 128 + 9;
 
-fn cut_the_power_at_each_step(kind: Kind, format: &str) {
+fn cut_the_power_at_each_step(kind: Kind, format: &str, compression: &str) {
     if !can_trace() || !can_cut_power() {
         return;
     }
@@ -49,6 +49,7 @@ fn cut_the_power_at_each_step(kind: Kind, format: &str) {
     let mut operator = Operator::of(&cluster, DATABASE);
     operator.set("directory", filesystem.path().join("backups").display());
     operator.set("dump.format", format);
+    operator.set("dump.compression", compression);
     // Nothing is removed: what is gone was lost.
     operator.set_value("series.daily.keep_last", 10_000);
     for (call, least) in STEPS {
@@ -205,17 +206,22 @@ fn a_power_cut_at_any_step_of_a_removal_leaves_whole_backups_and_the_next_one_en
 
 #[test]
 fn a_power_cut_at_any_step_loses_no_backup_on_ext4() {
-    cut_the_power_at_each_step(Kind::Ext4, "plain");
+    cut_the_power_at_each_step(Kind::Ext4, "plain", "gzip");
 }
 
 #[test]
 fn a_power_cut_at_any_step_loses_no_backup_on_xfs() {
-    cut_the_power_at_each_step(Kind::Xfs, "plain");
+    cut_the_power_at_each_step(Kind::Xfs, "plain", "zstd");
 }
 
 #[test]
 fn a_power_cut_at_any_step_loses_no_backup_in_directory_format() {
-    cut_the_power_at_each_step(Kind::Ext4, "directory");
+    cut_the_power_at_each_step(Kind::Ext4, "directory", "none");
+}
+
+#[test]
+fn a_power_cut_at_any_step_loses_no_backup_in_custom_format() {
+    cut_the_power_at_each_step(Kind::Xfs, "custom", "gzip");
 }
 
 /// A cut that forgot nothing would prove nothing.
