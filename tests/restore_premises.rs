@@ -488,3 +488,27 @@ fn settings_of_the_role_that_restores_change_nothing() {
     assert_eq!(output.code, 0, "{output}");
     assert_eq!(cluster.psql(valid), "2030-02-01 00:00:00");
 }
+
+#[test]
+fn what_depends_on_the_time_zone_of_the_server_is_loaded_in_that_zone() {
+    let cluster = Cluster::with(&Options {
+        settings: vec![("timezone", "Pacific/Auckland".to_owned())],
+        ..Options::default()
+    });
+    let operator = small(&cluster, "app");
+    cluster.psql_in(
+        "app",
+        "CREATE TABLE days (day date, at timestamptz, CHECK (at::date = day)); \
+         INSERT INTO days VALUES ('2025-07-09', '2025-07-09 01:00+12')",
+    );
+    back_up_again(&operator);
+    let output = operator.run(&["restore", "--latest", "--yes"]);
+    assert_eq!(output.code, 0, "{output}");
+    let days = "SELECT day FROM days";
+    assert_eq!(cluster.psql_in("app", days), "2025-07-09");
+    let output = operator.run(&[
+        "restore", "--latest", "--into", "beside", "--table", "days", "--yes",
+    ]);
+    assert_eq!(output.code, 0, "{output}");
+    assert_eq!(cluster.psql_in("beside", days), "2025-07-09");
+}

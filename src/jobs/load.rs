@@ -256,6 +256,13 @@ fn judge(program: &str, exit: &Exit) -> Loaded {
 pub(super) fn lacking(said: &str) -> Option<&'static str> {
     const TABLE: &[(&[&str], &str)] = &[
         (
+            &[
+                "ERROR:  time zone \"",
+                "invalid value for parameter \"TimeZone\"",
+            ],
+            "a time zone is not installed on this machine",
+        ),
+        (
             &["No space left on device", "Disk quota exceeded"],
             "the disk of the throw-away server is full",
         ),
@@ -299,10 +306,6 @@ pub(super) fn lacking(said: &str) -> Option<&'static str> {
                 "could not open unaccent file \"",
             ],
             "a file of a text search dictionary is not installed on this machine",
-        ),
-        (
-            &["ERROR:  time zone \""],
-            "a time zone is not installed on this machine",
         ),
         (
             &["requires the server to be built with"],

@@ -5,6 +5,9 @@ use tokio_postgres::types::Type;
 use super::catalogue_text::{as_bytes, required};
 use super::client::{Client, QueryError};
 
+/// "invalid parameter value"
+const INVALID: &str = "22023";
+
 const SUBSCRIPTIONS: &str = "FROM pg_catalog.pg_subscription s \
     JOIN pg_catalog.pg_database d ON d.oid = s.subdbid WHERE d.datname::text = $1";
 
@@ -65,6 +68,22 @@ async fn names(
         .collect()
 }
 
+/// Whether the server knows a time zone.
+///
+/// # Errors
+/// The server does not answer.
+pub async fn knows_time_zone(client: &Client, zone: &str) -> Result<bool, QueryError> {
+    let set = "SELECT pg_catalog.set_config('TimeZone', $1, true)";
+    let asked = client
+        .query("ask for a time zone", set, &[(&zone as _, Type::TEXT)])
+        .await;
+    match asked {
+        Ok(_) => Ok(true),
+        Err(error) if error.sqlstate.as_deref() == Some(INVALID) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// Which of these locales the server does not know. None is made for it: the server checks the value
 /// of a setting (`lc_time`) as it checks a database's locale.
 ///
@@ -72,8 +91,6 @@ async fn names(
 /// The server does not answer.
 pub async fn missing_locales(client: &Client, locales: &[&str]) -> Result<Vec<String>, QueryError> {
     const WHAT: &str = "ask for a locale";
-    /// "invalid parameter value"
-    const INVALID: &str = "22023";
     let mut missing = Vec::new();
     for locale in locales {
         let sql = "SELECT pg_catalog.set_config('lc_time', $1, true)";

@@ -25,7 +25,7 @@ mod shortfall;
 mod tls;
 mod watch;
 
-pub use attached::{Attached, attached, missing_locales, subscriptions};
+pub use attached::{Attached, attached, knows_time_zone, missing_locales, subscriptions};
 pub use blocking::{Blocker, blockers};
 pub use child::{
     Account, Child, ChildError, ChildInput, ChildKind, ChildOutput, ChildSpec, Confinement, Exit,

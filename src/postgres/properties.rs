@@ -81,6 +81,10 @@ pub struct ServerProperties {
     pub in_recovery: bool,
     /// Whether its pages bear checksums.
     pub data_checksums: bool,
+    /// The time zone of a session of the database that says nothing else; null in manifests of
+    /// programs that did not ask.
+    #[serde(default)]
+    pub timezone: Option<String>,
 }
 
 impl ServerProperties {
@@ -242,7 +246,8 @@ pub async fn server_properties(client: &Client) -> Result<ServerProperties, Quer
         .query(
             WHAT,
             "SELECT pg_catalog.version(), pg_catalog.pg_is_in_recovery(), \
-                    pg_catalog.current_setting('data_checksums') = 'on'",
+                    pg_catalog.current_setting('data_checksums') = 'on', \
+                    pg_catalog.current_setting('TimeZone')",
             &[],
         )
         .await?;
@@ -255,6 +260,7 @@ pub async fn server_properties(client: &Client) -> Result<ServerProperties, Quer
         system_identifier: system_identifier(client).await?,
         in_recovery: value(client, WHAT, row, 1)?,
         data_checksums: value(client, WHAT, row, 2)?,
+        timezone: value(client, WHAT, row, 3)?,
     })
 }
 

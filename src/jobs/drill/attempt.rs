@@ -221,6 +221,7 @@ impl Drill<'_> {
         }
         let mut restored = Restored {
             conninfo: sandbox.conninfo("postgres")?,
+            loading: sandbox.conninfo("postgres")?,
             sandbox,
             programs,
             application: format!("pgbackupd {}", self.run),
@@ -231,6 +232,8 @@ impl Drill<'_> {
         let making = restored.sandbox.create_database(&manifest.properties);
         let database = limit.wait_for(making).await??;
         restored.conninfo = restored.sandbox.conninfo(&database)?;
+        let zone = manifest.server.timezone.as_deref();
+        restored.loading = restored.conninfo.for_loading(zone);
         self.took(DrillPhase::Globals, began);
 
         let began = Instant::now();

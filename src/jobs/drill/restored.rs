@@ -21,6 +21,8 @@ use crate::postgres::{
 pub(super) struct Restored<'a> {
     pub(super) sandbox: &'a mut Sandbox,
     pub(super) conninfo: Conninfo,
+    /// The same, in the time zone that the dumped database had.
+    pub(super) loading: Conninfo,
     pub(super) programs: &'a Programs,
     pub(super) application: String,
 }
@@ -29,7 +31,7 @@ impl Restored<'_> {
     pub(super) fn loader(&self, context: &Context) -> Loader<'_> {
         Loader {
             programs: self.programs,
-            conninfo: &self.conninfo,
+            conninfo: &self.loading,
             application: &self.application,
             connect: context.limits.connect,
             confinement: self.sandbox.confinement(),

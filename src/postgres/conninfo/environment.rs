@@ -74,7 +74,9 @@ impl Conninfo {
         // A dump must not depend on settings of the role or the database: the same row would be
         // written in two ways, and a restored copy, whose settings are not there yet, would seem
         // to differ. What pg_dump itself leaves open is the zone of times and what SESSION sets.
-        set("PGTZ", "UTC");
+        if let Some(zone) = &self.zone {
+            set("PGTZ", zone);
+        }
         let own = self.parameters.get("options").map_or("", String::as_str);
         set("PGOPTIONS", format!("{SESSION} {own}").trim_end());
         let seconds = self

@@ -48,6 +48,8 @@ pub struct Conninfo {
     pub(super) connect_timeout: Option<Duration>,
     /// The remaining parameters as they were given, by keyword; none of them is a secret.
     pub(super) parameters: Parameters,
+    /// The time zone of programs; without, it is the server's.
+    zone: Option<String>,
     /// What the programs we start need from the environment besides libpq's own variables.
     surroundings: Vec<(String, String)>,
     home: Option<PathBuf>,
@@ -147,6 +149,7 @@ impl Conninfo {
             },
             connect_timeout: values.duration("connect_timeout", Duration::from_secs)?,
             parameters: values.rest(),
+            zone: Some("UTC".to_owned()),
             surroundings: environment::surroundings(environment),
             home: environment.get("HOME").map(PathBuf::from),
         })
@@ -175,6 +178,16 @@ impl Conninfo {
     pub fn to_database(&self, name: &str) -> Self {
         Self {
             database: name.to_owned(),
+            ..self.clone()
+        }
+    }
+
+    /// The same connection for programs that load a dump, in this time zone, or in the server's own: a
+    /// CHECK may ask for the day of a moment, which is not the same everywhere.
+    #[must_use]
+    pub fn for_loading(&self, zone: Option<&str>) -> Self {
+        Self {
+            zone: zone.map(str::to_owned),
             ..self.clone()
         }
     }

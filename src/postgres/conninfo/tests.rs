@@ -287,3 +287,23 @@ fn event_triggers_are_kept_still_where_the_server_has_such_on_login() {
         assert_eq!(quiet.as_deref(), expected, "{major}");
     }
 }
+
+#[test]
+fn a_dump_is_loaded_in_the_zone_of_its_database_or_in_the_server_s() {
+    let conninfo = resolved("host=a user=u dbname=d", &[]);
+    let zone = |conninfo: &Conninfo| {
+        let environment = conninfo.child_environment("app", Duration::from_secs(1));
+        let found = environment.into_iter().find(|(name, _)| name == "PGTZ");
+        found.map(|(_, zone)| zone)
+    };
+    for (conninfo, expected) in [
+        (conninfo.clone(), Some("UTC")),
+        (
+            conninfo.for_loading(Some("Asia/Riyadh")),
+            Some("Asia/Riyadh"),
+        ),
+        (conninfo.for_loading(None), None),
+    ] {
+        assert_eq!(zone(&conninfo).as_deref(), expected);
+    }
+}

@@ -19,15 +19,15 @@ use crate::jobs::{Context, JobError, JobErrorKind, Limit};
 use crate::pipeline::census::statements;
 use crate::pipeline::{Amount, Phase, Progress, StreamError};
 use crate::postgres::{
-    Client, Shape, definitions_arguments, drop_database, end_process, finish_database, process_of,
-    quoted, shapes, statistics,
+    Client, Shape, definitions_arguments, drop_database, end_process, finish_database,
+    knows_time_zone, process_of, quoted, shapes, statistics,
 };
 use crate::repository::{Content, Event};
 use crate::words::{count, counted};
 
 /// How values are read and written, as `pg_dump` has it; rows that a policy hides are an error.
 const SESSION: &str = "SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; \
-     SET extra_float_digits = 3; SET TimeZone = 'UTC'; SET bytea_output = 'hex'; \
+     SET extra_float_digits = 3; SET bytea_output = 'hex'; \
      SET standard_conforming_strings = on; SET array_nulls = on; SET transform_null_equals = off; \
      SET quote_all_identifiers = off; SET xmloption = 'content'; SET row_security = off; \
      SET check_function_bodies = false; SET client_min_messages = 'warning'";
@@ -281,6 +281,15 @@ impl Work<'_> {
     ) -> Result<u64, JobError> {
         let plan = &self.prepared.plan;
         self.run(client, SESSION).await?;
+        // A CHECK may ask for the day of a moment; where the zone is not known, the server's own will do.
+        let manifest = self.prepared.source.manifest.as_ref();
+        if let Some(zone) = manifest.and_then(|one| one.server.timezone.as_ref())
+            && knows_time_zone(client, zone).await?
+        {
+            let zone = zone.replace('\'', "''");
+            self.run(client, &format!("SET TimeZone = '{zone}'"))
+                .await?;
+        }
         if client.server_major() >= 17 {
             self.run(client, "SET transaction_timeout = 0").await?;
         }
@@ -322,6 +331,8 @@ impl Work<'_> {
         }
         self.progress.enter(Phase::Comparing);
         (self.tell)("comparing them with the backup, row by row");
+        // Moments are written as in the backup.
+        self.run(client, "SET TimeZone = 'UTC'").await?;
         let rows = self.compare(client, &loaded, shapes).await?;
         self.prepared.account.note(|facts| {
             facts.found = Some(Content {

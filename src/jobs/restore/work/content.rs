@@ -13,7 +13,7 @@ use crate::jobs::load::{Dump, Loaded, Loader, ahead};
 use crate::jobs::scrutiny::Scrutiny;
 use crate::pipeline::{Amount, Phase, take_census};
 use crate::postgres::{
-    Client, Confinement, Conninfo, DumpCommand, Programs, database_properties,
+    Client, Confinement, Conninfo, DumpCommand, Programs, database_properties, knows_time_zone,
     settings_and_privileges, shortfalls,
 };
 
@@ -21,6 +21,27 @@ use crate::postgres::{
 const NAMED: usize = 10;
 
 impl Work<'_> {
+    /// The time zone that the database had, if that is known, here as well; else it is loaded in the
+    /// one that the server has.
+    pub(super) async fn zone_to_load_in(
+        &self,
+        client: &Client,
+        made: &mut Made,
+    ) -> Result<Option<String>, JobError> {
+        let manifest = self.prepared.source.manifest.as_ref();
+        let Some(zone) = manifest.and_then(|one| one.server.timezone.clone()) else {
+            return Ok(None);
+        };
+        if knows_time_zone(client, &zone).await? {
+            return Ok(Some(zone));
+        }
+        made.warnings.push(format!(
+            "the server does not know the time zone {zone}, in which the backup was made: it was \
+             loaded in the server's own"
+        ));
+        Ok(None)
+    }
+
     /// Loads the dump; the first error ends it.
     pub(super) async fn load(
         &self,

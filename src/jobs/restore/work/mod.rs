@@ -261,7 +261,9 @@ impl Work<'_> {
         self.stop_application(made).await?;
 
         self.say(&format!("loading into {}", self.new_name()));
-        self.load(&programs, &conninfo).await?;
+        let zone = self.zone_to_load_in(&client, made).await?;
+        let loading = conninfo.for_loading(zone.as_deref());
+        self.load(&programs, &loading).await?;
 
         let loaded = self
             .limit
