@@ -30,5 +30,8 @@ pub mod policy;
 /// 1: diagnostics: the journal, the terminal, a file of JSON lines.
 pub mod telemetry;
 
+/// 1: opening files that others may have put where we look.
+mod regular_file;
+
 /// 1: numbers, sizes, times and names as people read them.
 mod words;

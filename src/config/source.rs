@@ -1,12 +1,14 @@
 //! The places that settings are read from: the main file, the files beside it, the environment.
 
 use std::collections::BTreeMap;
-use std::io::{ErrorKind, Read};
+use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::layer::Layer;
 use super::problem::{Place, Problem};
+use crate::regular_file;
+use crate::words::size;
 
 /// The main file when no other is named.
 pub const DEFAULT_FILE: &str = "/etc/pgbackupd/pgbackupd.toml";
@@ -121,22 +123,35 @@ impl Source {
     }
 }
 
+/// The longest file that is read, in bytes: enough for ten thousand databases, each with settings of
+/// its own.
+const LONGEST_FILE: u64 = 1 << 20;
+
 /// A file's text and its permission bits, both of the same open file.
-fn read(path: &Path) -> std::io::Result<(String, u32)> {
-    let mut file = std::fs::File::open(path)?;
+fn read(path: &Path) -> io::Result<(String, u32)> {
+    let file = regular_file::open(path)?;
     let mode = file.metadata()?.mode();
     let mut text = String::new();
-    file.read_to_string(&mut text)?;
+    file.take(LONGEST_FILE + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > LONGEST_FILE {
+        return Err(io::Error::new(
+            ErrorKind::FileTooLarge,
+            format!("it is longer than {}", size(LONGEST_FILE)),
+        ));
+    }
     Ok((text, mode))
 }
 
-fn unreadable_file(path: &Path, error: &std::io::Error) -> Problem {
+fn unreadable_file(path: &Path, error: &io::Error) -> Problem {
     let help = match error.kind() {
         ErrorKind::NotFound => Some("name a file that exists with --config".to_owned()),
         ErrorKind::PermissionDenied => {
             Some("run as the service's user or as root, or name another file with --config".into())
         }
         ErrorKind::InvalidData => Some("the file must be UTF-8".to_owned()),
+        ErrorKind::FileTooLarge => {
+            Some("is it the right file? Many databases may be parted among files in conf.d".into())
+        }
         _ => None,
     };
     Problem {

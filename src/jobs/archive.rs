@@ -1,6 +1,5 @@
 //! Dumps in custom and directory format: `pg_dump` writes them itself, and `pg_restore` proves them.
 
-use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -72,7 +71,7 @@ pub(super) async fn read_archive(
         if format == Format::Directory {
             return digest_directory(&path, &counted);
         }
-        let file = File::open(path).map_err(StreamError::Read)?;
+        let file = crate::regular_file::open(path).map_err(StreamError::Read)?;
         digest_file(file, &counted)
     })
     .await?;

@@ -1,7 +1,6 @@
 //! Running `pg_dump` or `pg_dumpall` and streaming what it says to the disk.
 
 use std::ffi::OsString;
-use std::fs::File;
 use std::io::PipeReader;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
@@ -270,7 +269,7 @@ fn follow(
 ) -> JoinHandle<Result<Passage, StreamError>> {
     let (growth, counted) = (Arc::clone(growth), Arc::clone(progress));
     spawn_blocking(move || {
-        let file = File::open(path).map_err(StreamError::Read)?;
+        let file = crate::regular_file::open(path).map_err(StreamError::Read)?;
         follow_dump(file, growth, compression, &counted)
     })
 }
@@ -285,7 +284,7 @@ pub(super) async fn read_back(
     let counted = Arc::clone(progress);
     let doing = format!("cannot read back {}", path.display());
     blocking(limit, progress, &doing, move || {
-        let file = File::open(path).map_err(StreamError::Read)?;
+        let file = crate::regular_file::open(path).map_err(StreamError::Read)?;
         read_dump(file, compression, &counted)
     })
     .await

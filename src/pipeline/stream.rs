@@ -433,7 +433,7 @@ pub fn digest_directory(directory: &Path, progress: &Progress) -> Result<Digest,
     let mut list = Digesting::new(io::sink());
     let mut bytes = 0;
     for name in names {
-        let file = File::open(directory.join(&name)).map_err(StreamError::Read)?;
+        let file = crate::regular_file::open(directory.join(&name)).map_err(StreamError::Read)?;
         let digest = digest_file(file, progress)?;
         bytes += digest.bytes;
         writeln!(list, "{}  {}", digest.sha256, name.display()).map_err(StreamError::Write)?;

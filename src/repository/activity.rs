@@ -89,7 +89,7 @@ pub(super) fn at_work(directory: &Path, locks: &HeldLocks) -> io::Result<Option<
         file => file?,
     };
     // The file is its owner's alone; that it is locked, everybody sees.
-    let holder: Option<Holder> = std::fs::read(&path)
+    let holder: Option<Holder> = crate::regular_file::read(&path)
         .ok()
         .and_then(|text| serde_json::from_slice(&text).ok());
     let noted = holder.as_ref().map(|holder| holder.requested_by.pid);

@@ -26,7 +26,7 @@ pub(super) fn open_to_append(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).append(true);
     loop {
-        match options.open(path) {
+        match crate::regular_file::open_with(&mut options, path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             opened => return opened,
         }

@@ -41,7 +41,7 @@ impl SchedulesInForce {
     /// # Errors
     /// When the file cannot be read or is none of ours.
     pub fn read(directory: &Path) -> io::Result<Self> {
-        match std::fs::read(directory.join(FILE)) {
+        match crate::regular_file::read(&directory.join(FILE)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
             text => Ok(serde_json::from_slice(&text?)?),
         }

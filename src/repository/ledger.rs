@@ -236,7 +236,7 @@ impl Ledger {
     /// # Errors
     /// When the file cannot be read.
     pub fn read(&self, mut each: impl FnMut(Record)) -> io::Result<()> {
-        let file = match File::open(&self.path) {
+        let file = match crate::regular_file::open(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             file => file?,
         };
@@ -260,7 +260,7 @@ impl Ledger {
         &self,
         mut each: impl FnMut(Record) -> ControlFlow<()>,
     ) -> io::Result<()> {
-        let mut file = match File::open(&self.path) {
+        let mut file = match crate::regular_file::open(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             file => file?,
         };

@@ -188,7 +188,7 @@ impl Manifest {
     /// # Errors
     /// When the file cannot be read, is newer than this program, or has been changed or renamed.
     pub fn read(path: &Path) -> Result<Self, ManifestError> {
-        let text = std::fs::read_to_string(path).map_err(ManifestError::Read)?;
+        let text = crate::regular_file::read_to_string(path).map_err(ManifestError::Read)?;
         let manifest = Self::from_text(&text)?;
         if path
             .file_stem()

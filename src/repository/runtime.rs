@@ -198,7 +198,7 @@ impl RuntimeDirectory {
     /// # Errors
     /// When the directory cannot be read, or what is in it is no state that this program knows.
     pub fn daemon(&self) -> io::Result<Option<DaemonState>> {
-        let lock = match File::open(self.path.join(LOCK_FILE)) {
+        let lock = match crate::regular_file::open(self.path.join(LOCK_FILE)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             file => file?,
         };
@@ -249,7 +249,7 @@ impl RuntimeDirectory {
     }
 
     fn read_state(&self) -> io::Result<Option<DaemonState>> {
-        let text = match std::fs::read(self.path.join(STATE_FILE)) {
+        let text = match crate::regular_file::read(&self.path.join(STATE_FILE)) {
             // The daemon has only just started, or is about to end.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             text => text?,

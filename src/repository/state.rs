@@ -122,7 +122,7 @@ impl State {
     /// # Errors
     /// When the file cannot be read or understood: a pin must not be lost by overlooking it.
     pub(super) fn read(path: &Path) -> io::Result<Self> {
-        match std::fs::read(path) {
+        match crate::regular_file::read(path) {
             Ok(text) => Ok(serde_json::from_slice(&text)?),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
             Err(error) => Err(error),

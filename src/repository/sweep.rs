@@ -3,7 +3,6 @@
 //! Whoever sweeps holds the directory's lock, so no temporary file can be in use but a state's.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::Path;
 
 use uuid::Uuid;
@@ -126,7 +125,8 @@ pub(super) fn parse(name: &str) -> Option<(Uuid, String)> {
 
 /// A manifest under a temporary name, which cannot agree with its own.
 pub(super) fn read_renamed(path: &Path) -> Result<Manifest, super::manifest::ManifestError> {
-    let text = std::fs::read_to_string(path).map_err(super::manifest::ManifestError::Read)?;
+    let text =
+        crate::regular_file::read_to_string(path).map_err(super::manifest::ManifestError::Read)?;
     Manifest::from_text(&text)
 }
 
@@ -208,5 +208,5 @@ fn digest_of(role: Role, path: &Path) -> Option<Digest> {
     if let Role::Artifact(Format::Directory, _) = role {
         return digest_directory(path, &progress).ok();
     }
-    digest_file(File::open(path).ok()?, &progress).ok()
+    digest_file(crate::regular_file::open(path).ok()?, &progress).ok()
 }

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::process::Command;
 
 use serde_json::Value;
 
+use crate::support::cluster::Cluster;
 use crate::support::operator::Operator;
 use crate::{DATABASE, back_up, cluster_with_a_small_database, content};
 
@@ -294,4 +296,73 @@ fn a_directory_whose_only_manifest_is_spoilt_is_not_passed_over_where_all_are_ba
     assert_eq!(output.code, 65, "{output}");
     let line = format!("{name}: DAMAGED: the manifest {}", manifest.display());
     assert!(output.stdout.starts_with(&line), "{output}");
+}
+
+#[test]
+fn pipes_and_devices_under_the_names_of_our_files_make_nobody_wait() {
+    let cluster = Cluster::start();
+    let operator = Operator::of(&cluster, "postgres");
+    operator.assert_next_run_succeeds();
+    let directory = operator.backups();
+    let ours = operator.list();
+    let pipe = |name: &str| {
+        let made = Command::new("mkfifo").arg(directory.join(name)).status();
+        assert!(made.unwrap().success());
+    };
+    for ending in ["json", "state", "sql.gz", "globals.gz", "census.gz"] {
+        pipe(&format!("backup_20250101_000000.{ending}"));
+    }
+    let endless = directory.join("backup_20250102_000000.json");
+    symlink("/dev/zero", endless).unwrap();
+    let state = format!("{}.state", ours[0]);
+    fs::remove_file(directory.join(&state)).unwrap();
+    pipe(&state);
+    pipe("restore.log");
+    // Without the mending, each of these waits for ever, or reads until the memory is full.
+    let run = |arguments: &[&str]| {
+        let limits = [
+            "timeout",
+            "--signal=KILL",
+            "60",
+            "prlimit",
+            "--as=2000000000",
+        ];
+        operator.run_under(&limits, arguments)
+    };
+    let no_file = "it is a pipe or a device, and no file";
+    for (command, code) in [
+        (["list"].as_slice(), 0),
+        (&["status"], 1),
+        (&["prune"], 0),
+        (&["verify", "--all"], 69),
+        (&["verify", "backup_20250101_000000"], 69),
+        (&["backup"], 0),
+    ] {
+        let output = run(command);
+        assert_eq!(output.code, code, "{command:?}: {output}");
+    }
+    let listed = run(&["list"]);
+    for name in ["backup_20250101_000000", "backup_20250102_000000"] {
+        let problem = format!("{name}.json: it cannot be understood: ");
+        assert!(listed.stdout.contains(&problem), "{listed}");
+    }
+    // One whose state cannot be read is not taken for a sound one.
+    assert_eq!(operator.list(), [operator.last_record()["backup"].clone()]);
+    fs::remove_file(directory.join(&state)).unwrap();
+    assert_eq!(operator.list().len(), ours.len() + 1);
+    // The record and the lock are needed: there the sentence says which file it is.
+    for (name, what) in [
+        (".lock", "cannot lock"),
+        ("backup.log", "could not be recorded in"),
+    ] {
+        let aside = directory.join("aside");
+        fs::rename(directory.join(name), &aside).unwrap();
+        pipe(name);
+        let output = run(&["backup"]);
+        assert_eq!(output.code, 73, "{name}: {output}");
+        let end = format!("{what} {}: {no_file}\n", directory.join(name).display());
+        assert!(output.stderr.ends_with(&end), "{output}");
+        assert_eq!(run(&["list"]).code, 0);
+        fs::rename(aside, directory.join(name)).unwrap();
+    }
 }

@@ -1,7 +1,6 @@
 //! What is restored: a backup with its manifest, or the bare output of `pg_dump`. Either is read in
 //! full before anything is done with it.
 
-use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -176,7 +175,7 @@ async fn globals(
 ) -> Result<Vec<u8>, JobError> {
     let shown = path.display().to_string();
     let read = blocking(limit, progress, &shown, move || {
-        let file = File::open(path).map_err(StreamError::Read)?;
+        let file = crate::regular_file::open(path).map_err(StreamError::Read)?;
         read_text(file, Compression::Gzip, LONGEST_GLOBALS)
     })
     .await;
@@ -203,7 +202,7 @@ fn shape(path: &Path) -> Result<(Format, Compression), JobError> {
         )));
     }
     let mut first = [0; 5];
-    let mut file = File::open(path).map_err(failed)?;
+    let mut file = crate::regular_file::open(path).map_err(failed)?;
     let mut length = 0;
     while length < first.len() {
         match file.read(&mut first[length..]).map_err(failed)? {

@@ -7,7 +7,6 @@
 //! read back, decoded and compared when they were published; so bytes with these digests are good,
 //! and who cannot make sense of them is to blame himself.
 
-use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -94,7 +93,10 @@ impl Reading<'_> {
             }
         }
         let path = self.repository.path(self.stem, Role::Census);
-        let expected = match File::open(&path).map_err(Into::into).and_then(read_census) {
+        let expected = match crate::regular_file::open(&path)
+            .map_err(Into::into)
+            .and_then(read_census)
+        {
             Ok((census, digest)) if digest == self.manifest.census.digest => census,
             Ok(_) => return Ok(Err("its census has been changed".to_owned())),
             Err(StoredCensusError::Read(error)) if is_of_the_system(&error) => {
@@ -155,7 +157,10 @@ impl Reading<'_> {
             if matches!(role, Role::Artifact(Format::Directory, _)) {
                 return digest_directory(&path, &counted);
             }
-            digest_file(File::open(path).map_err(StreamError::Read)?, &counted)
+            digest_file(
+                crate::regular_file::open(path).map_err(StreamError::Read)?,
+                &counted,
+            )
         })
         .await
     }

@@ -100,7 +100,7 @@ fn first_line(path: &Path) -> Result<SecretString, PasswordError> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, PasswordError> {
-    fs::read(path).map_err(|cause| PasswordError::Unreadable {
+    crate::regular_file::read(path).map_err(|cause| PasswordError::Unreadable {
         path: path.to_owned(),
         cause,
     })

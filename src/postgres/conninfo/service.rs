@@ -73,7 +73,7 @@ pub(super) fn load(
 ) -> Result<Parameters, ServiceError> {
     let files = files(explicit, environment);
     for (path, required) in &files {
-        let text = match std::fs::read_to_string(path) {
+        let text = match crate::regular_file::read_to_string(path) {
             Ok(text) => text,
             Err(error) if error.kind() == ErrorKind::NotFound && !required => continue,
             Err(cause) => {

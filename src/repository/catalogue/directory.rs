@@ -151,9 +151,10 @@ impl<'a> OpenDirectory<'a> {
     /// Reads a manifest whole, into a buffer that is used again.
     ///
     /// Asking for the file's size first costs as much as reading, and so does asking whether there
-    /// is more behind a manifest's last line.
+    /// is more behind a manifest's last line. What is no file, which asking would tell, is not waited
+    /// for and not read without end: it is no manifest.
     fn read<'b>(&self, name: &CStr, buffer: &'b mut Vec<u8>) -> io::Result<&'b mut [u8]> {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = openat(&self.descriptor, name, flags, Mode::empty())?;
         let mut length = 0;
         while length < LARGEST_MANIFEST {

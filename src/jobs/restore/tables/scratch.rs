@@ -2,7 +2,6 @@
 //! serve. In it the server itself says what belongs to a table, and renames it.
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::io::{self, PipeReader, Write as _};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -151,7 +150,7 @@ impl Tools<'_> {
             let (kept, counted) = (Arc::clone(&left), Arc::clone(self.progress));
             loader
                 .load_text(self.limit, self.progress, &doing, move |sink| {
-                    let file = File::open(path).map_err(StreamError::Read)?;
+                    let file = crate::regular_file::open(path).map_err(StreamError::Read)?;
                     let text = Text::of_file(file, compression)?;
                     pass_definitions(text, tap, sink, &counted, &kept)
                 })

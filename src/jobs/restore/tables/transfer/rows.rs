@@ -2,7 +2,6 @@
 //! them with the census of the backup.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -94,7 +93,7 @@ impl Work<'_> {
         if source.format == Format::Plain {
             let (path, compression) = (source.path.clone(), source.compression);
             return blocking(self.limit, self.progress, &doing, move || {
-                let file = File::open(path).map_err(StreamError::Read)?;
+                let file = crate::regular_file::open(path).map_err(StreamError::Read)?;
                 let text = Text::of_file(file, compression)?;
                 take_parts(text, RowsOf::new(wanted), &counted, pass).map(drop)
             })

@@ -1,0 +1,73 @@
+//! Opening files that others may have put where we look: what is read is a file, and never makes us
+//! wait.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use rustix::fs::OFlags;
+
+/// Opens a file to read it. Whoever opens a pipe waits for a writer, perhaps for ever; what a device
+/// gives may have no end.
+///
+/// # Errors
+/// When it cannot be opened, or is a pipe, a device or a socket. A directory is for the reading to
+/// refuse.
+pub(crate) fn open(path: impl AsRef<Path>) -> io::Result<File> {
+    open_with(OpenOptions::new().read(true), path.as_ref())
+}
+
+/// The same with other options.
+pub(crate) fn open_with(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    let without_waiting = OFlags::NONBLOCK.bits().cast_signed();
+    let file = options.custom_flags(without_waiting).open(path)?;
+    let kind = file.metadata()?.file_type();
+    if kind.is_file() || kind.is_dir() {
+        Ok(file)
+    } else {
+        Err(io::Error::other("it is a pipe or a device, and no file"))
+    }
+}
+
+/// All bytes of a file, as [`open`] opens it.
+pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open(path)?.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// All text of a file, as [`open`] opens it.
+pub(crate) fn read_to_string(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    open(path)?.read_to_string(&mut text)?;
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+    use super::{open, read_to_string};
+
+    #[test]
+    fn only_files_are_opened_and_nothing_is_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("file");
+        fs::write(&file, "text").unwrap();
+        assert_eq!(read_to_string(&file).unwrap(), "text");
+        let link = directory.path().join("link");
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        assert_eq!(read_to_string(&link).unwrap(), "text");
+
+        let pipe = directory.path().join("pipe");
+        mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        for path in [pipe.as_path(), Path::new("/dev/zero")] {
+            let error = open(path).unwrap_err();
+            assert_eq!(error.to_string(), "it is a pipe or a device, and no file");
+        }
+    }
+}
