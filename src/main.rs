@@ -42,7 +42,8 @@ fn main() -> ExitCode {
             );
             if !is_told {
                 let prefix = telemetry::error_prefix();
-                let told = format!("pgbackupd: {failure}").replace('\n', &format!("\n{prefix}"));
+                let told = format!("pgbackupd: {}", telemetry::Printable(&failure))
+                    .replace('\n', &format!("\n{prefix}"));
                 let _ = writeln!(anstream::stderr(), "{prefix}{told}");
             }
             code(failure.kind)

@@ -91,10 +91,20 @@ pub(crate) fn moment(moment: DateTime<FixedOffset>) -> String {
     text
 }
 
-/// Text that may hold anything, on one line.
+/// Whether a terminal may take a character for a command, or show what follows it elsewhere: control
+/// characters but line feed and tab, the line and paragraph separators of Unicode, and the
+/// characters that change the direction of what follows them.
+pub(crate) fn is_hostile(c: char) -> bool {
+    match c {
+        '\n' | '\t' => false,
+        '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => true,
+        _ => c.is_control(),
+    }
+}
+
+/// Text that may hold anything, on one line, with nothing in it that a terminal would obey.
 pub(crate) fn one_line(text: &str) -> String {
-    let control = |c: char| c.is_control();
-    if text.contains(control) {
+    if text.contains(|c| is_hostile(c) || matches!(c, '\n' | '\t')) {
         text.escape_debug().to_string()
     } else {
         text.to_owned()
@@ -104,6 +114,22 @@ pub(crate) fn one_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    #[test]
+    fn nothing_in_a_line_commands_a_terminal() {
+        for (text, shown) in [
+            ("قاعدة \u{200f}بيانات", "قاعدة \u{200f}بيانات"),
+            ("it's \"a\\b\"", "it's \"a\\b\""),
+            ("a\nb\tc", "a\\nb\\tc"),
+            ("\u{1b}[2J", "\\u{1b}[2J"),
+            ("\u{9b}31m", "\\u{9b}31m"),
+            ("\u{7f}", "\\u{7f}"),
+            ("a\u{202e}b", "a\\u{202e}b"),
+            ("a\u{2028}b", "a\\u{2028}b"),
+        ] {
+            assert_eq!(super::one_line(text), shown);
+        }
+    }
 
     #[test]
     fn numbers_read_well() {

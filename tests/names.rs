@@ -261,3 +261,153 @@ fn a_reason_may_be_any_text_and_stays_out_of_the_path() {
         "{refused}"
     );
 }
+
+/// What a terminal would obey, but for line feeds.
+fn commands_of_a_terminal(text: &str) -> Vec<char> {
+    let hostile = |c: &char| {
+        (c.is_control() && *c != '\n')
+            || matches!(*c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars().filter(hostile).collect()
+}
+
+#[test]
+#[allow(clippy::too_many_lines, reason = "one walk through all commands")]
+fn no_command_in_any_format_lets_a_name_command_the_terminal_or_spoil_json() {
+    let names = [
+        "new\nline",
+        "\u{1b}]0;pwned\u{7}\u{1b}[31mred",
+        "\u{9b}2J \u{7f} \u{202e}reversed",
+    ];
+    let cluster = server(&names);
+    for format in ["custom", "directory"] {
+        let mut operator = Operator::of(&cluster, "postgres");
+        operator.unset("database");
+        operator.set_value("databases", names.to_vec());
+        operator.set("dump.format", format);
+        // Colours are not taken away because this is no terminal, and what is printed is seen.
+        operator.set_variable("CLICOLOR_FORCE", "1");
+        let colours = ["\u{1b}[0m", "\u{1b}[1m", "\u{1b}[31m", "\u{1b}[32m"];
+        let run = |arguments: &[&str], codes: &[i32]| {
+            let output = operator.run(arguments);
+            assert!(codes.contains(&output.code), "{arguments:?}: {output}");
+            // Those of `status` are its own: it begins and ends each of its sentences with them.
+            let mut shown = output.stdout.clone();
+            if arguments == ["status"] {
+                for colour in colours {
+                    shown = shown.replace(colour, "");
+                }
+            }
+            assert_eq!(commands_of_a_terminal(&shown), [], "{arguments:?}");
+            let mut told = output.stderr.clone();
+            for level in [" WARN", "ERROR"] {
+                told = told.replace(&format!("\u{1b}[33m{level}\u{1b}[0m"), level);
+            }
+            assert_eq!(commands_of_a_terminal(&told), [], "{arguments:?}");
+            output.stdout
+        };
+        run(&["backup"], &[0]);
+        for command in [
+            ["status"].as_slice(),
+            &["list"],
+            &["verify", "--all"],
+            &["prune", "--dry-run"],
+            &["prune"],
+            &["schedule"],
+            &["config", "show"],
+            &["config", "check"],
+        ] {
+            run(command, &[0]);
+            let json = run(&[command, &["--json"]].concat(), &[0]);
+            serde_json::from_str::<serde_json::Value>(&json).unwrap();
+        }
+        for name in names {
+            let database = format!("--database={name}");
+            let listed = run(&["list", "--json", &database], &[0]);
+            let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+            assert_eq!(listed[0]["database"], name);
+            let directory = listed[0]["directory"].as_str().unwrap();
+            let backup = listed[0]["backups"][0]["name"].as_str().unwrap();
+            let backup = format!("{directory}/{backup}");
+            for command in [
+                ["pin", &backup].as_slice(),
+                &["unpin", &backup],
+                &["verify", &backup],
+                &["restore", &backup, "--plan"],
+                &["emergency", &database, "--to", directory],
+            ] {
+                run(command, &[0]);
+                let json = run(&[command, &["--json"]].concat(), &[0]);
+                let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+                let told = json.get(0).unwrap_or(&json);
+                assert_eq!(told["database"], name, "{command:?}");
+            }
+            // Refused, each with a sentence that has the name in it.
+            run(&["list", &format!("{database}?")], &[64]);
+            run(&["restore", &backup, "--into", name], &[69]);
+            run(&["undo-restore", &database, "--yes"], &[69]);
+            run(&["restore", &backup, "--yes", "--table", name], &[64]);
+        }
+        let (name, database) = (names[2], format!("--database={}", names[2]));
+        let schema = "\u{1b}]0;\u{7}\u{9b}\u{202e}";
+        run(&["drill", &database], &[0]);
+        for json in [false, true] {
+            let json: &[&str] = if json { &["--json"] } else { &[] };
+            run(
+                &[&["restore", "--latest", "--yes", &database], json].concat(),
+                &[0],
+            );
+            run(
+                &[&["undo-restore", "--yes", &database], json].concat(),
+                &[0],
+            );
+            let table = [
+                "restore",
+                "--latest",
+                "--yes",
+                "--table=public.who",
+                &database,
+            ];
+            let schema = format!("--schema={schema}{format}{}", json.len());
+            run(&[&table, [schema.as_str()].as_slice(), json].concat(), &[0]);
+            run(&[&["incident", &database], json].concat(), &[0]);
+            run(&[&["incident", "--list", &database], json].concat(), &[0]);
+        }
+        cluster.psql_in(name, "ALTER TABLE who RENAME TO \"who\u{1b}[31m\u{9b}\"");
+        run(&["backup", &database], &[0]);
+        let missing = run(
+            &["restore", "--latest", "--table=nobody", &database, "--json"],
+            &[64],
+        );
+        assert!(missing.contains("who\\u001b[31m"), "{missing}");
+        cluster.psql_in(name, "ALTER TABLE \"who\u{1b}[31m\u{9b}\" RENAME TO who");
+    }
+}
+
+#[test]
+fn a_name_that_the_server_would_not_keep_is_refused_before_anything_is_done() {
+    let cluster = Cluster::start();
+    let operator = Operator::of(&cluster, "postgres");
+    operator.assert_next_run_succeeds();
+    let long = "x".repeat(64);
+    for (option, name, fault) in [
+        ("--into", "", "a database's name is not empty"),
+        (
+            "--into",
+            long.as_str(),
+            "a database's name has at most 63 bytes, not 64",
+        ),
+        ("--schema", "", "a schema's name is not empty"),
+        (
+            "--schema",
+            long.as_str(),
+            "a schema's name has at most 63 bytes, not 64",
+        ),
+    ] {
+        let option = format!("{option}={name}");
+        let output = operator.run(&["restore", "--latest", "--yes", "--table=t", &option]);
+        assert_eq!(output.code, 64, "{output}");
+        assert!(output.stderr.contains(fault), "{output}");
+        assert!(!operator.backups().join("restore.log").exists());
+    }
+}

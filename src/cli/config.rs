@@ -7,10 +7,12 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::failure::{Failure, FailureKind};
+use super::report;
 use crate::config::{
     ConfigError, Databases, DumpSettings, Loaded, Problem, Setting, Source, key_in_toml, load,
     schema,
 };
+use crate::words::is_hostile;
 
 /// Check the configuration, or show what is in force and why.
 #[derive(Clone, Debug, clap::Args)]
@@ -93,7 +95,7 @@ pub(super) fn run(
     match args.command {
         Command::Check => check(source, json, out),
         Command::Show => show(&load(source)?, json, out),
-        Command::Schema => print_json(&schema(), out),
+        Command::Schema => report::json(&schema(), out),
     }
 }
 
@@ -114,7 +116,7 @@ fn check(source: &Source, json: bool, out: &mut dyn Write) -> Result<(), Failure
                 warnings: Vec::new(),
             },
         };
-        print_json(&report, out)?;
+        report::json(&report, out)?;
     }
     let loaded = loaded?;
     if !json {
@@ -146,7 +148,7 @@ fn show(loaded: &Loaded, json: bool, out: &mut dyn Write) -> Result<(), Failure>
         warnings: loaded.plan.warnings.clone(),
     };
     if json {
-        return print_json(&report, out);
+        return report::json(&report, out);
     }
     let mut table: &[String] = &[];
     for setting in &report.settings {
@@ -182,7 +184,7 @@ fn show(loaded: &Loaded, json: bool, out: &mut dyn Write) -> Result<(), Failure>
 
 /// A comment ends with its line, so nothing in it may begin another.
 fn one_line(text: &str) -> String {
-    text.replace(char::is_control, " ")
+    text.replace(|c: char| c.is_control() || is_hostile(c), " ")
 }
 
 fn files(loaded: &Loaded) -> Vec<PathBuf> {
@@ -222,14 +224,6 @@ fn databases(loaded: &Loaded) -> Vec<ShownDatabase> {
 }
 
 /// Prints a report for programs: one JSON document and a newline.
-fn print_json(report: &impl Serialize, out: &mut dyn Write) -> Result<(), Failure> {
-    let text = serde_json::to_string_pretty(report).map_err(|error| {
-        Failure::new(FailureKind::Internal, format!("cannot print it: {error}"))
-    })?;
-    writeln!(out, "{text}")?;
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;

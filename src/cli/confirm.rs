@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 use super::failure::{Failure, FailureKind};
 use super::interrupt::Interrupt;
 use super::report;
+use crate::telemetry::Printable;
 
 /// What came of a question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +40,8 @@ pub(super) async fn ask(
     // A terminal that is gone answers nothing.
     let _ = write!(
         stderr(),
-        "{text}Type the name of the database to go on, anything else to leave all as it is: "
+        "{}Type the name of the database to go on, anything else to leave all as it is: ",
+        Printable(text)
     );
     let (answered, answer) = oneshot::channel();
     // Not a thread of the runtime, which would wait for it at its end.

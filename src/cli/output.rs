@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use super::failure::Failure;
+use crate::words::is_hostile;
 
 /// Passes on what is printed until that fails, and remembers why.
 ///
@@ -36,14 +37,49 @@ impl<'a> Output<'a> {
 }
 
 impl Write for Output<'_> {
+    /// Takes whole characters, as all of our printing does.
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        self.attempt(|out| out.write_all(buffer));
+        self.attempt(|out| write_printable(&String::from_utf8_lossy(buffer), out));
         Ok(buffer.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         self.attempt(|out| out.flush());
         Ok(())
+    }
+}
+
+/// Names come from servers and files. Each command shows them by
+/// [`one_line`](super::report::one_line), and what it has forgotten ends here: of all that commands a
+/// terminal only colours pass.
+fn write_printable(text: &str, out: &mut dyn Write) -> io::Result<()> {
+    let mut rest = text;
+    while let Some(at) = rest.find(is_hostile) {
+        let (before, hostile) = rest.split_at(at);
+        write!(out, "{before}")?;
+        let colours = colours(hostile);
+        if colours > 0 {
+            write!(out, "{}", &hostile[..colours])?;
+            rest = &hostile[colours..];
+        } else {
+            let mut after = hostile.chars();
+            for c in after.by_ref().take(1) {
+                write!(out, "{}", c.escape_default())?;
+            }
+            rest = after.as_str();
+        }
+    }
+    write!(out, "{rest}")
+}
+
+/// The length of the sequence that sets colours (ECMA-48, SGR) at a text's start; 0 without one.
+fn colours(text: &str) -> usize {
+    let Some(parameters) = text.strip_prefix("\x1b[") else {
+        return 0;
+    };
+    match parameters.find(|c: char| !c.is_ascii_digit() && c != ';') {
+        Some(end) if parameters[end..].starts_with('m') => "\x1b[".len() + end + "m".len(),
+        _ => 0,
     }
 }
 
@@ -87,5 +123,31 @@ mod tests {
         writeln!(output, "one").unwrap();
         output.finish().unwrap();
         assert_eq!(text, b"one\n");
+    }
+
+    #[test]
+    fn only_colours_pass_of_what_a_terminal_obeys() {
+        for (printed, shown) in [
+            ("قاعدة 🌙\ta\n", "قاعدة 🌙\ta\n"),
+            (
+                "\u{1b}[1m\u{1b}[38;5;9mred\u{1b}[0m\n",
+                "\u{1b}[1m\u{1b}[38;5;9mred\u{1b}[0m\n",
+            ),
+            (
+                "\u{1b}[2J\u{1b}]0;title\u{7}",
+                "\\u{1b}[2J\\u{1b}]0;title\\u{7}",
+            ),
+            ("\u{1b}[31", "\\u{1b}[31"),
+            (
+                "a\rb\u{9b}31m\u{7f}\u{202e}",
+                "a\\rb\\u{9b}31m\\u{7f}\\u{202e}",
+            ),
+        ] {
+            let mut text = Vec::new();
+            let mut output = Output::new(&mut text);
+            write!(output, "{printed}").unwrap();
+            output.finish().unwrap();
+            assert_eq!(String::from_utf8(text).unwrap(), shown);
+        }
     }
 }

@@ -6,7 +6,8 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::failure::{Failure, FailureKind};
+use super::failure::Failure;
+use super::report;
 use crate::config::{Job, JobKind, Loaded};
 
 /// Show which jobs the configuration asks for, and when each is due.
@@ -65,14 +66,7 @@ pub(super) fn run(
             .iter()
             .map(|job| shown(job, now, count))
             .collect();
-        let text = serde_json::to_string_pretty(&jobs).map_err(|error| {
-            Failure::new(
-                FailureKind::Internal,
-                format!("cannot print the schedule: {error}"),
-            )
-        })?;
-        writeln!(out, "{text}")?;
-        return Ok(());
+        return report::json(&jobs, out);
     }
     if loaded.plan.jobs.is_empty() {
         writeln!(out, "no job is switched on: nothing will run by itself")?;

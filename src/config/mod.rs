@@ -32,6 +32,7 @@ pub use plan::{
     RestoreSettings, Retention, Selection, Server, Verification,
 };
 pub use problem::{ConfigError, Mark, Place, Problem};
+pub(crate) use scalar::name_fault;
 pub use settings::{Setting, Settings, Source as SettingSource, key_in_toml};
 pub use source::{COMMAND_LINE_VARIABLES, DEFAULT_FILE, Source};
 

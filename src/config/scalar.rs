@@ -88,22 +88,31 @@ from_text!(
     DatabaseName(String),
     "the name of a database in quotes",
     { "type": "string", "minLength": 1, "maxLength": 63 },
-    |text| {
-        if text.is_empty() {
-            Err("a database's name is not empty".to_owned())
-        } else if text.contains('\0') {
-            Err("a database's name has no NUL in it".to_owned())
-        } else if text.len() > LONGEST_NAME {
-            Err(format!(
-                "a database's name has at most {LONGEST_NAME} bytes, not {}\nPostgreSQL cuts \
-                 longer names short; write the name as \\l of psql shows it",
-                text.len()
-            ))
-        } else {
-            Ok(text.to_owned())
-        }
+    |text| match name_fault("a database", text) {
+        Some(fault) if text.len() > LONGEST_NAME => Err(format!(
+            "{fault}\nPostgreSQL cuts longer names short; write the name as \\l of psql shows it"
+        )),
+        Some(fault) => Err(fault),
+        None => Ok(text.to_owned()),
     }
 );
+
+/// Why a name is none that `PostgreSQL` would keep as it is, if so: it cuts longer ones short without
+/// a word.
+pub(crate) fn name_fault(of: &str, name: &str) -> Option<String> {
+    if name.is_empty() {
+        Some(format!("{of}'s name is not empty"))
+    } else if name.contains('\0') {
+        Some(format!("{of}'s name has no NUL in it"))
+    } else if name.len() > LONGEST_NAME {
+        Some(format!(
+            "{of}'s name has at most {LONGEST_NAME} bytes, not {}",
+            name.len()
+        ))
+    } else {
+        None
+    }
+}
 
 from_text!(
     /// A zone of the time zone database.

@@ -1,6 +1,6 @@
 //! What needs the operator's attention, judged from facts: whether all is well.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use chrono::{DateTime, FixedOffset, Utc};
 
 use super::overdue::{DrillMissed, PointMissed, drill_age, recovery_point};
 use super::series::Series;
+use crate::words::is_hostile;
 
 /// For fewer backups than these, the free space is too small.
 const FEWEST_ROUNDS: u64 = 3;
@@ -599,9 +600,22 @@ fn shell_word(name: &str) -> String {
     if !name.is_empty() && !name.starts_with('-') && name.chars().all(plain) {
         return name.to_owned();
     }
-    if name.contains(char::is_control) {
-        // The form of bash, and of POSIX since 2024, that can hold them.
-        return format!("$'{}'", name.escape_default());
+    if name.contains(|c: char| c.is_control() || is_hostile(c)) {
+        // The form of bash, and of POSIX since 2024, that can hold them. Only three octal digits are
+        // read alike by all, whatever follows.
+        let mut word = String::from("$'");
+        for c in name.chars() {
+            if plain(c) || matches!(c, ' '..='~' if c != '\'' && c != '\\') {
+                word.push(c);
+            } else {
+                for byte in c.encode_utf8(&mut [0; 4]).bytes() {
+                    // Writing to a string cannot fail.
+                    let _ = write!(word, "\\{byte:03o}");
+                }
+            }
+        }
+        word.push('\'');
+        return word;
     }
     format!("'{}'", name.replace('\'', r"'\''"))
 }

@@ -11,14 +11,15 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
+use crate::words::is_hostile;
+
 /// Before every line of a message but its first.
 const CONTINUATION: &str = "    ";
 
 /// Text whose control characters are shown instead of sent.
 ///
-/// Escaped are all control characters but line feed and tab, the line and paragraph separators of
-/// Unicode, and the characters that change the direction of what follows them. What shows the text
-/// has to indent what comes after a line feed.
+/// Escaped are all [hostile](is_hostile) characters. What shows the text has to indent what comes
+/// after a line feed.
 #[derive(Clone, Copy, Debug)]
 pub struct Printable<T>(pub T);
 
@@ -43,14 +44,6 @@ impl<W: Write> Write for Escaping<W> {
             rest = after.as_str();
         }
         self.0.write_str(rest)
-    }
-}
-
-fn is_hostile(c: char) -> bool {
-    match c {
-        '\n' | '\t' => false,
-        '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => true,
-        _ => c.is_control(),
     }
 }
 

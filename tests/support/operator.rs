@@ -145,7 +145,8 @@ impl Operator {
     fn write_configuration(&self) {
         let mut text = String::new();
         for (key, value) in &self.settings {
-            // JSON's texts, numbers and lists are TOML's too.
+            // JSON's texts, numbers and lists are TOML's too, but for a character that TOML wants escaped.
+            let value = value.to_string().replace('\u{7f}', "\\u007f");
             writeln!(text, "{key} = {value}").expect("a line");
         }
         fs::write(self.configuration(), text).expect("the configuration");

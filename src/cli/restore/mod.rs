@@ -19,6 +19,7 @@ use super::confirm::{self, Confirmation};
 use super::failure::{Failure, FailureKind};
 use super::progress::Display;
 use super::{incident, report};
+use crate::config::name_fault;
 use crate::jobs::{
     Context, JobError, RestorePlan, RestoreReport, RestoreRequest, RestoreSource, look_at_restore,
     prepare_restore, restore,
@@ -57,7 +58,12 @@ pub(super) struct Args {
     database: Option<String>,
     /// Restore into a new database of this name, and replace nothing; with --table, also into one
     /// that is there
-    #[arg(long, value_name = "NAME", conflicts_with = "drop_old")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        conflicts_with = "drop_old",
+        value_parser = name_of("a database")
+    )]
     into: Option<String>,
     /// Bring back only the tables that match, into a schema of their own or with --into into another
     /// database, new or not; as in psql, * and ? stand for letters, and names with capitals or dots
@@ -69,7 +75,12 @@ pub(super) struct Args {
     )]
     tables: Vec<String>,
     /// The schema for these tables, new or not [default: `restored_TIME`; in a new database, their own]
-    #[arg(long, value_name = "NAME", requires = "tables")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        requires = "tables",
+        value_parser = name_of("a schema")
+    )]
     schema: Option<String>,
     /// The server to restore on, by its name in the configuration
     #[arg(long, value_name = "NAME")]
@@ -86,6 +97,13 @@ pub(super) struct Args {
     /// Ask nothing
     #[arg(long, short)]
     yes: bool,
+}
+
+/// Reads a name that `PostgreSQL` is to give to something new.
+fn name_of(
+    what: &'static str,
+) -> impl Fn(&str) -> Result<String, String> + Clone + Send + Sync + 'static {
+    move |name| name_fault(what, name).map_or_else(|| Ok(name.to_owned()), Err)
 }
 
 /// What `restore --json` prints, whether it succeeded or not.

@@ -304,7 +304,7 @@ fn print(restored: &TablesReport, out: &mut dyn Write) -> Result<(), Failure> {
     }
     writeln!(out, "What is likely to be next:")?;
     for line in &restored.next {
-        writeln!(out, "  {line}")?;
+        writeln!(out, "  {}", report::one_line(line))?;
     }
     Ok(())
 }

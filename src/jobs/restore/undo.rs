@@ -14,6 +14,7 @@ use crate::config::{Connection, RestoreSettings};
 use crate::jobs::{Context, JobError};
 use crate::postgres::{Conninfo, Standing, TakePlace, databases, drop_database};
 use crate::repository::{Event, Lock, Operation, Replaced, Repository};
+use crate::words::one_line;
 
 /// An undoing that can be done. Holds the database's lock.
 pub struct PreparedUndo<'a> {
@@ -69,7 +70,7 @@ pub async fn prepare_undo<'a>(
     let Some(brings_back) = Beside::Before.newest(database, &all) else {
         return Err(JobError::failed(format!(
             "there is no database that a restore of {database:?} has replaced: none is called {}…",
-            format_args!("{database}_before_restore_")
+            one_line(&format!("{database}_before_restore_"))
         )));
     };
     if all.get(&brings_back).is_some_and(|old| old.is_broken) {

@@ -430,7 +430,9 @@ fn a_command_names_a_database_as_a_shell_takes_it() {
         ("-rf", "'-rf'"),
         ("it's", r"'it'\''s'"),
         ("$(reboot)", "'$(reboot)'"),
-        ("a\nb", r"$'a\nb'"),
+        ("a\nb", r"$'a\012b'"),
+        ("it's\u{1b}[31m \\", r"$'it\047s\033[31m \134'"),
+        ("\u{202e}قاعدة 1", r"$'\342\200\256قاعدة 1'"),
     ] {
         assert_eq!(shell_word(name), word, "{name:?}");
     }
