@@ -91,6 +91,32 @@ fn indexes_are_made_side_by_side_by_as_many_sessions_as_are_wanted() {
 }
 
 #[test]
+fn no_commit_of_a_load_waits_for_the_disk_unless_the_operator_says_so() {
+    let cluster = Cluster::start();
+    let mut operator = small(&cluster, "app");
+    operator.stand_in(
+        "psql",
+        "echo \"$PGOPTIONS\" >> \"$directory/started\"; exec \"$real\" \"$@\"",
+    );
+    let output = operator.run(&["restore", "--latest", "--into", "beside"]);
+    assert_eq!(output.code, 0, "{output}");
+    let options = started(&operator);
+    assert!(
+        options[0].starts_with("-c synchronous_commit=off -c "),
+        "{options:?}"
+    );
+    // What the operator says comes last, and counts.
+    operator.set("connection.options", "-c synchronous_commit=local");
+    let output = operator.run(&["restore", "--latest", "--into", "other"]);
+    assert_eq!(output.code, 0, "{output}");
+    let options = started(&operator);
+    assert!(
+        options[0].ends_with("-c synchronous_commit=local"),
+        "{options:?}"
+    );
+}
+
+#[test]
 fn an_index_that_cannot_be_made_is_named_with_its_line_and_the_database_serves() {
     let cluster = Cluster::start();
     let operator = small(&cluster, "app");
