@@ -10,7 +10,7 @@
 mod support;
 
 use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, chown};
+use std::os::unix::fs::{MetadataExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -325,24 +325,16 @@ impl Scene {
         kill(running);
     }
 
-    /// Starts a restore, and kills it while it waits for the dump's text.
+    /// Starts a restore, and kills it when it reads the dump.
     fn kill_while_reading(&self, artifact: &Path) {
-        let kept = self.operator.path("kept");
-        fs::rename(artifact, &kept).unwrap();
-        let made = Command::new("mkfifo").arg(artifact).status().unwrap();
-        assert!(made.success());
-        let running = self.operator.spawn(&["restore", "--latest", "--yes"]);
-        // It can be opened so as soon as somebody wants to read.
-        let mut writer = OpenOptions::new();
-        writer.write(true).custom_flags(0o4000);
-        let mut open = None;
-        wait_until("the dump is read", || {
-            open = writer.open(artifact).ok();
-            open.is_some()
-        });
-        running.signal(Signal::KILL);
-        assert_eq!(running.wait().code, 137);
-        fs::rename(&kept, artifact).unwrap();
+        let trace = self.operator.path("trace");
+        let [trace, artifact] = [&trace, artifact].map(|path| path.to_str().unwrap());
+        let inject = "inject=read:signal=SIGKILL";
+        let starter = ["strace", "-f", "-o", trace, "-P", artifact, "-e", inject];
+        let killed = self
+            .operator
+            .run_under(&starter, &["restore", "--latest", "--yes"]);
+        assert_eq!(killed.code, 137, "{killed}");
     }
 
     /// Whatever the server still does for the one that was killed comes to its end.

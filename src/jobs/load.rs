@@ -7,7 +7,6 @@ mod sessions;
 
 use std::convert::Infallible;
 use std::ffi::OsString;
-use std::fs::File;
 use std::io::{PipeReader, PipeWriter};
 use std::num::NonZeroU8;
 use std::path::{Path, PathBuf};
@@ -25,6 +24,7 @@ use crate::postgres::{
     Child, ChildInput, ChildKind, ChildOutput, ChildSpec, Client, Confinement, Conninfo, Exit,
     Programs, load_archive_arguments, load_text_arguments, loaded_rows,
 };
+use crate::regular_file;
 
 pub(super) use sessions::Dump;
 
@@ -135,7 +135,7 @@ impl Loader<'_> {
         let doing = format!("cannot read {}", dump.path.display());
         let counted = Arc::clone(progress);
         self.load_text(limit, progress, &doing, move |sink| {
-            let file = File::open(dump.path).map_err(StreamError::Read)?;
+            let file = regular_file::open(dump.path).map_err(StreamError::Read)?;
             feed_dump(file, dump.compression, sink, &counted)
         })
         .await

@@ -1,7 +1,6 @@
 //! One test restore on its way, from the backup's files to the comparison.
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,6 +20,7 @@ use crate::jobs::{Context, Limit};
 use crate::pipeline::census::{Needs, Scanner};
 use crate::pipeline::{Amount, Passage, Phase, Progress, StreamError, read_text};
 use crate::postgres::{Enforcement, Programs, Sandbox, SandboxSpec};
+use crate::regular_file;
 use crate::repository::{Manifest, Repository, Role, State, Stem};
 use crate::words::{count, counted};
 
@@ -161,7 +161,7 @@ impl Drill<'_> {
             return Ok(None);
         }
         let path = self.repository.path(self.stem, Role::Globals);
-        let read = File::open(&path)
+        let read = regular_file::open(&path)
             .map_err(StreamError::Read)
             .and_then(|file| read_text(file, Compression::Gzip, LONGEST_GLOBALS));
         read.map(Some)

@@ -1,7 +1,6 @@
 //! Loading a dump in plain format over several sessions, each of which is a psql: what has its place in
 //! the order of things goes to the first, and indexes are made side by side.
 
-use std::fs::File;
 use std::io::PipeWriter;
 use std::num::NonZeroU8;
 use std::path::PathBuf;
@@ -21,6 +20,7 @@ use crate::jobs::error::JobError;
 use crate::jobs::limit::{Limit, Stop};
 use crate::pipeline::{Progress, StreamError, Text, take_segments};
 use crate::postgres::{ChildError, ChildInput, ChildOutput, Exit, load_text_and_answer_arguments};
+use crate::regular_file;
 
 /// A dump in plain format.
 #[derive(Clone, Debug)]
@@ -132,7 +132,7 @@ pub(super) async fn load(
 }
 
 fn feed_all(mut feed: Feed<PipeWriter>, dump: Dump, progress: &Progress) -> GivenOut {
-    let given_out = File::open(dump.path)
+    let given_out = regular_file::open(dump.path)
         .map_err(StreamError::Read)
         .and_then(|file| Text::of_file(file, dump.compression))
         .and_then(|text| take_segments(text, progress, |segment| feed.take(segment)))

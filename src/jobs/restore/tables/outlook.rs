@@ -1,6 +1,5 @@
 //! What a restore of tables would do, told without a lock and without making anything.
 
-use std::fs::File;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
@@ -19,6 +18,7 @@ use crate::jobs::{Context, DrillPhase, JobError, Limit};
 use crate::pipeline::census::Census;
 use crate::pipeline::{Progress, read_census};
 use crate::postgres::{Client, family};
+use crate::regular_file;
 use crate::repository::{Manifest, Role};
 use crate::words::counted;
 
@@ -115,7 +115,10 @@ fn stored_census(request: &TablesRequest<'_>, manifest: &Manifest) -> Result<Cen
             "the backup {stem} is damaged: {what}; `pgbackupd restore` lists the others"
         ))
     };
-    match File::open(&path).map_err(Into::into).and_then(read_census) {
+    match regular_file::open(&path)
+        .map_err(Into::into)
+        .and_then(read_census)
+    {
         Ok((census, digest)) if digest == manifest.census.digest => Ok(census),
         Ok(_) => Err(damaged("its census has been changed".to_owned())),
         Err(error) => Err(damaged(census_damage(&error))),
