@@ -108,8 +108,11 @@ pub(super) fn create_directory(path: &Path) -> io::Result<()> {
         )?)?;
         sync_directory(above)?;
     }
-    // What is there and is none is told.
-    DirBuilder::new().recursive(true).create(path)
+    if path.as_os_str().is_empty() || path.is_dir() {
+        Ok(())
+    } else {
+        Err(Errno::EXIST.into())
+    }
 }
 
 /// Opens what a name stands for, unless that is a link.
