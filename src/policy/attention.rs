@@ -1,177 +1,23 @@
 //! What needs the operator's attention, judged from facts: whether all is well.
 
+mod facts;
+
 use std::fmt::{self, Write as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use chrono::{DateTime, FixedOffset, Utc};
 
-use super::overdue::{DrillMissed, PointMissed, drill_age, recovery_point};
+use super::overdue::{PointMissed, recovery_point};
 use super::series::Series;
 use crate::words::is_hostile;
 
+pub use facts::{
+    DatabaseFacts, DrillFacts, Expectation, Failing, SeriesFacts, SpaceFacts, VerificationFacts,
+};
+
 /// For fewer backups than these, the free space is too small.
 const FEWEST_ROUNDS: u64 = 3;
-
-/// What is asked of every database (P18).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Expectation {
-    /// How old the newest sound backup of a database may be.
-    pub recovery_point: Duration,
-    /// How much later than its slot, or than these ages, anything may be before it is a matter of
-    /// concern.
-    pub grace: Duration,
-    /// How long a restore may take.
-    pub recovery_time: Duration,
-    /// How old the newest test restore with a result may be; none for no limit.
-    pub drill_age: Option<Duration>,
-}
-
-impl Expectation {
-    /// Why a database's newest test restore is not new enough, or none where it is; see
-    /// [`drill_age`].
-    pub fn missed_drill(
-        self,
-        newest_result: Option<DateTime<Utc>>,
-        backups_since: Option<DateTime<Utc>>,
-        now: DateTime<Utc>,
-    ) -> Option<DrillMissed> {
-        let limit = self.drill_age?;
-        drill_age(newest_result, backups_since, now, limit, self.grace)
-    }
-}
-
-/// What is known of one database. All moments are on the wall clock of the plan's zone.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DatabaseFacts {
-    /// The database.
-    pub database: String,
-    /// Where its backups stand.
-    pub directory: PathBuf,
-    /// Whether it was found by its directory, rather than named by the configuration.
-    pub discovered: bool,
-    /// Every series that a job makes, that has backups, or that the ledger knows of.
-    pub series: Vec<SeriesFacts>,
-    /// The newest verification.
-    pub verification: VerificationFacts,
-    /// How the newest clean-up failed, if it did.
-    pub prune: Option<Failing>,
-    /// The newest test restore.
-    pub drill: DrillFacts,
-    /// Backups whose last check found them damaged: name, and what is wrong.
-    pub damaged: Vec<(String, String)>,
-    /// Backups whose last test restore failed although their files are whole: name, and why.
-    pub unrestorable: Vec<(String, String)>,
-    /// Damaged backups that were put aside: directory, and what is wrong.
-    pub quarantined: Vec<(PathBuf, String)>,
-    /// A restore that was cut short, and what there is to know of it.
-    pub restore: Option<String>,
-    /// Manifests that speak for no backup: file, and what is wrong.
-    pub unreadable: Vec<(String, String)>,
-}
-
-impl DatabaseFacts {
-    /// Whether something is overdue that nobody has tried or is trying.
-    pub fn is_late(&self) -> bool {
-        let verification = &self.verification;
-        let is_late = |series: &SeriesFacts| {
-            series.overdue.is_some() && !series.running && series.failing.is_none()
-        };
-        self.series.iter().any(is_late)
-            || (verification.overdue.is_some()
-                && !verification.running
-                && verification.failing.is_none())
-            || (self.drill.overdue.is_some() && !self.drill.running && self.drill.failing.is_none())
-    }
-}
-
-/// What is known of one series of a database.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SeriesFacts {
-    /// The series.
-    pub series: Series,
-    /// Whether a job makes it.
-    pub scheduled: bool,
-    /// When the run of its newest sound backup started.
-    pub newest: Option<DateTime<FixedOffset>>,
-    /// The slot of its schedule whose backup is overdue.
-    pub overdue: Option<DateTime<FixedOffset>>,
-    /// Whether it is being made now.
-    pub running: bool,
-    /// How its newest runs failed, if they did.
-    pub failing: Option<Failing>,
-    /// Why its newest run did not start, if that was later than all others.
-    pub skipped: Option<String>,
-}
-
-/// What is known of a database's verification.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct VerificationFacts {
-    /// The slot of its schedule whose verification is overdue.
-    pub overdue: Option<DateTime<FixedOffset>>,
-    /// When the newest one ended.
-    pub last: Option<DateTime<FixedOffset>>,
-    /// Whether one is going on now.
-    pub running: bool,
-    /// How the newest one failed for another reason than damage, if it did.
-    pub failing: Option<Failing>,
-    /// Backups that the newest one did not reach in time.
-    pub left: u64,
-}
-
-/// What is known of a database's test restores.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DrillFacts {
-    /// The slot of its schedule whose test restore is overdue.
-    pub overdue: Option<DateTime<FixedOffset>>,
-    /// When the newest one ended.
-    pub last: Option<DateTime<FixedOffset>>,
-    /// When the newest one ended that came to a result: it restores, or it does not. One that could
-    /// not be made has none.
-    pub result: Option<DateTime<FixedOffset>>,
-    /// Since when the database is known to have backups; none where there is none to restore.
-    pub backups_since: Option<DateTime<FixedOffset>>,
-    /// Whether one is going on now.
-    pub running: bool,
-    /// How the newest one failed, if it did.
-    pub failing: Option<Failing>,
-    /// How long it took to have the data back in the newest one that came through.
-    pub recovery: Option<Duration>,
-}
-
-/// Runs that failed since the last one that succeeded.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failing {
-    /// When the newest of them ended.
-    pub at: DateTime<FixedOffset>,
-    /// How many they are.
-    pub runs: u64,
-    /// What the newest of them said.
-    pub message: String,
-}
-
-/// A file system with backups on it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SpaceFacts {
-    /// A directory on it.
-    pub directory: PathBuf,
-    /// Bytes free for an unprivileged user.
-    pub free: u64,
-    /// Bytes that `limits.free_space` asks for.
-    pub wanted: u64,
-    /// Databases that have backups there.
-    pub databases: u64,
-    /// Bytes of one more backup of each of them, as large as its newest.
-    pub round: u64,
-}
-
-impl SpaceFacts {
-    /// For how many more backups of each database the free space lasts, if nothing is removed; none
-    /// where there is no backup to measure by.
-    pub fn rounds(&self) -> Option<u64> {
-        self.free.checked_div(self.round)
-    }
-}
 
 /// Something that needs attention.
 #[derive(Clone, Debug, PartialEq, Eq)]
