@@ -466,12 +466,13 @@ fn shell_word(name: &str) -> String {
     format!("'{}'", name.replace('\'', r"'\''"))
 }
 
-/// A text on one line.
+/// A text on one line, with nothing in it that a terminal would obey.
 fn printable(text: &str) -> String {
     let lines: Vec<&str> = text.lines().map(str::trim).collect();
     let line = lines.join(" ");
+    let may_pass = |c: char| !c.is_control() && !is_hostile(c);
     line.chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .map(|c| if may_pass(c) { c } else { '\u{fffd}' })
         .collect()
 }
 
