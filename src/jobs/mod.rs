@@ -19,7 +19,6 @@ mod prune;
 mod quarantine;
 mod record;
 mod recovery;
-mod remarks;
 mod restore;
 mod scrutiny;
 mod survey;

@@ -1,0 +1,323 @@
+//! Making one backup of one database: the run from its lock to the ledger's last line.
+
+mod globals;
+mod ledger;
+mod order;
+mod publication;
+mod remarks;
+
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, FixedOffset};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::blocked::Watch;
+use super::dump::{Dumper, Remarks, write_and_check};
+use super::error::JobError;
+use super::limit::Limit;
+use super::prune::{self, PruneReport};
+use super::{Context, archive};
+use crate::config::{Connection, Database, DumpSettings, Format};
+use crate::pipeline::compression::Settings;
+use crate::pipeline::{Phase, Progress};
+use crate::policy::{ClockTrust, Series};
+use crate::postgres::{
+    Client, Confinement, Conninfo, DatabaseProperties, DumpCommand, Programs, ServerProperties,
+    archive_as_sql_arguments, database_properties, globals_arguments, may_read_role_passwords,
+    server_properties,
+};
+use crate::repository::{Checked, Event, Lock, Manifest, Repository, Role, Staging};
+use globals::DumpedGlobals;
+use remarks::passed_over;
+
+/// A backup to make.
+#[derive(Clone, Copy, Debug)]
+pub struct BackupRequest<'a> {
+    /// The run's identity, in the ledger, the log and the manifest.
+    pub run: Uuid,
+    /// How the server is reached.
+    pub connection: &'a Connection,
+    /// The database, where its backups stand, and how it is dumped.
+    pub database: &'a Database,
+    /// The series that the backup belongs to.
+    pub series: &'a Series,
+    /// Why it is made, in the words of whoever asks.
+    pub reason: Option<&'a str>,
+    /// What may fail without failing the backup.
+    pub strictness: Strictness,
+}
+
+/// What may fail without failing the backup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strictness {
+    /// Nothing that is configured.
+    Usual,
+    /// Everything but the dump itself and its check: globals, ledger, retention.
+    Emergency,
+}
+
+/// A backup that was made.
+#[derive(Clone, Debug)]
+pub struct BackupReport {
+    /// Its manifest.
+    pub manifest: Manifest,
+    /// Where it stands.
+    pub repository: Repository,
+    /// What retention did after it; none in an emergency.
+    pub pruned: Option<PruneReport>,
+    /// What the operator should know, one sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// A run: what is fixed from its start on.
+struct Run<'a> {
+    context: &'a Context,
+    request: BackupRequest<'a>,
+    repository: &'a Repository,
+    id: Uuid,
+    started: DateTime<FixedOffset>,
+    began: Instant,
+    progress: &'a Arc<Progress>,
+    limit: Limit,
+}
+
+/// Makes a backup, records it in the ledger, and lets retention remove what it makes superfluous.
+///
+/// # Errors
+/// In one sentence; the database's directory then holds what it held before, and the ledger says
+/// that and why the run failed.
+pub async fn back_up(
+    context: &Context,
+    request: BackupRequest<'_>,
+    progress: &Arc<Progress>,
+    cancel: &CancellationToken,
+) -> Result<BackupReport, JobError> {
+    let repository = Repository::at(&request.database.directory);
+    let run = Run {
+        context,
+        request,
+        repository: &repository,
+        id: request.run,
+        started: context.now(),
+        began: Instant::now(),
+        progress,
+        limit: Limit::new(cancel.clone(), "total", context.limits.total),
+    };
+    repository.create()?;
+    let lock = run.lock()?;
+    let mut warnings = run.put_in_order(&lock)?;
+    run.record_start()?;
+
+    let (manifest, pruned) = match run.make(&lock, &mut warnings).await {
+        // Only a success lets retention loose, and only on its own series.
+        Ok(manifest) => run.finish(manifest, &lock, &mut warnings)?,
+        Err(error) => {
+            run.record_failure(&error);
+            return Err(error);
+        }
+    };
+    Ok(BackupReport {
+        manifest,
+        repository: repository.clone(),
+        pruned,
+        warnings,
+    })
+}
+
+/// Where the dump comes from, and what it is made with.
+struct Origin {
+    conninfo: Conninfo,
+    server: ServerProperties,
+    properties: DatabaseProperties,
+    role_passwords: bool,
+    programs: Programs,
+}
+
+/// What was dumped, in temporary files, and found whole.
+struct Dumped {
+    checked: Checked,
+    dump_time: Duration,
+    check_time: Duration,
+    /// None if they are not wanted, or not to be had in an emergency.
+    globals: Option<DumpedGlobals>,
+}
+
+impl Run<'_> {
+    fn name(&self) -> &str {
+        &self.request.database.name
+    }
+
+    /// What the dump is in the repository.
+    fn role(&self) -> Role {
+        let dump = &self.request.database.dump;
+        Role::Artifact(dump.format, dump.compression)
+    }
+
+    fn is_emergency(&self) -> bool {
+        self.request.strictness == Strictness::Emergency
+    }
+
+    /// Everything between the ledger's two records.
+    async fn make(&self, lock: &Lock, warnings: &mut Vec<String>) -> Result<Manifest, JobError> {
+        let Context { limits, .. } = self.context;
+        let database = self.request.database;
+        // Every step has a limit of its own, but a signal must not have to wait for it.
+        let (origin, client) = self.limit.wait_for(Box::pin(self.connect())).await??;
+        warnings.extend(passed_over(
+            self.context.programs.as_deref(),
+            &origin.programs,
+        ));
+        let application = format!("pgbackupd {}", self.id);
+        let watch = Watch::start(client, application.clone());
+        let remarks = Remarks::default();
+        let staging = self.repository.stage(self.id, lock);
+        let dumper = |program, arguments| Dumper {
+            program,
+            arguments,
+            application: &application,
+            conninfo: &origin.conninfo,
+            connect: limits.connect,
+            watch: &watch,
+            remarks: &remarks,
+            confinement: Confinement::default(),
+        };
+
+        let globals = if database.dump.globals {
+            let passwords = origin.role_passwords;
+            let arguments = globals_arguments(&origin.conninfo, passwords, limits.lock_wait);
+            let pg_dumpall = dumper(origin.programs.pg_dumpall(), arguments);
+            self.dump_globals(&pg_dumpall, &staging, passwords, warnings)
+                .await?
+        } else {
+            None
+        };
+
+        let path = staging.path(self.role());
+        let arguments = DumpCommand::new(&database.dump, &path).arguments(
+            &origin.programs.version,
+            &origin.conninfo,
+            limits.lock_wait,
+        )?;
+        let pg_dump = dumper(origin.programs.pg_dump(), arguments);
+        let pg_restore = dumper(
+            origin.programs.pg_restore(),
+            archive_as_sql_arguments(&path),
+        );
+        let (checked, dump_time, check_time) =
+            self.dump_database(&pg_dump, &pg_restore, &staging).await?;
+        drop(watch);
+        warnings.extend(remarks.into_inner().unwrap_or_else(PoisonError::into_inner));
+        tracing::info!(
+            "dumped in {:.1} s, read back and found whole in {:.1} s",
+            dump_time.as_secs_f64(),
+            check_time.as_secs_f64()
+        );
+
+        let dump = Dumped {
+            checked,
+            dump_time,
+            check_time,
+            globals,
+        };
+        self.publish(staging, &origin, &dump, warnings)
+    }
+
+    /// Connects, and finds out what is to be known of server and database before the dump.
+    async fn connect(&self) -> Result<(Origin, Client), JobError> {
+        let Context {
+            limits,
+            programs,
+            environment,
+            ..
+        } = self.context;
+        let conninfo = Conninfo::resolve(self.request.connection, environment, Some(self.name()))?;
+        let client = Client::connect(&conninfo, limits.connect).await?;
+        let origin = Origin {
+            server: server_properties(&client).await?,
+            properties: database_properties(&client).await?,
+            role_passwords: may_read_role_passwords(&client).await?,
+            programs: Programs::locate(programs.as_deref(), client.server_major()).await?,
+            // Of several hosts, the programs go to the one that answered.
+            conninfo: client.conninfo().clone(),
+        };
+        tracing::info!(
+            "connected to PostgreSQL {} at {} as {}; dumping with {}",
+            origin.server.major(),
+            origin.conninfo.server(),
+            origin.conninfo.user(),
+            origin.programs.pg_dump().display()
+        );
+        Ok((origin, client))
+    }
+
+    async fn dump_database(
+        &self,
+        pg_dump: &Dumper<'_>,
+        pg_restore: &Dumper<'_>,
+        staging: &Staging<'_>,
+    ) -> Result<(Checked, Duration, Duration), JobError> {
+        let dump_limit = self.limit.within("dump", self.context.limits.dump);
+        let limits = (&dump_limit, &self.limit);
+        let DumpSettings {
+            format,
+            compression,
+            level,
+            threads,
+            ..
+        } = self.request.database.dump;
+        self.progress.enter(Phase::Dumping);
+        if format == Format::Plain {
+            let settings = Settings::new(compression, level, threads);
+            let role = self.role();
+            return write_and_check(pg_dump, staging, role, settings, limits, self.progress).await;
+        }
+        let role = self.role();
+        archive::write_and_check(pg_dump, pg_restore, staging, role, limits, self.progress).await
+    }
+
+    /// Lets retention remove what the new backup makes superfluous, and closes the ledger's entry.
+    /// The backup stands whatever happens here.
+    fn finish(
+        &self,
+        manifest: Manifest,
+        lock: &Lock,
+        warnings: &mut Vec<String>,
+    ) -> Result<(Manifest, Option<PruneReport>), JobError> {
+        let mut record = self.end_record(Event::Succeeded);
+        record.backup = Some(manifest.name.clone());
+        record.bytes = Some(manifest.bytes());
+        let mut pruned = None;
+        if !self.is_emergency() {
+            let only = Some(&manifest.series);
+            let outcome = prune::carry_out(
+                self.context,
+                self.repository,
+                lock,
+                self.id,
+                only,
+                ClockTrust::IfPlausible,
+                &mut record.removed,
+            );
+            match outcome {
+                Ok(report) => {
+                    warnings.extend(prune::doubts(&report));
+                    pruned = Some(report);
+                }
+                Err(error) => {
+                    warnings.push(format!("retention could not remove a backup: {error}"));
+                }
+            }
+        }
+        record.message = (!warnings.is_empty()).then(|| warnings.join("; "));
+        match self.repository.ledger().append(&record) {
+            Err(source) if !self.is_emergency() => Err(JobError::UnrecordedBackup {
+                backup: manifest.name,
+                ledger: self.repository.ledger().path().display().to_string(),
+                source,
+            }),
+            _ => Ok((manifest, pruned)),
+        }
+    }
+}

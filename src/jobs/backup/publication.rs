@@ -1,0 +1,114 @@
+//! How what was dumped becomes a backup: what it is called, and what its manifest says.
+
+use chrono::{DateTime, FixedOffset};
+
+use super::{Dumped, Origin, Run};
+use crate::config::DumpSettings;
+use crate::jobs::JobError;
+use crate::pipeline::{Digest, Phase, write_census};
+use crate::repository::{
+    Artifact, CensusFile, Globals, MANIFEST_FORMAT, Manifest, RepositoryError, Role, Seconds, Slug,
+    Staging, Stem,
+};
+
+/// What only the manifest brings together.
+struct Parts<'a> {
+    origin: &'a Origin,
+    dumped: &'a Dumped,
+    census: &'a Digest,
+    verified: DateTime<FixedOffset>,
+    seconds: Seconds,
+    warnings: &'a [String],
+}
+
+impl Run<'_> {
+    /// Writes the census, and gives all files of the backup their names, the manifest last.
+    pub(super) fn publish(
+        &self,
+        staging: Staging<'_>,
+        origin: &Origin,
+        dumped: &Dumped,
+        warnings: &[String],
+    ) -> Result<Manifest, JobError> {
+        self.progress.enter(Phase::Publishing);
+        let checked = &dumped.checked;
+        let census = write_census(&checked.passage().census, staging.create(Role::Census)?)
+            .map_err(|source| RepositoryError::Io {
+                doing: "write",
+                path: staging.path(Role::Census),
+                source,
+            })?;
+        let mut roles = Vec::from_iter(dumped.globals.as_ref().map(|_| Role::Globals));
+        roles.extend([Role::Census, self.role()]);
+        let parts = Parts {
+            origin,
+            dumped,
+            census: &census,
+            verified: self.context.now(),
+            seconds: Seconds {
+                dump: dumped.dump_time.as_secs_f64(),
+                check: dumped.check_time.as_secs_f64(),
+                total: self.began.elapsed().as_secs_f64(),
+            },
+            warnings,
+        };
+        let describe = |stem: &Stem| self.describe(stem, &parts);
+        Ok(staging.publish(checked, self.stem(), &roles, describe)?)
+    }
+
+    /// The name that is asked for; one that is taken gets a count.
+    fn stem(&self) -> Stem {
+        let manual = self.request.series.is_manual();
+        Stem {
+            series: self.request.series.clone(),
+            slug: self.request.reason.filter(|_| manual).and_then(Slug::of),
+            local: self.started.naive_local(),
+            count: 1,
+        }
+    }
+
+    fn describe(&self, stem: &Stem, parts: &Parts<'_>) -> Manifest {
+        let file = |role: Role| format!("{stem}{}", role.suffix());
+        let DumpSettings {
+            format,
+            compression,
+            ..
+        } = self.request.database.dump;
+        let passage = parts.dumped.checked.passage();
+        Manifest {
+            format: MANIFEST_FORMAT,
+            program: concat!("pgbackupd ", env!("CARGO_PKG_VERSION")).to_owned(),
+            name: stem.to_string(),
+            run: self.id,
+            database: self.name().to_owned(),
+            series: self.request.series.clone(),
+            reason: self.request.reason.map(str::to_owned),
+            started: self.started,
+            verified: parts.verified,
+            zone: self.context.zone.name().to_owned(),
+            artifact: Artifact {
+                file: file(self.role()),
+                format,
+                compression,
+                digest: passage.digest.clone(),
+                text_bytes: passage.text_bytes,
+            },
+            globals: parts.dumped.globals.as_ref().map(|globals| Globals {
+                file: file(Role::Globals),
+                digest: globals.digest.clone(),
+                role_passwords: globals.role_passwords,
+            }),
+            census: CensusFile {
+                file: file(Role::Census),
+                digest: parts.census.clone(),
+                summary: passage.census.summary(),
+            },
+            seconds: parts.seconds,
+            warnings: parts.warnings.to_vec(),
+            requested_by: self.context.requester.clone(),
+            pg_dump: parts.origin.programs.version.text.clone(),
+            server: parts.origin.server.clone(),
+            properties: parts.origin.properties.clone(),
+        }
+    }
+}
