@@ -1,0 +1,69 @@
+//! What a scan of the directory finds.
+
+use super::*;
+
+#[test]
+fn a_directory_that_is_not_there_holds_no_backups() {
+    let place = Place::new();
+    let repository = Repository::at(place.path("nowhere"));
+    let catalogue = repository.catalogue().unwrap();
+    assert!(catalogue.backups.is_empty() && catalogue.problems.is_empty());
+}
+
+#[test]
+fn a_directory_that_cannot_be_read_is_an_error_and_not_empty() {
+    let place = Place::new();
+    let file = place.path("file");
+    fs::write(&file, "").unwrap();
+    fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+    let error = Repository::at(&file).catalogue().unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "cannot read the directory {}: Not a directory (os error 20)",
+            file.display()
+        )
+    );
+}
+
+#[test]
+fn ten_thousand_backups_are_all_found_in_their_order() {
+    const BACKUPS: i64 = 10_000;
+    let place = Place::new();
+    let template = place.publish(run(1), NAME, PLAIN);
+    let first: Stem = NAME.parse().unwrap();
+    for minute in 1..BACKUPS {
+        let mut stem = first.clone();
+        stem.local += chrono::Duration::minutes(minute);
+        let mut manifest = template.clone();
+        manifest.name = stem.to_string();
+        manifest.started += chrono::Duration::minutes(minute);
+        fs::write(
+            place.repository.path(&stem, Role::Manifest),
+            manifest.to_text().unwrap(),
+        )
+        .unwrap();
+        File::create_new(place.repository.path(&stem, PLAIN)).unwrap();
+    }
+    // One in the middle is spoilt, and only that one is missed.
+    let spoilt = "backup_20250712_020000";
+    let path = place.path(&format!("{spoilt}.json"));
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replacen("\"shop\"", "\"shap\"", 1)).unwrap();
+
+    let catalogue = place.repository.catalogue().unwrap();
+    assert_eq!(catalogue.backups.len(), 9_999);
+    assert!(catalogue.backups.is_sorted_by_key(|entry| entry.stem.local));
+    let problems: Vec<_> = catalogue
+        .problems
+        .iter()
+        .map(|p| (&*p.file, &*p.what))
+        .collect();
+    assert_eq!(
+        problems,
+        [(
+            "backup_20250712_020000.json",
+            "it has been changed since it was written: its checksum does not fit"
+        )]
+    );
+}

@@ -1,0 +1,30 @@
+//! The lock of a directory, and what whoever finds it taken hears.
+
+use super::*;
+
+#[test]
+fn whoever_finds_the_lock_taken_hears_who_holds_it_since_when() {
+    let place = Place::new();
+    let mut first = holder();
+    first.requested_by.user = "root".to_owned();
+    let lock = place.repository.lock(&first).unwrap();
+    let error = place.repository.lock(&holder()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "{} is busy: a backup by {} has been at work on it since 2025-07-09 02:00:00 +03:00",
+            place.repository.directory().display(),
+            first.requested_by,
+        )
+    );
+    // A note that a full disk has cut off holds nobody up.
+    fs::write(place.path(".lock"), "{").unwrap();
+    let error = place.repository.lock(&holder()).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .ends_with("is busy: another run is at work on it")
+    );
+    drop(lock);
+    place.lock();
+}

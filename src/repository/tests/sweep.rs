@@ -1,0 +1,118 @@
+//! What a crash left, at every point of publishing and removing: it is completed or goes.
+
+use super::*;
+
+#[test]
+fn a_sweep_removes_what_dead_runs_left_and_nothing_else() {
+    let place = Place::new();
+    place.publish(run(1), NAME, PLAIN);
+    let foreign = [
+        ".pgbackupd-notes".to_owned(),
+        format!(".pgbackupd-{}.notes", run(7)),
+        format!(".pgbackupd-{}", run(7)),
+        ".pgbackupd-1.artifact".to_owned(),
+        "weekly_backup_20250709_020000.sql.gz".to_owned(),
+        "notes".to_owned(),
+    ];
+    for name in &foreign {
+        fs::write(place.path(name), "theirs").unwrap();
+    }
+    let before = place.names();
+    write_temporaries(place.repository.directory(), run(2), PLAIN);
+    write_temporaries(place.repository.directory(), run(3), DIRECTORY);
+    for word in ["manifest", "state", "removed-x"] {
+        // Torn by the crash.
+        fs::write(place.path(&format!(".pgbackupd-{}.{word}", run(3))), "{").unwrap();
+    }
+    let swept = place.repository.sweep(&place.lock()).unwrap();
+    assert_eq!(
+        swept,
+        Swept {
+            removed: vec![run(2), run(3)],
+            ..Swept::default()
+        }
+    );
+    assert_eq!(place.names(), before);
+    assert_eq!(
+        place.repository.sweep(&place.lock()).unwrap(),
+        Swept::default()
+    );
+}
+
+#[test]
+fn a_publication_that_lacked_only_names_is_completed() {
+    for artifact in [PLAIN, DIRECTORY] {
+        for published in 0..4 {
+            let place = Place::new();
+            let manifest = place.publish(run(1), NAME, artifact);
+            let before = place.names();
+            place.cut_short(&manifest, published);
+            assert_eq!(place.listed(), Vec::<String>::new());
+            let swept = place.repository.sweep(&place.lock()).unwrap();
+            assert_eq!(swept.completed, [NAME], "{published} were published");
+            assert_eq!(place.names(), before);
+            assert_eq!(place.listed(), [NAME]);
+            let stem = NAME.parse().unwrap();
+            assert_eq!(place.repository.manifest(&stem).unwrap(), manifest);
+        }
+    }
+}
+
+/// Where a rename is a link and an unlink (NFS), a crash can leave both names.
+#[test]
+fn a_publication_with_a_file_under_both_names_is_completed() {
+    let place = Place::new();
+    let manifest = place.publish(run(1), NAME, PLAIN);
+    let before = place.names();
+    place.cut_short(&manifest, 1);
+    let temporary = place.path(&format!(".pgbackupd-{}.census", run(1)));
+    fs::hard_link(temporary, place.path(&format!("{NAME}.census.gz"))).unwrap();
+    let swept = place.repository.sweep(&place.lock()).unwrap();
+    assert_eq!(swept.completed, [NAME]);
+    assert_eq!(place.names(), before);
+}
+
+#[test]
+fn a_publication_that_is_not_whole_loses_its_names() {
+    for published in 0..4 {
+        for (index, suffix) in [".globals.gz", ".census.gz", ".sql.gz"].iter().enumerate() {
+            let place = Place::new();
+            let manifest = place.publish(run(1), NAME, PLAIN);
+            place.cut_short(&manifest, published);
+            let word = in_order(&manifest)[index].word();
+            let torn = if index < published {
+                format!("{NAME}{suffix}")
+            } else {
+                format!(".pgbackupd-{}.{word}", run(1))
+            };
+            fs::write(place.path(&torn), "torn").unwrap();
+            let swept = place.repository.sweep(&place.lock()).unwrap();
+            assert_eq!(swept.completed, Vec::<String>::new());
+            assert_eq!(place.listed(), Vec::<String>::new());
+            // What is not provably of this run may be somebody else's, and stays.
+            let mut left = place.names();
+            assert_eq!(left.remove(&torn), index < published);
+            assert_eq!(left, BTreeSet::new(), "{published} published, {torn} torn");
+        }
+    }
+}
+
+#[test]
+fn a_removal_that_was_cut_short_is_finished() {
+    for gone in 0..4 {
+        let place = Place::new();
+        let kept = place.publish(run(1), "backup_20250708_020000", PLAIN).name;
+        let removed = place.publish(run(2), NAME, PLAIN);
+        let word = format!("{REMOVED}-{NAME}");
+        let aside = staging::temporary(place.repository.directory(), run(3), &word);
+        fs::rename(place.path(&format!("{NAME}.json")), aside).unwrap();
+        for role in in_order(&removed).into_iter().take(gone.min(3)) {
+            let stem = NAME.parse().unwrap();
+            fs::remove_file(place.repository.path(&stem, role)).unwrap();
+        }
+        let swept = place.repository.sweep(&place.lock()).unwrap();
+        assert_eq!(swept.finished_removals, [NAME], "{gone} were gone");
+        assert_eq!(place.names(), names(&kept, &PLAIN_SUFFIXES));
+        assert_eq!(place.listed(), [kept]);
+    }
+}
