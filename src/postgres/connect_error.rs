@@ -51,6 +51,11 @@ impl ConnectError {
         )
     }
 
+    /// What the server said, or why there is no answer, alone.
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+
     fn advice(&self) -> &'static str {
         match self.kind {
             ConnectErrorKind::ServerDown => {

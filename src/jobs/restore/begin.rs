@@ -8,13 +8,14 @@ use uuid::Uuid;
 
 use super::account::Account;
 use super::cut_short::CutShort;
+use super::maintenance::connect_beside;
 use super::source::Source;
 use super::{RestoreSource, Tell, close_open_runs};
 use crate::config::Connection;
 use crate::jobs::limit::Limit;
 use crate::jobs::{Context, JobError};
 use crate::pipeline::Progress;
-use crate::postgres::{Client, ConnectErrorKind, Conninfo, Premises, premises};
+use crate::postgres::{Client, Conninfo, Premises, premises};
 use crate::repository::{Event, Holder, Lock, Operation, Record, Repository};
 
 /// What is prepared for.
@@ -154,29 +155,4 @@ pub(super) fn lock(
     })?;
     let found = close_open_runs(context, repository)?;
     Ok((lock, found.into_iter().map(|(_, cut)| cut).collect()))
-}
-
-/// Connects to a database that is not this one: nobody can rename the database that he is
-/// connected to.
-pub(super) async fn connect_beside(
-    context: &Context,
-    connection: &Connection,
-    database: &str,
-) -> Result<Client, JobError> {
-    // The password file is asked for the database itself.
-    let conninfo = Conninfo::resolve(connection, &context.environment, Some(database))?;
-    let to = async |other| {
-        let conninfo = conninfo.to_database(other);
-        Client::connect(&conninfo, context.limits.connect).await
-    };
-    let [first, second] = match database {
-        "postgres" => ["template1", "template1"],
-        "template1" => ["postgres", "postgres"],
-        _ => ["postgres", "template1"],
-    };
-    match to(first).await {
-        // Nobody needs it but for this, so that some drop it.
-        Err(error) if error.kind == ConnectErrorKind::NoSuchDatabase => Ok(to(second).await?),
-        connected => Ok(connected?),
-    }
 }

@@ -9,6 +9,7 @@ mod beside;
 mod choose;
 mod cut_short;
 mod labels;
+mod maintenance;
 mod preflight;
 mod remove;
 mod roles;

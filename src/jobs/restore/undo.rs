@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::account::Account;
-use super::begin::{connect_beside, lock};
+use super::begin::lock;
 use super::beside::Beside;
 use super::cut_short;
+use super::maintenance::connect_beside;
 use super::swap::swap;
 use super::{Tell, application};
 use crate::config::{Connection, RestoreSettings};
