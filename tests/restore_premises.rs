@@ -212,6 +212,81 @@ fn a_role_that_is_no_superuser_is_told_what_it_may_not_and_does_the_rest() {
     assert_eq!(value(&cluster, "app"), "as it stands");
 }
 
+/// Whatever only a superuser may do would fail at the end of a long load, or after it.
+#[test]
+fn what_only_a_superuser_may_bring_back_is_named_before_anything_is_touched() {
+    let cluster = Cluster::start();
+    let mut operator = small(&cluster, "app");
+    cluster.psql(
+        "CREATE ROLE keeper LOGIN CREATEDB CREATEROLE; ALTER DATABASE app OWNER TO keeper; \
+         CREATE ROLE guest; GRANT guest TO keeper; CREATE ROLE boss SUPERUSER; \
+         CREATE ROLE streamer REPLICATION BYPASSRLS; CREATE ROLE quiet; GRANT boss TO quiet; \
+         ALTER ROLE quiet SET log_statement = 'none'; ALTER DATABASE app SET log_statement = 'none'; \
+         ALTER DATABASE app SET app.tenant = 'x'; ALTER ROLE boss IN DATABASE app SET work_mem = '1MB'",
+    );
+    cluster.psql_in(
+        "app",
+        "UPDATE t SET v = 'as backed up'; ALTER TABLE t OWNER TO keeper; \
+         CREATE TYPE shell; ALTER TYPE shell OWNER TO keeper; \
+         CREATE FUNCTION f(int) RETURNS int LANGUAGE sql IMMUTABLE LEAKPROOF AS 'SELECT 1'; \
+         ALTER FUNCTION f OWNER TO keeper; \
+         CREATE TABLE hidden (a int); ALTER TABLE hidden OWNER TO guest; \
+         ALTER TABLE hidden FORCE ROW LEVEL SECURITY; \
+         GRANT EXECUTE ON FUNCTION pg_read_file(text) TO guest; \
+         ALTER DEFAULT PRIVILEGES FOR ROLE boss GRANT SELECT ON TABLES TO guest",
+    );
+    back_up_again(&operator);
+    cluster.psql_in("app", "UPDATE t SET v = 'as it stands'");
+    cluster.psql("DROP ROLE streamer, quiet");
+    operator.set("connection.user", "keeper");
+    assert_refused(
+        &cluster,
+        &operator,
+        &[
+            "lacks the role \"streamer\" of the backup, which had REPLICATION, and user keeper may not",
+            "lacks the role \"streamer\" of the backup, which had BYPASSRLS",
+            "lacks the role \"quiet\" of the backup, which had the setting log_statement",
+            "were members of the role \"boss\", and user keeper may not make others that",
+            "the database has the setting log_statement, which user keeper may not give: GRANT SET",
+            "the database has the setting app.tenant, which user keeper may not give",
+            "the database has settings of the role \"boss\", which user keeper may not alter: restore",
+            "changes the default privileges of the role \"boss\"",
+            "objects of the role \"guest\" stand in the schema \"public\" of \"keeper\"",
+            "holds base types",
+            "holds leakproof functions",
+            "holds privileges on objects of the server's own",
+            "the table public.hidden has row security",
+        ],
+    );
+    let output = operator.run(&["restore", "--latest", "--yes", "--overwrite-roles"]);
+    let told = "--overwrite-roles says of every role whether it is a superuser";
+    assert!(output.stderr.contains(told), "{output}");
+
+    // Each way out is one.
+    cluster.psql_in(
+        "app",
+        "DROP TYPE shell CASCADE; DROP FUNCTION f; ALTER TABLE hidden OWNER TO keeper; UPDATE t SET v = 'as backed up'; \
+         REVOKE EXECUTE ON FUNCTION pg_read_file(text) FROM guest; \
+         ALTER DEFAULT PRIVILEGES FOR ROLE boss REVOKE SELECT ON TABLES FROM guest",
+    );
+    cluster.psql("ALTER ROLE boss IN DATABASE app RESET work_mem");
+    operator.set("connection.user", "postgres");
+    back_up_again(&operator);
+    operator.set("connection.user", "keeper");
+    cluster.psql_in("app", "UPDATE t SET v = 'as it stands'");
+    cluster.psql(
+        "GRANT SET ON PARAMETER log_statement TO keeper; GRANT SET ON PARAMETER app.tenant TO keeper; \
+         ALTER ROLE keeper BYPASSRLS",
+    );
+    let output = operator.run(&["restore", "--latest", "--yes"]);
+    assert_eq!(output.code, 0, "{output}");
+    assert_eq!(value(&cluster, "app"), "as backed up");
+    assert_eq!(
+        cluster.psql_in("app", "SHOW app.tenant; SHOW log_statement"),
+        "x\nnone"
+    );
+}
+
 /// A label can be there although no provider is loaded; that of a table, and that of a role.
 #[test]
 fn a_label_provider_that_the_server_has_not_loaded_is_named() {
@@ -327,6 +402,42 @@ fn the_database_that_everybody_connects_to_is_restored_like_any_other() {
     assert_eq!(output.code, 0, "{output}");
     assert_eq!(value(&cluster, "app"), "as backed up");
     beginning_with(&cluster, "app_before_restore_");
+}
+
+#[test]
+fn where_our_user_may_not_connect_to_the_usual_database_another_one_serves() {
+    let cluster = Cluster::start();
+    let mut app = small(&cluster, "app");
+    cluster.psql(
+        "CREATE ROLE keeper LOGIN CREATEDB; ALTER DATABASE app OWNER TO keeper; \
+         REVOKE CONNECT ON DATABASE postgres FROM PUBLIC; \
+         REVOKE CONNECT ON DATABASE template1 FROM PUBLIC",
+    );
+    cluster.psql_in(
+        "app",
+        "ALTER TABLE t OWNER TO keeper; UPDATE t SET v = 'as backed up'",
+    );
+    back_up_again(&app);
+    cluster.psql_in("app", "UPDATE t SET v = 'as it stands'");
+    app.set("connection.user", "keeper");
+    assert_refused(
+        &cluster,
+        &app,
+        &[
+            "user keeper is let into none (\"postgres\": the server says: FATAL: permission denied",
+            "\"keeper\": the server says: FATAL: database \"keeper\" does not exist",
+            "\"template1\": the server says: FATAL: permission denied",
+            "GRANT CONNECT ON DATABASE postgres TO \"keeper\"",
+        ],
+    );
+    cluster.create_database("keeper");
+    let output = app.run(&["restore", "--latest", "--yes"]);
+    assert_eq!(output.code, 0, "{output}");
+    assert_eq!(value(&cluster, "app"), "as backed up");
+    cluster.psql("DROP DATABASE keeper; GRANT CONNECT ON DATABASE template1 TO keeper");
+    let output = app.run(&["undo-restore", "--yes"]);
+    assert_eq!(output.code, 0, "{output}");
+    assert_eq!(value(&cluster, "app"), "as it stands");
 }
 
 #[test]

@@ -132,6 +132,26 @@ pub(super) fn for_new_role(text: &[u8]) -> Vec<u8> {
     kept
 }
 
+/// `ALTER ROLE … WITH …`: the role, and the attributes that it is given.
+pub(super) fn attributes(text: &[u8]) -> Option<(String, Vec<&str>)> {
+    let (role, rest) = text.strip_prefix(b"ALTER ROLE ").and_then(identifier)?;
+    let words = rest.strip_prefix(b" WITH ")?;
+    let words = words.split(|byte| b" ;".contains(byte));
+    let attributes = words.take_while(|word| ATTRIBUTES.contains(word));
+    let given = attributes.filter(|word| !word.starts_with(b"NO"));
+    Some((
+        role,
+        given.filter_map(|word| str::from_utf8(word).ok()).collect(),
+    ))
+}
+
+/// `ALTER ROLE … SET name TO …`: the role, and the setting.
+pub(super) fn setting_of_role(text: &[u8]) -> Option<(String, String)> {
+    let (role, rest) = text.strip_prefix(b"ALTER ROLE ").and_then(identifier)?;
+    let (setting, _) = identifier(rest.strip_prefix(b" SET ")?)?;
+    Some((role, setting))
+}
+
 /// `GRANT role TO member … GRANTED BY grantor;`
 fn membership(text: &[u8]) -> Option<Statement<'_>> {
     const BY: &[u8] = b" GRANTED BY ";
@@ -241,6 +261,27 @@ mod tests {
             let found = for_new_role(text.as_bytes());
             assert_eq!(String::from_utf8(found).unwrap(), expected);
         }
+    }
+
+    #[test]
+    fn what_a_role_is_given_is_known() {
+        let given = |text: &'static str| attributes(text.as_bytes());
+        assert_eq!(
+            given(
+                "ALTER ROLE \"a WITH b\" WITH SUPERUSER INHERIT NOCREATEROLE CREATEDB LOGIN BYPASSRLS \
+                 PASSWORD 'x REPLICATION';"
+            ),
+            Some((
+                "a WITH b".to_owned(),
+                vec!["SUPERUSER", "INHERIT", "CREATEDB", "LOGIN", "BYPASSRLS"]
+            ))
+        );
+        assert_eq!(given("ALTER ROLE a SET b TO 'c';"), None);
+        assert_eq!(
+            setting_of_role(b"ALTER ROLE \"a b\" SET \"TimeZone\" TO 'UTC';"),
+            Some(("a b".to_owned(), "TimeZone".to_owned()))
+        );
+        assert_eq!(setting_of_role(b"ALTER ROLE a WITH LOGIN;"), None);
     }
 
     #[test]

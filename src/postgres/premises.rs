@@ -28,8 +28,21 @@ pub struct Premises {
     pub may_create_databases: bool,
     /// Whether it may create roles.
     pub may_create_roles: bool,
-    /// All roles, each with whether our user has its rights.
+    /// Whether row security does not hold for it.
+    pub bypasses_row_security: bool,
+    /// Whether it may replicate.
+    pub replicates: bool,
+    /// All roles, each with whether our user has its rights and may make something belong to it.
     pub roles: BTreeMap<String, bool>,
+    /// Those of them that are superusers.
+    pub superusers: BTreeSet<String>,
+    /// Those of them that our user may alter, and make others members of.
+    pub administered: BTreeSet<String>,
+    /// Whose rights a role has by being a member: the member, and the role.
+    pub inherited: BTreeSet<(String, String)>,
+    /// Every setting that the server knows, in small letters, and whether our user may give it to a
+    /// database or a role.
+    pub settings: BTreeMap<String, bool>,
     /// All tablespaces, each with whether our user may create something in it. In the one that is its
     /// database's own everybody may.
     pub tablespaces: BTreeMap<String, bool>,
@@ -69,7 +82,8 @@ pub async fn premises(client: &Client) -> Result<Premises, QueryError> {
     const WHAT: &str = "ask what the server has";
     let name = |column: &str| as_bytes(client, column);
     let sql = format!(
-        "SELECT {}, rolsuper, rolcreatedb, rolcreaterole, pg_catalog.pg_is_in_recovery() \
+        "SELECT {}, rolsuper, rolcreatedb, rolcreaterole, pg_catalog.pg_is_in_recovery(), \
+                rolsuper OR rolbypassrls, rolsuper OR rolreplication \
            FROM pg_catalog.pg_roles WHERE rolname = current_user",
         name("rolname")
     );
@@ -84,6 +98,8 @@ pub async fn premises(client: &Client) -> Result<Premises, QueryError> {
         may_create_databases: value(client, WHAT, row, 2)?,
         may_create_roles: value(client, WHAT, row, 3)?,
         in_recovery: value(client, WHAT, row, 4)?,
+        bypasses_row_security: value(client, WHAT, row, 5)?,
+        replicates: value(client, WHAT, row, 6)?,
         data_directory: data_directory(client).await,
         databases: databases(client).await?,
         ..Premises::default()
@@ -91,14 +107,8 @@ pub async fn premises(client: &Client) -> Result<Premises, QueryError> {
     found.may_create_databases |= found.is_superuser;
     found.may_create_roles |= found.is_superuser;
 
-    let sql = format!(
-        "SELECT {}, pg_catalog.pg_has_role(current_user, oid, 'USAGE') FROM pg_catalog.pg_roles",
-        name("rolname")
-    );
-    for row in &client.query(WHAT, &sql, &[]).await? {
-        let role = required(client, WHAT, row, 0)?;
-        found.roles.insert(role, value(client, WHAT, row, 1)?);
-    }
+    add_roles(client, &mut found).await?;
+    add_settings(client, &mut found).await?;
     let sql = format!(
         "SELECT {}, pg_catalog.has_tablespace_privilege(oid, 'CREATE') FROM pg_catalog.pg_tablespace",
         name("spcname")
@@ -123,6 +133,116 @@ pub async fn premises(client: &Client) -> Result<Premises, QueryError> {
         versions.push(required(client, WHAT, row, 1)?);
     }
     Ok(found)
+}
+
+/// All roles, and what our user may do with each. From version 16 on, being a member does not say that one
+/// may act as the role, and creating roles not that one may alter those of others ("Role Membership" and
+/// "Role Attributes" in the manual).
+async fn add_roles(client: &Client, found: &mut Premises) -> Result<(), QueryError> {
+    const WHAT: &str = "ask for the server's roles";
+    let (acts, alters, inherits) = if client.server_major() >= 16 {
+        (
+            "pg_catalog.pg_has_role(r.oid, 'USAGE') AND pg_catalog.pg_has_role(r.oid, 'SET')",
+            "me.rolcreaterole AND pg_catalog.pg_has_role(r.oid, 'MEMBER WITH ADMIN OPTION')",
+            "m.inherit_option",
+        )
+    } else {
+        (
+            "pg_catalog.pg_has_role(r.oid, 'USAGE')",
+            "me.rolcreaterole",
+            "u.rolinherit",
+        )
+    };
+    let sql = format!(
+        "SELECT {}, {acts}, r.rolsuper, me.rolsuper OR (NOT r.rolsuper AND {alters}) \
+           FROM pg_catalog.pg_roles r \
+          CROSS JOIN (SELECT rolsuper, rolcreaterole FROM pg_catalog.pg_roles \
+                       WHERE rolname = current_user) me",
+        as_bytes(client, "r.rolname")
+    );
+    for row in &client.query(WHAT, &sql, &[]).await? {
+        let role = required(client, WHAT, row, 0)?;
+        if value(client, WHAT, row, 2)? {
+            found.superusers.insert(role.clone());
+        }
+        if value(client, WHAT, row, 3)? {
+            found.administered.insert(role.clone());
+        }
+        found.roles.insert(role, value(client, WHAT, row, 1)?);
+    }
+    let sql = format!(
+        "SELECT {member}, {role} FROM pg_catalog.pg_auth_members m \
+           JOIN pg_catalog.pg_roles r ON r.oid = m.roleid \
+           JOIN pg_catalog.pg_roles u ON u.oid = m.member \
+          WHERE {inherits}",
+        member = as_bytes(client, "u.rolname"),
+        role = as_bytes(client, "r.rolname"),
+    );
+    for row in &client.query(WHAT, &sql, &[]).await? {
+        let pair = (
+            required(client, WHAT, row, 0)?,
+            required(client, WHAT, row, 1)?,
+        );
+        found.inherited.insert(pair);
+    }
+    Ok(())
+}
+
+/// Which settings our user may give.
+async fn add_settings(client: &Client, found: &mut Premises) -> Result<(), QueryError> {
+    const WHAT: &str = "ask for the server's settings";
+    // Rights on a setting came with version 15; also on one that the server does not know.
+    let (right, others) = if client.server_major() >= 15 {
+        (
+            "pg_catalog.has_parameter_privilege(s.name, 'SET')",
+            "UNION ALL SELECT a.parname, NULL FROM pg_catalog.pg_parameter_acl a \
+              WHERE a.parname NOT IN (SELECT pg_catalog.lower(p.name) FROM pg_catalog.pg_settings p)",
+        )
+    } else {
+        ("false", "")
+    };
+    let sql = format!(
+        "SELECT {}, coalesce(s.context NOT IN ('superuser', 'superuser-backend'), false) OR {right} \
+           FROM (SELECT p.name, p.context FROM pg_catalog.pg_settings p {others}) s",
+        as_bytes(client, "s.name")
+    );
+    for row in &client.query(WHAT, &sql, &[]).await? {
+        let name: String = required(client, WHAT, row, 0)?;
+        let may = value(client, WHAT, row, 1)?;
+        found.settings.insert(name.to_ascii_lowercase(), may);
+    }
+    Ok(())
+}
+
+impl Premises {
+    /// Whether our user may give a setting to a database or a role. One that the server does not know
+    /// is a superuser's (`validate_option_array_item` in `PostgreSQL`'s `guc.c`).
+    pub fn may_give(&self, setting: &str) -> bool {
+        let known = self.settings.get(&setting.to_ascii_lowercase());
+        self.is_superuser || known.copied().unwrap_or_default()
+    }
+
+    /// Whether a role has the rights of another one.
+    pub fn has_rights_of(&self, member: &str, role: &str) -> bool {
+        if member == role || self.superusers.contains(member) {
+            return true;
+        }
+        let mut seen = BTreeSet::from([member]);
+        let mut next = vec![member];
+        while let Some(one) = next.pop() {
+            let from = (one.to_owned(), String::new());
+            let roles = self.inherited.range(from..);
+            for (_, above) in roles.take_while(|(member, _)| member == one) {
+                if above == role {
+                    return true;
+                }
+                if seen.insert(above) {
+                    next.push(above);
+                }
+            }
+        }
+        false
+    }
 }
 
 /// All databases of the server.

@@ -12,6 +12,7 @@ mod labels;
 mod maintenance;
 mod preflight;
 mod remove;
+mod rights;
 mod roles;
 mod source;
 mod space;
@@ -306,10 +307,12 @@ async fn prepare_to(
     warnings.extend(remark);
     let brought: BTreeSet<String> = roles::recorded(&source.globals);
     let needs = passage.as_ref().map(|passage| &passage.needs);
-    let overwrite = request.overwrite_roles;
-    let labelled = roles::to_restore(&source.globals, &premises.roles, overwrite).label_providers();
+    let overwrites_roles = request.overwrite_roles;
+    let roles_to_restore = roles::to_restore(&source.globals, &premises.roles, overwrites_roles);
+    let labelled = roles_to_restore.label_providers();
     let missing_providers =
         labels::missing_providers(context, &maintenance, needs, labelled, limit).await?;
+    let tablespace = like.as_ref().and_then(|like| like.tablespace.as_deref());
     let judgement = preflight::judge(
         &premises,
         &Wanted {
@@ -319,16 +322,14 @@ async fn prepare_to(
             properties: like.as_ref(),
             source_major: source.manifest.as_ref().map(|one| one.server.major()),
             roles: &brought,
+            roles_to_restore: &roles_to_restore,
+            overwrites_roles,
             needs,
             attached: &attached,
             missing_locales: &missing_locales,
             missing_providers: &missing_providers,
             forecast: forecast(source.properties(), passage.as_ref()),
-            free: free(
-                &maintenance,
-                &premises,
-                like.as_ref().and_then(|like| like.tablespace.as_deref()),
-            ),
+            free: free(&maintenance, &premises, tablespace),
         },
     );
     warnings.extend(judgement.warnings);

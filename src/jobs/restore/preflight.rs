@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use super::rights;
+use super::roles::RolesToRestore;
 use crate::pipeline::census::Needs;
 use crate::postgres::{
     Attached, DatabaseProperties, Premises, Standing, USUAL_TABLESPACE, roles_of,
@@ -23,6 +25,10 @@ pub(super) struct Wanted<'a> {
     pub(super) source_major: Option<u32>,
     /// The roles that the backup brings with it.
     pub(super) roles: &'a BTreeSet<String>,
+    /// What of them is restored.
+    pub(super) roles_to_restore: &'a RolesToRestore,
+    /// Whether roles that are there are made as they were.
+    pub(super) overwrites_roles: bool,
     /// What the dump itself names, if it was read.
     pub(super) needs: Option<&'a Needs>,
     /// What is bound to the database that is replaced.
@@ -118,12 +124,17 @@ fn about_rights(premises: &Premises, wanted: &Wanted<'_>, found: &mut Judgement)
         .iter()
         .filter(|role| !premises.roles.contains_key(*role));
     let missing: Vec<&str> = missing.map(String::as_str).collect();
-    if !missing.is_empty() && !premises.may_create_roles {
+    if !premises.may_create_roles && !missing.is_empty() {
         found.problems.push(format!(
             "the server lacks {}, and user {user} may not create roles: ALTER ROLE \"{user}\" \
              CREATEROLE, create them by hand, or restore as a superuser",
             named("the role", "the roles", &missing)
         ));
+    }
+    if !premises.is_superuser && premises.may_create_roles {
+        let (roles, overwrites) = (wanted.roles_to_restore, wanted.overwrites_roles);
+        let problems = rights::to_make_roles(premises, roles, overwrites);
+        found.problems.extend(problems);
     }
 }
 
@@ -153,6 +164,10 @@ fn about_the_database(
             owner = properties.owner,
             user = premises.user
         ));
+    }
+    if !premises.is_superuser {
+        let problems = rights::to_give_properties(premises, properties, wanted.roles);
+        found.problems.extend(problems);
     }
     // The usual one is not named, and so nobody asks for a right to it.
     if let Some(tablespace) = &properties.tablespace
@@ -227,51 +242,8 @@ fn about_the_dump(premises: &Premises, wanted: &Wanted<'_>, needs: &Needs, found
         }
     }
     if !premises.is_superuser {
-        about_rights_to_load(premises, needs, found);
-    }
-}
-
-/// What only a superuser can load, or somebody with the rights of the objects' owners.
-fn about_rights_to_load(premises: &Premises, needs: &Needs, found: &mut Judgement) {
-    let user = &premises.user;
-    let owners = names(&needs.owners);
-    let others: Vec<&str> = owners
-        .iter()
-        .filter(|owner| premises.roles.get(*owner) != Some(&true))
-        .map(String::as_str)
-        .collect();
-    if !others.is_empty() {
-        found.problems.push(format!(
-            "objects in the dump belong to {}, and user {user} has not the rights of {}: GRANT \
-             them to \"{user}\", or restore as a superuser",
-            named("the role", "the roles", &others),
-            if others.len() == 1 {
-                "it"
-            } else {
-                "all of them"
-            }
-        ));
-    }
-    for extension in names(&needs.extensions).intersection(&premises.untrusted) {
-        found.problems.push(format!(
-            "the extension {extension} is not trusted: only a superuser can install it; restore as \
-             a superuser"
-        ));
-    }
-    if !needs.grantors.is_empty() {
-        let grantors = names(&needs.grantors);
-        let grantors: Vec<&str> = grantors.iter().map(String::as_str).collect();
-        found.problems.push(format!(
-            "privileges in the dump were granted by {}, in whose name only a superuser can grant: \
-             restore as a superuser",
-            named("the role", "the roles", &grantors)
-        ));
-    }
-    for (what, statement) in &needs.of_superusers {
-        found.problems.push(format!(
-            "the dump holds {what}, which only a superuser can make ({statement} …): restore as a \
-             superuser"
-        ));
+        let problems = rights::to_load(premises, needs, wanted.properties);
+        found.problems.extend(problems);
     }
 }
 
@@ -333,7 +305,7 @@ fn about_the_replaced(
 }
 
 /// Names as a server tells them: what of them is not UTF-8 bears U+FFFD there, too.
-fn names(found: &BTreeSet<Vec<u8>>) -> BTreeSet<String> {
+pub(super) fn names(found: &BTreeSet<Vec<u8>>) -> BTreeSet<String> {
     let names = found.iter();
     names
         .map(|name| String::from_utf8_lossy(name).into_owned())
@@ -374,18 +346,25 @@ fn lacks_extension(what: &str, premises: &Premises) -> String {
     )
 }
 
-fn named(one: &str, many: &str, names: &[&str]) -> String {
+pub(super) fn named(one: &str, many: &str, names: &[&str]) -> String {
     let list: Vec<String> = names.iter().map(|name| format!("{name:?}")).collect();
     let noun = if names.len() == 1 { one } else { many };
     format!("{noun} {}", list.join(", "))
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
     use crate::postgres::{Extension, Standing};
+
+    static NO_ROLES: RolesToRestore = RolesToRestore {
+        missing: Vec::new(),
+        statements: Vec::new(),
+        memberships: Vec::new(),
+        privileges: Vec::new(),
+    };
 
     static NOTHING: Attached = Attached {
         prepared: Vec::new(),
@@ -414,7 +393,7 @@ mod tests {
         }
     }
 
-    fn properties() -> DatabaseProperties {
+    pub(in crate::jobs::restore) fn properties() -> DatabaseProperties {
         DatabaseProperties {
             name: "app".to_owned(),
             encoding: "UTF8".to_owned(),
@@ -446,6 +425,8 @@ mod tests {
             properties: Some(properties),
             source_major: Some(15),
             roles,
+            roles_to_restore: &NO_ROLES,
+            overwrites_roles: false,
             needs: None,
             attached: &NOTHING,
             missing_locales: &[],
@@ -520,6 +501,7 @@ mod tests {
             extensions: bytes(&["postgis", "hstore"]),
             label_providers: bytes(&["selinux"]),
             of_superusers: BTreeMap::from([("event triggers", "CREATE EVENT".to_owned())]),
+            ..Needs::default()
         };
         let (properties, roles) = (properties(), names(&["brought"]));
         let missing_locales = ["xx_YY".to_owned()];

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use memchr::memmem::{find, rfind_iter};
 
-use super::unordered::{identifier, roles_of_a_policy};
+use super::unordered::{after, identifier, qualified, roles_of_a_policy, starts_with_any};
 
 /// Names as the dump's bytes have them, without quotes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,18 +25,63 @@ pub struct Needs {
     pub extensions: BTreeSet<Vec<u8>>,
     /// What only a superuser may make, in words, each with the first words of a statement.
     pub of_superusers: BTreeMap<&'static str, String>,
+    /// Roles whose default privileges are changed; they are among the roles.
+    pub default_privileges: BTreeSet<Vec<u8>>,
+    /// A table that shows even its owner what its policies say, and no more: as SQL writes it.
+    pub forces_row_security: Option<String>,
+    /// Schemas that the dump makes, and who owns them.
+    pub schemas: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// In which schemas roles own something.
+    pub owned_in: BTreeSet<(Vec<u8>, Vec<u8>)>,
 }
 
 /// How statements begin that only a superuser may carry out, and what that is called
-/// (`superuser()` in `PostgreSQL`'s `src/backend/commands`).
-const OF_SUPERUSERS: [(&[u8], &str); 7] = [
+/// (`superuser()` in `PostgreSQL`'s `src/backend/commands`). Others may make a subscription from version
+/// 16 on, but `pg_dump` sees it for none but a superuser, and so nobody could compare it.
+const OF_SUPERUSERS: [(&[u8], &str); 8] = [
     (b"CREATE EVENT TRIGGER ", "event triggers"),
     (b"CREATE FOREIGN DATA WRAPPER ", "foreign-data wrappers"),
     (b"CREATE ACCESS METHOD ", "access methods"),
     (b"CREATE OPERATOR CLASS ", "operator classes"),
     (b"CREATE OPERATOR FAMILY ", "operator families"),
+    (b"CREATE SUBSCRIPTION ", "subscriptions"),
     (b"CREATE TEXT SEARCH PARSER ", "text search parsers"),
     (b"CREATE TEXT SEARCH TEMPLATE ", "text search templates"),
+];
+
+/// What stands in a schema in which its owner must have the right to create (`AlterObjectOwner_internal`,
+/// `ATExecChangeOwner` in `PostgreSQL`'s `src/backend/commands`).
+const IN_SCHEMAS: [&[u8]; 18] = [
+    b"ALTER AGGREGATE ",
+    b"ALTER COLLATION ",
+    b"ALTER CONVERSION ",
+    b"ALTER DOMAIN ",
+    b"ALTER FOREIGN TABLE ",
+    b"ALTER FUNCTION ",
+    b"ALTER MATERIALIZED VIEW ",
+    b"ALTER OPERATOR CLASS ",
+    b"ALTER OPERATOR FAMILY ",
+    b"ALTER OPERATOR ",
+    b"ALTER PROCEDURE ",
+    b"ALTER SEQUENCE ",
+    b"ALTER STATISTICS ",
+    b"ALTER TABLE ",
+    b"ALTER TEXT SEARCH CONFIGURATION ",
+    b"ALTER TEXT SEARCH DICTIONARY ",
+    b"ALTER TYPE ",
+    b"ALTER VIEW ",
+];
+
+/// What belongs to the server itself, whoever owns the database.
+const OF_THE_SERVER: [&[u8]; 8] = [
+    b"FUNCTION pg_catalog.",
+    b"LANGUAGE internal ",
+    b"LANGUAGE c ",
+    b"LANGUAGE sql ",
+    b"LANGUAGE plpgsql ",
+    b"SCHEMA pg_catalog ",
+    b"TABLE pg_catalog.",
+    b"TYPE pg_catalog.",
 ];
 
 /// So much of a statement is shown.
@@ -48,18 +93,22 @@ impl Needs {
         match text.first() {
             Some(b'A') => {
                 if let Some(rest) = text.strip_prefix(b"ALTER DEFAULT PRIVILEGES FOR ROLE ") {
-                    self.role(identifier(rest, 0).map(|(role, _)| role));
+                    let whose = identifier(rest, 0).map(|(role, _)| role);
+                    self.default_privileges.extend(whose.clone());
+                    self.role(whose);
                     self.role(last(text, b" TO ").or_else(|| last(text, b" FROM ")));
                 } else if text.starts_with(b"ALTER ") {
-                    let owner = last(text, b" OWNER TO ");
-                    if let Some(owner) = owner.as_ref().filter(|one| !self.owners.contains(*one)) {
-                        self.owners.insert(owner.clone());
-                    }
-                    self.role(owner);
+                    self.of_alteration(text);
                 }
             }
-            Some(b'G') if text.starts_with(b"GRANT ") => self.role(last(text, b" TO ")),
-            Some(b'R') if text.starts_with(b"REVOKE ") => self.role(last(text, b" FROM ")),
+            Some(b'G') if text.starts_with(b"GRANT ") => {
+                self.of_right(text);
+                self.role(last(text, b" TO "));
+            }
+            Some(b'R') if text.starts_with(b"REVOKE ") => {
+                self.of_right(text);
+                self.role(last(text, b" FROM "));
+            }
             Some(b'C') if text.starts_with(b"CREATE POLICY ") => {
                 let roles = roles_of_a_policy(text).map(|(_, roles)| roles);
                 for role in roles.into_iter().flatten() {
@@ -86,11 +135,26 @@ impl Needs {
             if find(text, b" FOR ALL TABLES").is_some() {
                 self.of_superusers("publications of all tables", text);
             }
-        } else if text.starts_with(b"CREATE FUNCTION ") {
-            if find(text, b"\n    LANGUAGE c ").is_some()
-                || find(text, b"\n    LANGUAGE c\n").is_some()
-            {
-                self.of_superusers("functions in C", text);
+        } else if starts_with_any(text, &[b"CREATE FUNCTION ", b"CREATE PROCEDURE "]) {
+            if let Some(what) = superusers_routine(text) {
+                self.of_superusers(what, text);
+            }
+        } else if text.starts_with(b"CREATE AGGREGATE ") {
+            if starts_with_any(text_of(text, b"STYPE = "), &[b"internal,", b"internal\n"]) {
+                self.of_superusers("aggregates over internal values", text);
+            }
+        } else if text.starts_with(b"CREATE TYPE ") {
+            if is_base_type(text) {
+                self.of_superusers("base types", text);
+            }
+        } else if text.starts_with(b"CREATE CAST (") {
+            let ends = [
+                b" WITHOUT FUNCTION;".as_slice(),
+                b" WITHOUT FUNCTION AS ASSIGNMENT;",
+                b" WITHOUT FUNCTION AS IMPLICIT;",
+            ];
+            if ends.iter().any(|end| text.ends_with(end)) {
+                self.of_superusers("casts without a function", text);
             }
         } else if let Some((_, what)) = OF_SUPERUSERS
             .iter()
@@ -100,10 +164,54 @@ impl Needs {
         }
     }
 
+    /// An owner, a publication's schemas, a table's row security.
+    fn of_alteration(&mut self, text: &[u8]) {
+        if text.starts_with(b"ALTER PUBLICATION ")
+            && find(text, b" ADD TABLES IN SCHEMA ").is_some()
+        {
+            self.of_superusers("publications of schemas", text);
+        }
+        if let Some(table) = text.strip_prefix(b"ALTER TABLE ONLY ")
+            && self.forces_row_security.is_none()
+            && let Some(table) = table.strip_suffix(b" FORCE ROW LEVEL SECURITY;")
+        {
+            self.forces_row_security = Some(super::printable(table));
+        }
+        let Some(owner) = last(text, b" OWNER TO ") else {
+            return;
+        };
+        if let Some((schema, _)) =
+            after(text, 0, b"ALTER SCHEMA ").and_then(|at| identifier(text, at))
+        {
+            self.schemas.insert(schema, owner.clone());
+        } else if let Some(schema) = schema_of(text) {
+            let place = (schema, owner.clone());
+            if !self.owned_in.contains(&place) {
+                self.owned_in.insert(place);
+            }
+        }
+        if !self.owners.contains(&owner) {
+            self.owners.insert(owner.clone());
+        }
+        self.role(Some(owner));
+    }
+
+    /// A right on what comes with the server, which the owner of a database cannot give.
+    fn of_right(&mut self, text: &[u8]) {
+        let Some(at) = find(text, b" ON ") else {
+            return;
+        };
+        if starts_with_any(&text[at + b" ON ".len()..], &OF_THE_SERVER) {
+            self.of_superusers("privileges on objects of the server's own", text);
+        }
+    }
+
     fn of_superusers(&mut self, what: &'static str, text: &[u8]) {
-        self.of_superusers
-            .entry(what)
-            .or_insert_with(|| super::printable(&text[..text.len().min(SHOWN)]));
+        self.of_superusers.entry(what).or_insert_with(|| {
+            let shown = super::printable(&text[..text.len().min(SHOWN)]);
+            let words: Vec<&str> = shown.split_whitespace().collect();
+            words.join(" ")
+        });
     }
 
     /// Notes the role that grants from here on, as written.
@@ -131,6 +239,41 @@ impl Needs {
             self.roles.insert(role);
         }
     }
+}
+
+/// The schema of what a statement gives an owner.
+fn schema_of(text: &[u8]) -> Option<Vec<u8>> {
+    let head = IN_SCHEMAS.iter().find(|head| text.starts_with(head))?;
+    let at = after(text, head.len(), b"ONLY ").unwrap_or(head.len());
+    let (schema, end) = identifier(text, at)?;
+    (text.get(end) == Some(&b'.')).then_some(schema)
+}
+
+/// What makes a routine one of superusers: its language, or what the planner takes its word for. Both
+/// stand behind the first `LANGUAGE` on a line of its own, before the body.
+fn superusers_routine(text: &[u8]) -> Option<&'static str> {
+    let line = text_of(text, b"\n    LANGUAGE ");
+    let end = memchr::memchr(b'\n', line).unwrap_or(line.len());
+    let (language, rest) = identifier(&line[..end], 0)?;
+    let words = &line[rest..end];
+    match language.as_slice() {
+        b"c" => Some("functions in C"),
+        b"internal" => Some("functions of the server's own code"),
+        _ if find(words, b" LEAKPROOF").is_some() => Some("leakproof functions"),
+        _ if find(words, b" SUPPORT ").is_some() => Some("functions with a support function"),
+        _ => None,
+    }
+}
+
+/// Whether a type is one of C functions, or is to become one.
+fn is_base_type(text: &[u8]) -> bool {
+    qualified(text, b"CREATE TYPE ".len())
+        .is_some_and(|(_, end)| starts_with_any(&text[end..], &[b";", b" ("]))
+}
+
+/// What stands behind the first of these words; nothing if they do not come.
+fn text_of<'a>(text: &'a [u8], words: &[u8]) -> &'a [u8] {
+    find(text, words).map_or(b"", |at| &text[at + words.len()..])
 }
 
 /// The identifier behind the last of these words with which a statement ends, but for the right to
@@ -183,6 +326,7 @@ mod tests {
             "CREATE PUBLICATION q WITH (publish = 'insert');",
             "CREATE FUNCTION f() RETURNS integer\n    LANGUAGE c\n    AS 'x', 'y';",
             "CREATE FUNCTION g() RETURNS integer\n    LANGUAGE cobol\n    AS 'x';",
+            "ALTER SCHEMA s OWNER TO b;",
         ] {
             needs.of_statement(text.as_bytes());
         }
@@ -215,6 +359,11 @@ mod tests {
         assert_eq!(names(&needs.grantors), ["m n"]);
         assert_eq!(names(&needs.owners), ["b", "o \"w; OWNER TO x"]);
         assert_eq!(names(&needs.extensions), ["uuid-ossp"]);
+        assert_eq!(names(&needs.default_privileges), ["e"]);
+        let of = |schema: &[u8], role: &[u8]| (schema.to_vec(), role.to_vec());
+        assert_eq!(needs.schemas, BTreeMap::from([of(b"s", b"b")]));
+        let owned = [of(b"s", b"b"), of(b"s", b"o \"w; OWNER TO x")];
+        assert_eq!(needs.owned_in, BTreeSet::from(owned));
         let of_superusers: Vec<&str> = needs.of_superusers.keys().copied().collect();
         assert_eq!(
             of_superusers,
@@ -225,5 +374,87 @@ mod tests {
             ]
         );
         assert_eq!(names(&needs.tablespaces), ["a b", "c", "pg_default"]);
+    }
+
+    #[test]
+    fn what_only_a_superuser_may_make_is_known_by_its_statement() {
+        for (text, expected) in [
+            ("CREATE TYPE public.shell;", Some("base types")),
+            (
+                "CREATE TYPE public.\"b (x\" (\n    INTERNALLENGTH = variable\n);",
+                Some("base types"),
+            ),
+            ("CREATE TYPE public.c AS (\n\ta integer\n);", None),
+            ("CREATE TYPE public.e AS ENUM (\n    ' ('\n);", None),
+            (
+                "CREATE CAST (public.b AS text) WITHOUT FUNCTION AS ASSIGNMENT;",
+                Some("casts without a function"),
+            ),
+            ("CREATE CAST (public.b AS text) WITH INOUT;", None),
+            (
+                "CREATE FUNCTION public.f(a text DEFAULT 'x\n    LANG') RETURNS integer\n    LANGUAGE sql IMMUTABLE LEAKPROOF\n    AS 'x';",
+                Some("leakproof functions"),
+            ),
+            (
+                "CREATE FUNCTION public.f() RETURNS integer\n    LANGUAGE sql SUPPORT pg_catalog.g\n    AS 'x';",
+                Some("functions with a support function"),
+            ),
+            (
+                "CREATE FUNCTION public.f() RETURNS integer\n    LANGUAGE internal\n    AS 'x';",
+                Some("functions of the server's own code"),
+            ),
+            (
+                "CREATE FUNCTION public.f() RETURNS text\n    LANGUAGE sql\n    AS $$SELECT '\n    LANGUAGE c LEAKPROOF\n'$$;",
+                None,
+            ),
+            (
+                "CREATE PROCEDURE public.p()\n    LANGUAGE sql\n    AS 'x';",
+                None,
+            ),
+            (
+                "CREATE AGGREGATE public.a(numeric) (\n    SFUNC = numeric_avg_accum,\n    STYPE = internal,\n    FINALFUNC = numeric_avg\n);",
+                Some("aggregates over internal values"),
+            ),
+            (
+                "CREATE AGGREGATE public.a(integer) (\n    SFUNC = int4pl,\n    STYPE = integer\n);",
+                None,
+            ),
+            (
+                "ALTER PUBLICATION p ADD TABLES IN SCHEMA s;",
+                Some("publications of schemas"),
+            ),
+            ("ALTER PUBLICATION p ADD TABLE ONLY s.t;", None),
+            (
+                "CREATE SUBSCRIPTION s CONNECTION 'x' PUBLICATION p WITH (connect = false);",
+                Some("subscriptions"),
+            ),
+            (
+                "GRANT ALL ON FUNCTION pg_catalog.pg_read_file(text) TO bob;",
+                Some("privileges on objects of the server's own"),
+            ),
+            (
+                "REVOKE ALL ON LANGUAGE sql FROM PUBLIC;",
+                Some("privileges on objects of the server's own"),
+            ),
+            ("GRANT ALL ON FUNCTION public.f(text) TO bob;", None),
+        ] {
+            let mut needs = Needs::default();
+            needs.of_statement(text.as_bytes());
+            assert_eq!(
+                needs.of_superusers.keys().next().copied(),
+                expected,
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn row_security_that_holds_for_owners_too_is_known() {
+        let mut needs = Needs::default();
+        needs.of_statement(b"ALTER TABLE ONLY public.t ENABLE ROW LEVEL SECURITY;");
+        needs.of_statement(b"ALTER TABLE public.t ENABLE ROW LEVEL SECURITY;");
+        assert_eq!(needs.forces_row_security, None);
+        needs.of_statement(b"ALTER TABLE ONLY public.t FORCE ROW LEVEL SECURITY;");
+        assert_eq!(needs.forces_row_security.as_deref(), Some("public.t"));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, PoisonError};
 
-use super::super::content;
+use super::super::{content, rights};
 use super::{Made, STATEMENT, Work};
 use crate::config::Format;
 use crate::jobs::JobError;
@@ -77,9 +77,13 @@ impl Work<'_> {
         };
         match outcome {
             Loaded::Wholly => Ok(()),
-            Loaded::Refused { how, said } => Err(JobError::failed(format!(
-                "the backup could not be loaded: {how}; it said:\n{said}"
-            ))),
+            Loaded::Refused { how, said } => {
+                let way_out = rights::way_out(&said, &self.prepared.premises);
+                let way_out = way_out.map_or_else(String::new, |way| format!("\n{way}"));
+                Err(JobError::failed(format!(
+                    "the backup could not be loaded: {how}; it said:\n{said}{way_out}"
+                )))
+            }
         }
     }
 
