@@ -1,0 +1,170 @@
+//! How each database stands: a paragraph each for a few, a row each for many.
+
+use std::io::Write;
+use std::time::Duration;
+
+use super::label;
+use super::phrases::{drilled, in_30_days, verified};
+use super::wrap::wrapped;
+use crate::cli::failure::Failure;
+use crate::cli::report::{count, moment, one_line, size};
+use crate::cli::status::spark::Letters;
+use crate::cli::table::{Column, Table};
+use crate::jobs::{Line, Survey, Surveyed};
+use crate::policy::{SeriesFacts, age, in_words};
+
+/// A name in a table is no longer.
+const LONGEST_NAME: usize = 20;
+
+pub(super) fn paragraph(
+    survey: &Survey,
+    database: &Surveyed,
+    letters: Letters,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let facts = &database.facts;
+    writeln!(
+        out,
+        "database {}, in {}",
+        label(survey, database),
+        one_line(&facts.directory.display().to_string())
+    )?;
+    let point = in_words(survey.expectation.recovery_point);
+    match database.newest {
+        Some(newest) => wrapped(
+            out,
+            "  ",
+            &format!(
+                "newest backup {} old, begun at {}; the recovery point is {point}",
+                in_words(age(newest, survey.at)),
+                moment(newest)
+            ),
+        )?,
+        None => writeln!(out, "  no sound backup; the recovery point is {point}")?,
+    }
+    let (left, right) = (Column::left(""), Column::right(""));
+    let mut table = Table::untitled([left, left, right, left, right, right]);
+    for series in &facts.series {
+        let line = database.backups.get(&series.series);
+        table.row([
+            format!("  {}", series.series),
+            series.newest.map_or_else(
+                || "no backup".to_owned(),
+                |newest| format!("{} ago", in_words(age(newest, survey.at))),
+            ),
+            line.and_then(last_size).map(size).unwrap_or_default(),
+            line.map(|line| letters.spark(&line.sizes))
+                .unwrap_or_default(),
+            line.and_then(change).unwrap_or_default(),
+            line.map(|line| format!("{} kept", count(line.count)))
+                .unwrap_or_default(),
+        ]);
+    }
+    table.print("", out)?;
+    wrapped(
+        out,
+        "  ",
+        &format!(
+            "{}; {}; {}",
+            verified(database.verified.as_ref(), survey.at),
+            drilled(survey, database),
+            in_30_days(database)
+        ),
+    )?;
+    Ok(())
+}
+
+pub(super) fn table(survey: &Survey, letters: Letters, out: &mut dyn Write) -> Result<(), Failure> {
+    let mut table = Table::new([
+        Column::left(""),
+        Column::left("DATABASE"),
+        Column::left("SERIES"),
+        Column::right("AGE"),
+        Column::right("SIZE"),
+        Column::left("TREND"),
+        Column::right("30 DAYS"),
+        Column::right("VERIFIED"),
+    ]);
+    for database in &survey.databases {
+        let is_bad = survey
+            .concerns
+            .iter()
+            .any(|concern| concern.directory.as_deref() == Some(&database.facts.directory));
+        for (index, series) in rows(database).into_iter().enumerate() {
+            let line = database.backups.get(&series.series);
+            let sizes = line.map(|line| line.sizes.as_slice()).unwrap_or_default();
+            let of_database = |text: String| if index == 0 { text } else { String::new() };
+            table.row([
+                of_database(if is_bad { "!" } else { "" }.to_owned()),
+                of_database(shortened(&label(survey, database))),
+                series.series.to_string(),
+                series
+                    .newest
+                    .map_or_else(|| "none".to_owned(), |at| short(age(at, survey.at))),
+                line.and_then(last_size).map(size).unwrap_or_default(),
+                letters.spark(&sizes[sizes.len().saturating_sub(8)..]),
+                of_database(ratio(database)),
+                of_database(
+                    database
+                        .verified
+                        .as_ref()
+                        .map_or_else(|| "never".to_owned(), |last| short(age(last.at, survey.at))),
+                ),
+            ]);
+        }
+    }
+    table.print("", out)?;
+    Ok(())
+}
+
+/// The series that a row is worth.
+fn rows(database: &Surveyed) -> Vec<&SeriesFacts> {
+    let all = &database.facts.series;
+    let telling: Vec<&SeriesFacts> = all
+        .iter()
+        .filter(|series| series.scheduled || series.newest.is_some())
+        .collect();
+    if telling.is_empty() {
+        all.iter().collect()
+    } else {
+        telling
+    }
+}
+
+fn last_size(line: &Line) -> Option<u64> {
+    line.sizes.last().copied()
+}
+
+/// "+12 %": the newest size against the oldest of the trend.
+fn change(line: &Line) -> Option<String> {
+    let (first, last) = (*line.sizes.first()?, *line.sizes.last()?);
+    if line.sizes.len() < 2 || first == 0 {
+        return None;
+    }
+    let (first, last) = (i128::from(first), i128::from(last));
+    let percent = (last - first) * 100 / first;
+    Some(format!("{percent:+} %"))
+}
+
+fn ratio(database: &Surveyed) -> String {
+    let outcomes = database.outcomes;
+    match outcomes.succeeded + outcomes.failed {
+        0 => "none".to_owned(),
+        ended => format!("{}/{ended}", outcomes.succeeded),
+    }
+}
+
+/// "47h", "2d": [`in_words`] for a table.
+fn short(duration: Duration) -> String {
+    let words = in_words(duration);
+    let (count, unit) = words.split_once(' ').unwrap_or((&words, ""));
+    format!("{count}{}", unit.chars().next().unwrap_or_default())
+}
+
+fn shortened(name: &str) -> String {
+    if name.chars().count() <= LONGEST_NAME {
+        return name.to_owned();
+    }
+    let front: String = name.chars().take(LONGEST_NAME - 1).collect();
+    format!("{front}~")
+}

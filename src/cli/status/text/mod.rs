@@ -1,0 +1,190 @@
+//! What `status` prints for people: the verdict first, then how everything stands, within 80
+//! columns.
+
+mod databases;
+mod phrases;
+mod wrap;
+
+use std::io::Write;
+
+use clap::builder::styling::{AnsiColor, Style};
+
+use super::spark::Letters;
+use crate::cli::failure::Failure;
+use crate::cli::report::{counted, moment, one_line};
+use crate::cli::table::{Column, Table};
+use crate::jobs::{DaemonView, Survey, Surveyed};
+use crate::policy::{age, in_words};
+use databases::{paragraph, table};
+use phrases::{running_in_words, space_in_words};
+use wrap::wrapped;
+
+/// More databases than these get a row each instead of a paragraph.
+const PARAGRAPHS: usize = 4;
+
+const GOOD: Style = AnsiColor::Green.on_default().bold();
+const BAD: Style = AnsiColor::Red.on_default().bold();
+
+/// Prints all of it.
+///
+/// # Errors
+/// When the output cannot be written.
+pub(super) fn print(survey: &Survey, letters: Letters, out: &mut dyn Write) -> Result<(), Failure> {
+    verdict(survey, out)?;
+    for remark in &survey.remarks {
+        wrapped(out, "- ", remark)?;
+    }
+    if survey.databases.len() > PARAGRAPHS {
+        writeln!(out)?;
+        table(survey, letters, out)?;
+    } else {
+        for database in &survey.databases {
+            writeln!(out)?;
+            paragraph(survey, database, letters, out)?;
+        }
+    }
+    running(survey, out)?;
+    waiting(survey, out)?;
+    next(survey, out)?;
+    space(survey, out)?;
+    Ok(())
+}
+
+fn verdict(survey: &Survey, out: &mut dyn Write) -> Result<(), Failure> {
+    let seen = moment(survey.at);
+    let many = survey.databases.len() as u64;
+    let databases = counted(many, "database", "databases");
+    if survey.concerns.is_empty() {
+        writeln!(
+            out,
+            "{GOOD}all is well{GOOD:#} with {databases}, seen at {seen}"
+        )?;
+        return Ok(());
+    }
+    let concerns = survey.concerns.len() as u64;
+    writeln!(
+        out,
+        "{BAD}{}{BAD:#}, seen at {seen}",
+        counted(concerns, "thing needs attention", "things need attention")
+    )?;
+    for concern in &survey.concerns {
+        let about = survey
+            .databases
+            .iter()
+            .find(|database| concern.directory.as_deref() == Some(&database.facts.directory));
+        let sentence = match (about, &concern.database) {
+            (Some(about), _) => format!("{}: {}", label(survey, about), concern.sentence),
+            (None, Some(database)) => format!("{}: {}", one_line(database), concern.sentence),
+            (None, None) => concern.sentence.clone(),
+        };
+        wrapped(out, "! ", &sentence)?;
+    }
+    Ok(())
+}
+
+fn running(survey: &Survey, out: &mut dyn Write) -> Result<(), Failure> {
+    let mut is_first = true;
+    for database in &survey.databases {
+        for running in &database.running {
+            heading(&mut is_first, "running now", out)?;
+            let text = running_in_words(running, survey.at);
+            wrapped(out, "  ", &format!("{}: {text}", label(survey, database)))?;
+        }
+    }
+    Ok(())
+}
+
+fn waiting(survey: &Survey, out: &mut dyn Write) -> Result<(), Failure> {
+    let DaemonView::Alive(state) = &survey.daemon else {
+        return Ok(());
+    };
+    let mut is_first = true;
+    for waiting in &state.waiting {
+        heading(&mut is_first, "due and waiting", out)?;
+        let until = waiting
+            .until
+            .map(|until| format!(", until {}", moment(until)))
+            .unwrap_or_default();
+        wrapped(
+            out,
+            "  ",
+            &format!(
+                "{}: job {}, due at {}{until}: {}",
+                one_line(&waiting.database),
+                waiting.job,
+                moment(waiting.due),
+                one_line(&waiting.reason)
+            ),
+        )?;
+    }
+    Ok(())
+}
+
+fn next(survey: &Survey, out: &mut dyn Write) -> Result<(), Failure> {
+    writeln!(out)?;
+    let who = match &survey.daemon {
+        DaemonView::Alive(state) if state.stopping => {
+            format!("the daemon (process {}) is stopping", state.pid)
+        }
+        DaemonView::Alive(state) => format!(
+            "the daemon (process {}) has run for {}",
+            state.pid,
+            in_words(age(state.started, survey.at))
+        ),
+        DaemonView::Absent => {
+            "no daemon runs: only cron, timers or people start what is due".to_owned()
+        }
+        DaemonView::Hidden(_) => "whether a daemon runs cannot be seen".to_owned(),
+    };
+    writeln!(out, "next runs; {who}")?;
+    if survey.next.is_empty() {
+        writeln!(out, "  none: no job is switched on")?;
+    }
+    let mut table = Table::untitled([Column::left(""); 4]);
+    for next in &survey.next {
+        table.row([
+            format!("  {}", next.job),
+            next.kind.clone(),
+            next.at.map_or_else(
+                || "never".to_owned(),
+                |at| at.format("%a %Y-%m-%d %H:%M %:z").to_string(),
+            ),
+            next.at
+                .map(|at| format!("in {}", in_words(age(survey.at, at))))
+                .unwrap_or_default(),
+        ]);
+    }
+    table.print("", out)?;
+    Ok(())
+}
+
+fn space(survey: &Survey, out: &mut dyn Write) -> Result<(), Failure> {
+    let mut is_first = true;
+    for space in &survey.spaces {
+        heading(&mut is_first, "free space", out)?;
+        wrapped(out, "  ", &space_in_words(space))?;
+    }
+    Ok(())
+}
+
+/// The database, with its server where there are several.
+fn label(survey: &Survey, database: &Surveyed) -> String {
+    let name = one_line(&database.facts.database);
+    let first = survey.databases.first().map(|first| &first.server);
+    if survey
+        .databases
+        .iter()
+        .all(|other| Some(&other.server) == first)
+    {
+        name
+    } else {
+        format!("{}/{name}", database.server)
+    }
+}
+
+fn heading(is_first: &mut bool, text: &str, out: &mut dyn Write) -> Result<(), Failure> {
+    if std::mem::take(is_first) {
+        writeln!(out, "\n{text}")?;
+    }
+    Ok(())
+}
