@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::layer::Layer;
 use super::problem::{Place, Problem};
 use crate::regular_file;
-use crate::words::size;
+use crate::words::{one_line, size};
 
 /// The main file when no other is named.
 pub const DEFAULT_FILE: &str = "/etc/pgbackupd/pgbackupd.toml";
@@ -65,7 +65,10 @@ impl Source {
             Ok((text, mode)) => {
                 take(Layer::from_file(self.main_file().to_owned(), &text, mode));
             }
-            Err(error) if error.kind() == ErrorKind::NotFound && self.file.is_none() => {}
+            Err(error)
+                if error.kind() == ErrorKind::NotFound
+                    && self.file.is_none()
+                    && is_absent(self.main_file()) => {}
             Err(error) => unreadable.push(unreadable_file(self.main_file(), &error)),
         }
         match self.files_beside() {
@@ -99,7 +102,9 @@ impl Source {
         };
         let entries = match std::fs::read_dir(&directory) {
             Ok(entries) => entries,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) if error.kind() == ErrorKind::NotFound && is_absent(&directory) => {
+                return Ok(Vec::new());
+            }
             Err(error) => return Err(Box::new(unreadable_file(&directory, &error))),
         };
         let mut files = Vec::new();
@@ -142,8 +147,25 @@ fn read(path: &Path) -> io::Result<(String, u32)> {
     Ok((text, mode))
 }
 
+/// Whether there is nothing of this name, not even a link to something that is gone.
+fn is_absent(path: &Path) -> bool {
+    path.symlink_metadata().is_err()
+}
+
 fn unreadable_file(path: &Path, error: &io::Error) -> Problem {
+    let is_gone = error.kind() == ErrorKind::NotFound;
+    let leads_to = path.read_link().ok().filter(|_| is_gone);
+    let why = match &leads_to {
+        Some(target) => format!(
+            "it is a link to {}, which is not there",
+            one_line(&target.display().to_string())
+        ),
+        None => error.to_string(),
+    };
     let help = match error.kind() {
+        ErrorKind::NotFound if leads_to.is_some() => {
+            Some("bring back what it leads to, or remove the link".to_owned())
+        }
         ErrorKind::NotFound => Some("name a file that exists with --config".to_owned()),
         ErrorKind::PermissionDenied => {
             Some("run as the service's user or as root, or name another file with --config".into())
@@ -156,7 +178,7 @@ fn unreadable_file(path: &Path, error: &io::Error) -> Problem {
     };
     Problem {
         key: String::new(),
-        message: format!("the configuration cannot be read: {error}"),
+        message: format!("the configuration cannot be read: {why}"),
         help,
         place: Some(Place::File {
             path: path.to_owned(),

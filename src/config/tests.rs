@@ -9,7 +9,7 @@ mod servers;
 use std::collections::BTreeMap;
 use std::fs;
 use std::num::NonZeroU32;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -189,6 +189,37 @@ fn without_a_file_libpqs_environment_names_the_database() {
         error.contains("none.toml") && error.contains("--config"),
         "{error}"
     );
+}
+
+#[test]
+fn a_link_to_nothing_is_no_configuration_that_is_absent() {
+    for name in ["pgbackupd.toml", "conf.d/10.toml", "conf.d"] {
+        let etc = Etc::new("database = \"a\"\n");
+        let link = etc.0.path().join(name);
+        fs::create_dir_all(link.parent().unwrap()).unwrap();
+        fs::remove_file(&link).ok();
+        symlink("gone", &link).unwrap();
+        let error = load(&etc.with(&[("PGDATABASE", "x")])).unwrap_err();
+        let [problem] = error.problems.as_slice() else {
+            panic!("{name}: {error}");
+        };
+        assert_eq!(
+            problem.message,
+            "the configuration cannot be read: it is a link to gone, which is not there"
+        );
+        let help = problem.help.as_deref();
+        assert_eq!(
+            help,
+            Some("bring back what it leads to, or remove the link")
+        );
+        assert_eq!(
+            problem.place,
+            Some(Place::File {
+                path: link,
+                line: None
+            })
+        );
+    }
 }
 
 #[test]
