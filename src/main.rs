@@ -58,15 +58,21 @@ fn run(cli: Cli) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(internal)?;
-    runtime.block_on(async {
+    let is_daemon = cli.is_daemon();
+    let outcome = runtime.block_on(async {
         // The daemon takes SIGHUP for something else.
-        let interrupt = if cli.is_daemon() {
+        let interrupt = if is_daemon {
             Interrupt::default()
         } else {
             Interrupt::listen().map_err(internal)?
         };
         cli.run(&interrupt, &mut anstream::stdout().lock()).await
-    })
+    });
+    if is_daemon {
+        // It has waited for its runs. What still hangs in a call to the kernel is left behind.
+        runtime.shutdown_background();
+    }
+    outcome
 }
 
 /// The exit code of a failure, as sysexits.h has them.

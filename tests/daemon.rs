@@ -22,6 +22,7 @@ use support::cluster::{Cluster, wait_until};
 use support::daemon::{
     Circumstances, Daemon, WallClock, next, only_daily, side_by_side, slots, state,
 };
+use support::filesystem::HangingDirectory;
 use support::operator::{HeldLock, Operator};
 
 const RIYADH: &str = "Asia/Riyadh";
@@ -77,6 +78,8 @@ fn a_daemon_is_a_good_service() {
         ("watchdog", &watchdog),
         ("unusable", &unusable_directory),
         ("unreachable", &unreachable_server),
+        ("hangs_at_start", &disk_that_hangs_at_the_start),
+        ("hangs_at_reload", &disk_that_hangs_at_a_reload),
     ]);
 }
 
@@ -286,6 +289,57 @@ fn unusable_directory(_: &Cluster, mut operator: Operator) {
         "{}",
         end.log
     );
+}
+
+fn disk_that_hangs_at_the_start(_: &Cluster, mut operator: Operator) {
+    every_night(&mut operator);
+    let disk = operator.path("disk");
+    fs::create_dir(&disk).unwrap();
+    operator.set("directory", disk.join("backups").display());
+    let Some(_hanging) = HangingDirectory::over(disk) else {
+        return;
+    };
+    let daemon = Daemon::launch(&operator, Circumstances::default());
+    daemon.wait_for(" starts, with ");
+    let end = daemon.end();
+    assert_eq!(end.code, 0, "{end:?}");
+    let expected = "stopping on SIGTERM: it was still starting";
+    assert!(end.log.contains(expected), "{}", end.log);
+    assert!(!end.log.contains(" ready: "), "{}", end.log);
+}
+
+/// What is configured goes on while the file system of the new configuration does not answer.
+fn disk_that_hangs_at_a_reload(_: &Cluster, mut operator: Operator) {
+    every_night(&mut operator);
+    let fragments = operator.configuration().with_file_name("conf.d");
+    fs::create_dir_all(&fragments).unwrap();
+    let daemon = as_service(&operator);
+    let Some(hanging) = HangingDirectory::over(fragments.clone()) else {
+        return;
+    };
+    operator.set("jobs.daily.schedule", "30 4 * * *");
+    daemon.signal(Signal::HUP);
+    daemon.wait_for_told("RELOADING=1", 1);
+    daemon.signal(Signal::USR1);
+    daemon.wait_for("job daily (backup, 0 2 * * *): next ");
+    // It answers again, with an error: the reload that was asked for meanwhile comes after it.
+    daemon.signal(Signal::HUP);
+    drop(hanging);
+    daemon.wait_for("the configuration was NOT reloaded");
+    daemon.wait_for("job daily: schedule 0 2 * * * → 30 4 * * *; next run ");
+    daemon.wait_for_told("READY=1", 3);
+
+    let hanging = HangingDirectory::over(fragments).unwrap();
+    daemon.signal(Signal::HUP);
+    daemon.wait_for_told("RELOADING=1", 3);
+    let end = daemon.end();
+    assert_eq!(end.code, 0, "{end:?}");
+    assert!(
+        end.log.contains("stopping on SIGTERM: nothing runs"),
+        "{}",
+        end.log
+    );
+    drop(hanging);
 }
 
 /// It starts, tries again with growing pauses, and has its backup as soon as the server is there.

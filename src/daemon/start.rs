@@ -1,18 +1,22 @@
 //! Bringing the daemon up: everything that has to be right before it says that it is ready.
 
 use std::io;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use chrono::Utc;
+use futures::StreamExt;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook_tokio::Signals;
+use tokio::task::JoinHandle;
 use tokio_cron_scheduler::JobSchedulerError;
 
 use super::service::Service;
 use super::systemd::Systemd;
+use super::tell;
 use super::ticker::Ticker;
-use crate::config::{ConfigError, Databases, JobKind, Loaded, Plan, Server, Source, load};
+use crate::config::{ConfigError, Databases, JobKind, Loaded, Plan, Server, Source};
 use crate::jobs::{Context, JobError, Place, places_on, recover, sweep_drills};
 use crate::postgres::Enforcement;
 use crate::repository::{Repository, RepositoryError, RuntimeDirectory, RuntimeError};
@@ -69,6 +73,10 @@ pub enum DaemonError {
 /// # Errors
 /// When it cannot start. Nothing that happens later ends it, but a signal.
 pub async fn run(source: Source, loaded: Loaded) -> Result<(), DaemonError> {
+    // First of all: whoever asks for the end from now on gets one in good order, and a SIGHUP that
+    // nobody listens to would kill.
+    let signals = [SIGHUP, SIGINT, SIGTERM, SIGUSR1].into_iter().chain(HANG);
+    let mut signals = Signals::new(signals).map_err(DaemonError::Signals)?;
     let plan = Arc::new(loaded.plan);
     let systemd = Systemd::new();
     tell!(
@@ -83,28 +91,22 @@ pub async fn run(source: Source, loaded: Loaded) -> Result<(), DaemonError> {
     }
     let runtime = RuntimeDirectory::at(&plan.daemon.runtime_directory);
     let lock = runtime.take()?;
-    // Before READY: systemd may ask for a reload from then on, and an unhandled SIGHUP would kill.
-    let signals = [SIGHUP, SIGINT, SIGTERM, SIGUSR1].into_iter().chain(HANG);
-    let signals = Signals::new(signals).map_err(DaemonError::Signals)?;
 
     let environment = Arc::new(source.environment.clone());
     let context = Context::new(&plan, &environment);
     let checked = Arc::clone(&plan);
-    tokio::task::spawn_blocking(move || {
-        usable(&checked, &context)?;
-        if checked
-            .jobs
-            .iter()
-            .any(|job| matches!(job.kind, JobKind::Drill(_)))
-        {
-            let enforcement = Enforcement::of_this_machine();
-            let sentence = enforcement.sentence();
-            tell!(DrillsConfined, {}, "test restores are confined: {sentence}");
+    let prepared = tokio::task::spawn_blocking(move || prepare(&checked, &context));
+    let reload = match outlast(prepared, &mut signals).await? {
+        ControlFlow::Continue(reload) => reload,
+        // What is being put right may be cut short anywhere: the next start goes on with it.
+        ControlFlow::Break(signal) => {
+            Systemd::stopping();
+            tell::stopping(signal, "it was still starting");
+            runtime.clear(&lock);
+            tell!(DaemonStopped, {}, "stopped");
+            return Ok(());
         }
-        put_in_order(&checked, &context);
-        Ok::<_, DaemonError>(())
-    })
-    .await??;
+    };
 
     let (mut ticker, called) = Ticker::start().await?;
     let jobs: Vec<_> = plan
@@ -123,7 +125,46 @@ pub async fn run(source: Source, loaded: Loaded) -> Result<(), DaemonError> {
         systemd,
         now,
     );
-    service.run(signals, called).await
+    service.run(signals, called, reload).await
+}
+
+/// What has to be right before anything may run: directories that can be used, and nothing left over
+/// from a crash.
+fn prepare(plan: &Plan, context: &Context) -> Result<(), DaemonError> {
+    usable(plan, context)?;
+    if plan
+        .jobs
+        .iter()
+        .any(|job| matches!(job.kind, JobKind::Drill(_)))
+    {
+        let enforcement = Enforcement::of_this_machine();
+        let sentence = enforcement.sentence();
+        tell!(DrillsConfined, {}, "test restores are confined: {sentence}");
+    }
+    put_in_order(plan, context);
+    Ok(())
+}
+
+/// Waits for what is done off the runtime's workers, which a disk that hangs may keep for ever: a
+/// signal that asks for the end breaks it off. Otherwise gives whether one asked for a reload.
+async fn outlast(
+    mut work: JoinHandle<Result<(), DaemonError>>,
+    signals: &mut Signals,
+) -> Result<ControlFlow<i32, bool>, DaemonError> {
+    let mut reload = false;
+    loop {
+        tokio::select! {
+            done = &mut work => {
+                done??;
+                return Ok(ControlFlow::Continue(reload));
+            }
+            Some(signal) = signals.next() => match signal {
+                SIGHUP => reload = true,
+                SIGINT | SIGTERM => return Ok(ControlFlow::Break(signal)),
+                _ => {}
+            },
+        }
+    }
 }
 
 /// The configuration's files in words.
@@ -257,12 +298,4 @@ fn put_in_order(plan: &Plan, context: &Context) {
             }
         }
     }
-}
-
-/// Reads and checks the configuration again, off the runtime's workers.
-pub(super) async fn read_again(
-    source: &Source,
-) -> Result<Result<Loaded, ConfigError>, DaemonError> {
-    let source = source.clone();
-    Ok(tokio::task::spawn_blocking(move || load(&source)).await?)
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
+use signal_hook::consts::{SIGINT, SIGTERM};
 use uuid::Uuid;
 
 use super::board::{Skipped, Subject, Work};
@@ -391,6 +392,16 @@ impl Run<'_> {
             self.subject.job
         );
     }
+}
+
+/// The service is asked to end; `what` it was doing.
+pub(super) fn stopping(signal: i32, what: &str) {
+    let by = match signal {
+        SIGINT => "SIGINT",
+        SIGTERM => "SIGTERM",
+        _ => "request",
+    };
+    tell!(DaemonStopping, {}, "stopping on {by}: {what}");
 }
 
 /// Work that was due and is not done.

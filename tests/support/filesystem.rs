@@ -153,6 +153,51 @@ impl Drop for Filesystem {
     }
 }
 
+/// A directory over which a file system is mounted that never answers, as one over a network does
+/// whose server is gone. Whoever waits in it is let go with an error when the value is dropped.
+pub(crate) struct HangingDirectory {
+    point: PathBuf,
+    /// The end where fuse(4) hands questions out; nobody reads them.
+    _questions: File,
+}
+
+impl HangingDirectory {
+    /// Over a directory that is there.
+    pub(crate) fn over(point: PathBuf) -> Option<Self> {
+        let questions = match File::options().read(true).write(true).open("/dev/fuse") {
+            Ok(questions) => questions,
+            Err(error) => {
+                println!("skipped: /dev/fuse: {error}");
+                return None;
+            }
+        };
+        let mounted = Command::new("mount")
+            .args(["-i", "-t", "fuse", "-o"])
+            .arg("fd=0,rootmode=40000,user_id=0,group_id=0,allow_other")
+            .arg("nobody")
+            .arg(&point)
+            .stdin(questions.try_clone().expect("a descriptor"))
+            .env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin")
+            .output()
+            .expect("mount");
+        if !mounted.status.success() {
+            let why = String::from_utf8_lossy(&mounted.stderr);
+            println!("skipped: a file system cannot be mounted: {}", why.trim());
+            return None;
+        }
+        Some(Self {
+            point,
+            _questions: questions,
+        })
+    }
+}
+
+impl Drop for HangingDirectory {
+    fn drop(&mut self) {
+        run("umount", ["--lazy".as_ref(), self.point.as_os_str()]).ok();
+    }
+}
+
 /// Whether `xfs_io(8)`, by which the power is cut, is there; says so when not.
 pub(crate) fn can_cut_power() -> bool {
     can_run("xfs_io", "-V")

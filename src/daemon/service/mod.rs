@@ -22,7 +22,7 @@ use super::clock::until;
 use super::start::{DaemonError, HANG};
 use super::systemd::Systemd;
 use super::task::{Outcome, Task};
-use super::tell::Run;
+use super::tell::{self, Run};
 use super::ticker::{LOOK, Ticker};
 use super::view::{Rates, View};
 use crate::config::{Plan, Source};
@@ -32,6 +32,7 @@ use crate::postgres::kill_all_children;
 use crate::repository::{DaemonLock, DaemonState, RuntimeDirectory, SchedulesInForce};
 use crate::tell;
 use crate::words::{one_line, span};
+use reload::Reading;
 
 /// How often the state shown to systemd is renewed while something runs.
 const REFRESH: Duration = Duration::from_secs(5);
@@ -135,11 +136,12 @@ impl Service {
         }
     }
 
-    /// Runs until a signal asks for the end.
+    /// Runs until a signal asks for the end. `reload`: one has asked for that before.
     pub(super) async fn run(
         mut self,
         mut signals: Signals,
         mut called: mpsc::UnboundedReceiver<Option<Uuid>>,
+        reload: bool,
     ) -> Result<(), DaemonError> {
         let Some(mut ends) = self.ends.take() else {
             return Ok(());
@@ -149,6 +151,10 @@ impl Service {
         Systemd::ready();
         tell!(DaemonReady, {}, "ready: {}", self.view().line(&[]));
         self.ask_servers();
+        let mut reading = Reading::default();
+        if reload {
+            self.begin_reload(&mut reading);
+        }
         loop {
             self.catch_up_with_the_clock();
             self.step();
@@ -156,7 +162,7 @@ impl Service {
             self.show();
             tokio::select! {
                 signal = signals.next() => match signal {
-                    Some(SIGHUP) => self.reload().await?,
+                    Some(SIGHUP) => self.begin_reload(&mut reading),
                     Some(SIGUSR1) => self.snapshot(),
                     Some(signal) if Some(signal) == HANG => hang(),
                     Some(signal) => {
@@ -164,6 +170,7 @@ impl Service {
                     }
                     None => return self.stop(0, signals, ends).await,
                 },
+                read = reading.end() => self.end_reload(read?, &mut reading).await?,
                 _ = called.recv() => {}
                 Some((ticket, outcome)) = ends.recv() => self.end(ticket, outcome),
                 () = tokio::time::sleep(self.rest()) => {}
@@ -382,21 +389,12 @@ impl Service {
         self.is_stopping = true;
         Systemd::stopping();
         self.ticker.stop().await;
-        tell!(
-            DaemonStopping,
-            {},
-            "stopping on {}: {}",
-            match signal {
-                2 => "SIGINT",
-                15 => "SIGTERM",
-                _ => "request",
-            },
-            match self.runs.len() {
-                0 => "nothing runs".to_owned(),
-                1 => "1 run is ended".to_owned(),
-                many => format!("{many} runs are ended"),
-            }
-        );
+        let runs = match self.runs.len() {
+            0 => "nothing runs".to_owned(),
+            1 => "1 run is ended".to_owned(),
+            many => format!("{many} runs are ended"),
+        };
+        tell::stopping(signal, &runs);
         self.cancel.cancel();
         self.written = None;
         self.show();

@@ -1,11 +1,13 @@
 //! SIGHUP: another configuration comes into force, wholly or not at all.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::Utc;
+use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::{Service, concurrency};
-use crate::config::{Databases, Plan};
+use crate::config::{Databases, Plan, Source, load};
 use crate::daemon::board::Skipped;
 use crate::daemon::changes::changes;
 use crate::daemon::start::{self, DaemonError};
@@ -14,29 +16,79 @@ use crate::daemon::task::Action;
 use crate::jobs::Context;
 use crate::tell;
 
+/// A configuration that was read and can be used.
+pub(super) struct Fresh {
+    plan: Arc<Plan>,
+    /// The names of its files.
+    files: String,
+}
+
+/// A configuration that is being read, on a thread of its own: a file system that hangs keeps that
+/// thread, and nothing else.
+#[derive(Default)]
+pub(super) struct Reading {
+    task: Option<JoinHandle<Result<Fresh, String>>>,
+    /// Whether another reload was asked for meanwhile.
+    again: bool,
+}
+
+impl Reading {
+    /// Waits for its end, for ever if nothing is being read: what was read, or why it is refused.
+    pub(super) async fn end(&mut self) -> Result<Result<Fresh, String>, DaemonError> {
+        let Some(task) = &mut self.task else {
+            return std::future::pending().await;
+        };
+        let read = task.await;
+        self.task = None;
+        Ok(read?)
+    }
+}
+
+/// Reads and checks the configuration, and sees that its directories can be used.
+fn read(source: &Source, environment: &BTreeMap<String, String>) -> Result<Fresh, String> {
+    let loaded = load(source).map_err(|error| error.to_string())?;
+    let context = Context::new(&loaded.plan, environment);
+    start::usable(&loaded.plan, &context).map_err(|error| error.to_string())?;
+    let files = start::files(&loaded.settings.files());
+    Ok(Fresh {
+        plan: Arc::new(loaded.plan),
+        files,
+    })
+}
+
 impl Service {
-    /// A reload is a transaction: read, check, compare, swap; or nothing at all.
-    pub(super) async fn reload(&mut self) -> Result<(), DaemonError> {
+    /// Begins a reload, which is a transaction: read, check, compare, swap; or nothing at all.
+    /// Everything else goes on while it reads.
+    pub(super) fn begin_reload(&self, reading: &mut Reading) {
+        if reading.task.is_some() {
+            // What it has read already may have changed.
+            reading.again = true;
+            return;
+        }
         Systemd::reloading();
-        match start::read_again(&self.source).await? {
-            Err(error) => self.refuse(error.to_string()),
-            Ok(loaded) => {
-                let files = start::files(&loaded.settings.files());
-                let new = Arc::new(loaded.plan);
-                let (plan, context) = (Arc::clone(&new), Context::new(&new, &self.environment));
-                let usable = tokio::task::spawn_blocking(move || start::usable(&plan, &context));
-                match usable.await? {
-                    Err(error) => self.refuse(error.to_string()),
-                    Ok(()) => self.adopt(new, &files).await?,
-                }
-            }
+        let (source, environment) = (self.source.clone(), Arc::clone(&self.environment));
+        reading.task = Some(spawn_blocking(move || read(&source, &environment)));
+    }
+
+    /// Ends a reload with what was read.
+    pub(super) async fn end_reload(
+        &mut self,
+        read: Result<Fresh, String>,
+        reading: &mut Reading,
+    ) -> Result<(), DaemonError> {
+        match read {
+            Err(error) => self.refuse(error),
+            Ok(fresh) => self.adopt(fresh).await?,
         }
         self.show();
         Systemd::ready();
+        if std::mem::take(&mut reading.again) {
+            self.begin_reload(reading);
+        }
         Ok(())
     }
 
-    pub(super) fn refuse(&mut self, error: String) {
+    fn refuse(&mut self, error: String) {
         tell!(
             ConfigurationRefused,
             {},
@@ -45,7 +97,7 @@ impl Service {
         self.refused = Some(error);
     }
 
-    pub(super) async fn adopt(&mut self, new: Arc<Plan>, files: &str) -> Result<(), DaemonError> {
+    async fn adopt(&mut self, Fresh { plan: new, files }: Fresh) -> Result<(), DaemonError> {
         let now = Utc::now();
         let changes = changes(&self.plan, &new, now);
         let scheduled: Vec<_> = new
@@ -89,7 +141,7 @@ impl Service {
     }
 
     /// What waits follows the new plan; what runs ends under its own.
-    pub(super) fn rebase(&mut self) {
+    fn rebase(&mut self) {
         let plan = &self.plan;
         let gone = self.board.rebase(|work| {
             let job = plan.jobs.iter().find(|job| job.name == work.subject.job);
