@@ -26,6 +26,7 @@ fn small_with_an_odd_index(cluster: &Cluster) -> Operator {
            IF pg_catalog.current_setting('application_name') <> 'pgbackupd' THEN RETURN v; END IF; \
            CASE pg_catalog.current_setting('test.odd', true) \
              WHEN 'fails' THEN RAISE 'no statistics today'; \
+             WHEN 'ends' THEN PERFORM pg_catalog.pg_terminate_backend(pg_catalog.pg_backend_pid()); \
              WHEN 'hangs' THEN PERFORM pg_catalog.pg_sleep(600); \
              ELSE RETURN v; \
            END CASE; RETURN v; END $$; \
@@ -53,13 +54,13 @@ fn a_copy_is_compared_while_its_statistics_are_made_and_whichever_fails_ends_the
     let restore = ["restore", "--latest", "--yes"];
 
     // The comparison would take ten minutes.
-    odd("fails");
+    odd("ends");
     operator.stand_in("pg_dump", "exec sleep 600");
     let output = operator.run(&restore);
     assert_eq!(output.code, 69, "{output}");
     let told = "cannot refresh the statistics of the database";
     assert!(output.stderr.contains(told), "{output}");
-    assert!(output.stderr.contains("no statistics today"), "{output}");
+    assert!(output.stderr.contains("terminating connection"), "{output}");
     assert_untouched(&cluster, &operator, "app");
 
     // The statistics would.
@@ -85,6 +86,60 @@ fn a_copy_is_compared_while_its_statistics_are_made_and_whichever_fails_ends_the
     assert_eq!(known, "odd|f\npart|f\nparted|t\nseen|f\nt|f");
     let extended = cluster.psql_in("app", "SELECT count(*) > 0 FROM pg_stats_ext");
     assert_eq!(extended, "t");
+}
+
+/// A function that fails, and another server that is not there, take the statistics of single tables.
+#[test]
+fn a_table_whose_statistics_cannot_be_had_keeps_no_database_from_coming_back() {
+    let cluster = Cluster::start();
+    let operator = small_with_an_odd_index(&cluster);
+    cluster.psql(&format!("ALTER ROLE {SUPERUSER} SET test.odd TO 'fails'"));
+    let restore = |operator: &Operator| {
+        let output = operator.run(&["restore", "--latest", "--into", "beside"]);
+        assert_eq!(output.code, 0, "{output}");
+        let known = cluster.psql_in(
+            "beside",
+            "SELECT DISTINCT tablename, inherited FROM pg_stats WHERE schemaname = 'public' ORDER BY 1, 2",
+        );
+        cluster.psql("DROP DATABASE beside");
+        (output.stderr, known)
+    };
+    let (told, known) = restore(&operator);
+    assert!(
+        told.contains("no statistics for the planner of some tables"),
+        "{told}"
+    );
+    assert!(
+        told.contains("  public.t: ") && told.contains("no statistics today"),
+        "{told}"
+    );
+    assert_eq!(known, "part|f\nparted|t\nseen|f");
+
+    cluster.psql_in(
+        "app",
+        "DROP TABLE t; \
+         CREATE EXTENSION postgres_fdw; \
+         CREATE SERVER far FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '/nowhere'); \
+         CREATE USER MAPPING FOR postgres SERVER far; \
+         CREATE TABLE above (id int) PARTITION BY RANGE (id); \
+         ALTER TABLE above ATTACH PARTITION parted FOR VALUES FROM (0) TO (100); \
+         CREATE FOREIGN TABLE distant PARTITION OF above FOR VALUES FROM (100) TO (200) SERVER far; \
+         CREATE TABLE \"Heir\" (id int); INSERT INTO \"Heir\" VALUES (1), (1); \
+         CREATE FOREIGN TABLE away () INHERITS (\"Heir\") SERVER far",
+    );
+    std::thread::sleep(std::time::Duration::from_millis(1050));
+    let output = operator.run(&["backup"]);
+    assert_eq!(output.code, 0, "{output}");
+    let (told, known) = restore(&operator);
+    let expected = "when those servers can be reached:\n";
+    let told = told.split_once(expected).unwrap_or_default().1;
+    let lines: Vec<&str> = told.lines().take(2).map(str::trim).collect();
+    assert_eq!(
+        lines,
+        ["ANALYZE public.\"Heir\";", "ANALYZE public.above;"],
+        "{told}"
+    );
+    assert_eq!(known, "part|f\nparted|t\nseen|f");
 }
 
 /// The backup says that it comes from another version, and `pg_dump` shows the copy by way of a filter.

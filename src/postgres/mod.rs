@@ -22,6 +22,7 @@ mod quote;
 mod recreate;
 mod sandbox;
 mod shortfall;
+mod statistics;
 mod tls;
 mod watch;
 
@@ -48,7 +49,7 @@ pub use extract::{
 pub use labels::missing_label_providers;
 pub use loaded::loaded_rows;
 pub use premises::{
-    Premises, Standing, USUAL_TABLESPACE, analyze, databases, end_sessions, is_member, premises,
+    Premises, Standing, USUAL_TABLESPACE, databases, end_sessions, is_member, premises,
 };
 pub use programs::{ProgramError, ProgramVersion, Programs};
 pub use properties::{
@@ -63,5 +64,6 @@ pub use recreate::{
 };
 pub use sandbox::{Sandbox, SandboxError, SandboxSpec, sweep_sandboxes};
 pub use shortfall::{shortfalls, shortfalls_with_its_name};
+pub use statistics::{NotRefreshed, analyze};
 pub use tls::TlsError;
 pub use watch::{WATCHER, dismiss_watcher, watch};

@@ -1,7 +1,6 @@
 //! What a server has, for whoever wants to restore a database on it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use tokio_postgres::types::Type;
 
@@ -359,14 +358,4 @@ pub async fn is_member(client: &Client, role: &str, member: &str) -> Result<bool
         Some(row) => value(client, WHAT, row, 0),
         None => Ok(false),
     }
-}
-
-/// Refreshes the statistics of the whole database that the client is connected to.
-///
-/// # Errors
-/// The server does not answer within the limit, or refuses.
-pub async fn analyze(client: &Client, limit: Duration) -> Result<(), QueryError> {
-    client
-        .execute("refresh the statistics of the database", "ANALYZE", limit)
-        .await
 }

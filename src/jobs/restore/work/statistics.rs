@@ -8,11 +8,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Made, Work};
 use crate::jobs::{JobError, JobErrorKind};
-use crate::postgres::{Client, Programs, analyze};
+use crate::postgres::{Client, NotRefreshed, Programs, analyze};
+
+/// So many tables are named in a warning of each kind.
+const NAMED: usize = 10;
 
 impl Work<'_> {
     /// Compares what was loaded with the backup, and refreshes its statistics meanwhile. Whichever
-    /// fails ends the other. Gives rows and tables.
+    /// fails ends the other; a table whose statistics cannot be had is a warning. Gives rows and tables.
     pub(super) async fn compare_and_analyze(
         &self,
         programs: &Programs,
@@ -25,27 +28,65 @@ impl Work<'_> {
             let within = self.context.limits.total;
             Ok(self.limit.wait_for(analyze(loaded, within)).await??)
         };
-        beside(comparing, &end, analyzing).await
+        let (compared, others) = beside(comparing, &end, analyzing).await?;
+        made.warnings.extend(in_words(&others));
+        Ok(compared)
     }
 }
 
-/// What `first` gives, once both are done. If it fails, `second` is given up; if that fails, `first` is
+/// The tables whose statistics are still to be made, in words.
+fn in_words(others: &[NotRefreshed]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let lines = |of: &dyn Fn(&NotRefreshed) -> Option<String>| {
+        let all: Vec<String> = others.iter().filter_map(of).collect();
+        let mut lines = all[..all.len().min(NAMED)].to_vec();
+        if all.len() > NAMED {
+            lines.push(format!("  and {} more", all.len() - NAMED));
+        }
+        lines.join("\n")
+    };
+    let foreign = lines(&|one| {
+        one.reason
+            .is_none()
+            .then(|| format!("  ANALYZE {};", one.table))
+    });
+    if !foreign.is_empty() {
+        warnings.push(format!(
+            "tables with rows on other servers (foreign tables) have no statistics for the planner yet; when \
+             those servers can be reached:\n{foreign}"
+        ));
+    }
+    let refused = lines(&|one| {
+        let reason = one.reason.as_ref()?;
+        Some(format!("  {}: {}", one.table, reason.replace('\n', " ")))
+    });
+    if !refused.is_empty() {
+        warnings.push(format!(
+            "the server has made no statistics for the planner of some tables, so queries of them may be \
+             slow until ANALYZE succeeds:\n{refused}"
+        ));
+    }
+    warnings
+}
+
+/// What both give, once both are done. If `first` fails, `second` is given up; if that fails, `first` is
 /// told to end, and its own failure comes first.
-async fn beside<T>(
+async fn beside<T, U>(
     first: impl Future<Output = Result<T, JobError>>,
     end_first: &CancellationToken,
-    second: impl Future<Output = Result<(), JobError>>,
-) -> Result<T, JobError> {
+    second: impl Future<Output = Result<U, JobError>>,
+) -> Result<(T, U), JobError> {
     let (mut first, mut second) = (pin!(first), pin!(second));
     tokio::select! {
         biased;
         done = &mut first => {
             let done = done?;
-            second.await.map(|()| done)
+            Ok((done, second.await?))
         }
         done = &mut second => {
-            let Err(error) = done else {
-                return first.await;
+            let error = match done {
+                Ok(done) => return Ok((first.await?, done)),
+                Err(error) => error,
             };
             end_first.cancel();
             match first.await {
@@ -63,7 +104,32 @@ mod tests {
     use super::*;
     use crate::jobs::limit::Stop;
 
-    fn failed(what: &str) -> Result<(), JobError> {
+    #[test]
+    fn what_has_no_statistics_is_told_with_what_to_do_about_it() {
+        let one = |table: &str, reason: Option<&str>| NotRefreshed {
+            table: table.to_owned(),
+            reason: reason.map(str::to_owned),
+        };
+        assert!(in_words(&[]).is_empty());
+        let others = [
+            one("public.odd", Some("ERROR: not today\nDETAIL: never")),
+            one("public.far", None),
+        ];
+        let [foreign, refused] = in_words(&others).try_into().unwrap();
+        assert!(foreign.ends_with("\n  ANALYZE public.far;"), "{foreign}");
+        assert!(
+            refused.ends_with(":\n  public.odd: ERROR: not today DETAIL: never"),
+            "{refused}"
+        );
+        let many: Vec<_> = (0..12).map(|i| one(&format!("p.t{i}"), None)).collect();
+        let [foreign] = in_words(&many).try_into().unwrap();
+        assert!(
+            foreign.ends_with("\n  ANALYZE p.t9;\n  and 2 more"),
+            "{foreign}"
+        );
+    }
+
+    fn failed<T>(what: &str) -> Result<T, JobError> {
         Err(JobError::failed(what))
     }
 
@@ -75,7 +141,7 @@ mod tests {
             ends
         };
         match beside(first, &end, ready(second)).await {
-            Ok(()) => String::new(),
+            Ok(((), ())) => String::new(),
             Err(error) => error.to_string(),
         }
     }
@@ -83,7 +149,8 @@ mod tests {
     #[tokio::test]
     async fn whichever_fails_ends_the_other_and_of_both_the_first_is_told() {
         let end = CancellationToken::new();
-        let outcome = beside(ready(failed("first")), &end, pending()).await;
+        let outcome = beside(ready(failed::<()>("first")), &end, pending()).await;
+        let outcome = outcome.map(|((), ())| ());
         assert_eq!(outcome.unwrap_err().to_string(), "first");
         let interrupted = Err(Stop::Interrupted.into());
         assert_eq!(told(interrupted, failed("second")).await, "second");
@@ -94,16 +161,17 @@ mod tests {
     #[tokio::test]
     async fn both_have_to_be_done() {
         let end = CancellationToken::new();
-        let first = beside(ready(Ok(7)), &end, ready(Ok(())));
-        assert_eq!(first.await.unwrap(), 7);
+        let first = beside(ready(Ok(7)), &end, ready(Ok('a')));
+        assert_eq!(first.await.unwrap(), (7, 'a'));
         let later = async {
             tokio::task::yield_now().await;
             Ok(8)
         };
-        assert_eq!(beside(later, &end, ready(Ok(()))).await.unwrap(), 8);
+        let both = beside(later, &end, ready(Ok('b'))).await;
+        assert_eq!(both.unwrap(), (8, 'b'));
         let second = async {
             tokio::task::yield_now().await;
-            failed("second")
+            failed::<()>("second")
         };
         let outcome = beside(ready(Ok(9)), &end, second).await;
         assert_eq!(outcome.unwrap_err().to_string(), "second");
