@@ -13,6 +13,7 @@ use std::fs;
 use rustix::process::Signal;
 
 use support::cluster::{Cluster, wait_until};
+use support::drill::open_directory;
 use support::operator::Operator;
 use support::restored::{assert_untouched, beginning_with, databases, small, value};
 use support::sample::feed;
@@ -340,4 +341,66 @@ fn names_in_other_encodings_come_back() {
         assert_eq!(output.code, 0, "{name}: {output}");
         assert!(started(&operator).len() > 1, "{name}");
     }
+}
+
+/// Two constraints whose functions read each other's table, once both are being made.
+const CIRCLE: &str = "
+    CREATE TABLE left_one (a int); INSERT INTO left_one VALUES (1);
+    CREATE TABLE right_one (a int); INSERT INTO right_one VALUES (1);
+    CREATE FUNCTION meet() RETURNS void LANGUAGE plpgsql AS $$
+    BEGIN
+        PERFORM pg_catalog.pg_advisory_lock_shared(1);
+        FOR tries IN 1 .. 60 LOOP
+            EXIT WHEN (SELECT count(*) FROM pg_catalog.pg_locks WHERE locktype = 'advisory') >= 2;
+            PERFORM pg_catalog.pg_sleep(0.05);
+        END LOOP;
+    END $$;
+    CREATE FUNCTION of_left(a int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN a; END';
+    CREATE FUNCTION of_right(a int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN a; END';
+    ALTER TABLE left_one ADD CONSTRAINT left_x EXCLUDE USING btree (of_left(a) WITH =);
+    ALTER TABLE right_one ADD CONSTRAINT right_x EXCLUDE USING btree (of_right(a) WITH =);
+    COMMENT ON CONSTRAINT left_x ON left_one IS 'on the left';
+    COMMENT ON CONSTRAINT right_x ON right_one IS 'on the right';
+    CREATE OR REPLACE FUNCTION of_left(a int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$
+    BEGIN
+        IF pg_catalog.current_query() LIKE '%ADD CONSTRAINT left_x%' THEN
+            PERFORM public.meet();
+            PERFORM FROM public.right_one;
+        END IF;
+        RETURN a;
+    END $$;
+    CREATE OR REPLACE FUNCTION of_right(a int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$
+    BEGIN
+        IF pg_catalog.current_query() LIKE '%ADD CONSTRAINT right_x%' THEN
+            PERFORM public.meet();
+            PERFORM FROM public.left_one;
+        END IF;
+        RETURN a;
+    END $$;";
+
+#[test]
+fn constraints_that_wait_for_each_other_are_made_one_after_the_other() {
+    let cluster = Cluster::start();
+    let mut operator = small(&cluster, "app");
+    cluster.psql_in("app", CIRCLE);
+    cluster.psql_in("app", "UPDATE t SET v = 'as backed up'");
+    operator.set_value("dump.jobs", 2);
+    operator.set_value("drill.jobs", 2);
+    std::thread::sleep(std::time::Duration::from_millis(1050));
+    let output = operator.run(&["backup"]);
+    assert_eq!(output.code, 0, "{output}");
+    let output = operator.run(&["restore", "--latest", "--yes"]);
+    assert_eq!(output.code, 0, "{output}");
+    assert!(cluster.log().contains("deadlock detected"));
+    assert_eq!(value(&cluster, "app"), "as backed up");
+    let comments = "SELECT string_agg(obj_description(oid, 'pg_constraint'), ', ' ORDER BY 1) \
+                      FROM pg_constraint WHERE contype = 'x'";
+    assert_eq!(
+        cluster.psql_in("app", comments),
+        "on the left, on the right"
+    );
+    let place = open_directory();
+    operator.set("drill.directory", place.path().display());
+    let output = operator.run(&["drill"]);
+    assert_eq!(output.code, 0, "{output}");
 }

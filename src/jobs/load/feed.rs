@@ -1,6 +1,9 @@
 //! Giving a dump to several sessions: the first gets everything that has its place, and what makes
-//! indexes goes to whichever has nothing to do.
+//! indexes goes to whichever has nothing to do. Where two of those wait for each other and the server ends
+//! one session's statement, and psql with it, that statement is made again when nothing else is going on;
+//! from there on there is one session only. If it was the first that ended, another takes its place.
 
+use std::collections::VecDeque;
 use std::io::{self, BufWriter, Write};
 use std::sync::mpsc::Receiver;
 
@@ -23,6 +26,8 @@ pub(super) enum Event<W> {
     Started(W),
     /// The one that was asked for cannot be had.
     Lost,
+    /// A session has ended because its statement and another one waited for each other.
+    Deadlocked { session: usize },
     /// Nothing more is to be loaded.
     Over,
 }
@@ -30,6 +35,10 @@ pub(super) enum Event<W> {
 /// The sessions that load a dump, the first of which is always there.
 pub(super) struct Feed<W: Write> {
     sessions: Vec<Session<W>>,
+    /// Which of them gets what has its place.
+    first: usize,
+    /// What was given to a session that has ended, and is still to be done.
+    again: VecDeque<Given>,
     /// So many may be there.
     most: usize,
     /// Whether one was asked for that is not there yet.
@@ -58,6 +67,21 @@ struct Session<W: Write> {
     /// Lines of its text so far.
     lines: u64,
     place: Place,
+    /// What it has not come to the end of, but for what has its place.
+    given: VecDeque<Given>,
+    has_ended: bool,
+}
+
+/// Something that was given to a session.
+#[derive(Debug)]
+struct Given {
+    /// The mark behind it.
+    mark: u64,
+    /// Where it stands in the dump.
+    line: u64,
+    /// What was in force there.
+    settings: Vec<u8>,
+    text: Vec<u8>,
 }
 
 /// Where in the dump a session's text stands: the line `own` of it, counted from 0, is the line
@@ -79,6 +103,8 @@ impl<W: Write> Feed<W> {
     ) -> Self {
         Self {
             sessions: vec![Session::new(first, 0)],
+            first: 0,
+            again: VecDeque::new(),
             most,
             is_asked: false,
             orders,
@@ -99,17 +125,27 @@ impl<W: Write> Feed<W> {
         match segment {
             Segment::Ordered(text) => {
                 self.settle()?;
-                self.sessions[0].write(text)?;
+                self.first().write(text)?;
             }
             Segment::Restriction(text) => {
                 self.settle()?;
                 self.restricted = true;
-                self.sessions[0].write(text)?;
+                self.first().write(text)?;
+            }
+            Segment::Release(text) => {
+                self.settle()?;
+                // Whoever has taken the first one's place knows our word only.
+                if self.first > 0 && self.restricted {
+                    let ours = self.marks.release();
+                    self.first().write(ours.as_bytes())?;
+                } else {
+                    self.first().write(text)?;
+                }
             }
             // While indexes are made, it would only be in the way.
             Segment::Between(text) => {
                 if self.latest.is_none() {
-                    self.sessions[0].write(text)?;
+                    self.first().write(text)?;
                 }
             }
             Segment::Setting { name, text } => {
@@ -119,22 +155,28 @@ impl<W: Write> Feed<W> {
                     self.most = 1;
                 }
                 if self.latest.is_none() {
-                    self.sessions[0].write(text)?;
-                    self.sessions[0].seen = self.settings.made();
+                    let made = self.settings.made();
+                    self.first().write(text)?;
+                    self.first().seen = made;
                 }
             }
             Segment::Definition(text) if self.most == 1 => {
                 self.settle()?;
-                self.sessions[0].write(text)?;
+                self.first().write(text)?;
             }
             Segment::Definition(text) => {
                 let session = self.next_session()?;
-                self.latest = Some(session);
-                self.give(session, text)?;
+                if self.again.is_empty() {
+                    self.latest = Some(session);
+                    self.give(session, text)?;
+                } else {
+                    self.settle()?;
+                    self.first().write(text)?;
+                }
             }
             Segment::Remark(text) => match self.latest {
                 Some(session) => self.give(session, text)?,
-                None => self.sessions[0].write(text)?,
+                None => self.first().write(text)?,
             },
         }
         self.line += lines(segment.text());
@@ -148,7 +190,7 @@ impl<W: Write> Feed<W> {
     /// When a session does not take it any more.
     pub(super) fn finish(&mut self) -> Result<(), StreamError> {
         self.settle()?;
-        self.sessions[0].flush()
+        self.first().flush()
     }
 
     /// Lets the sessions come to their end, with nothing more to be written to them; gives where in the
@@ -167,30 +209,46 @@ impl<W: Write> Feed<W> {
         if self.latest.is_none() {
             return Ok(());
         }
-        let is_done = |session: &Session<W>| session.is_idle() || !session.is_ready();
-        while !(self.sessions[0].is_idle() && self.sessions[1..].iter().all(is_done)) {
+        while !self.are_all_idle() {
             self.wait()?;
         }
+        while let Some(one) = self.again.pop_front() {
+            self.sessions[self.first].repeat(one, &self.marks)?;
+            while !self.are_all_idle() {
+                self.wait()?;
+            }
+        }
         self.latest = None;
-        let (line, settings) = (self.line, &self.settings);
-        self.sessions[0].resume(line, settings)
+        let (line, first) = (self.line, self.first);
+        self.sessions[first].resume(line, &self.settings)
+    }
+
+    fn are_all_idle(&self) -> bool {
+        let is_done = |session: &Session<W>| session.is_idle() || !session.is_ready();
+        self.sessions[self.first].is_idle() && self.sessions.iter().all(is_done)
+    }
+
+    fn first(&mut self) -> &mut Session<W> {
+        &mut self.sessions[self.first]
     }
 
     /// The session that makes the next index.
     fn next_session(&mut self) -> Result<usize, StreamError> {
         if self.latest.is_none() {
             // The others may begin when it has come to here.
-            let first = &mut self.sessions[0];
+            let first = &mut self.sessions[self.first];
             first.mark(&self.marks, "")?;
             first.ready_at = first.put;
-            return Ok(0);
+            return Ok(self.first);
         }
         loop {
             while let Ok(event) = self.events.try_recv() {
                 self.learn(event)?;
             }
-            let is_free = |session: &Session<W>| session.is_ready() && session.is_idle();
-            if self.sessions[0].is_ready()
+            let is_free = |session: &Session<W>| {
+                session.is_ready() && session.is_idle() && !session.has_ended
+            };
+            if self.sessions[self.first].is_ready()
                 && let Some(free) = self.sessions.iter().position(is_free)
             {
                 return Ok(free);
@@ -210,9 +268,13 @@ impl<W: Write> Feed<W> {
         if session.is_idle() {
             session.resume(self.line, &self.settings)?;
         }
-        session.write(text)?;
-        session.mark(&self.marks, "\n")?;
-        session.flush()
+        let given = Given {
+            mark: 0,
+            line: self.line,
+            settings: self.settings.text(),
+            text: text.to_vec(),
+        };
+        session.take(given, &self.marks)
     }
 
     /// A further session, with all that it needs but settings. It tells when it is ready.
@@ -235,7 +297,7 @@ impl<W: Write> Feed<W> {
         match event {
             Event::Reached { session, mark } => {
                 if let Some(session) = self.sessions.get_mut(session) {
-                    session.reached = session.reached.max(mark.min(session.put));
+                    session.has_reached(mark);
                 }
             }
             Event::Started(sink) => {
@@ -254,12 +316,36 @@ impl<W: Write> Feed<W> {
                 }
                 self.most = self.sessions.len();
             }
-            Event::Over => {
-                return Err(StreamError::Write(io::ErrorKind::BrokenPipe.into()));
-            }
+            Event::Deadlocked { session } => self.do_without(session)?,
+            Event::Over => return Err(over()),
         }
         Ok(())
     }
+
+    /// Goes on without a session that was ended in a definition, if another one is left.
+    fn do_without(&mut self, session: usize) -> Result<(), StreamError> {
+        let Some(lost) = self.sessions.get_mut(session) else {
+            return Err(over());
+        };
+        // Of what has its place nobody remembers the text, nor what of it was done.
+        if !lost.is_ready() || lost.given.is_empty() {
+            return Err(over());
+        }
+        lost.has_ended = true;
+        lost.reached = lost.put;
+        self.again.append(&mut lost.given);
+        self.most = 1;
+        if session == self.first {
+            let is_left = |one: &Session<W>| one.is_ready() && !one.has_ended;
+            self.first = self.sessions.iter().position(is_left).ok_or_else(over)?;
+        }
+        Ok(())
+    }
+}
+
+/// Nobody takes anything any more.
+fn over() -> StreamError {
+    StreamError::Write(io::ErrorKind::BrokenPipe.into())
 }
 
 impl Place {
@@ -281,6 +367,8 @@ impl<W: Write> Session<W> {
             seen: 0,
             lines: 0,
             place: Place::default(),
+            given: VecDeque::new(),
+            has_ended: false,
         }
     }
 
@@ -304,6 +392,45 @@ impl<W: Write> Session<W> {
             dumps: line,
         };
         Ok(())
+    }
+
+    fn has_reached(&mut self, mark: u64) {
+        self.reached = self.reached.max(mark.min(self.put));
+        while self
+            .given
+            .front()
+            .is_some_and(|one| one.mark <= self.reached)
+        {
+            self.given.pop_front();
+        }
+    }
+
+    /// Takes something that ends with a mark. A session that has ended keeps it: how it ended is about
+    /// to be told, and whether this is done by another one.
+    fn take(&mut self, given: Given, marks: &Marks) -> Result<(), StreamError> {
+        let mark = self.put + 1;
+        let written = self
+            .write(&given.text)
+            .and_then(|()| self.mark(marks, "\n"))
+            .and_then(|()| self.flush());
+        self.put = mark;
+        self.given.push_back(Given { mark, ..given });
+        match written {
+            Err(StreamError::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            written => written,
+        }
+    }
+
+    /// Does what another session did not come to the end of, as it was to be done there.
+    fn repeat(&mut self, given: Given, marks: &Marks) -> Result<(), StreamError> {
+        self.write(&given.settings)?;
+        // What is in force now comes after it.
+        self.seen = 0;
+        self.place = Place {
+            own: self.lines,
+            dumps: given.line,
+        };
+        self.take(given, marks)
     }
 
     fn mark(&mut self, marks: &Marks, end: &str) -> Result<(), StreamError> {

@@ -48,6 +48,15 @@ impl InForce {
         self.made
     }
 
+    /// All of them, as one text.
+    pub(super) fn text(&self) -> Vec<u8> {
+        self.since(0)
+            .flat_map(|text| [text, b" "])
+            .flatten()
+            .copied()
+            .collect()
+    }
+
     /// The statements that bring a session up to date that has seen the first so many.
     pub(super) fn since(&self, seen: u64) -> impl Iterator<Item = &[u8]> {
         let new = self.settings.partition_point(|one| one.number <= seen);
@@ -71,6 +80,7 @@ mod tests {
         settings.set(b"a", b"SET a = 2;");
         assert_eq!(since(&settings, 0), [b"SET b = 1;", b"SET a = 2;"]);
         assert_eq!(since(&settings, 2), [b"SET a = 2;"]);
+        assert_eq!(settings.text(), b"SET b = 1; SET a = 2; ");
         let seen = settings.made();
         assert!(since(&settings, seen).is_empty());
         settings.set(b"b", b"SET b = 3;");

@@ -34,6 +34,11 @@ impl Marks {
         format!("\\restrict {}\n", self.word)
     }
 
+    /// The line that ends that.
+    pub(super) fn release(&self) -> String {
+        format!("\\unrestrict {}\n", self.word)
+    }
+
     fn number(&self, line: &[u8]) -> Option<u64> {
         let digits = line
             .strip_prefix(self.word.as_bytes())?

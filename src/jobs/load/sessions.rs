@@ -82,13 +82,21 @@ pub(super) async fn load(
     let mut given_out = None;
     let mut stopped: Option<Stop> = None;
     let mut broken: Option<(usize, Exit)> = None;
+    let mut deadlocked: Option<(usize, Exit)> = None;
     while given_out.is_none() || !sessions.running.is_empty() {
         tokio::select! {
             outcome = &mut feeder, if given_out.is_none() => {
                 let (outcome, feed) = outcome?;
-                // A session that takes no more is about to say why.
-                if matches!(&outcome, Err(error) if !matches!(error, StreamError::Write(_))) {
-                    sessions.end();
+                match &outcome {
+                    // A session that takes no more is about to say why, or has said it.
+                    Err(StreamError::Write(_)) => {
+                        if let Some(last) = deadlocked.take().filter(|_| broken.is_none()) {
+                            sessions.end();
+                            broken = Some(last);
+                        }
+                    }
+                    Err(_) => sessions.end(),
+                    Ok(()) => {}
                 }
                 given_out = Some((outcome, feed.close()));
             }
@@ -101,6 +109,13 @@ pub(super) async fn load(
                     // The server takes no more sessions, or not from us: those that are there do.
                     tracing::debug!("psql {exit}; it said: {}", exit.stderr.trim());
                     sessions.tell(Event::Lost);
+                } else if given_out.is_none() && broken.is_none() && is_deadlock(&exit) {
+                    tracing::info!(
+                        "two statements of the dump waited for each other, and the server ended one: \
+                         it is made again, and what follows one after the other"
+                    );
+                    deadlocked = Some((ended.session, exit));
+                    sessions.tell(Event::Deadlocked { session: ended.session });
                 } else if is_early && broken.is_none() {
                     sessions.end();
                     broken = Some((ended.session, exit));
@@ -206,6 +221,12 @@ impl Sessions<'_> {
         self.ending.cancel();
         self.tell(Event::Over);
     }
+}
+
+/// Whether psql ended because its statement and another one waited for each other (`deadlock_detected`,
+/// in the words of messages with `lc_messages` C).
+fn is_deadlock(exit: &Exit) -> bool {
+    !exit.success() && exit.stderr.contains("ERROR:  deadlock detected")
 }
 
 /// What the reader of a program that has ended has seen; somebody else may hold its pipe open.

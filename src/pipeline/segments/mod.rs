@@ -39,7 +39,8 @@ const UNRESTRICT: &[u8] = b"\\unrestrict ";
 ///   by `ALTER INDEX … ATTACH PARTITION`, which is ordered.
 /// - What they carry out themselves, functions in the expression of an index, is declared to depend
 ///   on its arguments alone. Two exclusion constraints whose functions read each other's table all
-///   the same would wait in a circle, which the server ends with an error.
+///   the same wait in a circle, which the server ends with an error for one of them; that one has to
+///   be made again when nothing else is.
 ///
 /// `pg_restore --jobs` takes the same liberties with more kinds of objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +49,8 @@ pub enum Segment<'a> {
     Ordered(&'a [u8]),
     /// The line by which psql takes no commands of its own from here on. It has its place too.
     Restriction(&'a [u8]),
+    /// The line that ends that. It has its place too.
+    Release(&'a [u8]),
     /// Comments and blank lines between statements. Cut anywhere.
     Between(&'a [u8]),
     /// A statement that sets something for the session; the last of a name counts.
@@ -69,6 +72,7 @@ impl<'a> Segment<'a> {
         match self {
             Self::Ordered(text)
             | Self::Restriction(text)
+            | Self::Release(text)
             | Self::Between(text)
             | Self::Setting { text, .. }
             | Self::Definition(text)
@@ -265,10 +269,10 @@ impl Segmenter {
             Segment::Between(line)
         } else if line.starts_with(RESTRICT) {
             Segment::Restriction(line)
+        } else if line.starts_with(UNRESTRICT) {
+            Segment::Release(line)
         } else {
-            if !line.starts_with(UNRESTRICT) {
-                self.place = Place::Foreign;
-            }
+            self.place = Place::Foreign;
             Segment::Ordered(line)
         };
         each(segment)?;

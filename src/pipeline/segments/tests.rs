@@ -13,6 +13,7 @@ fn segments(dump: &[u8], block: usize) -> Vec<(&'static str, Vec<u8>)> {
         let (name, whole) = match segment {
             Segment::Ordered(_) => ("ordered", false),
             Segment::Restriction(_) => ("restriction", true),
+            Segment::Release(_) => ("release", true),
             Segment::Between(_) => ("between", false),
             Segment::Setting { .. } => ("setting", true),
             Segment::Definition(_) => ("definition", true),
@@ -88,7 +89,7 @@ fn a_dump_is_cut_where_order_matters_however_it_arrives() {
         definition: CREATE INDEX j ON public.t USING btree (a);\n\
         ordered: COMMENT ON INDEX public.i IS 'not its own';\n\
         ordered: ALTER TABLE ONLY public.t\n    ADD CONSTRAINT f FOREIGN KEY (a) REFERENCES public.u(a);\n\
-        ordered: \\unrestrict abc\n\n";
+        release: \\unrestrict abc\n\n";
     for block in (1..200).chain([DUMP.len()]) {
         assert_eq!(told(DUMP, block), expected, "blocks of {block}");
     }

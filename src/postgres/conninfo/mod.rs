@@ -192,6 +192,17 @@ impl Conninfo {
         }
     }
 
+    /// The same connection, whose server says what it has to say in English, as programs that read it need
+    /// it. Only a superuser may ask for that.
+    #[must_use]
+    pub fn in_english(&self) -> Self {
+        let mut english = self.clone();
+        let options = english.parameters.entry("options".to_owned()).or_default();
+        // What the operator's own say comes later, and counts.
+        options.insert_str(0, "-c lc_messages=C ");
+        english
+    }
+
     /// The same connection to a server of this major version, whose sessions fire no event trigger:
     /// one on login may write rows, or let nobody in. Only a superuser may ask for that.
     #[must_use]

@@ -272,3 +272,125 @@ fn a_session_that_cannot_be_had_is_done_without() {
     feed.finish().unwrap();
     assert_eq!(feed.close().len(), 1);
 }
+
+/// What a session was given, without our marks.
+fn given(text: &[u8]) -> String {
+    let text = String::from_utf8_lossy(text).into_owned();
+    let statements = text.split_inclusive(';');
+    let is_ours = |statement: &&str| statement.trim_start().starts_with("SELECT '");
+    let dumps: Vec<&str> = statements.filter(|one| !is_ours(one)).collect();
+    dumps
+        .concat()
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// A text that a test can look at while a feed writes to it.
+#[derive(Clone, Default)]
+struct Sink(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Two sessions at work on a definition each, `a` of the first with a remark and `b` of the second.
+fn two_at_work() -> (Feed<Sink>, Sender<Event<Sink>>, [Sink; 2]) {
+    let (events, told) = mpsc::channel();
+    let (orders, _ordered) = unbounded_channel();
+    let sinks = [Sink::default(), Sink::default()];
+    let mut feed = Feed::new(sinks[0].clone(), 2, Marks::new(), orders, told);
+    let setting = |text| Segment::Setting { name: b"s", text };
+    feed.take(Segment::Restriction(b"\\restrict x\n")).unwrap();
+    feed.take(setting(b"SET s = 1;")).unwrap();
+    feed.take(Segment::Definition(b"a;")).unwrap();
+    feed.take(Segment::Remark(b"on a;")).unwrap();
+    feed.take(setting(b"SET s = 2;")).unwrap();
+    events.send(Event::Started(sinks[1].clone())).unwrap();
+    events
+        .send(Event::Reached {
+            session: 0,
+            mark: 1,
+        })
+        .unwrap();
+    events
+        .send(Event::Reached {
+            session: 1,
+            mark: 1,
+        })
+        .unwrap();
+    feed.take(Segment::Definition(b"b;")).unwrap();
+    feed.take(setting(b"SET s = 3;")).unwrap();
+    (feed, events, sinks)
+}
+
+/// Everything that a session is given from now on is done soon.
+fn goes_on(events: &Sender<Event<Sink>>, session: usize) {
+    let events = events.clone();
+    thread::spawn(move || {
+        // It ends with the feed.
+        while events.send(Event::Reached { session, mark: 99 }).is_ok() {
+            thread::sleep(Duration::from_millis(1));
+        }
+    });
+}
+
+#[test]
+fn a_definition_that_waited_in_a_circle_is_made_again_when_nothing_else_is() {
+    let (mut feed, events, sinks) = two_at_work();
+    events.send(Event::Deadlocked { session: 1 }).unwrap();
+    goes_on(&events, 0);
+    feed.take(Segment::Definition(b"c;")).unwrap();
+    feed.take(Segment::Ordered(b"d;")).unwrap();
+    feed.take(Segment::Release(b"\\unrestrict x\n")).unwrap();
+    feed.finish().unwrap();
+    let texts = sinks.map(|sink| given(&sink.0.lock().unwrap()));
+    assert_eq!(
+        texts[0],
+        "\\restrict x SET s = 1;a; on a; SET s = 2; b; SET s = 3; c;d;\\unrestrict x"
+    );
+}
+
+#[test]
+fn another_session_takes_the_place_of_the_first_one() {
+    let (mut feed, events, sinks) = two_at_work();
+    events.send(Event::Deadlocked { session: 0 }).unwrap();
+    goes_on(&events, 1);
+    feed.take(Segment::Ordered(b"d;")).unwrap();
+    feed.take(Segment::Release(b"\\unrestrict x\n")).unwrap();
+    feed.finish().unwrap();
+    let text = given(&sinks[1].0.lock().unwrap());
+    let (ours, rest) = text.split_once(" SET s = 2; b;").unwrap();
+    assert!(ours.starts_with("\\restrict "), "{text}");
+    let word = ours.split_whitespace().nth(1).unwrap();
+    assert_eq!(
+        rest,
+        format!(" SET s = 1; a; SET s = 1; on a; SET s = 3; d;\\unrestrict {word}")
+    );
+    // What it says of the definition counts the lines of the dump.
+    assert_eq!(feed.close().len(), 2);
+}
+
+#[test]
+fn what_nobody_else_can_do_ends_the_load() {
+    // Nobody is left.
+    let (mut feed, events, _) = two_at_work();
+    events.send(Event::Deadlocked { session: 1 }).unwrap();
+    events.send(Event::Deadlocked { session: 0 }).unwrap();
+    feed.take(Segment::Ordered(b"d;")).unwrap_err();
+    // What has its place is not kept.
+    let (mut feed, events, _) = two_at_work();
+    goes_on(&events, 0);
+    goes_on(&events, 1);
+    feed.take(Segment::Ordered(b"d;")).unwrap();
+    events.send(Event::Deadlocked { session: 0 }).unwrap();
+    feed.take(Segment::Definition(b"e;")).unwrap();
+    feed.take(Segment::Definition(b"f;")).unwrap_err();
+}

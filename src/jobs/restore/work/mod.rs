@@ -219,7 +219,7 @@ impl Work<'_> {
         let (premises, maintenance) = (&self.prepared.premises, &self.prepared.maintenance);
         let conninfo = maintenance.to_database(self.new_name());
         if premises.is_superuser {
-            conninfo.without_event_triggers(premises.major)
+            conninfo.without_event_triggers(premises.major).in_english()
         } else {
             conninfo
         }
