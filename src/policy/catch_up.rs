@@ -17,7 +17,7 @@ pub fn missed(
     known: Option<DateTime<Utc>>,
     now: DateTime<Utc>,
 ) -> Option<DateTime<Utc>> {
-    let known = known.filter(|known| *known <= now)?;
+    let known = known?;
     let latest = schedule.latest_at_or_before(now)?.to_utc();
     (latest > known).then_some(latest)
 }

@@ -159,6 +159,10 @@ mod tests {
         assert_eq!(second.round(), day(10));
         assert_eq!(second.left_open(1), Some(day(10)), "the round goes on");
         assert_eq!(second.left_open(4), Some(day(17)), "the next has begun");
+        // One that was looked at while the clock was ahead may be the one that was left.
+        backups[4] = checked(4, 30);
+        let ahead = turns(&backups, Duration::ZERO, first.left_open(2), day(17));
+        assert_eq!(ahead.order, [4, 2, 1, 0, 5, 3]);
         // A round from after now is none.
         let back = turns(&backups, Duration::ZERO, Some(day(20)), day(17));
         assert_eq!((back.order[0], back.round()), (5, day(17)));

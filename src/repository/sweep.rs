@@ -146,13 +146,14 @@ fn complete(directory: &Path, run: Uuid) -> Result<Option<String>, RepositoryErr
         let is_it = |path: &Path| digest_of(*role, path).as_ref() == Some(digest);
         is_it(&published(directory, &stem, *role))
             || (is_it(&temporary(directory, run, role.word()))
-                && !published(directory, &stem, *role).exists())
+                && !is_there(&published(directory, &stem, *role)))
     });
     let manifest_path = published(directory, &stem, Role::Manifest);
-    if !whole || manifest_path.exists() {
+    let is_published = is_there(&manifest_path);
+    if !whole || is_published {
         for (role, digest) in &files {
             let path = published(directory, &stem, *role);
-            if !manifest_path.exists() && digest_of(*role, &path).as_ref() == Some(digest) {
+            if !is_published && digest_of(*role, &path).as_ref() == Some(digest) {
                 durable::remove(&path).map_err(RepositoryError::io("remove", &path))?;
             }
         }
@@ -161,7 +162,7 @@ fn complete(directory: &Path, run: Uuid) -> Result<Option<String>, RepositoryErr
     for (role, _) in &files {
         let from = temporary(directory, run, role.word());
         let to = published(directory, &stem, *role);
-        if to.symlink_metadata().is_ok() {
+        if is_there(&to) {
             // Where renaming is linking and unlinking, it may have come half way.
             durable::remove(&from).map_err(RepositoryError::io("remove", &from))?;
         } else {
@@ -200,6 +201,11 @@ pub(super) fn remove_files(directory: &Path, manifest: &Manifest) -> Result<(), 
         durable::remove(&path).map_err(RepositoryError::io("remove", &path))?;
     }
     Ok(())
+}
+
+/// Whether anything has this name, were it a link to nothing.
+fn is_there(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
 }
 
 /// The digest of a file or directory; none if it cannot be read.

@@ -521,6 +521,12 @@ fn a_doubt_is_raised_exactly_when_the_dates_contradict_the_clock() {
             false,
         ),
         (
+            "a backup dated a day after now, and not a moment more",
+            vec![day("2026-01-10")],
+            "2026-01-09 02:00",
+            false,
+        ),
+        (
             "a backup dated days after now",
             vec![day("2026-01-10")],
             "2026-01-08 12:00",
@@ -561,6 +567,18 @@ fn a_doubt_is_raised_exactly_when_the_dates_contradict_the_clock() {
             vec![day("2026-01-10"), day("2025-10-01"), day("2021-01-01")],
             "2026-01-10 02:05",
             false,
+        ),
+        (
+            "a gap of years with 90 days of backups since",
+            vec![day("2026-01-10"), day("2025-10-12"), day("2021-01-01")],
+            "2026-01-10 02:05",
+            false,
+        ),
+        (
+            "a gap of years with 89 days of backups since",
+            vec![day("2026-01-10"), day("2025-10-13"), day("2021-01-01")],
+            "2026-01-10 02:05",
+            true,
         ),
     ];
     for (case, backups, now, expected) in cases {

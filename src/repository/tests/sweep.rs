@@ -72,6 +72,47 @@ fn a_publication_with_a_file_under_both_names_is_completed() {
     assert_eq!(place.names(), before);
 }
 
+/// The same for the manifest, which is the last to be renamed: nothing is left to be done.
+#[test]
+fn a_publication_with_its_manifest_under_both_names_is_complete() {
+    let place = Place::new();
+    place.publish(run(1), NAME, PLAIN);
+    let before = place.names();
+    let manifest = place.path(&format!("{NAME}.json"));
+    fs::hard_link(
+        manifest,
+        place.path(&format!(".pgbackupd-{}.manifest", run(1))),
+    )
+    .unwrap();
+    let swept = place.repository.sweep(&place.lock()).unwrap();
+    assert_eq!(swept.completed, Vec::<String>::new());
+    assert_eq!(place.names(), before);
+    assert_eq!(place.listed(), [NAME]);
+}
+
+#[test]
+fn a_publication_whose_name_somebody_else_has_taken_meanwhile_is_given_up() {
+    for suffix in [".globals.gz", ".sql.gz", ".json"] {
+        for is_link in [false, true] {
+            let place = Place::new();
+            let manifest = place.publish(run(1), NAME, PLAIN);
+            place.cut_short(&manifest, 0);
+            let theirs = place.path(&format!("{NAME}{suffix}"));
+            if is_link {
+                symlink("nowhere", &theirs).unwrap();
+            } else {
+                fs::write(&theirs, "theirs").unwrap();
+            }
+            let swept = place.repository.sweep(&place.lock()).unwrap();
+            assert_eq!(swept.removed, [run(1)], "{suffix}");
+            assert_eq!(swept.completed, Vec::<String>::new(), "{suffix}");
+            assert_eq!(place.names(), names(NAME, &[suffix]));
+            assert_eq!(place.listed(), Vec::<String>::new());
+            assert_eq!(is_link, theirs.read_link().is_ok());
+        }
+    }
+}
+
 #[test]
 fn a_publication_that_is_not_whole_loses_its_names() {
     for published in 0..4 {
