@@ -1,7 +1,7 @@
 //! `pgbackupd` backs up `PostgreSQL` databases on a schedule and proves that every backup restores.
 //!
-//! The modules are layers, top first; a module imports only from those below its own. One
-//! exception: `config` is built from the types of `policy`. `docs/architecture.md` is the map.
+//! The modules are layers, top first; a module imports only from those below its own, but for three
+//! imports of plain data between neighbours. `docs/architecture.md` is the map, and names these.
 
 /// 5: the command line, one file a command; the only place that prints.
 pub mod cli;

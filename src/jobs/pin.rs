@@ -4,6 +4,7 @@ use uuid::Uuid;
 
 use super::Context;
 use super::error::JobError;
+use super::record::append;
 use crate::repository::{Event, Operation, Pin, Repository, Stem};
 
 /// Pins a backup, or takes its pin off; gives whether that changed anything.
@@ -45,16 +46,11 @@ pub fn set_pin(
     record.series = Some(stem.series.clone());
     record.backup = Some(stem.to_string());
     record.requested_by = Some(context.requester.clone());
-    let ledger = repository.ledger();
-    ledger
-        .append(&record)
-        .map_err(|source| JobError::Unrecorded {
-            done: format!(
-                "{stem} is {}, but",
-                if pinned { "pinned" } else { "no longer pinned" }
-            ),
-            ledger: ledger.path().display().to_string(),
-            source,
-        })?;
+    let is_now = if pinned { "pinned" } else { "no longer pinned" };
+    append(
+        &repository.ledger(),
+        &record,
+        &format!("{stem} is {is_now}, but"),
+    )?;
     Ok(true)
 }

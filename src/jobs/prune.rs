@@ -9,11 +9,12 @@ use uuid::Uuid;
 
 use super::Context;
 use super::error::JobError;
+use super::record::{append, unrecorded};
 use crate::policy::{
     Candidate, ClockDoubt, ClockTrust, Decision, Reason, Rules, Series, Verdict, decide,
 };
 use crate::repository::{
-    Catalogue, Entry, Event, Holder, Ledger, Lock, Operation, Removal, Repository, Stem,
+    Catalogue, Entry, Event, Holder, Lock, Operation, Removal, Repository, Stem,
 };
 
 /// Whether a clean-up removes anything, and whether it believes the clock.
@@ -77,7 +78,7 @@ pub fn prune(
         Err(error) if error.kind() == io::ErrorKind::StorageFull => {
             tracing::warn!("the start of the clean-up could not be recorded: {error}");
         }
-        Err(error) => return Err(unrecorded(&ledger, "nothing was removed because", error)),
+        Err(error) => return Err(unrecorded(&ledger, "nothing was removed because")(error)),
         Ok(()) => {}
     }
 
@@ -101,9 +102,7 @@ pub fn prune(
             record.message = Some(error.to_string());
         }
     }
-    ledger
-        .append(&record)
-        .map_err(|error| unrecorded(&ledger, "the clean-up is done, but", error))?;
+    append(&ledger, &record, "the clean-up is done, but")?;
     outcome
 }
 
@@ -143,14 +142,6 @@ pub(super) fn doubts(report: &PruneReport) -> Option<String> {
         })
         .collect();
     (!doubts.is_empty()).then(|| doubts.join("; "))
-}
-
-fn unrecorded(ledger: &Ledger, done: &str, source: io::Error) -> JobError {
-    JobError::Unrecorded {
-        done: done.to_owned(),
-        ledger: ledger.path().display().to_string(),
-        source,
-    }
 }
 
 fn plan(

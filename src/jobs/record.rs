@@ -41,7 +41,8 @@ pub(super) fn close_dead_runs(
     Ok(())
 }
 
-fn unrecorded(ledger: &Ledger, done: &str) -> impl FnOnce(std::io::Error) -> JobError {
+/// What an error of the ledger means; `done` begins its sentence.
+pub(super) fn unrecorded(ledger: &Ledger, done: &str) -> impl FnOnce(std::io::Error) -> JobError {
     move |source| JobError::Unrecorded {
         done: done.to_owned(),
         ledger: ledger.path().display().to_string(),

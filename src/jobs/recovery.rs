@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::Context;
 use super::error::JobError;
+use super::record::{append, unrecorded};
 use super::restore::{self, CutShort};
 use crate::repository::{
     Catalogue, Event, Holder, Lock, Operation, Record, Repository, RepositoryError, Requester,
@@ -73,15 +74,14 @@ pub(super) fn close_open_runs(
     catalogue: &Catalogue,
 ) -> Result<Vec<Record>, JobError> {
     let ledger = repository.ledger();
-    let unrecorded = |source| JobError::Unrecorded {
-        done: "nothing was done because".to_owned(),
-        ledger: ledger.path().display().to_string(),
-        source,
-    };
+    let nothing_done = "nothing was done because";
     // Not to be seen, it is no reason to do nothing else.
     let aside = repository.quarantined().unwrap_or_default();
     let mut closed = Vec::new();
-    for open in ledger.open_runs().map_err(unrecorded)? {
+    for open in ledger
+        .open_runs()
+        .map_err(unrecorded(&ledger, nothing_done))?
+    {
         if open.operation == Operation::Verify && may_be_going_on(&open) {
             continue;
         }
@@ -90,7 +90,7 @@ pub(super) fn close_open_runs(
                 .iter()
                 .any(|one| open.backup.as_deref() == Some(&one.stem.to_string()));
         let record = end_of(open, context.now(), catalogue, is_aside);
-        ledger.append(&record).map_err(unrecorded)?;
+        append(&ledger, &record, nothing_done)?;
         closed.push(record);
     }
     Ok(closed)

@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::Context;
 use super::error::JobError;
+use super::record::append;
 use crate::config::{Databases, Server};
 use crate::policy::Series;
 use crate::postgres::{Client, Conninfo};
@@ -26,14 +27,11 @@ pub fn record_skip(
     record.series = series.cloned();
     record.requested_by = Some(context.requester.clone());
     record.message = Some(reason.to_owned());
-    let ledger = repository.ledger_of(operation);
-    ledger
-        .append(&record)
-        .map_err(|source| JobError::Unrecorded {
-            done: "a run was skipped, but".to_owned(),
-            ledger: ledger.path().display().to_string(),
-            source,
-        })
+    append(
+        &repository.ledger_of(operation),
+        &record,
+        "a run was skipped, but",
+    )
 }
 
 /// The newest moment up to now for which a series of a database has a backup, as its ledger knows:

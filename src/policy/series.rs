@@ -25,8 +25,6 @@ pub struct InvalidSeries(pub String);
 impl Series {
     /// The policy's daily backups (P1).
     pub const DAILY: &'static str = "daily";
-    /// The policy's weekly backups (P2).
-    pub const WEEKLY: &'static str = "weekly";
     /// Backups made on demand, with a reason (P6).
     pub const MANUAL: &'static str = "manual";
 

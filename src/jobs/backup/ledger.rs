@@ -1,6 +1,7 @@
 //! What a run writes to the ledger, from its start to its end.
 
 use super::Run;
+use crate::jobs::record::unrecorded;
 use crate::jobs::{JobError, JobErrorKind};
 use crate::repository::{Event, Operation, Record, RepositoryError};
 
@@ -27,11 +28,9 @@ impl Run<'_> {
         record.requested_by = Some(self.context.requester.clone());
         let ledger = self.repository.ledger();
         match ledger.append(&record) {
-            Err(source) if !self.is_emergency() => Err(JobError::Unrecorded {
-                done: "nothing was done because".to_owned(),
-                ledger: ledger.path().display().to_string(),
-                source,
-            }),
+            Err(error) if !self.is_emergency() => {
+                Err(unrecorded(&ledger, "nothing was done because")(error))
+            }
             _ => Ok(()),
         }
     }

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::error::JobError;
 use super::limit::{Limit, Stop};
 use super::quarantine::{below, put_aside};
-use super::record::{append, close_dead_runs};
+use super::record::{append, close_dead_runs, unrecorded};
 use super::target::Place;
 use super::{Context, JobErrorKind};
 use crate::pipeline::{Phase, Progress};
@@ -26,6 +26,9 @@ use crate::repository::{
 };
 
 pub(super) use examine::{Examined, examine};
+
+/// What it means when the ledger cannot be used at the start.
+const NOTHING_DONE: &str = "nothing was verified because";
 
 /// Which backups of a place are checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -145,16 +148,11 @@ pub async fn verify(
     }
     let began = Instant::now();
     let ledger = repository.ledger();
-    close_dead_runs(
-        context,
-        &ledger,
-        Operation::Verify,
-        "nothing was verified because",
-    )?;
+    close_dead_runs(context, &ledger, Operation::Verify, NOTHING_DONE)?;
     let mut start = context.record(run, Operation::Verify, Event::Started, &place.database);
     start.requested_by = Some(context.requester.clone());
     start.round = round.as_ref().map(|round| context.local(round.round()));
-    append(&ledger, &start, "nothing was verified because")?;
+    append(&ledger, &start, NOTHING_DONE)?;
 
     let mut outcome = Ok(());
     let mut reached = 0;
@@ -330,11 +328,7 @@ fn open_round(repository: &Repository) -> Result<Option<DateTime<Utc>>, JobError
         round = record.round;
         ControlFlow::Break(())
     });
-    read.map_err(|source| JobError::Unrecorded {
-        done: "nothing was verified because".to_owned(),
-        ledger: ledger.path().display().to_string(),
-        source,
-    })?;
+    read.map_err(unrecorded(&ledger, NOTHING_DONE))?;
     Ok(round.map(|round| round.to_utc()))
 }
 
