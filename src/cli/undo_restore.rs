@@ -14,7 +14,7 @@ use super::failure::{Failure, FailureKind};
 use super::progress::Display;
 use super::{incident, report};
 use crate::config::{Plan, Server};
-use crate::jobs::{Context, JobError, places_on, prepare_undo, undo};
+use crate::jobs::{Context, JobError, PreparedUndo, UndoReport, places_on, prepare_undo, undo};
 use crate::pipeline::Progress;
 use crate::repository::Repository;
 
@@ -82,30 +82,7 @@ pub(super) async fn run(
         tracing::warn!("{warning}");
     }
     if !args.yes {
-        let text = format!(
-            "This swaps names at {}:\n  {} becomes {}\n{}",
-            prepared.server,
-            report::one_line(&prepared.brings_back),
-            report::one_line(&database),
-            match &prepared.keeps_as {
-                Some(kept) => format!(
-                    "  {} becomes {}\n",
-                    report::one_line(&database),
-                    report::one_line(kept)
-                ),
-                None => String::new(),
-            }
-        );
-        match confirm::ask(&text, &database, surroundings.interrupt).await? {
-            Confirmation::Given => {}
-            Confirmation::Refused => return Err(confirm::refused(&database)),
-            Confirmation::NoTerminal => {
-                return Err(Failure::new(
-                    FailureKind::Usage,
-                    format!("{text}there is no terminal to ask at: say --yes to go on"),
-                ));
-            }
-        }
+        confirm(&prepared, &database, surroundings).await?;
     }
     let progress = Arc::new(Progress::default());
     let display = Display::start(&report::one_line(&database), &progress, surroundings.json);
@@ -119,6 +96,46 @@ pub(super) async fn run(
         Ok(undone) => undone,
         Err(error) => return failed(document, told(error), surroundings, out),
     };
+    succeeded(document, undone, path, surroundings, out)
+}
+
+/// Asks for the database's name, unless that cannot be asked for.
+async fn confirm(
+    prepared: &PreparedUndo<'_>,
+    database: &str,
+    surroundings: &Surroundings<'_>,
+) -> Result<(), Failure> {
+    let kept = prepared.keeps_as.as_ref().map_or_else(String::new, |kept| {
+        format!(
+            "  {} becomes {}\n",
+            report::one_line(database),
+            report::one_line(kept)
+        )
+    });
+    let text = format!(
+        "This swaps names at {}:\n  {} becomes {}\n{kept}",
+        prepared.server,
+        report::one_line(&prepared.brings_back),
+        report::one_line(database)
+    );
+    match confirm::ask(&text, database, surroundings.interrupt).await? {
+        Confirmation::Given => Ok(()),
+        Confirmation::Refused => Err(confirm::refused(database)),
+        Confirmation::NoTerminal => Err(Failure::new(
+            FailureKind::Usage,
+            format!("{text}there is no terminal to ask at: say --yes to go on"),
+        )),
+    }
+}
+
+/// Tells an undoing that was done; an application that does not start again is a failure still.
+fn succeeded(
+    document: UndoResult,
+    undone: UndoReport,
+    incident: Option<PathBuf>,
+    surroundings: &Surroundings<'_>,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
     let start_failed = undone.start_failed.clone();
     if surroundings.json {
         report::json(
@@ -144,7 +161,7 @@ pub(super) async fn run(
             )),
             report::duration(undone.took)
         )?;
-        if let Some(path) = path {
+        if let Some(path) = incident {
             let path = report::one_line(&path.display().to_string());
             writeln!(out, "  incident report, for you to complete: {path}")?;
         }
