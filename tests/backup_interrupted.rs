@@ -18,22 +18,13 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use support::cluster::{Cluster, wait_until};
-use support::operator::{HeldLock, Operator, Output, Running};
+use support::operator::{HeldLock, Operator, Output, Running, with_a_backup};
 
 const SIGNALS: [(Signal, &str); 3] = [
     (Signal::HUP, "SIGHUP"),
     (Signal::INT, "SIGINT"),
     (Signal::TERM, "SIGTERM"),
 ];
-
-/// A server with a table, and an operator who has made a backup of it.
-fn prepared() -> (Cluster, Operator) {
-    let cluster = Cluster::start();
-    cluster.psql("CREATE TABLE t AS SELECT i FROM generate_series(1, 1000) AS i");
-    let operator = Operator::of(&cluster, "postgres");
-    operator.assert_next_run_succeeds();
-    (cluster, operator)
-}
 
 /// The run ended by this signal as it should, and told so.
 #[track_caller]
@@ -70,7 +61,7 @@ fn wait_for(path: &Path) {
 
 #[test]
 fn a_second_backup_meanwhile_is_told_who_is_at_work_since_when() {
-    let (cluster, operator) = prepared();
+    let (cluster, operator) = with_a_backup();
     let lock = HeldLock::on(&cluster, "postgres", "t");
     let first = operator.spawn(&["backup"]);
     lock.wait_for_another();
@@ -107,7 +98,7 @@ fn a_second_backup_meanwhile_is_told_who_is_at_work_since_when() {
 
 #[test]
 fn a_signal_while_the_programs_are_looked_for_ends_the_run_at_once() {
-    let (_cluster, mut operator) = prepared();
+    let (_cluster, mut operator) = with_a_backup();
     let before = operator.standing();
     operator.stand_in(
         "pg_dump",
@@ -127,7 +118,7 @@ fn a_signal_while_the_programs_are_looked_for_ends_the_run_at_once() {
 
 #[test]
 fn a_signal_while_dumping_ends_the_run_and_its_programs() {
-    let (cluster, operator) = prepared();
+    let (cluster, operator) = with_a_backup();
     let before = operator.standing();
     for signal in SIGNALS {
         let lock = HeldLock::on(&cluster, "postgres", "t");
@@ -142,7 +133,7 @@ fn a_signal_while_dumping_ends_the_run_and_its_programs() {
 
 #[test]
 fn a_signal_while_dumping_a_directory_ends_the_run_and_its_workers() {
-    let (cluster, mut operator) = prepared();
+    let (cluster, mut operator) = with_a_backup();
     operator.set("dump.format", "directory");
     let before = operator.standing();
     let lock = HeldLock::on(&cluster, "postgres", "t");
@@ -157,7 +148,7 @@ fn a_signal_while_dumping_a_directory_ends_the_run_and_its_workers() {
 
 #[test]
 fn a_signal_while_roles_are_dumped_ends_the_run() {
-    let (_cluster, mut operator) = prepared();
+    let (_cluster, mut operator) = with_a_backup();
     let before = operator.standing();
     operator.stand_in("pg_dumpall", "> \"$directory/reached\"; exec sleep 1000");
     let running = operator.spawn(&["backup"]);
@@ -171,7 +162,7 @@ fn a_signal_while_roles_are_dumped_ends_the_run() {
 
 #[test]
 fn a_signal_while_an_archive_is_read_back_ends_the_run() {
-    let (_cluster, mut operator) = prepared();
+    let (_cluster, mut operator) = with_a_backup();
     operator.set("dump.format", "custom");
     let before = operator.standing();
     operator.stand_in("pg_restore", "> \"$directory/reached\"; exec sleep 1000");
@@ -189,7 +180,7 @@ fn a_signal_while_an_archive_is_read_back_ends_the_run() {
 
 #[test]
 fn a_second_signal_ends_the_process_at_once_and_the_next_run_sweeps_up() {
-    let (_cluster, mut operator) = prepared();
+    let (_cluster, mut operator) = with_a_backup();
     let script = "trap '> \"$directory/told\"' TERM; > \"$directory/reached\"\n\
                   while :; do sleep 1000; done";
     operator.stand_in("pg_dump", script);
@@ -212,7 +203,7 @@ fn a_signal_while_a_plain_dump_is_read_back_ends_the_run() {
     if !strace_works() {
         return;
     }
-    let (_cluster, mut operator) = prepared();
+    let (_cluster, mut operator) = with_a_backup();
     // Then only the dump is read back, which begins with this call.
     operator.set_value("dump.globals", false);
     let before = operator.standing();
@@ -228,7 +219,7 @@ fn a_backup_that_is_being_published_is_published_to_the_end() {
     if !strace_works() {
         return;
     }
-    let (_cluster, operator) = prepared();
+    let (_cluster, operator) = with_a_backup();
     let before = operator.list().len();
     let delayed = Delayed::at("renameat2", &operator, &["backup"]);
     let output = delayed.end(Signal::TERM);
@@ -276,7 +267,7 @@ fn a_signal_between_two_databases_that_are_verified_is_no_success() {
     let mut operator = Operator::of(&cluster, "first");
     operator.unset("database");
     operator.set_value("databases", names.to_vec());
-    assert_eq!(operator.run(&["backup"]).code, 0);
+    operator.back_up();
     // What was found of the first is being noted, and that is done to the end.
     let delayed = Delayed::at("rename", &operator, &["verify"]);
     let output = delayed.end(Signal::TERM);
@@ -291,7 +282,7 @@ fn a_signal_between_two_databases_that_are_verified_is_no_success() {
 
 #[test]
 fn a_run_that_is_killed_while_dumping_takes_its_programs_with_it() {
-    let (cluster, mut operator) = prepared();
+    let (cluster, mut operator) = with_a_backup();
     operator.set("limits.lock_wait", "1 hour");
     let before = operator.standing();
     // A program that waits for the server does not notice that nobody reads what it says.
@@ -309,7 +300,7 @@ fn a_run_that_is_killed_while_dumping_takes_its_programs_with_it() {
 
 #[test]
 fn a_run_that_is_killed_takes_with_it_what_its_programs_have_started() {
-    let (_cluster, mut operator) = prepared();
+    let (_cluster, mut operator) = with_a_backup();
     // As a busy worker of pg_dump does, it hears nothing of the end of whoever has started it.
     operator.stand_in(
         "pg_dump",
@@ -391,7 +382,7 @@ fn a_run_that_is_killed_at_any_rename_is_put_right_by_the_next() {
     if !strace_works() {
         return;
     }
-    let (_cluster, operator) = prepared();
+    let (_cluster, operator) = with_a_backup();
     // Of globals, census, artifact and manifest.
     assert_eq!(kill_at_each("renameat2", &operator, true), 4);
 }
@@ -401,7 +392,7 @@ fn runs_that_are_killed_again_and_again_while_putting_things_right_are_put_right
     if !strace_works() {
         return;
     }
-    let (_cluster, operator) = prepared();
+    let (_cluster, operator) = with_a_backup();
     assert!(kill_at_each("renameat2", &operator, false) > 4);
 }
 
@@ -410,7 +401,7 @@ fn a_run_that_is_killed_at_any_sync_is_put_right_by_the_next() {
     if !strace_works() {
         return;
     }
-    let (_cluster, operator) = prepared();
+    let (_cluster, operator) = with_a_backup();
     // Of three files by whoever writes them, of all again and the manifest before any has its
     // name, and of the directory at each step; the thread that comes first counts.
     assert_eq!(kill_at_each("fsync", &operator, true), 8);
@@ -423,7 +414,7 @@ fn a_run_that_is_killed_while_retention_removes_a_backup_is_put_right_by_the_nex
     if !strace_works() {
         return;
     }
-    let (_cluster, mut operator) = prepared();
+    let (_cluster, mut operator) = with_a_backup();
     operator.set_value("retention.floor", 1);
     operator.set_value("series.daily.keep", false);
     operator.set_value("series.daily.keep_last", 1);
@@ -439,8 +430,7 @@ fn a_run_that_is_killed_while_retention_removes_a_backup_is_put_right_by_the_nex
             return;
         }
         assert_eq!(output.code, 137, "{output}");
-        let output = operator.run(&["backup"]);
-        assert_eq!(output.code, 0, "{output}");
+        operator.back_up();
         assert_eq!(operator.list().len(), 1);
         operator.assert_all_whole();
         assert_eq!(operator.temporaries(), BTreeSet::new());
@@ -454,7 +444,7 @@ fn a_run_that_is_killed_where_it_opens_any_file_to_write_is_put_right_by_the_nex
     if !strace_works() {
         return;
     }
-    let (_cluster, operator) = prepared();
+    let (_cluster, operator) = with_a_backup();
     let log = operator.path("strace");
     let log_name = log.to_str().unwrap();
     // Of the main thread alone: it does all that changes what there is.
@@ -483,9 +473,9 @@ fn a_run_that_is_killed_where_it_opens_any_file_to_write_is_put_right_by_the_nex
 
 #[test]
 fn a_run_that_is_killed_at_any_time_is_put_right_by_the_next() {
-    let (_cluster, operator) = prepared();
+    let (_cluster, operator) = with_a_backup();
     let began = Instant::now();
-    assert_eq!(operator.run(&["backup"]).code, 0);
+    operator.back_up();
     let whole = began.elapsed();
     for part in 1..8 {
         let running = operator.spawn(&["backup"]);

@@ -12,17 +12,7 @@ mod support;
 use std::fs;
 
 use rustix::process::{Signal, kill_process};
-use support::cluster::Cluster;
-use support::operator::{HeldLock, Operator, make_big_table};
-
-/// A server with a table, and an operator who has made a backup of it.
-fn prepared() -> (Cluster, Operator) {
-    let cluster = Cluster::start();
-    cluster.psql("CREATE TABLE t AS SELECT i FROM generate_series(1, 1000) AS i");
-    let operator = Operator::of(&cluster, "postgres");
-    operator.assert_next_run_succeeds();
-    (cluster, operator)
-}
+use support::operator::{HeldLock, Operator, make_big_table, with_a_backup};
 
 /// A backup with this stand-in fails like this, leaves everything as it was, and without the
 /// stand-in the next one succeeds.
@@ -48,7 +38,7 @@ const FORMATS: [&str; 3] = ["plain", "custom", "directory"];
 
 #[test]
 fn a_dump_killed_at_its_start_leaves_no_backup() {
-    let (cluster, mut operator) = prepared();
+    let (cluster, mut operator) = with_a_backup();
     for format in FORMATS {
         operator.set("dump.format", format);
         let before = operator.standing();
@@ -66,7 +56,7 @@ fn a_dump_killed_at_its_start_leaves_no_backup() {
 
 #[test]
 fn a_dump_killed_midway_leaves_no_backup() {
-    let (cluster, mut operator) = prepared();
+    let (cluster, mut operator) = with_a_backup();
     make_big_table(&cluster, "postgres", "big");
     let before = operator.standing();
     let (running, pg_dump) = operator.halted_midway(&cluster, "big");
@@ -85,7 +75,7 @@ fn a_dump_killed_midway_leaves_no_backup() {
 
 #[test]
 fn a_dump_killed_after_its_end_leaves_no_backup() {
-    let (_cluster, mut operator) = prepared();
+    let (_cluster, mut operator) = with_a_backup();
     for format in FORMATS {
         operator.set("dump.format", format);
         let script = "\"$real\" \"$@\"; kill -KILL $$";
@@ -95,7 +85,7 @@ fn a_dump_killed_after_its_end_leaves_no_backup() {
 
 #[test]
 fn a_dump_that_is_complete_but_reports_failure_is_no_backup() {
-    let (_cluster, mut operator) = prepared();
+    let (_cluster, mut operator) = with_a_backup();
     for format in FORMATS {
         operator.set("dump.format", format);
         assert_fails(
@@ -122,7 +112,7 @@ fn flawed(operator: &Operator, flaw: &str) -> String {
 
 #[test]
 fn a_dump_that_is_truncated_but_reports_success_is_no_backup() {
-    let (_cluster, mut operator) = prepared();
+    let (_cluster, mut operator) = with_a_backup();
     let no_last_line = "the dump is incomplete: the line that pg_dump writes last is missing";
     for (script, flaw) in [
         ("exit 0", no_last_line),
@@ -146,7 +136,7 @@ fn a_dump_that_is_truncated_but_reports_success_is_no_backup() {
 
 #[test]
 fn text_after_the_end_of_a_dump_makes_it_no_backup() {
-    let (_cluster, mut operator) = prepared();
+    let (_cluster, mut operator) = with_a_backup();
     for rubbish in ["DROP TABLE t;", "garbage"] {
         let flaw = "statements follow the line that should be the dump's last";
         let expected = flawed(&operator, flaw);
@@ -157,7 +147,7 @@ fn text_after_the_end_of_a_dump_makes_it_no_backup() {
 
 #[test]
 fn an_archive_that_is_truncated_but_reported_as_success_is_no_backup() {
-    let (_cluster, mut operator) = prepared();
+    let (_cluster, mut operator) = with_a_backup();
     for (format, cut, quoted) in [
         (
             "custom",
@@ -207,7 +197,7 @@ fn an_archive_that_is_truncated_but_reported_as_success_is_no_backup() {
 
 #[test]
 fn a_dump_that_hangs_after_its_end_is_ended_when_the_limit_strikes() {
-    let (_cluster, mut operator) = prepared();
+    let (_cluster, mut operator) = with_a_backup();
     operator.set("limits.dump", "1 second");
     assert_fails(
         &mut operator,
@@ -220,7 +210,7 @@ fn a_dump_that_hangs_after_its_end_is_ended_when_the_limit_strikes() {
 
 #[test]
 fn a_dump_that_does_not_want_to_end_is_killed_when_the_limit_strikes() {
-    let (_cluster, mut operator) = prepared();
+    let (_cluster, mut operator) = with_a_backup();
     operator.set("limits.dump", "1 second");
     assert_fails(
         &mut operator,
@@ -236,7 +226,7 @@ fn a_dump_that_does_not_want_to_end_is_killed_when_the_limit_strikes() {
 
 #[test]
 fn roles_that_cannot_be_dumped_fail_the_backup_with_the_way_out() {
-    let (_cluster, mut operator) = prepared();
+    let (_cluster, mut operator) = with_a_backup();
     assert_fails(
         &mut operator,
         ("pg_dumpall", "echo 'pg_dumpall: no luck' >&2; exit 1"),
@@ -248,7 +238,7 @@ fn roles_that_cannot_be_dumped_fail_the_backup_with_the_way_out() {
 
 #[test]
 fn an_archive_that_pg_restore_refuses_is_no_backup() {
-    let (_cluster, mut operator) = prepared();
+    let (_cluster, mut operator) = with_a_backup();
     operator.set("dump.format", "custom");
     assert_fails(
         &mut operator,
@@ -261,7 +251,7 @@ fn an_archive_that_pg_restore_refuses_is_no_backup() {
 
 #[test]
 fn a_pg_dump_that_vanishes_after_it_was_chosen_is_told() {
-    let (_cluster, mut operator) = prepared();
+    let (_cluster, mut operator) = with_a_backup();
     let expected = format!(
         "pgbackupd: no backup of database postgres: cannot start {}: \
          No such file or directory (os error 2)",
@@ -273,7 +263,7 @@ fn a_pg_dump_that_vanishes_after_it_was_chosen_is_told() {
 
 #[test]
 fn a_pg_dump_older_than_the_server_is_passed_over_for_one_that_fits() {
-    let (cluster, mut operator) = prepared();
+    let (cluster, mut operator) = with_a_backup();
     operator.stand_in("pg_dump", AN_OLD_ONE);
     operator.assert_next_run_succeeds();
     let newest = operator.list().pop().unwrap();
@@ -300,7 +290,7 @@ const HIDDEN: [&str; 5] = [
 
 #[test]
 fn without_a_pg_dump_that_fits_the_package_to_install_is_told() {
-    let (cluster, mut operator) = prepared();
+    let (cluster, mut operator) = with_a_backup();
     let probe = operator.run_under(&HIDDEN, &["--version"]);
     if probe.code != 0 {
         println!(

@@ -73,16 +73,6 @@ fn in_riyadh(operator: &mut Operator, time: &str) -> WallClock {
     WallClock::at(operator, time)
 }
 
-fn under(operator: &Operator, clock: &WallClock) -> Daemon {
-    Daemon::with(
-        operator,
-        Circumstances {
-            clock: Some(clock),
-            ..Circumstances::default()
-        },
-    )
-}
-
 #[track_caller]
 fn assert_next(operator: &Operator, slot: &str) {
     wait_until(&format!("{slot} is next"), || {
@@ -188,7 +178,7 @@ fn a_clock_that_is_set_costs_no_backup_and_the_schedule_is_right_afterwards() {
 /// What was missed while the machine was off is made up for once, for the newest slot.
 fn off_over_slots(_: &Cluster, mut operator: Operator) {
     let clock = in_riyadh(&mut operator, "2025-07-09T12:00:00Z");
-    assert_eq!(under(&operator, &clock).end().code, 0);
+    assert_eq!(Daemon::under(&operator, &clock).end().code, 0);
     assert_eq!(operator.list(), [""; 0]);
 
     let mut made_up = Vec::new();
@@ -197,7 +187,7 @@ fn off_over_slots(_: &Cluster, mut operator: Operator) {
         (TimeDelta::hours(54), "2025-07-13T02:00:00+03:00"),
     ] {
         clock.set_by(off);
-        let daemon = under(&operator, &clock);
+        let daemon = Daemon::under(&operator, &clock);
         daemon.wait_for("job daily was missed at");
         daemon.wait_for("made up for late");
         daemon.wait_for("succeeded");
@@ -207,7 +197,7 @@ fn off_over_slots(_: &Cluster, mut operator: Operator) {
         assert_eq!(daemon.end().code, 0);
 
         // Nothing is missed any more.
-        let daemon = under(&operator, &clock);
+        let daemon = Daemon::under(&operator, &clock);
         let end = daemon.end();
         assert!(!end.log.contains("missed"), "{}", end.log);
         assert_eq!(slots(&operator, "started"), made_up);
@@ -219,7 +209,7 @@ fn off_over_slots(_: &Cluster, mut operator: Operator) {
 /// A clock that is set forward over a slot, or a machine that slept: one run, for that slot.
 fn a_day_forward(_: &Cluster, mut operator: Operator) {
     let clock = in_riyadh(&mut operator, "2025-07-09T12:00:00Z");
-    let daemon = under(&operator, &clock);
+    let daemon = Daemon::under(&operator, &clock);
     clock.set_by(TimeDelta::days(1));
     let said = daemon.wait_for("the clock was set forward");
     assert!(said.contains("by 1 day"), "{said}");
@@ -238,7 +228,7 @@ fn a_day_forward(_: &Cluster, mut operator: Operator) {
 /// Set back by an hour, a slot is not repeated; by a day, the day begins anew.
 fn an_hour_and_a_day_back(_: &Cluster, mut operator: Operator) {
     let clock = in_riyadh(&mut operator, "2025-07-09T22:59:57Z");
-    let daemon = under(&operator, &clock);
+    let daemon = Daemon::under(&operator, &clock);
     daemon.wait_for("succeeded");
     assert_next(&operator, "2025-07-11T02:00:00+03:00");
 
@@ -284,7 +274,7 @@ fn with_five_backups(operator: &mut Operator) -> (WallClock, Vec<String>) {
 
 fn to_1970(_: &Cluster, mut operator: Operator) {
     let (clock, made) = with_five_backups(&mut operator);
-    let daemon = under(&operator, &clock);
+    let daemon = Daemon::under(&operator, &clock);
     assert_next(&operator, "2025-07-11T02:00:00+03:00");
     clock.set("1970-01-01T22:59:40Z");
     daemon.wait_for("the clock was set back");
@@ -309,7 +299,7 @@ fn to_1970(_: &Cluster, mut operator: Operator) {
 
 fn to_2099(_: &Cluster, mut operator: Operator) {
     let (clock, made) = with_five_backups(&mut operator);
-    let daemon = under(&operator, &clock);
+    let daemon = Daemon::under(&operator, &clock);
     clock.set("2099-12-31T12:00:00Z");
     daemon.wait_for("the clock was set forward");
     daemon.wait_for("succeeded");
@@ -336,12 +326,11 @@ fn to_2099(_: &Cluster, mut operator: Operator) {
 fn a_test_restore_that_is_overdue_is_told_once_a_day_with_a_backup() {
     let cluster = Cluster::start();
     let mut operator = Operator::of(&cluster, "postgres");
-    let output = operator.run(&["backup"]);
-    assert_eq!(output.code, 0, "{output}");
+    operator.back_up();
     let clock = in_riyadh(&mut operator, "2036-01-01T22:59:58Z");
     operator.set_value("jobs.weekly.enabled", true);
     operator.set("jobs.weekly.schedule", "0 2 * * *");
-    let daemon = under(&operator, &clock);
+    let daemon = Daemon::under(&operator, &clock);
     daemon.wait_for_nth("backup of postgres succeeded", 2);
     let said = daemon.wait_for("the test restore of postgres is overdue: ");
     assert!(

@@ -35,16 +35,6 @@ fn every_night(operator: &mut Operator) {
     only_daily(operator, RIYADH, "0 2 * * *");
 }
 
-fn under(operator: &Operator, clock: &WallClock) -> Daemon {
-    Daemon::with(
-        operator,
-        Circumstances {
-            clock: Some(clock),
-            ..Circumstances::default()
-        },
-    )
-}
-
 fn as_service(operator: &Operator) -> Daemon {
     Daemon::with(
         operator,
@@ -348,7 +338,7 @@ fn unreachable_server(cluster: &Cluster, mut operator: Operator) {
     operator.set("connection.host", operator.path("socket").display());
     operator.set("retry.first", "1 second");
     let clock = WallClock::at(&operator, BEFORE);
-    let daemon = under(&operator, &clock);
+    let daemon = Daemon::under(&operator, &clock);
     daemon.wait_for("server main cannot be reached now; every run will try again: ");
     daemon.wait_for_nth("failed for a reason that may pass", 3);
     symlink(cluster.socket_directory(), operator.path("socket")).unwrap();
@@ -387,7 +377,7 @@ fn in_a_run<'a>(
     database: &str,
 ) -> (Daemon, HeldLock<'a>) {
     let lock = HeldLock::on(cluster, database, "t");
-    let daemon = under(operator, clock);
+    let daemon = Daemon::under(operator, clock);
     lock.wait_for_another();
     operator.wait_for_process("pg_dump");
     (daemon, lock)
@@ -472,7 +462,7 @@ fn stopped_during_a_run(cluster: &Cluster, mut operator: Operator) {
 
     // The next start makes up for it.
     drop(lock);
-    let daemon = under(&operator, &clock);
+    let daemon = Daemon::under(&operator, &clock);
     daemon.wait_for(" succeeded (job daily): ");
     assert_eq!(slots(&operator, "succeeded"), [SLOT]);
     assert_eq!(daemon.end().code, 0);
@@ -492,7 +482,7 @@ fn killed_during_a_run(cluster: &Cluster, mut operator: Operator) {
     assert_eq!(events(&operator), ["started"]);
     drop(lock);
 
-    let daemon = under(&operator, &clock);
+    let daemon = Daemon::under(&operator, &clock);
     daemon.wait_for("removed the temporary files of a run on killed that was cut short");
     daemon.wait_for("a run on killed that began before this start had not ended; it is on record as interrupted now");
     daemon.wait_for("job daily was missed at Wed 2025-07-09 02:00 +03 and is made up for");
@@ -513,7 +503,7 @@ fn blackout_delays(_: &Cluster, mut operator: Operator) {
     every_night(&mut operator);
     operator.set_value("jobs.daily.blackout", vec!["02:00-02:01"]);
     let clock = WallClock::at(&operator, BEFORE);
-    let daemon = under(&operator, &clock);
+    let daemon = Daemon::under(&operator, &clock);
     wait_until("the job waits", || {
         let waiting = state(&operator)["waiting"][0].clone();
         waiting["until"] == "2025-07-09T02:01:00+03:00"
@@ -523,7 +513,7 @@ fn blackout_delays(_: &Cluster, mut operator: Operator) {
     assert_eq!(events(&operator), [""; 0]);
 
     clock.set("2025-07-08T23:00:56Z");
-    let daemon = under(&operator, &clock);
+    let daemon = Daemon::under(&operator, &clock);
     daemon.wait_for(" succeeded (job daily): ");
     let began = at(&operator.ledger()[0]);
     let end: DateTime<FixedOffset> = "2025-07-09T02:01:00+03:00".parse().unwrap();
@@ -540,7 +530,7 @@ fn blackout_skips(_: &Cluster, mut operator: Operator) {
     every_night(&mut operator);
     operator.set_value("jobs.daily.blackout", vec!["Wed 01:00-09:00"]);
     let clock = WallClock::at(&operator, BEFORE);
-    let daemon = under(&operator, &clock);
+    let daemon = Daemon::under(&operator, &clock);
     let said = daemon.wait_for("was skipped");
     assert!(said.contains("blackout"), "{said}");
     assert_eq!(slots(&operator, "skipped"), [SLOT]);
@@ -554,7 +544,7 @@ fn two_jobs_on_one_database(_: &Cluster, mut operator: Operator) {
     operator.set("jobs.weekly.schedule", "0 2 * * *");
     operator.set_value("daemon.concurrency_per_server", 2);
     let clock = WallClock::at(&operator, BEFORE);
-    let daemon = under(&operator, &clock);
+    let daemon = Daemon::under(&operator, &clock);
     daemon.wait_for_nth(" succeeded (job ", 2);
     assert_eq!(
         events(&operator),

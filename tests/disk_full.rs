@@ -218,7 +218,7 @@ fn a_clean_up_makes_room_on_a_full_disk_and_records_what_it_removed() {
     let cluster = cluster_with_a_small_database();
     let mut operator = operator_on(&filesystem, &cluster);
     for _ in 0..3 {
-        assert_eq!(operator.run(&["backup"]).code, 0);
+        operator.back_up();
     }
     operator.set_value("series.daily.keep", false);
     operator.set_value("series.daily.keep_last", 1);

@@ -24,7 +24,6 @@ use support::cluster::{Cluster, wait_until};
 use support::daemon::{Circumstances, Daemon, WallClock, only_daily};
 use support::drill::{
     assert_empty, back_up, drill, open_directory, operator, programs_with, psql_that_changes,
-    restore_log,
 };
 use support::filesystem::Filesystem;
 use support::operator::Operator;
@@ -59,7 +58,7 @@ fn a_backup_of_every_format_and_compression_is_proven() {
         let all = ["verify", "server", "globals", "load", "dump", "compare"];
         assert_eq!(phases, all);
         assert_empty(place.path());
-        let log = restore_log(&operator);
+        let log = operator.restore_log();
         let events: Vec<&str> = log
             .iter()
             .map(|record| record["event"].as_str().unwrap())
@@ -240,7 +239,7 @@ fn whatever_differs_in_the_copy_is_named() {
     assert_eq!(found, expected, "{output}");
     assert_empty(place.path());
     // It is on record, and `status` tells.
-    let log = restore_log(&operator);
+    let log = operator.restore_log();
     assert_eq!(log[1]["event"], "failed");
     assert!(log[1]["damaged"][0]["what"].is_string());
     let status = operator.run(&["status"]);
@@ -480,7 +479,8 @@ fn a_drill_that_is_killed_leaves_nothing_for_long() {
     let (report, output) = drill(&operator, 0);
     assert_eq!(report["outcome"], "proven", "{output}");
     assert_empty(place.path());
-    let events: Vec<String> = restore_log(&operator)
+    let events: Vec<String> = operator
+        .restore_log()
         .iter()
         .map(|record| record["event"].as_str().unwrap().to_owned())
         .collect();
@@ -516,7 +516,7 @@ fn the_service_drills_when_its_job_is_due() {
     );
     daemon.wait_for("test restore of postgres succeeded (job drill): ");
     assert_eq!(daemon.end().code, 0);
-    let log = restore_log(&operator);
+    let log = operator.restore_log();
     assert_eq!(log.len(), 2);
     // The recovery time is told with its target beside it.
     let said = log[1]["message"].as_str().unwrap();

@@ -31,8 +31,7 @@ fn prepared(backups: usize) -> (Cluster, Operator, Vec<String>) {
         operator.path("runtime").display(),
     );
     for _ in 0..backups {
-        let output = operator.run(&["backup"]);
-        assert_eq!(output.code, 0, "{output}");
+        operator.back_up();
     }
     let names = operator.list();
     (cluster, operator, names)
@@ -346,8 +345,7 @@ fn a_damaged_backup_stays_where_it_is_while_another_run_is_at_work() {
 fn however_little_time_there_is_every_backup_has_its_turn() {
     let (_cluster, operator, names) = prepared(4);
     let run = |older_than: &str| {
-        let budget = ["--older-than", older_than, "--budget", "1ms", "--json"];
-        let told = operator.json(&[&["verify"][..], &budget[..4]].concat());
+        let told = operator.json(&["verify", "--older-than", older_than, "--budget", "1ms"]);
         let backups = told[0]["backups"].as_array().unwrap().clone();
         let checked: Vec<String> = backups
             .iter()

@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use support::cluster::{Cluster, Options, SUPERUSER, binary, wait_until};
 use support::operator::Operator;
-use support::restored::{assert_untouched, beginning_with, databases, restore_log, small, value};
+use support::restored::{assert_untouched, beginning_with, databases, small, value};
 
 /// Everything about a database that `pg_dump` leaves to `pg_dumpall`, and who may do what in it.
 fn around(cluster: &Cluster, name: &str) -> String {
@@ -59,7 +59,7 @@ fn a_database_comes_back_with_all_that_surrounds_it() {
     );
     let before = around(&cluster, "app");
     let operator = Operator::of(&cluster, "app");
-    assert_eq!(operator.run(&["backup"]).code, 0);
+    operator.back_up();
     cluster.psql_in(
         "app",
         "SET default_transaction_read_only = off; DROP TABLE t; SELECT lo_unlink(4711)",
@@ -87,7 +87,7 @@ fn a_database_comes_back_with_all_that_surrounds_it() {
     assert_eq!(restored["kept_as"], kept);
     assert_eq!(cluster.psql_in(&kept, "SELECT to_regclass('t')"), "");
     // And who asked for it is on record.
-    let log = restore_log(&operator);
+    let log = operator.restore_log();
     let events: Vec<_> = log.iter().map(|record| &record["event"]).collect();
     assert_eq!(events, ["started", "succeeded"]);
     assert_eq!(log[0]["operation"], "restore");
@@ -116,7 +116,7 @@ fn a_database_comes_back_with_all_that_surrounds_it() {
     assert_eq!(cluster.psql_in("app", "SELECT to_regclass('t')"), "");
     assert_eq!(around(&cluster, "app"), before);
     beginning_with(&cluster, "app_undone_");
-    assert_eq!(restore_log(&operator)[3]["operation"], "undo-restore");
+    assert_eq!(operator.restore_log()[3]["operation"], "undo-restore");
     // There is nothing more to undo.
     let output = operator.run(&["undo-restore", "--yes"]);
     assert_eq!(output.code, 69, "{output}");
@@ -187,8 +187,7 @@ fn a_lost_database_is_created_again_with_its_roles() {
     );
     let operator = small(&cluster, "app");
     cluster.psql_in("app", "ALTER TABLE t OWNER TO keeper; UPDATE t SET v = 'as backed up'; ALTER DATABASE app OWNER TO keeper");
-    std::thread::sleep(std::time::Duration::from_millis(1100));
-    assert_eq!(operator.run(&["backup"]).code, 0);
+    operator.back_up();
     cluster.psql("DROP DATABASE app");
     cluster.psql("DROP ROLE keeper");
 
@@ -361,7 +360,7 @@ fn the_steps_can_be_read_before() {
     }
     let unmeasured = "no test restore of the database is on record; `pgbackupd drill` makes one";
     assert!(output.stdout.contains(unmeasured), "{output}");
-    assert!(restore_log(&operator).is_empty());
+    assert!(operator.restore_log().is_empty());
     // Once there is one, its times stand with the steps.
     let record = serde_json::json!({
         "at": "2025-07-09T02:00:00+03:00",
@@ -495,7 +494,7 @@ fn what_is_missing_is_named_before_anything_is_touched() {
     assert_eq!(output.code, 65, "{output}");
     assert!(output.stderr.contains("is damaged"), "{output}");
     assert_untouched(&cluster, &operator, "app");
-    let last = restore_log(&operator).pop().unwrap();
+    let last = operator.restore_log().pop().unwrap();
     assert_eq!(last["event"], "failed");
 }
 
@@ -505,9 +504,7 @@ fn an_extension_that_the_server_lacks_is_named() {
     let operator = small(&cluster, "app");
     cluster.psql_in("app", "CREATE EXTENSION hstore; UPDATE pg_extension SET extname = 'no_such' WHERE extname = 'hstore'");
     // pg_dump has no objection; the catalogue says what it says.
-    std::thread::sleep(std::time::Duration::from_millis(1100));
-    let output = operator.run(&["backup"]);
-    assert_eq!(output.code, 0, "{output}");
+    operator.back_up();
     let output = operator.run(&["restore", "--latest", "--yes"]);
     assert_eq!(output.code, 69, "{output}");
     assert!(
@@ -566,7 +563,7 @@ fn a_signal_in_any_step_leaves_the_database_serving() {
         );
         assert_untouched(&cluster, &operator, "app");
         assert_eq!(
-            restore_log(&operator).pop().unwrap()["event"],
+            operator.restore_log().pop().unwrap()["event"],
             "interrupted"
         );
         operator.send_stand_ins_home();
@@ -597,7 +594,8 @@ fn a_signal_in_any_step_leaves_the_database_serving() {
     assert_eq!(output.code, 0, "{output}");
     assert_eq!(databases(&cluster), ["app"]);
     assert_eq!(value(&cluster, "app"), "as backed up");
-    let events: Vec<_> = restore_log(&operator)
+    let events: Vec<_> = operator
+        .restore_log()
         .into_iter()
         .map(|record| record["event"].clone())
         .collect();
@@ -638,9 +636,7 @@ fn every_format_comes_back_and_so_does_a_bare_dump() {
     for format in ["custom", "directory"] {
         operator.set("dump.format", format);
         cluster.psql_in("app", "UPDATE t SET v = 'as backed up'");
-        std::thread::sleep(std::time::Duration::from_millis(1100));
-        let output = operator.run(&["backup"]);
-        assert_eq!(output.code, 0, "{output}");
+        operator.back_up();
         cluster.psql_in("app", "UPDATE t SET v = 'as it stands'");
         let output = operator.run(&["restore", "--latest", "--yes", "--drop-old"]);
         assert_eq!(output.code, 0, "{format}: {output}");

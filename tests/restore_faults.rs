@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use support::cluster::{Cluster, wait_until};
 use support::filesystem::Filesystem;
 use support::operator::{Operator, Running};
-use support::restored::{assert_untouched, beginning_with, databases, restore_log, small, value};
+use support::restored::{assert_untouched, beginning_with, databases, small, value};
 
 /// Restored under a name that nobody bore, from a dump that no manifest speaks for, a database was
 /// once left with the mark of one that is being restored, and the next restore dropped it.
@@ -222,10 +222,7 @@ impl Scene {
         self.operator.set("dump.format", format);
         self.cluster
             .psql_in("app", "UPDATE t SET v = 'as backed up'");
-        // Names have seconds.
-        std::thread::sleep(std::time::Duration::from_millis(1050));
-        let output = self.operator.run(&["backup"]);
-        assert_eq!(output.code, 0, "{output}");
+        self.operator.back_up();
         self.operator.list().pop().unwrap()
     }
 
@@ -378,7 +375,7 @@ fn kill_at_every(steps: &[(Step, Left)], format: &str, suffix: &str) {
             scene.cluster.psql("DROP ROLE extra");
         }
         scene.as_it_stands();
-        let records = restore_log(&scene.operator).len();
+        let records = scene.operator.restore_log().len();
 
         scene.kill_at(step, &artifact);
         scene.wait_for_the_server();
@@ -405,7 +402,7 @@ fn kill_at_every(steps: &[(Step, Left)], format: &str, suffix: &str) {
         let expected = if step == Step::Roles { "0" } else { "1" };
         assert_eq!(cluster.psql(roles), expected, "{case}");
         assert_eq!(
-            restore_log(&scene.operator).len(),
+            scene.operator.restore_log().len(),
             records + usize::from(is_begun)
         );
         let status = scene.operator.run(&["status", "--json"]);
@@ -445,7 +442,7 @@ fn kill_at_every(steps: &[(Step, Left)], format: &str, suffix: &str) {
             cluster.psql(&format!("DROP DATABASE {}", names.pop().unwrap()));
         }
         assert_eq!(names, ["app"], "{case}");
-        let log = restore_log(&scene.operator);
+        let log = scene.operator.restore_log();
         let events: Vec<&Value> = log[records..]
             .iter()
             .map(|record| &record["event"])
@@ -521,7 +518,7 @@ fn a_server_that_stops_or_crashes_leaves_what_stands_and_the_application_is_star
         );
         assert!(scene.start.reached.exists(), "{at:?}: {output}");
         assert_eq!(
-            restore_log(&scene.operator).pop().unwrap()["event"],
+            scene.operator.restore_log().pop().unwrap()["event"],
             "failed"
         );
         scene.cluster.restart();

@@ -17,9 +17,7 @@ use serde_json::{Value, json};
 use support::cluster::{Cluster, Options, binaries, wait_until};
 use support::drill::{open_directory, psql_that_changes};
 use support::operator::Operator;
-use support::restored::{
-    assert_untouched, beginning_with, databases, restore_log, seal, small, value,
-};
+use support::restored::{assert_untouched, beginning_with, databases, seal, small, value};
 
 /// The restore is refused before it begins, and says all of this.
 #[track_caller]
@@ -30,18 +28,11 @@ fn assert_refused(cluster: &Cluster, operator: &Operator, expected: &[&str]) {
         assert!(output.stderr.contains(phrase), "{phrase}: {output}");
     }
     assert_untouched(cluster, operator, "app");
-    let events = restore_log(operator);
+    let events = operator.restore_log();
     assert!(
         events.iter().all(|record| record["event"] != "started"),
         "{events:?}"
     );
-}
-
-fn back_up_again(operator: &Operator) {
-    // Names have seconds.
-    std::thread::sleep(std::time::Duration::from_millis(1050));
-    let output = operator.run(&["backup"]);
-    assert_eq!(output.code, 0, "{output}");
 }
 
 #[test]
@@ -56,7 +47,7 @@ fn everything_that_is_missing_is_named_before_anything_is_touched() {
         "CREATE TABLE u (a int) TABLESPACE fast; ALTER TABLE u OWNER TO bob; \
          GRANT SELECT ON u TO carol; CREATE POLICY p ON u TO dora USING (true)",
     );
-    back_up_again(&operator);
+    operator.back_up();
     cluster.psql_in(
         "app",
         "DROP TABLE u; DROP ROLE bob; DROP ROLE carol; DROP ROLE dora",
@@ -143,7 +134,7 @@ fn a_role_that_is_no_superuser_is_told_what_it_may_not_and_does_the_rest() {
          CREATE EVENT TRIGGER e ON ddl_command_end EXECUTE FUNCTION f()",
     );
     operator.set("connection.user", "postgres");
-    back_up_again(&operator);
+    operator.back_up();
     operator.set("connection.user", "keeper");
     cluster.psql_in("app", "UPDATE t SET v = 'as it stands'");
     assert_refused(
@@ -162,7 +153,7 @@ fn a_role_that_is_no_superuser_is_told_what_it_may_not_and_does_the_rest() {
          CREATE INDEX ON t (v) TABLESPACE fast",
     );
     operator.set("connection.user", "postgres");
-    back_up_again(&operator);
+    operator.back_up();
     operator.set("connection.user", "keeper");
     cluster.psql_in("app", "UPDATE t SET v = 'as it stands'");
     let denied = "user keeper may not create anything in the tablespace \"fast\": GRANT CREATE";
@@ -235,7 +226,7 @@ fn what_only_a_superuser_may_bring_back_is_named_before_anything_is_touched() {
          GRANT EXECUTE ON FUNCTION pg_read_file(text) TO guest; \
          ALTER DEFAULT PRIVILEGES FOR ROLE boss GRANT SELECT ON TABLES TO guest",
     );
-    back_up_again(&operator);
+    operator.back_up();
     cluster.psql_in("app", "UPDATE t SET v = 'as it stands'");
     cluster.psql("DROP ROLE streamer, quiet");
     operator.set("connection.user", "keeper");
@@ -271,7 +262,7 @@ fn what_only_a_superuser_may_bring_back_is_named_before_anything_is_touched() {
     );
     cluster.psql("ALTER ROLE boss IN DATABASE app RESET work_mem");
     operator.set("connection.user", "postgres");
-    back_up_again(&operator);
+    operator.back_up();
     operator.set("connection.user", "keeper");
     cluster.psql_in("app", "UPDATE t SET v = 'as it stands'");
     cluster.psql(
@@ -301,7 +292,7 @@ fn a_label_provider_that_the_server_has_not_loaded_is_named() {
         "CREATE ROLE labelled; SET allow_system_table_mods = on; INSERT INTO pg_shseclabel VALUES \
            ('labelled'::regrole, 'pg_authid'::regclass, 'of_roles', 'secret')",
     );
-    back_up_again(&operator);
+    operator.back_up();
     let unlabel = "DELETE FROM pg_shseclabel; DELETE FROM pg_seclabel";
     cluster.psql_in(
         "app",
@@ -348,7 +339,7 @@ fn a_role_that_may_create_roles_brings_back_what_is_missing() {
         "app",
         "ALTER TABLE t OWNER TO keeper; GRANT SELECT ON t TO team; UPDATE t SET v = 'as backed up'",
     );
-    back_up_again(&operator);
+    operator.back_up();
     cluster.psql_in(
         "app",
         "UPDATE t SET v = 'as it stands'; REVOKE ALL ON t FROM team; DROP ROLE member, team",
@@ -370,7 +361,7 @@ fn a_template_and_a_closed_database_are_replaced_and_the_old_one_can_be_dropped(
     let operator = small(&cluster, "app");
     cluster.psql("ALTER DATABASE app IS_TEMPLATE true CONNECTION LIMIT 3");
     cluster.psql_in("app", "UPDATE t SET v = 'as backed up'");
-    back_up_again(&operator);
+    operator.back_up();
     cluster.psql("ALTER DATABASE app CONNECTION LIMIT 0");
     cluster.psql("ALTER DATABASE app ALLOW_CONNECTIONS false");
     let output = operator.run(&["restore", "--latest", "--yes", "--drop-old"]);
@@ -387,8 +378,7 @@ fn the_database_that_everybody_connects_to_is_restored_like_any_other() {
     let cluster = Cluster::start();
     let operator = Operator::of(&cluster, "postgres");
     cluster.psql("CREATE TABLE t (v text); INSERT INTO t VALUES ('as backed up')");
-    let output = operator.run(&["backup"]);
-    assert_eq!(output.code, 0, "{output}");
+    operator.back_up();
     cluster.psql("UPDATE t SET v = 'as it stands'");
     let output = operator.run(&["restore", "--latest", "--yes", "--drop-old"]);
     assert_eq!(output.code, 0, "{output}");
@@ -417,7 +407,7 @@ fn where_our_user_may_not_connect_to_the_usual_database_another_one_serves() {
         "app",
         "ALTER TABLE t OWNER TO keeper; UPDATE t SET v = 'as backed up'",
     );
-    back_up_again(&app);
+    app.back_up();
     cluster.psql_in("app", "UPDATE t SET v = 'as it stands'");
     app.set("connection.user", "keeper");
     assert_refused(
@@ -483,7 +473,7 @@ fn subscriptions_keep_nothing_that_a_restore_has_made_from_being_dropped() {
         "CREATE SUBSCRIPTION receiver CONNECTION 'host=/nonexistent' PUBLICATION p \
            WITH (connect = false, slot_name = 'x'); UPDATE t SET v = 'as backed up'",
     );
-    back_up_again(&operator);
+    operator.back_up();
     cluster.psql_in("app", "UPDATE t SET v = 'as it stands'");
 
     let wrong = psql_that_changes(&["UPDATE t SET v = 'as it never was'"]);
@@ -532,7 +522,7 @@ fn roles_come_back_with_their_rights_on_parameters_and_tablespaces() {
         )
     };
     let before = rights();
-    back_up_again(&operator);
+    operator.back_up();
     cluster.psql("DROP OWNED BY tuner, \"his friend\" CASCADE; DROP ROLE tuner, \"his friend\"");
     assert_ne!(rights(), before);
 
@@ -589,7 +579,7 @@ fn settings_of_the_role_that_restores_change_nothing() {
     );
     let valid = "SELECT rolvaliduntil AT TIME ZONE 'UTC' FROM pg_roles WHERE rolname = 'guest'";
     operator.set("connection.user", "restorer");
-    back_up_again(&operator);
+    operator.back_up();
     let place = open_directory();
     operator.set("drill.directory", place.path().display());
     let output = operator.run(&["drill"]);
@@ -612,7 +602,7 @@ fn what_depends_on_the_time_zone_of_the_server_is_loaded_in_that_zone() {
         "CREATE TABLE days (day date, at timestamptz, CHECK (at::date = day)); \
          INSERT INTO days VALUES ('2025-07-09', '2025-07-09 01:00+12')",
     );
-    back_up_again(&operator);
+    operator.back_up();
     let output = operator.run(&["restore", "--latest", "--yes"]);
     assert_eq!(output.code, 0, "{output}");
     let days = "SELECT day FROM days";

@@ -38,10 +38,7 @@ fn small_with_an_odd_index(cluster: &Cluster) -> Operator {
          CREATE STATISTICS of_parted ON id, (id + 1) FROM part; \
          UPDATE t SET v = 'as backed up'",
     );
-    // Names have seconds.
-    std::thread::sleep(std::time::Duration::from_millis(1050));
-    let output = operator.run(&["backup"]);
-    assert_eq!(output.code, 0, "{output}");
+    operator.back_up();
     cluster.psql_in("app", "UPDATE t SET v = 'as it stands'");
     operator
 }
@@ -151,9 +148,7 @@ fn in_another_version_every_object_must_be_there_however_it_is_written() {
         "app",
         "CREATE INDEX mine ON t (v); CREATE VIEW seen AS SELECT id FROM t; CREATE SEQUENCE s",
     );
-    // Names have seconds.
-    std::thread::sleep(std::time::Duration::from_millis(1050));
-    assert_eq!(operator.run(&["backup"]).code, 0);
+    operator.back_up();
     let name = operator.list().pop().unwrap();
     let path = operator.backups().join(format!("{name}.json"));
     let mut manifest: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();

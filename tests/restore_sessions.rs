@@ -193,8 +193,7 @@ fn killed_while_indexes_are_made_it_leaves_what_the_next_one_sweeps_up() {
             ),
         ),
     );
-    let output = operator.run(&["backup"]);
-    assert_eq!(output.code, 0, "{output}");
+    operator.back_up();
     let running = operator.spawn(&["restore", "--latest", "--yes"]);
     let at_work = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'pgbackupd%' \
                     AND state = 'active' AND query LIKE 'CREATE INDEX%'";
@@ -238,8 +237,7 @@ fn a_signal_ends_all_sessions() {
     let cluster = Cluster::start();
     let operator = small(&cluster, "app");
     cluster.psql_in("app", &MEETING.replace(">= 2", ">= 9"));
-    let output = operator.run(&["backup"]);
-    assert_eq!(output.code, 0, "{output}");
+    operator.back_up();
     let running = operator.spawn(&["restore", "--latest", "--yes"]);
     let at_work = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' \
                     AND query LIKE 'CREATE INDEX%'";
@@ -296,8 +294,7 @@ fn indexes_of_every_kind_come_back_over_four_sessions() {
     feed(&cluster, "app", EVERYTHING.as_bytes());
     let mut operator = Operator::of(&cluster, "app");
     operator.set_value("dump.jobs", 4);
-    let output = operator.run(&["backup"]);
-    assert_eq!(output.code, 0, "{output}");
+    operator.back_up();
     count_psqls(&mut operator);
     let output = operator.run(&["restore", "--latest", "--into", "copy"]);
     assert_eq!(output.code, 0, "{output}");
@@ -334,8 +331,7 @@ fn names_in_other_encodings_come_back() {
         feed(&cluster, name, &sql);
         let mut operator = Operator::of(&cluster, name);
         operator.set_value("dump.jobs", 3);
-        let output = operator.run(&["backup"]);
-        assert_eq!(output.code, 0, "{output}");
+        operator.back_up();
         count_psqls(&mut operator);
         let output = operator.run(&["restore", "--latest", "--yes"]);
         assert_eq!(output.code, 0, "{name}: {output}");

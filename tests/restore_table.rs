@@ -86,8 +86,7 @@ fn back_up(operator: &mut Operator, format: &str, compression: &str) {
     operator.set("programs", binaries().display());
     operator.set("dump.format", format);
     operator.set("dump.compression", compression);
-    let output = operator.run(&["backup"]);
-    assert_eq!(output.code, 0, "{output}");
+    operator.back_up();
 }
 
 /// The databases of the server, but for those that every server has.
@@ -115,14 +114,6 @@ fn dump(cluster: &Cluster, database: &str, more: &[&str]) -> String {
     let text = raw_dump(cluster, database, more);
     let counts = |line: &&str| !line.starts_with('\\') && !line.is_empty();
     text.lines().filter(counts).collect::<Vec<_>>().join("\n")
-}
-
-/// The records of `restore.log`, oldest first.
-fn restore_log(operator: &Operator) -> Vec<Value> {
-    let text = fs::read_to_string(operator.backups().join("restore.log")).unwrap_or_default();
-    text.lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
 }
 
 /// The arguments of a restore of tables that asks nothing.
@@ -185,7 +176,7 @@ fn a_table_comes_back_from_every_kind_of_dump_with_all_that_belongs_to_it() {
         assert_as_they_were(&cluster, &schema);
         assert_next_is_ready(&cluster, &restored);
 
-        let log = restore_log(&operator);
+        let log = operator.restore_log();
         let events: Vec<_> = log.iter().map(|record| &record["event"]).collect();
         assert_eq!(events, ["started", "succeeded"]);
         let message = log[1]["message"].as_str().unwrap();
@@ -571,7 +562,7 @@ fn whatever_ends_it_midway_leaves_every_database_as_it_was() {
     let output = operator.run(&taking(&["--table", "orders", "--schema", "back"]));
     assert_eq!(output.code, 0, "{output}");
     assert_eq!(databases(&cluster), "shop");
-    let log = restore_log(&operator);
+    let log = operator.restore_log();
     let events: Vec<&str> = log
         .iter()
         .filter_map(|record| record["event"].as_str())

@@ -45,8 +45,7 @@ fn file(operator: &Operator, suffix: &str) -> PathBuf {
 
 /// Makes one backup, in a directory of its own, and gives its census.
 fn back_up(operator: &Operator) -> Census {
-    let output = operator.run(&["backup"]);
-    assert_eq!(output.code, 0, "{output}");
+    operator.back_up();
     operator.assert_all_whole();
     census_of(operator)
 }
@@ -60,8 +59,7 @@ fn census_of(operator: &Operator) -> Census {
 fn census(cluster: &Cluster, database: &str) -> Census {
     let mut operator = Operator::of(cluster, database);
     operator.set_value("dump.globals", false);
-    let output = operator.run(&["backup"]);
-    assert_eq!(output.code, 0, "{output}");
+    operator.back_up();
     census_of(&operator)
 }
 

@@ -101,7 +101,7 @@ fn shifted(operator: &Operator, hours: i64, arguments: &[&str]) -> Option<Output
 fn after_a_backup_all_is_well() {
     let cluster = Cluster::start();
     let operator = operator(&cluster);
-    assert_eq!(operator.run(&["backup"]).code, 0);
+    operator.back_up();
     let said = text(&operator, 0);
     assert!(
         said.starts_with("all is well with 1 database, seen at "),
@@ -157,7 +157,7 @@ fn a_database_without_a_backup_is_told_once_one_was_due() {
 fn a_backup_that_grows_old_is_told_and_a_new_one_settles_it() {
     let cluster = Cluster::start();
     let operator = operator(&cluster);
-    assert_eq!(operator.run(&["backup"]).code, 0);
+    operator.back_up();
     let Some(later) = shifted(&operator, 48, &["status", "--json"]) else {
         return;
     };
@@ -179,7 +179,7 @@ fn a_backup_that_grows_old_is_told_and_a_new_one_settles_it() {
 fn a_failed_run_is_told_with_its_reason_until_one_succeeds() {
     let cluster = Cluster::start();
     let mut operator = operator(&cluster);
-    assert_eq!(operator.run(&["backup"]).code, 0);
+    operator.back_up();
     operator.stand_in(
         "pg_dump",
         "echo 'pg_dump: error: the moon is full' >&2; exit 1",
@@ -206,7 +206,7 @@ fn a_failed_run_is_told_with_its_reason_until_one_succeeds() {
     assert!(said.starts_with("1 thing needs attention, "), "{said}");
 
     operator.send_stand_ins_home();
-    assert_eq!(operator.run(&["backup"]).code, 0);
+    operator.back_up();
     assert_eq!(status(&operator)["ok"], true);
 }
 
@@ -215,7 +215,7 @@ fn damage_and_manifests_that_nobody_can_read_are_told() {
     let cluster = Cluster::start();
     let operator = operator(&cluster);
     for _ in 0..2 {
-        assert_eq!(operator.run(&["backup"]).code, 0);
+        operator.back_up();
     }
     let names = operator.list();
     let file = |name: &str, end: &str| operator.backups().join(format!("{name}{end}"));
@@ -252,7 +252,7 @@ fn a_run_is_seen_without_the_daemon_and_is_not_disturbed() {
     let cluster = Cluster::start();
     make_big_table(&cluster, "postgres", "big");
     let operator = operator(&cluster);
-    assert_eq!(operator.run(&["backup"]).code, 0);
+    operator.back_up();
     let lock = HeldLock::on(&cluster, "postgres", "big");
     let running = operator.spawn(&["backup"]);
     lock.wait_for_another();
@@ -302,11 +302,10 @@ fn a_run_is_seen_without_the_daemon_and_is_not_disturbed() {
 fn looking_many_times_keeps_no_run_from_its_lock() {
     let cluster = Cluster::start();
     let operator = operator(&cluster);
-    assert_eq!(operator.run(&["backup"]).code, 0);
+    operator.back_up();
     let lookers: Vec<_> = (0..6).map(|_| operator.spawn(&["status"])).collect();
     for _ in 0..3 {
-        let output = operator.run(&["backup"]);
-        assert_eq!(output.code, 0, "{output}");
+        operator.back_up();
     }
     for looker in lookers {
         assert_eq!(looker.wait().code, 0);
@@ -338,7 +337,7 @@ fn tree(directory: &Path) -> BTreeMap<PathBuf, (SystemTime, Vec<u8>)> {
 fn looking_writes_nothing() {
     let cluster = Cluster::start();
     let operator = operator(&cluster);
-    assert_eq!(operator.run(&["backup"]).code, 0);
+    operator.back_up();
     let backups = operator.path("backups");
     for entry in tree(&backups).keys() {
         let mode = if entry.is_dir() { 0o500 } else { 0o400 };
@@ -382,7 +381,7 @@ fn databases_are_found_and_chosen_by_name() {
         said.contains("there is no backup of any database of server main in "),
         "{said}"
     );
-    assert_eq!(operator.run(&["backup"]).code, 0);
+    operator.back_up();
     // One whose first run fails has a ledger and nothing else.
     operator.stand_in("pg_dump", "exit 1");
     cluster.create_database("unlucky");
@@ -409,7 +408,7 @@ fn databases_are_found_and_chosen_by_name() {
 fn little_space_needs_attention() {
     let cluster = Cluster::start();
     let mut operator = operator(&cluster);
-    assert_eq!(operator.run(&["backup"]).code, 0);
+    operator.back_up();
     operator.set("limits.free_space", "1 EB");
     let status = status(&operator);
     assert_eq!(kinds(&status), ["space"]);
@@ -419,7 +418,7 @@ fn little_space_needs_attention() {
 fn what_the_daemon_says_is_shown() {
     let cluster = Cluster::start();
     let operator = operator(&cluster);
-    assert_eq!(operator.run(&["backup"]).code, 0);
+    operator.back_up();
     let runtime = RuntimeDirectory::at(operator.path("run"));
     let lock = runtime.take().unwrap();
     let now = Utc::now().fixed_offset();
@@ -476,7 +475,7 @@ fn a_test_restore_that_could_not_be_made_makes_the_newest_no_younger() {
     let place = open_directory();
     let mut operator = operator(&cluster);
     operator.set("objectives.grace", "0 seconds");
-    assert_eq!(operator.run(&["backup"]).code, 0);
+    operator.back_up();
     let fresh = status(&operator);
     assert_eq!(kinds(&fresh), [""; 0]);
     let age = |status: &Value| status["databases"][0]["drill_age"].clone();

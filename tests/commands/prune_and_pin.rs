@@ -172,7 +172,7 @@ fn a_clock_that_jumps_removes_nothing_and_is_told() {
 fn pins_are_told_and_need_one_backup() {
     let cluster = Cluster::start();
     let operator = Operator::of(&cluster, "postgres");
-    assert_eq!(operator.run(&["backup"]).code, 0);
+    operator.back_up();
     let name = operator.list().pop().unwrap();
     for (command, told) in [
         ("unpin", "not pinned"),

@@ -62,7 +62,7 @@ fn verify_checks_what_it_is_told_to() {
 fn verify_by_path_checks_that_file_and_no_other_of_the_same_name() {
     let cluster = Cluster::start();
     let operator = Operator::of(&cluster, "postgres");
-    assert_eq!(operator.run(&["backup"]).code, 0);
+    operator.back_up();
     let name = operator.list().pop().unwrap();
     let copy = operator.path("copy");
     let status = Command::new("cp")

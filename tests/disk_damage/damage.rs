@@ -10,13 +10,13 @@ use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
 
 use crate::support::operator::Operator;
-use crate::{DATABASE, back_up, cluster_with_a_small_database, flip};
+use crate::{DATABASE, cluster_with_a_small_database, flip};
 
 #[test]
 fn a_damaged_backup_is_noted_and_does_not_count_as_verified() {
     let cluster = cluster_with_a_small_database();
     let mut operator = Operator::of(&cluster, DATABASE);
-    let names: Vec<String> = (0..3).map(|_| back_up(&operator)).collect();
+    let names: Vec<String> = (0..3).map(|_| operator.back_up()).collect();
     let directory = operator.backups();
     flip(&directory.join(format!("{}.sql.gz", names[2])), 300);
     let output = operator.run(&["verify", "--all"]);
@@ -133,7 +133,7 @@ fn find_every_damage(format: &str, compression: &str, suffixes: &[&str], cases: 
     let mut operator = Operator::of(&cluster, DATABASE);
     operator.set("dump.format", format);
     operator.set("dump.compression", compression);
-    let name = back_up(&operator);
+    let name = operator.back_up();
     let backup = operator.backups();
     operator.unset("database");
     let operator = RefCell::new(operator);

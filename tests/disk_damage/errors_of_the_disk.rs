@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::support::filesystem::can_trace;
 use crate::support::operator::{Operator, Output};
-use crate::{DATABASE, back_up, cluster_with_a_small_database, flip};
+use crate::{DATABASE, cluster_with_a_small_database, flip};
 
 #[test]
 fn an_error_of_the_disk_at_any_sync_or_rename_leaves_nothing() {
@@ -126,7 +126,7 @@ fn what_the_machine_cannot_read_is_not_held_against_a_backup() {
     }
     let cluster = cluster_with_a_small_database();
     let mut operator = Operator::of(&cluster, DATABASE);
-    let names: Vec<String> = (0..2).map(|_| back_up(&operator)).collect();
+    let names: Vec<String> = (0..2).map(|_| operator.back_up()).collect();
     let directory = operator.backups();
     let all = ["verify", "--all", "--json"];
     let assert_nothing_is_held = |operator: &Operator, output: &Output, why: &str| {
@@ -171,7 +171,7 @@ fn an_archive_that_pg_restore_cannot_read_is_only_damaged_if_its_bytes_are() {
     let cluster = cluster_with_a_small_database();
     let mut operator = Operator::of(&cluster, DATABASE);
     operator.set("dump.format", "custom");
-    let name = back_up(&operator);
+    let name = operator.back_up();
     operator.stand_in(
         "pg_restore",
         "echo 'pg_restore: error: unsupported version (1.16) in file header' >&2; exit 1",

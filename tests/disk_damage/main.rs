@@ -20,7 +20,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use support::cluster::Cluster;
-use support::operator::Operator;
 
 const DATABASE: &str = "shop";
 
@@ -33,12 +32,6 @@ fn cluster_with_a_small_database() -> Cluster {
            SELECT i AS id, md5(i::text) AS name FROM generate_series(1, 200) AS i",
     );
     cluster
-}
-
-/// Makes a backup and gives its name.
-fn back_up(operator: &Operator) -> String {
-    let made = operator.json(&["backup"]);
-    made[0]["backup"].as_str().unwrap().to_owned()
 }
 
 /// The content of every file below a directory, and where every symbolic link leads.

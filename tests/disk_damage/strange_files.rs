@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::support::cluster::Cluster;
 use crate::support::operator::Operator;
-use crate::{DATABASE, back_up, cluster_with_a_small_database, content};
+use crate::{DATABASE, cluster_with_a_small_database, content};
 
 /// The files that are no backups, each with what `list` says about it.
 fn problems(operator: &Operator) -> BTreeMap<String, String> {
@@ -30,7 +30,7 @@ fn foreign_files_are_named_and_never_touched() {
     operator.set_value("series.daily.keep_last", 1);
     operator.set_value("series.daily.keep", false);
     operator.set_value("retention.floor", 1);
-    back_up(&operator);
+    operator.back_up();
     let directory = operator.backups();
     let outside = operator.path("outside.json");
     fs::write(&outside, "theirs").unwrap();
@@ -96,7 +96,7 @@ fn foreign_files_are_named_and_never_touched() {
     }
 
     // The next backup, retention with it, a clean-up and a verification.
-    let newest = back_up(&operator);
+    let newest = operator.back_up();
     let output = operator.run(&["prune"]);
     assert_eq!(output.code, 0, "{output}");
     // What has a manifest's name may have been one.
@@ -121,7 +121,7 @@ fn foreign_files_are_named_and_never_touched() {
 fn a_manifest_that_is_of_no_use_is_told_and_neither_counted_nor_removed() {
     let cluster = cluster_with_a_small_database();
     let mut operator = Operator::of(&cluster, DATABASE);
-    let names: Vec<String> = (0..5).map(|_| back_up(&operator)).collect();
+    let names: Vec<String> = (0..5).map(|_| operator.back_up()).collect();
     let directory = operator.backups();
     let manifest = |name: &str| directory.join(format!("{name}.json"));
     let edit = |name: &str, edit: &dyn Fn(String) -> String| {
@@ -211,7 +211,7 @@ fn a_manifest_that_is_of_no_use_is_told_and_neither_counted_nor_removed() {
     operator.set_value("series.daily.keep_last", 1);
     operator.set_value("series.daily.keep", false);
     operator.set_value("retention.floor", 1);
-    let newest = back_up(&operator);
+    let newest = operator.back_up();
     assert_eq!(operator.list(), [newest.as_str()]);
     let after = operator.artifacts();
     for file in before {
@@ -229,7 +229,7 @@ fn a_missing_file_and_one_too_many_are_found() {
     let cluster = cluster_with_a_small_database();
     let mut operator = Operator::of(&cluster, DATABASE);
     operator.set("dump.format", "directory");
-    let name = back_up(&operator);
+    let name = operator.back_up();
     let directory = operator.backups();
     let verify = |damage: &str| {
         let output = operator.run(&["verify", "--all"]);
@@ -287,7 +287,7 @@ fn a_directory_whose_only_manifest_is_spoilt_is_not_passed_over_where_all_are_ba
     operator.unset("database");
     operator.set("databases", "all");
     operator.set_value("include", vec![DATABASE]);
-    let name = back_up(&operator);
+    let name = operator.back_up();
     let manifest = operator.backups().join(format!("{name}.json"));
     fs::write(&manifest, "").unwrap();
     let file = format!("{name}.json");

@@ -175,6 +175,18 @@ impl Daemon {
         Self::with(operator, Circumstances::default())
     }
 
+    /// Starts it under this wall clock, and waits until it is ready.
+    #[track_caller]
+    pub(crate) fn under(operator: &Operator, clock: &WallClock) -> Self {
+        Self::with(
+            operator,
+            Circumstances {
+                clock: Some(clock),
+                ..Circumstances::default()
+            },
+        )
+    }
+
     /// Starts it in these circumstances, and waits until it is ready.
     #[track_caller]
     pub(crate) fn with(operator: &Operator, circumstances: Circumstances<'_>) -> Self {

@@ -79,8 +79,7 @@ pub(crate) fn psql_that_changes(changes: &[&str]) -> TempDir {
 }
 
 pub(crate) fn back_up(operator: &Operator) {
-    let output = operator.run(&["backup"]);
-    assert_eq!(output.code, 0, "{output}");
+    operator.back_up();
 }
 
 /// Drills, and gives the one report.
@@ -98,12 +97,4 @@ pub(crate) fn assert_empty(directory: &Path) {
         .map(|entry| entry.unwrap().path())
         .collect();
     assert_eq!(left, [""; 0].map(PathBuf::from));
-}
-
-pub(crate) fn restore_log(operator: &Operator) -> Vec<Value> {
-    fs::read_to_string(operator.backups().join("restore.log"))
-        .unwrap()
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
 }

@@ -75,6 +75,15 @@ pub(crate) fn server_user() -> uzers::User {
         .expect("a user for the server")
 }
 
+/// A server with a table, and an operator who has made a backup of it.
+pub(crate) fn with_a_backup() -> (Cluster, Operator) {
+    let cluster = Cluster::start();
+    cluster.psql("CREATE TABLE t AS SELECT i FROM generate_series(1, 1000) AS i");
+    let operator = Operator::of(&cluster, "postgres");
+    operator.assert_next_run_succeeds();
+    (cluster, operator)
+}
+
 impl Operator {
     /// Somebody who backs up one database of this server, reached by its unix socket as its
     /// superuser.
@@ -294,6 +303,13 @@ impl Operator {
         Running::start(self.command_under(starter, arguments)).wait()
     }
 
+    /// Makes a backup, which has to succeed, and gives its name.
+    #[track_caller]
+    pub(crate) fn back_up(&self) -> String {
+        let made = self.json(&["backup"]);
+        made[0]["backup"].as_str().expect("its name").to_owned()
+    }
+
     /// Runs the program with `--json`, expects success, and reads what it printed.
     pub(crate) fn json(&self, arguments: &[&str]) -> Value {
         let output = self.run(&[arguments, &["--json"]].concat());
@@ -338,15 +354,17 @@ impl Operator {
 
     /// The ledger's records, oldest first; every line has to be one.
     pub(crate) fn ledger(&self) -> Vec<Value> {
-        let text = fs::read_to_string(self.backups().join("backup.log")).unwrap_or_default();
-        text.lines()
-            .map(|line| serde_json::from_str(line).expect("a record of the ledger"))
-            .collect()
+        records(&self.backups().join("backup.log"))
     }
 
     /// The last record of the ledger: null when there is none.
     pub(crate) fn last_record(&self) -> Value {
         self.ledger().pop().unwrap_or_default()
+    }
+
+    /// The records of the ledger of restores, oldest first; every line has to be one.
+    pub(crate) fn restore_log(&self) -> Vec<Value> {
+        records(&self.backups().join("restore.log"))
     }
 
     /// What stands now.
@@ -389,8 +407,7 @@ impl Operator {
     #[track_caller]
     pub(crate) fn assert_next_run_succeeds(&self) {
         let before = self.list();
-        let output = self.run(&["backup"]);
-        assert_eq!(output.code, 0, "{output}");
+        self.back_up();
         let after = self.list();
         assert!(
             after.len() > before.len() && before.iter().all(|name| after.contains(name)),
@@ -476,6 +493,14 @@ impl Operator {
         });
         (running, pg_dump)
     }
+}
+
+/// The records of a ledger; none where it is not there yet.
+fn records(ledger: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(ledger).unwrap_or_default();
+    text.lines()
+        .map(|line| serde_json::from_str(line).expect("a record of the ledger"))
+        .collect()
 }
 
 fn names_in(directory: &Path) -> BTreeSet<String> {

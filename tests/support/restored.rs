@@ -38,14 +38,6 @@ pub(crate) fn beginning_with(cluster: &Cluster, prefix: &str) -> String {
     names.remove(0)
 }
 
-/// The records of `restore.log`, oldest first.
-pub(crate) fn restore_log(operator: &Operator) -> Vec<Value> {
-    let text = fs::read_to_string(operator.backups().join("restore.log")).unwrap_or_default();
-    text.lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
-}
-
 /// A small database, backed up once.
 pub(crate) fn small(cluster: &Cluster, name: &str) -> Operator {
     cluster.create_database(name);
@@ -54,8 +46,7 @@ pub(crate) fn small(cluster: &Cluster, name: &str) -> Operator {
         "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'as backed up')",
     );
     let operator = Operator::of(cluster, name);
-    let output = operator.run(&["backup"]);
-    assert_eq!(output.code, 0, "{output}");
+    operator.back_up();
     // What a restore has to take back.
     cluster.psql_in(name, "UPDATE t SET v = 'as it stands'");
     operator
