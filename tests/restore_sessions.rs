@@ -400,3 +400,26 @@ fn constraints_that_wait_for_each_other_are_made_one_after_the_other() {
     let output = operator.run(&["drill"]);
     assert_eq!(output.code, 0, "{output}");
 }
+
+/// What was done first waits for the others, and then goes on.
+#[test]
+fn a_session_may_be_idle_while_others_make_their_indexes() {
+    let cluster = Cluster::start();
+    let mut operator = small(&cluster, "app");
+    cluster.psql_in(
+        "app",
+        "CREATE FUNCTION slow(a int, seconds float) RETURNS int IMMUTABLE LANGUAGE plpgsql \
+           AS 'BEGIN PERFORM pg_catalog.pg_sleep(seconds); RETURN a; END'; \
+         CREATE INDEX a_first ON t (slow(id, 0.5)); CREATE TABLE u (id int); \
+         INSERT INTO u VALUES (1); CREATE INDEX b_then ON u (slow(id, 2)); \
+         ALTER TABLE u ADD FOREIGN KEY (id) REFERENCES t; UPDATE t SET v = 'as backed up'; \
+         ALTER ROLE postgres SET idle_session_timeout = '300ms'",
+    );
+    operator.set_value("dump.jobs", 2);
+    std::thread::sleep(std::time::Duration::from_millis(1050));
+    let output = operator.run(&["backup"]);
+    assert_eq!(output.code, 0, "{output}");
+    let output = operator.run(&["restore", "--latest", "--yes"]);
+    assert_eq!(output.code, 0, "{output}");
+    assert_eq!(value(&cluster, "app"), "as backed up");
+}

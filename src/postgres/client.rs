@@ -394,15 +394,17 @@ async fn greet(
              SET idle_in_transaction_session_timeout = 0"
         ))
         .await?;
-    // idle_session_timeout came with version 14; our connection may be idle while a dump runs.
+    // Our connection may be idle while a dump runs, and in a transaction while tables are restored. These
+    // settings came with versions 14 and 17.
     let row = inner
         .query_typed_one(
             "SELECT pg_catalog.current_setting('server_version_num')::int4, \
                     pg_catalog.current_setting('server_encoding'), \
                     pg_catalog.pg_is_in_recovery(), \
                     pg_catalog.current_setting('transaction_read_only') = 'on', \
-                    (SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings \
-                      WHERE name = 'idle_session_timeout')",
+                    (SELECT pg_catalog.count(pg_catalog.set_config(name, '0', false)) \
+                       FROM pg_catalog.pg_settings \
+                      WHERE name IN ('idle_session_timeout', 'transaction_timeout'))",
             &[],
         )
         .await?;

@@ -192,6 +192,22 @@ impl Conninfo {
         }
     }
 
+    /// The same connection to a server of this major version, whose sessions may be idle, and in a
+    /// transaction, for as long as it takes: a program waits while others do their part, and what a role or
+    /// a database says of that is meant for applications. `pg_dump` and its dumps set other limits aside.
+    #[must_use]
+    pub fn without_time_limits(&self, major: u32) -> Self {
+        let mut patient = self.clone();
+        let options = patient.parameters.entry("options".to_owned()).or_default();
+        // What the operator's own say comes later, and counts.
+        for (setting, since) in [("transaction_timeout", 17), ("idle_session_timeout", 14)] {
+            if major >= since {
+                options.insert_str(0, &format!("-c {setting}=0 "));
+            }
+        }
+        patient
+    }
+
     /// The same connection, whose server says what it has to say in English, as programs that read it need
     /// it. Only a superuser may ask for that.
     #[must_use]

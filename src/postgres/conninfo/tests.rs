@@ -307,3 +307,22 @@ fn a_dump_is_loaded_in_the_zone_of_its_database_or_in_the_server_s() {
         assert_eq!(zone(&conninfo).as_deref(), expected);
     }
 }
+
+#[test]
+fn limits_for_applications_are_set_aside_as_far_as_a_server_knows_them() {
+    let conninfo = resolved("host=a user=u dbname=d", &[]);
+    let options = |major| {
+        let patient = conninfo.without_time_limits(major);
+        patient
+            .parameters
+            .get("options")
+            .cloned()
+            .unwrap_or_default()
+    };
+    assert_eq!(options(13), "");
+    assert_eq!(options(16), "-c idle_session_timeout=0 ");
+    assert_eq!(
+        options(17),
+        "-c idle_session_timeout=0 -c transaction_timeout=0 "
+    );
+}

@@ -217,7 +217,9 @@ impl Work<'_> {
     /// is for later.
     fn to_the_new_database(&self) -> Conninfo {
         let (premises, maintenance) = (&self.prepared.premises, &self.prepared.maintenance);
-        let conninfo = maintenance.to_database(self.new_name());
+        let conninfo = maintenance
+            .to_database(self.new_name())
+            .without_time_limits(premises.major);
         if premises.is_superuser {
             conninfo.without_event_triggers(premises.major).in_english()
         } else {
