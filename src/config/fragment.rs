@@ -12,8 +12,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::plan::{Compression, DrillChoice, Format};
 use super::scalar::{
-    AbsolutePath, AgeLimit, Count, CredentialName, DatabaseName, Delay, Keep, Pattern, Ports, Size,
-    TimeSpan, Window, Word, Zone,
+    AbsolutePath, AgeLimit, Count, CredentialName, DatabaseName, Delay, Keep, LibraryName, Pattern,
+    Ports, Size, TimeSpan, Window, Word, Zone,
 };
 use crate::telemetry::Level;
 
@@ -389,6 +389,9 @@ pub(super) struct DrillFragment {
     /// Whether no dump is loaded where the kernel cannot keep what it carries out from the user's
     /// files and from the network. Else it is, and the report says so.
     pub(super) require_confinement: Option<bool>,
+    /// Libraries that a throw-away server loads when it starts, besides those that the manifest of a
+    /// backup tells of. They get no background worker.
+    pub(super) preload: Option<Vec<LibraryName>>,
 }
 
 /// How the daemon runs.

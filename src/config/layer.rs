@@ -330,7 +330,8 @@ fn nested(key: &[String], value: Value) -> Dict {
 }
 
 /// Takes a setting out. An entry of a list makes room for a name or a window that needs no attention, because
-/// the places of the entries behind it must stay true; a layer with problems is never used.
+/// the places of the entries behind it must stay true; a layer with problems is never used. Gives false
+/// when there is nothing to take out, so that nobody tries for ever.
 fn take_out(values: &mut Dict, path: &[String]) -> bool {
     match path {
         [] => false,
@@ -345,11 +346,12 @@ fn take_out(values: &mut Dict, path: &[String]) -> bool {
                 let sound = if first == "blackout" {
                     "00:00-00:01"
                 } else {
-                    "-"
+                    "_"
                 };
                 entry.is_some_and(|entry| {
+                    let is_in_the_way = entry.as_str() != Some(sound);
                     *entry = Value::String(Tag::Default, sound.to_owned());
-                    true
+                    is_in_the_way
                 })
             }
             // The place lies within a value that is read as one.

@@ -319,6 +319,9 @@ pub struct DrillSettings {
     pub jobs: NonZeroU8,
     /// Whether no dump is loaded where the kernel cannot confine what it carries out.
     pub require_confinement: bool,
+    /// Libraries that a throw-away server loads when it starts, besides those that the manifest of a
+    /// backup tells of.
+    pub preload: Vec<String>,
 }
 
 /// How the daemon runs.

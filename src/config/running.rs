@@ -89,6 +89,10 @@ pub(super) fn drill(written: &DrillFragment) -> DrillSettings {
         directory: set(written.directory.clone()).0,
         jobs: small(set(written.jobs)),
         require_confinement: set(written.require_confinement),
+        preload: set(written.preload.clone())
+            .into_iter()
+            .map(|name| name.0)
+            .collect(),
     }
 }
 

@@ -97,6 +97,24 @@ from_text!(
     }
 );
 
+from_text!(
+    /// The name of a library that a server can load.
+    LibraryName(String),
+    "the name of a library in quotes",
+    { "type": "string", "pattern": "^[A-Za-z0-9_][A-Za-z0-9_.+-]*$" },
+    |text| {
+        let is_sound = |byte: u8| byte.is_ascii_alphanumeric() || b"_.+-".contains(&byte);
+        if text.is_empty() || text.starts_with(['.', '+', '-']) || !text.bytes().all(is_sound) {
+            Err(format!(
+                "{text:?} is not the name of a library\nwrite it as in shared_preload_libraries, \
+                 without a directory: \"pg_cron\""
+            ))
+        } else {
+            Ok(text.strip_suffix(".so").unwrap_or(text).to_owned())
+        }
+    }
+);
+
 /// Why a name is none that `PostgreSQL` would keep as it is, if so: it cuts longer ones short without
 /// a word.
 pub(crate) fn name_fault(of: &str, name: &str) -> Option<String> {

@@ -260,6 +260,17 @@ fn judge(program: &str, exit: &Exit) -> Loaded {
     }
 }
 
+/// How libraries say that they want to be loaded when a server starts.
+const WANTING_TO_BE_PRELOADED: [&str; 3] = [
+    "via shared_preload_libraries",
+    "must be preloaded",
+    "is not in shared_preload_libraries",
+];
+
+/// What is lacking then.
+pub(super) const NOT_PRELOADED: &str = "an extension wants to be loaded when a server starts \
+    (shared_preload_libraries), and the throw-away server has not loaded it";
+
 /// What of this machine kept a dump from being loaded, judged by what the program said; none when it
 /// was the dump itself. The words are those of `PostgreSQL`'s messages (with `lc_messages` C).
 pub(super) fn lacking(said: &str) -> Option<&'static str> {
@@ -300,11 +311,7 @@ pub(super) fn lacking(said: &str) -> Option<&'static str> {
             ],
             "a library of functions is not installed on this machine",
         ),
-        (
-            &["via shared_preload_libraries", "must be preloaded"],
-            "an extension wants to be loaded when a server starts (shared_preload_libraries), which a \
-             throw-away server does for none",
-        ),
+        (&WANTING_TO_BE_PRELOADED, NOT_PRELOADED),
         (
             &[
                 "could not open dictionary file \"",
@@ -368,6 +375,11 @@ mod tests {
             (
                 "ERROR:  pg_cron can only be loaded via shared_preload_libraries",
                 true,
+            ),
+            ("ERROR:  pglogical is not in shared_preload_libraries", true),
+            (
+                "ERROR:  unrecognized configuration parameter \"app.tenant\"",
+                false,
             ),
             (
                 "ERROR:  could not open dictionary file \"/usr/share/postgresql/15/tsearch_data/xx.dict\": No such file or directory",

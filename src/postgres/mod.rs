@@ -15,6 +15,7 @@ mod exposure;
 mod extract;
 mod labels;
 mod loaded;
+mod preload;
 mod premises;
 mod programs;
 mod properties;
@@ -48,6 +49,7 @@ pub use extract::{
 };
 pub use labels::missing_label_providers;
 pub use loaded::loaded_rows;
+pub use preload::{library_name, package_of};
 pub use premises::{
     Premises, Standing, USUAL_TABLESPACE, databases, end_sessions, is_member, premises,
 };
@@ -62,7 +64,7 @@ pub use recreate::{
     in_the_name_of, no_template, reset_settings, roles_of, settings_and_privileges,
     settings_for_loading, take_place,
 };
-pub use sandbox::{Sandbox, SandboxError, SandboxSpec, sweep_sandboxes};
+pub use sandbox::{Sandbox, SandboxError, SandboxSpec, database_name, sweep_sandboxes};
 pub use shortfall::{shortfalls, shortfalls_with_its_name};
 pub use statistics::{NotRefreshed, analyze};
 pub use tls::TlsError;

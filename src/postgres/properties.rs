@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::catalogue_text::{as_bytes, optional, required, value};
 use super::client::{Client, QueryError};
+use super::preload::library_list;
 
 /// The properties of a database. Text that is not UTF-8 on the server has U+FFFD in its place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +44,10 @@ pub struct DatabaseProperties {
     pub settings: Vec<Setting>,
     /// Its extensions.
     pub extensions: Vec<Extension>,
+    /// The libraries that its functions in C are in, but for `PostgreSQL`'s own, as they were declared:
+    /// `$libdir/pg_cron`. None in manifests of programs that did not ask.
+    #[serde(default)]
+    pub libraries: Vec<String>,
     /// Its size on the server's disk.
     pub size_bytes: u64,
 }
@@ -85,6 +90,10 @@ pub struct ServerProperties {
     /// programs that did not ask.
     #[serde(default)]
     pub timezone: Option<String>,
+    /// The libraries that it loads when it starts (`shared_preload_libraries`), as they were written;
+    /// null when we may not ask, and in manifests of programs that did not.
+    #[serde(default)]
+    pub preload: Option<Vec<String>>,
 }
 
 impl ServerProperties {
@@ -186,6 +195,7 @@ pub async fn database_properties(client: &Client) -> Result<DatabaseProperties, 
         size_bytes: u64::try_from(value::<i64>(client, WHAT, row, 16)?).unwrap_or_default(),
         settings: settings(client).await?,
         extensions: extensions(client).await?,
+        libraries: libraries(client).await?,
     })
 }
 
@@ -236,6 +246,23 @@ async fn extensions(client: &Client) -> Result<Vec<Extension>, QueryError> {
         .collect()
 }
 
+/// What has a smaller number was made by initdb (`FirstNormalObjectId` in `PostgreSQL`'s `transam.h`).
+const FIRST_OF_USERS: u32 = 16384;
+
+async fn libraries(client: &Client) -> Result<Vec<String>, QueryError> {
+    const WHAT: &str = "read the libraries of the database's functions";
+    let sql = format!(
+        "SELECT {library} FROM (SELECT DISTINCT p.probin FROM pg_catalog.pg_proc p \
+          WHERE p.probin IS NOT NULL AND p.oid >= {FIRST_OF_USERS}) AS l (library) \
+          ORDER BY l.library",
+        library = as_bytes(client, "l.library"),
+    );
+    let rows = client.query(WHAT, &sql, &[]).await?;
+    rows.iter()
+        .map(|row| required(client, WHAT, row, 0))
+        .collect()
+}
+
 /// Reads the properties of the server.
 ///
 /// # Errors
@@ -261,7 +288,23 @@ pub async fn server_properties(client: &Client) -> Result<ServerProperties, Quer
         in_recovery: value(client, WHAT, row, 1)?,
         data_checksums: value(client, WHAT, row, 2)?,
         timezone: value(client, WHAT, row, 3)?,
+        preload: preload(client).await?,
     })
+}
+
+/// What the server loads when it starts. A view leaves it out for whoever may not know
+/// (`pg_read_all_settings`), where asking for it would be an error.
+async fn preload(client: &Client) -> Result<Option<Vec<String>>, QueryError> {
+    const WHAT: &str = "read what the server loads when it starts";
+    let sql = format!(
+        "SELECT {} FROM pg_catalog.pg_settings WHERE name = 'shared_preload_libraries'",
+        as_bytes(client, "setting")
+    );
+    let rows = client.query(WHAT, &sql, &[]).await?;
+    let Some(row) = rows.first() else {
+        return Ok(None);
+    };
+    Ok(Some(library_list(&required(client, WHAT, row, 0)?)))
 }
 
 /// Some providers let nobody ask.

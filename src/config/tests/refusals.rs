@@ -35,6 +35,24 @@ const REFUSED: &[(&str, &str, &[&str])] = &[
         &["are one"],
     ),
     (
+        "database = \"a\"\n[drill]\npreload = [\"pg_cron\", \"/tmp/evil.so\"]",
+        "3:23",
+        &[
+            "\"/tmp/evil.so\" is not the name of a library",
+            "without a directory",
+        ],
+    ),
+    (
+        "database = \"a\"\n[drill]\npreload = [\"a,b\"]",
+        "3:12",
+        &["is not the name of a library"],
+    ),
+    (
+        "database = \"a\"\n[drill]\npreload = \"pg_cron\"",
+        "3:11",
+        &["a sequence belongs here, not text"],
+    ),
+    (
         "database = \"a\"\n[retry]\nfirst = \"1 hour\"",
         "3:9",
         &["1 hour, is longer than the longest, 15 minutes"],

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::bare;
 use super::judge::{about_the_version, in_words, scrutiny};
+use super::preload::{hindrance, libraries, way_out, with_packages};
 use super::report::{DrillOutcome, DrillPhase};
 use super::restored::Restored;
 use super::roles;
@@ -19,7 +20,7 @@ use crate::jobs::verify::{Examined, examine};
 use crate::jobs::{Context, Limit};
 use crate::pipeline::census::{Needs, Scanner};
 use crate::pipeline::{Amount, Passage, Phase, Progress, StreamError, read_text};
-use crate::postgres::{Enforcement, Programs, Sandbox, SandboxSpec};
+use crate::postgres::{Enforcement, Extension, Programs, Sandbox, SandboxSpec, database_name};
 use crate::regular_file;
 use crate::repository::{Manifest, Repository, Role, State, Stem};
 use crate::words::{count, counted};
@@ -100,13 +101,8 @@ impl Drill<'_> {
                     .to_owned(),
             ));
         }
-        let providers = label_providers(&passage.needs, globals.as_deref());
-        if !providers.is_empty() {
-            return Ok(DrillOutcome::Impossible(format!(
-                "it has security labels of the label provider {}, and the throw-away server loads no \
-                 library but PostgreSQL's own",
-                providers.join(", ")
-            )));
+        if let Some(hindrance) = hindrance(&manifest.properties) {
+            return Ok(DrillOutcome::Impossible(hindrance));
         }
         let programs = self.programs(&manifest).await?;
         let superuser = match &globals {
@@ -180,6 +176,63 @@ impl Drill<'_> {
         Ok(programs)
     }
 
+    /// Sees to what the database's extensions need of the server; says what this machine lacks of it.
+    async fn equip(
+        &self,
+        sandbox: &mut Sandbox,
+        manifest: &Manifest,
+        label_providers: &BTreeSet<String>,
+    ) -> Result<Option<String>, JobError> {
+        let (limit, properties) = (&self.limit, &manifest.properties);
+        let major = sandbox.major();
+        let missing = limit
+            .wait_for(sandbox.missing_extensions(properties))
+            .await??;
+        if !missing.is_empty() {
+            let shown = |one: &Extension| format!("{} {}", one.name, one.version);
+            let missing = missing.iter().map(|one| (one.name.as_str(), shown(one)));
+            return Ok(Some(format!(
+                "the database uses extensions that are not installed on this machine for PostgreSQL \
+                 {major}: {}",
+                with_packages(missing, major)
+            )));
+        }
+        let recorded = manifest.server.preload.as_deref();
+        let configured = &self.context.drill.preload;
+        let libraries = libraries(properties, recorded, label_providers, configured);
+        if !libraries.is_empty() {
+            let missing = limit
+                .wait_for(sandbox.missing_libraries(&libraries))
+                .await??;
+            if !missing.is_empty() {
+                let missing = missing.iter().map(|name| (name.as_str(), name.clone()));
+                return Ok(Some(format!(
+                    "a server for it loads libraries when it starts that are not installed on this \
+                     machine for PostgreSQL {major}: {}",
+                    with_packages(missing, major)
+                )));
+            }
+            tracing::info!(
+                "the throw-away server preloads {}, without background workers",
+                libraries.join(", ")
+            );
+            let name = database_name(properties);
+            limit.wait_for(sandbox.preload(&libraries, name)).await??;
+        }
+        let missing = limit
+            .wait_for(sandbox.missing_label_providers(label_providers))
+            .await??;
+        Ok((!missing.is_empty()).then(|| {
+            let named: Vec<String> = missing.iter().map(|name| format!("{name:?}")).collect();
+            format!(
+                "it has security labels of the label provider {}, whose library the throw-away server \
+                 has not loaded: {}",
+                named.join(", "),
+                way_out(recorded)
+            )
+        }))
+    }
+
     async fn restore(
         &mut self,
         sandbox: &mut Sandbox,
@@ -190,16 +243,9 @@ impl Drill<'_> {
         began: Instant,
     ) -> Result<DrillOutcome, JobError> {
         let limit = self.limit.clone();
-        let missing = limit
-            .wait_for(sandbox.missing_extensions(&manifest.properties))
-            .await??;
-        if !missing.is_empty() {
-            return Ok(DrillOutcome::Impossible(format!(
-                "the database uses extensions that are not installed on this machine for \
-                 PostgreSQL {}: {}",
-                programs.version.major,
-                missing.join(", ")
-            )));
+        let providers = label_providers(&passage.needs, globals.as_deref());
+        if let Some(lack) = self.equip(sandbox, manifest, &providers).await? {
+            return Ok(DrillOutcome::Impossible(lack));
         }
         self.took(DrillPhase::Server, began);
         if let Some(account) = sandbox.account() {
@@ -226,7 +272,10 @@ impl Drill<'_> {
             programs,
             application: format!("pgbackupd {}", self.run),
         };
-        if let Some(outcome) = self.load_globals(&mut restored, &prepared).await? {
+        if let Some(outcome) = self
+            .load_globals(&mut restored, manifest, &prepared)
+            .await?
+        {
             return Ok(outcome);
         }
         let making = restored.sandbox.create_database(&manifest.properties);
@@ -288,10 +337,10 @@ fn globals_are_foreign(globals: &[u8]) -> bool {
     scanner.push(globals).is_err() || scanner.foreign().is_some()
 }
 
-/// The providers of the labels in a dump and in the globals beside it, in quotes.
-fn label_providers(needs: &Needs, globals: Option<&[u8]>) -> Vec<String> {
+/// The providers of the labels in a dump and in the globals beside it.
+fn label_providers(needs: &Needs, globals: Option<&[u8]>) -> BTreeSet<String> {
     let mut providers = globals.map_or_else(BTreeSet::new, crate::jobs::globals::label_providers);
     let of_dump = needs.label_providers.iter();
     providers.extend(of_dump.map(|name| String::from_utf8_lossy(name).into_owned()));
-    providers.iter().map(|name| format!("{name:?}")).collect()
+    providers
 }

@@ -107,11 +107,11 @@ fn quoted(name: &[u8]) -> Vec<u8> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::postgres::Setting;
 
-    fn properties(owner: &str) -> DatabaseProperties {
+    pub(in crate::jobs::drill) fn properties(owner: &str) -> DatabaseProperties {
         DatabaseProperties {
             name: "app".to_owned(),
             encoding: "UTF8".to_owned(),
@@ -133,6 +133,7 @@ mod tests {
                 setting: "work_mem=1MB".to_owned(),
             }],
             extensions: Vec::new(),
+            libraries: Vec::new(),
             size_bytes: 0,
         }
     }

@@ -5,12 +5,13 @@ use std::io::Write as _;
 
 use super::attempt::Drill;
 use super::judge::errors_in;
+use super::preload::way_out;
 use super::report::DrillOutcome;
 use super::restored::Restored;
 use super::roles::Prepared;
 use crate::config::Format;
 use crate::jobs::error::JobError;
-use crate::jobs::load::{Dump, Loaded, ahead, lacking};
+use crate::jobs::load::{Dump, Loaded, NOT_PRELOADED, ahead, lacking};
 use crate::pipeline::{Phase, StreamError};
 use crate::repository::{Manifest, Role};
 
@@ -18,6 +19,7 @@ impl Drill<'_> {
     pub(super) async fn load_globals(
         &self,
         restored: &mut Restored<'_>,
+        manifest: &Manifest,
         prepared: &Prepared,
     ) -> Result<Option<DrillOutcome>, JobError> {
         for number in 0..prepared.tablespaces {
@@ -34,7 +36,7 @@ impl Drill<'_> {
             )
             .await?;
         Ok(self
-            .refused(restored, "roles and tablespaces", loaded)
+            .refused(restored, manifest, "roles and tablespaces", loaded)
             .await)
     }
 
@@ -68,7 +70,7 @@ impl Drill<'_> {
             Loaded::Wholly => return Ok(None),
             Loaded::Refused { said, .. } => said.clone(),
         };
-        if without_roles && is_about_rights(&said) {
+        if without_roles && lacking(&said).is_none() && is_about_rights(&said) {
             return Ok(Some(DrillOutcome::Impossible(format!(
                 "it was made without the cluster's roles (globals = false), and it takes more than \
                  their names: {}",
@@ -84,13 +86,14 @@ impl Drill<'_> {
                 errors_in(&said)
             ))));
         }
-        Ok(self.refused(restored, "the dump", loaded).await)
+        Ok(self.refused(restored, manifest, "the dump", loaded).await)
     }
 
     /// Whether it is the backup or the machine that is to blame for what was not loaded.
     async fn refused(
         &self,
         restored: &mut Restored<'_>,
+        manifest: &Manifest,
         what: &str,
         loaded: Loaded,
     ) -> Option<DrillOutcome> {
@@ -103,8 +106,13 @@ impl Drill<'_> {
             )));
         }
         if let Some(lack) = lacking(&said) {
+            let way_out = if lack == NOT_PRELOADED {
+                format!("; {}", way_out(manifest.server.preload.as_deref()))
+            } else {
+                String::new()
+            };
             return Some(DrillOutcome::Impossible(format!(
-                "{lack}: {}",
+                "{lack}: {}{way_out}",
                 errors_in(&said)
             )));
         }

@@ -8,6 +8,7 @@ mod choose;
 mod database;
 mod judge;
 mod load;
+mod preload;
 mod report;
 mod restored;
 mod roles;

@@ -412,6 +412,7 @@ pub(super) mod tests {
             comment: None,
             settings: Vec::new(),
             extensions: Vec::new(),
+            libraries: Vec::new(),
             size_bytes: 1,
         }
     }

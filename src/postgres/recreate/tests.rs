@@ -20,6 +20,7 @@ pub(crate) fn properties() -> DatabaseProperties {
         comment: None,
         settings: Vec::new(),
         extensions: Vec::new(),
+        libraries: Vec::new(),
         size_bytes: 0,
     }
 }

@@ -61,6 +61,14 @@ pub enum SandboxError {
         /// What it said.
         said: String,
     },
+    /// It does not start with the libraries that it is to load.
+    #[error("the throw-away server does not start with {libraries} preloaded: {source}")]
+    Preload {
+        /// Their names.
+        libraries: String,
+        /// Why.
+        source: Box<SandboxError>,
+    },
     /// A program could not be run.
     #[error(transparent)]
     Child(#[from] ChildError),

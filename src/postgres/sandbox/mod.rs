@@ -5,18 +5,23 @@ mod error;
 mod home;
 mod settings;
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use tokio_postgres::types::Type;
+
+use super::catalogue_text::value;
 use super::child::{
     Account, Child, ChildError, ChildInput, ChildKind, ChildOutput, ChildSpec, Confinement,
 };
 use super::client::Client;
 use super::conninfo::{Conninfo, ConninfoError};
+use super::labels::missing_label_providers;
 use super::programs::Programs;
-use super::properties::DatabaseProperties;
+use super::properties::{DatabaseProperties, Extension};
 use super::quote::{identifier, literal};
 use super::recreate::{create_database, settings_for_loading};
 use crate::config::Connection;
@@ -24,7 +29,9 @@ use crate::config::Connection;
 pub use error::SandboxError;
 use home::Home;
 pub use home::sweep_sandboxes;
-use settings::{SETTINGS, bounds_of_initdb, bounds_of_programs, bounds_of_the_server};
+use settings::{
+    SETTINGS, bounds_of_initdb, bounds_of_programs, bounds_of_the_server, settings_to_preload,
+};
 
 /// How long the server may take from its start to its first answer.
 const START: Duration = Duration::from_secs(60);
@@ -58,6 +65,7 @@ pub struct Sandbox {
     // Dropped in this order: first the server, then its files.
     server: Child,
     home: Home,
+    program: PathBuf,
     superuser: String,
     patience: Duration,
     major: u32,
@@ -98,24 +106,37 @@ impl Sandbox {
             });
         }
 
-        let mut arguments: Vec<OsString> = vec!["-D".into(), data.into()];
-        let socket = home.path.join("socket").display().to_string();
-        let own = [("unix_socket_directories", socket.as_str())];
-        for (name, value) in SETTINGS.iter().chain(&own) {
-            arguments.push("-c".into());
-            arguments.push(format!("{name}={value}").into());
-        }
-        let confinement = home.confinement(bounds_of_the_server(&home.path));
         let program = spec.programs.postgres();
         let mut sandbox = Self {
-            server: spawn(&home, program, arguments, confinement, ChildKind::Server).await?,
+            server: serve(&home, program.clone(), &[]).await?,
             home,
+            program,
             superuser: spec.superuser.to_owned(),
             patience: spec.patience,
             major: spec.programs.version.major,
         };
         sandbox.until_it_answers().await?;
         Ok(sandbox)
+    }
+
+    /// Starts the server again, with these libraries loaded, for a database of this name. Whatever they
+    /// are, they get no background worker: one would go to work on the copy.
+    ///
+    /// # Errors
+    /// When the server does not start with them.
+    pub async fn preload(
+        &mut self,
+        libraries: &[String],
+        database: &str,
+    ) -> Result<(), SandboxError> {
+        self.server.terminate(STOP).await?;
+        let settings = settings_to_preload(libraries, database);
+        self.server = serve(&self.home, self.program.clone(), &settings).await?;
+        let answering = self.until_it_answers().await;
+        answering.map_err(|source| SandboxError::Preload {
+            libraries: libraries.join(", "),
+            source: Box::new(source),
+        })
     }
 
     async fn until_it_answers(&mut self) -> Result<(), SandboxError> {
@@ -210,10 +231,7 @@ impl Sandbox {
         properties: &DatabaseProperties,
     ) -> Result<String, SandboxError> {
         const WHAT: &str = "make the database to restore into";
-        let name = match properties.name.as_str() {
-            "postgres" | "template0" | "template1" => "restored",
-            name => name,
-        };
+        let name = database_name(properties);
         let client = self.client("postgres").await?;
         let sql = create_database(name, Some(properties), self.major);
         client
@@ -245,10 +263,10 @@ impl Sandbox {
     ///
     /// # Errors
     /// When the server does not answer.
-    pub async fn missing_extensions(
+    pub async fn missing_extensions<'a>(
         &self,
-        properties: &DatabaseProperties,
-    ) -> Result<Vec<String>, SandboxError> {
+        properties: &'a DatabaseProperties,
+    ) -> Result<Vec<&'a Extension>, SandboxError> {
         const WHAT: &str = "ask for the extensions there are";
         let client = self.client("postgres").await?;
         let sql = "SELECT name::text FROM pg_catalog.pg_available_extensions";
@@ -264,8 +282,43 @@ impl Sandbox {
             .extensions
             .iter()
             .filter(|extension| !available.contains(&extension.name))
-            .map(|extension| format!("{} {}", extension.name, extension.version))
             .collect())
+    }
+
+    /// Those of these libraries that are not installed on this machine, where the server looks for
+    /// libraries that are named without a directory.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn missing_libraries(
+        &self,
+        libraries: &[String],
+    ) -> Result<Vec<String>, SandboxError> {
+        const WHAT: &str = "ask for the libraries there are";
+        let client = self.client("postgres").await?;
+        let sql = "SELECT l.name FROM pg_catalog.unnest($1::text[]) AS l (name), \
+                          pg_catalog.pg_config() AS c \
+                    WHERE c.name = 'PKGLIBDIR' \
+                      AND (pg_catalog.pg_stat_file(c.setting || '/' || l.name || '.so', true)).size \
+                          IS NULL";
+        let rows = client
+            .query(WHAT, sql, &[(&libraries, Type::TEXT_ARRAY)])
+            .await?;
+        rows.iter()
+            .map(|row| Ok(value(&client, WHAT, row, 0)?))
+            .collect()
+    }
+
+    /// Those of these providers of security labels that the server has not loaded.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn missing_label_providers(
+        &self,
+        providers: &BTreeSet<String>,
+    ) -> Result<Vec<String>, SandboxError> {
+        let client = self.client("postgres").await?;
+        Ok(missing_label_providers(&client, providers, self.patience).await?)
     }
 
     async fn client(&self, database: &str) -> Result<Client, SandboxError> {
@@ -287,6 +340,35 @@ impl Sandbox {
         self.server.terminate(STOP).await?;
         Ok(())
     }
+}
+
+/// The name of a restored database: the same one, unless every server has a database of that name.
+pub fn database_name(properties: &DatabaseProperties) -> &str {
+    match properties.name.as_str() {
+        "postgres" | "template0" | "template1" => "restored",
+        name => name,
+    }
+}
+
+/// Starts the server that has been made, with further settings.
+async fn serve(
+    home: &Home,
+    program: PathBuf,
+    settings: &[(&str, String)],
+) -> Result<Child, ChildError> {
+    let mut arguments: Vec<OsString> = vec!["-D".into(), home.path.join("data").into()];
+    let socket = home.path.join("socket").display().to_string();
+    let own = [("unix_socket_directories", socket)];
+    let usual = SETTINGS
+        .iter()
+        .map(|(name, value)| (*name, (*value).to_owned()));
+    // Of a setting that is named twice, the last one counts.
+    for (name, value) in usual.chain(own).chain(settings.iter().cloned()) {
+        arguments.push("-c".into());
+        arguments.push(format!("{name}={value}").into());
+    }
+    let confinement = home.confinement(bounds_of_the_server(&home.path));
+    spawn(home, program, arguments, confinement, ChildKind::Server).await
 }
 
 async fn spawn(

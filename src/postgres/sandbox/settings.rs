@@ -42,6 +42,40 @@ pub(super) const SETTINGS: &[(&str, &str)] = &[
     ("timezone", "UTC"),
 ];
 
+/// Libraries that start no background worker.
+const WITHOUT_WORKERS: &[&str] = &["auto_explain", "pg_stat_statements", "pgaudit"];
+
+/// Further settings of a server that loads these libraries for a database of this name.
+///
+/// A library can have workers started with the server: `pg_cron`'s would carry out the jobs of the dump,
+/// and `pg_partman`'s would change its partitions before they are compared. Where there is no place for a
+/// worker, none is started, whichever library asks for one ("Background Worker Processes" in
+/// `PostgreSQL`'s manual). That takes the workers of parallel queries away too.
+pub(super) fn settings_to_preload(
+    libraries: &[String],
+    database: &str,
+) -> Vec<(&'static str, String)> {
+    let mut settings = vec![("shared_preload_libraries", libraries.join(","))];
+    let starts_none = |library: &String| WITHOUT_WORKERS.contains(&library.as_str());
+    if !libraries.iter().all(starts_none) {
+        settings.extend([
+            ("max_worker_processes", "0".to_owned()),
+            ("max_logical_replication_workers", "0".to_owned()),
+        ]);
+    }
+    if libraries.iter().any(|library| library == "pg_cron") {
+        settings.extend([
+            // It can be made in no other database ("Setting up pg_cron" in its README).
+            ("cron.database_name", database.to_owned()),
+            // Should its launcher be there in spite of all: since 1.6 it then starts no job, and
+            // before, it looks for a worker.
+            ("cron.launch_active_jobs", "off".to_owned()),
+            ("cron.use_background_workers", "on".to_owned()),
+        ]);
+    }
+    settings
+}
+
 /// What `initdb` needs. It has nothing to do with what is loaded, and runs `postgres` by a shell.
 pub(super) fn bounds_of_initdb(home: &Path) -> Bounds {
     Bounds {
@@ -78,5 +112,32 @@ pub(super) fn bounds_of_programs(home: &Path) -> Bounds {
             callable: vec![home.join("socket")],
             ..Files::default()
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::settings_to_preload;
+
+    #[test]
+    fn a_library_that_may_start_workers_gets_no_place_for_one() {
+        for (libraries, workers, cron) in [
+            (&["pgaudit", "pg_stat_statements"] as &[&str], None, None),
+            (&["pg_stat_statements", "unheard_of"], Some("0"), None),
+            (&["pg_cron"], Some("0"), Some("the shop")),
+        ] {
+            let libraries: Vec<String> = libraries.iter().map(ToString::to_string).collect();
+            let settings = settings_to_preload(&libraries, "the shop");
+            let value = |name| {
+                let found = settings.iter().find(|(one, _)| *one == name);
+                found.map(|(_, value)| value.as_str())
+            };
+            assert_eq!(
+                value("shared_preload_libraries"),
+                Some(&*libraries.join(","))
+            );
+            assert_eq!(value("max_worker_processes"), workers, "{libraries:?}");
+            assert_eq!(value("cron.database_name"), cron, "{libraries:?}");
+        }
     }
 }
