@@ -25,6 +25,10 @@ const NEVER: &[i64] = &[
     libc::SYS_process_vm_writev,
     libc::SYS_pidfd_getfd,
     libc::SYS_kcmp,
+    libc::SYS_process_madvise,
+    libc::SYS_process_mrelease,
+    libc::SYS_migrate_pages,
+    libc::SYS_move_pages,
     // Signals by other ways than kill(2), under a false sender's name.
     libc::SYS_rt_sigqueueinfo,
     libc::SYS_rt_tgsigqueueinfo,
@@ -87,7 +91,9 @@ const NEVER: &[i64] = &[
     libc::SYS_acct,
     libc::SYS_quotactl,
     libc::SYS_open_by_handle_at,
+    // What goes on in directories that may not be read.
     libc::SYS_fanotify_init,
+    libc::SYS_inotify_add_watch,
     libc::SYS_sethostname,
     libc::SYS_setdomainname,
 ];
@@ -109,6 +115,23 @@ const FCHMODAT2: i64 = 452;
 const SETXATTRAT: i64 = 463;
 const REMOVEXATTRAT: i64 = 466;
 
+/// What is asked of processes by their number, as the first argument; of itself under the number 0.
+const OF_PROCESSES: &[i64] = &[
+    libc::SYS_prlimit64,
+    libc::SYS_sched_setaffinity,
+    libc::SYS_sched_setattr,
+    libc::SYS_sched_setparam,
+    libc::SYS_sched_setscheduler,
+];
+
+/// The same, with the kind of the number before it: the kind that stands for processes.
+const OF_PROCESSES_AND_OTHERS: &[(i64, u64)] = &[
+    // PRIO_PROCESS
+    (libc::SYS_setpriority, 0),
+    // IOPRIO_WHO_PROCESS
+    (libc::SYS_ioprio_set, 1),
+];
+
 /// The kinds of sockets that carry datagrams: one may be sent to anybody without connecting first.
 const NO_STREAM: [i32; 4] = [
     libc::SOCK_DGRAM,
@@ -119,6 +142,19 @@ const NO_STREAM: [i32; 4] = [
 
 /// Of the second argument of socket(2), what names the kind (the rest are flags).
 const KIND: u64 = 0xf;
+
+/// What changes the mode of a file that is named, and which argument is the mode.
+#[cfg(target_arch = "x86_64")]
+const CHANGES_OF_MODE: &[(i64, u8)] = &[
+    (libc::SYS_chmod, 1),
+    (libc::SYS_fchmodat, 2),
+    (FCHMODAT2, 2),
+];
+#[cfg(not(target_arch = "x86_64"))]
+const CHANGES_OF_MODE: &[(i64, u8)] = &[(libc::SYS_fchmodat, 2), (FCHMODAT2, 2)];
+
+/// The mode that a server gives to its socket and to tablespaces.
+const SERVERS_MODE: u64 = 0o700;
 
 /// Why there is no filter.
 #[derive(Debug, thiserror::Error)]
@@ -149,6 +185,9 @@ pub(super) fn restrict(reach: Reach, landlock: Option<i32>) -> Result<(), CallsE
     // What it would make is in memory, where no filter sees it; without it, C libraries call clone.
     let unknown = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
     apply_filter(&filter(unknown, libc::ENOSYS, architecture)?)?;
+    if reach == Reach::Nobody {
+        apply_filter(&filter(not_carried_out()?, 0, architecture)?)?;
+    }
     if cfg!(target_arch = "x86_64") {
         apply_filter(&without_other_numbers())?;
     }
@@ -196,6 +235,16 @@ fn rules(
         namespaces.push(when(&[(0, SeccompCmpOp::MaskedEq(flag), flag)])?);
     }
     rules.insert(libc::SYS_clone, namespaces);
+    for call in OF_PROCESSES {
+        rules.insert(*call, vec![when(&[(0, SeccompCmpOp::Ne, 0)])?]);
+    }
+    for (call, processes) in OF_PROCESSES_AND_OTHERS {
+        let of_others = vec![
+            when(&[(0, SeccompCmpOp::Ne, *processes)])?,
+            when(&[(1, SeccompCmpOp::Ne, 0)])?,
+        ];
+        rules.insert(*call, of_others);
+    }
 
     if reach == Reach::Nobody {
         for call in [libc::SYS_connect, libc::SYS_sendmsg, libc::SYS_sendmmsg] {
@@ -211,21 +260,28 @@ fn rules(
                 0,
             )?])?],
         );
-        // A server closes its socket and its tablespaces to others. Landlock leaves the modes of
-        // files alone, and whatever the user owns bears 0700 without harm.
-        #[cfg(target_arch = "x86_64")]
-        rules.insert(
-            libc::SYS_chmod,
-            vec![when(&[(1, SeccompCmpOp::Ne, 0o700)])?],
-        );
-        for call in [libc::SYS_fchmodat, FCHMODAT2] {
-            rules.insert(call, vec![when(&[(2, SeccompCmpOp::Ne, 0o700)])?]);
+        // Landlock leaves the modes of files alone, whosever they are.
+        for (call, argument) in CHANGES_OF_MODE {
+            let other = when(&[(*argument, SeccompCmpOp::Ne, SERVERS_MODE)])?;
+            rules.insert(*call, vec![other]);
         }
+        rules.insert(libc::SYS_fchmod, Vec::new());
         // A server cuts the files of a table short before it removes them, and only remarks on it
         // when it cannot.
         if landlock.is_none_or(|version| version < TRUNCATE_SINCE) {
             rules.insert(libc::SYS_truncate, Vec::new());
         }
+    }
+    Ok(rules)
+}
+
+/// What is told to have succeeded, and has not been done: a server closes its socket and its tablespaces
+/// to others, and ends when it cannot. They are closed already, by its umask and by who made them.
+fn not_carried_out() -> Result<BTreeMap<i64, Vec<SeccompRule>>, CallsError> {
+    let mut rules = BTreeMap::new();
+    for (call, argument) in CHANGES_OF_MODE {
+        let own = when(&[(*argument, SeccompCmpOp::Eq, SERVERS_MODE)])?;
+        rules.insert(*call, vec![own]);
     }
     Ok(rules)
 }
@@ -281,6 +337,8 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
     use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 
+    use rustix::process::Resource;
+
     use super::*;
 
     /// Whether something was refused by a filter, as seen by a thread of its own.
@@ -327,8 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn modes_change_to_the_servers_own_only_and_nothing_is_cut_short_where_landlock_does_not_see_it()
-     {
+    fn no_mode_changes_and_nothing_is_cut_short_where_landlock_does_not_see_it() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
         fs::write(&path, "text").unwrap();
@@ -342,9 +399,39 @@ mod tests {
                 "{mode:o}"
             );
         }
+        let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o7777;
+        assert_ne!(mode, 0o700, "what is told to have succeeded is not done");
+        let file = path.clone();
+        assert!(is_refused(Reach::Nobody, Some(3), move || {
+            fs::File::open(file)?.set_permissions(Permissions::from_mode(0o700))
+        }));
         for (landlock, is_listed) in [(None, true), (Some(2), true), (Some(3), false)] {
             let rules = rules(Reach::Nobody, landlock).unwrap();
             assert_eq!(rules.contains_key(&libc::SYS_truncate), is_listed);
+        }
+    }
+
+    #[test]
+    fn limits_and_priorities_of_other_processes_cannot_be_changed() {
+        let other = rustix::process::getppid();
+        assert!(other.is_some());
+        let unchanged = |pid| {
+            let limit = rustix::process::getrlimit(Resource::Core);
+            rustix::process::prlimit(pid, Resource::Core, limit).map(drop)
+        };
+        for reach in [Reach::Sockets, Reach::Nobody] {
+            assert!(is_refused(reach, Some(3), move || Ok(unchanged(other)?)));
+            assert!(!is_refused(reach, Some(3), move || Ok(unchanged(None)?)));
+            assert!(is_refused(reach, Some(3), move || {
+                Ok(rustix::process::setpriority_process(other, 0)?)
+            }));
+            assert!(!is_refused(reach, Some(3), move || {
+                Ok(rustix::process::setpriority_process(None, 0)?)
+            }));
+            assert!(is_refused(reach, Some(3), move || {
+                let processors = rustix::thread::sched_getaffinity(None)?;
+                Ok(rustix::thread::sched_setaffinity(other, &processors)?)
+            }));
         }
     }
 
