@@ -243,7 +243,7 @@ impl Scene {
         };
         let before = match step {
             Step::Preflight => Some("LOCK TABLE pg_shdescription"),
-            Step::Roles => Some("LOCK TABLE pg_auth_members"),
+            Step::Roles => Some("LOCK TABLE pg_auth_members IN SHARE MODE"),
             Step::Creating => Some("LOCK TABLE pg_database IN SHARE MODE"),
             Step::Marking => Some("LOCK TABLE pg_shdescription IN SHARE MODE"),
             _ => None,
