@@ -269,6 +269,7 @@ impl Certificates {
                 ("server.key", self.text("server.key")),
                 ("ca.crt", self.text("ca.crt")),
             ],
+            ..Options::default()
         });
         cluster.psql("ALTER ROLE postgres PASSWORD 'sesame'");
         cluster

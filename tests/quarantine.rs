@@ -377,6 +377,14 @@ fn however_little_time_there_is_every_backup_has_its_turn() {
     assert!(said.contains("did not reach 3 backups in time"), "{said}");
     // What was read today is not due for another week.
     assert_eq!(run("7 days"), (Vec::new(), 0));
+
+    // A manifest that is of no use takes no time to be told of, and is nobody's to move.
+    let manifest = operator.backups().join(format!("{}.json", names[0]));
+    fs::write(&manifest, "{").unwrap();
+    let output = operator.run(&["verify", "--older-than=0s", "--budget=1ms", "--quarantine"]);
+    assert_eq!(output.code, 65, "{output}");
+    assert!(output.stdout.contains(&names[0]), "{output}");
+    assert_eq!(fs::read_to_string(&manifest).unwrap(), "{");
 }
 
 #[test]

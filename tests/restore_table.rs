@@ -13,7 +13,8 @@ use std::fs;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use support::cluster::{Cluster, binaries, wait_until};
+use support::cluster::{Cluster, Options, binaries, wait_until};
+use support::filesystem::Filesystem;
 use support::operator::Operator;
 
 /// A shop with everything that a table can have.
@@ -708,4 +709,41 @@ fn without_a_superuser_s_rights_a_table_comes_back_as_one_s_own() {
         ),
         "7|0"
     );
+}
+
+#[test]
+fn rows_for_which_the_server_has_no_room_are_refused_before_anything_is_made() {
+    let Some(disk) = Filesystem::in_memory("size=200m") else {
+        return;
+    };
+    let cluster = Cluster::with(&Options {
+        below: Some(disk.path()),
+        ..Options::default()
+    });
+    cluster.create_database("shop");
+    cluster.psql_in(
+        "shop",
+        "CREATE TABLE numbers AS SELECT i FROM generate_series(1, 200000) AS i",
+    );
+    let operator = Operator::of(&cluster, "shop");
+    operator.back_up();
+    // A mebibyte, where each of the rows takes 28 bytes at least.
+    let ballast = disk.path().join("ballast");
+    let space = disk.space();
+    let length = (space.f_bfree - 256) * space.f_frsize;
+    fs::write(&ballast, vec![0; length.try_into().unwrap()]).unwrap();
+    let numbers = taking(&["--table", "numbers"]);
+    let output = operator.run(&numbers);
+    assert_eq!(output.code, 69, "{output}");
+    let sentence = "free, and the rows of the tables need 5.3 MiB at least: free some space there";
+    assert!(output.stderr.contains(sentence), "{output}");
+    assert_eq!(databases(&cluster), "shop");
+    let log = operator.restore_log();
+    assert!(
+        log.iter().all(|record| record["event"] != "started"),
+        "{log:?}"
+    );
+    fs::remove_file(&ballast).unwrap();
+    let output = operator.run(&numbers);
+    assert_eq!(output.code, 0, "{output}");
 }

@@ -118,3 +118,21 @@ fn an_emergency_backup_does_without_roles_where_a_usual_one_fails() {
     );
     operator.assert_all_whole();
 }
+
+#[test]
+fn an_emergency_backup_removes_nothing() {
+    let cluster = Cluster::start();
+    let mut operator = Operator::of(&cluster, "postgres");
+    operator.set_value("dump.globals", false);
+    operator.set_value("series.manual.keep_last", 1);
+    operator.set_value("retention.floor", 1);
+    for _ in 0..3 {
+        let output = operator.run(&["emergency"]);
+        assert_eq!(output.code, 0, "{output}");
+    }
+    assert_eq!(operator.list().len(), 3);
+    // A usual one of that series does what the rules ask for.
+    let output = operator.run(&["backup", "--reason=before the move"]);
+    assert_eq!(output.code, 0, "{output}");
+    assert_eq!(operator.list().len(), 1);
+}

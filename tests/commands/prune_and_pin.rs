@@ -1,5 +1,6 @@
 //! `prune`, `pin` and `unpin`: what retention says and does, also when the clock looks wrong.
 
+use std::fs;
 use std::process::Command;
 
 use crate::support::cluster::Cluster;
@@ -186,4 +187,37 @@ fn pins_are_told_and_need_one_backup() {
     let listed = operator.run(&["list"]).stdout;
     assert!(listed.contains("[pinned]"), "{listed}");
     operator.assert_all_whole();
+}
+
+#[test]
+fn a_backup_lets_retention_loose_on_its_own_series_alone() {
+    let cluster = Cluster::start();
+    let Some(operator) = with_six_old_backups(&cluster) else {
+        return;
+    };
+    let weekly = ["backup", "--series=weekly"];
+    at(&operator, "2025-02-10 02:00:00", &weekly).unwrap();
+    let dailies = || {
+        let mut names = operator.list();
+        names.retain(|name| name.starts_with("backup_"));
+        names
+    };
+    assert_eq!(dailies(), of(&JANUARY));
+    at(&operator, "2025-02-10 02:00:00", &["backup"]).unwrap();
+    assert_eq!(dailies(), of(&["20250105", "20250106", "20250210"]));
+}
+
+/// One that was found damaged stays as evidence, and the floor counts the sound ones.
+#[test]
+fn a_damaged_backup_takes_no_place_in_the_floor() {
+    let cluster = Cluster::start();
+    let Some(operator) = with_six_old_backups(&cluster) else {
+        return;
+    };
+    let [newest] = of(&["20250106"]).try_into().unwrap();
+    fs::write(operator.backups().join(format!("{newest}.sql.gz")), "torn").unwrap();
+    assert_eq!(operator.run(&["verify", &newest]).code, 65);
+    at(&operator, "2025-02-10 02:00:00", &["prune"]).unwrap();
+    let kept = ["20250103", "20250104", "20250105", "20250106"];
+    assert_eq!(operator.list(), of(&kept));
 }

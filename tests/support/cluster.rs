@@ -49,6 +49,9 @@ pub(crate) struct Options {
     /// Files to put into the data directory, owned by the server and closed to others (keys,
     /// certificates): name and content.
     pub(crate) files: Vec<(&'static str, String)>,
+    /// Where its directory is made, such as a file system of the test's own; `/tmp` without one. A
+    /// socket's path has at most 107 bytes.
+    pub(crate) below: Option<PathBuf>,
 }
 
 /// A running server. Dropping it kills the server and removes its directory.
@@ -89,7 +92,7 @@ impl Cluster {
         sweep_leftovers();
         let directory = tempfile::Builder::new()
             .prefix(&format!("{PREFIX}{}-", std::process::id()))
-            .tempdir_in("/tmp") // short: a socket's path has at most 107 bytes
+            .tempdir_in(options.below.as_deref().unwrap_or(Path::new("/tmp")))
             .expect("a temporary directory");
         give_to_server(directory.path());
         let mut cluster = Self {
