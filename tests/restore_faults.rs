@@ -222,8 +222,7 @@ impl Scene {
         self.operator.set("dump.format", format);
         self.cluster
             .psql_in("app", "UPDATE t SET v = 'as backed up'");
-        self.operator.back_up();
-        self.operator.list().pop().unwrap()
+        self.operator.back_up()
     }
 
     fn as_it_stands(&self) {
@@ -363,6 +362,50 @@ fn killed_at_a_step_that_custom_format_has_of_its_own_it_leaves_the_same() {
         .filter(|(step, _)| is_own(*step))
         .collect();
     kill_at_every(&own, "custom", "dump");
+}
+
+#[test]
+fn a_signal_while_the_settings_are_given_leaves_the_names_as_they_were() {
+    let mut scene = Scene::new();
+    scene.back_up("plain");
+    scene.as_it_stands();
+    let running = scene.operator.spawn(&["restore", "--latest", "--yes"]);
+    scene.stop.wait();
+    let new = beginning_with(&scene.cluster, "app_restoring_");
+    let sql = format!("ALTER DATABASE {new} SET work_mem TO '1MB'");
+    let holder = Holder::of(&scene.cluster, "postgres", &sql);
+    scene.stop.open();
+    holder.wait_for_us();
+    running.signal(Signal::TERM);
+    // Nothing shows that it was heard: the statement that waits is not given up midway.
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    drop(holder);
+    scene.start.open();
+    let output = running.wait();
+    assert_eq!(output.code, 143, "{output}");
+    assert!(scene.start.reached.exists(), "{output}");
+    assert_untouched(&scene.cluster, &scene.operator, "app");
+}
+
+#[test]
+fn an_undoing_that_fails_starts_the_application_again() {
+    let mut scene = Scene::new();
+    scene.back_up("plain");
+    scene.as_it_stands();
+    scene.stop.open();
+    scene.start.open();
+    let output = scene.operator.run(&["restore", "--latest", "--yes"]);
+    assert_eq!(output.code, 0, "{output}");
+    let before = databases(&scene.cluster);
+    fs::remove_file(&scene.start.reached).unwrap();
+    let stop = json!(["sh", "-c", "echo it hangs on >&2; exit 1"]);
+    scene.operator.set_value("restore.stop", stop);
+    let output = scene.operator.run(&["undo-restore", "--yes"]);
+    assert_eq!(output.code, 69, "{output}");
+    assert!(output.stderr.contains("it hangs on"), "{output}");
+    assert!(scene.start.reached.exists(), "{output}");
+    assert_eq!(databases(&scene.cluster), before);
+    assert_eq!(value(&scene.cluster, "app"), "as backed up");
 }
 
 fn kill_at_every(steps: &[(Step, Left)], format: &str, suffix: &str) {
