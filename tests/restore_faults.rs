@@ -377,8 +377,12 @@ fn a_signal_while_the_settings_are_given_leaves_the_names_as_they_were() {
     scene.stop.open();
     holder.wait_for_us();
     running.signal(Signal::TERM);
-    // Nothing shows that it was heard: the statement that waits is not given up midway.
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    // The statement that waits is given up, and what was made is dropped as soon as it can be.
+    wait_until("the new database is to be dropped", || {
+        let sql = "SELECT count(*) FROM pg_stat_activity \
+                    WHERE application_name = 'pgbackupd' AND query LIKE 'DROP DATABASE%'";
+        scene.cluster.psql(sql) == "1"
+    });
     drop(holder);
     scene.start.open();
     let output = running.wait();
