@@ -6,6 +6,7 @@
 //! session settings and the random tokens of `\restrict`; every value, statement and large object
 //! counts.
 
+mod delimiters;
 mod difference;
 pub(super) mod lexer;
 mod multiset;

@@ -1,8 +1,8 @@
 //! Counting and hashing the rows of one `COPY … FROM stdin` block as they pass.
 
-use memchr::memchr2_iter;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64, xxh3_128_with_seed};
 
+use super::delimiters::Delimiters;
 use super::multiset::MultisetHash;
 
 /// Keeps the hash of a row apart from the hash of a value with the same bytes.
@@ -85,44 +85,71 @@ impl Rows {
 
     /// Takes the next bytes of the dump.
     pub(super) fn push(&mut self, block: &[u8]) -> Progress {
+        let mut delimiters = Delimiters::of(block);
         let mut start = 0;
-        for end in memchr2_iter(b'\t', b'\n', block) {
-            let value = &block[start..end];
+        // Only the first value can have begun in an earlier block.
+        if let Some(mut broken_off) = self.broken_off.take() {
+            let Some(end) = delimiters.next() else {
+                broken_off.push(block);
+                self.broken_off = Some(broken_off);
+                return Progress::More;
+            };
+            let (hash, is_end_mark) = broken_off.finish(&block[..end]);
+            start = end + 1;
+            if let Some(end) = self.add(hash, is_end_mark, block[end], start) {
+                return end;
+            }
+        }
+        for end in delimiters {
             let Some(&seed) = self.seeds.get(self.column) else {
                 return Progress::Malformed;
             };
-            let (hash, is_end_mark) = match self.broken_off.take() {
-                None => (xxh3_128_with_seed(value, seed), value == END_MARK),
-                Some(broken_off) => broken_off.finish(value),
-            };
+            let value = &block[start..end];
+            let hash = xxh3_128_with_seed(value, seed);
             start = end + 1;
-            if block[end] == b'\t' {
-                self.row.add(hash);
-                self.column += 1;
-                continue;
+            if let Some(end) = self.add(hash, value == END_MARK, block[end], start) {
+                return end;
             }
-            if self.column == 0 && is_end_mark {
-                return Progress::Done(start);
-            }
-            if self.column + 1 != self.seeds.len() {
-                return Progress::Malformed;
-            }
-            self.row.add(hash);
-            self.sum.add(self.row.sealed(ROW_SEED));
-            self.count += 1;
-            self.row = MultisetHash::default();
-            self.column = 0;
         }
         let rest = &block[start..];
         if !rest.is_empty() {
             let Some(&seed) = self.seeds.get(self.column) else {
                 return Progress::Malformed;
             };
-            self.broken_off
-                .get_or_insert_with(|| BrokenOff::new(seed))
-                .push(rest);
+            let mut broken_off = BrokenOff::new(seed);
+            broken_off.push(rest);
+            self.broken_off = Some(broken_off);
         }
         Progress::More
+    }
+
+    /// Adds the next column's value, and the row that ends with it. Where that ends the block, of
+    /// which so many bytes are used then, gives how.
+    #[inline]
+    fn add(
+        &mut self,
+        hash: u128,
+        is_end_mark: bool,
+        delimiter: u8,
+        used: usize,
+    ) -> Option<Progress> {
+        if delimiter == b'\t' {
+            self.row.add(hash);
+            self.column += 1;
+            return None;
+        }
+        if self.column == 0 && is_end_mark {
+            return Some(Progress::Done(used));
+        }
+        if self.column + 1 != self.seeds.len() {
+            return Some(Progress::Malformed);
+        }
+        self.row.add(hash);
+        self.sum.add(self.row.sealed(ROW_SEED));
+        self.count += 1;
+        self.row = MultisetHash::default();
+        self.column = 0;
+        None
     }
 }
 
@@ -154,7 +181,10 @@ impl BrokenOff {
 
 #[cfg(test)]
 mod tests {
-    use super::{Progress, Rows};
+    use proptest::prelude::*;
+    use xxhash_rust::xxh3::{xxh3_64, xxh3_128_with_seed};
+
+    use super::{Progress, ROW_SEED, Rows};
     use crate::pipeline::census::multiset::MultisetHash;
 
     fn columns(names: &[&str]) -> Vec<Vec<u8>> {
@@ -241,5 +271,137 @@ mod tests {
         let mut rows = Rows::new(&[]);
         assert_eq!(rows.push(b"\n\n\\.\n"), Progress::Done(5));
         assert_eq!(rows.count(), 2);
+    }
+
+    /// The same by the definition alone, of a text of whole lines: how it ends, the complete rows,
+    /// and their hash.
+    fn by_definition(names: &[Vec<u8>], text: &[u8]) -> (Progress, u64, MultisetHash) {
+        let seeds: Vec<u64> = match names {
+            [] => vec![0],
+            names => names.iter().map(|name| xxh3_64(name)).collect(),
+        };
+        let (mut used, mut count, mut sum) = (0, 0, MultisetHash::default());
+        for line in text.split_inclusive(|byte| *byte == b'\n') {
+            used += line.len();
+            if line == b"\\.\n" {
+                return (Progress::Done(used), count, sum);
+            }
+            let values: Vec<&[u8]> = line[..line.len() - 1]
+                .split(|byte| *byte == b'\t')
+                .collect();
+            if values.len() != seeds.len() {
+                return (Progress::Malformed, count, sum);
+            }
+            let mut row = MultisetHash::default();
+            for (value, seed) in values.into_iter().zip(&seeds) {
+                row.add(xxh3_128_with_seed(value, *seed));
+            }
+            sum.add(row.sealed(ROW_SEED));
+            count += 1;
+        }
+        (Progress::More, count, sum)
+    }
+
+    /// How it ends, the complete rows, and their hash, of a text that comes in pieces of these sizes,
+    /// over and over.
+    fn in_pieces(names: &[Vec<u8>], text: &[u8], sizes: &[usize]) -> (Progress, u64, MultisetHash) {
+        let mut rows = Rows::new(names);
+        let mut sizes = sizes.iter().cycle();
+        let mut begin = 0;
+        while begin < text.len() {
+            let end = text.len().min(begin + sizes.next().unwrap());
+            match rows.push(&text[begin..end]) {
+                Progress::More => begin = end,
+                Progress::Done(used) => {
+                    return (Progress::Done(begin + used), rows.count(), rows.hash());
+                }
+                Progress::Malformed => return (Progress::Malformed, rows.count(), rows.hash()),
+            }
+        }
+        (Progress::More, rows.count(), rows.hash())
+    }
+
+    /// Values as they come, and the bytes that are easily taken for what ends one.
+    fn value() -> impl Strategy<Value = Vec<u8>> {
+        let byte = prop_oneof![
+            4 => any::<u8>(),
+            1 => prop::sample::select(b"\\.N\r\x08\x0b\x89\x8a".as_slice()),
+        ]
+        .prop_map(|byte| match byte {
+            b'\t' | b'\n' => b'x',
+            other => other,
+        });
+        let pattern = prop::collection::vec(byte, 1..12);
+        let length = prop_oneof![
+            12 => 0..20_usize,
+            6 => 20..150_usize,
+            1 => 230..1100_usize,
+        ];
+        let repeated = (pattern, length)
+            .prop_map(|(pattern, length)| pattern.into_iter().cycle().take(length).collect());
+        prop_oneof![
+            12 => repeated,
+            1 => Just(b"\\N".to_vec()),
+            1 => Just(b"\\.".to_vec()),
+        ]
+    }
+
+    /// The names of some columns, and lines that mostly have a value for each.
+    fn table() -> impl Strategy<Value = (Vec<Vec<u8>>, Vec<u8>)> {
+        (0..6_usize).prop_flat_map(|columns| {
+            let names = prop::collection::vec(prop::collection::vec(any::<u8>(), 1..4), columns);
+            let width = prop_oneof![60 => Just(columns.max(1)), 1 => 1..7_usize];
+            let row = width.prop_flat_map(move |width| match columns {
+                0 => Just(vec![Vec::new(); width]).boxed(),
+                _ => prop::collection::vec(value(), width).boxed(),
+            });
+            (names, prop::collection::vec(row, 0..10), any::<bool>()).prop_map(
+                |(names, rows, is_ended)| {
+                    let mut text = Vec::new();
+                    for row in rows {
+                        text.extend_from_slice(&row.join(&b'\t'));
+                        text.push(b'\n');
+                    }
+                    if is_ended {
+                        text.extend_from_slice(b"\\.\n\n--\n-- Name: t\tType\n");
+                    }
+                    (names, text)
+                },
+            )
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn rows_are_what_the_definition_says_however_they_are_cut(
+            (names, text) in table(),
+            sizes in prop::collection::vec(prop_oneof![1..20_usize, 1..200_usize], 1..8),
+        ) {
+            let defined = by_definition(&names, &text);
+            prop_assert_eq!(&in_pieces(&names, &text, &[text.len().max(1)]), &defined);
+            prop_assert_eq!(&in_pieces(&names, &text, &sizes), &defined);
+        }
+    }
+
+    #[test]
+    fn a_value_of_any_length_may_end_anywhere_in_a_block() {
+        let names = columns(&["a", "b"]);
+        for length in 0..=130 {
+            for before in 0..=17 {
+                let mut text = vec![b'b'; before];
+                text.push(b'\t');
+                text.resize(before + 1 + length, b'v');
+                text.extend_from_slice(b"\nx\ty\n");
+                let defined = by_definition(&names, &text);
+                assert_eq!(defined.1, 2);
+                for size in [before + length + 1, 64, 1000] {
+                    let found = in_pieces(&names, &text, &[size]);
+                    assert_eq!(
+                        found, defined,
+                        "{length} behind {before} in pieces of {size}"
+                    );
+                }
+            }
+        }
     }
 }
