@@ -403,6 +403,63 @@ fn a_dump_that_holds_more_than_pg_dump_writes_is_not_loaded() {
     }
 }
 
+/// A materialized view is filled anew when it is loaded, out of whatever it was made of.
+#[test]
+fn a_backup_is_not_blamed_for_what_it_reads_elsewhere_while_it_is_loaded() {
+    let (source, other) = (Cluster::start(), Cluster::start());
+    let file = source.data_directory().join("rates.csv");
+    fs::write(&file, "1\n").unwrap();
+    fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
+    let [file, other_host] =
+        [&*file, other.socket_directory()].map(|path| path.display().to_string());
+    let link = format!("host={other_host} user=postgres dbname=postgres");
+    let views = [
+        (
+            "by_file",
+            format!("SELECT pg_read_file('{file}') AS v"),
+            "it reads files of the server's machine",
+        ),
+        (
+            "by_link",
+            format!("SELECT * FROM dblink('{link}', 'SELECT 1') AS t(v int)"),
+            "it reads from another server",
+        ),
+        (
+            "by_table",
+            "SELECT * FROM ft".to_owned(),
+            "it reads from another server",
+        ),
+    ];
+    let backed_up = views.map(|(database, view, expected)| {
+        source.create_database(database);
+        source.psql_in(
+            database,
+            &format!(
+                "CREATE EXTENSION dblink; CREATE EXTENSION postgres_fdw; \
+                 CREATE SERVER far FOREIGN DATA WRAPPER postgres_fdw \
+                   OPTIONS (host '{other_host}', dbname 'postgres'); \
+                 CREATE USER MAPPING FOR postgres SERVER far OPTIONS (user 'postgres'); \
+                 CREATE FOREIGN TABLE ft (datname name) SERVER far \
+                   OPTIONS (schema_name 'pg_catalog', table_name 'pg_database'); \
+                 CREATE MATERIALIZED VIEW mv AS {view}"
+            ),
+        );
+        let operator = operator(&source, database);
+        back_up(&operator.0);
+        (operator, expected)
+    });
+    drop(other);
+    fs::remove_file(&file).unwrap();
+    for ((operator, _place), expected) in &backed_up {
+        let (report, output) = drill(operator, 69);
+        assert_eq!(report["outcome"], "impossible", "{output}");
+        assert!(
+            report["message"].as_str().unwrap().contains(expected),
+            "{output}"
+        );
+    }
+}
+
 #[test]
 fn a_directory_that_is_closed_to_the_server_s_user_is_named() {
     let source = Cluster::start();

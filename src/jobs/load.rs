@@ -290,6 +290,23 @@ pub(super) fn lacking(said: &str) -> Option<&'static str> {
             &["out of memory", "out of shared memory"],
             "the throw-away server ran out of memory",
         ),
+        // Before what may stand in its details: how the connection failed.
+        (
+            &[
+                "ERROR:  could not connect to server \"",
+                "ERROR:  could not establish connection",
+            ],
+            "it reads from another server while it is loaded, which the throw-away server cannot reach",
+        ),
+        // The server calls its own files by paths from its data directory.
+        (
+            &[
+                "ERROR:  could not open file \"/",
+                "ERROR:  could not stat file \"/",
+                "ERROR:  could not open directory \"/",
+            ],
+            "it reads files of the server's machine while it is loaded, which the throw-away server cannot",
+        ),
         (
             &[
                 "server closed the connection unexpectedly",
@@ -302,6 +319,14 @@ pub(super) fn lacking(said: &str) -> Option<&'static str> {
         (
             &["could not open extension control file", "is not available"],
             "an extension is not installed on this machine",
+        ),
+        (
+            &["cannot open shared object file: Permission denied"],
+            "a library of functions stands where the throw-away server may not read",
+        ),
+        (
+            &["incompatible library \""],
+            "a library of functions that is installed on this machine was made for another PostgreSQL",
         ),
         (
             &[
@@ -390,6 +415,18 @@ mod tests {
                 "ERROR:  unsupported XML feature\nDETAIL:  This functionality requires the server to be built with libxml support.",
                 true,
             ),
+            (
+                "psql:<stdin>:91: ERROR:  could not open file \"/srv/rates.csv\" for reading: Permission denied",
+                true,
+            ),
+            (
+                "ERROR:  incompatible library \"/opt/f.so\": version mismatch",
+                true,
+            ),
+            (
+                "pg_restore: error: could not open input file \"x.dir/1.dat.gz\": No such file or directory",
+                false,
+            ),
             ("ERROR:  syntax error at or near \"CREAT\"", false),
             (
                 "ERROR:  insert or update on table \"a\" violates foreign key constraint \"f\"",
@@ -402,6 +439,35 @@ mod tests {
             ("ERROR:  role \"reader\" does not exist", false),
         ] {
             assert_eq!(lacking(said).is_some(), of_the_machine, "{said}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_reached_is_told_apart_from_a_server_that_ended() {
+        for (said, words) in [
+            (
+                "ERROR:  could not connect to server \"far\"\nDETAIL:  connection to server on socket \"/x\" failed",
+                "another server",
+            ),
+            (
+                "ERROR:  could not establish connection\nDETAIL:  connection to server at \"db\" failed",
+                "another server",
+            ),
+            (
+                "psql: error: connection to server on socket \"/x\" failed: No such file or directory",
+                "the throw-away server ended",
+            ),
+            (
+                "ERROR:  could not load library \"/opt/f.so\": /opt/f.so: cannot open shared object file: Permission denied",
+                "may not read",
+            ),
+            (
+                "ERROR:  could not access file \"$libdir/f\": No such file or directory",
+                "not installed",
+            ),
+        ] {
+            let lack = lacking(said).unwrap_or_default();
+            assert!(lack.contains(words), "{said}: {lack}");
         }
     }
 }
