@@ -290,7 +290,9 @@ fn a_label_provider_that_the_server_has_not_loaded_is_named() {
     cluster.psql_in("app", label);
     cluster.psql(
         "CREATE ROLE labelled; SET allow_system_table_mods = on; INSERT INTO pg_shseclabel VALUES \
-           ('labelled'::regrole, 'pg_authid'::regclass, 'of_roles', 'secret')",
+           ('labelled'::regrole, 'pg_authid'::regclass, 'of_roles', 'secret'), \
+           ((SELECT oid FROM pg_database WHERE datname = 'app'), 'pg_database'::regclass, \
+            'of_databases', 'it''s secret')",
     );
     operator.back_up();
     let unlabel = "DELETE FROM pg_shseclabel; DELETE FROM pg_seclabel";
@@ -300,7 +302,8 @@ fn a_label_provider_that_the_server_has_not_loaded_is_named() {
     );
 
     let own = "label provider \"my \\\"own\\\"\", which the server has not loaded";
-    assert_refused(&cluster, &operator, &[own]);
+    let of_databases = "label provider \"of_databases\", which the server has not loaded";
+    assert_refused(&cluster, &operator, &[own, of_databases]);
     // Its label comes only with the role.
     let of_roles = "label provider \"of_roles\", which the server has not loaded";
     let output = operator.run(&["restore", "--latest", "--yes"]);
@@ -315,7 +318,7 @@ fn a_label_provider_that_the_server_has_not_loaded_is_named() {
     // It says nothing about the backup.
     let output = operator.run(&["drill"]);
     let told = "it could not be drilled: it has security labels of the label provider \
-                \"my \\\"own\\\"\", \"of_roles\"";
+                \"my \\\"own\\\"\", \"of_databases\", \"of_roles\"";
     assert!(
         output.code != 0 && format!("{output}").contains(told),
         "{output}"

@@ -55,8 +55,8 @@ pub use premises::{
 };
 pub use programs::{ProgramError, ProgramVersion, Programs};
 pub use properties::{
-    DatabaseProperties, Extension, ServerProperties, Setting, database_properties, discover,
-    locales, may_read_role_passwords, server_properties,
+    DatabaseProperties, Extension, SecurityLabel, ServerProperties, Setting, database_properties,
+    discover, locales, may_read_role_passwords, server_properties,
 };
 pub use recreate::{
     TakePlace, comes_with_its_name, comment_on_database, create_database, create_throw_away,

@@ -40,6 +40,9 @@ pub struct DatabaseProperties {
     pub privileges: Option<Vec<String>>,
     /// Its comment.
     pub comment: Option<String>,
+    /// Its security labels; none in manifests of programs that did not ask.
+    #[serde(default)]
+    pub labels: Vec<SecurityLabel>,
     /// What `ALTER DATABASE … SET` and `ALTER ROLE … IN DATABASE … SET` have set.
     pub settings: Vec<Setting>,
     /// Its extensions.
@@ -59,6 +62,15 @@ pub struct Setting {
     pub role: Option<String>,
     /// `name=value`
     pub setting: String,
+}
+
+/// A security label.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct SecurityLabel {
+    /// Who makes something of it.
+    pub provider: String,
+    /// What it says.
+    pub label: String,
 }
 
 /// An extension that the database has.
@@ -193,10 +205,34 @@ pub async fn database_properties(client: &Client) -> Result<DatabaseProperties, 
         comment: maybe_text(15)?,
         // A size is not negative.
         size_bytes: u64::try_from(value::<i64>(client, WHAT, row, 16)?).unwrap_or_default(),
+        labels: labels(client).await?,
         settings: settings(client).await?,
         extensions: extensions(client).await?,
         libraries: libraries(client).await?,
     })
+}
+
+async fn labels(client: &Client) -> Result<Vec<SecurityLabel>, QueryError> {
+    const WHAT: &str = "read the database's security labels";
+    let sql = format!(
+        "SELECT {provider}, {label} \
+           FROM pg_catalog.pg_shseclabel l \
+           JOIN pg_catalog.pg_database d \
+             ON l.classoid = 'pg_catalog.pg_database'::pg_catalog.regclass AND l.objoid = d.oid \
+          WHERE d.datname = pg_catalog.current_database() \
+          ORDER BY l.provider",
+        provider = as_bytes(client, "l.provider"),
+        label = as_bytes(client, "l.label"),
+    );
+    let rows = client.query(WHAT, &sql, &[]).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(SecurityLabel {
+                provider: required(client, WHAT, row, 0)?,
+                label: required(client, WHAT, row, 1)?,
+            })
+        })
+        .collect()
 }
 
 async fn settings(client: &Client) -> Result<Vec<Setting>, QueryError> {

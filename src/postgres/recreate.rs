@@ -127,12 +127,20 @@ pub fn reset_settings(name: &str) -> String {
     format!("ALTER DATABASE {} RESET ALL", identifier(name))
 }
 
-/// The statements that give a database the settings and privileges of another one. Its comment, its
+/// The statements that give a database the settings, security labels and privileges of another one. Its comment, its
 /// limit of connections, and whether it is a template come with its name: see
 /// [`comes_with_its_name`].
 pub fn settings_and_privileges(name: &str, like: &DatabaseProperties) -> Vec<String> {
     let settings = like.settings.iter();
     let mut statements: Vec<String> = settings.filter_map(|one| give_setting(name, one)).collect();
+    statements.extend(like.labels.iter().map(|one| {
+        format!(
+            "SECURITY LABEL FOR {} ON DATABASE {} IS {}",
+            identifier(&one.provider),
+            identifier(name),
+            literal(&one.label)
+        )
+    }));
     if let Some(privileges) = &like.privileges {
         let database = identifier(name);
         statements.push(format!("REVOKE ALL ON DATABASE {database} FROM PUBLIC"));

@@ -42,6 +42,17 @@ pub fn shortfalls(recorded: &DatabaseProperties, found: &DatabaseProperties) -> 
     let settings = |properties: &DatabaseProperties| -> BTreeSet<String> {
         properties.settings.iter().map(in_words).collect()
     };
+    let labels = |properties: &DatabaseProperties| -> BTreeSet<String> {
+        let labels = properties.labels.iter();
+        labels
+            .map(|one| format!("{} for {}", one.label, one.provider))
+            .collect()
+    };
+    phrases.extend(of_lists(
+        "security label",
+        &labels(recorded),
+        &labels(found),
+    ));
     phrases.extend(of_lists("setting", &settings(recorded), &settings(found)));
     phrases
 }
@@ -126,6 +137,7 @@ fn in_words(one: &Setting) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::postgres::SecurityLabel;
     use crate::postgres::recreate::tests::properties;
 
     #[test]
@@ -146,6 +158,10 @@ mod tests {
                 role: None,
                 setting: "work_mem=1MB".to_owned(),
             }],
+            labels: vec![SecurityLabel {
+                provider: "p".to_owned(),
+                label: "secret".to_owned(),
+            }],
             comment: Some("a comment".to_owned()),
             connection_limit: 3,
             is_template: true,
@@ -158,6 +174,7 @@ mod tests {
                 "its tablespace: pg_default recorded, fast found",
                 "its privilege =T/a is missing",
                 "its privilege =Tc/a was not recorded",
+                "its security label secret for p was not recorded",
                 "its setting work_mem=1MB for role a is missing",
                 "its setting work_mem=1MB was not recorded",
             ]

@@ -243,7 +243,9 @@ impl Drill<'_> {
         began: Instant,
     ) -> Result<DrillOutcome, JobError> {
         let limit = self.limit.clone();
-        let providers = label_providers(&passage.needs, globals.as_deref());
+        let mut providers = label_providers(&passage.needs, globals.as_deref());
+        let of_database = manifest.properties.labels.iter();
+        providers.extend(of_database.map(|one| one.provider.clone()));
         if let Some(lack) = self.equip(sandbox, manifest, &providers).await? {
             return Ok(DrillOutcome::Impossible(lack));
         }

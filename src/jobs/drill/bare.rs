@@ -126,6 +126,7 @@ pub(super) mod tests {
             connection_limit: -1,
             is_template: false,
             allow_connections: true,
+            labels: Vec::new(),
             privileges: Some(vec![format!("a=c/{owner}"), "b=c/a".to_owned()]),
             comment: None,
             settings: vec![Setting {

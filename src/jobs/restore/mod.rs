@@ -309,7 +309,7 @@ async fn prepare_to(
     let needs = passage.as_ref().map(|passage| &passage.needs);
     let overwrites_roles = request.overwrite_roles;
     let roles_to_restore = roles::to_restore(&source.globals, &premises.roles, overwrites_roles);
-    let labelled = roles_to_restore.label_providers();
+    let labelled = label_providers(&roles_to_restore, like.as_ref());
     let missing_providers =
         labels::missing_providers(context, &maintenance, needs, labelled, limit).await?;
     let tablespace = like.as_ref().and_then(|like| like.tablespace.as_deref());
@@ -393,6 +393,17 @@ async fn what_it_is_like(
         source.label
     );
     Ok((Some(limit.wait_for(asked).await??), Some(remark)))
+}
+
+/// The providers of the labels that roles and the database itself bear.
+fn label_providers(
+    roles: &roles::RolesToRestore,
+    like: Option<&DatabaseProperties>,
+) -> BTreeSet<String> {
+    let mut providers = roles.label_providers();
+    let labels = like.iter().flat_map(|like| &like.labels);
+    providers.extend(labels.map(|one| one.provider.clone()));
+    providers
 }
 
 /// How much a census has counted.

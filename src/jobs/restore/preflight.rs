@@ -408,6 +408,7 @@ pub(super) mod tests {
             connection_limit: -1,
             is_template: false,
             allow_connections: true,
+            labels: Vec::new(),
             privileges: None,
             comment: None,
             settings: Vec::new(),

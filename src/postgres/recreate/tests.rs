@@ -16,6 +16,7 @@ pub(crate) fn properties() -> DatabaseProperties {
         connection_limit: -1,
         is_template: false,
         allow_connections: true,
+        labels: Vec::new(),
         privileges: None,
         comment: None,
         settings: Vec::new(),
@@ -109,6 +110,21 @@ fn settings_come_back_as_they_were() {
         };
         assert_eq!(settings_and_privileges("d", &like), [statement]);
     }
+}
+
+#[test]
+fn security_labels_come_back() {
+    let like = DatabaseProperties {
+        labels: vec![crate::postgres::SecurityLabel {
+            provider: "my \"own\"".to_owned(),
+            label: r"it's a \ secret".to_owned(),
+        }],
+        privileges: None,
+        settings: Vec::new(),
+        ..properties()
+    };
+    let expected = r#"SECURITY LABEL FOR "my ""own""" ON DATABASE "d" IS E'it''s a \\ secret'"#;
+    assert_eq!(settings_and_privileges("d", &like), [expected]);
 }
 
 #[test]
