@@ -33,8 +33,11 @@ impl<W: Write> Gzip<W> {
         let level = CompressionLvl::new(i32::from(level)).unwrap_or_default();
         let workers = Workers::start(
             usize::from(threads.get()),
-            move || Compressor::new(level),
-            write_member,
+            move || Deflate {
+                compressor: Compressor::new(level),
+                room: Vec::new(),
+            },
+            Deflate::write_member,
         )?;
         Ok(Self {
             inner,
@@ -78,18 +81,33 @@ impl<W: Write> Gzip<W> {
     }
 }
 
-fn write_member(compressor: &mut Compressor, input: &[u8], member: &mut Vec<u8>) -> io::Result<()> {
-    let bound = compressor.deflate_compress_bound(input.len());
-    member.resize(HEADER + bound, 0);
-    let length = compressor
-        .deflate_compress(input, &mut member[HEADER..])
-        .map_err(|error| io::Error::other(format!("cannot compress: {error}")))?;
-    member.truncate(HEADER + length);
-    member[..16].copy_from_slice(&HEADER_START);
-    member[16..HEADER].copy_from_slice(&as_u32(length)?.to_le_bytes());
-    member.extend_from_slice(&crc32(input).to_le_bytes());
-    member.extend_from_slice(&as_u32(input.len())?.to_le_bytes());
-    Ok(())
+/// What a thread needs for one member after the other.
+struct Deflate {
+    compressor: Compressor,
+    /// As long as what was compressed could become at worst. It is kept, for making it anew would write
+    /// zeros to all of it for every member.
+    room: Vec<u8>,
+}
+
+impl Deflate {
+    fn write_member(&mut self, input: &[u8], member: &mut Vec<u8>) -> io::Result<()> {
+        let bound = self.compressor.deflate_compress_bound(input.len());
+        if self.room.len() < bound {
+            self.room.resize(bound, 0);
+        }
+        let length = self
+            .compressor
+            .deflate_compress(input, &mut self.room)
+            .map_err(|error| io::Error::other(format!("cannot compress: {error}")))?;
+        member.clear();
+        member.reserve_exact(HEADER + length + TRAILER);
+        member.extend_from_slice(&HEADER_START);
+        member.extend_from_slice(&as_u32(length)?.to_le_bytes());
+        member.extend_from_slice(&self.room[..length]);
+        member.extend_from_slice(&crc32(input).to_le_bytes());
+        member.extend_from_slice(&as_u32(input.len())?.to_le_bytes());
+        Ok(())
+    }
 }
 
 fn as_u32(length: usize) -> io::Result<u32> {
