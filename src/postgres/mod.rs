@@ -66,6 +66,6 @@ pub use recreate::{
 };
 pub use sandbox::{Sandbox, SandboxError, SandboxSpec, database_name, sweep_sandboxes};
 pub use shortfall::{shortfalls, shortfalls_with_its_name};
-pub use statistics::{NotRefreshed, analyze};
+pub use statistics::{NotRefreshed, analyze, analyze_tables};
 pub use tls::TlsError;
 pub use watch::{WATCHER, dismiss_watcher, watch};

@@ -1,4 +1,4 @@
-//! The planner's statistics of a whole database.
+//! The planner's statistics.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::catalogue_text::{as_bytes, required, value};
 use super::client::{Client, QueryError};
 
 /// What completes the sentence "cannot …".
-const WHAT: &str = "refresh the statistics of the database";
+const WHAT: &str = "refresh the planner's statistics";
 
 /// A table whose statistics are as they were.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +64,33 @@ pub async fn analyze(client: &Client, limit: Duration) -> Result<Vec<NotRefreshe
         };
         let table = table.name;
         others.push(NotRefreshed { table, reason });
+    }
+    Ok(others)
+}
+
+/// Refreshes the statistics of some tables of the database that the client is connected to, whose names
+/// are quoted where SQL wants them so; gives those for which the server refuses.
+///
+/// # Errors
+/// The server does not answer within the limit, or ends the session.
+pub async fn analyze_tables(
+    client: &Client,
+    tables: &[&str],
+    limit: Duration,
+) -> Result<Vec<NotRefreshed>, QueryError> {
+    let mut others = Vec::new();
+    for table in tables {
+        match client
+            .execute(WHAT, &format!("ANALYZE {table}"), limit)
+            .await
+        {
+            Ok(()) => {}
+            Err(error) if is_about_a_table(&error) => others.push(NotRefreshed {
+                table: (*table).to_owned(),
+                reason: Some(error.reason().to_owned()),
+            }),
+            Err(error) => return Err(error),
+        }
     }
     Ok(others)
 }

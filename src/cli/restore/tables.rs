@@ -125,7 +125,7 @@ pub(super) async fn run(
         }
         return Err(refused);
     }
-    let server = prepared.plan.server.clone();
+    let (server, told) = (prepared.plan.server.clone(), prepared.plan.warnings.len());
     let display = Display::start(&label, &progress, surroundings.json);
     let say = |step: &str| display.note(step);
     let restoring = restore_tables(context, &request, prepared, &say, &progress, cancel);
@@ -135,6 +135,10 @@ pub(super) async fn run(
         Ok(restored) => restored,
         Err(error) => return failing.tell(&error, Some(server), out),
     };
+    // What came up meanwhile.
+    for warning in restored.plan.warnings.iter().skip(told) {
+        tracing::warn!("{warning}");
+    }
     let path = incident::write(context, &chosen.repository, request.run);
     if surroundings.json {
         report::json(&result(restored, path), out)?;

@@ -15,12 +15,13 @@ use super::{PlannedTable, PreparedTables, TablesReport, TablesRequest, Tell, nex
 use crate::config::Format;
 use crate::jobs::blocked::Watch;
 use crate::jobs::dump::Remarks;
+use crate::jobs::restore::work::without_statistics;
 use crate::jobs::{Context, JobError, JobErrorKind, Limit};
 use crate::pipeline::census::statements;
 use crate::pipeline::{Amount, Phase, Progress, StreamError};
 use crate::postgres::{
-    Client, Shape, definitions_arguments, drop_database, end_process, finish_database,
-    knows_time_zone, process_of, quoted, shapes, statistics,
+    Client, NotRefreshed, Shape, analyze_tables, definitions_arguments, drop_database, end_process,
+    finish_database, knows_time_zone, process_of, quoted, shapes, statistics,
 };
 use crate::repository::{Content, Event};
 use crate::words::{count, counted};
@@ -153,6 +154,11 @@ impl TablesReport {
     }
 }
 
+/// The tables, as SQL writes them.
+fn names(shapes: &BTreeMap<u32, Shape>) -> Vec<&str> {
+    shapes.values().map(|shape| shape.quoted.as_str()).collect()
+}
+
 struct Work<'a> {
     context: &'a Context,
     prepared: &'a PreparedTables,
@@ -210,17 +216,24 @@ impl Work<'_> {
         let loaded = self
             .load(&client, &before, &after, &statistics, &shapes)
             .await;
+        let rows = match loaded {
+            Ok(rows) => rows,
+            Err(error) => {
+                drop(client);
+                self.end(process).await;
+                return Err(error);
+            }
+        };
+        let warnings = self.analyze(&client, &shapes).await;
         drop(client);
-        if loaded.is_err() {
-            self.end(process).await;
-        }
-        let rows = loaded?;
         if plan.makes_database {
             self.name_it().await?;
         }
+        let mut plan = plan.clone();
+        plan.warnings.extend(warnings);
         Ok(TablesReport {
             next: self.next(&shapes),
-            plan: plan.clone(),
+            plan,
             rows,
             took: std::time::Duration::ZERO,
         })
@@ -325,10 +338,6 @@ impl Work<'_> {
         for statement in after.iter().chain(statistics) {
             self.run(client, statement).await?;
         }
-        let names: Vec<&str> = shapes.values().map(|shape| shape.quoted.as_str()).collect();
-        for name in &names {
-            self.run(client, &format!("ANALYZE {name}")).await?;
-        }
         self.progress.enter(Phase::Comparing);
         (self.tell)("comparing them with the backup, row by row");
         // Moments are written as in the backup.
@@ -348,10 +357,28 @@ impl Work<'_> {
             JobError::failed(format!(
                 "the answer to COMMIT was lost, so whether the tables are there is not known: \
                  look for {}; {error}",
-                names.join(", ")
+                names(shapes).join(", ")
             ))
         })?;
         Ok(rows)
+    }
+
+    /// Makes the statistics of what is there for good, as far as they can be had; gives what to say of the
+    /// others.
+    async fn analyze(&self, client: &Client, shapes: &BTreeMap<u32, Shape>) -> Vec<String> {
+        let names = names(shapes);
+        let analyzing = analyze_tables(client, &names, self.context.limits.total);
+        match self.limit.wait_for(analyzing).await {
+            Ok(Ok(others)) => without_statistics(&others),
+            Ok(Err(error)) => vec![error.to_string()],
+            Err(stop) => {
+                let missing = names.into_iter().map(|table| NotRefreshed {
+                    table: table.to_owned(),
+                    reason: Some(JobError::from(stop).to_string()),
+                });
+                without_statistics(&missing.collect::<Vec<_>>())
+            }
+        }
     }
 
     async fn run(&self, client: &Client, sql: &str) -> Result<(), JobError> {

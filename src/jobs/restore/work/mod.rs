@@ -5,6 +5,8 @@ mod ground;
 mod name;
 mod statistics;
 
+pub(super) use statistics::without_statistics;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

@@ -29,13 +29,13 @@ impl Work<'_> {
             Ok(self.limit.wait_for(analyze(loaded, within)).await??)
         };
         let (compared, others) = beside(comparing, &end, analyzing).await?;
-        made.warnings.extend(in_words(&others));
+        made.warnings.extend(without_statistics(&others));
         Ok(compared)
     }
 }
 
 /// The tables whose statistics are still to be made, in words.
-fn in_words(others: &[NotRefreshed]) -> Vec<String> {
+pub(in crate::jobs::restore) fn without_statistics(others: &[NotRefreshed]) -> Vec<String> {
     let mut warnings = Vec::new();
     let lines = |of: &dyn Fn(&NotRefreshed) -> Option<String>| {
         let all: Vec<String> = others.iter().filter_map(of).collect();
@@ -110,12 +110,12 @@ mod tests {
             table: table.to_owned(),
             reason: reason.map(str::to_owned),
         };
-        assert!(in_words(&[]).is_empty());
+        assert!(without_statistics(&[]).is_empty());
         let others = [
             one("public.odd", Some("ERROR: not today\nDETAIL: never")),
             one("public.far", None),
         ];
-        let [foreign, refused] = in_words(&others).try_into().unwrap();
+        let [foreign, refused] = without_statistics(&others).try_into().unwrap();
         assert!(foreign.ends_with("\n  ANALYZE public.far;"), "{foreign}");
         assert!(
             refused.ends_with(":\n  public.odd: ERROR: not today DETAIL: never"),
