@@ -228,20 +228,30 @@ fn definitions_are_made_side_by_side_and_nothing_else_is() {
 
 #[test]
 fn a_line_of_a_session_is_found_in_the_dump() {
-    let mut script = vec![Part::Ordered; 10];
-    script.extend([Part::Definition; 7]);
-    script.extend([Part::Ordered, Part::Ordered]);
-    let (_, places) = feed(&script, 2, 2);
-    // The first has gone on behind the definitions, with line 18 of the dump.
-    let first = places[0];
-    let in_the_dump: Vec<_> = (1..100)
-        .filter_map(|line| first.in_the_dump(line))
-        .collect();
-    assert_eq!(in_the_dump[..3], [18, 19, 20]);
-    assert_eq!(first.in_the_dump(1), None);
-    // The other had some definition last, in the lines from 12 to 17.
-    let other = places[1].in_the_dump(places[1].own + 1).unwrap();
-    assert!((12..=17).contains(&other), "{places:?}");
+    let (events, told) = mpsc::channel();
+    let (orders, _ordered) = unbounded_channel();
+    let mut feed = Feed::new(Vec::new(), 2, Marks::new(), orders, told);
+    let reached = |session, mark| events.send(Event::Reached { session, mark }).unwrap();
+    for _ in 0..10 {
+        feed.take(Segment::Ordered(b"o;\n")).unwrap();
+    }
+    // The first is at the first index until the second has made two.
+    feed.take(Segment::Definition(b"a;\n")).unwrap();
+    reached(0, 1);
+    events.send(Event::Started(Vec::new())).unwrap();
+    reached(1, 1);
+    feed.take(Segment::Definition(b"b;\n")).unwrap();
+    reached(1, 2);
+    feed.take(Segment::Definition(b"c;\n")).unwrap();
+    reached(1, 3);
+    reached(0, 2);
+    feed.take(Segment::Ordered(b"o;\n")).unwrap();
+
+    // Each definition is followed by a line of ours, and a further session begins with one.
+    let places = feed.close();
+    let lines = |session: usize, of: [u64; 3]| of.map(|line| places[session].in_the_dump(line));
+    assert_eq!(lines(0, [12, 13, 14]), [None, Some(14), Some(15)]);
+    assert_eq!(lines(1, [3, 4, 5]), [None, Some(13), Some(14)]);
 }
 
 #[test]
