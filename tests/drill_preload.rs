@@ -170,4 +170,20 @@ fn jobs_of_pg_cron_come_back_and_none_is_carried_out() {
         assert_eq!(report["remarks"], serde_json::json!([]), "{output}");
     }
     assert_empty(place.path());
+
+    // It could not be made in the database that a restore loads.
+    let output = operator.run(&["restore", "--latest", "--yes"]);
+    assert_eq!(output.code, 69, "{output}");
+    assert!(output.stderr.contains("pg_cron by hand"), "{output}");
+    let databases = "SELECT string_agg(datname, ',' ORDER BY datname) FROM pg_database";
+    assert_eq!(
+        source.psql(databases),
+        "postgres,template0,template1,the shop"
+    );
+    // A table beside it comes back.
+    let output = operator.run(&[
+        "restore", "--latest", "--table", "looked", "--schema", "back", "--yes",
+    ]);
+    assert_eq!(output.code, 0, "{output}");
+    assert_eq!(source.psql_in("the shop", "SELECT * FROM back.looked"), "1");
 }

@@ -63,6 +63,7 @@ pub(super) fn judge(premises: &Premises, wanted: &Wanted<'_>) -> Judgement {
     if let Some(needs) = wanted.needs {
         about_the_dump(premises, wanted, needs, &mut found);
     }
+    about_pg_cron(premises, wanted, &mut found);
     for provider in wanted.missing_providers {
         found.problems.push(lacks_label_provider(provider));
     }
@@ -244,6 +245,32 @@ fn about_the_dump(premises: &Premises, wanted: &Wanted<'_>, needs: &Needs, found
     if !premises.is_superuser {
         let problems = rights::to_load(premises, needs, wanted.properties);
         found.problems.extend(problems);
+    }
+}
+
+/// This extension's script refuses every database but the one that `cron.database_name` named when the
+/// server was started.
+pub(super) const PG_CRON: &str = "pg_cron";
+
+/// A restore loads under another name first.
+fn about_pg_cron(premises: &Premises, wanted: &Wanted<'_>, found: &mut Judgement) {
+    let recorded = wanted.properties.map(|one| one.extensions.as_slice());
+    let is_recorded = recorded
+        .unwrap_or_default()
+        .iter()
+        .any(|one| one.name == PG_CRON);
+    let is_made = wanted
+        .needs
+        .is_some_and(|needs| names(&needs.extensions).contains(PG_CRON));
+    // Where it is not installed, that is what is missing first.
+    if (is_recorded || is_made) && premises.extensions.contains_key(PG_CRON) {
+        found.problems.push(
+            "the backup has the extension pg_cron, which can be made only in the database that \
+             cron.database_name names, and a restore loads under another name before it changes \
+             them: bring it back by hand, as \"pg_cron by hand\" in docs/operations.md says, or \
+             single tables of it with --table"
+                .to_owned(),
+        );
     }
 }
 
@@ -488,6 +515,39 @@ pub(super) mod tests {
         assert_eq!(judgement.problems.len(), expected.len(), "{judgement:#?}");
         for (problem, expected) in judgement.problems.iter().zip(expected) {
             assert!(problem.contains(expected), "{problem}");
+        }
+    }
+
+    #[test]
+    fn an_extension_of_one_database_alone_is_not_restored_into_another() {
+        let roles = BTreeSet::new();
+        let mut premises = premises();
+        premises
+            .extensions
+            .insert(PG_CRON.to_owned(), vec!["1.4".to_owned()]);
+        let mut with = properties();
+        with.extensions.push(Extension {
+            name: PG_CRON.to_owned(),
+            schema: "pg_catalog".to_owned(),
+            version: "1.4".to_owned(),
+        });
+        let without = properties();
+        let made = Needs {
+            extensions: BTreeSet::from([PG_CRON.as_bytes().to_vec()]),
+            ..Needs::default()
+        };
+        for (properties, needs, is_refused) in [
+            (&without, None, false),
+            (&with, None, true),
+            (&without, Some(&made), true),
+        ] {
+            let wanted = Wanted {
+                needs,
+                ..wanted(properties, &roles)
+            };
+            let found = judge(&premises, &wanted);
+            let is_told = found.problems.iter().any(|one| one.contains("by hand"));
+            assert_eq!(is_told, is_refused, "{found:#?}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! The definitions in a dump, for a scratch database: everything that tables are made of or need,
 //! and no row.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use crate::pipeline::census::{ObjectId, Tap, identifier};
@@ -145,7 +146,10 @@ impl Definitions {
         });
         match absent {
             None => {
-                self.out.extend_from_slice(text);
+                // A dump holds the values of an extension's own sequences too.
+                let guarded = (!self.without.is_empty()).then(|| if_it_is_there(text));
+                let text = guarded.flatten().map_or(Cow::Borrowed(text), Cow::Owned);
+                self.out.extend_from_slice(&text);
                 self.out.push(b'\n');
             }
             Some(role) => self.left.push(Left {
@@ -221,6 +225,25 @@ fn extension_of(text: &[u8]) -> Option<Vec<u8>> {
         .strip_prefix(b"CREATE EXTENSION IF NOT EXISTS ")
         .or_else(|| text.strip_prefix(b"COMMENT ON EXTENSION "))?;
     identifier(rest, 0).map(|(name, _)| name)
+}
+
+/// `SELECT pg_catalog.setval('s', 7, true);` for a sequence that may not be there.
+fn if_it_is_there(text: &[u8]) -> Option<Vec<u8>> {
+    let arguments = text.strip_prefix(b"SELECT pg_catalog.setval(")?;
+    if !arguments.starts_with(b"'") {
+        return None;
+    }
+    // Behind the name are a number and a word.
+    let end = arguments.iter().rposition(|byte| *byte == b'\'')? + 1;
+    let (name, values) = arguments.split_at(end);
+    let text = [
+        b"SELECT pg_catalog.setval(it",
+        values.strip_suffix(b";")?,
+        b" FROM pg_catalog.to_regclass(",
+        name,
+        b") AS it WHERE it IS NOT NULL;",
+    ];
+    Some(text.concat())
 }
 
 /// The role that a statement gives something to, or takes it from, as `pg_dump` writes it: at its
@@ -368,6 +391,32 @@ mod tests {
         let text = String::from_utf8(text).unwrap();
         assert!(!text.contains("a b"), "{text}");
         assert!(text.contains("CREATE EXTENSION IF NOT EXISTS c "), "{text}");
+        // Whether the sequence is its, nobody can tell.
+        let guarded = "SELECT pg_catalog.setval(it, 7, true) \
+             FROM pg_catalog.to_regclass('public.t_seq') AS it WHERE it IS NOT NULL;\n";
+        assert!(text.contains(guarded), "{text}");
+    }
+
+    #[test]
+    fn a_sequence_that_is_not_there_has_no_value() {
+        for (name, values) in [
+            ("'public.s'", ", 7, true)"),
+            ("'public.\"a '', b\"'", ", -1, false)"),
+        ] {
+            let text = format!("SELECT pg_catalog.setval({name}{values};");
+            let expected = format!(
+                "SELECT pg_catalog.setval(it{values} FROM pg_catalog.to_regclass({name}) AS it \
+                 WHERE it IS NOT NULL;"
+            );
+            let found = if_it_is_there(text.as_bytes());
+            assert_eq!(found, Some(expected.into_bytes()), "{text}");
+        }
+        for text in [
+            "SELECT pg_catalog.setval(E'a', 1, true);",
+            "SELECT pg_catalog.lo_create('7');",
+        ] {
+            assert_eq!(if_it_is_there(text.as_bytes()), None, "{text}");
+        }
     }
 
     #[test]

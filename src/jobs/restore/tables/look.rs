@@ -8,6 +8,7 @@ use super::judge::in_the_way;
 use super::scratch::{Tools, in_words};
 use super::{PlannedTable, TablesRequest, Tell};
 use crate::jobs::JobError;
+use crate::jobs::restore::preflight::PG_CRON;
 use crate::pipeline::census::{Needs, TableName};
 use crate::pipeline::{Left, Passage};
 use crate::postgres::{
@@ -190,13 +191,13 @@ impl Look<'_> {
     }
 }
 
-/// The extensions that our user cannot install. Nothing may need them: a table whose column has a type
-/// of theirs does, and one beside `pg_stat_statements` does not.
+/// The extensions that our user cannot install, or not in the scratch database. Nothing may need them: a
+/// table whose column has a type of theirs does, and one beside `pg_stat_statements` does not.
 fn unavailable(needs: &Needs, premises: &Premises) -> BTreeSet<Vec<u8>> {
     let is_there = |name: &Vec<u8>| {
         let name = String::from_utf8_lossy(name).into_owned();
         let may = premises.is_superuser || !premises.untrusted.contains(&name);
-        may && premises.extensions.contains_key(&name)
+        may && name != PG_CRON && premises.extensions.contains_key(&name)
     };
     let extensions = needs.extensions.iter();
     extensions.filter(|name| !is_there(name)).cloned().collect()

@@ -122,7 +122,7 @@ mod tests {
             "{refused}"
         );
         let many: Vec<_> = (0..12).map(|i| one(&format!("p.t{i}"), None)).collect();
-        let [foreign] = in_words(&many).try_into().unwrap();
+        let [foreign] = without_statistics(&many).try_into().unwrap();
         assert!(
             foreign.ends_with("\n  ANALYZE p.t9;\n  and 2 more"),
             "{foreign}"
