@@ -34,6 +34,7 @@ use uuid::Uuid;
 use super::limit::Limit;
 use super::{Context, JobError};
 use crate::config::{Connection, RestoreSettings};
+use crate::jobs::record::unrecorded;
 use crate::pipeline::census::{Census, Foreign};
 use crate::pipeline::{Passage, Progress};
 use crate::postgres::{
@@ -215,13 +216,9 @@ pub(super) fn close_open_runs(
     repository: &Repository,
 ) -> Result<Vec<(Record, CutShort)>, JobError> {
     let ledger = repository.restore_ledger();
-    let unrecorded = |source| JobError::Unrecorded {
-        done: "nothing was done because".to_owned(),
-        ledger: ledger.path().display().to_string(),
-        source,
-    };
+    let told = |source| unrecorded(&ledger, "nothing was done because")(source);
     let mut closed = Vec::new();
-    for open in ledger.open_runs().map_err(unrecorded)? {
+    for open in ledger.open_runs().map_err(told)? {
         let Some(cut) = CutShort::of(&open) else {
             continue;
         };
@@ -232,7 +229,7 @@ pub(super) fn close_open_runs(
             message: Some("the process ended before the restore did; found later".to_owned()),
             ..open
         };
-        ledger.append(&end).map_err(unrecorded)?;
+        ledger.append(&end).map_err(told)?;
         closed.push((end, cut));
     }
     Ok(closed)

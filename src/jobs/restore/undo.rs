@@ -12,6 +12,7 @@ use super::maintenance::connect_beside;
 use super::swap::swap;
 use super::{Tell, application};
 use crate::config::{Connection, RestoreSettings};
+use crate::jobs::record::unrecorded;
 use crate::jobs::{Context, JobError};
 use crate::postgres::{Conninfo, Standing, TakePlace, databases, drop_database};
 use crate::repository::{Event, Lock, Operation, Replaced, Repository};
@@ -131,11 +132,7 @@ pub async fn undo(
     start.restoration = Some(Box::new(account.so_far()));
     ledger
         .append(&start)
-        .map_err(|source| JobError::Unrecorded {
-            done: "nothing was undone because".to_owned(),
-            ledger: ledger.path().display().to_string(),
-            source,
-        })?;
+        .map_err(unrecorded(&ledger, "nothing was undone because"))?;
     let outcome = swap_back(context, &prepared, settings, tell).await;
     let start_failed = match &settings.start {
         Some(words) => {

@@ -15,6 +15,7 @@ use super::{PlannedTable, PreparedTables, TablesReport, TablesRequest, Tell, nex
 use crate::config::Format;
 use crate::jobs::blocked::Watch;
 use crate::jobs::dump::Remarks;
+use crate::jobs::record::unrecorded;
 use crate::jobs::restore::work::without_statistics;
 use crate::jobs::{Context, JobError, JobErrorKind, Limit};
 use crate::pipeline::census::statements;
@@ -75,11 +76,7 @@ pub async fn restore_tables(
     if let Err(source) = ledger.append(&start) {
         // The reason that is told is the ledger's.
         let _ = drop_beside(context, &prepared, &prepared.scratch).await;
-        return Err(JobError::Unrecorded {
-            done: "nothing was restored because".to_owned(),
-            ledger: ledger.path().display().to_string(),
-            source,
-        });
+        return Err(unrecorded(&ledger, "nothing was restored because")(source));
     }
     let say = |step: &str| {
         account.begin(context.now(), step);

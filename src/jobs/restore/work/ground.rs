@@ -6,6 +6,7 @@ use super::super::beside::{Beside, mark};
 use super::super::roles::{self, without_grantor};
 use super::{Made, STATEMENT, Work};
 use crate::jobs::JobError;
+use crate::jobs::record::unrecorded;
 use crate::postgres::{
     Client, QueryError, comment_on_database, create_database, databases, in_the_name_of, is_member,
     settings_for_loading,
@@ -67,11 +68,7 @@ impl Work<'_> {
         let ledger = self.request.repository.restore_ledger();
         let mut begun = BTreeSet::new();
         let read = ledger.read(|record| begun.extend(record.beside.map(|names| names.loads_into)));
-        read.map_err(|source| JobError::Unrecorded {
-            done: "nothing was restored because".to_owned(),
-            ledger: ledger.path().display().to_string(),
-            source,
-        })?;
+        read.map_err(unrecorded(&ledger, "nothing was restored because"))?;
         Ok(begun)
     }
 

@@ -16,6 +16,7 @@ use super::remove::drop_made;
 use super::swap::connect_patiently;
 use super::{Prepared, RestoreRequest, Tell, application};
 use crate::jobs::limit::{Limit, Stop};
+use crate::jobs::record::unrecorded;
 use crate::jobs::{Context, JobError, JobErrorKind};
 use crate::pipeline::Progress;
 use crate::postgres::{Client, Conninfo, Programs, drop_database, drop_role};
@@ -109,11 +110,7 @@ pub async fn restore(
     });
     ledger
         .append(&start)
-        .map_err(|source| JobError::Unrecorded {
-            done: "nothing was restored because".to_owned(),
-            ledger: ledger.path().display().to_string(),
-            source,
-        })?;
+        .map_err(unrecorded(&ledger, "nothing was restored because"))?;
 
     let mut made = Made::default();
     let outcome = work.carry_out(&mut made).await;
