@@ -35,3 +35,6 @@ mod regular_file;
 
 /// 1: numbers, sizes, times and names as people read them.
 mod words;
+
+/// 1: who else may change a file, or put another one in its place.
+mod writers;

@@ -102,6 +102,32 @@ pub(crate) fn is_hostile(c: char) -> bool {
     }
 }
 
+/// A name as one word of a shell's.
+pub(crate) fn shell_word(name: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
+    if !name.is_empty() && !name.starts_with('-') && name.chars().all(plain) {
+        return name.to_owned();
+    }
+    if name.contains(|c: char| c.is_control() || is_hostile(c)) {
+        // The form of bash, and of POSIX since 2024, that can hold them. Only three octal digits are
+        // read alike by all, whatever follows.
+        let mut word = String::from("$'");
+        for c in name.chars() {
+            if plain(c) || matches!(c, ' '..='~' if c != '\'' && c != '\\') {
+                word.push(c);
+            } else {
+                for byte in c.encode_utf8(&mut [0; 4]).bytes() {
+                    // Writing to a string cannot fail.
+                    let _ = write!(word, "\\{byte:03o}");
+                }
+            }
+        }
+        word.push('\'');
+        return word;
+    }
+    format!("'{}'", name.replace('\'', r"'\''"))
+}
+
 /// Text that may hold anything, on one line, with nothing in it that a terminal would obey.
 pub(crate) fn one_line(text: &str) -> String {
     if text.contains(|c| is_hostile(c) || matches!(c, '\n' | '\t')) {

@@ -230,6 +230,7 @@ fn every_configuration_is_sound() {
                 default_file: file.clone(),
                 file: Some(file),
                 environment: BTreeMap::from([("PGDATABASE".to_owned(), "a".to_owned())]),
+                ..Source::of_process(None)
             };
             if let Err(error) = load(&source) {
                 panic!("{}:\n{block}\n{error}", path.display());

@@ -243,6 +243,7 @@ mod tests {
             file: Some(path),
             default_file: "/nonexistent".into(),
             environment,
+            ..Source::of_process(None)
         };
         let mut out = Vec::new();
         let result = run(&Args { command }, &source, json, &mut out);

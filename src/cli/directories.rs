@@ -57,9 +57,9 @@ pub(super) async fn run(
     surroundings: &Surroundings<'_>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let loaded = surroundings.load()?;
-    let context = surroundings.context(&loaded);
     let owner = args.owner.as_deref().map(owner).transpose()?.flatten();
+    let loaded = surroundings.load_for(owner.as_ref())?;
+    let context = surroundings.context(&loaded);
     let wished = args.wanted.as_deref().and_then(wished_databases);
     let discovery = tokio::select! {
         discovery = async {

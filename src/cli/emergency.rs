@@ -101,6 +101,7 @@ fn load_or_do_without(args: &Args, source: &Source) -> Result<Loaded, Failure> {
         file: None,
         default_file: PathBuf::from("/nonexistent"),
         environment,
+        trusted: source.trusted.clone(),
     })?)
 }
 

@@ -38,6 +38,7 @@ pub use interrupt::Interrupt;
 
 use crate::config::{Loaded, Source, load};
 use crate::jobs::Context;
+use crate::repository::Owner;
 use crate::telemetry;
 
 /// What `main` makes of a [`FailureKind`], for whoever asks.
@@ -121,7 +122,16 @@ struct Surroundings<'a> {
 impl Surroundings<'_> {
     /// The checked configuration, its warnings told.
     fn load(&self) -> Result<Loaded, Failure> {
-        let loaded = load(&self.source)?;
+        self.load_for(None)
+    }
+
+    /// The same, for a service whose user may have written the configuration.
+    fn load_for(&self, service: Option<&Owner>) -> Result<Loaded, Failure> {
+        let source = self.source.clone();
+        let loaded = load(&match service {
+            Some(owner) => source.trusting(owner.uid),
+            None => source,
+        })?;
         for warning in &loaded.plan.warnings {
             tracing::warn!("{warning}");
         }

@@ -148,6 +148,7 @@ mod tests {
             file: None,
             default_file: "/nonexistent/x".into(),
             environment,
+            ..Source::of_process(None)
         };
         load(&source).unwrap()
     }

@@ -9,6 +9,7 @@ use super::layer::Layer;
 use super::problem::{Place, Problem};
 use crate::regular_file;
 use crate::words::{one_line, size};
+use crate::writers::{Writable, trusted_here, written_by_others};
 
 /// The main file when no other is named.
 pub const DEFAULT_FILE: &str = "/etc/pgbackupd/pgbackupd.toml";
@@ -28,6 +29,8 @@ pub struct Source {
     pub default_file: PathBuf,
     /// The environment: our own variables, and libpq's `PGDATABASE` and `PGSERVICE`.
     pub environment: BTreeMap<String, String>,
+    /// The users besides root who may write the files.
+    pub trusted: Vec<u32>,
 }
 
 impl Source {
@@ -44,7 +47,15 @@ impl Source {
             file,
             default_file: PathBuf::from(DEFAULT_FILE),
             environment,
+            trusted: trusted_here(),
         }
+    }
+
+    /// The same, where one more user may write the files: the service's own.
+    #[must_use]
+    pub fn trusting(mut self, user: u32) -> Self {
+        self.trusted.push(user);
+        self
     }
 
     /// The main file's path.
@@ -61,6 +72,8 @@ impl Source {
             problems.extend(found);
         };
         let mut unreadable = Vec::new();
+        let mut written = Vec::new();
+        self.look_for_writers(self.main_file(), &mut written);
         match read(self.main_file()) {
             Ok((text, mode)) => {
                 take(Layer::from_file(self.main_file().to_owned(), &text, mode));
@@ -71,9 +84,11 @@ impl Source {
                     && is_absent(self.main_file()) => {}
             Err(error) => unreadable.push(unreadable_file(self.main_file(), &error)),
         }
+        self.look_for_writers(&self.directory_beside(), &mut written);
         match self.files_beside() {
             Ok(files) => {
                 for path in files {
+                    self.look_for_writers(&path, &mut written);
                     match read(&path) {
                         Ok((text, mode)) => take(Layer::from_file(path, &text, mode)),
                         Err(error) => unreadable.push(unreadable_file(&path, &error)),
@@ -90,16 +105,32 @@ impl Source {
                 take(Layer::from_variable(name, key, value));
             }
         }
+        problems.extend(written.iter().map(writable));
         problems.extend(unreadable);
         (layers, problems)
     }
 
-    /// The files of `conf.d` beside the main file, in the order of their names.
-    fn files_beside(&self) -> Result<Vec<PathBuf>, Box<Problem>> {
-        let directory = match self.main_file().parent() {
+    /// Adds what others may write of a file and of all that leads to it; of what is not there, the
+    /// reading tells.
+    fn look_for_writers(&self, path: &Path, found: &mut Vec<Writable>) {
+        for one in written_by_others(path, &self.trusted).unwrap_or_default() {
+            if !found.contains(&one) {
+                found.push(one);
+            }
+        }
+    }
+
+    /// `conf.d` beside the main file.
+    fn directory_beside(&self) -> PathBuf {
+        match self.main_file().parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent.join("conf.d"),
             _ => PathBuf::from("conf.d"),
-        };
+        }
+    }
+
+    /// The files of `conf.d` beside the main file, in the order of their names.
+    fn files_beside(&self) -> Result<Vec<PathBuf>, Box<Problem>> {
+        let directory = self.directory_beside();
         let entries = match std::fs::read_dir(&directory) {
             Ok(entries) => entries,
             Err(error) if error.kind() == ErrorKind::NotFound && is_absent(&directory) => {
@@ -150,6 +181,19 @@ fn read(path: &Path) -> io::Result<(String, u32)> {
 /// Whether there is nothing of this name, not even a link to something that is gone.
 fn is_absent(path: &Path) -> bool {
     path.symlink_metadata().is_err()
+}
+
+/// Whoever can write the configuration can have its reader run any command.
+fn writable(found: &Writable) -> Problem {
+    Problem {
+        key: String::new(),
+        message: format!(
+            "the configuration is not used, because others can change it: {}",
+            found.sentence()
+        ),
+        help: Some(format!("run `{}`", found.way_out())),
+        place: None,
+    }
 }
 
 fn unreadable_file(path: &Path, error: &io::Error) -> Problem {

@@ -45,6 +45,7 @@ impl Etc {
             file: None,
             default_file: self.0.path().join("pgbackupd.toml"),
             environment: BTreeMap::new(),
+            ..Source::of_process(None)
         }
     }
 
@@ -170,6 +171,7 @@ fn without_a_file_libpqs_environment_names_the_database() {
             .iter()
             .map(|(n, v)| ((*n).into(), (*v).into()))
             .collect(),
+        ..Source::of_process(None)
     };
     for variable in ["PGDATABASE", "PGSERVICE"] {
         let loaded = load(&source(&[(variable, "x")])).unwrap();

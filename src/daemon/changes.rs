@@ -222,6 +222,7 @@ mod tests {
             file: Some(file.clone()),
             default_file: file,
             environment: BTreeMap::new(),
+            ..Source::of_process(None)
         };
         load(&source).unwrap().plan
     }

@@ -219,6 +219,7 @@ mod tests {
             file: Some(file.clone()),
             default_file: file,
             environment: BTreeMap::new(),
+            ..Source::of_process(None)
         };
         Arc::new(load(&source).unwrap().plan)
     }

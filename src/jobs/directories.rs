@@ -292,6 +292,7 @@ mod tests {
             default_file: file.clone(),
             file: Some(file),
             environment: BTreeMap::new(),
+            ..Source::of_process(None)
         };
         load(&source).unwrap().plan
     }

@@ -2,7 +2,7 @@
 
 mod facts;
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use chrono::{DateTime, FixedOffset, Utc};
 
 use super::overdue::{PointMissed, recovery_point};
 use super::series::Series;
-use crate::words::is_hostile;
+use crate::words::{is_hostile, shell_word};
 
 pub use facts::{
     DatabaseFacts, DrillFacts, Expectation, Failing, SeriesFacts, SpaceFacts, VerificationFacts,
@@ -438,32 +438,6 @@ pub fn in_words(duration: Duration) -> String {
 
 fn moment(moment: DateTime<FixedOffset>) -> impl fmt::Display {
     moment.format("%a %Y-%m-%d %H:%M %:z")
-}
-
-/// A database's name as one word of a shell's.
-fn shell_word(name: &str) -> String {
-    let plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
-    if !name.is_empty() && !name.starts_with('-') && name.chars().all(plain) {
-        return name.to_owned();
-    }
-    if name.contains(|c: char| c.is_control() || is_hostile(c)) {
-        // The form of bash, and of POSIX since 2024, that can hold them. Only three octal digits are
-        // read alike by all, whatever follows.
-        let mut word = String::from("$'");
-        for c in name.chars() {
-            if plain(c) || matches!(c, ' '..='~' if c != '\'' && c != '\\') {
-                word.push(c);
-            } else {
-                for byte in c.encode_utf8(&mut [0; 4]).bytes() {
-                    // Writing to a string cannot fail.
-                    let _ = write!(word, "\\{byte:03o}");
-                }
-            }
-        }
-        word.push('\'');
-        return word;
-    }
-    format!("'{}'", name.replace('\'', r"'\''"))
 }
 
 /// A text on one line, with nothing in it that a terminal would obey.

@@ -35,10 +35,13 @@ mod sweep;
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, FixedOffset, Utc};
 use uuid::Uuid;
+
+use crate::writers::{Writable, trusted_here, written_by_others};
 
 pub use activity::{AtWork, HeldLocks};
 pub use catalogue::{Catalogue, Entry, Problem};
@@ -141,6 +144,17 @@ impl Repository {
             "write an incident report in",
             &self.directory,
         ))
+    }
+
+    /// Where others than root, the caller and the directory's owner can replace backups, with the way
+    /// out, one sentence each.
+    pub fn written_by_others(&self) -> Vec<String> {
+        let owner = self.directory.metadata().map(|found| found.uid());
+        let mut trusted = trusted_here();
+        trusted.extend(owner);
+        let found = written_by_others(&self.directory, &trusted).unwrap_or_default();
+        let in_words = |one: &Writable| format!("{}: run `{}`", one.sentence(), one.way_out());
+        found.iter().map(in_words).collect()
     }
 
     /// What stands in the directory.

@@ -1,6 +1,6 @@
 //! What is refused, at which place and with which way out.
 
-use super::{accepted, directories, refused};
+use super::{Etc, accepted, directories, load, refused, set_mode};
 
 /// What is refused: the text, the line and column of the caret, words of the message.
 const REFUSED: &[(&str, &str, &[&str])] = &[
@@ -457,4 +457,36 @@ fn everything_wrong_is_refused_at_its_place_with_a_way_out() {
         1,
         "63 bytes are fine in any script"
     );
+}
+
+#[test]
+fn a_configuration_that_others_can_change_is_refused_with_the_command_that_takes_it_from_them() {
+    // Which of them is open, and the one to close.
+    for (open, mode) in [
+        ("pgbackupd.toml", "o-w"),
+        ("conf.d/10.toml", "o-w"),
+        ("conf.d", "o-w"),
+        ("", "o-w"),
+    ] {
+        let etc = Etc::new("database = \"a\"\n");
+        etc.write("conf.d/10.toml", "");
+        load(&etc.source()).unwrap();
+        let path = match open {
+            "" => etc.0.path().to_owned(),
+            open => etc.0.path().join(open),
+        };
+        set_mode(&path, if path.is_dir() { 0o757 } else { 0o646 });
+        let error = load(&etc.source()).unwrap_err();
+        let [problem] = error.problems.as_slice() else {
+            panic!("{open}: {error}");
+        };
+        assert!(
+            problem.message.contains("others can change it"),
+            "{open}: {error}"
+        );
+        let command = format!("run `chmod {mode} {}`", path.display());
+        // A name of the temporary directory may need quotes.
+        let help = problem.help.as_deref().map(|help| help.replace('\'', ""));
+        assert_eq!(help, Some(command), "{open}");
+    }
 }

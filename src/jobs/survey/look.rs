@@ -100,6 +100,7 @@ impl World<'_> {
             let error = RepositoryError::io("read", restores.path())(error);
             troubles.push(error.to_string());
         }
+        troubles.extend(spot.repository.written_by_others());
         if let Some(found) = found.filter(|found| **found != database) {
             let error = RepositoryError::OtherDatabase {
                 directory: directory.to_owned(),
