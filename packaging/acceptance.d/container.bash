@@ -75,6 +75,9 @@ container_prepare() {
     # It would be this machine's, and two machines with one identity confuse journals.
     echo uninitialized >"$root/etc/machine-id"
     rm -f "$root/usr/sbin/policy-rc.d" "$root/etc/fstab"
+    # There is no network in there. Without lists, apt knows no newer versions than those that are
+    # installed, and takes them for the newest.
+    rm -rf "$root"/var/lib/apt/lists/* "$root"/var/cache/apt/*.bin
     echo "$container_name" >"$root/etc/hostname"
 }
 

@@ -13,7 +13,7 @@
 guide_commands=
 
 guide_prepare() {
-    # Nobody is there to say yes, and there is nothing to download.
+    # Nobody is there to say yes.
     echo 'APT::Get::Assume-Yes "true";' | inside tee /etc/apt/apt.conf.d/guide >/dev/null
     inside test -e /usr/bin/sudo || stand_in_for_sudo
 }

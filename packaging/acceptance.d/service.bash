@@ -155,6 +155,28 @@ schedule_in_force() {
         jq --raw-output --arg job "$1" '.jobs[] | select(.job == $job) | .schedule'
 }
 
+# next_run JOB: its time of day and the zone's offset, as in 02:00+03:00. On which day that is
+# depends on the day of the test.
+next_run() {
+    inside cat /run/pgbackupd/daemon.json |
+        jq --raw-output --arg job "$1" '.jobs[] | select(.job == $job) | .next[11:16] + .next[19:]'
+}
+
+# The status names the run that comes first by the daemon's own state. Which job's that is depends
+# on the day of the test, and for some seconds of it a run may be in its place.
+status_names_what_is_next() {
+    local state job next
+    state=$(inside cat /run/pgbackupd/daemon.json)
+    job=$(jq --raw-output '.jobs[0].job' <<<"$state")
+    next=$(jq --raw-output '.jobs[0].next | .[0:10] + " " + .[11:16]' <<<"$state")
+    status_says "next: $job at [A-Z][a-z]{2} $next "
+}
+
+# status_says PATTERN
+status_says() {
+    grep --quiet --extended-regexp -- "$1" <<<"$(property StatusText)"
+}
+
 # --- Time -----------------------------------------------------------------------------------------
 
 # A schedule that is due once: at the next full minute that is at least SECONDS away (5 unless

@@ -10,6 +10,7 @@ mod changes;
 mod clock;
 mod service;
 mod start;
+mod state_writer;
 mod systemd;
 mod task;
 mod tell;

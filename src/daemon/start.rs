@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use tokio_cron_scheduler::JobSchedulerError;
 
 use super::service::Service;
+use super::state_writer::StateWriter;
 use super::systemd::Systemd;
 use super::tell;
 use super::ticker::Ticker;
@@ -63,6 +64,9 @@ pub enum DaemonError {
     /// A thread of our own failed.
     #[error("a thread ended: {0}")]
     Thread(#[from] tokio::task::JoinError),
+    /// The system has no thread left.
+    #[error("cannot start a thread: {0}; the limit is TasksMax= of the unit, or that of its user")]
+    NoThread(io::Error),
     /// Runs did not end in time when the service was to stop.
     #[error("{0} did not end in time and had to be killed; the next start sweeps up")]
     Killed(String),
@@ -116,11 +120,12 @@ pub async fn run(source: Source, loaded: Loaded) -> Result<(), DaemonError> {
         .collect();
     ticker.change(&[], &jobs).await?;
     let now = Utc::now();
+    let writer = StateWriter::start(runtime.clone(), lock).map_err(DaemonError::NoThread)?;
     let service = Service::new(
         source,
         plan,
         environment,
-        (runtime, lock),
+        (runtime, writer),
         ticker,
         systemd,
         now,

@@ -2,6 +2,7 @@
 //! its log on SIGUSR1.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use chrono::{DateTime, FixedOffset, Utc};
@@ -21,6 +22,8 @@ pub(super) struct View<'a> {
     pub loaded: DateTime<Utc>,
     pub refused: Option<&'a str>,
     pub is_stopping: bool,
+    /// The runtime directory, if it does not take the state.
+    pub unwritable: Option<PathBuf>,
     pub upcoming: Vec<(String, Option<DateTime<Utc>>)>,
     pub board: &'a Board<Task>,
 }
@@ -133,6 +136,12 @@ impl View<'_> {
             parts.push(format!(
                 "the configuration is REFUSED, the one before it is in force: {}",
                 in_short(refused)
+            ));
+        }
+        if let Some(runtime) = &self.unwritable {
+            parts.push(format!(
+                "{} does not take the state: `pgbackupd status` shows an older one",
+                runtime.display()
             ));
         }
         let running: Vec<_> = self
@@ -272,6 +281,7 @@ mod tests {
             loaded: now,
             refused,
             is_stopping: false,
+            unwritable: None,
             upcoming: vec![
                 ("weekly".to_owned(), Some(at("2025-07-13T00:00:00Z"))),
                 ("daily".to_owned(), Some(at("2025-07-09T23:00:00Z"))),
@@ -301,6 +311,15 @@ mod tests {
             view(&plan, &idle, Some("error: x: no\n  --> a.toml:3:9\n   |")).line(&[]),
             "the configuration is REFUSED, the one before it is in force: a.toml:3:9: error: x: no; \
              next: daily at Thu 2025-07-10 02:00 +03"
+        );
+        let stuck = View {
+            unwritable: Some("/run/pgbackupd".into()),
+            ..view(&plan, &idle, None)
+        };
+        assert_eq!(
+            stuck.line(&[]),
+            "/run/pgbackupd does not take the state: `pgbackupd status` shows an older one; next: \
+             daily at Thu 2025-07-10 02:00 +03"
         );
     }
 

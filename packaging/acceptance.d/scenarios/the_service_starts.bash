@@ -13,7 +13,8 @@ TOML
         "$(inside stat --format='%U %G %a' /var/backups/sample)" "postgres postgres 700"
     expect_equal "/var/backups is still root's" "$(inside stat --format=%U /var/backups)" root
     # Riyadh's: the policy's zone, whatever the machine's.
-    expect_text "what comes next" "$(property StatusText)" 'daily.*02:00'
+    expect_equal "when the job daily comes next" "$(next_run daily)" 02:00+03:00
+    wait_for 30 "what comes next in the status" status_names_what_is_next
     expect_equal "the watchdog" "$(property WatchdogUSec)" 1min
     expect_equal "the runtime directory" \
         "$(inside stat --format='%U %a' /run/pgbackupd)" "postgres 750"

@@ -20,6 +20,7 @@ use uuid::Uuid;
 use super::board::{Board, Concurrency, Ticket, Work};
 use super::clock::until;
 use super::start::{DaemonError, HANG};
+use super::state_writer::StateWriter;
 use super::systemd::Systemd;
 use super::task::{Outcome, Task};
 use super::tell::{self, Run};
@@ -29,7 +30,7 @@ use crate::config::{Plan, Source};
 use crate::jobs::{Context, reach};
 use crate::pipeline::Progress;
 use crate::postgres::kill_all_children;
-use crate::repository::{DaemonLock, DaemonState, RuntimeDirectory, SchedulesInForce};
+use crate::repository::{DaemonState, RuntimeDirectory, SchedulesInForce};
 use crate::tell;
 use crate::words::{one_line, span};
 use reload::Reading;
@@ -56,7 +57,7 @@ pub(super) struct Service {
     started: DateTime<Utc>,
     loaded: DateTime<Utc>,
     runtime: RuntimeDirectory,
-    lock: DaemonLock,
+    writer: StateWriter,
     /// As configured at the start; a reload does not move it.
     state_directory: PathBuf,
     schedules: SchedulesInForce,
@@ -78,7 +79,8 @@ pub(super) struct Service {
     is_stopping: bool,
     systemd: Systemd,
     rates: Rates,
-    written: Option<(Instant, DaemonState)>,
+    /// The newest state that the writer has, and since when.
+    written: Option<(Instant, Arc<DaemonState>)>,
     /// Whether something may have happened that is not in what was written.
     is_unwritten: bool,
     beaten: Instant,
@@ -99,7 +101,7 @@ impl Service {
         source: Source,
         plan: Arc<Plan>,
         environment: Arc<BTreeMap<String, String>>,
-        (runtime, lock): (RuntimeDirectory, DaemonLock),
+        (runtime, writer): (RuntimeDirectory, StateWriter),
         ticker: Ticker,
         systemd: Systemd,
         now: DateTime<Utc>,
@@ -115,7 +117,7 @@ impl Service {
             started: now,
             loaded: now,
             runtime,
-            lock,
+            writer,
             state_directory,
             schedules: SchedulesInForce::default(),
             ticker,
@@ -147,7 +149,7 @@ impl Service {
             return Ok(());
         };
         self.look_back(Utc::now());
-        self.show();
+        self.show_and_wait().await;
         Systemd::ready();
         tell!(DaemonReady, {}, "ready: {}", self.view().line(&[]));
         self.ask_servers();
@@ -195,7 +197,7 @@ impl Service {
         if !self.runs.is_empty() {
             rest = rest.min(REFRESH);
         }
-        if self.is_unwritten {
+        if self.is_unwritten || self.writer.is_writing() {
             rest = rest.min(WRITING);
         }
         // Never busy, whatever the clocks say.
@@ -329,6 +331,10 @@ impl Service {
             loaded: self.loaded,
             refused: self.refused.as_deref(),
             is_stopping: self.is_stopping,
+            unwritable: self
+                .writer
+                .is_stuck()
+                .then(|| self.runtime.path().to_owned()),
             upcoming: self.ticker.upcoming(),
             board: &self.board,
         }
@@ -363,20 +369,22 @@ impl Service {
         if self
             .written
             .as_ref()
-            .is_some_and(|(_, written)| *written == state)
+            .is_some_and(|(_, written)| **written == state)
         {
             return;
         }
-        if let Err(error) = self.runtime.write(&self.lock, &state) {
-            tell!(
-                DirectoryUnusable,
-                {},
-                "cannot write to the runtime directory {}: {error}; `pgbackupd status` does not \
-                 see what runs",
-                self.runtime.path().display()
-            );
-        }
+        let state = Arc::new(state);
+        self.writer.give(Arc::clone(&state));
         self.written = Some((Instant::now(), state));
+    }
+
+    /// Shows the state at once, and comes back when it is on the disk: whoever hears READY and then
+    /// asks for the state gets this one. If the disk does not take it in time, the status says so.
+    async fn show_and_wait(&mut self) {
+        self.written = None;
+        self.show();
+        self.writer.settle().await;
+        self.show();
     }
 
     /// Ends in good order: runs are cancelled and waited for, and each records its end.
@@ -408,7 +416,7 @@ impl Service {
                 () = tokio::time::sleep(Duration::from_secs(1)) => {}
             }
         }
-        self.runtime.clear(&self.lock);
+        self.writer.end().await;
         if !self.runs.is_empty() {
             kill_all_children();
             let left: Vec<String> = self

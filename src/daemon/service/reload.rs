@@ -80,7 +80,7 @@ impl Service {
             Err(error) => self.refuse(error),
             Ok(fresh) => self.adopt(fresh).await?,
         }
-        self.show();
+        self.show_and_wait().await;
         Systemd::ready();
         if std::mem::take(&mut reading.again) {
             self.begin_reload(reading);
