@@ -224,9 +224,11 @@ fn storm_of_reloads(_: &Cluster, mut operator: Operator) {
     // As many ends as beginnings, and the loop still answers.
     daemon.signal(Signal::USR1);
     daemon.wait_for("state: ");
-    let told = daemon.told();
-    let count = |start: &str| told.iter().filter(|one| one.starts_with(start)).count();
-    assert_eq!(count("READY=1"), count("RELOADING=1") + 1);
+    wait_until("there are as many ends as beginnings", || {
+        let told = daemon.told();
+        let count = |start: &str| told.iter().filter(|one| one.starts_with(start)).count();
+        count("READY=1") == count("RELOADING=1") + 1
+    });
     assert_eq!(daemon.end().code, 0);
 }
 
@@ -328,10 +330,13 @@ fn disk_that_hangs_at_a_reload(_: &Cluster, mut operator: Operator) {
     operator.set("jobs.daily.schedule", "30 4 * * *");
     daemon.signal(Signal::HUP);
     daemon.wait_for_told("RELOADING=1", 1);
+    hanging.wait_for_caller(daemon.pid());
     daemon.signal(Signal::USR1);
     daemon.wait_for("job daily (backup, 0 2 * * *): next ");
     // It answers again, with an error: the reload that was asked for meanwhile comes after it.
     daemon.signal(Signal::HUP);
+    daemon.signal(Signal::USR1);
+    daemon.wait_for_nth("job daily (backup, 0 2 * * *): next ", 2);
     drop(hanging);
     daemon.wait_for("the configuration was NOT reloaded");
     daemon.wait_for("job daily: schedule 0 2 * * * → 30 4 * * *; next run ");

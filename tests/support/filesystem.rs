@@ -190,6 +190,17 @@ impl HangingDirectory {
             _questions: questions,
         })
     }
+
+    /// Waits until a thread of the process hangs in it, or in another one.
+    pub(crate) fn wait_for_caller(&self, process: Pid) {
+        let threads = format!("/proc/{}/task", process.as_raw_nonzero());
+        wait_until("a thread waits for the file system", || {
+            let threads = fs::read_dir(&threads).into_iter().flatten().flatten();
+            threads
+                .map(|thread| fs::read_to_string(thread.path().join("wchan")))
+                .any(|place| place.is_ok_and(|place| place.contains("fuse")))
+        });
+    }
 }
 
 impl Drop for HangingDirectory {
