@@ -23,6 +23,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use support::cluster::{Cluster, wait_until};
+use support::daemon::machine_time;
 use support::drill::open_directory;
 use support::operator::{HeldLock, Operator, Output, make_big_table};
 
@@ -86,7 +87,9 @@ fn shifted(operator: &Operator, hours: i64, arguments: &[&str]) -> Option<Output
         println!("skipped: the package faketime is not installed");
         return None;
     }
-    let offset = format!("{hours:+}h");
+    // From the machine's time, which may be another than this test's (packaging/test-dates).
+    let from = (Utc::now() - machine_time()).num_seconds();
+    let offset = format!("{:+}s", from + hours * 3600);
     let starter = [
         "env",
         "FAKETIME_DONT_FAKE_MONOTONIC=1",

@@ -180,12 +180,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_directory_that_does_not_answer_is_waited_for_two_seconds() {
-        let ((taken, takes), (let_it, may)) = (channel(), channel());
+        let ((taken, seen), (let_it, may)) = (channel(), channel());
         let may = Mutex::new(may);
         let mut writer = StateWriter::with(SlowDisk { taken, may }).unwrap();
         assert!(!writer.is_writing());
         writer.give(state(1));
-        assert_eq!(takes.recv().unwrap(), Some(1));
+        assert_eq!(seen.recv().unwrap(), Some(1));
         let began = tokio::time::Instant::now();
         writer.settle().await;
         assert_eq!(began.elapsed(), PATIENCE);
@@ -194,15 +194,15 @@ mod tests {
         writer.give(state(2));
         writer.give(state(3));
         let_it.send(()).unwrap();
-        assert_eq!(takes.recv().unwrap(), Some(3), "only the newest counts");
+        assert_eq!(seen.recv().unwrap(), Some(3), "only the newest counts");
         let_it.send(()).unwrap();
         writer.end().await;
-        assert_eq!(takes.recv().unwrap(), None, "it is taken away at the end");
+        assert_eq!(seen.recv().unwrap(), None, "it is taken away at the end");
     }
 
     #[tokio::test]
     async fn what_was_given_is_on_the_disk_after_settling() {
-        let ((taken, takes), (let_it, may)) = (channel(), channel());
+        let ((taken, seen), (let_it, may)) = (channel(), channel());
         let may = Mutex::new(may);
         let mut writer = StateWriter::with(SlowDisk { taken, may }).unwrap();
         for number in 1..=20 {
@@ -210,7 +210,7 @@ mod tests {
             writer.give(state(number));
             writer.settle().await;
             assert!(!writer.is_writing() && !writer.is_stuck());
-            assert_eq!(takes.try_recv().unwrap(), Some(number));
+            assert_eq!(seen.try_recv().unwrap(), Some(number));
         }
     }
 }

@@ -64,7 +64,7 @@ impl WallClock {
     /// Sets the clock: it shows this time now.
     pub(crate) fn set(&self, time: &str) {
         let time: DateTime<Utc> = time.parse().expect("a time in UTC");
-        self.set_offset(time - Utc::now());
+        self.set_offset(time - machine_time());
     }
 
     /// Sets the clock by so much: forward, or back when it is negative.
@@ -74,7 +74,7 @@ impl WallClock {
 
     /// What the clock shows now.
     pub(crate) fn now(&self) -> DateTime<Utc> {
-        Utc::now() + self.offset.get()
+        machine_time() + self.offset.get()
     }
 
     fn set_offset(&self, offset: TimeDelta) {
@@ -100,11 +100,21 @@ impl WallClock {
     fn give_to(&self, command: &mut Command) {
         command
             .env("LD_PRELOAD", library())
+            // It would count for more than the file, where the test itself has another date.
+            .env_remove("FAKETIME")
             .env("FAKETIME_TIMESTAMP_FILE", &self.file)
             .env("FAKETIME_NO_CACHE", "1")
             // std's timed waits hang otherwise, and it is this clock that nobody can set.
             .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
     }
+}
+
+/// The machine's time, also where libfaketime gives the test another one: it does not stand between
+/// rustix and the kernel.
+pub(crate) fn machine_time() -> DateTime<Utc> {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+    let nanoseconds = u32::try_from(now.tv_nsec).expect("less than a second");
+    DateTime::from_timestamp(now.tv_sec, nanoseconds).expect("a time of our century")
 }
 
 /// The library of the package faketime, wherever the machine's architecture has it.

@@ -191,10 +191,11 @@ impl HangingDirectory {
         })
     }
 
-    /// Waits until a thread of the process hangs in it, or in another one.
+    /// Waits until a thread of the process hangs in it.
     pub(crate) fn wait_for_caller(&self, process: Pid) {
         let threads = format!("/proc/{}/task", process.as_raw_nonzero());
-        wait_until("a thread waits for the file system", || {
+        let what = format!("a thread hangs in {}", self.point.display());
+        wait_until(&what, || {
             let threads = fs::read_dir(&threads).into_iter().flatten().flatten();
             threads
                 .map(|thread| fs::read_to_string(thread.path().join("wchan")))
