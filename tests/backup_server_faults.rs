@@ -258,11 +258,23 @@ fn a_server_that_has_no_connection_left_for_the_dump_is_told() {
         69,
         "pgbackupd: no backup of database postgres: pg_dump ended with status 1: \
          the server has no connection left for user lone: run it again later, \
-         or raise max_connections or the role's or database's limit",
+         or raise max_connections or the role's or database's limit \
+         (a backup takes two connections at least)",
         "FATAL:  too many connections for role \"lone\"",
     );
     assert_recorded(&operator, &output);
     operator.assert_nothing_left();
+    // pg_dumpall gives no reason; and it is none to do without roles.
+    operator.set_value("dump.globals", true);
+    let output = operator.run(&["backup"]);
+    assert_eq!(output.code, 69, "{output}");
+    let told = "the cluster's roles and tablespaces could not be dumped: pg_dumpall ended with status 1: \
+                cannot connect to database \"postgres\" as user \"lone\"";
+    assert!(output.stderr.contains(told), "{output}");
+    assert!(
+        output.stderr.contains("(SQLSTATE 53300); try again later"),
+        "{output}"
+    );
     cluster.psql("ALTER ROLE lone CONNECTION LIMIT 2");
     operator.assert_next_run_succeeds();
 }
@@ -421,6 +433,190 @@ fn the_other_databases_are_backed_up_although_one_fails() {
     );
     assert_eq!(operator.list().len(), 2);
     operator.assert_all_whole();
+}
+
+/// What an owner, a role or an administrator sets for applications, and what stops a dump or changes it.
+const FOR_APPLICATIONS: [&str; 13] = [
+    "statement_timeout = '1ms'",
+    "lock_timeout = '1ms'",
+    "idle_in_transaction_session_timeout = '1ms'",
+    "idle_session_timeout = '1ms'",
+    "role = 'nobody_much'",
+    "search_path = 'elsewhere'",
+    "default_transaction_isolation = 'serializable'",
+    "default_transaction_deferrable = on",
+    "default_transaction_read_only = on",
+    "client_min_messages = 'debug5'",
+    "row_security = off",
+    "quote_all_identifiers = on",
+    "lc_messages = 'C'",
+];
+
+#[test]
+fn what_a_database_or_a_role_sets_for_applications_stops_no_backup_and_no_restore() {
+    let cluster = Cluster::start();
+    cluster.psql(
+        "CREATE ROLE nobody_much; CREATE ROLE owner LOGIN; CREATE ROLE keeper LOGIN;
+         GRANT pg_read_all_data, nobody_much TO keeper; CREATE DATABASE app OWNER owner",
+    );
+    cluster.psql_in(
+        "app",
+        "CREATE TABLE t AS SELECT generate_series(1, 5) AS i;
+         CREATE SCHEMA elsewhere; CREATE TABLE elsewhere.pg_database (datname name)",
+    );
+    for setting in FOR_APPLICATIONS {
+        cluster.psql(&format!(
+            "ALTER DATABASE app SET {setting}; ALTER ROLE keeper SET {setting};
+             ALTER ROLE keeper IN DATABASE app SET {setting}"
+        ));
+    }
+    let mut operator = Operator::of(&cluster, "app");
+    for format in ["plain", "directory"] {
+        operator.set("dump.format", format);
+        operator.set("connection.user", "keeper");
+        let output = operator.run(&["backup"]);
+        assert_eq!((output.code, output.stderr.as_str()), (0, ""), "{output}");
+        operator.set("connection.user", "postgres");
+        let into = format!("copy_{format}");
+        let output = operator.run(&["restore", "--latest", "--into", &into, "--yes"]);
+        assert_eq!(output.code, 0, "{output}");
+        let settings = |database: &str| {
+            cluster.psql(&format!(
+                "SELECT array_agg(c ORDER BY c) FROM pg_db_role_setting, unnest(setconfig) AS c
+                  WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = '{database}')"
+            ))
+        };
+        assert_eq!(settings(&into), settings("app"));
+    }
+}
+
+#[test]
+fn who_holds_a_lock_is_told_whatever_language_the_server_speaks() {
+    let cluster = Cluster::start();
+    let mut asking = cluster.command("psql");
+    let asking = asking.args([
+        "-X",
+        "-q",
+        "-c",
+        "SET lc_messages = 'de_DE.UTF-8'; SELECT 1/0",
+    ]);
+    let answer = asking.output().unwrap();
+    if !String::from_utf8_lossy(&answer.stderr).contains("FEHLER:") {
+        println!("skipped: the locale de_DE.UTF-8 is not installed");
+        return;
+    }
+    cluster.psql(
+        "CREATE TABLE orders (i int); CREATE ROLE reader LOGIN; GRANT pg_read_all_data TO reader;
+         ALTER SYSTEM SET lc_messages = 'de_DE.UTF-8'; SELECT pg_reload_conf()",
+    );
+    let mut operator = Operator::of(&cluster, "postgres");
+    operator.set("limits.lock_wait", "2 seconds");
+    // A superuser may ask for English; for anybody else it is seen who is in the way.
+    for (user, table, word) in [
+        ("postgres", "table public.orders", "ERROR:"),
+        ("reader", "a table", "FEHLER:"),
+    ] {
+        operator.set("connection.user", user);
+        let lock = HeldLock::on(&cluster, "postgres", "orders");
+        let output = operator.run(&["backup"]);
+        assert_eq!(output.code, 69, "{output}");
+        let told = format!(
+            "it waited too long for a lock on {table}; in the way was process {}",
+            lock.pid
+        );
+        assert!(output.stderr.contains(&told), "{output}");
+        assert!(output.stderr.contains(word), "{output}");
+    }
+}
+
+#[test]
+fn a_pooler_is_named_with_the_way_out() {
+    let refusing = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = refusing.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for client in refusing.incoming() {
+            let mut client = client.unwrap();
+            startup_of(&mut client);
+            // As PgBouncer does, unless ignore_startup_parameters has it.
+            let fields = b"SFATAL\0VFATAL\0C08P01\0Munsupported startup parameter: options\0\0";
+            let length = u32::try_from(4 + fields.len()).unwrap();
+            let answer = [b"E", &length.to_be_bytes()[..], fields].concat();
+            client.write_all(&answer).unwrap();
+        }
+    });
+    let mut operator = Operator::without_server("postgres");
+    operator.set("connection.host", "127.0.0.1");
+    operator.set("connection.user", "keeper");
+    operator.set("connection.sslmode", "disable");
+    operator.set_value("connection.port", port);
+    for globals in [true, false] {
+        operator.set_value("dump.globals", globals);
+        let output = operator.run(&["backup"]);
+        assert_eq!(output.code, 69, "{output}");
+        let way_out = "this is a connection pooler such as PgBouncer, and a backup needs sessions of the \
+                       PostgreSQL server itself: set host and port of the connection to the server's own";
+        assert!(output.stderr.trim_end().ends_with(way_out), "{output}");
+    }
+}
+
+#[test]
+fn a_pooler_that_keeps_options_to_itself_is_a_warning() {
+    let cluster = with_tcp();
+    let ignoring = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (port, server) = (ignoring.local_addr().unwrap().port(), cluster.port());
+    thread::spawn(move || {
+        for client in ignoring.incoming() {
+            let (mut client, mut server) = (
+                client.unwrap(),
+                TcpStream::connect(("127.0.0.1", server)).unwrap(),
+            );
+            server
+                .write_all(&without_options(&startup_of(&mut client)))
+                .unwrap();
+            let back = (server.try_clone().unwrap(), client.try_clone().unwrap());
+            for (from, to) in [(client, server), back] {
+                thread::spawn(move || pass_on(from, to, &AtomicUsize::new(0), usize::MAX));
+            }
+        }
+    });
+    let mut operator = with_password(&cluster, PASSWORD);
+    operator.set("connection.sslmode", "disable");
+    operator.set_value("connection.port", port);
+    let output = operator.run(&["backup"]);
+    assert_eq!(output.code, 0, "{output}");
+    assert!(
+        output.stderr.contains("leads through a connection pooler"),
+        "{output}"
+    );
+    operator.set_value("connection.port", cluster.port());
+    let output = operator.run(&["backup"]);
+    assert_eq!((output.code, output.stderr.as_str()), (0, ""), "{output}");
+}
+
+/// Reads the first message of a client, which has no type (the manual's "Message Formats").
+fn startup_of(client: &mut TcpStream) -> Vec<u8> {
+    let mut length = [0; 4];
+    client.read_exact(&mut length).unwrap();
+    let rest = usize::try_from(u32::from_be_bytes(length)).unwrap() - 4;
+    let mut message = vec![0; rest];
+    client.read_exact(&mut message).unwrap();
+    message
+}
+
+/// The same first message, without the parameter `options`.
+fn without_options(message: &[u8]) -> Vec<u8> {
+    let (version, parameters) = message.split_at(4);
+    let words: Vec<&[u8]> = parameters.split(|byte| *byte == 0).collect();
+    let mut kept = version.to_vec();
+    for pair in words
+        .chunks_exact(2)
+        .filter(|pair| pair[0] != b"options" && !pair[0].is_empty())
+    {
+        kept.extend([pair[0], b"\0", pair[1], b"\0"].concat());
+    }
+    kept.push(0);
+    let length = u32::try_from(kept.len() + 4).unwrap();
+    [&length.to_be_bytes()[..], &kept].concat()
 }
 
 /// Something between a client and a server that passes so many bytes on and then falls silent: the

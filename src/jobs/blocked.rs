@@ -39,6 +39,12 @@ impl Watch {
         }
     }
 
+    /// Whether anybody was seen in the way.
+    pub(super) fn has_seen_any(&self) -> bool {
+        let seen = self.last_seen.lock();
+        !seen.unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
     /// Who was last seen in the way, and the way out.
     pub(super) fn blame(&self) -> String {
         let seen = self

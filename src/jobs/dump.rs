@@ -86,7 +86,7 @@ impl Dumper<'_> {
                 return Err(stop.into());
             }
         };
-        self.judge(&exit)
+        self.judge(&exit).await
     }
 
     /// Runs the program, hands its stdout to a thread, and waits for both. Whichever fails ends the
@@ -149,7 +149,7 @@ impl Dumper<'_> {
                 // Once nobody reads its text any more, its end by SIGPIPE is our doing.
                 let cut_off = exit.status.signal() == Some(SIGPIPE);
                 if !cut_off {
-                    self.judge(&exit)?;
+                    self.judge(&exit).await?;
                 }
                 Err(JobError::failed(format!(
                     "{} {}, yet {flaw}; run it again, and see that {} is PostgreSQL's own program",
@@ -163,24 +163,21 @@ impl Dumper<'_> {
                 )))
             }
             Err(error) => {
-                self.judge(&exit)?;
+                self.judge(&exit).await?;
                 let doing = format!("{} reported success, yet {doing}", self.name());
                 Err(JobError::stream(doing)(error))
             }
-            Ok(value) => self.judge(&exit).map(|()| value),
+            Ok(value) => self.judge(&exit).await.map(|()| value),
         }
     }
 
     /// Turns a failed program into a sentence, and keeps what a successful one has to remark.
-    fn judge(&self, exit: &Exit) -> Result<(), JobError> {
+    async fn judge(&self, exit: &Exit) -> Result<(), JobError> {
         let program = self.name();
         if !exit.success() {
-            return Err(program_failure::explain(
-                &program,
-                exit,
-                self.conninfo,
-                self.watch,
-            ));
+            let (conninfo, watch) = (self.conninfo, self.watch);
+            let explained = program_failure::explain(&program, exit, conninfo, watch, self.connect);
+            return Err(explained.await);
         }
         let said = exit.stderr.trim();
         if !said.is_empty() {

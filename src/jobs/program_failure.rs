@@ -1,14 +1,91 @@
 //! What to tell the operator when a program of `PostgreSQL`'s has failed: why, and what to do.
 
+use std::time::Duration;
+
 use super::blocked::Watch;
 use super::error::JobError;
-use crate::postgres::{Conninfo, DumpFailure, Exit, explain_failure};
+use crate::postgres::{
+    Client, ConnectError, Conninfo, DumpFailure, Exit, explain_failure, failed_at_a_lock,
+};
 
-/// Turns a failed program into a sentence.
-pub(super) fn explain(program: &str, exit: &Exit, conninfo: &Conninfo, watch: &Watch) -> JobError {
+/// What to do where a standby ends what reads from it.
+const ON_A_STANDBY: &str = "run it again, or set hot_standby_feedback = on or a longer \
+    max_standby_streaming_delay on the standby, or make the backup from the primary";
+
+/// What a session of our own sees after a program has failed for a reason that its words do not decide.
+enum Seen {
+    /// It is not let in either, with an error code.
+    Refused(ConnectError),
+    /// The server is a standby.
+    Standby,
+    /// Nothing that would explain it.
+    Nothing,
+}
+
+/// Turns a failed program into a sentence. `connect` is the limit for a look of our own.
+pub(super) async fn explain(
+    program: &str,
+    exit: &Exit,
+    conninfo: &Conninfo,
+    watch: &Watch,
+    connect: Duration,
+) -> JobError {
     let said = exit.stderr.trim();
-    let cause = explain_failure(said);
-    let advice = match &cause {
+    let mut cause = explain_failure(said);
+    if cause == DumpFailure::Other && failed_at_a_lock(said) && watch.has_seen_any() {
+        cause = DumpFailure::LockTimeout { table: None };
+    }
+    // What reads archives asks no server.
+    let asks_a_server = program != "pg_restore";
+    let is_open = matches!(cause, DumpFailure::Other | DumpFailure::NotConnected);
+    let seen = if is_open && asks_a_server {
+        look(conninfo, connect).await
+    } else {
+        Seen::Nothing
+    };
+    let (advice, may_pass) = match &seen {
+        Seen::Refused(error) => (error.to_string(), error.is_transient()),
+        Seen::Standby => (
+            format!(
+                "the server is a standby, which may have ended it for changes of its primary: \
+                 {ON_A_STANDBY}"
+            ),
+            true,
+        ),
+        Seen::Nothing => (
+            advice(&cause, program, conninfo, watch),
+            cause.may_pass() && asks_a_server,
+        ),
+    };
+    let mut sentence = format!("{program} {exit}");
+    if !advice.is_empty() {
+        sentence.push_str(": ");
+        sentence.push_str(&advice);
+    }
+    if !said.is_empty() {
+        sentence.push_str("; it said:\n");
+        sentence.push_str(said);
+    }
+    match cause {
+        DumpFailure::NoSpace => JobError::NoSpace(sentence),
+        _ => JobError::Failed {
+            message: sentence,
+            may_pass,
+        },
+    }
+}
+
+async fn look(conninfo: &Conninfo, connect: Duration) -> Seen {
+    match Client::connect(conninfo, connect).await {
+        Err(error) => Seen::Refused(error),
+        Ok(client) if client.is_on_standby() => Seen::Standby,
+        Ok(_) => Seen::Nothing,
+    }
+}
+
+/// Why a program failed and what to do about it, if that is known. Pure.
+fn advice(cause: &DumpFailure, program: &str, conninfo: &Conninfo, watch: &Watch) -> String {
+    match cause {
         DumpFailure::LockTimeout { table } => {
             let table = table
                 .as_ref()
@@ -36,11 +113,32 @@ pub(super) fn explain(program: &str, exit: &Exit, conninfo: &Conninfo, watch: &W
         }
         DumpFailure::TooManyConnections => format!(
             "the server has no connection left for user {}: run it again later, or raise \
-                 max_connections or the role's or database's limit",
+                 max_connections or the role's or database's limit (a backup takes two connections \
+                 at least)",
             conninfo.user()
         ),
         DumpFailure::ServerDown => {
             format!("the server at {} cannot be reached", conninfo.server())
+        }
+        DumpFailure::NotReady => format!(
+            "the server at {} is starting, stopping or recovering from a crash; run it again",
+            conninfo.server()
+        ),
+        DumpFailure::NotConnected => {
+            "it got no connection, and a moment later there was one; run it again".to_owned()
+        }
+        DumpFailure::RecoveryConflict => format!(
+            "the server is a standby, and changes of its primary could not wait for it: \
+             {ON_A_STANDBY}"
+        ),
+        DumpFailure::Deadlock => {
+            "it and another session waited for each other, and the server ended it; run it again"
+                .to_owned()
+        }
+        DumpFailure::Vanished => {
+            "something that it was about to read was dropped in that moment; run it again, at a \
+             time when nobody drops tables if it happens often"
+                .to_owned()
         }
         DumpFailure::ConnectionLost => {
             "the connection broke: the server was stopped or restarted, or the network \
@@ -60,22 +158,6 @@ pub(super) fn explain(program: &str, exit: &Exit, conninfo: &Conninfo, watch: &W
             "the server's disk is full: free some space there, then run it again".to_owned()
         }
         DumpFailure::Other => String::new(),
-    };
-    let mut sentence = format!("{program} {exit}");
-    if !advice.is_empty() {
-        sentence.push_str(": ");
-        sentence.push_str(&advice);
-    }
-    if !said.is_empty() {
-        sentence.push_str("; it said:\n");
-        sentence.push_str(said);
-    }
-    match cause {
-        DumpFailure::NoSpace => JobError::NoSpace(sentence),
-        _ => JobError::Failed {
-            message: sentence,
-            may_pass: cause.is_transient(),
-        },
     }
 }
 

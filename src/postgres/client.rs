@@ -10,8 +10,10 @@ use tokio_postgres::config::SslNegotiation;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Config, NoTls, Row};
 
-use super::connect_error::{ConnectError, ConnectErrorKind, Refusal, in_words};
-use super::conninfo::{ChannelBinding, Conninfo, Endpoint, Host, SessionAttributes, SslMode};
+use super::connect_error::{ConnectError, ConnectErrorKind, Refusal, in_words, passes};
+use super::conninfo::{
+    ChannelBinding, Conninfo, Endpoint, Host, LoginFacts, SessionAttributes, SslMode, has_options,
+};
 use super::tls::{self, Tls};
 use crate::words::span;
 
@@ -28,6 +30,8 @@ pub struct Client {
     limit: Duration,
     version: u32,
     encoding: String,
+    keeps_options: bool,
+    is_on_standby: bool,
     /// Dropped after `inner`: tells the connection's task that nobody is left.
     _alive: oneshot::Sender<()>,
 }
@@ -51,15 +55,9 @@ impl QueryError {
     }
 
     /// Whether trying again later may help without anybody doing anything: the connection broke or
-    /// timed out, or the server stops, is short of something or waits for a lock (classes 08, 40,
-    /// 53, 55P03 and 57 of the manual's appendix A).
+    /// timed out, or the server refuses for what passes.
     pub fn is_transient(&self) -> bool {
-        self.sqlstate.as_deref().is_none_or(|state| {
-            state == "55P03"
-                || ["08", "40", "53", "57"]
-                    .iter()
-                    .any(|class| state.starts_with(class))
-        })
+        self.sqlstate.as_deref().is_none_or(passes)
     }
 }
 
@@ -84,7 +82,8 @@ impl Client {
             for endpoint in &conninfo.endpoints {
                 let here = conninfo.only(endpoint);
                 let within = conninfo.connect_timeout.map_or(limit, |own| own.min(limit));
-                let attempt = timeout(within, attempt(&here, endpoint, wanted, limit)).await;
+                let attempt = attempt_in_spite_of_limits(&here, endpoint, wanted, limit);
+                let attempt = timeout(within, attempt).await;
                 let refusal = match attempt {
                     Ok(Ok(client)) => return Ok(client),
                     Ok(Err(refusal)) => refusal,
@@ -108,7 +107,7 @@ impl Client {
     }
 
     /// The connection as it was made: only the place that answered is left, so that a program
-    /// started with it talks to the same server.
+    /// started with it talks to the same server, and what is known of it is in there.
     pub fn conninfo(&self) -> &Conninfo {
         &self.conninfo
     }
@@ -121,6 +120,17 @@ impl Client {
     /// The server's major version: 15 for 15.18.
     pub fn server_major(&self) -> u32 {
         self.version / 10_000
+    }
+
+    /// Whether the server got what the session asked for at its start. Otherwise a connection pooler
+    /// is in between, and kept it to itself.
+    pub fn keeps_options(&self) -> bool {
+        self.keeps_options
+    }
+
+    /// Whether the server is a standby.
+    pub fn is_on_standby(&self) -> bool {
+        self.is_on_standby
     }
 
     /// The driver's own connection, for what passes in a stream.
@@ -253,6 +263,23 @@ impl Client {
     }
 }
 
+/// One attempt at one place. A limit on transactions is set aside where the server has such a thing,
+/// which is known by running into it.
+async fn attempt_in_spite_of_limits(
+    conninfo: &Conninfo,
+    endpoint: &Endpoint,
+    wanted: SessionAttributes,
+    limit: Duration,
+) -> Result<Client, Refusal> {
+    match attempt(conninfo, endpoint, wanted, limit).await {
+        Err(refusal) if refusal.is_transaction_timeout() => {
+            let conninfo = conninfo.known(LoginFacts::WITH_TRANSACTION_TIMEOUT);
+            attempt(&conninfo, endpoint, wanted, limit).await
+        }
+        outcome => outcome,
+    }
+}
+
 /// One attempt at one place, with all ways of using TLS that the mode allows.
 async fn attempt(
     conninfo: &Conninfo,
@@ -337,9 +364,7 @@ fn config(conninfo: &Conninfo, endpoint: &Endpoint) -> Config {
     if let Some(password) = &endpoint.password {
         config.password(password.expose_secret());
     }
-    if let Some(options) = conninfo.parameters.get("options") {
-        config.options(options);
-    }
+    config.options(conninfo.options_of_session());
     if let Some(idle) = conninfo.keepalive.idle {
         config.keepalives_idle(idle);
     }
@@ -398,26 +423,51 @@ async fn greet(
     // settings came with versions 14 and 17.
     let row = inner
         .query_typed_one(
-            "SELECT pg_catalog.current_setting('server_version_num')::int4, \
-                    pg_catalog.current_setting('server_encoding'), \
-                    pg_catalog.pg_is_in_recovery(), \
-                    pg_catalog.current_setting('transaction_read_only') = 'on', \
-                    (SELECT pg_catalog.count(pg_catalog.set_config(name, '0', false)) \
-                       FROM pg_catalog.pg_settings \
-                      WHERE name IN ('idle_session_timeout', 'transaction_timeout'))",
+            &format!(
+                "SELECT pg_catalog.current_setting('server_version_num')::int4, \
+                        pg_catalog.current_setting('server_encoding'), \
+                        pg_catalog.pg_is_in_recovery(), \
+                        pg_catalog.current_setting('transaction_read_only') = 'on', \
+                        (SELECT r.rolsuper FROM pg_catalog.pg_roles r \
+                          WHERE r.rolname = session_user), \
+                        {}, \
+                        (SELECT pg_catalog.count(pg_catalog.set_config(name, '0', false)) \
+                           FROM pg_catalog.pg_settings \
+                          WHERE name IN ('idle_session_timeout', 'transaction_timeout'))",
+                has_options()
+            ),
             &[],
         )
         .await?;
     let (in_recovery, read_only): (bool, bool) = (row.try_get(2)?, row.try_get(3)?);
     refuse_wrong_session(wanted, in_recovery, read_only)?;
+    let version = u32::try_from(row.try_get::<_, i32>(0)?).unwrap_or_default();
+    let is_superuser: bool = row.try_get(4)?;
+    let login = LoginFacts {
+        major: version / 10_000,
+        is_superuser,
+        sets_messages: is_superuser || sets_messages(&inner, version).await?,
+    };
     Ok(Client {
-        version: u32::try_from(row.try_get::<_, i32>(0)?).unwrap_or_default(),
+        version,
         encoding: row.try_get(1)?,
+        keeps_options: row.try_get(5)?,
+        is_on_standby: in_recovery,
         inner,
-        conninfo: conninfo.clone(),
+        conninfo: conninfo.known(login),
         limit,
         _alive: alive,
     })
+}
+
+/// Whether a user who is no superuser may choose the language of messages.
+async fn sets_messages(inner: &tokio_postgres::Client, version: u32) -> Result<bool, Refusal> {
+    // Since then such a right can be granted (release notes of 15).
+    if version < 150_000 {
+        return Ok(false);
+    }
+    let sql = "SELECT pg_catalog.has_parameter_privilege(session_user, 'lc_messages', 'SET')";
+    Ok(inner.query_typed_one(sql, &[]).await?.try_get(0)?)
 }
 
 fn refuse_wrong_session(

@@ -23,6 +23,8 @@ pub enum ConnectErrorKind {
     Tls,
     /// The server is not what `target_session_attrs` asks for.
     WrongSession,
+    /// It is a connection pooler that answers, and does not pass on what a session asks for.
+    Pooler,
     /// Something else.
     Other,
 }
@@ -48,7 +50,7 @@ impl ConnectError {
             ConnectErrorKind::ServerDown
                 | ConnectErrorKind::TooManyConnections
                 | ConnectErrorKind::WrongSession
-        )
+        ) || self.kind == ConnectErrorKind::Other && self.sqlstate.as_deref().is_some_and(passes)
     }
 
     /// What the server said, or why there is no answer, alone.
@@ -75,6 +77,10 @@ impl ConnectError {
                  server's name in its subjectAltName"
             }
             ConnectErrorKind::WrongSession => "correct target_session_attrs, or name more hosts",
+            ConnectErrorKind::Pooler => {
+                "this is a connection pooler such as PgBouncer, and a backup needs sessions of the \
+                 PostgreSQL server itself: set host and port of the connection to the server's own"
+            }
             ConnectErrorKind::Other => "the server's log may tell more",
         }
     }
@@ -104,6 +110,11 @@ impl Refusal {
             target: target.to_string(),
             reason: self.reason,
         }
+    }
+
+    /// Whether the server ended the session for the time that a transaction took.
+    pub(super) fn is_transaction_timeout(&self) -> bool {
+        matches!(&self.sqlstate, Some(state) if state.code() == "25P04")
     }
 
     /// Whether another way of using TLS may be admitted: the handshake failed, or no line of
@@ -159,8 +170,12 @@ impl From<tokio_postgres::Error> for Refusal {
 }
 
 fn kind(error: &tokio_postgres::Error) -> ConnectErrorKind {
-    if let Some(state) = error.code() {
-        return by_sqlstate(state.code());
+    if let Some(server) = error.as_db_error() {
+        let state = server.code().code();
+        if is_of_a_pooler(state, server.message()) {
+            return ConnectErrorKind::Pooler;
+        }
+        return by_sqlstate(state);
     }
     // The library keeps its kinds to itself; these are its words for them.
     match error.to_string().as_str() {
@@ -171,6 +186,27 @@ fn kind(error: &tokio_postgres::Error) -> ConnectErrorKind {
         _ if has_source::<io::Error>(error) => ConnectErrorKind::ServerDown,
         _ => ConnectErrorKind::Other,
     }
+}
+
+/// Whether a pooler refuses what a session asks for at its start: `PgBouncer`, unless it is told to ignore
+/// it (`ignore_startup_parameters`), and Amazon's RDS Proxy. Both speak English alone.
+fn is_of_a_pooler(code: &str, message: &str) -> bool {
+    match code {
+        "08P01" => message.contains("unsupported startup parameter"),
+        "0A000" => message.contains("command-line options"),
+        _ => false,
+    }
+}
+
+/// Whether what an error code of the server stands for passes without anybody doing anything: a broken
+/// connection, a conflict with another transaction or with recovery, a shortage, a lock that was not to be
+/// had, an end from outside, or an object that was dropped while it was read (classes 08, 40, 53, 57,
+/// codes 55P03 and XX000 of the manual's appendix "Error Codes").
+pub(super) fn passes(code: &str) -> bool {
+    matches!(code, "55P03" | "XX000")
+        || ["08", "40", "53", "57"]
+            .iter()
+            .any(|class| code.starts_with(class))
 }
 
 /// The kinds of the server's codes (`PostgreSQL`'s manual, appendix "Error Codes").
@@ -257,17 +293,48 @@ mod tests {
             ("57P03", ConnectErrorKind::ServerDown, true),
             ("08006", ConnectErrorKind::ServerDown, true),
             ("42501", ConnectErrorKind::Other, false),
+            ("40001", ConnectErrorKind::Other, true),
+            ("53200", ConnectErrorKind::Other, true),
         ];
         for (code, expected, transient) in table {
             let kind = by_sqlstate(code);
             assert_eq!(kind, expected, "{code}");
-            let error = Refusal::new(kind, "why").about("there");
+            let refusal = Refusal {
+                sqlstate: Some(SqlState::from_code(code)),
+                ..Refusal::new(kind, "why")
+            };
+            let error = refusal.about("there");
             assert_eq!(error.is_transient(), transient, "{code}");
             assert!(
                 error
                     .to_string()
                     .starts_with("cannot connect to there: why; ")
             );
+        }
+    }
+
+    #[test]
+    fn a_pooler_is_known_by_what_it_refuses() {
+        for (code, message, is_pooler) in [
+            ("08P01", "unsupported startup parameter: options", true),
+            (
+                "08P01",
+                "unsupported startup parameter in options: role",
+                true,
+            ),
+            (
+                "0A000",
+                "Feature not supported: RDS Proxy currently doesn't support command-line options.",
+                true,
+            ),
+            (
+                "08P01",
+                "no more connections allowed (max_client_conn)",
+                false,
+            ),
+            ("28000", "no pg_hba.conf entry for host", false),
+        ] {
+            assert_eq!(is_of_a_pooler(code, message), is_pooler, "{message}");
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Why `pg_dump` failed, read from what it said on stderr. Pure.
 //!
 //! `pg_dump` passes on no SQLSTATE, so the words have to do. Its own and libpq's are English under
-//! `LC_ALL=C`; the server's follow the server's `lc_messages`. What is not recognised is
-//! [`DumpFailure::Other`], and the operator reads the text itself.
+//! `LC_ALL=C`; so are the server's where our user may choose their language, and else they follow the
+//! server's `lc_messages`. What is not recognised is [`DumpFailure::Other`] or
+//! [`DumpFailure::NotConnected`]: then it takes a look of our own session, and the operator reads the text.
 
 /// A recognised cause.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +31,16 @@ pub enum DumpFailure {
     TooManyConnections,
     /// Nobody listens, or the host cannot be found or reached.
     ServerDown,
+    /// The server is starting, stopping or recovering from a crash.
+    NotReady,
+    /// No connection was made, in words that are not known or without any.
+    NotConnected,
+    /// A standby ended it for changes of its primary that could not wait.
+    RecoveryConflict,
+    /// Two sessions waited for each other, and the server ended this one's statement.
+    Deadlock,
+    /// Something was dropped between the look at the catalogue and its lock.
+    Vanished,
     /// The connection broke while the dump ran: the server stopped, or the network failed.
     ConnectionLost,
     /// `pg_dump` is older than the server.
@@ -46,16 +57,26 @@ pub enum DumpFailure {
 }
 
 impl DumpFailure {
-    /// Whether trying again later may help without anybody doing anything.
-    pub fn is_transient(&self) -> bool {
-        matches!(
+    /// Whether trying again later may help without anybody doing anything. What is not recognised may
+    /// be of that kind: a backup too many does no harm, and one too few does.
+    pub fn may_pass(&self) -> bool {
+        !matches!(
             self,
-            Self::LockTimeout { .. }
-                | Self::TooManyConnections
-                | Self::ServerDown
-                | Self::ConnectionLost
+            Self::PermissionDenied { .. }
+                | Self::RowSecurity { .. }
+                | Self::NoSuchDatabase
+                | Self::AuthenticationFailed
+                | Self::VersionMismatch { .. }
+                | Self::NoSpace
+                | Self::NoSpaceOnServer
         )
     }
+}
+
+/// Whether it was a lock on tables that a program asked for when it failed. It says so itself, so the
+/// language of the server does not matter.
+pub fn failed_at_a_lock(stderr: &str) -> bool {
+    stderr.contains("was: LOCK TABLE ")
 }
 
 /// Recognises the cause in `pg_dump`'s stderr. The first message that is recognised counts: those
@@ -75,11 +96,17 @@ fn in_line(line: &str, stderr: &str) -> Option<DumpFailure> {
     }
     // --lock-wait-timeout works by a statement_timeout around LOCK TABLE; the workers of a parallel
     // dump ask for their locks without waiting.
-    let gave_up_locking = any(&["due to statement timeout"]) && stderr.contains("was: LOCK TABLE ");
+    let gave_up_locking = any(&["due to statement timeout"]) && failed_at_a_lock(stderr);
     if gave_up_locking || any(&["due to lock timeout", "could not obtain lock on relation"]) {
         return Some(DumpFailure::LockTimeout {
             table: locked_table(stderr),
         });
+    }
+    if any(&["due to conflict with recovery"]) {
+        return Some(DumpFailure::RecoveryConflict);
+    }
+    if any(&["deadlock detected"]) {
+        return Some(DumpFailure::Deadlock);
     }
     if any(&["aborting because of server version mismatch"]) {
         let versions = stderr.lines().find_map(|line| {
@@ -122,7 +149,28 @@ fn in_line(line: &str, stderr: &str) -> Option<DumpFailure> {
         if any(&["permission denied for database"]) {
             return denied(line);
         }
-        return Some(DumpFailure::ServerDown);
+        if any(&["the database system is "]) {
+            return Some(DumpFailure::NotReady);
+        }
+        let of_libpq = [
+            "could not translate host name",
+            "Connection refused",
+            "No such file or directory",
+            "timeout expired",
+            "Connection timed out",
+            "No route to host",
+            "Network is unreachable",
+            "server closed the connection unexpectedly",
+        ];
+        return Some(if any(&of_libpq) {
+            DumpFailure::ServerDown
+        } else {
+            DumpFailure::NotConnected
+        });
+    }
+    // pg_dumpall keeps the reason to itself.
+    if any(&["could not connect to database"]) {
+        return Some(DumpFailure::NotConnected);
     }
     if any(&[
         "server closed the connection unexpectedly",
@@ -138,7 +186,26 @@ fn in_line(line: &str, stderr: &str) -> Option<DumpFailure> {
         let table = table.trim().to_owned();
         return Some(DumpFailure::RowSecurity { table });
     }
+    if has_vanished(line) {
+        return Some(DumpFailure::Vanished);
+    }
     denied(line)
+}
+
+/// Whether something was not there any more that the catalogue had listed a moment before. `pg_dump`
+/// asks for nothing that it has not found there.
+fn has_vanished(line: &str) -> bool {
+    let is_gone = line.contains("does not exist") || line.contains(" not found");
+    let is_object = ["relation ", "schema ", "constraint ", " with OID "]
+        .iter()
+        .any(|kind| line.contains(kind));
+    (is_gone && is_object)
+        || [
+            "could not open relation with OID ",
+            "cache lookup failed for ",
+        ]
+        .iter()
+        .any(|words| line.contains(words))
 }
 
 /// `… permission denied for table secret`
@@ -265,11 +332,92 @@ mod tests {
                 format!("{on_socket}FATAL:  permission denied for database \"x\""),
                 denied("database \"x\""),
             ),
+            (
+                format!("{on_socket}FATAL:  the database system is starting up"),
+                DumpFailure::NotReady,
+            ),
+            (
+                format!("{on_socket}FATAL:  tut mir leid, schon zu viele Verbindungen"),
+                DumpFailure::NotConnected,
+            ),
+            (
+                "pg_dumpall: error: could not connect to database \"app\"".to_owned(),
+                DumpFailure::NotConnected,
+            ),
+            (
+                "pg_dump: error: Dumping the contents of table \"big\" failed: PQgetResult() failed.\n\
+                 pg_dump: detail: Error message from server: ERROR:  canceling statement due to \
+                 conflict with recovery\nDETAIL:  User was holding a relation lock for too long."
+                    .to_owned(),
+                DumpFailure::RecoveryConflict,
+            ),
+            (
+                "pg_dump: error: query failed: FATAL:  terminating connection due to conflict with \
+                 recovery"
+                    .to_owned(),
+                DumpFailure::RecoveryConflict,
+            ),
+            (
+                "pg_dump: error: query failed: ERROR:  deadlock detected\n\
+                 pg_dump: detail: Query was: LOCK TABLE a IN ACCESS SHARE MODE"
+                    .to_owned(),
+                DumpFailure::Deadlock,
+            ),
+            (
+                "pg_dump: error: query failed: ERROR:  relation \"public.stage7\" does not exist\n\
+                 pg_dump: detail: Query was: LOCK TABLE public.stage7 IN ACCESS SHARE MODE"
+                    .to_owned(),
+                DumpFailure::Vanished,
+            ),
+            (
+                "pg_dump: error: query failed: ERROR:  could not open relation with OID 16411"
+                    .to_owned(),
+                DumpFailure::Vanished,
+            ),
+            (
+                "pg_dump: error: query failed: ERROR:  cache lookup failed for index 16411"
+                    .to_owned(),
+                DumpFailure::Vanished,
+            ),
+            (
+                "pg_dump: error: schema with OID 16411 does not exist".to_owned(),
+                DumpFailure::Vanished,
+            ),
             ("pg_dump: error: something new".to_owned(), DumpFailure::Other),
             (String::new(), DumpFailure::Other),
         ];
         for (stderr, expected) in table {
             assert_eq!(explain_failure(&stderr), expected, "{stderr}");
         }
+    }
+
+    #[test]
+    fn what_nothing_decides_is_tried_again() {
+        let may_pass = |stderr: &str| explain_failure(stderr).may_pass();
+        for (stderr, expected) in [
+            ("", true),
+            (
+                "pg_dump: error: query failed: FEHLER:  storniere Anfrage",
+                true,
+            ),
+            (
+                "pg_dump: error: query failed: ERROR:  deadlock detected",
+                true,
+            ),
+            (
+                "pg_dump: error: query failed: ERROR:  permission denied for table t",
+                false,
+            ),
+            (
+                "pg_dump: error: could not write to output file: No space left on device",
+                false,
+            ),
+        ] {
+            assert_eq!(may_pass(stderr), expected, "{stderr}");
+        }
+        assert!(failed_at_a_lock(
+            "pg_dump: error: query failed: FEHLER:  storniere Anfrage\n\
+             pg_dump: detail: Query was: LOCK TABLE public.t IN ACCESS SHARE MODE"
+        ));
     }
 }

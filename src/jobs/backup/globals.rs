@@ -49,13 +49,20 @@ impl Run<'_> {
                 ));
                 Ok(None)
             }
-            Err(JobError::Failed { message, may_pass }) => Err(JobError::Failed {
-                message: format!(
-                    "the cluster's roles and tablespaces could not be dumped (globals = false \
-                     leaves them out): {message}"
-                ),
-                may_pass,
-            }),
+            Err(JobError::Failed { message, may_pass }) => {
+                // What passes is no reason to do without them.
+                let way_out = if may_pass {
+                    ""
+                } else {
+                    " (globals = false leaves them out)"
+                };
+                Err(JobError::Failed {
+                    message: format!(
+                        "the cluster's roles and tablespaces could not be dumped{way_out}: {message}"
+                    ),
+                    may_pass,
+                })
+            }
             Err(error) => Err(error),
         }
     }

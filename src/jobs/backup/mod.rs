@@ -30,7 +30,7 @@ use crate::postgres::{
 };
 use crate::repository::{Checked, Event, Lock, Manifest, Repository, Role, Staging};
 use globals::DumpedGlobals;
-use remarks::passed_over;
+use remarks::{POOLED, passed_over};
 
 /// A backup to make.
 #[derive(Clone, Copy, Debug)]
@@ -169,6 +169,9 @@ impl Run<'_> {
             self.context.programs.as_deref(),
             &origin.programs,
         ));
+        if !client.keeps_options() {
+            warnings.push(POOLED.to_owned());
+        }
         let application = format!("pgbackupd {}", self.id);
         let watch = Watch::start(client, application.clone());
         let remarks = Remarks::default();

@@ -14,6 +14,11 @@ pub(super) fn passed_over(configured: Option<&Path>, used: &Programs) -> Option<
     ))
 }
 
+/// What to say of a connection by which the server does not get what its sessions ask for.
+pub(super) const POOLED: &str = "the connection leads through a connection pooler, which keeps from the \
+    server what a dump asks for at its start: settings of the role or the database can stop or change a \
+    dump. Set host and port of the connection to the server's own";
+
 /// What the free space, in bytes, makes of the next backup, judged by the last one. Pure.
 pub(super) fn forecast(free: u64, wanted: u64, last: Option<u64>) -> Option<String> {
     let size = |bytes: u64| bytesize::ByteSize::b(bytes).display().iec();

@@ -35,11 +35,9 @@ pub(super) fn surroundings(environment: &BTreeMap<String, String>) -> Vec<(Strin
 }
 
 /// How bytea, names, strings and (in `pg_dumpall`) times are written in a dump, and how arrays and
-/// comparisons with NULL are read from it: neither is written into the dump itself. And that a dump
-/// can be loaded where the role usually only reads.
+/// comparisons with NULL are read from it: neither is written into the dump itself.
 const SESSION: &str = "-c bytea_output=hex -c quote_all_identifiers=off \
-    -c standard_conforming_strings=on -c datestyle=ISO -c array_nulls=on -c transform_null_equals=off \
-    -c default_transaction_read_only=off";
+    -c standard_conforming_strings=on -c datestyle=ISO -c array_nulls=on -c transform_null_equals=off";
 
 impl Conninfo {
     /// The whole environment for `pg_dump` and its kin; start them with no other.
@@ -77,8 +75,7 @@ impl Conninfo {
         if let Some(zone) = &self.zone {
             set("PGTZ", zone);
         }
-        let own = self.parameters.get("options").map_or("", String::as_str);
-        set("PGOPTIONS", format!("{SESSION} {own}").trim_end());
+        set("PGOPTIONS", &self.options_of_program(SESSION));
         let seconds = self
             .connect_timeout
             .unwrap_or(connect_timeout)

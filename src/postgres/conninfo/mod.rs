@@ -12,6 +12,7 @@ mod mode;
 mod parse;
 mod password;
 mod service;
+mod session;
 mod values;
 
 use std::collections::BTreeMap;
@@ -31,6 +32,7 @@ pub use parse::ParseError;
 pub use password::PasswordError;
 use password::{Login, PasswordFile};
 pub use service::ServiceError;
+pub(super) use session::{LoginFacts, has_options};
 use values::Values;
 
 /// Everything that is needed to connect to one database. Showing it shows no secret.
@@ -50,6 +52,8 @@ pub struct Conninfo {
     pub(super) parameters: Parameters,
     /// The time zone of programs; without, it is the server's.
     zone: Option<String>,
+    /// What is known of the server and of our user there, once a connection was made.
+    login: Option<LoginFacts>,
     /// What the programs we start need from the environment besides libpq's own variables.
     surroundings: Vec<(String, String)>,
     home: Option<PathBuf>,
@@ -150,6 +154,7 @@ impl Conninfo {
             connect_timeout: values.duration("connect_timeout", Duration::from_secs)?,
             parameters: values.rest(),
             zone: Some("UTC".to_owned()),
+            login: None,
             surroundings: environment::surroundings(environment),
             home: environment.get("HOME").map(PathBuf::from),
         })
@@ -190,33 +195,6 @@ impl Conninfo {
             zone: zone.map(str::to_owned),
             ..self.clone()
         }
-    }
-
-    /// The same connection to a server of this major version, whose sessions may be idle, and in a
-    /// transaction, for as long as it takes: a program waits while others do their part, and what a role or
-    /// a database says of that is meant for applications. `pg_dump` and its dumps set other limits aside.
-    #[must_use]
-    pub fn without_time_limits(&self, major: u32) -> Self {
-        let mut patient = self.clone();
-        let options = patient.parameters.entry("options".to_owned()).or_default();
-        // What the operator's own say comes later, and counts.
-        for (setting, since) in [("transaction_timeout", 17), ("idle_session_timeout", 14)] {
-            if major >= since {
-                options.insert_str(0, &format!("-c {setting}=0 "));
-            }
-        }
-        patient
-    }
-
-    /// The same connection, whose server says what it has to say in English, as programs that read it need
-    /// it. Only a superuser may ask for that.
-    #[must_use]
-    pub fn in_english(&self) -> Self {
-        let mut english = self.clone();
-        let options = english.parameters.entry("options".to_owned()).or_default();
-        // What the operator's own say comes later, and counts.
-        options.insert_str(0, "-c lc_messages=C ");
-        english
     }
 
     /// The same connection to a server of this major version, whose sessions fire no event trigger:

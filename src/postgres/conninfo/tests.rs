@@ -248,9 +248,13 @@ fn the_programs_get_what_was_resolved_and_nothing_else() {
         (
             "PGOPTIONS",
             Some(
-                "-c bytea_output=hex -c quote_all_identifiers=off \
+                "-c role=none -c statement_timeout=0 -c lock_timeout=0 \
+                 -c idle_in_transaction_session_timeout=0 -c default_transaction_read_only=off \
+                 -c default_transaction_deferrable=off \
+                 -c default_transaction_isolation=read\\ committed -c client_min_messages=warning \
+                 -c bytea_output=hex -c quote_all_identifiers=off \
                  -c standard_conforming_strings=on -c datestyle=ISO -c array_nulls=on \
-                 -c transform_null_equals=off -c default_transaction_read_only=off -c x=y",
+                 -c transform_null_equals=off -c x=y",
             ),
         ),
         ("PGTZ", Some("UTC")),
@@ -306,23 +310,4 @@ fn a_dump_is_loaded_in_the_zone_of_its_database_or_in_the_server_s() {
     ] {
         assert_eq!(zone(&conninfo).as_deref(), expected);
     }
-}
-
-#[test]
-fn limits_for_applications_are_set_aside_as_far_as_a_server_knows_them() {
-    let conninfo = resolved("host=a user=u dbname=d", &[]);
-    let options = |major| {
-        let patient = conninfo.without_time_limits(major);
-        patient
-            .parameters
-            .get("options")
-            .cloned()
-            .unwrap_or_default()
-    };
-    assert_eq!(options(13), "");
-    assert_eq!(options(16), "-c idle_session_timeout=0 ");
-    assert_eq!(
-        options(17),
-        "-c idle_session_timeout=0 -c transaction_timeout=0 "
-    );
 }

@@ -18,7 +18,7 @@ use super::child::{
     Account, Child, ChildError, ChildInput, ChildKind, ChildOutput, ChildSpec, Confinement,
 };
 use super::client::Client;
-use super::conninfo::{Conninfo, ConninfoError};
+use super::conninfo::{Conninfo, ConninfoError, LoginFacts};
 use super::labels::missing_label_providers;
 use super::programs::Programs;
 use super::properties::{DatabaseProperties, Extension};
@@ -40,10 +40,8 @@ const START: Duration = Duration::from_secs(60);
 const STOP: Duration = Duration::from_secs(10);
 
 /// What the settings of the superuser's role, which come with the roles that are loaded, may not
-/// decide for our sessions: who we are, what we may do, how long, and with which libraries.
-const OPTIONS: &str = "-c role=none -c default_transaction_read_only=off -c statement_timeout=0 \
-    -c lock_timeout=0 -c idle_in_transaction_session_timeout=0 -c idle_session_timeout=0 \
-    -c session_preload_libraries= -c local_preload_libraries=";
+/// decide for our sessions, besides what they never may: with which libraries they are.
+const OPTIONS: &str = "-c session_preload_libraries= -c local_preload_libraries=";
 
 /// What a sandbox is made of.
 #[derive(Clone, Debug)]
@@ -205,7 +203,12 @@ impl Sandbox {
             ..Connection::default()
         };
         let conninfo = Conninfo::resolve(&connection, &self.home.environment(), Some(database))?;
-        Ok(conninfo.without_event_triggers(self.major))
+        let login = LoginFacts {
+            major: self.major,
+            is_superuser: true,
+            sets_messages: true,
+        };
+        Ok(conninfo.known(login).without_event_triggers(self.major))
     }
 
     /// Makes an empty directory for a tablespace.

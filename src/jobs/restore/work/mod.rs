@@ -216,11 +216,9 @@ impl Work<'_> {
     /// is for later.
     fn to_the_new_database(&self) -> Conninfo {
         let (premises, maintenance) = (&self.prepared.premises, &self.prepared.maintenance);
-        let conninfo = maintenance
-            .to_database(self.new_name())
-            .without_time_limits(premises.major);
+        let conninfo = maintenance.to_database(self.new_name());
         if premises.is_superuser {
-            conninfo.without_event_triggers(premises.major).in_english()
+            conninfo.without_event_triggers(premises.major)
         } else {
             conninfo
         }
