@@ -177,7 +177,7 @@ impl Dumper<'_> {
         if !exit.success() {
             let (conninfo, watch) = (self.conninfo, self.watch);
             let explained = program_failure::explain(&program, exit, conninfo, watch, self.connect);
-            return Err(explained.await);
+            return Err(Box::pin(explained).await);
         }
         let said = exit.stderr.trim();
         if !said.is_empty() {

@@ -82,7 +82,8 @@ impl Client {
             for endpoint in &conninfo.endpoints {
                 let here = conninfo.only(endpoint);
                 let within = conninfo.connect_timeout.map_or(limit, |own| own.min(limit));
-                let attempt = attempt_in_spite_of_limits(&here, endpoint, wanted, limit);
+                // It is large, and a part of whatever connects.
+                let attempt = Box::pin(attempt_in_spite_of_limits(&here, endpoint, wanted, limit));
                 let attempt = timeout(within, attempt).await;
                 let refusal = match attempt {
                     Ok(Ok(client)) => return Ok(client),
