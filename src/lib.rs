@@ -30,6 +30,9 @@ pub mod policy;
 /// 1: diagnostics: the journal, the terminal, a file of JSON lines.
 pub mod telemetry;
 
+/// 1: as whom this process runs, and who asked for it.
+pub mod identity;
+
 /// 1: opening files that others may have put where we look.
 mod regular_file;
 

@@ -19,6 +19,11 @@ fn main() -> ExitCode {
     if pgbackupd::postgres::watch(std::env::args_os()) {
         return ExitCode::SUCCESS;
     }
+    // Before anything else is done, and before any thread is started.
+    if let Err(error) = pgbackupd::identity::take_over() {
+        let _ = writeln!(std::io::stderr(), "pgbackupd: {error}");
+        return code(FailureKind::Internal);
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(told) => {
@@ -31,7 +36,12 @@ fn main() -> ExitCode {
             };
         }
     };
-    let outcome = run(cli);
+    let outcome = match cli.run_as_service_user() {
+        // The other process has said what there is to say.
+        Ok(Some(code)) => return ExitCode::from(code),
+        Ok(None) => run(cli),
+        Err(failure) => Err(failure),
+    };
     pgbackupd::postgres::dismiss_watcher();
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -437,7 +437,7 @@ fn what_root_writes_in_the_services_directory_is_the_services_in_every_format() 
     };
     for format in ["plain", "custom", "directory"] {
         operator.set("dump.format", format);
-        let output = operator.run(&["backup"]);
+        let output = operator.run(&["backup", "--as-me"]);
         assert_eq!(output.code, 0, "{format}: {output}");
     }
     // What is not a backup: states, the ledgers, the quarantine, an incident report.
@@ -446,7 +446,9 @@ fn what_root_writes_in_the_services_directory_is_the_services_in_every_format() 
     assert_eq!(output.code, 0, "{output}");
     let output = operator.run(&["drill", &names[1]]);
     assert_eq!(output.code, 0, "{output}");
-    let restore = ["restore", "--latest", "--into", "beside", "--yes"];
+    let restore = [
+        "restore", "--latest", "--into", "beside", "--yes", "--as-me",
+    ];
     let output = operator.run(&restore);
     assert_eq!(output.code, 0, "{output}");
     let directory = operator.backups();
@@ -480,7 +482,7 @@ fn the_service_sweeps_up_what_a_killed_run_of_roots_left() {
     for format in ["custom", "directory"] {
         operator.set("dump.format", format);
         let lock = HeldLock::on(&cluster, "postgres", "t");
-        let running = operator.spawn(&["backup"]);
+        let running = operator.spawn(&["backup", "--as-me"]);
         lock.wait_for_another();
         running.signal(rustix::process::Signal::KILL);
         let output = running.wait();

@@ -9,9 +9,10 @@ use serde::Serialize;
 use super::failure::{Failure, FailureKind};
 use super::report;
 use crate::config::{
-    ConfigError, Databases, DumpSettings, Loaded, Problem, Setting, Source, key_in_toml, load,
-    schema,
+    ConfigError, Databases, DumpSettings, Loaded, Problem, RestoreSettings, Setting, Source,
+    key_in_toml, load, schema,
 };
+use crate::identity;
 use crate::words::is_hostile;
 
 /// Check the configuration, or show what is in force and why.
@@ -19,6 +20,13 @@ use crate::words::is_hostile;
 pub(super) struct Args {
     #[command(subcommand)]
     command: Command,
+}
+
+impl Args {
+    /// Whether it asks if the configuration is sound.
+    pub(super) fn is_check(&self) -> bool {
+        matches!(self.command, Command::Check)
+    }
 }
 
 #[derive(Clone, Copy, Debug, clap::Subcommand)]
@@ -136,8 +144,34 @@ fn check(source: &Source, json: bool, out: &mut dyn Write) -> Result<(), Failure
         for warning in &loaded.plan.warnings {
             writeln!(out, "warning: {warning}")?;
         }
+        let user = identity::user_name(rustix::process::geteuid().as_raw());
+        if let Some(note) = what_commands_need(&loaded.plan.restore, &user) {
+            writeln!(out, "note: {note}")?;
+        }
     }
     Ok(())
+}
+
+/// What the commands around a restore need of the machine, where they do not run as root.
+fn what_commands_need(restore: &RestoreSettings, user: &str) -> Option<String> {
+    let commands = [
+        ("restore.stop", &restore.stop),
+        ("restore.start", &restore.start),
+    ];
+    let named: Vec<&str> = commands
+        .into_iter()
+        .filter(|(_, words)| words.is_some())
+        .map(|(name, _)| name)
+        .collect();
+    if named.is_empty() || user == "root" {
+        return None;
+    }
+    Some(format!(
+        "{} run{} as {user}, who needs a rule of polkit or sudoers to stop and start services: \
+         configuration.md has both",
+        named.join(" and "),
+        if named.len() == 1 { "s" } else { "" },
+    ))
 }
 
 fn show(loaded: &Loaded, json: bool, out: &mut dyn Write) -> Result<(), Failure> {
@@ -229,8 +263,9 @@ mod tests {
     use std::collections::BTreeMap;
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
+    use std::time::Duration;
 
-    use super::{Args, Command, FailureKind, Source, run};
+    use super::{Args, Command, FailureKind, RestoreSettings, Source, run, what_commands_need};
 
     fn output(command: Command, text: &str, json: bool) -> (String, Result<(), super::Failure>) {
         let etc = tempfile::TempDir::new().unwrap();
@@ -269,6 +304,36 @@ mod tests {
             printed.contains("\nwarning: connection.password: "),
             "{printed}"
         );
+    }
+
+    #[test]
+    fn commands_that_do_not_run_as_root_are_said_to_need_a_rule() {
+        let words = || Some(vec!["systemctl".to_owned()]);
+        let settings = |stop: Option<Vec<String>>, start: Option<Vec<String>>| RestoreSettings {
+            stop,
+            start,
+            timeout: Duration::from_secs(1),
+        };
+        let both = settings(words(), words());
+        for (settings, user, expected) in [
+            (
+                &both,
+                "postgres",
+                Some("restore.stop and restore.start run as postgres"),
+            ),
+            (
+                &settings(words(), None),
+                "me",
+                Some("restore.stop runs as me"),
+            ),
+            (&settings(None, None), "me", None),
+            (&both, "root", None),
+        ] {
+            let note = what_commands_need(settings, user);
+            let begins = expected
+                .map(|expected| note.as_ref().is_some_and(|note| note.starts_with(expected)));
+            assert!(begins.unwrap_or(note.is_none()), "{user}: {note:?}");
+        }
     }
 
     #[test]

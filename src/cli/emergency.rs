@@ -9,6 +9,7 @@ use super::failure::{Failure, FailureKind};
 use super::report;
 use super::several::together;
 use crate::config::{Loaded, Source, load};
+use crate::identity;
 use crate::jobs::{Strictness, Targets, targets};
 use crate::policy::Series;
 
@@ -21,7 +22,7 @@ use crate::policy::Series;
 pub(super) struct Args {
     /// The directory to write to, made if it is not there [default: the configured one]
     #[arg(long, value_name = "DIRECTORY")]
-    to: Option<PathBuf>,
+    pub(super) to: Option<PathBuf>,
     /// The database [default: the only one configured, or PGDATABASE]
     #[arg(long, short, value_name = "NAME")]
     database: Option<String>,
@@ -75,6 +76,7 @@ pub(super) async fn run(
 /// The configuration where it is sound and knows the database; else only libpq's environment.
 fn load_or_do_without(args: &Args, source: &Source) -> Result<Loaded, Failure> {
     let configured = load(source);
+    let is_of_no_use = configured.is_err();
     let wanted = args.database.as_deref();
     let reason = match configured {
         Ok(loaded) if knows(&loaded, wanted) => return Ok(loaded),
@@ -91,6 +93,9 @@ fn load_or_do_without(args: &Args, source: &Source) -> Result<Loaded, Failure> {
         ));
     }
     tracing::warn!("{reason}");
+    if is_of_no_use && identity::stays_root() == Some(false) {
+        tracing::warn!("running as root, because nothing says who the service's user is");
+    }
     tracing::warn!("going on with libpq's environment alone");
     let mut environment = source.environment.clone();
     environment.retain(|name, _| !name.starts_with("PGBACKUPD_"));

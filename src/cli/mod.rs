@@ -19,6 +19,7 @@ mod prune;
 mod release;
 mod report;
 mod restore;
+mod run_as;
 mod schedule;
 mod select;
 mod several;
@@ -81,6 +82,10 @@ pub struct Cli {
     /// Say on stderr what is done; twice: also which programs are run, and how
     #[arg(long, short, global = true, help_heading = GLOBAL, action = clap::ArgAction::Count)]
     verbose: u8,
+    /// Stay root: without it, a command of root's that connects to a server runs as the user of the
+    /// service
+    #[arg(long, global = true, help_heading = GLOBAL)]
+    as_me: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -110,6 +115,42 @@ enum Command {
     Daemon(daemon::Args),
     Directories(directories::Args),
     Completions(completions::Args),
+}
+
+impl Command {
+    /// Whether root leaves it to the service's user: what connects to a server, which seldom knows
+    /// root, and what says whether the service can work so.
+    fn is_the_service_users(&self) -> bool {
+        match self {
+            Self::Backup(_) | Self::Emergency(_) | Self::Restore(_) | Self::UndoRestore(_) => true,
+            Self::Config(args) => args.is_check(),
+            // A test restore of root's has a stronger user than the service's for its server, and
+            // connects to no other.
+            Self::Drill(_)
+            | Self::Status(_)
+            | Self::List(_)
+            | Self::Verify(_)
+            | Self::Prune(_)
+            | Self::Incident(_)
+            | Self::Pin(_)
+            | Self::Unpin(_)
+            | Self::Release(_)
+            | Self::Schedule(_)
+            | Self::Daemon(_)
+            | Self::Directories(_)
+            | Self::Completions(_) => false,
+        }
+    }
+
+    /// The files that are named on the command line: those to be read, and directories to be written
+    /// to.
+    fn named_files(&self) -> (Vec<PathBuf>, Vec<PathBuf>) {
+        match self {
+            Self::Restore(args) => (args.named_file().into_iter().collect(), Vec::new()),
+            Self::Emergency(args) => (Vec::new(), args.to.iter().cloned().collect()),
+            _ => (Vec::new(), Vec::new()),
+        }
+    }
 }
 
 /// What every command is given.
@@ -159,6 +200,7 @@ impl Cli {
         if !self.is_daemon() {
             telemetry::to_terminal(self.verbose);
         }
+        self.check_named_files()?;
         let surroundings = Surroundings {
             source: Source::of_process(self.config),
             json: self.json,

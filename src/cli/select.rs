@@ -37,6 +37,11 @@ fn stem(text: &str) -> Result<Stem, Failure> {
     })
 }
 
+/// Whether a text can be the name of a backup, or of one of its files.
+pub(super) fn is_name(text: &str) -> bool {
+    stem(text).is_ok()
+}
+
 /// The backup that an operator means, and the places that hold it, at least one. A path means the
 /// backup in that directory, configured or not; a bare name means it wherever it is configured.
 pub(super) fn holding(places: &[Place], text: &str) -> Result<(Stem, Vec<Place>), Failure> {

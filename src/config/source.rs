@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::layer::Layer;
 use super::problem::{Place, Problem};
+use crate::identity;
 use crate::regular_file;
 use crate::words::{one_line, size};
 use crate::writers::{Writable, trusted_here, written_by_others};
@@ -18,7 +19,8 @@ pub const DEFAULT_FILE: &str = "/etc/pgbackupd/pgbackupd.toml";
 const PREFIX: &str = "PGBACKUPD_";
 
 /// Variables with that prefix that are no settings: they belong to the command line.
-pub const COMMAND_LINE_VARIABLES: [&str; 2] = ["PGBACKUPD_CONFIG", "PGBACKUPD_LOG"];
+pub const COMMAND_LINE_VARIABLES: [&str; 3] =
+    ["PGBACKUPD_CONFIG", "PGBACKUPD_LOG", identity::VARIABLE];
 
 /// Where the configuration is read from.
 #[derive(Clone, Debug)]
@@ -211,9 +213,19 @@ fn unreadable_file(path: &Path, error: &io::Error) -> Problem {
             Some("bring back what it leads to, or remove the link".to_owned())
         }
         ErrorKind::NotFound => Some("name a file that exists with --config".to_owned()),
-        ErrorKind::PermissionDenied => {
-            Some("run as the service's user or as root, or name another file with --config".into())
-        }
+        ErrorKind::PermissionDenied => Some(match identity::became() {
+            Some(became) => {
+                let path = one_line(&path.display().to_string());
+                format!(
+                    "let {user} read it: `chgrp {group} {path} && chmod 0640 {path}`; --as-me keeps \
+                     root",
+                    user = became.user,
+                    group = identity::group_name(rustix::process::getegid().as_raw()),
+                )
+            }
+            None => "run as the service's user or as root, or name another file with --config"
+                .to_owned(),
+        }),
         ErrorKind::InvalidData => Some("the file must be UTF-8".to_owned()),
         ErrorKind::FileTooLarge => {
             Some("is it the right file? Many databases may be parted among files in conf.d".into())

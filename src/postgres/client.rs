@@ -94,7 +94,7 @@ impl Client {
                     ),
                 };
                 let go_on = refusal.leaves_other_hosts();
-                let error = refusal.about(&here);
+                let error = refusal.about(&here, conninfo.user());
                 if !go_on {
                     return Err(error);
                 }
@@ -103,7 +103,8 @@ impl Client {
         }
         Err(last.unwrap_or_else(|| {
             // A resolved connection has at least one place.
-            Refusal::new(ConnectErrorKind::Other, "no host is configured").about(conninfo)
+            Refusal::new(ConnectErrorKind::Other, "no host is configured")
+                .about(conninfo, conninfo.user())
         }))
     }
 

@@ -7,6 +7,7 @@ use std::io;
 use tokio_postgres::error::SqlState;
 
 use super::tls::TlsError;
+use crate::identity;
 
 /// What kind of failure it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +40,7 @@ pub struct ConnectError {
     /// The server's error code, when it was the server that refused.
     pub sqlstate: Option<String>,
     target: String,
+    user: String,
     reason: String,
 }
 
@@ -64,6 +66,12 @@ impl ConnectError {
                 "see that the server runs and that host and port are right"
             }
             ConnectErrorKind::AuthenticationFailed => {
+                // Peer authentication is by the system's user, and another role's is not root's.
+                let by_peer = self.reason.contains("Peer authentication");
+                let user = if by_peer { "root" } else { &self.user };
+                if let Some(advice) = advice_to_root(user) {
+                    return advice;
+                }
                 "see that the user exists, that its password is configured, and that the server's \
                  pg_hba.conf admits it"
             }
@@ -86,6 +94,21 @@ impl ConnectError {
     }
 }
 
+/// What root is told whom a server does not let in as `root`: to be somebody else, not to make such a
+/// role. None for everybody else.
+pub fn advice_to_root(user: &str) -> Option<&'static str> {
+    let is_root = user == "root" && rustix::process::geteuid().is_root();
+    is_root.then(|| match identity::stays_root() {
+        Some(true) => {
+            "leave out --as-me, and the command runs as the service's user, whom the server knows"
+        }
+        Some(false) | None => {
+            "run it as the user whom the server knows, such as `runuser -u postgres -- pgbackupd …`, \
+             or configure connection.user and its password"
+        }
+    })
+}
+
 /// Why one attempt failed.
 #[derive(Debug)]
 pub(super) struct Refusal {
@@ -103,11 +126,13 @@ impl Refusal {
         }
     }
 
-    pub(super) fn about(self, target: impl fmt::Display) -> ConnectError {
+    /// The error of a connection to a target as a user.
+    pub(super) fn about(self, target: impl fmt::Display, user: &str) -> ConnectError {
         ConnectError {
             kind: self.kind,
             sqlstate: self.sqlstate.map(|state| state.code().to_owned()),
             target: target.to_string(),
+            user: user.to_owned(),
             reason: self.reason,
         }
     }
@@ -303,7 +328,7 @@ mod tests {
                 sqlstate: Some(SqlState::from_code(code)),
                 ..Refusal::new(kind, "why")
             };
-            let error = refusal.about("there");
+            let error = refusal.about("there", "me");
             assert_eq!(error.is_transient(), transient, "{code}");
             assert!(
                 error

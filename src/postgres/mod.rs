@@ -35,7 +35,7 @@ pub use child::{
 };
 pub use client::{Client, QueryError};
 pub use confine::{Bounds, Enforcement, Files, LAUNCHER, LaunchError, Reach, Running, launch};
-pub use connect_error::{ConnectError, ConnectErrorKind};
+pub use connect_error::{ConnectError, ConnectErrorKind, advice_to_root};
 pub use conninfo::{Conninfo, ConninfoError, ParseError, PasswordError, Place, ServiceError};
 pub use dump::{
     DumpCommand, DumpError, archive_as_sql_arguments, archive_entries_arguments,

@@ -5,12 +5,17 @@ use std::fmt;
 use rustix::process::getuid;
 use serde::{Deserialize, Serialize};
 
+use crate::identity::{self, user_name};
+
 /// Who asked for an operation, as far as the operating system tells. The variables among these
 /// can be set by anyone; the user and login user can not.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Requester {
-    /// The user that the process runs as, by name, else by number.
+    /// The user who asked, by name, else by number: whom the process runs as, or was started as.
     pub user: String,
+    /// The user whom a process of root's became before it did anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ran_as: Option<String>,
     /// The user that logged in, whom `su` and `sudo` do not change (Linux's audit user id).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub login_user: Option<String>,
@@ -48,8 +53,14 @@ impl Requester {
             .and_then(|text| text.trim().parse().ok())
             .filter(|uid| *uid != NOBODY_LOGGED_IN)
             .map(user_name);
+        let became = identity::became();
+        let user = became.map_or_else(
+            || user_name(getuid().as_raw()),
+            |became| became.asked.clone(),
+        );
         Self {
-            user: user_name(getuid().as_raw()),
+            user,
+            ran_as: became.map(|became| became.user.clone()),
             login_user,
             sudo_user: std::env::var("SUDO_USER").ok(),
             terminal: rustix::termios::ttyname(rustix::stdio::stdin(), Vec::new())
@@ -66,7 +77,11 @@ impl Requester {
 
 impl fmt::Display for Requester {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (process {}", self.user, self.pid)?;
+        f.write_str(&self.user)?;
+        if let Some(ran_as) = &self.ran_as {
+            write!(f, " as {ran_as}")?;
+        }
+        write!(f, " (process {}", self.pid)?;
         if let Some(sudo_user) = &self.sudo_user {
             write!(f, ", by sudo from {sudo_user}")?;
         }
@@ -75,11 +90,4 @@ impl fmt::Display for Requester {
         }
         f.write_str(")")
     }
-}
-
-fn user_name(uid: u32) -> String {
-    uzers::get_user_by_uid(uid).map_or_else(
-        || uid.to_string(),
-        |user| user.name().to_string_lossy().into_owned(),
-    )
 }

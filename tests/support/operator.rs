@@ -154,9 +154,7 @@ impl Operator {
     fn write_configuration(&self) {
         let mut text = String::new();
         for (key, value) in &self.settings {
-            // JSON's texts, numbers and lists are TOML's too, but for a character that TOML wants escaped.
-            let value = value.to_string().replace('\u{7f}', "\\u007f");
-            writeln!(text, "{key} = {value}").expect("a line");
+            writeln!(text, "{key} = {}", in_toml(value)).expect("a line");
         }
         fs::write(self.configuration(), text).expect("the configuration");
         rustix::fs::chmod(self.configuration(), 0o600.into()).expect("chmod");
@@ -492,6 +490,25 @@ impl Operator {
             ) == "1"
         });
         (running, pg_dump)
+    }
+}
+
+/// A value as TOML has it, on one line. JSON's texts, numbers and lists are TOML's too, but for a
+/// character that TOML wants escaped; a table is not.
+fn in_toml(value: &Value) -> String {
+    match value {
+        Value::Array(values) => {
+            let values: Vec<String> = values.iter().map(in_toml).collect();
+            format!("[{}]", values.join(", "))
+        }
+        Value::Object(members) => {
+            let members: Vec<String> = members
+                .iter()
+                .map(|(key, value)| format!("{key} = {}", in_toml(value)))
+                .collect();
+            format!("{{ {} }}", members.join(", "))
+        }
+        value => value.to_string().replace('\u{7f}', "\\u007f"),
     }
 }
 

@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2154 # variables of packaging/acceptance.d/group and the files it sources
-# Root restores a database by command while the service runs and wants to back it up.
+# Root restores a database by command while the service runs and wants to back it up; as root, because
+# there is no polkit that would let the service's user stop an application.
 
 # A role that root and the service both log in as, since Debian's server knows root as nobody.
 restore_configuration() {
@@ -77,7 +78,7 @@ restored_by_command() {
     sql sample "DELETE FROM filler"
     wait_for 10 "the application" application_is_connected
     local restoring=$group_directory/restoring
-    inside pgbackupd restore --latest --yes >"$restoring" 2>&1 </dev/null &
+    inside pgbackupd restore --latest --yes --as-me >"$restoring" 2>&1 </dev/null &
     local pid=$!
     wait_for 30 "the application to be stopped" restore_has_stopped_the_application
     wait_for 75 "a backup that is due" backup_was_told_to_wait
@@ -99,7 +100,7 @@ restored_by_command() {
         "restore drill"
 
     wait_for 60 "the middle of a minute" between_two_backups
-    expect "undo it" inside pgbackupd undo-restore --yes
+    expect "undo it" inside pgbackupd undo-restore --yes --as-me
     expect_equal "the rows" "$(sql sample 'SELECT count(*) FROM filler')" 0
     expect_equal "the application" "$(inside systemctl is-active shop)" active
     inside systemctl stop shop
@@ -117,7 +118,7 @@ killed_by_force() {
     service_start
     wait_for 60 "the middle of a minute" between_two_backups
     expect "back up" pgbackupd_as postgres backup
-    inside pgbackupd restore --latest --yes >/dev/null 2>&1 </dev/null &
+    inside pgbackupd restore --latest --yes --as-me >/dev/null 2>&1 </dev/null &
     wait_for 30 "the application to be stopped" restore_has_stopped_the_application
     inside pkill -KILL -f 'pgbackupd restore'
     wait
@@ -129,7 +130,7 @@ killed_by_force() {
         fail "the journal does not tell of it" "$(journal)"
     inside touch /run/go-on
     wait_for 60 "the middle of a minute" between_two_backups
-    expect "restore again" inside pgbackupd restore --latest --yes --drop-old
+    expect "restore again" inside pgbackupd restore --latest --yes --drop-old --as-me
     expect_equal "what is left beside it" \
         "$(sql postgres "SELECT count(*) FROM pg_database WHERE datname LIKE 'sample_restoring%'")" 0
     expect_equal "the application" "$(inside systemctl is-active shop)" active

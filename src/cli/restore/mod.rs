@@ -18,7 +18,7 @@ use super::Surroundings;
 use super::confirm::{self, Confirmation};
 use super::failure::{Failure, FailureKind};
 use super::progress::Display;
-use super::{incident, report};
+use super::{incident, report, select};
 use crate::config::name_fault;
 use crate::jobs::{
     Context, JobError, RestorePlan, RestoreReport, RestoreRequest, RestoreSource, look_at_restore,
@@ -97,6 +97,15 @@ pub(super) struct Args {
     /// Ask nothing
     #[arg(long, short)]
     yes: bool,
+}
+
+impl Args {
+    /// The backup, where it is named by a path.
+    pub(super) fn named_file(&self) -> Option<PathBuf> {
+        let text = self.backup.as_ref()?;
+        let is_path = text.contains('/') || !select::is_name(text);
+        is_path.then(|| PathBuf::from(text))
+    }
 }
 
 /// Reads a name that `PostgreSQL` is to give to something new.

@@ -352,6 +352,7 @@ fn amount(content: Content) -> String {
 fn asked_by(requester: &Requester) -> String {
     let mut who = format!("user {}", code(&requester.user));
     let others = [
+        ("who ran it as", &requester.ran_as),
         ("logged in as", &requester.login_user),
         ("by sudo from", &requester.sudo_user),
         ("at the terminal", &requester.terminal),
@@ -411,7 +412,8 @@ mod tests {
         let database = "متتبع الإنتاجية";
         let mut start = record(Event::Started, "2025-07-09T14:31:00+03:00", database);
         start.requested_by = Some(Requester {
-            user: "postgres".to_owned(),
+            user: "root".to_owned(),
+            ran_as: Some("postgres".to_owned()),
             login_user: Some("noura".to_owned()),
             sudo_user: Some("noura".to_owned()),
             terminal: Some("/dev/pts/1".to_owned()),

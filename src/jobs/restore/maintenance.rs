@@ -3,7 +3,7 @@
 
 use crate::config::Connection;
 use crate::jobs::{Context, JobError};
-use crate::postgres::{Client, ConnectError, ConnectErrorKind, Conninfo};
+use crate::postgres::{Client, ConnectError, ConnectErrorKind, Conninfo, advice_to_root};
 
 /// The databases to connect to instead of one, the best first. `configured` is the one that the
 /// connection leads to when nobody names one, and that is often the user's own. `template1` comes last,
@@ -60,12 +60,20 @@ pub(super) async fn connect_beside(
         .iter()
         .map(|(name, error)| format!("{name:?}: {}", error.reason()))
         .collect();
+    let user = conninfo.user();
+    let advice = advice_to_root(user).map_or_else(
+        || {
+            format!(
+                "GRANT CONNECT ON DATABASE postgres TO \"{user}\", or make a database of the user's \
+                 own name: CREATE DATABASE \"{user}\""
+            )
+        },
+        str::to_owned,
+    );
     Err(JobError::failed(format!(
         "to make and rename databases one has to be connected to another one than {database:?}, and \
-         user {user} is let into none ({}): GRANT CONNECT ON DATABASE postgres TO \"{user}\", or make a \
-         database of the user's own name: CREATE DATABASE \"{user}\"",
+         user {user} is let into none ({}): {advice}",
         reasons.join("; "),
-        user = conninfo.user()
     )))
 }
 
