@@ -36,6 +36,11 @@ pub mod identity;
 /// 1: opening files that others may have put where we look.
 mod regular_file;
 
+/// 1: threads, where one that the machine refuses is an error like any other.
+mod threads;
+
+pub use threads::runtime;
+
 /// 1: numbers, sizes, times and names as people read them.
 mod words;
 

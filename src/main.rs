@@ -63,11 +63,13 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<(), Failure> {
     let internal = |error: std::io::Error| Failure::new(FailureKind::Internal, error.to_string());
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(internal)?;
+    let runtime = pgbackupd::runtime().map_err(|error| {
+        let told = format!(
+            "cannot start its threads: {error}; see how many processes and threads the user and the \
+             service may have (`ulimit -u`, TasksMax=), and what else runs here"
+        );
+        Failure::new(FailureKind::Unavailable, told)
+    })?;
     let is_daemon = cli.is_daemon();
     let outcome = runtime.block_on(async {
         // The daemon takes SIGHUP for something else.

@@ -2,12 +2,11 @@
 
 use std::io::{IsTerminal as _, Write as _, stderr, stdin};
 
-use tokio::sync::oneshot;
-
 use super::failure::{Failure, FailureKind};
 use super::interrupt::Interrupt;
 use super::report;
 use crate::telemetry::Printable;
+use crate::threads;
 
 /// What came of a question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,14 +42,12 @@ pub(super) async fn ask(
         "{}Type the name of the database to go on, anything else to leave all as it is: ",
         Printable(text)
     );
-    let (answered, answer) = oneshot::channel();
-    // Not a thread of the runtime, which would wait for it at its end.
-    std::thread::spawn(move || {
+    let answer = threads::start("question", move || {
         let mut line = String::new();
         let read = stdin().read_line(&mut line);
-        // Nobody waits any more after a signal.
-        let _ = answered.send(read.map(|_| line).unwrap_or_default());
-    });
+        read.map(|_| line).unwrap_or_default()
+    })
+    .map_err(|error| report::failure(&error.into(), interrupt))?;
     let answer = tokio::select! {
         answer = answer => answer.unwrap_or_default(),
         () = interrupt.token().cancelled() => {

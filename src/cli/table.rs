@@ -6,6 +6,8 @@ use std::thread;
 
 use unicode_width::UnicodeWidthStr;
 
+use crate::threads::share;
+
 /// A table with this many columns, its rows filled cell by cell.
 ///
 /// All cells stand in one text: a list may have a hundred thousand rows, and a string for each
@@ -75,8 +77,8 @@ impl<const N: usize> Table<N> {
     /// Appends a row for each thing, on all cores where there are many.
     pub(super) fn fill<T: Sync>(self, things: &[T], add_row: fn(&mut Self, &T)) -> Self {
         let threads = thread::available_parallelism().map_or(1, usize::from);
-        let share = things.len().div_ceil(threads).max(FEW);
-        let mut shares = things.chunks(share);
+        let length = things.len().div_ceil(threads).max(FEW);
+        let mut shares = things.chunks(length);
         let first = shares.next().unwrap_or_default();
         let add_all = move |mut table: Self, things: &[T]| {
             for thing in things {
@@ -85,16 +87,13 @@ impl<const N: usize> Table<N> {
             table
         };
         thread::scope(|scope| {
+            let columns = self.columns;
             let others: Vec<_> = shares
-                .map(|share| {
-                    let part = Self::untitled(self.columns);
-                    scope.spawn(move || add_all(part, share))
-                })
+                .map(|things| share(scope, move || add_all(Self::untitled(columns), things)))
                 .collect();
             let mut table = add_all(self, first);
             for part in others {
-                let part = part.join();
-                table.append(part.unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+                table.append(part.join());
             }
             table
         })

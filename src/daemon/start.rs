@@ -9,7 +9,6 @@ use chrono::Utc;
 use futures::StreamExt;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook_tokio::Signals;
-use tokio::task::JoinHandle;
 use tokio_cron_scheduler::JobSchedulerError;
 
 use super::service::Service;
@@ -22,6 +21,7 @@ use crate::jobs::{Context, JobError, Place, places_on, recover, sweep_drills};
 use crate::postgres::Enforcement;
 use crate::repository::{Repository, RepositoryError, RuntimeDirectory, RuntimeError};
 use crate::tell;
+use crate::threads::{self, Thread};
 use crate::words::one_line;
 
 /// In builds for tests this signal hangs the loop, so that the watchdog has something to find.
@@ -99,7 +99,8 @@ pub async fn run(source: Source, loaded: Loaded) -> Result<(), DaemonError> {
     let environment = Arc::new(source.environment.clone());
     let context = Context::new(&plan, &environment);
     let checked = Arc::clone(&plan);
-    let prepared = tokio::task::spawn_blocking(move || prepare(&checked, &context));
+    let prepared =
+        threads::start("prepare", move || prepare(&checked, &context)).map_err(JobError::from)?;
     let reload = match outlast(prepared, &mut signals).await? {
         ControlFlow::Continue(reload) => reload,
         // What is being put right may be cut short anywhere: the next start goes on with it.
@@ -142,9 +143,11 @@ fn prepare(plan: &Plan, context: &Context) -> Result<(), DaemonError> {
         .iter()
         .any(|job| matches!(job.kind, JobKind::Drill(_)))
     {
-        let enforcement = Enforcement::of_this_machine();
-        let sentence = enforcement.sentence();
-        tell!(DrillsConfined, {}, "test restores are confined: {sentence}");
+        // Where that cannot be told now, the drill itself says it.
+        if let Ok(enforcement) = Enforcement::of_this_machine() {
+            let sentence = enforcement.sentence();
+            tell!(DrillsConfined, {}, "test restores are confined: {sentence}");
+        }
     }
     put_in_order(plan, context);
     Ok(())
@@ -153,14 +156,14 @@ fn prepare(plan: &Plan, context: &Context) -> Result<(), DaemonError> {
 /// Waits for what is done off the runtime's workers, which a disk that hangs may keep for ever: a
 /// signal that asks for the end breaks it off. Otherwise gives whether one asked for a reload.
 async fn outlast(
-    mut work: JoinHandle<Result<(), DaemonError>>,
+    mut work: Thread<Result<(), DaemonError>>,
     signals: &mut Signals,
 ) -> Result<ControlFlow<i32, bool>, DaemonError> {
     let mut reload = false;
     loop {
         tokio::select! {
             done = &mut work => {
-                done??;
+                done.map_err(JobError::from)??;
                 return Ok(ControlFlow::Continue(reload));
             }
             Some(signal) = signals.next() => match signal {
@@ -270,6 +273,13 @@ fn put_in_order(plan: &Plan, context: &Context) {
                             InterruptedRunFound,
                             { database = %place.database, run_id = %run },
                             "removed the temporary files of a run on {database} that was cut short"
+                        );
+                    }
+                    for what in &recovery.remaining {
+                        tell!(
+                            InterruptedRunFound,
+                            { database = %place.database },
+                            "what an earlier run on {database} left remains: {what}"
                         );
                     }
                     for backup in &recovery.completed {

@@ -17,6 +17,7 @@ use crate::jobs::{
 use crate::pipeline::Progress;
 use crate::policy::{ClockTrust, DrillMissed, Series, missed};
 use crate::repository::{Operation, Repository};
+use crate::threads;
 
 /// What is to be done, under the plan that it was due under.
 #[derive(Clone, Debug)]
@@ -199,9 +200,9 @@ impl Task {
                     dry_run: false,
                     trust: ClockTrust::IfPlausible,
                 };
-                let pruning = tokio::task::spawn_blocking(move || {
+                let pruning = threads::start("prune", move || {
                     prune(&context, run, &place.repository, &place.database, mode)
-                });
+                })?;
                 pruning.await?.map(Outcome::Pruned)
             }
         }
@@ -211,9 +212,10 @@ impl Task {
     /// reason for a backup to fail; `status` says why.
     async fn missed_drill(&self, database: &Database) -> Option<DrillMissed> {
         let (repository, expectation) = (Repository::at(&database.directory), self.plan.objectives);
-        let looking =
-            tokio::task::spawn_blocking(move || missed_drill(&repository, expectation, Utc::now()));
-        looking.await.ok()?.ok()?
+        let looking = threads::start("look", move || {
+            missed_drill(&repository, expectation, Utc::now())
+        });
+        looking.ok()?.await.ok()?.ok()?
     }
 
     /// Which databases of the server the job is for: those that are configured or found there for a
@@ -241,7 +243,7 @@ impl Task {
             }));
         } else {
             let (context, server) = (context.clone(), server.clone());
-            let places = tokio::task::spawn_blocking(move || places_on(&context, &server));
+            let places = threads::start("look", move || places_on(&context, &server))?;
             for place in places.await?? {
                 // What was never backed up has nothing to check or to remove.
                 if place.repository.directory().is_dir() {

@@ -1,7 +1,10 @@
 //! Dumps in custom and directory format: `pg_dump` writes them itself, and `pg_restore` proves them.
 
-use std::path::PathBuf;
-use std::sync::Arc;
+mod contents;
+
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
@@ -11,9 +14,11 @@ use super::error::JobError;
 use super::limit::Limit;
 use crate::config::Format;
 use crate::pipeline::{
-    Passage, Phase, Progress, StreamError, digest_directory, digest_file, take_census,
+    Passage, Phase, Progress, StreamError, digest_file, digest_files, take_census,
 };
+use crate::postgres::archive_list_arguments;
 use crate::repository::{Checked, Role, Staging};
+use contents::Contents;
 
 /// How often the size of a growing archive is looked at.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
@@ -35,20 +40,27 @@ pub(super) async fn write_and_check(
         done = dumper.run(dump_limit) => done?,
         () = watch_size(path.clone(), progress) => {}
     }
-    staging.sync(role)?;
+    let synced = staging.sync(role)?;
     let dump_time = began.elapsed();
 
     progress.enter(Phase::Checking);
     let Role::Artifact(format, _) = role else {
         return Err(JobError::Internal("an archive is an artifact".to_owned()));
     };
-    let read = read_archive(restorer, path, format, limit, progress).await;
-    let passage = read.map_err(|error| match error {
+    let read = read_files(restorer, path, format, limit, progress).await;
+    let (passage, files) = read.map_err(|error| match error {
         JobError::Failed { message, .. } => JobError::failed(format!(
             "what pg_dump has just written cannot be read back: {message}"
         )),
         error => error,
     })?;
+    // A reading of the directory that ended early would have left files on no disk.
+    if synced.is_some_and(|synced| synced < files) {
+        return Err(JobError::failed(
+            "the directory that pg_dump has just written was not read to its end: the file system, or \
+             the server that it is on, is failing",
+        ));
+    }
     let checked = Checked::archive(passage);
     Ok((
         checked,
@@ -65,14 +77,26 @@ pub(super) async fn read_archive(
     limit: &Limit,
     progress: &Arc<Progress>,
 ) -> Result<Passage, JobError> {
+    let read = read_files(restorer, path, format, limit, progress).await;
+    read.map(|(passage, _)| passage)
+}
+
+/// The same, with the number of files of a directory.
+async fn read_files(
+    restorer: &Dumper<'_>,
+    path: PathBuf,
+    format: Format,
+    limit: &Limit,
+    progress: &Arc<Progress>,
+) -> Result<(Passage, usize), JobError> {
     let doing = format!("cannot read back {}", path.display());
-    let counted = Arc::clone(progress);
-    let digest = blocking(limit, progress, &doing, move || {
+    let (counted, read) = (Arc::clone(progress), path.clone());
+    let (digest, files) = blocking(limit, progress, &doing, move || {
         if format == Format::Directory {
-            return digest_directory(&path, &counted);
+            return digest_files(&read, &counted);
         }
-        let file = crate::regular_file::open(path).map_err(StreamError::Read)?;
-        digest_file(file, &counted)
+        let file = crate::regular_file::open(read).map_err(StreamError::Read)?;
+        digest_file(file, &counted).map(|digest| (digest, Vec::new()))
     })
     .await?;
     let counted = Arc::clone(progress);
@@ -81,13 +105,62 @@ pub(super) async fn read_archive(
             take_census(source, &counted)
         })
         .await?;
-    Ok(Passage {
+    let contents = list(restorer, &path, limit, progress).await?;
+    let count = files.len();
+    if contents.entries == Some(0) {
+        return Err(JobError::failed(
+            "its list of contents is empty: even a dump of an empty database has entries",
+        ));
+    }
+    if format == Format::Directory {
+        let found = blocking(limit, progress, &doing, move || {
+            contents::account(&path, &files, &contents).map_err(StreamError::Read)
+        });
+        let found = found.await?.map_err(JobError::failed)?;
+        if let Some(made) = census
+            .large_objects()
+            .filter(|made| *made > found.large_objects)
+        {
+            return Err(JobError::failed(format!(
+                "it makes {made} large objects, and has files for {} only",
+                found.large_objects
+            )));
+        }
+        let mut remarks = restorer
+            .remarks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        remarks.extend(contents::remark(&found.extra));
+    }
+    let passage = Passage {
         digest,
         text_bytes,
         census,
         foreign,
         needs,
-    })
+    };
+    Ok((passage, count))
+}
+
+/// What an archive's own list names.
+async fn list(
+    restorer: &Dumper<'_>,
+    path: &Path,
+    limit: &Limit,
+    progress: &Arc<Progress>,
+) -> Result<Contents, JobError> {
+    let lister = Dumper {
+        program: restorer.program.clone(),
+        arguments: archive_list_arguments(path),
+        confinement: restorer.confinement.clone(),
+        ..*restorer
+    };
+    let doing = format!("cannot list {}", path.display());
+    lister
+        .stream(limit, progress, &doing, |list| {
+            Contents::read(BufReader::new(list)).map_err(StreamError::Read)
+        })
+        .await
 }
 
 /// Tells how far an archive has grown; never ends by itself.

@@ -16,8 +16,11 @@ use serde::{Deserialize, Serialize};
 use super::Context;
 use super::target::databases_of;
 use crate::config::{Databases, Plan};
-use crate::postgres::{Child, ChildInput, ChildKind, ChildOutput, ChildSpec, Confinement};
+use crate::postgres::{
+    Child, ChildInput, ChildKind, ChildOutput, ChildSpec, Confinement, output_pipe,
+};
 use crate::repository::{Level, Owner};
+use crate::threads;
 
 /// Where util-linux has the program that becomes another user.
 const SETPRIV: &str = "/usr/bin/setpriv";
@@ -158,7 +161,7 @@ async fn run_as(
     .to_vec();
     args.push(program.into());
     args.extend(arguments);
-    let (mut reader, writer) = std::io::pipe().map_err(|error| error.to_string())?;
+    let (reader, writer, mark) = output_pipe().map_err(|error| error.to_string())?;
     let mut child = Child::spawn(ChildSpec {
         program: SETPRIV.into(),
         args,
@@ -166,19 +169,18 @@ async fn run_as(
         stdin: ChildInput::Null,
         confinement: Confinement::default(),
         kind: ChildKind::Program,
-        stdout: ChildOutput::Pipe(writer),
+        stdout: ChildOutput::Pipe(writer, Some(mark)),
         // Our own sentences have no secrets in them.
         mask: Box::new(|text| text),
     })
     .await
     .map_err(|error| error.to_string())?;
-    let answer = tokio::task::spawn_blocking(move || {
+    let answer = threads::start("answer", move || {
         let mut answer = Vec::new();
-        (&mut reader)
-            .take(LONGEST_ANSWER)
-            .read_to_end(&mut answer)?;
+        reader.take(LONGEST_ANSWER).read_to_end(&mut answer)?;
         Ok::<_, std::io::Error>(answer)
-    });
+    })
+    .map_err(|error| error.to_string())?;
     let limit = context.limits.connect + PATIENCE;
     let Ok(exit) = tokio::time::timeout(limit, child.wait()).await else {
         return Err(format!("no answer within {} seconds", limit.as_secs()));

@@ -1,14 +1,13 @@
 //! Running `pg_dump` or `pg_dumpall` and streaming what it says to the disk.
 
 use std::ffi::OsString;
-use std::io::PipeReader;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use signal_hook::consts::SIGPIPE;
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::timeout;
 
 use super::blocked::Watch;
 use super::error::JobError;
@@ -21,14 +20,17 @@ use crate::pipeline::{
 };
 use crate::postgres::{
     Child, ChildInput, ChildKind, ChildOutput, ChildSpec, Confinement, Conninfo, Exit,
+    ProgramOutput, output_pipe,
 };
 use crate::repository::{Checked, RepositoryError, Role, Staging};
+use crate::threads::{self, NoThread, Thread};
 
 /// How long a program may take to end after SIGTERM before it is killed.
 const GRACE: Duration = Duration::from_secs(3);
 
-/// As much as an unprivileged process may have (pipe(7)): the dump does not wait for every block.
-const PIPE: usize = 1 << 20;
+/// How long a thread may take to end whose program has ended. It is longer only when a disk hangs, and
+/// then it is left behind.
+pub(super) const LAST_BLOCK: Duration = Duration::from_secs(10);
 
 /// A program to run and what to say when it fails.
 pub(super) struct Dumper<'a> {
@@ -96,7 +98,7 @@ impl Dumper<'_> {
         limit: &Limit,
         progress: &Progress,
         doing: &str,
-        consume: impl FnOnce(Batched<PipeReader>) -> Result<T, StreamError> + Send + 'static,
+        consume: impl FnOnce(Batched<ProgramOutput>) -> Result<T, StreamError> + Send + 'static,
     ) -> Result<T, JobError> {
         self.stream_from(ChildInput::Null, limit, progress, doing, consume)
             .await
@@ -109,31 +111,39 @@ impl Dumper<'_> {
         limit: &Limit,
         progress: &Progress,
         doing: &str,
-        consume: impl FnOnce(Batched<PipeReader>) -> Result<T, StreamError> + Send + 'static,
+        consume: impl FnOnce(Batched<ProgramOutput>) -> Result<T, StreamError> + Send + 'static,
     ) -> Result<T, JobError> {
-        let (reader, writer) = std::io::pipe()
-            .map_err(|error| JobError::Internal(format!("cannot make a pipe: {error}")))?;
-        // Smaller is only slower.
-        let capacity = rustix::pipe::fcntl_setpipe_size(&writer, PIPE).unwrap_or_default();
+        let (reader, writer, mark) = output_pipe().map_err(JobError::no_pipe)?;
+        let capacity = reader.capacity();
         let reader = Batched::new(reader, capacity);
-        let mut child = self.spawn(stdin, ChildOutput::Pipe(writer)).await?;
-        let mut consumer = spawn_blocking(move || consume(reader));
-        let stream_outcome = tokio::select! {
-            outcome = &mut consumer => outcome?,
-            stop = limit.stopped() => {
-                end(&mut child, consumer, progress).await?;
-                return Err(stop.into());
+        let stdout = ChildOutput::Pipe(writer, Some(mark));
+        let mut child = self.spawn(stdin, stdout).await?;
+        let mut consumer = threads::start("stream", move || consume(reader))?;
+        // The program's end is waited for at the same time: it ends the stream, whoever else holds its
+        // stdout open.
+        let mut ended = None;
+        let stream_outcome = loop {
+            tokio::select! {
+                outcome = &mut consumer => break outcome?,
+                exit = child.wait(), if ended.is_none() => ended = Some(exit?),
+                stop = limit.stopped() => {
+                    end(&mut child, consumer, progress).await?;
+                    return Err(stop.into());
+                }
             }
         };
-        let exit = match &stream_outcome {
+        let exit = match (&stream_outcome, ended) {
+            (_, Some(exit)) => exit,
             // The rest of what it says is no longer wanted.
-            Err(error) if !matches!(error, StreamError::Flaw(_)) => child.terminate(GRACE).await?,
+            (Err(error), None) if !matches!(error, StreamError::Flaw(_)) => {
+                child.terminate(GRACE).await?
+            }
             // It may be about to end by itself, with a word about why the text breaks off.
-            Err(_) => match tokio::time::timeout(GRACE, child.wait()).await {
+            (Err(_), None) => match timeout(GRACE, child.wait()).await {
                 Ok(exit) => exit?,
                 Err(_) => child.terminate(GRACE).await?,
             },
-            Ok(_) => tokio::select! {
+            (Ok(_), None) => tokio::select! {
                 exit = child.wait() => exit?,
                 stop = limit.stopped() => {
                     child.terminate(GRACE).await?;
@@ -194,13 +204,15 @@ impl Dumper<'_> {
 /// Ends a program and the thread that reads from it.
 async fn end<T>(
     child: &mut Child,
-    consumer: JoinHandle<Result<T, StreamError>>,
+    consumer: Thread<Result<T, StreamError>>,
     progress: &Progress,
 ) -> Result<(), JobError> {
     progress.cancel();
     child.terminate(GRACE).await?;
     // With the program gone its pipe is at an end, and so is the thread.
-    let _ = consumer.await?;
+    if let Ok(outcome) = timeout(LAST_BLOCK, consumer).await {
+        let _ = outcome?;
+    }
     Ok(())
 }
 
@@ -218,7 +230,7 @@ pub(super) async fn write_and_check(
     let file = staging.create(role)?;
     let began = std::time::Instant::now();
     let growth = Arc::new(Growth::default());
-    let mut follower = follow(path.clone(), &growth, settings.compression, progress);
+    let mut follower = follow(path.clone(), &growth, settings.compression, progress)?;
     let (counted, grown) = (Arc::clone(progress), Arc::clone(&growth));
     let written = dumper
         .stream(
@@ -232,7 +244,9 @@ pub(super) async fn write_and_check(
         Ok(written) => written,
         Err(error) => {
             growth.give_up();
-            let _ = follower.await?;
+            if let Ok(outcome) = timeout(LAST_BLOCK, follower).await {
+                let _ = outcome?;
+            }
             return Err(match error {
                 JobError::Stream {
                     source: StreamError::Write(source),
@@ -263,9 +277,9 @@ fn follow(
     growth: &Arc<Growth>,
     compression: Compression,
     progress: &Arc<Progress>,
-) -> JoinHandle<Result<Passage, StreamError>> {
+) -> Result<Thread<Result<Passage, StreamError>>, NoThread> {
     let (growth, counted) = (Arc::clone(growth), Arc::clone(progress));
-    spawn_blocking(move || {
+    threads::start("follow", move || {
         let file = crate::regular_file::open(path).map_err(StreamError::Read)?;
         follow_dump(file, growth, compression, &counted)
     })
@@ -294,13 +308,13 @@ pub(super) async fn blocking<T: Send + 'static>(
     doing: &str,
     work: impl FnOnce() -> Result<T, StreamError> + Send + 'static,
 ) -> Result<T, JobError> {
-    let mut thread = spawn_blocking(work);
+    let mut thread = threads::start("read", work)?;
     until_done(&mut thread, limit, progress, doing).await
 }
 
 /// Waits for a thread of the stream, within the limit.
 async fn until_done<T>(
-    thread: &mut JoinHandle<Result<T, StreamError>>,
+    thread: &mut Thread<Result<T, StreamError>>,
     limit: &Limit,
     progress: &Progress,
     doing: &str,
@@ -309,7 +323,9 @@ async fn until_done<T>(
         done = &mut *thread => done?,
         stop = limit.stopped() => {
             progress.cancel();
-            let _ = thread.await?;
+            if let Ok(outcome) = timeout(LAST_BLOCK, thread).await {
+                let _ = outcome?;
+            }
             return Err(stop.into());
         }
     };

@@ -9,6 +9,7 @@ use crate::postgres::{
     ChildError, ConnectError, ConninfoError, DumpError, ProgramError, QueryError,
 };
 use crate::repository::{ManifestError, RepositoryError, advice};
+use crate::threads::{NoThread, Panicked, is_exhaustion};
 
 /// Why a job failed, in a sentence for the operator.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +46,12 @@ pub enum JobError {
     /// A program of `PostgreSQL`'s found the disk full.
     #[error("{0}")]
     NoSpace(String),
+    /// The machine has no more threads or file descriptors for us.
+    #[error(
+        "{0}; see how many processes, threads and open files the user and the service may have \
+         (`ulimit -u -n`, TasksMax=, LimitNOFILE=), and what else runs here"
+    )]
+    Exhausted(String),
     /// The stream from a program to the disk, or back.
     #[error("{doing}: {source}")]
     Stream {
@@ -173,6 +180,7 @@ impl JobError {
             | Self::Query(_)
             | Self::Program(_)
             | Self::Child(_)
+            | Self::Exhausted(_)
             | Self::Failed { .. }
             | Self::Stop(Stop::TimedOut { .. }) => JobErrorKind::Unavailable,
             Self::Stop(Stop::Interrupted) => JobErrorKind::Interrupted,
@@ -190,7 +198,10 @@ impl JobError {
             Self::Connect(error) => error.is_transient(),
             Self::Query(error) => error.is_transient(),
             Self::Undiscovered { source, .. } | Self::Restore { source, .. } => source.may_pass(),
-            Self::Repository(RepositoryError::Busy { .. }) => true,
+            Self::Repository(RepositoryError::Busy { .. })
+            | Self::Exhausted(_)
+            | Self::Program(ProgramError::Lookup { .. }) => true,
+            Self::Child(ChildError::Start { cause, .. }) => is_exhaustion(cause),
             Self::Failed { may_pass, .. } => *may_pass,
             _ => false,
         }
@@ -212,9 +223,19 @@ impl JobError {
         }
     }
 
+    /// Of a pipe that cannot be made.
+    pub(super) fn no_pipe(error: io::Error) -> Self {
+        Self::Exhausted(format!("cannot make a pipe: {error}"))
+    }
+
     pub(super) fn stream(doing: impl Into<String>) -> impl FnOnce(StreamError) -> Self {
         let doing = doing.into();
-        move |source| Self::Stream { doing, source }
+        move |source| match source {
+            StreamError::Read(error) | StreamError::Write(error) if is_exhaustion(&error) => {
+                Self::Exhausted(format!("{doing}: {error}"))
+            }
+            source => Self::Stream { doing, source },
+        }
     }
 }
 
@@ -222,7 +243,9 @@ fn kind_on_disk(error: &RepositoryError) -> JobErrorKind {
     match error {
         RepositoryError::Busy { .. } => JobErrorKind::Busy,
         RepositoryError::OtherDatabase { .. } => JobErrorKind::Configuration,
-        RepositoryError::Io { .. } | RepositoryError::Taken { .. } => JobErrorKind::CannotCreate,
+        RepositoryError::Io { .. }
+        | RepositoryError::Unsynced { .. }
+        | RepositoryError::Taken { .. } => JobErrorKind::CannotCreate,
         RepositoryError::Manifest { source, .. } => match source {
             ManifestError::Read(_) => JobErrorKind::CannotCreate,
             // Nothing is known of what it vouches for.
@@ -233,7 +256,19 @@ fn kind_on_disk(error: &RepositoryError) -> JobErrorKind {
     }
 }
 
-/// A thread that panicked or was never run.
+impl From<NoThread> for JobError {
+    fn from(NoThread(error): NoThread) -> Self {
+        Self::Exhausted(format!("cannot start a thread: {error}"))
+    }
+}
+
+impl From<Panicked> for JobError {
+    fn from(error: Panicked) -> Self {
+        Self::Internal(format!("a thread of the stream ended: {error}"))
+    }
+}
+
+/// A task that panicked or was never run.
 impl From<tokio::task::JoinError> for JobError {
     fn from(error: tokio::task::JoinError) -> Self {
         Self::Internal(format!("a thread of the stream ended: {error}"))

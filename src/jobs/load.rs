@@ -7,24 +7,23 @@ mod sessions;
 
 use std::convert::Infallible;
 use std::ffi::OsString;
-use std::io::{PipeReader, PipeWriter};
 use std::num::NonZeroU8;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::spawn_blocking;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
+use super::dump::LAST_BLOCK;
 use super::error::JobError;
 use super::limit::Limit;
 use crate::config::Format;
 use crate::pipeline::{Amount, Progress, StreamError, feed_dump};
 use crate::postgres::{
     Child, ChildInput, ChildKind, ChildOutput, ChildSpec, Client, Confinement, Conninfo, Exit,
-    Programs, load_archive_arguments, load_text_arguments, loaded_rows,
+    ProgramInput, Programs, input_pipe, load_archive_arguments, load_text_arguments, loaded_rows,
 };
-use crate::regular_file;
+use crate::{regular_file, threads};
 
 pub(super) use sessions::Dump;
 
@@ -39,9 +38,6 @@ const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
 /// server says; and a commit that waits has all of the write-ahead log before it flushed, whosever it is.
 /// The tables that `restore --table` brings back are made in such a session altogether.
 const WITHOUT_WAITING: &str = "-c synchronous_commit=off ";
-
-/// As much as an unprivileged process may have (pipe(7)).
-const PIPE: usize = 1 << 20;
 
 /// Where a backup is loaded, and by which programs.
 #[derive(Clone, Debug)]
@@ -82,26 +78,28 @@ impl Loader<'_> {
         limit: &Limit,
         progress: &Arc<Progress>,
         doing: &str,
-        feed: impl FnOnce(PipeWriter) -> Result<(), StreamError> + Send + 'static,
+        feed: impl FnOnce(ProgramInput) -> Result<(), StreamError> + Send + 'static,
     ) -> Result<Loaded, JobError> {
-        let (reader, writer) = pipe()?;
+        let (writer, reader, mark) = input_pipe().map_err(JobError::no_pipe)?;
         let mut psql = self
             .spawn(
                 self.programs.psql(),
                 load_text_arguments(),
-                ChildInput::Pipe(reader),
+                ChildInput::Pipe(reader, mark),
                 ChildOutput::Null,
                 self.confinement.clone(),
             )
             .await?;
-        let feeder = spawn_blocking(move || feed(writer));
+        let feeder = threads::start("feed", move || feed(writer))?;
         let exit = tokio::select! {
             exit = psql.wait() => exit?,
             stop = limit.stopped() => {
                 progress.cancel();
                 psql.terminate(GRACE).await?;
                 // With nobody left to read, it cannot go on writing.
-                let _ = feeder.await?;
+                if let Ok(outcome) = timeout(LAST_BLOCK, feeder).await {
+                    let _ = outcome?;
+                }
                 return Err(stop.into());
             }
         };
@@ -232,14 +230,6 @@ pub(super) fn ahead(format: Format, text_bytes: u64, rows: u64) -> Amount {
         Format::Plain => Amount::Bytes(text_bytes),
         Format::Custom | Format::Directory => Amount::Rows(rows),
     }
-}
-
-fn pipe() -> Result<(PipeReader, PipeWriter), JobError> {
-    let (reader, writer) = std::io::pipe()
-        .map_err(|error| JobError::Internal(format!("cannot make a pipe: {error}")))?;
-    // Smaller is only slower.
-    let _ = rustix::pipe::fcntl_setpipe_size(&writer, PIPE);
-    Ok((reader, writer))
 }
 
 /// Of a psql that had no reason to end.

@@ -18,6 +18,8 @@ pub struct Recovery {
     pub swept: Vec<Uuid>,
     /// Backups that were whole and checked, and only had to get their names.
     pub completed: Vec<String>,
+    /// What could not be put right, one sentence each; the next run tries again.
+    pub remaining: Vec<String>,
     /// Runs that the ledger held for running; their ends as they are on record now.
     pub closed: Vec<Record>,
     /// Restores among them, each with what there is to know of it.
@@ -60,6 +62,7 @@ pub(super) fn sweep(
     let recovery = Recovery {
         swept: swept.removed,
         completed: swept.completed,
+        remaining: swept.remaining,
         ..Recovery::default()
     };
     Ok((recovery, repository.catalogue()?))

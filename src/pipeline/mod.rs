@@ -15,6 +15,7 @@ pub use follow::Growth;
 pub use parts::{Definitions, Left, Piece, RowsOf, Text, take_parts};
 pub use segments::{Segment, take_segments};
 pub use stream::{
-    Amount, Passage, Phase, Progress, StreamError, digest_directory, digest_file, feed_dump,
-    follow_dump, read_census, read_dump, read_text, take_census, write_census, write_dump,
+    Amount, Passage, Phase, Progress, StoredFile, StreamError, digest_directory, digest_file,
+    digest_files, feed_dump, follow_dump, read_census, read_dump, read_text, take_census,
+    write_census, write_dump,
 };

@@ -2,6 +2,7 @@
 //!
 //! Both directions block and are run on a thread that may; `jobs` starts it.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
 use std::num::NonZeroU8;
@@ -425,6 +426,26 @@ pub fn digest_file(file: File, progress: &Progress) -> Result<Digest, StreamErro
 /// # Errors
 /// When a file cannot be read, or the directory holds anything but files.
 pub fn digest_directory(directory: &Path, progress: &Progress) -> Result<Digest, StreamError> {
+    digest_files(directory, progress).map(|(digest, _)| digest)
+}
+
+/// A file in a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredFile {
+    /// Its name.
+    pub name: OsString,
+    /// Its length.
+    pub bytes: u64,
+}
+
+/// The same, with the files that it is made from, in their order.
+///
+/// # Errors
+/// As there.
+pub fn digest_files(
+    directory: &Path,
+    progress: &Progress,
+) -> Result<(Digest, Vec<StoredFile>), StreamError> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(directory).map_err(StreamError::Read)? {
         names.push(entry.map_err(StreamError::Read)?.file_name());
@@ -432,14 +453,19 @@ pub fn digest_directory(directory: &Path, progress: &Progress) -> Result<Digest,
     names.sort_by(|a, b| a.as_encoded_bytes().cmp(b.as_encoded_bytes()));
     let mut list = Digesting::new(io::sink());
     let mut bytes = 0;
+    let mut files = Vec::with_capacity(names.len());
     for name in names {
         let file = crate::regular_file::open(directory.join(&name)).map_err(StreamError::Read)?;
         let digest = digest_file(file, progress)?;
         bytes += digest.bytes;
         writeln!(list, "{}  {}", digest.sha256, name.display()).map_err(StreamError::Write)?;
+        files.push(StoredFile {
+            name,
+            bytes: digest.bytes,
+        });
     }
     let sha256 = list.finish().0.sha256;
-    Ok(Digest { sha256, bytes })
+    Ok((Digest { sha256, bytes }, files))
 }
 
 /// What was just written still stands in memory; the proof wanted is of the disk. Where the file

@@ -7,7 +7,7 @@ use std::io::{self, PipeReader, PipeWriter};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
@@ -20,6 +20,8 @@ use tokio::time::timeout;
 
 use super::confine::{self, Bounds, Enforcement};
 use super::excerpt::Excerpt;
+use super::memory;
+use super::stdio::EndMark;
 use super::watch;
 
 /// How long the rest of stderr may take after the program's end: somebody else may hold it open.
@@ -56,8 +58,8 @@ pub struct ChildSpec {
 pub enum ChildInput {
     /// Nowhere: it is at its end.
     Null,
-    /// Out of this pipe.
-    Pipe(PipeReader),
+    /// Out of this pipe, whose writer hears of the program's end by the mark.
+    Pipe(PipeReader, EndMark),
 }
 
 /// As whom and where a program runs, where that differs from ourselves.
@@ -108,8 +110,9 @@ impl ChildKind {
 pub enum ChildOutput {
     /// Nowhere.
     Null,
-    /// Into this pipe, whose writing end is closed when the program ends.
-    Pipe(PipeWriter),
+    /// Into this pipe, whose reader hears of the program's end by the mark, if there is one: somebody
+    /// else may hold the pipe open.
+    Pipe(PipeWriter, Option<EndMark>),
 }
 
 /// Why a program could not be run. How a program that ran has ended is an [`Exit`].
@@ -152,6 +155,9 @@ pub struct Exit {
     pub status: ExitStatus,
     /// What it said on stderr: the first and the last 16 KiB, without secrets.
     pub stderr: String,
+    /// The bytes that the service may have, where the kernel has killed a program of it meanwhile because
+    /// they were used up.
+    pub memory_limit: Option<u64>,
 }
 
 impl Exit {
@@ -172,6 +178,14 @@ impl fmt::Display for Exit {
                 self.status.code().unwrap_or_default()
             );
         };
+        if let (9, Some(limit)) = (number, self.memory_limit) {
+            return write!(
+                f,
+                "was killed by the kernel: the service has reached its limit of memory, {} (MemoryMax=); \
+                 `systemctl edit pgbackupd` raises it, and fewer runs at a time need less",
+                crate::words::size(limit)
+            );
+        }
         let name = match number {
             1 => "SIGHUP",
             2 => "SIGINT",
@@ -218,6 +232,10 @@ pub struct Child {
     stderr: Arc<Mutex<Excerpt>>,
     reader: JoinHandle<()>,
     mask: Mask,
+    /// Dropped when it has ended.
+    marks: Vec<EndMark>,
+    /// How often the kernel had killed for want of memory when it was started.
+    kills: Option<u64>,
 }
 
 impl Child {
@@ -247,8 +265,8 @@ impl Child {
 
         let mut command = match &confinement.bounds {
             Some(bounds) => {
-                let machine = Enforcement::of_this_machine();
-                confine::command(bounds, machine, kind.last_signal(), &program).into()
+                let machine = Enforcement::of_this_machine().map_err(failed)?;
+                confine::command(bounds, &machine, kind.last_signal(), &program).into()
             }
             None => outliving_nobody(&program, kind).await,
         };
@@ -262,21 +280,31 @@ impl Child {
             // Whom root has become may not go back to root's directory, and pg_dump remarks on that.
             command.current_dir("/");
         }
+        let mut marks = Vec::new();
+        let stdin = match stdin {
+            ChildInput::Null => Stdio::null(),
+            ChildInput::Pipe(reader, mark) => {
+                marks.push(mark);
+                Stdio::from(reader)
+            }
+        };
+        let stdout = match stdout {
+            ChildOutput::Null => Stdio::null(),
+            ChildOutput::Pipe(writer, mark) => {
+                marks.extend(mark);
+                Stdio::from(writer)
+            }
+        };
         command
             .args(args)
             .env_clear()
             .envs(environment)
-            .stdin(match stdin {
-                ChildInput::Null => Stdio::null(),
-                ChildInput::Pipe(reader) => Stdio::from(reader),
-            })
-            .stdout(match stdout {
-                ChildOutput::Null => Stdio::null(),
-                ChildOutput::Pipe(writer) => Stdio::from(writer),
-            })
+            .stdin(stdin)
+            .stdout(stdout)
             .stderr(Stdio::piped())
             .process_group(0)
             .kill_on_drop(kind == ChildKind::Program);
+        let kills = memory::kills();
         let mut process = spawn_from_lasting_thread(command).await.map_err(failed)?;
 
         let group = process
@@ -284,8 +312,9 @@ impl Child {
             .and_then(|id| i32::try_from(id).ok())
             .and_then(Pid::from_raw);
         if let Some(group) = group {
-            running().push((group, kind.last_signal()));
-            watch::started(group, kind.last_signal());
+            let mut running = running();
+            running.push((group, kind.last_signal()));
+            watch::started(&running);
         }
         let stderr = Arc::new(Mutex::new(Excerpt::default()));
         let pipe = process.stderr.take();
@@ -298,6 +327,8 @@ impl Child {
             stderr,
             reader,
             mask,
+            marks,
+            kills,
         })
     }
 
@@ -314,6 +345,7 @@ impl Child {
                 program: self.program.clone(),
                 cause,
             })?;
+        self.marks.clear();
         if !self.reader.is_finished() && timeout(DRAIN, &mut self.reader).await.is_err() {
             // Somebody of its group has outlived it, and so the group's number is still theirs.
             self.signal(Signal::KILL);
@@ -328,6 +360,7 @@ impl Child {
         Ok(Exit {
             status,
             stderr: (self.mask)(text),
+            memory_limit: memory::limit().filter(|_| memory::kills() > self.kills),
         })
     }
 
@@ -409,9 +442,10 @@ async fn outliving_nobody(program: &Path, kind: ChildKind) -> Command {
 
 /// util-linux's setpriv, if it is there and can set the signal for the parent's death. It is tried
 /// and not asked: it ends with capset(2) whatever it was told to do, which a sandbox may forbid
-/// (systemd's `SystemCallFilter=~@privileged` does).
+/// (systemd's `SystemCallFilter=~@privileged` does). Only that it can is remembered: what kept it from
+/// being tried may be over the next time.
 async fn setpriv() -> Option<&'static PathBuf> {
-    static SETPRIV: OnceCell<Option<PathBuf>> = OnceCell::const_new();
+    static SETPRIV: OnceCell<PathBuf> = OnceCell::const_new();
     let find = || async {
         for path in ["/usr/bin/setpriv", "/bin/setpriv"] {
             let trial = Command::new(path)
@@ -425,12 +459,12 @@ async fn setpriv() -> Option<&'static PathBuf> {
             if let Ok(Ok(status)) = timeout(DRAIN, trial).await
                 && status.success()
             {
-                return Some(PathBuf::from(path));
+                return Ok(PathBuf::from(path));
             }
         }
-        None
+        Err(())
     };
-    SETPRIV.get_or_init(find).await.as_ref()
+    SETPRIV.get_or_try_init(find).await.ok()
 }
 
 /// A program to be started, and who waits for it.
@@ -440,37 +474,52 @@ struct Order {
     reply: oneshot::Sender<io::Result<tokio::process::Child>>,
 }
 
+/// The thread that starts programs; none before the first, or where it could not be had.
+static ORDERS: Mutex<Option<mpsc::Sender<Order>>> = Mutex::new(None);
+
 /// Starts a program from a thread that lives as long as the process. The signal for the parent's
 /// death comes when the *thread* that started the program ends (prctl(2), `PR_SET_PDEATHSIG`), and
 /// a runtime ends its threads as it likes.
 async fn spawn_from_lasting_thread(command: Command) -> io::Result<tokio::process::Child> {
-    static ORDERS: LazyLock<io::Result<mpsc::Sender<Order>>> = LazyLock::new(|| {
-        let (orders, incoming) = mpsc::channel::<Order>();
-        std::thread::Builder::new()
-            .name("spawn".to_owned())
-            .spawn(move || {
-                for mut order in incoming {
-                    let runtime = order.runtime.enter();
-                    let child = order.command.spawn();
-                    drop(runtime);
-                    // Whoever gave up waiting wants no child: dropping it kills it.
-                    order.reply.send(child).ok();
-                }
-            })
-            .map(|_| orders)
-    });
-    let orders = ORDERS
-        .as_ref()
-        .map_err(|error| io::Error::new(error.kind(), error.to_string()))?;
     let (reply, child) = oneshot::channel();
     let order = Order {
         command,
         runtime: Handle::current(),
         reply,
     };
-    let gone = || io::Error::other("the thread that starts programs has ended");
-    orders.send(order).map_err(|_| gone())?;
-    child.await.map_err(|_| gone())?
+    give(order)?;
+    let gone = |_| io::Error::other("the thread that starts programs has ended");
+    child.await.map_err(gone)?
+}
+
+/// Hands an order to the thread, and starts one where there is none.
+fn give(order: Order) -> io::Result<()> {
+    let mut orders = ORDERS.lock().unwrap_or_else(PoisonError::into_inner);
+    let order = match &*orders {
+        None => order,
+        Some(sender) => match sender.send(order) {
+            Ok(()) => return Ok(()),
+            Err(mpsc::SendError(order)) => order,
+        },
+    };
+    let (sender, incoming) = mpsc::channel::<Order>();
+    std::thread::Builder::new()
+        .name("spawn".to_owned())
+        .spawn(move || {
+            for mut order in incoming {
+                let runtime = order.runtime.enter();
+                let child = order.command.spawn();
+                drop(runtime);
+                // Whoever gave up waiting wants no child: dropping it kills it.
+                order.reply.send(child).ok();
+            }
+        })?;
+    // It has just been started, and ends only when this sender is dropped.
+    sender
+        .send(order)
+        .map_err(|_| io::Error::other("the thread that starts programs has ended"))?;
+    *orders = Some(sender);
+    Ok(())
 }
 
 #[cfg(test)]
@@ -514,7 +563,7 @@ mod tests {
     async fn stdout_goes_into_the_pipe_and_the_environment_is_clean() {
         let (mut reader, writer) = io::pipe().unwrap();
         let script = "env | grep -vE '^(PWD|SHLVL|_|OLDPWD)='; cat";
-        let mut child = Child::spawn(shell(script, ChildOutput::Pipe(writer)))
+        let mut child = Child::spawn(shell(script, ChildOutput::Pipe(writer, None)))
             .await
             .unwrap();
         assert!(child.wait().await.unwrap().success());
@@ -538,7 +587,7 @@ mod tests {
     async fn ending_a_program_ends_all_it_has_started_even_if_it_does_not_want_to() {
         let (mut reader, writer) = io::pipe().unwrap();
         let script = "trap '' TERM; sleep 1000 & echo $!; wait; wait; sleep 1000";
-        let mut child = Child::spawn(shell(script, ChildOutput::Pipe(writer)))
+        let mut child = Child::spawn(shell(script, ChildOutput::Pipe(writer, None)))
             .await
             .unwrap();
         let mut line = [0; 32];
@@ -558,7 +607,7 @@ mod tests {
     async fn dropping_a_program_kills_it() {
         let (mut reader, writer) = io::pipe().unwrap();
         let script = "echo $$; exec sleep 1000";
-        let child = Child::spawn(shell(script, ChildOutput::Pipe(writer)))
+        let child = Child::spawn(shell(script, ChildOutput::Pipe(writer, None)))
             .await
             .unwrap();
         let mut line = [0; 32];

@@ -1,5 +1,8 @@
 //! Our own connection to a server: made as libpq would make it, with a limit on every wait.
 
+use std::fmt::Display;
+use std::io;
+use std::net::{IpAddr, ToSocketAddrs as _};
 use std::pin::pin;
 use std::time::Duration;
 
@@ -15,6 +18,7 @@ use super::conninfo::{
     ChannelBinding, Conninfo, Endpoint, Host, LoginFacts, SessionAttributes, SslMode, has_options,
 };
 use super::tls::{self, Tls};
+use crate::threads;
 use crate::words::span;
 
 /// How our own connections are called in `pg_stat_activity`. A dump has a longer name.
@@ -296,12 +300,14 @@ async fn attempt(
         (_, SslMode::Prefer) => &[true, false],
         (_, SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull) => &[true],
     };
+    let addresses = look_up(endpoint).await?;
     let mut before: Option<Refusal> = None;
     for &with_tls in ways {
+        let config = config(conninfo, endpoint, &addresses);
         let opened = if with_tls {
-            open_with_tls(conninfo, endpoint, ways.len() > 1).await
+            open_with_tls(conninfo, config, ways.len() > 1).await
         } else {
-            open(config(conninfo, endpoint), NoTls).await
+            open(config, NoTls).await
         };
         let refusal = match opened {
             Ok((inner, alive)) => return greet(inner, alive, conninfo, wanted, limit).await,
@@ -325,11 +331,10 @@ type Opened = (tokio_postgres::Client, oneshot::Sender<()>);
 
 async fn open_with_tls(
     conninfo: &Conninfo,
-    endpoint: &Endpoint,
+    mut config: Config,
     may_be_plain: bool,
 ) -> Result<Opened, Refusal> {
     let Tls { connect, direct } = tls::prepare(conninfo)?;
-    let mut config = config(conninfo, endpoint);
     if direct && may_be_plain {
         let reason = "sslnegotiation=direct needs sslmode=require or stronger";
         return Err(Refusal::new(ConnectErrorKind::Tls, reason));
@@ -341,15 +346,42 @@ async fn open_with_tls(
     open(config, connect).await
 }
 
-/// Everything but TLS.
-fn config(conninfo: &Conninfo, endpoint: &Endpoint) -> Config {
+/// The addresses of a host that only has a name, on a thread of our own: the driver's lookup panics where
+/// there can be none.
+async fn look_up(endpoint: &Endpoint) -> Result<Vec<IpAddr>, Refusal> {
+    let name = match (&endpoint.host, endpoint.address) {
+        (_, Some(address)) => return Ok(vec![address]),
+        (Host::Socket(_), None) => return Ok(Vec::new()),
+        (Host::Tcp(name), None) => name.clone(),
+    };
+    if let Ok(address) = name.parse() {
+        return Ok(vec![address]);
+    }
+    let port = endpoint.port;
+    let looking = threads::start("lookup", move || {
+        let found = (name.as_str(), port).to_socket_addrs()?;
+        Ok::<_, io::Error>(found.map(|found| found.ip()).collect())
+    });
+    let failed =
+        |error: &dyn Display| Refusal::new(ConnectErrorKind::ServerDown, error.to_string());
+    match looking.map_err(|error| failed(&error))?.await {
+        Ok(found) => found.map_err(|error| failed(&error)),
+        Err(panicked) => Err(failed(&panicked)),
+    }
+}
+
+/// Everything but TLS. Of several addresses each is tried.
+fn config(conninfo: &Conninfo, endpoint: &Endpoint, addresses: &[IpAddr]) -> Config {
     let mut config = Config::new();
     match &endpoint.host {
-        Host::Socket(directory) => config.host_path(directory),
-        Host::Tcp(name) => config.host(name),
-    };
-    if let Some(address) = endpoint.address {
-        config.hostaddr(address);
+        Host::Socket(directory) => {
+            config.host_path(directory);
+        }
+        Host::Tcp(name) => {
+            for address in addresses {
+                config.host(name).hostaddr(*address);
+            }
+        }
     }
     config
         .port(endpoint.port)

@@ -15,6 +15,7 @@ mod exposure;
 mod extract;
 mod labels;
 mod loaded;
+mod memory;
 mod preload;
 mod premises;
 mod programs;
@@ -24,6 +25,7 @@ mod recreate;
 mod sandbox;
 mod shortfall;
 mod statistics;
+mod stdio;
 mod tls;
 mod watch;
 
@@ -67,5 +69,6 @@ pub use recreate::{
 pub use sandbox::{Sandbox, SandboxError, SandboxSpec, database_name, sweep_sandboxes};
 pub use shortfall::{shortfalls, shortfalls_with_its_name};
 pub use statistics::{NotRefreshed, analyze, analyze_tables};
+pub use stdio::{EndMark, ProgramInput, ProgramOutput, input_pipe, output_pipe};
 pub use tls::TlsError;
 pub use watch::{WATCHER, dismiss_watcher, watch};

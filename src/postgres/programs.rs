@@ -2,16 +2,23 @@
 //! the server's own major version writes what that server reads back best.
 
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::Command;
 use tokio::time::timeout;
 
+use crate::threads::is_exhaustion;
+
 /// How long a program may take to tell its version.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// More than any version's line has.
+const LONGEST_VERSION: u64 = 4096;
 
 /// What one directory must have to be of use.
 const NEEDED: [&str; 4] = ["pg_dump", "pg_dumpall", "pg_restore", "psql"];
@@ -58,39 +65,52 @@ pub struct Programs {
     pub version: ProgramVersion,
 }
 
-/// No installed program fits the server.
+/// Why there are no programs for a server.
 #[derive(Debug, thiserror::Error)]
-#[error("{}", self.sentence())]
-pub struct ProgramError {
-    /// The server's major version.
-    pub server_major: u32,
-    /// What was found, one phrase for each directory.
-    pub found: Vec<String>,
-    /// Whether the programs of a server were wanted.
-    pub of_a_server: bool,
+pub enum ProgramError {
+    /// No installed program fits the server.
+    #[error("{}", none_fits(*.server_major, .found, *.of_a_server))]
+    NoneFits {
+        /// The server's major version.
+        server_major: u32,
+        /// What was found, one phrase for each directory.
+        found: Vec<String>,
+        /// Whether the programs of a server were wanted.
+        of_a_server: bool,
+    },
+    /// They could not be looked for, so nothing is known of what is installed.
+    #[error(
+        "cannot look for the programs of PostgreSQL in {}: {source}; see how many processes and open \
+         files the user and the service may have (`ulimit -u -n`, TasksMax=, LimitNOFILE=), and what \
+         else runs here",
+        .directory.display()
+    )]
+    Lookup {
+        /// Where they were looked for.
+        directory: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
 }
 
-impl ProgramError {
-    fn sentence(&self) -> String {
-        let major = self.server_major;
-        let found = if self.found.is_empty() {
-            "there is none".to_owned()
-        } else {
-            format!("found: {}", self.found.join("; "))
-        };
-        if self.of_a_server {
-            return format!(
-                "no server of version {major} or newer is installed here ({found}): install the \
-                 package postgresql-{major}, or set `programs` to the directory that has initdb \
-                 and postgres"
-            );
-        }
-        format!(
-            "the server is PostgreSQL {major}, and no pg_dump of version {major} or newer is \
-             installed ({found}): install the package postgresql-client-{major}, or set \
-             `programs` to the directory that has it"
-        )
+fn none_fits(major: u32, found: &[String], of_a_server: bool) -> String {
+    let found = if found.is_empty() {
+        "there is none".to_owned()
+    } else {
+        format!("found: {}", found.join("; "))
+    };
+    if of_a_server {
+        return format!(
+            "no server of version {major} or newer is installed here ({found}): install the \
+             package postgresql-{major}, or set `programs` to the directory that has initdb \
+             and postgres"
+        );
     }
+    format!(
+        "the server is PostgreSQL {major}, and no pg_dump of version {major} or newer is \
+         installed ({found}): install the package postgresql-client-{major}, or set \
+         `programs` to the directory that has it"
+    )
 }
 
 /// A directory with programs, and what came of asking their version.
@@ -112,7 +132,7 @@ impl Programs {
         configured: Option<&Path>,
         server_major: u32,
     ) -> Result<Self, ProgramError> {
-        Self::locate_in(configured, everywhere(), server_major, false).await
+        Self::locate_in(configured, everywhere()?, server_major, false).await
     }
 
     /// Finds the programs to run a server of this major version, by the same rules; `pg_dump` and
@@ -124,7 +144,7 @@ impl Programs {
         configured: Option<&Path>,
         major: u32,
     ) -> Result<Self, ProgramError> {
-        Self::locate_in(configured, everywhere(), major, true).await
+        Self::locate_in(configured, everywhere()?, major, true).await
     }
 
     /// The same, with the places to look at after the configured one given.
@@ -139,22 +159,26 @@ impl Programs {
         let mut seen: Vec<PathBuf> = Vec::new();
         let mut installations = Vec::new();
         for (directory, configured) in configured.into_iter().chain(elsewhere) {
-            let Some(real) = real_program(&directory) else {
-                if configured {
-                    installations.push(Installation {
-                        version: Err("no pg_dump".to_owned()),
-                        directory,
-                        configured,
-                    });
+            let version = match real_program(&directory) {
+                Ok(Some(real)) if seen.contains(&real) => continue,
+                Ok(Some(real)) => {
+                    seen.push(real);
+                    installed_version(&directory, of_a_server).await
                 }
-                continue;
+                Ok(None) if configured => Err(Unusable::Is("no pg_dump".to_owned())),
+                Ok(None) => continue,
+                Err(error) => Err(unseen("pg_dump", error)),
             };
-            if seen.contains(&real) {
-                continue;
-            }
-            seen.push(real);
+            let version = match version {
+                Ok(version) => Ok(version),
+                Err(Unusable::Is(phrase)) => Err(phrase),
+                // What is not seen now may be the one that fits.
+                Err(Unusable::Unknown(source)) => {
+                    return Err(ProgramError::Lookup { directory, source });
+                }
+            };
             installations.push(Installation {
-                version: installed_version(&directory, of_a_server).await,
+                version,
                 directory,
                 configured,
             });
@@ -164,7 +188,7 @@ impl Programs {
                 directory: directory.to_owned(),
                 version: version.clone(),
             }),
-            None => Err(ProgramError {
+            None => Err(ProgramError::NoneFits {
                 server_major,
                 found: installations.iter().map(ToString::to_string).collect(),
                 of_a_server,
@@ -223,69 +247,134 @@ fn choose(installations: &[Installation], server_major: u32) -> Option<(&Path, &
 }
 
 /// Every place that is looked at after the configured one.
-fn everywhere() -> impl Iterator<Item = PathBuf> {
+fn everywhere() -> Result<impl Iterator<Item = PathBuf>, ProgramError> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let on_path: Vec<_> = std::env::split_paths(&path).collect();
-    customary_directories().into_iter().chain(on_path)
+    Ok(customary_directories()?.into_iter().chain(on_path))
 }
 
 /// Where packages and `make install` put the programs.
-fn customary_directories() -> Vec<PathBuf> {
+fn customary_directories() -> Result<Vec<PathBuf>, ProgramError> {
+    const PLACES: [(&str, &str); 5] = [
+        ("/usr/lib/postgresql", ""), // Debian
+        ("/usr", "pgsql-"),          // PostgreSQL's packages for Red Hat
+        ("/opt/PostgreSQL", ""),     // EnterpriseDB's installer
+        ("/opt", "postgresql"),
+        ("/opt", "pgsql"),
+    ];
     let mut directories = Vec::new();
-    let mut versions = |parent: &str, prefix: &str| {
-        let Ok(entries) = std::fs::read_dir(parent) else {
-            return;
-        };
-        let mut found: Vec<_> = entries
-            .flatten()
-            .filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix))
-            .map(|entry| entry.path().join("bin"))
-            .collect();
-        found.sort();
-        directories.extend(found);
-    };
-    versions("/usr/lib/postgresql", ""); // Debian
-    versions("/usr", "pgsql-"); // PostgreSQL's packages for Red Hat
-    versions("/opt/PostgreSQL", ""); // EnterpriseDB's installer
-    versions("/opt", "postgresql");
-    versions("/opt", "pgsql");
+    for (parent, prefix) in PLACES {
+        let found = versions(Path::new(parent), prefix);
+        directories.extend(found.map_err(|source| ProgramError::Lookup {
+            directory: parent.into(),
+            source,
+        })?);
+    }
     directories.push("/usr/local/pgsql/bin".into());
-    directories
+    Ok(directories)
+}
+
+/// The directories of programs in one place; none where it is not there or closed to us.
+fn versions(parent: &Path, prefix: &str) -> io::Result<Vec<PathBuf>> {
+    use io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
+    let entries = match std::fs::read_dir(parent) {
+        Err(error) if matches!(error.kind(), NotFound | NotADirectory | PermissionDenied) => {
+            return Ok(Vec::new());
+        }
+        entries => entries?,
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(prefix) {
+            found.push(entry.path().join("bin"));
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Why the programs in a directory cannot be used.
+#[derive(Debug)]
+enum Unusable {
+    /// They are not what is needed, in a phrase for the operator.
+    Is(String),
+    /// Nothing is known of them: the machine had no room to look.
+    Unknown(io::Error),
+}
+
+/// Of something that cannot be seen for another reason than that it is not there.
+fn unseen(name: &str, error: io::Error) -> Unusable {
+    if is_exhaustion(&error) {
+        Unusable::Unknown(error)
+    } else {
+        Unusable::Is(format!("{name} cannot be looked at ({error})"))
+    }
 }
 
 /// The file that a directory's `pg_dump` is in the end, if it is one of `PostgreSQL`'s own: Debian's
 /// `/usr/bin/pg_dump` is a Perl program that chooses a version by rules of its own.
-fn real_program(directory: &Path) -> Option<PathBuf> {
-    let real = std::fs::canonicalize(directory.join("pg_dump")).ok()?;
-    (real.is_file() && real.file_name()? != "pg_wrapper").then_some(real)
+fn real_program(directory: &Path) -> io::Result<Option<PathBuf>> {
+    use io::ErrorKind::{NotADirectory, NotFound};
+    let real = match std::fs::canonicalize(directory.join("pg_dump")) {
+        Err(error) if matches!(error.kind(), NotFound | NotADirectory) => return Ok(None),
+        real => real?,
+    };
+    let is_one =
+        real.metadata()?.is_file() && real.file_name().is_some_and(|it| it != "pg_wrapper");
+    Ok(is_one.then_some(real))
 }
 
-/// Asks an installation for its version; the error is a phrase for the operator.
-async fn installed_version(directory: &Path, of_a_server: bool) -> Result<ProgramVersion, String> {
+/// Asks an installation for its version.
+async fn installed_version(
+    directory: &Path,
+    of_a_server: bool,
+) -> Result<ProgramVersion, Unusable> {
     let more: &[&str] = if of_a_server {
         &NEEDED_FOR_A_SERVER
     } else {
         &[]
     };
-    let mut needed = NEEDED.iter().chain(more);
-    if let Some(missing) = needed.find(|name| !directory.join(name).is_file()) {
-        return Err(format!("no {missing}"));
+    for name in NEEDED.iter().chain(more) {
+        match directory.join(name).metadata() {
+            Ok(found) if found.is_file() => {}
+            Ok(_) => return Err(Unusable::Is(format!("no {name}"))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(Unusable::Is(format!("no {name}")));
+            }
+            Err(error) => return Err(unseen(name, error)),
+        }
     }
-    let output = Command::new(directory.join("pg_dump"))
+    let is = |phrase: &str| Unusable::Is(phrase.to_owned());
+    match timeout(PATIENCE, first_line(&directory.join("pg_dump"))).await {
+        Ok(Ok(line)) => {
+            ProgramVersion::parse(&line).ok_or_else(|| is("a pg_dump that tells no version"))
+        }
+        Ok(Err(error)) if is_exhaustion(&error) => Err(Unusable::Unknown(error)),
+        Ok(Err(error)) => Err(is(&format!("a pg_dump that does not run ({error})"))),
+        Err(_) => Err(is("a pg_dump that does not answer")),
+    }
+}
+
+/// The line that a program says its version in. Nothing after it is waited for: what the program has
+/// started may hold its stdout open.
+async fn first_line(program: &Path) -> io::Result<String> {
+    let mut child = Command::new(program)
         .arg("--version")
         .env_clear()
         .env("LC_ALL", "C")
         .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
         .kill_on_drop(true)
-        .output();
-    match timeout(PATIENCE, output).await {
-        Ok(Ok(output)) => {
-            let text = String::from_utf8_lossy(&output.stdout);
-            ProgramVersion::parse(&text).ok_or_else(|| "a pg_dump that tells no version".to_owned())
-        }
-        Ok(Err(error)) => Err(format!("a pg_dump that does not run ({error})")),
-        Err(_) => Err("a pg_dump that does not answer".to_owned()),
+        .spawn()?;
+    let mut line = Vec::new();
+    if let Some(stdout) = child.stdout.take() {
+        let mut stdout = BufReader::new(stdout.take(LONGEST_VERSION));
+        stdout.read_until(b'\n', &mut line).await?;
     }
+    child.wait().await?;
+    Ok(String::from_utf8_lossy(&line).into_owned())
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use std::io::{self, BufRead, PipeWriter, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::process::{Pid, Signal};
 
@@ -25,8 +25,9 @@ pub const WATCHER: &str = "pgbackupd-watch";
 /// Whether our executable understands that name; that of a test of the library does not.
 static IS_UNDERSTOOD: AtomicBool = AtomicBool::new(false);
 
-/// The watcher, started with the first program; none where it could not be.
-static OURS: OnceLock<Mutex<Option<Watcher>>> = OnceLock::new();
+/// The watcher, started with the first program; none where it could not be, or has died: then it is
+/// started with the next.
+static OURS: Mutex<Option<Watcher>> = Mutex::new(None);
 
 struct Watcher {
     process: Child,
@@ -54,42 +55,66 @@ pub fn dismiss_watcher() {
         return;
     }
     // Nobody is started for that.
-    let watcher = OURS.get().and_then(|ours| lock(ours).take());
-    if let Some(Watcher { mut process, pipe }) = watcher {
-        drop(pipe);
-        process.wait().ok();
+    if let Some(watcher) = ours().take() {
+        watcher.end();
     }
 }
 
-/// A process group was started, which is ended by SIGQUIT or by SIGKILL.
-pub(super) fn started(group: Pid, signal: Signal) {
+/// A process group was started, the last of these; each is ended by SIGQUIT or by SIGKILL.
+///
+/// That there is no watcher is no reason to fail: the program that we have started ends with us all the
+/// same.
+pub(super) fn started(running: &[(Pid, Signal)]) {
+    if !IS_UNDERSTOOD.load(Ordering::Relaxed) {
+        return;
+    }
+    let mut ours = ours();
+    let newest = running.last().map(|one| line(*one)).unwrap_or_default();
+    if let Some(watcher) = ours.as_mut()
+        && watcher.pipe.write_all(newest.as_bytes()).is_ok()
+    {
+        return;
+    }
+    if let Some(dead) = ours.take() {
+        dead.end();
+    }
+    let all: String = running.iter().copied().map(line).collect();
+    *ours = start()
+        .and_then(|mut watcher| {
+            watcher.pipe.write_all(all.as_bytes())?;
+            Ok(watcher)
+        })
+        .ok();
+}
+
+fn line((group, signal): (Pid, Signal)) -> String {
     let signal = if signal == Signal::QUIT {
         "quit"
     } else {
         "kill"
     };
-    tell(&format!("{signal} {}\n", group.as_raw_nonzero()));
+    format!("{signal} {}\n", group.as_raw_nonzero())
 }
 
 /// A process group has ended, and its number may belong to somebody else.
 pub(super) fn ended(group: Pid) {
-    tell(&format!("ended {}\n", group.as_raw_nonzero()));
-}
-
-/// That a watcher has died is no reason to fail: the program that we have started ends with us all
-/// the same.
-fn tell(line: &str) {
-    if !IS_UNDERSTOOD.load(Ordering::Relaxed) {
-        return;
-    }
-    let ours = OURS.get_or_init(|| Mutex::new(start().ok()));
-    if let Some(watcher) = lock(ours).as_mut() {
+    if let Some(watcher) = ours().as_mut() {
+        let line = format!("ended {}\n", group.as_raw_nonzero());
+        // That it has died, the next start finds out.
         watcher.pipe.write_all(line.as_bytes()).ok();
     }
 }
 
-fn lock(watcher: &Mutex<Option<Watcher>>) -> MutexGuard<'_, Option<Watcher>> {
-    watcher.lock().unwrap_or_else(PoisonError::into_inner)
+fn ours() -> MutexGuard<'static, Option<Watcher>> {
+    OURS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Watcher {
+    fn end(self) {
+        let Self { mut process, pipe } = self;
+        drop(pipe);
+        process.wait().ok();
+    }
 }
 
 fn start() -> io::Result<Watcher> {

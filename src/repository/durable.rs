@@ -31,8 +31,12 @@ pub(super) fn open_to_append(path: &Path) -> io::Result<File> {
             opened => return opened,
         }
         match create_new(path) {
-            // Another process was faster.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                if let Some(dangling) = link_to_nothing(path) {
+                    return Err(dangling);
+                }
+                // Another process was faster.
+            }
             // It was not opened for appending.
             made => drop(made?),
         }
@@ -111,8 +115,22 @@ pub(super) fn create_directory(path: &Path) -> io::Result<()> {
     if path.as_os_str().is_empty() || path.is_dir() {
         Ok(())
     } else {
-        Err(Errno::EXIST.into())
+        Err(link_to_nothing(path).unwrap_or_else(|| Errno::EXIST.into()))
     }
+}
+
+/// What to say of a name that is taken by a link whose target is not there: nothing can be made under
+/// it, and nothing can be opened.
+fn link_to_nothing(path: &Path) -> Option<io::Error> {
+    let target = path.read_link().ok()?;
+    let is_nothing = matches!(path.try_exists(), Ok(false));
+    is_nothing.then(|| {
+        let reason = format!(
+            "it is a link to {}, which is not there: bring that back, or remove the link",
+            target.display()
+        );
+        io::Error::new(io::ErrorKind::NotFound, reason)
+    })
 }
 
 /// Opens what a name stands for, unless that is a link.
@@ -136,20 +154,25 @@ pub(super) fn sync_file(path: &Path) -> io::Result<()> {
 
 /// Closes a directory and every file in it to others, and syncs them; `pg_dump`'s directory format
 /// has no deeper levels. Root gives them to the owner of the directory above.
-pub(super) fn sync_directory_and_files(path: &Path) -> io::Result<()> {
+///
+/// Gives how many files there are.
+pub(super) fn sync_directory_and_files(path: &Path) -> io::Result<usize> {
     let heir = Heir::of(directory_of(path))?;
     let directory = open_unfollowed(CWD, path.as_os_str(), OFlags::DIRECTORY)?;
+    let mut count = 0;
     for entry in Dir::read_from(&directory)? {
         let entry = entry?;
         let name = OsStr::from_bytes(entry.file_name().to_bytes());
         if name != "." && name != ".." {
             settle(open_unfollowed(&directory, name, OFlags::empty())?, heir)?;
+            count += 1;
         }
     }
     heir.take(&directory)?;
     let directory = File::from(directory);
     directory.set_permissions(Permissions::from_mode(0o700))?;
-    directory.sync_all()
+    directory.sync_all()?;
+    Ok(count)
 }
 
 fn settle(file: OwnedFd, heir: Heir) -> io::Result<()> {
@@ -216,6 +239,26 @@ mod tests {
         sync_directory_and_files(&place.path().join("link")).unwrap_err();
         sync_directory_and_files(&archive).unwrap();
         assert_eq!(theirs.metadata().unwrap().mode() & 0o777, 0o644);
+    }
+
+    #[test]
+    fn a_link_to_nothing_is_neither_waited_for_nor_followed() {
+        let place = tempfile::tempdir().unwrap();
+        let at = |name: &str| place.path().join(name);
+        symlink("gone", at("dangling")).unwrap();
+        symlink("dangling", at("further")).unwrap();
+        symlink("ring", at("ring")).unwrap();
+        for name in ["dangling", "further"] {
+            let error = open_to_append(&at(name)).unwrap_err().to_string();
+            assert!(error.contains("which is not there"), "{name}: {error}");
+            let error = create_directory(&at(name)).unwrap_err().to_string();
+            assert!(error.contains("which is not there"), "{name}: {error}");
+        }
+        open_to_append(&at("ring")).unwrap_err();
+        create_directory(&at("ring")).unwrap_err();
+        fs::write(at("file"), "").unwrap();
+        symlink("file", at("good")).unwrap();
+        open_to_append(&at("good")).unwrap();
     }
 
     #[test]

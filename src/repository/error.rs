@@ -19,6 +19,20 @@ pub enum RepositoryError {
         /// Why it failed.
         source: io::Error,
     },
+    /// Something was done, and whether it outlasts a power cut is not known.
+    #[error(
+        "cannot sync the directory {}: {source}{}; {stands}, unless the power fails before the disk has it",
+        .directory.display(),
+        advice(.source)
+    )]
+    Unsynced {
+        /// The directory.
+        directory: PathBuf,
+        /// What stands all the same.
+        stands: String,
+        /// Why it failed.
+        source: io::Error,
+    },
     /// Another run is at work on the directory.
     #[error("{} is busy: {source}", .directory.display())]
     Busy {
@@ -91,6 +105,18 @@ pub fn advice(error: &io::Error) -> &'static str {
 }
 
 impl RepositoryError {
+    /// What stands in a directory that could not be synced.
+    pub(super) fn unsynced<'a>(
+        directory: &'a Path,
+        stands: impl FnOnce() -> String + 'a,
+    ) -> impl FnOnce(io::Error) -> Self + 'a {
+        move |source| Self::Unsynced {
+            directory: directory.to_owned(),
+            stands: stands(),
+            source,
+        }
+    }
+
     /// What the operating system refused while something, a verb, was done to a path.
     pub fn io<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Self + 'a {
         move |source| Self::Io {

@@ -29,6 +29,7 @@ mod quarantine;
 mod requester;
 mod restoration;
 mod runtime;
+mod scratch;
 mod staging;
 mod state;
 mod sweep;
@@ -61,6 +62,7 @@ pub use runtime::{
     DAEMON_STATE_FORMAT, DaemonLock, DaemonState, RunningJob, RuntimeDirectory, RuntimeError,
     ScheduledJob, WaitingJob,
 };
+pub use scratch::ScratchNote;
 pub use staging::{Checked, Staging};
 pub use state::{Check, Drilled, Fault, Pin, State, Unchecked};
 pub use sweep::Swept;
@@ -202,6 +204,32 @@ impl Repository {
         sweep::sweep(&self.directory)
     }
 
+    /// Notes the databases that a restore of tables is about to make, so that they are found if it is
+    /// killed.
+    ///
+    /// # Errors
+    /// When the note cannot be written.
+    pub fn note_scratch(&self, run: Uuid, names: &[&str]) -> Result<(), RepositoryError> {
+        scratch::write(&self.directory, run, names).map_err(RepositoryError::io(
+            "write a note in the directory",
+            &self.directory,
+        ))
+    }
+
+    /// Removes that note: they are gone. Where it stays, a later restore removes it.
+    pub fn forget_scratch(&self, run: Uuid) {
+        let _ = scratch::remove(&self.directory, run);
+    }
+
+    /// The notes that restores have left. Whoever holds the lock knows that these are over.
+    ///
+    /// # Errors
+    /// When the directory or a note cannot be read.
+    pub fn scratch_notes(&self) -> Result<Vec<ScratchNote>, RepositoryError> {
+        scratch::read_all(&self.directory)
+            .map_err(RepositoryError::io("read the directory", &self.directory))
+    }
+
     /// Starts a backup: its files are temporary until they are published.
     pub fn stage<'a>(&'a self, run: Uuid, lock: &'a Lock) -> Staging<'a> {
         Staging::new(&self.directory, run, lock)
@@ -311,13 +339,15 @@ impl Repository {
             let mut file = durable::create_new(&temporary)?;
             file.write_all(&serde_json::to_vec_pretty(state)?)?;
             file.sync_all()?;
-            std::fs::rename(&temporary, &path)?;
-            durable::sync_directory(&self.directory)
+            std::fs::rename(&temporary, &path)
         };
         write().map_err(|source| {
             let _ = durable::remove(&temporary);
             RepositoryError::io("write", &path)(source)
-        })
+        })?;
+        let stands = || format!("what was to be noted of {stem} is noted");
+        durable::sync_directory(&self.directory)
+            .map_err(RepositoryError::unsynced(&self.directory, stands))
     }
 
     /// Removes a backup: its manifest first, under a name by which the next run can finish what a
@@ -337,11 +367,14 @@ impl Repository {
         let aside = staging::temporary(&self.directory, run, &word);
         durable::rename_new(&from, &aside).map_err(RepositoryError::io("remove", &from))?;
         drop(guard);
-        let syncing = || RepositoryError::io("sync the directory", &self.directory);
-        durable::sync_directory(&self.directory).map_err(syncing())?;
+        let begun = || format!("{stem} is no backup any more, and the next run removes its files");
+        durable::sync_directory(&self.directory)
+            .map_err(RepositoryError::unsynced(&self.directory, begun))?;
         sweep::remove_files(&self.directory, &manifest)?;
         durable::remove(&aside).map_err(RepositoryError::io("remove", &aside))?;
-        durable::sync_directory(&self.directory).map_err(syncing())?;
+        let removed = || format!("{stem} is removed");
+        durable::sync_directory(&self.directory)
+            .map_err(RepositoryError::unsynced(&self.directory, removed))?;
         Ok(true)
     }
 }

@@ -151,29 +151,36 @@ impl<'a> Staging<'a> {
             durable::sync_directory(directory)
                 .map_err(syncing())
                 .and_then(|()| self.rename(Role::Manifest, &stem))
-                .inspect_err(|_| self.take_back(&stem, roles))?;
-            // Names that a power cut may undo are no success, and nothing that failed may stand.
-            durable::sync_directory(directory)
-                .map_err(syncing())
                 .inspect_err(|_| {
-                    self.take_back(&stem, &[Role::Manifest]);
                     self.take_back(&stem, roles);
                 })?;
+            // Names that a power cut may undo are no success, and nothing that failed may stand.
+            durable::sync_directory(directory).map_err(|source| {
+                // A manifest that keeps its name keeps its files.
+                if self.take_back(&stem, &[Role::Manifest]) {
+                    self.take_back(&stem, roles);
+                    return syncing()(source);
+                }
+                let stands = || format!("the backup {stem} stands and could not be taken back");
+                RepositoryError::unsynced(directory, stands)(source)
+            })?;
             return Ok(manifest);
         }
     }
 
     /// Closes a temporary file to others, whatever the umask of the program that wrote it, gives it
     /// to whom the directory belongs, whoever ran that program, and syncs it; a directory with all
-    /// that is in it.
+    /// that is in it. Gives how many files a directory has.
     ///
     /// # Errors
     /// When the disk refuses.
-    pub fn sync(&self, role: Role) -> Result<(), RepositoryError> {
+    pub fn sync(&self, role: Role) -> Result<Option<usize>, RepositoryError> {
         let path = self.path(role);
         let synced = match role {
-            Role::Artifact(Format::Directory, _) => durable::sync_directory_and_files(&path),
-            _ => durable::sync_file(&path),
+            Role::Artifact(Format::Directory, _) => {
+                durable::sync_directory_and_files(&path).map(Some)
+            }
+            _ => durable::sync_file(&path).map(|()| None),
         };
         synced.map_err(RepositoryError::io("sync", &path))
     }
@@ -205,13 +212,15 @@ impl<'a> Staging<'a> {
         durable::rename_new(&self.path(role), &to).map_err(RepositoryError::io("publish", &to))
     }
 
-    /// Takes names back that were given. Where even that fails, the manifest is still missing, and
-    /// the next run puts things right.
-    fn take_back(&self, stem: &Stem, roles: &[Role]) {
+    /// Takes names back that were given; gives whether all were. Where even that fails, and the manifest
+    /// is missing, the next run puts things right.
+    fn take_back(&self, stem: &Stem, roles: &[Role]) -> bool {
+        let mut all = true;
         for role in roles {
             let from = published(self.directory, stem, *role);
-            let _ = durable::rename_new(&from, &self.path(*role));
+            all &= durable::rename_new(&from, &self.path(*role)).is_ok();
         }
+        all
     }
 }
 

@@ -30,6 +30,9 @@ pub struct Swept {
     pub quarantined: Vec<String>,
     /// Backups that were on their way out of it, now back in their place.
     pub released: Vec<String>,
+    /// What could not be put right, one sentence each. It is in nobody's way, and the next sweep tries
+    /// again.
+    pub remaining: Vec<String>,
 }
 
 /// The words in the temporary names of files that are of no use without their run.
@@ -49,43 +52,61 @@ pub(super) fn sweep(directory: &Path) -> Result<Swept, RepositoryError> {
         }
     }
     for (run, words) in runs {
-        for word in words.iter().filter(|word| word.starts_with(REMOVED)) {
-            let path = temporary(directory, run, word);
-            if let Ok(manifest) = read_renamed(&path) {
-                remove_files(directory, &manifest)?;
-                swept.finished_removals.push(manifest.name);
-            }
-            durable::remove(&path).map_err(RepositoryError::io("remove", &path))?;
-        }
-        for word in &words {
-            on_the_way(directory, run, word, &mut swept)?;
-        }
-        if words.iter().any(|word| word == Role::Manifest.word())
-            && let Some(name) = complete(directory, run)?
-        {
-            swept.completed.push(name);
-            continue;
-        }
-        let mut removed = false;
-        for word in words.iter().filter(|word| KNOWN.contains(&word.as_str())) {
-            let path = temporary(directory, run, word);
-            // A state is written without the directory's lock, so this one may be in use.
-            let _guard = (word == Role::State.word())
-                .then(|| guard_states(directory))
-                .transpose()
-                .map_err(reading())?;
-            durable::remove(&path).map_err(RepositoryError::io("remove", &path))?;
-            removed = true;
-        }
-        if removed {
-            swept.removed.push(run);
+        // What one run left that stays where it is keeps nothing else from going on.
+        if let Err(error) = put_right(directory, run, &words, &mut swept) {
+            swept.remaining.push(error.to_string());
         }
     }
-    if swept != Swept::default() {
-        let syncing = RepositoryError::io("sync the directory", directory);
-        durable::sync_directory(directory).map_err(syncing)?;
+    if swept != Swept::default()
+        && let Err(error) = durable::sync_directory(directory)
+    {
+        let error = RepositoryError::io("sync the directory", directory)(error);
+        swept.remaining.push(error.to_string());
     }
     Ok(swept)
+}
+
+/// Puts right what one run left.
+fn put_right(
+    directory: &Path,
+    run: Uuid,
+    words: &[String],
+    swept: &mut Swept,
+) -> Result<(), RepositoryError> {
+    for word in words.iter().filter(|word| word.starts_with(REMOVED)) {
+        let path = temporary(directory, run, word);
+        if let Ok(manifest) = read_renamed(&path) {
+            remove_files(directory, &manifest)?;
+            swept.finished_removals.push(manifest.name);
+        }
+        durable::remove(&path).map_err(RepositoryError::io("remove", &path))?;
+    }
+    for word in words {
+        on_the_way(directory, run, word, swept)?;
+    }
+    if words.iter().any(|word| word == Role::Manifest.word())
+        && let Some(name) = complete(directory, run)?
+    {
+        swept.completed.push(name);
+        return Ok(());
+    }
+    let mut removed = false;
+    for word in words.iter().filter(|word| KNOWN.contains(&word.as_str())) {
+        let path = temporary(directory, run, word);
+        // A state is written without the directory's lock, so this one may be in use.
+        let _guard = (word == Role::State.word())
+            .then(|| guard_states(directory))
+            .transpose()
+            .map_err(RepositoryError::io("read the directory", directory))?;
+        match durable::remove(&path).map_err(RepositoryError::io("remove", &path)) {
+            Ok(()) => removed = true,
+            Err(error) => swept.remaining.push(error.to_string()),
+        }
+    }
+    if removed {
+        swept.removed.push(run);
+    }
+    Ok(())
 }
 
 /// Brings a backup to the end of its way into quarantine, or out of it.

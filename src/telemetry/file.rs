@@ -15,6 +15,7 @@ use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuar
 use tracing_appender::rolling::{RollingFileAppender, Rotation};
 
 use super::{JsonFile, TelemetryError};
+use crate::threads::{NoThread, without_panic};
 
 /// Lines that may wait for the disk before those who log have to wait too. The queue is allocated
 /// as a whole; the appender's own 128,000 are megabytes.
@@ -33,11 +34,14 @@ pub(super) fn open(
     let path = file.path.clone();
     let writer = WholeLines::new(daily, path, complain);
     // The default loses lines when the disk is slow.
-    Ok(NonBlockingBuilder::default()
-        .lossy(false)
-        .buffered_lines_limit(LINES_WAITING)
-        .thread_name("log-file")
-        .finish(writer))
+    let started = without_panic(move || {
+        NonBlockingBuilder::default()
+            .lossy(false)
+            .buffered_lines_limit(LINES_WAITING)
+            .thread_name("log-file")
+            .finish(writer)
+    });
+    Ok(started.map_err(NoThread)?)
 }
 
 /// The names of the files of one log.

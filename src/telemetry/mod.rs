@@ -22,6 +22,8 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Layered, SubscriberExt};
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
+use crate::threads::NoThread;
+
 pub use event::{EventKind, Severity};
 pub use filter::{LOG_VARIABLE, Level, UnknownLevel};
 pub use lines::Printable;
@@ -73,6 +75,9 @@ pub enum TelemetryError {
         /// The path as configured.
         path: PathBuf,
     },
+    /// The thread that writes the file cannot be had.
+    #[error(transparent)]
+    NoThread(#[from] NoThread),
     /// Diagnostics are set up once in a process, and they were.
     #[error("diagnostics were already set up in this process")]
     Twice,

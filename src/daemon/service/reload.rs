@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::Utc;
-use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::{Service, concurrency};
 use crate::config::{Databases, Plan, Source, load};
@@ -13,8 +12,9 @@ use crate::daemon::changes::changes;
 use crate::daemon::start::{self, DaemonError};
 use crate::daemon::systemd::Systemd;
 use crate::daemon::task::Action;
-use crate::jobs::Context;
+use crate::jobs::{Context, JobError};
 use crate::tell;
+use crate::threads::{self, Thread};
 
 /// A configuration that was read and can be used.
 pub(super) struct Fresh {
@@ -27,7 +27,9 @@ pub(super) struct Fresh {
 /// thread, and nothing else.
 #[derive(Default)]
 pub(super) struct Reading {
-    task: Option<JoinHandle<Result<Fresh, String>>>,
+    task: Option<Thread<Result<Fresh, String>>>,
+    /// Why there is no such thread.
+    failed: Option<String>,
     /// Whether another reload was asked for meanwhile.
     again: bool,
 }
@@ -35,12 +37,15 @@ pub(super) struct Reading {
 impl Reading {
     /// Waits for its end, for ever if nothing is being read: what was read, or why it is refused.
     pub(super) async fn end(&mut self) -> Result<Result<Fresh, String>, DaemonError> {
+        if let Some(error) = self.failed.take() {
+            return Ok(Err(error));
+        }
         let Some(task) = &mut self.task else {
             return std::future::pending().await;
         };
         let read = task.await;
         self.task = None;
-        Ok(read?)
+        Ok(read.map_err(JobError::from)?)
     }
 }
 
@@ -60,14 +65,17 @@ impl Service {
     /// Begins a reload, which is a transaction: read, check, compare, swap; or nothing at all.
     /// Everything else goes on while it reads.
     pub(super) fn begin_reload(&self, reading: &mut Reading) {
-        if reading.task.is_some() {
+        if reading.task.is_some() || reading.failed.is_some() {
             // What it has read already may have changed.
             reading.again = true;
             return;
         }
         Systemd::reloading();
         let (source, environment) = (self.source.clone(), Arc::clone(&self.environment));
-        reading.task = Some(spawn_blocking(move || read(&source, &environment)));
+        match threads::start("reload", move || read(&source, &environment)) {
+            Ok(thread) => reading.task = Some(thread),
+            Err(error) => reading.failed = Some(error.to_string()),
+        }
     }
 
     /// Ends a reload with what was read.

@@ -33,6 +33,9 @@ impl Run<'_> {
                 "{name}, whole and checked, was completed: its run had been cut short at the end"
             ));
         }
+        for what in &recovery.remaining {
+            warnings.push(format!("what an earlier run left remains: {what}"));
+        }
         match recovery::close_open_runs(self.context, self.repository, &catalogue) {
             Err(error) if !self.is_emergency() => return Err(error),
             _ => {}

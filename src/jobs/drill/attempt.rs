@@ -116,7 +116,8 @@ impl Drill<'_> {
             encoding: &manifest.properties.encoding,
             patience: self.context.limits.connect,
         };
-        let enforcement = Enforcement::of_this_machine();
+        let enforcement = Enforcement::of_this_machine()
+            .map_err(|error| JobError::Exhausted(format!("cannot start a thread: {error}")))?;
         tracing::info!(
             "the throw-away server and its programs are confined: {}",
             enforcement.sentence()

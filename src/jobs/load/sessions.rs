@@ -1,26 +1,28 @@
 //! Loading a dump in plain format over several sessions, each of which is a psql: what has its place in
 //! the order of things goes to the first, and indexes are made side by side.
 
-use std::io::PipeWriter;
 use std::num::NonZeroU8;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 
 use tokio::net::unix::pipe::Receiver;
 use tokio::sync::mpsc::unbounded_channel;
-use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::feed::{Event, Feed, Place};
 use super::marks::Marks;
-use super::{GRACE, Loaded, Loader, judge, pipe, refused};
+use super::{GRACE, Loaded, Loader, judge, refused};
 use crate::config::Compression;
 use crate::jobs::error::JobError;
 use crate::jobs::limit::{Limit, Stop};
 use crate::pipeline::{Progress, StreamError, Text, take_segments};
-use crate::postgres::{ChildError, ChildInput, ChildOutput, Exit, load_text_and_answer_arguments};
-use crate::regular_file;
+use crate::postgres::{
+    ChildError, ChildInput, ChildOutput, Exit, ProgramInput, input_pipe,
+    load_text_and_answer_arguments,
+};
+use crate::{regular_file, threads};
 
 /// A dump in plain format.
 #[derive(Clone, Debug)]
@@ -32,7 +34,7 @@ pub(in crate::jobs) struct Dump {
 }
 
 /// What the feeder leaves behind. The sessions are not to end before that is known.
-type GivenOut = (Result<(), StreamError>, Feed<PipeWriter>);
+type GivenOut = (Result<(), StreamError>, Feed<ProgramInput>);
 
 /// How one of the programs has ended.
 struct Ended {
@@ -47,7 +49,7 @@ struct Ended {
 struct Sessions<'a> {
     loader: &'a Loader<'a>,
     marks: Marks,
-    events: mpsc::Sender<Event<PipeWriter>>,
+    events: mpsc::Sender<Event<ProgramInput>>,
     running: JoinSet<Ended>,
     started: usize,
     /// Ends all of them.
@@ -77,7 +79,7 @@ pub(super) async fn load(
     let first = sessions.start().await?;
     let feed = Feed::new(first, usize::from(jobs.get()), marks, orders, told);
     let counted = Arc::clone(progress);
-    let mut feeder = spawn_blocking(move || feed_all(feed, dump, &counted));
+    let mut feeder = threads::start("feed", move || feed_all(feed, dump, &counted))?;
 
     let mut given_out = None;
     let mut stopped: Option<Stop> = None;
@@ -146,7 +148,7 @@ pub(super) async fn load(
     }
 }
 
-fn feed_all(mut feed: Feed<PipeWriter>, dump: Dump, progress: &Progress) -> GivenOut {
+fn feed_all(mut feed: Feed<ProgramInput>, dump: Dump, progress: &Progress) -> GivenOut {
     let given_out = regular_file::open(dump.path)
         .map_err(StreamError::Read)
         .and_then(|file| Text::of_file(file, dump.compression))
@@ -157,9 +159,9 @@ fn feed_all(mut feed: Feed<PipeWriter>, dump: Dump, progress: &Progress) -> Give
 
 impl Sessions<'_> {
     /// Starts a psql; gives where its text goes.
-    async fn start(&mut self) -> Result<PipeWriter, JobError> {
-        let (stdin, sink) = pipe()?;
-        let (answers, stdout) = pipe()?;
+    async fn start(&mut self) -> Result<ProgramInput, JobError> {
+        let (sink, stdin, mark) = input_pipe().map_err(JobError::no_pipe)?;
+        let (answers, stdout) = std::io::pipe().map_err(JobError::no_pipe)?;
         let answers = Receiver::from_owned_fd(answers.into())
             .map_err(|error| JobError::Internal(format!("cannot read from a pipe: {error}")))?;
         let mut child = self
@@ -167,8 +169,8 @@ impl Sessions<'_> {
             .spawn(
                 self.loader.programs.psql(),
                 load_text_and_answer_arguments(),
-                ChildInput::Pipe(stdin),
-                ChildOutput::Pipe(stdout),
+                ChildInput::Pipe(stdin, mark),
+                ChildOutput::Pipe(stdout, None),
                 self.loader.confinement.clone(),
             )
             .await?;
@@ -211,7 +213,7 @@ impl Sessions<'_> {
         self.tell(event);
     }
 
-    fn tell(&self, event: Event<PipeWriter>) {
+    fn tell(&self, event: Event<ProgramInput>) {
         // Nobody listens any more when all has been given out.
         let _ = self.events.send(event);
     }

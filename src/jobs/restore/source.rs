@@ -3,7 +3,7 @@
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use chrono::{DateTime, FixedOffset};
 
@@ -125,6 +125,7 @@ impl Source {
                 &context.environment,
                 Some("postgres"),
             )?;
+            let remarks = Remarks::default();
             let restorer = Dumper {
                 program: programs.pg_restore(),
                 arguments: archive_as_sql_arguments(&self.path),
@@ -132,10 +133,15 @@ impl Source {
                 conninfo: &conninfo,
                 connect: context.limits.connect,
                 watch: &Watch::default(),
-                remarks: &Remarks::default(),
+                remarks: &remarks,
                 confinement: Confinement::default(),
             };
-            read_archive(&restorer, self.path.clone(), self.format, limit, progress).await
+            let read =
+                read_archive(&restorer, self.path.clone(), self.format, limit, progress).await;
+            for remark in remarks.into_inner().unwrap_or_else(PoisonError::into_inner) {
+                tracing::warn!("{}: {remark}", self.path.display());
+            }
+            read
         };
         read.map_err(|error| match error {
             JobError::Stream {

@@ -19,6 +19,7 @@ use crate::policy::{
     Concern, ConcernKind, DatabaseFacts, Expectation, Series, SpaceFacts, age, judge, judge_space,
 };
 use crate::repository::{DaemonState, HeldLocks, RunningJob, RuntimeDirectory};
+use crate::threads::share;
 
 pub use history::{Ended, Outcomes};
 use look::{Look, World};
@@ -206,7 +207,7 @@ fn look_at_all(world: &World<'_>, spots: &[Spot<'_>]) -> Vec<Look> {
     thread::scope(|scope| {
         let parts: Vec<_> = (0..THREADS.min(spots.len()))
             .map(|_| {
-                scope.spawn(|| {
+                share(scope, || {
                     let mut part = Vec::new();
                     loop {
                         let index = next.fetch_add(1, Ordering::Relaxed);
@@ -219,11 +220,7 @@ fn look_at_all(world: &World<'_>, spots: &[Spot<'_>]) -> Vec<Look> {
             })
             .collect();
         for part in parts {
-            // A panic in looking at one directory would be a fault of ours: pass it on.
-            let part = part
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            looks.extend(part);
+            looks.extend(part.join());
         }
     });
     looks.sort_by_key(|(index, _)| *index);

@@ -167,6 +167,12 @@ impl Census {
         }
     }
 
+    /// How many large objects there are; none where they are too many to be counted apart.
+    pub fn large_objects(&self) -> Option<u64> {
+        let large = &self.large_objects;
+        (!large.too_many).then_some(large.apart.len() as u64)
+    }
+
     fn add_large_object(&mut self, oid: u64, part: u128) {
         let part = keyed(&oid.to_le_bytes(), part);
         let large = &mut self.large_objects;

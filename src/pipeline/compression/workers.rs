@@ -40,9 +40,9 @@ impl Workers {
     {
         let (tasks, queue) = sync_channel::<Task>(threads + 1);
         let queue = Arc::new(Mutex::new(queue));
-        for _ in 0..threads {
+        for number in 0..threads {
             let (queue, make, work) = (Arc::clone(&queue), make.clone(), work.clone());
-            thread::Builder::new()
+            let started = thread::Builder::new()
                 .name("compression".to_owned())
                 .spawn(move || {
                     let mut state = make();
@@ -60,7 +60,13 @@ impl Workers {
                         // Whoever started the task may have given up since.
                         let _ = task.done.send(task.block);
                     }
-                })?;
+                });
+            match started {
+                Ok(_) => {}
+                Err(error) if number == 0 => return Err(error),
+                // Fewer do the same in more time.
+                Err(_) => break,
+            }
         }
         Ok(Self {
             tasks,

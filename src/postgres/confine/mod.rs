@@ -17,8 +17,9 @@ mod calls;
 mod files;
 mod launch;
 
+use std::io;
 use std::path::PathBuf;
-use std::sync::LazyLock;
+use std::sync::{Mutex, PoisonError};
 
 pub(super) use launch::command;
 pub use launch::{LAUNCHER, LaunchError, launch};
@@ -80,25 +81,34 @@ pub struct Enforcement {
 const SIGNALS_SINCE: i32 = 6;
 
 impl Enforcement {
-    /// Finds out, once, by doing it to a thread that ends with that.
-    pub fn of_this_machine() -> &'static Self {
-        static FOUND: LazyLock<Enforcement> = LazyLock::new(Enforcement::find_out);
-        &FOUND
+    /// Finds out by doing it to a thread that ends with that. What the kernel can do is remembered;
+    /// that something is missing may have other reasons, and is looked at anew the next time.
+    ///
+    /// # Errors
+    /// The machine refuses the thread.
+    pub fn of_this_machine() -> io::Result<Self> {
+        static COMPLETE: Mutex<Option<Enforcement>> = Mutex::new(None);
+        let mut complete = COMPLETE.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = &*complete {
+            return Ok(found.clone());
+        }
+        let found = Self::find_out()?;
+        if found.landlock.is_some() && found.calls {
+            *complete = Some(found.clone());
+        }
+        Ok(found)
     }
 
-    fn find_out() -> Self {
+    fn find_out() -> io::Result<Self> {
         let trial = std::thread::Builder::new()
             .name("confine".to_owned())
             .spawn(|| {
                 let landlock = files::restrict(&files::Rules::default()).unwrap_or(None);
                 let calls = calls::restrict(Reach::Nobody, landlock).is_ok();
                 Self { landlock, calls }
-            });
-        let nothing = Self {
-            landlock: None,
-            calls: false,
-        };
-        trial.map_or(nothing.clone(), |trial| trial.join().unwrap_or(nothing))
+            })?;
+        let panicked = |_| io::Error::other("finding out what can be confined has panicked");
+        trial.join().map_err(panicked)
     }
 
     /// What is in force, for the log.

@@ -72,14 +72,15 @@ impl CopyIn<'_> {
 }
 
 impl CopyOut<'_> {
-    /// The next bytes, which end with a row; none after the last.
+    /// The next bytes, which end with a row; none after the last. The server sends a row as a whole, and
+    /// a second copy of a long one would be as long.
     ///
     /// # Errors
     /// The connection broke, or the server refuses.
-    pub async fn next(&mut self) -> Result<Option<Vec<u8>>, QueryError> {
+    pub async fn next(&mut self) -> Result<Option<impl AsRef<[u8]> + use<>>, QueryError> {
         match self.stream.next().await {
             None => Ok(None),
-            Some(Ok(bytes)) => Ok(Some(bytes.to_vec())),
+            Some(Ok(bytes)) => Ok(Some(bytes)),
             Some(Err(error)) => Err(self.client.refused(OUT_OF, &error)),
         }
     }

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Mutex, PoisonError};
-use std::thread;
+use std::thread::{self, Builder};
 
 use rustix::fs::{CWD, Mode, OFlags, RawDir, openat};
 use rustix::io::{read, retry_on_intr};
@@ -71,17 +71,22 @@ impl<'a> OpenDirectory<'a> {
         let queue = Mutex::new(queue);
         thread::scope(|scope| {
             let mut readers = Vec::new();
+            let mut is_refused = false;
             let outcome = self.read_names(others, |batch| {
                 // The queue outlives this closure, so that sending cannot fail.
                 let _ = batches.send(batch);
-                if readers.len() < THREADS {
-                    readers.push(scope.spawn(|| self.read_manifests(&queue)));
+                if readers.len() < THREADS && !is_refused {
+                    let reader = Builder::new().spawn_scoped(scope, || self.read_manifests(&queue));
+                    is_refused = reader.is_err();
+                    readers.extend(reader);
                 }
             });
             drop(batches);
             let names = Names::of(others);
+            // With threads that are refused, what is left is read here.
+            let here = is_refused.then(|| self.read_manifests(&queue));
             let parts = readers.into_iter().map(|part| joined(part.join()));
-            let parts = parts.collect();
+            let parts = parts.chain(here).collect();
             outcome.map(|()| (names, parts))
         })
     }
@@ -246,6 +251,6 @@ fn stem_of(manifest: &CStr) -> Option<(&str, Stem)> {
 }
 
 /// A panic in reading one manifest would be a fault of ours: pass it on.
-pub(super) fn joined<T>(outcome: thread::Result<T>) -> T {
+fn joined<T>(outcome: thread::Result<T>) -> T {
     outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }

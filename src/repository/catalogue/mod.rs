@@ -7,6 +7,7 @@ mod names;
 use std::cmp::Ordering;
 use std::io;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use chrono::{DateTime, FixedOffset};
@@ -16,8 +17,9 @@ use super::error::RepositoryError;
 use super::names::Stem;
 use super::state::State;
 use crate::config::{Compression, Format};
+use crate::threads::{Share, share};
 
-use directory::{OpenDirectory, joined};
+use directory::OpenDirectory;
 use names::NameList;
 
 pub(super) use names::ALL_ARTIFACTS;
@@ -101,14 +103,16 @@ impl Catalogue {
         let mut others = NameList::default();
         let (names, parts) = opened.read_all(&mut others).map_err(reading())?;
         let mut catalogue = Self::default();
+        let count = parts.len();
+        let parts = Mutex::new(parts);
         thread::scope(|scope| {
-            let (opened, names) = (&opened, &names);
-            let completing: Vec<_> = parts
-                .into_iter()
-                .map(|part| scope.spawn(move || part.complete(opened, names)))
-                .collect();
-            for part in completing {
-                let mut part = joined(part.join());
+            let (opened, names, parts) = (&opened, &names, &parts);
+            let complete = move || {
+                let part = parts.lock().unwrap_or_else(PoisonError::into_inner).pop();
+                part.map(|part| part.complete(opened, names))
+            };
+            let completing: Vec<_> = (0..count).map(|_| share(scope, complete)).collect();
+            for mut part in completing.into_iter().filter_map(Share::join) {
                 if catalogue.backups.is_empty() {
                     catalogue.backups = part.backups;
                 } else {

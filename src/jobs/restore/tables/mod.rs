@@ -118,6 +118,8 @@ pub struct PreparedTables {
     /// What can be told of it.
     pub plan: TablesPlan,
     _lock: Option<Lock>,
+    /// Where its scratch database is noted, and by which run.
+    noted: (Repository, Uuid),
     source: Source,
     passage: Passage,
     programs: Programs,

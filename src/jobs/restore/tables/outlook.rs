@@ -82,7 +82,7 @@ pub async fn look_at_tables(
             judgement.problems.push(in_the_way(request.into, &standing));
         }
     }
-    let (scratch, _) = two_names(request.original, now, &premises);
+    let (scratch, _) = two_names(request.original, now, premises.databases.clone());
     let what = Steps {
         source: &source,
         server: maintenance.server(),

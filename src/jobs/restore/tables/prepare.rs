@@ -1,10 +1,10 @@
 //! What has to be known and to be there before tables are restored: which they are, what ties them
 //! to others, what they need, and that nothing stands where they go.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use chrono::{DateTime, FixedOffset};
+use chrono::{DateTime, FixedOffset, TimeDelta};
 use tokio_util::sync::CancellationToken;
 
 use super::super::account::Account;
@@ -23,7 +23,7 @@ use crate::jobs::{Context, JobError, Limit};
 use crate::pipeline::{Passage, Progress};
 use crate::postgres::{
     Client, Conninfo, DatabaseProperties, Premises, Programs, Standing, database_properties,
-    drop_database,
+    drop_database, has_schema,
 };
 use crate::repository::Content;
 
@@ -106,13 +106,12 @@ async fn prepare(job: &Job<'_>) -> Result<PreparedTables, JobError> {
     let makes_database = !premises.databases.contains_key(request.into);
     let mut warnings = sentences(&cut_short, request.original, &premises.databases, None);
     warnings.extend(judgement.warnings);
-    warnings.extend(sweep(context, &client, request.original).await?);
+    warnings.extend(sweep(context, &client, request.repository, request.original).await?);
     let like = job.like(&source, &maintenance, makes_database).await?;
-    let now = context.now();
-    let (scratch, unfinished) = two_names(request.original, now, &premises);
-
     let tools = job.tools(&source, &programs, &maintenance);
-    let schema = request.schema_for(makes_database, now);
+    let (scratch, unfinished) =
+        create_scratch(&tools, &client, request, &premises, like.as_ref()).await?;
+    let schema = job.free_schema(&maintenance, makes_database).await?;
     let looking = Look {
         tools,
         request,
@@ -123,16 +122,12 @@ async fn prepare(job: &Job<'_>) -> Result<PreparedTables, JobError> {
         schema: schema.as_deref(),
         tell,
     };
-    let found = async {
-        tools
-            .create(&client, request.original, &scratch, like.as_ref())
-            .await?;
-        looking.carry_out(&names).await
-    };
-    let found = match Box::pin(found).await {
+    let found = match Box::pin(looking.carry_out(&names)).await {
         Ok(found) => found,
         Err(error) => {
-            drop_after_failure(&client, &scratch).await;
+            if drop_after_failure(&client, &scratch).await {
+                request.repository.forget_scratch(request.run);
+            }
             return Err(error);
         }
     };
@@ -153,6 +148,7 @@ async fn prepare(job: &Job<'_>) -> Result<PreparedTables, JobError> {
             warnings,
         },
         _lock: lock,
+        noted: (request.repository.clone(), request.run),
         source,
         passage,
         programs,
@@ -164,6 +160,33 @@ async fn prepare(job: &Job<'_>) -> Result<PreparedTables, JobError> {
         originals_stand: found.originals_stand,
         account: Arc::clone(account),
     })
+}
+
+impl Job<'_> {
+    /// The schema that the tables go into. One that we name is one that is not there: another restore of
+    /// the same second has its own.
+    async fn free_schema(
+        &self,
+        maintenance: &Conninfo,
+        makes_database: bool,
+    ) -> Result<Option<String>, JobError> {
+        let request = self.request;
+        let mut at = self.context.now();
+        let mut schema = request.schema_for(makes_database, at);
+        if makes_database || request.schema.is_some() {
+            return Ok(schema);
+        }
+        let target = maintenance.to_database(request.into);
+        let target = Client::connect(&target, self.context.limits.connect);
+        let target = self.limit.wait_for(target).await??;
+        while let Some(name) = &schema
+            && self.limit.wait_for(has_schema(&target, name)).await??
+        {
+            at += TimeDelta::seconds(1);
+            schema = request.schema_for(makes_database, at);
+        }
+        Ok(schema)
+    }
 }
 
 impl<'a> Job<'a> {
@@ -262,21 +285,62 @@ fn about(source: &Source) -> Option<String> {
 pub(super) fn two_names(
     original: &str,
     now: DateTime<FixedOffset>,
-    premises: &Premises,
+    mut taken: BTreeMap<String, Standing>,
 ) -> (String, String) {
-    let mut taken = premises.databases.clone();
     let scratch = Beside::Restoring.name(original, now, &taken);
     taken.insert(scratch.clone(), Standing::default());
     let unfinished = Beside::Restoring.name(original, now, &taken);
     (scratch, unfinished)
 }
 
-/// The failure before is what is told; what remains bears our mark.
-async fn drop_after_failure(client: &Client, scratch: &str) {
+/// Makes the scratch database, under a name that is noted before. Gives that, and the one that a new
+/// database is to bear until it is complete.
+///
+/// Another restore, from elsewhere, may have taken the name in the same second: then it is the next one.
+async fn create_scratch(
+    tools: &Tools<'_>,
+    client: &Client,
+    request: &TablesRequest<'_>,
+    premises: &Premises,
+    like: Option<&DatabaseProperties>,
+) -> Result<(String, String), JobError> {
+    let (repository, run) = (request.repository, request.run);
+    let mut taken = premises.databases.clone();
+    loop {
+        let (scratch, unfinished) = two_names(request.original, tools.context.now(), taken.clone());
+        repository.note_scratch(run, &[&scratch, &unfinished])?;
+        match tools.create(client, request.original, &scratch, like).await {
+            Ok(()) => return Ok((scratch, unfinished)),
+            Err(JobError::Query(error))
+                if error.sqlstate.as_deref() == Some(DUPLICATE)
+                    && !taken.contains_key(&scratch) =>
+            {
+                // It is somebody else's, and neither dropped nor noted.
+                repository.forget_scratch(run);
+                taken.insert(scratch, Standing::default());
+            }
+            Err(error) => {
+                if drop_after_failure(client, &scratch).await {
+                    repository.forget_scratch(run);
+                }
+                return Err(error);
+            }
+        }
+    }
+}
+
+/// "duplicate database": its name is taken.
+const DUPLICATE: &str = "42P04";
+
+/// The failure before is what is told; what remains bears our mark, or stands in our note. Gives whether
+/// nothing remains.
+async fn drop_after_failure(client: &Client, scratch: &str) -> bool {
     let sql = drop_database(scratch);
-    if let Err(error) = client.execute("drop a database", &sql, STATEMENT).await {
+    let dropped = client.execute("drop a database", &sql, STATEMENT).await;
+    if let Err(error) = &dropped {
         tracing::warn!("the scratch database {scratch} remains until the next restore: {error}");
     }
+    dropped.is_ok()
 }
 
 /// When the backup began, for the comment on a schema.

@@ -6,8 +6,6 @@ use std::io::{self, PipeReader, Write as _};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::task::spawn_blocking;
-
 use super::super::beside::{Beside, mark};
 use super::super::remove::drop_made;
 use super::super::source::Source;
@@ -21,8 +19,10 @@ use crate::pipeline::{Definitions, Left, Phase, Progress, StreamError, Text, tak
 use crate::postgres::{
     ChildInput, Client, Confinement, Conninfo, DatabaseProperties, Premises, Programs,
     archive_entries_arguments, archive_list_arguments, comment_on_database, create_database,
-    create_throw_away, databases, settings_for_loading,
+    create_throw_away, databases, input_pipe, settings_for_loading,
 };
+use crate::repository::Repository;
+use crate::threads;
 
 /// For a statement that makes or drops a database.
 pub(super) const STATEMENT: Duration = Duration::from_secs(300);
@@ -245,36 +245,54 @@ fn pass_definitions<R: io::Read + Unpin>(
 }
 
 fn pipe() -> Result<(PipeReader, io::PipeWriter), JobError> {
-    io::pipe().map_err(|error| JobError::Internal(format!("cannot make a pipe: {error}")))
+    io::pipe().map_err(JobError::no_pipe)
 }
 
 /// A program's stdin with this text in it.
 pub(super) fn to_read(text: String) -> Result<ChildInput, JobError> {
-    let (reader, mut writer) = pipe()?;
-    // It ends with the program, which has the other end.
-    drop(spawn_blocking(move || writer.write_all(text.as_bytes())));
-    Ok(ChildInput::Pipe(reader))
+    let (mut writer, reader, mark) = input_pipe().map_err(JobError::no_pipe)?;
+    // It ends with the program.
+    drop(threads::start("list", move || {
+        writer.write_all(text.as_bytes())
+    })?);
+    Ok(ChildInput::Pipe(reader, mark))
 }
 
 /// Drops what a restore of this database left that was killed; gives what could not be dropped.
+///
+/// It bears our mark; or no comment at all, and a note of such a restore names it.
 pub(super) async fn sweep(
     context: &Context,
     client: &Client,
+    repository: &Repository,
     original: &str,
 ) -> Result<Vec<String>, JobError> {
     let mark = mark(&context.requester.host, original);
+    let notes = repository.scratch_notes()?;
+    let is_noted = |name: &String| notes.iter().any(|note| note.names.contains(name));
+    let mut all = databases(client).await?;
     let mut remaining = Vec::new();
-    for (name, standing) in databases(client).await? {
+    for (name, standing) in all.clone() {
+        let is_left = match &standing.comment {
+            Some(comment) => *comment == mark,
+            // Whoever made it was killed before it was marked, or the server lost the mark.
+            None => is_noted(&name),
+        };
         // A name without a time is somebody's, whatever its comment says.
-        if standing.comment.as_deref() != Some(mark.as_str())
-            || !Beside::Restoring.is(&name, original)
-        {
+        if !is_left || !Beside::Restoring.is(&name, original) {
             continue;
         }
-        if let Err(error) = drop_made(client, context.limits.connect, &name).await {
-            remaining.push(format!(
+        match drop_made(client, context.limits.connect, &name).await {
+            Ok(()) => drop(all.remove(&name)),
+            Err(error) => remaining.push(format!(
                 "{name}, which an earlier restore left, could not be dropped: {error}"
-            ));
+            )),
+        }
+    }
+    for note in notes {
+        // One that is not there may still be made.
+        if note.is_old && !note.names.iter().any(|name| all.contains_key(name)) {
+            let _ = note.remove();
         }
     }
     Ok(remaining)

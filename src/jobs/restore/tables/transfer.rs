@@ -39,7 +39,10 @@ const SESSION: &str = "SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; \
 /// # Errors
 /// When it cannot be dropped; the next restore of the database does it then.
 pub async fn abandon_tables(context: &Context, prepared: PreparedTables) -> Result<(), JobError> {
-    drop_beside(context, &prepared, &prepared.scratch).await
+    drop_beside(context, &prepared, &prepared.scratch).await?;
+    let (repository, run) = &prepared.noted;
+    repository.forget_scratch(*run);
+    Ok(())
 }
 
 async fn drop_beside(
@@ -105,6 +108,10 @@ pub async fn restore_tables(
                 drop_database(name)
             ));
         }
+    }
+
+    if left.is_empty() {
+        request.repository.forget_scratch(request.run);
     }
 
     let took = began.elapsed();

@@ -69,6 +69,9 @@ impl Work<'_> {
         let mut begun = BTreeSet::new();
         let read = ledger.read(|record| begun.extend(record.beside.map(|names| names.loads_into)));
         read.map_err(unrecorded(&ledger, "nothing was restored because"))?;
+        // A restore of tables leaves a note.
+        let notes = self.request.repository.scratch_notes()?;
+        begun.extend(notes.into_iter().flat_map(|note| note.names));
         Ok(begun)
     }
 

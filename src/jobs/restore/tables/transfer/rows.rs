@@ -241,7 +241,7 @@ impl Work<'_> {
         let mut copy = self.limit.wait_for(client.copy_out(&sql)).await??;
         let mut counter = RowCounter::new(&loaded.columns);
         while let Some(bytes) = self.limit.wait_for(copy.next()).await?? {
-            counter.push(&bytes).map_err(|row| {
+            counter.push(bytes.as_ref()).map_err(|row| {
                 JobError::Internal(format!("row {row} of {name} came back malformed"))
             })?;
             self.progress.loaded_rows(before + counter.counted().rows);

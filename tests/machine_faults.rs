@@ -1,0 +1,326 @@
+//! Faults of the machine: no more threads or descriptors, pipes that somebody else holds open, links to
+//! nothing, files of a dump that are gone, a restore that is killed. Each ends in time, with a sentence and
+//! an exit code, and the next run succeeds.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test that cannot go on panics"
+)]
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use support::cluster::{Cluster, wait_until};
+use support::filesystem::can_trace;
+use support::operator::{Operator, Output, with_a_backup};
+
+/// Runs it, which is to end in time.
+#[track_caller]
+fn in_time(operator: &Operator, limit: u64, starter: &[&str], arguments: &[&str]) -> Output {
+    let began = Instant::now();
+    let output = operator.run_under(starter, arguments);
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(limit), "{took:?}: {output}");
+    assert!(!output.stderr.contains("panicked"), "{output}");
+    output
+}
+
+#[test]
+fn what_a_program_leaves_behind_with_its_pipes_holds_nothing_up() {
+    let (_cluster, mut operator) = with_a_backup();
+    // As ssh with ControlPersist does: in another session, with all pipes open.
+    let outlived = "\"$real\" \"$@\"; code=$?; setsid sleep 60 & exit $code";
+    for program in ["pg_dump", "pg_dumpall", "pg_restore", "psql"] {
+        operator.stand_in(program, outlived);
+    }
+    let output = in_time(&operator, 20, &[], &["backup"]);
+    assert_eq!(output.code, 0, "{output}");
+    let into = ["restore", "--latest", "--into", "copy", "--yes"];
+    let output = in_time(&operator, 40, &[], &into);
+    assert_eq!(output.code, 0, "{output}");
+
+    // What the program itself has said is what counts.
+    let before = operator.standing();
+    operator.stand_in(
+        "pg_dump",
+        "\"$real\" \"$@\" | head -c 300; setsid sleep 60 & exit 0",
+    );
+    let output = in_time(&operator, 20, &[], &["backup"]);
+    assert_eq!(output.code, 69, "{output}");
+    operator.assert_nothing_new(&before);
+
+    // Limits hold, whoever is still there.
+    operator.set("limits.dump", "2 seconds");
+    operator.stand_in("pg_dump", "setsid sleep 60 & sleep 60");
+    let output = in_time(&operator, 20, &[], &["backup"]);
+    assert_eq!(output.code, 69, "{output}");
+    assert!(output.stderr.contains("limits.dump"), "{output}");
+    operator.unset("limits.dump");
+    // One that is only asked for its version is not waited for either.
+    operator.stand_in(
+        "pg_dump",
+        "#version\nif [ \"$1\" = --version ]; then \"$real\" --version; setsid sleep 60 & exit 0; fi\n\
+         exec \"$real\" \"$@\"",
+    );
+    let output = in_time(&operator, 15, &[], &["backup"]);
+    assert_eq!(output.code, 0, "{output}");
+}
+
+#[test]
+fn a_link_to_nothing_is_said_and_waited_for_by_nobody() {
+    let operator = Operator::without_server("postgres");
+    let directory = operator.path("backups/postgres");
+    fs::create_dir_all(&directory).unwrap();
+    for name in ["backup.log", ".lock"] {
+        let link = directory.join(name);
+        fs::remove_file(&link).ok();
+        symlink(operator.path("gone/target"), &link).unwrap();
+        let output = in_time(&operator, 10, &[], &["backup"]);
+        assert_eq!(output.code, 73, "{name}: {output}");
+        assert!(
+            output.stderr.contains("it is a link to") && output.stderr.contains("not there"),
+            "{name}: {output}"
+        );
+        fs::remove_file(&link).unwrap();
+        symlink(&link, &link).unwrap();
+        let output = in_time(&operator, 10, &[], &["backup"]);
+        assert_eq!(output.code, 73, "{name}: {output}");
+        fs::remove_file(&link).unwrap();
+    }
+    fs::remove_dir_all(&directory).unwrap();
+    symlink("gone", &directory).unwrap();
+    let output = in_time(&operator, 10, &[], &["backup"]);
+    assert_eq!(output.code, 73, "{output}");
+    assert!(output.stderr.contains("it is a link to gone"), "{output}");
+}
+
+/// A thread or process that is refused at any point of any thread.
+#[test]
+fn a_refused_thread_or_process_is_a_sentence_and_an_exit_code() {
+    if !can_trace() {
+        return;
+    }
+    let (_cluster, operator) = with_a_backup();
+    let trace = operator.path("trace");
+    for nth in 1.. {
+        assert!(nth < 15, "so many threads?");
+        let inject = format!("inject=clone,clone3,vfork,fork:error=EAGAIN:when={nth}");
+        let log = trace.to_str().unwrap();
+        let starter = ["strace", "-f", "-o", log, "-e", &inject];
+        let before = operator.standing();
+        let output = in_time(&operator, 60, &starter, &["backup"]);
+        if !fs::read_to_string(&trace).unwrap().contains("(INJECTED)") {
+            assert_eq!(output.code, 0, "{output}");
+            break;
+        }
+        assert!([0, 69].contains(&output.code), "{nth}: {output}");
+        if output.code != 0 {
+            assert!(output.stderr.contains("pgbackupd: "), "{nth}: {output}");
+            operator.assert_nothing_new(&before);
+        }
+    }
+    operator.assert_next_run_succeeds();
+}
+
+#[test]
+fn too_few_descriptors_are_told_as_what_they_are() {
+    let (_cluster, operator) = with_a_backup();
+    let mut succeeded = false;
+    for most in (6..40).step_by(2) {
+        let limit = format!("ulimit -n {most}; exec \"$@\"");
+        let starter = ["sh", "-c", &limit, "sh"];
+        let output = in_time(&operator, 30, &starter, &["backup"]);
+        let told = &output.stderr;
+        assert!(
+            !told.contains("install the package") && !told.contains("please report"),
+            "{most}: {output}"
+        );
+        assert!(
+            [0, 69, 70, 73, 78].contains(&output.code),
+            "{most}: {output}"
+        );
+        assert!(
+            output.code == 0
+                || told.contains("os error 24")
+                || told.contains("Too many open files"),
+            "{most}: {output}"
+        );
+        succeeded |= output.code == 0;
+    }
+    assert!(succeeded, "even with 38 descriptors there is no backup");
+    operator.assert_next_run_succeeds();
+}
+
+/// A dump in directory format as an operator makes it by hand, with a table and a large object.
+fn by_hand(cluster: &Cluster, path: &Path, more: &[&str]) {
+    let status = cluster
+        .command("pg_dump")
+        .args(["--format=directory", "--file"])
+        .arg(path)
+        .args(more)
+        .arg("things")
+        .status();
+    assert!(status.unwrap().success());
+}
+
+/// The file of this directory whose name has this in it.
+fn file_of(directory: &Path, part: &str) -> PathBuf {
+    let entries = fs::read_dir(directory).unwrap();
+    entries
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.file_name().unwrap().to_str().unwrap().contains(part))
+        .unwrap_or_else(|| panic!("no {part} in {}", directory.display()))
+}
+
+#[test]
+fn every_file_that_the_list_of_a_directory_dump_names_has_to_be_there() {
+    let cluster = Cluster::start();
+    cluster.create_database("things");
+    cluster.psql_in(
+        "things",
+        "CREATE TABLE t AS SELECT i FROM generate_series(1, 100) AS i; CREATE TABLE empty (i int); \
+         SELECT lo_from_bytea(4711, 'abc'), lo_create(4712)",
+    );
+    let mut operator = Operator::of(&cluster, "things");
+    operator.set("dump.format", "directory");
+    operator.assert_next_run_succeeds();
+    let verified = operator.run(&["verify"]);
+    assert_eq!(verified.code, 0, "{verified}");
+
+    let restored = |path: &Path, name: &str| {
+        let path = path.to_str().unwrap();
+        operator.run(&["restore", path, "--into", name, "--yes"])
+    };
+    let whole = operator.path("whole");
+    by_hand(&cluster, &whole, &[]);
+    fs::write(whole.join("README"), "ours").unwrap();
+    let output = restored(&whole, "first");
+    assert_eq!(output.code, 0, "{output}");
+    assert!(
+        output.stderr.contains("no restore reads: README"),
+        "{output}"
+    );
+
+    let spoil: [(&str, &str, Option<&[u8]>); 7] = [
+        // An empty file of gzip.
+        (
+            "-1",
+            ".dat.gz",
+            Some(b"\x1f\x8b\x08\0\0\0\0\0\0\x03\x03\0\0\0\0\0\0\0\0\0"),
+        ),
+        ("-1", ".dat.gz", None),
+        ("0", ".dat", Some(b"")),
+        ("-1", "blob_4711", None),
+        ("-1", "blob_4711", Some(b"")),
+        ("-1", "blobs", None),
+        ("-1", "blobs", Some(b"")),
+    ];
+    for (number, (level, part, content)) in spoil.into_iter().enumerate() {
+        let path = operator.path(&format!("spoilt-{number}"));
+        by_hand(&cluster, &path, &["--compress", level]);
+        // The blobs' files end in the same way.
+        let victim = if part.starts_with(".dat") {
+            let tables = fs::read_dir(&path).unwrap();
+            tables
+                .map(|entry| entry.unwrap().path())
+                .find(|path| {
+                    let name = path.file_name().unwrap().to_str().unwrap();
+                    name.ends_with(part) && !name.starts_with("blob")
+                })
+                .unwrap()
+        } else {
+            file_of(&path, part)
+        };
+        match content {
+            Some(bytes) => fs::write(&victim, bytes).unwrap(),
+            None => fs::remove_file(&victim).unwrap(),
+        }
+        let output = restored(&path, "spoilt");
+        assert_eq!(output.code, 65, "{part} {content:?}: {output}");
+        let there = cluster.psql("SELECT count(*) FROM pg_database WHERE datname LIKE 'spoilt%'");
+        assert_eq!(there.trim(), "0", "{part} {content:?}");
+    }
+}
+
+#[test]
+fn a_restore_of_tables_that_is_killed_leaves_no_database_for_good() {
+    let (cluster, operator) = with_a_backup();
+    let pending = "SELECT count(*) FROM pg_database WHERE datname LIKE 'postgres_restoring_%'";
+    // Somebody's own, which is only called like one of ours.
+    cluster.psql("CREATE DATABASE postgres_restoring_20250101_000000");
+    // The server cannot enter the new database before this is let go of.
+    let mut session = cluster
+        .command("psql")
+        .args([
+            "-qXc",
+            "BEGIN; LOCK pg_database IN SHARE MODE; SELECT pg_sleep(600)",
+            "postgres",
+        ])
+        .spawn()
+        .unwrap();
+    wait_until("the lock", || {
+        let held = "SELECT count(*) FROM pg_locks WHERE mode = 'ShareLock' \
+                    AND relation = 'pg_database'::regclass";
+        cluster.psql(held).trim() == "1"
+    });
+    let tables = ["restore", "--latest", "--table", "t", "--schema"];
+    let running = operator.spawn(&[&tables[..], &["first", "--yes"]].concat());
+    wait_until("the making of the database", || {
+        let making = "SELECT count(*) FROM pg_stat_activity \
+                      WHERE query LIKE 'CREATE DATABASE %restoring%' AND wait_event_type = 'Lock'";
+        cluster.psql(making).trim() == "1"
+    });
+    running.signal(Signal::KILL);
+    drop(running);
+    cluster.psql(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)%' \
+         AND pid <> pg_backend_pid()",
+    );
+    session.wait().unwrap();
+    wait_until("what nobody wanted any more", || {
+        cluster.psql(pending).trim() == "2"
+    });
+
+    let output = operator.run(&[&tables[..], &["second", "--yes"]].concat());
+    assert_eq!(output.code, 0, "{output}");
+    let left = cluster.psql("SELECT datname FROM pg_database WHERE datname LIKE '%restoring%'");
+    assert_eq!(left.trim(), "postgres_restoring_20250101_000000");
+    operator.assert_next_run_succeeds();
+}
+
+#[test]
+fn what_an_earlier_run_left_and_cannot_be_put_right_stops_no_backup() {
+    let (_cluster, operator) = with_a_backup();
+    let directory = operator.path("backups/postgres");
+    let manifest = fs::read_dir(&directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "json")
+        })
+        .unwrap();
+    // A damaged backup on its way into the quarantine, in whose place somebody has put a file.
+    let stem = "backup_20200101_000000";
+    let aside = format!(".pgbackupd-0197f3a0-0000-7000-8000-000000000000.quarantined-{stem}");
+    let aside = directory.join(aside);
+    fs::create_dir(&aside).unwrap();
+    fs::copy(manifest, aside.join(format!("{stem}.json"))).unwrap();
+    fs::write(directory.join("quarantine"), "").unwrap();
+    let output = operator.run(&["backup"]);
+    assert_eq!(output.code, 0, "{output}");
+    let told = "what an earlier run left remains: cannot ";
+    assert!(output.stderr.contains(told), "{output}");
+    fs::remove_file(directory.join("quarantine")).unwrap();
+    let output = operator.run(&["backup"]);
+    assert_eq!(output.code, 0, "{output}");
+    assert!(!output.stderr.contains(told), "{output}");
+    assert!(directory.join("quarantine").join(stem).is_dir());
+}
