@@ -39,27 +39,29 @@ pub fn runtime() -> io::Result<Runtime> {
     let (done, outcome) = mpsc::channel();
     let panics = done.clone();
     let hook = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |_| drop(panics.send(None))));
+    std::panic::set_hook(Box::new(move |panic| {
+        let reason = panic.payload().downcast_ref::<String>().cloned();
+        let reason = reason.unwrap_or_else(|| "a panic".to_owned());
+        // It waits.
+        let _ = panics.send(Err(io::Error::other(reason)));
+    }));
     let built = Builder::new().spawn(move || {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(WORKERS)
             .enable_all()
             .build();
-        // Nobody waits any more after a panic.
-        drop(done.send(Some(runtime)));
+        // It waits.
+        let _ = done.send(runtime);
     });
     let outcome = built.map(|thread| (outcome.recv(), thread));
     std::panic::set_hook(hook);
-    let refused = || io::Error::from(rustix::io::Errno::AGAIN);
-    let (Ok(Some(runtime)), thread) = outcome? else {
-        return Err(refused());
-    };
-    let runtime = runtime?;
+    let (outcome, thread) = outcome?;
+    let runtime = outcome.map_err(io::Error::other)??;
     // Only the workers are left then.
-    drop(thread.join());
+    let _ = thread.join();
     if threads()? < before + WORKERS {
         runtime.shutdown_background();
-        return Err(refused());
+        return Err(rustix::io::Errno::AGAIN.into());
     }
     Ok(runtime)
 }

@@ -133,7 +133,7 @@ fn a_refused_thread_or_process_is_a_sentence_and_an_exit_code() {
 fn too_few_descriptors_are_told_as_what_they_are() {
     let (_cluster, operator) = with_a_backup();
     let mut succeeded = false;
-    for most in (6..40).step_by(2) {
+    for most in (8..41).step_by(3) {
         let limit = format!("ulimit -n {most}; exec \"$@\"");
         let starter = ["sh", "-c", &limit, "sh"];
         let output = in_time(&operator, 30, &starter, &["backup"]);
@@ -215,12 +215,12 @@ fn every_file_that_the_list_of_a_directory_dump_names_has_to_be_there() {
             ".dat.gz",
             Some(b"\x1f\x8b\x08\0\0\0\0\0\0\x03\x03\0\0\0\0\0\0\0\0\0"),
         ),
-        ("-1", ".dat.gz", None),
+        ("6", ".dat.gz", None),
         ("0", ".dat", Some(b"")),
-        ("-1", "blob_4711", None),
-        ("-1", "blob_4711", Some(b"")),
-        ("-1", "blobs", None),
-        ("-1", "blobs", Some(b"")),
+        ("6", "blob_4711", None),
+        ("6", "blob_4711", Some(b"")),
+        ("6", "blobs", None),
+        ("6", "blobs", Some(b"")),
     ];
     for (number, (level, part, content)) in spoil.into_iter().enumerate() {
         let path = operator.path(&format!("spoilt-{number}"));
@@ -292,7 +292,8 @@ fn a_restore_of_tables_that_is_killed_leaves_no_database_for_good() {
     assert_eq!(output.code, 0, "{output}");
     let left = cluster.psql("SELECT datname FROM pg_database WHERE datname LIKE '%restoring%'");
     assert_eq!(left.trim(), "postgres_restoring_20250101_000000");
-    operator.assert_next_run_succeeds();
+    let output = operator.run(&["backup"]);
+    assert_eq!(output.code, 0, "{output}");
 }
 
 #[test]

@@ -224,6 +224,7 @@ impl JobError {
     }
 
     /// Of a pipe that cannot be made.
+    #[expect(clippy::needless_pass_by_value, reason = "map_err hands it over")]
     pub(super) fn no_pipe(error: io::Error) -> Self {
         Self::Exhausted(format!("cannot make a pipe: {error}"))
     }

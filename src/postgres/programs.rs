@@ -178,9 +178,9 @@ impl Programs {
                 }
             };
             installations.push(Installation {
-                version,
                 directory,
                 configured,
+                version,
             });
         }
         match choose(&installations, server_major) {

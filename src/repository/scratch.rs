@@ -17,8 +17,9 @@ use super::staging::{PREFIX, temporary};
 /// The word in the name of a note.
 const WORD: &str = "scratch";
 
-/// The server may still be making a database whose restore has been killed for this long.
-const STILL_MADE: Duration = Duration::from_secs(3600);
+/// The server may still be making a database whose restore has been killed for this long: such a
+/// statement has a limit of 300 seconds.
+const STILL_MADE: Duration = Duration::from_secs(600);
 
 /// Names of databases that a restore was about to make, which may have been killed.
 #[derive(Clone, Debug, PartialEq, Eq)]
