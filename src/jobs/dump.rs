@@ -71,7 +71,7 @@ impl Dumper<'_> {
                 .child_environment(self.application, self.connect),
             stdin,
             stdout,
-            mask: Box::new(move |text| conninfo.mask(text)),
+            mask: Box::new(move |text| conninfo.mask(&text)),
             confinement: self.confinement.clone(),
             kind: ChildKind::Program,
         };

@@ -215,7 +215,7 @@ impl Loader<'_> {
             environment,
             stdin,
             stdout,
-            mask: Box::new(move |text| conninfo.mask(text)),
+            mask: Box::new(move |text| conninfo.mask(&text)),
             confinement,
             kind: ChildKind::Program,
         })

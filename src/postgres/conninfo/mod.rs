@@ -8,6 +8,7 @@ mod endpoint;
 mod environment;
 mod error;
 mod keyword;
+mod mask;
 mod mode;
 mod parse;
 mod password;
@@ -225,14 +226,14 @@ impl Conninfo {
         }
     }
 
-    /// The text with every password of this connection replaced, for what other programs wrote.
-    pub fn mask(&self, text: String) -> String {
-        self.endpoints
+    /// The text without passwords, for what other programs wrote.
+    pub fn mask(&self, text: &str) -> String {
+        let passwords = self
+            .endpoints
             .iter()
-            .filter_map(|endpoint| endpoint.password.as_ref())
-            .map(ExposeSecret::expose_secret)
-            .filter(|password| !password.is_empty())
-            .fold(text, |text, password| text.replace(password, "********"))
+            .filter_map(|one| one.password.as_ref());
+        let known: Vec<&str> = passwords.map(ExposeSecret::expose_secret).collect();
+        mask::mask(text, &known)
     }
 
     /// A file in the directory where libpq looks for certificates and keys.
