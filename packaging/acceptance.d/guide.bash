@@ -15,16 +15,6 @@ guide_commands=
 guide_prepare() {
     # Nobody is there to say yes.
     echo 'APT::Get::Assume-Yes "true";' | inside tee /etc/apt/apt.conf.d/guide >/dev/null
-    inside test -e /usr/bin/sudo || stand_in_for_sudo
-}
-
-# For containers without sudo: as much of it as `sudo -u USER COMMAND` needs.
-stand_in_for_sudo() {
-    inside tee /usr/bin/sudo >/dev/null <<'SUDO'
-#!/bin/bash
-exec setpriv --reuid="$2" --regid="$2" --init-groups --reset-env -- "${@:3}"
-SUDO
-    inside chmod 0755 /usr/bin/sudo
 }
 
 # guide_steps PAGE SECTION DIRECTORY: writes each command and the output shown with it to files of

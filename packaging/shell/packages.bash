@@ -4,15 +4,26 @@
 # need COMMAND PACKAGE [COMMAND PACKAGE]...
 #
 # Installs the packages of the commands that are missing, as root on a machine that has apt-get.
-# For anybody else it names them, and the script ends.
+# For anybody else it names them, and the script ends. A cargo that is too old for the program ends it
+# too: Debian's often is.
 need() {
-    local missing=()
+    local missing=() wants_cargo=
     while (($#)); do
         has_command "$1" || missing+=("$2")
+        [[ $1 != cargo ]] || wants_cargo=yes
         shift 2
     done
-    ((${#missing[@]})) || return 0
+    if ((${#missing[@]})); then
+        install_packages "${missing[@]}"
+    fi
+    if [[ $wants_cargo ]]; then
+        need_rust
+    fi
+}
 
+# Installs packages, or says that root has to.
+install_packages() {
+    local missing=("$@")
     if ((EUID != 0)) || ! has_command apt-get; then
         echo "These packages are needed and missing: ${missing[*]}" >&2
         echo "Have root install them first: apt-get install ${missing[*]}" >&2
@@ -28,4 +39,29 @@ need() {
 has_command() {
     PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null ||
         compgen -G "/usr/lib/postgresql/*/bin/$1" >/dev/null
+}
+
+# The oldest Rust that builds the program: rust-version of Cargo.toml beside packaging/.
+rust_needed() {
+    local manifest
+    manifest=$(dirname "${BASH_SOURCE[0]}")/../../Cargo.toml
+    sed -nE 's/^rust-version *= *"([0-9.]+)".*/\1/p' "$manifest"
+}
+
+# Ends the script if the Rust that is here is too old, and says where a newer one comes from.
+need_rust() {
+    local needed installed
+    needed=$(rust_needed)
+    # "cargo 1.90.0 (840b83a10 2025-07-30)", and cargo builds with the rustc beside it.
+    installed=$(cargo --version 2>/dev/null | sed -nE 's/^cargo ([0-9]+(\.[0-9]+)*).*/\1/p') || true
+    if [[ $(printf '%s\n' "$needed" "${installed:-0}" | sort --version-sort | head -n 1) != "$needed" ]]; then
+        {
+            echo "Rust $needed or newer is needed; here is ${installed:-none that answers}."
+            echo "hint: rustup installs it for your user, without root:"
+            echo "    curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y"
+            echo "    . \"\$HOME/.cargo/env\""
+            echo "With a rustup that is here already: rustup update stable"
+        } >&2
+        exit 69
+    fi
 }
