@@ -104,7 +104,7 @@ pub(crate) fn is_hostile(c: char) -> bool {
 
 /// A name as one word of a shell's.
 pub(crate) fn shell_word(name: &str) -> String {
-    let plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
+    let plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '/');
     if !name.is_empty() && !name.starts_with('-') && name.chars().all(plain) {
         return name.to_owned();
     }
@@ -134,6 +134,20 @@ pub(crate) fn one_line(text: &str) -> String {
         text.escape_debug().to_string()
     } else {
         text.to_owned()
+    }
+}
+
+/// A database as people read it and write it: `server/database` where there are several servers, else
+/// its name alone.
+pub(crate) fn label(several: bool, server: &str, database: &str) -> String {
+    // Alone, it would be read as another database of the server.
+    let is_misread = database
+        .strip_prefix(server)
+        .is_some_and(|rest| rest.starts_with('/'));
+    if several || is_misread {
+        format!("{server}/{database}")
+    } else {
+        database.to_owned()
     }
 }
 
@@ -189,6 +203,24 @@ mod tests {
             let length = humantime::parse_duration(written).unwrap();
             assert_eq!(super::span(length), text);
             assert_eq!(humantime::parse_duration(text).unwrap(), length);
+        }
+    }
+
+    #[test]
+    fn a_command_names_a_database_as_a_shell_takes_it() {
+        for (name, word) in [
+            ("sales", "sales"),
+            ("reports/sales", "reports/sales"),
+            ("قاعدة", "قاعدة"),
+            ("my db", "'my db'"),
+            ("-rf", "'-rf'"),
+            ("it's", r"'it'\''s'"),
+            ("$(reboot)", "'$(reboot)'"),
+            ("a\nb", r"$'a\012b'"),
+            ("it's\u{1b}[31m \\", r"$'it\047s\033[31m \134'"),
+            ("\u{202e}قاعدة 1", r"$'\342\200\256قاعدة 1'"),
+        ] {
+            assert_eq!(super::shell_word(name), word, "{name:?}");
         }
     }
 }

@@ -234,7 +234,7 @@ fn beside_it_nothing_is_replaced() {
     assert_eq!(databases(&cluster), ["app", "beside"]);
     assert_eq!(value(&cluster, "app"), "as it stands");
     assert_eq!(value(&cluster, "beside"), "as backed up");
-    // A failure has its document and its report as well.
+    // A failure has its document as well; a report only where something was done.
     let output = operator.run(&["restore", "--latest", "--into", "beside", "--json"]);
     assert_eq!(output.code, 69, "{output}");
     let taken = "there is a database \"beside\" already";
@@ -243,7 +243,8 @@ fn beside_it_nothing_is_replaced() {
     assert_eq!(told["ok"], false);
     assert_eq!(told["rows"], Value::Null);
     assert!(told["error"].as_str().unwrap().contains(taken), "{told}");
-    let report = fs::read_to_string(told["incident"].as_str().unwrap()).unwrap();
+    assert_eq!(told["incident"], Value::Null);
+    let report = operator.run(&["incident"]).stdout;
     assert!(report.contains("- Outcome: **FAILED**"), "{report}");
     assert!(report.contains(taken), "{report}");
 }
@@ -278,7 +279,7 @@ fn while_it_runs_status_says_so() {
 #[test]
 fn without_a_choice_there_is_a_list() {
     let cluster = Cluster::start();
-    let operator = small(&cluster, "app");
+    let mut operator = small(&cluster, "app");
     let name = operator.list().remove(0);
     let output = operator.run(&["restore"]);
     assert_eq!(output.code, 64, "{output}");
@@ -308,6 +309,11 @@ fn without_a_choice_there_is_a_list() {
         let output = operator.run(arguments);
         assert_eq!(output.code, code, "{arguments:?}: {output}");
     }
+    // The zone in which a moment is read is repeated back.
+    operator.set("timezone", "Europe/Berlin");
+    let output = operator.run(&["restore", "--before", "2000-01-01 12:00"]);
+    let read = "--before is read as 2000-01-01 12:00:00 +01:00 (Europe/Berlin)\n";
+    assert!(output.stderr.starts_with(read), "{output}");
     assert_untouched(&cluster, &operator, "app");
 }
 
@@ -323,6 +329,17 @@ fn only_the_name_of_the_database_confirms() {
     assert!(refused.stdout.contains("app_before_restore_"), "{refused}");
     assert!(refused.stdout.contains("nothing was changed"), "{refused}");
     assert_eq!(refused.code, 64, "{refused}");
+    // The question comes before the backup is read, and says how much that is.
+    assert!(
+        refused.stdout.contains(" of backup are read in full"),
+        "{refused}"
+    );
+    assert!(!refused.stdout.contains("reading backup_"), "{refused}");
+    assert_eq!(
+        operator.restore_log(),
+        Vec::<Value>::new(),
+        "nothing was begun"
+    );
     assert_untouched(&cluster, &operator, "app");
     // Without a choice, the newest is offered.
     let given = operator.run_at_a_terminal(&["restore"], "app");

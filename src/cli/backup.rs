@@ -13,12 +13,13 @@ use super::failure::{Failure, FailureKind};
 use super::progress::Display;
 use super::report;
 use super::several::{ends_before, together};
+use crate::config::{JobKind, Plan};
 use crate::jobs::{
     BackupReport, BackupRequest, Context, Stop, Strictness, Target, Targets, back_up, targets,
 };
 use crate::pipeline::Progress;
 use crate::policy::Series;
-use crate::repository::Role;
+use crate::repository::{Repository, Role};
 
 /// Back databases up now.
 ///
@@ -27,12 +28,16 @@ use crate::repository::Role;
 /// that retention no longer keeps are removed.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
-    /// Only this database; may be given several times
+    /// Only this database, as NAME or SERVER/NAME; may be given several times
     #[arg(long = "database", short, value_name = "NAME")]
     databases: Vec<String>,
     /// The series it belongs to [default: daily]
     #[arg(long, value_name = "NAME", conflicts_with = "reason")]
     series: Option<Series>,
+    /// Make the series if it is a new one: no job makes it, no retention rule names it, and there is no
+    /// backup of it
+    #[arg(long, requires = "series")]
+    new_series: bool,
     /// Why it is made, such as "pre-deployment"; it then belongs to the manual series
     #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     reason: Option<String>,
@@ -41,6 +46,8 @@ pub(super) struct Args {
 /// What `backup --json` and `emergency --json` print for each database, in a list.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(super) struct BackupResult {
+    /// The server's name in the configuration.
+    pub server: String,
     /// The database.
     pub database: String,
     /// Whether the run succeeded.
@@ -63,6 +70,9 @@ pub(super) struct BackupResult {
     pub warnings: Vec<String>,
     /// Why it failed.
     pub error: Option<String>,
+    /// How it is shown to people.
+    #[serde(skip)]
+    label: String,
 }
 
 pub(super) async fn run(
@@ -85,6 +95,9 @@ pub(super) async fn run(
     if found.is_empty() && failures.is_empty() {
         return Err(nothing_to_back_up());
     }
+    if !args.new_series && !is_known(&series, &loaded.plan, &found) {
+        return Err(unknown_series(&series, &loaded.plan));
+    }
     let unavailable = failures
         .iter()
         .map(|error| report::failure(error, surroundings.interrupt))
@@ -100,6 +113,44 @@ pub(super) async fn run(
     together(&[unavailable, made].concat())
 }
 
+/// Whether anything knows the series: a job, a retention rule, or a backup of one of the targets.
+fn is_known(series: &Series, plan: &Plan, targets: &[Target<'_>]) -> bool {
+    let has = |target: &Target<'_>| {
+        // What cannot be looked at fails the run, which says so.
+        let catalogue = Repository::at(&target.database.directory).catalogue();
+        catalogue.map_or(true, |all| {
+            all.backups
+                .iter()
+                .any(|backup| backup.stem.series == *series)
+        })
+    };
+    series.is_manual()
+        || configured_series(plan).any(|known| known == series)
+        || targets.iter().any(has)
+}
+
+fn configured_series(plan: &Plan) -> impl Iterator<Item = &Series> {
+    let by_jobs = plan.jobs.iter().filter_map(|job| match &job.kind {
+        JobKind::Backup(series) => Some(series),
+        _ => None,
+    });
+    by_jobs.chain(plan.retention.series.keys())
+}
+
+fn unknown_series(series: &Series, plan: &Plan) -> Failure {
+    let likeness = |known: &&Series| strsim::jaro_winkler(known.as_str(), series.as_str());
+    let nearest = configured_series(plan)
+        .max_by(|one, other| likeness(one).total_cmp(&likeness(other)))
+        .map_or_else(String::new, |known| format!("; did you mean {known}?"));
+    Failure::new(
+        FailureKind::Usage,
+        format!(
+            "no job makes the series {series}, no retention rule names it, and there is no backup of \
+             it{nearest}\nhint: --new-series makes it; without a retention rule all of its backups stay"
+        ),
+    )
+}
+
 /// Makes a backup of each target, one after the other; the failure of one does not stop the
 /// others. Gives the failures.
 pub(super) async fn make_all(
@@ -112,7 +163,7 @@ pub(super) async fn make_all(
     let mut results = Vec::new();
     let mut failures: Vec<Failure> = Vec::new();
     for (index, target) in targets.iter().enumerate() {
-        let name = report::one_line(&target.database.name);
+        let name = report::one_line(&target.label);
         let request = BackupRequest {
             run: Uuid::now_v7(),
             connection: &target.server.connection,
@@ -126,10 +177,10 @@ pub(super) async fn make_all(
         let outcome = back_up(context, request, &progress, surroundings.interrupt.token()).await;
         drop(display);
         let result = match &outcome {
-            Ok(made) => told(made),
+            Ok(made) => told(target, made),
             Err(error) => {
                 let failure = report::failure(error, surroundings.interrupt);
-                let mut result = BackupResult::failed(&target.database.name, &failure);
+                let mut result = BackupResult::failed(target, &failure);
                 let standing = error.standing_backup();
                 result.backup = standing.map(str::to_owned);
                 let subject = standing.map_or("no backup of database", |_| "database");
@@ -144,7 +195,7 @@ pub(super) async fn make_all(
             print(&result, out)?;
         }
         results.push(result);
-        let left = targets[index + 1..].iter().map(|left| &left.database.name);
+        let left = targets[index + 1..].iter().map(|left| &left.label);
         if ends_before(left, surroundings.interrupt, &mut failures) {
             break;
         }
@@ -166,9 +217,11 @@ pub(super) fn nothing_to_back_up() -> Failure {
 }
 
 impl BackupResult {
-    fn failed(database: &str, failure: &Failure) -> Self {
+    fn failed(target: &Target<'_>, failure: &Failure) -> Self {
         Self {
-            database: database.to_owned(),
+            server: target.server.name.clone(),
+            label: target.label.clone(),
+            database: target.database.name.clone(),
             ok: false,
             backup: None,
             path: None,
@@ -183,7 +236,7 @@ impl BackupResult {
     }
 }
 
-fn told(made: &BackupReport) -> BackupResult {
+fn told(target: &Target<'_>, made: &BackupReport) -> BackupResult {
     let manifest = &made.manifest;
     let role = Role::Artifact(manifest.artifact.format, manifest.artifact.compression);
     let path = manifest
@@ -192,6 +245,8 @@ fn told(made: &BackupReport) -> BackupResult {
         .map(|stem| made.repository.path(&stem, role));
     let removed = made.pruned.iter().flat_map(|pruned| &pruned.removed);
     BackupResult {
+        server: target.server.name.clone(),
+        label: target.label.clone(),
         database: manifest.database.clone(),
         ok: true,
         backup: Some(manifest.name.clone()),
@@ -216,7 +271,7 @@ fn print(result: &BackupResult, out: &mut dyn Write) -> Result<(), Failure> {
     writeln!(
         out,
         "{backup}: database {}, {} in {}, {}, read back and whole, in {}\n  {}",
-        report::one_line(&result.database),
+        report::one_line(&result.label),
         report::counted(result.rows.unwrap_or_default(), "row", "rows"),
         report::counted(result.tables.unwrap_or_default(), "table", "tables"),
         report::size(result.bytes.unwrap_or_default()),

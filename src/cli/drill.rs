@@ -13,7 +13,10 @@ use super::failure::{Failure, FailureKind};
 use super::progress::Display;
 use super::several::{conclude, ends_before};
 use super::{report, select};
-use crate::jobs::{DrillOutcome, DrillReport, Place, WhichBackup, backups_to_drill, drill, places};
+use crate::jobs::{
+    DrillOutcome, DrillReport, JobError, Place, Places, WhichBackup, backups_to_drill, drill,
+    places,
+};
 use crate::pipeline::Progress;
 use crate::policy::in_words;
 use crate::repository::Stem;
@@ -29,7 +32,7 @@ pub(super) struct Args {
     /// The backup to restore, by name or file
     #[arg(value_name = "BACKUP")]
     backup: Option<String>,
-    /// Only of this database; may be given several times
+    /// Only of this database, as NAME or SERVER/NAME; may be given several times
     #[arg(long = "database", short, value_name = "NAME")]
     databases: Vec<String>,
     /// Of every database that is configured, one after the other
@@ -40,6 +43,8 @@ pub(super) struct Args {
 /// What `drill --json` prints for each test restore, in a list.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(super) struct DrilledBackup {
+    /// The server's name in the configuration; null for a directory that is not configured.
+    pub server: Option<String>,
     /// The database.
     pub database: String,
     /// The backup.
@@ -83,11 +88,16 @@ pub(super) async fn run(
 ) -> Result<(), Failure> {
     let loaded = surroundings.load()?;
     let context = surroundings.context(&loaded);
-    let told = |error| report::failure(&error, surroundings.interrupt);
-    let places = places(&context, &loaded.plan, &args.databases).map_err(told)?;
-    let chosen = choose(args, places)?;
+    let told = |error: JobError| report::failure(&error, surroundings.interrupt);
+    let Places { found, failures } =
+        places(&context, &loaded.plan, &args.databases).map_err(told)?;
     let mut drilled = Vec::new();
-    let mut failures = Vec::new();
+    let mut failures: Vec<Failure> = failures.into_iter().map(told).collect();
+    if args.backup.as_deref().is_some_and(select::is_path) {
+        // Where it is is known.
+        failures.clear();
+    }
+    let chosen = choose(args, found, &failures)?;
     for (index, (place, which)) in chosen.iter().enumerate() {
         let stems = match backups_to_drill(place, which) {
             Ok(stems) => stems,
@@ -96,7 +106,7 @@ pub(super) async fn run(
                 continue;
             }
         };
-        let database = report::one_line(&place.database);
+        let database = report::one_line(&place.label);
         if stems.is_empty() {
             failures.push(Failure::new(
                 FailureKind::Unavailable,
@@ -120,15 +130,15 @@ pub(super) async fn run(
                         report::alarm(run, &place.database, &stem, None, &said);
                     }
                     failures.extend(failure(&database, &report));
-                    let told = tell(&place.database, target, report);
+                    let told = tell(place, target, report);
                     if !surroundings.json {
-                        print(&told, out)?;
+                        print(&told, &report::prefix(&loaded.plan, &place.label), out)?;
                     }
                     drilled.push(told);
                 }
                 Err(error) => {
                     let failure = told(error);
-                    drilled.push(without_outcome(&place.database, target, &stem, &failure));
+                    drilled.push(without_outcome(place, target, &stem, &failure));
                     failures.push(failure);
                 }
             }
@@ -136,7 +146,7 @@ pub(super) async fn run(
                 break;
             }
         }
-        let left = chosen[index + 1..].iter().map(|(left, _)| &left.database);
+        let left = chosen[index + 1..].iter().map(|(left, _)| &left.label);
         if ends_before(left, surroundings.interrupt, &mut failures) {
             break;
         }
@@ -144,9 +154,13 @@ pub(super) async fn run(
     conclude(&drilled, &failures, surroundings, out)
 }
 
-fn choose(args: &Args, places: Vec<Place>) -> Result<Vec<(Place, WhichBackup)>, Failure> {
+fn choose(
+    args: &Args,
+    places: Vec<Place>,
+    unseen: &[Failure],
+) -> Result<Vec<(Place, WhichBackup)>, Failure> {
     if let Some(text) = &args.backup {
-        let (stem, holding) = select::holding(&places, text)?;
+        let (stem, holding) = select::holding(&places, text).map_err(select::unless(unseen))?;
         return Ok(holding
             .into_iter()
             .map(|place| (place, WhichBackup::Named(stem.clone())))
@@ -155,7 +169,7 @@ fn choose(args: &Args, places: Vec<Place>) -> Result<Vec<(Place, WhichBackup)>, 
     if places.len() > 1 && args.databases.is_empty() && !args.all_databases {
         let names: Vec<String> = places
             .iter()
-            .map(|place| report::one_line(&place.database))
+            .map(|place| report::one_line(&place.label))
             .collect();
         return Err(Failure::new(
             FailureKind::Usage,
@@ -187,13 +201,14 @@ fn failure(database: &str, report: &DrillReport) -> Option<Failure> {
 
 /// A test restore that was interrupted, or whose end could not be recorded.
 fn without_outcome(
-    database: &str,
+    place: &Place,
     target: Duration,
     stem: &Stem,
     failure: &Failure,
 ) -> DrilledBackup {
     DrilledBackup {
-        database: database.to_owned(),
+        server: place.server.clone(),
+        database: place.database.clone(),
         name: stem.to_string(),
         outcome: "impossible",
         message: Some(failure.message.clone()),
@@ -208,9 +223,10 @@ fn without_outcome(
     }
 }
 
-fn tell(database: &str, target: Duration, report: DrillReport) -> DrilledBackup {
+fn tell(place: &Place, target: Duration, report: DrillReport) -> DrilledBackup {
     DrilledBackup {
-        database: database.to_owned(),
+        server: place.server.clone(),
+        database: place.database.clone(),
         name: report.stem.to_string(),
         outcome: match &report.outcome {
             DrillOutcome::Proven => "proven",
@@ -245,9 +261,9 @@ fn tell(database: &str, target: Duration, report: DrillReport) -> DrilledBackup 
     }
 }
 
-fn print(drilled: &DrilledBackup, out: &mut dyn Write) -> Result<(), Failure> {
+fn print(drilled: &DrilledBackup, prefix: &str, out: &mut dyn Write) -> Result<(), Failure> {
     let seconds = |seconds: f64| report::duration(Duration::from_secs_f64(seconds));
-    let name = &drilled.name;
+    let name = format!("{prefix}{}", drilled.name);
     if drilled.outcome == "proven" {
         writeln!(
             out,

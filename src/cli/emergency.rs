@@ -10,7 +10,7 @@ use super::report;
 use super::several::together;
 use crate::config::{Loaded, Source, load};
 use crate::identity;
-use crate::jobs::{Strictness, Targets, targets};
+use crate::jobs::{JobError, Strictness, Targets, targets};
 use crate::policy::Series;
 
 /// Back one database up at once, with or without a configuration.
@@ -23,7 +23,7 @@ pub(super) struct Args {
     /// The directory to write to, made if it is not there [default: the configured one]
     #[arg(long, value_name = "DIRECTORY")]
     pub(super) to: Option<PathBuf>,
-    /// The database [default: the only one configured, or PGDATABASE]
+    /// The database, as NAME or SERVER/NAME [default: the only one configured, or PGDATABASE]
     #[arg(long, short, value_name = "NAME")]
     database: Option<String>,
     /// Why it is made
@@ -39,23 +39,23 @@ pub(super) async fn run(
     let loaded = load_or_do_without(args, &surroundings.source)?;
     let context = surroundings.context(&loaded);
     let wanted: Vec<String> = args.database.iter().cloned().collect();
-    let told = |error| report::failure(&error, surroundings.interrupt);
+    let told = |error: JobError| report::failure(&error, surroundings.interrupt);
     let targets = targets(&context, &loaded.plan, &wanted).await;
     let Targets {
         found: mut targets,
         mut failures,
     } = targets.map_err(told)?;
-    if !failures.is_empty() {
+    if args.database.is_none() && !failures.is_empty() {
         // Which one is meant cannot be known before it is known which there are.
         return Err(told(failures.remove(0)));
     }
-    if targets.is_empty() {
+    if targets.is_empty() && failures.is_empty() {
         return Err(nothing_to_back_up());
     }
     if targets.len() > 1 {
         let names: Vec<String> = targets
             .iter()
-            .map(|target| format!("{:?}", target.database.name))
+            .map(|target| format!("{:?}", target.label))
             .collect();
         return Err(Failure::new(
             FailureKind::Usage,
@@ -70,7 +70,9 @@ pub(super) async fn run(
     }
     let series = Series::manual();
     let what = (&series, Some(args.reason.as_str()), Strictness::Emergency);
-    together(&make_all(&context, &targets, what, surroundings, out).await?)
+    let made = make_all(&context, &targets, what, surroundings, out).await?;
+    let unavailable = failures.into_iter().map(told);
+    together(&made.into_iter().chain(unavailable).collect::<Vec<_>>())
 }
 
 /// The configuration where it is sound and knows the database; else only libpq's environment.
@@ -111,17 +113,19 @@ fn load_or_do_without(args: &Args, source: &Source) -> Result<Loaded, Failure> {
 }
 
 fn knows(loaded: &Loaded, wanted: Option<&str>) -> bool {
-    use crate::config::Databases;
+    use crate::config::{Databases, Server};
     let Some(wanted) = wanted else {
         return true;
     };
-    loaded
-        .plan
-        .servers
-        .iter()
-        .any(|server| match &server.databases {
-            Databases::Named(databases) => databases.iter().any(|database| database.name == wanted),
-            Databases::All(selection) => selection.matches(wanted),
-            Databases::FromEnvironment => false,
-        })
+    let has = |server: &Server, name: &str| match &server.databases {
+        Databases::Named(databases) => databases.iter().any(|database| database.name == name),
+        Databases::All(selection) => selection.matches(name),
+        Databases::FromEnvironment => false,
+    };
+    let of_server = wanted.split_once('/');
+    loaded.plan.servers.iter().any(|server| {
+        has(server, wanted)
+            || of_server
+                .is_some_and(|(name, database)| name == server.name && has(server, database))
+    })
 }

@@ -9,23 +9,25 @@ use uuid::Uuid;
 
 use super::Surroundings;
 use super::failure::{Failure, FailureKind};
-use super::report;
+use super::several::together;
 use super::table::{Column, Table};
+use super::{report, select};
 use crate::config::Plan;
-use crate::jobs::{Context, Incident, incidents, places_on, write_incident};
+use crate::jobs::{Context, Incident, JobError, Places, incidents, places_on, write_incident};
 use crate::repository::{Event, Operation, Repository};
 
 /// Print the report of a restore, as Markdown.
 ///
-/// Every restore, and every undoing of one, writes its report beside restore.log when it ends. This
-/// makes it again from what restore.log has; what people have added to the first one is only there.
+/// Every restore that has begun its work, and every undoing of one, writes its report beside
+/// restore.log when it ends. This makes it again from what restore.log has; what people have added to
+/// the first one is only there.
 /// Without a run, the newest restore is meant.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
     /// The run, as --list shows it, or its beginning
     #[arg(value_name = "RUN")]
     run: Option<String>,
-    /// Only of this database
+    /// Only of this database, as NAME or SERVER/NAME
     #[arg(long, short, value_name = "NAME")]
     database: Option<String>,
     /// List the restores on record, oldest first
@@ -39,6 +41,8 @@ pub(super) struct Args {
 /// What `incident --list --json` prints for each restore, in a list.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(super) struct ListedIncident {
+    /// The server's name in the configuration.
+    pub server: String,
     /// The database.
     pub database: String,
     /// The run.
@@ -56,6 +60,8 @@ pub(super) struct ListedIncident {
 /// What `incident --json` prints.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(super) struct IncidentReport {
+    /// The server's name in the configuration.
+    pub server: String,
     /// The database.
     pub database: String,
     /// The run.
@@ -69,6 +75,8 @@ pub(super) struct IncidentReport {
 /// A restore on record, and where.
 struct Found {
     incident: Incident,
+    server: String,
+    label: String,
     repository: Repository,
 }
 
@@ -79,12 +87,13 @@ pub(super) fn run(
 ) -> Result<(), Failure> {
     let loaded = surroundings.load()?;
     let context = surroundings.context(&loaded);
-    let found = find(&context, &loaded.plan, args, surroundings)?;
+    let (found, unseen) = find(&context, &loaded.plan, args, surroundings)?;
     if args.list {
         list(&found, surroundings.json, out)?;
-        return Ok(out.flush()?);
+        out.flush()?;
+        return together(&unseen);
     }
-    let chosen = choose(&found, args)?;
+    let chosen = choose(&found, args).map_err(select::unless(&unseen))?;
     let mut path = None;
     if args.write {
         let written = write_incident(&context, &chosen.repository, chosen.incident.run());
@@ -94,6 +103,7 @@ pub(super) fn run(
         let document = IncidentReport {
             database: chosen.incident.database().to_owned(),
             run: chosen.incident.run().to_string(),
+            server: chosen.server.clone(),
             path: path.map(|path| path.display().to_string()),
             text: chosen.incident.report(),
         };
@@ -103,7 +113,12 @@ pub(super) fn run(
     } else {
         out.write_all(chosen.incident.report().as_bytes())?;
     }
-    Ok(out.flush()?)
+    out.flush()?;
+    if args.run.is_none() {
+        // A newer one may be on record there.
+        together(&unseen)?;
+    }
+    Ok(())
 }
 
 /// Writes the report of a run that has just ended. That it cannot be written is told, and nothing
@@ -127,35 +142,49 @@ pub(super) fn in_a_failure(path: Option<PathBuf>) -> String {
     })
 }
 
-/// The restores on record of all databases, or of the one that is named, oldest first.
+/// The restores on record of all databases, or of the one that is named, oldest first; and what could
+/// not be looked at.
 fn find(
     context: &Context,
     plan: &Plan,
     args: &Args,
     surroundings: &Surroundings<'_>,
-) -> Result<Vec<Found>, Failure> {
-    let told = |error| report::failure(&error, surroundings.interrupt);
-    let mut repositories = Vec::new();
+) -> Result<(Vec<Found>, Vec<Failure>), Failure> {
+    let told = |error: JobError| report::failure(&error, surroundings.interrupt);
+    let name = args.database.as_deref();
+    let of_server = name.and_then(|name| name.split_once('/'));
+    let mut repositories: Vec<(&str, Repository)> = Vec::new();
+    let mut unseen = Vec::new();
     for server in &plan.servers {
-        for place in places_on(context, server).map_err(told)? {
-            repositories.push(place.repository);
+        match places_on(context, plan, server) {
+            Ok(Places { found, failures }) => {
+                let found = found.into_iter();
+                repositories.extend(found.map(|place| (server.name.as_str(), place.repository)));
+                unseen.extend(failures.into_iter().map(told));
+            }
+            Err(error) => unseen.push(told(error)),
         }
         // What was restored need not be what is backed up.
-        if let Some(name) = &args.database {
-            repositories.push(Repository::at(server.directory_for(name)));
+        let here = of_server.filter(|(called, _)| *called == server.name);
+        for name in name.into_iter().chain(here.map(|(_, name)| name)) {
+            repositories.push((&server.name, Repository::at(server.directory_for(name))));
         }
     }
-    repositories.sort_by(|one, other| one.directory().cmp(other.directory()));
-    repositories.dedup_by(|one, other| one.directory() == other.directory());
+    repositories.sort_by(|(_, one), (_, other)| one.directory().cmp(other.directory()));
+    repositories.dedup_by(|(_, one), (_, other)| one.directory() == other.directory());
     let mut found = Vec::new();
-    for repository in repositories {
+    for (server, repository) in repositories {
+        let is_meant = |incident: &Incident| {
+            name.is_none_or(|name| {
+                incident.database() == name
+                    || of_server.is_some_and(|of| of == (server, incident.database()))
+            })
+        };
         for incident in incidents(&repository).map_err(told)? {
-            if args
-                .database
-                .as_ref()
-                .is_none_or(|name| incident.database() == name)
-            {
+            if is_meant(&incident) {
                 found.push(Found {
+                    server: server.to_owned(),
+                    label: plan.label(server, incident.database()),
                     incident,
                     repository: repository.clone(),
                 });
@@ -163,7 +192,7 @@ fn find(
         }
     }
     found.sort_by_key(|one| one.incident.asked());
-    Ok(found)
+    Ok((found, unseen))
 }
 
 /// The one that is meant.
@@ -201,7 +230,7 @@ fn choose<'a>(found: &'a [Found], args: &Args) -> Result<&'a Found, Failure> {
 }
 
 fn list(found: &[Found], json: bool, out: &mut dyn Write) -> Result<(), Failure> {
-    let listed: Vec<ListedIncident> = found.iter().map(|one| listed(&one.incident)).collect();
+    let listed: Vec<ListedIncident> = found.iter().map(listed).collect();
     if json {
         return report::json(&listed, out);
     }
@@ -221,7 +250,7 @@ fn list(found: &[Found], json: bool, out: &mut dyn Write) -> Result<(), Failure>
         let asked = one.incident.asked().map(report::moment);
         table.row([
             asked.unwrap_or_default(),
-            report::one_line(&shown.database),
+            report::one_line(&one.label),
             shown.operation.to_owned(),
             shown.outcome.unwrap_or("not on record").to_owned(),
             report::one_line(shown.backup.as_deref().unwrap_or_default()),
@@ -232,8 +261,10 @@ fn list(found: &[Found], json: bool, out: &mut dyn Write) -> Result<(), Failure>
     Ok(())
 }
 
-fn listed(incident: &Incident) -> ListedIncident {
+fn listed(found: &Found) -> ListedIncident {
+    let incident = &found.incident;
     ListedIncident {
+        server: found.server.clone(),
         database: incident.database().to_owned(),
         run: incident.run().to_string(),
         operation: if incident.operation() == Operation::UndoRestore {

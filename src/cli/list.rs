@@ -10,10 +10,11 @@ use super::Surroundings;
 use super::failure::Failure;
 use super::release::{QuarantinedBackup, quarantined};
 use super::report;
+use super::several::together;
 use super::table::{Column, Table};
-use crate::jobs::{Place, places};
+use crate::jobs::{JobError, Place, Places, places};
 use crate::policy::Series;
-use crate::repository::{Catalogue, Entry, Fault, Problem};
+use crate::repository::{Catalogue, Entry, Fault, Problem, RepositoryError};
 
 /// So many bytes are handed on together.
 const PRINTED_AT_ONCE: usize = 64 << 10;
@@ -24,7 +25,7 @@ const PRINTED_AT_ONCE: usize = 64 << 10;
 /// back in full without a fault.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
-    /// Only of this database; may be given several times
+    /// Only of this database, as NAME or SERVER/NAME; may be given several times
     #[arg(long = "database", short, value_name = "NAME")]
     databases: Vec<String>,
     /// Only of this series
@@ -35,6 +36,8 @@ pub(super) struct Args {
 /// What `list --json` prints for each database, in a list.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(super) struct ListedDatabase {
+    /// The server's name in the configuration; null for a directory that is not configured.
+    pub server: Option<String>,
     /// The database.
     pub database: String,
     /// Where its backups stand.
@@ -95,31 +98,19 @@ pub(super) fn run(
 ) -> Result<(), Failure> {
     let loaded = surroundings.load()?;
     let context = surroundings.context(&loaded);
-    let told = |error| report::failure(&error, surroundings.interrupt);
+    let told = |error: JobError| report::failure(&error, surroundings.interrupt);
     // Line by line a long list would take as long to print as to make.
     let mut out = BufWriter::with_capacity(PRINTED_AT_ONCE, out);
     let out = &mut out;
-    let mut listed: Vec<(Place, Catalogue, Vec<QuarantinedBackup>)> = Vec::new();
-    for place in places(&context, &loaded.plan, &args.databases).map_err(told)? {
-        let mut catalogue = place
-            .repository
-            .catalogue()
-            .map_err(|error| told(error.into()))?;
-        if let Some(series) = &args.series {
-            catalogue
-                .backups
-                .retain(|entry| entry.stem.series == *series);
+    let mut listed: Vec<Listed> = Vec::new();
+    let Places { found, failures } =
+        places(&context, &loaded.plan, &args.databases).map_err(told)?;
+    let mut failures: Vec<Failure> = failures.into_iter().map(told).collect();
+    for place in found {
+        match look(place, args.series.as_ref()) {
+            Ok(look) => listed.push(look),
+            Err(error) => failures.push(told(error.into())),
         }
-        let aside = place.repository.quarantined();
-        let mut aside = aside.map_err(|error| told(error.into()))?;
-        if let Some(series) = &args.series {
-            aside.retain(|one| one.stem.series == *series);
-        }
-        listed.push((
-            place,
-            catalogue,
-            aside.into_iter().map(quarantined).collect(),
-        ));
     }
     if surroundings.json {
         let listed: Vec<_> = listed.into_iter().map(listed_database).collect();
@@ -131,18 +122,36 @@ pub(super) fn run(
             }
             print(place, catalogue, out)?;
             for one in aside {
-                one.print(out)?;
+                one.print("", out)?;
             }
         }
     }
     out.flush()?;
-    Ok(())
+    together(&failures)
 }
 
-fn listed_database(
-    (place, catalogue, quarantined): (Place, Catalogue, Vec<QuarantinedBackup>),
-) -> ListedDatabase {
+/// A place, what is in it, and what is in quarantine there.
+type Listed = (Place, Catalogue, Vec<QuarantinedBackup>);
+
+fn look(place: Place, series: Option<&Series>) -> Result<Listed, RepositoryError> {
+    let mut catalogue = place.repository.catalogue()?;
+    let mut aside = place.repository.quarantined()?;
+    if let Some(series) = series {
+        catalogue
+            .backups
+            .retain(|entry| entry.stem.series == *series);
+        aside.retain(|one| one.stem.series == *series);
+    }
+    Ok((
+        place,
+        catalogue,
+        aside.into_iter().map(quarantined).collect(),
+    ))
+}
+
+fn listed_database((place, catalogue, quarantined): Listed) -> ListedDatabase {
     ListedDatabase {
+        server: place.server,
         directory: place.repository.directory().display().to_string(),
         database: place.database,
         backups: catalogue.backups.iter().map(backup).collect(),
@@ -186,7 +195,7 @@ fn print(place: &Place, catalogue: &Catalogue, out: &mut dyn Write) -> Result<()
     writeln!(
         out,
         "database {}: {}, {} in {}",
-        report::one_line(&place.database),
+        report::one_line(&place.label),
         report::counted(backups.len() as u64, "backup", "backups"),
         report::size(backups.iter().map(|backup| backup.bytes).sum()),
         report::one_line(&place.repository.directory().display().to_string()),

@@ -16,7 +16,7 @@ pub(super) struct Args {
     /// The backup, by name or file
     #[arg(value_name = "BACKUP")]
     backup: String,
-    /// The database it is of, where several have one of that name
+    /// The database it is of, as NAME or SERVER/NAME, where several have one of that name
     #[arg(long, short, value_name = "NAME")]
     database: Option<String>,
 }
@@ -24,6 +24,8 @@ pub(super) struct Args {
 /// What `pin --json` and `unpin --json` print.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(super) struct PinResult {
+    /// The server's name in the configuration; null for a directory that is not configured.
+    pub server: Option<String>,
     /// The database.
     pub database: String,
     /// The backup.
@@ -45,13 +47,18 @@ pub(super) fn run(
     let told = |error| report::failure(&error, surroundings.interrupt);
     let wanted: Vec<String> = args.database.iter().cloned().collect();
     let places = places(&context, &loaded.plan, &wanted).map_err(told)?;
+    let places = if select::is_path(&args.backup) {
+        places.found
+    } else {
+        select::all_seen(places, "nothing was changed", surroundings.interrupt)?
+    };
     let (stem, holding) = select::holding(&places, &args.backup)?;
     let place = match holding.as_slice() {
         [place] => place,
         several => {
             let names: Vec<String> = several
                 .iter()
-                .map(|place| format!("{:?}", place.database))
+                .map(|place| format!("{:?}", place.label))
                 .collect();
             return Err(Failure::new(
                 FailureKind::Usage,
@@ -65,10 +72,11 @@ pub(super) fn run(
     };
     let changed = set_pin(&context, &place.repository, &stem, pinned).map_err(told)?;
     if surroundings.json {
-        let database = place.database.clone();
+        let (server, database) = (place.server.clone(), place.database.clone());
         let backup = stem.to_string();
         return report::json(
             &PinResult {
+                server,
                 database,
                 backup,
                 pinned,
@@ -83,6 +91,7 @@ pub(super) fn run(
         (false, true) => "no longer pinned: retention may remove it",
         (false, false) => "not pinned",
     };
-    writeln!(out, "{stem}: {state}")?;
+    let prefix = report::prefix(&loaded.plan, &place.label);
+    writeln!(out, "{prefix}{stem}: {state}")?;
     Ok(())
 }

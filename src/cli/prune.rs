@@ -8,9 +8,9 @@ use uuid::Uuid;
 
 use super::Surroundings;
 use super::failure::Failure;
-use super::report;
 use super::several::conclude;
-use crate::jobs::{PruneMode, PruneReport, places, prune};
+use super::{report, select};
+use crate::jobs::{JobError, Place, PruneMode, PruneReport, places, prune};
 use crate::policy::{ClockTrust, Reason};
 
 /// Remove the backups that retention no longer keeps.
@@ -25,7 +25,7 @@ pub(super) struct Args {
     /// Believe the clock although it looks wrong
     #[arg(long)]
     trust_clock: bool,
-    /// Only of this database; may be given several times
+    /// Only of this database, as NAME or SERVER/NAME; may be given several times
     #[arg(long = "database", short, value_name = "NAME")]
     databases: Vec<String>,
 }
@@ -33,6 +33,8 @@ pub(super) struct Args {
 /// What `prune --json` prints for each database, in a list.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(super) struct PrunedDatabase {
+    /// The server's name in the configuration; null for a directory that is not configured.
+    pub server: Option<String>,
     /// The database.
     pub database: String,
     /// Whether nothing was removed, only said.
@@ -43,6 +45,9 @@ pub(super) struct PrunedDatabase {
     pub clock_doubts: Vec<String>,
     /// Bytes that this freed, or would free.
     pub freed_bytes: u64,
+    /// How it is shown to people.
+    #[serde(skip)]
+    label: String,
 }
 
 /// What becomes of one backup.
@@ -65,7 +70,7 @@ pub(super) fn run(
 ) -> Result<(), Failure> {
     let loaded = surroundings.load()?;
     let context = surroundings.context(&loaded);
-    let told = |error| report::failure(&error, surroundings.interrupt);
+    let told = |error: JobError| report::failure(&error, surroundings.interrupt);
     let mode = PruneMode {
         dry_run: args.dry_run,
         trust: if args.trust_clock {
@@ -76,7 +81,8 @@ pub(super) fn run(
     };
     let mut pruned = Vec::new();
     let mut failures = Vec::new();
-    for place in places(&context, &loaded.plan, &args.databases).map_err(told)? {
+    let places = places(&context, &loaded.plan, &args.databases).map_err(told)?;
+    for place in select::all_seen(places, "nothing was removed", surroundings.interrupt)? {
         if !place.repository.directory().is_dir() {
             continue;
         }
@@ -88,7 +94,7 @@ pub(super) fn run(
             mode,
         ) {
             Ok(report) => {
-                let told = tell(&place.database, args.dry_run, &report);
+                let told = tell(&place, args.dry_run, &report);
                 if !surroundings.json {
                     print(&told, out)?;
                 }
@@ -100,7 +106,7 @@ pub(super) fn run(
     conclude(&pruned, &failures, surroundings, out)
 }
 
-fn tell(database: &str, dry_run: bool, report: &PruneReport) -> PrunedDatabase {
+fn tell(place: &Place, dry_run: bool, report: &PruneReport) -> PrunedDatabase {
     let mut backups = Vec::new();
     let mut clock_doubts = Vec::new();
     for series in &report.series {
@@ -117,7 +123,9 @@ fn tell(database: &str, dry_run: bool, report: &PruneReport) -> PrunedDatabase {
         }
     }
     PrunedDatabase {
-        database: database.to_owned(),
+        server: place.server.clone(),
+        database: place.database.clone(),
+        label: place.label.clone(),
         dry_run,
         backups,
         clock_doubts,
@@ -137,7 +145,7 @@ fn print(database: &PrunedDatabase, out: &mut dyn Write) -> Result<(), Failure> 
     writeln!(
         out,
         "database {}: {} {}, {}",
-        report::one_line(&database.database),
+        report::one_line(&database.label),
         report::counted(removed, "backup", "backups"),
         if database.dry_run {
             "would be removed"

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::Surroundings;
 use super::failure::{Failure, FailureKind};
 use super::progress::Display;
-use super::report;
+use super::{report, select};
 use crate::jobs::{Place, places, release};
 use crate::pipeline::Progress;
 use crate::repository::Quarantined;
@@ -24,7 +24,7 @@ pub(super) struct Args {
     /// The backup, by its name in quarantine or its directory there
     #[arg(value_name = "BACKUP")]
     backup: String,
-    /// The database it is of, where several have one of that name
+    /// The database it is of, as NAME or SERVER/NAME, where several have one of that name
     #[arg(long, short, value_name = "NAME")]
     database: Option<String>,
 }
@@ -32,6 +32,8 @@ pub(super) struct Args {
 /// What `release --json` prints after a success.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(super) struct ReleaseResult {
+    /// The server's name in the configuration; null for a directory that is not configured.
+    pub server: Option<String>,
     /// The database.
     pub database: String,
     /// The backup.
@@ -70,9 +72,9 @@ pub(super) fn quarantined(one: Quarantined) -> QuarantinedBackup {
 
 impl QuarantinedBackup {
     /// Prints it in a line.
-    pub(super) fn print(&self, out: &mut dyn Write) -> Result<(), Failure> {
+    pub(super) fn print(&self, prefix: &str, out: &mut dyn Write) -> Result<(), Failure> {
         let damage = self.damage.as_deref().unwrap_or("its state is lost");
-        writeln!(out, "{} is in quarantine: {damage}", self.name)?;
+        writeln!(out, "{prefix}{} is in quarantine: {damage}", self.name)?;
         Ok(())
     }
 }
@@ -87,7 +89,13 @@ pub(super) async fn run(
     let told = |error| report::failure(&error, surroundings.interrupt);
     let wanted: Vec<String> = args.database.iter().cloned().collect();
     let mut found: Vec<(Place, Quarantined)> = Vec::new();
-    for place in places(&context, &loaded.plan, &wanted).map_err(told)? {
+    let places = places(&context, &loaded.plan, &wanted).map_err(told)?;
+    let places = if select::is_path(&args.backup) {
+        places.found
+    } else {
+        select::all_seen(places, "nothing was changed", surroundings.interrupt)?
+    };
+    for place in places {
         let there = place.repository.quarantined();
         let there = there.map_err(|error| told(error.into()))?;
         let meant = there.into_iter().filter(|one| is_meant(one, &args.backup));
@@ -107,7 +115,7 @@ pub(super) async fn run(
         several => {
             let names: Vec<String> = several
                 .iter()
-                .map(|(place, _)| format!("{:?}", place.database))
+                .map(|(place, _)| format!("{:?}", place.label))
                 .collect();
             return Err(Failure::new(
                 FailureKind::Usage,
@@ -121,7 +129,7 @@ pub(super) async fn run(
         }
     };
     let progress = Arc::new(Progress::default());
-    let label = report::one_line(&place.database);
+    let label = report::one_line(&place.label);
     let display = Display::start(&label, &progress, surroundings.json);
     let token = surroundings.interrupt.token();
     let outcome = release(&context, place, quarantined, &progress, token).await;
@@ -129,10 +137,16 @@ pub(super) async fn run(
     outcome.map_err(told)?;
     let backup = quarantined.stem.to_string();
     if surroundings.json {
-        let database = place.database.clone();
-        return report::json(&ReleaseResult { database, backup }, out);
+        let (server, database) = (place.server.clone(), place.database.clone());
+        let result = ReleaseResult {
+            server,
+            database,
+            backup,
+        };
+        return report::json(&result, out);
     }
-    writeln!(out, "{backup}: whole, and back in its place")?;
+    let prefix = report::prefix(&loaded.plan, &place.label);
+    writeln!(out, "{prefix}{backup}: whole, and back in its place")?;
     Ok(())
 }
 

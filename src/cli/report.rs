@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::failure::{Failure, FailureKind};
 use super::interrupt::Interrupt;
+use crate::config::Plan;
 use crate::jobs::{JobError, JobErrorKind};
 use crate::repository::{Entry, Fault, Stem};
 use crate::words::is_hostile;
@@ -41,6 +42,15 @@ pub(super) fn kind(error: &JobError) -> FailureKind {
         JobErrorKind::Damaged => FailureKind::Damaged,
         JobErrorKind::Usage => FailureKind::Usage,
         JobErrorKind::Internal | JobErrorKind::Interrupted => FailureKind::Internal,
+    }
+}
+
+/// What stands before the name of a backup in a line: its database, where there are several servers.
+pub(super) fn prefix(plan: &Plan, label: &str) -> String {
+    if plan.servers.len() > 1 {
+        format!("{}: ", one_line(label))
+    } else {
+        String::new()
     }
 }
 

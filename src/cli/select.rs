@@ -3,8 +3,11 @@
 use std::path::Path;
 
 use super::failure::{Failure, FailureKind};
-use crate::config::{Compression, Format};
-use crate::jobs::Place;
+use super::interrupt::Interrupt;
+use super::report;
+use super::several::together;
+use crate::config::{Compression, Format, Server};
+use crate::jobs::{Place, Places};
 use crate::repository::{Manifest, Quarantined, Repository, Role, Stem};
 
 /// The stem that an operator means: the name that `list` shows, or any of the backup's files, with
@@ -40,6 +43,82 @@ fn stem(text: &str) -> Result<Stem, Failure> {
 /// Whether a text can be the name of a backup, or of one of its files.
 pub(super) fn is_name(text: &str) -> bool {
     stem(text).is_ok()
+}
+
+/// Whether this means a backup by where it is, rather than by a name that any place may have.
+pub(super) fn is_path(text: &str) -> bool {
+    Path::new(text)
+        .parent()
+        .is_some_and(|directory| !directory.as_os_str().is_empty())
+}
+
+/// The places, for a command that must not go on while there may be others: what is meant could be
+/// there. `undone` is what it did not do.
+pub(super) fn all_seen(
+    places: Places,
+    undone: &str,
+    interrupt: &Interrupt,
+) -> Result<Vec<Place>, Failure> {
+    if places.failures.is_empty() {
+        return Ok(places.found);
+    }
+    let failures = places.failures.iter();
+    let failures: Vec<Failure> = failures
+        .map(|error| report::failure(error, interrupt))
+        .collect();
+    Err(refused(&failures, undone))
+}
+
+/// Refuses to go on while there may be places that could not be looked at.
+pub(super) fn refused(unseen: &[Failure], undone: &str) -> Failure {
+    let message = together(unseen).map_or_else(|failure| failure.message, |()| String::new());
+    let hint = if message.contains("\nhint: ") {
+        ""
+    } else {
+        "\nhint: -d SERVER/DATABASE names one database"
+    };
+    Failure::new(
+        FailureKind::Unavailable,
+        format!("{undone}: {message}{hint}"),
+    )
+}
+
+/// What was not found may be in a place that could not be looked at: that is what is told then.
+pub(super) fn unless(unseen: &[Failure]) -> impl Fn(Failure) -> Failure {
+    move |failure| match together(unseen) {
+        Ok(()) => failure,
+        Err(unseen) => Failure::new(
+            FailureKind::Unavailable,
+            format!("{}\n{}", failure.message, unseen.message),
+        ),
+    }
+}
+
+/// What a database that need not be configured is called, and perhaps its server: what is called
+/// exactly so comes first, else the name of a server stands before the first slash.
+///
+/// # Errors
+/// When it can mean either; the sentence says so.
+pub(super) fn split<'s, 't>(
+    servers: &[&'s Server],
+    text: &'t str,
+    has: impl Fn(&Server, &str) -> bool,
+) -> Result<(Option<&'s Server>, &'t str), String> {
+    let of_server = text.split_once('/').and_then(|(name, database)| {
+        let server = servers.iter().find(|server| server.name == name)?;
+        Some((*server, database))
+    });
+    let exactly = servers.iter().find(|server| has(server, text));
+    match (of_server, exactly) {
+        (None, _) => Ok((None, text)),
+        (Some((server, database)), None) => Ok((Some(server), database)),
+        (Some((server, database)), Some(_)) if !has(server, database) => Ok((None, text)),
+        (Some((server, database)), Some(other)) => Err(format!(
+            "{text:?} can mean database {text:?} of server {} (-d {}/{text}) or database \
+             {database:?} of server {} (-d {database} --server {})",
+            other.name, other.name, server.name, server.name
+        )),
+    }
 }
 
 /// The backup that an operator means, and the places that hold it, at least one. A path means the
@@ -79,6 +158,37 @@ pub(super) fn holding(places: &[Place], text: &str) -> Result<(Stem, Vec<Place>)
     Ok((stem, found))
 }
 
+/// The place that a directory is which an operator names; none if it is none, or is a backup itself.
+pub(super) fn directory(places: &[Place], text: &str) -> Option<Place> {
+    let path = Path::new(text);
+    if !path.is_dir() || stem(text).is_ok() {
+        return None;
+    }
+    let configured = places.iter().find(|place| is_at(place, path));
+    Some(configured.cloned().unwrap_or_else(|| {
+        let repository = Repository::at(path);
+        let newest = repository
+            .catalogue()
+            .ok()
+            .and_then(|mut all| all.backups.pop());
+        let database = newest.map_or_else(
+            || format!("in {}", path.display()),
+            |newest| newest.database,
+        );
+        Place {
+            server: None,
+            label: database.clone(),
+            database,
+            repository,
+        }
+    }))
+}
+
+fn is_at(place: &Place, directory: &Path) -> bool {
+    let configured = place.repository.directory().canonicalize();
+    configured.is_ok_and(|configured| Some(configured) == directory.canonicalize().ok())
+}
+
 fn in_quarantine(places: &[Place], stem: &Stem) -> Option<Quarantined> {
     let all = places
         .iter()
@@ -87,11 +197,7 @@ fn in_quarantine(places: &[Place], stem: &Stem) -> Option<Quarantined> {
 }
 
 fn in_directory(places: &[Place], directory: &Path, stem: &Stem) -> Option<Place> {
-    let same = |place: &&Place| {
-        let configured = place.repository.directory().canonicalize();
-        configured.is_ok_and(|configured| Some(configured) == directory.canonicalize().ok())
-    };
-    if let Some(configured) = places.iter().find(same) {
+    if let Some(configured) = places.iter().find(|place| is_at(place, directory)) {
         let manifest = configured.repository.path(stem, Role::Manifest);
         return manifest.exists().then(|| configured.clone());
     }
@@ -106,6 +212,8 @@ fn in_directory(places: &[Place], directory: &Path, stem: &Stem) -> Option<Place
         |manifest| manifest.database,
     );
     Some(Place {
+        server: None,
+        label: database.clone(),
         database,
         repository,
     })

@@ -12,9 +12,11 @@ use super::Surroundings;
 use super::confirm::{self, Confirmation};
 use super::failure::{Failure, FailureKind};
 use super::progress::Display;
-use super::{incident, report};
+use super::{incident, report, select};
 use crate::config::{Plan, Server};
-use crate::jobs::{Context, JobError, PreparedUndo, UndoReport, places_on, prepare_undo, undo};
+use crate::jobs::{
+    Context, JobError, Places, PreparedUndo, UndoReport, places_on, prepare_undo, undo,
+};
 use crate::pipeline::Progress;
 use crate::repository::Repository;
 
@@ -24,7 +26,7 @@ use crate::repository::Repository;
 /// one is kept under another name. Nothing is dropped.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
-    /// The database [default: the only one configured]
+    /// The database, as NAME or SERVER/NAME [default: the only one configured]
     #[arg(long, short, value_name = "NAME")]
     database: Option<String>,
     /// The server it is on, by its name in the configuration
@@ -40,6 +42,8 @@ pub(super) struct Args {
 pub(super) struct UndoResult {
     /// Whether the names are swapped back.
     pub ok: bool,
+    /// The server's name in the configuration.
+    pub server: String,
     /// The database.
     pub database: String,
     /// What it was called since the restore; null if none was found.
@@ -69,7 +73,9 @@ pub(super) async fn run(
     let (server, database, repository) = which(&context, &loaded.plan, args, surroundings)?;
     let (connection, settings) = (&server.connection, &loaded.plan.restore);
     let prepared = prepare_undo(&context, connection, &database, &repository, settings).await;
+    let label = report::one_line(&loaded.plan.label(&server.name, &database));
     let mut document = UndoResult {
+        server: server.name.clone(),
         database: database.clone(),
         ..UndoResult::default()
     };
@@ -82,10 +88,10 @@ pub(super) async fn run(
         tracing::warn!("{warning}");
     }
     if !args.yes {
-        confirm(&prepared, &database, surroundings).await?;
+        confirm(&prepared, (&label, &database), surroundings).await?;
     }
     let progress = Arc::new(Progress::default());
-    let display = Display::start(&report::one_line(&database), &progress, surroundings.json);
+    let display = Display::start(&label, &progress, surroundings.json);
     let say = |step: &str| display.note(step);
     let run = Uuid::now_v7();
     let undone = undo(&context, run, prepared, &loaded.plan.restore, &say).await;
@@ -96,13 +102,13 @@ pub(super) async fn run(
         Ok(undone) => undone,
         Err(error) => return failed(document, told(error), surroundings, out),
     };
-    succeeded(document, undone, path, surroundings, out)
+    succeeded(document, &label, undone, path, surroundings, out)
 }
 
 /// Asks for the database's name, unless that cannot be asked for.
 async fn confirm(
     prepared: &PreparedUndo<'_>,
-    database: &str,
+    (label, database): (&str, &str),
     surroundings: &Surroundings<'_>,
 ) -> Result<(), Failure> {
     let kept = prepared.keeps_as.as_ref().map_or_else(String::new, |kept| {
@@ -113,7 +119,7 @@ async fn confirm(
         )
     });
     let text = format!(
-        "This swaps names at {}:\n  {} becomes {}\n{kept}",
+        "This swaps names of {label} at {}:\n  {} becomes {}\n{kept}",
         prepared.server,
         report::one_line(&prepared.brings_back),
         report::one_line(database)
@@ -131,6 +137,7 @@ async fn confirm(
 /// Tells an undoing that was done; an application that does not start again is a failure still.
 fn succeeded(
     document: UndoResult,
+    label: &str,
     undone: UndoReport,
     incident: Option<PathBuf>,
     surroundings: &Surroundings<'_>,
@@ -152,8 +159,7 @@ fn succeeded(
     } else {
         writeln!(
             out,
-            "{}: {} bears its name again{}, in {}",
-            report::one_line(&undone.database),
+            "{label}: {} bears its name again{}, in {}",
             report::one_line(&undone.brought_back),
             undone.kept_as.map_or_else(String::new, |kept| format!(
                 ", the restored one is called {}",
@@ -202,44 +208,70 @@ fn which<'a>(
     args: &Args,
     surroundings: &Surroundings<'_>,
 ) -> Result<(&'a Server, String, Repository), Failure> {
-    let told = |error| report::failure(&error, surroundings.interrupt);
-    let servers = plan
-        .servers
-        .iter()
-        .filter(|server| args.server.as_ref().is_none_or(|name| server.name == *name));
-    let mut known = Vec::new();
-    for server in servers.clone() {
-        for place in places_on(context, server).map_err(told)? {
-            if args
-                .database
-                .as_ref()
-                .is_none_or(|name| place.database == *name)
-            {
-                known.push((server, place.database, place.repository));
+    let told = |error: JobError| report::failure(&error, surroundings.interrupt);
+    let usage = |message: String| Failure::new(FailureKind::Usage, message);
+    let is_asked = |server: &&Server| args.server.as_ref().is_none_or(|name| server.name == *name);
+    let servers: Vec<&Server> = plan.servers.iter().filter(is_asked).collect();
+    let mut known: Vec<(&Server, String, Repository)> = Vec::new();
+    let mut unseen = Vec::new();
+    for server in &servers {
+        match places_on(context, plan, server) {
+            Ok(Places { found, failures }) => {
+                let found = found.into_iter();
+                known.extend(found.map(|place| (*server, place.database, place.repository)));
+                unseen.extend(failures.into_iter().map(|error| (*server, told(error))));
+            }
+            Err(error) => unseen.push((*server, told(error))),
+        }
+    }
+    let (server, name) = match args.database.as_deref() {
+        None => (None, None),
+        Some(text) => {
+            let (server, name) =
+                select::split(&servers, text, |server, name| has(&known, server, name))
+                    .map_err(usage)?;
+            (server, Some(name))
+        }
+    };
+    let servers: Vec<&Server> = match server {
+        Some(server) => vec![server],
+        None => servers,
+    };
+    unseen.retain(|(one, _)| servers.iter().any(|server| server.name == one.name));
+    if !unseen.is_empty() {
+        let unseen: Vec<Failure> = unseen.into_iter().map(|(_, failure)| failure).collect();
+        return Err(select::refused(&unseen, "nothing was undone"));
+    }
+    known.retain(|(one, database, _)| {
+        servers.iter().any(|server| server.name == one.name)
+            && name.is_none_or(|name| database == name)
+    });
+    if let Some(name) = name {
+        // What was restored need not be what is backed up.
+        for server in &servers {
+            let repository = Repository::at(server.directory_for(name));
+            let is_new = !has(&known, server, name);
+            if is_new && (servers.len() == 1 || repository.restore_ledger().path().exists()) {
+                known.push((server, name.to_owned(), repository));
             }
         }
     }
-    let servers: Vec<&Server> = servers.collect();
-    match (known.len(), &args.database, servers.as_slice()) {
-        (1, ..) => Ok(known.remove(0)),
-        // What was restored need not be what is backed up.
-        (0, Some(name), [server]) => {
-            let repository = Repository::at(server.directory_for(name));
-            Ok((server, name.clone(), repository))
-        }
-        _ => {
-            let names: Vec<String> = known
-                .iter()
-                .map(|(server, database, _)| format!("{database:?} on {}", server.name))
-                .collect();
-            Err(Failure::new(
-                FailureKind::Usage,
-                format!(
-                    "--database (and --server) must say which one is meant{}{}",
-                    if names.is_empty() { "" } else { ": " },
-                    names.join(", ")
-                ),
-            ))
-        }
+    if known.len() == 1 {
+        return Ok(known.remove(0));
     }
+    let names: Vec<String> = known
+        .iter()
+        .map(|(server, database, _)| format!("{:?}", plan.label(&server.name, database)))
+        .collect();
+    Err(usage(format!(
+        "--database must say which one is meant{}{}",
+        if names.is_empty() { "" } else { ": " },
+        names.join(" or ")
+    )))
+}
+
+fn has(known: &[(&Server, String, Repository)], server: &Server, name: &str) -> bool {
+    known
+        .iter()
+        .any(|(one, database, _)| one.name == server.name && database == name)
 }

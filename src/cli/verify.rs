@@ -15,7 +15,9 @@ use super::progress::Display;
 use super::release::{QuarantinedBackup, quarantined};
 use super::several::{conclude, ends_before};
 use super::{report, select};
-use crate::jobs::{Place, Selection, VerifyReport, VerifyRequest, places, verify};
+use crate::jobs::{
+    JobError, Place, Places, Selection, VerifyReport, VerifyRequest, places, verify,
+};
 use crate::pipeline::Progress;
 use crate::repository::Problem;
 
@@ -27,7 +29,7 @@ use crate::repository::Problem;
 /// --quarantine is given, as the service's job does.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
-    /// The backups to check, by name or file
+    /// The backups to check, by name or file; a directory means all that are in it
     #[arg(value_name = "BACKUP")]
     backups: Vec<String>,
     /// Check every backup
@@ -56,7 +58,7 @@ pub(super) struct Args {
     /// Put damaged backups aside, into the directory quarantine beside them
     #[arg(long)]
     quarantine: bool,
-    /// Only of this database; may be given several times
+    /// Only of this database, as NAME or SERVER/NAME; may be given several times
     #[arg(long = "database", short, value_name = "NAME")]
     databases: Vec<String>,
 }
@@ -64,6 +66,8 @@ pub(super) struct Args {
 /// What `verify --json` prints for each database, in a list.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(super) struct VerifiedDatabase {
+    /// The server's name in the configuration; null for a directory that is not configured.
+    pub server: Option<String>,
     /// The database.
     pub database: String,
     /// The backups that were looked at, in the order of looking: newest first, after what earlier
@@ -75,6 +79,9 @@ pub(super) struct VerifiedDatabase {
     pub quarantined: Vec<QuarantinedBackup>,
     /// Dumps under a backup's name that no manifest speaks for, each with what is wrong.
     pub problems: Vec<VerifiedProblem>,
+    /// How it is shown to people.
+    #[serde(skip)]
+    label: String,
 }
 
 /// One backup that was looked at.
@@ -108,14 +115,23 @@ pub(super) async fn run(
 ) -> Result<(), Failure> {
     let loaded = surroundings.load()?;
     let context = surroundings.context(&loaded);
-    let told = |error| report::failure(&error, surroundings.interrupt);
-    let places = places(&context, &loaded.plan, &args.databases).map_err(told)?;
+    let told = |error: JobError| report::failure(&error, surroundings.interrupt);
+    let Places { found, failures } =
+        places(&context, &loaded.plan, &args.databases).map_err(told)?;
     let mut verified = Vec::new();
-    let mut failures = Vec::new();
-    let chosen = choose(args, places)?;
+    let mut failures: Vec<Failure> = failures.into_iter().map(told).collect();
+    if !args.backups.is_empty() && args.backups.iter().all(|text| select::is_path(text)) {
+        // Where they are is known.
+        failures.clear();
+    }
+    let chosen = choose(args, found, &failures)?;
+    // Whoever names a database expects that it has backups.
+    let is_named = (!args.databases.is_empty() || !args.backups.is_empty())
+        && args.older_than.is_none()
+        && args.budget.is_none();
     for (index, (place, selection)) in chosen.iter().enumerate() {
         let progress = Arc::new(Progress::default());
-        let label = report::one_line(&place.database);
+        let label = report::one_line(&place.label);
         let display = Display::start(&label, &progress, surroundings.json);
         let token = surroundings.interrupt.token();
         let request = VerifyRequest {
@@ -131,21 +147,36 @@ pub(super) async fn run(
         match outcome {
             Ok(report) => {
                 alarm(run, &place.database, &report);
-                failures.extend(failure(&place.database, &report));
-                let told = tell(&place.database, report);
+                failures.extend(failure(&place.label, &report));
+                if is_named && report.is_empty() {
+                    failures.push(nothing_in(place));
+                }
+                let told = tell(place, report);
                 if !surroundings.json {
-                    print(&told, out)?;
+                    print(&told, &report::prefix(&loaded.plan, &place.label), out)?;
                 }
                 verified.push(told);
             }
             Err(error) => failures.push(told(error)),
         }
-        let left = chosen[index + 1..].iter().map(|(left, _)| &left.database);
+        let left = chosen[index + 1..].iter().map(|(left, _)| &left.label);
         if ends_before(left, surroundings.interrupt, &mut failures) {
             break;
         }
     }
     conclude(&verified, &failures, surroundings, out)
+}
+
+/// That there was nothing to check where backups were expected.
+fn nothing_in(place: &Place) -> Failure {
+    Failure::new(
+        FailureKind::Unavailable,
+        format!(
+            "database {}: there is no backup to check in {}",
+            report::one_line(&place.label),
+            report::one_line(&place.repository.directory().display().to_string())
+        ),
+    )
 }
 
 /// Reads a length of time as the configuration writes them.
@@ -154,7 +185,11 @@ fn length_of_time(text: &str) -> Result<Duration, String> {
         .map_err(|_| "write a number and a unit, such as \"4 hours\" or \"6 days\"".to_owned())
 }
 
-fn choose(args: &Args, places: Vec<Place>) -> Result<Vec<(Place, Selection)>, Failure> {
+fn choose(
+    args: &Args,
+    places: Vec<Place>,
+    unseen: &[Failure],
+) -> Result<Vec<(Place, Selection)>, Failure> {
     if args.backups.is_empty() {
         let selection = if args.older_than.is_some() || args.budget.is_some() {
             Selection::Due(args.older_than.unwrap_or_default())
@@ -170,7 +205,11 @@ fn choose(args: &Args, places: Vec<Place>) -> Result<Vec<(Place, Selection)>, Fa
     }
     let mut chosen: Vec<(Place, Selection)> = Vec::new();
     for text in &args.backups {
-        let (stem, holding) = select::holding(&places, text)?;
+        if let Some(place) = select::directory(&places, text) {
+            chosen.push((place, Selection::All));
+            continue;
+        }
+        let (stem, holding) = select::holding(&places, text).map_err(select::unless(unseen))?;
         for place in holding {
             let same = |other: &&mut (Place, Selection)| {
                 other.0.repository.directory() == place.repository.directory()
@@ -199,8 +238,8 @@ fn alarm(run: Uuid, database: &str, report: &VerifyReport) {
     }
 }
 
-fn failure(database: &str, report: &VerifyReport) -> Option<Failure> {
-    let database = report::one_line(database);
+fn failure(label: &str, report: &VerifyReport) -> Option<Failure> {
+    let database = report::one_line(label);
     if report.damaged() > 0 {
         let damaged = report::counted(report.damaged() as u64, "backup is", "backups are");
         return Some(Failure::new(
@@ -220,7 +259,7 @@ fn failure(database: &str, report: &VerifyReport) -> Option<Failure> {
     ))
 }
 
-fn tell(database: &str, report: VerifyReport) -> VerifiedDatabase {
+fn tell(place: &Place, report: VerifyReport) -> VerifiedDatabase {
     let checked = report.findings.into_iter().map(|finding| VerifiedBackup {
         name: finding.stem.to_string(),
         outcome: if finding.damage.is_some() {
@@ -247,7 +286,9 @@ fn tell(database: &str, report: VerifyReport) -> VerifiedDatabase {
         });
     let problems = report.problems.into_iter();
     VerifiedDatabase {
-        database: database.to_owned(),
+        server: place.server.clone(),
+        database: place.database.clone(),
+        label: place.label.clone(),
         backups: checked.chain(unchecked).collect(),
         left: report.left,
         quarantined: report.quarantined.into_iter().map(quarantined).collect(),
@@ -257,12 +298,12 @@ fn tell(database: &str, report: VerifyReport) -> VerifiedDatabase {
     }
 }
 
-fn print(database: &VerifiedDatabase, out: &mut dyn Write) -> Result<(), Failure> {
+fn print(database: &VerifiedDatabase, prefix: &str, out: &mut dyn Write) -> Result<(), Failure> {
     if database.backups.is_empty() && database.problems.is_empty() {
         writeln!(
             out,
             "database {}: no backup to check",
-            report::one_line(&database.database)
+            report::one_line(&database.label)
         )?;
     }
     for backup in &database.backups {
@@ -270,7 +311,7 @@ fn print(database: &VerifiedDatabase, out: &mut dyn Write) -> Result<(), Failure
             (None, Some(rows)) => {
                 writeln!(
                     out,
-                    "{}: whole, {}",
+                    "{prefix}{}: whole, {}",
                     backup.name,
                     report::counted(rows, "row", "rows")
                 )?;
@@ -283,7 +324,7 @@ fn print(database: &VerifiedDatabase, out: &mut dyn Write) -> Result<(), Failure
                 });
                 writeln!(
                     out,
-                    "{}: {}: {message}{}",
+                    "{prefix}{}: {}: {message}{}",
                     backup.name,
                     backup.outcome.to_uppercase(),
                     aside.unwrap_or_default()
@@ -295,14 +336,15 @@ fn print(database: &VerifiedDatabase, out: &mut dyn Write) -> Result<(), Failure
         let left = report::counted(database.left, "backup was", "backups were");
         writeln!(
             out,
-            "{left} not reached within the budget, and will come first in the next run"
+            "{prefix}{left} not reached within the budget, and will come first in the next run"
         )?;
     }
     for problem in &database.problems {
-        writeln!(out, "{}: {}", report::one_line(&problem.file), problem.what)?;
+        let file = report::one_line(&problem.file);
+        writeln!(out, "{prefix}{file}: {}", problem.what)?;
     }
     for quarantined in &database.quarantined {
-        quarantined.print(out)?;
+        quarantined.print(prefix, out)?;
     }
     Ok(())
 }

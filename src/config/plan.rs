@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::policy::{Blackouts, Expectation, Retry, Rules, Schedule, Series};
 use crate::telemetry::Level;
+use crate::words::label;
 
 /// Everything the program does, checked. Made only by [`load`](super::load).
 #[derive(Clone, Debug, PartialEq)]
@@ -41,6 +42,14 @@ pub struct Plan {
     pub programs: Option<PathBuf>,
     /// What is sound but deserves a word, one sentence each.
     pub warnings: Vec<String>,
+}
+
+impl Plan {
+    /// A database as it is shown, and named on the command line: `server/database` where there are
+    /// several servers.
+    pub fn label(&self, server: &str, database: &str) -> String {
+        label(self.servers.len() > 1, server, database)
+    }
 }
 
 /// One `PostgreSQL` server and the databases on it that are backed up.

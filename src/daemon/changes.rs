@@ -1,8 +1,12 @@
 //! What a reload changes, in words. Pure.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use chrono::{DateTime, Utc};
 
-use crate::config::{Databases, DrillChoice, Job, JobKind, Plan, Server, Verification};
+use crate::config::{
+    Databases, DrillChoice, Job, JobKind, Plan, Server, Setting, Settings, Verification,
+};
 use crate::words::{one_line, span};
 
 /// What a reload changes.
@@ -18,32 +22,33 @@ pub(super) struct Changes {
     pub not_in_force: Vec<String>,
 }
 
-/// Compares the plan in force with a new one.
-pub(super) fn changes(old: &Plan, new: &Plan, now: DateTime<Utc>) -> Changes {
+/// Compares the plan in force, and the settings that it follows from, with new ones.
+pub(super) fn changes(
+    (old, old_settings): (&Plan, &Settings),
+    (new, new_settings): (&Plan, &Settings),
+    now: DateTime<Utc>,
+) -> Changes {
     let mut changes = Changes::default();
-    jobs(old, new, now, &mut changes);
-    servers(old, new, &mut changes.told);
+    let values = Values::between(old_settings, new_settings);
+    jobs((old, new), &values, now, &mut changes);
+    servers((old, new), &values, &mut changes.told);
     let told = &mut changes.told;
     if old.zone != new.zone {
         told.push(format!("timezone: {} → {}", old.zone, new.zone));
     }
-    if old.limits != new.limits {
-        told.push("limits: changed".to_owned());
-    }
-    if old.retention != new.retention {
-        told.push("retention: changed".to_owned());
-    }
-    if old.drill != new.drill {
-        told.push("drill: changed".to_owned());
-    }
-    if old.programs != new.programs {
-        told.push("programs: changed".to_owned());
-    }
-    if old.objectives != new.objectives {
-        told.push("objectives: changed".to_owned());
-    }
-    if old.restore != new.restore {
-        told.push("restore: changed".to_owned());
+    for (name, is_changed) in [
+        ("limits", old.limits != new.limits),
+        ("retention", old.retention != new.retention),
+        ("drill", old.drill != new.drill),
+        ("programs", old.programs != new.programs),
+        ("objectives", old.objectives != new.objectives),
+        ("restore", old.restore != new.restore),
+    ] {
+        if is_changed {
+            // The rules of retention are in the tables of the series.
+            let is_one = |key: &[&str]| key[0] == name || name == "retention" && key[0] == "series";
+            values.tell(name, is_one, told);
+        }
     }
     let (was, is) = (&old.daemon, &new.daemon);
     if (was.concurrency, was.concurrency_per_server) != (is.concurrency, is.concurrency_per_server)
@@ -69,7 +74,61 @@ pub(super) fn changes(old: &Plan, new: &Plan, now: DateTime<Utc>) -> Changes {
     changes
 }
 
-fn jobs(old: &Plan, new: &Plan, now: DateTime<Utc>, changes: &mut Changes) {
+/// The settings that differ, by their keys: the old and the new value, as TOML and without secrets.
+struct Values(BTreeMap<Vec<String>, (Option<String>, Option<String>)>);
+
+impl Values {
+    fn between(old: &Settings, new: &Settings) -> Self {
+        let of = |settings: &Settings| -> BTreeMap<Vec<String>, String> {
+            let list = settings.list().into_iter();
+            list.map(|Setting { key, value, .. }| (key, value))
+                .collect()
+        };
+        let (old, new) = (of(old), of(new));
+        let keys: BTreeSet<&Vec<String>> = old.keys().chain(new.keys()).collect();
+        let pairs = keys
+            .into_iter()
+            .filter(|key| old.get(*key) != new.get(*key));
+        Self(
+            pairs
+                .map(|key| (key.clone(), (old.get(key).cloned(), new.get(key).cloned())))
+                .collect(),
+        )
+    }
+
+    /// Tells the old and the new value of each of these settings that differs. Where none does, it is
+    /// a secret that has changed, or the program's environment.
+    fn tell(&self, what: &str, is_one: impl Fn(&[&str]) -> bool, told: &mut Vec<String>) {
+        let mut found = Vec::new();
+        for (key, (was, is)) in &self.0 {
+            let levels: Vec<&str> = key.iter().map(String::as_str).collect();
+            if is_one(&levels) {
+                let value = |value: &Option<String>| {
+                    value
+                        .as_deref()
+                        .map_or_else(|| "not set".to_owned(), one_line)
+                };
+                found.push(format!("{}: {} → {}", key.join("."), value(was), value(is)));
+            }
+        }
+        if found.is_empty() {
+            found.push(format!("{what}: a value that is not shown has changed"));
+        }
+        for line in found {
+            // What several have in common is told once.
+            if !told.contains(&line) {
+                told.push(line);
+            }
+        }
+    }
+}
+
+/// Whether this says when a job runs, besides its schedule.
+fn is_rule(key: &str) -> bool {
+    matches!(key, "window" | "jitter" | "catch_up" | "retry" | "blackout")
+}
+
+fn jobs((old, new): (&Plan, &Plan), values: &Values, now: DateTime<Utc>, changes: &mut Changes) {
     let find = |jobs: &[Job], name: &str| jobs.iter().find(|job| job.name == name).cloned();
     for job in &old.jobs {
         if find(&new.jobs, &job.name).is_none() {
@@ -101,9 +160,12 @@ fn jobs(old: &Plan, new: &Plan, now: DateTime<Utc>, changes: &mut Changes) {
                 }
                 let rules = |job: &Job| (job.window, job.jitter, job.catch_up, job.retry);
                 if rules(&was) != rules(job) || was.blackouts != job.blackouts {
-                    changes.told.push(format!(
-                        "job {name}: window, jitter, catch_up, retry or blackout changed"
-                    ));
+                    let is_one = |key: &[&str]| match key {
+                        ["jobs", job, rule, ..] => *job == name.as_str() && is_rule(rule),
+                        [rule, ..] => is_rule(rule),
+                        [] => false,
+                    };
+                    values.tell(&format!("job {name}"), is_one, &mut changes.told);
                 }
             }
         }
@@ -126,7 +188,7 @@ fn schedule(was: &Job, is: &Job, now: DateTime<Utc>) -> String {
     )
 }
 
-fn servers(old: &Plan, new: &Plan, told: &mut Vec<String>) {
+fn servers((old, new): (&Plan, &Plan), values: &Values, told: &mut Vec<String>) {
     for server in &old.servers {
         if !new.servers.iter().any(|other| other.name == server.name) {
             told.push(format!("server {}: removed", server.name));
@@ -145,10 +207,18 @@ fn servers(old: &Plan, new: &Plan, told: &mut Vec<String>) {
         if before != after {
             told.push(format!("server {}: {before} → {after}", server.name));
         } else if was != server {
-            told.push(format!(
-                "server {}: connection, directory or dump settings changed",
-                server.name
-            ));
+            let is_main = server.name == "main";
+            let is_one = |key: &[&str]| match key {
+                ["servers", name, ..] => *name == server.name,
+                // What a server does not say itself is said for all of them.
+                ["dump" | "directory", ..] => true,
+                [
+                    "connection" | "database" | "databases" | "include" | "exclude",
+                    ..,
+                ] => is_main,
+                _ => false,
+            };
+            values.tell(&format!("server {}", server.name), is_one, told);
         }
     }
 }
@@ -212,25 +282,28 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::{Changes, changes};
-    use crate::config::{Plan, Source, load};
+    use crate::config::{Loaded, Source, load};
 
-    fn plan(text: &str) -> Plan {
+    fn loaded(text: &str) -> Loaded {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("pgbackupd.toml");
         std::fs::write(&file, text).unwrap();
+        // It may hold a password.
+        rustix::fs::chmod(&file, 0o600.into()).unwrap();
         let source = Source {
             file: Some(file.clone()),
             default_file: file,
             environment: BTreeMap::new(),
             ..Source::of_process(None)
         };
-        load(&source).unwrap().plan
+        load(&source).unwrap()
     }
 
     fn between(old: &str, new: &str) -> Changes {
+        let (old, new) = (loaded(old), loaded(new));
         changes(
-            &plan(old),
-            &plan(new),
+            (&old.plan, &old.settings),
+            (&new.plan, &new.settings),
             "2025-07-09T00:00:00Z".parse().unwrap(),
         )
     }
@@ -261,7 +334,7 @@ mod tests {
             ),
             (
                 "[jobs.daily]\nwindow = \"2 hours\"",
-                "job daily: window, jitter, catch_up, retry or blackout changed",
+                "jobs.daily.window: \"6 hours\" → \"2 hours\"",
             ),
             (
                 "[jobs.weekly]\nseries = \"daily\"",
@@ -273,20 +346,35 @@ mod tests {
             ),
             (
                 "[connection]\nhost = \"elsewhere\"",
-                "server main: connection, directory or dump settings changed",
+                "connection.host: not set → \"elsewhere\"",
             ),
             (
                 "[jobs.verify]\nolder_than = \"6 days\"\nbudget = \"2 hours\"",
                 "job verify: verification → verification of what was not checked for 6 days within 2 hours",
             ),
-            ("[drill]\njobs = 3", "drill: changed"),
-            ("[limits]\ndump = \"1 hour\"", "limits: changed"),
-            ("[retention]\nfloor = 7", "retention: changed"),
-            ("[restore]\ntimeout = \"1 hour\"", "restore: changed"),
+            ("[drill]\njobs = 3", "drill.jobs: 2 → 3"),
+            (
+                "[limits]\ndump = \"1 hour\"",
+                "limits.dump: \"12 hours\" → \"1 hour\"",
+            ),
+            ("[retention]\nfloor = 7", "retention.floor: 3 → 7"),
+            (
+                "[series.daily]\nkeep = \"60 days\"",
+                "series.daily.keep: \"30 days\" → \"60 days\"",
+            ),
+            (
+                "[restore]\ntimeout = \"1 hour\"",
+                "restore.timeout: \"2 minutes\" → \"1 hour\"",
+            ),
             (
                 "[objectives]\nrecovery_point = \"1 hour\"",
-                "objectives: changed",
+                "objectives.recovery_point: \"24 hours\" → \"1 hour\"",
             ),
+            (
+                "[retry]\nfirst = \"1 minute\"",
+                "retry.first: \"30 seconds\" → \"1 minute\"",
+            ),
+            ("[dump]\nlevel = 3", "dump.level: not set → 3"),
             (
                 "[daemon]\nconcurrency = 9",
                 "daemon: concurrency 2 in all and 1 a server → 9 and 1",
@@ -297,6 +385,20 @@ mod tests {
             assert_eq!(changes.told, [told]);
             assert!(changes.not_in_force.is_empty());
         }
+    }
+
+    #[test]
+    fn a_secret_that_changed_is_told_without_its_value() {
+        let with =
+            |password: &str| format!("database = \"a\"\n[connection]\npassword = \"{password}\"\n");
+        assert_eq!(
+            between(&with("one"), &with("two")).told,
+            ["server main: a value that is not shown has changed"]
+        );
+        assert_eq!(
+            between("database = \"a\"", &with("two")).told,
+            ["connection.password: not set → \"****\""]
+        );
     }
 
     #[test]

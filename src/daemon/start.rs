@@ -17,7 +17,7 @@ use super::systemd::Systemd;
 use super::tell;
 use super::ticker::Ticker;
 use crate::config::{ConfigError, Databases, JobKind, Loaded, Plan, Server, Source};
-use crate::jobs::{Context, JobError, Place, places_on, recover, sweep_drills};
+use crate::jobs::{Context, JobError, Place, Places, places_on, recover, sweep_drills};
 use crate::postgres::Enforcement;
 use crate::repository::{Repository, RepositoryError, RuntimeDirectory, RuntimeError};
 use crate::tell;
@@ -124,7 +124,7 @@ pub async fn run(source: Source, loaded: Loaded) -> Result<(), DaemonError> {
     let writer = StateWriter::start(runtime.clone(), lock).map_err(DaemonError::NoThread)?;
     let service = Service::new(
         source,
-        plan,
+        (plan, loaded.settings),
         environment,
         (runtime, writer),
         ticker,
@@ -193,7 +193,7 @@ pub(super) fn usable(plan: &Plan, context: &Context) -> Result<(), DaemonError> 
     for server in &plan.servers {
         match &server.databases {
             Databases::Named(_) | Databases::FromEnvironment => {
-                for place in places_on(context, server)? {
+                for place in places_on(context, plan, server)?.found {
                     place_usable(&place)?;
                 }
             }
@@ -207,7 +207,7 @@ fn place_usable(place: &Place) -> Result<(), DaemonError> {
     let directory = place.repository.directory();
     let unusable = |source| DaemonError::Directory {
         directory: directory.to_owned(),
-        of: format!("database {}", one_line(&place.database)),
+        of: format!("database {}", one_line(&place.label)),
         source,
     };
     match place.repository.create() {
@@ -256,10 +256,15 @@ fn put_in_order(plan: &Plan, context: &Context) {
         Err(error) => tracing::warn!("{error}"),
     }
     for server in &plan.servers {
-        let places = match places_on(context, server) {
-            Ok(places) => places,
+        let places = match places_on(context, plan, server) {
+            Ok(Places { found, failures }) => {
+                for error in failures {
+                    tell!(DirectoryUnusable, { server = server.name }, "{error}");
+                }
+                found
+            }
             Err(error) => {
-                tell!(DirectoryUnusable, {}, "{error}");
+                tell!(DirectoryUnusable, { server = server.name }, "{error}");
                 continue;
             }
         };
@@ -267,7 +272,7 @@ fn put_in_order(plan: &Plan, context: &Context) {
             match recover(context, &place.repository) {
                 Ok(None) => {}
                 Ok(Some(recovery)) => {
-                    let database = one_line(&place.database);
+                    let database = one_line(&place.label);
                     for run in &recovery.swept {
                         tell!(
                             InterruptedRunFound,

@@ -10,8 +10,8 @@ use uuid::Uuid;
 
 use crate::config::{Database, Databases, DrillChoice, Job, JobKind, Plan, Server, Verification};
 use crate::jobs::{
-    BackupReport, BackupRequest, Context, DrillReport, JobError, Place, PruneMode, PruneReport,
-    Selection, Strictness, Tick, VerifyReport, VerifyRequest, WhichBackup, back_up,
+    BackupReport, BackupRequest, Context, DrillReport, JobError, Place, Places, PruneMode,
+    PruneReport, Selection, Strictness, Tick, VerifyReport, VerifyRequest, WhichBackup, back_up,
     backups_to_drill, drill, missed_drill, newest_success, places_on, prune, targets_on, verify,
 };
 use crate::pipeline::Progress;
@@ -242,9 +242,11 @@ impl Task {
                 )
             }));
         } else {
-            let (context, server) = (context.clone(), server.clone());
-            let places = threads::start("look", move || places_on(&context, &server))?;
-            for place in places.await?? {
+            let (context, plan, server) = (context.clone(), Arc::clone(&self.plan), server.clone());
+            let looking = threads::start("look", move || places_on(&context, &plan, &server))?;
+            let places = looking.await??;
+            failures = places.failures;
+            for place in places.found {
                 // What was never backed up has nothing to check or to remove.
                 if place.repository.directory().is_dir() {
                     let action = match self.job.kind {
@@ -286,6 +288,7 @@ fn is_missed(action: &Action, slot: DateTime<Utc>) -> bool {
 /// When a ledger or a directory cannot be read.
 pub(super) fn missed_slot(
     context: &Context,
+    plan: &Plan,
     server: &Server,
     job: &Job,
     (since, handled): (Option<DateTime<Utc>>, Option<DateTime<Utc>>),
@@ -295,16 +298,18 @@ pub(super) fn missed_slot(
         return Ok(missed(&job.schedule, since.max(handled), now));
     };
     // A database without a directory was never backed up, and is known only to its server.
-    let places = match &server.databases {
-        Databases::All(_) => places_on(context, server)?,
-        Databases::Named(_) | Databases::FromEnvironment => {
-            let mut places = places_on(context, server)?;
-            places.retain(|place| place.repository.directory().is_dir());
-            places
-        }
-    };
+    let Places {
+        mut found,
+        failures,
+    } = places_on(context, plan, server)?;
+    if let Some(failure) = failures.into_iter().next() {
+        return Err(failure);
+    }
+    if !matches!(server.databases, Databases::All(_)) {
+        found.retain(|place| place.repository.directory().is_dir());
+    }
     let mut newest = None;
-    for place in &places {
+    for place in &found {
         let known = since.max(newest_success(&place.repository, series, now)?);
         newest = newest.max(missed(&job.schedule, known, now));
     }

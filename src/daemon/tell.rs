@@ -64,9 +64,15 @@ impl Run<'_> {
     fn name(&self) -> String {
         let what = self.task.job.kind.noun();
         match &self.subject.database {
-            Some(database) => format!("{what} of {}", one_line(database)),
+            Some(_) => format!("{what} of {}", self.database()),
             None => format!("{what} on server {}", self.subject.server),
         }
+    }
+
+    /// The database as it is shown; nothing where the run has none.
+    fn database(&self) -> String {
+        let database = self.subject.database.as_deref().unwrap_or_default();
+        one_line(&self.task.plan.label(&self.subject.server, database))
     }
 
     /// What it is, and for which job.
@@ -134,7 +140,7 @@ impl Run<'_> {
             DrillOverdue, self,
             { age_seconds = age.as_secs(), limit_seconds = limit.as_secs(), },
             "the test restore of {} is overdue: {missed}",
-            one_line(self.subject.database.as_deref().unwrap_or_default())
+            self.database()
         );
     }
 
@@ -152,7 +158,7 @@ impl Run<'_> {
             { bytes = pruned.freed, count = pruned.removed.len(), },
             "retention removed {} of {}, {}: {}",
             counted(pruned.removed.len() as u64, "backup", "backups"),
-            one_line(self.subject.database.as_deref().unwrap_or_default()),
+            self.database(),
             size(pruned.freed),
             names.join(", ")
         );
@@ -198,7 +204,7 @@ impl Run<'_> {
                     { backup = %finding.stem, quarantine = aside, },
                     "backup {} of {} is DAMAGED: {damage}{}",
                     finding.stem,
-                    one_line(self.subject.database.as_deref().unwrap_or_default()),
+                    self.database(),
                     finding.became()
                 );
             }
@@ -324,7 +330,7 @@ impl Run<'_> {
                         BackupDamaged, self,
                         { backup = %stem, },
                         "backup {stem} of {} does NOT RESTORE: {sentence}",
-                        one_line(self.subject.database.as_deref().unwrap_or_default())
+                        self.database()
                     );
                 }
                 line!(

@@ -164,7 +164,7 @@ impl View<'_> {
             parts.push(format!(
                 "{} of {} ({}): {}, {rate}/s{others}",
                 first.work.task.job.kind.noun(),
-                one_line(database),
+                one_line(&self.plan.label(&first.work.subject.server, database)),
                 first.work.subject.job,
                 size(bytes)
             ));

@@ -10,6 +10,7 @@ use crate::postgres::{
 };
 use crate::repository::{ManifestError, RepositoryError, advice};
 use crate::threads::{NoThread, Panicked, is_exhaustion};
+use crate::words::{one_line, shell_word};
 
 /// Why a job failed, in a sentence for the operator.
 #[derive(Debug, thiserror::Error)]
@@ -104,6 +105,34 @@ pub enum JobError {
         /// Why.
         source: Box<JobError>,
     },
+    /// The directory with the backups of one server of several cannot be read.
+    #[error("the backups of server {server} cannot be looked at: {source}")]
+    Unseen {
+        /// The server's name in the configuration.
+        server: String,
+        /// Why.
+        source: Box<JobError>,
+    },
+    /// A server that could not be asked, or whose backups could not be looked at, may have a database
+    /// that was named.
+    #[error(
+        "server {server} {what}; it may {}hold {}: {cause}{}",
+        if .found.is_empty() { "" } else { "also " },
+        one_line(.database),
+        one_of(.found)
+    )]
+    MayHold {
+        /// The server's name in the configuration.
+        server: String,
+        /// What it did not do, as the end of a sentence.
+        what: &'static str,
+        /// The database, as servers call it.
+        database: String,
+        /// Where it was found, as `server/database`.
+        found: Vec<String>,
+        /// Why the server could not be asked.
+        cause: String,
+    },
     /// A database that was found on a server would get a directory that is not its own.
     #[error(
         "no backup of database {database:?} of server {server}: its directory {directory} belongs \
@@ -166,7 +195,9 @@ impl JobError {
             Self::Conninfo(_) | Self::Dump(_) | Self::DirectoryTaken { .. } => {
                 JobErrorKind::Configuration
             }
-            Self::Undiscovered { source, .. } | Self::Restore { source, .. } => source.kind(),
+            Self::Undiscovered { source, .. }
+            | Self::Unseen { source, .. }
+            | Self::Restore { source, .. } => source.kind(),
             Self::Damaged(_) => JobErrorKind::Damaged,
             Self::NoSpace(_) | Self::Unrecorded { .. } | Self::UnrecordedBackup { .. } => {
                 JobErrorKind::CannotCreate
@@ -176,7 +207,8 @@ impl JobError {
                 StreamError::Cancelled => JobErrorKind::Interrupted,
                 StreamError::Read(_) | StreamError::Flaw(_) => JobErrorKind::Unavailable,
             },
-            Self::Connect(_)
+            Self::MayHold { .. }
+            | Self::Connect(_)
             | Self::Query(_)
             | Self::Program(_)
             | Self::Child(_)
@@ -255,6 +287,22 @@ fn kind_on_disk(error: &RepositoryError) -> JobErrorKind {
         },
         RepositoryError::ReadBack { .. } => JobErrorKind::Damaged,
     }
+}
+
+/// How to name one of the databases that were found; nothing if none was.
+fn one_of(found: &[String]) -> String {
+    if found.is_empty() {
+        return String::new();
+    }
+    let named: Vec<String> = found
+        .iter()
+        .map(|name| format!("-d {}", shell_word(name)))
+        .collect();
+    let which = if named.len() == 1 { "the one" } else { "one" };
+    format!(
+        "\nhint: {} names {which} that was found",
+        named.join(" or ")
+    )
 }
 
 impl From<NoThread> for JobError {

@@ -54,16 +54,16 @@ pub use prune::{PruneMode, PruneReport, SeriesReport, prune};
 pub use quarantine::release;
 pub use recovery::{Recovery, recover};
 pub use restore::{
-    Candidate, Criteria, CutShort, LastDrill, Outlook, PlannedStep, PlannedTable, Prepared,
+    Ahead, Candidate, Criteria, CutShort, LastDrill, Outlook, PlannedStep, PlannedTable, Prepared,
     PreparedTables, PreparedUndo, RestorePlan, RestoreReport, RestoreRequest, RestoreSource,
     TablesPlan, TablesReport, TablesRequest, Tell, UndoReport, abandon_tables,
-    choose as choose_backup, look as look_at_restore, look_at_tables, prepare as prepare_restore,
-    prepare_tables, prepare_undo, restore, restore_tables, undo,
+    choose as choose_backup, look as look_at_restore, look_ahead, look_at_tables,
+    prepare as prepare_restore, prepare_tables, prepare_undo, restore, restore_tables, undo,
 };
 pub use survey::{
     DaemonView, Ended, Line, NextRun, Outcomes, RunningNow, Survey, Surveyed, TREND, survey,
 };
-pub use target::{Place, Target, Targets, places, places_on, targets, targets_on};
+pub use target::{Place, Places, Target, Targets, places, places_on, targets, targets_on};
 pub use tick::{newest_success, reach, record_skip};
 pub use verify::{Finding, Selection, VerifyReport, VerifyRequest, verify};
 

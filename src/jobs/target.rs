@@ -1,13 +1,17 @@
 //! Which databases a job works on.
 
+pub(super) mod named;
+
+use std::collections::BTreeSet;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::Context;
 use super::error::JobError;
 use crate::config::{Database, Databases, Plan, Server};
 use crate::postgres::{Client, Conninfo, discover};
-use crate::repository::Repository;
+use crate::repository::{Repository, advice};
+use named::{Known, meant};
 
 /// A database to back up.
 #[derive(Clone, Debug)]
@@ -16,13 +20,19 @@ pub struct Target<'a> {
     pub server: &'a Server,
     /// The database, its directory, and how it is dumped.
     pub database: Database,
+    /// How it is shown: with its server where there are several.
+    pub label: String,
 }
 
 /// A directory of backups to look at, for which no server is needed.
 #[derive(Clone, Debug)]
 pub struct Place {
+    /// Its server's name in the configuration; none for a directory that is not configured.
+    pub server: Option<String>,
     /// The database whose backups they are.
     pub database: String,
+    /// How it is shown, and named on the command line: with its server where there are several.
+    pub label: String,
     /// Where they are.
     pub repository: Repository,
 }
@@ -37,44 +47,67 @@ pub struct Targets<'a> {
     pub failures: Vec<JobError>,
 }
 
-/// The databases to back up: all that are configured, or those of them that are named.
+/// Directories of backups, and why there may be more of them.
+#[derive(Debug)]
+pub struct Places {
+    /// The directories.
+    pub found: Vec<Place>,
+    /// What could not be looked at, one error each.
+    pub failures: Vec<JobError>,
+}
+
+/// What is known of one server's databases.
+struct Answer<'a, T> {
+    server: &'a Server,
+    found: Vec<T>,
+    /// Databases that cannot be worked on, by name, and why.
+    refused: Vec<(String, JobError)>,
+    /// Why there may be others.
+    silence: Vec<Silence>,
+}
+
+/// What could not be asked or looked at, and why.
+enum Silence {
+    /// The server, for its databases.
+    Server(JobError),
+    /// The directory that holds those of its databases.
+    Directories(JobError),
+    /// One of those.
+    Directory(PathBuf, JobError),
+}
+
+/// The databases to back up: all that are configured, or those of them that are named. A name may say
+/// the server: `reports/audit`.
 ///
 /// # Errors
-/// When a named one is not configured, or the only server must be asked for its databases and does
-/// not answer.
+/// When a named one is not configured, or can mean two; or the only server must be asked for its
+/// databases and does not answer.
 pub async fn targets<'a>(
     context: &Context,
     plan: &'a Plan,
     wanted: &[String],
 ) -> Result<Targets<'a>, JobError> {
-    let mut found = Vec::new();
-    let mut failures = Vec::new();
+    let mut answers = Vec::new();
     for server in &plan.servers {
-        match targets_on(context, plan, server).await {
-            Ok(mut targets) => {
-                found.append(&mut targets.found);
-                failures.append(&mut targets.failures);
+        let mut answer = Answer {
+            server,
+            found: Vec::new(),
+            refused: Vec::new(),
+            silence: Vec::new(),
+        };
+        match asked(context, plan, server).await {
+            Ok((found, refused)) => {
+                answer.found = found;
+                answer.refused = refused;
             }
             Err(error) if plan.servers.len() == 1 => return Err(error),
-            Err(error) => failures.push(JobError::Undiscovered {
-                server: server.name.clone(),
-                source: Box::new(error),
-            }),
+            Err(why) => answer.silence.push(Silence::Server(why)),
         }
+        answers.push(answer);
     }
-    let is_found = |wanted: &String| found.iter().any(|target| target.database.name == *wanted);
-    if !wanted.is_empty() {
-        if wanted.iter().all(is_found) {
-            // What is wrong elsewhere is of no interest.
-            failures.clear();
-        } else if !failures.is_empty() {
-            return Err(failures.remove(0));
-        }
-    }
-    Ok(Targets {
-        found: choose(found, wanted, |target| &target.database.name)?,
-        failures,
-    })
+    let name = |target: &Target<'_>| target.database.name.clone();
+    let (found, failures) = choose(plan, answers, wanted, name)?;
+    Ok(Targets { found, failures })
 }
 
 /// The databases of one server to back up.
@@ -86,24 +119,43 @@ pub async fn targets_on<'a>(
     plan: &Plan,
     server: &'a Server,
 ) -> Result<Targets<'a>, JobError> {
-    let mut targets = Targets {
-        found: Vec::new(),
-        failures: Vec::new(),
-    };
+    let (found, refused) = asked(context, plan, server).await?;
+    Ok(Targets {
+        found,
+        failures: refused.into_iter().map(|(_, why)| why).collect(),
+    })
+}
+
+type Asked<'a> = (Vec<Target<'a>>, Vec<(String, JobError)>);
+
+/// Asks a server; gives also what it has and cannot be backed up, by name.
+async fn asked<'a>(
+    context: &Context,
+    plan: &Plan,
+    server: &'a Server,
+) -> Result<Asked<'a>, JobError> {
+    let (mut found, mut refused) = (Vec::new(), Vec::new());
     let is_discovered = matches!(server.databases, Databases::All(_));
     for database in databases_of(context, server).await? {
         let taken = plan.directory_taken_by(server, &database.name);
         match taken.filter(|_| is_discovered) {
-            None => targets.found.push(Target { server, database }),
-            Some(owner) => targets.failures.push(JobError::DirectoryTaken {
-                database: database.name,
-                server: server.name.clone(),
-                directory: database.directory.display().to_string(),
-                owner,
+            None => found.push(Target {
+                server,
+                label: plan.label(&server.name, &database.name),
+                database,
             }),
+            Some(owner) => refused.push((
+                database.name.clone(),
+                JobError::DirectoryTaken {
+                    database: database.name,
+                    server: server.name.clone(),
+                    directory: database.directory.display().to_string(),
+                    owner,
+                },
+            )),
         }
     }
-    Ok(targets)
+    Ok((found, refused))
 }
 
 /// The databases of a server, which is asked for them where the configuration says so.
@@ -129,41 +181,83 @@ pub(super) async fn databases_of(
     }
 }
 
-/// The directories of backups: of all databases that are configured, or of those that are named.
-/// Of a server whose databases are discovered, every directory that holds backups counts, also
-/// that of a database that is gone.
+/// The directories of backups: of all databases that are configured, or of those that are named. A
+/// name may say the server: `reports/audit`. Of a server whose databases are discovered, every
+/// directory that holds backups counts, also that of a database that is gone.
 ///
 /// # Errors
-/// When a named one is not configured, or a directory cannot be read.
-pub fn places(context: &Context, plan: &Plan, wanted: &[String]) -> Result<Vec<Place>, JobError> {
-    let mut places = Vec::new();
+/// When a named one is not configured, or can mean two; or the directory of the only server cannot
+/// be read.
+pub fn places(context: &Context, plan: &Plan, wanted: &[String]) -> Result<Places, JobError> {
+    let mut answers = Vec::new();
     for server in &plan.servers {
-        places.append(&mut places_on(context, server)?);
+        let mut answer = Answer {
+            server,
+            found: Vec::new(),
+            refused: Vec::new(),
+            silence: Vec::new(),
+        };
+        match looked_at(context, plan, server) {
+            Ok((found, silence)) => {
+                answer.found = found;
+                answer.silence = silence;
+            }
+            Err(error) if plan.servers.len() == 1 => return Err(error),
+            Err(why) => answer.silence.push(Silence::Directories(why)),
+        }
+        answers.push(answer);
     }
-    choose(places, wanted, |place| &place.database)
+    let name = |place: &Place| place.database.clone();
+    let (found, failures) = choose(plan, answers, wanted, name)?;
+    Ok(Places { found, failures })
 }
 
 /// The directories of one server's backups.
 ///
 /// # Errors
-/// When a directory cannot be read.
-pub fn places_on(context: &Context, server: &Server) -> Result<Vec<Place>, JobError> {
+/// When the directory that holds them cannot be read.
+pub fn places_on(context: &Context, plan: &Plan, server: &Server) -> Result<Places, JobError> {
+    let (found, silence) = looked_at(context, plan, server)?;
+    Ok(Places {
+        found,
+        failures: silence.into_iter().map(|one| one.of(server)).collect(),
+    })
+}
+
+/// Looks for the directories of one server's backups; gives also those that cannot be looked at.
+fn looked_at(
+    context: &Context,
+    plan: &Plan,
+    server: &Server,
+) -> Result<(Vec<Place>, Vec<Silence>), JobError> {
+    let place = |database: String, repository: Repository| Place {
+        server: Some(server.name.clone()),
+        label: plan.label(&server.name, &database),
+        database,
+        repository,
+    };
     match &server.databases {
-        Databases::Named(databases) => Ok(databases
-            .iter()
-            .map(|database| Place {
-                database: database.name.clone(),
-                repository: Repository::at(&database.directory),
-            })
-            .collect()),
-        Databases::All(_) => below(&server.directory),
+        Databases::Named(databases) => {
+            let named = databases.iter();
+            let places = named.map(|one| place(one.name.clone(), Repository::at(&one.directory)));
+            Ok((places.collect(), Vec::new()))
+        }
+        Databases::All(_) => {
+            let (mut places, mut silence) = (Vec::new(), Vec::new());
+            for path in directories_of(plan, server)? {
+                let repository = Repository::at(&path);
+                match database_in(&repository) {
+                    Ok(Some(database)) => places.push(place(database, repository)),
+                    Ok(None) => {}
+                    Err(why) => silence.push(Silence::Directory(path, why)),
+                }
+            }
+            Ok((places, silence))
+        }
         Databases::FromEnvironment => {
             let database = from_environment(context, server)?;
             let repository = Repository::at(server.directory_for(&database));
-            Ok(vec![Place {
-                database,
-                repository,
-            }])
+            Ok((vec![place(database, repository)], Vec::new()))
         }
     }
 }
@@ -181,68 +275,179 @@ pub(super) fn from_environment(context: &Context, server: &Server) -> Result<Str
     Ok(conninfo.database().to_owned())
 }
 
-/// The directories right below one that hold backups, each with the database that its newest
-/// manifest names.
-fn below(directory: &PathBuf) -> Result<Vec<Place>, JobError> {
-    let failed = |source: io::Error| {
-        JobError::failed(format!(
-            "cannot read the directory {}: {source}",
-            directory.display()
-        ))
-    };
-    let mut paths: Vec<PathBuf> = match std::fs::read_dir(directory) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-        entries => entries
-            .map_err(failed)?
-            .map(|entry| entry.map(|entry| entry.path()))
-            .collect::<Result<_, _>>()
-            .map_err(failed)?,
-    };
-    paths.sort();
-    let mut places = Vec::new();
-    for path in paths.into_iter().filter(|path| path.is_dir()) {
-        let repository = Repository::at(path);
-        let mut catalogue = repository.catalogue()?;
-        let database = match catalogue.backups.pop() {
-            Some(newest) => newest.database,
-            // Where no manifest can be read, backups may be lost: that must be heard of.
-            None if catalogue.problems.iter().any(|p| p.manifest_of.is_some()) => {
-                let name = repository.directory().file_name().unwrap_or_default();
-                name.to_string_lossy().into_owned()
-            }
-            None => continue,
-        };
-        places.push(Place {
-            database,
-            repository,
-        });
-    }
-    Ok(places)
+/// The directories below that of a server whose databases are discovered, without what is another
+/// server's by name.
+///
+/// # Errors
+/// When that directory is there and cannot be read.
+pub(super) fn directories_of(plan: &Plan, server: &Server) -> Result<Vec<PathBuf>, JobError> {
+    let mut found = directories_below(&server.directory)?;
+    found.retain(|path| !is_another_server_s(plan, server, path));
+    Ok(found)
 }
 
-/// Keeps what is named; everything if nothing is.
-pub(super) fn choose<T>(
-    all: Vec<T>,
+fn is_another_server_s(plan: &Plan, server: &Server, path: &Path) -> bool {
+    let others = plan
+        .servers
+        .iter()
+        .filter(|other| other.name != server.name);
+    others.into_iter().any(|other| match &other.databases {
+        Databases::Named(named) => named.iter().any(|named| named.directory == path),
+        Databases::All(_) | Databases::FromEnvironment => other.directory == path,
+    })
+}
+
+/// The directories right below one, in the order of their names.
+fn directories_below(directory: &Path) -> Result<Vec<PathBuf>, JobError> {
+    let failed = |source: io::Error| {
+        JobError::failed(format!(
+            "cannot read the directory {}: {source}{}",
+            directory.display(),
+            advice(&source)
+        ))
+    };
+    let entries = match std::fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(failed)?,
+    };
+    let mut paths = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(failed)?.path();
+        if path.is_dir() {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+/// The database whose backups a directory holds, as its newest manifest says; none if it holds none.
+fn database_in(repository: &Repository) -> Result<Option<String>, JobError> {
+    let mut catalogue = repository.catalogue()?;
+    Ok(match catalogue.backups.pop() {
+        Some(newest) => Some(newest.database),
+        // Where no manifest can be read, backups may be lost: that must be heard of.
+        None if catalogue.problems.iter().any(|p| p.manifest_of.is_some()) => {
+            let name = repository.directory().file_name().unwrap_or_default();
+            Some(name.to_string_lossy().into_owned())
+        }
+        None => None,
+    })
+}
+
+/// Keeps what is named, everything if nothing is; and says what may be missing from it.
+fn choose<T>(
+    plan: &Plan,
+    mut answers: Vec<Answer<'_, T>>,
     wanted: &[String],
-    name: impl Fn(&T) -> &String,
-) -> Result<Vec<T>, JobError> {
-    let known: Vec<String> = all.iter().map(|one| name(one).clone()).collect();
-    if let Some(missing) = wanted.iter().find(|wanted| !known.contains(wanted)) {
-        let nearest = known
+    name: impl Fn(&T) -> String,
+) -> Result<(Vec<T>, Vec<JobError>), JobError> {
+    if wanted.is_empty() {
+        let (mut found, mut failures) = (Vec::new(), Vec::new());
+        for answer in answers {
+            found.extend(answer.found);
+            failures.extend(answer.refused.into_iter().map(|(_, why)| why));
+            let silence = answer.silence.into_iter();
+            failures.extend(silence.map(|one| one.of(answer.server)));
+        }
+        return Ok((found, failures));
+    }
+    let names: Vec<Vec<String>> = answers
+        .iter()
+        .map(|answer| {
+            let refused = answer.refused.iter().map(|(name, _)| name.clone());
+            answer.found.iter().map(&name).chain(refused).collect()
+        })
+        .collect();
+    let mut chosen: BTreeSet<(usize, &str)> = BTreeSet::new();
+    let mut failures = Vec::new();
+    {
+        let known: Vec<Known<'_>> = answers
             .iter()
-            .max_by(|a, b| {
-                let likeness = |name: &str| strsim::jaro_winkler(name, missing);
-                likeness(a).total_cmp(&likeness(b))
+            .zip(&names)
+            .map(|(answer, names)| Known {
+                server: &answer.server.name,
+                databases: names.iter().map(String::as_str).collect(),
+                may_hold: Box::new(|name| {
+                    answer
+                        .silence
+                        .iter()
+                        .any(|one| one.may_hide(answer.server, name))
+                }),
             })
-            .map(|name| format!("; did you mean {name:?}?"))
-            .unwrap_or_default();
-        return Err(JobError::NoSuchDatabase(format!(
-            "database {missing:?} is not configured{nearest}"
-        )));
+            .collect();
+        for text in wanted {
+            let meant = meant(text, &known).map_err(JobError::NoSuchDatabase)?;
+            chosen.extend(meant.found.iter().map(|at| (*at, meant.database)));
+            let found: Vec<String> = meant
+                .found
+                .iter()
+                .map(|at| plan.label(known[*at].server, meant.database))
+                .collect();
+            for at in meant.silent {
+                let answer = &answers[at];
+                let hiding = answer.silence.iter();
+                failures.extend(
+                    hiding
+                        .filter(|one| one.may_hide(answer.server, meant.database))
+                        .map(|one| one.about(answer.server, meant.database, &found)),
+                );
+            }
+        }
     }
-    let mut all = all;
-    if !wanted.is_empty() {
-        all.retain(|one| wanted.contains(name(one)));
+    let mut found = Vec::new();
+    for (at, answer) in answers.iter_mut().enumerate() {
+        let is_chosen = |name: &str| chosen.contains(&(at, name));
+        found.extend(answer.found.drain(..).filter(|one| is_chosen(&name(one))));
+        let refused = answer.refused.drain(..).filter(|(name, _)| is_chosen(name));
+        failures.extend(refused.map(|(_, why)| why));
     }
-    Ok(all)
+    Ok((found, failures))
+}
+
+impl Silence {
+    /// What it means for a run on all databases of the server.
+    fn of(self, server: &Server) -> JobError {
+        let server = server.name.clone();
+        match self {
+            Self::Server(why) => JobError::Undiscovered {
+                server,
+                source: Box::new(why),
+            },
+            Self::Directories(why) => JobError::Unseen {
+                server,
+                source: Box::new(why),
+            },
+            Self::Directory(_, why) => why,
+        }
+    }
+
+    /// Whether a database of this name may be what could not be seen.
+    fn may_hide(&self, server: &Server, database: &str) -> bool {
+        match (self, &server.databases) {
+            (Self::Directory(directory, _), _) => *directory == server.directory_for(database),
+            (Self::Server(_), Databases::All(selection)) => selection.matches(database),
+            // There may be backups of what is excluded now.
+            (Self::Server(_) | Self::Directories(_), _) => true,
+        }
+    }
+
+    /// That a database which was named may be here too, beside those that were `found`.
+    fn about(&self, server: &Server, database: &str, found: &[String]) -> JobError {
+        let (what, why) = match self {
+            Self::Server(why @ JobError::Connect(error)) if error.is_transient() => {
+                ("did not answer", why)
+            }
+            Self::Server(why) => ("could not be asked for its databases", why),
+            Self::Directories(why) => ("has a directory that cannot be read", why),
+            Self::Directory(_, why) => ("has a directory of backups that cannot be read", why),
+        };
+        JobError::MayHold {
+            server: server.name.clone(),
+            what,
+            database: database.to_owned(),
+            found: found.to_vec(),
+            cause: why.to_string(),
+        }
+    }
 }

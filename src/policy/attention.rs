@@ -24,6 +24,8 @@ const FEWEST_ROUNDS: u64 = 3;
 pub struct Concern {
     /// What it is.
     pub kind: ConcernKind,
+    /// The server's name in the configuration, where it is about one.
+    pub server: Option<String>,
     /// The database, where it is about one.
     pub database: Option<String>,
     /// Where the backups of that database stand: two servers may each have one of its name.
@@ -114,7 +116,7 @@ struct Judge<'a> {
 
 impl Judge<'_> {
     fn damage(&mut self) {
-        let word = shell_word(&self.facts.database);
+        let word = shell_word(&self.facts.label);
         for (backup, what) in &self.facts.damaged {
             self.concern(
                 ConcernKind::Damaged,
@@ -198,7 +200,7 @@ impl Judge<'_> {
             .as_ref()
             .filter(|failing| series.scheduled || newest.is_none_or(|newest| newest < failing.at));
         if let Some(failing) = failing {
-            let way_out = self.way_out(Some(name));
+            let way_out = self.way_out(Some(series));
             let sentence = format!(
                 "{}{way_out}",
                 self.failed(&format!("{name} backup"), failing)
@@ -211,7 +213,7 @@ impl Judge<'_> {
             let why = series.skipped.as_ref().map_or_else(String::new, |why| {
                 format!(" (skipped: {})", without_full_stop(&printable(why)))
             });
-            let way_out = self.way_out(Some(name));
+            let way_out = self.way_out(Some(series));
             self.concern(
                 ConcernKind::Overdue,
                 format!(
@@ -252,7 +254,7 @@ impl Judge<'_> {
     }
 
     fn verification(&mut self) {
-        let word = shell_word(&self.facts.database);
+        let word = shell_word(&self.facts.label);
         let verification = &self.facts.verification;
         let way_out = format!("; run `pgbackupd verify --all --database {word}`");
         if verification.left > 0 {
@@ -283,7 +285,7 @@ impl Judge<'_> {
     }
 
     fn other_runs(&mut self) {
-        let word = shell_word(&self.facts.database);
+        let word = shell_word(&self.facts.label);
         if let Some(failing) = &self.facts.prune {
             let sentence = format!(
                 "{}; run `pgbackupd prune --database {word}`",
@@ -341,10 +343,15 @@ impl Judge<'_> {
     }
 
     /// The command that makes a backup, into a series that is not the usual one by its name.
-    fn way_out(&self, series: Option<&Series>) -> String {
-        let word = shell_word(&self.facts.database);
+    fn way_out(&self, series: Option<&SeriesFacts>) -> String {
+        let word = shell_word(&self.facts.label);
         let series = match series {
-            Some(series) if series.as_str() != Series::DAILY => format!(" --series {series}"),
+            Some(facts) if facts.series.as_str() != Series::DAILY => {
+                let is_new =
+                    !facts.scheduled && facts.newest.is_none() && !facts.series.is_manual();
+                let new = if is_new { " --new-series" } else { "" };
+                format!(" --series {}{new}", facts.series)
+            }
             _ => String::new(),
         };
         let gone = if self.facts.discovered && series.is_empty() {
@@ -361,6 +368,7 @@ impl Judge<'_> {
     fn concern(&mut self, kind: ConcernKind, sentence: String) {
         self.judgement.concerns.push(Concern {
             kind,
+            server: Some(self.facts.server.clone()),
             database: Some(self.facts.database.clone()),
             directory: Some(self.facts.directory.clone()),
             sentence,
@@ -400,6 +408,7 @@ pub fn judge_space(facts: &SpaceFacts) -> Option<Concern> {
     let why: Vec<String> = below.into_iter().chain(lasts).collect();
     (!why.is_empty()).then(|| Concern {
         kind: ConcernKind::Space,
+        server: None,
         database: None,
         directory: None,
         sentence: format!(

@@ -21,18 +21,10 @@ fn a_server_that_does_not_answer_keeps_no_other_from_its_backups() {
     assert!(output.stderr.starts_with(sentence), "{output}");
     assert_eq!(operator.list().len(), 1);
 
-    let output = operator.run(&["backup", "--database=postgres"]);
-    assert_eq!((output.code, output.stderr.as_str()), (0, ""));
-    assert_eq!(operator.list().len(), 2);
-
-    // It may well be there.
-    let output = operator.run(&["backup", "--database=monthly"]);
-    assert_eq!(output.code, 69, "{output}");
-    assert!(output.stderr.starts_with(sentence), "{output}");
     let output = operator.run(&["emergency"]);
     assert_eq!(output.code, 69, "{output}");
     assert!(output.stderr.starts_with(sentence), "{output}");
-    assert_eq!(operator.list().len(), 2);
+    assert_eq!(operator.list().len(), 1);
     operator.assert_all_whole();
 }
 
@@ -108,4 +100,28 @@ fn who_asked_is_on_record() {
         assert_eq!(record["requested_by"]["sudo_user"], "noura");
         assert_eq!(record["reason"], "before the upgrade");
     }
+}
+
+#[test]
+fn a_series_that_nothing_knows_is_refused_unless_it_is_wanted() {
+    let cluster = Cluster::start();
+    let operator = Operator::of(&cluster, "postgres");
+    let output = operator.run(&["backup", "--series=wekly"]);
+    assert_eq!(output.code, 64, "{output}");
+    assert_eq!(
+        output.stderr,
+        "pgbackupd: no job makes the series wekly, no retention rule names it, and there is no backup \
+         of it; did you mean weekly?\nhint: --new-series makes it; without a retention rule all of its \
+         backups stay\n"
+    );
+    assert!(operator.list().is_empty());
+    for arguments in [
+        ["backup", "--series=release", "--new-series"].as_slice(),
+        &["backup", "--series=release"],
+        &["backup", "--series=manual"],
+    ] {
+        let output = operator.run(arguments);
+        assert_eq!(output.code, 0, "{output}");
+    }
+    assert_eq!(operator.list().len(), 3);
 }

@@ -16,4 +16,5 @@ mod config_and_schedule;
 mod emergency;
 mod json;
 mod prune_and_pin;
+mod servers;
 mod verify;

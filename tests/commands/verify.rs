@@ -94,3 +94,38 @@ fn verify_by_path_checks_that_file_and_no_other_of_the_same_name() {
     );
     assert_eq!(operator.run(&["verify", &name]).code, 0);
 }
+
+#[test]
+fn verify_of_nothing_is_no_success_where_something_was_named() {
+    let cluster = Cluster::start();
+    let operator = Operator::of(&cluster, "postgres");
+    let output = operator.run(&["verify"]);
+    assert_eq!(output.code, 0, "nothing was expected: {output}");
+    let output = operator.run(&["verify", "-d", "postgres"]);
+    assert_eq!(output.code, 69, "{output}");
+    let sentence = "pgbackupd: database postgres: there is no backup to check in ";
+    assert!(output.stderr.starts_with(sentence), "{output}");
+    // A directory means all that are in it, wherever it is.
+    let name = operator.back_up();
+    let copy = operator.path("copy");
+    let copied = Command::new("cp")
+        .arg("-r")
+        .arg(operator.backups())
+        .arg(&copy)
+        .status();
+    assert!(copied.unwrap().success());
+    let output = operator.run(&["verify", copy.to_str().unwrap()]);
+    let whole = format!("{name}: whole, 0 rows\n");
+    assert_eq!((output.code, output.stdout), (0, whole));
+    let empty = operator.path("empty");
+    fs::create_dir(&empty).unwrap();
+    let output = operator.run(&["verify", empty.to_str().unwrap()]);
+    assert_eq!(output.code, 69, "{output}");
+    assert!(
+        output.stderr.contains("there is no backup to check in "),
+        "{output}"
+    );
+    // What was checked a short time ago is not due, and that is well.
+    let output = operator.run(&["verify", "-d", "postgres", "--older-than", "6 days"]);
+    assert_eq!(output.code, 0, "{output}");
+}

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Serialize;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::Surroundings;
@@ -19,13 +20,14 @@ use super::confirm::{self, Confirmation};
 use super::failure::{Failure, FailureKind};
 use super::progress::Display;
 use super::{incident, report, select};
-use crate::config::name_fault;
+use crate::config::{Plan, name_fault};
 use crate::jobs::{
-    Context, JobError, RestorePlan, RestoreReport, RestoreRequest, RestoreSource, look_at_restore,
-    prepare_restore, restore,
+    Ahead, Context, JobError, RestorePlan, RestoreReport, RestoreRequest, RestoreSource,
+    look_ahead, look_at_restore, prepare_restore, restore,
 };
 use crate::pipeline::Progress;
 use crate::policy::{Series, age, in_words};
+use which::Chosen;
 
 /// Bring a database back from a backup.
 ///
@@ -53,7 +55,8 @@ pub(super) struct Args {
     /// The newest one of this series
     #[arg(long, value_name = "NAME")]
     series: Option<Series>,
-    /// The database it is of; of a file without a manifest, the database that it becomes
+    /// The database it is of, as NAME or SERVER/NAME; of a file without a manifest, the database
+    /// that it becomes
     #[arg(long, short, value_name = "NAME")]
     database: Option<String>,
     /// Restore into a new database of this name, and replace nothing; with --table, also into one
@@ -120,6 +123,8 @@ fn name_of(
 pub(super) struct RestoreResult {
     /// Whether the database is restored.
     pub ok: bool,
+    /// The server's name in the configuration.
+    pub server_name: String,
     /// The database that was restored.
     pub database: String,
     /// The backup's name, or the file's path.
@@ -175,7 +180,96 @@ pub(super) async fn run(
         ))
         .await;
     }
-    let request = RestoreRequest {
+    let request = request(args, plan, &chosen);
+    let cancel = surroundings.interrupt.token();
+    if args.plan {
+        let looking = look_at_restore(&context, &request, cancel);
+        let looked = Box::pin(looking).await.map_err(told)?;
+        return plan::print(
+            looked,
+            &chosen,
+            (&context, plan.objectives.recovery_time),
+            "as",
+            surroundings.json,
+            out,
+        );
+    }
+    let label = report::one_line(&chosen.label);
+    // Asked before the backup is read in full, which may take hours.
+    let mut told_before = Vec::new();
+    let mut is_confirmed = args.yes;
+    if !args.yes && request.replace {
+        let ahead = match Box::pin(ahead(&context, &request, cancel)).await {
+            Ok(ahead) => ahead,
+            Err(error) => {
+                return failed(&chosen, &request, None, (&error, None), surroundings, out);
+            }
+        };
+        warn(&ahead.plan.warnings, &[]);
+        confirm_replacing(&ahead.plan, &label, ahead.bytes, &context, surroundings).await?;
+        is_confirmed = ahead.plan.replaces.is_some();
+        told_before = ahead.plan.warnings;
+    }
+    let progress = Arc::new(Progress::default());
+    let display = Display::start(&label, &progress, surroundings.json);
+    let say = |step: &str| display.note(step);
+    let preparing = prepare_restore(&context, &request, &say, &progress, cancel);
+    let prepared = Box::pin(preparing).await;
+    drop(display);
+    let prepared = match prepared {
+        Ok(prepared) => prepared,
+        // Nothing was done yet that is worth a report.
+        Err(error) => return failed(&chosen, &request, None, (&error, None), surroundings, out),
+    };
+    warn(&prepared.plan.warnings, &told_before);
+    let server = prepared.plan.server.clone();
+    if !is_confirmed {
+        // It was made meanwhile.
+        confirm_replacing(&prepared.plan, &label, None, &context, surroundings).await?;
+    }
+    let display = Display::start(&label, &progress, surroundings.json);
+    let say = |step: &str| display.note(step);
+    let restoring = restore(&context, &request, prepared, &say, &progress, cancel);
+    let restored = Box::pin(restoring).await;
+    drop(display);
+    let restored = match restored {
+        Ok(restored) => restored,
+        Err(error) => {
+            let path = incident::write(&context, &chosen.repository, request.run);
+            let failure = (&error, path);
+            return failed(&chosen, &request, Some(server), failure, surroundings, out);
+        }
+    };
+    let report = incident::write(&context, &chosen.repository, request.run);
+    warn(&restored.warnings, &[]);
+    if surroundings.json {
+        report::json(&result(&restored, &chosen, server, report), out)?;
+    } else {
+        print(&restored, &label, plan.objectives.recovery_time, args, out)?;
+        if let Some(path) = report {
+            let path = report::one_line(&path.display().to_string());
+            writeln!(out, "  incident report, for you to complete: {path}")?;
+        }
+    }
+    out.flush()?;
+    is_started(restored, &label)
+}
+
+/// An application that does not start again is a failure still.
+fn is_started(restored: RestoreReport, label: &str) -> Result<(), Failure> {
+    match restored.start_failed {
+        None => Ok(()),
+        Some(failed) => Err(Failure::new(
+            FailureKind::Unavailable,
+            format!(
+                "database {label} is restored, but the application could not be started: {failed}"
+            ),
+        )),
+    }
+}
+
+fn request<'a>(args: &Args, plan: &'a Plan, chosen: &'a Chosen<'_>) -> RestoreRequest<'a> {
+    RestoreRequest {
         run: Uuid::now_v7(),
         source: &chosen.source,
         connection: &chosen.server.connection,
@@ -188,82 +282,57 @@ pub(super) async fn run(
         settings: &plan.restore,
         objective: plan.objectives.recovery_time,
         recovery_point: plan.objectives.recovery_point,
-    };
-    let cancel = surroundings.interrupt.token();
-    if args.plan {
-        let looking = look_at_restore(&context, &request, cancel);
-        let looked = Box::pin(looking).await.map_err(told)?;
-        return plan::print(
-            looked,
-            (&context, plan.objectives.recovery_time),
-            "as",
-            surroundings.json,
-            out,
-        );
     }
-    let progress = Arc::new(Progress::default());
-    let label = report::one_line(&chosen.database);
-    let display = Display::start(&label, &progress, surroundings.json);
-    let say = |step: &str| display.note(step);
-    let preparing = prepare_restore(&context, &request, &say, &progress, cancel);
-    let prepared = Box::pin(preparing).await;
-    drop(display);
-    let prepared = match prepared {
-        Ok(prepared) => prepared,
-        Err(error) => return failed(&context, &request, None, &error, surroundings, out),
-    };
-    for warning in &prepared.plan.warnings {
+}
+
+/// What the question is about, where nothing keeps the backup from being restored.
+async fn ahead(
+    context: &Context,
+    request: &RestoreRequest<'_>,
+    cancel: &CancellationToken,
+) -> Result<Ahead, JobError> {
+    let ahead = look_ahead(context, request, cancel).await?;
+    if ahead.problems.is_empty() {
+        return Ok(ahead);
+    }
+    Err(JobError::Failed {
+        message: format!("nothing was restored: {}", ahead.problems.join("\n")),
+        may_pass: false,
+    })
+}
+
+/// Tells warnings that were not told before.
+fn warn(warnings: &[String], told_before: &[String]) {
+    for warning in warnings.iter().filter(|one| !told_before.contains(one)) {
         tracing::warn!("{warning}");
-    }
-    let server = prepared.plan.server.clone();
-    if !args.yes {
-        confirm_replacing(&prepared.plan, &context, surroundings).await?;
-    }
-    let display = Display::start(&label, &progress, surroundings.json);
-    let say = |step: &str| display.note(step);
-    let restoring = restore(&context, &request, prepared, &say, &progress, cancel);
-    let restored = Box::pin(restoring).await;
-    drop(display);
-    let restored = match restored {
-        Ok(restored) => restored,
-        Err(error) => return failed(&context, &request, Some(server), &error, surroundings, out),
-    };
-    let report = incident::write(&context, &chosen.repository, request.run);
-    for warning in &restored.warnings {
-        tracing::warn!("{warning}");
-    }
-    if surroundings.json {
-        report::json(&result(&restored, server, report), out)?;
-    } else {
-        print(&restored, plan.objectives.recovery_time, args, out)?;
-        if let Some(path) = report {
-            let path = report::one_line(&path.display().to_string());
-            writeln!(out, "  incident report, for you to complete: {path}")?;
-        }
-    }
-    out.flush()?;
-    match restored.start_failed {
-        None => Ok(()),
-        Some(failed) => Err(Failure::new(
-            FailureKind::Unavailable,
-            format!(
-                "database {} is restored, but the application could not be started: {failed}",
-                report::one_line(&restored.database)
-            ),
-        )),
     }
 }
 
 /// Asks, if a database is replaced.
 async fn confirm_replacing(
     plan: &RestorePlan,
+    label: &str,
+    bytes: Option<u64>,
     context: &Context,
     surroundings: &Surroundings<'_>,
 ) -> Result<(), Failure> {
     let Some(standing) = &plan.replaces else {
         return Ok(());
     };
-    let text = about(plan, context, standing.size_bytes, standing.sessions);
+    let mut text = about(
+        plan,
+        label,
+        context,
+        (standing.size_bytes, standing.sessions),
+    );
+    if let Some(bytes) = bytes {
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            text,
+            "  first     {} of backup are read in full and loaded beside it",
+            report::size(bytes)
+        );
+    }
     match confirm::ask(&text, &plan.database, surroundings.interrupt).await? {
         Confirmation::Given => Ok(()),
         Confirmation::Refused => Err(confirm::refused(&plan.database)),
@@ -278,12 +347,14 @@ async fn confirm_replacing(
 }
 
 /// What is told before the question.
-fn about(plan: &RestorePlan, context: &Context, bytes: Option<u64>, sessions: u64) -> String {
+fn about(
+    plan: &RestorePlan,
+    label: &str,
+    context: &Context,
+    (bytes, sessions): (Option<u64>, u64),
+) -> String {
     let database = report::one_line(&plan.database);
-    let mut text = format!(
-        "This replaces the database {database} at {}:\n",
-        plan.server
-    );
+    let mut text = format!("This replaces the database {label} at {}:\n", plan.server);
     let mut line = |title: &str, what: String| {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "  {title:<9} {what}");
@@ -313,23 +384,20 @@ fn about(plan: &RestorePlan, context: &Context, bytes: Option<u64>, sessions: u6
     text
 }
 
-/// Tells a restore that failed, with its incident report.
+/// Tells a restore that failed, with its incident report if it has one.
 fn failed(
-    context: &Context,
+    chosen: &Chosen<'_>,
     request: &RestoreRequest<'_>,
     server: Option<String>,
-    error: &JobError,
+    (error, path): (&JobError, Option<PathBuf>),
     surroundings: &Surroundings<'_>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     let mut failure = report::failure(error, surroundings.interrupt);
-    // Whoever met another run at work has done nothing that is worth a report.
-    let path = (failure.kind != FailureKind::Busy)
-        .then(|| incident::write(context, request.repository, request.run))
-        .flatten();
     if surroundings.json {
         let document = RestoreResult {
             ok: false,
+            server_name: chosen.server.name.clone(),
             database: request.database.to_owned(),
             backup: match request.source {
                 RestoreSource::Backup(_, stem) => stem.to_string(),
@@ -355,9 +423,15 @@ fn failed(
     Err(failure)
 }
 
-fn result(restored: &RestoreReport, server: String, report: Option<PathBuf>) -> RestoreResult {
+fn result(
+    restored: &RestoreReport,
+    chosen: &Chosen<'_>,
+    server: String,
+    report: Option<PathBuf>,
+) -> RestoreResult {
     RestoreResult {
         ok: true,
+        server_name: chosen.server.name.clone(),
         database: restored.database.clone(),
         backup: restored.backup.clone(),
         server: Some(server),
@@ -377,14 +451,14 @@ fn result(restored: &RestoreReport, server: String, report: Option<PathBuf>) -> 
 
 fn print(
     restored: &RestoreReport,
+    label: &str,
     objective: Duration,
     args: &Args,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let database = report::one_line(&restored.database);
     writeln!(
         out,
-        "{database}: restored from {}, {} in {} compared, in {} ({} objectives.recovery_time, {})",
+        "{label}: restored from {}, {} in {} compared, in {} ({} objectives.recovery_time, {})",
         report::one_line(&restored.backup),
         report::counted(restored.rows, "row", "rows"),
         report::counted(restored.tables, "table", "tables"),

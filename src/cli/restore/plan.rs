@@ -9,12 +9,15 @@ use serde::Serialize;
 
 use super::super::failure::{Failure, FailureKind};
 use super::super::report;
+use super::which::Chosen;
 use crate::jobs::{Context, LastDrill, Outlook};
 use crate::policy::{age, in_words};
 
 /// What `restore --plan --json` prints.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(in crate::cli) struct RestoreSteps {
+    /// The server's name in the configuration.
+    pub server_name: String,
     /// The database.
     pub database: String,
     /// The backup's name, or the file's path.
@@ -61,6 +64,7 @@ pub(in crate::cli) struct Measured {
 /// When the restore would not be possible, or the output cannot be written.
 pub(super) fn print(
     plan: Outlook,
+    chosen: &Chosen<'_>,
     (context, objective): (&Context, Duration),
     as_or_into: &str,
     json: bool,
@@ -70,6 +74,7 @@ pub(super) fn print(
     let took: Vec<Option<Duration>> = plan.steps.iter().map(|step| step.took(drill?)).collect();
     if json {
         let document = RestoreSteps {
+            server_name: chosen.server.name.clone(),
             last_drill: drill.map(measured),
             steps: plan
                 .steps
@@ -93,7 +98,7 @@ pub(super) fn print(
         out,
         "restore {} {as_or_into} database {} at {}:",
         report::one_line(&plan.backup),
-        report::one_line(&plan.database),
+        report::one_line(&chosen.label),
         plan.server
     )?;
     for (index, (step, took)) in plan.steps.iter().zip(took).enumerate() {

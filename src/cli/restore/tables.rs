@@ -32,6 +32,8 @@ const LISTED: usize = 40;
 pub(super) struct RestoredTables {
     /// Whether the tables are restored.
     pub ok: bool,
+    /// The server's name in the configuration.
+    pub server_name: String,
     /// The database that they were restored into.
     pub database: String,
     /// Whether it was made for it.
@@ -96,15 +98,16 @@ pub(super) async fn run(
         let looked = Box::pin(look_at_tables(context, &request, cancel)).await;
         let looked = looked.map_err(|error| report::failure(&error, surroundings.interrupt))?;
         let objective = (context, plan.objectives.recovery_time);
-        return super::plan::print(looked, objective, "into", surroundings.json, out);
+        return super::plan::print(looked, chosen, objective, "into", surroundings.json, out);
     }
     let failing = Failing {
         context,
         request: &request,
+        chosen,
         surroundings,
     };
     let progress = Arc::new(Progress::default());
-    let label = report::one_line(&chosen.database);
+    let label = report::one_line(&chosen.label);
     let display = Display::start(&label, &progress, surroundings.json);
     let say = |step: &str| display.note(step);
     let prepared = prepare_tables(context, &request, &say, &progress, cancel).await;
@@ -118,7 +121,7 @@ pub(super) async fn run(
     }
     if !args.yes
         && !prepared.plan.makes_database
-        && let Err(refused) = ask(&prepared.plan, context, surroundings).await
+        && let Err(refused) = ask(&prepared.plan, &label, context, surroundings).await
     {
         if let Err(error) = abandon_tables(context, prepared).await {
             tracing::warn!("the scratch database remains until the next restore: {error}");
@@ -141,9 +144,9 @@ pub(super) async fn run(
     }
     let path = incident::write(context, &chosen.repository, request.run);
     if surroundings.json {
-        report::json(&result(restored, path), out)?;
+        report::json(&result(restored, chosen, path), out)?;
     } else {
-        print(&restored, out)?;
+        print(&restored, &label, out)?;
         if let Some(path) = path {
             let path = report::one_line(&path.display().to_string());
             writeln!(out, "  incident report, for you to complete: {path}")?;
@@ -157,6 +160,7 @@ pub(super) async fn run(
 struct Failing<'a> {
     context: &'a Context,
     request: &'a TablesRequest<'a>,
+    chosen: &'a Chosen<'a>,
     surroundings: &'a Surroundings<'a>,
 }
 
@@ -176,6 +180,7 @@ impl Failing<'_> {
             .flatten();
         if self.surroundings.json {
             let document = RestoredTables {
+                server_name: self.chosen.server.name.clone(),
                 database: self.request.into.to_owned(),
                 backup: match self.request.source {
                     RestoreSource::Backup(_, stem) => stem.to_string(),
@@ -197,10 +202,11 @@ impl Failing<'_> {
 /// Asks for the name of the database that the tables come into.
 async fn ask(
     plan: &TablesPlan,
+    label: &str,
     context: &Context,
     surroundings: &Surroundings<'_>,
 ) -> Result<(), Failure> {
-    let text = about(plan, context);
+    let text = about(plan, label, context);
     match confirm::ask(&text, &plan.database, surroundings.interrupt).await? {
         Confirmation::Given => Ok(()),
         Confirmation::Refused => Err(confirm::refused(&plan.database)),
@@ -212,11 +218,10 @@ async fn ask(
 }
 
 /// What is told before the question.
-fn about(plan: &TablesPlan, context: &Context) -> String {
+fn about(plan: &TablesPlan, label: &str, context: &Context) -> String {
     let mut text = format!(
-        "This brings {} into the database {} at {}; nothing that stands is touched:\n",
+        "This brings {} into the database {label} at {}; nothing that stands is touched:\n",
         report::counted(plan.tables.len() as u64, "table", "tables"),
-        report::one_line(&plan.database),
         plan.server
     );
     let started = plan.started.map_or_else(String::new, |started| {
@@ -253,7 +258,7 @@ fn about(plan: &TablesPlan, context: &Context) -> String {
     text
 }
 
-fn result(restored: TablesReport, path: Option<PathBuf>) -> RestoredTables {
+fn result(restored: TablesReport, chosen: &Chosen<'_>, path: Option<PathBuf>) -> RestoredTables {
     let plan = restored.plan;
     let tables = plan.tables.into_iter().map(|table| RestoredTable {
         table: table.table,
@@ -262,6 +267,7 @@ fn result(restored: TablesReport, path: Option<PathBuf>) -> RestoredTables {
     });
     RestoredTables {
         ok: true,
+        server_name: chosen.server.name.clone(),
         database: plan.database,
         made_database: plan.makes_database,
         schema: plan.schema,
@@ -278,12 +284,11 @@ fn result(restored: TablesReport, path: Option<PathBuf>) -> RestoredTables {
     }
 }
 
-fn print(restored: &TablesReport, out: &mut dyn Write) -> Result<(), Failure> {
+fn print(restored: &TablesReport, label: &str, out: &mut dyn Write) -> Result<(), Failure> {
     let plan = &restored.plan;
     writeln!(
         out,
-        "{}: {} restored from {} in {}",
-        report::one_line(&plan.database),
+        "{label}: {} restored from {} in {}",
         report::counted(plan.tables.len() as u64, "table", "tables"),
         report::one_line(&plan.backup),
         report::duration(restored.took)

@@ -11,19 +11,25 @@ use serde::Serialize;
 
 use super::super::Surroundings;
 use super::super::failure::{Failure, FailureKind};
+use super::super::several::together;
 use super::super::table::{Column, Table};
 use super::super::{confirm, report, select};
 use super::Args;
 use crate::config::{Databases, Plan, Server};
 use crate::jobs::{
-    Candidate, Context, Criteria, Place, RestoreSource, choose_backup, places, places_on,
+    Candidate, Context, Criteria, JobError, Place, Places, RestoreSource, choose_backup, places,
 };
 use crate::policy::{age, in_words};
 use crate::repository::{Manifest, Repository, Stem};
 
+/// What has become of a restore that must not go on.
+const UNTOUCHED: &str = "nothing was restored";
+
 /// What `restore --json` prints without a backup: a list of these, newest sound one first.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(super) struct Restorable {
+    /// The server's name in the configuration.
+    pub server: Option<String>,
     /// The database.
     pub database: String,
     /// The backup.
@@ -45,6 +51,8 @@ pub(super) struct Chosen<'a> {
     pub(super) original: String,
     /// The database that it becomes.
     pub(super) database: String,
+    /// How that is shown: with its server where there are several.
+    pub(super) label: String,
     pub(super) server: &'a Server,
     pub(super) repository: Repository,
 }
@@ -60,15 +68,23 @@ pub(super) fn source(
     if let Some(backup) = &args.backup {
         return named(context, plan, args, backup, surroundings).map(Some);
     }
-    let candidates = candidates(context, plan, args, surroundings)?;
+    let (candidates, unseen) = candidates(context, plan, args, surroundings)?;
     if args.latest || args.before.is_some() || args.series.is_some() {
+        if !unseen.is_empty() {
+            // The newest one may be there.
+            return Err(select::refused(&unseen, UNTOUCHED));
+        }
         return newest(&candidates, args).map(Some);
     }
     if surroundings.json {
         let list: Vec<_> = candidates.iter().map(restorable).collect();
         report::json(&list, out)?;
         out.flush()?;
-        return Ok(None);
+        return together(&unseen).map(|()| None);
+    }
+    if !unseen.is_empty() {
+        list(context, &candidates, out)?;
+        return Err(select::refused(&unseen, UNTOUCHED));
     }
     offer(context, &candidates, args, out).map(Some)
 }
@@ -81,26 +97,37 @@ fn named(
     text: &str,
     surroundings: &Surroundings<'_>,
 ) -> Result<RestoreSource, Failure> {
-    let told = |error| report::failure(&error, surroundings.interrupt);
+    let told = |error: JobError| report::failure(&error, surroundings.interrupt);
     let all = places(context, plan, &[]).map_err(told)?;
-    let holding = select::holding(&all, text);
-    let path = Path::new(text);
-    let (stem, mut found) = match holding {
-        Ok(found) => found,
-        Err(_) if path.exists() => return Ok(RestoreSource::Bare(absolute(path))),
-        Err(failure) => return Err(failure),
+    let wanted = wanted(plan, &all.found, args)?;
+    let unseen = match &args.database {
+        // Where it is is known.
+        _ if select::is_path(text) => Vec::new(),
+        Some(database) if !all.failures.is_empty() => {
+            let named = places(context, plan, std::slice::from_ref(database));
+            named.map_err(told)?.failures
+        }
+        _ => all.failures,
     };
-    if let Some(database) = &args.database
-        && found.len() > 1
-    {
-        found.retain(|place| place.database == *database);
+    let holding = select::holding(&all.found, text);
+    let path = Path::new(text);
+    if holding.is_err() && path.exists() {
+        return Ok(RestoreSource::Bare(absolute(path)));
+    }
+    if !unseen.is_empty() {
+        let unseen: Vec<Failure> = unseen.into_iter().map(told).collect();
+        return Err(select::refused(&unseen, UNTOUCHED));
+    }
+    let (stem, mut found) = holding?;
+    if found.len() > 1 {
+        found.retain(|place| wanted.admits(place));
     }
     match found.as_slice() {
         [place] => Ok(RestoreSource::Backup(place.clone(), stem)),
         several => {
             let names: Vec<String> = several
                 .iter()
-                .map(|place| format!("{:?}", place.database))
+                .map(|place| format!("{:?}", place.label))
                 .collect();
             Err(Failure::new(
                 FailureKind::Usage,
@@ -117,36 +144,47 @@ fn absolute(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
 
-/// Everything that fits what is asked for, newest sound one first.
+/// Everything that fits what is asked for, newest sound one first; and what could not be looked at.
 fn candidates(
     context: &Context,
     plan: &Plan,
     args: &Args,
     surroundings: &Surroundings<'_>,
-) -> Result<Vec<Candidate>, Failure> {
-    let told = |error| report::failure(&error, surroundings.interrupt);
+) -> Result<(Vec<Candidate>, Vec<Failure>), Failure> {
+    let told = |error: JobError| report::failure(&error, surroundings.interrupt);
     let wanted: Vec<String> = args.database.iter().cloned().collect();
     let before = args
         .before
         .as_deref()
         .map(|text| moment(text, plan.zone))
         .transpose()?;
+    if let Some(before) = before {
+        // Whoever thought of another zone sees it here.
+        let zone = plan.zone;
+        let read = report::moment(before.with_timezone(&zone).fixed_offset());
+        let _ = writeln!(std::io::stderr(), "--before is read as {read} ({zone})");
+    }
     let criteria = Criteria {
         series: args.series.clone(),
         before,
     };
+    let Places { found, failures } = places(context, plan, &wanted).map_err(told)?;
+    let mut unseen: Vec<Failure> = failures.into_iter().map(told).collect();
     let mut candidates = Vec::new();
-    for place in places(context, plan, &wanted).map_err(told)? {
-        let catalogue = place
-            .repository
-            .catalogue()
-            .map_err(|error| told(error.into()))?;
-        candidates.extend(catalogue.backups.into_iter().map(|entry| Candidate {
+    for place in found {
+        let entries = match place.repository.catalogue() {
+            Ok(catalogue) => catalogue.backups,
+            Err(error) => {
+                unseen.push(told(error.into()));
+                continue;
+            }
+        };
+        candidates.extend(entries.into_iter().map(|entry| Candidate {
             place: place.clone(),
             entry,
         }));
     }
-    Ok(choose_backup(candidates, &criteria))
+    Ok((choose_backup(candidates, &criteria), unseen))
 }
 
 /// The first of the candidates, if that is one of one database, and not known to be bad.
@@ -154,7 +192,7 @@ fn newest(candidates: &[Candidate], args: &Args) -> Result<RestoreSource, Failur
     let usage = |message: String| Failure::new(FailureKind::Usage, message);
     let mut databases: Vec<&str> = candidates
         .iter()
-        .map(|candidate| candidate.place.database.as_str())
+        .map(|candidate| candidate.place.label.as_str())
         .collect();
     databases.sort_unstable();
     databases.dedup();
@@ -201,6 +239,21 @@ fn offer(
     out: &mut dyn Write,
 ) -> Result<RestoreSource, Failure> {
     let source = newest(candidates, args)?;
+    list(context, candidates, out)?;
+    let RestoreSource::Backup(_, stem) = &source else {
+        return Ok(source);
+    };
+    // At a terminal the question follows when the backup was read and the server asked.
+    if confirm::is_possible() && !args.yes {
+        return Ok(source);
+    }
+    Err(Failure::new(
+        FailureKind::Usage,
+        format!("say which one: pgbackupd restore {stem}, or --latest"),
+    ))
+}
+
+fn list(context: &Context, candidates: &[Candidate], out: &mut dyn Write) -> Result<(), Failure> {
     let now = context.now();
     let table = Table::new([
         Column::left("DATABASE"),
@@ -216,23 +269,12 @@ fn offer(
         .collect();
     let table = table.fill(&rows, add_row);
     table.print("", out)?;
-    out.flush()?;
-    let RestoreSource::Backup(_, stem) = &source else {
-        return Ok(source);
-    };
-    // At a terminal the question follows when the backup was read and the server asked.
-    if confirm::is_possible() && !args.yes {
-        return Ok(source);
-    }
-    Err(Failure::new(
-        FailureKind::Usage,
-        format!("say which one: pgbackupd restore {stem}, or --latest"),
-    ))
+    Ok(out.flush()?)
 }
 
 fn add_row(table: &mut Table<6>, (candidate, age): &(&Candidate, String)) {
     let entry = &candidate.entry;
-    table.cell(|cell| cell.write_str(&report::one_line(&candidate.place.database)));
+    table.cell(|cell| cell.write_str(&report::one_line(&candidate.place.label)));
     table.cell(|cell| write!(cell, "{}", entry.stem));
     table.cell(|cell| cell.write_str(age));
     table.cell(|cell| cell.write_str(&report::size(entry.bytes)));
@@ -243,6 +285,7 @@ fn add_row(table: &mut Table<6>, (candidate, age): &(&Candidate, String)) {
 fn restorable(candidate: &Candidate) -> Restorable {
     let entry = &candidate.entry;
     Restorable {
+        server: candidate.place.server.clone(),
         database: candidate.place.database.clone(),
         backup: entry.stem.to_string(),
         started: entry.started.to_rfc3339(),
@@ -252,20 +295,63 @@ fn restorable(candidate: &Candidate) -> Restorable {
     }
 }
 
+/// What `--database` says: the database, and perhaps its server.
+struct Wanted<'a> {
+    server: Option<&'a Server>,
+    database: Option<&'a str>,
+}
+
+impl Wanted<'_> {
+    fn admits(&self, place: &Place) -> bool {
+        self.database.is_none_or(|name| place.database == name)
+            && self
+                .server
+                .is_none_or(|server| place.server.as_ref() == Some(&server.name))
+    }
+}
+
+/// Reads `--database`. It need not be one that is configured: a file is restored as any.
+fn wanted<'a>(plan: &'a Plan, places: &[Place], args: &'a Args) -> Result<Wanted<'a>, Failure> {
+    let Some(text) = &args.database else {
+        return Ok(Wanted {
+            server: None,
+            database: None,
+        });
+    };
+    let servers: Vec<&Server> = plan.servers.iter().collect();
+    let has = |server: &Server, name: &str| {
+        let is_here = |place: &Place| is_of(place, server, name);
+        names(server, name) || places.iter().any(is_here)
+    };
+    let (server, database) = select::split(&servers, text, has)
+        .map_err(|message| Failure::new(FailureKind::Usage, message))?;
+    Ok(Wanted {
+        server,
+        database: Some(database),
+    })
+}
+
+fn is_of(place: &Place, server: &Server, database: &str) -> bool {
+    place.database == database && place.server.as_ref() == Some(&server.name)
+}
+
 /// Which database it becomes, on which server, and whose directory is locked meanwhile.
 pub(super) fn place<'a>(
     context: &Context,
     plan: &'a Plan,
-    args: &Args,
+    args: &'a Args,
     source: RestoreSource,
     surroundings: &Surroundings<'_>,
 ) -> Result<Chosen<'a>, Failure> {
-    let told = |error| report::failure(&error, surroundings.interrupt);
+    let told = |error: JobError| report::failure(&error, surroundings.interrupt);
     let usage = |message: String| Failure::new(FailureKind::Usage, message);
+    // What cannot be looked at was judged when the backup was chosen; a file needs none of it.
+    let places = places(context, plan, &[]).map_err(told)?.found;
+    let wanted = wanted(plan, &places, args)?;
     let original = match &source {
         RestoreSource::Backup(place, stem) => {
             let name = recorded_name(place, stem, surroundings)?;
-            if let Some(other) = args.database.as_ref().filter(|other| **other != name) {
+            if let Some(other) = wanted.database.filter(|other| *other != name) {
                 return Err(usage(format!(
                     "{stem} is a backup of database {name:?}, not of {other:?}; --into restores it \
                      under another name"
@@ -273,8 +359,8 @@ pub(super) fn place<'a>(
             }
             name
         }
-        RestoreSource::Bare(path) => match args.database.as_ref().or(args.into.as_ref()) {
-            Some(name) => name.clone(),
+        RestoreSource::Bare(path) => match wanted.database.or(args.into.as_deref()) {
+            Some(name) => name.to_owned(),
             None => {
                 return Err(usage(format!(
                     "no manifest says which database {} is of: --database must say which one it \
@@ -284,40 +370,7 @@ pub(super) fn place<'a>(
             }
         },
     };
-    let directory = match &source {
-        RestoreSource::Backup(place, _) => Some(absolute(place.repository.directory())),
-        RestoreSource::Bare(_) => None,
-    };
-    let mut servers = Vec::new();
-    for server in &plan.servers {
-        let holds = match &directory {
-            Some(directory) => places_on(context, server)
-                .map_err(told)?
-                .iter()
-                .any(|place| absolute(place.repository.directory()) == *directory),
-            None => false,
-        };
-        servers.push((server, holds));
-    }
-    let server = match &args.server {
-        Some(name) => plan.servers.iter().find(|server| server.name == *name),
-        None => servers
-            .iter()
-            .find(|(_, holds)| *holds)
-            .map(|(server, _)| *server)
-            .or_else(|| plan.servers.iter().find(|server| names(server, &original)))
-            .or(match plan.servers.as_slice() {
-                [only] => Some(only),
-                _ => None,
-            }),
-    };
-    let Some(server) = server else {
-        let names: Vec<&str> = plan.servers.iter().map(|one| one.name.as_str()).collect();
-        return Err(usage(format!(
-            "--server must say on which one to restore: {}",
-            names.join(", ")
-        )));
-    };
+    let server = server(plan, args, &wanted, &source, &original, &places)?;
     let own = match &server.databases {
         Databases::Named(databases) => databases.iter().find(|one| one.name == original),
         Databases::All(_) | Databases::FromEnvironment => None,
@@ -326,13 +379,85 @@ pub(super) fn place<'a>(
         || server.directory_for(&original),
         |database| database.directory.clone(),
     );
+    let database = args.into.clone().unwrap_or_else(|| original.clone());
     Ok(Chosen {
         source,
-        database: args.into.clone().unwrap_or_else(|| original.clone()),
+        label: plan.label(&server.name, &database),
+        database,
         original,
         server,
         repository: Repository::at(own),
     })
+}
+
+/// The server to restore on: the one that is named, that of the backup, or the only one that has a
+/// database of that name.
+fn server<'a>(
+    plan: &'a Plan,
+    args: &Args,
+    wanted: &Wanted<'a>,
+    source: &RestoreSource,
+    original: &str,
+    places: &[Place],
+) -> Result<&'a Server, Failure> {
+    let usage = |message: String| Err(Failure::new(FailureKind::Usage, message));
+    let called = |name: &str| plan.servers.iter().find(|server| server.name == name);
+    let of_backup = match source {
+        RestoreSource::Backup(place, _) => place.server.as_deref().and_then(called),
+        RestoreSource::Bare(_) => None,
+    };
+    if let (Some(meant), Some(other)) = (wanted.server, of_backup)
+        && meant.name != other.name
+    {
+        return usage(format!(
+            "the backup is of {:?}, not of {:?}; --server {} restores it there",
+            plan.label(&other.name, original),
+            plan.label(&meant.name, original),
+            meant.name
+        ));
+    }
+    let all = || {
+        let names: Vec<&str> = plan.servers.iter().map(|one| one.name.as_str()).collect();
+        names.join(", ")
+    };
+    if let Some(name) = &args.server {
+        return match called(name) {
+            Some(server) => Ok(server),
+            None => usage(format!(
+                "there is no server {name:?}: --server takes {}",
+                all()
+            )),
+        };
+    }
+    if let Some(server) = wanted.server.or(of_backup) {
+        return Ok(server);
+    }
+    let having: Vec<&Server> = plan
+        .servers
+        .iter()
+        .filter(|server| {
+            let is_here = |place: &Place| is_of(place, server, original);
+            names(server, original) || places.iter().any(is_here)
+        })
+        .collect();
+    match (having.as_slice(), plan.servers.as_slice()) {
+        ([only], _) => Ok(only),
+        ([], [only]) => Ok(only),
+        ([], _) => usage(format!(
+            "--server must say on which one to restore: {}",
+            all()
+        )),
+        (several, _) => {
+            let labels: Vec<String> = several
+                .iter()
+                .map(|server| format!("{:?}", plan.label(&server.name, original)))
+                .collect();
+            usage(format!(
+                "--database must say which one is meant: {}",
+                labels.join(" or ")
+            ))
+        }
+    }
 }
 
 fn names(server: &Server, database: &str) -> bool {

@@ -35,6 +35,7 @@ pub(super) struct Status {
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 struct Attention {
     kind: ConcernKind,
+    server: Option<String>,
     database: Option<String>,
     directory: Option<PathBuf>,
     message: String,
@@ -180,6 +181,7 @@ impl Status {
                 .iter()
                 .map(|concern| Attention {
                     kind: concern.kind,
+                    server: concern.server.clone(),
                     database: concern.database.clone(),
                     directory: concern.directory.clone(),
                     message: concern.sentence.clone(),
@@ -257,7 +259,7 @@ fn database(survey: &Survey, database: &Surveyed) -> Database {
     };
     Database {
         name: facts.database.clone(),
-        server: database.server.clone(),
+        server: facts.server.clone(),
         directory: facts.directory.display().to_string(),
         recovery_point: RecoveryPoint {
             newest: database.newest.map(moment),

@@ -19,7 +19,7 @@ use crate::jobs::survey;
 /// monitoring.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
-    /// Only this database; may be given several times
+    /// Only this database, as NAME or SERVER/NAME; may be given several times
     #[arg(long = "database", short, value_name = "NAME")]
     databases: Vec<String>,
 }

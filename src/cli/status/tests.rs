@@ -39,6 +39,8 @@ fn series(name: &str, newest: Option<i64>) -> SeriesFacts {
 fn database(name: &str, server: &str) -> Surveyed {
     let facts = DatabaseFacts {
         restore: None,
+        server: server.to_owned(),
+        label: name.to_owned(),
         database: name.to_owned(),
         directory: format!("/var/backups/{name}").into(),
         discovered: false,
@@ -57,7 +59,6 @@ fn database(name: &str, server: &str) -> Surveyed {
         sizes,
     };
     Surveyed {
-        server: server.to_owned(),
         newest: Some(ago(10)),
         facts,
         backups: BTreeMap::from([
@@ -103,6 +104,7 @@ fn next(job: &str, kind: &str, hours: i64) -> NextRun {
 fn healthy() -> Survey {
     Survey {
         at: now(),
+        several_servers: false,
         expectation: Expectation {
             recovery_point: Duration::from_secs(24 * 3600),
             grace: Duration::from_secs(3600),
@@ -185,6 +187,7 @@ fn troubled() -> Survey {
     ];
     let concern = |kind, database: Option<&str>, sentence: &str| Concern {
         kind,
+        server: database.map(|_| "main".to_owned()),
         database: database.map(str::to_owned),
         directory: database.map(|name| format!("/var/backups/{name}").into()),
         sentence: sentence.to_owned(),
@@ -204,6 +207,15 @@ fn troubled() -> Survey {
     ];
     survey.remarks = vec!["database hr: there is no manual backup yet".to_owned()];
     survey.databases.push(hr);
+    shown_with_servers(survey)
+}
+
+fn shown_with_servers(mut survey: Survey) -> Survey {
+    survey.several_servers = true;
+    for database in &mut survey.databases {
+        let facts = &mut database.facts;
+        facts.label = format!("{}/{}", facts.server, facts.database);
+    }
     survey
 }
 
@@ -237,6 +249,7 @@ fn many_databases_get_a_row_each() {
         another.verified = None;
         survey.databases.push(another);
     }
+    let survey = shown_with_servers(survey);
     insta::assert_snapshot!(printed(&survey, Letters::Blocks));
 }
 

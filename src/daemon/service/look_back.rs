@@ -111,7 +111,7 @@ impl Service {
         let mut servers = Vec::new();
         let mut newest = None;
         for server in &plan.servers {
-            match missed_slot(&context, server, job, known, now) {
+            match missed_slot(&context, &plan, server, job, known, now) {
                 Ok(None) => {}
                 Ok(Some(slot)) => {
                     servers.push(server.name.clone());

@@ -26,7 +26,7 @@ use super::task::{Outcome, Task};
 use super::tell::{self, Run};
 use super::ticker::{LOOK, Ticker};
 use super::view::{Rates, View};
-use crate::config::{Plan, Source};
+use crate::config::{Plan, Settings, Source};
 use crate::jobs::{Context, reach};
 use crate::pipeline::Progress;
 use crate::postgres::kill_all_children;
@@ -52,6 +52,8 @@ pub(super) struct Service {
     source: Source,
     environment: Arc<BTreeMap<String, String>>,
     plan: Arc<Plan>,
+    /// What the plan follows from.
+    settings: Settings,
     /// Why the newest configuration is not in force.
     refused: Option<String>,
     started: DateTime<Utc>,
@@ -99,7 +101,7 @@ struct Running {
 impl Service {
     pub(super) fn new(
         source: Source,
-        plan: Arc<Plan>,
+        (plan, settings): (Arc<Plan>, Settings),
         environment: Arc<BTreeMap<String, String>>,
         (runtime, writer): (RuntimeDirectory, StateWriter),
         ticker: Ticker,
@@ -113,6 +115,7 @@ impl Service {
             source,
             environment,
             plan,
+            settings,
             refused: None,
             started: now,
             loaded: now,
@@ -292,7 +295,7 @@ impl Service {
                 format!(
                     "running: {} of {} since {}",
                     run.kind,
-                    one_line(&run.database),
+                    one_line(&self.plan.label(&run.server, &run.database)),
                     run.since
                 )
             })
@@ -300,7 +303,7 @@ impl Service {
                 format!(
                     "waiting: {} of {} ({})",
                     work.kind,
-                    one_line(&work.database),
+                    one_line(&self.plan.label(&work.server, &work.database)),
                     work.reason
                 )
             }))

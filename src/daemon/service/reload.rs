@@ -6,7 +6,7 @@ use std::sync::Arc;
 use chrono::Utc;
 
 use super::{Service, concurrency};
-use crate::config::{Databases, Plan, Source, load};
+use crate::config::{Databases, Plan, Settings, Source, load};
 use crate::daemon::board::Skipped;
 use crate::daemon::changes::changes;
 use crate::daemon::start::{self, DaemonError};
@@ -19,6 +19,7 @@ use crate::threads::{self, Thread};
 /// A configuration that was read and can be used.
 pub(super) struct Fresh {
     plan: Arc<Plan>,
+    settings: Settings,
     /// The names of its files.
     files: String,
 }
@@ -57,6 +58,7 @@ fn read(source: &Source, environment: &BTreeMap<String, String>) -> Result<Fresh
     let files = start::files(&loaded.settings.files());
     Ok(Fresh {
         plan: Arc::new(loaded.plan),
+        settings: loaded.settings,
         files,
     })
 }
@@ -105,9 +107,14 @@ impl Service {
         self.refused = Some(error);
     }
 
-    async fn adopt(&mut self, Fresh { plan: new, files }: Fresh) -> Result<(), DaemonError> {
+    async fn adopt(&mut self, fresh: Fresh) -> Result<(), DaemonError> {
+        let Fresh {
+            plan: new,
+            settings,
+            files,
+        } = fresh;
         let now = Utc::now();
-        let changes = changes(&self.plan, &new, now);
+        let changes = changes((&self.plan, &self.settings), (&new, &settings), now);
         let scheduled: Vec<_> = new
             .jobs
             .iter()
@@ -116,6 +123,7 @@ impl Service {
             .collect();
         self.ticker.change(&changes.unscheduled, &scheduled).await?;
         self.plan = new;
+        self.settings = settings;
         self.loaded = now;
         self.refused = None;
         self.board.set_concurrency(concurrency(&self.plan));

@@ -64,6 +64,8 @@ mod tests {
         });
         Candidate {
             place: Place {
+                server: Some("main".to_owned()),
+                label: "app".to_owned(),
                 database: "app".to_owned(),
                 repository: Repository::at("/x"),
             },

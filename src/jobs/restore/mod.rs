@@ -162,6 +162,44 @@ pub async fn look(
     })
 }
 
+/// What a restore would do, for whoever is asked before it is begun.
+#[derive(Clone, Debug)]
+pub struct Ahead {
+    /// What it is going to do.
+    pub plan: RestorePlan,
+    /// Bytes that will be read of the backup before anything is done, if that is known.
+    pub bytes: Option<u64>,
+    /// What keeps it from being restored.
+    pub problems: Vec<String>,
+}
+
+/// Looks at what a restore would replace, without reading the backup in full and without a lock.
+///
+/// # Errors
+/// When the backup's manifest or the server cannot be asked.
+pub async fn look_ahead(
+    context: &Context,
+    request: &RestoreRequest<'_>,
+    cancel: &CancellationToken,
+) -> Result<Ahead, JobError> {
+    let limit = Limit::new(cancel.clone(), "total", context.limits.total);
+    let progress = Arc::new(Progress::default());
+    let account = Arc::default();
+    let looking = (Depth::Look, &account);
+    let looking = prepare_to(context, request, looking, &limit, &|_| (), &progress);
+    let (prepared, problems) = Box::pin(looking).await?;
+    let of_file = || {
+        let metadata = prepared.source.path.metadata().ok()?;
+        metadata.is_file().then_some(metadata.len())
+    };
+    let manifest = prepared.source.manifest.as_ref();
+    Ok(Ahead {
+        bytes: manifest.map(Manifest::bytes).or_else(of_file),
+        plan: prepared.plan,
+        problems,
+    })
+}
+
 /// Takes the lock, reads the backup in full, and looks whether the server has all that it needs.
 /// Nothing is changed.
 ///

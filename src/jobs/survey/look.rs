@@ -34,18 +34,13 @@ pub(super) struct World<'a> {
 
 /// What a look found.
 pub(super) struct Look {
-    database: String,
+    pub(super) server: String,
+    pub(super) database: String,
     /// None where the directory cannot be looked at.
     pub(super) surveyed: Option<Surveyed>,
     /// What kept the look from being a whole one.
     pub(super) trouble: Option<Concern>,
     pub(super) remarks: Vec<String>,
-}
-
-impl Look {
-    pub(super) fn database(&self) -> &String {
-        &self.database
-    }
 }
 
 impl World<'_> {
@@ -66,6 +61,7 @@ impl World<'_> {
                     trouble: Some(trouble(spot, &database, error.to_string())),
                     surveyed: None,
                     remarks: Vec::new(),
+                    server: spot.server.name.clone(),
                     database,
                 });
             }
@@ -144,6 +140,7 @@ impl World<'_> {
             trouble: (!troubles.is_empty()).then(|| trouble(spot, &database, troubles.join("; "))),
             surveyed: Some(surveyed),
             remarks,
+            server: spot.server.name.clone(),
             database,
         })
     }
@@ -201,6 +198,7 @@ fn cut_short(history: &History) -> Option<String> {
 fn trouble(spot: &Spot<'_>, database: &str, sentence: String) -> Concern {
     Concern {
         kind: ConcernKind::Directory,
+        server: Some(spot.server.name.clone()),
         database: Some(database.to_owned()),
         directory: Some(spot.repository.directory().to_owned()),
         sentence,
@@ -246,7 +244,10 @@ impl Gathered<'_> {
             .problems
             .iter()
             .partition(|problem| problem.manifest_of.is_some());
+        let server = &self.spot.server.name;
         let facts = DatabaseFacts {
+            server: server.clone(),
+            label: self.world.plan.label(server, &self.database),
             directory: self.spot.repository.directory().to_owned(),
             discovered: self.spot.database.is_none(),
             series,
@@ -264,7 +265,6 @@ impl Gathered<'_> {
             database: self.database,
         };
         Surveyed {
-            server: self.spot.server.name.clone(),
             newest: facts.series.iter().filter_map(|series| series.newest).max(),
             facts,
             backups,

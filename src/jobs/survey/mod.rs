@@ -13,17 +13,19 @@ use std::thread;
 use chrono::{DateTime, FixedOffset, Utc};
 
 use super::error::JobError;
-use super::{Context, LastDrill, target};
-use crate::config::{JobKind, Loaded, Plan};
+use super::target::named::{Known, meant};
+use super::{Context, LastDrill};
+use crate::config::{JobKind, Loaded, Plan, Server};
 use crate::policy::{
     Concern, ConcernKind, DatabaseFacts, Expectation, Series, SpaceFacts, age, judge, judge_space,
 };
 use crate::repository::{DaemonState, HeldLocks, RunningJob, RuntimeDirectory};
 use crate::threads::share;
+use crate::words::{label, one_line};
 
 pub use history::{Ended, Outcomes};
 use look::{Look, World};
-use places::Spot;
+use places::{Spot, Spots};
 
 /// Looking at many directories waits for the kernel more than it computes.
 const THREADS: usize = 4;
@@ -33,6 +35,8 @@ const THREADS: usize = 4;
 pub struct Survey {
     /// When it was taken, on the wall clock of the plan's zone.
     pub at: DateTime<FixedOffset>,
+    /// Whether several servers are configured, so that databases are shown with theirs.
+    pub several_servers: bool,
     /// What is asked of every database.
     pub expectation: Expectation,
     /// The daemon.
@@ -63,8 +67,6 @@ pub enum DaemonView {
 /// How one database stands.
 #[derive(Clone, Debug)]
 pub struct Surveyed {
-    /// Its server's name in the configuration.
-    pub server: String,
     /// What was judged.
     pub facts: DatabaseFacts,
     /// The backups of each series in the facts that has some.
@@ -161,12 +163,18 @@ pub fn survey(context: &Context, loaded: &Loaded, wanted: &[String]) -> Result<S
             _ => &[],
         },
     };
-    let (spots, empty) = places::spots(context, plan)?;
+    let Spots {
+        found: spots,
+        empty,
+        unseen,
+    } = places::spots(context, plan)?;
     let found = look_at_all(&world, &spots);
-    for server in empty {
-        concerns.push(server);
+    if wanted.is_empty() {
+        // What is wrong elsewhere is of no interest to whoever named a database.
+        concerns.extend(empty);
     }
-    let found = target::choose(found, wanted, Look::database)?;
+    let (found, unseen) = choose(plan, found, &unseen, wanted)?;
+    concerns.extend(unseen);
 
     let mut databases = Vec::new();
     let mut spaces = Spaces::default();
@@ -180,7 +188,8 @@ pub fn survey(context: &Context, loaded: &Loaded, wanted: &[String]) -> Result<S
         spaces.add(plan, &database);
         let judgement = judge(&database.facts, expectation, context.local(now));
         concerns.extend(judgement.concerns);
-        let named = |remark| format!("database {}: {remark}", database.facts.database);
+        let label = one_line(&database.facts.label);
+        let named = |remark| format!("database {label}: {remark}");
         remarks.extend(judgement.remarks.into_iter().map(named));
         remarks.extend(look.remarks.into_iter().map(named));
         databases.push(database);
@@ -191,6 +200,7 @@ pub fn survey(context: &Context, loaded: &Loaded, wanted: &[String]) -> Result<S
     judge_daemon(&daemon, is_late, &mut concerns, &mut remarks);
     Ok(Survey {
         at: context.local(now),
+        several_servers: plan.servers.len() > 1,
         expectation,
         next: next_runs(plan, &daemon, now),
         daemon,
@@ -199,6 +209,59 @@ pub fn survey(context: &Context, loaded: &Loaded, wanted: &[String]) -> Result<S
         concerns,
         remarks,
     })
+}
+
+/// Keeps what is named, everything if nothing is; and what may be missing from it.
+fn choose(
+    plan: &Plan,
+    mut found: Vec<Look>,
+    unseen: &[(&Server, JobError)],
+    wanted: &[String],
+) -> Result<(Vec<Look>, Vec<Concern>), JobError> {
+    let is_seen = |server: &Server| !unseen.iter().any(|(other, _)| other.name == server.name);
+    let servers = plan.servers.iter();
+    let known: Vec<Known<'_>> = servers
+        .map(|server| Known {
+            server: &server.name,
+            databases: found
+                .iter()
+                .filter(|look| look.server == server.name)
+                .map(|look| look.database.as_str())
+                .collect(),
+            may_hold: Box::new(|_| !is_seen(server)),
+        })
+        .collect();
+    let (mut chosen, mut silent) = (BTreeSet::new(), BTreeSet::new());
+    for text in wanted {
+        let meant = meant(text, &known).map_err(JobError::NoSuchDatabase)?;
+        let named = |at: usize| (known[at].server.to_owned(), meant.database.to_owned());
+        chosen.extend(meant.found.into_iter().map(named));
+        silent.extend(
+            meant
+                .silent
+                .into_iter()
+                .map(|at| known[at].server.to_owned()),
+        );
+    }
+    drop(known);
+    let concerns = unseen
+        .iter()
+        .filter(|(server, _)| wanted.is_empty() || silent.contains(&server.name))
+        .map(|(server, why)| Concern {
+            kind: ConcernKind::Directory,
+            server: Some(server.name.clone()),
+            database: None,
+            directory: Some(server.directory.clone()),
+            sentence: format!(
+                "the backups of server {} cannot be looked at: {why}",
+                server.name
+            ),
+        })
+        .collect();
+    if !wanted.is_empty() {
+        found.retain(|look| chosen.contains(&(look.server.clone(), look.database.clone())));
+    }
+    Ok((found, concerns))
 }
 
 fn look_at_all(world: &World<'_>, spots: &[Spot<'_>]) -> Vec<Look> {
@@ -244,6 +307,7 @@ fn judge_daemon(
 ) {
     let about_daemon = |kind, sentence: String| Concern {
         kind,
+        server: None,
         database: None,
         directory: None,
         sentence,
@@ -357,6 +421,13 @@ impl Spaces {
         let mut facts: Vec<SpaceFacts> = self.by_device.into_values().collect();
         facts.sort_by(|a, b| a.directory.cmp(&b.directory));
         facts
+    }
+}
+
+impl Survey {
+    /// A database as it is shown.
+    pub fn label(&self, server: &str, database: &str) -> String {
+        one_line(&label(self.several_servers, server, database))
     }
 }
 

@@ -1,6 +1,5 @@
 //! Where to look: the directories of the databases that are configured, and those that are found.
 
-use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -18,14 +17,19 @@ pub(super) struct Spot<'a> {
     pub(super) repository: Repository,
 }
 
-/// The directories to look at, and the servers whose databases are found at each run and that have
-/// none yet.
-pub(super) fn spots<'a>(
-    context: &Context,
-    plan: &'a Plan,
-) -> Result<(Vec<Spot<'a>>, Vec<Concern>), JobError> {
+/// The directories to look at.
+pub(super) struct Spots<'a> {
+    pub(super) found: Vec<Spot<'a>>,
+    /// Servers whose databases are found at each run and that have none yet.
+    pub(super) empty: Vec<Concern>,
+    /// Servers whose directories cannot be read, and why.
+    pub(super) unseen: Vec<(&'a Server, JobError)>,
+}
+
+/// The directories to look at.
+pub(super) fn spots<'a>(context: &Context, plan: &'a Plan) -> Result<Spots<'a>, JobError> {
     let mut spots = Vec::new();
-    let mut empty = Vec::new();
+    let (mut empty, mut unseen) = (Vec::new(), Vec::new());
     for server in &plan.servers {
         match &server.databases {
             Databases::Named(databases) => {
@@ -43,32 +47,28 @@ pub(super) fn spots<'a>(
                     database: Some(database),
                 });
             }
-            Databases::All(_) => {
-                let before = spots.len();
-                // What is another's by name is not found here too.
-                let found = below(&server.directory)?;
-                spots.extend(
-                    found
-                        .into_iter()
-                        .filter(|path| !is_another_server_s(plan, server, path))
-                        .map(|path| Spot {
-                            server,
-                            database: None,
-                            repository: Repository::at(path),
-                        }),
-                );
-                if spots.len() == before {
-                    empty.push(nothing_found(server));
-                }
-            }
+            Databases::All(_) => match target::directories_of(plan, server) {
+                Ok(found) if found.is_empty() => empty.push(nothing_found(server)),
+                Ok(found) => spots.extend(found.into_iter().map(|path| Spot {
+                    server,
+                    database: None,
+                    repository: Repository::at(path),
+                })),
+                Err(error) => unseen.push((server, error)),
+            },
         }
     }
-    Ok((spots, empty))
+    Ok(Spots {
+        found: spots,
+        empty,
+        unseen,
+    })
 }
 
 fn nothing_found(server: &Server) -> Concern {
     Concern {
         kind: ConcernKind::NoBackup,
+        server: Some(server.name.clone()),
         database: None,
         directory: None,
         sentence: format!(
@@ -77,41 +77,6 @@ fn nothing_found(server: &Server) -> Concern {
             server.directory.display()
         ),
     }
-}
-
-fn is_another_server_s(plan: &Plan, server: &Server, path: &Path) -> bool {
-    let others = plan
-        .servers
-        .iter()
-        .filter(|other| other.name != server.name);
-    others.into_iter().any(|other| match &other.databases {
-        Databases::Named(named) => named.iter().any(|named| named.directory == path),
-        Databases::All(_) | Databases::FromEnvironment => other.directory == path,
-    })
-}
-
-/// The directories right below one, in the order of their names.
-fn below(directory: &Path) -> Result<Vec<PathBuf>, JobError> {
-    let failed = |source: io::Error| {
-        JobError::failed(format!(
-            "cannot read the directory {}: {source}{}",
-            directory.display(),
-            crate::repository::advice(&source)
-        ))
-    };
-    let entries = match std::fs::read_dir(directory) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.map_err(failed)?,
-    };
-    let mut paths = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(failed)?.path();
-        if path.is_dir() {
-            paths.push(path);
-        }
-    }
-    paths.sort();
-    Ok(paths)
 }
 
 /// The file system of a directory, or of the nearest one above it that is there: its device, the

@@ -91,6 +91,13 @@ pub struct VerifyReport {
     pub quarantined: Vec<Quarantined>,
 }
 
+impl VerifyReport {
+    /// Whether there was nothing to check.
+    pub fn is_empty(&self) -> bool {
+        self.findings.is_empty() && self.unchecked.is_empty() && self.problems.is_empty()
+    }
+}
+
 impl Finding {
     /// What became of a damaged backup, to follow the sentence that says what is wrong with it.
     pub fn became(&self) -> String {

@@ -40,8 +40,12 @@ impl Expectation {
 /// What is known of one database. All moments are on the wall clock of the plan's zone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DatabaseFacts {
+    /// Its server's name in the configuration.
+    pub server: String,
     /// The database.
     pub database: String,
+    /// How it is shown, and named on the command line: with its server where there are several.
+    pub label: String,
     /// Where its backups stand.
     pub directory: PathBuf,
     /// Whether it was found by its directory, rather than named by the configuration.

@@ -26,7 +26,7 @@ pub(super) fn paragraph(
     writeln!(
         out,
         "database {}, in {}",
-        label(survey, database),
+        label(database),
         one_line(&facts.directory.display().to_string())
     )?;
     let point = in_words(survey.expectation.recovery_point);
@@ -96,7 +96,7 @@ pub(super) fn table(survey: &Survey, letters: Letters, out: &mut dyn Write) -> R
             let of_database = |text: String| if index == 0 { text } else { String::new() };
             table.row([
                 of_database(if is_bad { "!" } else { "" }.to_owned()),
-                of_database(shortened(&label(survey, database))),
+                of_database(shortened(&label(database))),
                 series.series.to_string(),
                 series
                     .newest

@@ -72,9 +72,14 @@ fn verdict(survey: &Survey, out: &mut dyn Write) -> Result<(), Failure> {
             .databases
             .iter()
             .find(|database| concern.directory.as_deref() == Some(&database.facts.directory));
-        let sentence = match (about, &concern.database) {
-            (Some(about), _) => format!("{}: {}", label(survey, about), concern.sentence),
-            (None, Some(database)) => format!("{}: {}", one_line(database), concern.sentence),
+        let sentence = match (
+            about,
+            concern.server.as_ref().zip(concern.database.as_ref()),
+        ) {
+            (Some(about), _) => format!("{}: {}", label(about), concern.sentence),
+            (None, Some((server, database))) => {
+                format!("{}: {}", survey.label(server, database), concern.sentence)
+            }
             (None, None) => concern.sentence.clone(),
         };
         wrapped(out, "! ", &sentence)?;
@@ -88,7 +93,7 @@ fn running(survey: &Survey, out: &mut dyn Write) -> Result<(), Failure> {
         for running in &database.running {
             heading(&mut is_first, "running now", out)?;
             let text = running_in_words(running, survey.at);
-            wrapped(out, "  ", &format!("{}: {text}", label(survey, database)))?;
+            wrapped(out, "  ", &format!("{}: {text}", label(database)))?;
         }
     }
     Ok(())
@@ -110,7 +115,7 @@ fn waiting(survey: &Survey, out: &mut dyn Write) -> Result<(), Failure> {
             "  ",
             &format!(
                 "{}: job {}, due at {}{until}: {}",
-                one_line(&waiting.database),
+                survey.label(&waiting.server, &waiting.database),
                 waiting.job,
                 moment(waiting.due),
                 one_line(&waiting.reason)
@@ -168,18 +173,8 @@ fn space(survey: &Survey, out: &mut dyn Write) -> Result<(), Failure> {
 }
 
 /// The database, with its server where there are several.
-fn label(survey: &Survey, database: &Surveyed) -> String {
-    let name = one_line(&database.facts.database);
-    let first = survey.databases.first().map(|first| &first.server);
-    if survey
-        .databases
-        .iter()
-        .all(|other| Some(&other.server) == first)
-    {
-        name
-    } else {
-        format!("{}/{name}", database.server)
-    }
+fn label(database: &Surveyed) -> String {
+    one_line(&database.facts.label)
 }
 
 fn heading(is_first: &mut bool, text: &str, out: &mut dyn Write) -> Result<(), Failure> {
