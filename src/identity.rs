@@ -27,6 +27,8 @@ use signal_hook::iterator::Signals;
 use uzers::os::unix::UserExt as _;
 use uzers::{Group, User};
 
+use crate::words::shell_word;
+
 /// The variable by which root's process says whom the second one is to become. It counts only for
 /// root, and only from the process that it names.
 pub(crate) const VARIABLE: &str = "PGBACKUPD_RUN_AS";
@@ -147,6 +149,20 @@ pub(crate) fn stay_root(as_me: bool) {
 /// Whether root stays root by `--as-me`, where root runs a command of the service's user's as root.
 pub(crate) fn stays_root() -> Option<bool> {
     STAYS.get().copied()
+}
+
+/// The command line that runs this very command as a user, for root's shell.
+pub(crate) fn runuser(user: &str) -> String {
+    let arguments = std::env::args_os().skip(1);
+    let words: Vec<String> = arguments
+        .filter(|word| word != "--as-me")
+        .map(|word| shell_word(&word.to_string_lossy()))
+        .collect();
+    format!(
+        "runuser -u {} -- pgbackupd {}",
+        shell_word(user),
+        words.join(" ")
+    )
 }
 
 /// Whom this process became, if root did not stay root.

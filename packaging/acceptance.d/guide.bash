@@ -7,10 +7,15 @@
 #                                  heading; how many there were is in $guide_commands afterwards
 #
 # In console blocks a line that begins with "# " is a command for root's shell, "> " continues it, and
-# what follows is its output. Each command must succeed. Of the output, each line must be found, in any
-# order, whatever its numbers are; "…" stands for anything.
+# what follows is its output. In sh blocks every line is a command. Each command must succeed. Of the
+# output, each line must be found, in any order, whatever its numbers are; "…" stands for anything.
+#
+# A page names a database and a moment as examples: $guide_names is the sed program that puts what there
+# is in their place. Where $guide_answer is set, commands run at a terminal and it is typed there.
 
 guide_commands=
+guide_names=
+guide_answer=
 
 guide_prepare() {
     # Nobody is there to say yes.
@@ -23,10 +28,12 @@ guide_steps() {
     awk -v section="$2" -v directory="$3" '
         /^## / { heading = substr($0, 4) }
         section != "" && heading != section { inside = 0; next }
-        /^ *```console$/ { match($0, /^ */); indent = RLENGTH; inside = 1; next }
+        /^ *```(console|sh)$/ { match($0, /^ */); indent = RLENGTH; inside = 1; plain = /sh$/; next }
         /^ *```/ { inside = 0; next }
         !inside { next }
         { line = substr($0, indent + 1) }
+        plain { number++; file = sprintf("%s/%03d", directory, number)
+                print line > (file ".command"); printf "" > (file ".shown"); next }
         line ~ /^# / { number++; file = sprintf("%s/%03d", directory, number)
                 print substr(line, 3) > (file ".command"); printf "" > (file ".shown"); next }
         line ~ /^> / { print substr(line, 3) > (file ".command"); next }
@@ -55,25 +62,37 @@ shown_is_there() {
     done <<<"$1"
 }
 
+# guide_run PLACE COMMAND: in one shell, from that directory, which is left in /root/place.
+guide_run() {
+    # shellcheck disable=SC2016 # for the shell in the container
+    local run='cd "$1" && eval "$2"; status=$?; pwd >/root/place; exit $status'
+    if [[ -z $guide_answer ]]; then
+        inside bash -c "$run" - "$@" </dev/null
+    else
+        # What is typed waits for the question; the end of the input would end the terminal.
+        { echo "$guide_answer" && sleep 2; } |
+            inside script --quiet --return --command "$(printf '%q ' bash -c "$run" - "$@")" /dev/null
+    fi
+}
+
 guide_follow() {
-    local steps command place=/root shown output status count=0
+    local steps command place=/root shown output status count=0 said
     steps=$(mktemp -d "$group_directory/steps.XXXXXX")
     guide_steps "$1" "${2:-}" "$steps"
     for command in "$steps"/*.command; do
         shown=$(<"${command%.command}.shown")
+        said=$(sed "$guide_names" "$command")
         # What was logged is to be in the journal when it is asked.
         inside journalctl --sync
         # One shell for each, in the directory where the one before it was left.
         status=0
-        # shellcheck disable=SC2016 # for the shell in the container
-        output=$(inside bash -c 'cd "$1" && eval "$2"; status=$?; pwd >/root/place; exit $status' \
-            - "$place" "$(<"$command")" 2>&1 </dev/null) || status=$?
+        output=$(guide_run "$place" "$said" 2>&1) || status=$?
         place=$(inside cat /root/place)
         {
-            printf '# %s\n' "$(<"$command")"
+            printf '# %s\n' "$said"
             printf '%s\n' "$output"
         } >>"${GUIDE_TRANSCRIPT:-$group_directory/transcript}"
-        ((status == 0)) || fail "exit status $status: $(<"$command")" "$output"
+        ((status == 0)) || fail "exit status $status: $said" "$output"
         shown_is_there "$shown" "$output"
         count=$((count + 1))
     done

@@ -13,7 +13,7 @@ use super::failure::{Failure, FailureKind};
 use super::progress::Display;
 use super::report;
 use super::several::{ends_before, together};
-use crate::config::{JobKind, Plan};
+use crate::config::{JobKind, Plan, Runs};
 use crate::jobs::{
     BackupReport, BackupRequest, Context, Stop, Strictness, Target, Targets, back_up, targets,
 };
@@ -80,7 +80,7 @@ pub(super) async fn run(
     surroundings: &Surroundings<'_>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let loaded = surroundings.load()?;
+    let loaded = surroundings.load_to_run(Runs::Programs)?;
     let context = surroundings.context(&loaded);
     let series = match (&args.series, &args.reason) {
         (Some(series), _) => series.clone(),

@@ -2,7 +2,7 @@
 
 use super::failure::{Failure, FailureKind};
 use super::report;
-use crate::config::{Plan, Source, load};
+use crate::config::{Plan, Runs, Source, load};
 use crate::daemon::{DaemonError, run as run_daemon};
 use crate::telemetry::{self, JsonFile};
 
@@ -16,6 +16,7 @@ pub(super) struct Args {}
 
 pub(super) async fn run(_: &Args, source: Source) -> Result<(), Failure> {
     let loaded = load(&source)?;
+    loaded.refuse_commands_of_others(Runs::Programs)?;
     // Kept to the end: it sees to it that the last lines are written.
     let _log = telemetry::for_daemon(&log_settings(&loaded.plan))
         .map_err(|error| Failure::new(FailureKind::CannotCreate, error.to_string()))?;

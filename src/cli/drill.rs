@@ -13,6 +13,7 @@ use super::failure::{Failure, FailureKind};
 use super::progress::Display;
 use super::several::{conclude, ends_before};
 use super::{report, select};
+use crate::config::Runs;
 use crate::jobs::{
     DrillOutcome, DrillReport, JobError, Place, Places, WhichBackup, backups_to_drill, drill,
     places,
@@ -86,7 +87,7 @@ pub(super) async fn run(
     surroundings: &Surroundings<'_>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let loaded = surroundings.load()?;
+    let loaded = surroundings.load_to_run(Runs::Programs)?;
     let context = surroundings.context(&loaded);
     let told = |error: JobError| report::failure(&error, surroundings.interrupt);
     let Places { found, failures } =

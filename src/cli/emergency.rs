@@ -8,7 +8,7 @@ use super::backup::{make_all, nothing_to_back_up};
 use super::failure::{Failure, FailureKind};
 use super::report;
 use super::several::together;
-use crate::config::{Loaded, Source, load};
+use crate::config::{Loaded, Runs, Source, load};
 use crate::identity;
 use crate::jobs::{JobError, Strictness, Targets, targets};
 use crate::policy::Series;
@@ -77,7 +77,10 @@ pub(super) async fn run(
 
 /// The configuration where it is sound and knows the database; else only libpq's environment.
 fn load_or_do_without(args: &Args, source: &Source) -> Result<Loaded, Failure> {
-    let configured = load(source);
+    let configured = load(source).and_then(|loaded| {
+        loaded.refuse_commands_of_others(Runs::Programs)?;
+        Ok(loaded)
+    });
     let is_of_no_use = configured.is_err();
     let wanted = args.database.as_deref();
     let reason = match configured {

@@ -37,7 +37,7 @@ use clap::{Parser, Subcommand};
 pub use failure::{Failure, FailureKind};
 pub use interrupt::Interrupt;
 
-use crate::config::{Loaded, Source, load};
+use crate::config::{Loaded, Runs, Source, load};
 use crate::jobs::Context;
 use crate::repository::Owner;
 use crate::telemetry;
@@ -176,6 +176,29 @@ impl Surroundings<'_> {
         for warning in &loaded.plan.warnings {
             tracing::warn!("{warning}");
         }
+        Ok(loaded)
+    }
+
+    /// The same, of a command that is going to run what the configuration names.
+    fn load_to_run(&self, runs: Runs) -> Result<Loaded, Failure> {
+        let loaded = self.load()?;
+        loaded.refuse_commands_of_others(runs)?;
+        Ok(loaded)
+    }
+
+    /// The same, of a restore of what is named by its path: a new machine has no configuration, and then
+    /// the server is the one that libpq finds.
+    fn load_to_restore(&self) -> Result<Loaded, Failure> {
+        let loaded = match load(&self.source) {
+            Err(error) if error.names_no_database() => {
+                let mut source = self.source.clone();
+                let usual = ("PGDATABASE".to_owned(), "postgres".to_owned());
+                source.environment.extend([usual]);
+                load(&source)?
+            }
+            _ => self.load()?,
+        };
+        loaded.refuse_commands_of_others(Runs::ProgramsAndApplication)?;
         Ok(loaded)
     }
 

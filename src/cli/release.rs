@@ -11,6 +11,7 @@ use super::Surroundings;
 use super::failure::{Failure, FailureKind};
 use super::progress::Display;
 use super::{report, select};
+use crate::config::Runs;
 use crate::jobs::{Place, places, release};
 use crate::pipeline::Progress;
 use crate::repository::Quarantined;
@@ -84,7 +85,7 @@ pub(super) async fn run(
     surroundings: &Surroundings<'_>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let loaded = surroundings.load()?;
+    let loaded = surroundings.load_to_run(Runs::Programs)?;
     let context = surroundings.context(&loaded);
     let told = |error| report::failure(&error, surroundings.interrupt);
     let wanted: Vec<String> = args.database.iter().cloned().collect();

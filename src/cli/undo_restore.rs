@@ -12,8 +12,9 @@ use super::Surroundings;
 use super::confirm::{self, Confirmation};
 use super::failure::{Failure, FailureKind};
 use super::progress::Display;
+use super::restore::records::{is_configured, records};
 use super::{incident, report, select};
-use crate::config::{Plan, Server};
+use crate::config::{Plan, Runs, Server};
 use crate::jobs::{
     Context, JobError, Places, PreparedUndo, UndoReport, places_on, prepare_undo, undo,
 };
@@ -67,7 +68,10 @@ pub(super) async fn run(
     surroundings: &Surroundings<'_>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let loaded = surroundings.load()?;
+    let loaded = match &args.database {
+        Some(_) => surroundings.load_to_restore()?,
+        None => surroundings.load_to_run(Runs::ProgramsAndApplication)?,
+    };
     let context = surroundings.context(&loaded);
     let told = |error: JobError| report::failure(&error, surroundings.interrupt);
     let (server, database, repository) = which(&context, &loaded.plan, args, surroundings)?;
@@ -257,7 +261,10 @@ fn which<'a>(
         }
     }
     if known.len() == 1 {
-        return Ok(known.remove(0));
+        let (server, name, own) = known.remove(0);
+        let own = (own.directory().to_owned(), is_configured(server));
+        let repository = records(&name, own, None, &plan.daemon);
+        return Ok((server, name, repository));
     }
     let names: Vec<String> = known
         .iter()

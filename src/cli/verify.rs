@@ -15,6 +15,7 @@ use super::progress::Display;
 use super::release::{QuarantinedBackup, quarantined};
 use super::several::{conclude, ends_before};
 use super::{report, select};
+use crate::config::Runs;
 use crate::jobs::{
     JobError, Place, Places, Selection, VerifyReport, VerifyRequest, places, verify,
 };
@@ -113,7 +114,7 @@ pub(super) async fn run(
     surroundings: &Surroundings<'_>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let loaded = surroundings.load()?;
+    let loaded = surroundings.load_to_run(Runs::Programs)?;
     let context = surroundings.context(&loaded);
     let told = |error: JobError| report::failure(&error, surroundings.interrupt);
     let Places { found, failures } =

@@ -6,6 +6,7 @@
 //! `conf.d` beside it in the order of their names, and the variables `PGBACKUPD_…`.
 
 mod check;
+mod commands;
 mod connection;
 mod conninfo;
 mod directory;
@@ -25,6 +26,7 @@ mod source;
 mod tests;
 mod wording;
 
+pub use commands::Runs;
 pub use directory::directory_name;
 pub use plan::{
     Compression, Connection, DaemonSettings, Database, Databases, DrillChoice, DrillSettings,
@@ -78,7 +80,7 @@ pub fn load(source: &Source) -> Result<Loaded, ConfigError> {
     let settings = Settings::merge(layers).map_err(unplaceable)?;
     let fragment = settings.fragment().map_err(unplaceable)?;
     let mut plan = check::plan(&settings, &fragment, &source.environment)
-        .map_err(|problems| ConfigError { problems })?;
+        .map_err(|problems| ConfigError { problems }.naming(source.main_file()))?;
     warnings.append(&mut plan.warnings);
     plan.warnings = warnings;
     Ok(Loaded { plan, settings })

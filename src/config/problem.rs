@@ -16,6 +16,30 @@ pub struct ConfigError {
     pub problems: Vec<Problem>,
 }
 
+impl ConfigError {
+    /// The same, where a line that is missing is said to belong into this file.
+    pub(super) fn naming(mut self, file: &Path) -> Self {
+        if self.names_no_database()
+            && let Some(problem) = self.problems.first_mut()
+        {
+            problem.help = Some(format!(
+                "write one line at the top of {}: database = \"NAME\" (or set PGDATABASE in the \
+                 environment)",
+                file.display()
+            ));
+        }
+        self
+    }
+
+    /// Whether nothing is wrong but that nothing names a database.
+    pub(crate) fn names_no_database(&self) -> bool {
+        let [only] = self.problems.as_slice() else {
+            return false;
+        };
+        only.key == "database" && only.place.is_none()
+    }
+}
+
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Problem {

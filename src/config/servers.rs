@@ -169,15 +169,7 @@ fn main_server(
             Databases::FromEnvironment,
         ));
     }
-    check.refuse_key(
-        &key(&["database"]),
-        "no database is named".to_owned(),
-        Some(
-            "write one line at the top of the file: database = \"NAME\" (or set PGDATABASE in the \
-             environment)"
-                .to_owned(),
-        ),
-    );
+    check.refuse_key(&key(&["database"]), "no database is named".to_owned(), None);
     None
 }
 

@@ -1,5 +1,6 @@
 //! Why a server cannot be reached, sorted by what the operator can do about it.
 
+use std::borrow::Cow;
 use std::error::Error as _;
 use std::fmt;
 use std::io;
@@ -60,18 +61,20 @@ impl ConnectError {
         &self.reason
     }
 
-    fn advice(&self) -> &'static str {
-        match self.kind {
+    fn advice(&self) -> Cow<'static, str> {
+        if self.kind == ConnectErrorKind::AuthenticationFailed {
+            // Peer authentication is by the system's user, and another role's is not root's.
+            let by_peer = self.reason.contains("Peer authentication");
+            let user = if by_peer { "root" } else { &self.user };
+            if let Some(advice) = advice_to_root(user) {
+                return advice;
+            }
+        }
+        let advice = match self.kind {
             ConnectErrorKind::ServerDown => {
                 "see that the server runs and that host and port are right"
             }
             ConnectErrorKind::AuthenticationFailed => {
-                // Peer authentication is by the system's user, and another role's is not root's.
-                let by_peer = self.reason.contains("Peer authentication");
-                let user = if by_peer { "root" } else { &self.user };
-                if let Some(advice) = advice_to_root(user) {
-                    return advice;
-                }
                 "see that the user exists, that its password is configured, and that the server's \
                  pg_hba.conf admits it"
             }
@@ -90,22 +93,26 @@ impl ConnectError {
                  PostgreSQL server itself: set host and port of the connection to the server's own"
             }
             ConnectErrorKind::Other => "the server's log may tell more",
-        }
+        };
+        advice.into()
     }
 }
 
 /// What root is told whom a server does not let in as `root`: to be somebody else, not to make such a
 /// role. None for everybody else.
-pub fn advice_to_root(user: &str) -> Option<&'static str> {
+pub fn advice_to_root(user: &str) -> Option<Cow<'static, str>> {
     let is_root = user == "root" && rustix::process::geteuid().is_root();
     is_root.then(|| match identity::stays_root() {
         Some(true) => {
             "leave out --as-me, and the command runs as the service's user, whom the server knows"
+                .into()
         }
-        Some(false) | None => {
-            "run it as the user whom the server knows, such as `runuser -u postgres -- pgbackupd …`, \
-             or configure connection.user and its password"
-        }
+        Some(false) | None => format!(
+            "run it as the user whom the server knows, such as `{}`, or configure connection.user \
+             and its password",
+            identity::runuser("postgres")
+        )
+        .into(),
     })
 }
 

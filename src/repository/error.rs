@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 
 use super::lock::LockError;
 use super::manifest::ManifestError;
+use crate::identity;
+use crate::words::shell_word;
 
 /// What can go wrong in a database's directory.
 #[derive(Debug, thiserror::Error)]
 pub enum RepositoryError {
     /// The operating system refused something.
-    #[error("cannot {doing} {}: {source}{}", .path.display(), advice(.source))]
+    #[error("cannot {doing} {}: {source}{}", .path.display(), way_out(.doing, .path, .source))]
     Io {
         /// What was being done, as a verb.
         doing: &'static str,
@@ -84,6 +86,22 @@ pub enum RepositoryError {
         /// What does not agree.
         what: String,
     },
+}
+
+/// What is being done where a directory is made.
+pub(super) const MAKE: &str = "create the directory";
+
+/// The way out, also of a directory that only root can make.
+fn way_out(doing: &str, path: &Path, error: &io::Error) -> String {
+    if doing != MAKE || error.kind() != io::ErrorKind::PermissionDenied {
+        return advice(error).to_owned();
+    }
+    format!(
+        ": as root, run `install -d -o {} -g {} -m 0700 {}`",
+        identity::user_name(rustix::process::geteuid().as_raw()),
+        identity::group_name(rustix::process::getegid().as_raw()),
+        shell_word(&path.display().to_string()),
+    )
 }
 
 /// The way out, where the operating system's word alone does not show it.

@@ -71,6 +71,8 @@ pub use sweep::Swept;
 #[derive(Clone, Debug)]
 pub struct Repository {
     directory: PathBuf,
+    /// Where its lock is, if not in the directory itself.
+    locks: Option<PathBuf>,
 }
 
 impl Repository {
@@ -78,6 +80,7 @@ impl Repository {
     pub fn at(directory: impl Into<PathBuf>) -> Self {
         Self {
             directory: directory.into(),
+            locks: None,
         }
     }
 
@@ -86,16 +89,31 @@ impl Repository {
         &self.directory
     }
 
-    /// Makes the directory, for its owner alone, if it is not there.
+    /// The same, with its lock in another directory: where one is on record that holds no backups, and
+    /// that others use as well.
+    #[must_use]
+    pub fn locked_in(mut self, locks: impl Into<PathBuf>) -> Self {
+        self.locks = Some(locks.into());
+        self
+    }
+
+    /// The directory that its lock is in.
+    pub fn lock_directory(&self) -> &Path {
+        self.locks.as_ref().unwrap_or(&self.directory)
+    }
+
+    /// Makes the directory, and that of the lock, for its owner alone, if it is not there.
     ///
     /// # Errors
     /// When it cannot be made.
     pub fn create(&self) -> Result<(), RepositoryError> {
-        if self.directory.is_dir() {
-            return Ok(());
+        for directory in [&*self.directory, self.lock_directory()] {
+            if !directory.is_dir() {
+                durable::create_directory(directory)
+                    .map_err(RepositoryError::io(error::MAKE, directory))?;
+            }
         }
-        durable::create_directory(&self.directory)
-            .map_err(RepositoryError::io("create the directory", &self.directory))
+        Ok(())
     }
 
     /// Takes the lock that a run holds from its start to its end.
@@ -103,12 +121,13 @@ impl Repository {
     /// # Errors
     /// When another run holds it, or its file cannot be made.
     pub fn lock(&self, holder: &Holder) -> Result<Lock, RepositoryError> {
-        Lock::acquire(&self.directory, holder).map_err(|error| match error {
+        let directory = self.lock_directory();
+        Lock::acquire(directory, holder).map_err(|error| match error {
             LockError::Io(source) => {
-                RepositoryError::io("lock", &self.directory.join(lock::LOCK_FILE))(source)
+                RepositoryError::io("lock", &directory.join(lock::LOCK_FILE))(source)
             }
             busy @ LockError::Busy(_) => RepositoryError::Busy {
-                directory: self.directory.clone(),
+                directory: directory.to_owned(),
                 source: busy,
             },
         })

@@ -15,6 +15,7 @@ mod backup;
 mod config_and_schedule;
 mod emergency;
 mod json;
+mod new_machine;
 mod prune_and_pin;
 mod servers;
 mod verify;

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# shellcheck disable=SC2154 # variables of packaging/acceptance.d/group and the files it sources
+# shellcheck disable=SC2154,SC2034 # variables of, and for, packaging/acceptance.d/group and the files it sources
 # docs/disaster-recovery.md, command by command, from a machine on which nothing is left.
 
 recovery_page=docs/disaster-recovery.md
@@ -68,3 +68,64 @@ machine_lost() {
     expect "the service" service_is_running
 }
 scenario "the disaster-recovery guide holds from an empty machine, command by command" machine_lost
+
+# Without what an earlier scenario has left.
+another_server() {
+    lose_the_server
+    make_a_server
+}
+
+configuration_lost() {
+    another_server
+    lose_the_machine
+    expect "install the package" inside dpkg --install /root/pgbackupd.deb
+    guide_follow "$recovery_page" "The configuration is lost too"
+    ((guide_commands == 2)) || fail "$guide_commands commands were found"
+    expect_all_back
+    expect_equal "what is made in $backups" "$(inside find "$backups" -mindepth 1)" ""
+    expect_equal "what is on record" \
+        "$(inside cat /mnt/copy/productivity_tracker/restore.log | jq --raw-output .event | paste -s -d ' ')" \
+        "started succeeded"
+
+    # A plain dump that the service's user can read, in a directory that is root's.
+    inside mkdir -p /mnt/old
+    inside_as postgres pg_dump productivity_tracker | inside tee /mnt/old/dump.sql >/dev/null
+    expect "restore it" inside pgbackupd restore /mnt/old/dump.sql --database from_a_file
+    expect_equal "the rows" "$(sql from_a_file 'SELECT count(*) FROM work')" 20000
+    expect "its record" inside test -s /var/lib/pgbackupd/restores/from_a_file/restore.log
+    expect_equal "what is made in $backups" "$(inside find "$backups" -mindepth 1)" ""
+}
+scenario "a copy of the backups is enough for a machine without a configuration" configuration_lost
+
+# The parts of the page for a server that is well, in one go.
+mistakes() {
+    another_server
+    service_fresh
+    sql postgres "CREATE DATABASE productivity_tracker"
+    sql productivity_tracker "CREATE TABLE orders AS SELECT n FROM generate_series(1, 100) AS n"
+    configure <<<'database = "productivity_tracker"
+timezone = "UTC"'
+    service_start
+    expect "back up" inside pgbackupd backup
+    guide_names="s/2026-11-22 14:30/$(inside date --utc --date='+1 minute' '+%F %T')/
+        s/NAME/productivity_tracker/g"
+    guide_answer=productivity_tracker
+
+    sql productivity_tracker "DELETE FROM orders"
+    guide_follow "$recovery_page" "The data is wrong, the server is well"
+    ((guide_commands == 2)) || fail "$guide_commands commands were found"
+    expect_equal "the rows, after the restore was undone" \
+        "$(sql productivity_tracker 'SELECT count(*) FROM orders')" 0
+    sql productivity_tracker "DROP TABLE orders"
+    guide_follow "$recovery_page" "A table was dropped or spoilt"
+    ((guide_commands == 2)) || fail "$guide_commands commands were found"
+    expect_equal "the rows" "$(sql productivity_tracker 'SELECT count(*) FROM orders')" 100
+
+    inside mkdir -p /mnt/old
+    inside_as postgres pg_dump --compress=5 productivity_tracker |
+        inside tee /mnt/old/tracker.sql.gz >/dev/null
+    guide_follow "$recovery_page" "A backup from another program"
+    guide_follow "$recovery_page" "When it is over"
+    ((guide_commands == 2)) || fail "$guide_commands commands were found"
+}
+scenario "the disaster-recovery guide holds for mistakes on a server that is well" mistakes

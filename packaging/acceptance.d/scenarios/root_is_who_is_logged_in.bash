@@ -57,9 +57,22 @@ root_is_logged_in() {
 scenario "root and the service's user type the same commands, and each hint works for who reads it" \
     root_is_logged_in
 
+# hinted COMMAND: carries out the command that begins so in the hint of the last output.
+hinted() {
+    # shellcheck disable=SC2016 # the hint's own quotes
+    inside sh -c "$(sed -n 's/.*`\('"$1"' [^`]*\)`.*/\1/p' <<<"$output")"
+}
+
 what_is_in_the_way_is_named() {
     service_fresh
+    configure <<<''
+    expect_status 78 "a configuration without a database" inside pgbackupd backup
+    expect_text "the file" "$output" "at the top of $main_configuration:"
     configure <<<'database = "sample"'
+    # The service has never run, and nobody has made the directory.
+    expect_status 73 "a backup without a directory" inside pgbackupd backup
+    hinted "install -d"
+    expect "a backup" inside pgbackupd backup
     service_start
     expect_status 69 "a backup as root itself" inside pgbackupd backup --as-me
     expect_text "the way out" "$output" 'leave out --as-me'
@@ -73,8 +86,7 @@ what_is_in_the_way_is_named() {
     inside chown root: "$main_configuration"
     expect_status 78 "a configuration that is root's alone" inside pgbackupd config check
     expect_text "the way out" "$output" "chgrp postgres $main_configuration && chmod 0640"
-    # shellcheck disable=SC2016 # the hint's own quotes
-    inside sh -c "$(sed -n 's/.*`\(chgrp [^`]*\)`.*/\1/p' <<<"$output")"
+    hinted chgrp
     expect "the way out" inside pgbackupd config check
 
     # Whom a drop-in names counts, and not whom the package names.

@@ -1,6 +1,7 @@
 //! `pgbackupd restore`: bring a database back from a backup.
 
 mod plan;
+pub(super) mod records;
 mod tables;
 mod which;
 
@@ -20,13 +21,14 @@ use super::confirm::{self, Confirmation};
 use super::failure::{Failure, FailureKind};
 use super::progress::Display;
 use super::{incident, report, select};
-use crate::config::{Plan, name_fault};
+use crate::config::{Loaded, Plan, Runs, Server, name_fault};
 use crate::jobs::{
     Ahead, Context, JobError, RestorePlan, RestoreReport, RestoreRequest, RestoreSource,
     look_ahead, look_at_restore, prepare_restore, restore,
 };
 use crate::pipeline::Progress;
 use crate::policy::{Series, age, in_words};
+use crate::words::shell_word;
 use which::Chosen;
 
 /// Bring a database back from a backup.
@@ -103,6 +105,14 @@ pub(super) struct Args {
 }
 
 impl Args {
+    /// The configuration, which what is named by a path can do without.
+    fn load(&self, surroundings: &Surroundings<'_>) -> Result<Loaded, Failure> {
+        match self.named_file() {
+            Some(_) => surroundings.load_to_restore(),
+            None => surroundings.load_to_run(Runs::ProgramsAndApplication),
+        }
+    }
+
     /// The backup, where it is named by a path.
     pub(super) fn named_file(&self) -> Option<PathBuf> {
         let text = self.backup.as_ref()?;
@@ -161,7 +171,7 @@ pub(super) async fn run(
     surroundings: &Surroundings<'_>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let loaded = surroundings.load()?;
+    let loaded = args.load(surroundings)?;
     let context = surroundings.context(&loaded);
     let plan = &loaded.plan;
     let told = |error| report::failure(&error, surroundings.interrupt);
@@ -245,7 +255,8 @@ pub(super) async fn run(
     if surroundings.json {
         report::json(&result(&restored, &chosen, server, report), out)?;
     } else {
-        print(&restored, &label, plan.objectives.recovery_time, args, out)?;
+        let what = (&*label, chosen.server);
+        print(&restored, what, plan.objectives.recovery_time, args, out)?;
         if let Some(path) = report {
             let path = report::one_line(&path.display().to_string());
             writeln!(out, "  incident report, for you to complete: {path}")?;
@@ -451,7 +462,7 @@ fn result(
 
 fn print(
     restored: &RestoreReport,
-    label: &str,
+    (label, server): (&str, &Server),
     objective: Duration,
     args: &Args,
     out: &mut dyn Write,
@@ -471,9 +482,14 @@ fn print(
         report::span(objective),
     )?;
     if let Some(kept) = &restored.kept_as {
+        let which = if records::is_configured(server) {
+            String::new()
+        } else {
+            format!(" --database {}", shell_word(&restored.database))
+        };
         writeln!(
             out,
-            "  the old database is kept as {}; `pgbackupd undo-restore` swaps it back",
+            "  the old database is kept as {}; `pgbackupd undo-restore{which}` swaps it back",
             report::one_line(kept)
         )?;
     } else if args.drop_old {

@@ -15,6 +15,7 @@ use super::super::several::together;
 use super::super::table::{Column, Table};
 use super::super::{confirm, report, select};
 use super::Args;
+use super::records::{is_configured, records};
 use crate::config::{Databases, Plan, Server};
 use crate::jobs::{
     Candidate, Context, Criteria, JobError, Place, Places, RestoreSource, choose_backup, places,
@@ -380,13 +381,23 @@ pub(super) fn place<'a>(
         |database| database.directory.clone(),
     );
     let database = args.into.clone().unwrap_or_else(|| original.clone());
+    let beside = match &source {
+        RestoreSource::Backup(place, _) => Some(place.repository.directory().to_owned()),
+        RestoreSource::Bare(path) => path.parent().map(Path::to_owned),
+    };
+    let repository = records(
+        &original,
+        (own, is_configured(server)),
+        beside.as_deref(),
+        &plan.daemon,
+    );
     Ok(Chosen {
         source,
         label: plan.label(&server.name, &database),
         database,
         original,
         server,
-        repository: Repository::at(own),
+        repository,
     })
 }
 

@@ -54,7 +54,7 @@ impl Unusable {
         let way_out = if verb == "read" {
             format!("copy it to where {user} can read it and `chown {user}:` the copy")
         } else {
-            format!("name a directory that belongs to {user}")
+            "name a directory that this user can write to, such as /var/tmp/rescue".to_owned()
         };
         format!(
             "{user}, the service's user, cannot {verb} {path}: {why}\nhint: {way_out}, or stay root \

@@ -131,9 +131,8 @@ impl Unknown {
             Self::Directories(unclear) => {
                 let user = unclear.an_owner_but_root();
                 let user = user.map_or_else(|| "postgres".to_owned(), identity::user_name);
-                format!(
-                    "run it as the user who owns the backups, `runuser -u {user} -- pgbackupd …`"
-                )
+                let command = identity::runuser(&user);
+                format!("run it as the user who owns the backups, `{command}`")
             }
             Self::Owner(_) => "give the directories to a user by `chown`".to_owned(),
             Self::Configuration => "correct the configuration".to_owned(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use chrono::Utc;
 
 use super::{Service, concurrency};
-use crate::config::{Databases, Plan, Settings, Source, load};
+use crate::config::{Databases, Plan, Runs, Settings, Source, load};
 use crate::daemon::board::Skipped;
 use crate::daemon::changes::changes;
 use crate::daemon::start::{self, DaemonError};
@@ -53,6 +53,8 @@ impl Reading {
 /// Reads and checks the configuration, and sees that its directories can be used.
 fn read(source: &Source, environment: &BTreeMap<String, String>) -> Result<Fresh, String> {
     let loaded = load(source).map_err(|error| error.to_string())?;
+    let refused = loaded.refuse_commands_of_others(Runs::Programs);
+    refused.map_err(|error| error.to_string())?;
     let context = Context::new(&loaded.plan, environment);
     start::usable(&loaded.plan, &context).map_err(|error| error.to_string())?;
     let files = start::files(&loaded.settings.files());

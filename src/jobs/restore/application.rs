@@ -41,7 +41,12 @@ pub(super) async fn run(
     let passed_on = PASSED_ON
         .iter()
         .filter_map(|name| Some((*name, environment.get(*name)?)));
-    let mut child = Command::new(program)
+    let mut command = Command::new(program);
+    if rustix::fs::access(".", rustix::fs::Access::EXEC_OK).is_err() {
+        // Whom root has become may not go back to root's directory.
+        command.current_dir("/");
+    }
+    let mut child = command
         .args(arguments)
         .env_clear()
         .envs(passed_on)

@@ -61,15 +61,13 @@ pub(super) async fn connect_beside(
         .map(|(name, error)| format!("{name:?}: {}", error.reason()))
         .collect();
     let user = conninfo.user();
-    let advice = advice_to_root(user).map_or_else(
-        || {
-            format!(
-                "GRANT CONNECT ON DATABASE postgres TO \"{user}\", or make a database of the user's \
-                 own name: CREATE DATABASE \"{user}\""
-            )
-        },
-        str::to_owned,
-    );
+    let advice = advice_to_root(user).unwrap_or_else(|| {
+        format!(
+            "GRANT CONNECT ON DATABASE postgres TO \"{user}\", or make a database of the user's own \
+             name: CREATE DATABASE \"{user}\""
+        )
+        .into()
+    });
     Err(JobError::failed(format!(
         "to make and rename databases one has to be connected to another one than {database:?}, and \
          user {user} is let into none ({}): {advice}",
