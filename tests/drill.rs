@@ -395,7 +395,7 @@ fn a_dump_that_holds_more_than_pg_dump_writes_is_not_loaded() {
             report["message"]
                 .as_str()
                 .unwrap()
-                .contains("does not write"),
+                .contains("it holds what a restore does not send: line "),
             "{output}"
         );
         assert!(!outside.path().join("witness").exists(), "{hostile}");

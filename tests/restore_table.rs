@@ -638,8 +638,11 @@ fn other_encodings_other_databases_and_bare_files_will_do() {
         "empty",
         "--yes",
     ]);
-    assert_eq!(output.code, 69, "{output}");
-    assert!(output.stderr.contains("with INSERT statements"), "{output}");
+    assert_eq!(output.code, 65, "{output}");
+    assert!(
+        output.stderr.contains("rows as INSERT statements"),
+        "{output}"
+    );
     // Nothing of a dump is carried out that pg_dump would not have written.
     let hostile = operator.path("hostile.sql");
     let text = fs::read_to_string(&bare).unwrap();
@@ -657,7 +660,7 @@ fn other_encodings_other_databases_and_bare_files_will_do() {
         "empty",
         "--yes",
     ]);
-    assert_eq!(output.code, 69, "{output}");
+    assert_eq!(output.code, 65, "{output}");
     assert!(
         output.stderr.contains("a command of psql's own"),
         "{output}"

@@ -100,7 +100,7 @@ async fn read_files(
     })
     .await?;
     let counted = Arc::clone(progress);
-    let (census, text_bytes, foreign, needs) = restorer
+    let (census, text_bytes, findings, needs) = restorer
         .stream(limit, progress, &doing, move |source| {
             take_census(source, &counted)
         })
@@ -136,7 +136,7 @@ async fn read_files(
         digest,
         text_bytes,
         census,
-        foreign,
+        findings,
         needs,
     };
     Ok((passage, count))

@@ -152,9 +152,9 @@ impl Dumper<'_> {
             },
         };
         match stream_outcome {
-            Err(error @ (StreamError::Write(_) | StreamError::Cancelled)) => {
-                Err(JobError::stream(doing)(error))
-            }
+            Err(
+                error @ (StreamError::Write(_) | StreamError::Refused(_) | StreamError::Cancelled),
+            ) => Err(JobError::stream(doing)(error)),
             Err(StreamError::Flaw(flaw)) => {
                 // Once nobody reads its text any more, its end by SIGPIPE is our doing.
                 let cut_off = exit.status.signal() == Some(SIGPIPE);

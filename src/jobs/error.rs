@@ -151,6 +151,9 @@ pub enum JobError {
     /// A backup is damaged.
     #[error("{0}")]
     Damaged(String),
+    /// A backup holds what a restore does not send.
+    #[error("{0}")]
+    Refused(String),
     /// A restore failed; what stands then, and why.
     #[error("{standing}: {source}{left}")]
     Restore {
@@ -177,7 +180,7 @@ pub enum JobErrorKind {
     Busy,
     /// The configuration does not fit what was found.
     Configuration,
-    /// A backup is damaged.
+    /// A backup is damaged, or holds what a restore does not send.
     Damaged,
     /// Asked to stop.
     Interrupted,
@@ -198,13 +201,14 @@ impl JobError {
             Self::Undiscovered { source, .. }
             | Self::Unseen { source, .. }
             | Self::Restore { source, .. } => source.kind(),
-            Self::Damaged(_) => JobErrorKind::Damaged,
+            Self::Damaged(_) | Self::Refused(_) => JobErrorKind::Damaged,
             Self::NoSpace(_) | Self::Unrecorded { .. } | Self::UnrecordedBackup { .. } => {
                 JobErrorKind::CannotCreate
             }
             Self::Stream { source, .. } => match source {
                 StreamError::Write(_) => JobErrorKind::CannotCreate,
                 StreamError::Cancelled => JobErrorKind::Interrupted,
+                StreamError::Refused(_) => JobErrorKind::Damaged,
                 StreamError::Read(_) | StreamError::Flaw(_) => JobErrorKind::Unavailable,
             },
             Self::MayHold { .. }

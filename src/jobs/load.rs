@@ -7,25 +7,27 @@ mod sessions;
 
 use std::convert::Infallible;
 use std::ffi::OsString;
+use std::io::{BufWriter, PipeReader, Write as _};
 use std::num::NonZeroU8;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
+use uuid::Uuid;
 
 use super::dump::LAST_BLOCK;
 use super::error::JobError;
 use super::limit::Limit;
 use crate::config::Format;
-use crate::pipeline::{Amount, Progress, StreamError, feed_dump};
+use crate::pipeline::{Amount, Progress, StreamError};
 use crate::postgres::{
     Child, ChildInput, ChildKind, ChildOutput, ChildSpec, Client, Confinement, Conninfo, Exit,
     ProgramInput, Programs, input_pipe, load_archive_arguments, load_text_arguments, loaded_rows,
 };
-use crate::{regular_file, threads};
+use crate::threads;
 
-pub(super) use sessions::Dump;
+pub(super) use sessions::{Dump, DumpText};
 
 /// How long a program may take to end after SIGTERM before it is killed.
 const GRACE: Duration = Duration::from_secs(3);
@@ -38,6 +40,9 @@ const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
 /// server says; and a commit that waits has all of the write-ahead log before it flushed, whosever it is.
 /// The tables that `restore --table` brings back are made in such a session altogether.
 const WITHOUT_WAITING: &str = "-c synchronous_commit=off ";
+
+/// So much is written to a psql at once.
+const AT_ONCE: usize = 128 * 1024;
 
 /// Where a backup is loaded, and by which programs.
 #[derive(Clone, Debug)]
@@ -84,7 +89,7 @@ impl Loader<'_> {
         let mut psql = self
             .spawn(
                 self.programs.psql(),
-                load_text_arguments(),
+                load_text_arguments(self.restrict_key().as_deref()),
                 ChildInput::Pipe(reader, mark),
                 ChildOutput::Null,
                 self.confinement.clone(),
@@ -130,11 +135,14 @@ impl Loader<'_> {
         if jobs > NonZeroU8::MIN {
             return sessions::load(self, dump, jobs, limit, progress).await;
         }
-        let doing = format!("cannot read {}", dump.path.display());
+        let doing = format!("cannot read {}", dump.name);
         let counted = Arc::clone(progress);
         self.load_text(limit, progress, &doing, move |sink| {
-            let file = regular_file::open(dump.path).map_err(StreamError::Read)?;
-            feed_dump(file, dump.compression, sink, &counted)
+            let mut sink = BufWriter::with_capacity(AT_ONCE, sink);
+            dump.take_segments(&counted, |segment| {
+                sink.write_all(segment.text()).map_err(StreamError::Write)
+            })?;
+            sink.flush().map_err(StreamError::Write)
         })
         .await
     }
@@ -192,6 +200,13 @@ impl Loader<'_> {
                 sleep(BETWEEN_LOOKS).await;
             }
         }
+    }
+
+    /// A word that nobody can know before, under which a psql takes no commands of its own; none where it
+    /// does not know that mode.
+    fn restrict_key(&self) -> Option<String> {
+        let is_known = self.programs.version.knows_restricted_mode();
+        is_known.then(|| Uuid::now_v7().simple().to_string())
     }
 
     async fn spawn(

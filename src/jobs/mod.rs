@@ -56,7 +56,7 @@ pub use recovery::{Recovery, recover};
 pub use restore::{
     Ahead, Candidate, Criteria, CutShort, LastDrill, Outlook, PlannedStep, PlannedTable, Prepared,
     PreparedTables, PreparedUndo, RestorePlan, RestoreReport, RestoreRequest, RestoreSource,
-    TablesPlan, TablesReport, TablesRequest, Tell, UndoReport, abandon_tables,
+    TablesPlan, TablesReport, TablesRequest, Tell, UndoReport, abandon_tables, about_functions,
     choose as choose_backup, look as look_at_restore, look_ahead, look_at_tables,
     prepare as prepare_restore, prepare_tables, prepare_undo, restore, restore_tables, undo,
 };

@@ -1,5 +1,6 @@
 //! The stream and its way back: census, compression, digest.
 
+mod allow;
 mod batched;
 pub mod census;
 pub mod compression;
@@ -9,6 +10,7 @@ mod parts;
 mod segments;
 mod stream;
 
+pub use allow::{Finding, Findings, Reason, judge_globals};
 pub use batched::Batched;
 pub use digest::{Digest, Digesting};
 pub use follow::Growth;
@@ -16,6 +18,6 @@ pub use parts::{Definitions, Left, Piece, RowsOf, Text, take_parts};
 pub use segments::{Segment, take_segments};
 pub use stream::{
     Amount, Passage, Phase, Progress, StoredFile, StreamError, digest_directory, digest_file,
-    digest_files, feed_dump, follow_dump, read_census, read_dump, read_text, take_census,
-    write_census, write_dump,
+    digest_files, follow_dump, read_census, read_dump, read_text, take_census, write_census,
+    write_dump,
 };

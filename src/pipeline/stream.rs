@@ -12,7 +12,8 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use rustix::fs::{Advice, fadvise};
 
-use super::census::{self, Census, Flaw, Foreign, Needs, Scanner, StoredCensusError};
+use super::allow::{Finding, Findings};
+use super::census::{self, Census, Flaw, Needs, Scanner, StoredCensusError};
 use super::compression::{self, BlockWriter, Blocks, Decoder, Encoder, Settings};
 use super::digest::{Digest, Digesting};
 use super::follow::{Follower, Growth};
@@ -171,8 +172,8 @@ pub struct Passage {
     pub text_bytes: u64,
     /// What the dump contains.
     pub census: Census,
-    /// What it has of what `pg_dump` does not write.
-    pub foreign: Option<Foreign>,
+    /// What of it a restore does not simply send.
+    pub findings: Findings,
     /// The roles and tablespaces that it takes for granted.
     pub needs: Needs,
 }
@@ -189,6 +190,9 @@ pub enum StreamError {
     /// What passed is no whole dump.
     #[error(transparent)]
     Flaw(#[from] Flaw),
+    /// It holds what a restore does not send.
+    #[error("{0}")]
+    Refused(Box<Finding>),
     /// It was asked to stop.
     #[error("interrupted")]
     Cancelled,
@@ -224,7 +228,7 @@ pub fn write_dump(
         growth.reached(stored);
         progress.passed(length, stored)?;
     }
-    let (foreign, needs) = (scanner.foreign(), scanner.take_needs());
+    let (findings, needs) = (scanner.take_findings(), scanner.take_needs());
     let census = scanner.finish()?;
     let (digest, file) = encoder.finish().map_err(StreamError::Write)?.finish();
     file.sync_all().map_err(StreamError::Write)?;
@@ -233,7 +237,7 @@ pub fn write_dump(
         digest,
         text_bytes,
         census,
-        foreign,
+        findings,
         needs,
     })
 }
@@ -316,64 +320,60 @@ fn read_back(
         if block.is_empty() {
             break;
         }
-        scanner.push(&block)?;
+        push(&mut scanner, &block)?;
         text_bytes += block.len() as u64;
         progress.found(block.len())?;
     }
     drop(decoder);
+    let findings = scanner.take_findings();
     Ok(Passage {
         digest: source.finish().0,
         text_bytes,
-        foreign: scanner.foreign(),
         needs: scanner.take_needs(),
-        census: scanner.finish()?,
+        census: finish(scanner, &findings)?,
+        findings,
     })
 }
 
+/// Lets a block pass. What is no dump to the census may be one that is refused for a better reason.
+fn push(scanner: &mut Scanner, block: &[u8]) -> Result<(), StreamError> {
+    scanner
+        .push(block)
+        .map_err(|flaw| because(flaw, scanner.findings()))
+}
+
+fn finish(scanner: Scanner, findings: &Findings) -> Result<Census, StreamError> {
+    scanner.finish().map_err(|flaw| because(flaw, findings))
+}
+
+fn because(flaw: Flaw, findings: &Findings) -> StreamError {
+    match &findings.refused {
+        Some(finding) => StreamError::Refused(Box::new(finding.clone())),
+        None => flaw.into(),
+    }
+}
+
 /// Takes the census of a dump in plain format that is not kept, such as `pg_restore` makes of an
-/// archive; gives it with the number of bytes of text, what is foreign in it, and what it takes for
-/// granted.
+/// archive; gives it with the number of bytes of text, what of it is not simply sent, and what it takes
+/// for granted.
 ///
 /// # Errors
 /// When the source fails, or the text is no whole dump.
 pub fn take_census(
     mut source: impl Read,
     progress: &Progress,
-) -> Result<(Census, u64, Option<Foreign>, Needs), StreamError> {
+) -> Result<(Census, u64, Findings, Needs), StreamError> {
     let mut scanner = Scanner::new();
     let mut text_bytes = 0;
     let mut block = Vec::with_capacity(compression::BLOCK);
     loop {
         compression::fill(&mut source, &mut block).map_err(StreamError::Read)?;
         if block.is_empty() {
-            let (foreign, needs) = (scanner.foreign(), scanner.take_needs());
-            return Ok((scanner.finish()?, text_bytes, foreign, needs));
+            let (findings, needs) = (scanner.take_findings(), scanner.take_needs());
+            return Ok((finish(scanner, &findings)?, text_bytes, findings, needs));
         }
-        scanner.push(&block)?;
+        push(&mut scanner, &block)?;
         text_bytes += block.len() as u64;
-        progress.found(block.len())?;
-    }
-}
-
-/// Feeds the text of a file to whoever loads it.
-///
-/// # Errors
-/// When the file cannot be read or decompressed, or nobody takes the text any more.
-pub fn feed_dump(
-    file: File,
-    compression: Compression,
-    mut sink: impl Write,
-    progress: &Progress,
-) -> Result<(), StreamError> {
-    let buffered = BufReader::with_capacity(READ_AHEAD, file);
-    let mut decoder = Decoder::new(compression, buffered).map_err(StreamError::Read)?;
-    let mut block = Vec::with_capacity(compression::BLOCK);
-    loop {
-        decoder.next_block(&mut block).map_err(StreamError::Read)?;
-        if block.is_empty() {
-            return Ok(());
-        }
-        sink.write_all(&block).map_err(StreamError::Write)?;
         progress.found(block.len())?;
     }
 }

@@ -225,34 +225,31 @@ pub fn definitions_arguments(
     arguments
 }
 
-/// The arguments for psql to load a dump in plain format from its stdin, and to stop at the first
-/// error.
-pub fn load_text_arguments() -> Vec<OsString> {
-    [
-        "--no-psqlrc",
-        "--quiet",
-        "--no-password",
-        "--set=ON_ERROR_STOP=1",
-        "--output=/dev/null",
-        "--file=-",
-    ]
-    .map(OsString::from)
-    .into()
+/// The arguments for psql to load a text from its stdin, and to stop at the first error. With a key, it
+/// takes no commands of its own from there, since only who knows the key could end that.
+pub fn load_text_arguments(restrict_key: Option<&str>) -> Vec<OsString> {
+    load_arguments(restrict_key, &["--output=/dev/null"])
 }
 
 /// The same, for a psql whose answers are read, one value a line.
-pub fn load_text_and_answer_arguments() -> Vec<OsString> {
-    [
+pub fn load_text_and_answer_arguments(restrict_key: Option<&str>) -> Vec<OsString> {
+    load_arguments(restrict_key, &["--tuples-only", "--no-align"])
+}
+
+fn load_arguments(restrict_key: Option<&str>, output: &[&str]) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = [
         "--no-psqlrc",
         "--quiet",
         "--no-password",
         "--set=ON_ERROR_STOP=1",
-        "--tuples-only",
-        "--no-align",
-        "--file=-",
     ]
     .map(OsString::from)
-    .into()
+    .into();
+    arguments.extend(output.iter().map(OsString::from));
+    // Carried out in this order; the lines of stdin keep their numbers.
+    arguments.extend(restrict_key.map(|key| format!("--command=\\restrict {key}").into()));
+    arguments.push("--file=-".into());
+    arguments
 }
 
 /// The arguments for `pg_restore` to load an archive over so many connections, and to stop at the

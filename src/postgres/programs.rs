@@ -50,6 +50,27 @@ impl ProgramVersion {
     }
 }
 
+impl ProgramVersion {
+    /// Whether its psql can be told to take no commands of its own (`\restrict`): all versions since
+    /// CVE-2025-8714 was fixed.
+    pub fn knows_restricted_mode(&self) -> bool {
+        let minor = self.text.split_once('.').and_then(|(_, rest)| {
+            let end = rest.find(|c: char| !c.is_ascii_digit());
+            rest[..end.unwrap_or(rest.len())].parse::<u32>().ok()
+        });
+        let since = match self.major {
+            ..13 => return false,
+            13 => 22,
+            14 => 19,
+            15 => 14,
+            16 => 10,
+            17 => 6,
+            18.. => return !self.text.starts_with("18beta"),
+        };
+        minor.is_some_and(|minor| minor >= since)
+    }
+}
+
 impl fmt::Display for ProgramVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
@@ -383,6 +404,32 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
+
+    #[test]
+    fn a_psql_can_be_kept_from_commands_of_its_own_since_the_release_that_brought_it() {
+        for (text, knows) in [
+            ("12.22", false),
+            ("13.21", false),
+            ("13.22", true),
+            ("14.18", false),
+            ("14.23", true),
+            ("15.13 (Debian 15.13-1.pgdg120+1)", false),
+            ("15.14 (Debian 15.14-0+deb12u1)", true),
+            ("16.9", false),
+            ("16.15", true),
+            ("17.5", false),
+            ("17.11", true),
+            ("17devel", false),
+            ("18beta1", false),
+            ("18.6", true),
+            ("19devel", true),
+        ] {
+            let major = text[..2].parse().unwrap();
+            let text = text.to_owned();
+            let version = ProgramVersion { major, text };
+            assert_eq!(version.knows_restricted_mode(), knows, "{version}");
+        }
+    }
 
     #[test]
     fn a_version_is_read_from_every_spelling_in_use() {

@@ -90,12 +90,13 @@ impl Place {
         let staging = self.repository.stage(run, &lock);
         write_temporaries(self.repository.directory(), run, artifact);
         let text = DUMP.as_bytes();
-        let (census, text_bytes, foreign, needs) = take_census(text, &Progress::default()).unwrap();
+        let (census, text_bytes, findings, needs) =
+            take_census(text, &Progress::default()).unwrap();
         let passage = Passage {
             digest: digest(artifact, &staging.path(artifact)),
             text_bytes,
             census,
-            foreign,
+            findings,
             needs,
         };
         let globals = digest(Role::Globals, &staging.path(Role::Globals));

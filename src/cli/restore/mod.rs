@@ -24,7 +24,7 @@ use super::{incident, report, select};
 use crate::config::{Loaded, Plan, Runs, Server, name_fault};
 use crate::jobs::{
     Ahead, Context, JobError, RestorePlan, RestoreReport, RestoreRequest, RestoreSource,
-    look_ahead, look_at_restore, prepare_restore, restore,
+    about_functions, look_ahead, look_at_restore, prepare_restore, restore,
 };
 use crate::pipeline::Progress;
 use crate::policy::{Series, age, in_words};
@@ -93,6 +93,10 @@ pub(super) struct Args {
     /// Make roles that the server has as they were at the backup, with their passwords
     #[arg(long)]
     overwrite_roles: bool,
+    /// Carry out statements of kinds that are not known, such as a newer `pg_dump` may have written into a
+    /// backup; they are shown first
+    #[arg(long)]
+    accept_unexpected: bool,
     /// Drop the database that was replaced, once the restored one serves
     #[arg(long)]
     drop_old: bool,
@@ -288,6 +292,7 @@ fn request<'a>(args: &Args, plan: &'a Plan, chosen: &'a Chosen<'_>) -> RestoreRe
         replace: args.into.is_none(),
         repository: &chosen.repository,
         overwrite_roles: args.overwrite_roles,
+        accept_unexpected: args.accept_unexpected,
         drop_old: args.drop_old,
         jobs: chosen.server.dump.jobs,
         settings: &plan.restore,
@@ -392,6 +397,7 @@ fn about(
     if let Some(aside) = &plan.keeps_as {
         line("kept as", report::one_line(aside));
     }
+    line("loaded", about_functions(&plan.user));
     text
 }
 

@@ -19,7 +19,7 @@ use super::which::Chosen;
 use crate::config::Plan;
 use crate::jobs::{
     Context, JobError, RestoreSource, TablesPlan, TablesReport, TablesRequest, abandon_tables,
-    look_at_tables, prepare_tables, restore_tables,
+    about_functions, look_at_tables, prepare_tables, restore_tables,
 };
 use crate::pipeline::Progress;
 use crate::policy::{age, in_words};
@@ -89,6 +89,7 @@ pub(super) async fn run(
         into: &chosen.database,
         schema: args.schema.as_deref(),
         patterns: &args.tables,
+        accept_unexpected: args.accept_unexpected,
         repository: &chosen.repository,
         objective: plan.objectives.recovery_time,
         recovery_point: plan.objectives.recovery_point,
@@ -252,6 +253,7 @@ fn about(plan: &TablesPlan, label: &str, context: &Context) -> String {
     if plan.tables.len() > LISTED {
         let _ = writeln!(text, "            and {} more", plan.tables.len() - LISTED);
     }
+    let _ = writeln!(text, "  loaded    {}", about_functions(&plan.user));
     for left_out in &plan.left_out {
         let _ = writeln!(text, "  without   {}", report::one_line(left_out));
     }

@@ -18,8 +18,8 @@ use crate::jobs::error::{JobError, JobErrorKind};
 use crate::jobs::scrutiny::{Scrutiny, major_of};
 use crate::jobs::verify::{Examined, examine};
 use crate::jobs::{Context, Limit};
-use crate::pipeline::census::{Needs, Scanner};
-use crate::pipeline::{Amount, Passage, Phase, Progress, StreamError, read_text};
+use crate::pipeline::census::Needs;
+use crate::pipeline::{Amount, Passage, Phase, Progress, StreamError, judge_globals, read_text};
 use crate::postgres::{Enforcement, Extension, Programs, Sandbox, SandboxSpec, database_name};
 use crate::regular_file;
 use crate::repository::{Manifest, Repository, Role, State, Stem};
@@ -81,11 +81,16 @@ impl Drill<'_> {
                 passage
             }
         };
-        if let Some(foreign) = passage.foreign {
+        if let Some(finding) = &passage.findings.refused {
             return Ok(DrillOutcome::Impossible(format!(
-                "it holds {foreign}, which pg_dump does not write; it was not loaded, because that \
-                 could reach beyond the throw-away server"
+                "it holds what a restore does not send: {finding}; it was not loaded"
             )));
+        }
+        if let Some(unexpected) = passage.findings.unexpected_in_words() {
+            self.remarks.push(format!(
+                "it holds statements of kinds that are not known, and a restore of it needs \
+                 --accept-unexpected:{unexpected}"
+            ));
         }
 
         let began = Instant::now();
@@ -94,12 +99,11 @@ impl Drill<'_> {
             return Ok(DrillOutcome::Impossible(shortage));
         }
         let globals = self.read_globals(&manifest)?;
-        if globals.as_deref().is_some_and(globals_are_foreign) {
-            return Ok(DrillOutcome::Impossible(
-                "its roles and tablespaces hold what pg_dumpall does not write; they were not \
-                 loaded"
-                    .to_owned(),
-            ));
+        if let Some(finding) = globals.as_deref().and_then(judge_globals) {
+            return Ok(DrillOutcome::Impossible(format!(
+                "its roles and tablespaces hold what pg_dumpall does not write: {finding}; they were \
+                 not loaded"
+            )));
         }
         if let Some(hindrance) = hindrance(&manifest.properties) {
             return Ok(DrillOutcome::Impossible(hindrance));
@@ -332,12 +336,6 @@ impl Drill<'_> {
         }
         Ok(DrillOutcome::Differs(named))
     }
-}
-
-/// Whether the globals have anything that `pg_dumpall` does not write.
-fn globals_are_foreign(globals: &[u8]) -> bool {
-    let mut scanner = Scanner::new();
-    scanner.push(globals).is_err() || scanner.foreign().is_some()
 }
 
 /// The providers of the labels in a dump and in the globals beside it.

@@ -11,7 +11,7 @@ use super::restored::Restored;
 use super::roles::Prepared;
 use crate::config::Format;
 use crate::jobs::error::JobError;
-use crate::jobs::load::{Dump, Loaded, NOT_PRELOADED, ahead, lacking};
+use crate::jobs::load::{Dump, DumpText, Loaded, NOT_PRELOADED, ahead, lacking};
 use crate::pipeline::{Phase, StreamError};
 use crate::repository::{Manifest, Role};
 
@@ -55,7 +55,12 @@ impl Drill<'_> {
         let path = self.repository.path(self.stem, role);
         let target = restored.loader(self.context);
         let loaded = if artifact.format == Format::Plain {
-            let dump = Dump { path, compression };
+            let dump = Dump {
+                name: path.display().to_string(),
+                text: DumpText::File { path, compression },
+                // They stay in the throw-away server, and are reported.
+                accepts_unexpected: true,
+            };
             target
                 .load_dump(dump, self.context.drill.jobs, &self.limit, self.progress)
                 .await?

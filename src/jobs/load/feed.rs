@@ -10,12 +10,10 @@ use std::sync::mpsc::Receiver;
 use memchr::memchr_iter;
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::AT_ONCE;
 use super::in_force::InForce;
 use super::marks::Marks;
 use crate::pipeline::{Segment, StreamError};
-
-/// So much is written to the first session at once.
-const AT_ONCE: usize = 128 * 1024;
 
 /// What the feeder is told while it waits.
 #[derive(Debug)]
@@ -47,8 +45,6 @@ pub(super) struct Feed<W: Write> {
     events: Receiver<Event<W>>,
     marks: Marks,
     settings: InForce,
-    /// Whether psql's own commands are forbidden by the dump.
-    restricted: bool,
     /// While indexes are made: the session that had the last definition.
     latest: Option<usize>,
     /// Lines of the dump so far.
@@ -111,7 +107,6 @@ impl<W: Write> Feed<W> {
             events,
             marks,
             settings: InForce::default(),
-            restricted: false,
             latest: None,
             line: 0,
         }
@@ -126,21 +121,6 @@ impl<W: Write> Feed<W> {
             Segment::Ordered(text) => {
                 self.settle()?;
                 self.first().write(text)?;
-            }
-            Segment::Restriction(text) => {
-                self.settle()?;
-                self.restricted = true;
-                self.first().write(text)?;
-            }
-            Segment::Release(text) => {
-                self.settle()?;
-                // Whoever has taken the first one's place knows our word only.
-                if self.first > 0 && self.restricted {
-                    let ours = self.marks.release();
-                    self.first().write(ours.as_bytes())?;
-                } else {
-                    self.first().write(text)?;
-                }
             }
             // While indexes are made, it would only be in the way.
             Segment::Between(text) => {
@@ -280,9 +260,6 @@ impl<W: Write> Feed<W> {
     /// A further session, with all that it needs but settings. It tells when it is ready.
     fn welcome(&self, sink: W) -> Result<Session<W>, StreamError> {
         let mut session = Session::new(sink, 1);
-        if self.restricted {
-            session.write(self.marks.restriction().as_bytes())?;
-        }
         session.mark(&self.marks, "\n")?;
         session.flush()?;
         Ok(session)

@@ -28,17 +28,6 @@ impl Marks {
         format!("SELECT '{}-{number}';", self.word)
     }
 
-    /// The line by which psql takes no commands of its own any more. With another word than the
-    /// dump's, which the dump's text could end it by.
-    pub(super) fn restriction(&self) -> String {
-        format!("\\restrict {}\n", self.word)
-    }
-
-    /// The line that ends that.
-    pub(super) fn release(&self) -> String {
-        format!("\\unrestrict {}\n", self.word)
-    }
-
     fn number(&self, line: &[u8]) -> Option<u64> {
         let digits = line
             .strip_prefix(self.word.as_bytes())?

@@ -1,6 +1,7 @@
 //! Loading a dump in plain format over several sessions, each of which is a psql: what has its place in
 //! the order of things goes to the first, and indexes are made side by side.
 
+use std::io::PipeReader;
 use std::num::NonZeroU8;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
@@ -17,7 +18,7 @@ use super::{GRACE, Loaded, Loader, judge, refused};
 use crate::config::Compression;
 use crate::jobs::error::JobError;
 use crate::jobs::limit::{Limit, Stop};
-use crate::pipeline::{Progress, StreamError, Text, take_segments};
+use crate::pipeline::{Progress, Segment, StreamError, Text, take_segments};
 use crate::postgres::{
     ChildError, ChildInput, ChildOutput, Exit, ProgramInput, input_pipe,
     load_text_and_answer_arguments,
@@ -25,12 +26,28 @@ use crate::postgres::{
 use crate::{regular_file, threads};
 
 /// A dump in plain format.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(in crate::jobs) struct Dump {
-    /// Its file.
-    pub(in crate::jobs) path: PathBuf,
-    /// How that is compressed.
-    pub(in crate::jobs) compression: Compression,
+    /// How it is called.
+    pub(in crate::jobs) name: String,
+    /// Where its text comes from.
+    pub(in crate::jobs) text: DumpText,
+    /// Whether statements of kinds that are not known are sent.
+    pub(in crate::jobs) accepts_unexpected: bool,
+}
+
+/// Where the text of a dump comes from.
+#[derive(Debug)]
+pub(in crate::jobs) enum DumpText {
+    /// A file.
+    File {
+        /// Its path.
+        path: PathBuf,
+        /// How it is compressed.
+        compression: Compression,
+    },
+    /// A program that writes it.
+    Program(PipeReader),
 }
 
 /// What the feeder leaves behind. The sessions are not to end before that is known.
@@ -64,7 +81,7 @@ pub(super) async fn load(
     limit: &Limit,
     progress: &Arc<Progress>,
 ) -> Result<Loaded, JobError> {
-    let doing = format!("cannot read {}", dump.path.display());
+    let doing = format!("cannot read {}", dump.name);
     let marks = Marks::new();
     let (events, told) = mpsc::channel();
     let (orders, mut ordered) = unbounded_channel();
@@ -140,6 +157,8 @@ pub(super) async fn load(
         exit
     });
     match (outcome, broken) {
+        // For this the programs were ended.
+        (Err(error @ StreamError::Refused(_)), _) => Err(JobError::stream(doing)(error)),
         // Whatever became of the feeder is the consequence.
         (_, Some(exit)) if !exit.success() => Ok(judge("psql", &exit)),
         (Err(StreamError::Write(_)) | Ok(()), Some(exit)) => Ok(refused(&exit)),
@@ -149,12 +168,34 @@ pub(super) async fn load(
 }
 
 fn feed_all(mut feed: Feed<ProgramInput>, dump: Dump, progress: &Progress) -> GivenOut {
-    let given_out = regular_file::open(dump.path)
-        .map_err(StreamError::Read)
-        .and_then(|file| Text::of_file(file, dump.compression))
-        .and_then(|text| take_segments(text, progress, |segment| feed.take(segment)))
+    let given_out = dump
+        .take_segments(progress, |segment| feed.take(segment))
         .and_then(|()| feed.finish());
     (given_out, feed)
+}
+
+impl Dump {
+    /// Hands out its text, all of it judged.
+    ///
+    /// # Errors
+    /// When it cannot be read, or something in it is refused; and what `each` gives.
+    pub(super) fn take_segments(
+        self,
+        progress: &Progress,
+        each: impl FnMut(Segment<'_>) -> Result<(), StreamError>,
+    ) -> Result<(), StreamError> {
+        let accepts_unexpected = self.accepts_unexpected;
+        match self.text {
+            DumpText::File { path, compression } => {
+                let file = regular_file::open(path).map_err(StreamError::Read)?;
+                let text = Text::of_file(file, compression)?;
+                take_segments(text, accepts_unexpected, progress, each)
+            }
+            DumpText::Program(source) => {
+                take_segments(Text::Program(source), accepts_unexpected, progress, each)
+            }
+        }
+    }
 }
 
 impl Sessions<'_> {
@@ -168,7 +209,7 @@ impl Sessions<'_> {
             .loader
             .spawn(
                 self.loader.programs.psql(),
-                load_text_and_answer_arguments(),
+                load_text_and_answer_arguments(self.loader.restrict_key().as_deref()),
                 ChildInput::Pipe(stdin, mark),
                 ChildOutput::Pipe(stdout, None),
                 self.loader.confinement.clone(),

@@ -21,7 +21,9 @@ use crate::repository::{Event, Holder, Lock, Operation, Record, Repository};
 /// What is prepared for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Depth {
-    /// Nothing is locked and nothing made: problems are told.
+    /// Nothing is locked and nothing made, and no backup is read in full: problems are told.
+    Ask,
+    /// The same, and a file that no manifest speaks for is read in full.
     Look,
     /// The backup is read in full; problems are errors.
     Work,
@@ -113,7 +115,7 @@ impl Asked<'_> {
         progress: &Arc<Progress>,
     ) -> Result<Beginning, JobError> {
         let (lock, cut_short) = match depth {
-            Depth::Look => (None, Vec::new()),
+            Depth::Ask | Depth::Look => (None, Vec::new()),
             Depth::Work => {
                 let (lock, found) = lock(context, self.repository, "restore")?;
                 (Some(lock), found)

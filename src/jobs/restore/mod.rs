@@ -14,6 +14,7 @@ mod preflight;
 mod remove;
 mod rights;
 mod roles;
+mod sendable;
 mod source;
 mod space;
 mod steps;
@@ -35,7 +36,7 @@ use super::limit::Limit;
 use super::{Context, JobError};
 use crate::config::{Connection, RestoreSettings};
 use crate::jobs::record::unrecorded;
-use crate::pipeline::census::{Census, Foreign};
+use crate::pipeline::census::Census;
 use crate::pipeline::{Passage, Progress};
 use crate::postgres::{
     Client, Conninfo, DatabaseProperties, Premises, Standing, attached, locales, missing_locales,
@@ -45,11 +46,13 @@ use account::Account;
 use begin::{Asked, Beginning, Depth};
 use beside::Beside;
 use preflight::Wanted;
+use sendable::Stamp;
 use source::Source;
 use space::{forecast, free};
 
 pub use choose::{Candidate, Criteria, choose};
 pub use cut_short::CutShort;
+pub use sendable::about_functions;
 pub use source::RestoreSource;
 pub use steps::{LastDrill, Outlook, PlannedStep};
 pub use tables::{
@@ -64,6 +67,10 @@ pub type Tell<'a> = &'a (dyn Fn(&str) + Send + Sync);
 
 /// A restore that is asked for.
 #[derive(Clone, Copy, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is an option that may be given or not"
+)]
 pub struct RestoreRequest<'a> {
     /// The run's identity, in the ledger and the log.
     pub run: Uuid,
@@ -81,6 +88,8 @@ pub struct RestoreRequest<'a> {
     pub overwrite_roles: bool,
     /// Whether the database that was replaced is dropped in the end.
     pub drop_old: bool,
+    /// Whether statements of kinds that are not known are carried out.
+    pub accept_unexpected: bool,
     /// Connections that load at the same time.
     pub jobs: NonZeroU8,
     /// What surrounds it.
@@ -98,6 +107,8 @@ pub struct Prepared {
     _lock: Option<Lock>,
     source: Source,
     passage: Option<Passage>,
+    /// Of its files, from before they were read.
+    stamp: Option<Stamp>,
     premises: Premises,
     /// To a database that is not the one that is replaced.
     maintenance: Conninfo,
@@ -119,6 +130,8 @@ pub struct RestorePlan {
     pub server: String,
     /// The database that is restored.
     pub database: String,
+    /// The role that loads it.
+    pub user: String,
     /// What bears its name now.
     pub replaces: Option<Standing>,
     /// Under which name it is loaded.
@@ -129,7 +142,8 @@ pub struct RestorePlan {
     pub warnings: Vec<String>,
 }
 
-/// Says what a restore would do, and what keeps it from being done, without reading the backup in full and without a lock.
+/// Says what a restore would do, and what keeps it from being done, without a lock. A backup is not read
+/// in full for it; a file without a manifest is, since nothing else speaks for it.
 ///
 /// # Errors
 /// When the backup's manifest or the server cannot be asked.
@@ -185,7 +199,7 @@ pub async fn look_ahead(
     let limit = Limit::new(cancel.clone(), "total", context.limits.total);
     let progress = Arc::new(Progress::default());
     let account = Arc::default();
-    let looking = (Depth::Look, &account);
+    let looking = (Depth::Ask, &account);
     let looking = prepare_to(context, request, looking, &limit, &|_| (), &progress);
     let (prepared, problems) = Box::pin(looking).await?;
     let of_file = || {
@@ -280,14 +294,6 @@ fn replaced(standing: &Standing) -> Replaced {
     }
 }
 
-/// The warning of what `pg_dump` does not write.
-fn of_foreign(foreign: Foreign) -> String {
-    format!(
-        "the dump holds {foreign}, which pg_dump does not write: psql will carry it out as your \
-         user; restore it only if you know where it comes from"
-    )
-}
-
 async fn prepare_to(
     context: &Context,
     request: &RestoreRequest<'_>,
@@ -315,22 +321,23 @@ async fn prepare_to(
     let (attached, missing_locales) = limit.wait_for(looking).await??;
     drop(client);
 
+    // Where there is nothing, reading it says so.
+    let stamp = Stamp::of(&source.path).ok();
     let start = request.settings.start.as_deref();
     let mut warnings =
         cut_short::sentences(&cut_short, request.database, &premises.databases, start);
-    let passage = match depth {
-        Depth::Look => None,
-        Depth::Work => {
-            tell(&format!("reading {} in full", source.label));
-            let major = premises.major;
-            let passage = source
-                .read(context, request.source, major, limit, progress)
-                .await?;
-            warnings.extend(passage.foreign.map(of_foreign));
-            account.note(|facts| facts.expected = Some(content(&passage.census)));
-            Some(passage)
-        }
-    };
+    let of_source = (&source, premises.major);
+    let reading = read_in_full(
+        context,
+        request,
+        (depth, account),
+        of_source,
+        limit,
+        tell,
+        progress,
+    );
+    let (passage, remarks) = reading.await?;
+    warnings.extend(remarks);
 
     let standing = premises.databases.get(request.database).cloned();
     let replaces = standing.filter(|_| request.replace);
@@ -380,6 +387,7 @@ async fn prepare_to(
             .or(source.manifest.as_ref().map(|one| one.census.summary.rows)),
         server: maintenance.server(),
         database: request.database.to_owned(),
+        user: premises.user.clone(),
         loads_into: name(Beside::Restoring),
         keeps_as: replaces.as_ref().map(|_| name(Beside::Before)),
         replaces,
@@ -390,12 +398,55 @@ async fn prepare_to(
         _lock: lock,
         source,
         passage,
+        stamp,
         premises,
         maintenance,
         like,
         account: Arc::clone(account),
     };
     Ok((prepared, judgement.problems))
+}
+
+/// Reads a backup in full where that is wanted, and judges what of it is sent; gives what there is to say
+/// of it.
+///
+/// # Errors
+/// When it cannot be read, or is not to be restored.
+async fn read_in_full(
+    context: &Context,
+    request: &RestoreRequest<'_>,
+    (depth, account): (Depth, &Account),
+    (source, major): (&Source, u32),
+    limit: &Limit,
+    tell: Tell<'_>,
+    progress: &Arc<Progress>,
+) -> Result<(Option<Passage>, Vec<String>), JobError> {
+    let is_read = match depth {
+        Depth::Ask => false,
+        Depth::Look => source.manifest.is_none(),
+        Depth::Work => true,
+    };
+    if !is_read {
+        return Ok((None, Vec::new()));
+    }
+    tell(&format!("reading {} in full", source.label));
+    let passage = source
+        .read(context, request.source, major, limit, progress)
+        .await?;
+    let unexpected = sendable::judge(source, &passage.findings, request.accept_unexpected)?;
+    let of_the_plan = (depth == Depth::Look).then(|| read_for_the_plan(source));
+    account.note(|facts| facts.expected = Some(content(&passage.census)));
+    let remarks = unexpected.into_iter().chain(of_the_plan).collect();
+    Ok((Some(passage), remarks))
+}
+
+/// What is said of a file that was read in full although nothing is done.
+fn read_for_the_plan(source: &Source) -> String {
+    format!(
+        "{} was read in full for this plan, since no manifest speaks for it; it holds nothing that a \
+         restore does not send",
+        source.label
+    )
 }
 
 /// What the new database is made like, if anything is known, and what to say of that. The database

@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError};
 
 use chrono::{DateTime, FixedOffset};
 
+use super::sendable;
 use crate::config::{Compression, Connection, Format};
 use crate::jobs::archive::read_archive;
 use crate::jobs::blocked::Watch;
@@ -14,7 +15,7 @@ use crate::jobs::dump::{Dumper, Remarks, blocking, read_back};
 use crate::jobs::scrutiny::{Scrutiny, major_of};
 use crate::jobs::verify::{Examined, examine};
 use crate::jobs::{Context, JobError, Limit, Place};
-use crate::pipeline::{Amount, Passage, Phase, Progress, StreamError, read_text};
+use crate::pipeline::{Amount, Passage, Phase, Progress, StreamError, judge_globals, read_text};
 use crate::postgres::{
     Confinement, Conninfo, DatabaseProperties, Programs, archive_as_sql_arguments,
 };
@@ -60,7 +61,9 @@ impl Source {
                 let role = Role::Artifact(artifact.format, artifact.compression);
                 let globals = if manifest.globals.is_some() {
                     let path = place.repository.path(stem, Role::Globals);
-                    globals(path, limit, progress).await?
+                    let globals = globals(path, limit, progress).await?;
+                    only_roles(stem, &globals)?;
+                    globals
                 } else {
                     Vec::new()
                 };
@@ -148,6 +151,10 @@ impl Source {
                 source: StreamError::Cancelled,
                 ..
             } => error,
+            JobError::Stream {
+                source: StreamError::Refused(finding),
+                ..
+            } => sendable::refused(self, &finding),
             JobError::Stream { source, .. } => damaged(source.to_string()),
             JobError::Failed { message, .. } => damaged(message),
             error => error,
@@ -172,6 +179,17 @@ impl Source {
             Scrutiny::between([manifest.server.major(), pg_dump], copy)
         })
     }
+}
+
+/// What is carried out of globals is chosen by the first words of each statement: they are to be what
+/// `pg_dumpall` writes.
+fn only_roles(stem: &Stem, globals: &[u8]) -> Result<(), JobError> {
+    judge_globals(globals).map_or(Ok(()), |finding| {
+        Err(JobError::Refused(format!(
+            "the roles of the backup {stem} hold what pg_dumpall does not write: {finding}\nhint: find out \
+             who has changed them; another backup may be as it was: `pgbackupd restore` lists them"
+        )))
+    })
 }
 
 async fn globals(

@@ -7,6 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, FixedOffset};
 
 use super::begin::Asked;
+use super::sendable::about_functions;
 use super::source::Source;
 use super::{RestorePlan, RestoreRequest, RestoreSource, roles};
 use crate::jobs::{DrillPhase, JobError};
@@ -143,6 +144,7 @@ pub(super) fn plan(
     let RestorePlan {
         database,
         loads_into,
+        user,
         ..
     } = plan;
     let command = |words: &Option<Vec<String>>| words.as_ref().map(|words| words.join(" "));
@@ -168,7 +170,7 @@ pub(super) fn plan(
         step(format!("stop the application: {stop}"), &[]);
     }
     step(
-        format!("load the dump into {loads_into}"),
+        format!("load the dump into {loads_into}, {}", about_functions(user)),
         &[DrillPhase::Load],
     );
     step(

@@ -7,8 +7,20 @@
 
 use memchr::{memchr, memchr2};
 
+/// Something in the text of a statement outside of strings and names that `pg_dump` does not write, and
+/// about whose meaning psql, the server and we could be of different minds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::pipeline) enum Oddity {
+    /// A backslash, where it begins a command of psql's.
+    Command,
+    /// A carriage return, which ends a comment for psql and the server.
+    CarriageReturn,
+    /// Anything else.
+    Ambiguous,
+}
+
 /// A dollar-quote tag is an identifier; the server cuts those at 63 bytes, and `pg_dump` writes
-/// only short ones of its own. A longer run of letters after a dollar is taken as no tag.
+/// only short ones of its own. A longer run of letters after a dollar is an oddity.
 const LONGEST_TAG: usize = 130;
 
 /// Where in the text of a statement the next byte stands.
@@ -41,6 +53,10 @@ enum Place {
 
 /// The state of the splitter inside one statement.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact about the text so far"
+)]
 pub(in crate::pipeline) struct Lexer {
     place: Place,
     /// The byte before, where it was plain.
@@ -55,10 +71,37 @@ pub(in crate::pipeline) struct Lexer {
     opening: Vec<Opening>,
     /// Whether a backslash escapes in plain strings (`standard_conforming_strings` is off).
     backslash_escapes: bool,
-    /// Whether a backslash stood in plain text, where it begins a command of psql's.
-    has_command: bool,
+    /// The first oddity.
+    oddity: Option<Oddity>,
     /// Whether a comma stood outside of all parentheses.
     has_list: bool,
+    /// How many parentheses were opened.
+    openings: u32,
+    /// Where in the body of an SQL-standard function it stands.
+    body: Body,
+    /// Whether nothing but white space and comments has come since a string.
+    after_string: bool,
+    /// Whether the word began with a digit and has the letter of an exponent.
+    has_exponent: bool,
+    /// Whether the byte before was the second colon of a cast.
+    after_cast: bool,
+}
+
+/// Where in the body of an SQL-standard function a statement stands. psql counts words to know where that
+/// ends, and the server parses it: they agree as long as every END that follows a semicolon ends the
+/// body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Body {
+    /// Before it.
+    None,
+    /// Behind BEGIN, which ATOMIC has to follow.
+    Begun,
+    /// Where one of its statements begins, or END.
+    Between,
+    /// Within one of its statements.
+    Statement,
+    /// Behind its END, where only the semicolon follows.
+    Ended,
 }
 
 /// The first words of a statement, as far as they can lead to a function's body.
@@ -84,14 +127,28 @@ impl Lexer {
             blocks: 0,
             opening: Vec::with_capacity(4),
             backslash_escapes,
-            has_command: false,
+            oddity: None,
             has_list: false,
+            openings: 0,
+            body: Body::None,
+            after_string: false,
+            has_exponent: false,
+            after_cast: false,
         }
     }
 
-    /// Whether psql has found a command of its own in the statement so far.
-    pub(in crate::pipeline) fn has_command(&self) -> bool {
-        self.has_command
+    /// The first thing in the statement so far about which minds could differ.
+    pub(in crate::pipeline) fn oddity(&self) -> Option<Oddity> {
+        self.oddity
+    }
+
+    /// How many parentheses were opened in the statement so far.
+    pub(in crate::pipeline) fn openings(&self) -> u32 {
+        self.openings
+    }
+
+    fn odd(&mut self, oddity: Oddity) {
+        self.oddity.get_or_insert(oddity);
     }
 
     /// Whether the statement so far says several things, with a comma between them.
@@ -110,7 +167,7 @@ impl Lexer {
                 Place::String { escapes: true } => memchr2(b'\'', b'\\', &bytes[at..]),
                 Place::Identifier => memchr(b'"', &bytes[at..]),
                 Place::Dollar { matched: 0, .. } => memchr(b'$', &bytes[at..]),
-                Place::LineComment => memchr(b'\n', &bytes[at..]),
+                Place::LineComment => memchr2(b'\n', b'\r', &bytes[at..]),
                 _ => Some(0),
             };
             match skip {
@@ -142,6 +199,7 @@ impl Lexer {
                 if byte == b'\'' {
                     self.place = Place::String { escapes: *escapes };
                 } else {
+                    self.after_string = true;
                     return self.back_to_plain(byte);
                 }
             }
@@ -160,6 +218,10 @@ impl Lexer {
                 } else if is_tag_byte(byte, tag.len() == 1) && tag.len() < LONGEST_TAG {
                     tag.push(byte);
                 } else {
+                    // Only a parameter's number follows a dollar otherwise.
+                    if tag.len() > 1 || !byte.is_ascii_digit() {
+                        self.odd(Oddity::Ambiguous);
+                    }
                     return self.back_to_plain(byte);
                 }
             }
@@ -176,7 +238,9 @@ impl Lexer {
                 }
             }
             Place::LineComment => {
-                if byte == b'\n' {
+                if byte == b'\r' {
+                    self.odd(Oddity::CarriageReturn);
+                } else if byte == b'\n' {
                     self.place = Place::Plain;
                     self.previous = b'\n';
                 }
@@ -208,23 +272,43 @@ impl Lexer {
 
     fn step_plain(&mut self, byte: u8) -> bool {
         if is_word_byte(byte) && !(byte == b'$' && self.word.is_empty()) {
-            if self.word.len() < WORD_KEPT {
-                self.word.push(byte.to_ascii_lowercase());
-            }
-            self.previous = byte;
+            self.step_word(byte);
             return false;
         }
-        let escape_string = self.word == b"e";
-        self.end_word();
+        let prefix = if self.word.len() == 1 {
+            self.word[0]
+        } else {
+            b' '
+        };
+        self.end_word(byte);
         let previous = std::mem::replace(&mut self.previous, byte);
+        if !byte.is_ascii_whitespace() && byte != b';' {
+            self.body_goes_on();
+        }
         match byte {
+            b' ' | b'\n' | b'\t' | b'-' => {}
             b'\'' => {
+                // A string that goes on in another line does so in the way in which it began. Of those
+                // with bits none has escapes.
+                let is_of_bits =
+                    self.backslash_escapes && (matches!(prefix, b'b' | b'x') || previous == b'&');
+                if self.after_string || is_of_bits {
+                    self.odd(Oddity::Ambiguous);
+                }
+                self.after_string = false;
+                self.after_cast = false;
                 self.place = Place::String {
-                    escapes: escape_string || self.backslash_escapes,
+                    escapes: prefix == b'e' || self.backslash_escapes,
                 };
+                return false;
             }
+            _ => self.after_string = false,
+        }
+        self.after_cast = byte == b':' && previous == b':' && !self.after_cast;
+        match byte {
             b'"' => self.place = Place::Identifier,
-            b'\\' => self.has_command = true,
+            b'\\' => self.odd(Oddity::Command),
+            b'\r' => self.odd(Oddity::CarriageReturn),
             b'$' => self.place = Place::DollarTag(vec![b'$']),
             b'-' if previous == b'-' => self.place = Place::LineComment,
             b'*' if previous == b'/' => {
@@ -233,19 +317,84 @@ impl Lexer {
                     previous: b' ',
                 };
             }
-            b'(' => self.parentheses += 1,
+            b'(' => {
+                self.parentheses += 1;
+                self.openings = self.openings.saturating_add(1);
+            }
             b',' => self.has_list |= self.parentheses == 0,
             b')' => self.parentheses = self.parentheses.saturating_sub(1),
-            b';' => return self.parentheses == 0 && self.blocks == 0,
+            b';' => return self.step_semicolon(),
+            _ if byte.is_ascii_control() && !byte.is_ascii_whitespace() => {
+                self.odd(Oddity::Ambiguous);
+            }
             _ => {}
         }
         false
     }
 
+    /// Takes a byte of an unquoted word or a number.
+    fn step_word(&mut self, byte: u8) {
+        self.after_string = false;
+        match self.word.first() {
+            None => {
+                self.has_exponent = false;
+                // psql would put the value of a variable of its own there, whose names are in capitals.
+                if self.previous == b':' && !self.after_cast && byte.is_ascii_uppercase() {
+                    self.odd(Oddity::Ambiguous);
+                }
+            }
+            // psql and the server part a number from what follows it in ways that have changed.
+            Some(first) if first.is_ascii_digit() && !byte.is_ascii_digit() => {
+                if matches!(byte, b'e' | b'E') && !self.has_exponent {
+                    self.has_exponent = true;
+                } else {
+                    self.odd(Oddity::Ambiguous);
+                }
+            }
+            Some(_) => {}
+        }
+        if self.word.len() < WORD_KEPT {
+            self.word.push(byte.to_ascii_lowercase());
+        }
+        self.previous = byte;
+        self.after_cast = false;
+    }
+
+    fn step_semicolon(&mut self) -> bool {
+        if self.parentheses > 0 {
+            return false;
+        }
+        if self.blocks > 0 {
+            match self.body {
+                Body::Between | Body::Statement => self.body = Body::Between,
+                Body::None | Body::Begun | Body::Ended => self.odd(Oddity::Ambiguous),
+            }
+            return false;
+        }
+        true
+    }
+
+    /// Something else than a word in the body of a function.
+    fn body_goes_on(&mut self) {
+        match self.body {
+            Body::Between => self.body = Body::Statement,
+            // A comment is as little in pg_dump's bodies.
+            Body::Begun | Body::Ended => self.odd(Oddity::Ambiguous),
+            Body::None | Body::Statement => {}
+        }
+    }
+
     /// Counts the blocks of an SQL-standard function body, as psql does.
-    fn end_word(&mut self) {
+    fn end_word(&mut self, next: u8) {
         if self.word.is_empty() {
             return;
+        }
+        if self.has_exponent
+            && self.word[0].is_ascii_digit()
+            && !self.previous.is_ascii_digit()
+            && !matches!(next, b'+' | b'-')
+        {
+            self.odd(Oddity::Ambiguous);
         }
         let word = self.word.as_slice();
         if self.opening.len() < 4 {
@@ -257,15 +406,47 @@ impl Lexer {
                 _ => Opening::Other,
             });
         }
-        if self.parentheses == 0 && self.makes_a_routine() {
-            match word {
-                b"begin" => self.blocks += 1,
-                b"case" if self.blocks > 0 => self.blocks += 1,
-                b"end" => self.blocks = self.blocks.saturating_sub(1),
-                _ => {}
-            }
+        if self.makes_a_routine() {
+            self.end_word_of_a_routine();
         }
         self.word.clear();
+    }
+
+    fn end_word_of_a_routine(&mut self) {
+        let word = self.word.as_slice();
+        let is_outside = self.parentheses == 0;
+        match (word, self.body) {
+            (b"atomic", Body::Begun) => self.body = Body::Between,
+            (b"begin", Body::None) if is_outside => {
+                self.blocks += 1;
+                self.body = Body::Begun;
+            }
+            (b"begin", _) if is_outside => {
+                self.blocks += 1;
+                self.odd(Oddity::Ambiguous);
+            }
+            (b"end", body) if is_outside => {
+                self.blocks = self.blocks.saturating_sub(1);
+                let is_end = body == Body::Between;
+                if is_end {
+                    self.body = Body::Ended;
+                }
+                // An END that follows no semicolon is that of a CASE.
+                if body != Body::None && is_end != (self.blocks == 0) {
+                    self.odd(Oddity::Ambiguous);
+                }
+            }
+            (word, body) => {
+                if word == b"case" && is_outside && self.blocks > 0 {
+                    self.blocks += 1;
+                }
+                if matches!(body, Body::Begun | Body::Ended) {
+                    self.odd(Oddity::Ambiguous);
+                } else if body == Body::Between {
+                    self.body = Body::Statement;
+                }
+            }
+        }
     }
 
     fn makes_a_routine(&self) -> bool {

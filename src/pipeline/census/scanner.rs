@@ -1,6 +1,6 @@
 //! Reading a dump as it passes: statements, rows, large objects, and the line that completes it.
 
-use memchr::memchr;
+use memchr::{memchr, memchr_iter};
 use xxhash_rust::xxh3::{Xxh3, xxh3_128_with_seed};
 
 use super::lexer::Lexer;
@@ -8,6 +8,7 @@ use super::needs::Needs;
 use super::rows::{Progress, Rows};
 use super::statement::{Meaning, Statement};
 use super::{Census, Flaw, ObjectId};
+use crate::pipeline::allow::{Findings, Judge, Passing};
 
 /// A longer comment line is cut; an object's name and schema, 63 bytes each, fit many times.
 const LONGEST_COMMENT: usize = 4096;
@@ -24,8 +25,14 @@ pub struct Scanner<T = NoTap> {
     large_object: Option<OpenLargeObject>,
     /// Whether the line that `pg_dump` writes last has been seen.
     completed: bool,
-    /// The first thing that `pg_dump` does not write.
-    foreign: Option<Foreign>,
+    /// Says what of it a restore may send.
+    judge: Judge,
+    mark: ByteOrderMark,
+    /// The line that comes next, counted from 1, and the one in which the statement began.
+    line: u64,
+    began: u64,
+    /// Whether the statement has been judged, which is too long to be held.
+    is_judged: bool,
     needs: Needs,
     census: Census,
     tap: T,
@@ -58,22 +65,27 @@ impl Tap for NoTap {
     fn command(&mut self, _: &[u8]) {}
 }
 
-/// Something in a dump that `pg_dump` does not write, and that reaches beyond the database when the
-/// dump is loaded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Foreign {
-    /// A command of psql's, which can run programs and read and write files.
-    #[error("a command of psql's own, such as \\! or \\copy")]
-    PsqlCommand,
-    /// COPY from or to a file or a program.
-    #[error("a COPY that reads or writes a file or a program")]
-    Copy,
-    /// A statement hidden behind a comment or an empty one.
-    #[error("a statement that begins with something else than a word")]
-    Hidden,
-    /// An anonymous block of code.
-    #[error("an anonymous block of code (DO)")]
-    Code,
+/// The bytes that some editors put before a text in UTF-8, and that psql passes over.
+#[derive(Debug, Default)]
+pub(in crate::pipeline) struct ByteOrderMark {
+    seen: usize,
+}
+
+impl ByteOrderMark {
+    const BYTES: &[u8] = b"\xef\xbb\xbf";
+
+    /// How many of the next bytes belong to it.
+    pub(in crate::pipeline) fn take(&mut self, block: &[u8]) -> usize {
+        let rest = &Self::BYTES[self.seen.min(Self::BYTES.len())..];
+        let pairs = rest.iter().zip(block);
+        let length = pairs.take_while(|(one, other)| one == other).count();
+        self.seen += length;
+        if length < block.len() {
+            // Nowhere else but at the beginning.
+            self.seen = Self::BYTES.len();
+        }
+        length
+    }
 }
 
 enum Place {
@@ -138,7 +150,11 @@ impl<T: Tap> Scanner<T> {
             object: ObjectId::default(),
             large_object: None,
             completed: false,
-            foreign: None,
+            judge: Judge::default(),
+            mark: ByteOrderMark::default(),
+            line: 1,
+            began: 1,
+            is_judged: false,
             needs: Needs::default(),
             census: Census::default(),
             tap,
@@ -155,17 +171,29 @@ impl<T: Tap> Scanner<T> {
     /// # Errors
     /// When the text cannot be a dump: rows that do not fit their table's columns, or statements
     /// behind the line that completes it.
-    pub fn push(&mut self, mut block: &[u8]) -> Result<(), Flaw> {
+    pub fn push(&mut self, block: &[u8]) -> Result<(), Flaw> {
+        let mut block = &block[self.mark.take(block)..];
+        self.judge.bytes(block, self.line);
         while !block.is_empty() {
             let used = self.step(block)?;
+            self.line += memchr_iter(b'\n', &block[..used]).count() as u64;
             block = &block[used..];
         }
         Ok(())
     }
 
-    /// What it has of what `pg_dump` does not write, as far as it has been seen.
-    pub fn foreign(&self) -> Option<Foreign> {
-        self.foreign
+    /// What of it is not simply sent by a restore, as far as it has been seen.
+    pub fn findings(&self) -> &Findings {
+        self.judge.findings()
+    }
+
+    /// The same; to be asked once, when all of it has been seen.
+    pub fn take_findings(&mut self) -> Findings {
+        if let Place::Line(line) = &self.place {
+            self.judge.line(line, self.line);
+        }
+        self.judge.end(self.line);
+        self.judge.take_findings()
     }
 
     /// What it takes for granted, as far as it has been seen; to be asked once.
@@ -201,7 +229,10 @@ impl<T: Tap> Scanner<T> {
     fn step(&mut self, block: &[u8]) -> Result<usize, Flaw> {
         match &mut self.place {
             Place::Between => match block[0] {
-                byte if byte.is_ascii_whitespace() => Ok(1),
+                byte if byte.is_ascii_whitespace() => {
+                    self.judge.between(&[byte], self.line);
+                    Ok(1)
+                }
                 byte @ (b'-' | b'\\') => {
                     self.place = Place::Line(vec![byte]);
                     Ok(1)
@@ -209,6 +240,7 @@ impl<T: Tap> Scanner<T> {
                 _ if self.completed => Err(Flaw::AfterCompletion),
                 _ => {
                     self.statement.clear();
+                    self.began = self.line;
                     self.place = Place::Statement(Lexer::new(self.session.backslash_escapes));
                     Ok(0)
                 }
@@ -216,6 +248,7 @@ impl<T: Tap> Scanner<T> {
             Place::Line(line) => {
                 let end = memchr(b'\n', block);
                 let part = &block[..end.unwrap_or(block.len())];
+                self.judge.between(part, self.line);
                 let room = LONGEST_COMMENT.saturating_sub(line.len());
                 line.extend_from_slice(&part[..part.len().min(room)]);
                 let Some(end) = end else {
@@ -232,17 +265,30 @@ impl<T: Tap> Scanner<T> {
                 self.statement.push(&block[..used]);
                 self.tap
                     .statement(&self.object, &block[..used], end.is_some());
+                let is_complete = self.statement.is_held();
+                if self.is_judged || (end.is_none() && is_complete) {
+                    self.judge
+                        .more(self.statement.beginning(), lexer, self.began);
+                } else {
+                    let breaks = memchr_iter(b'\n', &block[..used]).count() as u64;
+                    self.judge.statement(Passing {
+                        text: self.statement.beginning(),
+                        lexer,
+                        is_complete,
+                        line: self.began,
+                        last_line: self.line + breaks,
+                    });
+                    self.is_judged = true;
+                }
                 if end.is_some() {
-                    let has_command = lexer.has_command();
+                    self.is_judged = false;
                     self.place = Place::Between;
-                    if has_command {
-                        self.foreign.get_or_insert(Foreign::PsqlCommand);
-                    }
                     self.complete_statement()?;
                 }
                 Ok(used)
             }
             Place::CopyHead { table, rows } => {
+                self.judge.behind_copy(block[0], self.line);
                 let Some(end) = memchr(b'\n', block) else {
                     return Ok(block.len());
                 };
@@ -253,14 +299,19 @@ impl<T: Tap> Scanner<T> {
             }
             Place::CopyRows { table, rows } => match rows.push(block) {
                 Progress::More => {
+                    self.judge.rows(block, self.line);
                     self.tap.rows(block, false);
                     Ok(block.len())
                 }
-                Progress::Malformed => Err(Flaw::MalformedRow {
-                    table: super::printable(table),
-                    row: rows.count() + 1,
-                }),
+                Progress::Malformed => {
+                    self.judge.rows(block, self.line);
+                    Err(Flaw::MalformedRow {
+                        table: super::printable(table),
+                        row: rows.count() + 1,
+                    })
+                }
                 Progress::Done(used) => {
+                    self.judge.rows(&block[..used], self.line);
                     self.tap.rows(&block[..used], true);
                     self.census.add_rows(table, rows.count(), rows.hash());
                     self.place = Place::Between;
@@ -272,20 +323,13 @@ impl<T: Tap> Scanner<T> {
 
     /// Reads a comment or backslash line between statements.
     fn line(&mut self, line: &[u8]) -> Result<(), Flaw> {
+        self.judge.line(line, self.line);
         if line.starts_with(b"\\") {
             self.tap.command(line);
             // `pg_dump` puts its own dump in restricted mode (CVE-2025-8714), and the cluster's
             // dump names the database to connect to. Nothing else belongs here; what does is
             // counted, so that it cannot come or go unseen.
             let of_the_dump = [b"\\restrict ".as_slice(), b"\\unrestrict ", b"\\connect "];
-            // Another server can be meant by a connection string or by further words.
-            let name = line.strip_prefix(b"\\connect ").unwrap_or_default();
-            let elsewhere = [b'=', b':', b' ', b'\t', b'`'];
-            if !of_the_dump.iter().any(|word| line.starts_with(word))
-                || name.iter().any(|byte| elsewhere.contains(byte))
-            {
-                self.foreign.get_or_insert(Foreign::PsqlCommand);
-            }
             if !of_the_dump.iter().any(|word| line.starts_with(word)) {
                 if self.completed {
                     return Err(Flaw::AfterCompletion);
@@ -310,18 +354,6 @@ impl<T: Tap> Scanner<T> {
             return Err(Flaw::HeadTooLong(self.object.to_string()));
         };
         let beginning = self.statement.beginning();
-        let word = beginning
-            .iter()
-            .position(|byte| !byte.is_ascii_alphabetic())
-            .map_or(beginning, |end| &beginning[..end]);
-        let foreign = match &meaning {
-            Meaning::Copy { .. } => None,
-            _ if word.is_empty() => Some(Foreign::Hidden),
-            _ if word.eq_ignore_ascii_case(b"COPY") => Some(Foreign::Copy),
-            _ if word.eq_ignore_ascii_case(b"DO") => Some(Foreign::Code),
-            _ => None,
-        };
-        self.foreign = self.foreign.or(foreign);
         match meaning {
             Meaning::Copy { table, columns } => {
                 self.tap.rows_begin(table, &columns);

@@ -54,6 +54,8 @@ impl Statement {
             let mut hasher = Box::new(Xxh3::new());
             hasher.update(&self.held);
             hasher.update(bytes);
+            let room = LONGEST_HELD - self.held.len();
+            self.held.extend_from_slice(&bytes[..room]);
             self.overflow = Some(hasher);
         }
     }
@@ -67,6 +69,11 @@ impl Statement {
     /// Its first bytes, a mebibyte at most.
     pub(super) fn beginning(&self) -> &[u8] {
         &self.held
+    }
+
+    /// Whether that is all of it.
+    pub(super) fn is_held(&self) -> bool {
+        self.overflow.is_none()
     }
 
     /// What the complete statement is about; none for the head of a COPY block that is too long

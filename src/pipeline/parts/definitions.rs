@@ -339,6 +339,7 @@ mod tests {
         let tap = take_parts(
             Text::Program(dump.as_bytes()),
             tap,
+            false,
             &Progress::default(),
             |tap| {
                 text.append(&mut tap.take());
@@ -383,7 +384,7 @@ mod tests {
         let tap = Definitions::new([], None).without(BTreeSet::from([b"a b".to_vec()]));
         let mut text = Vec::new();
         let text_of = Text::Program(dump.as_bytes());
-        take_parts(text_of, tap, &Progress::default(), |tap| {
+        take_parts(text_of, tap, false, &Progress::default(), |tap| {
             text.append(&mut tap.take());
             Ok(())
         })

@@ -7,7 +7,7 @@ mod rows;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 
-use super::census::{Foreign, Scanner, Tap};
+use super::census::{Scanner, Tap};
 use super::compression::{self, Decoder};
 use super::stream::{Progress, READ_AHEAD, StreamError};
 use crate::config::Compression;
@@ -48,11 +48,11 @@ impl<R: Read + Unpin> Text<R> {
 /// Lets a dump pass a tap, and after every block has `each` take what the tap has for it.
 ///
 /// # Errors
-/// When the text cannot be read, is no whole dump, or holds what `pg_dump` does not write; and what
-/// `each` gives.
+/// When the text cannot be read, is no whole dump, or holds what is not sent; and what `each` gives.
 pub fn take_parts<R: Read + Unpin, T: Tap>(
     mut text: Text<R>,
     tap: T,
+    accepts_unexpected: bool,
     progress: &Progress,
     mut each: impl FnMut(&mut T) -> Result<(), StreamError>,
 ) -> Result<T, StreamError> {
@@ -64,19 +64,12 @@ pub fn take_parts<R: Read + Unpin, T: Tap>(
             break;
         }
         scanner.push(&block)?;
-        if let Some(foreign) = scanner.foreign() {
-            return Err(refused(foreign));
+        if let Some(finding) = scanner.findings().refusal(accepts_unexpected) {
+            return Err(StreamError::Refused(Box::new(finding.clone())));
         }
         each(scanner.tap())?;
         progress.found(block.len())?;
     }
     let (_, tap) = scanner.finish_with_tap()?;
     Ok(tap)
-}
-
-/// Nothing of a dump is carried out that somebody has put into it.
-fn refused(foreign: Foreign) -> StreamError {
-    StreamError::Read(io::Error::other(format!(
-        "it holds {foreign}, which pg_dump does not write"
-    )))
 }

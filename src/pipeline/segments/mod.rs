@@ -1,26 +1,26 @@
 //! Cutting the text of a dump into segments, so that several sessions can load it: what has its place
 //! in the order of things, and the definitions that may change places with each other.
 //!
-//! Nothing is added, lost or moved: the segments, one after the other, are the text.
+//! Nothing is added or moved, and nothing lost but what is meant for another psql than ours (the lines
+//! that put it in restricted mode): the segments, one after the other, are the text. All of it is judged
+//! once more before it is handed out, since the file may have changed since it was read.
 
 mod end_mark;
 mod kind;
 
 use std::io::Read;
 
-use memchr::memchr;
+use memchr::{memchr, memchr_iter};
 
 use self::end_mark::EndMark;
 use self::kind::{Kind, is_other, kind};
+use super::allow::{Judge, Passing, Reason};
+use super::census::ByteOrderMark;
 use super::census::lexer::Lexer;
 use super::census::statement::LONGEST_HELD;
 use super::parts::Text;
 use super::stream::{Progress, StreamError};
 use crate::pipeline::compression;
-
-/// The line that opens restricted mode, in which psql takes no other command of its own.
-const RESTRICT: &[u8] = b"\\restrict ";
-const UNRESTRICT: &[u8] = b"\\unrestrict ";
 
 /// A part of a dump's text.
 ///
@@ -47,10 +47,6 @@ const UNRESTRICT: &[u8] = b"\\unrestrict ";
 pub enum Segment<'a> {
     /// Has its place: behind all that comes before, and before all that follows. Cut anywhere.
     Ordered(&'a [u8]),
-    /// The line by which psql takes no commands of its own from here on. It has its place too.
-    Restriction(&'a [u8]),
-    /// The line that ends that. It has its place too.
-    Release(&'a [u8]),
     /// Comments and blank lines between statements. Cut anywhere.
     Between(&'a [u8]),
     /// A statement that sets something for the session; the last of a name counts.
@@ -71,8 +67,6 @@ impl<'a> Segment<'a> {
     pub fn text(self) -> &'a [u8] {
         match self {
             Self::Ordered(text)
-            | Self::Restriction(text)
-            | Self::Release(text)
             | Self::Between(text)
             | Self::Setting { text, .. }
             | Self::Definition(text)
@@ -83,11 +77,24 @@ impl<'a> Segment<'a> {
 
 /// Cuts a dump into segments while it passes, block by block.
 ///
-/// What `pg_dump` does not write (a command of psql's, a kind of statement) may change what the rest
-/// means for a session. From there on all of it is ordered.
+/// A statement of a kind that is not known may change what the rest means for a session. From there on
+/// all of it is ordered.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact about the text so far"
+)]
 pub(super) struct Segmenter {
     place: Place,
+    judge: Judge,
+    /// Whether statements of unknown kinds pass.
+    accepts_unexpected: bool,
+    mark: ByteOrderMark,
+    /// The line that comes next, counted from 1, and the one in which the statement began.
+    line: u64,
+    began: u64,
+    /// Whether nothing is told apart any more.
+    is_all_ordered: bool,
     /// The statement or line so far.
     held: Vec<u8>,
     /// Whether a backslash escapes in plain strings.
@@ -112,14 +119,19 @@ enum Place {
     /// Behind the semicolon of a COPY, before the end of its line.
     Head,
     Rows(EndMark),
-    /// Where nothing is told apart any more.
-    Foreign,
 }
 
-impl Default for Segmenter {
-    fn default() -> Self {
+impl Segmenter {
+    /// `accepts_unexpected` lets statements of unknown kinds pass.
+    pub(super) fn new(accepts_unexpected: bool) -> Self {
         Self {
             place: Place::Between,
+            judge: Judge::default(),
+            accepts_unexpected,
+            mark: ByteOrderMark::default(),
+            line: 1,
+            began: 1,
+            is_all_ordered: false,
             held: Vec::new(),
             backslash_escapes: false,
             in_transaction: false,
@@ -130,81 +142,95 @@ impl Default for Segmenter {
 
 impl Segmenter {
     /// Takes the next bytes, and hands out what can be told of them.
-    pub(super) fn push<E>(
+    ///
+    /// # Errors
+    /// When something is refused, which is not handed out then; and what `each` gives.
+    pub(super) fn push(
         &mut self,
-        mut block: &[u8],
-        each: &mut impl FnMut(Segment<'_>) -> Result<(), E>,
-    ) -> Result<(), E> {
+        block: &[u8],
+        each: &mut impl FnMut(Segment<'_>) -> Result<(), StreamError>,
+    ) -> Result<(), StreamError> {
+        let mut block = &block[self.mark.take(block)..];
+        self.judge.bytes(block, self.line);
+        self.go_on()?;
         while !block.is_empty() {
             let used = self.step(block, each)?;
+            self.line += breaks(&block[..used]);
             block = &block[used..];
         }
         Ok(())
     }
 
     /// Hands out what is left at the end of the text.
-    pub(super) fn finish<E>(
+    ///
+    /// # Errors
+    /// As above.
+    pub(super) fn finish(
         mut self,
-        each: &mut impl FnMut(Segment<'_>) -> Result<(), E>,
-    ) -> Result<(), E> {
-        self.release(each)
+        each: &mut impl FnMut(Segment<'_>) -> Result<(), StreamError>,
+    ) -> Result<(), StreamError> {
+        match std::mem::replace(&mut self.place, Place::Between) {
+            Place::Line => {
+                let line = std::mem::take(&mut self.held);
+                self.judge.line(&line, self.line);
+                self.judge.end(self.line);
+                self.go_on()?;
+                if line.starts_with(b"--") {
+                    each(Segment::Between(&line))?;
+                }
+            }
+            // psql would carry out what it has of it, at the end of its input.
+            Place::Statement(_) | Place::LongStatement(_) => {
+                let text = std::mem::take(&mut self.held);
+                self.judge.refuse(self.began, &text, Reason::Ambiguous);
+            }
+            Place::Between | Place::LongComment | Place::Head | Place::Rows(_) => {}
+        }
+        self.judge.end(self.line);
+        self.go_on()
+    }
+
+    /// Whether nothing was refused so far.
+    fn go_on(&self) -> Result<(), StreamError> {
+        match self.judge.findings().refusal(self.accepts_unexpected) {
+            Some(finding) => Err(StreamError::Refused(Box::new(finding.clone()))),
+            None => Ok(()),
+        }
     }
 
     /// Takes some bytes from the front of a block that is not empty; gives how many.
-    fn step<E>(
+    fn step(
         &mut self,
         block: &[u8],
-        each: &mut impl FnMut(Segment<'_>) -> Result<(), E>,
-    ) -> Result<usize, E> {
+        each: &mut impl FnMut(Segment<'_>) -> Result<(), StreamError>,
+    ) -> Result<usize, StreamError> {
         match &mut self.place {
             Place::Between => match block[0] {
                 byte if byte.is_ascii_whitespace() => {
                     let end = block.iter().position(|byte| !byte.is_ascii_whitespace());
-                    let end = end.unwrap_or(block.len());
-                    each(Segment::Between(&block[..end]))?;
-                    Ok(end)
+                    let blank = &block[..end.unwrap_or(block.len())];
+                    self.judge.between(blank, self.line);
+                    self.go_on()?;
+                    each(Segment::Between(blank))?;
+                    Ok(blank.len())
                 }
                 b'-' | b'\\' => {
                     self.place = Place::Line;
                     Ok(0)
                 }
                 _ => {
+                    self.began = self.line;
                     self.place = Place::Statement(Lexer::new(self.backslash_escapes));
                     Ok(0)
                 }
             },
-            Place::Line => {
-                let end = memchr(b'\n', block).map(|end| end + 1);
-                let used = end.unwrap_or(block.len());
-                self.held.extend_from_slice(&block[..used]);
-                if end.is_some() {
-                    self.place = Place::Between;
-                    self.complete_line(each)?;
-                } else if self.held.len() > LONGEST_HELD {
-                    self.place = if self.held.starts_with(b"--") {
-                        Place::LongComment
-                    } else {
-                        Place::Foreign
-                    };
-                    self.release(each)?;
-                }
-                Ok(used)
-            }
-            Place::LongComment => {
-                let end = memchr(b'\n', block).map(|end| end + 1);
-                let used = end.unwrap_or(block.len());
-                if end.is_some() {
-                    self.place = Place::Between;
-                }
-                each(Segment::Between(&block[..used]))?;
-                Ok(used)
-            }
+            Place::Line | Place::LongComment => self.step_line(block, each),
             Place::Statement(lexer) => {
                 let end = lexer.push(block);
                 let used = end.unwrap_or(block.len());
                 self.held.extend_from_slice(&block[..used]);
                 if end.is_some() {
-                    self.complete_statement(each)?;
+                    self.complete_statement(self.line + breaks(&block[..used]), each)?;
                 } else if self.held.len() > LONGEST_HELD {
                     self.let_pass(each)?;
                 }
@@ -212,89 +238,93 @@ impl Segmenter {
             }
             Place::LongStatement(lexer) => {
                 let end = lexer.push(block);
+                self.judge.more(b";", lexer, self.began);
                 if end.is_some() {
-                    self.place = if lexer.has_command() {
-                        Place::Foreign
-                    } else {
-                        Place::Between
-                    };
+                    self.place = Place::Between;
                 }
+                self.go_on()?;
                 let used = end.unwrap_or(block.len());
                 each(Segment::Ordered(&block[..used]))?;
                 Ok(used)
             }
             Place::Head => {
-                // psql would go on with what else stands there behind the rows.
-                self.place = match block[0] {
-                    b'\n' => Place::Rows(EndMark::default()),
-                    _ => Place::Foreign,
-                };
+                self.judge.behind_copy(block[0], self.line);
+                self.go_on()?;
+                self.place = Place::Rows(EndMark::default());
                 each(Segment::Ordered(&block[..1]))?;
                 Ok(1)
             }
             Place::Rows(mark) => {
                 let end = mark.push(block);
+                let used = end.unwrap_or(block.len());
+                self.judge.rows(&block[..used], self.line);
+                self.go_on()?;
                 if end.is_some() {
                     self.place = Place::Between;
                 }
-                let used = end.unwrap_or(block.len());
                 each(Segment::Ordered(&block[..used]))?;
                 Ok(used)
             }
-            Place::Foreign => {
-                each(Segment::Ordered(block))?;
-                Ok(block.len())
+        }
+    }
+
+    /// Takes some bytes of a comment or a backslash line.
+    fn step_line(
+        &mut self,
+        block: &[u8],
+        each: &mut impl FnMut(Segment<'_>) -> Result<(), StreamError>,
+    ) -> Result<usize, StreamError> {
+        let end = memchr(b'\n', block).map(|end| end + 1);
+        let part = &block[..end.unwrap_or(block.len())];
+        self.judge.between(part, self.line);
+        self.go_on()?;
+        if matches!(self.place, Place::LongComment) {
+            if end.is_some() {
+                self.place = Place::Between;
             }
+            each(Segment::Between(part))?;
+            return Ok(part.len());
         }
-    }
-
-    /// Hands out what is held, without looking further at it.
-    fn release<E>(&mut self, each: &mut impl FnMut(Segment<'_>) -> Result<(), E>) -> Result<(), E> {
-        let text = std::mem::take(&mut self.held);
-        if text.is_empty() {
-            return Ok(());
+        self.held.extend_from_slice(part);
+        if end.is_none() && self.held.len() <= LONGEST_HELD {
+            return Ok(part.len());
         }
-        each(match self.place {
-            Place::Line | Place::LongComment if text.starts_with(b"--") => Segment::Between(&text),
-            _ => Segment::Ordered(&text),
-        })
-    }
-
-    fn complete_line<E>(
-        &mut self,
-        each: &mut impl FnMut(Segment<'_>) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let line = self.held.as_slice();
-        let segment = if line.starts_with(b"--") {
-            Segment::Between(line)
-        } else if line.starts_with(RESTRICT) {
-            Segment::Restriction(line)
-        } else if line.starts_with(UNRESTRICT) {
-            Segment::Release(line)
-        } else {
-            self.place = Place::Foreign;
-            Segment::Ordered(line)
+        let line = std::mem::take(&mut self.held);
+        self.judge.line(&line, self.line);
+        self.go_on()?;
+        self.place = match end {
+            Some(_) => Place::Between,
+            None => Place::LongComment,
         };
-        each(segment)?;
-        self.held.clear();
-        Ok(())
+        // The lines of restricted mode are not passed on, but the break, which is counted.
+        let text = if line.starts_with(b"--") {
+            &line
+        } else {
+            b"\n".as_slice()
+        };
+        each(Segment::Between(text))?;
+        Ok(part.len())
     }
 
-    fn complete_statement<E>(
+    fn complete_statement(
         &mut self,
-        each: &mut impl FnMut(Segment<'_>) -> Result<(), E>,
-    ) -> Result<(), E> {
+        last_line: u64,
+        each: &mut impl FnMut(Segment<'_>) -> Result<(), StreamError>,
+    ) -> Result<(), StreamError> {
         let Place::Statement(lexer) = std::mem::replace(&mut self.place, Place::Between) else {
             return Ok(());
         };
         let text = std::mem::take(&mut self.held);
+        self.judge.statement(Passing {
+            text: &text,
+            lexer: &lexer,
+            is_complete: true,
+            line: self.began,
+            last_line,
+        });
+        self.go_on()?;
         let remarks_on = self.comment.take();
-        let kind = if lexer.has_command() {
-            Kind::Foreign
-        } else {
-            kind(&text, lexer.has_list())
-        };
-        let segment = match kind {
+        let segment = match kind(&text, lexer.has_list()) {
             Kind::Rows => {
                 self.place = Place::Head;
                 Segment::Ordered(&text)
@@ -303,8 +333,13 @@ impl Segmenter {
                 if name == b"standard_conforming_strings" {
                     self.backslash_escapes = value == b"off";
                 }
-                Segment::Setting { name, text: &text }
+                if self.is_all_ordered {
+                    Segment::Ordered(&text)
+                } else {
+                    Segment::Setting { name, text: &text }
+                }
             }
+            _ if self.is_all_ordered => Segment::Ordered(&text),
             Kind::Definition { comment } if !self.in_transaction => {
                 self.comment = Some(comment);
                 Segment::Definition(&text)
@@ -319,7 +354,7 @@ impl Segmenter {
             }
             // What is set in a transaction may not outlive it.
             Kind::Foreign | Kind::Setting { .. } => {
-                self.place = Place::Foreign;
+                self.is_all_ordered = true;
                 Segment::Ordered(&text)
             }
             Kind::Other if remarks_on.is_some_and(|comment| text.starts_with(&comment)) => {
@@ -335,32 +370,46 @@ impl Segmenter {
     }
 
     /// Goes on with a statement that is too long to be held. The head of a COPY never is, unless it
-    /// is none of `pg_dump`'s, and then nobody knows where its rows end.
-    fn let_pass<E>(
+    /// is none of `pg_dump`'s.
+    fn let_pass(
         &mut self,
-        each: &mut impl FnMut(Segment<'_>) -> Result<(), E>,
-    ) -> Result<(), E> {
+        each: &mut impl FnMut(Segment<'_>) -> Result<(), StreamError>,
+    ) -> Result<(), StreamError> {
         self.comment = None;
-        let is_ordinary = is_other(&self.held);
-        self.place = match std::mem::replace(&mut self.place, Place::Foreign) {
-            Place::Statement(lexer) if is_ordinary => Place::LongStatement(lexer),
-            _ => Place::Foreign,
-        };
-        self.release(each)
+        let text = std::mem::take(&mut self.held);
+        if let Place::Statement(lexer) = std::mem::replace(&mut self.place, Place::Between) {
+            self.judge.statement(Passing {
+                text: &text,
+                lexer: &lexer,
+                is_complete: false,
+                line: self.began,
+                last_line: self.line,
+            });
+            self.go_on()?;
+            self.is_all_ordered |= !is_other(&text);
+            self.place = Place::LongStatement(lexer);
+        }
+        each(Segment::Ordered(&text))
     }
+}
+
+fn breaks(text: &[u8]) -> u64 {
+    memchr_iter(b'\n', text).count() as u64
 }
 
 /// Cuts the text of a dump into segments, and hands them out one by one. A block counts as passed
 /// when it has been read.
 ///
 /// # Errors
-/// When the text cannot be read; and what `each` gives.
+/// When the text cannot be read, or something in it is refused; and what `each` gives. What is refused,
+/// and all that follows it, is not handed out.
 pub fn take_segments<R: Read + Unpin>(
     mut text: Text<R>,
+    accepts_unexpected: bool,
     progress: &Progress,
     mut each: impl FnMut(Segment<'_>) -> Result<(), StreamError>,
 ) -> Result<(), StreamError> {
-    let mut segmenter = Segmenter::default();
+    let mut segmenter = Segmenter::new(accepts_unexpected);
     let mut block = Vec::with_capacity(compression::BLOCK);
     loop {
         text.next(&mut block)?;

@@ -1,19 +1,20 @@
-use std::convert::Infallible;
 use std::fmt::Write as _;
 
 use proptest::prelude::*;
 
 use super::{Segment, Segmenter};
 
+use crate::pipeline::{Reason, StreamError};
+
+type Found = Vec<(&'static str, Vec<u8>)>;
+
 /// The segments of a dump that is cut into blocks of so many bytes, those of a kind that are cut
-/// anywhere put together.
-fn segments(dump: &[u8], block: usize) -> Vec<(&'static str, Vec<u8>)> {
+/// anywhere put together; and why no more of them came.
+fn segments(dump: &[u8], block: usize, accepts: bool) -> (Found, Option<Reason>) {
     let mut found: Vec<(&'static str, Vec<u8>)> = Vec::new();
     let mut each = |segment: Segment<'_>| {
         let (name, whole) = match segment {
             Segment::Ordered(_) => ("ordered", false),
-            Segment::Restriction(_) => ("restriction", true),
-            Segment::Release(_) => ("release", true),
             Segment::Between(_) => ("between", false),
             Segment::Setting { .. } => ("setting", true),
             Segment::Definition(_) => ("definition", true),
@@ -25,22 +26,31 @@ fn segments(dump: &[u8], block: usize) -> Vec<(&'static str, Vec<u8>)> {
             }
             _ => found.push((name, segment.text().to_vec())),
         }
-        Ok::<_, Infallible>(())
+        Ok(())
     };
-    let mut segmenter = Segmenter::default();
-    for block in dump.chunks(block) {
-        let Ok(()) = segmenter.push(block, &mut each);
-    }
-    let Ok(()) = segmenter.finish(&mut each);
-    found
+    let mut segmenter = Segmenter::new(accepts);
+    let passed = dump
+        .chunks(block)
+        .try_for_each(|block| segmenter.push(block, &mut each))
+        .and_then(|()| segmenter.finish(&mut each));
+    let reason = passed.err().map(|error| match error {
+        StreamError::Refused(finding) => finding.reason,
+        error => panic!("{error}"),
+    });
+    (found, reason)
 }
 
 /// The same as text, without what stands between.
 fn told(dump: &str, block: usize) -> String {
-    let found = segments(dump.as_bytes(), block);
+    let (found, refused) = segments(dump.as_bytes(), block, true);
+    assert_eq!(refused, None);
     let joined: Vec<u8> = found.iter().flat_map(|(_, text)| text.clone()).collect();
+    // Lines of restricted mode leave their break.
+    let expected = dump
+        .replace("\\restrict abc", "")
+        .replace("\\unrestrict abc", "");
     assert!(
-        joined == dump.as_bytes(),
+        joined == expected.as_bytes(),
         "blocks of {block} lose something"
     );
     let mut told = String::new();
@@ -75,8 +85,7 @@ const DUMP: &str = "--\n-- PostgreSQL database dump\n--\n\n\\restrict abc\n\n\
 
 #[test]
 fn a_dump_is_cut_where_order_matters_however_it_arrives() {
-    let expected = "restriction: \\restrict abc\n\n\
-        setting: SET statement_timeout = 0;\n\
+    let expected = "setting: SET statement_timeout = 0;\n\
         setting: SELECT pg_catalog.set_config('search_path', '', false);\n\
         ordered: CREATE FUNCTION public.f() RETURNS int LANGUAGE sql AS $_$ SELECT 1; CREATE INDEX i ON public.t USING btree (a); $_$;\n\
         setting: SET default_tablespace = '';\n\
@@ -88,44 +97,92 @@ fn a_dump_is_cut_where_order_matters_however_it_arrives() {
         setting: SET default_tablespace = fast;\n\
         definition: CREATE INDEX j ON public.t USING btree (a);\n\
         ordered: COMMENT ON INDEX public.i IS 'not its own';\n\
-        ordered: ALTER TABLE ONLY public.t\n    ADD CONSTRAINT f FOREIGN KEY (a) REFERENCES public.u(a);\n\
-        release: \\unrestrict abc\n\n";
+        ordered: ALTER TABLE ONLY public.t\n    ADD CONSTRAINT f FOREIGN KEY (a) REFERENCES public.u(a);\n";
     for block in (1..200).chain([DUMP.len()]) {
         assert_eq!(told(DUMP, block), expected, "blocks of {block}");
     }
 }
 
 #[test]
-fn behind_what_pg_dump_does_not_write_everything_has_its_place() {
+fn behind_what_is_not_known_everything_has_its_place() {
     let index = "CREATE INDEX i ON public.t USING btree (a);\n";
-    for foreign in [
-        "\\connect other\n",
-        "\\! id\n",
-        "\\copy t from 'x'\n",
-        "SELECT public.f() \\gexec\n;",
-        "COPY public.t (a) FROM STDIN;\n",
-        "COPY public.t (a) FROM stdin; SELECT 1;\n1\n\\.\n",
-        "SET client_encoding = 'GBK';\n",
-        "BEGIN;\nSET lock_timeout = 1;\nROLLBACK;\n",
-        "CREATE TEMPORARY TABLE t (a int);\n",
-        "-1;\n",
-        ";\n",
-    ] {
-        let told = told(&format!("{index}{foreign}{index}"), 7);
+    for unknown in ["CREATE TEMPORARY TABLE t (a int);\n", ";\n", "VACUUM;\n"] {
+        let told = told(&format!("{index}{unknown}{index}"), 7);
         let definitions = told.matches("definition: ").count();
-        assert_eq!(definitions, 1, "{foreign}: {told}");
+        assert_eq!(definitions, 1, "{unknown}: {told}");
     }
+}
+
+#[test]
+fn what_is_refused_is_not_handed_out_nor_anything_behind_it() {
+    let index = "CREATE INDEX i ON public.t USING btree (a);\n";
+    let long = "x".repeat(3 << 20);
+    for (refused, accepts, reason) in [
+        ("\\connect other\n".to_owned(), true, Reason::Connect),
+        ("\\! id\n".to_owned(), true, Reason::Command),
+        (
+            "SELECT public.f() \\gexec\n;".to_owned(),
+            true,
+            Reason::Command,
+        ),
+        ("DROP DATABASE live;\n".to_owned(), true, Reason::Database),
+        (
+            "COPY public.t (a) FROM STDIN;\n".to_owned(),
+            true,
+            Reason::Copy,
+        ),
+        (
+            "SET client_encoding = 'GBK';\n".to_owned(),
+            true,
+            Reason::Encoding,
+        ),
+        ("-1;\n".to_owned(), true, Reason::Ambiguous),
+        (
+            "-- a\rDROP DATABASE live;\n".to_owned(),
+            true,
+            Reason::LineEnds,
+        ),
+        ("SET lock_timeout = 0;\0\n".to_owned(), true, Reason::Zero),
+        ("VACUUM;\n".to_owned(), false, Reason::Unexpected),
+        (format!("CREATE ROLE \"{long}\";\n"), true, Reason::Role),
+        // psql would carry it out at the end of its input.
+        (
+            "DROP TABLE IF EXISTS public.t".to_owned(),
+            true,
+            Reason::Ambiguous,
+        ),
+        ("\\! id".to_owned(), true, Reason::Command),
+    ] {
+        for block in [7, 1 << 20] {
+            let dump = format!("{index}{refused}");
+            let (found, why) = segments(dump.as_bytes(), block, accepts);
+            assert_eq!(why, Some(reason), "{}", &refused[..refused.len().min(60)]);
+            let sent: Vec<u8> = found.iter().flat_map(|(_, text)| text.clone()).collect();
+            assert!(
+                index.as_bytes().starts_with(&sent),
+                "{}",
+                sent.escape_ascii()
+            );
+        }
+    }
+    // Of rows, those before have been sent.
+    let rows = "COPY public.t (a) FROM stdin;\n1\n\\.\r\nDROP DATABASE live;\n\\.\n";
+    let (found, why) = segments(rows.as_bytes(), 1 << 20, true);
+    assert_eq!((found.len(), why), (1, Some(Reason::LineEnds)));
+    let behind = "COPY public.t (a) FROM stdin; SELECT 1;\n1\n\\.\n";
+    let (_, why) = segments(behind.as_bytes(), 7, true);
+    assert_eq!(why, Some(Reason::Ambiguous));
 }
 
 #[test]
 fn what_is_in_a_transaction_stays_together() {
     let index = "CREATE INDEX i ON public.t USING btree (a);\n";
     let told = told(
-        &format!("BEGIN;\n{index}SELECT pg_catalog.lo_close(0);\nCOMMIT;\n{index}"),
+        &format!("BEGIN;\nSELECT pg_catalog.lo_close(0);\nCOMMIT;\n{index}"),
         9,
     );
     assert_eq!(told.matches("definition: ").count(), 1, "{told}");
-    assert_eq!(told.matches("ordered: CREATE INDEX").count(), 1, "{told}");
+    assert_eq!(told.matches("ordered: BEGIN").count(), 1, "{told}");
 }
 
 #[test]
@@ -142,17 +199,17 @@ fn strings_end_where_the_dump_s_own_setting_says() {
 fn a_statement_of_any_length_passes_in_pieces() {
     let long = "x".repeat(3 << 20);
     let dump = format!(
-        "INSERT INTO public.t VALUES ('{long};');\n-- {long}\nCREATE INDEX i ON public.t USING btree (a);\n"
+        "COMMENT ON TABLE public.t IS '{long};';\n-- {long}\nCREATE INDEX i ON public.t USING btree (a);\n"
     );
-    let mut segmenter = Segmenter::default();
+    let mut segmenter = Segmenter::new(false);
     let (mut longest, mut definitions) = (0, 0);
     let mut each = |segment: Segment<'_>| {
         longest = longest.max(segment.text().len());
         definitions += usize::from(matches!(segment, Segment::Definition(_)));
-        Ok::<_, Infallible>(())
+        Ok(())
     };
     for block in dump.as_bytes().chunks(1000) {
-        let Ok(()) = segmenter.push(block, &mut each);
+        segmenter.push(block, &mut each).unwrap();
     }
     assert!(longest < (1 << 20) + 1001, "{longest}");
     assert_eq!(definitions, 1);
@@ -163,7 +220,8 @@ fn bytes_of_no_encoding_are_let_through() {
     let dump = b"SET client_encoding = 'SQL_ASCII';\n\
         CREATE INDEX \"caf\xe9\" ON public.\"\xff\xfe\" USING btree (a);\n\
         COMMENT ON INDEX public.\"caf\xe9\" IS '\xe9';\n";
-    let names: Vec<_> = segments(dump, 5)
+    let (found, _) = segments(dump, 5, false);
+    let names: Vec<_> = found
         .into_iter()
         .map(|(name, _)| name)
         .filter(|name| *name != "between")
@@ -178,8 +236,8 @@ fn fragment() -> impl Strategy<Value = Vec<u8>> {
         Just(b"COMMENT ON INDEX public.i IS 'x';".to_vec()),
         Just(b"ALTER TABLE ONLY public.t\n    ADD CONSTRAINT c UNIQUE (a);\n".to_vec()),
         Just(b"COPY public.t (a) FROM stdin;\n1\n\\.\n".to_vec()),
-        Just(b"SET a = 'b';\n".to_vec()),
-        Just(b"INSERT INTO t VALUES ('".to_vec()),
+        Just(b"SET lock_timeout = '0';\n".to_vec()),
+        Just(b"COMMENT ON TABLE t IS '".to_vec()),
         Just(b"$$".to_vec()),
         Just(b"\n".to_vec()),
         Just(b"-- x\n".to_vec()),
@@ -193,15 +251,19 @@ fn fragment() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #[test]
-    fn whatever_passes_comes_out_whole_and_in_order_and_the_same_however_it_is_cut(
+    fn whatever_passes_comes_out_in_order_and_the_same_however_it_is_cut(
         fragments in proptest::collection::vec(fragment(), 0..30),
         block in 1..40_usize,
     ) {
         let dump = fragments.concat();
-        let cut = segments(&dump, block);
+        let (cut, why) = segments(&dump, block, true);
         let joined: Vec<u8> = cut.iter().flat_map(|(_, text)| text.clone()).collect();
-        prop_assert!(joined == dump);
-        let whole = segments(&dump, dump.len().max(1));
-        prop_assert_eq!(cut, whole);
+        prop_assert!(dump.starts_with(&joined));
+        let (whole, as_a_whole) = segments(&dump, dump.len().max(1), true);
+        if why.is_none() || as_a_whole.is_none() {
+            prop_assert!(joined == dump);
+            prop_assert_eq!(cut, whole);
+        }
+        prop_assert_eq!(why.is_some(), as_a_whole.is_some());
     }
 }

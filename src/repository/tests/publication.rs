@@ -91,13 +91,13 @@ fn a_publication_that_fails_leaves_nothing() {
     let lock = place.lock();
     let staging = place.repository.stage(run(1), &lock);
     write_temporaries(place.repository.directory(), run(1), PLAIN);
-    let (census, text_bytes, foreign, needs) =
+    let (census, text_bytes, findings, needs) =
         take_census(DUMP.as_bytes(), &Progress::default()).unwrap();
     let checked = Checked::archive(Passage {
         digest: digest(PLAIN, &staging.path(PLAIN)),
         text_bytes,
         census,
-        foreign,
+        findings,
         needs,
     });
     let path = staging.path(Role::Census);
@@ -118,7 +118,7 @@ fn a_publication_that_fails_leaves_nothing() {
 
 #[test]
 fn what_was_read_back_must_be_what_was_written() {
-    let (census, text_bytes, foreign, needs) =
+    let (census, text_bytes, findings, needs) =
         take_census(DUMP.as_bytes(), &Progress::default()).unwrap();
     let written = Passage {
         digest: Digest {
@@ -127,7 +127,7 @@ fn what_was_read_back_must_be_what_was_written() {
         },
         text_bytes,
         census,
-        foreign,
+        findings,
         needs,
     };
     let path = Path::new("/x");

@@ -318,7 +318,6 @@ fn two_at_work() -> (Feed<Sink>, Sender<Event<Sink>>, [Sink; 2]) {
     let sinks = [Sink::default(), Sink::default()];
     let mut feed = Feed::new(sinks[0].clone(), 2, Marks::new(), orders, told);
     let setting = |text| Segment::Setting { name: b"s", text };
-    feed.take(Segment::Restriction(b"\\restrict x\n")).unwrap();
     feed.take(setting(b"SET s = 1;")).unwrap();
     feed.take(Segment::Definition(b"a;")).unwrap();
     feed.take(Segment::Remark(b"on a;")).unwrap();
@@ -359,13 +358,9 @@ fn a_definition_that_waited_in_a_circle_is_made_again_when_nothing_else_is() {
     goes_on(&events, 0);
     feed.take(Segment::Definition(b"c;")).unwrap();
     feed.take(Segment::Ordered(b"d;")).unwrap();
-    feed.take(Segment::Release(b"\\unrestrict x\n")).unwrap();
     feed.finish().unwrap();
     let texts = sinks.map(|sink| given(&sink.0.lock().unwrap()));
-    assert_eq!(
-        texts[0],
-        "\\restrict x SET s = 1;a; on a; SET s = 2; b; SET s = 3; c;d;\\unrestrict x"
-    );
+    assert_eq!(texts[0], "SET s = 1;a; on a; SET s = 2; b; SET s = 3; c;d;");
 }
 
 #[test]
@@ -374,16 +369,10 @@ fn another_session_takes_the_place_of_the_first_one() {
     events.send(Event::Deadlocked { session: 0 }).unwrap();
     goes_on(&events, 1);
     feed.take(Segment::Ordered(b"d;")).unwrap();
-    feed.take(Segment::Release(b"\\unrestrict x\n")).unwrap();
     feed.finish().unwrap();
     let text = given(&sinks[1].0.lock().unwrap());
-    let (ours, rest) = text.split_once(" SET s = 2; b;").unwrap();
-    assert!(ours.starts_with("\\restrict "), "{text}");
-    let word = ours.split_whitespace().nth(1).unwrap();
-    assert_eq!(
-        rest,
-        format!(" SET s = 1; a; SET s = 1; on a; SET s = 3; d;\\unrestrict {word}")
-    );
+    let (_, rest) = text.split_once("SET s = 2; b;").unwrap();
+    assert_eq!(rest, " SET s = 1; a; SET s = 1; on a; SET s = 3; d;");
     // What it says of the definition counts the lines of the dump.
     assert_eq!(feed.close().len(), 2);
 }

@@ -55,6 +55,8 @@ pub struct TablesRequest<'a> {
     pub schema: Option<&'a str>,
     /// Which tables, as patterns of psql's.
     pub patterns: &'a [String],
+    /// Whether statements of kinds that are not known are carried out.
+    pub accept_unexpected: bool,
     /// The directory whose lock is taken and whose `restore.log` is written.
     pub repository: &'a Repository,
     /// How long it should take (P18).
@@ -82,6 +84,8 @@ pub struct TablesPlan {
     pub makes_schema: bool,
     /// Every table, partitions and heirs included.
     pub tables: Vec<PlannedTable>,
+    /// The role that loads them.
+    pub user: String,
     /// What does not come with them, one sentence each.
     pub left_out: Vec<String>,
     /// What the operator should know.
@@ -131,6 +135,8 @@ pub struct PreparedTables {
     tables: Vec<Table>,
     /// Whether the tables that they were stand in the database, in the same order.
     originals_stand: Vec<bool>,
+    /// Whether statements of kinds that are not known are carried out.
+    accepts_unexpected: bool,
     account: Arc<Account>,
 }
 

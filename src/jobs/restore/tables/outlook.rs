@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::super::RestoreSource;
 use super::super::begin::{Beginning, Depth};
+use super::super::sendable::{self, about_functions};
 use super::super::source::Source;
 use super::super::steps::{LastDrill, Outlook, PlannedStep};
+use super::super::{RestoreSource, read_for_the_plan};
 use super::TablesRequest;
 use super::choose::{Name, choose};
 use super::judge::{free, in_the_way, judge, room_for};
@@ -46,6 +47,7 @@ pub async fn look_at_tables(
     } = asked
         .begin(context, Depth::Look, &account, &limit, &progress)
         .await?;
+    let mut remarks = Vec::new();
     let (census, text_bytes) = if let Some(manifest) = &source.manifest {
         (
             stored_census(request, manifest)?,
@@ -55,6 +57,9 @@ pub async fn look_at_tables(
         let major = premises.major;
         let reading = source.read(context, request.source, major, &limit, &progress);
         let passage = reading.await?;
+        let accepts = request.accept_unexpected;
+        remarks.extend(sendable::judge(&source, &passage.findings, accepts)?);
+        remarks.push(read_for_the_plan(&source));
         (passage.census, passage.text_bytes)
     };
     let names = choose(&census, request.patterns).map_err(JobError::NoSuchTable)?;
@@ -62,6 +67,7 @@ pub async fn look_at_tables(
     let room = room_for(&names, &census, text_bytes);
     let room = free(&maintenance, &premises).map(|free| (room, free));
     let mut judgement = judge(&premises, source_major, room);
+    judgement.warnings.append(&mut remarks);
     let now = context.now();
     let makes_database = !premises.databases.contains_key(request.into);
     let schema = request.schema_for(makes_database, now);
@@ -86,6 +92,7 @@ pub async fn look_at_tables(
     let what = Steps {
         source: &source,
         server: maintenance.server(),
+        user: &premises.user,
         scratch: &scratch,
         into: request.into,
         makes_database,
@@ -129,6 +136,7 @@ fn stored_census(request: &TablesRequest<'_>, manifest: &Manifest) -> Result<Cen
 struct Steps<'a> {
     source: &'a Source,
     server: String,
+    user: &'a str,
     scratch: &'a str,
     into: &'a str,
     makes_database: bool,
@@ -146,6 +154,7 @@ impl Steps<'_> {
             tables,
             ..
         } = self;
+        let functions = about_functions(self.user);
         let place = match (self.makes_database, self.schema) {
             (true, None) => format!("a new database {into}, each in its own schema"),
             (true, Some(schema)) => format!("schema {schema} of a new database {into}"),
@@ -163,7 +172,7 @@ impl Steps<'_> {
             PlannedStep::new(
                 format!(
                     "make a scratch database {scratch} on {server} of the definitions in it, and no \
-                     row; find there what belongs to {tables}, partitions and heirs included"
+                     row, {functions}; find there what belongs to {tables}, partitions and heirs included"
                 ),
                 &[],
             ),

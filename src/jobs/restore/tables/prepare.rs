@@ -13,6 +13,7 @@ use super::super::beside::Beside;
 use super::super::cut_short::sentences;
 use super::super::labels::missing_providers;
 use super::super::preflight::{Judgement, lacks_label_provider};
+use super::super::sendable::{self, changed, stay_in};
 use super::super::source::Source;
 use super::choose::choose;
 use super::judge::{free, judge, room_for};
@@ -92,7 +93,7 @@ async fn prepare(job: &Job<'_>) -> Result<PreparedTables, JobError> {
     // What the server can never take needs no reading.
     refuse(&judge(&premises, source_major, None))?;
 
-    let passage = job.read(&source, premises.major).await?;
+    let (passage, unexpected) = job.read(&source, premises.major).await?;
     let names = choose(&passage.census, request.patterns).map_err(JobError::NoSuchTable)?;
     let room = room_for(&names, &passage.census, passage.text_bytes);
     let room = free(&maintenance, &premises).map(|free| (room, free));
@@ -105,6 +106,7 @@ async fn prepare(job: &Job<'_>) -> Result<PreparedTables, JobError> {
     let programs = Programs::locate(context.programs.as_deref(), premises.major).await?;
     let makes_database = !premises.databases.contains_key(request.into);
     let mut warnings = sentences(&cut_short, request.original, &premises.databases, None);
+    warnings.extend(unexpected);
     warnings.extend(judgement.warnings);
     warnings.extend(sweep(context, &client, request.repository, request.original).await?);
     let like = job.like(&source, &maintenance, makes_database).await?;
@@ -122,15 +124,19 @@ async fn prepare(job: &Job<'_>) -> Result<PreparedTables, JobError> {
         schema: schema.as_deref(),
         tell,
     };
+    // What serves cannot be dropped while the definitions are loaded.
+    let serving = [request.into, request.original];
+    let staying = stay_in(context, &premises, &maintenance, &serving).await;
     let found = match Box::pin(looking.carry_out(&names)).await {
         Ok(found) => found,
         Err(error) => {
             if drop_after_failure(&client, &scratch).await {
                 request.repository.forget_scratch(request.run);
             }
-            return Err(error);
+            return Err(changed(&source, error));
         }
     };
+    drop(staying);
     warnings.extend(found.warnings);
     warnings.extend(about(&source));
     note_plan(account, &warnings, &found.planned);
@@ -144,6 +150,7 @@ async fn prepare(job: &Job<'_>) -> Result<PreparedTables, JobError> {
             makes_schema: found.makes_schema,
             schema,
             tables: found.planned,
+            user: premises.user.clone(),
             left_out: found.left_out,
             warnings,
         },
@@ -158,6 +165,7 @@ async fn prepare(job: &Job<'_>) -> Result<PreparedTables, JobError> {
         like,
         tables: found.tables,
         originals_stand: found.originals_stand,
+        accepts_unexpected: request.accept_unexpected,
         account: Arc::clone(account),
     })
 }
@@ -201,13 +209,18 @@ impl<'a> Job<'a> {
             source,
             programs,
             maintenance,
+            accepts_unexpected: self.request.accept_unexpected,
             limit: self.limit,
             progress: self.progress,
         }
     }
 
-    /// Reads the backup in full; refuses what `pg_dump` does not write.
-    async fn read(&self, source: &Source, major: u32) -> Result<Passage, JobError> {
+    /// Reads the backup in full; refuses what is not sent. Gives what the operator should know.
+    async fn read(
+        &self,
+        source: &Source,
+        major: u32,
+    ) -> Result<(Passage, Option<String>), JobError> {
         let Self {
             context,
             request,
@@ -219,13 +232,9 @@ impl<'a> Job<'a> {
         let passage = source
             .read(context, request.source, major, limit, progress)
             .await?;
-        match passage.foreign {
-            None => Ok(passage),
-            Some(foreign) => Err(JobError::failed(format!(
-                "the dump holds {foreign}, which pg_dump does not write: single tables are only taken \
-                 out of its own output; if you know where it comes from, restore all of it with --into"
-            ))),
-        }
+        let accepts = request.accept_unexpected;
+        let warning = sendable::judge(source, &passage.findings, accepts)?;
+        Ok((passage, warning))
     }
 
     /// What the scratch database is made like: what was recorded, else the database that stands.

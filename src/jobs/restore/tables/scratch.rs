@@ -41,6 +41,8 @@ pub(super) struct Tools<'a> {
     pub(super) programs: &'a Programs,
     /// To a database that has no part in it.
     pub(super) maintenance: &'a Conninfo,
+    /// Whether statements of kinds that are not known are sent.
+    pub(super) accepts_unexpected: bool,
     pub(super) limit: &'a Limit,
     pub(super) progress: &'a Arc<Progress>,
 }
@@ -148,11 +150,12 @@ impl Tools<'_> {
         let outcome = if self.source.format == Format::Plain {
             let (path, compression) = (self.source.path.clone(), self.source.compression);
             let (kept, counted) = (Arc::clone(&left), Arc::clone(self.progress));
+            let accepts = self.accepts_unexpected;
             loader
                 .load_text(self.limit, self.progress, &doing, move |sink| {
                     let file = crate::regular_file::open(path).map_err(StreamError::Read)?;
                     let text = Text::of_file(file, compression)?;
-                    pass_definitions(text, tap, sink, &counted, &kept)
+                    pass_definitions(text, tap, sink, accepts, &counted, &kept)
                 })
                 .await?
         } else {
@@ -195,12 +198,16 @@ impl Tools<'_> {
         );
         let (mut reader, writer) = pipe()?;
         let (kept, counted) = (Arc::clone(left), Arc::clone(self.progress));
+        let accepts = self.accepts_unexpected;
         let extracting = pg_restore.stream_from(
             to_read(entries)?,
             self.limit,
             self.progress,
             doing,
-            move |source| pass_definitions(Text::Program(source), tap, writer, &counted, &kept),
+            move |source| {
+                let text = Text::Program(source);
+                pass_definitions(text, tap, writer, accepts, &counted, &kept)
+            },
         );
         let loading = loader.load_text(self.limit, self.progress, doing, move |mut sink| {
             io::copy(&mut reader, &mut sink)
@@ -229,11 +236,12 @@ fn pass_definitions<R: io::Read + Unpin>(
     text: Text<R>,
     tap: Definitions,
     mut sink: impl io::Write,
+    accepts_unexpected: bool,
     progress: &Progress,
     left: &Mutex<Vec<Left>>,
 ) -> Result<(), StreamError> {
     sink.write_all(HEAD).map_err(StreamError::Write)?;
-    let tap = take_parts(text, tap, progress, |tap| {
+    let tap = take_parts(text, tap, accepts_unexpected, progress, |tap| {
         if tap.databases() > 1 {
             let reason = "it holds several databases: take one out of it first";
             return Err(StreamError::Read(io::Error::other(reason)));

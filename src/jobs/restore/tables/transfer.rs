@@ -179,6 +179,7 @@ impl Work<'_> {
             source: &self.prepared.source,
             programs: &self.prepared.programs,
             maintenance: &self.prepared.maintenance,
+            accepts_unexpected: self.prepared.accepts_unexpected,
             limit: self.limit,
             progress: self.progress,
         }

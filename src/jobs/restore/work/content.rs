@@ -1,7 +1,9 @@
 //! Loading the dump, and proving that what was loaded is what was backed up.
 
+use std::io;
 use std::sync::{Arc, PoisonError};
 
+use super::super::sendable::{self, Stamp};
 use super::super::{content, rights};
 use super::{Made, STATEMENT, Work};
 use crate::config::Format;
@@ -9,12 +11,12 @@ use crate::jobs::JobError;
 use crate::jobs::blocked::Watch;
 use crate::jobs::dump::{Dumper, Remarks};
 use crate::jobs::limit::Limit;
-use crate::jobs::load::{Dump, Loaded, Loader, ahead};
+use crate::jobs::load::{Dump, DumpText, Loaded, Loader, ahead};
 use crate::jobs::scrutiny::Scrutiny;
-use crate::pipeline::{Amount, Phase, take_census};
+use crate::pipeline::{Amount, Phase, Progress, StreamError, take_census};
 use crate::postgres::{
-    Client, Confinement, Conninfo, DumpCommand, Programs, database_properties, knows_time_zone,
-    settings_and_privileges, shortfalls,
+    Client, Confinement, Conninfo, DumpCommand, Programs, archive_as_sql_arguments,
+    database_properties, knows_time_zone, settings_and_privileges, shortfalls,
 };
 
 /// So many differences are named; the rest is counted.
@@ -52,8 +54,12 @@ impl Work<'_> {
         self.progress.enter(Phase::Loading);
         if let Some(passage) = &self.prepared.passage {
             let rows = passage.census.summary().rows;
+            let format = source
+                .manifest
+                .as_ref()
+                .map_or(Format::Plain, |_| source.format);
             self.progress
-                .expect(ahead(source.format, passage.text_bytes, rows));
+                .expect(ahead(format, passage.text_bytes, rows));
         }
         let loader = Loader {
             programs,
@@ -62,20 +68,26 @@ impl Work<'_> {
             connect: self.context.limits.connect,
             confinement: Confinement::default(),
         };
-        let outcome = if source.format == Format::Plain {
-            let dump = Dump {
-                path: source.path.clone(),
-                compression: source.compression,
-            };
-            loader
-                .load_dump(dump, self.request.jobs, &self.limit, self.progress)
-                .await?
-        } else {
-            loader
-                .load_archive(&source.path, self.request.jobs, &self.limit, self.progress)
-                .await?
+        let outcome = match (source.format, &source.manifest) {
+            (Format::Plain, _) => {
+                let dump = self.dump(DumpText::File {
+                    path: source.path.clone(),
+                    compression: source.compression,
+                });
+                loader
+                    .load_dump(dump, self.request.jobs, &self.limit, self.progress)
+                    .await
+            }
+            // It is what was written when it was made, as its digest says.
+            (_, Some(_)) => {
+                Stamp::check(self.prepared.stamp.as_ref(), source)?;
+                loader
+                    .load_archive(&source.path, self.request.jobs, &self.limit, self.progress)
+                    .await
+            }
+            (_, None) => self.load_text_of_archive(&loader).await,
         };
-        match outcome {
+        match outcome.map_err(|error| sendable::changed(source, error))? {
             Loaded::Wholly => Ok(()),
             Loaded::Refused { how, said } => {
                 let way_out = rights::way_out(&said, &self.prepared.premises);
@@ -84,6 +96,47 @@ impl Work<'_> {
                     "the backup could not be loaded: {how}; it said:\n{said}{way_out}"
                 )))
             }
+        }
+    }
+
+    fn dump(&self, text: DumpText) -> Dump {
+        Dump {
+            name: self.prepared.source.path.display().to_string(),
+            text,
+            accepts_unexpected: self.request.accept_unexpected,
+        }
+    }
+
+    /// Loads an archive that no manifest speaks for. `pg_restore` by itself would send the server other
+    /// things than those that were judged, if somebody has made them so: it writes them as text.
+    async fn load_text_of_archive(&self, loader: &Loader<'_>) -> Result<Loaded, JobError> {
+        let source = &self.prepared.source;
+        let (watch, remarks) = (Watch::default(), Remarks::default());
+        let pg_restore = Dumper {
+            program: loader.programs.pg_restore(),
+            arguments: archive_as_sql_arguments(&source.path),
+            application: loader.application,
+            conninfo: loader.conninfo,
+            connect: loader.connect,
+            watch: &watch,
+            remarks: &remarks,
+            confinement: Confinement::default(),
+        };
+        let (reader, mut writer) = io::pipe().map_err(JobError::no_pipe)?;
+        let doing = format!("cannot read {}", source.path.display());
+        // What passes is counted where it is loaded.
+        let passing = Progress::default();
+        let extracting = pg_restore.stream(&self.limit, &passing, &doing, move |mut text| {
+            let copied = io::copy(&mut text, &mut writer);
+            copied.map(drop).map_err(StreamError::Write)
+        });
+        let dump = self.dump(DumpText::Program(reader));
+        let loading = loader.load_dump(dump, self.request.jobs, &self.limit, self.progress);
+        let (extracted, outcome) = tokio::join!(extracting, loading);
+        match outcome? {
+            // Of psql's failure the other one is the consequence.
+            refused @ Loaded::Refused { .. } => Ok(refused),
+            Loaded::Wholly => extracted.map(|()| Loaded::Wholly),
         }
     }
 

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::remove::drop_made;
+use super::sendable::stay_in;
 use super::swap::connect_patiently;
 use super::{Prepared, RestoreRequest, Tell, application};
 use crate::jobs::limit::{Limit, Stop};
@@ -224,6 +225,15 @@ impl Work<'_> {
         }
     }
 
+    async fn stay_in_what_serves(&self) -> Vec<Client> {
+        let source = &self.prepared.source;
+        let original = source.manifest.as_ref().map(|one| one.database.as_str());
+        let mut databases = vec![self.request.database];
+        databases.extend(original);
+        let (premises, maintenance) = (&self.prepared.premises, &self.prepared.maintenance);
+        stay_in(self.context, premises, maintenance, &databases).await
+    }
+
     async fn maintenance(&self) -> Result<Client, JobError> {
         let connect = self.context.limits.connect;
         Ok(connect_patiently(&self.prepared.maintenance, connect).await?)
@@ -262,6 +272,8 @@ impl Work<'_> {
         self.say(&format!("loading into {}", self.new_name()));
         let zone = self.zone_to_load_in(&client, made).await?;
         let loading = conninfo.for_loading(zone.as_deref());
+        // What serves under the name, and under that of the backup's database, cannot be dropped meanwhile.
+        let staying = self.stay_in_what_serves().await;
         self.load(&programs, &loading).await?;
 
         let loaded = self
@@ -280,6 +292,7 @@ impl Work<'_> {
 
         // From here on nobody's wish to stop counts: it is a moment, and whole or not at all.
         self.go_on()?;
+        drop(staying);
         let (sessions_ended, mut kept_as) = self.take_the_name(made).await?;
         self.give_rights_to_roles(&client, made).await;
         if self.request.drop_old

@@ -82,6 +82,7 @@ impl Work<'_> {
         let source = &self.prepared.source;
         let doing = format!("cannot read {}", source.path.display());
         let counted = Arc::clone(self.progress);
+        let accepts = self.prepared.accepts_unexpected;
         let pass = move |tap: &mut RowsOf| {
             for piece in tap.take() {
                 // Nobody waits for it any more.
@@ -95,7 +96,7 @@ impl Work<'_> {
             return blocking(self.limit, self.progress, &doing, move || {
                 let file = crate::regular_file::open(path).map_err(StreamError::Read)?;
                 let text = Text::of_file(file, compression)?;
-                take_parts(text, RowsOf::new(wanted), &counted, pass).map(drop)
+                take_parts(text, RowsOf::new(wanted), accepts, &counted, pass).map(drop)
             })
             .await;
         }
@@ -112,7 +113,14 @@ impl Work<'_> {
         let stdin = to_read(entries)?;
         pg_restore
             .stream_from(stdin, self.limit, self.progress, &doing, move |text| {
-                take_parts(Text::Program(text), RowsOf::new(wanted), &counted, pass).map(drop)
+                take_parts(
+                    Text::Program(text),
+                    RowsOf::new(wanted),
+                    accepts,
+                    &counted,
+                    pass,
+                )
+                .map(drop)
             })
             .await
     }
