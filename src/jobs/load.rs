@@ -7,7 +7,7 @@ mod sessions;
 
 use std::convert::Infallible;
 use std::ffi::OsString;
-use std::io::{BufWriter, PipeReader, Write as _};
+use std::io::{BufWriter, Write as _};
 use std::num::NonZeroU8;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
