@@ -237,7 +237,8 @@ impl JobError {
             Self::Repository(RepositoryError::Busy { .. })
             | Self::Exhausted(_)
             | Self::Program(ProgramError::Lookup { .. }) => true,
-            Self::Child(ChildError::Start { cause, .. }) => is_exhaustion(cause),
+            Self::Child(ChildError::Start { cause: source, .. })
+            | Self::Repository(RepositoryError::Io { source, .. }) => is_exhaustion(source),
             Self::Failed { may_pass, .. } => *may_pass,
             _ => false,
         }
@@ -280,6 +281,7 @@ fn kind_on_disk(error: &RepositoryError) -> JobErrorKind {
     match error {
         RepositoryError::Busy { .. } => JobErrorKind::Busy,
         RepositoryError::OtherDatabase { .. } => JobErrorKind::Configuration,
+        RepositoryError::Io { source, .. } if is_exhaustion(source) => JobErrorKind::Unavailable,
         RepositoryError::Io { .. }
         | RepositoryError::Unsynced { .. }
         | RepositoryError::Taken { .. } => JobErrorKind::CannotCreate,

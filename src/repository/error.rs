@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::lock::LockError;
 use super::manifest::ManifestError;
 use crate::identity;
+use crate::threads::is_exhaustion;
 use crate::words::shell_word;
 
 /// What can go wrong in a database's directory.
@@ -117,6 +118,10 @@ pub fn advice(error: &io::Error) -> &'static str {
         }
         io::ErrorKind::PermissionDenied => {
             ": run as the user who owns the backup directory, or change its owner"
+        }
+        _ if is_exhaustion(error) => {
+            ": see how many processes, threads and open files the user and the service may have \
+             (`ulimit -u -n`, TasksMax=, LimitNOFILE=), and what else runs here"
         }
         _ => "",
     }
