@@ -151,6 +151,16 @@ pub(crate) fn label(several: bool, server: &str, database: &str) -> String {
     }
 }
 
+/// That a copy has what the server has computed, of which a dump holds nothing: the first of the names.
+pub(crate) fn recomputed(names: &[String]) -> String {
+    const NAMED: usize = 10;
+    let first = names[..names.len().min(NAMED)].join(", ");
+    match names.len().saturating_sub(NAMED) {
+        0 => format!("recomputed, not compared: {first}"),
+        more => format!("recomputed, not compared: {first} and {more} more"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;

@@ -21,6 +21,7 @@ use crate::jobs::{
 use crate::pipeline::Progress;
 use crate::policy::in_words;
 use crate::repository::Stem;
+use crate::words::recomputed;
 
 /// Restore backups into a throw-away server, and prove that what comes back is what was dumped.
 ///
@@ -69,6 +70,9 @@ pub(super) struct DrilledBackup {
     pub seconds: f64,
     /// How long each part took, in their order.
     pub phases: Vec<DrilledPhase>,
+    /// What the server computed while the backup was loaded, and nobody compared: materialized views
+    /// and stored generated columns.
+    pub recomputed: Vec<String>,
     /// What deserves a word, one sentence each.
     pub remarks: Vec<String>,
 }
@@ -220,6 +224,7 @@ fn without_outcome(
         target_seconds: target.as_secs(),
         seconds: 0.0,
         phases: Vec::new(),
+        recomputed: Vec::new(),
         remarks: Vec::new(),
     }
 }
@@ -254,6 +259,7 @@ fn tell(place: &Place, target: Duration, report: DrillReport) -> DrilledBackup {
             .collect(),
         rows: report.rows,
         tables: report.tables,
+        recomputed: report.recomputed,
         remarks: report.remarks,
         differences: match report.outcome {
             DrillOutcome::Differs(differences) => differences,
@@ -292,6 +298,10 @@ fn print(drilled: &DrilledBackup, prefix: &str, out: &mut dyn Write) -> Result<(
         for difference in &drilled.differences {
             writeln!(out, "  {}", report::one_line(difference))?;
         }
+    }
+    if !drilled.recomputed.is_empty() {
+        let sentence = recomputed(&drilled.recomputed);
+        writeln!(out, "  {}", report::one_line(&sentence))?;
     }
     for remark in &drilled.remarks {
         writeln!(out, "  note: {remark}")?;

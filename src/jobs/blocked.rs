@@ -21,7 +21,7 @@ pub(super) struct Watch {
 
 impl Watch {
     /// Looks on this connection for whoever blocks the session of that application name.
-    pub(super) fn start(client: Client, application: String) -> Self {
+    pub(super) fn start(client: Arc<Client>, application: String) -> Self {
         let last_seen = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&last_seen);
         let task = tokio::spawn(async move {

@@ -23,6 +23,7 @@ mod properties;
 mod quote;
 mod recreate;
 mod sandbox;
+mod server_settings;
 mod shortfall;
 mod statistics;
 mod stdio;
@@ -61,12 +62,13 @@ pub use properties::{
     discover, locales, may_read_role_passwords, server_properties,
 };
 pub use recreate::{
-    TakePlace, comes_with_its_name, comment_on_database, create_database, create_throw_away,
-    drop_database, drop_role, finish_database, foreign_grantors, forget_subscription, give_setting,
-    in_the_name_of, no_template, reset_settings, roles_of, settings_and_privileges,
-    settings_for_loading, take_place,
+    SettingForLoading, TakePlace, comes_with_its_name, comment_on_database, create_database,
+    create_throw_away, drop_database, drop_role, finish_database, foreign_grantors,
+    forget_subscription, give_setting, in_the_name_of, no_template, reset_settings, roles_of,
+    settings_and_privileges, settings_for_loading, take_place,
 };
 pub use sandbox::{Sandbox, SandboxError, SandboxSpec, database_name, sweep_sandboxes};
+pub use server_settings::{ServerSetting, differing_settings, server_settings, session_statements};
 pub use shortfall::{shortfalls, shortfalls_with_its_name};
 pub use statistics::{NotRefreshed, analyze, analyze_tables};
 pub use stdio::{EndMark, ProgramInput, ProgramOutput, input_pipe, output_pipe};

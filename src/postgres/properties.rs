@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::catalogue_text::{as_bytes, optional, required, value};
 use super::client::{Client, QueryError};
 use super::preload::library_list;
+use super::server_settings::ServerSetting;
 
 /// The properties of a database. Text that is not UTF-8 on the server has U+FFFD in its place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,6 +107,10 @@ pub struct ServerProperties {
     /// null when we may not ask, and in manifests of programs that did not.
     #[serde(default)]
     pub preload: Option<Vec<String>>,
+    /// Settings that decide how a dump is read, or what the functions in it do; none in manifests of
+    /// programs that did not ask.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub settings: Vec<ServerSetting>,
 }
 
 impl ServerProperties {
@@ -325,6 +330,8 @@ pub async fn server_properties(client: &Client) -> Result<ServerProperties, Quer
         data_checksums: value(client, WHAT, row, 2)?,
         timezone: value(client, WHAT, row, 3)?,
         preload: preload(client).await?,
+        // Which ones is known when the dump was read.
+        settings: Vec::new(),
     })
 }
 

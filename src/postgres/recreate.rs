@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use super::properties::{DatabaseProperties, Setting};
 use super::quote::{identifier, literal};
+use super::server_settings::{ServerSetting, is_for_loading};
 
 /// Settings whose value is a list of names, each quoted by itself (`variable_is_guc_list_quote` in
 /// `PostgreSQL`'s `dumputils.c`).
@@ -113,13 +114,42 @@ pub fn drop_role(name: &str) -> String {
     format!("DROP ROLE IF EXISTS {}", identifier(name))
 }
 
-/// The settings that decide how text of the dump is read; they are needed before it is loaded. A
-/// value of type `money` is written in the server's `lc_monetary`.
-pub fn settings_for_loading(name: &str, like: &DatabaseProperties) -> Vec<String> {
-    let settings = like.settings.iter();
-    let wanted =
-        settings.filter(|one| one.role.is_none() && one.setting.starts_with("lc_monetary="));
-    wanted.filter_map(|one| give_setting(name, one)).collect()
+/// A setting that a database gets before a dump is loaded into it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettingForLoading {
+    /// Its name. The value is not shown.
+    pub name: String,
+    /// Whether it is the server's, and not the database's own.
+    pub is_of_server: bool,
+    /// The statement that gives it.
+    pub sql: String,
+}
+
+/// The settings that a database needs before a dump is loaded into it, in this order: those of its
+/// server, and its own, which count more. They decide how the dump is read, and what functions do that
+/// are called meanwhile.
+pub fn settings_for_loading(
+    name: &str,
+    server: &[ServerSetting],
+    like: &DatabaseProperties,
+) -> Vec<SettingForLoading> {
+    let of_server = server.iter().map(|one| {
+        let setting = format!("{}={}", one.name, one.value);
+        let role = None;
+        (true, Setting { role, setting })
+    });
+    let own = like.settings.iter().map(|one| (false, one.clone()));
+    of_server
+        .chain(own)
+        .filter_map(|(is_of_server, one)| {
+            let (setting, _) = one.setting.split_once('=')?;
+            is_for_loading(setting).then_some(SettingForLoading {
+                name: setting.to_owned(),
+                is_of_server,
+                sql: give_setting(name, &one)?,
+            })
+        })
+        .collect()
 }
 
 /// The statement that takes all settings from a database that are not a role's.

@@ -55,6 +55,10 @@ pub struct Manifest {
     /// What the operator should know about this backup, one sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+    /// What a server computes again when it loads the dump, so that nobody compares it: materialized
+    /// views and stored generated columns, in words. None in manifests of programs that did not look.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recomputed: Vec<String>,
     /// Who asked for it.
     pub requested_by: Requester,
     /// `pg_dump --version` of the program that made the dump.

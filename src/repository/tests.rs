@@ -204,6 +204,7 @@ fn manifest(
         seconds: Seconds::default(),
         warnings: Vec::new(),
         requested_by: Requester::default(),
+        recomputed: Vec::new(),
         pg_dump: "pg_dump (PostgreSQL) 17.2".to_owned(),
         server: serde_json::from_value(json!({
             "version": "PostgreSQL 17.2",

@@ -26,7 +26,7 @@ use crate::policy::{ClockTrust, Series};
 use crate::postgres::{
     Client, Confinement, Conninfo, DatabaseProperties, DumpCommand, Programs, ServerProperties,
     archive_as_sql_arguments, database_properties, globals_arguments, may_read_role_passwords,
-    server_properties,
+    server_properties, server_settings,
 };
 use crate::repository::{Checked, Event, Lock, Manifest, Repository, Role, Staging};
 use globals::DumpedGlobals;
@@ -164,7 +164,7 @@ impl Run<'_> {
         let Context { limits, .. } = self.context;
         let database = self.request.database;
         // Every step has a limit of its own, but a signal must not have to wait for it.
-        let (origin, client) = self.limit.wait_for(Box::pin(self.connect())).await??;
+        let (mut origin, client) = self.limit.wait_for(Box::pin(self.connect())).await??;
         warnings.extend(passed_over(
             self.context.programs.as_deref(),
             &origin.programs,
@@ -173,7 +173,8 @@ impl Run<'_> {
             warnings.push(POOLED.to_owned());
         }
         let application = format!("pgbackupd {}", self.id);
-        let watch = Watch::start(client, application.clone());
+        let client = Arc::new(client);
+        let watch = Watch::start(Arc::clone(&client), application.clone());
         let remarks = Remarks::default();
         let staging = self.repository.stage(self.id, lock);
         let dumper = |program, arguments| Dumper {
@@ -211,6 +212,16 @@ impl Run<'_> {
         let (checked, dump_time, check_time) =
             self.dump_database(&pg_dump, &pg_restore, &staging).await?;
         drop(watch);
+        let mentioned = &checked.passage().needs.settings;
+        let own = &origin.properties.settings;
+        let asking = server_settings(&client, mentioned, own);
+        match self.limit.wait_for(asking).await? {
+            Ok(settings) => origin.server.settings = settings,
+            Err(error) => warnings.push(format!(
+                "what the server sets for functions of the database is not in the backup: {error}"
+            )),
+        }
+        drop(client);
         warnings.extend(remarks.into_inner().unwrap_or_else(PoisonError::into_inner));
         tracing::info!(
             "dumped in {:.1} s, read back and found whole in {:.1} s",

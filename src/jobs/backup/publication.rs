@@ -105,6 +105,7 @@ impl Run<'_> {
             },
             seconds: parts.seconds,
             warnings: parts.warnings.to_vec(),
+            recomputed: passage.needs.recomputed.iter().cloned().collect(),
             requested_by: self.context.requester.clone(),
             pg_dump: parts.origin.programs.version.text.clone(),
             server: parts.origin.server.clone(),

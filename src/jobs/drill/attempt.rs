@@ -285,11 +285,21 @@ impl Drill<'_> {
         {
             return Ok(outcome);
         }
-        let making = restored.sandbox.create_database(&manifest.properties);
-        let database = limit.wait_for(making).await??;
+        let settings = &manifest.server.settings;
+        let making = restored
+            .sandbox
+            .create_database(&manifest.properties, settings);
+        let (database, refused) = limit.wait_for(making).await??;
+        if !refused.is_empty() {
+            self.remarks.push(format!(
+                "the throw-away server does not take settings that the database had, and functions \
+                 that ask for them may have found others: {}",
+                refused.join(", ")
+            ));
+        }
         restored.conninfo = restored.sandbox.conninfo(&database)?;
         let zone = manifest.server.timezone.as_deref();
-        restored.loading = restored.conninfo.for_loading(zone);
+        restored.loading = restored.conninfo.for_loading(zone, false);
         self.took(DrillPhase::Globals, began);
 
         let began = Instant::now();

@@ -142,6 +142,7 @@ pub async fn drill(
         rows: summary.map_or(0, |summary| summary.rows),
         tables: summary.map_or(0, |summary| summary.tables),
         bytes: manifest.as_ref().map_or(0, Manifest::bytes),
+        recomputed: manifest.map_or_else(Vec::new, |manifest| manifest.recomputed),
         remarks,
         outcome,
     };

@@ -110,6 +110,8 @@ pub struct DrillReport {
     pub tables: u64,
     /// Bytes of the backup's files.
     pub bytes: u64,
+    /// What the server computed while the backup was loaded, and nobody compared.
+    pub recomputed: Vec<String>,
     /// What deserves a word, one sentence each.
     pub remarks: Vec<String>,
 }

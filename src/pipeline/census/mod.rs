@@ -9,6 +9,7 @@
 mod delimiters;
 mod difference;
 pub(super) mod lexer;
+mod mentions;
 mod multiset;
 mod needs;
 mod rows;

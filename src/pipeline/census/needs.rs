@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use memchr::memmem::{find, rfind_iter};
 
+use super::mentions;
 use super::unordered::{after, identifier, qualified, roles_of_a_policy, starts_with_any};
 
 /// Names as the dump's bytes have them, without quotes.
@@ -33,7 +34,14 @@ pub struct Needs {
     pub schemas: BTreeMap<Vec<u8>, Vec<u8>>,
     /// In which schemas roles own something.
     pub owned_in: BTreeSet<(Vec<u8>, Vec<u8>)>,
+    /// Names that could be those of settings with a dot in them; most are of something else.
+    pub settings: BTreeSet<String>,
+    /// What the server computes again, in words.
+    pub recomputed: BTreeSet<String>,
 }
+
+/// So many names of each kind are kept.
+const MOST_MENTIONED: usize = 10_000;
 
 /// How statements begin that only a superuser may carry out, and what that is called
 /// (`superuser()` in `PostgreSQL`'s `src/backend/commands`). Others may make a subscription from version
@@ -90,6 +98,13 @@ const SHOWN: usize = 60;
 impl Needs {
     /// Notes what a statement names.
     pub(super) fn of_statement(&mut self, text: &[u8]) {
+        if self.settings.len() < MOST_MENTIONED {
+            let names = mentions::dotted_names(text);
+            self.settings.extend(names.map(str::to_owned));
+        }
+        if self.recomputed.len() < MOST_MENTIONED {
+            self.recomputed.extend(mentions::recomputed(text));
+        }
         match text.first() {
             Some(b'A') => {
                 if let Some(rest) = text.strip_prefix(b"ALTER DEFAULT PRIVILEGES FOR ROLE ") {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use secrecy::ExposeSecret as _;
 
+use super::session::Purpose;
 use super::{Conninfo, Host, keyword};
 
 /// Variables that a program of `PostgreSQL` may need besides libpq's: where its certificates,
@@ -36,8 +37,13 @@ pub(super) fn surroundings(environment: &BTreeMap<String, String>) -> Vec<(Strin
 
 /// How bytea, names, strings and (in `pg_dumpall`) times are written in a dump, and how arrays and
 /// comparisons with NULL are read from it: neither is written into the dump itself.
-const SESSION: &str = "-c bytea_output=hex -c quote_all_identifiers=off \
+const WRITING: &str = "-c bytea_output=hex -c quote_all_identifiers=off \
     -c standard_conforming_strings=on -c datestyle=ISO -c array_nulls=on -c transform_null_equals=off";
+
+/// What decides how a dump is read and is not written into it. All else, such as the order of day and
+/// month, is the database's: functions may depend on it, and a dump has its times in a form that does not.
+const READING: &str =
+    "-c standard_conforming_strings=on -c array_nulls=on -c transform_null_equals=off";
 
 impl Conninfo {
     /// The whole environment for `pg_dump` and its kin; start them with no other.
@@ -71,11 +77,15 @@ impl Conninfo {
         }
         // A dump must not depend on settings of the role or the database: the same row would be
         // written in two ways, and a restored copy, whose settings are not there yet, would seem
-        // to differ. What pg_dump itself leaves open is the zone of times and what SESSION sets.
+        // to differ. What pg_dump itself leaves open is the zone of times and what WRITING sets.
         if let Some(zone) = &self.zone {
             set("PGTZ", zone);
         }
-        set("PGOPTIONS", &self.options_of_program(SESSION));
+        let options = match self.purpose {
+            Purpose::Dump => self.options_of_program(WRITING),
+            Purpose::Load { .. } => self.options_of_program(READING),
+        };
+        set("PGOPTIONS", &options);
         let seconds = self
             .connect_timeout
             .unwrap_or(connect_timeout)

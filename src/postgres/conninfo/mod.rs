@@ -33,6 +33,7 @@ pub use parse::ParseError;
 pub use password::PasswordError;
 use password::{Login, PasswordFile};
 pub use service::ServiceError;
+use session::Purpose;
 pub(super) use session::{LoginFacts, has_options};
 use values::Values;
 
@@ -53,6 +54,8 @@ pub struct Conninfo {
     pub(super) parameters: Parameters,
     /// The time zone of programs; without, it is the server's.
     zone: Option<String>,
+    /// What programs do with a dump.
+    purpose: Purpose,
     /// What is known of the server and of our user there, once a connection was made.
     login: Option<LoginFacts>,
     /// What the programs we start need from the environment besides libpq's own variables.
@@ -155,6 +158,7 @@ impl Conninfo {
             connect_timeout: values.duration("connect_timeout", Duration::from_secs)?,
             parameters: values.rest(),
             zone: Some("UTC".to_owned()),
+            purpose: Purpose::Dump,
             login: None,
             surroundings: environment::surroundings(environment),
             home: environment.get("HOME").map(PathBuf::from),
@@ -189,11 +193,14 @@ impl Conninfo {
     }
 
     /// The same connection for programs that load a dump, in this time zone, or in the server's own: a
-    /// CHECK may ask for the day of a moment, which is not the same everywhere.
+    /// CHECK may ask for the day of a moment, which is not the same everywhere. Of a superuser's sessions
+    /// no event trigger is fired, also none of an extension's own, and no library is loaded that a
+    /// session usually has, unless `keeps_libraries`: a security label wants its provider.
     #[must_use]
-    pub fn for_loading(&self, zone: Option<&str>) -> Self {
+    pub fn for_loading(&self, zone: Option<&str>, keeps_libraries: bool) -> Self {
         Self {
             zone: zone.map(str::to_owned),
+            purpose: Purpose::Load { keeps_libraries },
             ..self.clone()
         }
     }

@@ -15,6 +15,18 @@ pub(in crate::postgres) struct LoginFacts {
     pub(in crate::postgres) sets_messages: bool,
 }
 
+/// What programs do with a dump.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// They write one.
+    Dump,
+    /// They load one.
+    Load {
+        /// Whether sessions have the libraries that they usually have.
+        keeps_libraries: bool,
+    },
+}
+
 impl LoginFacts {
     /// Of a server that has ended a session for `transaction_timeout`, which came with version 17.
     pub(in crate::postgres) const WITH_TRANSACTION_TIMEOUT: Self = Self {
@@ -58,6 +70,37 @@ fn neutral(login: Option<LoginFacts>) -> String {
     options
 }
 
+/// What a load cannot do without, of what a superuser alone may set.
+///
+/// Before version 17 event triggers are kept still by the role of a replica. Triggers and rules are so
+/// too, and none of a dump is there before its rows are: what checks rows in constraints is made after
+/// them, and reads all of them then (`validateForeignKeyConstraint`, `index_build` in `PostgreSQL`'s
+/// source), whatever the session's role. What was marked ENABLE ALWAYS or REPLICA is fired still.
+fn forced(purpose: Purpose, login: Option<LoginFacts>) -> String {
+    let (
+        Purpose::Load { keeps_libraries },
+        Some(LoginFacts {
+            major,
+            is_superuser: true,
+            ..
+        }),
+    ) = (purpose, login)
+    else {
+        return String::new();
+    };
+    let quiet = if major >= 17 {
+        "-c event_triggers=off"
+    } else {
+        "-c session_replication_role=replica"
+    };
+    let without = if keeps_libraries {
+        ""
+    } else {
+        " -c session_preload_libraries= -c local_preload_libraries="
+    };
+    format!("{quiet}{without}")
+}
+
 impl Conninfo {
     /// The same connection, with what is known of the server and of our user there. One that was made
     /// has it ([`Client::conninfo`](crate::postgres::Client::conninfo)).
@@ -70,10 +113,12 @@ impl Conninfo {
     }
 
     /// What a program asks for at the start of its sessions, besides `more`. What the operator's own
-    /// options say comes last, and counts.
+    /// options say comes after it, and counts, but for what a load cannot do without.
     pub(super) fn options_of_program(&self, more: &str) -> String {
         let own = self.parameters.get("options").map_or("", String::as_str);
+        let forced = forced(self.purpose, self.login);
         let options = format!("{} {more} {own}", neutral(self.login));
+        let options = format!("{} {forced}", options.trim_end());
         options.trim_end().to_owned()
     }
 
@@ -91,6 +136,41 @@ pub(in crate::postgres) fn has_options() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn event_triggers_are_still_while_a_superuser_loads() {
+        let login = |major, is_superuser| {
+            Some(LoginFacts {
+                major,
+                is_superuser,
+                sets_messages: is_superuser,
+            })
+        };
+        let load = |keeps_libraries| Purpose::Load { keeps_libraries };
+        let without = "-c session_preload_libraries= -c local_preload_libraries=";
+        for (purpose, login, expected) in [
+            (Purpose::Dump, login(15, true), String::new()),
+            (load(false), login(15, false), String::new()),
+            (load(false), None, String::new()),
+            (
+                load(false),
+                login(16, true),
+                format!("-c session_replication_role=replica {without}"),
+            ),
+            (
+                load(false),
+                login(17, true),
+                format!("-c event_triggers=off {without}"),
+            ),
+            (
+                load(true),
+                login(18, true),
+                "-c event_triggers=off".to_owned(),
+            ),
+        ] {
+            assert_eq!(forced(purpose, login), expected, "{purpose:?} {login:?}");
+        }
+    }
 
     #[test]
     fn a_session_asks_for_what_the_server_knows_and_the_user_may_set() {

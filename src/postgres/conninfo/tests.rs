@@ -303,10 +303,10 @@ fn a_dump_is_loaded_in_the_zone_of_its_database_or_in_the_server_s() {
     for (conninfo, expected) in [
         (conninfo.clone(), Some("UTC")),
         (
-            conninfo.for_loading(Some("Asia/Riyadh")),
+            conninfo.for_loading(Some("Asia/Riyadh"), false),
             Some("Asia/Riyadh"),
         ),
-        (conninfo.for_loading(None), None),
+        (conninfo.for_loading(None, false), None),
     ] {
         assert_eq!(zone(&conninfo).as_deref(), expected);
     }

@@ -210,3 +210,49 @@ fn names_change_hands_in_one_transaction() {
          NULL; COMMIT"
     );
 }
+
+#[test]
+fn before_a_load_a_database_gets_the_servers_settings_and_then_its_own() {
+    let server = [ServerSetting {
+        name: "app.region".to_owned(),
+        value: "eu".to_owned(),
+    }];
+    let own = |role: Option<&str>, setting: &str| Setting {
+        role: role.map(str::to_owned),
+        setting: setting.to_owned(),
+    };
+    let like = DatabaseProperties {
+        settings: vec![
+            own(None, "DateStyle=ISO, DMY"),
+            own(None, "lock_timeout=1s"),
+            own(None, "role=grp"),
+            own(Some("r"), "app.region=us"),
+        ],
+        ..properties()
+    };
+    let given = settings_for_loading("d", &server, &like);
+    let given: Vec<_> = given
+        .iter()
+        .map(|one| (&*one.name, one.is_of_server, &*one.sql))
+        .collect();
+    assert_eq!(
+        given,
+        [
+            (
+                "app.region",
+                true,
+                "ALTER DATABASE \"d\" SET \"app.region\" TO E'eu'"
+            ),
+            (
+                "DateStyle",
+                false,
+                "ALTER DATABASE \"d\" SET \"DateStyle\" TO E'ISO, DMY'"
+            ),
+            (
+                "app.region",
+                false,
+                "ALTER ROLE \"r\" IN DATABASE \"d\" SET \"app.region\" TO E'us'"
+            ),
+        ]
+    );
+}

@@ -24,6 +24,7 @@ use super::programs::Programs;
 use super::properties::{DatabaseProperties, Extension};
 use super::quote::{identifier, literal};
 use super::recreate::{create_database, settings_for_loading};
+use super::server_settings::ServerSetting;
 use crate::config::Connection;
 
 pub use error::SandboxError;
@@ -225,14 +226,16 @@ impl Sandbox {
     }
 
     /// Makes an empty database like the one that was dumped, whose owner and tablespace are there
-    /// already, and gives its name: the same one, unless the server has a database of that name.
+    /// already, with its settings and those of its server; gives its name, the same one unless the server
+    /// has a database of that name, and the names of settings that this server does not take.
     ///
     /// # Errors
     /// When the locale is not installed here, or this version cannot have it.
     pub async fn create_database(
         &self,
         properties: &DatabaseProperties,
-    ) -> Result<String, SandboxError> {
+        server: &[ServerSetting],
+    ) -> Result<(String, Vec<String>), SandboxError> {
         const WHAT: &str = "make the database to restore into";
         let name = database_name(properties);
         let client = self.client("postgres").await?;
@@ -245,21 +248,24 @@ impl Sandbox {
                 locale: locale(properties),
                 source: Box::new(source),
             })?;
-        let mut settings = settings_for_loading(name, properties);
-        if settings.is_empty() {
+        let mut refused = Vec::new();
+        let settings = settings_for_loading(name, server, properties);
+        if !settings.iter().any(|one| one.name == "lc_monetary") {
             // Amounts of money are written in the server's locale, which the manifest does not
-            // know; nearly always it is the database's.
-            settings.push(format!(
+            // know; nearly always it is the database's. Where it is not installed, nothing is lost.
+            let sql = format!(
                 "ALTER DATABASE {} SET lc_monetary = {}",
                 identifier(name),
                 literal(&properties.lc_collate)
-            ));
-        }
-        for sql in settings {
-            // Where it is not installed, nothing is lost.
+            );
             let _ = client.query(WHAT, &sql, &[]).await;
         }
-        Ok(name.to_owned())
+        for one in settings {
+            if client.query(WHAT, &one.sql, &[]).await.is_err() {
+                refused.push(one.name);
+            }
+        }
+        Ok((name.to_owned(), refused))
     }
 
     /// Those of these extensions that are not installed on this machine.

@@ -27,6 +27,9 @@ use crate::threads;
 /// For a statement that makes or drops a database.
 pub(super) const STATEMENT: Duration = Duration::from_secs(300);
 
+/// Completes the sentence "cannot …".
+const PREPARE: &str = "prepare a database beside";
+
 /// As programs that we start are known to the server.
 pub(super) const APPLICATION: &str = "pgbackupd restore";
 
@@ -114,13 +117,21 @@ impl Tools<'_> {
             None => create_database(name, None, client.server_major()),
         };
         let mark = mark(&self.context.requester.host, original);
-        let mut statements = vec![sql, comment_on_database(name, Some(&mark))];
-        statements.extend(like.map_or_else(Vec::new, |like| settings_for_loading(name, like)));
-        for sql in statements {
+        for sql in [sql, comment_on_database(name, Some(&mark))] {
             // Not given up midway: the server would go on, and leave a database without our mark.
             client
                 .execute("make a database beside", &sql, STATEMENT)
                 .await?;
+        }
+        let manifest = self.source.manifest.as_ref();
+        let server = manifest.map_or(&[][..], |one| &one.server.settings);
+        for one in like.map_or_else(Vec::new, |like| settings_for_loading(name, server, like)) {
+            // What the server does not take is missed by whoever asks for it, and named then.
+            match client.execute(PREPARE, &one.sql, STATEMENT).await {
+                Err(error) if error.sqlstate.is_none() => return Err(error.into()),
+                Err(_) => tracing::debug!("the setting {} was not to be had", one.name),
+                Ok(()) => {}
+            }
         }
         Ok(())
     }
@@ -134,7 +145,9 @@ impl Tools<'_> {
         without: &BTreeSet<Vec<u8>>,
     ) -> Result<Vec<Left>, JobError> {
         self.progress.enter(Phase::Loading);
-        let conninfo = self.maintenance.to_database(scratch);
+        // Definitions alone: no row whose day could depend on a zone.
+        let scratch = self.maintenance.to_database(scratch);
+        let conninfo = scratch.for_loading(Some("UTC"), true);
         let loader = Loader {
             programs: self.programs,
             conninfo: &conninfo,

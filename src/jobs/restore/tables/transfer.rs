@@ -22,7 +22,7 @@ use crate::pipeline::census::statements;
 use crate::pipeline::{Amount, Phase, Progress, StreamError};
 use crate::postgres::{
     Client, NotRefreshed, Shape, analyze_tables, definitions_arguments, drop_database, end_process,
-    finish_database, knows_time_zone, process_of, quoted, shapes, statistics,
+    finish_database, knows_time_zone, process_of, quoted, session_statements, shapes, statistics,
 };
 use crate::repository::{Content, Event};
 use crate::words::{count, counted};
@@ -298,6 +298,7 @@ impl Work<'_> {
         shapes: &BTreeMap<u32, Shape>,
     ) -> Result<u64, JobError> {
         let plan = &self.prepared.plan;
+        self.give_settings(client).await?;
         self.run(client, SESSION).await?;
         // A CHECK may ask for the day of a moment; where the zone is not known, the server's own will do.
         let manifest = self.prepared.source.manifest.as_ref();
@@ -366,6 +367,24 @@ impl Work<'_> {
             ))
         })?;
         Ok(rows)
+    }
+
+    /// Gives the session what functions and conditions of the tables found in theirs, as far as the
+    /// server takes it.
+    async fn give_settings(&self, client: &Client) -> Result<(), JobError> {
+        const WHAT: &str = "set what the tables were made with";
+        let manifest = self.prepared.source.manifest.as_ref();
+        let server = manifest.map_or(&[][..], |one| &one.server.settings);
+        let own = self.prepared.like.as_ref();
+        let own = own.map_or(&[][..], |like| &like.settings);
+        for sql in session_statements(server, own) {
+            let setting = client.execute(WHAT, &sql, STATEMENT);
+            match self.limit.wait_for(setting).await? {
+                Err(error) if error.sqlstate.is_none() => return Err(error.into()),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Makes the statistics of what is there for good, as far as they can be had; gives what to say of the

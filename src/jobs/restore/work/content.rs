@@ -15,9 +15,11 @@ use crate::jobs::load::{Dump, DumpText, Loaded, Loader, ahead};
 use crate::jobs::scrutiny::Scrutiny;
 use crate::pipeline::{Amount, Phase, Progress, StreamError, take_census};
 use crate::postgres::{
-    Client, Confinement, Conninfo, DumpCommand, Programs, archive_as_sql_arguments,
-    database_properties, knows_time_zone, settings_and_privileges, shortfalls,
+    Client, Confinement, Conninfo, DumpCommand, Programs, Setting, archive_as_sql_arguments,
+    database_properties, give_setting, knows_time_zone, reset_settings, settings_and_privileges,
+    shortfalls,
 };
+use crate::words::recomputed;
 
 /// So many differences are named; the rest is counted.
 const NAMED: usize = 10;
@@ -204,26 +206,56 @@ impl Work<'_> {
             made.warnings
                 .push(format!("{}:\n{}", agreement(scrutiny), list(&differences)));
         }
+        if !passage.needs.recomputed.is_empty() {
+            let names: Vec<String> = passage.needs.recomputed.iter().cloned().collect();
+            self.say(&recomputed(&names));
+        }
         let summary = found.summary();
         Ok((summary.rows, summary.tables))
     }
 
-    /// Settings and privileges, and a look whether they are what was recorded.
+    /// Whether the dump has security labels, which want the libraries of their providers.
+    pub(super) fn has_labels(&self) -> bool {
+        let passage = self.prepared.passage.as_ref();
+        passage.is_some_and(|passage| !passage.needs.label_providers.is_empty())
+    }
+
+    /// Settings and privileges, and a look whether they are what was recorded. A setting that the server
+    /// does not take is a warning: the data are there.
     pub(super) async fn give_properties(
         &self,
         client: &Client,
         loaded: &Client,
+        made: &mut Made,
     ) -> Result<(), JobError> {
         let Some(like) = &self.prepared.like else {
             return Ok(());
         };
-        for sql in settings_and_privileges(self.new_name(), like) {
+        let mut like = like.clone();
+        let name = self.new_name();
+        // What was set for loading is not the database's.
+        let mut statements = vec![reset_settings(name)];
+        statements.extend(settings_and_privileges(name, &like));
+        for sql in statements {
             let what = "restore the settings and privileges of the database";
             let giving = client.execute(what, &sql, STATEMENT);
-            self.limit.wait_for(giving).await??;
+            let Err(error) = self.limit.wait_for(giving).await? else {
+                continue;
+            };
+            let gives = |one: &Setting| give_setting(name, one).as_deref() == Some(&*sql);
+            let at = like.settings.iter().position(gives);
+            let (Some(at), Some(code)) = (at, error.sqlstate.clone()) else {
+                return Err(error.into());
+            };
+            let refused = like.settings.remove(at);
+            let setting = refused.setting.split('=').next().unwrap_or_default();
+            made.warnings.push(format!(
+                "the server does not take the database's setting {setting} (SQLSTATE {code}): it is \
+                 without it now"
+            ));
         }
         let found = self.limit.wait_for(database_properties(loaded)).await??;
-        let differences = shortfalls(like, &found);
+        let differences = shortfalls(&like, &found);
         if differences.is_empty() {
             return Ok(());
         }

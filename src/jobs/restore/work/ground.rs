@@ -8,11 +8,14 @@ use super::{Made, STATEMENT, Work};
 use crate::jobs::JobError;
 use crate::jobs::record::unrecorded;
 use crate::postgres::{
-    Client, QueryError, comment_on_database, create_database, databases, in_the_name_of, is_member,
-    settings_for_loading,
+    Client, QueryError, comment_on_database, create_database, databases, differing_settings,
+    in_the_name_of, is_member, settings_for_loading,
 };
 
 /// Completes the sentence "cannot …".
+const PREPARE: &str = "prepare the new database";
+
+/// The same.
 const RESTORE_ROLE: &str = "restore a role";
 
 /// Carries a statement out within a transaction, which goes on if it fails.
@@ -191,12 +194,51 @@ impl Work<'_> {
                 _ => error.into(),
             }
         })?;
-        let mut statements = vec![comment_on_database(name, Some(&self.mark()))];
-        statements.extend(like.map_or_else(Vec::new, |like| settings_for_loading(name, like)));
-        for sql in statements {
-            client
-                .execute("prepare the new database", &sql, STATEMENT)
-                .await?;
+        client
+            .execute(
+                PREPARE,
+                &comment_on_database(name, Some(&self.mark())),
+                STATEMENT,
+            )
+            .await?;
+        self.give_settings_for_loading(client, made).await
+    }
+
+    /// Gives the new database what functions and conditions in the dump find in their session. What it
+    /// does not take is a warning; of its own settings, when they are given for good.
+    async fn give_settings_for_loading(
+        &self,
+        client: &Client,
+        made: &mut Made,
+    ) -> Result<(), JobError> {
+        let Some(like) = &self.prepared.like else {
+            return Ok(());
+        };
+        let manifest = self.prepared.source.manifest.as_ref();
+        let recorded = manifest.map_or(&[][..], |one| &one.server.settings);
+        let differing = self
+            .limit
+            .wait_for(differing_settings(client, recorded))
+            .await??;
+        if !differing.is_empty() {
+            let names: Vec<&str> = differing.iter().map(|one| one.name.as_str()).collect();
+            made.warnings.push(format!(
+                "the server does not set what the server of the backup did: {}. It was loaded with the \
+                 recorded values, and is without them now: set them in postgresql.conf, or by ALTER \
+                 DATABASE, if its functions need them",
+                names.join(", ")
+            ));
+        }
+        for one in settings_for_loading(self.new_name(), &differing, like) {
+            match client.execute(PREPARE, &one.sql, STATEMENT).await {
+                Err(error) if error.sqlstate.is_none() => return Err(error.into()),
+                Err(error) if one.is_of_server => made.warnings.push(format!(
+                    "the setting {} was not to be had while it was loaded (SQLSTATE {})",
+                    one.name,
+                    error.sqlstate.unwrap_or_default()
+                )),
+                _ => {}
+            }
         }
         Ok(())
     }

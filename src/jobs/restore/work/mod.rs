@@ -271,7 +271,7 @@ impl Work<'_> {
 
         self.say(&format!("loading into {}", self.new_name()));
         let zone = self.zone_to_load_in(&client, made).await?;
-        let loading = conninfo.for_loading(zone.as_deref());
+        let loading = conninfo.for_loading(zone.as_deref(), self.has_labels());
         // What serves under the name, and under that of the backup's database, cannot be dropped meanwhile.
         let staying = self.stay_in_what_serves().await;
         self.load(&programs, &loading).await?;
@@ -287,7 +287,7 @@ impl Work<'_> {
         let (rows, tables) = self.compare_and_analyze(&programs, &loaded, made).await?;
 
         self.say("giving it its settings and privileges");
-        self.give_properties(&client, &loaded).await?;
+        self.give_properties(&client, &loaded, made).await?;
         drop(loaded);
 
         // From here on nobody's wish to stop counts: it is a moment, and whole or not at all.
