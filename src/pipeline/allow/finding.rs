@@ -171,7 +171,7 @@ pub(super) fn shown(text: &[u8]) -> String {
         .position(|byte| matches!(byte, b'\'' | b'(' | b'$' | b';'));
     let (text, mut is_cut) = match end {
         Some(end) => (&text[..end], text[end] != b';'),
-        None => (text, true),
+        None => (text, !text.is_empty()),
     };
     let mut shown = String::new();
     let mut count = 0;

@@ -170,16 +170,12 @@ impl Judge {
 
     /// Text outside of statements and rows: white space, or a part of a line.
     pub(in crate::pipeline) fn between(&mut self, text: &[u8], line: u64) {
-        if memchr::memchr(b'\r', text).is_some() {
-            self.refuse(line, b"", Reason::LineEnds);
-        }
+        self.none_of(b'\r', text, line, Reason::LineEnds);
     }
 
     /// A block of the text, before anything else is seen of it.
     pub(in crate::pipeline) fn bytes(&mut self, block: &[u8], line: u64) {
-        if memchr::memchr(0, block).is_some() {
-            self.refuse(line, b"", Reason::Zero);
-        }
+        self.none_of(0, block, line, Reason::Zero);
     }
 
     /// The byte behind the semicolon of a COPY: psql goes on with what else stands in that line when the
@@ -195,8 +191,14 @@ impl Judge {
     /// The next bytes of rows. In them a carriage return is written `\r`; with one in it, the line that
     /// ends them would be one to psql and none to us.
     pub(in crate::pipeline) fn rows(&mut self, bytes: &[u8], line: u64) {
-        if memchr::memchr(b'\r', bytes).is_some() {
-            self.refuse(line, b"", Reason::LineEnds);
+        self.none_of(b'\r', bytes, line, Reason::LineEnds);
+    }
+
+    /// Refuses a text that begins in a line, if a byte is in it.
+    fn none_of(&mut self, byte: u8, text: &[u8], line: u64, reason: Reason) {
+        if let Some(at) = memchr::memchr(byte, text) {
+            let breaks = memchr::memchr_iter(b'\n', &text[..at]).count() as u64;
+            self.refuse(line + breaks, b"", reason);
         }
     }
 
