@@ -12,6 +12,7 @@ use super::roles::Prepared;
 use crate::config::Format;
 use crate::jobs::error::JobError;
 use crate::jobs::load::{Dump, DumpText, Loaded, NOT_PRELOADED, ahead, lacking};
+use crate::pipeline::census::statements;
 use crate::pipeline::{Phase, StreamError};
 use crate::repository::{Manifest, Role};
 
@@ -25,7 +26,11 @@ impl Drill<'_> {
         for number in 0..prepared.tablespaces {
             restored.sandbox.make_tablespace_directory(number)?;
         }
-        let script = prepared.script.clone();
+        // Without the lines between them: our psql takes no commands of its own.
+        let statements = statements(&prepared.script).into_iter();
+        let script: Vec<u8> = statements
+            .flat_map(|range| [&prepared.script[range], b"\n"].concat())
+            .collect();
         let loaded = restored
             .loader(self.context)
             .load_text(
