@@ -92,7 +92,7 @@ fn settings(format: Format, compression: Compression) -> DumpSettings {
 async fn dump(cluster: &Cluster, conninfo: &Conninfo, lock_wait: Duration) -> (Exit, String) {
     let programs = programs(cluster).await;
     let arguments = DumpCommand::Plain
-        .arguments(&programs.version, conninfo, lock_wait)
+        .arguments(&programs.version, conninfo, None, lock_wait)
         .unwrap();
     run(programs.pg_dump(), arguments, conninfo).await
 }
@@ -115,7 +115,7 @@ async fn a_database_of_any_name_is_dumped_and_no_other() {
             assert!(text.contains(&format!("only_in_{i}_")), "{name:?}");
             assert_eq!(text.matches("CREATE TABLE").count(), 1, "{name:?}");
 
-            let arguments = globals_arguments(&conninfo, true, LIMIT);
+            let arguments = globals_arguments(&conninfo, "UTF8", true, LIMIT);
             let (exit, text) = run(programs.pg_dumpall(), arguments, &conninfo).await;
             assert!(exit.success(), "{name:?}: {exit}: {}", exit.stderr);
             assert!(text.contains("CREATE ROLE some_role"), "{name:?}");
@@ -139,7 +139,7 @@ async fn every_format_can_be_read_back_as_sql() {
             let file = directory.path().join(format!("{format:?}{compression:?}"));
             let settings = settings(format, compression);
             let arguments = DumpCommand::new(&settings, &file)
-                .arguments(&programs.version, &conninfo, LIMIT)
+                .arguments(&programs.version, &conninfo, None, LIMIT)
                 .unwrap();
             let (exit, text) = run(programs.pg_dump(), arguments, &conninfo).await;
             assert!(exit.success() && text.is_empty(), "{exit}: {}", exit.stderr);
@@ -221,7 +221,7 @@ async fn a_server_that_dies_under_a_dump_is_recognised() {
     let conninfo = conninfo(&cluster, &format!("user={SUPERUSER}"), None);
     let programs = programs(&cluster).await;
     let arguments = DumpCommand::Plain
-        .arguments(&programs.version, &conninfo, LIMIT)
+        .arguments(&programs.version, &conninfo, None, LIMIT)
         .unwrap();
     let (mut reader, writer) = std::io::pipe().unwrap();
     let mut child = Child::spawn(ChildSpec {

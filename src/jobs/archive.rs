@@ -9,19 +9,32 @@ use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
+use super::Context;
 use super::dump::{Dumper, blocking};
 use super::error::JobError;
 use super::limit::Limit;
+use super::proof::major_of;
 use crate::config::Format;
 use crate::pipeline::{
     Passage, Phase, Progress, StreamError, digest_file, digest_files, take_census,
 };
-use crate::postgres::archive_list_arguments;
-use crate::repository::{Checked, Role, Staging};
+use crate::postgres::{Programs, archive_list_arguments};
+use crate::repository::{Checked, Manifest, Role, Staging};
 use contents::Contents;
 
 /// How often the size of a growing archive is looked at.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
+
+/// The programs that read the archive of a backup: not older than its server, nor than the `pg_dump` that has
+/// made it, whose format an older `pg_restore` need not know.
+pub(super) async fn programs_to_read(
+    context: &Context,
+    manifest: &Manifest,
+) -> Result<Programs, JobError> {
+    let pg_dump = major_of(&manifest.pg_dump).unwrap_or_default();
+    let major = manifest.server.major().max(pg_dump);
+    Ok(Programs::locate(context.programs.as_deref(), major).await?)
+}
 
 /// Lets `pg_dump` write an archive, syncs it, and has `pg_restore` decode all of it.
 pub(super) async fn write_and_check(

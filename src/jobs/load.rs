@@ -1,5 +1,6 @@
 //! Loading a backup into a server: SQL text through psql, archives through `pg_restore`.
 
+mod definitions;
 mod feed;
 mod in_force;
 mod marks;
@@ -7,7 +8,7 @@ mod sessions;
 
 use std::convert::Infallible;
 use std::ffi::OsString;
-use std::io::{BufWriter, Write as _};
+use std::io::{self, BufWriter, Write as _};
 use std::num::NonZeroU8;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,14 +17,16 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
-use super::dump::LAST_BLOCK;
+use super::blocked::Watch;
+use super::dump::{Dumper, LAST_BLOCK, Remarks};
 use super::error::JobError;
 use super::limit::Limit;
 use crate::config::Format;
-use crate::pipeline::{Amount, Progress, StreamError};
+use crate::pipeline::{Amount, Progress, Segment, StreamError, are_all_known, is_known};
 use crate::postgres::{
     Child, ChildInput, ChildKind, ChildOutput, ChildSpec, Client, Confinement, Conninfo, Exit,
-    ProgramInput, Programs, input_pipe, load_archive_arguments, load_text_arguments, loaded_rows,
+    ProgramInput, Programs, archive_as_sql_arguments, input_pipe, load_archive_arguments,
+    load_text_arguments, loaded_rows,
 };
 use crate::threads;
 
@@ -49,6 +52,10 @@ const AT_ONCE: usize = 128 * 1024;
 pub(super) struct Loader<'a> {
     /// The programs.
     pub(super) programs: &'a Programs,
+    /// Those whose `pg_restore` reads archives: no older than the `pg_dump` that has made them.
+    pub(super) reader: &'a Programs,
+    /// The server's major version.
+    pub(super) server_major: u32,
     /// The database.
     pub(super) conninfo: &'a Conninfo,
     /// By which the server knows the session.
@@ -136,19 +143,20 @@ impl Loader<'_> {
             return sessions::load(self, dump, jobs, limit, progress).await;
         }
         let doing = format!("cannot read {}", dump.name);
-        let counted = Arc::clone(progress);
+        let (counted, server_major) = (Arc::clone(progress), self.server_major);
         self.load_text(limit, progress, &doing, move |sink| {
             let mut sink = BufWriter::with_capacity(AT_ONCE, sink);
-            dump.take_segments(&counted, |segment| {
-                sink.write_all(segment.text()).map_err(StreamError::Write)
+            dump.take_segments(&counted, |segment| match segment {
+                Segment::Setting { name, .. } if !is_known(name, server_major) => Ok(()),
+                segment => sink.write_all(segment.text()).map_err(StreamError::Write),
             })?;
             sink.flush().map_err(StreamError::Write)
         })
         .await
     }
 
-    /// Loads an archive in custom or directory format, over several connections. It stops at the
-    /// first error.
+    /// Loads an archive in custom or directory format, over several connections; over one, where `pg_restore`
+    /// makes settings that the server does not know. It stops at the first error.
     ///
     /// # Errors
     /// When `pg_restore` cannot be run, or the limit is reached.
@@ -157,23 +165,20 @@ impl Loader<'_> {
         archive: &Path,
         jobs: NonZeroU8,
         limit: &Limit,
-        progress: &Progress,
+        progress: &Arc<Progress>,
     ) -> Result<Loaded, JobError> {
-        let mut confinement = self.confinement.clone();
-        // It reads files that are ours alone, and carries out nothing that is in them but on the
-        // server.
-        confinement.account = None;
-        let bounds = confinement.bounds.as_mut();
-        if let Some(files) = bounds.and_then(|bounds| bounds.files.as_mut()) {
-            files.readable.push(archive.to_owned());
+        if !are_all_known(self.reader.version.major, self.server_major) {
+            return self
+                .load_archive_as_text(archive, true, jobs, limit, progress)
+                .await;
         }
         let mut pg_restore = self
             .spawn(
-                self.programs.pg_restore(),
+                self.reader.pg_restore(),
                 load_archive_arguments(self.conninfo, jobs, archive),
                 ChildInput::Null,
                 ChildOutput::Null,
-                confinement,
+                self.reading(archive),
             )
             .await?;
         let exit = tokio::select! {
@@ -185,6 +190,77 @@ impl Loader<'_> {
             }
         };
         Ok(judge("pg_restore", &exit))
+    }
+
+    /// Loads what `pg_restore` writes of an archive as text.
+    ///
+    /// # Errors
+    /// When a program cannot be run, the archive cannot be read, or the limit is reached; and for a statement
+    /// that is not sent.
+    pub(super) async fn load_archive_as_text(
+        &self,
+        archive: &Path,
+        accepts_unexpected: bool,
+        jobs: NonZeroU8,
+        limit: &Limit,
+        progress: &Arc<Progress>,
+    ) -> Result<Loaded, JobError> {
+        let (watch, remarks) = (Watch::default(), Remarks::default());
+        let pg_restore =
+            self.extractor(archive, archive_as_sql_arguments(archive), &watch, &remarks);
+        let (reader, mut writer) = io::pipe().map_err(JobError::no_pipe)?;
+        let name = archive.display().to_string();
+        let doing = format!("cannot read {name}");
+        // What passes is counted where it is loaded.
+        let passing = Progress::default();
+        let extracting = pg_restore.stream(limit, &passing, &doing, move |mut text| {
+            let copied = io::copy(&mut text, &mut writer);
+            copied.map(drop).map_err(StreamError::Write)
+        });
+        let dump = Dump {
+            name,
+            text: DumpText::Program(reader),
+            accepts_unexpected,
+        };
+        let loading = self.load_dump(dump, jobs, limit, progress);
+        let (extracted, outcome) = tokio::join!(extracting, loading);
+        match outcome? {
+            // Of psql's failure the other one is the consequence.
+            refused @ Loaded::Refused { .. } => Ok(refused),
+            Loaded::Wholly => extracted.map(|()| Loaded::Wholly),
+        }
+    }
+
+    /// A `pg_restore` that writes text of an archive, or a part of it.
+    fn extractor<'b>(
+        &'b self,
+        archive: &Path,
+        arguments: Vec<OsString>,
+        watch: &'b Watch,
+        remarks: &'b Remarks,
+    ) -> Dumper<'b> {
+        Dumper {
+            program: self.reader.pg_restore(),
+            arguments,
+            application: self.application,
+            conninfo: self.conninfo,
+            connect: self.connect,
+            watch,
+            remarks,
+            confinement: self.reading(archive),
+        }
+    }
+
+    /// As whom, where and within which bounds pg_restore reads an archive: files that are ours alone. It
+    /// carries out nothing that is in them but on the server.
+    fn reading(&self, archive: &Path) -> Confinement {
+        let mut confinement = self.confinement.clone();
+        confinement.account = None;
+        let bounds = confinement.bounds.as_mut();
+        if let Some(files) = bounds.and_then(|bounds| bounds.files.as_mut()) {
+            files.readable.push(archive.to_owned());
+        }
+        confinement
     }
 
     /// Looks again and again how many rows are there: `pg_restore` itself tells nothing that could

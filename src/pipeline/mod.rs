@@ -14,7 +14,9 @@ pub use allow::{Finding, Findings, Reason, judge_globals};
 pub use batched::Batched;
 pub use digest::{Digest, Digesting};
 pub use follow::Growth;
-pub use parts::{Definitions, Left, Piece, RowsOf, Text, take_parts};
+pub use parts::{
+    Definitions, Left, Piece, RowsOf, Schema, Text, are_all_known, is_known, take_parts,
+};
 pub use segments::{Segment, take_segments};
 pub use stream::{
     Amount, Passage, Phase, Progress, StoredFile, StreamError, digest_directory, digest_file,

@@ -98,7 +98,8 @@ impl<'a> DumpCommand<'a> {
         }
     }
 
-    /// The arguments for `pg_dump`. A lock that another session holds longer than `lock_wait` ends
+    /// The arguments for `pg_dump`. The text is written in this encoding, whatever is set for the session;
+    /// in that of the session without one. A lock that another session holds longer than `lock_wait` ends
     /// the dump.
     ///
     /// # Errors
@@ -107,12 +108,14 @@ impl<'a> DumpCommand<'a> {
         &self,
         version: &ProgramVersion,
         conninfo: &Conninfo,
+        encoding: Option<&str>,
         lock_wait: Duration,
     ) -> Result<Vec<OsString>, DumpError> {
         let mut arguments: Vec<OsString> = vec![
             "--no-password".into(),
             format!("--lock-wait-timeout={}", milliseconds(lock_wait)).into(),
         ];
+        arguments.extend(encoding.map(|name| format!("--encoding={name}").into()));
         if let Some(parameters) = conninfo.child_argument() {
             arguments.push(format!("--dbname={parameters}").into());
         }
@@ -146,16 +149,18 @@ impl<'a> DumpCommand<'a> {
 /// The arguments for `pg_dumpall`: roles, memberships, role settings and tablespaces on stdout.
 ///
 /// Password hashes can be read by a superuser or a member of `pg_read_all_data`; without
-/// `role_passwords` they are left out.
-/// `pg_dumpall` reads the cluster's catalogue through the database of this connection.
+/// `role_passwords` they are left out. The text is written in this encoding, whatever is set for the
+/// session. `pg_dumpall` reads the cluster's catalogue through the database of this connection.
 pub fn globals_arguments(
     conninfo: &Conninfo,
+    encoding: &str,
     role_passwords: bool,
     lock_wait: Duration,
 ) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = vec![
         "--globals-only".into(),
         "--no-password".into(),
+        format!("--encoding={encoding}").into(),
         format!("--lock-wait-timeout={}", milliseconds(lock_wait)).into(),
         // A plain name with = or :// in it would be taken for a connection string.
         format!("--database=dbname={}", quoted(conninfo.database())).into(),
@@ -172,6 +177,18 @@ pub fn globals_arguments(
 /// The arguments for `pg_restore` to write an archive as SQL text on stdout; it needs no server.
 pub fn archive_as_sql_arguments(archive: &Path) -> Vec<OsString> {
     vec!["--file=-".into(), "--".into(), archive.into()]
+}
+
+/// The arguments for `pg_restore` to write the definitions of an archive as SQL text on stdout, without
+/// reading its rows.
+pub fn archive_definitions_arguments(archive: &Path) -> Vec<OsString> {
+    vec![
+        "--section=pre-data".into(),
+        "--section=post-data".into(),
+        "--file=-".into(),
+        "--".into(),
+        archive.into(),
+    ]
 }
 
 /// The arguments for `pg_restore` to list the entries of an archive on stdout.
@@ -348,7 +365,12 @@ mod tests {
     fn arguments(settings: &DumpSettings, major: u32) -> Result<String, DumpError> {
         let command = DumpCommand::new(settings, Path::new("/b/f"));
         let conninfo = conninfo("dbname='--evil' password=hidden user=u");
-        let arguments = command.arguments(&version(major), &conninfo, Duration::from_secs(30))?;
+        let arguments = command.arguments(
+            &version(major),
+            &conninfo,
+            Some("UTF8"),
+            Duration::from_secs(30),
+        )?;
         Ok(arguments
             .join(std::ffi::OsStr::new(" "))
             .into_string()
@@ -357,7 +379,7 @@ mod tests {
 
     #[test]
     fn each_format_and_compression_has_its_arguments() {
-        const COMMON: &str = "--no-password --lock-wait-timeout=30000 --format=";
+        const COMMON: &str = "--no-password --lock-wait-timeout=30000 --encoding=UTF8 --format=";
         let table = [
             (Format::Plain, Compression::Gzip, None, 15, "plain"),
             (Format::Plain, Compression::Zstd, Some(9), 13, "plain"),
@@ -453,14 +475,14 @@ mod tests {
     fn the_globals_are_read_through_a_database_of_any_name() {
         let conninfo = conninfo(r"dbname='a=b \'c\' \\' keepalives_idle=5 password=hidden");
         let arguments = |passwords| {
-            globals_arguments(&conninfo, passwords, Duration::ZERO)
+            globals_arguments(&conninfo, "LATIN1", passwords, Duration::ZERO)
                 .join(std::ffi::OsStr::new(" "))
                 .into_string()
                 .unwrap()
         };
         assert_eq!(
             arguments(true),
-            r"--globals-only --no-password --lock-wait-timeout=1 --database=dbname='a=b \'c\' \\' --dbname=keepalives_idle='5'"
+            r"--globals-only --no-password --encoding=LATIN1 --lock-wait-timeout=1 --database=dbname='a=b \'c\' \\' --dbname=keepalives_idle='5'"
         );
         assert!(arguments(false).contains(" --no-role-passwords"));
     }

@@ -41,9 +41,9 @@ pub use confine::{Bounds, Enforcement, Files, LAUNCHER, LaunchError, Reach, Runn
 pub use connect_error::{ConnectError, ConnectErrorKind, advice_to_root};
 pub use conninfo::{Conninfo, ConninfoError, ParseError, PasswordError, Place, ServiceError};
 pub use dump::{
-    DumpCommand, DumpError, archive_as_sql_arguments, archive_entries_arguments,
-    archive_list_arguments, definitions_arguments, globals_arguments, load_archive_arguments,
-    load_text_and_answer_arguments, load_text_arguments,
+    DumpCommand, DumpError, archive_as_sql_arguments, archive_definitions_arguments,
+    archive_entries_arguments, archive_list_arguments, definitions_arguments, globals_arguments,
+    load_archive_arguments, load_text_and_answer_arguments, load_text_arguments,
 };
 pub use dump_failure::{DumpFailure, explain_failure, failed_at_a_lock};
 pub use extract::{

@@ -36,6 +36,15 @@ pub struct ProgramVersion {
 }
 
 impl ProgramVersion {
+    /// The minor release: 18 of `15.18`; none of a version that is not finished.
+    pub fn minor(&self) -> Option<u32> {
+        let rest = self.text.split_once('.')?.1;
+        let digits = rest
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(rest.len());
+        rest[..digits].parse().ok()
+    }
+
     /// Reads what `pg_dump --version` prints: `pg_dump (PostgreSQL) 15.18 (Debian …)`.
     fn parse(output: &str) -> Option<Self> {
         let (_, text) = output.lines().next()?.split_once(") ")?;

@@ -116,6 +116,10 @@ pub struct BesideNames {
     /// What the database that is replaced is called then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keeps_as: Option<String>,
+    /// The database in which the definitions are loaded once more, if any are written differently, until
+    /// they are compared; none in records of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compares_with: Option<String>,
 }
 
 /// How long a part of a run took.

@@ -63,9 +63,13 @@ pub(crate) fn programs_with(name: &str, script: &str) -> TempDir {
 }
 
 /// A psql that changes what the real one has loaded. Of a change that cannot be made yet, because
-/// only the roles are there, nothing is heard.
+/// only the roles are there, nothing is heard; a reference, for which the copy has been set aside, is left
+/// as it is.
 pub(crate) fn psql_that_changes(changes: &[&str]) -> TempDir {
-    let mut script = "\"$real\" \"$@\" || exit\n".to_owned();
+    let aside = "SELECT 1 FROM pg_database WHERE datname = 'aside'";
+    let mut script = format!(
+        "\"$real\" \"$@\" || exit\n[ -z \"$(\"$real\" -XAt -c \"{aside}\")\" ] || exit 0\n"
+    );
     for change in changes {
         let lines = [
             "\"$real\" -X -q -c \"$(cat <<'END'",

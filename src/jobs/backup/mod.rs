@@ -30,7 +30,7 @@ use crate::postgres::{
 };
 use crate::repository::{Checked, Event, Lock, Manifest, Repository, Role, Staging};
 use globals::DumpedGlobals;
-use remarks::{POOLED, passed_over};
+use remarks::{POOLED, other_release, passed_over};
 
 /// A backup to make.
 #[derive(Clone, Copy, Debug)]
@@ -172,6 +172,8 @@ impl Run<'_> {
         if !client.keeps_options() {
             warnings.push(POOLED.to_owned());
         }
+        let (server, pg_dump) = (&origin.server, &origin.programs.version);
+        warnings.extend(other_release(server.version_number, pg_dump));
         let application = format!("pgbackupd {}", self.id);
         let client = Arc::new(client);
         let watch = Watch::start(Arc::clone(&client), application.clone());
@@ -188,9 +190,11 @@ impl Run<'_> {
             confinement: Confinement::default(),
         };
 
+        let encoding = origin.properties.encoding.as_str();
         let globals = if database.dump.globals {
             let passwords = origin.role_passwords;
-            let arguments = globals_arguments(&origin.conninfo, passwords, limits.lock_wait);
+            let arguments =
+                globals_arguments(&origin.conninfo, encoding, passwords, limits.lock_wait);
             let pg_dumpall = dumper(origin.programs.pg_dumpall(), arguments);
             self.dump_globals(&pg_dumpall, &staging, passwords, warnings)
                 .await?
@@ -202,6 +206,7 @@ impl Run<'_> {
         let arguments = DumpCommand::new(&database.dump, &path).arguments(
             &origin.programs.version,
             &origin.conninfo,
+            Some(encoding),
             limits.lock_wait,
         )?;
         let pg_dump = dumper(origin.programs.pg_dump(), arguments);

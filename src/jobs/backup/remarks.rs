@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::postgres::Programs;
+use crate::postgres::{ProgramVersion, Programs};
 
 /// That the programs configured were not fit for the server. Pure.
 pub(super) fn passed_over(configured: Option<&Path>, used: &Programs) -> Option<String> {
@@ -18,6 +18,28 @@ pub(super) fn passed_over(configured: Option<&Path>, used: &Programs) -> Option<
 pub(super) const POOLED: &str = "the connection leads through a connection pooler, which keeps from the \
     server what a dump asks for at its start: settings of the role or the database can stop or change a \
     dump. Set host and port of the connection to the server's own";
+
+/// That the dump was made by a `pg_dump` of another release than the server's own: of a newer major version,
+/// or of an older minor release, which may not know what the server keeps. Pure.
+pub(super) fn other_release(server: u32, pg_dump: &ProgramVersion) -> Option<String> {
+    let (major, minor) = (server / 10_000, server % 10_000);
+    let own = format!("{major}.{minor}");
+    let of_pg_dump = &pg_dump.text;
+    if pg_dump.major > major {
+        return Some(format!(
+            "pg_dump {of_pg_dump} is newer than the server, which is PostgreSQL {own}: install \
+             postgresql-client-{major}, or an archive can be read only by pg_restore {} and newer",
+            pg_dump.major
+        ));
+    }
+    let is_older = pg_dump.major == major && pg_dump.minor()? < minor;
+    is_older.then(|| {
+        format!(
+            "pg_dump {of_pg_dump} is older than the server, which is PostgreSQL {own}: upgrade \
+             postgresql-client-{major}, or the dump may hold what no server loads"
+        )
+    })
+}
 
 /// What the free space, in bytes, makes of the next backup, judged by the last one. Pure.
 pub(super) fn forecast(free: u64, wanted: u64, last: Option<u64>) -> Option<String> {
@@ -42,9 +64,30 @@ pub(super) fn forecast(free: u64, wanted: u64, last: Option<u64>) -> Option<Stri
 
 #[cfg(test)]
 mod tests {
-    use super::forecast;
+    use super::{ProgramVersion, forecast, other_release};
 
     const GIB: u64 = 1 << 30;
+
+    #[test]
+    fn a_pg_dump_of_another_release_is_remarked_on_where_that_can_matter() {
+        for (server, major, text, expected) in [
+            (150_018, 15, "15.18 (Debian 15.18-0+deb12u1)", None),
+            (150_018, 15, "15.20", None),
+            (150_020, 15, "15.18", Some("pg_dump 15.18 is older")),
+            (150_018, 17, "17.11", Some("pg_dump 17.11 is newer")),
+            (180_000, 18, "18beta1", None),
+            (180_001, 18, "18beta1", None),
+            (180_010, 18, "18.9", Some("pg_dump 18.9 is older")),
+        ] {
+            let text = text.to_owned();
+            let found = other_release(server, &ProgramVersion { major, text });
+            let found = found.as_deref();
+            match expected {
+                None => assert_eq!(found, None),
+                Some(start) => assert!(found.unwrap().starts_with(start), "{found:?}"),
+            }
+        }
+    }
 
     #[test]
     fn a_backup_that_may_not_fit_is_foretold() {

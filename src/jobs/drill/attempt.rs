@@ -9,16 +9,18 @@ use uuid::Uuid;
 use super::bare;
 use super::judge::{about_the_version, in_words, scrutiny};
 use super::preload::{hindrance, libraries, way_out, with_packages};
+use super::reference::Made;
 use super::report::{DrillOutcome, DrillPhase};
 use super::restored::Restored;
 use super::roles;
 use super::space::shortage;
-use crate::config::Compression;
+use crate::config::{Compression, Format};
+use crate::jobs::archive::programs_to_read;
 use crate::jobs::error::{JobError, JobErrorKind};
-use crate::jobs::scrutiny::{Scrutiny, major_of};
+use crate::jobs::proof::{Scrutiny, about_rewritten, wants_reference};
 use crate::jobs::verify::{Examined, examine};
 use crate::jobs::{Context, Limit};
-use crate::pipeline::census::Needs;
+use crate::pipeline::census::{Needs, Scanner};
 use crate::pipeline::{Amount, Passage, Phase, Progress, StreamError, judge_globals, read_text};
 use crate::postgres::{Enforcement, Extension, Programs, Sandbox, SandboxSpec, database_name};
 use crate::regular_file;
@@ -169,13 +171,10 @@ impl Drill<'_> {
             .map_err(JobError::stream(format!("cannot read {}", path.display())))
     }
 
-    /// The programs of the server's own version and of the version that made the dump, or of a
-    /// newer one: a dump cannot be loaded into an older server.
+    /// The programs of the server's own version, or of a newer one: a dump cannot be loaded into an
+    /// older server.
     async fn programs(&mut self, manifest: &Manifest) -> Result<Programs, JobError> {
-        let wanted = manifest
-            .server
-            .major()
-            .max(major_of(&manifest.pg_dump).unwrap_or_default());
+        let wanted = manifest.server.major();
         let programs = Programs::locate_server(self.context.programs.as_deref(), wanted).await?;
         self.remarks.extend(about_the_version(manifest, &programs));
         Ok(programs)
@@ -272,11 +271,16 @@ impl Drill<'_> {
                 prepared.bare.join(", ")
             ));
         }
+        let reader = match manifest.artifact.format {
+            Format::Plain => programs.clone(),
+            Format::Custom | Format::Directory => programs_to_read(self.context, manifest).await?,
+        };
         let mut restored = Restored {
             conninfo: sandbox.conninfo("postgres")?,
             loading: sandbox.conninfo("postgres")?,
             sandbox,
             programs,
+            reader: &reader,
             application: format!("pgbackupd {}", self.run),
         };
         if let Some(outcome) = self
@@ -285,11 +289,7 @@ impl Drill<'_> {
         {
             return Ok(outcome);
         }
-        let settings = &manifest.server.settings;
-        let making = restored
-            .sandbox
-            .create_database(&manifest.properties, settings);
-        let (database, refused) = limit.wait_for(making).await??;
+        let (database, refused) = restored.make_database(&limit, manifest).await?;
         if !refused.is_empty() {
             self.remarks.push(format!(
                 "the throw-away server does not take settings that the database had, and functions \
@@ -297,9 +297,6 @@ impl Drill<'_> {
                 refused.join(", ")
             ));
         }
-        restored.conninfo = restored.sandbox.conninfo(&database)?;
-        let zone = manifest.server.timezone.as_deref();
-        restored.loading = restored.conninfo.for_loading(zone, false);
         self.took(DrillPhase::Globals, began);
 
         let began = Instant::now();
@@ -312,10 +309,14 @@ impl Drill<'_> {
         self.progress.enter(Phase::Comparing);
         self.progress
             .expect(Amount::Bytes(manifest.artifact.text_bytes));
-        let found = restored.census(self).await?;
+        let encoding = passage.needs.encoding.as_deref();
+        let found = restored.census(self, encoding).await?;
         let mut differences = Vec::new();
-        if let Some(globals) = &manifest.globals {
-            let found = restored.globals(self, globals.role_passwords).await?;
+        if let (Some(recorded), Some(globals)) = (&manifest.globals, &globals) {
+            let encoding = encoding_of(globals);
+            let encoding = encoding.unwrap_or_else(|| manifest.properties.encoding.clone());
+            let passwords = recorded.role_passwords;
+            let found = restored.globals(self, &encoding, passwords).await?;
             let same_version = scrutiny(manifest, programs) == Scrutiny::Text;
             differences = roles::differences(&prepared.expected, &found, same_version);
         }
@@ -326,13 +327,26 @@ impl Drill<'_> {
             self.compare_properties(&restored, &database, manifest)
                 .await?,
         );
-        let all = found.differences(&passage.census);
-        let (mut named, passed_over) = in_words(&all, scrutiny(manifest, programs));
+        let mut compared = found.compare(&passage.census, None);
+        if wants_reference(&compared) {
+            let made = self.reference(&mut restored, &database, manifest, encoding);
+            match made.await? {
+                Made::Reference(reference) => {
+                    compared = found.compare(&passage.census, Some(&reference));
+                }
+                Made::Nothing => {}
+                Made::Outcome(outcome) => return Ok(outcome),
+            }
+        }
+        let verdict = scrutiny(manifest, programs).judge(compared);
+        let mut named = in_words(&verdict.lost);
         named.append(&mut differences);
-        if passed_over > 0 {
+        self.remarks.extend(about_rewritten(verdict.rewritten));
+        let of_the_version = verdict.of_the_version.len() as u64;
+        if of_the_version > 0 {
             self.remarks.push(format!(
                 "{} written differently by this version",
-                counted(passed_over, "object is", "objects are")
+                counted(of_the_version, "object is", "objects are")
             ));
         }
         self.took(DrillPhase::Compare, began);
@@ -346,6 +360,14 @@ impl Drill<'_> {
         }
         Ok(DrillOutcome::Differs(named))
     }
+}
+
+/// The encoding in which the globals say that they are written.
+fn encoding_of(globals: &[u8]) -> Option<String> {
+    let mut scanner = Scanner::new();
+    // Whatever is wrong with them was seen before.
+    let _ = scanner.push(globals);
+    scanner.take_needs().encoding
 }
 
 /// The providers of the labels in a dump and in the globals beside it.

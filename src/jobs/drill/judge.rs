@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::jobs::scrutiny::{Scrutiny, major_of};
+use crate::jobs::proof::{Scrutiny, major_of};
 use crate::pipeline::census::Difference;
 use crate::postgres::Programs;
 use crate::repository::Manifest;
@@ -27,34 +27,24 @@ pub(super) fn scrutiny(manifest: &Manifest, programs: &Programs) -> Scrutiny {
 pub(super) fn about_the_version(manifest: &Manifest, programs: &Programs) -> Option<String> {
     let (server, major) = (manifest.server.major(), programs.version.major);
     let dumped_by = major_of(&manifest.pg_dump).unwrap_or(server);
-    let why = if scrutiny(manifest, programs) == Scrutiny::Text {
+    let how = if scrutiny(manifest, programs) == Scrutiny::Text {
         return None;
-    } else if major > server.max(dumped_by) {
-        format!(
-            "because none of version {} is installed here",
-            server.max(dumped_by)
-        )
+    } else if major == server {
+        format!("dumped by pg_dump {dumped_by} and restored into PostgreSQL {major}")
     } else {
-        format!("because pg_dump {dumped_by} has dumped the server of version {server}")
+        format!(
+            "restored into PostgreSQL {major}, because none of version {server} is installed here"
+        )
     };
     Some(format!(
-        "restored into PostgreSQL {major}, {why}: rows, large objects, roles and the database's own \
-         properties were compared, and that every other object is there, but not how it is written, \
-         which differs between versions"
+        "{how}: definitions were compared with what PostgreSQL {major} makes of the backup's own"
     ))
 }
 
-/// The differences in sentences, and how many objects were passed over because versions write them
-/// differently: then it only counts that an object is there. Pure.
-pub(super) fn in_words(differences: &[Difference], scrutiny: Scrutiny) -> (Vec<String>, u64) {
-    let mut passed_over = 0;
+/// The differences in sentences. Pure.
+pub(super) fn in_words(differences: &[Difference]) -> Vec<String> {
     let mut named: Vec<String> = differences
         .iter()
-        .filter(|difference| {
-            let counts = scrutiny.counts(difference);
-            passed_over += u64::from(!counts);
-            counts
-        })
         .map(|difference| match difference {
             Difference::Rows {
                 table,
@@ -72,13 +62,16 @@ pub(super) fn in_words(differences: &[Difference], scrutiny: Scrutiny) -> (Vec<S
             Difference::Content { .. } => difference.to_string(),
             Difference::Missing(what) => format!("{what} is missing after the restore"),
             Difference::Unexpected(what) => format!("{what} is not in the backup"),
-            Difference::Changed(what) => format!("{what} differs after the restore"),
+            Difference::Changed(what) | Difference::Definition(what) => {
+                format!("{what} differs after the restore")
+            }
+            Difference::Owner(what) => format!("the owner of {what} differs after the restore"),
         })
         .collect();
     // Of a table, both its rows and itself.
     let mut seen = BTreeSet::new();
     named.retain(|sentence| seen.insert(sentence.clone()));
-    (named, passed_over)
+    named
 }
 
 /// The lines of a program's words that are errors: those beside them may show rows.
@@ -113,32 +106,21 @@ mod tests {
             rows(None, Some(1)),
             Difference::Missing("index a".to_owned()),
             Difference::Changed("large object 7".to_owned()),
+            Difference::Definition("view v".to_owned()),
+            Difference::Owner("view w".to_owned()),
         ];
-        let (named, passed_over) = in_words(&differences, Scrutiny::Text);
         assert_eq!(
-            named,
+            in_words(&differences),
             [
                 "public.orders: 1,204,338 rows in the backup, 1,204,337 restored",
                 "table public.orders is missing after the restore",
                 "table public.orders is not in the backup",
                 "index a is missing after the restore",
                 "large object 7 differs after the restore",
+                "view v differs after the restore",
+                "the owner of view w differs after the restore",
             ]
         );
-        assert_eq!(passed_over, 0);
-        let (named, passed_over) = in_words(&differences, Scrutiny::Names);
-        // The index is missing in any version's words.
-        assert_eq!((named.len(), passed_over), (5, 0));
-        let differences = [
-            Difference::Changed("view v".to_owned()),
-            Difference::Unexpected("blobs 7".to_owned()),
-            Difference::Missing("the access list of SCHEMA public".to_owned()),
-            Difference::Changed("the value of sequence s".to_owned()),
-        ];
-        assert_eq!(in_words(&differences, Scrutiny::Text).0.len(), 4);
-        let (named, passed_over) = in_words(&differences, Scrutiny::Names);
-        assert_eq!(named, ["the value of sequence s differs after the restore"]);
-        assert_eq!(passed_over, 3);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::jobs::error::JobError;
 use crate::jobs::load::{Dump, DumpText, Loaded, NOT_PRELOADED, ahead, lacking};
 use crate::pipeline::census::statements;
 use crate::pipeline::{Phase, StreamError};
+use crate::postgres::{ProgramVersion, ServerProperties};
 use crate::repository::{Manifest, Role};
 
 impl Drill<'_> {
@@ -87,6 +88,17 @@ impl Drill<'_> {
                 errors_in(&said)
             ))));
         }
+        if let Some(release) = behind(&manifest.server, &restored.programs.version)
+            && lacking(&said).is_none()
+        {
+            return Ok(Some(DrillOutcome::Impossible(format!(
+                "the server is of the newer release {release}, and PostgreSQL {} does not take what was \
+                 dumped from it: {}; upgrade postgresql-{}",
+                restored.programs.version.text,
+                errors_in(&said),
+                restored.sandbox.major()
+            ))));
+        }
         if is_older && lacking(&said).is_none() {
             return Ok(Some(DrillOutcome::Impossible(format!(
                 "PostgreSQL {} does not take what {} has dumped: {}; install \
@@ -100,7 +112,7 @@ impl Drill<'_> {
     }
 
     /// Whether it is the backup or the machine that is to blame for what was not loaded.
-    async fn refused(
+    pub(super) async fn refused(
         &self,
         restored: &mut Restored<'_>,
         manifest: &Manifest,
@@ -135,6 +147,13 @@ impl Drill<'_> {
             errors_in(&said)
         )))
     }
+}
+
+/// The release of the server that was dumped, where this machine has an older one of the same major version.
+fn behind(server: &ServerProperties, here: &ProgramVersion) -> Option<String> {
+    let (major, minor) = (server.major(), server.version_number % 10_000);
+    let is_behind = here.major == major && here.minor()? < minor;
+    is_behind.then(|| format!("{major}.{minor}"))
 }
 
 /// Whether a server has refused something for who somebody is or what they may do.

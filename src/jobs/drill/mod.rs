@@ -9,6 +9,7 @@ mod database;
 mod judge;
 mod load;
 mod preload;
+mod reference;
 mod report;
 mod restored;
 mod roles;

@@ -3,19 +3,18 @@
 use std::ffi::OsString;
 use std::io::Read as _;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError};
 
 use super::attempt::Drill;
-use crate::jobs::Context;
 use crate::jobs::blocked::Watch;
 use crate::jobs::dump::{Dumper, Remarks};
 use crate::jobs::error::JobError;
 use crate::jobs::load::Loader;
+use crate::jobs::proof::census_of;
+use crate::jobs::{Context, Limit};
+use crate::pipeline::StreamError;
 use crate::pipeline::census::Census;
-use crate::pipeline::{StreamError, take_census};
-use crate::postgres::{
-    Conninfo, DumpCommand, Programs, Running, Sandbox, SandboxError, globals_arguments,
-};
+use crate::postgres::{Conninfo, Programs, Running, Sandbox, SandboxError, globals_arguments};
+use crate::repository::Manifest;
 
 /// A server and what is in it.
 pub(super) struct Restored<'a> {
@@ -24,13 +23,33 @@ pub(super) struct Restored<'a> {
     /// The same, in the time zone that the dumped database had.
     pub(super) loading: Conninfo,
     pub(super) programs: &'a Programs,
+    /// Those that read the backup's archive.
+    pub(super) reader: &'a Programs,
     pub(super) application: String,
 }
 
 impl Restored<'_> {
+    /// Makes the empty database, as the dumped one was made, and turns to it; gives its name, and the
+    /// settings that the server does not take.
+    pub(super) async fn make_database(
+        &mut self,
+        limit: &Limit,
+        manifest: &Manifest,
+    ) -> Result<(String, Vec<String>), JobError> {
+        let settings = &manifest.server.settings;
+        let making = self.sandbox.create_database(&manifest.properties, settings);
+        let (database, refused) = limit.wait_for(making).await??;
+        self.conninfo = self.sandbox.conninfo(&database)?;
+        let zone = manifest.server.timezone.as_deref();
+        self.loading = self.conninfo.for_loading(zone, false);
+        Ok((database, refused))
+    }
+
     pub(super) fn loader(&self, context: &Context) -> Loader<'_> {
         Loader {
             programs: self.programs,
+            reader: self.reader,
+            server_major: self.sandbox.major(),
             conninfo: &self.loading,
             application: &self.application,
             connect: context.limits.connect,
@@ -58,41 +77,26 @@ impl Restored<'_> {
     }
 
     /// Dumps what was restored, straight into a census.
-    pub(super) async fn census(&self, drill: &Drill<'_>) -> Result<Census, JobError> {
-        let arguments = DumpCommand::Plain.arguments(
-            &self.programs.version,
-            &self.conninfo,
-            drill.context.limits.lock_wait,
-        )?;
-        let (watch, remarks) = (Watch::default(), Remarks::default());
-        let dumper = self.dumper(
-            drill.context,
-            (self.programs.pg_dump(), arguments),
-            &watch,
-            &remarks,
-        );
-        let counted = Arc::clone(drill.progress);
-        let doing = "cannot dump what was restored";
-        let (census, ..) = dumper
-            .stream(&drill.limit, drill.progress, doing, move |source| {
-                take_census(source, &counted)
-            })
-            .await?;
-        let said = remarks.into_inner().unwrap_or_else(PoisonError::into_inner);
-        for remark in said {
-            tracing::debug!("{remark}");
-        }
-        Ok(census)
+    pub(super) async fn census(
+        &self,
+        drill: &Drill<'_>,
+        encoding: Option<&str>,
+    ) -> Result<Census, JobError> {
+        let mut copy = self.loader(drill.context);
+        copy.conninfo = &self.conninfo;
+        let lock_wait = drill.context.limits.lock_wait;
+        census_of(&copy, encoding, lock_wait, &drill.limit, drill.progress).await
     }
 
-    /// Dumps the roles and tablespaces that were self.
+    /// Dumps the roles and tablespaces that were restored.
     pub(super) async fn globals(
         &self,
         drill: &Drill<'_>,
+        encoding: &str,
         passwords: bool,
     ) -> Result<Vec<u8>, JobError> {
         let limits = &drill.context.limits;
-        let arguments = globals_arguments(&self.conninfo, passwords, limits.lock_wait);
+        let arguments = globals_arguments(&self.conninfo, encoding, passwords, limits.lock_wait);
         let (watch, remarks) = (Watch::default(), Remarks::default());
         let mut dumper = self.dumper(
             drill.context,

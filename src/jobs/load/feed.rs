@@ -13,7 +13,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::AT_ONCE;
 use super::in_force::InForce;
 use super::marks::Marks;
-use crate::pipeline::{Segment, StreamError};
+use crate::pipeline::{Segment, StreamError, is_known};
 
 /// What the feeder is told while it waits.
 #[derive(Debug)]
@@ -49,6 +49,8 @@ pub(super) struct Feed<W: Write> {
     latest: Option<usize>,
     /// Lines of the dump so far.
     line: u64,
+    /// The server's major version.
+    server_major: u32,
 }
 
 struct Session<W: Write> {
@@ -96,6 +98,7 @@ impl<W: Write> Feed<W> {
         marks: Marks,
         orders: UnboundedSender<()>,
         events: Receiver<Event<W>>,
+        server_major: u32,
     ) -> Self {
         Self {
             sessions: vec![Session::new(first, 0)],
@@ -109,6 +112,7 @@ impl<W: Write> Feed<W> {
             settings: InForce::default(),
             latest: None,
             line: 0,
+            server_major,
         }
     }
 
@@ -128,6 +132,7 @@ impl<W: Write> Feed<W> {
                     self.first().write(text)?;
                 }
             }
+            Segment::Setting { name, .. } if !is_known(name, self.server_major) => {}
             Segment::Setting { name, text } => {
                 self.settings.set(name, text);
                 if self.settings.is_too_much() {

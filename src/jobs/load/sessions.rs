@@ -94,7 +94,8 @@ pub(super) async fn load(
         ending: CancellationToken::new(),
     };
     let first = sessions.start().await?;
-    let feed = Feed::new(first, usize::from(jobs.get()), marks, orders, told);
+    let most = usize::from(jobs.get());
+    let feed = Feed::new(first, most, marks, orders, told, loader.server_major);
     let counted = Arc::clone(progress);
     let mut feeder = threads::start("feed", move || feed_all(feed, dump, &counted))?;
 

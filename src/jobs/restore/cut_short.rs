@@ -112,6 +112,7 @@ fn became(
     let BesideNames {
         loads_into,
         keeps_as,
+        ..
     } = names;
     let swapped = |aside: &String| {
         format!(
@@ -153,6 +154,7 @@ mod tests {
             beside: Some(BesideNames {
                 loads_into: "new".to_owned(),
                 keeps_as: keeps_as.map(str::to_owned),
+                compares_with: None,
             }),
         }
     }

@@ -136,6 +136,9 @@ pub struct RestorePlan {
     pub replaces: Option<Standing>,
     /// Under which name it is loaded.
     pub loads_into: String,
+    /// What the database is called in which definitions are loaded once more, should any be written
+    /// differently; it is dropped before the end.
+    pub compares_with: String,
     /// The name that the database that stands now will get.
     pub keeps_as: Option<String>,
     /// What the operator should know.
@@ -378,6 +381,10 @@ async fn prepare_to(
     account.note(|facts| facts.warnings.clone_from(&warnings));
     let now = context.now();
     let name = |kind: Beside| kind.name(request.database, now, &premises.databases);
+    let loads_into = name(Beside::Restoring);
+    let mut taken = premises.databases.clone();
+    taken.insert(loads_into.clone(), Standing::default());
+    let compares_with = Beside::Restoring.name(request.database, now, &taken);
     let plan = RestorePlan {
         backup: source.label.clone(),
         started: source.started(),
@@ -388,7 +395,8 @@ async fn prepare_to(
         server: maintenance.server(),
         database: request.database.to_owned(),
         user: premises.user.clone(),
-        loads_into: name(Beside::Restoring),
+        compares_with,
+        loads_into,
         keeps_as: replaces.as_ref().map(|_| name(Beside::Before)),
         replaces,
         warnings,

@@ -12,7 +12,7 @@ use crate::config::{Compression, Connection, Format};
 use crate::jobs::archive::read_archive;
 use crate::jobs::blocked::Watch;
 use crate::jobs::dump::{Dumper, Remarks, blocking, read_back};
-use crate::jobs::scrutiny::{Scrutiny, major_of};
+use crate::jobs::proof::{Scrutiny, major_of};
 use crate::jobs::verify::{Examined, examine};
 use crate::jobs::{Context, JobError, Limit, Place};
 use crate::pipeline::{Amount, Passage, Phase, Progress, StreamError, judge_globals, read_text};

@@ -22,7 +22,7 @@ use crate::pipeline::census::StoredCensusError;
 use crate::pipeline::{
     Digest, Passage, Progress, StreamError, digest_directory, digest_file, read_census,
 };
-use crate::postgres::{Confinement, Conninfo, Programs, archive_as_sql_arguments};
+use crate::postgres::{Confinement, Conninfo, archive_as_sql_arguments};
 use crate::repository::{Manifest, Repository, Role, Stem};
 
 /// What reading every file of a backup has shown.
@@ -165,7 +165,7 @@ impl Reading<'_> {
         .await
     }
 
-    /// Decodes the whole dump; an archive by the `pg_restore` that fits the server it came from.
+    /// Decodes the whole dump; an archive by a `pg_restore` that fits it.
     async fn artifact(&self) -> Result<Passage, JobError> {
         let artifact = &self.manifest.artifact;
         let role = Role::Artifact(artifact.format, artifact.compression);
@@ -175,8 +175,7 @@ impl Reading<'_> {
             return read_back(path, artifact.compression, limit, progress).await;
         }
         let context = self.context;
-        let programs = context.programs.as_deref();
-        let programs = Programs::locate(programs, self.manifest.server.major()).await?;
+        let programs = archive::programs_to_read(context, self.manifest).await?;
         // It reads a file and needs no server; only the clean environment is taken from here.
         let conninfo = Conninfo::resolve(
             &Connection::default(),

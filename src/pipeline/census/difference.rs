@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::{Census, Object, Table, printable};
+use super::{Census, Object, ObjectId, Table, printable};
 
 /// One thing that two censuses do not share.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,8 +26,22 @@ pub enum Difference {
     Missing(String),
     /// An object or a large object is there that should not be.
     Unexpected(String),
-    /// An object or a large object differs.
+    /// What is no definition differs: privileges, a comment, a sequence's value, a large object.
     Changed(String),
+    /// An object belongs to another role.
+    Owner(String),
+    /// The text differs that makes an object.
+    Definition(String),
+}
+
+/// What a copy of a backup does not share with it, and whether that is the server's doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Compared {
+    /// What the two do not share.
+    pub difference: Difference,
+    /// Whether the reference, which the same server has made of the backup's own definitions, has this
+    /// object and is like the copy in it; none if there is no reference, or it cannot say.
+    pub as_in_reference: Option<bool>,
 }
 
 impl fmt::Display for Difference {
@@ -58,7 +72,8 @@ impl fmt::Display for Difference {
             }
             Self::Missing(object) => write!(f, "{object} is missing"),
             Self::Unexpected(object) => write!(f, "{object} should not be there"),
-            Self::Changed(object) => write!(f, "{object} differs"),
+            Self::Changed(object) | Self::Definition(object) => write!(f, "{object} differs"),
+            Self::Owner(object) => write!(f, "the owner of {object} differs"),
         }
     }
 }
@@ -66,12 +81,20 @@ impl fmt::Display for Difference {
 impl Census {
     /// Everything that differs from the census expected, tables first, in the order of names.
     pub fn differences(&self, expected: &Self) -> Vec<Difference> {
+        let compared = self.compare(expected, None).into_iter();
+        compared.map(|one| one.difference).collect()
+    }
+
+    /// The same of a copy and the backup expected, held against a reference: what the server of the copy
+    /// makes of the backup's own definitions, without any rows. Of rows, sequences and large objects it
+    /// can say nothing.
+    pub fn compare(&self, expected: &Self, reference: Option<&Self>) -> Vec<Compared> {
         let mut differences = Vec::new();
         compare(&expected.tables, &self.tables, |name, expected, found| {
             let table = printable(name);
             let rows = |table: Option<&Table>| table.map(|table| table.rows);
             let (expected, found) = (rows(expected), rows(found));
-            differences.push(if expected == found {
+            differences.push(exact(if expected == found {
                 Difference::Content { table }
             } else {
                 Difference::Rows {
@@ -79,30 +102,66 @@ impl Census {
                     expected,
                     found,
                 }
-            });
+            }));
         });
         compare(&expected.objects, &self.objects, |id, expected, found| {
-            differences.push(of_object(id.to_string(), expected, found));
+            let reference = reference.filter(|_| !id.is_content());
+            differences.push(Compared {
+                difference: of_object(id, expected, found),
+                as_in_reference: reference.map(|reference| found == reference.objects.get(id)),
+            });
         });
         let (expected, found) = (&expected.large_objects, &self.large_objects);
         if expected.too_many || found.too_many {
             if expected.together != found.together {
-                differences.push(Difference::Changed("the set of large objects".to_owned()));
+                let all = "the set of large objects".to_owned();
+                differences.push(exact(Difference::Changed(all)));
             }
         } else {
             compare(&expected.apart, &found.apart, |oid, expected, found| {
-                differences.push(of_object(format!("large object {oid}"), expected, found));
+                let name = format!("large object {oid}");
+                differences.push(exact(
+                    there_or_not(&name, expected, found).unwrap_or(Difference::Changed(name)),
+                ));
             });
         }
         differences
     }
 }
 
-fn of_object(name: String, expected: Option<&Object>, found: Option<&Object>) -> Difference {
+fn exact(difference: Difference) -> Compared {
+    Compared {
+        difference,
+        as_in_reference: None,
+    }
+}
+
+fn of_object(id: &ObjectId, expected: Option<&Object>, found: Option<&Object>) -> Difference {
+    let name = id.to_string();
+    if let Some(difference) = there_or_not(&name, expected, found) {
+        return difference;
+    }
+    let owners = |object: Option<&Object>| object.and_then(|object| object.owners);
+    if let (Some(expected), Some(found)) = (owners(expected), owners(found))
+        && expected != found
+    {
+        Difference::Owner(name)
+    } else if id.is_definition() {
+        Difference::Definition(name)
+    } else {
+        Difference::Changed(name)
+    }
+}
+
+fn there_or_not(
+    name: &str,
+    expected: Option<&Object>,
+    found: Option<&Object>,
+) -> Option<Difference> {
     match (expected, found) {
-        (Some(_), None) => Difference::Missing(name),
-        (None, Some(_)) => Difference::Unexpected(name),
-        _ => Difference::Changed(name),
+        (Some(_), None) => Some(Difference::Missing(name.to_owned())),
+        (None, Some(_)) => Some(Difference::Unexpected(name.to_owned())),
+        _ => None,
     }
 }
 

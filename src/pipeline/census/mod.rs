@@ -26,7 +26,7 @@ use std::fmt::{self, Write};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
-pub use difference::Difference;
+pub use difference::{Compared, Difference};
 pub use multiset::MultisetHash;
 pub use needs::Needs;
 pub(super) use scanner::ByteOrderMark;
@@ -39,6 +39,32 @@ pub(in crate::pipeline) use unordered::identifier;
 /// Up to so many large objects are counted one by one, so that a difference can be named; beyond,
 /// only all of them together, or memory would grow with their number.
 const LARGE_OBJECTS_APART: usize = 65_536;
+
+/// Kinds of objects that are rows, large objects, or a state that rows bring about.
+const CONTENT: [&[u8]; 9] = [
+    b"BLOB",
+    b"BLOB COMMENTS",
+    b"BLOB DATA",
+    b"BLOB METADATA",
+    b"BLOBS",
+    b"MATERIALIZED VIEW DATA",
+    b"SEQUENCE SET",
+    b"STATISTICS DATA",
+    b"TABLE DATA",
+];
+
+/// Kinds of objects that are privileges, or text that comes back as it was given; and the head of a dump.
+const WORD_FOR_WORD: [&[u8]; 9] = [
+    b"",
+    b"ACL",
+    b"COMMENT",
+    b"DATABASE",
+    b"DATABASE PROPERTIES",
+    b"DEFAULT ACL",
+    b"SECURITY LABEL",
+    b"SUBSCRIPTION TABLE",
+    b"USER MAPPING",
+];
 
 /// What a dump contains.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,11 +82,22 @@ struct Table {
 }
 
 /// The statements that make one object.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Object {
     statements: u64,
     hash: MultisetHash,
+    /// Those that say whose it is, by the role alone; unknown in a census that was stored.
+    owners: Option<MultisetHash>,
 }
+
+/// Whose it is stands in its statements too.
+impl PartialEq for Object {
+    fn eq(&self, other: &Self) -> bool {
+        (self.statements, self.hash) == (other.statements, other.hash)
+    }
+}
+
+impl Eq for Object {}
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct LargeObjects {
@@ -159,13 +196,17 @@ impl Census {
         table.hash.merge(hash);
     }
 
-    fn add_object(&mut self, id: &ObjectId, statement: u128) {
+    fn add_object(&mut self, id: &ObjectId, statement: u128, owner: Option<&[u8]>) {
         if !self.objects.contains_key(id) {
             self.objects.insert(id.clone(), Object::default());
         }
         if let Some(object) = self.objects.get_mut(id) {
             object.statements += 1;
             object.hash.add(statement);
+            let owners = object.owners.get_or_insert_default();
+            if let Some(role) = owner {
+                owners.add(xxh3_128(role));
+            }
         }
     }
 
@@ -238,6 +279,17 @@ impl ObjectId {
             schema: schema.into(),
             name: name.into(),
         })
+    }
+
+    /// Whether it is content of the database, which a dump without rows does not have.
+    pub fn is_content(&self) -> bool {
+        CONTENT.contains(&&*self.kind)
+    }
+
+    /// Whether it is a definition, whose text the server writes anew for every dump: expressions may be
+    /// written differently then.
+    fn is_definition(&self) -> bool {
+        !self.is_content() && !WORD_FOR_WORD.contains(&&*self.kind)
     }
 
     /// All parts, told apart by a byte that no name holds.

@@ -38,6 +38,8 @@ pub struct Needs {
     pub settings: BTreeSet<String>,
     /// What the server computes again, in words.
     pub recomputed: BTreeSet<String>,
+    /// The encoding in which the dump says that it is written (`client_encoding`).
+    pub encoding: Option<String>,
 }
 
 /// So many names of each kind are kept.
@@ -192,7 +194,7 @@ impl Needs {
         {
             self.forces_row_security = Some(super::printable(table));
         }
-        let Some(owner) = last(text, b" OWNER TO ") else {
+        let Some(owner) = owner_given_by(text) else {
             return;
         };
         if let Some((schema, _)) =
@@ -237,6 +239,16 @@ impl Needs {
         }
     }
 
+    /// Notes the encoding in which the dump says that it is written.
+    pub(super) fn of_encoding(&mut self, value: &[u8]) {
+        let name = value
+            .strip_prefix(b"'")
+            .and_then(|it| it.strip_suffix(b"'"));
+        if let Some(name) = name.and_then(|name| std::str::from_utf8(name).ok()) {
+            self.encoding.get_or_insert_with(|| name.to_owned());
+        }
+    }
+
     /// Notes the tablespace that the next relations stand in, as written.
     pub(super) fn of_tablespace(&mut self, value: &[u8]) {
         if !value.starts_with(b"'")
@@ -253,6 +265,15 @@ impl Needs {
         {
             self.roles.insert(role);
         }
+    }
+}
+
+/// The role that a statement makes an owner.
+pub(super) fn owner_given_by(text: &[u8]) -> Option<Vec<u8>> {
+    if text.starts_with(b"ALTER ") {
+        last(text, b" OWNER TO ")
+    } else {
+        None
     }
 }
 

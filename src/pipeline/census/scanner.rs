@@ -4,7 +4,7 @@ use memchr::{memchr, memchr_iter};
 use xxhash_rust::xxh3::{Xxh3, xxh3_128_with_seed};
 
 use super::lexer::Lexer;
-use super::needs::Needs;
+use super::needs::{Needs, owner_given_by};
 use super::rows::{Progress, Rows};
 use super::statement::{Meaning, Statement};
 use super::{Census, Flaw, ObjectId};
@@ -335,7 +335,7 @@ impl<T: Tap> Scanner<T> {
                     return Err(Flaw::AfterCompletion);
                 }
                 self.census
-                    .add_object(&self.object, xxh3_128_with_seed(line, 0));
+                    .add_object(&self.object, xxh3_128_with_seed(line, 0), None);
             }
             return Ok(());
         }
@@ -363,8 +363,10 @@ impl<T: Tap> Scanner<T> {
             }
             Meaning::Setting { name, value } => {
                 self.session.set(name, value);
-                if name == b"default_tablespace" {
-                    self.needs.of_tablespace(value);
+                match name {
+                    b"default_tablespace" => self.needs.of_tablespace(value),
+                    b"client_encoding" => self.needs.of_encoding(value),
+                    _ => {}
                 }
             }
             Meaning::OpenLargeObject(oid) => {
@@ -399,8 +401,9 @@ impl<T: Tap> Scanner<T> {
             Meaning::PlannerStatistics => {}
             Meaning::Object => {
                 self.needs.of_statement(beginning);
+                let owner = owner_given_by(beginning);
                 let hash = self.hash_statement();
-                self.census.add_object(&self.object, hash);
+                self.census.add_object(&self.object, hash, owner.as_deref());
             }
         }
         Ok(())

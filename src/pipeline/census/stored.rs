@@ -174,6 +174,14 @@ pub fn read(input: impl BufRead) -> Result<Census, StoredCensusError> {
     }
 }
 
+fn stored(statements: u64, hash: MultisetHash) -> Object {
+    Object {
+        statements,
+        hash,
+        owners: None,
+    }
+}
+
 /// Adds what a line says; none if a name in it is not written as it should be.
 fn add(census: &mut Census, line: Line) -> Option<()> {
     let name = |text: &str| Some(from_printable(text)?.into_boxed_slice());
@@ -193,7 +201,7 @@ fn add(census: &mut Census, line: Line) -> Option<()> {
                 schema: name(&schema)?,
                 name: name(&object)?,
             };
-            census.objects.insert(id, Object { statements, hash });
+            census.objects.insert(id, stored(statements, hash));
         }
         Line::LargeObject {
             large_object,
@@ -201,9 +209,7 @@ fn add(census: &mut Census, line: Line) -> Option<()> {
             hash,
         } => {
             let large: &mut LargeObjects = &mut census.large_objects;
-            large
-                .apart
-                .insert(large_object, Object { statements, hash });
+            large.apart.insert(large_object, stored(statements, hash));
             large.together.statements += statements;
             large.together.hash.merge(hash);
         }
@@ -212,7 +218,7 @@ fn add(census: &mut Census, line: Line) -> Option<()> {
         } => {
             census.large_objects = LargeObjects {
                 too_many: true,
-                together: Object { statements, hash },
+                together: stored(statements, hash),
                 ..LargeObjects::default()
             };
         }

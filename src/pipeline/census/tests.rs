@@ -200,7 +200,7 @@ fn every_other_change_is_named() {
         (
             "ALTER FUNCTION public.f() OWNER TO o;",
             "",
-            "function public.f() differs",
+            "the owner of function public.f() differs",
         ),
         ("b text", "b varchar", "table public.t differs"),
         (

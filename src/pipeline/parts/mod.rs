@@ -1,8 +1,10 @@
 //! Taking parts out of a dump while it passes: its definitions without any rows, or the rows of some
-//! tables. Both are fed by the census's own scanner, so that there is one reader of dumps.
+//! tables. All are fed by the census's own scanner, so that there is one reader of dumps.
 
 mod definitions;
 mod rows;
+mod schema;
+mod settings;
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -14,6 +16,8 @@ use crate::config::Compression;
 
 pub use definitions::{Definitions, Left};
 pub use rows::{Piece, RowsOf};
+pub use schema::Schema;
+pub use settings::{are_all_known, is_known};
 
 /// Where the text of a dump comes from.
 pub enum Text<R: Read + Unpin> {

@@ -268,6 +268,21 @@ impl Sandbox {
         Ok((name.to_owned(), refused))
     }
 
+    /// Gives a restored database another name, so that another one can be made under its own.
+    ///
+    /// # Errors
+    /// When somebody is connected to it and stays.
+    pub async fn set_aside(&self, name: &str) -> Result<(), SandboxError> {
+        // The server has no other database but its own.
+        let aside = if name == "aside" { "apart" } else { "aside" };
+        let sql = format!("ALTER DATABASE {} RENAME TO {aside}", identifier(name));
+        let client = self.client("postgres").await?;
+        client
+            .query("rename a restored database", &sql, &[])
+            .await?;
+        Ok(())
+    }
+
     /// Those of these extensions that are not installed on this machine.
     ///
     /// # Errors

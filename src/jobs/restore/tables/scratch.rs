@@ -150,6 +150,8 @@ impl Tools<'_> {
         let conninfo = scratch.for_loading(Some("UTC"), true);
         let loader = Loader {
             programs: self.programs,
+            reader: self.programs,
+            server_major: premises.major,
             conninfo: &conninfo,
             application: APPLICATION,
             connect: self.context.limits.connect,

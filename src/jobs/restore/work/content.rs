@@ -1,23 +1,17 @@
 //! Loading the dump, and proving that what was loaded is what was backed up.
 
-use std::io;
-use std::sync::{Arc, PoisonError};
-
 use super::super::sendable::{self, Stamp};
 use super::super::{content, rights};
-use super::{Made, STATEMENT, Work};
+use super::{Made, STATEMENT, Work, WorkPrograms};
 use crate::config::Format;
 use crate::jobs::JobError;
-use crate::jobs::blocked::Watch;
-use crate::jobs::dump::{Dumper, Remarks};
 use crate::jobs::limit::Limit;
 use crate::jobs::load::{Dump, DumpText, Loaded, Loader, ahead};
-use crate::jobs::scrutiny::Scrutiny;
-use crate::pipeline::{Amount, Phase, Progress, StreamError, take_census};
+use crate::jobs::proof::{Scrutiny, about_rewritten, census_of, wants_reference};
+use crate::pipeline::{Amount, Phase};
 use crate::postgres::{
-    Client, Confinement, Conninfo, DumpCommand, Programs, Setting, archive_as_sql_arguments,
-    database_properties, give_setting, knows_time_zone, reset_settings, settings_and_privileges,
-    shortfalls,
+    Client, Confinement, Conninfo, Setting, database_properties, give_setting, knows_time_zone,
+    reset_settings, settings_and_privileges, shortfalls,
 };
 use crate::words::recomputed;
 
@@ -46,10 +40,27 @@ impl Work<'_> {
         Ok(None)
     }
 
+    /// How a database that was made here is loaded, and dumped again.
+    pub(super) fn loader<'a>(
+        &self,
+        programs: &'a WorkPrograms,
+        conninfo: &'a Conninfo,
+    ) -> Loader<'a> {
+        Loader {
+            programs: &programs.own,
+            reader: &programs.reader,
+            server_major: self.prepared.premises.major,
+            conninfo,
+            application: "pgbackupd restore",
+            connect: self.context.limits.connect,
+            confinement: Confinement::default(),
+        }
+    }
+
     /// Loads the dump; the first error ends it.
     pub(super) async fn load(
         &self,
-        programs: &Programs,
+        programs: &WorkPrograms,
         conninfo: &Conninfo,
     ) -> Result<(), JobError> {
         let source = &self.prepared.source;
@@ -63,19 +74,10 @@ impl Work<'_> {
             self.progress
                 .expect(ahead(format, passage.text_bytes, rows));
         }
-        let loader = Loader {
-            programs,
-            conninfo,
-            application: "pgbackupd restore",
-            connect: self.context.limits.connect,
-            confinement: Confinement::default(),
-        };
+        let loader = self.loader(programs, conninfo);
         let outcome = match (source.format, &source.manifest) {
             (Format::Plain, _) => {
-                let dump = self.dump(DumpText::File {
-                    path: source.path.clone(),
-                    compression: source.compression,
-                });
+                let dump = self.dump();
                 loader
                     .load_dump(dump, self.request.jobs, &self.limit, self.progress)
                     .await
@@ -87,7 +89,14 @@ impl Work<'_> {
                     .load_archive(&source.path, self.request.jobs, &self.limit, self.progress)
                     .await
             }
-            (_, None) => self.load_text_of_archive(&loader).await,
+            // `pg_restore` by itself would send the server other things than those that were judged, if
+            // somebody has made them so: it writes them as text.
+            (_, None) => {
+                let (accepts, jobs) = (self.request.accept_unexpected, self.request.jobs);
+                loader
+                    .load_archive_as_text(&source.path, accepts, jobs, &self.limit, self.progress)
+                    .await
+            }
         };
         match outcome.map_err(|error| sendable::changed(source, error))? {
             Loaded::Wholly => Ok(()),
@@ -101,53 +110,26 @@ impl Work<'_> {
         }
     }
 
-    fn dump(&self, text: DumpText) -> Dump {
+    /// The text of a dump in plain format.
+    pub(super) fn dump(&self) -> Dump {
+        let source = &self.prepared.source;
         Dump {
-            name: self.prepared.source.path.display().to_string(),
-            text,
+            name: source.path.display().to_string(),
+            text: DumpText::File {
+                path: source.path.clone(),
+                compression: source.compression,
+            },
             accepts_unexpected: self.request.accept_unexpected,
         }
     }
 
-    /// Loads an archive that no manifest speaks for. `pg_restore` by itself would send the server other
-    /// things than those that were judged, if somebody has made them so: it writes them as text.
-    async fn load_text_of_archive(&self, loader: &Loader<'_>) -> Result<Loaded, JobError> {
-        let source = &self.prepared.source;
-        let (watch, remarks) = (Watch::default(), Remarks::default());
-        let pg_restore = Dumper {
-            program: loader.programs.pg_restore(),
-            arguments: archive_as_sql_arguments(&source.path),
-            application: loader.application,
-            conninfo: loader.conninfo,
-            connect: loader.connect,
-            watch: &watch,
-            remarks: &remarks,
-            confinement: Confinement::default(),
-        };
-        let (reader, mut writer) = io::pipe().map_err(JobError::no_pipe)?;
-        let doing = format!("cannot read {}", source.path.display());
-        // What passes is counted where it is loaded.
-        let passing = Progress::default();
-        let extracting = pg_restore.stream(&self.limit, &passing, &doing, move |mut text| {
-            let copied = io::copy(&mut text, &mut writer);
-            copied.map(drop).map_err(StreamError::Write)
-        });
-        let dump = self.dump(DumpText::Program(reader));
-        let loading = loader.load_dump(dump, self.request.jobs, &self.limit, self.progress);
-        let (extracted, outcome) = tokio::join!(extracting, loading);
-        match outcome? {
-            // Of psql's failure the other one is the consequence.
-            refused @ Loaded::Refused { .. } => Ok(refused),
-            Loaded::Wholly => extracted.map(|()| Loaded::Wholly),
-        }
-    }
-
     /// Dumps what was loaded, and compares it with what was read from the backup; gives rows and
-    /// tables.
+    /// tables. Where the text of a definition differs, what the server makes of the backup's own decides.
     pub(super) async fn compare(
         &self,
-        programs: &Programs,
+        programs: &WorkPrograms,
         conninfo: &Conninfo,
+        zone: Option<&str>,
         made: &mut Made,
         limit: &Limit,
     ) -> Result<(u64, u64), JobError> {
@@ -156,55 +138,47 @@ impl Work<'_> {
             return Err(JobError::Internal("the backup was not read".to_owned()));
         };
         self.progress.expect(Amount::Bytes(passage.text_bytes));
-        let remarks = Remarks::default();
-        let pg_dump = Dumper {
-            program: programs.pg_dump(),
-            arguments: DumpCommand::Plain.arguments(
-                &programs.version,
-                conninfo,
-                self.context.limits.lock_wait,
-            )?,
-            application: "pgbackupd restore",
-            conninfo,
-            connect: self.context.limits.connect,
-            watch: &Watch::default(),
-            remarks: &remarks,
-            confinement: Confinement::default(),
-        };
-        let counted_in = Arc::clone(self.progress);
-        let (found, ..) = pg_dump
-            .stream(
-                limit,
-                self.progress,
-                "cannot dump what was loaded",
-                move |source| take_census(source, &counted_in),
-            )
-            .await?;
-        for remark in remarks.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            tracing::debug!("{remark}");
+        let encoding = passage.needs.encoding.as_deref();
+        let copy = self.loader(programs, conninfo);
+        let lock_wait = self.context.limits.lock_wait;
+        let found = census_of(&copy, encoding, lock_wait, limit, self.progress).await?;
+        let mut compared = found.compare(&passage.census, None);
+        let mut unknown = None;
+        if wants_reference(&compared) {
+            let made = self.reference(programs, encoding, zone, made, limit);
+            match made.await? {
+                Ok(reference) => compared = found.compare(&passage.census, Some(&reference)),
+                Err(why) => unknown = Some(why),
+            }
         }
-        let copy = [self.prepared.premises.major, programs.version.major];
-        let scrutiny = self.prepared.source.scrutiny(copy);
-        let (failures, others): (Vec<_>, Vec<_>) = found
-            .differences(&passage.census)
-            .into_iter()
-            .partition(|difference| scrutiny.counts(difference));
-        let [failures, differences] = [failures, others]
+        let versions = [self.prepared.premises.major, programs.own.version.major];
+        let scrutiny = self.prepared.source.scrutiny(versions);
+        let verdict = scrutiny.judge(compared);
+        let [lost, of_the_version] = [&verdict.lost, &verdict.of_the_version]
             .map(|list| -> Vec<String> { list.iter().map(ToString::to_string).collect() });
         self.prepared.account.note(|facts| {
             facts.found = Some(content(&found));
-            let all = failures.iter().chain(&differences);
+            let all = lost.iter().chain(&of_the_version);
             facts.differences = all.take(NAMED).cloned().collect();
         });
-        if !failures.is_empty() {
+        if !lost.is_empty() {
+            let unknown = unknown.map_or_else(String::new, |why| {
+                format!(
+                    "\nwhat this server makes of the backup's own definitions is not known: {why}"
+                )
+            });
             return Err(JobError::failed(format!(
-                "what was loaded is not what the backup holds:\n{}",
-                list(&failures)
+                "what was loaded is not what the backup holds:\n{}{unknown}",
+                list(&lost)
             )));
         }
-        if !differences.is_empty() {
-            made.warnings
-                .push(format!("{}:\n{}", agreement(scrutiny), list(&differences)));
+        made.warnings.extend(about_rewritten(verdict.rewritten));
+        if !of_the_version.is_empty() {
+            made.warnings.push(format!(
+                "{}:\n{}",
+                agreement(scrutiny),
+                list(&of_the_version)
+            ));
         }
         if !passage.needs.recomputed.is_empty() {
             let names: Vec<String> = passage.needs.recomputed.iter().cloned().collect();

@@ -70,7 +70,12 @@ impl Work<'_> {
     fn recorded_as_begun(&self) -> Result<BTreeSet<String>, JobError> {
         let ledger = self.request.repository.restore_ledger();
         let mut begun = BTreeSet::new();
-        let read = ledger.read(|record| begun.extend(record.beside.map(|names| names.loads_into)));
+        let read = ledger.read(|record| {
+            if let Some(names) = record.beside {
+                begun.insert(names.loads_into);
+                begun.extend(names.compares_with);
+            }
+        });
         read.map_err(unrecorded(&ledger, "nothing was restored because"))?;
         // A restore of tables leaves a note.
         let notes = self.request.repository.scratch_notes()?;
@@ -165,10 +170,16 @@ impl Work<'_> {
         }
     }
 
-    /// Makes the empty database.
-    pub(super) async fn create(&self, client: &Client, made: &mut Made) -> Result<(), JobError> {
+    /// Makes the empty database that is loaded, or the one for its reference, in the same way; `is_there`
+    /// says whether it must be dropped after a failure.
+    pub(super) async fn create(
+        &self,
+        client: &Client,
+        name: &str,
+        is_there: &mut bool,
+        warnings: &mut Vec<String>,
+    ) -> Result<(), JobError> {
         let like = self.prepared.like.as_ref();
-        let name = self.new_name();
         let sql = create_database(name, like, self.prepared.premises.major);
         self.go_on()?;
         // Not given up midway: the server would go on, and leave a database without our mark.
@@ -177,7 +188,7 @@ impl Work<'_> {
             .await;
         // What the server has refused is not there, or is somebody else's; an answer that is lost
         // is no failure of the statement.
-        made.database = !matches!(&created, Err(error) if error.sqlstate.is_some());
+        *is_there = !matches!(&created, Err(error) if error.sqlstate.is_some());
         created.map_err(|error| {
             let locale = like.map(|like| {
                 format!(
@@ -201,7 +212,7 @@ impl Work<'_> {
                 STATEMENT,
             )
             .await?;
-        self.give_settings_for_loading(client, made).await
+        self.give_settings_for_loading(client, name, warnings).await
     }
 
     /// Gives the new database what functions and conditions in the dump find in their session. What it
@@ -209,7 +220,8 @@ impl Work<'_> {
     async fn give_settings_for_loading(
         &self,
         client: &Client,
-        made: &mut Made,
+        name: &str,
+        warnings: &mut Vec<String>,
     ) -> Result<(), JobError> {
         let Some(like) = &self.prepared.like else {
             return Ok(());
@@ -222,17 +234,17 @@ impl Work<'_> {
             .await??;
         if !differing.is_empty() {
             let names: Vec<&str> = differing.iter().map(|one| one.name.as_str()).collect();
-            made.warnings.push(format!(
+            warnings.push(format!(
                 "the server does not set what the server of the backup did: {}. It was loaded with the \
                  recorded values, and is without them now: set them in postgresql.conf, or by ALTER \
                  DATABASE, if its functions need them",
                 names.join(", ")
             ));
         }
-        for one in settings_for_loading(self.new_name(), &differing, like) {
+        for one in settings_for_loading(name, &differing, like) {
             match client.execute(PREPARE, &one.sql, STATEMENT).await {
                 Err(error) if error.sqlstate.is_none() => return Err(error.into()),
-                Err(error) if one.is_of_server => made.warnings.push(format!(
+                Err(error) if one.is_of_server => warnings.push(format!(
                     "the setting {} was not to be had while it was loaded (SQLSTATE {})",
                     one.name,
                     error.sqlstate.unwrap_or_default()

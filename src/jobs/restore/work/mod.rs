@@ -3,6 +3,7 @@
 mod content;
 mod ground;
 mod name;
+mod reference;
 mod statistics;
 
 pub(super) use statistics::without_statistics;
@@ -16,6 +17,8 @@ use super::remove::drop_made;
 use super::sendable::stay_in;
 use super::swap::connect_patiently;
 use super::{Prepared, RestoreRequest, Tell, application};
+use crate::config::Format;
+use crate::jobs::archive::programs_to_read;
 use crate::jobs::limit::{Limit, Stop};
 use crate::jobs::record::unrecorded;
 use crate::jobs::{Context, JobError, JobErrorKind};
@@ -62,10 +65,20 @@ pub struct RestoreReport {
 struct Made {
     roles: Vec<String>,
     database: bool,
+    /// The database for the reference.
+    reference: bool,
     application_stopped: bool,
     /// The restored database bears its name.
     swapped: bool,
     warnings: Vec<String>,
+}
+
+/// The programs of a restore.
+struct WorkPrograms {
+    /// They fit the server.
+    own: Programs,
+    /// Their `pg_restore` reads the backup's archive.
+    reader: Programs,
 }
 
 struct Work<'a> {
@@ -108,6 +121,7 @@ pub async fn restore(
     start.beside = Some(BesideNames {
         loads_into: prepared.plan.loads_into.clone(),
         keeps_as: prepared.plan.keeps_as.clone(),
+        compares_with: Some(prepared.plan.compares_with.clone()),
     });
     ledger
         .append(&start)
@@ -213,11 +227,11 @@ impl Work<'_> {
         &self.prepared.plan.loads_into
     }
 
-    /// How the new database is reached. What an event trigger of its own does when somebody connects
-    /// is for later.
-    fn to_the_new_database(&self) -> Conninfo {
+    /// How a database is reached that was made here. What an event trigger of its own does when somebody
+    /// connects is for later.
+    fn to_database(&self, name: &str) -> Conninfo {
         let (premises, maintenance) = (&self.prepared.premises, &self.prepared.maintenance);
-        let conninfo = maintenance.to_database(self.new_name());
+        let conninfo = maintenance.to_database(name);
         if premises.is_superuser {
             conninfo.without_event_triggers(premises.major)
         } else {
@@ -232,6 +246,21 @@ impl Work<'_> {
         databases.extend(original);
         let (premises, maintenance) = (&self.prepared.premises, &self.prepared.maintenance);
         stay_in(self.context, premises, maintenance, &databases).await
+    }
+
+    /// The programs that fit the server, and those that fit the backup's archive.
+    async fn programs(&self) -> Result<WorkPrograms, JobError> {
+        let Prepared {
+            premises, source, ..
+        } = self.prepared;
+        let own = Programs::locate(self.context.programs.as_deref(), premises.major).await?;
+        let reader = match &source.manifest {
+            Some(manifest) if source.format != Format::Plain => {
+                programs_to_read(self.context, manifest).await?
+            }
+            _ => own.clone(),
+        };
+        Ok(WorkPrograms { own, reader })
     }
 
     async fn maintenance(&self) -> Result<Client, JobError> {
@@ -252,14 +281,14 @@ impl Work<'_> {
 
         // Whatever is missing shows here, before the application is stopped.
         self.say(&format!("creating the database {}", self.new_name()));
-        self.create(&client, made).await?;
+        let Made {
+            database, warnings, ..
+        } = made;
+        self.create(&client, self.new_name(), database, warnings)
+            .await?;
 
-        let conninfo = self.to_the_new_database();
-        let programs = Programs::locate(
-            self.context.programs.as_deref(),
-            self.prepared.premises.major,
-        )
-        .await?;
+        let conninfo = self.to_database(self.new_name());
+        let programs = self.programs().await?;
         // A server need not let us into a database of every name (pg_hba.conf).
         drop(
             self.limit
@@ -284,7 +313,9 @@ impl Work<'_> {
             "dumping it again and comparing it with the backup, and refreshing its statistics \
              meanwhile",
         );
-        let (rows, tables) = self.compare_and_analyze(&programs, &loaded, made).await?;
+        let zone = zone.as_deref();
+        let compared = self.compare_and_analyze(&programs, &loaded, zone, made);
+        let (rows, tables) = compared.await?;
 
         self.say("giving it its settings and privileges");
         self.give_properties(&client, &loaded, made).await?;
@@ -362,24 +393,18 @@ impl Work<'_> {
     /// interrupted: the second signal ends the process.
     async fn clean_up(&self, made: &Made) -> Vec<String> {
         let mut left = Vec::new();
-        if made.database {
-            self.say(&format!("dropping {}", self.new_name()));
-            let dropped = match self.maintenance().await {
-                Ok(client) => self.drop_made(&client, self.new_name()).await,
-                Err(error) => Err(error),
-            };
-            if let Err(error) = dropped {
-                left.push(format!(
-                    "the database {} remains: the next restore of {} drops it, or {}; ({error})",
-                    self.new_name(),
-                    self.request.database,
-                    drop_database(self.new_name())
-                ));
-                // It may own what is in there.
-                return left;
+        let plan = &self.prepared.plan;
+        for (name, is_there) in [
+            (&plan.compares_with, made.reference),
+            (&plan.loads_into, made.database),
+        ] {
+            if is_there {
+                self.say(&format!("dropping {name}"));
+                left.extend(self.clean_up_database(name).await);
             }
         }
-        if made.roles.is_empty() {
+        // The new roles may own what is in there.
+        if made.roles.is_empty() || !left.is_empty() {
             return left;
         }
         let client = match self.maintenance().await {
@@ -399,6 +424,20 @@ impl Work<'_> {
             }
         }
         left
+    }
+
+    /// Drops a database that was made; says what remains if that fails.
+    async fn clean_up_database(&self, name: &str) -> Option<String> {
+        let dropped = match self.maintenance().await {
+            Ok(client) => self.drop_made(&client, name).await,
+            Err(error) => Err(error),
+        };
+        let error = dropped.err()?;
+        Some(format!(
+            "the database {name} remains: the next restore of {} drops it, or {}; ({error})",
+            self.request.database,
+            drop_database(name)
+        ))
     }
 
     /// A failure with what it means.

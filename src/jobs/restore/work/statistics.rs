@@ -6,9 +6,9 @@ use std::pin::pin;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Made, Work};
+use super::{Made, Work, WorkPrograms};
 use crate::jobs::{JobError, JobErrorKind};
-use crate::postgres::{Client, NotRefreshed, Programs, analyze};
+use crate::postgres::{Client, NotRefreshed, analyze};
 
 /// So many tables are named in a warning of each kind.
 const NAMED: usize = 10;
@@ -18,12 +18,13 @@ impl Work<'_> {
     /// fails ends the other; a table whose statistics cannot be had is a warning. Gives rows and tables.
     pub(super) async fn compare_and_analyze(
         &self,
-        programs: &Programs,
+        programs: &WorkPrograms,
         loaded: &Client,
+        zone: Option<&str>,
         made: &mut Made,
     ) -> Result<(u64, u64), JobError> {
         let (limit, end) = self.limit.of_a_part();
-        let comparing = self.compare(programs, loaded.conninfo(), made, &limit);
+        let comparing = self.compare(programs, loaded.conninfo(), zone, made, &limit);
         let analyzing = async {
             let within = self.context.limits.total;
             Ok(self.limit.wait_for(analyze(loaded, within)).await??)

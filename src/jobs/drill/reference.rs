@@ -1,0 +1,71 @@
+//! What the temporary cluster makes of the backup's own definitions, in a database that is made like that of
+//! the copy: where the text of a definition differs, this says whether it does so for this server alone.
+
+use super::attempt::Drill;
+use super::report::DrillOutcome;
+use super::restored::Restored;
+use crate::config::Format;
+use crate::jobs::error::JobError;
+use crate::jobs::load::{Dump, DumpText};
+use crate::pipeline::Phase;
+use crate::pipeline::census::Census;
+use crate::repository::{Manifest, Role};
+
+/// What came of it.
+pub(super) enum Made {
+    /// What a dump of the definitions holds.
+    Reference(Box<Census>),
+    /// The definitions alone cannot be loaded; why is a remark.
+    Nothing,
+    /// This machine is to blame.
+    Outcome(DrillOutcome),
+}
+
+impl Drill<'_> {
+    /// Loads the definitions once more and dumps them. The copy, which was dumped and compared before, gives
+    /// up its name: extensions may bind themselves to it.
+    pub(super) async fn reference(
+        &mut self,
+        restored: &mut Restored<'_>,
+        copy: &str,
+        manifest: &Manifest,
+        encoding: Option<&str>,
+    ) -> Result<Made, JobError> {
+        let limit = self.limit.clone();
+        // How much text that is nobody knows.
+        self.progress.enter(Phase::Comparing);
+        limit.wait_for(restored.sandbox.set_aside(copy)).await??;
+        restored.make_database(&limit, manifest).await?;
+        let artifact = &manifest.artifact;
+        let role = Role::Artifact(artifact.format, artifact.compression);
+        let path = self.repository.path(self.stem, role);
+        let loader = restored.loader(self.context);
+        let loaded = if artifact.format == Format::Plain {
+            let compression = artifact.compression;
+            let dump = Dump {
+                name: path.display().to_string(),
+                text: DumpText::File { path, compression },
+                accepts_unexpected: true,
+            };
+            loader.load_definitions(dump, &limit, self.progress).await?
+        } else {
+            loader
+                .load_definitions_of_archive(&path, true, &limit, self.progress)
+                .await?
+        };
+        let what = "the definitions without their rows";
+        match self.refused(restored, manifest, what, loaded).await {
+            None => {
+                let reference = restored.census(self, encoding).await?;
+                Ok(Made::Reference(Box::new(reference)))
+            }
+            Some(DrillOutcome::Refused(why)) => {
+                self.remarks.push(format!(
+                    "what this server makes of the backup's own definitions is not known: {why}"
+                ));
+                Ok(Made::Nothing)
+            }
+            Some(outcome) => Ok(Made::Outcome(outcome)),
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! What the server makes of the backup's own definitions, in a database that is made like the one that was
+//! loaded and dropped again: where the text of a definition differs, this says whether it does so for this
+//! server alone.
+
+use super::{Made, Work, WorkPrograms};
+use crate::config::Format;
+use crate::jobs::JobError;
+use crate::jobs::limit::Limit;
+use crate::jobs::load::Loaded;
+use crate::jobs::proof::census_of;
+use crate::pipeline::Phase;
+use crate::pipeline::census::Census;
+
+impl Work<'_> {
+    /// Loads the definitions once more, dumps them, and drops them; why not, where the server refuses them
+    /// without their rows.
+    pub(super) async fn reference(
+        &self,
+        programs: &WorkPrograms,
+        encoding: Option<&str>,
+        zone: Option<&str>,
+        made: &mut Made,
+        limit: &Limit,
+    ) -> Result<Result<Census, String>, JobError> {
+        let source = &self.prepared.source;
+        let name = self.prepared.plan.compares_with.as_str();
+        self.say(&format!(
+            "loading the definitions once more into {name}, because some are written differently"
+        ));
+        // How much text that is nobody knows.
+        self.progress.enter(Phase::Comparing);
+        let client = limit.wait_for(self.maintenance()).await??;
+        // What the server does not take was reported of the copy.
+        self.create(&client, name, &mut made.reference, &mut Vec::new())
+            .await?;
+        let conninfo = self.to_database(name);
+        let loading = conninfo.for_loading(zone, self.has_labels());
+        let loader = self.loader(programs, &loading);
+        let loaded = if source.format == Format::Plain {
+            loader
+                .load_definitions(self.dump(), limit, self.progress)
+                .await?
+        } else {
+            let accepts = source.manifest.is_some() || self.request.accept_unexpected;
+            loader
+                .load_definitions_of_archive(&source.path, accepts, limit, self.progress)
+                .await?
+        };
+        let reference = match loaded {
+            Loaded::Wholly => {
+                let copy = self.loader(programs, &conninfo);
+                let lock_wait = self.context.limits.lock_wait;
+                let taken = census_of(&copy, encoding, lock_wait, limit, self.progress);
+                Ok(taken.await?)
+            }
+            Loaded::Refused { how, said } => Err(format!("{how}; it said:\n{said}")),
+        };
+        match self.drop_made(&client, name).await {
+            Ok(()) => {}
+            Err(error) => made.warnings.push(format!(
+                "{name}, in which definitions were compared, could not be dropped: {error}; the next \
+                 restore of {} drops it",
+                self.request.database
+            )),
+        }
+        made.reference = false;
+        Ok(reference)
+    }
+}
