@@ -130,7 +130,7 @@ const CHANGES: &[(&str, &str)] = &[
     ),
     (
         "ALTER TABLE app.note OWNER TO tracker_app",
-        "table app.note differs after the restore",
+        "the owner of table app.note differs after the restore",
     ),
     (
         "CREATE INDEX surplus ON app.sprint (goal)",
