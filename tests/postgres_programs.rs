@@ -69,8 +69,8 @@ async fn run(program: PathBuf, args: Vec<OsString>, conninfo: &Conninfo) -> (Exi
         stdin: ChildInput::Null,
         confinement: Confinement::default(),
         kind: ChildKind::Program,
-        stdout: ChildOutput::Pipe(writer),
-        mask: Box::new(move |text| masking.mask(text)),
+        stdout: ChildOutput::Pipe(writer, None),
+        mask: Box::new(move |text| masking.mask(&text)),
     })
     .await
     .unwrap();
@@ -231,7 +231,7 @@ async fn a_server_that_dies_under_a_dump_is_recognised() {
         stdin: ChildInput::Null,
         confinement: Confinement::default(),
         kind: ChildKind::Program,
-        stdout: ChildOutput::Pipe(writer),
+        stdout: ChildOutput::Pipe(writer, None),
         mask: Box::new(std::convert::identity),
     })
     .await
@@ -303,7 +303,7 @@ async fn run_a_program_until_killed() {
         stdin: ChildInput::Null,
         confinement: Confinement::default(),
         kind: ChildKind::Program,
-        stdout: ChildOutput::Pipe(writer),
+        stdout: ChildOutput::Pipe(writer, None),
         mask: Box::new(std::convert::identity),
     })
     .await
