@@ -256,7 +256,7 @@ fn told(target: &Target<'_>, made: &BackupReport) -> BackupResult {
         tables: Some(manifest.census.summary.tables),
         seconds: Some(manifest.seconds.total),
         removed: removed.map(|removal| removal.backup.clone()).collect(),
-        warnings: made.warnings.clone(),
+        warnings: made.losses.iter().chain(&made.warnings).cloned().collect(),
         error: None,
     }
 }

@@ -16,7 +16,7 @@ use super::{report, select};
 use crate::config::Runs;
 use crate::jobs::{
     DrillOutcome, DrillReport, JobError, Place, Places, WhichBackup, backups_to_drill, drill,
-    places,
+    passed_over_by_drill, places,
 };
 use crate::pipeline::Progress;
 use crate::policy::in_words;
@@ -112,6 +112,14 @@ pub(super) async fn run(
             }
         };
         let database = report::one_line(&place.label);
+        match passed_over_by_drill(&context, place, which, &stems) {
+            Ok(passed) => {
+                for sentence in passed {
+                    tracing::warn!("{}", report::one_line(&sentence));
+                }
+            }
+            Err(error) => failures.push(told(error)),
+        }
         if stems.is_empty() {
             failures.push(Failure::new(
                 FailureKind::Unavailable,

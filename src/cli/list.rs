@@ -78,8 +78,10 @@ pub(super) struct ListedBackup {
     pub restored: Option<String>,
     /// Why it did not come back whole in its last test restore.
     pub unrestorable: Option<String>,
-    /// Whether it is pinned.
+    /// Whether it is pinned, or may be.
     pub pinned: bool,
+    /// Why nobody knows whether it is pinned and what its last check found.
+    pub state_error: Option<String>,
 }
 
 /// A file that looks like part of a backup and is none.
@@ -181,7 +183,12 @@ fn backup(entry: &Entry) -> ListedBackup {
         damage,
         restored: restored.map(|drilled| drilled.at.to_rfc3339()),
         unrestorable: drilled.and_then(|drilled| drilled.failure.clone()),
-        pinned: entry.state.pinned.is_some(),
+        pinned: entry.state.is_pinned(),
+        state_error: entry
+            .state
+            .unreadable
+            .as_ref()
+            .map(|unreadable| unreadable.what.clone()),
     }
 }
 
@@ -213,6 +220,15 @@ fn print(place: &Place, catalogue: &Catalogue, out: &mut dyn Write) -> Result<()
         table.print(" ", out)?;
     }
     for backup in backups {
+        if let Some(unreadable) = &backup.state.unreadable {
+            writeln!(
+                out,
+                "{stem}: its state {stem}.state cannot be used: {}; it counts as pinned and as not \
+                 checked, and `pgbackupd verify {stem}` writes it anew",
+                unreadable.what,
+                stem = backup.stem,
+            )?;
+        }
         match backup.state.fault() {
             None => {}
             Some(Fault::Damaged(what)) => writeln!(out, "{} is damaged: {what}", backup.stem)?,
@@ -234,7 +250,7 @@ fn add_row(table: &mut Table<6>, backup: &Entry) {
     table.cell(|cell| cell.write_str(&report::count(backup.rows)));
     table.cell(|cell| report::write_found_whole(cell, backup));
     table.cell(|cell| {
-        if backup.state.pinned.is_some() {
+        if backup.state.is_pinned() {
             cell.write_str("[pinned] ")?;
         }
         cell.write_str(

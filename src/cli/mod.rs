@@ -1,5 +1,6 @@
 //! The command line: one file a command. Nothing outside this module prints.
 
+mod accept;
 mod backup;
 mod completions;
 mod config;
@@ -110,6 +111,7 @@ enum Command {
     #[command(about = "Leave a pinned backup to retention again")]
     Unpin(pin::Args),
     Release(release::Args),
+    Accept(accept::Args),
     Schedule(schedule::Args),
     Config(config::Args),
     Daemon(daemon::Args),
@@ -135,6 +137,7 @@ impl Command {
             | Self::Pin(_)
             | Self::Unpin(_)
             | Self::Release(_)
+            | Self::Accept(_)
             | Self::Schedule(_)
             | Self::Daemon(_)
             | Self::Directories(_)
@@ -245,6 +248,7 @@ impl Cli {
             Command::Pin(args) => pin::run(&args, true, &surroundings, out),
             Command::Unpin(args) => pin::run(&args, false, &surroundings, out),
             Command::Release(args) => release::run(&args, &surroundings, out).await,
+            Command::Accept(args) => accept::run(&args, &surroundings, out),
             Command::Schedule(args) => {
                 let loaded = surroundings.load()?;
                 schedule::run(&args, &loaded, Utc::now(), surroundings.json, out)

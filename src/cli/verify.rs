@@ -98,6 +98,8 @@ pub(super) struct VerifiedBackup {
     pub rows: Option<u64>,
     /// The directory that it was put aside into.
     pub quarantine: Option<PathBuf>,
+    /// That its state was lost, and what was done about it.
+    pub remark: Option<String>,
 }
 
 /// A dump under a backup's name that no manifest speaks for.
@@ -248,6 +250,15 @@ fn failure(label: &str, report: &VerifyReport) -> Option<Failure> {
             format!("database {database}: {damaged} damaged"),
         ));
     }
+    if report.lost() > 0 {
+        return Some(Failure::new(
+            FailureKind::Damaged,
+            format!(
+                "database {database}: {} lost; `pgbackupd status` says what to do",
+                report::counted(report.lost() as u64, "manifest is", "manifests are")
+            ),
+        ));
+    }
     if report.unchecked.is_empty() {
         return None;
     }
@@ -274,6 +285,7 @@ fn tell(place: &Place, report: VerifyReport) -> VerifiedDatabase {
         }),
         rows: Some(finding.rows),
         quarantine: finding.quarantine,
+        remark: finding.remark,
     });
     let unchecked = report
         .unchecked
@@ -284,6 +296,7 @@ fn tell(place: &Place, report: VerifyReport) -> VerifiedDatabase {
             message: Some(why),
             rows: None,
             quarantine: None,
+            remark: None,
         });
     let problems = report.problems.into_iter();
     VerifiedDatabase {
@@ -331,6 +344,9 @@ fn print(database: &VerifiedDatabase, prefix: &str, out: &mut dyn Write) -> Resu
                     aside.unwrap_or_default()
                 )?;
             }
+        }
+        if let Some(remark) = &backup.remark {
+            writeln!(out, "  note: {remark}")?;
         }
     }
     if database.left > 0 {

@@ -12,7 +12,8 @@ use crate::config::{Database, Databases, DrillChoice, Job, JobKind, Plan, Server
 use crate::jobs::{
     BackupReport, BackupRequest, Context, DrillReport, JobError, Place, Places, PruneMode,
     PruneReport, Selection, Strictness, Tick, VerifyReport, VerifyRequest, WhichBackup, back_up,
-    backups_to_drill, drill, missed_drill, newest_success, places_on, prune, targets_on, verify,
+    backups_to_drill, drill, missed_drill, newest_success, passed_over_by_drill, places_on, prune,
+    targets_on, verify,
 };
 use crate::pipeline::Progress;
 use crate::policy::{ClockTrust, DrillMissed, Series, missed};
@@ -187,12 +188,14 @@ impl Task {
                 // Of a version 7 UUID these bits are random.
                 let (_, seed) = run.as_u64_pair();
                 let which = WhichBackup::One(*choice, seed);
-                let Some(stem) = backups_to_drill(place, &which)?.into_iter().next() else {
+                let chosen = backups_to_drill(place, &which)?;
+                let passed = passed_over_by_drill(&context, place, &which, &chosen)?;
+                let Some(stem) = chosen.into_iter().next() else {
                     return Ok(Outcome::Drilled(None));
                 };
-                drill(&context, *run, place, &stem, progress, cancel)
-                    .await
-                    .map(|report| Outcome::Drilled(Some(Box::new(report))))
+                let mut report = drill(&context, *run, place, &stem, progress, cancel).await?;
+                report.remarks.extend(passed);
+                Ok(Outcome::Drilled(Some(Box::new(report))))
             }
             Action::Prune(place) => {
                 let (run, place) = (given.run, place.clone());

@@ -144,6 +144,13 @@ impl Run<'_> {
         );
     }
 
+    /// Something of the database, or of its backups, was there before and is not any more.
+    pub(super) fn losses(&self, losses: &[String]) {
+        for loss in losses {
+            line!(LossFound, self, {}, "{loss}");
+        }
+    }
+
     fn removed(&self, pruned: &PruneReport) {
         if pruned.removed.is_empty() {
             return;

@@ -5,6 +5,7 @@
 mod archive;
 mod backup;
 mod blocked;
+mod continuity;
 mod directories;
 mod drill;
 mod dump;
@@ -38,13 +39,14 @@ use crate::config::{DrillSettings, Limits, Plan, Retention};
 use crate::repository::{Event, Operation, Record, Requester};
 
 pub use backup::{BackupReport, BackupRequest, Strictness, back_up};
+pub use continuity::accept;
 pub use directories::{
     Discovery, WantedDirectory, discover_as, discover_databases, needs_discovery,
     wanted_directories, wished_databases,
 };
 pub use drill::{
     DrillOutcome, DrillPhase, DrillReport, WhichBackup, backups_to_drill, drill, missed_drill,
-    sweep_drills,
+    passed_over_by_drill, sweep_drills,
 };
 pub use error::{JobError, JobErrorKind};
 pub use incident::{Incident, incidents, write_incident};
@@ -54,11 +56,12 @@ pub use prune::{PruneMode, PruneReport, SeriesReport, prune};
 pub use quarantine::release;
 pub use recovery::{Recovery, recover};
 pub use restore::{
-    Ahead, Candidate, Criteria, CutShort, LastDrill, Outlook, PlannedStep, PlannedTable, Prepared,
-    PreparedTables, PreparedUndo, RestorePlan, RestoreReport, RestoreRequest, RestoreSource,
-    TablesPlan, TablesReport, TablesRequest, Tell, UndoReport, abandon_tables, about_functions,
-    choose as choose_backup, look as look_at_restore, look_ahead, look_at_tables,
-    prepare as prepare_restore, prepare_tables, prepare_undo, restore, restore_tables, undo,
+    Ahead, Candidate, Criteria, CutShort, LastDrill, Outlook, PassedOver, PlannedStep,
+    PlannedTable, Prepared, PreparedTables, PreparedUndo, RestorePlan, RestoreReport,
+    RestoreRequest, RestoreSource, TablesPlan, TablesReport, TablesRequest, Tell, UndoReport,
+    abandon_tables, about_functions, choose as choose_backup, look as look_at_restore, look_ahead,
+    look_at_tables, passed_over, prepare as prepare_restore, prepare_tables, prepare_undo, restore,
+    restore_tables, undo,
 };
 pub use survey::{
     DaemonView, Ended, Line, NextRun, Outcomes, RunningNow, Survey, Surveyed, TREND, survey,
@@ -80,6 +83,8 @@ pub struct Context {
     pub drill: DrillSettings,
     /// How long a restore may take (P18).
     pub recovery_time: Duration,
+    /// Where the service remembers what no directory of backups can: which was the newest.
+    pub state_directory: PathBuf,
     /// Where `PostgreSQL`'s programs are looked for first.
     pub programs: Option<PathBuf>,
     /// The process's environment, for libpq's variables.
@@ -108,6 +113,7 @@ impl Context {
             retention: plan.retention.clone(),
             drill: plan.drill.clone(),
             recovery_time: plan.objectives.recovery_time,
+            state_directory: plan.daemon.state_directory.clone(),
             programs: plan.programs.clone(),
             environment: environment.clone(),
             requester: Requester::of_this_process(),
@@ -146,6 +152,8 @@ impl Context {
             beside: None,
             phases: Vec::new(),
             restoration: None,
+            accepted: None,
+            lost: None,
             left: None,
             round: None,
         }

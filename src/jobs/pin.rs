@@ -1,11 +1,12 @@
-//! Pinning: what the operator wants kept whatever retention says.
+//! Pinning: what the operator wants kept whatever retention says, and what may have been pinned
+//! before its state was lost.
 
 use uuid::Uuid;
 
 use super::Context;
 use super::error::JobError;
 use super::record::append;
-use crate::repository::{Event, Operation, Pin, Repository, Stem};
+use crate::repository::{Event, Operation, Pin, Repository, State, Stem};
 
 /// Pins a backup, or takes its pin off; gives whether that changed anything.
 ///
@@ -34,7 +35,7 @@ pub fn set_pin(
                 "{stem} has just been removed by another run"
             )));
         }
-        Some(state) if state.pinned.is_some() == pinned => return Ok(false),
+        Some(state) if state.is_pinned() == pinned => return Ok(false),
         Some(_) => {}
     }
     let operation = if pinned {
@@ -53,4 +54,37 @@ pub fn set_pin(
         &format!("{stem} is {is_now}, but"),
     )?;
     Ok(true)
+}
+
+/// Puts it on record that a backup's state was lost and written anew, as that of a pinned one; gives
+/// the sentence that says so. None when the state `before` was as it was written.
+///
+/// # Errors
+/// When the ledger cannot be written.
+pub(super) fn record_lost_state(
+    context: &Context,
+    repository: &Repository,
+    run: Uuid,
+    (stem, database): (&Stem, &str),
+    before: &State,
+) -> Result<Option<String>, JobError> {
+    let Some(unreadable) = &before.unreadable else {
+        return Ok(None);
+    };
+    let told = format!(
+        "its state was lost: {}; it is pinned now, in case it was, until you run `pgbackupd unpin \
+         {stem}`",
+        unreadable.what
+    );
+    let mut record = context.record(run, Operation::Pin, Event::Succeeded, database);
+    record.series = Some(stem.series.clone());
+    record.backup = Some(stem.to_string());
+    record.message = Some(told.clone());
+    record.requested_by = Some(context.requester.clone());
+    append(
+        &repository.ledger(),
+        &record,
+        &format!("{stem} is pinned, but"),
+    )?;
+    Ok(Some(told))
 }

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::Instant;
 
-use chrono::Utc;
+use chrono::{DateTime, NaiveDateTime, Utc};
 use uuid::Uuid;
 
-use super::Context;
 use super::error::JobError;
 use super::record::{append, unrecorded};
+use super::{Context, continuity};
 use crate::policy::{
-    Candidate, ClockDoubt, ClockTrust, Decision, Reason, Rules, Series, Verdict, decide,
+    Candidate, ClockDoubt, ClockTrust, Decision, Loss, Reason, Rules, Series, Verdict, decide,
 };
 use crate::repository::{
     Catalogue, Entry, Event, Holder, Lock, Operation, Removal, Repository, Stem,
@@ -35,6 +35,8 @@ pub struct PruneReport {
     pub removed: Vec<Removal>,
     /// Bytes that this freed, or would free.
     pub freed: u64,
+    /// What was lost and not accepted, which keeps the backups from before it.
+    pub losses: Vec<Loss>,
 }
 
 /// What becomes of each backup of a series.
@@ -61,7 +63,13 @@ pub fn prune(
 ) -> Result<PruneReport, JobError> {
     if mode.dry_run {
         let catalogue = repository.catalogue()?;
-        return Ok(plan(context, &catalogue, None, mode.trust));
+        return Ok(plan(
+            context,
+            repository,
+            &catalogue,
+            Scope::default(),
+            mode.trust,
+        ));
     }
     let lock = repository.lock(&Holder {
         operation: "clean-up".to_owned(),
@@ -88,7 +96,7 @@ pub fn prune(
         repository,
         &lock,
         run,
-        None,
+        Scope::default(),
         mode.trust,
         &mut removed,
     );
@@ -106,19 +114,28 @@ pub fn prune(
     outcome
 }
 
-/// Decides and removes, within a run that holds the lock already. `only` restricts it to one
-/// series. What was removed is in `removed` also after a failure.
+/// What a clean-up is about.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Scope<'a> {
+    /// The only series that it is about.
+    pub(super) only: Option<&'a Series>,
+    /// What is lost, where that is known better than by the ledger, which a run has not closed yet.
+    pub(super) losses: Option<&'a [Loss]>,
+}
+
+/// Decides and removes, within a run that holds the lock already. What was removed is in `removed`
+/// also after a failure.
 pub(super) fn carry_out(
     context: &Context,
     repository: &Repository,
     lock: &Lock,
     run: Uuid,
-    only: Option<&Series>,
+    scope: Scope<'_>,
     trust: ClockTrust,
     removed: &mut Vec<Removal>,
 ) -> Result<PruneReport, JobError> {
     let catalogue = repository.catalogue()?;
-    let mut report = plan(context, &catalogue, only, trust);
+    let mut report = plan(context, repository, &catalogue, scope, trust);
     report.removed.clear();
     for series in &report.series {
         for (stem, keep, reasons) in &series.verdicts {
@@ -144,12 +161,52 @@ pub(super) fn doubts(report: &PruneReport) -> Option<String> {
     (!doubts.is_empty()).then(|| doubts.join("; "))
 }
 
+/// What must stay because it was made before something was lost.
+struct Held {
+    losses: Vec<Loss>,
+    /// The latest of the moments before which backups must stay.
+    before: Option<DateTime<Utc>>,
+    /// The same on the wall clock, of backups of which only the name is left.
+    before_local: Option<NaiveDateTime>,
+}
+
+impl Held {
+    fn look(
+        context: &Context,
+        repository: &Repository,
+        catalogue: &Catalogue,
+        losses: Option<&[Loss]>,
+    ) -> Self {
+        let losses = match losses {
+            Some(losses) => losses.to_vec(),
+            None => continuity::look(&context.state_directory, repository, catalogue),
+        };
+        let lost = catalogue.problems.iter();
+        Self {
+            before: losses.iter().map(Loss::keeps_before).max(),
+            before_local: lost
+                .filter_map(|problem| Some(problem.lost.as_ref()?.local))
+                .max(),
+            losses,
+        }
+    }
+
+    fn holds(&self, entry: &Entry, context: &Context) -> bool {
+        let started = entry.started.to_utc();
+        let local = started.with_timezone(&context.zone).naive_local();
+        self.before.is_some_and(|before| started < before)
+            || self.before_local.is_some_and(|before| local < before)
+    }
+}
+
 fn plan(
     context: &Context,
+    repository: &Repository,
     catalogue: &Catalogue,
-    only: Option<&Series>,
+    scope: Scope<'_>,
     trust: ClockTrust,
 ) -> PruneReport {
+    let held = Held::look(context, repository, catalogue, scope.losses);
     let mut by_series: BTreeMap<&Series, Vec<&Entry>> = BTreeMap::new();
     for entry in &catalogue.backups {
         by_series.entry(&entry.stem.series).or_default().push(entry);
@@ -158,9 +215,10 @@ fn plan(
         series: Vec::new(),
         removed: Vec::new(),
         freed: 0,
+        losses: held.losses.clone(),
     };
     for (series, entries) in by_series {
-        if only.is_some_and(|only| only != series) {
+        if scope.only.is_some_and(|only| only != series) {
             continue;
         }
         let names: Vec<String> = entries.iter().map(|entry| entry.stem.to_string()).collect();
@@ -172,7 +230,9 @@ fn plan(
                 started: entry.started.with_timezone(&Utc),
                 local: entry.started.with_timezone(&context.zone).naive_local(),
                 verified: entry.is_sound(),
-                pinned: entry.state.pinned.is_some(),
+                read: entry.state.was_read(),
+                pinned: entry.state.is_pinned(),
+                held: held.holds(entry, context),
             })
             .collect();
         let keep_all = Rules::default();

@@ -10,7 +10,7 @@ use super::Context;
 use super::error::JobError;
 use crate::config::{Database, Databases, Plan, Server};
 use crate::postgres::{Client, Conninfo, discover};
-use crate::repository::{Repository, advice};
+use crate::repository::{Problem, Repository, advice};
 use named::{Known, meant};
 
 /// A database to back up.
@@ -327,7 +327,7 @@ fn database_in(repository: &Repository) -> Result<Option<String>, JobError> {
     Ok(match catalogue.backups.pop() {
         Some(newest) => Some(newest.database),
         // Where no manifest can be read, backups may be lost: that must be heard of.
-        None if catalogue.problems.iter().any(|p| p.manifest_of.is_some()) => {
+        None if catalogue.problems.iter().any(Problem::is_of_a_backup) => {
             let name = repository.directory().file_name().unwrap_or_default();
             Some(name.to_string_lossy().into_owned())
         }

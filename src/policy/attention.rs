@@ -3,14 +3,15 @@
 mod facts;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chrono::{DateTime, FixedOffset, Utc};
 
+use super::continuity::{Accepted, Loss, Seen};
 use super::overdue::{PointMissed, recovery_point};
 use super::series::Series;
-use crate::words::{is_hostile, shell_word};
+use crate::words::{counted, is_hostile, shell_word};
 
 pub use facts::{
     DatabaseFacts, DrillFacts, Expectation, Failing, SeriesFacts, SpaceFacts, VerificationFacts,
@@ -54,6 +55,16 @@ pub enum ConcernKind {
     Quarantined,
     /// A manifest speaks for no backup.
     Unreadable,
+    /// The manifest of a backup is lost.
+    LostManifest,
+    /// The state of a backup, its pin and what its last check found, is lost.
+    LostState,
+    /// The newest backup that was known is gone.
+    Vanished,
+    /// The newest backups were made of another server than those before.
+    OtherServer,
+    /// The database has lost its tables, or most of its rows.
+    Contents,
     /// The newest verification failed.
     VerificationFailed,
     /// A verification that its schedule promises has not happened.
@@ -100,6 +111,7 @@ pub fn judge(
     if let Some(sentence) = &facts.restore {
         judge.concern(ConcernKind::RestoreCutShort, sentence.clone());
     }
+    judge.losses();
     judge.damage();
     judge.backups();
     judge.verification();
@@ -159,6 +171,28 @@ impl Judge<'_> {
                     printable(&path.display().to_string())
                 ),
             );
+        }
+        for (backup, what) in &self.facts.lost_states {
+            let sentence = describe_lost_state(backup, what, &self.facts.label);
+            self.concern(ConcernKind::LostState, sentence);
+        }
+    }
+
+    fn losses(&mut self) {
+        for (backup, dump) in &self.facts.lost_manifests {
+            let path = self.facts.directory.join(dump);
+            let sentence = describe_lost_manifest(backup, &path, &self.facts.label);
+            self.concern(ConcernKind::LostManifest, sentence);
+        }
+        for loss in &self.facts.losses {
+            let kind = match loss.what {
+                Accepted::Contents => ConcernKind::Contents,
+                Accepted::Server => ConcernKind::OtherServer,
+                Accepted::Vanished => ConcernKind::Vanished,
+                Accepted::Manifest => ConcernKind::LostManifest,
+            };
+            let sentence = describe_loss(loss, &self.facts.label, &self.facts.directory);
+            self.concern(kind, sentence);
         }
     }
 
@@ -233,7 +267,8 @@ impl Judge<'_> {
         let lost = [&facts.damaged, &facts.unrestorable, &facts.unreadable]
             .iter()
             .any(|bad| !bad.is_empty())
-            || !facts.quarantined.is_empty();
+            || !facts.quarantined.is_empty()
+            || !facts.lost_manifests.is_empty();
         let way_out = self.way_out(None);
         if lost {
             let sentence = format!("there is no sound backup{way_out}");
@@ -377,6 +412,86 @@ impl Judge<'_> {
 
     fn remark(&mut self, sentence: &str) {
         self.judgement.remarks.push(sentence.to_owned());
+    }
+}
+
+/// That the manifest of a backup is lost although its dump stands, and the way out, in a sentence.
+pub fn describe_lost_manifest(backup: &str, dump: &Path, database: &str) -> String {
+    let word = shell_word(database);
+    format!(
+        "the manifest of the backup {backup} is lost, so that it counts for none, and no backup made \
+         before it is removed; bring {backup}.json back from a copy of the directory, restore the \
+         dump by its path (`pgbackupd restore --database {word} {}`), or give it up by `pgbackupd \
+         accept manifest --database {word}`",
+        shell_word(&dump.display().to_string())
+    )
+}
+
+/// That the state of a backup cannot be used, and the way out, in a sentence.
+pub fn describe_lost_state(backup: &str, what: &str, database: &str) -> String {
+    format!(
+        "the state of the backup {backup} cannot be used: {}; it counts as pinned and as not checked; \
+         run `pgbackupd verify --database {word} {backup}`, which writes it anew, and then `pgbackupd \
+         unpin --database {word} {backup}` if it need not stay",
+        without_full_stop(&printable(what)),
+        word = shell_word(database),
+    )
+}
+
+/// What was lost of a database, and the way out, in a sentence.
+pub fn describe_loss(loss: &Loss, database: &str, directory: &Path) -> String {
+    let word = shell_word(database);
+    let contents = |seen: &Seen| {
+        format!(
+            "{} in {}",
+            counted(seen.rows, "row", "rows"),
+            counted(seen.tables, "table", "tables")
+        )
+    };
+    let first = loss.to_accept();
+    let before = &loss.before;
+    match loss.what {
+        Accepted::Contents => {
+            let change = if first.tables == 0 {
+                "has no table left"
+            } else {
+                "has lost more than half of its rows"
+            };
+            format!(
+                "database {} {change}: the backup {} holds {}, {} {}; no backup made before {} is \
+                 removed; if this is meant, run `pgbackupd accept contents --database {word}`",
+                printable(database),
+                before.name,
+                contents(before),
+                first.name,
+                contents(first),
+                first.name,
+            )
+        }
+        Accepted::Server => {
+            let system = |seen: &Seen| {
+                let known = seen.system_identifier.map(|system| system.to_string());
+                known.unwrap_or_else(|| "unknown".to_owned())
+            };
+            format!(
+                "another server answers for database {} since the backup {}: its system identifier is \
+                 {}, that of {} before it {}; no backup made before {} is removed; if it is the right \
+                 server, run `pgbackupd accept server --database {word}`",
+                printable(database),
+                first.name,
+                system(first),
+                before.name,
+                system(before),
+                first.name,
+            )
+        }
+        Accepted::Vanished | Accepted::Manifest => format!(
+            "the backup {} was the newest in {} and is gone, and nothing on record has removed it: is \
+             the disk mounted? No older backup is removed; if it is gone for good, run `pgbackupd \
+             accept vanished --database {word}`",
+            before.name,
+            printable(&directory.display().to_string()),
+        ),
     }
 }
 

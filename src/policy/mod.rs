@@ -6,6 +6,7 @@ mod admission;
 mod attention;
 mod blackout;
 mod catch_up;
+mod continuity;
 mod delay;
 mod overdue;
 mod retention;
@@ -18,10 +19,12 @@ mod verification;
 pub use admission::{Admission, AtWork, SkipReason, admit, can_ever_start, overlap};
 pub use attention::{
     Concern, ConcernKind, DatabaseFacts, DrillFacts, Expectation, Failing, Judgement, SeriesFacts,
-    SpaceFacts, VerificationFacts, age, in_words, judge, judge_space,
+    SpaceFacts, VerificationFacts, age, describe_loss, describe_lost_manifest, describe_lost_state,
+    in_words, judge, judge_space,
 };
 pub use blackout::{Blackout, BlackoutError, Blackouts};
 pub use catch_up::{missed, window_end};
+pub use continuity::{Accepted, Loss, Seen, compare, vanished};
 pub use delay::delay;
 pub use overdue::{DrillMissed, Overdue, PointMissed, Promise, drill_age, recovery_point};
 pub use retention::{

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::durable;
 use super::requester::Requester;
 use super::restoration::Restoration;
-use crate::policy::Series;
+use crate::policy::{Accepted, Loss, Series};
 
 /// The name of the ledger of backups, verifications and clean-ups in a database's directory.
 pub(super) const BACKUP_LOG: &str = "backup.log";
@@ -86,6 +86,13 @@ pub struct Record {
     /// What was to be done and what came of it; of a restore.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restoration: Option<Box<Restoration>>,
+    /// What was accepted as it is, of the backup that is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepted: Option<Accepted>,
+    /// What the backup has found lost since those before it, or still lost; empty where nothing was. Of
+    /// a backup that succeeded, by programs that compare.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<Vec<Loss>>,
     /// How many backups were due and not reached in time; of a verification that has a budget.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left: Option<u64>,
@@ -172,6 +179,8 @@ pub enum Operation {
     Quarantine,
     /// Gives a backup in quarantine its place back.
     Release,
+    /// Accepts, as the operator's word, what was a matter of concern.
+    Accept,
     /// Brings a database back from a backup.
     Restore,
     /// Swaps the database that a restore replaced back.
@@ -359,6 +368,8 @@ mod tests {
             beside: None,
             phases: Vec::new(),
             restoration: None,
+            accepted: None,
+            lost: None,
             left: None,
             round: None,
         }

@@ -4,12 +4,11 @@ use std::io;
 use std::path::Path;
 
 use chrono::{DateTime, FixedOffset};
-use memchr::memmem;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
-use xxhash_rust::xxh3::xxh3_128;
 
 use super::requester::Requester;
+use super::seal::{fits, sealed};
 use crate::config::{Compression, Format};
 use crate::pipeline::Digest;
 use crate::pipeline::census::Summary;
@@ -146,20 +145,6 @@ struct Versioned {
     format: u32,
 }
 
-#[derive(Serialize)]
-struct Sealed<'a> {
-    #[serde(flatten)]
-    manifest: &'a Manifest,
-    /// The XXH3-128 of every byte of the file before this member.
-    checksum: &'static str,
-}
-
-/// What ends the file behind the checksum.
-const SEAL_END: &[u8] = b"\"\n}\n";
-
-/// Where the checksum starts in the file; the file's last member.
-const CHECKSUM: &[u8] = b"\"checksum\": \"";
-
 impl Manifest {
     /// Bytes of all files of the backup but the manifest itself.
     pub fn bytes(&self) -> u64 {
@@ -174,17 +159,7 @@ impl Manifest {
     /// # Errors
     /// Only by a fault of the program's own.
     pub fn to_text(&self) -> Result<String, serde_json::Error> {
-        let sealed = Sealed {
-            manifest: self,
-            checksum: "",
-        };
-        let mut text = serde_json::to_string_pretty(&sealed)?;
-        if let Some(at) = memmem::rfind(text.as_bytes(), CHECKSUM) {
-            let checksum = format!("{:032x}", xxh3_128(&text.as_bytes()[..at]));
-            text.insert_str(at + CHECKSUM.len(), &checksum);
-        }
-        text.push('\n');
-        Ok(text)
+        sealed(self)
     }
 
     /// Reads a manifest and proves that it is as it was written.
@@ -218,21 +193,10 @@ impl Manifest {
 
 /// Refuses what is not as it was written.
 pub(super) fn check_seal(text: &[u8]) -> Result<(), ManifestError> {
-    let sealed = || {
-        let at = memmem::rfind(text, CHECKSUM)?;
-        let (before, member) = text.split_at(at);
-        let (digits, end) = member[CHECKSUM.len()..].split_at_checked(32)?;
-        let expected = xxh3_128(before);
-        let fits = digits.iter().enumerate().all(|(index, digit)| {
-            let nibble = (expected >> (4 * (31 - index))) & 15;
-            char::from(*digit).to_digit(16).map(u128::from) == Some(nibble)
-                && !digit.is_ascii_uppercase()
-        });
-        Some(fits && end == SEAL_END)
-    };
-    match sealed() {
-        Some(true) => Ok(()),
-        _ => Err(ManifestError::Changed),
+    if fits(text) {
+        Ok(())
+    } else {
+        Err(ManifestError::Changed)
     }
 }
 

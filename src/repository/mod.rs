@@ -20,6 +20,7 @@ mod durable;
 mod error;
 mod in_force;
 mod incident;
+mod last_seen;
 mod ledger;
 mod lock;
 mod manifest;
@@ -30,6 +31,7 @@ mod requester;
 mod restoration;
 mod runtime;
 mod scratch;
+mod seal;
 mod staging;
 mod state;
 mod sweep;
@@ -48,6 +50,7 @@ pub use activity::{AtWork, HeldLocks};
 pub use catalogue::{Catalogue, Entry, Problem};
 pub use error::{RepositoryError, advice};
 pub use in_force::{InForce, SchedulesInForce};
+pub use last_seen::LastSeen;
 pub use ledger::{BesideNames, Damage, Event, Ledger, Operation, PhaseTime, Record, Removal};
 pub use lock::{Holder, Lock, LockError};
 pub use manifest::{
@@ -64,8 +67,16 @@ pub use runtime::{
 };
 pub use scratch::ScratchNote;
 pub use staging::{Checked, Staging};
-pub use state::{Check, Drilled, Fault, Pin, State, Unchecked};
+pub use state::{Check, Drilled, Fault, Pin, State, Unchecked, Unreadable};
 pub use sweep::Swept;
+
+/// The dumps that stand under a backup's name in a directory, whatever manifest speaks for them.
+pub fn dumps_of(directory: &Path, stem: &Stem) -> Vec<PathBuf> {
+    let paths = catalogue::ALL_ARTIFACTS
+        .into_iter()
+        .map(|role| staging::published(directory, stem, role));
+    paths.filter(|path| path.exists()).collect()
+}
 
 /// The directory of one database's backups.
 #[derive(Clone, Debug)]
@@ -183,7 +194,7 @@ impl Repository {
     /// # Errors
     /// When the directory cannot be read.
     pub fn catalogue(&self) -> Result<Catalogue, RepositoryError> {
-        Catalogue::scan(&self.directory)
+        Catalogue::scan(&self.directory, &self.ledger())
     }
 
     /// Bytes that an unprivileged user can still write on the directory's file system.
@@ -269,16 +280,13 @@ impl Repository {
     }
 
     /// What is known of a backup beyond its manifest.
-    ///
-    /// # Errors
-    /// When its file cannot be read.
-    pub fn state(&self, stem: &Stem) -> Result<State, RepositoryError> {
-        let path = self.path(stem, Role::State);
-        State::read(&path).map_err(RepositoryError::io("read", &path))
+    pub fn state(&self, stem: &Stem) -> State {
+        State::read(&self.path(stem, Role::State))
     }
 
     /// Changes what is known of a backup beyond its manifest, wholly or not at all, and gives what
-    /// was known before; none, and no change, when the backup is no longer there.
+    /// was known before; none, and no change, when the backup is no longer there. A state that was
+    /// lost becomes one of a pinned backup, and is changed then.
     ///
     /// # Errors
     /// When the file cannot be read or written; the old state then stands.
@@ -292,8 +300,12 @@ impl Repository {
         if !self.path(stem, Role::Manifest).exists() {
             return Ok(None);
         }
-        let before = self.state(stem)?;
+        let before = self.state(stem);
         let mut after = before.clone();
+        let path = self.path(stem, Role::State);
+        after
+            .begin_anew()
+            .map_err(RepositoryError::io("use", &path))?;
         change(&mut after);
         if after != before {
             self.write_state(run, stem, &after)?;
@@ -356,7 +368,7 @@ impl Repository {
         let temporary = staging::temporary(&self.directory, run, Role::State.word());
         let write = || {
             let mut file = durable::create_new(&temporary)?;
-            file.write_all(&serde_json::to_vec_pretty(state)?)?;
+            file.write_all(state.to_text()?.as_bytes())?;
             file.sync_all()?;
             std::fs::rename(&temporary, &path)
         };
@@ -376,7 +388,7 @@ impl Repository {
     /// When its manifest is of no use, or a file cannot be removed.
     pub fn remove(&self, run: Uuid, stem: &Stem, _lock: &Lock) -> Result<bool, RepositoryError> {
         let guard = self.guard_states()?;
-        if self.state(stem)?.pinned.is_some() {
+        if self.state(stem).is_pinned() {
             return Ok(false);
         }
         let manifest = self.manifest(stem)?;

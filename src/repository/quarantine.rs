@@ -76,7 +76,7 @@ pub(super) fn list(directory: &Path) -> io::Result<Vec<Quarantined>> {
         found.push(Quarantined {
             started: manifest.as_ref().map(|manifest| manifest.started),
             bytes: manifest.as_ref().map(Manifest::bytes),
-            state: State::read(&published(&directory, &stem, Role::State)).unwrap_or_default(),
+            state: State::read(&published(&directory, &stem, Role::State)),
             name,
             stem,
             directory,

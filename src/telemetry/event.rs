@@ -127,6 +127,9 @@ event_kinds! {
     /// No test restore of a database has come to a result for longer than is allowed.
     DrillOverdue, "drill-overdue", Warning, "16a1193d04f24c5aa78e8164525670e6",
         ["database", "server", "age_seconds", "limit_seconds"];
+    /// Something of a database, or of its backups, was there before and is not any more.
+    LossFound, "loss-found", Warning, "5d0c8f6b2a3e4c0f9b1d7a64e2f83c95",
+        ["database", "server"];
     /// The directory of a database cannot be used.
     DirectoryUnusable, "directory-unusable", Error, "36437ee730974ac197b01d457d882fb7",
         ["database"];

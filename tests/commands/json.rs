@@ -130,6 +130,11 @@ fn every_key_that_a_program_gets_is_documented_and_every_documented_one_is_there
             operator.json(&["unpin", &name]),
         ],
     );
+    cluster.psql("CREATE TABLE t ()");
+    operator.back_up();
+    cluster.psql("DROP TABLE t");
+    operator.back_up();
+    check("accept", &[operator.json(&["accept", "contents"])]);
     check("schedule", &[operator.json(&["schedule"])]);
     check("directories", &[operator.json(&["directories"])]);
     operator.set_variable("PGBACKUPD_DUMP__LEVEL", "1");

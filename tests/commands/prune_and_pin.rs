@@ -221,3 +221,38 @@ fn a_damaged_backup_takes_no_place_in_the_floor() {
     let kept = ["20250103", "20250104", "20250105", "20250106"];
     assert_eq!(operator.list(), of(&kept));
 }
+
+/// Nobody knows whether one that could not be read is still good; the floor counts those that were.
+#[test]
+fn a_backup_that_cannot_be_read_takes_no_place_in_the_floor() {
+    let cluster = Cluster::start();
+    let Some(operator) = with_six_old_backups(&cluster) else {
+        return;
+    };
+    // A directory cannot be read, whoever tries.
+    for newest in of(&["20250105", "20250106"]) {
+        let dump = operator.backups().join(format!("{newest}.sql.gz"));
+        fs::rename(&dump, operator.path(&newest)).unwrap();
+        fs::create_dir(&dump).unwrap();
+    }
+    assert_eq!(operator.run(&["verify", "--all"]).code, 69);
+    at(&operator, "2025-02-10 02:00:00", &["prune"]).unwrap();
+    let all_but_one = of(&JANUARY[1..]);
+    assert_eq!(operator.list(), all_but_one);
+    let told = at(&operator, "2025-02-10 02:00:00", &["prune", "--dry-run"]).unwrap();
+    assert!(
+        told.stdout
+            .contains("keep backup_20250106_050000: could not be read at its last check\n"),
+        "{told}"
+    );
+
+    // Once it has been read, it counts again.
+    for newest in of(&["20250105", "20250106"]) {
+        let dump = operator.backups().join(format!("{newest}.sql.gz"));
+        fs::remove_dir(&dump).unwrap();
+        fs::rename(operator.path(&newest), &dump).unwrap();
+    }
+    assert_eq!(operator.run(&["verify", "--all"]).code, 0);
+    at(&operator, "2025-02-10 02:00:00", &["prune"]).unwrap();
+    assert_eq!(operator.list(), of(&JANUARY[3..]));
+}

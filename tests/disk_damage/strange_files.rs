@@ -346,8 +346,10 @@ fn pipes_and_devices_under_the_names_of_our_files_make_nobody_wait() {
         let problem = format!("{name}.json: it cannot be understood: ");
         assert!(listed.stdout.contains(&problem), "{listed}");
     }
-    // One whose state cannot be read is not taken for a sound one.
-    assert_eq!(operator.list(), [operator.last_record()["backup"].clone()]);
+    // One whose state cannot be read stays listed, and counts as pinned.
+    assert_eq!(operator.list().len(), ours.len() + 1);
+    let told = format!("its state {state} cannot be used: {no_file}; it counts as pinned");
+    assert!(listed.stdout.contains(&told), "{listed}");
     fs::remove_file(directory.join(&state)).unwrap();
     assert_eq!(operator.list().len(), ours.len() + 1);
     // The record and the lock are needed: there the sentence says which file it is.

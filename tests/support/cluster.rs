@@ -52,6 +52,8 @@ pub(crate) struct Options {
     /// Where its directory is made, such as a file system of the test's own; `/tmp` without one. A
     /// socket's path has at most 107 bytes.
     pub(crate) below: Option<PathBuf>,
+    /// A system identifier of its own, for which `initdb` runs once more.
+    pub(crate) own_identifier: bool,
 }
 
 /// A running server. Dropping it kills the server and removes its directory.
@@ -101,7 +103,7 @@ impl Cluster {
             tcp: options.tcp,
             postmaster: None,
         };
-        cluster.make_data_directory();
+        cluster.make_data_directory(options.own_identifier);
         cluster.write_configuration(options);
         if !options.tcp {
             cluster
@@ -253,10 +255,10 @@ impl Cluster {
             .unwrap_or_else(|log| panic!("the server does not start again:\n{log}"));
     }
 
-    fn make_data_directory(&self) {
+    fn make_data_directory(&self, own_identifier: bool) {
         let data = self.data_directory();
         let template = template_directory();
-        if template.join("PG_VERSION").exists() {
+        if !own_identifier && template.join("PG_VERSION").exists() {
             copy_tree(&template, &data);
             return;
         }
@@ -277,6 +279,9 @@ impl Cluster {
             "initdb failed: {}",
             String::from_utf8_lossy(&output.stderr)
         );
+        if own_identifier {
+            return;
+        }
         let own_name = self.directory.path().file_name().expect("a name");
         let unfinished = template.with_file_name(own_name);
         copy_tree(&data, &unfinished);

@@ -116,6 +116,8 @@ impl Operator {
         };
         operator.set("database", database);
         operator.set("directory", operator.path("backups").display());
+        // Not the machine's own, if it has one; it is not made, so that nothing is remembered there.
+        operator.set("daemon.state_directory", operator.path("state").display());
         // A small disk under the tests is no fault of the run.
         operator.set("limits.free_space", "1 B");
         operator

@@ -100,6 +100,10 @@ pub(super) struct Args {
     /// Drop the database that was replaced, once the restored one serves
     #[arg(long)]
     drop_old: bool,
+    /// Go back to an older backup although newer ones are there that cannot be chosen: damaged, found
+    /// bad by a drill, in quarantine, or without their manifests; --yes does not say that
+    #[arg(long)]
+    accept_older: bool,
     /// Print every step with this machine's names, and do nothing
     #[arg(long)]
     plan: bool,
@@ -179,22 +183,26 @@ pub(super) async fn run(
     let context = surroundings.context(&loaded);
     let plan = &loaded.plan;
     let told = |error| report::failure(&error, surroundings.interrupt);
-    let Some(source) = which::source(&context, plan, args, surroundings, out)? else {
+    let Some(picked) = which::source(&context, plan, args, surroundings, out)? else {
         return Ok(());
     };
+    let source = picked.source.clone();
     let chosen = which::place(&context, plan, args, source, surroundings)?;
+    let named = (chosen.database.as_str(), chosen.label.as_str());
+    which::confirm_older(&picked, named, args, surroundings).await?;
+    let passed_over = picked.passed_over.as_slice();
     if !args.tables.is_empty() {
         return Box::pin(tables::run(
             args,
             &context,
             plan,
-            &chosen,
+            (&chosen, passed_over),
             surroundings,
             out,
         ))
         .await;
     }
-    let request = request(args, plan, &chosen);
+    let request = request(args, plan, &chosen, passed_over);
     let cancel = surroundings.interrupt.token();
     if args.plan {
         let looking = look_at_restore(&context, &request, cancel);
@@ -210,7 +218,7 @@ pub(super) async fn run(
     }
     let label = report::one_line(&chosen.label);
     // Asked before the backup is read in full, which may take hours.
-    let mut told_before = Vec::new();
+    let mut told_before = passed_over.to_vec();
     let mut is_confirmed = args.yes;
     if !args.yes && request.replace {
         let ahead = match Box::pin(ahead(&context, &request, cancel)).await {
@@ -219,8 +227,9 @@ pub(super) async fn run(
                 return failed(&chosen, &request, None, (&error, None), surroundings, out);
             }
         };
-        warn(&ahead.plan.warnings, &[]);
-        confirm_replacing(&ahead.plan, &label, ahead.bytes, &context, surroundings).await?;
+        warn(&ahead.plan.warnings, passed_over);
+        let asked = (passed_over, ahead.bytes);
+        confirm_replacing(&ahead.plan, &label, asked, &context, surroundings).await?;
         is_confirmed = ahead.plan.replaces.is_some();
         told_before = ahead.plan.warnings;
     }
@@ -239,7 +248,8 @@ pub(super) async fn run(
     let server = prepared.plan.server.clone();
     if !is_confirmed {
         // It was made meanwhile.
-        confirm_replacing(&prepared.plan, &label, None, &context, surroundings).await?;
+        let asked = (passed_over, None);
+        confirm_replacing(&prepared.plan, &label, asked, &context, surroundings).await?;
     }
     let display = Display::start(&label, &progress, surroundings.json);
     let say = |step: &str| display.note(step);
@@ -257,14 +267,11 @@ pub(super) async fn run(
     let report = incident::write(&context, &chosen.repository, request.run);
     warn(&restored.warnings, &[]);
     if surroundings.json {
-        report::json(&result(&restored, &chosen, server, report), out)?;
+        let result = result(&restored, (&chosen, passed_over), server, report);
+        report::json(&result, out)?;
     } else {
-        let what = (&*label, chosen.server);
-        print(&restored, what, plan.objectives.recovery_time, args, out)?;
-        if let Some(path) = report {
-            let path = report::one_line(&path.display().to_string());
-            writeln!(out, "  incident report, for you to complete: {path}")?;
-        }
+        let what = (&*label, chosen.server, plan.objectives.recovery_time);
+        print(&restored, what, args, report, out)?;
     }
     out.flush()?;
     is_started(restored, &label)
@@ -283,7 +290,12 @@ fn is_started(restored: RestoreReport, label: &str) -> Result<(), Failure> {
     }
 }
 
-fn request<'a>(args: &Args, plan: &'a Plan, chosen: &'a Chosen<'_>) -> RestoreRequest<'a> {
+fn request<'a>(
+    args: &Args,
+    plan: &'a Plan,
+    chosen: &'a Chosen<'_>,
+    passed_over: &'a [String],
+) -> RestoreRequest<'a> {
     RestoreRequest {
         run: Uuid::now_v7(),
         source: &chosen.source,
@@ -291,6 +303,7 @@ fn request<'a>(args: &Args, plan: &'a Plan, chosen: &'a Chosen<'_>) -> RestoreRe
         database: &chosen.database,
         replace: args.into.is_none(),
         repository: &chosen.repository,
+        passed_over,
         overwrite_roles: args.overwrite_roles,
         accept_unexpected: args.accept_unexpected,
         drop_old: args.drop_old,
@@ -328,7 +341,7 @@ fn warn(warnings: &[String], told_before: &[String]) {
 async fn confirm_replacing(
     plan: &RestorePlan,
     label: &str,
-    bytes: Option<u64>,
+    (passed_over, bytes): (&[String], Option<u64>),
     context: &Context,
     surroundings: &Surroundings<'_>,
 ) -> Result<(), Failure> {
@@ -341,6 +354,10 @@ async fn confirm_replacing(
         context,
         (standing.size_bytes, standing.sessions),
     );
+    for sentence in passed_over {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "  {:<9} {}", "newer", report::one_line(sentence));
+    }
     if let Some(bytes) = bytes {
         // Writing to a string cannot fail.
         let _ = writeln!(
@@ -442,7 +459,7 @@ fn failed(
 
 fn result(
     restored: &RestoreReport,
-    chosen: &Chosen<'_>,
+    (chosen, passed_over): (&Chosen<'_>, &[String]),
     server: String,
     report: Option<PathBuf>,
 ) -> RestoreResult {
@@ -460,7 +477,7 @@ fn result(
         seconds: Some(restored.took.as_secs_f64()),
         in_time: Some(restored.in_time),
         start_error: restored.start_failed.clone(),
-        warnings: restored.warnings.clone(),
+        warnings: [passed_over, &restored.warnings].concat(),
         incident: report.map(|path| path.display().to_string()),
         error: None,
     }
@@ -468,9 +485,9 @@ fn result(
 
 fn print(
     restored: &RestoreReport,
-    (label, server): (&str, &Server),
-    objective: Duration,
+    (label, server, objective): (&str, &Server, Duration),
     args: &Args,
+    incident: Option<PathBuf>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     writeln!(
@@ -503,6 +520,10 @@ fn print(
     }
     if !restored.roles.is_empty() {
         writeln!(out, "  roles created: {}", restored.roles.join(", "))?;
+    }
+    if let Some(path) = incident {
+        let path = report::one_line(&path.display().to_string());
+        writeln!(out, "  incident report, for you to complete: {path}")?;
     }
     Ok(())
 }

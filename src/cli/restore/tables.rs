@@ -77,7 +77,7 @@ pub(super) async fn run(
     args: &Args,
     context: &Context,
     plan: &Plan,
-    chosen: &Chosen<'_>,
+    (chosen, passed_over): (&Chosen<'_>, &[String]),
     surroundings: &Surroundings<'_>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
@@ -91,6 +91,7 @@ pub(super) async fn run(
         patterns: &args.tables,
         accept_unexpected: args.accept_unexpected,
         repository: &chosen.repository,
+        passed_over,
         objective: plan.objectives.recovery_time,
         recovery_point: plan.objectives.recovery_point,
     };
@@ -117,12 +118,14 @@ pub(super) async fn run(
         Ok(prepared) => prepared,
         Err(error) => return failing.tell(&error, None, out),
     };
-    for warning in &prepared.plan.warnings {
+    // Those that are passed over have been told.
+    for warning in prepared.plan.warnings.iter().skip(passed_over.len()) {
         tracing::warn!("{warning}");
     }
     if !args.yes
         && !prepared.plan.makes_database
-        && let Err(refused) = ask(&prepared.plan, &label, context, surroundings).await
+        && let Err(refused) =
+            ask(&prepared.plan, (&label, passed_over), context, surroundings).await
     {
         if let Err(error) = abandon_tables(context, prepared).await {
             tracing::warn!("the scratch database remains until the next restore: {error}");
@@ -203,11 +206,15 @@ impl Failing<'_> {
 /// Asks for the name of the database that the tables come into.
 async fn ask(
     plan: &TablesPlan,
-    label: &str,
+    (label, passed_over): (&str, &[String]),
     context: &Context,
     surroundings: &Surroundings<'_>,
 ) -> Result<(), Failure> {
-    let text = about(plan, label, context);
+    let mut text = about(plan, label, context);
+    for sentence in passed_over {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "  newer     {}", report::one_line(sentence));
+    }
     match confirm::ask(&text, &plan.database, surroundings.interrupt).await? {
         Confirmation::Given => Ok(()),
         Confirmation::Refused => Err(confirm::refused(&plan.database)),

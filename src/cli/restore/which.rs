@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::super::Surroundings;
+use super::super::confirm::Confirmation;
 use super::super::failure::{Failure, FailureKind};
 use super::super::several::together;
 use super::super::table::{Column, Table};
@@ -18,10 +19,11 @@ use super::Args;
 use super::records::{is_configured, records};
 use crate::config::{Databases, Plan, Server};
 use crate::jobs::{
-    Candidate, Context, Criteria, JobError, Place, Places, RestoreSource, choose_backup, places,
+    Candidate, Context, Criteria, JobError, Place, Places, RestoreSource, choose_backup,
+    passed_over, places,
 };
 use crate::policy::{age, in_words};
-use crate::repository::{Manifest, Repository, Stem};
+use crate::repository::{Manifest, Repository, Role, Stem};
 
 /// What has become of a restore that must not go on.
 const UNTOUCHED: &str = "nothing was restored";
@@ -45,6 +47,13 @@ pub(super) struct Restorable {
     pub verified: Option<String>,
 }
 
+/// What is to be restored.
+pub(super) struct Picked {
+    pub(super) source: RestoreSource,
+    /// Newer backups that are passed over, one sentence each.
+    pub(super) passed_over: Vec<String>,
+}
+
 /// What is restored, as what, and where.
 pub(super) struct Chosen<'a> {
     pub(super) source: RestoreSource,
@@ -65,17 +74,27 @@ pub(super) fn source(
     args: &Args,
     surroundings: &Surroundings<'_>,
     out: &mut dyn Write,
-) -> Result<Option<RestoreSource>, Failure> {
+) -> Result<Option<Picked>, Failure> {
     if let Some(backup) = &args.backup {
-        return named(context, plan, args, backup, surroundings).map(Some);
+        let source = named(context, plan, args, backup, surroundings)?;
+        return Ok(Some(Picked {
+            source,
+            passed_over: Vec::new(),
+        }));
     }
-    let (candidates, unseen) = candidates(context, plan, args, surroundings)?;
+    let criteria = criteria(plan, args)?;
+    let Looked {
+        places,
+        candidates,
+        unseen,
+    } = candidates(context, plan, args, &criteria, surroundings)?;
     if args.latest || args.before.is_some() || args.series.is_some() {
         if !unseen.is_empty() {
             // The newest one may be there.
             return Err(select::refused(&unseen, UNTOUCHED));
         }
-        return newest(&candidates, args).map(Some);
+        let source = newest(&candidates, args);
+        return with_newer(context, &places, source, &criteria, surroundings).map(Some);
     }
     if surroundings.json {
         let list: Vec<_> = candidates.iter().map(restorable).collect();
@@ -87,7 +106,84 @@ pub(super) fn source(
         list(context, &candidates, out)?;
         return Err(select::refused(&unseen, UNTOUCHED));
     }
-    offer(context, &candidates, args, out).map(Some)
+    let source = newest(&candidates, args);
+    let picked = with_newer(context, &places, source, &criteria, surroundings)?;
+    offer(context, &candidates, &picked, args, out)?;
+    Ok(Some(picked))
+}
+
+/// The newest backup that can be restored, with those that are newer. Each of these is told here.
+fn with_newer(
+    context: &Context,
+    places: &[Place],
+    source: Result<RestoreSource, Failure>,
+    criteria: &Criteria,
+    surroundings: &Surroundings<'_>,
+) -> Result<Picked, Failure> {
+    let told = |error: JobError| report::failure(&error, surroundings.interrupt);
+    let look = |place: &Place, chosen: Option<&Stem>| -> Result<Vec<String>, Failure> {
+        let passed = passed_over(context, place, chosen, criteria).map_err(told)?;
+        let passed: Vec<String> = passed.iter().map(ToString::to_string).collect();
+        for sentence in &passed {
+            tracing::warn!("{}", report::one_line(sentence));
+        }
+        Ok(passed)
+    };
+    match source {
+        Ok(source) => {
+            let passed_over = match &source {
+                RestoreSource::Backup(place, stem) => look(place, Some(stem))?,
+                RestoreSource::Bare(_) => Vec::new(),
+            };
+            Ok(Picked {
+                source,
+                passed_over,
+            })
+        }
+        Err(failure) => {
+            if let [place] = places {
+                look(place, None)?;
+            }
+            Err(failure)
+        }
+    }
+}
+
+/// Makes sure that an older backup is meant although there are newer ones: --yes does not say so.
+///
+/// # Errors
+/// When it is not, or nobody is there to be asked.
+pub(super) async fn confirm_older(
+    picked: &Picked,
+    (database, label): (&str, &str),
+    args: &Args,
+    surroundings: &Surroundings<'_>,
+) -> Result<(), Failure> {
+    let RestoreSource::Backup(_, stem) = &picked.source else {
+        return Ok(());
+    };
+    if picked.passed_over.is_empty() || args.accept_older || args.plan {
+        return Ok(());
+    }
+    let what = format!(
+        "{stem} is not the newest backup of database {}; what was written since is not in it",
+        report::one_line(label)
+    );
+    let mut text = format!("{what}:\n");
+    for sentence in &picked.passed_over {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "  {}", report::one_line(sentence));
+    }
+    match confirm::ask(&text, database, surroundings.interrupt).await? {
+        Confirmation::Given => Ok(()),
+        Confirmation::Refused => Err(confirm::refused(database)),
+        Confirmation::NoTerminal => Err(Failure::new(
+            FailureKind::Damaged,
+            format!(
+                "{what}\nhint: name the backup that you want, or say --accept-older to go back to {stem}"
+            ),
+        )),
+    }
 }
 
 /// The backup that was named, or the file.
@@ -124,6 +220,12 @@ fn named(
         found.retain(|place| wanted.admits(place));
     }
     match found.as_slice() {
+        // A dump whose manifest is of no use is one like any other, if the dump itself was named.
+        [place]
+            if path.exists() && is_a_dump(path) && place.repository.manifest(&stem).is_err() =>
+        {
+            Ok(RestoreSource::Bare(absolute(path)))
+        }
         [place] => Ok(RestoreSource::Backup(place.clone(), stem)),
         several => {
             let names: Vec<String> = several
@@ -141,19 +243,19 @@ fn named(
     }
 }
 
+/// Whether a path is that of a dump, and not of another file of a backup.
+fn is_a_dump(path: &Path) -> bool {
+    let others = [Role::Globals, Role::Census, Role::Manifest, Role::State];
+    let name = path.to_string_lossy();
+    path.components().count() > 1 && !others.iter().any(|role| name.ends_with(role.suffix()))
+}
+
 fn absolute(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
 
-/// Everything that fits what is asked for, newest sound one first; and what could not be looked at.
-fn candidates(
-    context: &Context,
-    plan: &Plan,
-    args: &Args,
-    surroundings: &Surroundings<'_>,
-) -> Result<(Vec<Candidate>, Vec<Failure>), Failure> {
-    let told = |error: JobError| report::failure(&error, surroundings.interrupt);
-    let wanted: Vec<String> = args.database.iter().cloned().collect();
+/// What is asked of the backup.
+fn criteria(plan: &Plan, args: &Args) -> Result<Criteria, Failure> {
     let before = args
         .before
         .as_deref()
@@ -165,14 +267,35 @@ fn candidates(
         let read = report::moment(before.with_timezone(&zone).fixed_offset());
         let _ = writeln!(std::io::stderr(), "--before is read as {read} ({zone})");
     }
-    let criteria = Criteria {
+    Ok(Criteria {
         series: args.series.clone(),
         before,
-    };
+    })
+}
+
+/// What was found to choose from.
+struct Looked {
+    /// Where it was looked for.
+    places: Vec<Place>,
+    /// Everything that fits what is asked for, newest sound one first.
+    candidates: Vec<Candidate>,
+    /// What could not be looked at.
+    unseen: Vec<Failure>,
+}
+
+fn candidates(
+    context: &Context,
+    plan: &Plan,
+    args: &Args,
+    criteria: &Criteria,
+    surroundings: &Surroundings<'_>,
+) -> Result<Looked, Failure> {
+    let told = |error: JobError| report::failure(&error, surroundings.interrupt);
+    let wanted: Vec<String> = args.database.iter().cloned().collect();
     let Places { found, failures } = places(context, plan, &wanted).map_err(told)?;
     let mut unseen: Vec<Failure> = failures.into_iter().map(told).collect();
     let mut candidates = Vec::new();
-    for place in found {
+    for place in &found {
         let entries = match place.repository.catalogue() {
             Ok(catalogue) => catalogue.backups,
             Err(error) => {
@@ -185,7 +308,11 @@ fn candidates(
             entry,
         }));
     }
-    Ok((choose_backup(candidates, &criteria), unseen))
+    Ok(Looked {
+        candidates: choose_backup(candidates, criteria),
+        places: found,
+        unseen,
+    })
 }
 
 /// The first of the candidates, if that is one of one database, and not known to be bad.
@@ -236,21 +363,26 @@ fn source_of(candidate: &Candidate) -> RestoreSource {
 fn offer(
     context: &Context,
     candidates: &[Candidate],
+    picked: &Picked,
     args: &Args,
     out: &mut dyn Write,
-) -> Result<RestoreSource, Failure> {
-    let source = newest(candidates, args)?;
+) -> Result<(), Failure> {
     list(context, candidates, out)?;
-    let RestoreSource::Backup(_, stem) = &source else {
-        return Ok(source);
+    let RestoreSource::Backup(_, stem) = &picked.source else {
+        return Ok(());
     };
     // At a terminal the question follows when the backup was read and the server asked.
     if confirm::is_possible() && !args.yes {
-        return Ok(source);
+        return Ok(());
     }
+    let older = if picked.passed_over.is_empty() {
+        ""
+    } else {
+        " --accept-older"
+    };
     Err(Failure::new(
         FailureKind::Usage,
-        format!("say which one: pgbackupd restore {stem}, or --latest"),
+        format!("say which one: pgbackupd restore {stem}, or --latest{older}"),
     ))
 }
 

@@ -52,6 +52,9 @@ fn database(name: &str, server: &str) -> Surveyed {
         unrestorable: Vec::new(),
         quarantined: Vec::new(),
         unreadable: Vec::new(),
+        lost_manifests: Vec::new(),
+        lost_states: Vec::new(),
+        losses: Vec::new(),
     };
     let line = |stem: &str, sizes: Vec<u64>| Line {
         count: sizes.len() as u64 + 5,

@@ -150,6 +150,15 @@ impl Service {
                         told.drill_overdue(missed);
                     }
                 }
+                if let Some(directory) = running.work.task.directory() {
+                    // Once a day too, and again when there are more.
+                    let today = now.with_timezone(&self.plan.zone).date_naive();
+                    let now_lost = (today, report.losses.len());
+                    let before = self.losses_told.insert(directory, now_lost);
+                    if before.is_none_or(|(day, count)| day != today || count < now_lost.1) {
+                        told.losses(&report.losses);
+                    }
+                }
             }
             Outcome::Verified(report) => told.verified(&report, took),
             Outcome::Drilled(report) => told.drilled(report.as_deref(), took),

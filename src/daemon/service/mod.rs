@@ -73,6 +73,9 @@ pub(super) struct Service {
     /// By their directories, the databases whose test restore is too old, and the day on which that
     /// was told.
     drills_told: BTreeMap<PathBuf, NaiveDate>,
+    /// By their directories, the databases of which something was lost, how many things, and the day on
+    /// which that was told.
+    losses_told: BTreeMap<PathBuf, (NaiveDate, usize)>,
     /// Reports of runs come back through this.
     ended: mpsc::UnboundedSender<(Ticket, Outcome)>,
     ends: Option<mpsc::UnboundedReceiver<(Ticket, Outcome)>>,
@@ -128,6 +131,7 @@ impl Service {
             open_slots: Vec::new(),
             wished: BTreeSet::new(),
             drills_told: BTreeMap::new(),
+            losses_told: BTreeMap::new(),
             ended,
             ends: Some(ends),
             cancel: CancellationToken::new(),

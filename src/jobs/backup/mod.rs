@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::blocked::Watch;
+use super::continuity::{self, FoundLost};
 use super::dump::{Dumper, Remarks, write_and_check};
 use super::error::JobError;
 use super::limit::Limit;
@@ -67,6 +68,8 @@ pub struct BackupReport {
     pub repository: Repository,
     /// What retention did after it; none in an emergency.
     pub pruned: Option<PruneReport>,
+    /// What was lost of the database since the backups before, and not accepted, one sentence each.
+    pub losses: Vec<String>,
     /// What the operator should know, one sentence each.
     pub warnings: Vec<String>,
 }
@@ -110,7 +113,7 @@ pub async fn back_up(
     let mut warnings = run.put_in_order(&lock)?;
     run.record_start()?;
 
-    let (manifest, pruned) = match run.make(&lock, &mut warnings).await {
+    let (manifest, pruned, losses) = match run.make(&lock, &mut warnings).await {
         // Only a success lets retention loose, and only on its own series.
         Ok(manifest) => run.finish(manifest, &lock, &mut warnings)?,
         Err(error) => {
@@ -122,6 +125,7 @@ pub async fn back_up(
         manifest,
         repository: repository.clone(),
         pruned,
+        losses,
         warnings,
     })
 }
@@ -303,19 +307,30 @@ impl Run<'_> {
         manifest: Manifest,
         lock: &Lock,
         warnings: &mut Vec<String>,
-    ) -> Result<(Manifest, Option<PruneReport>), JobError> {
+    ) -> Result<(Manifest, Option<PruneReport>, Vec<String>), JobError> {
         let mut record = self.end_record(Event::Succeeded);
         record.backup = Some(manifest.name.clone());
         record.bytes = Some(manifest.bytes());
+        let found = continuity::after_a_backup(self.context, self.repository, &manifest)
+            .inspect_err(|error| {
+                warnings.push(format!(
+                    "the backups before could not be looked at: {error}"
+                ));
+            })
+            .ok();
+        record.lost = found.as_ref().map(FoundLost::by_the_backup);
         let mut pruned = None;
         if !self.is_emergency() {
-            let only = Some(&manifest.series);
+            let scope = prune::Scope {
+                only: Some(&manifest.series),
+                losses: found.as_ref().map(|found| found.losses.as_slice()),
+            };
             let outcome = prune::carry_out(
                 self.context,
                 self.repository,
                 lock,
                 self.id,
-                only,
+                scope,
                 ClockTrust::IfPlausible,
                 &mut record.removed,
             );
@@ -329,14 +344,20 @@ impl Run<'_> {
                 }
             }
         }
-        record.message = (!warnings.is_empty()).then(|| warnings.join("; "));
+        let losses = found.map_or_else(Vec::new, |found| found.sentences);
+        let told: Vec<&str> = losses
+            .iter()
+            .chain(&*warnings)
+            .map(String::as_str)
+            .collect();
+        record.message = (!told.is_empty()).then(|| told.join("; "));
         match self.repository.ledger().append(&record) {
             Err(source) if !self.is_emergency() => Err(JobError::UnrecordedBackup {
                 backup: manifest.name,
                 ledger: self.repository.ledger().path().display().to_string(),
                 source,
             }),
-            _ => Ok((manifest, pruned)),
+            _ => Ok((manifest, pruned, losses)),
         }
     }
 }

@@ -17,6 +17,7 @@ use super::space::shortage;
 use crate::config::{Compression, Format};
 use crate::jobs::archive::programs_to_read;
 use crate::jobs::error::{JobError, JobErrorKind};
+use crate::jobs::pin::record_lost_state;
 use crate::jobs::proof::{Scrutiny, about_rewritten, wants_reference};
 use crate::jobs::verify::{Examined, examine};
 use crate::jobs::{Context, Limit};
@@ -149,8 +150,15 @@ impl Drill<'_> {
     }
 
     /// Notes something beside the backup, if that is still there.
-    pub(super) fn note(&self, change: impl FnOnce(&mut State)) -> Result<(), JobError> {
-        self.repository.change_state(self.run, self.stem, change)?;
+    pub(super) fn note(&mut self, change: impl FnOnce(&mut State)) -> Result<(), JobError> {
+        let noted = self.repository.change_state(self.run, self.stem, change)?;
+        if let Some(before) = noted.filter(|before| before.unreadable.is_some()) {
+            let database = self.repository.manifest(self.stem)?.database;
+            let backup = (self.stem, database.as_str());
+            let remark =
+                record_lost_state(self.context, self.repository, self.run, backup, &before)?;
+            self.remarks.extend(remark);
+        }
         Ok(())
     }
 

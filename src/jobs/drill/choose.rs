@@ -1,8 +1,11 @@
 //! Which backups are restored for a test.
 
+use std::collections::BTreeSet;
+
 use crate::config::DrillChoice;
-use crate::jobs::JobError;
 use crate::jobs::target::Place;
+use crate::jobs::{Context, Criteria, JobError, passed_over};
+use crate::policy::Series;
 use crate::repository::{Catalogue, Entry, Stem};
 
 /// Which backups of a place are restored for a test.
@@ -29,6 +32,42 @@ pub fn backups_to_drill(place: &Place, which: &WhichBackup) -> Result<Vec<Stem>,
         .into_iter()
         .map(|entry| entry.stem.clone())
         .collect())
+}
+
+/// What is newer than the backups that are to be restored for a test, and cannot be restored, one
+/// sentence each. Nothing where a backup is named or taken by chance.
+///
+/// # Errors
+/// When the directory cannot be read.
+pub fn passed_over_by_drill(
+    context: &Context,
+    place: &Place,
+    which: &WhichBackup,
+    chosen: &[Stem],
+) -> Result<Vec<String>, JobError> {
+    let of_series = |series: Option<Series>| Criteria {
+        series,
+        before: None,
+    };
+    let passed = match which {
+        WhichBackup::Named(_) | WhichBackup::One(DrillChoice::Random, _) => return Ok(Vec::new()),
+        WhichBackup::One(DrillChoice::Newest, _) => {
+            passed_over(context, place, chosen.first(), &of_series(None))?
+        }
+        WhichBackup::NewestOfSeries => {
+            let catalogue = place.repository.catalogue()?;
+            let known = catalogue.backups.iter().map(|entry| &entry.stem.series);
+            let all: BTreeSet<&Series> = known.collect();
+            let mut passed = Vec::new();
+            for series in all {
+                let newest = chosen.iter().find(|stem| stem.series == *series);
+                let criteria = of_series(Some(series.clone()));
+                passed.extend(passed_over(context, place, newest, &criteria)?);
+            }
+            passed
+        }
+    };
+    Ok(passed.iter().map(ToString::to_string).collect())
 }
 
 /// Chooses among the backups that neither a check nor a test restore has found bad. Pure.
@@ -74,8 +113,7 @@ mod tests {
     fn by_chance_every_backup_is_tried() {
         assert_eq!(by_chance(0, 7), None);
         for length in [1, 2, 30] {
-            let chosen: std::collections::BTreeSet<_> =
-                (0..100).map(|seed| by_chance(length, seed)).collect();
+            let chosen: BTreeSet<_> = (0..100).map(|seed| by_chance(length, seed)).collect();
             assert_eq!(chosen, (0..length).map(Some).collect());
         }
     }

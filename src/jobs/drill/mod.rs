@@ -33,7 +33,7 @@ use crate::repository::{Damage, Event, Manifest, Operation, PhaseTime, Role, Ste
 
 pub(super) use age::backups_since;
 pub use age::missed_drill;
-pub use choose::{WhichBackup, backups_to_drill};
+pub use choose::{WhichBackup, backups_to_drill, passed_over_by_drill};
 pub use report::{DrillOutcome, DrillPhase, DrillReport};
 
 use attempt::Drill;

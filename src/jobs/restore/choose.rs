@@ -80,6 +80,8 @@ mod tests {
                 compression: Compression::Gzip,
                 bytes: 1,
                 rows: 1,
+                tables: 1,
+                system_identifier: None,
                 state: State {
                     checked,
                     ..State::default()

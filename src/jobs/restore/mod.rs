@@ -10,6 +10,7 @@ mod choose;
 mod cut_short;
 mod labels;
 mod maintenance;
+mod passed_over;
 mod preflight;
 mod remove;
 mod rights;
@@ -52,6 +53,7 @@ use space::{forecast, free};
 
 pub use choose::{Candidate, Criteria, choose};
 pub use cut_short::CutShort;
+pub use passed_over::{PassedOver, passed_over};
 pub use sendable::about_functions;
 pub use source::RestoreSource;
 pub use steps::{LastDrill, Outlook, PlannedStep};
@@ -84,6 +86,8 @@ pub struct RestoreRequest<'a> {
     pub replace: bool,
     /// The directory whose lock is taken and whose `restore.log` is written.
     pub repository: &'a Repository,
+    /// Newer backups that are passed over, one sentence each.
+    pub passed_over: &'a [String],
     /// Whether roles that the server has are made as they were.
     pub overwrite_roles: bool,
     /// Whether the database that was replaced is dropped in the end.
@@ -326,9 +330,7 @@ async fn prepare_to(
 
     // Where there is nothing, reading it says so.
     let stamp = Stamp::of(&source.path).ok();
-    let start = request.settings.start.as_deref();
-    let mut warnings =
-        cut_short::sentences(&cut_short, request.database, &premises.databases, start);
+    let mut warnings = known_before(request, account, &cut_short, &premises);
     let of_source = (&source, premises.major);
     let reading = read_in_full(
         context,
@@ -455,6 +457,22 @@ fn read_for_the_plan(source: &Source) -> String {
          restore does not send",
         source.label
     )
+}
+
+/// What the operator should know before anything is read: newer backups, and restores that were killed.
+fn known_before(
+    request: &RestoreRequest<'_>,
+    account: &Account,
+    cut_short: &[CutShort],
+    premises: &Premises,
+) -> Vec<String> {
+    let mut warnings = request.passed_over.to_vec();
+    let start = request.settings.start.as_deref();
+    let (database, standing) = (request.database, &premises.databases);
+    warnings.extend(cut_short::sentences(cut_short, database, standing, start));
+    // Whatever fails from here on, the report has them.
+    account.note(|facts| facts.warnings.clone_from(&warnings));
+    warnings
 }
 
 /// What the new database is made like, if anything is known, and what to say of that. The database

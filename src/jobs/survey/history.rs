@@ -150,7 +150,10 @@ impl History {
         }
         self.database.get_or_insert_with(|| record.database.clone());
         // What is in quarantine, the disk tells.
-        if matches!(record.operation, Operation::Quarantine | Operation::Release) {
+        if matches!(
+            record.operation,
+            Operation::Quarantine | Operation::Release | Operation::Accept
+        ) {
             return ControlFlow::Continue(());
         }
         if !self.restore_is_judged
@@ -199,6 +202,7 @@ impl History {
             | Operation::Unpin
             | Operation::Quarantine
             | Operation::Release
+            | Operation::Accept
             | Operation::Restore
             | Operation::UndoRestore => return ControlFlow::Continue(()),
         };
@@ -275,6 +279,8 @@ mod tests {
             beside: None,
             phases: Vec::new(),
             restoration: None,
+            accepted: None,
+            lost: None,
             left: None,
             round: None,
         }

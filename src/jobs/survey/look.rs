@@ -9,6 +9,7 @@ use super::history::History;
 use super::places::Spot;
 use super::{Line, RunningNow, Surveyed, TREND, running_job};
 use crate::config::{Job, JobKind, Plan};
+use crate::jobs::continuity;
 use crate::jobs::drill::backups_since;
 use crate::jobs::{Context, CutShort, LastDrill};
 use crate::policy::{
@@ -16,8 +17,8 @@ use crate::policy::{
     VerificationFacts,
 };
 use crate::repository::{
-    AtWork, Catalogue, Entry, Fault, HeldLocks, Holder, Operation, Quarantined, Record, Repository,
-    RepositoryError, Requester, RunningJob,
+    AtWork, Catalogue, Entry, Fault, HeldLocks, Holder, Operation, Problem, Quarantined, Record,
+    Repository, RepositoryError, Requester, RunningJob,
 };
 
 /// What every look needs.
@@ -76,7 +77,7 @@ impl World<'_> {
         history.add_restores(drills);
         let is_ours = history.database.is_some()
             || !catalogue.backups.is_empty()
-            || catalogue.problems.iter().any(|p| p.manifest_of.is_some());
+            || catalogue.problems.iter().any(Problem::is_of_a_backup);
         if spot.database.is_none() && !is_ours && read.is_ok() {
             return None;
         }
@@ -230,20 +231,29 @@ impl Gathered<'_> {
             .collect();
         let running = self.running(&backups);
         let (mut damaged, mut unrestorable) = (Vec::new(), Vec::new());
+        let mut lost_states = Vec::new();
         for entry in &self.catalogue.backups {
             let fault = entry.state.fault();
             let told = |what: &str| (entry.stem.to_string(), what.to_owned());
+            if let Some(unreadable) = &entry.state.unreadable {
+                lost_states.push(told(&unreadable.what));
+            }
             match fault {
                 Some(Fault::Damaged(what)) => damaged.push(told(what)),
                 Some(Fault::Unrestorable(what)) => unrestorable.push(told(what)),
                 None => {}
             }
         }
-        let (spoilt, strangers): (Vec<_>, Vec<_>) = self
+        let (spoilt, without): (Vec<_>, Vec<_>) = self
             .catalogue
             .problems
             .iter()
             .partition(|problem| problem.manifest_of.is_some());
+        let lost_manifests: Vec<_> = without
+            .iter()
+            .filter_map(|problem| Some((problem.lost.as_ref()?.to_string(), problem.file.clone())))
+            .collect();
+        let strangers = without.len() - lost_manifests.len();
         let server = &self.spot.server.name;
         let facts = DatabaseFacts {
             server: server.clone(),
@@ -258,6 +268,13 @@ impl Gathered<'_> {
             unrestorable,
             restore: self.restore_cut_short(),
             quarantined: self.aside,
+            lost_manifests,
+            lost_states,
+            losses: continuity::look(
+                &self.world.plan.daemon.state_directory,
+                &self.spot.repository,
+                &self.catalogue,
+            ),
             unreadable: spoilt
                 .into_iter()
                 .map(|problem| (problem.file.clone(), problem.what.clone()))
@@ -273,7 +290,7 @@ impl Gathered<'_> {
             drilled: self.history.drill.last,
             recovery: self.history.recovery,
             running,
-            strangers: strangers.len() as u64,
+            strangers: strangers as u64,
         }
     }
 

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::error::JobError;
 use super::limit::{Limit, Stop};
+use super::pin::record_lost_state;
 use super::quarantine::{below, put_aside};
 use super::record::{append, close_dead_runs, unrecorded};
 use super::target::Place;
@@ -74,6 +75,8 @@ pub struct Finding {
     pub quarantine: Option<PathBuf>,
     /// Why it was not put aside although it should have been.
     pub stays: Option<String>,
+    /// That its state was lost, and what was done about it.
+    pub remark: Option<String>,
 }
 
 /// What the check of a database's backups found.
@@ -112,6 +115,12 @@ impl Finding {
 }
 
 impl VerifyReport {
+    /// How many dumps have lost their manifests.
+    pub fn lost(&self) -> usize {
+        let lost = self.problems.iter();
+        lost.filter(|problem| problem.lost.is_some()).count()
+    }
+
     /// How many backups are damaged.
     pub fn damaged(&self) -> usize {
         self.findings
@@ -140,7 +149,13 @@ pub async fn verify(
     let repository = &place.repository;
     let catalogue = repository.catalogue()?;
     let orphans = catalogue.problems.iter();
-    let orphans = orphans.filter(|problem| problem.manifest_of.is_none());
+    // Whoever names backups has not asked for what else is there.
+    let is_asked = |problem: &&Problem| {
+        problem.lost.is_none() || !matches!(request.selection, Selection::Named(_))
+    };
+    let orphans = orphans
+        .filter(|problem| problem.manifest_of.is_none())
+        .filter(is_asked);
     let mut report = VerifyReport {
         problems: orphans.cloned().collect(),
         quarantined: repository.quarantined().unwrap_or_else(|error| {
@@ -237,6 +252,14 @@ fn describe(report: &VerifyReport, repository: &Repository, record: &mut Record)
         })
     });
     record.damaged = damaged.collect();
+    let lost = report.problems.iter().filter_map(|problem| {
+        Some(Damage {
+            backup: problem.lost.as_ref()?.to_string(),
+            what: problem.what.clone(),
+            quarantine: None,
+        })
+    });
+    record.damaged.extend(lost);
     if !record.damaged.is_empty() || !report.unchecked.is_empty() {
         record.event = Event::Failed;
     }
@@ -316,7 +339,8 @@ fn checkable(entry: &Entry) -> Checkable {
     let tried = entry.state.unchecked.as_ref().map(|tried| tried.at);
     Checkable {
         started: entry.started.to_utc(),
-        whole: (!is_damaged).then_some(last.to_utc()),
+        // Of a state that is lost nobody knows what it said.
+        whole: (!is_damaged && entry.state.unreadable.is_none()).then_some(last.to_utc()),
         tried: tried.map_or(last, |tried| tried.max(last)).to_utc(),
     }
 }
@@ -355,6 +379,7 @@ async fn check(
         bytes: entry.map_or(0, |entry| entry.bytes),
         quarantine: None,
         stays: None,
+        remark: None,
     };
     progress.enter(Phase::Checking);
     let path = repository.path(stem, Role::Manifest);
@@ -383,5 +408,13 @@ async fn check(
     let now = context.now();
     let noted =
         repository.change_state(run, stem, |state| state.note_check(now, damage.clone()))?;
-    Ok(noted.map(|_| finding(damage)))
+    let Some(before) = noted else {
+        return Ok(None);
+    };
+    let backup = (*stem, manifest.database.as_str());
+    let remark = record_lost_state(context, repository, run, backup, &before)?;
+    Ok(Some(Finding {
+        remark,
+        ..finding(damage)
+    }))
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, FixedOffset, Utc};
 
+use crate::policy::continuity::Loss;
 use crate::policy::overdue::{DrillMissed, drill_age};
 use crate::policy::series::Series;
 
@@ -68,6 +69,12 @@ pub struct DatabaseFacts {
     pub restore: Option<String>,
     /// Manifests that speak for no backup: file, and what is wrong.
     pub unreadable: Vec<(String, String)>,
+    /// Backups whose manifest is lost although their dump stands: name, and the dump's file.
+    pub lost_manifests: Vec<(String, String)>,
+    /// Backups whose state cannot be used: name, and what is wrong.
+    pub lost_states: Vec<(String, String)>,
+    /// What was there before and is not any more.
+    pub losses: Vec<Loss>,
 }
 
 impl DatabaseFacts {

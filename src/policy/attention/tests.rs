@@ -6,7 +6,7 @@ use super::{
     Concern, ConcernKind, DatabaseFacts, DrillFacts, Expectation, Failing, SeriesFacts, SpaceFacts,
     VerificationFacts, in_words, judge, judge_space, printable,
 };
-use crate::policy::Series;
+use crate::policy::{Accepted, Loss, Seen, Series};
 
 const EXPECTATION: Expectation = Expectation {
     recovery_point: Duration::from_secs(24 * 3600),
@@ -55,6 +55,9 @@ fn well() -> DatabaseFacts {
         unrestorable: Vec::new(),
         quarantined: Vec::new(),
         unreadable: Vec::new(),
+        lost_manifests: Vec::new(),
+        lost_states: Vec::new(),
+        losses: Vec::new(),
     }
 }
 
@@ -508,4 +511,86 @@ fn what_a_program_said_stands_on_one_line_and_commands_no_terminal() {
     ] {
         assert_eq!(printable(said), told, "{said:?}");
     }
+}
+
+#[test]
+fn what_is_gone_is_a_concern_with_a_way_back_and_a_word_to_accept_it() {
+    let seen = |name: &str, rows, tables, system| Seen {
+        name: name.to_owned(),
+        started: ago(10).to_utc(),
+        rows,
+        tables,
+        system_identifier: system,
+    };
+    let loss = |what, first| Loss {
+        what,
+        before: seen("backup_20250708_020000", 100_000, 2, Some(7)),
+        first: Some(first),
+    };
+    let empty = seen("backup_20250709_020000", 0, 0, Some(8));
+    let few = seen("backup_20250709_020000", 10, 1, Some(7));
+    for (what, first, kind, expected) in [
+        (
+            Accepted::Contents,
+            empty.clone(),
+            ConcernKind::Contents,
+            "database sales has no table left: the backup backup_20250708_020000 holds 100,000 rows in \
+             2 tables, backup_20250709_020000 0 rows in 0 tables; no backup made before \
+             backup_20250709_020000 is removed; if this is meant, run `pgbackupd accept contents \
+             --database sales`",
+        ),
+        (
+            Accepted::Contents,
+            few,
+            ConcernKind::Contents,
+            "database sales has lost more than half of its rows: the backup backup_20250708_020000 holds \
+             100,000 rows in 2 tables, backup_20250709_020000 10 rows in 1 table; no backup made before \
+             backup_20250709_020000 is removed; if this is meant, run `pgbackupd accept contents \
+             --database sales`",
+        ),
+        (
+            Accepted::Server,
+            empty.clone(),
+            ConcernKind::OtherServer,
+            "another server answers for database sales since the backup backup_20250709_020000: its \
+             system identifier is 8, that of backup_20250708_020000 before it 7; no backup made before \
+             backup_20250709_020000 is removed; if it is the right server, run `pgbackupd accept server \
+             --database sales`",
+        ),
+        (
+            Accepted::Vanished,
+            empty,
+            ConcernKind::Vanished,
+            "the backup backup_20250708_020000 was the newest in /var/backups/sales and is gone, and \
+             nothing on record has removed it: is the disk mounted? No older backup is removed; if it is \
+             gone for good, run `pgbackupd accept vanished --database sales`",
+        ),
+    ] {
+        let (found, said) = sentence(|facts| facts.losses = vec![loss(what, first)]);
+        assert_eq!((found, said.as_str()), (kind, expected));
+    }
+    let backup = "backup_20250709_020000".to_owned();
+    let (kind, said) = sentence(|facts| {
+        facts.lost_manifests = vec![(backup.clone(), format!("{backup}.sql.gz"))];
+    });
+    assert_eq!(kind, ConcernKind::LostManifest);
+    assert_eq!(
+        said,
+        "the manifest of the backup backup_20250709_020000 is lost, so that it counts for none, and no \
+         backup made before it is removed; bring backup_20250709_020000.json back from a copy of the \
+         directory, restore the dump by its path (`pgbackupd restore --database sales \
+         '/var/backups/sales/backup_20250709_020000.sql.gz'`), or give it up by `pgbackupd accept \
+         manifest --database sales`"
+    );
+    let (kind, said) = sentence(|facts| {
+        facts.lost_states = vec![(backup, "it has been changed".to_owned())];
+    });
+    assert_eq!(kind, ConcernKind::LostState);
+    assert_eq!(
+        said,
+        "the state of the backup backup_20250709_020000 cannot be used: it has been changed; it counts \
+         as pinned and as not checked; run `pgbackupd verify --database sales backup_20250709_020000`, \
+         which writes it anew, and then `pgbackupd unpin --database sales backup_20250709_020000` if it \
+         need not stay"
+    );
 }

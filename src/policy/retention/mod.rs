@@ -15,6 +15,8 @@
 //! - A backup that was found bad, by a check of its files or by a test restore, never stands for a
 //!   good one: it takes no place in the floor or in a rule that counts. Nor is it removed: it shows
 //!   what happened, and may be all that is left of that day. It is the operator's to remove.
+//! - A backup that could not be read at its last check takes no place either: nobody knows whether it
+//!   is still good, so it must not push out one that is. It stays until a check has read it.
 //! - A backup dated after now stays, and takes no place either: neither its age nor its period means
 //!   anything, and the one that is made after a clock was set back must not be removed by its own
 //!   run.
@@ -64,6 +66,10 @@ impl Rules {
 }
 
 /// A catalogued backup, as far as retention cares.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, and any may hold with any other"
+)]
 #[derive(Clone, Debug)]
 pub struct Candidate<'a> {
     /// Its stem: the name that the operator knows it by.
@@ -76,8 +82,20 @@ pub struct Candidate<'a> {
     /// Whether its last full check found it whole, and its last test restore, if there was one, came
     /// through. If not, it was found bad.
     pub verified: bool,
+    /// Whether all of it could be read at the last attempt. If not, nothing is known of it since.
+    pub read: bool,
     /// Whether the operator pinned it.
     pub pinned: bool,
+    /// Whether it was made before something was lost that nobody has accepted: it may be what brings
+    /// that back.
+    pub held: bool,
+}
+
+impl Candidate<'_> {
+    /// Whether it may take a place in the floor or in a rule that counts.
+    fn counts(&self) -> bool {
+        self.verified && self.read
+    }
 }
 
 /// What becomes of one backup.
@@ -172,7 +190,7 @@ impl<'r> Survey<'r> {
     ) -> Self {
         let verified = newest_first
             .iter()
-            .filter(|candidate| candidate.verified && candidate.started <= now)
+            .filter(|candidate| candidate.counts() && candidate.started <= now)
             .count();
         let periods = [
             (Every::Day, rules.daily),
@@ -198,10 +216,15 @@ impl<'r> Survey<'r> {
         if candidate.pinned {
             reasons.push(Reason::Pinned);
         }
+        if candidate.held {
+            reasons.push(Reason::Loss);
+        }
         if candidate.started > self.now {
             reasons.push(Reason::Ahead);
-        } else if candidate.verified {
+        } else if candidate.counts() {
             self.weigh_verified(candidate, &mut reasons);
+        } else if candidate.verified {
+            reasons.push(Reason::Unchecked);
         } else {
             reasons.push(Reason::Evidence);
         }

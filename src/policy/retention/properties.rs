@@ -10,12 +10,18 @@ use proptest::prelude::*;
 use super::{Candidate, ClockTrust, Decision, Reason, Rules, decide};
 
 /// A backup of an invented history.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, and any may hold with any other"
+)]
 #[derive(Clone, Debug)]
 struct Made {
     name: String,
     started: DateTime<Utc>,
     verified: bool,
+    read: bool,
     pinned: bool,
+    held: bool,
 }
 
 impl Made {
@@ -25,12 +31,14 @@ impl Made {
             started: self.started,
             local: self.started.naive_utc() + TimeDelta::hours(3),
             verified: self.verified,
+            read: self.read,
             pinned: self.pinned,
+            held: self.held,
         }
     }
 
     fn counts(&self) -> bool {
-        self.verified && self.started <= now()
+        self.verified && self.read && self.started <= now()
     }
 }
 
@@ -59,16 +67,20 @@ fn history() -> impl Strategy<Value = Vec<Made>> {
     let backup = (
         age_in_hours(),
         prop::bool::weighted(0.8),
+        prop::bool::weighted(0.9),
+        prop::bool::weighted(0.1),
         prop::bool::weighted(0.1),
     );
     prop::collection::vec(backup, 0..60).prop_map(|backups| {
         let numbered = backups.into_iter().enumerate();
         numbered
-            .map(|(number, (hours, verified, pinned))| Made {
+            .map(|(number, (hours, verified, read, pinned, held))| Made {
                 name: format!("backup_{number:02}"),
                 started: now() - TimeDelta::hours(hours),
                 verified,
+                read,
                 pinned,
+                held,
             })
             .collect()
     })
@@ -120,6 +132,12 @@ proptest! {
         }
         for made in history.iter().filter(|made| !made.verified) {
             prop_assert!(!removed.contains(made.name.as_str()), "{made:?} is evidence");
+        }
+        for made in history.iter().filter(|made| !made.read) {
+            prop_assert!(!removed.contains(made.name.as_str()), "{made:?} was not read");
+        }
+        for made in history.iter().filter(|made| made.held) {
+            prop_assert!(!removed.contains(made.name.as_str()), "{made:?} is held");
         }
     }
 
@@ -183,7 +201,8 @@ proptest! {
         let before = candidates(&history);
         let removed_before = removed(&decide(&before, &rules, floor, now(), ClockTrust::Always));
         let newest = Made {
-            name: "newest".to_owned(), started: now(), verified: true, pinned: false,
+            name: "newest".to_owned(), started: now(), verified: true, read: true, pinned: false,
+            held: false,
         };
         let mut after = candidates(&history);
         after.push(newest.candidate());

@@ -19,6 +19,9 @@ use super::period::{Every, Period};
 pub enum Reason {
     /// Kept: the operator pinned it.
     Pinned,
+    /// Kept: it was made before something was lost that nobody has accepted, such as the rows of the
+    /// database.
+    Loss,
     /// Kept: it is among the newest verified backups, of which so many always stay.
     Floor {
         /// How many.
@@ -54,6 +57,8 @@ pub enum Reason {
     /// Kept: it was found bad. It shows what happened, and parts of it may be recovered; retention
     /// never removes it.
     Evidence,
+    /// Kept: it could not be read at its last check, so nobody knows whether it is still good.
+    Unchecked,
     /// Kept: the rules would remove it, but the clock looks wrong.
     ClockDoubt,
     /// Removed: it is older than the limit.
@@ -88,6 +93,7 @@ impl Reason {
     pub fn keeps(&self) -> bool {
         match self {
             Self::Pinned
+            | Self::Loss
             | Self::Floor { .. }
             | Self::Ahead
             | Self::NoRules
@@ -96,6 +102,7 @@ impl Reason {
             | Self::Newest { .. }
             | Self::Oldest { .. }
             | Self::Evidence
+            | Self::Unchecked
             | Self::ClockDoubt => true,
             Self::TooOld { .. }
             | Self::BeyondLast { .. }
@@ -109,6 +116,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Pinned => f.write_str("pinned"),
+            Self::Loss => f.write_str("made before a loss that nobody has accepted"),
             Self::Floor { count } if count.get() == 1 => {
                 f.write_str("the one verified backup that always stays")
             }
@@ -125,6 +133,7 @@ impl fmt::Display for Reason {
                 write!(f, "the oldest, while there is room for another {every}")
             }
             Self::Evidence => f.write_str("found bad: kept as evidence"),
+            Self::Unchecked => f.write_str("could not be read at its last check"),
             Self::ClockDoubt => f.write_str("the clock looks wrong"),
             Self::TooOld { limit } => write!(f, "older than {}", Age(*limit)),
             Self::BeyondLast { count } if count.get() == 1 => f.write_str("not the newest"),

@@ -11,12 +11,18 @@ use super::{Candidate, ClockTrust, Decision, Reason, Rules, decide};
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A backup as a test writes it: its name is its moment, `2026-01-15 02:00`, of UTC.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, and any may hold with any other"
+)]
 #[derive(Clone)]
 struct Made {
     name: String,
     at: DateTime<Utc>,
     verified: bool,
+    read: bool,
     pinned: bool,
+    held: bool,
 }
 
 fn at(moment: &str) -> DateTime<Utc> {
@@ -30,13 +36,22 @@ fn made(moment: &str) -> Made {
         name: moment.to_owned(),
         at: at(moment),
         verified: true,
+        read: true,
         pinned: false,
+        held: false,
     }
 }
 
 fn bad(moment: &str) -> Made {
     Made {
         verified: false,
+        ..made(moment)
+    }
+}
+
+fn unread(moment: &str) -> Made {
+    Made {
+        read: false,
         ..made(moment)
     }
 }
@@ -87,7 +102,9 @@ fn decide_with<'a>(
             started: backup.at,
             local: backup.at.naive_utc(),
             verified: backup.verified,
+            read: backup.read,
             pinned: backup.pinned,
+            held: backup.held,
         })
         .collect();
     decide(&candidates, rules, count(floor), at(now), trust)
@@ -328,6 +345,49 @@ fn a_bad_backup_is_not_removed_however_old_it_is() {
 }
 
 #[test]
+fn a_backup_that_could_not_be_read_takes_no_place_and_stays() {
+    // Both are newer than all that was read intact, one of them is old.
+    let backups = [
+        unread("2026-02-18 02:00"),
+        made("2026-02-17 02:00"),
+        unread("2026-02-16 02:00"),
+        made("2026-02-15 02:00"),
+        made("2026-02-14 02:00"),
+        unread("2025-02-14 02:00"),
+    ];
+    let rules = Rules {
+        last: Some(count(1)),
+        daily: Some(count(2)),
+        ..Rules::default()
+    };
+    let decision = decide_at(&backups, &rules, 1, "2026-02-18 02:05");
+    assert_snapshot!(told(&decision), @"
+    keep   2026-02-18 02:00: could not be read at its last check
+    keep   2026-02-17 02:00: the one verified backup that always stays; the newest; newest of the day 2026-02-17
+    keep   2026-02-16 02:00: could not be read at its last check
+    keep   2026-02-15 02:00: newest of the day 2026-02-15
+    remove 2026-02-14 02:00: not the newest; before the last 2 days that have a backup
+    keep   2025-02-14 02:00: could not be read at its last check
+    ");
+}
+
+#[test]
+fn what_was_made_before_a_loss_stays_until_that_is_accepted() {
+    let mut backups = daily(5, "2026-02-18");
+    for backup in &mut backups[2..] {
+        backup.held = true;
+    }
+    let decision = decide_at(&backups, &within(1), 1, "2026-02-18 02:05");
+    assert_snapshot!(told(&decision), @"
+    keep   2026-02-18 02:00: the one verified backup that always stays; no older than 1 day
+    remove 2026-02-17 02:00: older than 1 day
+    keep   2026-02-16 02:00: made before a loss that nobody has accepted
+    keep   2026-02-15 02:00: made before a loss that nobody has accepted
+    keep   2026-02-14 02:00: made before a loss that nobody has accepted
+    ");
+}
+
+#[test]
 fn a_pinned_backup_stays_whatever_its_age_and_state() {
     let mut backups = daily(4, "2026-02-18");
     backups.push(pinned("2025-03-01 02:00"));
@@ -354,7 +414,9 @@ fn days_are_those_of_the_wall_clock() {
         started: at(moment),
         local: at(moment).naive_utc() + TimeDelta::hours(3),
         verified: true,
+        read: true,
         pinned: false,
+        held: false,
     });
     let rules = Rules {
         daily: Some(count(2)),
@@ -382,7 +444,9 @@ fn a_day_that_the_wall_clock_visits_twice_is_counted_once() {
         started: at(name),
         local: at(local).naive_utc(),
         verified: true,
+        read: true,
         pinned: false,
+        held: false,
     });
     let rules = Rules {
         daily: Some(count(2)),

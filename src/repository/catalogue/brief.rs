@@ -31,6 +31,9 @@ pub(super) struct Brief {
     #[serde(default)]
     globals: Option<BriefFile>,
     census: BriefCensus,
+    /// Read apart: it stands near the end.
+    #[serde(skip)]
+    system_identifier: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -54,6 +57,7 @@ struct BriefCensus {
 #[derive(Deserialize)]
 struct BriefSummary {
     rows: u64,
+    tables: u64,
 }
 
 /// RFC 3339, without the many other spellings that chrono's own reading tries.
@@ -77,6 +81,8 @@ impl Brief {
             compression: self.artifact.compression,
             bytes: self.artifact.bytes + self.census.bytes + globals,
             rows: self.census.summary.rows,
+            tables: self.census.summary.tables,
+            system_identifier: self.system_identifier,
             state: State::default(),
         }
     }
@@ -91,7 +97,7 @@ pub(super) fn read_brief(text: &mut [u8], name: &str) -> Result<Brief, ManifestE
         Ok(()) => front(text),
         Err(_) => None,
     };
-    match brief {
+    let brief = match brief {
         Some(brief) if brief.format == MANIFEST_FORMAT => {
             if brief.name == name {
                 Ok(brief)
@@ -100,7 +106,20 @@ pub(super) fn read_brief(text: &mut [u8], name: &str) -> Result<Brief, ManifestE
             }
         }
         _ => read_any(text, name),
-    }
+    };
+    brief.map(|brief| Brief {
+        system_identifier: system_identifier(text),
+        ..brief
+    })
+}
+
+/// The server's identifier in a sealed manifest; none where it was not known. As with the front, only
+/// the member itself can stand behind a line break.
+fn system_identifier(text: &[u8]) -> Option<u64> {
+    const MEMBER: &[u8] = b"\n    \"system_identifier\": \"";
+    let from = memmem::rfind(text, MEMBER)? + MEMBER.len();
+    let digits = text[from..].split(|byte| *byte == b'"').next()?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
 /// Reads the members of a sealed manifest up to those that a list needs no more: reading the rest

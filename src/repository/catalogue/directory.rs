@@ -205,6 +205,7 @@ impl Part {
             file: format!("{stem}{}", Role::Manifest.suffix()),
             what,
             manifest_of: Some(stem),
+            lost: None,
         };
         // Retention may have removed it meanwhile.
         let there = |problem: &Problem| {
@@ -235,8 +236,7 @@ impl Entry {
         }
         if present.is_some_and(|present| present.state) {
             let state_file = format!("{name}{}", Role::State.suffix());
-            self.state = State::read(&directory.path.join(&state_file))
-                .map_err(|error| format!("its state {state_file} cannot be read: {error}"))?;
+            self.state = State::read(&directory.path.join(&state_file));
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 mod brief;
 mod directory;
+mod lost;
 mod names;
 
 use std::cmp::Ordering;
@@ -14,6 +15,7 @@ use chrono::{DateTime, FixedOffset};
 use uuid::Uuid;
 
 use super::error::RepositoryError;
+use super::ledger::Ledger;
 use super::names::Stem;
 use super::state::State;
 use crate::config::{Compression, Format};
@@ -56,6 +58,10 @@ pub struct Entry {
     pub bytes: u64,
     /// Rows of all its tables.
     pub rows: u64,
+    /// Its tables.
+    pub tables: u64,
+    /// The `system_identifier` of the server that it was made of; none where that is not known.
+    pub system_identifier: Option<u64>,
     /// Pins, later checks and test restores.
     pub state: State,
 }
@@ -69,6 +75,9 @@ pub struct Problem {
     pub what: String,
     /// The backup whose manifest it is; none when no manifest speaks for it.
     pub manifest_of: Option<Stem>,
+    /// The backup whose dump it is, although its manifest is lost; none for a dump of which nothing
+    /// shows that it ever was one.
+    pub lost: Option<Stem>,
 }
 
 impl Entry {
@@ -78,9 +87,10 @@ impl Entry {
         self.state.fault().is_none()
     }
 
-    /// When it was last found whole; none while it does not count as verified.
+    /// When it was last found whole; none while it does not count as verified, and while nobody knows.
     pub fn last_found_whole(&self) -> Option<DateTime<FixedOffset>> {
-        self.is_sound().then(|| self.last_check())
+        let is_known = self.state.unreadable.is_none();
+        (is_known && self.is_sound()).then(|| self.last_check())
     }
 
     /// When all of it was read last, whatever was found.
@@ -90,9 +100,17 @@ impl Entry {
     }
 }
 
+impl Problem {
+    /// Whether it is of a backup, and of no file that never was one.
+    pub fn is_of_a_backup(&self) -> bool {
+        self.manifest_of.is_some() || self.lost.is_some()
+    }
+}
+
 impl Catalogue {
-    /// Reads a directory; one that is not there holds no backups.
-    pub(super) fn scan(directory: &Path) -> Result<Self, RepositoryError> {
+    /// Reads a directory; one that is not there holds no backups. The ledger is asked only where a
+    /// dump stands without a manifest.
+    pub(super) fn scan(directory: &Path, ledger: &Ledger) -> Result<Self, RepositoryError> {
         let reading = || RepositoryError::io("read the directory", directory);
         let opened = match OpenDirectory::open(directory) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -121,7 +139,9 @@ impl Catalogue {
                 catalogue.problems.extend(part.problems);
             }
         });
-        catalogue.problems.extend(names.unregistered());
+        let without_manifest: Vec<_> = names.unregistered().collect();
+        let told = lost::tell_apart(directory, ledger, &without_manifest).map_err(reading())?;
+        catalogue.problems.extend(told);
         // Each part is in order already, so that little is left to do.
         catalogue.backups.sort_by(by_time);
         catalogue.problems.sort_by(|a, b| a.file.cmp(&b.file));

@@ -5,7 +5,6 @@ use std::ffi::CStr;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::Problem;
 use crate::config::{Compression, Format};
 use crate::repository::names::{Role, Stem};
 
@@ -91,25 +90,18 @@ impl<'a> Names<'a> {
         Some(present)
     }
 
-    /// Dumps under a backup's name that no manifest speaks for.
-    pub(super) fn unregistered(&self) -> impl Iterator<Item = Problem> {
-        self.0
-            .iter()
-            .filter(|(bare, present)| {
-                !present.manifest.load(Relaxed) && bare.parse::<Stem>().is_ok()
-            })
-            .flat_map(|(bare, present)| {
-                let there = ALL_ARTIFACTS.iter().zip(present.artifacts);
-                there
-                    .filter(|(_, there)| *there)
-                    .map(move |(role, _)| Problem {
-                        file: format!("{bare}{}", role.suffix()),
-                        what: "it has no manifest, so it is not a backup of pgbackupd's, and \
-                           retention never touches it"
-                            .to_owned(),
-                        manifest_of: None,
-                    })
-            })
+    /// Dumps under a backup's name that no manifest speaks for: the backup, and the file.
+    pub(super) fn unregistered(&self) -> impl Iterator<Item = (Stem, Role)> {
+        let without = self.0.iter().filter_map(|(bare, present)| {
+            let stem = bare.parse::<Stem>().ok()?;
+            (!present.manifest.load(Relaxed)).then_some((stem, present))
+        });
+        without.flat_map(|(stem, present)| {
+            let there = ALL_ARTIFACTS.iter().zip(present.artifacts);
+            there
+                .filter(|(_, there)| *there)
+                .map(move |(role, _)| (stem.clone(), *role))
+        })
     }
 }
 

@@ -36,7 +36,7 @@ fn a_backup_in_quarantine_is_none_until_it_is_released_and_keeps_all_that_it_had
     for artifact in [PLAIN, DIRECTORY] {
         let place = Place::new();
         let stem = damaged(&place, artifact);
-        let (before, kept) = (place.names(), place.repository.state(&stem).unwrap());
+        let (before, kept) = (place.names(), place.repository.state(&stem));
         assert_eq!(place.repository.quarantined().unwrap(), []);
         assert_eq!(put_aside(&place, &stem, 3), place.path(ASIDE));
         assert_eq!(place.names(), BTreeSet::from(["quarantine".to_owned()]));
@@ -57,7 +57,7 @@ fn a_backup_in_quarantine_is_none_until_it_is_released_and_keeps_all_that_it_had
         released.unwrap();
         assert_eq!(place.names(), before);
         assert_eq!(place.listed(), [NAME]);
-        assert_eq!(place.repository.state(&stem).unwrap(), kept);
+        assert_eq!(place.repository.state(&stem), kept);
     }
 }
 

@@ -31,11 +31,11 @@ fn a_pin_is_not_undone_by_a_verification_or_a_sweep_at_the_same_time() {
             repository
                 .change_state(run(3), &stem, |state| state.pinned = pinned.then(pin))
                 .unwrap();
-            let state = repository.state(&stem).unwrap();
+            let state = repository.state(&stem);
             assert_eq!(state.pinned.is_some(), pinned);
         }
     });
-    let checked = repository.state(&stem).unwrap().checked.unwrap();
+    let checked = repository.state(&stem).checked.unwrap();
     assert_eq!(checked.damage.unwrap(), (TIMES - 1).to_string());
     assert_eq!(place.names().len(), 5);
 }

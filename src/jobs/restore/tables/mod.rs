@@ -57,6 +57,8 @@ pub struct TablesRequest<'a> {
     pub patterns: &'a [String],
     /// Whether statements of kinds that are not known are carried out.
     pub accept_unexpected: bool,
+    /// Newer backups that are passed over, one sentence each.
+    pub passed_over: &'a [String],
     /// The directory whose lock is taken and whose `restore.log` is written.
     pub repository: &'a Repository,
     /// How long it should take (P18).

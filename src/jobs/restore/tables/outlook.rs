@@ -107,7 +107,7 @@ pub async fn look_at_tables(
         database: request.into.to_owned(),
         server: maintenance.server(),
         problems: judgement.problems,
-        warnings: judgement.warnings,
+        warnings: [request.passed_over, &judgement.warnings].concat(),
     })
 }
 

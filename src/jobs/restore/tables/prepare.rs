@@ -105,7 +105,8 @@ async fn prepare(job: &Job<'_>) -> Result<PreparedTables, JobError> {
     refuse(&judgement)?;
     let programs = Programs::locate(context.programs.as_deref(), premises.major).await?;
     let makes_database = !premises.databases.contains_key(request.into);
-    let mut warnings = sentences(&cut_short, request.original, &premises.databases, None);
+    let before = sentences(&cut_short, request.original, &premises.databases, None);
+    let mut warnings = [request.passed_over, &before].concat();
     warnings.extend(unexpected);
     warnings.extend(judgement.warnings);
     warnings.extend(sweep(context, &client, request.repository, request.original).await?);

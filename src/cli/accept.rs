@@ -1,0 +1,114 @@
+//! `pgbackupd accept`: take as it is what `status` has a concern about because it was there before.
+
+use std::io::Write;
+
+use clap::ValueEnum;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::Surroundings;
+use super::failure::{Failure, FailureKind};
+use super::{report, select};
+use crate::jobs::{accept, places};
+use crate::policy::Accepted;
+
+/// Accept as it is what was lost of a database or of its backups.
+///
+/// `status` says what was lost, and which of these it is. It goes on record in `backup.log`, and
+/// retention may again remove the backups that were kept because of it.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Args {
+    /// What is accepted
+    #[arg(value_name = "WHAT")]
+    what: What,
+    /// The database, where there is more than one
+    #[arg(long, short, value_name = "NAME")]
+    database: Option<String>,
+}
+
+/// What can be accepted.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum What {
+    /// That the database has lost its tables or most of its rows
+    Contents,
+    /// That another server answers for it
+    Server,
+    /// That the newest backup is gone
+    Vanished,
+    /// That the manifest of a backup is lost
+    Manifest,
+}
+
+/// What `accept --json` prints.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub(super) struct AcceptResult {
+    /// The server's name in the configuration; null for a directory that is not configured.
+    pub server: Option<String>,
+    /// The database.
+    pub database: String,
+    /// What was accepted: `contents`, `server`, `vanished` or `manifest`.
+    pub accepted: Accepted,
+    /// The backups of which: the first one with these contents, or of this server; or those that are
+    /// gone or have lost their manifests.
+    pub backups: Vec<String>,
+}
+
+pub(super) fn run(
+    args: &Args,
+    surroundings: &Surroundings<'_>,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let loaded = surroundings.load()?;
+    let context = surroundings.context(&loaded);
+    let told = |error| report::failure(&error, surroundings.interrupt);
+    let wanted: Vec<String> = args.database.iter().cloned().collect();
+    let places = places(&context, &loaded.plan, &wanted).map_err(told)?;
+    let places = select::all_seen(places, "nothing was accepted", surroundings.interrupt)?;
+    let usage = |message: String| Failure::new(FailureKind::Usage, message);
+    let [place] = places.as_slice() else {
+        let names: Vec<String> = places
+            .iter()
+            .map(|place| report::one_line(&place.label))
+            .collect();
+        return Err(usage(format!(
+            "there are {} databases ({}): --database must say which one is meant",
+            names.len(),
+            names.join(", ")
+        )));
+    };
+    let (what, word) = match args.what {
+        What::Contents => (Accepted::Contents, "contents"),
+        What::Server => (Accepted::Server, "server"),
+        What::Vanished => (Accepted::Vanished, "vanished"),
+        What::Manifest => (Accepted::Manifest, "manifest"),
+    };
+    let backups = accept(&context, place, what).map_err(told)?;
+    if backups.is_empty() {
+        return Err(usage(format!(
+            "database {}: there is nothing to accept as {word}; `pgbackupd status` says what was lost",
+            report::one_line(&place.label)
+        )));
+    }
+    if surroundings.json {
+        let (server, database) = (place.server.clone(), place.database.clone());
+        return report::json(
+            &AcceptResult {
+                server,
+                database,
+                accepted: what,
+                backups,
+            },
+            out,
+        );
+    }
+    let meaning = match what {
+        Accepted::Contents => "the contents of the database since then",
+        Accepted::Server => "the server since then",
+        Accepted::Vanished => "that it is gone",
+        Accepted::Manifest => "that its manifest is lost",
+    };
+    for backup in backups {
+        writeln!(out, "{backup}: accepted, and on record: {meaning}")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,275 @@
+//! Whether a database's backups go on from those before: what the directory, the ledgers and the state
+//! directory know of it, for `policy::continuity` to judge.
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use chrono::{DateTime, Utc};
+
+use super::Context;
+use super::error::JobError;
+use super::record::append;
+use super::target::Place;
+use crate::policy::{
+    Accepted, Loss, Seen, compare, describe_loss, describe_lost_manifest, describe_lost_state,
+    vanished,
+};
+use crate::repository::{
+    Catalogue, Entry, Event, LastSeen, Manifest, Operation, Record, Repository,
+};
+
+/// What was lost of a database and not accepted.
+///
+/// Of the ledger only the end is read, up to the newest backup, unless a backup has vanished.
+pub(super) fn look(state: &Path, repository: &Repository, catalogue: &Catalogue) -> Vec<Loss> {
+    let here: Vec<Seen> = catalogue.backups.iter().map(seen).collect();
+    let gone = gone(state, repository, catalogue);
+    missing(repository, &gone, &here)
+        .into_iter()
+        .chain(open(repository))
+        .collect()
+}
+
+/// What the newest backup has found lost and nobody has accepted since.
+fn open(repository: &Repository) -> Vec<Loss> {
+    let mut lost = Vec::new();
+    let mut accepted = Vec::new();
+    // A ledger that cannot be read says nothing, and `status` says that it cannot.
+    let _ = repository.ledger().read_backwards(|record| {
+        accepted.extend(acceptance(&record));
+        match record.lost {
+            Some(found) => {
+                lost = found;
+                ControlFlow::Break(())
+            }
+            None => ControlFlow::Continue(()),
+        }
+    });
+    lost.retain(|loss| !loss.is_accepted(&accepted));
+    lost
+}
+
+fn acceptance(record: &Record) -> Option<(Accepted, String)> {
+    Some((record.accepted?, record.backup.clone()?))
+}
+
+/// Those of the backups that are gone for which the ledgers have no reason.
+fn missing(repository: &Repository, gone: &[Seen], here: &[Seen]) -> Vec<Loss> {
+    if gone.is_empty() {
+        return Vec::new();
+    }
+    let (mut accounted_for, mut accepted) = (Vec::new(), Vec::new());
+    for ledger in [repository.ledger(), repository.restore_ledger()] {
+        let _ = ledger.read(|record| {
+            accounted_for.extend(explained_by(&record));
+            accepted.extend(acceptance(&record));
+        });
+    }
+    vanished(gone, here, &accounted_for, &accepted)
+}
+
+/// The backups that the state directory remembers as the newest, and that are nowhere in the
+/// directory.
+fn gone(state: &Path, repository: &Repository, catalogue: &Catalogue) -> Vec<Seen> {
+    let remembered = match LastSeen::read(state, repository.directory()) {
+        Ok(Some(remembered)) => remembered,
+        Ok(None) => return Vec::new(),
+        Err(error) => {
+            // Not everybody may look there; and what is spoilt is written anew by the next backup.
+            tracing::debug!("nothing is remembered of the newest backup: {error}");
+            return Vec::new();
+        }
+    };
+    let problems = catalogue.problems.iter();
+    let mut here: BTreeSet<String> = problems
+        .filter_map(|problem| problem.manifest_of.as_ref().or(problem.lost.as_ref()))
+        .map(ToString::to_string)
+        .collect();
+    let aside = repository.quarantined().unwrap_or_default();
+    here.extend(aside.iter().map(|one| one.stem.to_string()));
+    let known: BTreeSet<String> = [&remembered.newest]
+        .into_iter()
+        .chain(&remembered.missed)
+        .map(|backup| backup.name.clone())
+        .collect();
+    let entries = catalogue.backups.iter().rev();
+    here.extend(
+        entries
+            .map(|entry| entry.stem.to_string())
+            .filter(|name| known.contains(name)),
+    );
+    let all = remembered.missed.into_iter().chain([remembered.newest]);
+    all.filter(|backup| !here.contains(&backup.name)).collect()
+}
+
+fn seen(entry: &Entry) -> Seen {
+    Seen {
+        name: entry.stem.to_string(),
+        started: entry.started.to_utc(),
+        rows: entry.rows,
+        tables: entry.tables,
+        system_identifier: entry.system_identifier,
+    }
+}
+
+/// The backups that a record explains the absence of: removed, put aside, or found bad, and so the
+/// operator's to remove.
+fn explained_by(record: &Record) -> Vec<String> {
+    let removed = record.removed.iter().map(|removal| removal.backup.clone());
+    let bad = record.damaged.iter().map(|damage| damage.backup.clone());
+    let aside = record
+        .backup
+        .iter()
+        .filter(|_| record.operation == Operation::Quarantine && record.event == Event::Succeeded);
+    removed.chain(bad).chain(aside.cloned()).collect()
+}
+
+/// Whether a record is that of a restore, or of its undoing, that changed what is in the database.
+fn puts_contents_into(record: &Record, database: &str) -> bool {
+    let of_tables = record
+        .restoration
+        .as_ref()
+        .is_some_and(|facts| !facts.restored_tables.is_empty());
+    let restores = matches!(
+        record.operation,
+        Operation::Restore | Operation::UndoRestore
+    );
+    restores && record.event == Event::Succeeded && !of_tables && record.database == database
+}
+
+/// Whether a restore of ours has ended since a backup was made.
+fn restored_since(repository: &Repository, database: &str, since: DateTime<Utc>) -> bool {
+    let mut restored = false;
+    let _ = repository.restore_ledger().read_backwards(|record| {
+        if record.at.to_utc() < since {
+            return ControlFlow::Break(());
+        }
+        restored = restored || puts_contents_into(&record, database);
+        ControlFlow::Continue(())
+    });
+    restored
+}
+
+/// What a run that has just made a backup finds lost.
+pub(super) struct FoundLost {
+    /// All that is lost.
+    pub(super) losses: Vec<Loss>,
+    /// The same, and manifests and states that are lost, a sentence each.
+    pub(super) sentences: Vec<String>,
+}
+
+impl FoundLost {
+    /// What the backup itself shows; for the ledger, by which the next one goes on.
+    pub(super) fn by_the_backup(&self) -> Vec<Loss> {
+        let losses = self.losses.iter();
+        let shown = losses.filter(|loss| loss.what != Accepted::Vanished);
+        shown.cloned().collect()
+    }
+}
+
+/// Compares the backup that a run has just made with those before it, and remembers it as the newest
+/// of its directory.
+///
+/// # Errors
+/// When the directory cannot be read.
+pub(super) fn after_a_backup(
+    context: &Context,
+    repository: &Repository,
+    manifest: &Manifest,
+) -> Result<FoundLost, JobError> {
+    let database = manifest.database.as_str();
+    let catalogue = repository.catalogue()?;
+    let state = &context.state_directory;
+    let here: Vec<Seen> = catalogue.backups.iter().map(seen).collect();
+    let gone = gone(state, repository, &catalogue);
+    let (new, others): (Vec<&Seen>, Vec<&Seen>) = here
+        .iter()
+        .chain(&gone)
+        .partition(|backup| backup.name == manifest.name);
+    let previous = others.into_iter().max_by_key(|backup| backup.started);
+    let by_the_backup = match new.first() {
+        Some(new) => {
+            let since = previous.map(|previous| previous.started);
+            let restored = since.is_some_and(|since| restored_since(repository, database, since));
+            compare(&open(repository), previous, new, restored)
+        }
+        None => Vec::new(),
+    };
+    let missing = missing(repository, &gone, &here);
+    if let Some(newest) = here.last() {
+        let last = LastSeen {
+            directory: repository.directory().to_owned(),
+            newest: newest.clone(),
+            missed: missing.iter().map(|loss| loss.before.clone()).collect(),
+        };
+        if let Err(error) = last.write(state) {
+            // Somebody's backup by hand is none the worse for it.
+            tracing::info!(
+                "that this is the newest backup cannot be noted in {}: {error}",
+                state.display()
+            );
+        }
+    }
+    let losses: Vec<Loss> = missing.into_iter().chain(by_the_backup).collect();
+    let mut told: Vec<String> = losses
+        .iter()
+        .map(|loss| describe_loss(loss, database, repository.directory()))
+        .collect();
+    for problem in &catalogue.problems {
+        if let Some(lost) = &problem.lost {
+            let dump = repository.directory().join(&problem.file);
+            told.push(describe_lost_manifest(&lost.to_string(), &dump, database));
+        }
+    }
+    for entry in &catalogue.backups {
+        if let Some(unreadable) = &entry.state.unreadable {
+            let backup = entry.stem.to_string();
+            told.push(describe_lost_state(&backup, &unreadable.what, database));
+        }
+    }
+    Ok(FoundLost {
+        losses,
+        sentences: told,
+    })
+}
+
+/// Accepts as it is what was lost of a database; gives the backups whose contents, server, absence or
+/// lost manifest that is. Empty, and nothing on record, where nothing of the kind was lost.
+///
+/// # Errors
+/// When the directory cannot be read, or the ledger cannot be written.
+pub fn accept(context: &Context, place: &Place, what: Accepted) -> Result<Vec<String>, JobError> {
+    let repository = &place.repository;
+    let catalogue = repository.catalogue()?;
+    let mut accepted: Vec<(String, String)> = Vec::new();
+    if what == Accepted::Manifest {
+        let lost = catalogue.problems.iter();
+        accepted.extend(lost.filter_map(|problem| {
+            Some((problem.lost.as_ref()?.to_string(), problem.what.clone()))
+        }));
+        accepted.dedup_by(|a, b| a.0 == b.0);
+    }
+    for loss in look(&context.state_directory, repository, &catalogue) {
+        if loss.what == what {
+            let sentence = describe_loss(&loss, &place.label, repository.directory());
+            accepted.push((loss.to_accept().name.clone(), sentence));
+        }
+    }
+    if accepted.is_empty() {
+        return Ok(Vec::new());
+    }
+    // Where the directory is gone with the backups, the record is its new beginning.
+    repository.create()?;
+    let ledger = repository.ledger();
+    for (backup, sentence) in &accepted {
+        let run = uuid::Uuid::now_v7();
+        let mut record = context.record(run, Operation::Accept, Event::Succeeded, &place.database);
+        record.backup = Some(backup.clone());
+        record.accepted = Some(what);
+        record.message = Some(sentence.clone());
+        record.requested_by = Some(context.requester.clone());
+        append(&ledger, &record, "nothing was accepted because")?;
+    }
+    Ok(accepted.into_iter().map(|(backup, _)| backup).collect())
+}

@@ -1,0 +1,121 @@
+//! The newest backup of each directory, kept apart from it: one small file for a directory, in the state
+//! directory. A directory whose disk is not mounted cannot say itself what is missing.
+//!
+//! `backups-<hash of the path>.json`; its loss loses nothing but that.
+
+use std::io::{self, Write as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::durable;
+use super::seal::{fits, sealed};
+use crate::policy::Seen;
+
+/// What is remembered of a directory of backups.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastSeen {
+    /// The directory.
+    pub directory: PathBuf,
+    /// The newest backup in it, by the last run that made one.
+    pub newest: Seen,
+    /// Backups that were the newest once, and that a later run missed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missed: Vec<Seen>,
+}
+
+impl LastSeen {
+    /// Reads what is remembered of a directory; nothing where there is no such file.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is not as it was written.
+    pub fn read(state: &Path, directory: &Path) -> io::Result<Option<Self>> {
+        let text = match crate::regular_file::read(&path(state, directory)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            text => text?,
+        };
+        if !fits(&text) {
+            return Err(io::Error::other("it has been changed since it was written"));
+        }
+        let seen: Self = serde_json::from_slice(&text)?;
+        // Of two paths with one hash, neither is the other.
+        Ok((seen.directory == directory).then_some(seen))
+    }
+
+    /// Writes it, wholly or not at all. Where there is no state directory, nothing is remembered:
+    /// the package and the service make it.
+    ///
+    /// # Errors
+    /// When the file cannot be written; the old one then stands.
+    pub fn write(&self, state: &Path) -> io::Result<()> {
+        let Ok(owner) = state.metadata() else {
+            return Ok(());
+        };
+        let path = path(state, &self.directory);
+        let temporary = path.with_extension(format!("{}.new", std::process::id()));
+        let write = || {
+            durable::remove(&temporary)?;
+            let mut file = durable::create_new(&temporary)?;
+            file.write_all(sealed(self)?.as_bytes())?;
+            if file.metadata()?.uid() != owner.uid() {
+                // Root has done by hand what the service does otherwise, and must be able to read.
+                std::os::unix::fs::fchown(&file, Some(owner.uid()), Some(owner.gid()))?;
+            }
+            file.sync_all()?;
+            std::fs::rename(&temporary, &path)?;
+            durable::sync_directory(state)
+        };
+        write().inspect_err(|_| {
+            let _ = durable::remove(&temporary);
+        })
+    }
+}
+
+fn path(state: &Path, directory: &Path) -> PathBuf {
+    let hash = xxh3_128(directory.as_os_str().as_encoded_bytes());
+    state.join(format!("backups-{hash:032x}.json"))
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+
+    use super::*;
+
+    #[test]
+    fn what_was_written_is_read_again_and_a_flipped_bit_is_seen() {
+        let state = tempfile::tempdir().unwrap();
+        let directory = Path::new("/var/backups/sales");
+        let seen = |name: &str| Seen {
+            name: name.to_owned(),
+            started: DateTime::from_timestamp(1_752_000_000, 5).unwrap(),
+            rows: 3,
+            tables: 2,
+            system_identifier: Some(7_490_000_000_000_000_000),
+        };
+        let last = LastSeen {
+            directory: directory.to_owned(),
+            newest: seen("backup_20250709_020000"),
+            missed: vec![seen("backup_20250708_020000")],
+        };
+        assert_eq!(LastSeen::read(state.path(), directory).unwrap(), None);
+        for _ in 0..2 {
+            last.write(state.path()).unwrap();
+        }
+        let read = LastSeen::read(state.path(), directory).unwrap();
+        assert_eq!(read.as_ref(), Some(&last));
+        assert_eq!(std::fs::read_dir(state.path()).unwrap().count(), 1);
+        let other = Path::new("/var/backups/other");
+        assert_eq!(LastSeen::read(state.path(), other).unwrap(), None);
+
+        let file = path(state.path(), directory);
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, text.replacen("20250709", "20250708", 1)).unwrap();
+        assert!(LastSeen::read(state.path(), directory).is_err());
+        // Where nothing is kept, nothing is made.
+        last.write(&state.path().join("nowhere")).unwrap();
+        assert!(!state.path().join("nowhere").exists());
+    }
+}
