@@ -251,7 +251,7 @@ impl Loader<'_> {
         }
     }
 
-    /// As whom, where and within which bounds pg_restore reads an archive: files that are ours alone. It
+    /// As whom, where and within which bounds `pg_restore` reads an archive: files that are ours alone. It
     /// carries out nothing that is in them but on the server.
     fn reading(&self, archive: &Path) -> Confinement {
         let mut confinement = self.confinement.clone();

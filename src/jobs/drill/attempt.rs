@@ -245,6 +245,26 @@ impl Drill<'_> {
         }))
     }
 
+    fn remark_on_roles(&mut self, bare: &[String]) {
+        if !bare.is_empty() {
+            self.remarks.push(format!(
+                "the backup holds no roles and tablespaces (globals = false): those that it names \
+                 were made bare, and attributes and memberships were not tried: {}",
+                bare.join(", ")
+            ));
+        }
+    }
+
+    fn remark_on_settings(&mut self, refused: &[String]) {
+        if !refused.is_empty() {
+            self.remarks.push(format!(
+                "the throw-away server does not take settings that the database had, and functions \
+                 that ask for them may have found others: {}",
+                refused.join(", ")
+            ));
+        }
+    }
+
     async fn restore(
         &mut self,
         sandbox: &mut Sandbox,
@@ -272,13 +292,7 @@ impl Drill<'_> {
             Some(globals) => roles::prepare(globals, superuser, &below),
             None => bare::prepare(&passage.needs, &manifest.properties, superuser, &below),
         };
-        if !prepared.bare.is_empty() {
-            self.remarks.push(format!(
-                "the backup holds no roles and tablespaces (globals = false): those that it names \
-                 were made bare, and attributes and memberships were not tried: {}",
-                prepared.bare.join(", ")
-            ));
-        }
+        self.remark_on_roles(&prepared.bare);
         let reader = match manifest.artifact.format {
             Format::Plain => programs.clone(),
             Format::Custom | Format::Directory => programs_to_read(self.context, manifest).await?,
@@ -298,13 +312,7 @@ impl Drill<'_> {
             return Ok(outcome);
         }
         let (database, refused) = restored.make_database(&limit, manifest).await?;
-        if !refused.is_empty() {
-            self.remarks.push(format!(
-                "the throw-away server does not take settings that the database had, and functions \
-                 that ask for them may have found others: {}",
-                refused.join(", ")
-            ));
-        }
+        self.remark_on_settings(&refused);
         self.took(DrillPhase::Globals, began);
 
         let began = Instant::now();

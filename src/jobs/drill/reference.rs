@@ -40,7 +40,7 @@ impl Drill<'_> {
         let role = Role::Artifact(artifact.format, artifact.compression);
         let path = self.repository.path(self.stem, role);
         let loader = restored.loader(self.context);
-        let loaded = if artifact.format == Format::Plain {
+        let outcome = if artifact.format == Format::Plain {
             let compression = artifact.compression;
             let dump = Dump {
                 name: path.display().to_string(),
@@ -54,7 +54,7 @@ impl Drill<'_> {
                 .await?
         };
         let what = "the definitions without their rows";
-        match self.refused(restored, manifest, what, loaded).await {
+        match self.refused(restored, manifest, what, outcome).await {
             None => {
                 let reference = restored.census(self, encoding).await?;
                 Ok(Made::Reference(Box::new(reference)))

@@ -69,9 +69,10 @@ impl Scrutiny {
         };
         match (self, &one.difference) {
             (_, Definition(_)) if as_in_reference == Some(true) => Meaning::Rewritten,
-            (Self::Text, _) | (_, Rows { .. } | Content { .. }) => Meaning::Lost,
+            (Self::Text, _) | (_, Rows { .. } | Content { .. }) | (Self::Names, Owner(_)) => {
+                Meaning::Lost
+            }
             (Self::Rows, _) => Meaning::OfTheVersion,
-            (Self::Names, Owner(_)) => Meaning::Lost,
             (Self::Names, Changed(what) | Missing(what) | Unexpected(what)) if is_content(what) => {
                 Meaning::Lost
             }

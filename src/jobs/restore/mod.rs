@@ -40,7 +40,8 @@ use crate::jobs::record::unrecorded;
 use crate::pipeline::census::Census;
 use crate::pipeline::{Passage, Progress};
 use crate::postgres::{
-    Client, Conninfo, DatabaseProperties, Premises, Standing, attached, locales, missing_locales,
+    Attached, Client, Conninfo, DatabaseProperties, Premises, Standing, attached, locales,
+    missing_locales,
 };
 use crate::repository::{Content, Event, Lock, Manifest, Record, Replaced, Repository};
 use account::Account;
@@ -301,6 +302,17 @@ fn replaced(standing: &Standing) -> Replaced {
     }
 }
 
+/// What is attached to the database, and the locales of the backup that the server lacks.
+async fn ties_and_lacks(
+    client: &Client,
+    database: &str,
+    source: &Source,
+) -> Result<(Attached, Vec<String>), JobError> {
+    let locales = source.properties().map_or_else(Vec::new, locales);
+    let attached = attached(client, database).await?;
+    Ok((attached, missing_locales(client, &locales).await?))
+}
+
 async fn prepare_to(
     context: &Context,
     request: &RestoreRequest<'_>,
@@ -320,23 +332,18 @@ async fn prepare_to(
     } = asked
         .begin(context, depth, account, limit, progress)
         .await?;
-    let locales = source.properties().map_or_else(Vec::new, locales);
-    let looking = async {
-        let attached = attached(&client, request.database).await?;
-        Ok::<_, JobError>((attached, missing_locales(&client, &locales).await?))
-    };
+    let looking = ties_and_lacks(&client, request.database, &source);
     let (attached, missing_locales) = limit.wait_for(looking).await??;
     drop(client);
 
     // Where there is nothing, reading it says so.
     let stamp = Stamp::of(&source.path).ok();
     let mut warnings = known_before(request, account, &cut_short, &premises);
-    let of_source = (&source, premises.major);
     let reading = read_in_full(
         context,
         request,
         (depth, account),
-        of_source,
+        (&source, premises.major),
         limit,
         tell,
         progress,

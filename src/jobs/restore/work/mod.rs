@@ -62,6 +62,10 @@ pub struct RestoreReport {
 
 /// What has been made so far, and must be undone after a failure.
 #[derive(Debug, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one thing to be undone, in any combination"
+)]
 struct Made {
     roles: Vec<String>,
     database: bool,
@@ -128,7 +132,7 @@ pub async fn restore(
         .map_err(unrecorded(&ledger, "nothing was restored because"))?;
 
     let mut made = Made::default();
-    let outcome = work.carry_out(&mut made).await;
+    let outcome = Box::pin(work.carry_out(&mut made)).await;
     let mut left = match &outcome {
         Err(_) if !made.swapped => work.clean_up(&made).await,
         _ => Vec::new(),
@@ -315,7 +319,7 @@ impl Work<'_> {
         );
         let zone = zone.as_deref();
         let compared = self.compare_and_analyze(&programs, &loaded, zone, made);
-        let (rows, tables) = compared.await?;
+        let (rows, tables) = Box::pin(compared).await?;
 
         self.say("giving it its settings and privileges");
         self.give_properties(&client, &loaded, made).await?;

@@ -36,7 +36,7 @@ impl Work<'_> {
         let conninfo = self.to_database(name);
         let loading = conninfo.for_loading(zone, self.has_labels());
         let loader = self.loader(programs, &loading);
-        let loaded = if source.format == Format::Plain {
+        let outcome = if source.format == Format::Plain {
             loader
                 .load_definitions(self.dump(), limit, self.progress)
                 .await?
@@ -46,7 +46,7 @@ impl Work<'_> {
                 .load_definitions_of_archive(&source.path, accepts, limit, self.progress)
                 .await?
         };
-        let reference = match loaded {
+        let reference = match outcome {
             Loaded::Wholly => {
                 let copy = self.loader(programs, &conninfo);
                 let lock_wait = self.context.limits.lock_wait;

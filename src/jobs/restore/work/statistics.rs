@@ -29,7 +29,7 @@ impl Work<'_> {
             let within = self.context.limits.total;
             Ok(self.limit.wait_for(analyze(loaded, within)).await??)
         };
-        let (compared, others) = beside(comparing, &end, analyzing).await?;
+        let (compared, others) = Box::pin(beside(comparing, &end, analyzing)).await?;
         made.warnings.extend(without_statistics(&others));
         Ok(compared)
     }
