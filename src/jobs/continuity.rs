@@ -1,11 +1,11 @@
 //! Whether a database's backups go on from those before: what the directory, the ledgers and the state
 //! directory know of it, for `policy::continuity` to judge.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, FixedOffset, Utc};
 
 use super::Context;
 use super::error::JobError;
@@ -59,13 +59,24 @@ fn missing(repository: &Repository, gone: &[Seen], here: &[Seen]) -> Vec<Loss> {
     if gone.is_empty() {
         return Vec::new();
     }
-    let (mut accounted_for, mut accepted) = (Vec::new(), Vec::new());
+    let (mut explained, mut accepted) = (Vec::new(), Vec::new());
+    let mut made: BTreeMap<String, DateTime<FixedOffset>> = BTreeMap::new();
     for ledger in [repository.ledger(), repository.restore_ledger()] {
         let _ = ledger.read(|record| {
-            accounted_for.extend(explained_by(&record));
+            let names = explained_by(&record).into_iter();
+            explained.extend(names.map(|name| (name, record.at)));
             accepted.extend(acceptance(&record));
+            if record.operation == Operation::Backup
+                && record.event == Event::Succeeded
+                && let Some(backup) = record.backup
+            {
+                made.insert(backup, record.at);
+            }
         });
     }
+    // Another one may have had the name before.
+    explained.retain(|(name, at)| made.get(name).is_none_or(|made| at >= made));
+    let accounted_for: Vec<String> = explained.into_iter().map(|(name, _)| name).collect();
     vanished(gone, here, &accounted_for, &accepted)
 }
 
@@ -88,19 +99,16 @@ fn gone(state: &Path, repository: &Repository, catalogue: &Catalogue) -> Vec<See
         .collect();
     let aside = repository.quarantined().unwrap_or_default();
     here.extend(aside.iter().map(|one| one.stem.to_string()));
-    let known: BTreeSet<String> = [&remembered.newest]
-        .into_iter()
-        .chain(&remembered.missed)
-        .map(|backup| backup.name.clone())
-        .collect();
-    let entries = catalogue.backups.iter().rev();
-    here.extend(
-        entries
-            .map(|entry| entry.stem.to_string())
-            .filter(|name| known.contains(name)),
-    );
+    // Another backup may have the name of one that is gone: two runs of one second, a clock set back.
+    let stands = |backup: &Seen| {
+        let mut newest_first = catalogue.backups.iter().rev();
+        newest_first.any(|entry| {
+            entry.started.to_utc() == backup.started && entry.stem.to_string() == backup.name
+        })
+    };
     let all = remembered.missed.into_iter().chain([remembered.newest]);
-    all.filter(|backup| !here.contains(&backup.name)).collect()
+    all.filter(|backup| !here.contains(&backup.name) && !stands(backup))
+        .collect()
 }
 
 fn seen(entry: &Entry) -> Seen {
@@ -183,10 +191,9 @@ pub(super) fn after_a_backup(
     let state = &context.state_directory;
     let here: Vec<Seen> = catalogue.backups.iter().map(seen).collect();
     let gone = gone(state, repository, &catalogue);
-    let (new, others): (Vec<&Seen>, Vec<&Seen>) = here
-        .iter()
-        .chain(&gone)
-        .partition(|backup| backup.name == manifest.name);
+    let (new, mut others): (Vec<&Seen>, Vec<&Seen>) =
+        here.iter().partition(|backup| backup.name == manifest.name);
+    others.extend(&gone);
     let previous = others.into_iter().max_by_key(|backup| backup.started);
     let by_the_backup = match new.first() {
         Some(new) => {

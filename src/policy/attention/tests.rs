@@ -579,7 +579,7 @@ fn what_is_gone_is_a_concern_with_a_way_back_and_a_word_to_accept_it() {
         "the manifest of the backup backup_20250709_020000 is lost, so that it counts for none, and no \
          backup made before it is removed; bring backup_20250709_020000.json back from a copy of the \
          directory, restore the dump by its path (`pgbackupd restore --database sales \
-         '/var/backups/sales/backup_20250709_020000.sql.gz'`), or give it up by `pgbackupd accept \
+         /var/backups/sales/backup_20250709_020000.sql.gz`), or give it up by `pgbackupd accept \
          manifest --database sales`"
     );
     let (kind, said) = sentence(|facts| {
