@@ -448,12 +448,15 @@ fn a_directory_of_somebody_else_is_told() {
     );
     let output = operator.run_as_server_user(&["backup"]);
     assert_eq!(output.code, 73, "{output}");
-    assert_eq!(
-        output.stderr,
-        format!(
-            "pgbackupd: no backup of database {DATABASE}: cannot create the directory {}: {why}\n",
-            directory.display()
-        )
+    let path = directory.display();
+    let begins = format!(
+        "pgbackupd: no backup of database {DATABASE}: cannot create the directory {path}: Permission \
+         denied (os error 13): as root, run `install -d -o "
+    );
+    assert!(output.stderr.starts_with(&begins), "{output}");
+    assert!(
+        output.stderr.ends_with(&format!(" -m 0700 {path}`\n")),
+        "{output}"
     );
 
     // The parent's, where a directory is to be made.
@@ -462,11 +465,8 @@ fn a_directory_of_somebody_else_is_told() {
     fs::rename(&directory, &aside).unwrap();
     let output = operator.run_as_server_user(&["backup"]);
     assert_eq!(output.code, 73, "{output}");
-    let told = format!(
-        "cannot create the directory {}: {why}\n",
-        directory.display()
-    );
-    assert!(output.stderr.ends_with(&told), "{output}");
+    let told = format!("cannot create the directory {path}: Permission denied (os error 13): ");
+    assert!(output.stderr.contains(&told), "{output}");
     assert_eq!(fs::read_dir(parent).unwrap().count(), 0);
     fs::rename(&aside, &directory).unwrap();
 

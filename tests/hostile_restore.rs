@@ -108,8 +108,7 @@ fn a_dump_that_reaches_beyond_its_database_is_refused_before_anything_is_touched
         ),
     ] {
         fs::write(&file, text).unwrap();
-        let words: Vec<&str> = words.iter().copied().collect();
-        assert_refused(&cluster, &operator, &file, &words);
+        assert_refused(&cluster, &operator, &file, words);
     }
 }
 

@@ -112,7 +112,7 @@ fn a_refused_thread_or_process_is_a_sentence_and_an_exit_code() {
     let (_cluster, operator) = with_a_backup();
     let trace = operator.path("trace");
     for nth in 1.. {
-        assert!(nth < 15, "so many threads?");
+        assert!(nth < 40, "so many threads?");
         let inject = format!("inject=clone,clone3,vfork,fork:error=EAGAIN:when={nth}");
         let log = trace.to_str().unwrap();
         let starter = ["strace", "-f", "-o", log, "-e", &inject];

@@ -75,7 +75,7 @@ fn computed(cluster: &Cluster, database: &str) -> String {
 
 fn settings(cluster: &Cluster, database: &str) -> String {
     cluster.psql(&format!(
-        "SELECT setconfig FROM pg_db_role_setting
+        "SELECT array(SELECT unnest(setconfig) ORDER BY 1) FROM pg_db_role_setting
           WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = '{database}')"
     ))
 }
@@ -124,7 +124,11 @@ fn a_database_is_restored_with_the_settings_that_it_was_made_with() {
         assert_eq!(output.code, 0, "{output}");
         assert!(!output.stderr.contains("does not set"), "{output}");
         assert_eq!(computed(&cluster, &into), computed(&cluster, "app"));
-        assert_eq!(settings(&cluster, &into), settings(&cluster, "app"));
+        assert_eq!(
+            settings(&cluster, &into),
+            settings(&cluster, "app"),
+            "{output}"
+        );
 
         let tables = format!("tables_{format}");
         let arguments = [

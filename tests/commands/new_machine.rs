@@ -66,6 +66,7 @@ fn a_new_machine_restores_by_path_without_configuration_and_directory() {
     let stem = operator.back_up();
     let copy = operator.path("copy");
     fs::rename(operator.backups(), &copy).unwrap();
+    fs::remove_file(copy.join(".lock")).unwrap();
     let machine = NewMachine {
         cluster: &cluster,
         operator: &operator,

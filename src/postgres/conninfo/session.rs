@@ -124,7 +124,9 @@ impl Conninfo {
 
     /// The same for a session of ours.
     pub(in crate::postgres) fn options_of_session(&self) -> String {
-        self.options_of_program(&format!("-c search_path=pg_catalog -c {MARK}=on"))
+        self.options_of_program(&format!(
+            "-c search_path=pg_catalog -c quote_all_identifiers=off -c {MARK}=on"
+        ))
     }
 }
 
