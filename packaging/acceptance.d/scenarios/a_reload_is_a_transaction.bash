@@ -19,7 +19,7 @@ schedule = \"30 1 * * *\""
     expect "reload" inside systemctl reload pgbackupd
     # The state is written before the reload comes back.
     expect_equal "the schedule in force" "$(schedule_in_force daily)" '30 1 * * *'
-    expect_equal "when the job daily comes next" "$(next_run daily)" 01:30+00:00
+    expect_equal "when the job daily comes next" "$(next_run daily)" 01:30Z
     wait_for 30 "what comes next in the status" status_names_what_is_next
     wait_for 10 "the change in words" journal_tells "$job_changed" 'daily.*0 2 \* \* \*.*30 1 \* \* \*'
     expect_equal "the same process" "$(property MainPID)" "$pid"
