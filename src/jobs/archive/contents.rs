@@ -127,8 +127,8 @@ pub(super) fn account(
             let Some((file, bytes)) = take(&mut rest, name) else {
                 return Ok(Err(missing(name, "a large object")));
             };
-            // One that holds nothing has a file of its compression's own bytes.
-            if bytes == 0 && file != name {
+            // One that holds nothing has a file of gzip's own bytes, and none of zstd's.
+            if bytes == 0 && file.strip_suffix(".gz").is_some() {
                 return Ok(Err(format!(
                     "the file {file}, which its list names as a large object, is empty"
                 )));
