@@ -146,6 +146,8 @@ fn earlier_backups_that_are_gone_and_another_server_are_concerns() {
     assert_well(&operator);
     let directory = operator.backups();
     let mounted = operator.path("mounted");
+    // The second is in a backup's name: in an empty directory the next one would take that of the first.
+    std::thread::sleep(std::time::Duration::from_millis(1050));
 
     // The disk is not mounted: before a backup, and after one, which repeats it.
     fs::rename(&directory, &mounted).unwrap();
