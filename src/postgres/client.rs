@@ -1,15 +1,14 @@
 //! Our own connection to a server: made as libpq would make it, with a limit on every wait.
 
-use std::fmt::Display;
-use std::io;
-use std::net::{IpAddr, ToSocketAddrs as _};
 use std::pin::pin;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use secrecy::ExposeSecret as _;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_postgres::config::SslNegotiation;
+use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Config, NoTls, Row};
 
@@ -17,8 +16,9 @@ use super::connect_error::{ConnectError, ConnectErrorKind, Refusal, in_words, pa
 use super::conninfo::{
     ChannelBinding, Conninfo, Endpoint, Host, LoginFacts, SessionAttributes, SslMode, has_options,
 };
+use super::short_rows::{ShortRows, WithShortRows};
+use super::socket::{self, Address, Socket};
 use super::tls::{self, Tls};
-use crate::threads;
 use crate::words::span;
 
 /// How our own connections are called in `pg_stat_activity`. A dump has a longer name.
@@ -300,16 +300,18 @@ async fn attempt(
         (_, SslMode::Prefer) => &[true, false],
         (_, SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull) => &[true],
     };
-    let addresses = look_up(endpoint).await?;
+    let addresses = socket::addresses(endpoint).await?;
     let mut before: Option<Refusal> = None;
     for &with_tls in ways {
-        let config = config(conninfo, endpoint, &addresses);
-        let opened = if with_tls {
-            open_with_tls(conninfo, config, ways.len() > 1).await
-        } else {
-            open(config, NoTls).await
+        let tls = match with_tls {
+            true => Some(tls::prepare(conninfo)?),
+            false => None,
         };
-        let refusal = match opened {
+        if tls.as_ref().is_some_and(|tls| tls.direct) && ways.len() > 1 {
+            let reason = "sslnegotiation=direct needs sslmode=require or stronger";
+            return Err(Refusal::new(ConnectErrorKind::Tls, reason));
+        }
+        let refusal = match open(conninfo, endpoint, &addresses, tls).await {
             Ok((inner, alive)) => return greet(inner, alive, conninfo, wanted, limit).await,
             Err(refusal) => refusal,
         };
@@ -329,98 +331,84 @@ async fn attempt(
 
 type Opened = (tokio_postgres::Client, oneshot::Sender<()>);
 
-async fn open_with_tls(
+/// Opens a connection to the first address that admits us.
+async fn open(
     conninfo: &Conninfo,
-    mut config: Config,
-    may_be_plain: bool,
+    endpoint: &Endpoint,
+    addresses: &[Address],
+    tls: Option<Tls>,
 ) -> Result<Opened, Refusal> {
-    let Tls { connect, direct } = tls::prepare(conninfo)?;
-    if direct && may_be_plain {
-        let reason = "sslnegotiation=direct needs sslmode=require or stronger";
-        return Err(Refusal::new(ConnectErrorKind::Tls, reason));
+    let mut config = config(conninfo, endpoint);
+    let mut last = None;
+    for address in addresses {
+        let opened = match address.connect(endpoint.port, &conninfo.keepalive).await {
+            Ok(socket) => match tls.clone() {
+                Some(tls) => log_in_with_tls(&mut config, socket, tls, &endpoint.host).await,
+                None => log_in_plainly(&mut config, socket).await,
+            },
+            Err(refusal) => Err(refusal),
+        };
+        match opened {
+            Ok(opened) => return Ok(opened),
+            Err(refusal) => last = Some(refusal),
+        }
     }
+    // A name that is found has an address.
+    Err(last.unwrap_or_else(|| Refusal::new(ConnectErrorKind::ServerDown, "it has no address")))
+}
+
+async fn log_in_plainly(config: &mut Config, socket: Socket) -> Result<Opened, Refusal> {
+    config.ssl_mode(tokio_postgres::config::SslMode::Disable);
+    let connecting = config.connect_raw(ShortRows::new(socket), NoTls).boxed();
+    let (client, connection) = connecting.await?;
+    Ok((client, carry(connection)))
+}
+
+async fn log_in_with_tls(
+    config: &mut Config,
+    socket: Socket,
+    tls: Tls,
+    host: &Host,
+) -> Result<Opened, Refusal> {
+    let Tls {
+        mut connect,
+        direct,
+    } = tls;
     config.ssl_mode(tokio_postgres::config::SslMode::Require);
     if direct {
         config.ssl_negotiation(SslNegotiation::Direct);
     }
-    open(config, connect).await
-}
-
-/// The addresses of a host that only has a name, on a thread of our own: the driver's lookup panics where
-/// there can be none.
-async fn look_up(endpoint: &Endpoint) -> Result<Vec<IpAddr>, Refusal> {
-    let name = match (&endpoint.host, endpoint.address) {
-        (_, Some(address)) => return Ok(vec![address]),
-        (Host::Socket(_), None) => return Ok(Vec::new()),
-        (Host::Tcp(name), None) => name.clone(),
+    let name = match host {
+        Host::Tcp(name) => name.as_str(),
+        Host::Socket(_) => "",
     };
-    if let Ok(address) = name.parse() {
-        return Ok(vec![address]);
-    }
-    let port = endpoint.port;
-    let looking = threads::start("lookup", move || {
-        let found = (name.as_str(), port).to_socket_addrs()?;
-        Ok::<_, io::Error>(found.map(|found| found.ip()).collect())
-    });
-    let failed =
-        |error: &dyn Display| Refusal::new(ConnectErrorKind::ServerDown, error.to_string());
-    match looking.map_err(|error| failed(&error))?.await {
-        Ok(found) => found.map_err(|error| failed(&error)),
-        Err(panicked) => Err(failed(&panicked)),
-    }
+    let Ok(connect) = MakeTlsConnect::<Socket>::make_tls_connect(&mut connect, name);
+    let connecting = config.connect_raw(socket, WithShortRows(connect)).boxed();
+    let (client, connection) = connecting.await?;
+    Ok((client, carry(connection)))
 }
 
-/// Everything but TLS. Of several addresses each is tried.
-fn config(conninfo: &Conninfo, endpoint: &Endpoint, addresses: &[IpAddr]) -> Config {
+/// Who we are and what we ask for.
+fn config(conninfo: &Conninfo, endpoint: &Endpoint) -> Config {
     let mut config = Config::new();
-    match &endpoint.host {
-        Host::Socket(directory) => {
-            config.host_path(directory);
-        }
-        Host::Tcp(name) => {
-            for address in addresses {
-                config.host(name).hostaddr(*address);
-            }
-        }
-    }
     config
-        .port(endpoint.port)
         .user(&conninfo.user)
         .dbname(&conninfo.database)
         .application_name(APPLICATION_NAME)
-        .ssl_mode(tokio_postgres::config::SslMode::Disable)
         .channel_binding(match conninfo.channel_binding {
             ChannelBinding::Disable => tokio_postgres::config::ChannelBinding::Disable,
             ChannelBinding::Prefer => tokio_postgres::config::ChannelBinding::Prefer,
             ChannelBinding::Require => tokio_postgres::config::ChannelBinding::Require,
         })
-        .keepalives(conninfo.keepalive.enabled);
+        .options(conninfo.options_of_session());
     if let Some(password) = &endpoint.password {
         config.password(password.expose_secret());
-    }
-    config.options(conninfo.options_of_session());
-    if let Some(idle) = conninfo.keepalive.idle {
-        config.keepalives_idle(idle);
-    }
-    if let Some(interval) = conninfo.keepalive.interval {
-        config.keepalives_interval(interval);
-    }
-    if let Some(count) = conninfo.keepalive.count {
-        config.keepalives_retries(count);
-    }
-    if let Some(limit) = conninfo.keepalive.user_timeout {
-        config.tcp_user_timeout(limit);
     }
     config
 }
 
-/// Opens the connection and lets a task carry it until the client is dropped.
-async fn open<T>(config: Config, tls: T) -> Result<Opened, Refusal>
-where
-    T: tokio_postgres::tls::MakeTlsConnect<tokio_postgres::Socket>,
-    T::Stream: Send + 'static,
-{
-    let (client, connection) = config.connect(tls).await?;
+/// Lets a task carry a connection until whoever holds what this gives is gone.
+fn carry(connection: impl Future<Output: Send> + Send + 'static) -> oneshot::Sender<()> {
     let (alive, dropped) = oneshot::channel::<()>();
     tokio::spawn(async move {
         let mut connection = pin!(connection);
@@ -432,7 +420,7 @@ where
             }
         }
     });
-    Ok((client, alive))
+    alive
 }
 
 /// The first questions: what session this is, and who answers.

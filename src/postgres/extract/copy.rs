@@ -72,8 +72,7 @@ impl CopyIn<'_> {
 }
 
 impl CopyOut<'_> {
-    /// The next bytes, which end with a row; none after the last. The server sends a row as a whole, and
-    /// a second copy of a long one would be as long.
+    /// The next bytes, cut anywhere; none after the last.
     ///
     /// # Errors
     /// The connection broke, or the server refuses.
