@@ -36,6 +36,9 @@ pub mod identity;
 /// 1: opening files that others may have put where we look.
 mod regular_file;
 
+/// 1: whether others can read a file with a secret, and how it is closed to them.
+mod secret_file;
+
 /// 1: threads, where one that the machine refuses is an error like any other.
 mod threads;
 

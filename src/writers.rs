@@ -12,6 +12,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 
+use crate::identity::{group_name, user_name};
 use crate::words::shell_word;
 
 /// As many symbolic links as the kernel follows in one path (`path_resolution(7)`).
@@ -291,20 +292,6 @@ fn maps(map: &str, user: u32) -> bool {
         };
         (first..first.saturating_add(count)).contains(&u64::from(user))
     })
-}
-
-fn user_name(user: u32) -> String {
-    uzers::get_user_by_uid(user).map_or_else(
-        || user.to_string(),
-        |user| user.name().display().to_string(),
-    )
-}
-
-fn group_name(group: u32) -> String {
-    uzers::get_group_by_gid(group).map_or_else(
-        || group.to_string(),
-        |group| group.name().display().to_string(),
-    )
 }
 
 #[cfg(test)]

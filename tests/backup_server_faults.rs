@@ -122,8 +122,8 @@ fn a_wrong_password_is_told_and_never_shown() {
              as user \"keeper\" at 127.0.0.1 port {}: without TLS: the server says: \
              FATAL: password authentication failed for user \"keeper\" (SQLSTATE 28P01); \
              with TLS: error performing TLS handshake: server does not support TLS; \
-             see that the user exists, that its password is configured, \
-             and that the server's pg_hba.conf admits it",
+             correct the password where it is configured (`pgbackupd config show`) or in libpq's \
+             password file; on the server, psql's \\password sets it",
             cluster.port()
         ),
     );

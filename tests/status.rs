@@ -432,6 +432,9 @@ fn what_the_daemon_says_is_shown() {
         started: now - Duration::hours(5),
         loaded: now - Duration::hours(4),
         refused: None,
+        configuration: None,
+        after_restart: Vec::new(),
+        cannot_connect: Vec::new(),
         stopping: false,
         jobs: vec![ScheduledJob {
             job: "nightly".to_owned(),

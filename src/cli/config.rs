@@ -3,16 +3,20 @@
 use std::io::Write;
 use std::path::PathBuf;
 
+use futures::future::join_all;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::failure::{Failure, FailureKind};
-use super::report;
+use super::report::{self, counted};
 use crate::config::{
     ConfigError, Databases, DumpSettings, Loaded, Problem, RestoreSettings, Setting, Source,
     key_in_toml, load, schema,
 };
 use crate::identity;
+use crate::jobs::{
+    ConnectionFailure, ConnectionFailureKind, Context, ServerConnections, check_connections,
+};
 use crate::words::is_hostile;
 
 /// Check the configuration, or show what is in force and why.
@@ -25,18 +29,26 @@ pub(super) struct Args {
 impl Args {
     /// Whether it asks if the configuration is sound.
     pub(super) fn is_check(&self) -> bool {
-        matches!(self.command, Command::Check)
+        matches!(self.command, Command::Check(_))
     }
 }
 
 #[derive(Clone, Copy, Debug, clap::Subcommand)]
 enum Command {
     /// Say whether the configuration is sound; if not, what is wrong and where (exit code 78)
-    Check,
+    Check(CheckArgs),
     /// Print every setting in force and where it comes from, passwords masked
     Show,
     /// Print the JSON schema of the configuration file, for editors
     Schema,
+}
+
+#[derive(Clone, Copy, Debug, clap::Args)]
+struct CheckArgs {
+    /// Also connect to every configured database; exit code 69 if a server does not answer or refuses,
+    /// 78 if it does not have a database
+    #[arg(long)]
+    connect: bool,
 }
 
 /// What `config check --json` prints.
@@ -50,6 +62,30 @@ pub(super) struct CheckReport {
     pub problems: Vec<Problem>,
     /// What is sound but deserves a word.
     pub warnings: Vec<String>,
+    /// With `--connect`, what connecting to each server has shown.
+    pub servers: Vec<CheckedServer>,
+}
+
+/// What connecting to a server has shown.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub(super) struct CheckedServer {
+    /// The server's name in the configuration.
+    pub server: String,
+    /// The databases that can be backed up.
+    pub databases: Vec<String>,
+    /// What keeps others from it.
+    pub failures: Vec<ShownFailure>,
+}
+
+/// What keeps databases from being backed up.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub(super) struct ShownFailure {
+    /// The database; none where it is the whole server.
+    pub database: Option<String>,
+    /// `no_such_database`, `refused` or `unreachable`.
+    pub kind: &'static str,
+    /// What failed, why, and the way out.
+    pub message: String,
 }
 
 /// What `config show --json` prints.
@@ -94,62 +130,133 @@ impl From<ConfigError> for Failure {
 ///
 /// [`FailureKind::Configuration`] if the configuration is not sound; with `json`, `check` has
 /// printed its report all the same.
-pub(super) fn run(
+pub(super) async fn run(
     args: &Args,
     source: &Source,
     json: bool,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     match args.command {
-        Command::Check => check(source, json, out),
+        Command::Check(args) => check(args, source, json, out).await,
         Command::Show => show(&load(source)?, json, out),
         Command::Schema => report::json(&schema(), out),
     }
 }
 
-fn check(source: &Source, json: bool, out: &mut dyn Write) -> Result<(), Failure> {
-    let loaded = load(source);
+async fn check(
+    args: CheckArgs,
+    source: &Source,
+    json: bool,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    // What the service's user cannot read is no fault for everybody else.
+    let loaded = load(source).and_then(|mut loaded| match std::mem::take(&mut loaded.unreadable) {
+        problems if problems.is_empty() => Ok(loaded),
+        problems => Err(ConfigError { problems }),
+    });
+    let servers = match &loaded {
+        Ok(loaded) if args.connect => {
+            let context = Context::new(&loaded.plan, &source.environment);
+            let servers = loaded.plan.servers.iter();
+            join_all(servers.map(|server| check_connections(&context, server))).await
+        }
+        _ => Vec::new(),
+    };
+    let failure = connection_failure(&servers);
     if json {
-        let report = match &loaded {
-            Ok(loaded) => CheckReport {
-                ok: true,
-                files: files(loaded),
-                problems: Vec::new(),
-                warnings: loaded.plan.warnings.clone(),
-            },
-            Err(error) => CheckReport {
-                ok: false,
-                files: Vec::new(),
-                problems: error.problems.clone(),
-                warnings: Vec::new(),
-            },
+        let (files, problems, warnings) = match &loaded {
+            Ok(loaded) => (files(loaded), Vec::new(), loaded.plan.warnings.clone()),
+            Err(error) => (Vec::new(), error.problems.clone(), Vec::new()),
+        };
+        let report = CheckReport {
+            ok: loaded.is_ok() && failure.is_none(),
+            files,
+            problems,
+            warnings,
+            servers: servers.iter().map(checked).collect(),
         };
         report::json(&report, out)?;
     }
     let loaded = loaded?;
     if !json {
-        let files: Vec<String> = files(&loaded)
-            .iter()
-            .map(|path| path.display().to_string())
-            .collect();
-        let read = if files.is_empty() {
-            format!(
-                "defaults and environment alone; there is no {}",
-                source.main_file().display()
-            )
-        } else {
-            files.join(", ")
-        };
-        writeln!(out, "the configuration is sound ({read})")?;
-        for warning in &loaded.plan.warnings {
-            writeln!(out, "warning: {warning}")?;
-        }
-        let user = identity::user_name(rustix::process::geteuid().as_raw());
-        if let Some(note) = what_commands_need(&loaded.plan.restore, &user) {
-            writeln!(out, "note: {note}")?;
-        }
+        print_check(&loaded, source, &servers, out)?;
     }
+    failure.map_or(Ok(()), Err)
+}
+
+fn print_check(
+    loaded: &Loaded,
+    source: &Source,
+    servers: &[ServerConnections],
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let files: Vec<String> = files(loaded)
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
+    let read = if files.is_empty() {
+        format!(
+            "defaults and environment alone; there is no {}",
+            source.main_file().display()
+        )
+    } else {
+        files.join(", ")
+    };
+    writeln!(out, "the configuration is sound ({read})")?;
+    for warning in &loaded.plan.warnings {
+        writeln!(out, "warning: {warning}")?;
+    }
+    let user = identity::user_name(rustix::process::geteuid().as_raw());
+    if let Some(note) = what_commands_need(&loaded.plan.restore, &user) {
+        writeln!(out, "note: {note}")?;
+    }
+    for server in servers.iter().filter(|server| !server.databases.is_empty()) {
+        let names: Vec<String> = server.databases.iter().map(|name| one_line(name)).collect();
+        writeln!(
+            out,
+            "server {}: connected to {}: {}",
+            server.server,
+            counted(names.len() as u64, "database", "databases"),
+            names.join(", ")
+        )?;
+    }
+    out.flush()?;
     Ok(())
+}
+
+/// All that keeps databases from being connected to, in one failure.
+fn connection_failure(servers: &[ServerConnections]) -> Option<Failure> {
+    let failures: Vec<&ConnectionFailure> =
+        servers.iter().flat_map(|server| &server.failures).collect();
+    let is_missing =
+        |failure: &&ConnectionFailure| failure.kind == ConnectionFailureKind::NoSuchDatabase;
+    let kind = if failures.iter().any(is_missing) {
+        FailureKind::Configuration
+    } else {
+        FailureKind::Unavailable
+    };
+    let lines: Vec<String> = failures
+        .iter()
+        .map(|failure| format!("server {}: {}", failure.server, failure.message))
+        .collect();
+    (!lines.is_empty()).then(|| Failure::new(kind, lines.join("\n")))
+}
+
+fn checked(server: &ServerConnections) -> CheckedServer {
+    let shown = |failure: &ConnectionFailure| ShownFailure {
+        database: failure.database.clone(),
+        kind: match failure.kind {
+            ConnectionFailureKind::NoSuchDatabase => "no_such_database",
+            ConnectionFailureKind::Refused => "refused",
+            ConnectionFailureKind::Passing => "unreachable",
+        },
+        message: failure.message.clone(),
+    };
+    CheckedServer {
+        server: server.server.clone(),
+        databases: server.databases.clone(),
+        failures: server.failures.iter().map(shown).collect(),
+    }
 }
 
 /// What the commands around a restore need of the machine, where they do not run as root.
@@ -257,7 +364,6 @@ fn databases(loaded: &Loaded) -> Vec<ShownDatabase> {
         .collect()
 }
 
-/// Prints a report for programs: one JSON document and a newline.
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -265,7 +371,11 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
     use std::time::Duration;
 
-    use super::{Args, Command, FailureKind, RestoreSettings, Source, run, what_commands_need};
+    use super::{
+        Args, CheckArgs, Command, FailureKind, RestoreSettings, Source, run, what_commands_need,
+    };
+
+    const CHECK: Command = Command::Check(CheckArgs { connect: false });
 
     fn output(command: Command, text: &str, json: bool) -> (String, Result<(), super::Failure>) {
         let etc = tempfile::TempDir::new().unwrap();
@@ -281,7 +391,8 @@ mod tests {
             ..Source::of_process(None)
         };
         let mut out = Vec::new();
-        let result = run(&Args { command }, &source, json, &mut out);
+        let args = Args { command };
+        let result = futures::executor::block_on(run(&args, &source, json, &mut out));
         let printed = String::from_utf8(out).unwrap();
         (
             printed.replace(etc.path().to_str().unwrap(), "/etc/pgbackupd"),
@@ -291,14 +402,14 @@ mod tests {
 
     #[test]
     fn a_sound_configuration_gets_one_line_and_its_warnings() {
-        let (printed, result) = output(Command::Check, "database = \"a\"", false);
+        let (printed, result) = output(CHECK, "database = \"a\"", false);
         assert!(result.is_ok());
         assert_eq!(
             printed,
             "the configuration is sound (/etc/pgbackupd/pgbackupd.toml)\n"
         );
         let text = "database = \"a\"\n[connection]\npassword = \"hunter2\"";
-        let (printed, _) = output(Command::Check, text, false);
+        let (printed, _) = output(CHECK, text, false);
         assert_eq!(printed.lines().count(), 2, "{printed}");
         assert!(
             printed.contains("\nwarning: connection.password: "),
@@ -338,12 +449,12 @@ mod tests {
 
     #[test]
     fn a_wrong_configuration_fails_with_its_kind_and_prints_its_problems_as_json() {
-        let (printed, result) = output(Command::Check, "databse = \"a\"", false);
+        let (printed, result) = output(CHECK, "databse = \"a\"", false);
         assert_eq!(printed, "");
         let failure = result.unwrap_err();
         assert_eq!(failure.kind, FailureKind::Configuration);
         assert!(failure.message.contains("did you mean database?"));
-        let (printed, result) = output(Command::Check, "databse = \"a\"", true);
+        let (printed, result) = output(CHECK, "databse = \"a\"", true);
         assert!(result.is_err());
         let report: serde_json::Value = serde_json::from_str(&printed).unwrap();
         assert_eq!(report["ok"], false);

@@ -12,6 +12,7 @@ use toml_edit::{Document, TableLike};
 use super::fragment::Fragment;
 use super::problem::{Mark, Place, Problem};
 use super::wording;
+use crate::secret_file::Exposure;
 
 /// The settings of the program itself, as the policy wants them.
 const DEFAULTS: &str = include_str!("defaults.toml");
@@ -21,11 +22,11 @@ const DEFAULTS: &str = include_str!("defaults.toml");
 pub(super) enum Origin {
     /// The program.
     Defaults,
-    /// A file with this text and these permission bits.
+    /// A file with this text, and whether others can read it.
     File {
         path: PathBuf,
         text: String,
-        mode: u32,
+        exposure: Option<Exposure>,
     },
     /// An environment variable.
     Variable(String),
@@ -56,11 +57,15 @@ impl Layer {
     }
 
     /// A file's settings, and what is wrong with them one by one. What is wrong is left out.
-    pub(super) fn from_file(path: PathBuf, text: &str, mode: u32) -> (Self, Vec<Problem>) {
+    pub(super) fn from_file(
+        path: PathBuf,
+        text: &str,
+        exposure: Option<Exposure>,
+    ) -> (Self, Vec<Problem>) {
         let origin = Origin::File {
             path,
             text: text.to_owned(),
-            mode,
+            exposure,
         };
         let (mut layer, mut problems) = Self::from_toml(origin, text);
         problems.extend(layer.take_out_what_is_wrong());

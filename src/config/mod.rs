@@ -28,6 +28,7 @@ mod wording;
 
 pub use commands::Runs;
 pub use directory::directory_name;
+pub(crate) use nearest::nearest;
 pub use plan::{
     Compression, Connection, DaemonSettings, Database, Databases, DrillChoice, DrillSettings,
     DumpSettings, Format, Job, JobKind, Limits, Logs, PasswordSource, Patterns, Plan,
@@ -45,6 +46,26 @@ pub struct Loaded {
     pub plan: Plan,
     /// What it says, and where.
     pub settings: Settings,
+    /// Files with passwords that the user of this process cannot read: what connects will fail.
+    pub unreadable: Vec<Problem>,
+}
+
+impl Loaded {
+    /// Counts what the user of this process cannot read among the warnings: for the service, which
+    /// connects.
+    pub(crate) fn warn_of_unreadable(&mut self) {
+        let unreadable = std::mem::take(&mut self.unreadable).into_iter();
+        let warnings = unreadable.map(|problem| {
+            let help = problem.help.map(|help| format!("; {help}"));
+            format!(
+                "{}: {}{}",
+                problem.key,
+                problem.message,
+                help.unwrap_or_default()
+            )
+        });
+        self.plan.warnings.extend(warnings);
+    }
 }
 
 /// Reads, merges and checks the configuration.
@@ -58,7 +79,7 @@ pub struct Loaded {
 /// settings that contradict each other: a setting that cannot be read contradicts nothing yet.
 pub fn load(source: &Source) -> Result<Loaded, ConfigError> {
     let (layers, mut problems) = source.layers();
-    let mut warnings = Vec::new();
+    let (mut warnings, mut unreadable) = (Vec::new(), Vec::new());
     if problems.is_empty() {
         for layer in &layers {
             match layer.fragment() {
@@ -66,6 +87,7 @@ pub fn load(source: &Source) -> Result<Loaded, ConfigError> {
                     let findings = secrets::examine(layer, &fragment);
                     problems.extend(findings.problems);
                     warnings.extend(findings.warnings);
+                    unreadable.extend(findings.unreadable);
                 }
                 Err(error) => problems.push(unplaced(&error)),
             }
@@ -83,7 +105,11 @@ pub fn load(source: &Source) -> Result<Loaded, ConfigError> {
         .map_err(|problems| ConfigError { problems }.naming(source.main_file()))?;
     warnings.append(&mut plan.warnings);
     plan.warnings = warnings;
-    Ok(Loaded { plan, settings })
+    Ok(Loaded {
+        plan,
+        settings,
+        unreadable,
+    })
 }
 
 /// The JSON schema of the configuration's file, for editors.

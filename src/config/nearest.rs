@@ -1,7 +1,7 @@
 //! The right word that a wrong one was probably meant to be.
 
 /// The candidate most like this word, if any is like it at all. Case does not count.
-pub(super) fn nearest<'c>(
+pub(crate) fn nearest<'c>(
     word: &str,
     candidates: impl IntoIterator<Item = &'c str>,
 ) -> Option<&'c str> {

@@ -149,6 +149,13 @@ impl Patterns {
         self.set.is_match(name)
     }
 
+    /// Those that match one name alone, the name itself.
+    pub fn literal(&self) -> impl Iterator<Item = &str> {
+        let has_meaning = |c: char| matches!(c, '*' | '?' | '[' | ']' | '{' | '}' | '\\');
+        let written = self.written.iter().map(String::as_str);
+        written.filter(move |pattern| !pattern.contains(has_meaning))
+    }
+
     /// The patterns as written.
     pub fn written(&self) -> &[String] {
         &self.written

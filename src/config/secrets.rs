@@ -1,22 +1,24 @@
 //! Where secrets stand, and whether others could read them there.
 
+use std::fs::Metadata;
 use std::io::ErrorKind;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::conninfo;
 use super::fragment::{ConnectionFragment, Fragment};
 use super::layer::{Layer, Origin, What};
 use super::problem::Problem;
-
-/// Permission bits of the group and of everybody else.
-const OTHERS: u32 = 0o077;
+use crate::identity;
+use crate::regular_file;
+use crate::secret_file::{Exposure, making_command, opening_command};
 
 /// What a layer's secrets give rise to.
 #[derive(Default)]
 pub(super) struct Findings {
     /// Secrets that others can read.
     pub(super) problems: Vec<Problem>,
+    /// Secrets that the user of this process cannot read.
+    pub(super) unreadable: Vec<Problem>,
     /// Secrets that would be better off elsewhere.
     pub(super) warnings: Vec<String>,
 }
@@ -71,13 +73,18 @@ fn connection(
     ];
     for (name, path) in files {
         let Some(path) = path else { continue };
-        if let Some((message, help)) = fault_of_file(path, name == "password_file") {
-            let problem = layer.problem(&key(name), What::Value);
-            findings.problems.push(Problem {
-                message,
-                help: Some(help),
-                ..problem
-            });
+        let problem = |(message, help)| Problem {
+            message,
+            help: Some(help),
+            ..layer.problem(&key(name), What::Value)
+        };
+        let exposure = match name {
+            "passfile" => Exposure::of_password_file,
+            _ => Exposure::of,
+        };
+        match fault_of_file(path, name == "password_file", exposure) {
+            Some(fault) => findings.problems.push(problem(fault)),
+            None => findings.unreadable.extend(unreadable(path).map(problem)),
         }
     }
 }
@@ -85,28 +92,29 @@ fn connection(
 fn inline_password(layer: &Layer, key: &[String], findings: &mut Findings) {
     let setting = key.join(".");
     match &layer.origin {
-        Origin::File { path, mode, .. } if mode & OTHERS != 0 => {
-            findings.problems.push(Problem {
-                message: format!(
-                    "a password stands in {}, which others can read (mode {:04o})",
-                    path.display(),
-                    mode & 0o7777
-                ),
-                help: Some(format!(
-                    "chmod 600 {}, or name a file or a systemd credential with password_file or \
-                     credential",
-                    path.display()
-                )),
-                ..layer.problem(key, What::Key)
-            });
-        }
+        Origin::File {
+            path,
+            exposure: Some(exposure),
+            ..
+        } => findings.problems.push(Problem {
+            message: format!(
+                "a password is in {}, which others can read (mode {:04o})",
+                path.display(),
+                exposure.mode
+            ),
+            help: Some(format!(
+                "run `{}`, or name a file or a systemd credential with password_file or credential",
+                exposure.closing_command(path)
+            )),
+            ..layer.problem(key, What::Key)
+        }),
         Origin::File { path, .. } => findings.warnings.push(format!(
-            "{setting}: the password stands in {}, which nobody else can read as long as its mode \
-             stays; password_file or credential would keep it out of the configuration",
+            "{setting}: the password is in {}, which others cannot read as long as its mode stays so; \
+             password_file or credential would keep it out of the configuration",
             path.display()
         )),
         Origin::Variable(name) => findings.warnings.push(format!(
-            "{setting}: the password stands in the environment variable {name}, which every child \
+            "{setting}: the password is in the environment variable {name}, which every child \
              process inherits; password_file or credential is safer"
         )),
         Origin::Defaults => {}
@@ -114,25 +122,54 @@ fn inline_password(layer: &Layer, key: &[String], findings: &mut Findings) {
 }
 
 /// What is wrong with a file that holds a password, and the way out.
-fn fault_of_file(path: &Path, must_exist: bool) -> Option<(String, String)> {
+fn fault_of_file(
+    path: &Path,
+    must_exist: bool,
+    exposure: fn(&Metadata) -> Option<Exposure>,
+) -> Option<(String, String)> {
     let shown = path.display();
     match std::fs::metadata(path) {
         Ok(found) if !found.is_file() => Some((
             format!("{shown} is no file"),
             "name a file that holds a password".to_owned(),
         )),
-        Ok(found) if found.mode() & OTHERS != 0 => Some((
-            format!(
-                "{shown} holds a password and can be read by others (mode {:04o})",
-                found.mode() & 0o7777
-            ),
-            format!("chmod 600 {shown}"),
-        )),
+        Ok(found) => exposure(&found).map(|exposure| {
+            (
+                format!(
+                    "{shown} holds a password and can be read by others (mode {:04o})",
+                    exposure.mode
+                ),
+                format!("run `{}`", exposure.closing_command(path)),
+            )
+        }),
         Err(error) if error.kind() == ErrorKind::NotFound && must_exist => Some((
             format!("there is no file {shown}"),
-            "make it, with the password as its first line and mode 0600".to_owned(),
+            format!(
+                "run `{}`, and type the password and the end of the input (Ctrl-D)",
+                making_command(path)
+            ),
         )),
-        // Whoever may not look at the file may still check the rest; connecting will tell.
-        Ok(_) | Err(_) => None,
+        Err(_) => None,
     }
+}
+
+/// That this process cannot read a file with a password: a fault where it is the service, and none where
+/// somebody else uses the rest of the configuration.
+fn unreadable(path: &Path) -> Option<(String, String)> {
+    let error = regular_file::open(path).err()?;
+    if error.kind() != ErrorKind::PermissionDenied {
+        return None;
+    }
+    let user = identity::user_name(rustix::process::geteuid().as_raw());
+    let help = match path.metadata() {
+        Ok(metadata) => format!("run `{}`", opening_command(path, &metadata)),
+        Err(_) => format!("let {user} into the directories that lead to it"),
+    };
+    Some((
+        format!(
+            "{} holds a password that {user} cannot read",
+            path.display()
+        ),
+        help,
+    ))
 }

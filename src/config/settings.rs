@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use xxhash_rust::xxh3::Xxh3;
 
 use figment::Figment;
 use figment::value::{Dict, Value};
@@ -162,6 +163,18 @@ impl Settings {
                 Origin::Defaults | Origin::Variable(_) => None,
             })
             .collect()
+    }
+
+    /// A digest of the files' texts, in their order: whether what is in force is what they say.
+    pub fn files_digest(&self) -> String {
+        let mut digest = Xxh3::new();
+        for layer in &self.layers {
+            if let Origin::File { text, .. } = &layer.origin {
+                digest.update(&(text.len() as u64).to_le_bytes());
+                digest.update(text.as_bytes());
+            }
+        }
+        format!("{:032x}", digest.digest128())
     }
 
     /// Every setting in force, those of a table before its tables, in the order of their names.

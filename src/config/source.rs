@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::layer::Layer;
 use super::problem::{Place, Problem};
 use crate::identity;
 use crate::regular_file;
+use crate::secret_file::{Exposure, opening_command};
 use crate::words::{one_line, size};
 use crate::writers::{Writable, trusted_here, written_by_others};
 
@@ -77,8 +77,12 @@ impl Source {
         let mut written = Vec::new();
         self.look_for_writers(self.main_file(), &mut written);
         match read(self.main_file()) {
-            Ok((text, mode)) => {
-                take(Layer::from_file(self.main_file().to_owned(), &text, mode));
+            Ok((text, exposure)) => {
+                take(Layer::from_file(
+                    self.main_file().to_owned(),
+                    &text,
+                    exposure,
+                ));
             }
             Err(error)
                 if error.kind() == ErrorKind::NotFound
@@ -92,7 +96,7 @@ impl Source {
                 for path in files {
                     self.look_for_writers(&path, &mut written);
                     match read(&path) {
-                        Ok((text, mode)) => take(Layer::from_file(path, &text, mode)),
+                        Ok((text, exposure)) => take(Layer::from_file(path, &text, exposure)),
                         Err(error) => unreadable.push(unreadable_file(&path, &error)),
                     }
                 }
@@ -165,10 +169,10 @@ impl Source {
 /// its own.
 const LONGEST_FILE: u64 = 1 << 20;
 
-/// A file's text and its permission bits, both of the same open file.
-fn read(path: &Path) -> io::Result<(String, u32)> {
+/// A file's text and whether others can read it, both of the same open file.
+fn read(path: &Path) -> io::Result<(String, Option<Exposure>)> {
     let file = regular_file::open(path)?;
-    let mode = file.metadata()?.mode();
+    let exposure = Exposure::of(&file.metadata()?);
     let mut text = String::new();
     file.take(LONGEST_FILE + 1).read_to_string(&mut text)?;
     if text.len() as u64 > LONGEST_FILE {
@@ -177,7 +181,7 @@ fn read(path: &Path) -> io::Result<(String, u32)> {
             format!("it is longer than {}", size(LONGEST_FILE)),
         ));
     }
-    Ok((text, mode))
+    Ok((text, exposure))
 }
 
 /// Whether there is nothing of this name, not even a link to something that is gone.
@@ -213,17 +217,13 @@ fn unreadable_file(path: &Path, error: &io::Error) -> Problem {
             Some("bring back what it leads to, or remove the link".to_owned())
         }
         ErrorKind::NotFound => Some("name a file that exists with --config".to_owned()),
-        ErrorKind::PermissionDenied => Some(match identity::became() {
-            Some(became) => {
-                let path = one_line(&path.display().to_string());
-                format!(
-                    "let {user} read it: `chgrp {group} {path} && chmod 0640 {path}`; --as-me keeps \
-                     root",
-                    user = became.user,
-                    group = identity::group_name(rustix::process::getegid().as_raw()),
-                )
-            }
-            None => "run as the service's user or as root, or name another file with --config"
+        ErrorKind::PermissionDenied => Some(match (identity::became(), path.metadata()) {
+            (Some(became), Ok(metadata)) => format!(
+                "let {} read it: `{}`; --as-me keeps root",
+                became.user,
+                opening_command(path, &metadata)
+            ),
+            _ => "run as the service's user or as root, or name another file with --config"
                 .to_owned(),
         }),
         ErrorKind::InvalidData => Some("the file must be UTF-8".to_owned()),

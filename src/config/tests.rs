@@ -391,7 +391,7 @@ proptest::proptest! {
     fn no_text_makes_the_reader_panic(
         text in "((database|jobs|connection|[a-z]{1,4})[ .]?(=| = |\\]|\\[)?[\"'{}\\[\\],0-9é]{0,6}\n?){0,5}",
     ) {
-        let (_, _) = super::layer::Layer::from_file("x".into(), &text, 0o600);
+        let (_, _) = super::layer::Layer::from_file("x".into(), &text, None);
         let (_, _) = super::layer::Layer::from_variable("PGBACKUPD_X", &text, &text);
     }
 }

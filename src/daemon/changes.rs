@@ -58,20 +58,26 @@ pub(super) fn changes(
             was.concurrency, was.concurrency_per_server, is.concurrency, is.concurrency_per_server
         ));
     }
-    if was.runtime_directory != is.runtime_directory {
-        changes
-            .not_in_force
-            .push("daemon.runtime_directory".to_owned());
-    }
-    if was.state_directory != is.state_directory {
-        changes
-            .not_in_force
-            .push("daemon.state_directory".to_owned());
-    }
-    if old.logs != new.logs {
-        changes.not_in_force.push("logs".to_owned());
-    }
+    changes.not_in_force = after_restart(old, new);
     changes
+}
+
+/// The settings and tables in which two plans differ and that take effect when the service is restarted.
+pub(super) fn after_restart(old: &Plan, new: &Plan) -> Vec<String> {
+    let (was, is) = (&old.daemon, &new.daemon);
+    let differs = [
+        (
+            "daemon.runtime_directory",
+            was.runtime_directory != is.runtime_directory,
+        ),
+        (
+            "daemon.state_directory",
+            was.state_directory != is.state_directory,
+        ),
+        ("logs", old.logs != new.logs),
+    ];
+    let differing = differs.into_iter().filter(|(_, differs)| *differs);
+    differing.map(|(name, _)| name.to_owned()).collect()
 }
 
 /// The settings that differ, by their keys: the old and the new value, as TOML and without secrets.

@@ -76,7 +76,8 @@ pub enum DaemonError {
 ///
 /// # Errors
 /// When it cannot start. Nothing that happens later ends it, but a signal.
-pub async fn run(source: Source, loaded: Loaded) -> Result<(), DaemonError> {
+pub async fn run(source: Source, mut loaded: Loaded) -> Result<(), DaemonError> {
+    loaded.warn_of_unreadable();
     // First of all: whoever asks for the end from now on gets one in good order, and a SIGHUP that
     // nobody listens to would kill.
     let signals = [SIGHUP, SIGINT, SIGTERM, SIGUSR1].into_iter().chain(HANG);

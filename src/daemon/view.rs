@@ -9,10 +9,14 @@ use chrono::{DateTime, FixedOffset, Utc};
 use chrono_tz::Tz;
 
 use super::board::{Board, Ticket};
+use super::changes::after_restart;
 use super::task::Task;
 use crate::config::Plan;
+use crate::jobs::{ConnectionFailure, ConnectionFailureKind};
 use crate::pipeline::Progress;
-use crate::repository::{DAEMON_STATE_FORMAT, DaemonState, RunningJob, ScheduledJob, WaitingJob};
+use crate::repository::{
+    CannotConnect, DAEMON_STATE_FORMAT, DaemonState, RunningJob, ScheduledJob, WaitingJob,
+};
 use crate::words::{one_line, size};
 
 /// What the state is made from.
@@ -21,6 +25,12 @@ pub(super) struct View<'a> {
     pub started: DateTime<Utc>,
     pub loaded: DateTime<Utc>,
     pub refused: Option<&'a str>,
+    /// The digest of the configuration's files.
+    pub configuration: &'a str,
+    /// The plan at the start of the process.
+    pub started_with: &'a Plan,
+    /// What cannot be connected to as it is configured, and since when that is known.
+    pub cannot_connect: Vec<(&'a ConnectionFailure, DateTime<Utc>)>,
     pub is_stopping: bool,
     /// The runtime directory, if it does not take the state.
     pub unwritable: Option<PathBuf>,
@@ -106,6 +116,19 @@ impl View<'_> {
             started: local(self.started),
             loaded: local(self.loaded),
             refused: self.refused.map(str::to_owned),
+            configuration: Some(self.configuration.to_owned()),
+            after_restart: after_restart(self.started_with, self.plan),
+            cannot_connect: self
+                .cannot_connect
+                .iter()
+                .map(|(failure, since)| CannotConnect {
+                    server: failure.server.clone(),
+                    database: failure.database.clone(),
+                    is_missing: failure.kind == ConnectionFailureKind::NoSuchDatabase,
+                    since: local(*since),
+                    message: failure.message.clone(),
+                })
+                .collect(),
             stopping: self.is_stopping,
             jobs,
             running: running.collect(),
@@ -137,6 +160,17 @@ impl View<'_> {
                 "the configuration is REFUSED, the one before it is in force: {}",
                 in_short(refused)
             ));
+        }
+        if let Some((first, _)) = self.cannot_connect.first() {
+            let others = match self.cannot_connect.len() - 1 {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            let what = match &first.database {
+                Some(database) => self.plan.label(&first.server, database),
+                None => format!("server {}", first.server),
+            };
+            parts.push(format!("CANNOT CONNECT to {}{others}", one_line(&what)));
         }
         if let Some(runtime) = &self.unwritable {
             parts.push(format!(
@@ -214,6 +248,7 @@ mod tests {
     use crate::config::{Databases, JobKind, Plan, Source, load};
     use crate::daemon::board::{Board, Concurrency, Subject, Work};
     use crate::daemon::task::{Action, Task};
+    use crate::jobs::{ConnectionFailure, ConnectionFailureKind};
     use crate::pipeline::Progress;
 
     fn at(text: &str) -> DateTime<Utc> {
@@ -280,6 +315,9 @@ mod tests {
             started: now,
             loaded: now,
             refused,
+            configuration: "",
+            started_with: plan,
+            cannot_connect: Vec::new(),
             is_stopping: false,
             unwritable: None,
             upcoming: vec![
@@ -287,6 +325,39 @@ mod tests {
                 ("daily".to_owned(), Some(at("2025-07-09T23:00:00Z"))),
             ],
             board,
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_connected_to_is_in_the_line_and_in_the_state() {
+        let plan = plan();
+        let idle = Board::new(Concurrency {
+            total: 1,
+            per_server: 1,
+        });
+        let failure = |database: Option<&str>, kind| ConnectionFailure {
+            server: "main".to_owned(),
+            database: database.map(str::to_owned),
+            kind,
+            message: "why".to_owned(),
+        };
+        let missing = failure(Some("b\nb"), ConnectionFailureKind::NoSuchDatabase);
+        let refused = failure(None, ConnectionFailureKind::Refused);
+        let now = at("2025-07-09T00:00:00Z");
+        let next = "next: daily at Thu 2025-07-10 02:00 +03";
+        for (failures, expected) in [
+            (vec![&refused], "CANNOT CONNECT to server main; "),
+            (
+                vec![&missing, &refused],
+                "CANNOT CONNECT to b\\nb and 1 more; ",
+            ),
+        ] {
+            let view = View {
+                cannot_connect: failures.into_iter().map(|failure| (failure, now)).collect(),
+                ..view(&plan, &idle, None)
+            };
+            assert_eq!(view.line(&[]), format!("{expected}{next}"));
+            assert!(!view.state().cannot_connect[0].message.is_empty());
         }
     }
 

@@ -5,6 +5,7 @@
 mod archive;
 mod backup;
 mod blocked;
+mod connections;
 mod continuity;
 mod directories;
 mod drill;
@@ -39,6 +40,9 @@ use crate::config::{DrillSettings, Limits, Plan, Retention};
 use crate::repository::{Event, Operation, Record, Requester};
 
 pub use backup::{BackupReport, BackupRequest, Strictness, back_up};
+pub use connections::{
+    ConnectionFailure, ConnectionFailureKind, ServerConnections, check_connections,
+};
 pub use continuity::accept;
 pub use directories::{
     Discovery, WantedDirectory, discover_as, discover_databases, needs_discovery,
@@ -67,7 +71,7 @@ pub use survey::{
     DaemonView, Ended, Line, NextRun, Outcomes, RunningNow, Survey, Surveyed, TREND, survey,
 };
 pub use target::{Place, Places, Target, Targets, places, places_on, targets, targets_on};
-pub use tick::{newest_success, reach, record_skip};
+pub use tick::{newest_success, record_skip};
 pub use verify::{Finding, Selection, VerifyReport, VerifyRequest, verify};
 
 /// What every job needs to know of the world around it.

@@ -6,9 +6,7 @@ use uuid::Uuid;
 use super::Context;
 use super::error::JobError;
 use super::record::append;
-use crate::config::{Databases, Server};
 use crate::policy::Series;
-use crate::postgres::{Client, Conninfo};
 use crate::repository::{Event, Operation, Repository};
 
 /// Records that a run did not happen although it was due.
@@ -63,20 +61,4 @@ pub fn newest_success(
         ))
     })?;
     Ok(newest)
-}
-
-/// Connects to a server and goes away again.
-///
-/// # Errors
-/// Why it cannot be reached.
-pub async fn reach(context: &Context, server: &Server) -> Result<(), JobError> {
-    let database = match &server.databases {
-        Databases::Named(named) => named.first().map(|database| database.name.as_str()),
-        // Any database can be asked for the others; this one is always there.
-        Databases::All(_) => Some("postgres"),
-        Databases::FromEnvironment => None,
-    };
-    let conninfo = Conninfo::resolve(&server.connection, &context.environment, database)?;
-    Client::connect(&conninfo, context.limits.connect).await?;
-    Ok(())
 }

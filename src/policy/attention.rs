@@ -81,6 +81,10 @@ pub enum ConcernKind {
     Space,
     /// A directory cannot be looked at.
     Directory,
+    /// The server does not have the database.
+    NoSuchDatabase,
+    /// The server refuses the daemon's connection.
+    CannotConnect,
     /// The daemon's newest configuration is not in force.
     ConfigurationRefused,
     /// Something is overdue, and there is no daemon that would start it.

@@ -74,10 +74,19 @@ impl ConnectError {
             ConnectErrorKind::ServerDown => {
                 "see that the server runs and that host and port are right"
             }
-            ConnectErrorKind::AuthenticationFailed => {
-                "see that the user exists, that its password is configured, and that the server's \
-                 pg_hba.conf admits it"
-            }
+            ConnectErrorKind::AuthenticationFailed => match self.sqlstate.as_deref() {
+                Some("28P01") => {
+                    "correct the password where it is configured (`pgbackupd config show`) or in \
+                     libpq's password file; on the server, psql's \\password sets it"
+                }
+                None if self.reason.contains(NO_PASSWORD) => {
+                    "the server asks for a password and none is configured: in [connection], name a \
+                     file that holds it with password_file (configuration.md has the other ways)"
+                }
+                _ => {
+                    "see that the user exists on the server, and that the server's pg_hba.conf admits it"
+                }
+            },
             ConnectErrorKind::NoSuchDatabase => "correct the database's name, or remove it",
             ConnectErrorKind::TooManyConnections => {
                 "try again later, or raise max_connections or the role's or database's limit"
@@ -115,6 +124,9 @@ pub fn advice_to_root(user: &str) -> Option<Cow<'static, str>> {
         .into(),
     })
 }
+
+/// The library's words for a server that asks for a password where it was given none.
+const NO_PASSWORD: &str = "password missing";
 
 /// Why one attempt failed.
 #[derive(Debug)]

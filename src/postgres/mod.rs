@@ -11,7 +11,6 @@ mod conninfo;
 mod dump;
 mod dump_failure;
 mod excerpt;
-mod exposure;
 mod extract;
 mod labels;
 mod loaded;

@@ -23,7 +23,7 @@ use rustls::{
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::conninfo::{Conninfo, SslMode};
-use super::exposure::exposed_mode;
+use crate::secret_file::Exposure;
 
 /// Why TLS cannot be set up; nothing has been sent to the server yet.
 #[derive(Debug, thiserror::Error)]
@@ -248,8 +248,12 @@ fn client_certificate(conninfo: &Conninfo) -> Result<Option<Identity>, TlsError>
         .unwrap_or_else(|| path.with_extension("key"));
     let failed = |problem: &dyn ToString| unusable("client key", &key_path, &problem.to_string());
     let metadata = fs::metadata(&key_path).map_err(|error| failed(&error))?;
-    if let Some(mode) = exposed_mode(&metadata) {
-        let problem = format!("it can be read by others (mode {mode:04o}); make that 0600");
+    if let Some(exposure) = Exposure::of(&metadata) {
+        let problem = format!(
+            "it can be read by others (mode {:04o}): run `{}`",
+            exposure.mode,
+            exposure.closing_command(&key_path)
+        );
         return Err(failed(&problem));
     }
     let bytes = fs::read(&key_path).map_err(|error| failed(&error))?;

@@ -56,6 +56,15 @@ pub struct DaemonState {
     pub loaded: DateTime<FixedOffset>,
     /// Why the newest configuration is not in force; none when it is.
     pub refused: Option<String>,
+    /// The digest of the configuration's files that are in force; none from an older version.
+    #[serde(default)]
+    pub configuration: Option<String>,
+    /// Settings and tables that have changed and take effect when the service is restarted.
+    #[serde(default)]
+    pub after_restart: Vec<String>,
+    /// Servers and databases that it cannot connect to as they are configured.
+    #[serde(default)]
+    pub cannot_connect: Vec<CannotConnect>,
     /// Whether it is on its way to stop.
     pub stopping: bool,
     /// The jobs in force, in the order of their next run.
@@ -64,6 +73,21 @@ pub struct DaemonState {
     pub running: Vec<RunningJob>,
     /// What is due but waits: for its turn, for the end of a blackout window, or to be tried again.
     pub waiting: Vec<WaitingJob>,
+}
+
+/// A server or a database that the daemon cannot connect to as it is configured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CannotConnect {
+    /// The server's name in the configuration.
+    pub server: String,
+    /// The database; none where it is the whole server.
+    pub database: Option<String>,
+    /// Whether the server answers and does not have the database.
+    pub is_missing: bool,
+    /// Since when that is known.
+    pub since: DateTime<FixedOffset>,
+    /// What failed, why, and the way out, in a sentence.
+    pub message: String,
 }
 
 /// A job in force.
@@ -280,6 +304,9 @@ mod tests {
             started: at,
             loaded: at,
             refused: None,
+            configuration: None,
+            after_restart: Vec::new(),
+            cannot_connect: Vec::new(),
             stopping: false,
             jobs: Vec::new(),
             running: Vec::new(),

@@ -136,6 +136,9 @@ event_kinds! {
     /// A server does not answer, or refuses.
     ServerUnreachable, "server-unreachable", Warning, "53a486cc7abc4e39ad42a62091585368",
         ["server"];
+    /// A server or a database cannot be connected to as it is configured: there is no such database, or
+    /// the login is refused.
+    CannotConnect, "cannot-connect", Error, "8f0c7a1b5d2e4f6c93b1e0d4a7c85f26", ["server"];
     /// What the daemon does now, asked for with SIGUSR1.
     StateSnapshot, "state-snapshot", Notice, "07a3bcb379964e0e8c0daddb62ef00f8", [];
     /// The ledger has a run without an end: an earlier process was killed in the middle of it.

@@ -145,5 +145,10 @@ fn every_key_that_a_program_gets_is_documented_and_every_documented_one_is_there
     let refused = operator.run(&["config", "check", "--json"]);
     assert_eq!(refused.code, 78, "{refused}");
     let refused = serde_json::from_str(&refused.stdout).unwrap();
-    check("config check", &[sound, refused]);
+    let mut unknown = Operator::of(&cluster, "unknown");
+    unknown.set_value("dump.globals", false);
+    let unknown = unknown.run(&["config", "check", "--connect", "--json"]);
+    assert_eq!(unknown.code, 78, "{unknown}");
+    let unknown = serde_json::from_str(&unknown.stdout).unwrap();
+    check("config check", &[sound, refused, unknown]);
 }

@@ -13,6 +13,7 @@ mod support;
 mod any_command;
 mod backup;
 mod config_and_schedule;
+mod connections;
 mod emergency;
 mod gone;
 mod json;

@@ -89,6 +89,25 @@ what_is_in_the_way_is_named() {
     hinted chgrp
     expect "the way out" inside pgbackupd config check
 
+    # A password in the configuration, which others can read; and one in a file of root's.
+    configure <<<$'database = "sample"\n[connection]\npassword = "correct horse"'
+    inside chmod 0644 "$main_configuration"
+    expect_status 78 "a password that others can read" inside pgbackupd config check
+    hinted chmod
+    expect "the way out" inside pgbackupd config check --connect
+    expect_text "connecting" "$output" 'server main: connected to 1 database: sample'
+    configure <<<$'database = "smaple"\n[connection]\npassword_file = "/etc/pgbackupd/secret"'
+    expect_status 78 "a password file that is not there" inside pgbackupd config check
+    hinted install <<<"correct horse"
+    expect "the way out" inside pgbackupd config check
+    inside chown root:root /etc/pgbackupd/secret
+    inside chmod 0600 /etc/pgbackupd/secret
+    expect_status 78 "a password file that is root's alone" inside pgbackupd config check
+    hinted chgrp
+    expect_status 78 "a database that is not there" inside pgbackupd config check --connect
+    expect_text "what may be meant" "$output" 'did you mean "sample"'
+    inside rm /etc/pgbackupd/secret
+
     # Whom a drop-in names counts, and not whom the package names.
     drop_in user <<<$'[Service]\nUser=daemon\nGroup=postgres'
     expect "another user" inside pgbackupd config check

@@ -49,6 +49,8 @@ struct Daemon {
     started: Option<String>,
     loaded: Option<String>,
     refused: Option<String>,
+    changed_on_disk: Option<bool>,
+    after_restart: Option<Vec<String>>,
     stopping: Option<bool>,
 }
 
@@ -102,6 +104,7 @@ struct Series {
     newest: Option<String>,
     started: Option<String>,
     age_seconds: Option<u64>,
+    verified: Option<String>,
     sizes: Vec<u64>,
     overdue: Option<String>,
     failing: Option<Failed>,
@@ -188,7 +191,7 @@ impl Status {
                 })
                 .collect(),
             remarks: survey.remarks.clone(),
-            daemon: daemon(&survey.daemon),
+            daemon: daemon(survey),
             databases: survey
                 .databases
                 .iter()
@@ -209,7 +212,8 @@ impl Status {
     }
 }
 
-fn daemon(view: &DaemonView) -> Daemon {
+fn daemon(survey: &Survey) -> Daemon {
+    let view = &survey.daemon;
     let state = match view {
         DaemonView::Alive(state) => Some(state.as_ref()),
         DaemonView::Absent | DaemonView::Hidden(_) => None,
@@ -225,6 +229,8 @@ fn daemon(view: &DaemonView) -> Daemon {
         started: state.map(|state| moment(state.started)),
         loaded: state.map(|state| moment(state.loaded)),
         refused: state.and_then(|state| state.refused.clone()),
+        changed_on_disk: survey.is_changed_on_disk,
+        after_restart: state.map(|state| state.after_restart.clone()),
         stopping: state.map(|state| state.stopping),
     }
 }
@@ -330,6 +336,7 @@ fn series(survey: &Survey, database: &Surveyed, facts: &SeriesFacts) -> Series {
         newest: line.and_then(|line| line.newest.clone()),
         started: facts.newest.map(moment),
         age_seconds: facts.newest.map(|newest| age(newest, survey.at).as_secs()),
+        verified: line.and_then(|line| line.verified).map(moment),
         sizes: line.map(|line| line.sizes.clone()).unwrap_or_default(),
         overdue: facts.overdue.map(moment),
         failing: facts.failing.as_ref().map(|failing| {

@@ -57,6 +57,7 @@ fn database(name: &str, server: &str) -> Surveyed {
         losses: Vec::new(),
     };
     let line = |stem: &str, sizes: Vec<u64>| Line {
+        verified: Some(ago(9)),
         count: sizes.len() as u64 + 5,
         newest: Some(stem.to_owned()),
         sizes,
@@ -115,6 +116,7 @@ fn healthy() -> Survey {
             drill_age: Some(Duration::from_secs(35 * 24 * 3600)),
         },
         daemon: DaemonView::Absent,
+        is_changed_on_disk: None,
         databases: vec![database("sales", "main")],
         next: vec![next("daily", "backup", 14), next("weekly", "backup", 87)],
         spaces: vec![SpaceFacts {
@@ -139,6 +141,9 @@ fn troubled() -> Survey {
         started: ago(200),
         loaded: ago(100),
         refused: Some("line 3".to_owned()),
+        configuration: None,
+        after_restart: Vec::new(),
+        cannot_connect: Vec::new(),
         stopping: false,
         jobs: Vec::new(),
         running: Vec::new(),

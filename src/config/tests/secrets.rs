@@ -14,7 +14,7 @@ fn a_password_in_a_file_that_others_can_read_is_refused_and_never_shown() {
     ] {
         let text = format!("database = \"a\"\n[connection]\n{setting}\n");
         let message = refused(&text);
-        assert!(message.contains("chmod 600"), "{message}");
+        assert!(message.contains("run `chmod 0600 "), "{message}");
         assert!(message.contains("mode 0644"), "{message}");
         assert!(!message.contains("hunter2"), "{message}");
 
@@ -64,10 +64,10 @@ fn a_password_file_that_others_can_read_is_refused() {
     for setting in ["password_file", "passfile"] {
         let text = format!("database = \"a\"\n[connection]\n{setting} = {secret:?}\n");
         etc.write("pgbackupd.toml", &text);
-        set_mode(&secret, 0o640);
+        set_mode(&secret, 0o644);
         let error = load(&etc.source()).unwrap_err().to_string();
         assert!(
-            error.contains("can be read by others (mode 0640)"),
+            error.contains("can be read by others (mode 0644)"),
             "{error}"
         );
         set_mode(&secret, 0o600);

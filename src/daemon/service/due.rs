@@ -143,6 +143,9 @@ impl Service {
             }
             Outcome::BackedUp(report, missed) => {
                 told.backed_up(&report, took);
+                let subject = &running.work.subject;
+                self.connections
+                    .succeeded(&subject.server, subject.database.as_deref());
                 if let (Some(missed), Some(directory)) = (missed, running.work.task.directory()) {
                     // Once a day, however many backups there are.
                     let today = now.with_timezone(&self.plan.zone).date_naive();

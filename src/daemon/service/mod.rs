@@ -1,5 +1,6 @@
 //! The loop that everything happens in: ticks, signals, ends of runs, the watchdog.
 
+mod connections;
 mod due;
 mod look_back;
 mod reload;
@@ -27,12 +28,13 @@ use super::tell::{self, Run};
 use super::ticker::{LOOK, Ticker};
 use super::view::{Rates, View};
 use crate::config::{Plan, Settings, Source};
-use crate::jobs::{Context, reach};
+use crate::jobs::ServerConnections;
 use crate::pipeline::Progress;
 use crate::postgres::kill_all_children;
 use crate::repository::{DaemonState, RuntimeDirectory, SchedulesInForce};
 use crate::tell;
 use crate::words::{one_line, span};
+use connections::Connections;
 use reload::Reading;
 
 /// How often the state shown to systemd is renewed while something runs.
@@ -54,6 +56,10 @@ pub(super) struct Service {
     plan: Arc<Plan>,
     /// What the plan follows from.
     settings: Settings,
+    /// The digest of its files.
+    files_digest: String,
+    /// The plan that the process started with: some of it stays in force until it ends.
+    started_with: Arc<Plan>,
     /// Why the newest configuration is not in force.
     refused: Option<String>,
     started: DateTime<Utc>,
@@ -79,6 +85,9 @@ pub(super) struct Service {
     /// Reports of runs come back through this.
     ended: mpsc::UnboundedSender<(Ticket, Outcome)>,
     ends: Option<mpsc::UnboundedReceiver<(Ticket, Outcome)>>,
+    /// What keeps databases from being connected to.
+    connections: Connections,
+    checks: Option<mpsc::UnboundedReceiver<(u64, ServerConnections)>>,
     /// Ends all runs.
     cancel: CancellationToken,
     is_stopping: bool,
@@ -112,12 +121,15 @@ impl Service {
         now: DateTime<Utc>,
     ) -> Self {
         let (ended, ends) = mpsc::unbounded_channel();
+        let (checked, checks) = mpsc::unbounded_channel();
         let state_directory = plan.daemon.state_directory.clone();
         Self {
             board: Board::new(concurrency(&plan)),
             source,
             environment,
+            started_with: Arc::clone(&plan),
             plan,
+            files_digest: settings.files_digest(),
             settings,
             refused: None,
             started: now,
@@ -134,6 +146,8 @@ impl Service {
             losses_told: BTreeMap::new(),
             ended,
             ends: Some(ends),
+            connections: Connections::new(checked),
+            checks: Some(checks),
             cancel: CancellationToken::new(),
             is_stopping: false,
             systemd,
@@ -152,14 +166,14 @@ impl Service {
         mut called: mpsc::UnboundedReceiver<Option<Uuid>>,
         reload: bool,
     ) -> Result<(), DaemonError> {
-        let Some(mut ends) = self.ends.take() else {
+        let (Some(mut ends), Some(mut checks)) = (self.ends.take(), self.checks.take()) else {
             return Ok(());
         };
         self.look_back(Utc::now());
         self.show_and_wait().await;
         Systemd::ready();
         tell!(DaemonReady, {}, "ready: {}", self.view().line(&[]));
-        self.ask_servers();
+        self.check_connections();
         let mut reading = Reading::default();
         if reload {
             self.begin_reload(&mut reading);
@@ -182,6 +196,7 @@ impl Service {
                 read = reading.end() => self.end_reload(read?, &mut reading).await?,
                 _ = called.recv() => {}
                 Some((ticket, outcome)) = ends.recv() => self.end(ticket, outcome),
+                Some((round, found)) = checks.recv() => self.take_connections(round, found),
                 () = tokio::time::sleep(self.rest()) => {}
             }
         }
@@ -267,29 +282,6 @@ impl Service {
         }
     }
 
-    /// Looks whether the servers answer. One that does not is no reason not to start: it may come
-    /// up later, and every run asks anew.
-    fn ask_servers(&self) {
-        for server in self.plan.servers.clone() {
-            let context = Context::new(&self.plan, &self.environment);
-            let cancel = self.cancel.clone();
-            tokio::spawn(async move {
-                let asked = tokio::select! {
-                    asked = reach(&context, &server) => asked,
-                    () = cancel.cancelled() => return,
-                };
-                if let Err(error) = asked {
-                    tell!(
-                        ServerUnreachable,
-                        { server = %server.name },
-                        "server {} cannot be reached now; every run will try again: {error}",
-                        server.name
-                    );
-                }
-            });
-        }
-    }
-
     fn snapshot(&mut self) {
         let state = self.view().state();
         let lines: Vec<String> = state
@@ -337,6 +329,9 @@ impl Service {
             started: self.started,
             loaded: self.loaded,
             refused: self.refused.as_deref(),
+            configuration: &self.files_digest,
+            started_with: &self.started_with,
+            cannot_connect: self.connections.refused().collect(),
             is_stopping: self.is_stopping,
             unwritable: self
                 .writer

@@ -52,7 +52,8 @@ impl Reading {
 
 /// Reads and checks the configuration, and sees that its directories can be used.
 fn read(source: &Source, environment: &BTreeMap<String, String>) -> Result<Fresh, String> {
-    let loaded = load(source).map_err(|error| error.to_string())?;
+    let mut loaded = load(source).map_err(|error| error.to_string())?;
+    loaded.warn_of_unreadable();
     let refused = loaded.refuse_commands_of_others(Runs::Programs);
     refused.map_err(|error| error.to_string())?;
     let context = Context::new(&loaded.plan, environment);
@@ -125,12 +126,14 @@ impl Service {
             .collect();
         self.ticker.change(&changes.unscheduled, &scheduled).await?;
         self.plan = new;
+        self.files_digest = settings.files_digest();
         self.settings = settings;
         self.loaded = now;
         self.refused = None;
         self.board.set_concurrency(concurrency(&self.plan));
         self.bring_schedules_into_force(now);
         self.rebase();
+        self.check_connections();
         for warning in &self.plan.warnings {
             tell!(ConfigurationWarning, {}, "{warning}");
         }

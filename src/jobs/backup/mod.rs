@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::blocked::Watch;
+use super::connections::{explain_missing, is_missing};
 use super::continuity::{self, FoundLost};
 use super::dump::{Dumper, Remarks, write_and_check};
 use super::error::JobError;
@@ -256,7 +257,13 @@ impl Run<'_> {
             ..
         } = self.context;
         let conninfo = Conninfo::resolve(self.request.connection, environment, Some(self.name()))?;
-        let client = Client::connect(&conninfo, limits.connect).await?;
+        let client = match Client::connect(&conninfo, limits.connect).await {
+            Err(error) if is_missing(&error) => {
+                let connection = self.request.connection;
+                return Err(explain_missing(self.context, connection, self.name()).await);
+            }
+            client => client?,
+        };
         let origin = Origin {
             server: server_properties(&client).await?,
             properties: database_properties(&client).await?,

@@ -489,6 +489,7 @@ fn line(entries: &[&Entry]) -> Line {
     Line {
         count: entries.len() as u64,
         newest: sound.map(|entry| entry.stem.to_string()),
+        verified: sound.and_then(|entry| entry.last_found_whole()),
         sizes: newest.iter().map(|entry| entry.bytes).collect(),
     }
 }

@@ -41,6 +41,9 @@ pub struct Survey {
     pub expectation: Expectation,
     /// The daemon.
     pub daemon: DaemonView,
+    /// Whether the configuration's files have changed since the daemon read them; none where that is
+    /// not known.
+    pub is_changed_on_disk: Option<bool>,
     /// The databases, in the order of the configuration.
     pub databases: Vec<Surveyed>,
     /// When jobs are due next, the first one first.
@@ -94,6 +97,8 @@ pub struct Line {
     pub count: u64,
     /// The name of the newest sound one.
     pub newest: Option<String>,
+    /// When that one was last read back in full and found intact.
+    pub verified: Option<DateTime<FixedOffset>>,
     /// Bytes of the newest ones, oldest first, [`TREND`] at most.
     pub sizes: Vec<u64>,
 }
@@ -152,6 +157,7 @@ pub fn survey(context: &Context, loaded: &Loaded, wanted: &[String]) -> Result<S
         })
         .unwrap_or_default();
     let daemon = daemon(plan);
+    let is_changed_on_disk = is_changed_on_disk(&daemon, loaded);
     let world = World {
         context,
         plan,
@@ -198,12 +204,17 @@ pub fn survey(context: &Context, loaded: &Loaded, wanted: &[String]) -> Result<S
     concerns.extend(spaces.iter().filter_map(judge_space));
     let is_late = databases.iter().any(|database| database.facts.is_late());
     judge_daemon(&daemon, is_late, &mut concerns, &mut remarks);
+    if let DaemonView::Alive(state) = &daemon {
+        judge_connections(plan, state, &databases, wanted.is_empty(), &mut concerns);
+        remark_on_changes(state, is_changed_on_disk, &mut remarks);
+    }
     Ok(Survey {
         at: context.local(now),
         several_servers: plan.servers.len() > 1,
         expectation,
         next: next_runs(plan, &daemon, now),
         daemon,
+        is_changed_on_disk,
         databases,
         spaces,
         concerns,
@@ -340,6 +351,95 @@ fn judge_daemon(
     }
 }
 
+/// What the daemon cannot connect to. A run that has tried since knows better: its failure is reported
+/// by itself, and its backup shows that it can be.
+fn judge_connections(
+    plan: &Plan,
+    state: &DaemonState,
+    databases: &[Surveyed],
+    is_of_all: bool,
+    concerns: &mut Vec<Concern>,
+) {
+    for failure in &state.cannot_connect {
+        let has_tried = |database: &Surveyed| {
+            let failing = database.facts.series.iter();
+            let failed = failing
+                .filter_map(|series| Some(series.failing.as_ref()?.at))
+                .max();
+            database
+                .newest
+                .max(failed)
+                .is_some_and(|at| at > failure.since)
+        };
+        let mut on_it = databases.iter().filter(|database| {
+            database.facts.server == failure.server
+                && failure
+                    .database
+                    .as_ref()
+                    .is_none_or(|name| *name == database.facts.database)
+        });
+        let is_shown = match on_it.next() {
+            Some(first) => !has_tried(first) && !on_it.any(has_tried),
+            None => is_of_all,
+        };
+        if !is_shown {
+            continue;
+        }
+        let named = match &failure.database {
+            Some(database) => plan.label(&failure.server, database),
+            None => format!("server {}", failure.server),
+        };
+        let kind = if failure.is_missing {
+            ConcernKind::NoSuchDatabase
+        } else {
+            ConcernKind::CannotConnect
+        };
+        concerns.push(Concern {
+            kind,
+            server: Some(failure.server.clone()),
+            database: failure.database.clone(),
+            directory: None,
+            sentence: format!(
+                "{} cannot be backed up as configured: {}",
+                one_line(&named),
+                one_line(&failure.message)
+            ),
+        });
+    }
+}
+
+/// What of the configuration on the disk is not in force.
+fn remark_on_changes(
+    state: &DaemonState,
+    is_changed_on_disk: Option<bool>,
+    remarks: &mut Vec<String>,
+) {
+    if is_changed_on_disk == Some(true) && state.refused.is_none() {
+        remarks.push(format!(
+            "the configuration's files have changed since the daemon read them at {}; `pgbackupd config \
+             check && systemctl reload pgbackupd` puts them into force",
+            state.loaded.format("%a %Y-%m-%d %H:%M:%S %:z")
+        ));
+    }
+    if !state.after_restart.is_empty() {
+        remarks.push(format!(
+            "what has changed in {} takes effect when the daemon is restarted: `systemctl restart \
+             pgbackupd`",
+            state.after_restart.join(", ")
+        ));
+    }
+}
+
+/// Whether the files say something else than what the daemon has in force.
+fn is_changed_on_disk(daemon: &DaemonView, loaded: &Loaded) -> Option<bool> {
+    let DaemonView::Alive(state) = daemon else {
+        return None;
+    };
+    // A daemon of an older version does not say what it has read.
+    let in_force = state.configuration.as_ref()?;
+    Some(*in_force != loaded.settings.files_digest())
+}
+
 /// When the configuration's files were changed last: what it asks for was not asked for before.
 fn last_change(loaded: &Loaded) -> Option<DateTime<Utc>> {
     let files = loaded.settings.files();
@@ -432,6 +532,14 @@ impl Survey {
 }
 
 impl Surveyed {
+    /// When its newest sound backup was last read back in full and found intact; as `list` has it.
+    pub fn newest_verified(&self) -> Option<DateTime<FixedOffset>> {
+        let mut series = self.facts.series.iter();
+        let newest =
+            series.find(|series| series.newest.is_some() && series.newest == self.newest)?;
+        self.backups.get(&newest.series)?.verified
+    }
+
     /// Bytes of the newest backup of the largest series.
     fn bytes_of_the_newest(&self) -> Option<u64> {
         let lines = self.backups.values();

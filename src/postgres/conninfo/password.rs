@@ -6,13 +6,12 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 
 use crate::config::PasswordSource;
-use crate::postgres::exposure::exposed_mode;
+use crate::secret_file::Exposure;
 
 /// Why a password cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -27,14 +26,16 @@ pub enum PasswordError {
     },
     /// Others can read it.
     #[error(
-        "the password file {} can be read by others (mode {mode:04o}): run `chmod 600 {}`",
-        path.display(), path.display()
+        "the password file {} can be read by others (mode {mode:04o}): run `{closing_command}`",
+        path.display()
     )]
     Exposed {
         /// The file.
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
+        /// What closes it.
+        closing_command: String,
     },
     /// There is nothing in it, or what is in it is no text.
     #[error("the first line of the password file {} is empty or not UTF-8 text", path.display())]
@@ -44,8 +45,9 @@ pub enum PasswordError {
     },
     /// systemd gave us no credentials.
     #[error(
-        "the password is the systemd credential {name:?}, but systemd has handed over none: \
-         add LoadCredential={name}:/path/of/the/file to the unit, and run as that service"
+        "the password is the systemd credential {name:?}, which systemd hands over to the service \
+         alone: the unit needs LoadCredential={name}:FILE, and a command by hand `systemd-run --pipe \
+         --wait -p User=USER -p LoadCredential={name}:FILE pgbackupd …`"
     )]
     NoCredentials {
         /// The credential's name.
@@ -111,11 +113,16 @@ fn refuse_exposed(path: &Path) -> Result<(), PasswordError> {
         path: path.to_owned(),
         cause,
     })?;
-    match exposed_mode(&metadata) {
+    refuse(path, Exposure::of(&metadata))
+}
+
+fn refuse(path: &Path, exposure: Option<Exposure>) -> Result<(), PasswordError> {
+    match exposure {
         None => Ok(()),
-        Some(mode) => Err(PasswordError::Exposed {
+        Some(exposure) => Err(PasswordError::Exposed {
             path: path.to_owned(),
-            mode,
+            mode: exposure.mode,
+            closing_command: exposure.closing_command(path),
         }),
     }
 }
@@ -142,14 +149,7 @@ impl PasswordFile {
     pub(super) fn open(path: &Path, has_to_exist: bool) -> Result<Self, PasswordError> {
         match fs::metadata(path) {
             Ok(metadata) if metadata.is_file() => {
-                // libpq's rule has no exception for root here.
-                let mode = metadata.mode() & 0o7777;
-                if mode & 0o077 != 0 {
-                    return Err(PasswordError::Exposed {
-                        path: path.to_owned(),
-                        mode,
-                    });
-                }
+                refuse(path, Exposure::of_password_file(&metadata))?;
             }
             Ok(_) => return Ok(Self::default()),
             Err(error) if !has_to_exist && is_absent(&error) => return Ok(Self::default()),

@@ -35,9 +35,13 @@ pub(super) fn paragraph(
             out,
             "  ",
             &format!(
-                "newest backup {} old, begun at {}; the recovery point is {point}",
+                "newest backup {} old, begun at {}, {}; the recovery point is {point}",
                 in_words(age(newest, survey.at)),
-                moment(newest)
+                moment(newest),
+                match database.newest_verified() {
+                    Some(at) => format!("verified {} ago", in_words(age(at, survey.at))),
+                    None => "not verified".to_owned(),
+                }
             ),
         )?,
         None => writeln!(out, "  no sound backup; the recovery point is {point}")?,
@@ -104,12 +108,8 @@ pub(super) fn table(survey: &Survey, letters: Letters, out: &mut dyn Write) -> R
                 line.and_then(last_size).map(size).unwrap_or_default(),
                 letters.spark(&sizes[sizes.len().saturating_sub(8)..]),
                 of_database(ratio(database)),
-                of_database(
-                    database
-                        .verified
-                        .as_ref()
-                        .map_or_else(|| "never".to_owned(), |last| short(age(last.at, survey.at))),
-                ),
+                line.and_then(|line| line.verified)
+                    .map_or_else(|| "never".to_owned(), |at| short(age(at, survey.at))),
             ]);
         }
     }

@@ -8,11 +8,11 @@ use crate::policy::{SpaceFacts, age, in_words};
 
 pub(super) fn verified(last: Option<&Ended>, now: DateTime<FixedOffset>) -> String {
     match last {
-        None => "no verification yet".to_owned(),
+        None => "no verify run yet".to_owned(),
         Some(last) => {
             let found = if last.succeeded { "sound" } else { "FAILED" };
             format!(
-                "last verification {} ago: {found}",
+                "last verify run {} ago: {found}",
                 in_words(age(last.at, now))
             )
         }

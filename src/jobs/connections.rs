@@ -1,0 +1,246 @@
+//! Whether the configured databases can be connected to: what a backup would find out at night.
+
+use super::Context;
+use super::error::JobError;
+use super::target::from_environment;
+use crate::config::{Connection, Databases, Selection, Server, nearest};
+use crate::postgres::{Client, ConnectError, ConnectErrorKind, Conninfo, discover};
+use crate::words::count;
+
+/// What keeps databases of a server from being backed up as they are configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectionFailure {
+    /// The server's name in the configuration.
+    pub server: String,
+    /// The database; none where it is the whole server.
+    pub database: Option<String>,
+    /// What kind of failure it is.
+    pub kind: ConnectionFailureKind,
+    /// What failed, why, and the way out, in a sentence.
+    pub message: String,
+}
+
+/// The kinds of failures to connect, by what ends them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectionFailureKind {
+    /// The server answers, and does not have the database.
+    NoSuchDatabase,
+    /// The server refuses the connection, or the connection is configured wrongly.
+    Refused,
+    /// The server does not answer, or cannot take a connection now.
+    Passing,
+}
+
+/// What connecting to a server has shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerConnections {
+    /// The server's name in the configuration.
+    pub server: String,
+    /// The databases that would be backed up.
+    pub databases: Vec<String>,
+    /// What keeps others from it.
+    pub failures: Vec<ConnectionFailure>,
+}
+
+/// Connects to every database of a server that is configured, and lists the databases of one where the
+/// configuration names none.
+///
+/// A server that does not answer, or does not take the password, is not asked for its other databases.
+pub async fn check_connections(context: &Context, server: &Server) -> ServerConnections {
+    let mut check = Check {
+        context,
+        server,
+        found: ServerConnections {
+            server: server.name.clone(),
+            databases: Vec::new(),
+            failures: Vec::new(),
+        },
+    };
+    match &server.databases {
+        Databases::Named(databases) => {
+            let names = databases.iter().map(|database| database.name.as_str());
+            check.named(names).await;
+        }
+        Databases::FromEnvironment => match from_environment(context, server) {
+            Ok(name) => check.named(std::iter::once(name.as_str())).await,
+            Err(error) => check.failed(None, &error),
+        },
+        Databases::All(selection) => check.all(selection).await,
+    }
+    check.found
+}
+
+struct Check<'a> {
+    context: &'a Context,
+    server: &'a Server,
+    found: ServerConnections,
+}
+
+async fn connect(
+    context: &Context,
+    connection: &Connection,
+    database: &str,
+) -> Result<Client, JobError> {
+    let conninfo = Conninfo::resolve(connection, &context.environment, Some(database))?;
+    Ok(Client::connect(&conninfo, context.limits.connect).await?)
+}
+
+impl Check<'_> {
+    async fn connect(&self, database: &str) -> Result<Client, JobError> {
+        connect(self.context, &self.server.connection, database).await
+    }
+
+    async fn named(&mut self, names: impl Iterator<Item = &str>) {
+        for name in names {
+            match self.connect(name).await {
+                Ok(_) => self.found.databases.push(name.to_owned()),
+                Err(JobError::Connect(error)) if is_missing(&error) => {
+                    let error = explain_missing(self.context, &self.server.connection, name).await;
+                    self.add(Some(name), ConnectionFailureKind::NoSuchDatabase, &error);
+                }
+                Err(error) if concerns_all(&error) => return self.failed(None, &error),
+                Err(error) => self.failed(Some(name), &error),
+            }
+        }
+    }
+
+    async fn all(&mut self, selection: &Selection) {
+        let (place, names) = match self.list().await {
+            Ok(found) => found,
+            Err(error) => return self.failed(None, &error),
+        };
+        for name in selection.include.literal() {
+            if !names.iter().any(|found| found == name) {
+                let error = JobError::failed(no_such_database(&place, name, &names));
+                self.add(Some(name), ConnectionFailureKind::NoSuchDatabase, &error);
+            }
+        }
+        let chosen = names.into_iter().filter(|name| selection.matches(name));
+        self.found.databases.extend(chosen);
+    }
+
+    /// Where the server is, and the databases that it has.
+    async fn list(&self) -> Result<(String, Vec<String>), JobError> {
+        let client = self.connect("postgres").await?;
+        let names = discover(&client).await?;
+        Ok((client.conninfo().server(), names))
+    }
+
+    fn failed(&mut self, database: Option<&str>, error: &JobError) {
+        let kind = if error.may_pass() {
+            ConnectionFailureKind::Passing
+        } else {
+            ConnectionFailureKind::Refused
+        };
+        self.add(database, kind, error);
+    }
+
+    fn add(&mut self, database: Option<&str>, kind: ConnectionFailureKind, error: &JobError) {
+        self.found.failures.push(ConnectionFailure {
+            server: self.server.name.clone(),
+            database: database.map(str::to_owned),
+            kind,
+            message: error.to_string(),
+        });
+    }
+}
+
+/// Whether a connection failed because there is no such database.
+pub(super) fn is_missing(error: &ConnectError) -> bool {
+    error.kind == ConnectErrorKind::NoSuchDatabase
+}
+
+/// Whether it is the same with every other database: no answer, or a password that is wrong, which
+/// tried too often could lock the user.
+fn concerns_all(error: &JobError) -> bool {
+    match error {
+        JobError::Connect(error) => {
+            error.is_transient() || error.sqlstate.as_deref() == Some("28P01")
+        }
+        // The connection cannot even be tried.
+        _ => true,
+    }
+}
+
+/// The error of a database that its server does not have, with what the server has instead.
+pub(super) async fn explain_missing(
+    context: &Context,
+    connection: &Connection,
+    name: &str,
+) -> JobError {
+    let mut place = "the server".to_owned();
+    let mut names = Vec::new();
+    for database in ["postgres", "template1"] {
+        if let Ok(client) = connect(context, connection, database).await {
+            place = client.conninfo().server();
+            names = discover(&client).await.unwrap_or_default();
+            break;
+        }
+    }
+    JobError::failed(no_such_database(&place, name, &names))
+}
+
+/// As many names as fit into a sentence.
+const NAMED: usize = 5;
+
+/// That a server has no such database, what may be meant, and the way out. `names` are the databases
+/// that it has; none where they could not be listed.
+fn no_such_database(place: &str, name: &str, names: &[String]) -> String {
+    let instead = match nearest(name, names.iter().map(String::as_str)) {
+        Some(near) => format!(" (did you mean {near:?}?)"),
+        None if names.is_empty() => String::new(),
+        None => {
+            let first: Vec<String> = names
+                .iter()
+                .take(NAMED)
+                .map(|name| format!("{name:?}"))
+                .collect();
+            let more = match names.len().saturating_sub(NAMED) {
+                0 => String::new(),
+                more => format!(" and {} more", count(more as u64)),
+            };
+            format!(" (it has {}{more})", first.join(", "))
+        }
+    };
+    format!(
+        "there is no database {name:?} at {place}{instead}; correct the name in the configuration, or \
+         create the database"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::no_such_database;
+
+    #[test]
+    fn a_missing_database_is_named_with_what_may_be_meant() {
+        let many: Vec<String> = (1..=7)
+            .map(|number| format!("tenant_{number:03}"))
+            .collect();
+        let few = ["audit".to_owned(), "sales".to_owned()];
+        let table: [(&str, &[String], &str); 4] = [
+            ("salse", &few, " (did you mean \"sales\"?)"),
+            ("Sales", &few, " (did you mean \"sales\"?)"),
+            ("reports", &few, " (it has \"audit\", \"sales\")"),
+            (
+                "reports",
+                &many,
+                " (it has \"tenant_001\", \"tenant_002\", \"tenant_003\", \"tenant_004\", \
+                 \"tenant_005\" and 2 more)",
+            ),
+        ];
+        for (name, names, instead) in table {
+            assert_eq!(
+                no_such_database("localhost port 5432", name, names),
+                format!(
+                    "there is no database {name:?} at localhost port 5432{instead}; correct the name \
+                     in the configuration, or create the database"
+                )
+            );
+        }
+        assert!(
+            no_such_database("there", "x", &[])
+                .starts_with("there is no database \"x\" at there; ")
+        );
+    }
+}

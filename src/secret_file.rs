@@ -1,0 +1,233 @@
+//! Files that hold secrets: whether others can read one, and how it is closed to them without being
+//! closed to the service too.
+
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use crate::identity::{group_name, user_name};
+use crate::words::shell_word;
+
+/// A file whose owner, group and mode let others read it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Exposure {
+    /// The permission bits.
+    pub(crate) mode: u32,
+    /// Who owns it.
+    owner: u32,
+    /// The number of its group.
+    group: u32,
+    /// Whether it has to be the reader's own.
+    is_own: bool,
+}
+
+impl Exposure {
+    /// None for a file that is closed to others.
+    ///
+    /// The rule is libpq's for private keys. Closed means: nothing for group and world; or owned by
+    /// root, readable by its group, and nothing more. Debian's `ssl-cert` keys are like the latter, so
+    /// is the packaged configuration, and so are credentials of systemd 257, which lets the service's
+    /// user in by an access list.
+    pub(crate) fn of(metadata: &Metadata) -> Option<Self> {
+        let mode = metadata.mode() & 0o7777;
+        is_exposed(mode, metadata.uid()).then(|| Self {
+            mode,
+            owner: metadata.uid(),
+            group: metadata.gid(),
+            is_own: false,
+        })
+    }
+
+    /// The same of a password file of libpq's form, for which libpq has no exception for root.
+    pub(crate) fn of_password_file(metadata: &Metadata) -> Option<Self> {
+        let mode = metadata.mode() & 0o7777;
+        (mode & 0o077 != 0).then(|| Self {
+            mode,
+            owner: metadata.uid(),
+            group: metadata.gid(),
+            is_own: true,
+        })
+    }
+
+    /// The command that closes the file to all but its owner and the user of this process.
+    pub(crate) fn closing_command(&self, path: &Path) -> String {
+        let reader = this_user();
+        let change = match change((self.owner, self.group), reader) {
+            Change::CloseToGroup | Change::GiveToGroup(_) if self.is_own => match reader.0 {
+                0 => Change::Close,
+                user => Change::GiveTo(user),
+            },
+            change => change,
+        };
+        command(path, Modes::OF_A_FILE, change)
+    }
+}
+
+/// The command that lets the user of this process, and nobody else, read a file with a secret, or a
+/// directory of such files.
+pub(crate) fn opening_command(path: &Path, metadata: &Metadata) -> String {
+    let modes = if metadata.is_dir() {
+        Modes::OF_A_DIRECTORY
+    } else {
+        Modes::OF_A_FILE
+    };
+    let change = change((metadata.uid(), metadata.gid()), this_user());
+    command(path, modes, change)
+}
+
+/// The command that makes such a file for the user of this process, its content from standard input.
+pub(crate) fn making_command(path: &Path) -> String {
+    let path = shell_word(&path.display().to_string());
+    match this_user() {
+        (0, _) => format!("install -m 0600 /dev/stdin {path}"),
+        (user, _) => {
+            let user = shell_word(&user_name(user));
+            format!("install -o {user} -m 0600 /dev/stdin {path}")
+        }
+    }
+}
+
+fn is_exposed(mode: u32, owner: u32) -> bool {
+    let others = mode & 0o077;
+    others != 0 && !(owner == 0 && others == 0o040)
+}
+
+/// User and group of this process.
+fn this_user() -> (u32, u32) {
+    (
+        rustix::process::geteuid().as_raw(),
+        rustix::process::getegid().as_raw(),
+    )
+}
+
+/// What has to be changed of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Change {
+    /// Its mode: the owner alone keeps it.
+    Close,
+    /// Its mode: root keeps it, and its group reads it.
+    CloseToGroup,
+    /// Its group, and the mode likewise.
+    GiveToGroup(u32),
+    /// Its owner, who alone keeps it.
+    GiveTo(u32),
+}
+
+/// What leaves a file to its owner and to its reader: what root owns stays root's.
+fn change((owner, group): (u32, u32), (reader, its_group): (u32, u32)) -> Change {
+    match (owner, reader) {
+        (0, 0) if group != 0 => Change::CloseToGroup,
+        (_, 0) => Change::Close,
+        (owner, reader) if owner == reader => Change::Close,
+        (0, _) if group == its_group => Change::CloseToGroup,
+        (0, _) => Change::GiveToGroup(its_group),
+        (_, reader) => Change::GiveTo(reader),
+    }
+}
+
+/// What has no permission for others, and what has some for its group.
+struct Modes {
+    owner: &'static str,
+    group: &'static str,
+}
+
+impl Modes {
+    const OF_A_FILE: Self = Self {
+        owner: "0600",
+        group: "0640",
+    };
+    const OF_A_DIRECTORY: Self = Self {
+        owner: "0700",
+        group: "0750",
+    };
+}
+
+fn command(path: &Path, modes: Modes, change: Change) -> String {
+    let path = shell_word(&path.display().to_string());
+    let Modes { owner, group } = modes;
+    match change {
+        Change::Close => format!("chmod {owner} {path}"),
+        Change::CloseToGroup => format!("chmod {group} {path}"),
+        Change::GiveToGroup(number) => {
+            let name = shell_word(&group_name(number));
+            format!("chgrp {name} {path} && chmod {group} {path}")
+        }
+        Change::GiveTo(number) => {
+            let name = shell_word(&user_name(number));
+            format!("chown {name} {path} && chmod {owner} {path}")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Change, Modes, change, command, is_exposed};
+
+    #[test]
+    fn a_file_is_closed_as_libpq_has_it() {
+        let table = [
+            (0o600, 1000, false),
+            (0o400, 1000, false),
+            (0o640, 1000, true),
+            (0o604, 1000, true),
+            (0o640, 0, false),
+            // A credential of systemd 257.
+            (0o440, 0, false),
+            (0o644, 0, true),
+            (0o660, 0, true),
+            (0o650, 0, true),
+        ];
+        for (mode, owner, expected) in table {
+            assert_eq!(is_exposed(mode, owner), expected, "{mode:o} of {owner}");
+        }
+    }
+
+    /// Every change ends in a file that is closed, and that its reader can read.
+    #[test]
+    fn whoever_reads_a_file_can_still_read_it_when_it_is_closed() {
+        const SERVICE: (u32, u32) = (110, 115);
+        const ROOT: (u32, u32) = (0, 0);
+        let table = [
+            // As packaged, but opened: root's, for the service's group.
+            ((0, 115), SERVICE, Change::CloseToGroup),
+            ((0, 115), ROOT, Change::CloseToGroup),
+            ((0, 0), SERVICE, Change::GiveToGroup(115)),
+            ((0, 0), ROOT, Change::Close),
+            ((110, 115), SERVICE, Change::Close),
+            ((110, 115), ROOT, Change::Close),
+            ((1000, 1000), SERVICE, Change::GiveTo(110)),
+        ];
+        for (file, reader, expected) in table {
+            let change = change(file, reader);
+            assert_eq!(change, expected, "{file:?} for {reader:?}");
+            let (owner, group, mode) = match change {
+                Change::Close => (file.0, file.1, 0o600),
+                Change::CloseToGroup => (file.0, file.1, 0o640),
+                Change::GiveToGroup(group) => (file.0, group, 0o640),
+                Change::GiveTo(user) => (user, file.1, 0o600),
+            };
+            assert!(!is_exposed(mode, owner));
+            let reads =
+                reader.0 == 0 || owner == reader.0 || group == reader.1 && mode & 0o040 != 0;
+            assert!(reads, "{change:?} of {file:?} for {reader:?}");
+        }
+    }
+
+    #[test]
+    fn a_command_can_be_pasted_whatever_the_name() {
+        let path = std::path::Path::new("/etc/it's/x.toml");
+        assert_eq!(
+            command(path, Modes::OF_A_FILE, Change::Close),
+            r"chmod 0600 '/etc/it'\''s/x.toml'"
+        );
+        assert_eq!(
+            command(path, Modes::OF_A_FILE, Change::GiveTo(0)),
+            r"chown root '/etc/it'\''s/x.toml' && chmod 0600 '/etc/it'\''s/x.toml'"
+        );
+        let directory = std::path::Path::new("/etc/conf.d");
+        assert_eq!(
+            command(directory, Modes::OF_A_DIRECTORY, Change::GiveToGroup(0)),
+            "chgrp root /etc/conf.d && chmod 0750 /etc/conf.d"
+        );
+    }
+}

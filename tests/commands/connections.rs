@@ -1,0 +1,255 @@
+//! What connecting shows before a night's backup fails: `config check --connect`, and the daemon after
+//! its start and each reload.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::support::cluster::{Cluster, Options, wait_until};
+use crate::support::daemon::{Daemon, only_daily};
+use crate::support::operator::{Operator, Output};
+
+/// The attention that `status` asks for, by kind and database, and its remarks.
+fn status(operator: &Operator) -> (Vec<(String, Value)>, Vec<String>) {
+    let output = operator.run(&["status", "--json"]);
+    let status: Value = serde_json::from_str(&output.stdout).unwrap();
+    let attention = status["attention"].as_array().unwrap();
+    assert_eq!(output.code, i32::from(!attention.is_empty()), "{output}");
+    let attention = attention.iter();
+    let kinds = attention.map(|one| {
+        (
+            one["kind"].as_str().unwrap().to_owned(),
+            one["database"].clone(),
+        )
+    });
+    let remarks = status["remarks"].as_array().unwrap().iter();
+    let remarks = remarks.map(|remark| remark.as_str().unwrap().to_owned());
+    (kinds.collect(), remarks.collect())
+}
+
+/// The kinds of failures in a check's JSON, each with its database.
+fn failures(output: &Output) -> Vec<(Value, Value)> {
+    let document: Value = serde_json::from_str(&output.stdout).unwrap();
+    assert_eq!(document["ok"], output.code == 0, "{output}");
+    let servers = document["servers"].as_array().unwrap().iter();
+    let failures = servers.flat_map(|server| server["failures"].as_array().unwrap());
+    failures
+        .map(|failure| (failure["kind"].clone(), failure["database"].clone()))
+        .collect()
+}
+
+#[test]
+fn a_check_that_connects_names_what_the_server_does_not_have() {
+    let cluster = Cluster::start();
+    cluster.create_database("sales");
+    cluster.create_database("audit");
+    let mut operator = Operator::of(&cluster, "sales");
+    let check = ["config", "check", "--connect"];
+    let json = ["config", "check", "--connect", "--json"];
+    let sound = operator.run(&check);
+    assert_eq!((sound.code, sound.stderr.as_str()), (0, ""), "{sound}");
+    assert!(
+        sound
+            .stdout
+            .ends_with("server main: connected to 1 database: sales\n"),
+        "{sound}"
+    );
+
+    // A name that is wrong, among others: did you mean?
+    operator.unset("database");
+    operator.set_value("databases", vec!["audit", "salse"]);
+    let wrong = operator.run(&check);
+    assert_eq!(wrong.code, 78, "{wrong}");
+    assert!(
+        wrong.stdout.ends_with("connected to 1 database: audit\n"),
+        "{wrong}"
+    );
+    assert!(
+        wrong
+            .stderr
+            .contains("pgbackupd: server main: there is no database \"salse\" at "),
+        "{wrong}"
+    );
+    assert!(
+        wrong.stderr.contains(" (did you mean \"sales\"?); "),
+        "{wrong}"
+    );
+    let wrong = operator.run(&json);
+    assert_eq!(
+        failures(&wrong),
+        [(json!("no_such_database"), json!("salse"))]
+    );
+    // Without connecting nothing of it is known, and a backup says the same.
+    assert_eq!(operator.run(&["config", "check"]).code, 0);
+    let backup = operator.run(&["backup"]);
+    assert_eq!(backup.code, 69, "{backup}");
+    assert!(
+        backup.stderr.contains(" (did you mean \"sales\"?); "),
+        "{backup}"
+    );
+
+    // What a pattern without wildcards names is as missing; other patterns may match what comes.
+    operator.set("databases", "all");
+    operator.set_value("include", vec!["sales", "audti", "tenant_*"]);
+    let wrong = operator.run(&json);
+    assert_eq!(wrong.code, 78, "{wrong}");
+    assert_eq!(
+        failures(&wrong),
+        [(json!("no_such_database"), json!("audti"))]
+    );
+
+    // A server that does not answer is asked once.
+    operator.unset("include");
+    operator.set_value("databases", vec!["audit", "sales"]);
+    operator.set("connection.host", "/nonexistent");
+    let silent = operator.run(&check);
+    assert_eq!(silent.code, 69, "{silent}");
+    assert_eq!(
+        silent.stderr.matches("cannot connect").count(),
+        1,
+        "{silent}"
+    );
+    assert_eq!(
+        failures(&operator.run(&json)),
+        [(json!("unreachable"), Value::Null)]
+    );
+}
+
+#[test]
+fn a_password_is_asked_for_in_a_way_that_works() {
+    let cluster = Cluster::with(&Options {
+        tcp: true,
+        ..Options::default()
+    });
+    cluster.psql(
+        "SET password_encryption = 'scram-sha-256';
+         CREATE ROLE keeper LOGIN SUPERUSER PASSWORD 'correct horse'",
+    );
+    cluster.create_database("sales");
+    let mut operator = Operator::of(&cluster, "sales");
+    operator.set("connection.host", "127.0.0.1");
+    operator.set("connection.user", "keeper");
+    operator.unset("database");
+    operator.set_value("databases", vec!["postgres", "sales"]);
+    let check = ["config", "check", "--connect"];
+    let none = operator.run(&check);
+    assert_eq!(none.code, 69, "{none}");
+    assert!(none.stderr.contains("with password_file"), "{none}");
+
+    // The way out of every step leads to the next one, and in the end to a backup.
+    let secret = operator.path("it's secret");
+    operator.set("connection.password_file", secret.display());
+    let missing = operator.run(&["config", "check"]);
+    assert_eq!(missing.code, 78, "{missing}");
+    pasted(&missing, "install ", "wrong");
+    let wrong = operator.run(&check);
+    assert_eq!(wrong.code, 69, "{wrong}");
+    assert!(wrong.stderr.contains("(SQLSTATE 28P01)"), "{wrong}");
+    assert!(wrong.stderr.contains("correct the password "), "{wrong}");
+    assert_eq!(
+        wrong.stderr.matches("cannot connect").count(),
+        1,
+        "a password that is wrong is not tried for every database: {wrong}"
+    );
+    fs::write(&secret, "correct horse\n").unwrap();
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o644)).unwrap();
+    let exposed = operator.run(&check);
+    assert_eq!(exposed.code, 78, "{exposed}");
+    pasted(&exposed, "chmod ", "");
+    assert_eq!(operator.run(&check).code, 0);
+    assert_eq!(operator.run(&["backup"]).code, 0);
+
+    // The same of a password in the configuration itself.
+    operator.unset("connection.password_file");
+    operator.set("connection.password", "correct horse");
+    rustix::fs::chmod(operator.configuration(), 0o644.into()).unwrap();
+    let exposed = operator.run(&check);
+    assert_eq!(exposed.code, 78, "{exposed}");
+    pasted(&exposed, "chmod ", "");
+    assert_eq!(operator.run(&check).code, 0);
+}
+
+/// Carries out the command between backquotes that begins so, with this on its standard input.
+#[track_caller]
+fn pasted(output: &Output, start: &str, input: &str) {
+    let mut quoted = output.stderr.split('`').skip(1).step_by(2);
+    let command = quoted.find(|command| command.starts_with(start)).unwrap();
+    let script = format!("{command} <<'END'\n{input}\nEND\n");
+    let status = std::process::Command::new("sh")
+        .args(["-c", &script])
+        .status();
+    assert!(status.unwrap().success(), "{command}");
+}
+
+#[test]
+fn a_daemon_reports_a_database_that_is_not_there_until_it_is() {
+    let cluster = Cluster::start();
+    cluster.create_database("sales");
+    cluster.create_database("late");
+    cluster.psql("ALTER DATABASE late RENAME TO not_yet");
+    let mut operator = Operator::of(&cluster, "sales");
+    only_daily(&mut operator, "UTC", "0 2 1 1 *");
+    operator.unset("database");
+    operator.set_value("databases", vec!["sales", "salse", "late"]);
+    let daemon = Daemon::start(&operator);
+    daemon.wait_for("database salse cannot be backed up as configured: there is no database ");
+    daemon.wait_for("database late cannot be backed up as configured: there is no database ");
+    let missing = |name: &str| ("no_such_database".to_owned(), json!(name));
+    wait_until("the concerns", || {
+        status(&operator).0 == [missing("salse"), missing("late")]
+    });
+
+    // It was made since, and a backup of it shows it.
+    cluster.psql("ALTER DATABASE not_yet RENAME TO late");
+    std::thread::sleep(std::time::Duration::from_millis(1050));
+    assert_eq!(operator.run(&["backup", "-d", "late"]).code, 0);
+    assert_eq!(status(&operator).0, [missing("salse")]);
+    // A run that failed says so itself, once.
+    assert_eq!(operator.run(&["backup", "-d", "salse"]).code, 69);
+    let failed = status(&operator).0;
+    assert_eq!(failed, [("failed".to_owned(), json!("salse"))]);
+
+    // What is on the disk is not in force before the reload.
+    operator.set_value("databases", vec!["sales", "late"]);
+    let (attention, remarks) = status(&operator);
+    assert_eq!(attention, [missing("salse")], "the daemon will still try");
+    assert!(
+        remarks
+            .iter()
+            .any(|remark| remark.starts_with("the configuration's files have changed since")),
+        "{remarks:?}"
+    );
+    daemon.signal(Signal::HUP);
+    daemon.wait_for("configuration reloaded from ");
+    wait_until("the configuration in force", || {
+        let (attention, remarks) = status(&operator);
+        attention.is_empty()
+            && !remarks
+                .iter()
+                .any(|remark| remark.contains("have changed since"))
+    });
+
+    // What takes effect at a restart alone is named until then, or until it is taken back.
+    let at_restart = "what has changed in logs takes effect when the daemon is restarted: ";
+    let is_named = || {
+        status(&operator)
+            .1
+            .iter()
+            .any(|remark| remark.starts_with(at_restart))
+    };
+    assert!(!is_named());
+    let text = fs::read_to_string(operator.configuration()).unwrap();
+    fs::write(
+        operator.configuration(),
+        format!("{text}[logs]\nlevel = \"debug\"\n"),
+    )
+    .unwrap();
+    daemon.signal(Signal::HUP);
+    wait_until("the remark", is_named);
+    fs::write(operator.configuration(), text).unwrap();
+    daemon.signal(Signal::HUP);
+    wait_until("no remark", || !is_named());
+    assert_eq!(daemon.end().code, 0);
+}
