@@ -126,6 +126,7 @@ fn change((owner, group): (u32, u32), (reader, its_group): (u32, u32)) -> Change
 }
 
 /// What has no permission for others, and what has some for its group.
+#[derive(Clone, Copy)]
 struct Modes {
     owner: &'static str,
     group: &'static str,

@@ -107,6 +107,7 @@ what_is_in_the_way_is_named() {
     expect_status 78 "a database that is not there" inside pgbackupd config check --connect
     expect_text "what may be meant" "$output" 'did you mean "sample"'
     inside rm /etc/pgbackupd/secret
+    configure <<<'database = "sample"'
 
     # Whom a drop-in names counts, and not whom the package names.
     drop_in user <<<$'[Service]\nUser=daemon\nGroup=postgres'
