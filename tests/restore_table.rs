@@ -319,13 +319,20 @@ fn what_cannot_be_done_is_told_and_nothing_is_left() {
     // Nobody is there to be asked.
     let output = operator.run(&["restore", "--latest", "--table", "orders"]);
     assert_eq!(output.code, 64, "{output}");
-    for told in ["public.orders as restored_", "500 rows", "say --yes"] {
+    for told in [
+        "public.orders (500 rows), with",
+        "are read in full",
+        "say --yes",
+    ] {
         assert!(output.stderr.contains(told), "{told}: {output}");
     }
+    // Nothing was read or made before the question, and no report speaks of it.
+    let records = operator.restore_log().len();
     let refused = operator.run_at_a_terminal(&["restore", "--latest", "--table", "orders"], "no");
     assert_eq!(refused.code, 64, "{refused}");
     assert!(refused.stdout.contains("nothing was changed"), "{refused}");
     assert_eq!(dump(&cluster, "shop", &[]), before);
+    assert_eq!(operator.restore_log().len(), records);
 
     // Somebody has cleaned up too much.
     cluster.psql_in(
@@ -384,7 +391,7 @@ fn what_would_be_done_can_be_read_before() {
             &[
                 " into database shop at ",
                 "scratch database shop_restoring_",
-                "public.orders (500 rows), partitions and heirs included",
+                "public.orders (500 rows), partitions and child tables included",
                 "into schema restored_2",
                 "drop shop_restoring_",
             ][..],
@@ -412,7 +419,7 @@ fn what_would_be_done_can_be_read_before() {
     assert_eq!(output.code, 64, "{output}");
     assert!(output.stderr.contains("there is public.orders"), "{output}");
     let steps = operator.json(&["restore", "--plan", "--latest", "--table", "orders"]);
-    assert_eq!(steps["steps"].as_array().unwrap().len(), 5, "{steps}");
+    assert_eq!(steps["steps"].as_array().unwrap().len(), 6, "{steps}");
     operator.set("connection.user", "weak");
     let arguments = ["restore", "--plan", "--latest", "--table", "orders"];
     let output = operator.run(&arguments);

@@ -62,10 +62,10 @@ pub use recovery::{Recovery, recover};
 pub use restore::{
     Ahead, Candidate, Criteria, CutShort, LastDrill, Outlook, PassedOver, PlannedStep,
     PlannedTable, Prepared, PreparedTables, PreparedUndo, RestorePlan, RestoreReport,
-    RestoreRequest, RestoreSource, TablesPlan, TablesReport, TablesRequest, Tell, UndoReport,
-    abandon_tables, about_functions, choose as choose_backup, look as look_at_restore, look_ahead,
-    look_at_tables, passed_over, prepare as prepare_restore, prepare_tables, prepare_undo, restore,
-    restore_tables, undo,
+    RestoreRequest, RestoreSource, TablesAhead, TablesPlan, TablesReport, TablesRequest, Tell,
+    UndoReport, about_functions, choose as choose_backup, look as look_at_restore, look_ahead,
+    look_ahead_at_tables, look_at_tables, passed_over, prepare as prepare_restore, prepare_tables,
+    prepare_undo, restore, restore_tables, undo,
 };
 pub use survey::{
     DaemonView, Ended, Line, NextRun, Outcomes, RunningNow, Survey, Surveyed, TREND, survey,

@@ -18,14 +18,11 @@ use super::Args;
 use super::which::Chosen;
 use crate::config::Plan;
 use crate::jobs::{
-    Context, JobError, RestoreSource, TablesPlan, TablesReport, TablesRequest, abandon_tables,
-    about_functions, look_at_tables, prepare_tables, restore_tables,
+    Context, JobError, RestoreSource, TablesAhead, TablesReport, TablesRequest, about_functions,
+    look_ahead_at_tables, look_at_tables, prepare_tables, restore_tables,
 };
 use crate::pipeline::Progress;
 use crate::policy::{age, in_words};
-
-/// So many tables are listed before the question; the rest is counted.
-const LISTED: usize = 40;
 
 /// What `restore --table --json` prints, whether it succeeded or not.
 #[derive(Clone, Debug, Default, Serialize, JsonSchema)]
@@ -44,7 +41,7 @@ pub(super) struct RestoredTables {
     pub backup: String,
     /// The server, as host and port; null if it failed before anything was begun.
     pub server: Option<String>,
-    /// The tables, partitions and heirs included.
+    /// The tables, partitions and child tables included.
     pub tables: Vec<RestoredTable>,
     /// Rows of all of them, compared with the backup; null after a failure.
     pub rows: Option<u64>,
@@ -103,34 +100,45 @@ pub(super) async fn run(
         return super::plan::print(looked, chosen, objective, "into", surroundings.json, out);
     }
     let failing = Failing {
-        context,
         request: &request,
         chosen,
         surroundings,
     };
-    let progress = Arc::new(Progress::default());
     let label = report::one_line(&chosen.label);
+    // Asked before the backup is read in full, which may take hours.
+    let mut told_before = passed_over.to_vec();
+    if !args.yes {
+        let looking = Box::pin(look_ahead_at_tables(context, &request, cancel));
+        let ahead = match looking.await {
+            Ok(ahead) => ahead,
+            Err(error) => return failing.tell(&error, (None, None), out),
+        };
+        for warning in ahead.warnings.iter().skip(passed_over.len()) {
+            tracing::warn!("{warning}");
+        }
+        if !ahead.problems.is_empty() {
+            let message = format!("no table was restored: {}", ahead.problems.join("\n"));
+            return Err(Failure::new(FailureKind::Unavailable, message));
+        }
+        if !ahead.makes_database {
+            ask(&ahead, args, (&label, passed_over), context, surroundings).await?;
+        }
+        told_before = ahead.warnings;
+    }
+    let progress = Arc::new(Progress::default());
     let display = Display::start(&label, &progress, surroundings.json);
     let say = |step: &str| display.note(step);
     let prepared = prepare_tables(context, &request, &say, &progress, cancel).await;
     drop(display);
     let prepared = match prepared {
         Ok(prepared) => prepared,
-        Err(error) => return failing.tell(&error, None, out),
+        // Nothing was done yet that is worth a report.
+        Err(error) => return failing.tell(&error, (None, None), out),
     };
-    // Those that are passed over have been told.
-    for warning in prepared.plan.warnings.iter().skip(passed_over.len()) {
-        tracing::warn!("{warning}");
-    }
-    if !args.yes
-        && !prepared.plan.makes_database
-        && let Err(refused) =
-            ask(&prepared.plan, (&label, passed_over), context, surroundings).await
-    {
-        if let Err(error) = abandon_tables(context, prepared).await {
-            tracing::warn!("the scratch database remains until the next restore: {error}");
+    for warning in &prepared.plan.warnings {
+        if !told_before.contains(warning) {
+            tracing::warn!("{warning}");
         }
-        return Err(refused);
     }
     let (server, told) = (prepared.plan.server.clone(), prepared.plan.warnings.len());
     let display = Display::start(&label, &progress, surroundings.json);
@@ -140,7 +148,10 @@ pub(super) async fn run(
     drop(display);
     let restored = match restored {
         Ok(restored) => restored,
-        Err(error) => return failing.tell(&error, Some(server), out),
+        Err(error) => {
+            let path = incident::write(context, &chosen.repository, request.run);
+            return failing.tell(&error, (Some(server), path), out);
+        }
     };
     // What came up meanwhile.
     for warning in restored.plan.warnings.iter().skip(told) {
@@ -162,26 +173,20 @@ pub(super) async fn run(
 
 /// What is needed to tell a failure.
 struct Failing<'a> {
-    context: &'a Context,
     request: &'a TablesRequest<'a>,
     chosen: &'a Chosen<'a>,
     surroundings: &'a Surroundings<'a>,
 }
 
 impl Failing<'_> {
-    /// Tells a restore that failed, with its incident report.
+    /// Reports a restore that failed, with the server and the incident report if there are any.
     fn tell(
         &self,
         error: &JobError,
-        server: Option<String>,
+        (server, path): (Option<String>, Option<PathBuf>),
         out: &mut dyn Write,
     ) -> Result<(), Failure> {
         let mut failure = report::failure(error, self.surroundings.interrupt);
-        // Whoever met another run at work, or named no table, has done nothing worth a report.
-        let is_worth_it = !matches!(failure.kind, FailureKind::Busy | FailureKind::Usage);
-        let path = is_worth_it
-            .then(|| incident::write(self.context, self.request.repository, self.request.run))
-            .flatten();
         if self.surroundings.json {
             let document = RestoredTables {
                 server_name: self.chosen.server.name.clone(),
@@ -205,19 +210,16 @@ impl Failing<'_> {
 
 /// Asks for the name of the database that the tables come into.
 async fn ask(
-    plan: &TablesPlan,
+    ahead: &TablesAhead,
+    args: &Args,
     (label, passed_over): (&str, &[String]),
     context: &Context,
     surroundings: &Surroundings<'_>,
 ) -> Result<(), Failure> {
-    let mut text = about(plan, label, context);
-    for sentence in passed_over {
-        // Writing to a string cannot fail.
-        let _ = writeln!(text, "  newer     {}", report::one_line(sentence));
-    }
-    match confirm::ask(&text, &plan.database, surroundings.interrupt).await? {
+    let text = about(ahead, args.schema.as_deref(), (label, passed_over), context);
+    match confirm::ask(&text, &ahead.database, surroundings.interrupt).await? {
         Confirmation::Given => Ok(()),
-        Confirmation::Refused => Err(confirm::refused(&plan.database)),
+        Confirmation::Refused => Err(confirm::refused(&ahead.database)),
         Confirmation::NoTerminal => Err(Failure::new(
             FailureKind::Usage,
             format!("{text}there is no terminal to ask at: say --yes to restore them"),
@@ -225,44 +227,55 @@ async fn ask(
     }
 }
 
-/// What is told before the question.
-fn about(plan: &TablesPlan, label: &str, context: &Context) -> String {
+/// What is printed before the question.
+fn about(
+    ahead: &TablesAhead,
+    schema: Option<&str>,
+    (label, passed_over): (&str, &[String]),
+    context: &Context,
+) -> String {
     let mut text = format!(
-        "This brings {} into the database {label} at {}; nothing that stands is touched:\n",
-        report::counted(plan.tables.len() as u64, "table", "tables"),
-        plan.server
+        "This brings tables into the database {label} at {}; no table that is there is changed:\n",
+        ahead.server
     );
-    let started = plan.started.map_or_else(String::new, |started| {
+    let mut line = |title: &str, what: String| {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "  {title:<9} {what}");
+    };
+    let started = ahead.started.map_or_else(String::new, |started| {
         format!(
             ", begun {} ({} ago)",
             report::moment(started),
             in_words(age(started, context.now()))
         )
     });
-    // Writing to a string cannot fail.
-    let _ = writeln!(text, "  backup    {}{started}", plan.backup);
-    if let Some(schema) = &plan.schema {
-        let new = if plan.makes_schema { ", new" } else { "" };
-        let _ = writeln!(text, "  schema    {}{new}", report::one_line(schema));
+    line(
+        "backup",
+        format!("{}{started}", report::one_line(&ahead.backup)),
+    );
+    line(
+        "tables",
+        format!(
+            "{}, with their partitions and child tables",
+            report::one_line(&ahead.tables)
+        ),
+    );
+    line(
+        "schema",
+        schema.map_or_else(
+            || "a new one, named restored_ and the time".to_owned(),
+            report::one_line,
+        ),
+    );
+    line("loaded", about_functions(&ahead.user));
+    for sentence in passed_over {
+        line("newer", report::one_line(sentence));
     }
-    for table in plan.tables.iter().take(LISTED) {
-        let rows = table.rows.map_or_else(
-            || "the rows of its partitions".to_owned(),
-            |rows| report::counted(rows, "row", "rows"),
+    if let Some(bytes) = ahead.bytes {
+        line(
+            "first",
+            format!("{} of backup are read in full", report::size(bytes)),
         );
-        let _ = writeln!(
-            text,
-            "  table     {} as {}, {rows}",
-            report::one_line(&table.table),
-            report::one_line(&table.becomes)
-        );
-    }
-    if plan.tables.len() > LISTED {
-        let _ = writeln!(text, "            and {} more", plan.tables.len() - LISTED);
-    }
-    let _ = writeln!(text, "  loaded    {}", about_functions(&plan.user));
-    for left_out in &plan.left_out {
-        let _ = writeln!(text, "  without   {}", report::one_line(left_out));
     }
     text
 }

@@ -59,8 +59,8 @@ pub use sendable::about_functions;
 pub use source::RestoreSource;
 pub use steps::{LastDrill, Outlook, PlannedStep};
 pub use tables::{
-    PlannedTable, PreparedTables, TablesPlan, TablesReport, TablesRequest, abandon_tables,
-    look_at_tables, prepare_tables, restore_tables,
+    PlannedTable, PreparedTables, TablesAhead, TablesPlan, TablesReport, TablesRequest,
+    look_ahead_at_tables, look_at_tables, prepare_tables, restore_tables,
 };
 pub use undo::{PreparedUndo, UndoReport, prepare_undo, undo};
 pub use work::{RestoreReport, restore};

@@ -33,9 +33,9 @@ use crate::postgres::{Conninfo, DatabaseProperties, Programs, Table};
 use crate::repository::{Lock, Repository};
 use crate::words::counted;
 
-pub use outlook::look_at_tables;
+pub use outlook::{TablesAhead, look_ahead_at_tables, look_at_tables};
 pub use prepare::prepare_tables;
-pub use transfer::{abandon_tables, restore_tables};
+pub use transfer::restore_tables;
 
 /// A restore of single tables that is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -119,13 +119,11 @@ pub struct TablesReport {
 }
 
 /// A restore of tables for which everything is there. Holds the database's lock, and a scratch
-/// database that [`restore_tables`] or [`abandon_tables`] drops.
+/// database that [`restore_tables`] drops.
 pub struct PreparedTables {
     /// What can be told of it.
     pub plan: TablesPlan,
     _lock: Option<Lock>,
-    /// Where its scratch database is noted, and by which run.
-    noted: (Repository, Uuid),
     source: Source,
     passage: Passage,
     programs: Programs,

@@ -1,12 +1,13 @@
 //! What a restore of tables would do, told without a lock and without making anything.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use chrono::{DateTime, FixedOffset};
 use tokio_util::sync::CancellationToken;
 
 use super::super::begin::{Beginning, Depth};
 use super::super::sendable::{self, about_functions};
-use super::super::source::Source;
 use super::super::steps::{LastDrill, Outlook, PlannedStep};
 use super::super::{RestoreSource, read_for_the_plan};
 use super::TablesRequest;
@@ -26,16 +27,56 @@ use crate::words::counted;
 /// So many tables are named; the rest is counted.
 const NAMED: usize = 20;
 
-/// Says what a restore of tables would do, and what keeps it from being done. What ties the tables to
-/// others, only a scratch database would tell. A file without a manifest is read in full.
+/// What is known of a restore of tables before the backup is read and anything is made.
+#[derive(Clone, Debug)]
+pub struct TablesAhead {
+    /// The backup's name, or the file's path.
+    pub backup: String,
+    /// When its contents were those of the database, if that is recorded.
+    pub started: Option<DateTime<FixedOffset>>,
+    /// Bytes of the backup's files, if a manifest speaks for it.
+    pub bytes: Option<u64>,
+    /// The server, as host and port.
+    pub server: String,
+    /// The database that they are restored into.
+    pub database: String,
+    /// Whether that is made for it.
+    pub makes_database: bool,
+    /// The tables that the patterns name, each with its rows, in words.
+    pub tables: String,
+    /// The role that loads them.
+    pub user: String,
+    /// What keeps them from being restored.
+    pub problems: Vec<String>,
+    /// What the operator should know.
+    pub warnings: Vec<String>,
+    schema: Option<String>,
+    scratch: String,
+    path: PathBuf,
+    last_drill: Option<LastDrill>,
+}
+
+/// Looks what a restore of tables would do, and what keeps it from being done, without reading the dump.
+/// What belongs to the tables, only a scratch database would tell; what a file without a manifest holds,
+/// only reading it.
 ///
 /// # Errors
 /// When a pattern means no table, or the backup or the server cannot be asked.
-pub async fn look_at_tables(
+pub async fn look_ahead_at_tables(
     context: &Context,
     request: &TablesRequest<'_>,
     cancel: &CancellationToken,
-) -> Result<Outlook, JobError> {
+) -> Result<TablesAhead, JobError> {
+    look(context, request, cancel, false).await
+}
+
+/// The same, where `reads` says whether a file without a manifest is read in full.
+async fn look(
+    context: &Context,
+    request: &TablesRequest<'_>,
+    cancel: &CancellationToken,
+    reads: bool,
+) -> Result<TablesAhead, JobError> {
     let limit = Limit::new(cancel.clone(), "total", context.limits.total);
     let (progress, account) = (Arc::new(Progress::default()), Arc::default());
     let asked = request.asked();
@@ -48,24 +89,29 @@ pub async fn look_at_tables(
         .begin(context, Depth::Look, &account, &limit, &progress)
         .await?;
     let mut remarks = Vec::new();
-    let (census, text_bytes) = if let Some(manifest) = &source.manifest {
-        (
-            stored_census(request, manifest)?,
-            manifest.artifact.text_bytes,
-        )
-    } else {
+    let contents = if let Some(manifest) = &source.manifest {
+        let census = stored_census(request, manifest)?;
+        Some((census, manifest.artifact.text_bytes))
+    } else if reads {
         let major = premises.major;
         let reading = source.read(context, request.source, major, &limit, &progress);
         let passage = reading.await?;
         let accepts = request.accept_unexpected;
         remarks.extend(sendable::judge(&source, &passage.findings, accepts)?);
         remarks.push(read_for_the_plan(&source));
-        (passage.census, passage.text_bytes)
+        Some((passage.census, passage.text_bytes))
+    } else {
+        None
     };
-    let names = choose(&census, request.patterns).map_err(JobError::NoSuchTable)?;
+    let tables = match &contents {
+        Some((census, _)) => choose(census, request.patterns).map_err(JobError::NoSuchTable)?,
+        None => Vec::new(),
+    };
     let source_major = source.manifest.as_ref().map(|one| one.server.major());
-    let room = room_for(&names, &census, text_bytes);
-    let room = free(&maintenance, &premises).map(|free| (room, free));
+    let room = contents.as_ref().and_then(|(census, text_bytes)| {
+        let room = room_for(&tables, census, *text_bytes);
+        Some((room, free(&maintenance, &premises)?))
+    });
     let mut judgement = judge(&premises, source_major, room);
     judgement.warnings.append(&mut remarks);
     let now = context.now();
@@ -77,7 +123,7 @@ pub async fn look_at_tables(
         let conninfo = maintenance.to_database(request.into);
         let connecting = Client::connect(&conninfo, context.limits.connect);
         let target = limit.wait_for(connecting).await??;
-        let theirs: Vec<Name> = names
+        let theirs: Vec<Name> = tables
             .iter()
             .map(|(_, name)| (schema.clone().into_bytes(), name.clone()))
             .collect();
@@ -89,25 +135,47 @@ pub async fn look_at_tables(
         }
     }
     let (scratch, _) = two_names(request.original, now, premises.databases.clone());
-    let what = Steps {
-        source: &source,
-        server: maintenance.server(),
-        user: &premises.user,
-        scratch: &scratch,
-        into: request.into,
-        makes_database,
-        schema: schema.as_deref(),
-        tables: in_words(&names, &census),
-    };
-    Ok(Outlook {
-        steps: what.steps(),
-        last_drill: LastDrill::newest(&asked)?,
-        bytes: source.manifest.as_ref().map(Manifest::bytes),
+    Ok(TablesAhead {
         backup: source.label.clone(),
-        database: request.into.to_owned(),
+        started: source.started(),
+        bytes: source.manifest.as_ref().map(Manifest::bytes),
         server: maintenance.server(),
+        database: request.into.to_owned(),
+        makes_database,
+        tables: match &contents {
+            Some((census, _)) => in_words(&tables, census),
+            None => request.patterns.join(", "),
+        },
+        user: premises.user.clone(),
         problems: judgement.problems,
         warnings: [request.passed_over, &judgement.warnings].concat(),
+        schema,
+        scratch,
+        path: source.path.clone(),
+        last_drill: LastDrill::newest(&asked)?,
+    })
+}
+
+/// Says what a restore of tables would do, step by step, for `--plan`. A file without a manifest is read
+/// in full.
+///
+/// # Errors
+/// As [`look_ahead_at_tables`].
+pub async fn look_at_tables(
+    context: &Context,
+    request: &TablesRequest<'_>,
+    cancel: &CancellationToken,
+) -> Result<Outlook, JobError> {
+    let ahead = look(context, request, cancel, true).await?;
+    Ok(Outlook {
+        steps: ahead.steps(),
+        last_drill: ahead.last_drill,
+        bytes: ahead.bytes,
+        backup: ahead.backup,
+        database: ahead.database,
+        server: ahead.server,
+        problems: ahead.problems,
+        warnings: ahead.warnings,
     })
 }
 
@@ -132,57 +200,45 @@ fn stored_census(request: &TablesRequest<'_>, manifest: &Manifest) -> Result<Cen
     }
 }
 
-/// What the steps are made from.
-struct Steps<'a> {
-    source: &'a Source,
-    server: String,
-    user: &'a str,
-    scratch: &'a str,
-    into: &'a str,
-    makes_database: bool,
-    schema: Option<&'a str>,
-    /// In words.
-    tables: String,
-}
-
-impl Steps<'_> {
+impl TablesAhead {
     fn steps(&self) -> Vec<PlannedStep> {
         let Self {
             server,
             scratch,
-            into,
+            database: into,
             tables,
             ..
         } = self;
-        let functions = about_functions(self.user);
-        let place = match (self.makes_database, self.schema) {
+        let functions = about_functions(&self.user);
+        let place = match (self.makes_database, &self.schema) {
             (true, None) => format!("a new database {into}, each in its own schema"),
             (true, Some(schema)) => format!("schema {schema} of a new database {into}"),
             (false, Some(schema)) => format!("schema {schema} of database {into}"),
             (false, None) => format!("database {into}"),
         };
-        let mut steps = vec![
+        let mut steps = Vec::new();
+        if !self.makes_database {
+            steps.push(PlannedStep::new("ask for your confirmation", &[]));
+        }
+        steps.extend([
             PlannedStep::new(
                 format!(
                     "read {} in full, with its roles and census: it must be what was written",
-                    self.source.path.display()
+                    self.path.display()
                 ),
                 &[DrillPhase::Verify],
             ),
             PlannedStep::new(
                 format!(
                     "make a scratch database {scratch} on {server} of the definitions in it, and no \
-                     row, {functions}; find there what belongs to {tables}, partitions and heirs included"
+                     row, {functions}; find there what belongs to {tables}, partitions and child tables included"
                 ),
                 &[],
             ),
-        ];
+        ]);
         if !self.makes_database {
             steps.push(PlannedStep::new(
-                format!(
-                    "look that database {into} has what they need, and room for their names; ask for your \
-                     confirmation"
-                ),
+                format!("look that database {into} has what they need, and room for their names"),
                 &[],
             ));
         }

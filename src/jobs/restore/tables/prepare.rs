@@ -156,7 +156,6 @@ async fn prepare(job: &Job<'_>) -> Result<PreparedTables, JobError> {
             warnings,
         },
         _lock: lock,
-        noted: (request.repository.clone(), request.run),
         source,
         passage,
         programs,

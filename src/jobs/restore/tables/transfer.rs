@@ -34,17 +34,6 @@ const SESSION: &str = "SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; \
      SET quote_all_identifiers = off; SET xmloption = 'content'; SET row_security = off; \
      SET check_function_bodies = false; SET client_min_messages = 'warning'";
 
-/// Gives a restore up that was prepared: the scratch database is dropped.
-///
-/// # Errors
-/// When it cannot be dropped; the next restore of the database does it then.
-pub async fn abandon_tables(context: &Context, prepared: PreparedTables) -> Result<(), JobError> {
-    drop_beside(context, &prepared, &prepared.scratch).await?;
-    let (repository, run) = &prepared.noted;
-    repository.forget_scratch(*run);
-    Ok(())
-}
-
 async fn drop_beside(
     context: &Context,
     prepared: &PreparedTables,
