@@ -33,7 +33,8 @@ pub(super) async fn programs_to_read(
 ) -> Result<Programs, JobError> {
     let pg_dump = major_of(&manifest.pg_dump).unwrap_or_default();
     let major = manifest.server.major().max(pg_dump);
-    Ok(Programs::locate(context.programs.as_deref(), major).await?)
+    let programs = context.programs.as_deref();
+    Ok(Programs::locate_reader(programs, major, &manifest.pg_dump).await?)
 }
 
 /// Lets `pg_dump` write an archive, syncs it, and has `pg_restore` decode all of it.

@@ -57,7 +57,7 @@ pub use preload::{library_name, package_of};
 pub use premises::{
     Premises, Standing, USUAL_TABLESPACE, databases, end_sessions, is_member, premises,
 };
-pub use programs::{ProgramError, ProgramVersion, Programs};
+pub use programs::{ProgramError, ProgramUse, ProgramVersion, Programs};
 pub use properties::{
     DatabaseProperties, Extension, SecurityLabel, ServerProperties, Setting, database_properties,
     discover, locales, may_read_role_passwords, server_properties,

@@ -99,14 +99,14 @@ pub struct Programs {
 #[derive(Debug, thiserror::Error)]
 pub enum ProgramError {
     /// No installed program fits the server.
-    #[error("{}", none_fits(*.server_major, .found, *.of_a_server))]
+    #[error("{}", none_fits(*.major, .found, .purpose))]
     NoneFits {
-        /// The server's major version.
-        server_major: u32,
+        /// The oldest major version that would do.
+        major: u32,
         /// What was found, one phrase for each directory.
         found: Vec<String>,
-        /// Whether the programs of a server were wanted.
-        of_a_server: bool,
+        /// For what they were wanted.
+        purpose: ProgramUse,
     },
     /// They could not be looked for, so nothing is known of what is installed.
     #[error(
@@ -123,24 +123,40 @@ pub enum ProgramError {
     },
 }
 
-fn none_fits(major: u32, found: &[String], of_a_server: bool) -> String {
+/// For what programs are looked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProgramUse {
+    /// To work with a server of that version.
+    Client,
+    /// To run a server.
+    Server,
+    /// To read an archive; by which `pg_dump` it was made.
+    Archive(String),
+}
+
+fn none_fits(major: u32, found: &[String], purpose: &ProgramUse) -> String {
     let found = if found.is_empty() {
         "there is none".to_owned()
     } else {
         format!("found: {}", found.join("; "))
     };
-    if of_a_server {
-        return format!(
+    match purpose {
+        ProgramUse::Server => format!(
             "no server of version {major} or newer is installed here ({found}): install the \
              package postgresql-{major}, or set `programs` to the directory that has initdb \
              and postgres"
-        );
+        ),
+        ProgramUse::Client => format!(
+            "the server is PostgreSQL {major}, and no pg_dump of version {major} or newer is \
+             installed ({found}): install the package postgresql-client-{major}, or set \
+             `programs` to the directory that has it"
+        ),
+        ProgramUse::Archive(pg_dump) => format!(
+            "the archive was made by pg_dump {pg_dump}, and no pg_restore of version {major} or \
+             newer, which reads it, is installed ({found}): install the package \
+             postgresql-client-{major}, or set `programs` to the directory that has it"
+        ),
     }
-    format!(
-        "the server is PostgreSQL {major}, and no pg_dump of version {major} or newer is \
-         installed ({found}): install the package postgresql-client-{major}, or set \
-         `programs` to the directory that has it"
-    )
 }
 
 /// A directory with programs, and what came of asking their version.
@@ -162,7 +178,20 @@ impl Programs {
         configured: Option<&Path>,
         server_major: u32,
     ) -> Result<Self, ProgramError> {
-        Self::locate_in(configured, everywhere()?, server_major, false).await
+        Self::locate_in(configured, everywhere()?, server_major, ProgramUse::Client).await
+    }
+
+    /// Finds the programs to read an archive that this `pg_dump` has made, by the same rules.
+    ///
+    /// # Errors
+    /// None fits; the error tells what was found and what to install.
+    pub async fn locate_reader(
+        configured: Option<&Path>,
+        major: u32,
+        pg_dump: &str,
+    ) -> Result<Self, ProgramError> {
+        let purpose = ProgramUse::Archive(pg_dump.to_owned());
+        Self::locate_in(configured, everywhere()?, major, purpose).await
     }
 
     /// Finds the programs to run a server of this major version, by the same rules; `pg_dump` and
@@ -174,16 +203,17 @@ impl Programs {
         configured: Option<&Path>,
         major: u32,
     ) -> Result<Self, ProgramError> {
-        Self::locate_in(configured, everywhere()?, major, true).await
+        Self::locate_in(configured, everywhere()?, major, ProgramUse::Server).await
     }
 
     /// The same, with the places to look at after the configured one given.
     async fn locate_in(
         configured: Option<&Path>,
         elsewhere: impl IntoIterator<Item = PathBuf>,
-        server_major: u32,
-        of_a_server: bool,
+        major: u32,
+        purpose: ProgramUse,
     ) -> Result<Self, ProgramError> {
+        let of_a_server = purpose == ProgramUse::Server;
         let configured = configured.map(|path| (path.to_owned(), true));
         let elsewhere = elsewhere.into_iter().map(|path| (path, false));
         let mut seen: Vec<PathBuf> = Vec::new();
@@ -213,15 +243,15 @@ impl Programs {
                 version,
             });
         }
-        match choose(&installations, server_major) {
+        match choose(&installations, major) {
             Some((directory, version)) => Ok(Self {
                 directory: directory.to_owned(),
                 version: version.clone(),
             }),
             None => Err(ProgramError::NoneFits {
-                server_major,
+                major,
                 found: installations.iter().map(ToString::to_string).collect(),
-                of_a_server,
+                purpose,
             }),
         }
     }
@@ -513,10 +543,11 @@ mod tests {
         install(old.path(), "14.2", &NEEDED);
         install(half.path(), "17.1", &NEEDED[..2]);
         let elsewhere = [old.path().to_owned(), half.path().to_owned()];
-        let error = Programs::locate_in(Some(none.path()), elsewhere.clone(), 17, false)
-            .await
-            .unwrap_err()
-            .to_string();
+        let error =
+            Programs::locate_in(Some(none.path()), elsewhere.clone(), 17, ProgramUse::Client)
+                .await
+                .unwrap_err()
+                .to_string();
         for expected in [
             "postgresql-client-17".to_owned(),
             format!("no pg_dump in {}", none.path().display()),
@@ -528,11 +559,23 @@ mod tests {
                 "{expected:?} is not in {error:?}"
             );
         }
-        let programs = Programs::locate_in(None, elsewhere.clone(), 13, false)
+        let of_an_archive = ProgramUse::Archive("18.6 (Debian)".to_owned());
+        let error = Programs::locate_in(None, elsewhere.clone(), 18, of_an_archive)
+            .await
+            .unwrap_err()
+            .to_string();
+        for part in [
+            "the archive was made by pg_dump 18.6 (Debian), and no pg_restore of version 18",
+            "found: ",
+            "install the package postgresql-client-18",
+        ] {
+            assert!(error.contains(part), "{error}");
+        }
+        let programs = Programs::locate_in(None, elsewhere.clone(), 13, ProgramUse::Client)
             .await
             .unwrap();
         assert_eq!(programs.pg_dump(), old.path().join("pg_dump"));
-        let error = Programs::locate_in(None, elsewhere, 13, true)
+        let error = Programs::locate_in(None, elsewhere, 13, ProgramUse::Server)
             .await
             .unwrap_err()
             .to_string();
@@ -556,7 +599,8 @@ mod tests {
             std::os::unix::fs::symlink(real.path().join("pg_wrapper"), links.path().join(name))
                 .unwrap();
         }
-        let found = Programs::locate_in(None, [links.path().to_owned()], 15, false).await;
+        let found =
+            Programs::locate_in(None, [links.path().to_owned()], 15, ProgramUse::Client).await;
         assert!(found.is_err(), "{found:?}");
     }
 }
