@@ -264,7 +264,7 @@ impl ObjectId {
     /// Reads `-- Name: n; Type: T; Schema: s; Owner: o`, with or without words before `Name`.
     /// `pg_dump` takes line breaks out of names here, so that two objects can share an id; their
     /// statements are then counted together.
-    fn from_comment(line: &[u8]) -> Option<Self> {
+    pub(super) fn from_comment(line: &[u8]) -> Option<Self> {
         let line = line.strip_prefix(b"-- ")?;
         let line = line
             .strip_prefix(b"Name: ")
@@ -279,6 +279,11 @@ impl ObjectId {
             schema: schema.into(),
             name: name.into(),
         })
+    }
+
+    /// Whether a statement belongs to no object: it stands before the first one.
+    pub fn is_none(&self) -> bool {
+        self.kind.is_empty()
     }
 
     /// Whether it is content of the database, which a dump without rows does not have.

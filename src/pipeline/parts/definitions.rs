@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
+use crate::pipeline::census::statement::clears_in_vain;
 use crate::pipeline::census::{ObjectId, Tap, identifier};
 
 /// A longer statement is passed on piece by piece. Those that are looked at are a line long.
@@ -179,7 +180,9 @@ impl Tap for Definitions {
                 held.extend_from_slice(bytes);
                 if ends {
                     let text = std::mem::take(held);
-                    self.complete(&text);
+                    if !(object.is_none() && clears_in_vain(&text)) {
+                        self.complete(&text);
+                    }
                 } else if held.len() > LONGEST_HELD {
                     self.out.append(held);
                     self.place = Place::Passing;

@@ -2,7 +2,7 @@
 //! rows bring about. What a server makes of it is the reference for what it made of the whole.
 
 use super::settings::is_known;
-use crate::pipeline::census::statement::{LONGEST_HELD, Meaning, meaning};
+use crate::pipeline::census::statement::{LONGEST_HELD, Meaning, clears_in_vain, meaning};
 use crate::pipeline::census::{ObjectId, Tap};
 
 /// Passes the schema of a dump on as SQL text, each statement followed by a line break.
@@ -66,7 +66,9 @@ impl Tap for Schema {
                 held.extend_from_slice(bytes);
                 if ends {
                     let text = std::mem::take(held);
-                    self.complete(&text);
+                    if !(object.is_none() && clears_in_vain(&text)) {
+                        self.complete(&text);
+                    }
                 } else if held.len() > LONGEST_HELD {
                     self.out.append(held);
                     self.place = Place::Passing;

@@ -2,7 +2,7 @@
 //! in the order of things, and the definitions that may change places with each other.
 //!
 //! Nothing is added or moved, and nothing lost but what is meant for another psql than ours (the lines
-//! that put it in restricted mode): the segments, one after the other, are the text. All of it is judged
+//! that put it in restricted mode) and what clears away in vain: the segments, one after the other, are the text. All of it is judged
 //! once more before it is handed out, since the file may have changed since it was read.
 
 mod end_mark;
@@ -15,9 +15,9 @@ use memchr::{memchr, memchr_iter};
 use self::end_mark::EndMark;
 use self::kind::{Kind, is_other, kind};
 use super::allow::{Judge, Passing, Reason};
-use super::census::ByteOrderMark;
 use super::census::lexer::Lexer;
-use super::census::statement::LONGEST_HELD;
+use super::census::statement::{LONGEST_HELD, clears_in_vain};
+use super::census::{ByteOrderMark, ObjectId};
 use super::parts::Text;
 use super::stream::{Progress, StreamError};
 use crate::pipeline::compression;
@@ -93,6 +93,8 @@ pub(super) struct Segmenter {
     /// The line that comes next, counted from 1, and the one in which the statement began.
     line: u64,
     began: u64,
+    /// Whether no object of the dump has come yet.
+    is_before_objects: bool,
     /// Whether nothing is told apart any more.
     is_all_ordered: bool,
     /// The statement or line so far.
@@ -131,6 +133,7 @@ impl Segmenter {
             mark: ByteOrderMark::default(),
             line: 1,
             began: 1,
+            is_before_objects: true,
             is_all_ordered: false,
             held: Vec::new(),
             backslash_escapes: false,
@@ -292,6 +295,7 @@ impl Segmenter {
         let line = std::mem::take(&mut self.held);
         self.judge.line(&line, self.line);
         self.go_on()?;
+        self.is_before_objects &= ObjectId::from_comment(line.trim_ascii_end()).is_none();
         self.place = match end {
             Some(_) => Place::Between,
             None => Place::LongComment,
@@ -323,6 +327,11 @@ impl Segmenter {
             last_line,
         });
         self.go_on()?;
+        if self.is_before_objects && clears_in_vain(&text) {
+            // It is not passed on, but its breaks, which are counted.
+            let blank = vec![b'\n'; text.iter().filter(|byte| **byte == b'\n').count()];
+            return each(Segment::Between(&blank));
+        }
         let remarks_on = self.comment.take();
         let segment = match kind(&text, lexer.has_list()) {
             Kind::Rows => {
