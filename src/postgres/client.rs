@@ -58,6 +58,12 @@ impl QueryError {
         &self.reason
     }
 
+    /// Whether somebody else has the name that a database was to get: it was there ("duplicate
+    /// database"), or came at the same moment ("unique violation", of `pg_database`).
+    pub fn is_taken_database_name(&self) -> bool {
+        matches!(self.sqlstate.as_deref(), Some("42P04" | "23505"))
+    }
+
     /// Whether trying again later may help without anybody doing anything: the connection broke or
     /// timed out, or the server refuses for what passes.
     pub fn is_transient(&self) -> bool {

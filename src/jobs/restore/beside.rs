@@ -11,6 +11,8 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, FixedOffset, NaiveDateTime};
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::postgres::Standing;
+
 /// The longest name of a database, in bytes (`NAMEDATALEN` less one).
 const LONGEST: usize = 63;
 
@@ -86,6 +88,35 @@ impl Beside {
             .filter_map(|name| Some((order(name.strip_prefix(&prefix)?)?, name)))
             .max()
             .map(|(_, name)| name.clone())
+    }
+}
+
+/// The names of the databases that a restore of a whole database makes and leaves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Names {
+    /// It is loaded into this one.
+    pub(super) loads_into: String,
+    /// In this one definitions are compared.
+    pub(super) compares_with: String,
+    /// The database that bore the name before gets this one.
+    pub(super) keeps_as: String,
+}
+
+impl Names {
+    /// Names that no database has yet.
+    pub(super) fn free(
+        database: &str,
+        at: DateTime<FixedOffset>,
+        taken: &BTreeMap<String, Standing>,
+    ) -> Self {
+        let loads_into = Beside::Restoring.name(database, at, taken);
+        let mut all = taken.clone();
+        all.insert(loads_into.clone(), Standing::default());
+        Self {
+            compares_with: Beside::Restoring.name(database, at, &all),
+            keeps_as: Beside::Before.name(database, at, taken),
+            loads_into,
+        }
     }
 }
 

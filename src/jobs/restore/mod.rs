@@ -46,7 +46,7 @@ use crate::postgres::{
 use crate::repository::{Content, Event, Lock, Manifest, Record, Replaced, Repository};
 use account::Account;
 use begin::{Asked, Beginning, Depth};
-use beside::Beside;
+use beside::Names;
 use preflight::Wanted;
 use sendable::Stamp;
 use source::Source;
@@ -388,12 +388,7 @@ async fn prepare_to(
     );
     warnings.extend(judgement.warnings);
     account.note(|facts| facts.warnings.clone_from(&warnings));
-    let now = context.now();
-    let name = |kind: Beside| kind.name(request.database, now, &premises.databases);
-    let loads_into = name(Beside::Restoring);
-    let mut taken = premises.databases.clone();
-    taken.insert(loads_into.clone(), Standing::default());
-    let compares_with = Beside::Restoring.name(request.database, now, &taken);
+    let names = Names::free(request.database, context.now(), &premises.databases);
     let plan = RestorePlan {
         backup: source.label.clone(),
         started: source.started(),
@@ -404,9 +399,9 @@ async fn prepare_to(
         server: maintenance.server(),
         database: request.database.to_owned(),
         user: premises.user.clone(),
-        compares_with,
-        loads_into,
-        keeps_as: replaces.as_ref().map(|_| name(Beside::Before)),
+        compares_with: names.compares_with,
+        loads_into: names.loads_into,
+        keeps_as: replaces.as_ref().map(|_| names.keeps_as),
         replaces,
         warnings,
     };

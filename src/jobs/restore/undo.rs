@@ -14,7 +14,7 @@ use super::{Tell, application};
 use crate::config::{Connection, RestoreSettings};
 use crate::jobs::record::unrecorded;
 use crate::jobs::{Context, JobError};
-use crate::postgres::{Conninfo, Standing, TakePlace, databases, drop_database};
+use crate::postgres::{Client, Conninfo, Standing, TakePlace, databases, drop_database};
 use crate::repository::{Event, Lock, Operation, Replaced, Repository};
 use crate::words::one_line;
 
@@ -111,7 +111,7 @@ pub async fn undo(
     tell: Tell<'_>,
 ) -> Result<UndoReport, JobError> {
     let began = Instant::now();
-    let database = prepared.database.as_str();
+    let database = &prepared.database.clone();
     let account = Account::default();
     account.note(|facts| {
         facts.server = Some(prepared.server.clone());
@@ -133,7 +133,8 @@ pub async fn undo(
     ledger
         .append(&start)
         .map_err(unrecorded(&ledger, "nothing was undone because"))?;
-    let outcome = swap_back(context, &prepared, settings, tell).await;
+    let mut prepared = prepared;
+    let outcome = swap_back(context, &mut prepared, settings, tell).await;
     let start_failed = match &settings.start {
         Some(words) => {
             tell(&format!("starting the application: {}", words.join(" ")));
@@ -192,7 +193,7 @@ pub async fn undo(
 
 async fn swap_back(
     context: &Context,
-    prepared: &PreparedUndo<'_>,
+    prepared: &mut PreparedUndo<'_>,
     settings: &RestoreSettings,
     tell: Tell<'_>,
 ) -> Result<u64, JobError> {
@@ -203,13 +204,28 @@ async fn swap_back(
             .await
             .map_err(|error| JobError::failed(format!("the application does not stop: {error}")))?;
     }
-    tell("swapping the names back");
-    let names = TakePlace {
-        from: &prepared.brings_back,
-        name: &prepared.database,
-        aside: prepared.keeps_as.as_deref(),
-        is_new: false,
-        like: None,
-    };
-    swap(&prepared.maintenance, context.limits.connect, &names).await
+    loop {
+        tell("swapping the names back");
+        let names = TakePlace {
+            from: &prepared.brings_back,
+            name: &prepared.database,
+            aside: prepared.keeps_as.as_deref(),
+            is_new: false,
+            like: None,
+        };
+        let swapped = swap(&prepared.maintenance, context.limits.connect, &names).await;
+        // Somebody else may have taken the name that was meant for what is put aside.
+        match (swapped, &prepared.keeps_as) {
+            (Err(JobError::Query(error)), Some(aside)) if error.is_taken_database_name() => {
+                let client = Client::connect(&prepared.maintenance, context.limits.connect).await?;
+                let all = databases(&client).await?;
+                if !all.contains_key(aside) {
+                    return Err(error.into());
+                }
+                let other = Beside::Undone.name(&prepared.database, context.now(), &all);
+                prepared.keeps_as = Some(other);
+            }
+            (swapped, _) => return swapped,
+        }
+    }
 }

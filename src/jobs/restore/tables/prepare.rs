@@ -321,8 +321,7 @@ async fn create_scratch(
         match tools.create(client, request.original, &scratch, like).await {
             Ok(()) => return Ok((scratch, unfinished)),
             Err(JobError::Query(error))
-                if error.sqlstate.as_deref() == Some(DUPLICATE)
-                    && !taken.contains_key(&scratch) =>
+                if error.is_taken_database_name() && !taken.contains_key(&scratch) =>
             {
                 // It is somebody else's, and neither dropped nor noted.
                 repository.forget_scratch(run);
@@ -337,9 +336,6 @@ async fn create_scratch(
         }
     }
 }
-
-/// "duplicate database": its name is taken.
-const DUPLICATE: &str = "42P04";
 
 /// The failure before is what is told; what remains bears our mark, or stands in our note. Gives whether
 /// nothing remains.

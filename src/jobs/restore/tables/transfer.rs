@@ -16,13 +16,15 @@ use crate::config::Format;
 use crate::jobs::blocked::Watch;
 use crate::jobs::dump::Remarks;
 use crate::jobs::record::unrecorded;
+use crate::jobs::restore::beside::Beside;
 use crate::jobs::restore::work::without_statistics;
 use crate::jobs::{Context, JobError, JobErrorKind, Limit};
 use crate::pipeline::census::statements;
 use crate::pipeline::{Amount, Phase, Progress, StreamError};
 use crate::postgres::{
-    Client, NotRefreshed, Shape, analyze_tables, definitions_arguments, drop_database, end_process,
-    finish_database, knows_time_zone, process_of, quoted, session_statements, shapes, statistics,
+    Client, NotRefreshed, Shape, analyze_tables, databases, definitions_arguments, drop_database,
+    end_process, finish_database, knows_time_zone, process_of, quoted, session_statements, shapes,
+    statistics,
 };
 use crate::repository::{Content, Event};
 use crate::words::{count, counted};
@@ -77,17 +79,18 @@ pub async fn restore_tables(
     let work = Work {
         context,
         prepared: &prepared,
-        original: request.original,
+        request,
         limit: &limit,
         progress,
         tell: &say,
     };
-    let outcome = Box::pin(work.carry_out()).await;
+    let mut unfinished = None;
+    let outcome = Box::pin(work.carry_out(&mut unfinished)).await;
     account.pause();
     let mut left = Vec::new();
     let mut names = vec![prepared.scratch.as_str()];
-    if prepared.plan.makes_database && outcome.is_err() {
-        names.push(&prepared.unfinished);
+    if outcome.is_err() {
+        names.extend(unfinished.as_deref());
     }
     for name in names {
         if let Err(error) = drop_beside(context, &prepared, name).await {
@@ -155,7 +158,7 @@ fn names(shapes: &BTreeMap<u32, Shape>) -> Vec<&str> {
 struct Work<'a> {
     context: &'a Context,
     prepared: &'a PreparedTables,
-    original: &'a str,
+    request: &'a TablesRequest<'a>,
     limit: &'a Limit,
     progress: &'a Arc<Progress>,
     tell: Tell<'a>,
@@ -174,7 +177,8 @@ impl Work<'_> {
         }
     }
 
-    async fn carry_out(&self) -> Result<TablesReport, JobError> {
+    /// All steps; `unfinished` is the new database, as long as it has not got its name.
+    async fn carry_out(&self, unfinished: &mut Option<String>) -> Result<TablesReport, JobError> {
         let plan = &self.prepared.plan;
         let tools = self.tools();
         let oids: Vec<u32> = self.prepared.tables.iter().map(|table| table.oid).collect();
@@ -193,19 +197,11 @@ impl Work<'_> {
         let after = self.definitions(false, &shapes).await?;
 
         let database = if plan.makes_database {
-            let maintenance =
-                Client::connect(&self.prepared.maintenance, self.context.limits.connect);
-            let maintenance = self.limit.wait_for(maintenance).await??;
-            let like = self.prepared.like.as_ref();
-            let name = &self.prepared.unfinished;
-            tools
-                .create(&maintenance, self.original, name, like)
-                .await?;
-            name
+            self.create_unfinished(unfinished).await?
         } else {
-            &plan.database
+            plan.database.clone()
         };
-        let client = tools.connect(database).await?;
+        let client = tools.connect(&database).await?;
         let process = self.limit.wait_for(process_of(&client)).await??;
         let loaded = self
             .load(&client, &before, &after, &statistics, &shapes)
@@ -221,7 +217,7 @@ impl Work<'_> {
         let warnings = self.analyze(&client, &shapes).await;
         drop(client);
         if plan.makes_database {
-            self.name_it().await?;
+            self.name_it(&database).await?;
         }
         let mut plan = plan.clone();
         plan.warnings.extend(warnings);
@@ -231,6 +227,36 @@ impl Work<'_> {
             rows,
             took: std::time::Duration::ZERO,
         })
+    }
+
+    /// Makes the empty new database, under the next name where somebody else has taken this one; gives its
+    /// name, and whether it may be there.
+    async fn create_unfinished(&self, made: &mut Option<String>) -> Result<String, JobError> {
+        let (tools, prepared) = (self.tools(), self.prepared);
+        let client = tools.connect(prepared.maintenance.database()).await?;
+        let mut name = prepared.unfinished.clone();
+        loop {
+            let like = prepared.like.as_ref();
+            let created = tools
+                .create(&client, self.request.original, &name, like)
+                .await;
+            let all = match &created {
+                Err(JobError::Query(error)) if error.is_taken_database_name() => {
+                    self.limit.wait_for(databases(&client)).await??
+                }
+                _ => {
+                    *made = Some(name.clone());
+                    return created.map(|()| name);
+                }
+            };
+            if !all.contains_key(&name) {
+                return created.map(|()| name);
+            }
+            name = Beside::Restoring.name(self.request.original, self.context.now(), &all);
+            let (repository, run) = (self.request.repository, self.request.run);
+            repository.forget_scratch(run);
+            repository.note_scratch(run, &[&prepared.scratch, &name])?;
+        }
     }
 
     /// What `pg_dump` writes of the tables in the scratch database, a statement each.
@@ -417,10 +443,10 @@ impl Work<'_> {
     }
 
     /// Gives the new database its name, and takes our mark off it, in one transaction.
-    async fn name_it(&self) -> Result<(), JobError> {
+    async fn name_it(&self, unfinished: &str) -> Result<(), JobError> {
         let client = Client::connect(&self.prepared.maintenance, self.context.limits.connect);
         let client = self.limit.wait_for(client).await??;
-        let sql = finish_database(&self.prepared.unfinished, &self.prepared.plan.database);
+        let sql = finish_database(unfinished, &self.prepared.plan.database);
         client
             .execute("give the database its name", &sql, STATEMENT)
             .await?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::super::beside::{Beside, mark};
+use super::super::beside::{Beside, Names, mark};
 use super::super::roles::{self, without_grantor};
 use super::{Made, STATEMENT, Work};
 use crate::jobs::JobError;
@@ -53,7 +53,7 @@ impl Work<'_> {
                 None => recorded.contains(&name),
             };
             // A name without a time is somebody's, whatever its comment says.
-            if is_left && Beside::Restoring.is(&name, &self.prepared.plan.database) {
+            if is_left && Beside::Restoring.is(&name, &self.plan.database) {
                 self.say(&format!("dropping {name}, which an earlier restore left"));
                 if let Err(error) = self.drop_made(client, &name).await {
                     made.warnings.push(format!(
@@ -168,6 +168,45 @@ impl Work<'_> {
                 made.warnings.push(format!("{error}: {statement}"));
             }
         }
+    }
+
+    /// Makes the empty database that is loaded. Another restore, from elsewhere, may have taken its name in
+    /// the same second: then it is the next one.
+    pub(super) async fn create_what_is_loaded(
+        &mut self,
+        client: &Client,
+        made: &mut Made,
+    ) -> Result<(), JobError> {
+        loop {
+            let name = self.new_name().to_owned();
+            self.say(&format!("creating the database {name}"));
+            let Made {
+                database, warnings, ..
+            } = &mut *made;
+            let created = self.create(client, &name, database, warnings).await;
+            let Err(error) = created else { return Ok(()) };
+            let Some(names) = self.other_names(client, &error, &name).await? else {
+                return Err(error);
+            };
+            self.plan.loads_into = names.loads_into;
+            self.plan.compares_with = names.compares_with;
+            self.record_names(&self.plan.compares_with)?;
+        }
+    }
+
+    /// Other names, where an error says that somebody else has this one.
+    pub(super) async fn other_names(
+        &self,
+        client: &Client,
+        error: &JobError,
+        name: &str,
+    ) -> Result<Option<Names>, JobError> {
+        if !matches!(error, JobError::Query(error) if error.is_taken_database_name()) {
+            return Ok(None);
+        }
+        let all = databases(client).await?;
+        let names = Names::free(&self.plan.database, self.context.now(), &all);
+        Ok(all.contains_key(name).then_some(names))
     }
 
     /// Makes the empty database that is loaded, or the one for its reference, in the same way; `is_there`

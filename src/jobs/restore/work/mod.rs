@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::remove::drop_made;
 use super::sendable::stay_in;
 use super::swap::connect_patiently;
-use super::{Prepared, RestoreRequest, Tell, application};
+use super::{Prepared, RestorePlan, RestoreRequest, Tell, application};
 use crate::config::Format;
 use crate::jobs::archive::programs_to_read;
 use crate::jobs::limit::{Limit, Stop};
@@ -70,7 +70,7 @@ struct Made {
     roles: Vec<String>,
     database: bool,
     /// The database for the reference.
-    reference: bool,
+    reference: Option<String>,
     application_stopped: bool,
     /// The restored database bears its name.
     swapped: bool,
@@ -89,6 +89,8 @@ struct Work<'a> {
     context: &'a Context,
     request: &'a RestoreRequest<'a>,
     prepared: &'a Prepared,
+    /// As prepared, but for names that somebody else has taken since.
+    plan: RestorePlan,
     tell: Tell<'a>,
     progress: &'a Arc<Progress>,
     limit: Limit,
@@ -108,28 +110,18 @@ pub async fn restore(
     cancel: &CancellationToken,
 ) -> Result<RestoreReport, JobError> {
     let began = Instant::now();
-    let work = Work {
+    let mut work = Work {
         context,
         request,
         prepared: &prepared,
+        plan: prepared.plan.clone(),
         tell,
         progress,
         limit: Limit::new(cancel.clone(), "total", context.limits.total),
     };
     let account = &prepared.account;
-    account.note(|facts| facts.loaded_into = Some(prepared.plan.loads_into.clone()));
     let ledger = request.repository.restore_ledger();
-    let mut start = request.asked().record(context, Event::Started);
-    start.requested_by = Some(context.requester.clone());
-    start.restoration = Some(Box::new(account.so_far()));
-    start.beside = Some(BesideNames {
-        loads_into: prepared.plan.loads_into.clone(),
-        keeps_as: prepared.plan.keeps_as.clone(),
-        compares_with: Some(prepared.plan.compares_with.clone()),
-    });
-    ledger
-        .append(&start)
-        .map_err(unrecorded(&ledger, "nothing was restored because"))?;
+    work.record_names(&prepared.plan.compares_with)?;
 
     let mut made = Made::default();
     let outcome = Box::pin(work.carry_out(&mut made)).await;
@@ -227,8 +219,26 @@ impl Work<'_> {
         Ok(())
     }
 
+    /// Puts on record that the restore has begun, and the names of its databases: before any of them is
+    /// made, and again when another name is taken.
+    fn record_names(&self, compares_with: &str) -> Result<(), JobError> {
+        let (request, account, plan) = (self.request, &self.prepared.account, &self.plan);
+        account.note(|facts| facts.loaded_into = Some(plan.loads_into.clone()));
+        let ledger = request.repository.restore_ledger();
+        let mut start = request.asked().record(self.context, Event::Started);
+        start.requested_by = Some(self.context.requester.clone());
+        start.restoration = Some(Box::new(account.so_far()));
+        start.beside = Some(BesideNames {
+            loads_into: plan.loads_into.clone(),
+            keeps_as: plan.keeps_as.clone(),
+            compares_with: Some(compares_with.to_owned()),
+        });
+        let appended = ledger.append(&start);
+        appended.map_err(unrecorded(&ledger, "nothing was restored because"))
+    }
+
     fn new_name(&self) -> &str {
-        &self.prepared.plan.loads_into
+        &self.plan.loads_into
     }
 
     /// How a database is reached that was made here. What an event trigger of its own does when somebody
@@ -273,8 +283,7 @@ impl Work<'_> {
     }
 
     /// All steps, in their order. Up to the swap nothing is changed that serves anybody.
-    async fn carry_out(&self, made: &mut Made) -> Result<RestoreReport, JobError> {
-        let plan = &self.prepared.plan;
+    async fn carry_out(&mut self, made: &mut Made) -> Result<RestoreReport, JobError> {
         let connect = self.context.limits.connect;
         let client = self.limit.wait_for(self.maintenance()).await??;
         // What a restore left that was killed.
@@ -284,12 +293,7 @@ impl Work<'_> {
         self.restore_roles(&client, made).await?;
 
         // Whatever is missing shows here, before the application is stopped.
-        self.say(&format!("creating the database {}", self.new_name()));
-        let Made {
-            database, warnings, ..
-        } = made;
-        self.create(&client, self.new_name(), database, warnings)
-            .await?;
+        self.create_what_is_loaded(&client, made).await?;
 
         let conninfo = self.to_database(self.new_name());
         let programs = self.programs().await?;
@@ -336,8 +340,8 @@ impl Work<'_> {
             kept_as = self.drop_old(aside, made).await;
         }
         Ok(RestoreReport {
-            database: plan.database.clone(),
-            backup: plan.backup.clone(),
+            database: self.plan.database.clone(),
+            backup: self.plan.backup.clone(),
             rows,
             tables,
             kept_as,
@@ -352,9 +356,9 @@ impl Work<'_> {
 
     async fn stop_application(&self, made: &mut Made) -> Result<(), JobError> {
         let settings = self.request.settings;
-        let (Some(stop), Some(_)) = (&settings.stop, &self.prepared.plan.replaces) else {
+        let (Some(stop), Some(_)) = (&settings.stop, &self.plan.replaces) else {
             // Without a command to stop it, one to start it is still the operator's wish.
-            made.application_stopped = self.prepared.plan.replaces.is_some();
+            made.application_stopped = self.plan.replaces.is_some();
             return Ok(());
         };
         self.say(&format!("stopping the application: {}", stop.join(" ")));
@@ -397,15 +401,11 @@ impl Work<'_> {
     /// interrupted: the second signal ends the process.
     async fn clean_up(&self, made: &Made) -> Vec<String> {
         let mut left = Vec::new();
-        let plan = &self.prepared.plan;
-        for (name, is_there) in [
-            (&plan.compares_with, made.reference),
-            (&plan.loads_into, made.database),
-        ] {
-            if is_there {
-                self.say(&format!("dropping {name}"));
-                left.extend(self.clean_up_database(name).await);
-            }
+        let plan = &self.plan;
+        let loaded = made.database.then_some(&plan.loads_into);
+        for name in made.reference.iter().chain(loaded) {
+            self.say(&format!("dropping {name}"));
+            left.extend(self.clean_up_database(name).await);
         }
         // The new roles may own what is in there.
         if made.roles.is_empty() || !left.is_empty() {
@@ -448,7 +448,7 @@ impl Work<'_> {
     fn told(&self, error: JobError, left: &[String]) -> JobError {
         let name = &self.request.database;
         JobError::Restore {
-            standing: match &self.prepared.plan.replaces {
+            standing: match &self.plan.replaces {
                 Some(_) => format!("database {name:?} was not restored, and serves as before"),
                 None => format!("database {name:?} was not restored"),
             },

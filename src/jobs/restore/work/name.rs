@@ -10,16 +10,30 @@ impl Work<'_> {
     /// Gives the new database its name. Gives how many sessions were ended for it, and the name that
     /// the one has now which bore it before.
     pub(super) async fn take_the_name(
-        &self,
+        &mut self,
         made: &mut Made,
     ) -> Result<(u64, Option<String>), JobError> {
-        let plan = &self.prepared.plan;
-        let (name, new, aside) = (&plan.database, self.new_name(), &plan.keeps_as);
-        self.say(&match aside {
-            Some(aside) => format!("swapping names: {name} becomes {aside}, {new} becomes {name}"),
-            None => format!("renaming {new} to {name}"),
-        });
-        let swapped = match self.swap(aside.as_deref()).await {
+        let name = self.plan.database.clone();
+        let (outcome, aside) = loop {
+            let (new, aside) = (self.new_name(), self.plan.keeps_as.clone());
+            self.say(&match &aside {
+                Some(aside) => {
+                    format!("swapping names: {name} becomes {aside}, {new} becomes {name}")
+                }
+                None => format!("renaming {new} to {name}"),
+            });
+            let outcome = self.swap(aside.as_deref()).await;
+            let other = match (&outcome, &aside) {
+                (Err(error), Some(aside)) => self.other_aside(error, aside).await,
+                _ => None,
+            };
+            if other.is_none() {
+                break (outcome, aside);
+            }
+            self.plan.keeps_as = other;
+            self.record_names(&self.plan.compares_with)?;
+        };
+        let swapped = match outcome {
             // What is to be replaced may have been dropped, or renamed: all the more is this one wanted.
             Err(error) if aside.is_none() || !self.is_the_name_free().await => return Err(error),
             Err(_) => {
@@ -29,16 +43,23 @@ impl Work<'_> {
                 ));
                 (self.swap(None).await?, None)
             }
-            Ok(sessions_ended) => (sessions_ended, aside.clone()),
+            Ok(sessions_ended) => (sessions_ended, aside),
         };
         made.swapped = true;
         Ok(swapped)
     }
 
+    /// Another name for what is replaced, where somebody else has taken the one that was meant.
+    async fn other_aside(&self, error: &JobError, aside: &str) -> Option<String> {
+        let client = self.maintenance().await.ok()?;
+        let names = self.other_names(&client, error, aside).await;
+        names.ok()?.map(|names| names.keeps_as)
+    }
+
     async fn swap(&self, aside: Option<&str>) -> Result<u64, JobError> {
         let names = TakePlace {
             from: self.new_name(),
-            name: &self.prepared.plan.database,
+            name: &self.plan.database,
             aside,
             is_new: true,
             like: self.prepared.like.as_ref(),
@@ -53,7 +74,7 @@ impl Work<'_> {
             return false;
         };
         let all = databases(&client).await.unwrap_or_default();
-        all.contains_key(self.new_name()) && !all.contains_key(&self.prepared.plan.database)
+        all.contains_key(self.new_name()) && !all.contains_key(&self.plan.database)
     }
 
     /// Drops the database that was replaced; gives its name if it still stands.

@@ -10,6 +10,7 @@ use crate::jobs::load::Loaded;
 use crate::jobs::proof::census_of;
 use crate::pipeline::Phase;
 use crate::pipeline::census::Census;
+use crate::postgres::Client;
 
 impl Work<'_> {
     /// Loads the definitions once more, dumps them, and drops them; why not, where the server refuses them
@@ -23,16 +24,11 @@ impl Work<'_> {
         limit: &Limit,
     ) -> Result<Result<Census, String>, JobError> {
         let source = &self.prepared.source;
-        let name = self.prepared.plan.compares_with.as_str();
-        self.say(&format!(
-            "loading the definitions once more into {name}, because some are written differently"
-        ));
         // How much text that is nobody knows.
         self.progress.enter(Phase::Comparing);
         let client = limit.wait_for(self.maintenance()).await??;
-        // What the server does not take was reported of the copy.
-        self.create(&client, name, &mut made.reference, &mut Vec::new())
-            .await?;
+        let name = self.create_reference(&client, made).await?;
+        let name = name.as_str();
         let conninfo = self.to_database(name);
         let loading = conninfo.for_loading(zone, self.has_labels());
         let loader = self.loader(programs, &loading);
@@ -63,7 +59,32 @@ impl Work<'_> {
                 self.request.database
             )),
         }
-        made.reference = false;
+        made.reference = None;
         Ok(reference)
+    }
+
+    /// Makes the empty database, under the next name where somebody else has taken this one; gives its name.
+    async fn create_reference(&self, client: &Client, made: &mut Made) -> Result<String, JobError> {
+        let mut name = self.plan.compares_with.clone();
+        loop {
+            self.say(&format!(
+                "loading the definitions once more into {name}, because some are written differently"
+            ));
+            let mut is_there = false;
+            // What the server does not take was reported of the copy.
+            let created = self
+                .create(client, &name, &mut is_there, &mut Vec::new())
+                .await;
+            made.reference = is_there.then(|| name.clone());
+            let Err(error) = created else {
+                return Ok(name);
+            };
+            let Some(names) = self.other_names(client, &error, &name).await? else {
+                return Err(error);
+            };
+            // The one that is loaded is there already.
+            name = names.loads_into;
+            self.record_names(&name)?;
+        }
     }
 }
