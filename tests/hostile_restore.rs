@@ -265,6 +265,16 @@ fn forms_that_a_restore_does_not_take_are_refused_with_the_way_out() {
         fs::write(&file, text).unwrap();
         assert_refused(&cluster, &operator, &file, &words);
     }
+    // Some of what --clean --if-exists writes fails where there is nothing to clear away.
+    cluster.psql_in(
+        "live",
+        "CREATE SCHEMA s; CREATE DOMAIN s.d AS int; \
+         ALTER DOMAIN s.d ADD CONSTRAINT k CHECK (VALUE > 0) NOT VALID; \
+         CREATE TABLE s.t (id int PRIMARY KEY, d s.d); INSERT INTO s.t VALUES (1, 7); \
+         CREATE VIEW s.v AS SELECT id, d FROM s.t GROUP BY id; \
+         CREATE ACCESS METHOD am TYPE INDEX HANDLER bthandler; CREATE OPERATOR FAMILY s.f USING am; \
+         CREATE OPERATOR CLASS s.o FOR TYPE int USING am FAMILY s.f AS OPERATOR 1 <",
+    );
     // What pg_dump --clean --if-exists writes belongs to the one database, and psql passes over the mark
     // of a text in UTF-8.
     let clean = output_of(&cluster, "pg_dump", &["--clean", "--if-exists", "live"]);
@@ -272,6 +282,35 @@ fn forms_that_a_restore_does_not_take_are_refused_with_the_way_out() {
     let output = operator.run(&["restore", &file.display().to_string(), "--into", "look"]);
     assert_eq!(output.code, 0, "{output}");
     assert_eq!(cluster.psql_in("look", "SELECT count(*) FROM orders"), "10");
+    assert_eq!(cluster.psql_in("look", "SELECT sum(d) FROM s.v"), "7");
+    for part in [
+        "ALTER DOMAIN s.d DROP CONSTRAINT IF EXISTS k;",
+        "CREATE OR REPLACE VIEW s.v AS\nSELECT\n    NULL::integer",
+        "DROP OPERATOR CLASS IF EXISTS s.o USING am;",
+        "DROP OPERATOR FAMILY IF EXISTS s.f USING am;",
+    ] {
+        assert!(clean.contains(part), "{part}");
+    }
+    let table = [
+        "--database",
+        "live",
+        "--table",
+        "s.t",
+        "--schema",
+        "back",
+        "--yes",
+    ];
+    let name = file.display().to_string();
+    let arguments = [&["restore", name.as_str()][..], &table].concat();
+    let output = operator.run(&arguments);
+    assert_eq!(output.code, 0, "{output}");
+    assert_eq!(cluster.psql_in("live", "SELECT sum(d) FROM back.t"), "7");
+    // A later statement of the kind stays where it is, and fails.
+    let later = clean.replace("-- PostgreSQL database dump complete", "-- Name: x; Type: DOMAIN; Schema: -; Owner: -\nALTER DOMAIN s.gone DROP CONSTRAINT IF EXISTS k;\n-- PostgreSQL database dump complete");
+    fs::write(&file, later).unwrap();
+    let output = operator.run(&["restore", &file.display().to_string(), "--into", "other"]);
+    assert_eq!(output.code, 69, "{output}");
+    assert!(output.stderr.contains("s.gone"), "{output}");
 }
 
 #[test]
@@ -384,4 +423,143 @@ fn a_statement_of_an_unknown_kind_in_a_backup_of_ours_goes_on_when_it_is_accepte
         output.to_string().contains("ALTER SYSTEM SET work_mem"),
         "{output}"
     );
+}
+
+/// The SHA-256 of a file, in hexadecimal digits.
+fn sha256(path: &Path) -> String {
+    let output = std::process::Command::new("sha256sum").arg(path).output();
+    let text = String::from_utf8(output.unwrap().stdout).unwrap();
+    text.split_once(' ').unwrap().0.to_owned()
+}
+
+/// Changes the globals of a backup, and its manifest so that every digest and checksum fits.
+fn forge_globals(operator: &Operator, stem: &str, change: impl FnOnce(&str) -> String) {
+    let path = operator.backups().join(format!("{stem}.globals.gz"));
+    let (old, length) = (sha256(&path), fs::metadata(&path).unwrap().len());
+    let plain = path.with_extension("");
+    let mut gunzip = std::process::Command::new("gunzip");
+    assert!(gunzip.arg("--force").arg(&path).status().unwrap().success());
+    let text = fs::read_to_string(&plain).unwrap();
+    fs::write(&plain, change(&text)).unwrap();
+    let mut command = std::process::Command::new("gzip");
+    assert!(
+        command
+            .args(["--no-name", "--force"])
+            .arg(&plain)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let manifest = operator.backups().join(format!("{stem}.json"));
+    let text = fs::read_to_string(&manifest).unwrap();
+    let at = text.find(&old).unwrap();
+    let number = format!("\"bytes\": {length}");
+    let bytes = at + text[at..].find(&number).unwrap();
+    let new = format!("\"bytes\": {}", fs::metadata(&path).unwrap().len());
+    let text = [&text[..bytes], &new, &text[bytes + number.len()..]].concat();
+    let text = text.replace(&old, &sha256(&path));
+    let mark = "\"checksum\": \"";
+    let end = text.rfind(mark).unwrap();
+    let checksum = xxhash_rust::xxh3::xxh3_128(&text.as_bytes()[..end]);
+    let text = format!("{}{mark}{checksum:032x}\"\n}}\n", &text[..end]);
+    fs::write(&manifest, text).unwrap();
+}
+
+#[test]
+fn globals_that_somebody_has_written_more_into_are_refused() {
+    let cluster = Cluster::start();
+    let operator = live(&cluster);
+    let stem = operator.back_up();
+    // The files fit each other, and what is not changed is restored.
+    forge_globals(&operator, &stem, |text| format!("{text}-- more\n"));
+    let output = operator.run(&["restore", &stem, "--into", "look"]);
+    assert_eq!(output.code, 0, "{output}");
+    cluster.psql("DROP DATABASE look");
+    let before = server(&cluster);
+    let original = std::cell::RefCell::new(None);
+    for hostile in [
+        "ALTER SYSTEM SET archive_command = 'touch /tmp/x';",
+        "GRANT pg_execute_server_program TO idle\n;COPY (SELECT 1) TO PROGRAM 'id';",
+        "COPY (SELECT 1) TO PROGRAM 'id';",
+        "DO $$ BEGIN DROP DATABASE live; END $$;",
+        "DROP ROLE idle;",
+        "DROP DATABASE live;",
+        "CREATE DATABASE made;",
+        "ALTER DATABASE live ALLOW_CONNECTIONS false;",
+        "SET ROLE idle;",
+        "UPDATE pg_catalog.pg_authid SET rolsuper = true;",
+        "\\! id",
+        "\\connect live",
+    ] {
+        forge_globals(&operator, &stem, |text| {
+            let mut original = original.borrow_mut();
+            let text = original.get_or_insert_with(|| text.to_owned());
+            text.replace(
+                "CREATE ROLE idle;",
+                &format!("CREATE ROLE idle;\n{hostile}"),
+            )
+        });
+        for way in [
+            vec!["--into", "look"],
+            vec!["--into", "look", "--accept-unexpected"],
+            vec!["--into", "look", "--overwrite-roles"],
+            vec!["--yes"],
+        ] {
+            let arguments = [&["restore", stem.as_str()][..], &way].concat();
+            let output = operator.run(&arguments);
+            assert_eq!(output.code, 65, "{hostile} {way:?}: {output}");
+            assert!(
+                output.stderr.contains("the roles of the backup"),
+                "{hostile}: {output}"
+            );
+            assert_eq!(server(&cluster), before, "{hostile} {way:?}: {output}");
+        }
+    }
+}
+
+#[test]
+fn an_archive_of_ours_that_was_forged_is_refused_before_anything_is_touched() {
+    let cluster = Cluster::start();
+    let comment = format!("COMMENT ON TABLE public.orders IS '{}';", "x".repeat(80));
+    for (format, file) in [("custom", "$file"), ("directory", "$file/toc.dat")] {
+        cluster.psql("DROP DATABASE IF EXISTS live; DROP ROLE IF EXISTS app_owner, idle");
+        let mut operator = live(&cluster);
+        cluster.psql_in("live", &comment);
+        operator.set("dump.format", format);
+        operator.set("dump.compression", "none");
+        let before = server(&cluster);
+        for hostile in [
+            "ALTER ROLE idle SUPERUSER",
+            "ALTER SYSTEM SET work_mem = 100",
+            "COPY public.orders TO PROGRAM $$cat$$",
+            "SELECT 1; DROP DATABASE postgres",
+        ] {
+            // As if whoever can write the files had made manifest, census and digests anew.
+            let padded = format!("{hostile:<width$};", width = comment.len() - 1);
+            let script = format!(
+                "\"$real\" \"$@\" || exit\nfor one; do case $one in --file=*) file=${{one#--file=}};; \
+                 esac; done\ncomment=\"{comment}\" padded='{padded}'\nLC_ALL=C sed -i \"s/$comment/$padded/\" \"{file}\""
+            );
+            operator.stand_in("pg_dump", &script);
+            let stem = operator.back_up();
+            operator.send_stand_ins_home();
+            for way in [
+                vec!["--into", "look"],
+                vec!["--into", "look", "--accept-unexpected"],
+                vec!["--yes"],
+                vec!["--table", "orders", "--schema", "look", "--yes"],
+            ] {
+                let arguments = [&["restore", stem.as_str()][..], &way].concat();
+                let output = operator.run(&arguments);
+                assert_eq!(output.code, 65, "{hostile} {way:?}: {output}");
+                assert!(
+                    output
+                        .stderr
+                        .contains("in the text that pg_restore makes of it"),
+                    "{hostile} {way:?}: {output}"
+                );
+                assert_eq!(server(&cluster), before, "{hostile} {way:?}: {output}");
+            }
+        }
+    }
 }
