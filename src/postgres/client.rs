@@ -309,10 +309,7 @@ async fn attempt(
     let addresses = socket::addresses(endpoint).await?;
     let mut before: Option<Refusal> = None;
     for &with_tls in ways {
-        let tls = match with_tls {
-            true => Some(tls::prepare(conninfo)?),
-            false => None,
-        };
+        let tls = with_tls.then(|| tls::prepare(conninfo)).transpose()?;
         if tls.as_ref().is_some_and(|tls| tls.direct) && ways.len() > 1 {
             let reason = "sslnegotiation=direct needs sslmode=require or stronger";
             return Err(Refusal::new(ConnectErrorKind::Tls, reason));

@@ -184,7 +184,7 @@ mod tests {
     }
 
     fn rows(length: usize) -> Vec<u8> {
-        (0..length).map(|i| (i % 251) as u8).collect()
+        (0..=250_u8).cycle().take(length).collect()
     }
 
     /// Kinds and bodies of the messages in a stream of bytes.

@@ -329,7 +329,7 @@ impl Segmenter {
         self.go_on()?;
         if self.is_before_objects && clears_in_vain(&text) {
             // It is not passed on, but its breaks, which are counted.
-            let blank = vec![b'\n'; text.iter().filter(|byte| **byte == b'\n').count()];
+            let blank = vec![b'\n'; memchr_iter(b'\n', &text).count()];
             return each(Segment::Between(&blank));
         }
         let remarks_on = self.comment.take();

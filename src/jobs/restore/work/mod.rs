@@ -62,10 +62,6 @@ pub struct RestoreReport {
 
 /// What has been made so far, and must be undone after a failure.
 #[derive(Debug, Default)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is one thing to be undone, in any combination"
-)]
 struct Made {
     roles: Vec<String>,
     database: bool,
