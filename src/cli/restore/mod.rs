@@ -1,5 +1,8 @@
 //! `pgbackupd restore`: bring a database back from a backup.
 
+mod destination;
+mod listing;
+mod moment;
 mod plan;
 pub(super) mod records;
 mod tables;
@@ -29,7 +32,7 @@ use crate::jobs::{
 use crate::pipeline::Progress;
 use crate::policy::{Series, age, in_words};
 use crate::words::shell_word;
-use which::Chosen;
+use destination::Chosen;
 
 /// Bring a database back from a backup.
 ///
@@ -187,7 +190,7 @@ pub(super) async fn run(
         return Ok(());
     };
     let source = picked.source.clone();
-    let chosen = which::place(&context, plan, args, source, surroundings)?;
+    let chosen = destination::place(&context, plan, args, source, surroundings)?;
     let named = (chosen.database.as_str(), chosen.label.as_str());
     which::confirm_older(&picked, named, args, surroundings).await?;
     let passed_over = picked.passed_over.as_slice();

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::super::failure::{Failure, FailureKind};
 use super::super::report;
-use super::which::Chosen;
+use super::destination::Chosen;
 use crate::jobs::{Context, LastDrill, Outlook};
 use crate::policy::{age, in_words};
 

@@ -15,7 +15,7 @@ use super::super::failure::{Failure, FailureKind};
 use super::super::progress::Display;
 use super::super::{incident, report};
 use super::Args;
-use super::which::Chosen;
+use super::destination::Chosen;
 use crate::config::Plan;
 use crate::jobs::{
     Context, JobError, RestoreSource, TablesAhead, TablesReport, TablesRequest, about_functions,

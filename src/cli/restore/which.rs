@@ -1,70 +1,33 @@
-//! Which backup is restored, as which database, on which server.
+//! Which backup is restored.
 
 use std::fmt::Write as _;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use chrono::{DateTime, FixedOffset, LocalResult, NaiveDate, NaiveDateTime, NaiveTime, TimeZone};
-use chrono_tz::Tz;
-use schemars::JsonSchema;
-use serde::Serialize;
-
 use super::super::Surroundings;
 use super::super::confirm::Confirmation;
 use super::super::failure::{Failure, FailureKind};
 use super::super::several::together;
-use super::super::table::{Column, Table};
 use super::super::{confirm, report, select};
 use super::Args;
-use super::records::{is_configured, records};
-use crate::config::{Databases, Plan, Server};
+use super::destination::wanted;
+use super::listing::{Restorable, list};
+use super::moment::moment;
+use crate::config::Plan;
 use crate::jobs::{
     Candidate, Context, Criteria, JobError, Place, Places, RestoreSource, choose_backup,
     passed_over, places,
 };
-use crate::policy::{age, in_words};
-use crate::repository::{Manifest, Repository, Role, Stem};
+use crate::repository::{Role, Stem};
 
 /// What has become of a restore that must not go on.
 const UNTOUCHED: &str = "nothing was restored";
-
-/// What `restore --json` prints without a backup: a list of these, newest sound one first.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-pub(super) struct Restorable {
-    /// The server's name in the configuration.
-    pub server: Option<String>,
-    /// The database.
-    pub database: String,
-    /// The backup.
-    pub backup: String,
-    /// When its run started, RFC 3339.
-    pub started: String,
-    /// Bytes of all its files but the manifest.
-    pub bytes: u64,
-    /// Rows of all its tables.
-    pub rows: u64,
-    /// When it was last found whole, RFC 3339; null while it does not count as verified.
-    pub verified: Option<String>,
-}
 
 /// What is to be restored.
 pub(super) struct Picked {
     pub(super) source: RestoreSource,
     /// Newer backups that are passed over, one sentence each.
     pub(super) passed_over: Vec<String>,
-}
-
-/// What is restored, as what, and where.
-pub(super) struct Chosen<'a> {
-    pub(super) source: RestoreSource,
-    /// The database that the backup is of.
-    pub(super) original: String,
-    /// The database that it becomes.
-    pub(super) database: String,
-    /// How that is shown: with its server where there are several.
-    pub(super) label: String,
-    pub(super) server: &'a Server,
-    pub(super) repository: Repository,
 }
 
 /// What is to be restored; none when a program only wanted the list.
@@ -97,7 +60,7 @@ pub(super) fn source(
         return with_newer(context, &places, source, &criteria, surroundings).map(Some);
     }
     if surroundings.json {
-        let list: Vec<_> = candidates.iter().map(restorable).collect();
+        let list: Vec<_> = candidates.iter().map(Restorable::of).collect();
         report::json(&list, out)?;
         out.flush()?;
         return together(&unseen).map(|()| None);
@@ -384,307 +347,4 @@ fn offer(
         FailureKind::Usage,
         format!("say which one: pgbackupd restore {stem}, or --latest{older}"),
     ))
-}
-
-fn list(context: &Context, candidates: &[Candidate], out: &mut dyn Write) -> Result<(), Failure> {
-    let now = context.now();
-    let table = Table::new([
-        Column::left("DATABASE"),
-        Column::left("BACKUP"),
-        Column::right("AGE"),
-        Column::right("SIZE"),
-        Column::right("ROWS"),
-        Column::left("FOUND WHOLE"),
-    ]);
-    let rows: Vec<(&Candidate, String)> = candidates
-        .iter()
-        .map(|candidate| (candidate, in_words(age(candidate.entry.started, now))))
-        .collect();
-    let table = table.fill(&rows, add_row);
-    table.print("", out)?;
-    Ok(out.flush()?)
-}
-
-fn add_row(table: &mut Table<6>, (candidate, age): &(&Candidate, String)) {
-    let entry = &candidate.entry;
-    table.cell(|cell| cell.write_str(&report::one_line(&candidate.place.label)));
-    table.cell(|cell| write!(cell, "{}", entry.stem));
-    table.cell(|cell| cell.write_str(age));
-    table.cell(|cell| cell.write_str(&report::size(entry.bytes)));
-    table.cell(|cell| cell.write_str(&report::count(entry.rows)));
-    table.cell(|cell| report::write_found_whole(cell, entry));
-}
-
-fn restorable(candidate: &Candidate) -> Restorable {
-    let entry = &candidate.entry;
-    Restorable {
-        server: candidate.place.server.clone(),
-        database: candidate.place.database.clone(),
-        backup: entry.stem.to_string(),
-        started: entry.started.to_rfc3339(),
-        bytes: entry.bytes,
-        rows: entry.rows,
-        verified: entry.last_found_whole().map(|moment| moment.to_rfc3339()),
-    }
-}
-
-/// What `--database` says: the database, and perhaps its server.
-struct Wanted<'a> {
-    server: Option<&'a Server>,
-    database: Option<&'a str>,
-}
-
-impl Wanted<'_> {
-    fn admits(&self, place: &Place) -> bool {
-        self.database.is_none_or(|name| place.database == name)
-            && self
-                .server
-                .is_none_or(|server| place.server.as_ref() == Some(&server.name))
-    }
-}
-
-/// Reads `--database`. It need not be one that is configured: a file is restored as any.
-fn wanted<'a>(plan: &'a Plan, places: &[Place], args: &'a Args) -> Result<Wanted<'a>, Failure> {
-    let Some(text) = &args.database else {
-        return Ok(Wanted {
-            server: None,
-            database: None,
-        });
-    };
-    let servers: Vec<&Server> = plan.servers.iter().collect();
-    let has = |server: &Server, name: &str| {
-        let is_here = |place: &Place| is_of(place, server, name);
-        names(server, name) || places.iter().any(is_here)
-    };
-    let (server, database) = select::split(&servers, text, has)
-        .map_err(|message| Failure::new(FailureKind::Usage, message))?;
-    Ok(Wanted {
-        server,
-        database: Some(database),
-    })
-}
-
-fn is_of(place: &Place, server: &Server, database: &str) -> bool {
-    place.database == database && place.server.as_ref() == Some(&server.name)
-}
-
-/// Which database it becomes, on which server, and whose directory is locked meanwhile.
-pub(super) fn place<'a>(
-    context: &Context,
-    plan: &'a Plan,
-    args: &'a Args,
-    source: RestoreSource,
-    surroundings: &Surroundings<'_>,
-) -> Result<Chosen<'a>, Failure> {
-    let told = |error: JobError| report::failure(&error, surroundings.interrupt);
-    let usage = |message: String| Failure::new(FailureKind::Usage, message);
-    // What cannot be looked at was judged when the backup was chosen; a file needs none of it.
-    let places = places(context, plan, &[]).map_err(told)?.found;
-    let wanted = wanted(plan, &places, args)?;
-    let original = match &source {
-        RestoreSource::Backup(place, stem) => {
-            let name = recorded_name(place, stem, surroundings)?;
-            if let Some(other) = wanted.database.filter(|other| *other != name) {
-                return Err(usage(format!(
-                    "{stem} is a backup of database {name:?}, not of {other:?}; --into restores it \
-                     under another name"
-                )));
-            }
-            name
-        }
-        RestoreSource::Bare(path) => match wanted.database.or(args.into.as_deref()) {
-            Some(name) => name.to_owned(),
-            None => {
-                return Err(usage(format!(
-                    "no manifest says which database {} is of: --database must say which one it \
-                     becomes, or --into",
-                    path.display()
-                )));
-            }
-        },
-    };
-    let server = server(plan, args, &wanted, &source, &original, &places)?;
-    let own = match &server.databases {
-        Databases::Named(databases) => databases.iter().find(|one| one.name == original),
-        Databases::All(_) | Databases::FromEnvironment => None,
-    };
-    let own = own.map_or_else(
-        || server.directory_for(&original),
-        |database| database.directory.clone(),
-    );
-    let database = args.into.clone().unwrap_or_else(|| original.clone());
-    let beside = match &source {
-        RestoreSource::Backup(place, _) => Some(place.repository.directory().to_owned()),
-        RestoreSource::Bare(path) => path.parent().map(Path::to_owned),
-    };
-    let repository = records(
-        &original,
-        (own, is_configured(server)),
-        beside.as_deref(),
-        &plan.daemon,
-    );
-    Ok(Chosen {
-        source,
-        label: plan.label(&server.name, &database),
-        database,
-        original,
-        server,
-        repository,
-    })
-}
-
-/// The server to restore on: the one that is named, that of the backup, or the only one that has a
-/// database of that name.
-fn server<'a>(
-    plan: &'a Plan,
-    args: &Args,
-    wanted: &Wanted<'a>,
-    source: &RestoreSource,
-    original: &str,
-    places: &[Place],
-) -> Result<&'a Server, Failure> {
-    let usage = |message: String| Err(Failure::new(FailureKind::Usage, message));
-    let called = |name: &str| plan.servers.iter().find(|server| server.name == name);
-    let of_backup = match source {
-        RestoreSource::Backup(place, _) => place.server.as_deref().and_then(called),
-        RestoreSource::Bare(_) => None,
-    };
-    if let (Some(meant), Some(other)) = (wanted.server, of_backup)
-        && meant.name != other.name
-    {
-        return usage(format!(
-            "the backup is of {:?}, not of {:?}; --server {} restores it there",
-            plan.label(&other.name, original),
-            plan.label(&meant.name, original),
-            meant.name
-        ));
-    }
-    let all = || {
-        let names: Vec<&str> = plan.servers.iter().map(|one| one.name.as_str()).collect();
-        names.join(", ")
-    };
-    if let Some(name) = &args.server {
-        return match called(name) {
-            Some(server) => Ok(server),
-            None => usage(format!(
-                "there is no server {name:?}: --server takes {}",
-                all()
-            )),
-        };
-    }
-    if let Some(server) = wanted.server.or(of_backup) {
-        return Ok(server);
-    }
-    let having: Vec<&Server> = plan
-        .servers
-        .iter()
-        .filter(|server| {
-            let is_here = |place: &Place| is_of(place, server, original);
-            names(server, original) || places.iter().any(is_here)
-        })
-        .collect();
-    match (having.as_slice(), plan.servers.as_slice()) {
-        ([only], _) => Ok(only),
-        ([], [only]) => Ok(only),
-        ([], _) => usage(format!(
-            "--server must say on which one to restore: {}",
-            all()
-        )),
-        (several, _) => {
-            let labels: Vec<String> = several
-                .iter()
-                .map(|server| format!("{:?}", plan.label(&server.name, original)))
-                .collect();
-            usage(format!(
-                "--database must say which one is meant: {}",
-                labels.join(" or ")
-            ))
-        }
-    }
-}
-
-fn names(server: &Server, database: &str) -> bool {
-    match &server.databases {
-        Databases::Named(databases) => databases.iter().any(|one| one.name == database),
-        Databases::All(_) | Databases::FromEnvironment => false,
-    }
-}
-
-/// The database that a backup is of: its manifest says.
-fn recorded_name(
-    place: &Place,
-    stem: &Stem,
-    surroundings: &Surroundings<'_>,
-) -> Result<String, Failure> {
-    place
-        .repository
-        .manifest(stem)
-        .map(|manifest: Manifest| manifest.database)
-        .map_err(|error| report::failure(&error.into(), surroundings.interrupt))
-}
-
-/// A moment as an operator writes it.
-fn moment(text: &str, zone: Tz) -> Result<DateTime<FixedOffset>, Failure> {
-    if let Ok(moment) = DateTime::parse_from_rfc3339(text) {
-        return Ok(moment);
-    }
-    let local = NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S")
-        .or_else(|_| NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M"))
-        .or_else(|_| {
-            NaiveDate::parse_from_str(text, "%Y-%m-%d").map(|day| day.and_time(NaiveTime::MIN))
-        })
-        .map_err(|_| {
-            Failure::new(
-                FailureKind::Usage,
-                format!(
-                    "{text:?} is no time: write 2025-07-09, \"2025-07-09 14:30\" or \
-                     2025-07-09T14:30:00+03:00"
-                ),
-            )
-        })?;
-    match zone.from_local_datetime(&local) {
-        // What is asked for is the time before something happened: the earlier one is safe.
-        LocalResult::Single(moment) | LocalResult::Ambiguous(moment, _) => {
-            Ok(moment.fixed_offset())
-        }
-        LocalResult::None => Err(Failure::new(
-            FailureKind::Usage,
-            format!("there is no {text} in {zone}: the clocks were put forward then"),
-        )),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(text: &str) -> DateTime<FixedOffset> {
-        DateTime::parse_from_rfc3339(text).unwrap()
-    }
-
-    #[test]
-    fn a_moment_is_read_in_the_schedule_s_zone() {
-        for (text, expected) in [
-            ("2025-07-09", "2025-07-09T00:00:00+03:00"),
-            ("2025-07-09 14:30", "2025-07-09T14:30:00+03:00"),
-            ("2025-07-09 14:30:15", "2025-07-09T14:30:15+03:00"),
-            ("2025-07-09T14:30:00Z", "2025-07-09T17:30:00+03:00"),
-        ] {
-            assert_eq!(
-                moment(text, Tz::Asia__Riyadh).unwrap(),
-                at(expected),
-                "{text}"
-            );
-        }
-        let twice = moment("2025-10-26 02:30", Tz::Europe__Berlin).unwrap();
-        assert_eq!(twice, at("2025-10-26T02:30:00+02:00"));
-        for text in ["yesterday", "2025-13-01", "14:30"] {
-            assert_eq!(
-                moment(text, Tz::UTC).unwrap_err().kind,
-                FailureKind::Usage,
-                "{text}"
-            );
-        }
-        assert!(moment("2025-03-30 02:30", Tz::Europe__Berlin).is_err());
-    }
 }

@@ -1,0 +1,81 @@
+//! The backups that can be restored, as a table and as JSON.
+
+use std::fmt::Write as _;
+use std::io::Write;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::super::failure::Failure;
+use super::super::report;
+use super::super::table::{Column, Table};
+use crate::jobs::{Candidate, Context};
+use crate::policy::{age, in_words};
+
+/// What `restore --json` prints without a backup: a list of these, newest sound one first.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub(super) struct Restorable {
+    /// The server's name in the configuration.
+    pub server: Option<String>,
+    /// The database.
+    pub database: String,
+    /// The backup.
+    pub backup: String,
+    /// When its run started, RFC 3339.
+    pub started: String,
+    /// Bytes of all its files but the manifest.
+    pub bytes: u64,
+    /// Rows of all its tables.
+    pub rows: u64,
+    /// When it was last found whole, RFC 3339; null while it does not count as verified.
+    pub verified: Option<String>,
+}
+
+impl Restorable {
+    pub(super) fn of(candidate: &Candidate) -> Self {
+        let entry = &candidate.entry;
+        Self {
+            server: candidate.place.server.clone(),
+            database: candidate.place.database.clone(),
+            backup: entry.stem.to_string(),
+            started: entry.started.to_rfc3339(),
+            bytes: entry.bytes,
+            rows: entry.rows,
+            verified: entry.last_found_whole().map(|moment| moment.to_rfc3339()),
+        }
+    }
+}
+
+/// Prints the candidates.
+pub(super) fn list(
+    context: &Context,
+    candidates: &[Candidate],
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let now = context.now();
+    let table = Table::new([
+        Column::left("DATABASE"),
+        Column::left("BACKUP"),
+        Column::right("AGE"),
+        Column::right("SIZE"),
+        Column::right("ROWS"),
+        Column::left("FOUND WHOLE"),
+    ]);
+    let rows: Vec<(&Candidate, String)> = candidates
+        .iter()
+        .map(|candidate| (candidate, in_words(age(candidate.entry.started, now))))
+        .collect();
+    let table = table.fill(&rows, add_row);
+    table.print("", out)?;
+    Ok(out.flush()?)
+}
+
+fn add_row(table: &mut Table<6>, (candidate, age): &(&Candidate, String)) {
+    let entry = &candidate.entry;
+    table.cell(|cell| cell.write_str(&report::one_line(&candidate.place.label)));
+    table.cell(|cell| write!(cell, "{}", entry.stem));
+    table.cell(|cell| cell.write_str(age));
+    table.cell(|cell| cell.write_str(&report::size(entry.bytes)));
+    table.cell(|cell| cell.write_str(&report::count(entry.rows)));
+    table.cell(|cell| report::write_found_whole(cell, entry));
+}
