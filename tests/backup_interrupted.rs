@@ -315,6 +315,44 @@ fn a_run_that_is_killed_takes_with_it_what_its_programs_have_started() {
     assert_next_run_puts_things_right(&operator);
 }
 
+/// The process that ends a run's programs after it; none where it has none.
+fn watcher_of(running: &Running) -> Option<Pid> {
+    let parent = format!("PPid:\t{}\n", running.pid().as_raw_nonzero());
+    let mut processes = fs::read_dir("/proc").unwrap().flatten();
+    processes.find_map(|entry| {
+        let number = entry.file_name().to_str()?.parse().ok()?;
+        let read = |name| fs::read_to_string(entry.path().join(name)).unwrap_or_default();
+        let is_it =
+            read("status").contains(&parent) && read("cmdline").starts_with("pgbackupd-watch");
+        is_it.then(|| Pid::from_raw(number)).flatten()
+    })
+}
+
+#[test]
+fn a_watcher_that_dies_is_started_again_with_the_next_program() {
+    let (_cluster, mut operator) = with_a_backup();
+    let script = "if mkdir \"$directory/first\" 2>/dev/null; then > \"$directory/one\"; \
+        while [ ! -e \"$directory/go\" ]; do sleep 0.05; done; exec \"$real\" \"$@\"; fi\n\
+        sleep 1000 >&- 2>&- & > \"$directory/reached\"; exec sleep 1000";
+    operator.stand_in("pg_dump", script);
+    operator.stand_in("pg_dumpall", script);
+    let running = operator.spawn(&["backup"]);
+    wait_for(&operator.path("one"));
+    let first = watcher_of(&running).expect("a watcher");
+    kill_process(first, Signal::KILL).unwrap();
+    // Dead, and not buried: nobody has waited for it.
+    wait_until("it is dead", || watcher_of(&running).is_none());
+    fs::write(operator.path("go"), "").unwrap();
+    wait_for(&operator.path("reached"));
+    let second = watcher_of(&running).expect("another watcher");
+    assert_ne!(first, second);
+    running.signal(Signal::KILL);
+    assert_eq!(running.wait().code, 137);
+    operator.assert_no_processes();
+    operator.send_stand_ins_home();
+    assert_next_run_puts_things_right(&operator);
+}
+
 /// After a kill, at whatever point: what `list` shows is whole, the next run succeeds, and then
 /// nothing is left over on the disk or open in the ledger.
 #[track_caller]

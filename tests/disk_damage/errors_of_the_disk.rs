@@ -104,6 +104,74 @@ fn an_error_of_the_disk_under_the_ledger_is_told_with_what_stands() {
     operator.assert_next_run_succeeds();
 }
 
+#[test]
+fn a_sync_that_fails_after_something_was_done_says_what_stands() {
+    if !can_trace() {
+        return;
+    }
+    let cluster = cluster_with_a_small_database();
+    let mut operator = Operator::of(&cluster, DATABASE);
+    let names: Vec<String> = (0..4).map(|_| operator.back_up()).collect();
+    operator.set_value("series.daily.keep", false);
+    operator.set_value("series.daily.keep_last", 1);
+    operator.set_value("retention.floor", 1);
+    let with_error = |nth: usize, arguments: &[&str]| {
+        let inject = format!("inject=fsync:error=EIO:when={nth}");
+        let directory = operator.backups().display().to_string();
+        let starter = [
+            "strace",
+            "-f",
+            "-o",
+            "/dev/null",
+            "-P",
+            &directory,
+            "-e",
+            &inject,
+        ];
+        operator.run_under(&starter, arguments)
+    };
+
+    // Its note has its name when the directory cannot be synced.
+    let output = with_error(1, &["pin", &names[3]]);
+    assert_eq!(output.code, 73, "{output}");
+    let sentence = format!(
+        "what was to be noted of {} is noted, unless the power fails",
+        names[3]
+    );
+    assert!(output.stderr.contains(&sentence), "{output}");
+    let listed = operator.json(&["list"]);
+    assert_eq!(listed[0]["backups"][3]["pinned"], true, "{listed}");
+
+    // A backup that is being removed, at both of its syncs: said of the very one.
+    let mut told = Vec::new();
+    for nth in 1..8 {
+        let output = with_error(nth, &["prune"]);
+        told.extend(
+            output
+                .stderr
+                .lines()
+                .filter(|line| line.contains("unless the power"))
+                .map(str::to_owned),
+        );
+        if operator.list().len() == 1 {
+            break;
+        }
+    }
+    let all = told.join("\n");
+    for part in [
+        "is no backup any more, and the next run removes its files",
+        "is removed, unless",
+    ] {
+        assert!(all.contains(part), "{part}: {all}");
+    }
+    assert!(names[..3].iter().any(|name| all.contains(name)), "{all}");
+    let output = operator.run(&["prune"]);
+    assert_eq!(output.code, 0, "{output}");
+    assert_eq!(operator.list(), names[3..]);
+    let left = operator.temporaries();
+    assert!(left.is_empty(), "{left:?}");
+}
+
 /// What the verification of all says, by the names of the backups: outcome and message.
 fn verified(operator: &Operator, output: &Output) -> BTreeMap<String, (String, String)> {
     let verified: Value = serde_json::from_str(&output.stdout).unwrap();
