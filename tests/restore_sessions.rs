@@ -423,3 +423,39 @@ fn a_session_may_be_idle_while_others_make_their_indexes() {
     assert_eq!(output.code, 0, "{output}");
     assert_eq!(value(&cluster, "app"), "as backed up");
 }
+
+#[test]
+fn no_event_trigger_fires_while_a_dump_is_loaded_whatever_it_was_declared() {
+    let cluster = Cluster::start();
+    cluster.create_database("loud");
+    cluster.psql_in(
+        "loud",
+        "CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t SELECT generate_series(1, 100); \
+         CREATE INDEX more ON t ((id + 1)); \
+         CREATE MATERIALIZED VIEW m AS SELECT count(*) FROM t; \
+         CREATE FUNCTION shout() RETURNS event_trigger LANGUAGE plpgsql \
+           AS $$ BEGIN RAISE EXCEPTION 'fired by %', tg_tag; END $$; \
+         CREATE EVENT TRIGGER \"an \"\"ordinary\" ON ddl_command_start EXECUTE FUNCTION shout(); \
+         CREATE EVENT TRIGGER \"always; it\" ON ddl_command_start EXECUTE FUNCTION shout(); \
+         CREATE EVENT TRIGGER replica ON ddl_command_end EXECUTE FUNCTION shout(); \
+         CREATE EVENT TRIGGER never ON ddl_command_end EXECUTE FUNCTION shout(); \
+         ALTER EVENT TRIGGER \"always; it\" ENABLE ALWAYS; \
+         ALTER EVENT TRIGGER replica ENABLE REPLICA; ALTER EVENT TRIGGER never DISABLE",
+    );
+    let states = |database: &str| {
+        let sql = "SELECT string_agg(evtname || ' ' || evtenabled::text, ', ' ORDER BY evtname) FROM pg_event_trigger";
+        cluster.psql_in(database, sql)
+    };
+    for (format, jobs) in [("plain", 1), ("plain", 2), ("custom", 2), ("directory", 1)] {
+        let mut operator = Operator::of(&cluster, "loud");
+        operator.set("programs", support::cluster::binaries().display());
+        operator.set("dump.format", format);
+        operator.set_value("dump.jobs", jobs);
+        let stem = operator.back_up();
+        let output = operator.run(&["restore", &stem, "--into", "quiet", "--yes"]);
+        assert_eq!(output.code, 0, "{format} {jobs}: {output}");
+        assert_eq!(states("quiet"), states("loud"), "{format} {jobs}");
+        assert_eq!(cluster.psql_in("quiet", "SELECT count FROM m"), "100");
+        cluster.psql("DROP DATABASE quiet");
+    }
+}

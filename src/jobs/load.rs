@@ -22,11 +22,13 @@ use super::dump::{Dumper, LAST_BLOCK, Remarks};
 use super::error::JobError;
 use super::limit::Limit;
 use crate::config::Format;
-use crate::pipeline::{Amount, Progress, Segment, StreamError, are_all_known, is_known};
+use crate::pipeline::{
+    Amount, Progress, Segment, StreamError, are_all_known, is_known, release_event_triggers,
+};
 use crate::postgres::{
     Child, ChildInput, ChildKind, ChildOutput, ChildSpec, Client, Confinement, Conninfo, Exit,
-    ProgramInput, Programs, archive_as_sql_arguments, input_pipe, load_archive_arguments,
-    load_text_arguments, loaded_rows,
+    ProgramInput, Programs, archive_as_sql_arguments, archive_list_arguments,
+    bring_what_always_fires, input_pipe, load_archive_arguments, load_text_arguments, loaded_rows,
 };
 use crate::threads;
 
@@ -146,7 +148,7 @@ impl Loader<'_> {
         let (counted, server_major) = (Arc::clone(progress), self.server_major);
         self.load_text(limit, progress, &doing, move |sink| {
             let mut sink = BufWriter::with_capacity(AT_ONCE, sink);
-            dump.take_segments(&counted, |segment| match segment {
+            dump.take_segments(&counted, server_major, |segment| match segment {
                 Segment::Setting { name, .. } if !is_known(name, server_major) => Ok(()),
                 segment => sink.write_all(segment.text()).map_err(StreamError::Write),
             })?;
@@ -167,7 +169,9 @@ impl Loader<'_> {
         limit: &Limit,
         progress: &Arc<Progress>,
     ) -> Result<Loaded, JobError> {
-        if !are_all_known(self.reader.version.major, self.server_major) {
+        if !are_all_known(self.reader.version.major, self.server_major)
+            || self.has_event_triggers(archive, limit).await?
+        {
             return self
                 .load_archive_as_text(archive, true, jobs, limit, progress)
                 .await;
@@ -190,6 +194,46 @@ impl Loader<'_> {
             }
         };
         Ok(judge("pg_restore", &exit))
+    }
+
+    /// Whether an archive brings event triggers that nothing but statements of ours keeps still: its own,
+    /// which `pg_restore` makes before it refreshes materialized views, or those of an extension. Before
+    /// version 17.
+    async fn has_event_triggers(&self, archive: &Path, limit: &Limit) -> Result<bool, JobError> {
+        if release_event_triggers(self.server_major).is_none() {
+            return Ok(false);
+        }
+        let (watch, remarks) = (Watch::default(), Remarks::default());
+        let pg_restore = self.extractor(archive, archive_list_arguments(archive), &watch, &remarks);
+        let doing = format!("cannot list {}", archive.display());
+        let progress = Arc::default();
+        let list = pg_restore.stream(limit, &progress, &doing, |mut source| {
+            let mut list = Vec::new();
+            io::Read::read_to_end(&mut source, &mut list).map_err(StreamError::Read)?;
+            Ok(list)
+        });
+        let list = String::from_utf8_lossy(&list.await?).into_owned();
+        if list.contains(" EVENT TRIGGER - ") {
+            return Ok(true);
+        }
+        let extensions = list
+            .lines()
+            .filter_map(|line| line.split_once(" EXTENSION - "));
+        let extensions: Vec<String> = extensions.map(|it| it.1.trim_end().to_owned()).collect();
+        if extensions.is_empty() {
+            return Ok(false);
+        }
+        let asking = async {
+            let client = Client::connect(self.conninfo, self.connect).await?;
+            match bring_what_always_fires(&client, &extensions).await {
+                // Who may not ask has a session of the usual role, and nothing is kept still for it.
+                Err(error) if error.sqlstate.as_deref() == Some("42501") => Ok(false),
+                // What cannot be read may be one of these: as text it is loaded in any case.
+                Err(error) if error.sqlstate.is_some() => Ok(true),
+                outcome => Ok::<_, JobError>(outcome?),
+            }
+        };
+        limit.wait_for(asking).await?
     }
 
     /// Loads what `pg_restore` writes of an archive as text.

@@ -15,7 +15,8 @@ pub use batched::Batched;
 pub use digest::{Digest, Digesting};
 pub use follow::Growth;
 pub use parts::{
-    Definitions, Left, Piece, RowsOf, Schema, Text, are_all_known, is_known, take_parts,
+    Definitions, Left, Piece, RowsOf, Schema, Text, are_all_known, hold_event_triggers, is_known,
+    release_event_triggers, take_parts,
 };
 pub use segments::{Segment, take_segments};
 pub use stream::{

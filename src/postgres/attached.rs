@@ -104,3 +104,31 @@ pub async fn missing_locales(client: &Client, locales: &[&str]) -> Result<Vec<St
     }
     Ok(missing)
 }
+
+/// Whether the scripts of one of these extensions, as they are installed on the server, declare something
+/// to fire whatever the role of the session. Only a superuser, or who may read the server's files, can ask.
+///
+/// # Errors
+/// The server refuses, or does not answer.
+pub async fn bring_what_always_fires(
+    client: &Client,
+    extensions: &[String],
+) -> Result<bool, QueryError> {
+    const WHAT: &str = "read the scripts of extensions";
+    // A file of another one may be of any encoding, and is not read.
+    let sql = r"SELECT EXISTS (SELECT FROM pg_catalog.pg_config AS c
+        CROSS JOIN LATERAL pg_catalog.pg_ls_dir(c.setting || '/extension') AS file
+        WHERE c.name = 'SHAREDIR' AND CASE WHEN file LIKE '%--%.sql'
+                    AND pg_catalog.split_part(file, '--', 1) = ANY ($1)
+              THEN pg_catalog.pg_read_file(c.setting || '/extension/' || file)
+                   ~* 'enable\s+(always|replica)'
+              ELSE false END)";
+    let rows = client
+        .query(WHAT, sql, &[(&extensions, Type::TEXT_ARRAY)])
+        .await?;
+    let row = rows
+        .first()
+        .ok_or_else(|| client.odd_answer(WHAT, &"no row"))?;
+    row.try_get(0)
+        .map_err(|error| client.odd_answer(WHAT, &error))
+}

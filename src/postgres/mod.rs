@@ -31,7 +31,9 @@ mod stdio;
 mod tls;
 mod watch;
 
-pub use attached::{Attached, attached, knows_time_zone, missing_locales, subscriptions};
+pub use attached::{
+    Attached, attached, bring_what_always_fires, knows_time_zone, missing_locales, subscriptions,
+};
 pub use blocking::{Blocker, blockers};
 pub use child::{
     Account, Child, ChildError, ChildInput, ChildKind, ChildOutput, ChildSpec, Confinement, Exit,

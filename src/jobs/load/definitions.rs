@@ -10,7 +10,7 @@ use crate::jobs::blocked::Watch;
 use crate::jobs::dump::Remarks;
 use crate::jobs::error::JobError;
 use crate::jobs::limit::Limit;
-use crate::pipeline::{Progress, Schema, StreamError, Text, take_parts};
+use crate::pipeline::{Progress, Schema, StreamError, Text, release_event_triggers, take_parts};
 use crate::postgres::archive_definitions_arguments;
 use crate::regular_file;
 
@@ -28,16 +28,19 @@ impl Loader<'_> {
         progress: &Arc<Progress>,
     ) -> Result<Loaded, JobError> {
         let doing = format!("cannot read {}", dump.name);
-        let tap = Schema::new(self.server_major);
+        let major = self.server_major;
+        let tap = Schema::new(major);
         let counted = Arc::clone(progress);
         let accepts = dump.accepts_unexpected;
         self.load_text(limit, progress, &doing, move |sink| match dump.text {
             DumpText::File { path, compression } => {
                 let file = regular_file::open(path).map_err(StreamError::Read)?;
                 let text = Text::of_file(file, compression)?;
-                pass(text, tap, accepts, sink, &counted)
+                pass((text, tap), accepts, sink, &counted, major)
             }
-            DumpText::Program(source) => pass(Text::Program(source), tap, accepts, sink, &counted),
+            DumpText::Program(source) => {
+                pass((Text::Program(source), tap), accepts, sink, &counted, major)
+            }
         })
         .await
     }
@@ -83,14 +86,15 @@ fn copy(mut text: impl Read, mut writer: PipeWriter) -> Result<(), StreamError> 
 }
 
 fn pass<R: Read + Unpin>(
-    text: Text<R>,
-    tap: Schema,
+    (text, tap): (Text<R>, Schema),
     accepts_unexpected: bool,
     mut sink: impl Write,
     progress: &Progress,
+    server_major: u32,
 ) -> Result<(), StreamError> {
     take_parts(text, tap, accepts_unexpected, progress, |tap| {
         sink.write_all(&tap.take()).map_err(StreamError::Write)
-    })
-    .map(drop)
+    })?;
+    let released = release_event_triggers(server_major).unwrap_or_default();
+    sink.write_all(released).map_err(StreamError::Write)
 }

@@ -18,7 +18,10 @@ use super::{GRACE, Loaded, Loader, judge, refused};
 use crate::config::Compression;
 use crate::jobs::error::JobError;
 use crate::jobs::limit::{Limit, Stop};
-use crate::pipeline::{Progress, Segment, StreamError, Text, take_segments};
+use crate::pipeline::{
+    Progress, Segment, StreamError, Text, hold_event_triggers, release_event_triggers,
+    take_segments,
+};
 use crate::postgres::{
     ChildError, ChildInput, ChildOutput, Exit, ProgramInput, input_pipe,
     load_text_and_answer_arguments,
@@ -96,8 +99,8 @@ pub(super) async fn load(
     let first = sessions.start().await?;
     let most = usize::from(jobs.get());
     let feed = Feed::new(first, most, marks, orders, told, loader.server_major);
-    let counted = Arc::clone(progress);
-    let mut feeder = threads::start("feed", move || feed_all(feed, dump, &counted))?;
+    let (counted, major) = (Arc::clone(progress), loader.server_major);
+    let mut feeder = threads::start("feed", move || feed_all(feed, dump, &counted, major))?;
 
     let mut given_out = None;
     let mut stopped: Option<Stop> = None;
@@ -168,34 +171,53 @@ pub(super) async fn load(
     }
 }
 
-fn feed_all(mut feed: Feed<ProgramInput>, dump: Dump, progress: &Progress) -> GivenOut {
+fn feed_all(
+    mut feed: Feed<ProgramInput>,
+    dump: Dump,
+    progress: &Progress,
+    server_major: u32,
+) -> GivenOut {
     let given_out = dump
-        .take_segments(progress, |segment| feed.take(segment))
+        .take_segments(progress, server_major, |segment| feed.take(segment))
         .and_then(|()| feed.finish());
     (given_out, feed)
 }
 
 impl Dump {
-    /// Hands out its text, all of it judged.
+    /// Hands out its text, all of it judged, with what keeps event triggers still on such a server.
     ///
     /// # Errors
     /// When it cannot be read, or something in it is refused; and what `each` gives.
     pub(super) fn take_segments(
         self,
         progress: &Progress,
-        each: impl FnMut(Segment<'_>) -> Result<(), StreamError>,
+        server_major: u32,
+        mut each: impl FnMut(Segment<'_>) -> Result<(), StreamError>,
     ) -> Result<(), StreamError> {
         let accepts_unexpected = self.accepts_unexpected;
+        let mut pass = |segment: Segment<'_>| {
+            each(segment)?;
+            let Segment::Ordered(text) = segment else {
+                return Ok(());
+            };
+            let held = hold_event_triggers(text, server_major);
+            held.map_or(Ok(()), |held| each(Segment::Ordered(held)))
+        };
         match self.text {
             DumpText::File { path, compression } => {
                 let file = regular_file::open(path).map_err(StreamError::Read)?;
                 let text = Text::of_file(file, compression)?;
-                take_segments(text, accepts_unexpected, progress, each)
+                take_segments(text, accepts_unexpected, progress, &mut pass)
             }
-            DumpText::Program(source) => {
-                take_segments(Text::Program(source), accepts_unexpected, progress, each)
-            }
-        }
+            DumpText::Program(source) => take_segments(
+                Text::Program(source),
+                accepts_unexpected,
+                progress,
+                &mut pass,
+            ),
+        }?;
+        let released = release_event_triggers(server_major);
+        released.map_or(Ok(()), |released| each(Segment::Ordered(released)))
     }
 }
 

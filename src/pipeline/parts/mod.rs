@@ -2,6 +2,7 @@
 //! tables. All are fed by the census's own scanner, so that there is one reader of dumps.
 
 mod definitions;
+mod event_triggers;
 mod rows;
 mod schema;
 mod settings;
@@ -15,6 +16,7 @@ use super::stream::{Progress, READ_AHEAD, StreamError};
 use crate::config::Compression;
 
 pub use definitions::{Definitions, Left};
+pub use event_triggers::{hold_event_triggers, release_event_triggers};
 pub use rows::{Piece, RowsOf};
 pub use schema::Schema;
 pub use settings::{are_all_known, is_known};

@@ -1,6 +1,7 @@
 //! The whole schema in a dump: every statement as it stands, but no row, no large object and no state that
 //! rows bring about. What a server makes of it is the reference for what it made of the whole.
 
+use super::event_triggers::hold_event_triggers;
 use super::settings::is_known;
 use crate::pipeline::census::statement::{LONGEST_HELD, Meaning, clears_in_vain, meaning};
 use crate::pipeline::census::{ObjectId, Tap};
@@ -51,6 +52,8 @@ impl Schema {
         };
         if is_wanted {
             self.out.extend_from_slice(text);
+            let held = hold_event_triggers(text, self.server_major);
+            self.out.extend_from_slice(held.unwrap_or_default());
             self.out.push(b'\n');
         }
     }

@@ -75,7 +75,8 @@ fn neutral(login: Option<LoginFacts>) -> String {
 /// Before version 17 event triggers are kept still by the role of a replica. Triggers and rules are so
 /// too, and none of a dump is there before its rows are: what checks rows in constraints is made after
 /// them, and reads all of them then (`validateForeignKeyConstraint`, `index_build` in `PostgreSQL`'s
-/// source), whatever the session's role. What was marked ENABLE ALWAYS or REPLICA is fired still.
+/// source), whatever the session's role. Event triggers that are ENABLE ALWAYS or REPLICA are disabled
+/// meanwhile.
 fn forced(purpose: Purpose, login: Option<LoginFacts>) -> String {
     let (
         Purpose::Load { keeps_libraries },
