@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use support::cluster::{Cluster, wait_until};
 use support::drill::{assert_empty, back_up, drill, operator, psql_that_changes};
-use support::operator::{Operator, Output};
+use support::operator::{Operator, Output, wait_for_the_next_second};
 use support::restored::databases;
 use support::sample::feed;
 
@@ -62,7 +62,7 @@ fn definitions_that_the_server_writes_differently_are_one_remark_in_drill_and_re
         assert_empty(place.path());
         let output = restore(&cluster, &operator, 0);
         assert!(output.stderr.contains(remarks[0]), "{output}");
-        std::thread::sleep(std::time::Duration::from_millis(1050));
+        wait_for_the_next_second();
     }
     let output = operator.run(&["drill"]);
     assert!(output.to_string().contains(REMARK), "{output}");
@@ -246,7 +246,7 @@ fn what_a_killed_restore_left_of_a_reference_is_dropped_by_the_next() {
         cluster.psql(&format!("COMMENT ON DATABASE \"{name}\" IS NULL"));
     }
     operator.send_stand_ins_home();
-    std::thread::sleep(std::time::Duration::from_millis(1050));
+    wait_for_the_next_second();
     restore(&cluster, &operator, 0);
 }
 

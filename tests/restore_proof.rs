@@ -13,7 +13,7 @@ use std::fs;
 use serde_json::Value;
 
 use support::cluster::{Cluster, SUPERUSER};
-use support::operator::Operator;
+use support::operator::{Operator, wait_for_the_next_second};
 use support::restored::{assert_untouched, seal, small};
 
 /// An index that is in the way of ANALYZE, as a setting of the server's says, and of nothing else: our
@@ -124,7 +124,7 @@ fn a_table_whose_statistics_cannot_be_had_keeps_no_database_from_coming_back() {
          CREATE TABLE \"Heir\" (id int); INSERT INTO \"Heir\" VALUES (1), (1); \
          CREATE FOREIGN TABLE away () INHERITS (\"Heir\") SERVER far",
     );
-    std::thread::sleep(std::time::Duration::from_millis(1050));
+    wait_for_the_next_second();
     let output = operator.run(&["backup"]);
     assert_eq!(output.code, 0, "{output}");
     let (told, known) = restore(&operator);

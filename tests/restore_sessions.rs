@@ -14,7 +14,7 @@ use rustix::process::Signal;
 
 use support::cluster::{Cluster, wait_until};
 use support::drill::open_directory;
-use support::operator::Operator;
+use support::operator::{Operator, wait_for_the_next_second};
 use support::restored::{assert_untouched, beginning_with, databases, small, value};
 use support::sample::feed;
 
@@ -382,7 +382,7 @@ fn constraints_that_wait_for_each_other_are_made_one_after_the_other() {
     cluster.psql_in("app", "UPDATE t SET v = 'as backed up'");
     operator.set_value("dump.jobs", 2);
     operator.set_value("drill.jobs", 2);
-    std::thread::sleep(std::time::Duration::from_millis(1050));
+    wait_for_the_next_second();
     let output = operator.run(&["backup"]);
     assert_eq!(output.code, 0, "{output}");
     let output = operator.run(&["restore", "--latest", "--yes"]);
@@ -416,7 +416,7 @@ fn a_session_may_be_idle_while_others_make_their_indexes() {
          ALTER ROLE postgres SET idle_session_timeout = '300ms'",
     );
     operator.set_value("dump.jobs", 2);
-    std::thread::sleep(std::time::Duration::from_millis(1050));
+    wait_for_the_next_second();
     let output = operator.run(&["backup"]);
     assert_eq!(output.code, 0, "{output}");
     let output = operator.run(&["restore", "--latest", "--yes"]);

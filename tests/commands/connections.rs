@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::support::cluster::{Cluster, Options, wait_until};
 use crate::support::daemon::{Daemon, only_daily};
-use crate::support::operator::{Operator, Output};
+use crate::support::operator::{Operator, Output, wait_for_the_next_second};
 
 /// The attention that `status` asks for, by kind and database, and its remarks.
 fn status(operator: &Operator) -> (Vec<(String, Value)>, Vec<String>) {
@@ -203,7 +203,7 @@ fn a_daemon_reports_a_database_that_is_not_there_until_it_is() {
 
     // It was made since, and a backup of it shows it.
     cluster.psql("ALTER DATABASE not_yet RENAME TO late");
-    std::thread::sleep(std::time::Duration::from_millis(1050));
+    wait_for_the_next_second();
     assert_eq!(operator.run(&["backup", "-d", "late"]).code, 0);
     assert_eq!(status(&operator).0, [missing("salse")]);
     // A run that failed says so itself, once.

@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::Value;
 
 use crate::support::cluster::{Cluster, Options};
-use crate::support::operator::Operator;
+use crate::support::operator::{Operator, wait_for_the_next_second};
 
 /// Somebody who backs up one database, and whose service has a state directory. One backup a series
 /// stays but for what must.
@@ -147,7 +147,7 @@ fn earlier_backups_that_are_gone_and_another_server_are_concerns() {
     let directory = operator.backups();
     let mounted = operator.path("mounted");
     // The second is in a backup's name: in an empty directory the next one would take that of the first.
-    std::thread::sleep(std::time::Duration::from_millis(1050));
+    wait_for_the_next_second();
 
     // The disk is not mounted: before a backup, and after one, which repeats it.
     fs::rename(&directory, &mounted).unwrap();

@@ -495,6 +495,12 @@ impl Operator {
     }
 }
 
+/// Waits until another second is in the names that are made now: of backups, and of databases beside
+/// one that is restored.
+pub(crate) fn wait_for_the_next_second() {
+    std::thread::sleep(std::time::Duration::from_millis(1050));
+}
+
 /// A value as TOML has it, on one line. JSON's texts, numbers and lists are TOML's too, but for a
 /// character that TOML wants escaped; a table is not.
 fn in_toml(value: &Value) -> String {
