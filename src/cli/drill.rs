@@ -143,9 +143,17 @@ pub(super) async fn run(
                         report::alarm(run, &place.database, &stem, None, &said);
                     }
                     failures.extend(failure(&database, &report));
+                    let said = match &report.outcome {
+                        DrillOutcome::Refused { said, .. } => Some(said.clone()),
+                        _ => None,
+                    };
                     let told = tell(place, target, report);
                     if !surroundings.json {
                         print(&told, &report::prefix(&loaded.plan, &place.label), out)?;
+                        // With rows, and so for this terminal alone.
+                        for line in said.iter().flat_map(|said| said.lines()) {
+                            writeln!(out, "  {}", report::one_line(line))?;
+                        }
                     }
                     drilled.push(told);
                 }
@@ -245,7 +253,7 @@ fn tell(place: &Place, target: Duration, report: DrillReport) -> DrilledBackup {
         outcome: match &report.outcome {
             DrillOutcome::Proven => "proven",
             DrillOutcome::Damaged(_) => "damaged",
-            DrillOutcome::Refused(_) => "refused",
+            DrillOutcome::Refused { .. } => "refused",
             DrillOutcome::Differs(_) => "differs",
             DrillOutcome::Impossible(_) => "impossible",
         },

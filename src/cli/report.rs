@@ -27,7 +27,10 @@ pub(super) fn failure(error: &JobError, interrupt: &Interrupt) -> Failure {
     };
     let message = match kind {
         FailureKind::Interrupted(signal) => format!("{error} by {}", signal_name(signal)),
-        _ => error.to_string(),
+        _ => match error.said() {
+            Some(said) => format!("{error}\nit said:\n{said}"),
+            None => error.to_string(),
+        },
     };
     Failure::new(kind, message)
 }

@@ -44,6 +44,14 @@ pub enum JobError {
         /// Whether trying again later may help without anybody doing anything.
         may_pass: bool,
     },
+    /// The server refused what a program sent it.
+    #[error("{message}")]
+    Rejected {
+        /// The sentence, without rows.
+        message: String,
+        /// All that the program said, which may show rows: for a terminal.
+        said: String,
+    },
     /// A program of `PostgreSQL`'s found the disk full.
     #[error("{0}")]
     NoSpace(String),
@@ -218,6 +226,7 @@ impl JobError {
             | Self::Child(_)
             | Self::Exhausted(_)
             | Self::Failed { .. }
+            | Self::Rejected { .. }
             | Self::Stop(Stop::TimedOut { .. }) => JobErrorKind::Unavailable,
             Self::Stop(Stop::Interrupted) => JobErrorKind::Interrupted,
             Self::NoSuchBackup(_) | Self::NoSuchDatabase(_) | Self::NoSuchTable(_) => {
@@ -241,6 +250,19 @@ impl JobError {
             | Self::Repository(RepositoryError::Io { source, .. }) => is_exhaustion(source),
             Self::Failed { may_pass, .. } => *may_pass,
             _ => false,
+        }
+    }
+
+    /// What records do not get because it may show rows, for the terminal of whoever is there: the
+    /// server's details and context.
+    pub fn said(&self) -> Option<&str> {
+        match self {
+            Self::Rejected { said, .. } => Some(said),
+            Self::Query(error) => error.said(),
+            Self::Undiscovered { source, .. }
+            | Self::Unseen { source, .. }
+            | Self::Restore { source, .. } => source.said(),
+            _ => None,
         }
     }
 

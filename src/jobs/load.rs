@@ -4,6 +4,7 @@ mod definitions;
 mod feed;
 mod in_force;
 mod marks;
+mod refusal;
 mod sessions;
 
 use std::convert::Infallible;
@@ -32,6 +33,7 @@ use crate::postgres::{
 };
 use crate::threads;
 
+pub(super) use refusal::Refusal;
 pub(super) use sessions::{Dump, DumpText};
 
 /// How long a program may take to end after SIGTERM before it is killed.
@@ -74,12 +76,7 @@ pub(super) enum Loaded {
     /// Everything is in the database.
     Wholly,
     /// The server or the program refused something.
-    Refused {
-        /// How the program ended.
-        how: String,
-        /// What it said.
-        said: String,
-    },
+    Refused(Refusal),
 }
 
 impl Loader<'_> {
@@ -270,7 +267,7 @@ impl Loader<'_> {
         let (extracted, outcome) = tokio::join!(extracting, loading);
         match outcome? {
             // Of psql's failure the other one is the consequence.
-            refused @ Loaded::Refused { .. } => Ok(refused),
+            refused @ Loaded::Refused(_) => Ok(refused),
             Loaded::Wholly => extracted.map(|()| Loaded::Wholly),
         }
     }
@@ -369,20 +366,15 @@ pub(super) fn ahead(format: Format, text_bytes: u64, rows: u64) -> Amount {
 
 /// Of a psql that had no reason to end.
 fn refused(exit: &Exit) -> Loaded {
-    Loaded::Refused {
-        how: "psql ended before the end of the dump".to_owned(),
-        said: exit.stderr.trim().to_owned(),
-    }
+    let how = "psql ended before the end of the dump".to_owned();
+    Loaded::Refused(Refusal::new(how, exit))
 }
 
 fn judge(program: &str, exit: &Exit) -> Loaded {
     if exit.success() {
         return Loaded::Wholly;
     }
-    Loaded::Refused {
-        how: format!("{program} {exit}"),
-        said: exit.stderr.trim().to_owned(),
-    }
+    Loaded::Refused(Refusal::new(format!("{program} {exit}"), exit))
 }
 
 /// How libraries say that they want to be loaded when a server starts.

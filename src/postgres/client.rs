@@ -12,7 +12,9 @@ use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Config, NoTls, Row};
 
-use super::connect_error::{ConnectError, ConnectErrorKind, Refusal, in_words, passes};
+use super::connect_error::{
+    ConnectError, ConnectErrorKind, Refusal, in_short, in_words, passes, shows_rows,
+};
 use super::conninfo::{
     ChannelBinding, Conninfo, Endpoint, Host, LoginFacts, SessionAttributes, SslMode, has_options,
 };
@@ -48,11 +50,18 @@ pub struct QueryError {
     database: String,
     server: String,
     reason: String,
+    /// What the server said in full, where the reason leaves something out that may show rows.
+    said: Option<String>,
     /// The server's error code, when it was the server that refused.
     pub sqlstate: Option<String>,
 }
 
 impl QueryError {
+    /// What the server said in full, where the text leaves out what may show rows.
+    pub fn said(&self) -> Option<&str> {
+        self.said.as_deref()
+    }
+
     /// What the server said, or why there is no answer, alone.
     pub fn reason(&self) -> &str {
         &self.reason
@@ -162,22 +171,12 @@ impl Client {
         sql: &str,
         parameters: &[(&(dyn ToSql + Sync), Type)],
     ) -> Result<Vec<Row>, QueryError> {
-        let failed = |reason: String, sqlstate: Option<String>| QueryError {
-            what,
-            database: self.conninfo.database().to_owned(),
-            server: self.conninfo.server(),
-            reason,
-            sqlstate,
-        };
         match timeout(self.limit, self.inner.query_typed(sql, parameters)).await {
             Ok(Ok(rows)) => Ok(rows),
-            Ok(Err(error)) => {
-                let state = error.code().map(|state| state.code().to_owned());
-                Err(failed(in_words(&error), state))
-            }
+            Ok(Err(error)) => Err(self.refused(what, &error)),
             Err(_) => {
                 let limit = span(self.limit);
-                Err(failed(format!("no answer within {limit}"), None))
+                Err(self.odd_answer(what, &format!("no answer within {limit}")))
             }
         }
     }
@@ -225,13 +224,6 @@ impl Client {
         statements: &[&str],
         limit: Duration,
     ) -> Result<(), QueryError> {
-        let failed = |reason: String, sqlstate: Option<String>| QueryError {
-            what,
-            database: self.conninfo.database().to_owned(),
-            server: self.conninfo.server(),
-            reason,
-            sqlstate,
-        };
         let work = async {
             for statement in statements {
                 self.inner.batch_execute(statement).await?;
@@ -241,13 +233,10 @@ impl Client {
         // The server's own limit comes first, and says more.
         match timeout(limit.saturating_add(Duration::from_secs(2)), work).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => {
-                let state = error.code().map(|state| state.code().to_owned());
-                Err(failed(in_words(&error), state))
-            }
+            Ok(Err(error)) => Err(self.refused(what, &error)),
             Err(_) => {
                 let limit = span(limit);
-                Err(failed(format!("no answer within {limit}"), None))
+                Err(self.odd_answer(what, &format!("no answer within {limit}")))
             }
         }
     }
@@ -258,7 +247,8 @@ impl Client {
             what,
             database: self.conninfo.database().to_owned(),
             server: self.conninfo.server(),
-            reason: in_words(error),
+            reason: in_short(error),
+            said: shows_rows(error).then(|| in_words(error)),
             sqlstate: error.code().map(|state| state.code().to_owned()),
         }
     }
@@ -270,6 +260,7 @@ impl Client {
             database: self.conninfo.database().to_owned(),
             server: self.conninfo.server(),
             reason: reason.to_string(),
+            said: None,
             sqlstate: None,
         }
     }

@@ -7,6 +7,7 @@ use std::io;
 
 use tokio_postgres::error::SqlState;
 
+use super::server_error::quotes_values;
 use super::tls::TlsError;
 use crate::identity;
 
@@ -274,6 +275,43 @@ fn has_source<T: std::error::Error + 'static>(error: &tokio_postgres::Error) -> 
         source = cause.source();
     }
     false
+}
+
+/// Whether an error may show rows: in its details and its context, or in the message itself.
+pub(super) fn shows_rows(error: &tokio_postgres::Error) -> bool {
+    error.as_db_error().is_some_and(|server| {
+        let code = server.code().code();
+        quotes_values(code) || code.starts_with("23") || code.starts_with("44")
+    })
+}
+
+/// An error as records get it: of one that may show rows what it is about, and its code.
+pub(super) fn in_short(error: &tokio_postgres::Error) -> String {
+    match error.as_db_error().filter(|_| shows_rows(error)) {
+        None => in_words(error),
+        Some(server) => {
+            let code = server.code().code();
+            let message = if quotes_values(code) {
+                "it refuses a value or a statement"
+            } else {
+                server.message()
+            };
+            let objects = [
+                ("schema", server.schema()),
+                ("table", server.table()),
+                ("column", server.column()),
+                ("constraint", server.constraint()),
+            ];
+            let objects = objects
+                .iter()
+                .filter_map(|(word, name)| Some(format!(", {word} {}", (*name)?)));
+            format!(
+                "the server says: {}: {message} (SQLSTATE {code}{})",
+                server.severity(),
+                objects.collect::<String>()
+            )
+        }
+    }
 }
 
 /// An error of the library with all its causes: its own text is hardly more than "db error".

@@ -259,6 +259,8 @@ fn load_arguments(restrict_key: Option<&str>, output: &[&str]) -> Vec<OsString> 
         "--quiet",
         "--no-password",
         "--set=ON_ERROR_STOP=1",
+        // Why something failed is known by its code, whatever language the server speaks.
+        "--set=VERBOSITY=verbose",
     ]
     .map(OsString::from)
     .into();

@@ -22,6 +22,7 @@ mod properties;
 mod quote;
 mod recreate;
 mod sandbox;
+mod server_error;
 mod server_settings;
 mod short_rows;
 mod shortfall;
@@ -71,6 +72,7 @@ pub use recreate::{
     settings_and_privileges, settings_for_loading, take_place,
 };
 pub use sandbox::{Sandbox, SandboxError, SandboxSpec, database_name, sweep_sandboxes};
+pub use server_error::{ServerError, read_errors};
 pub use server_settings::{ServerSetting, differing_settings, server_settings, session_statements};
 pub use shortfall::{shortfalls, shortfalls_with_its_name};
 pub use statistics::{NotRefreshed, analyze, analyze_tables};

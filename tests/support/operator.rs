@@ -114,6 +114,12 @@ impl Operator {
             .into(),
             directory,
         };
+        // Where the test itself has another date (packaging/test-dates), the program has it too.
+        for name in ["LD_PRELOAD", "FAKETIME", "FAKETIME_DONT_FAKE_MONOTONIC"] {
+            if let Ok(value) = std::env::var(name) {
+                operator.set_variable(name, value);
+            }
+        }
         operator.set("database", database);
         operator.set("directory", operator.path("backups").display());
         // Not the machine's own, if it has one; it is not made, so that nothing is remembered there.

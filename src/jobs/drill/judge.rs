@@ -74,21 +74,6 @@ pub(super) fn in_words(differences: &[Difference]) -> Vec<String> {
     named
 }
 
-/// The lines of a program's words that are errors: those beside them may show rows.
-pub(super) fn errors_in(said: &str) -> String {
-    let lines: Vec<&str> = said
-        .lines()
-        .filter(|line| {
-            line.contains("ERROR:") || line.contains("FATAL:") || line.contains("error:")
-        })
-        .take(3)
-        .collect();
-    if lines.is_empty() {
-        return said.lines().next().unwrap_or("it said nothing").to_owned();
-    }
-    lines.join("; ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,13 +106,5 @@ mod tests {
                 "the owner of view w differs after the restore",
             ]
         );
-    }
-
-    #[test]
-    fn of_what_a_program_said_only_errors_are_told() {
-        let said = "psql:<stdin>:9: ERROR:  duplicate key\nDETAIL:  Key (card)=(4711) exists.\n\
-                    CONTEXT:  COPY cards, line 2";
-        assert_eq!(errors_in(said), "psql:<stdin>:9: ERROR:  duplicate key");
-        assert_eq!(errors_in(""), "it said nothing");
     }
 }

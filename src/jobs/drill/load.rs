@@ -4,7 +4,6 @@
 use std::io::Write as _;
 
 use super::attempt::Drill;
-use super::judge::errors_in;
 use super::preload::way_out;
 use super::report::DrillOutcome;
 use super::restored::Restored;
@@ -77,35 +76,35 @@ impl Drill<'_> {
         };
         let is_older = manifest.server.major() < restored.sandbox.major();
         let without_roles = manifest.globals.is_none();
-        let said = match &loaded {
-            Loaded::Wholly => return Ok(None),
-            Loaded::Refused { said, .. } => said.clone(),
+        let Loaded::Refused(refusal) = &loaded else {
+            return Ok(None);
         };
-        if without_roles && lacking(&said).is_none() && is_about_rights(&said) {
+        let said = refusal.said.as_str();
+        if without_roles && lacking(said).is_none() && is_about_rights(said) {
             return Ok(Some(DrillOutcome::Impossible(format!(
                 "it was made without the cluster's roles (globals = false), and it takes more than \
                  their names: {}",
-                errors_in(&said)
+                refusal.in_short()
             ))));
         }
         if let Some(release) = behind(&manifest.server, &restored.programs.version)
-            && lacking(&said).is_none()
+            && lacking(said).is_none()
         {
             return Ok(Some(DrillOutcome::Impossible(format!(
                 "the server is of the newer release {release}, and PostgreSQL {} does not take what was \
                  dumped from it: {}; upgrade postgresql-{}",
                 restored.programs.version.text,
-                errors_in(&said),
+                refusal.in_short(),
                 restored.sandbox.major()
             ))));
         }
-        if is_older && lacking(&said).is_none() {
+        if is_older && lacking(said).is_none() {
             return Ok(Some(DrillOutcome::Impossible(format!(
                 "PostgreSQL {} does not take what {} has dumped: {}; install \
                  postgresql-{1}",
                 restored.sandbox.major(),
                 manifest.server.major(),
-                errors_in(&said)
+                refusal.in_short()
             ))));
         }
         Ok(self.refused(restored, manifest, "the dump", loaded).await)
@@ -119,7 +118,7 @@ impl Drill<'_> {
         what: &str,
         loaded: Loaded,
     ) -> Option<DrillOutcome> {
-        let Loaded::Refused { how, said } = loaded else {
+        let Loaded::Refused(refusal) = loaded else {
             return None;
         };
         if let Some(end) = restored.sandbox.ended().await {
@@ -127,7 +126,7 @@ impl Drill<'_> {
                 "the throw-away server ended while {what} was loaded: {end}"
             )));
         }
-        if let Some(lack) = lacking(&said) {
+        if let Some(lack) = lacking(&refusal.said) {
             let way_out = if lack == NOT_PRELOADED {
                 format!("; {}", way_out(manifest.server.preload.as_deref()))
             } else {
@@ -135,17 +134,21 @@ impl Drill<'_> {
             };
             return Some(DrillOutcome::Impossible(format!(
                 "{lack}: {}{way_out}",
-                errors_in(&said)
+                refusal.in_short()
             )));
         }
         // A program that was killed has said nothing of the dump.
-        if how.contains("was killed by") {
-            return Some(DrillOutcome::Impossible(how));
+        if refusal.how.contains("was killed by") {
+            return Some(DrillOutcome::Impossible(refusal.how));
         }
-        Some(DrillOutcome::Refused(format!(
-            "{how} while {what} was loaded: {}",
-            errors_in(&said)
-        )))
+        Some(DrillOutcome::Refused {
+            what: format!(
+                "{} while {what} was loaded: {}",
+                refusal.how,
+                refusal.in_short()
+            ),
+            said: refusal.said,
+        })
     }
 }
 

@@ -103,7 +103,8 @@ pub async fn drill(
     let outcome = Box::pin(drill.carry_out()).await;
     let noted = match &outcome {
         Ok(
-            shown @ (DrillOutcome::Proven | DrillOutcome::Refused(_) | DrillOutcome::Differs(_)),
+            shown
+            @ (DrillOutcome::Proven | DrillOutcome::Refused { .. } | DrillOutcome::Differs(_)),
         ) => drill.note(|state| state.note_drill(context.now(), shown.failure())),
         _ => Ok(()),
     };

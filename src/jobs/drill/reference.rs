@@ -59,7 +59,7 @@ impl Drill<'_> {
                 let reference = restored.census(self, encoding).await?;
                 Ok(Made::Reference(Box::new(reference)))
             }
-            Some(DrillOutcome::Refused(why)) => {
+            Some(DrillOutcome::Refused { what: why, .. }) => {
                 self.remarks.push(format!(
                     "what this server makes of the backup's own definitions is not known: {why}"
                 ));

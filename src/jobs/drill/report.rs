@@ -45,7 +45,12 @@ pub enum DrillOutcome {
     /// Its files are not as they were written.
     Damaged(String),
     /// The server refused it.
-    Refused(String),
+    Refused {
+        /// What failed, without rows.
+        what: String,
+        /// All that the program said, which may show rows: for a terminal.
+        said: String,
+    },
     /// What came back is something else: one sentence for each difference.
     Differs(Vec<String>),
     /// It could not be tried. That says nothing about the backup.
@@ -55,14 +60,17 @@ pub enum DrillOutcome {
 impl DrillOutcome {
     /// Whether the backup itself is bad.
     pub fn is_bad(&self) -> bool {
-        matches!(self, Self::Damaged(_) | Self::Refused(_) | Self::Differs(_))
+        matches!(
+            self,
+            Self::Damaged(_) | Self::Refused { .. } | Self::Differs(_)
+        )
     }
 
     /// Why files that are whole do not restore, for the backup's state; none where nothing of that
     /// kind was shown.
     pub(super) fn failure(&self) -> Option<String> {
         match self {
-            Self::Refused(what) => Some(what.clone()),
+            Self::Refused { what, .. } => Some(what.clone()),
             Self::Differs(_) => self.sentence(),
             Self::Proven | Self::Damaged(_) | Self::Impossible(_) => None,
         }
@@ -73,7 +81,7 @@ impl DrillOutcome {
         Some(match self {
             Self::Proven => return None,
             Self::Damaged(what) => format!("it is damaged: {what}"),
-            Self::Refused(what) => format!("it does not restore: {what}"),
+            Self::Refused { what, .. } => format!("it does not restore: {what}"),
             Self::Differs(differences) => {
                 let number = differences.len() as u64;
                 let first: Vec<&str> = differences.iter().take(3).map(String::as_str).collect();

@@ -74,7 +74,7 @@ impl Loader<'_> {
         let (extracted, outcome) = tokio::join!(extracting, loading);
         match outcome? {
             // Of psql's failure the other one is the consequence.
-            refused @ Loaded::Refused { .. } => Ok(refused),
+            refused @ Loaded::Refused(_) => Ok(refused),
             Loaded::Wholly => extracted.map(|()| Loaded::Wholly),
         }
     }

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::feed::{Event, Feed, Place};
 use super::marks::Marks;
+use super::refusal::is_deadlock;
 use super::{GRACE, Loaded, Loader, judge, refused};
 use crate::config::Compression;
 use crate::jobs::error::JobError;
@@ -287,12 +288,6 @@ impl Sessions<'_> {
         self.ending.cancel();
         self.tell(Event::Over);
     }
-}
-
-/// Whether psql ended because its statement and another one waited for each other (`deadlock_detected`,
-/// in the words of messages with `lc_messages` C).
-fn is_deadlock(exit: &Exit) -> bool {
-    !exit.success() && exit.stderr.contains("ERROR:  deadlock detected")
 }
 
 /// What the reader of a program that has ended has seen; somebody else may hold its pipe open.

@@ -182,10 +182,9 @@ fn what_the_dump_makes_for_others_is_named() {
 #[test]
 fn a_refusal_is_told_with_its_way_out_to_whoever_is_no_superuser() {
     let mut premises = premises(15);
-    let said = "psql:<stdin>:7: ERROR:  must be superuser to create a base type";
-    let told = way_out(said, &premises).unwrap();
+    let told = way_out(true, &premises).unwrap();
     assert!(told.starts_with("user me is no superuser"), "{told}");
-    assert_eq!(way_out("ERROR:  syntax error", &premises), None);
+    assert_eq!(way_out(false, &premises), None);
     premises.is_superuser = true;
-    assert_eq!(way_out(said, &premises), None);
+    assert_eq!(way_out(true, &premises), None);
 }

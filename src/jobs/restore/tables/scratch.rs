@@ -181,16 +181,21 @@ impl Tools<'_> {
             Loaded::Wholly => Ok(std::mem::take(
                 &mut *left.lock().unwrap_or_else(PoisonError::into_inner),
             )),
-            Loaded::Refused { how, said } => Err(JobError::failed(format!(
-                "the definitions in the backup cannot all be made on this server: {how}; it \
-                 said:\n{said}\n{}make what is missing there, or restore on a server that has it",
-                if without.is_empty() {
-                    String::new()
-                } else {
-                    let names = in_words(without);
-                    format!("extensions that our user cannot install there are {names}: ")
-                }
-            ))),
+            Loaded::Refused(refusal) => Err(JobError::Rejected {
+                message: format!(
+                    "the definitions in the backup cannot all be made on this server: {}: {}; {}make what \
+                     is missing there, or restore on a server that has it",
+                    refusal.how,
+                    refusal.in_short(),
+                    if without.is_empty() {
+                        String::new()
+                    } else {
+                        let names = in_words(without);
+                        format!("extensions that our user cannot install there are {names}: ")
+                    }
+                ),
+                said: refusal.said,
+            }),
         }
     }
 
@@ -232,7 +237,7 @@ impl Tools<'_> {
         let (extracted, outcome) = tokio::join!(extracting, loading);
         match outcome? {
             // Of psql's failure the other one is the consequence.
-            refused @ Loaded::Refused { .. } => Ok(refused),
+            refused @ Loaded::Refused(_) => Ok(refused),
             Loaded::Wholly => extracted.map(|()| Loaded::Wholly),
         }
     }

@@ -100,12 +100,18 @@ impl Work<'_> {
         };
         match outcome.map_err(|error| sendable::changed(source, error))? {
             Loaded::Wholly => Ok(()),
-            Loaded::Refused { how, said } => {
-                let way_out = rights::way_out(&said, &self.prepared.premises);
-                let way_out = way_out.map_or_else(String::new, |way| format!("\n{way}"));
-                Err(JobError::failed(format!(
-                    "the backup could not be loaded: {how}; it said:\n{said}{way_out}"
-                )))
+            Loaded::Refused(refusal) => {
+                let way_out =
+                    rights::way_out(refusal.is_about_privileges(), &self.prepared.premises);
+                let way_out = way_out.map_or_else(String::new, |way| format!("; {way}"));
+                Err(JobError::Rejected {
+                    message: format!(
+                        "the backup could not be loaded: {}: {}{way_out}",
+                        refusal.how,
+                        refusal.in_short()
+                    ),
+                    said: refusal.said,
+                })
             }
         }
     }

@@ -49,7 +49,7 @@ impl Work<'_> {
                 let taken = census_of(&copy, encoding, lock_wait, limit, self.progress);
                 Ok(taken.await?)
             }
-            Loaded::Refused { how, said } => Err(format!("{how}; it said:\n{said}")),
+            Loaded::Refused(refusal) => Err(format!("{}: {}", refusal.how, refusal.in_short())),
         };
         match self.drop_made(&client, name).await {
             Ok(()) => {}

@@ -1,0 +1,177 @@
+//! What a program that loads a dump was refused, in full and without rows.
+
+use crate::postgres::{Exit, ServerError, read_errors};
+
+/// So many errors are told in short.
+const TOLD: usize = 3;
+
+/// The code of two statements that waited for each other.
+const DEADLOCK: &str = "40P01";
+
+/// The code of a privilege that is lacking.
+const PRIVILEGE: &str = "42501";
+
+/// What the server says when a right is missing, in the words of its messages (with `lc_messages` C).
+const REFUSALS: [&str; 8] = [
+    "permission denied",
+    "must be superuser",
+    "must be owner of",
+    "must be member of role",
+    "must be able to SET ROLE",
+    "only superuser",
+    "Only roles with",
+    "would be affected by row-level security policy",
+];
+
+/// The server or the program refused something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::jobs) struct Refusal {
+    /// How the program ended.
+    pub(in crate::jobs) how: String,
+    /// What it said, with details and context, which may show rows: for a terminal.
+    pub(in crate::jobs) said: String,
+    /// The errors in it, where it is psql that has said it.
+    errors: Vec<ServerError>,
+}
+
+impl Refusal {
+    /// Of a program that ended so, with what it has said.
+    pub(super) fn new(how: String, exit: &Exit) -> Self {
+        let (said, errors) = read_errors(exit.stderr.trim());
+        Self { how, said, errors }
+    }
+
+    /// What records get: what failed where, and no row.
+    pub(in crate::jobs) fn in_short(&self) -> String {
+        if self.errors.is_empty() {
+            return errors_in(&self.said);
+        }
+        let told: Vec<String> = self
+            .errors
+            .iter()
+            .take(TOLD)
+            .map(ServerError::in_short)
+            .collect();
+        told.join("; ")
+    }
+
+    /// Whether it was for a privilege that our user lacks: by the code where there is one, else by words
+    /// of `lc_messages` C.
+    pub(in crate::jobs) fn is_about_privileges(&self) -> bool {
+        match self.errors.first() {
+            Some(error) => error.sqlstate == PRIVILEGE,
+            None => REFUSALS.iter().any(|words| self.said.contains(words)),
+        }
+    }
+}
+
+/// Whether psql ended because its statement and another one waited for each other.
+pub(super) fn is_deadlock(exit: &Exit) -> bool {
+    let (_, errors) = read_errors(&exit.stderr);
+    !exit.success()
+        && errors
+            .first()
+            .is_some_and(|error| error.sqlstate == DEADLOCK)
+}
+
+/// The lines of a program's words that are errors, without those beside them, which may show rows, and
+/// without values that are quoted at a line's end. `pg_restore` passes on no code.
+fn errors_in(said: &str) -> String {
+    let is_error = |line: &&str| {
+        ["ERROR:", "FATAL:", "error:"]
+            .iter()
+            .any(|word| line.contains(word))
+    };
+    let lines: Vec<String> = said
+        .lines()
+        .filter(is_error)
+        .take(TOLD)
+        .map(without_value)
+        .collect();
+    if lines.is_empty() {
+        return said
+            .lines()
+            .next()
+            .map_or_else(|| "it said nothing".to_owned(), without_value);
+    }
+    lines.join("; ")
+}
+
+/// `invalid input syntax for type integer: "…"` without what stands between the quotes.
+fn without_value(line: &str) -> String {
+    let quoted = [": \"", ": »", ": „", ": «"]
+        .iter()
+        .filter_map(|start| line.find(start))
+        .min();
+    match quoted {
+        Some(at) => format!("{}: …", &line[..at]),
+        None => line.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Refusal, errors_in};
+    use crate::postgres::read_errors;
+
+    fn refusal(stderr: &str) -> Refusal {
+        let (said, errors) = read_errors(stderr);
+        Refusal {
+            how: "psql ended with status 3".to_owned(),
+            said,
+            errors,
+        }
+    }
+
+    #[test]
+    fn a_lacking_privilege_is_known_by_its_code_in_every_language() {
+        for (stderr, expected) in [
+            (
+                "psql:<stdin>:7: FEHLER:  42501: keine Berechtigung für Schema s",
+                true,
+            ),
+            (
+                "psql:<stdin>:7: ERROR:  42601: syntax error at or near \"must be \"",
+                false,
+            ),
+            (
+                "pg_restore: error: could not execute query: ERROR:  must be owner of table t",
+                true,
+            ),
+            (
+                "pg_restore: error: could not execute query: ERROR:  syntax error",
+                false,
+            ),
+        ] {
+            assert_eq!(refusal(stderr).is_about_privileges(), expected, "{stderr}");
+        }
+    }
+
+    #[test]
+    fn of_what_a_program_said_only_errors_are_told_and_no_values() {
+        for (said, told) in [
+            (
+                "pg_restore: error: COPY failed for table \"t\": ERROR:  duplicate key\n\
+                 DETAIL:  Key (card)=(4711) exists.\nCONTEXT:  COPY cards, line 2",
+                "pg_restore: error: COPY failed for table \"t\": ERROR:  duplicate key",
+            ),
+            (
+                "pg_restore: error: COPY failed for table \"t\": FEHLER:  ungültige Eingabesyntax für Typ \
+                 integer: »4711«",
+                "pg_restore: error: COPY failed for table \"t\": FEHLER:  ungültige Eingabesyntax für Typ \
+                 integer: …",
+            ),
+            (
+                "ERROR:  invalid input syntax for type integer: \"4711\"",
+                "ERROR:  invalid input syntax for type integer: …",
+            ),
+            (
+                "ERROR:  relation \"x\" does not exist",
+                "ERROR:  relation \"x\" does not exist",
+            ),
+            ("", "it said nothing"),
+        ] {
+            assert_eq!(errors_in(said), told);
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! What the server refuses, as psql reports it with `VERBOSITY=verbose`: known by its SQLSTATE, and told
+//! in two lengths, for whoever sits there and for records that outlive the moment. Pure.
+//!
+//! Labels are psql's own and English, since our children run with `LC_ALL=C`; severity and texts are the
+//! server's, in whatever language it speaks. Of what a server says, the details and the context show rows
+//! (`Key (mail)=(…) already exists`), and so do messages that quote a value
+//! (`invalid input syntax for type integer: "…"`). Records get neither.
+
+use std::fmt::Write as _;
+
+/// An error of the server's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServerError {
+    /// The line of psql's input whose statement failed.
+    pub line: Option<u64>,
+    /// The code (appendix "`PostgreSQL` Error Codes" of the manual).
+    pub sqlstate: String,
+    /// The message itself.
+    message: String,
+    /// The schema, table, column, data type and constraint that it is about, as far as it says so.
+    objects: Vec<(&'static str, String)>,
+    /// Of a COPY: the table, the line of its rows and the column, in the server's words.
+    copied: Option<String>,
+}
+
+/// psql's labels of the objects that an error is about, and our words for them.
+const OBJECTS: [(&str, &str); 5] = [
+    ("SCHEMA NAME:  ", "schema"),
+    ("TABLE NAME:  ", "table"),
+    ("COLUMN NAME:  ", "column"),
+    ("DATATYPE NAME:  ", "data type"),
+    ("CONSTRAINT NAME:  ", "constraint"),
+];
+
+/// What psql says before an error of the statement that ends at a line of its input.
+const START: &str = "psql:<stdin>:";
+
+/// Takes psql's words apart: what is left is what it says in its usual verbosity, and the errors are in
+/// their order. Notices and warnings are no errors.
+pub fn read_errors(said: &str) -> (String, Vec<ServerError>) {
+    let mut errors: Vec<ServerError> = Vec::new();
+    let mut left: Vec<String> = Vec::new();
+    let mut is_in_an_error = false;
+    for line in said.lines() {
+        if let Some(header) = Header::read(line) {
+            left.push(format!(
+                "{START}{}: {}:  {}",
+                header.line, header.severity, header.message
+            ));
+            is_in_an_error = is_error(header.sqlstate);
+            if is_in_an_error {
+                errors.push(ServerError {
+                    line: header.line.parse().ok(),
+                    sqlstate: header.sqlstate.to_owned(),
+                    message: header.message.to_owned(),
+                    ..ServerError::default()
+                });
+            }
+            continue;
+        }
+        let object = OBJECTS
+            .iter()
+            .find_map(|(label, word)| Some((*word, line.strip_prefix(label)?)));
+        match (object, errors.last_mut().filter(|_| is_in_an_error)) {
+            (Some((word, name)), Some(error)) => error.objects.push((word, name.to_owned())),
+            (Some(_), None) => {}
+            (None, _) if line.starts_with("LOCATION:  ") => {}
+            (None, error) => {
+                if let (Some(error), Some(context)) = (error, line.strip_prefix("CONTEXT:  COPY "))
+                {
+                    // What follows the colon is the row.
+                    let place = context.split(':').next().unwrap_or_default();
+                    error.copied.get_or_insert_with(|| format!("COPY {place}"));
+                }
+                left.push(line.to_owned());
+            }
+        }
+    }
+    (left.join("\n"), errors)
+}
+
+/// The first line of what psql says of one answer of the server.
+struct Header<'a> {
+    line: &'a str,
+    severity: &'a str,
+    sqlstate: &'a str,
+    message: &'a str,
+}
+
+impl<'a> Header<'a> {
+    /// `psql:<stdin>:98: FEHLER:  23503: …`
+    fn read(line: &'a str) -> Option<Self> {
+        let (number, rest) = line.strip_prefix(START)?.split_once(": ")?;
+        let (severity, rest) = rest.split_once(":  ")?;
+        let (sqlstate, message) = rest.split_once(": ")?;
+        let is_code = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit();
+        let is_header = number.chars().all(|c| c.is_ascii_digit())
+            && !severity.contains(' ')
+            && sqlstate.len() == 5
+            && sqlstate.chars().all(is_code);
+        is_header.then_some(Self {
+            line: number,
+            severity,
+            sqlstate,
+            message,
+        })
+    }
+}
+
+/// Whether a code is that of an error, and not of success, a warning or missing data.
+fn is_error(sqlstate: &str) -> bool {
+    !["00", "01", "02"]
+        .iter()
+        .any(|class| sqlstate.starts_with(class))
+}
+
+/// Whether the message of an error with this code may quote a value, a row or a part of a statement, by
+/// the classes of the manual's appendix "Error Codes": data exceptions, errors that functions raise or that
+/// come from another server, and syntax errors. Messages of all other classes name objects.
+pub(super) fn quotes_values(sqlstate: &str) -> bool {
+    let class = sqlstate.get(..2).unwrap_or_default();
+    let names_objects = [
+        "08", "0A", "23", "25", "28", "2B", "34", "3D", "3F", "40", "42", "44", "53", "54", "55",
+        "57", "58", "XX",
+    ];
+    sqlstate == "42601" || !names_objects.contains(&class)
+}
+
+impl ServerError {
+    /// The error without rows: the place, the message unless it may quote a value, the objects and the
+    /// code.
+    pub fn in_short(&self) -> String {
+        let mut text = String::new();
+        if let Some(line) = self.line {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "line {line}: ");
+        }
+        if quotes_values(&self.sqlstate) {
+            text.push_str("the server refuses a value or a statement");
+        } else {
+            text.push_str(&self.message);
+        }
+        let mut facts = vec![format!("SQLSTATE {}", self.sqlstate)];
+        facts.extend(
+            self.objects
+                .iter()
+                .map(|(word, name)| format!("{word} {name}")),
+        );
+        facts.extend(self.copied.clone());
+        let _ = write!(text, " ({})", facts.join(", "));
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COPY: &str = "psql:<stdin>:5: NOTICE:  00000: a notice\n\
+        LOCATION:  exec_stmt_raise, pl_exec.c:3900\n\
+        psql:<stdin>:12: FEHLER:  22P02: ungültige Eingabesyntax für Typ integer: »geheim«\n\
+        CONTEXT:  COPY bestellungen, Zeile 5, Spalte id: »geheim«\n\
+        LOCATION:  pg_strtoint32, numutils.c:320";
+
+    const UNIQUE: &str = "psql:<stdin>:98: ERROR:  23505: duplicate key value violates unique constraint \"t_pkey\"\n\
+        DETAIL:  Key (mail)=(secret@example.org) already exists.\n\
+        SCHEMA NAME:  public\n\
+        TABLE NAME:  t\n\
+        CONSTRAINT NAME:  t_pkey\n\
+        LOCATION:  _bt_check_unique, nbtinsert.c:666";
+
+    #[test]
+    fn an_error_is_known_by_its_code_and_recorded_without_rows() {
+        let table = [
+            (
+                COPY,
+                "line 12: the server refuses a value or a statement (SQLSTATE 22P02, COPY bestellungen, \
+                 Zeile 5, Spalte id)",
+            ),
+            (
+                UNIQUE,
+                "line 98: duplicate key value violates unique constraint \"t_pkey\" (SQLSTATE 23505, schema \
+                 public, table t, constraint t_pkey)",
+            ),
+            (
+                "psql:<stdin>:3: ERROR:  42601: syntax error at or near \"secret\"\n\
+                 LINE 1: secret;\n        ^\nLOCATION:  scanner_yyerror, scan.l:1176",
+                "line 3: the server refuses a value or a statement (SQLSTATE 42601)",
+            ),
+            (
+                "psql:<stdin>:3: ERROR:  P0001: no rows of secret\nCONTEXT:  PL/pgSQL function f() line 1 at RAISE",
+                "line 3: the server refuses a value or a statement (SQLSTATE P0001)",
+            ),
+            (
+                "psql:<stdin>:3: ERROR:  42501: permission denied for schema s",
+                "line 3: permission denied for schema s (SQLSTATE 42501)",
+            ),
+        ];
+        for (said, short) in table {
+            let (_, errors) = read_errors(said);
+            assert_eq!(errors.len(), 1, "{said}");
+            assert_eq!(errors[0].in_short(), short);
+            for secret in ["geheim", "secret"] {
+                assert!(!errors[0].in_short().contains(secret), "{said}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_left_is_what_psql_says_otherwise() {
+        let (left, errors) = read_errors(UNIQUE);
+        assert_eq!(errors[0].sqlstate, "23505");
+        assert_eq!(
+            left,
+            "psql:<stdin>:98: ERROR:  duplicate key value violates unique constraint \"t_pkey\"\n\
+             DETAIL:  Key (mail)=(secret@example.org) already exists."
+        );
+        let other = "psql: error: connection to server on socket \"/s\" failed: no";
+        assert_eq!(read_errors(other), (other.to_owned(), Vec::new()));
+        let (_, errors) =
+            read_errors("psql:<stdin>:5: WARNING:  01000: table name:  x\nTABLE NAME:  y");
+        assert_eq!(errors, []);
+    }
+
+    /// A message that imitates another one, in lines of its own, is a part of the first.
+    #[test]
+    fn only_psql_begins_an_error() {
+        let said = "psql:<stdin>:7: ERROR:  P0001: first\nERROR:  40P01: deadlock detected\nTABLE NAME:  t";
+        let (left, errors) = read_errors(said);
+        assert_eq!(errors.len(), 1);
+        assert_eq!(errors[0].sqlstate, "P0001");
+        assert!(left.ends_with("ERROR:  40P01: deadlock detected"), "{left}");
+    }
+}
