@@ -47,11 +47,11 @@ pub struct Client {
 #[error("cannot {what} (database {database:?}, {server}): {reason}")]
 pub struct QueryError {
     what: &'static str,
-    database: String,
-    server: String,
+    database: Box<str>,
+    server: Box<str>,
     reason: String,
     /// What the server said in full, where the reason leaves something out that may show rows.
-    said: Option<String>,
+    said: Option<Box<str>>,
     /// The server's error code, when it was the server that refused.
     pub sqlstate: Option<String>,
 }
@@ -245,10 +245,10 @@ impl Client {
     pub(super) fn refused(&self, what: &'static str, error: &tokio_postgres::Error) -> QueryError {
         QueryError {
             what,
-            database: self.conninfo.database().to_owned(),
-            server: self.conninfo.server(),
+            database: self.conninfo.database().into(),
+            server: self.conninfo.server().into(),
             reason: in_short(error),
-            said: shows_rows(error).then(|| in_words(error)),
+            said: shows_rows(error).then(|| in_words(error).into()),
             sqlstate: error.code().map(|state| state.code().to_owned()),
         }
     }
@@ -257,8 +257,8 @@ impl Client {
     pub(super) fn odd_answer(&self, what: &'static str, reason: &impl ToString) -> QueryError {
         QueryError {
             what,
-            database: self.conninfo.database().to_owned(),
-            server: self.conninfo.server(),
+            database: self.conninfo.database().into(),
+            server: self.conninfo.server().into(),
             reason: reason.to_string(),
             said: None,
             sqlstate: None,
