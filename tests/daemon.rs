@@ -71,6 +71,7 @@ fn a_daemon_is_a_good_service() {
         ("hangs_at_start", &disk_that_hangs_at_the_start),
         ("hangs_at_reload", &disk_that_hangs_at_a_reload),
         ("hangs_at_state", &runtime_directory_that_hangs),
+        ("refused", &refused_reload),
     ]);
 }
 
@@ -316,6 +317,27 @@ fn runtime_directory_that_hangs(_: &Cluster, mut operator: Operator) {
     daemon.wait_for("job daily (backup, 30 4 * * *): next ");
     let end = daemon.end();
     assert_eq!(end.code, 0, "{end:?}");
+}
+
+/// A configuration that cannot come into force makes no directory.
+fn refused_reload(_: &Cluster, mut operator: Operator) {
+    every_night(&mut operator);
+    let daemon = as_service(&operator);
+    let elsewhere = operator.path("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    fs::write(elsewhere.join("other"), "").unwrap();
+    operator.unset("database");
+    operator.set_value("databases", vec!["refused", "other"]);
+    operator.set("directory", elsewhere.display());
+    daemon.signal(Signal::HUP);
+    daemon.wait_for("the configuration was NOT reloaded, the one before it stays in force:");
+    daemon.wait_for("for the backups of database other cannot be used: Not a directory");
+    assert!(!elsewhere.join("refused").exists());
+    fs::remove_file(elsewhere.join("other")).unwrap();
+    daemon.signal(Signal::HUP);
+    daemon.wait_for("configuration reloaded from ");
+    assert!(elsewhere.join("refused").is_dir() && elsewhere.join("other").is_dir());
+    assert_eq!(daemon.end().code, 0);
 }
 
 /// What is configured goes on while the file system of the new configuration does not answer.

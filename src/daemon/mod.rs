@@ -8,9 +8,11 @@
 mod board;
 mod changes;
 mod clock;
+mod directories;
 mod service;
+mod skips;
+mod snapshot;
 mod start;
-mod state_writer;
 mod systemd;
 mod task;
 mod tell;

@@ -20,17 +20,9 @@ impl Service {
         self.write_schedules();
     }
 
-    pub(super) fn write_schedules(&self) {
-        let directory = &self.state_directory;
-        if let Err(error) = self.schedules.write(directory) {
-            tell!(
-                DirectoryUnusable,
-                {},
-                "cannot write to the state directory {}: {error}; jobs that are missed while the \
-                 service is off may not be made up for",
-                directory.display()
-            );
-        }
+    fn write_schedules(&mut self) {
+        let schedules = Arc::new(self.schedules.clone());
+        self.writers.schedules.give(schedules);
     }
 
     pub(super) fn bring_schedules_into_force(&mut self, now: DateTime<Utc>) {

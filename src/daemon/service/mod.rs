@@ -5,7 +5,8 @@ mod due;
 mod look_back;
 mod reload;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,8 +21,10 @@ use uuid::Uuid;
 
 use super::board::{Board, Concurrency, Ticket, Work};
 use super::clock::until;
+use super::directories::Directories;
+use super::skips::SkipWriter;
+use super::snapshot::{SchedulesFile, SnapshotWriter, StateFile, Wishes, WishesFile};
 use super::start::{DaemonError, HANG};
-use super::state_writer::StateWriter;
 use super::systemd::Systemd;
 use super::task::{Outcome, Task};
 use super::tell::{self, Run};
@@ -31,7 +34,7 @@ use crate::config::{Plan, Settings, Source};
 use crate::jobs::ServerConnections;
 use crate::pipeline::Progress;
 use crate::postgres::kill_all_children;
-use crate::repository::{DaemonState, RuntimeDirectory, SchedulesInForce};
+use crate::repository::{DaemonLock, DaemonState, RuntimeDirectory, SchedulesInForce};
 use crate::tell;
 use crate::words::{one_line, span};
 use connections::Connections;
@@ -65,7 +68,10 @@ pub(super) struct Service {
     started: DateTime<Utc>,
     loaded: DateTime<Utc>,
     runtime: RuntimeDirectory,
-    writer: StateWriter,
+    /// What writes to the disk.
+    writers: Writers,
+    /// By which directories of backups are asked.
+    directories: Directories,
     /// As configured at the start; a reload does not move it.
     state_directory: PathBuf,
     schedules: SchedulesInForce,
@@ -75,7 +81,7 @@ pub(super) struct Service {
     /// Of what is done by a job that is no backup, the slots that have work left.
     open_slots: Vec<(String, DateTime<Utc>)>,
     /// Databases, each with its server, whose directories root was asked for.
-    wished: BTreeSet<(String, String)>,
+    wished: Wishes,
     /// By their directories, the databases whose test restore is too old, and the day on which that
     /// was told.
     drills_told: BTreeMap<PathBuf, NaiveDate>,
@@ -102,6 +108,53 @@ pub(super) struct Service {
     is_silent: bool,
 }
 
+/// Everything that the loop has written to the disk, each on threads of its own.
+pub(super) struct Writers {
+    /// The state for `pgbackupd status`.
+    state: SnapshotWriter<DaemonState>,
+    /// Which schedules are in force.
+    schedules: SnapshotWriter<SchedulesInForce>,
+    /// For which databases root is asked to make directories.
+    wishes: SnapshotWriter<Wishes>,
+    /// Skipped runs, in the ledgers.
+    skips: SkipWriter,
+}
+
+impl Writers {
+    /// Starts the threads; the daemon's lock is held until the end.
+    ///
+    /// # Errors
+    /// When the system has no thread left.
+    pub(super) fn start(
+        runtime: RuntimeDirectory,
+        lock: DaemonLock,
+        state_directory: PathBuf,
+    ) -> io::Result<Self> {
+        let wishes = WishesFile(runtime.clone());
+        Ok(Self {
+            state: SnapshotWriter::start("state", StateFile { runtime, lock })?,
+            schedules: SnapshotWriter::start("schedules", SchedulesFile(state_directory))?,
+            wishes: SnapshotWriter::start("wishes", wishes)?,
+            skips: SkipWriter::new(),
+        })
+    }
+
+    /// Whether something is not on the disk yet.
+    fn is_writing(&self) -> bool {
+        self.state.is_writing() || self.skips.is_writing()
+    }
+
+    /// Waits for all of it at once; what hangs is left behind.
+    async fn end(self) {
+        tokio::join!(
+            self.state.end(),
+            self.schedules.end(),
+            self.wishes.end(),
+            self.skips.end()
+        );
+    }
+}
+
 /// What is known of a run besides the board's entry.
 struct Running {
     id: Uuid,
@@ -115,7 +168,7 @@ impl Service {
         source: Source,
         (plan, settings): (Arc<Plan>, Settings),
         environment: Arc<BTreeMap<String, String>>,
-        (runtime, writer): (RuntimeDirectory, StateWriter),
+        (runtime, writers): (RuntimeDirectory, Writers),
         ticker: Ticker,
         systemd: Systemd,
         now: DateTime<Utc>,
@@ -135,13 +188,14 @@ impl Service {
             started: now,
             loaded: now,
             runtime,
-            writer,
+            writers,
+            directories: Directories::default(),
             state_directory,
             schedules: SchedulesInForce::default(),
             ticker,
             runs: BTreeMap::new(),
             open_slots: Vec::new(),
-            wished: BTreeSet::new(),
+            wished: Wishes::new(),
             drills_told: BTreeMap::new(),
             losses_told: BTreeMap::new(),
             ended,
@@ -181,6 +235,7 @@ impl Service {
         loop {
             self.catch_up_with_the_clock();
             self.step();
+            self.writers.skips.tend();
             self.beat();
             self.show();
             tokio::select! {
@@ -219,7 +274,7 @@ impl Service {
         if !self.runs.is_empty() {
             rest = rest.min(REFRESH);
         }
-        if self.is_unwritten || self.writer.is_writing() {
+        if self.is_unwritten || self.writers.is_writing() {
             rest = rest.min(WRITING);
         }
         // Never busy, whatever the clocks say.
@@ -334,7 +389,8 @@ impl Service {
             cannot_connect: self.connections.refused().collect(),
             is_stopping: self.is_stopping,
             unwritable: self
-                .writer
+                .writers
+                .state
                 .is_stuck()
                 .then(|| self.runtime.path().to_owned()),
             upcoming: self.ticker.upcoming(),
@@ -376,7 +432,7 @@ impl Service {
             return;
         }
         let state = Arc::new(state);
-        self.writer.give(Arc::clone(&state));
+        self.writers.state.give(Arc::clone(&state));
         self.written = Some((Instant::now(), state));
     }
 
@@ -385,7 +441,7 @@ impl Service {
     async fn show_and_wait(&mut self) {
         self.written = None;
         self.show();
-        self.writer.settle().await;
+        self.writers.state.settle().await;
         self.show();
     }
 
@@ -418,7 +474,7 @@ impl Service {
                 () = tokio::time::sleep(Duration::from_secs(1)) => {}
             }
         }
-        self.writer.end().await;
+        self.writers.end().await;
         if !self.runs.is_empty() {
             kill_all_children();
             let left: Vec<String> = self
