@@ -9,6 +9,7 @@ mod board;
 mod changes;
 mod clock;
 mod directories;
+mod missed;
 mod service;
 mod skips;
 mod snapshot;

@@ -12,13 +12,13 @@ use uuid::Uuid;
 use super::directories::Directories;
 use crate::config::{Database, Databases, DrillChoice, Job, JobKind, Plan, Server, Verification};
 use crate::jobs::{
-    BackupReport, BackupRequest, Context, DrillReport, JobError, JobErrorKind, Place, Places,
-    PruneMode, PruneReport, Selection, Strictness, Tick, VerifyReport, VerifyRequest, WhichBackup,
-    back_up, backups_to_drill, drill, missed_drill, newest_success, passed_over_by_drill,
-    places_on, prune, targets_on, verify,
+    BackupReport, BackupRequest, Context, DrillReport, JobError, JobErrorKind, Place, PruneMode,
+    PruneReport, Selection, Strictness, Tick, VerifyReport, VerifyRequest, WhichBackup, back_up,
+    backups_to_drill, drill, missed_drill, newest_success, passed_over_by_drill, places_on, prune,
+    targets_on, verify,
 };
 use crate::pipeline::Progress;
-use crate::policy::{ClockTrust, DrillMissed, Series, missed};
+use crate::policy::{ClockTrust, DrillMissed, Series};
 use crate::repository::{Operation, Repository, Stem};
 use crate::threads;
 
@@ -390,41 +390,4 @@ async fn missed_only(
     let databases = databases.into_iter().zip(newest);
     let missed = databases.filter_map(|(database, newest)| is_missed(newest).then_some(database));
     Ok(missed.collect())
-}
-
-/// The slot of a job that some database of a server has missed; none when nothing was missed.
-///
-/// `since` and `handled` are what is known of the job's schedule in force. A backup counts as done
-/// when the ledger has one that succeeded; any other job when everything was done for its slot.
-///
-/// # Errors
-/// When a ledger or a directory cannot be read.
-pub(super) fn missed_slot(
-    context: &Context,
-    plan: &Plan,
-    server: &Server,
-    job: &Job,
-    (since, handled): (Option<DateTime<Utc>>, Option<DateTime<Utc>>),
-    now: DateTime<Utc>,
-) -> Result<Option<DateTime<Utc>>, JobError> {
-    let JobKind::Backup(series) = &job.kind else {
-        return Ok(missed(&job.schedule, since.max(handled), now));
-    };
-    // A database without a directory was never backed up, and is known only to its server.
-    let Places {
-        mut found,
-        failures,
-    } = places_on(context, plan, server)?;
-    if let Some(failure) = failures.into_iter().next() {
-        return Err(failure);
-    }
-    if !matches!(server.databases, Databases::All(_)) {
-        found.retain(|place| place.repository.directory().is_dir());
-    }
-    let mut newest = None;
-    for place in &found {
-        let known = since.max(newest_success(&place.repository, series, now)?);
-        newest = newest.max(missed(&job.schedule, known, now));
-    }
-    Ok(newest)
 }

@@ -38,6 +38,7 @@ use crate::repository::{DaemonLock, DaemonState, RuntimeDirectory, SchedulesInFo
 use crate::tell;
 use crate::words::{one_line, span};
 use connections::Connections;
+use look_back::LookedBack;
 use reload::Reading;
 
 /// How often the state shown to systemd is renewed while something runs.
@@ -75,6 +76,13 @@ pub(super) struct Service {
     /// As configured at the start; a reload does not move it.
     state_directory: PathBuf,
     schedules: SchedulesInForce,
+    /// Whether those that were in force before this start are among them: none is written before.
+    is_schedules_read: bool,
+    /// What looking back has found comes back through this.
+    looked: mpsc::UnboundedSender<LookedBack>,
+    looks: Option<mpsc::UnboundedReceiver<LookedBack>>,
+    /// How many questions of looking back have no answer yet.
+    looking: usize,
     ticker: Ticker,
     board: Board<Task>,
     runs: BTreeMap<Ticket, Running>,
@@ -174,6 +182,7 @@ impl Service {
         now: DateTime<Utc>,
     ) -> Self {
         let (ended, ends) = mpsc::unbounded_channel();
+        let (looked, looks) = mpsc::unbounded_channel();
         let (checked, checks) = mpsc::unbounded_channel();
         let state_directory = plan.daemon.state_directory.clone();
         Self {
@@ -192,6 +201,10 @@ impl Service {
             directories: Directories::default(),
             state_directory,
             schedules: SchedulesInForce::default(),
+            is_schedules_read: false,
+            looked,
+            looks: Some(looks),
+            looking: 0,
             ticker,
             runs: BTreeMap::new(),
             open_slots: Vec::new(),
@@ -220,10 +233,13 @@ impl Service {
         mut called: mpsc::UnboundedReceiver<Option<Uuid>>,
         reload: bool,
     ) -> Result<(), DaemonError> {
-        let (Some(mut ends), Some(mut checks)) = (self.ends.take(), self.checks.take()) else {
+        let (Some(mut ends), Some(mut checks), Some(mut looks)) =
+            (self.ends.take(), self.checks.take(), self.looks.take())
+        else {
             return Ok(());
         };
         self.look_back(Utc::now());
+        self.wait_for_looks(&mut looks).await;
         self.show_and_wait().await;
         Systemd::ready();
         tell!(DaemonReady, {}, "ready: {}", self.view().line(&[]));
@@ -251,6 +267,7 @@ impl Service {
                 read = reading.end() => self.end_reload(read?, &mut reading).await?,
                 _ = called.recv() => {}
                 Some((ticket, outcome)) = ends.recv() => self.end(ticket, outcome),
+                Some(found) = looks.recv() => self.take_look(found),
                 Some((round, found)) = checks.recv() => self.take_connections(round, found),
                 () = tokio::time::sleep(self.rest()) => {}
             }
