@@ -71,12 +71,6 @@ fn a_daemon_is_a_good_service() {
         ("hangs_at_start", &disk_that_hangs_at_the_start),
         ("hangs_at_reload", &disk_that_hangs_at_a_reload),
         ("hangs_at_state", &runtime_directory_that_hangs),
-        ("hangs_at_night", &directory_that_hangs_in_the_night),
-        (
-            "hangs_at_jump",
-            &directory_that_hangs_while_slots_are_missed,
-        ),
-        ("refused", &refused_reload),
     ]);
 }
 
@@ -322,118 +316,6 @@ fn runtime_directory_that_hangs(_: &Cluster, mut operator: Operator) {
     daemon.wait_for("job daily (backup, 30 4 * * *): next ");
     let end = daemon.end();
     assert_eq!(end.code, 0, "{end:?}");
-}
-
-/// One database's directory does not answer: the others have their backups, the watchdog is fed, the
-/// log names the directory, and the service ends in time.
-fn directory_that_hangs_in_the_night(cluster: &Cluster, mut operator: Operator) {
-    every_night(&mut operator);
-    cluster.create_database("answers");
-    operator.unset("database");
-    operator.set_value("databases", vec!["hangs_at_night", "answers"]);
-    operator.set("retry.first", "1 second");
-    operator.set_value("jobs.weekly.enabled", true);
-    operator.set("jobs.weekly.schedule", "0 2 * * *");
-    operator.set_value("jobs.weekly.blackout", vec!["Wed,Thu 01:00-09:00"]);
-    let clock = WallClock::at(&operator, BEFORE);
-    let directory = operator.path("backups/hangs_at_night");
-    fs::create_dir_all(&directory).unwrap();
-    let period = Duration::from_secs(2);
-    let daemon = Daemon::with(
-        &operator,
-        Circumstances {
-            clock: Some(&clock),
-            is_service: true,
-            watchdog: Some(period),
-        },
-    );
-    let Some(hanging) = HangingDirectory::over(directory.clone()) else {
-        return;
-    };
-    let began = Instant::now();
-    let said = daemon.wait_for(" does not answer: its file system hangs");
-    let named = directory.display().to_string();
-    assert!(said.contains(&named), "{said}");
-    let said = daemon.wait_for(" skipped runs are recorded in its ledger as soon as it does");
-    assert!(said.contains(&named), "{said}");
-    let of_the_other = || {
-        let ledger = fs::read_to_string(operator.path("backups/answers/backup.log"));
-        ledger.unwrap_or_default()
-    };
-    wait_until("the other database has its backup and its skip", || {
-        let ledger = of_the_other();
-        ledger.contains("\"succeeded\"") && ledger.contains("\"skipped\"")
-    });
-    sleep((period * 4).saturating_sub(began.elapsed()));
-    let beats = daemon.told();
-    let beats = beats.iter().filter(|told| *told == "WATCHDOG=1").count();
-    // Two a period, less a turn of the loop each.
-    assert!(beats >= 6, "{beats} in {:?}", began.elapsed());
-
-    // It answers again.
-    drop(hanging);
-    daemon.wait_for_nth(" succeeded (job daily): ", 2);
-    let hanging = HangingDirectory::over(directory).unwrap();
-    clock.set("2025-07-09T22:59:58Z");
-    daemon.wait_for_nth(
-        " skipped runs are recorded in its ledger as soon as it does",
-        2,
-    );
-    let ending = Instant::now();
-    let end = daemon.end();
-    assert!(ending.elapsed() < Duration::from_secs(30));
-    assert_eq!(end.code, 0, "{end:?}");
-    let missing = format!("{named} does not answer: skipped runs missing in its ledger: 1");
-    assert!(end.log.contains(&missing), "{}", end.log);
-    drop(hanging);
-}
-
-/// A slot is missed while a directory does not answer: the other database catches up at once, and this one
-/// when its directory answers.
-fn directory_that_hangs_while_slots_are_missed(cluster: &Cluster, mut operator: Operator) {
-    every_night(&mut operator);
-    cluster.create_database("meanwhile");
-    operator.unset("database");
-    operator.set_value("databases", vec!["hangs_at_jump", "meanwhile"]);
-    let clock = WallClock::at(&operator, BEFORE);
-    let daemon = Daemon::under(&operator, &clock);
-    daemon.wait_for_nth(" succeeded (job daily): ", 2);
-    let directory = operator.path("backups/hangs_at_jump");
-    let Some(hanging) = HangingDirectory::over(directory.clone()) else {
-        return;
-    };
-    clock.set("2025-07-10T05:00:00Z");
-    let said = daemon.wait_for(" does not answer: whether job daily was missed there is found out");
-    assert!(said.contains(&directory.display().to_string()), "{said}");
-    let said = daemon.wait_for_nth(" succeeded (job daily): ", 3);
-    assert!(said.contains("meanwhile"), "{said}");
-    assert_eq!(daemon.count(" is made up for, within "), 1);
-    drop(hanging);
-    let said = daemon.wait_for_nth(" succeeded (job daily): ", 4);
-    assert!(said.contains("hangs_at_jump"), "{said}");
-    assert_eq!(daemon.count(" is made up for, within "), 2);
-    assert_eq!(daemon.end().code, 0);
-}
-
-/// A configuration that cannot come into force makes no directory.
-fn refused_reload(_: &Cluster, mut operator: Operator) {
-    every_night(&mut operator);
-    let daemon = as_service(&operator);
-    let elsewhere = operator.path("elsewhere");
-    fs::create_dir(&elsewhere).unwrap();
-    fs::write(elsewhere.join("other"), "").unwrap();
-    operator.unset("database");
-    operator.set_value("databases", vec!["refused", "other"]);
-    operator.set("directory", elsewhere.display());
-    daemon.signal(Signal::HUP);
-    daemon.wait_for("the configuration was NOT reloaded, the one before it stays in force:");
-    daemon.wait_for("for the backups of database other cannot be used: Not a directory");
-    assert!(!elsewhere.join("refused").exists());
-    fs::remove_file(elsewhere.join("other")).unwrap();
-    daemon.signal(Signal::HUP);
-    daemon.wait_for("configuration reloaded from ");
-    assert!(elsewhere.join("refused").is_dir() && elsewhere.join("other").is_dir());
-    assert_eq!(daemon.end().code, 0);
 }
 
 /// What is configured goes on while the file system of the new configuration does not answer.

@@ -8,12 +8,9 @@
 mod board;
 mod changes;
 mod clock;
-mod directories;
-mod missed;
 mod service;
-mod skips;
-mod snapshot;
 mod start;
+mod state_writer;
 mod systemd;
 mod task;
 mod tell;

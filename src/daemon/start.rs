@@ -2,17 +2,17 @@
 
 use std::io;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use chrono::Utc;
 use futures::StreamExt;
-use rustix::io::Errno;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook_tokio::Signals;
 use tokio_cron_scheduler::JobSchedulerError;
 
-use super::service::{Service, Writers};
+use super::service::Service;
+use super::state_writer::StateWriter;
 use super::systemd::Systemd;
 use super::tell;
 use super::ticker::Ticker;
@@ -122,14 +122,12 @@ pub async fn run(source: Source, mut loaded: Loaded) -> Result<(), DaemonError> 
         .collect();
     ticker.change(&[], &jobs).await?;
     let now = Utc::now();
-    let state_directory = plan.daemon.state_directory.clone();
-    let writers = Writers::start(runtime.clone(), lock, state_directory);
-    let writers = writers.map_err(DaemonError::NoThread)?;
+    let writer = StateWriter::start(runtime.clone(), lock).map_err(DaemonError::NoThread)?;
     let service = Service::new(
         source,
         (plan, loaded.settings),
         environment,
-        (runtime, writers),
+        (runtime, writer),
         ticker,
         systemd,
         now,
@@ -179,7 +177,7 @@ async fn outlast(
 }
 
 /// The configuration's files in words.
-pub(super) fn files(files: &[&Path]) -> String {
+pub(super) fn files(files: &[&std::path::Path]) -> String {
     if files.is_empty() {
         return "no configuration file".to_owned();
     }
@@ -191,69 +189,33 @@ pub(super) fn files(files: &[&Path]) -> String {
 }
 
 /// Makes the directory of every database that is configured, and sees that it can be written. Of a
-/// server whose databases are found out later, the directory above them is looked at. Nothing is made
-/// before all of it has been found possible.
+/// server whose databases are found out later, the directory above them is looked at.
 pub(super) fn usable(plan: &Plan, context: &Context) -> Result<(), DaemonError> {
-    let (mut places, mut above) = (Vec::new(), Vec::new());
     for server in &plan.servers {
         match &server.databases {
             Databases::Named(_) | Databases::FromEnvironment => {
-                places.extend(places_on(context, plan, server)?.found);
+                for place in places_on(context, plan, server)?.found {
+                    place_usable(&place)?;
+                }
             }
-            Databases::All(_) => above.push(server),
+            Databases::All(_) => server_usable(server),
         }
-    }
-    for place in &places {
-        can_be_used(place.repository.directory()).map_err(|error| unusable(place, error))?;
-    }
-    for place in &places {
-        match place.repository.create() {
-            Err(RepositoryError::Io { source, .. }) => return Err(unusable(place, source)),
-            created => created.map_err(JobError::from)?,
-        }
-        writable(place.repository.directory()).map_err(|error| unusable(place, error))?;
-    }
-    for server in above {
-        server_usable(server);
     }
     Ok(())
 }
 
-fn unusable(place: &Place, source: io::Error) -> DaemonError {
-    DaemonError::Directory {
-        directory: place.repository.directory().to_owned(),
+fn place_usable(place: &Place) -> Result<(), DaemonError> {
+    let directory = place.repository.directory();
+    let unusable = |source| DaemonError::Directory {
+        directory: directory.to_owned(),
         of: format!("database {}", one_line(&place.label)),
         source,
+    };
+    match place.repository.create() {
+        Err(RepositoryError::Io { source, .. }) => return Err(unusable(source)),
+        created => created.map_err(JobError::from)?,
     }
-}
-
-/// Whether a directory can be written, or made.
-fn can_be_used(directory: &Path) -> io::Result<()> {
-    use rustix::fs::Access;
-    for (distance, one) in directory.ancestors().enumerate() {
-        // A relative path ends with the working directory.
-        let one = if one.as_os_str().is_empty() {
-            Path::new(".")
-        } else {
-            one
-        };
-        match one.metadata() {
-            Ok(found) if !found.is_dir() => return Err(Errno::NOTDIR.into()),
-            Ok(_) if distance == 0 => return writable(one),
-            Ok(_) => {
-                return rustix::fs::access(one, Access::WRITE_OK | Access::EXEC_OK)
-                    .map_err(io::Error::from);
-            }
-            // A symbolic link to nothing is in the way.
-            Err(error)
-                if error.kind() != io::ErrorKind::NotFound || one.symlink_metadata().is_ok() =>
-            {
-                return Err(error);
-            }
-            Err(_) => {}
-        }
-    }
-    Ok(())
+    writable(directory).map_err(unusable)
 }
 
 /// The databases of such a server get their directories when they are found, and who makes them
@@ -273,7 +235,7 @@ fn server_usable(server: &Server) {
     }
 }
 
-fn writable(directory: &Path) -> io::Result<()> {
+fn writable(directory: &std::path::Path) -> io::Result<()> {
     use rustix::fs::Access;
     let wanted = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
     rustix::fs::access(directory, wanted).map_err(io::Error::from)
@@ -356,44 +318,5 @@ fn put_in_order(plan: &Plan, context: &Context) {
                 Err(error) => tell!(DirectoryUnusable, { database = %place.database }, "{error}"),
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fs;
-    use std::os::unix::fs::symlink;
-
-    use super::can_be_used;
-
-    #[test]
-    fn whether_a_directory_can_be_made_is_found_out_without_making_it() {
-        let home = tempfile::tempdir().unwrap();
-        let at = |name: &str| home.path().join(name);
-        fs::write(at("file"), "").unwrap();
-        fs::create_dir(at("there")).unwrap();
-        symlink(at("nothing"), at("dangling")).unwrap();
-        symlink(at("there"), at("link")).unwrap();
-        let entries = || fs::read_dir(home.path()).unwrap().count();
-        let before = entries();
-        for (name, expected) in [
-            ("there", None),
-            ("link", None),
-            ("new", None),
-            ("new/below", None),
-            ("link/new", None),
-            ("file", Some("Not a directory (os error 20)")),
-            ("file/new", Some("Not a directory (os error 20)")),
-            ("dangling", Some("No such file or directory (os error 2)")),
-            (
-                "dangling/new",
-                Some("No such file or directory (os error 2)"),
-            ),
-        ] {
-            let found = can_be_used(&at(name)).err().map(|error| error.to_string());
-            assert_eq!(found.as_deref(), expected, "{name}");
-        }
-        assert_eq!(entries(), before);
-        assert!(!at("there/new").exists());
     }
 }

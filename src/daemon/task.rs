@@ -1,25 +1,23 @@
 //! Carrying one piece of work out: the daemon's side of a job.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::directories::Directories;
 use crate::config::{Database, Databases, DrillChoice, Job, JobKind, Plan, Server, Verification};
 use crate::jobs::{
-    BackupReport, BackupRequest, Context, DrillReport, JobError, JobErrorKind, Place, PruneMode,
+    BackupReport, BackupRequest, Context, DrillReport, JobError, Place, Places, PruneMode,
     PruneReport, Selection, Strictness, Tick, VerifyReport, VerifyRequest, WhichBackup, back_up,
     backups_to_drill, drill, missed_drill, newest_success, passed_over_by_drill, places_on, prune,
     targets_on, verify,
 };
 use crate::pipeline::Progress;
-use crate::policy::{ClockTrust, DrillMissed, Series};
-use crate::repository::{Operation, Repository, Stem};
+use crate::policy::{ClockTrust, DrillMissed, Series, missed};
+use crate::repository::{Operation, Repository};
 use crate::threads;
 
 /// What is to be done, under the plan that it was due under.
@@ -53,8 +51,8 @@ pub(super) enum Action {
 /// What became of it.
 #[derive(Debug)]
 pub(super) enum Outcome {
-    /// The databases of the server that the job is for.
-    Found(Found),
+    /// The databases, each with what to do, and what cannot be done at all.
+    Found(Vec<(String, Action)>, Vec<JobError>),
     /// A backup was made; and why the newest test restore of the database is not new enough.
     BackedUp(Box<BackupReport>, Option<DrillMissed>),
     /// Backups were checked.
@@ -63,22 +61,10 @@ pub(super) enum Outcome {
     Drilled(Option<Box<DrillReport>>),
     /// Retention was carried out.
     Pruned(PruneReport),
-    /// It failed, or was ended from outside; and whether the database has no directory and cannot be
-    /// given one by the service.
-    Failed(JobError, bool),
+    /// It failed, or was ended from outside.
+    Failed(JobError),
     /// A fault of our own.
     Panicked(String),
-}
-
-/// The databases of a server that a job is for.
-#[derive(Debug, Default)]
-pub(super) struct Found {
-    /// The databases, each with what to do.
-    pub databases: Vec<(String, Action)>,
-    /// What cannot be done at all.
-    pub failures: Vec<JobError>,
-    /// Those of the databases that have no directory and cannot be given one by the service.
-    pub lacking: Vec<String>,
 }
 
 /// The circumstances of one run.
@@ -90,8 +76,6 @@ pub(super) struct Circumstances {
     pub run: Uuid,
     /// The slot that it is for.
     pub slot: DateTime<Utc>,
-    /// By which directories are asked.
-    pub directories: Directories,
     /// How far it has come.
     pub progress: Arc<Progress>,
     /// Ends it.
@@ -146,55 +130,21 @@ impl Task {
         }
     }
 
-    /// Carries it out, on a thread of its own: a disk that hangs keeps that and none of the runtime's.
-    /// A panic of the job's is an outcome too: it must not take the daemon along.
+    /// Carries it out. A panic of the job's is an outcome too: it must not take the daemon along.
     pub(super) async fn carry_out(self, server: String, given: Circumstances) -> Outcome {
-        let runtime = Handle::current();
-        let run = threads::start("run", move || {
-            runtime.block_on(async {
-                match self.run(&server, &given).await {
-                    Ok(outcome) => outcome,
-                    Err(error) => {
-                        let lacks = self.lacks_directory(&error, &given).await;
-                        Outcome::Failed(error, lacks)
-                    }
-                }
-            })
-        });
-        match run {
-            Ok(run) => run
-                .await
-                .unwrap_or_else(|panic| Outcome::Panicked(panic.to_string())),
-            Err(error) => Outcome::Failed(error.into(), false),
+        let run = tokio::spawn(async move { self.run(&server, &given).await });
+        match run.await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(error)) => Outcome::Failed(error),
+            Err(panic) => Outcome::Panicked(panic.to_string()),
         }
-    }
-
-    /// Whether a run has failed because the directory is not there.
-    async fn lacks_directory(&self, error: &JobError, given: &Circumstances) -> bool {
-        let directory = self.directory();
-        let Some(directory) = directory.filter(|_| error.kind() == JobErrorKind::CannotCreate)
-        else {
-            return false;
-        };
-        let exists = given.directories.ask_one(directory, Path::exists).await;
-        matches!(exists, Ok(Some(false)))
     }
 
     async fn run(&self, server: &str, given: &Circumstances) -> Result<Outcome, JobError> {
         let context = self.context(given.slot, &given.environment);
         let Some(server) = self.server(server) else {
-            return Ok(Outcome::Found(Found::default()));
+            return Ok(Outcome::Found(Vec::new(), Vec::new()));
         };
-        // Where it hangs, the run would hold up the others of its server.
-        if let Some(directory) = self.directory()
-            && given
-                .directories
-                .ask_one(directory.clone(), Path::is_dir)
-                .await?
-                .is_none()
-        {
-            return Err(unanswered(&directory));
-        }
         match &self.action {
             Action::Find => self.find(server, &context, given).await,
             Action::BackUp(database, series) => {
@@ -238,7 +188,8 @@ impl Task {
                 // Of a version 7 UUID these bits are random.
                 let (_, seed) = run.as_u64_pair();
                 let which = WhichBackup::One(*choice, seed);
-                let (chosen, passed) = chosen(&context, place, which).await?;
+                let chosen = backups_to_drill(place, &which)?;
+                let passed = passed_over_by_drill(&context, place, &which, &chosen)?;
                 let Some(stem) = chosen.into_iter().next() else {
                     return Ok(Outcome::Drilled(None));
                 };
@@ -278,116 +229,92 @@ impl Task {
         context: &Context,
         given: &Circumstances,
     ) -> Result<Outcome, JobError> {
-        let mut found = Found::default();
+        let mut failures = Vec::new();
+        let mut found: Vec<(String, Action)> = Vec::new();
         if let JobKind::Backup(series) = &self.job.kind {
             let targets = tokio::select! {
                 targets = targets_on(context, &self.plan, server) => targets?,
-                () = given.cancel.cancelled() => return Ok(Outcome::Found(found)),
+                () = given.cancel.cancelled() => return Ok(Outcome::Found(found, failures)),
             };
-            found.failures = targets.failures;
-            let mut databases: Vec<_> = targets.found.into_iter().map(|one| one.database).collect();
-            if self.is_catch_up {
-                databases = missed_only(databases, series, given).await?;
-            }
-            if self.is_discovered(&server.name) {
-                found.lacking = lacking(&databases, given).await?;
-            }
-            let action = |database: Database| {
-                let name = database.name.clone();
-                (name, Action::BackUp(database, series.clone()))
-            };
-            found.databases = databases.into_iter().map(action).collect();
+            failures = targets.failures;
+            found.extend(targets.found.into_iter().map(|target| {
+                let database = target.database;
+                (
+                    database.name.clone(),
+                    Action::BackUp(database, series.clone()),
+                )
+            }));
         } else {
             let (context, plan, server) = (context.clone(), Arc::clone(&self.plan), server.clone());
             let looking = threads::start("look", move || places_on(&context, &plan, &server))?;
             let places = looking.await??;
-            found.failures = places.failures;
-            let directories = places.found.iter();
-            let directories = directories.map(|place| place.repository.directory().to_owned());
-            let is_there = given.directories.ask(directories.collect(), Path::is_dir);
-            for (place, is_there) in places.found.into_iter().zip(is_there.await?) {
-                match is_there {
-                    Some(true) => {
-                        let action = match self.job.kind {
-                            JobKind::Verify(verification) => {
-                                Action::Verify(place.clone(), verification)
-                            }
-                            JobKind::Drill(choice) => Action::Drill(place.clone(), choice),
-                            _ => Action::Prune(place.clone()),
-                        };
-                        found.databases.push((place.database, action));
-                    }
-                    // What was never backed up has nothing to check or to remove.
-                    Some(false) => {}
-                    None => found
-                        .failures
-                        .push(unanswered(place.repository.directory())),
+            failures = places.failures;
+            for place in places.found {
+                // What was never backed up has nothing to check or to remove.
+                if place.repository.directory().is_dir() {
+                    let action = match self.job.kind {
+                        JobKind::Verify(verification) => {
+                            Action::Verify(place.clone(), verification)
+                        }
+                        JobKind::Drill(choice) => Action::Drill(place.clone(), choice),
+                        _ => Action::Prune(place.clone()),
+                    };
+                    found.push((place.database, action));
                 }
             }
         }
-        Ok(Outcome::Found(found))
+        if self.is_catch_up {
+            found.retain(|(_, action)| is_missed(action, given.slot));
+        }
+        Ok(Outcome::Found(found, failures))
     }
 }
 
-/// A directory hangs. Trying again may help.
-fn unanswered(directory: &Path) -> JobError {
-    JobError::Failed {
-        message: format!(
-            "the directory {} does not answer: its file system hangs",
-            directory.display()
-        ),
-        may_pass: true,
-    }
-}
-
-/// The backups to restore for a test, and what is to be said of those that are passed over.
-async fn chosen(
-    context: &Context,
-    place: &Place,
-    which: WhichBackup,
-) -> Result<(Vec<Stem>, Vec<String>), JobError> {
-    let (context, place) = (context.clone(), place.clone());
-    let choosing = threads::start("choose", move || {
-        let chosen = backups_to_drill(&place, &which)?;
-        let passed = passed_over_by_drill(&context, &place, &which, &chosen)?;
-        Ok::<_, JobError>((chosen, passed))
-    });
-    choosing?.await?
-}
-
-/// Those of the databases that have no directory, now that the service has tried to make it.
-async fn lacking(databases: &[Database], given: &Circumstances) -> Result<Vec<String>, JobError> {
-    let directories = databases.iter().map(|database| database.directory.clone());
-    let lacks = given.directories.ask(directories.collect(), |directory| {
-        !directory.is_dir() && Repository::at(directory).create().is_err()
-    });
-    let lacks = databases.iter().zip(lacks.await?);
-    let lacking = lacks.filter(|(_, lacks)| *lacks == Some(true));
-    Ok(lacking.map(|(database, _)| database.name.clone()).collect())
-}
-
-/// Those of the databases by whose ledgers a slot was missed. One whose directory hangs is caught up
-/// when that answers.
-async fn missed_only(
-    databases: Vec<Database>,
-    series: &Series,
-    given: &Circumstances,
-) -> Result<Vec<Database>, JobError> {
-    let directories = databases.iter().map(|database| database.directory.clone());
-    let series = series.clone();
-    let newest = given
-        .directories
-        .ask(directories.collect(), move |directory| {
-            newest_success(&Repository::at(directory), &series, Utc::now())
-        });
-    let newest = newest.await?;
-    let is_missed = |newest: Option<Result<Option<DateTime<Utc>>, JobError>>| match newest {
-        Some(Ok(newest)) => newest.is_none_or(|newest| newest < given.slot),
-        // The run itself will say what is wrong with the ledger.
-        Some(Err(_)) => true,
-        None => false,
+/// Whether a slot that was missed by some database of the server was missed by this one.
+fn is_missed(action: &Action, slot: DateTime<Utc>) -> bool {
+    let Action::BackUp(database, series) = action else {
+        return true;
     };
-    let databases = databases.into_iter().zip(newest);
-    let missed = databases.filter_map(|(database, newest)| is_missed(newest).then_some(database));
-    Ok(missed.collect())
+    match newest_success(&Repository::at(&database.directory), series, Utc::now()) {
+        Ok(newest) => newest.is_none_or(|newest| newest < slot),
+        // The run itself will say what is wrong with the ledger.
+        Err(_) => true,
+    }
+}
+
+/// The slot of a job that some database of a server has missed; none when nothing was missed.
+///
+/// `since` and `handled` are what is known of the job's schedule in force. A backup counts as done
+/// when the ledger has one that succeeded; any other job when everything was done for its slot.
+///
+/// # Errors
+/// When a ledger or a directory cannot be read.
+pub(super) fn missed_slot(
+    context: &Context,
+    plan: &Plan,
+    server: &Server,
+    job: &Job,
+    (since, handled): (Option<DateTime<Utc>>, Option<DateTime<Utc>>),
+    now: DateTime<Utc>,
+) -> Result<Option<DateTime<Utc>>, JobError> {
+    let JobKind::Backup(series) = &job.kind else {
+        return Ok(missed(&job.schedule, since.max(handled), now));
+    };
+    // A database without a directory was never backed up, and is known only to its server.
+    let Places {
+        mut found,
+        failures,
+    } = places_on(context, plan, server)?;
+    if let Some(failure) = failures.into_iter().next() {
+        return Err(failure);
+    }
+    if !matches!(server.databases, Databases::All(_)) {
+        found.retain(|place| place.repository.directory().is_dir());
+    }
+    let mut newest = None;
+    for place in &found {
+        let known = since.max(newest_success(&place.repository, series, now)?);
+        newest = newest.max(missed(&job.schedule, known, now));
+    }
+    Ok(newest)
 }

@@ -5,8 +5,7 @@ mod due;
 mod look_back;
 mod reload;
 
-use std::collections::BTreeMap;
-use std::io;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,10 +20,8 @@ use uuid::Uuid;
 
 use super::board::{Board, Concurrency, Ticket, Work};
 use super::clock::until;
-use super::directories::Directories;
-use super::skips::SkipWriter;
-use super::snapshot::{SchedulesFile, SnapshotWriter, StateFile, Wishes, WishesFile};
 use super::start::{DaemonError, HANG};
+use super::state_writer::StateWriter;
 use super::systemd::Systemd;
 use super::task::{Outcome, Task};
 use super::tell::{self, Run};
@@ -34,11 +31,10 @@ use crate::config::{Plan, Settings, Source};
 use crate::jobs::ServerConnections;
 use crate::pipeline::Progress;
 use crate::postgres::kill_all_children;
-use crate::repository::{DaemonLock, DaemonState, RuntimeDirectory, SchedulesInForce};
+use crate::repository::{DaemonState, RuntimeDirectory, SchedulesInForce};
 use crate::tell;
 use crate::words::{one_line, span};
 use connections::Connections;
-use look_back::LookedBack;
 use reload::Reading;
 
 /// How often the state shown to systemd is renewed while something runs.
@@ -69,27 +65,17 @@ pub(super) struct Service {
     started: DateTime<Utc>,
     loaded: DateTime<Utc>,
     runtime: RuntimeDirectory,
-    /// What writes to the disk.
-    writers: Writers,
-    /// By which directories of backups are asked.
-    directories: Directories,
+    writer: StateWriter,
     /// As configured at the start; a reload does not move it.
     state_directory: PathBuf,
     schedules: SchedulesInForce,
-    /// Whether those that were in force before this start are among them: none is written before.
-    is_schedules_read: bool,
-    /// What looking back has found comes back through this.
-    looked: mpsc::UnboundedSender<LookedBack>,
-    looks: Option<mpsc::UnboundedReceiver<LookedBack>>,
-    /// How many questions of looking back have no answer yet.
-    looking: usize,
     ticker: Ticker,
     board: Board<Task>,
     runs: BTreeMap<Ticket, Running>,
     /// Of what is done by a job that is no backup, the slots that have work left.
     open_slots: Vec<(String, DateTime<Utc>)>,
     /// Databases, each with its server, whose directories root was asked for.
-    wished: Wishes,
+    wished: BTreeSet<(String, String)>,
     /// By their directories, the databases whose test restore is too old, and the day on which that
     /// was told.
     drills_told: BTreeMap<PathBuf, NaiveDate>,
@@ -116,53 +102,6 @@ pub(super) struct Service {
     is_silent: bool,
 }
 
-/// Everything that the loop has written to the disk, each on threads of its own.
-pub(super) struct Writers {
-    /// The state for `pgbackupd status`.
-    state: SnapshotWriter<DaemonState>,
-    /// Which schedules are in force.
-    schedules: SnapshotWriter<SchedulesInForce>,
-    /// For which databases root is asked to make directories.
-    wishes: SnapshotWriter<Wishes>,
-    /// Skipped runs, in the ledgers.
-    skips: SkipWriter,
-}
-
-impl Writers {
-    /// Starts the threads; the daemon's lock is held until the end.
-    ///
-    /// # Errors
-    /// When the system has no thread left.
-    pub(super) fn start(
-        runtime: RuntimeDirectory,
-        lock: DaemonLock,
-        state_directory: PathBuf,
-    ) -> io::Result<Self> {
-        let wishes = WishesFile(runtime.clone());
-        Ok(Self {
-            state: SnapshotWriter::start("state", StateFile { runtime, lock })?,
-            schedules: SnapshotWriter::start("schedules", SchedulesFile(state_directory))?,
-            wishes: SnapshotWriter::start("wishes", wishes)?,
-            skips: SkipWriter::new(),
-        })
-    }
-
-    /// Whether something is not on the disk yet.
-    fn is_writing(&self) -> bool {
-        self.state.is_writing() || self.skips.is_writing()
-    }
-
-    /// Waits for all of it at once; what hangs is left behind.
-    async fn end(self) {
-        tokio::join!(
-            self.state.end(),
-            self.schedules.end(),
-            self.wishes.end(),
-            self.skips.end()
-        );
-    }
-}
-
 /// What is known of a run besides the board's entry.
 struct Running {
     id: Uuid,
@@ -176,13 +115,12 @@ impl Service {
         source: Source,
         (plan, settings): (Arc<Plan>, Settings),
         environment: Arc<BTreeMap<String, String>>,
-        (runtime, writers): (RuntimeDirectory, Writers),
+        (runtime, writer): (RuntimeDirectory, StateWriter),
         ticker: Ticker,
         systemd: Systemd,
         now: DateTime<Utc>,
     ) -> Self {
         let (ended, ends) = mpsc::unbounded_channel();
-        let (looked, looks) = mpsc::unbounded_channel();
         let (checked, checks) = mpsc::unbounded_channel();
         let state_directory = plan.daemon.state_directory.clone();
         Self {
@@ -197,18 +135,13 @@ impl Service {
             started: now,
             loaded: now,
             runtime,
-            writers,
-            directories: Directories::default(),
+            writer,
             state_directory,
             schedules: SchedulesInForce::default(),
-            is_schedules_read: false,
-            looked,
-            looks: Some(looks),
-            looking: 0,
             ticker,
             runs: BTreeMap::new(),
             open_slots: Vec::new(),
-            wished: Wishes::new(),
+            wished: BTreeSet::new(),
             drills_told: BTreeMap::new(),
             losses_told: BTreeMap::new(),
             ended,
@@ -233,13 +166,10 @@ impl Service {
         mut called: mpsc::UnboundedReceiver<Option<Uuid>>,
         reload: bool,
     ) -> Result<(), DaemonError> {
-        let (Some(mut ends), Some(mut checks), Some(mut looks)) =
-            (self.ends.take(), self.checks.take(), self.looks.take())
-        else {
+        let (Some(mut ends), Some(mut checks)) = (self.ends.take(), self.checks.take()) else {
             return Ok(());
         };
         self.look_back(Utc::now());
-        self.wait_for_looks(&mut looks).await;
         self.show_and_wait().await;
         Systemd::ready();
         tell!(DaemonReady, {}, "ready: {}", self.view().line(&[]));
@@ -251,7 +181,6 @@ impl Service {
         loop {
             self.catch_up_with_the_clock();
             self.step();
-            self.writers.skips.tend();
             self.beat();
             self.show();
             tokio::select! {
@@ -267,7 +196,6 @@ impl Service {
                 read = reading.end() => self.end_reload(read?, &mut reading).await?,
                 _ = called.recv() => {}
                 Some((ticket, outcome)) = ends.recv() => self.end(ticket, outcome),
-                Some(found) = looks.recv() => self.take_look(found),
                 Some((round, found)) = checks.recv() => self.take_connections(round, found),
                 () = tokio::time::sleep(self.rest()) => {}
             }
@@ -291,7 +219,7 @@ impl Service {
         if !self.runs.is_empty() {
             rest = rest.min(REFRESH);
         }
-        if self.is_unwritten || self.writers.is_writing() {
+        if self.is_unwritten || self.writer.is_writing() {
             rest = rest.min(WRITING);
         }
         // Never busy, whatever the clocks say.
@@ -406,8 +334,7 @@ impl Service {
             cannot_connect: self.connections.refused().collect(),
             is_stopping: self.is_stopping,
             unwritable: self
-                .writers
-                .state
+                .writer
                 .is_stuck()
                 .then(|| self.runtime.path().to_owned()),
             upcoming: self.ticker.upcoming(),
@@ -449,7 +376,7 @@ impl Service {
             return;
         }
         let state = Arc::new(state);
-        self.writers.state.give(Arc::clone(&state));
+        self.writer.give(Arc::clone(&state));
         self.written = Some((Instant::now(), state));
     }
 
@@ -458,7 +385,7 @@ impl Service {
     async fn show_and_wait(&mut self) {
         self.written = None;
         self.show();
-        self.writers.state.settle().await;
+        self.writer.settle().await;
         self.show();
     }
 
@@ -491,7 +418,7 @@ impl Service {
                 () = tokio::time::sleep(Duration::from_secs(1)) => {}
             }
         }
-        self.writers.end().await;
+        self.writer.end().await;
         if !self.runs.is_empty() {
             kill_all_children();
             let left: Vec<String> = self
