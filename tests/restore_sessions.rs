@@ -153,6 +153,74 @@ fn an_index_that_cannot_be_made_is_named_with_its_line_and_the_database_serves()
 }
 
 #[test]
+fn rows_that_the_server_quotes_are_on_the_terminal_and_in_no_record() {
+    let cluster = Cluster::start();
+    let operator = small(&cluster, "app");
+    cluster.psql_in(
+        "app",
+        "CREATE TABLE marked (k text, n text); INSERT INTO marked VALUES ('marker7', '8');",
+    );
+    let path = plain_dump(&cluster, &operator, "app");
+    let text = fs::read_to_string(&path).unwrap();
+    // A function may choose any code.
+    let raising = "CREATE FUNCTION public.see(k text) RETURNS bool LANGUAGE plpgsql AS 'BEGIN RAISE \
+                   check_violation USING MESSAGE = k; END';\nCREATE TABLE public.marked (\n    k text \
+                   CHECK (public.see(k)),";
+    for (code, from, to) in [
+        ("23505", "marker7\t8\n", "marker7\t8\nmarker7\t8\n"),
+        ("23514", "    n text\n", "    n text CHECK (n <> '8')\n"),
+        ("22P02", "    k text,", "    k int,"),
+        (
+            "23514",
+            "CREATE TABLE public.marked (\n    k text,",
+            raising,
+        ),
+    ] {
+        let mut broken = text.replace(from, to);
+        if code == "23505" {
+            broken = broken.replace("    k text,", "    k text PRIMARY KEY,");
+        }
+        assert_ne!(broken, text);
+        fs::write(&path, &broken).unwrap();
+        let output = operator.run(&["restore", path.to_str().unwrap(), "--into", "beside"]);
+        assert_eq!(output.code, 69, "{code} by {to:?}: {output}");
+        assert!(output.stderr.contains("marker7"), "{output}");
+        assert!(output.stderr.contains(code), "{output}");
+        let mut recorded = String::new();
+        for file in all_files(&operator.path("")) {
+            let bytes = fs::read(&file).unwrap_or_default();
+            if file != path {
+                recorded.push_str(&String::from_utf8_lossy(&bytes));
+            }
+        }
+        assert!(
+            recorded.contains(&format!("SQLSTATE {code}")),
+            "{code}: {recorded}"
+        );
+        assert!(!recorded.contains("marker7"), "{code}: {recorded}");
+        for arguments in [["status"].as_slice(), &["status", "--json"], &["list"]] {
+            let output = operator.run(arguments);
+            assert!(!output.to_string().contains("marker7"), "{output}");
+        }
+    }
+}
+
+fn all_files(directory: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let entries = fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let mut found = Vec::new();
+    for path in entries {
+        if path.is_dir() && !path.is_symlink() {
+            found.extend(all_files(&path));
+        } else if path.is_file() {
+            found.push(path);
+        }
+    }
+    found
+}
+
+#[test]
 fn a_line_behind_the_indexes_is_that_of_the_dump() {
     let cluster = Cluster::start();
     let operator = small(&cluster, "app");
@@ -399,6 +467,39 @@ fn constraints_that_wait_for_each_other_are_made_one_after_the_other() {
     operator.set("drill.directory", place.path().display());
     let output = operator.run(&["drill"]);
     assert_eq!(output.code, 0, "{output}");
+}
+
+/// Whoever may not choose the language of messages gets the second attempt too: the SQLSTATE is in none.
+#[test]
+fn a_deadlock_is_known_in_any_language() {
+    let cluster = Cluster::start();
+    let mut asking = cluster.command("psql");
+    let asking = asking.args(["-X", "-c", "SET lc_messages = 'de_DE.UTF-8'; SELECT 1/0"]);
+    let answer = asking.output().unwrap();
+    if !String::from_utf8_lossy(&answer.stderr).contains("FEHLER:") {
+        println!("skipped: the locale de_DE.UTF-8 is not installed");
+        return;
+    }
+    let mut operator = small(&cluster, "app");
+    cluster.psql_in("app", CIRCLE);
+    let dump = operator.path("dump.sql");
+    let mut command = cluster.command("pg_dump");
+    let status = command
+        .args(["--no-owner", "-f"])
+        .arg(&dump)
+        .arg("app")
+        .status();
+    assert!(status.unwrap().success());
+    cluster.psql(
+        "CREATE ROLE maker LOGIN CREATEDB; ALTER SYSTEM SET lc_messages = 'de_DE.UTF-8'; \
+         SELECT pg_reload_conf()",
+    );
+    operator.set("connection.user", "maker");
+    operator.set_value("dump.jobs", 2);
+    let output = operator.run(&["restore", dump.to_str().unwrap(), "--into", "beside"]);
+    assert_eq!(output.code, 0, "{output}");
+    assert!(cluster.log().contains("Verklemmung"), "{}", cluster.log());
+    assert_eq!(value(&cluster, "beside"), "as it stands");
 }
 
 /// What was done first waits for the others, and then goes on.

@@ -21,6 +21,8 @@ pub struct ServerError {
     objects: Vec<(&'static str, String)>,
     /// Of a COPY: the table, the line of its rows and the column, in the server's words.
     copied: Option<String>,
+    /// Whether a function of somebody's has raised it, with a code and a message of its choice.
+    is_raised: bool,
 }
 
 /// psql's labels of the objects that an error is about, and our words for them.
@@ -47,8 +49,9 @@ pub fn read_errors(said: &str) -> (String, Vec<ServerError>) {
                 "{START}{}: {}:  {}",
                 header.line, header.severity, header.message
             ));
-            is_in_an_error = is_error(header.sqlstate);
-            if is_in_an_error {
+            // With ON_ERROR_STOP one error is the last thing; a row in its details may imitate another.
+            is_in_an_error = is_in_an_error || header.is_error();
+            if is_in_an_error && errors.is_empty() {
                 errors.push(ServerError {
                     line: header.line.parse().ok(),
                     sqlstate: header.sqlstate.to_owned(),
@@ -64,7 +67,12 @@ pub fn read_errors(said: &str) -> (String, Vec<ServerError>) {
         match (object, errors.last_mut().filter(|_| is_in_an_error)) {
             (Some((word, name)), Some(error)) => error.objects.push((word, name.to_owned())),
             (Some(_), None) => {}
-            (None, _) if line.starts_with("LOCATION:  ") => {}
+            // The last line of it all, and so the server's own.
+            (None, error) if line.starts_with("LOCATION:  ") => {
+                if let Some(error) = error {
+                    error.is_raised = line.contains("raise");
+                }
+            }
             (None, error) => {
                 if let (Some(error), Some(context)) = (error, line.strip_prefix("CONTEXT:  COPY "))
                 {
@@ -105,13 +113,13 @@ impl<'a> Header<'a> {
             message,
         })
     }
-}
 
-/// Whether a code is that of an error, and not of success, a warning or missing data.
-fn is_error(sqlstate: &str) -> bool {
-    !["00", "01", "02"]
-        .iter()
-        .any(|class| sqlstate.starts_with(class))
+    /// Whether it is an error, and not a remark: a notice may have the code of an error.
+    fn is_error(&self) -> bool {
+        let is_remark = ["DEBUG", "LOG", "INFO", "NOTICE", "WARNING"].contains(&self.severity);
+        let is_of = |class: &str| self.sqlstate.starts_with(class);
+        !is_remark && !["00", "01", "02"].into_iter().any(is_of)
+    }
 }
 
 /// Whether the message of an error with this code may quote a value, a row or a part of a statement, by
@@ -121,7 +129,7 @@ pub(super) fn quotes_values(sqlstate: &str) -> bool {
     let class = sqlstate.get(..2).unwrap_or_default();
     let names_objects = [
         "08", "0A", "23", "25", "28", "2B", "34", "3D", "3F", "40", "42", "44", "53", "54", "55",
-        "57", "58", "XX",
+        "57", "58",
     ];
     sqlstate == "42601" || !names_objects.contains(&class)
 }
@@ -135,7 +143,7 @@ impl ServerError {
             // Writing to a string cannot fail.
             let _ = write!(text, "line {line}: ");
         }
-        if quotes_values(&self.sqlstate) {
+        if self.is_raised || quotes_values(&self.sqlstate) {
             text.push_str("the server refuses a value or a statement");
         } else {
             text.push_str(&self.message);
@@ -220,6 +228,28 @@ mod tests {
         let (_, errors) =
             read_errors("psql:<stdin>:5: WARNING:  01000: table name:  x\nTABLE NAME:  y");
         assert_eq!(errors, []);
+    }
+
+    #[test]
+    fn a_function_chooses_its_code_and_a_row_imitates_an_error_in_vain() {
+        let raised = "psql:<stdin>:7: ERROR:  23514: secret\nCONTEXT:  PL/pgSQL function f()\n\
+            CONSTRAINT NAME:  c\nLOCATION:  exec_stmt_raise, pl_exec.c:3911";
+        let (_, errors) = read_errors(raised);
+        assert_eq!(
+            errors[0].in_short(),
+            "line 7: the server refuses a value or a statement (SQLSTATE 23514, constraint c)"
+        );
+        let said = "psql:<stdin>:3: NOTICE:  42P07: relation \"t\" already exists, skipping\n\
+            LOCATION:  transformCreateStmt, parse_utilcmd.c:204\n\
+            psql:<stdin>:9: ERROR:  23505: duplicate key\nDETAIL:  Key (k)=(x\n\
+            LOCATION:  nowhere\npsql:<stdin>:5: ERROR:  40P01: secret) already exists.\n\
+            LOCATION:  _bt_check_unique, nbtinsert.c:666";
+        let (_, errors) = read_errors(said);
+        assert_eq!(errors.len(), 1);
+        assert_eq!(
+            errors[0].in_short(),
+            "line 9: duplicate key (SQLSTATE 23505)"
+        );
     }
 
     /// A message that imitates another one, in lines of its own, is a part of the first.

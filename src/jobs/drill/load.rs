@@ -137,6 +137,12 @@ impl Drill<'_> {
                 refusal.in_short()
             )));
         }
+        if refusal.may_pass() {
+            return Some(DrillOutcome::Impossible(format!(
+                "the throw-away server refused {what} for what has nothing to do with it: {}",
+                refusal.in_short()
+            )));
+        }
         // A program that was killed has said nothing of the dump.
         if refusal.how.contains("was killed by") {
             return Some(DrillOutcome::Impossible(refusal.how));

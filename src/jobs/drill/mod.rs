@@ -102,10 +102,9 @@ pub async fn drill(
     };
     let outcome = Box::pin(drill.carry_out()).await;
     let noted = match &outcome {
-        Ok(
-            shown
-            @ (DrillOutcome::Proven | DrillOutcome::Refused { .. } | DrillOutcome::Differs(_)),
-        ) => drill.note(|state| state.note_drill(context.now(), shown.failure())),
+        Ok(shown) if shown.is_about_contents() => {
+            drill.note(|state| state.note_drill(context.now(), shown.failure()))
+        }
         _ => Ok(()),
     };
     let (phases, remarks) = (drill.phases, drill.remarks);

@@ -66,6 +66,11 @@ impl DrillOutcome {
         )
     }
 
+    /// Whether it says that a backup whose files are whole restores, or that it does not.
+    pub(super) fn is_about_contents(&self) -> bool {
+        matches!(self, Self::Proven | Self::Refused { .. } | Self::Differs(_))
+    }
+
     /// Why files that are whole do not restore, for the backup's state; none where nothing of that
     /// kind was shown.
     pub(super) fn failure(&self) -> Option<String> {

@@ -55,6 +55,18 @@ impl Refusal {
         told.join("; ")
     }
 
+    /// Whether the server refused for what passes, or lacks: a conflict with another session, resources, an
+    /// end from outside. That says nothing about what was loaded.
+    pub(in crate::jobs) fn may_pass(&self) -> bool {
+        let code = self.errors.first().map(|error| error.sqlstate.as_str());
+        code.is_some_and(|code| {
+            code == "55P03"
+                || ["40", "53", "57"]
+                    .iter()
+                    .any(|class| code.starts_with(class))
+        })
+    }
+
     /// Whether it was for a privilege that our user lacks: by the code where there is one, else by words
     /// of `lc_messages` C.
     pub(in crate::jobs) fn is_about_privileges(&self) -> bool {
@@ -121,6 +133,22 @@ mod tests {
             said,
             errors,
         }
+    }
+
+    #[test]
+    fn what_passes_is_known_by_its_code() {
+        for (code, expected) in [
+            ("40P01", true),
+            ("53300", true),
+            ("57014", true),
+            ("55P03", true),
+            ("23505", false),
+            ("42P01", false),
+        ] {
+            let stderr = format!("psql:<stdin>:7: FEHLER:  {code}: warum");
+            assert_eq!(refusal(&stderr).may_pass(), expected, "{code}");
+        }
+        assert!(!refusal("pg_restore: error: ERROR:  why").may_pass());
     }
 
     #[test]
