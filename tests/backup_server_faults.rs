@@ -177,10 +177,9 @@ fn an_unknown_database_is_told() {
     output.assert_failed(
         69,
         &format!(
-            "pgbackupd: no backup of database slaes: cannot connect to database \"slaes\" \
-             as user \"postgres\" at {}/.s.PGSQL.5432: the server says: \
-             FATAL: database \"slaes\" does not exist (SQLSTATE 3D000); \
-             correct the database's name, or remove it",
+            "pgbackupd: no backup of database slaes: there is no database \"slaes\" at \
+             {}/.s.PGSQL.5432 (it has \"postgres\"); correct the name in the configuration, or create \
+             the database",
             cluster.socket_directory().display()
         ),
     );
@@ -422,7 +421,7 @@ fn the_other_databases_are_backed_up_although_one_fails() {
     assert!(
         output
             .stderr
-            .starts_with("pgbackupd: no backup of database missing: cannot connect")
+            .starts_with("pgbackupd: no backup of database missing: there is no database")
             && output.stderr.lines().count() == 1,
         "{output}"
     );

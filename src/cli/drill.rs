@@ -143,17 +143,9 @@ pub(super) async fn run(
                         report::alarm(run, &place.database, &stem, None, &said);
                     }
                     failures.extend(failure(&database, &report));
-                    let said = match &report.outcome {
-                        DrillOutcome::Refused { said, .. } => Some(said.clone()),
-                        _ => None,
-                    };
                     let told = tell(place, target, report);
                     if !surroundings.json {
                         print(&told, &report::prefix(&loaded.plan, &place.label), out)?;
-                        // With rows, and so for this terminal alone.
-                        for line in said.iter().flat_map(|said| said.lines()) {
-                            writeln!(out, "  {}", report::one_line(line))?;
-                        }
                     }
                     drilled.push(told);
                 }
@@ -214,10 +206,13 @@ fn failure(database: &str, report: &DrillReport) -> Option<Failure> {
     } else {
         FailureKind::Unavailable
     };
-    Some(Failure::new(
-        kind,
-        format!("database {database}: {}: {sentence}", report.stem),
-    ))
+    let mut message = format!("database {database}: {}: {sentence}", report.stem);
+    if let DrillOutcome::Refused { said, .. } = &report.outcome {
+        // With rows, and so for the terminal alone.
+        message.push_str("\nit said:\n");
+        message.push_str(said);
+    }
+    Some(Failure::new(kind, message))
 }
 
 /// A test restore that was interrupted, or whose end could not be recorded.

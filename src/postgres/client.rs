@@ -266,8 +266,8 @@ impl Client {
     }
 }
 
-/// One attempt at one place. A limit on transactions is set aside where the server has such a thing,
-/// which is known by running into it.
+/// One attempt at one place. Limits on transactions and on idle sessions are set aside where the server
+/// has such a thing, which is known by running into it.
 async fn attempt_in_spite_of_limits(
     conninfo: &Conninfo,
     endpoint: &Endpoint,
@@ -278,6 +278,11 @@ async fn attempt_in_spite_of_limits(
         Err(refusal) if refusal.is_transaction_timeout() => {
             let conninfo = conninfo.known(LoginFacts::WITH_TRANSACTION_TIMEOUT);
             attempt(&conninfo, endpoint, wanted, limit).await
+        }
+        Err(refusal) if refusal.may_be_idle_timeout() => {
+            let conninfo = conninfo.known(LoginFacts::WITH_IDLE_TIMEOUT);
+            let again = attempt(&conninfo, endpoint, wanted, limit).await;
+            again.map_err(|_| refusal)
         }
         outcome => outcome,
     }

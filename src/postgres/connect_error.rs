@@ -162,6 +162,15 @@ impl Refusal {
         matches!(&self.sqlstate, Some(state) if state.code() == "25P04")
     }
 
+    /// Whether the server may have ended the session because it was idle for a moment, before the first
+    /// question: it says so, unless the connection is closed before that is read.
+    pub(super) fn may_be_idle_timeout(&self) -> bool {
+        match &self.sqlstate {
+            Some(state) => state.code() == "57P05",
+            None => self.reason.contains("connection closed"),
+        }
+    }
+
     /// Whether another way of using TLS may be admitted: the handshake failed, or no line of
     /// `pg_hba.conf` fits this one. A wrong password is not tried twice, as it could lock the user.
     pub(super) fn may_depend_on_tls(&self) -> bool {

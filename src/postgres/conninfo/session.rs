@@ -34,6 +34,14 @@ impl LoginFacts {
         is_superuser: false,
         sets_messages: false,
     };
+
+    /// Of a server that ends a session which has not asked anything yet: `idle_session_timeout` came
+    /// with version 14.
+    pub(in crate::postgres) const WITH_IDLE_TIMEOUT: Self = Self {
+        major: 14,
+        is_superuser: false,
+        sets_messages: false,
+    };
 }
 
 /// Meant for applications, and in the way of a dump: another role, limits of time, transactions that
