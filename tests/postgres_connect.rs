@@ -77,7 +77,7 @@ async fn a_password_opens_and_its_lack_or_a_wrong_one_is_told() {
         let text = error.to_string();
         assert!(text.contains(expected), "{text}");
         assert!(
-            text.contains("127.0.0.1 port ") && text.contains("pg_hba.conf"),
+            text.contains("127.0.0.1 port ") && text.contains("password"),
             "{text}"
         );
         assert!(

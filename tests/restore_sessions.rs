@@ -142,8 +142,10 @@ fn an_index_that_cannot_be_made_is_named_with_its_line_and_the_database_serves()
     ]);
     assert_eq!(output.code, 69, "{output}");
     let expected = format!(
-        "the backup could not be loaded: psql ended with status 3; it said:\n\
-         psql:<stdin>:{}: ERROR:  could not create unique index \"double_a\"\n\
+        "the backup could not be loaded: psql ended with status 3: line {0}: could not create unique \
+         index \"double_a\" (SQLSTATE 23505, schema public, table double, constraint double_a)\n\
+         it said:\n\
+         psql:<stdin>:{0}: ERROR:  could not create unique index \"double_a\"\n\
          DETAIL:  Key (a)=(1) is duplicated.",
         line.unwrap() + 1
     );

@@ -48,9 +48,6 @@ const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
 /// The tables that `restore --table` brings back are made in such a session altogether.
 const WITHOUT_WAITING: &str = "-c synchronous_commit=off ";
 
-/// Remarks of the server are no errors, and in its own language not to be told from them.
-const WITHOUT_NOTICES: &str = "-c client_min_messages=warning ";
-
 /// So much is written to a psql at once.
 const AT_ONCE: usize = 128 * 1024;
 
@@ -343,7 +340,6 @@ impl Loader<'_> {
         for (_, options) in environment.iter_mut().filter(|it| it.0 == "PGOPTIONS") {
             // What the operator's own say comes later, and counts.
             options.insert_str(0, WITHOUT_WAITING);
-            options.insert_str(0, WITHOUT_NOTICES);
         }
         Ok(Child::spawn(ChildSpec {
             program,

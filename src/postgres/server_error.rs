@@ -149,11 +149,9 @@ impl ServerError {
             text.push_str(&self.message);
         }
         let mut facts = vec![format!("SQLSTATE {}", self.sqlstate)];
-        facts.extend(
-            self.objects
-                .iter()
-                .map(|(word, name)| format!("{word} {name}")),
-        );
+        // A function names what it likes.
+        let objects = self.objects.iter().filter(|_| !self.is_raised);
+        facts.extend(objects.map(|(word, name)| format!("{word} {name}")));
         facts.extend(self.copied.clone());
         let _ = write!(text, " ({})", facts.join(", "));
         text
@@ -237,7 +235,7 @@ mod tests {
         let (_, errors) = read_errors(raised);
         assert_eq!(
             errors[0].in_short(),
-            "line 7: the server refuses a value or a statement (SQLSTATE 23514, constraint c)"
+            "line 7: the server refuses a value or a statement (SQLSTATE 23514)"
         );
         let said = "psql:<stdin>:3: NOTICE:  42P07: relation \"t\" already exists, skipping\n\
             LOCATION:  transformCreateStmt, parse_utilcmd.c:204\n\
