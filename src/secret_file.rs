@@ -51,27 +51,20 @@ impl Exposure {
 
     /// The command that closes the file to all but its owner and the user of this process.
     pub(crate) fn closing_command(&self, path: &Path) -> String {
-        let reader = this_user();
-        let change = match change((self.owner, self.group), reader) {
-            Change::CloseToGroup | Change::GiveToGroup(_) if self.is_own => match reader.0 {
-                0 => Change::Close,
-                user => Change::GiveTo(user),
-            },
-            change => change,
-        };
+        let change = change((self.owner, self.group), this_user(), self.is_own);
         command(path, Modes::OF_A_FILE, change)
     }
 }
 
 /// The command that lets the user of this process, and nobody else, read a file with a secret, or a
-/// directory of such files.
-pub(crate) fn opening_command(path: &Path, metadata: &Metadata) -> String {
+/// directory of such files. `is_own` says whether it has to be the reader's own, as libpq's password file.
+pub(crate) fn opening_command(path: &Path, metadata: &Metadata, is_own: bool) -> String {
     let modes = if metadata.is_dir() {
         Modes::OF_A_DIRECTORY
     } else {
         Modes::OF_A_FILE
     };
-    let change = change((metadata.uid(), metadata.gid()), this_user());
+    let change = change((metadata.uid(), metadata.gid()), this_user(), is_own);
     command(path, modes, change)
 }
 
@@ -113,9 +106,12 @@ enum Change {
     GiveTo(u32),
 }
 
-/// What leaves a file to its owner and to its reader: what root owns stays root's.
-fn change((owner, group): (u32, u32), (reader, its_group): (u32, u32)) -> Change {
+/// What leaves a file to its owner and to its reader: what root owns stays root's, unless it has to be the
+/// reader's own.
+fn change((owner, group): (u32, u32), (reader, its_group): (u32, u32), is_own: bool) -> Change {
     match (owner, reader) {
+        (owner, reader) if is_own && reader != 0 && owner != reader => Change::GiveTo(reader),
+        (_, 0) if is_own => Change::Close,
         (0, 0) if group != 0 => Change::CloseToGroup,
         (_, 0) => Change::Close,
         (owner, reader) if owner == reader => Change::Close,
@@ -190,17 +186,30 @@ mod tests {
         const ROOT: (u32, u32) = (0, 0);
         let table = [
             // As packaged, but opened: root's, for the service's group.
-            ((0, 115), SERVICE, Change::CloseToGroup),
-            ((0, 115), ROOT, Change::CloseToGroup),
-            ((0, 0), SERVICE, Change::GiveToGroup(115)),
-            ((0, 0), ROOT, Change::Close),
-            ((110, 115), SERVICE, Change::Close),
-            ((110, 115), ROOT, Change::Close),
-            ((1000, 1000), SERVICE, Change::GiveTo(110)),
+            ((0, 115), SERVICE, Change::CloseToGroup, Change::GiveTo(110)),
+            ((0, 115), ROOT, Change::CloseToGroup, Change::Close),
+            (
+                (0, 0),
+                SERVICE,
+                Change::GiveToGroup(115),
+                Change::GiveTo(110),
+            ),
+            ((0, 0), ROOT, Change::Close, Change::Close),
+            ((110, 115), SERVICE, Change::Close, Change::Close),
+            ((110, 115), ROOT, Change::Close, Change::Close),
+            (
+                (1000, 1000),
+                SERVICE,
+                Change::GiveTo(110),
+                Change::GiveTo(110),
+            ),
         ];
-        for (file, reader, expected) in table {
-            let change = change(file, reader);
-            assert_eq!(change, expected, "{file:?} for {reader:?}");
+        let rules = table.into_iter().flat_map(|(file, reader, key, own)| {
+            [(file, reader, key, false), (file, reader, own, true)]
+        });
+        for (file, reader, expected, is_own) in rules {
+            let change = change(file, reader, is_own);
+            assert_eq!(change, expected, "{file:?} for {reader:?}, {is_own}");
             let (owner, group, mode) = match change {
                 Change::Close => (file.0, file.1, 0o600),
                 Change::CloseToGroup => (file.0, file.1, 0o640),
@@ -208,6 +217,7 @@ mod tests {
                 Change::GiveTo(user) => (user, file.1, 0o600),
             };
             assert!(!is_exposed(mode, owner));
+            assert!(!is_own || mode == 0o600, "libpq refuses it");
             let reads =
                 reader.0 == 0 || owner == reader.0 || group == reader.1 && mode & 0o040 != 0;
             assert!(reads, "{change:?} of {file:?} for {reader:?}");

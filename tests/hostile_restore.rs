@@ -534,7 +534,7 @@ fn an_archive_of_ours_that_was_forged_is_refused_before_anything_is_touched() {
             "COPY public.orders TO PROGRAM $$cat$$",
             "SELECT 1; DROP DATABASE postgres",
         ] {
-            // As if whoever can write the files had made manifest, census and digests anew.
+            // As if whoever can write the files had made manifest, census and digests again.
             let padded = format!("{hostile:<width$};", width = comment.len() - 1);
             let script = format!(
                 "\"$real\" \"$@\" || exit\nfor one; do case $one in --file=*) file=${{one#--file=}};; \

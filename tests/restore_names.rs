@@ -14,7 +14,7 @@ use std::process::{Child, Stdio};
 use support::cluster::{Cluster, wait_until};
 use support::restored::{beginning_with, databases, small, value};
 
-/// A session that keeps others from copying or renaming a database, as long as it is told to.
+/// A session that keeps others from copying or renaming a database, until it is dropped.
 struct Held(Child);
 
 impl Held {

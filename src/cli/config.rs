@@ -7,6 +7,7 @@ use futures::future::join_all;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::Surroundings;
 use super::failure::{Failure, FailureKind};
 use super::report::{self, counted};
 use crate::config::{
@@ -15,7 +16,8 @@ use crate::config::{
 };
 use crate::identity;
 use crate::jobs::{
-    ConnectionFailure, ConnectionFailureKind, Context, ServerConnections, check_connections,
+    ConnectionFailure, ConnectionFailureKind, Context, JobError, ServerConnections, Stop,
+    check_connections,
 };
 use crate::words::is_hostile;
 
@@ -132,12 +134,12 @@ impl From<ConfigError> for Failure {
 /// printed its report all the same.
 pub(super) async fn run(
     args: &Args,
-    source: &Source,
-    json: bool,
+    surroundings: &Surroundings<'_>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
+    let (source, json) = (&surroundings.source, surroundings.json);
     match args.command {
-        Command::Check(args) => check(args, source, json, out).await,
+        Command::Check(args) => check(args, surroundings, out).await,
         Command::Show => show(&load(source)?, json, out),
         Command::Schema => report::json(&schema(), out),
     }
@@ -145,10 +147,10 @@ pub(super) async fn run(
 
 async fn check(
     args: CheckArgs,
-    source: &Source,
-    json: bool,
+    surroundings: &Surroundings<'_>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
+    let (source, json) = (&surroundings.source, surroundings.json);
     // What the service's user cannot read is no fault for everybody else.
     let loaded = load(source).and_then(|mut loaded| match std::mem::take(&mut loaded.unreadable) {
         problems if problems.is_empty() => Ok(loaded),
@@ -158,7 +160,13 @@ async fn check(
         Ok(loaded) if args.connect => {
             let context = Context::new(&loaded.plan, &source.environment);
             let servers = loaded.plan.servers.iter();
-            join_all(servers.map(|server| check_connections(&context, server))).await
+            let looking = join_all(servers.map(|server| check_connections(&context, server)));
+            let cancel = surroundings.interrupt.token();
+            let Some(servers) = cancel.run_until_cancelled(looking).await else {
+                let stopped = JobError::from(Stop::Interrupted);
+                return Err(report::failure(&stopped, surroundings.interrupt));
+            };
+            servers
         }
         _ => Vec::new(),
     };
@@ -366,6 +374,7 @@ fn databases(loaded: &Loaded) -> Vec<ShownDatabase> {
 
 #[cfg(test)]
 mod tests {
+    use crate::cli::{Interrupt, Surroundings};
     use std::collections::BTreeMap;
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
@@ -392,7 +401,18 @@ mod tests {
         };
         let mut out = Vec::new();
         let args = Args { command };
-        let result = futures::executor::block_on(run(&args, &source, json, &mut out));
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let result = runtime.block_on(async {
+            let surroundings = Surroundings {
+                source,
+                json,
+                interrupt: &Interrupt::listen().unwrap(),
+            };
+            run(&args, &surroundings, &mut out).await
+        });
         let printed = String::from_utf8(out).unwrap();
         (
             printed.replace(etc.path().to_str().unwrap(), "/etc/pgbackupd"),

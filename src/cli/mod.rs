@@ -255,9 +255,7 @@ impl Cli {
             }
             Command::Directories(args) => directories::run(&args, &surroundings, out).await,
             Command::Completions(args) => completions::run(&args, out),
-            Command::Config(args) => {
-                config::run(&args, &surroundings.source, surroundings.json, out).await
-            }
+            Command::Config(args) => config::run(&args, &surroundings, out).await,
             Command::Daemon(args) => daemon::run(&args, surroundings.source).await,
         }?;
         output.finish()

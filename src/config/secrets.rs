@@ -84,7 +84,9 @@ fn connection(
         };
         match fault_of_file(path, name == "password_file", exposure) {
             Some(fault) => findings.problems.push(problem(fault)),
-            None => findings.unreadable.extend(unreadable(path).map(problem)),
+            None => findings
+                .unreadable
+                .extend(unreadable(path, name == "passfile").map(problem)),
         }
     }
 }
@@ -155,14 +157,14 @@ fn fault_of_file(
 
 /// That this process cannot read a file with a password: a fault where it is the service, and none where
 /// somebody else uses the rest of the configuration.
-fn unreadable(path: &Path) -> Option<(String, String)> {
+fn unreadable(path: &Path, is_own: bool) -> Option<(String, String)> {
     let error = regular_file::open(path).err()?;
     if error.kind() != ErrorKind::PermissionDenied {
         return None;
     }
     let user = identity::user_name(rustix::process::geteuid().as_raw());
     let help = match path.metadata() {
-        Ok(metadata) => format!("run `{}`", opening_command(path, &metadata)),
+        Ok(metadata) => format!("run `{}`", opening_command(path, &metadata, is_own)),
         Err(_) => format!("let {user} into the directories that lead to it"),
     };
     Some((

@@ -221,7 +221,7 @@ fn unreadable_file(path: &Path, error: &io::Error) -> Problem {
             (Some(became), Ok(metadata)) => format!(
                 "let {} read it: `{}`; --as-me keeps root",
                 became.user,
-                opening_command(path, &metadata)
+                opening_command(path, &metadata, false)
             ),
             _ => "run as the service's user or as root, or name another file with --config"
                 .to_owned(),

@@ -42,8 +42,8 @@ pub struct ServerConnections {
     pub failures: Vec<ConnectionFailure>,
 }
 
-/// Connects to every database of a server that is configured, and lists the databases of one where the
-/// configuration names none.
+/// Connects to every database of a server that would be backed up; where the configuration names none, the
+/// server is asked for them.
 ///
 /// A server that does not answer, or does not take the password, is not asked for its other databases.
 pub async fn check_connections(context: &Context, server: &Server) -> ServerConnections {
@@ -58,11 +58,11 @@ pub async fn check_connections(context: &Context, server: &Server) -> ServerConn
     };
     match &server.databases {
         Databases::Named(databases) => {
-            let names = databases.iter().map(|database| database.name.as_str());
+            let names = databases.iter().map(|database| database.name.clone());
             check.named(names).await;
         }
         Databases::FromEnvironment => match from_environment(context, server) {
-            Ok(name) => check.named(std::iter::once(name.as_str())).await,
+            Ok(name) => check.named(std::iter::once(name)).await,
             Err(error) => check.failed(None, &error),
         },
         Databases::All(selection) => check.all(selection).await,
@@ -90,8 +90,9 @@ impl Check<'_> {
         connect(self.context, &self.server.connection, database).await
     }
 
-    async fn named(&mut self, names: impl Iterator<Item = &str>) {
+    async fn named(&mut self, names: impl Iterator<Item = String>) {
         for name in names {
+            let name = name.as_str();
             match self.connect(name).await {
                 Ok(_) => self.found.databases.push(name.to_owned()),
                 Err(JobError::Connect(error)) if is_missing(&error) => {
@@ -115,8 +116,18 @@ impl Check<'_> {
                 self.add(Some(name), ConnectionFailureKind::NoSuchDatabase, &error);
             }
         }
-        let chosen = names.into_iter().filter(|name| selection.matches(name));
-        self.found.databases.extend(chosen);
+        let chosen: Vec<String> = names
+            .into_iter()
+            .filter(|name| selection.matches(name))
+            .collect();
+        if chosen.is_empty() && self.found.failures.is_empty() {
+            let error = JobError::failed(format!(
+                "no database at {place} is chosen for a backup; correct include and exclude in the \
+                 configuration, or create a database"
+            ));
+            self.add(None, ConnectionFailureKind::NoSuchDatabase, &error);
+        }
+        self.named(chosen.into_iter()).await;
     }
 
     /// Where the server is, and the databases that it has.
@@ -150,15 +161,25 @@ pub(super) fn is_missing(error: &ConnectError) -> bool {
     error.kind == ConnectErrorKind::NoSuchDatabase
 }
 
-/// Whether it is the same with every other database: no answer, or a password that is wrong, which
-/// tried too often could lock the user.
+/// Whether it is the same with every other database: no answer, no way to talk, or a password that is wrong
+/// or missing, which tried too often could lock the user. A limit, a pooler's word on a name or a line of
+/// `pg_hba.conf` may be one database's own.
 fn concerns_all(error: &JobError) -> bool {
     match error {
-        JobError::Connect(error) => {
-            error.is_transient() || error.sqlstate.as_deref() == Some("28P01")
-        }
+        JobError::Connect(error) => is_the_servers(error.kind, error.sqlstate.as_deref()),
         // The connection cannot even be tried.
         _ => true,
+    }
+}
+
+fn is_the_servers(kind: ConnectErrorKind, sqlstate: Option<&str>) -> bool {
+    match kind {
+        ConnectErrorKind::ServerDown => sqlstate.is_none_or(|code| code.starts_with("57")),
+        ConnectErrorKind::AuthenticationFailed => sqlstate.is_none_or(|code| code == "28P01"),
+        ConnectErrorKind::Tls | ConnectErrorKind::WrongSession | ConnectErrorKind::Pooler => true,
+        ConnectErrorKind::NoSuchDatabase
+        | ConnectErrorKind::TooManyConnections
+        | ConnectErrorKind::Other => false,
     }
 }
 
@@ -210,7 +231,31 @@ fn no_such_database(place: &str, name: &str, names: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::no_such_database;
+    use super::{is_the_servers, no_such_database};
+    use crate::postgres::ConnectErrorKind;
+
+    #[test]
+    fn what_is_the_servers_is_not_tried_for_every_database() {
+        use ConnectErrorKind::{
+            AuthenticationFailed, Other, Pooler, ServerDown, Tls, TooManyConnections,
+        };
+        for (kind, sqlstate, expected) in [
+            (ServerDown, None, true),
+            (ServerDown, Some("57P03"), true),
+            (ServerDown, Some("08P01"), false),
+            (AuthenticationFailed, None, true),
+            (AuthenticationFailed, Some("28P01"), true),
+            (AuthenticationFailed, Some("28000"), false),
+            (Tls, None, true),
+            (Pooler, Some("08P01"), true),
+            (TooManyConnections, Some("53300"), false),
+            (Other, Some("42501"), false),
+            (Other, Some("55000"), false),
+        ] {
+            let found = is_the_servers(kind, sqlstate);
+            assert_eq!(found, expected, "{kind:?} {sqlstate:?}");
+        }
+    }
 
     #[test]
     fn a_missing_database_is_named_with_what_may_be_meant() {

@@ -100,6 +100,39 @@ fn a_check_that_connects_names_what_the_server_does_not_have() {
         [(json!("no_such_database"), json!("audti"))]
     );
 
+    // What cannot be connected to is named whatever comes before it, and one that is full hides none.
+    for database in ["full", "closed"] {
+        cluster.create_database(database);
+    }
+    cluster.psql(
+        "CREATE ROLE keeper LOGIN; REVOKE CONNECT ON DATABASE closed FROM PUBLIC; \
+         ALTER DATABASE \"full\" CONNECTION LIMIT 0",
+    );
+    operator.unset("include");
+    operator.set("connection.user", "keeper");
+    operator.set_value("exclude", vec!["postgres"]);
+    let refused = [
+        (json!("refused"), json!("closed")),
+        (json!("unreachable"), json!("full")),
+    ];
+    let wrong = operator.run(&json);
+    assert_eq!(wrong.code, 69, "{wrong}");
+    assert_eq!(failures(&wrong), refused);
+    operator.unset("exclude");
+    operator.set_value("databases", vec!["full", "salse", "audit"]);
+    let wrong = operator.run(&json);
+    assert_eq!(wrong.code, 78, "{wrong}");
+    let missing = (json!("no_such_database"), json!("salse"));
+    assert_eq!(failures(&wrong), [refused[1].clone(), missing]);
+    operator.set("connection.user", "postgres");
+
+    // A choice of nothing is none.
+    operator.set("databases", "all");
+    operator.set_value("include", vec!["tenant_*"]);
+    let wrong = operator.run(&json);
+    assert_eq!(wrong.code, 78, "{wrong}");
+    assert_eq!(failures(&wrong), [(json!("no_such_database"), Value::Null)]);
+
     // A server that does not answer is asked once.
     operator.unset("include");
     operator.set_value("databases", vec!["audit", "sales"]);
@@ -201,6 +234,15 @@ fn a_daemon_reports_a_database_that_is_not_there_until_it_is() {
         status(&operator).0 == [missing("salse"), missing("late")]
     });
 
+    // A reload without a change reports nothing again.
+    let before = daemon.count("cannot be backed up as configured");
+    daemon.signal(Signal::HUP);
+    daemon.wait_for("configuration reloaded from ");
+    wait_until("the concerns", || {
+        status(&operator).0 == [missing("salse"), missing("late")]
+    });
+    assert_eq!(daemon.count("cannot be backed up as configured"), before);
+
     // It was made since, and a backup of it shows it.
     cluster.psql("ALTER DATABASE not_yet RENAME TO late");
     wait_for_the_next_second();
@@ -222,7 +264,7 @@ fn a_daemon_reports_a_database_that_is_not_there_until_it_is() {
         "{remarks:?}"
     );
     daemon.signal(Signal::HUP);
-    daemon.wait_for("configuration reloaded from ");
+    daemon.wait_for_nth("configuration reloaded from ", 2);
     wait_until("the configuration in force", || {
         let (attention, remarks) = status(&operator);
         attention.is_empty()

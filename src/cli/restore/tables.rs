@@ -117,8 +117,11 @@ pub(super) async fn run(
             tracing::warn!("{warning}");
         }
         if !ahead.problems.is_empty() {
-            let message = format!("no table was restored: {}", ahead.problems.join("\n"));
-            return Err(Failure::new(FailureKind::Unavailable, message));
+            let error = JobError::Failed {
+                message: format!("no table was restored: {}", ahead.problems.join("\n")),
+                may_pass: false,
+            };
+            return failing.tell(&error, (None, None), out);
         }
         if !ahead.makes_database {
             ask(&ahead, args, (&label, passed_over), context, surroundings).await?;

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::Service;
-use crate::config::Server;
+use crate::config::{Databases, Server};
 use crate::jobs::{
     ConnectionFailure, ConnectionFailureKind, Context, ServerConnections, check_connections,
 };
@@ -64,6 +64,68 @@ impl Connections {
     }
 }
 
+/// What differs from the look before.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct News {
+    new: Vec<ConnectionFailure>,
+    cured: Vec<ConnectionFailure>,
+}
+
+impl Connections {
+    /// Takes in what looking at a server has found. What fails as before is no news. A server that does not
+    /// answer now cures nothing: what it lacked, it lacks as far as is known.
+    fn take(&mut self, found: ServerConnections, now: DateTime<Utc>) -> News {
+        let is_same = |one: &ConnectionFailure, other: &ConnectionFailure| {
+            (&one.server, &one.database, one.kind) == (&other.server, &other.database, other.kind)
+        };
+        let mut news = News::default();
+        let is_cut_short = found
+            .failures
+            .iter()
+            .any(|failure| failure.database.is_none());
+        let (before, mut kept): (Vec<_>, Vec<_>) = std::mem::take(&mut self.failures)
+            .into_iter()
+            .partition(|(failure, _)| failure.server == found.server);
+        for (failure, since) in &before {
+            let answers = match &failure.database {
+                Some(name) => found.databases.contains(name),
+                None => !is_cut_short,
+            };
+            let still_fails = found.failures.iter().any(|new| is_same(new, failure));
+            if answers {
+                news.cured.push(failure.clone());
+            } else if is_cut_short && failure.database.is_some() && !still_fails {
+                kept.push((failure.clone(), *since));
+            }
+        }
+        for failure in found.failures {
+            let known = before.iter().find(|(known, _)| is_same(known, &failure));
+            if known.is_none() {
+                news.new.push(failure.clone());
+            }
+            let since = known.map_or(now, |(_, since)| *since);
+            kept.push((failure, since));
+        }
+        self.failures = kept;
+        news
+    }
+
+    /// Forgets what is about servers and databases that are not configured any more.
+    fn keep_configured(&mut self, servers: &[Server]) {
+        self.failures.retain(|(failure, _)| {
+            servers.iter().any(|server| {
+                server.name == failure.server
+                    && match (&failure.database, &server.databases) {
+                        (Some(name), Databases::Named(named)) => {
+                            named.iter().any(|database| database.name == *name)
+                        }
+                        _ => true,
+                    }
+            })
+        });
+    }
+}
+
 impl Service {
     /// Begins to look at the servers of the configuration that is in force now. A server that does not
     /// answer is no reason not to start: every run tries again.
@@ -71,7 +133,7 @@ impl Service {
         self.connections.cancel.cancel();
         self.connections.cancel = self.cancel.child_token();
         self.connections.round += 1;
-        self.connections.failures.clear();
+        self.connections.keep_configured(&self.plan.servers);
         for server in self.plan.servers.clone() {
             let context = Context::new(&self.plan, &self.environment);
             let found = self.connections.found.clone();
@@ -92,26 +154,12 @@ impl Service {
         if round != self.connections.round {
             return;
         }
-        let now = Utc::now();
-        let is_same = |one: &ConnectionFailure, other: &ConnectionFailure| {
-            (&one.server, &one.database, one.kind) == (&other.server, &other.database, other.kind)
-        };
-        let (before, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.connections.failures)
-            .into_iter()
-            .partition(|(failure, _)| failure.server == found.server);
-        self.connections.failures = others;
-        for (failure, _) in &before {
-            if !found.failures.iter().any(|new| is_same(new, failure)) {
-                tracing::info!("{} can be connected to now", self.named(failure));
-            }
+        let news = self.connections.take(found, Utc::now());
+        for failure in &news.cured {
+            tracing::info!("{} can be connected to now", self.named(failure));
         }
-        for failure in found.failures {
-            let known = before.iter().find(|(known, _)| is_same(known, &failure));
-            if known.is_none() {
-                self.report_failure(&failure);
-            }
-            let since = known.map_or(now, |(_, since)| *since);
-            self.connections.failures.push((failure, since));
+        for failure in &news.new {
+            self.report_failure(failure);
         }
     }
 
@@ -171,8 +219,8 @@ mod tests {
 
     use tokio::sync::mpsc;
 
-    use super::{ConnectionFailureKind, Connections, pause};
-    use crate::jobs::ConnectionFailure;
+    use super::{ConnectionFailureKind, Connections, News, pause};
+    use crate::jobs::{ConnectionFailure, ServerConnections};
 
     fn failure(database: Option<&str>, kind: ConnectionFailureKind) -> ConnectionFailure {
         ConnectionFailure {
@@ -196,6 +244,49 @@ mod tests {
         ] {
             let failures: Vec<_> = kinds.iter().map(|kind| failure(None, *kind)).collect();
             assert_eq!(pause(&failures), expected, "{kinds:?}");
+        }
+    }
+
+    fn found(databases: &[&str], failures: Vec<ConnectionFailure>) -> ServerConnections {
+        ServerConnections {
+            server: "main".to_owned(),
+            databases: databases.iter().map(ToString::to_string).collect(),
+            failures,
+        }
+    }
+
+    #[test]
+    fn only_what_is_new_is_reported_and_only_what_answers_is_cured() {
+        use ConnectionFailureKind::{NoSuchDatabase, Passing, Refused};
+        let (sender, _receiver) = mpsc::unbounded_channel();
+        let mut connections = Connections::new(sender);
+        let now = chrono::Utc::now();
+        let (gone, down) = (
+            failure(Some("gone"), NoSuchDatabase),
+            failure(None, Passing),
+        );
+        let revoked = failure(Some("gone"), Refused);
+        let news = |new: &[&ConnectionFailure], cured: &[&ConnectionFailure]| News {
+            new: new.iter().map(|&failure| failure.clone()).collect(),
+            cured: cured.iter().map(|&failure| failure.clone()).collect(),
+        };
+        for (look, expected, lasting) in [
+            (found(&["a"], vec![gone.clone()]), news(&[&gone], &[]), 1),
+            // Again, after a reload as after a pause.
+            (found(&["a"], vec![gone.clone()]), news(&[], &[]), 1),
+            // The server is down: nobody knows better of the database.
+            (found(&[], vec![down.clone()]), news(&[&down], &[]), 1),
+            (found(&["a"], vec![gone.clone()]), news(&[], &[&down]), 1),
+            // Made, but not for us; and then for us.
+            (
+                found(&["a"], vec![revoked.clone()]),
+                news(&[&revoked], &[]),
+                1,
+            ),
+            (found(&["a", "gone"], vec![]), news(&[], &[&revoked]), 0),
+        ] {
+            assert_eq!(connections.take(look.clone(), now), expected, "{look:?}");
+            assert_eq!(connections.refused().count(), lasting, "{look:?}");
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::postgres::{Exit, ServerError, read_errors};
 
-/// So many errors are told in short.
+/// At most so many errors are printed in short.
 const TOLD: usize = 3;
 
 /// The code of two statements that waited for each other.
