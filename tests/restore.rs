@@ -350,6 +350,23 @@ fn only_the_name_of_the_database_confirms() {
     let undone = operator.run_at_a_terminal(&["undo-restore"], "app");
     assert_eq!(undone.code, 0, "{undone}");
     assert_eq!(value(&cluster, "app"), "as it stands");
+    // Nor is a database created from a backup that nobody chose, unless somebody agrees.
+    let named = "SELECT datname FROM pg_database WHERE datname LIKE 'app%'";
+    for database in cluster.psql(named).lines() {
+        cluster.psql(&format!("DROP DATABASE {database}"));
+    }
+    let into = ["restore", "--into", "copy"];
+    for (command, name) in [(&["restore"][..], "app"), (&into[..], "copy")] {
+        let refused = operator.run_at_a_terminal(command, "no");
+        assert_eq!(refused.code, 64, "{refused}");
+        let question = format!("This creates the database {name} at ");
+        assert!(refused.stdout.contains(&question), "{refused}");
+        let made = format!("SELECT count(*) FROM pg_database WHERE datname = '{name}'");
+        assert_eq!(cluster.psql(&made).trim(), "0", "{refused}");
+        let given = operator.run_at_a_terminal(command, name);
+        assert_eq!(given.code, 0, "{given}");
+        assert_eq!(value(&cluster, name), "as backed up");
+    }
 }
 
 #[test]

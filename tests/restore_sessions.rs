@@ -9,6 +9,7 @@
 mod support;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 
 use rustix::process::Signal;
 
@@ -144,7 +145,7 @@ fn an_index_that_cannot_be_made_is_named_with_its_line_and_the_database_serves()
     let expected = format!(
         "the backup could not be loaded: psql ended with status 3: line {0}: could not create unique \
          index \"double_a\" (SQLSTATE 23505, schema public, table double, constraint double_a)\n\
-         it said:\n\
+         full output:\n\
          psql:<stdin>:{0}: ERROR:  could not create unique index \"double_a\"\n\
          DETAIL:  Key (a)=(1) is duplicated.",
         line.unwrap() + 1
@@ -155,7 +156,7 @@ fn an_index_that_cannot_be_made_is_named_with_its_line_and_the_database_serves()
 }
 
 #[test]
-fn rows_that_the_server_quotes_are_on_the_terminal_and_in_no_record() {
+fn rows_that_the_server_quotes_are_on_the_terminal_and_in_the_incident_report_alone() {
     let cluster = Cluster::start();
     let operator = small(&cluster, "app");
     cluster.psql_in(
@@ -188,10 +189,14 @@ fn rows_that_the_server_quotes_are_on_the_terminal_and_in_no_record() {
         assert_eq!(output.code, 69, "{code} by {to:?}: {output}");
         assert!(output.stderr.contains("marker7"), "{output}");
         assert!(output.stderr.contains(code), "{output}");
-        let mut recorded = String::new();
+        let (mut recorded, mut reported) = (String::new(), String::new());
         for file in all_files(&operator.path("")) {
             let bytes = fs::read(&file).unwrap_or_default();
-            if file != path {
+            if is_incident_report(&file) {
+                reported.push_str(&String::from_utf8_lossy(&bytes));
+                assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+                fs::remove_file(&file).unwrap();
+            } else if file != path {
                 recorded.push_str(&String::from_utf8_lossy(&bytes));
             }
         }
@@ -200,11 +205,17 @@ fn rows_that_the_server_quotes_are_on_the_terminal_and_in_no_record() {
             "{code}: {recorded}"
         );
         assert!(!recorded.contains("marker7"), "{code}: {recorded}");
+        assert!(reported.contains("marker7"), "{code}: {reported}");
         for arguments in [["status"].as_slice(), &["status", "--json"], &["list"]] {
             let output = operator.run(arguments);
             assert!(!output.to_string().contains("marker7"), "{output}");
         }
     }
+}
+
+fn is_incident_report(file: &std::path::Path) -> bool {
+    let name = file.file_name().unwrap().to_string_lossy();
+    name.starts_with("incident_")
 }
 
 fn all_files(directory: &std::path::Path) -> Vec<std::path::PathBuf> {

@@ -20,14 +20,17 @@ use support::operator::Operator;
 /// What stands in rows, and so in no record.
 const MARKER: &str = "marker-4711";
 
-/// Everything that is written down in a directory and below it, but for dumps.
+/// Everything that is written down in a directory and below it, but for dumps and incident reports.
 fn written(directory: &Path) -> String {
     let mut text = String::new();
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
             text.push_str(&written(&path));
-        } else if !path.to_string_lossy().ends_with(".gz") {
+        } else if ![".gz", ".md"]
+            .iter()
+            .any(|end| path.to_string_lossy().ends_with(end))
+        {
             text.push_str(&String::from_utf8_lossy(&fs::read(path).unwrap()));
         }
     }

@@ -24,13 +24,22 @@ pub(super) fn is_possible() -> bool {
     stdin().is_terminal() && stderr().is_terminal()
 }
 
-/// Tells what is about to happen, and asks for the database's name.
+/// A database as a question names it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Named<'a> {
+    /// Its name on the server.
+    pub(super) database: &'a str,
+    /// How messages name it: where there are several servers, `server/database`.
+    pub(super) label: &'a str,
+}
+
+/// Prints what is about to happen, and asks for the database's name.
 ///
 /// # Errors
 /// When a signal comes first.
 pub(super) async fn ask(
     text: &str,
-    database: &str,
+    named: Named<'_>,
     interrupt: &Interrupt,
 ) -> Result<Confirmation, Failure> {
     if !is_possible() {
@@ -58,13 +67,14 @@ pub(super) async fn ask(
             ));
         }
     };
-    Ok(judge(&answer, database))
+    Ok(judge(&answer, named))
 }
 
-fn judge(answer: &str, database: &str) -> Confirmation {
+fn judge(answer: &str, named: Named<'_>) -> Confirmation {
     let answer = answer.strip_suffix('\n').unwrap_or(answer);
     // A name with a line break in it can only be typed as it is shown.
-    if !answer.is_empty() && (answer == database || answer == report::one_line(database)) {
+    let fits = |name: &str| answer == name || answer == report::one_line(name);
+    if !answer.is_empty() && (fits(named.database) || fits(named.label)) {
         Confirmation::Given
     } else {
         Confirmation::Refused
@@ -84,7 +94,7 @@ pub(super) fn refused(database: &str) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use super::{Confirmation, judge};
+    use super::{Confirmation, Named, judge};
 
     #[test]
     fn only_the_name_itself_goes_on() {
@@ -99,7 +109,19 @@ mod tests {
             ("\n", "app", Confirmation::Refused),
             ("", "app", Confirmation::Refused),
         ] {
-            assert_eq!(judge(answer, database), expected, "{answer:?}");
+            let named = Named {
+                database,
+                label: database,
+            };
+            assert_eq!(judge(answer, named), expected, "{answer:?}");
         }
+        let named = Named {
+            database: "sales",
+            label: "main/sales",
+        };
+        assert_eq!(judge("sales\n", named), Confirmation::Given);
+        assert_eq!(judge("main/sales\n", named), Confirmation::Given);
+        assert_eq!(judge("main\n", named), Confirmation::Refused);
+        assert_eq!(judge("audit/sales\n", named), Confirmation::Refused);
     }
 }

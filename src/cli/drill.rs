@@ -209,7 +209,7 @@ fn failure(database: &str, report: &DrillReport) -> Option<Failure> {
     let mut message = format!("database {database}: {}: {sentence}", report.stem);
     if let DrillOutcome::Refused { said, .. } = &report.outcome {
         // With rows, and so for the terminal alone.
-        message.push_str("\nit said:\n");
+        message.push_str("\nfull output:\n");
         message.push_str(said);
     }
     Some(Failure::new(kind, message))

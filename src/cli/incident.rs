@@ -96,7 +96,7 @@ pub(super) fn run(
     let chosen = choose(&found, args).map_err(select::unless(&unseen))?;
     let mut path = None;
     if args.write {
-        let written = write_incident(&context, &chosen.repository, chosen.incident.run());
+        let written = write_incident(&context, &chosen.repository, chosen.incident.run(), None);
         path = Some(written.map_err(|error| report::failure(&error, surroundings.interrupt))?);
     }
     if surroundings.json {
@@ -105,13 +105,13 @@ pub(super) fn run(
             run: chosen.incident.run().to_string(),
             server: chosen.server.clone(),
             path: path.map(|path| path.display().to_string()),
-            text: chosen.incident.report(),
+            text: chosen.incident.report(None),
         };
         report::json(&document, out)?;
     } else if let Some(path) = path {
         writeln!(out, "{}", report::one_line(&path.display().to_string()))?;
     } else {
-        out.write_all(chosen.incident.report().as_bytes())?;
+        out.write_all(chosen.incident.report(None).as_bytes())?;
     }
     out.flush()?;
     if args.run.is_none() {
@@ -121,10 +121,15 @@ pub(super) fn run(
     Ok(())
 }
 
-/// Writes the report of a run that has just ended. That it cannot be written is told, and nothing
-/// fails for it.
-pub(super) fn write(context: &Context, repository: &Repository, run: Uuid) -> Option<PathBuf> {
-    let written = write_incident(context, repository, run);
+/// Writes the report of a run that has just ended, with the error that ended it. If it cannot be
+/// written, that is a warning, and nothing fails for it.
+pub(super) fn write(
+    context: &Context,
+    repository: &Repository,
+    run: Uuid,
+    error: Option<&JobError>,
+) -> Option<PathBuf> {
+    let written = write_incident(context, repository, run, error.and_then(JobError::said));
     if let Err(error) = &written {
         tracing::warn!(
             "the incident report could not be written: {error}; `pgbackupd incident --write` makes \

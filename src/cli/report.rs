@@ -28,7 +28,7 @@ pub(super) fn failure(error: &JobError, interrupt: &Interrupt) -> Failure {
     let message = match kind {
         FailureKind::Interrupted(signal) => format!("{error} by {}", signal_name(signal)),
         _ => match error.said() {
-            Some(said) => format!("{error}\nit said:\n{said}"),
+            Some(said) => format!("{error}\nfull output:\n{said}"),
             None => error.to_string(),
         },
     };

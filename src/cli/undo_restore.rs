@@ -9,7 +9,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::Surroundings;
-use super::confirm::{self, Confirmation};
+use super::confirm::{self, Confirmation, Named};
 use super::failure::{Failure, FailureKind};
 use super::progress::Display;
 use super::restore::records::{is_configured, records};
@@ -100,7 +100,7 @@ pub(super) async fn run(
     let run = Uuid::now_v7();
     let undone = undo(&context, run, prepared, &loaded.plan.restore, &say).await;
     drop(display);
-    let path = incident::write(&context, &repository, run);
+    let path = incident::write(&context, &repository, run, undone.as_ref().err());
     document.incident = path.as_ref().map(|path| path.display().to_string());
     let undone = match undone {
         Ok(undone) => undone,
@@ -128,7 +128,8 @@ async fn confirm(
         report::one_line(&prepared.brings_back),
         report::one_line(database)
     );
-    match confirm::ask(&text, database, surroundings.interrupt).await? {
+    let named = Named { database, label };
+    match confirm::ask(&text, named, surroundings.interrupt).await? {
         Confirmation::Given => Ok(()),
         Confirmation::Refused => Err(confirm::refused(database)),
         Confirmation::NoTerminal => Err(Failure::new(

@@ -44,13 +44,15 @@ pub enum JobError {
         /// Whether trying again later may help without anybody doing anything.
         may_pass: bool,
     },
-    /// The server refused what a program sent it.
+    /// The server refused what a program asked of it, in words that may show rows.
     #[error("{message}")]
     Rejected {
         /// The sentence, without rows.
         message: String,
         /// All that the program said, which may show rows: for a terminal.
         said: String,
+        /// Whether trying again later may help without anybody doing anything.
+        may_pass: bool,
     },
     /// A program of `PostgreSQL`'s found the disk full.
     #[error("{0}")]
@@ -248,7 +250,7 @@ impl JobError {
             | Self::Program(ProgramError::Lookup { .. }) => true,
             Self::Child(ChildError::Start { cause: source, .. })
             | Self::Repository(RepositoryError::Io { source, .. }) => is_exhaustion(source),
-            Self::Failed { may_pass, .. } => *may_pass,
+            Self::Failed { may_pass, .. } | Self::Rejected { may_pass, .. } => *may_pass,
             _ => false,
         }
     }

@@ -6,6 +6,7 @@ use super::blocked::Watch;
 use super::error::JobError;
 use crate::postgres::{
     Client, ConnectError, Conninfo, DumpFailure, Exit, explain_failure, failed_at_a_lock,
+    without_details,
 };
 
 /// What to do where a standby ends what reads from it.
@@ -62,12 +63,18 @@ pub(super) async fn explain(
         sentence.push_str(": ");
         sentence.push_str(&advice);
     }
-    if !said.is_empty() {
+    let recorded = without_details(said);
+    if !recorded.is_empty() {
         sentence.push_str("; it said:\n");
-        sentence.push_str(said);
+        sentence.push_str(&recorded);
     }
     match cause {
         DumpFailure::NoSpace => JobError::NoSpace(sentence),
+        _ if recorded.len() < said.len() => JobError::Rejected {
+            message: sentence,
+            said: said.to_owned(),
+            may_pass,
+        },
         _ => JobError::Failed {
             message: sentence,
             may_pass,

@@ -88,6 +88,28 @@ pub fn explain_failure(stderr: &str) -> DumpFailure {
         .unwrap_or(DumpFailure::Other)
 }
 
+/// Removes the lines that follow the server's message (DETAIL, CONTEXT and the like in whatever
+/// language): they show rows. What the program prints in lines of its own stays.
+pub fn without_details(stderr: &str) -> String {
+    let mut kept: Vec<&str> = Vec::new();
+    let mut is_of_the_server = false;
+    for line in stderr.lines() {
+        if OWN_LINES.iter().any(|start| line.starts_with(start)) {
+            is_of_the_server = QUOTES.iter().any(|quote| line.contains(quote));
+        } else if is_of_the_server {
+            continue;
+        }
+        kept.push(line);
+    }
+    kept.join("\n")
+}
+
+/// How the programs begin each line of their own.
+const OWN_LINES: [&str; 3] = ["pg_dump: ", "pg_dumpall: ", "pg_restore: "];
+
+/// What stands before an answer of the server.
+const QUOTES: [&str; 2] = ["from server: ", "query failed: "];
+
 fn in_line(line: &str, stderr: &str) -> Option<DumpFailure> {
     let any = |phrases: &[&str]| phrases.iter().any(|phrase| line.contains(phrase));
     // A query is quoted after the message, and its text may hold anything.
@@ -388,6 +410,33 @@ mod tests {
         ];
         for (stderr, expected) in table {
             assert_eq!(explain_failure(&stderr), expected, "{stderr}");
+        }
+    }
+
+    #[test]
+    fn details_of_the_server_are_removed_and_nothing_else_is() {
+        let server = "pg_dump: error: Dumping the contents of table \"t\" failed: PQgetResult() failed.\n\
+             pg_dump: detail: Error message from server: FEHLER:  ungültige Eingabe";
+        let command = "pg_dump: detail: Command was: COPY public.t (id) TO stdout;";
+        let unchanged = [
+            "",
+            "pg_dump: error: connection to server at \"h\" failed: refused\n\tIs the server running?",
+            "/usr/bin/pg_dump: error while loading shared libraries: libpq.so.5",
+            "pg_dump: error: query failed: ERROR:  deadlock detected\n\
+             pg_dump: detail: Query was: LOCK TABLE a IN ACCESS SHARE MODE",
+        ];
+        for text in unchanged {
+            assert_eq!(without_details(text), text);
+        }
+        for details in [
+            "DETAIL:  secret",
+            "KONTEXT:  secret\nsecret",
+            "\tsecret\n\nsecret",
+        ] {
+            assert_eq!(
+                without_details(&format!("{server}\n{details}\n{command}")),
+                format!("{server}\n{command}")
+            );
         }
     }
 

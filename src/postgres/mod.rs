@@ -49,7 +49,7 @@ pub use dump::{
     archive_entries_arguments, archive_list_arguments, definitions_arguments, globals_arguments,
     load_archive_arguments, load_text_and_answer_arguments, load_text_arguments,
 };
-pub use dump_failure::{DumpFailure, explain_failure, failed_at_a_lock};
+pub use dump_failure::{DumpFailure, explain_failure, failed_at_a_lock, without_details};
 pub use extract::{
     CopyOut, ForeignKey, Need, Shape, Table, Ties, cut_loose, drop_all_but, end_process, family,
     has, has_schema, move_into, needs, process_of, quoted, shapes, statistics, taken, text_from,

@@ -4,11 +4,11 @@ mod destination;
 mod listing;
 mod moment;
 mod plan;
+mod question;
 pub(super) mod records;
 mod tables;
 mod which;
 
-use std::fmt::Write as _;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,27 +20,28 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::Surroundings;
-use super::confirm::{self, Confirmation};
 use super::failure::{Failure, FailureKind};
 use super::progress::Display;
 use super::{incident, report, select};
 use crate::config::{Loaded, Plan, Runs, Server, name_fault};
 use crate::jobs::{
-    Ahead, Context, JobError, RestorePlan, RestoreReport, RestoreRequest, RestoreSource,
-    about_functions, look_ahead, look_at_restore, prepare_restore, restore,
+    Ahead, Context, JobError, RestoreReport, RestoreRequest, RestoreSource, look_ahead,
+    look_at_restore, prepare_restore, restore,
 };
 use crate::pipeline::Progress;
-use crate::policy::{Series, age, in_words};
+use crate::policy::Series;
 use crate::words::shell_word;
 use destination::Chosen;
+use question::Question;
 
 /// Bring a database back from a backup.
 ///
 /// The backup is read in full, loaded into a new database beside the one that stands, dumped again
 /// and compared row by row; only then the names are swapped, in one transaction. The database that
 /// was replaced is kept under another name, and undo-restore swaps it back. Whatever fails leaves it
-/// serving as before. Without a backup, what can be restored is listed, newest first. With --table,
-/// single tables come back beside those that stand, which are not touched.
+/// serving as before. Without a backup, what can be restored is listed, newest first; at a terminal the
+/// newest is offered, and nothing is done until you type the database's name. With --table, single
+/// tables come back beside those that stand, which are not touched.
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is an option that may be given or not"
@@ -54,7 +55,7 @@ pub(super) struct Args {
     #[arg(long)]
     latest: bool,
     /// The newest one that began before this: 2025-07-09, "2025-07-09 14:30" in the schedule's zone,
-    /// or RFC 3339
+    /// "2025-07-09 11:30 UTC" or RFC 3339
     #[arg(long, value_name = "TIME")]
     before: Option<String>,
     /// The newest one of this series
@@ -185,7 +186,6 @@ pub(super) async fn run(
     let loaded = args.load(surroundings)?;
     let context = surroundings.context(&loaded);
     let plan = &loaded.plan;
-    let told = |error| report::failure(&error, surroundings.interrupt);
     let Some(picked) = which::source(&context, plan, args, surroundings, out)? else {
         return Ok(());
     };
@@ -208,22 +208,13 @@ pub(super) async fn run(
     let request = request(args, plan, &chosen, passed_over);
     let cancel = surroundings.interrupt.token();
     if args.plan {
-        let looking = look_at_restore(&context, &request, cancel);
-        let looked = Box::pin(looking).await.map_err(told)?;
-        return plan::print(
-            looked,
-            &chosen,
-            (&context, plan.objectives.recovery_time),
-            "as",
-            surroundings.json,
-            out,
-        );
+        return print_plan(&context, plan, &chosen, &request, surroundings, out).await;
     }
     let label = report::one_line(&chosen.label);
     // Asked before the backup is read in full, which may take hours.
     let mut told_before = passed_over.to_vec();
     let mut is_confirmed = args.yes;
-    if !args.yes && request.replace {
+    if !args.yes && (request.replace || picked.is_offered) {
         let ahead = match Box::pin(ahead(&context, &request, cancel)).await {
             Ok(ahead) => ahead,
             Err(error) => {
@@ -231,8 +222,14 @@ pub(super) async fn run(
             }
         };
         warn(&ahead.plan.warnings, passed_over);
-        let asked = (passed_over, ahead.bytes);
-        confirm_replacing(&ahead.plan, &label, asked, &context, surroundings).await?;
+        let question = Question {
+            plan: &ahead.plan,
+            label: &label,
+            passed_over,
+            bytes: ahead.bytes,
+            is_offered: picked.is_offered,
+        };
+        question.confirm(&context, surroundings).await?;
         is_confirmed = ahead.plan.replaces.is_some();
         told_before = ahead.plan.warnings;
     }
@@ -251,8 +248,14 @@ pub(super) async fn run(
     let server = prepared.plan.server.clone();
     if !is_confirmed {
         // It was made meanwhile.
-        let asked = (passed_over, None);
-        confirm_replacing(&prepared.plan, &label, asked, &context, surroundings).await?;
+        let question = Question {
+            plan: &prepared.plan,
+            label: &label,
+            passed_over,
+            bytes: None,
+            is_offered: false,
+        };
+        question.confirm(&context, surroundings).await?;
     }
     let display = Display::start(&label, &progress, surroundings.json);
     let say = |step: &str| display.note(step);
@@ -262,12 +265,12 @@ pub(super) async fn run(
     let restored = match restored {
         Ok(restored) => restored,
         Err(error) => {
-            let path = incident::write(&context, &chosen.repository, request.run);
+            let path = incident::write(&context, &chosen.repository, request.run, Some(&error));
             let failure = (&error, path);
             return failed(&chosen, &request, Some(server), failure, surroundings, out);
         }
     };
-    let report = incident::write(&context, &chosen.repository, request.run);
+    let report = incident::write(&context, &chosen.repository, request.run, None);
     warn(&restored.warnings, &[]);
     if surroundings.json {
         let result = result(&restored, (&chosen, passed_over), server, report);
@@ -278,6 +281,28 @@ pub(super) async fn run(
     }
     out.flush()?;
     is_started(restored, &label)
+}
+
+/// Prints what the restore would do.
+async fn print_plan(
+    context: &Context,
+    plan: &Plan,
+    chosen: &Chosen<'_>,
+    request: &RestoreRequest<'_>,
+    surroundings: &Surroundings<'_>,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let looking = look_at_restore(context, request, surroundings.interrupt.token());
+    let looked = Box::pin(looking).await;
+    let looked = looked.map_err(|error| report::failure(&error, surroundings.interrupt))?;
+    plan::print(
+        looked,
+        chosen,
+        (context, plan.objectives.recovery_time),
+        "as",
+        surroundings.json,
+        out,
+    )
 }
 
 /// An application that does not start again is a failure still.
@@ -338,87 +363,6 @@ fn warn(warnings: &[String], told_before: &[String]) {
     for warning in warnings.iter().filter(|one| !told_before.contains(one)) {
         tracing::warn!("{warning}");
     }
-}
-
-/// Asks, if a database is replaced.
-async fn confirm_replacing(
-    plan: &RestorePlan,
-    label: &str,
-    (passed_over, bytes): (&[String], Option<u64>),
-    context: &Context,
-    surroundings: &Surroundings<'_>,
-) -> Result<(), Failure> {
-    let Some(standing) = &plan.replaces else {
-        return Ok(());
-    };
-    let mut text = about(
-        plan,
-        label,
-        context,
-        (standing.size_bytes, standing.sessions),
-    );
-    for sentence in passed_over {
-        // Writing to a string cannot fail.
-        let _ = writeln!(text, "  {:<9} {}", "newer", report::one_line(sentence));
-    }
-    if let Some(bytes) = bytes {
-        // Writing to a string cannot fail.
-        let _ = writeln!(
-            text,
-            "  first     {} of backup are read in full and loaded beside it",
-            report::size(bytes)
-        );
-    }
-    match confirm::ask(&text, &plan.database, surroundings.interrupt).await? {
-        Confirmation::Given => Ok(()),
-        Confirmation::Refused => Err(confirm::refused(&plan.database)),
-        Confirmation::NoTerminal => Err(Failure::new(
-            FailureKind::Usage,
-            format!(
-                "{text}there is no terminal to ask at: say --yes to replace the database, or \
-                 --into NAME to restore beside it"
-            ),
-        )),
-    }
-}
-
-/// What is told before the question.
-fn about(
-    plan: &RestorePlan,
-    label: &str,
-    context: &Context,
-    (bytes, sessions): (Option<u64>, u64),
-) -> String {
-    let database = report::one_line(&plan.database);
-    let mut text = format!("This replaces the database {label} at {}:\n", plan.server);
-    let mut line = |title: &str, what: String| {
-        // Writing to a string cannot fail.
-        let _ = writeln!(text, "  {title:<9} {what}");
-    };
-    let rows = plan.rows.map_or_else(String::new, |rows| {
-        format!(", {}", report::counted(rows, "row", "rows"))
-    });
-    let started = plan.started.map_or_else(String::new, |started| {
-        format!(
-            ", begun {} ({} ago)",
-            report::moment(started),
-            in_words(age(started, context.now()))
-        )
-    });
-    line("backup", format!("{}{rows}{started}", plan.backup));
-    let bytes = bytes.map_or_else(String::new, |bytes| format!("{}, ", report::size(bytes)));
-    line(
-        "replaced",
-        format!(
-            "{database}, {bytes}{}; what was written since the backup is in it alone",
-            report::counted(sessions, "session", "sessions")
-        ),
-    );
-    if let Some(aside) = &plan.keeps_as {
-        line("kept as", report::one_line(aside));
-    }
-    line("loaded", about_functions(&plan.user));
-    text
 }
 
 /// Tells a restore that failed, with its incident report if it has one.

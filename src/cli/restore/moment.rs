@@ -7,7 +7,7 @@ use super::super::failure::{Failure, FailureKind};
 
 /// Reads it, in the schedule's zone unless it names one.
 pub(super) fn moment(text: &str, zone: Tz) -> Result<DateTime<FixedOffset>, Failure> {
-    if let Ok(moment) = DateTime::parse_from_rfc3339(text) {
+    if let Some(moment) = with_its_zone(text) {
         return Ok(moment);
     }
     let local = NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S")
@@ -36,6 +36,23 @@ pub(super) fn moment(text: &str, zone: Tz) -> Result<DateTime<FixedOffset>, Fail
     }
 }
 
+/// A moment that names its zone: RFC 3339, or as `list` prints it.
+fn with_its_zone(text: &str) -> Option<DateTime<FixedOffset>> {
+    if let Ok(moment) = DateTime::parse_from_rfc3339(text) {
+        return Some(moment);
+    }
+    let utc = text
+        .strip_suffix("UTC")
+        .or_else(|| text.strip_suffix(['Z', 'z']));
+    let text = utc.map_or_else(
+        || text.to_owned(),
+        |rest| format!("{}+00:00", rest.trim_end()),
+    );
+    ["%Y-%m-%d %H:%M:%S%#z", "%Y-%m-%d %H:%M%#z"]
+        .into_iter()
+        .find_map(|format| DateTime::parse_from_str(&text, format).ok())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -51,6 +68,11 @@ mod tests {
             ("2025-07-09 14:30", "2025-07-09T14:30:00+03:00"),
             ("2025-07-09 14:30:15", "2025-07-09T14:30:15+03:00"),
             ("2025-07-09T14:30:00Z", "2025-07-09T17:30:00+03:00"),
+            ("2025-07-09 14:30Z", "2025-07-09T17:30:00+03:00"),
+            ("2025-07-09 14:30 UTC", "2025-07-09T17:30:00+03:00"),
+            ("2025-07-09 14:30:15 UTC", "2025-07-09T17:30:15+03:00"),
+            ("2025-07-09 14:30:15 +05:30", "2025-07-09T12:00:15+03:00"),
+            ("2025-07-09 14:30+02:00", "2025-07-09T15:30:00+03:00"),
         ] {
             assert_eq!(
                 moment(text, Tz::Asia__Riyadh).unwrap(),
@@ -60,7 +82,13 @@ mod tests {
         }
         let twice = moment("2025-10-26 02:30", Tz::Europe__Berlin).unwrap();
         assert_eq!(twice, at("2025-10-26T02:30:00+02:00"));
-        for text in ["yesterday", "2025-13-01", "14:30"] {
+        for text in [
+            "yesterday",
+            "2025-13-01",
+            "14:30",
+            "UTC",
+            "2025-07-09 14:30 CET",
+        ] {
             assert_eq!(
                 moment(text, Tz::UTC).unwrap_err().kind,
                 FailureKind::Usage,

@@ -10,7 +10,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::super::Surroundings;
-use super::super::confirm::{self, Confirmation};
+use super::super::confirm::{self, Confirmation, Named};
 use super::super::failure::{Failure, FailureKind};
 use super::super::progress::Display;
 use super::super::{incident, report};
@@ -152,7 +152,7 @@ pub(super) async fn run(
     let restored = match restored {
         Ok(restored) => restored,
         Err(error) => {
-            let path = incident::write(context, &chosen.repository, request.run);
+            let path = incident::write(context, &chosen.repository, request.run, Some(&error));
             return failing.tell(&error, (Some(server), path), out);
         }
     };
@@ -160,7 +160,7 @@ pub(super) async fn run(
     for warning in restored.plan.warnings.iter().skip(told) {
         tracing::warn!("{warning}");
     }
-    let path = incident::write(context, &chosen.repository, request.run);
+    let path = incident::write(context, &chosen.repository, request.run, None);
     if surroundings.json {
         report::json(&result(restored, chosen, path), out)?;
     } else {
@@ -220,7 +220,11 @@ async fn ask(
     surroundings: &Surroundings<'_>,
 ) -> Result<(), Failure> {
     let text = about(ahead, args.schema.as_deref(), (label, passed_over), context);
-    match confirm::ask(&text, &ahead.database, surroundings.interrupt).await? {
+    let named = Named {
+        database: &ahead.database,
+        label,
+    };
+    match confirm::ask(&text, named, surroundings.interrupt).await? {
         Confirmation::Given => Ok(()),
         Confirmation::Refused => Err(confirm::refused(&ahead.database)),
         Confirmation::NoTerminal => Err(Failure::new(

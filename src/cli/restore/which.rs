@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::super::Surroundings;
-use super::super::confirm::Confirmation;
+use super::super::confirm::{Confirmation, Named};
 use super::super::failure::{Failure, FailureKind};
 use super::super::several::together;
 use super::super::{confirm, report, select};
@@ -28,6 +28,8 @@ pub(super) struct Picked {
     pub(super) source: RestoreSource,
     /// Newer backups that are passed over, one sentence each.
     pub(super) passed_over: Vec<String>,
+    /// Whether nobody chose it: the newest was offered.
+    pub(super) is_offered: bool,
 }
 
 /// What is to be restored; none when a program only wanted the list.
@@ -43,6 +45,7 @@ pub(super) fn source(
         return Ok(Some(Picked {
             source,
             passed_over: Vec::new(),
+            is_offered: false,
         }));
     }
     let criteria = criteria(plan, args)?;
@@ -72,7 +75,10 @@ pub(super) fn source(
     let source = newest(&candidates, args);
     let picked = with_newer(context, &places, source, &criteria, surroundings)?;
     offer(context, &candidates, &picked, args, out)?;
-    Ok(Some(picked))
+    Ok(Some(Picked {
+        is_offered: true,
+        ..picked
+    }))
 }
 
 /// The newest backup that can be restored, with those that are newer. Each of these is told here.
@@ -101,6 +107,7 @@ fn with_newer(
             Ok(Picked {
                 source,
                 passed_over,
+                is_offered: false,
             })
         }
         Err(failure) => {
@@ -137,7 +144,8 @@ pub(super) async fn confirm_older(
         // Writing to a string cannot fail.
         let _ = writeln!(text, "  {}", report::one_line(sentence));
     }
-    match confirm::ask(&text, database, surroundings.interrupt).await? {
+    let named = Named { database, label };
+    match confirm::ask(&text, named, surroundings.interrupt).await? {
         Confirmation::Given => Ok(()),
         Confirmation::Refused => Err(confirm::refused(database)),
         Confirmation::NoTerminal => Err(Failure::new(

@@ -1,5 +1,6 @@
 //! Incident reports (P11): what `restore.log` has of a restore, as a Markdown file that people
-//! complete. The ledger is all that it is made from, so a report that was lost is made again.
+//! complete. The ledger is all that it is made from, so a report that was lost is made again; only the full
+//! output of a program that failed is in the first report alone.
 
 mod markdown;
 mod text;
@@ -66,9 +67,10 @@ impl Incident {
             .min()
     }
 
-    /// The report, in Markdown.
-    pub fn report(&self) -> String {
-        text::report(self)
+    /// The report, in Markdown. `said` is the full output of a program that failed, which the ledger
+    /// does not have because it may show rows.
+    pub fn report(&self, said: Option<&str>) -> String {
+        text::report(self, said)
     }
 }
 
@@ -111,7 +113,8 @@ fn take(found: &mut Vec<Incident>, record: Record) {
     }
 }
 
-/// Writes the report of a run beside `restore.log` and gives its path.
+/// Writes the report of a run next to `restore.log`, readable by its owner alone, and gives its path.
+/// `said` is the full output of a program that failed, if that is known.
 ///
 /// # Errors
 /// When the ledger knows no such run, or the file cannot be written.
@@ -119,6 +122,7 @@ pub fn write_incident(
     context: &Context,
     repository: &Repository,
     run: Uuid,
+    said: Option<&str>,
 ) -> Result<PathBuf, JobError> {
     let all = incidents(repository)?;
     let Some(incident) = all.iter().rev().find(|incident| incident.run() == run) else {
@@ -129,7 +133,7 @@ pub fn write_incident(
         )));
     };
     let at = incident.asked().unwrap_or_else(|| context.now());
-    Ok(repository.write_incident(at, &incident.report())?)
+    Ok(repository.write_incident(at, &incident.report(said))?)
 }
 
 #[cfg(test)]

@@ -30,13 +30,17 @@ const OF_PEOPLE: &[(&str, &str)] = &[
 ];
 
 /// The report.
-pub(super) fn report(incident: &Incident) -> String {
+pub(super) fn report(incident: &Incident, said: Option<&str>) -> String {
     let nothing = Restoration::default();
     let last = incident.last();
     let facts = last
         .and_then(|record| record.restoration.as_deref())
         .unwrap_or(&nothing);
-    let report = Report { incident, facts };
+    let report = Report {
+        incident,
+        facts,
+        said,
+    };
     let mut out = String::new();
     // Writing to a string cannot fail.
     let _ = report.write(&mut out);
@@ -46,6 +50,8 @@ pub(super) fn report(incident: &Incident) -> String {
 struct Report<'a> {
     incident: &'a Incident,
     facts: &'a Restoration,
+    /// The full output of the program that failed.
+    said: Option<&'a str>,
 }
 
 impl Report<'_> {
@@ -143,6 +149,13 @@ impl Report<'_> {
             .and_then(|end| end.message.as_ref())
         {
             write!(out, "\nWhat the program said:\n\n{}", block(message, ""))?;
+        }
+        if let Some(said) = self.said {
+            write!(
+                out,
+                "\nFull output, which may show rows of the database:\n\n{}",
+                block(said, "")
+            )?;
         }
         writeln!(out)
     }
@@ -456,7 +469,7 @@ mod tests {
             start: Some(start),
             end: Some(end),
         };
-        assert_snapshot!(report(&incident));
+        assert_snapshot!(report(&incident, None));
     }
 
     #[test]
@@ -475,7 +488,7 @@ mod tests {
             start: None,
             end: Some(end),
         };
-        assert_snapshot!(report(&incident));
+        assert_snapshot!(report(&incident, None));
     }
 
     #[test]
@@ -485,14 +498,19 @@ mod tests {
             loaded_into: Some("app_restoring_1".to_owned()),
             ..Restoration::default()
         }));
-        let text = report(&Incident {
+        let incident = Incident {
             start: Some(start),
             end: None,
-        });
+        };
+        let text = report(
+            &incident,
+            Some("ERROR:  no\nDETAIL:  Key (a)=(1) is duplicated."),
+        );
         for part in [
             "- Outcome: **not on record**",
             "`app_restoring_1` may remain",
             "- [ ] Restore, from this backup or another one",
+            "```text\nERROR:  no\nDETAIL:  Key (a)=(1) is duplicated.\n```",
         ] {
             assert!(text.contains(part), "{part}: {text}");
         }

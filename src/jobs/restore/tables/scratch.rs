@@ -195,6 +195,7 @@ impl Tools<'_> {
                     }
                 ),
                 said: refusal.said,
+                may_pass: false,
             }),
         }
     }

@@ -111,6 +111,7 @@ impl Work<'_> {
                         refusal.in_short()
                     ),
                     said: refusal.said,
+                    may_pass: false,
                 })
             }
         }
