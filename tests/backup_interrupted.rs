@@ -1,14 +1,5 @@
 //! Runs that are cut short: by another run, by a signal, by a kill that nobody can catch.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::print_stdout,
-    reason = "a test fails by panicking"
-)]
-
-mod support;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -16,9 +7,9 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use crate::support::cluster::{Cluster, wait_until};
+use crate::support::operator::{HeldLock, Operator, Output, Running, with_a_backup};
 use rustix::process::{Pid, Signal, kill_process};
-use support::cluster::{Cluster, wait_until};
-use support::operator::{HeldLock, Operator, Output, Running, with_a_backup};
 
 const SIGNALS: [(Signal, &str); 3] = [
     (Signal::HUP, "SIGHUP"),

@@ -1,18 +1,9 @@
 //! Faults of `PostgreSQL`'s programs: whatever they do, what is no whole dump becomes no backup.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::print_stdout,
-    reason = "a test fails by panicking"
-)]
-
-mod support;
-
 use std::fs;
 
+use crate::support::operator::{HeldLock, Operator, make_big_table, with_a_backup};
 use rustix::process::{Signal, kill_process};
-use support::operator::{HeldLock, Operator, make_big_table, with_a_backup};
 
 /// A backup with this stand-in fails like this, leaves everything as it was, and without the
 /// stand-in the next one succeeds.

@@ -1,13 +1,5 @@
 //! Faults of the server: a backup that fails says why, leaves nothing, and the next one succeeds.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test fails by panicking"
-)]
-
-mod support;
-
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -17,9 +9,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::support::cluster::{Cluster, Options, free_port};
+use crate::support::operator::{HeldLock, Operator, Output, make_big_table};
 use rustix::process::{Pid, Signal, kill_process};
-use support::cluster::{Cluster, Options, free_port};
-use support::operator::{HeldLock, Operator, Output, make_big_table};
 
 const PASSWORD: &str = "open-sesame-57";
 

@@ -2,18 +2,12 @@
 //! program with a faked wall clock (libfaketime), against a real server. A year of slots in virtual
 //! time is tested beside `src/daemon/ticker.rs`.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test fails by panicking"
-)]
-
-mod support;
-
+use crate::support::cluster::{Cluster, wait_until};
+use crate::support::daemon::{
+    Circumstances, Daemon, WallClock, next, only_daily, side_by_side, slots,
+};
+use crate::support::operator::Operator;
 use chrono::{DateTime, TimeDelta, Utc};
-use support::cluster::{Cluster, wait_until};
-use support::daemon::{Circumstances, Daemon, WallClock, next, only_daily, side_by_side, slots};
-use support::operator::Operator;
 
 const RIYADH: &str = "Asia/Riyadh";
 

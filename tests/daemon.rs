@@ -2,28 +2,20 @@
 //! runs when it is reloaded, ended or killed in the middle of them. The cases wait for most of
 //! their time, and so they run side by side.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test fails by panicking"
-)]
-
-mod support;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, FixedOffset, TimeDelta};
-use rustix::process::Signal;
-use support::cluster::{Cluster, wait_until};
-use support::daemon::{
+use crate::support::cluster::{Cluster, wait_until};
+use crate::support::daemon::{
     Circumstances, Daemon, WallClock, next, only_daily, side_by_side, slots, state,
 };
-use support::filesystem::HangingDirectory;
-use support::operator::{HeldLock, Operator};
+use crate::support::filesystem::HangingDirectory;
+use crate::support::operator::{HeldLock, Operator};
+use chrono::{DateTime, FixedOffset, TimeDelta};
+use rustix::process::Signal;
 
 const RIYADH: &str = "Asia/Riyadh";
 

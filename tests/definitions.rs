@@ -1,22 +1,14 @@
 //! A definition that the server writes differently is compared with what the same server makes of the
 //! backup's own statement: no false alarm, and nothing that differs in the copy alone passes.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test that cannot go on panics"
-)]
-
-mod support;
-
 use rustix::process::Signal;
 use serde_json::Value;
 
-use support::cluster::{Cluster, wait_until};
-use support::drill::{assert_empty, back_up, drill, operator, psql_that_changes};
-use support::operator::{Operator, Output, wait_for_the_next_second};
-use support::restored::databases;
-use support::sample::feed;
+use crate::support::cluster::{Cluster, wait_until};
+use crate::support::drill::{assert_empty, back_up, drill, operator, psql_that_changes};
+use crate::support::operator::{Operator, Output, wait_for_the_next_second};
+use crate::support::restored::databases;
+use crate::support::sample::feed;
 
 const REMARK: &str = "definitions are written differently by this server";
 

@@ -2,14 +2,6 @@
 //! safe, and never anywhere else; and what root's commands write in them, which is that user's too. Giving something away takes root; for anybody else these tests
 //! have nothing to do and say so.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a test that cannot set its scene up fails, and one that has nothing to do says so"
-)]
-
-mod support;
-
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, lchown, symlink};
 use std::path::{Path, PathBuf};
@@ -17,10 +9,10 @@ use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::support::cluster::Cluster;
+use crate::support::operator::{HeldLock, Operator, PROGRAM, server_user};
 use pgbackupd::repository::{Level, Owner, provide};
 use serde_json::Value;
-use support::cluster::Cluster;
-use support::operator::{HeldLock, Operator, PROGRAM, server_user};
 use tempfile::TempDir;
 
 /// A user that every system has and that owns nothing.

@@ -1,15 +1,6 @@
 //! A disk that is full, has no inode left, is read-only or belongs to somebody else: the run fails
 //! with a sentence, nothing of it stands, and the next run succeeds.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::print_stdout,
-    reason = "a test fails by panicking"
-)]
-
-mod support;
-
 use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
@@ -18,9 +9,9 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use support::cluster::Cluster;
-use support::filesystem::Filesystem;
-use support::operator::Operator;
+use crate::support::cluster::Cluster;
+use crate::support::filesystem::Filesystem;
+use crate::support::operator::Operator;
 
 const DATABASE: &str = "shop";
 

@@ -2,11 +2,6 @@
 //! makes, links lead somewhere, command lines parse, configurations are sound, and exit codes are
 //! the ones of `--help`.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test that cannot read the documentation fails"
-)]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
@@ -44,7 +39,7 @@ fn the_manual_pages_are_those_of_the_command_line() {
     }
 }
 
-const UPDATE: &str = "write them anew with: UPDATE_MAN=1 cargo test --test documentation";
+const UPDATE: &str = "write them anew with: UPDATE_MAN=1 cargo test --test suite documentation";
 
 #[test]
 fn man_shows_every_page_without_a_warning() {

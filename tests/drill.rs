@@ -3,15 +3,6 @@
 //! What goes wrong between the backup and its copy is done by a psql of our own, which runs the real
 //! one and then changes the copy.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::print_stdout,
-    reason = "a test that cannot go on panics, and one that is skipped says so"
-)]
-
-mod support;
-
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -20,14 +11,14 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use support::cluster::{Cluster, wait_until};
-use support::daemon::{Circumstances, Daemon, WallClock, only_daily};
-use support::drill::{
+use crate::support::cluster::{Cluster, wait_until};
+use crate::support::daemon::{Circumstances, Daemon, WallClock, only_daily};
+use crate::support::drill::{
     assert_empty, back_up, drill, open_directory, operator, programs_with, psql_that_changes,
 };
-use support::filesystem::Filesystem;
-use support::operator::Operator;
-use support::sample::{SAMPLE, server_with_the_sample};
+use crate::support::filesystem::Filesystem;
+use crate::support::operator::Operator;
+use crate::support::sample::{SAMPLE, server_with_the_sample};
 
 #[test]
 fn a_backup_of_every_format_and_compression_is_proven() {

@@ -1,22 +1,14 @@
 //! Extensions whose libraries a server must load when it starts are tried too, and what they would do
 //! of their own accord in the throw-away server is not done.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a test that cannot go on panics, and one that is skipped says so"
-)]
-
-mod support;
-
 use std::fs;
 use std::process::Command;
 
 use serde_json::Value;
 
-use support::cluster::{Cluster, Options, binary, wait_until};
-use support::drill::{assert_empty, back_up, drill, operator};
-use support::operator::Operator;
+use crate::support::cluster::{Cluster, Options, binary, wait_until};
+use crate::support::drill::{assert_empty, back_up, drill, operator};
+use crate::support::operator::Operator;
 
 /// A function for a CHECK constraint: in a throw-away server it fails unless that loads exactly these
 /// libraries, and does a look of its own.

@@ -2,10 +2,6 @@
 //! dumps try to get out of the throw-away server, to places that its user has every right to: what
 //! stands in their way is the confinement alone.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
-
-mod support;
-
 use std::fs::{self, Permissions};
 use std::io::{ErrorKind, Write as _};
 use std::net::TcpListener;
@@ -17,9 +13,9 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use support::cluster::{Cluster, SUPERUSER, binary};
-use support::drill::{assert_empty, back_up, drill, open_directory, operator};
-use support::operator::{Output, PROGRAM};
+use crate::support::cluster::{Cluster, SUPERUSER, binary};
+use crate::support::drill::{assert_empty, back_up, drill, open_directory, operator};
+use crate::support::operator::{Output, PROGRAM};
 
 /// Backs up a server's database `postgres` in a format and drills; gives the report, once nothing is
 /// left of the throw-away server.

@@ -2,17 +2,13 @@
 //! is refused before anything is touched, in whatever way the restore is asked for, with line and
 //! statement; and a file that changes after it was read is stopped before what is refused.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
-
-mod support;
-
 use std::fs;
 use std::path::Path;
 
-use support::cluster::Cluster;
-use support::drill::operator as drilling;
-use support::operator::Operator;
-use support::restored::beginning_with;
+use crate::support::cluster::Cluster;
+use crate::support::drill::operator as drilling;
+use crate::support::operator::Operator;
+use crate::support::restored::beginning_with;
 
 /// Everything on a server that no restore of a dump may change: databases with their attributes, roles,
 /// settings, rows of the database that serves, and the files of its configuration.

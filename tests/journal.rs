@@ -4,12 +4,6 @@
 //! Diagnostics are set up once in a process, so each case runs this file's program again. Where the
 //! journal's socket matters, that is done in a mount namespace with a `/run` of its own.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a test that cannot read fails, and one that is skipped says so"
-)]
-
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{IoSliceMut, Read, Seek};

@@ -2,24 +2,15 @@
 //! nothing, files of a dump that are gone, a restore that is killed. Each ends in time, with a sentence and
 //! an exit code, and the next run succeeds.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::print_stdout,
-    reason = "a test that cannot go on panics"
-)]
-
-mod support;
-
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::support::cluster::{Cluster, wait_until};
+use crate::support::filesystem::can_trace;
+use crate::support::operator::{Operator, Output, with_a_backup};
 use rustix::process::Signal;
-use support::cluster::{Cluster, wait_until};
-use support::filesystem::can_trace;
-use support::operator::{Operator, Output, with_a_backup};
 
 /// Runs it, which is to end in time.
 #[track_caller]

@@ -1,14 +1,6 @@
 //! One daily job over many databases: each of them is backed up once, within the limits of
 //! concurrency, whatever becomes of the others. `benches/daemon` does the same with a thousand.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test that cannot go on panics"
-)]
-
-mod support;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
@@ -19,8 +11,8 @@ use pgbackupd::repository::{
 };
 use rustix::process::Signal;
 
-use support::cluster::{Cluster, SUPERUSER, wait_until};
-use support::operator::Operator;
+use crate::support::cluster::{Cluster, SUPERUSER, wait_until};
+use crate::support::operator::Operator;
 
 /// Databases of each of the two servers, on one machine.
 const EACH: usize = 24;

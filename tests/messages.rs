@@ -1,12 +1,6 @@
 //! The explanations of `journalctl -x` and the operator's table are those of the events that the
 //! daemon tells.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a test that cannot read the documentation fails"
-)]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};

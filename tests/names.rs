@@ -1,22 +1,14 @@
 //! Any name that `PostgreSQL` accepts can be backed up, two names never share a directory, and a
 //! reason is only ever words.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test that cannot go on panics"
-)]
-
-mod support;
-
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::json;
 
-use support::cluster::Cluster;
-use support::operator::Operator;
+use crate::support::cluster::Cluster;
+use crate::support::operator::Operator;
 
 /// Names that somebody's shell, path, pattern, connection string or terminal would trip over.
 const HOSTILE: [&str; 44] = [

@@ -3,23 +3,14 @@
 //! The themes stand in `fixtures/`, one file each, and share a server and a database. If that is not
 //! proven, each is tried by itself, so that the one is named that fails.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::print_stdout,
-    reason = "a test that cannot go on panics, and one that is skipped says so"
-)]
-
-mod support;
-
 use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use support::cluster::{Cluster, Options};
-use support::drill::{back_up, operator};
-use support::operator::Operator;
-use support::sample::feed;
+use crate::support::cluster::{Cluster, Options};
+use crate::support::drill::{back_up, operator};
+use crate::support::operator::Operator;
+use crate::support::sample::feed;
 
 /// A theme's name and its SQL.
 type Theme = (&'static str, &'static str);

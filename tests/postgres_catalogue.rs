@@ -1,23 +1,14 @@
 //! What is read from a real server's catalogues.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::print_stdout,
-    reason = "a test fails by panicking"
-)]
-
-mod support;
-
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use crate::support::cluster::{Cluster, SUPERUSER, wait_until};
 use pgbackupd::config::Connection;
 use pgbackupd::postgres::{
     Client, Conninfo, Extension, Setting, blockers, database_properties, discover, loaded_rows,
     may_read_role_passwords, server_properties,
 };
-use support::cluster::{Cluster, SUPERUSER, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(10);
 

@@ -1,15 +1,6 @@
 //! The throw-away server that the other tests stand on.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::print_stdout,
-    reason = "a test fails by panicking"
-)]
-
-mod support;
-
-use support::cluster::{Cluster, Options};
+use crate::support::cluster::{Cluster, Options};
 
 #[test]
 fn a_cluster_answers_and_leaves_nothing_behind() {

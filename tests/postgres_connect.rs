@@ -1,22 +1,13 @@
 //! Our own connection, against a real server: what it accepts, and what it says when it cannot.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::print_stdout,
-    reason = "a test fails by panicking"
-)]
-
-mod support;
-
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use crate::support::cluster::{Cluster, Options, SUPERUSER, free_port};
 use pgbackupd::config::Connection;
 use pgbackupd::postgres::{Client, ConnectError, ConnectErrorKind, Conninfo};
-use support::cluster::{Cluster, Options, SUPERUSER, free_port};
 
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -283,7 +274,7 @@ async fn encrypted(cluster: &Cluster, text: &str) -> Option<bool> {
                WHERE application_name = 'pgbackupd'";
     let answer = cluster.psql(sql) == "t";
     drop(client);
-    support::cluster::wait_until("the connection is gone", || {
+    crate::support::cluster::wait_until("the connection is gone", || {
         cluster.psql("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pgbackupd'")
             == "0"
     });

@@ -1,14 +1,5 @@
 //! The real `pg_dump` and its kin, started by our rules.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::print_stdout,
-    reason = "a test fails by panicking"
-)]
-
-mod support;
-
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::Read as _;
@@ -17,12 +8,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use crate::support::cluster::{Cluster, Options, SUPERUSER, binaries, wait_until};
 use pgbackupd::config::{Compression, Connection, DumpSettings, Format};
 use pgbackupd::postgres::{
     Child, ChildInput, ChildKind, ChildOutput, ChildSpec, Confinement, Conninfo, DumpCommand,
     DumpFailure, Exit, Programs, archive_as_sql_arguments, explain_failure, globals_arguments,
 };
-use support::cluster::{Cluster, Options, SUPERUSER, binaries, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(10);
 

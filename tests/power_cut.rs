@@ -6,22 +6,13 @@
 //! whatever is not on the disk. strace counts calls for each thread, so a call's number names a
 //! step of the thread that gets there first; later numbers reach all of the main thread's steps.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::print_stdout,
-    reason = "a test fails by panicking"
-)]
-
-mod support;
-
 use std::collections::BTreeMap;
 use std::fs;
 
+use crate::support::cluster::Cluster;
+use crate::support::filesystem::{Filesystem, Kind, can_cut_power, can_trace};
+use crate::support::operator::Operator;
 use serde_json::Value;
-use support::cluster::Cluster;
-use support::filesystem::{Filesystem, Kind, can_cut_power, can_trace};
-use support::operator::Operator;
 
 const DATABASE: &str = "shop";
 

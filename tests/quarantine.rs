@@ -1,24 +1,15 @@
 //! The verification of what stands on the disk: a damaged backup is put aside and never lost, given
 //! its place back once it is whole, and however little time there is, every backup has its turn.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::print_stdout,
-    reason = "a test fails by panicking"
-)]
-
-mod support;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::support::cluster::Cluster;
+use crate::support::daemon::{Circumstances, Daemon, WallClock, only_daily};
+use crate::support::filesystem::can_trace;
+use crate::support::operator::{Operator, Output};
 use serde_json::{Value, json};
-use support::cluster::Cluster;
-use support::daemon::{Circumstances, Daemon, WallClock, only_daily};
-use support::filesystem::can_trace;
-use support::operator::{Operator, Output};
 use xxhash_rust::xxh3::xxh3_128;
 
 /// A server with a table, and an operator with so many backups of it.

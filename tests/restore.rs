@@ -1,23 +1,15 @@
 //! A database comes back from its backup whole, and whatever fails on the way leaves the one serving
 //! that was there.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test that cannot go on panics"
-)]
-
-mod support;
-
 use std::fs;
 use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
 use serde_json::Value;
 
-use support::cluster::{Cluster, Options, SUPERUSER, binary, wait_until};
-use support::operator::Operator;
-use support::restored::{assert_untouched, beginning_with, databases, small, value};
+use crate::support::cluster::{Cluster, Options, SUPERUSER, binary, wait_until};
+use crate::support::operator::Operator;
+use crate::support::restored::{assert_untouched, beginning_with, databases, small, value};
 
 /// Everything about a database that `pg_dump` leaves to `pg_dumpall`, and who may do what in it.
 fn around(cluster: &Cluster, name: &str) -> String {

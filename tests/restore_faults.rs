@@ -1,14 +1,6 @@
 //! Whatever breaks a restore, in whichever step, leaves the database serving that was there, and the
 //! next restore succeeds.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test that cannot go on panics"
-)]
-
-mod support;
-
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{MetadataExt as _, chown};
 use std::path::{Path, PathBuf};
@@ -17,10 +9,10 @@ use std::process::{Child, Command, Stdio};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use support::cluster::{Cluster, wait_until};
-use support::filesystem::Filesystem;
-use support::operator::{Operator, Running};
-use support::restored::{assert_untouched, beginning_with, databases, small, value};
+use crate::support::cluster::{Cluster, wait_until};
+use crate::support::filesystem::Filesystem;
+use crate::support::operator::{Operator, Running};
+use crate::support::restored::{assert_untouched, beginning_with, databases, small, value};
 
 /// Restored under a name that nobody bore, from a dump that no manifest speaks for, a database was
 /// once left with the mark of one that is being restored, and the next restore dropped it.

@@ -1,18 +1,10 @@
 //! Whoever takes the name that a restore was to give a database keeps it: the restore takes the next one.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test that cannot go on panics"
-)]
-
-mod support;
-
 use std::io::Write as _;
 use std::process::{Child, Stdio};
 
-use support::cluster::{Cluster, wait_until};
-use support::restored::{beginning_with, databases, small, value};
+use crate::support::cluster::{Cluster, wait_until};
+use crate::support::restored::{beginning_with, databases, small, value};
 
 /// A session that keeps others from copying or renaming a database, until it is dropped.
 struct Held(Child);
@@ -149,7 +141,7 @@ fn a_restore_of_tables_takes_the_next_name_and_drops_nobody_else_s() {
 fn two_restores_that_begin_at_the_same_moment_both_succeed() {
     let cluster = Cluster::start();
     let one = small(&cluster, "shop");
-    let other = support::operator::Operator::of(&cluster, "shop");
+    let other = crate::support::operator::Operator::of(&cluster, "shop");
     other.back_up();
     let held = Held::on(&cluster, "template0");
     let arguments = ["restore", "--latest", "--into", "copy", "--yes"];
@@ -158,7 +150,7 @@ fn two_restores_that_begin_at_the_same_moment_both_succeed() {
         WHERE wait_event_type = 'Lock' AND query LIKE '%CREATE DATABASE%'";
     wait_until("both wait", || cluster.psql(waiting) == "2");
     drop(held);
-    let outputs = restoring.map(support::operator::Running::wait);
+    let outputs = restoring.map(crate::support::operator::Running::wait);
     // Of two that give the same database the same name, one is late; neither is in the other's way before.
     let codes = outputs.each_ref().map(|output| output.code);
     assert!(codes.contains(&0), "{} {}", outputs[0], outputs[1]);

@@ -1,23 +1,15 @@
 //! What a server lacks, and what a role may not do, is said before anything is touched; and databases
 //! that are not like others are restored all the same.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test that cannot go on panics"
-)]
-
-mod support;
-
 use std::fs;
 use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use support::cluster::{Cluster, Options, binaries, wait_until};
-use support::drill::{open_directory, psql_that_changes};
-use support::operator::Operator;
-use support::restored::{assert_untouched, beginning_with, databases, seal, small, value};
+use crate::support::cluster::{Cluster, Options, binaries, wait_until};
+use crate::support::drill::{open_directory, psql_that_changes};
+use crate::support::operator::Operator;
+use crate::support::restored::{assert_untouched, beginning_with, databases, seal, small, value};
 
 /// The restore is refused before it begins, and says all of this.
 #[track_caller]

@@ -1,20 +1,12 @@
 //! What was loaded is compared with the backup, and gets its statistics, before it gets its name.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test that cannot go on panics"
-)]
-
-mod support;
-
 use std::fs;
 
 use serde_json::Value;
 
-use support::cluster::{Cluster, SUPERUSER};
-use support::operator::{Operator, wait_for_the_next_second};
-use support::restored::{assert_untouched, seal, small};
+use crate::support::cluster::{Cluster, SUPERUSER};
+use crate::support::operator::{Operator, wait_for_the_next_second};
+use crate::support::restored::{assert_untouched, seal, small};
 
 /// An index that is in the way of ANALYZE, as a setting of the server's says, and of nothing else: our
 /// own session is known by its name.

@@ -1,23 +1,15 @@
 //! A dump in plain format is loaded over several sessions, and nobody can tell by the result.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test that cannot go on panics"
-)]
-
-mod support;
-
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
 use rustix::process::Signal;
 
-use support::cluster::{Cluster, wait_until};
-use support::drill::open_directory;
-use support::operator::{Operator, wait_for_the_next_second};
-use support::restored::{assert_untouched, beginning_with, databases, small, value};
-use support::sample::feed;
+use crate::support::cluster::{Cluster, wait_until};
+use crate::support::drill::open_directory;
+use crate::support::operator::{Operator, wait_for_the_next_second};
+use crate::support::restored::{assert_untouched, beginning_with, databases, small, value};
+use crate::support::sample::feed;
 
 /// Makes an index of a table that waits, where it is restored, for a second one to be made beside it.
 const MEETING: &str = "
@@ -562,7 +554,7 @@ fn no_event_trigger_fires_while_a_dump_is_loaded_whatever_it_was_declared() {
     };
     for (format, jobs) in [("plain", 1), ("plain", 2), ("custom", 2), ("directory", 1)] {
         let mut operator = Operator::of(&cluster, "loud");
-        operator.set("programs", support::cluster::binaries().display());
+        operator.set("programs", crate::support::cluster::binaries().display());
         operator.set("dump.format", format);
         operator.set_value("dump.jobs", jobs);
         let stem = operator.back_up();

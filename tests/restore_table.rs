@@ -1,21 +1,13 @@
 //! Single tables come back whole beside those that stand, and nothing that stands is ever touched.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test that cannot go on panics"
-)]
-
-mod support;
-
 use std::fs;
 
 use rustix::process::Signal;
 use serde_json::Value;
 
-use support::cluster::{Cluster, Options, binaries, wait_until};
-use support::filesystem::Filesystem;
-use support::operator::Operator;
+use crate::support::cluster::{Cluster, Options, binaries, wait_until};
+use crate::support::filesystem::Filesystem;
+use crate::support::operator::Operator;
 
 /// A shop with everything that a table can have.
 const SHOP: &str = r#"

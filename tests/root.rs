@@ -2,22 +2,14 @@
 //! process that has no terminal. Becoming somebody takes root; for anybody else these tests have
 //! nothing to do and say so.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a test that cannot set its scene up fails, and one that has nothing to do says so"
-)]
-
-mod support;
-
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::Path;
 
+use crate::support::cluster::{Cluster, wait_until};
+use crate::support::operator::{HeldLock, Operator, Output, server_user};
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use support::cluster::{Cluster, wait_until};
-use support::operator::{HeldLock, Operator, Output, server_user};
 
 const SAYS: &str = "the service's user (--as-me keeps root)\n";
 

@@ -4,15 +4,6 @@
 //! A restored database is backed up again, and the two censuses must not differ. That they do
 //! differ after any change is the other half of the proof.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::print_stdout,
-    reason = "a test that cannot go on panics, and one that is skipped says so"
-)]
-
-mod support;
-
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -20,9 +11,9 @@ use std::process::Command;
 use pgbackupd::pipeline::census::Census;
 use pgbackupd::pipeline::read_census;
 
-use support::cluster::{Cluster, Options, binary, wait_until};
-use support::operator::{Operator, Running};
-use support::sample::{SAMPLE, feed, run, server, server_with_the_sample};
+use crate::support::cluster::{Cluster, Options, binary, wait_until};
+use crate::support::operator::{Operator, Running};
+use crate::support::sample::{SAMPLE, feed, run, server, server_with_the_sample};
 
 /// Types a line into a shell, as an operator would who restores by hand.
 fn type_in(cluster: &Cluster, database: &str, line: &str, file: &Path) -> String {

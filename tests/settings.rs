@@ -1,20 +1,11 @@
 //! A restored database finds the settings that it was made with: its own, those of its server that its
 //! functions and conditions ask for, and nothing that would hinder it.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::print_stdout,
-    reason = "a test that cannot go on panics, and one that is skipped says so"
-)]
-
-mod support;
-
 use std::fs;
 
-use support::cluster::{Cluster, Options, wait_until};
-use support::drill::{drill, operator};
-use support::operator::Operator;
+use crate::support::cluster::{Cluster, Options, wait_until};
+use crate::support::drill::{drill, operator};
+use crate::support::operator::Operator;
 
 /// The value of a setting that is a secret.
 const SECRET: &str = "open-sesame-91";

@@ -1,15 +1,6 @@
 //! `status` against real directories, ledgers, locks and a real server: what it sees, what it says,
 //! and that looking changes nothing.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::print_stdout,
-    reason = "a test that cannot go on panics, and one that is skipped says so"
-)]
-
-mod support;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -22,10 +13,10 @@ use pgbackupd::repository::{DAEMON_STATE_FORMAT, DaemonState, RuntimeDirectory, 
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use support::cluster::{Cluster, wait_until};
-use support::daemon::machine_time;
-use support::drill::open_directory;
-use support::operator::{HeldLock, Operator, Output, make_big_table};
+use crate::support::cluster::{Cluster, wait_until};
+use crate::support::daemon::machine_time;
+use crate::support::drill::open_directory;
+use crate::support::operator::{HeldLock, Operator, Output, make_big_table};
 
 /// Somebody whose daemon, if there is one, is nobody else's.
 fn operator(cluster: &Cluster) -> Operator {

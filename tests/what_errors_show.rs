@@ -1,21 +1,13 @@
 //! What the server refuses: a terminal shows the server's details, and no record shows a row.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test fails by panicking"
-)]
-
-mod support;
-
 use std::fs;
 use std::path::Path;
 
+use crate::support::cluster::{Cluster, Options};
+use crate::support::daemon::{Daemon, WallClock, machine_time, only_daily};
+use crate::support::drill::open_directory;
+use crate::support::operator::Operator;
 use chrono::TimeDelta;
-use support::cluster::{Cluster, Options};
-use support::daemon::{Daemon, WallClock, machine_time, only_daily};
-use support::drill::open_directory;
-use support::operator::Operator;
 
 /// What stands in rows, and so in no record.
 const MARKER: &str = "marker-4711";

@@ -9,8 +9,8 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
 
+use super::{DATABASE, cluster_with_a_small_database, flip};
 use crate::support::operator::Operator;
-use crate::{DATABASE, cluster_with_a_small_database, flip};
 
 #[test]
 fn a_damaged_backup_is_noted_and_does_not_count_as_verified() {

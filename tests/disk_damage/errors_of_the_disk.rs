@@ -5,9 +5,9 @@ use std::fs;
 
 use serde_json::Value;
 
+use super::{DATABASE, cluster_with_a_small_database, flip};
 use crate::support::filesystem::can_trace;
 use crate::support::operator::{Operator, Output};
-use crate::{DATABASE, cluster_with_a_small_database, flip};
 
 #[test]
 fn an_error_of_the_disk_at_any_sync_or_rename_leaves_nothing() {

@@ -7,9 +7,9 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use super::{DATABASE, cluster_with_a_small_database, content};
 use crate::support::cluster::Cluster;
 use crate::support::operator::Operator;
-use crate::{DATABASE, cluster_with_a_small_database, content};
 
 /// The files that are no backups, each with what `list` says about it.
 fn problems(operator: &Operator) -> BTreeMap<String, String> {

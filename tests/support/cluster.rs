@@ -9,13 +9,6 @@
 //! Under `cargo test` the tests of one binary can share a server with [`Cluster::shared`]; nextest
 //! runs every test in a process of its own, and then each starts one.
 
-#![allow(
-    dead_code,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "each test binary uses a part of the fixture, and a fixture that cannot be set up panics"
-)]
-
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{ErrorKind, Write as _};

@@ -9,13 +9,6 @@
 //! assert_eq!(daemon.end().code, 0);
 //! ```
 
-#![allow(
-    dead_code,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "each test binary uses a part of the fixture, and a fixture that cannot be set up panics"
-)]
-
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

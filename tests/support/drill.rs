@@ -1,11 +1,5 @@
 //! Test restores: somebody who makes them, and programs of `PostgreSQL`'s in other clothes.
 
-#![allow(
-    dead_code,
-    clippy::unwrap_used,
-    reason = "each test binary uses a part of the fixture, and a fixture that cannot be set up panics"
-)]
-
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};

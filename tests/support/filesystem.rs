@@ -4,14 +4,6 @@
 //! Mounting takes root and, in a container, the right to mount. Where that is missing, a test says
 //! so and passes: every maker returns `None` then, after a line that begins with `skipped:`.
 
-#![allow(
-    dead_code,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::print_stdout,
-    reason = "each test binary uses a part of the fixture, and a fixture that cannot be set up panics"
-)]
-
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt as _;

@@ -1,11 +1,5 @@
 //! What tests of restores share: a small database with a backup, and looks at what stands then.
 
-#![allow(
-    dead_code,
-    clippy::unwrap_used,
-    reason = "each test binary uses a part of the fixture, and a fixture that cannot be set up panics"
-)]
-
 use std::fs;
 use std::path::Path;
 

@@ -1,12 +1,5 @@
 //! The database in most of the tests that restore something, and scripts of any bytes.
 
-#![allow(
-    dead_code,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "each test binary uses a part of the fixture, and a fixture that cannot be set up panics"
-)]
-
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};

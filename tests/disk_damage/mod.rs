@@ -1,16 +1,6 @@
 //! What stands in a directory and should not, and what stands there and is no longer what it was:
 //! `list` names it, `verify` finds it, retention leaves it alone.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::print_stdout,
-    reason = "a test fails by panicking"
-)]
-
-#[path = "../support/mod.rs"]
-mod support;
-
 mod damage;
 mod errors_of_the_disk;
 mod strange_files;
@@ -19,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use support::cluster::Cluster;
+use crate::support::cluster::Cluster;
 
 const DATABASE: &str = "shop";
 

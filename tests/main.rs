@@ -1,0 +1,50 @@
+//! Tests of the real program against real servers: one binary, since each would link everything again.
+//! A module is a subject; nextest runs each test in a process of its own.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test that cannot go on panics, and one that is skipped says so"
+)]
+
+mod backup_interrupted;
+mod backup_program_faults;
+mod backup_server_faults;
+mod clock;
+mod commands;
+mod daemon;
+mod definitions;
+mod directories;
+mod disk_damage;
+mod disk_full;
+mod documentation;
+mod drill;
+mod drill_preload;
+mod hostile_dump;
+mod hostile_restore;
+mod journal;
+mod machine_faults;
+mod many_databases;
+mod messages;
+mod names;
+mod objects;
+mod postgres_catalogue;
+mod postgres_cluster;
+mod postgres_connect;
+mod postgres_programs;
+mod power_cut;
+mod quarantine;
+mod restore;
+mod restore_faults;
+mod restore_names;
+mod restore_premises;
+mod restore_proof;
+mod restore_sessions;
+mod restore_table;
+mod root;
+mod round_trip;
+mod settings;
+mod status;
+mod support;
+mod what_errors_show;
