@@ -45,6 +45,8 @@ pub struct Shape {
     pub has_identity_always: bool,
     /// Whether two rows can be the same by a unique index.
     pub has_key: bool,
+    /// The tables that its foreign keys refer to.
+    pub references: Vec<u32>,
 }
 
 /// The tables of these names with all their partitions and heirs, in the order of their names.
@@ -141,7 +143,8 @@ pub async fn shapes(client: &Client, oids: &[u32]) -> Result<Vec<Shape>, QueryEr
         "SELECT c.oid, {quoted}, {columns}, {comparable}, \
                 EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 \
                          AND NOT a.attisdropped AND a.attidentity = 'a'), \
-                EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisunique) \
+                EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisunique), \
+                ARRAY(SELECT confrelid FROM pg_constraint WHERE conrelid = c.oid AND contype = 'f') \
            FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
           WHERE c.oid = ANY ($1) ORDER BY n.nspname, c.relname",
         quoted = as_bytes(
@@ -162,6 +165,7 @@ pub async fn shapes(client: &Client, oids: &[u32]) -> Result<Vec<Shape>, QueryEr
             comparable: required(client, WHAT, row, 3)?,
             has_identity_always: value(client, WHAT, row, 4)?,
             has_key: value(client, WHAT, row, 5)?,
+            references: value(client, WHAT, row, 6)?,
         })
     };
     rows.iter().map(shape).collect()

@@ -9,6 +9,10 @@ use crate::postgres::quoted;
 /// A table that came back, as far as the next statements are concerned.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Back<'a> {
+    /// Its number, where the numbers in `references` are from.
+    pub(super) oid: u32,
+    /// The tables that its foreign keys refer to.
+    pub(super) references: &'a [u32],
     /// The table that it was, as SQL writes it.
     pub(super) original: &'a str,
     /// The table that it is now, as SQL writes it.
@@ -32,8 +36,8 @@ pub(super) struct Back<'a> {
 /// The statements, with a comment before each kind.
 pub(super) fn statements(tables: &[Back<'_>], made_schema: Option<&str>) -> Vec<String> {
     let mut lines = Vec::new();
-    let (standing, gone): (Vec<_>, Vec<_>) = tables
-        .iter()
+    let (standing, gone): (Vec<_>, Vec<_>) = referenced_first(tables)
+        .into_iter()
         .filter(|table| table.original != table.restored)
         .partition(|table| table.original_stands);
     if !standing.is_empty() {
@@ -53,10 +57,33 @@ pub(super) fn statements(tables: &[Back<'_>], made_schema: Option<&str>) -> Vec<
         }));
     }
     if let Some(schema) = made_schema {
-        lines.push("-- once nothing in it is needed".to_owned());
-        lines.push(format!("DROP SCHEMA {} CASCADE;", quoted(schema)));
+        lines.push(once_not_needed(&format!(
+            "SCHEMA {} CASCADE",
+            quoted(schema)
+        )));
     }
     lines
+}
+
+/// What drops something, as a comment: all of the statements may be pasted at once.
+pub(super) fn once_not_needed(what: &str) -> String {
+    format!("-- once nothing in it is needed: DROP {what};")
+}
+
+/// The tables in an order in which foreign keys let rows in. A circle of references has none, and begins
+/// with its first.
+fn referenced_first<'t, 'a>(tables: &'t [Back<'a>]) -> Vec<&'t Back<'a>> {
+    let mut left: Vec<&Back<'_>> = tables.iter().collect();
+    let mut ordered = Vec::with_capacity(left.len());
+    while !left.is_empty() {
+        let waits = |table: &Back<'_>| {
+            let mut others = left.iter().filter(|other| other.oid != table.oid);
+            others.any(|other| table.references.contains(&other.oid))
+        };
+        let next = left.iter().position(|table| !waits(table)).unwrap_or(0);
+        ordered.push(left.remove(next));
+    }
+    ordered
 }
 
 impl Back<'_> {
@@ -103,6 +130,8 @@ mod tests {
 
     fn back(stands: bool, has_key: bool) -> Back<'static> {
         Back {
+            oid: 1,
+            references: &[],
             original: "public.\"Orders\"",
             restored: "restored_1.\"Orders\"",
             columns: "id, note",
@@ -124,8 +153,7 @@ mod tests {
                 "SELECT id, note::text FROM restored_1.\"Orders\" EXCEPT SELECT id, note::text FROM public.\"Orders\";",
                 "-- bring back what is missing",
                 "INSERT INTO public.\"Orders\" (id, note) OVERRIDING SYSTEM VALUE SELECT id, note FROM restored_1.\"Orders\" ON CONFLICT DO NOTHING;",
-                "-- once nothing in it is needed",
-                "DROP SCHEMA \"restored_1\" CASCADE;",
+                "-- once nothing in it is needed: DROP SCHEMA \"restored_1\" CASCADE;",
             ]
         );
         assert_eq!(
@@ -135,6 +163,37 @@ mod tests {
                 "ALTER TABLE restored_1.\"Orders\" SET SCHEMA \"public\";",
             ]
         );
+    }
+
+    #[test]
+    fn what_is_referred_to_comes_first() {
+        let table = |oid, references| Back {
+            oid,
+            references,
+            ..back(true, true)
+        };
+        for (tables, expected) in [
+            (vec![table(1, &[]), table(2, &[]), table(3, &[])], [1, 2, 3]),
+            (
+                vec![table(1, &[3]), table(2, &[]), table(3, &[2])],
+                [2, 3, 1],
+            ),
+            // To itself, to one that is not here, and in a circle.
+            (
+                vec![table(1, &[1, 2]), table(2, &[9]), table(3, &[])],
+                [2, 1, 3],
+            ),
+            (
+                vec![table(1, &[2]), table(2, &[1]), table(3, &[1])],
+                [1, 2, 3],
+            ),
+        ] {
+            let order: Vec<u32> = referenced_first(&tables)
+                .iter()
+                .map(|one| one.oid)
+                .collect();
+            assert_eq!(order, expected);
+        }
     }
 
     #[test]

@@ -456,10 +456,8 @@ impl Work<'_> {
     fn next(&self, shapes: &BTreeMap<u32, Shape>) -> Vec<String> {
         let plan = &self.prepared.plan;
         if plan.makes_database {
-            return vec![
-                "-- once nothing in it is needed".to_owned(),
-                format!("DROP DATABASE {};", quoted(&plan.database)),
-            ];
+            let database = format!("DATABASE {}", quoted(&plan.database));
+            return vec![next::once_not_needed(&database)];
         }
         let tables = &self.prepared.tables;
         // Rows of partitions and heirs come with those of the table that they belong to.
@@ -476,6 +474,8 @@ impl Work<'_> {
                 // Rows without any column cannot be told apart.
                 let tells = !stands || !shape.columns.is_empty();
                 tells.then_some(next::Back {
+                    oid: table.oid,
+                    references: &shape.references,
                     original: &table.quoted,
                     restored: &shape.quoted,
                     columns: &shape.columns,
