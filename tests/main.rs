@@ -45,6 +45,7 @@ mod restore_table;
 mod root;
 mod round_trip;
 mod settings;
+mod standby;
 mod status;
 mod support;
 mod what_errors_show;

@@ -254,7 +254,11 @@ fn assert_next_is_ready(cluster: &Cluster, restored: &Value) {
         "2"
     );
     cluster.psql_in("shop", &next.join("\n"));
-    if let Some((_, drop)) = next.last().unwrap().split_once("-- once nothing in it is needed: ") {
+    if let Some((_, drop)) = next
+        .last()
+        .unwrap()
+        .split_once("-- once nothing in it is needed: ")
+    {
         cluster.psql_in("shop", drop);
     }
     assert_eq!(

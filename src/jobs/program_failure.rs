@@ -33,7 +33,7 @@ pub(super) async fn explain(
 ) -> JobError {
     let said = exit.stderr.trim();
     let mut cause = explain_failure(said);
-    if cause == DumpFailure::Other && failed_at_a_lock(said) && watch.has_seen_any() {
+    if cause == DumpFailure::Other && failed_at_a_lock(said) && watch.has_waited() {
         cause = DumpFailure::LockTimeout { table: None };
     }
     // What reads archives asks no server.

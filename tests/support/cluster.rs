@@ -114,6 +114,44 @@ impl Cluster {
         panic!("the server does not start:\n{}", cluster.log());
     }
 
+    /// A standby of a server, which ends at once what keeps it from following.
+    pub(crate) fn standby_of(primary: &Self) -> Self {
+        let directory = tempfile::Builder::new()
+            .prefix(&format!("{PREFIX}{}-", std::process::id()))
+            .tempdir_in("/tmp")
+            .expect("a temporary directory");
+        give_to_server(directory.path());
+        let mut standby = Self {
+            directory,
+            port: primary.port,
+            tcp: false,
+            postmaster: None,
+        };
+        let output = as_server_user(&binary("pg_basebackup"))
+            .env_clear()
+            .envs(primary.environment())
+            .args(["-X", "stream", "-R", "-c", "fast", "--no-sync", "-D"])
+            .arg(standby.data_directory())
+            .output()
+            .expect("pg_basebackup");
+        assert!(output.status.success(), "{output:?}");
+        standby.write_configuration(&Options {
+            settings: vec![("max_standby_streaming_delay", "0".to_owned())],
+            ..Options::default()
+        });
+        standby
+            .launch()
+            .unwrap_or_else(|log| panic!("the standby does not start:\n{log}"));
+        standby
+    }
+
+    /// Waits until a standby has everything that its primary has.
+    pub(crate) fn wait_for_replay(&self, primary: &Self) {
+        let at = primary.psql("SELECT pg_switch_wal()");
+        let sql = format!("SELECT pg_last_wal_replay_lsn() >= '{at}'");
+        wait_until("the standby follows", || self.psql(&sql) == "t");
+    }
+
     /// The directory of the unix socket: what goes into PGHOST.
     pub(crate) fn socket_directory(&self) -> &Path {
         self.directory.path()
@@ -207,6 +245,18 @@ impl Cluster {
             text.pop();
         }
         text
+    }
+
+    /// Whether the server can speak German; where it cannot, the test says that it is skipped.
+    pub(crate) fn speaks_german(&self) -> bool {
+        let mut asking = self.command("psql");
+        let asking = asking.args(["-X", "-c", "SET lc_messages = 'de_DE.UTF-8'; SELECT 1/0"]);
+        let answer = asking.output().expect("psql");
+        let speaks = String::from_utf8_lossy(&answer.stderr).contains("FEHLER:");
+        if !speaks {
+            println!("skipped: the locale de_DE.UTF-8 is not installed");
+        }
+        speaks
     }
 
     /// Creates a database, whatever its name.

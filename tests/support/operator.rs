@@ -476,10 +476,23 @@ impl Operator {
     /// Starts a backup and halts the program itself while `pg_dump` is in the middle of copying
     /// the table: its pipe is full, the end is far. Goes on with SIGCONT.
     pub(crate) fn halted_midway(&self, cluster: &Cluster, table: &str) -> (Running, Pid) {
-        let lock = HeldLock::on(cluster, &self.database, table);
+        self.halted_midway_behind(HeldLock::on(cluster, &self.database, table), cluster)
+    }
+
+    /// The same by a lock that somebody holds already, on the server or on its primary.
+    pub(crate) fn halted_midway_behind(
+        &self,
+        lock: HeldLock<'_>,
+        cluster: &Cluster,
+    ) -> (Running, Pid) {
         let running = self.spawn(&["backup"]);
         // Not before: pg_dumpall asks pg_dump for its version.
-        lock.wait_for_another();
+        wait_until("pg_dump waits for the lock", || {
+            cluster.psql(
+                "SELECT count(*) FROM pg_stat_activity \
+                 WHERE application_name LIKE 'pgbackupd %' AND wait_event_type = 'Lock'",
+            ) == "1"
+        });
         let pg_dump = self.wait_for_process("pg_dump");
         running.signal(Signal::STOP);
         drop(lock);
@@ -579,6 +592,12 @@ impl<'a> HeldLock<'a> {
         let held = lines.next().expect("an answer").expect("a line");
         assert_eq!(held, "held");
         Self { cluster, psql, pid }
+    }
+
+    /// Drops the table that it holds, and ends.
+    pub(crate) fn drop_the_table(mut self, table: &str) {
+        let stdin = self.psql.stdin.as_mut().expect("a pipe");
+        writeln!(stdin, "DROP TABLE {table}; COMMIT;").expect("a listening psql");
     }
 
     /// Waits until somebody waits for the lock.

@@ -181,7 +181,7 @@ impl Run<'_> {
         warnings.extend(other_release(server.version_number, pg_dump));
         let application = format!("pgbackupd {}", self.id);
         let client = Arc::new(client);
-        let watch = Watch::start(Arc::clone(&client), application.clone());
+        let watch = Watch::start(Arc::clone(&client), application.clone(), limits.lock_wait);
         let remarks = Remarks::default();
         let staging = self.repository.stage(self.id, lock);
         let dumper = |program, arguments| Dumper {
