@@ -388,8 +388,8 @@ const WANTING_TO_BE_PRELOADED: [&str; 3] = [
 pub(super) const NOT_PRELOADED: &str = "an extension wants to be loaded when a server starts \
     (shared_preload_libraries), and the throw-away server has not loaded it";
 
-/// What of this machine kept a dump from being loaded, judged by what the program said; none when it
-/// was the dump itself. The words are those of `PostgreSQL`'s messages (with `lc_messages` C).
+/// What of this machine kept a dump from being loaded, judged by the messages of what the program
+/// printed; none when it was the dump itself. The words are those of `PostgreSQL`'s messages (with `lc_messages` C).
 pub(super) fn lacking(said: &str) -> Option<&'static str> {
     const TABLE: &[(&[&str], &str)] = &[
         (
@@ -466,7 +466,10 @@ pub(super) fn lacking(said: &str) -> Option<&'static str> {
             "a file of a text search dictionary is not installed on this machine",
         ),
         (
-            &["requires the server to be built with"],
+            &[
+                "unsupported XML feature",
+                "requires the server to be built with",
+            ],
             "the server on this machine was built without something",
         ),
         (
@@ -528,10 +531,7 @@ mod tests {
                 true,
             ),
             ("ERROR:  time zone \"US/Pacific\" not recognized", true),
-            (
-                "ERROR:  unsupported XML feature\nDETAIL:  This functionality requires the server to be built with libxml support.",
-                true,
-            ),
+            ("ERROR:  unsupported XML feature", true),
             (
                 "psql:<stdin>:91: ERROR:  could not open file \"/srv/rates.csv\" for reading: Permission denied",
                 true,

@@ -79,8 +79,9 @@ impl Drill<'_> {
         let Loaded::Refused(refusal) = &loaded else {
             return Ok(None);
         };
-        let said = refusal.said.as_str();
-        if without_roles && lacking(said).is_none() && is_about_rights(said) {
+        let reason = refusal.reason();
+        let lacks = lacking(&reason).is_some();
+        if without_roles && !lacks && is_about_rights(&reason) {
             return Ok(Some(DrillOutcome::Impossible(format!(
                 "it was made without the cluster's roles (globals = false), and it takes more than \
                  their names: {}",
@@ -88,7 +89,7 @@ impl Drill<'_> {
             ))));
         }
         if let Some(release) = behind(&manifest.server, &restored.programs.version)
-            && lacking(said).is_none()
+            && !lacks
         {
             return Ok(Some(DrillOutcome::Impossible(format!(
                 "the server is of the newer release {release}, and PostgreSQL {} does not take what was \
@@ -98,7 +99,7 @@ impl Drill<'_> {
                 restored.sandbox.major()
             ))));
         }
-        if is_older && lacking(said).is_none() {
+        if is_older && !lacks {
             return Ok(Some(DrillOutcome::Impossible(format!(
                 "PostgreSQL {} does not take what {} has dumped: {}; install \
                  postgresql-{1}",
@@ -126,7 +127,7 @@ impl Drill<'_> {
                 "the throw-away server ended while {what} was loaded: {end}"
             )));
         }
-        if let Some(lack) = lacking(&refusal.said) {
+        if let Some(lack) = lacking(&refusal.reason()) {
             let way_out = if lack == NOT_PRELOADED {
                 format!("; {}", way_out(manifest.server.preload.as_deref()))
             } else {

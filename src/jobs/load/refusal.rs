@@ -23,6 +23,12 @@ const REFUSALS: [&str; 8] = [
     "would be affected by row-level security policy",
 ];
 
+/// How lines begin that are no part of a message before them.
+const OWN_LINES: [&str; 3] = ["psql:", "pg_restore:", "server closed the connection"];
+
+/// What begins that follows a message, with `lc_messages` C.
+const LABELS: [&str; 5] = ["DETAIL:", "HINT:", "QUERY:", "CONTEXT:", "LINE "];
+
 /// The server or the program refused something.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::jobs) struct Refusal {
@@ -53,6 +59,24 @@ impl Refusal {
             .map(ServerError::in_short)
             .collect();
         told.join("; ")
+    }
+
+    /// The messages alone, without details, context and quoted values: what decides why it was refused must
+    /// not find its words in rows.
+    pub(in crate::jobs) fn reason(&self) -> String {
+        let mut is_detail = false;
+        let mut lines = Vec::new();
+        for line in self.said.lines() {
+            if OWN_LINES.iter().any(|start| line.starts_with(start)) {
+                is_detail = false;
+            } else if LABELS.iter().any(|label| line.starts_with(label)) {
+                is_detail = true;
+            }
+            if !is_detail {
+                lines.push(without_value(line));
+            }
+        }
+        lines.join("\n")
     }
 
     /// Whether the server refused for what passes, or lacks: a conflict with another session, resources, an
@@ -132,6 +156,32 @@ mod tests {
             how: "psql ended with status 3".to_owned(),
             said,
             errors,
+        }
+    }
+
+    #[test]
+    fn a_reason_is_looked_for_in_no_row() {
+        for (said, expected) in [
+            (
+                "psql:<stdin>:7: ERROR:  23505: duplicate key\n\
+                 DETAIL:  Key (note)=(out of memory\nNo space left on device) already exists.\n\
+                 CONTEXT:  COPY t, line 1\n\
+                 psql:<stdin>:8: error: connection to server was lost",
+                "psql:<stdin>:7: ERROR:  duplicate key\n\
+                 psql:<stdin>:8: error: connection to server was lost",
+            ),
+            (
+                "pg_restore: error: COPY failed for table \"t\": ERROR:  invalid input syntax for type \
+                 integer: \"out of memory\"\nCONTEXT:  COPY t, line 1, column i: \"out of memory\"",
+                "pg_restore: error: COPY failed for table \"t\": ERROR:  invalid input syntax for type \
+                 integer: …",
+            ),
+            (
+                "FATAL:  terminating connection\nserver closed the connection unexpectedly",
+                "FATAL:  terminating connection\nserver closed the connection unexpectedly",
+            ),
+        ] {
+            assert_eq!(refusal(said).reason(), expected);
         }
     }
 
