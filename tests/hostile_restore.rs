@@ -234,6 +234,44 @@ fn an_archive_is_judged_by_the_text_that_pg_restore_makes_of_it() {
     assert_refused(&cluster, &operator, &file, &words);
 }
 
+/// Rows too are a part of that text: bytes that end them early are statements in it.
+#[test]
+fn rows_of_an_archive_that_end_early_are_judged_as_the_statements_that_they_become() {
+    let cluster = Cluster::start();
+    let operator = live(&cluster);
+    let row = "x".repeat(60);
+    cluster.psql_in(
+        "live",
+        &format!("CREATE TABLE zeta (note text); INSERT INTO zeta VALUES ('{row}')"),
+    );
+    let file = operator.path("live.dump");
+    let name = file.display().to_string();
+    output_of(
+        &cluster,
+        "pg_dump",
+        &["--format=custom", "--compress=0", "--file", &name, "live"],
+    );
+    let archive = fs::read(&file).unwrap();
+    let at = memchr::memmem::find(&archive, row.as_bytes()).unwrap();
+    let witness = operator.path("w");
+    for (hostile, word) in [
+        ("\\.\nALTER ROLE idle SUPERUSER;".to_owned(), "ALTER ROLE"),
+        (format!("\\.\n\\! >{}", witness.display()), "\\!"),
+        ("\\.\n\\connect postgres".to_owned(), "\\connect"),
+        ("\\.\nCOPY orders FROM PROGRAM $$id$$;".to_owned(), "COPY"),
+    ] {
+        let changed = [
+            &archive[..at],
+            format!("{hostile:<width$}", width = row.len()).as_bytes(),
+            &archive[at + row.len()..],
+        ]
+        .concat();
+        fs::write(&file, changed).unwrap();
+        assert_refused(&cluster, &operator, &file, &[word]);
+        assert!(!witness.exists());
+    }
+}
+
 #[test]
 fn forms_that_a_restore_does_not_take_are_refused_with_the_way_out() {
     let cluster = Cluster::start();
