@@ -608,3 +608,39 @@ fn what_depends_on_the_time_zone_of_the_server_is_loaded_in_that_zone() {
     assert_eq!(output.code, 0, "{output}");
     assert_eq!(cluster.psql_in("beside", days), "2025-07-09");
 }
+
+/// The first bytes of an archive tell which `pg_restore` reads it: one that is too old is no damage.
+#[test]
+fn an_archive_of_a_newer_pg_dump_is_not_called_damaged() {
+    let cluster = Cluster::start();
+    let operator = small(&cluster, "app");
+    for (format, name) in [("custom", "app.dump"), ("directory", "app.dir")] {
+        let path = operator.path(name);
+        let mut command = cluster.command("pg_dump");
+        let dumping = command
+            .args(["--format", format, "--file"])
+            .arg(&path)
+            .arg("app");
+        assert!(dumping.status().unwrap().success());
+        let contents = if format == "directory" {
+            path.join("toc.dat")
+        } else {
+            path.clone()
+        };
+        let mut bytes = fs::read(&contents).unwrap();
+        // As none is installed yet.
+        bytes[6] = 99;
+        fs::write(&contents, bytes).unwrap();
+        let path = path.to_str().unwrap();
+        for more in [
+            &["--into", "beside"][..],
+            &["-d", "app", "--table", "t", "--yes"],
+        ] {
+            let output = operator.run(&[&["restore", path][..], more].concat());
+            assert_eq!(output.code, 69, "{output}");
+            let told =
+                "the archive was made by pg_dump 19 or newer, and no pg_restore of version 19";
+            assert!(output.stderr.contains(told), "{output}");
+        }
+    }
+}

@@ -41,6 +41,8 @@ pub(super) struct Source {
     pub(super) path: PathBuf,
     pub(super) format: Format,
     pub(super) compression: Compression,
+    /// The oldest major version whose `pg_restore` reads it; 0 if every one does.
+    reader: u32,
     /// None for the bare output of `pg_dump`.
     pub(super) manifest: Option<Manifest>,
     /// Roles and tablespaces of the cluster it comes from, as SQL.
@@ -73,16 +75,21 @@ impl Source {
                     format: artifact.format,
                     compression: artifact.compression,
                     globals,
+                    reader: manifest
+                        .server
+                        .major()
+                        .max(major_of(&manifest.pg_dump).unwrap_or_default()),
                     manifest: Some(manifest),
                 })
             }
             RestoreSource::Bare(path) => {
-                let (format, compression) = shape(path)?;
+                let (format, compression, reader) = shape(path)?;
                 Ok(Self {
                     label: path.display().to_string(),
                     path: path.clone(),
                     format,
                     compression,
+                    reader,
                     manifest: None,
                     globals: Vec::new(),
                 })
@@ -122,7 +129,7 @@ impl Source {
         let read = if self.format == Format::Plain {
             read_back(self.path.clone(), self.compression, limit, progress).await
         } else {
-            let programs = Programs::locate(context.programs.as_deref(), server_major).await?;
+            let programs = self.programs(context, server_major).await?;
             let conninfo = Conninfo::resolve(
                 &Connection::default(),
                 &context.environment,
@@ -159,6 +166,26 @@ impl Source {
             JobError::Failed { message, .. } => damaged(message),
             error => error,
         })
+    }
+
+    /// The programs that fit a server of this major version; of an archive, those that also read it.
+    ///
+    /// # Errors
+    /// When none are installed here.
+    pub(super) async fn programs(
+        &self,
+        context: &Context,
+        server_major: u32,
+    ) -> Result<Programs, JobError> {
+        let configured = context.programs.as_deref();
+        if self.format == Format::Plain || self.reader <= server_major {
+            return Ok(Programs::locate(configured, server_major).await?);
+        }
+        let made_by = match &self.manifest {
+            Some(manifest) => manifest.pg_dump.clone(),
+            None => format!("{} or newer", self.reader),
+        };
+        Ok(Programs::locate_reader(configured, self.reader, &made_by).await?)
     }
 
     /// What was recorded of the database.
@@ -212,29 +239,45 @@ async fn globals(
 }
 
 /// What a file is, by its first bytes: their own formats say.
-fn shape(path: &Path) -> Result<(Format, Compression), JobError> {
+fn shape(path: &Path) -> Result<(Format, Compression, u32), JobError> {
     let failed = |error: std::io::Error| {
         JobError::failed(format!("cannot read {}: {error}", path.display()))
     };
     if path.metadata().map_err(failed)?.is_dir() {
-        if path.join("toc.dat").is_file() {
-            return Ok((Format::Directory, Compression::None));
+        let contents = path.join("toc.dat");
+        if contents.is_file() {
+            let first = beginning(&contents).map_err(failed)?;
+            return Ok((Format::Directory, Compression::None, reader_of(&first)));
         }
         return Err(JobError::NoSuchBackup(format!(
             "{} is a directory, and no dump of pg_dump's: name a backup or a file",
             path.display()
         )));
     }
-    let mut first = [0; 5];
-    let mut file = crate::regular_file::open(path).map_err(failed)?;
-    let mut length = 0;
-    while length < first.len() {
-        match file.read(&mut first[length..]).map_err(failed)? {
-            0 => break,
-            read => length += read,
-        }
+    let first = beginning(path).map_err(failed)?;
+    let (format, compression) = shape_of(&first);
+    Ok((format, compression, reader_of(&first)))
+}
+
+/// The first bytes of a file.
+fn beginning(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut first = Vec::new();
+    crate::regular_file::open(path)?
+        .take(8)
+        .read_to_end(&mut first)?;
+    Ok(first)
+}
+
+/// The oldest major version whose `pg_restore` reads an archive that begins so, by the version of its
+/// format (`K_VERS_…` in `pg_backup_archiver.h`); 0 if every one that still gets updates does.
+fn reader_of(first: &[u8]) -> u32 {
+    match first {
+        [b'P', b'G', b'D', b'M', b'P', 1, ..=14, ..] => 0,
+        [b'P', b'G', b'D', b'M', b'P', 1, 15, ..] => 16,
+        [b'P', b'G', b'D', b'M', b'P', 1, 16, ..] => 17,
+        [b'P', b'G', b'D', b'M', b'P', _, _, ..] => 19,
+        _ => 0,
     }
-    Ok(shape_of(&first[..length]))
 }
 
 fn shape_of(first: &[u8]) -> (Format, Compression) {
@@ -252,6 +295,21 @@ fn shape_of(first: &[u8]) -> (Format, Compression) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_archive_says_which_pg_restore_reads_it() {
+        for (first, reader) in [
+            (b"PGDMP\x01\x0e\x00".as_slice(), 0),
+            (b"PGDMP\x01\x0f\x00", 16),
+            (b"PGDMP\x01\x10\x00", 17),
+            (b"PGDMP\x01\x11\x00", 19),
+            (b"PGDMP\x02\x00\x00", 19),
+            (b"PGDMP", 0),
+            (b"--\n-- P", 0),
+        ] {
+            assert_eq!(reader_of(first), reader, "{first:?}");
+        }
+    }
 
     #[test]
     fn a_file_is_what_its_first_bytes_say() {

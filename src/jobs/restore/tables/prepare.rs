@@ -103,7 +103,7 @@ async fn prepare(job: &Job<'_>) -> Result<PreparedTables, JobError> {
     let missing = missing.iter().map(|one| lacks_label_provider(one));
     judgement.problems.extend(missing);
     refuse(&judgement)?;
-    let programs = Programs::locate(context.programs.as_deref(), premises.major).await?;
+    let programs = source.programs(context, premises.major).await?;
     let makes_database = !premises.databases.contains_key(request.into);
     let before = sentences(&cut_short, request.original, &premises.databases, None);
     let mut warnings = [request.passed_over, &before].concat();

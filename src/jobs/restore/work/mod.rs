@@ -17,8 +17,6 @@ use super::remove::drop_made;
 use super::sendable::stay_in;
 use super::swap::connect_patiently;
 use super::{Prepared, RestorePlan, RestoreRequest, Tell, application};
-use crate::config::Format;
-use crate::jobs::archive::programs_to_read;
 use crate::jobs::limit::{Limit, Stop};
 use crate::jobs::record::unrecorded;
 use crate::jobs::{Context, JobError, JobErrorKind};
@@ -264,12 +262,7 @@ impl Work<'_> {
             premises, source, ..
         } = self.prepared;
         let own = Programs::locate(self.context.programs.as_deref(), premises.major).await?;
-        let reader = match &source.manifest {
-            Some(manifest) if source.format != Format::Plain => {
-                programs_to_read(self.context, manifest).await?
-            }
-            _ => own.clone(),
-        };
+        let reader = source.programs(self.context, premises.major).await?;
         Ok(WorkPrograms { own, reader })
     }
 
