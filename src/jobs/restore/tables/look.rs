@@ -209,9 +209,10 @@ fn no_two_alike(tables: &[Table]) -> Result<(), JobError> {
     for table in tables {
         if let Some(other) = seen.insert(&table.name, &table.quoted) {
             return Err(JobError::failed(format!(
-                "{other} and {} have one name and cannot both go into one schema: restore one \
-                 after the other, or into a new database, with --into",
-                table.quoted
+                "{other} and {} have one name and cannot both go into one schema: name the \
+                 schema too, such as --table {}, or restore into a new database, with --into",
+                table.quoted,
+                crate::words::shell_word(other)
             )));
         }
     }
