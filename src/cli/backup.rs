@@ -15,7 +15,8 @@ use super::report;
 use super::several::{ends_before, together};
 use crate::config::{JobKind, Plan, Runs};
 use crate::jobs::{
-    BackupReport, BackupRequest, Context, Stop, Strictness, Target, Targets, back_up, targets,
+    BackupReport, BackupRequest, Context, Stop, Strictness, Target, Targets, back_up,
+    missing_credential, targets,
 };
 use crate::pipeline::Progress;
 use crate::policy::Series;
@@ -174,7 +175,11 @@ pub(super) async fn make_all(
         };
         let progress = Arc::new(Progress::default());
         let display = Display::start(&name, &progress, surroundings.json);
-        let outcome = back_up(context, request, &progress, surroundings.interrupt.token()).await;
+        let outcome = match missing_credential(context, &target.server.connection) {
+            // It is no failure of the job's.
+            Some(error) => Err(error),
+            None => back_up(context, request, &progress, surroundings.interrupt.token()).await,
+        };
         drop(display);
         let result = match &outcome {
             Ok(made) => told(target, made),

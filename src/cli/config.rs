@@ -10,9 +10,10 @@ use serde::Serialize;
 use super::Surroundings;
 use super::failure::{Failure, FailureKind};
 use super::report::{self, counted};
+use super::run_as::load_for_reader;
 use crate::config::{
     ConfigError, Databases, DumpSettings, Loaded, Problem, RestoreSettings, Setting, Source,
-    key_in_toml, load, schema,
+    key_in_toml, schema,
 };
 use crate::identity;
 use crate::jobs::{
@@ -140,7 +141,7 @@ pub(super) async fn run(
     let (source, json) = (&surroundings.source, surroundings.json);
     match args.command {
         Command::Check(args) => check(args, surroundings, out).await,
-        Command::Show => show(&load(source)?, json, out),
+        Command::Show => show(&load_for_reader(source)?, json, out),
         Command::Schema => report::json(&schema(), out),
     }
 }
@@ -152,9 +153,11 @@ async fn check(
 ) -> Result<(), Failure> {
     let (source, json) = (&surroundings.source, surroundings.json);
     // What the service's user cannot read is no fault for everybody else.
-    let loaded = load(source).and_then(|mut loaded| match std::mem::take(&mut loaded.unreadable) {
-        problems if problems.is_empty() => Ok(loaded),
-        problems => Err(ConfigError { problems }),
+    let loaded = load_for_reader(source).and_then(|mut loaded| {
+        match std::mem::take(&mut loaded.unreadable) {
+            problems if problems.is_empty() => Ok(loaded),
+            problems => Err(ConfigError { problems }),
+        }
     });
     let servers = match &loaded {
         Ok(loaded) if args.connect => {
@@ -236,8 +239,12 @@ fn print_check(
 fn connection_failure(servers: &[ServerConnections]) -> Option<Failure> {
     let failures: Vec<&ConnectionFailure> =
         servers.iter().flat_map(|server| &server.failures).collect();
-    let is_missing =
-        |failure: &&ConnectionFailure| failure.kind == ConnectionFailureKind::NoSuchDatabase;
+    let is_missing = |failure: &&ConnectionFailure| {
+        matches!(
+            failure.kind,
+            ConnectionFailureKind::NoSuchDatabase | ConnectionFailureKind::Misconfigured
+        )
+    };
     let kind = if failures.iter().any(is_missing) {
         FailureKind::Configuration
     } else {
@@ -255,7 +262,7 @@ fn checked(server: &ServerConnections) -> CheckedServer {
         database: failure.database.clone(),
         kind: match failure.kind {
             ConnectionFailureKind::NoSuchDatabase => "no_such_database",
-            ConnectionFailureKind::Refused => "refused",
+            ConnectionFailureKind::Refused | ConnectionFailureKind::Misconfigured => "refused",
             ConnectionFailureKind::Passing => "unreachable",
         },
         message: failure.message.clone(),

@@ -172,7 +172,7 @@ impl Surroundings<'_> {
     /// The same, for a service whose user may have written the configuration.
     fn load_for(&self, service: Option<&Owner>) -> Result<Loaded, Failure> {
         let source = self.source.clone();
-        let loaded = load(&match service {
+        let loaded = run_as::load_for_reader(&match service {
             Some(owner) => source.trusting(owner.uid),
             None => source,
         })?;
@@ -192,7 +192,7 @@ impl Surroundings<'_> {
     /// The same, of a restore of what is named by its path: a new machine has no configuration, and then
     /// the server is the one that libpq finds.
     fn load_to_restore(&self) -> Result<Loaded, Failure> {
-        let loaded = match load(&self.source) {
+        let loaded = match run_as::load_for_reader(&self.source) {
             Err(error) if error.names_no_database() => {
                 let mut source = self.source.clone();
                 let usual = ("PGDATABASE".to_owned(), "postgres".to_owned());

@@ -37,6 +37,7 @@ pub use plan::{
 pub use problem::{ConfigError, Mark, Place, Problem};
 pub(crate) use scalar::name_fault;
 pub use settings::{Setting, Settings, Source as SettingSource, key_in_toml};
+pub(crate) use source::permission_to_read;
 pub use source::{COMMAND_LINE_VARIABLES, DEFAULT_FILE, Source};
 
 /// A configuration that was read and found sound.
@@ -78,6 +79,19 @@ impl Loaded {
 /// [`ConfigError`] has every problem that was found. Problems of single settings hide those of
 /// settings that contradict each other: a setting that cannot be read contradicts nothing yet.
 pub fn load(source: &Source) -> Result<Loaded, ConfigError> {
+    read(source, true)
+}
+
+/// The same, where files with secrets may be open to others or missing: for what is not going to use
+/// them.
+///
+/// # Errors
+/// As of [`load`].
+pub fn load_without_secrets(source: &Source) -> Result<Loaded, ConfigError> {
+    read(source, false)
+}
+
+fn read(source: &Source, minds_secrets: bool) -> Result<Loaded, ConfigError> {
     let (layers, mut problems) = source.layers();
     let (mut warnings, mut unreadable) = (Vec::new(), Vec::new());
     if problems.is_empty() {
@@ -85,7 +99,9 @@ pub fn load(source: &Source) -> Result<Loaded, ConfigError> {
             match layer.fragment() {
                 Ok(fragment) => {
                     let findings = secrets::examine(layer, &fragment);
-                    problems.extend(findings.problems);
+                    if minds_secrets {
+                        problems.extend(findings.problems);
+                    }
                     warnings.extend(findings.warnings);
                     unreadable.extend(findings.unreadable);
                 }

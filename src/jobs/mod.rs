@@ -42,6 +42,7 @@ use crate::repository::{Event, Operation, Record, Requester};
 pub use backup::{BackupReport, BackupRequest, Strictness, back_up};
 pub use connections::{
     ConnectionFailure, ConnectionFailureKind, ServerConnections, check_connections,
+    missing_credential,
 };
 pub use continuity::accept;
 pub use directories::{

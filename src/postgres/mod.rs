@@ -63,7 +63,7 @@ pub use premises::{
 pub use programs::{ProgramError, ProgramUse, ProgramVersion, Programs};
 pub use properties::{
     DatabaseProperties, Extension, SecurityLabel, ServerProperties, Setting, database_properties,
-    discover, locales, may_read_role_passwords, server_properties,
+    discover, locales, may_read_role_passwords, server_properties, why_undiscovered,
 };
 pub use recreate::{
     SettingForLoading, TakePlace, comes_with_its_name, comment_on_database, create_database,

@@ -204,6 +204,136 @@ fn a_password_is_asked_for_in_a_way_that_works() {
     assert_eq!(operator.run(&check).code, 0);
 }
 
+#[test]
+fn a_password_file_without_a_fitting_line_is_named() {
+    let cluster = Cluster::with(&Options {
+        tcp: true,
+        ..Options::default()
+    });
+    cluster.psql("CREATE ROLE keeper LOGIN PASSWORD 'correct horse'");
+    cluster.psql("SET password_encryption = 'scram-sha-256'; ALTER ROLE keeper PASSWORD 'horse'");
+    let mut operator = Operator::of(&cluster, "postgres");
+    operator.set("connection.host", "127.0.0.1");
+    operator.set("connection.user", "keeper");
+    let file = operator.path("pass");
+    let line = format!("127.0.0.1:{}:postgres:keeper", cluster.port());
+    let check = ["config", "check", "--connect"];
+    let says = |operator: &Operator, words: &str| {
+        let output = operator.run(&check);
+        assert_eq!(output.code, 69, "{output}");
+        assert!(output.stderr.contains(words), "{words}: {output}");
+    };
+
+    operator.set("connection.passfile", file.display());
+    let fits = format!(
+        "no line of the password file {} fits {line}: add",
+        file.display()
+    );
+    for content in ["", "elsewhere:*:*:*:horse\n", "# *:*:*:*:horse\n"] {
+        fs::write(&file, content).unwrap();
+        rustix::fs::chmod(&file, 0o600.into()).unwrap();
+        says(&operator, &fits);
+    }
+    fs::write(&file, format!("{line}:horse\n")).unwrap();
+    assert_eq!(operator.run(&check).code, 0);
+
+    // libpq's way to want none.
+    operator.set("connection.passfile", "/dev/null");
+    assert_eq!(operator.run(&["config", "check"]).code, 0);
+    says(
+        &operator,
+        "a password and none is configured: in [connection]",
+    );
+
+    operator.unset("connection.passfile");
+    let absent = operator.path("absent");
+    operator.set_variable("PGPASSFILE", absent.display());
+    let words = format!("the password file {} is not there", absent.display());
+    says(&operator, &words);
+    operator.set_variable("PGPASSFILE", file.display());
+    assert_eq!(operator.run(&check).code, 0);
+}
+
+#[test]
+fn a_credential_of_the_service_is_no_failure_of_a_job_by_hand() {
+    let cluster = Cluster::start();
+    let mut operator = Operator::of(&cluster, "postgres");
+    assert_eq!(operator.run(&["backup"]).code, 0);
+    let records = operator.ledger().len();
+    for (key, value, more) in [
+        (
+            "connection.password_file",
+            "/run/credentials/pgbackupd.service/db-password",
+            "write credential = \"db-password\" in place of password_file",
+        ),
+        ("connection.credential", "db-password", "by hand, "),
+    ] {
+        operator.set(key, value);
+        let output = operator.run(&["backup"]);
+        assert_eq!(output.code, 69, "{output}");
+        assert!(output.stderr.contains(more), "{output}");
+        let command = "`systemd-run --quiet --pipe --wait --same-dir -p User=";
+        assert!(output.stderr.contains(command), "{output}");
+        assert!(!output.stderr.contains("install "), "{output}");
+        assert_eq!(operator.run(&["config", "check"]).code, 0);
+        assert_eq!(operator.ledger().len(), records);
+        assert_eq!(status(&operator).0, []);
+        operator.unset(key);
+    }
+}
+
+#[test]
+fn a_mistake_in_what_is_named_is_the_configurations() {
+    let cluster = Cluster::start();
+    cluster.psql("CREATE DATABASE closed WITH ALLOW_CONNECTIONS false");
+    cluster.create_database("sales");
+    let mut operator = Operator::of(&cluster, "closed");
+    let check = ["config", "check", "--connect"];
+    let refused = |operator: &Operator, words: &str| {
+        let output = operator.run(&check);
+        assert_eq!(output.code, 78, "{output}");
+        assert!(output.stderr.contains(words), "{words}: {output}");
+        assert_eq!(output.stderr.lines().count(), 1, "{output}");
+        assert!(!output.stderr.contains("there is no database"), "{output}");
+    };
+    refused(&operator, "does not allow connections");
+    operator.set("database", "template0");
+    refused(&operator, "does not allow connections");
+    operator.unset("database");
+    operator.set("databases", "all");
+    operator.set_value("include", vec!["sales", "closed"]);
+    refused(
+        &operator,
+        "does not allow connections, so it cannot be backed up: ",
+    );
+    operator.set_value("include", vec!["template1"]);
+    refused(
+        &operator,
+        "is a template, which databases = \"all\" leaves out",
+    );
+    operator.set_value("include", vec!["sales"]);
+    operator.set_value("exclude", vec!["sale*"]);
+    refused(
+        &operator,
+        "\"sales\" is named by include and left out by exclude",
+    );
+
+    // So is a service that is not there.
+    operator.unset("include");
+    operator.unset("exclude");
+    operator.set_variable("PGSERVICE", "nowhere");
+    refused(
+        &operator,
+        "the service \"nowhere\" is in none of the service files",
+    );
+    assert_eq!(operator.run(&["backup"]).code, 78);
+    operator.set_variable("PGSERVICEFILE", "/nonexistent/pg_service.conf");
+    refused(
+        &operator,
+        "cannot read the service file /nonexistent/pg_service.conf",
+    );
+}
+
 /// Carries out the command between backquotes that begins so, with this on its standard input.
 #[track_caller]
 fn pasted(output: &Output, start: &str, input: &str) {

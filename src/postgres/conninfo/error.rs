@@ -60,6 +60,14 @@ pub enum ConninfoError {
     NoUser(u32),
 }
 
+impl ConninfoError {
+    /// Whether nothing is wrong but that the password is a credential of the service, which this process
+    /// is not.
+    pub fn is_elsewhere(&self) -> bool {
+        matches!(self, Self::Password(PasswordError::NoCredentials { .. }))
+    }
+}
+
 /// Where a parameter was set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {

@@ -118,19 +118,20 @@ impl Conninfo {
         let endpoints = hosts
             .into_iter()
             .map(|(host, address, port)| {
-                let password = single.clone().or_else(|| {
-                    file.password(Login {
-                        host: &host.in_password_file(),
-                        port,
-                        database: &database,
-                        user: &user,
-                    })
-                });
+                let login = Login {
+                    host: &host.in_password_file(),
+                    port,
+                    database: &database,
+                    user: &user,
+                };
+                let password = single.clone().or_else(|| file.password(login));
+                let lack = password.is_none().then(|| file.lack(login)).flatten();
                 Endpoint {
                     host,
                     address,
                     port,
                     password,
+                    lack,
                 }
             })
             .collect();
