@@ -11,8 +11,8 @@ use uuid::Uuid;
 use super::Surroundings;
 use super::failure::{Failure, FailureKind};
 use super::progress::Display;
-use super::report;
 use super::several::{ends_before, together};
+use super::{report, select};
 use crate::config::{JobKind, Plan, Runs};
 use crate::jobs::{
     BackupReport, BackupRequest, Context, Stop, Strictness, Target, Targets, back_up,
@@ -30,7 +30,7 @@ use crate::repository::{Repository, Role};
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
     /// Only this database, as NAME or SERVER/NAME; may be given several times
-    #[arg(long = "database", short, value_name = "NAME")]
+    #[arg(long = "database", short, value_name = "NAME", value_parser = select::database_name)]
     databases: Vec<String>,
     /// The series it belongs to [default: daily]
     #[arg(long, value_name = "NAME", conflicts_with = "reason")]

@@ -11,6 +11,7 @@ use super::Surroundings;
 use super::failure::{Failure, FailureKind};
 use super::report::{self, counted};
 use super::run_as::load_for_reader;
+use super::several::NEXT;
 use crate::config::{
     ConfigError, Databases, DumpSettings, Loaded, Problem, RestoreSettings, Setting, Source,
     key_in_toml, schema,
@@ -18,7 +19,7 @@ use crate::config::{
 use crate::identity;
 use crate::jobs::{
     ConnectionFailure, ConnectionFailureKind, Context, JobError, ServerConnections, Stop,
-    check_connections,
+    check_readable,
 };
 use crate::words::is_hostile;
 
@@ -163,7 +164,7 @@ async fn check(
         Ok(loaded) if args.connect => {
             let context = Context::new(&loaded.plan, &source.environment);
             let servers = loaded.plan.servers.iter();
-            let looking = join_all(servers.map(|server| check_connections(&context, server)));
+            let looking = join_all(servers.map(|server| check_readable(&context, server)));
             let cancel = surroundings.interrupt.token();
             let Some(servers) = cancel.run_until_cancelled(looking).await else {
                 let stopped = JobError::from(Stop::Interrupted);
@@ -254,7 +255,7 @@ fn connection_failure(servers: &[ServerConnections]) -> Option<Failure> {
         .iter()
         .map(|failure| format!("server {}: {}", failure.server, failure.message))
         .collect();
-    (!lines.is_empty()).then(|| Failure::new(kind, lines.join("\n")))
+    (!lines.is_empty()).then(|| Failure::new(kind, lines.join(NEXT)))
 }
 
 fn checked(server: &ServerConnections) -> CheckedServer {

@@ -24,6 +24,15 @@ pub(super) struct Findings {
     pub(super) warnings: Vec<String>,
 }
 
+impl Findings {
+    /// Takes those of another layer in.
+    pub(super) fn add(&mut self, other: Self) {
+        self.problems.extend(other.problems);
+        self.unreadable.extend(other.unreadable);
+        self.warnings.extend(other.warnings);
+    }
+}
+
 /// Looks at the secrets of one sound layer: passwords that stand in it, and files that it names as
 /// holding passwords. A later layer that overrides such a password does not hide it, so every layer
 /// is looked at by itself.

@@ -5,7 +5,7 @@ use super::error::{JobError, JobErrorKind};
 use super::target::from_environment;
 use crate::config::{Connection, Databases, Selection, Server, nearest};
 use crate::postgres::{
-    Client, ConnectError, ConnectErrorKind, Conninfo, discover, why_undiscovered,
+    Client, ConnectError, ConnectErrorKind, Conninfo, discover, unreadable, why_undiscovered,
 };
 use crate::words::count;
 
@@ -51,9 +51,19 @@ pub struct ServerConnections {
 ///
 /// A server that does not answer, or does not take the password, is not asked for its other databases.
 pub async fn check_connections(context: &Context, server: &Server) -> ServerConnections {
+    connections(context, server, false).await
+}
+
+/// The same, where each database is asked, too, whether our role may read all of it.
+pub async fn check_readable(context: &Context, server: &Server) -> ServerConnections {
+    connections(context, server, true).await
+}
+
+async fn connections(context: &Context, server: &Server, reads: bool) -> ServerConnections {
     let mut check = Check {
         context,
         server,
+        reads,
         found: ServerConnections {
             server: server.name.clone(),
             databases: Vec::new(),
@@ -84,6 +94,8 @@ pub fn missing_credential(context: &Context, connection: &Connection) -> Option<
 struct Check<'a> {
     context: &'a Context,
     server: &'a Server,
+    /// Whether it is asked what our role may read.
+    reads: bool,
     found: ServerConnections,
 }
 
@@ -105,7 +117,10 @@ impl Check<'_> {
         for name in names {
             let name = name.as_str();
             match self.connect(name).await {
-                Ok(_) => self.found.databases.push(name.to_owned()),
+                Ok(client) => {
+                    self.found.databases.push(name.to_owned());
+                    self.read(name, &client).await;
+                }
                 Err(JobError::Connect(error)) if is_missing(&error) => {
                     let error = explain_missing(self.context, &self.server.connection, name).await;
                     self.add(Some(name), ConnectionFailureKind::NoSuchDatabase, &error);
@@ -113,6 +128,21 @@ impl Check<'_> {
                 Err(error) if concerns_all(&error) => return self.failed(None, &error),
                 Err(error) => self.failed(Some(name), &error),
             }
+        }
+    }
+
+    async fn read(&mut self, name: &str, client: &Client) {
+        if !self.reads {
+            return;
+        }
+        match unreadable(client).await {
+            Ok(found) => {
+                for sentence in found {
+                    let error = JobError::failed(format!("database {name:?}: {sentence}"));
+                    self.add(Some(name), ConnectionFailureKind::Refused, &error);
+                }
+            }
+            Err(error) => self.failed(Some(name), &error.into()),
         }
     }
 

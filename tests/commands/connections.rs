@@ -40,6 +40,14 @@ fn failures(output: &Output) -> Vec<(Value, Value)> {
         .collect()
 }
 
+#[track_caller]
+fn each_failure_has_the_programs_name(output: &Output, failures: usize) {
+    let lines: Vec<&str> = output.stderr.lines().collect();
+    assert_eq!(lines.len(), failures, "{output}");
+    let is_named = |line: &&str| line.starts_with("pgbackupd: server main: ");
+    assert!(lines.iter().all(is_named), "{output}");
+}
+
 #[test]
 fn a_check_that_connects_names_what_the_server_does_not_have() {
     let cluster = Cluster::start();
@@ -118,6 +126,7 @@ fn a_check_that_connects_names_what_the_server_does_not_have() {
     let wrong = operator.run(&json);
     assert_eq!(wrong.code, 69, "{wrong}");
     assert_eq!(failures(&wrong), refused);
+    each_failure_has_the_programs_name(&operator.run(&check), 2);
     operator.unset("exclude");
     operator.set_value("databases", vec!["full", "salse", "audit"]);
     let wrong = operator.run(&json);
@@ -252,6 +261,98 @@ fn a_password_file_without_a_fitting_line_is_named() {
     says(&operator, &words);
     operator.set_variable("PGPASSFILE", file.display());
     assert_eq!(operator.run(&check).code, 0);
+}
+
+#[test]
+fn what_the_role_may_not_read_is_found_before_the_night() {
+    let cluster = Cluster::start();
+    cluster.psql("CREATE ROLE keeper LOGIN");
+    cluster.create_database("sales");
+    let mut operator = Operator::of(&cluster, "sales");
+    operator.set("connection.user", "keeper");
+    operator.set_value("dump.globals", false);
+    let check = ["config", "check", "--connect"];
+    let agrees = |operator: &Operator, said: Option<&str>| {
+        let output = operator.run(&check);
+        let code = if said.is_some() { 69 } else { 0 };
+        assert_eq!(output.code, code, "{output}");
+        assert!(output.stderr.contains(said.unwrap_or_default()), "{output}");
+        // pg_dump knows best.
+        let backup = operator.run(&["backup"]);
+        assert_eq!(backup.code == 0, said.is_none(), "{output}\n{backup}");
+        output.stderr
+    };
+    // What is printed ends it.
+    let granted = |printed: &str| {
+        let (_, statement) = printed.split_once("run ").unwrap();
+        let statement = statement.lines().next().unwrap();
+        let statement = statement.split(", or let").next().unwrap();
+        cluster.psql_in("sales", statement);
+    };
+    let sql = |sql: &str| cluster.psql_in("sales", sql);
+    agrees(&operator, None);
+
+    // Views and foreign tables have no rows of their own, and what others may do with them is theirs.
+    sql(
+        "CREATE VIEW v AS SELECT 1 AS i; CREATE TABLE open (i serial); GRANT SELECT ON open, open_i_seq TO keeper",
+    );
+    agrees(&operator, None);
+    for (made, said) in [
+        (
+            "CREATE TABLE closed (i int)",
+            "may not read table public.closed: ",
+        ),
+        (
+            "CREATE SEQUENCE \"Odd\"",
+            "may not read sequence public.\"Odd\": ",
+        ),
+        (
+            "CREATE SCHEMA inner_part; CREATE TABLE inner_part.t (i int); GRANT SELECT ON inner_part.t TO keeper",
+            "may not read schema inner_part: ",
+        ),
+        (
+            "CREATE TABLE parted (i int) PARTITION BY LIST (i)",
+            "may not read table public.parted: ",
+        ),
+    ] {
+        sql(made);
+        let printed = agrees(&operator, Some(said));
+        granted(&printed);
+        agrees(&operator, None);
+        cluster.psql("REVOKE pg_read_all_data FROM keeper");
+        sql(
+            "DROP TABLE IF EXISTS closed, parted; DROP SEQUENCE IF EXISTS \"Odd\"; DROP SCHEMA IF EXISTS inner_part CASCADE",
+        );
+    }
+    sql(
+        "CREATE TABLE a (i int); CREATE TABLE b (i int); CREATE TABLE c (i int); CREATE TABLE d (i int)",
+    );
+    agrees(
+        &operator,
+        Some("table public.a, table public.b, table public.c and 1 more: "),
+    );
+    cluster.psql("GRANT pg_read_all_data TO keeper");
+    agrees(&operator, None);
+
+    sql("SELECT lo_create(4711)");
+    let printed = agrees(&operator, Some("may not read large object 4711: "));
+    granted(&printed);
+    agrees(&operator, None);
+
+    sql("ALTER TABLE a ENABLE ROW LEVEL SECURITY");
+    let printed = agrees(
+        &operator,
+        Some("row-level security hides rows of public.a from role"),
+    );
+    sql("ALTER TABLE a OWNER TO keeper");
+    agrees(&operator, None);
+    sql("ALTER TABLE a FORCE ROW LEVEL SECURITY");
+    agrees(
+        &operator,
+        Some("row-level security hides rows of public.a from role"),
+    );
+    granted(&printed);
+    agrees(&operator, None);
 }
 
 #[test]

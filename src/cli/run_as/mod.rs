@@ -13,7 +13,7 @@ use unit::UNIT;
 
 use super::failure::{Failure, FailureKind};
 use super::{Cli, Command};
-use crate::config::{ConfigError, Loaded, Source, load, load_without_secrets};
+use crate::config::{ConfigError, Loaded, Source, load, load_what_is_right};
 use crate::identity::{self, ServiceUser};
 
 /// Why nobody can be named whom root's command should become.
@@ -136,8 +136,8 @@ fn service_user(source: &Source) -> Result<ServiceUser, Unknown> {
     if let Some(unit) = unit::ask() {
         return unit.resolve().map_err(Unknown::Unit);
     }
-    // What is wrong with secrets is for that user to say, whose way out it has to be.
-    let loaded = load_without_secrets(source).map_err(|_| Unknown::Configuration)?;
+    // What is wrong is for that user to say, whose way out it has to be.
+    let (loaded, _) = load_what_is_right(source).map_err(|_| Unknown::Configuration)?;
     let owner = owners::only_one(&owners::look(&loaded.plan)).map_err(Unknown::Directories)?;
     uzers::get_user_by_uid(owner)
         .and_then(|user| ServiceUser::new(&user, None, &[]))

@@ -63,6 +63,16 @@ pub struct Conninfo {
     home: Option<PathBuf>,
 }
 
+/// A text without the passwords of URIs, and those behind `password=`.
+pub fn without_passwords(text: &str) -> String {
+    mask::mask(text, &[])
+}
+
+/// A text without the passwords of URIs.
+pub fn without_passwords_of_uris(text: &str) -> String {
+    mask::mask_uris(text)
+}
+
 /// How a silent connection over TCP is watched; none means the system's value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Keepalive {
