@@ -24,6 +24,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::config::Connection;
+use crate::credential;
 pub(super) use endpoint::{Endpoint, Host};
 pub(super) use environment::quoted;
 pub use error::{ConninfoError, Place};
@@ -99,6 +100,7 @@ impl Conninfo {
     ) -> Result<Self, ConninfoError> {
         let mut values = Values::gather(connection, environment)?;
         values.refuse_what_cannot_be_followed()?;
+        refuse_credentials_of_others(&values)?;
 
         let user = match values.take("user") {
             Some(user) => user,
@@ -273,6 +275,26 @@ impl fmt::Display for Conninfo {
         }
         Ok(())
     }
+}
+
+/// Files that a unit of systemd's may have as credentials.
+const FILES: [&str; 5] = ["passfile", "sslkey", "sslcert", "sslrootcert", "sslcrl"];
+
+fn refuse_credentials_of_others(values: &Values) -> Result<(), ConninfoError> {
+    for name in FILES {
+        let Some(path) = values.get(name).map(Path::new) else {
+            continue;
+        };
+        if let Some(credential) = credential::name(path).filter(|_| credential::is_elsewhere(path))
+        {
+            return Err(ConninfoError::Elsewhere {
+                place: values.place(name),
+                name,
+                credential,
+            });
+        }
+    }
+    Ok(())
 }
 
 fn ssl_mode(values: &Values) -> Result<SslMode, ConninfoError> {
