@@ -151,17 +151,68 @@ pub(crate) fn stays_root() -> Option<bool> {
     STAYS.get().copied()
 }
 
+/// User and group of the service, where root's process has found them out.
+static SERVICE: OnceLock<(u32, u32)> = OnceLock::new();
+
+/// Notes whom root's process gives advice about secrets for.
+pub(crate) fn note_service(user: &ServiceUser) {
+    SERVICE.get_or_init(|| (user.user, user.group));
+}
+
+/// Whether the service's user has been noted.
+pub(crate) fn knows_service() -> bool {
+    SERVICE.get().is_some()
+}
+
+/// User and group that have to read secrets: this process's own, or the service's where root looks.
+pub(crate) fn reader() -> (u32, u32) {
+    let me = rustix::process::geteuid();
+    match SERVICE.get() {
+        Some(service) if me.is_root() => *service,
+        _ => (me.as_raw(), rustix::process::getegid().as_raw()),
+    }
+}
+
+/// The advice to run a command that takes root, in words for whoever reads it.
+pub(crate) fn in_shell_of_root(command: &str) -> String {
+    if rustix::process::geteuid().is_root() || became().is_some() {
+        format!("run `{command}`")
+    } else {
+        format!("as root, run `{command}`")
+    }
+}
+
 /// The command line that runs this very command as a user, for root's shell.
 pub(crate) fn runuser(user: &str) -> String {
+    format!("runuser -u {} -- {}", shell_word(user), this_command())
+}
+
+/// This very command, for a shell.
+fn this_command() -> String {
     let arguments = std::env::args_os().skip(1);
-    let words: Vec<String> = arguments
-        .filter(|word| word != "--as-me")
-        .map(|word| shell_word(&word.to_string_lossy()))
-        .collect();
+    let words = arguments.filter(|word| word != "--as-me").map(|word| {
+        let word = word.to_string_lossy();
+        // Only where it is the command itself would an option need quotes.
+        match word.strip_prefix("--") {
+            Some(option) if !option.is_empty() && shell_word(option) == option => word.into_owned(),
+            _ => shell_word(&word),
+        }
+    });
+    let words: Vec<String> = words.collect();
+    format!("pgbackupd {}", words.join(" "))
+}
+
+/// The command that runs this very command with a credential of the service, for root's shell.
+pub(crate) fn with_credential(name: &str) -> String {
+    let configuration = std::env::var("PGBACKUPD_CONFIG").map_or_else(
+        |_| String::new(),
+        |file| format!(" -E {}", shell_word(&format!("PGBACKUPD_CONFIG={file}"))),
+    );
     format!(
-        "runuser -u {} -- pgbackupd {}",
-        shell_word(user),
-        words.join(" ")
+        "systemd-run --quiet --pipe --wait --same-dir{configuration} -p User={} -p \
+         LoadCredential={name}:/etc/pgbackupd/credentials/{name} {}",
+        shell_word(&user_name(reader().0)),
+        this_command()
     )
 }
 

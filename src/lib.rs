@@ -36,6 +36,9 @@ pub mod identity;
 /// 1: opening files that others may have put where we look.
 mod regular_file;
 
+/// 1: credentials of systemd's, which exist for the service alone.
+mod credential;
+
 /// 1: whether others can read a file with a secret, and how it is closed to them.
 mod secret_file;
 

@@ -28,7 +28,13 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(told) => {
             // Help and version are told on stdout and are no errors.
-            let _ = told.print();
+            let text = told.to_string();
+            let masked = pgbackupd::postgres::without_passwords(&text);
+            if masked == text {
+                let _ = told.print();
+            } else {
+                let _ = write!(anstream::stderr(), "{masked}");
+            }
             return if told.use_stderr() {
                 code(FailureKind::Usage)
             } else {
@@ -52,7 +58,8 @@ fn main() -> ExitCode {
             );
             if !is_told {
                 let prefix = telemetry::error_prefix();
-                let told = format!("pgbackupd: {}", telemetry::Printable(&failure))
+                let sentence = pgbackupd::postgres::without_passwords_of_uris(&failure.message);
+                let told = format!("pgbackupd: {}", telemetry::Printable(&sentence))
                     .replace('\n', &format!("\n{prefix}"));
                 let _ = writeln!(anstream::stderr(), "{prefix}{told}");
             }

@@ -5,7 +5,9 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use crate::identity::{group_name, user_name};
+use rustix::fs::{Access, access};
+
+use crate::identity::{self, group_name, in_shell_of_root, user_name};
 use crate::words::shell_word;
 
 /// A file whose owner, group and mode let others read it.
@@ -30,7 +32,8 @@ impl Exposure {
     /// user in by an access list.
     pub(crate) fn of(metadata: &Metadata) -> Option<Self> {
         let mode = metadata.mode() & 0o7777;
-        is_exposed(mode, metadata.uid()).then(|| Self {
+        let is_read = metadata.is_file() && is_exposed(mode, metadata.uid());
+        is_read.then(|| Self {
             mode,
             owner: metadata.uid(),
             group: metadata.gid(),
@@ -49,48 +52,66 @@ impl Exposure {
         })
     }
 
-    /// The command that closes the file to all but its owner and the user of this process.
-    pub(crate) fn closing_command(&self, path: &Path) -> String {
-        let change = change((self.owner, self.group), this_user(), self.is_own);
-        command(path, Modes::OF_A_FILE, change)
+    /// The advice that closes the file to all but its owner and whoever reads it, as a command.
+    pub(crate) fn closing_advice(&self, path: &Path) -> String {
+        let change = change((self.owner, self.group), identity::reader(), self.is_own);
+        advice(path, Modes::OF_A_FILE, self.owner, change)
     }
 }
 
-/// The command that lets the user of this process, and nobody else, read a file with a secret, or a
-/// directory of such files. `is_own` says whether it has to be the reader's own, as libpq's password file.
-pub(crate) fn opening_command(path: &Path, metadata: &Metadata, is_own: bool) -> String {
+/// The advice that lets the reader of secrets, and nobody else, read a file with a secret, or a directory
+/// of such files. `is_own` says whether it has to be the reader's own, as libpq's password file.
+pub(crate) fn opening_advice(path: &Path, metadata: &Metadata, is_own: bool) -> String {
     let modes = if metadata.is_dir() {
         Modes::OF_A_DIRECTORY
     } else {
         Modes::OF_A_FILE
     };
-    let change = change((metadata.uid(), metadata.gid()), this_user(), is_own);
-    command(path, modes, change)
+    let owner = metadata.uid();
+    let change = change((owner, metadata.gid()), identity::reader(), is_own);
+    advice(path, modes, owner, change)
 }
 
-/// The command that makes such a file for the user of this process, its content from standard input.
-pub(crate) fn making_command(path: &Path) -> String {
-    let path = shell_word(&path.display().to_string());
-    match this_user() {
-        (0, _) => format!("install -m 0600 /dev/stdin {path}"),
-        (user, _) => {
-            let user = shell_word(&user_name(user));
-            format!("install -o {user} -m 0600 /dev/stdin {path}")
-        }
+/// The advice for a file that cannot be looked at: the command that lets its reader pass through the
+/// directory in the way, and none where that is somebody's home.
+pub(crate) fn entering_advice(path: &Path) -> String {
+    let user = user_name(identity::reader().0);
+    let closed = path
+        .ancestors()
+        .skip(1)
+        .find(|above| above.metadata().is_ok());
+    match closed.filter(|above| !is_home(above)) {
+        Some(closed) => in_shell_of_root(&format!(
+            "chmod o+x {}",
+            shell_word(&closed.display().to_string())
+        )),
+        None => format!("move it to where {user} can read it, such as /etc/pgbackupd"),
     }
+}
+
+fn is_home(path: &Path) -> bool {
+    path == Path::new("/root") || path.starts_with("/home")
+}
+
+/// The advice that makes such a file for the reader of secrets, its content from standard input.
+pub(crate) fn making_advice(path: &Path) -> String {
+    let above = path.parent().unwrap_or(Path::new("/"));
+    let option = if above.is_dir() { "" } else { "-D " };
+    let file = shell_word(&path.display().to_string());
+    let (reader, _) = identity::reader();
+    let is_mine = reader == rustix::process::geteuid().as_raw() && identity::became().is_none();
+    if is_mine && access(above, Access::WRITE_OK | Access::EXEC_OK).is_ok() {
+        return format!("run `install -m 0600 /dev/stdin {file}`");
+    }
+    let user = shell_word(&user_name(reader));
+    in_shell_of_root(&format!(
+        "install {option}-o {user} -m 0600 /dev/stdin {file}"
+    ))
 }
 
 fn is_exposed(mode: u32, owner: u32) -> bool {
     let others = mode & 0o077;
     others != 0 && !(owner == 0 && others == 0o040)
-}
-
-/// User and group of this process.
-fn this_user() -> (u32, u32) {
-    (
-        rustix::process::geteuid().as_raw(),
-        rustix::process::getegid().as_raw(),
-    )
 }
 
 /// What has to be changed of a file.
@@ -137,6 +158,16 @@ impl Modes {
         owner: "0700",
         group: "0750",
     };
+}
+
+/// The command with who can carry it out: the owner changes a mode, and root the rest.
+fn advice(path: &Path, modes: Modes, owner: u32, change: Change) -> String {
+    let command = command(path, modes, change);
+    let is_mine = owner == rustix::process::geteuid().as_raw();
+    match change {
+        Change::Close | Change::CloseToGroup if is_mine => format!("run `{command}`"),
+        _ => in_shell_of_root(&command),
+    }
 }
 
 fn command(path: &Path, modes: Modes, change: Change) -> String {

@@ -151,6 +151,15 @@ pub(crate) fn label(several: bool, server: &str, database: &str) -> String {
     }
 }
 
+/// A command on one database, for a shell: with its label, it means no other.
+pub(crate) fn command(name: &str, label: &str, more: &str) -> String {
+    let space = if more.is_empty() { "" } else { " " };
+    format!(
+        "pgbackupd {name} --database {}{space}{more}",
+        shell_word(label)
+    )
+}
+
 /// That a copy has what the server has computed, of which a dump holds nothing: the first of the names.
 pub(crate) fn recomputed(names: &[String]) -> String {
     const NAMED: usize = 10;
@@ -214,6 +223,19 @@ mod tests {
             assert_eq!(super::span(length), text);
             assert_eq!(humantime::parse_duration(text).unwrap(), length);
         }
+    }
+
+    #[test]
+    fn a_command_on_one_database_has_its_label_as_one_word() {
+        let restore = super::command("restore", "reports/my db", "backup_20250709_020000");
+        assert_eq!(
+            restore,
+            "pgbackupd restore --database 'reports/my db' backup_20250709_020000"
+        );
+        assert_eq!(
+            super::command("drill", "app", ""),
+            "pgbackupd drill --database app"
+        );
     }
 
     #[test]

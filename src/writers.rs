@@ -12,7 +12,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 
-use crate::identity::{group_name, user_name};
+use crate::identity::{self, group_name, in_shell_of_root, user_name};
 use crate::words::shell_word;
 
 /// As many symbolic links as the kernel follows in one path (`path_resolution(7)`).
@@ -125,8 +125,19 @@ impl Writable {
         sentence
     }
 
-    /// The command that takes it from them.
-    pub(crate) fn way_out(&self) -> String {
+    /// The advice that takes it from them.
+    pub(crate) fn advice(&self) -> String {
+        let command = self.way_out(identity::reader());
+        let is_mine = self.access.owner == Some(rustix::process::geteuid().as_raw());
+        if is_mine && self.writers.owner.is_none() {
+            format!("run `{command}`")
+        } else {
+            in_shell_of_root(&command)
+        }
+    }
+
+    /// The command that takes it from them, and leaves a file that root gets to its reader.
+    fn way_out(&self, (reader, its_group): (u32, u32)) -> String {
         let word = shell_word(&self.path.display().to_string());
         let taking = match (self.writers.group, self.writers.others) {
             (false, false) => None,
@@ -134,6 +145,15 @@ impl Writable {
             (false, true) => Some("o-w"),
             (true, true) => Some("go-w"),
         };
+        let is_closed = self.access.mode & 0o004 == 0;
+        if self.writers.owner.is_some()
+            && self.access.kind == Kind::File
+            && is_closed
+            && reader != 0
+        {
+            let group = shell_word(&group_name(its_group));
+            return format!("chown root:{group} {word} && chmod 0640 {word}");
+        }
         let chown = match self.access.kind {
             Kind::Link => "chown -h root",
             _ => "chown root",
@@ -414,7 +434,7 @@ mod tests {
 
     #[test]
     fn the_sentence_names_who_may_and_the_command_takes_it_from_them() {
-        let table: [(u32, Writers, &str, &str); 4] = [
+        let table: [(u32, Writers, &str, &str); 5] = [
             (
                 0o666,
                 Writers {
@@ -453,6 +473,16 @@ mod tests {
                 "/etc/it's can be written by its owner 4000000001",
                 r"chown root '/etc/it'\''s'",
             ),
+            // Whoever reads it can still read it when it is root's.
+            (
+                0o600,
+                Writers {
+                    owner: Some(4_000_000_001),
+                    ..Writers::default()
+                },
+                "/etc/it's can be written by its owner 4000000001",
+                r"chown root:root '/etc/it'\''s' && chmod 0640 '/etc/it'\''s'",
+            ),
         ];
         for (mode, writers, sentence, way_out) in table {
             let one = Writable {
@@ -467,7 +497,7 @@ mod tests {
                 writers,
             };
             assert_eq!(one.sentence(), sentence);
-            assert_eq!(one.way_out(), way_out);
+            assert_eq!(one.way_out((110, 0)), way_out);
         }
     }
 

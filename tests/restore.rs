@@ -280,9 +280,9 @@ fn without_a_choice_there_is_a_list() {
         "{output}"
     );
     assert!(
-        output
-            .stderr
-            .contains(&format!("pgbackupd restore {name}, or --latest")),
+        output.stderr.contains(&format!(
+            "pgbackupd restore --database app {name}, or --latest"
+        )),
         "{output}"
     );
     let listed = operator.json(&["restore"]);
@@ -384,7 +384,8 @@ fn the_steps_can_be_read_before() {
     ] {
         assert!(output.stdout.contains(step), "{step}: {output}");
     }
-    let unmeasured = "no test restore of the database is on record; `pgbackupd drill` makes one";
+    let unmeasured =
+        "no test restore of the database is on record; `pgbackupd drill --database app` makes one";
     assert!(output.stdout.contains(unmeasured), "{output}");
     assert!(operator.restore_log().is_empty());
     // Once there is one, its times stand with the steps.

@@ -22,7 +22,7 @@ pub(super) struct Args {
     #[arg(value_name = "WHAT")]
     what: What,
     /// The database, where there is more than one
-    #[arg(long, short, value_name = "NAME")]
+    #[arg(long, short, value_name = "NAME", value_parser = select::database_name)]
     database: Option<String>,
 }
 

@@ -11,11 +11,12 @@ use uuid::Uuid;
 use super::Surroundings;
 use super::failure::{Failure, FailureKind};
 use super::progress::Display;
-use super::report;
 use super::several::{ends_before, together};
+use super::{report, select};
 use crate::config::{JobKind, Plan, Runs};
 use crate::jobs::{
-    BackupReport, BackupRequest, Context, Stop, Strictness, Target, Targets, back_up, targets,
+    BackupReport, BackupRequest, Context, Stop, Strictness, Target, Targets, back_up,
+    missing_credential, targets,
 };
 use crate::pipeline::Progress;
 use crate::policy::Series;
@@ -29,7 +30,7 @@ use crate::repository::{Repository, Role};
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
     /// Only this database, as NAME or SERVER/NAME; may be given several times
-    #[arg(long = "database", short, value_name = "NAME")]
+    #[arg(long = "database", short, value_name = "NAME", value_parser = select::database_name)]
     databases: Vec<String>,
     /// The series it belongs to [default: daily]
     #[arg(long, value_name = "NAME", conflicts_with = "reason")]
@@ -174,7 +175,11 @@ pub(super) async fn make_all(
         };
         let progress = Arc::new(Progress::default());
         let display = Display::start(&name, &progress, surroundings.json);
-        let outcome = back_up(context, request, &progress, surroundings.interrupt.token()).await;
+        let outcome = match missing_credential(context, &target.server.connection) {
+            // It is no failure of the job's.
+            Some(error) => Err(error),
+            None => back_up(context, request, &progress, surroundings.interrupt.token()).await,
+        };
         drop(display);
         let result = match &outcome {
             Ok(made) => told(target, made),

@@ -10,14 +10,16 @@ use serde::Serialize;
 use super::Surroundings;
 use super::failure::{Failure, FailureKind};
 use super::report::{self, counted};
+use super::run_as::load_for_reader;
+use super::several::NEXT;
 use crate::config::{
     ConfigError, Databases, DumpSettings, Loaded, Problem, RestoreSettings, Setting, Source,
-    key_in_toml, load, schema,
+    key_in_toml, schema,
 };
 use crate::identity;
 use crate::jobs::{
     ConnectionFailure, ConnectionFailureKind, Context, JobError, ServerConnections, Stop,
-    check_connections,
+    check_readable,
 };
 use crate::words::is_hostile;
 
@@ -140,7 +142,7 @@ pub(super) async fn run(
     let (source, json) = (&surroundings.source, surroundings.json);
     match args.command {
         Command::Check(args) => check(args, surroundings, out).await,
-        Command::Show => show(&load(source)?, json, out),
+        Command::Show => show(&load_for_reader(source)?, json, out),
         Command::Schema => report::json(&schema(), out),
     }
 }
@@ -152,15 +154,17 @@ async fn check(
 ) -> Result<(), Failure> {
     let (source, json) = (&surroundings.source, surroundings.json);
     // What the service's user cannot read is no fault for everybody else.
-    let loaded = load(source).and_then(|mut loaded| match std::mem::take(&mut loaded.unreadable) {
-        problems if problems.is_empty() => Ok(loaded),
-        problems => Err(ConfigError { problems }),
+    let loaded = load_for_reader(source).and_then(|mut loaded| {
+        match std::mem::take(&mut loaded.unreadable) {
+            problems if problems.is_empty() => Ok(loaded),
+            problems => Err(ConfigError { problems }),
+        }
     });
     let servers = match &loaded {
         Ok(loaded) if args.connect => {
             let context = Context::new(&loaded.plan, &source.environment);
             let servers = loaded.plan.servers.iter();
-            let looking = join_all(servers.map(|server| check_connections(&context, server)));
+            let looking = join_all(servers.map(|server| check_readable(&context, server)));
             let cancel = surroundings.interrupt.token();
             let Some(servers) = cancel.run_until_cancelled(looking).await else {
                 let stopped = JobError::from(Stop::Interrupted);
@@ -236,8 +240,12 @@ fn print_check(
 fn connection_failure(servers: &[ServerConnections]) -> Option<Failure> {
     let failures: Vec<&ConnectionFailure> =
         servers.iter().flat_map(|server| &server.failures).collect();
-    let is_missing =
-        |failure: &&ConnectionFailure| failure.kind == ConnectionFailureKind::NoSuchDatabase;
+    let is_missing = |failure: &&ConnectionFailure| {
+        matches!(
+            failure.kind,
+            ConnectionFailureKind::NoSuchDatabase | ConnectionFailureKind::Misconfigured
+        )
+    };
     let kind = if failures.iter().any(is_missing) {
         FailureKind::Configuration
     } else {
@@ -247,7 +255,7 @@ fn connection_failure(servers: &[ServerConnections]) -> Option<Failure> {
         .iter()
         .map(|failure| format!("server {}: {}", failure.server, failure.message))
         .collect();
-    (!lines.is_empty()).then(|| Failure::new(kind, lines.join("\n")))
+    (!lines.is_empty()).then(|| Failure::new(kind, lines.join(NEXT)))
 }
 
 fn checked(server: &ServerConnections) -> CheckedServer {
@@ -255,7 +263,7 @@ fn checked(server: &ServerConnections) -> CheckedServer {
         database: failure.database.clone(),
         kind: match failure.kind {
             ConnectionFailureKind::NoSuchDatabase => "no_such_database",
-            ConnectionFailureKind::Refused => "refused",
+            ConnectionFailureKind::Refused | ConnectionFailureKind::Misconfigured => "refused",
             ConnectionFailureKind::Passing => "unreachable",
         },
         message: failure.message.clone(),

@@ -15,8 +15,8 @@ use super::several::{conclude, ends_before};
 use super::{report, select};
 use crate::config::Runs;
 use crate::jobs::{
-    DrillOutcome, DrillReport, JobError, Place, Places, WhichBackup, backups_to_drill, drill,
-    passed_over_by_drill, places,
+    DrillOutcome, DrillReport, JobError, Place, WhichBackup, backups_to_drill, drill,
+    passed_over_by_drill,
 };
 use crate::pipeline::Progress;
 use crate::policy::in_words;
@@ -35,7 +35,7 @@ pub(super) struct Args {
     #[arg(value_name = "BACKUP")]
     backup: Option<String>,
     /// Only of this database, as NAME or SERVER/NAME; may be given several times
-    #[arg(long = "database", short, value_name = "NAME")]
+    #[arg(long = "database", short, value_name = "NAME", value_parser = select::database_name)]
     databases: Vec<String>,
     /// Of every database that is configured, one after the other
     #[arg(long, conflicts_with_all = ["backup", "databases"])]
@@ -91,17 +91,19 @@ pub(super) async fn run(
     surroundings: &Surroundings<'_>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let loaded = surroundings.load_to_run(Runs::Programs)?;
+    // Where it is is known, then.
+    let is_path = args.backup.as_deref().is_some_and(select::is_path);
+    let loaded = if is_path {
+        surroundings.load_for_path()?
+    } else {
+        surroundings.load_to_run(Runs::Programs)?
+    };
     let context = surroundings.context(&loaded);
     let told = |error: JobError| report::failure(&error, surroundings.interrupt);
-    let Places { found, failures } =
-        places(&context, &loaded.plan, &args.databases).map_err(told)?;
+    let (found, failures) =
+        select::places_for(&context, &loaded.plan, &args.databases, is_path).map_err(told)?;
     let mut drilled = Vec::new();
     let mut failures: Vec<Failure> = failures.into_iter().map(told).collect();
-    if args.backup.as_deref().is_some_and(select::is_path) {
-        // Where it is is known.
-        failures.clear();
-    }
     let chosen = choose(args, found, &failures)?;
     for (index, (place, which)) in chosen.iter().enumerate() {
         let stems = match backups_to_drill(place, which) {

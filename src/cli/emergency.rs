@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use super::Surroundings;
 use super::backup::{make_all, nothing_to_back_up};
 use super::failure::{Failure, FailureKind};
-use super::report;
 use super::several::together;
+use super::{report, select};
 use crate::config::{Loaded, Runs, Source, load};
 use crate::identity;
 use crate::jobs::{JobError, Strictness, Targets, targets};
@@ -24,7 +24,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "DIRECTORY")]
     pub(super) to: Option<PathBuf>,
     /// The database, as NAME or SERVER/NAME [default: the only one configured, or PGDATABASE]
-    #[arg(long, short, value_name = "NAME")]
+    #[arg(long, short, value_name = "NAME", value_parser = select::database_name)]
     database: Option<String>,
     /// Why it is made
     #[arg(long, value_name = "TEXT", default_value = "emergency")]

@@ -28,7 +28,7 @@ pub(super) struct Args {
     #[arg(value_name = "RUN")]
     run: Option<String>,
     /// Only of this database, as NAME or SERVER/NAME
-    #[arg(long, short, value_name = "NAME")]
+    #[arg(long, short, value_name = "NAME", value_parser = select::database_name)]
     database: Option<String>,
     /// List the restores on record, oldest first
     #[arg(long, conflicts_with_all = ["run", "write"])]
@@ -132,7 +132,7 @@ pub(super) fn write(
     let written = write_incident(context, repository, run, error.and_then(JobError::said));
     if let Err(error) = &written {
         tracing::warn!(
-            "the incident report could not be written: {error}; `pgbackupd incident --write` makes \
+            "the incident report could not be written: {error}; `pgbackupd incident {run} --write` makes \
              it from restore.log"
         );
     }

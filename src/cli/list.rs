@@ -9,9 +9,9 @@ use serde::Serialize;
 use super::Surroundings;
 use super::failure::Failure;
 use super::release::{QuarantinedBackup, quarantined};
-use super::report;
 use super::several::together;
 use super::table::{Column, Table};
+use super::{report, select};
 use crate::jobs::{JobError, Place, Places, places};
 use crate::policy::Series;
 use crate::repository::{Catalogue, Entry, Fault, Problem, RepositoryError};
@@ -26,7 +26,7 @@ const PRINTED_AT_ONCE: usize = 64 << 10;
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
     /// Only of this database, as NAME or SERVER/NAME; may be given several times
-    #[arg(long = "database", short, value_name = "NAME")]
+    #[arg(long = "database", short, value_name = "NAME", value_parser = select::database_name)]
     databases: Vec<String>,
     /// Only of this series
     #[arg(long, value_name = "NAME")]
@@ -98,7 +98,7 @@ pub(super) fn run(
     surroundings: &Surroundings<'_>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let loaded = surroundings.load()?;
+    let loaded = surroundings.load_to_read()?;
     let context = surroundings.context(&loaded);
     let told = |error: JobError| report::failure(&error, surroundings.interrupt);
     // Line by line a long list would take as long to print as to make.

@@ -38,7 +38,7 @@ use clap::{Parser, Subcommand};
 pub use failure::{Failure, FailureKind};
 pub use interrupt::Interrupt;
 
-use crate::config::{Loaded, Runs, Source, load};
+use crate::config::{Loaded, Problem, Runs, Source, load, load_what_is_right};
 use crate::jobs::Context;
 use crate::repository::Owner;
 use crate::telemetry;
@@ -172,7 +172,7 @@ impl Surroundings<'_> {
     /// The same, for a service whose user may have written the configuration.
     fn load_for(&self, service: Option<&Owner>) -> Result<Loaded, Failure> {
         let source = self.source.clone();
-        let loaded = load(&match service {
+        let loaded = run_as::load_for_reader(&match service {
             Some(owner) => source.trusting(owner.uid),
             None => source,
         })?;
@@ -192,23 +192,77 @@ impl Surroundings<'_> {
     /// The same, of a restore of what is named by its path: a new machine has no configuration, and then
     /// the server is the one that libpq finds.
     fn load_to_restore(&self) -> Result<Loaded, Failure> {
-        let loaded = match load(&self.source) {
-            Err(error) if error.names_no_database() => {
-                let mut source = self.source.clone();
-                let usual = ("PGDATABASE".to_owned(), "postgres".to_owned());
-                source.environment.extend([usual]);
-                load(&source)?
-            }
-            _ => self.load()?,
+        self.load_or_do_without(
+            Runs::ProgramsAndApplication,
+            "without it, on the server that libpq finds (PGHOST, PGPORT, PGUSER)",
+        )
+    }
+
+    /// The same, of a command that reads what is named by its path, and needs no server.
+    fn load_for_path(&self) -> Result<Loaded, Failure> {
+        self.load_or_do_without(Runs::Programs, "without it")
+    }
+
+    fn load_or_do_without(&self, runs: Runs, how: &str) -> Result<Loaded, Failure> {
+        let Err(error) = run_as::load_for_reader(&self.source) else {
+            return self.load_to_run(runs);
         };
-        loaded.refuse_commands_of_others(Runs::ProgramsAndApplication)?;
+        let mut source = self.source.clone();
+        if !error.names_no_database() {
+            if let Some(loaded) = self.what_is_right() {
+                loaded.refuse_commands_of_others(runs)?;
+                return Ok(loaded);
+            }
+            warn_of(&error.problems, how);
+            source.file = None;
+            source.default_file = PathBuf::from("/nonexistent");
+            source
+                .environment
+                .retain(|name, _| !name.starts_with("PGBACKUPD_"));
+        }
+        let usual = ("PGDATABASE".to_owned(), "postgres".to_owned());
+        source.environment.extend([usual]);
+        let loaded = load(&source)?;
+        loaded.refuse_commands_of_others(runs)?;
         Ok(loaded)
+    }
+
+    /// The configuration of a command that only reads: what is wrong with it is no hindrance where it
+    /// still says where the backups are.
+    fn load_to_read(&self) -> Result<Loaded, Failure> {
+        match run_as::load_for_reader(&self.source) {
+            Ok(_) => self.load(),
+            Err(error) => self.what_is_right().ok_or_else(|| error.into()),
+        }
+    }
+
+    /// The configuration without single settings that are wrong, with a warning; none where they may say
+    /// where backups and servers are.
+    fn what_is_right(&self) -> Option<Loaded> {
+        let (loaded, problems) = load_what_is_right(&self.source).ok()?;
+        if !problems.iter().all(Problem::concerns_no_place) {
+            return None;
+        }
+        warn_of(&problems, "without that setting");
+        Some(loaded)
     }
 
     /// What jobs need to know of the world.
     fn context(&self, loaded: &Loaded) -> Context {
         Context::new(&loaded.plan, &self.source.environment)
     }
+}
+
+/// That a command goes on although the configuration is wrong.
+fn warn_of(problems: &[Problem], how: &str) {
+    let Some(first) = problems.first() else {
+        return;
+    };
+    tracing::warn!(
+        "the configuration has a mistake, and the command goes on {how}: {}; `pgbackupd config check` \
+         shows all of it",
+        first.in_short()
+    );
 }
 
 impl Cli {

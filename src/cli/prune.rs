@@ -26,7 +26,7 @@ pub(super) struct Args {
     #[arg(long)]
     trust_clock: bool,
     /// Only of this database, as NAME or SERVER/NAME; may be given several times
-    #[arg(long = "database", short, value_name = "NAME")]
+    #[arg(long = "database", short, value_name = "NAME", value_parser = select::database_name)]
     databases: Vec<String>,
 }
 

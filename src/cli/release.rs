@@ -26,7 +26,7 @@ pub(super) struct Args {
     #[arg(value_name = "BACKUP")]
     backup: String,
     /// The database it is of, as NAME or SERVER/NAME, where several have one of that name
-    #[arg(long, short, value_name = "NAME")]
+    #[arg(long, short, value_name = "NAME", value_parser = select::database_name)]
     database: Option<String>,
 }
 

@@ -6,9 +6,10 @@ use super::failure::{Failure, FailureKind};
 use super::interrupt::Interrupt;
 use super::report;
 use super::several::together;
-use crate::config::{Compression, Format, Server};
-use crate::jobs::{Place, Places};
+use crate::config::{Compression, Format, Plan, Server, is_connection_string};
+use crate::jobs::{Context, JobError, Place, Places, places};
 use crate::repository::{Manifest, Quarantined, Repository, Role, Stem};
+use crate::words::command;
 
 /// The stem that an operator means: the name that `list` shows, or any of the backup's files, with
 /// or without a directory.
@@ -40,6 +41,18 @@ fn stem(text: &str) -> Result<Stem, Failure> {
     })
 }
 
+/// Reads the name of a database or a server as it is given. A connection string is none, and nothing shows
+/// its password.
+pub(super) fn database_name(text: &str) -> Result<String, String> {
+    if is_connection_string(text) {
+        Err("expected a name, found a connection string with a password; set it as uri or conninfo in \
+             [connection] of the configuration"
+            .to_owned())
+    } else {
+        Ok(text.to_owned())
+    }
+}
+
 /// Whether a text can be the name of a backup, or of one of its files.
 pub(super) fn is_name(text: &str) -> bool {
     stem(text).is_ok()
@@ -50,6 +63,25 @@ pub(super) fn is_path(text: &str) -> bool {
     Path::new(text)
         .parent()
         .is_some_and(|directory| !directory.as_os_str().is_empty())
+}
+
+/// The places to look at, and why there may be more. Where backups are named by their paths, what is
+/// configured only says whose they are, and may be unreadable.
+///
+/// # Errors
+/// When a named database is not configured, or the only directory cannot be read.
+pub(super) fn places_for(
+    context: &Context,
+    plan: &Plan,
+    databases: &[String],
+    are_paths: bool,
+) -> Result<(Vec<Place>, Vec<JobError>), JobError> {
+    match places(context, plan, databases) {
+        Ok(Places { found, failures }) if !are_paths => Ok((found, failures)),
+        Ok(Places { found, .. }) => Ok((found, Vec::new())),
+        Err(_) if are_paths && databases.is_empty() => Ok((Vec::new(), Vec::new())),
+        Err(error) => Err(error),
+    }
 }
 
 /// The places, for a command that must not go on while there may be others: what is meant could be
@@ -142,11 +174,11 @@ pub(super) fn holding(places: &[Place], text: &str) -> Result<(Stem, Vec<Place>)
             Some(directory) => format!(" in {}", directory.display()),
         };
         let way_out = match in_quarantine(places, &stem) {
-            Some(there) => format!(
-                "it was damaged and is in quarantine, in {}; `pgbackupd release {}` gives it its \
-                 place back once it is whole",
+            Some((place, there)) => format!(
+                "it was damaged and is in quarantine, in {}; `{}` gives it its place back once it is \
+                 whole",
                 there.directory.display(),
-                there.name
+                command("release", &place.label, &there.name)
             ),
             None => "`pgbackupd list` shows what there is".to_owned(),
         };
@@ -189,11 +221,11 @@ fn is_at(place: &Place, directory: &Path) -> bool {
     configured.is_ok_and(|configured| Some(configured) == directory.canonicalize().ok())
 }
 
-fn in_quarantine(places: &[Place], stem: &Stem) -> Option<Quarantined> {
-    let all = places
-        .iter()
-        .filter_map(|place| place.repository.quarantined().ok());
-    all.flatten().find(|one| one.stem == *stem)
+fn in_quarantine<'a>(places: &'a [Place], stem: &Stem) -> Option<(&'a Place, Quarantined)> {
+    places.iter().find_map(|place| {
+        let mut all = place.repository.quarantined().ok()?.into_iter();
+        Some((place, all.find(|one| one.stem == *stem)?))
+    })
 }
 
 fn in_directory(places: &[Place], directory: &Path, stem: &Stem) -> Option<Place> {

@@ -35,6 +35,9 @@ pub(super) fn conclude<T: Serialize>(
     together(failures)
 }
 
+/// What is between two failures: each has the program's name, as the first one gets it.
+pub(super) const NEXT: &str = "\npgbackupd: ";
+
 /// Several failures as one: the first one's kind unless a signal ended the command, all sentences.
 pub(super) fn together(failures: &[Failure]) -> Result<(), Failure> {
     let by_signal = |failure: &&Failure| matches!(failure.kind, FailureKind::Interrupted(_));
@@ -45,7 +48,7 @@ pub(super) fn together(failures: &[Failure]) -> Result<(), Failure> {
         .iter()
         .map(|failure| failure.message.as_str())
         .collect();
-    Err(Failure::new(first.kind, messages.join("\n")))
+    Err(Failure::new(first.kind, messages.join(NEXT)))
 }
 
 /// The databases whose turn did not come because a signal ended the command; none if none is left.

@@ -28,10 +28,10 @@ use crate::repository::Repository;
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
     /// The database, as NAME or SERVER/NAME [default: the only one configured]
-    #[arg(long, short, value_name = "NAME")]
+    #[arg(long, short, value_name = "NAME", value_parser = select::database_name)]
     database: Option<String>,
     /// The server it is on, by its name in the configuration
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = select::database_name)]
     server: Option<String>,
     /// Ask nothing
     #[arg(long, short)]

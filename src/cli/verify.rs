@@ -16,9 +16,7 @@ use super::release::{QuarantinedBackup, quarantined};
 use super::several::{conclude, ends_before};
 use super::{report, select};
 use crate::config::Runs;
-use crate::jobs::{
-    JobError, Place, Places, Selection, VerifyReport, VerifyRequest, places, verify,
-};
+use crate::jobs::{JobError, Place, Selection, VerifyReport, VerifyRequest, verify};
 use crate::pipeline::Progress;
 use crate::repository::Problem;
 
@@ -60,7 +58,7 @@ pub(super) struct Args {
     #[arg(long)]
     quarantine: bool,
     /// Only of this database, as NAME or SERVER/NAME; may be given several times
-    #[arg(long = "database", short, value_name = "NAME")]
+    #[arg(long = "database", short, value_name = "NAME", value_parser = select::database_name)]
     databases: Vec<String>,
 }
 
@@ -116,17 +114,20 @@ pub(super) async fn run(
     surroundings: &Surroundings<'_>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let loaded = surroundings.load_to_run(Runs::Programs)?;
+    // Where they are is known, then.
+    let are_paths =
+        !args.backups.is_empty() && args.backups.iter().all(|text| select::is_path(text));
+    let loaded = if are_paths {
+        surroundings.load_for_path()?
+    } else {
+        surroundings.load_to_run(Runs::Programs)?
+    };
     let context = surroundings.context(&loaded);
     let told = |error: JobError| report::failure(&error, surroundings.interrupt);
-    let Places { found, failures } =
-        places(&context, &loaded.plan, &args.databases).map_err(told)?;
+    let (found, failures) =
+        select::places_for(&context, &loaded.plan, &args.databases, are_paths).map_err(told)?;
     let mut verified = Vec::new();
     let mut failures: Vec<Failure> = failures.into_iter().map(told).collect();
-    if !args.backups.is_empty() && args.backups.iter().all(|text| select::is_path(text)) {
-        // Where they are is known.
-        failures.clear();
-    }
     let chosen = choose(args, found, &failures)?;
     // Whoever names a database expects that it has backups.
     let is_named = (!args.databases.is_empty() || !args.backups.is_empty())

@@ -81,8 +81,8 @@ fn problems(loaded: &Loaded, runs: Runs, written: Option<&Writable>) -> Vec<Prob
                 written.sentence()
             ),
             help: Some(format!(
-                "run `{}`, or run the command as the service's user",
-                written.way_out()
+                "{}, or run the command as the service's user",
+                written.advice()
             )),
             ..problem
         })

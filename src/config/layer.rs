@@ -113,7 +113,10 @@ impl Layer {
             Ok(document) => document,
             Err(error) => {
                 let place = error.span().and_then(|span| layer.place_of(span));
-                let message = error.message().replace('\n', ", ");
+                let message = match error.span().and_then(|span| set_twice(text, span)) {
+                    Some(message) if error.message().starts_with("duplicate key") => message,
+                    _ => error.message().replace('\n', ", "),
+                };
                 let help = Some("the file must be TOML: key = \"value\" under [table]".to_owned());
                 return (
                     layer,
@@ -364,4 +367,30 @@ fn take_out(values: &mut Dict, path: &[String]) -> bool {
             None => false,
         },
     }
+}
+/// What is set a second time at a place in a file, with the line of the first time.
+fn set_twice(text: &str, span: Range<usize>) -> Option<String> {
+    let key = |line: &str| {
+        let line = line.trim();
+        let end = line.find(['=', '#']).unwrap_or(line.len());
+        line[..end].trim().to_owned()
+    };
+    let line_start = text.get(..span.start)?.rfind('\n').map_or(0, |at| at + 1);
+    let again = key(text[line_start..].lines().next()?);
+    let is_table = again.starts_with('[');
+    let mut first = None;
+    for (number, line) in (1..).zip(text[..line_start].lines()) {
+        if !is_table && line.trim_start().starts_with('[') {
+            // Another table, whose keys are its own.
+            first = None;
+        }
+        if key(line) == again {
+            first = Some(number);
+        }
+    }
+    let kind = if is_table { "table " } else { "" };
+    Some(match first {
+        Some(line) => format!("duplicate key: {kind}{again} is in line {line} already"),
+        None => format!("duplicate key: {kind}{again} is set above already"),
+    })
 }

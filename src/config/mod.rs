@@ -35,8 +35,9 @@ pub use plan::{
     RestoreSettings, Retention, Selection, Server, Verification,
 };
 pub use problem::{ConfigError, Mark, Place, Problem};
-pub(crate) use scalar::name_fault;
+pub(crate) use scalar::{is_connection_string, name_fault};
 pub use settings::{Setting, Settings, Source as SettingSource, key_in_toml};
+pub(crate) use source::permission_to_read;
 pub use source::{COMMAND_LINE_VARIABLES, DEFAULT_FILE, Source};
 
 /// A configuration that was read and found sound.
@@ -78,24 +79,57 @@ impl Loaded {
 /// [`ConfigError`] has every problem that was found. Problems of single settings hide those of
 /// settings that contradict each other: a setting that cannot be read contradicts nothing yet.
 pub fn load(source: &Source) -> Result<Loaded, ConfigError> {
-    let (layers, mut problems) = source.layers();
-    let (mut warnings, mut unreadable) = (Vec::new(), Vec::new());
-    if problems.is_empty() {
-        for layer in &layers {
-            match layer.fragment() {
-                Ok(fragment) => {
-                    let findings = secrets::examine(layer, &fragment);
-                    problems.extend(findings.problems);
-                    warnings.extend(findings.warnings);
-                    unreadable.extend(findings.unreadable);
-                }
-                Err(error) => problems.push(unplaced(&error)),
-            }
-        }
-    }
+    let (layers, problems) = source.layers();
     if !problems.is_empty() {
         return Err(ConfigError { problems });
     }
+    let (mut problems, findings) = examined(&layers);
+    problems.extend(findings.problems);
+    if !problems.is_empty() {
+        return Err(ConfigError { problems });
+    }
+    whole(source, layers, findings.warnings, findings.unreadable)
+}
+
+/// The configuration without the single settings that are wrong, and these: for what need not fail for
+/// them. Files with secrets may be open to others or missing.
+///
+/// # Errors
+/// When a file as a whole is of no use, or what is left makes no configuration.
+pub fn load_what_is_right(source: &Source) -> Result<(Loaded, Vec<Problem>), ConfigError> {
+    let (layers, mut problems) = source.layers();
+    if problems.iter().any(|problem| problem.key.is_empty()) {
+        return Err(ConfigError { problems });
+    }
+    let (found, findings) = examined(&layers);
+    problems.extend(found);
+    problems.extend(findings.problems);
+    Ok((
+        whole(source, layers, findings.warnings, findings.unreadable)?,
+        problems,
+    ))
+}
+
+/// What the secrets of the layers give rise to, and what cannot be read at all.
+fn examined(layers: &[layer::Layer]) -> (Vec<Problem>, secrets::Findings) {
+    let mut problems = Vec::new();
+    let mut findings = secrets::Findings::default();
+    for layer in layers {
+        match layer.fragment() {
+            Ok(fragment) => findings.add(secrets::examine(layer, &fragment)),
+            Err(error) => problems.push(unplaced(&error)),
+        }
+    }
+    (problems, findings)
+}
+
+/// All layers as one, checked.
+fn whole(
+    source: &Source,
+    layers: Vec<layer::Layer>,
+    mut warnings: Vec<String>,
+    unreadable: Vec<Problem>,
+) -> Result<Loaded, ConfigError> {
     let unplaceable = |error: Box<figment::Error>| ConfigError {
         problems: vec![unplaced(&error)],
     };

@@ -8,6 +8,8 @@ use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::words::one_line;
+
 /// Everything that is wrong with a configuration.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{}", rendered(.problems))]
@@ -51,6 +53,44 @@ pub struct Problem {
     pub help: Option<String>,
     /// Where it stands.
     pub place: Option<Place>,
+}
+
+impl Problem {
+    /// What is wrong and where, in one line.
+    pub(crate) fn in_short(&self) -> String {
+        let place = match &self.place {
+            Some(Place::File {
+                path,
+                line: Some(mark),
+            }) => format!("{}:{}: ", shown(path), mark.line),
+            Some(Place::File { path, line: None }) => format!("{}: ", shown(path)),
+            Some(Place::Variable(name)) => format!("{name}: "),
+            None => String::new(),
+        };
+        let key = if self.key.is_empty() {
+            String::new()
+        } else {
+            format!("{}: ", self.key)
+        };
+        one_line(&format!("{place}{key}{}", self.message))
+    }
+
+    /// Whether the rest of the configuration says where backups and servers are all the same.
+    pub(crate) fn concerns_no_place(&self) -> bool {
+        let table = self.key.split('.').next().unwrap_or_default();
+        self.key != table
+            && matches!(
+                table,
+                "dump"
+                    | "limits"
+                    | "retry"
+                    | "objectives"
+                    | "logs"
+                    | "retention"
+                    | "series"
+                    | "jobs"
+            )
+    }
 }
 
 /// Where something stands.

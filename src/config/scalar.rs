@@ -115,10 +115,35 @@ from_text!(
     }
 );
 
+/// Whether a name is a connection string with a password. One without is the name of a database like any
+/// other.
+pub(crate) fn is_connection_string(name: &str) -> bool {
+    let lower = name.to_ascii_lowercase();
+    let rest = ["postgres://", "postgresql://"]
+        .iter()
+        .find_map(|scheme| lower.strip_prefix(scheme));
+    let has_user_and_password = rest.is_some_and(|rest| {
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        authority
+            .rsplit_once('@')
+            .is_some_and(|(user, _)| user.contains(':'))
+    });
+    let has_password = lower
+        .split("password")
+        .skip(1)
+        .any(|rest| rest.trim_start().starts_with('='));
+    has_user_and_password || has_password
+}
+
 /// Why a name is none that `PostgreSQL` would keep as it is, if so: it cuts longer ones short without
 /// a word.
 pub(crate) fn name_fault(of: &str, name: &str) -> Option<String> {
-    if name.is_empty() {
+    if is_connection_string(name) {
+        Some(format!(
+            "{of}'s name is expected, and this is a connection string with a password; set it as uri or conninfo in \
+             [connection] of the configuration"
+        ))
+    } else if name.is_empty() {
         Some(format!("{of}'s name is not empty"))
     } else if name.contains('\0') {
         Some(format!("{of}'s name has no NUL in it"))

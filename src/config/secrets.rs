@@ -8,9 +8,10 @@ use super::conninfo;
 use super::fragment::{ConnectionFragment, Fragment};
 use super::layer::{Layer, Origin, What};
 use super::problem::Problem;
+use crate::credential;
 use crate::identity;
 use crate::regular_file;
-use crate::secret_file::{Exposure, making_command, opening_command};
+use crate::secret_file::{Exposure, entering_advice, making_advice, opening_advice};
 
 /// What a layer's secrets give rise to.
 #[derive(Default)]
@@ -21,6 +22,15 @@ pub(super) struct Findings {
     pub(super) unreadable: Vec<Problem>,
     /// Secrets that would be better off elsewhere.
     pub(super) warnings: Vec<String>,
+}
+
+impl Findings {
+    /// Takes those of another layer in.
+    pub(super) fn add(&mut self, other: Self) {
+        self.problems.extend(other.problems);
+        self.unreadable.extend(other.unreadable);
+        self.warnings.extend(other.warnings);
+    }
 }
 
 /// Looks at the secrets of one sound layer: passwords that stand in it, and files that it names as
@@ -73,6 +83,10 @@ fn connection(
     ];
     for (name, path) in files {
         let Some(path) = path else { continue };
+        // It is there for the service alone; what connects says so.
+        if credential::is_elsewhere(path) || name == "passfile" && path == Path::new("/dev/null") {
+            continue;
+        }
         let problem = |(message, help)| Problem {
             message,
             help: Some(help),
@@ -105,8 +119,8 @@ fn inline_password(layer: &Layer, key: &[String], findings: &mut Findings) {
                 exposure.mode
             ),
             help: Some(format!(
-                "run `{}`, or name a file or a systemd credential with password_file or credential",
-                exposure.closing_command(path)
+                "{}, or name a file or a systemd credential with password_file or credential",
+                exposure.closing_advice(path)
             )),
             ..layer.problem(key, What::Key)
         }),
@@ -141,14 +155,23 @@ fn fault_of_file(
                     "{shown} holds a password and can be read by others (mode {:04o})",
                     exposure.mode
                 ),
-                format!("run `{}`", exposure.closing_command(path)),
+                exposure.closing_advice(path),
             )
         }),
+        Err(error) if error.kind() == ErrorKind::NotFound && credential::name(path).is_some() => {
+            Some((
+                format!("there is no credential {shown}"),
+                format!(
+                    "the service's unit needs {}",
+                    credential::loading(&credential::name(path).unwrap_or_default())
+                ),
+            ))
+        }
         Err(error) if error.kind() == ErrorKind::NotFound && must_exist => Some((
             format!("there is no file {shown}"),
             format!(
-                "run `{}`, and type the password and the end of the input (Ctrl-D)",
-                making_command(path)
+                "{}, and type the password and the end of the input (Ctrl-D)",
+                making_advice(path)
             ),
         )),
         Err(_) => None,
@@ -164,8 +187,8 @@ fn unreadable(path: &Path, is_own: bool) -> Option<(String, String)> {
     }
     let user = identity::user_name(rustix::process::geteuid().as_raw());
     let help = match path.metadata() {
-        Ok(metadata) => format!("run `{}`", opening_command(path, &metadata, is_own)),
-        Err(_) => format!("let {user} into the directories that lead to it"),
+        Ok(metadata) => opening_advice(path, &metadata, is_own),
+        Err(_) => entering_advice(path),
     };
     Some((
         format!(

@@ -8,7 +8,7 @@ use super::layer::Layer;
 use super::problem::{Place, Problem};
 use crate::identity;
 use crate::regular_file;
-use crate::secret_file::{Exposure, opening_command};
+use crate::secret_file::{Exposure, entering_advice, opening_advice};
 use crate::words::{one_line, size};
 use crate::writers::{Writable, trusted_here, written_by_others};
 
@@ -119,6 +119,13 @@ impl Source {
     /// Adds what others may write of a file and of all that leads to it; of what is not there, the
     /// reading tells.
     fn look_for_writers(&self, path: &Path, found: &mut Vec<Writable>) {
+        // A device is no configuration, and the reading says so.
+        if path
+            .metadata()
+            .is_ok_and(|found| !found.is_file() && !found.is_dir())
+        {
+            return;
+        }
         for one in written_by_others(path, &self.trusted).unwrap_or_default() {
             if !found.contains(&one) {
                 found.push(one);
@@ -197,8 +204,17 @@ fn writable(found: &Writable) -> Problem {
             "the configuration is not used, because others can change it: {}",
             found.sentence()
         ),
-        help: Some(format!("run `{}`", found.way_out())),
+        help: Some(found.advice()),
         place: None,
+    }
+}
+
+/// The way out for a file of the configuration, or a directory of such files, that this process may not
+/// read.
+pub(crate) fn permission_to_read(path: &Path) -> String {
+    match path.metadata() {
+        Ok(metadata) => opening_advice(path, &metadata, false),
+        Err(_) => entering_advice(path),
     }
 }
 
@@ -217,15 +233,7 @@ fn unreadable_file(path: &Path, error: &io::Error) -> Problem {
             Some("bring back what it leads to, or remove the link".to_owned())
         }
         ErrorKind::NotFound => Some("name a file that exists with --config".to_owned()),
-        ErrorKind::PermissionDenied => Some(match (identity::became(), path.metadata()) {
-            (Some(became), Ok(metadata)) => format!(
-                "let {} read it: `{}`; --as-me keeps root",
-                became.user,
-                opening_command(path, &metadata, false)
-            ),
-            _ => "run as the service's user or as root, or name another file with --config"
-                .to_owned(),
-        }),
+        ErrorKind::PermissionDenied => Some(permission_to_read(path)),
         ErrorKind::InvalidData => Some("the file must be UTF-8".to_owned()),
         ErrorKind::FileTooLarge => {
             Some("is it the right file? Many databases may be parted among files in conf.d".into())

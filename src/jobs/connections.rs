@@ -1,10 +1,12 @@
 //! Whether the configured databases can be connected to: what a backup would find out at night.
 
 use super::Context;
-use super::error::JobError;
+use super::error::{JobError, JobErrorKind};
 use super::target::from_environment;
 use crate::config::{Connection, Databases, Selection, Server, nearest};
-use crate::postgres::{Client, ConnectError, ConnectErrorKind, Conninfo, discover};
+use crate::postgres::{
+    Client, ConnectError, ConnectErrorKind, Conninfo, discover, unreadable, why_undiscovered,
+};
 use crate::words::count;
 
 /// What keeps databases of a server from being backed up as they are configured.
@@ -25,8 +27,10 @@ pub struct ConnectionFailure {
 pub enum ConnectionFailureKind {
     /// The server answers, and does not have the database.
     NoSuchDatabase,
-    /// The server refuses the connection, or the connection is configured wrongly.
+    /// The server refuses the connection.
     Refused,
+    /// It is configured wrongly: nothing that the server does ends it.
+    Misconfigured,
     /// The server does not answer, or cannot take a connection now.
     Passing,
 }
@@ -47,9 +51,19 @@ pub struct ServerConnections {
 ///
 /// A server that does not answer, or does not take the password, is not asked for its other databases.
 pub async fn check_connections(context: &Context, server: &Server) -> ServerConnections {
+    connections(context, server, false).await
+}
+
+/// The same, where each database is asked, too, whether our role may read all of it.
+pub async fn check_readable(context: &Context, server: &Server) -> ServerConnections {
+    connections(context, server, true).await
+}
+
+async fn connections(context: &Context, server: &Server, reads: bool) -> ServerConnections {
     let mut check = Check {
         context,
         server,
+        reads,
         found: ServerConnections {
             server: server.name.clone(),
             databases: Vec::new(),
@@ -70,9 +84,18 @@ pub async fn check_connections(context: &Context, server: &Server) -> ServerConn
     check.found
 }
 
+/// The error of a connection whose password is a credential of the service, where this process is run by
+/// hand.
+pub fn missing_credential(context: &Context, connection: &Connection) -> Option<JobError> {
+    let error = Conninfo::resolve(connection, &context.environment, None).err()?;
+    error.is_elsewhere().then(|| error.into())
+}
+
 struct Check<'a> {
     context: &'a Context,
     server: &'a Server,
+    /// Whether it is asked what our role may read.
+    reads: bool,
     found: ServerConnections,
 }
 
@@ -94,7 +117,10 @@ impl Check<'_> {
         for name in names {
             let name = name.as_str();
             match self.connect(name).await {
-                Ok(_) => self.found.databases.push(name.to_owned()),
+                Ok(client) => {
+                    self.found.databases.push(name.to_owned());
+                    self.read(name, &client).await;
+                }
                 Err(JobError::Connect(error)) if is_missing(&error) => {
                     let error = explain_missing(self.context, &self.server.connection, name).await;
                     self.add(Some(name), ConnectionFailureKind::NoSuchDatabase, &error);
@@ -105,15 +131,51 @@ impl Check<'_> {
         }
     }
 
+    async fn read(&mut self, name: &str, client: &Client) {
+        if !self.reads {
+            return;
+        }
+        match unreadable(client).await {
+            Ok(found) => {
+                for sentence in found {
+                    let error = JobError::failed(format!("database {name:?}: {sentence}"));
+                    self.add(Some(name), ConnectionFailureKind::Refused, &error);
+                }
+            }
+            Err(error) => self.failed(Some(name), &error.into()),
+        }
+    }
+
     async fn all(&mut self, selection: &Selection) {
-        let (place, names) = match self.list().await {
-            Ok(found) => found,
+        let listed = async {
+            let client = self.connect("postgres").await?;
+            let names = discover(&client).await?;
+            Ok::<_, JobError>((client, names))
+        };
+        let (client, names) = match listed.await {
+            Ok(listed) => listed,
             Err(error) => return self.failed(None, &error),
         };
+        let place = client.conninfo().server();
         for name in selection.include.literal() {
-            if !names.iter().any(|found| found == name) {
-                let error = JobError::failed(no_such_database(&place, name, &names));
-                self.add(Some(name), ConnectionFailureKind::NoSuchDatabase, &error);
+            if selection.exclude.is_match(name) {
+                let error = JobError::failed(format!(
+                    "database {name:?} is named by include and left out by exclude; remove it from one \
+                     of the two in the configuration"
+                ));
+                self.add(Some(name), ConnectionFailureKind::Misconfigured, &error);
+            } else if !names.iter().any(|found| found == name) {
+                let (kind, message) = match why_undiscovered(&client, name).await {
+                    Ok(Some(why)) => (
+                        ConnectionFailureKind::Misconfigured,
+                        format!("database {name:?} at {place} {why}"),
+                    ),
+                    Ok(None) | Err(_) => (
+                        ConnectionFailureKind::NoSuchDatabase,
+                        no_such_database(&place, name, &names),
+                    ),
+                };
+                self.add(Some(name), kind, &JobError::failed(message));
             }
         }
         let chosen: Vec<String> = names
@@ -130,16 +192,14 @@ impl Check<'_> {
         self.named(chosen.into_iter()).await;
     }
 
-    /// Where the server is, and the databases that it has.
-    async fn list(&self) -> Result<(String, Vec<String>), JobError> {
-        let client = self.connect("postgres").await?;
-        let names = discover(&client).await?;
-        Ok((client.conninfo().server(), names))
-    }
-
     fn failed(&mut self, database: Option<&str>, error: &JobError) {
+        let is_closed = |error: &ConnectError| error.kind == ConnectErrorKind::ClosedDatabase;
         let kind = if error.may_pass() {
             ConnectionFailureKind::Passing
+        } else if error.kind() == JobErrorKind::Configuration
+            || matches!(error, JobError::Connect(error) if is_closed(error))
+        {
+            ConnectionFailureKind::Misconfigured
         } else {
             ConnectionFailureKind::Refused
         };
@@ -178,6 +238,7 @@ fn is_the_servers(kind: ConnectErrorKind, sqlstate: Option<&str>) -> bool {
         ConnectErrorKind::AuthenticationFailed => sqlstate.is_none_or(|code| code == "28P01"),
         ConnectErrorKind::Tls | ConnectErrorKind::WrongSession | ConnectErrorKind::Pooler => true,
         ConnectErrorKind::NoSuchDatabase
+        | ConnectErrorKind::ClosedDatabase
         | ConnectErrorKind::TooManyConnections
         | ConnectErrorKind::Other => false,
     }

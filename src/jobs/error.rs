@@ -205,6 +205,8 @@ impl JobError {
     pub fn kind(&self) -> JobErrorKind {
         match self {
             Self::Repository(error) => kind_on_disk(error),
+            // The configuration is right, and the password is elsewhere.
+            Self::Conninfo(error) if error.is_elsewhere() => JobErrorKind::Unavailable,
             Self::Conninfo(_) | Self::Dump(_) | Self::DirectoryTaken { .. } => {
                 JobErrorKind::Configuration
             }

@@ -41,7 +41,8 @@ use crate::repository::{Event, Operation, Record, Requester};
 
 pub use backup::{BackupReport, BackupRequest, Strictness, back_up};
 pub use connections::{
-    ConnectionFailure, ConnectionFailureKind, ServerConnections, check_connections,
+    ConnectionFailure, ConnectionFailureKind, ServerConnections, check_connections, check_readable,
+    missing_credential,
 };
 pub use continuity::accept;
 pub use directories::{

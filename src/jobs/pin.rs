@@ -7,6 +7,7 @@ use super::Context;
 use super::error::JobError;
 use super::record::append;
 use crate::repository::{Event, Operation, Pin, Repository, State, Stem};
+use crate::words::shell_word;
 
 /// Pins a backup, or takes its pin off; gives whether that changed anything.
 ///
@@ -71,10 +72,12 @@ pub(super) fn record_lost_state(
     let Some(unreadable) = &before.unreadable else {
         return Ok(None);
     };
+    // By its path it is meant whatever other databases have backups of the same name.
+    let backup = repository.directory().join(stem.to_string());
     let told = format!(
-        "its state was lost: {}; it is pinned now, in case it was, until you run `pgbackupd unpin \
-         {stem}`",
-        unreadable.what
+        "its state was lost: {}; it is pinned now, in case it was, until you run `pgbackupd unpin {}`",
+        unreadable.what,
+        shell_word(&backup.display().to_string())
     );
     let mut record = context.record(run, Operation::Pin, Event::Succeeded, database);
     record.series = Some(stem.series.clone());

@@ -113,7 +113,7 @@ impl Client {
                     ),
                 };
                 let go_on = refusal.leaves_other_hosts();
-                let error = refusal.about(&here, conninfo.user());
+                let error = refusal.about(&here, endpoint.lack.as_deref());
                 if !go_on {
                     return Err(error);
                 }
@@ -122,8 +122,7 @@ impl Client {
         }
         Err(last.unwrap_or_else(|| {
             // A resolved connection has at least one place.
-            Refusal::new(ConnectErrorKind::Other, "no host is configured")
-                .about(conninfo, conninfo.user())
+            Refusal::new(ConnectErrorKind::Other, "no host is configured").about(conninfo, None)
         }))
     }
 

@@ -2,11 +2,11 @@
 
 use std::borrow::Cow;
 use std::error::Error as _;
-use std::fmt;
 use std::io;
 
 use tokio_postgres::error::SqlState;
 
+use super::conninfo::Conninfo;
 use super::server_error::quotes_values;
 use super::tls::TlsError;
 use crate::identity;
@@ -20,6 +20,8 @@ pub enum ConnectErrorKind {
     AuthenticationFailed,
     /// The database does not exist.
     NoSuchDatabase,
+    /// The database lets nobody connect, as `template0`.
+    ClosedDatabase,
     /// The server has no connection left for us.
     TooManyConnections,
     /// TLS cannot be agreed on, or the server's certificate is not trusted.
@@ -41,9 +43,13 @@ pub struct ConnectError {
     pub kind: ConnectErrorKind,
     /// The server's error code, when it was the server that refused.
     pub sqlstate: Option<String>,
-    target: String,
-    user: String,
-    reason: String,
+    target: Box<str>,
+    user: Box<str>,
+    reason: Box<str>,
+    /// Whether it went by a socket of this machine.
+    is_local: bool,
+    /// Why there is no password, where a password file was asked.
+    lack: Option<Box<str>>,
 }
 
 impl ConnectError {
@@ -64,9 +70,10 @@ impl ConnectError {
 
     fn advice(&self) -> Cow<'static, str> {
         if self.kind == ConnectErrorKind::AuthenticationFailed {
-            // Peer authentication is by the system's user, and another role's is not root's.
-            let by_peer = self.reason.contains("Peer authentication");
-            let user = if by_peer { "root" } else { &self.user };
+            // By a socket it is most often the system's user who is let in or not (`peer`), and another
+            // role's is not root's.
+            let may_be_peer = self.is_local && self.sqlstate.as_deref() == Some("28000");
+            let user = if may_be_peer { "root" } else { &self.user };
             if let Some(advice) = advice_to_root(user) {
                 return advice;
             }
@@ -81,14 +88,22 @@ impl ConnectError {
                      libpq's password file; on the server, psql's \\password sets it"
                 }
                 None if self.reason.contains(NO_PASSWORD) => {
-                    "the server asks for a password and none is configured: in [connection], name a \
-                     file that holds it with password_file (configuration.md has the other ways)"
+                    let lack = self.lack.as_deref().unwrap_or("none is configured: ");
+                    return format!(
+                        "the server asks for a password and {lack}in [connection], name a file that \
+                         holds it with password_file (configuration.md has the other ways)"
+                    )
+                    .into();
                 }
                 _ => {
                     "see that the user exists on the server, and that the server's pg_hba.conf admits it"
                 }
             },
             ConnectErrorKind::NoSuchDatabase => "correct the database's name, or remove it",
+            ConnectErrorKind::ClosedDatabase => {
+                "the database does not allow connections, so it cannot be backed up: remove it from the \
+                 configuration, or let it with ALTER DATABASE … ALLOW_CONNECTIONS true"
+            }
             ConnectErrorKind::TooManyConnections => {
                 "try again later, or raise max_connections or the role's or database's limit"
             }
@@ -146,14 +161,16 @@ impl Refusal {
         }
     }
 
-    /// The error of a connection to a target as a user.
-    pub(super) fn about(self, target: impl fmt::Display, user: &str) -> ConnectError {
+    /// The error of a connection, with why there is no password where a password file was asked.
+    pub(super) fn about(self, conninfo: &Conninfo, lack: Option<&str>) -> ConnectError {
         ConnectError {
             kind: self.kind,
             sqlstate: self.sqlstate.map(|state| state.code().to_owned()),
-            target: target.to_string(),
-            user: user.to_owned(),
-            reason: self.reason,
+            target: conninfo.to_string().into(),
+            user: conninfo.user().into(),
+            reason: self.reason.into(),
+            is_local: conninfo.is_on_this_machine(),
+            lack: lack.map(Into::into),
         }
     }
 
@@ -268,6 +285,8 @@ fn by_sqlstate(code: &str) -> ConnectErrorKind {
     match code {
         "28000" | "28P01" => ConnectErrorKind::AuthenticationFailed,
         "3D000" => ConnectErrorKind::NoSuchDatabase,
+        // Of a login, it is always the database that is not in the state for it.
+        "55000" => ConnectErrorKind::ClosedDatabase,
         "53300" => ConnectErrorKind::TooManyConnections,
         "57P01" | "57P02" | "57P03" => ConnectErrorKind::ServerDown,
         code if code.starts_with("08") => ConnectErrorKind::ServerDown,
@@ -380,6 +399,7 @@ mod tests {
             ("28P01", ConnectErrorKind::AuthenticationFailed, false),
             ("28000", ConnectErrorKind::AuthenticationFailed, false),
             ("3D000", ConnectErrorKind::NoSuchDatabase, false),
+            ("55000", ConnectErrorKind::ClosedDatabase, false),
             ("53300", ConnectErrorKind::TooManyConnections, true),
             ("57P03", ConnectErrorKind::ServerDown, true),
             ("08006", ConnectErrorKind::ServerDown, true),
@@ -394,14 +414,61 @@ mod tests {
                 sqlstate: Some(SqlState::from_code(code)),
                 ..Refusal::new(kind, "why")
             };
-            let error = refusal.about("there", "me");
+            let error = refusal.about(&there(""), None);
             assert_eq!(error.is_transient(), transient, "{code}");
-            assert!(
-                error
-                    .to_string()
-                    .starts_with("cannot connect to there: why; ")
+            let said = "cannot connect to database \"d\" as user \"me\" at h port 5432: why; ";
+            assert!(error.to_string().starts_with(said), "{error}");
+        }
+    }
+
+    fn there(more: &str) -> Conninfo {
+        let connection = crate::config::Connection {
+            conninfo: Some(format!("host=h dbname=d user=me {more}")),
+            ..Default::default()
+        };
+        Conninfo::resolve(&connection, &std::collections::BTreeMap::new(), None).unwrap()
+    }
+
+    #[test]
+    fn who_is_let_in_is_known_by_the_code_and_the_socket_in_any_language() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let german =
+            "the server says: FATAL: Peer-Authentifizierung für Benutzer »postgres« fehlgeschlagen";
+        for (code, more, is_by_user) in [
+            ("28000", "host=/run/postgresql user=postgres", true),
+            ("28P01", "host=/run/postgresql user=postgres", false),
+            ("28000", "user=postgres", false),
+            ("28000", "user=root", true),
+        ] {
+            let refusal = Refusal {
+                sqlstate: Some(SqlState::from_code(code)),
+                ..Refusal::new(ConnectErrorKind::AuthenticationFailed, german)
+            };
+            let error = refusal.about(&there(more), None).to_string();
+            assert_eq!(
+                error.contains("runuser -u postgres -- "),
+                is_by_user,
+                "{error}"
             );
         }
+    }
+
+    #[test]
+    fn a_missing_password_is_explained_by_the_password_file_that_was_asked() {
+        let refusal = || {
+            let reason = format!("invalid configuration: {NO_PASSWORD}");
+            Refusal::new(ConnectErrorKind::AuthenticationFailed, reason)
+        };
+        let lack = "no line of the password file /x fits h:5432:d:me: add it, or ";
+        let told = refusal().about(&there(""), Some(lack)).to_string();
+        assert!(told.contains(lack), "{told}");
+        let told = refusal().about(&there(""), None).to_string();
+        assert!(
+            told.contains("asks for a password and none is configured: in [connection]"),
+            "{told}"
+        );
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod premises;
 mod programs;
 mod properties;
 mod quote;
+mod readable;
 mod recreate;
 mod sandbox;
 mod server_error;
@@ -43,7 +44,10 @@ pub use child::{
 pub use client::{Client, QueryError};
 pub use confine::{Bounds, Enforcement, Files, LAUNCHER, LaunchError, Reach, Running, launch};
 pub use connect_error::{ConnectError, ConnectErrorKind, advice_to_root};
-pub use conninfo::{Conninfo, ConninfoError, ParseError, PasswordError, Place, ServiceError};
+pub use conninfo::{
+    Conninfo, ConninfoError, ParseError, PasswordError, Place, ServiceError, without_passwords,
+    without_passwords_of_uris,
+};
 pub use dump::{
     DumpCommand, DumpError, archive_as_sql_arguments, archive_definitions_arguments,
     archive_entries_arguments, archive_list_arguments, definitions_arguments, globals_arguments,
@@ -63,8 +67,9 @@ pub use premises::{
 pub use programs::{ProgramError, ProgramUse, ProgramVersion, Programs};
 pub use properties::{
     DatabaseProperties, Extension, SecurityLabel, ServerProperties, Setting, database_properties,
-    discover, locales, may_read_role_passwords, server_properties,
+    discover, locales, may_read_role_passwords, server_properties, why_undiscovered,
 };
+pub use readable::unreadable;
 pub use recreate::{
     SettingForLoading, TakePlace, comes_with_its_name, comment_on_database, create_database,
     create_throw_away, drop_database, drop_role, finish_database, foreign_grantors,

@@ -2,10 +2,12 @@
 //! that whoever creates the database anew has to know.
 
 use serde::{Deserialize, Serialize};
+use tokio_postgres::types::Type;
 
 use super::catalogue_text::{as_bytes, optional, required, value};
 use super::client::{Client, QueryError};
 use super::preload::library_list;
+use super::quote::identifier;
 use super::server_settings::ServerSetting;
 
 /// The properties of a database. Text that is not UTF-8 on the server has U+FFFD in its place.
@@ -385,6 +387,35 @@ pub async fn discover(client: &Client) -> Result<Vec<String>, QueryError> {
     let mut names = names?;
     names.sort();
     Ok(names)
+}
+
+/// Why a database that the server has is not among those that are discovered, as the end of a sentence
+/// with the way out; none where there is no such database.
+///
+/// # Errors
+/// The server does not answer, or refuses.
+pub async fn why_undiscovered(client: &Client, name: &str) -> Result<Option<String>, QueryError> {
+    const WHAT: &str = "look for a database";
+    let sql = "SELECT d.datallowconn, d.datconnlimit = -2 FROM pg_catalog.pg_database d \
+                WHERE d.datname = $1";
+    let rows = client.query(WHAT, sql, &[(&name, Type::TEXT)]).await?;
+    let Some(row) = rows.first() else {
+        return Ok(None);
+    };
+    let word = identifier(name);
+    let why = match (value(client, WHAT, row, 0)?, value(client, WHAT, row, 1)?) {
+        (_, true) => format!("is half dropped: finish it with DROP DATABASE {word}"),
+        (false, _) => format!(
+            "does not allow connections, so it cannot be backed up: remove it from include, or run ALTER \
+             DATABASE {word} ALLOW_CONNECTIONS true"
+        ),
+        (true, _) => {
+            "is a template, which databases = \"all\" leaves out: remove it from include, or \
+                      name it in databases"
+                .to_owned()
+        }
+    };
+    Ok(Some(why))
 }
 
 /// Whether our user may read the hashes of passwords, which `pg_dumpall` needs unless it is told to

@@ -250,13 +250,13 @@ fn client_certificate(conninfo: &Conninfo) -> Result<Option<Identity>, TlsError>
     let metadata = fs::metadata(&key_path).map_err(|error| failed(&error))?;
     if let Some(exposure) = Exposure::of(&metadata) {
         let problem = format!(
-            "it can be read by others (mode {:04o}): run `{}`",
+            "it can be read by others (mode {:04o}): {}",
             exposure.mode,
-            exposure.closing_command(&key_path)
+            exposure.closing_advice(&key_path)
         );
         return Err(failed(&problem));
     }
-    let bytes = fs::read(&key_path).map_err(|error| failed(&error))?;
+    let bytes = crate::regular_file::read(&key_path).map_err(|error| failed(&error))?;
     let key = PrivateKeyDer::from_pem_slice(&bytes)
         .map_err(|error| failed(&format!("{error}; it must be PEM and not encrypted")))?;
     Ok(Some((chain, key)))

@@ -1,7 +1,11 @@
 //! What can go wrong on the disk.
 
+use std::fs::Metadata;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{Access, access};
 
 use super::lock::LockError;
 use super::manifest::ManifestError;
@@ -92,17 +96,75 @@ pub enum RepositoryError {
 /// What is being done where a directory is made.
 pub(super) const MAKE: &str = "create the directory";
 
-/// The way out, also of a directory that only root can make.
+/// The way out, also of a directory that only root can make or give away.
 fn way_out(doing: &str, path: &Path, error: &io::Error) -> String {
-    if doing != MAKE || error.kind() != io::ErrorKind::PermissionDenied {
+    if error.kind() != io::ErrorKind::PermissionDenied {
         return advice(error).to_owned();
     }
+    if doing == MAKE {
+        return format!(": {}", identity::in_shell_of_root(&making_command(path)));
+    }
+    let me = rustix::process::geteuid().as_raw();
+    let others = |path: &Path| path.metadata().ok().filter(|found| found.uid() != me);
+    // What everybody may enter is the system's, and keeps its owner.
+    let is_private = |found: &Metadata| found.is_file() || found.mode() & 0o005 == 0;
+    let candidates = [Some(path), path.parent()];
+    let found = candidates.into_iter().flatten().find_map(|path| {
+        let found = others(path).filter(is_private)?;
+        Some((path, found))
+    });
+    match found {
+        Some((path, found)) => giving_away(path, &found, me),
+        None => advice(error).to_owned(),
+    }
+}
+
+fn giving_away(path: &Path, found: &Metadata, me: u32) -> String {
+    let user = identity::user_name(me);
+    let options = if found.is_dir() {
+        "--recursive --no-dereference "
+    } else {
+        ""
+    };
+    let shown = path.display();
+    let command = format!(
+        "chown {options}{}: {}",
+        shell_word(&user),
+        shell_word(&shown.to_string())
+    );
     format!(
-        ": as root, run `install -d -o {} -g {} -m 0700 {}`",
-        identity::user_name(rustix::process::geteuid().as_raw()),
-        identity::group_name(rustix::process::getegid().as_raw()),
-        shell_word(&path.display().to_string()),
+        ": {shown} belongs to {}: if what is in it is {user}'s, {}; if not, name another directory in \
+         the configuration",
+        identity::user_name(found.uid()),
+        identity::in_shell_of_root(&command)
     )
+}
+
+/// The command that makes a directory for this process's user, whatever is missing above it, and lets
+/// that user pass through what is above.
+pub(crate) fn making_command(path: &Path) -> String {
+    let word = |path: &Path| shell_word(&path.display().to_string());
+    let mut command = format!(
+        "install -d -o {} -g {} -m 0700 {}",
+        shell_word(&identity::user_name(rustix::process::geteuid().as_raw())),
+        shell_word(&identity::group_name(rustix::process::getegid().as_raw())),
+        word(path),
+    );
+    // Nobody can tell what is in a directory that is closed, so all below it are opened.
+    let above: Vec<&Path> = path.ancestors().skip(1).collect();
+    let closed = above
+        .iter()
+        .rposition(|above| above.is_dir() && access(*above, Access::EXEC_OK).is_err());
+    if let Some(closed) = closed {
+        let closed: Vec<String> = above[..=closed]
+            .iter()
+            .rev()
+            .map(|above| word(above))
+            .collect();
+        command.push_str(" && chmod o+x ");
+        command.push_str(&closed.join(" "));
+    }
+    command
 }
 
 /// The way out, where the operating system's word alone does not show it.

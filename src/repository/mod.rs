@@ -48,6 +48,7 @@ use crate::writers::{Writable, trusted_here, written_by_others};
 
 pub use activity::{AtWork, HeldLocks};
 pub use catalogue::{Catalogue, Entry, Problem};
+pub(crate) use error::making_command;
 pub use error::{RepositoryError, advice};
 pub use in_force::{InForce, SchedulesInForce};
 pub use last_seen::LastSeen;
@@ -185,7 +186,7 @@ impl Repository {
         let mut trusted = trusted_here();
         trusted.extend(owner);
         let found = written_by_others(&self.directory, &trusted).unwrap_or_default();
-        let in_words = |one: &Writable| format!("{}: run `{}`", one.sentence(), one.way_out());
+        let in_words = |one: &Writable| format!("{}: {}", one.sentence(), one.advice());
         found.iter().map(in_words).collect()
     }
 

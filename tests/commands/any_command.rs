@@ -52,6 +52,50 @@ fn a_wrong_command_line_is_refused_with_64_and_a_sentence() {
 }
 
 #[test]
+fn a_connection_string_in_place_of_a_name_is_refused_and_its_password_is_not_shown() {
+    let mut operator = Operator::without_server("postgres");
+    for text in [
+        "postgresql://u:secret@h/db",
+        "POSTGRES://u:secret@h/db",
+        "host=h password=secret",
+        "password = 'secret'",
+    ] {
+        for command in [
+            &["backup", "-d"][..],
+            &["list", "--database"],
+            &["status", "-d"],
+            &["restore", "--latest", "-d"],
+            &["restore", "--latest", "--into"],
+            &["restore", "--latest", "--server"],
+            &["undo-restore", "--server"],
+            &["emergency", "--to", "/nonexistent", "-d"],
+            &["list"],
+        ] {
+            let output = operator.run(&[command, &[text]].concat());
+            assert_eq!(output.code, 64, "{output}");
+            assert!(!output.stderr.contains("secret"), "{output}");
+            let is_named = command.len() > 1;
+            assert_eq!(
+                output.stderr.contains("connection string"),
+                is_named,
+                "{output}"
+            );
+        }
+        // What could be a path is one.
+        let output = operator.run(&["verify", text]);
+        assert!(!output.stderr.contains("u:secret"), "{output}");
+        operator.unset("database");
+        operator.set_value("databases", vec![text]);
+        let output = operator.run(&["list"]);
+        assert_eq!(output.code, 78, "{output}");
+        assert!(!output.stderr.contains("secret"), "{output}");
+        assert!(output.stderr.contains("connection string"), "{output}");
+        operator.unset("databases");
+        operator.set("database", "postgres");
+    }
+}
+
+#[test]
 fn what_is_piped_has_neither_colours_nor_progress() {
     let cluster = Cluster::start();
     let mut operator = Operator::of(&cluster, "postgres");

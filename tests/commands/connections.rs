@@ -40,6 +40,14 @@ fn failures(output: &Output) -> Vec<(Value, Value)> {
         .collect()
 }
 
+#[track_caller]
+fn each_failure_has_the_programs_name(output: &Output, failures: usize) {
+    let lines: Vec<&str> = output.stderr.lines().collect();
+    assert_eq!(lines.len(), failures, "{output}");
+    let is_named = |line: &&str| line.starts_with("pgbackupd: server main: ");
+    assert!(lines.iter().all(is_named), "{output}");
+}
+
 #[test]
 fn a_check_that_connects_names_what_the_server_does_not_have() {
     let cluster = Cluster::start();
@@ -118,6 +126,7 @@ fn a_check_that_connects_names_what_the_server_does_not_have() {
     let wrong = operator.run(&json);
     assert_eq!(wrong.code, 69, "{wrong}");
     assert_eq!(failures(&wrong), refused);
+    each_failure_has_the_programs_name(&operator.run(&check), 2);
     operator.unset("exclude");
     operator.set_value("databases", vec!["full", "salse", "audit"]);
     let wrong = operator.run(&json);
@@ -202,6 +211,240 @@ fn a_password_is_asked_for_in_a_way_that_works() {
     assert_eq!(exposed.code, 78, "{exposed}");
     pasted(&exposed, "chmod ", "");
     assert_eq!(operator.run(&check).code, 0);
+}
+
+#[test]
+fn a_password_file_without_a_fitting_line_is_named() {
+    let cluster = Cluster::with(&Options {
+        tcp: true,
+        ..Options::default()
+    });
+    cluster.psql("CREATE ROLE keeper LOGIN PASSWORD 'correct horse'");
+    cluster.psql("SET password_encryption = 'scram-sha-256'; ALTER ROLE keeper PASSWORD 'horse'");
+    let mut operator = Operator::of(&cluster, "postgres");
+    operator.set("connection.host", "127.0.0.1");
+    operator.set("connection.user", "keeper");
+    let file = operator.path("pass");
+    let line = format!("127.0.0.1:{}:postgres:keeper", cluster.port());
+    let check = ["config", "check", "--connect"];
+    let says = |operator: &Operator, words: &str| {
+        let output = operator.run(&check);
+        assert_eq!(output.code, 69, "{output}");
+        assert!(output.stderr.contains(words), "{words}: {output}");
+    };
+
+    operator.set("connection.passfile", file.display());
+    let fits = format!(
+        "no line of the password file {} fits {line}: add",
+        file.display()
+    );
+    for content in ["", "elsewhere:*:*:*:horse\n", "# *:*:*:*:horse\n"] {
+        fs::write(&file, content).unwrap();
+        rustix::fs::chmod(&file, 0o600.into()).unwrap();
+        says(&operator, &fits);
+    }
+    fs::write(&file, format!("{line}:horse\n")).unwrap();
+    assert_eq!(operator.run(&check).code, 0);
+
+    // libpq's way to want none.
+    operator.set("connection.passfile", "/dev/null");
+    assert_eq!(operator.run(&["config", "check"]).code, 0);
+    says(
+        &operator,
+        "a password and none is configured: in [connection]",
+    );
+
+    operator.unset("connection.passfile");
+    let absent = operator.path("absent");
+    operator.set_variable("PGPASSFILE", absent.display());
+    let words = format!("the password file {} is not there", absent.display());
+    says(&operator, &words);
+    operator.set_variable("PGPASSFILE", file.display());
+    assert_eq!(operator.run(&check).code, 0);
+}
+
+#[test]
+fn what_the_role_may_not_read_is_found_before_the_night() {
+    let cluster = Cluster::start();
+    cluster.psql("CREATE ROLE keeper LOGIN");
+    cluster.create_database("sales");
+    let mut operator = Operator::of(&cluster, "sales");
+    operator.set("connection.user", "keeper");
+    operator.set_value("dump.globals", false);
+    let check = ["config", "check", "--connect"];
+    let agrees = |operator: &Operator, said: Option<&str>| {
+        let output = operator.run(&check);
+        let code = if said.is_some() { 69 } else { 0 };
+        assert_eq!(output.code, code, "{output}");
+        assert!(output.stderr.contains(said.unwrap_or_default()), "{output}");
+        // pg_dump knows best.
+        let backup = operator.run(&["backup"]);
+        assert_eq!(backup.code == 0, said.is_none(), "{output}\n{backup}");
+        output.stderr
+    };
+    // What is printed ends it.
+    let granted = |printed: &str| {
+        let (_, statement) = printed.split_once("run ").unwrap();
+        let statement = statement.lines().next().unwrap();
+        let statement = statement.split(", or let").next().unwrap();
+        cluster.psql_in("sales", statement);
+    };
+    let sql = |sql: &str| cluster.psql_in("sales", sql);
+    agrees(&operator, None);
+
+    // Views and foreign tables have no rows of their own, and what others may do with them is theirs.
+    sql(
+        "CREATE VIEW v AS SELECT 1 AS i; CREATE TABLE open (i serial); GRANT SELECT ON open, open_i_seq TO keeper",
+    );
+    agrees(&operator, None);
+    for (made, said) in [
+        (
+            "CREATE TABLE closed (i int)",
+            "may not read table public.closed: ",
+        ),
+        (
+            "CREATE SEQUENCE \"Odd\"",
+            "may not read sequence public.\"Odd\": ",
+        ),
+        (
+            "CREATE SCHEMA inner_part; CREATE TABLE inner_part.t (i int); GRANT SELECT ON inner_part.t TO keeper",
+            "may not read schema inner_part: ",
+        ),
+        (
+            "CREATE TABLE parted (i int) PARTITION BY LIST (i)",
+            "may not read table public.parted: ",
+        ),
+    ] {
+        sql(made);
+        let printed = agrees(&operator, Some(said));
+        granted(&printed);
+        agrees(&operator, None);
+        cluster.psql("REVOKE pg_read_all_data FROM keeper");
+        sql(
+            "DROP TABLE IF EXISTS closed, parted; DROP SEQUENCE IF EXISTS \"Odd\"; DROP SCHEMA IF EXISTS inner_part CASCADE",
+        );
+    }
+    sql(
+        "CREATE TABLE a (i int); CREATE TABLE b (i int); CREATE TABLE c (i int); CREATE TABLE d (i int)",
+    );
+    agrees(
+        &operator,
+        Some("table public.a, table public.b, table public.c and 1 more: "),
+    );
+    cluster.psql("GRANT pg_read_all_data TO keeper");
+    agrees(&operator, None);
+
+    sql("SELECT lo_create(4711)");
+    let printed = agrees(&operator, Some("may not read large object 4711: "));
+    granted(&printed);
+    agrees(&operator, None);
+
+    sql("ALTER TABLE a ENABLE ROW LEVEL SECURITY");
+    let printed = agrees(
+        &operator,
+        Some("row-level security hides rows of public.a from role"),
+    );
+    sql("ALTER TABLE a OWNER TO keeper");
+    agrees(&operator, None);
+    sql("ALTER TABLE a FORCE ROW LEVEL SECURITY");
+    agrees(
+        &operator,
+        Some("row-level security hides rows of public.a from role"),
+    );
+    granted(&printed);
+    agrees(&operator, None);
+}
+
+#[test]
+fn a_credential_of_the_service_is_no_failure_of_a_job_by_hand() {
+    let cluster = Cluster::start();
+    let mut operator = Operator::of(&cluster, "postgres");
+    assert_eq!(operator.run(&["backup"]).code, 0);
+    let records = operator.ledger().len();
+    for (key, value, more) in [
+        (
+            "connection.password_file",
+            "/run/credentials/pgbackupd.service/db-password",
+            "write credential = \"db-password\" in place of password_file",
+        ),
+        ("connection.credential", "db-password", "by hand, "),
+        (
+            "connection.sslkey",
+            "/run/credentials/pgbackupd.service/client.key",
+            "sets sslkey to the credential \"client.key\", which exists only inside the service",
+        ),
+        (
+            "connection.passfile",
+            "/run/credentials/pgbackupd.service/pass",
+            "set PGBACKUPD_CONNECTION__PASSFILE to another file",
+        ),
+    ] {
+        operator.set(key, value);
+        let output = operator.run(&["backup"]);
+        assert_eq!(output.code, 69, "{output}");
+        assert!(output.stderr.contains(more), "{output}");
+        if more.contains("by hand, ") || key.ends_with("password_file") {
+            let command = "`systemd-run --quiet --pipe --wait --same-dir -p User=";
+            assert!(output.stderr.contains(command), "{output}");
+        }
+        assert!(!output.stderr.contains("install "), "{output}");
+        assert_eq!(operator.run(&["config", "check"]).code, 0);
+        assert_eq!(operator.ledger().len(), records);
+        assert_eq!(status(&operator).0, []);
+        operator.unset(key);
+    }
+}
+
+#[test]
+fn a_mistake_in_what_is_named_is_the_configurations() {
+    let cluster = Cluster::start();
+    cluster.psql("CREATE DATABASE closed WITH ALLOW_CONNECTIONS false");
+    cluster.create_database("sales");
+    let mut operator = Operator::of(&cluster, "closed");
+    let check = ["config", "check", "--connect"];
+    let refused = |operator: &Operator, words: &str| {
+        let output = operator.run(&check);
+        assert_eq!(output.code, 78, "{output}");
+        assert!(output.stderr.contains(words), "{words}: {output}");
+        assert_eq!(output.stderr.lines().count(), 1, "{output}");
+        assert!(!output.stderr.contains("there is no database"), "{output}");
+    };
+    refused(&operator, "does not allow connections");
+    operator.set("database", "template0");
+    refused(&operator, "does not allow connections");
+    operator.unset("database");
+    operator.set("databases", "all");
+    operator.set_value("include", vec!["sales", "closed"]);
+    refused(
+        &operator,
+        "does not allow connections, so it cannot be backed up: ",
+    );
+    operator.set_value("include", vec!["template1"]);
+    refused(
+        &operator,
+        "is a template, which databases = \"all\" leaves out",
+    );
+    operator.set_value("include", vec!["sales"]);
+    operator.set_value("exclude", vec!["sale*"]);
+    refused(
+        &operator,
+        "\"sales\" is named by include and left out by exclude",
+    );
+
+    // So is a service that is not there.
+    operator.unset("include");
+    operator.unset("exclude");
+    operator.set_variable("PGSERVICE", "nowhere");
+    refused(
+        &operator,
+        "the service \"nowhere\" is in none of the service files",
+    );
+    assert_eq!(operator.run(&["backup"]).code, 78);
+    operator.set_variable("PGSERVICEFILE", "/nonexistent/pg_service.conf");
+    refused(
+        &operator,
+        "cannot read the service file /nonexistent/pg_service.conf",
+    );
 }
 
 /// Carries out the command between backquotes that begins so, with this on its standard input.

@@ -341,8 +341,10 @@ fn a_state_that_is_hit_keeps_its_backup_and_counts_as_pinned_until_somebody_says
 
         let verify = operator.run(&["verify", &name]);
         assert_eq!(verify.code, 0, "{verify}");
-        let note =
-            format!("it is pinned now, in case it was, until you run `pgbackupd unpin {name}`");
+        let note = format!(
+            "it is pinned now, in case it was, until you run `pgbackupd unpin {}/{name}`",
+            operator.backups().display()
+        );
         assert!(verify.stdout.contains(&note), "{verify}");
         assert_well(&operator);
         let list = operator.run(&["list"]);

@@ -118,3 +118,65 @@ fn a_new_machine_restores_by_path_without_configuration_and_directory() {
     assert_eq!(output.code, 78, "{output}");
     assert!(output.stderr.contains("no database is named"), "{output}");
 }
+
+#[test]
+fn a_mistake_in_the_configuration_leaves_what_is_named_by_its_path() {
+    let cluster = Cluster::start();
+    cluster.psql("CREATE DATABASE shop");
+    cluster.psql_in("shop", "CREATE TABLE t AS SELECT 1 AS i");
+    let mut operator = Operator::of(&cluster, "shop");
+    let stem = operator.back_up();
+    let copy = operator.path("copy");
+    let copied = Command::new("cp")
+        .arg("-a")
+        .args([&operator.backups(), &copy])
+        .status();
+    assert!(copied.unwrap().success());
+    let file = copy.join(format!("{stem}.sql.gz")).display().to_string();
+    let directory = copy.display().to_string();
+    for (name, value) in cluster.environment() {
+        if name.starts_with("PG") {
+            operator.set_variable(&name, value);
+        }
+    }
+    let mut into = 0;
+    let mut goes_on = |operator: &Operator, said: &str| {
+        into += 1;
+        let into = format!("shop{into}");
+        let restore = ["restore", &file, "--into", &into];
+        for command in [&["verify", &file][..], &["verify", &directory], &restore] {
+            let output = operator.run(command);
+            assert_eq!(output.code, 0, "{output}");
+            let warnings = output.stderr.matches("WARN").count();
+            assert_eq!(warnings, 1, "{output}");
+            assert!(output.stderr.contains(said), "{said}: {output}");
+            assert!(!output.stderr.contains("chmod"), "{output}");
+        }
+        assert_eq!(cluster.psql_in(&into, "SELECT count(*) FROM t"), "1");
+    };
+
+    // Of a setting that says nothing about the place, the rest of the configuration stands.
+    operator.set("jobs.daily.shedule", "0 2 * * *");
+    goes_on(&operator, "without that setting: ");
+    let listed = operator.run(&["list"]);
+    assert_eq!(listed.code, 0, "{listed}");
+    assert!(listed.stdout.contains(&stem), "{listed}");
+    assert!(listed.stderr.contains("jobs.daily.shedule: "), "{listed}");
+    assert_eq!(operator.run(&["backup"]).code, 78);
+    operator.unset("jobs.daily.shedule");
+
+    // Else it is left alone.
+    operator.set("directroy", "/srv");
+    goes_on(&operator, "goes on without it");
+    assert_eq!(operator.run(&["list"]).code, 78);
+    operator.unset("directroy");
+    operator.set("connection.hots", "elsewhere");
+    goes_on(&operator, "goes on without it");
+    operator.unset("connection.hots");
+    fs::write(operator.configuration(), "database = \"shop\n").unwrap();
+    goes_on(&operator, ":1: ");
+    fs::remove_file(operator.configuration()).unwrap();
+    goes_on(&operator, "cannot be read: No such file");
+    std::os::unix::fs::symlink("/dev/null", operator.configuration()).unwrap();
+    goes_on(&operator, "a pipe or a device, and no file");
+}

@@ -218,3 +218,35 @@ fn backups_that_cannot_be_looked_at_stop_what_cannot_be_undone_and_nothing_else(
     assert_eq!(operator.run(&["status", "-d", "main/audit"]).code, 0);
     assert_eq!(operator.run(&["status", "-d", "audit"]).code, 1);
 }
+
+#[test]
+fn a_hint_after_a_restore_means_that_database_among_several() {
+    let cluster = Cluster::start();
+    let mut operator = Operator::of(&cluster, "first");
+    for name in ["first", "second"] {
+        cluster.create_database(name);
+    }
+    operator.unset("database");
+    operator.set_value("databases", vec!["first", "second"]);
+    assert_eq!(operator.run(&["backup"]).code, 0);
+    let offered = operator.run(&["restore", "-d", "second"]);
+    assert!(
+        offered
+            .stderr
+            .contains("pgbackupd restore --database second backup_"),
+        "{offered}"
+    );
+    let plan = operator.run(&["restore", "-d", "second", "--latest", "--plan"]);
+    assert!(
+        plan.stdout.contains("`pgbackupd drill --database second` "),
+        "{plan}"
+    );
+    let restored = operator.run(&["restore", "-d", "second", "--latest", "--yes"]);
+    assert_eq!(restored.code, 0, "{restored}");
+    let (_, hint) = restored.stdout.split_once("`pgbackupd ").unwrap();
+    let (hint, _) = hint.split_once('`').unwrap();
+    assert_eq!(hint, "undo-restore --database second");
+    let words: Vec<&str> = hint.split(' ').chain(["--yes"]).collect();
+    let undone = operator.run(&words);
+    assert_eq!(undone.code, 0, "{undone}");
+}

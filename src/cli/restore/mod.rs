@@ -30,7 +30,7 @@ use crate::jobs::{
 };
 use crate::pipeline::Progress;
 use crate::policy::Series;
-use crate::words::shell_word;
+use crate::words::command;
 use destination::Chosen;
 use question::Question;
 
@@ -63,7 +63,7 @@ pub(super) struct Args {
     series: Option<Series>,
     /// The database it is of, as NAME or SERVER/NAME; of a file without a manifest, the database
     /// that it becomes
-    #[arg(long, short, value_name = "NAME")]
+    #[arg(long, short, value_name = "NAME", value_parser = select::database_name)]
     database: Option<String>,
     /// Restore into a new database of this name, and replace nothing; with --table, also into one
     /// that is there
@@ -92,7 +92,7 @@ pub(super) struct Args {
     )]
     schema: Option<String>,
     /// The server to restore on, by its name in the configuration
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = select::database_name)]
     server: Option<String>,
     /// Make roles that the server has as they were at the backup, with their passwords
     #[arg(long)]
@@ -452,15 +452,16 @@ fn print(
         report::span(objective),
     )?;
     if let Some(kept) = &restored.kept_as {
-        let which = if records::is_configured(server) {
-            String::new()
+        let name = if records::is_configured(server) {
+            label
         } else {
-            format!(" --database {}", shell_word(&restored.database))
+            restored.database.as_str()
         };
         writeln!(
             out,
-            "  the old database is kept as {}; `pgbackupd undo-restore{which}` swaps it back",
-            report::one_line(kept)
+            "  the old database is kept as {}; `{}` swaps it back",
+            report::one_line(kept),
+            command("undo-restore", name, "")
         )?;
     } else if args.drop_old {
         writeln!(out, "  the old database was dropped")?;

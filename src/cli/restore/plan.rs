@@ -12,6 +12,7 @@ use super::super::report;
 use super::destination::Chosen;
 use crate::jobs::{Context, LastDrill, Outlook};
 use crate::policy::{age, in_words};
+use crate::words::command;
 
 /// What `restore --plan --json` prints.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -110,7 +111,8 @@ pub(super) fn print(
             report::one_line(&step.what)
         )?;
     }
-    writeln!(out, "{}", measure(&plan, context, objective))?;
+    let drill = command("drill", &chosen.label, "");
+    writeln!(out, "{}", measure(&plan, context, (objective, &drill)))?;
     for warning in &plan.warnings {
         writeln!(out, "note: {warning}")?;
     }
@@ -128,11 +130,11 @@ pub(super) fn print(
 }
 
 /// Where the times come from, and what they say of this restore.
-fn measure(plan: &Outlook, context: &Context, objective: Duration) -> String {
+fn measure(plan: &Outlook, context: &Context, (objective, command): (Duration, &str)) -> String {
     let allowed = report::span(objective);
     let Some(drill) = &plan.last_drill else {
         return format!(
-            "times: none, for no test restore of the database is on record; `pgbackupd drill` makes \
+            "times: none, for no test restore of the database is on record; `{command}` makes \
              one and measures it (objectives.recovery_time is {allowed})"
         );
     };

@@ -19,6 +19,7 @@ use crate::jobs::{
     passed_over, places,
 };
 use crate::repository::{Role, Stem};
+use crate::words::command;
 
 /// What has become of a restore that must not go on.
 const UNTOUCHED: &str = "nothing was restored";
@@ -318,8 +319,8 @@ fn newest(candidates: &[Candidate], args: &Args) -> Result<RestoreSource, Failur
             FailureKind::Damaged,
             format!(
                 "every backup that fits was found bad; name one to try it all the same: \
-                 pgbackupd restore {}",
-                first.entry.stem
+                 {}",
+                command("restore", &first.place.label, &first.entry.stem.to_string())
             ),
         ));
     }
@@ -339,7 +340,7 @@ fn offer(
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     list(context, candidates, out)?;
-    let RestoreSource::Backup(_, stem) = &picked.source else {
+    let RestoreSource::Backup(place, stem) = &picked.source else {
         return Ok(());
     };
     // At a terminal the question follows when the backup was read and the server asked.
@@ -353,6 +354,9 @@ fn offer(
     };
     Err(Failure::new(
         FailureKind::Usage,
-        format!("say which one: pgbackupd restore {stem}, or --latest{older}"),
+        format!(
+            "say which one: {}, or --latest{older}",
+            command("restore", &place.label, &stem.to_string())
+        ),
     ))
 }

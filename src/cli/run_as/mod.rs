@@ -13,7 +13,7 @@ use unit::UNIT;
 
 use super::failure::{Failure, FailureKind};
 use super::{Cli, Command};
-use crate::config::{Source, load};
+use crate::config::{ConfigError, Loaded, Source, load, load_what_is_right};
 use crate::identity::{self, ServiceUser};
 
 /// Why nobody can be named whom root's command should become.
@@ -93,18 +93,40 @@ impl Cli {
             return Ok(());
         };
         let (to_read, to_write): (Vec<PathBuf>, Vec<PathBuf>) = self.command.named_files();
-        let to_read = self.config.iter().chain(&to_read);
-        let found = to_read
-            .filter_map(|path| files::unreadable(path))
-            .chain(to_write.iter().filter_map(|path| files::unwritable(path)))
-            .next();
-        match found {
+        let configuration = self.config.iter().filter_map(|path| {
+            let found = files::unreadable(path)?;
+            Some(found.explain_configuration(&became.user))
+        });
+        let to_read = to_read.iter().filter_map(|path| files::unreadable(path));
+        let to_read = configuration.chain(to_read.map(|found| found.explain(&became.user)));
+        if let Some(sentence) = to_read.into_iter().next() {
+            return Err(Failure::new(FailureKind::Configuration, sentence));
+        }
+        let to_write = to_write.iter().filter_map(|path| files::unwritable(path));
+        match to_write.into_iter().next() {
             None => Ok(()),
-            Some(unusable) => Err(Failure::new(
-                FailureKind::Configuration,
-                unusable.explain(&became.user),
+            Some(found) => Err(Failure::new(
+                FailureKind::CannotCreate,
+                found.explain(&became.user),
             )),
         }
+    }
+}
+
+/// The configuration. Where root reads it and something is wrong, the ways out are those that leave it to
+/// the service, too.
+pub(super) fn load_for_reader(source: &Source) -> Result<Loaded, ConfigError> {
+    let loaded = load(source);
+    let is_root = rustix::process::geteuid().is_root();
+    if loaded.is_ok() || !is_root || identity::knows_service() {
+        return loaded;
+    }
+    match service_user(source) {
+        Ok(user) => {
+            identity::note_service(&user);
+            load(source)
+        }
+        Err(_) => loaded,
     }
 }
 
@@ -114,7 +136,8 @@ fn service_user(source: &Source) -> Result<ServiceUser, Unknown> {
     if let Some(unit) = unit::ask() {
         return unit.resolve().map_err(Unknown::Unit);
     }
-    let loaded = load(source).map_err(|_| Unknown::Configuration)?;
+    // What is wrong is for that user to say, whose way out it has to be.
+    let (loaded, _) = load_what_is_right(source).map_err(|_| Unknown::Configuration)?;
     let owner = owners::only_one(&owners::look(&loaded.plan)).map_err(Unknown::Directories)?;
     uzers::get_user_by_uid(owner)
         .and_then(|user| ServiceUser::new(&user, None, &[]))

@@ -8,7 +8,7 @@ use std::io::Write;
 
 use super::Surroundings;
 use super::failure::{Failure, FailureKind};
-use super::report;
+use super::{report, select};
 use crate::jobs::survey;
 
 /// Say whether all is well, what needs attention if not, and how everything stands.
@@ -20,7 +20,7 @@ use crate::jobs::survey;
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
     /// Only this database, as NAME or SERVER/NAME; may be given several times
-    #[arg(long = "database", short, value_name = "NAME")]
+    #[arg(long = "database", short, value_name = "NAME", value_parser = select::database_name)]
     databases: Vec<String>,
 }
 

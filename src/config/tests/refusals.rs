@@ -428,7 +428,17 @@ const REFUSED: &[(&str, &str, &[&str])] = &[
     (
         "database = \"a\"\ndatabase = \"b\"",
         "2:1",
-        &["duplicate key"],
+        &["duplicate key: database is in line 1 already"],
+    ),
+    (
+        "database = \"a\"\n[jobs.x]\nkind = \"prune\"\nschedule = \"@daily\"\n\n[jobs.x]\nwindow = \"1 hour\"",
+        "6:7",
+        &["duplicate key: table [jobs.x] is in line 2 already"],
+    ),
+    (
+        "database = \"a\"\njobs.daily.window = \"1 hour\"\n[jobs.daily]\nenabled = false",
+        "3:7",
+        &["duplicate key: table [jobs.daily] is set above already"],
     ),
     ("database = \"a", "1:14", &["TOML"]),
 ];

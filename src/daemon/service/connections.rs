@@ -32,7 +32,7 @@ pub(super) struct Connections {
 fn pause(failures: &[ConnectionFailure]) -> Option<Duration> {
     let pause = |failure: &ConnectionFailure| match failure.kind {
         ConnectionFailureKind::NoSuchDatabase | ConnectionFailureKind::Passing => 300,
-        ConnectionFailureKind::Refused => 3600,
+        ConnectionFailureKind::Refused | ConnectionFailureKind::Misconfigured => 3600,
     };
     failures.iter().map(pause).min().map(Duration::from_secs)
 }
@@ -188,7 +188,9 @@ impl Service {
                 { server = %server },
                 "{named} cannot be reached now; every run will try again: {message}"
             ),
-            ConnectionFailureKind::NoSuchDatabase | ConnectionFailureKind::Refused => tell!(
+            ConnectionFailureKind::NoSuchDatabase
+            | ConnectionFailureKind::Refused
+            | ConnectionFailureKind::Misconfigured => tell!(
                 CannotConnect,
                 { server = %server, database = database.as_deref() },
                 "{named} cannot be backed up as configured: {message}"

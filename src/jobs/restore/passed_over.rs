@@ -11,7 +11,7 @@ use super::choose::Criteria;
 use crate::jobs::{Context, JobError, Place, continuity};
 use crate::policy::{Accepted, Loss};
 use crate::repository::{Catalogue, Entry, Fault, Quarantined, Stem};
-use crate::words::shell_word;
+use crate::words::{command, shell_word};
 
 /// A backup that is newer than the one that is chosen, or would be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,7 +97,10 @@ impl Found<'_> {
                     format!("it did not come back intact in a test restore: {what}")
                 }
             };
-            let way = format!("; `pgbackupd restore {}` tries it all the same", entry.stem);
+            let way = format!(
+                "; `{}` tries it all the same",
+                command("restore", self.database, &entry.stem.to_string())
+            );
             Some(self.other(Some(entry.started.to_utc()), &entry.stem, what + &way))
         });
         let problems = self.catalogue.problems.iter().filter_map(|problem| {
@@ -108,9 +111,8 @@ impl Found<'_> {
                 format!("its manifest is of no use: {}", problem.what)
             };
             let way = format!(
-                "; its dump can be restored by its path: `pgbackupd restore --database {} {}`",
-                shell_word(self.database),
-                shell_word(&self.dump_of(stem))
+                "; its dump can be restored by its path: `{}`",
+                command("restore", self.database, &shell_word(&self.dump_of(stem)))
             );
             Some(self.other(None, stem, what + &way))
         });
@@ -121,9 +123,9 @@ impl Found<'_> {
                 None => "its state is lost",
             };
             let why = format!(
-                "it was damaged and is in quarantine: {damage}; `pgbackupd release {}` gives it its \
-                 place back once it is intact",
-                one.name
+                "it was damaged and is in quarantine: {damage}; `{}` gives it its place back once it is \
+                 intact",
+                command("release", self.database, &one.name)
             );
             self.other(started, &one.stem, why)
         });
@@ -321,8 +323,8 @@ mod tests {
         assert_eq!(
             said[3].to_string(),
             "weekly_backup_20250709_020000 is newer and passed over: it did not come back intact in a \
-             test restore: row 7 differs; `pgbackupd restore weekly_backup_20250709_020000` tries it all \
-             the same"
+             test restore: row 7 differs; `pgbackupd restore --database app \
+             weekly_backup_20250709_020000` tries it all the same"
         );
     }
 }

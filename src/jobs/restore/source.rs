@@ -20,6 +20,7 @@ use crate::postgres::{
     Confinement, Conninfo, DatabaseProperties, Programs, archive_as_sql_arguments,
 };
 use crate::repository::{Manifest, Role, Stem};
+use crate::words::command;
 
 /// The text of a cluster's roles is small; more than this is none.
 const LONGEST_GLOBALS: usize = 64 << 20;
@@ -119,7 +120,8 @@ impl Source {
             return match examined {
                 Examined::Whole(passage) => Ok(*passage),
                 Examined::Damaged(damage) => Err(JobError::Damaged(format!(
-                    "the backup {stem} is damaged: {damage}; `pgbackupd restore` lists the others"
+                    "the backup {stem} is damaged: {damage}; `{}` lists the others",
+                    command("list", &place.label, "")
                 ))),
             };
         }

@@ -205,7 +205,7 @@ pub fn survey(context: &Context, loaded: &Loaded, wanted: &[String]) -> Result<S
     let is_late = databases.iter().any(|database| database.facts.is_late());
     judge_daemon(&daemon, is_late, &mut concerns, &mut remarks);
     if let DaemonView::Alive(state) = &daemon {
-        judge_connections(plan, state, &databases, wanted.is_empty(), &mut concerns);
+        judge_connections(state, &databases, wanted.is_empty(), &mut concerns);
         remark_on_changes(state, is_changed_on_disk, &mut remarks);
     }
     Ok(Survey {
@@ -354,7 +354,6 @@ fn judge_daemon(
 /// What the daemon cannot connect to. A run that has tried since knows better: its failure is reported
 /// by itself, and its backup shows that it can be.
 fn judge_connections(
-    plan: &Plan,
     state: &DaemonState,
     databases: &[Surveyed],
     is_of_all: bool,
@@ -385,9 +384,10 @@ fn judge_connections(
         if !is_shown {
             continue;
         }
+        // Whoever shows it names the database.
         let named = match &failure.database {
-            Some(database) => plan.label(&failure.server, database),
-            None => format!("server {}", failure.server),
+            Some(_) => String::new(),
+            None => format!("server {} ", failure.server),
         };
         let kind = if failure.is_missing {
             ConcernKind::NoSuchDatabase
@@ -400,7 +400,7 @@ fn judge_connections(
             database: failure.database.clone(),
             directory: None,
             sentence: format!(
-                "{} cannot be backed up as configured: {}",
+                "{}cannot be backed up as configured: {}",
                 one_line(&named),
                 one_line(&failure.message)
             ),

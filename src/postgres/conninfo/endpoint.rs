@@ -21,6 +21,8 @@ pub(in crate::postgres) struct Endpoint {
     pub(in crate::postgres) port: u16,
     /// A password file may have a different one for each host.
     pub(in crate::postgres) password: Option<SecretString>,
+    /// Why there is none, where a password file was asked.
+    pub(in crate::postgres) lack: Option<String>,
 }
 
 /// A host as libpq understands it.

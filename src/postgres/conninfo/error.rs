@@ -5,6 +5,7 @@ use std::fmt;
 use super::parse::ParseError;
 use super::password::PasswordError;
 use super::service::ServiceError;
+use crate::credential;
 
 /// Why a connection cannot be resolved.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +22,22 @@ pub enum ConninfoError {
     /// The password.
     #[error(transparent)]
     Password(#[from] PasswordError),
+    /// A file that is a credential of the service, which this process is not.
+    #[error(
+        "{place} sets {name} to the credential {credential:?}, which exists only inside the service, whose \
+         unit needs {}: leave the run to the service, or, by hand, set PGBACKUPD_CONNECTION__{} to another \
+         file that its user can read",
+        credential::loading(credential),
+        name.to_uppercase()
+    )]
+    Elsewhere {
+        /// Where it was set.
+        place: Place,
+        /// The parameter.
+        name: &'static str,
+        /// The credential's name.
+        credential: String,
+    },
     /// A parameter that this program cannot follow.
     #[error("{place} sets {name}: {instead}")]
     Unsupported {
@@ -58,6 +75,17 @@ pub enum ConninfoError {
         "no user is configured, and the system has no name for user number {0}: set `user` or PGUSER"
     )]
     NoUser(u32),
+}
+
+impl ConninfoError {
+    /// Whether nothing is wrong but that a password or a key is a credential of the service, which this
+    /// process is not.
+    pub fn is_elsewhere(&self) -> bool {
+        matches!(
+            self,
+            Self::Elsewhere { .. } | Self::Password(PasswordError::NoCredentials { .. })
+        )
+    }
 }
 
 /// Where a parameter was set.

@@ -34,6 +34,13 @@ pub(super) fn mask(text: &str, known: &[&str]) -> String {
     starred(text, hidden)
 }
 
+/// The text with the passwords of URIs starred out.
+pub(super) fn mask_uris(text: &str) -> String {
+    let mut hidden = Vec::new();
+    in_uris(text, &mut hidden);
+    starred(text, hidden)
+}
+
 fn starred(text: &str, mut hidden: Vec<Range<usize>>) -> String {
     hidden.retain(|range| !range.is_empty());
     hidden.sort_by_key(|range| range.start);
@@ -111,7 +118,7 @@ fn value_at(text: &str, start: usize, is_of_query: bool) -> Range<usize> {
 /// What stands between user and host of a URI.
 fn in_uris(text: &str, hidden: &mut Vec<Range<usize>>) {
     for (at, found) in text.match_indices("://") {
-        let scheme = &text[..at];
+        let scheme = text[..at].to_ascii_lowercase();
         if !(scheme.ends_with("postgres") || scheme.ends_with("postgresql")) {
             continue;
         }

@@ -24,6 +24,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::config::Connection;
+use crate::credential;
 pub(super) use endpoint::{Endpoint, Host};
 pub(super) use environment::quoted;
 pub use error::{ConninfoError, Place};
@@ -63,6 +64,16 @@ pub struct Conninfo {
     home: Option<PathBuf>,
 }
 
+/// A text without the passwords of URIs, and those behind `password=`.
+pub fn without_passwords(text: &str) -> String {
+    mask::mask(text, &[])
+}
+
+/// A text without the passwords of URIs.
+pub fn without_passwords_of_uris(text: &str) -> String {
+    mask::mask_uris(text)
+}
+
 /// How a silent connection over TCP is watched; none means the system's value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Keepalive {
@@ -89,6 +100,7 @@ impl Conninfo {
     ) -> Result<Self, ConninfoError> {
         let mut values = Values::gather(connection, environment)?;
         values.refuse_what_cannot_be_followed()?;
+        refuse_credentials_of_others(&values)?;
 
         let user = match values.take("user") {
             Some(user) => user,
@@ -118,19 +130,20 @@ impl Conninfo {
         let endpoints = hosts
             .into_iter()
             .map(|(host, address, port)| {
-                let password = single.clone().or_else(|| {
-                    file.password(Login {
-                        host: &host.in_password_file(),
-                        port,
-                        database: &database,
-                        user: &user,
-                    })
-                });
+                let login = Login {
+                    host: &host.in_password_file(),
+                    port,
+                    database: &database,
+                    user: &user,
+                };
+                let password = single.clone().or_else(|| file.password(login));
+                let lack = password.is_none().then(|| file.lack(login)).flatten();
                 Endpoint {
                     host,
                     address,
                     port,
                     password,
+                    lack,
                 }
             })
             .collect();
@@ -262,6 +275,26 @@ impl fmt::Display for Conninfo {
         }
         Ok(())
     }
+}
+
+/// Files that a unit of systemd's may have as credentials.
+const FILES: [&str; 5] = ["passfile", "sslkey", "sslcert", "sslrootcert", "sslcrl"];
+
+fn refuse_credentials_of_others(values: &Values) -> Result<(), ConninfoError> {
+    for name in FILES {
+        let Some(path) = values.get(name).map(Path::new) else {
+            continue;
+        };
+        if let Some(credential) = credential::name(path).filter(|_| credential::is_elsewhere(path))
+        {
+            return Err(ConninfoError::Elsewhere {
+                place: values.place(name),
+                name,
+                credential,
+            });
+        }
+    }
+    Ok(())
 }
 
 fn ssl_mode(values: &Values) -> Result<SslMode, ConninfoError> {

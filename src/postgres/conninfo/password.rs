@@ -11,22 +11,25 @@ use std::path::{Path, PathBuf};
 use secrecy::SecretString;
 
 use crate::config::PasswordSource;
-use crate::secret_file::Exposure;
+use crate::secret_file::{Exposure, entering_advice, making_advice, opening_advice};
+use crate::{credential, identity};
 
 /// Why a password cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum PasswordError {
     /// A file with a password cannot be read.
-    #[error("cannot read the password file {}: {cause}", path.display())]
+    #[error("cannot read the password file {}: {cause}{}", path.display(), unreadable_advice(path, cause, *.is_own))]
     Unreadable {
         /// The file.
         path: PathBuf,
         /// Why.
         cause: std::io::Error,
+        /// Whether it is one of libpq's form, which has to be the reader's own.
+        is_own: bool,
     },
     /// Others can read it.
     #[error(
-        "the password file {} can be read by others (mode {mode:04o}): run `{closing_command}`",
+        "the password file {} can be read by others (mode {mode:04o}): {closing_advice}",
         path.display()
     )]
     Exposed {
@@ -35,7 +38,7 @@ pub enum PasswordError {
         /// Its permission bits.
         mode: u32,
         /// What closes it.
-        closing_command: String,
+        closing_advice: String,
     },
     /// There is nothing in it, or what is in it is no text.
     #[error("the first line of the password file {} is empty or not UTF-8 text", path.display())]
@@ -45,13 +48,21 @@ pub enum PasswordError {
     },
     /// systemd gave us no credentials.
     #[error(
-        "the password is the systemd credential {name:?}, which systemd hands over to the service \
-         alone: the unit needs LoadCredential={name}:FILE, and a command by hand `systemd-run --pipe \
-         --wait -p User=USER -p LoadCredential={name}:FILE pgbackupd …`"
+        "the password is the credential {name:?}, which exists only inside the service, whose unit \
+         needs {}: {}{}",
+        credential::loading(name),
+        if *.is_file {
+            format!("write credential = {name:?} in place of password_file, and by hand ")
+        } else {
+            "by hand, ".to_owned()
+        },
+        identity::in_shell_of_root(&identity::with_credential(name))
     )]
     NoCredentials {
         /// The credential's name.
         name: String,
+        /// Whether the configuration names it as a file.
+        is_file: bool,
     },
     /// A name that would lead out of the directory of credentials.
     #[error("{name:?} is not the name of a systemd credential: use letters, digits, - _ and .")]
@@ -69,6 +80,12 @@ pub(super) fn configured(
     match source {
         PasswordSource::Inline(password) => Ok(password.clone()),
         PasswordSource::File(path) => {
+            if credential::is_elsewhere(path) {
+                return Err(PasswordError::NoCredentials {
+                    name: credential::name(path).unwrap_or_default(),
+                    is_file: true,
+                });
+            }
             refuse_exposed(path)?;
             first_line(path)
         }
@@ -77,9 +94,12 @@ pub(super) fn configured(
             if name.is_empty() || name.starts_with('.') || !name.chars().all(plain) {
                 return Err(PasswordError::BadCredentialName { name: name.clone() });
             }
-            let directory = environment
-                .get("CREDENTIALS_DIRECTORY")
-                .ok_or_else(|| PasswordError::NoCredentials { name: name.clone() })?;
+            let directory = environment.get("CREDENTIALS_DIRECTORY").ok_or_else(|| {
+                PasswordError::NoCredentials {
+                    name: name.clone(),
+                    is_file: false,
+                }
+            })?;
             // systemd alone decides who can read its directory; the files' modes say little.
             first_line(&Path::new(directory).join(name))
         }
@@ -105,13 +125,36 @@ fn read(path: &Path) -> Result<Vec<u8>, PasswordError> {
     crate::regular_file::read(path).map_err(|cause| PasswordError::Unreadable {
         path: path.to_owned(),
         cause,
+        is_own: false,
     })
+}
+
+/// The way to a file that can be read; begins with a semicolon.
+fn unreadable_advice(path: &Path, cause: &std::io::Error, is_own: bool) -> String {
+    let advice = match (cause.kind(), path.metadata()) {
+        (ErrorKind::PermissionDenied, Ok(metadata)) => opening_advice(path, &metadata, is_own),
+        (ErrorKind::PermissionDenied, Err(_)) => entering_advice(path),
+        (ErrorKind::NotFound, _) => {
+            let content = if is_own {
+                "lines HOST:PORT:DATABASE:USER:PASSWORD"
+            } else {
+                "the password"
+            };
+            format!(
+                "{}, and type {content} and the end of the input (Ctrl-D)",
+                making_advice(path)
+            )
+        }
+        _ => return String::new(),
+    };
+    format!("; {advice}")
 }
 
 fn refuse_exposed(path: &Path) -> Result<(), PasswordError> {
     let metadata = fs::metadata(path).map_err(|cause| PasswordError::Unreadable {
         path: path.to_owned(),
         cause,
+        is_own: false,
     })?;
     refuse(path, Exposure::of(&metadata))
 }
@@ -122,7 +165,7 @@ fn refuse(path: &Path, exposure: Option<Exposure>) -> Result<(), PasswordError> 
         Some(exposure) => Err(PasswordError::Exposed {
             path: path.to_owned(),
             mode: exposure.mode,
-            closing_command: exposure.closing_command(path),
+            closing_advice: exposure.closing_advice(path),
         }),
     }
 }
@@ -131,6 +174,21 @@ fn refuse(path: &Path, exposure: Option<Exposure>) -> Result<(), PasswordError> 
 #[derive(Debug, Default)]
 pub(super) struct PasswordFile {
     text: Option<SecretString>,
+    /// Where it is, or would be.
+    path: Option<PathBuf>,
+    standing: Standing,
+}
+
+/// What there is under a password file's name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Standing {
+    /// Nothing, or nothing that concerns this user.
+    #[default]
+    Absent,
+    /// What is no file, such as `/dev/null`: no password is wanted from it.
+    None,
+    /// A file.
+    Read,
 }
 
 /// Whom a password is for: the four fields of a line in a password file.
@@ -147,32 +205,64 @@ impl PasswordFile {
     /// (`/dev/null`), counts as empty as in libpq, unless the configuration names it: then it has to
     /// exist.
     pub(super) fn open(path: &Path, has_to_exist: bool) -> Result<Self, PasswordError> {
+        let without = |standing| Self {
+            text: None,
+            path: Some(path.to_owned()),
+            standing,
+        };
+        let unreadable = |cause| PasswordError::Unreadable {
+            path: path.to_owned(),
+            cause,
+            is_own: true,
+        };
         match fs::metadata(path) {
             Ok(metadata) if metadata.is_file() => {
                 refuse(path, Exposure::of_password_file(&metadata))?;
             }
-            Ok(_) => return Ok(Self::default()),
-            Err(error) if !has_to_exist && is_absent(&error) => return Ok(Self::default()),
-            Err(cause) => {
-                return Err(PasswordError::Unreadable {
-                    path: path.to_owned(),
-                    cause,
-                });
+            Ok(_) => return Ok(without(Standing::None)),
+            Err(error) if !has_to_exist && is_absent(&error) => {
+                return Ok(without(Standing::Absent));
             }
+            Err(cause) => return Err(unreadable(cause)),
         }
-        let text = match read(path) {
-            Err(PasswordError::Unreadable { cause, .. }) if !has_to_exist && is_absent(&cause) => {
-                return Ok(Self::default());
+        let text = match crate::regular_file::read(path) {
+            Err(cause) if !has_to_exist && is_absent(&cause) => {
+                return Ok(without(Standing::Absent));
             }
-            text => text?,
+            text => text.map_err(unreadable)?,
         };
         match String::from_utf8(text) {
             Ok(text) => Ok(Self {
                 text: Some(text.into()),
+                ..without(Standing::Read)
             }),
             Err(_) => Err(PasswordError::NoText {
                 path: path.to_owned(),
             }),
+        }
+    }
+
+    /// Why it has no password for a login, as the middle of a sentence of which the other way out is the
+    /// end; none where no such file is wanted.
+    pub(super) fn lack(&self, login: Login<'_>) -> Option<String> {
+        let path = self.path.as_ref()?.display();
+        let fields = [
+            host_in_file(login.host),
+            &login.port.to_string(),
+            login.database,
+            login.user,
+        ]
+        .map(escaped);
+        let line = fields.join(":");
+        match self.standing {
+            Standing::None => None,
+            Standing::Absent => Some(format!(
+                "none is configured, and the password file {path} is not there or belongs to somebody \
+                 else: "
+            )),
+            Standing::Read => Some(format!(
+                "no line of the password file {path} fits {line}: add the line {line}:PASSWORD, or "
+            )),
         }
     }
 
@@ -236,6 +326,16 @@ fn field(text: &str) -> Option<(String, bool, &str)> {
         &text[..end] == "*",
         &text[end + 1..],
     ))
+}
+
+/// A field as a line has it.
+fn escaped(text: &str) -> String {
+    text.chars()
+        .flat_map(|c| {
+            let escape = matches!(c, ':' | '\\').then_some('\\');
+            escape.into_iter().chain([c])
+        })
+        .collect()
 }
 
 fn unescape(text: &str) -> String {

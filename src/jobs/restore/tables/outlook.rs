@@ -22,7 +22,7 @@ use crate::pipeline::{Progress, read_census};
 use crate::postgres::{Client, family};
 use crate::regular_file;
 use crate::repository::{Manifest, Role};
-use crate::words::counted;
+use crate::words::{command, counted};
 
 /// So many tables are named; the rest is counted.
 const NAMED: usize = 20;
@@ -187,7 +187,8 @@ fn stored_census(request: &TablesRequest<'_>, manifest: &Manifest) -> Result<Cen
     let path = place.repository.path(stem, Role::Census);
     let damaged = |what: String| {
         JobError::Damaged(format!(
-            "the backup {stem} is damaged: {what}; `pgbackupd restore` lists the others"
+            "the backup {stem} is damaged: {what}; `{}` lists the others",
+            command("list", &place.label, "")
         ))
     };
     match regular_file::open(&path)
