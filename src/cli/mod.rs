@@ -67,7 +67,7 @@ Exit codes:
     after_help = EXIT_CODES
 )]
 pub struct Cli {
-    /// The configuration file [default: /etc/pgbackupd/pgbackupd.toml, if it is there]
+    /// The configuration file; /dev/null for none [default: /etc/pgbackupd/pgbackupd.toml, if it is there]
     #[arg(
         long,
         global = true,
@@ -194,16 +194,24 @@ impl Surroundings<'_> {
     fn load_to_restore(&self) -> Result<Loaded, Failure> {
         self.load_or_do_without(
             Runs::ProgramsAndApplication,
-            "without it, on the server that libpq finds (PGHOST, PGPORT, PGUSER)",
+            Some("without it, on the server that libpq finds (PGHOST, PGPORT, PGUSER)"),
         )
+    }
+
+    /// The same, where a database may be replaced: a configuration whose mistake may be about the server is
+    /// not done without, since the database of that name on another server is another database.
+    fn load_to_replace(&self) -> Result<Loaded, Failure> {
+        self.load_or_do_without(Runs::ProgramsAndApplication, None)
     }
 
     /// The same, of a command that reads what is named by its path, and needs no server.
     fn load_for_path(&self) -> Result<Loaded, Failure> {
-        self.load_or_do_without(Runs::Programs, "without it")
+        self.load_or_do_without(Runs::Programs, Some("without it"))
     }
 
-    fn load_or_do_without(&self, runs: Runs, how: &str) -> Result<Loaded, Failure> {
+    /// The configuration; without what is wrong in it, if that is not about places or servers; else
+    /// without any, if it is said how the command goes on then.
+    fn load_or_do_without(&self, runs: Runs, how: Option<&str>) -> Result<Loaded, Failure> {
         let Err(error) = run_as::load_for_reader(&self.source) else {
             return self.load_to_run(runs);
         };
@@ -213,9 +221,13 @@ impl Surroundings<'_> {
                 loaded.refuse_commands_of_others(runs)?;
                 return Ok(loaded);
             }
+            let Some(how) = how else {
+                let mut failure = Failure::from(error);
+                failure.message.push_str(OTHER_SERVER);
+                return Err(failure);
+            };
             warn_of(&error.problems, how);
-            source.file = None;
-            source.default_file = PathBuf::from("/nonexistent");
+            source = source.without_file();
             source
                 .environment
                 .retain(|name, _| !name.starts_with("PGBACKUPD_"));
@@ -254,6 +266,10 @@ impl Surroundings<'_> {
 }
 
 /// That a command goes on although the configuration is wrong.
+/// The way out where a command that replaces a database does not go on without the configuration.
+const OTHER_SERVER: &str = "\nhint: fix it; with --config /dev/null the command does without a configuration, \
+    on the server that libpq finds (PGHOST, PGPORT, PGUSER)";
+
 fn warn_of(problems: &[Problem], how: &str) {
     let Some(first) = problems.first() else {
         return;

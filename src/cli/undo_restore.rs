@@ -69,7 +69,7 @@ pub(super) async fn run(
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     let loaded = match &args.database {
-        Some(_) => surroundings.load_to_restore()?,
+        Some(_) => surroundings.load_to_replace()?,
         None => surroundings.load_to_run(Runs::ProgramsAndApplication)?,
     };
     let context = surroundings.context(&loaded);

@@ -15,6 +15,9 @@ use crate::writers::{Writable, trusted_here, written_by_others};
 /// The main file when no other is named.
 pub const DEFAULT_FILE: &str = "/etc/pgbackupd/pgbackupd.toml";
 
+/// Named as the main file, it stands for none.
+const NO_FILE: &str = "/dev/null";
+
 /// What the names of our variables begin with.
 const PREFIX: &str = "PGBACKUPD_";
 
@@ -45,12 +48,24 @@ impl Source {
                 Some((name, value.to_string_lossy().into_owned()))
             })
             .collect();
-        Self {
+        let source = Self {
             file,
             default_file: PathBuf::from(DEFAULT_FILE),
             environment,
             trusted: trusted_here(),
+        };
+        if source.main_file() == Path::new(NO_FILE) {
+            return source.without_file();
         }
+        source
+    }
+
+    /// The same without any file.
+    #[must_use]
+    pub fn without_file(mut self) -> Self {
+        self.file = None;
+        self.default_file = PathBuf::from("/nonexistent");
+        self
     }
 
     /// The same, where one more user may write the files: the service's own.

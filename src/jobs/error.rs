@@ -39,18 +39,11 @@ pub enum JobError {
     /// A program of `PostgreSQL`'s failed.
     #[error("{message}")]
     Failed {
-        /// The sentence.
-        message: String,
-        /// Whether trying again later may help without anybody doing anything.
-        may_pass: bool,
-    },
-    /// The server refused what a program asked of it, in words that may show rows.
-    #[error("{message}")]
-    Rejected {
         /// The sentence, without rows.
         message: String,
-        /// All that the program said, which may show rows: for a terminal.
-        said: String,
+        /// The program's full output, which may show rows: for a terminal. None where it is in the
+        /// sentence.
+        said: Option<String>,
         /// Whether trying again later may help without anybody doing anything.
         may_pass: bool,
     },
@@ -230,7 +223,6 @@ impl JobError {
             | Self::Child(_)
             | Self::Exhausted(_)
             | Self::Failed { .. }
-            | Self::Rejected { .. }
             | Self::Stop(Stop::TimedOut { .. }) => JobErrorKind::Unavailable,
             Self::Stop(Stop::Interrupted) => JobErrorKind::Interrupted,
             Self::NoSuchBackup(_) | Self::NoSuchDatabase(_) | Self::NoSuchTable(_) => {
@@ -252,7 +244,7 @@ impl JobError {
             | Self::Program(ProgramError::Lookup { .. }) => true,
             Self::Child(ChildError::Start { cause: source, .. })
             | Self::Repository(RepositoryError::Io { source, .. }) => is_exhaustion(source),
-            Self::Failed { may_pass, .. } | Self::Rejected { may_pass, .. } => *may_pass,
+            Self::Failed { may_pass, .. } => *may_pass,
             _ => false,
         }
     }
@@ -261,7 +253,7 @@ impl JobError {
     /// server's details and context.
     pub fn said(&self) -> Option<&str> {
         match self {
-            Self::Rejected { said, .. } => Some(said),
+            Self::Failed { said, .. } => said.as_deref(),
             Self::Query(error) => error.said(),
             Self::Undiscovered { source, .. }
             | Self::Unseen { source, .. }
@@ -274,6 +266,7 @@ impl JobError {
     pub(super) fn failed(message: impl Into<String>) -> Self {
         Self::Failed {
             message: message.into(),
+            said: None,
             may_pass: false,
         }
     }

@@ -70,13 +70,9 @@ pub(super) async fn explain(
     }
     match cause {
         DumpFailure::NoSpace => JobError::NoSpace(sentence),
-        _ if recorded.len() < said.len() => JobError::Rejected {
-            message: sentence,
-            said: said.to_owned(),
-            may_pass,
-        },
         _ => JobError::Failed {
             message: sentence,
+            said: (recorded.len() < said.len()).then(|| said.to_owned()),
             may_pass,
         },
     }

@@ -154,6 +154,18 @@ fn a_mistake_in_the_configuration_leaves_what_is_named_by_its_path() {
         }
         assert_eq!(cluster.psql_in(&into, "SELECT count(*) FROM t"), "1");
     };
+    // What replaces a database must not do it on another server.
+    let stops = |operator: &Operator| {
+        for command in [
+            &["restore", &file, "--database", "shop", "--yes"][..],
+            &["undo-restore", "--database", "shop", "--yes"],
+        ] {
+            let output = operator.run(command);
+            assert_eq!(output.code, 78, "{output}");
+            let hint = "hint: fix it; with --config /dev/null the command does without";
+            assert!(output.stderr.contains(hint), "{output}");
+        }
+    };
 
     // Of a setting that says nothing about the place, the rest of the configuration stands.
     operator.set("jobs.daily.shedule", "0 2 * * *");
@@ -172,9 +184,22 @@ fn a_mistake_in_the_configuration_leaves_what_is_named_by_its_path() {
     operator.unset("directroy");
     operator.set("connection.hots", "elsewhere");
     goes_on(&operator, "goes on without it");
+    stops(&operator);
     operator.unset("connection.hots");
     fs::write(operator.configuration(), "database = \"shop\n").unwrap();
     goes_on(&operator, ":1: ");
+    stops(&operator);
+    // As the hint says.
+    let machine = NewMachine {
+        cluster: &cluster,
+        operator: &operator,
+    };
+    for command in [
+        &["restore", &file, "--database", "shop", "--yes"][..],
+        &["undo-restore", "--database", "shop", "--yes"],
+    ] {
+        machine.succeeds(&[&["--config", "/dev/null"], command].concat());
+    }
     fs::remove_file(operator.configuration()).unwrap();
     goes_on(&operator, "cannot be read: No such file");
     std::os::unix::fs::symlink("/dev/null", operator.configuration()).unwrap();

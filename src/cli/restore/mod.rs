@@ -120,7 +120,8 @@ impl Args {
     /// The configuration, which what is named by a path can do without.
     fn load(&self, surroundings: &Surroundings<'_>) -> Result<Loaded, Failure> {
         match self.named_file() {
-            Some(_) => surroundings.load_to_restore(),
+            Some(_) if self.into.is_some() || self.plan => surroundings.load_to_restore(),
+            Some(_) => surroundings.load_to_replace(),
             None => surroundings.load_to_run(Runs::ProgramsAndApplication),
         }
     }
@@ -354,6 +355,7 @@ async fn ahead(
     }
     Err(JobError::Failed {
         message: format!("nothing was restored: {}", ahead.problems.join("\n")),
+        said: None,
         may_pass: false,
     })
 }

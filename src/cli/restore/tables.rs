@@ -119,6 +119,7 @@ pub(super) async fn run(
         if !ahead.problems.is_empty() {
             let error = JobError::Failed {
                 message: format!("no table was restored: {}", ahead.problems.join("\n")),
+                said: None,
                 may_pass: false,
             };
             return failing.tell(&error, (None, None), out);

@@ -49,7 +49,11 @@ impl Run<'_> {
                 ));
                 Ok(None)
             }
-            Err(JobError::Failed { message, may_pass }) => {
+            Err(JobError::Failed {
+                message,
+                said,
+                may_pass,
+            }) => {
                 // What passes is no reason to do without them.
                 let way_out = if may_pass {
                     ""
@@ -60,6 +64,7 @@ impl Run<'_> {
                     message: format!(
                         "the cluster's roles and tablespaces could not be dumped{way_out}: {message}"
                     ),
+                    said,
                     may_pass,
                 })
             }

@@ -181,7 +181,7 @@ impl Tools<'_> {
             Loaded::Wholly => Ok(std::mem::take(
                 &mut *left.lock().unwrap_or_else(PoisonError::into_inner),
             )),
-            Loaded::Refused(refusal) => Err(JobError::Rejected {
+            Loaded::Refused(refusal) => Err(JobError::Failed {
                 message: format!(
                     "the definitions in the backup cannot all be made on this server: {}: {}; {}make what \
                      is missing there, or restore on a server that has it",
@@ -194,7 +194,7 @@ impl Tools<'_> {
                         format!("extensions that our user cannot install there are {names}: ")
                     }
                 ),
-                said: refusal.said,
+                said: Some(refusal.said),
                 may_pass: false,
             }),
         }

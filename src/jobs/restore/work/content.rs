@@ -104,13 +104,13 @@ impl Work<'_> {
                 let way_out =
                     rights::way_out(refusal.is_about_privileges(), &self.prepared.premises);
                 let way_out = way_out.map_or_else(String::new, |way| format!("; {way}"));
-                Err(JobError::Rejected {
+                Err(JobError::Failed {
                     message: format!(
                         "the backup could not be loaded: {}: {}{way_out}",
                         refusal.how,
                         refusal.in_short()
                     ),
-                    said: refusal.said,
+                    said: Some(refusal.said),
                     may_pass: false,
                 })
             }
