@@ -209,7 +209,7 @@ pub(crate) fn with_credential(name: &str) -> String {
         |file| format!(" -E {}", shell_word(&format!("PGBACKUPD_CONFIG={file}"))),
     );
     format!(
-        "systemd-run --quiet --pipe --wait --same-dir{configuration} -p User={} -p \
+        "systemd-run --quiet --pipe --wait{configuration} -p User={} -p \
          LoadCredential={name}:/etc/pgbackupd/credentials/{name} {}",
         shell_word(&user_name(reader().0)),
         this_command()

@@ -424,8 +424,15 @@ fn a_directory_of_somebody_else_is_told() {
     operator.assert_next_run_succeeds();
     let before = operator.standing();
     let directory = operator.backups();
-    let why = "Permission denied (os error 13): run as the user who owns the backup directory, or \
-               change its owner";
+    let user = uzers::get_user_by_name("postgres").or_else(|| uzers::get_user_by_name("nobody"));
+    let user = user.unwrap();
+    let why = format!(
+        "Permission denied (os error 13): {parent} belongs to root: if what is in it is {name}'s, as \
+         root, run `chown --recursive --no-dereference {name}: {parent}`; if not, name another \
+         directory in the configuration",
+        parent = directory.parent().unwrap().display(),
+        name = user.name().to_string_lossy(),
+    );
 
     // Root's, closed: what it holds cannot even be seen.
     let output = operator.run_as_server_user(&["list"]);
@@ -446,7 +453,10 @@ fn a_directory_of_somebody_else_is_told() {
     );
     assert!(output.stderr.starts_with(&begins), "{output}");
     assert!(
-        output.stderr.ends_with(&format!(" -m 0700 {path}`\n")),
+        output.stderr.ends_with(&format!(
+            " -m 0700 {path} && chmod o+x {}`\n",
+            directory.parent().unwrap().display()
+        )),
         "{output}"
     );
 
@@ -462,8 +472,7 @@ fn a_directory_of_somebody_else_is_told() {
     fs::rename(&aside, &directory).unwrap();
 
     // Our own, but read-only.
-    let user = uzers::get_user_by_name("postgres").or_else(|| uzers::get_user_by_name("nobody"));
-    let uid = user.unwrap().uid();
+    let uid = user.uid();
     fs::set_permissions(parent, fs::Permissions::from_mode(0o755)).unwrap();
     for entry in fs::read_dir(&directory).unwrap() {
         chown(entry.unwrap().path(), Some(uid), None).unwrap();
@@ -474,7 +483,8 @@ fn a_directory_of_somebody_else_is_told() {
     assert_eq!(output.code, 73, "{output}");
     assert!(
         without_run(&output.stderr).ends_with(&format!(
-            "cannot create {}/.pgbackupd-RUN.globals: {why}\n",
+            "cannot create {}/.pgbackupd-RUN.globals: Permission denied (os error 13): run as the user \
+             who owns the backup directory, or change its owner\n",
             directory.display()
         )),
         "{output}"

@@ -277,7 +277,7 @@ fn fields(mut entry: &[u8]) -> Fields {
 fn program(case: &str) -> Command {
     let mut program = Command::new(std::env::current_exe().unwrap());
     program
-        .args(["--exact", "case", "--ignored", "--nocapture"])
+        .args(["--exact", "journal::case", "--ignored", "--nocapture"])
         .env(CASE, case);
     program
 }

@@ -259,7 +259,7 @@ fn a_program_dies_with_us_even_when_we_are_killed() {
             "--ignored",
             "--exact",
             "--nocapture",
-            "run_a_program_until_killed",
+            "postgres_programs::run_a_program_until_killed",
         ])
         .stdout(Stdio::piped())
         .spawn()
