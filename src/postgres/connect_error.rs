@@ -71,8 +71,11 @@ impl ConnectError {
     fn advice(&self) -> Cow<'static, str> {
         if self.kind == ConnectErrorKind::AuthenticationFailed {
             // By a socket it is most often the system's user who is let in or not (`peer`), and another
-            // role's is not root's.
-            let may_be_peer = self.is_local && self.sqlstate.as_deref() == Some("28000");
+            // role's is not root's. A rule of pg_hba.conf that is lacking or rejects is named so in every
+            // language.
+            let may_be_peer = self.is_local
+                && self.sqlstate.as_deref() == Some("28000")
+                && !self.reason.contains("pg_hba.conf");
             let user = if may_be_peer { "root" } else { &self.user };
             if let Some(advice) = advice_to_root(user) {
                 return advice;
@@ -436,15 +439,22 @@ mod tests {
         }
         let german =
             "the server says: FATAL: Peer-Authentifizierung für Benutzer »postgres« fehlgeschlagen";
-        for (code, more, is_by_user) in [
-            ("28000", "host=/run/postgresql user=postgres", true),
-            ("28P01", "host=/run/postgresql user=postgres", false),
-            ("28000", "user=postgres", false),
-            ("28000", "user=root", true),
+        let no_rule = "the server says: FATAL: kein pg_hba.conf-Eintrag für Host »[local]«";
+        for (code, more, reason, is_by_user) in [
+            ("28000", "host=/run/postgresql user=postgres", german, true),
+            ("28P01", "host=/run/postgresql user=postgres", german, false),
+            (
+                "28000",
+                "host=/run/postgresql user=postgres",
+                no_rule,
+                false,
+            ),
+            ("28000", "user=postgres", german, false),
+            ("28000", "user=root", german, true),
         ] {
             let refusal = Refusal {
                 sqlstate: Some(SqlState::from_code(code)),
-                ..Refusal::new(ConnectErrorKind::AuthenticationFailed, german)
+                ..Refusal::new(ConnectErrorKind::AuthenticationFailed, reason)
             };
             let error = refusal.about(&there(more), None).to_string();
             assert_eq!(
