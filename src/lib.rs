@@ -33,6 +33,9 @@ pub mod telemetry;
 /// 1: as whom this process runs, and who asked for it.
 pub mod identity;
 
+/// 1: whether directories answer, asked without being held up by one that hangs.
+mod answers;
+
 /// 1: opening files that others may have put where we look.
 mod regular_file;
 

@@ -426,6 +426,7 @@ fn what_the_daemon_says_is_shown() {
         configuration: None,
         after_restart: Vec::new(),
         cannot_connect: Vec::new(),
+        hanging: Vec::new(),
         stopping: false,
         jobs: vec![ScheduledJob {
             job: "nightly".to_owned(),

@@ -8,14 +8,19 @@
 mod board;
 mod changes;
 mod clock;
+mod directories;
+mod hanging;
+mod missed;
 mod service;
+mod skips;
+mod snapshot;
 mod start;
-mod state_writer;
 mod systemd;
 mod task;
 mod tell;
 mod ticker;
 mod timetable;
 mod view;
+mod watchdog;
 
 pub use start::{DaemonError, run};

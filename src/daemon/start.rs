@@ -2,26 +2,29 @@
 
 use std::io;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 
 use chrono::Utc;
 use futures::StreamExt;
+use rustix::io::Errno;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook_tokio::Signals;
 use tokio_cron_scheduler::JobSchedulerError;
 
-use super::service::Service;
-use super::state_writer::StateWriter;
+use super::directories::Directories;
+use super::service::{Service, Writers};
 use super::systemd::Systemd;
-use super::tell;
 use super::ticker::Ticker;
-use crate::config::{ConfigError, Databases, JobKind, Loaded, Plan, Server, Source};
-use crate::jobs::{Context, JobError, Place, Places, places_on, recover, sweep_drills};
+use super::{snapshot, task, tell};
+use crate::answers::{self, PATIENCE};
+use crate::config::{ConfigError, Databases, JobKind, Loaded, Plan, Source};
+use crate::jobs::{Context, JobError, Place, Places, Recovery, places_on, recover, sweep_drills};
 use crate::postgres::Enforcement;
-use crate::repository::{Repository, RepositoryError, RuntimeDirectory, RuntimeError};
+use crate::repository::{DaemonLock, Repository, RepositoryError, RuntimeDirectory, RuntimeError};
 use crate::tell;
-use crate::threads::{self, Thread};
+use crate::threads::{self, NoThread, Thread};
 use crate::words::one_line;
 
 /// In builds for tests this signal hangs the loop, so that the watchdog has something to find.
@@ -94,21 +97,24 @@ pub async fn run(source: Source, mut loaded: Loaded) -> Result<(), DaemonError> 
     for warning in &plan.warnings {
         tell!(ConfigurationWarning, {}, "{warning}");
     }
-    let runtime = RuntimeDirectory::at(&plan.daemon.runtime_directory);
-    let lock = runtime.take()?;
+    let (runtime, lock) = take_runtime_directory(&plan)?;
 
     let environment = Arc::new(source.environment.clone());
     let context = Context::new(&plan, &environment);
-    let checked = Arc::clone(&plan);
-    let prepared =
-        threads::start("prepare", move || prepare(&checked, &context)).map_err(JobError::from)?;
-    let reload = match outlast(prepared, &mut signals).await? {
+    let directories = Directories::default();
+    let preparing = prepare(&plan, &context, &directories);
+    let reload = match outlast(preparing, &mut signals).await? {
         ControlFlow::Continue(reload) => reload,
         // What is being put right may be cut short anywhere: the next start goes on with it.
         ControlFlow::Break(signal) => {
             Systemd::stopping();
             tell::stopping(signal, "it was still starting");
-            runtime.clear(&lock);
+            let cleared = answers::ask(runtime.path(), snapshot::PATIENCE, move |path| {
+                RuntimeDirectory::at(path).clear(&lock);
+            });
+            if let Err(error) = cleared {
+                tracing::debug!("the runtime directory is left as it is: {error}");
+            }
             tell!(DaemonStopped, {}, "stopped");
             return Ok(());
         }
@@ -122,12 +128,14 @@ pub async fn run(source: Source, mut loaded: Loaded) -> Result<(), DaemonError> 
         .collect();
     ticker.change(&[], &jobs).await?;
     let now = Utc::now();
-    let writer = StateWriter::start(runtime.clone(), lock).map_err(DaemonError::NoThread)?;
+    let state_directory = plan.daemon.state_directory.clone();
+    let writers = Writers::start(runtime.clone(), lock, state_directory);
+    let writers = writers.map_err(DaemonError::NoThread)?;
     let service = Service::new(
         source,
         (plan, loaded.settings),
         environment,
-        (runtime, writer),
+        (runtime, writers, directories),
         ticker,
         systemd,
         now,
@@ -135,10 +143,28 @@ pub async fn run(source: Source, mut loaded: Loaded) -> Result<(), DaemonError> 
     service.run(signals, called, reload).await
 }
 
+/// Takes the runtime directory: a second daemon ends here, and so does one whose directory hangs.
+fn take_runtime_directory(plan: &Plan) -> Result<(RuntimeDirectory, DaemonLock), RuntimeError> {
+    let runtime = RuntimeDirectory::at(&plan.daemon.runtime_directory);
+    let taken = answers::ask(runtime.path(), PATIENCE, |path| {
+        RuntimeDirectory::at(path).take()
+    });
+    let failed = |source| RuntimeError::Io {
+        path: runtime.path().to_owned(),
+        source,
+    };
+    let lock = taken.map_err(failed)??;
+    Ok((runtime, lock))
+}
+
 /// What has to be right before anything may run: directories that can be used, and nothing left over
-/// from a crash.
-fn prepare(plan: &Plan, context: &Context) -> Result<(), DaemonError> {
-    usable(plan, context)?;
+/// from a crash. A directory that does not answer is left out: its runs say so when they are due.
+async fn prepare(
+    plan: &Arc<Plan>,
+    context: &Context,
+    directories: &Directories,
+) -> Result<(), DaemonError> {
+    usable(plan, context, directories).await?;
     if plan
         .jobs
         .iter()
@@ -150,21 +176,22 @@ fn prepare(plan: &Plan, context: &Context) -> Result<(), DaemonError> {
             tell!(DrillsConfined, {}, "test restores are confined: {sentence}");
         }
     }
-    put_in_order(plan, context);
+    put_in_order(plan, context, directories).await;
     Ok(())
 }
 
-/// Waits for what is done off the runtime's workers, which a disk that hangs may keep for ever: a
-/// signal that asks for the end breaks it off. Otherwise gives whether one asked for a reload.
+/// Waits for what is done before the service is ready; a signal that asks for the end breaks it off.
+/// Otherwise gives whether one asked for a reload.
 async fn outlast(
-    mut work: Thread<Result<(), DaemonError>>,
+    work: impl Future<Output = Result<(), DaemonError>>,
     signals: &mut Signals,
 ) -> Result<ControlFlow<i32, bool>, DaemonError> {
+    let mut work = pin!(work);
     let mut reload = false;
     loop {
         tokio::select! {
             done = &mut work => {
-                done.map_err(JobError::from)??;
+                done?;
                 return Ok(ControlFlow::Continue(reload));
             }
             Some(signal) = signals.next() => match signal {
@@ -177,7 +204,7 @@ async fn outlast(
 }
 
 /// The configuration's files in words.
-pub(super) fn files(files: &[&std::path::Path]) -> String {
+pub(super) fn files(files: &[&Path]) -> String {
     if files.is_empty() {
         return "no configuration file".to_owned();
     }
@@ -189,53 +216,110 @@ pub(super) fn files(files: &[&std::path::Path]) -> String {
 }
 
 /// Makes the directory of every database that is configured, and sees that it can be written. Of a
-/// server whose databases are found out later, the directory above them is looked at.
-pub(super) fn usable(plan: &Plan, context: &Context) -> Result<(), DaemonError> {
+/// server whose databases are found out later, the directory above them is looked at. Nothing is made
+/// before all of it has been found possible. A directory that does not answer is no reason not to start.
+pub(super) async fn usable(
+    plan: &Plan,
+    context: &Context,
+    directories: &Directories,
+) -> Result<(), DaemonError> {
+    let (mut places, mut above) = (Vec::new(), Vec::new());
     for server in &plan.servers {
         match &server.databases {
             Databases::Named(_) | Databases::FromEnvironment => {
-                for place in places_on(context, plan, server)?.found {
-                    place_usable(&place)?;
-                }
+                places.extend(places_on(context, plan, server)?.found);
             }
-            Databases::All(_) => server_usable(server),
+            Databases::All(_) => above.push(server),
+        }
+    }
+    ask_places(directories, &mut places, can_be_used).await?;
+    ask_places(directories, &mut places, make).await?;
+    let asked = above
+        .iter()
+        .map(|server| server.directory.clone())
+        .collect();
+    let made = directories.ask(asked, make).await.map_err(JobError::from)?;
+    for (server, made) in above.into_iter().zip(made) {
+        if let Some(Err(error)) = made {
+            tracing::info!(
+                "databases that are found on server {} cannot be given directories by the service \
+                 itself ({}: {error}); pgbackupd-directories.service makes them as they are found",
+                server.name,
+                server.directory.display()
+            );
         }
     }
     Ok(())
 }
 
-fn place_usable(place: &Place) -> Result<(), DaemonError> {
-    let directory = place.repository.directory();
-    let unusable = |source| DaemonError::Directory {
-        directory: directory.to_owned(),
+/// Asks all places the same; those that do not answer are left out from then on.
+async fn ask_places(
+    directories: &Directories,
+    places: &mut Vec<Place>,
+    question: fn(&Path) -> io::Result<()>,
+) -> Result<(), DaemonError> {
+    let asked = places
+        .iter()
+        .map(|place| place.repository.directory().to_owned());
+    let asked = directories.ask(asked.collect(), question);
+    let answers = asked.await.map_err(JobError::from)?;
+    for (place, answer) in std::mem::take(places).into_iter().zip(answers) {
+        match answer {
+            Some(Ok(())) => places.push(place),
+            Some(Err(source)) => return Err(unusable(&place, source)),
+            None => {}
+        }
+    }
+    Ok(())
+}
+
+/// Makes a directory, and sees that it can be written.
+fn make(directory: &Path) -> io::Result<()> {
+    match Repository::at(directory).create() {
+        Ok(()) => writable(directory),
+        Err(RepositoryError::Io { source, .. }) => Err(source),
+        Err(error) => Err(io::Error::other(error)),
+    }
+}
+
+fn unusable(place: &Place, source: io::Error) -> DaemonError {
+    DaemonError::Directory {
+        directory: place.repository.directory().to_owned(),
         of: format!("database {}", one_line(&place.label)),
         source,
-    };
-    match place.repository.create() {
-        Err(RepositoryError::Io { source, .. }) => return Err(unusable(source)),
-        created => created.map_err(JobError::from)?,
-    }
-    writable(directory).map_err(unusable)
-}
-
-/// The databases of such a server get their directories when they are found, and who makes them
-/// then may be somebody else.
-fn server_usable(server: &Server) {
-    let directory = &server.directory;
-    let made = Repository::at(directory).create();
-    let usable = made.map_err(|error| error.to_string()).and_then(|()| {
-        writable(directory).map_err(|error| format!("{}: {error}", directory.display()))
-    });
-    if let Err(error) = usable {
-        tracing::info!(
-            "databases that are found on server {} cannot be given directories by the service \
-             itself ({error}); pgbackupd-directories.service makes them as they are found",
-            server.name
-        );
     }
 }
 
-fn writable(directory: &std::path::Path) -> io::Result<()> {
+/// Whether a directory can be written, or made.
+fn can_be_used(directory: &Path) -> io::Result<()> {
+    use rustix::fs::Access;
+    for (distance, one) in directory.ancestors().enumerate() {
+        // A relative path ends with the working directory.
+        let one = if one.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            one
+        };
+        match one.metadata() {
+            Ok(found) if !found.is_dir() => return Err(Errno::NOTDIR.into()),
+            Ok(_) if distance == 0 => return writable(one),
+            Ok(_) => {
+                return rustix::fs::access(one, Access::WRITE_OK | Access::EXEC_OK)
+                    .map_err(io::Error::from);
+            }
+            // A symbolic link to nothing is in the way.
+            Err(error)
+                if error.kind() != io::ErrorKind::NotFound || one.symlink_metadata().is_ok() =>
+            {
+                return Err(error);
+            }
+            Err(_) => {}
+        }
+    }
+    Ok(())
+}
+
+fn writable(directory: &Path) -> io::Result<()> {
     use rustix::fs::Access;
     let wanted = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
     rustix::fs::access(directory, wanted).map_err(io::Error::from)
@@ -243,21 +327,12 @@ fn writable(directory: &std::path::Path) -> io::Result<()> {
 
 /// Puts right what a crash left: nobody else may do so before the next run, which may be a week
 /// away. What cannot be put right now will be by that run, or fail it.
-fn put_in_order(plan: &Plan, context: &Context) {
-    match sweep_drills(context) {
-        Ok(swept) => {
-            for directory in swept {
-                tracing::info!(
-                    "removed the throw-away server {} of a test restore that was cut short",
-                    directory.display()
-                );
-            }
-        }
-        // It takes up room, and that is all.
-        Err(error) => tracing::warn!("{error}"),
-    }
+async fn put_in_order(plan: &Arc<Plan>, context: &Context, directories: &Directories) {
+    sweep_up_drills(context, directories).await;
     for server in &plan.servers {
-        let places = match places_on(context, plan, server) {
+        let (of, whole, about) = (context.clone(), Arc::clone(plan), server.clone());
+        let looking = threads::start("look", move || places_on(&of, &whole, &about));
+        let found = match outcome(directories, &server.directory, looking).await {
             Ok(Places { found, failures }) => {
                 for error in failures {
                     tell!(DirectoryUnusable, { server = server.name }, "{error}");
@@ -269,54 +344,139 @@ fn put_in_order(plan: &Plan, context: &Context) {
                 continue;
             }
         };
-        for place in places {
-            match recover(context, &place.repository) {
-                Ok(None) => {}
-                Ok(Some(recovery)) => {
-                    let database = one_line(&place.label);
-                    for run in &recovery.swept {
-                        tell!(
-                            InterruptedRunFound,
-                            { database = %place.database, run_id = %run },
-                            "removed the temporary files of a run on {database} that was cut short"
-                        );
-                    }
-                    for what in &recovery.remaining {
-                        tell!(
-                            InterruptedRunFound,
-                            { database = %place.database },
-                            "what an earlier run on {database} left remains: {what}"
-                        );
-                    }
-                    for backup in &recovery.completed {
-                        tell!(
-                            InterruptedRunFound,
-                            { database = %place.database, backup },
-                            "completed backup {backup} of {database}: whole and checked, its run \
-                             had been cut short at the very end"
-                        );
-                    }
-                    for record in &recovery.closed {
-                        tell!(
-                            InterruptedRunFound,
-                            { database = %place.database, run_id = %record.run },
-                            "a run on {database} that began before this start had not ended; it is \
-                             on record as {} now",
-                            if record.backup.is_some() { "succeeded" } else { "interrupted" }
-                        );
-                    }
-                    for (record, cut_short) in &recovery.restores {
-                        let start = plan.restore.start.as_deref();
-                        let what = cut_short.in_words(&place.database, None, start);
-                        tell!(
-                            InterruptedRunFound,
-                            { database = %place.database, run_id = %record.run },
-                            "database {database}: {what}"
-                        );
-                    }
-                }
-                Err(error) => tell!(DirectoryUnusable, { database = %place.database }, "{error}"),
+        let asked = found
+            .iter()
+            .map(|place| place.repository.directory().to_owned());
+        // Those that are waited for already are left out.
+        let answers = directories.ask(asked.collect(), |_| ()).await;
+        let answers = answers.unwrap_or_default();
+        for (place, answers) in found.into_iter().zip(answers) {
+            if answers.is_some() {
+                recover_place(plan, context, directories, &place).await;
             }
         }
+    }
+}
+
+/// Waits for work in a directory while that answers.
+async fn outcome<T>(
+    directories: &Directories,
+    directory: &Path,
+    work: Result<Thread<Result<T, JobError>>, NoThread>,
+) -> Result<T, JobError> {
+    match directories.outlast(directory, PATIENCE, work?).await {
+        Some(outcome) => outcome?,
+        None => Err(task::unanswered(directory, None)),
+    }
+}
+
+async fn sweep_up_drills(context: &Context, directories: &Directories) {
+    let of = context.clone();
+    let sweeping = threads::start("sweep", move || sweep_drills(&of));
+    match outcome(directories, &context.drill.directory, sweeping).await {
+        Ok(swept) => {
+            for directory in swept {
+                tracing::info!(
+                    "removed the throw-away server {} of a test restore that was cut short",
+                    directory.display()
+                );
+            }
+        }
+        // It takes up room, and that is all.
+        Err(error) => tracing::warn!("{error}"),
+    }
+}
+
+/// Puts one directory right.
+async fn recover_place(plan: &Plan, context: &Context, directories: &Directories, place: &Place) {
+    let (of, repository) = (context.clone(), place.repository.clone());
+    let recovering = threads::start("recover", move || recover(&of, &repository));
+    match outcome(directories, place.repository.directory(), recovering).await {
+        Ok(None) => {}
+        Ok(Some(recovery)) => report_recovery(plan, place, &recovery),
+        Err(error) => tell!(DirectoryUnusable, { database = %place.database }, "{error}"),
+    }
+}
+
+fn report_recovery(plan: &Plan, place: &Place, recovery: &Recovery) {
+    let database = one_line(&place.label);
+    for run in &recovery.swept {
+        tell!(
+            InterruptedRunFound,
+            { database = %place.database, run_id = %run },
+            "removed the temporary files of a run on {database} that was cut short"
+        );
+    }
+    for what in &recovery.remaining {
+        tell!(
+            InterruptedRunFound,
+            { database = %place.database },
+            "what an earlier run on {database} left remains: {what}"
+        );
+    }
+    for backup in &recovery.completed {
+        tell!(
+            InterruptedRunFound,
+            { database = %place.database, backup },
+            "completed backup {backup} of {database}: whole and checked, its run \
+             had been cut short at the very end"
+        );
+    }
+    for record in &recovery.closed {
+        tell!(
+            InterruptedRunFound,
+            { database = %place.database, run_id = %record.run },
+            "a run on {database} that began before this start had not ended; it is \
+             on record as {} now",
+            if record.backup.is_some() { "succeeded" } else { "interrupted" }
+        );
+    }
+    for (record, cut_short) in &recovery.restores {
+        let start = plan.restore.start.as_deref();
+        let what = cut_short.in_words(&place.database, None, start);
+        tell!(
+            InterruptedRunFound,
+            { database = %place.database, run_id = %record.run },
+            "database {database}: {what}"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::can_be_used;
+
+    #[test]
+    fn whether_a_directory_can_be_made_is_found_out_without_making_it() {
+        let home = tempfile::tempdir().unwrap();
+        let at = |name: &str| home.path().join(name);
+        fs::write(at("file"), "").unwrap();
+        fs::create_dir(at("there")).unwrap();
+        symlink(at("nothing"), at("dangling")).unwrap();
+        symlink(at("there"), at("link")).unwrap();
+        let entries = || fs::read_dir(home.path()).unwrap().count();
+        let before = entries();
+        for (name, expected) in [
+            ("there", None),
+            ("link", None),
+            ("new", None),
+            ("new/below", None),
+            ("link/new", None),
+            ("file", Some("Not a directory (os error 20)")),
+            ("file/new", Some("Not a directory (os error 20)")),
+            ("dangling", Some("No such file or directory (os error 2)")),
+            (
+                "dangling/new",
+                Some("No such file or directory (os error 2)"),
+            ),
+        ] {
+            let found = can_be_used(&at(name)).err().map(|error| error.to_string());
+            assert_eq!(found.as_deref(), expected, "{name}");
+        }
+        assert_eq!(entries(), before);
+        assert!(!at("there/new").exists());
     }
 }

@@ -1,24 +1,36 @@
 //! Carrying one piece of work out: the daemon's side of a job.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use tokio::runtime::Handle;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::directories::Directories;
 use crate::config::{Database, Databases, DrillChoice, Job, JobKind, Plan, Server, Verification};
 use crate::jobs::{
-    BackupReport, BackupRequest, Context, DrillReport, JobError, Place, Places, PruneMode,
-    PruneReport, Selection, Strictness, Tick, VerifyReport, VerifyRequest, WhichBackup, back_up,
-    backups_to_drill, drill, missed_drill, newest_success, passed_over_by_drill, places_on, prune,
-    targets_on, verify,
+    BackupReport, BackupRequest, Context, DrillReport, JobError, JobErrorKind, Place, PruneMode,
+    PruneReport, Selection, Stop, Strictness, Tick, VerifyReport, VerifyRequest, WhichBackup,
+    back_up, backups_to_drill, drill, missed_drill, newest_success, passed_over_by_drill,
+    places_on, prune, targets_on, verify,
 };
 use crate::pipeline::Progress;
-use crate::policy::{ClockTrust, DrillMissed, Series, missed};
-use crate::repository::{Operation, Repository};
+use crate::policy::{ClockTrust, DrillMissed, Series};
+use crate::repository::{Operation, Repository, Stem};
 use crate::threads;
+use crate::words::span;
+
+/// A run is given up when its directory has not answered for so long. Builds for tests wait less.
+const STALL: Duration = Duration::from_secs(if cfg!(debug_assertions) { 10 } else { 60 });
+
+/// A run that its limits do not end is given up so long after `limits.total`: its disk hangs although its
+/// directory answers.
+const OVERTIME: Duration = Duration::from_secs(300);
 
 /// What is to be done, under the plan that it was due under.
 #[derive(Clone, Debug)]
@@ -51,8 +63,8 @@ pub(super) enum Action {
 /// What became of it.
 #[derive(Debug)]
 pub(super) enum Outcome {
-    /// The databases, each with what to do, and what cannot be done at all.
-    Found(Vec<(String, Action)>, Vec<JobError>),
+    /// The databases of the server that the job is for.
+    Found(Found),
     /// A backup was made; and why the newest test restore of the database is not new enough.
     BackedUp(Box<BackupReport>, Option<DrillMissed>),
     /// Backups were checked.
@@ -61,10 +73,22 @@ pub(super) enum Outcome {
     Drilled(Option<Box<DrillReport>>),
     /// Retention was carried out.
     Pruned(PruneReport),
-    /// It failed, or was ended from outside.
-    Failed(JobError),
+    /// It failed, or was ended from outside; and whether the database has no directory and cannot be
+    /// given one by the service.
+    Failed(JobError, bool),
     /// A fault of our own.
     Panicked(String),
+}
+
+/// The databases of a server that a job is for.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// The databases, each with what to do.
+    pub databases: Vec<(String, Action)>,
+    /// What cannot be done at all.
+    pub failures: Vec<JobError>,
+    /// Those of the databases that have no directory and cannot be given one by the service.
+    pub lacking: Vec<String>,
 }
 
 /// The circumstances of one run.
@@ -76,6 +100,8 @@ pub(super) struct Circumstances {
     pub run: Uuid,
     /// The slot that it is for.
     pub slot: DateTime<Utc>,
+    /// By which directories are asked.
+    pub directories: Directories,
     /// How far it has come.
     pub progress: Arc<Progress>,
     /// Ends it.
@@ -130,21 +156,80 @@ impl Task {
         }
     }
 
-    /// Carries it out. A panic of the job's is an outcome too: it must not take the daemon along.
+    /// Carries it out, on a thread of its own. If a disk hangs, the run is given up and that thread left
+    /// behind; it ends as interrupted when the disk answers. A panic of the job's is an outcome too: it
+    /// must not take the daemon along.
     pub(super) async fn carry_out(self, server: String, given: Circumstances) -> Outcome {
-        let run = tokio::spawn(async move { self.run(&server, &given).await });
-        match run.await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(error)) => Outcome::Failed(error),
-            Err(panic) => Outcome::Panicked(panic.to_string()),
+        let watched = self.watched(&server);
+        let longest = self.plan.limits.total.saturating_add(OVERTIME);
+        let (directories, cancel) = (given.directories.clone(), given.cancel.clone());
+        let outcome = self.on_a_thread(server, given);
+        let Some(directory) = watched else {
+            return outcome.await;
+        };
+        let outcome = timeout(longest, directories.outlast(&directory, STALL, outcome));
+        let error = match outcome.await {
+            Ok(Some(outcome)) => return outcome,
+            Ok(None) => unanswered(&directory, Some(STALL)),
+            Err(_) => endless(&directory),
+        };
+        cancel.cancel();
+        Outcome::Failed(error, false)
+    }
+
+    /// The directory without which a run cannot go on.
+    fn watched(&self, server: &str) -> Option<PathBuf> {
+        let above = || Some(self.server(server)?.directory.clone());
+        self.directory().or_else(above)
+    }
+
+    async fn on_a_thread(self, server: String, given: Circumstances) -> Outcome {
+        let runtime = Handle::current();
+        let run = threads::start("run", move || {
+            runtime.block_on(async {
+                match self.run(&server, &given).await {
+                    Ok(outcome) => outcome,
+                    Err(error) => {
+                        let lacks = self.lacks_directory(&error, &given).await;
+                        Outcome::Failed(error, lacks)
+                    }
+                }
+            })
+        });
+        match run {
+            Ok(run) => run
+                .await
+                .unwrap_or_else(|panic| Outcome::Panicked(panic.to_string())),
+            Err(error) => Outcome::Failed(error.into(), false),
         }
+    }
+
+    /// Whether a run has failed because the directory is not there.
+    async fn lacks_directory(&self, error: &JobError, given: &Circumstances) -> bool {
+        let directory = self.directory();
+        let Some(directory) = directory.filter(|_| error.kind() == JobErrorKind::CannotCreate)
+        else {
+            return false;
+        };
+        let exists = given.directories.ask_one(directory, Path::exists).await;
+        matches!(exists, Ok(Some(false)))
     }
 
     async fn run(&self, server: &str, given: &Circumstances) -> Result<Outcome, JobError> {
         let context = self.context(given.slot, &given.environment);
         let Some(server) = self.server(server) else {
-            return Ok(Outcome::Found(Vec::new(), Vec::new()));
+            return Ok(Outcome::Found(Found::default()));
         };
+        // Where it hangs, the run would only keep a thread.
+        if let Some(directory) = self.directory() {
+            let asking = given.directories.ask_one(directory.clone(), Path::is_dir);
+            match given.cancel.run_until_cancelled(asking).await {
+                None => return Err(Stop::Interrupted.into()),
+                Some(answer) => {
+                    answer?.ok_or_else(|| unanswered(&directory, None))?;
+                }
+            }
+        }
         match &self.action {
             Action::Find => self.find(server, &context, given).await,
             Action::BackUp(database, series) => {
@@ -161,41 +246,19 @@ impl Task {
                 Ok(Outcome::BackedUp(Box::new(report), missed))
             }
             Action::Verify(place, verification) => {
-                let Circumstances {
-                    run,
-                    progress,
-                    cancel,
-                    ..
-                } = given;
                 let request = VerifyRequest {
-                    run: *run,
+                    run: given.run,
                     place,
                     selection: &Selection::Due(verification.older_than),
                     budget: Some(verification.budget),
                     quarantine: true,
                 };
-                verify(&context, request, progress, cancel)
+                verify(&context, request, &given.progress, &given.cancel)
                     .await
                     .map(Outcome::Verified)
             }
             Action::Drill(place, choice) => {
-                let Circumstances {
-                    run,
-                    progress,
-                    cancel,
-                    ..
-                } = given;
-                // Of a version 7 UUID these bits are random.
-                let (_, seed) = run.as_u64_pair();
-                let which = WhichBackup::One(*choice, seed);
-                let chosen = backups_to_drill(place, &which)?;
-                let passed = passed_over_by_drill(&context, place, &which, &chosen)?;
-                let Some(stem) = chosen.into_iter().next() else {
-                    return Ok(Outcome::Drilled(None));
-                };
-                let mut report = drill(&context, *run, place, &stem, progress, cancel).await?;
-                report.remarks.extend(passed);
-                Ok(Outcome::Drilled(Some(Box::new(report))))
+                restore_for_a_test(&context, place, *choice, given).await
             }
             Action::Prune(place) => {
                 let (run, place) = (given.run, place.clone());
@@ -229,29 +292,49 @@ impl Task {
         context: &Context,
         given: &Circumstances,
     ) -> Result<Outcome, JobError> {
-        let mut failures = Vec::new();
-        let mut found: Vec<(String, Action)> = Vec::new();
+        let mut found = Found::default();
         if let JobKind::Backup(series) = &self.job.kind {
             let targets = tokio::select! {
                 targets = targets_on(context, &self.plan, server) => targets?,
-                () = given.cancel.cancelled() => return Ok(Outcome::Found(found, failures)),
+                () = given.cancel.cancelled() => return Ok(Outcome::Found(found)),
             };
-            failures = targets.failures;
-            found.extend(targets.found.into_iter().map(|target| {
-                let database = target.database;
-                (
-                    database.name.clone(),
-                    Action::BackUp(database, series.clone()),
-                )
-            }));
+            found.failures = targets.failures;
+            let mut databases: Vec<_> = targets.found.into_iter().map(|one| one.database).collect();
+            if self.is_catch_up {
+                databases = missed_only(databases, series, given).await?;
+            }
+            if self.is_discovered(&server.name) {
+                found.lacking = lacking(&databases, given).await?;
+            }
+            let action = |database: Database| {
+                let name = database.name.clone();
+                (name, Action::BackUp(database, series.clone()))
+            };
+            found.databases = databases.into_iter().map(action).collect();
         } else {
-            let (context, plan, server) = (context.clone(), Arc::clone(&self.plan), server.clone());
-            let looking = threads::start("look", move || places_on(&context, &plan, &server))?;
-            let places = looking.await??;
-            failures = places.failures;
-            for place in places.found {
-                // What was never backed up has nothing to check or to remove.
-                if place.repository.directory().is_dir() {
+            self.find_places(server, context, given, &mut found).await?;
+        }
+        Ok(Outcome::Found(found))
+    }
+
+    /// The databases of the server that have a directory.
+    async fn find_places(
+        &self,
+        server: &Server,
+        context: &Context,
+        given: &Circumstances,
+        found: &mut Found,
+    ) -> Result<(), JobError> {
+        let (context, plan, server) = (context.clone(), Arc::clone(&self.plan), server.clone());
+        let looking = threads::start("look", move || places_on(&context, &plan, &server))?;
+        let places = looking.await??;
+        found.failures = places.failures;
+        let directories = places.found.iter();
+        let directories = directories.map(|place| place.repository.directory().to_owned());
+        let is_there = given.directories.ask(directories.collect(), Path::is_dir);
+        for (place, is_there) in places.found.into_iter().zip(is_there.await?) {
+            match is_there {
+                Some(true) => {
                     let action = match self.job.kind {
                         JobKind::Verify(verification) => {
                             Action::Verify(place.clone(), verification)
@@ -259,62 +342,116 @@ impl Task {
                         JobKind::Drill(choice) => Action::Drill(place.clone(), choice),
                         _ => Action::Prune(place.clone()),
                     };
-                    found.push((place.database, action));
+                    found.databases.push((place.database, action));
                 }
+                // What was never backed up has nothing to check or to remove.
+                Some(false) => {}
+                None => found
+                    .failures
+                    .push(unanswered(place.repository.directory(), None)),
             }
         }
-        if self.is_catch_up {
-            found.retain(|(_, action)| is_missed(action, given.slot));
-        }
-        Ok(Outcome::Found(found, failures))
+        Ok(())
     }
 }
 
-/// Whether a slot that was missed by some database of the server was missed by this one.
-fn is_missed(action: &Action, slot: DateTime<Utc>) -> bool {
-    let Action::BackUp(database, series) = action else {
-        return true;
+/// A directory hangs, and has for so long while a run went on. Trying again may help.
+pub(super) fn unanswered(directory: &Path, during_the_run: Option<Duration>) -> JobError {
+    let directory = directory.display();
+    let message = match during_the_run {
+        None => format!("the directory {directory} does not answer: its file system hangs"),
+        Some(stall) => format!(
+            "the directory {directory} has not answered for {}: its file system hangs, and the run is \
+             given up",
+            span(stall)
+        ),
     };
-    match newest_success(&Repository::at(&database.directory), series, Utc::now()) {
-        Ok(newest) => newest.is_none_or(|newest| newest < slot),
-        // The run itself will say what is wrong with the ledger.
-        Err(_) => true,
+    JobError::Failed {
+        message,
+        may_pass: true,
     }
 }
 
-/// The slot of a job that some database of a server has missed; none when nothing was missed.
-///
-/// `since` and `handled` are what is known of the job's schedule in force. A backup counts as done
-/// when the ledger has one that succeeded; any other job when everything was done for its slot.
-///
-/// # Errors
-/// When a ledger or a directory cannot be read.
-pub(super) fn missed_slot(
+/// A run does not end although it may not go on, and is given up.
+fn endless(directory: &Path) -> JobError {
+    JobError::Failed {
+        message: format!(
+            "the run has not ended {} after limits.total, and is given up: a disk that it uses does not \
+             answer; its directory is {}",
+            span(OVERTIME),
+            directory.display()
+        ),
+        may_pass: false,
+    }
+}
+
+/// Restores a backup for a test.
+async fn restore_for_a_test(
     context: &Context,
-    plan: &Plan,
-    server: &Server,
-    job: &Job,
-    (since, handled): (Option<DateTime<Utc>>, Option<DateTime<Utc>>),
-    now: DateTime<Utc>,
-) -> Result<Option<DateTime<Utc>>, JobError> {
-    let JobKind::Backup(series) = &job.kind else {
-        return Ok(missed(&job.schedule, since.max(handled), now));
+    place: &Place,
+    choice: DrillChoice,
+    given: &Circumstances,
+) -> Result<Outcome, JobError> {
+    // Of a version 7 UUID these bits are random.
+    let (_, seed) = given.run.as_u64_pair();
+    let (chosen, passed) = chosen(context, place, WhichBackup::One(choice, seed)).await?;
+    let Some(stem) = chosen.into_iter().next() else {
+        return Ok(Outcome::Drilled(None));
     };
-    // A database without a directory was never backed up, and is known only to its server.
-    let Places {
-        mut found,
-        failures,
-    } = places_on(context, plan, server)?;
-    if let Some(failure) = failures.into_iter().next() {
-        return Err(failure);
-    }
-    if !matches!(server.databases, Databases::All(_)) {
-        found.retain(|place| place.repository.directory().is_dir());
-    }
-    let mut newest = None;
-    for place in &found {
-        let known = since.max(newest_success(&place.repository, series, now)?);
-        newest = newest.max(missed(&job.schedule, known, now));
-    }
-    Ok(newest)
+    let (progress, cancel) = (&given.progress, &given.cancel);
+    let mut report = drill(context, given.run, place, &stem, progress, cancel).await?;
+    report.remarks.extend(passed);
+    Ok(Outcome::Drilled(Some(Box::new(report))))
+}
+
+/// The backups to restore for a test, and what is to be said of those that are passed over.
+async fn chosen(
+    context: &Context,
+    place: &Place,
+    which: WhichBackup,
+) -> Result<(Vec<Stem>, Vec<String>), JobError> {
+    let (context, place) = (context.clone(), place.clone());
+    let choosing = threads::start("choose", move || {
+        let chosen = backups_to_drill(&place, &which)?;
+        let passed = passed_over_by_drill(&context, &place, &which, &chosen)?;
+        Ok::<_, JobError>((chosen, passed))
+    });
+    choosing?.await?
+}
+
+/// Those of the databases that have no directory, now that the service has tried to make it.
+async fn lacking(databases: &[Database], given: &Circumstances) -> Result<Vec<String>, JobError> {
+    let directories = databases.iter().map(|database| database.directory.clone());
+    let lacks = given.directories.ask(directories.collect(), |directory| {
+        !directory.is_dir() && Repository::at(directory).create().is_err()
+    });
+    let lacks = databases.iter().zip(lacks.await?);
+    let lacking = lacks.filter(|(_, lacks)| *lacks == Some(true));
+    Ok(lacking.map(|(database, _)| database.name.clone()).collect())
+}
+
+/// Those of the databases by whose ledgers a slot was missed. One whose directory hangs is caught up
+/// when that answers.
+async fn missed_only(
+    databases: Vec<Database>,
+    series: &Series,
+    given: &Circumstances,
+) -> Result<Vec<Database>, JobError> {
+    let directories = databases.iter().map(|database| database.directory.clone());
+    let series = series.clone();
+    let newest = given
+        .directories
+        .ask(directories.collect(), move |directory| {
+            newest_success(&Repository::at(directory), &series, Utc::now())
+        });
+    let newest = newest.await?;
+    let is_missed = |newest: Option<Result<Option<DateTime<Utc>>, JobError>>| match newest {
+        Some(Ok(newest)) => newest.is_none_or(|newest| newest < given.slot),
+        // The run itself will say what is wrong with the ledger.
+        Some(Err(_)) => true,
+        None => false,
+    };
+    let databases = databases.into_iter().zip(newest);
+    let missed = databases.filter_map(|(database, newest)| is_missed(newest).then_some(database));
+    Ok(missed.collect())
 }

@@ -11,11 +11,13 @@ use chrono_tz::Tz;
 use super::board::{Board, Ticket};
 use super::changes::after_restart;
 use super::task::Task;
+use crate::answers::Hanging;
 use crate::config::Plan;
 use crate::jobs::{ConnectionFailure, ConnectionFailureKind};
 use crate::pipeline::Progress;
 use crate::repository::{
-    CannotConnect, DAEMON_STATE_FORMAT, DaemonState, RunningJob, ScheduledJob, WaitingJob,
+    CannotConnect, DAEMON_STATE_FORMAT, DaemonState, HangingDirectory, RunningJob, ScheduledJob,
+    WaitingJob,
 };
 use crate::words::{one_line, size};
 
@@ -34,6 +36,8 @@ pub(super) struct View<'a> {
     pub is_stopping: bool,
     /// The runtime directory, if it does not take the state.
     pub unwritable: Option<PathBuf>,
+    /// Directories that do not answer.
+    pub hanging: Vec<Hanging>,
     pub upcoming: Vec<(String, Option<DateTime<Utc>>)>,
     pub board: &'a Board<Task>,
 }
@@ -129,6 +133,14 @@ impl View<'_> {
                     message: failure.message.clone(),
                 })
                 .collect(),
+            hanging: self
+                .hanging
+                .iter()
+                .map(|one| HangingDirectory {
+                    directory: one.directory.clone(),
+                    since: local(one.since),
+                })
+                .collect(),
             stopping: self.is_stopping,
             jobs,
             running: running.collect(),
@@ -177,6 +189,14 @@ impl View<'_> {
                 "{} does not take the state: `pgbackupd status` shows an older one",
                 runtime.display()
             ));
+        }
+        if let Some(first) = self.hanging.first() {
+            let others = match self.hanging.len() - 1 {
+                0 => String::new(),
+                more => format!(" (and {more} more)"),
+            };
+            let directory = one_line(&first.directory.display().to_string());
+            parts.push(format!("{directory}{others} DOES NOT ANSWER"));
         }
         let running: Vec<_> = self
             .board
@@ -244,7 +264,7 @@ mod tests {
 
     use chrono::{DateTime, TimeDelta, Utc};
 
-    use super::{Rates, View};
+    use super::{Hanging, Rates, View};
     use crate::config::{Databases, JobKind, Plan, Source, load};
     use crate::daemon::board::{Board, Concurrency, Subject, Work};
     use crate::daemon::task::{Action, Task};
@@ -320,6 +340,7 @@ mod tests {
             cannot_connect: Vec::new(),
             is_stopping: false,
             unwritable: None,
+            hanging: Vec::new(),
             upcoming: vec![
                 ("weekly".to_owned(), Some(at("2025-07-13T00:00:00Z"))),
                 ("daily".to_owned(), Some(at("2025-07-09T23:00:00Z"))),
@@ -358,6 +379,34 @@ mod tests {
             };
             assert_eq!(view.line(&[]), format!("{expected}{next}"));
             assert!(!view.state().cannot_connect[0].message.is_empty());
+        }
+    }
+
+    #[test]
+    fn directories_that_hang_are_in_the_line_and_in_the_state() {
+        let plan = plan();
+        let idle = Board::new(Concurrency {
+            total: 1,
+            per_server: 1,
+        });
+        let hanging = |directories: &[&str]| {
+            let hanging = directories.iter().map(|directory| Hanging {
+                directory: directory.into(),
+                since: at("2025-07-09T00:00:00Z"),
+            });
+            View {
+                hanging: hanging.collect(),
+                ..view(&plan, &idle, None)
+            }
+        };
+        let next = "next: daily at Thu 2025-07-10 02:00 +03";
+        for (directories, expected) in [
+            (&["/b/a"] as &[_], "/b/a DOES NOT ANSWER; "),
+            (&["/b/a", "/b/b"], "/b/a (and 1 more) DOES NOT ANSWER; "),
+        ] {
+            let view = hanging(directories);
+            assert_eq!(view.line(&[]), format!("{expected}{next}"));
+            assert_eq!(view.state().hanging.len(), directories.len());
         }
     }
 

@@ -11,6 +11,7 @@ use super::Context;
 use super::error::JobError;
 use super::record::append;
 use super::target::Place;
+use crate::answers::{self, PATIENCE};
 use crate::policy::{
     Accepted, Loss, Seen, compare, describe_loss, describe_lost_manifest, describe_lost_state,
     vanished,
@@ -83,7 +84,11 @@ fn missing(repository: &Repository, gone: &[Seen], here: &[Seen]) -> Vec<Loss> {
 /// The backups that the state directory remembers as the newest, and that are nowhere in the
 /// directory.
 fn gone(state: &Path, repository: &Repository, catalogue: &Catalogue) -> Vec<Seen> {
-    let remembered = match LastSeen::read(state, repository.directory()) {
+    let directory = repository.directory().to_owned();
+    let read = answers::ask(state, PATIENCE, move |state| {
+        LastSeen::read(state, &directory)
+    });
+    let remembered = match read.flatten() {
         Ok(Some(remembered)) => remembered,
         Ok(None) => return Vec::new(),
         Err(error) => {
@@ -210,7 +215,8 @@ pub(super) fn after_a_backup(
             newest: newest.clone(),
             missed: missing.iter().map(|loss| loss.before.clone()).collect(),
         };
-        if let Err(error) = last.write(state) {
+        let written = answers::ask(state, PATIENCE, move |state| last.write(state));
+        if let Err(error) = written.flatten() {
             // Somebody's backup by hand is none the worse for it.
             tracing::info!(
                 "that this is the newest backup cannot be noted in {}: {error}",

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::Context;
 use super::error::JobError;
+use crate::answers::{self, HASTE, PATIENCE};
 use crate::config::{Database, Databases, Plan, Server};
 use crate::postgres::{Client, Conninfo, discover};
 use crate::repository::{Problem, Repository, advice};
@@ -244,9 +245,17 @@ fn looked_at(
         }
         Databases::All(_) => {
             let (mut places, mut silence) = (Vec::new(), Vec::new());
+            let mut patience = PATIENCE;
             for path in directories_of(plan, server)? {
                 let repository = Repository::at(&path);
-                match database_in(&repository) {
+                let looking =
+                    answers::outlast(&path, patience, |path| database_in(&Repository::at(path)));
+                let looked = looking.unwrap_or_else(|error| {
+                    // Where one hangs, others may: they are not waited for as long.
+                    patience = HASTE;
+                    Err(unanswered(&path, &error))
+                });
+                match looked {
                     Ok(Some(database)) => places.push(place(database, repository)),
                     Ok(None) => {}
                     Err(why) => silence.push(Silence::Directory(path, why)),
@@ -312,13 +321,26 @@ fn directories_below(directory: &Path) -> Result<Vec<PathBuf>, JobError> {
     };
     let mut paths = Vec::new();
     for entry in entries {
-        let path = entry.map_err(failed)?.path();
-        if path.is_dir() {
+        let entry = entry.map_err(failed)?;
+        let path = entry.path();
+        // Where another file system is mounted on it, that one is not asked: it may hang.
+        let is_directory = match entry.file_type() {
+            Ok(kind) if !kind.is_symlink() => kind.is_dir(),
+            _ => path.is_dir(),
+        };
+        if is_directory {
             paths.push(path);
         }
     }
     paths.sort();
     Ok(paths)
+}
+
+fn unanswered(directory: &Path, error: &io::Error) -> JobError {
+    JobError::Failed {
+        message: format!("cannot look at {}: {error}", directory.display()),
+        may_pass: true,
+    }
 }
 
 /// The database whose backups a directory holds, as its newest manifest says; none if it holds none.

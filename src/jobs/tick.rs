@@ -1,5 +1,7 @@
 //! What a tick of the schedule needs to know and to record besides the runs themselves.
 
+use std::ops::ControlFlow;
+
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
@@ -43,15 +45,20 @@ pub fn newest_success(
     series: &Series,
     now: DateTime<Utc>,
 ) -> Result<Option<DateTime<Utc>>, JobError> {
-    let mut newest: Option<DateTime<Utc>> = None;
+    let mut newest = None;
     let ledger = repository.ledger();
-    let read = ledger.read(|record| {
+    let read = ledger.read_backwards(|record| {
         if record.operation == Operation::Backup
             && record.event == Event::Succeeded
             && record.series.as_ref() == Some(series)
         {
             let moment = record.due.unwrap_or(record.at).to_utc();
             newest = newest.max(Some(moment).filter(|moment| *moment <= now));
+        }
+        // Records older than what is known now know nothing newer.
+        match newest {
+            Some(newest) if record.at <= newest => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
         }
     });
     read.map_err(|source| {

@@ -94,6 +94,12 @@ impl SchedulesInForce {
         }
     }
 
+    /// The jobs of which a slot is known for which everything was done, each with the newest.
+    pub fn handled(&self) -> impl Iterator<Item = (&str, DateTime<Utc>)> {
+        let jobs = self.jobs.iter();
+        jobs.filter_map(|(job, in_force)| Some((job.as_str(), in_force.handled?)))
+    }
+
     /// What is known of a job.
     pub fn of(&self, job: &str) -> Option<&InForce> {
         self.jobs.get(job)

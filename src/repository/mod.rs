@@ -63,8 +63,8 @@ pub use quarantine::Quarantined;
 pub use requester::Requester;
 pub use restoration::{Content, Replaced, Restoration, StepTime};
 pub use runtime::{
-    CannotConnect, DAEMON_STATE_FORMAT, DaemonLock, DaemonState, RunningJob, RuntimeDirectory,
-    RuntimeError, ScheduledJob, WaitingJob,
+    CannotConnect, DAEMON_STATE_FORMAT, DaemonLock, DaemonState, HangingDirectory, RunningJob,
+    RuntimeDirectory, RuntimeError, ScheduledJob, WaitingJob,
 };
 pub use scratch::ScratchNote;
 pub use staging::{Checked, Staging};

@@ -65,6 +65,9 @@ pub struct DaemonState {
     /// Servers and databases that it cannot connect to as they are configured.
     #[serde(default)]
     pub cannot_connect: Vec<CannotConnect>,
+    /// Directories that do not answer.
+    #[serde(default)]
+    pub hanging: Vec<HangingDirectory>,
     /// Whether it is on its way to stop.
     pub stopping: bool,
     /// The jobs in force, in the order of their next run.
@@ -88,6 +91,15 @@ pub struct CannotConnect {
     pub since: DateTime<FixedOffset>,
     /// What failed, why, and the way out, in a sentence.
     pub message: String,
+}
+
+/// A directory that does not answer: its file system hangs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HangingDirectory {
+    /// The directory.
+    pub directory: PathBuf,
+    /// Since when the daemon waits for it.
+    pub since: DateTime<FixedOffset>,
 }
 
 /// A job in force.
@@ -307,6 +319,7 @@ mod tests {
             configuration: None,
             after_restart: Vec::new(),
             cannot_connect: Vec::new(),
+            hanging: Vec::new(),
             stopping: false,
             jobs: Vec::new(),
             running: Vec::new(),

@@ -144,6 +144,7 @@ fn troubled() -> Survey {
         configuration: None,
         after_restart: Vec::new(),
         cannot_connect: Vec::new(),
+        hanging: Vec::new(),
         stopping: false,
         jobs: Vec::new(),
         running: Vec::new(),

@@ -10,12 +10,11 @@ use uuid::Uuid;
 use super::{Running, Service};
 use crate::config::{Job, JobKind};
 use crate::daemon::board::{Ending, Skipped, Step, Subject, Ticket, Work};
+use crate::daemon::skips::SkippedRun;
 use crate::daemon::task::{Action, Circumstances, Outcome, Task};
 use crate::daemon::tell;
-use crate::jobs::{JobError, JobErrorKind, record_skip};
+use crate::jobs::JobErrorKind;
 use crate::policy::{delay, window_end};
-use crate::repository::Repository;
-use crate::tell;
 
 impl Service {
     /// Puts a job that is due on the board, for all servers or only for some.
@@ -103,8 +102,9 @@ impl Service {
             environment: Arc::clone(&self.environment),
             run: running.id,
             slot: running.work.slot,
+            directories: self.directories.clone(),
             progress: Arc::clone(&running.progress),
-            cancel: self.cancel.clone(),
+            cancel: self.cancel.child_token(),
         };
         let (task, server) = (
             running.work.task.clone(),
@@ -130,13 +130,13 @@ impl Service {
         let told = running.told();
         let mut ending = Ending::Over;
         match outcome {
-            Outcome::Found(found, failures) => {
-                for failure in &failures {
+            Outcome::Found(found) => {
+                for failure in &found.failures {
                     told.impossible(failure);
                 }
                 self.board.finish(ticket, Ending::Over, now);
-                self.want_directories(&running.work, &found);
-                for (database, action) in found {
+                self.want_directories(&running.work, &found.lacking);
+                for (database, action) in found.databases {
                     self.put_found(&running.work, database, action, now);
                 }
                 return;
@@ -167,8 +167,8 @@ impl Service {
             Outcome::Drilled(report) => told.drilled(report.as_deref(), took),
             Outcome::Pruned(report) => told.pruned(&report, took),
             Outcome::Panicked(panic) => told.panicked(&panic, took),
-            Outcome::Failed(error) => {
-                let is_wanted = self.want_directory(&running.work, &error);
+            Outcome::Failed(error, lacks_directory) => {
+                let is_wanted = lacks_directory && self.want_directory(&running.work);
                 if !self.is_stopping
                     && error.kind() != JobErrorKind::Interrupted
                     && (error.may_pass() || is_wanted)
@@ -218,59 +218,35 @@ impl Service {
 
     /// Asks root for the directories of databases that were found on their server, where the service
     /// itself may not make them.
-    fn want_directories(&mut self, from: &Work<Task>, found: &[(String, Action)]) {
-        let missing: Vec<_> = found
-            .iter()
-            .filter_map(|(name, action)| match action {
-                Action::BackUp(database, _) => Some((name, &database.directory)),
-                _ => None,
-            })
-            .filter(|(_, directory)| {
-                !directory.is_dir() && Repository::at(*directory).create().is_err()
-            })
-            .map(|(name, _)| (from.subject.server.clone(), name.clone()))
-            .collect();
+    fn want_directories(&mut self, from: &Work<Task>, lacking: &[String]) {
+        let server = &from.subject.server;
         // Those that were wished for before have been made, or not; only what is missing counts.
-        self.wished
-            .retain(|(server, _)| *server != from.subject.server);
-        if missing.is_empty() || !from.task.is_discovered(&from.subject.server) {
+        self.wished.retain(|(other, _)| other != server);
+        if lacking.is_empty() {
             return;
         }
-        self.wished.extend(missing);
+        let lacking = lacking.iter().map(|name| (server.clone(), name.clone()));
+        self.wished.extend(lacking);
         self.wish();
     }
 
     /// Writes down for which databases directories are wished for.
-    fn wish(&self) -> bool {
-        let wished = self.wished.iter();
-        let wished = wished.map(|(server, database)| (server.as_str(), database.as_str()));
-        let written = self.runtime.want_directories(wished);
-        if let Err(error) = &written {
-            tell!(
-                DirectoryUnusable,
-                {},
-                "directories of databases that were found cannot be asked for in {}: {error}",
-                self.runtime.path().display()
-            );
-        }
-        written.is_ok()
+    fn wish(&mut self) {
+        self.writers.wishes.give(Arc::new(self.wished.clone()));
     }
 
-    /// Asks again for the directory that a run has not found. Whether it was asked for.
-    fn want_directory(&mut self, work: &Work<Task>, error: &JobError) -> bool {
-        let (Some(directory), Some(database)) = (work.task.directory(), &work.subject.database)
-        else {
+    /// Asks again for the directory that a run has not found. Whether it is asked for.
+    fn want_directory(&mut self, work: &Work<Task>) -> bool {
+        let server = &work.subject.server;
+        let Some(database) = &work.subject.database else {
             return false;
         };
-        if directory.exists()
-            || error.kind() != JobErrorKind::CannotCreate
-            || !work.task.is_discovered(&work.subject.server)
-        {
+        if !work.task.is_discovered(server) {
             return false;
         }
-        self.wished
-            .insert((work.subject.server.clone(), database.clone()));
-        self.wish()
+        self.wished.insert((server.clone(), database.clone()));
+        self.wish();
+        true
     }
 
     /// Records that something due was not done.
@@ -281,18 +257,15 @@ impl Service {
         else {
             return;
         };
-        let context = work.task.context(work.slot, &self.environment);
         let (operation, series) = work.task.operation();
-        let recorded = record_skip(
-            &context,
-            &Repository::at(directory),
-            database,
-            (operation, series),
-            &skipped.reason,
-        );
-        if let Err(error) = recorded {
-            tell!(RunWarning, {}, "{error}");
-        }
+        let run = SkippedRun {
+            context: work.task.context(work.slot, &self.environment),
+            database: database.clone(),
+            operation,
+            series: series.cloned(),
+        };
+        let reason = skipped.reason.clone();
+        self.writers.skips.give(directory, run, reason);
     }
 
     /// Notes the slots for which nothing is left to be done.

@@ -1,18 +1,31 @@
 //! Which schedules are in force since when, and what was missed while the service was off or the
 //! machine asleep.
 
+use std::io;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use super::Service;
 use crate::config::Job;
-use crate::daemon::task::missed_slot;
+use crate::daemon::missed::{Missed, Question};
+use crate::daemon::snapshot::PATIENCE;
 use crate::daemon::tell;
 use crate::jobs::Context;
 use crate::repository::{InForce, SchedulesInForce};
 use crate::tell;
+use crate::threads::{self, NoThread};
 use crate::words::span;
+
+/// What looking back has found.
+pub(super) enum LookedBack {
+    /// The schedules that were in force before this start.
+    Schedules(io::Result<SchedulesInForce>),
+    /// Whether a job was missed.
+    Missed(Missed),
+}
 
 impl Service {
     pub(super) fn handled(&mut self, job: &str, slot: DateTime<Utc>) {
@@ -20,17 +33,13 @@ impl Service {
         self.write_schedules();
     }
 
-    pub(super) fn write_schedules(&self) {
-        let directory = &self.state_directory;
-        if let Err(error) = self.schedules.write(directory) {
-            tell!(
-                DirectoryUnusable,
-                {},
-                "cannot write to the state directory {}: {error}; jobs that are missed while the \
-                 service is off may not be made up for",
-                directory.display()
-            );
+    fn write_schedules(&mut self) {
+        // What was in force before is still to be read.
+        if !self.is_schedules_read {
+            return;
         }
+        let schedules = Arc::new(self.schedules.clone());
+        self.writers.schedules.give(schedules);
     }
 
     pub(super) fn bring_schedules_into_force(&mut self, now: DateTime<Utc>) {
@@ -53,21 +62,60 @@ impl Service {
         self.write_schedules();
     }
 
-    /// At the start: what was missed while the service was off is made up for, once.
+    /// At the start: what was missed while the service was off is made up for, once. What was in force
+    /// before is read on a thread.
     pub(super) fn look_back(&mut self, now: DateTime<Utc>) {
-        let directory = &self.state_directory;
-        self.schedules = SchedulesInForce::read(directory).unwrap_or_else(|error| {
+        self.bring_schedules_into_force(now);
+        let (directory, looked) = (self.state_directory.clone(), self.looked.clone());
+        let reading = threads::start("schedules", move || {
+            // Nobody listens any more once the service stops.
+            let _ = looked.send(LookedBack::Schedules(SchedulesInForce::read(&directory)));
+        });
+        self.looking += 1;
+        if let Err(NoThread(error)) = reading {
+            self.take_look(LookedBack::Schedules(Err(error)));
+        }
+    }
+
+    /// Waits for what looking back finds, for [`PATIENCE`] at most: what comes later is caught up then.
+    pub(super) async fn wait_for_looks(&mut self, looks: &mut mpsc::UnboundedReceiver<LookedBack>) {
+        let all = async {
+            while self.looking > 0
+                && let Some(found) = looks.recv().await
+            {
+                self.take_look(found);
+            }
+        };
+        let _ = timeout(PATIENCE, all).await;
+    }
+
+    /// Takes in what looking back has found.
+    pub(super) fn take_look(&mut self, found: LookedBack) {
+        let now = Utc::now();
+        self.looking = self.looking.saturating_sub(1);
+        match found {
+            LookedBack::Schedules(read) => self.take_schedules(read, now),
+            LookedBack::Missed(missed) => self.catch_up(&missed, now),
+        }
+    }
+
+    fn take_schedules(&mut self, read: io::Result<SchedulesInForce>, now: DateTime<Utc>) {
+        let before = read.unwrap_or_else(|error| {
             tell!(
                 DirectoryUnusable,
                 {},
                 "cannot read the state directory {}: {error}; what was missed while the service \
                  was off is known from the ledgers only",
-                directory.display()
+                self.state_directory.display()
             );
             SchedulesInForce::default()
         });
-        let before = self.schedules.clone();
+        let meanwhile = std::mem::replace(&mut self.schedules, before.clone());
+        self.is_schedules_read = true;
         self.bring_schedules_into_force(now);
+        for (job, slot) in meanwhile.handled() {
+            self.handled(job, slot);
+        }
         let plan = Arc::clone(&self.plan);
         for job in plan.jobs.iter().filter(|job| job.catch_up) {
             // A schedule that has changed meanwhile is in force since now.
@@ -99,42 +147,45 @@ impl Service {
         }
     }
 
-    /// Makes up for the newest slot of a job, if it was missed since what is known of its schedule.
+    /// Asks whether the newest slot of a job was missed since what is known of its schedule.
     fn make_up(&mut self, job: &Job, known: Option<InForce>, now: DateTime<Utc>) {
-        let context = Context::new(&self.plan, &self.environment);
-        let plan = Arc::clone(&self.plan);
         // What a clock that was ahead has left counts for nothing.
         let past = |moment: Option<DateTime<Utc>>| moment.filter(|moment| *moment <= now);
-        let known = known.map_or((None, None), |known| {
-            (past(Some(known.since)), past(known.handled))
+        let question = Question {
+            context: Context::new(&self.plan, &self.environment),
+            plan: Arc::clone(&self.plan),
+            job: job.clone(),
+            since: past(known.as_ref().map(|known| known.since)),
+            handled: past(known.and_then(|known| known.handled)),
+            now,
+            directories: self.directories.clone(),
+        };
+        self.looking += 1;
+        let (looked, cancel) = (self.looked.clone(), self.cancel.clone());
+        tokio::spawn(async move {
+            let asking = question.ask(|missed| {
+                // Nobody listens any more once the service stops.
+                let _ = looked.send(LookedBack::Missed(missed));
+            });
+            cancel.run_until_cancelled(asking).await;
         });
-        let mut servers = Vec::new();
-        let mut newest = None;
-        for server in &plan.servers {
-            match missed_slot(&context, &plan, server, job, known, now) {
-                Ok(None) => {}
-                Ok(Some(slot)) => {
-                    servers.push(server.name.clone());
-                    newest = newest.max(Some(slot));
-                }
-                Err(error) => tell!(
-                    DirectoryUnusable,
-                    { job = %job.name },
-                    "whether job {} was missed cannot be found out: {error}",
-                    job.name
-                ),
-            }
-        }
-        if let Some(slot) = newest {
-            tell!(
-                JobMissed,
-                { job = %job.name },
-                "job {} was missed at {} and is made up for, within {}",
-                job.name,
-                tell::clock(slot, job.schedule.zone()),
-                span(plan.daemon.catch_up_delay)
-            );
-            self.put_up(&Arc::new(job.clone()), slot, Some(&servers), now);
-        }
+    }
+
+    /// Makes up for a slot, if one was missed.
+    fn catch_up(&mut self, missed: &Missed, now: DateTime<Utc>) {
+        let job = self.plan.jobs.iter().find(|job| job.name == missed.job);
+        // A reload may have taken it away in between.
+        let (Some(slot), Some(job)) = (missed.slot, job.cloned()) else {
+            return;
+        };
+        tell!(
+            JobMissed,
+            { job = %job.name },
+            "job {} was missed at {} and is made up for, within {}",
+            job.name,
+            tell::clock(slot, job.schedule.zone()),
+            span(self.plan.daemon.catch_up_delay)
+        );
+        self.put_up(&Arc::new(job), slot, Some(&missed.servers), now);
     }
 }

@@ -5,7 +5,8 @@ mod due;
 mod look_back;
 mod reload;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,21 +21,27 @@ use uuid::Uuid;
 
 use super::board::{Board, Concurrency, Ticket, Work};
 use super::clock::until;
+use super::directories::Directories;
+use super::hanging::HangingDirectories;
+use super::skips::SkipWriter;
+use super::snapshot::{SchedulesFile, SnapshotWriter, StateFile, Wishes, WishesFile};
 use super::start::{DaemonError, HANG};
-use super::state_writer::StateWriter;
 use super::systemd::Systemd;
 use super::task::{Outcome, Task};
 use super::tell::{self, Run};
 use super::ticker::{LOOK, Ticker};
 use super::view::{Rates, View};
+use super::watchdog::{Beat, Watchdog};
+use crate::answers::Hanging;
 use crate::config::{Plan, Settings, Source};
 use crate::jobs::ServerConnections;
 use crate::pipeline::Progress;
 use crate::postgres::kill_all_children;
-use crate::repository::{DaemonState, RuntimeDirectory, SchedulesInForce};
+use crate::repository::{DaemonLock, DaemonState, RuntimeDirectory, SchedulesInForce};
 use crate::tell;
 use crate::words::{one_line, span};
 use connections::Connections;
+use look_back::LookedBack;
 use reload::Reading;
 
 /// How often the state shown to systemd is renewed while something runs.
@@ -43,16 +50,16 @@ const REFRESH: Duration = Duration::from_secs(5);
 /// The state in the runtime directory is written no more often than this.
 const WRITING: Duration = Duration::from_millis(500);
 
-/// Without a word from the scheduler for so long, the watchdog is not told that all is well.
-const SILENCE: Duration = Duration::from_secs(45);
-
 /// Runs that are to end have so long before their children are killed.
 const STOPPING: Duration = Duration::from_secs(20);
 
 /// The running daemon.
 pub(super) struct Service {
+    /// Where the configuration is read again at a reload.
     source: Source,
+    /// The process's environment, which every job gets.
     environment: Arc<BTreeMap<String, String>>,
+    /// The plan in force.
     plan: Arc<Plan>,
     /// What the plan follows from.
     settings: Settings,
@@ -62,20 +69,38 @@ pub(super) struct Service {
     started_with: Arc<Plan>,
     /// Why the newest configuration is not in force.
     refused: Option<String>,
+    /// Since when the process runs, for `status`.
     started: DateTime<Utc>,
+    /// When the plan in force was read, for `status`.
     loaded: DateTime<Utc>,
+    /// Where the state is shown: its name, for when it does not take the state.
     runtime: RuntimeDirectory,
-    writer: StateWriter,
+    /// What writes to the disk.
+    writers: Writers,
+    /// By which directories of backups are asked.
+    directories: Directories,
     /// As configured at the start; a reload does not move it.
     state_directory: PathBuf,
+    /// Which schedules are in force since when: by that, a slot that was missed is known.
     schedules: SchedulesInForce,
+    /// Whether those that were in force before this start are among them: none is written before.
+    is_schedules_read: bool,
+    /// What looking back has found comes back through this.
+    looked: mpsc::UnboundedSender<LookedBack>,
+    /// The other end, until the loop takes it.
+    looks: Option<mpsc::UnboundedReceiver<LookedBack>>,
+    /// How many questions of looking back have no answer yet.
+    looking: usize,
+    /// Says which jobs are due, and when the next ones are.
     ticker: Ticker,
+    /// All work that is due: what may start, what waits, what is given up.
     board: Board<Task>,
+    /// What the board lets run: what is known of it besides the board's entry.
     runs: BTreeMap<Ticket, Running>,
     /// Of what is done by a job that is no backup, the slots that have work left.
     open_slots: Vec<(String, DateTime<Utc>)>,
     /// Databases, each with its server, whose directories root was asked for.
-    wished: BTreeSet<(String, String)>,
+    wished: Wishes,
     /// By their directories, the databases whose test restore is too old, and the day on which that
     /// was told.
     drills_told: BTreeMap<PathBuf, NaiveDate>,
@@ -84,29 +109,86 @@ pub(super) struct Service {
     losses_told: BTreeMap<PathBuf, (NaiveDate, usize)>,
     /// Reports of runs come back through this.
     ended: mpsc::UnboundedSender<(Ticket, Outcome)>,
+    /// The other end, until the loop takes it.
     ends: Option<mpsc::UnboundedReceiver<(Ticket, Outcome)>>,
     /// What keeps databases from being connected to.
     connections: Connections,
+    /// What looking at servers finds comes back through this, until the loop takes it.
     checks: Option<mpsc::UnboundedReceiver<(u64, ServerConnections)>>,
     /// Ends all runs.
     cancel: CancellationToken,
+    /// Whether the end was asked for: what fails then is not tried again.
     is_stopping: bool,
+    /// The service manager.
     systemd: Systemd,
+    /// How fast runs are, from one look to the next.
     rates: Rates,
     /// The newest state that the writer has, and since when.
     written: Option<(Instant, Arc<DaemonState>)>,
     /// Whether something may have happened that is not in what was written.
     is_unwritten: bool,
-    beaten: Instant,
-    /// Whether the watchdog is not told, because the scheduler is silent.
-    is_silent: bool,
+    /// The directories that are known not to answer.
+    hanging: HangingDirectories,
+    /// When the service manager's watchdog is fed.
+    watchdog: Watchdog,
+}
+
+/// Everything that the loop has written to the disk, each on threads of its own.
+pub(super) struct Writers {
+    /// The state for `pgbackupd status`.
+    state: SnapshotWriter<DaemonState>,
+    /// Which schedules are in force.
+    schedules: SnapshotWriter<SchedulesInForce>,
+    /// For which databases root is asked to make directories.
+    wishes: SnapshotWriter<Wishes>,
+    /// Skipped runs, in the ledgers.
+    skips: SkipWriter,
+}
+
+impl Writers {
+    /// Starts the threads; the daemon's lock is held until the end.
+    ///
+    /// # Errors
+    /// When the system has no thread left.
+    pub(super) fn start(
+        runtime: RuntimeDirectory,
+        lock: DaemonLock,
+        state_directory: PathBuf,
+    ) -> io::Result<Self> {
+        let wishes = WishesFile(runtime.clone());
+        Ok(Self {
+            state: SnapshotWriter::start("state", StateFile { runtime, lock })?,
+            schedules: SnapshotWriter::start("schedules", SchedulesFile(state_directory))?,
+            wishes: SnapshotWriter::start("wishes", wishes)?,
+            skips: SkipWriter::new(),
+        })
+    }
+
+    /// Whether something is not on the disk yet.
+    fn is_writing(&self) -> bool {
+        self.state.is_writing() || self.skips.is_writing()
+    }
+
+    /// Waits for all of it at once; what hangs is left behind.
+    async fn end(self) {
+        tokio::join!(
+            self.state.end(),
+            self.schedules.end(),
+            self.wishes.end(),
+            self.skips.end()
+        );
+    }
 }
 
 /// What is known of a run besides the board's entry.
 struct Running {
+    /// The run's identity, in log and ledger.
     id: Uuid,
+    /// When it began, on the clock that nobody sets: how long it took is reported at its end.
     began: Instant,
+    /// How far it is, for the status.
     progress: Arc<Progress>,
+    /// What is being done.
     work: Work<Task>,
 }
 
@@ -115,12 +197,13 @@ impl Service {
         source: Source,
         (plan, settings): (Arc<Plan>, Settings),
         environment: Arc<BTreeMap<String, String>>,
-        (runtime, writer): (RuntimeDirectory, StateWriter),
+        (runtime, writers, directories): (RuntimeDirectory, Writers, Directories),
         ticker: Ticker,
         systemd: Systemd,
         now: DateTime<Utc>,
     ) -> Self {
         let (ended, ends) = mpsc::unbounded_channel();
+        let (looked, looks) = mpsc::unbounded_channel();
         let (checked, checks) = mpsc::unbounded_channel();
         let state_directory = plan.daemon.state_directory.clone();
         Self {
@@ -135,13 +218,18 @@ impl Service {
             started: now,
             loaded: now,
             runtime,
-            writer,
+            writers,
+            directories,
             state_directory,
             schedules: SchedulesInForce::default(),
+            is_schedules_read: false,
+            looked,
+            looks: Some(looks),
+            looking: 0,
             ticker,
             runs: BTreeMap::new(),
             open_slots: Vec::new(),
-            wished: BTreeSet::new(),
+            wished: Wishes::new(),
             drills_told: BTreeMap::new(),
             losses_told: BTreeMap::new(),
             ended,
@@ -150,12 +238,12 @@ impl Service {
             checks: Some(checks),
             cancel: CancellationToken::new(),
             is_stopping: false,
+            watchdog: Watchdog::new(systemd.watchdog(), Instant::now()),
             systemd,
             rates: Rates::default(),
             written: None,
             is_unwritten: false,
-            beaten: Instant::now(),
-            is_silent: false,
+            hanging: HangingDirectories::default(),
         }
     }
 
@@ -166,10 +254,13 @@ impl Service {
         mut called: mpsc::UnboundedReceiver<Option<Uuid>>,
         reload: bool,
     ) -> Result<(), DaemonError> {
-        let (Some(mut ends), Some(mut checks)) = (self.ends.take(), self.checks.take()) else {
+        let (Some(mut ends), Some(mut checks), Some(mut looks)) =
+            (self.ends.take(), self.checks.take(), self.looks.take())
+        else {
             return Ok(());
         };
         self.look_back(Utc::now());
+        self.wait_for_looks(&mut looks).await;
         self.show_and_wait().await;
         Systemd::ready();
         tell!(DaemonReady, {}, "ready: {}", self.view().line(&[]));
@@ -181,6 +272,8 @@ impl Service {
         loop {
             self.catch_up_with_the_clock();
             self.step();
+            self.writers.skips.tend();
+            self.look_for_hanging_directories();
             self.beat();
             self.show();
             tokio::select! {
@@ -196,6 +289,7 @@ impl Service {
                 read = reading.end() => self.end_reload(read?, &mut reading).await?,
                 _ = called.recv() => {}
                 Some((ticket, outcome)) = ends.recv() => self.end(ticket, outcome),
+                Some(found) = looks.recv() => self.take_look(found),
                 Some((round, found)) = checks.recv() => self.take_connections(round, found),
                 () = tokio::time::sleep(self.rest()) => {}
             }
@@ -206,20 +300,17 @@ impl Service {
     fn rest(&self) -> Duration {
         let now = Utc::now();
         let mut rest = Duration::from_secs(3600);
-        if let Some(period) = self.systemd.watchdog() {
-            // As sd_watchdog_enabled(3) recommends.
-            let beat = (period / 2).saturating_sub(self.beaten.elapsed());
-            // A beat that is held back is not tried again at every turn.
-            rest = rest.min(if self.is_silent { REFRESH } else { beat });
+        if let Some(beat) = self.watchdog.rest(Instant::now()) {
+            rest = rest.min(beat);
         }
         if let Some(moment) = self.board.wake_at(now) {
             // What waits goes by the wall clock, which may be set meanwhile.
             rest = rest.min(until(moment, now)).min(LOOK);
         }
-        if !self.runs.is_empty() {
+        if !self.runs.is_empty() || !self.hanging.is_empty() {
             rest = rest.min(REFRESH);
         }
-        if self.is_unwritten || self.writer.is_writing() {
+        if self.is_unwritten || self.writers.is_writing() {
             rest = rest.min(WRITING);
         }
         // Never busy, whatever the clocks say.
@@ -228,24 +319,39 @@ impl Service {
 
     /// Tells the watchdog that the loop turns, and that the scheduler's does.
     fn beat(&mut self) {
-        let Some(period) = self.systemd.watchdog() else {
-            return;
-        };
-        if self.beaten.elapsed() + Duration::from_millis(20) < period / 2 {
-            return;
-        }
-        let silence = self.ticker.silence();
-        if silence <= SILENCE {
-            self.systemd.alive();
-            self.beaten = Instant::now();
-            self.is_silent = false;
-        } else if !self.is_silent {
-            self.is_silent = true;
-            tracing::error!(
+        match self.watchdog.turn(Instant::now(), self.ticker.silence()) {
+            Beat::None => {}
+            Beat::Alive => self.systemd.alive(),
+            Beat::Silent(silence) => tracing::error!(
                 "the scheduler has not looked at the clock for {} s; the watchdog will end this \
                  process, and systemd starts it again",
                 silence.as_secs()
+            ),
+        }
+    }
+
+    /// Takes in which directories do not answer, and reports what is new.
+    fn look_for_hanging_directories(&mut self) {
+        let schedules = self.writers.schedules.stuck_since();
+        let schedules = schedules.map(|since| Hanging {
+            directory: self.state_directory.clone(),
+            since,
+        });
+        let now = self.directories.hanging().into_iter();
+        let now = now.chain(self.writers.skips.hanging()).chain(schedules);
+        let news = self.hanging.take(now);
+        for Hanging { directory, since } in &news.new {
+            tell!(
+                DirectoryUnusable,
+                {},
+                "the directory {} has not answered since {}: its file system hangs; see that the disk or \
+                 the server behind it is there",
+                directory.display(),
+                tell::clock(*since, self.plan.zone)
             );
+        }
+        for directory in &news.answering {
+            tracing::info!("the directory {} answers again", directory.display());
         }
     }
 
@@ -334,9 +440,11 @@ impl Service {
             cannot_connect: self.connections.refused().collect(),
             is_stopping: self.is_stopping,
             unwritable: self
-                .writer
-                .is_stuck()
-                .then(|| self.runtime.path().to_owned()),
+                .writers
+                .state
+                .stuck_since()
+                .map(|_| self.runtime.path().to_owned()),
+            hanging: self.hanging.all(),
             upcoming: self.ticker.upcoming(),
             board: &self.board,
         }
@@ -376,7 +484,7 @@ impl Service {
             return;
         }
         let state = Arc::new(state);
-        self.writer.give(Arc::clone(&state));
+        self.writers.state.give(Arc::clone(&state));
         self.written = Some((Instant::now(), state));
     }
 
@@ -385,7 +493,7 @@ impl Service {
     async fn show_and_wait(&mut self) {
         self.written = None;
         self.show();
-        self.writer.settle().await;
+        self.writers.state.settle().await;
         self.show();
     }
 
@@ -418,7 +526,7 @@ impl Service {
                 () = tokio::time::sleep(Duration::from_secs(1)) => {}
             }
         }
-        self.writer.end().await;
+        self.writers.end().await;
         if !self.runs.is_empty() {
             kill_all_children();
             let left: Vec<String> = self

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::Utc;
+use tokio::runtime::Handle;
 
 use super::{Service, concurrency};
 use crate::config::{Databases, Plan, Runs, Settings, Source, load};
 use crate::daemon::board::Skipped;
 use crate::daemon::changes::changes;
+use crate::daemon::directories::Directories;
 use crate::daemon::start::{self, DaemonError};
 use crate::daemon::systemd::Systemd;
 use crate::daemon::task::Action;
@@ -51,13 +53,19 @@ impl Reading {
 }
 
 /// Reads and checks the configuration, and sees that its directories can be used.
-fn read(source: &Source, environment: &BTreeMap<String, String>) -> Result<Fresh, String> {
+fn read(
+    source: &Source,
+    environment: &BTreeMap<String, String>,
+    directories: &Directories,
+) -> Result<Fresh, String> {
     let mut loaded = load(source).map_err(|error| error.to_string())?;
     loaded.warn_of_unreadable();
     let refused = loaded.refuse_commands_of_others(Runs::Programs);
     refused.map_err(|error| error.to_string())?;
     let context = Context::new(&loaded.plan, environment);
-    start::usable(&loaded.plan, &context).map_err(|error| error.to_string())?;
+    let usable = start::usable(&loaded.plan, &context, directories);
+    let usable = Handle::current().block_on(usable);
+    usable.map_err(|error| error.to_string())?;
     let files = start::files(&loaded.settings.files());
     Ok(Fresh {
         plan: Arc::new(loaded.plan),
@@ -77,7 +85,9 @@ impl Service {
         }
         Systemd::reloading();
         let (source, environment) = (self.source.clone(), Arc::clone(&self.environment));
-        match threads::start("reload", move || read(&source, &environment)) {
+        let directories = self.directories.clone();
+        let work = move || read(&source, &environment, &directories);
+        match threads::start("reload", work) {
             Ok(thread) => reading.task = Some(thread),
             Err(error) => reading.failed = Some(error.to_string()),
         }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use chrono::{DateTime, FixedOffset, Utc};
 
+use super::answers::Answers;
 use super::history::History;
 use super::places::Spot;
 use super::{Line, RunningNow, Surveyed, TREND, running_job};
@@ -26,6 +27,8 @@ pub(super) struct World<'a> {
     pub(super) context: &'a Context,
     pub(super) plan: &'a Plan,
     pub(super) now: DateTime<Utc>,
+    /// Which directories hang.
+    pub(super) answers: Answers,
     pub(super) locks: HeldLocks,
     /// When the configuration was changed last.
     pub(super) changed: Option<DateTime<Utc>>,
@@ -54,18 +57,22 @@ impl World<'_> {
                 name.to_string_lossy().into_owned()
             })
         };
+        let unseen = |why: String| {
+            let database = named();
+            Some(Look {
+                trouble: Some(trouble(spot, &database, why)),
+                surveyed: None,
+                remarks: Vec::new(),
+                server: spot.server.name.clone(),
+                database,
+            })
+        };
+        if let Some(why) = self.answers.trouble(directory) {
+            return unseen(why);
+        }
         let catalogue = match spot.repository.catalogue() {
             Ok(catalogue) => catalogue,
-            Err(error) => {
-                let database = named();
-                return Some(Look {
-                    trouble: Some(trouble(spot, &database, error.to_string())),
-                    surveyed: None,
-                    remarks: Vec::new(),
-                    server: spot.server.name.clone(),
-                    database,
-                });
-            }
+            Err(error) => return unseen(error.to_string()),
         };
         let mut history = History::until(self.context.local(self.now));
         let ledger = spot.repository.ledger();

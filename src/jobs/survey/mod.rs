@@ -1,6 +1,7 @@
 //! How things stand: what directories, ledgers and the daemon tell of every database. Nothing is
 //! locked, nothing is written, and no server is asked.
 
+mod answers;
 mod history;
 mod look;
 mod places;
@@ -23,6 +24,7 @@ use crate::repository::{DaemonState, HeldLocks, RunningJob, RuntimeDirectory};
 use crate::threads::share;
 use crate::words::{label, one_line};
 
+use answers::Answers;
 pub use history::{Ended, Outcomes};
 use look::{Look, World};
 use places::{Spot, Spots};
@@ -162,6 +164,7 @@ pub fn survey(context: &Context, loaded: &Loaded, wanted: &[String]) -> Result<S
         context,
         plan,
         now,
+        answers: Answers::known_to(&daemon),
         locks,
         changed: last_change(loaded),
         running: match &daemon {
@@ -173,7 +176,7 @@ pub fn survey(context: &Context, loaded: &Loaded, wanted: &[String]) -> Result<S
         found: spots,
         empty,
         unseen,
-    } = places::spots(context, plan)?;
+    } = places::spots(context, plan, &world.answers)?;
     let found = look_at_all(&world, &spots);
     if wanted.is_empty() {
         // What is wrong elsewhere is of no interest to whoever named a database.
@@ -204,6 +207,9 @@ pub fn survey(context: &Context, loaded: &Loaded, wanted: &[String]) -> Result<S
     concerns.extend(spaces.iter().filter_map(judge_space));
     let is_late = databases.iter().any(|database| database.facts.is_late());
     judge_daemon(&daemon, is_late, &mut concerns, &mut remarks);
+    if wanted.is_empty() {
+        concerns.extend(world.answers.concerns(&concerns));
+    }
     if let DaemonView::Alive(state) = &daemon {
         judge_connections(state, &databases, wanted.is_empty(), &mut concerns);
         remark_on_changes(state, is_changed_on_disk, &mut remarks);
@@ -303,7 +309,9 @@ fn look_at_all(world: &World<'_>, spots: &[Spot<'_>]) -> Vec<Look> {
 
 fn daemon(plan: &Plan) -> DaemonView {
     let runtime = RuntimeDirectory::at(&plan.daemon.runtime_directory);
-    match runtime.daemon() {
+    let looking =
+        Answers::default().ask(runtime.path(), |path| RuntimeDirectory::at(path).daemon());
+    match looking.flatten() {
         Ok(Some(state)) => DaemonView::Alive(Box::new(state)),
         Ok(None) => DaemonView::Absent,
         Err(error) => DaemonView::Hidden(format!("{}: {error}", runtime.path().display())),

@@ -3,6 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use super::answers::Answers;
 use crate::config::{Databases, Plan, Server};
 use crate::jobs::error::JobError;
 use crate::jobs::{Context, target};
@@ -27,7 +28,11 @@ pub(super) struct Spots<'a> {
 }
 
 /// The directories to look at.
-pub(super) fn spots<'a>(context: &Context, plan: &'a Plan) -> Result<Spots<'a>, JobError> {
+pub(super) fn spots<'a>(
+    context: &Context,
+    plan: &'a Plan,
+    answers: &Answers,
+) -> Result<Spots<'a>, JobError> {
     let mut spots = Vec::new();
     let (mut empty, mut unseen) = (Vec::new(), Vec::new());
     for server in &plan.servers {
@@ -47,7 +52,7 @@ pub(super) fn spots<'a>(context: &Context, plan: &'a Plan) -> Result<Spots<'a>, 
                     database: Some(database),
                 });
             }
-            Databases::All(_) => match target::directories_of(plan, server) {
+            Databases::All(_) => match directories_of(plan, server, answers) {
                 Ok(found) if found.is_empty() => empty.push(nothing_found(server)),
                 Ok(found) => spots.extend(found.into_iter().map(|path| Spot {
                     server,
@@ -63,6 +68,18 @@ pub(super) fn spots<'a>(context: &Context, plan: &'a Plan) -> Result<Spots<'a>, 
         empty,
         unseen,
     })
+}
+
+/// The directories of a server's databases, unless the one above them hangs.
+fn directories_of(
+    plan: &Plan,
+    server: &Server,
+    answers: &Answers,
+) -> Result<Vec<PathBuf>, JobError> {
+    match answers.trouble(&server.directory) {
+        Some(why) => Err(JobError::failed(why)),
+        None => target::directories_of(plan, server),
+    }
 }
 
 fn nothing_found(server: &Server) -> Concern {
