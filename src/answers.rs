@@ -2,11 +2,13 @@
 //! server is gone, never comes back; whoever asks here is not held up by it.
 //!
 //! A directory is asked one question at a time, so that one that hangs keeps one thread, however often it
-//! is asked.
+//! is asked. Nothing is looked up in a file system before its root has answered, see [`approach`].
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Component, Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,6 +22,10 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Once one directory hangs, others of the same round are waited for no longer than this.
 pub(crate) const HASTE: Duration = Duration::from_secs(1);
+
+/// So many questions are left without an answer at most, since each keeps a thread and the service may have
+/// 512. A further directory counts as one that does not answer, and is not asked.
+const MOST_UNANSWERED: usize = 48;
 
 /// A wait of nothing at all would not let the other question end.
 const SHORTEST: Duration = Duration::from_millis(1);
@@ -65,7 +71,7 @@ impl Questions {
     }
 
     /// Asks one directory on this thread, after the question that is before this one; none if that one has
-    /// waited for too long. `begins` is called right before the question is put.
+    /// waited for too long, or too many others have. `begins` is called right before the question is put.
     pub(crate) fn ask<T>(
         &self,
         directory: &Path,
@@ -79,10 +85,17 @@ impl Questions {
             let waited = self.answered.wait_timeout(since, left.max(SHORTEST));
             since = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
+        let slow = since.values();
+        let slow = slow.filter(|(since, _)| since.elapsed() >= patience.min(HASTE));
+        if slow.count() >= MOST_UNANSWERED {
+            return None;
+        }
         since.insert(directory.to_owned(), (Instant::now(), Utc::now()));
         drop(since);
         let _answered = Answered(self, directory);
         begins();
+        // What is wrong with the way there, the question itself finds out.
+        let _ = approach(directory);
         Some(question(directory))
     }
 
@@ -130,6 +143,19 @@ pub(crate) fn ask<T: Send + 'static>(
     }
 }
 
+/// Asks one directory on the thread that calls, after other questions to it. Which directories hang is known
+/// of all questions.
+///
+/// # Errors
+/// The answer is one, or a question before this one has none.
+pub(crate) fn ask_here<T>(
+    directory: &Path,
+    question: impl FnOnce(&Path) -> io::Result<T>,
+) -> io::Result<T> {
+    let answer = Questions::of_this_process().ask(directory, PATIENCE, || {}, question);
+    answer.unwrap_or_else(|| Err(no_answer()))
+}
+
 /// Works in a directory on a thread of its own, for as long as the directory answers; then that thread is
 /// left behind.
 ///
@@ -159,6 +185,62 @@ pub(crate) fn outlast<T: Send + 'static>(
     }
 }
 
+/// A path with more symbolic links than this does not end; the kernel has the same limit.
+const LINKS: u32 = 40;
+
+/// Asks each file system on the way to a directory whether it answers, at its root.
+///
+/// That wait can be killed. A lookup may wait for another process's lookup of the same name, or for its lock
+/// on the directory above, and the kernel lets no signal end such a wait. So a file system that hangs is not
+/// entered: the process that asks could not end before the other one does.
+///
+/// # Errors
+/// Something on the way cannot be looked at.
+fn approach(directory: &Path) -> io::Result<()> {
+    let mut here = PathBuf::from("/");
+    let mut rest = names(&std::path::absolute(directory)?);
+    let (mut device, mut links) = (None, 0);
+    loop {
+        let found = here.symlink_metadata()?;
+        if found.is_symlink() {
+            links += 1;
+            if links > LINKS {
+                return Err(rustix::io::Errno::LOOP.into());
+            }
+            let target = here.read_link()?;
+            here.pop();
+            if target.is_absolute() {
+                here = PathBuf::from("/");
+            }
+            rest.extend(names(&target));
+            device = None;
+        } else if device != Some(found.dev()) {
+            // Not from a cache: a network file system asks its server for this.
+            rustix::fs::statvfs(&here)?;
+            device = Some(found.dev());
+        }
+        match rest.pop() {
+            None => return Ok(()),
+            // Nothing in `here` is a link any more.
+            Some(name) if name == ".." => {
+                here.pop();
+                device = None;
+            }
+            Some(name) => here.push(name),
+        }
+    }
+}
+
+/// The names in a path, the last one first.
+fn names(path: &Path) -> Vec<OsString> {
+    let components = path.components().rev();
+    let names = components.filter_map(|component| match component {
+        Component::Normal(_) | Component::ParentDir => Some(component.as_os_str().to_owned()),
+        Component::Prefix(_) | Component::RootDir | Component::CurDir => None,
+    });
+    names.collect()
+}
+
 fn no_answer() -> io::Error {
     io::Error::new(
         io::ErrorKind::TimedOut,
@@ -177,7 +259,63 @@ mod tests {
     use std::sync::mpsc::channel;
     use std::time::{Duration, Instant};
 
-    use super::{Questions, ask, outlast};
+    use super::{MOST_UNANSWERED, Questions, approach, ask, outlast};
+
+    #[test]
+    fn many_directories_that_hang_keep_a_limited_number_of_threads() {
+        let questions = Questions::default();
+        let patience = Duration::from_millis(20);
+        let hang = std::sync::Barrier::new(MOST_UNANSWERED + 1);
+        std::thread::scope(|scope| {
+            for number in 0..MOST_UNANSWERED {
+                let (questions, hang) = (&questions, &hang);
+                scope.spawn(move || {
+                    let directory = format!("/answers/many/{number}");
+                    questions.ask(directory.as_ref(), patience, || {}, |_| hang.wait())
+                });
+            }
+            while questions.hanging(patience).len() < MOST_UNANSWERED {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            let further = Path::new("/answers/many/further");
+            let answer = questions.ask(further, patience, || {}, |_| ());
+            hang.wait();
+            assert_eq!(answer, None);
+        });
+        let answer = questions.ask(Path::new("/answers/many"), patience, || {}, |_| ());
+        assert_eq!(answer, Some(()));
+    }
+
+    #[test]
+    fn a_directory_is_approached_over_links_and_from_wherever() {
+        use std::os::unix::fs::symlink;
+        let home = tempfile::tempdir().unwrap();
+        let at = |name: &str| home.path().join(name);
+        std::fs::create_dir_all(at("a/b")).unwrap();
+        symlink("../a/./b", at("a/relative")).unwrap();
+        symlink(at("a/relative/.."), at("absolute")).unwrap();
+        symlink("endless", at("endless")).unwrap();
+        for there in ["a/b", "a/relative", "absolute/b/../relative", "a/b/"] {
+            approach(&at(there)).unwrap();
+        }
+        for one in [
+            Path::new("/"),
+            Path::new("src"),
+            Path::new(".."),
+            Path::new("."),
+        ] {
+            approach(one).unwrap();
+        }
+        assert_eq!(
+            approach(&at("a/c")).unwrap_err().kind(),
+            ErrorKind::NotFound
+        );
+        let error = approach(&at("endless")).unwrap_err();
+        assert_eq!(
+            error.raw_os_error(),
+            Some(rustix::io::Errno::LOOP.raw_os_error())
+        );
+    }
 
     #[test]
     fn work_goes_on_while_its_directory_answers() {

@@ -78,6 +78,7 @@ fn a_directory_that_hangs_keeps_nobody_else_from_being_backed_up() {
             "hangs_at_jump",
             &directory_that_hangs_while_slots_are_missed,
         ),
+        ("hangs_at_note", &state_directory_that_hangs),
     ]);
 }
 
@@ -263,7 +264,7 @@ fn watchdog(_: &Cluster, mut operator: Operator) {
                 .count()
         };
         daemon.signal(Signal::USR2);
-        sleep(Duration::from_millis(200));
+        sleep(Duration::from_secs(1));
         let before = beats();
         sleep(Duration::from_secs(4));
         assert_eq!(beats(), before, "a hung loop has no heartbeat");
@@ -322,12 +323,7 @@ fn assert_concern_about(operator: &Operator, daemon: &Daemon, directory: &Path) 
     let status = operator.run(&["status"]);
     assert_eq!(status.code, 1, "{status}");
     let expected = format!("the directory {named} has not answered the daemon since ");
-    let shown = status
-        .stdout
-        .split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ");
-    assert!(shown.contains(&expected), "{status}");
+    assert!(one_line(&status.stdout).contains(&expected), "{status}");
 }
 
 /// A runtime directory that does not answer delays READY by two seconds, and nothing else.
@@ -427,6 +423,58 @@ fn directory_that_hangs_at_the_stop(cluster: &Cluster, mut operator: Operator) {
     // By its own hand, whether the run was given up or had to be left.
     assert!(matches!(end.code, 0 | 70), "{end:?}");
     operator.assert_no_processes();
+}
+
+/// The state directory does not answer: what it has to remember waits, and nothing else does. `status` asks
+/// for the same file as the daemon, and ends all the same.
+fn state_directory_that_hangs(cluster: &Cluster, mut operator: Operator) {
+    every_night(&mut operator);
+    let clock = WallClock::at(&operator, BEFORE);
+    let circumstances = Circumstances {
+        clock: Some(&clock),
+        is_service: true,
+        watchdog: Some(Duration::from_secs(2)),
+    };
+    let lock = HeldLock::on(cluster, "hangs_at_note", "t");
+    let daemon = Daemon::with(&operator, circumstances);
+    lock.wait_for_another();
+    operator.wait_for_process("pg_dump");
+    let directory = operator.path("state");
+    let Some(hanging) = HangingDirectory::over(directory.clone()) else {
+        return;
+    };
+    drop(lock);
+    daemon.wait_for(" succeeded (job daily): ");
+    assert_concern_about(&operator, &daemon, &directory);
+    assert_ends_in_time(daemon);
+
+    // It is waited for by nobody else: `status` finds out by itself.
+    let began = Instant::now();
+    let status = operator.run(&["status"]);
+    assert!(began.elapsed() < Duration::from_secs(30), "{status}");
+    assert_eq!(status.code, 1, "{status}");
+    let expected = format!("the directory {} does not answer: ", directory.display());
+    assert!(one_line(&status.stdout).contains(&expected), "{status}");
+
+    let daemon = Daemon::with(&operator, circumstances);
+    assert_concern_about(&operator, &daemon, &directory);
+    assert_ends_in_time(daemon);
+    drop(hanging);
+    let daemon = Daemon::with(&operator, circumstances);
+    assert_eq!(daemon.end().code, 0);
+    assert_eq!(slots(&operator, "succeeded"), [SLOT]);
+}
+
+/// The service ends before systemd kills it, and in good order.
+fn assert_ends_in_time(daemon: Daemon) {
+    let began = Instant::now();
+    let end = daemon.end();
+    assert!(began.elapsed() < Duration::from_secs(30), "{end:?}");
+    assert_eq!(end.code, 0, "{end:?}");
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// One database's directory does not answer: the others have their backups, the watchdog is fed, the
@@ -609,7 +657,8 @@ fn unreachable_server(cluster: &Cluster, mut operator: Operator) {
         .map(|pair| (at(&pair[1]) - at(&pair[0])).as_seconds_f64())
         .collect();
     for (pause, expected) in pauses.iter().zip([1.0, 2.0, 4.0]) {
-        assert!((expected..expected + 1.0).contains(pause), "{pauses:?}");
+        // A busy machine begins later, never sooner.
+        assert!((expected..expected + 10.0).contains(pause), "{pauses:?}");
     }
     assert_eq!(slots(&operator, "succeeded"), [SLOT]);
     assert_eq!(daemon.end().code, 0);
@@ -764,7 +813,7 @@ fn blackout_delays(_: &Cluster, mut operator: Operator) {
     let began = at(&operator.ledger()[0]);
     let end: DateTime<FixedOffset> = "2025-07-09T02:01:00+03:00".parse().unwrap();
     assert!(
-        end <= began && began < end + TimeDelta::seconds(1),
+        end <= began && began < end + TimeDelta::seconds(10),
         "{began}"
     );
     assert_eq!(slots(&operator, "succeeded"), [SLOT]);

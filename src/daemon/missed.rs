@@ -99,9 +99,14 @@ impl Question {
             answer(missed(&self.job.schedule, known, self.now));
             return Ok(());
         };
+        let above = &server.directory;
+        if matches!(server.databases, Databases::All(_)) {
+            // Where it hangs, the look would only keep a thread.
+            let asking = self.directories.ask_one(above.clone(), |_| ()).await?;
+            asking.ok_or_else(|| unanswered(above, None))?;
+        }
         let (context, plan, of) = (self.context.clone(), Arc::clone(&self.plan), server.clone());
         let looking = threads::start("look", move || places_on(&context, &plan, &of))?;
-        let above = &server.directory;
         let looking = self.directories.outlast(above, PATIENCE, looking).await;
         let Some(looking) = looking else {
             return Err(unanswered(above, None));

@@ -19,6 +19,9 @@ use crate::threads;
 /// So many records wait for one directory.
 const ROOM: usize = 256;
 
+/// So many directories that hang are written to at most: each keeps a thread. Records of others wait then.
+const MOST_HANGING: usize = 16;
+
 /// A run that was skipped, as its ledger is to have it.
 pub(super) struct SkippedRun {
     /// The job and its slot.
@@ -119,10 +122,14 @@ impl<T> Queues<T> {
         Some((directory, record?))
     }
 
-    /// Whether a further thread is needed: there is something to do, and all others hang.
+    /// Whether a further thread is needed: there is something to do, and all others hang, which are not too
+    /// many.
     fn needs_thread(&self) -> bool {
         let can_write = |directory| !self.writing.contains_key(directory);
-        !self.is_starting && self.waiting.keys().any(can_write) && self.writing.values().all(hangs)
+        !self.is_starting
+            && self.writing.len() < MOST_HANGING
+            && self.waiting.keys().any(can_write)
+            && self.writing.values().all(hangs)
     }
 }
 

@@ -221,7 +221,10 @@ impl Task {
             return Ok(Outcome::Found(Found::default()));
         };
         // Where it hangs, the run would only keep a thread.
-        if let Some(directory) = self.directory() {
+        let above = self
+            .is_discovered(&server.name)
+            .then(|| server.directory.clone());
+        if let Some(directory) = self.directory().or(above) {
             let asking = given.directories.ask_one(directory.clone(), Path::is_dir);
             match given.cancel.run_until_cancelled(asking).await {
                 None => return Err(Stop::Interrupted.into()),

@@ -22,10 +22,15 @@ use crate::repository::{
 
 /// What was lost of a database and not accepted.
 ///
-/// Of the ledger only the end is read, up to the newest backup, unless a backup has vanished.
-pub(super) fn look(state: &Path, repository: &Repository, catalogue: &Catalogue) -> Vec<Loss> {
+/// Of the ledger only the end is read, up to the newest backup, unless a backup has vanished. Without a
+/// state directory, only the directory itself and its ledgers are asked.
+pub(super) fn look(
+    state: Option<&Path>,
+    repository: &Repository,
+    catalogue: &Catalogue,
+) -> Vec<Loss> {
     let here: Vec<Seen> = catalogue.backups.iter().map(seen).collect();
-    let gone = gone(state, repository, catalogue);
+    let gone = state.map_or_else(Vec::new, |state| gone(state, repository, catalogue));
     missing(repository, &gone, &here)
         .into_iter()
         .chain(open(repository))
@@ -263,7 +268,7 @@ pub fn accept(context: &Context, place: &Place, what: Accepted) -> Result<Vec<St
         }));
         accepted.dedup_by(|a, b| a.0 == b.0);
     }
-    for loss in look(&context.state_directory, repository, &catalogue) {
+    for loss in look(Some(&context.state_directory), repository, &catalogue) {
         if loss.what == what {
             let sentence = describe_loss(&loss, &place.label, repository.directory());
             accepted.push((loss.to_accept().name.clone(), sentence));

@@ -179,7 +179,7 @@ impl Held {
     ) -> Self {
         let losses = match losses {
             Some(losses) => losses.to_vec(),
-            None => continuity::look(&context.state_directory, repository, catalogue),
+            None => continuity::look(Some(&context.state_directory), repository, catalogue),
         };
         let lost = catalogue.problems.iter();
         Self {

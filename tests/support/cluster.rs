@@ -27,7 +27,7 @@ use tempfile::TempDir;
 pub(crate) const SUPERUSER: &str = "postgres";
 
 /// How long a server may take to start or to stop before the test fails.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Directories of clusters are named `<PREFIX><process id>-<random>`.
 const PREFIX: &str = "pgbackupd-test-";
@@ -419,7 +419,7 @@ impl Drop for Cluster {
     }
 }
 
-/// Waits for a condition, and fails the test when it does not come true within a minute.
+/// Waits for a condition, and fails the test when it does not come true within two minutes.
 pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !condition() {

@@ -31,7 +31,7 @@ use super::operator::{Operator, Running};
 
 /// How long anything may take before the test fails: the clock is looked at every ten seconds, and
 /// the machine may be busy.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The jobs of the default configuration.
 const JOBS: [&str; 5] = ["daily", "weekly", "verify", "drill", "prune"];

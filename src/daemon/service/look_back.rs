@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::Service;
+use crate::answers;
 use crate::config::Job;
 use crate::daemon::missed::{Missed, Question};
 use crate::daemon::snapshot::PATIENCE;
@@ -68,8 +69,9 @@ impl Service {
         self.bring_schedules_into_force(now);
         let (directory, looked) = (self.state_directory.clone(), self.looked.clone());
         let reading = threads::start("schedules", move || {
+            let read = answers::ask_here(&directory, SchedulesInForce::read);
             // Nobody listens any more once the service stops.
-            let _ = looked.send(LookedBack::Schedules(SchedulesInForce::read(&directory)));
+            let _ = looked.send(LookedBack::Schedules(read));
         });
         self.looking += 1;
         if let Err(NoThread(error)) = reading {

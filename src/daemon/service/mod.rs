@@ -307,7 +307,7 @@ impl Service {
             // What waits goes by the wall clock, which may be set meanwhile.
             rest = rest.min(until(moment, now)).min(LOOK);
         }
-        if !self.runs.is_empty() || !self.hanging.is_empty() {
+        if !self.runs.is_empty() || !self.hanging.is_empty() || self.looking > 0 {
             rest = rest.min(REFRESH);
         }
         if self.is_unwritten || self.writers.is_writing() {

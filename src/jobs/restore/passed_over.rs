@@ -45,7 +45,11 @@ pub fn passed_over(
         directory: place.repository.directory(),
         catalogue: &catalogue,
         aside: &place.repository.quarantined()?,
-        losses: &continuity::look(&context.state_directory, &place.repository, &catalogue),
+        losses: &continuity::look(
+            Some(&context.state_directory),
+            &place.repository,
+            &catalogue,
+        ),
         zone: context.zone,
     };
     let backups = catalogue.backups.iter();

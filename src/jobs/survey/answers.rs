@@ -75,6 +75,11 @@ impl Answers {
         })
     }
 
+    /// That a directory which belongs to no database does not answer.
+    pub(super) fn concern(&self, directory: &Path) -> Option<Concern> {
+        Some(concern(directory, self.trouble(directory)?))
+    }
+
     /// Concerns about the directories that the daemon waits for, without those that are on record already.
     pub(super) fn concerns(&self, before: &[Concern]) -> Vec<Concern> {
         let is_known = |directory: &PathBuf| {
@@ -84,14 +89,21 @@ impl Answers {
         };
         let others = self.known.iter().filter(|one| !is_known(&one.directory));
         others
-            .map(|one| Concern {
-                kind: ConcernKind::Directory,
-                server: None,
-                database: None,
-                directory: Some(one.directory.clone()),
-                sentence: does_not_answer(&one.directory, Some(one.since)),
+            .map(|one| {
+                let sentence = does_not_answer(&one.directory, Some(one.since));
+                concern(&one.directory, sentence)
             })
             .collect()
+    }
+}
+
+fn concern(directory: &Path, sentence: String) -> Concern {
+    Concern {
+        kind: ConcernKind::Directory,
+        server: None,
+        database: None,
+        directory: Some(directory.to_owned()),
+        sentence,
     }
 }
 

@@ -1,7 +1,7 @@
 //! A look at one database's directory.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, FixedOffset, Utc};
 
@@ -29,6 +29,8 @@ pub(super) struct World<'a> {
     pub(super) now: DateTime<Utc>,
     /// Which directories hang.
     pub(super) answers: Answers,
+    /// The daemon's state directory; none where it does not answer.
+    pub(super) state_directory: Option<&'a Path>,
     pub(super) locks: HeldLocks,
     /// When the configuration was changed last.
     pub(super) changed: Option<DateTime<Utc>>,
@@ -278,7 +280,7 @@ impl Gathered<'_> {
             lost_manifests,
             lost_states,
             losses: continuity::look(
-                &self.world.plan.daemon.state_directory,
+                self.world.state_directory,
                 &self.spot.repository,
                 &self.catalogue,
             ),

@@ -160,11 +160,15 @@ pub fn survey(context: &Context, loaded: &Loaded, wanted: &[String]) -> Result<S
         .unwrap_or_default();
     let daemon = daemon(plan);
     let is_changed_on_disk = is_changed_on_disk(&daemon, loaded);
+    let answers = Answers::known_to(&daemon);
+    let state_directory = plan.daemon.state_directory.as_path();
+    let of_state_directory = answers.concern(state_directory);
     let world = World {
         context,
         plan,
         now,
-        answers: Answers::known_to(&daemon),
+        state_directory: of_state_directory.is_none().then_some(state_directory),
+        answers,
         locks,
         changed: last_change(loaded),
         running: match &daemon {
@@ -181,6 +185,7 @@ pub fn survey(context: &Context, loaded: &Loaded, wanted: &[String]) -> Result<S
     if wanted.is_empty() {
         // What is wrong elsewhere is of no interest to whoever named a database.
         concerns.extend(empty);
+        concerns.extend(of_state_directory);
     }
     let (found, unseen) = choose(plan, found, &unseen, wanted)?;
     concerns.extend(unseen);
@@ -194,7 +199,7 @@ pub fn survey(context: &Context, loaded: &Loaded, wanted: &[String]) -> Result<S
         let Some(database) = look.surveyed else {
             continue;
         };
-        spaces.add(plan, &database);
+        spaces.add(&world, &database);
         let judgement = judge(&database.facts, expectation, context.local(now));
         concerns.extend(judgement.concerns);
         let label = one_line(&database.facts.label);
@@ -499,14 +504,18 @@ struct Spaces {
 }
 
 impl Spaces {
-    fn add(&mut self, plan: &Plan, database: &Surveyed) {
+    fn add(&mut self, world: &World<'_>, database: &Surveyed) {
+        let plan = world.plan;
         let directory = &database.facts.directory;
         let Some((device, free, standing)) = places::file_system(directory) else {
             return;
         };
         let facts = self.by_device.entry(device).or_insert_with(|| {
             // A directory above many says more than that of one.
-            let root = places::file_system(&plan.directory)
+            let answers = world.answers.trouble(&plan.directory).is_none();
+            let root = answers
+                .then(|| places::file_system(&plan.directory))
+                .flatten()
                 .filter(|(of_root, ..)| *of_root == device)
                 .map_or(standing, |(_, _, root)| root);
             SpaceFacts {
