@@ -371,6 +371,7 @@ pub(super) fn unanswered(directory: &Path, during_the_run: Option<Duration>) -> 
     };
     JobError::Failed {
         message,
+        said: None,
         may_pass: true,
     }
 }
@@ -384,6 +385,7 @@ fn endless(directory: &Path) -> JobError {
             span(OVERTIME),
             directory.display()
         ),
+        said: None,
         may_pass: false,
     }
 }

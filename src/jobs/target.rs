@@ -339,6 +339,7 @@ fn directories_below(directory: &Path) -> Result<Vec<PathBuf>, JobError> {
 fn unanswered(directory: &Path, error: &io::Error) -> JobError {
     JobError::Failed {
         message: format!("cannot look at {}: {error}", directory.display()),
+        said: None,
         may_pass: true,
     }
 }
