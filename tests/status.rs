@@ -83,6 +83,10 @@ fn shifted(operator: &Operator, hours: i64, arguments: &[&str]) -> Option<Output
     let offset = format!("{:+}s", from + hours * 3600);
     let starter = [
         "env",
+        // It refuses to run inside another one.
+        "--unset=LD_PRELOAD",
+        "--unset=FAKETIME",
+        "--unset=FAKETIME_SHARED",
         "FAKETIME_DONT_FAKE_MONOTONIC=1",
         "faketime",
         "-f",

@@ -16,6 +16,10 @@ fn at(operator: &Operator, moment: &str, arguments: &[&str]) -> Option<Output> {
     // machine is. Limits of time go by the other clock, which must go on.
     let starter = [
         "env",
+        // It refuses to run inside another one.
+        "--unset=LD_PRELOAD",
+        "--unset=FAKETIME",
+        "--unset=FAKETIME_SHARED",
         "FAKETIME_DONT_FAKE_MONOTONIC=1",
         "faketime",
         "-f",

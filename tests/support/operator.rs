@@ -158,6 +158,11 @@ impl Operator {
             writeln!(text, "{key} = {}", in_toml(value)).expect("a line");
         }
         fs::write(self.configuration(), text).expect("the configuration");
+        // The kernel's clock is another one than a faked one, and nothing is overdue before the
+        // configuration asks for it.
+        fs::File::open(self.configuration())
+            .and_then(|file| file.set_modified(std::time::SystemTime::now()))
+            .expect("the time of the configuration");
         rustix::fs::chmod(self.configuration(), 0o600.into()).expect("chmod");
     }
 
