@@ -69,22 +69,36 @@ impl Tap for NoTap {
 #[derive(Debug, Default)]
 pub(in crate::pipeline) struct ByteOrderMark {
     seen: usize,
+    is_past: bool,
 }
 
 impl ByteOrderMark {
-    const BYTES: &[u8] = b"\xef\xbb\xbf";
+    const BYTES: &'static [u8] = b"\xef\xbb\xbf";
 
-    /// How many of the next bytes belong to it.
-    pub(in crate::pipeline) fn take(&mut self, block: &[u8]) -> usize {
-        let rest = &Self::BYTES[self.seen.min(Self::BYTES.len())..];
-        let pairs = rest.iter().zip(block);
+    /// How many of the next bytes belong to it; and what belonged to it so far, where these show that it
+    /// was none, and a part of the text.
+    pub(in crate::pipeline) fn take(&mut self, block: &[u8]) -> (&'static [u8], usize) {
+        if self.is_past {
+            return (&[], 0);
+        }
+        let before = self.seen;
+        let pairs = Self::BYTES[before..].iter().zip(block);
         let length = pairs.take_while(|(one, other)| one == other).count();
         self.seen += length;
-        if length < block.len() {
-            // Nowhere else but at the beginning.
-            self.seen = Self::BYTES.len();
+        self.is_past = self.seen == Self::BYTES.len() || length < block.len();
+        if self.seen < Self::BYTES.len() && self.is_past {
+            return (&Self::BYTES[..before], 0);
         }
-        length
+        (&[], length)
+    }
+
+    /// Its first bytes, if the text has had no others.
+    pub(in crate::pipeline) fn beginning(&self) -> &'static [u8] {
+        if self.is_past {
+            &[]
+        } else {
+            &Self::BYTES[..self.seen]
+        }
     }
 }
 
@@ -172,12 +186,14 @@ impl<T: Tap> Scanner<T> {
     /// When the text cannot be a dump: rows that do not fit their table's columns, or statements
     /// behind the line that completes it.
     pub fn push(&mut self, block: &[u8]) -> Result<(), Flaw> {
-        let mut block = &block[self.mark.take(block)..];
-        self.judge.bytes(block, self.line);
-        while !block.is_empty() {
-            let used = self.step(block)?;
-            self.line += memchr_iter(b'\n', &block[..used]).count() as u64;
-            block = &block[used..];
+        let (none, used) = self.mark.take(block);
+        for mut part in [none, &block[used..]] {
+            self.judge.bytes(part, self.line);
+            while !part.is_empty() {
+                let used = self.step(part)?;
+                self.line += memchr_iter(b'\n', &part[..used]).count() as u64;
+                part = &part[used..];
+            }
         }
         Ok(())
     }

@@ -153,13 +153,15 @@ impl Segmenter {
         block: &[u8],
         each: &mut impl FnMut(Segment<'_>) -> Result<(), StreamError>,
     ) -> Result<(), StreamError> {
-        let mut block = &block[self.mark.take(block)..];
-        self.judge.bytes(block, self.line);
-        self.go_on()?;
-        while !block.is_empty() {
-            let used = self.step(block, each)?;
-            self.line += breaks(&block[..used]);
-            block = &block[used..];
+        let (none, used) = self.mark.take(block);
+        for mut part in [none, &block[used..]] {
+            self.judge.bytes(part, self.line);
+            self.go_on()?;
+            while !part.is_empty() {
+                let used = self.step(part, each)?;
+                self.line += breaks(&part[..used]);
+                part = &part[used..];
+            }
         }
         Ok(())
     }
@@ -172,6 +174,10 @@ impl Segmenter {
         mut self,
         each: &mut impl FnMut(Segment<'_>) -> Result<(), StreamError>,
     ) -> Result<(), StreamError> {
+        let beginning = self.mark.beginning();
+        if !beginning.is_empty() {
+            self.judge.refuse(self.line, beginning, Reason::Ambiguous);
+        }
         match std::mem::replace(&mut self.place, Place::Between) {
             Place::Line => {
                 let line = std::mem::take(&mut self.held);
