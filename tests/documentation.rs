@@ -39,7 +39,7 @@ fn the_manual_pages_are_those_of_the_command_line() {
     }
 }
 
-const UPDATE: &str = "write them anew with: UPDATE_MAN=1 cargo test --test suite documentation";
+const UPDATE: &str = "write them again with: UPDATE_MAN=1 cargo test --test suite documentation";
 
 #[test]
 fn man_shows_every_page_without_a_warning() {

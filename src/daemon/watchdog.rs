@@ -12,7 +12,7 @@ const HELD_BACK: Duration = Duration::from_secs(5);
 /// The beats of the daemon's heart.
 #[derive(Debug)]
 pub(super) struct Watchdog {
-    /// How often the watchdog wants to hear from the daemon, if there is one: it is told twice as often, as
+    /// How often the watchdog wants to hear from the daemon, if there is one: it is notified twice as often, as
     /// `sd_watchdog_enabled(3)` recommends.
     period: Option<Duration>,
     /// The last beat.
