@@ -197,15 +197,20 @@ has_backups() {
     inside test -d "$2" && (($(backup_count "$2") >= $1))
 }
 
-# expect_nothing_half DIRECTORY: no temporary file, and no file of a backup without its manifest.
+# expect_nothing_half DIRECTORY: no file of a backup without its manifest, and no temporary file but
+# those of a run that goes on now, which takes some seconds.
 expect_nothing_half() {
     local stray
-    stray=$(inside find "$1" -mindepth 1 -name '.pgbackupd-*')
-    expect_equal "temporary files in $1" "$stray" ""
+    wait_for 30 "the temporary files in $1 to be gone" nothing_temporary "$1"
     # shellcheck disable=SC2016 # for the shell in the container
     stray=$(inside find "$1" -mindepth 1 -maxdepth 1 -type f ! -name '*.json' ! -name 'incident_*.md' ! -name '*.log' ! -name '.lock' \
         -exec sh -c 'for f; do [ -e "${f%%.*}.json" ] || echo "$f"; done' - {} +)
     expect_equal "files without a manifest in $1" "$stray" ""
+}
+
+# nothing_temporary DIRECTORY
+nothing_temporary() {
+    [[ -z $(inside find "$1" -mindepth 1 -name '.pgbackupd-*') ]]
 }
 
 # ledger DIRECTORY FILTER: what jq's filter makes of the records of backup.log.

@@ -4,13 +4,17 @@
 # there is no polkit that would let the service's user stop an application.
 
 # A role that root and the service both log in as, since Debian's server knows root as nobody.
-restore_configuration() {
+keeper_exists() {
     sql postgres "SET password_encryption = 'scram-sha-256';
         DROP ROLE IF EXISTS keeper;
         CREATE ROLE keeper LOGIN SUPERUSER PASSWORD 'S3cret of the day'"
     inside sh -c 'umask 077; echo "127.0.0.1:*:*:keeper:S3cret of the day" >/etc/pgbackupd/pgpass
         chown postgres: /etc/pgbackupd/pgpass'
-    configure <<'TOML'
+}
+
+# due_at SCHEDULE
+due_at() {
+    configure <<TOML
 database = "sample"
 timezone = "UTC"
 [connection]
@@ -21,7 +25,7 @@ passfile = "/etc/pgbackupd/pgpass"
 stop = ["sh", "-c", "systemctl stop shop; until test -e /run/go-on; do sleep 0.1; done"]
 start = ["systemctl", "start", "shop"]
 [jobs.daily]
-schedule = "* * * * *"
+schedule = "$1"
 TOML
 }
 
@@ -57,21 +61,19 @@ backup_succeeds_again() {
     [[ $(ledger "$backups/sample" 'select(.operation == "backup") | .event' | tail -n 1) == succeeded ]]
 }
 
-# The service backs up at every full minute; what follows is not to meet that backup by chance.
-between_two_backups() {
-    local second
-    second=$(inside date +%S)
-    ((10#$second >= 5 && 10#$second < 35))
+# A schedule that is not due while the scenario runs.
+not_today() {
+    once_soon $((12 * 3600))
 }
 
 restored_by_command() {
     service_fresh
     inside rm -f /run/go-on
-    restore_configuration
+    keeper_exists
+    due_at "$(not_today)"
     application_runs
     journal_begin
     service_start
-    wait_for 60 "the middle of a minute" between_two_backups
     expect "back up" pgbackupd_as postgres backup
     # Root is the first who writes to it.
     inside rm -f "$backups/sample/restore.log" "$backups/sample/.lock"
@@ -81,6 +83,8 @@ restored_by_command() {
     inside pgbackupd restore --latest --yes --as-me >"$restoring" 2>&1 </dev/null &
     local pid=$!
     wait_for 30 "the application to be stopped" restore_has_stopped_the_application
+    due_at "$(once_soon)"
+    expect "reload the service" inside systemctl reload pgbackupd
     wait_for 75 "a backup that is due" backup_was_told_to_wait
     journal_says 'a restore by root' || fail "the journal does not tell of it" "$(journal)"
     expect_text "status" "$(pgbackupd_as postgres status || true)" 'restore'
@@ -93,13 +97,11 @@ restored_by_command() {
     wait_for 10 "the application" application_is_connected
     expect_equal "the owners of what root wrote" \
         "$(inside stat --format=%U "$backups"/sample/{restore.log,.lock} | sort -u)" postgres
-    wait_for 75 "the next backup" backup_succeeds_again
+    wait_for 75 "the backup that waited" backup_succeeds_again
     expect "a test restore" pgbackupd_as postgres drill
     expect_equal "what is on record" \
         "$(inside cat "$backups/sample/restore.log" | jq --raw-output .operation | uniq | paste -s -d ' ')" \
         "restore drill"
-
-    wait_for 60 "the middle of a minute" between_two_backups
     expect "undo it" inside pgbackupd undo-restore --yes --as-me
     expect_equal "the rows" "$(sql sample 'SELECT count(*) FROM filler')" 0
     expect_equal "the application" "$(inside systemctl is-active shop)" active
@@ -113,10 +115,10 @@ scenario "root restores while the service runs: its backup waits, the applicatio
 killed_by_force() {
     service_fresh
     inside rm -f /run/go-on
-    restore_configuration
+    keeper_exists
+    due_at "$(not_today)"
     application_runs
     service_start
-    wait_for 60 "the middle of a minute" between_two_backups
     expect "back up" pgbackupd_as postgres backup
     inside pgbackupd restore --latest --yes --as-me >/dev/null 2>&1 </dev/null &
     wait_for 30 "the application to be stopped" restore_has_stopped_the_application
@@ -129,7 +131,6 @@ killed_by_force() {
     journal_tells "$interrupted_run_found" 'may still be stopped' ||
         fail "the journal does not tell of it" "$(journal)"
     inside touch /run/go-on
-    wait_for 60 "the middle of a minute" between_two_backups
     expect "restore again" inside pgbackupd restore --latest --yes --drop-old --as-me
     expect_equal "what is left beside it" \
         "$(sql postgres "SELECT count(*) FROM pg_database WHERE datname LIKE 'sample_restoring%'")" 0

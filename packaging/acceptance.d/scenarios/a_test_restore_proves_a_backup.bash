@@ -4,11 +4,11 @@
 
 test_restore() {
     service_fresh
-    configure <<'TOML'
+    configure <<TOML
 database = "sample"
 timezone = "UTC"
 [jobs.drill]
-schedule = "* * * * *"
+schedule = "$(once_soon 15)"
 TOML
     journal_begin
     service_start
@@ -31,11 +31,11 @@ scenario "a test restore under the hardened unit proves a backup, row for row" t
 # whom the server of this machine lets in. It tries what it can, and fails with what came of it.
 hostile_dump() {
     service_fresh
-    configure <<'TOML'
+    configure <<TOML
 database = "sample"
 timezone = "UTC"
 [jobs.drill]
-schedule = "* * * * *"
+schedule = "$(once_soon 15)"
 TOML
     sql sample "CREATE EXTENSION dblink"
     sql sample "CREATE FUNCTION tries(integer) RETURNS boolean LANGUAGE plpgsql AS \$body\$

@@ -2,15 +2,19 @@
 # shellcheck disable=SC2154 # variables of packaging/acceptance.d/group and the files it sources
 # A minute in the life of the service.
 
-policy='timezone = "UTC"
+# once_due DATABASE: a backup of it, at one minute of this day.
+once_due() {
+    configure <<TOML
+database = "$1"
+timezone = "UTC"
 [jobs.daily]
-schedule = "* * * * *"
-'
+schedule = "$(once_soon)"
+TOML
+}
 
 due_job() {
     service_fresh
-    configure <<<"database = \"sample\"
-$policy"
+    once_due sample
     journal_begin
     echo "$journal_cursor" >"$group_directory/cursor"
     service_start
@@ -64,8 +68,7 @@ scenario "the journal has the run with its fields, and explains it" journal_has_
 
 failure_has_priority() {
     service_fresh
-    configure <<<"database = \"missing\"
-$policy"
+    once_due missing
     journal_begin
     service_start
     wait_for 75 "the failure" failed_run

@@ -9,14 +9,16 @@ password_by_credential() {
     inside sh -c 'umask 077; printf "%s\n" "S3cret of the night" >/root/password'
     drop_in credential <<<'[Service]
 LoadCredential=pgbackupd-password:/root/password'
-    configure <<<'database = "sample"
+    configure <<TOML
+database = "sample"
 timezone = "UTC"
 [connection]
 host = "127.0.0.1"
 user = "backup"
 credential = "pgbackupd-password"
 [jobs.daily]
-schedule = "* * * * *"'
+schedule = "$(once_soon)"
+TOML
     journal_begin
     service_start
     wait_for 75 "a backup" has_backups 1 /var/backups/sample
