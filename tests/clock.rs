@@ -2,10 +2,9 @@
 //! program with a faked wall clock (libfaketime), against a real server. A year of slots in virtual
 //! time is tested beside `src/daemon/ticker.rs`.
 
+use crate::support::clock::WallClock;
 use crate::support::cluster::{Cluster, wait_until};
-use crate::support::daemon::{
-    Circumstances, Daemon, WallClock, next, only_daily, side_by_side, slots,
-};
+use crate::support::daemon::{Circumstances, Daemon, next, only_daily, side_by_side, slots};
 use crate::support::operator::Operator;
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -320,6 +319,7 @@ fn to_2099(_: &Cluster, mut operator: Operator) {
 fn a_test_restore_that_is_overdue_is_told_once_a_day_with_a_backup() {
     let cluster = Cluster::start();
     let mut operator = Operator::of(&cluster, "postgres");
+    operator.set("objectives.drill_age", "35 days");
     operator.back_up();
     let clock = in_riyadh(&mut operator, "2036-01-01T22:59:58Z");
     operator.set_value("jobs.weekly.enabled", true);

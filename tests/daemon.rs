@@ -9,10 +9,9 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use crate::support::clock::WallClock;
 use crate::support::cluster::{Cluster, wait_until};
-use crate::support::daemon::{
-    Circumstances, Daemon, WallClock, next, only_daily, side_by_side, slots, state,
-};
+use crate::support::daemon::{Circumstances, Daemon, next, only_daily, side_by_side, slots, state};
 use crate::support::filesystem::HangingDirectory;
 use crate::support::operator::{HeldLock, Operator};
 use chrono::{DateTime, FixedOffset, TimeDelta};

@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::Value;
 
+use crate::support::clock::WallClock;
 use crate::support::cluster::{Cluster, wait_until};
-use crate::support::daemon::{Circumstances, Daemon, WallClock, only_daily};
+use crate::support::daemon::{Circumstances, Daemon, only_daily};
 use crate::support::drill::{
     assert_empty, back_up, drill, open_directory, operator, programs_with, psql_that_changes,
 };

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::support::clock::WallClock;
 use crate::support::cluster::Cluster;
-use crate::support::daemon::{Circumstances, Daemon, WallClock, only_daily};
+use crate::support::daemon::{Circumstances, Daemon, only_daily};
 use crate::support::filesystem::can_trace;
 use crate::support::operator::{Operator, Output};
 use serde_json::{Value, json};

@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::Path;
 
+use crate::support::clock::{WallClock, machine_time};
 use crate::support::cluster::{Cluster, Options};
-use crate::support::daemon::{Daemon, WallClock, machine_time, only_daily};
+use crate::support::daemon::{Daemon, only_daily};
 use crate::support::drill::open_directory;
 use crate::support::operator::Operator;
 use chrono::TimeDelta;

@@ -1,43 +1,27 @@
 //! `prune`, `pin` and `unpin`: what retention says and does, also when the clock looks wrong.
 
 use std::fs;
-use std::process::Command;
 
+use crate::support::clock::run_at;
 use crate::support::cluster::Cluster;
 use crate::support::operator::{Operator, Output};
 
-/// Runs a command with its clock held at a moment in UTC; none where faketime is not installed.
-fn at(operator: &Operator, moment: &str, arguments: &[&str]) -> Option<Output> {
-    if Command::new("faketime").arg("--version").output().is_err() {
-        println!("skipped: the package faketime is not installed");
-        return None;
-    }
-    // Without a sign before it, the moment stands still, and names are the same however slow the
-    // machine is. Limits of time go by the other clock, which must go on.
-    let starter = [
-        "env",
-        // It refuses to run inside another one.
-        "--unset=LD_PRELOAD",
-        "--unset=FAKETIME",
-        "--unset=FAKETIME_SHARED",
-        "FAKETIME_DONT_FAKE_MONOTONIC=1",
-        "faketime",
-        "-f",
-        moment,
-    ];
-    let output = operator.run_under(&starter, arguments);
+/// Runs a command at a moment in UTC, and expects success. The moment stands still, so that names are
+/// the same however slow the machine is.
+fn at(operator: &Operator, moment: &str, arguments: &[&str]) -> Output {
+    let output = run_at(operator, moment, arguments);
     assert_eq!(output.code, 0, "{output}");
-    Some(output)
+    output
 }
 
-/// Somebody with six daily backups, of the first days of 2025; none where faketime is missing.
-fn with_six_old_backups(cluster: &Cluster) -> Option<Operator> {
+/// Somebody with six daily backups, of the first days of 2025.
+fn with_six_old_backups(cluster: &Cluster) -> Operator {
     let mut operator = Operator::of(cluster, "postgres");
     operator.set_value("dump.globals", false);
     for day in 1..=6 {
-        at(&operator, &format!("2025-01-0{day} 02:00:00"), &["backup"])?;
+        at(&operator, &format!("2025-01-0{day} 02:00:00"), &["backup"]);
     }
-    Some(operator)
+    operator
 }
 
 /// The names of the daily backups of these dates; runs at 02:00 UTC are at 05:00 in Riyadh.
@@ -53,11 +37,9 @@ const JANUARY: [&str; 6] = [
 #[test]
 fn prune_says_what_it_would_do_and_then_does_that() {
     let cluster = Cluster::start();
-    let Some(operator) = with_six_old_backups(&cluster) else {
-        return;
-    };
+    let operator = with_six_old_backups(&cluster);
     let february = "2025-02-10 02:00:00";
-    let run = |arguments: &[&str]| at(&operator, february, arguments).unwrap().stdout;
+    let run = |arguments: &[&str]| at(&operator, february, arguments).stdout;
     assert_eq!(
         run(&["pin", "backup_20250102_050000"]),
         "backup_20250102_050000: pinned: retention keeps it until it is unpinned\n"
@@ -124,9 +106,7 @@ fn prune_says_what_it_would_do_and_then_does_that() {
 #[test]
 fn a_clock_that_jumps_removes_nothing_and_is_told() {
     let cluster = Cluster::start();
-    let Some(operator) = with_six_old_backups(&cluster) else {
-        return;
-    };
+    let operator = with_six_old_backups(&cluster);
     let advice = "so the clock looks wrong and nothing is removed: set it right, or, if it is \
                   right, run `pgbackupd prune --trust-clock`";
     for (moment, doubt) in [
@@ -148,7 +128,7 @@ fn a_clock_that_jumps_removes_nothing_and_is_told() {
     ] {
         let before = operator.list();
         for command in ["backup", "prune"] {
-            let output = at(&operator, moment, &[command]).unwrap();
+            let output = at(&operator, moment, &[command]);
             assert_eq!(
                 output.stderr,
                 format!(" WARN series daily: {doubt}, {advice}\n"),
@@ -165,9 +145,9 @@ fn a_clock_that_jumps_removes_nothing_and_is_told() {
 
     // The backup of a wrong date can be set aside by hand; then the rules act again.
     let right = "2025-02-10 02:10:00";
-    at(&operator, right, &["pin", "backup_20990210_050000"]).unwrap();
-    at(&operator, right, &["pin", "backup_19700102_050000"]).unwrap();
-    let output = at(&operator, right, &["prune"]).unwrap();
+    at(&operator, right, &["pin", "backup_20990210_050000"]);
+    at(&operator, right, &["pin", "backup_19700102_050000"]);
+    let output = at(&operator, right, &["prune"]);
     assert_eq!(output.stderr, "");
     let left = of(&["19700102", "20250105", "20250106", "20250210", "20990210"]);
     assert_eq!(operator.list(), left);
@@ -196,18 +176,16 @@ fn pins_are_told_and_need_one_backup() {
 #[test]
 fn a_backup_lets_retention_loose_on_its_own_series_alone() {
     let cluster = Cluster::start();
-    let Some(operator) = with_six_old_backups(&cluster) else {
-        return;
-    };
+    let operator = with_six_old_backups(&cluster);
     let weekly = ["backup", "--series=weekly"];
-    at(&operator, "2025-02-10 02:00:00", &weekly).unwrap();
+    at(&operator, "2025-02-10 02:00:00", &weekly);
     let dailies = || {
         let mut names = operator.list();
         names.retain(|name| name.starts_with("backup_"));
         names
     };
     assert_eq!(dailies(), of(&JANUARY));
-    at(&operator, "2025-02-10 02:00:00", &["backup"]).unwrap();
+    at(&operator, "2025-02-10 02:00:00", &["backup"]);
     assert_eq!(dailies(), of(&["20250105", "20250106", "20250210"]));
 }
 
@@ -215,13 +193,11 @@ fn a_backup_lets_retention_loose_on_its_own_series_alone() {
 #[test]
 fn a_damaged_backup_takes_no_place_in_the_floor() {
     let cluster = Cluster::start();
-    let Some(operator) = with_six_old_backups(&cluster) else {
-        return;
-    };
+    let operator = with_six_old_backups(&cluster);
     let [newest] = of(&["20250106"]).try_into().unwrap();
     fs::write(operator.backups().join(format!("{newest}.sql.gz")), "torn").unwrap();
     assert_eq!(operator.run(&["verify", &newest]).code, 65);
-    at(&operator, "2025-02-10 02:00:00", &["prune"]).unwrap();
+    at(&operator, "2025-02-10 02:00:00", &["prune"]);
     let kept = ["20250103", "20250104", "20250105", "20250106"];
     assert_eq!(operator.list(), of(&kept));
 }
@@ -230,9 +206,7 @@ fn a_damaged_backup_takes_no_place_in_the_floor() {
 #[test]
 fn a_backup_that_cannot_be_read_takes_no_place_in_the_floor() {
     let cluster = Cluster::start();
-    let Some(operator) = with_six_old_backups(&cluster) else {
-        return;
-    };
+    let operator = with_six_old_backups(&cluster);
     // A directory cannot be read, whoever tries.
     for newest in of(&["20250105", "20250106"]) {
         let dump = operator.backups().join(format!("{newest}.sql.gz"));
@@ -240,10 +214,10 @@ fn a_backup_that_cannot_be_read_takes_no_place_in_the_floor() {
         fs::create_dir(&dump).unwrap();
     }
     assert_eq!(operator.run(&["verify", "--all"]).code, 69);
-    at(&operator, "2025-02-10 02:00:00", &["prune"]).unwrap();
+    at(&operator, "2025-02-10 02:00:00", &["prune"]);
     let all_but_one = of(&JANUARY[1..]);
     assert_eq!(operator.list(), all_but_one);
-    let told = at(&operator, "2025-02-10 02:00:00", &["prune", "--dry-run"]).unwrap();
+    let told = at(&operator, "2025-02-10 02:00:00", &["prune", "--dry-run"]);
     assert!(
         told.stdout
             .contains("keep backup_20250106_050000: could not be read at its last check\n"),
@@ -257,6 +231,6 @@ fn a_backup_that_cannot_be_read_takes_no_place_in_the_floor() {
         fs::rename(operator.path(&newest), &dump).unwrap();
     }
     assert_eq!(operator.run(&["verify", "--all"]).code, 0);
-    at(&operator, "2025-02-10 02:00:00", &["prune"]).unwrap();
+    at(&operator, "2025-02-10 02:00:00", &["prune"]);
     assert_eq!(operator.list(), of(&JANUARY[3..]));
 }

@@ -1,5 +1,6 @@
 //! What tests against a real `PostgreSQL` share.
 
+pub(crate) mod clock;
 pub(crate) mod cluster;
 pub(crate) mod daemon;
 pub(crate) mod drill;
