@@ -14,22 +14,18 @@ use super::report::{DrillOutcome, DrillPhase};
 use super::restored::Restored;
 use super::roles;
 use super::space::shortage;
-use crate::config::{Compression, Format};
+use crate::config::Format;
 use crate::jobs::archive::programs_to_read;
 use crate::jobs::error::{JobError, JobErrorKind};
 use crate::jobs::pin::record_lost_state;
-use crate::jobs::proof::{Scrutiny, about_rewritten, wants_reference};
+use crate::jobs::proof::{Comparison, Scrutiny, about_rewritten, read_globals};
 use crate::jobs::verify::{Examined, examine};
 use crate::jobs::{Context, Limit};
 use crate::pipeline::census::{Needs, Scanner};
-use crate::pipeline::{Amount, Passage, Phase, Progress, StreamError, judge_globals, read_text};
+use crate::pipeline::{Amount, Passage, Phase, Progress, judge_globals};
 use crate::postgres::{Enforcement, Extension, Programs, Sandbox, SandboxSpec, database_name};
-use crate::regular_file;
 use crate::repository::{Manifest, Repository, Role, State, Stem};
 use crate::words::{count, counted};
-
-/// Globals are held in memory; a hundred thousand roles need a tenth of this.
-const LONGEST_GLOBALS: usize = 256 << 20;
 
 /// So many differences are named; beyond, they are only counted.
 const MOST_NAMED: usize = 100;
@@ -49,40 +45,9 @@ pub(super) struct Drill<'a> {
 impl Drill<'_> {
     /// Everything between the ledger's two records.
     pub(super) async fn carry_out(&mut self) -> Result<DrillOutcome, JobError> {
-        self.progress.enter(Phase::Checking);
-        let began = Instant::now();
-        let manifest = match self.repository.manifest(self.stem) {
-            Ok(manifest) => manifest,
-            Err(error) => {
-                let error = JobError::from(error);
-                return match error.kind() {
-                    JobErrorKind::Damaged => Ok(DrillOutcome::Damaged(error.to_string())),
-                    _ => Err(error),
-                };
-            }
-        };
-        let (repository, stem) = (self.repository, self.stem);
-        let examined = examine(
-            self.context,
-            repository,
-            stem,
-            &manifest,
-            &self.limit,
-            self.progress,
-        )
-        .await?;
-        self.took(DrillPhase::Verify, began);
-        // A check like any other, whatever becomes of the rest.
-        let now = self.context.now();
-        let passage = match examined {
-            Examined::Damaged(damage) => {
-                self.note(|state| state.note_check(now, Some(damage.clone())))?;
-                return Ok(DrillOutcome::Damaged(damage));
-            }
-            Examined::Whole(passage) => {
-                self.note(|state| state.note_check(now, None))?;
-                passage
-            }
+        let (manifest, passage) = match self.verify().await? {
+            Ok(verified) => verified,
+            Err(outcome) => return Ok(outcome),
         };
         if let Some(finding) = &passage.findings.refused {
             return Ok(DrillOutcome::Impossible(format!(
@@ -101,7 +66,13 @@ impl Drill<'_> {
         if let Some(shortage) = shortage(directory, &manifest)? {
             return Ok(DrillOutcome::Impossible(shortage));
         }
-        let globals = self.read_globals(&manifest)?;
+        let globals = match &manifest.globals {
+            Some(_) => {
+                let path = self.repository.path(self.stem, Role::Globals);
+                Some(read_globals(path, &self.limit, self.progress).await?)
+            }
+            None => None,
+        };
         if let Some(finding) = globals.as_deref().and_then(judge_globals) {
             return Ok(DrillOutcome::Impossible(format!(
                 "its roles and tablespaces hold what pg_dumpall does not write: {finding}; they were \
@@ -149,6 +120,45 @@ impl Drill<'_> {
         outcome
     }
 
+    /// Reads the backup in full, and notes the check. Gives the outcome where it is damaged.
+    async fn verify(&mut self) -> Result<Result<(Manifest, Box<Passage>), DrillOutcome>, JobError> {
+        self.progress.enter(Phase::Checking);
+        let began = Instant::now();
+        let manifest = match self.repository.manifest(self.stem) {
+            Ok(manifest) => manifest,
+            Err(error) => {
+                let error = JobError::from(error);
+                return match error.kind() {
+                    JobErrorKind::Damaged => Ok(Err(DrillOutcome::Damaged(error.to_string()))),
+                    _ => Err(error),
+                };
+            }
+        };
+        let (repository, stem) = (self.repository, self.stem);
+        let examined = examine(
+            self.context,
+            repository,
+            stem,
+            &manifest,
+            &self.limit,
+            self.progress,
+        )
+        .await?;
+        self.took(DrillPhase::Verify, began);
+        // A check like any other, whatever becomes of the rest.
+        let now = self.context.now();
+        match examined {
+            Examined::Damaged(damage) => {
+                self.note(|state| state.note_check(now, Some(damage.clone())))?;
+                Ok(Err(DrillOutcome::Damaged(damage)))
+            }
+            Examined::Whole(passage) => {
+                self.note(|state| state.note_check(now, None))?;
+                Ok(Ok((manifest, passage)))
+            }
+        }
+    }
+
     /// Notes something beside the backup, if that is still there.
     pub(super) fn note(&mut self, change: impl FnOnce(&mut State)) -> Result<(), JobError> {
         let noted = self.repository.change_state(self.run, self.stem, change)?;
@@ -164,19 +174,6 @@ impl Drill<'_> {
 
     fn took(&mut self, phase: DrillPhase, began: Instant) {
         self.phases.push((phase, began.elapsed()));
-    }
-
-    /// The roles and tablespaces of the cluster, as text.
-    fn read_globals(&self, manifest: &Manifest) -> Result<Option<Vec<u8>>, JobError> {
-        if manifest.globals.is_none() {
-            return Ok(None);
-        }
-        let path = self.repository.path(self.stem, Role::Globals);
-        let read = regular_file::open(&path)
-            .map_err(StreamError::Read)
-            .and_then(|file| read_text(file, Compression::Gzip, LONGEST_GLOBALS));
-        read.map(Some)
-            .map_err(JobError::stream(format!("cannot read {}", path.display())))
     }
 
     /// The programs of the server's own version, or of a newer one: a dump cannot be loaded into an
@@ -343,18 +340,16 @@ impl Drill<'_> {
             self.compare_properties(&restored, &database, manifest)
                 .await?,
         );
-        let mut compared = found.compare(&passage.census, None);
-        if wants_reference(&compared) {
+        let mut comparison = Comparison::between(&passage.census, &found);
+        if comparison.wants_reference() {
             let made = self.reference(&mut restored, &database, manifest, encoding);
             match made.await? {
-                Made::Reference(reference) => {
-                    compared = found.compare(&passage.census, Some(&reference));
-                }
+                Made::Reference(reference) => comparison.refer_to(&reference),
                 Made::Nothing => {}
                 Made::Outcome(outcome) => return Ok(outcome),
             }
         }
-        let verdict = scrutiny(manifest, programs).judge(compared);
+        let verdict = comparison.judge(scrutiny(manifest, programs));
         let mut named = in_words(&verdict.lost);
         named.append(&mut differences);
         self.remarks.extend(about_rewritten(verdict.rewritten));

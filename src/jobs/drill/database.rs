@@ -1,19 +1,15 @@
 //! What belongs to the database itself and stands in no dump: its settings, privileges, comment and
 //! the rest are given to the restored one as a restore gives them, and compared with the record.
 
-use std::time::Duration;
-
 use super::attempt::Drill;
 use super::restored::Restored;
 use crate::jobs::error::JobError;
+use crate::jobs::proof::{Refused, give_properties, without};
 use crate::postgres::{
     Client, DatabaseProperties, Extension, QueryError, comes_with_its_name, database_properties,
-    give_setting, reset_settings, settings_and_privileges, shortfalls, shortfalls_with_its_name,
+    shortfalls, shortfalls_with_its_name,
 };
 use crate::repository::Manifest;
-
-/// For a statement that changes the catalogue.
-const STATEMENT: Duration = Duration::from_secs(60);
 
 impl Drill<'_> {
     /// Gives the restored database the recorded properties, and says what of them did not come back,
@@ -32,43 +28,27 @@ impl Drill<'_> {
             .wait_for(connecting)
             .await?
             .map_err(|error| JobError::failed(format!("{WHAT}: {error}")))?;
-        // What was set for loading is not the database's.
-        let mut statements = vec![reset_settings(database)];
-        statements.extend(settings_and_privileges(database, recorded));
-        statements.extend(comes_with_its_name(database, recorded));
-        let mut refused = Vec::new();
-        for sql in statements {
-            let giving = client.execute(WHAT, &sql, STATEMENT);
-            if let Err(error) = limit.wait_for(giving).await? {
-                match error.sqlstate {
-                    None => return Err(error.into()),
-                    Some(_) => refused.push((sql, error)),
-                }
-            }
-        }
+        let more = comes_with_its_name(database, recorded);
+        let refused = give_properties(&client, database, recorded, more, &limit).await?;
         let found = limit.wait_for(database_properties(&client)).await??;
         self.remarks.extend(other_versions(recorded, &found));
         let is_older = manifest.server.major() < restored.sandbox.major();
         let (of_the_machine, of_the_backup): (Vec<_>, Vec<_>) = refused
             .into_iter()
-            .partition(|(_, error)| is_older || is_of_the_machine(error));
+            .partition(|one: &Refused| is_older || is_of_the_machine(&one.error));
         // What is missing for such a reason says nothing about the backup.
-        let mut tried = recorded.clone();
-        tried.settings.retain(|one| {
-            let statement = give_setting(database, one);
-            !of_the_machine
-                .iter()
-                .any(|(sql, _)| Some(sql) == statement.as_ref())
-        });
+        let tried = without(recorded, &of_the_machine);
         self.remarks
-            .extend(of_the_machine.iter().map(|(sql, error)| {
+            .extend(of_the_machine.iter().map(|Refused { sql, error, .. }| {
                 format!("not compared, because {sql:?} failed: {}", error.reason())
             }));
         let mut phrases = shortfalls(&tried, &found);
         phrases.extend(shortfalls_with_its_name(&tried, &found));
         let mut sentences: Vec<String> = of_the_backup
             .iter()
-            .map(|(sql, error)| format!("of the database, {sql:?} failed: {}", error.reason()))
+            .map(|Refused { sql, error, .. }| {
+                format!("of the database, {sql:?} failed: {}", error.reason())
+            })
             .collect();
         sentences.extend(
             phrases

@@ -8,13 +8,13 @@ use super::preload::way_out;
 use super::report::DrillOutcome;
 use super::restored::Restored;
 use super::roles::Prepared;
-use crate::config::Format;
 use crate::jobs::error::JobError;
-use crate::jobs::load::{Dump, DumpText, Loaded, NOT_PRELOADED, ahead, lacking};
+use crate::jobs::load::{Loaded, NOT_PRELOADED, lacking};
+use crate::jobs::proof::Material;
+use crate::pipeline::StreamError;
 use crate::pipeline::census::statements;
-use crate::pipeline::{Phase, StreamError};
 use crate::postgres::{ProgramVersion, ServerProperties};
-use crate::repository::{Manifest, Role};
+use crate::repository::Manifest;
 
 impl Drill<'_> {
     pub(super) async fn load_globals(
@@ -50,30 +50,12 @@ impl Drill<'_> {
         restored: &mut Restored<'_>,
         manifest: &Manifest,
     ) -> Result<Option<DrillOutcome>, JobError> {
-        self.progress.enter(Phase::Loading);
-        let artifact = &manifest.artifact;
-        let rows = manifest.census.summary.rows;
-        self.progress
-            .expect(ahead(artifact.format, artifact.text_bytes, rows));
-        let compression = artifact.compression;
-        let role = Role::Artifact(artifact.format, compression);
-        let path = self.repository.path(self.stem, role);
-        let target = restored.loader(self.context);
-        let loaded = if artifact.format == Format::Plain {
-            let dump = Dump {
-                name: path.display().to_string(),
-                text: DumpText::File { path, compression },
-                // They stay in the throw-away server, and are reported.
-                accepts_unexpected: true,
-            };
-            target
-                .load_dump(dump, self.context.drill.jobs, &self.limit, self.progress)
-                .await?
-        } else {
-            target
-                .load_archive(&path, self.context.drill.jobs, &self.limit, self.progress)
-                .await?
-        };
+        let server = restored.loader(self.context);
+        let jobs = self.context.drill.jobs;
+        let holds = (manifest.artifact.text_bytes, manifest.census.summary.rows);
+        let loaded = Material::of_backup(self.repository, self.stem, manifest)
+            .load(&server, jobs, holds, &self.limit, self.progress)
+            .await?;
         let is_older = manifest.server.major() < restored.sandbox.major();
         let without_roles = manifest.globals.is_none();
         let Loaded::Refused(refusal) = &loaded else {

@@ -4,12 +4,10 @@
 use super::attempt::Drill;
 use super::report::DrillOutcome;
 use super::restored::Restored;
-use crate::config::Format;
 use crate::jobs::error::JobError;
-use crate::jobs::load::{Dump, DumpText};
-use crate::pipeline::Phase;
+use crate::jobs::proof::Material;
 use crate::pipeline::census::Census;
-use crate::repository::{Manifest, Role};
+use crate::repository::Manifest;
 
 /// What came of it.
 pub(super) enum Made {
@@ -32,27 +30,12 @@ impl Drill<'_> {
         encoding: Option<&str>,
     ) -> Result<Made, JobError> {
         let limit = self.limit.clone();
-        // How much text that is nobody knows.
-        self.progress.enter(Phase::Comparing);
         limit.wait_for(restored.sandbox.set_aside(copy)).await??;
         restored.make_database(&limit, manifest).await?;
-        let artifact = &manifest.artifact;
-        let role = Role::Artifact(artifact.format, artifact.compression);
-        let path = self.repository.path(self.stem, role);
         let loader = restored.loader(self.context);
-        let outcome = if artifact.format == Format::Plain {
-            let compression = artifact.compression;
-            let dump = Dump {
-                name: path.display().to_string(),
-                text: DumpText::File { path, compression },
-                accepts_unexpected: true,
-            };
-            loader.load_definitions(dump, &limit, self.progress).await?
-        } else {
-            loader
-                .load_definitions_of_archive(&path, true, &limit, self.progress)
-                .await?
-        };
+        let outcome = Material::of_backup(self.repository, self.stem, manifest)
+            .load_definitions(&loader, &limit, self.progress)
+            .await?;
         let what = "the definitions without their rows";
         match self.refused(restored, manifest, what, outcome).await {
             None => {

@@ -1,8 +1,17 @@
-//! Proof that a restored copy is what its backup holds: the copy is dumped again and compared; where the
-//! text of a definition differs, with what the same server makes of the backup's own statements.
+//! Proof that a backup restores, by whoever restores one: its dump is loaded, the copy is dumped again and
+//! compared, and the database gets its properties. Where the text of a definition differs, it is compared
+//! with what the same server makes of the backup's own statements.
 
+mod comparison;
 mod copy;
+mod globals;
+mod load;
+mod properties;
 mod scrutiny;
 
+pub(super) use comparison::Comparison;
 pub(super) use copy::census_of;
-pub(super) use scrutiny::{Scrutiny, about_rewritten, major_of, wants_reference};
+pub(super) use globals::read_globals;
+pub(super) use load::Material;
+pub(super) use properties::{Refused, give_properties, without};
+pub(super) use scrutiny::{Scrutiny, about_rewritten, major_of};

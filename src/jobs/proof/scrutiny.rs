@@ -48,7 +48,7 @@ impl Scrutiny {
 
     /// What differences mean. The definitions among them count only where the copy is not what its server
     /// makes of the backup's own; without that reference, as before.
-    pub(in crate::jobs) fn judge(self, compared: Vec<Compared>) -> Verdict {
+    pub(super) fn judge(self, compared: Vec<Compared>) -> Verdict {
         let mut verdict = Verdict::default();
         for one in compared {
             match self.meaning(&one) {
@@ -100,12 +100,6 @@ pub(in crate::jobs) struct Verdict {
     pub(in crate::jobs) of_the_version: Vec<Difference>,
     /// So many definitions are written differently by the server of the copy, and say the same.
     pub(in crate::jobs) rewritten: u64,
-}
-
-/// Whether a reference can tell more about these differences.
-pub(in crate::jobs) fn wants_reference(compared: &[Compared]) -> bool {
-    let mut all = compared.iter();
-    all.any(|one| matches!(one.difference, Difference::Definition(_)))
 }
 
 /// What is to be known of definitions that are written differently; nothing if there are none. Pure.

@@ -11,19 +11,16 @@ use super::sendable;
 use crate::config::{Compression, Connection, Format};
 use crate::jobs::archive::read_archive;
 use crate::jobs::blocked::Watch;
-use crate::jobs::dump::{Dumper, Remarks, blocking, read_back};
-use crate::jobs::proof::{Scrutiny, major_of};
+use crate::jobs::dump::{Dumper, Remarks, read_back};
+use crate::jobs::proof::{Scrutiny, major_of, read_globals};
 use crate::jobs::verify::{Examined, examine};
 use crate::jobs::{Context, JobError, Limit, Place};
-use crate::pipeline::{Amount, Passage, Phase, Progress, StreamError, judge_globals, read_text};
+use crate::pipeline::{Amount, Passage, Phase, Progress, StreamError, judge_globals};
 use crate::postgres::{
     Confinement, Conninfo, DatabaseProperties, Programs, archive_as_sql_arguments,
 };
 use crate::repository::{Manifest, Role, Stem};
 use crate::words::command;
-
-/// The text of a cluster's roles is small; more than this is none.
-const LONGEST_GLOBALS: usize = 64 << 20;
 
 /// Which dump is restored.
 #[derive(Clone, Debug)]
@@ -64,7 +61,7 @@ impl Source {
                 let role = Role::Artifact(artifact.format, artifact.compression);
                 let globals = if manifest.globals.is_some() {
                     let path = place.repository.path(stem, Role::Globals);
-                    let globals = globals(path, limit, progress).await?;
+                    let globals = read_globals(path, limit, progress).await?;
                     only_roles(stem, &globals)?;
                     globals
                 } else {
@@ -218,25 +215,6 @@ fn only_roles(stem: &Stem, globals: &[u8]) -> Result<(), JobError> {
             "the roles of the backup {stem} hold what pg_dumpall does not write: {finding}\nhint: find out \
              who has changed them; another backup may be as it was: `pgbackupd restore` lists them"
         )))
-    })
-}
-
-async fn globals(
-    path: PathBuf,
-    limit: &Limit,
-    progress: &Arc<Progress>,
-) -> Result<Vec<u8>, JobError> {
-    let shown = path.display().to_string();
-    let read = blocking(limit, progress, &shown, move || {
-        let file = crate::regular_file::open(path).map_err(StreamError::Read)?;
-        read_text(file, Compression::Gzip, LONGEST_GLOBALS)
-    })
-    .await;
-    read.map_err(|error| match error {
-        JobError::Stream { source, .. } => {
-            JobError::Damaged(format!("the roles of the backup, {shown}: {source}"))
-        }
-        error => error,
     })
 }
 

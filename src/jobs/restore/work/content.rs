@@ -2,16 +2,17 @@
 
 use super::super::sendable::{self, Stamp};
 use super::super::{content, rights};
-use super::{Made, STATEMENT, Work, WorkPrograms};
+use super::{Made, Work, WorkPrograms};
 use crate::config::Format;
 use crate::jobs::JobError;
 use crate::jobs::limit::Limit;
-use crate::jobs::load::{Dump, DumpText, Loaded, Loader, ahead};
-use crate::jobs::proof::{Scrutiny, about_rewritten, census_of, wants_reference};
-use crate::pipeline::{Amount, Phase};
+use crate::jobs::load::{Loaded, Loader};
+use crate::jobs::proof::{
+    Comparison, Material, Refused, Scrutiny, about_rewritten, census_of, give_properties, without,
+};
+use crate::pipeline::{Amount, Passage, Phase};
 use crate::postgres::{
-    Client, Confinement, Conninfo, Setting, database_properties, give_setting, knows_time_zone,
-    reset_settings, settings_and_privileges, shortfalls,
+    Client, Confinement, Conninfo, database_properties, knows_time_zone, shortfalls,
 };
 use crate::words::recomputed;
 
@@ -64,40 +65,23 @@ impl Work<'_> {
         conninfo: &Conninfo,
     ) -> Result<(), JobError> {
         let source = &self.prepared.source;
-        self.progress.enter(Phase::Loading);
-        if let Some(passage) = &self.prepared.passage {
-            let rows = passage.census.summary().rows;
-            let format = source
-                .manifest
-                .as_ref()
-                .map_or(Format::Plain, |_| source.format);
-            self.progress
-                .expect(ahead(format, passage.text_bytes, rows));
-        }
-        let loader = self.loader(programs, conninfo);
-        let outcome = match (source.format, &source.manifest) {
-            (Format::Plain, _) => {
-                let dump = self.dump();
-                loader
-                    .load_dump(dump, self.request.jobs, &self.limit, self.progress)
-                    .await
-            }
+        if source.format != Format::Plain && source.manifest.is_some() {
             // It is what was written when it was made, as its digest says.
-            (_, Some(_)) => {
-                Stamp::check(self.prepared.stamp.as_ref(), source)?;
-                loader
-                    .load_archive(&source.path, self.request.jobs, &self.limit, self.progress)
-                    .await
-            }
-            // `pg_restore` by itself would send the server other things than those that were judged, if
-            // somebody has made them so: it writes them as text.
-            (_, None) => {
-                let (accepts, jobs) = (self.request.accept_unexpected, self.request.jobs);
-                loader
-                    .load_archive_as_text(&source.path, accepts, jobs, &self.limit, self.progress)
-                    .await
-            }
-        };
+            Stamp::check(self.prepared.stamp.as_ref(), source)?;
+        }
+        let passage = self.passage()?;
+        let holds = (passage.text_bytes, passage.census.summary().rows);
+        let loader = self.loader(programs, conninfo);
+        let outcome = self
+            .material()
+            .load(
+                &loader,
+                self.request.jobs,
+                holds,
+                &self.limit,
+                self.progress,
+            )
+            .await;
         match outcome.map_err(|error| sendable::changed(source, error))? {
             Loaded::Wholly => Ok(()),
             Loaded::Refused(refusal) => {
@@ -117,17 +101,22 @@ impl Work<'_> {
         }
     }
 
-    /// The text of a dump in plain format.
-    pub(super) fn dump(&self) -> Dump {
+    /// The backup's dump.
+    pub(super) fn material(&self) -> Material {
         let source = &self.prepared.source;
-        Dump {
-            name: source.path.display().to_string(),
-            text: DumpText::File {
-                path: source.path.clone(),
-                compression: source.compression,
-            },
+        Material {
+            path: source.path.clone(),
+            format: source.format,
+            compression: source.compression,
+            has_manifest: source.manifest.is_some(),
             accepts_unexpected: self.request.accept_unexpected,
         }
+    }
+
+    /// What was read in the backup.
+    fn passage(&self) -> Result<&Passage, JobError> {
+        let passage = self.prepared.passage.as_ref();
+        passage.ok_or_else(|| JobError::Internal("the backup was not read".to_owned()))
     }
 
     /// Dumps what was loaded, and compares it with what was read from the backup; gives rows and
@@ -141,26 +130,24 @@ impl Work<'_> {
         limit: &Limit,
     ) -> Result<(u64, u64), JobError> {
         self.progress.enter(Phase::Comparing);
-        let Some(passage) = &self.prepared.passage else {
-            return Err(JobError::Internal("the backup was not read".to_owned()));
-        };
+        let passage = self.passage()?;
         self.progress.expect(Amount::Bytes(passage.text_bytes));
         let encoding = passage.needs.encoding.as_deref();
         let copy = self.loader(programs, conninfo);
         let lock_wait = self.context.limits.lock_wait;
         let found = census_of(&copy, encoding, lock_wait, limit, self.progress).await?;
-        let mut compared = found.compare(&passage.census, None);
+        let mut comparison = Comparison::between(&passage.census, &found);
         let mut unknown = None;
-        if wants_reference(&compared) {
+        if comparison.wants_reference() {
             let made = self.reference(programs, encoding, zone, made, limit);
             match made.await? {
-                Ok(reference) => compared = found.compare(&passage.census, Some(&reference)),
+                Ok(reference) => comparison.refer_to(&reference),
                 Err(why) => unknown = Some(why),
             }
         }
         let versions = [self.prepared.premises.major, programs.own.version.major];
         let scrutiny = self.prepared.source.scrutiny(versions);
-        let verdict = scrutiny.judge(compared);
+        let verdict = comparison.judge(scrutiny);
         let [lost, of_the_version] = [&verdict.lost, &verdict.of_the_version]
             .map(|list| -> Vec<String> { list.iter().map(ToString::to_string).collect() });
         self.prepared.account.note(|facts| {
@@ -212,27 +199,20 @@ impl Work<'_> {
         let Some(like) = &self.prepared.like else {
             return Ok(());
         };
-        let mut like = like.clone();
         let name = self.new_name();
-        // What was set for loading is not the database's.
-        let mut statements = vec![reset_settings(name)];
-        statements.extend(settings_and_privileges(name, &like));
-        for sql in statements {
-            let what = "restore the settings and privileges of the database";
-            let giving = client.execute(what, &sql, STATEMENT);
-            let Err(error) = self.limit.wait_for(giving).await? else {
-                continue;
-            };
-            let gives = |one: &Setting| give_setting(name, one).as_deref() == Some(&*sql);
-            let at = like.settings.iter().position(gives);
-            let (Some(at), Some(code)) = (at, error.sqlstate.clone()) else {
-                return Err(error.into());
-            };
-            let refused = like.settings.remove(at);
-            let setting = refused.setting.split('=').next().unwrap_or_default();
+        let refused = give_properties(client, name, like, Vec::new(), &self.limit).await?;
+        let (settings, others): (Vec<_>, Vec<_>) =
+            refused.into_iter().partition(|one| one.setting.is_some());
+        if let Some(one) = others.into_iter().next() {
+            return Err(one.error.into());
+        }
+        let like = without(like, &settings);
+        for Refused { setting, error, .. } in settings {
+            let setting = setting.map_or_else(String::new, |one| one.setting);
             made.warnings.push(format!(
-                "the server does not take the database's setting {setting} (SQLSTATE {code}): it is \
-                 without it now"
+                "the server does not take the database's setting {} (SQLSTATE {}): it is without it now",
+                setting.split('=').next().unwrap_or_default(),
+                error.sqlstate.unwrap_or_default()
             ));
         }
         let found = self.limit.wait_for(database_properties(loaded)).await??;

@@ -3,12 +3,10 @@
 //! server alone.
 
 use super::{Made, Work, WorkPrograms};
-use crate::config::Format;
 use crate::jobs::JobError;
 use crate::jobs::limit::Limit;
 use crate::jobs::load::Loaded;
 use crate::jobs::proof::census_of;
-use crate::pipeline::Phase;
 use crate::pipeline::census::Census;
 use crate::postgres::Client;
 
@@ -23,25 +21,16 @@ impl Work<'_> {
         made: &mut Made,
         limit: &Limit,
     ) -> Result<Result<Census, String>, JobError> {
-        let source = &self.prepared.source;
-        // How much text that is nobody knows.
-        self.progress.enter(Phase::Comparing);
         let client = limit.wait_for(self.maintenance()).await??;
         let name = self.create_reference(&client, made).await?;
         let name = name.as_str();
         let conninfo = self.to_database(name);
         let loading = conninfo.for_loading(zone, self.has_labels());
         let loader = self.loader(programs, &loading);
-        let outcome = if source.format == Format::Plain {
-            loader
-                .load_definitions(self.dump(), limit, self.progress)
-                .await?
-        } else {
-            let accepts = source.manifest.is_some() || self.request.accept_unexpected;
-            loader
-                .load_definitions_of_archive(&source.path, accepts, limit, self.progress)
-                .await?
-        };
+        let outcome = self
+            .material()
+            .load_definitions(&loader, limit, self.progress)
+            .await?;
         let reference = match outcome {
             Loaded::Wholly => {
                 let copy = self.loader(programs, &conninfo);

@@ -1,0 +1,112 @@
+//! Loading a backup's dump into an empty database, and its definitions alone into another.
+
+use std::num::NonZeroU8;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::config::{Compression, Format};
+use crate::jobs::error::JobError;
+use crate::jobs::limit::Limit;
+use crate::jobs::load::{Dump, DumpText, Loaded, Loader, ahead};
+use crate::pipeline::{Phase, Progress};
+use crate::repository::{Manifest, Repository, Role, Stem};
+
+/// A dump, as a server gets it.
+#[derive(Clone, Debug)]
+pub(in crate::jobs) struct Material {
+    /// Its file or directory.
+    pub(in crate::jobs) path: PathBuf,
+    pub(in crate::jobs) format: Format,
+    pub(in crate::jobs) compression: Compression,
+    /// Whether a manifest says by its digest that it is what was written. An archive without one is loaded
+    /// as the text that was judged: `pg_restore` by itself would send the server other things, if somebody
+    /// has made them so.
+    pub(in crate::jobs) has_manifest: bool,
+    /// Whether statements of kinds that are not known are sent.
+    pub(in crate::jobs) accepts_unexpected: bool,
+}
+
+impl Material {
+    /// The dump of a backup, for a server on which nothing it does can harm: all of it is sent.
+    pub(in crate::jobs) fn of_backup(
+        repository: &Repository,
+        stem: &Stem,
+        manifest: &Manifest,
+    ) -> Self {
+        let (format, compression) = (manifest.artifact.format, manifest.artifact.compression);
+        Self {
+            path: repository.path(stem, Role::Artifact(format, compression)),
+            format,
+            compression,
+            has_manifest: true,
+            accepts_unexpected: true,
+        }
+    }
+
+    /// Loads all of it, over so many sessions at most; `text_bytes` and `rows` are what it holds. It stops
+    /// at the first error.
+    ///
+    /// # Errors
+    /// When a program cannot be run, the dump cannot be read, or the limit is reached; and for a statement
+    /// that is not sent.
+    pub(in crate::jobs) async fn load(
+        &self,
+        loader: &Loader<'_>,
+        jobs: NonZeroU8,
+        (text_bytes, rows): (u64, u64),
+        limit: &Limit,
+        progress: &Arc<Progress>,
+    ) -> Result<Loaded, JobError> {
+        progress.enter(Phase::Loading);
+        // An archive that is loaded as text is followed by its text.
+        let followed = if self.has_manifest {
+            self.format
+        } else {
+            Format::Plain
+        };
+        progress.expect(ahead(followed, text_bytes, rows));
+        match self.format {
+            Format::Plain => loader.load_dump(self.text(), jobs, limit, progress).await,
+            Format::Custom | Format::Directory if self.has_manifest => {
+                loader.load_archive(&self.path, jobs, limit, progress).await
+            }
+            Format::Custom | Format::Directory => {
+                let accepts = self.accepts_unexpected;
+                loader
+                    .load_archive_as_text(&self.path, accepts, jobs, limit, progress)
+                    .await
+            }
+        }
+    }
+
+    /// Loads its definitions without any row. How much text that is nobody knows.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub(in crate::jobs) async fn load_definitions(
+        &self,
+        loader: &Loader<'_>,
+        limit: &Limit,
+        progress: &Arc<Progress>,
+    ) -> Result<Loaded, JobError> {
+        progress.enter(Phase::Comparing);
+        if self.format == Format::Plain {
+            return loader.load_definitions(self.text(), limit, progress).await;
+        }
+        let accepts = self.has_manifest || self.accepts_unexpected;
+        loader
+            .load_definitions_of_archive(&self.path, accepts, limit, progress)
+            .await
+    }
+
+    fn text(&self) -> Dump {
+        Dump {
+            name: self.path.display().to_string(),
+            text: DumpText::File {
+                path: self.path.clone(),
+                compression: self.compression,
+            },
+            accepts_unexpected: self.accepts_unexpected,
+        }
+    }
+}
