@@ -214,6 +214,23 @@ fn every_command_line_parses() {
 }
 
 #[test]
+fn every_example_of_the_help_parses() {
+    let mut count = 0;
+    for command in Cli::command().get_subcommands() {
+        for (example, _) in examples(command) {
+            let calls = command_lines(&example);
+            assert_eq!(calls.len(), 1, "{example}");
+            let parsed = Cli::try_parse_from(&calls[0]);
+            assert!(parsed.is_ok(), "{example}\n{parsed:?}");
+            let own = calls[0].get(1).map(String::as_str);
+            assert_eq!(own, Some(command.get_name()), "{example}");
+            count += 1;
+        }
+    }
+    assert!(count > 20, "only {count} examples were found");
+}
+
+#[test]
 fn every_configuration_is_sound() {
     let directory = tempfile::tempdir().unwrap();
     let mut count = 0;
@@ -301,6 +318,7 @@ fn page(command: &Command, name: &str) -> String {
         command
             .clone()
             .after_help("")
+            .after_long_help("")
             .subcommand_help_heading("COMMANDS"),
     );
     // Mangen's own title loses its place without a date, and its synopsis has no values.
@@ -320,11 +338,19 @@ fn page(command: &Command, name: &str) -> String {
         man.render_subcommands_section(&mut page).unwrap();
     }
     let mut page = String::from_utf8(page).unwrap();
+    page.push_str(".SH \"EXIT STATUS\"\n");
+    for (code, meaning) in exit_codes() {
+        writeln!(page, ".TP\n.B {code}\n{meaning}").unwrap();
+    }
+    let examples = examples(command);
+    if !examples.is_empty() {
+        page.push_str(".SH EXAMPLES\n");
+    }
+    for (example, purpose) in examples {
+        let example = example.replace('-', "\\-").replace('\'', "\\(aq");
+        writeln!(page, ".TP\n.B {example}\n{purpose}").unwrap();
+    }
     if is_main {
-        page.push_str(".SH \"EXIT STATUS\"\n");
-        for (code, meaning) in exit_codes() {
-            writeln!(page, ".TP\n.B {code}\n{meaning}").unwrap();
-        }
         page.push_str(SURROUNDINGS);
     }
     page.push_str(".SH \"SEE ALSO\"\n");
@@ -368,6 +394,20 @@ fn exit_codes() -> Vec<(String, String)> {
     list.lines()
         .filter_map(|line| line.trim().split_once("  "))
         .map(|(code, meaning)| (code.to_owned(), meaning.trim().to_owned()))
+        .collect()
+}
+
+/// Commands and what they are for, as a command's `--help` has them at its end.
+fn examples(command: &Command) -> Vec<(String, String)> {
+    let Some(text) = command.get_after_long_help() else {
+        return Vec::new();
+    };
+    let text = text.to_string();
+    let lines: Vec<&str> = text.lines().skip(1).map(str::trim).collect();
+    let pairs = lines.chunks_exact(2);
+    assert!(pairs.remainder().is_empty(), "{text}");
+    pairs
+        .map(|pair| (pair[0].to_owned(), pair[1].to_owned()))
         .collect()
 }
 

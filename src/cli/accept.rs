@@ -12,16 +12,23 @@ use super::{report, select};
 use crate::jobs::{accept, places};
 use crate::policy::Accepted;
 
-/// Accept as it is what was lost of a database or of its backups.
+/// The end of its help.
+const EXAMPLES: &str = "\
+Examples:
+  pgbackupd accept contents --database sales
+      Accept that sales is empty, or much smaller than before";
+
+/// Accept the loss of data or backups that status reports.
 ///
-/// `status` says what was lost, and which of these it is. It goes on record in `backup.log`, and
-/// retention may again remove the backups that were kept because of it.
+/// `status` names the loss and which of these it is. The acceptance is recorded in `backup.log`,
+/// and retention may again remove the backups that were kept because of the loss.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {
-    /// What is accepted
+    /// What to accept
     #[arg(value_name = "WHAT")]
     what: What,
-    /// The database, where there is more than one
+    /// Database, if there are several
     #[arg(long, short, value_name = "NAME", value_parser = select::database_name)]
     database: Option<String>,
 }
@@ -29,13 +36,13 @@ pub(super) struct Args {
 /// What can be accepted.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum What {
-    /// That the database has lost its tables or most of its rows
+    /// The database lost its tables or most of its rows
     Contents,
-    /// That another server answers for it
+    /// Another server now has this database
     Server,
-    /// That the newest backup is gone
+    /// The newest backup is gone
     Vanished,
-    /// That the manifest of a backup is lost
+    /// The manifest of a backup is lost
     Manifest,
 }
 

@@ -22,24 +22,32 @@ use crate::pipeline::Progress;
 use crate::policy::Series;
 use crate::repository::{Repository, Role};
 
-/// Back databases up now.
+/// The end of its help.
+const EXAMPLES: &str = "\
+Examples:
+  pgbackupd backup
+      Back up every configured database
+  pgbackupd backup --database sales --reason pre-deployment
+      Back up one database before a deployment";
+
+/// Back up databases now.
 ///
-/// All that are configured, one after the other; the failure of one does not stop the others. Every
-/// backup is read back in full before it gets its name. After a success, backups of the same series
-/// that retention no longer keeps are removed.
+/// Backs up all configured databases, one after the other; if one fails, the others go on. Every
+/// backup is read back in full before it gets its name. After a success, retention removes the
+/// expired backups of the same series.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {
-    /// Only this database, as NAME or SERVER/NAME; may be given several times
+    /// Only this database, as NAME or SERVER/NAME; can be repeated
     #[arg(long = "database", short, value_name = "NAME", value_parser = select::database_name)]
     databases: Vec<String>,
-    /// The series it belongs to [default: daily]
+    /// Series of the backup [default: daily]
     #[arg(long, value_name = "NAME", conflicts_with = "reason")]
     series: Option<Series>,
-    /// Make the series if it is a new one: no job makes it, no retention rule names it, and there is no
-    /// backup of it
+    /// Allow a new series: one that no job makes, no retention rule names and no backup has
     #[arg(long, requires = "series")]
     new_series: bool,
-    /// Why it is made, such as "pre-deployment"; it then belongs to the manual series
+    /// Reason for the record, such as "pre-deployment"; the series is then manual
     #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     reason: Option<String>,
 }

@@ -8,13 +8,13 @@ use clap_complete::Shell;
 use super::Cli;
 use super::failure::Failure;
 
-/// Print the completions of this program for a shell.
+/// Print a shell completion script.
 ///
-/// The package installs those of bash, zsh and fish. By hand, for bash: pgbackupd completions bash
+/// The package installs those for bash, zsh and fish. By hand, for bash: pgbackupd completions bash
 /// >/etc/bash_completion.d/pgbackupd
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
-    /// The shell
+    /// Shell
     #[arg(value_name = "SHELL")]
     shell: Shell,
 }

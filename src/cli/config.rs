@@ -23,8 +23,17 @@ use crate::jobs::{
 };
 use crate::words::is_hostile;
 
-/// Check the configuration, or show what is in force and why.
+/// The end of its help.
+const EXAMPLES: &str = "\
+Examples:
+  pgbackupd config check --connect
+      Check the configuration, and connect to every database
+  pgbackupd config show
+      Print every setting and where it comes from";
+
+/// Check or show the configuration.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {
     #[command(subcommand)]
     command: Command,
@@ -39,9 +48,9 @@ impl Args {
 
 #[derive(Clone, Copy, Debug, clap::Subcommand)]
 enum Command {
-    /// Say whether the configuration is sound; if not, what is wrong and where (exit code 78)
+    /// Check the configuration, and show every mistake with its line (exit code 78)
     Check(CheckArgs),
-    /// Print every setting in force and where it comes from, passwords masked
+    /// Print every setting and where it comes from, passwords masked
     Show,
     /// Print the JSON schema of the configuration file, for editors
     Schema,
@@ -49,8 +58,8 @@ enum Command {
 
 #[derive(Clone, Copy, Debug, clap::Args)]
 struct CheckArgs {
-    /// Also connect to every configured database; exit code 69 if a server does not answer or refuses,
-    /// 78 if it does not have a database
+    /// Also connect to every configured database (exit code 69 if a server does not answer or
+    /// refuses, 78 if a database does not exist)
     #[arg(long)]
     connect: bool,
 }

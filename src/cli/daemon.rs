@@ -6,11 +6,11 @@ use crate::config::{Plan, Runs, Source, load};
 use crate::daemon::{DaemonError, run as run_daemon};
 use crate::telemetry::{self, JsonFile};
 
-/// Run the jobs of the configuration on their schedules: the service.
+/// Run the scheduled jobs (the service).
 ///
-/// systemd starts this; by hand it runs in the foreground and logs to the terminal. SIGHUP reads
-/// the configuration again, SIGUSR1 logs the state, SIGTERM and SIGINT end it: what runs is ended,
-/// and recorded as interrupted.
+/// systemd starts this command. By hand, it runs in the foreground and logs to the terminal. SIGHUP
+/// reloads the configuration, SIGUSR1 logs the state, and SIGTERM or SIGINT stops: running jobs are
+/// ended and recorded as interrupted.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(super) struct Args {}
 

@@ -17,21 +17,28 @@ use crate::jobs::{
 };
 use crate::repository::{Owner, Provided, Repository, provide};
 
-/// Make the directories of all configured databases.
+/// The end of its help.
+const EXAMPLES: &str = "\
+Examples:
+  pgbackupd directories --owner postgres
+      Create the directories for the user postgres, as root";
+
+/// Create the backup directories of all configured databases.
 ///
-/// Root makes them for the user of the service, who then owns them and lets nobody else in. A
-/// directory that belongs to somebody else is left as it is, and is an error. The service's unit
-/// runs this at every start and reload. Without --owner they are made for whoever runs this.
+/// As root, creates them for the service's user, who then owns them (mode 0700). A directory that
+/// another user owns is not touched, and is an error. The service's unit runs this at every start
+/// and reload. Without --owner, the directories are yours.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {
-    /// Whose they are to be; only root can make them for somebody else
+    /// Owner of the directories; only root can name another user
     #[arg(long, value_name = "USER")]
     owner: Option<String>,
-    /// The file by which the service says which databases lack a directory; where it does not say,
-    /// the servers are asked
+    /// File in which the service names databases without a directory; if it does not, the servers
+    /// are asked
     #[arg(long, value_name = "FILE", hide = true)]
     wanted: Option<PathBuf>,
-    /// Make nothing, and print as JSON which databases the servers have
+    /// Create nothing; print the databases of the servers as JSON
     #[arg(long, hide = true, conflicts_with = "owner")]
     discover: bool,
 }

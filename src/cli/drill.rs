@@ -23,21 +23,30 @@ use crate::policy::in_words;
 use crate::repository::Stem;
 use crate::words::recomputed;
 
-/// Restore backups into a throw-away server, and prove that what comes back is what was dumped.
+/// The end of its help.
+const EXAMPLES: &str = "\
+Examples:
+  pgbackupd drill --database sales
+      Drill the newest backup of each series of sales
+  pgbackupd drill backup_20261122_153034
+      Drill one backup";
+
+/// Test-restore backups into a temporary cluster, and compare.
 ///
-/// A private server is made, the roles and the dump are loaded, all of it is dumped again, and every
-/// row, every object and the database's own properties are compared with the backup. Then the server
-/// is removed. Nothing else is touched. Without a choice, the newest sound backup of each series is
-/// restored. The exit code is 65 when a backup does not restore, and 69 when that could not be tried.
+/// Creates a temporary cluster, loads the roles and the dump, dumps the database again, and
+/// compares every row, every object and the database's properties with the backup. Then removes the
+/// cluster. Nothing else is touched. By default, drills the newest intact backup of each series.
+/// The exit code is 65 if a backup does not restore, and 69 if it could not be tried.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {
-    /// The backup to restore, by name or file
+    /// Backup to drill, by name or file
     #[arg(value_name = "BACKUP")]
     backup: Option<String>,
-    /// Only of this database, as NAME or SERVER/NAME; may be given several times
+    /// Only this database, as NAME or SERVER/NAME; can be repeated
     #[arg(long = "database", short, value_name = "NAME", value_parser = select::database_name)]
     databases: Vec<String>,
-    /// Of every database that is configured, one after the other
+    /// Every configured database, one after the other
     #[arg(long, conflicts_with_all = ["backup", "databases"])]
     all_databases: bool,
 }

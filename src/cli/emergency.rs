@@ -13,20 +13,29 @@ use crate::identity;
 use crate::jobs::{JobError, Strictness, Targets, targets};
 use crate::policy::Series;
 
-/// Back one database up at once, with or without a configuration.
+/// The end of its help.
+const EXAMPLES: &str = "\
+Examples:
+  pgbackupd emergency
+      Back up the configured database to its directory
+  pgbackupd emergency --database sales --to /mnt/rescue
+      Back up sales to another disk";
+
+/// Back up one database at once, even without a configuration.
 ///
-/// It needs a connection and a directory. Without a usable configuration the connection comes from
-/// libpq's environment (PGHOST, PGUSER, PGSERVICE, PGPASSFILE and so on). Roles, ledger and
-/// retention may fail without failing the backup; the dump and its check may not.
+/// Needs only a connection and a directory. Without a usable configuration, the connection comes
+/// from libpq's environment (PGHOST, PGUSER, PGSERVICE, PGPASSFILE and so on). The backup succeeds
+/// even if roles, ledger or retention fail, but not if the dump or its verification does.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {
-    /// The directory to write to, made if it is not there [default: the configured one]
+    /// Directory to write to, created if needed [default: the configured one]
     #[arg(long, value_name = "DIRECTORY")]
     pub(super) to: Option<PathBuf>,
-    /// The database, as NAME or SERVER/NAME [default: the only one configured, or PGDATABASE]
+    /// Database, as NAME or SERVER/NAME [default: the only one configured, or PGDATABASE]
     #[arg(long, short, value_name = "NAME", value_parser = select::database_name)]
     database: Option<String>,
-    /// Why it is made
+    /// Reason for the record
     #[arg(long, value_name = "TEXT", default_value = "emergency")]
     reason: String,
 }

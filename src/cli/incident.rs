@@ -16,24 +16,32 @@ use crate::config::Plan;
 use crate::jobs::{Context, Incident, JobError, Places, incidents, places_on, write_incident};
 use crate::repository::{Event, Operation, Repository};
 
-/// Print the report of a restore, as Markdown.
+/// The end of its help.
+const EXAMPLES: &str = "\
+Examples:
+  pgbackupd incident --list
+      List all recorded restores
+  pgbackupd incident > report.md
+      Save the report of the newest restore";
+
+/// Print the incident report of a restore, as Markdown.
 ///
-/// Every restore that has begun its work, and every undoing of one, writes its report beside
-/// restore.log when it ends. This makes it again from what restore.log has; what people have added to
-/// the first one is only there.
-/// Without a run, the newest restore is meant.
+/// Every restore and undo-restore writes a report next to restore.log when it ends. This command
+/// creates the report again from restore.log, without what people have added to the first one. By
+/// default, reports the newest restore.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {
-    /// The run, as --list shows it, or its beginning
+    /// Run, as --list shows it, or the beginning of its id
     #[arg(value_name = "RUN")]
     run: Option<String>,
-    /// Only of this database, as NAME or SERVER/NAME
+    /// Only this database, as NAME or SERVER/NAME
     #[arg(long, short, value_name = "NAME", value_parser = select::database_name)]
     database: Option<String>,
-    /// List the restores on record, oldest first
+    /// List all recorded restores, oldest first
     #[arg(long, conflicts_with_all = ["run", "write"])]
     list: bool,
-    /// Write it to a new file beside restore.log instead, and print the file's path
+    /// Write to a new file next to restore.log instead, and print its path
     #[arg(long)]
     write: bool,
 }

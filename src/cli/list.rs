@@ -19,16 +19,25 @@ use crate::repository::{Catalogue, Entry, Fault, Problem, RepositoryError};
 /// So many bytes are handed on together.
 const PRINTED_AT_ONCE: usize = 64 << 10;
 
-/// List the backups there are, oldest first.
+/// The end of its help.
+const EXAMPLES: &str = "\
+Examples:
+  pgbackupd list
+      List all backups
+  pgbackupd list --database sales --series daily --json
+      List the daily backups of sales as JSON";
+
+/// List backups, oldest first.
 ///
-/// Only manifests are read, and no server is asked. FOUND WHOLE is when the backup was last read
-/// back in full without a fault.
+/// Reads manifests only, and connects to no server. FOUND WHOLE is when the backup was last read
+/// back in full and found intact.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {
-    /// Only of this database, as NAME or SERVER/NAME; may be given several times
+    /// Only this database, as NAME or SERVER/NAME; can be repeated
     #[arg(long = "database", short, value_name = "NAME", value_parser = select::database_name)]
     databases: Vec<String>,
-    /// Only of this series
+    /// Only this series
     #[arg(long, value_name = "NAME")]
     series: Option<Series>,
 }

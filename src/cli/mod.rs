@@ -47,17 +47,17 @@ use crate::telemetry;
 const EXIT_CODES: &str = "\
 Exit codes:
       0  done
-      1  something needs attention, as `status` says
-     64  the command line makes no sense
+      1  something needs attention (see `status`)
+     64  invalid usage
      65  a backup is damaged, or does not restore
      69  a server, a program or a backup that is needed is not available
-     70  a fault of pgbackupd's own
+     70  internal error (please report)
      73  a file cannot be written
-     75  another run is at work on the database
+     75  another run is in progress on the database
      78  the configuration is wrong
   128+N  ended by signal N";
 
-/// Back up PostgreSQL databases, and prove that every backup is whole
+/// Back up PostgreSQL databases, and prove that every backup restores
 #[derive(Debug, Parser)]
 #[command(
     name = "pgbackupd",
@@ -67,7 +67,8 @@ Exit codes:
     after_help = EXIT_CODES
 )]
 pub struct Cli {
-    /// The configuration file; /dev/null for none [default: /etc/pgbackupd/pgbackupd.toml, if it is there]
+    /// Configuration file; /dev/null for none [default: /etc/pgbackupd/pgbackupd.toml, if it
+    /// exists]
     #[arg(
         long,
         global = true,
@@ -80,11 +81,11 @@ pub struct Cli {
     /// Print one JSON document instead of text
     #[arg(long, global = true, help_heading = GLOBAL)]
     json: bool,
-    /// Say on stderr what is done; twice: also which programs are run, and how
+    /// Report progress on stderr; twice: also the programs that are run, with their arguments
     #[arg(long, short, global = true, help_heading = GLOBAL, action = clap::ArgAction::Count)]
     verbose: u8,
-    /// Stay root: without it, a command of root's that connects to a server runs as the user of the
-    /// service
+    /// Stay root; without it, a command that connects to a server runs as the service's user when
+    /// root calls it
     #[arg(long, global = true, help_heading = GLOBAL)]
     as_me: bool,
     #[command(subcommand)]
@@ -92,7 +93,7 @@ pub struct Cli {
 }
 
 /// The options that every command has stand apart from its own.
-const GLOBAL: &str = "Options of every command";
+const GLOBAL: &str = "Global options";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -106,9 +107,9 @@ enum Command {
     Restore(restore::Args),
     UndoRestore(undo_restore::Args),
     Incident(incident::Args),
-    #[command(about = "Keep a backup whatever retention says")]
+    #[command(about = "Keep a backup regardless of retention")]
     Pin(pin::Args),
-    #[command(about = "Leave a pinned backup to retention again")]
+    #[command(about = "Let retention remove a pinned backup again")]
     Unpin(pin::Args),
     Release(release::Args),
     Accept(accept::Args),

@@ -13,10 +13,10 @@ use crate::jobs::{places, set_pin};
 /// What `pin` and `unpin` are given.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
-    /// The backup, by name or file
+    /// Backup, by name or file
     #[arg(value_name = "BACKUP")]
     backup: String,
-    /// The database it is of, as NAME or SERVER/NAME, where several have one of that name
+    /// Database of the backup, as NAME or SERVER/NAME, if several have one of this name
     #[arg(long, short, value_name = "NAME", value_parser = select::database_name)]
     database: Option<String>,
 }

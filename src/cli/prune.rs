@@ -13,19 +13,26 @@ use super::{report, select};
 use crate::jobs::{JobError, Place, PruneMode, PruneReport, places, prune};
 use crate::policy::{ClockTrust, Reason};
 
-/// Remove the backups that retention no longer keeps.
+/// The end of its help.
+const EXAMPLES: &str = "\
+Examples:
+  pgbackupd prune --dry-run
+      Show what retention would remove, and why";
+
+/// Remove expired backups.
 ///
-/// The same happens after every successful backup, to its own series. Pinned backups, and the newest
-/// verified ones of each series (retention.floor), stay whatever the rules say.
+/// Every successful backup does the same for its own series. Pinned backups and the newest verified
+/// backups of each series (retention.floor) are never removed.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {
-    /// Only say, for every backup, whether it would stay and why
+    /// Remove nothing; print for every backup whether it would be kept, and why
     #[arg(long)]
     dry_run: bool,
-    /// Believe the clock although it looks wrong
+    /// Trust the clock even if it looks wrong
     #[arg(long)]
     trust_clock: bool,
-    /// Only of this database, as NAME or SERVER/NAME; may be given several times
+    /// Only this database, as NAME or SERVER/NAME; can be repeated
     #[arg(long = "database", short, value_name = "NAME", value_parser = select::database_name)]
     databases: Vec<String>,
 }

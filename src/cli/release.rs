@@ -16,16 +16,23 @@ use crate::jobs::{Place, places, release};
 use crate::pipeline::Progress;
 use crate::repository::Quarantined;
 
-/// Give a backup in quarantine its place back, if it is whole again.
+/// The end of its help.
+const EXAMPLES: &str = "\
+Examples:
+  pgbackupd release backup_20261122_153034
+      Verify a backup in quarantine, and put it back";
+
+/// Take a repaired backup out of quarantine.
 ///
-/// All of it is read first. A backup that is still damaged stays where it is, and the exit code is 65.
-/// `list` shows what is in quarantine.
+/// Reads the backup in full first. A backup that is still damaged stays in quarantine, and the exit
+/// code is 65. `list` shows what is in quarantine.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {
-    /// The backup, by its name in quarantine or its directory there
+    /// Backup, by its name in quarantine or its directory there
     #[arg(value_name = "BACKUP")]
     backup: String,
-    /// The database it is of, as NAME or SERVER/NAME, where several have one of that name
+    /// Database of the backup, as NAME or SERVER/NAME, if several have one of this name
     #[arg(long, short, value_name = "NAME", value_parser = select::database_name)]
     database: Option<String>,
 }

@@ -10,10 +10,17 @@ use super::failure::Failure;
 use super::report;
 use crate::config::{Job, JobKind, Loaded};
 
-/// Show which jobs the configuration asks for, and when each is due.
+/// The end of its help.
+const EXAMPLES: &str = "\
+Examples:
+  pgbackupd schedule --count 10
+      Show the next ten runs of each job";
+
+/// Show the configured jobs and their next runs.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {
-    /// How many times of each job
+    /// Number of runs to show for each job
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
     count: u16,
 }

@@ -21,19 +21,26 @@ use crate::jobs::{
 use crate::pipeline::Progress;
 use crate::repository::Repository;
 
-/// Swap back the database that a restore replaced.
+/// The end of its help.
+const EXAMPLES: &str = "\
+Examples:
+  pgbackupd undo-restore --database sales
+      Swap back the database that the last restore of sales replaced";
+
+/// Undo the last restore.
 ///
-/// The newest database that a restore has kept gets its name back, in one transaction; the restored
-/// one is kept under another name. Nothing is dropped.
+/// Swaps the names back in one transaction: the newest database that a restore kept gets its name
+/// back, and the restored one is kept under another name. Nothing is dropped.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {
-    /// The database, as NAME or SERVER/NAME [default: the only one configured]
+    /// Database, as NAME or SERVER/NAME [default: the only one configured]
     #[arg(long, short, value_name = "NAME", value_parser = select::database_name)]
     database: Option<String>,
-    /// The server it is on, by its name in the configuration
+    /// Server of the database, by its name in the configuration
     #[arg(long, value_name = "NAME", value_parser = select::database_name)]
     server: Option<String>,
-    /// Ask nothing
+    /// Do not ask
     #[arg(long, short)]
     yes: bool,
 }

@@ -20,24 +20,33 @@ use crate::jobs::{JobError, Place, Selection, VerifyReport, VerifyRequest, verif
 use crate::pipeline::Progress;
 use crate::repository::Problem;
 
-/// Read backups back in full and compare them with their manifests.
+/// The end of its help.
+const EXAMPLES: &str = "\
+Examples:
+  pgbackupd verify --all
+      Verify every backup
+  pgbackupd verify /mnt/copies/sales
+      Verify all backups in a directory, on any machine";
+
+/// Read backups back in full, and compare them with their manifests.
 ///
-/// Each is read from the disk and decoded to its end; its digests and its census must be those that
-/// were taken when it was made. Without a choice, the newest backup of each series is checked. The
-/// exit code is 65 when a backup is damaged. It is noted as damaged and stays where it is, unless
-/// --quarantine is given, as the service's job does.
+/// Reads and decodes each backup to its end; its digests and its census must be those of the
+/// manifest. By default, verifies the newest backup of each series. The exit code is 65 if a backup
+/// is damaged. It is then marked as damaged and stays in place, unless you give --quarantine, as
+/// the service's job does.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {
-    /// The backups to check, by name or file; a directory means all that are in it
+    /// Backups to verify, by name or file; a directory means all backups in it
     #[arg(value_name = "BACKUP")]
     backups: Vec<String>,
-    /// Check every backup
+    /// Verify every backup
     #[arg(long, conflicts_with_all = ["backups", "latest"])]
     all: bool,
-    /// Check the newest backup of each series; so it is without any choice
+    /// Verify the newest backup of each series (the default)
     #[arg(long, conflicts_with = "backups")]
     latest: bool,
-    /// Check those whose last full check is at least so long ago, such as "6 days"
+    /// Verify backups that were last verified at least this long ago, such as "6 days"
     #[arg(
         long,
         value_name = "TIME",
@@ -45,8 +54,8 @@ pub(super) struct Args {
         conflicts_with_all = ["backups", "latest"]
     )]
     older_than: Option<Duration>,
-    /// Begin no further check of a database's backups after so long; what is left comes first in
-    /// the next run of this kind
+    /// Start no further backup of a database after this time; the rest comes first in the next such
+    /// run
     #[arg(
         long,
         value_name = "TIME",
@@ -54,10 +63,10 @@ pub(super) struct Args {
         conflicts_with_all = ["backups", "latest"]
     )]
     budget: Option<Duration>,
-    /// Put damaged backups aside, into the directory quarantine beside them
+    /// Move damaged backups into the directory quarantine next to them
     #[arg(long)]
     quarantine: bool,
-    /// Only of this database, as NAME or SERVER/NAME; may be given several times
+    /// Only this database, as NAME or SERVER/NAME; can be repeated
     #[arg(long = "database", short, value_name = "NAME", value_parser = select::database_name)]
     databases: Vec<String>,
 }

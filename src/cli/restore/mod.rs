@@ -34,39 +34,50 @@ use crate::words::command;
 use destination::Chosen;
 use question::Question;
 
-/// Bring a database back from a backup.
+/// Restore a database, or tables of it, from a backup.
 ///
-/// The backup is read in full, loaded into a new database beside the one that stands, dumped again
-/// and compared row by row; only then the names are swapped, in one transaction. The database that
-/// was replaced is kept under another name, and undo-restore swaps it back. Whatever fails leaves it
-/// serving as before. Without a backup, what can be restored is listed, newest first; at a terminal the
-/// newest is offered, and nothing is done until you type the database's name. With --table, single
-/// tables come back beside those that stand, which are not touched.
+/// Reads the backup in full, loads it into a new database next to the existing one, dumps that
+/// again and compares it row by row. Only then swaps the names, in one transaction. The replaced
+/// database is kept under another name, and undo-restore swaps it back. If anything fails before
+/// the swap, the existing database stays in use. Without a backup, lists what can be restored,
+/// newest first; at a terminal it offers the newest, and does nothing until you type the database's
+/// name. With --table, restores single tables next to the existing ones, which are not touched.
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is an option that may be given or not"
 )]
+/// The end of its help.
+const EXAMPLES: &str = "\
+Examples:
+  pgbackupd restore
+      List the backups, and offer the newest
+  pgbackupd restore --latest --plan
+      Show every step, and change nothing
+  pgbackupd restore --latest --into sales_copy
+      Restore the newest backup into a new database
+  pgbackupd restore --before '2026-11-22 09:00' --table orders
+      Restore one table as it was before 09:00";
+
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {
-    /// The backup, by name or file; also the plain output of `pg_dump`
+    /// Backup, by name or file; also any dump of `pg_dump`
     #[arg(value_name = "BACKUP", conflicts_with_all = ["latest", "before", "series"])]
     backup: Option<String>,
-    /// The newest backup that is not known to be damaged
+    /// Newest backup that is not known to be damaged
     #[arg(long)]
     latest: bool,
-    /// The newest one that began before this: 2025-07-09, "2025-07-09 14:30" in the schedule's zone,
-    /// "2025-07-09 11:30 UTC" or RFC 3339
+    /// Newest backup that began before this: 2025-07-09, "2025-07-09 14:30" in the schedule's time
+    /// zone, "2025-07-09 11:30 UTC" or RFC 3339
     #[arg(long, value_name = "TIME")]
     before: Option<String>,
-    /// The newest one of this series
+    /// Newest backup of this series
     #[arg(long, value_name = "NAME")]
     series: Option<Series>,
-    /// The database it is of, as NAME or SERVER/NAME; of a file without a manifest, the database
-    /// that it becomes
+    /// Database, as NAME or SERVER/NAME; for a dump file without a manifest, the database to create
     #[arg(long, short, value_name = "NAME", value_parser = select::database_name)]
     database: Option<String>,
-    /// Restore into a new database of this name, and replace nothing; with --table, also into one
-    /// that is there
+    /// Restore into a new database of this name, and replace nothing; with --table, it can exist
     #[arg(
         long,
         value_name = "NAME",
@@ -74,16 +85,17 @@ pub(super) struct Args {
         value_parser = name_of("a database")
     )]
     into: Option<String>,
-    /// Bring back only the tables that match, into a schema of their own or with --into into another
-    /// database, new or not; as in psql, * and ? stand for letters, and names with capitals or dots
-    /// are in double quotes. May be given several times
+    /// Restore only matching tables, into a new schema or, with --into, into another database. As
+    /// in psql, * and ? are wildcards, and names with capitals or dots are in double quotes. Can be
+    /// repeated
     #[arg(
         long = "table",
         value_name = "PATTERN",
         conflicts_with_all = ["drop_old", "overwrite_roles"]
     )]
     tables: Vec<String>,
-    /// The schema for these tables, new or not [default: `restored_TIME`; in a new database, their own]
+    /// Schema for these tables, new or existing [default: `restored_TIME`; in a new database, their
+    /// own]
     #[arg(
         long,
         value_name = "NAME",
@@ -91,27 +103,27 @@ pub(super) struct Args {
         value_parser = name_of("a schema")
     )]
     schema: Option<String>,
-    /// The server to restore on, by its name in the configuration
+    /// Server to restore on, by its name in the configuration
     #[arg(long, value_name = "NAME", value_parser = select::database_name)]
     server: Option<String>,
-    /// Make roles that the server has as they were at the backup, with their passwords
+    /// Reset existing roles to what they were at the backup, with their passwords
     #[arg(long)]
     overwrite_roles: bool,
-    /// Carry out statements of kinds that are not known, such as a newer `pg_dump` may have written into a
-    /// backup; they are shown first
+    /// Execute statements of unknown kinds, such as a newer `pg_dump` may write; they are shown
+    /// first
     #[arg(long)]
     accept_unexpected: bool,
-    /// Drop the database that was replaced, once the restored one serves
+    /// Drop the replaced database after the swap
     #[arg(long)]
     drop_old: bool,
-    /// Go back to an older backup although newer ones are there that cannot be chosen: damaged, found
-    /// bad by a drill, in quarantine, or without their manifests; --yes does not say that
+    /// Restore an older backup although newer ones exist that cannot be used: damaged, failed a
+    /// drill, in quarantine, or without a manifest; --yes does not imply this
     #[arg(long)]
     accept_older: bool,
-    /// Print every step with this machine's names, and do nothing
+    /// Print every step with the real names, and change nothing
     #[arg(long)]
     plan: bool,
-    /// Ask nothing
+    /// Do not ask
     #[arg(long, short)]
     yes: bool,
 }

@@ -11,15 +11,23 @@ use super::failure::{Failure, FailureKind};
 use super::{report, select};
 use crate::jobs::survey;
 
-/// Say whether all is well, what needs attention if not, and how everything stands.
+/// The end of its help.
+const EXAMPLES: &str = "\
+Examples:
+  pgbackupd status
+      Show backup health
+  pgbackupd status --json
+      The same, for a monitoring system";
+
+/// Show backup health (exit 1 if something needs attention).
 ///
-/// Looks at the backups, their ledgers, the free space and the daemon, if one runs. Nothing is
-/// locked or written and no server is asked, so that it can be called at any time, also without the
-/// daemon. The exit code is 0 when all is well, and 1 when something needs attention, for
-/// monitoring.
+/// Looks at the backups, their ledgers, the free space and the daemon, if one runs. It takes no
+/// lock, writes nothing and connects to no server, so you can run it at any time, even without the
+/// daemon. The exit code is 0 if all is well, and 1 if something needs attention, for monitoring.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {
-    /// Only this database, as NAME or SERVER/NAME; may be given several times
+    /// Only this database, as NAME or SERVER/NAME; can be repeated
     #[arg(long = "database", short, value_name = "NAME", value_parser = select::database_name)]
     databases: Vec<String>,
 }
