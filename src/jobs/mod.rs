@@ -24,6 +24,7 @@ mod record;
 mod recovery;
 mod restore;
 mod survey;
+mod tables;
 mod target;
 mod tick;
 mod verify;
@@ -61,15 +62,17 @@ pub use prune::{PruneMode, PruneReport, SeriesReport, prune};
 pub use quarantine::release;
 pub use recovery::{Recovery, recover};
 pub use restore::{
-    Ahead, Candidate, Criteria, CutShort, LastDrill, Outlook, PassedOver, PlannedStep,
-    PlannedTable, Prepared, PreparedTables, PreparedUndo, RestorePlan, RestoreReport,
-    RestoreRequest, RestoreSource, TablesAhead, TablesPlan, TablesReport, TablesRequest, Tell,
-    UndoReport, about_functions, choose as choose_backup, look as look_at_restore, look_ahead,
-    look_ahead_at_tables, look_at_tables, passed_over, prepare as prepare_restore, prepare_tables,
-    prepare_undo, restore, restore_tables, undo,
+    Ahead, Candidate, Criteria, CutShort, LastDrill, Outlook, PassedOver, PlannedStep, Prepared,
+    PreparedUndo, RestorePlan, RestoreReport, RestoreRequest, RestoreSource, Tell, UndoReport,
+    about_functions, choose as choose_backup, look as look_at_restore, look_ahead, passed_over,
+    prepare as prepare_restore, prepare_undo, restore, undo,
 };
 pub use survey::{
     DaemonView, Ended, Line, NextRun, Outcomes, RunningNow, Survey, Surveyed, TREND, survey,
+};
+pub use tables::{
+    PlannedTable, PreparedTables, TablesAhead, TablesPlan, TablesReport, TablesRequest,
+    look_ahead_at_tables, look_at_tables, prepare_tables, restore_tables,
 };
 pub use target::{Place, Places, Target, Targets, places, places_on, targets, targets_on};
 pub use tick::{newest_success, record_skip};

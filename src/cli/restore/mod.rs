@@ -34,18 +34,6 @@ use crate::words::command;
 use destination::Chosen;
 use question::Question;
 
-/// Restore a database, or tables of it, from a backup.
-///
-/// Reads the backup in full, loads it into a new database next to the existing one, dumps that
-/// again and compares it row by row. Only then swaps the names, in one transaction. The replaced
-/// database is kept under another name, and undo-restore swaps it back. If anything fails before
-/// the swap, the existing database stays in use. Without a backup, lists what can be restored,
-/// newest first; at a terminal it offers the newest, and does nothing until you type the database's
-/// name. With --table, restores single tables next to the existing ones, which are not touched.
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is an option that may be given or not"
-)]
 /// The end of its help.
 const EXAMPLES: &str = "\
 Examples:
@@ -58,6 +46,18 @@ Examples:
   pgbackupd restore --before '2026-11-22 09:00' --table orders
       Restore one table as it was before 09:00";
 
+/// Restore a database, or tables of it, from a backup.
+///
+/// Reads the backup in full, loads it into a new database next to the existing one, dumps that
+/// again and compares it row by row. Only then swaps the names, in one transaction. The replaced
+/// database is kept under another name, and undo-restore swaps it back. If anything fails before
+/// the swap, the existing database stays in use. Without a backup, lists what can be restored,
+/// newest first; at a terminal it offers the newest, and does nothing until you type the database's
+/// name. With --table, restores single tables next to the existing ones, which are not touched.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is an option that may be given or not"
+)]
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {

@@ -8,6 +8,7 @@ mod globals;
 mod load;
 mod properties;
 mod scrutiny;
+mod statistics;
 
 pub(super) use comparison::Comparison;
 pub(super) use copy::census_of;
@@ -15,3 +16,4 @@ pub(super) use globals::read_globals;
 pub(super) use load::Material;
 pub(super) use properties::{Refused, give_properties, without};
 pub(super) use scrutiny::{Scrutiny, about_rewritten, major_of};
+pub(super) use statistics::{side_by_side, without_statistics};

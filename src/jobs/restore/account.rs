@@ -10,7 +10,7 @@ use crate::repository::{Restoration, StepTime};
 
 /// Written by whoever does something worth telling.
 #[derive(Debug, Default)]
-pub(super) struct Account {
+pub(in crate::jobs) struct Account {
     state: Mutex<State>,
 }
 
@@ -28,12 +28,12 @@ impl Account {
     }
 
     /// Takes something down.
-    pub(super) fn note(&self, change: impl FnOnce(&mut Restoration)) {
+    pub(in crate::jobs) fn note(&self, change: impl FnOnce(&mut Restoration)) {
         change(&mut self.state().facts);
     }
 
     /// A step begins, and with it the one before has ended.
-    pub(super) fn begin(&self, at: DateTime<FixedOffset>, step: &str) {
+    pub(in crate::jobs) fn begin(&self, at: DateTime<FixedOffset>, step: &str) {
         self.pause();
         let mut state = self.state();
         state.open = Some(Instant::now());
@@ -45,7 +45,7 @@ impl Account {
     }
 
     /// The last step has ended, and no other begins.
-    pub(super) fn pause(&self) {
+    pub(in crate::jobs) fn pause(&self) {
         let mut state = self.state();
         if let (Some(began), Some(last)) = (state.open.take(), state.facts.steps.last_mut()) {
             last.seconds = began.elapsed().as_secs_f64();
@@ -53,7 +53,7 @@ impl Account {
     }
 
     /// What is known by now; of a step that goes on, as far as it has come.
-    pub(super) fn so_far(&self) -> Restoration {
+    pub(in crate::jobs) fn so_far(&self) -> Restoration {
         let state = self.state();
         let mut facts = state.facts.clone();
         if let (Some(began), Some(last)) = (state.open, facts.steps.last_mut()) {

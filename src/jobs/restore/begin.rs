@@ -1,6 +1,7 @@
 //! How every restore begins, of a whole database or of single tables: with an account of it, the lock,
 //! the backup, and a connection to a database that has no part in it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,12 +16,13 @@ use crate::config::Connection;
 use crate::jobs::limit::Limit;
 use crate::jobs::{Context, JobError};
 use crate::pipeline::Progress;
-use crate::postgres::{Client, Conninfo, Premises, premises};
+use crate::pipeline::census::Needs;
+use crate::postgres::{Client, Conninfo, Premises, missing_label_providers, premises};
 use crate::repository::{Event, Holder, Lock, Operation, Record, Repository};
 
 /// What is prepared for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Depth {
+pub(in crate::jobs) enum Depth {
     /// Nothing is locked and nothing made, and no backup is read in full: problems are told.
     Ask,
     /// The same, and a file that no manifest speaks for is read in full.
@@ -31,41 +33,41 @@ pub(super) enum Depth {
 
 /// What every restore is asked for.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Asked<'a> {
+pub(in crate::jobs) struct Asked<'a> {
     /// The run's identity, in the ledger and the log.
-    pub(super) run: Uuid,
+    pub(in crate::jobs) run: Uuid,
     /// What is restored.
-    pub(super) source: &'a RestoreSource,
+    pub(in crate::jobs) source: &'a RestoreSource,
     /// The server.
-    pub(super) connection: &'a Connection,
+    pub(in crate::jobs) connection: &'a Connection,
     /// The database whose lock is taken and in whose name it is on record.
-    pub(super) database: &'a str,
+    pub(in crate::jobs) database: &'a str,
     /// The database that is restored into.
-    pub(super) into: &'a str,
+    pub(in crate::jobs) into: &'a str,
     /// The directory whose lock is taken and whose `restore.log` is written.
-    pub(super) repository: &'a Repository,
+    pub(in crate::jobs) repository: &'a Repository,
     /// How long it should take (P18).
-    pub(super) objective: Duration,
+    pub(in crate::jobs) objective: Duration,
     /// How old a backup may be (P18).
-    pub(super) recovery_point: Duration,
+    pub(in crate::jobs) recovery_point: Duration,
 }
 
 /// What every restore begins with.
-pub(super) struct Beginning {
+pub(in crate::jobs) struct Beginning {
     /// Keeps backups, clean-ups and other restores away; none for a look.
-    pub(super) lock: Option<Lock>,
+    pub(in crate::jobs) lock: Option<Lock>,
     /// Restores that were killed before.
-    pub(super) cut_short: Vec<CutShort>,
-    pub(super) source: Source,
-    pub(super) client: Client,
+    pub(in crate::jobs) cut_short: Vec<CutShort>,
+    pub(in crate::jobs) source: Source,
+    pub(in crate::jobs) client: Client,
     /// To the database that the client is connected to, which has no part in it.
-    pub(super) maintenance: Conninfo,
-    pub(super) premises: Premises,
+    pub(in crate::jobs) maintenance: Conninfo,
+    pub(in crate::jobs) premises: Premises,
 }
 
 impl Asked<'_> {
     /// A record of the ledger.
-    pub(super) fn record(&self, context: &Context, event: Event) -> Record {
+    pub(in crate::jobs) fn record(&self, context: &Context, event: Event) -> Record {
         let mut record = context.record(self.run, Operation::Restore, event, self.database);
         record.backup = Some(match self.source {
             RestoreSource::Backup(_, stem) => stem.to_string(),
@@ -75,7 +77,7 @@ impl Asked<'_> {
     }
 
     /// Prepares a restore, with an account of every step; if that fails, it is in `restore.log`.
-    pub(super) async fn on_record<T>(
+    pub(in crate::jobs) async fn on_record<T>(
         &self,
         context: &Context,
         tell: Tell<'_>,
@@ -106,7 +108,7 @@ impl Asked<'_> {
     }
 
     /// Takes the lock, opens the backup, and looks at what the server has.
-    pub(super) async fn begin(
+    pub(in crate::jobs) async fn begin(
         &self,
         context: &Context,
         depth: Depth,
@@ -145,7 +147,7 @@ impl Asked<'_> {
 /// Takes the lock that keeps backups, clean-ups and other restores of the database away, and closes
 /// what `restore.log` has of restores that were killed: whoever holds the lock knows that they are
 /// over. Gives these, too.
-pub(super) fn lock(
+pub(in crate::jobs) fn lock(
     context: &Context,
     repository: &Repository,
     operation: &str,
@@ -157,4 +159,25 @@ pub(super) fn lock(
     })?;
     let found = close_open_runs(context, repository)?;
     Ok((lock, found.into_iter().map(|(_, cut)| cut).collect()))
+}
+
+/// The providers of labels, of a dump or of these, that the server has not loaded.
+pub(in crate::jobs) async fn missing_providers(
+    context: &Context,
+    server: &Conninfo,
+    needs: Option<&Needs>,
+    mut others: BTreeSet<String>,
+    limit: &Limit,
+) -> Result<Vec<String>, JobError> {
+    let of_dump = needs.iter().flat_map(|needs| &needs.label_providers);
+    others.extend(of_dump.map(|name| String::from_utf8_lossy(name).into_owned()));
+    if others.is_empty() {
+        return Ok(Vec::new());
+    }
+    let connect = context.limits.connect;
+    let asking = async {
+        let client = Client::connect(server, connect).await?;
+        Ok::<_, JobError>(missing_label_providers(&client, &others, connect).await?)
+    };
+    limit.wait_for(asking).await?
 }

@@ -24,7 +24,7 @@ const TIME_AND_COUNT: usize = 15 + 3;
 
 /// What a database beside another one is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Beside {
+pub(in crate::jobs) enum Beside {
     /// It is being loaded.
     Restoring,
     /// It bore the name before.
@@ -58,7 +58,7 @@ impl Beside {
     }
 
     /// A name that no database has yet.
-    pub(super) fn name<T>(
+    pub(in crate::jobs) fn name<T>(
         self,
         database: &str,
         at: DateTime<FixedOffset>,
@@ -76,13 +76,17 @@ impl Beside {
     }
 
     /// Whether a name is one of those that stand beside a database in this way.
-    pub(super) fn is(self, name: &str, database: &str) -> bool {
+    pub(in crate::jobs) fn is(self, name: &str, database: &str) -> bool {
         name.strip_prefix(&self.prefix(database))
             .is_some_and(|rest| order(rest).is_some())
     }
 
     /// The newest of these databases that stands beside another one in this way.
-    pub(super) fn newest<T>(self, database: &str, all: &BTreeMap<String, T>) -> Option<String> {
+    pub(in crate::jobs) fn newest<T>(
+        self,
+        database: &str,
+        all: &BTreeMap<String, T>,
+    ) -> Option<String> {
         let prefix = self.prefix(database);
         all.keys()
             .filter_map(|name| Some((order(name.strip_prefix(&prefix)?)?, name)))
@@ -93,18 +97,18 @@ impl Beside {
 
 /// The names of the databases that a restore of a whole database makes and leaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Names {
+pub(in crate::jobs) struct Names {
     /// It is loaded into this one.
-    pub(super) loads_into: String,
+    pub(in crate::jobs) loads_into: String,
     /// In this one definitions are compared.
-    pub(super) compares_with: String,
+    pub(in crate::jobs) compares_with: String,
     /// The database that bore the name before gets this one.
-    pub(super) keeps_as: String,
+    pub(in crate::jobs) keeps_as: String,
 }
 
 impl Names {
     /// Names that no database has yet.
-    pub(super) fn free(
+    pub(in crate::jobs) fn free(
         database: &str,
         at: DateTime<FixedOffset>,
         taken: &BTreeMap<String, Standing>,
@@ -122,7 +126,7 @@ impl Names {
 
 /// The comment on a database that is being restored, by which a later restore of the same one knows
 /// what a killed one left.
-pub(super) fn mark(host: &str, database: &str) -> String {
+pub(in crate::jobs) fn mark(host: &str, database: &str) -> String {
     format!("pgbackupd on {host} restores {database:?} here")
 }
 

@@ -1,10 +1,16 @@
-//! Which backup is meant when none is named. Pure.
+//! Which backup is meant when none is named, and which newer ones are passed over for it, and why: whoever
+//! goes back in time must know it.
 
-use chrono::{DateTime, FixedOffset};
+use std::fmt;
+use std::path::Path;
 
-use crate::jobs::Place;
-use crate::policy::Series;
-use crate::repository::Entry;
+use chrono::{DateTime, FixedOffset, NaiveDateTime, TimeZone, Utc};
+use chrono_tz::Tz;
+
+use crate::jobs::{Context, JobError, Place, continuity};
+use crate::policy::{Accepted, Loss, Series};
+use crate::repository::{Catalogue, Entry, Fault, Quarantined, Stem};
+use crate::words::{command, shell_word};
 
 /// A backup that could be restored.
 #[derive(Clone, Debug)]
@@ -44,6 +50,179 @@ pub fn choose(mut candidates: Vec<Candidate>, criteria: &Criteria) -> Vec<Candid
             .then(other.entry.stem.cmp(&one.entry.stem))
     });
     candidates
+}
+
+/// A backup that is newer than the one that is chosen, or would be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PassedOver {
+    /// Its name.
+    pub backup: String,
+    /// Why it is not chosen, and how it can be had, in a clause.
+    pub why: String,
+}
+
+impl fmt::Display for PassedOver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is newer and passed over: {}", self.backup, self.why)
+    }
+}
+
+/// The backups of a place that fit and are newer than the one that is chosen, newest first; all that
+/// fit where none is.
+///
+/// # Errors
+/// When the directory cannot be read.
+pub fn passed_over(
+    context: &Context,
+    place: &Place,
+    chosen: Option<&Stem>,
+    criteria: &Criteria,
+) -> Result<Vec<PassedOver>, JobError> {
+    let catalogue = place.repository.catalogue()?;
+    let found = Found {
+        database: &place.label,
+        directory: place.repository.directory(),
+        catalogue: &catalogue,
+        aside: &place.repository.quarantined()?,
+        losses: &continuity::look(
+            Some(&context.state_directory),
+            &place.repository,
+            &catalogue,
+        ),
+        zone: context.zone,
+    };
+    let backups = catalogue.backups.iter();
+    let chosen = chosen.and_then(|stem| backups.rev().find(|entry| entry.stem == *stem));
+    Ok(found.passed_over(chosen, criteria))
+}
+
+/// All that is known of a place's backups, whole or not.
+struct Found<'a> {
+    database: &'a str,
+    directory: &'a Path,
+    catalogue: &'a Catalogue,
+    aside: &'a [Quarantined],
+    losses: &'a [Loss],
+    zone: Tz,
+}
+
+impl Found<'_> {
+    fn passed_over(&self, chosen: Option<&Entry>, criteria: &Criteria) -> Vec<PassedOver> {
+        let mut found: Vec<(NaiveDateTime, PassedOver)> = self
+            .all()
+            .filter(|one| {
+                let is_newer = chosen.is_none_or(|chosen| one.is_newer_than(chosen));
+                is_newer && self.fits(one, criteria)
+            })
+            .map(|Other { at, stem, why, .. }| {
+                let backup = stem.to_string();
+                (at, PassedOver { backup, why })
+            })
+            .collect();
+        found.sort_by(|(one, a), (other, b)| (other, &b.backup).cmp(&(one, &a.backup)));
+        found.dedup_by(|(_, a), (_, b)| a.backup == b.backup);
+        found.into_iter().map(|(_, passed)| passed).collect()
+    }
+
+    fn fits(&self, one: &Other, criteria: &Criteria) -> bool {
+        let series = criteria.series.as_ref();
+        let before = criteria.before.map(|before| self.local(&before));
+        series.is_none_or(|series| one.stem.series == *series)
+            && before.is_none_or(|before| one.at < before)
+    }
+
+    /// Everything that cannot be chosen, with its time and the reason.
+    fn all(&self) -> impl Iterator<Item = Other> {
+        let bad = self.catalogue.backups.iter().filter_map(|entry| {
+            let what = match entry.state.fault()? {
+                Fault::Damaged(what) => format!("it is damaged: {what}"),
+                Fault::Unrestorable(what) => {
+                    format!("it did not come back intact in a test restore: {what}")
+                }
+            };
+            let way = format!(
+                "; `{}` tries it all the same",
+                command("restore", self.database, &entry.stem.to_string())
+            );
+            Some(self.other(Some(entry.started.to_utc()), &entry.stem, what + &way))
+        });
+        let problems = self.catalogue.problems.iter().filter_map(|problem| {
+            let stem = problem.manifest_of.as_ref().or(problem.lost.as_ref())?;
+            let what = if problem.lost.is_some() {
+                problem.what.clone()
+            } else {
+                format!("its manifest is of no use: {}", problem.what)
+            };
+            let way = format!(
+                "; its dump can be restored by its path: `{}`",
+                command("restore", self.database, &shell_word(&self.dump_of(stem)))
+            );
+            Some(self.other(None, stem, what + &way))
+        });
+        let aside = self.aside.iter().map(|one| {
+            let started = one.started.map(|started| started.to_utc());
+            let damage = match one.state.fault() {
+                Some(Fault::Damaged(what) | Fault::Unrestorable(what)) => what,
+                None => "its state is lost",
+            };
+            let why = format!(
+                "it was damaged and is in quarantine: {damage}; `{}` gives it its place back once it is \
+                 intact",
+                command("release", self.database, &one.name)
+            );
+            self.other(started, &one.stem, why)
+        });
+        let vanished = self.losses.iter();
+        let vanished = vanished.filter(|loss| loss.what == Accepted::Vanished);
+        let gone = vanished.filter_map(|Loss { before: gone, .. }| {
+            let why = "it is gone from the directory, and nothing on record has removed it";
+            let stem: Stem = gone.name.parse().ok()?;
+            Some(self.other(Some(gone.started), &stem, why.to_owned()))
+        });
+        bad.chain(problems).chain(aside).chain(gone)
+    }
+
+    /// The path of a backup's dump, whatever its kind is.
+    fn dump_of(&self, stem: &Stem) -> String {
+        let dump = crate::repository::dumps_of(self.directory, stem)
+            .into_iter()
+            .next();
+        let path = dump.unwrap_or_else(|| self.directory.join(format!("{stem}.sql.gz")));
+        path.display().to_string()
+    }
+
+    fn other(&self, started: Option<DateTime<Utc>>, stem: &Stem, why: String) -> Other {
+        Other {
+            started,
+            at: started.map_or(stem.local, |started| self.local(&started)),
+            stem: stem.clone(),
+            why,
+        }
+    }
+
+    fn local<Z: TimeZone>(&self, moment: &DateTime<Z>) -> NaiveDateTime {
+        moment.with_timezone(&self.zone).naive_local()
+    }
+}
+
+/// A backup that cannot be chosen.
+struct Other {
+    /// When its run started; none where only its name is left.
+    started: Option<DateTime<Utc>>,
+    /// The same on the wall clock, to the second where only the name tells.
+    at: NaiveDateTime,
+    stem: Stem,
+    why: String,
+}
+
+impl Other {
+    fn is_newer_than(&self, chosen: &Entry) -> bool {
+        if let Some(started) = self.started {
+            return started > chosen.started;
+        }
+        let order = |stem: &Stem| (stem.local, stem.count);
+        order(&self.stem) > order(&chosen.stem)
+    }
 }
 
 #[cfg(test)]
@@ -134,5 +313,152 @@ mod tests {
             ..Criteria::default()
         };
         assert!(chosen(&none).is_empty());
+    }
+}
+
+#[cfg(test)]
+mod passed_over_tests {
+    use super::*;
+    use crate::config::{Compression, Format};
+    use crate::policy::Seen;
+    use crate::repository::{Check, Drilled, Problem, State};
+
+    /// A backup of a day of July at 02:00 in Riyadh, with a fault or without.
+    fn entry(name: &str, fault: Option<&str>) -> Entry {
+        let stem: Stem = name.parse().unwrap();
+        let local = stem.local;
+        let started = chrono_tz::Asia::Riyadh.from_local_datetime(&local).unwrap();
+        // A run starts within a second, and not at its beginning.
+        let started = started.fixed_offset() + chrono::TimeDelta::milliseconds(300);
+        let mut state = State::default();
+        match fault {
+            Some("damaged") => {
+                let damage = Some("it is torn".to_owned());
+                state.checked = Some(Check {
+                    at: started,
+                    damage,
+                });
+            }
+            Some(failure) => {
+                let failure = Some(failure.to_owned());
+                state.drilled = Some(Drilled {
+                    at: started,
+                    failure,
+                });
+            }
+            None => {}
+        }
+        Entry {
+            stem,
+            run: uuid::Uuid::nil(),
+            database: "app".to_owned(),
+            reason: None,
+            started,
+            verified: started,
+            format: Format::Plain,
+            compression: Compression::Gzip,
+            bytes: 1,
+            rows: 1,
+            tables: 1,
+            system_identifier: None,
+            state,
+        }
+    }
+
+    fn problem(name: &str, is_lost: bool) -> Problem {
+        let stem: Stem = name.parse().unwrap();
+        Problem {
+            file: String::new(),
+            what: "it is bad".to_owned(),
+            manifest_of: (!is_lost).then(|| stem.clone()),
+            lost: is_lost.then_some(stem),
+        }
+    }
+
+    fn quarantined(name: &str) -> Quarantined {
+        Quarantined {
+            name: name.to_owned(),
+            stem: name.parse().unwrap(),
+            directory: "/x".into(),
+            started: None,
+            bytes: None,
+            state: State::default(),
+        }
+    }
+
+    fn vanished(entry: &Entry) -> Loss {
+        Loss {
+            what: Accepted::Vanished,
+            before: Seen {
+                name: entry.stem.to_string(),
+                started: entry.started.to_utc(),
+                rows: 1,
+                tables: 1,
+                system_identifier: None,
+            },
+            first: None,
+        }
+    }
+
+    #[test]
+    fn whatever_is_newer_and_cannot_be_chosen_is_named_newest_first() {
+        let catalogue = Catalogue {
+            backups: vec![
+                entry("backup_20250705_020000", Some("damaged")),
+                entry("backup_20250707_020000", None),
+                entry("backup_20250708_020000", Some("damaged")),
+                entry("weekly_backup_20250709_020000", Some("row 7 differs")),
+            ],
+            problems: vec![
+                problem("backup_20250706_020000", false),
+                // The same second as the chosen one's, but another run.
+                problem("backup_20250707_020000_2", false),
+                problem("backup_20250710_020000", true),
+            ],
+        };
+        let aside = [
+            quarantined("backup_20250701_020000"),
+            quarantined("backup_20250711_020000"),
+        ];
+        let losses = [vanished(&entry("backup_20250712_020000", None))];
+        let found = Found {
+            database: "app",
+            directory: Path::new("/nowhere"),
+            catalogue: &catalogue,
+            aside: &aside,
+            losses: &losses,
+            zone: chrono_tz::Asia::Riyadh,
+        };
+        let names = |criteria: &Criteria, chosen: Option<&Entry>| -> Vec<String> {
+            let passed = found.passed_over(chosen, criteria).into_iter();
+            passed.map(|passed| passed.backup).collect()
+        };
+        let chosen = &catalogue.backups[1];
+        let all = [
+            "backup_20250712_020000",
+            "backup_20250711_020000",
+            "backup_20250710_020000",
+            "weekly_backup_20250709_020000",
+            "backup_20250708_020000",
+            "backup_20250707_020000_2",
+        ];
+        assert_eq!(names(&Criteria::default(), Some(chosen)), all);
+        let before = Criteria {
+            series: Some(Series::daily()),
+            before: DateTime::parse_from_rfc3339("2025-07-10T02:00:00+03:00").ok(),
+        };
+        assert_eq!(
+            names(&before, Some(chosen)),
+            ["backup_20250708_020000", "backup_20250707_020000_2"]
+        );
+        // Where there is nothing to choose, all of it is.
+        assert_eq!(names(&Criteria::default(), None).len(), all.len() + 3);
+        let said = found.passed_over(Some(chosen), &Criteria::default());
+        assert_eq!(
+            said[3].to_string(),
+            "weekly_backup_20250709_020000 is newer and passed over: it did not come back intact in a \
+             test restore: row 7 differs; `pgbackupd restore --database app \
+             weekly_backup_20250709_020000` tries it all the same"
+        );
     }
 }

@@ -92,7 +92,7 @@ impl CutShort {
 }
 
 /// What to know of each of them.
-pub(super) fn sentences(
+pub(in crate::jobs) fn sentences(
     found: &[CutShort],
     database: &str,
     databases: &BTreeMap<String, Standing>,

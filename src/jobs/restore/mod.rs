@@ -2,25 +2,23 @@
 //! compared with what was backed up, and only then given its name. Whatever fails before that moment
 //! leaves the database serving that was there.
 
-mod account;
+pub(super) mod account;
 mod application;
-mod begin;
-mod beside;
+pub(super) mod begin;
+pub(super) mod beside;
 mod choose;
-mod cut_short;
-mod labels;
+mod content;
+pub(super) mod cut_short;
+pub(super) mod ground;
 mod maintenance;
-mod passed_over;
-mod preflight;
-mod remove;
+mod name;
+pub(super) mod preflight;
 mod rights;
 mod roles;
-mod sendable;
-mod source;
-mod space;
-mod steps;
-mod swap;
-mod tables;
+pub(super) mod sendable;
+pub(super) mod source;
+pub(super) mod steps;
+pub(super) mod swap;
 mod undo;
 mod work;
 
@@ -45,23 +43,18 @@ use crate::postgres::{
 };
 use crate::repository::{Content, Event, Lock, Manifest, Record, Replaced, Repository};
 use account::Account;
-use begin::{Asked, Beginning, Depth};
+use begin::{Asked, Beginning, Depth, missing_providers};
 use beside::Names;
+use ground::{forecast, free};
 use preflight::Wanted;
 use sendable::Stamp;
 use source::Source;
-use space::{forecast, free};
 
-pub use choose::{Candidate, Criteria, choose};
+pub use choose::{Candidate, Criteria, PassedOver, choose, passed_over};
 pub use cut_short::CutShort;
-pub use passed_over::{PassedOver, passed_over};
 pub use sendable::about_functions;
 pub use source::RestoreSource;
 pub use steps::{LastDrill, Outlook, PlannedStep};
-pub use tables::{
-    PlannedTable, PreparedTables, TablesAhead, TablesPlan, TablesReport, TablesRequest,
-    look_ahead_at_tables, look_at_tables, prepare_tables, restore_tables,
-};
 pub use undo::{PreparedUndo, UndoReport, prepare_undo, undo};
 pub use work::{RestoreReport, restore};
 
@@ -365,7 +358,7 @@ async fn prepare_to(
     let roles_to_restore = roles::to_restore(&source.globals, &premises.roles, overwrites_roles);
     let labelled = label_providers(&roles_to_restore, like.as_ref());
     let missing_providers =
-        labels::missing_providers(context, &maintenance, needs, labelled, limit).await?;
+        missing_providers(context, &maintenance, needs, labelled, limit).await?;
     let tablespace = like.as_ref().and_then(|like| like.tablespace.as_deref());
     let judgement = preflight::judge(
         &premises,
@@ -453,7 +446,7 @@ async fn read_in_full(
 }
 
 /// What is said of a file that was read in full although nothing is done.
-fn read_for_the_plan(source: &Source) -> String {
+pub(in crate::jobs) fn read_for_the_plan(source: &Source) -> String {
     format!(
         "{} was read in full for this plan, since no manifest speaks for it; it holds nothing that a \
          restore does not send",

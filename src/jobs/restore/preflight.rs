@@ -12,48 +12,48 @@ use crate::words::size;
 
 /// What the judgement is made from.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Wanted<'a> {
+pub(in crate::jobs) struct Wanted<'a> {
     /// The name that the restored database is to get.
-    pub(super) name: &'a str,
+    pub(in crate::jobs) name: &'a str,
     /// Whether it may take the place of a database of that name.
-    pub(super) may_replace: bool,
+    pub(in crate::jobs) may_replace: bool,
     /// Whether that database is dropped in the end.
-    pub(super) drops_old: bool,
+    pub(in crate::jobs) drops_old: bool,
     /// What was recorded of the database, if anything was.
-    pub(super) properties: Option<&'a DatabaseProperties>,
+    pub(in crate::jobs) properties: Option<&'a DatabaseProperties>,
     /// The major version of the server that the backup comes from, if it was recorded.
-    pub(super) source_major: Option<u32>,
+    pub(in crate::jobs) source_major: Option<u32>,
     /// The roles that the backup brings with it.
-    pub(super) roles: &'a BTreeSet<String>,
+    pub(in crate::jobs) roles: &'a BTreeSet<String>,
     /// What of them is restored.
-    pub(super) roles_to_restore: &'a RolesToRestore,
+    pub(in crate::jobs) roles_to_restore: &'a RolesToRestore,
     /// Whether roles that are there are made as they were.
-    pub(super) overwrites_roles: bool,
+    pub(in crate::jobs) overwrites_roles: bool,
     /// What the dump itself names, if it was read.
-    pub(super) needs: Option<&'a Needs>,
+    pub(in crate::jobs) needs: Option<&'a Needs>,
     /// What is bound to the database that is replaced.
-    pub(super) attached: &'a Attached,
+    pub(in crate::jobs) attached: &'a Attached,
     /// Locales of the database that the server does not know.
-    pub(super) missing_locales: &'a [String],
+    pub(in crate::jobs) missing_locales: &'a [String],
     /// Providers of security labels, of the dump or of roles, that the server has not loaded.
-    pub(super) missing_providers: &'a [String],
+    pub(in crate::jobs) missing_providers: &'a [String],
     /// Bytes that the database is likely to take.
-    pub(super) forecast: Option<u64>,
+    pub(in crate::jobs) forecast: Option<u64>,
     /// Bytes that are free where the server keeps its data, if that can be seen.
-    pub(super) free: Option<u64>,
+    pub(in crate::jobs) free: Option<u64>,
 }
 
 /// What was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Judgement {
+pub(in crate::jobs) struct Judgement {
     /// What keeps it from being restored: one sentence each, with the way out.
-    pub(super) problems: Vec<String>,
+    pub(in crate::jobs) problems: Vec<String>,
     /// What the operator should know.
-    pub(super) warnings: Vec<String>,
+    pub(in crate::jobs) warnings: Vec<String>,
 }
 
 /// Judges whether a server has what a backup needs.
-pub(super) fn judge(premises: &Premises, wanted: &Wanted<'_>) -> Judgement {
+pub(in crate::jobs) fn judge(premises: &Premises, wanted: &Wanted<'_>) -> Judgement {
     let mut found = Judgement::default();
     about_the_server(premises, wanted, &mut found);
     about_rights(premises, wanted, &mut found);
@@ -250,7 +250,7 @@ fn about_the_dump(premises: &Premises, wanted: &Wanted<'_>, needs: &Needs, found
 
 /// This extension's script refuses every database but the one that `cron.database_name` named when the
 /// server was started.
-pub(super) const PG_CRON: &str = "pg_cron";
+pub(in crate::jobs) const PG_CRON: &str = "pg_cron";
 
 /// A restore loads under another name first.
 fn about_pg_cron(premises: &Premises, wanted: &Wanted<'_>, found: &mut Judgement) {
@@ -332,7 +332,7 @@ fn about_the_replaced(
 }
 
 /// Names as a server tells them: what of them is not UTF-8 bears U+FFFD there, too.
-pub(super) fn names(found: &BTreeSet<Vec<u8>>) -> BTreeSet<String> {
+pub(in crate::jobs) fn names(found: &BTreeSet<Vec<u8>>) -> BTreeSet<String> {
     let names = found.iter();
     names
         .map(|name| String::from_utf8_lossy(name).into_owned())
@@ -357,7 +357,7 @@ fn about_tablespace(premises: &Premises, tablespace: &str, found: &mut Judgement
 }
 
 /// What of a dump with security labels cannot be loaded.
-pub(super) fn lacks_label_provider(provider: &str) -> String {
+pub(in crate::jobs) fn lacks_label_provider(provider: &str) -> String {
     format!(
         "the backup has security labels of the label provider {provider:?}, which the server has not \
          loaded: install its library on the server's machine, add it to shared_preload_libraries, and \
@@ -373,11 +373,330 @@ fn lacks_extension(what: &str, premises: &Premises) -> String {
     )
 }
 
-pub(super) fn named(one: &str, many: &str, names: &[&str]) -> String {
+pub(in crate::jobs) fn named(one: &str, many: &str, names: &[&str]) -> String {
     let list: Vec<String> = names.iter().map(|name| format!("{name:?}")).collect();
     let noun = if names.len() == 1 { one } else { many };
     format!("{noun} {}", list.join(", "))
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+pub(super) mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::postgres::{Extension, Standing};
+
+    static NO_ROLES: RolesToRestore = RolesToRestore {
+        missing: Vec::new(),
+        statements: Vec::new(),
+        memberships: Vec::new(),
+        privileges: Vec::new(),
+    };
+
+    static NOTHING: Attached = Attached {
+        prepared: Vec::new(),
+        slots: Vec::new(),
+        subscriptions: Vec::new(),
+    };
+
+    fn premises() -> Premises {
+        Premises {
+            major: 15,
+            user: "me".to_owned(),
+            is_superuser: true,
+            may_create_databases: true,
+            may_create_roles: true,
+            roles: BTreeMap::from([("me".to_owned(), true), ("o".to_owned(), true)]),
+            tablespaces: BTreeMap::from([("pg_default".to_owned(), true)]),
+            extensions: BTreeMap::from([("hstore".to_owned(), vec!["1.8".to_owned()])]),
+            databases: BTreeMap::from([(
+                "app".to_owned(),
+                Standing {
+                    owner: "me".to_owned(),
+                    ..Standing::default()
+                },
+            )]),
+            ..Premises::default()
+        }
+    }
+
+    pub(in crate::jobs::restore) fn properties() -> DatabaseProperties {
+        DatabaseProperties {
+            name: "app".to_owned(),
+            encoding: "UTF8".to_owned(),
+            locale_provider: "libc".to_owned(),
+            lc_collate: "C".to_owned(),
+            lc_ctype: "C".to_owned(),
+            locale: None,
+            icu_rules: None,
+            collation_version: None,
+            owner: "o".to_owned(),
+            tablespace: Some("pg_default".to_owned()),
+            connection_limit: -1,
+            is_template: false,
+            allow_connections: true,
+            labels: Vec::new(),
+            privileges: None,
+            comment: None,
+            settings: Vec::new(),
+            extensions: Vec::new(),
+            libraries: Vec::new(),
+            size_bytes: 1,
+        }
+    }
+
+    /// All that a server of these premises has to offer.
+    fn wanted<'a>(properties: &'a DatabaseProperties, roles: &'a BTreeSet<String>) -> Wanted<'a> {
+        Wanted {
+            name: "app",
+            may_replace: true,
+            drops_old: false,
+            properties: Some(properties),
+            source_major: Some(15),
+            roles,
+            roles_to_restore: &NO_ROLES,
+            overwrites_roles: false,
+            needs: None,
+            attached: &NOTHING,
+            missing_locales: &[],
+            missing_providers: &[],
+            forecast: Some(10),
+            free: Some(10),
+        }
+    }
+
+    #[test]
+    fn a_server_that_has_everything_is_fine() {
+        let (properties, roles) = (properties(), BTreeSet::new());
+        let known = wanted(&properties, &roles);
+        assert_eq!(judge(&premises(), &known), Judgement::default());
+        let unknown = Wanted {
+            properties: None,
+            source_major: None,
+            free: None,
+            ..known
+        };
+        assert_eq!(judge(&premises(), &unknown), Judgement::default());
+    }
+
+    #[test]
+    fn everything_that_is_missing_is_named_at_once() {
+        let mut premises = premises();
+        premises.is_superuser = false;
+        premises.may_create_databases = false;
+        premises.may_create_roles = false;
+        premises.in_recovery = true;
+        premises.major = 14;
+        let (mut properties, roles) = (properties(), BTreeSet::from(["brought".to_owned()]));
+        properties.owner = "gone".to_owned();
+        properties.tablespace = Some("fast".to_owned());
+        properties.extensions.push(Extension {
+            name: "postgis".to_owned(),
+            version: "3.3".to_owned(),
+            schema: "public".to_owned(),
+        });
+        let wanted = Wanted {
+            may_replace: false,
+            free: Some(9),
+            ..wanted(&properties, &roles)
+        };
+        let judgement = judge(&premises, &wanted);
+        let expected = [
+            "standby",
+            "comes from PostgreSQL 15, and the server is 14",
+            "there is a database \"app\" already",
+            "may not create databases",
+            "the role \"brought\", and user me may not create roles",
+            "lacks the role \"gone\", and the backup does not hold roles",
+            "tablespace \"fast\"",
+            "extension postgis 3.3",
+            "has 9 B free",
+        ];
+        assert_eq!(judgement.problems.len(), expected.len(), "{judgement:#?}");
+        for (problem, expected) in judgement.problems.iter().zip(expected) {
+            assert!(problem.contains(expected), "{problem}");
+        }
+    }
+
+    #[test]
+    fn an_extension_of_one_database_alone_is_not_restored_into_another() {
+        let roles = BTreeSet::new();
+        let mut premises = premises();
+        premises
+            .extensions
+            .insert(PG_CRON.to_owned(), vec!["1.4".to_owned()]);
+        let mut with = properties();
+        with.extensions.push(Extension {
+            name: PG_CRON.to_owned(),
+            schema: "pg_catalog".to_owned(),
+            version: "1.4".to_owned(),
+        });
+        let without = properties();
+        let made = Needs {
+            extensions: BTreeSet::from([PG_CRON.as_bytes().to_vec()]),
+            ..Needs::default()
+        };
+        for (properties, needs, is_refused) in [
+            (&without, None, false),
+            (&with, None, true),
+            (&without, Some(&made), true),
+        ] {
+            let wanted = Wanted {
+                needs,
+                ..wanted(properties, &roles)
+            };
+            let found = judge(&premises, &wanted);
+            let is_told = found.problems.iter().any(|one| one.contains("by hand"));
+            assert_eq!(is_told, is_refused, "{found:#?}");
+        }
+    }
+
+    #[test]
+    fn what_the_dump_names_must_be_there() {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let bytes = |names: &[&str]| names.iter().map(|name| name.as_bytes().to_vec()).collect();
+        let needs = Needs {
+            roles: bytes(&["o", "brought", "gone", "away"]),
+            grantors: bytes(&["o"]),
+            owners: bytes(&["o", "brought", "gone"]),
+            tablespaces: bytes(&["fast"]),
+            extensions: bytes(&["postgis", "hstore"]),
+            label_providers: bytes(&["selinux"]),
+            of_superusers: BTreeMap::from([("event triggers", "CREATE EVENT".to_owned())]),
+            ..Needs::default()
+        };
+        let (properties, roles) = (properties(), names(&["brought"]));
+        let missing_locales = ["xx_YY".to_owned()];
+        let missing_providers = ["selinux".to_owned()];
+        let wanted = Wanted {
+            needs: Some(&needs),
+            missing_locales: &missing_locales,
+            missing_providers: &missing_providers,
+            ..wanted(&properties, &roles)
+        };
+        let told = |premises: &Premises, expected: &[&str]| {
+            let judgement = judge(premises, &wanted);
+            assert_eq!(judgement.problems.len(), expected.len(), "{judgement:#?}");
+            for (problem, expected) in judgement.problems.iter().zip(expected) {
+                assert!(problem.contains(expected), "{problem}");
+            }
+        };
+        let for_all = [
+            "lacks the locale \"xx_YY\"",
+            "lacks the roles \"away\", \"gone\", to whom",
+            "tablespace \"fast\"",
+            "extension postgis:",
+        ];
+        let of_labels = ["of the label provider \"selinux\", which the server has not loaded"];
+        told(&premises(), &[&for_all[..], &of_labels].concat());
+        let mut weak = premises();
+        weak.is_superuser = false;
+        weak.untrusted = names(&["hstore"]);
+        let for_the_weak = [
+            "belong to the roles \"brought\", \"gone\", and user me",
+            "extension hstore is not trusted",
+            "granted by the role \"o\", in whose name",
+            "event triggers, which only a superuser can make (CREATE EVENT …)",
+        ];
+        told(&weak, &[&for_all[..], &for_the_weak, &of_labels].concat());
+    }
+
+    #[test]
+    fn a_right_to_a_tablespace_is_wanted_where_the_database_does_not_stand_in_it() {
+        let (mut properties, roles) = (properties(), BTreeSet::new());
+        let mut premises = premises();
+        premises.is_superuser = false;
+        let tablespaces = [("pg_default", false), ("fast", false), ("mine", true)];
+        premises.tablespaces = tablespaces.map(|(name, may)| (name.to_owned(), may)).into();
+        for (database, relations, denied) in [
+            (Some("pg_default"), &["mine"][..], &[][..]),
+            (Some("pg_default"), &["fast", "mine"], &["fast"]),
+            (Some("fast"), &["fast"], &["fast"]),
+            (Some("mine"), &["pg_default"], &["pg_default"]),
+            (None, &["pg_default"], &[]),
+        ] {
+            properties.tablespace = database.map(str::to_owned);
+            let needs = Needs {
+                tablespaces: relations.iter().map(|one| one.as_bytes().into()).collect(),
+                ..Needs::default()
+            };
+            let wanted = Wanted {
+                needs: Some(&needs),
+                ..wanted(&properties, &roles)
+            };
+            let problems = judge(&premises, &wanted).problems;
+            let expected: Vec<String> = denied
+                .iter()
+                .map(|one| format!("user me may not create anything in the tablespace \"{one}\""))
+                .collect();
+            assert_eq!(problems.len(), expected.len(), "{database:?} {problems:#?}");
+            for (problem, expected) in problems.iter().zip(expected) {
+                assert!(problem.starts_with(&expected), "{problem}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_bound_to_the_replaced_database_is_told() {
+        let (properties, roles) = (properties(), BTreeSet::new());
+        let attached = Attached {
+            prepared: vec!["left".to_owned()],
+            slots: vec!["slot".to_owned()],
+            subscriptions: vec!["sub".to_owned()],
+        };
+        let wanted = Wanted {
+            attached: &attached,
+            ..wanted(&properties, &roles)
+        };
+        let mut premises = premises();
+        let judgement = judge(&premises, &wanted);
+        assert_eq!(judgement.problems.len(), 1, "{judgement:#?}");
+        assert_eq!(judgement.warnings.len(), 2, "{judgement:#?}");
+        premises.is_superuser = false;
+        let standing = premises.databases.get_mut("app").unwrap();
+        standing.owner = "somebody".to_owned();
+        let judgement = judge(&premises, &wanted);
+        let expected = "that stands belongs to \"somebody\"";
+        assert!(judgement.problems[0].contains(expected), "{judgement:#?}");
+        assert!(
+            judgement.warnings[0].contains("pg_signal_backend"),
+            "{judgement:#?}"
+        );
+        let dropping = Wanted {
+            drops_old: true,
+            ..wanted
+        };
+        let judgement = judge(&premises, &dropping);
+        let expected = "slots are dropped with the database that is replaced: \"slot\"";
+        assert!(judgement.warnings[1].contains(expected), "{judgement:#?}");
+        // Beside it, it is of no interest.
+        let beside = Wanted {
+            name: "new",
+            ..wanted
+        };
+        assert_eq!(judge(&premises, &beside), Judgement::default());
+    }
+
+    #[test]
+    fn what_is_only_odd_is_a_warning() {
+        let mut premises = premises();
+        premises.major = 17;
+        let (mut properties, roles) = (properties(), BTreeSet::new());
+        properties.extensions.push(Extension {
+            name: "hstore".to_owned(),
+            version: "1.4".to_owned(),
+            schema: "public".to_owned(),
+        });
+        let judgement = judge(&premises, &wanted(&properties, &roles));
+        assert_eq!(judgement.problems, [""; 0]);
+        assert_eq!(judgement.warnings.len(), 2, "{judgement:#?}");
+    }
+
+    #[test]
+    fn a_role_that_the_backup_brings_is_not_missing() {
+        let (mut properties, roles) = (properties(), BTreeSet::from(["brought".to_owned()]));
+        properties.owner = "brought".to_owned();
+        let judgement = judge(&premises(), &wanted(&properties, &roles));
+        assert_eq!(judgement, Judgement::default());
+    }
+}

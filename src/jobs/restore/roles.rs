@@ -6,7 +6,7 @@ use crate::jobs::globals::{self, Statement};
 
 /// What is to be carried out, in this order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct RolesToRestore {
+pub(in crate::jobs) struct RolesToRestore {
     /// Roles that the server does not have.
     pub(super) missing: Vec<String>,
     /// Statements. They may hold password verifiers and are never shown.

@@ -15,7 +15,7 @@ use crate::postgres::{Client, Conninfo, Premises};
 const ACCEPT: &str = "--accept-unexpected";
 
 /// The failure for something that is not sent, whatever is said.
-pub(super) fn refused(source: &Source, finding: &Finding) -> JobError {
+pub(in crate::jobs) fn refused(source: &Source, finding: &Finding) -> JobError {
     JobError::Refused(format!(
         "{} holds what a restore does not send, {}{finding}\nhint: {}",
         source.label,
@@ -28,7 +28,7 @@ pub(super) fn refused(source: &Source, finding: &Finding) -> JobError {
 ///
 /// # Errors
 /// When it is not to be restored.
-pub(super) fn judge(
+pub(in crate::jobs) fn judge(
     source: &Source,
     findings: &Findings,
     accepts_unexpected: bool,
@@ -78,7 +78,7 @@ fn place(source: &Source) -> &'static str {
 }
 
 /// A failure in loading a backup, where it was refused then: the file has changed since it was read.
-pub(super) fn changed(source: &Source, error: JobError) -> JobError {
+pub(in crate::jobs) fn changed(source: &Source, error: JobError) -> JobError {
     match error {
         JobError::Stream {
             source: StreamError::Refused(finding),
@@ -95,11 +95,11 @@ pub(super) fn changed(source: &Source, error: JobError) -> JobError {
 
 /// By which the files of an archive are known again: what is loaded is what was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Stamp(Vec<[i128; 5]>);
+pub(in crate::jobs) struct Stamp(Vec<[i128; 5]>);
 
 impl Stamp {
     /// The stamp of a file, or of all files of a directory.
-    pub(super) fn of(path: &Path) -> io::Result<Self> {
+    pub(in crate::jobs) fn of(path: &Path) -> io::Result<Self> {
         let mut files = vec![path.metadata()?];
         if files[0].is_dir() {
             for entry in path.read_dir()? {
@@ -126,7 +126,7 @@ impl Stamp {
 
     /// # Errors
     /// When the files are not what they were.
-    pub(super) fn check(stamp: Option<&Self>, source: &Source) -> Result<(), JobError> {
+    pub(in crate::jobs) fn check(stamp: Option<&Self>, source: &Source) -> Result<(), JobError> {
         match Self::of(&source.path) {
             Ok(now) if Some(&now) == stamp => Ok(()),
             Ok(_) => Err(JobError::Refused(format!(
@@ -151,7 +151,7 @@ pub fn about_functions(user: &str) -> String {
 
 /// Sessions in databases that serve, which keep them from being dropped as long as they are there.
 /// Where there can be none, it is only one guard less.
-pub(super) async fn stay_in(
+pub(in crate::jobs) async fn stay_in(
     context: &Context,
     premises: &Premises,
     maintenance: &Conninfo,

@@ -32,24 +32,24 @@ pub enum RestoreSource {
 }
 
 /// A dump that is described, and perhaps not read yet.
-pub(super) struct Source {
+pub(in crate::jobs) struct Source {
     /// How it is called.
-    pub(super) label: String,
+    pub(in crate::jobs) label: String,
     /// The dump's file or directory.
-    pub(super) path: PathBuf,
-    pub(super) format: Format,
-    pub(super) compression: Compression,
+    pub(in crate::jobs) path: PathBuf,
+    pub(in crate::jobs) format: Format,
+    pub(in crate::jobs) compression: Compression,
     /// The oldest major version whose `pg_restore` reads it; 0 if every one does.
     reader: u32,
     /// None for the bare output of `pg_dump`.
-    pub(super) manifest: Option<Manifest>,
+    pub(in crate::jobs) manifest: Option<Manifest>,
     /// Roles and tablespaces of the cluster it comes from, as SQL.
-    pub(super) globals: Vec<u8>,
+    pub(in crate::jobs) globals: Vec<u8>,
 }
 
 impl Source {
     /// Finds out what a source is, without reading all of it.
-    pub(super) async fn open(
+    pub(in crate::jobs) async fn open(
         source: &RestoreSource,
         limit: &Limit,
         progress: &Arc<Progress>,
@@ -99,7 +99,7 @@ impl Source {
     ///
     /// # Errors
     /// When it is damaged, or cannot be read.
-    pub(super) async fn read(
+    pub(in crate::jobs) async fn read(
         &self,
         context: &Context,
         source: &RestoreSource,
@@ -171,7 +171,7 @@ impl Source {
     ///
     /// # Errors
     /// When none are installed here.
-    pub(super) async fn programs(
+    pub(in crate::jobs) async fn programs(
         &self,
         context: &Context,
         server_major: u32,
@@ -188,17 +188,17 @@ impl Source {
     }
 
     /// What was recorded of the database.
-    pub(super) fn properties(&self) -> Option<&DatabaseProperties> {
+    pub(in crate::jobs) fn properties(&self) -> Option<&DatabaseProperties> {
         self.manifest.as_ref().map(|manifest| &manifest.properties)
     }
 
     /// When its contents were those of the database.
-    pub(super) fn started(&self) -> Option<DateTime<FixedOffset>> {
+    pub(in crate::jobs) fn started(&self) -> Option<DateTime<FixedOffset>> {
         self.manifest.as_ref().map(|manifest| manifest.started)
     }
 
     /// How closely a copy can be compared with it, of these versions of server and `pg_dump`.
-    pub(super) fn scrutiny(&self, copy: [u32; 2]) -> Scrutiny {
+    pub(in crate::jobs) fn scrutiny(&self, copy: [u32; 2]) -> Scrutiny {
         self.manifest.as_ref().map_or(Scrutiny::Rows, |manifest| {
             // Of what cannot be read nothing was shown.
             let pg_dump = major_of(&manifest.pg_dump).unwrap_or_default();

@@ -46,7 +46,7 @@ pub struct PlannedStep {
 }
 
 impl PlannedStep {
-    pub(super) fn new(what: impl Into<String>, like: &'static [DrillPhase]) -> Self {
+    pub(in crate::jobs) fn new(what: impl Into<String>, like: &'static [DrillPhase]) -> Self {
         Self {
             what: what.into(),
             like,
@@ -103,7 +103,7 @@ impl LastDrill {
     }
 
     /// The newest one of the database, by the ledger beside the backup; none if there was none.
-    pub(super) fn newest(asked: &Asked<'_>) -> Result<Option<Self>, JobError> {
+    pub(in crate::jobs) fn newest(asked: &Asked<'_>) -> Result<Option<Self>, JobError> {
         let repository = match asked.source {
             RestoreSource::Backup(place, _) => &place.repository,
             RestoreSource::Bare(_) => asked.repository,
@@ -135,7 +135,7 @@ impl LastDrill {
 }
 
 /// Every step of a restore.
-pub(super) fn plan(
+pub(in crate::jobs) fn plan(
     request: &RestoreRequest<'_>,
     source: &Source,
     plan: &RestorePlan,

@@ -1,4 +1,4 @@
-//! Giving a database its name, in one transaction, while others keep connecting.
+//! Giving a database its name, in one transaction, while others keep connecting; and dropping databases.
 //!
 //! `ALTER DATABASE … RENAME` takes a lock that keeps new sessions of the database waiting, and then
 //! waits up to five seconds for those that are there to be gone (`CountOtherDBBackends` in
@@ -12,8 +12,18 @@ use tokio::time::sleep;
 
 use crate::jobs::JobError;
 use crate::postgres::{
-    Client, ConnectError, Conninfo, QueryError, TakePlace, databases, end_sessions, take_place,
+    Client, ConnectError, Conninfo, QueryError, TakePlace, databases, drop_database, end_sessions,
+    forget_subscription, no_template, subscriptions, take_place,
 };
+
+/// Completes the sentence "cannot …".
+const DROP: &str = "drop a database";
+
+/// Dropping a database removes files.
+const STATEMENT: Duration = Duration::from_secs(300);
+
+/// "wrong object type": what is to be dropped is a template.
+const WRONG_OBJECT: &str = "42809";
 
 /// How often sessions are ended while the names wait to change.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
@@ -35,7 +45,7 @@ const BETWEEN_KNOCKS: Duration = Duration::from_millis(250);
 
 /// Connects to a server that may be recovering from the crash of one of its processes, which has
 /// cut all sessions: it takes seconds, and what was made is still to be cleaned up.
-pub(super) async fn connect_patiently(
+pub(in crate::jobs) async fn connect_patiently(
     conninfo: &Conninfo,
     within: Duration,
 ) -> Result<Client, ConnectError> {
@@ -56,7 +66,7 @@ pub(super) async fn connect_patiently(
 ///
 /// # Errors
 /// The names are as they were, unless the error says that it is not known.
-pub(super) async fn swap(
+pub(in crate::jobs) async fn swap(
     maintenance: &Conninfo,
     connect: Duration,
     swap: &TakePlace<'_>,
@@ -127,4 +137,67 @@ async fn after_lost_answer(
             swap.from
         ))),
     }
+}
+
+/// Drops a database that a restore has made, which nobody has used. Its subscriptions came disabled
+/// and have never reached a publisher; they go without a word to it, where their slots may be those
+/// of the database that serves.
+pub(in crate::jobs) async fn drop_made(
+    client: &Client,
+    connect: Duration,
+    name: &str,
+) -> Result<(), JobError> {
+    let kept = match drop_any(client, name).await {
+        Err(error) if is(&error, IN_USE) => subscriptions(client, name).await?,
+        dropped => return Ok(dropped?),
+    };
+    let inside = Client::connect(&client.conninfo().to_database(name), connect).await?;
+    for subscription in kept {
+        for sql in forget_subscription(&subscription) {
+            inside
+                .execute("drop a restored subscription", &sql, STATEMENT)
+                .await?;
+        }
+    }
+    drop(inside);
+    Ok(drop_any(client, name).await?)
+}
+
+/// Drops the database that was replaced. What its subscriptions hold at their publishers is the
+/// operator's: of those it is only told.
+pub(in crate::jobs) async fn drop_replaced(client: &Client, name: &str) -> Result<(), JobError> {
+    let Err(error) = drop_any(client, name).await else {
+        return Ok(());
+    };
+    let kept = if is(&error, IN_USE) {
+        subscriptions(client, name).await?
+    } else {
+        Vec::new()
+    };
+    if kept.is_empty() {
+        return Err(error.into());
+    }
+    let kept: Vec<String> = kept.iter().map(|name| format!("{name:?}")).collect();
+    Err(JobError::failed(format!(
+        "its subscriptions keep it: {}; in it, ALTER SUBSCRIPTION … DISABLE each, … SET (slot_name \
+         = NONE) where the restored database goes on with the slot, and DROP SUBSCRIPTION; then {}",
+        kept.join(", "),
+        drop_database(name)
+    )))
+}
+
+/// Subscriptions keep a database from being dropped; sessions do not.
+async fn drop_any(client: &Client, name: &str) -> Result<(), QueryError> {
+    let sql = drop_database(name);
+    match client.execute(DROP, &sql, STATEMENT).await {
+        Err(error) if is(&error, WRONG_OBJECT) => {
+            client.execute(DROP, &no_template(name), STATEMENT).await?;
+            client.execute(DROP, &sql, STATEMENT).await
+        }
+        dropped => dropped,
+    }
+}
+
+fn is(error: &QueryError, sqlstate: &str) -> bool {
+    error.sqlstate.as_deref() == Some(sqlstate)
 }

@@ -1,8 +1,8 @@
 //! Giving the restored database its name, and what becomes of the one that bore it.
 
-use super::super::remove::drop_replaced;
-use super::super::swap::swap;
-use super::{Made, Work};
+use super::swap::drop_replaced;
+use super::swap::swap;
+use super::work::{Made, Work};
 use crate::jobs::JobError;
 use crate::postgres::{TakePlace, databases};
 

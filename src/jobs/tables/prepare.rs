@@ -7,19 +7,19 @@ use std::sync::Arc;
 use chrono::{DateTime, FixedOffset, TimeDelta};
 use tokio_util::sync::CancellationToken;
 
-use super::super::account::Account;
-use super::super::begin::{Beginning, Depth};
-use super::super::beside::Beside;
-use super::super::cut_short::sentences;
-use super::super::labels::missing_providers;
-use super::super::preflight::{Judgement, lacks_label_provider};
-use super::super::sendable::{self, changed, stay_in};
-use super::super::source::Source;
 use super::choose::choose;
 use super::judge::{free, judge, room_for};
 use super::look::Look;
 use super::scratch::{STATEMENT, Tools, sweep};
 use super::{PlannedTable, PreparedTables, TablesPlan, TablesRequest, Tell, told};
+use crate::jobs::restore::account::Account;
+use crate::jobs::restore::begin::missing_providers;
+use crate::jobs::restore::begin::{Beginning, Depth};
+use crate::jobs::restore::beside::Beside;
+use crate::jobs::restore::cut_short::sentences;
+use crate::jobs::restore::preflight::{Judgement, lacks_label_provider};
+use crate::jobs::restore::sendable::{self, changed, stay_in};
+use crate::jobs::restore::source::Source;
 use crate::jobs::{Context, JobError, Limit};
 use crate::pipeline::{Passage, Progress};
 use crate::postgres::{

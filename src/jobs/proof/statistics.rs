@@ -6,37 +6,14 @@ use std::pin::pin;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Made, Work, WorkPrograms};
 use crate::jobs::{JobError, JobErrorKind};
-use crate::postgres::{Client, NotRefreshed, analyze};
+use crate::postgres::NotRefreshed;
 
 /// So many tables are named in a warning of each kind.
 const NAMED: usize = 10;
 
-impl Work<'_> {
-    /// Compares what was loaded with the backup, and refreshes its statistics meanwhile. Whichever
-    /// fails ends the other; a table whose statistics cannot be had is a warning. Gives rows and tables.
-    pub(super) async fn compare_and_analyze(
-        &self,
-        programs: &WorkPrograms,
-        loaded: &Client,
-        zone: Option<&str>,
-        made: &mut Made,
-    ) -> Result<(u64, u64), JobError> {
-        let (limit, end) = self.limit.of_a_part();
-        let comparing = self.compare(programs, loaded.conninfo(), zone, made, &limit);
-        let analyzing = async {
-            let within = self.context.limits.total;
-            Ok(self.limit.wait_for(analyze(loaded, within)).await??)
-        };
-        let (compared, others) = Box::pin(beside(comparing, &end, analyzing)).await?;
-        made.warnings.extend(without_statistics(&others));
-        Ok(compared)
-    }
-}
-
 /// The tables whose statistics are still to be made, in words.
-pub(in crate::jobs::restore) fn without_statistics(others: &[NotRefreshed]) -> Vec<String> {
+pub(in crate::jobs) fn without_statistics(others: &[NotRefreshed]) -> Vec<String> {
     let mut warnings = Vec::new();
     let lines = |of: &dyn Fn(&NotRefreshed) -> Option<String>| {
         let all: Vec<String> = others.iter().filter_map(of).collect();
@@ -72,7 +49,7 @@ pub(in crate::jobs::restore) fn without_statistics(others: &[NotRefreshed]) -> V
 
 /// What both give, once both are done. If `first` fails, `second` is given up; if that fails, `first` is
 /// told to end, and its own failure comes first.
-async fn beside<T, U>(
+pub(in crate::jobs) async fn side_by_side<T, U>(
     first: impl Future<Output = Result<T, JobError>>,
     end_first: &CancellationToken,
     second: impl Future<Output = Result<U, JobError>>,
@@ -141,7 +118,7 @@ mod tests {
             end.cancelled().await;
             ends
         };
-        match beside(first, &end, ready(second)).await {
+        match side_by_side(first, &end, ready(second)).await {
             Ok(((), ())) => String::new(),
             Err(error) => error.to_string(),
         }
@@ -150,7 +127,7 @@ mod tests {
     #[tokio::test]
     async fn whichever_fails_ends_the_other_and_of_both_the_first_is_told() {
         let end = CancellationToken::new();
-        let outcome = beside(ready(failed::<()>("first")), &end, pending()).await;
+        let outcome = side_by_side(ready(failed::<()>("first")), &end, pending()).await;
         let outcome = outcome.map(|((), ())| ());
         assert_eq!(outcome.unwrap_err().to_string(), "first");
         let interrupted = Err(Stop::Interrupted.into());
@@ -162,19 +139,19 @@ mod tests {
     #[tokio::test]
     async fn both_have_to_be_done() {
         let end = CancellationToken::new();
-        let first = beside(ready(Ok(7)), &end, ready(Ok('a')));
+        let first = side_by_side(ready(Ok(7)), &end, ready(Ok('a')));
         assert_eq!(first.await.unwrap(), (7, 'a'));
         let later = async {
             tokio::task::yield_now().await;
             Ok(8)
         };
-        let both = beside(later, &end, ready(Ok('b'))).await;
+        let both = side_by_side(later, &end, ready(Ok('b'))).await;
         assert_eq!(both.unwrap(), (8, 'b'));
         let second = async {
             tokio::task::yield_now().await;
             failed::<()>("second")
         };
-        let outcome = beside(ready(Ok(9)), &end, second).await;
+        let outcome = side_by_side(ready(Ok(9)), &end, second).await;
         assert_eq!(outcome.unwrap_err().to_string(), "second");
         assert!(!end.is_cancelled());
     }

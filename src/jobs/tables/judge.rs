@@ -1,9 +1,9 @@
 //! What keeps tables from being restored on a server, judged before anything is made.
 
-use super::super::preflight::Judgement;
-use super::super::space::{self, Room};
 use super::choose::Name;
 use super::look::flat;
+use crate::jobs::restore::ground::{self, Room};
+use crate::jobs::restore::preflight::Judgement;
 use crate::pipeline::census::Census;
 use crate::postgres::{Conninfo, Premises, USUAL_TABLESPACE};
 use crate::words::size;
@@ -78,7 +78,7 @@ pub(super) fn room_for(names: &[Name], census: &Census, text_bytes: u64) -> Room
 pub(super) fn free(conninfo: &Conninfo, premises: &Premises) -> Option<u64> {
     let usual = |name: &String| name == USUAL_TABLESPACE || name == "pg_global";
     let only = premises.tablespaces.keys().all(usual);
-    only.then(|| space::free(conninfo, premises, None))
+    only.then(|| ground::free(conninfo, premises, None))
         .flatten()
 }
 

@@ -6,14 +6,14 @@ use std::io::{self, PipeReader, Write as _};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::super::beside::{Beside, mark};
-use super::super::remove::drop_made;
-use super::super::source::Source;
 use super::list;
 use crate::config::Format;
 use crate::jobs::blocked::Watch;
 use crate::jobs::dump::{Dumper, Remarks};
 use crate::jobs::load::{Loaded, Loader};
+use crate::jobs::restore::beside::{Beside, mark};
+use crate::jobs::restore::source::Source;
+use crate::jobs::restore::swap::drop_made;
 use crate::jobs::{Context, JobError, Limit};
 use crate::pipeline::{Definitions, Left, Phase, Progress, StreamError, Text, take_parts};
 use crate::postgres::{

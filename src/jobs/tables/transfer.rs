@@ -1,8 +1,6 @@
 //! Carrying a restore of tables out: their definitions out of the scratch database, their rows out of
 //! the backup, and the comparison with it, in one transaction.
 
-mod rows;
-
 use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::sync::Arc;
@@ -15,9 +13,9 @@ use super::{PlannedTable, PreparedTables, TablesReport, TablesRequest, Tell, nex
 use crate::config::Format;
 use crate::jobs::blocked::Watch;
 use crate::jobs::dump::Remarks;
+use crate::jobs::proof::without_statistics;
 use crate::jobs::record::unrecorded;
 use crate::jobs::restore::beside::Beside;
-use crate::jobs::restore::work::without_statistics;
 use crate::jobs::{Context, JobError, JobErrorKind, Limit};
 use crate::pipeline::census::statements;
 use crate::pipeline::{Amount, Phase, Progress, StreamError};
@@ -155,17 +153,17 @@ fn names(shapes: &BTreeMap<u32, Shape>) -> Vec<&str> {
     shapes.values().map(|shape| shape.quoted.as_str()).collect()
 }
 
-struct Work<'a> {
-    context: &'a Context,
-    prepared: &'a PreparedTables,
-    request: &'a TablesRequest<'a>,
-    limit: &'a Limit,
-    progress: &'a Arc<Progress>,
-    tell: Tell<'a>,
+pub(super) struct Work<'a> {
+    pub(super) context: &'a Context,
+    pub(super) prepared: &'a PreparedTables,
+    pub(super) request: &'a TablesRequest<'a>,
+    pub(super) limit: &'a Limit,
+    pub(super) progress: &'a Arc<Progress>,
+    pub(super) tell: Tell<'a>,
 }
 
 impl Work<'_> {
-    fn tools(&self) -> Tools<'_> {
+    pub(super) fn tools(&self) -> Tools<'_> {
         Tools {
             context: self.context,
             source: &self.prepared.source,
@@ -515,7 +513,7 @@ fn to_run(text: &str) -> Vec<String> {
 }
 
 /// Rows of a table, for people.
-fn rows_in_words(table: &str, rows: u64) -> String {
+pub(super) fn rows_in_words(table: &str, rows: u64) -> String {
     format!("{table}: {} rows", count(rows))
 }
 

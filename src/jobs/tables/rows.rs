@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::super::list;
-use super::super::scratch::to_read;
-use super::{Work, rows_in_words};
+use super::list;
+use super::scratch::to_read;
+use super::transfer::{Work, rows_in_words};
 use crate::config::Format;
 use crate::jobs::JobError;
 use crate::jobs::blocked::Watch;

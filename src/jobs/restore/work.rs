@@ -1,21 +1,13 @@
 //! Carrying a restore out, once everything is there for it.
 
-mod content;
-mod ground;
-mod name;
-mod reference;
-mod statistics;
-
-pub(super) use statistics::without_statistics;
-
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use super::remove::drop_made;
 use super::sendable::stay_in;
 use super::swap::connect_patiently;
+use super::swap::drop_made;
 use super::{Prepared, RestorePlan, RestoreRequest, Tell, application};
 use crate::jobs::limit::{Limit, Stop};
 use crate::jobs::record::unrecorded;
@@ -27,7 +19,7 @@ use crate::words::counted;
 
 /// For a statement that changes the catalogue; making and dropping a database copies and removes
 /// files.
-const STATEMENT: Duration = Duration::from_secs(300);
+pub(super) const STATEMENT: Duration = Duration::from_secs(300);
 
 /// A restore that has succeeded.
 #[derive(Clone, Debug)]
@@ -60,34 +52,34 @@ pub struct RestoreReport {
 
 /// What has been made so far, and must be undone after a failure.
 #[derive(Debug, Default)]
-struct Made {
-    roles: Vec<String>,
-    database: bool,
+pub(super) struct Made {
+    pub(super) roles: Vec<String>,
+    pub(super) database: bool,
     /// The database for the reference.
-    reference: Option<String>,
-    application_stopped: bool,
+    pub(super) reference: Option<String>,
+    pub(super) application_stopped: bool,
     /// The restored database bears its name.
-    swapped: bool,
-    warnings: Vec<String>,
+    pub(super) swapped: bool,
+    pub(super) warnings: Vec<String>,
 }
 
 /// The programs of a restore.
-struct WorkPrograms {
+pub(super) struct WorkPrograms {
     /// They fit the server.
-    own: Programs,
+    pub(super) own: Programs,
     /// Their `pg_restore` reads the backup's archive.
-    reader: Programs,
+    pub(super) reader: Programs,
 }
 
-struct Work<'a> {
-    context: &'a Context,
-    request: &'a RestoreRequest<'a>,
-    prepared: &'a Prepared,
+pub(super) struct Work<'a> {
+    pub(super) context: &'a Context,
+    pub(super) request: &'a RestoreRequest<'a>,
+    pub(super) prepared: &'a Prepared,
     /// As prepared, but for names that somebody else has taken since.
-    plan: RestorePlan,
-    tell: Tell<'a>,
-    progress: &'a Arc<Progress>,
-    limit: Limit,
+    pub(super) plan: RestorePlan,
+    pub(super) tell: Tell<'a>,
+    pub(super) progress: &'a Arc<Progress>,
+    pub(super) limit: Limit,
 }
 
 /// Carries a restore out.
@@ -199,14 +191,14 @@ impl RestoreReport {
 }
 
 impl Work<'_> {
-    fn say(&self, what: &str) {
+    pub(super) fn say(&self, what: &str) {
         tracing::debug!("{what}");
         self.prepared.account.begin(self.context.now(), what);
         (self.tell)(what);
     }
 
     /// Between two moments that are not given up midway.
-    fn go_on(&self) -> Result<(), JobError> {
+    pub(super) fn go_on(&self) -> Result<(), JobError> {
         if self.limit.is_cancelled() {
             return Err(Stop::Interrupted.into());
         }
@@ -215,7 +207,7 @@ impl Work<'_> {
 
     /// Puts on record that the restore has begun, and the names of its databases: before any of them is
     /// made, and again when another name is taken.
-    fn record_names(&self, compares_with: &str) -> Result<(), JobError> {
+    pub(super) fn record_names(&self, compares_with: &str) -> Result<(), JobError> {
         let (request, account, plan) = (self.request, &self.prepared.account, &self.plan);
         account.note(|facts| facts.loaded_into = Some(plan.loads_into.clone()));
         let ledger = request.repository.restore_ledger();
@@ -231,13 +223,13 @@ impl Work<'_> {
         appended.map_err(unrecorded(&ledger, "nothing was restored because"))
     }
 
-    fn new_name(&self) -> &str {
+    pub(super) fn new_name(&self) -> &str {
         &self.plan.loads_into
     }
 
     /// How a database is reached that was made here. What an event trigger of its own does when somebody
     /// connects is for later.
-    fn to_database(&self, name: &str) -> Conninfo {
+    pub(super) fn to_database(&self, name: &str) -> Conninfo {
         let (premises, maintenance) = (&self.prepared.premises, &self.prepared.maintenance);
         let conninfo = maintenance.to_database(name);
         if premises.is_superuser {
@@ -247,7 +239,7 @@ impl Work<'_> {
         }
     }
 
-    async fn stay_in_what_serves(&self) -> Vec<Client> {
+    pub(super) async fn stay_in_what_serves(&self) -> Vec<Client> {
         let source = &self.prepared.source;
         let original = source.manifest.as_ref().map(|one| one.database.as_str());
         let mut databases = vec![self.request.database];
@@ -257,7 +249,7 @@ impl Work<'_> {
     }
 
     /// The programs that fit the server, and those that fit the backup's archive.
-    async fn programs(&self) -> Result<WorkPrograms, JobError> {
+    pub(super) async fn programs(&self) -> Result<WorkPrograms, JobError> {
         let Prepared {
             premises, source, ..
         } = self.prepared;
@@ -266,13 +258,13 @@ impl Work<'_> {
         Ok(WorkPrograms { own, reader })
     }
 
-    async fn maintenance(&self) -> Result<Client, JobError> {
+    pub(super) async fn maintenance(&self) -> Result<Client, JobError> {
         let connect = self.context.limits.connect;
         Ok(connect_patiently(&self.prepared.maintenance, connect).await?)
     }
 
     /// All steps, in their order. Up to the swap nothing is changed that serves anybody.
-    async fn carry_out(&mut self, made: &mut Made) -> Result<RestoreReport, JobError> {
+    pub(super) async fn carry_out(&mut self, made: &mut Made) -> Result<RestoreReport, JobError> {
         let connect = self.context.limits.connect;
         let client = self.limit.wait_for(self.maintenance()).await??;
         // What a restore left that was killed.
@@ -343,7 +335,7 @@ impl Work<'_> {
         })
     }
 
-    async fn stop_application(&self, made: &mut Made) -> Result<(), JobError> {
+    pub(super) async fn stop_application(&self, made: &mut Made) -> Result<(), JobError> {
         let settings = self.request.settings;
         let (Some(stop), Some(_)) = (&settings.stop, &self.plan.replaces) else {
             // Without a command to stop it, one to start it is still the operator's wish.
@@ -366,7 +358,7 @@ impl Work<'_> {
     }
 
     /// Starts the application, however the restore has ended; the reason if that fails.
-    async fn start_application(&self, made: &Made) -> Option<String> {
+    pub(super) async fn start_application(&self, made: &Made) -> Option<String> {
         let settings = self.request.settings;
         let start = settings
             .start
@@ -382,13 +374,13 @@ impl Work<'_> {
         started.await.err()
     }
 
-    async fn drop_made(&self, client: &Client, name: &str) -> Result<(), JobError> {
+    pub(super) async fn drop_made(&self, client: &Client, name: &str) -> Result<(), JobError> {
         drop_made(client, self.context.limits.connect, name).await
     }
 
     /// Removes what was made; gives what remains, one sentence each with the way out. It is not
     /// interrupted: the second signal ends the process.
-    async fn clean_up(&self, made: &Made) -> Vec<String> {
+    pub(super) async fn clean_up(&self, made: &Made) -> Vec<String> {
         let mut left = Vec::new();
         let plan = &self.plan;
         let loaded = made.database.then_some(&plan.loads_into);
@@ -420,7 +412,7 @@ impl Work<'_> {
     }
 
     /// Drops a database that was made; says what remains if that fails.
-    async fn clean_up_database(&self, name: &str) -> Option<String> {
+    pub(super) async fn clean_up_database(&self, name: &str) -> Option<String> {
         let dropped = match self.maintenance().await {
             Ok(client) => self.drop_made(&client, name).await,
             Err(error) => Err(error),
@@ -434,7 +426,7 @@ impl Work<'_> {
     }
 
     /// A failure with what it means.
-    fn told(&self, error: JobError, left: &[String]) -> JobError {
+    pub(super) fn told(&self, error: JobError, left: &[String]) -> JobError {
         let name = &self.request.database;
         JobError::Restore {
             standing: match &self.plan.replaces {

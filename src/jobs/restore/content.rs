@@ -1,18 +1,20 @@
 //! Loading the dump, and proving that what was loaded is what was backed up.
 
-use super::super::sendable::{self, Stamp};
-use super::super::{content, rights};
-use super::{Made, Work, WorkPrograms};
+use super::sendable::{self, Stamp};
+use super::work::{Made, Work, WorkPrograms};
+use super::{content, rights};
 use crate::config::Format;
 use crate::jobs::JobError;
 use crate::jobs::limit::Limit;
 use crate::jobs::load::{Loaded, Loader};
 use crate::jobs::proof::{
-    Comparison, Material, Refused, Scrutiny, about_rewritten, census_of, give_properties, without,
+    Comparison, Material, Refused, Scrutiny, about_rewritten, census_of, give_properties,
+    side_by_side, without, without_statistics,
 };
+use crate::pipeline::census::Census;
 use crate::pipeline::{Amount, Passage, Phase};
 use crate::postgres::{
-    Client, Confinement, Conninfo, database_properties, knows_time_zone, shortfalls,
+    Client, Confinement, Conninfo, analyze, database_properties, knows_time_zone, shortfalls,
 };
 use crate::words::recomputed;
 
@@ -180,6 +182,92 @@ impl Work<'_> {
         }
         let summary = found.summary();
         Ok((summary.rows, summary.tables))
+    }
+
+    /// Loads the definitions once more, dumps them, and drops them; why not, where the server refuses them
+    /// without their rows.
+    pub(super) async fn reference(
+        &self,
+        programs: &WorkPrograms,
+        encoding: Option<&str>,
+        zone: Option<&str>,
+        made: &mut Made,
+        limit: &Limit,
+    ) -> Result<Result<Census, String>, JobError> {
+        let client = limit.wait_for(self.maintenance()).await??;
+        let name = self.create_reference(&client, made).await?;
+        let name = name.as_str();
+        let conninfo = self.to_database(name);
+        let loading = conninfo.for_loading(zone, self.has_labels());
+        let loader = self.loader(programs, &loading);
+        let outcome = self
+            .material()
+            .load_definitions(&loader, limit, self.progress)
+            .await?;
+        let reference = match outcome {
+            Loaded::Wholly => {
+                let copy = self.loader(programs, &conninfo);
+                let lock_wait = self.context.limits.lock_wait;
+                let taken = census_of(&copy, encoding, lock_wait, limit, self.progress);
+                Ok(taken.await?)
+            }
+            Loaded::Refused(refusal) => Err(format!("{}: {}", refusal.how, refusal.in_short())),
+        };
+        match self.drop_made(&client, name).await {
+            Ok(()) => {}
+            Err(error) => made.warnings.push(format!(
+                "{name}, in which definitions were compared, could not be dropped: {error}; the next \
+                 restore of {} drops it",
+                self.request.database
+            )),
+        }
+        made.reference = None;
+        Ok(reference)
+    }
+
+    /// Makes the empty database, under the next name where somebody else has taken this one; gives its name.
+    async fn create_reference(&self, client: &Client, made: &mut Made) -> Result<String, JobError> {
+        let mut name = self.plan.compares_with.clone();
+        loop {
+            self.say(&format!(
+                "loading the definitions once more into {name}, because some are written differently"
+            ));
+            let mut is_there = false;
+            // What the server does not take was reported of the copy.
+            let created = self
+                .create(client, &name, &mut is_there, &mut Vec::new())
+                .await;
+            made.reference = is_there.then(|| name.clone());
+            let Err(error) = created else {
+                return Ok(name);
+            };
+            let Some(names) = self.other_names(client, &error, &name).await? else {
+                return Err(error);
+            };
+            // The one that is loaded is there already.
+            name = names.loads_into;
+            self.record_names(&name)?;
+        }
+    }
+
+    /// Compares what was loaded with the backup, and refreshes its statistics meanwhile. Whichever
+    /// fails ends the other; a table whose statistics cannot be had is a warning. Gives rows and tables.
+    pub(super) async fn compare_and_analyze(
+        &self,
+        programs: &WorkPrograms,
+        loaded: &Client,
+        zone: Option<&str>,
+        made: &mut Made,
+    ) -> Result<(u64, u64), JobError> {
+        let (limit, end) = self.limit.of_a_part();
+        let comparing = self.compare(programs, loaded.conninfo(), zone, made, &limit);
+        let analyzing = async {
+            let within = self.context.limits.total;
+            Ok(self.limit.wait_for(analyze(loaded, within)).await??)
+        };
+        let (compared, others) = Box::pin(side_by_side(comparing, &end, analyzing)).await?;
+        made.warnings.extend(without_statistics(&others));
+        Ok(compared)
     }
 
     /// Whether the dump has security labels, which want the libraries of their providers.

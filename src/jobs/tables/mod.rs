@@ -13,6 +13,7 @@ mod next;
 mod outlook;
 mod pattern;
 mod prepare;
+mod rows;
 mod scratch;
 mod transfer;
 
@@ -22,12 +23,12 @@ use std::time::Duration;
 use chrono::{DateTime, FixedOffset};
 use uuid::Uuid;
 
-use super::account::Account;
-use super::begin::Asked;
-use super::source::Source;
-use super::{RestoreSource, Tell};
 use crate::config::Connection;
 use crate::jobs::JobError;
+use crate::jobs::restore::account::Account;
+use crate::jobs::restore::begin::Asked;
+use crate::jobs::restore::source::Source;
+use crate::jobs::restore::{RestoreSource, Tell};
 use crate::pipeline::Passage;
 use crate::postgres::{Conninfo, DatabaseProperties, Programs, Table};
 use crate::repository::{Lock, Repository};

@@ -1,15 +1,17 @@
-//! What has to be there before the dump can be loaded: roles, and an empty database.
+//! What has to be there before the dump can be loaded: room on the disk, roles, and an empty database.
 
 use std::collections::BTreeSet;
 
-use super::super::beside::{Beside, Names, mark};
-use super::super::roles::{self, without_grantor};
-use super::{Made, STATEMENT, Work};
+use super::beside::{Beside, Names, mark};
+use super::roles::{self, without_grantor};
+use super::work::{Made, STATEMENT, Work};
 use crate::jobs::JobError;
 use crate::jobs::record::unrecorded;
+use crate::pipeline::Passage;
 use crate::postgres::{
-    Client, QueryError, comment_on_database, create_database, databases, differing_settings,
-    in_the_name_of, is_member, settings_for_loading,
+    Client, Conninfo, DatabaseProperties, Premises, QueryError, USUAL_TABLESPACE,
+    comment_on_database, create_database, databases, differing_settings, in_the_name_of, is_member,
+    settings_for_loading,
 };
 
 /// Completes the sentence "cannot …".
@@ -39,7 +41,7 @@ impl Work<'_> {
     }
 
     /// Drops what a restore left behind that was killed: the lock says that none is at work.
-    pub(super) async fn drop_leftovers(
+    pub(in crate::jobs) async fn drop_leftovers(
         &self,
         client: &Client,
         made: &mut Made,
@@ -85,7 +87,7 @@ impl Work<'_> {
 
     /// Creates the roles that the server lacks, and brings memberships back: all of it or nothing,
     /// or a later restore would find a role and take it for one that is as somebody wanted it.
-    pub(super) async fn restore_roles(
+    pub(in crate::jobs) async fn restore_roles(
         &self,
         client: &Client,
         made: &mut Made,
@@ -147,7 +149,7 @@ impl Work<'_> {
 
     /// Gives the roles that were restored their rights on parameters and tablespaces: last, since a role
     /// that has any could not be dropped again.
-    pub(super) async fn give_rights_to_roles(&self, client: &Client, made: &mut Made) {
+    pub(in crate::jobs) async fn give_rights_to_roles(&self, client: &Client, made: &mut Made) {
         const WHAT: &str = "give a role its rights";
         let globals = &self.prepared.source.globals;
         let overwrite = self.request.overwrite_roles;
@@ -172,7 +174,7 @@ impl Work<'_> {
 
     /// Makes the empty database that is loaded. Another restore, from elsewhere, may have taken its name in
     /// the same second: then it is the next one.
-    pub(super) async fn create_what_is_loaded(
+    pub(in crate::jobs) async fn create_what_is_loaded(
         &mut self,
         client: &Client,
         made: &mut Made,
@@ -195,7 +197,7 @@ impl Work<'_> {
     }
 
     /// Other names, where an error says that somebody else has this one.
-    pub(super) async fn other_names(
+    pub(in crate::jobs) async fn other_names(
         &self,
         client: &Client,
         error: &JobError,
@@ -211,7 +213,7 @@ impl Work<'_> {
 
     /// Makes the empty database that is loaded, or the one for its reference, in the same way; `is_there`
     /// says whether it must be dropped after a failure.
-    pub(super) async fn create(
+    pub(in crate::jobs) async fn create(
         &self,
         client: &Client,
         name: &str,
@@ -292,5 +294,74 @@ impl Work<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// What a row takes at least: its header and the pointer to it (the manual's "Database Page Layout").
+const LEAST_OF_A_ROW: u64 = 24 + 4;
+
+/// Bytes that the database is likely to take: what it took, or three halves of its text.
+pub(in crate::jobs) fn forecast(
+    recorded: Option<&DatabaseProperties>,
+    passage: Option<&Passage>,
+) -> Option<u64> {
+    let text = passage.map(|passage| of_text(passage.text_bytes));
+    recorded.map(|properties| properties.size_bytes).or(text)
+}
+
+fn of_text(bytes: u64) -> u64 {
+    bytes / 2 * 3
+}
+
+/// Bytes that some tables of a backup take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::jobs) struct Room {
+    /// Not less than this.
+    pub(in crate::jobs) at_least: u64,
+    /// Likely this: their share of the text, by rows.
+    pub(in crate::jobs) about: u64,
+}
+
+impl Room {
+    /// For so many of all the rows that make this text.
+    pub(in crate::jobs) fn of_rows(rows: u64, all: u64, text_bytes: u64) -> Self {
+        let at_least = rows.saturating_mul(LEAST_OF_A_ROW);
+        let share = u128::from(of_text(text_bytes)) * u128::from(rows) / u128::from(all.max(1));
+        Self {
+            at_least,
+            about: at_least.max(u64::try_from(share).unwrap_or(u64::MAX)),
+        }
+    }
+}
+
+/// Bytes that are free where a database stands, if that is the usual place and on this machine.
+pub(in crate::jobs) fn free(
+    conninfo: &Conninfo,
+    premises: &Premises,
+    tablespace: Option<&str>,
+) -> Option<u64> {
+    if !conninfo.is_on_this_machine() || tablespace.unwrap_or(USUAL_TABLESPACE) != USUAL_TABLESPACE
+    {
+        return None;
+    }
+    let space = rustix::fs::statvfs(premises.data_directory.as_ref()?.as_str()).ok()?;
+    Some(space.f_bavail.saturating_mul(space.f_frsize))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn some_tables_take_their_share_by_rows_and_no_row_is_smaller_than_its_header() {
+        for (rows, all, text, at_least, about) in [
+            (10, 100, 20_000, 280, 3_000),
+            (100, 100, 1_000, 2_800, 2_800),
+            (0, 0, 1_000, 0, 0),
+            (u64::MAX, u64::MAX, 0, u64::MAX, u64::MAX),
+        ] {
+            let room = Room::of_rows(rows, all, text);
+            assert_eq!(room, Room { at_least, about }, "{rows} of {all}");
+        }
     }
 }
