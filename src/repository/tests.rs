@@ -2,6 +2,7 @@
 //! tests work on: a directory with backups that were published in it.
 
 mod catalogue;
+mod ledger;
 mod lock;
 mod publication;
 mod quarantine;
