@@ -314,9 +314,10 @@ impl Run<'_> {
         lock: &Lock,
         warnings: &mut Vec<String>,
     ) -> Result<(Manifest, Option<PruneReport>, Vec<String>), JobError> {
-        let mut record = self.end_record(Event::Succeeded);
-        record.backup = Some(manifest.name.clone());
-        record.bytes = Some(manifest.bytes());
+        let (at, took) = (self.context.now(), self.began.elapsed());
+        let mut details = self.details();
+        details.backup = Some(manifest.name.clone());
+        details.bytes = Some(manifest.bytes());
         let found = continuity::after_a_backup(self.context, self.repository, &manifest)
             .inspect_err(|error| {
                 warnings.push(format!(
@@ -324,7 +325,7 @@ impl Run<'_> {
                 ));
             })
             .ok();
-        record.lost = found.as_ref().map(FoundLost::by_the_backup);
+        details.lost = found.as_ref().map(FoundLost::by_the_backup);
         let mut pruned = None;
         if !self.is_emergency() {
             let scope = prune::Scope {
@@ -338,7 +339,7 @@ impl Run<'_> {
                 self.id,
                 scope,
                 ClockTrust::IfPlausible,
-                &mut record.removed,
+                &mut details.removed,
             );
             match outcome {
                 Ok(report) => {
@@ -356,6 +357,11 @@ impl Run<'_> {
             .chain(&*warnings)
             .map(String::as_str)
             .collect();
+        let mut record = self
+            .context
+            .record(self.id, Event::Succeeded, self.name(), details);
+        record.at = at;
+        record.seconds = Some(took.as_secs_f64());
         record.message = (!told.is_empty()).then(|| told.join("; "));
         match self.repository.ledger().append(&record) {
             Err(source) if !self.is_emergency() => Err(JobError::UnrecordedBackup {
