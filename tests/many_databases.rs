@@ -188,7 +188,7 @@ fn every_database_of_a_daily_job_is_backed_up_once_and_within_the_limits() {
             "{server} {database}: {records:?}"
         );
         for record in records {
-            assert_eq!(record.operation, Operation::Backup);
+            assert_eq!(record.operation(), Operation::Backup);
             assert_eq!(record.job.as_deref(), Some("daily"));
             let slot = record.due.unwrap().to_utc();
             assert_eq!(slot.timestamp() / 60, due.timestamp() / 60);

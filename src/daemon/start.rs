@@ -22,7 +22,9 @@ use crate::answers::{self, PATIENCE};
 use crate::config::{ConfigError, Databases, JobKind, Loaded, Plan, Source};
 use crate::jobs::{Context, JobError, Place, Places, Recovery, places_on, recover, sweep_drills};
 use crate::postgres::Enforcement;
-use crate::repository::{DaemonLock, Repository, RepositoryError, RuntimeDirectory, RuntimeError};
+use crate::repository::{
+    DaemonLock, Event, Repository, RepositoryError, RuntimeDirectory, RuntimeError,
+};
 use crate::tell;
 use crate::threads::{self, NoThread, Thread};
 use crate::words::one_line;
@@ -428,7 +430,7 @@ fn report_recovery(plan: &Plan, place: &Place, recovery: &Recovery) {
             { database = %place.database, run_id = %record.run },
             "a run on {database} that began before this start had not ended; it is \
              on record as {} now",
-            if record.backup.is_some() { "succeeded" } else { "interrupted" }
+            if record.event == Event::Succeeded { "succeeded" } else { "interrupted" }
         );
     }
     for (record, cut_short) in &recovery.restores {

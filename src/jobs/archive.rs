@@ -1,8 +1,5 @@
 //! Dumps in custom and directory format: `pg_dump` writes them itself, and `pg_restore` proves them.
 
-mod contents;
-
-use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,11 +13,10 @@ use super::limit::Limit;
 use super::proof::major_of;
 use crate::config::Format;
 use crate::pipeline::{
-    Passage, Phase, Progress, StreamError, digest_file, digest_files, take_census,
+    ArchiveFiles, ArchiveList, ArchiveReceipt, ArchiveText, Phase, Progress, StreamError,
 };
 use crate::postgres::{Programs, archive_list_arguments};
 use crate::repository::{Checked, Manifest, Role, Staging};
-use contents::Contents;
 
 /// How often the size of a growing archive is looked at.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
@@ -61,21 +57,21 @@ pub(super) async fn write_and_check(
     let Role::Artifact(format, _) = role else {
         return Err(JobError::Internal("an archive is an artifact".to_owned()));
     };
-    let read = read_files(restorer, path, format, limit, progress).await;
-    let (passage, files) = read.map_err(|error| match error {
+    let read = read_archive(restorer, path, format, limit, progress).await;
+    let receipt = read.map_err(|error| match error {
         JobError::Failed { message, .. } => JobError::failed(format!(
             "what pg_dump has just written cannot be read back: {message}"
         )),
         error => error,
     })?;
     // A reading of the directory that ended early would have left files on no disk.
-    if synced.is_some_and(|synced| synced < files) {
+    if synced.is_some_and(|synced| synced < receipt.files()) {
         return Err(JobError::failed(
             "the directory that pg_dump has just written was not read to its end: the file system, or \
              the server that it is on, is failing",
         ));
     }
-    let checked = Checked::archive(passage);
+    let checked = staging.accept(role, receipt)?;
     Ok((
         checked,
         dump_time,
@@ -83,77 +79,37 @@ pub(super) async fn write_and_check(
     ))
 }
 
-/// Takes the digest of an archive from the disk, and the census from what `pg_restore` makes of it.
+/// Reads an archive, all of it: its files, what `pg_restore` makes of them, and its list of contents.
 pub(super) async fn read_archive(
     restorer: &Dumper<'_>,
     path: PathBuf,
     format: Format,
     limit: &Limit,
     progress: &Arc<Progress>,
-) -> Result<Passage, JobError> {
-    let read = read_files(restorer, path, format, limit, progress).await;
-    read.map(|(passage, _)| passage)
-}
-
-/// The same, with the number of files of a directory.
-async fn read_files(
-    restorer: &Dumper<'_>,
-    path: PathBuf,
-    format: Format,
-    limit: &Limit,
-    progress: &Arc<Progress>,
-) -> Result<(Passage, usize), JobError> {
+) -> Result<ArchiveReceipt, JobError> {
     let doing = format!("cannot read back {}", path.display());
     let (counted, read) = (Arc::clone(progress), path.clone());
-    let (digest, files) = blocking(limit, progress, &doing, move || {
-        if format == Format::Directory {
-            return digest_files(&read, &counted);
-        }
-        let file = crate::regular_file::open(read).map_err(StreamError::Read)?;
-        digest_file(file, &counted).map(|digest| (digest, Vec::new()))
+    let files = blocking(limit, progress, &doing, move || {
+        ArchiveFiles::read(read, format, &counted)
     })
     .await?;
     let counted = Arc::clone(progress);
-    let (census, text_bytes, findings, needs) = restorer
+    let text = restorer
         .stream(limit, progress, &doing, move |source| {
-            take_census(source, &counted)
+            ArchiveText::read(source, &counted)
         })
         .await?;
-    let contents = list(restorer, &path, limit, progress).await?;
-    let count = files.len();
-    if contents.entries == Some(0) {
-        return Err(JobError::failed(
-            "its list of contents is empty: even a dump of an empty database has entries",
-        ));
-    }
-    if format == Format::Directory {
-        let found = blocking(limit, progress, &doing, move || {
-            contents::account(&path, &files, &contents).map_err(StreamError::Read)
-        });
-        let found = found.await?.map_err(JobError::failed)?;
-        if let Some(made) = census
-            .large_objects()
-            .filter(|made| *made > found.large_objects)
-        {
-            return Err(JobError::failed(format!(
-                "it makes {made} large objects, and has files for {} only",
-                found.large_objects
-            )));
-        }
-        let mut remarks = restorer
-            .remarks
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        remarks.extend(contents::remark(&found.extra));
-    }
-    let passage = Passage {
-        digest,
-        text_bytes,
-        census,
-        findings,
-        needs,
-    };
-    Ok((passage, count))
+    let list = list(restorer, &path, limit, progress).await?;
+    let completed = blocking(limit, progress, &doing, move || {
+        files.complete(text, &list).map_err(StreamError::Read)
+    });
+    let receipt = completed.await?.map_err(JobError::failed)?;
+    let mut remarks = restorer
+        .remarks
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    remarks.extend(receipt.remark().map(str::to_owned));
+    Ok(receipt)
 }
 
 /// What an archive's own list names.
@@ -162,7 +118,7 @@ async fn list(
     path: &Path,
     limit: &Limit,
     progress: &Arc<Progress>,
-) -> Result<Contents, JobError> {
+) -> Result<ArchiveList, JobError> {
     let lister = Dumper {
         program: restorer.program.clone(),
         arguments: archive_list_arguments(path),
@@ -171,9 +127,7 @@ async fn list(
     };
     let doing = format!("cannot list {}", path.display());
     lister
-        .stream(limit, progress, &doing, |list| {
-            Contents::read(BufReader::new(list)).map_err(StreamError::Read)
-        })
+        .stream(limit, progress, &doing, ArchiveList::read)
         .await
 }
 

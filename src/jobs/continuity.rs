@@ -17,7 +17,7 @@ use crate::policy::{
     vanished,
 };
 use crate::repository::{
-    Catalogue, Entry, Event, LastSeen, Manifest, Operation, Record, Repository,
+    BackupDetails, Catalogue, Details, Entry, Event, LastSeen, Manifest, Record, Repository,
 };
 
 /// What was lost of a database and not accepted.
@@ -44,12 +44,14 @@ fn open(repository: &Repository) -> Vec<Loss> {
     // A ledger that cannot be read says nothing, and `status` says that it cannot.
     let _ = repository.ledger().read_backwards(|record| {
         accepted.extend(acceptance(&record));
-        match record.lost {
-            Some(found) => {
+        match record.details {
+            Details::Backup(BackupDetails {
+                lost: Some(found), ..
+            }) => {
                 lost = found;
                 ControlFlow::Break(())
             }
-            None => ControlFlow::Continue(()),
+            _ => ControlFlow::Continue(()),
         }
     });
     lost.retain(|loss| !loss.is_accepted(&accepted));
@@ -57,7 +59,10 @@ fn open(repository: &Repository) -> Vec<Loss> {
 }
 
 fn acceptance(record: &Record) -> Option<(Accepted, String)> {
-    Some((record.accepted?, record.backup.clone()?))
+    match &record.details {
+        Details::Accept { backup, accepted } => Some(((*accepted)?, backup.clone()?)),
+        _ => None,
+    }
 }
 
 /// Those of the backups that are gone for which the ledgers have no reason.
@@ -72,9 +77,9 @@ fn missing(repository: &Repository, gone: &[Seen], here: &[Seen]) -> Vec<Loss> {
             let names = explained_by(&record).into_iter();
             explained.extend(names.map(|name| (name, record.at)));
             accepted.extend(acceptance(&record));
-            if record.operation == Operation::Backup
+            if let Details::Backup(details) = record.details
                 && record.event == Event::Succeeded
-                && let Some(backup) = record.backup
+                && let Some(backup) = details.backup
             {
                 made.insert(backup, record.at);
             }
@@ -134,26 +139,24 @@ fn seen(entry: &Entry) -> Seen {
 /// The backups that a record explains the absence of: removed, put aside, or found bad, and so the
 /// operator's to remove.
 fn explained_by(record: &Record) -> Vec<String> {
-    let removed = record.removed.iter().map(|removal| removal.backup.clone());
-    let bad = record.damaged.iter().map(|damage| damage.backup.clone());
-    let aside = record
-        .backup
-        .iter()
-        .filter(|_| record.operation == Operation::Quarantine && record.event == Event::Succeeded);
-    removed.chain(bad).chain(aside.cloned()).collect()
+    let removed = record.removed().iter().map(|removal| &removal.backup);
+    let bad = record.damaged().iter().map(|damage| &damage.backup);
+    let aside = match &record.details {
+        Details::Quarantine(subject) if record.event == Event::Succeeded => &subject.backup,
+        _ => &None,
+    };
+    removed.chain(bad).chain(aside).cloned().collect()
 }
 
 /// Whether a record is that of a restore, or of its undoing, that changed what is in the database.
 fn puts_contents_into(record: &Record, database: &str) -> bool {
     let of_tables = record
-        .restoration
-        .as_ref()
+        .restoration()
         .is_some_and(|facts| !facts.restored_tables.is_empty());
-    let restores = matches!(
-        record.operation,
-        Operation::Restore | Operation::UndoRestore
-    );
-    restores && record.event == Event::Succeeded && !of_tables && record.database == database
+    record.is_of_restore()
+        && record.event == Event::Succeeded
+        && !of_tables
+        && record.database == database
 }
 
 /// Whether a restore of ours has ended since a backup was made.
@@ -282,9 +285,11 @@ pub fn accept(context: &Context, place: &Place, what: Accepted) -> Result<Vec<St
     let ledger = repository.ledger();
     for (backup, sentence) in &accepted {
         let run = uuid::Uuid::now_v7();
-        let mut record = context.record(run, Operation::Accept, Event::Succeeded, &place.database);
-        record.backup = Some(backup.clone());
-        record.accepted = Some(what);
+        let details = Details::Accept {
+            backup: Some(backup.clone()),
+            accepted: Some(what),
+        };
+        let mut record = context.record(run, Event::Succeeded, &place.database, details);
         record.message = Some(sentence.clone());
         record.requested_by = Some(context.requester.clone());
         append(&ledger, &record, "nothing was accepted because")?;

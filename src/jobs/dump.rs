@@ -16,7 +16,8 @@ use super::program_failure;
 use crate::config::Compression;
 use crate::pipeline::compression::Settings;
 use crate::pipeline::{
-    Batched, Growth, Passage, Phase, Progress, StreamError, follow_dump, read_dump, write_dump,
+    Batched, Growth, Passage, Phase, Progress, ReadBack, StreamError, follow_dump, read_dump,
+    write_dump,
 };
 use crate::postgres::{
     Child, ChildInput, ChildKind, ChildOutput, ChildSpec, Confinement, Conninfo, Exit,
@@ -263,7 +264,7 @@ pub(super) async fn write_and_check(
     }
     let doing = format!("cannot read back {}", path.display());
     let read = until_done(&mut follower, limit, progress, &doing).await?;
-    let checked = Checked::compare(&written, read, &path)?;
+    let checked = staging.compare(role, &written, read)?;
     Ok((
         checked,
         dump_time,
@@ -277,7 +278,7 @@ fn follow(
     growth: &Arc<Growth>,
     compression: Compression,
     progress: &Arc<Progress>,
-) -> Result<Thread<Result<Passage, StreamError>>, NoThread> {
+) -> Result<Thread<Result<ReadBack, StreamError>>, NoThread> {
     let (growth, counted) = (Arc::clone(growth), Arc::clone(progress));
     threads::start("follow", move || {
         let file = crate::regular_file::open(path).map_err(StreamError::Read)?;

@@ -311,6 +311,7 @@ fn kind_on_disk(error: &RepositoryError) -> JobErrorKind {
             _ => JobErrorKind::Damaged,
         },
         RepositoryError::ReadBack { .. } => JobErrorKind::Damaged,
+        RepositoryError::NotItsCheck { .. } => JobErrorKind::Internal,
     }
 }
 

@@ -38,7 +38,7 @@ use chrono_tz::Tz;
 use uuid::Uuid;
 
 use crate::config::{DrillSettings, Limits, Plan, Retention};
-use crate::repository::{Event, Operation, Record, Requester};
+use crate::repository::{Details, Event, Record, Requester};
 
 pub use backup::{BackupReport, BackupRequest, Strictness, back_up};
 pub use connections::{
@@ -139,31 +139,17 @@ impl Context {
         moment.with_timezone(&self.zone).fixed_offset()
     }
 
-    fn record(&self, run: Uuid, operation: Operation, event: Event, database: &str) -> Record {
-        Record {
-            at: self.now(),
-            run,
-            operation,
-            event,
-            database: database.to_owned(),
-            series: None,
-            job: self.tick.as_ref().map(|tick| tick.job.clone()),
-            due: self.tick.as_ref().map(|tick| self.local(tick.due)),
-            reason: None,
-            requested_by: None,
-            backup: None,
-            bytes: None,
-            seconds: None,
-            message: None,
-            removed: Vec::new(),
-            damaged: Vec::new(),
-            beside: None,
-            phases: Vec::new(),
-            restoration: None,
-            accepted: None,
-            lost: None,
-            left: None,
-            round: None,
-        }
+    /// A record of a run, with the job and the slot that it is for.
+    fn record(
+        &self,
+        run: Uuid,
+        event: Event,
+        database: &str,
+        details: impl Into<Details>,
+    ) -> Record {
+        let mut record = Record::new(self.now(), run, event, database, details);
+        record.job = self.tick.as_ref().map(|tick| tick.job.clone());
+        record.due = self.tick.as_ref().map(|tick| self.local(tick.due));
+        record
     }
 }

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::Context;
 use super::error::JobError;
 use super::record::append;
-use crate::repository::{Event, Operation, Pin, Repository, State, Stem};
+use crate::repository::{Details, Event, Pin, Repository, State, Stem};
 use crate::words::shell_word;
 
 /// Pins a backup, or takes its pin off; gives whether that changed anything.
@@ -39,14 +39,12 @@ pub fn set_pin(
         Some(state) if state.is_pinned() == pinned => return Ok(false),
         Some(_) => {}
     }
-    let operation = if pinned {
-        Operation::Pin
+    let details = if pinned {
+        Details::Pin(stem.into())
     } else {
-        Operation::Unpin
+        Details::Unpin(stem.into())
     };
-    let mut record = context.record(run, operation, Event::Succeeded, &manifest.database);
-    record.series = Some(stem.series.clone());
-    record.backup = Some(stem.to_string());
+    let mut record = context.record(run, Event::Succeeded, &manifest.database, details);
     record.requested_by = Some(context.requester.clone());
     let is_now = if pinned { "pinned" } else { "no longer pinned" };
     append(
@@ -79,9 +77,8 @@ pub(super) fn record_lost_state(
         unreadable.what,
         shell_word(&backup.display().to_string())
     );
-    let mut record = context.record(run, Operation::Pin, Event::Succeeded, database);
-    record.series = Some(stem.series.clone());
-    record.backup = Some(stem.to_string());
+    let details = Details::Pin(stem.into());
+    let mut record = context.record(run, Event::Succeeded, database, details);
     record.message = Some(told.clone());
     record.requested_by = Some(context.requester.clone());
     append(

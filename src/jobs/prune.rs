@@ -14,7 +14,7 @@ use crate::policy::{
     Candidate, ClockDoubt, ClockTrust, Decision, Loss, Reason, Rules, Series, Verdict, decide,
 };
 use crate::repository::{
-    Catalogue, Entry, Event, Holder, Lock, Operation, Removal, Repository, Stem,
+    Catalogue, Details, Entry, Event, Holder, Lock, Operation, Removal, Repository, Stem,
 };
 
 /// Whether a clean-up removes anything, and whether it believes the clock.
@@ -79,7 +79,7 @@ pub fn prune(
     repository.sweep(&lock)?;
     let ledger = repository.ledger();
     let began = Instant::now();
-    let mut record = context.record(run, Operation::Prune, Event::Started, database);
+    let mut record = context.record(run, Event::Started, database, Details::of(Operation::Prune));
     record.requested_by = Some(context.requester.clone());
     match ledger.append(&record) {
         // A full disk is what a clean-up can help with, and then its end can be recorded.
@@ -100,9 +100,9 @@ pub fn prune(
         mode.trust,
         &mut removed,
     );
-    let mut record = context.record(run, Operation::Prune, Event::Succeeded, database);
+    let details = Details::Prune { removed };
+    let mut record = context.record(run, Event::Succeeded, database, details);
     record.seconds = Some(began.elapsed().as_secs_f64());
-    record.removed = removed;
     match &outcome {
         Ok(report) => record.message = doubts(report),
         Err(error) => {

@@ -15,9 +15,8 @@ use super::target::Place;
 use super::verify::{Examined, examine};
 use crate::pipeline::{Phase, Progress};
 use crate::repository::{
-    Event, Holder, Manifest, Operation, Quarantined, Record, Repository, Role,
+    Details, Event, Holder, Manifest, Quarantined, Repository, RepositoryError, Role, Stem,
 };
-use crate::repository::{RepositoryError, Stem};
 
 /// Puts a backup that was found damaged aside, with a record of its own; gives where it is then, or
 /// none if it is no longer there.
@@ -34,14 +33,11 @@ pub(super) fn put_aside(
     let lock = repository.lock(&holder(context, "quarantine"))?;
     let run = Uuid::now_v7();
     let ledger = repository.ledger();
-    let mut start = record(
-        context,
-        run,
-        Operation::Quarantine,
-        Event::Started,
-        place,
-        stem,
-    );
+    let record = |event| {
+        let details = Details::Quarantine(stem.into());
+        context.record(run, event, &place.database, details)
+    };
+    let mut start = record(Event::Started);
     start.requested_by = Some(context.requester.clone());
     start.message = Some(damage.to_owned());
     append(&ledger, &start, "nothing was put aside because")?;
@@ -51,7 +47,7 @@ pub(super) fn put_aside(
     } else {
         Event::Failed
     };
-    let mut end = record(context, run, Operation::Quarantine, event, place, stem);
+    let mut end = record(event);
     end.message = Some(match &put {
         Ok(Some(path)) => format!("it is in {}", below(repository, path)),
         Ok(None) => "it was removed meanwhile".to_owned(),
@@ -86,10 +82,13 @@ pub async fn release(
         Err(error) if error.kind() == JobErrorKind::Interrupted => Event::Interrupted,
         Err(_) => Event::Failed,
     };
-    let mut end = record(context, run, Operation::Release, event, place, stem);
+    let details = Details::Release {
+        subject: stem.into(),
+        bytes: quarantined.bytes,
+    };
+    let mut end = context.record(run, event, &place.database, details);
     end.requested_by = Some(context.requester.clone());
     end.seconds = Some(began.elapsed().as_secs_f64());
-    end.bytes = quarantined.bytes;
     end.message = released.as_ref().err().map(ToString::to_string);
     let done = match &released {
         Ok(()) => "the backup has its place back, but",
@@ -143,18 +142,4 @@ fn holder(context: &Context, operation: &str) -> Holder {
         since: context.now(),
         requested_by: context.requester.clone(),
     }
-}
-
-fn record(
-    context: &Context,
-    run: Uuid,
-    operation: Operation,
-    event: Event,
-    place: &Place,
-    stem: &Stem,
-) -> Record {
-    let mut record = context.record(run, operation, event, &place.database);
-    record.series = Some(stem.series.clone());
-    record.backup = Some(stem.to_string());
-    record
 }

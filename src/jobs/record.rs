@@ -4,6 +4,9 @@ use super::Context;
 use super::error::JobError;
 use crate::repository::{Event, Ledger, Operation, Record, Requester};
 
+/// What is on record of a run that a crash ended.
+pub(super) const FOUND_LATER: &str = "the process ended before the run did; found by a later run";
+
 /// Appends a record. `done` begins the sentence that says what it means if that fails: what was
 /// done, or that nothing was.
 ///
@@ -26,16 +29,10 @@ pub(super) fn close_dead_runs(
 ) -> Result<(), JobError> {
     for open in ledger.open_runs().map_err(unrecorded(ledger, done))? {
         let alive = open.requested_by.as_ref().map(Requester::may_be_alive);
-        if open.operation != operation || alive == Some(true) {
+        if open.operation() != operation || alive == Some(true) {
             continue;
         }
-        let end = Record {
-            at: context.now(),
-            event: Event::Interrupted,
-            message: Some("the process ended before the run did; found by a later run".to_owned()),
-            requested_by: None,
-            ..open
-        };
+        let end = open.closed(context.now(), Event::Interrupted, FOUND_LATER);
         append(ledger, &end, done)?;
     }
     Ok(())

@@ -5,10 +5,11 @@ use uuid::Uuid;
 
 use super::Context;
 use super::error::JobError;
-use super::record::{append, unrecorded};
+use super::record::{FOUND_LATER, append, unrecorded};
 use super::restore::{self, CutShort};
 use crate::repository::{
-    Catalogue, Event, Holder, Lock, Operation, Record, Repository, RepositoryError, Requester,
+    Catalogue, Details, Event, Holder, Lock, Operation, Record, Repository, RepositoryError,
+    Requester,
 };
 
 /// What was found and put right.
@@ -85,13 +86,13 @@ pub(super) fn close_open_runs(
         .open_runs()
         .map_err(unrecorded(&ledger, nothing_done))?
     {
-        if open.operation == Operation::Verify && may_be_going_on(&open) {
+        if open.operation() == Operation::Verify && may_be_going_on(&open) {
             continue;
         }
-        let is_aside = open.operation == Operation::Quarantine
+        let is_aside = open.operation() == Operation::Quarantine
             && aside
                 .iter()
-                .any(|one| open.backup.as_deref() == Some(&one.stem.to_string()));
+                .any(|one| open.backup() == Some(&one.stem.to_string()));
         let record = end_of(open, context.now(), catalogue, is_aside);
         append(&ledger, &record, nothing_done)?;
         closed.push(record);
@@ -122,18 +123,12 @@ fn end_of(
             Event::Succeeded,
             "its end could not be recorded at the time; found by a later run",
         ),
-        None => (
-            Event::Interrupted,
-            "the process ended before the run did; found by a later run",
-        ),
+        None => (Event::Interrupted, FOUND_LATER),
     };
-    Record {
-        at: now,
-        event,
-        backup: made.map(|entry| entry.stem.to_string()).or(open.backup),
-        bytes: made.map(|entry| entry.bytes),
-        message: Some(message.to_owned()),
-        requested_by: None,
-        ..open
+    let mut end = open.closed(now, event, message);
+    if let (Details::Backup(details), Some(entry)) = (&mut end.details, made) {
+        details.backup = Some(entry.stem.to_string());
+        details.bytes = Some(entry.bytes);
     }
+    end
 }

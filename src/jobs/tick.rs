@@ -9,7 +9,7 @@ use super::Context;
 use super::error::JobError;
 use super::record::append;
 use crate::policy::Series;
-use crate::repository::{Event, Operation, Repository};
+use crate::repository::{Details, Event, Operation, Repository};
 
 /// Records that a run did not happen although it was due.
 ///
@@ -23,8 +23,11 @@ pub fn record_skip(
     reason: &str,
 ) -> Result<(), JobError> {
     repository.create()?;
-    let mut record = context.record(Uuid::now_v7(), operation, Event::Skipped, database);
-    record.series = series.cloned();
+    let mut details = Details::of(operation);
+    if let Details::Backup(details) = &mut details {
+        details.series = series.cloned();
+    }
+    let mut record = context.record(Uuid::now_v7(), Event::Skipped, database, details);
     record.requested_by = Some(context.requester.clone());
     record.message = Some(reason.to_owned());
     append(
@@ -48,9 +51,9 @@ pub fn newest_success(
     let mut newest = None;
     let ledger = repository.ledger();
     let read = ledger.read_backwards(|record| {
-        if record.operation == Operation::Backup
+        if let Details::Backup(details) = &record.details
             && record.event == Event::Succeeded
-            && record.series.as_ref() == Some(series)
+            && details.series.as_ref() == Some(series)
         {
             let moment = record.due.unwrap_or(record.at).to_utc();
             newest = newest.max(Some(moment).filter(|moment| *moment <= now));

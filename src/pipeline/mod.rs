@@ -1,6 +1,7 @@
 //! The stream and its way back: census, compression, digest.
 
 mod allow;
+mod archive;
 mod batched;
 pub mod census;
 pub mod compression;
@@ -11,6 +12,7 @@ mod segments;
 mod stream;
 
 pub use allow::{Finding, Findings, Reason, judge_globals};
+pub use archive::{ArchiveFiles, ArchiveList, ArchiveReceipt, ArchiveText};
 pub use batched::Batched;
 pub use digest::{Digest, Digesting};
 pub use follow::Growth;
@@ -20,7 +22,7 @@ pub use parts::{
 };
 pub use segments::{Segment, take_segments};
 pub use stream::{
-    Amount, Passage, Phase, Progress, StoredFile, StreamError, digest_directory, digest_file,
-    digest_files, follow_dump, read_census, read_dump, read_text, take_census, write_census,
+    Amount, Passage, Phase, Progress, ReadBack, StreamError, Written, digest_directory,
+    digest_file, follow_dump, read_census, read_dump, read_text, take_census, write_census,
     write_dump,
 };

@@ -178,6 +178,42 @@ pub struct Passage {
     pub needs: Needs,
 }
 
+/// What [`write_dump`] has written; nothing else gives one.
+#[derive(Clone, Debug)]
+pub struct Written(Passage);
+
+/// What [`follow_dump`] has read back of a file while it was written; nothing else gives one.
+#[derive(Clone, Debug)]
+pub struct ReadBack(Passage);
+
+impl Written {
+    /// What it holds.
+    pub fn passage(&self) -> &Passage {
+        &self.0
+    }
+}
+
+impl ReadBack {
+    /// What it holds.
+    pub fn into_passage(self) -> Passage {
+        self.0
+    }
+}
+
+#[cfg(test)]
+impl From<Passage> for Written {
+    fn from(passage: Passage) -> Self {
+        Self(passage)
+    }
+}
+
+#[cfg(test)]
+impl From<Passage> for ReadBack {
+    fn from(passage: Passage) -> Self {
+        Self(passage)
+    }
+}
+
 /// Why a stream ended before its end.
 #[derive(Debug, thiserror::Error)]
 pub enum StreamError {
@@ -209,7 +245,7 @@ pub fn write_dump(
     settings: Settings,
     growth: &Growth,
     progress: &Progress,
-) -> Result<Passage, StreamError> {
+) -> Result<Written, StreamError> {
     let _unless_synced = GiveUp(growth);
     let mut encoder = Encoder::new(settings, Digesting::new(file)).map_err(StreamError::Write)?;
     let mut scanner = Scanner::new();
@@ -233,13 +269,13 @@ pub fn write_dump(
     let (digest, file) = encoder.finish().map_err(StreamError::Write)?.finish();
     file.sync_all().map_err(StreamError::Write)?;
     growth.synced(digest.bytes);
-    Ok(Passage {
+    Ok(Written(Passage {
         digest,
         text_bytes,
         census,
         findings,
         needs,
-    })
+    }))
 }
 
 /// Tells the follower when the writer ends in any other way than with a synced file.
@@ -300,8 +336,8 @@ pub fn follow_dump(
     growth: Arc<Growth>,
     compression: Compression,
     progress: &Progress,
-) -> Result<Passage, StreamError> {
-    read_back(Follower::new(file, growth), compression, progress)
+) -> Result<ReadBack, StreamError> {
+    read_back(Follower::new(file, growth), compression, progress).map(ReadBack)
 }
 
 fn read_back(
@@ -431,18 +467,18 @@ pub fn digest_directory(directory: &Path, progress: &Progress) -> Result<Digest,
 
 /// A file in a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoredFile {
+pub(super) struct StoredFile {
     /// Its name.
-    pub name: OsString,
+    pub(super) name: OsString,
     /// Its length.
-    pub bytes: u64,
+    pub(super) bytes: u64,
 }
 
 /// The same, with the files that it is made from, in their order.
 ///
 /// # Errors
 /// As there.
-pub fn digest_files(
+pub(super) fn digest_files(
     directory: &Path,
     progress: &Progress,
 ) -> Result<(Digest, Vec<StoredFile>), StreamError> {

@@ -91,6 +91,18 @@ pub enum RepositoryError {
         /// What does not agree.
         what: String,
     },
+    /// A file is not published for a check of another one: a fault of the program's own.
+    #[error(
+        "internal error (please report): {} cannot be published, for it is {} that was checked",
+        .path.display(),
+        .found.display()
+    )]
+    NotItsCheck {
+        /// The temporary file.
+        path: PathBuf,
+        /// The file that was checked.
+        found: PathBuf,
+    },
 }
 
 /// What is being done where a directory is made.

@@ -6,14 +6,8 @@ use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use chrono::{DateTime, FixedOffset};
-use serde::{Deserialize, Serialize};
-use uuid::Uuid;
-
 use super::durable;
-use super::requester::Requester;
-use super::restoration::Restoration;
-use crate::policy::{Accepted, Loss, Series};
+use super::record::{Event, Record};
 
 /// The name of the ledger of backups, verifications and clean-ups in a database's directory.
 pub(super) const BACKUP_LOG: &str = "backup.log";
@@ -28,180 +22,6 @@ const BLOCK: u64 = 64 << 10;
 #[derive(Clone, Debug)]
 pub struct Ledger {
     path: PathBuf,
-}
-
-/// One line of the ledger.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Record {
-    /// When it was written, on the wall clock of the schedule's zone.
-    pub at: DateTime<FixedOffset>,
-    /// The run it belongs to.
-    pub run: Uuid,
-    /// What is being done.
-    pub operation: Operation,
-    /// Its start, or how it ended.
-    pub event: Event,
-    /// The database.
-    pub database: String,
-    /// The series, where the operation has one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub series: Option<Series>,
-    /// The job whose schedule started it, if one did.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub job: Option<String>,
-    /// The slot of that schedule: when the run was due.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub due: Option<DateTime<FixedOffset>>,
-    /// Why it was asked for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-    /// Who asked for it; at the start.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub requested_by: Option<Requester>,
-    /// The backup that was made, checked, pinned, ….
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub backup: Option<String>,
-    /// Bytes of all files of that backup but its manifest; of a verification, of all that were
-    /// checked.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bytes: Option<u64>,
-    /// How long the run took, in seconds; at the end.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub seconds: Option<f64>,
-    /// What failed, or what deserves a word.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub message: Option<String>,
-    /// Backups removed, each with the reasons; of a clean-up (P3).
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub removed: Vec<Removal>,
-    /// Backups found damaged, each with what is wrong; of a verification or a test restore.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub damaged: Vec<Damage>,
-    /// The names of the databases beside the one that is restored; at the start of a restore.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub beside: Option<BesideNames>,
-    /// How long the parts of the run took, in their order; of a test restore.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub phases: Vec<PhaseTime>,
-    /// What was to be done and what came of it; of a restore.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub restoration: Option<Box<Restoration>>,
-    /// What was accepted as it is, of the backup that is named.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub accepted: Option<Accepted>,
-    /// What the backup has found lost since those before it, or still lost; empty where nothing was. Of
-    /// a backup that succeeded, by programs that compare.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lost: Option<Vec<Loss>>,
-    /// How many backups were due and not reached in time; of a verification that has a budget.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub left: Option<u64>,
-    /// When the round of checks began that the run is in, and at its end, that it leaves open; of a
-    /// verification that reads what is due.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub round: Option<DateTime<FixedOffset>>,
-}
-
-impl Record {
-    /// Whether it is the end of a test restore that came to a result: the backup restores, or it
-    /// does not. One that could not be made came to none.
-    pub fn is_drill_result(&self) -> bool {
-        self.operation == Operation::Drill
-            && match self.event {
-                Event::Succeeded => true,
-                Event::Failed => !self.damaged.is_empty(),
-                Event::Started | Event::Interrupted | Event::Skipped => false,
-            }
-    }
-}
-
-/// Under which names a restore makes databases: what may be left of one that was killed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BesideNames {
-    /// The database that is loaded, until it takes the name.
-    pub loads_into: String,
-    /// What the database that is replaced is called then.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub keeps_as: Option<String>,
-    /// The database in which the definitions are loaded once more, if any are written differently, until
-    /// they are compared; none in records of older versions.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub compares_with: Option<String>,
-}
-
-/// How long a part of a run took.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PhaseTime {
-    /// Which part: `verify`, `server`, `globals`, `load`, `dump` or `compare`.
-    pub phase: String,
-    /// How long it took, in seconds.
-    pub seconds: f64,
-}
-
-/// One backup that a clean-up removed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Removal {
-    /// The backup.
-    pub backup: String,
-    /// Why, in words.
-    pub reasons: Vec<String>,
-}
-
-/// One backup that was found damaged.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Damage {
-    /// The backup.
-    pub backup: String,
-    /// What is wrong with it.
-    pub what: String,
-    /// Where it was put aside, below the database's directory.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub quarantine: Option<String>,
-}
-
-/// What a run does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Operation {
-    /// Makes a backup.
-    Backup,
-    /// Reads a backup back and checks it.
-    Verify,
-    /// Restores a backup into a throw-away server and compares.
-    Drill,
-    /// Removes what retention no longer keeps.
-    Prune,
-    /// Pins a backup.
-    Pin,
-    /// Takes the pin off.
-    Unpin,
-    /// Puts a damaged backup aside.
-    Quarantine,
-    /// Gives a backup in quarantine its place back.
-    Release,
-    /// Accepts, as the operator's word, what was a matter of concern.
-    Accept,
-    /// Brings a database back from a backup.
-    Restore,
-    /// Swaps the database that a restore replaced back.
-    #[serde(rename = "undo-restore")]
-    UndoRestore,
-}
-
-/// The start of a run, or how it ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Event {
-    /// It starts.
-    Started,
-    /// It ended well.
-    Succeeded,
-    /// It failed.
-    Failed,
-    /// It was ended from outside: by a signal, or by the end of the process.
-    Interrupted,
-    /// It did not start, for the reason in the message.
-    Skipped,
 }
 
 impl Ledger {
@@ -345,34 +165,18 @@ mod tests {
     use chrono::DateTime;
     use uuid::Uuid;
 
-    use super::{Event, Ledger, Operation, Record};
+    use super::{Event, Ledger, Record};
+    use crate::repository::BackupDetails;
 
     fn record(run: u128, event: Event) -> Record {
-        Record {
-            at: DateTime::parse_from_rfc3339("2025-07-09T02:00:00+03:00").unwrap(),
-            run: Uuid::from_u128(run),
-            operation: Operation::Backup,
-            event,
-            database: "a\nb".to_owned(),
-            series: None,
-            job: None,
-            due: None,
+        let at = DateTime::parse_from_rfc3339("2025-07-09T02:00:00+03:00").unwrap();
+        let details = BackupDetails {
             reason: Some("قبل الترقية".to_owned()),
-            requested_by: None,
-            backup: None,
-            bytes: None,
-            seconds: Some(1.5),
-            message: None,
-            removed: Vec::new(),
-            damaged: Vec::new(),
-            beside: None,
-            phases: Vec::new(),
-            restoration: None,
-            accepted: None,
-            lost: None,
-            left: None,
-            round: None,
-        }
+            ..BackupDetails::default()
+        };
+        let mut record = Record::new(at, Uuid::from_u128(run), event, "a\nb", details);
+        record.seconds = Some(1.5);
+        record
     }
 
     fn records(ledger: &Ledger) -> Vec<Record> {

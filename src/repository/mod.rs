@@ -27,6 +27,7 @@ mod manifest;
 mod names;
 mod provide;
 mod quarantine;
+mod record;
 mod requester;
 mod restoration;
 mod runtime;
@@ -52,7 +53,7 @@ pub(crate) use error::making_command;
 pub use error::{RepositoryError, advice};
 pub use in_force::{InForce, SchedulesInForce};
 pub use last_seen::LastSeen;
-pub use ledger::{BesideNames, Damage, Event, Ledger, Operation, PhaseTime, Record, Removal};
+pub use ledger::Ledger;
 pub use lock::{Holder, Lock, LockError};
 pub use manifest::{
     Artifact, CensusFile, Globals, MANIFEST_FORMAT, Manifest, ManifestError, Seconds,
@@ -60,6 +61,10 @@ pub use manifest::{
 pub use names::{InvalidStem, Role, Slug, Stem};
 pub use provide::{Level, Owner, ProvideError, Provided, provide};
 pub use quarantine::Quarantined;
+pub use record::{
+    BackupDetails, BesideNames, Damage, Details, DrillDetails, Event, Operation, PhaseTime, Record,
+    Removal, RestoreDetails, Subject, VerifyDetails,
+};
 pub use requester::Requester;
 pub use restoration::{Content, Replaced, Restoration, StepTime};
 pub use runtime::{

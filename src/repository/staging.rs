@@ -13,7 +13,7 @@ use super::manifest::Manifest;
 use super::names::{Role, Stem};
 use super::quarantine;
 use crate::config::Format;
-use crate::pipeline::Passage;
+use crate::pipeline::{ArchiveReceipt, Passage, ReadBack, Written};
 
 /// Temporary files begin with this, so that no pattern for backups matches them.
 pub(super) const PREFIX: &str = ".pgbackupd-";
@@ -28,46 +28,72 @@ pub struct Staging<'a> {
     _lock: &'a Lock,
 }
 
-/// A dump that was read back from the disk and found to be what was written: only such a one can
-/// be published.
-#[derive(Clone, Debug)]
+/// The proof that a temporary file was read back from the disk and found to be what was written; a
+/// backup is published with nothing less. It says which run's file, and which of its files. Only a
+/// [`Staging`] gives one: from a comparison or from the receipt of an archive.
+///
+/// ```
+/// use pgbackupd::pipeline::{ReadBack, Written};
+/// use pgbackupd::repository::{Checked, RepositoryError, Role, Staging};
+///
+/// fn check(
+///     staging: &Staging<'_>,
+///     written: &Written,
+///     read: ReadBack,
+/// ) -> Result<Checked, RepositoryError> {
+///     staging.compare(Role::Globals, written, read)
+/// }
+/// ```
+///
+/// Whoever has only written something has no `Checked`, and cannot make one:
+///
+/// ```compile_fail,E0308
+/// use pgbackupd::pipeline::Written;
+/// use pgbackupd::repository::{Checked, RepositoryError, Role, Staging};
+///
+/// fn check(staging: &Staging<'_>, written: &Written) -> Result<Checked, RepositoryError> {
+///     staging.compare(Role::Globals, written, written.clone())
+/// }
+/// ```
+///
+/// ```compile_fail,E0451
+/// use pgbackupd::pipeline::Passage;
+/// use pgbackupd::repository::{Checked, Role};
+///
+/// fn forge(run: uuid::Uuid, role: Role, passage: Passage) -> Checked {
+///     Checked { run, role, passage }
+/// }
+/// ```
+///
+/// ```compile_fail,E0423
+/// use pgbackupd::pipeline::{Passage, ReadBack};
+///
+/// fn forge(passage: Passage) -> ReadBack {
+///     ReadBack(passage)
+/// }
+/// ```
+#[derive(Debug)]
 pub struct Checked {
+    run: Uuid,
+    role: Role,
     passage: Passage,
 }
 
 impl Checked {
-    /// Compares what was written with what was read back from `path`.
-    ///
-    /// # Errors
-    /// When they do not agree.
-    pub fn compare(written: &Passage, read: Passage, path: &Path) -> Result<Self, RepositoryError> {
-        let what = if written.digest != read.digest {
-            format!("{} written, {} read", written.digest, read.digest)
-        } else if written.text_bytes != read.text_bytes {
-            format!(
-                "{} bytes of text written, {} read",
-                written.text_bytes, read.text_bytes
-            )
-        } else if let Some(difference) = read.census.differences(&written.census).first() {
-            difference.to_string()
-        } else {
-            return Ok(Self { passage: read });
-        };
-        Err(RepositoryError::ReadBack {
-            path: path.to_owned(),
-            what,
-        })
-    }
-
-    /// An archive that `pg_dump` wrote by itself: its digest was taken from the disk, and its
-    /// census from what `pg_restore` made of the whole of it.
-    pub fn archive(passage: Passage) -> Self {
-        Self { passage }
+    /// Which file of the backup it is.
+    pub fn role(&self) -> Role {
+        self.role
     }
 
     /// What the file holds.
     pub fn passage(&self) -> &Passage {
         &self.passage
+    }
+
+    /// A check that never was, for files of which a test needs no more than their names.
+    #[cfg(test)]
+    pub(super) fn assumed(run: Uuid, role: Role, passage: Passage) -> Self {
+        Self { run, role, passage }
     }
 }
 
@@ -109,21 +135,93 @@ impl<'a> Staging<'a> {
         .map_err(RepositoryError::io("create", &path))
     }
 
-    /// Gives a checked backup its names. `roles` are the temporary files besides the manifest, the
-    /// artifact last; `describe` makes the manifest for a stem.
+    /// Compares what was written to a temporary file with what was read back from it.
     ///
     /// # Errors
-    /// When the disk refuses any step; no file of the backup then stands under its name.
+    /// When they do not agree.
+    pub fn compare(
+        &self,
+        role: Role,
+        written: &Written,
+        read: ReadBack,
+    ) -> Result<Checked, RepositoryError> {
+        let (written, read) = (written.passage(), read.into_passage());
+        let what = if written.digest != read.digest {
+            format!("{} written, {} read", written.digest, read.digest)
+        } else if written.text_bytes != read.text_bytes {
+            format!(
+                "{} bytes of text written, {} read",
+                written.text_bytes, read.text_bytes
+            )
+        } else if let Some(difference) = read.census.differences(&written.census).first() {
+            difference.to_string()
+        } else {
+            return Ok(self.checked(role, read));
+        };
+        Err(RepositoryError::ReadBack {
+            path: self.path(role),
+            what,
+        })
+    }
+
+    /// Takes the receipt of an archive that `pg_dump` wrote by itself: its digest was taken from the
+    /// disk, and its census from what `pg_restore` made of the whole of it.
+    ///
+    /// # Errors
+    /// When the receipt is of another file.
+    pub fn accept(&self, role: Role, receipt: ArchiveReceipt) -> Result<Checked, RepositoryError> {
+        let path = self.path(role);
+        if receipt.path() != path {
+            let found = receipt.path().to_owned();
+            return Err(RepositoryError::NotItsCheck { path, found });
+        }
+        Ok(self.checked(role, receipt.into_passage()))
+    }
+
+    /// Refuses the check of any file but this run's one of the role that is called so.
+    fn require(&self, checked: &Checked, word: &str) -> Result<(), RepositoryError> {
+        let path = temporary(self.directory, self.run, word);
+        let found = temporary(self.directory, checked.run, checked.role.word());
+        if found == path {
+            return Ok(());
+        }
+        Err(RepositoryError::NotItsCheck { path, found })
+    }
+
+    fn checked(&self, role: Role, passage: Passage) -> Checked {
+        Checked {
+            run: self.run,
+            role,
+            passage,
+        }
+    }
+
+    /// Gives a backup its names: its artifact, its globals if it has any, its census, and the manifest
+    /// that `describe` makes of a stem and of what was checked.
+    ///
+    /// # Errors
+    /// When a check is not of this run's artifact or globals, or the disk refuses any step; no file of
+    /// the backup then has its name.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a check is good for one publication"
+    )]
     pub fn publish(
         self,
-        _checked: &Checked,
+        artifact: Checked,
+        globals: Option<Checked>,
         mut stem: Stem,
-        roles: &[Role],
-        describe: impl Fn(&Stem) -> Manifest,
+        describe: impl Fn(&Stem, &Checked, Option<&Checked>) -> Manifest,
     ) -> Result<Manifest, RepositoryError> {
+        self.require(&artifact, "artifact")?;
+        if let Some(globals) = &globals {
+            self.require(globals, Role::Globals.word())?;
+        }
+        let mut roles = Vec::from_iter(globals.as_ref().map(Checked::role));
+        roles.extend([Role::Census, artifact.role]);
         let directory = self.directory;
         let syncing = || RepositoryError::io("sync the directory", directory);
-        for role in roles {
+        for role in &roles {
             // Those that this program wrote are on the disk already; that costs nothing again.
             self.sync(*role)?;
         }
@@ -135,10 +233,10 @@ impl<'a> Staging<'a> {
             }
             // The manifest goes to the disk under a temporary name before any file gets its own:
             // from here on, a run that is cut short is completed by the next one.
-            let manifest = describe(&stem);
+            let manifest = describe(&stem, &artifact, globals.as_ref());
             self.write_manifest(&manifest)?;
             durable::sync_directory(directory).map_err(syncing())?;
-            match self.rename_all(&stem, roles) {
+            match self.rename_all(&stem, &roles) {
                 Ok(()) => {}
                 Err(RepositoryError::Io { source, .. })
                     if source.kind() == io::ErrorKind::AlreadyExists =>
@@ -152,13 +250,13 @@ impl<'a> Staging<'a> {
                 .map_err(syncing())
                 .and_then(|()| self.rename(Role::Manifest, &stem))
                 .inspect_err(|_| {
-                    self.take_back(&stem, roles);
+                    self.take_back(&stem, &roles);
                 })?;
             // Names that a power cut may undo are no success, and nothing that failed may stand.
             durable::sync_directory(directory).map_err(|source| {
                 // A manifest that keeps its name keeps its files.
                 if self.take_back(&stem, &[Role::Manifest]) {
-                    self.take_back(&stem, roles);
+                    self.take_back(&stem, &roles);
                     return syncing()(source);
                 }
                 let stands = || format!("the backup {stem} stands and could not be taken back");

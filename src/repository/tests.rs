@@ -2,6 +2,7 @@
 //! tests work on: a directory with backups that were published in it.
 
 mod catalogue;
+mod ledger;
 mod lock;
 mod publication;
 mod quarantine;
@@ -25,7 +26,7 @@ use uuid::Uuid;
 use super::sweep::REMOVED;
 use super::{
     Artifact, CensusFile, Check, Checked, Globals, Holder, Lock, MANIFEST_FORMAT, Manifest, Pin,
-    Repository, RepositoryError, Requester, Role, Seconds, State, Stem, Swept, staging,
+    Repository, RepositoryError, Requester, Role, Seconds, Staging, State, Stem, Swept, staging,
 };
 use crate::config::{Compression, Format};
 use crate::pipeline::{Digest, Passage, Progress, digest_directory, digest_file, take_census};
@@ -89,24 +90,13 @@ impl Place {
         let lock = self.lock();
         let staging = self.repository.stage(run, &lock);
         write_temporaries(self.repository.directory(), run, artifact);
-        let text = DUMP.as_bytes();
-        let (census, text_bytes, findings, needs) =
-            take_census(text, &Progress::default()).unwrap();
-        let passage = Passage {
-            digest: digest(artifact, &staging.path(artifact)),
-            text_bytes,
-            census,
-            findings,
-            needs,
-        };
-        let globals = digest(Role::Globals, &staging.path(Role::Globals));
         let census = digest(Role::Census, &staging.path(Role::Census));
-        let checked = Checked::archive(passage);
-        let roles = [Role::Globals, Role::Census, artifact];
-        let describe =
-            |stem: &Stem| manifest(stem, run, artifact, checked.passage(), &globals, &census);
+        let (checked, globals) = assumed(&staging, run, artifact);
+        let describe = |stem: &Stem, artifact: &Checked, globals: Option<&Checked>| {
+            manifest(stem, run, artifact, globals.unwrap(), &census)
+        };
         staging
-            .publish(&checked, name.parse().unwrap(), &roles, describe)
+            .publish(checked, Some(globals), name.parse().unwrap(), describe)
             .unwrap()
     }
 
@@ -141,6 +131,35 @@ fn write_temporaries(directory: &Path, run: Uuid, artifact: Role) {
     }
 }
 
+/// The checks of the artifact and the globals that stand there, as if they were dumps.
+fn assumed(staging: &Staging<'_>, run: Uuid, artifact: Role) -> (Checked, Checked) {
+    let checked = |role| {
+        let digest = digest(role, &staging.path(role));
+        let passage = Passage {
+            digest,
+            ..passage()
+        };
+        Checked::assumed(run, role, passage)
+    };
+    (checked(artifact), checked(Role::Globals))
+}
+
+/// What the shortest dump holds.
+fn passage() -> Passage {
+    let (census, text_bytes, findings, needs) =
+        take_census(DUMP.as_bytes(), &Progress::default()).unwrap();
+    Passage {
+        digest: Digest {
+            sha256: "ab".repeat(32),
+            bytes: 7,
+        },
+        text_bytes,
+        census,
+        findings,
+        needs,
+    }
+}
+
 fn write(path: &Path, run: Uuid) {
     let mut options = OpenOptions::new();
     let mut file = options
@@ -163,13 +182,13 @@ fn digest(role: Role, path: &Path) -> Digest {
 fn manifest(
     stem: &Stem,
     run: Uuid,
-    artifact: Role,
-    passage: &Passage,
-    globals: &Digest,
+    artifact: &Checked,
+    globals: &Checked,
     census: &Digest,
 ) -> Manifest {
-    let Role::Artifact(format, compression) = artifact else {
-        panic!("{artifact:?} is no artifact");
+    let (role, passage) = (artifact.role(), artifact.passage());
+    let Role::Artifact(format, compression) = role else {
+        panic!("{role:?} is no artifact");
     };
     let file = |role: Role| format!("{stem}{}", role.suffix());
     let started = moment(&stem.local.and_utc().to_rfc3339());
@@ -185,7 +204,7 @@ fn manifest(
         verified: started,
         zone: "UTC".to_owned(),
         artifact: Artifact {
-            file: file(artifact),
+            file: file(role),
             format,
             compression,
             digest: passage.digest.clone(),
@@ -193,7 +212,7 @@ fn manifest(
         },
         globals: Some(Globals {
             file: file(Role::Globals),
-            digest: globals.clone(),
+            digest: globals.passage().digest.clone(),
             role_passwords: true,
         }),
         census: CensusFile {

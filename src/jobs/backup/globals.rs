@@ -6,15 +6,8 @@ use super::Run;
 use crate::config::Compression;
 use crate::jobs::dump::{Dumper, write_and_check};
 use crate::jobs::{JobError, JobErrorKind};
-use crate::pipeline::Digest;
 use crate::pipeline::compression::Settings;
-use crate::repository::{Role, Staging};
-
-/// The cluster's globals in their temporary file.
-pub(super) struct DumpedGlobals {
-    pub(super) digest: Digest,
-    pub(super) role_passwords: bool,
-}
+use crate::repository::{Checked, Role, Staging};
 
 impl Run<'_> {
     /// Dumps them, and checks the file; an emergency goes without them when the server does not
@@ -25,7 +18,7 @@ impl Run<'_> {
         staging: &Staging<'_>,
         role_passwords: bool,
         warnings: &mut Vec<String>,
-    ) -> Result<Option<DumpedGlobals>, JobError> {
+    ) -> Result<Option<Checked>, JobError> {
         let settings = Settings::new(Compression::Gzip, None, Some(NonZeroU8::MIN));
         let limits = (&self.limit, &self.limit);
         let role = Role::Globals;
@@ -38,10 +31,7 @@ impl Run<'_> {
                         dumper.conninfo.user()
                     ));
                 }
-                Ok(Some(DumpedGlobals {
-                    digest: checked.passage().digest.clone(),
-                    role_passwords,
-                }))
+                Ok(Some(checked))
             }
             Err(error) if self.is_emergency() && error.kind() == JobErrorKind::Unavailable => {
                 warnings.push(format!(

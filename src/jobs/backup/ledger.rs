@@ -3,23 +3,21 @@
 use super::Run;
 use crate::jobs::record::unrecorded;
 use crate::jobs::{JobError, JobErrorKind};
-use crate::repository::{Event, Operation, Record, RepositoryError};
+use crate::repository::{BackupDetails, Event, Record, RepositoryError};
 
 impl Run<'_> {
-    fn record(&self, event: Event) -> Record {
-        let mut record = self
-            .context
-            .record(self.id, Operation::Backup, event, self.name());
-        record.series = Some(self.request.series.clone());
-        record.reason = self.request.reason.map(str::to_owned);
-        record
+    /// What every record of the run has.
+    pub(super) fn details(&self) -> BackupDetails {
+        BackupDetails {
+            series: Some(self.request.series.clone()),
+            reason: self.request.reason.map(str::to_owned),
+            ..BackupDetails::default()
+        }
     }
 
-    /// The record of the run's end, with how long it took.
-    pub(super) fn end_record(&self, event: Event) -> Record {
-        let mut record = self.record(event);
-        record.seconds = Some(self.began.elapsed().as_secs_f64());
-        record
+    fn record(&self, event: Event) -> Record {
+        let details = self.details();
+        self.context.record(self.id, event, self.name(), details)
     }
 
     /// Nothing is begun that is not on record, but in an emergency.
@@ -50,7 +48,8 @@ impl Run<'_> {
             JobErrorKind::Interrupted => Event::Interrupted,
             _ => Event::Failed,
         };
-        let mut record = self.end_record(event);
+        let mut record = self.record(event);
+        record.seconds = Some(self.began.elapsed().as_secs_f64());
         record.message = Some(error.to_string());
         // The failure itself is what the operator must hear of, even with a full disk.
         if let Err(unwritten) = self.repository.ledger().append(&record) {

@@ -31,7 +31,6 @@ use crate::postgres::{
     server_properties, server_settings,
 };
 use crate::repository::{Checked, Event, Lock, Manifest, Repository, Role, Staging};
-use globals::DumpedGlobals;
 use remarks::{POOLED, other_release, passed_over};
 
 /// A backup to make.
@@ -142,11 +141,11 @@ struct Origin {
 
 /// What was dumped, in temporary files, and found whole.
 struct Dumped {
-    checked: Checked,
+    artifact: Checked,
+    /// None if they are not wanted, or not to be had in an emergency.
+    globals: Option<Checked>,
     dump_time: Duration,
     check_time: Duration,
-    /// None if they are not wanted, or not to be had in an emergency.
-    globals: Option<DumpedGlobals>,
 }
 
 impl Run<'_> {
@@ -219,10 +218,10 @@ impl Run<'_> {
             origin.programs.pg_restore(),
             archive_as_sql_arguments(&path),
         );
-        let (checked, dump_time, check_time) =
+        let (artifact, dump_time, check_time) =
             self.dump_database(&pg_dump, &pg_restore, &staging).await?;
         drop(watch);
-        let mentioned = &checked.passage().needs.settings;
+        let mentioned = &artifact.passage().needs.settings;
         let own = &origin.properties.settings;
         let asking = server_settings(&client, mentioned, own);
         match self.limit.wait_for(asking).await? {
@@ -240,12 +239,12 @@ impl Run<'_> {
         );
 
         let dump = Dumped {
-            checked,
+            artifact,
+            globals,
             dump_time,
             check_time,
-            globals,
         };
-        self.publish(staging, &origin, &dump, warnings)
+        self.publish(staging, &origin, dump, warnings)
     }
 
     /// Connects, and finds out what is to be known of server and database before the dump.
@@ -315,9 +314,10 @@ impl Run<'_> {
         lock: &Lock,
         warnings: &mut Vec<String>,
     ) -> Result<(Manifest, Option<PruneReport>, Vec<String>), JobError> {
-        let mut record = self.end_record(Event::Succeeded);
-        record.backup = Some(manifest.name.clone());
-        record.bytes = Some(manifest.bytes());
+        let (at, took) = (self.context.now(), self.began.elapsed());
+        let mut details = self.details();
+        details.backup = Some(manifest.name.clone());
+        details.bytes = Some(manifest.bytes());
         let found = continuity::after_a_backup(self.context, self.repository, &manifest)
             .inspect_err(|error| {
                 warnings.push(format!(
@@ -325,7 +325,7 @@ impl Run<'_> {
                 ));
             })
             .ok();
-        record.lost = found.as_ref().map(FoundLost::by_the_backup);
+        details.lost = found.as_ref().map(FoundLost::by_the_backup);
         let mut pruned = None;
         if !self.is_emergency() {
             let scope = prune::Scope {
@@ -339,7 +339,7 @@ impl Run<'_> {
                 self.id,
                 scope,
                 ClockTrust::IfPlausible,
-                &mut record.removed,
+                &mut details.removed,
             );
             match outcome {
                 Ok(report) => {
@@ -357,6 +357,11 @@ impl Run<'_> {
             .chain(&*warnings)
             .map(String::as_str)
             .collect();
+        let mut record = self
+            .context
+            .record(self.id, Event::Succeeded, self.name(), details);
+        record.at = at;
+        record.seconds = Some(took.as_secs_f64());
         record.message = (!told.is_empty()).then(|| told.join("; "));
         match self.repository.ledger().append(&record) {
             Err(source) if !self.is_emergency() => Err(JobError::UnrecordedBackup {

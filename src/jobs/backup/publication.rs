@@ -7,14 +7,15 @@ use crate::config::DumpSettings;
 use crate::jobs::JobError;
 use crate::pipeline::{Digest, Phase, write_census};
 use crate::repository::{
-    Artifact, CensusFile, Globals, MANIFEST_FORMAT, Manifest, RepositoryError, Role, Seconds, Slug,
-    Staging, Stem,
+    Artifact, CensusFile, Checked, Globals, MANIFEST_FORMAT, Manifest, RepositoryError, Role,
+    Seconds, Slug, Staging, Stem,
 };
 
 /// What only the manifest brings together.
 struct Parts<'a> {
     origin: &'a Origin,
-    dumped: &'a Dumped,
+    artifact: &'a Checked,
+    globals: Option<&'a Checked>,
     census: &'a Digest,
     verified: DateTime<FixedOffset>,
     seconds: Seconds,
@@ -27,33 +28,41 @@ impl Run<'_> {
         &self,
         staging: Staging<'_>,
         origin: &Origin,
-        dumped: &Dumped,
+        dumped: Dumped,
         warnings: &[String],
     ) -> Result<Manifest, JobError> {
         self.progress.enter(Phase::Publishing);
-        let checked = &dumped.checked;
-        let census = write_census(&checked.passage().census, staging.create(Role::Census)?)
+        let Dumped {
+            artifact,
+            globals,
+            dump_time,
+            check_time,
+        } = dumped;
+        let census = write_census(&artifact.passage().census, staging.create(Role::Census)?)
             .map_err(|source| RepositoryError::Io {
                 doing: "write",
                 path: staging.path(Role::Census),
                 source,
             })?;
-        let mut roles = Vec::from_iter(dumped.globals.as_ref().map(|_| Role::Globals));
-        roles.extend([Role::Census, self.role()]);
-        let parts = Parts {
-            origin,
-            dumped,
-            census: &census,
-            verified: self.context.now(),
-            seconds: Seconds {
-                dump: dumped.dump_time.as_secs_f64(),
-                check: dumped.check_time.as_secs_f64(),
-                total: self.began.elapsed().as_secs_f64(),
-            },
-            warnings,
+        let verified = self.context.now();
+        let seconds = Seconds {
+            dump: dump_time.as_secs_f64(),
+            check: check_time.as_secs_f64(),
+            total: self.began.elapsed().as_secs_f64(),
         };
-        let describe = |stem: &Stem| self.describe(stem, &parts);
-        Ok(staging.publish(checked, self.stem(), &roles, describe)?)
+        let describe = |stem: &Stem, artifact: &Checked, globals: Option<&Checked>| {
+            let parts = Parts {
+                origin,
+                artifact,
+                globals,
+                census: &census,
+                verified,
+                seconds,
+                warnings,
+            };
+            self.describe(stem, &parts)
+        };
+        Ok(staging.publish(artifact, globals, self.stem(), describe)?)
     }
 
     /// The name that is asked for; one that is taken gets a count.
@@ -74,7 +83,7 @@ impl Run<'_> {
             compression,
             ..
         } = self.request.database.dump;
-        let passage = parts.dumped.checked.passage();
+        let passage = parts.artifact.passage();
         Manifest {
             format: MANIFEST_FORMAT,
             program: concat!("pgbackupd ", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -87,16 +96,16 @@ impl Run<'_> {
             verified: parts.verified,
             zone: self.context.zone.name().to_owned(),
             artifact: Artifact {
-                file: file(self.role()),
+                file: file(parts.artifact.role()),
                 format,
                 compression,
                 digest: passage.digest.clone(),
                 text_bytes: passage.text_bytes,
             },
-            globals: parts.dumped.globals.as_ref().map(|globals| Globals {
-                file: file(Role::Globals),
-                digest: globals.digest.clone(),
-                role_passwords: globals.role_passwords,
+            globals: parts.globals.map(|globals| Globals {
+                file: file(globals.role()),
+                digest: globals.passage().digest.clone(),
+                role_passwords: parts.origin.role_passwords,
             }),
             census: CensusFile {
                 file: file(Role::Census),

@@ -17,7 +17,7 @@ mod space;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -29,7 +29,7 @@ use super::record::{append, close_dead_runs};
 use super::target::Place;
 use crate::pipeline::Progress;
 use crate::postgres::sweep_sandboxes;
-use crate::repository::{Damage, Event, Manifest, Operation, PhaseTime, Role, Stem};
+use crate::repository::{Damage, DrillDetails, Event, Manifest, Operation, PhaseTime, Role, Stem};
 
 pub(super) use age::backups_since;
 pub use age::missed_drill;
@@ -70,11 +70,9 @@ pub async fn drill(
 ) -> Result<DrillReport, JobError> {
     let repository = &place.repository;
     let began = Instant::now();
-    let record = |event: Event| {
-        let mut record = context.record(run, Operation::Drill, event, &place.database);
-        record.backup = Some(stem.to_string());
-        record.series = Some(stem.series.clone());
-        record
+    let mut details = DrillDetails {
+        subject: stem.into(),
+        ..DrillDetails::default()
     };
     let ledger = repository.restore_ledger();
     close_dead_runs(
@@ -83,7 +81,7 @@ pub async fn drill(
         Operation::Drill,
         "nothing was restored because",
     )?;
-    let mut start = record(Event::Started);
+    let mut start = context.record(run, Event::Started, &place.database, details.clone());
     start.requested_by = Some(context.requester.clone());
     append(&ledger, &start, "nothing was restored because")?;
     if let Err(error) = sweep_drills(context) {
@@ -108,19 +106,19 @@ pub async fn drill(
         _ => Ok(()),
     };
     let (phases, remarks) = (drill.phases, drill.remarks);
-    let mut end = record(Event::Succeeded);
-    end.seconds = Some(began.elapsed().as_secs_f64());
-    end.phases = phases
-        .iter()
-        .map(|(phase, took)| PhaseTime {
-            phase: phase.word().to_owned(),
-            seconds: took.as_secs_f64(),
-        })
-        .collect();
+    let (at, took) = (context.now(), began.elapsed());
+    let end = |event, message, details| {
+        let mut end = context.record(run, event, &place.database, details);
+        end.at = at;
+        end.seconds = Some(took.as_secs_f64());
+        end.message = message;
+        end
+    };
+    details.phases = phases.iter().map(phase_time).collect();
     let outcome = match outcome {
         Ok(outcome) => outcome,
         Err(error) if error.kind() == JobErrorKind::Interrupted => {
-            end.event = Event::Interrupted;
+            let end = end(Event::Interrupted, None, details);
             append(&ledger, &end, "the test restore was interrupted, and")?;
             return Err(error);
         }
@@ -149,23 +147,30 @@ pub async fn drill(
     };
     let too_slow = report.missed(context.recovery_time);
     report.remarks.extend(too_slow);
-    end.bytes = Some(report.bytes);
-    if let Some(sentence) = report.outcome.sentence() {
-        end.event = Event::Failed;
+    details.bytes = Some(report.bytes);
+    let (event, message) = if let Some(sentence) = report.outcome.sentence() {
         if report.outcome.is_bad() {
-            end.damaged = vec![Damage {
+            details.damaged = vec![Damage {
                 backup: stem.to_string(),
                 what: sentence.clone(),
                 quarantine: None,
             }];
         }
-        end.message = Some(format!("{stem}: {sentence}"));
+        (Event::Failed, format!("{stem}: {sentence}"))
     } else {
         let mut said = vec![report.against(context.recovery_time)];
         said.extend(report.remarks.iter().cloned());
-        end.message = Some(said.join("; "));
-    }
+        (Event::Succeeded, said.join("; "))
+    };
+    let end = end(event, Some(message), details);
     append(&ledger, &end, "the test restore is done, but")?;
     // What retention counts on must not be lost in silence.
     noted.map(|()| report)
+}
+
+fn phase_time((phase, took): &(DrillPhase, Duration)) -> PhaseTime {
+    PhaseTime {
+        phase: phase.word().to_owned(),
+        seconds: took.as_secs_f64(),
+    }
 }

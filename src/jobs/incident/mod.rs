@@ -40,13 +40,12 @@ impl Incident {
 
     /// The backup that was restored; none of an undoing.
     pub fn backup(&self) -> Option<&str> {
-        self.last()?.backup.as_deref()
+        self.last()?.backup()
     }
 
     /// Whether it is a restore or the undoing of one.
     pub fn operation(&self) -> Operation {
-        self.last()
-            .map_or(Operation::Restore, |record| record.operation)
+        self.last().map_or(Operation::Restore, Record::operation)
     }
 
     /// How it ended; none if that is not on record.
@@ -59,8 +58,7 @@ impl Incident {
         let records = [&self.start, &self.end].into_iter().flatten();
         records
             .flat_map(|record| {
-                let facts = record.restoration.as_ref();
-                let first = facts.and_then(|facts| facts.steps.first());
+                let first = record.restoration().and_then(|facts| facts.steps.first());
                 [Some(record.at), first.map(|step| step.at)]
             })
             .flatten()
@@ -90,10 +88,7 @@ pub fn incidents(repository: &Repository) -> Result<Vec<Incident>, JobError> {
 
 /// One record more.
 fn take(found: &mut Vec<Incident>, record: Record) {
-    if !matches!(
-        record.operation,
-        Operation::Restore | Operation::UndoRestore
-    ) {
+    if !record.is_of_restore() {
         return;
     }
     if record.event == Event::Started {

@@ -7,7 +7,7 @@ use chrono::{DateTime, FixedOffset, Utc};
 
 use super::Incident;
 use super::markdown::{block, code, text};
-use crate::repository::{Content, Event, Operation, Requester, Restoration};
+use crate::repository::{Content, Event, Operation, Record, Requester, Restoration};
 use crate::words::{count, counted, duration, moment, size, span};
 
 /// Where people have to write; one word to search for.
@@ -33,9 +33,7 @@ const OF_PEOPLE: &[(&str, &str)] = &[
 pub(super) fn report(incident: &Incident, said: Option<&str>) -> String {
     let nothing = Restoration::default();
     let last = incident.last();
-    let facts = last
-        .and_then(|record| record.restoration.as_deref())
-        .unwrap_or(&nothing);
+    let facts = last.and_then(Record::restoration).unwrap_or(&nothing);
     let report = Report {
         incident,
         facts,
@@ -391,21 +389,22 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::repository::{Record, Replaced, StepTime};
+    use crate::repository::{Replaced, RestoreDetails, StepTime};
 
     fn at(text: &str) -> DateTime<FixedOffset> {
         DateTime::parse_from_rfc3339(text).unwrap()
     }
 
-    fn record(event: Event, time: &str, database: &str) -> Record {
-        serde_json::from_value(serde_json::json!({
-            "at": time,
-            "run": Uuid::from_u128(7),
-            "operation": "restore",
-            "event": event,
-            "database": database,
-        }))
-        .unwrap()
+    fn record(event: Event, time: &str, database: &str, details: RestoreDetails) -> Record {
+        Record::new(at(time), Uuid::from_u128(7), event, database, details)
+    }
+
+    fn details(backup: Option<&str>, restoration: Restoration) -> RestoreDetails {
+        RestoreDetails {
+            backup: backup.map(str::to_owned),
+            restoration: Some(Box::new(restoration)),
+            ..RestoreDetails::default()
+        }
     }
 
     fn step(what: &str, time: &str, seconds: f64) -> StepTime {
@@ -423,7 +422,8 @@ mod tests {
     #[test]
     fn a_restore_that_succeeded_tells_all_that_is_known_and_asks_for_the_rest() {
         let database = "متتبع الإنتاجية";
-        let mut start = record(Event::Started, "2025-07-09T14:31:00+03:00", database);
+        let begun = RestoreDetails::default();
+        let mut start = record(Event::Started, "2025-07-09T14:31:00+03:00", database, begun);
         start.requested_by = Some(Requester {
             user: "root".to_owned(),
             ran_as: Some("postgres".to_owned()),
@@ -433,11 +433,7 @@ mod tests {
             host: "db1".to_owned(),
             pid: 4711,
         });
-        let mut end = record(Event::Succeeded, "2025-07-09T15:11:00+03:00", database);
-        end.backup = Some("backup_20250708_020000".to_owned());
-        end.seconds = Some(2400.0);
-        end.message = Some("1,204,338 rows in 2 tables restored and compared".to_owned());
-        end.restoration = Some(Box::new(Restoration {
+        let facts = Restoration {
             server: Some("db1:5432".to_owned()),
             file: Some("/var/backups/x/backup_20250708_020000.sql.gz".to_owned()),
             backup_started: Some(at("2025-07-08T02:00:00+03:00")),
@@ -464,7 +460,16 @@ mod tests {
                 step("loading into a | `b`", "2025-07-09T14:31:02+03:00", 2100.0),
             ],
             ..Restoration::default()
-        }));
+        };
+        let done = details(Some("backup_20250708_020000"), facts);
+        let mut end = record(
+            Event::Succeeded,
+            "2025-07-09T15:11:00+03:00",
+            database,
+            done,
+        );
+        end.seconds = Some(2400.0);
+        end.message = Some("1,204,338 rows in 2 tables restored and compared".to_owned());
         let incident = Incident {
             start: Some(start),
             end: Some(end),
@@ -474,16 +479,22 @@ mod tests {
 
     #[test]
     fn a_restore_that_failed_says_what_differs_and_what_remains() {
-        let mut end = record(Event::Failed, "2025-07-09T14:35:00+03:00", "a`b|c\n# d");
-        end.seconds = Some(12.5);
-        end.message = Some("it was not restored:\n```\nERROR: no".to_owned());
-        end.restoration = Some(Box::new(Restoration {
+        let facts = Restoration {
             expected: Some(content(10)),
             found: Some(content(9)),
             differences: vec!["public.*: 10 rows in the dump, 9 found".to_owned()],
             left: vec!["the new role r remains: DROP ROLE \"r\"".to_owned()],
             ..Restoration::default()
-        }));
+        };
+        let done = details(None, facts);
+        let mut end = record(
+            Event::Failed,
+            "2025-07-09T14:35:00+03:00",
+            "a`b|c\n# d",
+            done,
+        );
+        end.seconds = Some(12.5);
+        end.message = Some("it was not restored:\n```\nERROR: no".to_owned());
         let incident = Incident {
             start: None,
             end: Some(end),
@@ -493,11 +504,12 @@ mod tests {
 
     #[test]
     fn of_one_that_was_killed_it_is_said_that_its_end_is_not_on_record() {
-        let mut start = record(Event::Started, "2025-07-09T14:31:00+03:00", "app");
-        start.restoration = Some(Box::new(Restoration {
+        let facts = Restoration {
             loaded_into: Some("app_restoring_1".to_owned()),
             ..Restoration::default()
-        }));
+        };
+        let begun = details(None, facts);
+        let start = record(Event::Started, "2025-07-09T14:31:00+03:00", "app", begun);
         let incident = Incident {
             start: Some(start),
             end: None,

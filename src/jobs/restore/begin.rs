@@ -18,7 +18,7 @@ use crate::jobs::{Context, JobError};
 use crate::pipeline::Progress;
 use crate::pipeline::census::Needs;
 use crate::postgres::{Client, Conninfo, Premises, missing_label_providers, premises};
-use crate::repository::{Event, Holder, Lock, Operation, Record, Repository};
+use crate::repository::{BesideNames, Event, Holder, Lock, Record, Repository, RestoreDetails};
 
 /// What is prepared for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,14 +66,24 @@ pub(in crate::jobs) struct Beginning {
 }
 
 impl Asked<'_> {
-    /// A record of the ledger.
-    pub(in crate::jobs) fn record(&self, context: &Context, event: Event) -> Record {
-        let mut record = context.record(self.run, Operation::Restore, event, self.database);
-        record.backup = Some(match self.source {
+    /// A record of the ledger, with what has been done up to now.
+    pub(in crate::jobs) fn record(
+        &self,
+        context: &Context,
+        event: Event,
+        account: &Account,
+        beside: Option<BesideNames>,
+    ) -> Record {
+        let backup = match self.source {
             RestoreSource::Backup(_, stem) => stem.to_string(),
             RestoreSource::Bare(path) => path.display().to_string(),
-        });
-        record
+        };
+        let details = RestoreDetails {
+            backup: Some(backup),
+            beside,
+            restoration: Some(Box::new(account.so_far())),
+        };
+        context.record(self.run, event, self.database, details)
     }
 
     /// Prepares a restore, with an account of every step; if that fails, it is in `restore.log`.
@@ -96,10 +106,9 @@ impl Asked<'_> {
         let prepared = prepare(&account, &say).await;
         account.pause();
         prepared.inspect_err(|error| {
-            let mut end = self.record(context, Event::Failed);
+            let mut end = self.record(context, Event::Failed, &account, None);
             end.requested_by = Some(context.requester.clone());
             end.message = Some(error.to_string());
-            end.restoration = Some(Box::new(account.so_far()));
             // The failure itself is what the operator must hear of.
             if let Err(unwritten) = self.repository.restore_ledger().append(&end) {
                 tracing::warn!("the failure could not be written to restore.log: {unwritten}");

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, FixedOffset};
 
 use crate::postgres::Standing;
-use crate::repository::{BesideNames, Event, Operation, Record};
+use crate::repository::{BesideNames, Details, Event, Operation, Record};
 
 /// A restore, or the undoing of one, that came to no end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,12 +21,16 @@ pub struct CutShort {
 impl CutShort {
     /// The run that this record is the start of; none if it is none of a restore's.
     pub fn of(start: &Record) -> Option<Self> {
-        let is_restore = matches!(start.operation, Operation::Restore | Operation::UndoRestore);
-        is_restore.then(|| Self {
-            operation: start.operation,
+        let beside = match &start.details {
+            Details::Restore(details) => details.beside.clone(),
+            Details::UndoRestore { .. } => None,
+            _ => return None,
+        };
+        Some(Self {
+            operation: start.operation(),
             began: start.at,
             requested_by: start.requested_by.as_ref().map(ToString::to_string),
-            beside: start.beside.clone(),
+            beside,
         })
     }
 
@@ -36,10 +40,7 @@ impl CutShort {
     /// The process that ends a restore writes how long it took; whoever finds one later does not
     /// know.
     pub fn judged_by(record: &Record) -> Option<bool> {
-        if !matches!(
-            record.operation,
-            Operation::Restore | Operation::UndoRestore
-        ) {
+        if !record.is_of_restore() {
             return None;
         }
         match record.event {

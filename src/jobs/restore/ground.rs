@@ -13,6 +13,7 @@ use crate::postgres::{
     comment_on_database, create_database, databases, differing_settings, in_the_name_of, is_member,
     settings_for_loading,
 };
+use crate::repository::Details;
 
 /// Completes the sentence "cannot …".
 const PREPARE: &str = "prepare the new database";
@@ -73,7 +74,9 @@ impl Work<'_> {
         let ledger = self.request.repository.restore_ledger();
         let mut begun = BTreeSet::new();
         let read = ledger.read(|record| {
-            if let Some(names) = record.beside {
+            if let Details::Restore(details) = record.details
+                && let Some(names) = details.beside
+            {
                 begun.insert(names.loads_into);
                 begun.extend(names.compares_with);
             }

@@ -275,13 +275,8 @@ pub(super) fn close_open_runs(
         let Some(cut) = CutShort::of(&open) else {
             continue;
         };
-        let end = Record {
-            at: context.now(),
-            event: Event::Interrupted,
-            requested_by: None,
-            message: Some("the process ended before the restore did; found later".to_owned()),
-            ..open
-        };
+        let found = "the process ended before the restore did; found later";
+        let end = open.closed(context.now(), Event::Interrupted, found);
         ledger.append(&end).map_err(told)?;
         closed.push((end, cut));
     }

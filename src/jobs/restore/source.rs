@@ -15,7 +15,9 @@ use crate::jobs::dump::{Dumper, Remarks, read_back};
 use crate::jobs::proof::{Scrutiny, major_of, read_globals};
 use crate::jobs::verify::{Examined, examine};
 use crate::jobs::{Context, JobError, Limit, Place};
-use crate::pipeline::{Amount, Passage, Phase, Progress, StreamError, judge_globals};
+use crate::pipeline::{
+    Amount, ArchiveReceipt, Passage, Phase, Progress, StreamError, judge_globals,
+};
 use crate::postgres::{
     Confinement, Conninfo, DatabaseProperties, Programs, archive_as_sql_arguments,
 };
@@ -150,7 +152,7 @@ impl Source {
             for remark in remarks.into_inner().unwrap_or_else(PoisonError::into_inner) {
                 tracing::warn!("{}: {remark}", self.path.display());
             }
-            read
+            read.map(ArchiveReceipt::into_passage)
         };
         read.map_err(|error| match error {
             JobError::Stream {

@@ -12,7 +12,7 @@ use super::source::Source;
 use super::{RestorePlan, RestoreRequest, RestoreSource, roles};
 use crate::jobs::{DrillPhase, JobError};
 use crate::postgres::Premises;
-use crate::repository::{Event, Operation, Record};
+use crate::repository::{Details, Event, Record};
 use crate::words::{counted, size};
 
 /// What a restore would do.
@@ -82,17 +82,17 @@ pub struct LastDrill {
 impl LastDrill {
     /// What a record of the ledger says of a test restore; none if it is of none that succeeded.
     pub(in crate::jobs) fn of(record: Record) -> Option<Self> {
-        if record.operation != Operation::Drill
-            || record.event != Event::Succeeded
-            || record.phases.is_empty()
-        {
+        let Details::Drill(details) = record.details else {
+            return None;
+        };
+        if record.event != Event::Succeeded || details.phases.is_empty() {
             return None;
         }
-        let phases = record.phases.into_iter();
+        let phases = details.phases.into_iter();
         Some(Self {
-            backup: record.backup?,
+            backup: details.subject.backup?,
             at: record.at,
-            bytes: record.bytes,
+            bytes: details.bytes,
             phases: phases
                 .map(|part| {
                     let took = Duration::try_from_secs_f64(part.seconds).unwrap_or_default();

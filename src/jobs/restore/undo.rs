@@ -15,7 +15,7 @@ use crate::config::{Connection, RestoreSettings};
 use crate::jobs::record::unrecorded;
 use crate::jobs::{Context, JobError};
 use crate::postgres::{Client, Conninfo, Standing, TakePlace, databases, drop_database};
-use crate::repository::{Event, Lock, Operation, Replaced, Repository};
+use crate::repository::{Details, Event, Lock, Replaced, Repository};
 use crate::words::one_line;
 
 /// An undoing that can be done. Holds the database's lock.
@@ -127,9 +127,12 @@ pub async fn undo(
     };
     let tell: Tell<'_> = &say;
     let ledger = prepared.repository.restore_ledger();
-    let mut start = context.record(run, Operation::UndoRestore, Event::Started, database);
+    let record = |event| {
+        let restoration = Some(Box::new(account.so_far()));
+        context.record(run, event, database, Details::UndoRestore { restoration })
+    };
+    let mut start = record(Event::Started);
     start.requested_by = Some(context.requester.clone());
-    start.restoration = Some(Box::new(account.so_far()));
     ledger
         .append(&start)
         .map_err(unrecorded(&ledger, "nothing was undone because"))?;
@@ -154,9 +157,8 @@ pub async fn undo(
             facts.kept_as.clone_from(&prepared.keeps_as);
         }
     });
-    let mut end = context.record(run, Operation::UndoRestore, Event::Succeeded, database);
+    let mut end = record(Event::Succeeded);
     end.seconds = Some(took.as_secs_f64());
-    end.restoration = Some(Box::new(account.so_far()));
     let outcome = match outcome {
         Ok(sessions_ended) => {
             end.message = Some(format!("{} bears its name again", prepared.brings_back));

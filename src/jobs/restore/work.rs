@@ -119,14 +119,11 @@ pub async fn restore(
 
     account.pause();
     let took = began.elapsed();
-    let mut end = request.asked().record(context, Event::Succeeded);
-    end.seconds = Some(took.as_secs_f64());
-    let outcome = match outcome {
+    let (event, message, outcome) = match outcome {
         Ok(mut report) => {
             report.took = took;
             report.in_time = took <= request.objective;
             report.start_failed = start_failed;
-            end.message = Some(report.in_words());
             account.note(|facts| {
                 facts.kept_as.clone_from(&report.kept_as);
                 facts.sessions_ended = Some(report.sessions_ended);
@@ -135,25 +132,26 @@ pub async fn restore(
                     .left
                     .extend(report.start_failed.as_deref().map(not_started));
             });
-            Ok(report)
+            (Event::Succeeded, report.in_words(), Ok(report))
         }
         Err(error) => {
-            end.event = match error.kind() {
+            let event = match error.kind() {
                 JobErrorKind::Interrupted => Event::Interrupted,
                 _ => Event::Failed,
             };
             left.extend(start_failed.as_deref().map(not_started));
             let error = work.told(error, &left);
-            end.message = Some(error.to_string());
             account.note(|facts| {
                 facts.left = left;
                 facts.warnings.append(&mut made.warnings);
             });
-            Err(error)
+            (event, error.to_string(), Err(error))
         }
     };
     account.note(|facts| facts.roles = made.roles);
-    end.restoration = Some(Box::new(account.so_far()));
+    let mut end = request.asked().record(context, event, account, None);
+    end.seconds = Some(took.as_secs_f64());
+    end.message = Some(message);
     if let Err(unwritten) = ledger.append(&end) {
         let warning = format!(
             "the end of the restore could not be written to {}: {unwritten}",
@@ -211,14 +209,14 @@ impl Work<'_> {
         let (request, account, plan) = (self.request, &self.prepared.account, &self.plan);
         account.note(|facts| facts.loaded_into = Some(plan.loads_into.clone()));
         let ledger = request.repository.restore_ledger();
-        let mut start = request.asked().record(self.context, Event::Started);
-        start.requested_by = Some(self.context.requester.clone());
-        start.restoration = Some(Box::new(account.so_far()));
-        start.beside = Some(BesideNames {
+        let beside = BesideNames {
             loads_into: plan.loads_into.clone(),
             keeps_as: plan.keeps_as.clone(),
             compares_with: Some(compares_with.to_owned()),
-        });
+        };
+        let asked = request.asked();
+        let mut start = asked.record(self.context, Event::Started, account, Some(beside));
+        start.requested_by = Some(self.context.requester.clone());
         let appended = ledger.append(&start);
         appended.map_err(unrecorded(&ledger, "nothing was restored because"))
     }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::jobs::{CutShort, LastDrill};
 use crate::policy::{Failing, Series};
-use crate::repository::{Event, Operation, Record};
+use crate::repository::{Details, Event, Operation, Record};
 
 /// The rate of success is taken over so many days.
 const DAYS: i64 = 30;
@@ -151,8 +151,8 @@ impl History {
         self.database.get_or_insert_with(|| record.database.clone());
         // What is in quarantine, the disk tells.
         if matches!(
-            record.operation,
-            Operation::Quarantine | Operation::Release | Operation::Accept
+            record.details,
+            Details::Quarantine(_) | Details::Release { .. } | Details::Accept { .. }
         ) {
             return ControlFlow::Continue(());
         }
@@ -172,12 +172,12 @@ impl History {
             // It has no start.
             Event::Skipped => {}
             // Pins have only an end.
-            _ if matches!(record.operation, Operation::Pin | Operation::Unpin) => {}
+            _ if matches!(record.details, Details::Pin(_) | Details::Unpin(_)) => {}
             _ => {
                 self.ended.insert(record.run);
             }
         }
-        if record.operation == Operation::Backup && record.at > self.now - TimeDelta::days(DAYS) {
+        if record.operation() == Operation::Backup && record.at > self.now - TimeDelta::days(DAYS) {
             let month = &mut self.month;
             match record.event {
                 Event::Succeeded => month.succeeded += 1,
@@ -187,24 +187,24 @@ impl History {
                 Event::Started => {}
             }
         }
-        if record.operation == Operation::Drill && self.recovery.is_none() {
+        if record.operation() == Operation::Drill && self.recovery.is_none() {
             self.recovery = LastDrill::of(record.clone());
         }
-        let line = match record.operation {
-            Operation::Backup => match &record.series {
+        let line = match &record.details {
+            Details::Backup(details) => match &details.series {
                 Some(series) => self.backups.entry(series.clone()).or_default(),
                 None => return ControlFlow::Continue(()),
             },
-            Operation::Verify => &mut self.verify,
-            Operation::Drill => &mut self.drill,
-            Operation::Prune => &mut self.prune,
-            Operation::Pin
-            | Operation::Unpin
-            | Operation::Quarantine
-            | Operation::Release
-            | Operation::Accept
-            | Operation::Restore
-            | Operation::UndoRestore => return ControlFlow::Continue(()),
+            Details::Verify(_) => &mut self.verify,
+            Details::Drill(_) => &mut self.drill,
+            Details::Prune { .. } => &mut self.prune,
+            Details::Pin(_)
+            | Details::Unpin(_)
+            | Details::Quarantine(_)
+            | Details::Release { .. }
+            | Details::Accept { .. }
+            | Details::Restore(_)
+            | Details::UndoRestore { .. } => return ControlFlow::Continue(()),
         };
         line.take(record);
         ControlFlow::Continue(())
@@ -215,14 +215,17 @@ impl Line {
     fn take(&mut self, record: Record) {
         // A check or a test restore that finds a bad backup has done its work; what it found is noted
         // with the backup.
-        let found = record.event == Event::Failed && !record.damaged.is_empty();
+        let found = record.event == Event::Failed && !record.damaged().is_empty();
         match record.event {
             Event::Succeeded | Event::Failed => {
                 self.last.get_or_insert_with(|| Ended {
                     at: record.at,
                     succeeded: record.event == Event::Succeeded,
                     message: record.message.clone(),
-                    left: record.left.unwrap_or_default(),
+                    left: match &record.details {
+                        Details::Verify(details) => details.left.unwrap_or_default(),
+                        _ => 0,
+                    },
                 });
                 if record.event == Event::Succeeded || found {
                     self.settled = true;
@@ -252,38 +255,41 @@ mod tests {
 
     use super::{History, Outcomes};
     use crate::policy::Series;
-    use crate::repository::{Damage, Event, Operation, Record};
+    use crate::repository::{
+        BackupDetails, Damage, Details, DrillDetails, Event, Operation, Record, VerifyDetails,
+    };
 
     fn now() -> DateTime<FixedOffset> {
         DateTime::parse_from_rfc3339("2025-07-09T12:00:00+03:00").unwrap()
     }
 
     fn record(run: u128, hours_ago: i64, operation: Operation, event: Event) -> Record {
-        Record {
-            at: now() - TimeDelta::hours(hours_ago),
-            run: Uuid::from_u128(run),
-            operation,
-            event,
-            database: "sales".to_owned(),
-            series: (operation == Backup).then(Series::daily),
-            job: None,
-            due: None,
-            reason: None,
-            requested_by: None,
-            backup: None,
-            bytes: None,
-            seconds: None,
-            message: (event != Started).then(|| format!("message of {run}")),
-            removed: Vec::new(),
-            damaged: Vec::new(),
-            beside: None,
-            phases: Vec::new(),
-            restoration: None,
-            accepted: None,
-            lost: None,
-            left: None,
-            round: None,
+        let at = now() - TimeDelta::hours(hours_ago);
+        let details = match operation {
+            Backup => Details::from(BackupDetails {
+                series: Some(Series::daily()),
+                ..BackupDetails::default()
+            }),
+            other => Details::of(other),
+        };
+        let mut record = Record::new(at, Uuid::from_u128(run), event, "sales", details);
+        record.message = (event != Started).then(|| format!("message of {run}"));
+        record
+    }
+
+    fn damage(what: &str) -> Damage {
+        Damage {
+            backup: "backup_20250709_020000".to_owned(),
+            what: what.to_owned(),
+            quarantine: None,
         }
+    }
+
+    fn unrestorable_details() -> Details {
+        Details::from(DrillDetails {
+            damaged: vec![damage("it does not restore")],
+            ..DrillDetails::default()
+        })
     }
 
     fn history(records: &[Record]) -> History {
@@ -339,10 +345,9 @@ mod tests {
     #[test]
     fn a_check_or_test_restore_that_finds_a_bad_backup_has_not_failed_itself() {
         let mut found = record(1, 1, Verify, Failed);
-        found.damaged.push(Damage {
-            backup: "backup_20250709_020000".to_owned(),
-            what: "it is short".to_owned(),
-            quarantine: None,
+        found.details = Details::from(VerifyDetails {
+            damaged: vec![damage("it is short")],
+            ..VerifyDetails::default()
         });
         let found = history(&[found]);
         assert_eq!(found.verify.failing, None);
@@ -350,11 +355,7 @@ mod tests {
         let unchecked = history(&[record(1, 1, Verify, Failed)]);
         assert_eq!(unchecked.verify.failing.unwrap().runs, 1);
         let mut unrestorable = record(1, 1, Drill, Failed);
-        unrestorable.damaged = vec![Damage {
-            backup: "backup_20250709_020000".to_owned(),
-            what: "it does not restore".to_owned(),
-            quarantine: None,
-        }];
+        unrestorable.details = unrestorable_details();
         assert_eq!(history(&[unrestorable]).drill.failing, None);
         let impossible = history(&[record(1, 1, Drill, Failed)]);
         assert_eq!(impossible.drill.failing.unwrap().runs, 1);
@@ -373,11 +374,7 @@ mod tests {
         };
         let not_made = |hours_ago| record(1, hours_ago, Drill, Failed);
         let mut bad = not_made(24 * 300);
-        bad.damaged = vec![Damage {
-            backup: "backup_20250709_020000".to_owned(),
-            what: "it does not restore".to_owned(),
-            quarantine: None,
-        }];
+        bad.details = unrestorable_details();
         let older = record(2, 24 * 301, Drill, Succeeded);
         let many = (1..24 * 300).map(not_made);
         let found = restores(many.clone().chain([bad.clone(), older]).collect());
@@ -387,9 +384,10 @@ mod tests {
 
     #[test]
     fn only_the_process_that_ends_a_restore_says_how_long_it_took() {
-        let ended = |run, hours_ago, event| Record {
-            seconds: Some(1.0),
-            ..record(run, hours_ago, Operation::Restore, event)
+        let ended = |run, hours_ago, event| {
+            let mut ended = record(run, hours_ago, Operation::Restore, event);
+            ended.seconds = Some(1.0);
+            ended
         };
         let restore = |run, hours_ago, event| record(run, hours_ago, Operation::Restore, event);
         for (records, expected) in [

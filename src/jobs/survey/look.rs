@@ -18,8 +18,8 @@ use crate::policy::{
     VerificationFacts,
 };
 use crate::repository::{
-    AtWork, Catalogue, Entry, Fault, HeldLocks, Holder, Operation, Problem, Quarantined, Record,
-    Repository, RepositoryError, Requester, RunningJob,
+    AtWork, Catalogue, Details, Entry, Fault, HeldLocks, Holder, Operation, Problem, Quarantined,
+    Record, Repository, RepositoryError, Requester, RunningJob,
 };
 
 /// What every look needs.
@@ -193,10 +193,10 @@ fn cut_short(history: &History) -> Option<String> {
     let open = history
         .open
         .iter()
-        .find(|open| open.operation == Operation::Backup || open.operation == Operation::Prune)?;
+        .find(|open| matches!(open.details, Details::Backup(_) | Details::Prune { .. }))?;
     Some(format!(
         "the {} of {} was cut short; the next run sweeps up what it left",
-        if open.operation == Operation::Backup {
+        if open.operation() == Operation::Backup {
             "backup"
         } else {
             "clean-up"
@@ -372,9 +372,12 @@ impl Gathered<'_> {
     /// The series that is being made, by the ledger of a directory whose lock is held.
     fn series_at_work(&self) -> Option<&Series> {
         self.at_work.as_ref()?;
-        let mut open = self.history.open.iter();
-        let backup = open.find(|open| open.operation == Operation::Backup)?;
-        backup.series.as_ref()
+        let open = self.history.open.iter();
+        let mut backups = open.filter_map(|open| match &open.details {
+            Details::Backup(details) => Some(details),
+            _ => None,
+        });
+        backups.next()?.series.as_ref()
     }
 
     fn verification(&self, known_since: Option<DateTime<Utc>>) -> VerificationFacts {
@@ -428,7 +431,7 @@ impl Gathered<'_> {
     fn goes_on(&self, operation: Operation) -> Option<&Record> {
         self.history.open.iter().find(|open| {
             let alive = open.requested_by.as_ref().map(Requester::may_be_alive);
-            open.operation == operation && alive == Some(true)
+            open.operation() == operation && alive == Some(true)
         })
     }
 
@@ -437,9 +440,9 @@ impl Gathered<'_> {
         let mut open = self.history.open.iter();
         let begun = open.find(|open| {
             let process = open.requested_by.as_ref().map(|by| by.pid);
-            open.operation == Operation::Restore && process == Some(holder.requested_by.pid)
+            open.operation() == Operation::Restore && process == Some(holder.requested_by.pid)
         });
-        begun?.backup.clone()
+        begun?.backup().map(str::to_owned)
     }
 
     fn running(&self, backups: &BTreeMap<Series, Line>) -> Vec<RunningNow> {
@@ -475,7 +478,7 @@ impl Gathered<'_> {
             running.push(RunningNow {
                 operation: Some(words.to_owned()),
                 job: open.job.clone(),
-                backup: open.backup.clone(),
+                backup: open.backup().map(str::to_owned),
                 since: Some(self.local(open.at)),
                 requested_by: open.requested_by.as_ref().map(ToString::to_string),
                 written: None,

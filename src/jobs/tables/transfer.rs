@@ -62,9 +62,10 @@ pub async fn restore_tables(
     let limit = Limit::new(cancel.clone(), "total", context.limits.total);
     let ledger = request.repository.restore_ledger();
     let account = &prepared.account;
-    let mut start = request.asked().record(context, Event::Started);
+    let mut start = request
+        .asked()
+        .record(context, Event::Started, account, None);
     start.requested_by = Some(context.requester.clone());
-    start.restoration = Some(Box::new(account.so_far()));
     if let Err(source) = ledger.append(&start) {
         // The reason that is told is the ledger's.
         let _ = drop_beside(context, &prepared, &prepared.scratch).await;
@@ -106,8 +107,9 @@ pub async fn restore_tables(
 
     let took = began.elapsed();
     account.note(|facts| facts.left.clone_from(&left));
-    let mut end = request.asked().record(context, Event::Succeeded);
-    end.restoration = Some(Box::new(account.so_far()));
+    let mut end = request
+        .asked()
+        .record(context, Event::Succeeded, account, None);
     end.seconds = Some(took.as_secs_f64());
     let outcome = match outcome {
         Ok(mut report) => {

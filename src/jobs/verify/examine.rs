@@ -20,7 +20,8 @@ use super::super::{Context, JobErrorKind};
 use crate::config::{Connection, Format};
 use crate::pipeline::census::StoredCensusError;
 use crate::pipeline::{
-    Digest, Passage, Progress, StreamError, digest_directory, digest_file, read_census,
+    ArchiveReceipt, Digest, Passage, Progress, StreamError, digest_directory, digest_file,
+    read_census,
 };
 use crate::postgres::{Confinement, Conninfo, archive_as_sql_arguments};
 use crate::repository::{Manifest, Repository, Role, Stem};
@@ -193,7 +194,9 @@ impl Reading<'_> {
             remarks: &Remarks::default(),
             confinement: Confinement::default(),
         };
-        archive::read_archive(&restorer, path.clone(), artifact.format, limit, progress).await
+        archive::read_archive(&restorer, path.clone(), artifact.format, limit, progress)
+            .await
+            .map(ArchiveReceipt::into_passage)
     }
 }
 

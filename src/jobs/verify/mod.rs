@@ -22,8 +22,8 @@ use super::{Context, JobErrorKind};
 use crate::pipeline::{Phase, Progress};
 use crate::policy::{Checkable, Turns, turns};
 use crate::repository::{
-    Catalogue, Damage, Entry, Event, Fault, Operation, Problem, Quarantined, Record, Repository,
-    Role, Stem,
+    Catalogue, Damage, Details, Entry, Event, Fault, Operation, Problem, Quarantined, Repository,
+    Role, Stem, VerifyDetails,
 };
 
 pub(super) use examine::{Examined, examine};
@@ -121,6 +121,20 @@ impl VerifyReport {
         lost.filter(|problem| problem.lost.is_some()).count()
     }
 
+    /// What was checked, for the ledger.
+    fn in_words(&self) -> String {
+        let left = match self.left {
+            0 => String::new(),
+            left => format!(", {left} not reached in time"),
+        };
+        format!(
+            "{} checked, {} damaged, {} could not be checked{left}",
+            self.findings.len(),
+            self.damaged(),
+            self.unchecked.len()
+        )
+    }
+
     /// How many backups are damaged.
     pub fn damaged(&self) -> usize {
         self.findings
@@ -171,9 +185,12 @@ pub async fn verify(
     let began = Instant::now();
     let ledger = repository.ledger();
     close_dead_runs(context, &ledger, Operation::Verify, NOTHING_DONE)?;
-    let mut start = context.record(run, Operation::Verify, Event::Started, &place.database);
+    let details = VerifyDetails {
+        round: round.as_ref().map(|round| context.local(round.round())),
+        ..VerifyDetails::default()
+    };
+    let mut start = context.record(run, Event::Started, &place.database, details);
     start.requested_by = Some(context.requester.clone());
-    start.round = round.as_ref().map(|round| context.local(round.round()));
     append(&ledger, &start, NOTHING_DONE)?;
 
     let mut outcome = Ok(());
@@ -216,33 +233,27 @@ pub async fn verify(
         report.left = (all - reached) as u64;
     }
 
-    let mut end = context.record(run, Operation::Verify, Event::Succeeded, &place.database);
-    describe(&report, repository, &mut end);
+    let left_open = round.as_ref().and_then(|round| round.left_open(reached));
+    let details = VerifyDetails {
+        bytes: Some(report.findings.iter().map(|finding| finding.bytes).sum()),
+        damaged: damaged(&report, repository),
+        left: round.is_some().then_some((all - reached) as u64),
+        round: left_open.map(|open| context.local(open)),
+    };
+    let event = match &outcome {
+        Err(_) => Event::Interrupted,
+        Ok(()) if details.damaged.is_empty() && report.unchecked.is_empty() => Event::Succeeded,
+        Ok(()) => Event::Failed,
+    };
+    let mut end = context.record(run, event, &place.database, details);
     end.seconds = Some(began.elapsed().as_secs_f64());
-    if let Some(round) = &round {
-        end.left = Some((all - reached) as u64);
-        end.round = round.left_open(reached).map(|open| context.local(open));
-    }
-    if outcome.is_err() {
-        end.event = Event::Interrupted;
-    }
+    end.message = Some(report.in_words());
     append(&ledger, &end, "the verification is done, but")?;
     outcome.map(|()| report)
 }
 
-/// The outcome for the ledger.
-fn describe(report: &VerifyReport, repository: &Repository, record: &mut Record) {
-    record.bytes = Some(report.findings.iter().map(|finding| finding.bytes).sum());
-    let left = match report.left {
-        0 => String::new(),
-        left => format!(", {left} not reached in time"),
-    };
-    record.message = Some(format!(
-        "{} checked, {} damaged, {} could not be checked{left}",
-        report.findings.len(),
-        report.damaged(),
-        report.unchecked.len()
-    ));
+/// What was found damaged or has lost its manifest, for the ledger.
+fn damaged(report: &VerifyReport, repository: &Repository) -> Vec<Damage> {
     let damaged = report.findings.iter().filter_map(|finding| {
         let aside = finding.quarantine.as_ref();
         Some(Damage {
@@ -251,7 +262,6 @@ fn describe(report: &VerifyReport, repository: &Repository, record: &mut Record)
             quarantine: aside.map(|path| below(repository, path)),
         })
     });
-    record.damaged = damaged.collect();
     let lost = report.problems.iter().filter_map(|problem| {
         Some(Damage {
             backup: problem.lost.as_ref()?.to_string(),
@@ -259,10 +269,7 @@ fn describe(report: &VerifyReport, repository: &Repository, record: &mut Record)
             quarantine: None,
         })
     });
-    record.damaged.extend(lost);
-    if !record.damaged.is_empty() || !report.unchecked.is_empty() {
-        record.event = Event::Failed;
-    }
+    damaged.chain(lost).collect()
 }
 
 /// Puts a damaged backup aside, if it is one. Where only a manifest is of no use, nothing is moved:
@@ -350,14 +357,12 @@ fn checkable(entry: &Entry) -> Checkable {
 fn open_round(repository: &Repository) -> Result<Option<DateTime<Utc>>, JobError> {
     let ledger = repository.ledger();
     let mut round: Option<DateTime<FixedOffset>> = None;
-    let read = ledger.read_backwards(|record| {
-        let counts = record.operation == Operation::Verify
-            && (record.left.is_some() || record.round.is_some());
-        if !counts {
-            return ControlFlow::Continue(());
+    let read = ledger.read_backwards(|record| match record.details {
+        Details::Verify(details) if details.left.is_some() || details.round.is_some() => {
+            round = details.round;
+            ControlFlow::Break(())
         }
-        round = record.round;
-        ControlFlow::Break(())
+        _ => ControlFlow::Continue(()),
     });
     read.map_err(unrecorded(&ledger, NOTHING_DONE))?;
     Ok(round.map(|round| round.to_utc()))

@@ -11,9 +11,10 @@ use std::path::Path;
 
 use super::Problem;
 use crate::policy::Accepted;
-use crate::repository::ledger::{Event, Ledger, Operation, Record};
+use crate::repository::ledger::Ledger;
 use crate::repository::names::{Role, Stem};
 use crate::repository::quarantine::{QUARANTINED, RELEASED};
+use crate::repository::record::{Details, Event, Record};
 use crate::repository::staging::{published, temporary};
 use crate::repository::sweep::{REMOVED, parse, read_renamed};
 
@@ -92,10 +93,10 @@ fn on_record<'a>(
                 known.insert(*stem, what);
             }
         };
-        for removal in &record.removed {
+        for removal in record.removed() {
             note(&removal.backup, OnRecord::Settled);
         }
-        if let Some(backup) = &record.backup
+        if let Some(backup) = record.backup()
             && let Some(what) = what_is_said(&record)
         {
             note(backup, what);
@@ -109,12 +110,13 @@ fn what_is_said(record: &Record) -> Option<OnRecord> {
     if record.event != Event::Succeeded {
         return None;
     }
-    match record.operation {
-        Operation::Backup | Operation::Release => Some(OnRecord::Made),
-        Operation::Quarantine => Some(OnRecord::Settled),
-        Operation::Accept => {
-            (record.accepted == Some(Accepted::Manifest)).then_some(OnRecord::Settled)
-        }
+    match record.details {
+        Details::Backup(_) | Details::Release { .. } => Some(OnRecord::Made),
+        Details::Quarantine(_)
+        | Details::Accept {
+            accepted: Some(Accepted::Manifest),
+            ..
+        } => Some(OnRecord::Settled),
         _ => None,
     }
 }

@@ -1,6 +1,7 @@
 //! Publishing: a backup gets its names whole or not at all, and never one of somebody else.
 
 use super::*;
+use crate::pipeline::{ArchiveFiles, ArchiveList, ArchiveText};
 
 #[test]
 fn what_is_published_is_for_its_owner_alone_whatever_the_umask() {
@@ -91,21 +92,14 @@ fn a_publication_that_fails_leaves_nothing() {
     let lock = place.lock();
     let staging = place.repository.stage(run(1), &lock);
     write_temporaries(place.repository.directory(), run(1), PLAIN);
-    let (census, text_bytes, findings, needs) =
-        take_census(DUMP.as_bytes(), &Progress::default()).unwrap();
-    let checked = Checked::archive(Passage {
-        digest: digest(PLAIN, &staging.path(PLAIN)),
-        text_bytes,
-        census,
-        findings,
-        needs,
-    });
+    let (artifact, globals) = assumed(&staging, run(1), PLAIN);
     let path = staging.path(Role::Census);
-    let digest = digest(Role::Census, &path);
+    let census = digest(Role::Census, &path);
     fs::remove_file(&path).unwrap();
-    let describe = |stem: &Stem| manifest(stem, run(1), PLAIN, checked.passage(), &digest, &digest);
-    let roles = [Role::Globals, Role::Census, PLAIN];
-    let failed = staging.publish(&checked, NAME.parse().unwrap(), &roles, describe);
+    let describe = |stem: &Stem, artifact: &Checked, globals: Option<&Checked>| {
+        manifest(stem, run(1), artifact, globals.unwrap(), &census)
+    };
+    let failed = staging.publish(artifact, Some(globals), NAME.parse().unwrap(), describe);
     assert_eq!(
         failed.unwrap_err().to_string(),
         format!(
@@ -118,20 +112,13 @@ fn a_publication_that_fails_leaves_nothing() {
 
 #[test]
 fn what_was_read_back_must_be_what_was_written() {
-    let (census, text_bytes, findings, needs) =
-        take_census(DUMP.as_bytes(), &Progress::default()).unwrap();
-    let written = Passage {
-        digest: Digest {
-            sha256: "ab".repeat(32),
-            bytes: 7,
-        },
-        text_bytes,
-        census,
-        findings,
-        needs,
-    };
-    let path = Path::new("/x");
-    assert!(Checked::compare(&written, written.clone(), path).is_ok());
+    let place = Place::new();
+    let lock = place.lock();
+    let staging = place.repository.stage(run(1), &lock);
+    let written = passage();
+    let compare = |read: Passage| staging.compare(PLAIN, &written.clone().into(), read.into());
+    let checked = compare(written.clone()).unwrap();
+    assert_eq!((checked.role(), checked.passage()), (PLAIN, &written));
     let mut digest = written.clone();
     digest.digest.sha256 = "cd".repeat(32);
     let mut text = written.clone();
@@ -142,7 +129,56 @@ fn what_was_read_back_must_be_what_was_written() {
         .unwrap()
         .0;
     for other in [digest, text, census] {
-        let error = Checked::compare(&written, other, path).unwrap_err();
+        let error = compare(other).unwrap_err();
         assert!(matches!(error, RepositoryError::ReadBack { .. }), "{error}");
     }
+}
+
+#[test]
+fn the_check_of_another_file_publishes_nothing() {
+    let of = |number, role| Checked::assumed(run(number), role, passage());
+    for (artifact, globals, checked) in [
+        (of(2, PLAIN), None, (2, "artifact")),
+        (of(1, Role::Globals), None, (1, "globals")),
+        (of(1, Role::Census), None, (1, "census")),
+        (of(1, PLAIN), Some(of(2, Role::Globals)), (2, "globals")),
+        (of(1, PLAIN), Some(of(1, DIRECTORY)), (1, "artifact")),
+    ] {
+        let place = Place::new();
+        let lock = place.lock();
+        let staging = place.repository.stage(run(1), &lock);
+        write_temporaries(place.repository.directory(), run(1), PLAIN);
+        let describe = |_: &Stem, _: &Checked, _: Option<&Checked>| unreachable!();
+        let refused = staging.publish(artifact, globals, NAME.parse().unwrap(), describe);
+        let Err(RepositoryError::NotItsCheck { found, .. }) = refused else {
+            panic!("{refused:?}");
+        };
+        let (number, word) = checked;
+        let expected = staging::temporary(place.repository.directory(), run(number), word);
+        assert_eq!(found, expected);
+        assert_eq!(place.names(), BTreeSet::new());
+    }
+}
+
+#[test]
+fn a_receipt_is_of_one_archive() {
+    let place = Place::new();
+    let lock = place.lock();
+    let custom = Role::Artifact(Format::Custom, Compression::None);
+    let staging = place.repository.stage(run(1), &lock);
+    let progress = Progress::default();
+    let receipt = |number| {
+        let path = staging::temporary(place.repository.directory(), run(number), "artifact");
+        fs::write(&path, "PGDMP").unwrap();
+        let files = ArchiveFiles::read(path, Format::Custom, &progress).unwrap();
+        let text = ArchiveText::read(DUMP.as_bytes(), &progress).unwrap();
+        let list = ArchiveList::read(";     TOC Entries: 4\n".as_bytes()).unwrap();
+        files.complete(text, &list).unwrap().unwrap()
+    };
+    assert_eq!(staging.accept(custom, receipt(1)).unwrap().role(), custom);
+    let refused = staging.accept(custom, receipt(2));
+    assert!(
+        matches!(refused, Err(RepositoryError::NotItsCheck { .. })),
+        "{refused:?}"
+    );
 }

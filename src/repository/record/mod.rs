@@ -1,0 +1,628 @@
+//! One line of the ledger: what every run has on record, and what each operation has besides.
+//!
+//! [`Line`] is the form on disk: keys, their order, and which are left out.
+
+mod fields;
+
+use chrono::{DateTime, FixedOffset};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use uuid::Uuid;
+
+use super::names::Stem;
+use super::requester::Requester;
+use super::restoration::Restoration;
+use crate::policy::{Accepted, Loss, Series};
+use fields::Fields;
+
+/// One line of the ledger.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// When it was written, on the wall clock of the schedule's zone.
+    pub at: DateTime<FixedOffset>,
+    /// The run it belongs to.
+    pub run: Uuid,
+    /// Its start, or how it ended.
+    pub event: Event,
+    /// The database.
+    pub database: String,
+    /// The job whose schedule started it, if one did.
+    pub job: Option<String>,
+    /// The slot of that schedule: when the run was due.
+    pub due: Option<DateTime<FixedOffset>>,
+    /// Who asked for it; at the start.
+    pub requested_by: Option<Requester>,
+    /// How long the run took, in seconds; at the end.
+    pub seconds: Option<f64>,
+    /// What failed, or what deserves a word.
+    pub message: Option<String>,
+    /// What is being done, with all that is on record of such an operation only.
+    pub details: Details,
+    /// What programs of other versions have written of it, which this one does not know.
+    unknown: Fields,
+}
+
+/// What a run does, with what is on record of it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Details {
+    /// Makes a backup.
+    Backup(BackupDetails),
+    /// Reads backups back and checks them.
+    Verify(VerifyDetails),
+    /// Restores a backup into a temporary cluster and compares.
+    Drill(DrillDetails),
+    /// Removes what retention no longer keeps.
+    Prune {
+        /// Backups removed, each with the reasons (P3).
+        removed: Vec<Removal>,
+    },
+    /// Pins a backup.
+    Pin(Subject),
+    /// Takes the pin off.
+    Unpin(Subject),
+    /// Moves a damaged backup into the quarantine.
+    Quarantine(Subject),
+    /// Moves a backup in quarantine back to its place.
+    Release {
+        /// The backup.
+        subject: Subject,
+        /// Bytes of all its files but its manifest.
+        bytes: Option<u64>,
+    },
+    /// Accepts, as the operator's word, what was a matter of concern.
+    Accept {
+        /// The backup.
+        backup: Option<String>,
+        /// What was accepted of it as it is.
+        accepted: Option<Accepted>,
+    },
+    /// Brings a database back from a backup.
+    Restore(RestoreDetails),
+    /// Swaps the database that a restore replaced back.
+    UndoRestore {
+        /// What was to be done and what came of it.
+        restoration: Option<Box<Restoration>>,
+    },
+}
+
+/// What is on record of the making of a backup.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct BackupDetails {
+    /// The series.
+    pub series: Option<Series>,
+    /// Why it was asked for.
+    pub reason: Option<String>,
+    /// The backup that was made.
+    pub backup: Option<String>,
+    /// Bytes of all its files but its manifest.
+    pub bytes: Option<u64>,
+    /// Backups removed after it, each with the reasons (P3).
+    pub removed: Vec<Removal>,
+    /// What the backup has found lost since those before it, or still lost; empty where nothing was. Of
+    /// a backup that succeeded, by programs that compare.
+    pub lost: Option<Vec<Loss>>,
+}
+
+/// What is on record of a verification.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct VerifyDetails {
+    /// Bytes of all files that were checked.
+    pub bytes: Option<u64>,
+    /// Backups found damaged, each with what is wrong.
+    pub damaged: Vec<Damage>,
+    /// How many backups were due and not reached in time; of one that has a budget.
+    pub left: Option<u64>,
+    /// When the round of checks began that the run is in, and at its end, that it leaves open; of one
+    /// that reads what is due.
+    pub round: Option<DateTime<FixedOffset>>,
+}
+
+/// What is on record of a test restore.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DrillDetails {
+    /// The backup, once one was chosen.
+    pub subject: Subject,
+    /// Bytes of all its files but its manifest.
+    pub bytes: Option<u64>,
+    /// The backup, if it was found damaged, with what is wrong.
+    pub damaged: Vec<Damage>,
+    /// How long the parts of the run took, in their order.
+    pub phases: Vec<PhaseTime>,
+}
+
+/// What is on record of a restore.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RestoreDetails {
+    /// The backup, or the dump's file.
+    pub backup: Option<String>,
+    /// The names of the databases next to the one that is restored; at the start.
+    pub beside: Option<BesideNames>,
+    /// What was to be done and what came of it.
+    pub restoration: Option<Box<Restoration>>,
+}
+
+/// The one backup that a run is about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Subject {
+    /// Its series.
+    pub series: Option<Series>,
+    /// Its name.
+    pub backup: Option<String>,
+}
+
+/// Under which names a restore makes databases: what may be left of one that was killed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BesideNames {
+    /// The database that is loaded, until it takes the name.
+    pub loads_into: String,
+    /// What the database that is replaced is called then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keeps_as: Option<String>,
+    /// The database in which the definitions are loaded once more, if any are written differently, until
+    /// they are compared; none in records of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compares_with: Option<String>,
+}
+
+/// How long a part of a run took.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PhaseTime {
+    /// Which part: `verify`, `server`, `globals`, `load`, `dump` or `compare`.
+    pub phase: String,
+    /// How long it took, in seconds.
+    pub seconds: f64,
+}
+
+/// One backup that a clean-up removed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removal {
+    /// The backup.
+    pub backup: String,
+    /// Why, in words.
+    pub reasons: Vec<String>,
+}
+
+/// One backup that was found damaged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Damage {
+    /// The backup.
+    pub backup: String,
+    /// What is wrong with it.
+    pub what: String,
+    /// Where it is in quarantine, below the database's directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quarantine: Option<String>,
+}
+
+/// What a run does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Operation {
+    /// Makes a backup.
+    Backup,
+    /// Reads a backup back and checks it.
+    Verify,
+    /// Restores a backup into a temporary cluster and compares.
+    Drill,
+    /// Removes what retention no longer keeps.
+    Prune,
+    /// Pins a backup.
+    Pin,
+    /// Takes the pin off.
+    Unpin,
+    /// Moves a damaged backup into the quarantine.
+    Quarantine,
+    /// Moves a backup in quarantine back to its place.
+    Release,
+    /// Accepts, as the operator's word, what was a matter of concern.
+    Accept,
+    /// Brings a database back from a backup.
+    Restore,
+    /// Swaps the database that a restore replaced back.
+    #[serde(rename = "undo-restore")]
+    UndoRestore,
+}
+
+/// The start of a run, or how it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Event {
+    /// It starts.
+    Started,
+    /// It ended well.
+    Succeeded,
+    /// It failed.
+    Failed,
+    /// It was ended from outside: by a signal, or by the end of the process.
+    Interrupted,
+    /// It did not start, for the reason in the message.
+    Skipped,
+}
+
+impl Record {
+    /// A record with nothing but what every one has.
+    pub fn new(
+        at: DateTime<FixedOffset>,
+        run: Uuid,
+        event: Event,
+        database: impl Into<String>,
+        details: impl Into<Details>,
+    ) -> Self {
+        Self {
+            at,
+            run,
+            event,
+            database: database.into(),
+            job: None,
+            due: None,
+            requested_by: None,
+            seconds: None,
+            message: None,
+            details: details.into(),
+            unknown: Fields::default(),
+        }
+    }
+
+    /// The end of the run that this is the start of, for whoever finds that it has none.
+    #[must_use]
+    pub fn closed(self, at: DateTime<FixedOffset>, event: Event, message: &str) -> Self {
+        Self {
+            at,
+            event,
+            requested_by: None,
+            message: Some(message.to_owned()),
+            // What they say of the start, they need not say of the end.
+            unknown: Fields::default(),
+            ..self
+        }
+    }
+
+    /// What is being done.
+    pub fn operation(&self) -> Operation {
+        match self.details {
+            Details::Backup(_) => Operation::Backup,
+            Details::Verify(_) => Operation::Verify,
+            Details::Drill(_) => Operation::Drill,
+            Details::Prune { .. } => Operation::Prune,
+            Details::Pin(_) => Operation::Pin,
+            Details::Unpin(_) => Operation::Unpin,
+            Details::Quarantine(_) => Operation::Quarantine,
+            Details::Release { .. } => Operation::Release,
+            Details::Accept { .. } => Operation::Accept,
+            Details::Restore(_) => Operation::Restore,
+            Details::UndoRestore { .. } => Operation::UndoRestore,
+        }
+    }
+
+    /// The one backup that it is about: that was made, restored, pinned, ….
+    pub fn backup(&self) -> Option<&str> {
+        let backup = match &self.details {
+            Details::Backup(BackupDetails { backup, .. })
+            | Details::Restore(RestoreDetails { backup, .. })
+            | Details::Accept { backup, .. } => backup,
+            Details::Drill(DrillDetails { subject, .. })
+            | Details::Pin(subject)
+            | Details::Unpin(subject)
+            | Details::Quarantine(subject)
+            | Details::Release { subject, .. } => &subject.backup,
+            Details::Verify(_) | Details::Prune { .. } | Details::UndoRestore { .. } => &None,
+        };
+        backup.as_deref()
+    }
+
+    /// Backups that were removed.
+    pub fn removed(&self) -> &[Removal] {
+        match &self.details {
+            Details::Backup(BackupDetails { removed, .. }) | Details::Prune { removed } => removed,
+            _ => &[],
+        }
+    }
+
+    /// Backups that were found damaged.
+    pub fn damaged(&self) -> &[Damage] {
+        match &self.details {
+            Details::Verify(VerifyDetails { damaged, .. })
+            | Details::Drill(DrillDetails { damaged, .. }) => damaged,
+            _ => &[],
+        }
+    }
+
+    /// What a restore, or the undoing of one, was to do and what came of it.
+    pub fn restoration(&self) -> Option<&Restoration> {
+        match &self.details {
+            Details::Restore(RestoreDetails { restoration, .. })
+            | Details::UndoRestore { restoration } => restoration.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// Whether it is of a restore or of the undoing of one.
+    pub fn is_of_restore(&self) -> bool {
+        matches!(
+            self.details,
+            Details::Restore(_) | Details::UndoRestore { .. }
+        )
+    }
+
+    /// Whether it is the end of a test restore that came to a result: the backup restores, or it
+    /// does not. One that could not be made came to none.
+    pub fn is_drill_result(&self) -> bool {
+        let Details::Drill(drill) = &self.details else {
+            return false;
+        };
+        match self.event {
+            Event::Succeeded => true,
+            Event::Failed => !drill.damaged.is_empty(),
+            Event::Started | Event::Interrupted | Event::Skipped => false,
+        }
+    }
+}
+
+impl Details {
+    /// Of an operation of which nothing is known yet.
+    pub fn of(operation: Operation) -> Self {
+        match operation {
+            Operation::Backup => Self::Backup(BackupDetails::default()),
+            Operation::Verify => Self::Verify(VerifyDetails::default()),
+            Operation::Drill => Self::Drill(DrillDetails::default()),
+            Operation::Prune => Self::Prune {
+                removed: Vec::new(),
+            },
+            Operation::Pin => Self::Pin(Subject::default()),
+            Operation::Unpin => Self::Unpin(Subject::default()),
+            Operation::Quarantine => Self::Quarantine(Subject::default()),
+            Operation::Release => Self::Release {
+                subject: Subject::default(),
+                bytes: None,
+            },
+            Operation::Accept => Self::Accept {
+                backup: None,
+                accepted: None,
+            },
+            Operation::Restore => Self::Restore(RestoreDetails::default()),
+            Operation::UndoRestore => Self::UndoRestore { restoration: None },
+        }
+    }
+
+    /// Takes what is on record of an operation out of a line's fields; what it has not stays there.
+    fn take<E: serde::de::Error>(operation: Operation, fields: &mut Fields) -> Result<Self, E> {
+        Ok(match operation {
+            Operation::Backup => Self::Backup(BackupDetails {
+                series: fields.take("series")?,
+                reason: fields.take("reason")?,
+                backup: fields.take("backup")?,
+                bytes: fields.take("bytes")?,
+                removed: fields.take("removed")?,
+                lost: fields.take("lost")?,
+            }),
+            Operation::Verify => Self::Verify(VerifyDetails {
+                bytes: fields.take("bytes")?,
+                damaged: fields.take("damaged")?,
+                left: fields.take("left")?,
+                round: fields.take("round")?,
+            }),
+            Operation::Drill => Self::Drill(DrillDetails {
+                subject: Subject::take(fields)?,
+                bytes: fields.take("bytes")?,
+                damaged: fields.take("damaged")?,
+                phases: fields.take("phases")?,
+            }),
+            Operation::Prune => Self::Prune {
+                removed: fields.take("removed")?,
+            },
+            Operation::Pin => Self::Pin(Subject::take(fields)?),
+            Operation::Unpin => Self::Unpin(Subject::take(fields)?),
+            Operation::Quarantine => Self::Quarantine(Subject::take(fields)?),
+            Operation::Release => Self::Release {
+                subject: Subject::take(fields)?,
+                bytes: fields.take("bytes")?,
+            },
+            Operation::Accept => Self::Accept {
+                backup: fields.take("backup")?,
+                accepted: fields.take("accepted")?,
+            },
+            Operation::Restore => Self::Restore(RestoreDetails {
+                backup: fields.take("backup")?,
+                beside: fields.take("beside")?,
+                restoration: fields.take("restoration")?,
+            }),
+            Operation::UndoRestore => Self::UndoRestore {
+                restoration: fields.take("restoration")?,
+            },
+        })
+    }
+}
+
+impl Subject {
+    fn take<E: serde::de::Error>(fields: &mut Fields) -> Result<Self, E> {
+        Ok(Self {
+            series: fields.take("series")?,
+            backup: fields.take("backup")?,
+        })
+    }
+}
+
+impl From<&Stem> for Subject {
+    fn from(stem: &Stem) -> Self {
+        Self {
+            series: Some(stem.series.clone()),
+            backup: Some(stem.to_string()),
+        }
+    }
+}
+
+impl From<BackupDetails> for Details {
+    fn from(details: BackupDetails) -> Self {
+        Self::Backup(details)
+    }
+}
+
+impl From<VerifyDetails> for Details {
+    fn from(details: VerifyDetails) -> Self {
+        Self::Verify(details)
+    }
+}
+
+impl From<DrillDetails> for Details {
+    fn from(details: DrillDetails) -> Self {
+        Self::Drill(details)
+    }
+}
+
+impl From<RestoreDetails> for Details {
+    fn from(details: RestoreDetails) -> Self {
+        Self::Restore(details)
+    }
+}
+
+impl<'de> Deserialize<'de> for Record {
+    /// Reads what any version has written. What an operation has not by this one's lights is kept as it
+    /// is.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut fields = Fields::deserialize(deserializer)?;
+        Ok(Self {
+            at: fields.require("at")?,
+            run: fields.require("run")?,
+            details: {
+                let operation = fields.require("operation")?;
+                Details::take(operation, &mut fields)?
+            },
+            event: fields.require("event")?,
+            database: fields.require("database")?,
+            job: fields.take("job")?,
+            due: fields.take("due")?,
+            requested_by: fields.take("requested_by")?,
+            seconds: fields.take("seconds")?,
+            message: fields.take("message")?,
+            unknown: fields,
+        })
+    }
+}
+
+/// A record as it is written.
+#[derive(Serialize)]
+struct Line<'a> {
+    at: DateTime<FixedOffset>,
+    run: Uuid,
+    operation: Operation,
+    event: Event,
+    database: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    series: Option<&'a Series>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    job: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    due: Option<DateTime<FixedOffset>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    requested_by: Option<&'a Requester>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    backup: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seconds: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    removed: &'a [Removal],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    damaged: &'a [Damage],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    beside: Option<&'a BesideNames>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    phases: &'a [PhaseTime],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    restoration: Option<&'a Restoration>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    accepted: Option<Accepted>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lost: Option<&'a [Loss]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    left: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    round: Option<DateTime<FixedOffset>>,
+    #[serde(flatten)]
+    unknown: &'a Fields,
+}
+
+impl<'a> Line<'a> {
+    fn of(record: &'a Record) -> Self {
+        let line = Self {
+            at: record.at,
+            run: record.run,
+            operation: record.operation(),
+            event: record.event,
+            database: &record.database,
+            series: None,
+            job: record.job.as_deref(),
+            due: record.due,
+            reason: None,
+            requested_by: record.requested_by.as_ref(),
+            backup: record.backup(),
+            bytes: None,
+            seconds: record.seconds,
+            message: record.message.as_deref(),
+            removed: record.removed(),
+            damaged: record.damaged(),
+            beside: None,
+            phases: &[],
+            restoration: record.restoration(),
+            accepted: None,
+            lost: None,
+            left: None,
+            round: None,
+            unknown: &record.unknown,
+        };
+        match &record.details {
+            Details::Backup(details) => Self {
+                series: details.series.as_ref(),
+                reason: details.reason.as_deref(),
+                bytes: details.bytes,
+                lost: details.lost.as_deref(),
+                ..line
+            },
+            Details::Verify(details) => Self {
+                bytes: details.bytes,
+                left: details.left,
+                round: details.round,
+                ..line
+            },
+            Details::Drill(details) => Self {
+                series: details.subject.series.as_ref(),
+                bytes: details.bytes,
+                phases: &details.phases,
+                ..line
+            },
+            Details::Pin(subject) | Details::Unpin(subject) | Details::Quarantine(subject) => {
+                Self {
+                    series: subject.series.as_ref(),
+                    ..line
+                }
+            }
+            Details::Release { subject, bytes } => Self {
+                series: subject.series.as_ref(),
+                bytes: *bytes,
+                ..line
+            },
+            Details::Accept { accepted, .. } => Self {
+                accepted: *accepted,
+                ..line
+            },
+            Details::Restore(details) => Self {
+                beside: details.beside.as_ref(),
+                ..line
+            },
+            Details::Prune { .. } | Details::UndoRestore { .. } => line,
+        }
+    }
+}
+
+impl Serialize for Record {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Line::of(self).serialize(serializer)
+    }
+}
+
+#[cfg(test)]
+mod tests;
