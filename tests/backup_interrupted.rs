@@ -64,7 +64,7 @@ fn a_second_backup_meanwhile_is_told_who_is_at_work_since_when() {
     let since = started["at"].as_str().unwrap();
     let directory = operator.backups();
     let expected = format!(
-        "{} is busy: a backup by {} (process {}) has been at work on it since {} {} +03:00",
+        "{} is busy: a backup by {} (process {}) has been running since {} {} +03:00",
         directory.display(),
         requester["user"].as_str().unwrap(),
         first.pid(),

@@ -223,7 +223,7 @@ fn a_lock_that_is_held_too_long_is_told_with_who_holds_it() {
         69,
         &format!(
             "pgbackupd: no backup of database postgres: pg_dump ended with status 1: \
-             it waited too long for a lock on table public.orders; in the way was \
+             it waited too long for a lock on table public.orders; blocked by \
              process {pid} of user \"postgres\", application \"psql\", \
              with a lock on public.orders, in a transaction since {since} UTC, \
              idle in transaction, query: SELECT 'held' AS lock; \
@@ -505,7 +505,7 @@ fn who_holds_a_lock_is_told_whatever_language_the_server_speaks() {
         let output = operator.run(&["backup"]);
         assert_eq!(output.code, 69, "{output}");
         let told = format!(
-            "it waited too long for a lock on {table}; in the way was process {}",
+            "it waited too long for a lock on {table}; blocked by process {}",
             lock.pid
         );
         assert!(output.stderr.contains(&told), "{output}");

@@ -168,7 +168,7 @@ fn a_clock_that_is_set_costs_no_backup_and_the_schedule_is_right_afterwards() {
     ]);
 }
 
-/// What was missed while the machine was off is made up for once, for the newest slot.
+/// A run that was missed while the machine was off is caught up once, for the newest slot.
 fn off_over_slots(_: &Cluster, mut operator: Operator) {
     let clock = in_riyadh(&mut operator, "2025-07-09T12:00:00Z");
     assert_eq!(Daemon::under(&operator, &clock).end().code, 0);
@@ -181,8 +181,8 @@ fn off_over_slots(_: &Cluster, mut operator: Operator) {
     ] {
         clock.set_by(off);
         let daemon = Daemon::under(&operator, &clock);
-        daemon.wait_for("job daily was missed at");
-        daemon.wait_for("made up for late");
+        daemon.wait_for("job daily missed its run at");
+        daemon.wait_for("a catch-up run");
         daemon.wait_for("succeeded");
         made_up.push(slot);
         assert_eq!(slots(&operator, "started"), made_up);

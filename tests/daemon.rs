@@ -560,11 +560,11 @@ fn directory_that_hangs_while_slots_are_missed(cluster: &Cluster, mut operator: 
     assert!(said.contains(&directory.display().to_string()), "{said}");
     let said = daemon.wait_for_nth(" succeeded (job daily): ", 3);
     assert!(said.contains("meanwhile"), "{said}");
-    assert_eq!(daemon.count(" is made up for, within "), 1);
+    assert_eq!(daemon.count("; catching up within "), 1);
     drop(hanging);
     let said = daemon.wait_for_nth(" succeeded (job daily): ", 4);
     assert!(said.contains("hangs_at_jump"), "{said}");
-    assert_eq!(daemon.count(" is made up for, within "), 2);
+    assert_eq!(daemon.count("; catching up within "), 2);
     assert_eq!(daemon.end().code, 0);
 }
 
@@ -754,7 +754,7 @@ fn stopped_during_a_run(cluster: &Cluster, mut operator: Operator) {
     assert_eq!(events(&operator), ["started", "interrupted"]);
     operator.assert_nothing_left();
 
-    // The next start makes up for it.
+    // The next start catches it up.
     drop(lock);
     let daemon = Daemon::under(&operator, &clock);
     daemon.wait_for(" succeeded (job daily): ");
@@ -779,7 +779,7 @@ fn killed_during_a_run(cluster: &Cluster, mut operator: Operator) {
     let daemon = Daemon::under(&operator, &clock);
     daemon.wait_for("removed the temporary files of a run on killed that was cut short");
     daemon.wait_for("a run on killed that began before this start had not ended; it is on record as interrupted now");
-    daemon.wait_for("job daily was missed at Wed 2025-07-09 02:00 +03 and is made up for");
+    daemon.wait_for("job daily missed its run at Wed 2025-07-09 02:00 +03; catching up");
     daemon.wait_for(" succeeded (job daily): ");
     assert_eq!(
         events(&operator),

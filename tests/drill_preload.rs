@@ -1,5 +1,5 @@
 //! Extensions whose libraries a server must load when it starts are tried too, and what they would do
-//! of their own accord in the throw-away server is not done.
+//! of their own accord in the temporary cluster is not done.
 
 use std::fs;
 use std::process::Command;
@@ -10,7 +10,7 @@ use crate::support::cluster::{Cluster, Options, binary, wait_until};
 use crate::support::drill::{assert_empty, back_up, drill, operator};
 use crate::support::operator::Operator;
 
-/// A function for a CHECK constraint: in a throw-away server it fails unless that loads exactly these
+/// A function for a CHECK constraint: in a temporary cluster it fails unless that loads exactly these
 /// libraries, and does a look of its own.
 fn function_that_looks(libraries: &str, look: &str) -> String {
     format!(

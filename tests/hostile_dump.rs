@@ -1,5 +1,5 @@
 //! A dump is code of whoever could write into the database, and a test restore carries it out. These
-//! dumps try to get out of the throw-away server, to places that its user has every right to: what
+//! dumps try to get out of the temporary cluster, to places that its user has every right to: what
 //! stands in their way is the confinement alone.
 
 use std::fs::{self, Permissions};
@@ -18,7 +18,7 @@ use crate::support::drill::{assert_empty, back_up, drill, open_directory, operat
 use crate::support::operator::{Output, PROGRAM};
 
 /// Backs up a server's database `postgres` in a format and drills; gives the report, once nothing is
-/// left of the throw-away server.
+/// left of the temporary cluster.
 fn back_up_and_drill(source: &Cluster, format: &str, expected: i32) -> (Value, Output) {
     let (mut operator, directory) = operator(source, "postgres");
     operator.set("dump.format", format);
@@ -47,7 +47,7 @@ fn names_in(directory: &Path) -> Vec<String> {
     names
 }
 
-/// A function for a CHECK constraint: harmless where it is made, and in a throw-away server it tries
+/// A function for a CHECK constraint: harmless where it is made, and in a temporary cluster it tries
 /// all of this, and then fails with what came of each attempt.
 fn function_that_tries(attempts: &[(&str, String, &str)]) -> String {
     let attempt = |(name, sql, refusal): &(&str, String, &str)| {

@@ -1,4 +1,4 @@
-//! The throw-away server that the other tests stand on.
+//! The temporary cluster that the other tests stand on.
 
 use crate::support::cluster::{Cluster, Options};
 

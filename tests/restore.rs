@@ -276,7 +276,7 @@ fn without_a_choice_there_is_a_list() {
     let output = operator.run(&["restore"]);
     assert_eq!(output.code, 64, "{output}");
     assert!(
-        output.stdout.contains(&name) && output.stdout.contains("FOUND WHOLE"),
+        output.stdout.contains(&name) && output.stdout.contains("VERIFIED"),
         "{output}"
     );
     assert!(

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# A throw-away PostgreSQL: one directory, one unix socket, no network. Sourced by the scripts of
+# A temporary PostgreSQL: one directory, one unix socket, no network. Sourced by the scripts of
 # packaging/.
 #
 #   cluster_start PROGRAMS DIRECTORY    makes a cluster in DIRECTORY, which must not exist, with

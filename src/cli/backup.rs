@@ -283,7 +283,7 @@ fn print(result: &BackupResult, out: &mut dyn Write) -> Result<(), Failure> {
     };
     writeln!(
         out,
-        "{backup}: database {}, {} in {}, {}, read back and whole, in {}\n  {}",
+        "{backup}: database {}, {} in {}, {}, read back and intact, in {}\n  {}",
         report::one_line(&result.label),
         report::counted(result.rows.unwrap_or_default(), "row", "rows"),
         report::counted(result.tables.unwrap_or_default(), "table", "tables"),

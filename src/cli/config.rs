@@ -40,7 +40,7 @@ pub(super) struct Args {
 }
 
 impl Args {
-    /// Whether it asks if the configuration is sound.
+    /// Whether it asks if the configuration is valid.
     pub(super) fn is_check(&self) -> bool {
         matches!(self.command, Command::Check(_))
     }
@@ -67,7 +67,7 @@ struct CheckArgs {
 /// What `config check --json` prints.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(super) struct CheckReport {
-    /// Whether the configuration is sound; if not, the exit code is 78.
+    /// Whether the configuration is valid; if not, the exit code is 78.
     pub ok: bool,
     /// The files that were read, the weakest first; empty if the configuration is not sound.
     pub files: Vec<PathBuf>,
@@ -223,7 +223,7 @@ fn print_check(
     } else {
         files.join(", ")
     };
-    writeln!(out, "the configuration is sound ({read})")?;
+    writeln!(out, "configuration OK ({read})")?;
     for warning in &loaded.plan.warnings {
         writeln!(out, "warning: {warning}")?;
     }
@@ -443,7 +443,7 @@ mod tests {
         assert!(result.is_ok());
         assert_eq!(
             printed,
-            "the configuration is sound (/etc/pgbackupd/pgbackupd.toml)\n"
+            "configuration OK (/etc/pgbackupd/pgbackupd.toml)\n"
         );
         let text = "database = \"a\"\n[connection]\npassword = \"hunter2\"";
         let (printed, _) = output(CHECK, text, false);

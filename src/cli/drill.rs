@@ -1,4 +1,4 @@
-//! `pgbackupd drill`: restore backups into a throw-away server and say whether they came back whole.
+//! `pgbackupd drill`: restore backups into a temporary cluster and say whether they came back whole.
 
 use std::io::Write;
 use std::sync::Arc;

@@ -29,7 +29,7 @@ Examples:
 
 /// List backups, oldest first.
 ///
-/// Reads manifests only, and connects to no server. FOUND WHOLE is when the backup was last read
+/// Reads manifests only, and connects to no server. VERIFIED is when the backup was last read
 /// back in full and found intact.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
@@ -78,7 +78,7 @@ pub(super) struct ListedBackup {
     pub bytes: u64,
     /// Rows of all its tables.
     pub rows: u64,
-    /// When it was last found whole, RFC 3339; null while it does not count as verified.
+    /// When it was last found intact, RFC 3339; null while it does not count as verified.
     pub verified: Option<String>,
     /// What its last check found wrong.
     pub damage: Option<String>,
@@ -222,7 +222,7 @@ fn print(place: &Place, catalogue: &Catalogue, out: &mut dyn Write) -> Result<()
             Column::left("STARTED"),
             Column::right("SIZE"),
             Column::right("ROWS"),
-            Column::left("FOUND WHOLE"),
+            Column::left("VERIFIED"),
             Column::left("REASON"),
         ]);
         let table = table.fill(backups, add_row);

@@ -67,7 +67,7 @@ pub(super) fn signal_name(signal: i32) -> String {
     }
 }
 
-/// Writes when a backup was last found whole, or in a word why it does not count as verified.
+/// Writes when a backup was last found intact, or in a word why it does not count as verified.
 pub(super) fn write_found_whole(cell: &mut String, backup: &Entry) -> fmt::Result {
     match backup.state.fault() {
         None if backup.state.unreadable.is_some() => cell.write_str("unknown"),

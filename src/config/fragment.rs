@@ -381,7 +381,7 @@ pub(super) struct LimitsFragment {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DrillFragment {
-    /// The directory in which throw-away servers get theirs; its file system needs room for the
+    /// The directory in which temporary clusters get theirs; its file system needs room for the
     /// largest database.
     pub(super) directory: Option<AbsolutePath>,
     /// Connections that load at the same time; of SQL text, it is the indexes that several make.
@@ -389,7 +389,7 @@ pub(super) struct DrillFragment {
     /// Whether no dump is loaded where the kernel cannot keep what it carries out from the user's
     /// files and from the network. Else it is, and the report says so.
     pub(super) require_confinement: Option<bool>,
-    /// Libraries that a throw-away server loads when it starts, besides those that the manifest of a
+    /// Libraries that a temporary cluster loads when it starts, besides those that the manifest of a
     /// backup tells of. They get no background worker.
     pub(super) preload: Option<Vec<LibraryName>>,
 }
@@ -402,7 +402,7 @@ pub(super) struct DaemonFragment {
     pub(super) concurrency: Option<Count<MOST_RUNS>>,
     /// Runs at the same time on the databases of one server.
     pub(super) concurrency_per_server: Option<Count<MOST_RUNS>>,
-    /// What was missed while it was off is made up for after a random delay of so much at most.
+    /// What was missed while it was off is caught up after a random delay of so much at most.
     pub(super) catch_up_delay: Option<Delay>,
     /// Where it tells what it does now.
     pub(super) runtime_directory: Option<AbsolutePath>,
@@ -510,7 +510,7 @@ pub(super) struct JobFragment {
     pub(super) window: Option<TimeSpan>,
     /// A run starts after its slot by a random delay of so much at most.
     pub(super) jitter: Option<Delay>,
-    /// Whether the newest slot that was missed while the daemon was off is made up for.
+    /// Whether the newest slot that was missed while the daemon was off is caught up.
     pub(super) catch_up: Option<bool>,
     /// Windows of the week in which none of its runs start, instead of the common ones.
     pub(super) blackout: Option<BlackoutList>,
@@ -563,7 +563,7 @@ pub(super) enum Kind {
     Backup,
     /// Reads backups back and checks them.
     Verify,
-    /// Restores a backup into a throw-away server and compares.
+    /// Restores a backup into a temporary cluster and compares.
     Drill,
     /// Removes what retention no longer keeps.
     Prune,

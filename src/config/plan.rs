@@ -243,7 +243,7 @@ pub struct Job {
     pub window: Duration,
     /// A run starts after its slot by a random delay of so much at most.
     pub jitter: Duration,
-    /// Whether the newest slot that was missed while the daemon was off is made up for.
+    /// Whether the newest slot that was missed while the daemon was off is caught up.
     pub catch_up: bool,
     /// When a run that failed for a reason that may pass is tried again.
     pub retry: Retry,
@@ -258,7 +258,7 @@ pub enum JobKind {
     Backup(Series),
     /// Reads backups back and checks them (P8).
     Verify(Verification),
-    /// Restores a backup into a throw-away server and compares (P9).
+    /// Restores a backup into a temporary cluster and compares (P9).
     Drill(DrillChoice),
     /// Removes what retention no longer keeps (P3).
     Prune,
@@ -328,14 +328,14 @@ pub struct Retention {
 /// Where and how test restores are made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DrillSettings {
-    /// The directory in which throw-away servers get theirs. Its file system needs room for the
+    /// The directory in which temporary clusters get theirs. Its file system needs room for the
     /// largest database.
     pub directory: PathBuf,
     /// Connections that load at the same time; of SQL text, it is the indexes that several make.
     pub jobs: NonZeroU8,
     /// Whether no dump is loaded where the kernel cannot confine what it carries out.
     pub require_confinement: bool,
-    /// Libraries that a throw-away server loads when it starts, besides those that the manifest of a
+    /// Libraries that a temporary cluster loads when it starts, besides those that the manifest of a
     /// backup tells of.
     pub preload: Vec<String>,
 }
@@ -347,7 +347,7 @@ pub struct DaemonSettings {
     pub concurrency: NonZeroU32,
     /// Runs at the same time on the databases of one server.
     pub concurrency_per_server: NonZeroU32,
-    /// What was missed is made up for after a random delay of so much at most.
+    /// What was missed is caught up after a random delay of so much at most.
     pub catch_up_delay: Duration,
     /// Where it tells what it does, for as long as it runs (tmpfs).
     pub runtime_directory: PathBuf,

@@ -140,7 +140,7 @@ impl WriteSnapshot<SchedulesInForce> for SchedulesFile {
                 DirectoryUnusable,
                 {},
                 "cannot write to the state directory {}: {error}; jobs that are missed while the \
-                 service is off may not be made up for",
+                 service is off may not be caught up",
                 self.0.display()
             );
         }

@@ -379,7 +379,7 @@ async fn sweep_up_drills(context: &Context, directories: &Directories) {
         Ok(swept) => {
             for directory in swept {
                 tracing::info!(
-                    "removed the throw-away server {} of a test restore that was cut short",
+                    "removed the temporary cluster {} of a test restore that was cut short",
                     directory.display()
                 );
             }

@@ -41,7 +41,7 @@ pub(super) struct Task {
     pub job: Arc<Job>,
     /// What to do.
     pub action: Action,
-    /// Whether it is made up for, late.
+    /// Whether it is a catch-up run.
     pub is_catch_up: bool,
 }
 

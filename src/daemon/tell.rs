@@ -84,10 +84,10 @@ impl Run<'_> {
     pub(super) fn started(&self) {
         let again = match self.attempt {
             1 => String::new(),
-            attempt => format!(", try {attempt}"),
+            attempt => format!(", attempt {attempt}"),
         };
         let late = if self.task.is_catch_up {
-            ", made up for late"
+            ", a catch-up run"
         } else {
             ""
         };
@@ -116,7 +116,7 @@ impl Run<'_> {
                 rows = summary.rows,
                 seconds = took.as_secs_f64(),
             },
-            "{} succeeded (job {}): {}, {} in {}, {}, read back and whole, in {}",
+            "{} succeeded (job {}): {}, {} in {}, {}, read back and intact, in {}",
             self.name(),
             self.subject.job,
             manifest.name,
@@ -369,7 +369,7 @@ impl Run<'_> {
             (_, Some(again)) => line!(
                 RunRetried, self,
                 { outcome = "retried", seconds = seconds, },
-                "{} failed for a reason that may pass (job {}, try {}); next try at {}: {error}",
+                "{} failed for a reason that may pass (job {}, attempt {}); next attempt at {}: {error}",
                 self.name(),
                 self.subject.job,
                 self.attempt,
@@ -400,7 +400,7 @@ impl Run<'_> {
         line!(
             RunFailed, self,
             { outcome = "failed", seconds = took.as_secs_f64(), },
-            "{} FAILED (job {}) by a fault of pgbackupd's own, please report it: {panic}",
+            "{} FAILED (job {}) by an internal error, please report it: {panic}",
             self.name(),
             self.subject.job
         );

@@ -90,7 +90,7 @@ impl Watch {
             None => "commit or roll back that transaction".to_owned(),
         };
         format!(
-            "in the way was {}; {end}, wait for it, or raise limits.lock_wait",
+            "blocked by {}; {end}, wait for it, or raise limits.lock_wait",
             list.join(", and ")
         )
     }

@@ -168,7 +168,7 @@ pub enum JobError {
         left: String,
     },
     /// A fault of the program's own.
-    #[error("{0}; this is a fault of pgbackupd's own, please report it")]
+    #[error("{0}; this is an internal error, please report it")]
     Internal(String),
 }
 

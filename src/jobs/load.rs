@@ -386,7 +386,7 @@ const WANTING_TO_BE_PRELOADED: [&str; 3] = [
 
 /// What is lacking then.
 pub(super) const NOT_PRELOADED: &str = "an extension wants to be loaded when a server starts \
-    (shared_preload_libraries), and the throw-away server has not loaded it";
+    (shared_preload_libraries), and the temporary cluster has not loaded it";
 
 /// What of this machine kept a dump from being loaded, judged by the messages of what the program
 /// printed; none when it was the dump itself. The words are those of `PostgreSQL`'s messages (with `lc_messages` C).
@@ -401,11 +401,11 @@ pub(super) fn lacking(said: &str) -> Option<&'static str> {
         ),
         (
             &["No space left on device", "Disk quota exceeded"],
-            "the disk of the throw-away server is full",
+            "the disk of the temporary cluster is full",
         ),
         (
             &["out of memory", "out of shared memory"],
-            "the throw-away server ran out of memory",
+            "the temporary cluster ran out of memory",
         ),
         // Before what may stand in its details: how the connection failed.
         (
@@ -413,7 +413,7 @@ pub(super) fn lacking(said: &str) -> Option<&'static str> {
                 "ERROR:  could not connect to server \"",
                 "ERROR:  could not establish connection",
             ],
-            "it reads from another server while it is loaded, which the throw-away server cannot reach",
+            "it reads from another server while it is loaded, which the temporary cluster cannot reach",
         ),
         // The server calls its own files by paths from its data directory.
         (
@@ -422,7 +422,7 @@ pub(super) fn lacking(said: &str) -> Option<&'static str> {
                 "ERROR:  could not stat file \"/",
                 "ERROR:  could not open directory \"/",
             ],
-            "it reads files of the server's machine while it is loaded, which the throw-away server cannot",
+            "it reads files of the server's machine while it is loaded, which the temporary cluster cannot",
         ),
         (
             &[
@@ -431,7 +431,7 @@ pub(super) fn lacking(said: &str) -> Option<&'static str> {
                 "no connection to the server",
                 "terminating connection",
             ],
-            "the throw-away server ended",
+            "the temporary cluster ended",
         ),
         (
             &["could not open extension control file", "is not available"],
@@ -439,7 +439,7 @@ pub(super) fn lacking(said: &str) -> Option<&'static str> {
         ),
         (
             &["cannot open shared object file: Permission denied"],
-            "a library of functions stands where the throw-away server may not read",
+            "a library of functions stands where the temporary cluster may not read",
         ),
         (
             &["incompatible library \""],
@@ -572,7 +572,7 @@ mod tests {
             ),
             (
                 "psql: error: connection to server on socket \"/x\" failed: No such file or directory",
-                "the throw-away server ended",
+                "the temporary cluster ended",
             ),
             (
                 "ERROR:  could not load library \"/opt/f.so\": /opt/f.so: cannot open shared object file: Permission denied",

@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::Schedule;
 
-/// The one slot to make up for: the newest at or before `now`, if it is later than `known`.
+/// The one slot to catch up: the newest at or before `now`, if it is later than `known`.
 ///
 /// `known` is the later of two moments: since when the job is known to be in force with this very
 /// schedule, and the newest slot that was carried out. Nothing was missed where neither is known,
@@ -25,7 +25,7 @@ pub fn missed(
 /// When the window of a slot ends: so long after it, but not later than the next slot, which has
 /// the same work to do.
 ///
-/// For a slot that was missed and is made up for, `slot` is the moment at which it is taken up: its
+/// For a catch-up run, `slot` is the moment at which it is taken up: its
 /// own window is long over.
 pub fn window_end(schedule: &Schedule, slot: DateTime<Utc>, window: Duration) -> DateTime<Utc> {
     let end = TimeDelta::from_std(window)

@@ -45,12 +45,12 @@ pub enum LockError {
 fn busy(holder: Option<&Holder>) -> String {
     match holder {
         Some(holder) => format!(
-            "a {} by {} has been at work on it since {}",
+            "a {} by {} has been running since {}",
             holder.operation,
             holder.requested_by,
             holder.since.format("%Y-%m-%d %H:%M:%S %:z"),
         ),
-        None => "another run is at work on it".to_owned(),
+        None => "another run is in progress".to_owned(),
     }
 }
 

@@ -96,7 +96,7 @@ event_kinds! {
     JobChanged, "job-changed", Notice, "25f7f82ce4d54af8a5b3bc5d5631696b", ["job"];
     /// A slot of a job's schedule has come.
     JobDue, "job-due", Info, "14f8e6132dc448c7b2fa1857f26292db", ["job"];
-    /// A slot of a job's schedule passed without a run; the newest one is made up.
+    /// A slot of a job's schedule passed without a run; the newest one is caught up.
     JobMissed, "job-missed", Warning, "b042df7dec69424886512fcc74cd252a", ["job"];
     /// The wall clock was moved, by hand or after a sleep.
     ClockJumped, "clock-jumped", Warning, "a3511abd556c4f38a5db4bac715f35af", [];

@@ -10,7 +10,7 @@ fn the_configuration_and_the_schedule_are_shown_as_they_are_in_force() {
     let checked = operator.run(&["config", "check"]);
     assert_eq!(checked.code, 0, "{checked}");
     let file = operator.configuration().display().to_string();
-    let sound = format!("the configuration is sound ({file})\n");
+    let sound = format!("configuration OK ({file})\n");
     assert!(checked.stdout.starts_with(&sound), "{checked}");
 
     let shown = operator.run(&["config", "show"]);

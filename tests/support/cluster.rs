@@ -1,4 +1,4 @@
-//! A throw-away `PostgreSQL` server: one temporary directory that holds its data, its unix socket
+//! A temporary `PostgreSQL` server: one temporary directory that holds its data, its unix socket
 //! and its log, and that goes away with the value.
 //!
 //! `PostgreSQL` refuses to run as root, so a test that runs as root gives the server the user
@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
 
-/// The superuser of every throw-away server. No password is asked for on the unix socket.
+/// The superuser of every temporary cluster. No password is asked for on the unix socket.
 pub(crate) const SUPERUSER: &str = "postgres";
 
 /// How long a server may take to start or to stop before the test fails.

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use super::cluster::{Cluster, binary};
 use super::operator::{Operator, Output};
 
-/// A directory that the throw-away server's user can pass through.
+/// A directory that the temporary cluster's user can pass through.
 pub(crate) fn open_directory() -> TempDir {
     let directory = tempfile::Builder::new()
         .prefix("pgbackupd-test-drill-")

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2154 # variables of packaging/acceptance.d/group and the files it sources
-# A throw-away server of the service's own, within the rights that its unit has.
+# A temporary cluster of the service's own, within the rights that its unit has.
 
 test_restore() {
     service_fresh

@@ -40,7 +40,7 @@ scenario "the watchdog ends a service that hangs, and it comes back" watchdog
 
 killed() {
     service_fresh
-    # Due once today: what is there afterwards can only be a run that was made up for.
+    # Due once today: what is there afterwards can only be a catch-up run.
     held_configuration "$(once_soon 10)"
     drop_in restart <<<'[Service]
 RestartSec=1'
@@ -65,7 +65,7 @@ RestartSec=1'
         "$(ledger /var/backups/sample 'select(.operation=="backup" and .event=="started") | .due' | sort -u | paste -s -d ' ')" \
         '^[^ ]+$'
 }
-scenario "after SIGKILL in the middle of a dump the missed backup is made up, and nothing half is left" killed
+scenario "after SIGKILL in the middle of a dump the missed backup is caught up, and nothing half is left" killed
 
 stopped() {
     service_fresh

@@ -60,10 +60,10 @@ schedule = \"$(once_soon)\""
     expect "upgrade" inside dpkg --install /root/upgrade-2.deb
     service_is_running || fail "the service does not run after the upgrade" "$output"
     dumps_release
-    wait_for 40 "the interrupted backup, made up" has_backups 1 /var/backups/sample
+    wait_for 40 "the interrupted backup, caught up" has_backups 1 /var/backups/sample
     expect_nothing_half /var/backups/sample
 }
-scenario "an upgrade in the middle of a dump makes the backup up" upgraded_during_a_dump
+scenario "an interrupted backup is caught up after an upgrade in the middle of a dump" upgraded_during_a_dump
 
 removed_and_purged() {
     prepare_backup

@@ -27,7 +27,7 @@ pub(super) struct Restorable {
     pub bytes: u64,
     /// Rows of all its tables.
     pub rows: u64,
-    /// When it was last found whole, RFC 3339; null while it does not count as verified.
+    /// When it was last found intact, RFC 3339; null while it does not count as verified.
     pub verified: Option<String>,
 }
 
@@ -59,7 +59,7 @@ pub(super) fn list(
         Column::right("AGE"),
         Column::right("SIZE"),
         Column::right("ROWS"),
-        Column::left("FOUND WHOLE"),
+        Column::left("VERIFIED"),
     ]);
     let rows: Vec<(&Candidate, String)> = candidates
         .iter()

@@ -50,7 +50,7 @@ impl Service {
                 database: None,
             };
             let not_before = now + random_delay(longest);
-            // What is made up for late has its window from now on.
+            // What is a catch-up run has its window from now on.
             let ends = if catch_up.is_some() {
                 window_end(&job.schedule, slot, Duration::MAX).min(not_before + job.window)
             } else {

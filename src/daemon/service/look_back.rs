@@ -63,7 +63,7 @@ impl Service {
         self.write_schedules();
     }
 
-    /// At the start: what was missed while the service was off is made up for, once. What was in force
+    /// At the start: what was missed while the service was off is caught up, once. What was in force
     /// before is read on a thread.
     pub(super) fn look_back(&mut self, now: DateTime<Utc>) {
         self.bring_schedules_into_force(now);
@@ -142,7 +142,7 @@ impl Service {
             tell!(
                 JobMissed,
                 { job = %job.name },
-                "job {} was missed at {} and is not made up for: its catch_up is off",
+                "job {} missed its run at {}; it is not caught up, because catch_up is off",
                 job.name,
                 tell::clock(slot, job.schedule.zone())
             );
@@ -173,7 +173,7 @@ impl Service {
         });
     }
 
-    /// Makes up for a slot, if one was missed.
+    /// Catches up a slot, if one was missed.
     fn catch_up(&mut self, missed: &Missed, now: DateTime<Utc>) {
         let job = self.plan.jobs.iter().find(|job| job.name == missed.job);
         // A reload may have taken it away in between.
@@ -183,7 +183,7 @@ impl Service {
         tell!(
             JobMissed,
             { job = %job.name },
-            "job {} was missed at {} and is made up for, within {}",
+            "job {} missed its run at {}; catching up within {}",
             job.name,
             tell::clock(slot, job.schedule.zone()),
             span(self.plan.daemon.catch_up_delay)

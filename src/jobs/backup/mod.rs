@@ -233,7 +233,7 @@ impl Run<'_> {
         drop(client);
         warnings.extend(remarks.into_inner().unwrap_or_else(PoisonError::into_inner));
         tracing::info!(
-            "dumped in {:.1} s, read back and found whole in {:.1} s",
+            "dumped in {:.1} s, read back and found intact in {:.1} s",
             dump_time.as_secs_f64(),
             check_time.as_secs_f64()
         );

@@ -97,7 +97,7 @@ impl Drill<'_> {
         let enforcement = Enforcement::of_this_machine()
             .map_err(|error| JobError::Exhausted(format!("cannot start a thread: {error}")))?;
         tracing::info!(
-            "the throw-away server and its programs are confined: {}",
+            "the temporary cluster and its programs are confined: {}",
             enforcement.sentence()
         );
         let shortfalls = enforcement.shortfalls();
@@ -222,7 +222,7 @@ impl Drill<'_> {
                 )));
             }
             tracing::info!(
-                "the throw-away server preloads {}, without background workers",
+                "the temporary cluster preloads {}, without background workers",
                 libraries.join(", ")
             );
             let name = database_name(properties);
@@ -234,7 +234,7 @@ impl Drill<'_> {
         Ok((!missing.is_empty()).then(|| {
             let named: Vec<String> = missing.iter().map(|name| format!("{name:?}")).collect();
             format!(
-                "it has security labels of the label provider {}, whose library the throw-away server \
+                "it has security labels of the label provider {}, whose library the temporary cluster \
                  has not loaded: {}",
                 named.join(", "),
                 way_out(recorded)
@@ -255,7 +255,7 @@ impl Drill<'_> {
     fn remark_on_settings(&mut self, refused: &[String]) {
         if !refused.is_empty() {
             self.remarks.push(format!(
-                "the throw-away server does not take settings that the database had, and functions \
+                "the temporary cluster does not take settings that the database had, and functions \
                  that ask for them may have found others: {}",
                 refused.join(", ")
             ));
@@ -280,7 +280,7 @@ impl Drill<'_> {
         }
         self.took(DrillPhase::Server, began);
         if let Some(account) = sandbox.account() {
-            tracing::debug!("the throw-away server runs as {}", account.name);
+            tracing::debug!("the temporary cluster runs as {}", account.name);
         }
 
         let began = Instant::now();

@@ -22,7 +22,7 @@ pub(super) fn scrutiny(manifest: &Manifest, programs: &Programs) -> Scrutiny {
     }
 }
 
-/// What it is about the version of the throw-away server that is worth a word; none if everything can be
+/// What it is about the version of the temporary cluster that is worth a word; none if everything can be
 /// compared.
 pub(super) fn about_the_version(manifest: &Manifest, programs: &Programs) -> Option<String> {
     let (server, major) = (manifest.server.major(), programs.version.major);

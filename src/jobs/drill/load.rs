@@ -1,4 +1,4 @@
-//! Loading a backup's roles and its dump into the throw-away server, and who is to blame when that
+//! Loading a backup's roles and its dump into the temporary cluster, and who is to blame when that
 //! fails.
 
 use std::io::Write as _;
@@ -106,7 +106,7 @@ impl Drill<'_> {
         };
         if let Some(end) = restored.sandbox.ended().await {
             return Some(DrillOutcome::Impossible(format!(
-                "the throw-away server ended while {what} was loaded: {end}"
+                "the temporary cluster ended while {what} was loaded: {end}"
             )));
         }
         if let Some(lack) = lacking(&refusal.reason()) {
@@ -122,7 +122,7 @@ impl Drill<'_> {
         }
         if refusal.may_pass() {
             return Some(DrillOutcome::Impossible(format!(
-                "the throw-away server refused {what} for what has nothing to do with it: {}",
+                "the temporary cluster refused {what} for what has nothing to do with it: {}",
                 refusal.in_short()
             )));
         }

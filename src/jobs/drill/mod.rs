@@ -1,4 +1,4 @@
-//! The proof that a backup restores: it is loaded into a throw-away server, dumped again, and the
+//! The proof that a backup restores: it is loaded into a temporary cluster, dumped again, and the
 //! two censuses are compared (P9).
 
 mod age;
@@ -52,7 +52,7 @@ pub fn sweep_drills(context: &Context) -> Result<Vec<PathBuf>, JobError> {
     })
 }
 
-/// Restores a backup into a throw-away server, compares, and records what was found: in
+/// Restores a backup into a temporary cluster, compares, and records what was found: in
 /// `restore.log`, and in the backup's state, by which retention counts it as verified or not.
 ///
 /// No lock is needed: a backup that retention removes meanwhile could not be tried.

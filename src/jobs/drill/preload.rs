@@ -1,4 +1,4 @@
-//! Which libraries a throw-away server has to load when it starts, for a backup to load. Pure.
+//! Which libraries a temporary cluster has to load when it starts, for a backup to load. Pure.
 
 use std::collections::BTreeSet;
 

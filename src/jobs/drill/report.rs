@@ -11,7 +11,7 @@ use crate::words::{counted, duration};
 pub enum DrillPhase {
     /// All files of the backup are read and checked.
     Verify,
-    /// The throw-away server is made and started.
+    /// The temporary cluster is made and started.
     Server,
     /// Roles, memberships and tablespaces are loaded, and the empty database is made.
     Globals,

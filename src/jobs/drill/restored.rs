@@ -1,4 +1,4 @@
-//! The throw-away server with what was restored into it, and dumping that again.
+//! The temporary cluster with what was restored into it, and dumping that again.
 
 use std::ffi::OsString;
 use std::io::Read as _;
@@ -119,7 +119,7 @@ impl Restored<'_> {
     }
 }
 
-/// Of an error in making or using a throw-away server: none of them is about the backup.
+/// Of an error in making or using a temporary cluster: none of them is about the backup.
 impl From<SandboxError> for JobError {
     fn from(error: SandboxError) -> Self {
         Self::failed(error.to_string())

@@ -1,4 +1,4 @@
-//! The cluster's globals on their way into a throw-away server: who its superuser is, where its
+//! The cluster's globals on their way into a temporary cluster: who its superuser is, where its
 //! tablespaces stand, and what differs when they are dumped again. Pure.
 
 use std::collections::BTreeMap;
@@ -6,10 +6,10 @@ use std::path::Path;
 
 use crate::jobs::globals::{self, Statement};
 
-/// How a throw-away server's superuser is called where the globals do not say.
+/// How a temporary cluster's superuser is called where the globals do not say.
 pub(super) const USUAL_SUPERUSER: &str = "postgres";
 
-/// Globals that can be loaded into a throw-away server.
+/// Globals that can be loaded into a temporary cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Prepared {
     /// What is loaded: all but the making of the superuser, who is there already.

@@ -9,14 +9,14 @@ use crate::words::size;
 /// What a server without any data takes on the disk, with its write-ahead log.
 const EMPTY_SERVER: u64 = 64 << 20;
 
-/// The most that the write-ahead log grows by, as the throw-away server is set.
+/// The most that the write-ahead log grows by, as the temporary cluster is set.
 const MOST_LOG: u64 = 256 << 20;
 
 /// Why there is too little space for a restored copy; none if there is enough.
 pub(super) fn shortage(directory: &Path, manifest: &Manifest) -> Result<Option<String>, JobError> {
     let space = rustix::fs::statvfs(directory).map_err(|error| {
         JobError::failed(format!(
-            "cannot use {}, the directory for throw-away servers (drill.directory): {error}",
+            "cannot use {}, the directory for temporary clusters (drill.directory): {error}",
             directory.display()
         ))
     })?;

@@ -21,7 +21,7 @@ const OF_PEOPLE: &[(&str, &str)] = &[
     ("Impact", "who could not work, from when to when"),
     (
         "Lost data",
-        "what was written after the backup, and how it was made up for",
+        "what was written after the backup, and how it was recovered",
     ),
     (
         "Application",

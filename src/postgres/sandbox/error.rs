@@ -1,4 +1,4 @@
-//! Why there is no throw-away server.
+//! Why there is no temporary cluster.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use crate::postgres::conninfo::ConninfoError;
 pub enum SandboxError {
     /// Its directory.
     #[error(
-        "cannot {doing} {}: {source}; drill.directory names the place for throw-away servers",
+        "cannot {doing} {}: {source}; drill.directory names the place for temporary clusters",
         path.display()
     )]
     Directory {
@@ -38,7 +38,7 @@ pub enum SandboxError {
     },
     /// The user that the server runs as is kept out of its directory.
     #[error(
-        "user {user}, as whom a throw-away server runs for root, cannot pass through {}: chmod o+x \
+        "user {user}, as whom a temporary cluster runs for root, cannot pass through {}: chmod o+x \
          it, or set drill.directory to another place",
         path.display()
     )]
@@ -62,7 +62,7 @@ pub enum SandboxError {
         said: String,
     },
     /// It does not start with the libraries that it is to load.
-    #[error("the throw-away server does not start with {libraries} preloaded: {source}")]
+    #[error("the temporary cluster does not start with {libraries} preloaded: {source}")]
     Preload {
         /// Their names.
         libraries: String,
@@ -76,7 +76,7 @@ pub enum SandboxError {
     #[error(transparent)]
     Conninfo(#[from] ConninfoError),
     /// The server does not answer.
-    #[error("the throw-away server does not answer: {0}")]
+    #[error("the temporary cluster does not answer: {0}")]
     Connect(#[from] ConnectError),
     /// It refuses.
     #[error(transparent)]

@@ -1,4 +1,4 @@
-//! A private, throw-away `PostgreSQL`: made in a directory of its own, reached by a socket that
+//! A private, temporary `PostgreSQL`: made in a directory of its own, reached by a socket that
 //! nobody else can reach, gone with everything in it when it is dropped.
 
 mod error;
@@ -59,7 +59,7 @@ pub struct SandboxSpec<'a> {
     pub patience: Duration,
 }
 
-/// A throw-away server. Dropping it ends the server and removes its directory.
+/// A temporary cluster. Dropping it ends the server and removes its directory.
 pub struct Sandbox {
     // Dropped in this order: first the server, then its files.
     server: Child,

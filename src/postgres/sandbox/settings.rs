@@ -1,4 +1,4 @@
-//! What a throw-away server is started with, and the bounds that it and the programs that work on it
+//! What a temporary cluster is started with, and the bounds that it and the programs that work on it
 //! are kept within. What is loaded is code of whoever could write into the database that was dumped.
 
 use std::path::Path;

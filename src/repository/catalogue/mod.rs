@@ -87,7 +87,7 @@ impl Entry {
         self.state.fault().is_none()
     }
 
-    /// When it was last found whole; none while it does not count as verified, and while nobody knows.
+    /// When it was last found intact; none while it does not count as verified, and while nobody knows.
     pub fn last_found_whole(&self) -> Option<DateTime<FixedOffset>> {
         let is_known = self.state.unreadable.is_none();
         (is_known && self.is_sound()).then(|| self.last_check())

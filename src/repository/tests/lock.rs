@@ -12,7 +12,7 @@ fn whoever_finds_the_lock_taken_hears_who_holds_it_since_when() {
     assert_eq!(
         error.to_string(),
         format!(
-            "{} is busy: a backup by {} has been at work on it since 2025-07-09 02:00:00 +03:00",
+            "{} is busy: a backup by {} has been running since 2025-07-09 02:00:00 +03:00",
             place.repository.directory().display(),
             first.requested_by,
         )
@@ -23,7 +23,7 @@ fn whoever_finds_the_lock_taken_hears_who_holds_it_since_when() {
     assert!(
         error
             .to_string()
-            .ends_with("is busy: another run is at work on it")
+            .ends_with("is busy: another run is in progress")
     );
     drop(lock);
     place.lock();

@@ -132,7 +132,7 @@ pub(super) fn space_in_words(space: &SpaceFacts) -> String {
         many => format!("of each of the {many} databases there"),
     };
     format!(
-        "{directory}: {free}, which lasts for {} {of_which} ({} each time)",
+        "{directory}: {free} free, room for {} {of_which} ({} each)",
         counted(rounds, "more backup", "more backups"),
         size(space.round)
     )
