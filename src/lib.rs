@@ -1,7 +1,7 @@
 //! `pgbackupd` backs up `PostgreSQL` databases on a schedule and proves that every backup restores.
 //!
-//! The modules are layers, top first; a module imports only from those below its own, but for three
-//! imports of plain data between neighbours. `docs/architecture.md` is the map, and names these.
+//! The modules are layers, top first; a module imports only from those below its own, but for a few
+//! imports between neighbours. `docs/architecture.md` is the map, and names these.
 
 /// 5: the command line, one file a command; the only place that prints.
 pub mod cli;
@@ -36,21 +36,21 @@ pub mod identity;
 /// 1: whether directories answer, asked without being held up by one that hangs.
 mod answers;
 
-/// 1: opening files that others may have put where we look.
+/// 0: opening files that others may have put where we look.
 mod regular_file;
 
-/// 1: credentials of systemd's, which exist for the service alone.
+/// 0: credentials of systemd's, which exist for the service alone.
 mod credential;
 
 /// 1: whether others can read a file with a secret, and how it is closed to them.
 mod secret_file;
 
-/// 1: threads, where one that the machine refuses is an error like any other.
+/// 0: threads, where one that the machine refuses is an error like any other.
 mod threads;
 
 pub use threads::runtime;
 
-/// 1: numbers, sizes, times and names as people read them.
+/// 0: numbers, sizes, times and names as people read them.
 mod words;
 
 /// 1: who else may change a file, or put another one in its place.

@@ -24,6 +24,7 @@ mod drill_preload;
 mod hostile_dump;
 mod hostile_restore;
 mod journal;
+mod layers;
 mod machine_faults;
 mod many_databases;
 mod messages;

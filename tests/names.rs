@@ -254,6 +254,9 @@ fn a_reason_may_be_any_text_and_stays_out_of_the_path() {
     );
 }
 
+/// What no output may have.
+const NONE: [char; 0] = [];
+
 /// What a terminal would obey, but for line feeds.
 fn commands_of_a_terminal(text: &str) -> Vec<char> {
     let hostile = |c: &char| {
@@ -290,12 +293,12 @@ fn no_command_in_any_format_lets_a_name_command_the_terminal_or_spoil_json() {
                     shown = shown.replace(colour, "");
                 }
             }
-            assert_eq!(commands_of_a_terminal(&shown), [], "{arguments:?}");
+            assert_eq!(commands_of_a_terminal(&shown), NONE, "{arguments:?}");
             let mut told = output.stderr.clone();
             for level in [" WARN", "ERROR"] {
                 told = told.replace(&format!("\u{1b}[33m{level}\u{1b}[0m"), level);
             }
-            assert_eq!(commands_of_a_terminal(&told), [], "{arguments:?}");
+            assert_eq!(commands_of_a_terminal(&told), NONE, "{arguments:?}");
             output.stdout
         };
         run(&["backup"], &[0]);

@@ -254,7 +254,7 @@ fn beginning(path: &Path) -> std::io::Result<Vec<u8>> {
 /// format (`K_VERS_…` in `pg_backup_archiver.h`); 0 if every one that still gets updates does.
 fn reader_of(first: &[u8]) -> u32 {
     match first {
-        [b'P', b'G', b'D', b'M', b'P', 1, ..=14, ..] => 0,
+        [b'P', b'G', b'D', b'M', b'P', 1, 0..=14, ..] => 0,
         [b'P', b'G', b'D', b'M', b'P', 1, 15, ..] => 16,
         [b'P', b'G', b'D', b'M', b'P', 1, 16, ..] => 17,
         [b'P', b'G', b'D', b'M', b'P', _, _, ..] => 19,
