@@ -484,7 +484,7 @@ fn a_directory_of_somebody_else_is_told() {
     assert!(
         without_run(&output.stderr).ends_with(&format!(
             "cannot create {}/.pgbackupd-RUN.globals: Permission denied (os error 13): run as the user \
-             who owns the backup directory, or change its owner\n",
+             who owns the backup directory, or change its owner or mode (chown, chmod)\n",
             directory.display()
         )),
         "{output}"

@@ -191,7 +191,7 @@ pub fn advice(error: &io::Error) -> &'static str {
              (ReadWritePaths= in its unit)"
         }
         io::ErrorKind::PermissionDenied => {
-            ": run as the user who owns the backup directory, or change its owner"
+            ": run as the user who owns the backup directory, or change its owner or mode (chown, chmod)"
         }
         _ if is_exhaustion(error) => {
             ": see how many processes, threads and open files the user and the service may have \

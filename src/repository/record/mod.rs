@@ -1,11 +1,12 @@
 //! One line of the ledger: what every run has on record, and what each operation has besides.
 //!
-//! [`Line`] is the form on disk: keys, their order, and which are left out.
+//! `line.rs` has the form on disk: keys, their order, and which are left out.
 
 mod fields;
+mod line;
 
 use chrono::{DateTime, FixedOffset};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::names::Stem;
@@ -382,63 +383,6 @@ impl Details {
             Operation::UndoRestore => Self::UndoRestore { restoration: None },
         }
     }
-
-    /// Takes what is on record of an operation out of a line's fields; what it has not stays there.
-    fn take<E: serde::de::Error>(operation: Operation, fields: &mut Fields) -> Result<Self, E> {
-        Ok(match operation {
-            Operation::Backup => Self::Backup(BackupDetails {
-                series: fields.take("series")?,
-                reason: fields.take("reason")?,
-                backup: fields.take("backup")?,
-                bytes: fields.take("bytes")?,
-                removed: fields.take("removed")?,
-                lost: fields.take("lost")?,
-            }),
-            Operation::Verify => Self::Verify(VerifyDetails {
-                bytes: fields.take("bytes")?,
-                damaged: fields.take("damaged")?,
-                left: fields.take("left")?,
-                round: fields.take("round")?,
-            }),
-            Operation::Drill => Self::Drill(DrillDetails {
-                subject: Subject::take(fields)?,
-                bytes: fields.take("bytes")?,
-                damaged: fields.take("damaged")?,
-                phases: fields.take("phases")?,
-            }),
-            Operation::Prune => Self::Prune {
-                removed: fields.take("removed")?,
-            },
-            Operation::Pin => Self::Pin(Subject::take(fields)?),
-            Operation::Unpin => Self::Unpin(Subject::take(fields)?),
-            Operation::Quarantine => Self::Quarantine(Subject::take(fields)?),
-            Operation::Release => Self::Release {
-                subject: Subject::take(fields)?,
-                bytes: fields.take("bytes")?,
-            },
-            Operation::Accept => Self::Accept {
-                backup: fields.take("backup")?,
-                accepted: fields.take("accepted")?,
-            },
-            Operation::Restore => Self::Restore(RestoreDetails {
-                backup: fields.take("backup")?,
-                beside: fields.take("beside")?,
-                restoration: fields.take("restoration")?,
-            }),
-            Operation::UndoRestore => Self::UndoRestore {
-                restoration: fields.take("restoration")?,
-            },
-        })
-    }
-}
-
-impl Subject {
-    fn take<E: serde::de::Error>(fields: &mut Fields) -> Result<Self, E> {
-        Ok(Self {
-            series: fields.take("series")?,
-            backup: fields.take("backup")?,
-        })
-    }
 }
 
 impl From<&Stem> for Subject {
@@ -471,156 +415,6 @@ impl From<DrillDetails> for Details {
 impl From<RestoreDetails> for Details {
     fn from(details: RestoreDetails) -> Self {
         Self::Restore(details)
-    }
-}
-
-impl<'de> Deserialize<'de> for Record {
-    /// Reads what any version has written. What an operation has not by this one's lights is kept as it
-    /// is.
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut fields = Fields::deserialize(deserializer)?;
-        Ok(Self {
-            at: fields.require("at")?,
-            run: fields.require("run")?,
-            details: {
-                let operation = fields.require("operation")?;
-                Details::take(operation, &mut fields)?
-            },
-            event: fields.require("event")?,
-            database: fields.require("database")?,
-            job: fields.take("job")?,
-            due: fields.take("due")?,
-            requested_by: fields.take("requested_by")?,
-            seconds: fields.take("seconds")?,
-            message: fields.take("message")?,
-            unknown: fields,
-        })
-    }
-}
-
-/// A record as it is written.
-#[derive(Serialize)]
-struct Line<'a> {
-    at: DateTime<FixedOffset>,
-    run: Uuid,
-    operation: Operation,
-    event: Event,
-    database: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    series: Option<&'a Series>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    job: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    due: Option<DateTime<FixedOffset>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    requested_by: Option<&'a Requester>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    backup: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    bytes: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    seconds: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    message: Option<&'a str>,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    removed: &'a [Removal],
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    damaged: &'a [Damage],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    beside: Option<&'a BesideNames>,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    phases: &'a [PhaseTime],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    restoration: Option<&'a Restoration>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    accepted: Option<Accepted>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    lost: Option<&'a [Loss]>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    left: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    round: Option<DateTime<FixedOffset>>,
-    #[serde(flatten)]
-    unknown: &'a Fields,
-}
-
-impl<'a> Line<'a> {
-    fn of(record: &'a Record) -> Self {
-        let line = Self {
-            at: record.at,
-            run: record.run,
-            operation: record.operation(),
-            event: record.event,
-            database: &record.database,
-            series: None,
-            job: record.job.as_deref(),
-            due: record.due,
-            reason: None,
-            requested_by: record.requested_by.as_ref(),
-            backup: record.backup(),
-            bytes: None,
-            seconds: record.seconds,
-            message: record.message.as_deref(),
-            removed: record.removed(),
-            damaged: record.damaged(),
-            beside: None,
-            phases: &[],
-            restoration: record.restoration(),
-            accepted: None,
-            lost: None,
-            left: None,
-            round: None,
-            unknown: &record.unknown,
-        };
-        match &record.details {
-            Details::Backup(details) => Self {
-                series: details.series.as_ref(),
-                reason: details.reason.as_deref(),
-                bytes: details.bytes,
-                lost: details.lost.as_deref(),
-                ..line
-            },
-            Details::Verify(details) => Self {
-                bytes: details.bytes,
-                left: details.left,
-                round: details.round,
-                ..line
-            },
-            Details::Drill(details) => Self {
-                series: details.subject.series.as_ref(),
-                bytes: details.bytes,
-                phases: &details.phases,
-                ..line
-            },
-            Details::Pin(subject) | Details::Unpin(subject) | Details::Quarantine(subject) => {
-                Self {
-                    series: subject.series.as_ref(),
-                    ..line
-                }
-            }
-            Details::Release { subject, bytes } => Self {
-                series: subject.series.as_ref(),
-                bytes: *bytes,
-                ..line
-            },
-            Details::Accept { accepted, .. } => Self {
-                accepted: *accepted,
-                ..line
-            },
-            Details::Restore(details) => Self {
-                beside: details.beside.as_ref(),
-                ..line
-            },
-            Details::Prune { .. } | Details::UndoRestore { .. } => line,
-        }
-    }
-}
-
-impl Serialize for Record {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Line::of(self).serialize(serializer)
     }
 }
 
