@@ -477,7 +477,7 @@ fn a_year_by_the_systems_own_clocks() {
     });
 }
 
-/// The slots that are told in any case. Where the machine let the process stand still for more than half a
+/// The slots that are reported in any case. Where the machine let the process stand still for more than half a
 /// day of its time, half a second of ours, the newest slot of that time stands for those before it.
 fn without_stalled(
     due: Vec<DateTime<Utc>>,

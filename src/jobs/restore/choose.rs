@@ -248,24 +248,33 @@ mod tests {
                 database: "app".to_owned(),
                 repository: Repository::at("/x"),
             },
-            entry: Entry {
-                stem: name.parse().unwrap(),
-                run: uuid::Uuid::nil(),
-                database: "app".to_owned(),
-                reason: None,
+            entry: entry(
+                name.parse().unwrap(),
                 started,
-                verified: started,
-                format: Format::Plain,
-                compression: Compression::Gzip,
-                bytes: 1,
-                rows: 1,
-                tables: 1,
-                system_identifier: None,
-                state: State {
+                State {
                     checked,
                     ..State::default()
                 },
-            },
+            ),
+        }
+    }
+
+    /// A small backup of the database `app`.
+    pub(super) fn entry(stem: Stem, started: DateTime<FixedOffset>, state: State) -> Entry {
+        Entry {
+            stem,
+            run: uuid::Uuid::nil(),
+            database: "app".to_owned(),
+            reason: None,
+            started,
+            verified: started,
+            format: Format::Plain,
+            compression: Compression::Gzip,
+            bytes: 1,
+            rows: 1,
+            tables: 1,
+            system_identifier: None,
+            state,
         }
     }
 
@@ -319,7 +328,6 @@ mod tests {
 #[cfg(test)]
 mod passed_over_tests {
     use super::*;
-    use crate::config::{Compression, Format};
     use crate::policy::Seen;
     use crate::repository::{Check, Drilled, Problem, State};
 
@@ -348,21 +356,7 @@ mod passed_over_tests {
             }
             None => {}
         }
-        Entry {
-            stem,
-            run: uuid::Uuid::nil(),
-            database: "app".to_owned(),
-            reason: None,
-            started,
-            verified: started,
-            format: Format::Plain,
-            compression: Compression::Gzip,
-            bytes: 1,
-            rows: 1,
-            tables: 1,
-            system_identifier: None,
-            state,
-        }
+        tests::entry(stem, started, state)
     }
 
     fn problem(name: &str, is_lost: bool) -> Problem {

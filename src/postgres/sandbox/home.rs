@@ -1,4 +1,4 @@
-//! The directory of a temporary cluster: what is in it, how it is told from one that nobody uses any
+//! The directory of a temporary cluster: what is in it, how it differs from one that nobody uses any
 //! more, and how that is swept away.
 //!
 //! ```text
