@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::Surroundings;
+use super::CommandEnv;
 use super::failure::{Failure, FailureKind};
 use super::{report, select};
 use crate::jobs::{accept, places};
@@ -60,17 +60,13 @@ pub(super) struct AcceptResult {
     pub backups: Vec<String>,
 }
 
-pub(super) fn run(
-    args: &Args,
-    surroundings: &Surroundings<'_>,
-    out: &mut dyn Write,
-) -> Result<(), Failure> {
-    let loaded = surroundings.load()?;
-    let context = surroundings.context(&loaded);
-    let told = |error| report::failure(&error, surroundings.interrupt);
+pub(super) fn run(args: &Args, env: &CommandEnv<'_>, out: &mut dyn Write) -> Result<(), Failure> {
+    let loaded = env.load()?;
+    let context = env.context(&loaded);
+    let told = |error| report::failure(&error, env.interrupt);
     let wanted: Vec<String> = args.database.iter().cloned().collect();
     let places = places(&context, &loaded.plan, &wanted).map_err(told)?;
-    let places = select::all_seen(places, "nothing was accepted", surroundings.interrupt)?;
+    let places = select::all_seen(places, "nothing was accepted", env.interrupt)?;
     let usage = |message: String| Failure::new(FailureKind::Usage, message);
     let [place] = places.as_slice() else {
         let names: Vec<String> = places
@@ -96,7 +92,7 @@ pub(super) fn run(
             report::one_line(&place.label)
         )));
     }
-    if surroundings.json {
+    if env.json {
         let (server, database) = (place.server.clone(), place.database.clone());
         return report::json(
             &AcceptResult {

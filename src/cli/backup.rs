@@ -8,14 +8,14 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::Surroundings;
+use super::CommandEnv;
 use super::failure::{Failure, FailureKind};
 use super::progress::Display;
 use super::several::{ends_before, together};
 use super::{report, select};
 use crate::config::{JobKind, Plan, Runs};
 use crate::jobs::{
-    BackupReport, BackupRequest, Context, Stop, Strictness, Target, Targets, back_up,
+    BackupReport, BackupRequest, JobContext, Stop, Strictness, Target, Targets, back_up,
     missing_credential, targets,
 };
 use crate::pipeline::Progress;
@@ -86,11 +86,11 @@ pub(super) struct BackupResult {
 
 pub(super) async fn run(
     args: &Args,
-    surroundings: &Surroundings<'_>,
+    env: &CommandEnv<'_>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let loaded = surroundings.load_to_run(Runs::Programs)?;
-    let context = surroundings.context(&loaded);
+    let loaded = env.load_to_run(Runs::Programs)?;
+    let context = env.context(&loaded);
     let series = match (&args.series, &args.reason) {
         (Some(series), _) => series.clone(),
         (None, Some(_)) => Series::manual(),
@@ -98,9 +98,9 @@ pub(super) async fn run(
     };
     let Targets { found, failures } = tokio::select! {
         found = targets(&context, &loaded.plan, &args.databases) => found,
-        () = surroundings.interrupt.token().cancelled() => Err(Stop::Interrupted.into()),
+        () = env.interrupt.token().cancelled() => Err(Stop::Interrupted.into()),
     }
-    .map_err(|error| report::failure(&error, surroundings.interrupt))?;
+    .map_err(|error| report::failure(&error, env.interrupt))?;
     if found.is_empty() && failures.is_empty() {
         return Err(nothing_to_back_up());
     }
@@ -109,13 +109,13 @@ pub(super) async fn run(
     }
     let unavailable = failures
         .iter()
-        .map(|error| report::failure(error, surroundings.interrupt))
+        .map(|error| report::failure(error, env.interrupt))
         .collect();
     let made = make_all(
         &context,
         &found,
         (&series, args.reason.as_deref(), Strictness::Usual),
-        surroundings,
+        env,
         out,
     )
     .await?;
@@ -163,10 +163,10 @@ fn unknown_series(series: &Series, plan: &Plan) -> Failure {
 /// Makes a backup of each target, one after the other; the failure of one does not stop the
 /// others. Gives the failures.
 pub(super) async fn make_all(
-    context: &Context,
+    context: &JobContext,
     targets: &[Target<'_>],
     (series, reason, strictness): (&Series, Option<&str>, Strictness),
-    surroundings: &Surroundings<'_>,
+    env: &CommandEnv<'_>,
     out: &mut dyn Write,
 ) -> Result<Vec<Failure>, Failure> {
     let mut results = Vec::new();
@@ -182,17 +182,17 @@ pub(super) async fn make_all(
             strictness,
         };
         let progress = Arc::new(Progress::default());
-        let display = Display::start(&name, &progress, surroundings.json);
+        let display = Display::start(&name, &progress, env.json);
         let outcome = match missing_credential(context, &target.server.connection) {
             // It is no failure of the job's.
             Some(error) => Err(error),
-            None => back_up(context, request, &progress, surroundings.interrupt.token()).await,
+            None => back_up(context, request, &progress, env.interrupt.token()).await,
         };
         drop(display);
         let result = match &outcome {
             Ok(made) => told(target, made),
             Err(error) => {
-                let failure = report::failure(error, surroundings.interrupt);
+                let failure = report::failure(error, env.interrupt);
                 let mut result = BackupResult::failed(target, &failure);
                 let standing = error.standing_backup();
                 result.backup = standing.map(str::to_owned);
@@ -204,16 +204,16 @@ pub(super) async fn make_all(
                 result
             }
         };
-        if !surroundings.json {
+        if !env.json {
             print(&result, out)?;
         }
         results.push(result);
         let left = targets[index + 1..].iter().map(|left| &left.label);
-        if ends_before(left, surroundings.interrupt, &mut failures) {
+        if ends_before(left, env.interrupt, &mut failures) {
             break;
         }
     }
-    if surroundings.json {
+    if env.json {
         report::json(&results, out)?;
     }
     out.flush()?;

@@ -7,7 +7,7 @@ use futures::future::join_all;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::Surroundings;
+use super::CommandEnv;
 use super::failure::{Failure, FailureKind};
 use super::report::{self, counted};
 use super::run_as::load_for_reader;
@@ -18,7 +18,7 @@ use crate::config::{
 };
 use crate::identity;
 use crate::jobs::{
-    ConnectionFailure, ConnectionFailureKind, Context, JobError, ServerConnections, Stop,
+    ConnectionFailure, ConnectionFailureKind, JobContext, JobError, ServerConnections, Stop,
     check_readable,
 };
 use crate::words::is_hostile;
@@ -145,23 +145,19 @@ impl From<ConfigError> for Failure {
 /// printed its report all the same.
 pub(super) async fn run(
     args: &Args,
-    surroundings: &Surroundings<'_>,
+    env: &CommandEnv<'_>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let (source, json) = (&surroundings.source, surroundings.json);
+    let (source, json) = (&env.source, env.json);
     match args.command {
-        Command::Check(args) => check(args, surroundings, out).await,
+        Command::Check(args) => check(args, env, out).await,
         Command::Show => show(&load_for_reader(source)?, json, out),
         Command::Schema => report::json(&schema(), out),
     }
 }
 
-async fn check(
-    args: CheckArgs,
-    surroundings: &Surroundings<'_>,
-    out: &mut dyn Write,
-) -> Result<(), Failure> {
-    let (source, json) = (&surroundings.source, surroundings.json);
+async fn check(args: CheckArgs, env: &CommandEnv<'_>, out: &mut dyn Write) -> Result<(), Failure> {
+    let (source, json) = (&env.source, env.json);
     // What the service's user cannot read is no fault for everybody else.
     let loaded = load_for_reader(source).and_then(|mut loaded| {
         match std::mem::take(&mut loaded.unreadable) {
@@ -171,13 +167,13 @@ async fn check(
     });
     let servers = match &loaded {
         Ok(loaded) if args.connect => {
-            let context = Context::new(&loaded.plan, &source.environment);
+            let context = JobContext::new(&loaded.plan, &source.environment);
             let servers = loaded.plan.servers.iter();
             let looking = join_all(servers.map(|server| check_readable(&context, server)));
-            let cancel = surroundings.interrupt.token();
+            let cancel = env.interrupt.token();
             let Some(servers) = cancel.run_until_cancelled(looking).await else {
                 let stopped = JobError::from(Stop::Interrupted);
-                return Err(report::failure(&stopped, surroundings.interrupt));
+                return Err(report::failure(&stopped, env.interrupt));
             };
             servers
         }
@@ -391,7 +387,7 @@ fn databases(loaded: &Loaded) -> Vec<ShownDatabase> {
 
 #[cfg(test)]
 mod tests {
-    use crate::cli::{Interrupt, Surroundings};
+    use crate::cli::{CommandEnv, Interrupt};
     use std::collections::BTreeMap;
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
@@ -423,12 +419,12 @@ mod tests {
             .build()
             .unwrap();
         let result = runtime.block_on(async {
-            let surroundings = Surroundings {
+            let env = CommandEnv {
                 source,
                 json,
                 interrupt: &Interrupt::listen().unwrap(),
             };
-            run(&args, &surroundings, &mut out).await
+            run(&args, &env, &mut out).await
         });
         let printed = String::from_utf8(out).unwrap();
         (

@@ -7,12 +7,12 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::Surroundings;
+use super::CommandEnv;
 use super::failure::{Failure, FailureKind};
 use super::report;
 use super::several::together;
 use crate::jobs::{
-    Context, Discovery, Stop, WantedDirectory, discover_as, discover_databases, needs_discovery,
+    Discovery, JobContext, Stop, WantedDirectory, discover_as, discover_databases, needs_discovery,
     wanted_directories, wished_databases,
 };
 use crate::repository::{Owner, Provided, Repository, provide};
@@ -61,24 +61,24 @@ pub(super) struct ShownDirectory {
 
 pub(super) async fn run(
     args: &Args,
-    surroundings: &Surroundings<'_>,
+    env: &CommandEnv<'_>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     let owner = args.owner.as_deref().map(owner).transpose()?.flatten();
-    let loaded = surroundings.load_for(owner.as_ref())?;
-    let context = surroundings.context(&loaded);
+    let loaded = env.load_for(owner.as_ref())?;
+    let context = env.context(&loaded);
     let wished = args.wanted.as_deref().and_then(wished_databases);
     let discovery = tokio::select! {
         discovery = async {
             match (wished, &owner) {
                 (Some(wished), _) => wished,
                 _ if !needs_discovery(&loaded.plan) => Discovery::default(),
-                (None, Some(owner)) => discover_for(owner, surroundings, &context).await,
+                (None, Some(owner)) => discover_for(owner, env, &context).await,
                 (None, None) => discover_databases(&context, &loaded.plan).await,
             }
         } => discovery,
-        () = surroundings.interrupt.token().cancelled() => {
-            return Err(report::failure(&Stop::Interrupted.into(), surroundings.interrupt));
+        () = env.interrupt.token().cancelled() => {
+            return Err(report::failure(&Stop::Interrupted.into(), env.interrupt));
         }
     };
     if args.discover {
@@ -100,7 +100,7 @@ pub(super) async fn run(
         .filter_map(|(one, _)| one.error.clone())
         .map(|error| Failure::new(FailureKind::CannotCreate, error))
         .collect();
-    if surroundings.json {
+    if env.json {
         let shown: Vec<&ShownDirectory> = shown.iter().map(|(one, _)| one).collect();
         report::json(&shown, out)?;
     } else {
@@ -131,11 +131,7 @@ fn owner(name: &str) -> Result<Option<Owner>, Failure> {
 }
 
 /// Root is often nobody to the server; the owner is whom it lets in.
-async fn discover_for(
-    owner: &Owner,
-    surroundings: &Surroundings<'_>,
-    context: &Context,
-) -> Discovery {
+async fn discover_for(owner: &Owner, env: &CommandEnv<'_>, context: &JobContext) -> Discovery {
     let program = match std::env::current_exe() {
         Ok(program) => program,
         Err(error) => {
@@ -146,7 +142,7 @@ async fn discover_for(
         }
     };
     let mut arguments: Vec<OsString> = vec!["directories".into(), "--discover".into()];
-    if let Some(file) = &surroundings.source.file {
+    if let Some(file) = &env.source.file {
         arguments.extend(["--config".into(), file.into()]);
     }
     discover_as(owner, &program, arguments, context).await

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::Surroundings;
+use super::CommandEnv;
 use super::failure::{Failure, FailureKind};
 use super::progress::Display;
 use super::several::{conclude, ends_before};
@@ -97,18 +97,18 @@ pub(super) struct DrilledPhase {
 
 pub(super) async fn run(
     args: &Args,
-    surroundings: &Surroundings<'_>,
+    env: &CommandEnv<'_>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     // Where it is is known, then.
     let is_path = args.backup.as_deref().is_some_and(select::is_path);
     let loaded = if is_path {
-        surroundings.load_for_path()?
+        env.load_for_path()?
     } else {
-        surroundings.load_to_run(Runs::Programs)?
+        env.load_to_run(Runs::Programs)?
     };
-    let context = surroundings.context(&loaded);
-    let told = |error: JobError| report::failure(&error, surroundings.interrupt);
+    let context = env.context(&loaded);
+    let told = |error: JobError| report::failure(&error, env.interrupt);
     let (found, failures) =
         select::places_for(&context, &loaded.plan, &args.databases, is_path).map_err(told)?;
     let mut drilled = Vec::new();
@@ -139,8 +139,8 @@ pub(super) async fn run(
         }
         for stem in stems {
             let progress = Arc::new(Progress::default());
-            let display = Display::start(&database, &progress, surroundings.json);
-            let token = surroundings.interrupt.token();
+            let display = Display::start(&database, &progress, env.json);
+            let token = env.interrupt.token();
             let run = Uuid::now_v7();
             let outcome = drill(&context, run, place, &stem, &progress, token).await;
             drop(display);
@@ -155,7 +155,7 @@ pub(super) async fn run(
                     }
                     failures.extend(failure(&database, &report));
                     let told = tell(place, target, report);
-                    if !surroundings.json {
+                    if !env.json {
                         print(&told, &report::prefix(&loaded.plan, &place.label), out)?;
                     }
                     drilled.push(told);
@@ -166,16 +166,16 @@ pub(super) async fn run(
                     failures.push(failure);
                 }
             }
-            if surroundings.interrupt.signal().is_some() {
+            if env.interrupt.signal().is_some() {
                 break;
             }
         }
         let left = chosen[index + 1..].iter().map(|(left, _)| &left.label);
-        if ends_before(left, surroundings.interrupt, &mut failures) {
+        if ends_before(left, env.interrupt, &mut failures) {
             break;
         }
     }
-    conclude(&drilled, &failures, surroundings, out)
+    conclude(&drilled, &failures, env, out)
 }
 
 fn choose(

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use super::Surroundings;
+use super::CommandEnv;
 use super::backup::{make_all, nothing_to_back_up};
 use super::failure::{Failure, FailureKind};
 use super::several::together;
@@ -42,13 +42,13 @@ pub(super) struct Args {
 
 pub(super) async fn run(
     args: &Args,
-    surroundings: &Surroundings<'_>,
+    env: &CommandEnv<'_>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let loaded = load_or_do_without(args, &surroundings.source)?;
-    let context = surroundings.context(&loaded);
+    let loaded = load_or_do_without(args, &env.source)?;
+    let context = env.context(&loaded);
     let wanted: Vec<String> = args.database.iter().cloned().collect();
-    let told = |error: JobError| report::failure(&error, surroundings.interrupt);
+    let told = |error: JobError| report::failure(&error, env.interrupt);
     let targets = targets(&context, &loaded.plan, &wanted).await;
     let Targets {
         found: mut targets,
@@ -79,7 +79,7 @@ pub(super) async fn run(
     }
     let series = Series::manual();
     let what = (&series, Some(args.reason.as_str()), Strictness::Emergency);
-    let made = make_all(&context, &targets, what, surroundings, out).await?;
+    let made = make_all(&context, &targets, what, env, out).await?;
     let unavailable = failures.into_iter().map(told);
     together(&made.into_iter().chain(unavailable).collect::<Vec<_>>())
 }

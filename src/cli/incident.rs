@@ -7,13 +7,13 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::Surroundings;
+use super::CommandEnv;
 use super::failure::{Failure, FailureKind};
 use super::several::together;
 use super::table::{Column, Table};
 use super::{report, select};
 use crate::config::Plan;
-use crate::jobs::{Context, Incident, JobError, Places, incidents, places_on, write_incident};
+use crate::jobs::{Incident, JobContext, JobError, Places, incidents, places_on, write_incident};
 use crate::repository::{Event, Operation, Repository};
 
 /// The end of its help.
@@ -88,16 +88,12 @@ struct Found {
     repository: Repository,
 }
 
-pub(super) fn run(
-    args: &Args,
-    surroundings: &Surroundings<'_>,
-    out: &mut dyn Write,
-) -> Result<(), Failure> {
-    let loaded = surroundings.load()?;
-    let context = surroundings.context(&loaded);
-    let (found, unseen) = find(&context, &loaded.plan, args, surroundings)?;
+pub(super) fn run(args: &Args, env: &CommandEnv<'_>, out: &mut dyn Write) -> Result<(), Failure> {
+    let loaded = env.load()?;
+    let context = env.context(&loaded);
+    let (found, unseen) = find(&context, &loaded.plan, args, env)?;
     if args.list {
-        list(&found, surroundings.json, out)?;
+        list(&found, env.json, out)?;
         out.flush()?;
         return together(&unseen);
     }
@@ -105,9 +101,9 @@ pub(super) fn run(
     let mut path = None;
     if args.write {
         let written = write_incident(&context, &chosen.repository, chosen.incident.run(), None);
-        path = Some(written.map_err(|error| report::failure(&error, surroundings.interrupt))?);
+        path = Some(written.map_err(|error| report::failure(&error, env.interrupt))?);
     }
-    if surroundings.json {
+    if env.json {
         let document = IncidentReport {
             database: chosen.incident.database().to_owned(),
             run: chosen.incident.run().to_string(),
@@ -132,7 +128,7 @@ pub(super) fn run(
 /// Writes the report of a run that has just ended, with the error that ended it. If it cannot be
 /// written, that is a warning, and nothing fails for it.
 pub(super) fn write(
-    context: &Context,
+    context: &JobContext,
     repository: &Repository,
     run: Uuid,
     error: Option<&JobError>,
@@ -158,12 +154,12 @@ pub(super) fn in_a_failure(path: Option<PathBuf>) -> String {
 /// The restores on record of all databases, or of the one that is named, oldest first; and what could
 /// not be looked at.
 fn find(
-    context: &Context,
+    context: &JobContext,
     plan: &Plan,
     args: &Args,
-    surroundings: &Surroundings<'_>,
+    env: &CommandEnv<'_>,
 ) -> Result<(Vec<Found>, Vec<Failure>), Failure> {
-    let told = |error: JobError| report::failure(&error, surroundings.interrupt);
+    let told = |error: JobError| report::failure(&error, env.interrupt);
     let name = args.database.as_deref();
     let of_server = name.and_then(|name| name.split_once('/'));
     let mut repositories: Vec<(&str, Repository)> = Vec::new();

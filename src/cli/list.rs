@@ -6,7 +6,7 @@ use std::io::{BufWriter, Write};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::Surroundings;
+use super::CommandEnv;
 use super::failure::Failure;
 use super::release::{QuarantinedBackup, quarantined};
 use super::several::together;
@@ -102,14 +102,10 @@ pub(super) struct ListedProblem {
     pub what: String,
 }
 
-pub(super) fn run(
-    args: &Args,
-    surroundings: &Surroundings<'_>,
-    out: &mut dyn Write,
-) -> Result<(), Failure> {
-    let loaded = surroundings.load_to_read()?;
-    let context = surroundings.context(&loaded);
-    let told = |error: JobError| report::failure(&error, surroundings.interrupt);
+pub(super) fn run(args: &Args, env: &CommandEnv<'_>, out: &mut dyn Write) -> Result<(), Failure> {
+    let loaded = env.load_to_read()?;
+    let context = env.context(&loaded);
+    let told = |error: JobError| report::failure(&error, env.interrupt);
     // Line by line a long list would take as long to print as to make.
     let mut out = BufWriter::with_capacity(PRINTED_AT_ONCE, out);
     let out = &mut out;
@@ -123,7 +119,7 @@ pub(super) fn run(
             Err(error) => failures.push(told(error.into())),
         }
     }
-    if surroundings.json {
+    if env.json {
         let listed: Vec<_> = listed.into_iter().map(listed_database).collect();
         report::json(&listed, out)?;
     } else {

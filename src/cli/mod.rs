@@ -39,7 +39,7 @@ pub use failure::{Failure, FailureKind};
 pub use interrupt::Interrupt;
 
 use crate::config::{Loaded, Problem, Runs, Source, load, load_what_is_right};
-use crate::jobs::Context;
+use crate::jobs::JobContext;
 use crate::repository::Owner;
 use crate::telemetry;
 
@@ -158,13 +158,13 @@ impl Command {
 }
 
 /// What every command is given.
-struct Surroundings<'a> {
+struct CommandEnv<'a> {
     source: Source,
     json: bool,
     interrupt: &'a Interrupt,
 }
 
-impl Surroundings<'_> {
+impl CommandEnv<'_> {
     /// The checked configuration, its warnings told.
     fn load(&self) -> Result<Loaded, Failure> {
         self.load_for(None)
@@ -261,8 +261,8 @@ impl Surroundings<'_> {
     }
 
     /// What jobs need to know of the world.
-    fn context(&self, loaded: &Loaded) -> Context {
-        Context::new(&loaded.plan, &self.source.environment)
+    fn context(&self, loaded: &Loaded) -> JobContext {
+        JobContext::new(&loaded.plan, &self.source.environment)
     }
 }
 
@@ -298,7 +298,7 @@ impl Cli {
             telemetry::to_terminal(self.verbose);
         }
         self.check_named_files()?;
-        let surroundings = Surroundings {
+        let env = CommandEnv {
             source: Source::of_process(self.config),
             json: self.json,
             interrupt,
@@ -306,28 +306,28 @@ impl Cli {
         let mut output = output::Output::new(out);
         let out = &mut output;
         match self.command {
-            Command::Status(args) => status::run(&args, &surroundings, out),
-            Command::Backup(args) => backup::run(&args, &surroundings, out).await,
-            Command::Emergency(args) => emergency::run(&args, &surroundings, out).await,
-            Command::List(args) => list::run(&args, &surroundings, out),
-            Command::Verify(args) => verify::run(&args, &surroundings, out).await,
-            Command::Drill(args) => drill::run(&args, &surroundings, out).await,
-            Command::Prune(args) => prune::run(&args, &surroundings, out),
-            Command::Restore(args) => Box::pin(restore::run(&args, &surroundings, out)).await,
-            Command::UndoRestore(args) => undo_restore::run(&args, &surroundings, out).await,
-            Command::Incident(args) => incident::run(&args, &surroundings, out),
-            Command::Pin(args) => pin::run(&args, true, &surroundings, out),
-            Command::Unpin(args) => pin::run(&args, false, &surroundings, out),
-            Command::Release(args) => release::run(&args, &surroundings, out).await,
-            Command::Accept(args) => accept::run(&args, &surroundings, out),
+            Command::Status(args) => status::run(&args, &env, out),
+            Command::Backup(args) => backup::run(&args, &env, out).await,
+            Command::Emergency(args) => emergency::run(&args, &env, out).await,
+            Command::List(args) => list::run(&args, &env, out),
+            Command::Verify(args) => verify::run(&args, &env, out).await,
+            Command::Drill(args) => drill::run(&args, &env, out).await,
+            Command::Prune(args) => prune::run(&args, &env, out),
+            Command::Restore(args) => Box::pin(restore::run(&args, &env, out)).await,
+            Command::UndoRestore(args) => undo_restore::run(&args, &env, out).await,
+            Command::Incident(args) => incident::run(&args, &env, out),
+            Command::Pin(args) => pin::run(&args, true, &env, out),
+            Command::Unpin(args) => pin::run(&args, false, &env, out),
+            Command::Release(args) => release::run(&args, &env, out).await,
+            Command::Accept(args) => accept::run(&args, &env, out),
             Command::Schedule(args) => {
-                let loaded = surroundings.load()?;
-                schedule::run(&args, &loaded, Utc::now(), surroundings.json, out)
+                let loaded = env.load()?;
+                schedule::run(&args, &loaded, Utc::now(), env.json, out)
             }
-            Command::Directories(args) => directories::run(&args, &surroundings, out).await,
+            Command::Directories(args) => directories::run(&args, &env, out).await,
             Command::Completions(args) => completions::run(&args, out),
-            Command::Config(args) => config::run(&args, &surroundings, out).await,
-            Command::Daemon(args) => daemon::run(&args, surroundings.source).await,
+            Command::Config(args) => config::run(&args, &env, out).await,
+            Command::Daemon(args) => daemon::run(&args, env.source).await,
         }?;
         output.finish()
     }

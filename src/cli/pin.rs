@@ -5,7 +5,7 @@ use std::io::Write;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::Surroundings;
+use super::CommandEnv;
 use super::failure::{Failure, FailureKind};
 use super::{report, select};
 use crate::jobs::{places, set_pin};
@@ -39,18 +39,18 @@ pub(super) struct PinResult {
 pub(super) fn run(
     args: &Args,
     pinned: bool,
-    surroundings: &Surroundings<'_>,
+    env: &CommandEnv<'_>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let loaded = surroundings.load()?;
-    let context = surroundings.context(&loaded);
-    let told = |error| report::failure(&error, surroundings.interrupt);
+    let loaded = env.load()?;
+    let context = env.context(&loaded);
+    let told = |error| report::failure(&error, env.interrupt);
     let wanted: Vec<String> = args.database.iter().cloned().collect();
     let places = places(&context, &loaded.plan, &wanted).map_err(told)?;
     let places = if select::is_path(&args.backup) {
         places.found
     } else {
-        select::all_seen(places, "nothing was changed", surroundings.interrupt)?
+        select::all_seen(places, "nothing was changed", env.interrupt)?
     };
     let (stem, holding) = select::holding(&places, &args.backup)?;
     let place = match holding.as_slice() {
@@ -71,7 +71,7 @@ pub(super) fn run(
         }
     };
     let changed = set_pin(&context, &place.repository, &stem, pinned).map_err(told)?;
-    if surroundings.json {
+    if env.json {
         let (server, database) = (place.server.clone(), place.database.clone());
         let backup = stem.to_string();
         return report::json(

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::Surroundings;
+use super::CommandEnv;
 use super::failure::Failure;
 use super::several::conclude;
 use super::{report, select};
@@ -70,14 +70,10 @@ pub(super) struct PrunedBackup {
     pub reasons: Vec<String>,
 }
 
-pub(super) fn run(
-    args: &Args,
-    surroundings: &Surroundings<'_>,
-    out: &mut dyn Write,
-) -> Result<(), Failure> {
-    let loaded = surroundings.load()?;
-    let context = surroundings.context(&loaded);
-    let told = |error: JobError| report::failure(&error, surroundings.interrupt);
+pub(super) fn run(args: &Args, env: &CommandEnv<'_>, out: &mut dyn Write) -> Result<(), Failure> {
+    let loaded = env.load()?;
+    let context = env.context(&loaded);
+    let told = |error: JobError| report::failure(&error, env.interrupt);
     let mode = PruneMode {
         dry_run: args.dry_run,
         trust: if args.trust_clock {
@@ -89,7 +85,7 @@ pub(super) fn run(
     let mut pruned = Vec::new();
     let mut failures = Vec::new();
     let places = places(&context, &loaded.plan, &args.databases).map_err(told)?;
-    for place in select::all_seen(places, "nothing was removed", surroundings.interrupt)? {
+    for place in select::all_seen(places, "nothing was removed", env.interrupt)? {
         if !place.repository.directory().is_dir() {
             continue;
         }
@@ -102,7 +98,7 @@ pub(super) fn run(
         ) {
             Ok(report) => {
                 let told = tell(&place, args.dry_run, &report);
-                if !surroundings.json {
+                if !env.json {
                     print(&told, out)?;
                 }
                 pruned.push(told);
@@ -110,7 +106,7 @@ pub(super) fn run(
             Err(error) => failures.push(told(error)),
         }
     }
-    conclude(&pruned, &failures, surroundings, out)
+    conclude(&pruned, &failures, env, out)
 }
 
 fn tell(place: &Place, dry_run: bool, report: &PruneReport) -> PrunedDatabase {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::Surroundings;
+use super::CommandEnv;
 use super::failure::{Failure, FailureKind};
 use super::progress::Display;
 use super::{report, select};
@@ -89,19 +89,19 @@ impl QuarantinedBackup {
 
 pub(super) async fn run(
     args: &Args,
-    surroundings: &Surroundings<'_>,
+    env: &CommandEnv<'_>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let loaded = surroundings.load_to_run(Runs::Programs)?;
-    let context = surroundings.context(&loaded);
-    let told = |error| report::failure(&error, surroundings.interrupt);
+    let loaded = env.load_to_run(Runs::Programs)?;
+    let context = env.context(&loaded);
+    let told = |error| report::failure(&error, env.interrupt);
     let wanted: Vec<String> = args.database.iter().cloned().collect();
     let mut found: Vec<(Place, Quarantined)> = Vec::new();
     let places = places(&context, &loaded.plan, &wanted).map_err(told)?;
     let places = if select::is_path(&args.backup) {
         places.found
     } else {
-        select::all_seen(places, "nothing was changed", surroundings.interrupt)?
+        select::all_seen(places, "nothing was changed", env.interrupt)?
     };
     for place in places {
         let there = place.repository.quarantined();
@@ -138,13 +138,13 @@ pub(super) async fn run(
     };
     let progress = Arc::new(Progress::default());
     let label = report::one_line(&place.label);
-    let display = Display::start(&label, &progress, surroundings.json);
-    let token = surroundings.interrupt.token();
+    let display = Display::start(&label, &progress, env.json);
+    let token = env.interrupt.token();
     let outcome = release(&context, place, quarantined, &progress, token).await;
     drop(display);
     outcome.map_err(told)?;
     let backup = quarantined.stem.to_string();
-    if surroundings.json {
+    if env.json {
         let (server, database) = (place.server.clone(), place.database.clone());
         let result = ReleaseResult {
             server,

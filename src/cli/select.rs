@@ -7,7 +7,7 @@ use super::interrupt::Interrupt;
 use super::report;
 use super::several::together;
 use crate::config::{Compression, Format, Plan, Server, is_connection_string};
-use crate::jobs::{Context, JobError, Place, Places, places};
+use crate::jobs::{JobContext, JobError, Place, Places, places};
 use crate::repository::{Manifest, Quarantined, Repository, Role, Stem};
 use crate::words::command;
 
@@ -71,7 +71,7 @@ pub(super) fn is_path(text: &str) -> bool {
 /// # Errors
 /// When a named database is not configured, or the only directory cannot be read.
 pub(super) fn places_for(
-    context: &Context,
+    context: &JobContext,
     plan: &Plan,
     databases: &[String],
     are_paths: bool,

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use serde::Serialize;
 
-use super::Surroundings;
+use super::CommandEnv;
 use super::failure::{Failure, FailureKind};
 use super::interrupt::Interrupt;
 use super::report::{counted, json, one_line, signal_name};
@@ -25,10 +25,10 @@ pub(super) fn ends_before<'a>(
 pub(super) fn conclude<T: Serialize>(
     told: &[T],
     failures: &[Failure],
-    surroundings: &Surroundings<'_>,
+    env: &CommandEnv<'_>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    if surroundings.json {
+    if env.json {
         json(&told, out)?;
     }
     out.flush()?;

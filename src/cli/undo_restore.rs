@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::Surroundings;
+use super::CommandEnv;
 use super::confirm::{self, Confirmation, Named};
 use super::failure::{Failure, FailureKind};
 use super::progress::Display;
@@ -16,7 +16,7 @@ use super::restore::records::{is_configured, records};
 use super::{incident, report, select};
 use crate::config::{Plan, Runs, Server};
 use crate::jobs::{
-    Context, JobError, Places, PreparedUndo, UndoReport, places_on, prepare_undo, undo,
+    JobContext, JobError, Places, PreparedUndo, UndoReport, places_on, prepare_undo, undo,
 };
 use crate::pipeline::Progress;
 use crate::repository::Repository;
@@ -72,16 +72,16 @@ pub(super) struct UndoResult {
 
 pub(super) async fn run(
     args: &Args,
-    surroundings: &Surroundings<'_>,
+    env: &CommandEnv<'_>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     let loaded = match &args.database {
-        Some(_) => surroundings.load_to_replace()?,
-        None => surroundings.load_to_run(Runs::ProgramsAndApplication)?,
+        Some(_) => env.load_to_replace()?,
+        None => env.load_to_run(Runs::ProgramsAndApplication)?,
     };
-    let context = surroundings.context(&loaded);
-    let told = |error: JobError| report::failure(&error, surroundings.interrupt);
-    let (server, database, repository) = which(&context, &loaded.plan, args, surroundings)?;
+    let context = env.context(&loaded);
+    let told = |error: JobError| report::failure(&error, env.interrupt);
+    let (server, database, repository) = which(&context, &loaded.plan, args, env)?;
     let (connection, settings) = (&server.connection, &loaded.plan.restore);
     let prepared = prepare_undo(&context, connection, &database, &repository, settings).await;
     let label = report::one_line(&loaded.plan.label(&server.name, &database));
@@ -92,17 +92,17 @@ pub(super) async fn run(
     };
     let prepared = match prepared {
         Ok(prepared) => prepared,
-        Err(error) => return failed(document, told(error), surroundings, out),
+        Err(error) => return failed(document, told(error), env, out),
     };
     document.brought_back = Some(prepared.brings_back.clone());
     for warning in &prepared.warnings {
         tracing::warn!("{warning}");
     }
     if !args.yes {
-        confirm(&prepared, (&label, &database), surroundings).await?;
+        confirm(&prepared, (&label, &database), env).await?;
     }
     let progress = Arc::new(Progress::default());
-    let display = Display::start(&label, &progress, surroundings.json);
+    let display = Display::start(&label, &progress, env.json);
     let say = |step: &str| display.note(step);
     let run = Uuid::now_v7();
     let undone = undo(&context, run, prepared, &loaded.plan.restore, &say).await;
@@ -111,16 +111,16 @@ pub(super) async fn run(
     document.incident = path.as_ref().map(|path| path.display().to_string());
     let undone = match undone {
         Ok(undone) => undone,
-        Err(error) => return failed(document, told(error), surroundings, out),
+        Err(error) => return failed(document, told(error), env, out),
     };
-    succeeded(document, &label, undone, path, surroundings, out)
+    succeeded(document, &label, undone, path, env, out)
 }
 
 /// Asks for the database's name, unless that cannot be asked for.
 async fn confirm(
     prepared: &PreparedUndo<'_>,
     (label, database): (&str, &str),
-    surroundings: &Surroundings<'_>,
+    env: &CommandEnv<'_>,
 ) -> Result<(), Failure> {
     let kept = prepared.keeps_as.as_ref().map_or_else(String::new, |kept| {
         format!(
@@ -136,7 +136,7 @@ async fn confirm(
         report::one_line(database)
     );
     let named = Named { database, label };
-    match confirm::ask(&text, named, surroundings.interrupt).await? {
+    match confirm::ask(&text, named, env.interrupt).await? {
         Confirmation::Given => Ok(()),
         Confirmation::Refused => Err(confirm::refused(database)),
         Confirmation::NoTerminal => Err(Failure::new(
@@ -152,11 +152,11 @@ fn succeeded(
     label: &str,
     undone: UndoReport,
     incident: Option<PathBuf>,
-    surroundings: &Surroundings<'_>,
+    env: &CommandEnv<'_>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     let start_failed = undone.start_failed.clone();
-    if surroundings.json {
+    if env.json {
         report::json(
             &UndoResult {
                 ok: true,
@@ -200,11 +200,11 @@ fn succeeded(
 fn failed(
     mut document: UndoResult,
     mut failure: Failure,
-    surroundings: &Surroundings<'_>,
+    env: &CommandEnv<'_>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     let path = document.incident.clone().map(PathBuf::from);
-    if surroundings.json {
+    if env.json {
         document.error = Some(failure.message.clone());
         report::json(&document, out)?;
         out.flush()?;
@@ -215,12 +215,12 @@ fn failed(
 
 /// The database that is meant, its server, and its directory.
 fn which<'a>(
-    context: &Context,
+    context: &JobContext,
     plan: &'a Plan,
     args: &Args,
-    surroundings: &Surroundings<'_>,
+    env: &CommandEnv<'_>,
 ) -> Result<(&'a Server, String, Repository), Failure> {
-    let told = |error: JobError| report::failure(&error, surroundings.interrupt);
+    let told = |error: JobError| report::failure(&error, env.interrupt);
     let usage = |message: String| Failure::new(FailureKind::Usage, message);
     let is_asked = |server: &&Server| args.server.as_ref().is_none_or(|name| server.name == *name);
     let servers: Vec<&Server> = plan.servers.iter().filter(is_asked).collect();

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::Surroundings;
+use super::CommandEnv;
 use super::failure::{Failure, FailureKind};
 use super::progress::Display;
 use super::release::{QuarantinedBackup, quarantined};
@@ -120,19 +120,19 @@ pub(super) struct VerifiedProblem {
 
 pub(super) async fn run(
     args: &Args,
-    surroundings: &Surroundings<'_>,
+    env: &CommandEnv<'_>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     // Where they are is known, then.
     let are_paths =
         !args.backups.is_empty() && args.backups.iter().all(|text| select::is_path(text));
     let loaded = if are_paths {
-        surroundings.load_for_path()?
+        env.load_for_path()?
     } else {
-        surroundings.load_to_run(Runs::Programs)?
+        env.load_to_run(Runs::Programs)?
     };
-    let context = surroundings.context(&loaded);
-    let told = |error: JobError| report::failure(&error, surroundings.interrupt);
+    let context = env.context(&loaded);
+    let told = |error: JobError| report::failure(&error, env.interrupt);
     let (found, failures) =
         select::places_for(&context, &loaded.plan, &args.databases, are_paths).map_err(told)?;
     let mut verified = Vec::new();
@@ -145,8 +145,8 @@ pub(super) async fn run(
     for (index, (place, selection)) in chosen.iter().enumerate() {
         let progress = Arc::new(Progress::default());
         let label = report::one_line(&place.label);
-        let display = Display::start(&label, &progress, surroundings.json);
-        let token = surroundings.interrupt.token();
+        let display = Display::start(&label, &progress, env.json);
+        let token = env.interrupt.token();
         let request = VerifyRequest {
             run: Uuid::now_v7(),
             place,
@@ -165,7 +165,7 @@ pub(super) async fn run(
                     failures.push(nothing_in(place));
                 }
                 let told = tell(place, report);
-                if !surroundings.json {
+                if !env.json {
                     print(&told, &report::prefix(&loaded.plan, &place.label), out)?;
                 }
                 verified.push(told);
@@ -173,11 +173,11 @@ pub(super) async fn run(
             Err(error) => failures.push(told(error)),
         }
         let left = chosen[index + 1..].iter().map(|(left, _)| &left.label);
-        if ends_before(left, surroundings.interrupt, &mut failures) {
+        if ends_before(left, env.interrupt, &mut failures) {
             break;
         }
     }
-    conclude(&verified, &failures, surroundings, out)
+    conclude(&verified, &failures, env, out)
 }
 
 /// That there was nothing to check where backups were expected.

@@ -13,7 +13,7 @@ use super::directories::Directories;
 use super::task::unanswered;
 use crate::answers::PATIENCE;
 use crate::config::{Databases, Job, JobKind, Plan, Server};
-use crate::jobs::{Context, JobError, Places, newest_success, places_on};
+use crate::jobs::{JobContext, JobError, Places, newest_success, places_on};
 use crate::policy::{Series, missed};
 use crate::repository::Repository;
 use crate::tell;
@@ -28,7 +28,7 @@ const AGAIN: Duration = Duration::from_secs(10);
 /// What is asked about a job.
 #[derive(Clone)]
 pub(super) struct Question {
-    pub context: Context,
+    pub context: JobContext,
     pub plan: Arc<Plan>,
     pub job: Job,
     /// Since when the job's schedule is in force, if that is known.

@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 
 use super::snapshot::PATIENCE;
 use crate::answers::Hanging;
-use crate::jobs::{Context, record_skip};
+use crate::jobs::{JobContext, record_skip};
 use crate::policy::Series;
 use crate::repository::{Operation, Repository};
 use crate::tell;
@@ -25,7 +25,7 @@ const MOST_HANGING: usize = 16;
 /// A run that was skipped, as its ledger is to have it.
 pub(super) struct SkippedRun {
     /// The job and its slot.
-    pub context: Context,
+    pub context: JobContext,
     /// The database.
     pub database: String,
     /// What was skipped.

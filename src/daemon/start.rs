@@ -20,7 +20,9 @@ use super::ticker::Ticker;
 use super::{snapshot, task, tell};
 use crate::answers::{self, PATIENCE};
 use crate::config::{ConfigError, Databases, JobKind, Loaded, Plan, Source};
-use crate::jobs::{Context, JobError, Place, Places, Recovery, places_on, recover, sweep_drills};
+use crate::jobs::{
+    JobContext, JobError, Place, Places, Recovery, places_on, recover, sweep_drills,
+};
 use crate::postgres::Enforcement;
 use crate::repository::{
     DaemonLock, Event, Repository, RepositoryError, RuntimeDirectory, RuntimeError,
@@ -102,7 +104,7 @@ pub async fn run(source: Source, mut loaded: Loaded) -> Result<(), DaemonError> 
     let (runtime, lock) = take_runtime_directory(&plan)?;
 
     let environment = Arc::new(source.environment.clone());
-    let context = Context::new(&plan, &environment);
+    let context = JobContext::new(&plan, &environment);
     let directories = Directories::default();
     let preparing = prepare(&plan, &context, &directories);
     let reload = match outlast(preparing, &mut signals).await? {
@@ -163,7 +165,7 @@ fn take_runtime_directory(plan: &Plan) -> Result<(RuntimeDirectory, DaemonLock),
 /// from a crash. A directory that does not answer is left out: its runs say so when they are due.
 async fn prepare(
     plan: &Arc<Plan>,
-    context: &Context,
+    context: &JobContext,
     directories: &Directories,
 ) -> Result<(), DaemonError> {
     usable(plan, context, directories).await?;
@@ -222,7 +224,7 @@ pub(super) fn files(files: &[&Path]) -> String {
 /// before all of it has been found possible. A directory that does not answer is no reason not to start.
 pub(super) async fn usable(
     plan: &Plan,
-    context: &Context,
+    context: &JobContext,
     directories: &Directories,
 ) -> Result<(), DaemonError> {
     let (mut places, mut above) = (Vec::new(), Vec::new());
@@ -329,7 +331,7 @@ fn writable(directory: &Path) -> io::Result<()> {
 
 /// Puts right what a crash left: nobody else may do so before the next run, which may be a week
 /// away. What cannot be put right now will be by that run, or fail it.
-async fn put_in_order(plan: &Arc<Plan>, context: &Context, directories: &Directories) {
+async fn put_in_order(plan: &Arc<Plan>, context: &JobContext, directories: &Directories) {
     sweep_up_drills(context, directories).await;
     for server in &plan.servers {
         let (of, whole, about) = (context.clone(), Arc::clone(plan), server.clone());
@@ -372,7 +374,7 @@ async fn outcome<T>(
     }
 }
 
-async fn sweep_up_drills(context: &Context, directories: &Directories) {
+async fn sweep_up_drills(context: &JobContext, directories: &Directories) {
     let of = context.clone();
     let sweeping = threads::start("sweep", move || sweep_drills(&of));
     match outcome(directories, &context.drill.directory, sweeping).await {
@@ -390,7 +392,12 @@ async fn sweep_up_drills(context: &Context, directories: &Directories) {
 }
 
 /// Puts one directory right.
-async fn recover_place(plan: &Plan, context: &Context, directories: &Directories, place: &Place) {
+async fn recover_place(
+    plan: &Plan,
+    context: &JobContext,
+    directories: &Directories,
+    place: &Place,
+) {
     let (of, repository) = (context.clone(), place.repository.clone());
     let recovering = threads::start("recover", move || recover(&of, &repository));
     match outcome(directories, place.repository.directory(), recovering).await {

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::directories::Directories;
 use crate::config::{Database, Databases, DrillChoice, Job, JobKind, Plan, Server, Verification};
 use crate::jobs::{
-    BackupReport, BackupRequest, Context, DrillReport, JobError, JobErrorKind, Place, PruneMode,
+    BackupReport, BackupRequest, DrillReport, JobContext, JobError, JobErrorKind, Place, PruneMode,
     PruneReport, Selection, Stop, Strictness, Tick, VerifyReport, VerifyRequest, WhichBackup,
     back_up, backups_to_drill, drill, missed_drill, newest_success, passed_over_by_drill,
     places_on, prune, targets_on, verify,
@@ -125,13 +125,13 @@ impl Task {
         &self,
         slot: DateTime<Utc>,
         environment: &BTreeMap<String, String>,
-    ) -> Context {
-        Context {
+    ) -> JobContext {
+        JobContext {
             tick: Some(Tick {
                 job: self.job.name.clone(),
                 due: slot,
             }),
-            ..Context::new(&self.plan, environment)
+            ..JobContext::new(&self.plan, environment)
         }
     }
 
@@ -292,7 +292,7 @@ impl Task {
     async fn find(
         &self,
         server: &Server,
-        context: &Context,
+        context: &JobContext,
         given: &Circumstances,
     ) -> Result<Outcome, JobError> {
         let mut found = Found::default();
@@ -324,7 +324,7 @@ impl Task {
     async fn find_places(
         &self,
         server: &Server,
-        context: &Context,
+        context: &JobContext,
         given: &Circumstances,
         found: &mut Found,
     ) -> Result<(), JobError> {
@@ -392,7 +392,7 @@ fn endless(directory: &Path) -> JobError {
 
 /// Restores a backup for a test.
 async fn restore_for_a_test(
-    context: &Context,
+    context: &JobContext,
     place: &Place,
     choice: DrillChoice,
     given: &Circumstances,
@@ -411,7 +411,7 @@ async fn restore_for_a_test(
 
 /// The backups to restore for a test, and what is to be said of those that are passed over.
 async fn chosen(
-    context: &Context,
+    context: &JobContext,
     place: &Place,
     which: WhichBackup,
 ) -> Result<(Vec<Stem>, Vec<String>), JobError> {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
-use super::Context;
+use super::JobContext;
 use super::dump::{Dumper, blocking};
 use super::error::JobError;
 use super::limit::Limit;
@@ -24,7 +24,7 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
 /// The programs that read the archive of a backup: not older than its server, nor than the `pg_dump` that has
 /// made it, whose format an older `pg_restore` need not know.
 pub(super) async fn programs_to_read(
-    context: &Context,
+    context: &JobContext,
     manifest: &Manifest,
 ) -> Result<Programs, JobError> {
     let pg_dump = major_of(&manifest.pg_dump).unwrap_or_default();

@@ -1,6 +1,6 @@
 //! Whether the configured databases can be connected to: what a backup would find out at night.
 
-use super::Context;
+use super::JobContext;
 use super::error::{JobError, JobErrorKind};
 use super::target::from_environment;
 use crate::config::{Connection, Databases, Selection, Server, nearest};
@@ -50,16 +50,16 @@ pub struct ServerConnections {
 /// server is asked for them.
 ///
 /// A server that does not answer, or does not take the password, is not asked for its other databases.
-pub async fn check_connections(context: &Context, server: &Server) -> ServerConnections {
+pub async fn check_connections(context: &JobContext, server: &Server) -> ServerConnections {
     connections(context, server, false).await
 }
 
 /// The same, where each database is asked, too, whether our role may read all of it.
-pub async fn check_readable(context: &Context, server: &Server) -> ServerConnections {
+pub async fn check_readable(context: &JobContext, server: &Server) -> ServerConnections {
     connections(context, server, true).await
 }
 
-async fn connections(context: &Context, server: &Server, reads: bool) -> ServerConnections {
+async fn connections(context: &JobContext, server: &Server, reads: bool) -> ServerConnections {
     let mut check = Check {
         context,
         server,
@@ -86,13 +86,13 @@ async fn connections(context: &Context, server: &Server, reads: bool) -> ServerC
 
 /// The error of a connection whose password is a credential of the service, where this process is run by
 /// hand.
-pub fn missing_credential(context: &Context, connection: &Connection) -> Option<JobError> {
+pub fn missing_credential(context: &JobContext, connection: &Connection) -> Option<JobError> {
     let error = Conninfo::resolve(connection, &context.environment, None).err()?;
     error.is_elsewhere().then(|| error.into())
 }
 
 struct Check<'a> {
-    context: &'a Context,
+    context: &'a JobContext,
     server: &'a Server,
     /// Whether it is asked what our role may read.
     reads: bool,
@@ -100,7 +100,7 @@ struct Check<'a> {
 }
 
 async fn connect(
-    context: &Context,
+    context: &JobContext,
     connection: &Connection,
     database: &str,
 ) -> Result<Client, JobError> {
@@ -246,7 +246,7 @@ fn is_the_servers(kind: ConnectErrorKind, sqlstate: Option<&str>) -> bool {
 
 /// The error of a database that its server does not have, with what the server has instead.
 pub(super) async fn explain_missing(
-    context: &Context,
+    context: &JobContext,
     connection: &Connection,
     name: &str,
 ) -> JobError {

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use chrono::{DateTime, FixedOffset, Utc};
 
-use super::Context;
+use super::JobContext;
 use super::error::JobError;
 use super::record::append;
 use super::target::Place;
@@ -195,7 +195,7 @@ impl FoundLost {
 /// # Errors
 /// When the directory cannot be read.
 pub(super) fn after_a_backup(
-    context: &Context,
+    context: &JobContext,
     repository: &Repository,
     manifest: &Manifest,
 ) -> Result<FoundLost, JobError> {
@@ -260,7 +260,11 @@ pub(super) fn after_a_backup(
 ///
 /// # Errors
 /// When the directory cannot be read, or the ledger cannot be written.
-pub fn accept(context: &Context, place: &Place, what: Accepted) -> Result<Vec<String>, JobError> {
+pub fn accept(
+    context: &JobContext,
+    place: &Place,
+    what: Accepted,
+) -> Result<Vec<String>, JobError> {
     let repository = &place.repository;
     let catalogue = repository.catalogue()?;
     let mut accepted: Vec<(String, String)> = Vec::new();

@@ -13,7 +13,7 @@ use futures::future::join_all;
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
-use super::Context;
+use super::JobContext;
 use super::target::databases_of;
 use crate::config::{Databases, Plan};
 use crate::postgres::{
@@ -90,7 +90,7 @@ pub fn wished_databases(file: &Path) -> Option<Discovery> {
 }
 
 /// Asks the servers whose databases the configuration does not name, all at the same time.
-pub async fn discover_databases(context: &Context, plan: &Plan) -> Discovery {
+pub async fn discover_databases(context: &JobContext, plan: &Plan) -> Discovery {
     let unnamed = plan
         .servers
         .iter()
@@ -129,7 +129,7 @@ pub async fn discover_as(
     owner: &Owner,
     program: &Path,
     arguments: Vec<OsString>,
-    context: &Context,
+    context: &JobContext,
 ) -> Discovery {
     match run_as(owner, program, arguments, context).await {
         Ok(discovery) => discovery,
@@ -147,7 +147,7 @@ async fn run_as(
     owner: &Owner,
     program: &Path,
     arguments: Vec<OsString>,
-    context: &Context,
+    context: &JobContext,
 ) -> Result<Discovery, String> {
     let mut args: Vec<OsString> = [
         "--reuid",
@@ -199,7 +199,7 @@ async fn run_as(
     serde_json::from_slice(&answer).map_err(|error| format!("its answer makes no sense: {error}"))
 }
 
-fn environment_of(owner: &Owner, context: &Context) -> Vec<(String, String)> {
+fn environment_of(owner: &Owner, context: &JobContext) -> Vec<(String, String)> {
     let mut environment: Vec<(String, String)> = context
         .environment
         .iter()

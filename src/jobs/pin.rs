@@ -3,7 +3,7 @@
 
 use uuid::Uuid;
 
-use super::Context;
+use super::JobContext;
 use super::error::JobError;
 use super::record::append;
 use crate::repository::{Details, Event, Pin, Repository, State, Stem};
@@ -14,7 +14,7 @@ use crate::words::shell_word;
 /// # Errors
 /// When the backup's manifest is of no use, or its state cannot be written.
 pub fn set_pin(
-    context: &Context,
+    context: &JobContext,
     repository: &Repository,
     stem: &Stem,
     pinned: bool,
@@ -61,7 +61,7 @@ pub fn set_pin(
 /// # Errors
 /// When the ledger cannot be written.
 pub(super) fn record_lost_state(
-    context: &Context,
+    context: &JobContext,
     repository: &Repository,
     run: Uuid,
     (stem, database): (&Stem, &str),

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::error::JobError;
 use super::record::{append, unrecorded};
-use super::{Context, continuity};
+use super::{JobContext, continuity};
 use crate::policy::{
     Candidate, ClockDoubt, ClockTrust, Decision, Loss, Reason, Rules, Series, Verdict, decide,
 };
@@ -55,7 +55,7 @@ pub struct SeriesReport {
 /// # Errors
 /// When the directory is busy, or a file cannot be removed; what was removed by then is on record.
 pub fn prune(
-    context: &Context,
+    context: &JobContext,
     run: Uuid,
     repository: &Repository,
     database: &str,
@@ -126,7 +126,7 @@ pub(super) struct Scope<'a> {
 /// Decides and removes, within a run that holds the lock already. What was removed is in `removed`
 /// also after a failure.
 pub(super) fn carry_out(
-    context: &Context,
+    context: &JobContext,
     repository: &Repository,
     lock: &Lock,
     run: Uuid,
@@ -172,7 +172,7 @@ struct Held {
 
 impl Held {
     fn look(
-        context: &Context,
+        context: &JobContext,
         repository: &Repository,
         catalogue: &Catalogue,
         losses: Option<&[Loss]>,
@@ -191,7 +191,7 @@ impl Held {
         }
     }
 
-    fn holds(&self, entry: &Entry, context: &Context) -> bool {
+    fn holds(&self, entry: &Entry, context: &JobContext) -> bool {
         let started = entry.started.to_utc();
         let local = started.with_timezone(&context.zone).naive_local();
         self.before.is_some_and(|before| started < before)
@@ -200,7 +200,7 @@ impl Held {
 }
 
 fn plan(
-    context: &Context,
+    context: &JobContext,
     repository: &Repository,
     catalogue: &Catalogue,
     scope: Scope<'_>,

@@ -7,7 +7,7 @@ use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::Context;
+use super::JobContext;
 use super::error::{JobError, JobErrorKind};
 use super::limit::Limit;
 use super::record::append;
@@ -24,7 +24,7 @@ use crate::repository::{
 /// # Errors
 /// When another run is at work on the directory, or a file cannot be renamed.
 pub(super) fn put_aside(
-    context: &Context,
+    context: &JobContext,
     place: &Place,
     stem: &Stem,
     damage: &str,
@@ -68,7 +68,7 @@ pub(super) fn below(repository: &Repository, path: &std::path::Path) -> String {
 /// # Errors
 /// When it is still damaged, cannot be read, or its place is taken; it then stays in quarantine.
 pub async fn release(
-    context: &Context,
+    context: &JobContext,
     place: &Place,
     quarantined: &Quarantined,
     progress: &Arc<Progress>,
@@ -99,7 +99,7 @@ pub async fn release(
 }
 
 async fn give_back(
-    context: &Context,
+    context: &JobContext,
     run: Uuid,
     place: &Place,
     quarantined: &Quarantined,
@@ -136,7 +136,7 @@ async fn give_back(
     Ok(())
 }
 
-fn holder(context: &Context, operation: &str) -> Holder {
+fn holder(context: &JobContext, operation: &str) -> Holder {
     Holder {
         operation: operation.to_owned(),
         since: context.now(),

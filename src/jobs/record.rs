@@ -1,6 +1,6 @@
 //! Writing a ledger by which a run stands or falls.
 
-use super::Context;
+use super::JobContext;
 use super::error::JobError;
 use crate::repository::{Event, Ledger, Operation, Record, Requester};
 
@@ -22,7 +22,7 @@ pub(super) fn append(ledger: &Ledger, record: &Record, done: &str) -> Result<(),
 /// # Errors
 /// The ledger cannot be read or written.
 pub(super) fn close_dead_runs(
-    context: &Context,
+    context: &JobContext,
     ledger: &Ledger,
     operation: Operation,
     done: &str,

@@ -3,7 +3,7 @@
 use chrono::{DateTime, FixedOffset};
 use uuid::Uuid;
 
-use super::Context;
+use super::JobContext;
 use super::error::JobError;
 use super::record::{FOUND_LATER, append, unrecorded};
 use super::restore::{self, CutShort};
@@ -35,7 +35,10 @@ pub struct Recovery {
 ///
 /// # Errors
 /// When the directory cannot be read or written.
-pub fn recover(context: &Context, repository: &Repository) -> Result<Option<Recovery>, JobError> {
+pub fn recover(
+    context: &JobContext,
+    repository: &Repository,
+) -> Result<Option<Recovery>, JobError> {
     if !repository.directory().is_dir() {
         return Ok(None);
     }
@@ -73,7 +76,7 @@ pub(super) fn sweep(
 /// over. Verifications need no lock; their processes tell. A run whose backup stands, or is in
 /// quarantine, has succeeded, whatever kept it from saying so.
 pub(super) fn close_open_runs(
-    context: &Context,
+    context: &JobContext,
     repository: &Repository,
     catalogue: &Catalogue,
 ) -> Result<Vec<Record>, JobError> {

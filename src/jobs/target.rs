@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::Context;
+use super::JobContext;
 use super::error::JobError;
 use crate::answers::{self, HASTE, PATIENCE};
 use crate::config::{Database, Databases, Plan, Server};
@@ -84,7 +84,7 @@ enum Silence {
 /// When a named one is not configured, or can mean two; or the only server must be asked for its
 /// databases and does not answer.
 pub async fn targets<'a>(
-    context: &Context,
+    context: &JobContext,
     plan: &'a Plan,
     wanted: &[String],
 ) -> Result<Targets<'a>, JobError> {
@@ -116,7 +116,7 @@ pub async fn targets<'a>(
 /// # Errors
 /// When the server must be asked for its databases and does not answer.
 pub async fn targets_on<'a>(
-    context: &Context,
+    context: &JobContext,
     plan: &Plan,
     server: &'a Server,
 ) -> Result<Targets<'a>, JobError> {
@@ -131,7 +131,7 @@ type Asked<'a> = (Vec<Target<'a>>, Vec<(String, JobError)>);
 
 /// Asks a server; gives also what it has and cannot be backed up, by name.
 async fn asked<'a>(
-    context: &Context,
+    context: &JobContext,
     plan: &Plan,
     server: &'a Server,
 ) -> Result<Asked<'a>, JobError> {
@@ -161,7 +161,7 @@ async fn asked<'a>(
 
 /// The databases of a server, which is asked for them where the configuration says so.
 pub(super) async fn databases_of(
-    context: &Context,
+    context: &JobContext,
     server: &Server,
 ) -> Result<Vec<Database>, JobError> {
     match &server.databases {
@@ -189,7 +189,7 @@ pub(super) async fn databases_of(
 /// # Errors
 /// When a named one is not configured, or can mean two; or the directory of the only server cannot
 /// be read.
-pub fn places(context: &Context, plan: &Plan, wanted: &[String]) -> Result<Places, JobError> {
+pub fn places(context: &JobContext, plan: &Plan, wanted: &[String]) -> Result<Places, JobError> {
     let mut answers = Vec::new();
     for server in &plan.servers {
         let mut answer = Answer {
@@ -217,7 +217,7 @@ pub fn places(context: &Context, plan: &Plan, wanted: &[String]) -> Result<Place
 ///
 /// # Errors
 /// When the directory that holds them cannot be read.
-pub fn places_on(context: &Context, plan: &Plan, server: &Server) -> Result<Places, JobError> {
+pub fn places_on(context: &JobContext, plan: &Plan, server: &Server) -> Result<Places, JobError> {
     let (found, silence) = looked_at(context, plan, server)?;
     Ok(Places {
         found,
@@ -227,7 +227,7 @@ pub fn places_on(context: &Context, plan: &Plan, server: &Server) -> Result<Plac
 
 /// Looks for the directories of one server's backups; gives also those that cannot be looked at.
 fn looked_at(
-    context: &Context,
+    context: &JobContext,
     plan: &Plan,
     server: &Server,
 ) -> Result<(Vec<Place>, Vec<Silence>), JobError> {
@@ -279,7 +279,7 @@ fn on(server: &Server, name: String) -> Database {
     }
 }
 
-pub(super) fn from_environment(context: &Context, server: &Server) -> Result<String, JobError> {
+pub(super) fn from_environment(context: &JobContext, server: &Server) -> Result<String, JobError> {
     let conninfo = Conninfo::resolve(&server.connection, &context.environment, None)?;
     Ok(conninfo.database().to_owned())
 }

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::Context;
+use super::JobContext;
 use super::error::JobError;
 use super::record::append;
 use crate::policy::Series;
@@ -16,7 +16,7 @@ use crate::repository::{Details, Event, Operation, Repository};
 /// # Errors
 /// When the ledger cannot be written, or the directory cannot be made.
 pub fn record_skip(
-    context: &Context,
+    context: &JobContext,
     repository: &Repository,
     database: &str,
     (operation, series): (Operation, Option<&Series>),

@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use super::super::Surroundings;
+use super::super::CommandEnv;
 use super::super::failure::{Failure, FailureKind};
 use super::super::{report, select};
 use super::Args;
 use super::records::{is_configured, records};
 use crate::config::{Databases, Plan, Server};
-use crate::jobs::{Context, JobError, Place, RestoreSource, places};
+use crate::jobs::{JobContext, JobError, Place, RestoreSource, places};
 use crate::repository::{Manifest, Repository, Stem};
 
 /// What is restored, as what, and where.
@@ -71,20 +71,20 @@ fn is_of(place: &Place, server: &Server, database: &str) -> bool {
 
 /// Which database it becomes, on which server, and whose directory is locked meanwhile.
 pub(super) fn place<'a>(
-    context: &Context,
+    context: &JobContext,
     plan: &'a Plan,
     args: &'a Args,
     source: RestoreSource,
-    surroundings: &Surroundings<'_>,
+    env: &CommandEnv<'_>,
 ) -> Result<Chosen<'a>, Failure> {
-    let told = |error: JobError| report::failure(&error, surroundings.interrupt);
+    let told = |error: JobError| report::failure(&error, env.interrupt);
     let usage = |message: String| Failure::new(FailureKind::Usage, message);
     // What cannot be looked at was judged when the backup was chosen; a file needs none of it.
     let places = places(context, plan, &[]).map_err(told)?.found;
     let wanted = wanted(plan, &places, args)?;
     let original = match &source {
         RestoreSource::Backup(place, stem) => {
-            let name = recorded_name(place, stem, surroundings)?;
+            let name = recorded_name(place, stem, env)?;
             if let Some(other) = wanted.database.filter(|other| *other != name) {
                 return Err(usage(format!(
                     "{stem} is a backup of database {name:?}, not of {other:?}; --into restores it \
@@ -212,14 +212,10 @@ fn names(server: &Server, database: &str) -> bool {
 }
 
 /// The database that a backup is of: its manifest says.
-fn recorded_name(
-    place: &Place,
-    stem: &Stem,
-    surroundings: &Surroundings<'_>,
-) -> Result<String, Failure> {
+fn recorded_name(place: &Place, stem: &Stem, env: &CommandEnv<'_>) -> Result<String, Failure> {
     place
         .repository
         .manifest(stem)
         .map(|manifest: Manifest| manifest.database)
-        .map_err(|error| report::failure(&error.into(), surroundings.interrupt))
+        .map_err(|error| report::failure(&error.into(), env.interrupt))
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::super::failure::Failure;
 use super::super::report;
 use super::super::table::{Column, Table};
-use crate::jobs::{Candidate, Context};
+use crate::jobs::{Candidate, JobContext};
 use crate::policy::{age, in_words};
 
 /// What `restore --json` prints without a backup: a list of these, newest sound one first.
@@ -48,7 +48,7 @@ impl Restorable {
 
 /// Prints the candidates.
 pub(super) fn list(
-    context: &Context,
+    context: &JobContext,
     candidates: &[Candidate],
     out: &mut dyn Write,
 ) -> Result<(), Failure> {

@@ -19,13 +19,13 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::Surroundings;
+use super::CommandEnv;
 use super::failure::{Failure, FailureKind};
 use super::progress::Display;
 use super::{incident, report, select};
 use crate::config::{Loaded, Plan, Runs, Server, name_fault};
 use crate::jobs::{
-    Ahead, Context, JobError, RestoreReport, RestoreRequest, RestoreSource, look_ahead,
+    Ahead, JobContext, JobError, RestoreReport, RestoreRequest, RestoreSource, look_ahead,
     look_at_restore, prepare_restore, restore,
 };
 use crate::pipeline::Progress;
@@ -130,11 +130,11 @@ pub(super) struct Args {
 
 impl Args {
     /// The configuration, which what is named by a path can do without.
-    fn load(&self, surroundings: &Surroundings<'_>) -> Result<Loaded, Failure> {
+    fn load(&self, env: &CommandEnv<'_>) -> Result<Loaded, Failure> {
         match self.named_file() {
-            Some(_) if self.into.is_some() || self.plan => surroundings.load_to_restore(),
-            Some(_) => surroundings.load_to_replace(),
-            None => surroundings.load_to_run(Runs::ProgramsAndApplication),
+            Some(_) if self.into.is_some() || self.plan => env.load_to_restore(),
+            Some(_) => env.load_to_replace(),
+            None => env.load_to_run(Runs::ProgramsAndApplication),
         }
     }
 
@@ -193,19 +193,19 @@ pub(super) struct RestoreResult {
 
 pub(super) async fn run(
     args: &Args,
-    surroundings: &Surroundings<'_>,
+    env: &CommandEnv<'_>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let loaded = args.load(surroundings)?;
-    let context = surroundings.context(&loaded);
+    let loaded = args.load(env)?;
+    let context = env.context(&loaded);
     let plan = &loaded.plan;
-    let Some(picked) = which::source(&context, plan, args, surroundings, out)? else {
+    let Some(picked) = which::source(&context, plan, args, env, out)? else {
         return Ok(());
     };
     let source = picked.source.clone();
-    let chosen = destination::place(&context, plan, args, source, surroundings)?;
+    let chosen = destination::place(&context, plan, args, source, env)?;
     let named = (chosen.database.as_str(), chosen.label.as_str());
-    which::confirm_older(&picked, named, args, surroundings).await?;
+    which::confirm_older(&picked, named, args, env).await?;
     let passed_over = picked.passed_over.as_slice();
     if !args.tables.is_empty() {
         return Box::pin(tables::run(
@@ -213,15 +213,15 @@ pub(super) async fn run(
             &context,
             plan,
             (&chosen, passed_over),
-            surroundings,
+            env,
             out,
         ))
         .await;
     }
     let request = request(args, plan, &chosen, passed_over);
-    let cancel = surroundings.interrupt.token();
+    let cancel = env.interrupt.token();
     if args.plan {
-        return print_plan(&context, plan, &chosen, &request, surroundings, out).await;
+        return print_plan(&context, plan, &chosen, &request, env, out).await;
     }
     let label = report::one_line(&chosen.label);
     // Asked before the backup is read in full, which may take hours.
@@ -231,7 +231,7 @@ pub(super) async fn run(
         let ahead = match Box::pin(ahead(&context, &request, cancel)).await {
             Ok(ahead) => ahead,
             Err(error) => {
-                return failed(&chosen, &request, None, (&error, None), surroundings, out);
+                return failed(&chosen, &request, None, (&error, None), env, out);
             }
         };
         warn(&ahead.plan.warnings, passed_over);
@@ -242,12 +242,12 @@ pub(super) async fn run(
             bytes: ahead.bytes,
             is_offered: picked.is_offered,
         };
-        question.confirm(&context, surroundings).await?;
+        question.confirm(&context, env).await?;
         is_confirmed = ahead.plan.replaces.is_some();
         told_before = ahead.plan.warnings;
     }
     let progress = Arc::new(Progress::default());
-    let display = Display::start(&label, &progress, surroundings.json);
+    let display = Display::start(&label, &progress, env.json);
     let say = |step: &str| display.note(step);
     let preparing = prepare_restore(&context, &request, &say, &progress, cancel);
     let prepared = Box::pin(preparing).await;
@@ -255,7 +255,7 @@ pub(super) async fn run(
     let prepared = match prepared {
         Ok(prepared) => prepared,
         // Nothing was done yet that is worth a report.
-        Err(error) => return failed(&chosen, &request, None, (&error, None), surroundings, out),
+        Err(error) => return failed(&chosen, &request, None, (&error, None), env, out),
     };
     warn(&prepared.plan.warnings, &told_before);
     let server = prepared.plan.server.clone();
@@ -268,9 +268,9 @@ pub(super) async fn run(
             bytes: None,
             is_offered: false,
         };
-        question.confirm(&context, surroundings).await?;
+        question.confirm(&context, env).await?;
     }
-    let display = Display::start(&label, &progress, surroundings.json);
+    let display = Display::start(&label, &progress, env.json);
     let say = |step: &str| display.note(step);
     let restoring = restore(&context, &request, prepared, &say, &progress, cancel);
     let restored = Box::pin(restoring).await;
@@ -280,12 +280,12 @@ pub(super) async fn run(
         Err(error) => {
             let path = incident::write(&context, &chosen.repository, request.run, Some(&error));
             let failure = (&error, path);
-            return failed(&chosen, &request, Some(server), failure, surroundings, out);
+            return failed(&chosen, &request, Some(server), failure, env, out);
         }
     };
     let report = incident::write(&context, &chosen.repository, request.run, None);
     warn(&restored.warnings, &[]);
-    if surroundings.json {
+    if env.json {
         let result = result(&restored, (&chosen, passed_over), server, report);
         report::json(&result, out)?;
     } else {
@@ -298,22 +298,22 @@ pub(super) async fn run(
 
 /// Prints what the restore would do.
 async fn print_plan(
-    context: &Context,
+    context: &JobContext,
     plan: &Plan,
     chosen: &Chosen<'_>,
     request: &RestoreRequest<'_>,
-    surroundings: &Surroundings<'_>,
+    env: &CommandEnv<'_>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let looking = look_at_restore(context, request, surroundings.interrupt.token());
+    let looking = look_at_restore(context, request, env.interrupt.token());
     let looked = Box::pin(looking).await;
-    let looked = looked.map_err(|error| report::failure(&error, surroundings.interrupt))?;
+    let looked = looked.map_err(|error| report::failure(&error, env.interrupt))?;
     plan::print(
         looked,
         chosen,
         (context, plan.objectives.recovery_time),
         "as",
-        surroundings.json,
+        env.json,
         out,
     )
 }
@@ -357,7 +357,7 @@ fn request<'a>(
 
 /// What the question is about, where nothing keeps the backup from being restored.
 async fn ahead(
-    context: &Context,
+    context: &JobContext,
     request: &RestoreRequest<'_>,
     cancel: &CancellationToken,
 ) -> Result<Ahead, JobError> {
@@ -385,11 +385,11 @@ fn failed(
     request: &RestoreRequest<'_>,
     server: Option<String>,
     (error, path): (&JobError, Option<PathBuf>),
-    surroundings: &Surroundings<'_>,
+    env: &CommandEnv<'_>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let mut failure = report::failure(error, surroundings.interrupt);
-    if surroundings.json {
+    let mut failure = report::failure(error, env.interrupt);
+    if env.json {
         let document = RestoreResult {
             ok: false,
             server_name: chosen.server.name.clone(),

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::super::failure::{Failure, FailureKind};
 use super::super::report;
 use super::destination::Chosen;
-use crate::jobs::{Context, LastDrill, Outlook};
+use crate::jobs::{JobContext, LastDrill, Outlook};
 use crate::policy::{age, in_words};
 use crate::words::command;
 
@@ -66,7 +66,7 @@ pub(in crate::cli) struct Measured {
 pub(super) fn print(
     plan: Outlook,
     chosen: &Chosen<'_>,
-    (context, objective): (&Context, Duration),
+    (context, objective): (&JobContext, Duration),
     as_or_into: &str,
     json: bool,
     out: &mut dyn Write,
@@ -130,7 +130,7 @@ pub(super) fn print(
 }
 
 /// Where the times come from, and what they say of this restore.
-fn measure(plan: &Outlook, context: &Context, (objective, command): (Duration, &str)) -> String {
+fn measure(plan: &Outlook, context: &JobContext, (objective, command): (Duration, &str)) -> String {
     let allowed = report::span(objective);
     let Some(drill) = &plan.last_drill else {
         return format!(

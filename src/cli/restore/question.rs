@@ -2,11 +2,11 @@
 
 use std::fmt::Write as _;
 
-use super::super::Surroundings;
+use super::super::CommandEnv;
 use super::super::confirm::{self, Confirmation, Named};
 use super::super::failure::{Failure, FailureKind};
 use super::super::report;
-use crate::jobs::{Context, RestorePlan, about_functions};
+use crate::jobs::{JobContext, RestorePlan, about_functions};
 use crate::policy::{age, in_words};
 
 /// What the operator is asked about.
@@ -25,8 +25,8 @@ impl Question<'_> {
     /// Asks, if a database is replaced or nobody chose the backup.
     pub(super) async fn confirm(
         &self,
-        context: &Context,
-        surroundings: &Surroundings<'_>,
+        context: &JobContext,
+        env: &CommandEnv<'_>,
     ) -> Result<(), Failure> {
         let plan = self.plan;
         if plan.replaces.is_none() && !self.is_offered {
@@ -37,7 +37,7 @@ impl Question<'_> {
             database: &plan.database,
             label: self.label,
         };
-        match confirm::ask(&text, named, surroundings.interrupt).await? {
+        match confirm::ask(&text, named, env.interrupt).await? {
             Confirmation::Given => Ok(()),
             Confirmation::Refused => Err(confirm::refused(&plan.database)),
             Confirmation::NoTerminal => Err(Failure::new(
@@ -51,7 +51,7 @@ impl Question<'_> {
     }
 
     /// What is printed before the question.
-    fn text(&self, context: &Context) -> String {
+    fn text(&self, context: &JobContext) -> String {
         let plan = self.plan;
         let database = report::one_line(&plan.database);
         let does = match plan.replaces {

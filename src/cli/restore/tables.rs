@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::super::Surroundings;
+use super::super::CommandEnv;
 use super::super::confirm::{self, Confirmation, Named};
 use super::super::failure::{Failure, FailureKind};
 use super::super::progress::Display;
@@ -18,7 +18,7 @@ use super::Args;
 use super::destination::Chosen;
 use crate::config::Plan;
 use crate::jobs::{
-    Context, JobError, RestoreSource, TablesAhead, TablesReport, TablesRequest, about_functions,
+    JobContext, JobError, RestoreSource, TablesAhead, TablesReport, TablesRequest, about_functions,
     look_ahead_at_tables, look_at_tables, prepare_tables, restore_tables,
 };
 use crate::pipeline::Progress;
@@ -72,10 +72,10 @@ pub(super) struct RestoredTable {
 
 pub(super) async fn run(
     args: &Args,
-    context: &Context,
+    context: &JobContext,
     plan: &Plan,
     (chosen, passed_over): (&Chosen<'_>, &[String]),
-    surroundings: &Surroundings<'_>,
+    env: &CommandEnv<'_>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     let request = TablesRequest {
@@ -92,17 +92,17 @@ pub(super) async fn run(
         objective: plan.objectives.recovery_time,
         recovery_point: plan.objectives.recovery_point,
     };
-    let cancel = surroundings.interrupt.token();
+    let cancel = env.interrupt.token();
     if args.plan {
         let looked = Box::pin(look_at_tables(context, &request, cancel)).await;
-        let looked = looked.map_err(|error| report::failure(&error, surroundings.interrupt))?;
+        let looked = looked.map_err(|error| report::failure(&error, env.interrupt))?;
         let objective = (context, plan.objectives.recovery_time);
-        return super::plan::print(looked, chosen, objective, "into", surroundings.json, out);
+        return super::plan::print(looked, chosen, objective, "into", env.json, out);
     }
     let failing = Failing {
         request: &request,
         chosen,
-        surroundings,
+        env,
     };
     let label = report::one_line(&chosen.label);
     // Asked before the backup is read in full, which may take hours.
@@ -125,12 +125,12 @@ pub(super) async fn run(
             return failing.tell(&error, (None, None), out);
         }
         if !ahead.makes_database {
-            ask(&ahead, args, (&label, passed_over), context, surroundings).await?;
+            ask(&ahead, args, (&label, passed_over), context, env).await?;
         }
         told_before = ahead.warnings;
     }
     let progress = Arc::new(Progress::default());
-    let display = Display::start(&label, &progress, surroundings.json);
+    let display = Display::start(&label, &progress, env.json);
     let say = |step: &str| display.note(step);
     let prepared = prepare_tables(context, &request, &say, &progress, cancel).await;
     drop(display);
@@ -145,7 +145,7 @@ pub(super) async fn run(
         }
     }
     let (server, told) = (prepared.plan.server.clone(), prepared.plan.warnings.len());
-    let display = Display::start(&label, &progress, surroundings.json);
+    let display = Display::start(&label, &progress, env.json);
     let say = |step: &str| display.note(step);
     let restoring = restore_tables(context, &request, prepared, &say, &progress, cancel);
     let restored = Box::pin(restoring).await;
@@ -162,7 +162,7 @@ pub(super) async fn run(
         tracing::warn!("{warning}");
     }
     let path = incident::write(context, &chosen.repository, request.run, None);
-    if surroundings.json {
+    if env.json {
         report::json(&result(restored, chosen, path), out)?;
     } else {
         print(&restored, &label, out)?;
@@ -179,7 +179,7 @@ pub(super) async fn run(
 struct Failing<'a> {
     request: &'a TablesRequest<'a>,
     chosen: &'a Chosen<'a>,
-    surroundings: &'a Surroundings<'a>,
+    env: &'a CommandEnv<'a>,
 }
 
 impl Failing<'_> {
@@ -190,8 +190,8 @@ impl Failing<'_> {
         (server, path): (Option<String>, Option<PathBuf>),
         out: &mut dyn Write,
     ) -> Result<(), Failure> {
-        let mut failure = report::failure(error, self.surroundings.interrupt);
-        if self.surroundings.json {
+        let mut failure = report::failure(error, self.env.interrupt);
+        if self.env.json {
             let document = RestoredTables {
                 server_name: self.chosen.server.name.clone(),
                 database: self.request.into.to_owned(),
@@ -217,15 +217,15 @@ async fn ask(
     ahead: &TablesAhead,
     args: &Args,
     (label, passed_over): (&str, &[String]),
-    context: &Context,
-    surroundings: &Surroundings<'_>,
+    context: &JobContext,
+    env: &CommandEnv<'_>,
 ) -> Result<(), Failure> {
     let text = about(ahead, args.schema.as_deref(), (label, passed_over), context);
     let named = Named {
         database: &ahead.database,
         label,
     };
-    match confirm::ask(&text, named, surroundings.interrupt).await? {
+    match confirm::ask(&text, named, env.interrupt).await? {
         Confirmation::Given => Ok(()),
         Confirmation::Refused => Err(confirm::refused(&ahead.database)),
         Confirmation::NoTerminal => Err(Failure::new(
@@ -240,7 +240,7 @@ fn about(
     ahead: &TablesAhead,
     schema: Option<&str>,
     (label, passed_over): (&str, &[String]),
-    context: &Context,
+    context: &JobContext,
 ) -> String {
     let mut text = format!(
         "This brings tables into the database {label} at {}; no table that is there is changed:\n",

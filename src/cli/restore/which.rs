@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use super::super::Surroundings;
+use super::super::CommandEnv;
 use super::super::confirm::{Confirmation, Named};
 use super::super::failure::{Failure, FailureKind};
 use super::super::several::together;
@@ -15,7 +15,7 @@ use super::listing::{Restorable, list};
 use super::moment::moment;
 use crate::config::Plan;
 use crate::jobs::{
-    Candidate, Context, Criteria, JobError, Place, Places, RestoreSource, choose_backup,
+    Candidate, Criteria, JobContext, JobError, Place, Places, RestoreSource, choose_backup,
     passed_over, places,
 };
 use crate::repository::{Role, Stem};
@@ -35,14 +35,14 @@ pub(super) struct Picked {
 
 /// What is to be restored; none when a program only wanted the list.
 pub(super) fn source(
-    context: &Context,
+    context: &JobContext,
     plan: &Plan,
     args: &Args,
-    surroundings: &Surroundings<'_>,
+    env: &CommandEnv<'_>,
     out: &mut dyn Write,
 ) -> Result<Option<Picked>, Failure> {
     if let Some(backup) = &args.backup {
-        let source = named(context, plan, args, backup, surroundings)?;
+        let source = named(context, plan, args, backup, env)?;
         return Ok(Some(Picked {
             source,
             passed_over: Vec::new(),
@@ -54,16 +54,16 @@ pub(super) fn source(
         places,
         candidates,
         unseen,
-    } = candidates(context, plan, args, &criteria, surroundings)?;
+    } = candidates(context, plan, args, &criteria, env)?;
     if args.latest || args.before.is_some() || args.series.is_some() {
         if !unseen.is_empty() {
             // The newest one may be there.
             return Err(select::refused(&unseen, UNTOUCHED));
         }
         let source = newest(&candidates, args);
-        return with_newer(context, &places, source, &criteria, surroundings).map(Some);
+        return with_newer(context, &places, source, &criteria, env).map(Some);
     }
-    if surroundings.json {
+    if env.json {
         let list: Vec<_> = candidates.iter().map(Restorable::of).collect();
         report::json(&list, out)?;
         out.flush()?;
@@ -74,7 +74,7 @@ pub(super) fn source(
         return Err(select::refused(&unseen, UNTOUCHED));
     }
     let source = newest(&candidates, args);
-    let picked = with_newer(context, &places, source, &criteria, surroundings)?;
+    let picked = with_newer(context, &places, source, &criteria, env)?;
     offer(context, &candidates, &picked, args, out)?;
     Ok(Some(Picked {
         is_offered: true,
@@ -84,13 +84,13 @@ pub(super) fn source(
 
 /// The newest backup that can be restored, with those that are newer. Each of these is told here.
 fn with_newer(
-    context: &Context,
+    context: &JobContext,
     places: &[Place],
     source: Result<RestoreSource, Failure>,
     criteria: &Criteria,
-    surroundings: &Surroundings<'_>,
+    env: &CommandEnv<'_>,
 ) -> Result<Picked, Failure> {
-    let told = |error: JobError| report::failure(&error, surroundings.interrupt);
+    let told = |error: JobError| report::failure(&error, env.interrupt);
     let look = |place: &Place, chosen: Option<&Stem>| -> Result<Vec<String>, Failure> {
         let passed = passed_over(context, place, chosen, criteria).map_err(told)?;
         let passed: Vec<String> = passed.iter().map(ToString::to_string).collect();
@@ -128,7 +128,7 @@ pub(super) async fn confirm_older(
     picked: &Picked,
     (database, label): (&str, &str),
     args: &Args,
-    surroundings: &Surroundings<'_>,
+    env: &CommandEnv<'_>,
 ) -> Result<(), Failure> {
     let RestoreSource::Backup(_, stem) = &picked.source else {
         return Ok(());
@@ -146,7 +146,7 @@ pub(super) async fn confirm_older(
         let _ = writeln!(text, "  {}", report::one_line(sentence));
     }
     let named = Named { database, label };
-    match confirm::ask(&text, named, surroundings.interrupt).await? {
+    match confirm::ask(&text, named, env.interrupt).await? {
         Confirmation::Given => Ok(()),
         Confirmation::Refused => Err(confirm::refused(database)),
         Confirmation::NoTerminal => Err(Failure::new(
@@ -160,13 +160,13 @@ pub(super) async fn confirm_older(
 
 /// The backup that was named, or the file.
 fn named(
-    context: &Context,
+    context: &JobContext,
     plan: &Plan,
     args: &Args,
     text: &str,
-    surroundings: &Surroundings<'_>,
+    env: &CommandEnv<'_>,
 ) -> Result<RestoreSource, Failure> {
-    let told = |error: JobError| report::failure(&error, surroundings.interrupt);
+    let told = |error: JobError| report::failure(&error, env.interrupt);
     let all = places(context, plan, &[]).map_err(told)?;
     let wanted = wanted(plan, &all.found, args)?;
     let unseen = match &args.database {
@@ -256,13 +256,13 @@ struct Looked {
 }
 
 fn candidates(
-    context: &Context,
+    context: &JobContext,
     plan: &Plan,
     args: &Args,
     criteria: &Criteria,
-    surroundings: &Surroundings<'_>,
+    env: &CommandEnv<'_>,
 ) -> Result<Looked, Failure> {
-    let told = |error: JobError| report::failure(&error, surroundings.interrupt);
+    let told = |error: JobError| report::failure(&error, env.interrupt);
     let wanted: Vec<String> = args.database.iter().cloned().collect();
     let Places { found, failures } = places(context, plan, &wanted).map_err(told)?;
     let mut unseen: Vec<Failure> = failures.into_iter().map(told).collect();
@@ -333,7 +333,7 @@ fn source_of(candidate: &Candidate) -> RestoreSource {
 
 /// Lists what can be restored and, at a terminal, goes on with the newest.
 fn offer(
-    context: &Context,
+    context: &JobContext,
     candidates: &[Candidate],
     picked: &Picked,
     args: &Args,

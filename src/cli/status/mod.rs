@@ -6,7 +6,7 @@ mod text;
 
 use std::io::Write;
 
-use super::Surroundings;
+use super::CommandEnv;
 use super::failure::{Failure, FailureKind};
 use super::{report, select};
 use crate::jobs::survey;
@@ -32,16 +32,12 @@ pub(super) struct Args {
     databases: Vec<String>,
 }
 
-pub(super) fn run(
-    args: &Args,
-    surroundings: &Surroundings<'_>,
-    out: &mut dyn Write,
-) -> Result<(), Failure> {
-    let loaded = surroundings.load()?;
-    let context = surroundings.context(&loaded);
+pub(super) fn run(args: &Args, env: &CommandEnv<'_>, out: &mut dyn Write) -> Result<(), Failure> {
+    let loaded = env.load()?;
+    let context = env.context(&loaded);
     let survey = survey(&context, &loaded, &args.databases)
-        .map_err(|error| report::failure(&error, surroundings.interrupt))?;
-    if surroundings.json {
+        .map_err(|error| report::failure(&error, env.interrupt))?;
+    if env.json {
         report::json(&json::Status::of(&survey), out)?;
     } else {
         text::print(&survey, spark::Letters::of_process(), out)?;

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::Service;
 use crate::config::{Databases, Server};
 use crate::jobs::{
-    ConnectionFailure, ConnectionFailureKind, Context, ServerConnections, check_connections,
+    ConnectionFailure, ConnectionFailureKind, JobContext, ServerConnections, check_connections,
 };
 use crate::tell;
 use crate::words::one_line;
@@ -135,7 +135,7 @@ impl Service {
         self.connections.round += 1;
         self.connections.keep_configured(&self.plan.servers);
         for server in self.plan.servers.clone() {
-            let context = Context::new(&self.plan, &self.environment);
+            let context = JobContext::new(&self.plan, &self.environment);
             let found = self.connections.found.clone();
             let round = self.connections.round;
             let cancel = self.connections.cancel.clone();
@@ -200,7 +200,7 @@ impl Service {
 }
 
 async fn look_again_and_again(
-    context: &Context,
+    context: &JobContext,
     server: &Server,
     report: impl Fn(ServerConnections),
 ) {

@@ -14,7 +14,7 @@ use crate::config::Job;
 use crate::daemon::missed::{Missed, Question};
 use crate::daemon::snapshot::PATIENCE;
 use crate::daemon::tell;
-use crate::jobs::Context;
+use crate::jobs::JobContext;
 use crate::repository::{InForce, SchedulesInForce};
 use crate::tell;
 use crate::threads::{self, NoThread};
@@ -154,7 +154,7 @@ impl Service {
         // What a clock that was ahead has left counts for nothing.
         let past = |moment: Option<DateTime<Utc>>| moment.filter(|moment| *moment <= now);
         let question = Question {
-            context: Context::new(&self.plan, &self.environment),
+            context: JobContext::new(&self.plan, &self.environment),
             plan: Arc::clone(&self.plan),
             job: job.clone(),
             since: past(known.as_ref().map(|known| known.since)),

@@ -14,7 +14,7 @@ use crate::daemon::directories::Directories;
 use crate::daemon::start::{self, DaemonError};
 use crate::daemon::systemd::Systemd;
 use crate::daemon::task::Action;
-use crate::jobs::{Context, JobError};
+use crate::jobs::{JobContext, JobError};
 use crate::tell;
 use crate::threads::{self, Thread};
 
@@ -62,7 +62,7 @@ fn read(
     loaded.warn_of_unreadable();
     let refused = loaded.refuse_commands_of_others(Runs::Programs);
     refused.map_err(|error| error.to_string())?;
-    let context = Context::new(&loaded.plan, environment);
+    let context = JobContext::new(&loaded.plan, environment);
     let usable = start::usable(&loaded.plan, &context, directories);
     let usable = Handle::current().block_on(usable);
     usable.map_err(|error| error.to_string())?;

@@ -20,7 +20,7 @@ use super::dump::{Dumper, Remarks, write_and_check};
 use super::error::JobError;
 use super::limit::Limit;
 use super::prune::{self, PruneReport};
-use super::{Context, archive};
+use super::{JobContext, archive};
 use crate::config::{Connection, Database, DumpSettings, Format};
 use crate::pipeline::compression::Settings;
 use crate::pipeline::{Phase, Progress};
@@ -76,7 +76,7 @@ pub struct BackupReport {
 
 /// A run: what is fixed from its start on.
 struct Run<'a> {
-    context: &'a Context,
+    context: &'a JobContext,
     request: BackupRequest<'a>,
     repository: &'a Repository,
     id: Uuid,
@@ -92,7 +92,7 @@ struct Run<'a> {
 /// In one sentence; the database's directory then holds what it held before, and the ledger says
 /// that and why the run failed.
 pub async fn back_up(
-    context: &Context,
+    context: &JobContext,
     request: BackupRequest<'_>,
     progress: &Arc<Progress>,
     cancel: &CancellationToken,
@@ -165,7 +165,7 @@ impl Run<'_> {
 
     /// Everything between the ledger's two records.
     async fn make(&self, lock: &Lock, warnings: &mut Vec<String>) -> Result<Manifest, JobError> {
-        let Context { limits, .. } = self.context;
+        let JobContext { limits, .. } = self.context;
         let database = self.request.database;
         // Every step has a limit of its own, but a signal must not have to wait for it.
         let (mut origin, client) = self.limit.wait_for(Box::pin(self.connect())).await??;
@@ -249,7 +249,7 @@ impl Run<'_> {
 
     /// Connects, and finds out what is to be known of server and database before the dump.
     async fn connect(&self) -> Result<(Origin, Client), JobError> {
-        let Context {
+        let JobContext {
             limits,
             programs,
             environment,

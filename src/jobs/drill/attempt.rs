@@ -20,7 +20,7 @@ use crate::jobs::error::{JobError, JobErrorKind};
 use crate::jobs::pin::record_lost_state;
 use crate::jobs::proof::{Comparison, Scrutiny, about_rewritten, read_globals};
 use crate::jobs::verify::{Examined, examine};
-use crate::jobs::{Context, Limit};
+use crate::jobs::{JobContext, Limit};
 use crate::pipeline::census::{Needs, Scanner};
 use crate::pipeline::{Amount, Passage, Phase, Progress, judge_globals};
 use crate::postgres::{Enforcement, Extension, Programs, Sandbox, SandboxSpec, database_name};
@@ -32,7 +32,7 @@ const MOST_NAMED: usize = 100;
 
 /// One test restore on its way.
 pub(super) struct Drill<'a> {
-    pub(super) context: &'a Context,
+    pub(super) context: &'a JobContext,
     pub(super) repository: &'a Repository,
     pub(super) run: Uuid,
     pub(super) stem: &'a Stem,

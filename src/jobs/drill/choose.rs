@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::config::DrillChoice;
 use crate::jobs::target::Place;
-use crate::jobs::{Context, Criteria, JobError, passed_over};
+use crate::jobs::{Criteria, JobContext, JobError, passed_over};
 use crate::policy::Series;
 use crate::repository::{Catalogue, Entry, Stem};
 
@@ -40,7 +40,7 @@ pub fn backups_to_drill(place: &Place, which: &WhichBackup) -> Result<Vec<Stem>,
 /// # Errors
 /// When the directory cannot be read.
 pub fn passed_over_by_drill(
-    context: &Context,
+    context: &JobContext,
     place: &Place,
     which: &WhichBackup,
     chosen: &[Stem],

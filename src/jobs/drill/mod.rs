@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::Context;
+use super::JobContext;
 use super::error::{JobError, JobErrorKind};
 use super::limit::Limit;
 use super::record::{append, close_dead_runs};
@@ -42,7 +42,7 @@ use attempt::Drill;
 ///
 /// # Errors
 /// When something cannot be removed.
-pub fn sweep_drills(context: &Context) -> Result<Vec<PathBuf>, JobError> {
+pub fn sweep_drills(context: &JobContext) -> Result<Vec<PathBuf>, JobError> {
     let directory = &context.drill.directory;
     sweep_sandboxes(directory).map_err(|error| {
         JobError::failed(format!(
@@ -61,7 +61,7 @@ pub fn sweep_drills(context: &Context) -> Result<Vec<PathBuf>, JobError> {
 /// When the run was interrupted, or its outcome cannot be recorded in either place. A backup that is bad, or that
 /// could not be tried, is a report and no error.
 pub async fn drill(
-    context: &Context,
+    context: &JobContext,
     run: Uuid,
     place: &Place,
     stem: &Stem,

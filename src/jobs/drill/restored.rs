@@ -10,7 +10,7 @@ use crate::jobs::dump::{Dumper, Remarks};
 use crate::jobs::error::JobError;
 use crate::jobs::load::Loader;
 use crate::jobs::proof::census_of;
-use crate::jobs::{Context, Limit};
+use crate::jobs::{JobContext, Limit};
 use crate::pipeline::StreamError;
 use crate::pipeline::census::Census;
 use crate::postgres::{Conninfo, Programs, Running, Sandbox, SandboxError, globals_arguments};
@@ -45,7 +45,7 @@ impl Restored<'_> {
         Ok((database, refused))
     }
 
-    pub(super) fn loader(&self, context: &Context) -> Loader<'_> {
+    pub(super) fn loader(&self, context: &JobContext) -> Loader<'_> {
         Loader {
             programs: self.programs,
             reader: self.reader,
@@ -59,7 +59,7 @@ impl Restored<'_> {
 
     fn dumper<'a>(
         &'a self,
-        context: &Context,
+        context: &JobContext,
         (program, arguments): (PathBuf, Vec<OsString>),
         watch: &'a Watch,
         remarks: &'a Remarks,

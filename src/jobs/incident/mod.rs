@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use chrono::{DateTime, FixedOffset};
 use uuid::Uuid;
 
-use super::{Context, JobError};
+use super::{JobContext, JobError};
 use crate::repository::{Event, Operation, Record, Repository};
 
 /// A restore on record, or the undoing of one.
@@ -114,7 +114,7 @@ fn take(found: &mut Vec<Incident>, record: Record) {
 /// # Errors
 /// When the ledger knows no such run, or the file cannot be written.
 pub fn write_incident(
-    context: &Context,
+    context: &JobContext,
     repository: &Repository,
     run: Uuid,
     said: Option<&str>,

@@ -14,7 +14,7 @@ use super::source::Source;
 use super::{RestoreSource, Tell, close_open_runs};
 use crate::config::Connection;
 use crate::jobs::limit::Limit;
-use crate::jobs::{Context, JobError};
+use crate::jobs::{JobContext, JobError};
 use crate::pipeline::Progress;
 use crate::pipeline::census::Needs;
 use crate::postgres::{Client, Conninfo, Premises, missing_label_providers, premises};
@@ -69,7 +69,7 @@ impl Asked<'_> {
     /// A record of the ledger, with what has been done up to now.
     pub(in crate::jobs) fn record(
         &self,
-        context: &Context,
+        context: &JobContext,
         event: Event,
         account: &Account,
         beside: Option<BesideNames>,
@@ -89,7 +89,7 @@ impl Asked<'_> {
     /// Prepares a restore, with an account of every step; if that fails, it is in `restore.log`.
     pub(in crate::jobs) async fn on_record<T>(
         &self,
-        context: &Context,
+        context: &JobContext,
         tell: Tell<'_>,
         prepare: impl AsyncFnOnce(&Arc<Account>, Tell<'_>) -> Result<T, JobError>,
     ) -> Result<T, JobError> {
@@ -119,7 +119,7 @@ impl Asked<'_> {
     /// Takes the lock, opens the backup, and looks at what the server has.
     pub(in crate::jobs) async fn begin(
         &self,
-        context: &Context,
+        context: &JobContext,
         depth: Depth,
         account: &Account,
         limit: &Limit,
@@ -157,7 +157,7 @@ impl Asked<'_> {
 /// what `restore.log` has of restores that were killed: whoever holds the lock knows that they are
 /// over. Gives these, too.
 pub(in crate::jobs) fn lock(
-    context: &Context,
+    context: &JobContext,
     repository: &Repository,
     operation: &str,
 ) -> Result<(Lock, Vec<CutShort>), JobError> {
@@ -172,7 +172,7 @@ pub(in crate::jobs) fn lock(
 
 /// The providers of labels, of a dump or of these, that the server has not loaded.
 pub(in crate::jobs) async fn missing_providers(
-    context: &Context,
+    context: &JobContext,
     server: &Conninfo,
     needs: Option<&Needs>,
     mut others: BTreeSet<String>,

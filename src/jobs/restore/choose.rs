@@ -7,7 +7,7 @@ use std::path::Path;
 use chrono::{DateTime, FixedOffset, NaiveDateTime, TimeZone, Utc};
 use chrono_tz::Tz;
 
-use crate::jobs::{Context, JobError, Place, continuity};
+use crate::jobs::{JobContext, JobError, Place, continuity};
 use crate::policy::{Accepted, Loss, Series};
 use crate::repository::{Catalogue, Entry, Fault, Quarantined, Stem};
 use crate::words::{command, shell_word};
@@ -73,7 +73,7 @@ impl fmt::Display for PassedOver {
 /// # Errors
 /// When the directory cannot be read.
 pub fn passed_over(
-    context: &Context,
+    context: &JobContext,
     place: &Place,
     chosen: Option<&Stem>,
     criteria: &Criteria,

@@ -2,7 +2,7 @@
 //! he is connected to.
 
 use crate::config::Connection;
-use crate::jobs::{Context, JobError};
+use crate::jobs::{JobContext, JobError};
 use crate::postgres::{Client, ConnectError, ConnectErrorKind, Conninfo, advice_to_root};
 
 /// The databases to connect to instead of one, the best first. `configured` is the one that the
@@ -30,7 +30,7 @@ fn depends_on_the_database(kind: ConnectErrorKind, sqlstate: Option<&str>) -> bo
 
 /// Connects to a database that is not this one.
 pub(super) async fn connect_beside(
-    context: &Context,
+    context: &JobContext,
     connection: &Connection,
     database: &str,
 ) -> Result<Client, JobError> {

@@ -32,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::limit::Limit;
-use super::{Context, JobError};
+use super::{JobContext, JobError};
 use crate::config::{Connection, RestoreSettings};
 use crate::jobs::record::unrecorded;
 use crate::pipeline::census::Census;
@@ -149,7 +149,7 @@ pub struct RestorePlan {
 /// # Errors
 /// When the backup's manifest or the server cannot be asked.
 pub async fn look(
-    context: &Context,
+    context: &JobContext,
     request: &RestoreRequest<'_>,
     cancel: &CancellationToken,
 ) -> Result<Outlook, JobError> {
@@ -193,7 +193,7 @@ pub struct Ahead {
 /// # Errors
 /// When the backup's manifest or the server cannot be asked.
 pub async fn look_ahead(
-    context: &Context,
+    context: &JobContext,
     request: &RestoreRequest<'_>,
     cancel: &CancellationToken,
 ) -> Result<Ahead, JobError> {
@@ -222,7 +222,7 @@ pub async fn look_ahead(
 /// When the backup is damaged, or something is missing: all of it is named. That is in
 /// `restore.log` then.
 pub async fn prepare(
-    context: &Context,
+    context: &JobContext,
     request: &RestoreRequest<'_>,
     tell: Tell<'_>,
     progress: &Arc<Progress>,
@@ -265,7 +265,7 @@ impl<'a> RestoreRequest<'a> {
 /// Closes what `restore.log` has of restores that were killed, for whoever holds the lock. Gives
 /// their ends as they are on record now, and what there is to know of them.
 pub(super) fn close_open_runs(
-    context: &Context,
+    context: &JobContext,
     repository: &Repository,
 ) -> Result<Vec<(Record, CutShort)>, JobError> {
     let ledger = repository.restore_ledger();
@@ -302,7 +302,7 @@ async fn ties_and_lacks(
 }
 
 async fn prepare_to(
-    context: &Context,
+    context: &JobContext,
     request: &RestoreRequest<'_>,
     (depth, account): (Depth, &Arc<Account>),
     limit: &Limit,
@@ -413,7 +413,7 @@ async fn prepare_to(
 /// # Errors
 /// When it cannot be read, or is not to be restored.
 async fn read_in_full(
-    context: &Context,
+    context: &JobContext,
     request: &RestoreRequest<'_>,
     (depth, account): (Depth, &Account),
     (source, major): (&Source, u32),
@@ -468,7 +468,7 @@ fn known_before(
 /// What the new database is made like, if anything is known, and what to say of that. The database
 /// that stands speaks where no manifest does.
 async fn what_it_is_like(
-    context: &Context,
+    context: &JobContext,
     source: &Source,
     premises: &Premises,
     standing: Option<Conninfo>,

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::source::Source;
 use crate::config::Format;
-use crate::jobs::{Context, JobError};
+use crate::jobs::{JobContext, JobError};
 use crate::pipeline::{Finding, Findings, StreamError};
 use crate::postgres::{Client, Conninfo, Premises};
 
@@ -152,7 +152,7 @@ pub fn about_functions(user: &str) -> String {
 /// Sessions in databases that serve, which keep them from being dropped as long as they are there.
 /// Where there can be none, it is only one guard less.
 pub(in crate::jobs) async fn stay_in(
-    context: &Context,
+    context: &JobContext,
     premises: &Premises,
     maintenance: &Conninfo,
     databases: &[&str],

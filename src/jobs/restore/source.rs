@@ -14,7 +14,7 @@ use crate::jobs::blocked::Watch;
 use crate::jobs::dump::{Dumper, Remarks, read_back};
 use crate::jobs::proof::{Scrutiny, major_of, read_globals};
 use crate::jobs::verify::{Examined, examine};
-use crate::jobs::{Context, JobError, Limit, Place};
+use crate::jobs::{JobContext, JobError, Limit, Place};
 use crate::pipeline::{
     Amount, ArchiveReceipt, Passage, Phase, Progress, StreamError, judge_globals,
 };
@@ -103,7 +103,7 @@ impl Source {
     /// When it is damaged, or cannot be read.
     pub(in crate::jobs) async fn read(
         &self,
-        context: &Context,
+        context: &JobContext,
         source: &RestoreSource,
         server_major: u32,
         limit: &Limit,
@@ -175,7 +175,7 @@ impl Source {
     /// When none are installed here.
     pub(in crate::jobs) async fn programs(
         &self,
-        context: &Context,
+        context: &JobContext,
         server_major: u32,
     ) -> Result<Programs, JobError> {
         let configured = context.programs.as_deref();

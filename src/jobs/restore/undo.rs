@@ -13,7 +13,7 @@ use super::swap::swap;
 use super::{Tell, application};
 use crate::config::{Connection, RestoreSettings};
 use crate::jobs::record::unrecorded;
-use crate::jobs::{Context, JobError};
+use crate::jobs::{JobContext, JobError};
 use crate::postgres::{Client, Conninfo, Standing, TakePlace, databases, drop_database};
 use crate::repository::{Details, Event, Lock, Replaced, Repository};
 use crate::words::one_line;
@@ -59,7 +59,7 @@ pub struct UndoReport {
 /// # Errors
 /// When there is none, or the server does not answer.
 pub async fn prepare_undo<'a>(
-    context: &Context,
+    context: &JobContext,
     connection: &Connection,
     database: &str,
     repository: &'a Repository,
@@ -104,7 +104,7 @@ pub async fn prepare_undo<'a>(
 /// # Errors
 /// The names are then as they were.
 pub async fn undo(
-    context: &Context,
+    context: &JobContext,
     run: Uuid,
     prepared: PreparedUndo<'_>,
     settings: &RestoreSettings,
@@ -194,7 +194,7 @@ pub async fn undo(
 }
 
 async fn swap_back(
-    context: &Context,
+    context: &JobContext,
     prepared: &mut PreparedUndo<'_>,
     settings: &RestoreSettings,
     tell: Tell<'_>,

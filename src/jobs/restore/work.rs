@@ -11,7 +11,7 @@ use super::swap::drop_made;
 use super::{Prepared, RestorePlan, RestoreRequest, Tell, application};
 use crate::jobs::limit::{Limit, Stop};
 use crate::jobs::record::unrecorded;
-use crate::jobs::{Context, JobError, JobErrorKind};
+use crate::jobs::{JobContext, JobError, JobErrorKind};
 use crate::pipeline::Progress;
 use crate::postgres::{Client, Conninfo, Programs, drop_database, drop_role};
 use crate::repository::{BesideNames, Event};
@@ -72,7 +72,7 @@ pub(super) struct WorkPrograms {
 }
 
 pub(super) struct Work<'a> {
-    pub(super) context: &'a Context,
+    pub(super) context: &'a JobContext,
     pub(super) request: &'a RestoreRequest<'a>,
     pub(super) prepared: &'a Prepared,
     /// As prepared, but for names that somebody else has taken since.
@@ -88,7 +88,7 @@ pub(super) struct Work<'a> {
 /// The database that was to be replaced then serves under its name as before, and the error says
 /// what remains to be cleaned up, if anything does.
 pub async fn restore(
-    context: &Context,
+    context: &JobContext,
     request: &RestoreRequest<'_>,
     prepared: Prepared,
     tell: Tell<'_>,

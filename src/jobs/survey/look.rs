@@ -12,7 +12,7 @@ use super::{Line, RunningNow, Surveyed, TREND, running_job};
 use crate::config::{Job, JobKind, Plan};
 use crate::jobs::continuity;
 use crate::jobs::drill::backups_since;
-use crate::jobs::{Context, CutShort, LastDrill};
+use crate::jobs::{CutShort, JobContext, LastDrill};
 use crate::policy::{
     Concern, ConcernKind, DatabaseFacts, DrillFacts, Promise, Series, SeriesFacts,
     VerificationFacts,
@@ -24,7 +24,7 @@ use crate::repository::{
 
 /// What every look needs.
 pub(super) struct World<'a> {
-    pub(super) context: &'a Context,
+    pub(super) context: &'a JobContext,
     pub(super) plan: &'a Plan,
     pub(super) now: DateTime<Utc>,
     /// Which directories hang.

@@ -15,7 +15,7 @@ use chrono::{DateTime, FixedOffset, Utc};
 
 use super::error::JobError;
 use super::target::named::{Known, meant};
-use super::{Context, LastDrill};
+use super::{JobContext, LastDrill};
 use crate::config::{JobKind, Loaded, Plan, Server};
 use crate::policy::{
     Concern, ConcernKind, DatabaseFacts, Expectation, Series, SpaceFacts, age, judge, judge_space,
@@ -145,7 +145,11 @@ pub struct NextRun {
 ///
 /// # Errors
 /// When a named one is not known, or the directory below which databases are found cannot be read.
-pub fn survey(context: &Context, loaded: &Loaded, wanted: &[String]) -> Result<Survey, JobError> {
+pub fn survey(
+    context: &JobContext,
+    loaded: &Loaded,
+    wanted: &[String],
+) -> Result<Survey, JobError> {
     let plan = &loaded.plan;
     let now = Utc::now();
     let expectation = plan.objectives;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::answers::Answers;
 use crate::config::{Databases, Plan, Server};
 use crate::jobs::error::JobError;
-use crate::jobs::{Context, target};
+use crate::jobs::{JobContext, target};
 use crate::policy::{Concern, ConcernKind};
 use crate::repository::Repository;
 
@@ -29,7 +29,7 @@ pub(super) struct Spots<'a> {
 
 /// The directories to look at.
 pub(super) fn spots<'a>(
-    context: &Context,
+    context: &JobContext,
     plan: &'a Plan,
     answers: &Answers,
 ) -> Result<Spots<'a>, JobError> {

@@ -16,7 +16,7 @@ use crate::jobs::restore::begin::{Beginning, Depth};
 use crate::jobs::restore::sendable::{self, about_functions};
 use crate::jobs::restore::steps::{LastDrill, Outlook, PlannedStep};
 use crate::jobs::restore::{RestoreSource, read_for_the_plan};
-use crate::jobs::{Context, DrillPhase, JobError, Limit};
+use crate::jobs::{DrillPhase, JobContext, JobError, Limit};
 use crate::pipeline::census::Census;
 use crate::pipeline::{Progress, read_census};
 use crate::postgres::{Client, family};
@@ -63,7 +63,7 @@ pub struct TablesAhead {
 /// # Errors
 /// When a pattern means no table, or the backup or the server cannot be asked.
 pub async fn look_ahead_at_tables(
-    context: &Context,
+    context: &JobContext,
     request: &TablesRequest<'_>,
     cancel: &CancellationToken,
 ) -> Result<TablesAhead, JobError> {
@@ -72,7 +72,7 @@ pub async fn look_ahead_at_tables(
 
 /// The same, where `reads` says whether a file without a manifest is read in full.
 async fn look(
-    context: &Context,
+    context: &JobContext,
     request: &TablesRequest<'_>,
     cancel: &CancellationToken,
     reads: bool,
@@ -162,7 +162,7 @@ async fn look(
 /// # Errors
 /// As [`look_ahead_at_tables`].
 pub async fn look_at_tables(
-    context: &Context,
+    context: &JobContext,
     request: &TablesRequest<'_>,
     cancel: &CancellationToken,
 ) -> Result<Outlook, JobError> {

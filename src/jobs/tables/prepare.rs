@@ -20,7 +20,7 @@ use crate::jobs::restore::cut_short::sentences;
 use crate::jobs::restore::preflight::{Judgement, lacks_label_provider};
 use crate::jobs::restore::sendable::{self, changed, stay_in};
 use crate::jobs::restore::source::Source;
-use crate::jobs::{Context, JobError, Limit};
+use crate::jobs::{JobContext, JobError, Limit};
 use crate::pipeline::{Passage, Progress};
 use crate::postgres::{
     Client, Conninfo, DatabaseProperties, Premises, Programs, Standing, database_properties,
@@ -35,7 +35,7 @@ use crate::repository::Content;
 /// When a pattern means no table, the backup is damaged, or something is missing or in the way: all
 /// of it is named. That is in `restore.log` then.
 pub async fn prepare_tables(
-    context: &Context,
+    context: &JobContext,
     request: &TablesRequest<'_>,
     tell: Tell<'_>,
     progress: &Arc<Progress>,
@@ -61,7 +61,7 @@ pub async fn prepare_tables(
 
 /// What every step of preparing has.
 struct Job<'a> {
-    context: &'a Context,
+    context: &'a JobContext,
     request: &'a TablesRequest<'a>,
     account: &'a Arc<Account>,
     tell: Tell<'a>,

@@ -14,7 +14,7 @@ use crate::jobs::load::{Loaded, Loader};
 use crate::jobs::restore::beside::{Beside, mark};
 use crate::jobs::restore::source::Source;
 use crate::jobs::restore::swap::drop_made;
-use crate::jobs::{Context, JobError, Limit};
+use crate::jobs::{JobContext, JobError, Limit};
 use crate::pipeline::{Definitions, Left, Phase, Progress, StreamError, Text, take_parts};
 use crate::postgres::{
     ChildInput, Client, Confinement, Conninfo, DatabaseProperties, Premises, Programs,
@@ -39,7 +39,7 @@ const HEAD: &[u8] = b"SET synchronous_commit = off;\nSET client_min_messages = w
 /// What the steps of a restore of tables share.
 #[derive(Clone, Copy)]
 pub(super) struct Tools<'a> {
-    pub(super) context: &'a Context,
+    pub(super) context: &'a JobContext,
     pub(super) source: &'a Source,
     pub(super) programs: &'a Programs,
     /// To a database that has no part in it.
@@ -291,7 +291,7 @@ pub(super) fn to_read(text: String) -> Result<ChildInput, JobError> {
 ///
 /// It bears our mark; or no comment at all, and a note of such a restore names it.
 pub(super) async fn sweep(
-    context: &Context,
+    context: &JobContext,
     client: &Client,
     repository: &Repository,
     original: &str,

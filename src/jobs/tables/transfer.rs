@@ -16,7 +16,7 @@ use crate::jobs::dump::Remarks;
 use crate::jobs::proof::without_statistics;
 use crate::jobs::record::unrecorded;
 use crate::jobs::restore::beside::Beside;
-use crate::jobs::{Context, JobError, JobErrorKind, Limit};
+use crate::jobs::{JobContext, JobError, JobErrorKind, Limit};
 use crate::pipeline::census::statements;
 use crate::pipeline::{Amount, Phase, Progress, StreamError};
 use crate::postgres::{
@@ -35,7 +35,7 @@ const SESSION: &str = "SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; \
      SET check_function_bodies = false; SET client_min_messages = 'warning'";
 
 async fn drop_beside(
-    context: &Context,
+    context: &JobContext,
     prepared: &PreparedTables,
     name: &str,
 ) -> Result<(), JobError> {
@@ -51,7 +51,7 @@ async fn drop_beside(
 /// # Errors
 /// Every database is then as it was, unless the error says that it is not known.
 pub async fn restore_tables(
-    context: &Context,
+    context: &JobContext,
     request: &TablesRequest<'_>,
     prepared: PreparedTables,
     tell: Tell<'_>,
@@ -156,7 +156,7 @@ fn names(shapes: &BTreeMap<u32, Shape>) -> Vec<&str> {
 }
 
 pub(super) struct Work<'a> {
-    pub(super) context: &'a Context,
+    pub(super) context: &'a JobContext,
     pub(super) prepared: &'a PreparedTables,
     pub(super) request: &'a TablesRequest<'a>,
     pub(super) limit: &'a Limit,

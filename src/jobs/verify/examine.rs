@@ -16,7 +16,7 @@ use super::super::blocked::Watch;
 use super::super::dump::{Dumper, Remarks, blocking, read_back};
 use super::super::error::{JobError, census_damage};
 use super::super::limit::Limit;
-use super::super::{Context, JobErrorKind};
+use super::super::{JobContext, JobErrorKind};
 use crate::config::{Connection, Format};
 use crate::pipeline::census::StoredCensusError;
 use crate::pipeline::{
@@ -39,7 +39,7 @@ pub(in crate::jobs) enum Examined {
 /// # Errors
 /// When that is not possible, or its outcome says nothing about the backup.
 pub(in crate::jobs) async fn examine(
-    context: &Context,
+    context: &JobContext,
     repository: &Repository,
     stem: &Stem,
     manifest: &Manifest,
@@ -69,7 +69,7 @@ pub(in crate::jobs) async fn examine(
 
 /// A backup that is being read.
 struct Reading<'a> {
-    context: &'a Context,
+    context: &'a JobContext,
     repository: &'a Repository,
     stem: &'a Stem,
     manifest: &'a Manifest,

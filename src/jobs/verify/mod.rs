@@ -18,7 +18,7 @@ use super::pin::record_lost_state;
 use super::quarantine::{below, put_aside};
 use super::record::{append, close_dead_runs, unrecorded};
 use super::target::Place;
-use super::{Context, JobErrorKind};
+use super::{JobContext, JobErrorKind};
 use crate::pipeline::{Phase, Progress};
 use crate::policy::{Checkable, Turns, turns};
 use crate::repository::{
@@ -154,7 +154,7 @@ impl VerifyReport {
 /// When the directory cannot be read, the check was interrupted, or its outcome cannot be recorded.
 /// A damaged backup is a finding, not an error.
 pub async fn verify(
-    context: &Context,
+    context: &JobContext,
     request: VerifyRequest<'_>,
     progress: &Arc<Progress>,
     cancel: &CancellationToken,
@@ -274,7 +274,7 @@ fn damaged(report: &VerifyReport, repository: &Repository) -> Vec<Damage> {
 
 /// Puts a damaged backup aside, if it is one. Where only a manifest is of no use, nothing is moved:
 /// it counts for no backup already, and what it spoke for may be somebody else's.
-fn quarantine(context: &Context, place: &Place, choice: &Choice<'_>, finding: &mut Finding) {
+fn quarantine(context: &JobContext, place: &Place, choice: &Choice<'_>, finding: &mut Finding) {
     let Some(damage) = finding.damage.as_ref().filter(|_| choice.is_ours(place)) else {
         return;
     };
@@ -370,7 +370,7 @@ fn open_round(repository: &Repository) -> Result<Option<DateTime<Utc>>, JobError
 
 /// Checks one backup and notes the outcome beside it; none if it is gone meanwhile.
 async fn check(
-    context: &Context,
+    context: &JobContext,
     repository: &Repository,
     run: Uuid,
     Choice { stem, entry }: &Choice<'_>,

@@ -1,0 +1,88 @@
+//! What every job is given: the settings that it needs, who asks, and the slot that it is for.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use chrono::{DateTime, FixedOffset, Utc};
+use chrono_tz::Tz;
+use uuid::Uuid;
+
+use crate::config::{DrillSettings, Limits, Plan, Retention};
+use crate::repository::{Details, Event, Record, Requester};
+
+/// The settings that jobs share, the process's environment, and who asks.
+#[derive(Clone, Debug)]
+pub struct JobContext {
+    /// The zone of the schedule, of time stamps in names, and of the ledger.
+    pub zone: Tz,
+    /// How long anything may take.
+    pub limits: Limits,
+    /// What is kept.
+    pub retention: Retention,
+    /// Where and how test restores are made.
+    pub drill: DrillSettings,
+    /// How long a restore may take (P18).
+    pub recovery_time: Duration,
+    /// Where the service remembers what no directory of backups can: which was the newest.
+    pub state_directory: PathBuf,
+    /// Where `PostgreSQL`'s programs are looked for first.
+    pub programs: Option<PathBuf>,
+    /// The process's environment, for libpq's variables.
+    pub environment: BTreeMap<String, String>,
+    /// Who asks.
+    pub requester: Requester,
+    /// The slot that the job is for, if a schedule asks.
+    pub tick: Option<Tick>,
+}
+
+/// One job coming due.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tick {
+    /// The job's name.
+    pub job: String,
+    /// The slot of its schedule: when it was due.
+    pub due: DateTime<Utc>,
+}
+
+impl JobContext {
+    /// The context of a job that this process runs by `plan`.
+    pub fn new(plan: &Plan, environment: &BTreeMap<String, String>) -> Self {
+        Self {
+            zone: plan.zone,
+            limits: plan.limits.clone(),
+            retention: plan.retention.clone(),
+            drill: plan.drill.clone(),
+            recovery_time: plan.objectives.recovery_time,
+            state_directory: plan.daemon.state_directory.clone(),
+            programs: plan.programs.clone(),
+            environment: environment.clone(),
+            requester: Requester::of_this_process(),
+            tick: None,
+        }
+    }
+
+    /// Now, on the wall clock of the schedule's zone.
+    pub fn now(&self) -> DateTime<FixedOffset> {
+        self.local(Utc::now())
+    }
+
+    /// A moment on the wall clock of the schedule's zone.
+    pub fn local(&self, moment: DateTime<Utc>) -> DateTime<FixedOffset> {
+        moment.with_timezone(&self.zone).fixed_offset()
+    }
+
+    /// A record of a run, with the job and the slot that it is for.
+    pub(super) fn record(
+        &self,
+        run: Uuid,
+        event: Event,
+        database: &str,
+        details: impl Into<Details>,
+    ) -> Record {
+        let mut record = Record::new(self.now(), run, event, database, details);
+        record.job = self.tick.as_ref().map(|tick| tick.job.clone());
+        record.due = self.tick.as_ref().map(|tick| self.local(tick.due));
+        record
+    }
+}
