@@ -512,3 +512,53 @@ fn a_test_restore_that_could_not_be_made_makes_the_newest_no_younger() {
     assert_eq!(kinds(&off), ["failed"]);
     assert_eq!(age(&off)["met"], Value::Null);
 }
+
+#[test]
+fn directories_that_are_configured_no_more_are_remarked_as_long_as_they_hold_scheduled_backups() {
+    let cluster = Cluster::start();
+    let mut operator = operator(&cluster);
+    fs::create_dir(operator.path("state")).unwrap();
+    operator.back_up();
+    assert!(not_configured(&operator).is_empty());
+
+    // The directory is another one now, and a backup by hand goes to a third.
+    let old = operator.backups();
+    for name in ["usb", "new"] {
+        operator.set("directory", operator.path(name).display());
+        let reason: &[&str] = if name == "usb" {
+            &["backup", "--reason", "before the move"]
+        } else {
+            &["backup"]
+        };
+        assert_eq!(operator.run(reason).code, 0);
+    }
+    let found = not_configured(&operator);
+    assert_eq!(found.len(), 1, "{found:?}");
+    let expected = format!(
+        "{} holds 1 scheduled backup and is not configured: ",
+        old.display()
+    );
+    assert!(found[0].starts_with(&expected), "{found:?}");
+
+    // The whole server is another one, whose databases are found below one directory.
+    operator.unset("database");
+    operator.set("databases", "all");
+    operator.set("directory", operator.path("all").display());
+    let found = not_configured(&operator);
+    assert_eq!(found.len(), 2, "{found:?}");
+    fs::remove_dir_all(&old).unwrap();
+    fs::remove_dir_all(operator.path("new")).unwrap();
+    assert!(not_configured(&operator).is_empty());
+}
+
+/// What the status says of directories that are not configured.
+fn not_configured(operator: &Operator) -> Vec<String> {
+    let output = operator.run(&["status", "--json"]);
+    let status: Value = serde_json::from_str(&output.stdout).unwrap();
+    let remarks = status["remarks"].as_array().unwrap();
+    remarks
+        .iter()
+        .map(|remark| remark.as_str().unwrap().to_owned())
+        .filter(|remark| remark.contains("is not configured"))
+        .collect()
+}

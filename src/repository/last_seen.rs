@@ -14,6 +14,9 @@ use super::durable;
 use super::seal::{fits, sealed};
 use crate::policy::Seen;
 
+const HEAD: &str = "backups-";
+const TAIL: &str = ".json";
+
 /// What is remembered of a directory of backups.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastSeen {
@@ -42,6 +45,26 @@ impl LastSeen {
         let seen: Self = serde_json::from_slice(&text)?;
         // Of two paths with one hash, neither is the other.
         Ok((seen.directory == directory).then_some(seen))
+    }
+
+    /// All that is remembered, by directory; what cannot be read is left out.
+    ///
+    /// # Errors
+    /// When the state directory cannot be read.
+    pub fn all(state: &Path) -> io::Result<Vec<Self>> {
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(state)? {
+            let name = entry?.file_name();
+            let is_one = name.to_str().is_some_and(|name| {
+                let hash = name.strip_prefix(HEAD).map(|rest| rest.strip_suffix(TAIL));
+                hash.flatten().is_some_and(|hash| hash.len() == 32)
+            });
+            let text = is_one.then(|| crate::regular_file::read(&state.join(name)));
+            let text = text.and_then(Result::ok).filter(|text| fits(text));
+            found.extend(text.and_then(|text| serde_json::from_slice::<Self>(&text).ok()));
+        }
+        found.sort_by(|one, other| one.directory.cmp(&other.directory));
+        Ok(found)
     }
 
     /// Writes it, wholly or not at all. Where there is no state directory, nothing is remembered:
@@ -75,7 +98,7 @@ impl LastSeen {
 
 fn path(state: &Path, directory: &Path) -> PathBuf {
     let hash = xxh3_128(directory.as_os_str().as_encoded_bytes());
-    state.join(format!("backups-{hash:032x}.json"))
+    state.join(format!("{HEAD}{hash:032x}{TAIL}"))
 }
 
 #[cfg(test)]
@@ -107,6 +130,8 @@ mod tests {
         let read = LastSeen::read(state.path(), directory).unwrap();
         assert_eq!(read.as_ref(), Some(&last));
         assert_eq!(std::fs::read_dir(state.path()).unwrap().count(), 1);
+        std::fs::write(state.path().join("backups-of-mine.json"), "{}").unwrap();
+        assert_eq!(LastSeen::all(state.path()).unwrap(), [last.clone()]);
         let other = Path::new("/var/backups/other");
         assert_eq!(LastSeen::read(state.path(), other).unwrap(), None);
 

@@ -5,6 +5,7 @@ mod answers;
 mod history;
 mod look;
 mod places;
+mod unconfigured;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -189,6 +190,9 @@ pub fn survey(
     if wanted.is_empty() {
         // What is wrong elsewhere is of no interest to whoever named a database.
         concerns.extend(empty);
+        if of_state_directory.is_none() {
+            remarks.extend(unconfigured::remarks(plan, &spots, &world.answers));
+        }
         concerns.extend(of_state_directory);
     }
     let (found, unseen) = choose(plan, found, &unseen, wanted)?;
