@@ -326,6 +326,29 @@ fn a_damaged_backup_and_one_that_the_server_refuses_are_told_apart_from_good_one
     assert!(message.contains("violates check constraint"), "{output}");
     assert!(!message.contains("Failing row"), "{output}");
     assert_empty(place.path());
+    // Where there is a state directory, all that the server said is kept in it, for its owner alone.
+    let state = operator.path("state");
+    fs::create_dir(&state).unwrap();
+    let (report, output) = drill(&operator, 65);
+    let files = fs::read_dir(&state)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let kept = files
+        .filter(|path| path.extension().is_some_and(|end| end == "txt"))
+        .next()
+        .unwrap();
+    let remark = format!("which may show rows, is in {}", kept.display());
+    assert!(report["remarks"].to_string().contains(&remark), "{output}");
+    let said = fs::read_to_string(&kept).unwrap();
+    assert!(
+        said.contains("DETAIL:  Failing row contains (5)."),
+        "{said}"
+    );
+    assert_eq!(kept.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    source.psql("ALTER TABLE t DROP CONSTRAINT t_n_check");
+    back_up(&operator);
+    drill(&operator, 0);
+    assert!(!kept.exists(), "the next backup restores");
 
     let artifact = operator
         .artifacts()

@@ -123,6 +123,36 @@ fn a_refused_thread_or_process_is_a_sentence_and_an_exit_code() {
 }
 
 #[test]
+fn a_refused_thread_for_the_name_of_the_server_is_no_unknown_name() {
+    if !can_trace() {
+        return;
+    }
+    let mut operator = Operator::without_server("postgres");
+    operator.set("connection.host", "localhost");
+    operator.set_value("connection.port", 1);
+    let trace = operator.path("trace");
+    let mut refused = 0;
+    for nth in 1.. {
+        assert!(nth < 40, "so many threads?");
+        let inject = format!("inject=clone,clone3,vfork,fork:error=EAGAIN:when={nth}");
+        let log = trace.to_str().unwrap();
+        let starter = ["strace", "-f", "-o", log, "-e", &inject];
+        let output = in_time(&operator, 60, &starter, &["backup"]);
+        assert_eq!(output.code, 69, "{nth}: {output}");
+        if !fs::read_to_string(&trace).unwrap().contains("(INJECTED)") {
+            assert!(output.stderr.contains("onnection refused"), "{output}");
+            break;
+        }
+        if output.stderr.contains("cannot connect to database")
+            && output.stderr.contains("cannot start a thread")
+        {
+            refused += 1;
+        }
+    }
+    assert_eq!(refused, 1, "one thread looks one name up");
+}
+
+#[test]
 fn too_few_descriptors_are_told_as_what_they_are() {
     let (_cluster, operator) = with_a_backup();
     let mut succeeded = false;

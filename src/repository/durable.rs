@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -19,6 +19,26 @@ pub(super) fn create_new(path: &Path) -> io::Result<File> {
     let file = options.open(path)?;
     Heir::of(directory_of(path))?.take(&file)?;
     Ok(file)
+}
+
+/// Puts a file where another one may be, wholly or not at all, for its owner alone (P19); the old one
+/// stays if that fails.
+pub(super) fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.new", std::process::id()));
+    let temporary = path.with_file_name(name);
+    let write = || {
+        // What a crash left of an earlier attempt.
+        remove(&temporary)?;
+        let mut file = create_new(&temporary)?;
+        file.write_all(text)?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, path)?;
+        sync_directory(directory_of(path))
+    };
+    write().inspect_err(|_| {
+        let _ = remove(&temporary);
+    })
 }
 
 /// Opens a file to append to it, and makes it where it is not there, for its owner alone (P19).

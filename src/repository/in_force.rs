@@ -4,8 +4,8 @@
 //! not needed for anything else: when it is lost, the ledgers still know what was done.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,6 @@ use serde::{Deserialize, Serialize};
 use super::durable;
 
 const FILE: &str = "schedules.json";
-const TEMPORARY: &str = ".schedules.json";
 
 /// The schedules in force, by the jobs' names.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,14 +54,7 @@ impl SchedulesInForce {
         if !directory.is_dir() {
             durable::create_directory(directory)?;
         }
-        let temporary: PathBuf = directory.join(TEMPORARY);
-        // What a crash left of an earlier attempt.
-        durable::remove(&temporary)?;
-        let mut file = durable::create_new(&temporary)?;
-        file.write_all(&serde_json::to_vec_pretty(self)?)?;
-        file.sync_all()?;
-        std::fs::rename(&temporary, directory.join(FILE))?;
-        durable::sync_directory(directory)
+        durable::replace(&directory.join(FILE), &serde_json::to_vec_pretty(self)?)
     }
 
     /// Puts schedules in force from now on. One that is in force already goes on being so, with

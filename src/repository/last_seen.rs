@@ -3,8 +3,7 @@
 //!
 //! `backups-<hash of the path>.json`; its loss loses nothing but that.
 
-use std::io::{self, Write as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -73,32 +72,23 @@ impl LastSeen {
     /// # Errors
     /// When the file cannot be written; the old one then stands.
     pub fn write(&self, state: &Path) -> io::Result<()> {
-        let Ok(owner) = state.metadata() else {
+        if state.metadata().is_err() {
             return Ok(());
-        };
-        let path = path(state, &self.directory);
-        let temporary = path.with_extension(format!("{}.new", std::process::id()));
-        let write = || {
-            durable::remove(&temporary)?;
-            let mut file = durable::create_new(&temporary)?;
-            file.write_all(sealed(self)?.as_bytes())?;
-            if file.metadata()?.uid() != owner.uid() {
-                // Root has done by hand what the service does otherwise, and must be able to read.
-                std::os::unix::fs::fchown(&file, Some(owner.uid()), Some(owner.gid()))?;
-            }
-            file.sync_all()?;
-            std::fs::rename(&temporary, &path)?;
-            durable::sync_directory(state)
-        };
-        write().inspect_err(|_| {
-            let _ = durable::remove(&temporary);
-        })
+        }
+        durable::replace(&path(state, &self.directory), sealed(self)?.as_bytes())
     }
 }
 
+/// The hash of a directory's path, for the names of files about it.
+pub(super) fn hash(directory: &Path) -> String {
+    format!(
+        "{:032x}",
+        xxh3_128(directory.as_os_str().as_encoded_bytes())
+    )
+}
+
 fn path(state: &Path, directory: &Path) -> PathBuf {
-    let hash = xxh3_128(directory.as_os_str().as_encoded_bytes());
-    state.join(format!("{HEAD}{hash:032x}{TAIL}"))
+    state.join(format!("{HEAD}{}{TAIL}", hash(directory)))
 }
 
 #[cfg(test)]

@@ -28,6 +28,7 @@ mod names;
 mod provide;
 mod quarantine;
 mod record;
+mod refused;
 mod requester;
 mod restoration;
 mod runtime;
@@ -65,6 +66,7 @@ pub use record::{
     BackupDetails, BesideNames, Damage, Details, DrillDetails, Event, Operation, PhaseTime, Record,
     Removal, RestoreDetails, Subject, VerifyDetails,
 };
+pub use refused::{forget_refused, keep_refused};
 pub use requester::Requester;
 pub use restoration::{Content, Replaced, Restoration, StepTime};
 pub use runtime::{

@@ -10,6 +10,7 @@ mod judge;
 mod load;
 mod preload;
 mod reference;
+mod refused;
 mod report;
 mod restored;
 mod roles;
@@ -132,6 +133,7 @@ pub async fn drill(
         }
         Err(error) => DrillOutcome::Impossible(error.to_string()),
     };
+    let kept = refused::keep(&context.state_directory, repository.directory(), &outcome);
     let manifest = repository.manifest(stem).ok();
     let summary = manifest.as_ref().map(|manifest| &manifest.census.summary);
     let mut report = DrillReport {
@@ -147,6 +149,7 @@ pub async fn drill(
     };
     let too_slow = report.missed(context.recovery_time);
     report.remarks.extend(too_slow);
+    report.remarks.extend(kept);
     details.bytes = Some(report.bytes);
     let (event, message) = if let Some(sentence) = report.outcome.sentence() {
         if report.outcome.is_bad() {

@@ -1,0 +1,46 @@
+//! All that the server said when it refused a backup, kept for whoever may see rows: a test restore of the
+//! service's has no terminal.
+
+use std::path::Path;
+
+use super::DrillOutcome;
+use crate::answers::{self, PATIENCE};
+use crate::repository::{forget_refused, keep_refused};
+
+/// Keeps it in the state directory, if there is one, and gives a remark that names the file. A backup that
+/// the server takes ends what was kept of those before it.
+pub(super) fn keep(state: &Path, backups: &Path, outcome: &DrillOutcome) -> Option<String> {
+    let directory = backups.to_owned();
+    match outcome {
+        DrillOutcome::Proven => {
+            let forgotten = answers::ask(state, PATIENCE, move |state| {
+                forget_refused(state, &directory)
+            });
+            if let Err(error) = forgotten.flatten() {
+                // Somebody else's test restore, who may not look there, is none the worse for it.
+                tracing::debug!("what was said before cannot be removed: {error}");
+            }
+            None
+        }
+        DrillOutcome::Refused { said, .. } => {
+            let said = said.clone();
+            let kept = answers::ask(state, PATIENCE, move |state| {
+                let is_there = state.is_dir();
+                is_there
+                    .then(|| keep_refused(state, &directory, &said))
+                    .transpose()
+            });
+            Some(match kept.flatten() {
+                Ok(path) => format!(
+                    "all that the server said, which may show rows, is in {}",
+                    path?.display()
+                ),
+                Err(error) => format!(
+                    "all that the server said cannot be kept in {}: {error}",
+                    state.display()
+                ),
+            })
+        }
+        DrillOutcome::Damaged(_) | DrillOutcome::Differs(_) | DrillOutcome::Impossible(_) => None,
+    }
+}
