@@ -10,6 +10,7 @@ mod directories;
 mod drill;
 mod emergency;
 mod failure;
+mod hint;
 mod incident;
 mod interrupt;
 mod list;
@@ -42,6 +43,7 @@ use crate::config::{Loaded, Problem, Runs, Source, load, load_what_is_right};
 use crate::jobs::JobContext;
 use crate::repository::Owner;
 use crate::telemetry;
+use hint::{Diagnostics, Hints};
 
 /// What `main` makes of a [`FailureKind`], for whoever asks.
 const EXIT_CODES: &str = "\
@@ -74,7 +76,7 @@ pub struct Cli {
         global = true,
         help_heading = GLOBAL,
         value_name = "FILE",
-        env = "PGBACKUPD_CONFIG",
+        env = CONFIG_VARIABLE,
         hide_env_values = true
     )]
     config: Option<PathBuf>,
@@ -91,6 +93,9 @@ pub struct Cli {
     #[command(subcommand)]
     command: Command,
 }
+
+/// The variable that names the configuration where no option does.
+const CONFIG_VARIABLE: &str = "PGBACKUPD_CONFIG";
 
 /// The options that every command has stand apart from its own.
 const GLOBAL: &str = "Global options";
@@ -293,20 +298,35 @@ impl Cli {
     /// # Errors
     /// With a sentence for the operator and the kind that the exit code is made from.
     pub async fn run(self, interrupt: &Interrupt, out: &mut dyn Write) -> Result<(), Failure> {
+        let variable = std::env::var_os(CONFIG_VARIABLE);
+        let hints = Hints::of(self.config.as_deref(), variable.as_deref());
         // The daemon's log is set up from its configuration.
         if !self.is_daemon() {
-            telemetry::to_terminal(self.verbose);
+            let hints = hints.clone();
+            telemetry::to_terminal(self.verbose, move || Diagnostics(hints.clone()));
         }
+        let outcome = self.carry_out(interrupt, &hints, out).await;
+        outcome.map_err(|failure| hints.complete_failure(failure))
+    }
+
+    async fn carry_out(
+        self,
+        interrupt: &Interrupt,
+        hints: &Hints,
+        out: &mut dyn Write,
+    ) -> Result<(), Failure> {
         self.check_named_files()?;
         let env = CommandEnv {
             source: Source::of_process(self.config),
             json: self.json,
             interrupt,
         };
-        let mut output = output::Output::new(out);
+        // What programs read has the commands as records have them.
+        let in_text = (!self.json).then_some(hints);
+        let mut output = output::Output::new(out, in_text);
         let out = &mut output;
         match self.command {
-            Command::Status(args) => status::run(&args, &env, out),
+            Command::Status(args) => status::run(&args, &env, hints, out),
             Command::Backup(args) => backup::run(&args, &env, out).await,
             Command::Emergency(args) => emergency::run(&args, &env, out).await,
             Command::List(args) => list::run(&args, &env, out),

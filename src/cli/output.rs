@@ -1,8 +1,10 @@
 //! The output of a command, which may fail before the command does: its work goes on.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
 use super::failure::Failure;
+use super::hint::Hints;
 use crate::words::is_hostile;
 
 /// Passes on what is printed until that fails, and remembers why.
@@ -11,12 +13,18 @@ use crate::words::is_hostile;
 /// on a full disk; and a check that finds damage has to fail although nobody listens.
 pub(super) struct Output<'a> {
     out: &'a mut dyn Write,
+    /// What completes the commands in it, for people.
+    hints: Option<&'a Hints>,
     failed: Option<io::Error>,
 }
 
 impl<'a> Output<'a> {
-    pub(super) fn new(out: &'a mut dyn Write) -> Self {
-        Self { out, failed: None }
+    pub(super) fn new(out: &'a mut dyn Write, hints: Option<&'a Hints>) -> Self {
+        Self {
+            out,
+            hints,
+            failed: None,
+        }
     }
 
     /// Prints what is still held.
@@ -39,7 +47,11 @@ impl<'a> Output<'a> {
 impl Write for Output<'_> {
     /// Takes whole characters, as all of our printing does.
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        self.attempt(|out| write_printable(&String::from_utf8_lossy(buffer), out));
+        let text = String::from_utf8_lossy(buffer);
+        let text = self
+            .hints
+            .map_or(Cow::Borrowed(&*text), |hints| hints.complete(&text));
+        self.attempt(|out| write_printable(&text, out));
         Ok(buffer.len())
     }
 
@@ -109,7 +121,7 @@ mod tests {
             (ErrorKind::StorageFull, FailureKind::CannotCreate),
         ] {
             let mut failing = Failing(kind);
-            let mut output = Output::new(&mut failing);
+            let mut output = Output::new(&mut failing, None);
             writeln!(output, "one").unwrap();
             writeln!(output, "two").unwrap();
             assert_eq!(output.finish().unwrap_err().kind, told);
@@ -119,7 +131,7 @@ mod tests {
     #[test]
     fn what_is_read_is_passed_on() {
         let mut text = Vec::new();
-        let mut output = Output::new(&mut text);
+        let mut output = Output::new(&mut text, None);
         writeln!(output, "one").unwrap();
         output.finish().unwrap();
         assert_eq!(text, b"one\n");
@@ -144,7 +156,7 @@ mod tests {
             ),
         ] {
             let mut text = Vec::new();
-            let mut output = Output::new(&mut text);
+            let mut output = Output::new(&mut text, None);
             write!(output, "{printed}").unwrap();
             output.finish().unwrap();
             assert_eq!(String::from_utf8(text).unwrap(), shown);

@@ -119,7 +119,10 @@ impl Guard {
 /// Writes a command's diagnostics to stderr in readable lines: warnings, with `verbose` once also
 /// what is done, twice also how; and its events to the journal, where there is one. The variable `PGBACKUPD_LOG` wins over it: a [`Level`], or
 /// directives in tracing's own language.
-pub fn to_terminal(verbose: u8) {
+pub fn to_terminal<W>(verbose: u8, stderr: W)
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
     let level = match verbose {
         0 => Level::Warning,
         1 => Level::Info,
@@ -129,7 +132,7 @@ pub fn to_terminal(verbose: u8) {
     // What is an event is told by the command itself to whoever sits there; the journal has it for
     // whoever watches, with the id that the daemon's has.
     let is_event = |metadata: &Metadata<'_>| metadata.target() == EVENT_TARGET;
-    let lines = readable(Lines::Level, io::stderr);
+    let lines = readable(Lines::Level, stderr);
     let mut layers: Layers = vec![lines.with_filter(filter_fn(move |m| !is_event(m))).boxed()];
     if let Ok(journal) = Journal::connect() {
         layers.push(journal.with_filter(filter_fn(is_event)).boxed());

@@ -6,6 +6,7 @@ mod config_and_schedule;
 mod connections;
 mod emergency;
 mod gone;
+mod hints;
 mod json;
 mod new_machine;
 mod older;

@@ -231,15 +231,15 @@ impl Operator {
 
     /// The same, started by another program: `["strace", "-f", …]`.
     pub(crate) fn command_under(&self, starter: &[&str], arguments: &[&str]) -> Command {
-        let configuration = self.configuration();
         let mut words: Vec<&str> = starter.to_vec();
-        words.extend([PROGRAM, "--config", configuration.to_str().expect("UTF-8")]);
+        words.push(PROGRAM);
         words.extend(arguments);
         let mut command = Command::new(words[0]);
         command
             .args(&words[1..])
             .env_clear()
             .envs(&self.environment)
+            .env("PGBACKUPD_CONFIG", self.configuration())
             .current_dir(self.directory.path())
             .stdin(Stdio::null());
         command
@@ -248,7 +248,7 @@ impl Operator {
     /// Runs a command at a terminal, and types a line when it asks.
     pub(crate) fn run_at_a_terminal(&self, arguments: &[&str], line: &str) -> Output {
         let configuration = self.configuration().display().to_string();
-        let mut words = vec![PROGRAM, "--config", &configuration];
+        let mut words = vec![PROGRAM];
         words.extend(arguments);
         let quoted: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();
         let mut command = Command::new("bash");
@@ -263,6 +263,7 @@ impl Operator {
             .env_clear()
             .env("PATH", "/usr/bin:/bin")
             .env("HOME", self.path(""))
+            .env("PGBACKUPD_CONFIG", &configuration)
             .stdin(Stdio::null());
         Running::start(command).wait()
     }

@@ -8,6 +8,7 @@ use std::io::Write;
 
 use super::CommandEnv;
 use super::failure::{Failure, FailureKind};
+use super::hint::Hints;
 use super::{report, select};
 use crate::jobs::survey;
 
@@ -32,14 +33,27 @@ pub(super) struct Args {
     databases: Vec<String>,
 }
 
-pub(super) fn run(args: &Args, env: &CommandEnv<'_>, out: &mut dyn Write) -> Result<(), Failure> {
+pub(super) fn run(
+    args: &Args,
+    env: &CommandEnv<'_>,
+    hints: &Hints,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
     let loaded = env.load()?;
     let context = env.context(&loaded);
-    let survey = survey(&context, &loaded, &args.databases)
+    let mut survey = survey(&context, &loaded, &args.databases)
         .map_err(|error| report::failure(&error, env.interrupt))?;
     if env.json {
         report::json(&json::Status::of(&survey), out)?;
     } else {
+        // Before lines are broken where a command stands.
+        let concerns = survey
+            .concerns
+            .iter_mut()
+            .map(|concern| &mut concern.sentence);
+        for sentence in concerns.chain(&mut survey.remarks) {
+            *sentence = hints.complete(sentence).into_owned();
+        }
         text::print(&survey, spark::Letters::of_process(), out)?;
     }
     out.flush()?;
