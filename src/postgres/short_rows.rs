@@ -173,8 +173,9 @@ where
 
 #[cfg(test)]
 mod tests {
+    use futures::StreamExt as _;
     use proptest::prelude::*;
-    use tokio::io::AsyncReadExt as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
 
@@ -286,6 +287,56 @@ mod tests {
             let kinds: Vec<u8> = found[pieces + 1..].iter().map(|one| one.0).collect();
             assert_eq!(kinds, b"Ddc", "{length}");
             assert!(found[pieces + 1].1 == other, "{length}");
+        }
+    }
+
+    /// A server that answers `COPY … TO STDOUT` with the beginning of one row, of so many bytes, and is
+    /// gone then.
+    async fn breaking_off(mut stream: tokio::io::DuplexStream, sent: usize) {
+        let mut asked = vec![0; 4096];
+        let ready = message(b'Z', b"I");
+        let welcome = [message(b'R', &[0; 4]), ready.clone()].concat();
+        let described = [
+            message(b'1', b""),
+            message(b't', &[0; 2]),
+            message(b'n', b""),
+            ready,
+        ]
+        .concat();
+        let row = message(ROWS, &rows(5 * LONGEST));
+        let begun = [
+            message(b'2', b""),
+            message(b'H', &[0; 3]),
+            row[..HEAD + sent].to_vec(),
+        ]
+        .concat();
+        for answer in [welcome, described, begun] {
+            assert!(stream.read(&mut asked).await.unwrap() > 0);
+            stream.write_all(&answer).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_breaks_inside_a_long_row_is_an_error_also_between_its_pieces() {
+        for sent in [0, 1, LONGEST - 1, LONGEST, 2 * LONGEST, 2 * LONGEST + 1] {
+            let (ours, theirs) = tokio::io::duplex(8 * LONGEST);
+            let server = tokio::spawn(breaking_off(theirs, sent));
+            let mut config = tokio_postgres::Config::new();
+            config.user("u");
+            let connecting = config.connect_raw(ShortRows::new(ours), tokio_postgres::NoTls);
+            let (client, connection) = connecting.await.unwrap();
+            tokio::spawn(connection);
+            let mut copied = Box::pin(client.copy_out("COPY t TO STDOUT").await.unwrap());
+            let mut bytes = 0;
+            let end = loop {
+                match copied.next().await {
+                    Some(Ok(piece)) => bytes += piece.len(),
+                    end => break end,
+                }
+            };
+            server.await.unwrap();
+            assert!(matches!(end, Some(Err(_))), "{sent}: {end:?}");
+            assert_eq!(bytes, sent / LONGEST * LONGEST, "{sent}");
         }
     }
 
