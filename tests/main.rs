@@ -21,6 +21,7 @@ mod disk_full;
 mod documentation;
 mod drill;
 mod drill_preload;
+mod hanging;
 mod hostile_dump;
 mod hostile_restore;
 mod journal;

@@ -120,6 +120,7 @@ fn what_stands_serves_until_the_end_and_sessions_are_sent_on() {
     let operator = small(&cluster, "app");
     // A session that is there, and one that keeps coming back.
     let stop = operator.path("stop");
+    let seen = operator.path("seen");
     let mut idle = cluster
         .command("psql")
         .args(["-X", "-q", "-c", "SELECT pg_sleep(600)"])
@@ -134,8 +135,8 @@ fn what_stands_serves_until_the_end_and_sessions_are_sent_on() {
         .env_clear()
         .envs(cluster.environment())
         .env("PGDATABASE", "app")
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
+        .stdout(fs::File::create(&seen).unwrap())
+        .stderr(Stdio::null())
         .spawn()
         .unwrap();
     wait_until("both are connected", || {
@@ -146,14 +147,13 @@ fn what_stands_serves_until_the_end_and_sessions_are_sent_on() {
         restored["sessions_ended"].as_u64().unwrap() >= 1,
         "{restored}"
     );
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    wait_until("it has come back to the restored one", || {
+        fs::read_to_string(&seen).unwrap().contains("as backed up")
+    });
     fs::write(&stop, "").unwrap();
     assert!(!idle.wait().unwrap().success());
-    let mut said = String::new();
-    let mut stdout = coming_back.stdout.take().unwrap();
-    std::io::Read::read_to_string(&mut stdout, &mut said).unwrap();
-    coming_back.kill().ok();
     coming_back.wait().unwrap();
+    let said = fs::read_to_string(&seen).unwrap();
     // First the old one, then the new one, and never anything else.
     let seen: Vec<&str> = said.lines().collect();
     let change = seen

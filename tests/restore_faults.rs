@@ -662,29 +662,36 @@ fn nobody_of_many_who_keep_connecting_takes_the_old_database_for_the_new_one() {
     // Each notes what it saw, and when the server began to look; or how it was refused.
     let again = "while ! test -e \"$1\"; do psql -XqAt -c \"BEGIN; SELECT extract(epoch FROM clock_timestamp()), v, pg_sleep(0.02) FROM t; COMMIT\" 2>&1; done";
     let mut clients = Vec::new();
-    for _ in 0..8 {
+    for number in 0..8 {
+        let seen = operator.path(&format!("seen-{number}"));
         let client = Command::new("bash")
             .args(["-c", again, "bash", stop.to_str().unwrap()])
             .env_clear()
             .envs(cluster.environment())
             .env("PGDATABASE", "app")
-            .stdout(Stdio::piped())
+            .stdout(File::create(&seen).unwrap())
             .spawn()
             .unwrap();
-        clients.push(client);
+        clients.push((client, seen));
     }
     wait_until("all are connected", || {
         let sql = "SELECT count(*) > 3 FROM pg_stat_activity WHERE datname = 'app'";
         cluster.psql(sql) == "t"
     });
     let output = operator.run(&["restore", "--latest", "--yes"]);
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert_eq!(output.code, 0, "{output}");
+    wait_until("all have seen the restored one", || {
+        let mut seen = clients
+            .iter()
+            .map(|(_, seen)| fs::read_to_string(seen).unwrap());
+        seen.all(|seen| seen.contains("as backed up"))
+    });
     fs::write(&stop, "").unwrap();
     let (mut newest_old, mut oldest_new) = (0.0_f64, f64::MAX);
     let mut missing = 0;
-    for client in clients {
-        let said = client.wait_with_output().unwrap().stdout;
-        for line in String::from_utf8(said).unwrap().lines() {
+    for (mut client, seen) in clients {
+        client.wait().unwrap();
+        for line in fs::read_to_string(seen).unwrap().lines() {
             missing += usize::from(line.contains("does not exist"));
             let mut columns = line.split('|');
             let moment = columns.next().and_then(|text| text.parse().ok());
@@ -695,7 +702,6 @@ fn nobody_of_many_who_keep_connecting_takes_the_old_database_for_the_new_one() {
             }
         }
     }
-    assert_eq!(output.code, 0, "{output}");
     assert!(newest_old > 0.0 && oldest_new < f64::MAX);
     assert!(
         newest_old < oldest_new,

@@ -221,7 +221,8 @@ pub(super) fn files(files: &[&Path]) -> String {
 
 /// Makes the directory of every database that is configured, and sees that it can be written. Of a
 /// server whose databases are found out later, the directory above them is looked at. Nothing is made
-/// before all of it has been found possible. A directory that does not answer is no reason not to start.
+/// before all of it has been found possible, and nothing stays when it is not possible after all. A
+/// directory that does not answer is no reason not to start.
 pub(super) async fn usable(
     plan: &Plan,
     context: &JobContext,
@@ -236,8 +237,11 @@ pub(super) async fn usable(
             Databases::All(_) => above.push(server),
         }
     }
-    ask_places(directories, &mut places, can_be_used).await?;
-    ask_places(directories, &mut places, make).await?;
+    let missing = ask_places(directories, &mut places, can_be_used).await?;
+    if let Err(error) = ask_places(directories, &mut places, make).await {
+        unmake(directories, missing.concat()).await;
+        return Err(error);
+    }
     let asked = above
         .iter()
         .map(|server| server.directory.clone())
@@ -256,25 +260,40 @@ pub(super) async fn usable(
     Ok(())
 }
 
-/// Asks all places the same; those that do not answer are left out from then on.
-async fn ask_places(
+/// Asks all places the same, and gives the answers; places that do not answer are left out from then on.
+async fn ask_places<T: Send + 'static>(
     directories: &Directories,
     places: &mut Vec<Place>,
-    question: fn(&Path) -> io::Result<()>,
-) -> Result<(), DaemonError> {
+    question: fn(&Path) -> io::Result<T>,
+) -> Result<Vec<T>, DaemonError> {
     let asked = places
         .iter()
         .map(|place| place.repository.directory().to_owned());
     let asked = directories.ask(asked.collect(), question);
     let answers = asked.await.map_err(JobError::from)?;
+    let mut given = Vec::new();
     for (place, answer) in std::mem::take(places).into_iter().zip(answers) {
         match answer {
-            Some(Ok(())) => places.push(place),
+            Some(Ok(answer)) => {
+                given.push(answer);
+                places.push(place);
+            }
             Some(Err(source)) => return Err(unusable(&place, source)),
             None => {}
         }
     }
-    Ok(())
+    Ok(given)
+}
+
+/// Removes directories that were not there before, as far as they are empty.
+async fn unmake(directories: &Directories, mut made: Vec<PathBuf>) {
+    // What is below comes first.
+    made.sort_unstable_by(|one, other| other.cmp(one));
+    made.dedup();
+    let removing = directories.ask(made, |directory| std::fs::remove_dir(directory).is_ok());
+    if let Err(error) = removing.await {
+        tracing::debug!("empty directories stay: {error}");
+    }
 }
 
 /// Makes a directory, and sees that it can be written.
@@ -294,10 +313,11 @@ fn unusable(place: &Place, source: io::Error) -> DaemonError {
     }
 }
 
-/// Whether a directory can be written, or made.
-fn can_be_used(directory: &Path) -> io::Result<()> {
+/// Whether a directory can be written, or made: gives what is missing of it.
+fn can_be_used(directory: &Path) -> io::Result<Vec<PathBuf>> {
     use rustix::fs::Access;
-    for (distance, one) in directory.ancestors().enumerate() {
+    let mut missing = Vec::new();
+    for one in directory.ancestors() {
         // A relative path ends with the working directory.
         let one = if one.as_os_str().is_empty() {
             Path::new(".")
@@ -306,21 +326,22 @@ fn can_be_used(directory: &Path) -> io::Result<()> {
         };
         match one.metadata() {
             Ok(found) if !found.is_dir() => return Err(Errno::NOTDIR.into()),
-            Ok(_) if distance == 0 => return writable(one),
-            Ok(_) => {
-                return rustix::fs::access(one, Access::WRITE_OK | Access::EXEC_OK)
-                    .map_err(io::Error::from);
-            }
+            Ok(_) if missing.is_empty() => writable(one)?,
+            Ok(_) => rustix::fs::access(one, Access::WRITE_OK | Access::EXEC_OK)?,
             // A symbolic link to nothing is in the way.
             Err(error)
                 if error.kind() != io::ErrorKind::NotFound || one.symlink_metadata().is_ok() =>
             {
                 return Err(error);
             }
-            Err(_) => {}
+            Err(_) => {
+                missing.push(one.to_owned());
+                continue;
+            }
         }
+        break;
     }
-    Ok(())
+    Ok(missing)
 }
 
 fn writable(directory: &Path) -> io::Result<()> {

@@ -563,5 +563,6 @@ fn concurrency(plan: &Plan) -> Concurrency {
 
 /// Hangs the loop for the watchdog to find.
 fn hang() {
+    tracing::warn!("the loop hangs from now on");
     std::thread::sleep(Duration::from_secs(3600));
 }
