@@ -50,10 +50,19 @@ pub(crate) struct Questions {
 /// Those of this process.
 static OF_THIS_PROCESS: LazyLock<Arc<Questions>> = LazyLock::new(Arc::default);
 
-/// The question of a directory is answered, however it ended.
-struct Answered<'a>(&'a Questions, &'a Path);
+/// The turn of a question to a directory; the next one comes when this is answered, however that ended.
+pub(crate) struct Turn<'a>(&'a Questions, &'a Path);
 
-impl Drop for Answered<'_> {
+impl Turn<'_> {
+    /// Asks the directory on this thread.
+    pub(crate) fn ask<T>(self, question: impl FnOnce(&Path) -> T) -> T {
+        // What is wrong with the way there, the question itself finds out.
+        let _ = approach(self.1);
+        question(self.1)
+    }
+}
+
+impl Drop for Turn<'_> {
     fn drop(&mut self) {
         self.0.since().remove(self.1);
         self.0.answered.notify_all();
@@ -70,15 +79,9 @@ impl Questions {
         self.since.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks one directory on this thread, after the question that is before this one; none if that one has
-    /// waited for too long, or too many others have. `begins` is called right before the question is put.
-    pub(crate) fn ask<T>(
-        &self,
-        directory: &Path,
-        patience: Duration,
-        begins: impl FnOnce(),
-        question: impl FnOnce(&Path) -> T,
-    ) -> Option<T> {
+    /// Waits on this thread for the turn to ask a directory, after the question that is before this one;
+    /// none if that one has waited for too long, or too many others have. The question counts as put.
+    pub(crate) fn turn<'a>(&'a self, directory: &'a Path, patience: Duration) -> Option<Turn<'a>> {
         let mut since = self.since();
         while let Some((before, _)) = since.get(directory) {
             let left = patience.checked_sub(before.elapsed())?;
@@ -91,12 +94,7 @@ impl Questions {
             return None;
         }
         since.insert(directory.to_owned(), (Instant::now(), Utc::now()));
-        drop(since);
-        let _answered = Answered(self, directory);
-        begins();
-        // What is wrong with the way there, the question itself finds out.
-        let _ = approach(directory);
-        Some(question(directory))
+        Some(Turn(self, directory))
     }
 
     /// For how long a directory has not answered the question that is put to it; none if none is.
@@ -132,8 +130,9 @@ pub(crate) fn ask<T: Send + 'static>(
     let asked = directory.to_owned();
     let thread = threads::start("look", move || {
         let questions = Questions::of_this_process();
+        let turn = questions.turn(&asked, patience);
         // Whoever asks may have given up.
-        let _ = answer.send(questions.ask(&asked, patience, || {}, question));
+        let _ = answer.send(turn.map(|turn| turn.ask(question)));
     });
     thread.map_err(|error| error.0)?;
     match answered.recv_timeout(patience) {
@@ -152,8 +151,11 @@ pub(crate) fn ask_here<T>(
     directory: &Path,
     question: impl FnOnce(&Path) -> io::Result<T>,
 ) -> io::Result<T> {
-    let answer = Questions::of_this_process().ask(directory, PATIENCE, || {}, question);
-    answer.unwrap_or_else(|| Err(no_answer()))
+    let questions = Questions::of_this_process();
+    match questions.turn(directory, PATIENCE) {
+        Some(turn) => turn.ask(question),
+        None => Err(no_answer()),
+    }
 }
 
 /// Works in a directory on a thread of its own, for as long as the directory answers; then that thread is
@@ -271,19 +273,23 @@ mod tests {
                 let (questions, hang) = (&questions, &hang);
                 scope.spawn(move || {
                     let directory = format!("/answers/many/{number}");
-                    questions.ask(directory.as_ref(), patience, || {}, |_| hang.wait())
+                    let turn = questions.turn(directory.as_ref(), patience);
+                    turn.map(|turn| turn.ask(|_| hang.wait()))
                 });
             }
             while questions.hanging(patience).len() < MOST_UNANSWERED {
                 std::thread::sleep(Duration::from_millis(1));
             }
             let further = Path::new("/answers/many/further");
-            let answer = questions.ask(further, patience, || {}, |_| ());
+            let is_asked = questions.turn(further, patience).is_some();
             hang.wait();
-            assert_eq!(answer, None);
+            assert!(!is_asked);
         });
-        let answer = questions.ask(Path::new("/answers/many"), patience, || {}, |_| ());
-        assert_eq!(answer, Some(()));
+        assert!(
+            questions
+                .turn(Path::new("/answers/many"), patience)
+                .is_some()
+        );
     }
 
     #[test]

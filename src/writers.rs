@@ -433,6 +433,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn the_sentence_names_who_may_and_the_command_takes_it_from_them() {
         let table: [(u32, Writers, &str, &str); 5] = [
             (

@@ -73,83 +73,85 @@ fn assert_next(operator: &Operator, slot: &str) {
     });
 }
 
+/// Around changes of the clocks, and where there are none.
+static SLOTS: [(&str, Slot); 6] = [
+    (
+        "riyadh",
+        Slot {
+            zone: RIYADH,
+            schedule: "0 2 * * *",
+            from: "2025-07-08T22:59:57Z",
+            due: "2025-07-09T02:00:00+03:00",
+            name: "backup_20250709_02000",
+            next: "2025-07-10T02:00:00+03:00",
+            shown: "Thu 2025-07-10 02:00 +03",
+        },
+    ),
+    (
+        "berlin_gap",
+        Slot {
+            zone: "Europe/Berlin",
+            schedule: "30 2 * * *",
+            from: "2025-03-30T00:59:57Z",
+            due: "2025-03-30T03:00:00+02:00",
+            name: "backup_20250330_03000",
+            next: "2025-03-31T02:30:00+02:00",
+            shown: "Mon 2025-03-31 02:30 CEST",
+        },
+    ),
+    (
+        "berlin_overlap",
+        Slot {
+            zone: "Europe/Berlin",
+            schedule: "30 2 * * *",
+            from: "2025-10-26T00:29:57Z",
+            due: "2025-10-26T02:30:00+02:00",
+            name: "backup_20251026_02300",
+            next: "2025-10-27T02:30:00+01:00",
+            shown: "Mon 2025-10-27 02:30 CET",
+        },
+    ),
+    (
+        "new_york_gap",
+        Slot {
+            zone: "America/New_York",
+            schedule: "30 2 * * *",
+            from: "2026-03-08T06:59:57Z",
+            due: "2026-03-08T03:00:00-04:00",
+            name: "backup_20260308_03000",
+            next: "2026-03-09T02:30:00-04:00",
+            shown: "Mon 2026-03-09 02:30 EDT",
+        },
+    ),
+    (
+        "new_york_overlap",
+        Slot {
+            zone: "America/New_York",
+            schedule: "30 1 * * *",
+            from: "2026-11-01T05:29:57Z",
+            due: "2026-11-01T01:30:00-04:00",
+            name: "backup_20261101_01300",
+            next: "2026-11-02T01:30:00-05:00",
+            shown: "Mon 2026-11-02 01:30 EST",
+        },
+    ),
+    (
+        "apia_skipped_day",
+        Slot {
+            zone: "Pacific/Apia",
+            schedule: "0 0 * * *",
+            from: "2011-12-30T09:59:57Z",
+            due: "2011-12-31T00:00:00+14:00",
+            name: "backup_20111231_00000",
+            next: "2012-01-01T00:00:00+14:00",
+            shown: "Sun 2012-01-01 00:00 +14",
+        },
+    ),
+];
+
 #[test]
 fn slots_around_changes_of_the_clocks_make_their_backups() {
-    let slots = [
-        (
-            "riyadh",
-            Slot {
-                zone: RIYADH,
-                schedule: "0 2 * * *",
-                from: "2025-07-08T22:59:57Z",
-                due: "2025-07-09T02:00:00+03:00",
-                name: "backup_20250709_02000",
-                next: "2025-07-10T02:00:00+03:00",
-                shown: "Thu 2025-07-10 02:00 +03",
-            },
-        ),
-        (
-            "berlin_gap",
-            Slot {
-                zone: "Europe/Berlin",
-                schedule: "30 2 * * *",
-                from: "2025-03-30T00:59:57Z",
-                due: "2025-03-30T03:00:00+02:00",
-                name: "backup_20250330_03000",
-                next: "2025-03-31T02:30:00+02:00",
-                shown: "Mon 2025-03-31 02:30 CEST",
-            },
-        ),
-        (
-            "berlin_overlap",
-            Slot {
-                zone: "Europe/Berlin",
-                schedule: "30 2 * * *",
-                from: "2025-10-26T00:29:57Z",
-                due: "2025-10-26T02:30:00+02:00",
-                name: "backup_20251026_02300",
-                next: "2025-10-27T02:30:00+01:00",
-                shown: "Mon 2025-10-27 02:30 CET",
-            },
-        ),
-        (
-            "new_york_gap",
-            Slot {
-                zone: "America/New_York",
-                schedule: "30 2 * * *",
-                from: "2026-03-08T06:59:57Z",
-                due: "2026-03-08T03:00:00-04:00",
-                name: "backup_20260308_03000",
-                next: "2026-03-09T02:30:00-04:00",
-                shown: "Mon 2026-03-09 02:30 EDT",
-            },
-        ),
-        (
-            "new_york_overlap",
-            Slot {
-                zone: "America/New_York",
-                schedule: "30 1 * * *",
-                from: "2026-11-01T05:29:57Z",
-                due: "2026-11-01T01:30:00-04:00",
-                name: "backup_20261101_01300",
-                next: "2026-11-02T01:30:00-05:00",
-                shown: "Mon 2026-11-02 01:30 EST",
-            },
-        ),
-        (
-            "apia_skipped_day",
-            Slot {
-                zone: "Pacific/Apia",
-                schedule: "0 0 * * *",
-                from: "2011-12-30T09:59:57Z",
-                due: "2011-12-31T00:00:00+14:00",
-                name: "backup_20111231_00000",
-                next: "2012-01-01T00:00:00+14:00",
-                shown: "Sun 2012-01-01 00:00 +14",
-            },
-        ),
-    ];
-    let runs = slots.each_ref().map(|(name, slot)| {
+    let runs = SLOTS.each_ref().map(|(name, slot)| {
         let run = move |_: &Cluster, operator| slot.comes(operator);
         (*name, run)
     });

@@ -74,6 +74,7 @@ fn function_that_tries(attempts: &[(&str, String, &str)]) -> String {
 
 /// What is tried: a name, the statements, and what the server says of the refusal. `place` has a
 /// secret and a library, somebody listens at `port`, and `server` lets everybody in.
+#[expect(clippy::too_many_lines, reason = "a list of what is tried")]
 fn attempts(
     place: &Path,
     port: u16,

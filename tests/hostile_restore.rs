@@ -109,6 +109,7 @@ fn a_dump_that_reaches_beyond_its_database_is_refused_before_anything_is_touched
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn whatever_is_put_into_a_dump_is_refused_with_its_line() {
     let cluster = Cluster::start();
     let operator = live(&cluster);
@@ -299,6 +300,13 @@ fn forms_that_a_restore_does_not_take_are_refused_with_the_way_out() {
         fs::write(&file, text).unwrap();
         assert_refused(&cluster, &operator, &file, &words);
     }
+}
+
+#[test]
+fn what_pg_dump_clears_away_with_if_exists_is_restored() {
+    let cluster = Cluster::start();
+    let operator = live(&cluster);
+    let file = operator.path("other.sql");
     // Some of what --clean --if-exists writes fails where there is nothing to clear away.
     cluster.psql_in(
         "live",

@@ -203,6 +203,7 @@ fn file_of(directory: &Path, part: &str) -> PathBuf {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn every_file_that_the_list_of_a_directory_dump_names_has_to_be_there() {
     let cluster = Cluster::start();
     cluster.create_database("things");

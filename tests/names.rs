@@ -267,7 +267,7 @@ fn commands_of_a_terminal(text: &str) -> Vec<char> {
 }
 
 #[test]
-#[allow(clippy::too_many_lines, reason = "one walk through all commands")]
+#[expect(clippy::too_many_lines, reason = "one walk through all commands")]
 fn no_command_in_any_format_lets_a_name_command_the_terminal_or_spoil_json() {
     let names = [
         "new\nline",

@@ -23,6 +23,7 @@ async fn connect(cluster: &Cluster, user: &str, database: &str) -> Client {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one database, property by property")]
 async fn the_properties_of_a_database_are_recorded() {
     let cluster = Cluster::start();
     let name = "it's \"a\" b=c://\\d\nق";

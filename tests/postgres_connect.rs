@@ -282,6 +282,7 @@ async fn encrypted(cluster: &Cluster, text: &str) -> Option<bool> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 async fn tls_is_used_and_verified_as_the_mode_says() {
     let certificates = Certificates::make("db.example");
     let strangers = Certificates::make("db.example");

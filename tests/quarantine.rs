@@ -78,6 +78,10 @@ fn kinds(operator: &Operator) -> Vec<String> {
 }
 
 #[test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one scenario, each step on what the one before has left"
+)]
 fn a_damaged_backup_is_put_aside_told_everywhere_and_released_when_it_is_whole() {
     let (_cluster, mut operator, names) = prepared(3);
     let directory = operator.backups();
@@ -187,6 +191,10 @@ fn a_damaged_backup_is_put_aside_told_everywhere_and_released_when_it_is_whole()
 
 /// Runs the program again and again, killed at the first, second, third … of these calls, until it
 /// comes through; gives the number of kills.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "what is run, and what comes before and after"
+)]
 fn killed_at_each(
     operator: &Operator,
     call: &str,

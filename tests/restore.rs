@@ -23,9 +23,8 @@ fn around(cluster: &Cluster, name: &str) -> String {
     ))
 }
 
-#[test]
-fn a_database_comes_back_with_all_that_surrounds_it() {
-    let cluster = Cluster::start();
+/// A database with privileges, settings, partitions and a large object.
+fn make_surrounded(cluster: &Cluster) {
     cluster.psql(
         "CREATE ROLE \"the owner\"; CREATE ROLE reader; CREATE ROLE granter; \
          CREATE DATABASE app OWNER \"the owner\" TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'; \
@@ -49,6 +48,12 @@ fn a_database_comes_back_with_all_that_surrounds_it() {
          GRANT SELECT ON t TO reader; ALTER TABLE t OWNER TO \"the owner\"; \
          SELECT lo_from_bytea(4711, 'a large object'); GRANT SELECT ON LARGE OBJECT 4711 TO reader",
     );
+}
+
+#[test]
+fn a_database_comes_back_with_all_that_surrounds_it() {
+    let cluster = Cluster::start();
+    make_surrounded(&cluster);
     let before = around(&cluster, "app");
     let operator = Operator::of(&cluster, "app");
     operator.back_up();

@@ -100,6 +100,10 @@ fn server_user(cluster: &Cluster) -> u32 {
 }
 
 #[test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one scenario, each step on what the one before has left"
+)]
 fn a_role_that_is_no_superuser_is_told_what_it_may_not_and_does_the_rest() {
     let cluster = Cluster::start();
     let mut operator = small(&cluster, "app");
@@ -197,6 +201,10 @@ fn a_role_that_is_no_superuser_is_told_what_it_may_not_and_does_the_rest() {
 
 /// Whatever only a superuser may do would fail at the end of a long load, or after it.
 #[test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one scenario, each step on what the one before has left"
+)]
 fn what_only_a_superuser_may_bring_back_is_named_before_anything_is_touched() {
     let cluster = Cluster::start();
     let mut operator = small(&cluster, "app");

@@ -279,6 +279,10 @@ fn sorted(text: &str) -> Vec<&str> {
 }
 
 #[test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one scenario, each step on what the one before has left"
+)]
 fn what_cannot_be_done_is_told_and_nothing_is_left() {
     let cluster = Cluster::start();
     let mut operator = shop(&cluster);
@@ -653,6 +657,10 @@ fn a_row_of_any_length_takes_no_memory_for_its_length() {
 }
 
 #[test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one scenario, each step on what the one before has left"
+)]
 fn other_encodings_other_databases_and_bare_files_will_do() {
     let cluster = Cluster::start();
     cluster.psql("CREATE DATABASE old TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'; CREATE ROLE gone; CREATE DATABASE other");

@@ -77,6 +77,10 @@ fn manifest(operator: &Operator, name: &str) -> serde_json::Value {
 }
 
 #[test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one scenario, each step on what the one before has left"
+)]
 fn a_database_is_restored_with_the_settings_that_it_was_made_with() {
     let cluster = server("C");
     for format in ["plain", "custom"] {

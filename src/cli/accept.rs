@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::CommandEnv;
+use super::env::CommandEnv;
 use super::failure::{Failure, FailureKind};
 use super::{report, select};
 use crate::jobs::{accept, places};

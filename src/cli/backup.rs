@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::CommandEnv;
+use super::env::CommandEnv;
 use super::failure::{Failure, FailureKind};
 use super::progress::Display;
 use super::several::{ends_before, together};
@@ -111,14 +111,13 @@ pub(super) async fn run(
         .iter()
         .map(|error| report::failure(error, env.interrupt))
         .collect();
-    let made = make_all(
-        &context,
-        &found,
-        (&series, args.reason.as_deref(), Strictness::Usual),
-        env,
-        out,
-    )
-    .await?;
+    let backups = Backups {
+        targets: &found,
+        series: &series,
+        reason: args.reason.as_deref(),
+        strictness: Strictness::Usual,
+    };
+    let made = backups.make(&context, env, out).await?;
     together(&[unavailable, made].concat())
 }
 
@@ -160,64 +159,73 @@ fn unknown_series(series: &Series, plan: &Plan) -> Failure {
     )
 }
 
-/// Makes a backup of each target, one after the other; the failure of one does not stop the
-/// others. Gives the failures.
-pub(super) async fn make_all(
-    context: &JobContext,
-    targets: &[Target<'_>],
-    (series, reason, strictness): (&Series, Option<&str>, Strictness),
-    env: &CommandEnv<'_>,
-    out: &mut dyn Write,
-) -> Result<Vec<Failure>, Failure> {
-    let mut results = Vec::new();
-    let mut failures: Vec<Failure> = Vec::new();
-    for (index, target) in targets.iter().enumerate() {
-        let name = report::one_line(&target.label);
-        let request = BackupRequest {
-            run: Uuid::now_v7(),
-            connection: &target.server.connection,
-            database: &target.database,
-            series,
-            reason,
-            strictness,
-        };
-        let progress = Arc::new(Progress::default());
-        let display = Display::start(&name, &progress, env.json);
-        let outcome = match missing_credential(context, &target.server.connection) {
-            // It is no failure of the job's.
-            Some(error) => Err(error),
-            None => back_up(context, request, &progress, env.interrupt.token()).await,
-        };
-        drop(display);
-        let result = match &outcome {
-            Ok(made) => told(target, made),
-            Err(error) => {
-                let failure = report::failure(error, env.interrupt);
-                let mut result = BackupResult::failed(target, &failure);
-                let standing = error.standing_backup();
-                result.backup = standing.map(str::to_owned);
-                let subject = standing.map_or("no backup of database", |_| "database");
-                failures.push(Failure::new(
-                    failure.kind,
-                    format!("{subject} {name}: {}", failure.message),
-                ));
-                result
+/// Backups to make, one of each target.
+pub(super) struct Backups<'a> {
+    pub(super) targets: &'a [Target<'a>],
+    pub(super) series: &'a Series,
+    pub(super) reason: Option<&'a str>,
+    pub(super) strictness: Strictness,
+}
+
+impl Backups<'_> {
+    /// Makes them, one after the other; the failure of one does not stop the others. Gives the
+    /// failures.
+    pub(super) async fn make(
+        &self,
+        context: &JobContext,
+        env: &CommandEnv<'_>,
+        out: &mut dyn Write,
+    ) -> Result<Vec<Failure>, Failure> {
+        let mut results = Vec::new();
+        let mut failures: Vec<Failure> = Vec::new();
+        for (index, target) in self.targets.iter().enumerate() {
+            let name = report::one_line(&target.label);
+            let request = BackupRequest {
+                run: Uuid::now_v7(),
+                connection: &target.server.connection,
+                database: &target.database,
+                series: self.series,
+                reason: self.reason,
+                strictness: self.strictness,
+            };
+            let progress = Arc::new(Progress::default());
+            let display = Display::start(&name, &progress, env.json);
+            let outcome = match missing_credential(context, &target.server.connection) {
+                // It is no failure of the job's.
+                Some(error) => Err(error),
+                None => back_up(context, request, &progress, env.interrupt.token()).await,
+            };
+            drop(display);
+            let result = match &outcome {
+                Ok(made) => told(target, made),
+                Err(error) => {
+                    let failure = report::failure(error, env.interrupt);
+                    let mut result = BackupResult::failed(target, &failure);
+                    let standing = error.standing_backup();
+                    result.backup = standing.map(str::to_owned);
+                    let subject = standing.map_or("no backup of database", |_| "database");
+                    failures.push(Failure::new(
+                        failure.kind,
+                        format!("{subject} {name}: {}", failure.message),
+                    ));
+                    result
+                }
+            };
+            if !env.json {
+                print(&result, out)?;
             }
-        };
-        if !env.json {
-            print(&result, out)?;
+            results.push(result);
+            let left = self.targets[index + 1..].iter().map(|left| &left.label);
+            if ends_before(left, env.interrupt, &mut failures) {
+                break;
+            }
         }
-        results.push(result);
-        let left = targets[index + 1..].iter().map(|left| &left.label);
-        if ends_before(left, env.interrupt, &mut failures) {
-            break;
+        if env.json {
+            report::json(&results, out)?;
         }
+        out.flush()?;
+        Ok(failures)
     }
-    if env.json {
-        report::json(&results, out)?;
-    }
-    out.flush()?;
-    Ok(failures)
 }
 
 /// A run that does nothing is no success.

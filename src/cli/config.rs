@@ -7,7 +7,7 @@ use futures::future::join_all;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::CommandEnv;
+use super::env::CommandEnv;
 use super::failure::{Failure, FailureKind};
 use super::report::{self, counted};
 use super::run_as::load_for_reader;
@@ -387,7 +387,8 @@ fn databases(loaded: &Loaded) -> Vec<ShownDatabase> {
 
 #[cfg(test)]
 mod tests {
-    use crate::cli::{CommandEnv, Interrupt};
+    use crate::cli::Interrupt;
+    use crate::cli::env::CommandEnv;
     use std::collections::BTreeMap;
     use std::fs;
     use std::os::unix::fs::PermissionsExt;

@@ -8,14 +8,14 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::CommandEnv;
+use super::env::CommandEnv;
 use super::failure::{Failure, FailureKind};
 use super::progress::Display;
 use super::several::{conclude, ends_before};
 use super::{report, select};
-use crate::config::Runs;
+use crate::config::{Plan, Runs};
 use crate::jobs::{
-    DrillOutcome, DrillReport, JobError, Place, WhichBackup, backups_to_drill, drill,
+    DrillOutcome, DrillReport, JobContext, JobError, Place, WhichBackup, backups_to_drill, drill,
     passed_over_by_drill,
 };
 use crate::pipeline::Progress;
@@ -111,71 +111,111 @@ pub(super) async fn run(
     let told = |error: JobError| report::failure(&error, env.interrupt);
     let (found, failures) =
         select::places_for(&context, &loaded.plan, &args.databases, is_path).map_err(told)?;
-    let mut drilled = Vec::new();
-    let mut failures: Vec<Failure> = failures.into_iter().map(told).collect();
-    let chosen = choose(args, found, &failures)?;
+    let unseen: Vec<Failure> = failures.into_iter().map(told).collect();
+    let chosen = choose(args, found, &unseen)?;
+    let mut drills = Drills {
+        plan: &loaded.plan,
+        context,
+        env,
+        drilled: Vec::new(),
+        failures: unseen,
+    };
     for (index, (place, which)) in chosen.iter().enumerate() {
-        let stems = match backups_to_drill(place, which) {
+        let stems = match drills.backups(place, which) {
             Ok(stems) => stems,
             Err(error) => {
-                failures.push(told(error));
+                drills.failures.push(told(error));
                 continue;
             }
         };
-        let database = report::one_line(&place.label);
-        match passed_over_by_drill(&context, place, which, &stems) {
-            Ok(passed) => {
-                for sentence in passed {
-                    tracing::warn!("{}", report::one_line(&sentence));
-                }
-            }
-            Err(error) => failures.push(told(error)),
-        }
-        if stems.is_empty() {
-            failures.push(Failure::new(
-                FailureKind::Unavailable,
-                format!("database {database}: there is no sound backup to restore"),
-            ));
-        }
         for stem in stems {
-            let progress = Arc::new(Progress::default());
-            let display = Display::start(&database, &progress, env.json);
-            let token = env.interrupt.token();
-            let run = Uuid::now_v7();
-            let outcome = drill(&context, run, place, &stem, &progress, token).await;
-            drop(display);
-            let target = loaded.plan.objectives.recovery_time;
-            match outcome {
-                Ok(report) => {
-                    if report.outcome.is_bad()
-                        && let Some(sentence) = report.outcome.sentence()
-                    {
-                        let said = format!("does NOT RESTORE: {sentence}");
-                        report::alarm(run, &place.database, &stem, None, &said);
-                    }
-                    failures.extend(failure(&database, &report));
-                    let told = tell(place, target, report);
-                    if !env.json {
-                        print(&told, &report::prefix(&loaded.plan, &place.label), out)?;
-                    }
-                    drilled.push(told);
-                }
-                Err(error) => {
-                    let failure = told(error);
-                    drilled.push(without_outcome(place, target, &stem, &failure));
-                    failures.push(failure);
-                }
-            }
+            drills.drill(place, &stem, out).await?;
             if env.interrupt.signal().is_some() {
                 break;
             }
         }
         let left = chosen[index + 1..].iter().map(|(left, _)| &left.label);
-        if ends_before(left, env.interrupt, &mut failures) {
+        if ends_before(left, env.interrupt, &mut drills.failures) {
             break;
         }
     }
-    conclude(&drilled, &failures, env, out)
+    conclude(&drills.drilled, &drills.failures, env, out)
+}
+
+/// Test restores, one after the other, and what came of them.
+struct Drills<'a> {
+    plan: &'a Plan,
+    context: JobContext,
+    env: &'a CommandEnv<'a>,
+    drilled: Vec<DrilledBackup>,
+    failures: Vec<Failure>,
+}
+
+impl Drills<'_> {
+    /// The backups of a database to drill; none is a failure.
+    fn backups(&mut self, place: &Place, which: &WhichBackup) -> Result<Vec<Stem>, JobError> {
+        let stems = backups_to_drill(place, which)?;
+        match passed_over_by_drill(&self.context, place, which, &stems) {
+            Ok(passed) => {
+                for sentence in passed {
+                    tracing::warn!("{}", report::one_line(&sentence));
+                }
+            }
+            Err(error) => {
+                let failure = report::failure(&error, self.env.interrupt);
+                self.failures.push(failure);
+            }
+        }
+        if stems.is_empty() {
+            self.failures.push(Failure::new(
+                FailureKind::Unavailable,
+                format!(
+                    "database {}: there is no sound backup to restore",
+                    report::one_line(&place.label)
+                ),
+            ));
+        }
+        Ok(stems)
+    }
+
+    async fn drill(
+        &mut self,
+        place: &Place,
+        stem: &Stem,
+        out: &mut dyn Write,
+    ) -> Result<(), Failure> {
+        let database = report::one_line(&place.label);
+        let progress = Arc::new(Progress::default());
+        let display = Display::start(&database, &progress, self.env.json);
+        let token = self.env.interrupt.token();
+        let run = Uuid::now_v7();
+        let outcome = drill(&self.context, run, place, stem, &progress, token).await;
+        drop(display);
+        let target = self.plan.objectives.recovery_time;
+        match outcome {
+            Ok(report) => {
+                if report.outcome.is_bad()
+                    && let Some(sentence) = report.outcome.sentence()
+                {
+                    let said = format!("does NOT RESTORE: {sentence}");
+                    report::alarm(run, &place.database, stem, None, &said);
+                }
+                self.failures.extend(failure(&database, &report));
+                let told = tell(place, target, report);
+                if !self.env.json {
+                    print(&told, &report::prefix(self.plan, &place.label), out)?;
+                }
+                self.drilled.push(told);
+            }
+            Err(error) => {
+                let failure = report::failure(&error, self.env.interrupt);
+                self.drilled
+                    .push(without_outcome(place, target, stem, &failure));
+                self.failures.push(failure);
+            }
+        }
+        Ok(())
+    }
 }
 
 fn choose(

@@ -3,8 +3,8 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use super::CommandEnv;
-use super::backup::{make_all, nothing_to_back_up};
+use super::backup::{Backups, nothing_to_back_up};
+use super::env::CommandEnv;
 use super::failure::{Failure, FailureKind};
 use super::several::together;
 use super::{report, select};
@@ -77,9 +77,13 @@ pub(super) async fn run(
     if let (Some(directory), Some(target)) = (&args.to, targets.first_mut()) {
         target.database.directory.clone_from(directory);
     }
-    let series = Series::manual();
-    let what = (&series, Some(args.reason.as_str()), Strictness::Emergency);
-    let made = make_all(&context, &targets, what, env, out).await?;
+    let backups = Backups {
+        targets: &targets,
+        series: &Series::manual(),
+        reason: Some(&args.reason),
+        strictness: Strictness::Emergency,
+    };
+    let made = backups.make(&context, env, out).await?;
     let unavailable = failures.into_iter().map(told);
     together(&made.into_iter().chain(unavailable).collect::<Vec<_>>())
 }

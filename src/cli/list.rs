@@ -6,7 +6,7 @@ use std::io::{BufWriter, Write};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::CommandEnv;
+use super::env::CommandEnv;
 use super::failure::Failure;
 use super::release::{QuarantinedBackup, quarantined};
 use super::several::together;

@@ -5,7 +5,7 @@ use std::io::Write;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::CommandEnv;
+use super::env::CommandEnv;
 use super::failure::{Failure, FailureKind};
 use super::{report, select};
 use crate::jobs::{places, set_pin};

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::CommandEnv;
+use super::env::CommandEnv;
 use super::failure::Failure;
 use super::several::conclude;
 use super::{report, select};

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::CommandEnv;
+use super::env::CommandEnv;
 use super::failure::{Failure, FailureKind};
 use super::progress::Display;
 use super::{report, select};
-use crate::config::Runs;
-use crate::jobs::{Place, places, release};
+use crate::config::{Plan, Runs};
+use crate::jobs::{JobContext, Place, places, release};
 use crate::pipeline::Progress;
 use crate::repository::Quarantined;
 
@@ -95,60 +95,19 @@ pub(super) async fn run(
     let loaded = env.load_to_run(Runs::Programs)?;
     let context = env.context(&loaded);
     let told = |error| report::failure(&error, env.interrupt);
-    let wanted: Vec<String> = args.database.iter().cloned().collect();
-    let mut found: Vec<(Place, Quarantined)> = Vec::new();
-    let places = places(&context, &loaded.plan, &wanted).map_err(told)?;
-    let places = if select::is_path(&args.backup) {
-        places.found
-    } else {
-        select::all_seen(places, "nothing was changed", env.interrupt)?
-    };
-    for place in places {
-        let there = place.repository.quarantined();
-        let there = there.map_err(|error| told(error.into()))?;
-        let meant = there.into_iter().filter(|one| is_meant(one, &args.backup));
-        found.extend(meant.map(|one| (place.clone(), one)));
-    }
-    let (place, quarantined) = match found.as_slice() {
-        [one] => one,
-        [] => {
-            return Err(Failure::new(
-                FailureKind::Usage,
-                format!(
-                    "there is no backup {:?} in quarantine; `pgbackupd list` shows what is there",
-                    args.backup
-                ),
-            ));
-        }
-        several => {
-            let names: Vec<String> = several
-                .iter()
-                .map(|(place, _)| format!("{:?}", place.label))
-                .collect();
-            return Err(Failure::new(
-                FailureKind::Usage,
-                format!(
-                    "several databases have a backup {} in quarantine: --database must say which \
-                     is meant, {}",
-                    args.backup,
-                    names.join(" or ")
-                ),
-            ));
-        }
-    };
+    let (place, quarantined) = find(args, &context, &loaded.plan, env)?;
     let progress = Arc::new(Progress::default());
     let label = report::one_line(&place.label);
     let display = Display::start(&label, &progress, env.json);
     let token = env.interrupt.token();
-    let outcome = release(&context, place, quarantined, &progress, token).await;
+    let outcome = release(&context, &place, &quarantined, &progress, token).await;
     drop(display);
     outcome.map_err(told)?;
     let backup = quarantined.stem.to_string();
     if env.json {
-        let (server, database) = (place.server.clone(), place.database.clone());
         let result = ReleaseResult {
-            server,
-            database,
+            server: place.server,
+            database: place.database,
             backup,
         };
         return report::json(&result, out);
@@ -156,6 +115,50 @@ pub(super) async fn run(
     let prefix = report::prefix(&loaded.plan, &place.label);
     writeln!(out, "{prefix}{backup}: whole, and back in its place")?;
     Ok(())
+}
+
+/// The one backup in quarantine that is meant, and where that is.
+fn find(
+    args: &Args,
+    context: &JobContext,
+    plan: &Plan,
+    env: &CommandEnv<'_>,
+) -> Result<(Place, Quarantined), Failure> {
+    let told = |error| report::failure(&error, env.interrupt);
+    let wanted: Vec<String> = args.database.iter().cloned().collect();
+    let places = places(context, plan, &wanted).map_err(told)?;
+    let places = if select::is_path(&args.backup) {
+        places.found
+    } else {
+        select::all_seen(places, "nothing was changed", env.interrupt)?
+    };
+    let mut found: Vec<(Place, Quarantined)> = Vec::new();
+    for place in places {
+        let there = place.repository.quarantined();
+        let there = there.map_err(|error| told(error.into()))?;
+        let meant = there.into_iter().filter(|one| is_meant(one, &args.backup));
+        found.extend(meant.map(|one| (place.clone(), one)));
+    }
+    let message = match found.as_slice() {
+        [_] => return Ok(found.remove(0)),
+        [] => format!(
+            "there is no backup {:?} in quarantine; `pgbackupd list` shows what is there",
+            args.backup
+        ),
+        several => {
+            let names: Vec<String> = several
+                .iter()
+                .map(|(place, _)| format!("{:?}", place.label))
+                .collect();
+            format!(
+                "several databases have a backup {} in quarantine: --database must say which \
+                 is meant, {}",
+                args.backup,
+                names.join(" or ")
+            )
+        }
+    };
+    Err(Failure::new(FailureKind::Usage, message))
 }
 
 /// Whether this is what the operator named: by its name, its directory, or a file in that.

@@ -78,6 +78,10 @@ pub(super) fn write_found_whole(cell: &mut String, backup: &Entry) -> fmt::Resul
 }
 
 /// Tells the journal of a backup that a command found bad, as the daemon would.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the fields of the event, and its sentence"
+)]
 pub(super) fn alarm(
     run: Uuid,
     database: &str,

@@ -6,9 +6,10 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::env::CommandEnv;
 use super::failure::Failure;
 use super::report;
-use crate::config::{Job, JobKind, Loaded};
+use crate::config::{Job, JobKind};
 
 /// The end of its help.
 const EXAMPLES: &str = "\
@@ -53,32 +54,27 @@ pub(super) struct Run {
     pub utc: String,
 }
 
-/// Runs the command; `now` is the moment after which runs are shown.
-///
-/// # Errors
-///
-/// Only when the output cannot be written.
-pub(super) fn run(
-    args: &Args,
-    loaded: &Loaded,
+pub(super) fn run(args: &Args, env: &CommandEnv<'_>, out: &mut dyn Write) -> Result<(), Failure> {
+    let jobs = env.load()?.plan.jobs;
+    let (now, count) = (Utc::now(), usize::from(args.count));
+    if env.json {
+        report::json(&shown(&jobs, now, count), out)
+    } else {
+        print(&jobs, now, count, out)
+    }
+}
+
+/// Prints the jobs with as many of their runs after `now`.
+fn print(
+    jobs: &[Job],
     now: DateTime<Utc>,
-    json: bool,
+    count: usize,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let count = usize::from(args.count);
-    if json {
-        let jobs: Vec<ShownJob> = loaded
-            .plan
-            .jobs
-            .iter()
-            .map(|job| shown(job, now, count))
-            .collect();
-        return report::json(&jobs, out);
-    }
-    if loaded.plan.jobs.is_empty() {
+    if jobs.is_empty() {
         writeln!(out, "no job is switched on: nothing will run by itself")?;
     }
-    for (index, job) in loaded.plan.jobs.iter().enumerate() {
+    for (index, job) in jobs.iter().enumerate() {
         if index > 0 {
             writeln!(out)?;
         }
@@ -104,7 +100,12 @@ pub(super) fn run(
     Ok(())
 }
 
-fn shown(job: &Job, now: DateTime<Utc>, count: usize) -> ShownJob {
+/// The same for programs.
+fn shown(jobs: &[Job], now: DateTime<Utc>, count: usize) -> Vec<ShownJob> {
+    jobs.iter().map(|job| shown_job(job, now, count)).collect()
+}
+
+fn shown_job(job: &Job, now: DateTime<Utc>, count: usize) -> ShownJob {
     let (kind, series) = match &job.kind {
         JobKind::Backup(series) => ("backup", Some(series.as_str().to_owned())),
         JobKind::Verify(_) => ("verify", None),
@@ -140,10 +141,12 @@ fn runs(
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::{Args, run};
-    use crate::config::{Loaded, Source, load};
+    use chrono::{DateTime, Utc};
 
-    fn policy() -> Loaded {
+    use super::{print, shown};
+    use crate::config::{Job, Source, load};
+
+    fn jobs() -> Vec<Job> {
         let environment = BTreeMap::from([
             ("PGDATABASE".to_owned(), "a".to_owned()),
             (
@@ -157,24 +160,23 @@ mod tests {
             environment,
             ..Source::of_process(None)
         };
-        load(&source).unwrap()
+        load(&source).unwrap().plan.jobs
     }
 
-    fn printed(json: bool) -> String {
-        let mut out = Vec::new();
-        let now = "2025-10-25T12:00:00Z".parse().unwrap();
-        run(&Args { count: 2 }, &policy(), now, json, &mut out).unwrap();
-        String::from_utf8(out).unwrap()
+    fn now() -> DateTime<Utc> {
+        "2025-10-25T12:00:00Z".parse().unwrap()
     }
 
     #[test]
     fn each_job_is_told_in_words_with_its_next_runs_in_its_zone_and_in_utc() {
-        insta::assert_snapshot!(printed(false));
+        let mut out = Vec::new();
+        print(&jobs(), now(), 2, &mut out).unwrap();
+        insta::assert_snapshot!(String::from_utf8(out).unwrap());
     }
 
     #[test]
     fn programs_get_the_same_as_json() {
-        let jobs: serde_json::Value = serde_json::from_str(&printed(true)).unwrap();
+        let jobs: serde_json::Value = serde_json::to_value(shown(&jobs(), now(), 2)).unwrap();
         assert_eq!(jobs[0]["series"], "daily");
         assert_eq!(jobs[0]["next"][0]["local"], "2025-10-26T02:00:00+03:00");
         assert_eq!(jobs[0]["next"][0]["utc"], "2025-10-25T23:00:00+00:00");

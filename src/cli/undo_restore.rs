@@ -8,11 +8,11 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::CommandEnv;
 use super::confirm::{self, Confirmation, Named};
+use super::env::CommandEnv;
 use super::failure::{Failure, FailureKind};
 use super::progress::Display;
-use super::restore::records::{is_configured, records};
+use super::restore::records::{OwnDirectory, is_configured, records};
 use super::{incident, report, select};
 use crate::config::{Plan, Runs, Server};
 use crate::jobs::{
@@ -68,6 +68,9 @@ pub(super) struct UndoResult {
     pub incident: Option<String>,
     /// Why nothing was undone, and what remains to be done; null if it was.
     pub error: Option<String>,
+    /// How the database is shown to people.
+    #[serde(skip)]
+    label: String,
 }
 
 pub(super) async fn run(
@@ -81,11 +84,16 @@ pub(super) async fn run(
     };
     let context = env.context(&loaded);
     let told = |error: JobError| report::failure(&error, env.interrupt);
-    let (server, database, repository) = which(&context, &loaded.plan, args, env)?;
+    let Known {
+        server,
+        database,
+        repository,
+    } = which(&context, &loaded.plan, args, env)?;
     let (connection, settings) = (&server.connection, &loaded.plan.restore);
     let prepared = prepare_undo(&context, connection, &database, &repository, settings).await;
     let label = report::one_line(&loaded.plan.label(&server.name, &database));
     let mut document = UndoResult {
+        label: label.clone(),
         server: server.name.clone(),
         database: database.clone(),
         ..UndoResult::default()
@@ -99,7 +107,11 @@ pub(super) async fn run(
         tracing::warn!("{warning}");
     }
     if !args.yes {
-        confirm(&prepared, (&label, &database), env).await?;
+        let named = Named {
+            database: &database,
+            label: &label,
+        };
+        confirm(&prepared, named, env).await?;
     }
     let progress = Arc::new(Progress::default());
     let display = Display::start(&label, &progress, env.json);
@@ -113,15 +125,16 @@ pub(super) async fn run(
         Ok(undone) => undone,
         Err(error) => return failed(document, told(error), env, out),
     };
-    succeeded(document, &label, undone, path, env, out)
+    succeeded(document, undone, env, out)
 }
 
 /// Asks for the database's name, unless that cannot be asked for.
 async fn confirm(
     prepared: &PreparedUndo<'_>,
-    (label, database): (&str, &str),
+    named: Named<'_>,
     env: &CommandEnv<'_>,
 ) -> Result<(), Failure> {
+    let Named { database, label } = named;
     let kept = prepared.keeps_as.as_ref().map_or_else(String::new, |kept| {
         format!(
             "  {} becomes {}\n",
@@ -135,7 +148,6 @@ async fn confirm(
         report::one_line(&prepared.brings_back),
         report::one_line(database)
     );
-    let named = Named { database, label };
     match confirm::ask(&text, named, env.interrupt).await? {
         Confirmation::Given => Ok(()),
         Confirmation::Refused => Err(confirm::refused(database)),
@@ -149,9 +161,7 @@ async fn confirm(
 /// Tells an undoing that was done; an application that does not start again is a failure still.
 fn succeeded(
     document: UndoResult,
-    label: &str,
     undone: UndoReport,
-    incident: Option<PathBuf>,
     env: &CommandEnv<'_>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
@@ -171,7 +181,8 @@ fn succeeded(
     } else {
         writeln!(
             out,
-            "{label}: {} bears its name again{}, in {}",
+            "{}: {} bears its name again{}, in {}",
+            document.label,
             report::one_line(&undone.brought_back),
             undone.kept_as.map_or_else(String::new, |kept| format!(
                 ", the restored one is called {}",
@@ -179,8 +190,8 @@ fn succeeded(
             )),
             report::duration(undone.took)
         )?;
-        if let Some(path) = incident {
-            let path = report::one_line(&path.display().to_string());
+        if let Some(path) = &document.incident {
+            let path = report::one_line(path);
             writeln!(out, "  incident report, for you to complete: {path}")?;
         }
     }
@@ -213,29 +224,49 @@ fn failed(
     Err(failure)
 }
 
-/// The database that is meant, its server, and its directory.
+/// A database whose restore may be undone, its server, and its directory.
+struct Known<'a> {
+    server: &'a Server,
+    database: String,
+    repository: Repository,
+}
+
+/// Finds the databases of these servers; and what could not be looked at, with its server.
+fn known_on<'a>(
+    context: &JobContext,
+    plan: &Plan,
+    servers: &[&'a Server],
+    env: &CommandEnv<'_>,
+) -> (Vec<Known<'a>>, Vec<(&'a Server, Failure)>) {
+    let told = |error: JobError| report::failure(&error, env.interrupt);
+    let (mut known, mut unseen) = (Vec::new(), Vec::new());
+    for server in servers.iter().copied() {
+        match places_on(context, plan, server) {
+            Ok(Places { found, failures }) => {
+                known.extend(found.into_iter().map(|place| Known {
+                    server,
+                    database: place.database,
+                    repository: place.repository,
+                }));
+                unseen.extend(failures.into_iter().map(|error| (server, told(error))));
+            }
+            Err(error) => unseen.push((server, told(error))),
+        }
+    }
+    (known, unseen)
+}
+
+/// The database that is meant.
 fn which<'a>(
     context: &JobContext,
     plan: &'a Plan,
     args: &Args,
     env: &CommandEnv<'_>,
-) -> Result<(&'a Server, String, Repository), Failure> {
-    let told = |error: JobError| report::failure(&error, env.interrupt);
+) -> Result<Known<'a>, Failure> {
     let usage = |message: String| Failure::new(FailureKind::Usage, message);
     let is_asked = |server: &&Server| args.server.as_ref().is_none_or(|name| server.name == *name);
     let servers: Vec<&Server> = plan.servers.iter().filter(is_asked).collect();
-    let mut known: Vec<(&Server, String, Repository)> = Vec::new();
-    let mut unseen = Vec::new();
-    for server in &servers {
-        match places_on(context, plan, server) {
-            Ok(Places { found, failures }) => {
-                let found = found.into_iter();
-                known.extend(found.map(|place| (*server, place.database, place.repository)));
-                unseen.extend(failures.into_iter().map(|error| (*server, told(error))));
-            }
-            Err(error) => unseen.push((*server, told(error))),
-        }
-    }
+    let (mut known, mut unseen) = known_on(context, plan, &servers, env);
     let (server, name) = match args.database.as_deref() {
         None => (None, None),
         Some(text) => {
@@ -254,9 +285,9 @@ fn which<'a>(
         let unseen: Vec<Failure> = unseen.into_iter().map(|(_, failure)| failure).collect();
         return Err(select::refused(&unseen, "nothing was undone"));
     }
-    known.retain(|(one, database, _)| {
-        servers.iter().any(|server| server.name == one.name)
-            && name.is_none_or(|name| database == name)
+    known.retain(|one| {
+        servers.iter().any(|server| server.name == one.server.name)
+            && name.is_none_or(|name| one.database == name)
     });
     if let Some(name) = name {
         // What was restored need not be what is backed up.
@@ -264,19 +295,26 @@ fn which<'a>(
             let repository = Repository::at(server.directory_for(name));
             let is_new = !has(&known, server, name);
             if is_new && (servers.len() == 1 || repository.restore_ledger().path().exists()) {
-                known.push((server, name.to_owned(), repository));
+                known.push(Known {
+                    server,
+                    database: name.to_owned(),
+                    repository,
+                });
             }
         }
     }
     if known.len() == 1 {
-        let (server, name, own) = known.remove(0);
-        let own = (own.directory().to_owned(), is_configured(server));
-        let repository = records(&name, own, None, &plan.daemon);
-        return Ok((server, name, repository));
+        let mut known = known.remove(0);
+        let own = OwnDirectory {
+            path: known.repository.directory().to_owned(),
+            is_configured: is_configured(known.server),
+        };
+        known.repository = records(&known.database, own, None, &plan.daemon);
+        return Ok(known);
     }
     let names: Vec<String> = known
         .iter()
-        .map(|(server, database, _)| format!("{:?}", plan.label(&server.name, database)))
+        .map(|one| format!("{:?}", plan.label(&one.server.name, &one.database)))
         .collect();
     Err(usage(format!(
         "--database must say which one is meant{}{}",
@@ -285,8 +323,8 @@ fn which<'a>(
     )))
 }
 
-fn has(known: &[(&Server, String, Repository)], server: &Server, name: &str) -> bool {
+fn has(known: &[Known<'_>], server: &Server, name: &str) -> bool {
     known
         .iter()
-        .any(|(one, database, _)| one.name == server.name && database == name)
+        .any(|one| one.server.name == server.name && one.database == name)
 }

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::CommandEnv;
+use super::env::CommandEnv;
 use super::failure::{Failure, FailureKind};
 use super::progress::Display;
 use super::release::{QuarantinedBackup, quarantined};

@@ -2,8 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono_tz::Tz;
-
 use super::fragment::{Fragment, JobFragment, Kind, LimitsFragment, SeriesFragment};
 use super::layer::What;
 use super::nearest::nearest;
@@ -80,7 +78,7 @@ pub(super) fn plan(
     let series = series(&mut check, &fragment.series);
     let daemon = running::daemon(&mut check, &fragment.daemon);
     let common = running::common(&mut check, fragment, zone);
-    let jobs = jobs(&mut check, &fragment.jobs, zone, &common);
+    let jobs = jobs(&mut check, &fragment.jobs, &common);
     let restore = running::restore(&mut check, &fragment.restore);
     about_series(&mut check, &series, &jobs, fragment);
     if !check.problems.is_empty() {
@@ -150,7 +148,6 @@ fn rules(written: &SeriesFragment) -> Rules {
 fn jobs(
     check: &mut Check<'_>,
     written: &BTreeMap<String, JobFragment>,
-    zone: Tz,
     common: &Common,
 ) -> Vec<Job> {
     let mut jobs = Vec::new();
@@ -169,13 +166,13 @@ fn jobs(
             check.refuse_key(&table, "the job has no schedule".to_owned(), Some(way));
             continue;
         };
-        let zone = written.timezone.as_ref().map_or(zone, |zone| zone.0);
+        let zone = common.zone_of(written);
         let Surroundings {
             window,
             jitter,
             catch_up,
             blackouts,
-        } = running::surroundings(check, &table, written, common, zone);
+        } = running::surroundings(check, &table, written, common);
         match (Schedule::parse(&pattern.0, zone), kind) {
             (Ok(schedule), Some(kind)) if written.enabled.unwrap_or(true) => {
                 let job = Job {
@@ -206,8 +203,8 @@ pub(super) fn names_are() -> String {
     "names are made of ASCII letters, digits, - and _, 64 at most".to_owned()
 }
 
-fn kind(check: &mut Check<'_>, table: &[String], written: &JobFragment) -> Option<JobKind> {
-    let series_key = [table, &key(&["series"])].concat();
+/// Refuses the settings that only a job of another kind has.
+fn refuse_settings_of_other_kinds(check: &mut Check<'_>, table: &[String], written: &JobFragment) {
     if written.choose.is_some() && written.kind.map(|word| word.0) != Some(Kind::Drill) {
         check.refuse_key(
             &[table, &key(&["choose"])].concat(),
@@ -227,6 +224,11 @@ fn kind(check: &mut Check<'_>, table: &[String], written: &JobFragment) -> Optio
             );
         }
     }
+}
+
+fn kind(check: &mut Check<'_>, table: &[String], written: &JobFragment) -> Option<JobKind> {
+    refuse_settings_of_other_kinds(check, table, written);
+    let series_key = [table, &key(&["series"])].concat();
     match (written.kind.map(|word| word.0), &written.series) {
         (Some(Kind::Backup) | None, Some(series)) => match series.parse::<Series>() {
             Ok(series) if series.is_manual() => {

@@ -4,6 +4,7 @@ use secrecy::SecretString;
 
 use super::check::Check;
 use super::conninfo;
+use super::layer::Key;
 use super::nearest::nearest;
 use super::plan::{Connection, PasswordSource};
 use super::servers::Written;
@@ -48,21 +49,7 @@ pub(super) fn connection(
             Err(message) => check.refuse(&at(name), message, None),
         }
     }
-    if let Some(password) = &fragment.password {
-        let secret = SecretString::from(password.clone());
-        sources.push((at("password"), PasswordSource::Inline(secret)));
-    }
-    if let Some(path) = &fragment.password_file {
-        sources.push((at("password_file"), PasswordSource::File(path.0.clone())));
-    }
-    if let Some(name) = &fragment.credential {
-        sources.push((at("credential"), PasswordSource::Credential(name.0.clone())));
-    }
-    if let [(first, _), (second, _), ..] = sources.as_slice() {
-        let message = format!("the password comes from {} too", first.join("."));
-        check.refuse_key(second, message, Some("leave one of them".to_owned()));
-    }
-    let password = sources.into_iter().next().map(|(_, source)| source);
+    let password = password(check, written, sources);
     let parameters = fragment.parameters();
     for keyword in parameters
         .iter()
@@ -79,6 +66,31 @@ pub(super) fn connection(
         },
         dbname,
     )
+}
+
+/// Where the password comes from: one of these connection strings, or a setting of its own.
+fn password(
+    check: &mut Check<'_>,
+    written: &Written<'_>,
+    mut sources: Vec<(Key, PasswordSource)>,
+) -> Option<PasswordSource> {
+    let fragment = written.connection;
+    let at = |name: &str| written.key(&["connection", name]);
+    if let Some(password) = &fragment.password {
+        let secret = SecretString::from(password.clone());
+        sources.push((at("password"), PasswordSource::Inline(secret)));
+    }
+    if let Some(path) = &fragment.password_file {
+        sources.push((at("password_file"), PasswordSource::File(path.0.clone())));
+    }
+    if let Some(name) = &fragment.credential {
+        sources.push((at("credential"), PasswordSource::Credential(name.0.clone())));
+    }
+    if let [(first, _), (second, _), ..] = sources.as_slice() {
+        let message = format!("the password comes from {} too", first.join("."));
+        check.refuse_key(second, message, Some("leave one of them".to_owned()));
+    }
+    sources.into_iter().next().map(|(_, source)| source)
 }
 
 fn unknown_keywords(check: &mut Check<'_>, at: &[String], keywords: &[String]) {

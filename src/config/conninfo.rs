@@ -209,26 +209,31 @@ fn uri(text: &str) -> Result<Vec<Piece>, String> {
         )?;
     }
     if let Some(mark) = query {
-        let mut start = mark + 1;
-        let last = text.len();
-        for parameter in text[start..].split('&') {
-            let end = start + parameter.len();
-            if let Some((keyword, value)) = parameter.split_once('=') {
-                // With the sign after it, or, for the last, with the sign before it.
-                let place = if end < last {
-                    start..end + 1
-                } else {
-                    start - 1..end
-                };
-                let keyword = percent_decoded(keyword)?.into_owned();
-                piece(&mut pieces, &keyword, value, place)?;
-            } else if !parameter.is_empty() {
-                return Err("a parameter without = and a value in the URI".to_owned());
-            }
-            start = end + 1;
-        }
+        parameters(&mut pieces, text, mark + 1)?;
     }
     Ok(pieces)
+}
+
+/// `keyword=value&…`, which is the text from the start on
+fn parameters(pieces: &mut Vec<Piece>, text: &str, mut start: usize) -> Result<(), String> {
+    let last = text.len();
+    for parameter in text[start..].split('&') {
+        let end = start + parameter.len();
+        if let Some((keyword, value)) = parameter.split_once('=') {
+            // With the sign after it, or, for the last, with the sign before it.
+            let place = if end < last {
+                start..end + 1
+            } else {
+                start - 1..end
+            };
+            let keyword = percent_decoded(keyword)?.into_owned();
+            piece(pieces, &keyword, value, place)?;
+        } else if !parameter.is_empty() {
+            return Err("a parameter without = and a value in the URI".to_owned());
+        }
+        start = end + 1;
+    }
+    Ok(())
 }
 
 fn piece(

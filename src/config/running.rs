@@ -156,16 +156,26 @@ pub(super) fn logs(written: &LogsFragment) -> Logs {
 
 /// What holds for every job that says nothing else.
 pub(super) struct Common {
+    /// Whose wall clock its schedule is read on.
+    pub(super) zone: Tz,
     /// When a run is tried again.
     pub(super) retry: Retry,
     /// When no run starts.
     pub(super) blackouts: Blackouts,
 }
 
+impl Common {
+    /// The zone of a job.
+    pub(super) fn zone_of(&self, job: &JobFragment) -> Tz {
+        job.timezone.as_ref().map_or(self.zone, |zone| zone.0)
+    }
+}
+
 /// What holds for every job that says nothing else.
 pub(super) fn common(check: &mut Check<'_>, fragment: &Fragment, zone: Tz) -> Common {
     let written = set(fragment.blackout.as_ref());
     Common {
+        zone,
         retry: retry(check, &fragment.retry),
         blackouts: blackouts(check, &key(&["blackout"]), written, zone),
     }
@@ -226,13 +236,12 @@ pub(super) fn about_job(check: &mut Check<'_>, table: &[String], written: &JobFr
     }
 }
 
-/// What surrounds the schedule of the job of a table; `zone` is the job's own.
+/// What surrounds the schedule of the job of a table.
 pub(super) fn surroundings(
     check: &mut Check<'_>,
     table: &[String],
     written: &JobFragment,
     common: &Common,
-    zone: Tz,
 ) -> Surroundings {
     let at = |name: &str| [table, &key(&[name])].concat();
     let window = written.window.as_ref().map_or(WINDOW, |window| window.0);
@@ -256,7 +265,7 @@ pub(super) fn surroundings(
         jitter,
         catch_up: written.catch_up.unwrap_or(true),
         blackouts: match &written.blackout {
-            Some(own) => blackouts(check, &at("blackout"), own, zone),
+            Some(own) => blackouts(check, &at("blackout"), own, common.zone_of(written)),
             None => common.blackouts.clone(),
         },
     }

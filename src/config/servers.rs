@@ -38,7 +38,22 @@ pub(super) struct Written<'f> {
     dump: Vec<(DumpFragment, Key)>,
 }
 
-impl Written<'_> {
+impl<'f> Written<'f> {
+    /// The server at the top of the file.
+    fn main(fragment: &'f Fragment, directory: &Path) -> Self {
+        Self {
+            name: MAIN,
+            table: Vec::new(),
+            database: fragment.database.as_ref(),
+            databases: fragment.databases.as_ref(),
+            include: fragment.include.as_deref(),
+            exclude: fragment.exclude.as_deref(),
+            directory: directory.to_owned(),
+            connection: &fragment.connection,
+            dump: vec![(fragment.dump, key(&["dump"]))],
+        }
+    }
+
     /// The key of one of its settings.
     pub(super) fn key(&self, levels: &[&str]) -> Key {
         [self.table.as_slice(), &key(levels)].concat()
@@ -52,27 +67,21 @@ pub(super) fn servers(
     directory: &Path,
     environment: &BTreeMap<String, String>,
 ) -> Vec<Server> {
-    let general = (fragment.dump, key(&["dump"]));
-    let main = Written {
-        name: MAIN,
-        table: Vec::new(),
-        database: fragment.database.as_ref(),
-        databases: fragment.databases.as_ref(),
-        include: fragment.include.as_deref(),
-        exclude: fragment.exclude.as_deref(),
-        directory: directory.to_owned(),
-        connection: &fragment.connection,
-        dump: vec![general.clone()],
-    };
-    let mut servers = Vec::new();
-    let mut claims = Vec::new();
-    servers.extend(main_server(
-        check,
-        &main,
-        fragment,
-        environment,
-        &mut claims,
-    ));
+    let main = Written::main(fragment, directory);
+    let (mut servers, mut claims) = (Vec::new(), Vec::new());
+    let (connection_of_main, dbname) = connection(check, &main);
+    match databases(check, &main, dbname.as_deref(), &mut claims) {
+        Some(databases) => servers.push(server(check, &main, connection_of_main, databases)),
+        None if fragment.servers.is_empty() => {
+            if is_in_environment(&main, environment) {
+                let databases = Databases::FromEnvironment;
+                servers.push(server(check, &main, connection_of_main, databases));
+            } else {
+                check.refuse_key(&key(&["database"]), "no database is named".to_owned(), None);
+            }
+        }
+        None => refuse_connection_to_none(check, &main),
+    }
     for (name, written) in &fragment.servers {
         let table = key(&["servers", name]);
         if name == MAIN || !is_name(name) {
@@ -93,10 +102,11 @@ pub(super) fn servers(
             exclude: written.exclude.as_deref(),
             directory: own_directory.unwrap_or_else(|| directory.join(name)),
             connection: &written.connection,
-            dump: vec![
-                general.clone(),
-                (written.dump, [&*table, &key(&["dump"])].concat()),
-            ],
+            dump: [
+                &*main.dump,
+                &[(written.dump, [&*table, &key(&["dump"])].concat())],
+            ]
+            .concat(),
             table,
         };
         let (connection, dbname) = connection(check, &written);
@@ -112,7 +122,38 @@ pub(super) fn servers(
             ),
         }
     }
-    for (first, second) in conflicts(&claims) {
+    refuse_conflicts(check, &claims);
+    servers.sort_by(|a, b| a.name.cmp(&b.name));
+    servers
+}
+
+/// Whether libpq's own variables name the database of the server without a name.
+fn is_in_environment(written: &Written<'_>, environment: &BTreeMap<String, String>) -> bool {
+    let named = |variable: &str| {
+        environment
+            .get(variable)
+            .is_some_and(|value| !value.is_empty())
+    };
+    named("PGDATABASE") || named("PGSERVICE") || written.connection.service.is_some()
+}
+
+/// Refuses the connection of the server without a name, where that has no database.
+fn refuse_connection_to_none(check: &mut Check<'_>, written: &Written<'_>) {
+    if !written.connection.is_empty() {
+        check.refuse_key(
+            &key(&["connection"]),
+            "no database is named for this connection".to_owned(),
+            Some(
+                "write database = \"NAME\" at the top of the file, or take [connection] away"
+                    .to_owned(),
+            ),
+        );
+    }
+}
+
+/// Refuses directories that two databases would have, or one inside of another's.
+fn refuse_conflicts(check: &mut Check<'_>, claims: &[Claim]) {
+    for (first, second) in conflicts(claims) {
         let relation = if first.directory == second.directory {
             "is"
         } else {
@@ -127,50 +168,6 @@ pub(super) fn servers(
         let help = "every database needs a directory of its own; set directory for one of them";
         check.refuse(&second.key, message, Some(help.to_owned()));
     }
-    servers.sort_by(|a, b| a.name.cmp(&b.name));
-    servers
-}
-
-/// The server without a name, if there is one.
-fn main_server(
-    check: &mut Check<'_>,
-    written: &Written<'_>,
-    fragment: &Fragment,
-    environment: &BTreeMap<String, String>,
-    claims: &mut Vec<Claim>,
-) -> Option<Server> {
-    let (connection, dbname) = connection(check, written);
-    if let Some(databases) = databases(check, written, dbname.as_deref(), claims) {
-        return Some(server(check, written, connection, databases));
-    }
-    if !fragment.servers.is_empty() {
-        if !written.connection.is_empty() {
-            check.refuse_key(
-                &key(&["connection"]),
-                "no database is named for this connection".to_owned(),
-                Some(
-                    "write database = \"NAME\" at the top of the file, or take [connection] away"
-                        .to_owned(),
-                ),
-            );
-        }
-        return None;
-    }
-    let named = |variable: &str| {
-        environment
-            .get(variable)
-            .is_some_and(|value| !value.is_empty())
-    };
-    if named("PGDATABASE") || named("PGSERVICE") || written.connection.service.is_some() {
-        return Some(server(
-            check,
-            written,
-            connection,
-            Databases::FromEnvironment,
-        ));
-    }
-    check.refuse_key(&key(&["database"]), "no database is named".to_owned(), None);
-    None
 }
 
 fn server(
@@ -215,21 +212,11 @@ fn databases(
             Some(Databases::Named(Vec::new()))
         }
         (Some(name), None) => {
-            let entry = DatabaseFragment {
-                name: Some(name.clone()),
-                ..Default::default()
-            };
-            let at = written.key(&["database"]);
-            Some(Databases::Named(named(
-                check,
-                written,
-                &[entry],
-                |_| at.clone(),
-                claims,
-            )))
+            let entry = only(name.clone());
+            let entries = [(&entry, written.key(&["database"]))];
+            Some(Databases::Named(named(check, written, entries, claims)))
         }
         (None, Some(DatabaseList::Named(entries))) => {
-            let at = |index: usize| written.key(&["databases", &index.to_string()]);
             if entries.is_empty() {
                 check.refuse(
                     &written.key(&["databases"]),
@@ -237,7 +224,10 @@ fn databases(
                     Some("name at least one, or write \"all\"".to_owned()),
                 );
             }
-            Some(Databases::Named(named(check, written, entries, at, claims)))
+            let at = |index: usize| written.key(&["databases", &index.to_string()]);
+            let entries = entries.iter().enumerate();
+            let entries = entries.map(|(index, entry)| (entry, at(index)));
+            Some(Databases::Named(named(check, written, entries, claims)))
         }
         (None, Some(DatabaseList::All)) => {
             claims.push(Claim {
@@ -251,34 +241,31 @@ fn databases(
             Some(Databases::All(Selection { include, exclude }))
         }
         (None, None) => {
-            let name = DatabaseName(dbname?.to_owned());
-            let entry = DatabaseFragment {
-                name: Some(name),
-                ..Default::default()
-            };
-            let at = written.key(&["connection"]);
-            Some(Databases::Named(named(
-                check,
-                written,
-                &[entry],
-                |_| at.clone(),
-                claims,
-            )))
+            let entry = only(DatabaseName(dbname?.to_owned()));
+            let entries = [(&entry, written.key(&["connection"]))];
+            Some(Databases::Named(named(check, written, entries, claims)))
         }
     }
 }
 
-fn named(
+/// A database with nothing but its name.
+fn only(name: DatabaseName) -> DatabaseFragment {
+    DatabaseFragment {
+        name: Some(name),
+        ..Default::default()
+    }
+}
+
+/// The databases of a list, each with the key that an error points at.
+fn named<'f>(
     check: &mut Check<'_>,
     written: &Written<'_>,
-    entries: &[DatabaseFragment],
-    place: impl Fn(usize) -> Key,
+    entries: impl IntoIterator<Item = (&'f DatabaseFragment, Key)>,
     claims: &mut Vec<Claim>,
 ) -> Vec<Database> {
     let mut seen = BTreeSet::new();
     let mut databases = Vec::new();
-    for (index, entry) in entries.iter().enumerate() {
-        let at = place(index);
+    for (entry, at) in entries {
         let Some(DatabaseName(name)) = &entry.name else {
             let way = "write name = \"NAME\"".to_owned();
             check.refuse(&at, "the database has no name".to_owned(), Some(way));

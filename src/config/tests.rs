@@ -93,6 +93,7 @@ fn directories(loaded: &Loaded) -> Vec<String> {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "all that one configuration means")]
 fn one_line_is_enough_and_the_rest_is_the_policy() {
     let Loaded { plan, .. } = accepted("database = \"productivity_tracker\"");
     assert_eq!(plan.zone, chrono_tz::Tz::Asia__Riyadh);

@@ -52,11 +52,12 @@ impl Directories {
         directories: Vec<PathBuf>,
         question: impl Fn(&Path) -> T + Send + Sync + 'static,
     ) -> Result<Vec<Option<T>>, NoThread> {
-        let (question, directories) = (Arc::new(question), Arc::new(directories));
+        let question = Arc::new(question);
         let mut answers = Vec::with_capacity(directories.len());
         let mut patience = self.patience;
         while answers.len() < directories.len() {
-            let mut words = self.begin(&directories, answers.len(), patience, &question)?;
+            let rest = directories[answers.len()..].to_vec();
+            let mut words = self.begin(rest, patience, &question)?;
             while answers.len() < directories.len() {
                 match timeout(patience + HASTE, words.recv()).await {
                     Ok(Some(Word::Asks)) => {}
@@ -73,23 +74,21 @@ impl Directories {
         Ok(answers)
     }
 
-    /// Starts a thread that asks the directories from the `first` one on.
+    /// Starts a thread that asks these directories.
     fn begin<T: Send + 'static>(
         &self,
-        directories: &Arc<Vec<PathBuf>>,
-        first: usize,
+        directories: Vec<PathBuf>,
         patience: Duration,
         question: &Arc<impl Fn(&Path) -> T + Send + Sync + 'static>,
     ) -> Result<mpsc::UnboundedReceiver<Word<T>>, NoThread> {
         let (word, words) = mpsc::unbounded_channel();
         let (questions, question) = (Arc::clone(&self.questions), Arc::clone(question));
-        let directories = Arc::clone(directories);
         threads::start("look", move || {
-            for directory in &directories[first..] {
-                let begins = || {
+            for directory in &directories {
+                let answer = questions.turn(directory, patience).map(|turn| {
                     let _ = word.send(Word::Asks);
-                };
-                let answer = questions.ask(directory, patience, begins, &*question);
+                    turn.ask(&*question)
+                });
                 if word.send(Word::Answered(answer)).is_err() {
                     // It took too long, and another thread has gone on.
                     return;

@@ -14,7 +14,7 @@ use signal_hook_tokio::Signals;
 use tokio_cron_scheduler::JobSchedulerError;
 
 use super::directories::Directories;
-use super::service::{Service, Writers};
+use super::service::{Prepared, Service, Writers};
 use super::systemd::Systemd;
 use super::ticker::Ticker;
 use super::{snapshot, task, tell};
@@ -111,15 +111,7 @@ pub async fn run(source: Source, mut loaded: Loaded) -> Result<(), DaemonError> 
         ControlFlow::Continue(reload) => reload,
         // What is being put right may be cut short anywhere: the next start goes on with it.
         ControlFlow::Break(signal) => {
-            Systemd::stopping();
-            tell::stopping(signal, "it was still starting");
-            let cleared = answers::ask(runtime.path(), snapshot::PATIENCE, move |path| {
-                RuntimeDirectory::at(path).clear(&lock);
-            });
-            if let Err(error) = cleared {
-                tracing::debug!("the runtime directory is left as it is: {error}");
-            }
-            tell!(DaemonStopped, {}, "stopped");
+            stop_before_the_start(signal, &runtime, lock);
             return Ok(());
         }
     };
@@ -135,16 +127,32 @@ pub async fn run(source: Source, mut loaded: Loaded) -> Result<(), DaemonError> 
     let state_directory = plan.daemon.state_directory.clone();
     let writers = Writers::start(runtime.clone(), lock, state_directory);
     let writers = writers.map_err(DaemonError::NoThread)?;
-    let service = Service::new(
+    let prepared = Prepared {
         source,
-        (plan, loaded.settings),
+        plan,
+        settings: loaded.settings,
         environment,
-        (runtime, writers, directories),
+        runtime,
+        writers,
+        directories,
         ticker,
         systemd,
-        now,
-    );
+    };
+    let service = Service::new(prepared, now);
     service.run(signals, called, reload).await
+}
+
+/// Ends a service that a signal has ended while it was starting.
+fn stop_before_the_start(signal: i32, runtime: &RuntimeDirectory, lock: DaemonLock) {
+    Systemd::stopping();
+    tell::stopping(signal, "it was still starting");
+    let cleared = answers::ask(runtime.path(), snapshot::PATIENCE, move |path| {
+        RuntimeDirectory::at(path).clear(&lock);
+    });
+    if let Err(error) = cleared {
+        tracing::debug!("the runtime directory is left as it is: {error}");
+    }
+    tell!(DaemonStopped, {}, "stopped");
 }
 
 /// Takes the runtime directory: a second daemon ends here, and so does one whose directory hangs.

@@ -84,11 +84,20 @@ pub(super) enum Outcome {
 #[derive(Debug, Default)]
 pub(super) struct Found {
     /// The databases, each with what to do.
-    pub databases: Vec<(String, Action)>,
+    pub databases: Vec<FoundDatabase>,
     /// What cannot be done at all.
     pub failures: Vec<JobError>,
     /// Those of the databases that have no directory and cannot be given one by the service.
     pub lacking: Vec<String>,
+}
+
+/// A database that a job is for.
+#[derive(Debug)]
+pub(super) struct FoundDatabase {
+    /// Its name.
+    pub name: String,
+    /// What to do with it.
+    pub action: Action,
 }
 
 /// The circumstances of one run.
@@ -295,8 +304,8 @@ impl Task {
         context: &JobContext,
         given: &Circumstances,
     ) -> Result<Outcome, JobError> {
-        let mut found = Found::default();
         if let JobKind::Backup(series) = &self.job.kind {
+            let mut found = Found::default();
             let targets = tokio::select! {
                 targets = targets_on(context, &self.plan, server) => targets?,
                 () = given.cancel.cancelled() => return Ok(Outcome::Found(found)),
@@ -309,14 +318,14 @@ impl Task {
             if self.is_discovered(&server.name) {
                 found.lacking = lacking(&databases, given).await?;
             }
-            let action = |database: Database| {
-                let name = database.name.clone();
-                (name, Action::BackUp(database, series.clone()))
+            let to_back_up = |database: Database| FoundDatabase {
+                name: database.name.clone(),
+                action: Action::BackUp(database, series.clone()),
             };
-            found.databases = databases.into_iter().map(action).collect();
-        } else {
-            self.find_places(server, context, given, &mut found).await?;
+            found.databases = databases.into_iter().map(to_back_up).collect();
+            return Ok(Outcome::Found(found));
         }
+        let found = self.find_places(server, context, given).await?;
         Ok(Outcome::Found(found))
     }
 
@@ -326,12 +335,14 @@ impl Task {
         server: &Server,
         context: &JobContext,
         given: &Circumstances,
-        found: &mut Found,
-    ) -> Result<(), JobError> {
+    ) -> Result<Found, JobError> {
         let (context, plan, server) = (context.clone(), Arc::clone(&self.plan), server.clone());
         let looking = threads::start("look", move || places_on(&context, &plan, &server))?;
         let places = looking.await??;
-        found.failures = places.failures;
+        let mut found = Found {
+            failures: places.failures,
+            ..Found::default()
+        };
         let directories = places.found.iter();
         let directories = directories.map(|place| place.repository.directory().to_owned());
         let is_there = given.directories.ask(directories.collect(), Path::is_dir);
@@ -345,7 +356,10 @@ impl Task {
                         JobKind::Drill(choice) => Action::Drill(place.clone(), choice),
                         _ => Action::Prune(place.clone()),
                     };
-                    found.databases.push((place.database, action));
+                    found.databases.push(FoundDatabase {
+                        name: place.database,
+                        action,
+                    });
                 }
                 // What was never backed up has nothing to check or to remove.
                 Some(false) => {}
@@ -354,7 +368,7 @@ impl Task {
                     .push(unanswered(place.repository.directory(), None)),
             }
         }
-        Ok(())
+        Ok(found)
     }
 }
 

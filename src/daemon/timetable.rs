@@ -53,6 +53,10 @@ pub(super) struct Due {
 
 impl Timetable {
     /// Puts a job in, due from its first slot after now.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what an entry is made of, and the time"
+    )]
     pub(super) fn insert(&mut self, id: Uuid, job: &str, schedule: Schedule, now: DateTime<Utc>) {
         self.entries.push(Entry {
             id,

@@ -77,48 +77,12 @@ impl Rates {
 impl View<'_> {
     /// The state for the runtime directory.
     pub(super) fn state(&self) -> DaemonState {
-        let now = Utc::now();
-        let local = |moment: DateTime<Utc>| moment.with_timezone(&self.plan.zone).fixed_offset();
-        let mut jobs: Vec<ScheduledJob> = self
-            .plan
-            .jobs
-            .iter()
-            .map(|job| ScheduledJob {
-                job: job.name.clone(),
-                kind: job.kind.word().to_owned(),
-                schedule: job.schedule.text().to_owned(),
-                next: self.next(&job.name).map(|(_, next)| next),
-            })
-            .collect();
-        jobs.sort_by_key(|job| (job.next.is_none(), job.next));
-        let running = self.board.running().filter_map(|(_, running)| {
-            let work = &running.work;
-            Some(RunningJob {
-                job: work.subject.job.clone(),
-                kind: work.task.job.kind.word().to_owned(),
-                due: local(work.slot),
-                server: work.subject.server.clone(),
-                database: work.subject.database.clone()?,
-                directory: work.task.directory()?,
-                since: local(running.since),
-                attempt: work.attempt,
-            })
-        });
-        let waiting = self.board.waiting().iter().map(|work| WaitingJob {
-            job: work.subject.job.clone(),
-            kind: work.task.job.kind.word().to_owned(),
-            due: local(work.slot),
-            server: work.subject.server.clone(),
-            database: work.subject.database.clone().unwrap_or_default(),
-            until: work.starts_at(now).map(local),
-            reason: work.waits_for(now).to_owned(),
-        });
         DaemonState {
             format: DAEMON_STATE_FORMAT,
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            started: local(self.started),
-            loaded: local(self.loaded),
+            started: self.local(self.started),
+            loaded: self.local(self.loaded),
             refused: self.refused.map(str::to_owned),
             configuration: Some(self.configuration.to_owned()),
             after_restart: after_restart(self.started_with, self.plan),
@@ -129,7 +93,7 @@ impl View<'_> {
                     server: failure.server.clone(),
                     database: failure.database.clone(),
                     is_missing: failure.kind == ConnectionFailureKind::NoSuchDatabase,
-                    since: local(*since),
+                    since: self.local(*since),
                     message: failure.message.clone(),
                 })
                 .collect(),
@@ -138,14 +102,63 @@ impl View<'_> {
                 .iter()
                 .map(|one| HangingDirectory {
                     directory: one.directory.clone(),
-                    since: local(one.since),
+                    since: self.local(one.since),
                 })
                 .collect(),
             stopping: self.is_stopping,
-            jobs,
-            running: running.collect(),
-            waiting: waiting.collect(),
+            jobs: self.jobs(),
+            running: self.running(),
+            waiting: self.waiting(Utc::now()),
         }
+    }
+
+    fn local(&self, moment: DateTime<Utc>) -> DateTime<FixedOffset> {
+        moment.with_timezone(&self.plan.zone).fixed_offset()
+    }
+
+    /// The jobs, the next one first.
+    fn jobs(&self) -> Vec<ScheduledJob> {
+        let jobs = self.plan.jobs.iter().map(|job| ScheduledJob {
+            job: job.name.clone(),
+            kind: job.kind.word().to_owned(),
+            schedule: job.schedule.text().to_owned(),
+            next: self.next(&job.name).map(|(_, next)| next),
+        });
+        let mut jobs: Vec<ScheduledJob> = jobs.collect();
+        jobs.sort_by_key(|job| (job.next.is_none(), job.next));
+        jobs
+    }
+
+    /// The runs on databases.
+    fn running(&self) -> Vec<RunningJob> {
+        let running = self.board.running().filter_map(|(_, running)| {
+            let work = &running.work;
+            Some(RunningJob {
+                job: work.subject.job.clone(),
+                kind: work.task.job.kind.word().to_owned(),
+                due: self.local(work.slot),
+                server: work.subject.server.clone(),
+                database: work.subject.database.clone()?,
+                directory: work.task.directory()?,
+                since: self.local(running.since),
+                attempt: work.attempt,
+            })
+        });
+        running.collect()
+    }
+
+    /// The runs that wait, and for what.
+    fn waiting(&self, now: DateTime<Utc>) -> Vec<WaitingJob> {
+        let waiting = self.board.waiting().iter().map(|work| WaitingJob {
+            job: work.subject.job.clone(),
+            kind: work.task.job.kind.word().to_owned(),
+            due: self.local(work.slot),
+            server: work.subject.server.clone(),
+            database: work.subject.database.clone().unwrap_or_default(),
+            until: work.starts_at(now).map(|moment| self.local(moment)),
+            reason: work.waits_for(now).to_owned(),
+        });
+        waiting.collect()
     }
 
     fn next(&self, job: &str) -> Option<(String, DateTime<FixedOffset>)> {
@@ -163,6 +176,27 @@ impl View<'_> {
 
     /// One line for `systemctl status`: what runs, what comes next, and what is wrong.
     pub(super) fn line(&self, runs: &[(u64, f64)]) -> String {
+        let mut parts = self.what_is_wrong();
+        parts.extend(self.what_runs(runs));
+        let waiting = self.board.waiting().len();
+        if waiting > 0 {
+            parts.push(format!("{waiting} waiting"));
+        }
+        let first = self
+            .plan
+            .jobs
+            .iter()
+            .filter_map(|job| Some((self.next(&job.name)?, job)))
+            .min_by_key(|((_, next), _)| *next);
+        parts.push(match first {
+            Some(((words, _), job)) => format!("next: {} at {words}", job.name),
+            None => "no job is scheduled".to_owned(),
+        });
+        parts.join("; ")
+    }
+
+    /// Whether the service stops, and what keeps it from its work.
+    fn what_is_wrong(&self) -> Vec<String> {
         let mut parts = Vec::new();
         if self.is_stopping {
             parts.push("stopping".to_owned());
@@ -198,46 +232,35 @@ impl View<'_> {
             let directory = one_line(&first.directory.display().to_string());
             parts.push(format!("{directory}{others} DOES NOT ANSWER"));
         }
+        parts
+    }
+
+    /// The first of the runs, with its bytes and how fast they come, and how many others there are.
+    fn what_runs(&self, runs: &[(u64, f64)]) -> Option<String> {
         let running: Vec<_> = self
             .board
             .running()
             .filter_map(|(_, running)| Some((running, running.work.subject.database.as_ref()?)))
             .collect();
-        if let Some((first, database)) = running.first() {
-            let (bytes, rate) = runs.first().copied().unwrap_or_default();
-            let others = match running.len() {
-                1 => String::new(),
-                many => format!(" and {} more", many - 1),
-            };
-            #[allow(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "a rate for people, never negative"
-            )]
-            let rate = size(rate as u64);
-            parts.push(format!(
-                "{} of {} ({}): {}, {rate}/s{others}",
-                first.work.task.job.kind.noun(),
-                one_line(&self.plan.label(&first.work.subject.server, database)),
-                first.work.subject.job,
-                size(bytes)
-            ));
-        }
-        let waiting = self.board.waiting().len();
-        if waiting > 0 {
-            parts.push(format!("{waiting} waiting"));
-        }
-        let first = self
-            .plan
-            .jobs
-            .iter()
-            .filter_map(|job| Some((self.next(&job.name)?, job)))
-            .min_by_key(|((_, next), _)| *next);
-        parts.push(match first {
-            Some(((words, _), job)) => format!("next: {} at {words}", job.name),
-            None => "no job is scheduled".to_owned(),
-        });
-        parts.join("; ")
+        let (first, database) = running.first()?;
+        let (bytes, rate) = runs.first().copied().unwrap_or_default();
+        let others = match running.len() {
+            1 => String::new(),
+            many => format!(" and {} more", many - 1),
+        };
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a rate for people, never negative"
+        )]
+        let rate = size(rate as u64);
+        Some(format!(
+            "{} of {} ({}): {}, {rate}/s{others}",
+            first.work.task.job.kind.noun(),
+            one_line(&self.plan.label(&first.work.subject.server, database)),
+            first.work.subject.job,
+            size(bytes)
+        ))
     }
 }
 

@@ -239,6 +239,10 @@ pub enum StreamError {
 ///
 /// # Errors
 /// When the source or the file fails, or the text is no whole dump.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "where the dump comes from, where it goes, and who watches"
+)]
 pub fn write_dump(
     mut source: impl Read,
     file: File,

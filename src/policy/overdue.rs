@@ -145,6 +145,10 @@ pub enum DrillMissed {
 /// one: one that could not be made shows nothing. Where there is none, the age counts from
 /// `backups_since`, when the database is known to have had backups first; none where there is
 /// nothing to restore.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "two moments and two durations, and the time"
+)]
 pub fn drill_age(
     newest_result: Option<DateTime<Utc>>,
     backups_since: Option<DateTime<Utc>>,

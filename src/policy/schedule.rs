@@ -424,6 +424,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn the_latest_run_is_the_one_at_or_before_the_moment() {
         let table = [
             (

@@ -212,6 +212,30 @@ fn running() -> MutexGuard<'static, Vec<(Pid, Signal)>> {
     RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+impl ChildInput {
+    fn into_stdio(self, marks: &mut Vec<EndMark>) -> Stdio {
+        match self {
+            Self::Null => Stdio::null(),
+            Self::Pipe(reader, mark) => {
+                marks.push(mark);
+                reader.into()
+            }
+        }
+    }
+}
+
+impl ChildOutput {
+    fn into_stdio(self, marks: &mut Vec<EndMark>) -> Stdio {
+        match self {
+            Self::Null => Stdio::null(),
+            Self::Pipe(writer, mark) => {
+                marks.extend(mark);
+                writer.into()
+            }
+        }
+    }
+}
+
 /// Kills every program that runs and all that these have started: for a process that is about to
 /// end without dropping anything. The signal for its death reaches only what it started itself.
 pub fn kill_all_children() {
@@ -263,38 +287,12 @@ impl Child {
         rustix::fs::access(&program, rustix::fs::Access::EXEC_OK)
             .map_err(|error| failed(error.into()))?;
 
-        let mut command = match &confinement.bounds {
-            Some(bounds) => {
-                let machine = Enforcement::of_this_machine().map_err(failed)?;
-                confine::command(bounds, &machine, kind.last_signal(), &program).into()
-            }
-            None => outliving_nobody(&program, kind).await,
-        };
-        if let Some(account) = &confinement.account {
-            // As root, this takes all other groups away too.
-            command.uid(account.user).gid(account.group);
-        }
-        if let Some(directory) = &confinement.directory {
-            command.current_dir(directory);
-        } else if rustix::fs::access(".", rustix::fs::Access::EXEC_OK).is_err() {
-            // Whom root has become may not go back to root's directory, and pg_dump remarks on that.
-            command.current_dir("/");
-        }
+        let mut command = confined(&program, &confinement, kind)
+            .await
+            .map_err(failed)?;
         let mut marks = Vec::new();
-        let stdin = match stdin {
-            ChildInput::Null => Stdio::null(),
-            ChildInput::Pipe(reader, mark) => {
-                marks.push(mark);
-                Stdio::from(reader)
-            }
-        };
-        let stdout = match stdout {
-            ChildOutput::Null => Stdio::null(),
-            ChildOutput::Pipe(writer, mark) => {
-                marks.extend(mark);
-                Stdio::from(writer)
-            }
-        };
+        let stdin = stdin.into_stdio(&mut marks);
+        let stdout = stdout.into_stdio(&mut marks);
         command
             .args(args)
             .env_clear()
@@ -424,6 +422,32 @@ async fn read_into(pipe: Option<tokio::process::ChildStderr>, excerpt: Arc<Mutex
             .unwrap_or_else(PoisonError::into_inner)
             .push(&buffer[..count]);
     }
+}
+
+/// The command that starts a program within what confines it.
+async fn confined(
+    program: &Path,
+    confinement: &Confinement,
+    kind: ChildKind,
+) -> io::Result<Command> {
+    let mut command = match &confinement.bounds {
+        Some(bounds) => {
+            let machine = Enforcement::of_this_machine()?;
+            confine::command(bounds, &machine, kind.last_signal(), program).into()
+        }
+        None => outliving_nobody(program, kind).await,
+    };
+    if let Some(account) = &confinement.account {
+        // As root, this takes all other groups away too.
+        command.uid(account.user).gid(account.group);
+    }
+    if let Some(directory) = &confinement.directory {
+        command.current_dir(directory);
+    } else if rustix::fs::access(".", rustix::fs::Access::EXEC_OK).is_err() {
+        // Whom root has become may not go back to root's directory, and pg_dump remarks on that.
+        command.current_dir("/");
+    }
+    Ok(command)
 }
 
 /// The command that runs a program and has it ended with the thread that started it.

@@ -310,7 +310,7 @@ async fn attempt(
             return Err(Refusal::new(ConnectErrorKind::Tls, reason));
         }
         let refusal = match open(conninfo, endpoint, &addresses, tls).await {
-            Ok((inner, alive)) => return greet(inner, alive, conninfo, wanted, limit).await,
+            Ok(opened) => return greet(opened, conninfo, wanted, limit).await,
             Err(refusal) => refusal,
         };
         let worth_another = refusal.may_depend_on_tls();
@@ -423,12 +423,12 @@ fn carry(connection: impl Future<Output: Send> + Send + 'static) -> oneshot::Sen
 
 /// The first questions: what session this is, and who answers.
 async fn greet(
-    inner: tokio_postgres::Client,
-    alive: oneshot::Sender<()>,
+    opened: Opened,
     conninfo: &Conninfo,
     wanted: SessionAttributes,
     limit: Duration,
 ) -> Result<Client, Refusal> {
+    let (inner, alive) = opened;
     // statement_timeout is a 32-bit number of milliseconds, and zero means for ever.
     let milliseconds = limit.as_millis().clamp(1, i32::MAX as u128);
     inner

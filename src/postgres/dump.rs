@@ -104,6 +104,10 @@ impl<'a> DumpCommand<'a> {
     ///
     /// # Errors
     /// This version of `pg_dump` cannot do it.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each becomes an argument of pg_dump"
+    )]
     pub fn arguments(
         &self,
         version: &ProgramVersion,
@@ -211,6 +215,10 @@ pub fn archive_entries_arguments(archive: &Path) -> Vec<OsString> {
 /// before the rows or those after them: of these tables (as SQL writes them), or of all. Sequences
 /// have their values in the second part. They are in UTF-8, unless the database has no encoding:
 /// what cannot be converted would fail the dump for a name that is not wanted.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "each becomes an argument of pg_dump"
+)]
 pub fn definitions_arguments(
     conninfo: &Conninfo,
     before_rows: bool,
@@ -380,6 +388,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn each_format_and_compression_has_its_arguments() {
         const COMMON: &str = "--no-password --lock-wait-timeout=30000 --encoding=UTF8 --format=";
         let table = [

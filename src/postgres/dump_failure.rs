@@ -110,6 +110,10 @@ const OWN_LINES: [&str; 3] = ["pg_dump: ", "pg_dumpall: ", "pg_restore: "];
 /// What stands before an answer of the server.
 const QUOTES: [&str; 2] = ["from server: ", "query failed: "];
 
+#[expect(
+    clippy::too_many_lines,
+    reason = "one list of the messages of PostgreSQL"
+)]
 fn in_line(line: &str, stderr: &str) -> Option<DumpFailure> {
     let any = |phrases: &[&str]| phrases.iter().any(|phrase| line.contains(phrase));
     // A query is quoted after the message, and its text may hold anything.
@@ -257,7 +261,7 @@ mod tests {
     use super::*;
 
     #[test]
-    #[allow(clippy::too_many_lines, reason = "a table")]
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn the_cause_is_recognised_in_what_pg_dump_says() {
         let on_socket =
             "pg_dump: error: connection to server on socket \"/x/.s.PGSQL.5432\" failed: ";

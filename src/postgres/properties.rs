@@ -135,6 +135,10 @@ pub fn locales(properties: &DatabaseProperties) -> Vec<&str> {
 ///
 /// # Errors
 /// The server does not answer, or refuses.
+#[expect(
+    clippy::too_many_lines,
+    reason = "one query and its columns, in their order"
+)]
 pub async fn database_properties(client: &Client) -> Result<DatabaseProperties, QueryError> {
     const WHAT: &str = "read the database's properties";
     let bytes = |expression: &str| as_bytes(client, expression);

@@ -206,6 +206,7 @@ impl<'a> Staging<'a> {
         clippy::needless_pass_by_value,
         reason = "a check is good for one publication"
     )]
+    #[expect(clippy::too_many_arguments, reason = "all that a backup is made of")]
     pub fn publish(
         self,
         artifact: Checked,

@@ -179,6 +179,11 @@ fn digest(role: Role, path: &Path) -> Digest {
     digest_file(File::open(path).unwrap(), &progress).unwrap()
 }
 
+#[expect(
+    clippy::too_many_arguments,
+    clippy::too_many_lines,
+    reason = "a manifest, field by field"
+)]
 fn manifest(
     stem: &Stem,
     run: Uuid,

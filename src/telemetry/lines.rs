@@ -73,19 +73,25 @@ where
         let metadata = event.metadata();
         let text = text(event, metadata.target());
         let colours = writer.has_ansi_escapes();
-        self.write(&mut writer, colours, *metadata.level(), Utc::now(), &text)
+        let message = Message {
+            level: *metadata.level(),
+            at: Utc::now(),
+            text: &text,
+        };
+        self.write(&mut writer, colours, &message)
     }
 }
 
+/// What is written.
+struct Message<'a> {
+    level: Level,
+    at: DateTime<Utc>,
+    text: &'a str,
+}
+
 impl Lines {
-    fn write(
-        self,
-        writer: &mut impl Write,
-        colours: bool,
-        level: Level,
-        now: DateTime<Utc>,
-        text: &str,
-    ) -> fmt::Result {
+    fn write(self, writer: &mut impl Write, colours: bool, message: &Message<'_>) -> fmt::Result {
+        let &Message { level, at, text } = message;
         let (dim, colour, plain) = if colours {
             ("\x1b[2m", colour(level), "\x1b[0m")
         } else {
@@ -95,7 +101,7 @@ impl Lines {
         match self {
             Self::Level => write!(writer, "{colour}{level:>5}{plain} ")?,
             Self::Time(zone) => {
-                let time = now.with_timezone(&zone).format("%Y-%m-%d %H:%M:%S %:z");
+                let time = at.with_timezone(&zone).format("%Y-%m-%d %H:%M:%S %:z");
                 write!(writer, "{dim}{time}{plain} {colour}{level:>5}{plain} ")?;
             }
             Self::Priority => {
@@ -177,9 +183,10 @@ mod tests {
     use super::*;
 
     fn shown(lines: Lines, colours: bool, level: Level, text: &str) -> String {
-        let now = Utc.with_ymd_and_hms(2026, 10, 25, 0, 30, 5).unwrap();
+        let at = Utc.with_ymd_and_hms(2026, 10, 25, 0, 30, 5).unwrap();
         let mut line = String::new();
-        lines.write(&mut line, colours, level, now, text).unwrap();
+        let message = Message { level, at, text };
+        lines.write(&mut line, colours, &message).unwrap();
         line
     }
 

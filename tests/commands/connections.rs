@@ -49,6 +49,10 @@ fn each_failure_has_the_programs_name(output: &Output, failures: usize) {
 }
 
 #[test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one scenario, each step on what the one before has left"
+)]
 fn a_check_that_connects_names_what_the_server_does_not_have() {
     let cluster = Cluster::start();
     cluster.create_database("sales");
@@ -264,6 +268,10 @@ fn a_password_file_without_a_fitting_line_is_named() {
 }
 
 #[test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one scenario, each step on what the one before has left"
+)]
 fn what_the_role_may_not_read_is_found_before_the_night() {
     let cluster = Cluster::start();
     cluster.psql("CREATE ROLE keeper LOGIN");
@@ -460,6 +468,10 @@ fn pasted(output: &Output, start: &str, input: &str) {
 }
 
 #[test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one scenario, each step on what the one before has left"
+)]
 fn a_daemon_reports_a_database_that_is_not_there_until_it_is() {
     let cluster = Cluster::start();
     cluster.create_database("sales");

@@ -7,6 +7,10 @@ use crate::support::cluster::Cluster;
 use crate::support::operator::{Operator, Output, PROGRAM, Running};
 
 #[test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one server, and ever less of a configuration"
+)]
 fn an_emergency_backup_needs_a_connection_and_a_directory_and_no_more() {
     let cluster = Cluster::start();
     cluster.psql(

@@ -42,6 +42,10 @@ fn assert_well(operator: &Operator) {
 }
 
 #[test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one scenario, each step on what the one before has left"
+)]
 fn a_database_that_is_empty_overnight_is_a_concern_until_it_is_accepted() {
     let cluster = Cluster::start();
     let operator = operator(&cluster);
@@ -138,6 +142,10 @@ fn our_own_restore_explains_what_the_next_backup_holds() {
 }
 
 #[test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one scenario, each step on what the one before has left"
+)]
 fn earlier_backups_that_are_gone_and_another_server_are_concerns() {
     let cluster = Cluster::start();
     cluster.psql("CREATE TABLE t AS SELECT 1 AS i");

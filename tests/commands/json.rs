@@ -72,6 +72,7 @@ fn documented(heading: &str) -> BTreeSet<String> {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a list of all documents")]
 fn every_key_that_a_program_gets_is_documented_and_every_documented_one_is_there() {
     let cluster = Cluster::start();
     let mut operator = Operator::of(&cluster, "postgres");

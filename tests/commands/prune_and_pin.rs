@@ -35,6 +35,10 @@ const JANUARY: [&str; 6] = [
 ];
 
 #[test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one scenario, each step on what the one before has left"
+)]
 fn prune_says_what_it_would_do_and_then_does_that() {
     let cluster = Cluster::start();
     let operator = with_six_old_backups(&cluster);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
@@ -22,18 +23,8 @@ fn problems(operator: &Operator) -> BTreeMap<String, String> {
         .collect()
 }
 
-#[test]
-fn foreign_files_are_named_and_never_touched() {
-    let cluster = cluster_with_a_small_database();
-    let mut operator = Operator::of(&cluster, DATABASE);
-    // As greedy as retention can be.
-    operator.set_value("series.daily.keep_last", 1);
-    operator.set_value("series.daily.keep", false);
-    operator.set_value("retention.floor", 1);
-    operator.back_up();
-    let directory = operator.backups();
-    let outside = operator.path("outside.json");
-    fs::write(&outside, "theirs").unwrap();
+/// Puts files into the directory that are no backup's, and links to one that is outside.
+fn put_others(directory: &Path, outside: &Path) {
     for name in [
         "backup_20010101_020000.sql.gz",
         "weekly_backup_20010101_020000.sql.zst",
@@ -56,16 +47,13 @@ fn foreign_files_are_named_and_never_touched() {
         fs::create_dir(directory.join(name)).unwrap();
         fs::write(directory.join(name).join("theirs"), "theirs").unwrap();
     }
-    symlink(&outside, directory.join("backup_20010104_020000.json")).unwrap();
-    symlink(&outside, directory.join("backup_20010105_020000.sql.gz")).unwrap();
+    symlink(outside, directory.join("backup_20010104_020000.json")).unwrap();
+    symlink(outside, directory.join("backup_20010105_020000.sql.gz")).unwrap();
     symlink("nowhere", directory.join("backup_20010106_020000.json")).unwrap();
-    let ours = operator.list();
-    let mut foreign = content(&directory);
-    foreign.retain(|path, _| {
-        let path = path.to_str().unwrap();
-        !path.contains(&ours[0]) && !path.ends_with("/backup.log") && !path.ends_with("/.lock")
-    });
+}
 
+/// What is reported of these.
+fn problems_with_others() -> BTreeMap<String, String> {
     let orphan = "it has no manifest, so it is not a backup of pgbackupd's, and retention never \
                   touches it";
     let no_manifest = "it cannot be understood: expected ident at line 1 column 2";
@@ -85,9 +73,32 @@ fn foreign_files_are_named_and_never_touched() {
         ("manual_x_20010101_020000.dump", orphan),
         ("weekly_backup_20010101_020000.sql.zst", orphan),
     ];
-    let expected: BTreeMap<String, String> = expected
+    expected
         .map(|(file, what)| (file.to_owned(), what.to_owned()))
-        .into();
+        .into()
+}
+
+#[test]
+fn foreign_files_are_named_and_never_touched() {
+    let cluster = cluster_with_a_small_database();
+    let mut operator = Operator::of(&cluster, DATABASE);
+    // As greedy as retention can be.
+    operator.set_value("series.daily.keep_last", 1);
+    operator.set_value("series.daily.keep", false);
+    operator.set_value("retention.floor", 1);
+    operator.back_up();
+    let directory = operator.backups();
+    let outside = operator.path("outside.json");
+    fs::write(&outside, "theirs").unwrap();
+    put_others(&directory, &outside);
+    let ours = operator.list();
+    let mut foreign = content(&directory);
+    foreign.retain(|path, _| {
+        let path = path.to_str().unwrap();
+        !path.contains(&ours[0]) && !path.ends_with("/backup.log") && !path.ends_with("/.lock")
+    });
+
+    let expected = problems_with_others();
     assert_eq!(problems(&operator), expected);
     let told = operator.run(&["list"]);
     for (file, what) in &expected {
@@ -118,6 +129,10 @@ fn foreign_files_are_named_and_never_touched() {
 }
 
 #[test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one scenario, each step on what the one before has left"
+)]
 fn a_manifest_that_is_of_no_use_is_told_and_neither_counted_nor_removed() {
     let cluster = cluster_with_a_small_database();
     let mut operator = Operator::of(&cluster, DATABASE);
@@ -299,6 +314,10 @@ fn a_directory_whose_only_manifest_is_spoilt_is_not_passed_over_where_all_are_ba
 }
 
 #[test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one scenario, each step on what the one before has left"
+)]
 fn pipes_and_devices_under_the_names_of_our_files_make_nobody_wait() {
     let cluster = Cluster::start();
     let operator = Operator::of(&cluster, "postgres");

@@ -2,18 +2,18 @@
 
 use std::path::Path;
 
-use super::super::CommandEnv;
 use super::super::failure::{Failure, FailureKind};
-use super::super::{report, select};
-use super::Args;
-use super::records::{is_configured, records};
+use super::super::select;
+use super::RestoreCommand;
+use super::records::{OwnDirectory, is_configured, records};
+use super::which::Picked;
 use crate::config::{Databases, Plan, Server};
-use crate::jobs::{JobContext, JobError, Place, RestoreSource, places};
-use crate::repository::{Manifest, Repository, Stem};
+use crate::jobs::{JobError, Place, RestoreSource, places};
+use crate::repository::Repository;
 
 /// What is restored, as what, and where.
 pub(super) struct Chosen<'a> {
-    pub(super) source: RestoreSource,
+    pub(super) picked: Picked,
     /// The database that the backup is of.
     pub(super) original: String,
     /// The database that it becomes.
@@ -22,6 +22,16 @@ pub(super) struct Chosen<'a> {
     pub(super) label: String,
     pub(super) server: &'a Server,
     pub(super) repository: Repository,
+}
+
+impl Chosen<'_> {
+    /// The backup's name, or the file's path.
+    pub(super) fn backup(&self) -> String {
+        match &self.picked.source {
+            RestoreSource::Backup(_, stem) => stem.to_string(),
+            RestoreSource::Bare(path) => path.display().to_string(),
+        }
+    }
 }
 
 /// What `--database` says: the database, and perhaps its server.
@@ -42,11 +52,11 @@ impl Wanted<'_> {
 
 /// Reads `--database`. It need not be one that is configured: a file is restored as any.
 pub(super) fn wanted<'a>(
-    plan: &'a Plan,
+    command: &RestoreCommand<'a>,
     places: &[Place],
-    args: &'a Args,
 ) -> Result<Wanted<'a>, Failure> {
-    let Some(text) = &args.database else {
+    let plan = command.plan;
+    let Some(text) = &command.args.database else {
         return Ok(Wanted {
             server: None,
             database: None,
@@ -57,8 +67,7 @@ pub(super) fn wanted<'a>(
         let is_here = |place: &Place| is_of(place, server, name);
         names(server, name) || places.iter().any(is_here)
     };
-    let (server, database) = select::split(&servers, text, has)
-        .map_err(|message| Failure::new(FailureKind::Usage, message))?;
+    let (server, database) = select::split(&servers, text, has).map_err(usage)?;
     Ok(Wanted {
         server,
         database: Some(database),
@@ -71,61 +80,38 @@ fn is_of(place: &Place, server: &Server, database: &str) -> bool {
 
 /// Which database it becomes, on which server, and whose directory is locked meanwhile.
 pub(super) fn place<'a>(
-    context: &JobContext,
-    plan: &'a Plan,
-    args: &'a Args,
-    source: RestoreSource,
-    env: &CommandEnv<'_>,
+    command: &RestoreCommand<'a>,
+    picked: Picked,
 ) -> Result<Chosen<'a>, Failure> {
-    let told = |error: JobError| report::failure(&error, env.interrupt);
-    let usage = |message: String| Failure::new(FailureKind::Usage, message);
+    let (args, plan) = (command.args, command.plan);
+    let told = |error: JobError| command.failure(&error);
     // What cannot be looked at was judged when the backup was chosen; a file needs none of it.
-    let places = places(context, plan, &[]).map_err(told)?.found;
-    let wanted = wanted(plan, &places, args)?;
-    let original = match &source {
-        RestoreSource::Backup(place, stem) => {
-            let name = recorded_name(place, stem, env)?;
-            if let Some(other) = wanted.database.filter(|other| *other != name) {
-                return Err(usage(format!(
-                    "{stem} is a backup of database {name:?}, not of {other:?}; --into restores it \
-                     under another name"
-                )));
-            }
-            name
-        }
-        RestoreSource::Bare(path) => match wanted.database.or(args.into.as_deref()) {
-            Some(name) => name.to_owned(),
-            None => {
-                return Err(usage(format!(
-                    "no manifest says which database {} is of: --database must say which one it \
-                     becomes, or --into",
-                    path.display()
-                )));
-            }
-        },
+    let places = places(&command.context, plan, &[]).map_err(told)?.found;
+    let wanted = wanted(command, &places)?;
+    let original = original(command, &wanted, &picked.source)?;
+    let server = match named_server(command, &wanted, &picked.source, &original)? {
+        Some(server) => server,
+        None => server_with(plan, &original, &places)?,
     };
-    let server = server(plan, args, &wanted, &source, &original, &places)?;
     let own = match &server.databases {
         Databases::Named(databases) => databases.iter().find(|one| one.name == original),
         Databases::All(_) | Databases::FromEnvironment => None,
     };
-    let own = own.map_or_else(
-        || server.directory_for(&original),
-        |database| database.directory.clone(),
-    );
+    let own = OwnDirectory {
+        path: own.map_or_else(
+            || server.directory_for(&original),
+            |database| database.directory.clone(),
+        ),
+        is_configured: is_configured(server),
+    };
     let database = args.into.clone().unwrap_or_else(|| original.clone());
-    let beside = match &source {
+    let beside = match &picked.source {
         RestoreSource::Backup(place, _) => Some(place.repository.directory().to_owned()),
         RestoreSource::Bare(path) => path.parent().map(Path::to_owned),
     };
-    let repository = records(
-        &original,
-        (own, is_configured(server)),
-        beside.as_deref(),
-        &plan.daemon,
-    );
+    let repository = records(&original, own, beside.as_deref(), &plan.daemon);
     Ok(Chosen {
-        source,
+        picked,
         label: plan.label(&server.name, &database),
         database,
         original,
@@ -134,17 +120,45 @@ pub(super) fn place<'a>(
     })
 }
 
-/// The server to restore on: the one that is named, that of the backup, or the only one that has a
-/// database of that name.
-fn server<'a>(
-    plan: &'a Plan,
-    args: &Args,
+/// The database that the backup is of: its manifest says, and of a file the command line.
+fn original(
+    command: &RestoreCommand<'_>,
+    wanted: &Wanted<'_>,
+    source: &RestoreSource,
+) -> Result<String, Failure> {
+    match source {
+        RestoreSource::Backup(place, stem) => {
+            let manifest = place.repository.manifest(stem);
+            let name = manifest
+                .map_err(|error| command.failure(&error.into()))?
+                .database;
+            match wanted.database.filter(|other| *other != name) {
+                None => Ok(name),
+                Some(other) => Err(usage(format!(
+                    "{stem} is a backup of database {name:?}, not of {other:?}; --into restores it \
+                     under another name"
+                ))),
+            }
+        }
+        RestoreSource::Bare(path) => match wanted.database.or(command.args.into.as_deref()) {
+            Some(name) => Ok(name.to_owned()),
+            None => Err(usage(format!(
+                "no manifest says which database {} is of: --database must say which one it \
+                 becomes, or --into",
+                path.display()
+            ))),
+        },
+    }
+}
+
+/// The server to restore on, where one is named, or the backup is of one.
+fn named_server<'a>(
+    command: &RestoreCommand<'a>,
     wanted: &Wanted<'a>,
     source: &RestoreSource,
     original: &str,
-    places: &[Place],
-) -> Result<&'a Server, Failure> {
-    let usage = |message: String| Err(Failure::new(FailureKind::Usage, message));
+) -> Result<Option<&'a Server>, Failure> {
+    let plan = command.plan;
     let called = |name: &str| plan.servers.iter().find(|server| server.name == name);
     let of_backup = match source {
         RestoreSource::Backup(place, _) => place.server.as_deref().and_then(called),
@@ -153,55 +167,66 @@ fn server<'a>(
     if let (Some(meant), Some(other)) = (wanted.server, of_backup)
         && meant.name != other.name
     {
-        return usage(format!(
+        return Err(usage(format!(
             "the backup is of {:?}, not of {:?}; --server {} restores it there",
             plan.label(&other.name, original),
             plan.label(&meant.name, original),
             meant.name
-        ));
+        )));
     }
-    let all = || {
-        let names: Vec<&str> = plan.servers.iter().map(|one| one.name.as_str()).collect();
-        names.join(", ")
-    };
-    if let Some(name) = &args.server {
-        return match called(name) {
-            Some(server) => Ok(server),
-            None => usage(format!(
+    match &command.args.server {
+        None => Ok(wanted.server.or(of_backup)),
+        Some(name) => match called(name) {
+            Some(server) => Ok(Some(server)),
+            None => Err(usage(format!(
                 "there is no server {name:?}: --server takes {}",
-                all()
-            )),
-        };
+                server_names(plan)
+            ))),
+        },
     }
-    if let Some(server) = wanted.server.or(of_backup) {
-        return Ok(server);
-    }
+}
+
+/// The only server that has a database of that name, or the only one there is.
+fn server_with<'a>(
+    plan: &'a Plan,
+    database: &str,
+    places: &[Place],
+) -> Result<&'a Server, Failure> {
     let having: Vec<&Server> = plan
         .servers
         .iter()
         .filter(|server| {
-            let is_here = |place: &Place| is_of(place, server, original);
-            names(server, original) || places.iter().any(is_here)
+            let is_here = |place: &Place| is_of(place, server, database);
+            names(server, database) || places.iter().any(is_here)
         })
         .collect();
     match (having.as_slice(), plan.servers.as_slice()) {
         ([only], _) => Ok(only),
         ([], [only]) => Ok(only),
-        ([], _) => usage(format!(
+        ([], _) => Err(usage(format!(
             "--server must say on which one to restore: {}",
-            all()
-        )),
+            server_names(plan)
+        ))),
         (several, _) => {
             let labels: Vec<String> = several
                 .iter()
-                .map(|server| format!("{:?}", plan.label(&server.name, original)))
+                .map(|server| format!("{:?}", plan.label(&server.name, database)))
                 .collect();
-            usage(format!(
+            Err(usage(format!(
                 "--database must say which one is meant: {}",
                 labels.join(" or ")
-            ))
+            )))
         }
     }
+}
+
+fn server_names(plan: &Plan) -> String {
+    let names: Vec<&str> = plan.servers.iter().map(|one| one.name.as_str()).collect();
+    names.join(", ")
+}
+
+fn usage(message: String) -> Failure {
+    Failure::new(FailureKind::Usage, message)
 }
 
 fn names(server: &Server, database: &str) -> bool {
@@ -209,13 +234,4 @@ fn names(server: &Server, database: &str) -> bool {
         Databases::Named(databases) => databases.iter().any(|one| one.name == database),
         Databases::All(_) | Databases::FromEnvironment => false,
     }
-}
-
-/// The database that a backup is of: its manifest says.
-fn recorded_name(place: &Place, stem: &Stem, env: &CommandEnv<'_>) -> Result<String, Failure> {
-    place
-        .repository
-        .manifest(stem)
-        .map(|manifest: Manifest| manifest.database)
-        .map_err(|error| report::failure(&error.into(), env.interrupt))
 }

@@ -12,20 +12,19 @@ mod which;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::CommandEnv;
+use super::env::CommandEnv;
 use super::failure::{Failure, FailureKind};
 use super::progress::Display;
 use super::{incident, report, select};
-use crate::config::{Loaded, Plan, Runs, Server, name_fault};
+use crate::config::{Loaded, Plan, Runs, name_fault};
 use crate::jobs::{
-    Ahead, JobContext, JobError, RestoreReport, RestoreRequest, RestoreSource, look_ahead,
+    Ahead, JobContext, JobError, RestorePlan, RestoreReport, RestoreRequest, look_ahead,
     look_at_restore, prepare_restore, restore,
 };
 use crate::pipeline::Progress;
@@ -154,7 +153,7 @@ fn name_of(
 }
 
 /// What `restore --json` prints, whether it succeeded or not.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub(super) struct RestoreResult {
     /// Whether the database is restored.
     pub ok: bool,
@@ -191,160 +190,313 @@ pub(super) struct RestoreResult {
     pub error: Option<String>,
 }
 
+/// One `restore` of the command line: what was asked for, and by which configuration.
+struct RestoreCommand<'a> {
+    args: &'a Args,
+    env: &'a CommandEnv<'a>,
+    plan: &'a Plan,
+    context: JobContext,
+}
+
+impl RestoreCommand<'_> {
+    /// A job's error as the command's failure.
+    fn failure(&self, error: &JobError) -> Failure {
+        report::failure(error, self.env.interrupt)
+    }
+
+    fn cancel(&self) -> &CancellationToken {
+        self.env.interrupt.token()
+    }
+}
+
+/// What is known of a restore once it was begun.
+struct Begun {
+    server: String,
+    /// The file with the incident report, if it could be written.
+    incident: Option<PathBuf>,
+}
+
 pub(super) async fn run(
     args: &Args,
     env: &CommandEnv<'_>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     let loaded = args.load(env)?;
-    let context = env.context(&loaded);
-    let plan = &loaded.plan;
-    let Some(picked) = which::source(&context, plan, args, env, out)? else {
+    let command = RestoreCommand {
+        args,
+        env,
+        plan: &loaded.plan,
+        context: env.context(&loaded),
+    };
+    let Some(picked) = which::source(&command, out)? else {
         return Ok(());
     };
-    let source = picked.source.clone();
-    let chosen = destination::place(&context, plan, args, source, env)?;
-    let named = (chosen.database.as_str(), chosen.label.as_str());
-    which::confirm_older(&picked, named, args, env).await?;
-    let passed_over = picked.passed_over.as_slice();
+    let chosen = destination::place(&command, picked)?;
+    which::confirm_older(&command, &chosen).await?;
     if !args.tables.is_empty() {
-        return Box::pin(tables::run(
-            args,
-            &context,
-            plan,
-            (&chosen, passed_over),
-            env,
-            out,
-        ))
-        .await;
+        return Box::pin(tables::run(&command, &chosen, out)).await;
     }
-    let request = request(args, plan, &chosen, passed_over);
-    let cancel = env.interrupt.token();
+    let restoring = Restoring {
+        request: request(&command, &chosen),
+        label: report::one_line(&chosen.label),
+        progress: Arc::new(Progress::default()),
+        command: &command,
+        chosen: &chosen,
+    };
     if args.plan {
-        return print_plan(&context, plan, &chosen, &request, env, out).await;
-    }
-    let label = report::one_line(&chosen.label);
-    // Asked before the backup is read in full, which may take hours.
-    let mut told_before = passed_over.to_vec();
-    let mut is_confirmed = args.yes;
-    if !args.yes && (request.replace || picked.is_offered) {
-        let ahead = match Box::pin(ahead(&context, &request, cancel)).await {
-            Ok(ahead) => ahead,
-            Err(error) => {
-                return failed(&chosen, &request, None, (&error, None), env, out);
-            }
-        };
-        warn(&ahead.plan.warnings, passed_over);
-        let question = Question {
-            plan: &ahead.plan,
-            label: &label,
-            passed_over,
-            bytes: ahead.bytes,
-            is_offered: picked.is_offered,
-        };
-        question.confirm(&context, env).await?;
-        is_confirmed = ahead.plan.replaces.is_some();
-        told_before = ahead.plan.warnings;
-    }
-    let progress = Arc::new(Progress::default());
-    let display = Display::start(&label, &progress, env.json);
-    let say = |step: &str| display.note(step);
-    let preparing = prepare_restore(&context, &request, &say, &progress, cancel);
-    let prepared = Box::pin(preparing).await;
-    drop(display);
-    let prepared = match prepared {
-        Ok(prepared) => prepared,
-        // Nothing was done yet that is worth a report.
-        Err(error) => return failed(&chosen, &request, None, (&error, None), env, out),
-    };
-    warn(&prepared.plan.warnings, &told_before);
-    let server = prepared.plan.server.clone();
-    if !is_confirmed {
-        // It was made meanwhile.
-        let question = Question {
-            plan: &prepared.plan,
-            label: &label,
-            passed_over,
-            bytes: None,
-            is_offered: false,
-        };
-        question.confirm(&context, env).await?;
-    }
-    let display = Display::start(&label, &progress, env.json);
-    let say = |step: &str| display.note(step);
-    let restoring = restore(&context, &request, prepared, &say, &progress, cancel);
-    let restored = Box::pin(restoring).await;
-    drop(display);
-    let restored = match restored {
-        Ok(restored) => restored,
-        Err(error) => {
-            let path = incident::write(&context, &chosen.repository, request.run, Some(&error));
-            let failure = (&error, path);
-            return failed(&chosen, &request, Some(server), failure, env, out);
-        }
-    };
-    let report = incident::write(&context, &chosen.repository, request.run, None);
-    warn(&restored.warnings, &[]);
-    if env.json {
-        let result = result(&restored, (&chosen, passed_over), server, report);
-        report::json(&result, out)?;
+        restoring.print_plan(out).await
     } else {
-        let what = (&*label, chosen.server, plan.objectives.recovery_time);
-        print(&restored, what, args, report, out)?;
-    }
-    out.flush()?;
-    is_started(restored, &label)
-}
-
-/// Prints what the restore would do.
-async fn print_plan(
-    context: &JobContext,
-    plan: &Plan,
-    chosen: &Chosen<'_>,
-    request: &RestoreRequest<'_>,
-    env: &CommandEnv<'_>,
-    out: &mut dyn Write,
-) -> Result<(), Failure> {
-    let looking = look_at_restore(context, request, env.interrupt.token());
-    let looked = Box::pin(looking).await;
-    let looked = looked.map_err(|error| report::failure(&error, env.interrupt))?;
-    plan::print(
-        looked,
-        chosen,
-        (context, plan.objectives.recovery_time),
-        "as",
-        env.json,
-        out,
-    )
-}
-
-/// An application that does not start again is a failure still.
-fn is_started(restored: RestoreReport, label: &str) -> Result<(), Failure> {
-    match restored.start_failed {
-        None => Ok(()),
-        Some(failed) => Err(Failure::new(
-            FailureKind::Unavailable,
-            format!(
-                "database {label} is restored, but the application could not be started: {failed}"
-            ),
-        )),
+        restoring.run(out).await
     }
 }
 
-fn request<'a>(
-    args: &Args,
-    plan: &'a Plan,
-    chosen: &'a Chosen<'_>,
-    passed_over: &'a [String],
-) -> RestoreRequest<'a> {
+/// The restore of a whole database.
+struct Restoring<'a> {
+    command: &'a RestoreCommand<'a>,
+    chosen: &'a Chosen<'a>,
+    request: RestoreRequest<'a>,
+    /// The database as lines of text name it.
+    label: String,
+    progress: Arc<Progress>,
+}
+
+/// What is settled before the backup is read in full.
+struct Consent {
+    /// Whether nothing is left to be asked.
+    is_given: bool,
+    /// The warnings that were reported.
+    told: Vec<String>,
+}
+
+impl Restoring<'_> {
+    /// Prints what the restore would do.
+    async fn print_plan(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        let command = self.command;
+        let looking = look_at_restore(&command.context, &self.request, command.cancel());
+        let looked = Box::pin(looking).await;
+        let looked = looked.map_err(|error| command.failure(&error))?;
+        plan::print(command, self.chosen, looked, out)
+    }
+
+    /// Restores it, and reports how that went.
+    async fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        let (command, request) = (self.command, &self.request);
+        let (context, cancel) = (&command.context, command.cancel());
+        let consent = self.ask_ahead(out).await?;
+        let display = Display::start(&self.label, &self.progress, command.env.json);
+        let say = |step: &str| display.note(step);
+        let preparing = prepare_restore(context, request, &say, &self.progress, cancel);
+        let prepared = Box::pin(preparing).await;
+        drop(display);
+        let prepared = match prepared {
+            Ok(prepared) => prepared,
+            // Nothing was done yet that is worth a report.
+            Err(error) => return self.failed(&error, None, out),
+        };
+        warn(&prepared.plan.warnings, &consent.told);
+        if !consent.is_given {
+            // It was made meanwhile.
+            let question = self.question(&prepared.plan, None, false);
+            question.confirm(command).await?;
+        }
+        let server = prepared.plan.server.clone();
+        let display = Display::start(&self.label, &self.progress, command.env.json);
+        let say = |step: &str| display.note(step);
+        let restoring = restore(context, request, prepared, &say, &self.progress, cancel);
+        let restored = Box::pin(restoring).await;
+        drop(display);
+        let error = restored.as_ref().err();
+        let incident = incident::write(context, &self.chosen.repository, request.run, error);
+        let begun = Begun { server, incident };
+        match restored {
+            Ok(restored) => self.succeeded(restored, begun, out),
+            Err(error) => self.failed(&error, Some(begun), out),
+        }
+    }
+
+    /// Asks, before the backup is read in full, which may take hours.
+    async fn ask_ahead(&self, out: &mut dyn Write) -> Result<Consent, Failure> {
+        let picked = &self.chosen.picked;
+        let is_given = self.command.args.yes;
+        if is_given || !(self.request.replace || picked.is_offered) {
+            return Ok(Consent {
+                is_given,
+                told: picked.passed_over.clone(),
+            });
+        }
+        let ahead = match Box::pin(self.ahead()).await {
+            Ok(ahead) => ahead,
+            Err(error) => return self.failed(&error, None, out),
+        };
+        warn(&ahead.plan.warnings, &picked.passed_over);
+        let question = self.question(&ahead.plan, ahead.bytes, picked.is_offered);
+        question.confirm(self.command).await?;
+        Ok(Consent {
+            is_given: ahead.plan.replaces.is_some(),
+            told: ahead.plan.warnings,
+        })
+    }
+
+    /// What the question is about, where nothing keeps the backup from being restored.
+    async fn ahead(&self) -> Result<Ahead, JobError> {
+        let command = self.command;
+        let ahead = look_ahead(&command.context, &self.request, command.cancel()).await?;
+        if ahead.problems.is_empty() {
+            return Ok(ahead);
+        }
+        Err(JobError::Failed {
+            message: format!("nothing was restored: {}", ahead.problems.join("\n")),
+            said: None,
+            may_pass: false,
+        })
+    }
+
+    fn question<'b>(
+        &'b self,
+        plan: &'b RestorePlan,
+        bytes: Option<u64>,
+        is_offered: bool,
+    ) -> Question<'b> {
+        Question {
+            plan,
+            label: &self.label,
+            passed_over: &self.chosen.picked.passed_over,
+            bytes,
+            is_offered,
+        }
+    }
+
+    /// Reports a restore that succeeded; an application that does not start again is a failure still.
+    fn succeeded(
+        &self,
+        restored: RestoreReport,
+        begun: Begun,
+        out: &mut dyn Write,
+    ) -> Result<(), Failure> {
+        warn(&restored.warnings, &[]);
+        if self.command.env.json {
+            report::json(&self.result(&restored, begun), out)?;
+        } else {
+            self.print(&restored, begun.incident, out)?;
+        }
+        out.flush()?;
+        match restored.start_failed {
+            None => Ok(()),
+            Some(failed) => Err(Failure::new(
+                FailureKind::Unavailable,
+                format!(
+                    "database {} is restored, but the application could not be started: {failed}",
+                    self.label
+                ),
+            )),
+        }
+    }
+
+    /// Reports a restore that failed.
+    fn failed<T>(
+        &self,
+        error: &JobError,
+        begun: Option<Begun>,
+        out: &mut dyn Write,
+    ) -> Result<T, Failure> {
+        let mut failure = self.command.failure(error);
+        let (server, incident) =
+            begun.map_or((None, None), |begun| (Some(begun.server), begun.incident));
+        if self.command.env.json {
+            let document = RestoreResult {
+                server_name: self.chosen.server.name.clone(),
+                database: self.request.database.to_owned(),
+                backup: self.chosen.backup(),
+                server,
+                incident: incident.as_ref().map(|path| path.display().to_string()),
+                error: Some(failure.message.clone()),
+                ..RestoreResult::default()
+            };
+            report::json(&document, out)?;
+            out.flush()?;
+        }
+        failure.message.push_str(&incident::in_a_failure(incident));
+        Err(failure)
+    }
+
+    fn result(&self, restored: &RestoreReport, begun: Begun) -> RestoreResult {
+        RestoreResult {
+            ok: true,
+            server_name: self.chosen.server.name.clone(),
+            database: restored.database.clone(),
+            backup: restored.backup.clone(),
+            server: Some(begun.server),
+            rows: Some(restored.rows),
+            tables: Some(restored.tables),
+            kept_as: restored.kept_as.clone(),
+            roles: restored.roles.clone(),
+            sessions_ended: Some(restored.sessions_ended),
+            seconds: Some(restored.took.as_secs_f64()),
+            in_time: Some(restored.in_time),
+            start_error: restored.start_failed.clone(),
+            warnings: [&*self.chosen.picked.passed_over, &*restored.warnings].concat(),
+            incident: begun.incident.map(|path| path.display().to_string()),
+            error: None,
+        }
+    }
+
+    fn print(
+        &self,
+        restored: &RestoreReport,
+        incident: Option<PathBuf>,
+        out: &mut dyn Write,
+    ) -> Result<(), Failure> {
+        let label = self.label.as_str();
+        writeln!(
+            out,
+            "{label}: restored from {}, {} in {} compared, in {} ({} objectives.recovery_time, {})",
+            report::one_line(&restored.backup),
+            report::counted(restored.rows, "row", "rows"),
+            report::counted(restored.tables, "table", "tables"),
+            report::duration(restored.took),
+            if restored.in_time {
+                "within"
+            } else {
+                "LONGER THAN"
+            },
+            report::span(self.request.objective),
+        )?;
+        if let Some(kept) = &restored.kept_as {
+            let name = if records::is_configured(self.chosen.server) {
+                label
+            } else {
+                restored.database.as_str()
+            };
+            writeln!(
+                out,
+                "  the old database is kept as {}; `{}` swaps it back",
+                report::one_line(kept),
+                command("undo-restore", name, "")
+            )?;
+        } else if self.command.args.drop_old {
+            writeln!(out, "  the old database was dropped")?;
+        }
+        if !restored.roles.is_empty() {
+            writeln!(out, "  roles created: {}", restored.roles.join(", "))?;
+        }
+        if let Some(path) = incident {
+            let path = report::one_line(&path.display().to_string());
+            writeln!(out, "  incident report, for you to complete: {path}")?;
+        }
+        Ok(())
+    }
+}
+
+fn request<'a>(command: &'a RestoreCommand<'_>, chosen: &'a Chosen<'_>) -> RestoreRequest<'a> {
+    let (args, plan) = (command.args, command.plan);
     RestoreRequest {
         run: Uuid::now_v7(),
-        source: &chosen.source,
+        source: &chosen.picked.source,
         connection: &chosen.server.connection,
         database: &chosen.database,
         replace: args.into.is_none(),
         repository: &chosen.repository,
-        passed_over,
+        passed_over: &chosen.picked.passed_over,
         overwrite_roles: args.overwrite_roles,
         accept_unexpected: args.accept_unexpected,
         drop_old: args.drop_old,
@@ -355,137 +507,9 @@ fn request<'a>(
     }
 }
 
-/// What the question is about, where nothing keeps the backup from being restored.
-async fn ahead(
-    context: &JobContext,
-    request: &RestoreRequest<'_>,
-    cancel: &CancellationToken,
-) -> Result<Ahead, JobError> {
-    let ahead = look_ahead(context, request, cancel).await?;
-    if ahead.problems.is_empty() {
-        return Ok(ahead);
-    }
-    Err(JobError::Failed {
-        message: format!("nothing was restored: {}", ahead.problems.join("\n")),
-        said: None,
-        may_pass: false,
-    })
-}
-
-/// Tells warnings that were not told before.
+/// Reports warnings that were not reported before.
 fn warn(warnings: &[String], told_before: &[String]) {
     for warning in warnings.iter().filter(|one| !told_before.contains(one)) {
         tracing::warn!("{warning}");
     }
-}
-
-/// Tells a restore that failed, with its incident report if it has one.
-fn failed(
-    chosen: &Chosen<'_>,
-    request: &RestoreRequest<'_>,
-    server: Option<String>,
-    (error, path): (&JobError, Option<PathBuf>),
-    env: &CommandEnv<'_>,
-    out: &mut dyn Write,
-) -> Result<(), Failure> {
-    let mut failure = report::failure(error, env.interrupt);
-    if env.json {
-        let document = RestoreResult {
-            ok: false,
-            server_name: chosen.server.name.clone(),
-            database: request.database.to_owned(),
-            backup: match request.source {
-                RestoreSource::Backup(_, stem) => stem.to_string(),
-                RestoreSource::Bare(path) => path.display().to_string(),
-            },
-            server,
-            rows: None,
-            tables: None,
-            kept_as: None,
-            roles: Vec::new(),
-            sessions_ended: None,
-            seconds: None,
-            in_time: None,
-            start_error: None,
-            warnings: Vec::new(),
-            incident: path.as_ref().map(|path| path.display().to_string()),
-            error: Some(failure.message.clone()),
-        };
-        report::json(&document, out)?;
-        out.flush()?;
-    }
-    failure.message.push_str(&incident::in_a_failure(path));
-    Err(failure)
-}
-
-fn result(
-    restored: &RestoreReport,
-    (chosen, passed_over): (&Chosen<'_>, &[String]),
-    server: String,
-    report: Option<PathBuf>,
-) -> RestoreResult {
-    RestoreResult {
-        ok: true,
-        server_name: chosen.server.name.clone(),
-        database: restored.database.clone(),
-        backup: restored.backup.clone(),
-        server: Some(server),
-        rows: Some(restored.rows),
-        tables: Some(restored.tables),
-        kept_as: restored.kept_as.clone(),
-        roles: restored.roles.clone(),
-        sessions_ended: Some(restored.sessions_ended),
-        seconds: Some(restored.took.as_secs_f64()),
-        in_time: Some(restored.in_time),
-        start_error: restored.start_failed.clone(),
-        warnings: [passed_over, &restored.warnings].concat(),
-        incident: report.map(|path| path.display().to_string()),
-        error: None,
-    }
-}
-
-fn print(
-    restored: &RestoreReport,
-    (label, server, objective): (&str, &Server, Duration),
-    args: &Args,
-    incident: Option<PathBuf>,
-    out: &mut dyn Write,
-) -> Result<(), Failure> {
-    writeln!(
-        out,
-        "{label}: restored from {}, {} in {} compared, in {} ({} objectives.recovery_time, {})",
-        report::one_line(&restored.backup),
-        report::counted(restored.rows, "row", "rows"),
-        report::counted(restored.tables, "table", "tables"),
-        report::duration(restored.took),
-        if restored.in_time {
-            "within"
-        } else {
-            "LONGER THAN"
-        },
-        report::span(objective),
-    )?;
-    if let Some(kept) = &restored.kept_as {
-        let name = if records::is_configured(server) {
-            label
-        } else {
-            restored.database.as_str()
-        };
-        writeln!(
-            out,
-            "  the old database is kept as {}; `{}` swaps it back",
-            report::one_line(kept),
-            command("undo-restore", name, "")
-        )?;
-    } else if args.drop_old {
-        writeln!(out, "  the old database was dropped")?;
-    }
-    if !restored.roles.is_empty() {
-        writeln!(out, "  roles created: {}", restored.roles.join(", "))?;
-    }
-    if let Some(path) = incident {
-        let path = report::one_line(&path.display().to_string());
-        writeln!(out, "  incident report, for you to complete: {path}")?;
-    }
-    Ok(())
 }

@@ -9,10 +9,11 @@ use serde::Serialize;
 
 use super::super::failure::{Failure, FailureKind};
 use super::super::report;
+use super::RestoreCommand;
 use super::destination::Chosen;
-use crate::jobs::{JobContext, LastDrill, Outlook};
+use crate::jobs::{LastDrill, Outlook};
 use crate::policy::{age, in_words};
-use crate::words::command;
+use crate::words;
 
 /// What `restore --plan --json` prints.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -59,21 +60,19 @@ pub(in crate::cli) struct Measured {
     pub recovery_seconds: f64,
 }
 
-/// Prints it; of a whole database that it is restored `as`, of tables that they come `into` one.
+/// Prints it.
 ///
 /// # Errors
 /// When the restore would not be possible, or the output cannot be written.
 pub(super) fn print(
-    plan: Outlook,
+    command: &RestoreCommand<'_>,
     chosen: &Chosen<'_>,
-    (context, objective): (&JobContext, Duration),
-    as_or_into: &str,
-    json: bool,
+    plan: Outlook,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     let drill = plan.last_drill.as_ref();
     let took: Vec<Option<Duration>> = plan.steps.iter().map(|step| step.took(drill?)).collect();
-    if json {
+    if command.env.json {
         let document = RestoreSteps {
             server_name: chosen.server.name.clone(),
             last_drill: drill.map(measured),
@@ -89,12 +88,17 @@ pub(super) fn print(
             database: plan.database,
             backup: plan.backup,
             bytes: plan.bytes,
-            target_seconds: objective.as_secs_f64(),
+            target_seconds: command.plan.objectives.recovery_time.as_secs_f64(),
             problems: plan.problems,
             warnings: plan.warnings,
         };
         return report::json(&document, out);
     }
+    let as_or_into = if command.args.tables.is_empty() {
+        "as"
+    } else {
+        "into"
+    };
     writeln!(
         out,
         "restore {} {as_or_into} database {} at {}:",
@@ -111,8 +115,7 @@ pub(super) fn print(
             report::one_line(&step.what)
         )?;
     }
-    let drill = command("drill", &chosen.label, "");
-    writeln!(out, "{}", measure(&plan, context, (objective, &drill)))?;
+    writeln!(out, "{}", measure(command, chosen, &plan))?;
     for warning in &plan.warnings {
         writeln!(out, "note: {warning}")?;
     }
@@ -130,12 +133,13 @@ pub(super) fn print(
 }
 
 /// Where the times come from, and what they say of this restore.
-fn measure(plan: &Outlook, context: &JobContext, (objective, command): (Duration, &str)) -> String {
-    let allowed = report::span(objective);
+fn measure(command: &RestoreCommand<'_>, chosen: &Chosen<'_>, plan: &Outlook) -> String {
+    let allowed = report::span(command.plan.objectives.recovery_time);
     let Some(drill) = &plan.last_drill else {
         return format!(
-            "times: none, for no test restore of the database is on record; `{command}` makes \
-             one and measures it (objectives.recovery_time is {allowed})"
+            "times: none, for no test restore of the database is on record; `{}` makes \
+             one and measures it (objectives.recovery_time is {allowed})",
+            words::command("drill", &chosen.label, "")
         );
     };
     let sizes = match (drill.bytes, plan.bytes) {
@@ -151,7 +155,7 @@ fn measure(plan: &Outlook, context: &JobContext, (objective, command): (Duration
          (objectives.recovery_time is {allowed})",
         drill.backup,
         report::moment(drill.at),
-        in_words(age(drill.at, context.now())),
+        in_words(age(drill.at, command.context.now())),
         report::duration(drill.recovery_time()),
     )
 }

@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 
-use super::super::CommandEnv;
 use super::super::confirm::{self, Confirmation, Named};
 use super::super::failure::{Failure, FailureKind};
 use super::super::report;
+use super::RestoreCommand;
 use crate::jobs::{JobContext, RestorePlan, about_functions};
 use crate::policy::{age, in_words};
 
@@ -23,21 +23,17 @@ pub(super) struct Question<'a> {
 
 impl Question<'_> {
     /// Asks, if a database is replaced or nobody chose the backup.
-    pub(super) async fn confirm(
-        &self,
-        context: &JobContext,
-        env: &CommandEnv<'_>,
-    ) -> Result<(), Failure> {
+    pub(super) async fn confirm(&self, command: &RestoreCommand<'_>) -> Result<(), Failure> {
         let plan = self.plan;
         if plan.replaces.is_none() && !self.is_offered {
             return Ok(());
         }
-        let text = self.text(context);
+        let text = self.text(&command.context);
         let named = Named {
             database: &plan.database,
             label: self.label,
         };
-        match confirm::ask(&text, named, env.interrupt).await? {
+        match confirm::ask(&text, named, command.env.interrupt).await? {
             Confirmation::Given => Ok(()),
             Confirmation::Refused => Err(confirm::refused(&plan.database)),
             Confirmation::NoTerminal => Err(Failure::new(

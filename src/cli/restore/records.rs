@@ -20,17 +20,22 @@ pub(in crate::cli) fn is_configured(server: &Server) -> bool {
     !matches!(server.databases, Databases::FromEnvironment)
 }
 
-/// The repository whose lock a restore takes and whose `restore.log` it writes. `own` is the directory
-/// of the database's backups, made only where it was configured, and `beside` the one that the dump is
-/// in.
+/// The directory of a database's backups, made only where it was configured.
+pub(in crate::cli) struct OwnDirectory {
+    pub(in crate::cli) path: PathBuf,
+    pub(in crate::cli) is_configured: bool,
+}
+
+/// The repository whose lock a restore takes and whose `restore.log` it writes; `beside` is the
+/// directory that the dump is in.
 pub(in crate::cli) fn records(
     database: &str,
-    (own, is_configured): (PathBuf, bool),
+    own: OwnDirectory,
     beside: Option<&Path>,
     daemon: &DaemonSettings,
 ) -> Repository {
-    if own.is_dir() || (is_configured && can_be_made(&own)) {
-        return Repository::at(own);
+    if own.path.is_dir() || (own.is_configured && can_be_made(&own.path)) {
+        return Repository::at(own.path);
     }
     let name = directory_name(database);
     let state = daemon.state_directory.join(RESTORES).join(&name);
@@ -38,7 +43,7 @@ pub(in crate::cli) fn records(
         Some(beside) if is_ours_to_write(beside) => beside.to_owned(),
         _ if can_be_made(&state) => state,
         // Making it says what is in the way.
-        _ => return Repository::at(own),
+        _ => return Repository::at(own.path),
     };
     // One lock for one restore.log, whatever databases are on record there: whoever holds it knows that
     // every other restore is over.
@@ -105,8 +110,12 @@ mod tests {
         let dump = path("dump");
         fs::create_dir(&dump).unwrap();
         let set_mode = |mode| fs::set_permissions(&dump, fs::Permissions::from_mode(mode)).unwrap();
+        let own = |is_configured| OwnDirectory {
+            path: path("own"),
+            is_configured,
+        };
         let found = |beside| {
-            let found = records("a b", (path("own"), false), beside, &daemon);
+            let found = records("a b", own(false), beside, &daemon);
             (
                 found.directory().to_owned(),
                 found.lock_directory().to_owned(),
@@ -129,7 +138,7 @@ mod tests {
         assert_eq!(found(Some(&*dump)), (dump.clone(), dump.clone()));
         fs::write(path("state"), "").unwrap();
         assert_eq!(found(None), (path("own"), path("own")));
-        let configured = records("a b", (path("own"), true), Some(&dump), &daemon);
+        let configured = records("a b", own(true), Some(&dump), &daemon);
         assert_eq!(configured.directory(), path("own"), "it can be made");
         fs::create_dir(path("own")).unwrap();
         assert_eq!(found(Some(&*dump)), (path("own"), path("own")));

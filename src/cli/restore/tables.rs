@@ -9,17 +9,15 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::super::CommandEnv;
 use super::super::confirm::{self, Confirmation, Named};
 use super::super::failure::{Failure, FailureKind};
 use super::super::progress::Display;
 use super::super::{incident, report};
-use super::Args;
 use super::destination::Chosen;
-use crate::config::Plan;
+use super::{Begun, RestoreCommand, warn};
 use crate::jobs::{
-    JobContext, JobError, RestoreSource, TablesAhead, TablesReport, TablesRequest, about_functions,
-    look_ahead_at_tables, look_at_tables, prepare_tables, restore_tables,
+    JobError, TablesAhead, TablesReport, TablesRequest, about_functions, look_ahead_at_tables,
+    look_at_tables, prepare_tables, restore_tables,
 };
 use crate::pipeline::Progress;
 use crate::policy::{age, in_words};
@@ -71,16 +69,14 @@ pub(super) struct RestoredTable {
 }
 
 pub(super) async fn run(
-    args: &Args,
-    context: &JobContext,
-    plan: &Plan,
-    (chosen, passed_over): (&Chosen<'_>, &[String]),
-    env: &CommandEnv<'_>,
+    command: &RestoreCommand<'_>,
+    chosen: &Chosen<'_>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
+    let (args, plan) = (command.args, command.plan);
     let request = TablesRequest {
         run: Uuid::now_v7(),
-        source: &chosen.source,
+        source: &chosen.picked.source,
         connection: &chosen.server.connection,
         original: &chosen.original,
         into: &chosen.database,
@@ -88,30 +84,83 @@ pub(super) async fn run(
         patterns: &args.tables,
         accept_unexpected: args.accept_unexpected,
         repository: &chosen.repository,
-        passed_over,
+        passed_over: &chosen.picked.passed_over,
         objective: plan.objectives.recovery_time,
         recovery_point: plan.objectives.recovery_point,
     };
-    let cancel = env.interrupt.token();
     if args.plan {
-        let looked = Box::pin(look_at_tables(context, &request, cancel)).await;
-        let looked = looked.map_err(|error| report::failure(&error, env.interrupt))?;
-        let objective = (context, plan.objectives.recovery_time);
-        return super::plan::print(looked, chosen, objective, "into", env.json, out);
+        let looking = look_at_tables(&command.context, &request, command.cancel());
+        let looked = Box::pin(looking).await;
+        let looked = looked.map_err(|error| command.failure(&error))?;
+        return super::plan::print(command, chosen, looked, out);
     }
-    let failing = Failing {
-        request: &request,
+    let restoring = RestoringTables {
+        command,
         chosen,
-        env,
+        request,
+        label: report::one_line(&chosen.label),
     };
-    let label = report::one_line(&chosen.label);
-    // Asked before the backup is read in full, which may take hours.
-    let mut told_before = passed_over.to_vec();
-    if !args.yes {
-        let looking = Box::pin(look_ahead_at_tables(context, &request, cancel));
-        let ahead = match looking.await {
+    restoring.run(out).await
+}
+
+/// The restore of single tables.
+struct RestoringTables<'a> {
+    command: &'a RestoreCommand<'a>,
+    chosen: &'a Chosen<'a>,
+    request: TablesRequest<'a>,
+    /// The database as lines of text name it.
+    label: String,
+}
+
+impl RestoringTables<'_> {
+    /// Restores them, and reports how that went.
+    async fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        let (command, request) = (self.command, &self.request);
+        let (context, cancel) = (&command.context, command.cancel());
+        let told_before = self.ask_ahead(out).await?;
+        let progress = Arc::new(Progress::default());
+        let display = Display::start(&self.label, &progress, command.env.json);
+        let say = |step: &str| display.note(step);
+        let prepared = prepare_tables(context, request, &say, &progress, cancel).await;
+        drop(display);
+        let prepared = match prepared {
+            Ok(prepared) => prepared,
+            // Nothing was done yet that is worth a report.
+            Err(error) => return self.failed(&error, None, out),
+        };
+        warn(&prepared.plan.warnings, &told_before);
+        let (server, told) = (prepared.plan.server.clone(), prepared.plan.warnings.len());
+        let display = Display::start(&self.label, &progress, command.env.json);
+        let say = |step: &str| display.note(step);
+        let restoring = restore_tables(context, request, prepared, &say, &progress, cancel);
+        let restored = Box::pin(restoring).await;
+        drop(display);
+        let record = |error| incident::write(context, &self.chosen.repository, request.run, error);
+        let restored = match restored {
+            Ok(restored) => restored,
+            Err(error) => {
+                let incident = record(Some(&error));
+                return self.failed(&error, Some(Begun { server, incident }), out);
+            }
+        };
+        // What came up meanwhile.
+        for warning in restored.plan.warnings.iter().skip(told) {
+            tracing::warn!("{warning}");
+        }
+        self.succeeded(restored, record(None), out)
+    }
+
+    /// Asks, before the backup is read in full, which may take hours. Gives the warnings that were
+    /// reported.
+    async fn ask_ahead(&self, out: &mut dyn Write) -> Result<Vec<String>, Failure> {
+        let (command, passed_over) = (self.command, &self.chosen.picked.passed_over);
+        if command.args.yes {
+            return Ok(passed_over.clone());
+        }
+        let looking = look_ahead_at_tables(&command.context, &self.request, command.cancel());
+        let ahead = match Box::pin(looking).await {
             Ok(ahead) => ahead,
-            Err(error) => return failing.tell(&error, (None, None), out),
+            Err(error) => return self.failed(&error, None, out),
         };
         for warning in ahead.warnings.iter().skip(passed_over.len()) {
             tracing::warn!("{warning}");
@@ -122,170 +171,126 @@ pub(super) async fn run(
                 said: None,
                 may_pass: false,
             };
-            return failing.tell(&error, (None, None), out);
+            return self.failed(&error, None, out);
         }
         if !ahead.makes_database {
-            ask(&ahead, args, (&label, passed_over), context, env).await?;
+            self.ask(&ahead).await?;
         }
-        told_before = ahead.warnings;
+        Ok(ahead.warnings)
     }
-    let progress = Arc::new(Progress::default());
-    let display = Display::start(&label, &progress, env.json);
-    let say = |step: &str| display.note(step);
-    let prepared = prepare_tables(context, &request, &say, &progress, cancel).await;
-    drop(display);
-    let prepared = match prepared {
-        Ok(prepared) => prepared,
-        // Nothing was done yet that is worth a report.
-        Err(error) => return failing.tell(&error, (None, None), out),
-    };
-    for warning in &prepared.plan.warnings {
-        if !told_before.contains(warning) {
-            tracing::warn!("{warning}");
-        }
-    }
-    let (server, told) = (prepared.plan.server.clone(), prepared.plan.warnings.len());
-    let display = Display::start(&label, &progress, env.json);
-    let say = |step: &str| display.note(step);
-    let restoring = restore_tables(context, &request, prepared, &say, &progress, cancel);
-    let restored = Box::pin(restoring).await;
-    drop(display);
-    let restored = match restored {
-        Ok(restored) => restored,
-        Err(error) => {
-            let path = incident::write(context, &chosen.repository, request.run, Some(&error));
-            return failing.tell(&error, (Some(server), path), out);
-        }
-    };
-    // What came up meanwhile.
-    for warning in restored.plan.warnings.iter().skip(told) {
-        tracing::warn!("{warning}");
-    }
-    let path = incident::write(context, &chosen.repository, request.run, None);
-    if env.json {
-        report::json(&result(restored, chosen, path), out)?;
-    } else {
-        print(&restored, &label, out)?;
-        if let Some(path) = path {
-            let path = report::one_line(&path.display().to_string());
-            writeln!(out, "  incident report, for you to complete: {path}")?;
-        }
-    }
-    out.flush()?;
-    Ok(())
-}
 
-/// What is needed to tell a failure.
-struct Failing<'a> {
-    request: &'a TablesRequest<'a>,
-    chosen: &'a Chosen<'a>,
-    env: &'a CommandEnv<'a>,
-}
+    /// Asks for the name of the database that the tables come into.
+    async fn ask(&self, ahead: &TablesAhead) -> Result<(), Failure> {
+        let text = self.question(ahead);
+        let named = Named {
+            database: &ahead.database,
+            label: &self.label,
+        };
+        match confirm::ask(&text, named, self.command.env.interrupt).await? {
+            Confirmation::Given => Ok(()),
+            Confirmation::Refused => Err(confirm::refused(&ahead.database)),
+            Confirmation::NoTerminal => Err(Failure::new(
+                FailureKind::Usage,
+                format!("{text}there is no terminal to ask at: say --yes to restore them"),
+            )),
+        }
+    }
 
-impl Failing<'_> {
-    /// Reports a restore that failed, with the server and the incident report if there are any.
-    fn tell(
+    /// Reports a restore that succeeded.
+    fn succeeded(
         &self,
-        error: &JobError,
-        (server, path): (Option<String>, Option<PathBuf>),
+        restored: TablesReport,
+        incident: Option<PathBuf>,
         out: &mut dyn Write,
     ) -> Result<(), Failure> {
-        let mut failure = report::failure(error, self.env.interrupt);
-        if self.env.json {
+        if self.command.env.json {
+            report::json(&result(restored, self.chosen, incident), out)?;
+        } else {
+            print(&restored, &self.label, out)?;
+            if let Some(path) = incident {
+                let path = report::one_line(&path.display().to_string());
+                writeln!(out, "  incident report, for you to complete: {path}")?;
+            }
+        }
+        out.flush()?;
+        Ok(())
+    }
+
+    /// Reports a restore that failed.
+    fn failed<T>(
+        &self,
+        error: &JobError,
+        begun: Option<Begun>,
+        out: &mut dyn Write,
+    ) -> Result<T, Failure> {
+        let mut failure = self.command.failure(error);
+        let (server, incident) =
+            begun.map_or((None, None), |begun| (Some(begun.server), begun.incident));
+        if self.command.env.json {
             let document = RestoredTables {
                 server_name: self.chosen.server.name.clone(),
                 database: self.request.into.to_owned(),
-                backup: match self.request.source {
-                    RestoreSource::Backup(_, stem) => stem.to_string(),
-                    RestoreSource::Bare(path) => path.display().to_string(),
-                },
+                backup: self.chosen.backup(),
                 server,
-                incident: path.as_ref().map(|path| path.display().to_string()),
+                incident: incident.as_ref().map(|path| path.display().to_string()),
                 error: Some(failure.message.clone()),
                 ..RestoredTables::default()
             };
             report::json(&document, out)?;
             out.flush()?;
         }
-        failure.message.push_str(&incident::in_a_failure(path));
+        failure.message.push_str(&incident::in_a_failure(incident));
         Err(failure)
     }
-}
 
-/// Asks for the name of the database that the tables come into.
-async fn ask(
-    ahead: &TablesAhead,
-    args: &Args,
-    (label, passed_over): (&str, &[String]),
-    context: &JobContext,
-    env: &CommandEnv<'_>,
-) -> Result<(), Failure> {
-    let text = about(ahead, args.schema.as_deref(), (label, passed_over), context);
-    let named = Named {
-        database: &ahead.database,
-        label,
-    };
-    match confirm::ask(&text, named, env.interrupt).await? {
-        Confirmation::Given => Ok(()),
-        Confirmation::Refused => Err(confirm::refused(&ahead.database)),
-        Confirmation::NoTerminal => Err(Failure::new(
-            FailureKind::Usage,
-            format!("{text}there is no terminal to ask at: say --yes to restore them"),
-        )),
-    }
-}
-
-/// What is printed before the question.
-fn about(
-    ahead: &TablesAhead,
-    schema: Option<&str>,
-    (label, passed_over): (&str, &[String]),
-    context: &JobContext,
-) -> String {
-    let mut text = format!(
-        "This brings tables into the database {label} at {}; no table that is there is changed:\n",
-        ahead.server
-    );
-    let mut line = |title: &str, what: String| {
-        // Writing to a string cannot fail.
-        let _ = writeln!(text, "  {title:<9} {what}");
-    };
-    let started = ahead.started.map_or_else(String::new, |started| {
-        format!(
-            ", begun {} ({} ago)",
-            report::moment(started),
-            in_words(age(started, context.now()))
-        )
-    });
-    line(
-        "backup",
-        format!("{}{started}", report::one_line(&ahead.backup)),
-    );
-    line(
-        "tables",
-        format!(
-            "{}, with their partitions and child tables",
-            report::one_line(&ahead.tables)
-        ),
-    );
-    line(
-        "schema",
-        schema.map_or_else(
-            || "a new one, named restored_ and the time".to_owned(),
-            report::one_line,
-        ),
-    );
-    line("loaded", about_functions(&ahead.user));
-    for sentence in passed_over {
-        line("newer", report::one_line(sentence));
-    }
-    if let Some(bytes) = ahead.bytes {
-        line(
-            "first",
-            format!("{} of backup are read in full", report::size(bytes)),
+    /// What is printed before the question.
+    fn question(&self, ahead: &TablesAhead) -> String {
+        let label = &self.label;
+        let mut text = format!(
+            "This brings tables into the database {label} at {}; no table that is there is changed:\n",
+            ahead.server
         );
+        let mut line = |title: &str, what: String| {
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "  {title:<9} {what}");
+        };
+        let started = ahead.started.map_or_else(String::new, |started| {
+            format!(
+                ", begun {} ({} ago)",
+                report::moment(started),
+                in_words(age(started, self.command.context.now()))
+            )
+        });
+        line(
+            "backup",
+            format!("{}{started}", report::one_line(&ahead.backup)),
+        );
+        line(
+            "tables",
+            format!(
+                "{}, with their partitions and child tables",
+                report::one_line(&ahead.tables)
+            ),
+        );
+        line(
+            "schema",
+            self.request.schema.map_or_else(
+                || "a new one, named restored_ and the time".to_owned(),
+                report::one_line,
+            ),
+        );
+        line("loaded", about_functions(&ahead.user));
+        for sentence in &self.chosen.picked.passed_over {
+            line("newer", report::one_line(sentence));
+        }
+        if let Some(bytes) = ahead.bytes {
+            line(
+                "first",
+                format!("{} of backup are read in full", report::size(bytes)),
+            );
+        }
+        text
     }
-    text
 }
 
 fn result(restored: TablesReport, chosen: &Chosen<'_>, path: Option<PathBuf>) -> RestoredTables {

@@ -4,19 +4,17 @@ use std::fmt::Write as _;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use super::super::CommandEnv;
 use super::super::confirm::{Confirmation, Named};
 use super::super::failure::{Failure, FailureKind};
 use super::super::several::together;
 use super::super::{confirm, report, select};
-use super::Args;
-use super::destination::wanted;
+use super::destination::{Chosen, wanted};
 use super::listing::{Restorable, list};
 use super::moment::moment;
+use super::{Args, RestoreCommand};
 use crate::config::Plan;
 use crate::jobs::{
-    Candidate, Criteria, JobContext, JobError, Place, Places, RestoreSource, choose_backup,
-    passed_over, places,
+    Candidate, Criteria, JobError, Place, Places, RestoreSource, choose_backup, passed_over, places,
 };
 use crate::repository::{Role, Stem};
 use crate::words::command;
@@ -35,64 +33,58 @@ pub(super) struct Picked {
 
 /// What is to be restored; none when a program only wanted the list.
 pub(super) fn source(
-    context: &JobContext,
-    plan: &Plan,
-    args: &Args,
-    env: &CommandEnv<'_>,
+    command: &RestoreCommand<'_>,
     out: &mut dyn Write,
 ) -> Result<Option<Picked>, Failure> {
+    let args = command.args;
     if let Some(backup) = &args.backup {
-        let source = named(context, plan, args, backup, env)?;
+        let source = named(command, backup)?;
         return Ok(Some(Picked {
             source,
             passed_over: Vec::new(),
             is_offered: false,
         }));
     }
-    let criteria = criteria(plan, args)?;
+    let criteria = criteria(command.plan, args)?;
     let Looked {
         places,
         candidates,
         unseen,
-    } = candidates(context, plan, args, &criteria, env)?;
+    } = candidates(command, &criteria)?;
     if args.latest || args.before.is_some() || args.series.is_some() {
         if !unseen.is_empty() {
             // The newest one may be there.
             return Err(select::refused(&unseen, UNTOUCHED));
         }
         let source = newest(&candidates, args);
-        return with_newer(context, &places, source, &criteria, env).map(Some);
+        return with_newer(command, &places, source, &criteria).map(Some);
     }
-    if env.json {
+    if command.env.json {
         let list: Vec<_> = candidates.iter().map(Restorable::of).collect();
         report::json(&list, out)?;
         out.flush()?;
         return together(&unseen).map(|()| None);
     }
     if !unseen.is_empty() {
-        list(context, &candidates, out)?;
+        list(&command.context, &candidates, out)?;
         return Err(select::refused(&unseen, UNTOUCHED));
     }
     let source = newest(&candidates, args);
-    let picked = with_newer(context, &places, source, &criteria, env)?;
-    offer(context, &candidates, &picked, args, out)?;
-    Ok(Some(Picked {
-        is_offered: true,
-        ..picked
-    }))
+    let picked = with_newer(command, &places, source, &criteria)?;
+    list(&command.context, &candidates, out)?;
+    offered(picked, args).map(Some)
 }
 
 /// The newest backup that can be restored, with those that are newer. Each of these is told here.
 fn with_newer(
-    context: &JobContext,
+    command: &RestoreCommand<'_>,
     places: &[Place],
     source: Result<RestoreSource, Failure>,
     criteria: &Criteria,
-    env: &CommandEnv<'_>,
 ) -> Result<Picked, Failure> {
-    let told = |error: JobError| report::failure(&error, env.interrupt);
     let look = |place: &Place, chosen: Option<&Stem>| -> Result<Vec<String>, Failure> {
-        let passed = passed_over(context, place, chosen, criteria).map_err(told)?;
+        let passed = passed_over(&command.context, place, chosen, criteria)
+            .map_err(|error| command.failure(&error))?;
         let passed: Vec<String> = passed.iter().map(ToString::to_string).collect();
         for sentence in &passed {
             tracing::warn!("{}", report::one_line(sentence));
@@ -125,11 +117,10 @@ fn with_newer(
 /// # Errors
 /// When it is not, or nobody is there to be asked.
 pub(super) async fn confirm_older(
-    picked: &Picked,
-    (database, label): (&str, &str),
-    args: &Args,
-    env: &CommandEnv<'_>,
+    command: &RestoreCommand<'_>,
+    chosen: &Chosen<'_>,
 ) -> Result<(), Failure> {
+    let (args, picked) = (command.args, &chosen.picked);
     let RestoreSource::Backup(_, stem) = &picked.source else {
         return Ok(());
     };
@@ -138,17 +129,20 @@ pub(super) async fn confirm_older(
     }
     let what = format!(
         "{stem} is not the newest backup of database {}; what was written since is not in it",
-        report::one_line(label)
+        report::one_line(&chosen.label)
     );
     let mut text = format!("{what}:\n");
     for sentence in &picked.passed_over {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "  {}", report::one_line(sentence));
     }
-    let named = Named { database, label };
-    match confirm::ask(&text, named, env.interrupt).await? {
+    let named = Named {
+        database: &chosen.database,
+        label: &chosen.label,
+    };
+    match confirm::ask(&text, named, command.env.interrupt).await? {
         Confirmation::Given => Ok(()),
-        Confirmation::Refused => Err(confirm::refused(database)),
+        Confirmation::Refused => Err(confirm::refused(&chosen.database)),
         Confirmation::NoTerminal => Err(Failure::new(
             FailureKind::Damaged,
             format!(
@@ -159,17 +153,12 @@ pub(super) async fn confirm_older(
 }
 
 /// The backup that was named, or the file.
-fn named(
-    context: &JobContext,
-    plan: &Plan,
-    args: &Args,
-    text: &str,
-    env: &CommandEnv<'_>,
-) -> Result<RestoreSource, Failure> {
-    let told = |error: JobError| report::failure(&error, env.interrupt);
+fn named(command: &RestoreCommand<'_>, text: &str) -> Result<RestoreSource, Failure> {
+    let (context, plan) = (&command.context, command.plan);
+    let told = |error: JobError| command.failure(&error);
     let all = places(context, plan, &[]).map_err(told)?;
-    let wanted = wanted(plan, &all.found, args)?;
-    let unseen = match &args.database {
+    let wanted = wanted(command, &all.found)?;
+    let unseen = match &command.args.database {
         // Where it is is known.
         _ if select::is_path(text) => Vec::new(),
         Some(database) if !all.failures.is_empty() => {
@@ -255,16 +244,11 @@ struct Looked {
     unseen: Vec<Failure>,
 }
 
-fn candidates(
-    context: &JobContext,
-    plan: &Plan,
-    args: &Args,
-    criteria: &Criteria,
-    env: &CommandEnv<'_>,
-) -> Result<Looked, Failure> {
-    let told = |error: JobError| report::failure(&error, env.interrupt);
-    let wanted: Vec<String> = args.database.iter().cloned().collect();
-    let Places { found, failures } = places(context, plan, &wanted).map_err(told)?;
+fn candidates(command: &RestoreCommand<'_>, criteria: &Criteria) -> Result<Looked, Failure> {
+    let told = |error: JobError| command.failure(&error);
+    let wanted: Vec<String> = command.args.database.iter().cloned().collect();
+    let Places { found, failures } =
+        places(&command.context, command.plan, &wanted).map_err(told)?;
     let mut unseen: Vec<Failure> = failures.into_iter().map(told).collect();
     let mut candidates = Vec::new();
     for place in &found {
@@ -331,32 +315,27 @@ fn source_of(candidate: &Candidate) -> RestoreSource {
     RestoreSource::Backup(candidate.place.clone(), candidate.entry.stem.clone())
 }
 
-/// Lists what can be restored and, at a terminal, goes on with the newest.
-fn offer(
-    context: &JobContext,
-    candidates: &[Candidate],
-    picked: &Picked,
-    args: &Args,
-    out: &mut dyn Write,
-) -> Result<(), Failure> {
-    list(context, candidates, out)?;
-    let RestoreSource::Backup(place, stem) = &picked.source else {
-        return Ok(());
-    };
-    // At a terminal the question follows when the backup was read and the server asked.
-    if confirm::is_possible() && !args.yes {
-        return Ok(());
+/// Goes on with the newest of a list, if that is printed at a terminal.
+fn offered(picked: Picked, args: &Args) -> Result<Picked, Failure> {
+    if let RestoreSource::Backup(place, stem) = &picked.source
+        // At a terminal the question follows when the backup was read and the server asked.
+        && (args.yes || !confirm::is_possible())
+    {
+        let older = if picked.passed_over.is_empty() {
+            ""
+        } else {
+            " --accept-older"
+        };
+        return Err(Failure::new(
+            FailureKind::Usage,
+            format!(
+                "say which one: {}, or --latest{older}",
+                command("restore", &place.label, &stem.to_string())
+            ),
+        ));
     }
-    let older = if picked.passed_over.is_empty() {
-        ""
-    } else {
-        " --accept-older"
-    };
-    Err(Failure::new(
-        FailureKind::Usage,
-        format!(
-            "say which one: {}, or --latest{older}",
-            command("restore", &place.label, &stem.to_string())
-        ),
-    ))
+    Ok(Picked {
+        is_offered: true,
+        ..picked
+    })
 }

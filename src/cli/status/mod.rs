@@ -6,7 +6,7 @@ mod text;
 
 use std::io::Write;
 
-use super::CommandEnv;
+use super::env::CommandEnv;
 use super::failure::{Failure, FailureKind};
 use super::hint::Hints;
 use super::{report, select};

@@ -132,6 +132,7 @@ fn healthy() -> Survey {
 }
 
 /// Everything that there can be, at once.
+#[expect(clippy::too_many_lines, reason = "one survey with everything in it")]
 fn troubled() -> Survey {
     let mut survey = healthy();
     survey.daemon = DaemonView::Alive(Box::new(DaemonState {

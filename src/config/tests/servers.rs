@@ -6,6 +6,7 @@ use super::{accepted, directories};
 use crate::config::{Compression, Databases, Format};
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "all that one configuration means")]
 fn several_servers_have_databases_directories_and_dumps_of_their_own() {
     let loaded = accepted(
         r#"

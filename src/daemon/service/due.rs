@@ -11,20 +11,28 @@ use super::{Running, Service};
 use crate::config::{Job, JobKind};
 use crate::daemon::board::{Ending, Skipped, Step, Subject, Ticket, Work};
 use crate::daemon::skips::SkippedRun;
-use crate::daemon::task::{Action, Circumstances, Outcome, Task};
+use crate::daemon::task::{Action, Circumstances, FoundDatabase, Outcome, Task};
 use crate::daemon::tell;
 use crate::jobs::JobErrorKind;
 use crate::policy::{delay, window_end};
 
+/// A job that is due.
+pub(super) struct DueJob<'a> {
+    pub(super) job: Job,
+    pub(super) slot: DateTime<Utc>,
+    /// The servers for which it is a catch-up run; none where it runs on time, for all.
+    pub(super) catch_up: Option<&'a [String]>,
+}
+
 impl Service {
     /// Puts a job that is due on the board, for all servers or only for some.
-    pub(super) fn put_up(
-        &mut self,
-        job: &Arc<Job>,
-        slot: DateTime<Utc>,
-        catch_up: Option<&[String]>,
-        now: DateTime<Utc>,
-    ) {
+    pub(super) fn put_up(&mut self, due: DueJob<'_>, now: DateTime<Utc>) {
+        let DueJob {
+            job,
+            slot,
+            catch_up,
+        } = due;
+        let job = Arc::new(job);
         let servers: Vec<String> = self
             .plan
             .servers
@@ -39,7 +47,7 @@ impl Service {
         for server in servers {
             let task = Task {
                 plan: Arc::clone(&self.plan),
-                job: Arc::clone(job),
+                job: Arc::clone(&job),
                 action: Action::Find,
                 is_catch_up: catch_up.is_some(),
             };
@@ -136,8 +144,8 @@ impl Service {
                 }
                 self.board.finish(ticket, Ending::Over, now);
                 self.want_directories(&running.work, &found.lacking);
-                for (database, action) in found.databases {
-                    self.put_found(&running.work, database, action, now);
+                for database in found.databases {
+                    self.put_found(&running.work, database, now);
                 }
                 return;
             }
@@ -189,11 +197,10 @@ impl Service {
     pub(super) fn put_found(
         &mut self,
         from: &Work<Task>,
-        database: String,
-        action: Action,
+        found: FoundDatabase,
         now: DateTime<Utc>,
     ) {
-        let wish = (from.subject.server.clone(), database.clone());
+        let wish = (from.subject.server.clone(), found.name.clone());
         let (delay, reason) = if self.wished.contains(&wish) {
             (MAKING, "its directory is being made")
         } else {
@@ -202,14 +209,14 @@ impl Service {
         let not_before = now + delay;
         self.put(Work {
             subject: Subject {
-                database: Some(database),
+                database: Some(found.name),
                 ..from.subject.clone()
             },
             not_before,
             reason: (not_before > now).then(|| reason.to_owned()),
             attempt: 1,
             task: Task {
-                action,
+                action: found.action,
                 ..from.task.clone()
             },
             ..from.clone()

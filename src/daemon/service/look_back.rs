@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::Service;
+use super::due::DueJob;
 use crate::answers;
 use crate::config::Job;
 use crate::daemon::missed::{Missed, Question};
@@ -188,6 +189,11 @@ impl Service {
             tell::clock(slot, job.schedule.zone()),
             span(self.plan.daemon.catch_up_delay)
         );
-        self.put_up(&Arc::new(job), slot, Some(&missed.servers), now);
+        let due = DueJob {
+            job,
+            slot,
+            catch_up: Some(&missed.servers),
+        };
+        self.put_up(due, now);
     }
 }

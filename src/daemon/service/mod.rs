@@ -41,6 +41,7 @@ use crate::repository::{DaemonLock, DaemonState, RuntimeDirectory, SchedulesInFo
 use crate::tell;
 use crate::words::{one_line, span};
 use connections::Connections;
+use due::DueJob;
 use look_back::LookedBack;
 use reload::Reading;
 
@@ -192,16 +193,32 @@ struct Running {
     work: Work<Task>,
 }
 
+/// What the start has made ready for the service.
+pub(super) struct Prepared {
+    pub(super) source: Source,
+    pub(super) plan: Arc<Plan>,
+    pub(super) settings: Settings,
+    pub(super) environment: Arc<BTreeMap<String, String>>,
+    pub(super) runtime: RuntimeDirectory,
+    pub(super) writers: Writers,
+    pub(super) directories: Directories,
+    pub(super) ticker: Ticker,
+    pub(super) systemd: Systemd,
+}
+
 impl Service {
-    pub(super) fn new(
-        source: Source,
-        (plan, settings): (Arc<Plan>, Settings),
-        environment: Arc<BTreeMap<String, String>>,
-        (runtime, writers, directories): (RuntimeDirectory, Writers, Directories),
-        ticker: Ticker,
-        systemd: Systemd,
-        now: DateTime<Utc>,
-    ) -> Self {
+    pub(super) fn new(prepared: Prepared, now: DateTime<Utc>) -> Self {
+        let Prepared {
+            source,
+            plan,
+            settings,
+            environment,
+            runtime,
+            writers,
+            directories,
+            ticker,
+            systemd,
+        } = prepared;
         let (ended, ends) = mpsc::unbounded_channel();
         let (looked, looks) = mpsc::unbounded_channel();
         let (checked, checks) = mpsc::unbounded_channel();
@@ -382,7 +399,12 @@ impl Service {
                 if due.was_missed {
                     self.make_up_after_a_gap(&job, due.slot, now);
                 } else {
-                    self.put_up(&Arc::new(job), due.slot, None, now);
+                    let due = DueJob {
+                        job,
+                        slot: due.slot,
+                        catch_up: None,
+                    };
+                    self.put_up(due, now);
                 }
             }
         }

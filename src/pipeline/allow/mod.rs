@@ -170,12 +170,14 @@ impl Judge {
 
     /// Text outside of statements and rows: white space, or a part of a line.
     pub(in crate::pipeline) fn between(&mut self, text: &[u8], line: u64) {
-        self.none_of(b'\r', text, line, Reason::LineEnds);
+        self.no_carriage_return(text, line);
     }
 
     /// A block of the text, before anything else is seen of it.
     pub(in crate::pipeline) fn bytes(&mut self, block: &[u8], line: u64) {
-        self.none_of(0, block, line, Reason::Zero);
+        if let Some(at) = memchr::memchr(0, block) {
+            self.refuse(line + breaks(&block[..at]), b"", Reason::Zero);
+        }
     }
 
     /// The byte behind the semicolon of a COPY: psql goes on with what else stands in that line when the
@@ -191,14 +193,13 @@ impl Judge {
     /// The next bytes of rows. In them a carriage return is written `\r`; with one in it, the line that
     /// ends them would be one to psql and none to us.
     pub(in crate::pipeline) fn rows(&mut self, bytes: &[u8], line: u64) {
-        self.none_of(b'\r', bytes, line, Reason::LineEnds);
+        self.no_carriage_return(bytes, line);
     }
 
-    /// Refuses a text that begins in a line, if a byte is in it.
-    fn none_of(&mut self, byte: u8, text: &[u8], line: u64, reason: Reason) {
-        if let Some(at) = memchr::memchr(byte, text) {
-            let breaks = memchr::memchr_iter(b'\n', &text[..at]).count() as u64;
-            self.refuse(line + breaks, b"", reason);
+    /// Refuses a text that begins in a line, if a carriage return is in it.
+    fn no_carriage_return(&mut self, text: &[u8], line: u64) {
+        if let Some(at) = memchr::memchr(b'\r', text) {
+            self.refuse(line + breaks(&text[..at]), b"", Reason::LineEnds);
         }
     }
 
@@ -287,6 +288,11 @@ fn of_oddity(oddity: Oddity) -> Reason {
         Oddity::CarriageReturn => Reason::LineEnds,
         Oddity::Ambiguous => Reason::Ambiguous,
     }
+}
+
+/// How many lines end in a text.
+fn breaks(text: &[u8]) -> u64 {
+    memchr::memchr_iter(b'\n', text).count() as u64
 }
 
 #[cfg(test)]

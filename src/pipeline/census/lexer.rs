@@ -183,6 +183,10 @@ impl Lexer {
     }
 
     /// Takes one byte; gives whether it ends the statement.
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one arm for each place that a byte can be in"
+    )]
     fn step(&mut self, byte: u8) -> bool {
         match &mut self.place {
             Place::Plain => return self.step_plain(byte),

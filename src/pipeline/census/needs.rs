@@ -340,6 +340,10 @@ mod tests {
     }
 
     #[test]
+    #[expect(
+        clippy::too_many_lines,
+        reason = "a list of statements, and what each names"
+    )]
     fn the_roles_that_a_dump_takes_for_granted_are_known() {
         let mut needs = Needs::default();
         for text in [
@@ -413,6 +417,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn what_only_a_superuser_may_make_is_known_by_its_statement() {
         for (text, expected) in [
             ("CREATE TYPE public.shell;", Some("base types")),

@@ -126,6 +126,10 @@ impl Rows {
     /// Adds the next column's value, and the row that ends with it. Where that ends the block, of
     /// which so many bytes are used then, gives how.
     #[inline]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "inlined into the loop over all values"
+    )]
     fn add(
         &mut self,
         hash: u128,

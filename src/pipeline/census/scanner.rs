@@ -242,6 +242,10 @@ impl<T: Tap> Scanner<T> {
     }
 
     /// Takes some bytes from the front of a block that is not empty; gives how many.
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one arm for each place that a block can begin in"
+    )]
     fn step(&mut self, block: &[u8]) -> Result<usize, Flaw> {
         match &mut self.place {
             Place::Between => match block[0] {

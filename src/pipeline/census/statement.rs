@@ -139,6 +139,7 @@ fn has_an_access_method(text: &[u8]) -> bool {
 }
 
 /// What a statement of this text is about.
+#[expect(clippy::too_many_lines, reason = "one list of the forms of statements")]
 pub(in crate::pipeline) fn meaning(text: &[u8]) -> Meaning<'_> {
     if let Some(rest) = text.strip_prefix(b"COPY ")
         && let Some(head) = rest.strip_suffix(b" FROM stdin;")

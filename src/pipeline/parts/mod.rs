@@ -55,6 +55,10 @@ impl<R: Read + Unpin> Text<R> {
 ///
 /// # Errors
 /// When the text cannot be read, is no whole dump, or holds what is not sent; and what `each` gives.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "a text, its tap, and what is done with both"
+)]
 pub fn take_parts<R: Read + Unpin, T: Tap>(
     mut text: Text<R>,
     tap: T,

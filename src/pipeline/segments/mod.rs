@@ -208,6 +208,10 @@ impl Segmenter {
     }
 
     /// Takes some bytes from the front of a block that is not empty; gives how many.
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one arm for each place that a block can begin in"
+    )]
     fn step(
         &mut self,
         block: &[u8],

@@ -514,6 +514,7 @@ fn what_a_program_said_stands_on_one_line_and_commands_no_terminal() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn what_is_gone_is_a_concern_with_a_way_back_and_a_word_to_accept_it() {
     let seen = |name: &str, rows, tables, system| Seen {
         name: name.to_owned(),

@@ -135,6 +135,7 @@ impl<'a> Decision<'a> {
 ///
 /// When the dates contradict the clock nothing is removed, and the decision says so, unless the
 /// operator vouches for the clock; the floor and the pins hold even then.
+#[expect(clippy::too_many_arguments, reason = "all that the decision rests on")]
 pub fn decide<'a>(
     candidates: &[Candidate<'a>],
     rules: &Rules,

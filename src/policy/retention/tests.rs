@@ -88,6 +88,7 @@ fn within(days: u32) -> Rules {
     }
 }
 
+#[expect(clippy::too_many_arguments, reason = "all that the decision rests on")]
 fn decide_with<'a>(
     backups: &'a [Made],
     rules: &Rules,
@@ -575,6 +576,7 @@ fn pinning_the_backup_that_a_doubt_names_settles_the_doubt() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn a_doubt_is_raised_exactly_when_the_dates_contradict_the_clock() {
     let day = |date: &str| made(&format!("{date} 02:00"));
     let cases = [

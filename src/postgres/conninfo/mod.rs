@@ -84,6 +84,20 @@ pub(super) struct Keepalive {
     pub(super) user_timeout: Option<Duration>,
 }
 
+impl Keepalive {
+    fn of(values: &Values) -> Result<Self, ConninfoError> {
+        Ok(Self {
+            enabled: values.integer("keepalives")?.is_none_or(|on| on != 0),
+            idle: values.duration("keepalives_idle", Duration::from_secs)?,
+            interval: values.duration("keepalives_interval", Duration::from_secs)?,
+            count: values
+                .integer("keepalives_count")?
+                .filter(|&count| count != 0),
+            user_timeout: values.duration("tcp_user_timeout", Duration::from_millis)?,
+        })
+    }
+}
+
 impl Conninfo {
     /// Resolves a connection. `environment` is the process's own; of files, only the service file,
     /// the password file and the file or credential that the configuration names are read.
@@ -113,19 +127,14 @@ impl Conninfo {
             .unwrap_or_else(|| user.clone());
         let hosts = endpoint::hosts(&mut values)?;
 
-        let single = match (&connection.password, values.take("password")) {
-            (Some(source), _) => Some(password::configured(source, environment)?),
-            (None, Some(password)) => Some(SecretString::from(password)),
-            (None, None) => None,
+        let text = values.take("password").map(SecretString::from);
+        let single = match &connection.password {
+            Some(source) => Some(password::configured(source, environment)?),
+            None => text,
         };
-        let file_is_configured = values.place("passfile") != Place::Variable("PGPASSFILE");
-        let passfile = values.take("passfile");
-        let file = match (&single, passfile, environment.get("HOME")) {
-            (Some(_), ..) | (None, None, None) => PasswordFile::default(),
-            (None, Some(path), _) => PasswordFile::open(Path::new(&path), file_is_configured)?,
-            (None, None, Some(home)) => {
-                PasswordFile::open(&Path::new(home).join(".pgpass"), false)?
-            }
+        let file = match (&single, password_file(&mut values, environment)) {
+            (None, Some((path, is_configured))) => PasswordFile::open(&path, is_configured)?,
+            (Some(_), _) | (None, None) => PasswordFile::default(),
         };
         let endpoints = hosts
             .into_iter()
@@ -159,15 +168,7 @@ impl Conninfo {
             channel_binding: values
                 .parsed("channel_binding")?
                 .unwrap_or(ChannelBinding::Prefer),
-            keepalive: Keepalive {
-                enabled: values.integer("keepalives")?.is_none_or(|on| on != 0),
-                idle: values.duration("keepalives_idle", Duration::from_secs)?,
-                interval: values.duration("keepalives_interval", Duration::from_secs)?,
-                count: values
-                    .integer("keepalives_count")?
-                    .filter(|&count| count != 0),
-                user_timeout: values.duration("tcp_user_timeout", Duration::from_millis)?,
-            },
+            keepalive: Keepalive::of(&values)?,
             connect_timeout: values.duration("connect_timeout", Duration::from_secs)?,
             parameters: values.rest(),
             zone: Some("UTC".to_owned()),
@@ -295,6 +296,18 @@ fn refuse_credentials_of_others(values: &Values) -> Result<(), ConninfoError> {
         }
     }
     Ok(())
+}
+
+/// The password file, and whether it is configured.
+fn password_file(
+    values: &mut Values,
+    environment: &BTreeMap<String, String>,
+) -> Option<(PathBuf, bool)> {
+    let is_configured = values.place("passfile") != Place::Variable("PGPASSFILE");
+    match values.take("passfile") {
+        Some(path) => Some((path.into(), is_configured)),
+        None => Some((Path::new(environment.get("HOME")?).join(".pgpass"), false)),
+    }
 }
 
 fn ssl_mode(values: &Values) -> Result<SslMode, ConninfoError> {

@@ -53,38 +53,52 @@ pub struct Ties {
     pub foreign_keys: Vec<ForeignKey>,
 }
 
+/// What the statements do that cut the tables loose.
+const SEPARATE: &str = "separate the tables from the others";
+
 /// Makes these tables stand alone: no parent and no foreign key to a table that is not among them.
 /// Gives what was cut.
 ///
 /// # Errors
 /// The server does not answer, or refuses.
 pub async fn cut_loose(client: &Client, tables: &[Table]) -> Result<Ties, QueryError> {
-    const WHAT: &str = "separate the tables from the others";
     let oids: Vec<u32> = tables.iter().map(|table| table.oid).collect();
-    let parameters: &[_] = &[(&oids as _, Type::OID_ARRAY)];
-    let name = |table: &str| {
-        as_bytes(
-            client,
-            &format!(
-                "(SELECT quote_ident(n.nspname) || '.' || quote_ident(t.relname) FROM pg_class t \
-                  JOIN pg_namespace n ON n.oid = t.relnamespace WHERE t.oid = {table})"
-            ),
-        )
-    };
-    let mut ties = Ties::default();
+    Ok(Ties {
+        parents: cut_from_parents(client, &oids).await?,
+        foreign_tables: foreign_children(client, &oids).await?,
+        foreign_keys: cut_foreign_keys(client, &oids).await?,
+    })
+}
+
+/// The name of a table, as SQL writes it, by the expression that has its OID.
+fn name_of(client: &Client, table: &str) -> String {
+    as_bytes(
+        client,
+        &format!(
+            "(SELECT quote_ident(n.nspname) || '.' || quote_ident(t.relname) FROM pg_class t \
+              JOIN pg_namespace n ON n.oid = t.relnamespace WHERE t.oid = {table})"
+        ),
+    )
+}
+
+async fn cut_from_parents(client: &Client, oids: &[u32]) -> Result<Vec<Parent>, QueryError> {
     let sql = format!(
         "SELECT {child}, {parent}, c.relispartition, {bound} FROM pg_inherits i \
            JOIN pg_class c ON c.oid = i.inhrelid \
           WHERE i.inhrelid = ANY ($1) AND i.inhparent <> ALL ($1) ORDER BY 1, i.inhseqno",
-        child = name("i.inhrelid"),
-        parent = name("i.inhparent"),
+        child = name_of(client, "i.inhrelid"),
+        parent = name_of(client, "i.inhparent"),
         bound = as_bytes(client, "coalesce(pg_get_expr(c.relpartbound, c.oid), '')"),
     );
-    for row in &client.query(WHAT, &sql, parameters).await? {
-        let child = required(client, WHAT, row, 0)?;
-        let parent = required(client, WHAT, row, 1)?;
-        let bound = required(client, WHAT, row, 3)?;
-        let (cut, again) = if value(client, WHAT, row, 2)? {
+    let mut parents = Vec::new();
+    for row in &client
+        .query(SEPARATE, &sql, &[(&oids as _, Type::OID_ARRAY)])
+        .await?
+    {
+        let child = required(client, SEPARATE, row, 0)?;
+        let parent = required(client, SEPARATE, row, 1)?;
+        let bound = required(client, SEPARATE, row, 3)?;
+        let (cut, again) = if value(client, SEPARATE, row, 2)? {
             (
                 format!("ALTER TABLE {parent} DETACH PARTITION {child}"),
                 format!("ALTER TABLE {parent} ATTACH PARTITION {child} {bound}"),
@@ -95,21 +109,31 @@ pub async fn cut_loose(client: &Client, tables: &[Table]) -> Result<Ties, QueryE
                 format!("ALTER TABLE {child} INHERIT {parent}"),
             )
         };
-        client.execute(WHAT, &cut, STATEMENT).await?;
-        ties.parents.push(Parent {
+        client.execute(SEPARATE, &cut, STATEMENT).await?;
+        parents.push(Parent {
             child,
             of: parent,
             again,
         });
     }
+    Ok(parents)
+}
+
+async fn foreign_children(client: &Client, oids: &[u32]) -> Result<Vec<String>, QueryError> {
     let sql = format!(
         "SELECT {child} FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid \
           WHERE i.inhparent = ANY ($1) AND c.relkind = 'f' ORDER BY 1",
-        child = name("i.inhrelid"),
+        child = name_of(client, "i.inhrelid"),
     );
-    for row in &client.query(WHAT, &sql, parameters).await? {
-        ties.foreign_tables.push(required(client, WHAT, row, 0)?);
-    }
+    let rows = client
+        .query(SEPARATE, &sql, &[(&oids as _, Type::OID_ARRAY)])
+        .await?;
+    rows.iter()
+        .map(|row| required(client, SEPARATE, row, 0))
+        .collect()
+}
+
+async fn cut_foreign_keys(client: &Client, oids: &[u32]) -> Result<Vec<ForeignKey>, QueryError> {
     // Those of partitions go with their root's.
     let sql = format!(
         "SELECT {constraint}, {table}, {references}, {definition}, k.conrelid = ANY ($1) \
@@ -117,23 +141,27 @@ pub async fn cut_loose(client: &Client, tables: &[Table]) -> Result<Ties, QueryE
           WHERE k.contype = 'f' AND k.conparentid = 0 \
             AND (k.conrelid = ANY ($1)) <> (k.confrelid = ANY ($1)) ORDER BY 5 DESC, 2, 1",
         constraint = as_bytes(client, "quote_ident(k.conname)"),
-        table = name("k.conrelid"),
-        references = name("k.confrelid"),
+        table = name_of(client, "k.conrelid"),
+        references = name_of(client, "k.confrelid"),
         definition = as_bytes(client, "pg_get_constraintdef(k.oid)"),
     );
-    for row in &client.query(WHAT, &sql, parameters).await? {
+    let mut keys = Vec::new();
+    for row in &client
+        .query(SEPARATE, &sql, &[(&oids as _, Type::OID_ARRAY)])
+        .await?
+    {
         let key = ForeignKey {
-            name: required(client, WHAT, row, 0)?,
-            table: required(client, WHAT, row, 1)?,
-            references: required(client, WHAT, row, 2)?,
-            definition: required(client, WHAT, row, 3)?,
-            is_ours: value(client, WHAT, row, 4)?,
+            name: required(client, SEPARATE, row, 0)?,
+            table: required(client, SEPARATE, row, 1)?,
+            references: required(client, SEPARATE, row, 2)?,
+            definition: required(client, SEPARATE, row, 3)?,
+            is_ours: value(client, SEPARATE, row, 4)?,
         };
         let cut = format!("ALTER TABLE {} DROP CONSTRAINT {}", key.table, key.name);
-        client.execute(WHAT, &cut, STATEMENT).await?;
-        ties.foreign_keys.push(key);
+        client.execute(SEPARATE, &cut, STATEMENT).await?;
+        keys.push(key);
     }
-    Ok(ties)
+    Ok(keys)
 }
 
 /// Moves tables into a schema, with their indexes, sequences and statistics objects; what bears one

@@ -87,9 +87,7 @@ impl Sandbox {
             "--pgdata".into(),
         ];
         arguments.push(data.clone().into());
-        let confinement = home.confinement(bounds_of_initdb(&home.path));
-        let program = spec.programs.initdb();
-        let initdb = spawn(&home, program, arguments, confinement, ChildKind::Program).await;
+        let initdb = spawn(&home, spec.programs.initdb(), arguments, Part::Initdb).await;
         let mut initdb = initdb.map_err(|error| match &error {
             ChildError::Start { cause, .. } if cause.kind() == io::ErrorKind::PermissionDenied => {
                 home.closed().unwrap_or(error.into())
@@ -391,17 +389,26 @@ async fn serve(
         arguments.push("-c".into());
         arguments.push(format!("{name}={value}").into());
     }
-    let confinement = home.confinement(bounds_of_the_server(&home.path));
-    spawn(home, program, arguments, confinement, ChildKind::Server).await
+    spawn(home, program, arguments, Part::Server).await
+}
+
+/// The programs of the sandbox.
+#[derive(Clone, Copy)]
+enum Part {
+    Initdb,
+    Server,
 }
 
 async fn spawn(
     home: &Home,
     program: PathBuf,
     args: Vec<OsString>,
-    confinement: Confinement,
-    kind: ChildKind,
+    part: Part,
 ) -> Result<Child, ChildError> {
+    let (bounds, kind) = match part {
+        Part::Initdb => (bounds_of_initdb(&home.path), ChildKind::Program),
+        Part::Server => (bounds_of_the_server(&home.path), ChildKind::Server),
+    };
     tracing::debug!("running {} {args:?}", program.display());
     Child::spawn(ChildSpec {
         program,
@@ -410,7 +417,7 @@ async fn spawn(
         stdin: ChildInput::Null,
         stdout: ChildOutput::Null,
         mask: Box::new(|text| text),
-        confinement,
+        confinement: home.confinement(bounds),
         kind,
     })
     .await

@@ -145,6 +145,7 @@ struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
+    #[expect(clippy::too_many_lines, reason = "a line, field by field")]
     fn of(record: &'a Record) -> Self {
         let line = Self {
             at: record.at,

@@ -241,6 +241,7 @@ pub enum Event {
 
 impl Record {
     /// A record with nothing but what every one has.
+    #[expect(clippy::too_many_arguments, reason = "what every record has")]
     pub fn new(
         at: DateTime<FixedOffset>,
         run: Uuid,
