@@ -284,13 +284,14 @@ fn next(job: &Job, now: DateTime<Utc>) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::collections::BTreeMap;
 
     use super::{Changes, changes};
     use crate::config::{Loaded, Source, load};
 
-    fn loaded(text: &str) -> Loaded {
+    /// The configuration that a file with this text is.
+    pub(in crate::daemon) fn loaded(text: &str) -> Loaded {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("pgbackupd.toml");
         std::fs::write(&file, text).unwrap();

@@ -136,10 +136,11 @@ pub async fn run(source: Source, mut loaded: Loaded) -> Result<(), DaemonError> 
         writers,
         directories,
         ticker,
+        called,
         systemd,
     };
-    let service = Service::new(prepared, now);
-    service.run(signals, called, reload).await
+    let (service, reports) = Service::new(prepared, now);
+    service.run(signals, reports, reload).await
 }
 
 /// Ends a service that a signal has ended while it was starting.

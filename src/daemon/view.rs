@@ -281,15 +281,15 @@ fn in_words(moment: DateTime<Tz>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
     use std::sync::Arc;
     use std::time::{Duration, Instant};
 
     use chrono::{DateTime, TimeDelta, Utc};
 
     use super::{Hanging, Rates, View};
-    use crate::config::{Databases, JobKind, Plan, Source, load};
+    use crate::config::{Databases, JobKind, Plan};
     use crate::daemon::board::{Board, Concurrency, Subject, Work};
+    use crate::daemon::changes::tests::loaded;
     use crate::daemon::task::{Action, Task};
     use crate::jobs::{ConnectionFailure, ConnectionFailureKind};
     use crate::pipeline::Progress;
@@ -299,16 +299,7 @@ mod tests {
     }
 
     fn plan() -> Arc<Plan> {
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("pgbackupd.toml");
-        std::fs::write(&file, "databases = [\"app\", \"b\\nb\", \"c\"]").unwrap();
-        let source = Source {
-            file: Some(file.clone()),
-            default_file: file,
-            environment: BTreeMap::new(),
-            ..Source::of_process(None)
-        };
-        Arc::new(load(&source).unwrap().plan)
+        Arc::new(loaded("databases = [\"app\", \"b\\nb\", \"c\"]").plan)
     }
 
     /// A board with the first job's work on every database, two of which run.

@@ -133,9 +133,10 @@ impl Service {
         self.connections.cancel.cancel();
         self.connections.cancel = self.cancel.child_token();
         self.connections.round += 1;
-        self.connections.keep_configured(&self.plan.servers);
-        for server in self.plan.servers.clone() {
-            let context = JobContext::new(&self.plan, &self.environment);
+        self.connections
+            .keep_configured(&self.configuration.plan.servers);
+        for server in self.configuration.plan.servers.clone() {
+            let context = self.configuration.context();
             let found = self.connections.found.clone();
             let round = self.connections.round;
             let cancel = self.connections.cancel.clone();
@@ -168,7 +169,7 @@ impl Service {
         match &failure.database {
             Some(database) => format!(
                 "database {}",
-                one_line(&self.plan.label(&failure.server, database))
+                one_line(&self.configuration.plan.label(&failure.server, database))
             ),
             None => format!("server {}", failure.server),
         }

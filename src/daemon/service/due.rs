@@ -2,16 +2,15 @@
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use uuid::Uuid;
 
-use super::{Running, Service};
+use super::Service;
 use crate::config::{Job, JobKind};
-use crate::daemon::board::{Ending, Skipped, Step, Subject, Ticket, Work};
+use crate::daemon::board::{Ending, Skipped, Subject, Ticket, Work};
 use crate::daemon::skips::SkippedRun;
-use crate::daemon::task::{Action, Circumstances, FoundDatabase, Outcome, Task};
+use crate::daemon::task::{Action, FoundDatabase, Outcome, Task};
 use crate::daemon::tell;
 use crate::jobs::JobErrorKind;
 use crate::policy::{delay, window_end};
@@ -34,19 +33,22 @@ impl Service {
         } = due;
         let job = Arc::new(job);
         let servers: Vec<String> = self
+            .configuration
             .plan
             .servers
             .iter()
             .map(|server| server.name.clone())
             .filter(|name| catch_up.is_none_or(|only| only.contains(name)))
             .collect();
-        let longest = catch_up.map_or(Duration::ZERO, |_| self.plan.daemon.catch_up_delay);
+        let longest = catch_up.map_or(Duration::ZERO, |_| {
+            self.configuration.plan.daemon.catch_up_delay
+        });
         if !matches!(job.kind, JobKind::Backup(_)) {
-            self.open_slots.push((job.name.clone(), slot));
+            self.schedules.open(&job.name, slot);
         }
         for server in servers {
             let task = Task {
-                plan: Arc::clone(&self.plan),
+                plan: Arc::clone(&self.configuration.plan),
                 job: Arc::clone(&job),
                 action: Action::Find,
                 is_catch_up: catch_up.is_some(),
@@ -80,59 +82,28 @@ impl Service {
     }
 
     pub(super) fn put(&mut self, work: Work<Task>) {
-        if let Some(skipped) = self.board.add(work) {
+        if let Some(skipped) = self.queue.board.add(work) {
             self.skip(&skipped);
         }
     }
 
     /// Does what the board says.
     pub(super) fn step(&mut self) {
-        for step in self.board.steps(Utc::now()) {
-            match step {
-                Step::Start(ticket, work) => self.start(ticket, work),
-                Step::Skip(skipped) => self.skip(&skipped),
-            }
+        let (configuration, directories) = (&self.configuration, &self.directories);
+        for skipped in self.queue.step(configuration, directories, Utc::now()) {
+            self.skip(&skipped);
         }
-        self.settle();
-    }
-
-    pub(super) fn start(&mut self, ticket: Ticket, work: Work<Task>) {
-        let running = Running {
-            id: Uuid::now_v7(),
-            began: Instant::now(),
-            progress: Arc::default(),
-            work,
-        };
-        if !matches!(running.work.task.action, Action::Find) {
-            running.told().started();
+        let board = &self.queue.board;
+        if self.schedules.settle(|job, slot| board.has_left(job, slot)) {
+            self.write_schedules();
         }
-        let given = Circumstances {
-            environment: Arc::clone(&self.environment),
-            run: running.id,
-            slot: running.work.slot,
-            directories: self.directories.clone(),
-            progress: Arc::clone(&running.progress),
-            cancel: self.cancel.child_token(),
-        };
-        let (task, server) = (
-            running.work.task.clone(),
-            running.work.subject.server.clone(),
-        );
-        let ended = self.ended.clone();
-        tokio::spawn(async move {
-            let outcome = task.carry_out(server, given).await;
-            // Nobody listens any more only when the daemon has given up waiting.
-            let _ = ended.send((ticket, outcome));
-        });
-        self.runs.insert(ticket, running);
     }
 
     /// Takes in how a run has ended.
     pub(super) fn end(&mut self, ticket: Ticket, outcome: Outcome) {
-        let Some(running) = self.runs.remove(&ticket) else {
+        let Some(running) = self.queue.take(ticket) else {
             return;
         };
-        self.rates.forget(ticket);
         let now = Utc::now();
         let took = running.began.elapsed();
         let told = running.told();
@@ -142,7 +113,7 @@ impl Service {
                 for failure in &found.failures {
                     told.impossible(failure);
                 }
-                self.board.finish(ticket, Ending::Over, now);
+                self.queue.board.finish(ticket, Ending::Over, now);
                 self.want_directories(&running.work, &found.lacking);
                 for database in found.databases {
                     self.put_found(&running.work, database, now);
@@ -154,19 +125,18 @@ impl Service {
                 let subject = &running.work.subject;
                 self.connections
                     .succeeded(&subject.server, subject.database.as_deref());
-                if let (Some(missed), Some(directory)) = (missed, running.work.task.directory()) {
-                    // Once a day, however many backups there are.
-                    let today = now.with_timezone(&self.plan.zone).date_naive();
-                    if self.drills_told.insert(directory, today) != Some(today) {
+                // Once a day, however many backups there are.
+                let today = now
+                    .with_timezone(&self.configuration.plan.zone)
+                    .date_naive();
+                if let Some(directory) = running.work.task.directory() {
+                    if let Some(missed) = missed
+                        && self.reminders.is_drill_due(&directory, today)
+                    {
                         told.drill_overdue(missed);
                     }
-                }
-                if let Some(directory) = running.work.task.directory() {
-                    // Once a day too, and again when there are more.
-                    let today = now.with_timezone(&self.plan.zone).date_naive();
-                    let now_lost = (today, report.losses.len());
-                    let before = self.losses_told.insert(directory, now_lost);
-                    if before.is_none_or(|(day, count)| day != today || count < now_lost.1) {
+                    let count = report.losses.len();
+                    if self.reminders.is_loss_due(&directory, today, count) {
                         told.losses(&report.losses);
                     }
                 }
@@ -185,12 +155,12 @@ impl Service {
                     let first = text.lines().next().unwrap_or_default().to_owned();
                     ending = Ending::MayPass(first);
                 }
-                let again = self.board.finish(ticket, ending, now);
+                let again = self.queue.board.finish(ticket, ending, now);
                 told.failed(&error, again, took);
                 return;
             }
         }
-        self.board.finish(ticket, ending, now);
+        self.queue.board.finish(ticket, ending, now);
     }
 
     /// Puts the work on one database on the board, as found by the job's first step.
@@ -200,8 +170,8 @@ impl Service {
         found: FoundDatabase,
         now: DateTime<Utc>,
     ) {
-        let wish = (from.subject.server.clone(), found.name.clone());
-        let (delay, reason) = if self.wished.contains(&wish) {
+        let is_asked_for = self.wished.is_asked_for(&from.subject.server, &found.name);
+        let (delay, reason) = if is_asked_for {
             (MAKING, "its directory is being made")
         } else {
             (random_delay(from.task.job.jitter), "the job's jitter")
@@ -226,20 +196,9 @@ impl Service {
     /// Asks root for the directories of databases that were found on their server, where the service
     /// itself may not make them.
     fn want_directories(&mut self, from: &Work<Task>, lacking: &[String]) {
-        let server = &from.subject.server;
-        // Those that were wished for before have been made, or not; only what is missing counts.
-        self.wished.retain(|(other, _)| other != server);
-        if lacking.is_empty() {
-            return;
+        if let Some(wishes) = self.wished.found(&from.subject.server, lacking) {
+            self.writers.wishes.give(Arc::new(wishes));
         }
-        let lacking = lacking.iter().map(|name| (server.clone(), name.clone()));
-        self.wished.extend(lacking);
-        self.wish();
-    }
-
-    /// Writes down for which databases directories are wished for.
-    fn wish(&mut self) {
-        self.writers.wishes.give(Arc::new(self.wished.clone()));
     }
 
     /// Asks again for the directory that a run has not found. Whether it is asked for.
@@ -251,8 +210,8 @@ impl Service {
         if !work.task.is_discovered(server) {
             return false;
         }
-        self.wished.insert((server.clone(), database.clone()));
-        self.wish();
+        let wishes = self.wished.again(server, database);
+        self.writers.wishes.give(Arc::new(wishes));
         true
     }
 
@@ -266,25 +225,15 @@ impl Service {
         };
         let (operation, series) = work.task.operation();
         let run = SkippedRun {
-            context: work.task.context(work.slot, &self.environment),
+            context: work
+                .task
+                .context(work.slot, &self.configuration.environment),
             database: database.clone(),
             operation,
             series: series.cloned(),
         };
         let reason = skipped.reason.clone();
         self.writers.skips.give(directory, run, reason);
-    }
-
-    /// Notes the slots for which nothing is left to be done.
-    pub(super) fn settle(&mut self) {
-        let board = &self.board;
-        let (open, settled): (Vec<_>, Vec<_>) = std::mem::take(&mut self.open_slots)
-            .into_iter()
-            .partition(|(job, slot)| board.has_left(job, *slot));
-        self.open_slots = open;
-        for (job, slot) in settled {
-            self.handled(&job, slot);
-        }
     }
 }
 

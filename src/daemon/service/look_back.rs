@@ -15,7 +15,6 @@ use crate::config::Job;
 use crate::daemon::missed::{Missed, Question};
 use crate::daemon::snapshot::PATIENCE;
 use crate::daemon::tell;
-use crate::jobs::JobContext;
 use crate::repository::{InForce, SchedulesInForce};
 use crate::tell;
 use crate::threads::{self, NoThread};
@@ -30,37 +29,15 @@ pub(super) enum LookedBack {
 }
 
 impl Service {
-    pub(super) fn handled(&mut self, job: &str, slot: DateTime<Utc>) {
-        self.schedules.handle(job, slot);
-        self.write_schedules();
-    }
-
-    fn write_schedules(&mut self) {
-        // What was in force before is still to be read.
-        if !self.is_schedules_read {
-            return;
+    pub(super) fn write_schedules(&mut self) {
+        if let Some(schedules) = self.schedules.to_write() {
+            self.writers.schedules.give(schedules);
         }
-        let schedules = Arc::new(self.schedules.clone());
-        self.writers.schedules.give(schedules);
     }
 
     pub(super) fn bring_schedules_into_force(&mut self, now: DateTime<Utc>) {
-        let jobs: Vec<_> = self
-            .plan
-            .jobs
-            .iter()
-            .map(|job| {
-                (
-                    job.name.clone(),
-                    job.schedule.text().to_owned(),
-                    job.schedule.zone(),
-                )
-            })
-            .collect();
-        let wanted = jobs
-            .iter()
-            .map(|(name, schedule, zone)| (name.as_str(), schedule.as_str(), zone.name()));
-        self.schedules.replace(wanted, now);
+        let jobs = &self.configuration.plan.jobs;
+        self.schedules.bring_into_force(jobs, now);
         self.write_schedules();
     }
 
@@ -113,13 +90,10 @@ impl Service {
             );
             SchedulesInForce::default()
         });
-        let meanwhile = std::mem::replace(&mut self.schedules, before.clone());
-        self.is_schedules_read = true;
-        self.bring_schedules_into_force(now);
-        for (job, slot) in meanwhile.handled() {
-            self.handled(job, slot);
-        }
-        let plan = Arc::clone(&self.plan);
+        let jobs = &self.configuration.plan.jobs;
+        self.schedules.take_earlier(before.clone(), jobs, now);
+        self.write_schedules();
+        let plan = Arc::clone(&self.configuration.plan);
         for job in plan.jobs.iter().filter(|job| job.catch_up) {
             // A schedule that has changed meanwhile is in force since now.
             let known = before.of(&job.name).and(self.schedules.of(&job.name));
@@ -155,8 +129,8 @@ impl Service {
         // What a clock that was ahead has left counts for nothing.
         let past = |moment: Option<DateTime<Utc>>| moment.filter(|moment| *moment <= now);
         let question = Question {
-            context: JobContext::new(&self.plan, &self.environment),
-            plan: Arc::clone(&self.plan),
+            context: self.configuration.context(),
+            plan: Arc::clone(&self.configuration.plan),
             job: job.clone(),
             since: past(known.as_ref().map(|known| known.since)),
             handled: past(known.and_then(|known| known.handled)),
@@ -176,7 +150,12 @@ impl Service {
 
     /// Catches up a slot, if one was missed.
     fn catch_up(&mut self, missed: &Missed, now: DateTime<Utc>) {
-        let job = self.plan.jobs.iter().find(|job| job.name == missed.job);
+        let job = self
+            .configuration
+            .plan
+            .jobs
+            .iter()
+            .find(|job| job.name == missed.job);
         // A reload may have taken it away in between.
         let (Some(slot), Some(job)) = (missed.slot, job.cloned()) else {
             return;
@@ -187,7 +166,7 @@ impl Service {
             "job {} missed its run at {}; catching up within {}",
             job.name,
             tell::clock(slot, job.schedule.zone()),
-            span(self.plan.daemon.catch_up_delay)
+            span(self.configuration.plan.daemon.catch_up_delay)
         );
         let due = DueJob {
             job,

@@ -1,9 +1,15 @@
 //! The loop that everything happens in: ticks, signals, ends of runs, the watchdog.
 
+mod configuration;
 mod connections;
 mod due;
 mod look_back;
+mod published;
+mod queue;
 mod reload;
+mod reminders;
+mod schedules;
+mod wished;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -11,7 +17,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures::StreamExt;
 use signal_hook::consts::{SIGHUP, SIGUSR1};
 use signal_hook_tokio::Signals;
@@ -19,7 +25,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::board::{Board, Concurrency, Ticket, Work};
+use super::board::Ticket;
 use super::clock::until;
 use super::directories::Directories;
 use super::hanging::HangingDirectories;
@@ -27,111 +33,89 @@ use super::skips::SkipWriter;
 use super::snapshot::{SchedulesFile, SnapshotWriter, StateFile, Wishes, WishesFile};
 use super::start::{DaemonError, HANG};
 use super::systemd::Systemd;
-use super::task::{Outcome, Task};
-use super::tell::{self, Run};
+use super::task::Outcome;
+use super::tell;
 use super::ticker::{LOOK, Ticker};
-use super::view::{Rates, View};
+use super::view::View;
 use super::watchdog::{Beat, Watchdog};
 use crate::answers::Hanging;
 use crate::config::{Plan, Settings, Source};
 use crate::jobs::ServerConnections;
-use crate::pipeline::Progress;
 use crate::postgres::kill_all_children;
 use crate::repository::{DaemonLock, DaemonState, RuntimeDirectory, SchedulesInForce};
 use crate::tell;
 use crate::words::{one_line, span};
+use configuration::Configuration;
 use connections::Connections;
 use due::DueJob;
 use look_back::LookedBack;
+use published::Published;
+use queue::Queue;
 use reload::Reading;
+use reminders::Reminders;
+use schedules::Schedules;
+use wished::Wished;
 
 /// How often the state shown to systemd is renewed while something runs.
 const REFRESH: Duration = Duration::from_secs(5);
 
-/// The state in the runtime directory is written no more often than this.
-const WRITING: Duration = Duration::from_millis(500);
-
 /// Runs that are to end have so long before their children are killed.
 const STOPPING: Duration = Duration::from_secs(20);
 
-/// The running daemon.
+/// The running daemon: what ties its parts together.
 pub(super) struct Service {
-    /// Where the configuration is read again at a reload.
-    source: Source,
-    /// The process's environment, which every job gets.
-    environment: Arc<BTreeMap<String, String>>,
-    /// The plan in force.
-    plan: Arc<Plan>,
-    /// What the plan follows from.
-    settings: Settings,
-    /// The digest of its files.
-    files_digest: String,
-    /// The plan that the process started with: some of it stays in force until it ends.
-    started_with: Arc<Plan>,
-    /// Why the newest configuration is not in force.
-    refused: Option<String>,
+    /// What is configured.
+    configuration: Configuration,
     /// Since when the process runs, for `status`.
     started: DateTime<Utc>,
-    /// When the plan in force was read, for `status`.
-    loaded: DateTime<Utc>,
     /// Where the state is shown: its name, for when it does not take the state.
     runtime: RuntimeDirectory,
+    /// As configured at the start; a reload does not move it.
+    state_directory: PathBuf,
     /// What writes to the disk.
     writers: Writers,
     /// By which directories of backups are asked.
     directories: Directories,
-    /// As configured at the start; a reload does not move it.
-    state_directory: PathBuf,
-    /// Which schedules are in force since when: by that, a slot that was missed is known.
-    schedules: SchedulesInForce,
-    /// Whether those that were in force before this start are among them: none is written before.
-    is_schedules_read: bool,
-    /// What looking back has found comes back through this.
-    looked: mpsc::UnboundedSender<LookedBack>,
-    /// The other end, until the loop takes it.
-    looks: Option<mpsc::UnboundedReceiver<LookedBack>>,
-    /// How many questions of looking back have no answer yet.
-    looking: usize,
+    /// The directories that are known not to answer.
+    hanging: HangingDirectories,
     /// Says which jobs are due, and when the next ones are.
     ticker: Ticker,
-    /// All work that is due: what may start, what waits, what is given up.
-    board: Board<Task>,
-    /// What the board lets run: what is known of it besides the board's entry.
-    runs: BTreeMap<Ticket, Running>,
-    /// Of what is done by a job that is no backup, the slots that have work left.
-    open_slots: Vec<(String, DateTime<Utc>)>,
-    /// Databases, each with its server, whose directories root was asked for.
-    wished: Wishes,
-    /// By their directories, the databases whose test restore is too old, and the day on which that
-    /// was told.
-    drills_told: BTreeMap<PathBuf, NaiveDate>,
-    /// By their directories, the databases of which something was lost, how many things, and the day on
-    /// which that was told.
-    losses_told: BTreeMap<PathBuf, (NaiveDate, usize)>,
-    /// Reports of runs come back through this.
-    ended: mpsc::UnboundedSender<(Ticket, Outcome)>,
-    /// The other end, until the loop takes it.
-    ends: Option<mpsc::UnboundedReceiver<(Ticket, Outcome)>>,
+    /// Since when schedules are in force, and which slots have work left.
+    schedules: Schedules,
+    /// What looking back has found comes back through this.
+    looked: mpsc::UnboundedSender<LookedBack>,
+    /// How many questions of looking back have no answer yet.
+    looking: usize,
+    /// The work that is due, and the runs.
+    queue: Queue,
+    /// Whose directories root was asked for.
+    wished: Wished,
+    /// What was reported today already.
+    reminders: Reminders,
     /// What keeps databases from being connected to.
     connections: Connections,
-    /// What looking at servers finds comes back through this, until the loop takes it.
-    checks: Option<mpsc::UnboundedReceiver<(u64, ServerConnections)>>,
-    /// Ends all runs.
+    /// Ends all runs and questions.
     cancel: CancellationToken,
     /// Whether the end was asked for: what fails then is not tried again.
     is_stopping: bool,
     /// The service manager.
     systemd: Systemd,
-    /// How fast runs are, from one look to the next.
-    rates: Rates,
-    /// The newest state that the writer has, and since when.
-    written: Option<(Instant, Arc<DaemonState>)>,
-    /// Whether something may have happened that is not in what was written.
-    is_unwritten: bool,
-    /// The directories that are known not to answer.
-    hanging: HangingDirectories,
     /// When the service manager's watchdog is fed.
     watchdog: Watchdog,
+    /// The state that `pgbackupd status` sees.
+    published: Published<DaemonState>,
+}
+
+/// What comes back to the loop from threads and tasks.
+pub(super) struct Reports {
+    /// How runs have ended.
+    ends: mpsc::UnboundedReceiver<(Ticket, Outcome)>,
+    /// What looking at servers has found, each with the number of its round.
+    checks: mpsc::UnboundedReceiver<(u64, ServerConnections)>,
+    /// What looking back has found.
+    looks: mpsc::UnboundedReceiver<LookedBack>,
+    /// That the scheduler has called.
+    called: mpsc::UnboundedReceiver<Option<Uuid>>,
 }
 
 /// Everything that the loop has written to the disk, each on threads of its own.
@@ -181,18 +165,6 @@ impl Writers {
     }
 }
 
-/// What is known of a run besides the board's entry.
-struct Running {
-    /// The run's identity, in log and ledger.
-    id: Uuid,
-    /// When it began, on the clock that nobody sets: how long it took is reported at its end.
-    began: Instant,
-    /// How far it is, for the status.
-    progress: Arc<Progress>,
-    /// What is being done.
-    work: Work<Task>,
-}
-
 /// What the start has made ready for the service.
 pub(super) struct Prepared {
     pub(super) source: Source,
@@ -203,11 +175,13 @@ pub(super) struct Prepared {
     pub(super) writers: Writers,
     pub(super) directories: Directories,
     pub(super) ticker: Ticker,
+    pub(super) called: mpsc::UnboundedReceiver<Option<Uuid>>,
     pub(super) systemd: Systemd,
 }
 
 impl Service {
-    pub(super) fn new(prepared: Prepared, now: DateTime<Utc>) -> Self {
+    /// The service, and what its loop listens to.
+    pub(super) fn new(prepared: Prepared, now: DateTime<Utc>) -> (Self, Reports) {
         let Prepared {
             source,
             plan,
@@ -217,67 +191,53 @@ impl Service {
             writers,
             directories,
             ticker,
+            called,
             systemd,
         } = prepared;
         let (ended, ends) = mpsc::unbounded_channel();
         let (looked, looks) = mpsc::unbounded_channel();
         let (checked, checks) = mpsc::unbounded_channel();
-        let state_directory = plan.daemon.state_directory.clone();
-        Self {
-            board: Board::new(concurrency(&plan)),
-            source,
-            environment,
-            started_with: Arc::clone(&plan),
-            plan,
-            files_digest: settings.files_digest(),
-            settings,
-            refused: None,
+        let cancel = CancellationToken::new();
+        let service = Self {
+            state_directory: plan.daemon.state_directory.clone(),
+            queue: Queue::new(&plan, ended, cancel.clone()),
+            configuration: Configuration::of_start(source, environment, (plan, settings), now),
             started: now,
-            loaded: now,
             runtime,
             writers,
             directories,
-            state_directory,
-            schedules: SchedulesInForce::default(),
-            is_schedules_read: false,
-            looked,
-            looks: Some(looks),
-            looking: 0,
+            hanging: HangingDirectories::default(),
             ticker,
-            runs: BTreeMap::new(),
-            open_slots: Vec::new(),
-            wished: Wishes::new(),
-            drills_told: BTreeMap::new(),
-            losses_told: BTreeMap::new(),
-            ended,
-            ends: Some(ends),
+            schedules: Schedules::default(),
+            looked,
+            looking: 0,
+            wished: Wished::default(),
+            reminders: Reminders::default(),
             connections: Connections::new(checked),
-            checks: Some(checks),
-            cancel: CancellationToken::new(),
+            cancel,
             is_stopping: false,
             watchdog: Watchdog::new(systemd.watchdog(), Instant::now()),
             systemd,
-            rates: Rates::default(),
-            written: None,
-            is_unwritten: false,
-            hanging: HangingDirectories::default(),
-        }
+            published: Published::default(),
+        };
+        let reports = Reports {
+            ends,
+            checks,
+            looks,
+            called,
+        };
+        (service, reports)
     }
 
     /// Runs until a signal asks for the end. `reload`: one has asked for that before.
     pub(super) async fn run(
         mut self,
         mut signals: Signals,
-        mut called: mpsc::UnboundedReceiver<Option<Uuid>>,
+        mut reports: Reports,
         reload: bool,
     ) -> Result<(), DaemonError> {
-        let (Some(mut ends), Some(mut checks), Some(mut looks)) =
-            (self.ends.take(), self.checks.take(), self.looks.take())
-        else {
-            return Ok(());
-        };
         self.look_back(Utc::now());
-        self.wait_for_looks(&mut looks).await;
+        self.wait_for_looks(&mut reports.looks).await;
         self.show_and_wait().await;
         Systemd::ready();
         tell!(DaemonReady, {}, "ready: {}", self.view().line(&[]));
@@ -299,15 +259,15 @@ impl Service {
                     Some(SIGUSR1) => self.snapshot(),
                     Some(signal) if Some(signal) == HANG => hang(),
                     Some(signal) => {
-                        return self.stop(signal, signals, ends).await;
+                        return self.stop(signal, signals, reports.ends).await;
                     }
-                    None => return self.stop(0, signals, ends).await,
+                    None => return self.stop(0, signals, reports.ends).await,
                 },
                 read = reading.end() => self.end_reload(read?, &mut reading).await?,
-                _ = called.recv() => {}
-                Some((ticket, outcome)) = ends.recv() => self.end(ticket, outcome),
-                Some(found) = looks.recv() => self.take_look(found),
-                Some((round, found)) = checks.recv() => self.take_connections(round, found),
+                _ = reports.called.recv() => {}
+                Some((ticket, outcome)) = reports.ends.recv() => self.end(ticket, outcome),
+                Some(found) = reports.looks.recv() => self.take_look(found),
+                Some((round, found)) = reports.checks.recv() => self.take_connections(round, found),
                 () = tokio::time::sleep(self.rest()) => {}
             }
         }
@@ -320,15 +280,15 @@ impl Service {
         if let Some(beat) = self.watchdog.rest(Instant::now()) {
             rest = rest.min(beat);
         }
-        if let Some(moment) = self.board.wake_at(now) {
+        if let Some(moment) = self.queue.board.wake_at(now) {
             // What waits goes by the wall clock, which may be set meanwhile.
             rest = rest.min(until(moment, now)).min(LOOK);
         }
-        if !self.runs.is_empty() || !self.hanging.is_empty() || self.looking > 0 {
+        if !self.queue.is_idle() || !self.hanging.is_empty() || self.looking > 0 {
             rest = rest.min(REFRESH);
         }
-        if self.is_unwritten || self.writers.is_writing() {
-            rest = rest.min(WRITING);
+        if self.published.is_behind() || self.writers.is_writing() {
+            rest = rest.min(published::PAUSE);
         }
         // Never busy, whatever the clocks say.
         rest.max(Duration::from_millis(10))
@@ -364,7 +324,7 @@ impl Service {
                 "the directory {} has not answered since {}: its file system hangs; see that the disk or \
                  the server behind it is there",
                 directory.display(),
-                tell::clock(*since, self.plan.zone)
+                tell::clock(*since, self.configuration.plan.zone)
             );
         }
         for directory in &news.answering {
@@ -376,7 +336,7 @@ impl Service {
     fn catch_up_with_the_clock(&mut self) {
         let now = Utc::now();
         if let Some(jump) = self.ticker.take_jump() {
-            self.board.shift(jump);
+            self.queue.board.shift(jump);
             let direction = if jump < TimeDelta::zero() {
                 "back"
             } else {
@@ -393,7 +353,12 @@ impl Service {
             );
         }
         for due in self.ticker.take_due() {
-            let job = self.plan.jobs.iter().find(|job| job.name == due.job);
+            let job = self
+                .configuration
+                .plan
+                .jobs
+                .iter()
+                .find(|job| job.name == due.job);
             // A reload may have taken it away in between.
             if let Some(job) = job.cloned() {
                 if due.was_missed {
@@ -419,7 +384,7 @@ impl Service {
                 format!(
                     "running: {} of {} since {}",
                     run.kind,
-                    one_line(&self.plan.label(&run.server, &run.database)),
+                    one_line(&self.configuration.plan.label(&run.server, &run.database)),
                     run.since
                 )
             })
@@ -427,7 +392,7 @@ impl Service {
                 format!(
                     "waiting: {} of {} ({})",
                     work.kind,
-                    one_line(&self.plan.label(&work.server, &work.database)),
+                    one_line(&self.configuration.plan.label(&work.server, &work.database)),
                     work.reason
                 )
             }))
@@ -441,7 +406,7 @@ impl Service {
                 )
             }))
             .collect();
-        let looks = self.looks();
+        let looks = self.queue.rates();
         tell!(
             StateSnapshot,
             { state = serde_json::to_string(&state).unwrap_or_default() },
@@ -453,12 +418,12 @@ impl Service {
 
     fn view(&self) -> View<'_> {
         View {
-            plan: &self.plan,
+            plan: &self.configuration.plan,
             started: self.started,
-            loaded: self.loaded,
-            refused: self.refused.as_deref(),
-            configuration: &self.files_digest,
-            started_with: &self.started_with,
+            loaded: self.configuration.loaded,
+            refused: self.configuration.refused.as_deref(),
+            configuration: &self.configuration.files_digest,
+            started_with: &self.configuration.started_with,
             cannot_connect: self.connections.refused().collect(),
             is_stopping: self.is_stopping,
             unwritable: self
@@ -468,52 +433,26 @@ impl Service {
                 .map(|_| self.runtime.path().to_owned()),
             hanging: self.hanging.all(),
             upcoming: self.ticker.upcoming(),
-            board: &self.board,
+            board: &self.queue.board,
         }
-    }
-
-    /// Bytes and rates of the runs on databases, in the order of their tickets.
-    fn looks(&mut self) -> Vec<(u64, f64)> {
-        let now = Instant::now();
-        let rates = &mut self.rates;
-        self.runs
-            .iter()
-            .filter(|(_, running)| running.work.subject.database.is_some())
-            .map(|(ticket, running)| rates.look(*ticket, &running.progress, now))
-            .collect()
     }
 
     /// Shows the state to systemd, and to `pgbackupd status`.
     fn show(&mut self) {
-        let looks = self.looks();
+        let looks = self.queue.rates();
         let line = self.view().line(&looks);
         self.systemd.status(line);
-        // With a thousand databases waiting the state is large: it is not made for every turn of
-        // the loop.
-        self.is_unwritten = self
-            .written
-            .as_ref()
-            .is_some_and(|(then, _)| then.elapsed() < WRITING);
-        if self.is_unwritten {
-            return;
+        let mut published = std::mem::take(&mut self.published);
+        if let Some(state) = published.next(Instant::now(), || self.view().state()) {
+            self.writers.state.give(state);
         }
-        let state = self.view().state();
-        if self
-            .written
-            .as_ref()
-            .is_some_and(|(_, written)| **written == state)
-        {
-            return;
-        }
-        let state = Arc::new(state);
-        self.writers.state.give(Arc::clone(&state));
-        self.written = Some((Instant::now(), state));
+        self.published = published;
     }
 
     /// Shows the state at once, and comes back when it is on the disk: whoever hears READY and then
     /// asks for the state gets this one. If the disk does not take it in time, the status says so.
     async fn show_and_wait(&mut self) {
-        self.written = None;
+        self.published.forget();
         self.show();
         self.writers.state.settle().await;
         self.show();
@@ -529,17 +468,17 @@ impl Service {
         self.is_stopping = true;
         Systemd::stopping();
         self.ticker.stop().await;
-        let runs = match self.runs.len() {
+        let runs = match self.queue.running().len() {
             0 => "nothing runs".to_owned(),
             1 => "1 run is ended".to_owned(),
             many => format!("{many} runs are ended"),
         };
         tell::stopping(signal, &runs);
         self.cancel.cancel();
-        self.written = None;
+        self.published.forget();
         self.show();
         let deadline = Instant::now() + STOPPING;
-        while !self.runs.is_empty() && Instant::now() < deadline {
+        while !self.queue.is_idle() && Instant::now() < deadline {
             Systemd::extend();
             tokio::select! {
                 Some((ticket, outcome)) = ends.recv() => self.end(ticket, outcome),
@@ -549,37 +488,17 @@ impl Service {
             }
         }
         self.writers.end().await;
-        if !self.runs.is_empty() {
+        if !self.queue.is_idle() {
             kill_all_children();
             let left: Vec<String> = self
-                .runs
-                .values()
+                .queue
+                .running()
                 .map(|running| running.told().title())
                 .collect();
             return Err(DaemonError::Killed(left.join(", ")));
         }
         tell!(DaemonStopped, {}, "stopped");
         Ok(())
-    }
-}
-
-impl Running {
-    fn told(&self) -> Run<'_> {
-        Run {
-            subject: &self.work.subject,
-            task: &self.work.task,
-            id: self.id,
-            slot: self.work.slot,
-            attempt: self.work.attempt,
-        }
-    }
-}
-
-fn concurrency(plan: &Plan) -> Concurrency {
-    let count = |count: std::num::NonZeroU32| usize::try_from(count.get()).unwrap_or(usize::MAX);
-    Concurrency {
-        total: count(plan.daemon.concurrency),
-        per_server: count(plan.daemon.concurrency_per_server),
     }
 }
 

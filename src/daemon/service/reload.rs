@@ -6,7 +6,7 @@ use std::sync::Arc;
 use chrono::Utc;
 use tokio::runtime::Handle;
 
-use super::{Service, concurrency};
+use super::Service;
 use crate::config::{Databases, Plan, Runs, Settings, Source, load};
 use crate::daemon::board::Skipped;
 use crate::daemon::changes::changes;
@@ -84,7 +84,8 @@ impl Service {
             return;
         }
         Systemd::reloading();
-        let (source, environment) = (self.source.clone(), Arc::clone(&self.environment));
+        let source = self.configuration.source.clone();
+        let environment = Arc::clone(&self.configuration.environment);
         let directories = self.directories.clone();
         let work = move || read(&source, &environment, &directories);
         match threads::start("reload", work) {
@@ -117,7 +118,7 @@ impl Service {
             {},
             "the configuration was NOT reloaded, the one before it stays in force:\n{error}"
         );
-        self.refused = Some(error);
+        self.configuration.refused = Some(error);
     }
 
     async fn adopt(&mut self, fresh: Fresh) -> Result<(), DaemonError> {
@@ -127,7 +128,8 @@ impl Service {
             files,
         } = fresh;
         let now = Utc::now();
-        let changes = changes((&self.plan, &self.settings), (&new, &settings), now);
+        let in_force = (&*self.configuration.plan, &self.configuration.settings);
+        let changes = changes(in_force, (&new, &settings), now);
         let scheduled: Vec<_> = new
             .jobs
             .iter()
@@ -135,16 +137,12 @@ impl Service {
             .map(|job| (job.name.clone(), job.schedule.clone()))
             .collect();
         self.ticker.change(&changes.unscheduled, &scheduled).await?;
-        self.plan = new;
-        self.files_digest = settings.files_digest();
-        self.settings = settings;
-        self.loaded = now;
-        self.refused = None;
-        self.board.set_concurrency(concurrency(&self.plan));
+        self.configuration.adopt(new, settings, now);
+        self.queue.follow(&self.configuration.plan);
         self.bring_schedules_into_force(now);
         self.rebase();
         self.check_connections();
-        for warning in &self.plan.warnings {
+        for warning in &self.configuration.plan.warnings {
             tell!(ConfigurationWarning, {}, "{warning}");
         }
         for change in &changes.told {
@@ -173,8 +171,8 @@ impl Service {
 
     /// What waits follows the new plan; what runs ends under its own.
     fn rebase(&mut self) {
-        let plan = &self.plan;
-        let gone = self.board.rebase(|work| {
+        let plan = &self.configuration.plan;
+        let gone = self.queue.board.rebase(|work| {
             let job = plan.jobs.iter().find(|job| job.name == work.subject.job);
             let server = plan
                 .servers

@@ -1,0 +1,164 @@
+//! All work that is due, and the runs that carry it out.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use chrono::{DateTime, Utc};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::configuration::Configuration;
+use crate::config::Plan;
+use crate::daemon::board::{Board, Concurrency, Skipped, Step, Ticket, Work};
+use crate::daemon::directories::Directories;
+use crate::daemon::task::{Action, Circumstances, Outcome, Task};
+use crate::daemon::tell::Run;
+use crate::daemon::view::Rates;
+use crate::pipeline::Progress;
+
+/// The work and its runs.
+pub(super) struct Queue {
+    /// What may start, what waits, what is given up.
+    pub(super) board: Board<Task>,
+    /// What the board lets run: what is known of it besides the board's entry.
+    running: BTreeMap<Ticket, Running>,
+    /// Reports of runs come back through this.
+    ended: mpsc::UnboundedSender<(Ticket, Outcome)>,
+    /// Ends all runs.
+    cancel: CancellationToken,
+    /// How fast runs are, from one look to the next.
+    rates: Rates,
+}
+
+/// What is known of a run besides the board's entry.
+pub(super) struct Running {
+    /// The run's identity, in log and ledger.
+    id: Uuid,
+    /// When it began, on the clock that nobody sets: how long it took is reported at its end.
+    pub(super) began: Instant,
+    /// How far it is, for the status.
+    progress: Arc<Progress>,
+    /// What is being done.
+    pub(super) work: Work<Task>,
+}
+
+impl Queue {
+    pub(super) fn new(
+        plan: &Plan,
+        ended: mpsc::UnboundedSender<(Ticket, Outcome)>,
+        cancel: CancellationToken,
+    ) -> Self {
+        Self {
+            board: Board::new(concurrency(plan)),
+            running: BTreeMap::new(),
+            ended,
+            cancel,
+            rates: Rates::default(),
+        }
+    }
+
+    /// Lets as much run at once as this plan allows.
+    pub(super) fn follow(&mut self, plan: &Plan) {
+        self.board.set_concurrency(concurrency(plan));
+    }
+
+    /// Starts what may start now, and gives what is given up.
+    pub(super) fn step(
+        &mut self,
+        configuration: &Configuration,
+        directories: &Directories,
+        now: DateTime<Utc>,
+    ) -> Vec<Skipped<Task>> {
+        let mut skipped = Vec::new();
+        for step in self.board.steps(now) {
+            match step {
+                Step::Start(ticket, work) => self.start(ticket, work, configuration, directories),
+                Step::Skip(one) => skipped.push(one),
+            }
+        }
+        skipped
+    }
+
+    fn start(
+        &mut self,
+        ticket: Ticket,
+        work: Work<Task>,
+        configuration: &Configuration,
+        directories: &Directories,
+    ) {
+        let running = Running {
+            id: Uuid::now_v7(),
+            began: Instant::now(),
+            progress: Arc::default(),
+            work,
+        };
+        if !matches!(running.work.task.action, Action::Find) {
+            running.told().started();
+        }
+        let given = Circumstances {
+            environment: Arc::clone(&configuration.environment),
+            run: running.id,
+            slot: running.work.slot,
+            directories: directories.clone(),
+            progress: Arc::clone(&running.progress),
+            cancel: self.cancel.child_token(),
+        };
+        let task = running.work.task.clone();
+        let server = running.work.subject.server.clone();
+        let ended = self.ended.clone();
+        tokio::spawn(async move {
+            let outcome = task.carry_out(server, given).await;
+            // Nobody listens any more only when the daemon has given up waiting.
+            let _ = ended.send((ticket, outcome));
+        });
+        self.running.insert(ticket, running);
+    }
+
+    /// Takes a run that has ended out of those that run.
+    pub(super) fn take(&mut self, ticket: Ticket) -> Option<Running> {
+        self.rates.forget(ticket);
+        self.running.remove(&ticket)
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.running.is_empty()
+    }
+
+    /// The runs, in the order in which they began.
+    pub(super) fn running(&self) -> impl ExactSizeIterator<Item = &Running> {
+        self.running.values()
+    }
+
+    /// Bytes and rates of the runs on databases, in the order of their tickets.
+    pub(super) fn rates(&mut self) -> Vec<(u64, f64)> {
+        let now = Instant::now();
+        let rates = &mut self.rates;
+        self.running
+            .iter()
+            .filter(|(_, running)| running.work.subject.database.is_some())
+            .map(|(ticket, running)| rates.look(*ticket, &running.progress, now))
+            .collect()
+    }
+}
+
+impl Running {
+    pub(super) fn told(&self) -> Run<'_> {
+        Run {
+            subject: &self.work.subject,
+            task: &self.work.task,
+            id: self.id,
+            slot: self.work.slot,
+            attempt: self.work.attempt,
+        }
+    }
+}
+
+fn concurrency(plan: &Plan) -> Concurrency {
+    let count = |count: std::num::NonZeroU32| usize::try_from(count.get()).unwrap_or(usize::MAX);
+    Concurrency {
+        total: count(plan.daemon.concurrency),
+        per_server: count(plan.daemon.concurrency_per_server),
+    }
+}
