@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use uuid::Uuid;
 
 use super::CommandEnv;
 use super::failure::{Failure, FailureKind};
@@ -15,7 +14,7 @@ use super::several::{conclude, ends_before};
 use super::{report, select};
 use crate::config::Runs;
 use crate::jobs::{
-    DrillOutcome, DrillReport, JobError, Place, WhichBackup, backups_to_drill, drill,
+    DrillOutcome, DrillReport, JobError, Place, Run, WhichBackup, backups_to_drill, drill,
     passed_over_by_drill,
 };
 use crate::pipeline::Progress;
@@ -140,9 +139,8 @@ pub(super) async fn run(
         for stem in stems {
             let progress = Arc::new(Progress::default());
             let display = Display::start(&database, &progress, env.json);
-            let token = env.interrupt.token();
-            let run = Uuid::now_v7();
-            let outcome = drill(&context, run, place, &stem, &progress, token).await;
+            let run = Run::begin(&context, &progress, env.interrupt.token());
+            let outcome = drill(&run, place, &stem).await;
             drop(display);
             let target = loaded.plan.objectives.recovery_time;
             match outcome {
@@ -151,7 +149,7 @@ pub(super) async fn run(
                         && let Some(sentence) = report.outcome.sentence()
                     {
                         let said = format!("does NOT RESTORE: {sentence}");
-                        report::alarm(run, &place.database, &stem, None, &said);
+                        report::alarm(run.id, &place.database, &stem, None, &said);
                     }
                     failures.extend(failure(&database, &report));
                     let told = tell(place, target, report);

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use uuid::Uuid;
 
 use super::CommandEnv;
 use super::confirm::{self, Confirmation, Named};
@@ -16,7 +15,8 @@ use super::restore::records::{is_configured, records};
 use super::{incident, report, select};
 use crate::config::{Plan, Runs, Server};
 use crate::jobs::{
-    JobContext, JobError, Places, PreparedUndo, UndoReport, places_on, prepare_undo, undo,
+    JobContext, JobError, Places, PreparedUndo, Run, UndoReport, UndoRequest, places_on,
+    prepare_undo, undo,
 };
 use crate::pipeline::Progress;
 use crate::repository::Repository;
@@ -82,8 +82,13 @@ pub(super) async fn run(
     let context = env.context(&loaded);
     let told = |error: JobError| report::failure(&error, env.interrupt);
     let (server, database, repository) = which(&context, &loaded.plan, args, env)?;
-    let (connection, settings) = (&server.connection, &loaded.plan.restore);
-    let prepared = prepare_undo(&context, connection, &database, &repository, settings).await;
+    let request = UndoRequest {
+        connection: &server.connection,
+        database: &database,
+        repository: &repository,
+        settings: &loaded.plan.restore,
+    };
+    let prepared = prepare_undo(&context, request).await;
     let label = report::one_line(&loaded.plan.label(&server.name, &database));
     let mut document = UndoResult {
         server: server.name.clone(),
@@ -104,10 +109,11 @@ pub(super) async fn run(
     let progress = Arc::new(Progress::default());
     let display = Display::start(&label, &progress, env.json);
     let say = |step: &str| display.note(step);
-    let run = Uuid::now_v7();
-    let undone = undo(&context, run, prepared, &loaded.plan.restore, &say).await;
+    let run = Run::begin(&context, &progress, env.interrupt.token()).telling(&say);
+    let undone = undo(&run, prepared).await;
+    let id = run.id;
     drop(display);
-    let path = incident::write(&context, &repository, run, undone.as_ref().err());
+    let path = incident::write(&context, &repository, id, undone.as_ref().err());
     document.incident = path.as_ref().map(|path| path.display().to_string());
     let undone = match undone {
         Ok(undone) => undone,

@@ -16,8 +16,6 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use super::CommandEnv;
 use super::failure::{Failure, FailureKind};
@@ -25,7 +23,7 @@ use super::progress::Display;
 use super::{incident, report, select};
 use crate::config::{Loaded, Plan, Runs, Server, name_fault};
 use crate::jobs::{
-    Ahead, JobContext, JobError, RestoreReport, RestoreRequest, RestoreSource, look_ahead,
+    Ahead, JobError, RestoreOrder, RestoreReport, RestoreRequest, RestoreSource, Run, look_ahead,
     look_at_restore, prepare_restore, restore,
 };
 use crate::pipeline::Progress;
@@ -219,16 +217,17 @@ pub(super) async fn run(
         .await;
     }
     let request = request(args, plan, &chosen, passed_over);
-    let cancel = env.interrupt.token();
+    let progress = Arc::new(Progress::default());
+    let run = Run::begin(&context, &progress, env.interrupt.token());
     if args.plan {
-        return print_plan(&context, plan, &chosen, &request, env, out).await;
+        return print_plan(&run, plan, &chosen, &request, env, out).await;
     }
     let label = report::one_line(&chosen.label);
     // Asked before the backup is read in full, which may take hours.
     let mut told_before = passed_over.to_vec();
     let mut is_confirmed = args.yes;
     if !args.yes && (request.replace || picked.is_offered) {
-        let ahead = match Box::pin(ahead(&context, &request, cancel)).await {
+        let ahead = match Box::pin(ahead(&run, &request)).await {
             Ok(ahead) => ahead,
             Err(error) => {
                 return failed(&chosen, &request, None, (&error, None), env, out);
@@ -246,11 +245,10 @@ pub(super) async fn run(
         is_confirmed = ahead.plan.replaces.is_some();
         told_before = ahead.plan.warnings;
     }
-    let progress = Arc::new(Progress::default());
     let display = Display::start(&label, &progress, env.json);
     let say = |step: &str| display.note(step);
-    let preparing = prepare_restore(&context, &request, &say, &progress, cancel);
-    let prepared = Box::pin(preparing).await;
+    let telling = run.clone().telling(&say);
+    let prepared = Box::pin(prepare_restore(&telling, &request)).await;
     drop(display);
     let prepared = match prepared {
         Ok(prepared) => prepared,
@@ -272,18 +270,18 @@ pub(super) async fn run(
     }
     let display = Display::start(&label, &progress, env.json);
     let say = |step: &str| display.note(step);
-    let restoring = restore(&context, &request, prepared, &say, &progress, cancel);
-    let restored = Box::pin(restoring).await;
+    let telling = run.clone().telling(&say);
+    let restored = Box::pin(restore(&telling, &request, prepared)).await;
     drop(display);
     let restored = match restored {
         Ok(restored) => restored,
         Err(error) => {
-            let path = incident::write(&context, &chosen.repository, request.run, Some(&error));
+            let path = incident::write(&context, &chosen.repository, run.id, Some(&error));
             let failure = (&error, path);
             return failed(&chosen, &request, Some(server), failure, env, out);
         }
     };
-    let report = incident::write(&context, &chosen.repository, request.run, None);
+    let report = incident::write(&context, &chosen.repository, run.id, None);
     warn(&restored.warnings, &[]);
     if env.json {
         let result = result(&restored, (&chosen, passed_over), server, report);
@@ -298,20 +296,19 @@ pub(super) async fn run(
 
 /// Prints what the restore would do.
 async fn print_plan(
-    context: &JobContext,
+    run: &Run<'_>,
     plan: &Plan,
     chosen: &Chosen<'_>,
     request: &RestoreRequest<'_>,
     env: &CommandEnv<'_>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let looking = look_at_restore(context, request, env.interrupt.token());
-    let looked = Box::pin(looking).await;
+    let looked = Box::pin(look_at_restore(run, request)).await;
     let looked = looked.map_err(|error| report::failure(&error, env.interrupt))?;
     plan::print(
         looked,
         chosen,
-        (context, plan.objectives.recovery_time),
+        (run.context, plan.objectives.recovery_time),
         "as",
         env.json,
         out,
@@ -338,30 +335,28 @@ fn request<'a>(
     passed_over: &'a [String],
 ) -> RestoreRequest<'a> {
     RestoreRequest {
-        run: Uuid::now_v7(),
-        source: &chosen.source,
-        connection: &chosen.server.connection,
-        database: &chosen.database,
+        order: RestoreOrder {
+            source: &chosen.source,
+            connection: &chosen.server.connection,
+            database: &chosen.database,
+            into: &chosen.database,
+            repository: &chosen.repository,
+            passed_over,
+            accept_unexpected: args.accept_unexpected,
+            objective: plan.objectives.recovery_time,
+            recovery_point: plan.objectives.recovery_point,
+        },
         replace: args.into.is_none(),
-        repository: &chosen.repository,
-        passed_over,
         overwrite_roles: args.overwrite_roles,
-        accept_unexpected: args.accept_unexpected,
         drop_old: args.drop_old,
         jobs: chosen.server.dump.jobs,
         settings: &plan.restore,
-        objective: plan.objectives.recovery_time,
-        recovery_point: plan.objectives.recovery_point,
     }
 }
 
 /// What the question is about, where nothing keeps the backup from being restored.
-async fn ahead(
-    context: &JobContext,
-    request: &RestoreRequest<'_>,
-    cancel: &CancellationToken,
-) -> Result<Ahead, JobError> {
-    let ahead = look_ahead(context, request, cancel).await?;
+async fn ahead(run: &Run<'_>, request: &RestoreRequest<'_>) -> Result<Ahead, JobError> {
+    let ahead = look_ahead(run, request).await?;
     if ahead.problems.is_empty() {
         return Ok(ahead);
     }
@@ -393,8 +388,8 @@ fn failed(
         let document = RestoreResult {
             ok: false,
             server_name: chosen.server.name.clone(),
-            database: request.database.to_owned(),
-            backup: match request.source {
+            database: request.order.database.to_owned(),
+            backup: match request.order.source {
                 RestoreSource::Backup(_, stem) => stem.to_string(),
                 RestoreSource::Bare(path) => path.display().to_string(),
             },

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use uuid::Uuid;
 
 use super::super::CommandEnv;
 use super::super::confirm::{self, Confirmation, Named};
@@ -18,8 +17,9 @@ use super::Args;
 use super::destination::Chosen;
 use crate::config::Plan;
 use crate::jobs::{
-    JobContext, JobError, RestoreSource, TablesAhead, TablesReport, TablesRequest, about_functions,
-    look_ahead_at_tables, look_at_tables, prepare_tables, restore_tables,
+    JobContext, JobError, RestoreOrder, RestoreSource, Run, TablesAhead, TablesReport,
+    TablesRequest, about_functions, look_ahead_at_tables, look_at_tables, prepare_tables,
+    restore_tables,
 };
 use crate::pipeline::Progress;
 use crate::policy::{age, in_words};
@@ -79,22 +79,24 @@ pub(super) async fn run(
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     let request = TablesRequest {
-        run: Uuid::now_v7(),
-        source: &chosen.source,
-        connection: &chosen.server.connection,
-        original: &chosen.original,
-        into: &chosen.database,
+        order: RestoreOrder {
+            source: &chosen.source,
+            connection: &chosen.server.connection,
+            database: &chosen.original,
+            into: &chosen.database,
+            repository: &chosen.repository,
+            passed_over,
+            accept_unexpected: args.accept_unexpected,
+            objective: plan.objectives.recovery_time,
+            recovery_point: plan.objectives.recovery_point,
+        },
         schema: args.schema.as_deref(),
         patterns: &args.tables,
-        accept_unexpected: args.accept_unexpected,
-        repository: &chosen.repository,
-        passed_over,
-        objective: plan.objectives.recovery_time,
-        recovery_point: plan.objectives.recovery_point,
     };
-    let cancel = env.interrupt.token();
+    let progress = Arc::new(Progress::default());
+    let run = Run::begin(context, &progress, env.interrupt.token());
     if args.plan {
-        let looked = Box::pin(look_at_tables(context, &request, cancel)).await;
+        let looked = Box::pin(look_at_tables(&run, &request)).await;
         let looked = looked.map_err(|error| report::failure(&error, env.interrupt))?;
         let objective = (context, plan.objectives.recovery_time);
         return super::plan::print(looked, chosen, objective, "into", env.json, out);
@@ -108,7 +110,7 @@ pub(super) async fn run(
     // Asked before the backup is read in full, which may take hours.
     let mut told_before = passed_over.to_vec();
     if !args.yes {
-        let looking = Box::pin(look_ahead_at_tables(context, &request, cancel));
+        let looking = Box::pin(look_ahead_at_tables(&run, &request));
         let ahead = match looking.await {
             Ok(ahead) => ahead,
             Err(error) => return failing.tell(&error, (None, None), out),
@@ -129,10 +131,9 @@ pub(super) async fn run(
         }
         told_before = ahead.warnings;
     }
-    let progress = Arc::new(Progress::default());
     let display = Display::start(&label, &progress, env.json);
     let say = |step: &str| display.note(step);
-    let prepared = prepare_tables(context, &request, &say, &progress, cancel).await;
+    let prepared = prepare_tables(&run.clone().telling(&say), &request).await;
     drop(display);
     let prepared = match prepared {
         Ok(prepared) => prepared,
@@ -147,13 +148,13 @@ pub(super) async fn run(
     let (server, told) = (prepared.plan.server.clone(), prepared.plan.warnings.len());
     let display = Display::start(&label, &progress, env.json);
     let say = |step: &str| display.note(step);
-    let restoring = restore_tables(context, &request, prepared, &say, &progress, cancel);
-    let restored = Box::pin(restoring).await;
+    let telling = run.clone().telling(&say);
+    let restored = Box::pin(restore_tables(&telling, &request, prepared)).await;
     drop(display);
     let restored = match restored {
         Ok(restored) => restored,
         Err(error) => {
-            let path = incident::write(context, &chosen.repository, request.run, Some(&error));
+            let path = incident::write(context, &chosen.repository, run.id, Some(&error));
             return failing.tell(&error, (Some(server), path), out);
         }
     };
@@ -161,7 +162,7 @@ pub(super) async fn run(
     for warning in restored.plan.warnings.iter().skip(told) {
         tracing::warn!("{warning}");
     }
-    let path = incident::write(context, &chosen.repository, request.run, None);
+    let path = incident::write(context, &chosen.repository, run.id, None);
     if env.json {
         report::json(&result(restored, chosen, path), out)?;
     } else {
@@ -194,8 +195,8 @@ impl Failing<'_> {
         if self.env.json {
             let document = RestoredTables {
                 server_name: self.chosen.server.name.clone(),
-                database: self.request.into.to_owned(),
-                backup: match self.request.source {
+                database: self.request.order.into.to_owned(),
+                backup: match self.request.order.source {
                     RestoreSource::Backup(_, stem) => stem.to_string(),
                     RestoreSource::Bare(path) => path.display().to_string(),
                 },
