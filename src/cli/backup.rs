@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use uuid::Uuid;
 
 use super::env::CommandEnv;
 use super::failure::{Failure, FailureKind};
@@ -15,7 +14,7 @@ use super::several::{ends_before, together};
 use super::{report, select};
 use crate::config::{JobKind, Plan, Runs};
 use crate::jobs::{
-    BackupReport, BackupRequest, JobContext, Stop, Strictness, Target, Targets, back_up,
+    BackupReport, BackupRequest, JobContext, Run, Stop, Strictness, Target, Targets, back_up,
     missing_credential, targets,
 };
 use crate::pipeline::Progress;
@@ -181,7 +180,6 @@ impl Backups<'_> {
         for (index, target) in self.targets.iter().enumerate() {
             let name = report::one_line(&target.label);
             let request = BackupRequest {
-                run: Uuid::now_v7(),
                 connection: &target.server.connection,
                 database: &target.database,
                 series: self.series,
@@ -190,10 +188,11 @@ impl Backups<'_> {
             };
             let progress = Arc::new(Progress::default());
             let display = Display::start(&name, &progress, env.json);
+            let run = Run::begin(context, &progress, env.interrupt.token());
             let outcome = match missing_credential(context, &target.server.connection) {
                 // It is no failure of the job's.
                 Some(error) => Err(error),
-                None => back_up(context, request, &progress, env.interrupt.token()).await,
+                None => back_up(&run, request).await,
             };
             drop(display);
             let result = match &outcome {

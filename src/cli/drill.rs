@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use uuid::Uuid;
 
 use super::env::CommandEnv;
 use super::failure::{Failure, FailureKind};
@@ -15,8 +14,8 @@ use super::several::{conclude, ends_before};
 use super::{report, select};
 use crate::config::{Plan, Runs};
 use crate::jobs::{
-    DrillOutcome, DrillReport, JobContext, JobError, Place, WhichBackup, backups_to_drill, drill,
-    passed_over_by_drill,
+    DrillOutcome, DrillReport, JobContext, JobError, Place, Run, WhichBackup, backups_to_drill,
+    drill, passed_over_by_drill,
 };
 use crate::pipeline::Progress;
 use crate::policy::in_words;
@@ -187,9 +186,8 @@ impl Drills<'_> {
         let database = report::one_line(&place.label);
         let progress = Arc::new(Progress::default());
         let display = Display::start(&database, &progress, self.env.json);
-        let token = self.env.interrupt.token();
-        let run = Uuid::now_v7();
-        let outcome = drill(&self.context, run, place, stem, &progress, token).await;
+        let run = Run::begin(&self.context, &progress, self.env.interrupt.token());
+        let outcome = drill(&run, place, stem).await;
         drop(display);
         let target = self.plan.objectives.recovery_time;
         match outcome {
@@ -198,7 +196,7 @@ impl Drills<'_> {
                     && let Some(sentence) = report.outcome.sentence()
                 {
                     let said = format!("does NOT RESTORE: {sentence}");
-                    report::alarm(run, &place.database, stem, None, &said);
+                    report::alarm(run.id, &place.database, stem, None, &said);
                 }
                 self.failures.extend(failure(&database, &report));
                 let told = tell(place, target, report);

@@ -4,13 +4,12 @@ use std::io::Write;
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use uuid::Uuid;
 
 use super::env::CommandEnv;
 use super::failure::Failure;
 use super::several::conclude;
 use super::{report, select};
-use crate::jobs::{JobError, Place, PruneMode, PruneReport, places, prune};
+use crate::jobs::{JobError, Place, PruneMode, PruneReport, Run, places, prune};
 use crate::policy::{ClockTrust, Reason};
 
 /// The end of its help.
@@ -89,13 +88,8 @@ pub(super) fn run(args: &Args, env: &CommandEnv<'_>, out: &mut dyn Write) -> Res
         if !place.repository.directory().is_dir() {
             continue;
         }
-        match prune(
-            &context,
-            Uuid::now_v7(),
-            &place.repository,
-            &place.database,
-            mode,
-        ) {
+        let run = Run::alone(&context);
+        match prune(&run, &place.repository, &place.database, mode) {
             Ok(report) => {
                 let told = tell(&place, args.dry_run, &report);
                 if !env.json {

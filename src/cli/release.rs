@@ -12,7 +12,7 @@ use super::failure::{Failure, FailureKind};
 use super::progress::Display;
 use super::{report, select};
 use crate::config::{Plan, Runs};
-use crate::jobs::{JobContext, Place, places, release};
+use crate::jobs::{JobContext, Place, Run, places, release};
 use crate::pipeline::Progress;
 use crate::repository::Quarantined;
 
@@ -99,8 +99,8 @@ pub(super) async fn run(
     let progress = Arc::new(Progress::default());
     let label = report::one_line(&place.label);
     let display = Display::start(&label, &progress, env.json);
-    let token = env.interrupt.token();
-    let outcome = release(&context, &place, &quarantined, &progress, token).await;
+    let run = Run::begin(&context, &progress, env.interrupt.token());
+    let outcome = release(&run, &place, &quarantined).await;
     drop(display);
     outcome.map_err(told)?;
     let backup = quarantined.stem.to_string();

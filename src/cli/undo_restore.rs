@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use uuid::Uuid;
 
 use super::confirm::{self, Confirmation, Named};
 use super::env::CommandEnv;
@@ -16,7 +15,8 @@ use super::restore::records::{OwnDirectory, is_configured, records};
 use super::{incident, report, select};
 use crate::config::{Plan, Runs, Server};
 use crate::jobs::{
-    JobContext, JobError, Places, PreparedUndo, UndoReport, places_on, prepare_undo, undo,
+    JobContext, JobError, Places, PreparedUndo, Run, UndoReport, UndoRequest, places_on,
+    prepare_undo, undo,
 };
 use crate::pipeline::Progress;
 use crate::repository::Repository;
@@ -89,8 +89,13 @@ pub(super) async fn run(
         database,
         repository,
     } = which(&context, &loaded.plan, args, env)?;
-    let (connection, settings) = (&server.connection, &loaded.plan.restore);
-    let prepared = prepare_undo(&context, connection, &database, &repository, settings).await;
+    let request = UndoRequest {
+        connection: &server.connection,
+        database: &database,
+        repository: &repository,
+        settings: &loaded.plan.restore,
+    };
+    let prepared = prepare_undo(&context, request).await;
     let label = report::one_line(&loaded.plan.label(&server.name, &database));
     let mut document = UndoResult {
         label: label.clone(),
@@ -116,10 +121,11 @@ pub(super) async fn run(
     let progress = Arc::new(Progress::default());
     let display = Display::start(&label, &progress, env.json);
     let say = |step: &str| display.note(step);
-    let run = Uuid::now_v7();
-    let undone = undo(&context, run, prepared, &loaded.plan.restore, &say).await;
+    let run = Run::begin(&context, &progress, env.interrupt.token()).telling(&say);
+    let undone = undo(&run, prepared).await;
+    let id = run.id;
     drop(display);
-    let path = incident::write(&context, &repository, run, undone.as_ref().err());
+    let path = incident::write(&context, &repository, id, undone.as_ref().err());
     document.incident = path.as_ref().map(|path| path.display().to_string());
     let undone = match undone {
         Ok(undone) => undone,

@@ -16,7 +16,7 @@ use super::release::{QuarantinedBackup, quarantined};
 use super::several::{conclude, ends_before};
 use super::{report, select};
 use crate::config::Runs;
-use crate::jobs::{JobError, Place, Selection, VerifyReport, VerifyRequest, verify};
+use crate::jobs::{JobError, Place, Run, Selection, VerifyReport, VerifyRequest, verify};
 use crate::pipeline::Progress;
 use crate::repository::Problem;
 
@@ -146,20 +146,18 @@ pub(super) async fn run(
         let progress = Arc::new(Progress::default());
         let label = report::one_line(&place.label);
         let display = Display::start(&label, &progress, env.json);
-        let token = env.interrupt.token();
+        let run = Run::begin(&context, &progress, env.interrupt.token());
         let request = VerifyRequest {
-            run: Uuid::now_v7(),
             place,
             selection,
             budget: args.budget,
             quarantine: args.quarantine,
         };
-        let run = request.run;
-        let outcome = verify(&context, request, &progress, token).await;
+        let outcome = verify(&run, request).await;
         drop(display);
         match outcome {
             Ok(report) => {
-                alarm(run, &place.database, &report);
+                alarm(run.id, &place.database, &report);
                 failures.extend(failure(&place.label, &report));
                 if is_named && report.is_empty() {
                     failures.push(nothing_in(place));

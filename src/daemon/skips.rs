@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 
 use super::snapshot::PATIENCE;
 use crate::answers::Hanging;
-use crate::jobs::{JobContext, record_skip};
+use crate::jobs::{JobContext, Skip, record_skip};
 use crate::policy::Series;
 use crate::repository::{Operation, Repository};
 use crate::tell;
@@ -148,8 +148,13 @@ impl SkipWriter {
                 series,
             } = run;
             let repository = Repository::at(directory);
-            let what = (operation, series.as_ref());
-            if let Err(error) = record_skip(&context, &repository, &database, what, reason) {
+            let skip = Skip {
+                database: &database,
+                operation,
+                series: series.as_ref(),
+                reason,
+            };
+            if let Err(error) = record_skip(&context, &repository, skip) {
                 tell!(RunWarning, {}, "{error}");
             }
         })

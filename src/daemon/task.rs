@@ -15,7 +15,7 @@ use super::directories::Directories;
 use crate::config::{Database, Databases, DrillChoice, Job, JobKind, Plan, Server, Verification};
 use crate::jobs::{
     BackupReport, BackupRequest, DrillReport, JobContext, JobError, JobErrorKind, Place, PruneMode,
-    PruneReport, Selection, Stop, Strictness, Tick, VerifyReport, VerifyRequest, WhichBackup,
+    PruneReport, Run, Selection, Stop, Strictness, Tick, VerifyReport, VerifyRequest, WhichBackup,
     back_up, backups_to_drill, drill, missed_drill, newest_success, passed_over_by_drill,
     places_on, prune, targets_on, verify,
 };
@@ -242,44 +242,40 @@ impl Task {
                 }
             }
         }
+        let run = Run::begin(&context, &given.progress, &given.cancel).with_id(given.run);
         match &self.action {
             Action::Find => self.find(server, &context, given).await,
             Action::BackUp(database, series) => {
                 let request = BackupRequest {
-                    run: given.run,
                     connection: &server.connection,
                     database,
                     series,
                     reason: None,
                     strictness: Strictness::Usual,
                 };
-                let report = back_up(&context, request, &given.progress, &given.cancel).await?;
+                let report = back_up(&run, request).await?;
                 let missed = self.missed_drill(database).await;
                 Ok(Outcome::BackedUp(Box::new(report), missed))
             }
             Action::Verify(place, verification) => {
                 let request = VerifyRequest {
-                    run: given.run,
                     place,
                     selection: &Selection::Due(verification.older_than),
                     budget: Some(verification.budget),
                     quarantine: true,
                 };
-                verify(&context, request, &given.progress, &given.cancel)
-                    .await
-                    .map(Outcome::Verified)
+                verify(&run, request).await.map(Outcome::Verified)
             }
-            Action::Drill(place, choice) => {
-                restore_for_a_test(&context, place, *choice, given).await
-            }
+            Action::Drill(place, choice) => restore_for_a_test(&run, place, *choice).await,
             Action::Prune(place) => {
-                let (run, place) = (given.run, place.clone());
+                let (id, place) = (given.run, place.clone());
                 let mode = PruneMode {
                     dry_run: false,
                     trust: ClockTrust::IfPlausible,
                 };
                 let pruning = threads::start("prune", move || {
-                    prune(&context, run, &place.repository, &place.database, mode)
+                    let run = Run::alone(&context).with_id(id);
+                    prune(&run, &place.repository, &place.database, mode)
                 })?;
                 pruning.await?.map(Outcome::Pruned)
             }
@@ -406,19 +402,17 @@ fn endless(directory: &Path) -> JobError {
 
 /// Restores a backup for a test.
 async fn restore_for_a_test(
-    context: &JobContext,
+    run: &Run<'_>,
     place: &Place,
     choice: DrillChoice,
-    given: &Circumstances,
 ) -> Result<Outcome, JobError> {
     // Of a version 7 UUID these bits are random.
-    let (_, seed) = given.run.as_u64_pair();
-    let (chosen, passed) = chosen(context, place, WhichBackup::One(choice, seed)).await?;
+    let (_, seed) = run.id.as_u64_pair();
+    let (chosen, passed) = chosen(run.context, place, WhichBackup::One(choice, seed)).await?;
     let Some(stem) = chosen.into_iter().next() else {
         return Ok(Outcome::Drilled(None));
     };
-    let (progress, cancel) = (&given.progress, &given.cancel);
-    let mut report = drill(context, given.run, place, &stem, progress, cancel).await?;
+    let mut report = drill(run, place, &stem).await?;
     report.remarks.extend(passed);
     Ok(Outcome::Drilled(Some(Box::new(report))))
 }

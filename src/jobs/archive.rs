@@ -1,22 +1,21 @@
 //! Dumps in custom and directory format: `pg_dump` writes them itself, and `pg_restore` proves them.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
 use super::JobContext;
-use super::dump::{Dumper, blocking};
+use super::dump::{DumpFile, Dumper, blocking};
 use super::error::JobError;
-use super::limit::Limit;
 use super::proof::major_of;
-use crate::config::Format;
+use crate::config::{Connection, Format};
 use crate::pipeline::{
     ArchiveFiles, ArchiveList, ArchiveReceipt, ArchiveText, Phase, Progress, StreamError,
 };
-use crate::postgres::{Programs, archive_list_arguments};
-use crate::repository::{Checked, Manifest, Role, Staging};
+use crate::postgres::{Conninfo, Programs, archive_list_arguments};
+use crate::repository::{Checked, Manifest, Role};
 
 /// How often the size of a growing archive is looked at.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
@@ -33,50 +32,59 @@ pub(super) async fn programs_to_read(
     Ok(Programs::locate_reader(programs, major, &manifest.pg_dump).await?)
 }
 
-/// Lets `pg_dump` write an archive, syncs it, and has `pg_restore` decode all of it.
-pub(super) async fn write_and_check(
-    dumper: &Dumper<'_>,
-    restorer: &Dumper<'_>,
-    staging: &Staging<'_>,
-    role: Role,
-    limits: (&Limit, &Limit),
-    progress: &Arc<Progress>,
-) -> Result<(Checked, Duration, Duration), JobError> {
-    let (dump_limit, limit) = limits;
-    let path = staging.path(role);
-    staging.create_archive(role)?;
-    let began = Instant::now();
-    tokio::select! {
-        done = dumper.run(dump_limit) => done?,
-        () = watch_size(path.clone(), progress) => {}
-    }
-    let synced = staging.sync(role)?;
-    let dump_time = began.elapsed();
+impl DumpFile<'_> {
+    /// Lets `pg_dump` write an archive, syncs it, and has `pg_restore` decode all of it.
+    pub(super) async fn write_archive_and_check(
+        &self,
+        dumper: &Dumper<'_>,
+        restorer: &Dumper<'_>,
+    ) -> Result<(Checked, Duration, Duration), JobError> {
+        let (staging, role, progress) = (self.staging, self.role, &self.run.progress);
+        let path = staging.path(role);
+        staging.create_archive(role)?;
+        let began = Instant::now();
+        tokio::select! {
+            done = dumper.run() => done?,
+            () = watch_size(path.clone(), progress) => {}
+        }
+        let synced = staging.sync(role)?;
+        let dump_time = began.elapsed();
 
-    progress.enter(Phase::Checking);
-    let Role::Artifact(format, _) = role else {
-        return Err(JobError::Internal("an archive is an artifact".to_owned()));
-    };
-    let read = read_archive(restorer, path, format, limit, progress).await;
-    let receipt = read.map_err(|error| match error {
-        JobError::Failed { message, .. } => JobError::failed(format!(
-            "what pg_dump has just written cannot be read back: {message}"
-        )),
-        error => error,
-    })?;
-    // A reading of the directory that ended early would have left files on no disk.
-    if synced.is_some_and(|synced| synced < receipt.files()) {
-        return Err(JobError::failed(
-            "the directory that pg_dump has just written was not read to its end: the file system, or \
-             the server that it is on, is failing",
-        ));
+        progress.enter(Phase::Checking);
+        let Role::Artifact(format, _) = role else {
+            return Err(JobError::Internal("an archive is an artifact".to_owned()));
+        };
+        let read = read_archive(restorer, path, format).await;
+        let receipt = read.map_err(|error| match error {
+            JobError::Failed { message, .. } => JobError::failed(format!(
+                "what pg_dump has just written cannot be read back: {message}"
+            )),
+            error => error,
+        })?;
+        // A reading of the directory that ended early would have left files on no disk.
+        if synced.is_some_and(|synced| synced < receipt.files()) {
+            return Err(JobError::failed(
+                "the directory that pg_dump has just written was not read to its end: the file \
+                 system, or the server that it is on, is failing",
+            ));
+        }
+        let checked = staging.accept(role, receipt)?;
+        Ok((
+            checked,
+            dump_time,
+            began.elapsed().saturating_sub(dump_time),
+        ))
     }
-    let checked = staging.accept(role, receipt)?;
-    Ok((
-        checked,
-        dump_time,
-        began.elapsed().saturating_sub(dump_time),
-    ))
+}
+
+/// A `pg_restore` that reads an archive from the disk: it needs no server, and only the clean environment is
+/// taken from this.
+pub(super) fn without_a_server(context: &JobContext) -> Result<Conninfo, JobError> {
+    Ok(Conninfo::resolve(
+        &Connection::default(),
+        &context.environment,
+        Some("postgres"),
+    )?)
 }
 
 /// Reads an archive, all of it: its files, what `pg_restore` makes of them, and its list of contents.
@@ -84,41 +92,31 @@ pub(super) async fn read_archive(
     restorer: &Dumper<'_>,
     path: PathBuf,
     format: Format,
-    limit: &Limit,
-    progress: &Arc<Progress>,
 ) -> Result<ArchiveReceipt, JobError> {
+    let run = restorer.run;
     let doing = format!("cannot read back {}", path.display());
-    let (counted, read) = (Arc::clone(progress), path.clone());
-    let files = blocking(limit, progress, &doing, move || {
+    let (counted, read) = (Arc::clone(&run.progress), path.clone());
+    let files = blocking(run, &doing, move || {
         ArchiveFiles::read(read, format, &counted)
     })
     .await?;
-    let counted = Arc::clone(progress);
+    let counted = Arc::clone(&run.progress);
     let text = restorer
-        .stream(limit, progress, &doing, move |source| {
-            ArchiveText::read(source, &counted)
-        })
+        .stream(&doing, move |source| ArchiveText::read(source, &counted))
         .await?;
-    let list = list(restorer, &path, limit, progress).await?;
-    let completed = blocking(limit, progress, &doing, move || {
+    let list = list(restorer, &path).await?;
+    let completed = blocking(run, &doing, move || {
         files.complete(text, &list).map_err(StreamError::Read)
     });
     let receipt = completed.await?.map_err(JobError::failed)?;
-    let mut remarks = restorer
-        .remarks
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner);
-    remarks.extend(receipt.remark().map(str::to_owned));
+    restorer
+        .overheard
+        .remark(receipt.remark().map(str::to_owned));
     Ok(receipt)
 }
 
 /// What an archive's own list names.
-async fn list(
-    restorer: &Dumper<'_>,
-    path: &Path,
-    limit: &Limit,
-    progress: &Arc<Progress>,
-) -> Result<ArchiveList, JobError> {
+async fn list(restorer: &Dumper<'_>, path: &Path) -> Result<ArchiveList, JobError> {
     let lister = Dumper {
         program: restorer.program.clone(),
         arguments: archive_list_arguments(path),
@@ -126,9 +124,7 @@ async fn list(
         ..*restorer
     };
     let doing = format!("cannot list {}", path.display());
-    lister
-        .stream(limit, progress, &doing, ArchiveList::read)
-        .await
+    lister.stream(&doing, ArchiveList::read).await
 }
 
 /// Tells how far an archive has grown; never ends by itself.

@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, FixedOffset, Utc};
 use chrono_tz::Tz;
-use uuid::Uuid;
 
 use crate::config::{DrillSettings, Limits, Plan, Retention};
-use crate::repository::{Details, Event, Record, Requester};
+use crate::repository::{Holder, Requester};
 
 /// The settings that jobs share, the process's environment, and who asks.
 #[derive(Clone, Debug)]
@@ -72,17 +71,12 @@ impl JobContext {
         moment.with_timezone(&self.zone).fixed_offset()
     }
 
-    /// A record of a run, with the job and the slot that it is for.
-    pub(super) fn record(
-        &self,
-        run: Uuid,
-        event: Event,
-        database: &str,
-        details: impl Into<Details>,
-    ) -> Record {
-        let mut record = Record::new(self.now(), run, event, database, details);
-        record.job = self.tick.as_ref().map(|tick| tick.job.clone());
-        record.due = self.tick.as_ref().map(|tick| self.local(tick.due));
-        record
+    /// Who holds a lock that is taken now for this operation.
+    pub(super) fn holder(&self, operation: &str) -> Holder {
+        Holder {
+            operation: operation.to_owned(),
+            since: self.now(),
+            requested_by: self.requester.clone(),
+        }
     }
 }

@@ -10,6 +10,7 @@ use chrono::{DateTime, FixedOffset, Utc};
 use super::JobContext;
 use super::error::JobError;
 use super::record::append;
+use super::run::Run;
 use super::target::Place;
 use crate::answers::{self, PATIENCE};
 use crate::policy::{
@@ -288,14 +289,13 @@ pub fn accept(
     repository.create()?;
     let ledger = repository.ledger();
     for (backup, sentence) in &accepted {
-        let run = uuid::Uuid::now_v7();
         let details = Details::Accept {
             backup: Some(backup.clone()),
             accepted: Some(what),
         };
-        let mut record = context.record(run, Event::Succeeded, &place.database, details);
+        let run = Run::alone(context);
+        let mut record = run.record_with_requester(Event::Succeeded, &place.database, details);
         record.message = Some(sentence.clone());
-        record.requested_by = Some(context.requester.clone());
         append(&ledger, &record, "nothing was accepted because")?;
     }
     Ok(accepted.into_iter().map(|(backup, _)| backup).collect())

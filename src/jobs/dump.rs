@@ -1,6 +1,7 @@
 //! Running `pg_dump` or `pg_dumpall` and streaming what it says to the disk.
 
 use std::ffi::OsString;
+use std::io::Read as _;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,8 +12,8 @@ use tokio::time::timeout;
 
 use super::blocked::Watch;
 use super::error::JobError;
-use super::limit::Limit;
 use super::program_failure;
+use super::run::Run;
 use crate::config::Compression;
 use crate::pipeline::compression::Settings;
 use crate::pipeline::{
@@ -35,27 +36,52 @@ pub(super) const LAST_BLOCK: Duration = Duration::from_secs(10);
 
 /// A program to run and what to say when it fails.
 pub(super) struct Dumper<'a> {
+    /// The run that it is a part of, with the limit for the program.
+    pub(super) run: &'a Run<'a>,
     /// `pg_dump`, `pg_dumpall` or `pg_restore`, by its full path.
     pub(super) program: PathBuf,
     pub(super) arguments: Vec<OsString>,
     /// By which the server knows the session.
     pub(super) application: &'a str,
     pub(super) conninfo: &'a Conninfo,
-    /// For each attempt to connect.
-    pub(super) connect: Duration,
-    /// Who held the locks that the program waited for.
-    pub(super) watch: &'a Watch,
-    /// What the program said although it succeeded.
-    pub(super) remarks: &'a Remarks,
+    pub(super) overheard: &'a Overheard,
     /// As whom, where and within which bounds it runs.
     pub(super) confinement: Confinement,
 }
 
-/// What programs said although they succeeded, one text each.
-pub(super) type Remarks = Mutex<Vec<String>>;
+/// What is learned while programs run.
+#[derive(Debug, Default)]
+pub(super) struct Overheard {
+    /// Who held the locks that they waited for.
+    pub(super) watch: Watch,
+    /// What they said although they succeeded, one text each.
+    remarks: Mutex<Vec<String>>,
+}
+
+impl Overheard {
+    /// Of programs for whose locks this looks.
+    pub(super) fn with(watch: Watch) -> Self {
+        Self {
+            watch,
+            remarks: Mutex::default(),
+        }
+    }
+
+    pub(super) fn remark(&self, remarks: impl IntoIterator<Item = String>) {
+        let mut all = self.remarks.lock().unwrap_or_else(PoisonError::into_inner);
+        all.extend(remarks);
+    }
+
+    /// What they said although they succeeded.
+    pub(super) fn into_remarks(self) -> Vec<String> {
+        self.remarks
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl Dumper<'_> {
-    fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         let name = self.program.file_name().unwrap_or_default();
         name.to_string_lossy().into_owned()
     }
@@ -69,7 +95,7 @@ impl Dumper<'_> {
             args: self.arguments.clone(),
             environment: self
                 .conninfo
-                .child_environment(self.application, self.connect),
+                .child_environment(self.application, self.run.connect_limit()),
             stdin,
             stdout,
             mask: Box::new(move |text| conninfo.mask(&text)),
@@ -80,11 +106,11 @@ impl Dumper<'_> {
     }
 
     /// Runs the program with nothing on its stdout, within the limit.
-    pub(super) async fn run(&self, limit: &Limit) -> Result<(), JobError> {
+    pub(super) async fn run(&self) -> Result<(), JobError> {
         let mut child = self.spawn(ChildInput::Null, ChildOutput::Null).await?;
         let exit = tokio::select! {
             exit = child.wait() => exit?,
-            stop = limit.stopped() => {
+            stop = self.run.limit.stopped() => {
                 child.terminate(GRACE).await?;
                 return Err(stop.into());
             }
@@ -96,21 +122,26 @@ impl Dumper<'_> {
     /// other; the program's own failure is told first, for a broken stream is its consequence.
     pub(super) async fn stream<T: Send + 'static>(
         &self,
-        limit: &Limit,
-        progress: &Progress,
         doing: &str,
         consume: impl FnOnce(Batched<ProgramOutput>) -> Result<T, StreamError> + Send + 'static,
     ) -> Result<T, JobError> {
-        self.stream_from(ChildInput::Null, limit, progress, doing, consume)
-            .await
+        self.stream_from(ChildInput::Null, doing, consume).await
     }
 
-    /// The same, with something for the program to read.
+    /// Runs the program, and gives all that it writes.
+    pub(super) async fn read_all(&self, doing: &str) -> Result<Vec<u8>, JobError> {
+        self.stream(doing, |mut source| {
+            let mut text = Vec::new();
+            source.read_to_end(&mut text).map_err(StreamError::Read)?;
+            Ok(text)
+        })
+        .await
+    }
+
+    /// The same as [`stream`](Self::stream), with something for the program to read.
     pub(super) async fn stream_from<T: Send + 'static>(
         &self,
         stdin: ChildInput,
-        limit: &Limit,
-        progress: &Progress,
         doing: &str,
         consume: impl FnOnce(Batched<ProgramOutput>) -> Result<T, StreamError> + Send + 'static,
     ) -> Result<T, JobError> {
@@ -127,32 +158,54 @@ impl Dumper<'_> {
             tokio::select! {
                 outcome = &mut consumer => break outcome?,
                 exit = child.wait(), if ended.is_none() => ended = Some(exit?),
-                stop = limit.stopped() => {
-                    end(&mut child, consumer, progress).await?;
+                stop = self.run.limit.stopped() => {
+                    end(&mut child, consumer, &self.run.progress).await?;
                     return Err(stop.into());
                 }
             }
         };
-        let exit = match (&stream_outcome, ended) {
-            (_, Some(exit)) => exit,
-            // The rest of what it says is no longer wanted.
-            (Err(error), None) if !matches!(error, StreamError::Flaw(_)) => {
-                child.terminate(GRACE).await?
+        let exit = match ended {
+            Some(exit) => exit,
+            None => {
+                self.end_of(&mut child, stream_outcome.as_ref().err())
+                    .await?
             }
+        };
+        self.outcome(doing, &exit, stream_outcome).await
+    }
+
+    /// How the program ends whose stream has ended, with this error if it has one.
+    async fn end_of(
+        &self,
+        child: &mut Child,
+        error: Option<&StreamError>,
+    ) -> Result<Exit, JobError> {
+        Ok(match error {
             // It may be about to end by itself, with a word about why the text breaks off.
-            (Err(_), None) => match timeout(GRACE, child.wait()).await {
+            Some(StreamError::Flaw(_)) => match timeout(GRACE, child.wait()).await {
                 Ok(exit) => exit?,
                 Err(_) => child.terminate(GRACE).await?,
             },
-            (Ok(_), None) => tokio::select! {
+            // The rest of what it says is no longer wanted.
+            Some(_) => child.terminate(GRACE).await?,
+            None => tokio::select! {
                 exit = child.wait() => exit?,
-                stop = limit.stopped() => {
+                stop = self.run.limit.stopped() => {
                     child.terminate(GRACE).await?;
                     return Err(stop.into());
                 }
             },
-        };
-        match stream_outcome {
+        })
+    }
+
+    /// What came of the stream, by how it and the program have ended.
+    async fn outcome<T>(
+        &self,
+        doing: &str,
+        exit: &Exit,
+        stream: Result<T, StreamError>,
+    ) -> Result<T, JobError> {
+        match stream {
             Err(
                 error @ (StreamError::Write(_) | StreamError::Refused(_) | StreamError::Cancelled),
             ) => Err(JobError::stream(doing)(error)),
@@ -160,7 +213,7 @@ impl Dumper<'_> {
                 // Once nobody reads its text any more, its end by SIGPIPE is our doing.
                 let cut_off = exit.status.signal() == Some(SIGPIPE);
                 if !cut_off {
-                    self.judge(&exit).await?;
+                    self.judge(exit).await?;
                 }
                 Err(JobError::failed(format!(
                     "{} {}, yet {flaw}; run it again, and see that {} is PostgreSQL's own program",
@@ -174,29 +227,23 @@ impl Dumper<'_> {
                 )))
             }
             Err(error) => {
-                self.judge(&exit).await?;
+                self.judge(exit).await?;
                 let doing = format!("{} reported success, yet {doing}", self.name());
                 Err(JobError::stream(doing)(error))
             }
-            Ok(value) => self.judge(&exit).await.map(|()| value),
+            Ok(value) => self.judge(exit).await.map(|()| value),
         }
     }
 
     /// Turns a failed program into a sentence, and keeps what a successful one has to remark.
     async fn judge(&self, exit: &Exit) -> Result<(), JobError> {
-        let program = self.name();
         if !exit.success() {
-            let (conninfo, watch) = (self.conninfo, self.watch);
-            let explained = program_failure::explain(&program, exit, conninfo, watch, self.connect);
-            return Err(Box::pin(explained).await);
+            return Err(Box::pin(program_failure::explain(self, exit)).await);
         }
         let said = exit.stderr.trim();
         if !said.is_empty() {
-            let remark = format!("{program} remarked: {said}");
-            self.remarks
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(remark);
+            let remark = format!("{} remarked: {said}", self.name());
+            self.overheard.remark([remark]);
         }
         Ok(())
     }
@@ -217,59 +264,62 @@ async fn end<T>(
     Ok(())
 }
 
-/// Streams a dump in plain format into a temporary file, and reads it back from the disk.
-pub(super) async fn write_and_check(
-    dumper: &Dumper<'_>,
-    staging: &Staging<'_>,
-    role: Role,
-    settings: Settings,
-    limits: (&Limit, &Limit),
-    progress: &Arc<Progress>,
-) -> Result<(Checked, Duration, Duration), JobError> {
-    let (dump_limit, limit) = limits;
-    let path = staging.path(role);
-    let file = staging.create(role)?;
-    let began = std::time::Instant::now();
-    let growth = Arc::new(Growth::default());
-    let mut follower = follow(path.clone(), &growth, settings.compression, progress)?;
-    let (counted, grown) = (Arc::clone(progress), Arc::clone(&growth));
-    let written = dumper
-        .stream(
-            dump_limit,
-            progress,
-            &format!("cannot write {}", path.display()),
-            move |source| write_dump(source, file, settings, &grown, &counted),
-        )
-        .await;
-    let written = match written {
-        Ok(written) => written,
-        Err(error) => {
-            growth.give_up();
-            if let Ok(outcome) = timeout(LAST_BLOCK, follower).await {
-                let _ = outcome?;
-            }
-            return Err(match error {
-                JobError::Stream {
-                    source: StreamError::Write(source),
-                    ..
-                } => RepositoryError::io("write", &path)(source).into(),
-                error => error,
-            });
-        }
-    };
-    let dump_time = began.elapsed();
+/// A file of a backup that a program's output becomes.
+pub(super) struct DumpFile<'a> {
+    /// The run that it is a part of, with the limit for reading it back.
+    pub(super) run: &'a Run<'a>,
+    pub(super) staging: &'a Staging<'a>,
+    pub(super) role: Role,
+}
 
-    if progress.phase() == Phase::Dumping {
-        progress.enter(Phase::Checking);
+impl DumpFile<'_> {
+    /// Streams a dump in plain format into a temporary file, and reads it back from the disk.
+    pub(super) async fn write_and_check(
+        &self,
+        dumper: &Dumper<'_>,
+        settings: Settings,
+    ) -> Result<(Checked, Duration, Duration), JobError> {
+        let (role, progress) = (self.role, &self.run.progress);
+        let path = self.staging.path(role);
+        let file = self.staging.create(role)?;
+        let began = std::time::Instant::now();
+        let growth = Arc::new(Growth::default());
+        let mut follower = follow(path.clone(), &growth, settings.compression, progress)?;
+        let (counted, grown) = (Arc::clone(progress), Arc::clone(&growth));
+        let doing = format!("cannot write {}", path.display());
+        let written = dumper.stream(&doing, move |source| {
+            write_dump(source, file, settings, &grown, &counted)
+        });
+        let written = match written.await {
+            Ok(written) => written,
+            Err(error) => {
+                growth.give_up();
+                if let Ok(outcome) = timeout(LAST_BLOCK, follower).await {
+                    let _ = outcome?;
+                }
+                return Err(match error {
+                    JobError::Stream {
+                        source: StreamError::Write(source),
+                        ..
+                    } => RepositoryError::io("write", &path)(source).into(),
+                    error => error,
+                });
+            }
+        };
+        let dump_time = began.elapsed();
+
+        if progress.phase() == Phase::Dumping {
+            progress.enter(Phase::Checking);
+        }
+        let doing = format!("cannot read back {}", path.display());
+        let read = until_done(self.run, &mut follower, &doing).await?;
+        let checked = self.staging.compare(role, &written, read)?;
+        Ok((
+            checked,
+            dump_time,
+            began.elapsed().saturating_sub(dump_time),
+        ))
     }
-    let doing = format!("cannot read back {}", path.display());
-    let read = until_done(&mut follower, limit, progress, &doing).await?;
-    let checked = staging.compare(role, &written, read)?;
-    Ok((
-        checked,
-        dump_time,
-        began.elapsed().saturating_sub(dump_time),
-    ))
 }
 
 /// Reads a dump in plain format back from the disk while it is written, on a thread of its own.
@@ -288,14 +338,13 @@ fn follow(
 
 /// Reads a dump in plain format from the disk on a thread of its own.
 pub(super) async fn read_back(
+    run: &Run<'_>,
     path: PathBuf,
     compression: Compression,
-    limit: &Limit,
-    progress: &Arc<Progress>,
 ) -> Result<Passage, JobError> {
-    let counted = Arc::clone(progress);
+    let counted = Arc::clone(&run.progress);
     let doing = format!("cannot read back {}", path.display());
-    blocking(limit, progress, &doing, move || {
+    blocking(run, &doing, move || {
         let file = crate::regular_file::open(path).map_err(StreamError::Read)?;
         read_dump(file, compression, &counted)
     })
@@ -304,26 +353,24 @@ pub(super) async fn read_back(
 
 /// Runs a part of the stream on a thread of its own, within the limit.
 pub(super) async fn blocking<T: Send + 'static>(
-    limit: &Limit,
-    progress: &Progress,
+    run: &Run<'_>,
     doing: &str,
     work: impl FnOnce() -> Result<T, StreamError> + Send + 'static,
 ) -> Result<T, JobError> {
     let mut thread = threads::start("read", work)?;
-    until_done(&mut thread, limit, progress, doing).await
+    until_done(run, &mut thread, doing).await
 }
 
 /// Waits for a thread of the stream, within the limit.
 async fn until_done<T>(
+    run: &Run<'_>,
     thread: &mut Thread<Result<T, StreamError>>,
-    limit: &Limit,
-    progress: &Progress,
     doing: &str,
 ) -> Result<T, JobError> {
     let done = tokio::select! {
         done = &mut *thread => done?,
-        stop = limit.stopped() => {
-            progress.cancel();
+        stop = run.limit.stopped() => {
+            run.progress.cancel();
             if let Ok(outcome) = timeout(LAST_BLOCK, thread).await {
                 let _ = outcome?;
             }

@@ -8,7 +8,7 @@ use crate::pipeline::census::StoredCensusError;
 use crate::postgres::{
     ChildError, ConnectError, ConninfoError, DumpError, ProgramError, QueryError,
 };
-use crate::repository::{ManifestError, RepositoryError, advice};
+use crate::repository::{Event, ManifestError, RepositoryError, advice};
 use crate::threads::{NoThread, Panicked, is_exhaustion};
 use crate::words::{one_line, shell_word};
 
@@ -259,6 +259,14 @@ impl JobError {
             | Self::Unseen { source, .. }
             | Self::Restore { source, .. } => source.said(),
             _ => None,
+        }
+    }
+
+    /// How the ledger calls a run that ended so.
+    pub(super) fn event(&self) -> Event {
+        match self.kind() {
+            JobErrorKind::Interrupted => Event::Interrupted,
+            _ => Event::Failed,
         }
     }
 

@@ -285,6 +285,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table of statements")]
     fn a_statement_is_known_by_its_first_words() {
         let of_role = |role: &str, superuser| Statement::OfRole {
             role: role.to_owned(),

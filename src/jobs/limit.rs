@@ -50,6 +50,11 @@ impl Limit {
         }
     }
 
+    /// A limit that starts now, and is ended by the same token.
+    pub(super) fn renewed(&self, what: &'static str, allowed: Duration) -> Self {
+        Self::new(self.cancel.clone(), what, allowed)
+    }
+
     /// A further limit inside this one; whichever comes first counts.
     #[must_use]
     pub fn within(&self, what: &'static str, allowed: Duration) -> Self {

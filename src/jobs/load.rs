@@ -18,13 +18,12 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
-use super::blocked::Watch;
-use super::dump::{Dumper, LAST_BLOCK, Remarks};
+use super::dump::{Dumper, LAST_BLOCK, Overheard};
 use super::error::JobError;
-use super::limit::Limit;
+use super::run::Run;
 use crate::config::Format;
 use crate::pipeline::{
-    Amount, Progress, Segment, StreamError, are_all_known, is_known, release_event_triggers,
+    Amount, Segment, StreamError, are_all_known, is_known, release_event_triggers,
 };
 use crate::postgres::{
     Child, ChildInput, ChildKind, ChildOutput, ChildSpec, Client, Confinement, Conninfo, Exit,
@@ -52,8 +51,10 @@ const WITHOUT_WAITING: &str = "-c synchronous_commit=off ";
 const AT_ONCE: usize = 128 * 1024;
 
 /// Where a backup is loaded, and by which programs.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Loader<'a> {
+    /// The run that it is a part of.
+    pub(super) run: &'a Run<'a>,
     /// The programs.
     pub(super) programs: &'a Programs,
     /// Those whose `pg_restore` reads archives: no older than the `pg_dump` that has made them.
@@ -64,8 +65,8 @@ pub(super) struct Loader<'a> {
     pub(super) conninfo: &'a Conninfo,
     /// By which the server knows the session.
     pub(super) application: &'a str,
-    /// For each attempt to connect.
-    pub(super) connect: Duration,
+    /// Over so many sessions at most.
+    pub(super) jobs: NonZeroU8,
     /// As whom, where and within which bounds psql runs: it carries out what stands in the text.
     pub(super) confinement: Confinement,
 }
@@ -86,26 +87,24 @@ impl Loader<'_> {
     /// When psql cannot be run, the text cannot be read, or the limit is reached.
     pub(super) async fn load_text(
         &self,
-        limit: &Limit,
-        progress: &Arc<Progress>,
         doing: &str,
         feed: impl FnOnce(ProgramInput) -> Result<(), StreamError> + Send + 'static,
     ) -> Result<Loaded, JobError> {
         let (writer, reader, mark) = input_pipe().map_err(JobError::no_pipe)?;
         let mut psql = self
-            .spawn(
-                self.programs.psql(),
-                load_text_arguments(self.restrict_key().as_deref()),
-                ChildInput::Pipe(reader, mark),
-                ChildOutput::Null,
-                self.confinement.clone(),
-            )
+            .spawn(Invocation {
+                program: self.programs.psql(),
+                arguments: load_text_arguments(self.restrict_key().as_deref()),
+                stdin: ChildInput::Pipe(reader, mark),
+                stdout: ChildOutput::Null,
+                confinement: self.confinement.clone(),
+            })
             .await?;
         let feeder = threads::start("feed", move || feed(writer))?;
         let exit = tokio::select! {
             exit = psql.wait() => exit?,
-            stop = limit.stopped() => {
-                progress.cancel();
+            stop = self.run.limit.stopped() => {
+                self.run.progress.cancel();
                 psql.terminate(GRACE).await?;
                 // With nobody left to read, it cannot go on writing.
                 if let Ok(outcome) = timeout(LAST_BLOCK, feeder).await {
@@ -126,24 +125,18 @@ impl Loader<'_> {
         Ok(judge("psql", &exit))
     }
 
-    /// Loads a dump in plain format, over so many sessions at most: what makes indexes goes on side by
-    /// side, and all else in its order. It stops at the first error.
+    /// Loads a dump in plain format: what makes indexes goes on side by side, and all else in its order. It
+    /// stops at the first error.
     ///
     /// # Errors
     /// When psql cannot be run, the dump cannot be read, or the limit is reached.
-    pub(super) async fn load_dump(
-        &self,
-        dump: Dump,
-        jobs: NonZeroU8,
-        limit: &Limit,
-        progress: &Arc<Progress>,
-    ) -> Result<Loaded, JobError> {
-        if jobs > NonZeroU8::MIN {
-            return sessions::load(self, dump, jobs, limit, progress).await;
+    pub(super) async fn load_dump(&self, dump: Dump) -> Result<Loaded, JobError> {
+        if self.jobs > NonZeroU8::MIN {
+            return sessions::load(self, dump).await;
         }
         let doing = format!("cannot read {}", dump.name);
-        let (counted, server_major) = (Arc::clone(progress), self.server_major);
-        self.load_text(limit, progress, &doing, move |sink| {
+        let (counted, server_major) = (Arc::clone(&self.run.progress), self.server_major);
+        self.load_text(&doing, move |sink| {
             let mut sink = BufWriter::with_capacity(AT_ONCE, sink);
             dump.take_segments(&counted, server_major, |segment| match segment {
                 Segment::Setting { name, .. } if !is_known(name, server_major) => Ok(()),
@@ -159,33 +152,25 @@ impl Loader<'_> {
     ///
     /// # Errors
     /// When `pg_restore` cannot be run, or the limit is reached.
-    pub(super) async fn load_archive(
-        &self,
-        archive: &Path,
-        jobs: NonZeroU8,
-        limit: &Limit,
-        progress: &Arc<Progress>,
-    ) -> Result<Loaded, JobError> {
+    pub(super) async fn load_archive(&self, archive: &Path) -> Result<Loaded, JobError> {
         if !are_all_known(self.reader.version.major, self.server_major)
-            || self.has_event_triggers(archive, limit).await?
+            || self.has_event_triggers(archive).await?
         {
-            return self
-                .load_archive_as_text(archive, true, jobs, limit, progress)
-                .await;
+            return self.load_archive_as_text(archive, true).await;
         }
         let mut pg_restore = self
-            .spawn(
-                self.reader.pg_restore(),
-                load_archive_arguments(self.conninfo, jobs, archive),
-                ChildInput::Null,
-                ChildOutput::Null,
-                self.reading(archive),
-            )
+            .spawn(Invocation {
+                program: self.reader.pg_restore(),
+                arguments: load_archive_arguments(self.conninfo, self.jobs, archive),
+                stdin: ChildInput::Null,
+                stdout: ChildOutput::Null,
+                confinement: self.reading(archive),
+            })
             .await?;
         let exit = tokio::select! {
             exit = pg_restore.wait() => exit?,
-            never = self.count_rows(progress) => match never {},
-            stop = limit.stopped() => {
+            never = self.count_rows() => match never {},
+            stop = self.run.limit.stopped() => {
                 pg_restore.terminate(GRACE).await?;
                 return Err(stop.into());
             }
@@ -196,20 +181,18 @@ impl Loader<'_> {
     /// Whether an archive brings event triggers that nothing but statements of ours keeps still: its own,
     /// which `pg_restore` makes before it refreshes materialized views, or those of an extension. Before
     /// version 17.
-    async fn has_event_triggers(&self, archive: &Path, limit: &Limit) -> Result<bool, JobError> {
+    async fn has_event_triggers(&self, archive: &Path) -> Result<bool, JobError> {
         if release_event_triggers(self.server_major).is_none() {
             return Ok(false);
         }
-        let (watch, remarks) = (Watch::default(), Remarks::default());
-        let pg_restore = self.extractor(archive, archive_list_arguments(archive), &watch, &remarks);
+        let (run, overheard) = (self.run.uncounted(), Overheard::default());
+        let pg_restore = Dumper {
+            run: &run,
+            ..self.extractor(archive, archive_list_arguments(archive), &overheard)
+        };
         let doing = format!("cannot list {}", archive.display());
-        let progress = Arc::default();
-        let list = pg_restore.stream(limit, &progress, &doing, |mut source| {
-            let mut list = Vec::new();
-            io::Read::read_to_end(&mut source, &mut list).map_err(StreamError::Read)?;
-            Ok(list)
-        });
-        let list = String::from_utf8_lossy(&list.await?).into_owned();
+        let list = pg_restore.read_all(&doing).await?;
+        let list = String::from_utf8_lossy(&list).into_owned();
         if list.contains(" EVENT TRIGGER - ") {
             return Ok(true);
         }
@@ -221,7 +204,7 @@ impl Loader<'_> {
             return Ok(false);
         }
         let asking = async {
-            let client = Client::connect(self.conninfo, self.connect).await?;
+            let client = Client::connect(self.conninfo, self.run.connect_limit()).await?;
             match bring_what_always_fires(&client, &extensions).await {
                 // Who may not ask has a session of the usual role, and nothing is kept still for it.
                 Err(error) if error.sqlstate.as_deref() == Some("42501") => Ok(false),
@@ -230,7 +213,7 @@ impl Loader<'_> {
                 outcome => Ok::<_, JobError>(outcome?),
             }
         };
-        limit.wait_for(asking).await?
+        self.run.wait_for(asking).await?
     }
 
     /// Loads what `pg_restore` writes of an archive as text.
@@ -242,34 +225,41 @@ impl Loader<'_> {
         &self,
         archive: &Path,
         accepts_unexpected: bool,
-        jobs: NonZeroU8,
-        limit: &Limit,
-        progress: &Arc<Progress>,
     ) -> Result<Loaded, JobError> {
-        let (watch, remarks) = (Watch::default(), Remarks::default());
-        let pg_restore =
-            self.extractor(archive, archive_as_sql_arguments(archive), &watch, &remarks);
+        let arguments = archive_as_sql_arguments(archive);
+        let (extracting, dump) = self.extract(archive, arguments, accepts_unexpected)?;
+        loaded_from(extracting, self.load_dump(dump)).await
+    }
+
+    /// What writes text of an archive, and the dump that it becomes. What passes is counted where it is
+    /// loaded.
+    fn extract(
+        &self,
+        archive: &Path,
+        arguments: Vec<OsString>,
+        accepts_unexpected: bool,
+    ) -> Result<(impl Future<Output = Result<(), JobError>>, Dump), JobError> {
         let (reader, mut writer) = io::pipe().map_err(JobError::no_pipe)?;
         let name = archive.display().to_string();
         let doing = format!("cannot read {name}");
-        // What passes is counted where it is loaded.
-        let passing = Progress::default();
-        let extracting = pg_restore.stream(limit, &passing, &doing, move |mut text| {
-            let copied = io::copy(&mut text, &mut writer);
-            copied.map(drop).map_err(StreamError::Write)
-        });
+        let extracting = async move {
+            let (run, overheard) = (self.run.uncounted(), Overheard::default());
+            let pg_restore = Dumper {
+                run: &run,
+                ..self.extractor(archive, arguments, &overheard)
+            };
+            let copying = pg_restore.stream(&doing, move |mut text| {
+                let copied = io::copy(&mut text, &mut writer);
+                copied.map(drop).map_err(StreamError::Write)
+            });
+            copying.await
+        };
         let dump = Dump {
             name,
             text: DumpText::Program(reader),
             accepts_unexpected,
         };
-        let loading = self.load_dump(dump, jobs, limit, progress);
-        let (extracted, outcome) = tokio::join!(extracting, loading);
-        match outcome? {
-            // Of psql's failure the other one is the consequence.
-            refused @ Loaded::Refused(_) => Ok(refused),
-            Loaded::Wholly => extracted.map(|()| Loaded::Wholly),
-        }
+        Ok((extracting, dump))
     }
 
     /// A `pg_restore` that writes text of an archive, or a part of it.
@@ -277,17 +267,15 @@ impl Loader<'_> {
         &'b self,
         archive: &Path,
         arguments: Vec<OsString>,
-        watch: &'b Watch,
-        remarks: &'b Remarks,
+        overheard: &'b Overheard,
     ) -> Dumper<'b> {
         Dumper {
+            run: self.run,
             program: self.reader.pg_restore(),
             arguments,
             application: self.application,
             conninfo: self.conninfo,
-            connect: self.connect,
-            watch,
-            remarks,
+            overheard,
             confinement: self.reading(archive),
         }
     }
@@ -306,14 +294,14 @@ impl Loader<'_> {
 
     /// Looks again and again how many rows are there: `pg_restore` itself tells nothing that could
     /// be measured. A server that does not answer costs the number, never the restore.
-    async fn count_rows(&self, progress: &Progress) -> Infallible {
+    async fn count_rows(&self) -> Infallible {
         loop {
             sleep(BETWEEN_LOOKS).await;
-            let Ok(client) = Client::connect(self.conninfo, self.connect).await else {
+            let Ok(client) = Client::connect(self.conninfo, self.run.connect_limit()).await else {
                 continue;
             };
             while let Ok(rows) = loaded_rows(&client).await {
-                progress.loaded_rows(rows);
+                self.run.progress.loaded_rows(rows);
                 sleep(BETWEEN_LOOKS).await;
             }
         }
@@ -326,24 +314,25 @@ impl Loader<'_> {
         is_known.then(|| Uuid::now_v7().simple().to_string())
     }
 
-    async fn spawn(
-        &self,
-        program: PathBuf,
-        args: Vec<OsString>,
-        stdin: ChildInput,
-        stdout: ChildOutput,
-        confinement: Confinement,
-    ) -> Result<Child, JobError> {
-        tracing::debug!("running {} {args:?}", program.display());
+    async fn spawn(&self, invocation: Invocation) -> Result<Child, JobError> {
+        let Invocation {
+            program,
+            arguments,
+            stdin,
+            stdout,
+            confinement,
+        } = invocation;
+        tracing::debug!("running {} {arguments:?}", program.display());
         let conninfo = self.conninfo.clone();
-        let mut environment = conninfo.child_environment(self.application, self.connect);
+        let mut environment =
+            conninfo.child_environment(self.application, self.run.connect_limit());
         for (_, options) in environment.iter_mut().filter(|it| it.0 == "PGOPTIONS") {
             // What the operator's own say comes later, and counts.
             options.insert_str(0, WITHOUT_WAITING);
         }
         Ok(Child::spawn(ChildSpec {
             program,
-            args,
+            args: arguments,
             environment,
             stdin,
             stdout,
@@ -352,6 +341,29 @@ impl Loader<'_> {
             kind: ChildKind::Program,
         })
         .await?)
+    }
+}
+
+/// A program that is run to load a dump.
+struct Invocation {
+    program: PathBuf,
+    arguments: Vec<OsString>,
+    stdin: ChildInput,
+    stdout: ChildOutput,
+    /// As whom, where and within which bounds it runs.
+    confinement: Confinement,
+}
+
+/// How loading ended of what another program writes meanwhile.
+pub(super) async fn loaded_from(
+    extracting: impl Future<Output = Result<(), JobError>>,
+    loading: impl Future<Output = Result<Loaded, JobError>>,
+) -> Result<Loaded, JobError> {
+    let (extracted, outcome) = tokio::join!(extracting, loading);
+    match outcome? {
+        // Of psql's failure the other one is the consequence.
+        refused @ Loaded::Refused(_) => Ok(refused),
+        Loaded::Wholly => extracted.map(|()| Loaded::Wholly),
     }
 }
 
@@ -388,103 +400,105 @@ const WANTING_TO_BE_PRELOADED: [&str; 3] = [
 pub(super) const NOT_PRELOADED: &str = "an extension wants to be loaded when a server starts \
     (shared_preload_libraries), and the temporary cluster has not loaded it";
 
+/// The messages of what lacks something of this machine, and what that is.
+const LACKS: &[(&[&str], &str)] = &[
+    (
+        &[
+            "ERROR:  time zone \"",
+            "invalid value for parameter \"TimeZone\"",
+        ],
+        "a time zone is not installed on this machine",
+    ),
+    (
+        &["No space left on device", "Disk quota exceeded"],
+        "the disk of the temporary cluster is full",
+    ),
+    (
+        &["out of memory", "out of shared memory"],
+        "the temporary cluster ran out of memory",
+    ),
+    // Before what may stand in its details: how the connection failed.
+    (
+        &[
+            "ERROR:  could not connect to server \"",
+            "ERROR:  could not establish connection",
+        ],
+        "it reads from another server while it is loaded, which the temporary cluster cannot reach",
+    ),
+    // The server calls its own files by paths from its data directory.
+    (
+        &[
+            "ERROR:  could not open file \"/",
+            "ERROR:  could not stat file \"/",
+            "ERROR:  could not open directory \"/",
+        ],
+        "it reads files of the server's machine while it is loaded, which the temporary cluster cannot",
+    ),
+    (
+        &[
+            "server closed the connection unexpectedly",
+            "connection to server",
+            "no connection to the server",
+            "terminating connection",
+        ],
+        "the temporary cluster ended",
+    ),
+    (
+        &["could not open extension control file", "is not available"],
+        "an extension is not installed on this machine",
+    ),
+    (
+        &["cannot open shared object file: Permission denied"],
+        "a library of functions stands where the temporary cluster may not read",
+    ),
+    (
+        &["incompatible library \""],
+        "a library of functions that is installed on this machine was made for another PostgreSQL",
+    ),
+    (
+        &[
+            "could not access file \"",
+            "could not load library \"",
+            "could not find function \"",
+        ],
+        "a library of functions is not installed on this machine",
+    ),
+    (&WANTING_TO_BE_PRELOADED, NOT_PRELOADED),
+    (
+        &[
+            "could not open dictionary file \"",
+            "could not open affix file \"",
+            "could not open stop-word file \"",
+            "could not open synonym file \"",
+            "could not open thesaurus file \"",
+            "could not open unaccent file \"",
+        ],
+        "a file of a text search dictionary is not installed on this machine",
+    ),
+    (
+        &[
+            "unsupported XML feature",
+            "requires the server to be built with",
+        ],
+        "the server on this machine was built without something",
+    ),
+    (
+        &[
+            "could not create locale \"",
+            "could not open collator for locale",
+            "invalid locale name",
+            "is not supported in this build",
+            "is not supported by this build",
+            "ICU is not supported",
+        ],
+        "a locale is not installed on this machine",
+    ),
+];
+
 /// What of this machine kept a dump from being loaded, judged by the messages of what the program
 /// printed; none when it was the dump itself. The words are those of `PostgreSQL`'s messages (with `lc_messages` C).
 pub(super) fn lacking(said: &str) -> Option<&'static str> {
-    const TABLE: &[(&[&str], &str)] = &[
-        (
-            &[
-                "ERROR:  time zone \"",
-                "invalid value for parameter \"TimeZone\"",
-            ],
-            "a time zone is not installed on this machine",
-        ),
-        (
-            &["No space left on device", "Disk quota exceeded"],
-            "the disk of the temporary cluster is full",
-        ),
-        (
-            &["out of memory", "out of shared memory"],
-            "the temporary cluster ran out of memory",
-        ),
-        // Before what may stand in its details: how the connection failed.
-        (
-            &[
-                "ERROR:  could not connect to server \"",
-                "ERROR:  could not establish connection",
-            ],
-            "it reads from another server while it is loaded, which the temporary cluster cannot reach",
-        ),
-        // The server calls its own files by paths from its data directory.
-        (
-            &[
-                "ERROR:  could not open file \"/",
-                "ERROR:  could not stat file \"/",
-                "ERROR:  could not open directory \"/",
-            ],
-            "it reads files of the server's machine while it is loaded, which the temporary cluster cannot",
-        ),
-        (
-            &[
-                "server closed the connection unexpectedly",
-                "connection to server",
-                "no connection to the server",
-                "terminating connection",
-            ],
-            "the temporary cluster ended",
-        ),
-        (
-            &["could not open extension control file", "is not available"],
-            "an extension is not installed on this machine",
-        ),
-        (
-            &["cannot open shared object file: Permission denied"],
-            "a library of functions stands where the temporary cluster may not read",
-        ),
-        (
-            &["incompatible library \""],
-            "a library of functions that is installed on this machine was made for another PostgreSQL",
-        ),
-        (
-            &[
-                "could not access file \"",
-                "could not load library \"",
-                "could not find function \"",
-            ],
-            "a library of functions is not installed on this machine",
-        ),
-        (&WANTING_TO_BE_PRELOADED, NOT_PRELOADED),
-        (
-            &[
-                "could not open dictionary file \"",
-                "could not open affix file \"",
-                "could not open stop-word file \"",
-                "could not open synonym file \"",
-                "could not open thesaurus file \"",
-                "could not open unaccent file \"",
-            ],
-            "a file of a text search dictionary is not installed on this machine",
-        ),
-        (
-            &[
-                "unsupported XML feature",
-                "requires the server to be built with",
-            ],
-            "the server on this machine was built without something",
-        ),
-        (
-            &[
-                "could not create locale \"",
-                "could not open collator for locale",
-                "invalid locale name",
-                "is not supported in this build",
-                "is not supported by this build",
-                "ICU is not supported",
-            ],
-            "a locale is not installed on this machine",
-        ),
-    ];
-    TABLE.iter().find_map(|(words, what)| {
+    LACKS.iter().find_map(|(words, what)| {
         words
             .iter()
             .any(|word| said.contains(word))

@@ -24,6 +24,7 @@ mod quarantine;
 mod record;
 mod recovery;
 mod restore;
+mod run;
 mod survey;
 mod tables;
 mod target;
@@ -54,10 +55,11 @@ pub use quarantine::release;
 pub use recovery::{Recovery, recover};
 pub use restore::{
     Ahead, Candidate, Criteria, CutShort, LastDrill, Outlook, PassedOver, PlannedStep, Prepared,
-    PreparedUndo, RestorePlan, RestoreReport, RestoreRequest, RestoreSource, Tell, UndoReport,
-    about_functions, choose as choose_backup, look as look_at_restore, look_ahead, passed_over,
-    prepare as prepare_restore, prepare_undo, restore, undo,
+    PreparedUndo, RestoreOrder, RestorePlan, RestoreReport, RestoreRequest, RestoreSource,
+    UndoReport, UndoRequest, about_functions, choose as choose_backup, look as look_at_restore,
+    look_ahead, passed_over, prepare as prepare_restore, prepare_undo, restore, undo,
 };
+pub use run::{Run, Tell};
 pub use survey::{
     DaemonView, Ended, Line, NextRun, Outcomes, RunningNow, Survey, Surveyed, TREND, survey,
 };
@@ -66,5 +68,5 @@ pub use tables::{
     look_ahead_at_tables, look_at_tables, prepare_tables, restore_tables,
 };
 pub use target::{Place, Places, Target, Targets, places, places_on, targets, targets_on};
-pub use tick::{newest_success, record_skip};
+pub use tick::{Skip, newest_success, record_skip};
 pub use verify::{Finding, Selection, VerifyReport, VerifyRequest, verify};

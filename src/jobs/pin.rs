@@ -1,11 +1,10 @@
 //! Pinning: what the operator wants kept whatever retention says, and what may have been pinned
 //! before its state was lost.
 
-use uuid::Uuid;
-
 use super::JobContext;
 use super::error::JobError;
 use super::record::append;
+use super::run::Run;
 use crate::repository::{Details, Event, Pin, Repository, State, Stem};
 use crate::words::shell_word;
 
@@ -20,12 +19,12 @@ pub fn set_pin(
     pinned: bool,
 ) -> Result<bool, JobError> {
     let manifest = repository.manifest(stem)?;
-    let run = Uuid::now_v7();
+    let run = Run::alone(context);
     let pin = Pin {
         at: context.now(),
         by: context.requester.user.clone(),
     };
-    let before = repository.change_state(run, stem, |state| {
+    let before = repository.change_state(run.id, stem, |state| {
         if state.pinned.is_some() != pinned {
             state.pinned = pinned.then_some(pin);
         }
@@ -44,8 +43,7 @@ pub fn set_pin(
     } else {
         Details::Unpin(stem.into())
     };
-    let mut record = context.record(run, Event::Succeeded, &manifest.database, details);
-    record.requested_by = Some(context.requester.clone());
+    let record = run.record_with_requester(Event::Succeeded, &manifest.database, details);
     let is_now = if pinned { "pinned" } else { "no longer pinned" };
     append(
         &repository.ledger(),
@@ -59,12 +57,11 @@ pub fn set_pin(
 /// the sentence that says so. None when the state `before` was as it was written.
 ///
 /// # Errors
-/// When the ledger cannot be written.
+/// When the manifest cannot be read, or the ledger not written.
 pub(super) fn record_lost_state(
-    context: &JobContext,
+    run: &Run<'_>,
     repository: &Repository,
-    run: Uuid,
-    (stem, database): (&Stem, &str),
+    stem: &Stem,
     before: &State,
 ) -> Result<Option<String>, JobError> {
     let Some(unreadable) = &before.unreadable else {
@@ -78,9 +75,9 @@ pub(super) fn record_lost_state(
         shell_word(&backup.display().to_string())
     );
     let details = Details::Pin(stem.into());
-    let mut record = context.record(run, Event::Succeeded, database, details);
+    let database = repository.manifest(stem)?.database;
+    let mut record = run.record_with_requester(Event::Succeeded, &database, details);
     record.message = Some(told.clone());
-    record.requested_by = Some(context.requester.clone());
     append(
         &repository.ledger(),
         &record,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::blocked::Watch;
+use super::dump::Dumper;
 use super::error::JobError;
 use crate::postgres::{
     Client, ConnectError, Conninfo, DumpFailure, Exit, explain_failure, failed_at_a_lock,
@@ -23,14 +24,9 @@ enum Seen {
     Nothing,
 }
 
-/// Turns a failed program into a sentence. `connect` is the limit for a look of our own.
-pub(super) async fn explain(
-    program: &str,
-    exit: &Exit,
-    conninfo: &Conninfo,
-    watch: &Watch,
-    connect: Duration,
-) -> JobError {
+/// Turns a failed program into a sentence.
+pub(super) async fn explain(dumper: &Dumper<'_>, exit: &Exit) -> JobError {
+    let (program, conninfo, watch) = (&*dumper.name(), dumper.conninfo, &dumper.overheard.watch);
     let said = exit.stderr.trim();
     let mut cause = explain_failure(said);
     if cause == DumpFailure::Other && failed_at_a_lock(said) && watch.has_waited() {
@@ -40,7 +36,7 @@ pub(super) async fn explain(
     let asks_a_server = program != "pg_restore";
     let is_open = matches!(cause, DumpFailure::Other | DumpFailure::NotConnected);
     let seen = if is_open && asks_a_server {
-        look(conninfo, connect).await
+        look(conninfo, dumper.run.connect_limit()).await
     } else {
         Seen::Nothing
     };
@@ -105,31 +101,12 @@ fn advice(cause: &DumpFailure, program: &str, conninfo: &Conninfo, watch: &Watch
                  make the backup",
             user = conninfo.user()
         ),
-        DumpFailure::NoSuchDatabase => {
-            format!(
-                "there is no database {:?} on the server",
-                conninfo.database()
-            )
-        }
-        DumpFailure::AuthenticationFailed => {
-            format!("the server refuses user {}", conninfo.user())
-        }
-        DumpFailure::TooManyConnections => format!(
-            "the server has no connection left for user {}: run it again later, or raise \
-                 max_connections or the role's or database's limit (a backup takes two connections \
-                 at least)",
-            conninfo.user()
-        ),
-        DumpFailure::ServerDown => {
-            format!("the server at {} cannot be reached", conninfo.server())
-        }
-        DumpFailure::NotReady => format!(
-            "the server at {} is starting, stopping or recovering from a crash; run it again",
-            conninfo.server()
-        ),
-        DumpFailure::NotConnected => {
-            "it got no connection, and a moment later there was one; run it again".to_owned()
-        }
+        DumpFailure::NoSuchDatabase
+        | DumpFailure::AuthenticationFailed
+        | DumpFailure::TooManyConnections
+        | DumpFailure::ServerDown
+        | DumpFailure::NotReady
+        | DumpFailure::NotConnected => not_connected(cause, conninfo),
         DumpFailure::RecoveryConflict => format!(
             "the server is a standby, and changes of its primary could not wait for it: \
              {ON_A_STANDBY}"
@@ -161,6 +138,38 @@ fn advice(cause: &DumpFailure, program: &str, conninfo: &Conninfo, watch: &Watch
             "the server's disk is full: free some space there, then run it again".to_owned()
         }
         DumpFailure::Other => String::new(),
+    }
+}
+
+/// Why a program got no connection, and what to do about it. Pure.
+fn not_connected(cause: &DumpFailure, conninfo: &Conninfo) -> String {
+    match cause {
+        DumpFailure::NoSuchDatabase => {
+            format!(
+                "there is no database {:?} on the server",
+                conninfo.database()
+            )
+        }
+        DumpFailure::AuthenticationFailed => {
+            format!("the server refuses user {}", conninfo.user())
+        }
+        DumpFailure::TooManyConnections => format!(
+            "the server has no connection left for user {}: run it again later, or raise \
+                 max_connections or the role's or database's limit (a backup takes two connections \
+                 at least)",
+            conninfo.user()
+        ),
+        DumpFailure::ServerDown => {
+            format!("the server at {} cannot be reached", conninfo.server())
+        }
+        DumpFailure::NotReady => format!(
+            "the server at {} is starting, stopping or recovering from a crash; run it again",
+            conninfo.server()
+        ),
+        DumpFailure::NotConnected => {
+            "it got no connection, and a moment later there was one; run it again".to_owned()
+        }
+        _ => String::new(),
     }
 }
 

@@ -5,16 +5,16 @@ use std::io;
 use std::time::Instant;
 
 use chrono::{DateTime, NaiveDateTime, Utc};
-use uuid::Uuid;
 
 use super::error::JobError;
 use super::record::{append, unrecorded};
+use super::run::Run;
 use super::{JobContext, continuity};
 use crate::policy::{
     Candidate, ClockDoubt, ClockTrust, Decision, Loss, Reason, Rules, Series, Verdict, decide,
 };
 use crate::repository::{
-    Catalogue, Details, Entry, Event, Holder, Lock, Operation, Removal, Repository, Stem,
+    Catalogue, Details, Entry, Event, Lock, Operation, Removal, Repository, Stem,
 };
 
 /// Whether a clean-up removes anything, and whether it believes the clock.
@@ -55,33 +55,27 @@ pub struct SeriesReport {
 /// # Errors
 /// When the directory is busy, or a file cannot be removed; what was removed by then is on record.
 pub fn prune(
-    context: &JobContext,
-    run: Uuid,
+    run: &Run<'_>,
     repository: &Repository,
     database: &str,
     mode: PruneMode,
 ) -> Result<PruneReport, JobError> {
+    let scope = Scope {
+        only: None,
+        losses: None,
+        trust: mode.trust,
+    };
     if mode.dry_run {
         let catalogue = repository.catalogue()?;
-        return Ok(plan(
-            context,
-            repository,
-            &catalogue,
-            Scope::default(),
-            mode.trust,
-        ));
+        return Ok(plan(run.context, repository, &catalogue, scope));
     }
-    let lock = repository.lock(&Holder {
-        operation: "clean-up".to_owned(),
-        since: context.now(),
-        requested_by: context.requester.clone(),
-    })?;
+    let lock = repository.lock(&run.context.holder("clean-up"))?;
     repository.sweep(&lock)?;
     let ledger = repository.ledger();
     let began = Instant::now();
-    let mut record = context.record(run, Event::Started, database, Details::of(Operation::Prune));
-    record.requested_by = Some(context.requester.clone());
-    match ledger.append(&record) {
+    let details = Details::of(Operation::Prune);
+    let start = run.record_with_requester(Event::Started, database, details);
+    match ledger.append(&start) {
         // A full disk is what a clean-up can help with, and then its end can be recorded.
         Err(error) if error.kind() == io::ErrorKind::StorageFull => {
             tracing::warn!("the start of the clean-up could not be recorded: {error}");
@@ -91,17 +85,14 @@ pub fn prune(
     }
 
     let mut removed = Vec::new();
-    let outcome = carry_out(
-        context,
-        repository,
-        &lock,
+    let pruning = Pruning {
         run,
-        Scope::default(),
-        mode.trust,
-        &mut removed,
-    );
+        repository,
+        lock: &lock,
+    };
+    let outcome = pruning.carry_out(scope, &mut removed);
     let details = Details::Prune { removed };
-    let mut record = context.record(run, Event::Succeeded, database, details);
+    let mut record = run.record(Event::Succeeded, database, details);
     record.seconds = Some(began.elapsed().as_secs_f64());
     match &outcome {
         Ok(report) => record.message = doubts(report),
@@ -115,37 +106,44 @@ pub fn prune(
 }
 
 /// What a clean-up is about.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Scope<'a> {
     /// The only series that it is about.
     pub(super) only: Option<&'a Series>,
     /// What is lost, where that is known better than by the ledger, which a run has not closed yet.
     pub(super) losses: Option<&'a [Loss]>,
+    /// Whether the clock is believed.
+    pub(super) trust: ClockTrust,
 }
 
-/// Decides and removes, within a run that holds the lock already. What was removed is in `removed`
-/// also after a failure.
-pub(super) fn carry_out(
-    context: &JobContext,
-    repository: &Repository,
-    lock: &Lock,
-    run: Uuid,
-    scope: Scope<'_>,
-    trust: ClockTrust,
-    removed: &mut Vec<Removal>,
-) -> Result<PruneReport, JobError> {
-    let catalogue = repository.catalogue()?;
-    let mut report = plan(context, repository, &catalogue, scope, trust);
-    report.removed.clear();
-    for series in &report.series {
-        for (stem, keep, reasons) in &series.verdicts {
-            if !keep && repository.remove(run, stem, lock)? {
-                removed.push(removal(stem, reasons));
+/// A run that holds the lock of the directory that it cleans up.
+#[derive(Clone, Copy)]
+pub(super) struct Pruning<'a> {
+    pub(super) run: &'a Run<'a>,
+    pub(super) repository: &'a Repository,
+    pub(super) lock: &'a Lock,
+}
+
+impl Pruning<'_> {
+    /// Decides and removes. What was removed is in `removed` also after a failure.
+    pub(super) fn carry_out(
+        self,
+        scope: Scope<'_>,
+        removed: &mut Vec<Removal>,
+    ) -> Result<PruneReport, JobError> {
+        let catalogue = self.repository.catalogue()?;
+        let mut report = plan(self.run.context, self.repository, &catalogue, scope);
+        report.removed.clear();
+        for series in &report.series {
+            for (stem, keep, reasons) in &series.verdicts {
+                if !keep && self.repository.remove(self.run.id, stem, self.lock)? {
+                    removed.push(removal(stem, reasons));
+                }
             }
         }
+        report.removed.clone_from(removed);
+        Ok(report)
     }
-    report.removed.clone_from(removed);
-    Ok(report)
 }
 
 /// What the clock's oddities have kept from being removed, in one text.
@@ -204,7 +202,6 @@ fn plan(
     repository: &Repository,
     catalogue: &Catalogue,
     scope: Scope<'_>,
-    trust: ClockTrust,
 ) -> PruneReport {
     let held = Held::look(context, repository, catalogue, scope.losses);
     let mut by_series: BTreeMap<&Series, Vec<&Entry>> = BTreeMap::new();
@@ -222,59 +219,58 @@ fn plan(
             continue;
         }
         let names: Vec<String> = entries.iter().map(|entry| entry.stem.to_string()).collect();
-        let candidates: Vec<Candidate> = entries
-            .iter()
-            .zip(&names)
-            .map(|(entry, name)| Candidate {
-                name,
-                started: entry.started.with_timezone(&Utc),
-                local: entry.started.with_timezone(&context.zone).naive_local(),
-                verified: entry.is_sound(),
-                read: entry.state.was_read(),
-                pinned: entry.state.is_pinned(),
-                held: held.holds(entry, context),
-            })
+        let of_series = entries.iter().zip(&names);
+        let candidates: Vec<Candidate> = of_series
+            .map(|(entry, name)| candidate(context, &held, entry, name))
             .collect();
         let keep_all = Rules::default();
         let rules = context.retention.series.get(series).unwrap_or(&keep_all);
-        let Decision {
-            verdicts,
-            clock_doubt,
-        } = decide(
-            &candidates,
-            rules,
-            context.retention.floor,
-            Utc::now(),
-            trust,
-        );
-        let by_name: BTreeMap<&str, &Entry> = names
-            .iter()
-            .map(String::as_str)
-            .zip(entries.iter().copied())
-            .collect();
-        let mut decided = Vec::new();
+        let floor = context.retention.floor;
+        let decision = decide(&candidates, rules, floor, Utc::now(), scope.trust);
+        let names = names.iter().map(String::as_str);
+        let by_name = names.zip(entries.iter().copied()).collect();
+        report.take(series, &by_name, decision);
+    }
+    report
+}
+
+fn candidate<'a>(context: &JobContext, held: &Held, entry: &Entry, name: &'a str) -> Candidate<'a> {
+    Candidate {
+        name,
+        started: entry.started.with_timezone(&Utc),
+        local: entry.started.with_timezone(&context.zone).naive_local(),
+        verified: entry.is_sound(),
+        read: entry.state.was_read(),
+        pinned: entry.state.is_pinned(),
+        held: held.holds(entry, context),
+    }
+}
+
+impl PruneReport {
+    /// Takes down what was decided on the backups of a series.
+    fn take(&mut self, series: &Series, by_name: &BTreeMap<&str, &Entry>, decision: Decision<'_>) {
+        let mut verdicts = Vec::new();
         for Verdict {
             name,
             keep,
             reasons,
-        } in verdicts
+        } in decision.verdicts
         {
             let Some(entry) = by_name.get(name) else {
                 continue;
             };
             if !keep {
-                report.freed += entry.bytes;
-                report.removed.push(removal(&entry.stem, &reasons));
+                self.freed += entry.bytes;
+                self.removed.push(removal(&entry.stem, &reasons));
             }
-            decided.push((entry.stem.clone(), keep, reasons));
+            verdicts.push((entry.stem.clone(), keep, reasons));
         }
-        report.series.push(SeriesReport {
+        self.series.push(SeriesReport {
             series: series.clone(),
-            verdicts: decided,
-            clock_doubt,
+            verdicts,
+            clock_doubt: decision.clock_doubt,
         });
     }
-    report
 }
 
 fn removal(stem: &Stem, reasons: &[Reason]) -> Removal {

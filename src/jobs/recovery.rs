@@ -8,8 +8,7 @@ use super::error::JobError;
 use super::record::{FOUND_LATER, append, unrecorded};
 use super::restore::{self, CutShort};
 use crate::repository::{
-    Catalogue, Details, Event, Holder, Lock, Operation, Record, Repository, RepositoryError,
-    Requester,
+    Catalogue, Details, Event, Lock, Operation, Record, Repository, RepositoryError, Requester,
 };
 
 /// What was found and put right.
@@ -42,12 +41,7 @@ pub fn recover(
     if !repository.directory().is_dir() {
         return Ok(None);
     }
-    let holder = Holder {
-        operation: "recovery".to_owned(),
-        since: context.now(),
-        requested_by: context.requester.clone(),
-    };
-    let lock = match repository.lock(&holder) {
+    let lock = match repository.lock(&context.holder("recovery")) {
         Err(RepositoryError::Busy { .. }) => return Ok(None),
         lock => lock?,
     };

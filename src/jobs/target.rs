@@ -366,14 +366,7 @@ fn choose<T>(
     name: impl Fn(&T) -> String,
 ) -> Result<(Vec<T>, Vec<JobError>), JobError> {
     if wanted.is_empty() {
-        let (mut found, mut failures) = (Vec::new(), Vec::new());
-        for answer in answers {
-            found.extend(answer.found);
-            failures.extend(answer.refused.into_iter().map(|(_, why)| why));
-            let silence = answer.silence.into_iter();
-            failures.extend(silence.map(|one| one.of(answer.server)));
-        }
-        return Ok((found, failures));
+        return Ok(everything(answers));
     }
     let names: Vec<Vec<String>> = answers
         .iter()
@@ -426,6 +419,18 @@ fn choose<T>(
         failures.extend(refused.map(|(_, why)| why));
     }
     Ok((found, failures))
+}
+
+/// All that was found, and what may be missing from it.
+fn everything<T>(answers: Vec<Answer<'_, T>>) -> (Vec<T>, Vec<JobError>) {
+    let (mut found, mut failures) = (Vec::new(), Vec::new());
+    for answer in answers {
+        found.extend(answer.found);
+        failures.extend(answer.refused.into_iter().map(|(_, why)| why));
+        let silence = answer.silence.into_iter();
+        failures.extend(silence.map(|one| one.of(answer.server)));
+    }
+    (found, failures)
 }
 
 impl Silence {

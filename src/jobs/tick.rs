@@ -3,13 +3,26 @@
 use std::ops::ControlFlow;
 
 use chrono::{DateTime, Utc};
-use uuid::Uuid;
 
 use super::JobContext;
 use super::error::JobError;
 use super::record::append;
+use super::run::Run;
 use crate::policy::Series;
 use crate::repository::{Details, Event, Operation, Repository};
+
+/// A run that did not happen although it was due.
+#[derive(Clone, Copy, Debug)]
+pub struct Skip<'a> {
+    /// The database that it was for.
+    pub database: &'a str,
+    /// What it would have done.
+    pub operation: Operation,
+    /// The series of the backup that it would have made.
+    pub series: Option<&'a Series>,
+    /// Why it did not happen.
+    pub reason: &'a str,
+}
 
 /// Records that a run did not happen although it was due.
 ///
@@ -18,20 +31,18 @@ use crate::repository::{Details, Event, Operation, Repository};
 pub fn record_skip(
     context: &JobContext,
     repository: &Repository,
-    database: &str,
-    (operation, series): (Operation, Option<&Series>),
-    reason: &str,
+    skip: Skip<'_>,
 ) -> Result<(), JobError> {
     repository.create()?;
-    let mut details = Details::of(operation);
+    let mut details = Details::of(skip.operation);
     if let Details::Backup(details) = &mut details {
-        details.series = series.cloned();
+        details.series = skip.series.cloned();
     }
-    let mut record = context.record(Uuid::now_v7(), Event::Skipped, database, details);
-    record.requested_by = Some(context.requester.clone());
-    record.message = Some(reason.to_owned());
+    let run = Run::alone(context);
+    let mut record = run.record_with_requester(Event::Skipped, skip.database, details);
+    record.message = Some(skip.reason.to_owned());
     append(
-        &repository.ledger_of(operation),
+        &repository.ledger_of(skip.operation),
         &record,
         "a run was skipped, but",
     )

@@ -121,7 +121,10 @@ mod tests {
         assert_eq!(read.as_ref(), Some(&last));
         assert_eq!(std::fs::read_dir(state.path()).unwrap().count(), 1);
         std::fs::write(state.path().join("backups-of-mine.json"), "{}").unwrap();
-        assert_eq!(LastSeen::all(state.path()).unwrap(), [last.clone()]);
+        assert_eq!(
+            LastSeen::all(state.path()).unwrap(),
+            std::slice::from_ref(&last)
+        );
         let other = Path::new("/var/backups/other");
         assert_eq!(LastSeen::read(state.path(), other).unwrap(), None);
 

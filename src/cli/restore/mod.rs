@@ -15,8 +15,6 @@ use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use super::env::CommandEnv;
 use super::failure::{Failure, FailureKind};
@@ -24,8 +22,8 @@ use super::progress::Display;
 use super::{incident, report, select};
 use crate::config::{Loaded, Plan, Runs, name_fault};
 use crate::jobs::{
-    Ahead, JobContext, JobError, RestorePlan, RestoreReport, RestoreRequest, look_ahead,
-    look_at_restore, prepare_restore, restore,
+    Ahead, JobContext, JobError, RestoreOrder, RestorePlan, RestoreReport, RestoreRequest, Run,
+    look_ahead, look_at_restore, prepare_restore, restore,
 };
 use crate::pipeline::Progress;
 use crate::policy::Series;
@@ -204,8 +202,9 @@ impl RestoreCommand<'_> {
         report::failure(error, self.env.interrupt)
     }
 
-    fn cancel(&self) -> &CancellationToken {
-        self.env.interrupt.token()
+    /// A run of it that begins now.
+    fn begin(&self, progress: &Arc<Progress>) -> Run<'_> {
+        Run::begin(&self.context, progress, self.env.interrupt.token())
     }
 }
 
@@ -236,10 +235,12 @@ pub(super) async fn run(
     if !args.tables.is_empty() {
         return Box::pin(tables::run(&command, &chosen, out)).await;
     }
+    let progress = Arc::new(Progress::default());
     let restoring = Restoring {
+        run: command.begin(&progress),
         request: request(&command, &chosen),
         label: report::one_line(&chosen.label),
-        progress: Arc::new(Progress::default()),
+        progress: &progress,
         command: &command,
         chosen: &chosen,
     };
@@ -257,7 +258,9 @@ struct Restoring<'a> {
     request: RestoreRequest<'a>,
     /// The database as lines of text name it.
     label: String,
-    progress: Arc<Progress>,
+    /// How far it is.
+    progress: &'a Arc<Progress>,
+    run: Run<'a>,
 }
 
 /// What is settled before the backup is read in full.
@@ -272,8 +275,7 @@ impl Restoring<'_> {
     /// Prints what the restore would do.
     async fn print_plan(&self, out: &mut dyn Write) -> Result<(), Failure> {
         let command = self.command;
-        let looking = look_at_restore(&command.context, &self.request, command.cancel());
-        let looked = Box::pin(looking).await;
+        let looked = Box::pin(look_at_restore(&self.run, &self.request)).await;
         let looked = looked.map_err(|error| command.failure(&error))?;
         plan::print(command, self.chosen, looked, out)
     }
@@ -281,12 +283,11 @@ impl Restoring<'_> {
     /// Restores it, and reports how that went.
     async fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
         let (command, request) = (self.command, &self.request);
-        let (context, cancel) = (&command.context, command.cancel());
         let consent = self.ask_ahead(out).await?;
-        let display = Display::start(&self.label, &self.progress, command.env.json);
+        let display = Display::start(&self.label, self.progress, command.env.json);
         let say = |step: &str| display.note(step);
-        let preparing = prepare_restore(context, request, &say, &self.progress, cancel);
-        let prepared = Box::pin(preparing).await;
+        let telling = self.run.clone().telling(&say);
+        let prepared = Box::pin(prepare_restore(&telling, request)).await;
         drop(display);
         let prepared = match prepared {
             Ok(prepared) => prepared,
@@ -300,13 +301,18 @@ impl Restoring<'_> {
             question.confirm(command).await?;
         }
         let server = prepared.plan.server.clone();
-        let display = Display::start(&self.label, &self.progress, command.env.json);
+        let display = Display::start(&self.label, self.progress, command.env.json);
         let say = |step: &str| display.note(step);
-        let restoring = restore(context, request, prepared, &say, &self.progress, cancel);
-        let restored = Box::pin(restoring).await;
+        let telling = self.run.clone().telling(&say);
+        let restored = Box::pin(restore(&telling, request, prepared)).await;
         drop(display);
         let error = restored.as_ref().err();
-        let incident = incident::write(context, &self.chosen.repository, request.run, error);
+        let incident = incident::write(
+            &command.context,
+            &self.chosen.repository,
+            self.run.id,
+            error,
+        );
         let begun = Begun { server, incident };
         match restored {
             Ok(restored) => self.succeeded(restored, begun, out),
@@ -339,8 +345,7 @@ impl Restoring<'_> {
 
     /// What the question is about, where nothing keeps the backup from being restored.
     async fn ahead(&self) -> Result<Ahead, JobError> {
-        let command = self.command;
-        let ahead = look_ahead(&command.context, &self.request, command.cancel()).await?;
+        let ahead = look_ahead(&self.run, &self.request).await?;
         if ahead.problems.is_empty() {
             return Ok(ahead);
         }
@@ -405,7 +410,7 @@ impl Restoring<'_> {
         if self.command.env.json {
             let document = RestoreResult {
                 server_name: self.chosen.server.name.clone(),
-                database: self.request.database.to_owned(),
+                database: self.request.order.database.to_owned(),
                 backup: self.chosen.backup(),
                 server,
                 incident: incident.as_ref().map(|path| path.display().to_string()),
@@ -459,7 +464,7 @@ impl Restoring<'_> {
             } else {
                 "LONGER THAN"
             },
-            report::span(self.request.objective),
+            report::span(self.request.order.objective),
         )?;
         if let Some(kept) = &restored.kept_as {
             let name = if records::is_configured(self.chosen.server) {
@@ -490,20 +495,22 @@ impl Restoring<'_> {
 fn request<'a>(command: &'a RestoreCommand<'_>, chosen: &'a Chosen<'_>) -> RestoreRequest<'a> {
     let (args, plan) = (command.args, command.plan);
     RestoreRequest {
-        run: Uuid::now_v7(),
-        source: &chosen.picked.source,
-        connection: &chosen.server.connection,
-        database: &chosen.database,
+        order: RestoreOrder {
+            source: &chosen.picked.source,
+            connection: &chosen.server.connection,
+            database: &chosen.database,
+            into: &chosen.database,
+            repository: &chosen.repository,
+            passed_over: &chosen.picked.passed_over,
+            accept_unexpected: args.accept_unexpected,
+            objective: plan.objectives.recovery_time,
+            recovery_point: plan.objectives.recovery_point,
+        },
         replace: args.into.is_none(),
-        repository: &chosen.repository,
-        passed_over: &chosen.picked.passed_over,
         overwrite_roles: args.overwrite_roles,
-        accept_unexpected: args.accept_unexpected,
         drop_old: args.drop_old,
         jobs: chosen.server.dump.jobs,
         settings: &plan.restore,
-        objective: plan.objectives.recovery_time,
-        recovery_point: plan.objectives.recovery_point,
     }
 }
 

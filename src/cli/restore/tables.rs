@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use uuid::Uuid;
 
 use super::super::confirm::{self, Confirmation, Named};
 use super::super::failure::{Failure, FailureKind};
@@ -16,8 +15,8 @@ use super::super::{incident, report};
 use super::destination::Chosen;
 use super::{Begun, RestoreCommand, warn};
 use crate::jobs::{
-    JobError, TablesAhead, TablesReport, TablesRequest, about_functions, look_ahead_at_tables,
-    look_at_tables, prepare_tables, restore_tables,
+    JobError, RestoreOrder, Run, TablesAhead, TablesReport, TablesRequest, about_functions,
+    look_ahead_at_tables, look_at_tables, prepare_tables, restore_tables,
 };
 use crate::pipeline::Progress;
 use crate::policy::{age, in_words};
@@ -75,28 +74,32 @@ pub(super) async fn run(
 ) -> Result<(), Failure> {
     let (args, plan) = (command.args, command.plan);
     let request = TablesRequest {
-        run: Uuid::now_v7(),
-        source: &chosen.picked.source,
-        connection: &chosen.server.connection,
-        original: &chosen.original,
-        into: &chosen.database,
+        order: RestoreOrder {
+            source: &chosen.picked.source,
+            connection: &chosen.server.connection,
+            database: &chosen.original,
+            into: &chosen.database,
+            repository: &chosen.repository,
+            passed_over: &chosen.picked.passed_over,
+            accept_unexpected: args.accept_unexpected,
+            objective: plan.objectives.recovery_time,
+            recovery_point: plan.objectives.recovery_point,
+        },
         schema: args.schema.as_deref(),
         patterns: &args.tables,
-        accept_unexpected: args.accept_unexpected,
-        repository: &chosen.repository,
-        passed_over: &chosen.picked.passed_over,
-        objective: plan.objectives.recovery_time,
-        recovery_point: plan.objectives.recovery_point,
     };
+    let progress = Arc::new(Progress::default());
+    let run = command.begin(&progress);
     if args.plan {
-        let looking = look_at_tables(&command.context, &request, command.cancel());
-        let looked = Box::pin(looking).await;
+        let looked = Box::pin(look_at_tables(&run, &request)).await;
         let looked = looked.map_err(|error| command.failure(&error))?;
         return super::plan::print(command, chosen, looked, out);
     }
     let restoring = RestoringTables {
         command,
         chosen,
+        progress: &progress,
+        run,
         request,
         label: report::one_line(&chosen.label),
     };
@@ -110,18 +113,20 @@ struct RestoringTables<'a> {
     request: TablesRequest<'a>,
     /// The database as lines of text name it.
     label: String,
+    /// How far it is.
+    progress: &'a Arc<Progress>,
+    run: Run<'a>,
 }
 
 impl RestoringTables<'_> {
     /// Restores them, and reports how that went.
     async fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
         let (command, request) = (self.command, &self.request);
-        let (context, cancel) = (&command.context, command.cancel());
         let told_before = self.ask_ahead(out).await?;
-        let progress = Arc::new(Progress::default());
-        let display = Display::start(&self.label, &progress, command.env.json);
+        let display = Display::start(&self.label, self.progress, command.env.json);
         let say = |step: &str| display.note(step);
-        let prepared = prepare_tables(context, request, &say, &progress, cancel).await;
+        let telling = self.run.clone().telling(&say);
+        let prepared = prepare_tables(&telling, request).await;
         drop(display);
         let prepared = match prepared {
             Ok(prepared) => prepared,
@@ -130,12 +135,13 @@ impl RestoringTables<'_> {
         };
         warn(&prepared.plan.warnings, &told_before);
         let (server, told) = (prepared.plan.server.clone(), prepared.plan.warnings.len());
-        let display = Display::start(&self.label, &progress, command.env.json);
+        let display = Display::start(&self.label, self.progress, command.env.json);
         let say = |step: &str| display.note(step);
-        let restoring = restore_tables(context, request, prepared, &say, &progress, cancel);
-        let restored = Box::pin(restoring).await;
+        let telling = self.run.clone().telling(&say);
+        let restored = Box::pin(restore_tables(&telling, request, prepared)).await;
         drop(display);
-        let record = |error| incident::write(context, &self.chosen.repository, request.run, error);
+        let (context, id) = (&command.context, self.run.id);
+        let record = |error| incident::write(context, &self.chosen.repository, id, error);
         let restored = match restored {
             Ok(restored) => restored,
             Err(error) => {
@@ -157,7 +163,7 @@ impl RestoringTables<'_> {
         if command.args.yes {
             return Ok(passed_over.clone());
         }
-        let looking = look_ahead_at_tables(&command.context, &self.request, command.cancel());
+        let looking = look_ahead_at_tables(&self.run, &self.request);
         let ahead = match Box::pin(looking).await {
             Ok(ahead) => ahead,
             Err(error) => return self.failed(&error, None, out),
@@ -229,7 +235,7 @@ impl RestoringTables<'_> {
         if self.command.env.json {
             let document = RestoredTables {
                 server_name: self.chosen.server.name.clone(),
-                database: self.request.into.to_owned(),
+                database: self.request.order.into.to_owned(),
                 backup: self.chosen.backup(),
                 server,
                 incident: incident.as_ref().map(|path| path.display().to_string()),

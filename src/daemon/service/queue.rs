@@ -74,37 +74,33 @@ impl Queue {
         let mut skipped = Vec::new();
         for step in self.board.steps(now) {
             match step {
-                Step::Start(ticket, work) => self.start(ticket, work, configuration, directories),
+                Step::Start(ticket, work) => {
+                    let running = Running {
+                        id: Uuid::now_v7(),
+                        began: Instant::now(),
+                        progress: Arc::default(),
+                        work,
+                    };
+                    let given = Circumstances {
+                        environment: Arc::clone(&configuration.environment),
+                        run: running.id,
+                        slot: running.work.slot,
+                        directories: directories.clone(),
+                        progress: Arc::clone(&running.progress),
+                        cancel: self.cancel.child_token(),
+                    };
+                    self.start(ticket, running, given);
+                }
                 Step::Skip(one) => skipped.push(one),
             }
         }
         skipped
     }
 
-    fn start(
-        &mut self,
-        ticket: Ticket,
-        work: Work<Task>,
-        configuration: &Configuration,
-        directories: &Directories,
-    ) {
-        let running = Running {
-            id: Uuid::now_v7(),
-            began: Instant::now(),
-            progress: Arc::default(),
-            work,
-        };
+    fn start(&mut self, ticket: Ticket, running: Running, given: Circumstances) {
         if !matches!(running.work.task.action, Action::Find) {
             running.told().started();
         }
-        let given = Circumstances {
-            environment: Arc::clone(&configuration.environment),
-            run: running.id,
-            slot: running.work.slot,
-            directories: directories.clone(),
-            progress: Arc::clone(&running.progress),
-            cancel: self.cancel.child_token(),
-        };
         let task = running.work.task.clone();
         let server = running.work.subject.server.clone();
         let ended = self.ended.clone();

@@ -2,38 +2,42 @@
 
 use std::num::NonZeroU8;
 
-use super::Run;
+use super::dumping::Dumping;
 use crate::config::Compression;
-use crate::jobs::dump::{Dumper, write_and_check};
 use crate::jobs::{JobError, JobErrorKind};
 use crate::pipeline::compression::Settings;
-use crate::repository::{Checked, Role, Staging};
+use crate::postgres::globals_arguments;
+use crate::repository::{Checked, Role};
 
-impl Run<'_> {
+impl Dumping<'_> {
     /// Dumps them, and checks the file; an emergency goes without them when the server does not
     /// give them.
-    pub(super) async fn dump_globals(
+    pub(super) async fn globals(
         &self,
-        dumper: &Dumper<'_>,
-        staging: &Staging<'_>,
-        role_passwords: bool,
         warnings: &mut Vec<String>,
     ) -> Result<Option<Checked>, JobError> {
+        let (run, origin) = (self.backup.run, self.origin);
+        let passwords = origin.role_passwords;
+        let lock_wait = run.context.limits.lock_wait;
+        let encoding = &origin.properties.encoding;
+        let arguments = globals_arguments(&origin.conninfo, encoding, passwords, lock_wait);
+        let pg_dumpall = self.dumper(run, origin.programs.pg_dumpall(), arguments);
         let settings = Settings::new(Compression::Gzip, None, Some(NonZeroU8::MIN));
-        let limits = (&self.limit, &self.limit);
-        let role = Role::Globals;
-        match write_and_check(dumper, staging, role, settings, limits, self.progress).await {
+        let file = self.file(Role::Globals);
+        match file.write_and_check(&pg_dumpall, settings).await {
             Ok((checked, _, _)) => {
-                if !role_passwords {
+                if !passwords {
                     warnings.push(format!(
                         "the roles' passwords are not in the backup: user {} may not read them, \
                          which takes a superuser or a member of pg_read_all_data",
-                        dumper.conninfo.user()
+                        self.origin.conninfo.user()
                     ));
                 }
                 Ok(Some(checked))
             }
-            Err(error) if self.is_emergency() && error.kind() == JobErrorKind::Unavailable => {
+            Err(error)
+                if self.backup.is_emergency() && error.kind() == JobErrorKind::Unavailable =>
+            {
                 warnings.push(format!(
                     "roles and tablespaces are not in the backup: {error}"
                 ));

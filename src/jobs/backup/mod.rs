@@ -1,43 +1,38 @@
 //! Making one backup of one database: the run from its lock to the ledger's last line.
 
+mod dumping;
 mod globals;
 mod ledger;
 mod order;
 mod publication;
 mod remarks;
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, FixedOffset};
-use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
+use super::JobContext;
 use super::blocked::Watch;
 use super::connections::{explain_missing, is_missing};
 use super::continuity::{self, FoundLost};
-use super::dump::{Dumper, Remarks, write_and_check};
+use super::dump::Overheard;
 use super::error::JobError;
-use super::limit::Limit;
 use super::prune::{self, PruneReport};
-use super::{JobContext, archive};
-use crate::config::{Connection, Database, DumpSettings, Format};
-use crate::pipeline::compression::Settings;
-use crate::pipeline::{Phase, Progress};
+use super::run::Run;
+use crate::config::{Connection, Database};
 use crate::policy::{ClockTrust, Series};
 use crate::postgres::{
-    Client, Confinement, Conninfo, DatabaseProperties, DumpCommand, Programs, ServerProperties,
-    archive_as_sql_arguments, database_properties, globals_arguments, may_read_role_passwords,
-    server_properties, server_settings,
+    Client, Conninfo, DatabaseProperties, Programs, ServerProperties, database_properties,
+    may_read_role_passwords, server_properties, server_settings,
 };
-use crate::repository::{Checked, Event, Lock, Manifest, Repository, Role, Staging};
+use crate::repository::{Checked, Event, Lock, Manifest, Repository, Role};
+use dumping::Dumping;
 use remarks::{POOLED, other_release, passed_over};
 
 /// A backup to make.
 #[derive(Clone, Copy, Debug)]
 pub struct BackupRequest<'a> {
-    /// The run's identity, in the ledger, the log and the manifest.
-    pub run: Uuid,
     /// How the server is reached.
     pub connection: &'a Connection,
     /// The database, where its backups stand, and how it is dumped.
@@ -74,16 +69,13 @@ pub struct BackupReport {
     pub warnings: Vec<String>,
 }
 
-/// A run: what is fixed from its start on.
-struct Run<'a> {
-    context: &'a JobContext,
+/// A backup that is made: what is fixed from its start on.
+struct Backup<'a> {
+    run: &'a Run<'a>,
     request: BackupRequest<'a>,
     repository: &'a Repository,
-    id: Uuid,
     started: DateTime<FixedOffset>,
     began: Instant,
-    progress: &'a Arc<Progress>,
-    limit: Limit,
 }
 
 /// Makes a backup, records it in the ledger, and lets retention remove what it makes superfluous.
@@ -91,33 +83,25 @@ struct Run<'a> {
 /// # Errors
 /// In one sentence; the database's directory then holds what it held before, and the ledger says
 /// that and why the run failed.
-pub async fn back_up(
-    context: &JobContext,
-    request: BackupRequest<'_>,
-    progress: &Arc<Progress>,
-    cancel: &CancellationToken,
-) -> Result<BackupReport, JobError> {
+pub async fn back_up(run: &Run<'_>, request: BackupRequest<'_>) -> Result<BackupReport, JobError> {
     let repository = Repository::at(&request.database.directory);
-    let run = Run {
-        context,
+    let backup = Backup {
+        run,
         request,
         repository: &repository,
-        id: request.run,
-        started: context.now(),
+        started: run.now(),
         began: Instant::now(),
-        progress,
-        limit: Limit::new(cancel.clone(), "total", context.limits.total),
     };
     repository.create()?;
-    let lock = run.lock()?;
-    let mut warnings = run.put_in_order(&lock)?;
-    run.record_start()?;
+    let lock = backup.lock()?;
+    let mut warnings = backup.put_in_order(&lock)?;
+    backup.record_start()?;
 
-    let (manifest, pruned, losses) = match run.make(&lock, &mut warnings).await {
+    let (manifest, pruned, losses) = match backup.make(&lock, &mut warnings).await {
         // Only a success lets retention loose, and only on its own series.
-        Ok(manifest) => run.finish(manifest, &lock, &mut warnings)?,
+        Ok(manifest) => backup.finish(manifest, &lock, &mut warnings)?,
         Err(error) => {
-            run.record_failure(&error);
+            backup.record_failure(&error);
             return Err(error);
         }
     };
@@ -141,6 +125,7 @@ struct Origin {
 
 /// What was dumped, in temporary files, and found whole.
 struct Dumped {
+    origin: Origin,
     artifact: Checked,
     /// None if they are not wanted, or not to be had in an emergency.
     globals: Option<Checked>,
@@ -148,7 +133,7 @@ struct Dumped {
     check_time: Duration,
 }
 
-impl Run<'_> {
+impl Backup<'_> {
     fn name(&self) -> &str {
         &self.request.database.name
     }
@@ -165,86 +150,61 @@ impl Run<'_> {
 
     /// Everything between the ledger's two records.
     async fn make(&self, lock: &Lock, warnings: &mut Vec<String>) -> Result<Manifest, JobError> {
-        let JobContext { limits, .. } = self.context;
-        let database = self.request.database;
+        let JobContext {
+            limits, programs, ..
+        } = self.run.context;
         // Every step has a limit of its own, but a signal must not have to wait for it.
-        let (mut origin, client) = self.limit.wait_for(Box::pin(self.connect())).await??;
-        warnings.extend(passed_over(
-            self.context.programs.as_deref(),
-            &origin.programs,
-        ));
+        let (mut origin, client) = self.run.wait_for(Box::pin(self.connect())).await??;
+        warnings.extend(passed_over(programs.as_deref(), &origin.programs));
         if !client.keeps_options() {
             warnings.push(POOLED.to_owned());
         }
         let (server, pg_dump) = (&origin.server, &origin.programs.version);
         warnings.extend(other_release(server.version_number, pg_dump));
-        let application = format!("pgbackupd {}", self.id);
+        let application = format!("pgbackupd {}", self.run.id);
         let client = Arc::new(client);
         let watch = Watch::start(Arc::clone(&client), application.clone(), limits.lock_wait);
-        let remarks = Remarks::default();
-        let staging = self.repository.stage(self.id, lock);
-        let dumper = |program, arguments| Dumper {
-            program,
-            arguments,
+        let overheard = Overheard::with(watch);
+        let staging = self.repository.stage(self.run.id, lock);
+        let dumping = Dumping {
+            backup: self,
+            origin: &origin,
             application: &application,
-            conninfo: &origin.conninfo,
-            connect: limits.connect,
-            watch: &watch,
-            remarks: &remarks,
-            confinement: Confinement::default(),
+            overheard: &overheard,
+            staging: &staging,
         };
-
-        let encoding = origin.properties.encoding.as_str();
-        let globals = if database.dump.globals {
-            let passwords = origin.role_passwords;
-            let arguments =
-                globals_arguments(&origin.conninfo, encoding, passwords, limits.lock_wait);
-            let pg_dumpall = dumper(origin.programs.pg_dumpall(), arguments);
-            self.dump_globals(&pg_dumpall, &staging, passwords, warnings)
-                .await?
+        let globals = if self.request.database.dump.globals {
+            dumping.globals(warnings).await?
         } else {
             None
         };
-
-        let path = staging.path(self.role());
-        let arguments = DumpCommand::new(&database.dump, &path).arguments(
-            &origin.programs.version,
-            &origin.conninfo,
-            Some(encoding),
-            limits.lock_wait,
-        )?;
-        let pg_dump = dumper(origin.programs.pg_dump(), arguments);
-        let pg_restore = dumper(
-            origin.programs.pg_restore(),
-            archive_as_sql_arguments(&path),
-        );
-        let (artifact, dump_time, check_time) =
-            self.dump_database(&pg_dump, &pg_restore, &staging).await?;
-        drop(watch);
+        let (artifact, dump_time, check_time) = dumping.database().await?;
+        let remarks = overheard.into_remarks();
         let mentioned = &artifact.passage().needs.settings;
         let own = &origin.properties.settings;
         let asking = server_settings(&client, mentioned, own);
-        match self.limit.wait_for(asking).await? {
+        match self.run.wait_for(asking).await? {
             Ok(settings) => origin.server.settings = settings,
             Err(error) => warnings.push(format!(
                 "what the server sets for functions of the database is not in the backup: {error}"
             )),
         }
         drop(client);
-        warnings.extend(remarks.into_inner().unwrap_or_else(PoisonError::into_inner));
+        warnings.extend(remarks);
         tracing::info!(
             "dumped in {:.1} s, read back and found intact in {:.1} s",
             dump_time.as_secs_f64(),
             check_time.as_secs_f64()
         );
 
-        let dump = Dumped {
+        let dumped = Dumped {
+            origin,
             artifact,
             globals,
             dump_time,
             check_time,
         };
-        self.publish(staging, &origin, dump, warnings)
+        self.publish(staging, dumped, warnings)
     }
 
     /// Connects, and finds out what is to be known of server and database before the dump.
@@ -254,12 +214,12 @@ impl Run<'_> {
             programs,
             environment,
             ..
-        } = self.context;
+        } = self.run.context;
         let conninfo = Conninfo::resolve(self.request.connection, environment, Some(self.name()))?;
         let client = match Client::connect(&conninfo, limits.connect).await {
             Err(error) if is_missing(&error) => {
                 let connection = self.request.connection;
-                return Err(explain_missing(self.context, connection, self.name()).await);
+                return Err(explain_missing(self.run.context, connection, self.name()).await);
             }
             client => client?,
         };
@@ -281,31 +241,6 @@ impl Run<'_> {
         Ok((origin, client))
     }
 
-    async fn dump_database(
-        &self,
-        pg_dump: &Dumper<'_>,
-        pg_restore: &Dumper<'_>,
-        staging: &Staging<'_>,
-    ) -> Result<(Checked, Duration, Duration), JobError> {
-        let dump_limit = self.limit.within("dump", self.context.limits.dump);
-        let limits = (&dump_limit, &self.limit);
-        let DumpSettings {
-            format,
-            compression,
-            level,
-            threads,
-            ..
-        } = self.request.database.dump;
-        self.progress.enter(Phase::Dumping);
-        if format == Format::Plain {
-            let settings = Settings::new(compression, level, threads);
-            let role = self.role();
-            return write_and_check(pg_dump, staging, role, settings, limits, self.progress).await;
-        }
-        let role = self.role();
-        archive::write_and_check(pg_dump, pg_restore, staging, role, limits, self.progress).await
-    }
-
     /// Lets retention remove what the new backup makes superfluous, and closes the ledger's entry.
     /// The backup stands whatever happens here.
     fn finish(
@@ -314,11 +249,11 @@ impl Run<'_> {
         lock: &Lock,
         warnings: &mut Vec<String>,
     ) -> Result<(Manifest, Option<PruneReport>, Vec<String>), JobError> {
-        let (at, took) = (self.context.now(), self.began.elapsed());
+        let (at, took) = (self.run.now(), self.began.elapsed());
         let mut details = self.details();
         details.backup = Some(manifest.name.clone());
         details.bytes = Some(manifest.bytes());
-        let found = continuity::after_a_backup(self.context, self.repository, &manifest)
+        let found = continuity::after_a_backup(self.run.context, self.repository, &manifest)
             .inspect_err(|error| {
                 warnings.push(format!(
                     "the backups before could not be looked at: {error}"
@@ -331,16 +266,14 @@ impl Run<'_> {
             let scope = prune::Scope {
                 only: Some(&manifest.series),
                 losses: found.as_ref().map(|found| found.losses.as_slice()),
+                trust: ClockTrust::IfPlausible,
             };
-            let outcome = prune::carry_out(
-                self.context,
-                self.repository,
+            let pruning = prune::Pruning {
+                run: self.run,
+                repository: self.repository,
                 lock,
-                self.id,
-                scope,
-                ClockTrust::IfPlausible,
-                &mut details.removed,
-            );
+            };
+            let outcome = pruning.carry_out(scope, &mut details.removed);
             match outcome {
                 Ok(report) => {
                     warnings.extend(prune::doubts(&report));
@@ -357,9 +290,7 @@ impl Run<'_> {
             .chain(&*warnings)
             .map(String::as_str)
             .collect();
-        let mut record = self
-            .context
-            .record(self.id, Event::Succeeded, self.name(), details);
+        let mut record = self.run.record(Event::Succeeded, self.name(), details);
         record.at = at;
         record.seconds = Some(took.as_secs_f64());
         record.message = (!told.is_empty()).then(|| told.join("; "));

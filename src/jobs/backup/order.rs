@@ -1,17 +1,16 @@
 //! The lock, and everything put in order before anything is begun.
 
-use super::Run;
+use super::Backup;
 use super::remarks::forecast;
 use crate::jobs::{JobError, recovery};
 use crate::repository::{Holder, Lock, RepositoryError};
 
-impl Run<'_> {
+impl Backup<'_> {
     /// Takes the database's lock; a run that finds it taken is on record as skipped.
     pub(super) fn lock(&self) -> Result<Lock, JobError> {
         let holder = Holder {
-            operation: "backup".to_owned(),
             since: self.started,
-            requested_by: self.context.requester.clone(),
+            ..self.run.context.holder("backup")
         };
         self.repository.lock(&holder).map_err(|error| {
             if let RepositoryError::Busy { .. } = error {
@@ -36,7 +35,7 @@ impl Run<'_> {
         for what in &recovery.remaining {
             warnings.push(format!("what an earlier run left remains: {what}"));
         }
-        match recovery::close_open_runs(self.context, self.repository, &catalogue) {
+        match recovery::close_open_runs(self.run.context, self.repository, &catalogue) {
             Err(error) if !self.is_emergency() => return Err(error),
             _ => {}
         }
@@ -59,7 +58,7 @@ impl Run<'_> {
             .or(catalogue.backups.last());
         warnings.extend(forecast(
             free,
-            self.context.limits.free_space.as_u64(),
+            self.run.context.limits.free_space.as_u64(),
             last.map(|e| e.bytes),
         ));
         Ok(warnings)

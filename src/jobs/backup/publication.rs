@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, FixedOffset};
 
-use super::{Dumped, Origin, Run};
+use super::{Backup, Dumped, Origin};
 use crate::config::DumpSettings;
 use crate::jobs::JobError;
 use crate::pipeline::{Digest, Phase, write_census};
@@ -22,17 +22,17 @@ struct Parts<'a> {
     warnings: &'a [String],
 }
 
-impl Run<'_> {
+impl Backup<'_> {
     /// Writes the census, and gives all files of the backup their names, the manifest last.
     pub(super) fn publish(
         &self,
         staging: Staging<'_>,
-        origin: &Origin,
         dumped: Dumped,
         warnings: &[String],
     ) -> Result<Manifest, JobError> {
-        self.progress.enter(Phase::Publishing);
+        self.run.progress.enter(Phase::Publishing);
         let Dumped {
+            origin,
             artifact,
             globals,
             dump_time,
@@ -44,7 +44,7 @@ impl Run<'_> {
                 path: staging.path(Role::Census),
                 source,
             })?;
-        let verified = self.context.now();
+        let verified = self.run.now();
         let seconds = Seconds {
             dump: dump_time.as_secs_f64(),
             check: check_time.as_secs_f64(),
@@ -52,7 +52,7 @@ impl Run<'_> {
         };
         let describe = |stem: &Stem, artifact: &Checked, globals: Option<&Checked>| {
             let parts = Parts {
-                origin,
+                origin: &origin,
                 artifact,
                 globals,
                 census: &census,
@@ -88,13 +88,13 @@ impl Run<'_> {
             format: MANIFEST_FORMAT,
             program: concat!("pgbackupd ", env!("CARGO_PKG_VERSION")).to_owned(),
             name: stem.to_string(),
-            run: self.id,
+            run: self.run.id,
             database: self.name().to_owned(),
             series: self.request.series.clone(),
             reason: self.request.reason.map(str::to_owned),
             started: self.started,
             verified: parts.verified,
-            zone: self.context.zone.name().to_owned(),
+            zone: self.run.context.zone.name().to_owned(),
             artifact: Artifact {
                 file: file(parts.artifact.role()),
                 format,
@@ -115,7 +115,7 @@ impl Run<'_> {
             seconds: parts.seconds,
             warnings: parts.warnings.to_vec(),
             recomputed: passage.needs.recomputed.iter().cloned().collect(),
-            requested_by: self.context.requester.clone(),
+            requested_by: self.run.context.requester.clone(),
             pg_dump: parts.origin.programs.version.text.clone(),
             server: parts.origin.server.clone(),
             properties: parts.origin.properties.clone(),

@@ -1,10 +1,8 @@
 //! One test restore on its way, from the backup's files to the comparison.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::path::Path;
 use std::time::{Duration, Instant};
-
-use uuid::Uuid;
 
 use super::bare;
 use super::judge::{about_the_version, in_words, scrutiny};
@@ -12,17 +10,17 @@ use super::preload::{hindrance, libraries, way_out, with_packages};
 use super::reference::Made;
 use super::report::{DrillOutcome, DrillPhase};
 use super::restored::Restored;
-use super::roles;
+use super::roles::{self, Prepared};
 use super::space::shortage;
 use crate::config::Format;
 use crate::jobs::archive::programs_to_read;
 use crate::jobs::error::{JobError, JobErrorKind};
 use crate::jobs::pin::record_lost_state;
 use crate::jobs::proof::{Comparison, Scrutiny, about_rewritten, read_globals};
+use crate::jobs::run::Run;
 use crate::jobs::verify::{Examined, examine};
-use crate::jobs::{JobContext, Limit};
-use crate::pipeline::census::{Needs, Scanner};
-use crate::pipeline::{Amount, Passage, Phase, Progress, judge_globals};
+use crate::pipeline::census::{Census, Needs, Scanner};
+use crate::pipeline::{Amount, Passage, Phase, judge_globals};
 use crate::postgres::{Enforcement, Extension, Programs, Sandbox, SandboxSpec, database_name};
 use crate::repository::{Manifest, Repository, Role, State, Stem};
 use crate::words::{count, counted};
@@ -32,12 +30,9 @@ const MOST_NAMED: usize = 100;
 
 /// One test restore on its way.
 pub(super) struct Drill<'a> {
-    pub(super) context: &'a JobContext,
+    pub(super) run: &'a Run<'a>,
     pub(super) repository: &'a Repository,
-    pub(super) run: Uuid,
     pub(super) stem: &'a Stem,
-    pub(super) progress: &'a Arc<Progress>,
-    pub(super) limit: Limit,
     pub(super) phases: Vec<(DrillPhase, Duration)>,
     pub(super) remarks: Vec<String>,
 }
@@ -62,57 +57,36 @@ impl Drill<'_> {
         }
 
         let began = Instant::now();
-        let directory = self.context.drill.directory.as_path();
+        let directory = self.run.context.drill.directory.as_path();
         if let Some(shortage) = shortage(directory, &manifest)? {
             return Ok(DrillOutcome::Impossible(shortage));
         }
-        let globals = match &manifest.globals {
-            Some(_) => {
-                let path = self.repository.path(self.stem, Role::Globals);
-                Some(read_globals(path, &self.limit, self.progress).await?)
-            }
-            None => None,
+        let globals = match self.globals(&manifest).await? {
+            Ok(globals) => globals,
+            Err(why) => return Ok(DrillOutcome::Impossible(why)),
         };
-        if let Some(finding) = globals.as_deref().and_then(judge_globals) {
-            return Ok(DrillOutcome::Impossible(format!(
-                "its roles and tablespaces hold what pg_dumpall does not write: {finding}; they were \
-                 not loaded"
-            )));
-        }
         if let Some(hindrance) = hindrance(&manifest.properties) {
             return Ok(DrillOutcome::Impossible(hindrance));
         }
-        let programs = self.programs(&manifest).await?;
-        let superuser = match &globals {
-            Some(globals) => roles::superuser(globals),
-            None => bare::superuser(&passage.needs, &manifest.properties),
+        let backup = Subject {
+            programs: self.programs(&manifest).await?,
+            manifest,
+            globals,
+            passage,
         };
-        let spec = SandboxSpec {
-            directory,
-            programs: &programs,
-            superuser: &superuser,
-            encoding: &manifest.properties.encoding,
-            patience: self.context.limits.connect,
-        };
-        let enforcement = Enforcement::of_this_machine()
-            .map_err(|error| JobError::Exhausted(format!("cannot start a thread: {error}")))?;
-        tracing::info!(
-            "the temporary cluster and its programs are confined: {}",
-            enforcement.sentence()
-        );
-        let shortfalls = enforcement.shortfalls();
-        if self.context.drill.require_confinement && !shortfalls.is_empty() {
-            return Ok(DrillOutcome::Impossible(format!(
-                "what it carries out cannot be confined, and drill.require_confinement is set: {}",
-                shortfalls.join("; ")
-            )));
+        if let Some(why) = self.look_at_confinement()? {
+            return Ok(DrillOutcome::Impossible(why));
         }
-        let told = |lacking| format!("what the dump carries out was not confined: {lacking}");
-        self.remarks.extend(shortfalls.into_iter().map(told));
-        let mut sandbox = self.limit.clone().wait_for(Sandbox::start(spec)).await??;
-        let outcome = self
-            .restore(&mut sandbox, &programs, &manifest, globals, &passage, began)
-            .await;
+        let superuser = backup.superuser();
+        let starting = Sandbox::start(SandboxSpec {
+            directory,
+            programs: &backup.programs,
+            superuser: &superuser,
+            encoding: &backup.manifest.properties.encoding,
+            patience: self.run.connect_limit(),
+        });
+        let mut sandbox = self.run.wait_for(starting).await??;
+        let outcome = self.restore(&mut sandbox, &backup, began).await;
         // A server that does not end is the operator's to know, whatever the outcome is.
         if let Err(error) = sandbox.stop().await {
             self.remarks.push(error.to_string());
@@ -120,9 +94,48 @@ impl Drill<'_> {
         outcome
     }
 
+    /// The backup's roles and tablespaces, if it has them; or why they are not loaded.
+    async fn globals(
+        &self,
+        manifest: &Manifest,
+    ) -> Result<Result<Option<Vec<u8>>, String>, JobError> {
+        if manifest.globals.is_none() {
+            return Ok(Ok(None));
+        }
+        let path = self.repository.path(self.stem, Role::Globals);
+        let globals = read_globals(self.run, path).await?;
+        Ok(match judge_globals(&globals) {
+            Some(finding) => Err(format!(
+                "its roles and tablespaces hold what pg_dumpall does not write: {finding}; they were \
+                 not loaded"
+            )),
+            None => Ok(Some(globals)),
+        })
+    }
+
+    /// Reports how what the dump carries out is confined; gives why that is not enough.
+    fn look_at_confinement(&mut self) -> Result<Option<String>, JobError> {
+        let enforcement = Enforcement::of_this_machine()
+            .map_err(|error| JobError::Exhausted(format!("cannot start a thread: {error}")))?;
+        tracing::info!(
+            "the temporary cluster and its programs are confined: {}",
+            enforcement.sentence()
+        );
+        let shortfalls = enforcement.shortfalls();
+        if self.run.context.drill.require_confinement && !shortfalls.is_empty() {
+            return Ok(Some(format!(
+                "what it carries out cannot be confined, and drill.require_confinement is set: {}",
+                shortfalls.join("; ")
+            )));
+        }
+        let told = |lacking| format!("what the dump carries out was not confined: {lacking}");
+        self.remarks.extend(shortfalls.into_iter().map(told));
+        Ok(None)
+    }
+
     /// Reads the backup in full, and notes the check. Gives the outcome where it is damaged.
     async fn verify(&mut self) -> Result<Result<(Manifest, Box<Passage>), DrillOutcome>, JobError> {
-        self.progress.enter(Phase::Checking);
+        self.run.progress.enter(Phase::Checking);
         let began = Instant::now();
         let manifest = match self.repository.manifest(self.stem) {
             Ok(manifest) => manifest,
@@ -134,19 +147,10 @@ impl Drill<'_> {
                 };
             }
         };
-        let (repository, stem) = (self.repository, self.stem);
-        let examined = examine(
-            self.context,
-            repository,
-            stem,
-            &manifest,
-            &self.limit,
-            self.progress,
-        )
-        .await?;
+        let examined = examine(self.run, self.repository, self.stem, &manifest).await?;
         self.took(DrillPhase::Verify, began);
         // A check like any other, whatever becomes of the rest.
-        let now = self.context.now();
+        let now = self.run.now();
         match examined {
             Examined::Damaged(damage) => {
                 self.note(|state| state.note_check(now, Some(damage.clone())))?;
@@ -161,12 +165,11 @@ impl Drill<'_> {
 
     /// Notes something beside the backup, if that is still there.
     pub(super) fn note(&mut self, change: impl FnOnce(&mut State)) -> Result<(), JobError> {
-        let noted = self.repository.change_state(self.run, self.stem, change)?;
-        if let Some(before) = noted.filter(|before| before.unreadable.is_some()) {
-            let database = self.repository.manifest(self.stem)?.database;
-            let backup = (self.stem, database.as_str());
-            let remark =
-                record_lost_state(self.context, self.repository, self.run, backup, &before)?;
+        let noted = self
+            .repository
+            .change_state(self.run.id, self.stem, change)?;
+        if let Some(before) = noted {
+            let remark = record_lost_state(self.run, self.repository, self.stem, &before)?;
             self.remarks.extend(remark);
         }
         Ok(())
@@ -180,7 +183,8 @@ impl Drill<'_> {
     /// older server.
     async fn programs(&mut self, manifest: &Manifest) -> Result<Programs, JobError> {
         let wanted = manifest.server.major();
-        let programs = Programs::locate_server(self.context.programs.as_deref(), wanted).await?;
+        let programs =
+            Programs::locate_server(self.run.context.programs.as_deref(), wanted).await?;
         self.remarks.extend(about_the_version(manifest, &programs));
         Ok(programs)
     }
@@ -192,9 +196,9 @@ impl Drill<'_> {
         manifest: &Manifest,
         label_providers: &BTreeSet<String>,
     ) -> Result<Option<String>, JobError> {
-        let (limit, properties) = (&self.limit, &manifest.properties);
+        let (run, properties) = (self.run, &manifest.properties);
         let major = sandbox.major();
-        let missing = limit
+        let missing = run
             .wait_for(sandbox.missing_extensions(properties))
             .await??;
         if !missing.is_empty() {
@@ -207,10 +211,10 @@ impl Drill<'_> {
             )));
         }
         let recorded = manifest.server.preload.as_deref();
-        let configured = &self.context.drill.preload;
+        let configured = &run.context.drill.preload;
         let libraries = libraries(properties, recorded, label_providers, configured);
         if !libraries.is_empty() {
-            let missing = limit
+            let missing = run
                 .wait_for(sandbox.missing_libraries(&libraries))
                 .await??;
             if !missing.is_empty() {
@@ -226,9 +230,9 @@ impl Drill<'_> {
                 libraries.join(", ")
             );
             let name = database_name(properties);
-            limit.wait_for(sandbox.preload(&libraries, name)).await??;
+            run.wait_for(sandbox.preload(&libraries, name)).await??;
         }
-        let missing = limit
+        let missing = run
             .wait_for(sandbox.missing_label_providers(label_providers))
             .await??;
         Ok((!missing.is_empty()).then(|| {
@@ -265,16 +269,11 @@ impl Drill<'_> {
     async fn restore(
         &mut self,
         sandbox: &mut Sandbox,
-        programs: &Programs,
-        manifest: &Manifest,
-        globals: Option<Vec<u8>>,
-        passage: &Passage,
+        backup: &Subject,
         began: Instant,
     ) -> Result<DrillOutcome, JobError> {
-        let limit = self.limit.clone();
-        let mut providers = label_providers(&passage.needs, globals.as_deref());
-        let of_database = manifest.properties.labels.iter();
-        providers.extend(of_database.map(|one| one.provider.clone()));
+        let providers = backup.label_providers();
+        let manifest = &backup.manifest;
         if let Some(lack) = self.equip(sandbox, manifest, &providers).await? {
             return Ok(DrillOutcome::Impossible(lack));
         }
@@ -284,23 +283,21 @@ impl Drill<'_> {
         }
 
         let began = Instant::now();
-        let (superuser, below) = (sandbox.superuser(), sandbox.tablespaces());
-        let prepared = match &globals {
-            Some(globals) => roles::prepare(globals, superuser, &below),
-            None => bare::prepare(&passage.needs, &manifest.properties, superuser, &below),
-        };
+        let prepared = backup.prepare(sandbox.superuser(), &sandbox.tablespaces());
         self.remark_on_roles(&prepared.bare);
-        let reader = match manifest.artifact.format {
-            Format::Plain => programs.clone(),
-            Format::Custom | Format::Directory => programs_to_read(self.context, manifest).await?,
-        };
         let mut restored = Restored {
+            run: self.run,
             conninfo: sandbox.conninfo("postgres")?,
             loading: sandbox.conninfo("postgres")?,
             sandbox,
-            programs,
-            reader: &reader,
-            application: format!("pgbackupd {}", self.run),
+            programs: &backup.programs,
+            reader: match manifest.artifact.format {
+                Format::Plain => backup.programs.clone(),
+                Format::Custom | Format::Directory => {
+                    programs_to_read(self.run.context, manifest).await?
+                }
+            },
+            application: format!("pgbackupd {}", self.run.id),
         };
         if let Some(outcome) = self
             .load_globals(&mut restored, manifest, &prepared)
@@ -308,7 +305,7 @@ impl Drill<'_> {
         {
             return Ok(outcome);
         }
-        let (database, refused) = restored.make_database(&limit, manifest).await?;
+        let refused = restored.make_database(manifest).await?;
         self.remark_on_settings(&refused);
         self.took(DrillPhase::Globals, began);
 
@@ -317,39 +314,63 @@ impl Drill<'_> {
             return Ok(outcome);
         }
         self.took(DrillPhase::Load, began);
+        let expected = &prepared.expected;
+        let read_again = self.read_again(&restored, backup, expected).await?;
+        self.compare(&mut restored, backup, read_again).await
+    }
 
+    /// Dumps the copy, and its server's roles and tablespaces, which were expected to be these.
+    async fn read_again(
+        &mut self,
+        restored: &Restored<'_>,
+        backup: &Subject,
+        expected: &[u8],
+    ) -> Result<ReadAgain, JobError> {
         let began = Instant::now();
-        self.progress.enter(Phase::Comparing);
-        self.progress
-            .expect(Amount::Bytes(manifest.artifact.text_bytes));
-        let encoding = passage.needs.encoding.as_deref();
-        let found = restored.census(self, encoding).await?;
+        let manifest = &backup.manifest;
+        self.run.progress.enter(Phase::Comparing);
+        let ahead = Amount::Bytes(manifest.artifact.text_bytes);
+        self.run.progress.expect(ahead);
+        let census = restored.census(backup.encoding()).await?;
         let mut differences = Vec::new();
-        if let (Some(recorded), Some(globals)) = (&manifest.globals, &globals) {
+        if let (Some(recorded), Some(globals)) = (&manifest.globals, &backup.globals) {
             let encoding = encoding_of(globals);
             let encoding = encoding.unwrap_or_else(|| manifest.properties.encoding.clone());
             let passwords = recorded.role_passwords;
-            let found = restored.globals(self, &encoding, passwords).await?;
-            let same_version = scrutiny(manifest, programs) == Scrutiny::Text;
-            differences = roles::differences(&prepared.expected, &found, same_version);
+            let found = restored.globals(&encoding, passwords).await?;
+            let same_version = scrutiny(manifest, &backup.programs) == Scrutiny::Text;
+            differences = roles::differences(expected, &found, same_version);
         }
         self.took(DrillPhase::Dump, began);
+        Ok(ReadAgain {
+            census,
+            differences,
+        })
+    }
 
+    /// Holds what was read again against the backup.
+    async fn compare(
+        &mut self,
+        restored: &mut Restored<'_>,
+        backup: &Subject,
+        read_again: ReadAgain,
+    ) -> Result<DrillOutcome, JobError> {
         let began = Instant::now();
-        differences.extend(
-            self.compare_properties(&restored, &database, manifest)
-                .await?,
-        );
-        let mut comparison = Comparison::between(&passage.census, &found);
+        let manifest = &backup.manifest;
+        let ReadAgain {
+            census: found,
+            mut differences,
+        } = read_again;
+        differences.extend(self.compare_properties(restored, manifest).await?);
+        let mut comparison = Comparison::between(&backup.passage.census, &found);
         if comparison.wants_reference() {
-            let made = self.reference(&mut restored, &database, manifest, encoding);
-            match made.await? {
+            match self.reference(restored, backup).await? {
                 Made::Reference(reference) => comparison.refer_to(&reference),
                 Made::Nothing => {}
                 Made::Outcome(outcome) => return Ok(outcome),
             }
         }
-        let verdict = comparison.judge(scrutiny(manifest, programs));
+        let verdict = comparison.judge(scrutiny(manifest, &backup.programs));
         let mut named = in_words(&verdict.lost);
         named.append(&mut differences);
         self.remarks.extend(about_rewritten(verdict.rewritten));
@@ -370,6 +391,55 @@ impl Drill<'_> {
             named.push(format!("and {} more", count(more as u64)));
         }
         Ok(DrillOutcome::Differs(named))
+    }
+}
+
+/// A backup that is restored for a test.
+pub(super) struct Subject {
+    pub(super) manifest: Manifest,
+    /// Roles and tablespaces, if it has them.
+    globals: Option<Vec<u8>>,
+    passage: Box<Passage>,
+    /// Those of the server that it is restored into.
+    programs: Programs,
+}
+
+/// What a dump of the copy holds.
+struct ReadAgain {
+    census: Census,
+    /// What differs of roles and tablespaces.
+    differences: Vec<String>,
+}
+
+impl Subject {
+    /// The superuser of a server for it.
+    fn superuser(&self) -> String {
+        match &self.globals {
+            Some(globals) => roles::superuser(globals),
+            None => bare::superuser(&self.passage.needs, &self.manifest.properties),
+        }
+    }
+
+    /// Its roles and tablespaces for a server with this superuser.
+    fn prepare(&self, superuser: &str, below: &Path) -> Prepared {
+        let (needs, properties) = (&self.passage.needs, &self.manifest.properties);
+        match &self.globals {
+            Some(globals) => roles::prepare(globals, superuser, below),
+            None => bare::prepare(needs, properties, superuser, below),
+        }
+    }
+
+    /// The encoding in which its dump is written.
+    pub(super) fn encoding(&self) -> Option<&str> {
+        self.passage.needs.encoding.as_deref()
+    }
+
+    /// The providers of the labels in it.
+    fn label_providers(&self) -> BTreeSet<String> {
+        let mut providers = label_providers(&self.passage.needs, self.globals.as_deref());
+        let of_database = self.manifest.properties.labels.iter();
+        providers.extend(of_database.map(|one| one.provider.clone()));
+        providers
     }
 }
 

@@ -4,7 +4,7 @@
 use super::attempt::Drill;
 use super::restored::Restored;
 use crate::jobs::error::JobError;
-use crate::jobs::proof::{Refused, give_properties, without};
+use crate::jobs::proof::{Refused, RestoredCopy, give_properties, without};
 use crate::postgres::{
     Client, DatabaseProperties, Extension, QueryError, comes_with_its_name, database_properties,
     shortfalls, shortfalls_with_its_name,
@@ -17,20 +17,24 @@ impl Drill<'_> {
     pub(super) async fn compare_properties(
         &mut self,
         restored: &Restored<'_>,
-        database: &str,
         manifest: &Manifest,
     ) -> Result<Vec<String>, JobError> {
         const WHAT: &str = "give the restored database its properties";
         let recorded = &manifest.properties;
-        let limit = self.limit.clone();
-        let connecting = Client::connect(&restored.conninfo, self.context.limits.connect);
-        let client = limit
+        let database = restored.conninfo.database();
+        let run = self.run;
+        let connecting = Client::connect(&restored.conninfo, run.connect_limit());
+        let client = run
             .wait_for(connecting)
             .await?
             .map_err(|error| JobError::failed(format!("{WHAT}: {error}")))?;
-        let more = comes_with_its_name(database, recorded);
-        let refused = give_properties(&client, database, recorded, more, &limit).await?;
-        let found = limit.wait_for(database_properties(&client)).await??;
+        let copy = RestoredCopy {
+            name: database,
+            recorded,
+            more: comes_with_its_name(database, recorded),
+        };
+        let refused = give_properties(run, &client, copy).await?;
+        let found = run.wait_for(database_properties(&client)).await??;
         self.remarks.extend(other_versions(recorded, &found));
         let is_older = manifest.server.major() < restored.sandbox.major();
         let (of_the_machine, of_the_backup): (Vec<_>, Vec<_>) = refused

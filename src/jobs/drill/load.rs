@@ -32,17 +32,12 @@ impl Drill<'_> {
             .flat_map(|range| [&prepared.script[range], b"\n"].concat())
             .collect();
         let loaded = restored
-            .loader(self.context)
-            .load_text(
-                &self.limit,
-                self.progress,
-                "cannot load the roles",
-                move |mut psql| psql.write_all(&script).map_err(StreamError::Write),
-            )
+            .loader()
+            .load_text("cannot load the roles", move |mut psql| {
+                psql.write_all(&script).map_err(StreamError::Write)
+            })
             .await?;
-        Ok(self
-            .refused(restored, manifest, "roles and tablespaces", loaded)
-            .await)
+        Ok(Self::refused(restored, manifest, "roles and tablespaces", loaded).await)
     }
 
     pub(super) async fn load(
@@ -50,11 +45,9 @@ impl Drill<'_> {
         restored: &mut Restored<'_>,
         manifest: &Manifest,
     ) -> Result<Option<DrillOutcome>, JobError> {
-        let server = restored.loader(self.context);
-        let jobs = self.context.drill.jobs;
-        let holds = (manifest.artifact.text_bytes, manifest.census.summary.rows);
+        let (text_bytes, rows) = (manifest.artifact.text_bytes, manifest.census.summary.rows);
         let loaded = Material::of_backup(self.repository, self.stem, manifest)
-            .load(&server, jobs, holds, &self.limit, self.progress)
+            .load(&restored.loader(), text_bytes, rows)
             .await?;
         let is_older = manifest.server.major() < restored.sandbox.major();
         let without_roles = manifest.globals.is_none();
@@ -90,12 +83,11 @@ impl Drill<'_> {
                 refusal.in_short()
             ))));
         }
-        Ok(self.refused(restored, manifest, "the dump", loaded).await)
+        Ok(Self::refused(restored, manifest, "the dump", loaded).await)
     }
 
     /// Whether it is the backup or the machine that is to blame for what was not loaded.
     pub(super) async fn refused(
-        &self,
         restored: &mut Restored<'_>,
         manifest: &Manifest,
         what: &str,

@@ -17,18 +17,13 @@ mod roles;
 mod space;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use super::JobContext;
 use super::error::{JobError, JobErrorKind};
-use super::limit::Limit;
 use super::record::{append, close_dead_runs};
+use super::run::Run;
 use super::target::Place;
-use crate::pipeline::Progress;
 use crate::postgres::sweep_sandboxes;
 use crate::repository::{Damage, DrillDetails, Event, Manifest, Operation, PhaseTime, Role, Stem};
 
@@ -38,6 +33,9 @@ pub use choose::{WhichBackup, backups_to_drill, passed_over_by_drill};
 pub use report::{DrillOutcome, DrillPhase, DrillReport};
 
 use attempt::Drill;
+
+/// What it means when the ledger cannot be used at the start.
+const NOTHING_DONE: &str = "nothing was restored because";
 
 /// Removes what test restores left that were killed.
 ///
@@ -61,14 +59,7 @@ pub fn sweep_drills(context: &JobContext) -> Result<Vec<PathBuf>, JobError> {
 /// # Errors
 /// When the run was interrupted, or its outcome cannot be recorded in either place. A backup that is bad, or that
 /// could not be tried, is a report and no error.
-pub async fn drill(
-    context: &JobContext,
-    run: Uuid,
-    place: &Place,
-    stem: &Stem,
-    progress: &Arc<Progress>,
-    cancel: &CancellationToken,
-) -> Result<DrillReport, JobError> {
+pub async fn drill(run: &Run<'_>, place: &Place, stem: &Stem) -> Result<DrillReport, JobError> {
     let repository = &place.repository;
     let began = Instant::now();
     let mut details = DrillDetails {
@@ -76,46 +67,36 @@ pub async fn drill(
         ..DrillDetails::default()
     };
     let ledger = repository.restore_ledger();
-    close_dead_runs(
-        context,
-        &ledger,
-        Operation::Drill,
-        "nothing was restored because",
-    )?;
-    let mut start = context.record(run, Event::Started, &place.database, details.clone());
-    start.requested_by = Some(context.requester.clone());
-    append(&ledger, &start, "nothing was restored because")?;
-    if let Err(error) = sweep_drills(context) {
+    close_dead_runs(run.context, &ledger, Operation::Drill, NOTHING_DONE)?;
+    let start = run.record_with_requester(Event::Started, &place.database, details.clone());
+    append(&ledger, &start, NOTHING_DONE)?;
+    if let Err(error) = sweep_drills(run.context) {
         tracing::warn!("{error}");
     }
 
     let mut drill = Drill {
-        context,
-        repository,
         run,
+        repository,
         stem,
-        progress,
-        limit: Limit::new(cancel.clone(), "total", context.limits.total),
         phases: Vec::new(),
         remarks: Vec::new(),
     };
     let outcome = Box::pin(drill.carry_out()).await;
     let noted = match &outcome {
         Ok(shown) if shown.is_about_contents() => {
-            drill.note(|state| state.note_drill(context.now(), shown.failure()))
+            drill.note(|state| state.note_drill(run.now(), shown.failure()))
         }
         _ => Ok(()),
     };
-    let (phases, remarks) = (drill.phases, drill.remarks);
-    let (at, took) = (context.now(), began.elapsed());
+    let (at, took) = (run.now(), began.elapsed());
     let end = |event, message, details| {
-        let mut end = context.record(run, event, &place.database, details);
+        let mut end = run.record(event, &place.database, details);
         end.at = at;
         end.seconds = Some(took.as_secs_f64());
         end.message = message;
         end
     };
-    details.phases = phases.iter().map(phase_time).collect();
+    details.phases = drill.phases.iter().map(phase_time).collect();
     let outcome = match outcome {
         Ok(outcome) => outcome,
         Err(error) if error.kind() == JobErrorKind::Interrupted => {
@@ -123,52 +104,73 @@ pub async fn drill(
             append(&ledger, &end, "the test restore was interrupted, and")?;
             return Err(error);
         }
-        Err(_)
-            if repository
-                .path(stem, Role::Manifest)
-                .symlink_metadata()
-                .is_err() =>
-        {
-            DrillOutcome::Impossible("it was removed meanwhile".to_owned())
-        }
-        Err(error) => DrillOutcome::Impossible(error.to_string()),
+        Err(error) => drill.impossible(&error),
     };
-    let kept = refused::keep(&context.state_directory, repository.directory(), &outcome);
-    let manifest = repository.manifest(stem).ok();
-    let summary = manifest.as_ref().map(|manifest| &manifest.census.summary);
-    let mut report = DrillReport {
-        stem: stem.clone(),
-        phases,
-        took: began.elapsed(),
-        rows: summary.map_or(0, |summary| summary.rows),
-        tables: summary.map_or(0, |summary| summary.tables),
-        bytes: manifest.as_ref().map_or(0, Manifest::bytes),
-        recomputed: manifest.map_or_else(Vec::new, |manifest| manifest.recomputed),
-        remarks,
-        outcome,
-    };
-    let too_slow = report.missed(context.recovery_time);
+    let kept = refused::keep(run, repository, &outcome);
+    let mut report = drill.report(outcome, began);
+    let recovery_time = run.context.recovery_time;
+    let too_slow = report.missed(recovery_time);
     report.remarks.extend(too_slow);
     report.remarks.extend(kept);
     details.bytes = Some(report.bytes);
-    let (event, message) = if let Some(sentence) = report.outcome.sentence() {
-        if report.outcome.is_bad() {
-            details.damaged = vec![Damage {
-                backup: stem.to_string(),
-                what: sentence.clone(),
-                quarantine: None,
-            }];
-        }
-        (Event::Failed, format!("{stem}: {sentence}"))
-    } else {
-        let mut said = vec![report.against(context.recovery_time)];
-        said.extend(report.remarks.iter().cloned());
-        (Event::Succeeded, said.join("; "))
-    };
+    details.damaged = report.damaged();
+    let (event, message) = report.in_words(recovery_time);
     let end = end(event, Some(message), details);
     append(&ledger, &end, "the test restore is done, but")?;
     // What retention counts on must not be lost in silence.
     noted.map(|()| report)
+}
+
+impl Drill<'_> {
+    /// What an error means that says nothing about the backup.
+    fn impossible(&self, error: &JobError) -> DrillOutcome {
+        let manifest = self.repository.path(self.stem, Role::Manifest);
+        let is_gone = manifest.symlink_metadata().is_err();
+        DrillOutcome::Impossible(if is_gone {
+            "it was removed meanwhile".to_owned()
+        } else {
+            error.to_string()
+        })
+    }
+
+    fn report(self, outcome: DrillOutcome, began: Instant) -> DrillReport {
+        let manifest = self.repository.manifest(self.stem).ok();
+        let summary = manifest.as_ref().map(|manifest| &manifest.census.summary);
+        DrillReport {
+            stem: self.stem.clone(),
+            phases: self.phases,
+            took: began.elapsed(),
+            rows: summary.map_or(0, |summary| summary.rows),
+            tables: summary.map_or(0, |summary| summary.tables),
+            bytes: manifest.as_ref().map_or(0, Manifest::bytes),
+            recomputed: manifest.map_or_else(Vec::new, |manifest| manifest.recomputed),
+            remarks: self.remarks,
+            outcome,
+        }
+    }
+}
+
+impl DrillReport {
+    /// What was found damaged, for the ledger.
+    fn damaged(&self) -> Vec<Damage> {
+        let bad = self.outcome.sentence().filter(|_| self.outcome.is_bad());
+        let damage = bad.map(|what| Damage {
+            backup: self.stem.to_string(),
+            what,
+            quarantine: None,
+        });
+        damage.into_iter().collect()
+    }
+
+    /// How it ended, for the ledger.
+    fn in_words(&self, target: Duration) -> (Event, String) {
+        if let Some(sentence) = self.outcome.sentence() {
+            return (Event::Failed, format!("{}: {sentence}", self.stem));
+        }
+        let mut said = vec![self.against(target)];
+        said.extend(self.remarks.iter().cloned());
+        (Event::Succeeded, said.join("; "))
+    }
 }
 
 fn phase_time((phase, took): &(DrillPhase, Duration)) -> PhaseTime {

@@ -1,13 +1,12 @@
 //! What the temporary cluster makes of the backup's own definitions, in a database that is made like that of
 //! the copy: where the text of a definition differs, this says whether it does so for this server alone.
 
-use super::attempt::Drill;
+use super::attempt::{Drill, Subject};
 use super::report::DrillOutcome;
 use super::restored::Restored;
 use crate::jobs::error::JobError;
 use crate::jobs::proof::Material;
 use crate::pipeline::census::Census;
-use crate::repository::Manifest;
 
 /// What came of it.
 pub(super) enum Made {
@@ -25,21 +24,19 @@ impl Drill<'_> {
     pub(super) async fn reference(
         &mut self,
         restored: &mut Restored<'_>,
-        copy: &str,
-        manifest: &Manifest,
-        encoding: Option<&str>,
+        backup: &Subject,
     ) -> Result<Made, JobError> {
-        let limit = self.limit.clone();
-        limit.wait_for(restored.sandbox.set_aside(copy)).await??;
-        restored.make_database(&limit, manifest).await?;
-        let loader = restored.loader(self.context);
+        let manifest = &backup.manifest;
+        let setting_aside = restored.sandbox.set_aside(restored.conninfo.database());
+        self.run.wait_for(setting_aside).await??;
+        restored.make_database(manifest).await?;
         let outcome = Material::of_backup(self.repository, self.stem, manifest)
-            .load_definitions(&loader, &limit, self.progress)
+            .load_definitions(&restored.loader())
             .await?;
         let what = "the definitions without their rows";
-        match self.refused(restored, manifest, what, outcome).await {
+        match Self::refused(restored, manifest, what, outcome).await {
             None => {
-                let reference = restored.census(self, encoding).await?;
+                let reference = restored.census(backup.encoding()).await?;
                 Ok(Made::Reference(Box::new(reference)))
             }
             Some(DrillOutcome::Refused { what: why, .. }) => {

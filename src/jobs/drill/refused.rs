@@ -1,16 +1,16 @@
 //! All that the server said when it refused a backup, kept for whoever may see rows: a test restore of the
 //! service's has no terminal.
 
-use std::path::Path;
-
 use super::DrillOutcome;
 use crate::answers::{self, PATIENCE};
-use crate::repository::{forget_refused, keep_refused};
+use crate::jobs::Run;
+use crate::repository::{Repository, forget_refused, keep_refused};
 
 /// Keeps it in the state directory, if there is one, and gives a remark that names the file. A backup that
 /// the server takes ends what was kept of those before it.
-pub(super) fn keep(state: &Path, backups: &Path, outcome: &DrillOutcome) -> Option<String> {
-    let directory = backups.to_owned();
+pub(super) fn keep(run: &Run<'_>, backups: &Repository, outcome: &DrillOutcome) -> Option<String> {
+    let state = run.context.state_directory.as_path();
+    let directory = backups.directory().to_owned();
     match outcome {
         DrillOutcome::Proven => {
             let forgotten = answers::ask(state, PATIENCE, move |state| {

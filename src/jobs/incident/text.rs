@@ -118,34 +118,15 @@ impl Report<'_> {
         for table in &facts.restored_tables {
             writeln!(out, "- Table: {}", code(table))?;
         }
-        match (&facts.replaces, &facts.brought_back) {
-            (Some(replaced), None) => {
-                let bytes = replaced
-                    .bytes
-                    .map_or_else(String::new, |bytes| format!("{}, ", size(bytes)));
-                writeln!(
-                    out,
-                    "- Replaced: the database of that name, {bytes}{}",
-                    counted(replaced.sessions, "session", "sessions")
-                )?;
-            }
-            (None, None) => writeln!(out, "- Replaced: nothing, as far as is on record")?,
-            (_, Some(brought_back)) => {
-                writeln!(out, "- Got its name back: {}", code(brought_back))?;
-            }
-        }
+        self.replaced(out)?;
         if let Some(kept) = &facts.kept_as {
             writeln!(out, "- Kept as: {}", code(kept))?;
         }
         if let Some(ended) = facts.sessions_ended {
             writeln!(out, "- Sessions ended for it: {}", count(ended))?;
         }
-        if let Some(message) = self
-            .incident
-            .end
-            .as_ref()
-            .and_then(|end| end.message.as_ref())
-        {
+        let end = self.incident.end.as_ref();
+        if let Some(message) = end.and_then(|end| end.message.as_ref()) {
             write!(out, "\nWhat the program said:\n\n{}", block(message, ""))?;
         }
         if let Some(said) = self.said {
@@ -156,6 +137,26 @@ impl Report<'_> {
             )?;
         }
         writeln!(out)
+    }
+
+    /// Which database bore the name before, or bears it again.
+    fn replaced(&self, out: &mut String) -> std::fmt::Result {
+        match (&self.facts.replaces, &self.facts.brought_back) {
+            (Some(replaced), None) => {
+                let bytes = replaced
+                    .bytes
+                    .map_or_else(String::new, |bytes| format!("{}, ", size(bytes)));
+                writeln!(
+                    out,
+                    "- Replaced: the database of that name, {bytes}{}",
+                    counted(replaced.sessions, "session", "sessions")
+                )
+            }
+            (None, None) => writeln!(out, "- Replaced: nothing, as far as is on record"),
+            (_, Some(brought_back)) => {
+                writeln!(out, "- Got its name back: {}", code(brought_back))
+            }
+        }
     }
 
     fn who(&self, out: &mut String) -> std::fmt::Result {
@@ -169,8 +170,14 @@ impl Report<'_> {
 
     /// The recovery point and the recovery time against what is asked of them (P18).
     fn objectives(&self, out: &mut String) -> std::fmt::Result {
-        let facts = self.facts;
         writeln!(out, "## Data loss and time to recovery\n")?;
+        self.recovery_point(out)?;
+        self.recovery_time(out)?;
+        writeln!(out)
+    }
+
+    fn recovery_point(&self, out: &mut String) -> std::fmt::Result {
+        let facts = self.facts;
         match (facts.backup_started, self.incident.asked()) {
             (Some(started), Some(asked)) => {
                 let age = (asked - started).to_std().unwrap_or_default();
@@ -185,24 +192,28 @@ impl Report<'_> {
                         None => String::new(),
                     }
                 )?;
-                if let Some(point) = facts.recovery_point {
-                    let point = Duration::from_secs_f64(point);
-                    writeln!(
-                        out,
-                        "- Recovery point (`objectives.recovery_point`): {} allowed, **{}**",
-                        span(point),
-                        if age <= point { "met" } else { "NOT MET" }
-                    )?;
-                }
+                let Some(point) = facts.recovery_point else {
+                    return Ok(());
+                };
+                let point = Duration::from_secs_f64(point);
+                writeln!(
+                    out,
+                    "- Recovery point (`objectives.recovery_point`): {} allowed, **{}**",
+                    span(point),
+                    if age <= point { "met" } else { "NOT MET" }
+                )
             }
             _ => writeln!(
                 out,
                 "- How old the backup was is not on record: no manifest speaks for it, or it could \
                  not be read."
-            )?,
+            ),
         }
+    }
+
+    fn recovery_time(&self, out: &mut String) -> std::fmt::Result {
         let took = self.incident.end.as_ref().and_then(|end| end.seconds);
-        match (took, facts.recovery_time) {
+        match (took, self.facts.recovery_time) {
             (Some(took), Some(allowed)) if self.succeeded() => {
                 writeln!(
                     out,
@@ -229,7 +240,7 @@ impl Report<'_> {
                 duration(all)
             )?;
         }
-        writeln!(out)
+        Ok(())
     }
 
     fn steps(&self, out: &mut String) -> std::fmt::Result {

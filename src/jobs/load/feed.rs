@@ -30,6 +30,15 @@ pub(super) enum Event<W> {
     Over,
 }
 
+/// What all sessions of a load have in common.
+pub(super) struct Terms {
+    /// So many may be there.
+    pub(super) most: usize,
+    pub(super) marks: Marks,
+    /// The server's major version.
+    pub(super) server_major: u32,
+}
+
 /// The sessions that load a dump, the first of which is always there.
 pub(super) struct Feed<W: Write> {
     sessions: Vec<Session<W>>,
@@ -94,12 +103,15 @@ impl<W: Write> Feed<W> {
     /// For a first session; `orders` asks for a further one, up to `most` in all.
     pub(super) fn new(
         first: W,
-        most: usize,
-        marks: Marks,
+        terms: Terms,
         orders: UnboundedSender<()>,
         events: Receiver<Event<W>>,
-        server_major: u32,
     ) -> Self {
+        let Terms {
+            most,
+            marks,
+            server_major,
+        } = terms;
         Self {
             sessions: vec![Session::new(first, 0)],
             first: 0,

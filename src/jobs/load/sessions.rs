@@ -2,7 +2,6 @@
 //! the order of things goes to the first, and indexes are made side by side.
 
 use std::io::PipeReader;
-use std::num::NonZeroU8;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 
@@ -12,13 +11,13 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::feed::{Event, Feed, Place};
+use super::feed::{Event, Feed, Place, Terms};
 use super::marks::Marks;
 use super::refusal::is_deadlock;
-use super::{GRACE, Loaded, Loader, judge, refused};
+use super::{GRACE, Invocation, Loaded, Loader, judge, refused};
 use crate::config::Compression;
 use crate::jobs::error::JobError;
-use crate::jobs::limit::{Limit, Stop};
+use crate::jobs::limit::Stop;
 use crate::pipeline::{
     Progress, Segment, StreamError, Text, hold_event_triggers, release_event_triggers,
     take_segments,
@@ -77,14 +76,20 @@ struct Sessions<'a> {
     ending: CancellationToken,
 }
 
-/// Loads a dump over up to `jobs` sessions. The first error of any of them ends all.
-pub(super) async fn load(
-    loader: &Loader<'_>,
-    dump: Dump,
-    jobs: NonZeroU8,
-    limit: &Limit,
-    progress: &Arc<Progress>,
-) -> Result<Loaded, JobError> {
+/// What has become of the feeder and of the programs so far.
+#[derive(Default)]
+struct SoFar {
+    /// How the feeder has ended, and where in the dump each session's text stands.
+    given_out: Option<(Result<(), StreamError>, Vec<Place>)>,
+    stopped: Option<Stop>,
+    /// The session that has failed first.
+    broken: Option<(usize, Exit)>,
+    /// The last one whose statement and another one waited for each other.
+    deadlocked: Option<(usize, Exit)>,
+}
+
+/// Loads a dump over several sessions. The first error of any of them ends all.
+pub(super) async fn load(loader: &Loader<'_>, dump: Dump) -> Result<Loaded, JobError> {
     let doing = format!("cannot read {}", dump.name);
     let marks = Marks::new();
     let (events, told) = mpsc::channel();
@@ -98,77 +103,94 @@ pub(super) async fn load(
         ending: CancellationToken::new(),
     };
     let first = sessions.start().await?;
-    let most = usize::from(jobs.get());
-    let feed = Feed::new(first, most, marks, orders, told, loader.server_major);
-    let (counted, major) = (Arc::clone(progress), loader.server_major);
+    let terms = Terms {
+        most: usize::from(loader.jobs.get()),
+        marks,
+        server_major: loader.server_major,
+    };
+    let feed = Feed::new(first, terms, orders, told);
+    let (counted, major) = (Arc::clone(&loader.run.progress), loader.server_major);
     let mut feeder = threads::start("feed", move || feed_all(feed, dump, &counted, major))?;
 
-    let mut given_out = None;
-    let mut stopped: Option<Stop> = None;
-    let mut broken: Option<(usize, Exit)> = None;
-    let mut deadlocked: Option<(usize, Exit)> = None;
-    while given_out.is_none() || !sessions.running.is_empty() {
+    let mut so_far = SoFar::default();
+    while so_far.given_out.is_none() || !sessions.running.is_empty() {
         tokio::select! {
-            outcome = &mut feeder, if given_out.is_none() => {
-                let (outcome, feed) = outcome?;
-                match &outcome {
-                    // A session that takes no more is about to say why, or has said it.
-                    Err(StreamError::Write(_)) => {
-                        if let Some(last) = deadlocked.take().filter(|_| broken.is_none()) {
-                            sessions.end();
-                            broken = Some(last);
-                        }
-                    }
-                    Err(_) => sessions.end(),
-                    Ok(()) => {}
-                }
-                given_out = Some((outcome, feed.close()));
+            outcome = &mut feeder, if so_far.given_out.is_none() => {
+                so_far.feeder_ended(outcome?, &sessions);
             }
             Some(()) = ordered.recv() => sessions.add().await,
             Some(ended) = sessions.running.join_next() => {
-                let ended = ended?;
-                let exit = ended.exit?;
-                let is_early = given_out.is_none() || !exit.success();
-                if !ended.was_ready && !exit.success() && ended.session > 0 {
-                    // The server takes no more sessions, or not from us: those that are there do.
-                    tracing::debug!("psql {exit}; it said: {}", exit.stderr.trim());
-                    sessions.tell(Event::Lost);
-                } else if given_out.is_none() && broken.is_none() && is_deadlock(&exit) {
-                    tracing::info!(
-                        "two statements of the dump waited for each other, and the server ended one: \
-                         it is made again, and what follows one after the other"
-                    );
-                    deadlocked = Some((ended.session, exit));
-                    sessions.tell(Event::Deadlocked { session: ended.session });
-                } else if is_early && broken.is_none() {
-                    sessions.end();
-                    broken = Some((ended.session, exit));
-                }
+                so_far.session_ended(ended?, &sessions)?;
             }
-            stop = limit.stopped(), if stopped.is_none() => {
-                stopped = Some(stop);
-                progress.cancel();
+            stop = loader.run.limit.stopped(), if so_far.stopped.is_none() => {
+                so_far.stopped = Some(stop);
+                loader.run.progress.cancel();
                 sessions.end();
             }
         }
     }
-    if let Some(stop) = stopped {
-        return Err(stop.into());
+    so_far.outcome(doing)
+}
+
+impl SoFar {
+    fn feeder_ended(&mut self, (outcome, feed): GivenOut, sessions: &Sessions<'_>) {
+        match &outcome {
+            // A session that takes no more is about to say why, or has said it.
+            Err(StreamError::Write(_)) => {
+                if let Some(last) = self.deadlocked.take().filter(|_| self.broken.is_none()) {
+                    sessions.end();
+                    self.broken = Some(last);
+                }
+            }
+            Err(_) => sessions.end(),
+            Ok(()) => {}
+        }
+        self.given_out = Some((outcome, feed.close()));
     }
-    let (outcome, places) = given_out.unwrap_or_else(|| (Ok(()), Vec::new()));
-    let broken = broken.map(|(session, mut exit)| {
-        let place = places.get(session).copied().unwrap_or_default();
-        exit.stderr = in_lines_of_the_dump(&exit.stderr, place);
-        exit
-    });
-    match (outcome, broken) {
-        // For this the programs were ended.
-        (Err(error @ StreamError::Refused(_)), _) => Err(JobError::stream(doing)(error)),
-        // Whatever became of the feeder is the consequence.
-        (_, Some(exit)) if !exit.success() => Ok(judge("psql", &exit)),
-        (Err(StreamError::Write(_)) | Ok(()), Some(exit)) => Ok(refused(&exit)),
-        (Err(error), _) => Err(JobError::stream(doing)(error)),
-        (Ok(()), None) => Ok(Loaded::Wholly),
+
+    fn session_ended(&mut self, ended: Ended, sessions: &Sessions<'_>) -> Result<(), JobError> {
+        let exit = ended.exit?;
+        let is_early = self.given_out.is_none() || !exit.success();
+        if !ended.was_ready && !exit.success() && ended.session > 0 {
+            // The server takes no more sessions, or not from us: those that are there do.
+            tracing::debug!("psql {exit}; it said: {}", exit.stderr.trim());
+            sessions.tell(Event::Lost);
+        } else if self.given_out.is_none() && self.broken.is_none() && is_deadlock(&exit) {
+            tracing::info!(
+                "two statements of the dump waited for each other, and the server ended one: \
+                 it is made again, and what follows one after the other"
+            );
+            self.deadlocked = Some((ended.session, exit));
+            sessions.tell(Event::Deadlocked {
+                session: ended.session,
+            });
+        } else if is_early && self.broken.is_none() {
+            sessions.end();
+            self.broken = Some((ended.session, exit));
+        }
+        Ok(())
+    }
+
+    /// How loading ended, once the feeder and all programs have.
+    fn outcome(self, doing: String) -> Result<Loaded, JobError> {
+        if let Some(stop) = self.stopped {
+            return Err(stop.into());
+        }
+        let (outcome, places) = self.given_out.unwrap_or_else(|| (Ok(()), Vec::new()));
+        let broken = self.broken.map(|(session, mut exit)| {
+            let place = places.get(session).copied().unwrap_or_default();
+            exit.stderr = in_lines_of_the_dump(&exit.stderr, place);
+            exit
+        });
+        match (outcome, broken) {
+            // For this the programs were ended.
+            (Err(error @ StreamError::Refused(_)), _) => Err(JobError::stream(doing)(error)),
+            // Whatever became of the feeder is the consequence.
+            (_, Some(exit)) if !exit.success() => Ok(judge("psql", &exit)),
+            (Err(StreamError::Write(_)) | Ok(()), Some(exit)) => Ok(refused(&exit)),
+            (Err(error), _) => Err(JobError::stream(doing)(error)),
+            (Ok(()), None) => Ok(Loaded::Wholly),
+        }
     }
 }
 
@@ -231,13 +253,13 @@ impl Sessions<'_> {
             .map_err(|error| JobError::Internal(format!("cannot read from a pipe: {error}")))?;
         let mut child = self
             .loader
-            .spawn(
-                self.loader.programs.psql(),
-                load_text_and_answer_arguments(self.loader.restrict_key().as_deref()),
-                ChildInput::Pipe(stdin, mark),
-                ChildOutput::Pipe(stdout, None),
-                self.loader.confinement.clone(),
-            )
+            .spawn(Invocation {
+                program: self.loader.programs.psql(),
+                arguments: load_text_and_answer_arguments(self.loader.restrict_key().as_deref()),
+                stdin: ChildInput::Pipe(stdin, mark),
+                stdout: ChildOutput::Pipe(stdout, None),
+                confinement: self.loader.confinement.clone(),
+            })
             .await?;
         let (marks, events, session) = (self.marks.clone(), self.events.clone(), self.started);
         let reading = tokio::spawn(async move {

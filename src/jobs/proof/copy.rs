@@ -1,15 +1,12 @@
 //! Reading a restored copy back, and making the reference for it.
 
-use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
-use crate::jobs::blocked::Watch;
-use crate::jobs::dump::{Dumper, Remarks};
+use crate::jobs::dump::{Dumper, Overheard};
 use crate::jobs::error::JobError;
-use crate::jobs::limit::Limit;
 use crate::jobs::load::Loader;
 use crate::pipeline::census::Census;
-use crate::pipeline::{Progress, take_census};
+use crate::pipeline::take_census;
 use crate::postgres::DumpCommand;
 
 /// Dumps what was loaded, straight into a census, in the encoding that the backup names.
@@ -19,31 +16,25 @@ use crate::postgres::DumpCommand;
 pub(in crate::jobs) async fn census_of(
     copy: &Loader<'_>,
     encoding: Option<&str>,
-    lock_wait: Duration,
-    limit: &Limit,
-    progress: &Arc<Progress>,
 ) -> Result<Census, JobError> {
-    let arguments =
-        DumpCommand::Plain.arguments(&copy.programs.version, copy.conninfo, encoding, lock_wait)?;
-    let (watch, remarks) = (Watch::default(), Remarks::default());
+    let lock_wait = copy.run.context.limits.lock_wait;
+    let version = &copy.programs.version;
+    let overheard = Overheard::default();
     let pg_dump = Dumper {
+        run: copy.run,
         program: copy.programs.pg_dump(),
-        arguments,
+        arguments: DumpCommand::Plain.arguments(version, copy.conninfo, encoding, lock_wait)?,
         application: copy.application,
         conninfo: copy.conninfo,
-        connect: copy.connect,
-        watch: &watch,
-        remarks: &remarks,
+        overheard: &overheard,
         confinement: copy.confinement.clone(),
     };
-    let counted = Arc::clone(progress);
+    let counted = Arc::clone(&copy.run.progress);
     let doing = "cannot dump what was restored";
     let (census, ..) = pg_dump
-        .stream(limit, progress, doing, move |source| {
-            take_census(source, &counted)
-        })
+        .stream(doing, move |source| take_census(source, &counted))
         .await?;
-    for remark in remarks.into_inner().unwrap_or_else(PoisonError::into_inner) {
+    for remark in overheard.into_remarks() {
         tracing::debug!("{remark}");
     }
     Ok(census)

@@ -1,13 +1,12 @@
 //! The roles and tablespaces that stand beside a backup.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use crate::config::Compression;
 use crate::jobs::dump::blocking;
 use crate::jobs::error::JobError;
-use crate::jobs::limit::Limit;
-use crate::pipeline::{Progress, StreamError, read_text};
+use crate::jobs::run::Run;
+use crate::pipeline::{StreamError, read_text};
 use crate::regular_file;
 
 /// They are held in memory; a hundred thousand roles need a tenth of this.
@@ -18,12 +17,11 @@ const LONGEST: usize = 256 << 20;
 /// # Errors
 /// When they are damaged or longer than anything that `pg_dumpall` writes, or the limit is reached.
 pub(in crate::jobs) async fn read_globals(
+    run: &Run<'_>,
     path: PathBuf,
-    limit: &Limit,
-    progress: &Arc<Progress>,
 ) -> Result<Vec<u8>, JobError> {
     let shown = path.display().to_string();
-    let read = blocking(limit, progress, &shown, move || {
+    let read = blocking(run, &shown, move || {
         let file = regular_file::open(path).map_err(StreamError::Read)?;
         read_text(file, Compression::Gzip, LONGEST)
     })

@@ -1,14 +1,11 @@
 //! Loading a backup's dump into an empty database, and its definitions alone into another.
 
-use std::num::NonZeroU8;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use crate::config::{Compression, Format};
 use crate::jobs::error::JobError;
-use crate::jobs::limit::Limit;
 use crate::jobs::load::{Dump, DumpText, Loaded, Loader, ahead};
-use crate::pipeline::{Phase, Progress};
+use crate::pipeline::Phase;
 use crate::repository::{Manifest, Repository, Role, Stem};
 
 /// A dump, as a server gets it.
@@ -43,8 +40,7 @@ impl Material {
         }
     }
 
-    /// Loads all of it, over so many sessions at most; `text_bytes` and `rows` are what it holds. It stops
-    /// at the first error.
+    /// Loads all of it; `text_bytes` and `rows` are what it holds. It stops at the first error.
     ///
     /// # Errors
     /// When a program cannot be run, the dump cannot be read, or the limit is reached; and for a statement
@@ -52,11 +48,10 @@ impl Material {
     pub(in crate::jobs) async fn load(
         &self,
         loader: &Loader<'_>,
-        jobs: NonZeroU8,
-        (text_bytes, rows): (u64, u64),
-        limit: &Limit,
-        progress: &Arc<Progress>,
+        text_bytes: u64,
+        rows: u64,
     ) -> Result<Loaded, JobError> {
+        let progress = &loader.run.progress;
         progress.enter(Phase::Loading);
         // An archive that is loaded as text is followed by its text.
         let followed = if self.has_manifest {
@@ -66,15 +61,13 @@ impl Material {
         };
         progress.expect(ahead(followed, text_bytes, rows));
         match self.format {
-            Format::Plain => loader.load_dump(self.text(), jobs, limit, progress).await,
+            Format::Plain => loader.load_dump(self.text()).await,
             Format::Custom | Format::Directory if self.has_manifest => {
-                loader.load_archive(&self.path, jobs, limit, progress).await
+                loader.load_archive(&self.path).await
             }
             Format::Custom | Format::Directory => {
                 let accepts = self.accepts_unexpected;
-                loader
-                    .load_archive_as_text(&self.path, accepts, jobs, limit, progress)
-                    .await
+                loader.load_archive_as_text(&self.path, accepts).await
             }
         }
     }
@@ -86,16 +79,14 @@ impl Material {
     pub(in crate::jobs) async fn load_definitions(
         &self,
         loader: &Loader<'_>,
-        limit: &Limit,
-        progress: &Arc<Progress>,
     ) -> Result<Loaded, JobError> {
-        progress.enter(Phase::Comparing);
+        loader.run.progress.enter(Phase::Comparing);
         if self.format == Format::Plain {
-            return loader.load_definitions(self.text(), limit, progress).await;
+            return loader.load_definitions(self.text()).await;
         }
         let accepts = self.has_manifest || self.accepts_unexpected;
         loader
-            .load_definitions_of_archive(&self.path, accepts, limit, progress)
+            .load_definitions_of_archive(&self.path, accepts)
             .await
     }
 

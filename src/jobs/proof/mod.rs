@@ -14,6 +14,6 @@ pub(super) use comparison::Comparison;
 pub(super) use copy::census_of;
 pub(super) use globals::read_globals;
 pub(super) use load::Material;
-pub(super) use properties::{Refused, give_properties, without};
-pub(super) use scrutiny::{Scrutiny, about_rewritten, major_of};
+pub(super) use properties::{Refused, RestoredCopy, give_properties, without};
+pub(super) use scrutiny::{Scrutiny, Verdict, about_rewritten, major_of};
 pub(super) use statistics::{side_by_side, without_statistics};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::jobs::error::JobError;
-use crate::jobs::limit::Limit;
+use crate::jobs::run::Run;
 use crate::postgres::{
     Client, DatabaseProperties, QueryError, Setting, give_setting, reset_settings,
     settings_and_privileges,
@@ -21,26 +21,34 @@ pub(in crate::jobs) struct Refused {
     pub(in crate::jobs) setting: Option<Setting>,
 }
 
-/// Gives a copy, which is called so for now, the settings and privileges that were recorded, and with
-/// `more` what else is its; what was set for loading goes. Gives what the server has refused.
+/// A copy of a database, and what it is to have.
+pub(in crate::jobs) struct RestoredCopy<'a> {
+    /// How it is called for now.
+    pub(in crate::jobs) name: &'a str,
+    pub(in crate::jobs) recorded: &'a DatabaseProperties,
+    /// Statements for what comes after settings and privileges.
+    pub(in crate::jobs) more: Vec<String>,
+}
+
+/// Gives a copy the settings and privileges that were recorded, and what else is its; what was set for
+/// loading goes. Gives what the server has refused.
 ///
 /// # Errors
 /// When the server cannot be asked, or the limit is reached.
 pub(in crate::jobs) async fn give_properties(
+    run: &Run<'_>,
     client: &Client,
-    name: &str,
-    recorded: &DatabaseProperties,
-    more: Vec<String>,
-    limit: &Limit,
+    copy: RestoredCopy<'_>,
 ) -> Result<Vec<Refused>, JobError> {
     const WHAT: &str = "give the restored database its settings and privileges";
+    let (name, recorded) = (copy.name, copy.recorded);
     let mut statements = vec![reset_settings(name)];
     statements.extend(settings_and_privileges(name, recorded));
-    statements.extend(more);
+    statements.extend(copy.more);
     let mut refused = Vec::new();
     for sql in statements {
         let giving = client.execute(WHAT, &sql, STATEMENT);
-        let Err(error) = limit.wait_for(giving).await? else {
+        let Err(error) = run.wait_for(giving).await? else {
             continue;
         };
         if error.sqlstate.is_none() {

@@ -2,23 +2,24 @@
 //! the backup, and a connection to a database that has no part in it.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
-use uuid::Uuid;
-
-use super::account::Account;
 use super::cut_short::CutShort;
 use super::maintenance::connect_beside;
+use super::sendable;
 use super::source::Source;
-use super::{RestoreSource, Tell, close_open_runs};
+use super::{RestoreSource, close_open_runs};
 use crate::config::Connection;
-use crate::jobs::limit::Limit;
+use crate::jobs::record::append;
+use crate::jobs::run::Run;
 use crate::jobs::{JobContext, JobError};
-use crate::pipeline::Progress;
+use crate::pipeline::Passage;
 use crate::pipeline::census::Needs;
 use crate::postgres::{Client, Conninfo, Premises, missing_label_providers, premises};
-use crate::repository::{BesideNames, Event, Holder, Lock, Record, Repository, RestoreDetails};
+use crate::repository::{BesideNames, Event, Lock, Record, Repository, RestoreDetails};
+
+/// What it means when the ledger cannot be used.
+pub(in crate::jobs) const NOTHING_RESTORED: &str = "nothing was restored because";
 
 /// What is prepared for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,25 +32,27 @@ pub(in crate::jobs) enum Depth {
     Work,
 }
 
-/// What every restore is asked for.
+/// What every restore is asked for, of a whole database or of single tables.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::jobs) struct Asked<'a> {
-    /// The run's identity, in the ledger and the log.
-    pub(in crate::jobs) run: Uuid,
+pub struct RestoreOrder<'a> {
     /// What is restored.
-    pub(in crate::jobs) source: &'a RestoreSource,
+    pub source: &'a RestoreSource,
     /// The server.
-    pub(in crate::jobs) connection: &'a Connection,
+    pub connection: &'a Connection,
     /// The database whose lock is taken and in whose name it is on record.
-    pub(in crate::jobs) database: &'a str,
-    /// The database that is restored into.
-    pub(in crate::jobs) into: &'a str,
+    pub database: &'a str,
+    /// The database that is restored, or restored into.
+    pub into: &'a str,
     /// The directory whose lock is taken and whose `restore.log` is written.
-    pub(in crate::jobs) repository: &'a Repository,
+    pub repository: &'a Repository,
+    /// Newer backups that are passed over, one sentence each.
+    pub passed_over: &'a [String],
+    /// Whether statements of kinds that are not known are carried out.
+    pub accept_unexpected: bool,
     /// How long it should take (P18).
-    pub(in crate::jobs) objective: Duration,
+    pub objective: Duration,
     /// How old a backup may be (P18).
-    pub(in crate::jobs) recovery_point: Duration,
+    pub recovery_point: Duration,
 }
 
 /// What every restore begins with.
@@ -65,15 +68,9 @@ pub(in crate::jobs) struct Beginning {
     pub(in crate::jobs) premises: Premises,
 }
 
-impl Asked<'_> {
+impl RestoreOrder<'_> {
     /// A record of the ledger, with what has been done up to now.
-    pub(in crate::jobs) fn record(
-        &self,
-        context: &JobContext,
-        event: Event,
-        account: &Account,
-        beside: Option<BesideNames>,
-    ) -> Record {
+    fn record(&self, run: &Run<'_>, event: Event, beside: Option<BesideNames>) -> Record {
         let backup = match self.source {
             RestoreSource::Backup(_, stem) => stem.to_string(),
             RestoreSource::Bare(path) => path.display().to_string(),
@@ -81,33 +78,27 @@ impl Asked<'_> {
         let details = RestoreDetails {
             backup: Some(backup),
             beside,
-            restoration: Some(Box::new(account.so_far())),
+            restoration: Some(Box::new(run.account.so_far())),
         };
-        context.record(self.run, event, self.database, details)
+        run.record(event, self.database, details)
     }
 
     /// Prepares a restore, with an account of every step; if that fails, it is in `restore.log`.
     pub(in crate::jobs) async fn on_record<T>(
         &self,
-        context: &JobContext,
-        tell: Tell<'_>,
-        prepare: impl AsyncFnOnce(&Arc<Account>, Tell<'_>) -> Result<T, JobError>,
+        run: &Run<'_>,
+        preparing: impl Future<Output = Result<T, JobError>>,
     ) -> Result<T, JobError> {
         self.repository.create()?;
-        let account = Arc::new(Account::default());
-        account.note(|facts| {
+        run.account.note(|facts| {
             facts.recovery_point = Some(self.recovery_point.as_secs_f64());
             facts.recovery_time = Some(self.objective.as_secs_f64());
         });
-        let say = |step: &str| {
-            account.begin(context.now(), step);
-            tell(step);
-        };
-        let prepared = prepare(&account, &say).await;
-        account.pause();
+        let prepared = preparing.await;
+        run.account.pause();
         prepared.inspect_err(|error| {
-            let mut end = self.record(context, Event::Failed, &account, None);
-            end.requested_by = Some(context.requester.clone());
+            let mut end = self.record(run, Event::Failed, None);
+            end.requested_by = Some(run.context.requester.clone());
             end.message = Some(error.to_string());
             // The failure itself is what the operator must hear of.
             if let Err(unwritten) = self.repository.restore_ledger().append(&end) {
@@ -116,32 +107,64 @@ impl Asked<'_> {
         })
     }
 
+    /// Puts on record that the restore has begun, and the names of its databases.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub(in crate::jobs) fn record_start(
+        &self,
+        run: &Run<'_>,
+        beside: Option<BesideNames>,
+    ) -> Result<(), JobError> {
+        let mut start = self.record(run, Event::Started, beside);
+        start.requested_by = Some(run.context.requester.clone());
+        let ledger = self.repository.restore_ledger();
+        append(&ledger, &start, NOTHING_RESTORED)
+    }
+
+    /// Puts on record how the restore has ended, and after how long.
+    pub(in crate::jobs) fn record_end(
+        &self,
+        run: &Run<'_>,
+        took: Duration,
+        (event, message): (Event, String),
+    ) {
+        let mut end = self.record(run, event, None);
+        end.seconds = Some(took.as_secs_f64());
+        end.message = Some(message);
+        let ledger = self.repository.restore_ledger();
+        if let Err(unwritten) = ledger.append(&end) {
+            tracing::warn!(
+                "the end of the restore could not be written to {}: {unwritten}",
+                ledger.path().display()
+            );
+        }
+    }
+
     /// Takes the lock, opens the backup, and looks at what the server has.
     pub(in crate::jobs) async fn begin(
         &self,
-        context: &JobContext,
+        run: &Run<'_>,
         depth: Depth,
-        account: &Account,
-        limit: &Limit,
-        progress: &Arc<Progress>,
     ) -> Result<Beginning, JobError> {
         let (lock, cut_short) = match depth {
             Depth::Ask | Depth::Look => (None, Vec::new()),
             Depth::Work => {
-                let (lock, found) = lock(context, self.repository, "restore")?;
+                let (lock, found) = lock(run.context, self.repository, "restore")?;
                 (Some(lock), found)
             }
         };
-        let source = Source::open(self.source, limit, progress).await?;
-        account.note(|facts| {
+        let source = Source::open(run, self.source).await?;
+        run.account.note(|facts| {
             facts.file = Some(source.path.display().to_string());
             facts.backup_started = source.started();
         });
-        let connecting = connect_beside(context, self.connection, self.into);
-        let client = limit.wait_for(connecting).await??;
+        let connecting = connect_beside(run.context, self.connection, self.into);
+        let client = run.wait_for(connecting).await??;
         let maintenance = client.conninfo().clone();
-        account.note(|facts| facts.server = Some(maintenance.server()));
-        let premises = limit.wait_for(premises(&client)).await??;
+        run.account
+            .note(|facts| facts.server = Some(maintenance.server()));
+        let premises = run.wait_for(premises(&client)).await??;
         Ok(Beginning {
             lock,
             cut_short,
@@ -150,6 +173,23 @@ impl Asked<'_> {
             maintenance,
             premises,
         })
+    }
+
+    /// Reads the backup in full, and judges what of it is sent to a server of this major version; gives what
+    /// the operator should know of that.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is not to be restored.
+    pub(in crate::jobs) async fn read_in_full(
+        &self,
+        run: &Run<'_>,
+        source: &Source,
+        server_major: u32,
+    ) -> Result<(Passage, Option<String>), JobError> {
+        run.step(&format!("reading {} in full", source.label));
+        let passage = source.read(run, self.source, server_major).await?;
+        let unexpected = sendable::judge(source, &passage.findings, self.accept_unexpected)?;
+        Ok((passage, unexpected))
     }
 }
 
@@ -161,32 +201,24 @@ pub(in crate::jobs) fn lock(
     repository: &Repository,
     operation: &str,
 ) -> Result<(Lock, Vec<CutShort>), JobError> {
-    let lock = repository.lock(&Holder {
-        operation: operation.to_owned(),
-        since: context.now(),
-        requested_by: context.requester.clone(),
-    })?;
+    let lock = repository.lock(&context.holder(operation))?;
     let found = close_open_runs(context, repository)?;
     Ok((lock, found.into_iter().map(|(_, cut)| cut).collect()))
 }
 
 /// The providers of labels, of a dump or of these, that the server has not loaded.
 pub(in crate::jobs) async fn missing_providers(
-    context: &JobContext,
+    run: &Run<'_>,
     server: &Conninfo,
     needs: Option<&Needs>,
     mut others: BTreeSet<String>,
-    limit: &Limit,
 ) -> Result<Vec<String>, JobError> {
     let of_dump = needs.iter().flat_map(|needs| &needs.label_providers);
     others.extend(of_dump.map(|name| String::from_utf8_lossy(name).into_owned()));
     if others.is_empty() {
         return Ok(Vec::new());
     }
-    let connect = context.limits.connect;
-    let asking = async {
-        let client = Client::connect(server, connect).await?;
-        Ok::<_, JobError>(missing_label_providers(&client, &others, connect).await?)
-    };
-    limit.wait_for(asking).await?
+    let client = run.connect(server).await?;
+    let asking = missing_label_providers(&client, &others, run.connect_limit());
+    Ok(run.wait_for(asking).await??)
 }

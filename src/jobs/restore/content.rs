@@ -1,17 +1,18 @@
 //! Loading the dump, and proving that what was loaded is what was backed up.
 
+use super::ground::Creation;
 use super::sendable::{self, Stamp};
-use super::work::{Made, Work, WorkPrograms};
+use super::work::{Loading, Made, Restore};
 use super::{content, rights};
 use crate::config::Format;
 use crate::jobs::JobError;
-use crate::jobs::limit::Limit;
 use crate::jobs::load::{Loaded, Loader};
 use crate::jobs::proof::{
-    Comparison, Material, Refused, Scrutiny, about_rewritten, census_of, give_properties,
-    side_by_side, without, without_statistics,
+    Comparison, Material, Refused, RestoredCopy, Scrutiny, Verdict, about_rewritten, census_of,
+    give_properties, side_by_side, without, without_statistics,
 };
-use crate::pipeline::census::Census;
+use crate::jobs::run::Run;
+use crate::pipeline::census::{Census, Difference};
 use crate::pipeline::{Amount, Passage, Phase};
 use crate::postgres::{
     Client, Confinement, Conninfo, analyze, database_properties, knows_time_zone, shortfalls,
@@ -21,7 +22,7 @@ use crate::words::recomputed;
 /// So many differences are named; the rest is counted.
 const NAMED: usize = 10;
 
-impl Work<'_> {
+impl Restore<'_> {
     /// The time zone that the database had, if that is known, here as well; else it is loaded in the
     /// one that the server has.
     pub(super) async fn zone_to_load_in(
@@ -44,26 +45,33 @@ impl Work<'_> {
     }
 
     /// How a database that was made here is loaded, and dumped again.
-    pub(super) fn loader<'a>(
+    fn loader<'a>(
         &self,
-        programs: &'a WorkPrograms,
+        run: &'a Run<'a>,
+        loading: &'a Loading,
         conninfo: &'a Conninfo,
     ) -> Loader<'a> {
         Loader {
-            programs: &programs.own,
-            reader: &programs.reader,
+            run,
+            programs: &loading.own,
+            reader: &loading.reader,
             server_major: self.prepared.premises.major,
             conninfo,
             application: "pgbackupd restore",
-            connect: self.context.limits.connect,
+            jobs: self.request.jobs,
             confinement: Confinement::default(),
         }
+    }
+
+    /// The same database in the session that loads it.
+    fn to_load(&self, loading: &Loading, conninfo: &Conninfo) -> Conninfo {
+        conninfo.for_loading(loading.zone.as_deref(), self.has_labels())
     }
 
     /// Loads the dump; the first error ends it.
     pub(super) async fn load(
         &self,
-        programs: &WorkPrograms,
+        loading: &Loading,
         conninfo: &Conninfo,
     ) -> Result<(), JobError> {
         let source = &self.prepared.source;
@@ -72,18 +80,11 @@ impl Work<'_> {
             Stamp::check(self.prepared.stamp.as_ref(), source)?;
         }
         let passage = self.passage()?;
-        let holds = (passage.text_bytes, passage.census.summary().rows);
-        let loader = self.loader(programs, conninfo);
-        let outcome = self
-            .material()
-            .load(
-                &loader,
-                self.request.jobs,
-                holds,
-                &self.limit,
-                self.progress,
-            )
-            .await;
+        let rows = passage.census.summary().rows;
+        let conninfo = self.to_load(loading, conninfo);
+        let loader = self.loader(self.run, loading, &conninfo);
+        let material = self.material();
+        let outcome = material.load(&loader, passage.text_bytes, rows).await;
         match outcome.map_err(|error| sendable::changed(source, error))? {
             Loaded::Wholly => Ok(()),
             Loaded::Refused(refusal) => {
@@ -111,7 +112,7 @@ impl Work<'_> {
             format: source.format,
             compression: source.compression,
             has_manifest: source.manifest.is_some(),
-            accepts_unexpected: self.request.accept_unexpected,
+            accepts_unexpected: self.request.order.accept_unexpected,
         }
     }
 
@@ -123,93 +124,79 @@ impl Work<'_> {
 
     /// Dumps what was loaded, and compares it with what was read from the backup; gives rows and
     /// tables. Where the text of a definition differs, what the server makes of the backup's own decides.
-    pub(super) async fn compare(
+    async fn compare(
         &self,
-        programs: &WorkPrograms,
+        proving: &Proving<'_>,
         conninfo: &Conninfo,
-        zone: Option<&str>,
         made: &mut Made,
-        limit: &Limit,
     ) -> Result<(u64, u64), JobError> {
-        self.progress.enter(Phase::Comparing);
+        let Proving { run, loading } = proving;
+        run.progress.enter(Phase::Comparing);
         let passage = self.passage()?;
-        self.progress.expect(Amount::Bytes(passage.text_bytes));
+        run.progress.expect(Amount::Bytes(passage.text_bytes));
         let encoding = passage.needs.encoding.as_deref();
-        let copy = self.loader(programs, conninfo);
-        let lock_wait = self.context.limits.lock_wait;
-        let found = census_of(&copy, encoding, lock_wait, limit, self.progress).await?;
+        let copy = self.loader(run, loading, conninfo);
+        let found = census_of(&copy, encoding).await?;
         let mut comparison = Comparison::between(&passage.census, &found);
         let mut unknown = None;
         if comparison.wants_reference() {
-            let made = self.reference(programs, encoding, zone, made, limit);
-            match made.await? {
+            match self.reference(proving, encoding, made).await? {
                 Ok(reference) => comparison.refer_to(&reference),
                 Err(why) => unknown = Some(why),
             }
         }
-        let versions = [self.prepared.premises.major, programs.own.version.major];
+        let versions = [self.prepared.premises.major, loading.own.version.major];
         let scrutiny = self.prepared.source.scrutiny(versions);
         let verdict = comparison.judge(scrutiny);
-        let [lost, of_the_version] = [&verdict.lost, &verdict.of_the_version]
-            .map(|list| -> Vec<String> { list.iter().map(ToString::to_string).collect() });
-        self.prepared.account.note(|facts| {
-            facts.found = Some(content(&found));
-            let all = lost.iter().chain(&of_the_version);
-            facts.differences = all.take(NAMED).cloned().collect();
-        });
-        if !lost.is_empty() {
-            let unknown = unknown.map_or_else(String::new, |why| {
-                format!(
-                    "\nwhat this server makes of the backup's own definitions is not known: {why}"
-                )
-            });
-            return Err(JobError::failed(format!(
-                "what was loaded is not what the backup holds:\n{}{unknown}",
-                list(&lost)
-            )));
-        }
+        self.note_found(&found, &verdict);
+        refuse_losses(&verdict, unknown)?;
         made.warnings.extend(about_rewritten(verdict.rewritten));
-        if !of_the_version.is_empty() {
+        if !verdict.of_the_version.is_empty() {
             made.warnings.push(format!(
                 "{}:\n{}",
                 agreement(scrutiny),
-                list(&of_the_version)
+                list(&in_words(&verdict.of_the_version))
             ));
         }
         if !passage.needs.recomputed.is_empty() {
             let names: Vec<String> = passage.needs.recomputed.iter().cloned().collect();
-            self.say(&recomputed(&names));
+            self.run.step(&recomputed(&names));
         }
         let summary = found.summary();
         Ok((summary.rows, summary.tables))
     }
 
+    /// Takes down what was found in the copy, for the incident report.
+    fn note_found(&self, found: &Census, verdict: &Verdict) {
+        let all = verdict.lost.iter().chain(&verdict.of_the_version);
+        let differences = all.take(NAMED).map(ToString::to_string).collect();
+        self.run.account.note(|facts| {
+            facts.found = Some(content(found));
+            facts.differences = differences;
+        });
+    }
+
     /// Loads the definitions once more, dumps them, and drops them; why not, where the server refuses them
     /// without their rows.
-    pub(super) async fn reference(
+    async fn reference(
         &self,
-        programs: &WorkPrograms,
+        Proving { run, loading }: &Proving<'_>,
         encoding: Option<&str>,
-        zone: Option<&str>,
         made: &mut Made,
-        limit: &Limit,
     ) -> Result<Result<Census, String>, JobError> {
-        let client = limit.wait_for(self.maintenance()).await??;
+        let client = run.wait_for(self.maintenance()).await??;
         let name = self.create_reference(&client, made).await?;
         let name = name.as_str();
         let conninfo = self.to_database(name);
-        let loading = conninfo.for_loading(zone, self.has_labels());
-        let loader = self.loader(programs, &loading);
+        let to_load = self.to_load(loading, &conninfo);
         let outcome = self
             .material()
-            .load_definitions(&loader, limit, self.progress)
+            .load_definitions(&self.loader(run, loading, &to_load))
             .await?;
         let reference = match outcome {
             Loaded::Wholly => {
-                let copy = self.loader(programs, &conninfo);
-                let lock_wait = self.context.limits.lock_wait;
-                let taken = census_of(&copy, encoding, lock_wait, limit, self.progress);
-                Ok(taken.await?)
+                let copy = self.loader(run, loading, &conninfo);
+                Ok(census_of(&copy, encoding).await?)
             }
             Loaded::Refused(refusal) => Err(format!("{}: {}", refusal.how, refusal.in_short())),
         };
@@ -218,7 +205,7 @@ impl Work<'_> {
             Err(error) => made.warnings.push(format!(
                 "{name}, in which definitions were compared, could not be dropped: {error}; the next \
                  restore of {} drops it",
-                self.request.database
+                self.request.order.database
             )),
         }
         made.reference = None;
@@ -229,15 +216,13 @@ impl Work<'_> {
     async fn create_reference(&self, client: &Client, made: &mut Made) -> Result<String, JobError> {
         let mut name = self.plan.compares_with.clone();
         loop {
-            self.say(&format!(
+            self.run.step(&format!(
                 "loading the definitions once more into {name}, because some are written differently"
             ));
-            let mut is_there = false;
             // What the server does not take was reported of the copy.
-            let created = self
-                .create(client, &name, &mut is_there, &mut Vec::new())
-                .await;
-            made.reference = is_there.then(|| name.clone());
+            let mut creation = Creation::default();
+            let created = self.create(client, &name, &mut creation).await;
+            made.reference = creation.is_there.then(|| name.clone());
             let Err(error) = created else {
                 return Ok(name);
             };
@@ -254,16 +239,16 @@ impl Work<'_> {
     /// fails ends the other; a table whose statistics cannot be had is a warning. Gives rows and tables.
     pub(super) async fn compare_and_analyze(
         &self,
-        programs: &WorkPrograms,
+        loading: &Loading,
         loaded: &Client,
-        zone: Option<&str>,
         made: &mut Made,
     ) -> Result<(u64, u64), JobError> {
-        let (limit, end) = self.limit.of_a_part();
-        let comparing = self.compare(programs, loaded.conninfo(), zone, made, &limit);
+        let (run, end) = self.run.part();
+        let proving = Proving { run, loading };
+        let comparing = self.compare(&proving, loaded.conninfo(), made);
         let analyzing = async {
-            let within = self.context.limits.total;
-            Ok(self.limit.wait_for(analyze(loaded, within)).await??)
+            let within = self.run.context.limits.total;
+            Ok(self.run.wait_for(analyze(loaded, within)).await??)
         };
         let (compared, others) = Box::pin(side_by_side(comparing, &end, analyzing)).await?;
         made.warnings.extend(without_statistics(&others));
@@ -287,8 +272,12 @@ impl Work<'_> {
         let Some(like) = &self.prepared.like else {
             return Ok(());
         };
-        let name = self.new_name();
-        let refused = give_properties(client, name, like, Vec::new(), &self.limit).await?;
+        let copy = RestoredCopy {
+            name: self.new_name(),
+            recorded: like,
+            more: Vec::new(),
+        };
+        let refused = give_properties(self.run, client, copy).await?;
         let (settings, others): (Vec<_>, Vec<_>) =
             refused.into_iter().partition(|one| one.setting.is_some());
         if let Some(one) = others.into_iter().next() {
@@ -303,7 +292,7 @@ impl Work<'_> {
                 error.sqlstate.unwrap_or_default()
             ));
         }
-        let found = self.limit.wait_for(database_properties(loaded)).await??;
+        let found = self.run.wait_for(database_properties(loaded)).await??;
         let differences = shortfalls(&like, &found);
         if differences.is_empty() {
             return Ok(());
@@ -313,6 +302,30 @@ impl Work<'_> {
             list(&differences)
         )))
     }
+}
+
+/// A copy that is compared with its backup, in a part of the run that can be ended by itself.
+struct Proving<'a> {
+    run: Run<'a>,
+    loading: &'a Loading,
+}
+
+/// What was lost is a failure, with why no reference says more, if that is so.
+fn refuse_losses(verdict: &Verdict, unknown: Option<String>) -> Result<(), JobError> {
+    if verdict.lost.is_empty() {
+        return Ok(());
+    }
+    let unknown = unknown.map_or_else(String::new, |why| {
+        format!("\nwhat this server makes of the backup's own definitions is not known: {why}")
+    });
+    Err(JobError::failed(format!(
+        "what was loaded is not what the backup holds:\n{}{unknown}",
+        list(&in_words(&verdict.lost))
+    )))
+}
+
+fn in_words(differences: &[Difference]) -> Vec<String> {
+    differences.iter().map(ToString::to_string).collect()
 }
 
 /// What agrees although not everything does.

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use super::begin::NOTHING_RESTORED;
 use super::beside::{Beside, Names, mark};
 use super::roles::{self, without_grantor};
-use super::work::{Made, STATEMENT, Work};
+use super::work::{Made, Restore, STATEMENT};
 use crate::jobs::JobError;
 use crate::jobs::record::unrecorded;
 use crate::pipeline::Passage;
@@ -35,10 +36,22 @@ async fn attempt(client: &Client, sql: &str) -> Result<Result<(), QueryError>, Q
     Ok(done)
 }
 
-impl Work<'_> {
+/// What came of making an empty database, also after a failure.
+#[derive(Default)]
+pub(super) struct Creation {
+    /// Whether it must be dropped after a failure.
+    pub(super) is_there: bool,
+    /// What the server does not take.
+    pub(super) warnings: Vec<String>,
+}
+
+impl Restore<'_> {
     /// The mark of a database that is being restored, by which a later restore knows it.
     fn mark(&self) -> String {
-        mark(&self.context.requester.host, self.request.database)
+        mark(
+            &self.run.context.requester.host,
+            self.request.order.database,
+        )
     }
 
     /// Drops what a restore left behind that was killed: the lock says that none is at work.
@@ -57,7 +70,8 @@ impl Work<'_> {
             };
             // A name without a time is somebody's, whatever its comment says.
             if is_left && Beside::Restoring.is(&name, &self.plan.database) {
-                self.say(&format!("dropping {name}, which an earlier restore left"));
+                self.run
+                    .step(&format!("dropping {name}, which an earlier restore left"));
                 if let Err(error) = self.drop_made(client, &name).await {
                     made.warnings.push(format!(
                         "{name}, which an earlier restore left, could not be dropped: {error}"
@@ -71,7 +85,7 @@ impl Work<'_> {
     /// The databases that restores have ever begun to make. One that took its name has it no more; what
     /// still is there was left.
     fn recorded_as_begun(&self) -> Result<BTreeSet<String>, JobError> {
-        let ledger = self.request.repository.restore_ledger();
+        let ledger = self.request.order.repository.restore_ledger();
         let mut begun = BTreeSet::new();
         let read = ledger.read(|record| {
             if let Details::Restore(details) = record.details
@@ -81,9 +95,9 @@ impl Work<'_> {
                 begun.extend(names.compares_with);
             }
         });
-        read.map_err(unrecorded(&ledger, "nothing was restored because"))?;
+        read.map_err(unrecorded(&ledger, NOTHING_RESTORED))?;
         // A restore of tables leaves a note.
-        let notes = self.request.repository.scratch_notes()?;
+        let notes = self.request.order.repository.scratch_notes()?;
         begun.extend(notes.into_iter().flat_map(|note| note.names));
         Ok(begun)
     }
@@ -100,7 +114,8 @@ impl Work<'_> {
         let overwrite = self.request.overwrite_roles;
         let wanted = roles::to_restore(&source.globals, &self.prepared.premises.roles, overwrite);
         if !wanted.missing.is_empty() {
-            self.say(&format!("creating roles: {}", wanted.missing.join(", ")));
+            self.run
+                .step(&format!("creating roles: {}", wanted.missing.join(", ")));
         }
         let has_passwords = source
             .manifest
@@ -184,11 +199,11 @@ impl Work<'_> {
     ) -> Result<(), JobError> {
         loop {
             let name = self.new_name().to_owned();
-            self.say(&format!("creating the database {name}"));
-            let Made {
-                database, warnings, ..
-            } = &mut *made;
-            let created = self.create(client, &name, database, warnings).await;
+            self.run.step(&format!("creating the database {name}"));
+            let mut creation = Creation::default();
+            let created = self.create(client, &name, &mut creation).await;
+            made.database = creation.is_there;
+            made.warnings.append(&mut creation.warnings);
             let Err(error) = created else { return Ok(()) };
             let Some(names) = self.other_names(client, &error, &name).await? else {
                 return Err(error);
@@ -210,18 +225,16 @@ impl Work<'_> {
             return Ok(None);
         }
         let all = databases(client).await?;
-        let names = Names::free(&self.plan.database, self.context.now(), &all);
+        let names = Names::free(&self.plan.database, self.run.now(), &all);
         Ok(all.contains_key(name).then_some(names))
     }
 
-    /// Makes the empty database that is loaded, or the one for its reference, in the same way; `is_there`
-    /// says whether it must be dropped after a failure.
-    pub(in crate::jobs) async fn create(
+    /// Makes the empty database that is loaded, or the one for its reference, in the same way.
+    pub(super) async fn create(
         &self,
         client: &Client,
         name: &str,
-        is_there: &mut bool,
-        warnings: &mut Vec<String>,
+        creation: &mut Creation,
     ) -> Result<(), JobError> {
         let like = self.prepared.like.as_ref();
         let sql = create_database(name, like, self.prepared.premises.major);
@@ -232,7 +245,7 @@ impl Work<'_> {
             .await;
         // What the server has refused is not there, or is somebody else's; an answer that is lost
         // is no failure of the statement.
-        *is_there = !matches!(&created, Err(error) if error.sqlstate.is_some());
+        creation.is_there = !matches!(&created, Err(error) if error.sqlstate.is_some());
         created.map_err(|error| {
             let locale = like.map(|like| {
                 format!(
@@ -256,7 +269,8 @@ impl Work<'_> {
                 STATEMENT,
             )
             .await?;
-        self.give_settings_for_loading(client, name, warnings).await
+        self.give_settings_for_loading(client, name, &mut creation.warnings)
+            .await
     }
 
     /// Gives the new database what functions and conditions in the dump find in their session. What it
@@ -273,7 +287,7 @@ impl Work<'_> {
         let manifest = self.prepared.source.manifest.as_ref();
         let recorded = manifest.map_or(&[][..], |one| &one.server.settings);
         let differing = self
-            .limit
+            .run
             .wait_for(differing_settings(client, recorded))
             .await??;
         if !differing.is_empty() {

@@ -24,78 +24,51 @@ mod work;
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU8;
-use std::sync::Arc;
-use std::time::Duration;
 
 use chrono::{DateTime, FixedOffset};
-use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
-use super::limit::Limit;
+use super::run::Run;
 use super::{JobContext, JobError};
-use crate::config::{Connection, RestoreSettings};
+use crate::config::RestoreSettings;
 use crate::jobs::record::unrecorded;
+use crate::pipeline::Passage;
 use crate::pipeline::census::Census;
-use crate::pipeline::{Passage, Progress};
 use crate::postgres::{
     Attached, Client, Conninfo, DatabaseProperties, Premises, Standing, attached, locales,
     missing_locales,
 };
 use crate::repository::{Content, Event, Lock, Manifest, Record, Replaced, Repository};
-use account::Account;
-use begin::{Asked, Beginning, Depth, missing_providers};
+use begin::{Beginning, Depth, missing_providers};
 use beside::Names;
 use ground::{forecast, free};
-use preflight::Wanted;
+use preflight::{Judgement, Wanted};
 use sendable::Stamp;
 use source::Source;
 
+pub use begin::RestoreOrder;
 pub use choose::{Candidate, Criteria, PassedOver, choose, passed_over};
 pub use cut_short::CutShort;
 pub use sendable::about_functions;
 pub use source::RestoreSource;
 pub use steps::{LastDrill, Outlook, PlannedStep};
-pub use undo::{PreparedUndo, UndoReport, prepare_undo, undo};
+pub use undo::{PreparedUndo, UndoReport, UndoRequest, prepare_undo, undo};
 pub use work::{RestoreReport, restore};
-
-/// Tells what is done now, one phrase a step.
-pub type Tell<'a> = &'a (dyn Fn(&str) + Send + Sync);
 
 /// A restore that is asked for.
 #[derive(Clone, Copy, Debug)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is an option that may be given or not"
-)]
 pub struct RestoreRequest<'a> {
-    /// The run's identity, in the ledger and the log.
-    pub run: Uuid,
-    /// What is restored.
-    pub source: &'a RestoreSource,
-    /// The server.
-    pub connection: &'a Connection,
-    /// The name that the restored database gets.
-    pub database: &'a str,
+    /// What every restore is asked for.
+    pub order: RestoreOrder<'a>,
     /// Whether it takes the place of the database that bears the name; else none may bear it.
     pub replace: bool,
-    /// The directory whose lock is taken and whose `restore.log` is written.
-    pub repository: &'a Repository,
-    /// Newer backups that are passed over, one sentence each.
-    pub passed_over: &'a [String],
     /// Whether roles that the server has are made as they were.
     pub overwrite_roles: bool,
     /// Whether the database that was replaced is dropped in the end.
     pub drop_old: bool,
-    /// Whether statements of kinds that are not known are carried out.
-    pub accept_unexpected: bool,
     /// Connections that load at the same time.
     pub jobs: NonZeroU8,
     /// What surrounds it.
     pub settings: &'a RestoreSettings,
-    /// How long it should take (P18).
-    pub objective: Duration,
-    /// How old a backup may be (P18).
-    pub recovery_point: Duration,
 }
 
 /// A restore for which everything is there, and nothing is touched yet. Holds the database's lock.
@@ -112,7 +85,6 @@ pub struct Prepared {
     maintenance: Conninfo,
     /// What the new database is made like, if anything is known.
     like: Option<DatabaseProperties>,
-    account: Arc<Account>,
 }
 
 /// What a restore is going to do.
@@ -148,17 +120,8 @@ pub struct RestorePlan {
 ///
 /// # Errors
 /// When the backup's manifest or the server cannot be asked.
-pub async fn look(
-    context: &JobContext,
-    request: &RestoreRequest<'_>,
-    cancel: &CancellationToken,
-) -> Result<Outlook, JobError> {
-    let limit = Limit::new(cancel.clone(), "total", context.limits.total);
-    let progress = Arc::new(Progress::default());
-    let account = Arc::default();
-    let looking = (Depth::Look, &account);
-    let looking = prepare_to(context, request, looking, &limit, &|_| (), &progress);
-    let (prepared, problems) = Box::pin(looking).await?;
+pub async fn look(run: &Run<'_>, request: &RestoreRequest<'_>) -> Result<Outlook, JobError> {
+    let (prepared, problems) = Preparation::look(run, request, Depth::Look).await?;
     let Prepared {
         plan,
         source,
@@ -167,7 +130,7 @@ pub async fn look(
     } = prepared;
     Ok(Outlook {
         steps: steps::plan(request, &source, &plan, &premises),
-        last_drill: LastDrill::newest(&request.asked())?,
+        last_drill: LastDrill::newest(&request.order)?,
         bytes: source.manifest.as_ref().map(Manifest::bytes),
         backup: plan.backup,
         database: plan.database,
@@ -192,17 +155,8 @@ pub struct Ahead {
 ///
 /// # Errors
 /// When the backup's manifest or the server cannot be asked.
-pub async fn look_ahead(
-    context: &JobContext,
-    request: &RestoreRequest<'_>,
-    cancel: &CancellationToken,
-) -> Result<Ahead, JobError> {
-    let limit = Limit::new(cancel.clone(), "total", context.limits.total);
-    let progress = Arc::new(Progress::default());
-    let account = Arc::default();
-    let looking = (Depth::Ask, &account);
-    let looking = prepare_to(context, request, looking, &limit, &|_| (), &progress);
-    let (prepared, problems) = Box::pin(looking).await?;
+pub async fn look_ahead(run: &Run<'_>, request: &RestoreRequest<'_>) -> Result<Ahead, JobError> {
+    let (prepared, problems) = Preparation::look(run, request, Depth::Ask).await?;
     let of_file = || {
         let metadata = prepared.source.path.metadata().ok()?;
         metadata.is_file().then_some(metadata.len())
@@ -221,45 +175,24 @@ pub async fn look_ahead(
 /// # Errors
 /// When the backup is damaged, or something is missing: all of it is named. That is in
 /// `restore.log` then.
-pub async fn prepare(
-    context: &JobContext,
-    request: &RestoreRequest<'_>,
-    tell: Tell<'_>,
-    progress: &Arc<Progress>,
-    cancel: &CancellationToken,
-) -> Result<Prepared, JobError> {
-    let limit = Limit::new(cancel.clone(), "total", context.limits.total);
-    let prepared = request
-        .asked()
-        .on_record(context, tell, async |account, tell| {
-            let working = (Depth::Work, account);
-            let preparing = prepare_to(context, request, working, &limit, tell, progress);
-            match Box::pin(preparing).await? {
-                (prepared, problems) if problems.is_empty() => Ok(prepared),
-                (_, problems) => Err(JobError::failed(problems.join("\n"))),
-            }
-        })
-        .await;
+pub async fn prepare(run: &Run<'_>, request: &RestoreRequest<'_>) -> Result<Prepared, JobError> {
+    let preparation = Preparation {
+        run: run.renewed(),
+        request,
+        depth: Depth::Work,
+    };
+    let preparing = async {
+        match Box::pin(preparation.carry_out()).await? {
+            (prepared, problems) if problems.is_empty() => Ok(prepared),
+            (_, problems) => Err(JobError::failed(problems.join("\n"))),
+        }
+    };
+    let prepared = request.order.on_record(run, preparing).await;
     prepared.map_err(|error| JobError::Restore {
         standing: "nothing was restored".to_owned(),
         source: Box::new(error),
         left: String::new(),
     })
-}
-
-impl<'a> RestoreRequest<'a> {
-    fn asked(&self) -> Asked<'a> {
-        Asked {
-            run: self.run,
-            source: self.source,
-            connection: self.connection,
-            database: self.database,
-            into: self.database,
-            repository: self.repository,
-            objective: self.objective,
-            recovery_point: self.recovery_point,
-        }
-    }
 }
 
 /// Closes what `restore.log` has of restores that were killed, for whoever holds the lock. Gives
@@ -295,149 +228,194 @@ async fn ties_and_lacks(
     client: &Client,
     database: &str,
     source: &Source,
-) -> Result<(Attached, Vec<String>), JobError> {
+) -> Result<Lookup, JobError> {
     let locales = source.properties().map_or_else(Vec::new, locales);
-    let attached = attached(client, database).await?;
-    Ok((attached, missing_locales(client, &locales).await?))
+    Ok(Lookup {
+        attached: attached(client, database).await?,
+        missing_locales: missing_locales(client, &locales).await?,
+    })
 }
 
-async fn prepare_to(
-    context: &JobContext,
-    request: &RestoreRequest<'_>,
-    (depth, account): (Depth, &Arc<Account>),
-    limit: &Limit,
-    tell: Tell<'_>,
-    progress: &Arc<Progress>,
-) -> Result<(Prepared, Vec<String>), JobError> {
-    let asked = request.asked();
-    let Beginning {
-        lock,
-        cut_short,
-        source,
-        client,
-        maintenance,
-        premises,
-    } = asked
-        .begin(context, depth, account, limit, progress)
-        .await?;
-    let looking = ties_and_lacks(&client, request.database, &source);
-    let (attached, missing_locales) = limit.wait_for(looking).await??;
-    drop(client);
+/// A restore that is prepared, or looked at.
+struct Preparation<'a> {
+    run: Run<'a>,
+    request: &'a RestoreRequest<'a>,
+    depth: Depth,
+}
 
-    // Where there is nothing, reading it says so.
-    let stamp = Stamp::of(&source.path).ok();
-    let mut warnings = known_before(request, account, &cut_short, &premises);
-    let reading = read_in_full(
-        context,
-        request,
-        (depth, account),
-        (&source, premises.major),
-        limit,
-        tell,
-        progress,
-    );
-    let (passage, remarks) = reading.await?;
-    warnings.extend(remarks);
+/// What the server has and lacks, beyond what is always asked.
+struct Lookup {
+    attached: Attached,
+    missing_locales: Vec<String>,
+}
 
-    let standing = premises.databases.get(request.database).cloned();
-    let replaces = standing.filter(|_| request.replace);
-    account.note(|facts| facts.replaces = replaces.as_ref().map(replaced));
-    let standing = replaces
-        .is_some()
-        .then(|| maintenance.to_database(request.database));
-    let (like, remark) = what_it_is_like(context, &source, &premises, standing, limit).await?;
-    warnings.extend(remark);
-    let brought: BTreeSet<String> = roles::recorded(&source.globals);
-    let needs = passage.as_ref().map(|passage| &passage.needs);
-    let overwrites_roles = request.overwrite_roles;
-    let roles_to_restore = roles::to_restore(&source.globals, &premises.roles, overwrites_roles);
-    let labelled = label_providers(&roles_to_restore, like.as_ref());
-    let missing_providers =
-        missing_providers(context, &maintenance, needs, labelled, limit).await?;
-    let tablespace = like.as_ref().and_then(|like| like.tablespace.as_deref());
-    let judgement = preflight::judge(
-        &premises,
-        &Wanted {
-            name: request.database,
-            may_replace: request.replace,
-            drops_old: request.drop_old,
-            properties: like.as_ref(),
+impl Preparation<'_> {
+    /// Looks what a restore would do, and what keeps it from being done.
+    async fn look(
+        run: &Run<'_>,
+        request: &RestoreRequest<'_>,
+        depth: Depth,
+    ) -> Result<(Prepared, Vec<String>), JobError> {
+        let preparation = Preparation {
+            run: run.for_a_look(),
+            request,
+            depth,
+        };
+        Box::pin(preparation.carry_out()).await
+    }
+
+    /// Gives what keeps it from being done as well.
+    async fn carry_out(&self) -> Result<(Prepared, Vec<String>), JobError> {
+        let (run, request) = (&self.run, self.request);
+        let database = request.order.database;
+        let Beginning {
+            lock,
+            cut_short,
+            source,
+            client,
+            maintenance,
+            premises,
+        } = request.order.begin(run, self.depth).await?;
+        let looking = ties_and_lacks(&client, database, &source);
+        let lookup = run.wait_for(looking).await??;
+        drop(client);
+
+        // Where there is nothing, reading it says so.
+        let stamp = Stamp::of(&source.path).ok();
+        let mut warnings = self.known_before(&cut_short, &premises);
+        let (passage, remarks) = self.read_in_full(&source, premises.major).await?;
+        warnings.extend(remarks);
+
+        let replaces = self.replaces(&premises);
+        let standing = replaces
+            .is_some()
+            .then(|| maintenance.to_database(database));
+        let like = source.properties_or_of(run, standing.as_ref()).await?;
+        warnings.extend(like_what(&source, &premises, like.is_some()));
+        let names = Names::free(database, run.now(), &premises.databases);
+        let plan = RestorePlan {
+            backup: source.label.clone(),
+            started: source.started(),
+            rows: passage
+                .as_ref()
+                .map(|passage| passage.census.summary().rows)
+                .or(source.manifest.as_ref().map(|one| one.census.summary.rows)),
+            server: maintenance.server(),
+            database: database.to_owned(),
+            user: premises.user.clone(),
+            compares_with: names.compares_with,
+            loads_into: names.loads_into,
+            keeps_as: replaces.as_ref().map(|_| names.keeps_as),
+            replaces,
+            warnings,
+        };
+        let mut prepared = Prepared {
+            plan,
+            _lock: lock,
+            source,
+            passage,
+            stamp,
+            premises,
+            maintenance,
+            like,
+        };
+        let judgement = self.judge(&prepared, &lookup).await?;
+        let warnings = &mut prepared.plan.warnings;
+        warnings.extend(judgement.warnings);
+        run.account
+            .note(|facts| facts.warnings.clone_from(warnings));
+        Ok((prepared, judgement.problems))
+    }
+
+    /// The database that it takes the place of, if it does.
+    fn replaces(&self, premises: &Premises) -> Option<Standing> {
+        let standing = premises.databases.get(self.request.order.database);
+        let replaces = standing.filter(|_| self.request.replace);
+        self.run
+            .account
+            .note(|facts| facts.replaces = replaces.map(replaced));
+        replaces.cloned()
+    }
+
+    /// Judges whether the server has all that is needed.
+    async fn judge(&self, prepared: &Prepared, lookup: &Lookup) -> Result<Judgement, JobError> {
+        let Prepared {
+            source,
+            passage,
+            premises,
+            maintenance,
+            ..
+        } = prepared;
+        let like = prepared.like.as_ref();
+        let brought: BTreeSet<String> = roles::recorded(&source.globals);
+        let needs = passage.as_ref().map(|passage| &passage.needs);
+        let overwrites_roles = self.request.overwrite_roles;
+        let roles_to_restore =
+            roles::to_restore(&source.globals, &premises.roles, overwrites_roles);
+        let labelled = label_providers(&roles_to_restore, like);
+        let missing_providers = missing_providers(&self.run, maintenance, needs, labelled).await?;
+        let tablespace = like.and_then(|like| like.tablespace.as_deref());
+        let wanted = Wanted {
+            name: self.request.order.database,
+            may_replace: self.request.replace,
+            drops_old: self.request.drop_old,
+            properties: like,
             source_major: source.manifest.as_ref().map(|one| one.server.major()),
             roles: &brought,
             roles_to_restore: &roles_to_restore,
             overwrites_roles,
             needs,
-            attached: &attached,
-            missing_locales: &missing_locales,
+            attached: &lookup.attached,
+            missing_locales: &lookup.missing_locales,
             missing_providers: &missing_providers,
             forecast: forecast(source.properties(), passage.as_ref()),
-            free: free(&maintenance, &premises, tablespace),
-        },
-    );
-    warnings.extend(judgement.warnings);
-    account.note(|facts| facts.warnings.clone_from(&warnings));
-    let names = Names::free(request.database, context.now(), &premises.databases);
-    let plan = RestorePlan {
-        backup: source.label.clone(),
-        started: source.started(),
-        rows: passage
-            .as_ref()
-            .map(|passage| passage.census.summary().rows)
-            .or(source.manifest.as_ref().map(|one| one.census.summary.rows)),
-        server: maintenance.server(),
-        database: request.database.to_owned(),
-        user: premises.user.clone(),
-        compares_with: names.compares_with,
-        loads_into: names.loads_into,
-        keeps_as: replaces.as_ref().map(|_| names.keeps_as),
-        replaces,
-        warnings,
-    };
-    let prepared = Prepared {
-        plan,
-        _lock: lock,
-        source,
-        passage,
-        stamp,
-        premises,
-        maintenance,
-        like,
-        account: Arc::clone(account),
-    };
-    Ok((prepared, judgement.problems))
-}
-
-/// Reads a backup in full where that is wanted, and judges what of it is sent; gives what there is to say
-/// of it.
-///
-/// # Errors
-/// When it cannot be read, or is not to be restored.
-async fn read_in_full(
-    context: &JobContext,
-    request: &RestoreRequest<'_>,
-    (depth, account): (Depth, &Account),
-    (source, major): (&Source, u32),
-    limit: &Limit,
-    tell: Tell<'_>,
-    progress: &Arc<Progress>,
-) -> Result<(Option<Passage>, Vec<String>), JobError> {
-    let is_read = match depth {
-        Depth::Ask => false,
-        Depth::Look => source.manifest.is_none(),
-        Depth::Work => true,
-    };
-    if !is_read {
-        return Ok((None, Vec::new()));
+            free: free(maintenance, premises, tablespace),
+        };
+        Ok(preflight::judge(premises, &wanted))
     }
-    tell(&format!("reading {} in full", source.label));
-    let passage = source
-        .read(context, request.source, major, limit, progress)
-        .await?;
-    let unexpected = sendable::judge(source, &passage.findings, request.accept_unexpected)?;
-    let of_the_plan = (depth == Depth::Look).then(|| read_for_the_plan(source));
-    account.note(|facts| facts.expected = Some(content(&passage.census)));
-    let remarks = unexpected.into_iter().chain(of_the_plan).collect();
-    Ok((Some(passage), remarks))
+
+    /// Reads a backup in full where that is wanted, and judges what of it is sent; gives what there is to say
+    /// of it.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is not to be restored.
+    async fn read_in_full(
+        &self,
+        source: &Source,
+        server_major: u32,
+    ) -> Result<(Option<Passage>, Vec<String>), JobError> {
+        let is_read = match self.depth {
+            Depth::Ask => false,
+            Depth::Look => source.manifest.is_none(),
+            Depth::Work => true,
+        };
+        if !is_read {
+            return Ok((None, Vec::new()));
+        }
+        let order = &self.request.order;
+        let (passage, unexpected) = order.read_in_full(&self.run, source, server_major).await?;
+        let of_the_plan = (self.depth == Depth::Look).then(|| read_for_the_plan(source));
+        let expected = content(&passage.census);
+        self.run
+            .account
+            .note(|facts| facts.expected = Some(expected));
+        let remarks = unexpected.into_iter().chain(of_the_plan).collect();
+        Ok((Some(passage), remarks))
+    }
+
+    /// What the operator should know before anything is read: newer backups, and restores that were killed.
+    fn known_before(&self, cut_short: &[CutShort], premises: &Premises) -> Vec<String> {
+        let order = &self.request.order;
+        let mut warnings = order.passed_over.to_vec();
+        let start = self.request.settings.start.as_deref();
+        let (database, standing) = (order.database, &premises.databases);
+        warnings.extend(cut_short::sentences(cut_short, database, standing, start));
+        // Whatever fails from here on, the report has them.
+        self.run
+            .account
+            .note(|facts| facts.warnings.clone_from(&warnings));
+        warnings
+    }
 }
 
 /// What is said of a file that was read in full although nothing is done.
@@ -449,52 +427,24 @@ pub(in crate::jobs) fn read_for_the_plan(source: &Source) -> String {
     )
 }
 
-/// What the operator should know before anything is read: newer backups, and restores that were killed.
-fn known_before(
-    request: &RestoreRequest<'_>,
-    account: &Account,
-    cut_short: &[CutShort],
-    premises: &Premises,
-) -> Vec<String> {
-    let mut warnings = request.passed_over.to_vec();
-    let start = request.settings.start.as_deref();
-    let (database, standing) = (request.database, &premises.databases);
-    warnings.extend(cut_short::sentences(cut_short, database, standing, start));
-    // Whatever fails from here on, the report has them.
-    account.note(|facts| facts.warnings.clone_from(&warnings));
-    warnings
-}
-
-/// What the new database is made like, if anything is known, and what to say of that. The database
-/// that stands speaks where no manifest does.
-async fn what_it_is_like(
-    context: &JobContext,
-    source: &Source,
-    premises: &Premises,
-    standing: Option<Conninfo>,
-    limit: &Limit,
-) -> Result<(Option<DatabaseProperties>, Option<String>), JobError> {
-    if let Some(properties) = source.properties() {
-        return Ok((Some(properties.clone()), None));
+/// What to say of what the new database is made like, where no manifest speaks.
+fn like_what(source: &Source, premises: &Premises, stands: bool) -> Option<String> {
+    if source.manifest.is_some() {
+        return None;
     }
-    let Some(conninfo) = standing else {
-        let remark = format!(
-            "no manifest speaks for {}: the database gets the server's own encoding and locale, \
+    let label = &source.label;
+    Some(if stands {
+        format!(
+            "no manifest speaks for {label}: owner, encoding, locale, privileges and settings are taken \
+             from the database that stands, and no role is restored"
+        )
+    } else {
+        format!(
+            "no manifest speaks for {label}: the database gets the server's own encoding and locale, \
              belongs to user {}, and no role is restored",
-            source.label, premises.user
-        );
-        return Ok((None, Some(remark)));
-    };
-    let asked = async {
-        let client = Client::connect(&conninfo, context.limits.connect).await?;
-        Ok::<_, JobError>(crate::postgres::database_properties(&client).await?)
-    };
-    let remark = format!(
-        "no manifest speaks for {}: owner, encoding, locale, privileges and settings are taken \
-         from the database that stands, and no role is restored",
-        source.label
-    );
-    Ok((Some(limit.wait_for(asked).await??), Some(remark)))
+            premises.user
+        )
+    })
 }
 
 /// The providers of the labels that roles and the database itself bear.

@@ -1,12 +1,11 @@
 //! Giving the restored database its name, and what becomes of the one that bore it.
 
-use super::swap::drop_replaced;
-use super::swap::swap;
-use super::work::{Made, Work};
+use super::swap::{Swap, drop_replaced};
+use super::work::{Made, Restore};
 use crate::jobs::JobError;
 use crate::postgres::{TakePlace, databases};
 
-impl Work<'_> {
+impl Restore<'_> {
     /// Gives the new database its name. Gives how many sessions were ended for it, and the name that
     /// the one has now which bore it before.
     pub(super) async fn take_the_name(
@@ -16,7 +15,7 @@ impl Work<'_> {
         let name = self.plan.database.clone();
         let (outcome, aside) = loop {
             let (new, aside) = (self.new_name(), self.plan.keeps_as.clone());
-            self.say(&match &aside {
+            self.run.step(&match &aside {
                 Some(aside) => {
                     format!("swapping names: {name} becomes {aside}, {new} becomes {name}")
                 }
@@ -57,15 +56,18 @@ impl Work<'_> {
     }
 
     async fn swap(&self, aside: Option<&str>) -> Result<u64, JobError> {
-        let names = TakePlace {
-            from: self.new_name(),
-            name: &self.plan.database,
-            aside,
-            is_new: true,
-            like: self.prepared.like.as_ref(),
+        let swap = Swap {
+            maintenance: &self.prepared.maintenance,
+            connect: self.run.connect_limit(),
+            names: TakePlace {
+                from: self.new_name(),
+                name: &self.plan.database,
+                aside,
+                is_new: true,
+                like: self.prepared.like.as_ref(),
+            },
         };
-        let connect = self.context.limits.connect;
-        swap(&self.prepared.maintenance, connect, &names).await
+        swap.carry_out().await
     }
 
     /// Whether the new database stands, and none bears the name.
@@ -79,7 +81,7 @@ impl Work<'_> {
 
     /// Drops the database that was replaced; gives its name if it still stands.
     pub(super) async fn drop_old(&self, aside: String, made: &mut Made) -> Option<String> {
-        self.say(&format!("dropping {aside}"));
+        self.run.step(&format!("dropping {aside}"));
         let dropped = match self.maintenance().await {
             Ok(client) => drop_replaced(&client, &aside).await,
             Err(error) => Err(error),

@@ -37,15 +37,29 @@ pub(super) fn to_make_roles(
 ) -> Vec<String> {
     let user = &premises.user;
     let mut problems = Vec::new();
-    let missing: BTreeSet<&str> = wanted.missing.iter().map(String::as_str).collect();
-    if overwrites && wanted.statements.len() > missing.len() {
+    if overwrites && wanted.statements.len() > wanted.missing.len() {
         problems.push(format!(
             "--overwrite-roles says of every role whether it is a superuser, and user {user} may not: \
              restore as a superuser, or without it"
         ));
     }
-    let by_hand = "CREATE ROLE by hand, as it is to be, and run it again (a role that is there stays \
-                   as it is), or restore as a superuser";
+    problems.extend(attributes_beyond(premises, wanted));
+    problems.extend(settings_beyond(premises, wanted));
+    // What is there stays as it is, whoever may not grant it.
+    if !overwrites {
+        problems.extend(memberships_beyond(premises, wanted));
+    }
+    problems
+}
+
+/// What to do about a role that our user may not make.
+const BY_HAND: &str = "CREATE ROLE by hand, as it is to be, and run it again (a role that is there stays \
+    as it is), or restore as a superuser";
+
+/// The attributes of missing roles that our user may not give.
+fn attributes_beyond(premises: &Premises, wanted: &RolesToRestore) -> Vec<String> {
+    let user = &premises.user;
+    let mut problems = Vec::new();
     let owns_attributes = premises.major >= OWN_ATTRIBUTES_SINCE;
     for (attribute, has) in [
         ("SUPERUSER", false),
@@ -64,7 +78,7 @@ pub(super) fn to_make_roles(
             .iter()
             .filter_map(|text| globals::attributes(text.as_bytes()))
             .filter(|(role, attributes)| {
-                missing.contains(role.as_str()) && attributes.contains(&attribute)
+                wanted.missing.contains(role) && attributes.contains(&attribute)
             })
             .map(|(role, _)| role)
             .collect();
@@ -72,41 +86,52 @@ pub(super) fn to_make_roles(
             let roles: Vec<&str> = roles.iter().map(String::as_str).collect();
             problems.push(format!(
                 "the server lacks {} of the backup, which had {attribute}, and user {user} may not \
-                 give that: {by_hand}",
+                 give that: {BY_HAND}",
                 named("the role", "the roles", &roles)
             ));
         }
     }
+    problems
+}
+
+/// The settings of missing roles that our user may not give.
+fn settings_beyond(premises: &Premises, wanted: &RolesToRestore) -> Vec<String> {
     let settings = wanted.statements.iter();
-    for (role, setting) in settings.filter_map(|text| globals::setting_of_role(text.as_bytes())) {
-        if missing.contains(role.as_str()) && !premises.may_give(&setting) {
-            problems.push(format!(
-                "the server lacks the role {role:?} of the backup, which had the setting {setting}, and \
-                 user {user} may not give that: {by_hand}"
-            ));
-        }
-    }
+    let settings = settings.filter_map(|text| globals::setting_of_role(text.as_bytes()));
+    let beyond = settings.filter(|it| wanted.missing.contains(&it.0) && !premises.may_give(&it.1));
+    let told = |(role, setting): (String, String)| {
+        format!(
+            "the server lacks the role {role:?} of the backup, which had the setting {setting}, and \
+             user {} may not give that: {BY_HAND}",
+            premises.user
+        )
+    };
+    beyond.map(told).collect()
+}
+
+/// The roles that our user may not make others members of.
+fn memberships_beyond(premises: &Premises, wanted: &RolesToRestore) -> Option<String> {
+    let user = &premises.user;
     let closed: BTreeSet<&str> = wanted
         .memberships
         .iter()
         .map(|(role, ..)| role.as_str())
         .filter(|role| premises.roles.contains_key(*role) && !premises.administered.contains(*role))
         .collect();
-    // What is there stays as it is, whoever may not grant it.
-    if !closed.is_empty() && !overwrites {
-        let closed: Vec<&str> = closed.into_iter().collect();
-        problems.push(format!(
-            "roles of the backup that the server lacks were members of {}, and user {user} may not make \
-             others that: {}CREATE ROLE and GRANT by hand, and run it again, or restore as a superuser",
-            named("the role", "the roles", &closed),
-            if owns_attributes {
-                format!("GRANT that TO \"{user}\" WITH ADMIN OPTION, ")
-            } else {
-                String::new()
-            }
-        ));
+    if closed.is_empty() {
+        return None;
     }
-    problems
+    let closed: Vec<&str> = closed.into_iter().collect();
+    Some(format!(
+        "roles of the backup that the server lacks were members of {}, and user {user} may not make \
+         others that: {}CREATE ROLE and GRANT by hand, and run it again, or restore as a superuser",
+        named("the role", "the roles", &closed),
+        if premises.major >= OWN_ATTRIBUTES_SINCE {
+            format!("GRANT that TO \"{user}\" WITH ADMIN OPTION, ")
+        } else {
+            String::new()
+        }
+    ))
 }
 
 /// What a database gets after its content: settings, of everybody and of roles. `brought` are the roles

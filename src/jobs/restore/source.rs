@@ -3,23 +3,21 @@
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError};
 
 use chrono::{DateTime, FixedOffset};
 
 use super::sendable;
-use crate::config::{Compression, Connection, Format};
-use crate::jobs::archive::read_archive;
-use crate::jobs::blocked::Watch;
-use crate::jobs::dump::{Dumper, Remarks, read_back};
+use crate::config::{Compression, Format};
+use crate::jobs::archive::{read_archive, without_a_server};
+use crate::jobs::dump::{Dumper, Overheard, read_back};
 use crate::jobs::proof::{Scrutiny, major_of, read_globals};
+use crate::jobs::run::Run;
 use crate::jobs::verify::{Examined, examine};
-use crate::jobs::{JobContext, JobError, Limit, Place};
-use crate::pipeline::{
-    Amount, ArchiveReceipt, Passage, Phase, Progress, StreamError, judge_globals,
-};
+use crate::jobs::{JobContext, JobError, Place};
+use crate::pipeline::{Amount, ArchiveReceipt, Passage, Phase, StreamError, judge_globals};
 use crate::postgres::{
     Confinement, Conninfo, DatabaseProperties, Programs, archive_as_sql_arguments,
+    database_properties,
 };
 use crate::repository::{Manifest, Role, Stem};
 use crate::words::command;
@@ -52,9 +50,8 @@ pub(in crate::jobs) struct Source {
 impl Source {
     /// Finds out what a source is, without reading all of it.
     pub(in crate::jobs) async fn open(
+        run: &Run<'_>,
         source: &RestoreSource,
-        limit: &Limit,
-        progress: &Arc<Progress>,
     ) -> Result<Self, JobError> {
         match source {
             RestoreSource::Backup(place, stem) => {
@@ -63,7 +60,7 @@ impl Source {
                 let role = Role::Artifact(artifact.format, artifact.compression);
                 let globals = if manifest.globals.is_some() {
                     let path = place.repository.path(stem, Role::Globals);
-                    let globals = read_globals(path, limit, progress).await?;
+                    let globals = read_globals(run, path).await?;
                     only_roles(stem, &globals)?;
                     globals
                 } else {
@@ -103,20 +100,17 @@ impl Source {
     /// When it is damaged, or cannot be read.
     pub(in crate::jobs) async fn read(
         &self,
-        context: &JobContext,
+        run: &Run<'_>,
         source: &RestoreSource,
         server_major: u32,
-        limit: &Limit,
-        progress: &Arc<Progress>,
     ) -> Result<Passage, JobError> {
-        progress.enter(Phase::Checking);
+        run.progress.enter(Phase::Checking);
         if let (Some(manifest), Format::Plain) = (&self.manifest, self.format) {
-            progress.expect(Amount::Bytes(manifest.artifact.text_bytes));
+            let ahead = Amount::Bytes(manifest.artifact.text_bytes);
+            run.progress.expect(ahead);
         }
         if let (RestoreSource::Backup(place, stem), Some(manifest)) = (source, &self.manifest) {
-            let examined =
-                examine(context, &place.repository, stem, manifest, limit, progress).await?;
-            return match examined {
+            return match examine(run, &place.repository, stem, manifest).await? {
                 Examined::Whole(passage) => Ok(*passage),
                 Examined::Damaged(damage) => Err(JobError::Damaged(format!(
                     "the backup {stem} is damaged: {damage}; `{}` lists the others",
@@ -128,28 +122,21 @@ impl Source {
             JobError::Damaged(format!("{} is no whole dump: {what}", self.path.display()))
         };
         let read = if self.format == Format::Plain {
-            read_back(self.path.clone(), self.compression, limit, progress).await
+            read_back(run, self.path.clone(), self.compression).await
         } else {
-            let programs = self.programs(context, server_major).await?;
-            let conninfo = Conninfo::resolve(
-                &Connection::default(),
-                &context.environment,
-                Some("postgres"),
-            )?;
-            let remarks = Remarks::default();
+            let programs = self.programs(run.context, server_major).await?;
+            let overheard = Overheard::default();
             let restorer = Dumper {
+                run,
                 program: programs.pg_restore(),
                 arguments: archive_as_sql_arguments(&self.path),
                 application: "pgbackupd",
-                conninfo: &conninfo,
-                connect: context.limits.connect,
-                watch: &Watch::default(),
-                remarks: &remarks,
+                conninfo: &without_a_server(run.context)?,
+                overheard: &overheard,
                 confinement: Confinement::default(),
             };
-            let read =
-                read_archive(&restorer, self.path.clone(), self.format, limit, progress).await;
-            for remark in remarks.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            let read = read_archive(&restorer, self.path.clone(), self.format).await;
+            for remark in overheard.into_remarks() {
                 tracing::warn!("{}: {remark}", self.path.display());
             }
             read.map(ArchiveReceipt::into_passage)
@@ -187,6 +174,22 @@ impl Source {
             None => format!("{} or newer", self.reader),
         };
         Ok(Programs::locate_reader(configured, self.reader, &made_by).await?)
+    }
+
+    /// What was recorded of the database; else what one is like that stands, if it does.
+    ///
+    /// # Errors
+    /// When that cannot be asked.
+    pub(in crate::jobs) async fn properties_or_of(
+        &self,
+        run: &Run<'_>,
+        standing: Option<&Conninfo>,
+    ) -> Result<Option<DatabaseProperties>, JobError> {
+        let (None, Some(standing)) = (self.properties(), standing) else {
+            return Ok(self.properties().cloned());
+        };
+        let client = run.connect(standing).await?;
+        Ok(Some(run.wait_for(database_properties(&client)).await??))
     }
 
     /// What was recorded of the database.

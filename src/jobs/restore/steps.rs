@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, FixedOffset};
 
-use super::begin::Asked;
+use super::begin::RestoreOrder;
 use super::sendable::about_functions;
 use super::source::Source;
 use super::{RestorePlan, RestoreRequest, RestoreSource, roles};
@@ -103,10 +103,10 @@ impl LastDrill {
     }
 
     /// The newest one of the database, by the ledger beside the backup; none if there was none.
-    pub(in crate::jobs) fn newest(asked: &Asked<'_>) -> Result<Option<Self>, JobError> {
-        let repository = match asked.source {
+    pub(in crate::jobs) fn newest(order: &RestoreOrder<'_>) -> Result<Option<Self>, JobError> {
+        let repository = match order.source {
             RestoreSource::Backup(place, _) => &place.repository,
-            RestoreSource::Bare(_) => asked.repository,
+            RestoreSource::Bare(_) => order.repository,
         };
         let ledger = repository.restore_ledger();
         let mut found = None;
@@ -184,22 +184,9 @@ pub(in crate::jobs) fn plan(
         "give it the recorded settings, privileges and comment".to_owned(),
         &[],
     );
-    match (&plan.replaces, &plan.keeps_as) {
-        (Some(standing), Some(aside)) => {
-            let bytes = standing.size_bytes.map(size);
-            step(
-                format!(
-                    "end the sessions of {database}, and in one transaction rename {database}{} to \
-                     {aside} and {loads_into} to {database}",
-                    bytes.map_or_else(String::new, |bytes| format!(" ({bytes})"))
-                ),
-                &[],
-            );
-            if request.drop_old {
-                step(format!("drop {aside}"), &[]);
-            }
-        }
-        _ => step(format!("rename {loads_into} to {database}"), &[]),
+    step(swap_in_words(plan), &[]);
+    if let (Some(_), Some(aside), true) = (&plan.replaces, &plan.keeps_as, request.drop_old) {
+        step(format!("drop {aside}"), &[]);
     }
     if replaces && let Some(start) = command(&request.settings.start) {
         step(
@@ -208,6 +195,24 @@ pub(in crate::jobs) fn plan(
         );
     }
     steps
+}
+
+/// How the restored database gets its name.
+fn swap_in_words(plan: &RestorePlan) -> String {
+    let RestorePlan {
+        database,
+        loads_into,
+        ..
+    } = plan;
+    let (Some(standing), Some(aside)) = (&plan.replaces, &plan.keeps_as) else {
+        return format!("rename {loads_into} to {database}");
+    };
+    let bytes = standing.size_bytes.map(size);
+    format!(
+        "end the sessions of {database}, and in one transaction rename {database}{} to {aside} and \
+         {loads_into} to {database}",
+        bytes.map_or_else(String::new, |bytes| format!(" ({bytes})"))
+    )
 }
 
 /// What is done about roles.

@@ -62,80 +62,86 @@ pub(in crate::jobs) async fn connect_patiently(
     }
 }
 
-/// Swaps the names, and gives the number of sessions that were ended for it.
-///
-/// # Errors
-/// The names are as they were, unless the error says that it is not known.
-pub(in crate::jobs) async fn swap(
-    maintenance: &Conninfo,
-    connect: Duration,
-    swap: &TakePlace<'_>,
-) -> Result<u64, JobError> {
-    let sql = take_place(swap);
-    let other = Client::connect(maintenance, connect).await?;
-    let mut names = vec![swap.from];
-    if swap.aside.is_some() {
-        names.push(swap.name);
-    }
-    let mut ended = 0;
-    let mut attempt = 1;
-    loop {
-        // A transaction that failed leaves its connection of no use.
-        let renamer = Client::connect(maintenance, connect).await?;
-        let renaming = renamer.execute("swap the names of the databases", &sql, ATTEMPT);
-        let mut renaming = std::pin::pin!(renaming);
-        let mut spared = Vec::new();
-        let outcome = loop {
-            tokio::select! {
-                outcome = &mut renaming => break outcome,
-                // What keeps us from asking keeps the names from changing, and that tells.
-                () = sleep(BETWEEN_LOOKS) => if let Ok(found) = end_sessions(&other, &names).await {
-                    ended += found.ended;
-                    spared = found.spared;
-                },
-            }
-        };
-        let Err(error) = outcome else {
-            return Ok(ended);
-        };
-        let is_in_use = error.sqlstate.as_deref() == Some(IN_USE);
-        if is_in_use && attempt < ATTEMPTS && spared.is_empty() {
-            attempt += 1;
-            continue;
-        }
-        return match (&error.sqlstate, spared.as_slice()) {
-            (Some(_), []) => Err(error.into()),
-            (Some(_), spared) => Err(JobError::failed(format!(
-                "{error}; sessions of it could not be ended by our user: {}; end them, GRANT \
-                 pg_signal_backend to it, or restore as a superuser",
-                spared.join(", ")
-            ))),
-            // The connection may have broken after the commit.
-            (None, _) => after_lost_answer(maintenance, connect, swap, error, ended).await,
-        };
-    }
+/// A swap of names.
+pub(in crate::jobs) struct Swap<'a> {
+    /// To a database that has no part in it.
+    pub(in crate::jobs) maintenance: &'a Conninfo,
+    /// For each attempt to connect.
+    pub(in crate::jobs) connect: Duration,
+    pub(in crate::jobs) names: TakePlace<'a>,
 }
 
-/// Looks whether the names were swapped.
-async fn after_lost_answer(
-    maintenance: &Conninfo,
-    connect: Duration,
-    swap: &TakePlace<'_>,
-    error: QueryError,
-    ended: u64,
-) -> Result<u64, JobError> {
-    let look = async {
-        let client = connect_patiently(maintenance, connect).await?;
-        Ok::<_, JobError>(databases(&client).await?)
-    };
-    match look.await {
-        Ok(databases) if !databases.contains_key(swap.from) => Ok(ended),
-        Ok(_) => Err(error.into()),
-        Err(_) => Err(JobError::failed(format!(
-            "{error}; whether the names were swapped is not known: they were if there is no \
-             database {:?} any more",
-            swap.from
-        ))),
+impl Swap<'_> {
+    /// Swaps the names, and gives the number of sessions that were ended for it.
+    ///
+    /// # Errors
+    /// The names are as they were, unless the error says that it is not known.
+    pub(in crate::jobs) async fn carry_out(&self) -> Result<u64, JobError> {
+        let Self {
+            maintenance,
+            connect,
+            names,
+        } = self;
+        let sql = take_place(names);
+        let other = Client::connect(maintenance, *connect).await?;
+        let mut databases = vec![names.from];
+        if names.aside.is_some() {
+            databases.push(names.name);
+        }
+        let mut ended = 0;
+        let mut attempt = 1;
+        loop {
+            // A transaction that failed leaves its connection of no use.
+            let renamer = Client::connect(maintenance, *connect).await?;
+            let renaming = renamer.execute("swap the names of the databases", &sql, ATTEMPT);
+            let mut renaming = std::pin::pin!(renaming);
+            let mut spared = Vec::new();
+            let outcome = loop {
+                tokio::select! {
+                    outcome = &mut renaming => break outcome,
+                    // What keeps us from asking keeps the names from changing, and that tells.
+                    () = sleep(BETWEEN_LOOKS) => if let Ok(found) = end_sessions(&other, &databases).await {
+                        ended += found.ended;
+                        spared = found.spared;
+                    },
+                }
+            };
+            let Err(error) = outcome else {
+                return Ok(ended);
+            };
+            let is_in_use = error.sqlstate.as_deref() == Some(IN_USE);
+            if is_in_use && attempt < ATTEMPTS && spared.is_empty() {
+                attempt += 1;
+                continue;
+            }
+            return match (&error.sqlstate, spared.as_slice()) {
+                (Some(_), []) => Err(error.into()),
+                (Some(_), spared) => Err(JobError::failed(format!(
+                    "{error}; sessions of it could not be ended by our user: {}; end them, GRANT \
+                     pg_signal_backend to it, or restore as a superuser",
+                    spared.join(", ")
+                ))),
+                // The connection may have broken after the commit.
+                (None, _) => self.after_lost_answer(error, ended).await,
+            };
+        }
+    }
+
+    /// Looks whether the names were swapped.
+    async fn after_lost_answer(&self, error: QueryError, ended: u64) -> Result<u64, JobError> {
+        let from = self.names.from;
+        let look = async {
+            let client = connect_patiently(self.maintenance, self.connect).await?;
+            Ok::<_, JobError>(databases(&client).await?)
+        };
+        match look.await {
+            Ok(databases) if !databases.contains_key(from) => Ok(ended),
+            Ok(_) => Err(error.into()),
+            Err(_) => Err(JobError::failed(format!(
+                "{error}; whether the names were swapped is not known: they were if there is no \
+                 database {from:?} any more"
+            ))),
+        }
     }
 }
 

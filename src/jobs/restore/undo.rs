@@ -2,21 +2,33 @@
 
 use std::time::{Duration, Instant};
 
-use uuid::Uuid;
-
-use super::account::Account;
 use super::begin::lock;
 use super::beside::Beside;
 use super::cut_short;
 use super::maintenance::connect_beside;
-use super::swap::swap;
-use super::{Tell, application};
+use super::swap::Swap;
+use super::work::not_started;
+use super::{application, replaced};
 use crate::config::{Connection, RestoreSettings};
-use crate::jobs::record::unrecorded;
+use crate::jobs::record::append;
+use crate::jobs::run::Run;
 use crate::jobs::{JobContext, JobError};
 use crate::postgres::{Client, Conninfo, Standing, TakePlace, databases, drop_database};
-use crate::repository::{Details, Event, Lock, Replaced, Repository};
+use crate::repository::{Details, Event, Lock, Repository};
 use crate::words::one_line;
+
+/// A restore that is to be undone.
+#[derive(Clone, Copy, Debug)]
+pub struct UndoRequest<'a> {
+    /// The server.
+    pub connection: &'a Connection,
+    /// The database that was restored.
+    pub database: &'a str,
+    /// The directory whose lock is taken and whose `restore.log` is written.
+    pub repository: &'a Repository,
+    /// What surrounds it.
+    pub settings: &'a RestoreSettings,
+}
 
 /// An undoing that can be done. Holds the database's lock.
 pub struct PreparedUndo<'a> {
@@ -33,7 +45,7 @@ pub struct PreparedUndo<'a> {
     /// What the operator should know.
     pub warnings: Vec<String>,
     maintenance: Conninfo,
-    repository: &'a Repository,
+    request: UndoRequest<'a>,
     _lock: Lock,
 }
 
@@ -60,11 +72,14 @@ pub struct UndoReport {
 /// When there is none, or the server does not answer.
 pub async fn prepare_undo<'a>(
     context: &JobContext,
-    connection: &Connection,
-    database: &str,
-    repository: &'a Repository,
-    settings: &RestoreSettings,
+    request: UndoRequest<'a>,
 ) -> Result<PreparedUndo<'a>, JobError> {
+    let UndoRequest {
+        connection,
+        database,
+        repository,
+        settings,
+    } = request;
     repository.create()?;
     let (lock, found) = lock(context, repository, "undoing of a restore")?;
     let client = connect_beside(context, connection, database).await?;
@@ -94,7 +109,7 @@ pub async fn prepare_undo<'a>(
         warnings,
         server: client.conninfo().server(),
         maintenance: client.conninfo().clone(),
-        repository,
+        request,
         _lock: lock,
     })
 }
@@ -103,87 +118,42 @@ pub async fn prepare_undo<'a>(
 ///
 /// # Errors
 /// The names are then as they were.
-pub async fn undo(
-    context: &JobContext,
-    run: Uuid,
-    prepared: PreparedUndo<'_>,
-    settings: &RestoreSettings,
-    tell: Tell<'_>,
-) -> Result<UndoReport, JobError> {
+pub async fn undo(run: &Run<'_>, mut prepared: PreparedUndo<'_>) -> Result<UndoReport, JobError> {
     let began = Instant::now();
-    let database = &prepared.database.clone();
-    let account = Account::default();
+    let account = &run.account;
     account.note(|facts| {
         facts.server = Some(prepared.server.clone());
         facts.brought_back = Some(prepared.brings_back.clone());
-        facts.replaces = prepared.standing.as_ref().map(|standing| Replaced {
-            bytes: standing.size_bytes,
-            sessions: standing.sessions,
-        });
+        facts.replaces = prepared.standing.as_ref().map(replaced);
     });
-    let say = |step: &str| {
-        account.begin(context.now(), step);
-        tell(step);
+    let ledger = prepared.request.repository.restore_ledger();
+    let details = || Details::UndoRestore {
+        restoration: Some(Box::new(account.so_far())),
     };
-    let tell: Tell<'_> = &say;
-    let ledger = prepared.repository.restore_ledger();
-    let record = |event| {
-        let restoration = Some(Box::new(account.so_far()));
-        context.record(run, event, database, Details::UndoRestore { restoration })
-    };
-    let mut start = record(Event::Started);
-    start.requested_by = Some(context.requester.clone());
-    ledger
-        .append(&start)
-        .map_err(unrecorded(&ledger, "nothing was undone because"))?;
-    let mut prepared = prepared;
-    let outcome = swap_back(context, &mut prepared, settings, tell).await;
-    let start_failed = match &settings.start {
-        Some(words) => {
-            tell(&format!("starting the application: {}", words.join(" ")));
-            let environment = &context.environment;
-            let started = application::run(words, database, environment, settings.timeout);
-            started.await.err()
-        }
-        None => None,
-    };
+    let start = run.record_with_requester(Event::Started, &prepared.database, details());
+    append(&ledger, &start, "nothing was undone because")?;
+    let outcome = prepared.swap_back(run).await;
+    let start_failed = prepared.start_application(run).await;
     account.pause();
     let took = began.elapsed();
     account.note(|facts| {
-        let not_started = |error| format!("the application could not be started: {error}");
-        facts.left.extend(start_failed.as_ref().map(not_started));
+        facts.left.extend(start_failed.as_deref().map(not_started));
         if let Ok(sessions_ended) = &outcome {
             facts.sessions_ended = Some(*sessions_ended);
             facts.kept_as.clone_from(&prepared.keeps_as);
         }
     });
-    let mut end = record(Event::Succeeded);
-    end.seconds = Some(took.as_secs_f64());
-    let outcome = match outcome {
-        Ok(sessions_ended) => {
-            end.message = Some(format!("{} bears its name again", prepared.brings_back));
-            Ok(UndoReport {
-                database: prepared.database.clone(),
-                brought_back: prepared.brings_back.clone(),
-                kept_as: prepared.keeps_as.clone(),
-                sessions_ended,
-                took,
-                start_failed,
-            })
+    let outcome = prepared.report(outcome, took, start_failed);
+    let (event, message) = match &outcome {
+        Ok(report) => {
+            let message = format!("{} bears its name again", report.brought_back);
+            (Event::Succeeded, message)
         }
-        Err(source) => {
-            end.event = Event::Failed;
-            let left = start_failed
-                .map(|error| format!("\nthe application could not be started: {error}"));
-            let error = JobError::Restore {
-                standing: format!("the restore of {database:?} was not undone"),
-                source: Box::new(source),
-                left: left.unwrap_or_default(),
-            };
-            end.message = Some(error.to_string());
-            Err(error)
-        }
+        Err(error) => (Event::Failed, error.to_string()),
     };
+    let mut end = run.record(event, &prepared.database, details());
+    end.seconds = Some(took.as_secs_f64());
+    end.message = Some(message);
     if let Err(unwritten) = ledger.append(&end) {
         tracing::warn!(
             "the end could not be written to {}: {unwritten}",
@@ -193,41 +163,81 @@ pub async fn undo(
     outcome
 }
 
-async fn swap_back(
-    context: &JobContext,
-    prepared: &mut PreparedUndo<'_>,
-    settings: &RestoreSettings,
-    tell: Tell<'_>,
-) -> Result<u64, JobError> {
-    if let Some(words) = &settings.stop {
-        tell(&format!("stopping the application: {}", words.join(" ")));
-        let environment = &context.environment;
-        application::run(words, &prepared.database, environment, settings.timeout)
-            .await
-            .map_err(|error| JobError::failed(format!("the application does not stop: {error}")))?;
-    }
-    loop {
-        tell("swapping the names back");
-        let names = TakePlace {
-            from: &prepared.brings_back,
-            name: &prepared.database,
-            aside: prepared.keeps_as.as_deref(),
-            is_new: false,
-            like: None,
-        };
-        let swapped = swap(&prepared.maintenance, context.limits.connect, &names).await;
-        // Somebody else may have taken the name that was meant for what is put aside.
-        match (swapped, &prepared.keeps_as) {
-            (Err(JobError::Query(error)), Some(aside)) if error.is_taken_database_name() => {
-                let client = Client::connect(&prepared.maintenance, context.limits.connect).await?;
-                let all = databases(&client).await?;
-                if !all.contains_key(aside) {
-                    return Err(error.into());
+impl PreparedUndo<'_> {
+    async fn swap_back(&mut self, run: &Run<'_>) -> Result<u64, JobError> {
+        let settings = self.request.settings;
+        if let Some(words) = &settings.stop {
+            run.step(&format!("stopping the application: {}", words.join(" ")));
+            let environment = &run.context.environment;
+            application::run(words, &self.database, environment, settings.timeout)
+                .await
+                .map_err(|error| {
+                    JobError::failed(format!("the application does not stop: {error}"))
+                })?;
+        }
+        let connect = run.connect_limit();
+        loop {
+            run.step("swapping the names back");
+            let swap = Swap {
+                maintenance: &self.maintenance,
+                connect,
+                names: TakePlace {
+                    from: &self.brings_back,
+                    name: &self.database,
+                    aside: self.keeps_as.as_deref(),
+                    is_new: false,
+                    like: None,
+                },
+            };
+            // Somebody else may have taken the name that was meant for what is put aside.
+            match (swap.carry_out().await, &self.keeps_as) {
+                (Err(JobError::Query(error)), Some(aside)) if error.is_taken_database_name() => {
+                    let client = Client::connect(&self.maintenance, connect).await?;
+                    let all = databases(&client).await?;
+                    if !all.contains_key(aside) {
+                        return Err(error.into());
+                    }
+                    let other = Beside::Undone.name(&self.database, run.now(), &all);
+                    self.keeps_as = Some(other);
                 }
-                let other = Beside::Undone.name(&prepared.database, context.now(), &all);
-                prepared.keeps_as = Some(other);
+                (swapped, _) => return swapped,
             }
-            (swapped, _) => return swapped,
+        }
+    }
+
+    /// Starts the application, however the swap has ended; the reason if that fails.
+    async fn start_application(&self, run: &Run<'_>) -> Option<String> {
+        let settings = self.request.settings;
+        let words = settings.start.as_ref()?;
+        run.step(&format!("starting the application: {}", words.join(" ")));
+        let environment = &run.context.environment;
+        let started = application::run(words, &self.database, environment, settings.timeout);
+        started.await.err()
+    }
+
+    fn report(
+        &self,
+        outcome: Result<u64, JobError>,
+        took: Duration,
+        start_failed: Option<String>,
+    ) -> Result<UndoReport, JobError> {
+        match outcome {
+            Ok(sessions_ended) => Ok(UndoReport {
+                database: self.database.clone(),
+                brought_back: self.brings_back.clone(),
+                kept_as: self.keeps_as.clone(),
+                sessions_ended,
+                took,
+                start_failed,
+            }),
+            Err(source) => {
+                let left = start_failed.map(|error| format!("\n{}", not_started(&error)));
+                Err(JobError::Restore {
+                    standing: format!("the restore of {:?} was not undone", self.database),
+                    source: Box::new(source),
+                    left: left.unwrap_or_default(),
+                })
+            }
         }
     }
 }

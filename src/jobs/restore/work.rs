@@ -1,18 +1,14 @@
 //! Carrying a restore out, once everything is there for it.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio_util::sync::CancellationToken;
-
+use super::account::Account;
 use super::sendable::stay_in;
-use super::swap::connect_patiently;
-use super::swap::drop_made;
-use super::{Prepared, RestorePlan, RestoreRequest, Tell, application};
-use crate::jobs::limit::{Limit, Stop};
-use crate::jobs::record::unrecorded;
-use crate::jobs::{JobContext, JobError, JobErrorKind};
-use crate::pipeline::Progress;
+use super::swap::{connect_patiently, drop_made};
+use super::{Prepared, RestorePlan, RestoreRequest, application};
+use crate::jobs::JobError;
+use crate::jobs::limit::Stop;
+use crate::jobs::run::Run;
 use crate::postgres::{Client, Conninfo, Programs, drop_database, drop_role};
 use crate::repository::{BesideNames, Event};
 use crate::words::counted;
@@ -63,23 +59,23 @@ pub(super) struct Made {
     pub(super) warnings: Vec<String>,
 }
 
-/// The programs of a restore.
-pub(super) struct WorkPrograms {
-    /// They fit the server.
+/// By what a database is loaded that was made here, and how.
+pub(super) struct Loading {
+    /// Programs that fit the server.
     pub(super) own: Programs,
     /// Their `pg_restore` reads the backup's archive.
     pub(super) reader: Programs,
+    /// The time zone to load in; none for the server's own.
+    pub(super) zone: Option<String>,
 }
 
-pub(super) struct Work<'a> {
-    pub(super) context: &'a JobContext,
+/// A restore that is carried out.
+pub(super) struct Restore<'a> {
+    pub(super) run: &'a Run<'a>,
     pub(super) request: &'a RestoreRequest<'a>,
     pub(super) prepared: &'a Prepared,
     /// As prepared, but for names that somebody else has taken since.
     pub(super) plan: RestorePlan,
-    pub(super) tell: Tell<'a>,
-    pub(super) progress: &'a Arc<Progress>,
-    pub(super) limit: Limit,
 }
 
 /// Carries a restore out.
@@ -88,85 +84,69 @@ pub(super) struct Work<'a> {
 /// The database that was to be replaced then serves under its name as before, and the error says
 /// what remains to be cleaned up, if anything does.
 pub async fn restore(
-    context: &JobContext,
+    run: &Run<'_>,
     request: &RestoreRequest<'_>,
     prepared: Prepared,
-    tell: Tell<'_>,
-    progress: &Arc<Progress>,
-    cancel: &CancellationToken,
 ) -> Result<RestoreReport, JobError> {
     let began = Instant::now();
-    let mut work = Work {
-        context,
+    let run = &run.renewed();
+    let mut restore = Restore {
+        run,
         request,
         prepared: &prepared,
         plan: prepared.plan.clone(),
-        tell,
-        progress,
-        limit: Limit::new(cancel.clone(), "total", context.limits.total),
     };
-    let account = &prepared.account;
-    let ledger = request.repository.restore_ledger();
-    work.record_names(&prepared.plan.compares_with)?;
+    restore.record_names(&prepared.plan.compares_with)?;
 
     let mut made = Made::default();
-    let outcome = Box::pin(work.carry_out(&mut made)).await;
+    let outcome = Box::pin(restore.carry_out(&mut made)).await;
     let mut left = match &outcome {
-        Err(_) if !made.swapped => work.clean_up(&made).await,
+        Err(_) if !made.swapped => restore.clean_up(&made).await,
         _ => Vec::new(),
     };
-    let start_failed = work.start_application(&made).await;
+    let start_failed = restore.start_application(&made).await;
 
-    account.pause();
+    run.account.pause();
     let took = began.elapsed();
-    let (event, message, outcome) = match outcome {
+    let outcome = match outcome {
         Ok(mut report) => {
             report.took = took;
-            report.in_time = took <= request.objective;
+            report.in_time = took <= request.order.objective;
             report.start_failed = start_failed;
-            account.note(|facts| {
-                facts.kept_as.clone_from(&report.kept_as);
-                facts.sessions_ended = Some(report.sessions_ended);
-                facts.warnings.extend(report.warnings.iter().cloned());
-                facts
-                    .left
-                    .extend(report.start_failed.as_deref().map(not_started));
-            });
-            (Event::Succeeded, report.in_words(), Ok(report))
+            report.note(&run.account);
+            Ok(report)
         }
         Err(error) => {
-            let event = match error.kind() {
-                JobErrorKind::Interrupted => Event::Interrupted,
-                _ => Event::Failed,
-            };
             left.extend(start_failed.as_deref().map(not_started));
-            let error = work.told(error, &left);
-            account.note(|facts| {
-                facts.left = left;
-                facts.warnings.append(&mut made.warnings);
-            });
-            (event, error.to_string(), Err(error))
+            Err(restore.failure(error, left, &mut made))
         }
     };
-    account.note(|facts| facts.roles = made.roles);
-    let mut end = request.asked().record(context, event, account, None);
-    end.seconds = Some(took.as_secs_f64());
-    end.message = Some(message);
-    if let Err(unwritten) = ledger.append(&end) {
-        let warning = format!(
-            "the end of the restore could not be written to {}: {unwritten}",
-            ledger.path().display()
-        );
-        tracing::warn!("{warning}");
-    }
+    run.account.note(|facts| facts.roles = made.roles);
+    let end = match &outcome {
+        Ok(report) => (Event::Succeeded, report.in_words()),
+        Err(error) => (error.event(), error.to_string()),
+    };
+    request.order.record_end(run, took, end);
     outcome
 }
 
-fn not_started(error: &str) -> String {
+pub(super) fn not_started(error: &str) -> String {
     format!("the application could not be started: {error}")
 }
 
 impl RestoreReport {
+    /// Takes down what the incident report says of it.
+    fn note(&self, account: &Account) {
+        account.note(|facts| {
+            facts.kept_as.clone_from(&self.kept_as);
+            facts.sessions_ended = Some(self.sessions_ended);
+            facts.warnings.extend(self.warnings.iter().cloned());
+            facts
+                .left
+                .extend(self.start_failed.as_deref().map(not_started));
+        });
+    }
+
     fn in_words(&self) -> String {
         let mut text = format!(
             "{} in {} restored and compared",
@@ -188,16 +168,10 @@ impl RestoreReport {
     }
 }
 
-impl Work<'_> {
-    pub(super) fn say(&self, what: &str) {
-        tracing::debug!("{what}");
-        self.prepared.account.begin(self.context.now(), what);
-        (self.tell)(what);
-    }
-
+impl Restore<'_> {
     /// Between two moments that are not given up midway.
     pub(super) fn go_on(&self) -> Result<(), JobError> {
-        if self.limit.is_cancelled() {
+        if self.run.limit.is_cancelled() {
             return Err(Stop::Interrupted.into());
         }
         Ok(())
@@ -206,19 +180,16 @@ impl Work<'_> {
     /// Puts on record that the restore has begun, and the names of its databases: before any of them is
     /// made, and again when another name is taken.
     pub(super) fn record_names(&self, compares_with: &str) -> Result<(), JobError> {
-        let (request, account, plan) = (self.request, &self.prepared.account, &self.plan);
-        account.note(|facts| facts.loaded_into = Some(plan.loads_into.clone()));
-        let ledger = request.repository.restore_ledger();
+        let plan = &self.plan;
+        self.run
+            .account
+            .note(|facts| facts.loaded_into = Some(plan.loads_into.clone()));
         let beside = BesideNames {
             loads_into: plan.loads_into.clone(),
             keeps_as: plan.keeps_as.clone(),
             compares_with: Some(compares_with.to_owned()),
         };
-        let asked = request.asked();
-        let mut start = asked.record(self.context, Event::Started, account, Some(beside));
-        start.requested_by = Some(self.context.requester.clone());
-        let appended = ledger.append(&start);
-        appended.map_err(unrecorded(&ledger, "nothing was restored because"))
+        self.request.order.record_start(self.run, Some(beside))
     }
 
     pub(super) fn new_name(&self) -> &str {
@@ -240,31 +211,31 @@ impl Work<'_> {
     pub(super) async fn stay_in_what_serves(&self) -> Vec<Client> {
         let source = &self.prepared.source;
         let original = source.manifest.as_ref().map(|one| one.database.as_str());
-        let mut databases = vec![self.request.database];
+        let mut databases = vec![self.request.order.database];
         databases.extend(original);
         let (premises, maintenance) = (&self.prepared.premises, &self.prepared.maintenance);
-        stay_in(self.context, premises, maintenance, &databases).await
+        stay_in(self.run.context, premises, maintenance, &databases).await
     }
 
     /// The programs that fit the server, and those that fit the backup's archive.
-    pub(super) async fn programs(&self) -> Result<WorkPrograms, JobError> {
+    async fn programs(&self) -> Result<(Programs, Programs), JobError> {
         let Prepared {
             premises, source, ..
         } = self.prepared;
-        let own = Programs::locate(self.context.programs.as_deref(), premises.major).await?;
-        let reader = source.programs(self.context, premises.major).await?;
-        Ok(WorkPrograms { own, reader })
+        let context = self.run.context;
+        let own = Programs::locate(context.programs.as_deref(), premises.major).await?;
+        let reader = source.programs(context, premises.major).await?;
+        Ok((own, reader))
     }
 
     pub(super) async fn maintenance(&self) -> Result<Client, JobError> {
-        let connect = self.context.limits.connect;
+        let connect = self.run.connect_limit();
         Ok(connect_patiently(&self.prepared.maintenance, connect).await?)
     }
 
     /// All steps, in their order. Up to the swap nothing is changed that serves anybody.
     pub(super) async fn carry_out(&mut self, made: &mut Made) -> Result<RestoreReport, JobError> {
-        let connect = self.context.limits.connect;
-        let client = self.limit.wait_for(self.maintenance()).await??;
+        let client = self.run.wait_for(self.maintenance()).await??;
         // What a restore left that was killed.
         self.drop_leftovers(&client, made).await?;
 
@@ -275,36 +246,31 @@ impl Work<'_> {
         self.create_what_is_loaded(&client, made).await?;
 
         let conninfo = self.to_database(self.new_name());
-        let programs = self.programs().await?;
+        let (own, reader) = self.programs().await?;
         // A server need not let us into a database of every name (pg_hba.conf).
-        drop(
-            self.limit
-                .wait_for(Client::connect(&conninfo, connect))
-                .await??,
-        );
+        drop(self.run.connect(&conninfo).await?);
 
         self.stop_application(made).await?;
 
-        self.say(&format!("loading into {}", self.new_name()));
-        let zone = self.zone_to_load_in(&client, made).await?;
-        let loading = conninfo.for_loading(zone.as_deref(), self.has_labels());
+        self.run.step(&format!("loading into {}", self.new_name()));
+        let loading = Loading {
+            own,
+            reader,
+            zone: self.zone_to_load_in(&client, made).await?,
+        };
         // What serves under the name, and under that of the backup's database, cannot be dropped meanwhile.
         let staying = self.stay_in_what_serves().await;
-        self.load(&programs, &loading).await?;
+        self.load(&loading, &conninfo).await?;
 
-        let loaded = self
-            .limit
-            .wait_for(Client::connect(&conninfo, connect))
-            .await??;
-        self.say(
+        let loaded = self.run.connect(&conninfo).await?;
+        self.run.step(
             "dumping it again and comparing it with the backup, and refreshing its statistics \
              meanwhile",
         );
-        let zone = zone.as_deref();
-        let compared = self.compare_and_analyze(&programs, &loaded, zone, made);
+        let compared = self.compare_and_analyze(&loading, &loaded, made);
         let (rows, tables) = Box::pin(compared).await?;
 
-        self.say("giving it its settings and privileges");
+        self.run.step("giving it its settings and privileges");
         self.give_properties(&client, &loaded, made).await?;
         drop(loaded);
 
@@ -340,16 +306,17 @@ impl Work<'_> {
             made.application_stopped = self.plan.replaces.is_some();
             return Ok(());
         };
-        self.say(&format!("stopping the application: {}", stop.join(" ")));
+        self.run
+            .step(&format!("stopping the application: {}", stop.join(" ")));
         // Also if it fails: half of it may be stopped.
         made.application_stopped = true;
         let stopping = application::run(
             stop,
-            self.request.database,
-            &self.context.environment,
+            self.request.order.database,
+            &self.run.context.environment,
             settings.timeout,
         );
-        self.limit
+        self.run
             .wait_for(stopping)
             .await?
             .map_err(|error| JobError::failed(format!("the application does not stop: {error}")))
@@ -362,18 +329,19 @@ impl Work<'_> {
             .start
             .as_ref()
             .filter(|_| made.application_stopped)?;
-        self.say(&format!("starting the application: {}", start.join(" ")));
+        self.run
+            .step(&format!("starting the application: {}", start.join(" ")));
         let started = application::run(
             start,
-            self.request.database,
-            &self.context.environment,
+            self.request.order.database,
+            &self.run.context.environment,
             settings.timeout,
         );
         started.await.err()
     }
 
     pub(super) async fn drop_made(&self, client: &Client, name: &str) -> Result<(), JobError> {
-        drop_made(client, self.context.limits.connect, name).await
+        drop_made(client, self.run.connect_limit(), name).await
     }
 
     /// Removes what was made; gives what remains, one sentence each with the way out. It is not
@@ -383,7 +351,7 @@ impl Work<'_> {
         let plan = &self.plan;
         let loaded = made.database.then_some(&plan.loads_into);
         for name in made.reference.iter().chain(loaded) {
-            self.say(&format!("dropping {name}"));
+            self.run.step(&format!("dropping {name}"));
             left.extend(self.clean_up_database(name).await);
         }
         // The new roles may own what is in there.
@@ -418,21 +386,26 @@ impl Work<'_> {
         let error = dropped.err()?;
         Some(format!(
             "the database {name} remains: the next restore of {} drops it, or {}; ({error})",
-            self.request.database,
+            self.request.order.database,
             drop_database(name)
         ))
     }
 
-    /// A failure with what it means.
-    pub(super) fn told(&self, error: JobError, left: &[String]) -> JobError {
-        let name = &self.request.database;
-        JobError::Restore {
+    /// A failure with what it means and what remains, which the incident report has as well.
+    fn failure(&self, error: JobError, left: Vec<String>, made: &mut Made) -> JobError {
+        let name = self.request.order.database;
+        let error = JobError::Restore {
             standing: match &self.plan.replaces {
                 Some(_) => format!("database {name:?} was not restored, and serves as before"),
                 None => format!("database {name:?} was not restored"),
             },
             source: Box::new(error),
             left: left.iter().flat_map(|one| ["\n", one.as_str()]).collect(),
-        }
+        };
+        self.run.account.note(|facts| {
+            facts.left = left;
+            facts.warnings.append(&mut made.warnings);
+        });
+        error
     }
 }

@@ -178,14 +178,7 @@ impl History {
             }
         }
         if record.operation() == Operation::Backup && record.at > self.now - TimeDelta::days(DAYS) {
-            let month = &mut self.month;
-            match record.event {
-                Event::Succeeded => month.succeeded += 1,
-                Event::Failed => month.failed += 1,
-                Event::Interrupted => month.interrupted += 1,
-                Event::Skipped => month.skipped += 1,
-                Event::Started => {}
-            }
+            self.month.count(record.event);
         }
         if record.operation() == Operation::Drill && self.recovery.is_none() {
             self.recovery = LastDrill::of(record.clone());
@@ -208,6 +201,18 @@ impl History {
         };
         line.take(record);
         ControlFlow::Continue(())
+    }
+}
+
+impl Outcomes {
+    fn count(&mut self, event: Event) {
+        match event {
+            Event::Succeeded => self.succeeded += 1,
+            Event::Failed => self.failed += 1,
+            Event::Interrupted => self.interrupted += 1,
+            Event::Skipped => self.skipped += 1,
+            Event::Started => {}
+        }
     }
 }
 

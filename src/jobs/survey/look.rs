@@ -53,14 +53,8 @@ impl World<'_> {
     /// Looks at a directory; none if it is one that was found and nothing in it is of ours.
     pub(super) fn look_at(&self, spot: &Spot<'_>) -> Option<Look> {
         let directory = spot.repository.directory();
-        let named = || {
-            spot.database.clone().unwrap_or_else(|| {
-                let name = directory.file_name().unwrap_or_default();
-                name.to_string_lossy().into_owned()
-            })
-        };
         let unseen = |why: String| {
-            let database = named();
+            let database = name_of(spot);
             Some(Look {
                 trouble: Some(trouble(spot, &database, why)),
                 surveyed: None,
@@ -76,60 +70,51 @@ impl World<'_> {
             Ok(catalogue) => catalogue,
             Err(error) => return unseen(error.to_string()),
         };
-        let mut history = History::until(self.context.local(self.now));
-        let ledger = spot.repository.ledger();
-        let read = ledger.read_backwards(|record| history.take(record));
-        // Test restores have a ledger of their own.
-        let mut drills = History::until(self.context.local(self.now));
-        let restores = spot.repository.restore_ledger();
-        let read_drills = restores.read_backwards(|record| drills.take_restore(record));
-        history.add_restores(drills);
-        let is_ours = history.database.is_some()
+        let ledgers = self.ledgers(&spot.repository);
+        let is_ours = ledgers.history.database.is_some()
             || !catalogue.backups.is_empty()
             || catalogue.problems.iter().any(Problem::is_of_a_backup);
-        if spot.database.is_none() && !is_ours && read.is_ok() {
+        if spot.database.is_none() && !is_ours && ledgers.is_read {
             return None;
         }
+        Some(self.look_inside(spot, catalogue, ledgers))
+    }
+
+    /// Looks at what is in a directory of ours.
+    fn look_inside(&self, spot: &Spot<'_>, catalogue: Catalogue, ledgers: Ledgers) -> Look {
+        let Ledgers {
+            history,
+            mut troubles,
+            ..
+        } = ledgers;
         let found = catalogue.backups.last().map(|newest| &newest.database);
         let database = spot
             .database
             .as_ref()
             .or(found)
             .or(history.database.as_ref())
-            .map_or_else(named, Clone::clone);
-        let mut troubles = Vec::new();
-        if let Err(error) = read {
-            let error = RepositoryError::io("read", ledger.path())(error);
-            troubles.push(error.to_string());
-        }
-        if let Err(error) = read_drills {
-            let error = RepositoryError::io("read", restores.path())(error);
-            troubles.push(error.to_string());
-        }
+            .map_or_else(|| name_of(spot), Clone::clone);
         troubles.extend(spot.repository.written_by_others());
         if let Some(found) = found.filter(|found| **found != database) {
             let error = RepositoryError::OtherDatabase {
-                directory: directory.to_owned(),
+                directory: spot.repository.directory().to_owned(),
                 found: found.clone(),
                 wanted: database.clone(),
             };
             troubles.push(error.to_string());
         }
-        let at_work = spot
-            .repository
-            .at_work(&self.locks)
-            .unwrap_or_else(|error| {
-                troubles.push(error.to_string());
-                None
-            });
+        let at_work = spot.repository.at_work(&self.locks);
+        let at_work = at_work.unwrap_or_else(|error| {
+            troubles.push(error.to_string());
+            None
+        });
         let aside = in_quarantine(&spot.repository).unwrap_or_else(|error| {
             troubles.push(error.to_string());
             Vec::new()
         });
-        let mut remarks: Vec<String> = match at_work {
-            None => cut_short(&history).into_iter().collect(),
-            Some(_) => Vec::new(),
-        };
+        let nobody_is_at_work = at_work.is_none();
+        let cut_short = nobody_is_at_work.then(|| cut_short(&history)).flatten();
+        let mut remarks: Vec<String> = cut_short.into_iter().collect();
         let surveyed = Gathered {
             world: self,
             spot,
@@ -146,13 +131,37 @@ impl World<'_> {
                 surveyed.strangers
             ));
         }
-        Some(Look {
+        Look {
             trouble: (!troubles.is_empty()).then(|| trouble(spot, &database, troubles.join("; "))),
             surveyed: Some(surveyed),
             remarks,
             server: spot.server.name.clone(),
             database,
-        })
+        }
+    }
+
+    /// Reads both ledgers of a database.
+    fn ledgers(&self, repository: &Repository) -> Ledgers {
+        let now = self.context.local(self.now);
+        let mut history = History::until(now);
+        let ledger = repository.ledger();
+        let read = ledger.read_backwards(|record| history.take(record));
+        // Test restores have a ledger of their own.
+        let mut drills = History::until(now);
+        let restores = repository.restore_ledger();
+        let read_drills = restores.read_backwards(|record| drills.take_restore(record));
+        history.add_restores(drills);
+        let is_read = read.is_ok();
+        let outcomes = [(read, ledger.path()), (read_drills, restores.path())];
+        let failed = outcomes.into_iter().filter_map(|(read, path)| {
+            let error = RepositoryError::io("read", path)(read.err()?);
+            Some(error.to_string())
+        });
+        Ledgers {
+            history,
+            is_read,
+            troubles: failed.collect(),
+        }
     }
 
     /// The newest slot of these jobs whose success is overdue.
@@ -176,6 +185,24 @@ impl World<'_> {
         })
         .max()
     }
+}
+
+/// What the ledgers of a database say.
+struct Ledgers {
+    history: History,
+    /// Whether the one of its backups could be read.
+    is_read: bool,
+    /// What could not be read, one sentence each.
+    troubles: Vec<String>,
+}
+
+/// The database as it is configured; else what its directory is called.
+fn name_of(spot: &Spot<'_>) -> String {
+    spot.database.clone().unwrap_or_else(|| {
+        let directory = spot.repository.directory();
+        let name = directory.file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
+    })
 }
 
 /// What is in quarantine: where, and why.
@@ -227,6 +254,32 @@ struct Gathered<'a> {
     aside: Vec<(PathBuf, String)>,
 }
 
+/// What is wrong with backups, each with its name.
+#[derive(Default)]
+struct Faults {
+    damaged: Vec<(String, String)>,
+    unrestorable: Vec<(String, String)>,
+    lost_states: Vec<(String, String)>,
+}
+
+impl Faults {
+    fn of(catalogue: &Catalogue) -> Self {
+        let mut faults = Self::default();
+        for entry in &catalogue.backups {
+            let told = |what: &str| (entry.stem.to_string(), what.to_owned());
+            if let Some(unreadable) = &entry.state.unreadable {
+                faults.lost_states.push(told(&unreadable.what));
+            }
+            match entry.state.fault() {
+                Some(Fault::Damaged(what)) => faults.damaged.push(told(what)),
+                Some(Fault::Unrestorable(what)) => faults.unrestorable.push(told(what)),
+                None => {}
+            }
+        }
+        faults
+    }
+}
+
 impl Gathered<'_> {
     fn survey(mut self) -> Surveyed {
         let known_since = self.known_since();
@@ -234,25 +287,15 @@ impl Gathered<'_> {
         let series = self.series(&by_series, known_since);
         let verification = self.verification(known_since);
         let drill = self.drill(known_since);
-        let backups: BTreeMap<Series, Line> = by_series
-            .iter()
-            .map(|(series, entries)| ((*series).clone(), line(entries)))
-            .collect();
+        let lines = by_series.iter();
+        let lines = lines.map(|(series, entries)| ((*series).clone(), line(entries)));
+        let backups: BTreeMap<Series, Line> = lines.collect();
         let running = self.running(&backups);
-        let (mut damaged, mut unrestorable) = (Vec::new(), Vec::new());
-        let mut lost_states = Vec::new();
-        for entry in &self.catalogue.backups {
-            let fault = entry.state.fault();
-            let told = |what: &str| (entry.stem.to_string(), what.to_owned());
-            if let Some(unreadable) = &entry.state.unreadable {
-                lost_states.push(told(&unreadable.what));
-            }
-            match fault {
-                Some(Fault::Damaged(what)) => damaged.push(told(what)),
-                Some(Fault::Unrestorable(what)) => unrestorable.push(told(what)),
-                None => {}
-            }
-        }
+        let Faults {
+            damaged,
+            unrestorable,
+            lost_states,
+        } = Faults::of(&self.catalogue);
         let (spoilt, without): (Vec<_>, Vec<_>) = self
             .catalogue
             .problems
@@ -263,11 +306,12 @@ impl Gathered<'_> {
             .filter_map(|problem| Some((problem.lost.as_ref()?.to_string(), problem.file.clone())))
             .collect();
         let strangers = without.len() - lost_manifests.len();
-        let server = &self.spot.server.name;
+        let (server, repository) = (&self.spot.server.name, &self.spot.repository);
+        let state_directory = self.world.state_directory;
         let facts = DatabaseFacts {
             server: server.clone(),
             label: self.world.plan.label(server, &self.database),
-            directory: self.spot.repository.directory().to_owned(),
+            directory: repository.directory().to_owned(),
             discovered: self.spot.database.is_none(),
             series,
             verification,
@@ -279,11 +323,7 @@ impl Gathered<'_> {
             quarantined: self.aside,
             lost_manifests,
             lost_states,
-            losses: continuity::look(
-                self.world.state_directory,
-                &self.spot.repository,
-                &self.catalogue,
-            ),
+            losses: continuity::look(state_directory, repository, &self.catalogue),
             unreadable: spoilt
                 .into_iter()
                 .map(|problem| (problem.file.clone(), problem.what.clone()))

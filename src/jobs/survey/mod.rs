@@ -154,15 +154,8 @@ pub fn survey(
     let plan = &loaded.plan;
     let now = Utc::now();
     let expectation = plan.objectives;
-    let mut concerns = Vec::new();
-    let mut remarks = Vec::new();
-    let locks = HeldLocks::now()
-        .inspect_err(|error| {
-            remarks.push(format!(
-                "what runs without the daemon cannot be seen: /proc/locks cannot be read: {error}"
-            ));
-        })
-        .unwrap_or_default();
+    let mut judged = Judged::default();
+    let locks = held_locks(&mut judged.remarks);
     let daemon = daemon(plan);
     let is_changed_on_disk = is_changed_on_disk(&daemon, loaded);
     let answers = Answers::known_to(&daemon);
@@ -189,43 +182,23 @@ pub fn survey(
     let found = look_at_all(&world, &spots);
     if wanted.is_empty() {
         // What is wrong elsewhere is of no interest to whoever named a database.
-        concerns.extend(empty);
-        if of_state_directory.is_none() {
-            remarks.extend(unconfigured::remarks(plan, &spots, &world.answers));
-        }
-        concerns.extend(of_state_directory);
+        judged.concerns.extend(empty);
+        let unconfigured = unconfigured::remarks(&world, &spots);
+        judged.remarks.extend(unconfigured);
+        judged.concerns.extend(of_state_directory);
     }
     let (found, unseen) = choose(plan, found, &unseen, wanted)?;
-    concerns.extend(unseen);
+    judged.concerns.extend(unseen);
 
-    let mut databases = Vec::new();
-    let mut spaces = Spaces::default();
     for look in found {
-        if let Some(trouble) = look.trouble {
-            concerns.push(trouble);
-        }
-        let Some(database) = look.surveyed else {
-            continue;
-        };
-        spaces.add(&world, &database);
-        let judgement = judge(&database.facts, expectation, context.local(now));
-        concerns.extend(judgement.concerns);
-        let label = one_line(&database.facts.label);
-        let named = |remark| format!("database {label}: {remark}");
-        remarks.extend(judgement.remarks.into_iter().map(named));
-        remarks.extend(look.remarks.into_iter().map(named));
-        databases.push(database);
+        judged.take(&world, look);
     }
-    let spaces = spaces.into_facts();
-    concerns.extend(spaces.iter().filter_map(judge_space));
-    let is_late = databases.iter().any(|database| database.facts.is_late());
-    judge_daemon(&daemon, is_late, &mut concerns, &mut remarks);
-    if wanted.is_empty() {
-        concerns.extend(world.answers.concerns(&concerns));
-    }
+    let spaces = std::mem::take(&mut judged.spaces).into_facts();
+    let of_spaces = spaces.iter().filter_map(judge_space);
+    judged.concerns.extend(of_spaces);
+    judged.take_daemon(&world, &daemon, wanted.is_empty());
     if let DaemonView::Alive(state) = &daemon {
-        judge_connections(state, &databases, wanted.is_empty(), &mut concerns);
-        remark_on_changes(state, is_changed_on_disk, &mut remarks);
+        remark_on_changes(state, is_changed_on_disk, &mut judged.remarks);
     }
     Ok(Survey {
         at: context.local(now),
@@ -234,11 +207,68 @@ pub fn survey(
         next: next_runs(plan, &daemon, now),
         daemon,
         is_changed_on_disk,
-        databases,
+        databases: judged.databases,
         spaces,
-        concerns,
-        remarks,
+        concerns: judged.concerns,
+        remarks: judged.remarks,
     })
+}
+
+/// The locks that are held; a remark where that cannot be seen.
+fn held_locks(remarks: &mut Vec<String>) -> HeldLocks {
+    HeldLocks::now().unwrap_or_else(|error| {
+        remarks.push(format!(
+            "what runs without the daemon cannot be seen: /proc/locks cannot be read: {error}"
+        ));
+        HeldLocks::default()
+    })
+}
+
+/// What the looks at the databases come to.
+#[derive(Default)]
+struct Judged {
+    databases: Vec<Surveyed>,
+    spaces: Spaces,
+    concerns: Vec<Concern>,
+    remarks: Vec<String>,
+}
+
+impl Judged {
+    fn take(&mut self, world: &World<'_>, look: Look) {
+        self.concerns.extend(look.trouble);
+        let Some(database) = look.surveyed else {
+            return;
+        };
+        self.spaces.add(world, &database);
+        let now = world.context.local(world.now);
+        let judgement = judge(&database.facts, world.plan.objectives, now);
+        self.concerns.extend(judgement.concerns);
+        let label = one_line(&database.facts.label);
+        let named = |remark| format!("database {label}: {remark}");
+        self.remarks
+            .extend(judgement.remarks.into_iter().map(named));
+        self.remarks.extend(look.remarks.into_iter().map(named));
+        self.databases.push(database);
+    }
+
+    /// Judges the daemon, after all databases; `is_all` where none was named.
+    fn take_daemon(&mut self, world: &World<'_>, daemon: &DaemonView, is_all: bool) {
+        let Self {
+            databases,
+            concerns,
+            remarks,
+            ..
+        } = self;
+        let is_late = databases.iter().any(|database| database.facts.is_late());
+        judge_daemon(daemon, is_late, concerns, remarks);
+        if is_all {
+            let of_answers = world.answers.concerns(concerns);
+            concerns.extend(of_answers);
+        }
+        if let DaemonView::Alive(state) = daemon {
+            judge_connections(state, databases, is_all, concerns);
+        }
+    }
 }
 
 /// Keeps what is named, everything if nothing is; and what may be missing from it.

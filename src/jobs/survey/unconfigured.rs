@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::answers::Answers;
+use super::look::World;
 use super::places::Spot;
 use crate::config::{Databases, Plan};
 use crate::repository::{LastSeen, Repository};
@@ -11,8 +11,12 @@ use crate::words::counted;
 
 /// What there is to know of such directories, one sentence each. They come from the state directory,
 /// which remembers where backups were made; one that is gone since is nobody's business.
-pub(super) fn remarks(plan: &Plan, spots: &[Spot<'_>], answers: &Answers) -> Vec<String> {
-    let remembered = answers.ask(&plan.daemon.state_directory, LastSeen::all);
+pub(super) fn remarks(world: &World<'_>, spots: &[Spot<'_>]) -> Vec<String> {
+    let (plan, answers) = (world.plan, &world.answers);
+    let Some(state_directory) = world.state_directory else {
+        return Vec::new();
+    };
+    let remembered = answers.ask(state_directory, LastSeen::all);
     // Whoever may not look there sees fewer remarks; the daemon's user does.
     let remembered = remembered.flatten().unwrap_or_default();
     remembered

@@ -5,28 +5,26 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::choose::Name;
 use super::judge::in_the_way;
-use super::scratch::{Tools, in_words};
-use super::{PlannedTable, TablesRequest, Tell};
+use super::scratch::{Extraction, in_words};
+use super::{PlannedTable, TablesPlan};
 use crate::jobs::JobError;
 use crate::jobs::restore::preflight::PG_CRON;
 use crate::pipeline::census::{Needs, TableName};
 use crate::pipeline::{Left, Passage};
 use crate::postgres::{
-    Client, Premises, Table, Ties, cut_loose, drop_all_but, family, has, has_schema, move_into,
-    needs, shapes, taken,
+    Client, Premises, Shape, Table, Ties, cut_loose, drop_all_but, family, has, has_schema,
+    move_into, needs, shapes, taken,
 };
 use crate::words::counted;
 
 /// What the look into the scratch database needs.
 pub(super) struct Look<'a> {
-    pub(super) tools: Tools<'a>,
-    pub(super) request: &'a TablesRequest<'a>,
+    pub(super) extraction: Extraction<'a>,
     pub(super) premises: &'a Premises,
     pub(super) passage: &'a Passage,
     pub(super) scratch: &'a str,
     pub(super) makes_database: bool,
     pub(super) schema: Option<&'a str>,
-    pub(super) tell: Tell<'a>,
 }
 
 /// What it finds.
@@ -41,33 +39,21 @@ pub(super) struct Found {
 
 impl Look<'_> {
     pub(super) async fn carry_out(&self, names: &[Name]) -> Result<Found, JobError> {
-        let limit = self.tools.limit;
-        (self.tell)(&format!(
+        let run = self.extraction.run;
+        run.step(&format!(
             "loading the definitions into the scratch database {}",
             self.scratch
         ));
         let without = unavailable(&self.passage.needs, self.premises);
         let left = self
-            .tools
+            .extraction
             .load_definitions(self.scratch, self.premises, &without)
             .await?;
-        let client = self.tools.connect(self.scratch).await?;
-        let tables = limit.wait_for(family(&client, names)).await??;
-        for (schema, name) in names {
-            let is_it = |table: &Table| {
-                table.is_named && flat(&table.raw) == (schema.clone(), name.clone())
-            };
-            if !tables.iter().any(is_it) {
-                return Err(JobError::failed(format!(
-                    "the backup's table {}.{} did not come into being in the scratch database: \
-                     restore the whole backup beside, with --into",
-                    String::from_utf8_lossy(schema),
-                    String::from_utf8_lossy(name)
-                )));
-            }
-        }
+        let client = self.extraction.connect(self.scratch).await?;
+        let tables = run.wait_for(family(&client, names)).await??;
+        all_are_there(names, &tables)?;
         let rows = self.rows_of(&tables)?;
-        let ties = limit.wait_for(cut_loose(&client, &tables)).await??;
+        let ties = run.wait_for(cut_loose(&client, &tables)).await??;
         let mut left_out = left_out(&ties, self.makes_database);
         if self.makes_database && !without.is_empty() {
             left_out.push(format!(
@@ -76,14 +62,13 @@ impl Look<'_> {
                 in_words(&without)
             ));
         }
-        let oids: Vec<u32> = tables.iter().map(|table| table.oid).collect();
         if let Some(schema) = self.schema {
             no_two_alike(&tables)?;
-            let moving = move_into(&client, &tables, schema);
-            limit.wait_for(moving).await??;
+            run.wait_for(move_into(&client, &tables, schema)).await??;
         }
+        let oids: Vec<u32> = tables.iter().map(|table| table.oid).collect();
         let (makes_schema, originals_stand) = if self.makes_database {
-            for other in limit.wait_for(drop_all_but(&client, &oids)).await?? {
+            for other in run.wait_for(drop_all_but(&client, &oids)).await?? {
                 left_out.push(format!(
                     "the rows of {other}, which comes with them empty: a column has its type"
                 ));
@@ -92,29 +77,38 @@ impl Look<'_> {
         } else {
             self.against_target(&client, &tables, &oids).await?
         };
-        let becomes: BTreeMap<u32, String> = limit
-            .wait_for(shapes(&client, &oids))
-            .await??
-            .into_iter()
-            .map(|shape| (shape.oid, shape.quoted))
-            .collect();
-        let planned = tables
-            .iter()
-            .zip(rows)
-            .map(|(table, rows)| PlannedTable {
-                table: table.quoted.clone(),
-                becomes: becomes.get(&table.oid).cloned().unwrap_or_default(),
-                rows,
-            })
-            .collect();
+        let shapes = run.wait_for(shapes(&client, &oids)).await??;
         Ok(Found {
             warnings: roles_left_out(&left, &tables, self.premises),
+            planned: planned(&tables, rows, shapes),
             tables,
-            planned,
             originals_stand,
             makes_schema,
             left_out,
         })
+    }
+
+    /// What the restore is going to do, after what was found.
+    pub(super) fn plan(&self, found: &Found, warnings: Vec<String>) -> TablesPlan {
+        let Extraction {
+            order,
+            source,
+            maintenance,
+            ..
+        } = self.extraction;
+        TablesPlan {
+            backup: source.label.clone(),
+            started: source.started(),
+            server: maintenance.server(),
+            database: order.into.to_owned(),
+            makes_database: self.makes_database,
+            makes_schema: found.makes_schema,
+            schema: self.schema.map(str::to_owned),
+            tables: found.planned.clone(),
+            user: self.premises.user.clone(),
+            left_out: found.left_out.clone(),
+            warnings,
+        }
     }
 
     /// The rows of each table in the backup; none where they are its partitions'.
@@ -156,18 +150,19 @@ impl Look<'_> {
         tables: &[Table],
         oids: &[u32],
     ) -> Result<(bool, Vec<bool>), JobError> {
-        let limit = self.tools.limit;
-        let target = self.tools.connect(self.request.into).await?;
+        let run = self.extraction.run;
+        let into = self.extraction.order.into;
+        let target = self.extraction.connect(into).await?;
         let schema = self.schema.unwrap_or_default();
-        let standing = limit
+        let standing = run
             .wait_for(taken(scratch, oids, &target, schema))
             .await??;
         if !standing.is_empty() {
-            return Err(JobError::failed(in_the_way(self.request.into, &standing)));
+            return Err(JobError::failed(in_the_way(into, &standing)));
         }
         let mut missing = BTreeSet::new();
-        for need in limit.wait_for(needs(scratch, oids)).await?? {
-            if !limit.wait_for(has(&target, &need)).await?? {
+        for need in run.wait_for(needs(scratch, oids)).await?? {
+            if !run.wait_for(has(&target, &need)).await?? {
                 missing.insert(match &need.extension {
                     Some(extension) => format!("{} (of extension {extension})", need.what),
                     None => need.what.clone(),
@@ -179,16 +174,48 @@ impl Look<'_> {
             return Err(JobError::failed(format!(
                 "database {:?} lacks what the tables need: {}; make it there first, or restore \
                  into a new database, which gets all of it: --into NAME",
-                self.request.into,
+                into,
                 missing.join(", ")
             )));
         }
-        let makes_schema = !limit.wait_for(has_schema(&target, schema)).await??;
+        let makes_schema = !run.wait_for(has_schema(&target, schema)).await??;
         let names: Vec<_> = tables.iter().map(|table| table.raw.clone()).collect();
-        let standing = limit.wait_for(family(&target, &names)).await??;
+        let standing = run.wait_for(family(&target, &names)).await??;
         let stands = |table: &Table| standing.iter().any(|one| one.raw == table.raw);
         Ok((makes_schema, tables.iter().map(stands).collect()))
     }
+}
+
+/// Every table that was asked for has come into being.
+fn all_are_there(names: &[Name], tables: &[Table]) -> Result<(), JobError> {
+    for (schema, name) in names {
+        let is_it =
+            |table: &Table| table.is_named && flat(&table.raw) == (schema.clone(), name.clone());
+        if !tables.iter().any(is_it) {
+            return Err(JobError::failed(format!(
+                "the backup's table {}.{} did not come into being in the scratch database: \
+                 restore the whole backup beside, with --into",
+                String::from_utf8_lossy(schema),
+                String::from_utf8_lossy(name)
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The tables with their rows, and with what they become.
+fn planned(tables: &[Table], rows: Vec<Option<u64>>, shapes: Vec<Shape>) -> Vec<PlannedTable> {
+    let shapes = shapes.into_iter();
+    let mut becomes: BTreeMap<u32, String> =
+        shapes.map(|shape| (shape.oid, shape.quoted)).collect();
+    let tables = tables.iter().zip(rows);
+    tables
+        .map(|(table, rows)| PlannedTable {
+            table: table.quoted.clone(),
+            becomes: becomes.remove(&table.oid).unwrap_or_default(),
+            rows,
+        })
+        .collect()
 }
 
 /// The extensions that our user cannot install, or not in the scratch database. Nothing may need them: a

@@ -17,21 +17,16 @@ mod rows;
 mod scratch;
 mod transfer;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, FixedOffset};
-use uuid::Uuid;
 
-use crate::config::Connection;
 use crate::jobs::JobError;
-use crate::jobs::restore::account::Account;
-use crate::jobs::restore::begin::Asked;
+use crate::jobs::restore::RestoreOrder;
 use crate::jobs::restore::source::Source;
-use crate::jobs::restore::{RestoreSource, Tell};
 use crate::pipeline::Passage;
 use crate::postgres::{Conninfo, DatabaseProperties, Programs, Table};
-use crate::repository::{Lock, Repository};
+use crate::repository::Lock;
 use crate::words::counted;
 
 pub use outlook::{TablesAhead, look_ahead_at_tables, look_at_tables};
@@ -41,31 +36,14 @@ pub use transfer::restore_tables;
 /// A restore of single tables that is asked for.
 #[derive(Clone, Copy, Debug)]
 pub struct TablesRequest<'a> {
-    /// The run's identity, in the ledger and the log.
-    pub run: Uuid,
-    /// What they are taken out of.
-    pub source: &'a RestoreSource,
-    /// The server.
-    pub connection: &'a Connection,
-    /// The database that the backup is of.
-    pub original: &'a str,
-    /// The database that they are restored into; one that is not there is made.
-    pub into: &'a str,
+    /// What every restore is asked for. Its database is the one that the backup is of; one to restore into
+    /// that is not there is made.
+    pub order: RestoreOrder<'a>,
     /// The schema that they are restored into; without, a new one, or in a new database those
     /// that they stood in.
     pub schema: Option<&'a str>,
     /// Which tables, as patterns of psql's.
     pub patterns: &'a [String],
-    /// Whether statements of kinds that are not known are carried out.
-    pub accept_unexpected: bool,
-    /// Newer backups that are passed over, one sentence each.
-    pub passed_over: &'a [String],
-    /// The directory whose lock is taken and whose `restore.log` is written.
-    pub repository: &'a Repository,
-    /// How long it should take (P18).
-    pub objective: Duration,
-    /// How old a backup may be (P18).
-    pub recovery_point: Duration,
 }
 
 /// What a restore of tables is going to do.
@@ -136,24 +114,6 @@ pub struct PreparedTables {
     tables: Vec<Table>,
     /// Whether the tables that they were stand in the database, in the same order.
     originals_stand: Vec<bool>,
-    /// Whether statements of kinds that are not known are carried out.
-    accepts_unexpected: bool,
-    account: Arc<Account>,
-}
-
-impl<'a> TablesRequest<'a> {
-    fn asked(&self) -> Asked<'a> {
-        Asked {
-            run: self.run,
-            source: self.source,
-            connection: self.connection,
-            database: self.original,
-            into: self.into,
-            repository: self.repository,
-            objective: self.objective,
-            recovery_point: self.recovery_point,
-        }
-    }
 }
 
 impl TablesRequest<'_> {

@@ -1,10 +1,8 @@
 //! What a restore of tables would do, told without a lock and without making anything.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use chrono::{DateTime, FixedOffset};
-use tokio_util::sync::CancellationToken;
 
 use super::TablesRequest;
 use super::choose::{Name, choose};
@@ -13,13 +11,14 @@ use super::look::flat;
 use super::prepare::two_names;
 use crate::jobs::error::census_damage;
 use crate::jobs::restore::begin::{Beginning, Depth};
-use crate::jobs::restore::sendable::{self, about_functions};
+use crate::jobs::restore::sendable::about_functions;
 use crate::jobs::restore::steps::{LastDrill, Outlook, PlannedStep};
-use crate::jobs::restore::{RestoreSource, read_for_the_plan};
-use crate::jobs::{DrillPhase, JobContext, JobError, Limit};
+use crate::jobs::restore::{RestoreOrder, RestoreSource, read_for_the_plan};
+use crate::jobs::run::Run;
+use crate::jobs::{DrillPhase, JobError};
 use crate::pipeline::census::Census;
-use crate::pipeline::{Progress, read_census};
-use crate::postgres::{Client, family};
+use crate::pipeline::read_census;
+use crate::postgres::{Conninfo, family};
 use crate::regular_file;
 use crate::repository::{Manifest, Role};
 use crate::words::{command, counted};
@@ -63,46 +62,27 @@ pub struct TablesAhead {
 /// # Errors
 /// When a pattern means no table, or the backup or the server cannot be asked.
 pub async fn look_ahead_at_tables(
-    context: &JobContext,
+    run: &Run<'_>,
     request: &TablesRequest<'_>,
-    cancel: &CancellationToken,
 ) -> Result<TablesAhead, JobError> {
-    look(context, request, cancel, false).await
+    look(&run.for_a_look(), request, false).await
 }
 
 /// The same, where `reads` says whether a file without a manifest is read in full.
 async fn look(
-    context: &JobContext,
+    run: &Run<'_>,
     request: &TablesRequest<'_>,
-    cancel: &CancellationToken,
     reads: bool,
 ) -> Result<TablesAhead, JobError> {
-    let limit = Limit::new(cancel.clone(), "total", context.limits.total);
-    let (progress, account) = (Arc::new(Progress::default()), Arc::default());
-    let asked = request.asked();
+    let order = &request.order;
+    let begun = order.begin(run, Depth::Look).await?;
+    let (contents, mut remarks) = known_contents(run, request, &begun, reads).await?;
     let Beginning {
         source,
         maintenance,
         premises,
         ..
-    } = asked
-        .begin(context, Depth::Look, &account, &limit, &progress)
-        .await?;
-    let mut remarks = Vec::new();
-    let contents = if let Some(manifest) = &source.manifest {
-        let census = stored_census(request, manifest)?;
-        Some((census, manifest.artifact.text_bytes))
-    } else if reads {
-        let major = premises.major;
-        let reading = source.read(context, request.source, major, &limit, &progress);
-        let passage = reading.await?;
-        let accepts = request.accept_unexpected;
-        remarks.extend(sendable::judge(&source, &passage.findings, accepts)?);
-        remarks.push(read_for_the_plan(&source));
-        Some((passage.census, passage.text_bytes))
-    } else {
-        None
-    };
+    } = begun;
     let tables = match &contents {
         Some((census, _)) => choose(census, request.patterns).map_err(JobError::NoSuchTable)?,
         None => Vec::new(),
@@ -114,33 +94,25 @@ async fn look(
     });
     let mut judgement = judge(&premises, source_major, room);
     judgement.warnings.append(&mut remarks);
-    let now = context.now();
-    let makes_database = !premises.databases.contains_key(request.into);
+    let now = run.now();
+    let makes_database = !premises.databases.contains_key(order.into);
     let schema = request.schema_for(makes_database, now);
     if let Some(schema) = &schema
         && !makes_database
     {
-        let conninfo = maintenance.to_database(request.into);
-        let connecting = Client::connect(&conninfo, context.limits.connect);
-        let target = limit.wait_for(connecting).await??;
-        let theirs: Vec<Name> = tables
-            .iter()
-            .map(|(_, name)| (schema.clone().into_bytes(), name.clone()))
-            .collect();
-        let standing = limit.wait_for(family(&target, &theirs)).await??;
-        let standing = standing.iter().filter(|table| table.is_named);
-        let standing: Vec<String> = standing.map(|table| table.quoted.clone()).collect();
+        let target = maintenance.to_database(order.into);
+        let standing = standing_in(run, &target, schema, &tables).await?;
         if !standing.is_empty() {
-            judgement.problems.push(in_the_way(request.into, &standing));
+            judgement.problems.push(in_the_way(order.into, &standing));
         }
     }
-    let (scratch, _) = two_names(request.original, now, premises.databases.clone());
+    let (scratch, _) = two_names(order.database, now, premises.databases.clone());
     Ok(TablesAhead {
         backup: source.label.clone(),
         started: source.started(),
         bytes: source.manifest.as_ref().map(Manifest::bytes),
         server: maintenance.server(),
-        database: request.into.to_owned(),
+        database: order.into.to_owned(),
         makes_database,
         tables: match &contents {
             Some((census, _)) => in_words(&tables, census),
@@ -148,12 +120,51 @@ async fn look(
         },
         user: premises.user.clone(),
         problems: judgement.problems,
-        warnings: [request.passed_over, &judgement.warnings].concat(),
+        warnings: [order.passed_over, &judgement.warnings].concat(),
         schema,
         scratch,
         path: source.path.clone(),
-        last_drill: LastDrill::newest(&asked)?,
+        last_drill: LastDrill::newest(order)?,
     })
+}
+
+/// What the backup holds, with the bytes of its text, as far as that is known; and what there is to say of it.
+async fn known_contents(
+    run: &Run<'_>,
+    request: &TablesRequest<'_>,
+    begun: &Beginning,
+    reads: bool,
+) -> Result<(Option<(Census, u64)>, Vec<String>), JobError> {
+    let (order, source) = (&request.order, &begun.source);
+    if let Some(manifest) = &source.manifest {
+        let census = stored_census(order, manifest)?;
+        return Ok((Some((census, manifest.artifact.text_bytes)), Vec::new()));
+    }
+    if !reads {
+        return Ok((None, Vec::new()));
+    }
+    let reading = order.read_in_full(run, source, begun.premises.major);
+    let (passage, unexpected) = reading.await?;
+    let mut remarks: Vec<String> = unexpected.into_iter().collect();
+    remarks.push(read_for_the_plan(source));
+    Ok((Some((passage.census, passage.text_bytes)), remarks))
+}
+
+/// Those of the tables whose names are taken in a schema.
+async fn standing_in(
+    run: &Run<'_>,
+    database: &Conninfo,
+    schema: &str,
+    tables: &[Name],
+) -> Result<Vec<String>, JobError> {
+    let target = run.connect(database).await?;
+    let theirs: Vec<Name> = tables
+        .iter()
+        .map(|(_, name)| (schema.as_bytes().to_vec(), name.clone()))
+        .collect();
+    let standing = run.wait_for(family(&target, &theirs)).await??;
+    let standing = standing.iter().filter(|table| table.is_named);
+    Ok(standing.map(|table| table.quoted.clone()).collect())
 }
 
 /// Says what a restore of tables would do, step by step, for `--plan`. A file without a manifest is read
@@ -162,11 +173,10 @@ async fn look(
 /// # Errors
 /// As [`look_ahead_at_tables`].
 pub async fn look_at_tables(
-    context: &JobContext,
+    run: &Run<'_>,
     request: &TablesRequest<'_>,
-    cancel: &CancellationToken,
 ) -> Result<Outlook, JobError> {
-    let ahead = look(context, request, cancel, true).await?;
+    let ahead = look(&run.for_a_look(), request, true).await?;
     Ok(Outlook {
         steps: ahead.steps(),
         last_drill: ahead.last_drill,
@@ -180,8 +190,8 @@ pub async fn look_at_tables(
 }
 
 /// The census that a backup has beside it.
-fn stored_census(request: &TablesRequest<'_>, manifest: &Manifest) -> Result<Census, JobError> {
-    let RestoreSource::Backup(place, stem) = request.source else {
+fn stored_census(order: &RestoreOrder<'_>, manifest: &Manifest) -> Result<Census, JobError> {
+    let RestoreSource::Backup(place, stem) = order.source else {
         return Err(JobError::Internal("a file has no census".to_owned()));
     };
     let path = place.repository.path(stem, Role::Census);

@@ -2,30 +2,25 @@
 //! to others, what they need, and that nothing stands where they go.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use chrono::{DateTime, FixedOffset, TimeDelta};
-use tokio_util::sync::CancellationToken;
 
-use super::choose::choose;
+use super::choose::{Name, choose};
 use super::judge::{free, judge, room_for};
-use super::look::Look;
-use super::scratch::{STATEMENT, Tools, sweep};
-use super::{PlannedTable, PreparedTables, TablesPlan, TablesRequest, Tell, told};
+use super::look::{Found, Look};
+use super::scratch::{Extraction, STATEMENT, sweep};
+use super::{PlannedTable, PreparedTables, TablesRequest, told};
+use crate::jobs::JobError;
 use crate::jobs::restore::account::Account;
-use crate::jobs::restore::begin::missing_providers;
-use crate::jobs::restore::begin::{Beginning, Depth};
+use crate::jobs::restore::begin::{Beginning, Depth, missing_providers};
 use crate::jobs::restore::beside::Beside;
 use crate::jobs::restore::cut_short::sentences;
 use crate::jobs::restore::preflight::{Judgement, lacks_label_provider};
-use crate::jobs::restore::sendable::{self, changed, stay_in};
+use crate::jobs::restore::sendable::{changed, stay_in};
 use crate::jobs::restore::source::Source;
-use crate::jobs::{JobContext, JobError, Limit};
-use crate::pipeline::{Passage, Progress};
-use crate::postgres::{
-    Client, Conninfo, DatabaseProperties, Premises, Programs, Standing, database_properties,
-    drop_database, has_schema,
-};
+use crate::jobs::run::Run;
+use crate::pipeline::Passage;
+use crate::postgres::{Client, Conninfo, Premises, Standing, drop_database, has_schema};
 use crate::repository::Content;
 
 /// Takes the lock, reads the backup in full, makes a scratch database of its definitions, and looks
@@ -35,126 +30,60 @@ use crate::repository::Content;
 /// When a pattern means no table, the backup is damaged, or something is missing or in the way: all
 /// of it is named. That is in `restore.log` then.
 pub async fn prepare_tables(
-    context: &JobContext,
+    run: &Run<'_>,
     request: &TablesRequest<'_>,
-    tell: Tell<'_>,
-    progress: &Arc<Progress>,
-    cancel: &CancellationToken,
 ) -> Result<PreparedTables, JobError> {
-    let limit = Limit::new(cancel.clone(), "total", context.limits.total);
-    let prepared = request
-        .asked()
-        .on_record(context, tell, async |account, tell| {
-            let job = Job {
-                context,
-                request,
-                account,
-                tell,
-                progress,
-                limit: &limit,
-            };
-            Box::pin(prepare(&job)).await
-        })
-        .await;
+    let run = &run.renewed();
+    let preparing = Box::pin(prepare(run, request));
+    let prepared = request.order.on_record(run, preparing).await;
     prepared.map_err(|error| told(error, String::new()))
 }
 
-/// What every step of preparing has.
-struct Job<'a> {
-    context: &'a JobContext,
-    request: &'a TablesRequest<'a>,
-    account: &'a Arc<Account>,
-    tell: Tell<'a>,
-    progress: &'a Arc<Progress>,
-    limit: &'a Limit,
-}
-
-async fn prepare(job: &Job<'_>) -> Result<PreparedTables, JobError> {
-    let &Job {
-        context,
-        request,
-        account,
-        tell,
-        progress,
-        limit,
-    } = job;
+async fn prepare(run: &Run<'_>, request: &TablesRequest<'_>) -> Result<PreparedTables, JobError> {
+    let order = &request.order;
+    let begun = order.begin(run, Depth::Work).await?;
+    let Contents {
+        passage,
+        names,
+        mut warnings,
+    } = read_and_judge(run, request, &begun).await?;
     let Beginning {
         lock,
-        cut_short,
         source,
         client,
         maintenance,
         premises,
-    } = request
-        .asked()
-        .begin(context, Depth::Work, account, limit, progress)
-        .await?;
-    let source_major = source.manifest.as_ref().map(|one| one.server.major());
-    // What the server can never take needs no reading.
-    refuse(&judge(&premises, source_major, None))?;
-
-    let (passage, unexpected) = job.read(&source, premises.major).await?;
-    let names = choose(&passage.census, request.patterns).map_err(JobError::NoSuchTable)?;
-    let room = room_for(&names, &passage.census, passage.text_bytes);
-    let room = free(&maintenance, &premises).map(|free| (room, free));
-    let mut judgement = judge(&premises, source_major, room);
-    let (needs, none) = (Some(&passage.needs), BTreeSet::new());
-    let missing = missing_providers(context, &maintenance, needs, none, limit).await?;
-    let missing = missing.iter().map(|one| lacks_label_provider(one));
-    judgement.problems.extend(missing);
-    refuse(&judgement)?;
-    let programs = source.programs(context, premises.major).await?;
-    let makes_database = !premises.databases.contains_key(request.into);
-    let before = sentences(&cut_short, request.original, &premises.databases, None);
-    let mut warnings = [request.passed_over, &before].concat();
-    warnings.extend(unexpected);
-    warnings.extend(judgement.warnings);
-    warnings.extend(sweep(context, &client, request.repository, request.original).await?);
-    let like = job.like(&source, &maintenance, makes_database).await?;
-    let tools = job.tools(&source, &programs, &maintenance);
-    let (scratch, unfinished) =
-        create_scratch(&tools, &client, request, &premises, like.as_ref()).await?;
-    let schema = job.free_schema(&maintenance, makes_database).await?;
+        ..
+    } = begun;
+    let programs = source.programs(run.context, premises.major).await?;
+    warnings.extend(sweep(run, &client, order).await?);
+    let makes_database = !premises.databases.contains_key(order.into);
+    let standing = (!makes_database).then(|| maintenance.to_database(order.into));
+    let like = source.properties_or_of(run, standing.as_ref()).await?;
+    let extraction = Extraction {
+        run,
+        order,
+        source: &source,
+        programs: &programs,
+        maintenance: &maintenance,
+        like: like.as_ref(),
+    };
+    let (scratch, unfinished) = create_scratch(&extraction, &client, &premises).await?;
+    let schema = free_schema(run, request, standing.as_ref()).await?;
     let looking = Look {
-        tools,
-        request,
+        extraction,
         premises: &premises,
         passage: &passage,
         scratch: &scratch,
         makes_database,
         schema: schema.as_deref(),
-        tell,
     };
-    // What serves cannot be dropped while the definitions are loaded.
-    let serving = [request.into, request.original];
-    let staying = stay_in(context, &premises, &maintenance, &serving).await;
-    let found = match Box::pin(looking.carry_out(&names)).await {
-        Ok(found) => found,
-        Err(error) => {
-            if drop_after_failure(&client, &scratch).await {
-                request.repository.forget_scratch(request.run);
-            }
-            return Err(changed(&source, error));
-        }
-    };
-    drop(staying);
-    warnings.extend(found.warnings);
+    let mut found = look(&looking, &client, &names).await?;
+    warnings.append(&mut found.warnings);
     warnings.extend(about(&source));
-    note_plan(account, &warnings, &found.planned);
+    note_plan(&run.account, &warnings, &found.planned);
     Ok(PreparedTables {
-        plan: TablesPlan {
-            backup: source.label.clone(),
-            started: source.started(),
-            server: maintenance.server(),
-            database: request.into.to_owned(),
-            makes_database,
-            makes_schema: found.makes_schema,
-            schema,
-            tables: found.planned,
-            user: premises.user.clone(),
-            left_out: found.left_out,
-            warnings,
-        },
+        plan: looking.plan(&found, warnings),
         _lock: lock,
         source,
         passage,
@@ -165,98 +94,101 @@ async fn prepare(job: &Job<'_>) -> Result<PreparedTables, JobError> {
         like,
         tables: found.tables,
         originals_stand: found.originals_stand,
-        accepts_unexpected: request.accept_unexpected,
-        account: Arc::clone(account),
     })
 }
 
-impl Job<'_> {
-    /// The schema that the tables go into. One that we name is one that is not there: another restore of
-    /// the same second has its own.
-    async fn free_schema(
-        &self,
-        maintenance: &Conninfo,
-        makes_database: bool,
-    ) -> Result<Option<String>, JobError> {
-        let request = self.request;
-        let mut at = self.context.now();
-        let mut schema = request.schema_for(makes_database, at);
-        if makes_database || request.schema.is_some() {
-            return Ok(schema);
+/// What is in a backup, and which tables of it are meant.
+struct Contents {
+    passage: Passage,
+    names: Vec<Name>,
+    /// What the operator should know.
+    warnings: Vec<String>,
+}
+
+/// Reads the backup in full, and judges whether the server can take the tables.
+async fn read_and_judge(
+    run: &Run<'_>,
+    request: &TablesRequest<'_>,
+    begun: &Beginning,
+) -> Result<Contents, JobError> {
+    let order = &request.order;
+    let Beginning {
+        cut_short,
+        source,
+        maintenance,
+        premises,
+        ..
+    } = begun;
+    let source_major = source.manifest.as_ref().map(|one| one.server.major());
+    // What the server can never take needs no reading.
+    refuse(&judge(premises, source_major, None))?;
+
+    let (passage, unexpected) = order.read_in_full(run, source, premises.major).await?;
+    let names = choose(&passage.census, request.patterns).map_err(JobError::NoSuchTable)?;
+    let room = room_for(&names, &passage.census, passage.text_bytes);
+    let room = free(maintenance, premises).map(|free| (room, free));
+    let mut judgement = judge(premises, source_major, room);
+    let (needs, none) = (Some(&passage.needs), BTreeSet::new());
+    let missing = missing_providers(run, maintenance, needs, none).await?;
+    let missing = missing.iter().map(|one| lacks_label_provider(one));
+    judgement.problems.extend(missing);
+    refuse(&judgement)?;
+    let before = sentences(cut_short, order.database, &premises.databases, None);
+    let mut warnings = [order.passed_over, &before].concat();
+    warnings.extend(unexpected);
+    warnings.extend(judgement.warnings);
+    Ok(Contents {
+        passage,
+        names,
+        warnings,
+    })
+}
+
+/// Looks into the scratch database, which goes where that fails.
+async fn look(looking: &Look<'_>, client: &Client, names: &[Name]) -> Result<Found, JobError> {
+    let Extraction {
+        run,
+        order,
+        source,
+        maintenance,
+        ..
+    } = looking.extraction;
+    // What serves cannot be dropped while the definitions are loaded.
+    let serving = [order.into, order.database];
+    let staying = stay_in(run.context, looking.premises, maintenance, &serving).await;
+    let found = Box::pin(looking.carry_out(names)).await;
+    drop(staying);
+    match found {
+        Ok(found) => Ok(found),
+        Err(error) => {
+            if drop_after_failure(client, looking.scratch).await {
+                order.repository.forget_scratch(run.id);
+            }
+            Err(changed(source, error))
         }
-        let target = maintenance.to_database(request.into);
-        let target = Client::connect(&target, self.context.limits.connect);
-        let target = self.limit.wait_for(target).await??;
-        while let Some(name) = &schema
-            && self.limit.wait_for(has_schema(&target, name)).await??
-        {
-            at += TimeDelta::seconds(1);
-            schema = request.schema_for(makes_database, at);
-        }
-        Ok(schema)
     }
 }
 
-impl<'a> Job<'a> {
-    fn tools(
-        &self,
-        source: &'a Source,
-        programs: &'a Programs,
-        maintenance: &'a Conninfo,
-    ) -> Tools<'a> {
-        Tools {
-            context: self.context,
-            source,
-            programs,
-            maintenance,
-            accepts_unexpected: self.request.accept_unexpected,
-            limit: self.limit,
-            progress: self.progress,
-        }
+/// The schema that the tables go into, of this database if it is there. One that we name is one that is not
+/// there: another restore of the same second has its own.
+async fn free_schema(
+    run: &Run<'_>,
+    request: &TablesRequest<'_>,
+    standing: Option<&Conninfo>,
+) -> Result<Option<String>, JobError> {
+    let mut at = run.now();
+    let mut schema = request.schema_for(standing.is_none(), at);
+    let Some(standing) = standing.filter(|_| request.schema.is_none()) else {
+        return Ok(schema);
+    };
+    let target = run.connect(standing).await?;
+    while let Some(name) = &schema
+        && run.wait_for(has_schema(&target, name)).await??
+    {
+        at += TimeDelta::seconds(1);
+        schema = request.schema_for(false, at);
     }
-
-    /// Reads the backup in full; refuses what is not sent. Gives what the operator should know.
-    async fn read(
-        &self,
-        source: &Source,
-        major: u32,
-    ) -> Result<(Passage, Option<String>), JobError> {
-        let Self {
-            context,
-            request,
-            limit,
-            progress,
-            ..
-        } = self;
-        (self.tell)(&format!("reading {} in full", source.label));
-        let passage = source
-            .read(context, request.source, major, limit, progress)
-            .await?;
-        let accepts = request.accept_unexpected;
-        let warning = sendable::judge(source, &passage.findings, accepts)?;
-        Ok((passage, warning))
-    }
-
-    /// What the scratch database is made like: what was recorded, else the database that stands.
-    async fn like(
-        &self,
-        source: &Source,
-        maintenance: &Conninfo,
-        makes_database: bool,
-    ) -> Result<Option<DatabaseProperties>, JobError> {
-        if let Some(properties) = source.properties() {
-            return Ok(Some(properties.clone()));
-        }
-        if makes_database {
-            return Ok(None);
-        }
-        let conninfo = maintenance.to_database(self.request.into);
-        let asked = async {
-            let client = Client::connect(&conninfo, self.context.limits.connect).await?;
-            Ok::<_, JobError>(database_properties(&client).await?)
-        };
-        Ok(Some(self.limit.wait_for(asked).await??))
-    }
+    Ok(schema)
 }
 
 /// A restore that is not possible is not begun.
@@ -307,29 +239,28 @@ pub(super) fn two_names(
 ///
 /// Another restore, from elsewhere, may have taken the name in the same second: then it is the next one.
 async fn create_scratch(
-    tools: &Tools<'_>,
+    extraction: &Extraction<'_>,
     client: &Client,
-    request: &TablesRequest<'_>,
     premises: &Premises,
-    like: Option<&DatabaseProperties>,
 ) -> Result<(String, String), JobError> {
-    let (repository, run) = (request.repository, request.run);
+    let Extraction { run, order, .. } = *extraction;
+    let repository = order.repository;
     let mut taken = premises.databases.clone();
     loop {
-        let (scratch, unfinished) = two_names(request.original, tools.context.now(), taken.clone());
-        repository.note_scratch(run, &[&scratch, &unfinished])?;
-        match tools.create(client, request.original, &scratch, like).await {
+        let (scratch, unfinished) = two_names(order.database, run.now(), taken.clone());
+        repository.note_scratch(run.id, &[&scratch, &unfinished])?;
+        match extraction.create(client, &scratch).await {
             Ok(()) => return Ok((scratch, unfinished)),
             Err(JobError::Query(error))
                 if error.is_taken_database_name() && !taken.contains_key(&scratch) =>
             {
                 // It is somebody else's, and neither dropped nor noted.
-                repository.forget_scratch(run);
+                repository.forget_scratch(run.id);
                 taken.insert(scratch, Standing::default());
             }
             Err(error) => {
                 if drop_after_failure(client, &scratch).await {
-                    repository.forget_scratch(run);
+                    repository.forget_scratch(run.id);
                 }
                 return Err(error);
             }

@@ -8,11 +8,10 @@ use tokio::sync::mpsc;
 
 use super::list;
 use super::scratch::to_read;
-use super::transfer::{Work, rows_in_words};
+use super::transfer::{Transfer, rows_in_words};
 use crate::config::Format;
 use crate::jobs::JobError;
-use crate::jobs::blocked::Watch;
-use crate::jobs::dump::{Remarks, blocking};
+use crate::jobs::dump::{Overheard, blocking};
 use crate::pipeline::census::{Counted, RowCounter, TableName};
 use crate::pipeline::{Amount, Piece, RowsOf, StreamError, Text, take_parts};
 use crate::postgres::{Client, Shape, archive_entries_arguments, quoted, text_from};
@@ -29,7 +28,16 @@ pub(super) struct Loaded {
     encoding: String,
 }
 
-impl Work<'_> {
+/// A table whose rows are asked for again.
+struct Asked<'a> {
+    /// The table in the backup.
+    table: &'a TableName,
+    /// What it is called now, as SQL writes it.
+    name: &'a str,
+    loaded: &'a Loaded,
+}
+
+impl Transfer<'_> {
     /// Copies the rows of the tables out of the backup into them.
     pub(super) async fn load_rows(
         &self,
@@ -81,8 +89,9 @@ impl Work<'_> {
     ) -> Result<(), JobError> {
         let source = &self.prepared.source;
         let doing = format!("cannot read {}", source.path.display());
-        let counted = Arc::clone(self.progress);
-        let accepts = self.prepared.accepts_unexpected;
+        let counted = Arc::clone(&self.run.progress);
+        let extraction = self.extraction();
+        let accepts = extraction.order.accept_unexpected;
         let pass = move |tap: &mut RowsOf| {
             for piece in tap.take() {
                 // Nobody waits for it any more.
@@ -93,26 +102,21 @@ impl Work<'_> {
         };
         if source.format == Format::Plain {
             let (path, compression) = (source.path.clone(), source.compression);
-            return blocking(self.limit, self.progress, &doing, move || {
+            return blocking(self.run, &doing, move || {
                 let file = crate::regular_file::open(path).map_err(StreamError::Read)?;
                 let text = Text::of_file(file, compression)?;
                 take_parts(text, RowsOf::new(wanted), accepts, &counted, pass).map(drop)
             })
             .await;
         }
-        let tools = self.tools();
-        let entries = list::rows_of(&tools.archive_list().await?, wanted.iter());
-        let (watch, remarks) = (Watch::default(), Remarks::default());
-        let pg_restore = tools.program(
-            self.prepared.programs.pg_restore(),
-            archive_entries_arguments(&source.path),
-            tools.maintenance,
-            &watch,
-            &remarks,
-        );
+        let entries = list::rows_of(&extraction.archive_list().await?, wanted.iter());
+        let overheard = Overheard::default();
+        let arguments = archive_entries_arguments(&source.path);
+        let pg_restore =
+            extraction.program(self.prepared.programs.pg_restore(), arguments, &overheard);
         let stdin = to_read(entries)?;
         pg_restore
-            .stream_from(stdin, self.limit, self.progress, &doing, move |text| {
+            .stream_from(stdin, &doing, move |text| {
                 take_parts(
                     Text::Program(text),
                     RowsOf::new(wanted),
@@ -135,14 +139,14 @@ impl Work<'_> {
         let mut loaded = BTreeMap::new();
         let mut open = None;
         // What the stream breaks off is told by whoever reads it.
-        while let Some(piece) = self.limit.wait_for(pieces.recv()).await? {
+        while let Some(piece) = self.run.wait_for(pieces.recv()).await? {
             match piece {
                 Piece::Encoding(name) => encoding = name,
                 Piece::Begin(table, columns) => {
                     let mut list = Vec::new();
                     for column in &columns {
                         let asked = text_from(client, column, &encoding);
-                        list.push(quoted(&self.limit.wait_for(asked).await??));
+                        list.push(quoted(&self.run.wait_for(asked).await??));
                     }
                     let one = Loaded {
                         columns,
@@ -154,17 +158,17 @@ impl Work<'_> {
                         "COPY {name}{} FROM stdin WITH (ENCODING '{encoding}')",
                         one.parenthesised()
                     );
-                    open = Some(self.limit.wait_for(client.copy_in(&sql)).await??);
+                    open = Some(self.run.wait_for(client.copy_in(&sql)).await??);
                     loaded.insert(table, one);
                 }
                 Piece::Rows(rows) => {
                     if let Some(copy) = &mut open {
-                        self.limit.wait_for(copy.send(rows)).await??;
+                        self.run.wait_for(copy.send(rows)).await??;
                     }
                 }
                 Piece::End => {
                     if let Some(copy) = open.take() {
-                        self.limit.wait_for(copy.finish()).await??;
+                        self.run.wait_for(copy.finish()).await??;
                     }
                 }
             }
@@ -196,11 +200,18 @@ impl Work<'_> {
         let mut differences = Vec::new();
         let all = self.expected();
         let rows = all.values().map(|counted| counted.rows).sum();
-        self.progress.expect(Amount::Rows(rows));
+        self.run.progress.expect(Amount::Rows(rows));
         for (table, expected) in all {
             let name = self.becomes(&table, shapes)?;
             let found = match loaded.get(&table) {
-                Some(one) => self.count(client, &table, name, one, sum).await?,
+                Some(loaded) => {
+                    let asked = Asked {
+                        table: &table,
+                        name,
+                        loaded,
+                    };
+                    self.count(client, &asked, sum).await?
+                }
                 None => Counted::default(),
             };
             if found.rows != expected.rows {
@@ -228,9 +239,11 @@ impl Work<'_> {
     async fn count(
         &self,
         client: &Client,
-        table: &TableName,
-        name: &str,
-        loaded: &Loaded,
+        Asked {
+            table,
+            name,
+            loaded,
+        }: &Asked<'_>,
         before: u64,
     ) -> Result<Counted, JobError> {
         let mut ours = self.prepared.tables.iter();
@@ -246,13 +259,15 @@ impl Work<'_> {
             "COPY {rows} TO STDOUT WITH (ENCODING '{}')",
             loaded.encoding
         );
-        let mut copy = self.limit.wait_for(client.copy_out(&sql)).await??;
+        let mut copy = self.run.wait_for(client.copy_out(&sql)).await??;
         let mut counter = RowCounter::new(&loaded.columns);
-        while let Some(bytes) = self.limit.wait_for(copy.next()).await?? {
+        while let Some(bytes) = self.run.wait_for(copy.next()).await?? {
             counter.push(bytes.as_ref()).map_err(|row| {
                 JobError::Internal(format!("row {row} of {name} came back malformed"))
             })?;
-            self.progress.loaded_rows(before + counter.counted().rows);
+            self.run
+                .progress
+                .loaded_rows(before + counter.counted().rows);
         }
         Ok(counter.counted())
     }

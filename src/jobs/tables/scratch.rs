@@ -2,26 +2,29 @@
 //! serve. In it the server itself says what belongs to a table, and renames it.
 
 use std::collections::BTreeSet;
-use std::io::{self, PipeReader, Write as _};
+use std::ffi::OsString;
+use std::io::{self, Write as _};
+use std::num::NonZeroU8;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::list;
 use crate::config::Format;
-use crate::jobs::blocked::Watch;
-use crate::jobs::dump::{Dumper, Remarks};
-use crate::jobs::load::{Loaded, Loader};
+use crate::jobs::JobError;
+use crate::jobs::dump::{Dumper, Overheard};
+use crate::jobs::load::{Loaded, Loader, loaded_from};
+use crate::jobs::restore::RestoreOrder;
 use crate::jobs::restore::beside::{Beside, mark};
 use crate::jobs::restore::source::Source;
 use crate::jobs::restore::swap::drop_made;
-use crate::jobs::{JobContext, JobError, Limit};
+use crate::jobs::run::Run;
 use crate::pipeline::{Definitions, Left, Phase, Progress, StreamError, Text, take_parts};
 use crate::postgres::{
     ChildInput, Client, Confinement, Conninfo, DatabaseProperties, Premises, Programs,
     archive_entries_arguments, archive_list_arguments, comment_on_database, create_database,
     create_throw_away, databases, input_pipe, settings_for_loading,
 };
-use crate::repository::Repository;
 use crate::threads;
 
 /// For a statement that makes or drops a database.
@@ -36,66 +39,51 @@ pub(super) const APPLICATION: &str = "pgbackupd restore";
 /// Goes before the definitions: nothing in a scratch database has to survive a crash.
 const HEAD: &[u8] = b"SET synchronous_commit = off;\nSET client_min_messages = warning;\n";
 
-/// What the steps of a restore of tables share.
+/// Tables on their way out of a backup: by which programs, and over which server.
 #[derive(Clone, Copy)]
-pub(super) struct Tools<'a> {
-    pub(super) context: &'a JobContext,
+pub(super) struct Extraction<'a> {
+    pub(super) run: &'a Run<'a>,
+    pub(super) order: &'a RestoreOrder<'a>,
     pub(super) source: &'a Source,
     pub(super) programs: &'a Programs,
     /// To a database that has no part in it.
     pub(super) maintenance: &'a Conninfo,
-    /// Whether statements of kinds that are not known are sent.
-    pub(super) accepts_unexpected: bool,
-    pub(super) limit: &'a Limit,
-    pub(super) progress: &'a Arc<Progress>,
+    /// What databases are made like here, if anything is known.
+    pub(super) like: Option<&'a DatabaseProperties>,
 }
 
-impl Tools<'_> {
+impl Extraction<'_> {
     pub(super) async fn connect(&self, database: &str) -> Result<Client, JobError> {
-        let conninfo = self.maintenance.to_database(database);
-        let connecting = Client::connect(&conninfo, self.context.limits.connect);
-        Ok(self.limit.wait_for(connecting).await??)
+        self.run
+            .connect(&self.maintenance.to_database(database))
+            .await
     }
 
     /// One of `PostgreSQL`'s programs whose output is read.
     pub(super) fn program<'b>(
         &'b self,
-        program: std::path::PathBuf,
-        arguments: Vec<std::ffi::OsString>,
-        conninfo: &'b Conninfo,
-        watch: &'b Watch,
-        remarks: &'b Remarks,
+        program: PathBuf,
+        arguments: Vec<OsString>,
+        overheard: &'b Overheard,
     ) -> Dumper<'b> {
         Dumper {
+            run: self.run,
             program,
             arguments,
             application: APPLICATION,
-            conninfo,
-            connect: self.context.limits.connect,
-            watch,
-            remarks,
+            conninfo: self.maintenance,
+            overheard,
             confinement: Confinement::default(),
         }
     }
 
     /// The list of an archive's entries.
     pub(super) async fn archive_list(&self) -> Result<String, JobError> {
-        let (watch, remarks) = (Watch::default(), Remarks::default());
-        let pg_restore = self.program(
-            self.programs.pg_restore(),
-            archive_list_arguments(&self.source.path),
-            self.maintenance,
-            &watch,
-            &remarks,
-        );
+        let overheard = Overheard::default();
+        let arguments = archive_list_arguments(&self.source.path);
+        let pg_restore = self.program(self.programs.pg_restore(), arguments, &overheard);
         let doing = format!("cannot list {}", self.source.path.display());
-        let list = pg_restore
-            .stream(self.limit, self.progress, &doing, |mut source| {
-                let mut list = Vec::new();
-                io::Read::read_to_end(&mut source, &mut list).map_err(StreamError::Read)?;
-                Ok(list)
-            })
-            .await?;
+        let list = pg_restore.read_all(&doing).await?;
         String::from_utf8(list).map_err(|_| {
             JobError::failed(format!(
                 "the list of {} is not in UTF-8: restore the whole backup beside, with --into",
@@ -105,18 +93,13 @@ impl Tools<'_> {
     }
 
     /// Makes an empty database that bears our mark.
-    pub(super) async fn create(
-        &self,
-        client: &Client,
-        original: &str,
-        name: &str,
-        like: Option<&DatabaseProperties>,
-    ) -> Result<(), JobError> {
+    pub(super) async fn create(&self, client: &Client, name: &str) -> Result<(), JobError> {
+        let like = self.like;
         let sql = match like {
             Some(like) => create_throw_away(name, like, client.server_major()),
             None => create_database(name, None, client.server_major()),
         };
-        let mark = mark(&self.context.requester.host, original);
+        let mark = mark(&self.run.context.requester.host, self.order.database);
         for sql in [sql, comment_on_database(name, Some(&mark))] {
             // Not given up midway: the server would go on, and leave a database without our mark.
             client
@@ -144,38 +127,40 @@ impl Tools<'_> {
         premises: &Premises,
         without: &BTreeSet<Vec<u8>>,
     ) -> Result<Vec<Left>, JobError> {
-        self.progress.enter(Phase::Loading);
+        self.run.progress.enter(Phase::Loading);
         // Definitions alone: no row whose day could depend on a zone.
         let scratch = self.maintenance.to_database(scratch);
         let conninfo = scratch.for_loading(Some("UTC"), true);
         let loader = Loader {
+            run: self.run,
             programs: self.programs,
             reader: self.programs,
             server_major: premises.major,
             conninfo: &conninfo,
             application: APPLICATION,
-            connect: self.context.limits.connect,
+            jobs: NonZeroU8::MIN,
             confinement: Confinement::default(),
         };
         let left = Arc::new(Mutex::new(Vec::new()));
         let only = (!premises.is_superuser).then_some(premises.user.as_str());
-        let tap = Definitions::new(premises.roles.keys().map(String::as_str), only)
-            .without(without.clone());
+        let tap = Definitions::new(premises.roles.keys().map(String::as_str), only);
+        let pass = Pass {
+            tap: tap.without(without.clone()),
+            accepts_unexpected: self.order.accept_unexpected,
+            progress: Arc::clone(&self.run.progress),
+            left: Arc::clone(&left),
+        };
         let doing = format!("cannot read {}", self.source.path.display());
         let outcome = if self.source.format == Format::Plain {
             let (path, compression) = (self.source.path.clone(), self.source.compression);
-            let (kept, counted) = (Arc::clone(&left), Arc::clone(self.progress));
-            let accepts = self.accepts_unexpected;
             loader
-                .load_text(self.limit, self.progress, &doing, move |sink| {
+                .load_text(&doing, move |sink| {
                     let file = crate::regular_file::open(path).map_err(StreamError::Read)?;
-                    let text = Text::of_file(file, compression)?;
-                    pass_definitions(text, tap, sink, accepts, &counted, &kept)
+                    pass.all(Text::of_file(file, compression)?, sink)
                 })
                 .await?
         } else {
-            self.load_archive_definitions(&loader, tap, &doing, &left)
-                .await?
+            self.load_archive_definitions(&loader, &doing, pass).await?
         };
         match outcome {
             Loaded::Wholly => Ok(std::mem::take(
@@ -204,43 +189,23 @@ impl Tools<'_> {
     async fn load_archive_definitions(
         &self,
         loader: &Loader<'_>,
-        tap: Definitions,
         doing: &str,
-        left: &Arc<Mutex<Vec<Left>>>,
+        pass: Pass,
     ) -> Result<Loaded, JobError> {
         let entries = list::definitions(&self.archive_list().await?);
-        let (watch, remarks) = (Watch::default(), Remarks::default());
-        let pg_restore = self.program(
-            self.programs.pg_restore(),
-            archive_entries_arguments(&self.source.path),
-            self.maintenance,
-            &watch,
-            &remarks,
-        );
-        let (mut reader, writer) = pipe()?;
-        let (kept, counted) = (Arc::clone(left), Arc::clone(self.progress));
-        let accepts = self.accepts_unexpected;
-        let extracting = pg_restore.stream_from(
-            to_read(entries)?,
-            self.limit,
-            self.progress,
-            doing,
-            move |source| {
-                let text = Text::Program(source);
-                pass_definitions(text, tap, writer, accepts, &counted, &kept)
-            },
-        );
-        let loading = loader.load_text(self.limit, self.progress, doing, move |mut sink| {
+        let overheard = Overheard::default();
+        let arguments = archive_entries_arguments(&self.source.path);
+        let pg_restore = self.program(self.programs.pg_restore(), arguments, &overheard);
+        let (mut reader, writer) = io::pipe().map_err(JobError::no_pipe)?;
+        let extracting = pg_restore.stream_from(to_read(entries)?, doing, move |source| {
+            pass.all(Text::Program(source), writer)
+        });
+        let loading = loader.load_text(doing, move |mut sink| {
             io::copy(&mut reader, &mut sink)
                 .map(drop)
                 .map_err(StreamError::Write)
         });
-        let (extracted, outcome) = tokio::join!(extracting, loading);
-        match outcome? {
-            // Of psql's failure the other one is the consequence.
-            refused @ Loaded::Refused(_) => Ok(refused),
-            Loaded::Wholly => extracted.map(|()| Loaded::Wholly),
-        }
+        loaded_from(extracting, loading).await
     }
 }
 
@@ -253,28 +218,33 @@ pub(super) fn in_words(extensions: &BTreeSet<Vec<u8>>) -> String {
     names.join(", ")
 }
 
-fn pass_definitions<R: io::Read + Unpin>(
-    text: Text<R>,
+/// Passes on the definitions of a dump.
+struct Pass {
     tap: Definitions,
-    mut sink: impl io::Write,
     accepts_unexpected: bool,
-    progress: &Progress,
-    left: &Mutex<Vec<Left>>,
-) -> Result<(), StreamError> {
-    sink.write_all(HEAD).map_err(StreamError::Write)?;
-    let tap = take_parts(text, tap, accepts_unexpected, progress, |tap| {
-        if tap.databases() > 1 {
-            let reason = "it holds several databases: take one out of it first";
-            return Err(StreamError::Read(io::Error::other(reason)));
-        }
-        sink.write_all(&tap.take()).map_err(StreamError::Write)
-    })?;
-    *left.lock().unwrap_or_else(PoisonError::into_inner) = tap.left().to_vec();
-    Ok(())
+    progress: Arc<Progress>,
+    /// Gets what was left out for want of a role.
+    left: Arc<Mutex<Vec<Left>>>,
 }
 
-fn pipe() -> Result<(PipeReader, io::PipeWriter), JobError> {
-    io::pipe().map_err(JobError::no_pipe)
+impl Pass {
+    fn all<R: io::Read + Unpin>(
+        self,
+        text: Text<R>,
+        mut sink: impl io::Write,
+    ) -> Result<(), StreamError> {
+        sink.write_all(HEAD).map_err(StreamError::Write)?;
+        let accepts = self.accepts_unexpected;
+        let tap = take_parts(text, self.tap, accepts, &self.progress, |tap| {
+            if tap.databases() > 1 {
+                let reason = "it holds several databases: take one out of it first";
+                return Err(StreamError::Read(io::Error::other(reason)));
+            }
+            sink.write_all(&tap.take()).map_err(StreamError::Write)
+        })?;
+        *self.left.lock().unwrap_or_else(PoisonError::into_inner) = tap.left().to_vec();
+        Ok(())
+    }
 }
 
 /// A program's stdin with this text in it.
@@ -291,13 +261,13 @@ pub(super) fn to_read(text: String) -> Result<ChildInput, JobError> {
 ///
 /// It bears our mark; or no comment at all, and a note of such a restore names it.
 pub(super) async fn sweep(
-    context: &JobContext,
+    run: &Run<'_>,
     client: &Client,
-    repository: &Repository,
-    original: &str,
+    order: &RestoreOrder<'_>,
 ) -> Result<Vec<String>, JobError> {
-    let mark = mark(&context.requester.host, original);
-    let notes = repository.scratch_notes()?;
+    let original = order.database;
+    let mark = mark(&run.context.requester.host, original);
+    let notes = order.repository.scratch_notes()?;
     let is_noted = |name: &String| notes.iter().any(|note| note.names.contains(name));
     let mut all = databases(client).await?;
     let mut remaining = Vec::new();
@@ -311,7 +281,7 @@ pub(super) async fn sweep(
         if !is_left || !Beside::Restoring.is(&name, original) {
             continue;
         }
-        match drop_made(client, context.limits.connect, &name).await {
+        match drop_made(client, run.connect_limit(), &name).await {
             Ok(()) => drop(all.remove(&name)),
             Err(error) => remaining.push(format!(
                 "{name}, which an earlier restore left, could not be dropped: {error}"

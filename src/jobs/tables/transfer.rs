@@ -2,23 +2,19 @@
 //! the backup, and the comparison with it, in one transaction.
 
 use std::collections::BTreeMap;
-use std::io::Read as _;
-use std::sync::Arc;
 use std::time::Instant;
 
-use tokio_util::sync::CancellationToken;
-
-use super::scratch::{STATEMENT, Tools};
-use super::{PlannedTable, PreparedTables, TablesReport, TablesRequest, Tell, next, prepare, told};
+use super::scratch::{Extraction, STATEMENT};
+use super::{PlannedTable, PreparedTables, TablesReport, TablesRequest, next, prepare, told};
 use crate::config::Format;
-use crate::jobs::blocked::Watch;
-use crate::jobs::dump::Remarks;
+use crate::jobs::JobError;
+use crate::jobs::dump::{Dumper, Overheard};
 use crate::jobs::proof::without_statistics;
-use crate::jobs::record::unrecorded;
+use crate::jobs::restore::RestoreOrder;
 use crate::jobs::restore::beside::Beside;
-use crate::jobs::{JobContext, JobError, JobErrorKind, Limit};
+use crate::jobs::run::Run;
 use crate::pipeline::census::statements;
-use crate::pipeline::{Amount, Phase, Progress, StreamError};
+use crate::pipeline::{Amount, Phase};
 use crate::postgres::{
     Client, NotRefreshed, Shape, analyze_tables, databases, definitions_arguments, drop_database,
     end_process, finish_database, knows_time_zone, process_of, quoted, session_statements, shapes,
@@ -34,12 +30,8 @@ const SESSION: &str = "SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; \
      SET quote_all_identifiers = off; SET xmloption = 'content'; SET row_security = off; \
      SET check_function_bodies = false; SET client_min_messages = 'warning'";
 
-async fn drop_beside(
-    context: &JobContext,
-    prepared: &PreparedTables,
-    name: &str,
-) -> Result<(), JobError> {
-    let client = Client::connect(&prepared.maintenance, context.limits.connect).await?;
+async fn drop_beside(run: &Run<'_>, prepared: &PreparedTables, name: &str) -> Result<(), JobError> {
+    let client = Client::connect(&prepared.maintenance, run.connect_limit()).await?;
     client
         .execute("drop a database", &drop_database(name), STATEMENT)
         .await?;
@@ -51,89 +43,47 @@ async fn drop_beside(
 /// # Errors
 /// Every database is then as it was, unless the error says that it is not known.
 pub async fn restore_tables(
-    context: &JobContext,
+    run: &Run<'_>,
     request: &TablesRequest<'_>,
     prepared: PreparedTables,
-    tell: Tell<'_>,
-    progress: &Arc<Progress>,
-    cancel: &CancellationToken,
 ) -> Result<TablesReport, JobError> {
     let began = Instant::now();
-    let limit = Limit::new(cancel.clone(), "total", context.limits.total);
-    let ledger = request.repository.restore_ledger();
-    let account = &prepared.account;
-    let mut start = request
-        .asked()
-        .record(context, Event::Started, account, None);
-    start.requested_by = Some(context.requester.clone());
-    if let Err(source) = ledger.append(&start) {
+    let (run, order) = (&run.renewed(), &request.order);
+    if let Err(error) = order.record_start(run, None) {
         // The reason that is told is the ledger's.
-        let _ = drop_beside(context, &prepared, &prepared.scratch).await;
-        return Err(unrecorded(&ledger, "nothing was restored because")(source));
+        let _ = drop_beside(run, &prepared, &prepared.scratch).await;
+        return Err(error);
     }
-    let say = |step: &str| {
-        account.begin(context.now(), step);
-        tell(step);
-    };
-    let work = Work {
-        context,
+    let transfer = Transfer {
+        run,
+        order,
         prepared: &prepared,
-        request,
-        limit: &limit,
-        progress,
-        tell: &say,
     };
     let mut unfinished = None;
-    let outcome = Box::pin(work.carry_out(&mut unfinished)).await;
-    account.pause();
-    let mut left = Vec::new();
-    let mut names = vec![prepared.scratch.as_str()];
-    if outcome.is_err() {
-        names.extend(unfinished.as_deref());
-    }
-    for name in names {
-        if let Err(error) = drop_beside(context, &prepared, name).await {
-            left.push(format!(
-                "the database {name} remains: the next restore of {} drops it, or {}; ({error})",
-                request.original,
-                drop_database(name)
-            ));
-        }
-    }
-
-    if left.is_empty() {
-        request.repository.forget_scratch(request.run);
-    }
+    let outcome = Box::pin(transfer.carry_out(&mut unfinished)).await;
+    run.account.pause();
+    let left = transfer
+        .clean_up(unfinished.filter(|_| outcome.is_err()))
+        .await;
 
     let took = began.elapsed();
-    account.note(|facts| facts.left.clone_from(&left));
-    let mut end = request
-        .asked()
-        .record(context, Event::Succeeded, account, None);
-    end.seconds = Some(took.as_secs_f64());
+    run.account.note(|facts| facts.left.clone_from(&left));
     let outcome = match outcome {
         Ok(mut report) => {
             report.took = took;
             report.plan.warnings.extend(left);
-            end.message = Some(report.in_words());
             Ok(report)
         }
         Err(error) => {
-            end.event = match error.kind() {
-                JobErrorKind::Interrupted => Event::Interrupted,
-                _ => Event::Failed,
-            };
-            let error = told(error, left.iter().flat_map(|one| ["\n", one]).collect());
-            end.message = Some(error.to_string());
-            Err(error)
+            let left = left.iter().flat_map(|one| ["\n", one]).collect();
+            Err(told(error, left))
         }
     };
-    if let Err(unwritten) = ledger.append(&end) {
-        tracing::warn!(
-            "the end of the restore could not be written to {}: {unwritten}",
-            ledger.path().display()
-        );
-    }
+    let end = match &outcome {
+        Ok(report) => (Event::Succeeded, report.in_words()),
+        Err(error) => (error.event(), error.to_string()),
+    };
+    order.record_end(run, took, end);
     outcome
 }
 
@@ -155,58 +105,64 @@ fn names(shapes: &BTreeMap<u32, Shape>) -> Vec<&str> {
     shapes.values().map(|shape| shape.quoted.as_str()).collect()
 }
 
-pub(super) struct Work<'a> {
-    pub(super) context: &'a JobContext,
+/// A restore of tables that is carried out.
+pub(super) struct Transfer<'a> {
+    pub(super) run: &'a Run<'a>,
+    order: &'a RestoreOrder<'a>,
     pub(super) prepared: &'a PreparedTables,
-    pub(super) request: &'a TablesRequest<'a>,
-    pub(super) limit: &'a Limit,
-    pub(super) progress: &'a Arc<Progress>,
-    pub(super) tell: Tell<'a>,
 }
 
-impl Work<'_> {
-    pub(super) fn tools(&self) -> Tools<'_> {
-        Tools {
-            context: self.context,
+/// The tables in the scratch database, and what makes them elsewhere.
+struct Script {
+    shapes: BTreeMap<u32, Shape>,
+    /// Statements that go before their rows.
+    before: Vec<String>,
+    /// Statements that come after them.
+    after: Vec<String>,
+}
+
+impl Transfer<'_> {
+    pub(super) fn extraction(&self) -> Extraction<'_> {
+        Extraction {
+            run: self.run,
+            order: self.order,
             source: &self.prepared.source,
             programs: &self.prepared.programs,
             maintenance: &self.prepared.maintenance,
-            accepts_unexpected: self.prepared.accepts_unexpected,
-            limit: self.limit,
-            progress: self.progress,
+            like: self.prepared.like.as_ref(),
         }
+    }
+
+    /// Drops the scratch database, and a new one that has not got its name; gives what remains.
+    async fn clean_up(&self, unfinished: Option<String>) -> Vec<String> {
+        let mut left = Vec::new();
+        for name in [&self.prepared.scratch].into_iter().chain(&unfinished) {
+            if let Err(error) = drop_beside(self.run, self.prepared, name).await {
+                left.push(format!(
+                    "the database {name} remains: the next restore of {} drops it, or {}; ({error})",
+                    self.order.database,
+                    drop_database(name)
+                ));
+            }
+        }
+        if left.is_empty() {
+            self.order.repository.forget_scratch(self.run.id);
+        }
+        left
     }
 
     /// All steps; `unfinished` is the new database, as long as it has not got its name.
     async fn carry_out(&self, unfinished: &mut Option<String>) -> Result<TablesReport, JobError> {
         let plan = &self.prepared.plan;
-        let tools = self.tools();
-        let oids: Vec<u32> = self.prepared.tables.iter().map(|table| table.oid).collect();
-        let scratch = tools.connect(&self.prepared.scratch).await?;
-        let shapes = self.limit.wait_for(shapes(&scratch, &oids)).await??;
-        let shapes: BTreeMap<u32, Shape> =
-            shapes.into_iter().map(|shape| (shape.oid, shape)).collect();
-        let statistics = if plan.makes_database {
-            // All of the scratch database is dumped, and they are in it.
-            Vec::new()
-        } else {
-            self.limit.wait_for(statistics(&scratch, &oids)).await??
-        };
-        drop(scratch);
-        let before = self.definitions(true, &shapes).await?;
-        let after = self.definitions(false, &shapes).await?;
-
+        let script = self.script().await?;
         let database = if plan.makes_database {
             self.create_unfinished(unfinished).await?
         } else {
             plan.database.clone()
         };
-        let client = tools.connect(&database).await?;
-        let process = self.limit.wait_for(process_of(&client)).await??;
-        let loaded = self
-            .load(&client, &before, &after, &statistics, &shapes)
-            .await;
-        let rows = match loaded {
+        let client = self.extraction().connect(&database).await?;
+        let process = self.run.wait_for(process_of(&client)).await??;
+        let rows = match self.load(&client, &script).await {
             Ok(rows) => rows,
             Err(error) => {
                 drop(client);
@@ -214,7 +170,7 @@ impl Work<'_> {
                 return Err(error);
             }
         };
-        let warnings = self.analyze(&client, &shapes).await;
+        let warnings = self.analyze(&client, &script.shapes).await;
         drop(client);
         if plan.makes_database {
             self.name_it(&database).await?;
@@ -222,27 +178,48 @@ impl Work<'_> {
         let mut plan = plan.clone();
         plan.warnings.extend(warnings);
         Ok(TablesReport {
-            next: self.next(&shapes),
+            next: self.next(&script.shapes),
             plan,
             rows,
             took: std::time::Duration::ZERO,
         })
     }
 
+    /// Asks the scratch database for all that makes the tables elsewhere.
+    async fn script(&self) -> Result<Script, JobError> {
+        let oids: Vec<u32> = self.prepared.tables.iter().map(|table| table.oid).collect();
+        let scratch = self.extraction().connect(&self.prepared.scratch).await?;
+        let shapes = self.run.wait_for(shapes(&scratch, &oids)).await??;
+        let shapes: BTreeMap<u32, Shape> =
+            shapes.into_iter().map(|shape| (shape.oid, shape)).collect();
+        let statistics = if self.prepared.plan.makes_database {
+            // All of the scratch database is dumped, and they are in it.
+            Vec::new()
+        } else {
+            self.run.wait_for(statistics(&scratch, &oids)).await??
+        };
+        drop(scratch);
+        let before = self.definitions(true, &shapes).await?;
+        let mut after = self.definitions(false, &shapes).await?;
+        after.extend(statistics);
+        Ok(Script {
+            shapes,
+            before,
+            after,
+        })
+    }
+
     /// Makes the empty new database, under the next name where somebody else has taken this one; gives its
     /// name, and whether it may be there.
     async fn create_unfinished(&self, made: &mut Option<String>) -> Result<String, JobError> {
-        let (tools, prepared) = (self.tools(), self.prepared);
-        let client = tools.connect(prepared.maintenance.database()).await?;
+        let (extraction, prepared) = (self.extraction(), self.prepared);
+        let client = extraction.connect(prepared.maintenance.database()).await?;
         let mut name = prepared.unfinished.clone();
         loop {
-            let like = prepared.like.as_ref();
-            let created = tools
-                .create(&client, self.request.original, &name, like)
-                .await;
+            let created = extraction.create(&client, &name).await;
             let all = match &created {
                 Err(JobError::Query(error)) if error.is_taken_database_name() => {
-                    self.limit.wait_for(databases(&client)).await??
+                    self.run.wait_for(databases(&client)).await??
                 }
                 _ => {
                     *made = Some(name.clone());
@@ -252,10 +229,10 @@ impl Work<'_> {
             if !all.contains_key(&name) {
                 return created.map(|()| name);
             }
-            name = Beside::Restoring.name(self.request.original, self.context.now(), &all);
-            let (repository, run) = (self.request.repository, self.request.run);
-            repository.forget_scratch(run);
-            repository.note_scratch(run, &[&prepared.scratch, &name])?;
+            name = Beside::Restoring.name(self.order.database, self.run.now(), &all);
+            let repository = self.order.repository;
+            repository.forget_scratch(self.run.id);
+            repository.note_scratch(self.run.id, &[&prepared.scratch, &name])?;
         }
     }
 
@@ -265,35 +242,27 @@ impl Work<'_> {
         before_rows: bool,
         shapes: &BTreeMap<u32, Shape>,
     ) -> Result<Vec<String>, JobError> {
-        let tools = self.tools();
+        let extraction = self.extraction();
         let conninfo = self
             .prepared
             .maintenance
             .to_database(&self.prepared.scratch);
         let names: Vec<String> = shapes.values().map(|shape| shape.quoted.clone()).collect();
         let like = self.prepared.like.as_ref();
-        let (watch, remarks) = (Watch::default(), Remarks::default());
-        let pg_dump = tools.program(
-            self.prepared.programs.pg_dump(),
-            definitions_arguments(
-                &conninfo,
-                before_rows,
-                (!self.prepared.plan.makes_database).then_some(names.as_slice()),
-                like.is_none_or(|like| like.encoding != "SQL_ASCII"),
-                self.context.limits.lock_wait,
-            ),
+        let arguments = definitions_arguments(
             &conninfo,
-            &watch,
-            &remarks,
+            before_rows,
+            (!self.prepared.plan.makes_database).then_some(names.as_slice()),
+            like.is_none_or(|like| like.encoding != "SQL_ASCII"),
+            self.run.context.limits.lock_wait,
         );
+        let overheard = Overheard::default();
+        let pg_dump = Dumper {
+            conninfo: &conninfo,
+            ..extraction.program(self.prepared.programs.pg_dump(), arguments, &overheard)
+        };
         let doing = "cannot read the definitions of the tables";
-        let text = pg_dump
-            .stream(self.limit, self.progress, doing, |mut source| {
-                let mut text = Vec::new();
-                source.read_to_end(&mut text).map_err(StreamError::Read)?;
-                Ok(text)
-            })
-            .await?;
+        let text = pg_dump.read_all(doing).await?;
         let text = String::from_utf8(text).map_err(|_| {
             JobError::failed(
                 "a name or a default of the tables is no text in UTF-8: restore the whole backup \
@@ -304,67 +273,33 @@ impl Work<'_> {
     }
 
     /// Everything between BEGIN and COMMIT; gives the rows that were compared.
-    async fn load(
-        &self,
-        client: &Client,
-        before: &[String],
-        after: &[String],
-        statistics: &[String],
-        shapes: &BTreeMap<u32, Shape>,
-    ) -> Result<u64, JobError> {
-        let plan = &self.prepared.plan;
-        self.give_settings(client).await?;
-        self.run(client, SESSION).await?;
-        // A CHECK may ask for the day of a moment; where the zone is not known, the server's own will do.
-        let manifest = self.prepared.source.manifest.as_ref();
-        if let Some(zone) = manifest.and_then(|one| one.server.timezone.as_ref())
-            && knows_time_zone(client, zone).await?
-        {
-            let zone = zone.replace('\'', "''");
-            self.run(client, &format!("SET TimeZone = '{zone}'"))
-                .await?;
-        }
-        if client.server_major() >= 17 {
-            self.run(client, "SET transaction_timeout = 0").await?;
-        }
-        self.run(client, "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
+    async fn load(&self, client: &Client, script: &Script) -> Result<u64, JobError> {
+        let (run, plan) = (self.run, &self.prepared.plan);
+        self.set_session(client).await?;
+        self.execute(client, "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
             .await?;
-        (self.tell)("making the tables");
-        if plan.makes_schema
-            && !plan.makes_database
-            && let Some(schema) = &plan.schema
-        {
-            self.run(client, &format!("CREATE SCHEMA {}", quoted(schema)))
-                .await?;
-            let comment = format!(
-                "tables of the backup {}{}, restored by pgbackupd",
-                plan.backup,
-                prepare::when(plan.started)
-            );
-            let comment = comment.replace('\\', "/").replace('\'', "''");
-            let sql = format!("COMMENT ON SCHEMA {} IS '{comment}'", quoted(schema));
-            self.run(client, &sql).await?;
+        run.step("making the tables");
+        self.make_schema(client).await?;
+        for statement in &script.before {
+            self.execute(client, statement).await?;
         }
-        for statement in before {
-            self.run(client, statement).await?;
-        }
-        self.progress.enter(Phase::Loading);
+        run.progress.enter(Phase::Loading);
         if self.prepared.source.format == Format::Plain {
             let text = self.prepared.passage.text_bytes;
-            self.progress.expect(Amount::Bytes(text));
+            run.progress.expect(Amount::Bytes(text));
         }
-        (self.tell)("loading their rows");
-        let loaded = self.load_rows(client, shapes).await?;
-        (self.tell)("making their indexes, constraints and triggers");
-        for statement in after.iter().chain(statistics) {
-            self.run(client, statement).await?;
+        run.step("loading their rows");
+        let loaded = self.load_rows(client, &script.shapes).await?;
+        run.step("making their indexes, constraints and triggers");
+        for statement in &script.after {
+            self.execute(client, statement).await?;
         }
-        self.progress.enter(Phase::Comparing);
-        (self.tell)("comparing them with the backup, row by row");
+        run.progress.enter(Phase::Comparing);
+        run.step("comparing them with the backup, row by row");
         // Moments are written as in the backup.
-        self.run(client, "SET TimeZone = 'UTC'").await?;
-        let rows = self.compare(client, &loaded, shapes).await?;
-        self.prepared.account.note(|facts| {
+        self.execute(client, "SET TimeZone = 'UTC'").await?;
+        let rows = self.compare(client, &loaded, &script.shapes).await?;
+        run.account.note(|facts| {
             facts.found = Some(Content {
                 rows,
                 tables: plan.tables.len() as u64,
@@ -378,10 +313,48 @@ impl Work<'_> {
             JobError::failed(format!(
                 "the answer to COMMIT was lost, so whether the tables are there is not known: \
                  look for {}; {error}",
-                names(shapes).join(", ")
+                names(&script.shapes).join(", ")
             ))
         })?;
         Ok(rows)
+    }
+
+    /// Makes the session read and write values as the backup has them.
+    async fn set_session(&self, client: &Client) -> Result<(), JobError> {
+        self.give_settings(client).await?;
+        self.execute(client, SESSION).await?;
+        // A CHECK may ask for the day of a moment; where the zone is not known, the server's own will do.
+        let manifest = self.prepared.source.manifest.as_ref();
+        if let Some(zone) = manifest.and_then(|one| one.server.timezone.as_ref())
+            && knows_time_zone(client, zone).await?
+        {
+            let zone = zone.replace('\'', "''");
+            self.execute(client, &format!("SET TimeZone = '{zone}'"))
+                .await?;
+        }
+        if client.server_major() >= 17 {
+            self.execute(client, "SET transaction_timeout = 0").await?;
+        }
+        Ok(())
+    }
+
+    /// Makes the schema that the tables go into, where it is not there.
+    async fn make_schema(&self, client: &Client) -> Result<(), JobError> {
+        let plan = &self.prepared.plan;
+        let makes_it = plan.makes_schema && !plan.makes_database;
+        let Some(schema) = plan.schema.as_ref().filter(|_| makes_it) else {
+            return Ok(());
+        };
+        self.execute(client, &format!("CREATE SCHEMA {}", quoted(schema)))
+            .await?;
+        let comment = format!(
+            "tables of the backup {}{}, restored by pgbackupd",
+            plan.backup,
+            prepare::when(plan.started)
+        );
+        let comment = comment.replace('\\', "/").replace('\'', "''");
+        let sql = format!("COMMENT ON SCHEMA {} IS '{comment}'", quoted(schema));
+        self.execute(client, &sql).await
     }
 
     /// Gives the session what functions and conditions of the tables found in theirs, as far as the
@@ -394,7 +367,7 @@ impl Work<'_> {
         let own = own.map_or(&[][..], |like| &like.settings);
         for sql in session_statements(server, own) {
             let setting = client.execute(WHAT, &sql, STATEMENT);
-            match self.limit.wait_for(setting).await? {
+            match self.run.wait_for(setting).await? {
                 Err(error) if error.sqlstate.is_none() => return Err(error.into()),
                 _ => {}
             }
@@ -406,8 +379,8 @@ impl Work<'_> {
     /// others.
     async fn analyze(&self, client: &Client, shapes: &BTreeMap<u32, Shape>) -> Vec<String> {
         let names = names(shapes);
-        let analyzing = analyze_tables(client, &names, self.context.limits.total);
-        match self.limit.wait_for(analyzing).await {
+        let analyzing = analyze_tables(client, &names, self.run.context.limits.total);
+        match self.run.wait_for(analyzing).await {
             Ok(Ok(others)) => without_statistics(&others),
             Ok(Err(error)) => vec![error.to_string()],
             Err(stop) => {
@@ -420,10 +393,10 @@ impl Work<'_> {
         }
     }
 
-    async fn run(&self, client: &Client, sql: &str) -> Result<(), JobError> {
-        let within = self.context.limits.total;
+    async fn execute(&self, client: &Client, sql: &str) -> Result<(), JobError> {
+        let within = self.run.context.limits.total;
         let running = client.execute("restore the tables", sql, within);
-        self.limit.wait_for(running).await?.map_err(|error| {
+        self.run.wait_for(running).await?.map_err(|error| {
             let first = sql.lines().next().unwrap_or_default();
             JobError::failed(format!("{error}; in: {first}"))
         })
@@ -433,7 +406,7 @@ impl Work<'_> {
     async fn end(&self, process: i32) {
         let ending = async {
             let client =
-                Client::connect(&self.prepared.maintenance, self.context.limits.connect).await?;
+                Client::connect(&self.prepared.maintenance, self.run.connect_limit()).await?;
             end_process(&client, process).await?;
             Ok::<_, JobError>(())
         };
@@ -444,8 +417,7 @@ impl Work<'_> {
 
     /// Gives the new database its name, and takes our mark off it, in one transaction.
     async fn name_it(&self, unfinished: &str) -> Result<(), JobError> {
-        let client = Client::connect(&self.prepared.maintenance, self.context.limits.connect);
-        let client = self.limit.wait_for(client).await??;
+        let client = self.run.connect(&self.prepared.maintenance).await?;
         let sql = finish_database(unfinished, &self.prepared.plan.database);
         client
             .execute("give the database its name", &sql, STATEMENT)

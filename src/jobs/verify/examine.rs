@@ -11,19 +11,17 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::super::JobErrorKind;
 use super::super::archive;
-use super::super::blocked::Watch;
-use super::super::dump::{Dumper, Remarks, blocking, read_back};
+use super::super::dump::{Dumper, Overheard, blocking, read_back};
 use super::super::error::{JobError, census_damage};
-use super::super::limit::Limit;
-use super::super::{JobContext, JobErrorKind};
-use crate::config::{Connection, Format};
+use super::super::run::Run;
+use crate::config::Format;
 use crate::pipeline::census::StoredCensusError;
 use crate::pipeline::{
-    ArchiveReceipt, Digest, Passage, Progress, StreamError, digest_directory, digest_file,
-    read_census,
+    ArchiveReceipt, Digest, Passage, StreamError, digest_directory, digest_file, read_census,
 };
-use crate::postgres::{Confinement, Conninfo, archive_as_sql_arguments};
+use crate::postgres::{Confinement, archive_as_sql_arguments};
 use crate::repository::{Manifest, Repository, Role, Stem};
 
 /// What reading every file of a backup has shown.
@@ -39,20 +37,16 @@ pub(in crate::jobs) enum Examined {
 /// # Errors
 /// When that is not possible, or its outcome says nothing about the backup.
 pub(in crate::jobs) async fn examine(
-    context: &JobContext,
+    run: &Run<'_>,
     repository: &Repository,
     stem: &Stem,
     manifest: &Manifest,
-    limit: &Limit,
-    progress: &Arc<Progress>,
 ) -> Result<Examined, JobError> {
     let reading = Reading {
-        context,
+        run,
         repository,
         stem,
         manifest,
-        limit,
-        progress,
     };
     let suspicion = match reading.first().await? {
         Ok(passage) => return Ok(Examined::Whole(passage)),
@@ -69,12 +63,10 @@ pub(in crate::jobs) async fn examine(
 
 /// A backup that is being read.
 struct Reading<'a> {
-    context: &'a JobContext,
+    run: &'a Run<'a>,
     repository: &'a Repository,
     stem: &'a Stem,
     manifest: &'a Manifest,
-    limit: &'a Limit,
-    progress: &'a Arc<Progress>,
 }
 
 /// What looks wrong with a backup, in words.
@@ -153,8 +145,8 @@ impl Reading<'_> {
     async fn digest(&self, role: Role) -> Result<Digest, JobError> {
         let path = self.repository.path(self.stem, role);
         let doing = format!("cannot read {}", path.display());
-        let counted = Arc::clone(self.progress);
-        blocking(self.limit, self.progress, &doing, move || {
+        let counted = Arc::clone(&self.run.progress);
+        blocking(self.run, &doing, move || {
             if matches!(role, Role::Artifact(Format::Directory, _)) {
                 return digest_directory(&path, &counted);
             }
@@ -171,30 +163,21 @@ impl Reading<'_> {
         let artifact = &self.manifest.artifact;
         let role = Role::Artifact(artifact.format, artifact.compression);
         let path = self.repository.path(self.stem, role);
-        let (limit, progress) = (self.limit, self.progress);
         if artifact.format == Format::Plain {
-            return read_back(path, artifact.compression, limit, progress).await;
+            return read_back(self.run, path, artifact.compression).await;
         }
-        let context = self.context;
-        let programs = archive::programs_to_read(context, self.manifest).await?;
-        // It reads a file and needs no server; only the clean environment is taken from here.
-        let conninfo = Conninfo::resolve(
-            &Connection::default(),
-            &context.environment,
-            Some("postgres"),
-        )?;
+        let programs = archive::programs_to_read(self.run.context, self.manifest).await?;
         let restorer = Dumper {
+            run: self.run,
             program: programs.pg_restore(),
             arguments: archive_as_sql_arguments(&path),
             application: "pgbackupd",
-            conninfo: &conninfo,
-            connect: context.limits.connect,
-            watch: &Watch::default(),
+            conninfo: &archive::without_a_server(self.run.context)?,
             // What pg_restore remarks on an old archive was told when that was made.
-            remarks: &Remarks::default(),
+            overheard: &Overheard::default(),
             confinement: Confinement::default(),
         };
-        archive::read_archive(&restorer, path.clone(), artifact.format, limit, progress)
+        archive::read_archive(&restorer, path.clone(), artifact.format)
             .await
             .map(ArchiveReceipt::into_passage)
     }

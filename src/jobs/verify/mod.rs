@@ -5,21 +5,19 @@ mod examine;
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, FixedOffset, Utc};
-use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use super::error::JobError;
-use super::limit::{Limit, Stop};
+use super::limit::Stop;
 use super::pin::record_lost_state;
 use super::quarantine::{below, put_aside};
 use super::record::{append, close_dead_runs, unrecorded};
+use super::run::Run;
 use super::target::Place;
 use super::{JobContext, JobErrorKind};
-use crate::pipeline::{Phase, Progress};
+use crate::pipeline::Phase;
 use crate::policy::{Checkable, Turns, turns};
 use crate::repository::{
     Catalogue, Damage, Details, Entry, Event, Fault, Operation, Problem, Quarantined, Repository,
@@ -48,8 +46,6 @@ pub enum Selection {
 /// What is to be checked, and what is done with what is bad.
 #[derive(Clone, Debug)]
 pub struct VerifyRequest<'a> {
-    /// The run's identity.
-    pub run: Uuid,
     /// Whose backups.
     pub place: &'a Place,
     /// Which of them.
@@ -153,49 +149,90 @@ impl VerifyReport {
 /// # Errors
 /// When the directory cannot be read, the check was interrupted, or its outcome cannot be recorded.
 /// A damaged backup is a finding, not an error.
-pub async fn verify(
-    context: &JobContext,
-    request: VerifyRequest<'_>,
-    progress: &Arc<Progress>,
-    cancel: &CancellationToken,
-) -> Result<VerifyReport, JobError> {
-    let VerifyRequest { run, place, .. } = request;
+pub async fn verify(run: &Run<'_>, request: VerifyRequest<'_>) -> Result<VerifyReport, JobError> {
+    let place = request.place;
     let repository = &place.repository;
     let catalogue = repository.catalogue()?;
-    let orphans = catalogue.problems.iter();
-    // Whoever names backups has not asked for what else is there.
-    let is_asked = |problem: &&Problem| {
-        problem.lost.is_none() || !matches!(request.selection, Selection::Named(_))
-    };
-    let orphans = orphans
-        .filter(|problem| problem.manifest_of.is_none())
-        .filter(is_asked);
-    let mut report = VerifyReport {
-        problems: orphans.cloned().collect(),
-        quarantined: repository.quarantined().unwrap_or_else(|error| {
-            tracing::warn!("{error}");
-            Vec::new()
-        }),
-        ..VerifyReport::default()
-    };
+    let mut report = before_any_check(&catalogue, &request);
     let (chosen, round) = choose(&catalogue, request.selection, repository)?;
     if chosen.is_empty() {
         return Ok(report);
     }
     let began = Instant::now();
     let ledger = repository.ledger();
-    close_dead_runs(context, &ledger, Operation::Verify, NOTHING_DONE)?;
+    close_dead_runs(run.context, &ledger, Operation::Verify, NOTHING_DONE)?;
     let details = VerifyDetails {
-        round: round.as_ref().map(|round| context.local(round.round())),
+        round: round.as_ref().map(|round| run.context.local(round.round())),
         ..VerifyDetails::default()
     };
-    let mut start = context.record(run, Event::Started, &place.database, details);
-    start.requested_by = Some(context.requester.clone());
+    let start = run.record_with_requester(Event::Started, &place.database, details);
     append(&ledger, &start, NOTHING_DONE)?;
 
-    let mut outcome = Ok(());
+    let Checks { reached, outcome } = check_all(run, &request, &chosen, &mut report).await;
+    let all = chosen.iter().filter(|choice| choice.entry.is_some());
+    let left = (all.count() - reached) as u64;
+    if outcome.is_ok() {
+        report.left = left;
+    }
+
+    let left_open = round.as_ref().and_then(|round| round.left_open(reached));
+    let details = VerifyDetails {
+        bytes: Some(report.findings.iter().map(|finding| finding.bytes).sum()),
+        damaged: damaged(&report, repository),
+        left: round.is_some().then_some(left),
+        round: left_open.map(|open| run.context.local(open)),
+    };
+    let event = match &outcome {
+        Err(_) => Event::Interrupted,
+        Ok(()) if details.damaged.is_empty() && report.unchecked.is_empty() => Event::Succeeded,
+        Ok(()) => Event::Failed,
+    };
+    let mut end = run.record(event, &place.database, details);
+    end.seconds = Some(began.elapsed().as_secs_f64());
+    end.message = Some(report.in_words());
+    append(&ledger, &end, "the verification is done, but")?;
+    outcome.map(|()| report)
+}
+
+/// What is known before anything is read: dumps without a manifest, and what is in quarantine.
+fn before_any_check(catalogue: &Catalogue, request: &VerifyRequest<'_>) -> VerifyReport {
+    // Whoever names backups has not asked for what else is there.
+    let is_asked = |problem: &&Problem| {
+        problem.lost.is_none() || !matches!(request.selection, Selection::Named(_))
+    };
+    let orphans = catalogue.problems.iter();
+    let orphans = orphans
+        .filter(|problem| problem.manifest_of.is_none())
+        .filter(is_asked);
+    let quarantined = request.place.repository.quarantined();
+    VerifyReport {
+        problems: orphans.cloned().collect(),
+        quarantined: quarantined.unwrap_or_else(|error| {
+            tracing::warn!("{error}");
+            Vec::new()
+        }),
+        ..VerifyReport::default()
+    }
+}
+
+/// How far a verification came.
+struct Checks {
+    /// So many backups that the catalogue can read were checked.
+    reached: usize,
+    /// Whether it was interrupted.
+    outcome: Result<(), JobError>,
+}
+
+/// Checks one backup after the other, as many as there is time for.
+async fn check_all(
+    run: &Run<'_>,
+    request: &VerifyRequest<'_>,
+    chosen: &[Choice<'_>],
+    report: &mut VerifyReport,
+) -> Checks {
+    let began = Instant::now();
     let mut reached = 0;
-    for choice in &chosen {
+    for choice in chosen {
         // The first is always checked, so that however little time there is, all are in the end.
         let time_is_up = request
             .budget
@@ -203,19 +240,18 @@ pub async fn verify(
         if time_is_up && reached > 0 && choice.entry.is_some() {
             continue;
         }
-        let limit = Limit::new(cancel.clone(), "total", context.limits.total);
         // The one before may have been ended by its limit.
-        progress.renew();
-        let checked = check(context, repository, run, choice, &limit, progress).await;
+        run.progress.renew();
+        let checked = check(&run.renewed(), &request.place.repository, choice).await;
         if let Err(JobError::Stop(Stop::Interrupted)) = checked {
-            outcome = Err(JobError::Stop(Stop::Interrupted));
-            break;
+            let outcome = Err(JobError::Stop(Stop::Interrupted));
+            return Checks { reached, outcome };
         }
         reached += usize::from(choice.entry.is_some());
         match checked {
             Ok(Some(mut finding)) => {
                 if request.quarantine {
-                    quarantine(context, place, choice, &mut finding);
+                    quarantine(run.context, request.place, choice, &mut finding);
                 }
                 report.findings.push(finding);
             }
@@ -225,31 +261,10 @@ pub async fn verify(
                 .push((choice.stem.clone(), error.to_string())),
         }
     }
-    let all = chosen
-        .iter()
-        .filter(|choice| choice.entry.is_some())
-        .count();
-    if outcome.is_ok() {
-        report.left = (all - reached) as u64;
+    Checks {
+        reached,
+        outcome: Ok(()),
     }
-
-    let left_open = round.as_ref().and_then(|round| round.left_open(reached));
-    let details = VerifyDetails {
-        bytes: Some(report.findings.iter().map(|finding| finding.bytes).sum()),
-        damaged: damaged(&report, repository),
-        left: round.is_some().then_some((all - reached) as u64),
-        round: left_open.map(|open| context.local(open)),
-    };
-    let event = match &outcome {
-        Err(_) => Event::Interrupted,
-        Ok(()) if details.damaged.is_empty() && report.unchecked.is_empty() => Event::Succeeded,
-        Ok(()) => Event::Failed,
-    };
-    let mut end = context.record(run, event, &place.database, details);
-    end.seconds = Some(began.elapsed().as_secs_f64());
-    end.message = Some(report.in_words());
-    append(&ledger, &end, "the verification is done, but")?;
-    outcome.map(|()| report)
 }
 
 /// What was found damaged or has lost its manifest, for the ledger.
@@ -370,12 +385,9 @@ fn open_round(repository: &Repository) -> Result<Option<DateTime<Utc>>, JobError
 
 /// Checks one backup and notes the outcome beside it; none if it is gone meanwhile.
 async fn check(
-    context: &JobContext,
+    run: &Run<'_>,
     repository: &Repository,
-    run: Uuid,
     Choice { stem, entry }: &Choice<'_>,
-    limit: &Limit,
-    progress: &Arc<Progress>,
 ) -> Result<Option<Finding>, JobError> {
     let finding = |damage| Finding {
         stem: (*stem).clone(),
@@ -386,7 +398,7 @@ async fn check(
         stays: None,
         remark: None,
     };
-    progress.enter(Phase::Checking);
+    run.progress.enter(Phase::Checking);
     let path = repository.path(stem, Role::Manifest);
     let manifest = match repository.manifest(stem) {
         Ok(manifest) => manifest,
@@ -400,24 +412,23 @@ async fn check(
             };
         }
     };
-    let damage = match examine(context, repository, stem, &manifest, limit, progress).await {
+    let damage = match examine(run, repository, stem, &manifest).await {
         Ok(Examined::Whole(_)) => None,
         Ok(Examined::Damaged(damage)) => Some(damage),
         Err(error) if error.kind() == JobErrorKind::Interrupted => return Err(error),
         Err(error) => {
-            let (now, why) = (context.now(), error.to_string());
-            repository.change_state(run, stem, |state| state.note_unchecked(now, why))?;
+            let (now, why) = (run.now(), error.to_string());
+            repository.change_state(run.id, stem, |state| state.note_unchecked(now, why))?;
             return Err(error);
         }
     };
-    let now = context.now();
+    let now = run.now();
     let noted =
-        repository.change_state(run, stem, |state| state.note_check(now, damage.clone()))?;
+        repository.change_state(run.id, stem, |state| state.note_check(now, damage.clone()))?;
     let Some(before) = noted else {
         return Ok(None);
     };
-    let backup = (*stem, manifest.database.as_str());
-    let remark = record_lost_state(context, repository, run, backup, &before)?;
+    let remark = record_lost_state(run, repository, stem, &before)?;
     Ok(Some(Finding {
         remark,
         ..finding(damage)

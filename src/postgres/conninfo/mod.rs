@@ -116,10 +116,7 @@ impl Conninfo {
         values.refuse_what_cannot_be_followed()?;
         refuse_credentials_of_others(&values)?;
 
-        let user = match values.take("user") {
-            Some(user) => user,
-            None => system_user()?,
-        };
+        let user = values.take("user").map_or_else(system_user, Ok)?;
         let named = values.take("dbname");
         let database = database
             .map(str::to_owned)

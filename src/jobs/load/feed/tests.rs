@@ -7,7 +7,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use tokio::sync::mpsc::unbounded_channel;
 
-use super::{Event, Feed, Place};
+use super::{Event, Feed, Place, Terms};
 use crate::jobs::load::marks::Marks;
 use crate::pipeline::{Segment, StreamError};
 
@@ -91,7 +91,7 @@ fn feed(parts: &[Part], most: usize, granted: usize) -> (Vec<Done>, Vec<Place>) 
     let first = stage.start();
     let parts = parts.to_vec();
     let feeder = thread::spawn(move || {
-        let mut feed = Feed::new(first, most, Marks::new(), orders, told, 15);
+        let mut feed = Feed::new(first, terms(most), orders, told);
         for (number, part) in parts.iter().enumerate() {
             let text = format!("{part:?} {number};");
             let text = text.as_bytes();
@@ -149,6 +149,14 @@ fn script() -> impl Strategy<Value = Vec<Part>> {
         1 => Just(vec![Part::Between]),
     ];
     proptest::collection::vec(part, 0..25).prop_map(|parts| parts.concat())
+}
+
+fn terms(most: usize) -> Terms {
+    Terms {
+        most,
+        marks: Marks::new(),
+        server_major: 15,
+    }
 }
 
 proptest! {
@@ -230,7 +238,7 @@ fn definitions_are_made_side_by_side_and_nothing_else_is() {
 fn a_line_of_a_session_is_found_in_the_dump() {
     let (events, told) = mpsc::channel();
     let (orders, _ordered) = unbounded_channel();
-    let mut feed = Feed::new(Vec::new(), 2, Marks::new(), orders, told, 15);
+    let mut feed = Feed::new(Vec::new(), terms(2), orders, told);
     let reached = |session, mark| events.send(Event::Reached { session, mark }).unwrap();
     for _ in 0..10 {
         feed.take(Segment::Ordered(b"o;\n")).unwrap();
@@ -258,7 +266,7 @@ fn a_line_of_a_session_is_found_in_the_dump() {
 fn nothing_is_waited_for_when_all_is_over() {
     let (events, told) = mpsc::channel();
     let (orders, _ordered) = unbounded_channel();
-    let mut feed = Feed::new(Vec::new(), 2, Marks::new(), orders, told, 15);
+    let mut feed = Feed::new(Vec::new(), terms(2), orders, told);
     feed.take(Segment::Definition(b"a;")).unwrap();
     events.send(Event::Over).unwrap();
     let error = feed.take(Segment::Definition(b"b;")).unwrap_err();
@@ -269,7 +277,7 @@ fn nothing_is_waited_for_when_all_is_over() {
 fn a_session_that_cannot_be_had_is_done_without() {
     let (events, told) = mpsc::channel();
     let (orders, mut ordered) = unbounded_channel();
-    let mut feed = Feed::new(Vec::new(), 3, Marks::new(), orders, told, 15);
+    let mut feed = Feed::new(Vec::new(), terms(3), orders, told);
     feed.take(Segment::Definition(b"a;")).unwrap();
     // It is started, and ends before it is of use.
     let reached = |mark| Event::Reached { session: 0, mark };
@@ -316,7 +324,7 @@ fn two_at_work() -> (Feed<Sink>, Sender<Event<Sink>>, [Sink; 2]) {
     let (events, told) = mpsc::channel();
     let (orders, _ordered) = unbounded_channel();
     let sinks = [Sink::default(), Sink::default()];
-    let mut feed = Feed::new(sinks[0].clone(), 2, Marks::new(), orders, told, 15);
+    let mut feed = Feed::new(sinks[0].clone(), terms(2), orders, told);
     let setting = |text| Segment::Setting { name: b"s", text };
     feed.take(setting(b"SET s = 1;")).unwrap();
     feed.take(Segment::Definition(b"a;")).unwrap();
