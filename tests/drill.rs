@@ -334,12 +334,11 @@ fn a_damaged_backup_and_one_that_the_server_refuses_are_told_apart_from_good_one
     let state = operator.path("state");
     fs::create_dir(&state).unwrap();
     let (report, output) = drill(&operator, 65);
-    let files = fs::read_dir(&state)
+    let mut files = fs::read_dir(&state)
         .unwrap()
         .map(|entry| entry.unwrap().path());
     let kept = files
-        .filter(|path| path.extension().is_some_and(|end| end == "txt"))
-        .next()
+        .find(|path| path.extension().is_some_and(|end| end == "txt"))
         .unwrap();
     let remark = format!("which may show rows, is in {}", kept.display());
     assert!(report["remarks"].to_string().contains(&remark), "{output}");
