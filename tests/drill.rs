@@ -323,6 +323,8 @@ fn a_damaged_backup_and_one_that_the_server_refuses_are_told_apart_from_good_one
     let (mut operator, place) = operator(&source, "postgres");
     // A dump of two rows under a constraint that they break is whole, and does not restore.
     source.psql("CREATE FUNCTION f(integer) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT true';\nALTER TABLE t ADD CHECK (f(n));\nCREATE OR REPLACE FUNCTION f(integer) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT $1 < 5';");
+    let state = operator.path("state");
+    fs::create_dir(&state).unwrap();
     back_up(&operator);
     let (report, output) = drill(&operator, 65);
     assert_eq!(report["outcome"], "refused", "{output}");
@@ -330,10 +332,7 @@ fn a_damaged_backup_and_one_that_the_server_refuses_are_told_apart_from_good_one
     assert!(message.contains("violates check constraint"), "{output}");
     assert!(!message.contains("Failing row"), "{output}");
     assert_empty(place.path());
-    // Where there is a state directory, all that the server said is kept in it, for its owner alone.
-    let state = operator.path("state");
-    fs::create_dir(&state).unwrap();
-    let (report, output) = drill(&operator, 65);
+    // All that the server said is kept in the state directory, for its owner alone.
     let mut files = fs::read_dir(&state)
         .unwrap()
         .map(|entry| entry.unwrap().path());

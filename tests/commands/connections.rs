@@ -392,8 +392,11 @@ fn a_credential_of_the_service_is_no_failure_of_a_job_by_hand() {
         assert_eq!(output.code, 69, "{output}");
         assert!(output.stderr.contains(more), "{output}");
         if more.contains("by hand, ") || key.ends_with("password_file") {
-            let command = "`systemd-run --quiet --pipe --wait -p User=";
-            assert!(output.stderr.contains(command), "{output}");
+            let command = format!(
+                "`systemd-run --quiet --pipe --wait -E 'PGBACKUPD_CONFIG={}' -p User=",
+                operator.configuration().display()
+            );
+            assert!(output.stderr.contains(&command), "{output}");
         }
         assert!(!output.stderr.contains("install "), "{output}");
         assert_eq!(operator.run(&["config", "check"]).code, 0);

@@ -9,7 +9,7 @@ fn commands_that_are_printed_name_the_configuration_that_an_option_gave() {
     let mut operator = Operator::without_server("postgres");
     operator.unset("database");
     operator.set("databases", "all");
-    fs::create_dir_all(operator.backups()).unwrap();
+    fs::create_dir_all(operator.path("backups")).unwrap();
     let file = operator.configuration().display().to_string();
     let given = format!("`pgbackupd --config {file} ");
     for (arguments, code) in [(&["status"][..], 1), (&["release", "x"][..], 64)] {
