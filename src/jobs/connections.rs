@@ -236,7 +236,10 @@ fn is_the_servers(kind: ConnectErrorKind, sqlstate: Option<&str>) -> bool {
     match kind {
         ConnectErrorKind::ServerDown => sqlstate.is_none_or(|code| code.starts_with("57")),
         ConnectErrorKind::AuthenticationFailed => sqlstate.is_none_or(|code| code == "28P01"),
-        ConnectErrorKind::Tls | ConnectErrorKind::WrongSession | ConnectErrorKind::Pooler => true,
+        ConnectErrorKind::Tls
+        | ConnectErrorKind::WrongSession
+        | ConnectErrorKind::Pooler
+        | ConnectErrorKind::Exhausted => true,
         ConnectErrorKind::NoSuchDatabase
         | ConnectErrorKind::ClosedDatabase
         | ConnectErrorKind::TooManyConnections

@@ -30,6 +30,8 @@ pub enum ConnectErrorKind {
     WrongSession,
     /// It is a connection pooler that answers, and does not pass on what a session asks for.
     Pooler,
+    /// This machine refuses a thread or a file descriptor.
+    Exhausted,
     /// Something else.
     Other,
 }
@@ -58,6 +60,7 @@ impl ConnectError {
         matches!(
             self.kind,
             ConnectErrorKind::ServerDown
+                | ConnectErrorKind::Exhausted
                 | ConnectErrorKind::TooManyConnections
                 | ConnectErrorKind::WrongSession
         ) || self.kind == ConnectErrorKind::Other && self.sqlstate.as_deref().is_some_and(passes)
@@ -84,6 +87,10 @@ impl ConnectError {
         let advice = match self.kind {
             ConnectErrorKind::ServerDown => {
                 "see that the server runs and that host and port are right"
+            }
+            ConnectErrorKind::Exhausted => {
+                "see how many processes, threads and files the user and the service may have \
+                 (`ulimit -u -n`, TasksMax=, LimitNOFILE=), and what else runs here"
             }
             ConnectErrorKind::AuthenticationFailed => match self.sqlstate.as_deref() {
                 Some("28P01") => {

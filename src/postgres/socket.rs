@@ -11,7 +11,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 use super::connect_error::{ConnectErrorKind, Refusal};
 use super::conninfo::{Endpoint, Host, Keepalive};
-use crate::threads;
+use crate::threads::{self, is_exhaustion};
 
 /// A connected socket of either kind.
 pub(super) type Socket = Box<dyn Stream>;
@@ -45,11 +45,20 @@ pub(super) async fn addresses(endpoint: &Endpoint) -> Result<Vec<Address>, Refus
         let found = (name.as_str(), port).to_socket_addrs()?;
         Ok::<_, io::Error>(found.map(|found| Address::Tcp(found.ip())).collect())
     });
-    let failed =
-        |error: &dyn Display| Refusal::new(ConnectErrorKind::ServerDown, error.to_string());
-    match looking.map_err(|error| failed(&error))?.await {
-        Ok(found) => found.map_err(|error| failed(&error)),
-        Err(panicked) => Err(failed(&panicked)),
+    let failed = |kind, error: &dyn Display| Refusal::new(kind, error.to_string());
+    let looking = looking.map_err(|error| failed(ConnectErrorKind::Exhausted, &error))?;
+    match looking.await {
+        Ok(found) => found.map_err(|error| failed(kind_of(&error), &error)),
+        Err(panicked) => Err(failed(ConnectErrorKind::Other, &panicked)),
+    }
+}
+
+/// Whose fault it is. "Try again" is the server's, by a socket of this machine: too many wait for it already.
+fn kind_of(error: &io::Error) -> ConnectErrorKind {
+    if is_exhaustion(error) && error.kind() != io::ErrorKind::WouldBlock {
+        ConnectErrorKind::Exhausted
+    } else {
+        ConnectErrorKind::ServerDown
     }
 }
 
@@ -76,7 +85,7 @@ impl Address {
         };
         connecting.await.map_err(|error| {
             let reason = format!("error connecting to server: {error}");
-            Refusal::new(ConnectErrorKind::ServerDown, reason)
+            Refusal::new(kind_of(&error), reason)
         })
     }
 }
@@ -101,5 +110,23 @@ impl Keepalive {
             sockopt::set_tcp_keepcnt(socket, count)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_this_machine_refuses_is_not_the_servers_fault() {
+        for (errno, expected) in [
+            (rustix::io::Errno::MFILE, ConnectErrorKind::Exhausted),
+            (rustix::io::Errno::NFILE, ConnectErrorKind::Exhausted),
+            (rustix::io::Errno::NOMEM, ConnectErrorKind::Exhausted),
+            (rustix::io::Errno::AGAIN, ConnectErrorKind::ServerDown),
+            (rustix::io::Errno::CONNREFUSED, ConnectErrorKind::ServerDown),
+        ] {
+            assert_eq!(kind_of(&io::Error::from(errno)), expected, "{errno}");
+        }
     }
 }
