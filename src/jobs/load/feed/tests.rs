@@ -216,7 +216,8 @@ proptest! {
 #[test]
 fn definitions_are_made_side_by_side_and_nothing_else_is() {
     let mut script = vec![Part::Ordered];
-    script.extend([Part::Definition; 40]);
+    // So many that the other sessions have begun before the first has made all, however late they come.
+    script.extend([Part::Definition; 2_000]);
     script.push(Part::Ordered);
     let (done, _) = feed(&script, 3, 3);
     let mut sessions: Vec<usize> = done.iter().map(|one| one.session).collect();
