@@ -23,7 +23,7 @@ fn assert_fails(operator: &mut Operator, stand_in: (&str, &str), stderr: &str) {
 }
 
 const KILLED: &str = "pgbackupd: no backup of database postgres: pg_dump was killed by SIGKILL \
-                      (by the operator, or by the kernel for want of memory)";
+                      (by the operator, or by the kernel for lack of memory)";
 
 const FORMATS: [&str; 3] = ["plain", "custom", "directory"];
 

@@ -192,7 +192,7 @@ impl fmt::Display for Exit {
             3 => "SIGQUIT",
             6 => "SIGABRT",
             7 => "SIGBUS",
-            9 => "SIGKILL (by the operator, or by the kernel for want of memory)",
+            9 => "SIGKILL (by the operator, or by the kernel for lack of memory)",
             11 => "SIGSEGV",
             13 => "SIGPIPE",
             15 => "SIGTERM",
@@ -258,7 +258,7 @@ pub struct Child {
     mask: Mask,
     /// Dropped when it has ended.
     marks: Vec<EndMark>,
-    /// How often the kernel had killed for want of memory when it was started.
+    /// How often the kernel had killed for lack of memory when it was started.
     kills: Option<u64>,
 }
 

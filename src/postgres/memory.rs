@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-/// How often the kernel has killed a process of our control group for want of memory; none where it keeps
+/// How often the kernel has killed a process of our control group for lack of memory; none where it keeps
 /// no account.
 pub(super) fn kills() -> Option<u64> {
     let events = std::fs::read_to_string(own_group()?.join("memory.events")).ok()?;

@@ -120,7 +120,7 @@ impl Extraction<'_> {
     }
 
     /// Loads the definitions without some extensions, which must be all that is missing then; gives what
-    /// was left out for want of a role.
+    /// was left out for lack of a role.
     pub(super) async fn load_definitions(
         &self,
         scratch: &str,
@@ -223,7 +223,7 @@ struct Pass {
     tap: Definitions,
     accepts_unexpected: bool,
     progress: Arc<Progress>,
-    /// Gets what was left out for want of a role.
+    /// Gets what was left out for lack of a role.
     left: Arc<Mutex<Vec<Left>>>,
 }
 

@@ -112,7 +112,7 @@ impl Definitions {
         std::mem::take(&mut self.out)
     }
 
-    /// What was left out for want of a role.
+    /// What was left out for lack of a role.
     pub fn left(&self) -> &[Left] {
         &self.left
     }

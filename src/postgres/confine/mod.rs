@@ -120,12 +120,12 @@ impl Enforcement {
             Some(version) => format!(
                 "files by Landlock (version {version} of its interface, which leaves signals alone)"
             ),
-            None => "files not, for want of Landlock".to_owned(),
+            None => "files not, for lack of Landlock".to_owned(),
         };
         let calls = if self.calls {
             "network and system calls by a filter"
         } else {
-            "system calls not, for want of a filter"
+            "system calls not, for lack of a filter"
         };
         format!("{files}; {calls}")
     }
@@ -173,7 +173,7 @@ mod tests {
             (
                 None,
                 false,
-                "files not, for want of Landlock; system calls not, for want of a filter",
+                "files not, for lack of Landlock; system calls not, for lack of a filter",
                 2,
             ),
         ] {
