@@ -78,7 +78,7 @@ pub use recreate::{
 };
 pub use sandbox::{Sandbox, SandboxError, SandboxSpec, database_name, sweep_sandboxes};
 pub use server_error::{ServerError, read_errors};
-pub use server_settings::{ServerSetting, differing_settings, server_settings, session_statements};
+pub use server_settings::{differing_settings, server_settings, session_statements};
 pub use shortfall::{shortfalls, shortfalls_with_its_name};
 pub use statistics::{NotRefreshed, analyze, analyze_tables};
 pub use stdio::{EndMark, ProgramInput, ProgramOutput, input_pipe, output_pipe};

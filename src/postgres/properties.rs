@@ -1,6 +1,8 @@
 //! What a manifest records of a database and its server: all that a plain dump does not carry, and
 //! that whoever creates the database anew has to know.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use tokio_postgres::types::Type;
 
@@ -8,7 +10,6 @@ use super::catalogue_text::{as_bytes, optional, required, value};
 use super::client::{Client, QueryError};
 use super::preload::library_list;
 use super::quote::identifier;
-use super::server_settings::ServerSetting;
 
 /// The properties of a database. Text that is not UTF-8 on the server has U+FFFD in its place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,6 +66,23 @@ pub struct Setting {
     pub role: Option<String>,
     /// `name=value`
     pub setting: String,
+}
+
+/// A setting of a server. Its value may be a secret of an application's, and is shown nowhere.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerSetting {
+    /// Its name.
+    pub name: String,
+    /// Its value, as the server shows it.
+    pub value: String,
+}
+
+impl fmt::Debug for ServerSetting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerSetting")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A security label.

@@ -21,10 +21,10 @@ use super::client::Client;
 use super::conninfo::{Conninfo, ConninfoError, LoginFacts};
 use super::labels::missing_label_providers;
 use super::programs::Programs;
+use super::properties::ServerSetting;
 use super::properties::{DatabaseProperties, Extension};
 use super::quote::{identifier, literal};
 use super::recreate::{create_database, settings_for_loading};
-use super::server_settings::ServerSetting;
 use crate::config::Connection;
 
 pub use error::SandboxError;

@@ -14,7 +14,8 @@ use crate::cli::failure::Failure;
 use crate::cli::report::{counted, moment, one_line};
 use crate::cli::table::{Column, Table};
 use crate::jobs::{DaemonView, Survey, Surveyed};
-use crate::policy::{age, in_words};
+use crate::policy::age;
+use crate::words::rough_span;
 use databases::{paragraph, table};
 use phrases::{running_in_words, space_in_words};
 use wrap::wrapped;
@@ -134,7 +135,7 @@ fn next(survey: &Survey, out: &mut dyn Write) -> Result<(), Failure> {
         DaemonView::Alive(state) => format!(
             "the daemon (process {}) has run for {}",
             state.pid,
-            in_words(age(state.started, survey.at))
+            rough_span(age(state.started, survey.at))
         ),
         DaemonView::Absent => {
             "no daemon runs: only cron, timers or people start what is due".to_owned()
@@ -155,7 +156,7 @@ fn next(survey: &Survey, out: &mut dyn Write) -> Result<(), Failure> {
                 |at| at.format("%a %Y-%m-%d %H:%M %:z").to_string(),
             ),
             next.at
-                .map(|at| format!("in {}", in_words(age(survey.at, at))))
+                .map(|at| format!("in {}", rough_span(age(survey.at, at))))
                 .unwrap_or_default(),
         ]);
     }
