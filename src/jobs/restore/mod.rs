@@ -2,11 +2,9 @@
 //! compared with what was backed up, and only then given its name. Whatever fails before that moment
 //! leaves the database serving that was there.
 
-pub(super) mod account;
 mod application;
 pub(super) mod begin;
 pub(super) mod beside;
-mod choose;
 mod content;
 pub(super) mod cut_short;
 pub(super) mod ground;
@@ -46,7 +44,6 @@ use sendable::Stamp;
 use source::Source;
 
 pub use begin::RestoreOrder;
-pub use choose::{Candidate, Criteria, PassedOver, choose, passed_over};
 pub use cut_short::CutShort;
 pub use sendable::about_functions;
 pub use source::RestoreSource;
@@ -322,8 +319,8 @@ impl Preparation<'_> {
         let judgement = self.judge(&prepared, &lookup).await?;
         let warnings = &mut prepared.plan.warnings;
         warnings.extend(judgement.warnings);
-        run.account
-            .note(|facts| facts.warnings.clone_from(warnings));
+        run.steps
+            .update(|facts| facts.warnings.clone_from(warnings));
         Ok((prepared, judgement.problems))
     }
 
@@ -332,8 +329,8 @@ impl Preparation<'_> {
         let standing = premises.databases.get(self.request.order.database);
         let replaces = standing.filter(|_| self.request.replace);
         self.run
-            .account
-            .note(|facts| facts.replaces = replaces.map(replaced));
+            .steps
+            .update(|facts| facts.replaces = replaces.map(replaced));
         replaces.cloned()
     }
 
@@ -397,8 +394,8 @@ impl Preparation<'_> {
         let of_the_plan = (self.depth == Depth::Look).then(|| read_for_the_plan(source));
         let expected = content(&passage.census);
         self.run
-            .account
-            .note(|facts| facts.expected = Some(expected));
+            .steps
+            .update(|facts| facts.expected = Some(expected));
         let remarks = unexpected.into_iter().chain(of_the_plan).collect();
         Ok((Some(passage), remarks))
     }
@@ -412,8 +409,8 @@ impl Preparation<'_> {
         warnings.extend(cut_short::sentences(cut_short, database, standing, start));
         // Whatever fails from here on, the report has them.
         self.run
-            .account
-            .note(|facts| facts.warnings.clone_from(&warnings));
+            .steps
+            .update(|facts| facts.warnings.clone_from(&warnings));
         warnings
     }
 }

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use super::rights;
-use super::roles::RolesToRestore;
+use super::roles::{RolesToRestore, names};
 use crate::pipeline::census::Needs;
 use crate::postgres::{
     Attached, DatabaseProperties, Premises, Standing, USUAL_TABLESPACE, roles_of,
 };
-use crate::words::size;
+use crate::words::{named, size};
 
 /// What the judgement is made from.
 #[derive(Clone, Copy, Debug)]
@@ -331,14 +331,6 @@ fn about_the_replaced(
     }
 }
 
-/// Names as a server tells them: what of them is not UTF-8 bears U+FFFD there, too.
-pub(in crate::jobs) fn names(found: &BTreeSet<Vec<u8>>) -> BTreeSet<String> {
-    let names = found.iter();
-    names
-        .map(|name| String::from_utf8_lossy(name).into_owned())
-        .collect()
-}
-
 /// Whether something can be created in a tablespace: what the database stands in, or what a relation
 /// stands in that is not there. Either is created as our user, whoever gets it then.
 fn about_tablespace(premises: &Premises, tablespace: &str, found: &mut Judgement) {
@@ -371,12 +363,6 @@ fn lacks_extension(what: &str, premises: &Premises) -> String {
          machine (contrib's are in postgresql-{} on Debian), then run it again",
         premises.major
     )
-}
-
-pub(in crate::jobs) fn named(one: &str, many: &str, names: &[&str]) -> String {
-    let list: Vec<String> = names.iter().map(|name| format!("{name:?}")).collect();
-    let noun = if names.len() == 1 { one } else { many };
-    format!("{noun} {}", list.join(", "))
 }
 
 #[cfg(test)]

@@ -4,11 +4,11 @@
 
 use std::collections::BTreeSet;
 
-use super::preflight::{named, names};
-use super::roles::RolesToRestore;
+use super::roles::{RolesToRestore, names};
 use crate::jobs::globals;
 use crate::pipeline::census::Needs;
 use crate::postgres::{DatabaseProperties, Premises};
+use crate::words::named;
 
 /// Since when the right to create roles is not one to alter those of others, and an attribute can be given
 /// by who has it.

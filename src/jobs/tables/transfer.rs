@@ -13,7 +13,7 @@ use crate::jobs::proof::without_statistics;
 use crate::jobs::restore::RestoreOrder;
 use crate::jobs::restore::beside::Beside;
 use crate::jobs::run::Run;
-use crate::pipeline::census::statements;
+use crate::pipeline::sql::statements;
 use crate::pipeline::{Amount, Phase};
 use crate::postgres::{
     Client, NotRefreshed, Shape, analyze_tables, databases, definitions_arguments, drop_database,
@@ -61,13 +61,13 @@ pub async fn restore_tables(
     };
     let mut unfinished = None;
     let outcome = Box::pin(transfer.carry_out(&mut unfinished)).await;
-    run.account.pause();
+    run.steps.pause();
     let left = transfer
         .clean_up(unfinished.filter(|_| outcome.is_err()))
         .await;
 
     let took = began.elapsed();
-    run.account.note(|facts| facts.left.clone_from(&left));
+    run.steps.update(|facts| facts.left.clone_from(&left));
     let outcome = match outcome {
         Ok(mut report) => {
             report.took = took;
@@ -299,7 +299,7 @@ impl Transfer<'_> {
         // Moments are written as in the backup.
         self.execute(client, "SET TimeZone = 'UTC'").await?;
         let rows = self.compare(client, &loaded, &script.shapes).await?;
-        run.account.note(|facts| {
+        run.steps.update(|facts| {
             facts.found = Some(Content {
                 rows,
                 tables: plan.tables.len() as u64,
