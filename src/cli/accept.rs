@@ -69,15 +69,7 @@ pub(super) fn run(args: &Args, env: &CommandEnv<'_>, out: &mut dyn Write) -> Res
     let places = select::all_seen(places, "nothing was accepted", env.interrupt)?;
     let usage = |message: String| Failure::new(FailureKind::Usage, message);
     let [place] = places.as_slice() else {
-        let names: Vec<String> = places
-            .iter()
-            .map(|place| report::one_line(&place.label))
-            .collect();
-        return Err(usage(format!(
-            "there are {} databases ({}): --database must say which one is meant",
-            names.len(),
-            names.join(", ")
-        )));
+        return Err(select::not_one(&places, "name one with --database"));
     };
     let (what, word) = match args.what {
         What::Contents => (Accepted::Contents, "contents"),

@@ -227,19 +227,10 @@ fn choose(
             .map(|place| (place, WhichBackup::Named(stem.clone())))
             .collect());
     }
-    if places.len() > 1 && args.databases.is_empty() && !args.all_databases {
-        let names: Vec<String> = places
-            .iter()
-            .map(|place| report::one_line(&place.label))
-            .collect();
-        return Err(Failure::new(
-            FailureKind::Usage,
-            format!(
-                "there are {} databases ({}): name one by --database, or say --all-databases",
-                names.len(),
-                names.join(", ")
-            ),
-        ));
+    let is_one_meant = !args.databases.is_empty() || args.all_databases;
+    if places.is_empty() && unseen.is_empty() || places.len() > 1 && !is_one_meant {
+        let way = "name one with --database, or take all with --all-databases";
+        return Err(select::not_one(&places, way));
     }
     Ok(places
         .into_iter()
