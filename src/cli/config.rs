@@ -21,7 +21,7 @@ use crate::jobs::{
     ConnectionFailure, ConnectionFailureKind, JobContext, JobError, ServerConnections, Stop,
     check_readable,
 };
-use crate::words::is_hostile;
+use crate::words::one_line;
 
 /// The end of its help.
 const EXAMPLES: &str = "\
@@ -342,11 +342,6 @@ fn show(loaded: &Loaded, json: bool, out: &mut dyn Write) -> Result<(), Failure>
         writeln!(out, "# warning: {}", one_line(warning))?;
     }
     Ok(())
-}
-
-/// A comment ends with its line, so nothing in it may begin another.
-fn one_line(text: &str) -> String {
-    text.replace(|c: char| c.is_control() || is_hostile(c), " ")
 }
 
 fn files(loaded: &Loaded) -> Vec<PathBuf> {
