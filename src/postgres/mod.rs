@@ -45,7 +45,7 @@ pub use client::{Client, QueryError};
 pub use confine::{Bounds, Enforcement, Files, LAUNCHER, LaunchError, Reach, Running, launch};
 pub use connect_error::{ConnectError, ConnectErrorKind, advice_to_root};
 pub use conninfo::{
-    Conninfo, ConninfoError, ParseError, PasswordError, Place, ServiceError, without_passwords,
+    Conninfo, ConninfoError, PasswordError, Place, ServiceError, without_passwords,
     without_passwords_of_uris,
 };
 pub use dump::{
