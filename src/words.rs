@@ -92,7 +92,7 @@ pub(crate) fn duration(duration: Duration) -> String {
 
 /// Writes a moment on the wall clock of its zone. Chrono's own formatting takes several times as
 /// long, which counts in a list of many backups.
-pub(crate) fn write_moment(text: &mut String, moment: DateTime<FixedOffset>) -> fmt::Result {
+fn write_moment(text: &mut String, moment: DateTime<FixedOffset>) -> fmt::Result {
     let local = moment.naive_local();
     let (date, time) = (local.date(), local.time());
     write!(

@@ -213,7 +213,7 @@ fn print(place: &Place, catalogue: &Catalogue, out: &mut dyn Write) -> Result<()
         report::one_line(&place.repository.directory().display().to_string()),
     )?;
     if !backups.is_empty() {
-        let table = Table::new([
+        let mut table = Table::new([
             Column::left("BACKUP"),
             Column::left("STARTED"),
             Column::right("SIZE"),
@@ -221,7 +221,9 @@ fn print(place: &Place, catalogue: &Catalogue, out: &mut dyn Write) -> Result<()
             Column::left("VERIFIED"),
             Column::left("REASON"),
         ]);
-        let table = table.fill(backups, add_row);
+        for backup in backups {
+            table.row(row(backup));
+        }
         table.print(" ", out)?;
     }
     for backup in backups {
@@ -248,22 +250,19 @@ fn print(place: &Place, catalogue: &Catalogue, out: &mut dyn Write) -> Result<()
     Ok(())
 }
 
-fn add_row(table: &mut Table<6>, backup: &Entry) {
-    table.cell(|cell| write!(cell, "{}", backup.stem));
-    table.cell(|cell| report::write_moment(cell, backup.started));
-    table.cell(|cell| cell.write_str(&report::size(backup.bytes)));
-    table.cell(|cell| cell.write_str(&report::count(backup.rows)));
-    table.cell(|cell| report::write_found_whole(cell, backup));
-    table.cell(|cell| {
-        if backup.state.is_pinned() {
-            cell.write_str("[pinned] ")?;
-        }
-        cell.write_str(
-            &backup
-                .reason
-                .as_deref()
-                .map(report::one_line)
-                .unwrap_or_default(),
-        )
-    });
+fn row(backup: &Entry) -> [String; 6] {
+    let pinned = if backup.state.is_pinned() {
+        "[pinned] "
+    } else {
+        ""
+    };
+    let reason = backup.reason.as_deref().map(report::one_line);
+    [
+        backup.stem.to_string(),
+        report::moment(backup.started),
+        report::size(backup.bytes),
+        report::count(backup.rows),
+        report::last_check(backup),
+        format!("{pinned}{}", reason.unwrap_or_default()),
+    ]
 }

@@ -1,6 +1,6 @@
 //! What commands share in telling: jobs' errors as failures, sizes, times, JSON.
 
-use std::fmt::{self, Write as _};
+use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -15,9 +15,7 @@ use crate::config::Plan;
 use crate::jobs::{JobError, JobErrorKind};
 use crate::repository::{Entry, Fault, Stem};
 use crate::words::is_hostile;
-pub(super) use crate::words::{
-    count, counted, duration, moment, one_line, size, span, write_moment,
-};
+pub(super) use crate::words::{count, counted, duration, moment, one_line, size, span};
 
 /// A job's error as a command's failure.
 pub(super) fn failure(error: &JobError, interrupt: &Interrupt) -> Failure {
@@ -67,13 +65,13 @@ pub(super) fn signal_name(signal: i32) -> String {
     }
 }
 
-/// Writes when a backup was last found intact, or in a word why it does not count as verified.
-pub(super) fn write_found_whole(cell: &mut String, backup: &Entry) -> fmt::Result {
+/// When a backup was last found intact, or in a word why it does not count as verified.
+pub(super) fn last_check(backup: &Entry) -> String {
     match backup.state.fault() {
-        None if backup.state.unreadable.is_some() => cell.write_str("unknown"),
-        None => write_moment(cell, backup.last_check()),
-        Some(Fault::Damaged(_)) => cell.write_str("DAMAGED"),
-        Some(Fault::Unrestorable(_)) => cell.write_str("DOES NOT RESTORE"),
+        None if backup.state.unreadable.is_some() => "unknown".to_owned(),
+        None => moment(backup.last_check()),
+        Some(Fault::Damaged(_)) => "DAMAGED".to_owned(),
+        Some(Fault::Unrestorable(_)) => "DOES NOT RESTORE".to_owned(),
     }
 }
 

@@ -1,6 +1,5 @@
 //! The backups that can be restored, as a table and as JSON.
 
-use std::fmt::Write as _;
 use std::io::Write;
 
 use schemars::JsonSchema;
@@ -54,7 +53,7 @@ pub(super) fn list(
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     let now = context.now();
-    let table = Table::new([
+    let mut table = Table::new([
         Column::left("DATABASE"),
         Column::left("BACKUP"),
         Column::right("AGE"),
@@ -62,21 +61,17 @@ pub(super) fn list(
         Column::right("ROWS"),
         Column::left("VERIFIED"),
     ]);
-    let rows: Vec<(&Candidate, String)> = candidates
-        .iter()
-        .map(|candidate| (candidate, rough_span(age(candidate.entry.started, now))))
-        .collect();
-    let table = table.fill(&rows, add_row);
+    for candidate in candidates {
+        let entry = &candidate.entry;
+        table.row([
+            report::one_line(&candidate.place.label),
+            entry.stem.to_string(),
+            rough_span(age(entry.started, now)),
+            report::size(entry.bytes),
+            report::count(entry.rows),
+            report::last_check(entry),
+        ]);
+    }
     table.print("", out)?;
     Ok(out.flush()?)
-}
-
-fn add_row(table: &mut Table<6>, (candidate, age): &(&Candidate, String)) {
-    let entry = &candidate.entry;
-    table.cell(|cell| cell.write_str(&report::one_line(&candidate.place.label)));
-    table.cell(|cell| write!(cell, "{}", entry.stem));
-    table.cell(|cell| cell.write_str(age));
-    table.cell(|cell| cell.write_str(&report::size(entry.bytes)));
-    table.cell(|cell| cell.write_str(&report::count(entry.rows)));
-    table.cell(|cell| report::write_found_whole(cell, entry));
 }
