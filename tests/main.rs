@@ -40,7 +40,7 @@ mod quarantine;
 mod restore;
 mod restore_faults;
 mod restore_names;
-mod restore_premises;
+mod restore_preflight;
 mod restore_proof;
 mod restore_sessions;
 mod restore_table;

@@ -16,7 +16,6 @@ mod labels;
 mod loaded;
 mod memory;
 mod preload;
-mod premises;
 mod programs;
 mod properties;
 mod quote;
@@ -24,6 +23,7 @@ mod readable;
 mod recreate;
 mod sandbox;
 mod server_error;
+mod server_facts;
 mod server_settings;
 mod short_rows;
 mod shortfall;
@@ -61,9 +61,6 @@ pub use extract::{
 pub use labels::missing_label_providers;
 pub use loaded::loaded_rows;
 pub use preload::{library_name, package_of};
-pub use premises::{
-    Premises, Standing, USUAL_TABLESPACE, databases, end_sessions, is_member, premises,
-};
 pub use programs::{ProgramError, ProgramUse, ProgramVersion, Programs};
 pub use properties::{
     DatabaseProperties, Extension, SecurityLabel, ServerProperties, Setting, database_properties,
@@ -78,6 +75,9 @@ pub use recreate::{
 };
 pub use sandbox::{Sandbox, SandboxError, SandboxSpec, database_name, sweep_sandboxes};
 pub use server_error::{ServerError, read_errors};
+pub use server_facts::{
+    ServerFacts, Standing, USUAL_TABLESPACE, databases, end_sessions, is_member, server_facts,
+};
 pub use server_settings::{ServerSetting, differing_settings, server_settings, session_statements};
 pub use shortfall::{shortfalls, shortfalls_with_its_name};
 pub use statistics::{NotRefreshed, analyze, analyze_tables};

@@ -15,7 +15,7 @@ use crate::jobs::run::Run;
 use crate::jobs::{JobContext, JobError};
 use crate::pipeline::Passage;
 use crate::pipeline::census::Needs;
-use crate::postgres::{Client, Conninfo, Premises, missing_label_providers, premises};
+use crate::postgres::{Client, Conninfo, ServerFacts, missing_label_providers, server_facts};
 use crate::repository::{BesideNames, Event, Lock, Record, Repository, RestoreDetails};
 
 /// What it means when the ledger cannot be used.
@@ -65,7 +65,7 @@ pub(in crate::jobs) struct Beginning {
     pub(in crate::jobs) client: Client,
     /// To the database that the client is connected to, which has no part in it.
     pub(in crate::jobs) maintenance: Conninfo,
-    pub(in crate::jobs) premises: Premises,
+    pub(in crate::jobs) server_facts: ServerFacts,
 }
 
 impl RestoreOrder<'_> {
@@ -164,14 +164,14 @@ impl RestoreOrder<'_> {
         let maintenance = client.conninfo().clone();
         run.account
             .note(|facts| facts.server = Some(maintenance.server()));
-        let premises = run.wait_for(premises(&client)).await??;
+        let server_facts = run.wait_for(server_facts(&client)).await??;
         Ok(Beginning {
             lock,
             cut_short,
             source,
             client,
             maintenance,
-            premises,
+            server_facts,
         })
     }
 

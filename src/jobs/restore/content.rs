@@ -55,7 +55,7 @@ impl Restore<'_> {
             run,
             programs: &loading.own,
             reader: &loading.reader,
-            server_major: self.prepared.premises.major,
+            server_major: self.prepared.server_facts.major,
             conninfo,
             application: "pgbackupd restore",
             jobs: self.request.jobs,
@@ -89,7 +89,7 @@ impl Restore<'_> {
             Loaded::Wholly => Ok(()),
             Loaded::Refused(refusal) => {
                 let way_out =
-                    rights::way_out(refusal.is_about_privileges(), &self.prepared.premises);
+                    rights::way_out(refusal.is_about_privileges(), &self.prepared.server_facts);
                 let way_out = way_out.map_or_else(String::new, |way| format!("; {way}"));
                 Err(JobError::Failed {
                     message: format!(
@@ -145,7 +145,7 @@ impl Restore<'_> {
                 Err(why) => unknown = Some(why),
             }
         }
-        let versions = [self.prepared.premises.major, loading.own.version.major];
+        let versions = [self.prepared.server_facts.major, loading.own.version.major];
         let scrutiny = self.prepared.source.scrutiny(versions);
         let verdict = comparison.judge(scrutiny);
         self.note_found(&found, &verdict);

@@ -10,7 +10,7 @@ use crate::jobs::JobError;
 use crate::jobs::record::unrecorded;
 use crate::pipeline::Passage;
 use crate::postgres::{
-    Client, Conninfo, DatabaseProperties, Premises, QueryError, USUAL_TABLESPACE,
+    Client, Conninfo, DatabaseProperties, QueryError, ServerFacts, USUAL_TABLESPACE,
     comment_on_database, create_database, databases, differing_settings, in_the_name_of, is_member,
     settings_for_loading,
 };
@@ -112,7 +112,11 @@ impl Restore<'_> {
         const WHAT: &str = RESTORE_ROLE;
         let source = &self.prepared.source;
         let overwrite = self.request.overwrite_roles;
-        let wanted = roles::to_restore(&source.globals, &self.prepared.premises.roles, overwrite);
+        let wanted = roles::to_restore(
+            &source.globals,
+            &self.prepared.server_facts.roles,
+            overwrite,
+        );
         if !wanted.missing.is_empty() {
             self.run
                 .step(&format!("creating roles: {}", wanted.missing.join(", ")));
@@ -171,7 +175,7 @@ impl Restore<'_> {
         const WHAT: &str = "give a role its rights";
         let globals = &self.prepared.source.globals;
         let overwrite = self.request.overwrite_roles;
-        let wanted = roles::to_restore(globals, &self.prepared.premises.roles, overwrite);
+        let wanted = roles::to_restore(globals, &self.prepared.server_facts.roles, overwrite);
         for (grantor, statement) in &wanted.privileges {
             let mut granted = match grantor {
                 Some(grantor) => {
@@ -237,7 +241,7 @@ impl Restore<'_> {
         creation: &mut Creation,
     ) -> Result<(), JobError> {
         let like = self.prepared.like.as_ref();
-        let sql = create_database(name, like, self.prepared.premises.major);
+        let sql = create_database(name, like, self.prepared.server_facts.major);
         self.go_on()?;
         // Not given up midway: the server would go on, and leave a database without our mark.
         let created = client
@@ -354,14 +358,14 @@ impl Room {
 /// Bytes that are free where a database stands, if that is the usual place and on this machine.
 pub(in crate::jobs) fn free(
     conninfo: &Conninfo,
-    premises: &Premises,
+    server_facts: &ServerFacts,
     tablespace: Option<&str>,
 ) -> Option<u64> {
     if !conninfo.is_on_this_machine() || tablespace.unwrap_or(USUAL_TABLESPACE) != USUAL_TABLESPACE
     {
         return None;
     }
-    let space = rustix::fs::statvfs(premises.data_directory.as_ref()?.as_str()).ok()?;
+    let space = rustix::fs::statvfs(server_facts.data_directory.as_ref()?.as_str()).ok()?;
     Some(space.f_bavail.saturating_mul(space.f_frsize))
 }
 

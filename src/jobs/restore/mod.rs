@@ -34,7 +34,7 @@ use crate::jobs::record::unrecorded;
 use crate::pipeline::Passage;
 use crate::pipeline::census::Census;
 use crate::postgres::{
-    Attached, Client, Conninfo, DatabaseProperties, Premises, Standing, attached, locales,
+    Attached, Client, Conninfo, DatabaseProperties, ServerFacts, Standing, attached, locales,
     missing_locales,
 };
 use crate::repository::{Content, Event, Lock, Manifest, Record, Replaced, Repository};
@@ -80,7 +80,7 @@ pub struct Prepared {
     passage: Option<Passage>,
     /// Of its files, from before they were read.
     stamp: Option<Stamp>,
-    premises: Premises,
+    server_facts: ServerFacts,
     /// To a database that is not the one that is replaced.
     maintenance: Conninfo,
     /// What the new database is made like, if anything is known.
@@ -125,11 +125,11 @@ pub async fn look(run: &Run<'_>, request: &RestoreRequest<'_>) -> Result<Outlook
     let Prepared {
         plan,
         source,
-        premises,
+        server_facts,
         ..
     } = prepared;
     Ok(Outlook {
-        steps: steps::plan(request, &source, &plan, &premises),
+        steps: steps::plan(request, &source, &plan, &server_facts),
         last_drill: LastDrill::newest(&request.order)?,
         bytes: source.manifest.as_ref().map(Manifest::bytes),
         backup: plan.backup,
@@ -274,7 +274,7 @@ impl Preparation<'_> {
             source,
             client,
             maintenance,
-            premises,
+            server_facts,
         } = request.order.begin(run, self.depth).await?;
         let looking = ties_and_lacks(&client, database, &source);
         let lookup = run.wait_for(looking).await??;
@@ -282,17 +282,17 @@ impl Preparation<'_> {
 
         // Where there is nothing, reading it says so.
         let stamp = Stamp::of(&source.path).ok();
-        let mut warnings = self.known_before(&cut_short, &premises);
-        let (passage, remarks) = self.read_in_full(&source, premises.major).await?;
+        let mut warnings = self.known_before(&cut_short, &server_facts);
+        let (passage, remarks) = self.read_in_full(&source, server_facts.major).await?;
         warnings.extend(remarks);
 
-        let replaces = self.replaces(&premises);
+        let replaces = self.replaces(&server_facts);
         let standing = replaces
             .is_some()
             .then(|| maintenance.to_database(database));
         let like = source.properties_or_of(run, standing.as_ref()).await?;
-        warnings.extend(like_what(&source, &premises, like.is_some()));
-        let names = Names::free(database, run.now(), &premises.databases);
+        warnings.extend(like_what(&source, &server_facts, like.is_some()));
+        let names = Names::free(database, run.now(), &server_facts.databases);
         let plan = RestorePlan {
             backup: source.label.clone(),
             started: source.started(),
@@ -302,7 +302,7 @@ impl Preparation<'_> {
                 .or(source.manifest.as_ref().map(|one| one.census.summary.rows)),
             server: maintenance.server(),
             database: database.to_owned(),
-            user: premises.user.clone(),
+            user: server_facts.user.clone(),
             compares_with: names.compares_with,
             loads_into: names.loads_into,
             keeps_as: replaces.as_ref().map(|_| names.keeps_as),
@@ -315,7 +315,7 @@ impl Preparation<'_> {
             source,
             passage,
             stamp,
-            premises,
+            server_facts,
             maintenance,
             like,
         };
@@ -328,8 +328,8 @@ impl Preparation<'_> {
     }
 
     /// The database that it takes the place of, if it does.
-    fn replaces(&self, premises: &Premises) -> Option<Standing> {
-        let standing = premises.databases.get(self.request.order.database);
+    fn replaces(&self, server_facts: &ServerFacts) -> Option<Standing> {
+        let standing = server_facts.databases.get(self.request.order.database);
         let replaces = standing.filter(|_| self.request.replace);
         self.run
             .account
@@ -342,7 +342,7 @@ impl Preparation<'_> {
         let Prepared {
             source,
             passage,
-            premises,
+            server_facts,
             maintenance,
             ..
         } = prepared;
@@ -351,7 +351,7 @@ impl Preparation<'_> {
         let needs = passage.as_ref().map(|passage| &passage.needs);
         let overwrites_roles = self.request.overwrite_roles;
         let roles_to_restore =
-            roles::to_restore(&source.globals, &premises.roles, overwrites_roles);
+            roles::to_restore(&source.globals, &server_facts.roles, overwrites_roles);
         let labelled = label_providers(&roles_to_restore, like);
         let missing_providers = missing_providers(&self.run, maintenance, needs, labelled).await?;
         let tablespace = like.and_then(|like| like.tablespace.as_deref());
@@ -369,9 +369,9 @@ impl Preparation<'_> {
             missing_locales: &lookup.missing_locales,
             missing_providers: &missing_providers,
             forecast: forecast(source.properties(), passage.as_ref()),
-            free: free(maintenance, premises, tablespace),
+            free: free(maintenance, server_facts, tablespace),
         };
-        Ok(preflight::judge(premises, &wanted))
+        Ok(preflight::judge(server_facts, &wanted))
     }
 
     /// Reads a backup in full where that is wanted, and judges what of it is sent; gives what there is to say
@@ -404,11 +404,11 @@ impl Preparation<'_> {
     }
 
     /// What the operator should know before anything is read: newer backups, and restores that were killed.
-    fn known_before(&self, cut_short: &[CutShort], premises: &Premises) -> Vec<String> {
+    fn known_before(&self, cut_short: &[CutShort], server_facts: &ServerFacts) -> Vec<String> {
         let order = &self.request.order;
         let mut warnings = order.passed_over.to_vec();
         let start = self.request.settings.start.as_deref();
-        let (database, standing) = (order.database, &premises.databases);
+        let (database, standing) = (order.database, &server_facts.databases);
         warnings.extend(cut_short::sentences(cut_short, database, standing, start));
         // Whatever fails from here on, the report has them.
         self.run
@@ -428,7 +428,7 @@ pub(in crate::jobs) fn read_for_the_plan(source: &Source) -> String {
 }
 
 /// What to say of what the new database is made like, where no manifest speaks.
-fn like_what(source: &Source, premises: &Premises, stands: bool) -> Option<String> {
+fn like_what(source: &Source, server_facts: &ServerFacts, stands: bool) -> Option<String> {
     if source.manifest.is_some() {
         return None;
     }
@@ -442,7 +442,7 @@ fn like_what(source: &Source, premises: &Premises, stands: bool) -> Option<Strin
         format!(
             "no manifest speaks for {label}: the database gets the server's own encoding and locale, \
              belongs to user {}, and no role is restored",
-            premises.user
+            server_facts.user
         )
     })
 }

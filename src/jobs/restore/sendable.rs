@@ -9,7 +9,7 @@ use super::source::Source;
 use crate::config::Format;
 use crate::jobs::{JobContext, JobError};
 use crate::pipeline::{Finding, Findings, StreamError};
-use crate::postgres::{Client, Conninfo, Premises};
+use crate::postgres::{Client, Conninfo, ServerFacts};
 
 /// What lets statements of unknown kinds pass.
 const ACCEPT: &str = "--accept-unexpected";
@@ -153,14 +153,14 @@ pub fn about_functions(user: &str) -> String {
 /// Where there can be none, it is only one guard less.
 pub(in crate::jobs) async fn stay_in(
     context: &JobContext,
-    premises: &Premises,
+    server_facts: &ServerFacts,
     maintenance: &Conninfo,
     databases: &[&str],
 ) -> Vec<Client> {
     let mut sessions = Vec::new();
     for (index, database) in databases.iter().enumerate() {
         let is_again = databases[..index].contains(database);
-        if is_again || !premises.databases.contains_key(*database) {
+        if is_again || !server_facts.databases.contains_key(*database) {
             continue;
         }
         let conninfo = maintenance.to_database(database);

@@ -11,7 +11,7 @@ use super::sendable::about_functions;
 use super::source::Source;
 use super::{RestorePlan, RestoreRequest, RestoreSource, roles};
 use crate::jobs::{DrillPhase, JobError};
-use crate::postgres::Premises;
+use crate::postgres::ServerFacts;
 use crate::repository::{Details, Event, Record};
 use crate::words::{counted, size};
 
@@ -139,7 +139,7 @@ pub(in crate::jobs) fn plan(
     request: &RestoreRequest<'_>,
     source: &Source,
     plan: &RestorePlan,
-    premises: &Premises,
+    server_facts: &ServerFacts,
 ) -> Vec<PlannedStep> {
     let RestorePlan {
         database,
@@ -158,7 +158,10 @@ pub(in crate::jobs) fn plan(
         ),
         &[DrillPhase::Verify],
     );
-    step(in_words(request, source, premises), &[DrillPhase::Globals]);
+    step(
+        in_words(request, source, server_facts),
+        &[DrillPhase::Globals],
+    );
     step(
         format!(
             "create the database {loads_into} on {} from template0, as {database} was",
@@ -216,8 +219,12 @@ fn swap_in_words(plan: &RestorePlan) -> String {
 }
 
 /// What is done about roles.
-fn in_words(request: &RestoreRequest<'_>, source: &Source, premises: &Premises) -> String {
-    let roles = roles::to_restore(&source.globals, &premises.roles, request.overwrite_roles);
+fn in_words(request: &RestoreRequest<'_>, source: &Source, server_facts: &ServerFacts) -> String {
+    let roles = roles::to_restore(
+        &source.globals,
+        &server_facts.roles,
+        request.overwrite_roles,
+    );
     let mut words = if roles.missing.is_empty() {
         "create no role, since none is missing".to_owned()
     } else {

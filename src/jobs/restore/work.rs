@@ -199,10 +199,10 @@ impl Restore<'_> {
     /// How a database is reached that was made here. What an event trigger of its own does when somebody
     /// connects is for later.
     pub(super) fn to_database(&self, name: &str) -> Conninfo {
-        let (premises, maintenance) = (&self.prepared.premises, &self.prepared.maintenance);
+        let (server_facts, maintenance) = (&self.prepared.server_facts, &self.prepared.maintenance);
         let conninfo = maintenance.to_database(name);
-        if premises.is_superuser {
-            conninfo.without_event_triggers(premises.major)
+        if server_facts.is_superuser {
+            conninfo.without_event_triggers(server_facts.major)
         } else {
             conninfo
         }
@@ -213,18 +213,20 @@ impl Restore<'_> {
         let original = source.manifest.as_ref().map(|one| one.database.as_str());
         let mut databases = vec![self.request.order.database];
         databases.extend(original);
-        let (premises, maintenance) = (&self.prepared.premises, &self.prepared.maintenance);
-        stay_in(self.run.context, premises, maintenance, &databases).await
+        let (server_facts, maintenance) = (&self.prepared.server_facts, &self.prepared.maintenance);
+        stay_in(self.run.context, server_facts, maintenance, &databases).await
     }
 
     /// The programs that fit the server, and those that fit the backup's archive.
     async fn programs(&self) -> Result<(Programs, Programs), JobError> {
         let Prepared {
-            premises, source, ..
+            server_facts,
+            source,
+            ..
         } = self.prepared;
         let context = self.run.context;
-        let own = Programs::locate(context.programs.as_deref(), premises.major).await?;
-        let reader = source.programs(context, premises.major).await?;
+        let own = Programs::locate(context.programs.as_deref(), server_facts.major).await?;
+        let reader = source.programs(context, server_facts.major).await?;
         Ok((own, reader))
     }
 

@@ -12,7 +12,7 @@ use crate::jobs::restore::preflight::PG_CRON;
 use crate::pipeline::census::{Needs, TableName};
 use crate::pipeline::{Left, Passage};
 use crate::postgres::{
-    Client, Premises, Shape, Table, Ties, cut_loose, drop_all_but, family, has, has_schema,
+    Client, ServerFacts, Shape, Table, Ties, cut_loose, drop_all_but, family, has, has_schema,
     move_into, needs, shapes, taken,
 };
 use crate::words::counted;
@@ -20,7 +20,7 @@ use crate::words::counted;
 /// What the look into the scratch database needs.
 pub(super) struct Look<'a> {
     pub(super) extraction: Extraction<'a>,
-    pub(super) premises: &'a Premises,
+    pub(super) server_facts: &'a ServerFacts,
     pub(super) passage: &'a Passage,
     pub(super) scratch: &'a str,
     pub(super) makes_database: bool,
@@ -44,10 +44,10 @@ impl Look<'_> {
             "loading the definitions into the scratch database {}",
             self.scratch
         ));
-        let without = unavailable(&self.passage.needs, self.premises);
+        let without = unavailable(&self.passage.needs, self.server_facts);
         let left = self
             .extraction
-            .load_definitions(self.scratch, self.premises, &without)
+            .load_definitions(self.scratch, self.server_facts, &without)
             .await?;
         let client = self.extraction.connect(self.scratch).await?;
         let tables = run.wait_for(family(&client, names)).await??;
@@ -79,7 +79,7 @@ impl Look<'_> {
         };
         let shapes = run.wait_for(shapes(&client, &oids)).await??;
         Ok(Found {
-            warnings: roles_left_out(&left, &tables, self.premises),
+            warnings: roles_left_out(&left, &tables, self.server_facts),
             planned: planned(&tables, rows, shapes),
             tables,
             originals_stand,
@@ -105,7 +105,7 @@ impl Look<'_> {
             makes_schema: found.makes_schema,
             schema: self.schema.map(str::to_owned),
             tables: found.planned.clone(),
-            user: self.premises.user.clone(),
+            user: self.server_facts.user.clone(),
             left_out: found.left_out.clone(),
             warnings,
         }
@@ -220,11 +220,11 @@ fn planned(tables: &[Table], rows: Vec<Option<u64>>, shapes: Vec<Shape>) -> Vec<
 
 /// The extensions that our user cannot install, or not in the scratch database. Nothing may need them: a
 /// table whose column has a type of theirs does, and one beside `pg_stat_statements` does not.
-fn unavailable(needs: &Needs, premises: &Premises) -> BTreeSet<Vec<u8>> {
+fn unavailable(needs: &Needs, server_facts: &ServerFacts) -> BTreeSet<Vec<u8>> {
     let is_there = |name: &Vec<u8>| {
         let name = String::from_utf8_lossy(name).into_owned();
-        let may = premises.is_superuser || !premises.untrusted.contains(&name);
-        may && name != PG_CRON && premises.extensions.contains_key(&name)
+        let may = server_facts.is_superuser || !server_facts.untrusted.contains(&name);
+        may && name != PG_CRON && server_facts.extensions.contains_key(&name)
     };
     let extensions = needs.extensions.iter();
     extensions.filter(|name| !is_there(name)).cloned().collect()
@@ -290,7 +290,7 @@ fn left_out(ties: &Ties, alone: bool) -> Vec<String> {
 }
 
 /// What of the tables names a role that the server lacks, or that we may not act for.
-fn roles_left_out(left: &[Left], tables: &[Table], premises: &Premises) -> Vec<String> {
+fn roles_left_out(left: &[Left], tables: &[Table], server_facts: &ServerFacts) -> Vec<String> {
     let mut roles: BTreeMap<&str, u64> = BTreeMap::new();
     for one in left {
         let about = |table: &Table| memchr::memmem::find(&one.statement, &table.written).is_some();
@@ -298,11 +298,11 @@ fn roles_left_out(left: &[Left], tables: &[Table], premises: &Premises) -> Vec<S
             *roles.entry(&one.role).or_default() += 1;
         }
     }
-    let user = &premises.user;
+    let user = &server_facts.user;
     roles
         .into_iter()
         .map(|(role, statements)| {
-            let why = if premises.roles.contains_key(role) {
+            let why = if server_facts.roles.contains_key(role) {
                 format!("user {user} is no superuser and cannot act for the role {role:?}")
             } else {
                 format!("the server lacks the role {role:?}")

@@ -80,7 +80,7 @@ async fn look(
     let Beginning {
         source,
         maintenance,
-        premises,
+        server_facts,
         ..
     } = begun;
     let tables = match &contents {
@@ -90,12 +90,12 @@ async fn look(
     let source_major = source.manifest.as_ref().map(|one| one.server.major());
     let room = contents.as_ref().and_then(|(census, text_bytes)| {
         let room = room_for(&tables, census, *text_bytes);
-        Some((room, free(&maintenance, &premises)?))
+        Some((room, free(&maintenance, &server_facts)?))
     });
-    let mut judgement = judge(&premises, source_major, room);
+    let mut judgement = judge(&server_facts, source_major, room);
     judgement.warnings.append(&mut remarks);
     let now = run.now();
-    let makes_database = !premises.databases.contains_key(order.into);
+    let makes_database = !server_facts.databases.contains_key(order.into);
     let schema = request.schema_for(makes_database, now);
     if let Some(schema) = &schema
         && !makes_database
@@ -106,7 +106,7 @@ async fn look(
             judgement.problems.push(in_the_way(order.into, &standing));
         }
     }
-    let (scratch, _) = two_names(order.database, now, premises.databases.clone());
+    let (scratch, _) = two_names(order.database, now, server_facts.databases.clone());
     Ok(TablesAhead {
         backup: source.label.clone(),
         started: source.started(),
@@ -118,7 +118,7 @@ async fn look(
             Some((census, _)) => in_words(&tables, census),
             None => request.patterns.join(", "),
         },
-        user: premises.user.clone(),
+        user: server_facts.user.clone(),
         problems: judgement.problems,
         warnings: [order.passed_over, &judgement.warnings].concat(),
         schema,
@@ -143,7 +143,7 @@ async fn known_contents(
     if !reads {
         return Ok((None, Vec::new()));
     }
-    let reading = order.read_in_full(run, source, begun.premises.major);
+    let reading = order.read_in_full(run, source, begun.server_facts.major);
     let (passage, unexpected) = reading.await?;
     let mut remarks: Vec<String> = unexpected.into_iter().collect();
     remarks.push(read_for_the_plan(source));

@@ -20,7 +20,7 @@ use crate::jobs::restore::sendable::{changed, stay_in};
 use crate::jobs::restore::source::Source;
 use crate::jobs::run::Run;
 use crate::pipeline::Passage;
-use crate::postgres::{Client, Conninfo, Premises, Standing, drop_database, has_schema};
+use crate::postgres::{Client, Conninfo, ServerFacts, Standing, drop_database, has_schema};
 use crate::repository::Content;
 
 /// Takes the lock, reads the backup in full, makes a scratch database of its definitions, and looks
@@ -52,12 +52,12 @@ async fn prepare(run: &Run<'_>, request: &TablesRequest<'_>) -> Result<PreparedT
         source,
         client,
         maintenance,
-        premises,
+        server_facts,
         ..
     } = begun;
-    let programs = source.programs(run.context, premises.major).await?;
+    let programs = source.programs(run.context, server_facts.major).await?;
     warnings.extend(sweep(run, &client, order).await?);
-    let makes_database = !premises.databases.contains_key(order.into);
+    let makes_database = !server_facts.databases.contains_key(order.into);
     let standing = (!makes_database).then(|| maintenance.to_database(order.into));
     let like = source.properties_or_of(run, standing.as_ref()).await?;
     let extraction = Extraction {
@@ -68,11 +68,11 @@ async fn prepare(run: &Run<'_>, request: &TablesRequest<'_>) -> Result<PreparedT
         maintenance: &maintenance,
         like: like.as_ref(),
     };
-    let (scratch, unfinished) = create_scratch(&extraction, &client, &premises).await?;
+    let (scratch, unfinished) = create_scratch(&extraction, &client, &server_facts).await?;
     let schema = free_schema(run, request, standing.as_ref()).await?;
     let looking = Look {
         extraction,
-        premises: &premises,
+        server_facts: &server_facts,
         passage: &passage,
         scratch: &scratch,
         makes_database,
@@ -116,24 +116,24 @@ async fn read_and_judge(
         cut_short,
         source,
         maintenance,
-        premises,
+        server_facts,
         ..
     } = begun;
     let source_major = source.manifest.as_ref().map(|one| one.server.major());
     // What the server can never take needs no reading.
-    refuse(&judge(premises, source_major, None))?;
+    refuse(&judge(server_facts, source_major, None))?;
 
-    let (passage, unexpected) = order.read_in_full(run, source, premises.major).await?;
+    let (passage, unexpected) = order.read_in_full(run, source, server_facts.major).await?;
     let names = choose(&passage.census, request.patterns).map_err(JobError::NoSuchTable)?;
     let room = room_for(&names, &passage.census, passage.text_bytes);
-    let room = free(maintenance, premises).map(|free| (room, free));
-    let mut judgement = judge(premises, source_major, room);
+    let room = free(maintenance, server_facts).map(|free| (room, free));
+    let mut judgement = judge(server_facts, source_major, room);
     let (needs, none) = (Some(&passage.needs), BTreeSet::new());
     let missing = missing_providers(run, maintenance, needs, none).await?;
     let missing = missing.iter().map(|one| lacks_label_provider(one));
     judgement.problems.extend(missing);
     refuse(&judgement)?;
-    let before = sentences(cut_short, order.database, &premises.databases, None);
+    let before = sentences(cut_short, order.database, &server_facts.databases, None);
     let mut warnings = [order.passed_over, &before].concat();
     warnings.extend(unexpected);
     warnings.extend(judgement.warnings);
@@ -155,7 +155,7 @@ async fn look(looking: &Look<'_>, client: &Client, names: &[Name]) -> Result<Fou
     } = looking.extraction;
     // What serves cannot be dropped while the definitions are loaded.
     let serving = [order.into, order.database];
-    let staying = stay_in(run.context, looking.premises, maintenance, &serving).await;
+    let staying = stay_in(run.context, looking.server_facts, maintenance, &serving).await;
     let found = Box::pin(looking.carry_out(names)).await;
     drop(staying);
     match found {
@@ -241,11 +241,11 @@ pub(super) fn two_names(
 async fn create_scratch(
     extraction: &Extraction<'_>,
     client: &Client,
-    premises: &Premises,
+    server_facts: &ServerFacts,
 ) -> Result<(String, String), JobError> {
     let Extraction { run, order, .. } = *extraction;
     let repository = order.repository;
-    let mut taken = premises.databases.clone();
+    let mut taken = server_facts.databases.clone();
     loop {
         let (scratch, unfinished) = two_names(order.database, run.now(), taken.clone());
         repository.note_scratch(run.id, &[&scratch, &unfinished])?;

@@ -21,7 +21,7 @@ use crate::jobs::restore::swap::drop_made;
 use crate::jobs::run::Run;
 use crate::pipeline::{Definitions, Left, Phase, Progress, StreamError, Text, take_parts};
 use crate::postgres::{
-    ChildInput, Client, Confinement, Conninfo, DatabaseProperties, Premises, Programs,
+    ChildInput, Client, Confinement, Conninfo, DatabaseProperties, Programs, ServerFacts,
     archive_entries_arguments, archive_list_arguments, comment_on_database, create_database,
     create_throw_away, databases, input_pipe, settings_for_loading,
 };
@@ -124,7 +124,7 @@ impl Extraction<'_> {
     pub(super) async fn load_definitions(
         &self,
         scratch: &str,
-        premises: &Premises,
+        server_facts: &ServerFacts,
         without: &BTreeSet<Vec<u8>>,
     ) -> Result<Vec<Left>, JobError> {
         self.run.progress.enter(Phase::Loading);
@@ -135,15 +135,15 @@ impl Extraction<'_> {
             run: self.run,
             programs: self.programs,
             reader: self.programs,
-            server_major: premises.major,
+            server_major: server_facts.major,
             conninfo: &conninfo,
             application: APPLICATION,
             jobs: NonZeroU8::MIN,
             confinement: Confinement::default(),
         };
         let left = Arc::new(Mutex::new(Vec::new()));
-        let only = (!premises.is_superuser).then_some(premises.user.as_str());
-        let tap = Definitions::new(premises.roles.keys().map(String::as_str), only);
+        let only = (!server_facts.is_superuser).then_some(server_facts.user.as_str());
+        let tap = Definitions::new(server_facts.roles.keys().map(String::as_str), only);
         let pass = Pass {
             tap: tap.without(without.clone()),
             accepts_unexpected: self.order.accept_unexpected,
