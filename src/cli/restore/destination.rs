@@ -29,7 +29,7 @@ impl Chosen<'_> {
     pub(super) fn backup(&self) -> String {
         match &self.picked.source {
             RestoreSource::Backup(_, stem) => stem.to_string(),
-            RestoreSource::Bare(path) => path.display().to_string(),
+            RestoreSource::DumpFile(path) => path.display().to_string(),
         }
     }
 }
@@ -107,7 +107,7 @@ pub(super) fn place<'a>(
     let database = args.into.clone().unwrap_or_else(|| original.clone());
     let beside = match &picked.source {
         RestoreSource::Backup(place, _) => Some(place.repository.directory().to_owned()),
-        RestoreSource::Bare(path) => path.parent().map(Path::to_owned),
+        RestoreSource::DumpFile(path) => path.parent().map(Path::to_owned),
     };
     let repository = records(&original, own, beside.as_deref(), &plan.daemon);
     Ok(Chosen {
@@ -140,7 +140,7 @@ fn original(
                 ))),
             }
         }
-        RestoreSource::Bare(path) => match wanted.database.or(command.args.into.as_deref()) {
+        RestoreSource::DumpFile(path) => match wanted.database.or(command.args.into.as_deref()) {
             Some(name) => Ok(name.to_owned()),
             None => Err(usage(format!(
                 "no manifest says which database {} is of: --database must say which one it \
@@ -162,7 +162,7 @@ fn named_server<'a>(
     let called = |name: &str| plan.servers.iter().find(|server| server.name == name);
     let of_backup = match source {
         RestoreSource::Backup(place, _) => place.server.as_deref().and_then(called),
-        RestoreSource::Bare(_) => None,
+        RestoreSource::DumpFile(_) => None,
     };
     if let (Some(meant), Some(other)) = (wanted.server, of_backup)
         && meant.name != other.name

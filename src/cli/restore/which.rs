@@ -95,7 +95,7 @@ fn with_newer(
         Ok(source) => {
             let passed_over = match &source {
                 RestoreSource::Backup(place, stem) => look(place, Some(stem))?,
-                RestoreSource::Bare(_) => Vec::new(),
+                RestoreSource::DumpFile(_) => Vec::new(),
             };
             Ok(Picked {
                 source,
@@ -170,7 +170,7 @@ fn named(command: &RestoreCommand<'_>, text: &str) -> Result<RestoreSource, Fail
     let holding = select::holding(&all.found, text);
     let path = Path::new(text);
     if holding.is_err() && path.exists() {
-        return Ok(RestoreSource::Bare(absolute(path)));
+        return Ok(RestoreSource::DumpFile(absolute(path)));
     }
     if !unseen.is_empty() {
         let unseen: Vec<Failure> = unseen.into_iter().map(told).collect();
@@ -185,7 +185,7 @@ fn named(command: &RestoreCommand<'_>, text: &str) -> Result<RestoreSource, Fail
         [place]
             if path.exists() && is_a_dump(path) && place.repository.manifest(&stem).is_err() =>
         {
-            Ok(RestoreSource::Bare(absolute(path)))
+            Ok(RestoreSource::DumpFile(absolute(path)))
         }
         [place] => Ok(RestoreSource::Backup(place.clone(), stem)),
         several => {

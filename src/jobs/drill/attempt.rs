@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::bare;
 use super::judge::{about_the_version, in_words, scrutiny};
+use super::placeholders;
 use super::preload::{hindrance, libraries, way_out, with_packages};
 use super::reference::Made;
 use super::report::{DrillOutcome, DrillPhase};
@@ -246,12 +246,12 @@ impl Drill<'_> {
         }))
     }
 
-    fn remark_on_roles(&mut self, bare: &[String]) {
-        if !bare.is_empty() {
+    fn remark_on_roles(&mut self, placeholders: &[String]) {
+        if !placeholders.is_empty() {
             self.remarks.push(format!(
                 "the backup holds no roles and tablespaces (globals = false): those that it names \
                  were made bare, and attributes and memberships were not tried: {}",
-                bare.join(", ")
+                placeholders.join(", ")
             ));
         }
     }
@@ -284,7 +284,7 @@ impl Drill<'_> {
 
         let began = Instant::now();
         let prepared = backup.prepare(sandbox.superuser(), &sandbox.tablespaces());
-        self.remark_on_roles(&prepared.bare);
+        self.remark_on_roles(&prepared.placeholders);
         let mut restored = Restored {
             run: self.run,
             conninfo: sandbox.conninfo("postgres")?,
@@ -416,7 +416,7 @@ impl Subject {
     fn superuser(&self) -> String {
         match &self.globals {
             Some(globals) => roles::superuser(globals),
-            None => bare::superuser(&self.passage.needs, &self.manifest.properties),
+            None => placeholders::superuser(&self.passage.needs, &self.manifest.properties),
         }
     }
 
@@ -425,7 +425,7 @@ impl Subject {
         let (needs, properties) = (&self.passage.needs, &self.manifest.properties);
         match &self.globals {
             Some(globals) => roles::prepare(globals, superuser, below),
-            None => bare::prepare(needs, properties, superuser, below),
+            None => placeholders::prepare(needs, properties, superuser, below),
         }
     }
 

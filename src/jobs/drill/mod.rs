@@ -3,11 +3,11 @@
 
 mod age;
 mod attempt;
-mod bare;
 mod choose;
 mod database;
 mod judge;
 mod load;
+mod placeholders;
 mod preload;
 mod reference;
 mod refused;

@@ -73,7 +73,7 @@ impl RestoreOrder<'_> {
     fn record(&self, run: &Run<'_>, event: Event, beside: Option<BesideNames>) -> Record {
         let backup = match self.source {
             RestoreSource::Backup(_, stem) => stem.to_string(),
-            RestoreSource::Bare(path) => path.display().to_string(),
+            RestoreSource::DumpFile(path) => path.display().to_string(),
         };
         let details = RestoreDetails {
             backup: Some(backup),

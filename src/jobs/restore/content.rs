@@ -1,6 +1,6 @@
 //! Loading the dump, and proving that what was loaded is what was backed up.
 
-use super::ground::Creation;
+use super::create_target::Creation;
 use super::sendable::{self, Stamp};
 use super::work::{Loading, Made, Restore};
 use super::{content, rights};

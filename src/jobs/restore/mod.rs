@@ -8,8 +8,8 @@ pub(super) mod begin;
 pub(super) mod beside;
 mod choose;
 mod content;
+pub(super) mod create_target;
 pub(super) mod cut_short;
-pub(super) mod ground;
 mod maintenance;
 mod name;
 pub(super) mod preflight;
@@ -40,7 +40,7 @@ use crate::postgres::{
 use crate::repository::{Content, Event, Lock, Manifest, Record, Replaced, Repository};
 use begin::{Beginning, Depth, missing_providers};
 use beside::Names;
-use ground::{forecast, free};
+use create_target::{forecast, free};
 use preflight::{Judgement, Wanted};
 use sendable::Stamp;
 use source::Source;

@@ -1,4 +1,4 @@
-//! What is restored: a backup with its manifest, or the bare output of `pg_dump`. Either is read in
+//! What is restored: a backup with its manifest, or the output of `pg_dump` without a manifest. Either is read in
 //! full before anything is done with it.
 
 use std::io::Read as _;
@@ -28,7 +28,7 @@ pub enum RestoreSource {
     /// A backup with its manifest.
     Backup(Place, Stem),
     /// A file or directory that no manifest speaks for.
-    Bare(PathBuf),
+    DumpFile(PathBuf),
 }
 
 /// A dump that is described, and perhaps not read yet.
@@ -41,7 +41,7 @@ pub(in crate::jobs) struct Source {
     pub(in crate::jobs) compression: Compression,
     /// The oldest major version whose `pg_restore` reads it; 0 if every one does.
     reader: u32,
-    /// None for the bare output of `pg_dump`.
+    /// None for the output of `pg_dump` without a manifest.
     pub(in crate::jobs) manifest: Option<Manifest>,
     /// Roles and tablespaces of the cluster it comes from, as SQL.
     pub(in crate::jobs) globals: Vec<u8>,
@@ -79,7 +79,7 @@ impl Source {
                     manifest: Some(manifest),
                 })
             }
-            RestoreSource::Bare(path) => {
+            RestoreSource::DumpFile(path) => {
                 let (format, compression, reader) = shape(path)?;
                 Ok(Self {
                     label: path.display().to_string(),

@@ -106,7 +106,7 @@ impl LastDrill {
     pub(in crate::jobs) fn newest(order: &RestoreOrder<'_>) -> Result<Option<Self>, JobError> {
         let repository = match order.source {
             RestoreSource::Backup(place, _) => &place.repository,
-            RestoreSource::Bare(_) => order.repository,
+            RestoreSource::DumpFile(_) => order.repository,
         };
         let ledger = repository.restore_ledger();
         let mut found = None;

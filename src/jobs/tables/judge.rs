@@ -2,7 +2,7 @@
 
 use super::choose::Name;
 use super::look::flat;
-use crate::jobs::restore::ground::{self, Room};
+use crate::jobs::restore::create_target::{self, Room};
 use crate::jobs::restore::preflight::Judgement;
 use crate::pipeline::census::Census;
 use crate::postgres::{Conninfo, ServerFacts, USUAL_TABLESPACE};
@@ -78,7 +78,7 @@ pub(super) fn room_for(names: &[Name], census: &Census, text_bytes: u64) -> Room
 pub(super) fn free(conninfo: &Conninfo, server_facts: &ServerFacts) -> Option<u64> {
     let usual = |name: &String| name == USUAL_TABLESPACE || name == "pg_global";
     let only = server_facts.tablespaces.keys().all(usual);
-    only.then(|| ground::free(conninfo, server_facts, None))
+    only.then(|| create_target::free(conninfo, server_facts, None))
         .flatten()
 }
 

@@ -1,4 +1,4 @@
-//! The roles and tablespaces of a backup that was made without the cluster's: made bare, so that the
+//! The roles and tablespaces of a backup that was made without the cluster's: placeholders, so that the
 //! dump can be loaded. Pure.
 
 use std::collections::BTreeSet;
@@ -69,7 +69,7 @@ pub(super) fn prepare(
         script,
         expected: Vec::new(),
         tablespaces: tablespaces.len(),
-        bare: named("role", &roles)
+        placeholders: named("role", &roles)
             .into_iter()
             .chain(named("tablespace", &tablespaces))
             .collect(),
@@ -162,7 +162,7 @@ pub(super) mod tests {
         );
         assert_eq!(prepared.tablespaces, 2);
         assert_eq!(
-            prepared.bare,
+            prepared.placeholders,
             [
                 "5 roles (\"a\", \"b\", \"g\", \"it's \\\"x\\\"\", \"s\")",
                 "2 tablespaces (\"fast\", \"slow\")"
