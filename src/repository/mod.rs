@@ -63,8 +63,8 @@ pub use names::{InvalidStem, Role, Slug, Stem};
 pub use provide::{Level, Owner, ProvideError, Provided, provide};
 pub use quarantine::Quarantined;
 pub use record::{
-    BackupDetails, BesideNames, Damage, Details, DrillDetails, Event, Operation, PhaseTime, Record,
-    Removal, RestoreDetails, Subject, VerifyDetails,
+    BackupDetails, Damage, Details, DrillDetails, Event, Operation, PhaseTime, Record, Removal,
+    RestoreDetails, SideNames, Subject, VerifyDetails,
 };
 pub use refused::{forget_refused, keep_refused};
 pub use requester::Requester;

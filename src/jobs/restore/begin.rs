@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::cut_short::CutShort;
-use super::maintenance::connect_beside;
+use super::maintenance::connect_to_another;
 use super::sendable;
 use super::source::Source;
 use super::{RestoreSource, close_open_runs};
@@ -16,7 +16,7 @@ use crate::jobs::{JobContext, JobError};
 use crate::pipeline::Passage;
 use crate::pipeline::census::Needs;
 use crate::postgres::{Client, Conninfo, ServerFacts, missing_label_providers, server_facts};
-use crate::repository::{BesideNames, Event, Lock, Record, Repository, RestoreDetails};
+use crate::repository::{Event, Lock, Record, Repository, RestoreDetails, SideNames};
 
 /// What it means when the ledger cannot be used.
 pub(in crate::jobs) const NOTHING_RESTORED: &str = "nothing was restored because";
@@ -70,14 +70,14 @@ pub(in crate::jobs) struct Beginning {
 
 impl RestoreOrder<'_> {
     /// A record of the ledger, with what has been done up to now.
-    fn record(&self, run: &Run<'_>, event: Event, beside: Option<BesideNames>) -> Record {
+    fn record(&self, run: &Run<'_>, event: Event, side_names: Option<SideNames>) -> Record {
         let backup = match self.source {
             RestoreSource::Backup(_, stem) => stem.to_string(),
             RestoreSource::DumpFile(path) => path.display().to_string(),
         };
         let details = RestoreDetails {
             backup: Some(backup),
-            beside,
+            side_names,
             restoration: Some(Box::new(run.account.so_far())),
         };
         run.record(event, self.database, details)
@@ -114,9 +114,9 @@ impl RestoreOrder<'_> {
     pub(in crate::jobs) fn record_start(
         &self,
         run: &Run<'_>,
-        beside: Option<BesideNames>,
+        side_names: Option<SideNames>,
     ) -> Result<(), JobError> {
-        let mut start = self.record(run, Event::Started, beside);
+        let mut start = self.record(run, Event::Started, side_names);
         start.requested_by = Some(run.context.requester.clone());
         let ledger = self.repository.restore_ledger();
         append(&ledger, &start, NOTHING_RESTORED)
@@ -159,7 +159,7 @@ impl RestoreOrder<'_> {
             facts.file = Some(source.path.display().to_string());
             facts.backup_started = source.started();
         });
-        let connecting = connect_beside(run.context, self.connection, self.into);
+        let connecting = connect_to_another(run.context, self.connection, self.into);
         let client = run.wait_for(connecting).await??;
         let maintenance = client.conninfo().clone();
         run.account

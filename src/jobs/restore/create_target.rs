@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::begin::NOTHING_RESTORED;
-use super::beside::{Beside, Names, mark};
 use super::roles::{self, without_grantor};
+use super::side_names::{Names, SideName, mark};
 use super::work::{Made, Restore, STATEMENT};
 use crate::jobs::JobError;
 use crate::jobs::record::unrecorded;
@@ -69,7 +69,7 @@ impl Restore<'_> {
                 None => recorded.contains(&name),
             };
             // A name without a time is somebody's, whatever its comment says.
-            if is_left && Beside::Restoring.is(&name, &self.plan.database) {
+            if is_left && SideName::Restoring.is(&name, &self.plan.database) {
                 self.run
                     .step(&format!("dropping {name}, which an earlier restore left"));
                 if let Err(error) = self.drop_made(client, &name).await {
@@ -89,7 +89,7 @@ impl Restore<'_> {
         let mut begun = BTreeSet::new();
         let read = ledger.read(|record| {
             if let Details::Restore(details) = record.details
-                && let Some(names) = details.beside
+                && let Some(names) = details.side_names
             {
                 begun.insert(names.loads_into);
                 begun.extend(names.compares_with);

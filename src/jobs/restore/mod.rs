@@ -5,7 +5,6 @@
 pub(super) mod account;
 mod application;
 pub(super) mod begin;
-pub(super) mod beside;
 mod choose;
 mod content;
 pub(super) mod create_target;
@@ -16,6 +15,7 @@ pub(super) mod preflight;
 mod rights;
 mod roles;
 pub(super) mod sendable;
+pub(super) mod side_names;
 pub(super) mod source;
 pub(super) mod steps;
 pub(super) mod swap;
@@ -39,10 +39,10 @@ use crate::postgres::{
 };
 use crate::repository::{Content, Event, Lock, Manifest, Record, Replaced, Repository};
 use begin::{Beginning, Depth, missing_providers};
-use beside::Names;
 use create_target::{forecast, free};
 use preflight::{Judgement, Wanted};
 use sendable::Stamp;
+use side_names::Names;
 use source::Source;
 
 pub use begin::RestoreOrder;

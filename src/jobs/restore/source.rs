@@ -1,5 +1,5 @@
-//! What is restored: a backup with its manifest, or the output of `pg_dump` without a manifest. Either is read in
-//! full before anything is done with it.
+//! What is restored: a backup with its manifest, or the output of `pg_dump` without one. Either is read
+//! in full before anything is done with it.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};

@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use super::begin::lock;
-use super::beside::Beside;
 use super::cut_short;
-use super::maintenance::connect_beside;
+use super::maintenance::connect_to_another;
+use super::side_names::SideName;
 use super::swap::Swap;
 use super::work::not_started;
 use super::{application, replaced};
@@ -82,9 +82,9 @@ pub async fn prepare_undo<'a>(
     } = request;
     repository.create()?;
     let (lock, found) = lock(context, repository, "undoing of a restore")?;
-    let client = connect_beside(context, connection, database).await?;
+    let client = connect_to_another(context, connection, database).await?;
     let all = databases(&client).await?;
-    let Some(brings_back) = Beside::Before.newest(database, &all) else {
+    let Some(brings_back) = SideName::Before.newest(database, &all) else {
         return Err(JobError::failed(format!(
             "there is no database that a restore of {database:?} has replaced: none is called {}…",
             one_line(&format!("{database}_before_restore_"))
@@ -103,7 +103,7 @@ pub async fn prepare_undo<'a>(
         database: database.to_owned(),
         keeps_as: standing
             .as_ref()
-            .map(|_| Beside::Undone.name(database, context.now(), &all)),
+            .map(|_| SideName::Undone.name(database, context.now(), &all)),
         standing,
         brings_back,
         warnings,
@@ -197,7 +197,7 @@ impl PreparedUndo<'_> {
                     if !all.contains_key(aside) {
                         return Err(error.into());
                     }
-                    let other = Beside::Undone.name(&self.database, run.now(), &all);
+                    let other = SideName::Undone.name(&self.database, run.now(), &all);
                     self.keeps_as = Some(other);
                 }
                 (swapped, _) => return swapped,

@@ -10,7 +10,7 @@ use crate::jobs::JobError;
 use crate::jobs::limit::Stop;
 use crate::jobs::run::Run;
 use crate::postgres::{Client, Conninfo, Programs, drop_database, drop_role};
-use crate::repository::{BesideNames, Event};
+use crate::repository::{Event, SideNames};
 use crate::words::counted;
 
 /// For a statement that changes the catalogue; making and dropping a database copies and removes
@@ -184,12 +184,12 @@ impl Restore<'_> {
         self.run
             .account
             .note(|facts| facts.loaded_into = Some(plan.loads_into.clone()));
-        let beside = BesideNames {
+        let side_names = SideNames {
             loads_into: plan.loads_into.clone(),
             keeps_as: plan.keeps_as.clone(),
             compares_with: Some(compares_with.to_owned()),
         };
-        self.request.order.record_start(self.run, Some(beside))
+        self.request.order.record_start(self.run, Some(side_names))
     }
 
     pub(super) fn new_name(&self) -> &str {

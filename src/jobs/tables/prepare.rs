@@ -13,10 +13,10 @@ use super::{PlannedTable, PreparedTables, TablesRequest, told};
 use crate::jobs::JobError;
 use crate::jobs::restore::account::Account;
 use crate::jobs::restore::begin::{Beginning, Depth, missing_providers};
-use crate::jobs::restore::beside::Beside;
 use crate::jobs::restore::cut_short::sentences;
 use crate::jobs::restore::preflight::{Judgement, lacks_label_provider};
 use crate::jobs::restore::sendable::{changed, stay_in};
+use crate::jobs::restore::side_names::SideName;
 use crate::jobs::restore::source::Source;
 use crate::jobs::run::Run;
 use crate::pipeline::Passage;
@@ -228,9 +228,9 @@ pub(super) fn two_names(
     now: DateTime<FixedOffset>,
     mut taken: BTreeMap<String, Standing>,
 ) -> (String, String) {
-    let scratch = Beside::Restoring.name(original, now, &taken);
+    let scratch = SideName::Restoring.name(original, now, &taken);
     taken.insert(scratch.clone(), Standing::default());
-    let unfinished = Beside::Restoring.name(original, now, &taken);
+    let unfinished = SideName::Restoring.name(original, now, &taken);
     (scratch, unfinished)
 }
 

@@ -15,7 +15,7 @@ use crate::jobs::JobError;
 use crate::jobs::dump::{Dumper, Overheard};
 use crate::jobs::load::{Loaded, Loader, loaded_from};
 use crate::jobs::restore::RestoreOrder;
-use crate::jobs::restore::beside::{Beside, mark};
+use crate::jobs::restore::side_names::{SideName, mark};
 use crate::jobs::restore::source::Source;
 use crate::jobs::restore::swap::drop_made;
 use crate::jobs::run::Run;
@@ -278,7 +278,7 @@ pub(super) async fn sweep(
             None => is_noted(&name),
         };
         // A name without a time is somebody's, whatever its comment says.
-        if !is_left || !Beside::Restoring.is(&name, original) {
+        if !is_left || !SideName::Restoring.is(&name, original) {
             continue;
         }
         match drop_made(client, run.connect_limit(), &name).await {

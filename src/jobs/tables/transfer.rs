@@ -11,7 +11,7 @@ use crate::jobs::JobError;
 use crate::jobs::dump::{Dumper, Overheard};
 use crate::jobs::proof::without_statistics;
 use crate::jobs::restore::RestoreOrder;
-use crate::jobs::restore::beside::Beside;
+use crate::jobs::restore::side_names::SideName;
 use crate::jobs::run::Run;
 use crate::pipeline::census::statements;
 use crate::pipeline::{Amount, Phase};
@@ -30,7 +30,11 @@ const SESSION: &str = "SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; \
      SET quote_all_identifiers = off; SET xmloption = 'content'; SET row_security = off; \
      SET check_function_bodies = false; SET client_min_messages = 'warning'";
 
-async fn drop_beside(run: &Run<'_>, prepared: &PreparedTables, name: &str) -> Result<(), JobError> {
+async fn drop_side_database(
+    run: &Run<'_>,
+    prepared: &PreparedTables,
+    name: &str,
+) -> Result<(), JobError> {
     let client = Client::connect(&prepared.maintenance, run.connect_limit()).await?;
     client
         .execute("drop a database", &drop_database(name), STATEMENT)
@@ -51,7 +55,7 @@ pub async fn restore_tables(
     let (run, order) = (&run.renewed(), &request.order);
     if let Err(error) = order.record_start(run, None) {
         // The reason that is told is the ledger's.
-        let _ = drop_beside(run, &prepared, &prepared.scratch).await;
+        let _ = drop_side_database(run, &prepared, &prepared.scratch).await;
         return Err(error);
     }
     let transfer = Transfer {
@@ -137,7 +141,7 @@ impl Transfer<'_> {
     async fn clean_up(&self, unfinished: Option<String>) -> Vec<String> {
         let mut left = Vec::new();
         for name in [&self.prepared.scratch].into_iter().chain(&unfinished) {
-            if let Err(error) = drop_beside(self.run, self.prepared, name).await {
+            if let Err(error) = drop_side_database(self.run, self.prepared, name).await {
                 left.push(format!(
                     "the database {name} remains: the next restore of {} drops it, or {}; ({error})",
                     self.order.database,
@@ -229,7 +233,7 @@ impl Transfer<'_> {
             if !all.contains_key(&name) {
                 return created.map(|()| name);
             }
-            name = Beside::Restoring.name(self.order.database, self.run.now(), &all);
+            name = SideName::Restoring.name(self.order.database, self.run.now(), &all);
             let repository = self.order.repository;
             repository.forget_scratch(self.run.id);
             repository.note_scratch(self.run.id, &[&prepared.scratch, &name])?;
