@@ -54,8 +54,8 @@ pub use prune::{PruneMode, PruneReport, SeriesReport, prune};
 pub use quarantine::release;
 pub use recovery::{Recovery, recover};
 pub use restore::{
-    Ahead, Candidate, Criteria, CutShort, LastDrill, Outlook, PassedOver, PlannedStep, Prepared,
-    PreparedUndo, RestoreOrder, RestorePlan, RestoreReport, RestoreRequest, RestoreSource,
+    Ahead, Candidate, Criteria, CutShort, LastDrill, PassedOver, PlannedStep, Prepared,
+    PreparedUndo, Preview, RestoreOrder, RestorePlan, RestoreReport, RestoreRequest, RestoreSource,
     UndoReport, UndoRequest, about_functions, choose as choose_backup, look as look_at_restore,
     look_ahead, passed_over, prepare as prepare_restore, prepare_undo, restore, undo,
 };

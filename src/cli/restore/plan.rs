@@ -11,7 +11,7 @@ use super::super::failure::{Failure, FailureKind};
 use super::super::report;
 use super::RestoreCommand;
 use super::destination::Chosen;
-use crate::jobs::{LastDrill, Outlook};
+use crate::jobs::{LastDrill, Preview};
 use crate::policy::{age, in_words};
 use crate::words;
 
@@ -67,7 +67,7 @@ pub(in crate::cli) struct Measured {
 pub(super) fn print(
     command: &RestoreCommand<'_>,
     chosen: &Chosen<'_>,
-    plan: Outlook,
+    plan: Preview,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     let drill = plan.last_drill.as_ref();
@@ -133,7 +133,7 @@ pub(super) fn print(
 }
 
 /// Where the times come from, and what they say of this restore.
-fn measure(command: &RestoreCommand<'_>, chosen: &Chosen<'_>, plan: &Outlook) -> String {
+fn measure(command: &RestoreCommand<'_>, chosen: &Chosen<'_>, plan: &Preview) -> String {
     let allowed = report::span(command.plan.objectives.recovery_time);
     let Some(drill) = &plan.last_drill else {
         return format!(

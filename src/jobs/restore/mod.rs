@@ -50,7 +50,7 @@ pub use choose::{Candidate, Criteria, PassedOver, choose, passed_over};
 pub use cut_short::CutShort;
 pub use sendable::about_functions;
 pub use source::RestoreSource;
-pub use steps::{LastDrill, Outlook, PlannedStep};
+pub use steps::{LastDrill, PlannedStep, Preview};
 pub use undo::{PreparedUndo, UndoReport, UndoRequest, prepare_undo, undo};
 pub use work::{RestoreReport, restore};
 
@@ -120,7 +120,7 @@ pub struct RestorePlan {
 ///
 /// # Errors
 /// When the backup's manifest or the server cannot be asked.
-pub async fn look(run: &Run<'_>, request: &RestoreRequest<'_>) -> Result<Outlook, JobError> {
+pub async fn look(run: &Run<'_>, request: &RestoreRequest<'_>) -> Result<Preview, JobError> {
     let (prepared, problems) = Preparation::look(run, request, Depth::Look).await?;
     let Prepared {
         plan,
@@ -128,7 +128,7 @@ pub async fn look(run: &Run<'_>, request: &RestoreRequest<'_>) -> Result<Outlook
         server_facts,
         ..
     } = prepared;
-    Ok(Outlook {
+    Ok(Preview {
         steps: steps::plan(request, &source, &plan, &server_facts),
         last_drill: LastDrill::newest(&request.order)?,
         bytes: source.manifest.as_ref().map(Manifest::bytes),

@@ -17,7 +17,7 @@ use crate::words::{counted, size};
 
 /// What a restore would do.
 #[derive(Clone, Debug)]
-pub struct Outlook {
+pub struct Preview {
     /// The backup's name, or the file's path.
     pub backup: String,
     /// The database that is restored, or restored into.

@@ -10,9 +10,9 @@ mod judge;
 mod list;
 mod look;
 mod next;
-mod outlook;
 mod pattern;
 mod prepare;
+mod preview;
 mod rows;
 mod scratch;
 mod transfer;
@@ -29,8 +29,8 @@ use crate::postgres::{Conninfo, DatabaseProperties, Programs, Table};
 use crate::repository::Lock;
 use crate::words::counted;
 
-pub use outlook::{TablesAhead, look_ahead_at_tables, look_at_tables};
 pub use prepare::prepare_tables;
+pub use preview::{TablesAhead, look_ahead_at_tables, look_at_tables};
 pub use transfer::restore_tables;
 
 /// A restore of single tables that is asked for.

@@ -12,7 +12,7 @@ use super::prepare::two_names;
 use crate::jobs::error::census_damage;
 use crate::jobs::restore::begin::{Beginning, Depth};
 use crate::jobs::restore::sendable::about_functions;
-use crate::jobs::restore::steps::{LastDrill, Outlook, PlannedStep};
+use crate::jobs::restore::steps::{LastDrill, PlannedStep, Preview};
 use crate::jobs::restore::{RestoreOrder, RestoreSource, read_for_the_plan};
 use crate::jobs::run::Run;
 use crate::jobs::{DrillPhase, JobError};
@@ -175,9 +175,9 @@ async fn standing_in(
 pub async fn look_at_tables(
     run: &Run<'_>,
     request: &TablesRequest<'_>,
-) -> Result<Outlook, JobError> {
+) -> Result<Preview, JobError> {
     let ahead = look(&run.for_a_look(), request, true).await?;
-    Ok(Outlook {
+    Ok(Preview {
         steps: ahead.steps(),
         last_drill: ahead.last_drill,
         bytes: ahead.bytes,
