@@ -25,7 +25,7 @@ mod record;
 mod recovery;
 mod restore;
 mod run;
-mod survey;
+mod status;
 mod tables;
 mod target;
 mod tick;
@@ -60,8 +60,9 @@ pub use restore::{
     look_ahead, passed_over, prepare as prepare_restore, prepare_undo, restore, undo,
 };
 pub use run::{Run, Tell};
-pub use survey::{
-    DaemonView, Ended, Line, NextRun, Outcomes, RunningNow, Survey, Surveyed, TREND, survey,
+pub use status::{
+    DaemonView, DatabaseStatus, Ended, Line, NextRun, Outcomes, RunningNow, StatusReport, TREND,
+    collect_status,
 };
 pub use tables::{
     PlannedTable, PreparedTables, TablesAhead, TablesPlan, TablesReport, TablesRequest,

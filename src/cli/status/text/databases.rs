@@ -10,15 +10,15 @@ use crate::cli::failure::Failure;
 use crate::cli::report::{count, moment, one_line, size};
 use crate::cli::status::spark::Letters;
 use crate::cli::table::{Column, Table};
-use crate::jobs::{Line, Survey, Surveyed};
+use crate::jobs::{DatabaseStatus, Line, StatusReport};
 use crate::policy::{SeriesFacts, age, in_words};
 
 /// A name in a table is no longer.
 const LONGEST_NAME: usize = 20;
 
 pub(super) fn paragraph(
-    survey: &Survey,
-    database: &Surveyed,
+    status: &StatusReport,
+    database: &DatabaseStatus,
     letters: Letters,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
@@ -29,17 +29,17 @@ pub(super) fn paragraph(
         label(database),
         one_line(&facts.directory.display().to_string())
     )?;
-    let point = in_words(survey.expectation.recovery_point);
+    let point = in_words(status.expectation.recovery_point);
     match database.newest {
         Some(newest) => wrapped(
             out,
             "  ",
             &format!(
                 "newest backup {} old, begun at {}, {}; the recovery point is {point}",
-                in_words(age(newest, survey.at)),
+                in_words(age(newest, status.at)),
                 moment(newest),
                 match database.newest_verified() {
-                    Some(at) => format!("verified {} ago", in_words(age(at, survey.at))),
+                    Some(at) => format!("verified {} ago", in_words(age(at, status.at))),
                     None => "not verified".to_owned(),
                 }
             ),
@@ -54,7 +54,7 @@ pub(super) fn paragraph(
             format!("  {}", series.series),
             series.newest.map_or_else(
                 || "no backup".to_owned(),
-                |newest| format!("{} ago", in_words(age(newest, survey.at))),
+                |newest| format!("{} ago", in_words(age(newest, status.at))),
             ),
             line.and_then(last_size).map(size).unwrap_or_default(),
             line.map(|line| letters.spark(&line.sizes))
@@ -70,15 +70,19 @@ pub(super) fn paragraph(
         "  ",
         &format!(
             "{}; {}; {}",
-            verified(database.verified.as_ref(), survey.at),
-            drilled(survey, database),
+            verified(database.verified.as_ref(), status.at),
+            drilled(status, database),
             in_30_days(database)
         ),
     )?;
     Ok(())
 }
 
-pub(super) fn table(survey: &Survey, letters: Letters, out: &mut dyn Write) -> Result<(), Failure> {
+pub(super) fn table(
+    status: &StatusReport,
+    letters: Letters,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
     let mut table = Table::new([
         Column::left(""),
         Column::left("DATABASE"),
@@ -89,8 +93,8 @@ pub(super) fn table(survey: &Survey, letters: Letters, out: &mut dyn Write) -> R
         Column::right("30 DAYS"),
         Column::right("VERIFIED"),
     ]);
-    for database in &survey.databases {
-        let is_bad = survey
+    for database in &status.databases {
+        let is_bad = status
             .concerns
             .iter()
             .any(|concern| concern.directory.as_deref() == Some(&database.facts.directory));
@@ -104,12 +108,12 @@ pub(super) fn table(survey: &Survey, letters: Letters, out: &mut dyn Write) -> R
                 series.series.to_string(),
                 series
                     .newest
-                    .map_or_else(|| "none".to_owned(), |at| short(age(at, survey.at))),
+                    .map_or_else(|| "none".to_owned(), |at| short(age(at, status.at))),
                 line.and_then(last_size).map(size).unwrap_or_default(),
                 letters.spark(&sizes[sizes.len().saturating_sub(8)..]),
                 of_database(ratio(database)),
                 line.and_then(|line| line.verified)
-                    .map_or_else(|| "never".to_owned(), |at| short(age(at, survey.at))),
+                    .map_or_else(|| "never".to_owned(), |at| short(age(at, status.at))),
             ]);
         }
     }
@@ -118,7 +122,7 @@ pub(super) fn table(survey: &Survey, letters: Letters, out: &mut dyn Write) -> R
 }
 
 /// The series that a row is worth.
-fn rows(database: &Surveyed) -> Vec<&SeriesFacts> {
+fn rows(database: &DatabaseStatus) -> Vec<&SeriesFacts> {
     let all = &database.facts.series;
     let telling: Vec<&SeriesFacts> = all
         .iter()
@@ -146,7 +150,7 @@ fn change(line: &Line) -> Option<String> {
     Some(format!("{percent:+} %"))
 }
 
-fn ratio(database: &Surveyed) -> String {
+fn ratio(database: &DatabaseStatus) -> String {
     let outcomes = database.outcomes;
     match outcomes.succeeded + outcomes.failed {
         0 => "none".to_owned(),

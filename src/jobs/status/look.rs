@@ -8,7 +8,7 @@ use chrono::{DateTime, FixedOffset, Utc};
 use super::answers::Answers;
 use super::history::History;
 use super::places::Spot;
-use super::{Line, RunningNow, Surveyed, TREND, running_job};
+use super::{DatabaseStatus, Line, RunningNow, TREND, running_job};
 use crate::config::{Job, JobKind, Plan};
 use crate::jobs::continuity;
 use crate::jobs::drill::backups_since;
@@ -43,7 +43,7 @@ pub(super) struct Look {
     pub(super) server: String,
     pub(super) database: String,
     /// None where the directory cannot be looked at.
-    pub(super) surveyed: Option<Surveyed>,
+    pub(super) status: Option<DatabaseStatus>,
     /// What kept the look from being a whole one.
     pub(super) trouble: Option<Concern>,
     pub(super) remarks: Vec<String>,
@@ -57,7 +57,7 @@ impl World<'_> {
             let database = name_of(spot);
             Some(Look {
                 trouble: Some(trouble(spot, &database, why)),
-                surveyed: None,
+                status: None,
                 remarks: Vec::new(),
                 server: spot.server.name.clone(),
                 database,
@@ -115,7 +115,7 @@ impl World<'_> {
         let nobody_is_at_work = at_work.is_none();
         let cut_short = nobody_is_at_work.then(|| cut_short(&history)).flatten();
         let mut remarks: Vec<String> = cut_short.into_iter().collect();
-        let surveyed = Gathered {
+        let status = Gathered {
             world: self,
             spot,
             database: database.clone(),
@@ -124,16 +124,16 @@ impl World<'_> {
             at_work,
             aside,
         }
-        .survey();
-        if surveyed.strangers > 0 {
+        .status();
+        if status.strangers > 0 {
             remarks.push(format!(
                 "files that look like backups and have no manifest: {}; `pgbackupd list` names them",
-                surveyed.strangers
+                status.strangers
             ));
         }
         Look {
             trouble: (!troubles.is_empty()).then(|| trouble(spot, &database, troubles.join("; "))),
-            surveyed: Some(surveyed),
+            status: Some(status),
             remarks,
             server: spot.server.name.clone(),
             database,
@@ -281,7 +281,7 @@ impl Faults {
 }
 
 impl Gathered<'_> {
-    fn survey(mut self) -> Surveyed {
+    fn status(mut self) -> DatabaseStatus {
         let known_since = self.known_since();
         let by_series = self.by_series();
         let series = self.series(&by_series, known_since);
@@ -330,7 +330,7 @@ impl Gathered<'_> {
                 .collect(),
             database: self.database,
         };
-        Surveyed {
+        DatabaseStatus {
             newest: facts.series.iter().filter_map(|series| series.newest).max(),
             facts,
             backups,

@@ -35,7 +35,7 @@ const THREADS: usize = 4;
 
 /// How things stand.
 #[derive(Clone, Debug)]
-pub struct Survey {
+pub struct StatusReport {
     /// When it was taken, on the wall clock of the plan's zone.
     pub at: DateTime<FixedOffset>,
     /// Whether several servers are configured, so that databases are shown with theirs.
@@ -48,7 +48,7 @@ pub struct Survey {
     /// not known.
     pub is_changed_on_disk: Option<bool>,
     /// The databases, in the order of the configuration.
-    pub databases: Vec<Surveyed>,
+    pub databases: Vec<DatabaseStatus>,
     /// When jobs are due next, the first one first.
     pub next: Vec<NextRun>,
     /// The file systems that hold backups.
@@ -72,7 +72,7 @@ pub enum DaemonView {
 
 /// How one database stands.
 #[derive(Clone, Debug)]
-pub struct Surveyed {
+pub struct DatabaseStatus {
     /// What was judged.
     pub facts: DatabaseFacts,
     /// The backups of each series in the facts that has some.
@@ -146,11 +146,11 @@ pub struct NextRun {
 ///
 /// # Errors
 /// When a named one is not known, or the directory below which databases are found cannot be read.
-pub fn survey(
+pub fn collect_status(
     context: &JobContext,
     loaded: &Loaded,
     wanted: &[String],
-) -> Result<Survey, JobError> {
+) -> Result<StatusReport, JobError> {
     let plan = &loaded.plan;
     let now = Utc::now();
     let expectation = plan.objectives;
@@ -200,7 +200,7 @@ pub fn survey(
     if let DaemonView::Alive(state) = &daemon {
         remark_on_changes(state, is_changed_on_disk, &mut judged.remarks);
     }
-    Ok(Survey {
+    Ok(StatusReport {
         at: context.local(now),
         several_servers: plan.servers.len() > 1,
         expectation,
@@ -227,7 +227,7 @@ fn held_locks(remarks: &mut Vec<String>) -> HeldLocks {
 /// What the looks at the databases come to.
 #[derive(Default)]
 struct Judged {
-    databases: Vec<Surveyed>,
+    databases: Vec<DatabaseStatus>,
     spaces: Spaces,
     concerns: Vec<Concern>,
     remarks: Vec<String>,
@@ -236,7 +236,7 @@ struct Judged {
 impl Judged {
     fn take(&mut self, world: &World<'_>, look: Look) {
         self.concerns.extend(look.trouble);
-        let Some(database) = look.surveyed else {
+        let Some(database) = look.status else {
             return;
         };
         self.spaces.add(world, &database);
@@ -406,12 +406,12 @@ fn judge_daemon(
 /// by itself, and its backup shows that it can be.
 fn judge_connections(
     state: &DaemonState,
-    databases: &[Surveyed],
+    databases: &[DatabaseStatus],
     is_of_all: bool,
     concerns: &mut Vec<Concern>,
 ) {
     for failure in &state.cannot_connect {
-        let has_tried = |database: &Surveyed| {
+        let has_tried = |database: &DatabaseStatus| {
             let failing = database.facts.series.iter();
             let failed = failing
                 .filter_map(|series| Some(series.failing.as_ref()?.at))
@@ -542,7 +542,7 @@ struct Spaces {
 }
 
 impl Spaces {
-    fn add(&mut self, world: &World<'_>, database: &Surveyed) {
+    fn add(&mut self, world: &World<'_>, database: &DatabaseStatus) {
         let plan = world.plan;
         let directory = &database.facts.directory;
         let Some((device, free, standing)) = places::file_system(directory) else {
@@ -579,14 +579,14 @@ impl Spaces {
     }
 }
 
-impl Survey {
+impl StatusReport {
     /// A database as it is shown.
     pub fn label(&self, server: &str, database: &str) -> String {
         one_line(&label(self.several_servers, server, database))
     }
 }
 
-impl Surveyed {
+impl DatabaseStatus {
     /// When its newest sound backup was last read back in full and found intact; as `list` has it.
     pub fn newest_verified(&self) -> Option<DateTime<FixedOffset>> {
         let mut series = self.facts.series.iter();
