@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::judge::{about_the_version, in_words, scrutiny};
+use super::judge::{about_the_version, comparison_level, in_words};
 use super::placeholders;
 use super::preload::{hindrance, libraries, way_out, with_packages};
 use super::reference::Made;
@@ -16,7 +16,7 @@ use crate::config::Format;
 use crate::jobs::archive::programs_to_read;
 use crate::jobs::error::{JobError, JobErrorKind};
 use crate::jobs::pin::record_lost_state;
-use crate::jobs::proof::{Comparison, Scrutiny, about_rewritten, read_globals};
+use crate::jobs::proof::{Comparison, ComparisonLevel, about_rewritten, read_globals};
 use crate::jobs::run::Run;
 use crate::jobs::verify::{Examined, examine};
 use crate::pipeline::census::{Census, Needs, Scanner};
@@ -338,7 +338,8 @@ impl Drill<'_> {
             let encoding = encoding.unwrap_or_else(|| manifest.properties.encoding.clone());
             let passwords = recorded.role_passwords;
             let found = restored.globals(&encoding, passwords).await?;
-            let same_version = scrutiny(manifest, &backup.programs) == Scrutiny::Text;
+            let same_version =
+                comparison_level(manifest, &backup.programs) == ComparisonLevel::Text;
             differences = roles::differences(expected, &found, same_version);
         }
         self.took(DrillPhase::Dump, began);
@@ -370,7 +371,7 @@ impl Drill<'_> {
                 Made::Outcome(outcome) => return Ok(outcome),
             }
         }
-        let verdict = comparison.judge(scrutiny(manifest, &backup.programs));
+        let verdict = comparison.judge(comparison_level(manifest, &backup.programs));
         let mut named = in_words(&verdict.lost);
         named.append(&mut differences);
         self.remarks.extend(about_rewritten(verdict.rewritten));

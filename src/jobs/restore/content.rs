@@ -8,8 +8,8 @@ use crate::config::Format;
 use crate::jobs::JobError;
 use crate::jobs::load::{Loaded, Loader};
 use crate::jobs::proof::{
-    Comparison, Material, Refused, RestoredCopy, Scrutiny, Verdict, about_rewritten, census_of,
-    give_properties, side_by_side, without, without_statistics,
+    Comparison, ComparisonLevel, Material, Refused, RestoredCopy, Verdict, about_rewritten,
+    census_of, give_properties, side_by_side, without, without_statistics,
 };
 use crate::jobs::run::Run;
 use crate::pipeline::census::{Census, Difference};
@@ -146,15 +146,15 @@ impl Restore<'_> {
             }
         }
         let versions = [self.prepared.server_facts.major, loading.own.version.major];
-        let scrutiny = self.prepared.source.scrutiny(versions);
-        let verdict = comparison.judge(scrutiny);
+        let level = self.prepared.source.comparison_level(versions);
+        let verdict = comparison.judge(level);
         self.note_found(&found, &verdict);
         refuse_losses(&verdict, unknown)?;
         made.warnings.extend(about_rewritten(verdict.rewritten));
         if !verdict.of_the_version.is_empty() {
             made.warnings.push(format!(
                 "{}:\n{}",
-                agreement(scrutiny),
+                agreement(level),
                 list(&in_words(&verdict.of_the_version))
             ));
         }
@@ -329,12 +329,12 @@ fn in_words(differences: &[Difference]) -> Vec<String> {
 }
 
 /// What agrees although not everything does.
-fn agreement(scrutiny: Scrutiny) -> &'static str {
-    match scrutiny {
-        Scrutiny::Rows => {
+fn agreement(level: ComparisonLevel) -> &'static str {
+    match level {
+        ComparisonLevel::Rows => {
             "all rows agree, but other objects differ, as they may between versions of PostgreSQL"
         }
-        Scrutiny::Names | Scrutiny::Text => {
+        ComparisonLevel::Names | ComparisonLevel::Text => {
             "all rows agree and every other object is there, but the text of some differs, as it may \
              between versions of PostgreSQL"
         }

@@ -10,7 +10,7 @@ use super::sendable;
 use crate::config::{Compression, Format};
 use crate::jobs::archive::{read_archive, without_a_server};
 use crate::jobs::dump::{Dumper, Overheard, read_back};
-use crate::jobs::proof::{Scrutiny, major_of, read_globals};
+use crate::jobs::proof::{ComparisonLevel, major_of, read_globals};
 use crate::jobs::run::Run;
 use crate::jobs::verify::{Examined, examine};
 use crate::jobs::{JobContext, JobError, Place};
@@ -203,12 +203,14 @@ impl Source {
     }
 
     /// How closely a copy can be compared with it, of these versions of server and `pg_dump`.
-    pub(in crate::jobs) fn scrutiny(&self, copy: [u32; 2]) -> Scrutiny {
-        self.manifest.as_ref().map_or(Scrutiny::Rows, |manifest| {
-            // Of what cannot be read nothing was shown.
-            let pg_dump = major_of(&manifest.pg_dump).unwrap_or_default();
-            Scrutiny::between([manifest.server.major(), pg_dump], copy)
-        })
+    pub(in crate::jobs) fn comparison_level(&self, copy: [u32; 2]) -> ComparisonLevel {
+        self.manifest
+            .as_ref()
+            .map_or(ComparisonLevel::Rows, |manifest| {
+                // Of what cannot be read nothing was shown.
+                let pg_dump = major_of(&manifest.pg_dump).unwrap_or_default();
+                ComparisonLevel::between([manifest.server.major(), pg_dump], copy)
+            })
     }
 }
 
