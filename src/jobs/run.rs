@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::JobContext;
 use super::error::JobError;
 use super::limit::{Limit, Stop};
-use super::restore::account::Account;
+use super::restore::step_log::StepLog;
 use crate::pipeline::Progress;
 use crate::postgres::{Client, Conninfo};
 use crate::repository::{Details, Event, Record};
@@ -30,7 +30,7 @@ pub struct Run<'a> {
     /// How far it has come.
     pub(super) progress: Arc<Progress>,
     /// What a restore has done and found so far.
-    pub(super) account: Arc<Account>,
+    pub(super) step_log: Arc<StepLog>,
     tell: Tell<'a>,
 }
 
@@ -46,7 +46,7 @@ impl<'a> Run<'a> {
             context,
             limit: Limit::new(cancel.clone(), "total", context.limits.total),
             progress: Arc::clone(progress),
-            account: Arc::default(),
+            step_log: Arc::default(),
             tell: &silent,
         }
     }
@@ -81,7 +81,7 @@ impl<'a> Run<'a> {
     pub(super) fn for_a_look(&self) -> Self {
         Self {
             progress: Arc::default(),
-            account: Arc::default(),
+            step_log: Arc::default(),
             tell: &silent,
             ..self.renewed()
         }
@@ -116,7 +116,7 @@ impl<'a> Run<'a> {
     /// Reports the step that begins.
     pub(super) fn step(&self, what: &str) {
         tracing::debug!("{what}");
-        self.account.begin(self.now(), what);
+        self.step_log.begin(self.now(), what);
         (self.tell)(what);
     }
 

@@ -153,18 +153,18 @@ impl Drill<'_> {
         let now = self.run.now();
         match examined {
             Examined::Damaged(damage) => {
-                self.note(|state| state.note_check(now, Some(damage.clone())))?;
+                self.change_state(|state| state.note_check(now, Some(damage.clone())))?;
                 Ok(Err(DrillOutcome::Damaged(damage)))
             }
             Examined::Whole(passage) => {
-                self.note(|state| state.note_check(now, None))?;
+                self.change_state(|state| state.note_check(now, None))?;
                 Ok(Ok((manifest, passage)))
             }
         }
     }
 
     /// Notes something beside the backup, if that is still there.
-    pub(super) fn note(&mut self, change: impl FnOnce(&mut State)) -> Result<(), JobError> {
+    pub(super) fn change_state(&mut self, change: impl FnOnce(&mut State)) -> Result<(), JobError> {
         let noted = self
             .repository
             .change_state(self.run.id, self.stem, change)?;

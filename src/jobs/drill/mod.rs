@@ -84,7 +84,7 @@ pub async fn drill(run: &Run<'_>, place: &Place, stem: &Stem) -> Result<DrillRep
     let outcome = Box::pin(drill.carry_out()).await;
     let noted = match &outcome {
         Ok(shown) if shown.is_about_contents() => {
-            drill.note(|state| state.note_drill(run.now(), shown.failure()))
+            drill.change_state(|state| state.note_drill(run.now(), shown.failure()))
         }
         _ => Ok(()),
     };

@@ -1,4 +1,4 @@
-//! How every restore begins, of a whole database or of single tables: with an account of it, the lock,
+//! How every restore begins, of a whole database or of single tables: with a log of its steps, the lock,
 //! the backup, and a connection to a database that has no part in it.
 
 use std::collections::BTreeSet;
@@ -78,24 +78,24 @@ impl RestoreOrder<'_> {
         let details = RestoreDetails {
             backup: Some(backup),
             side_names,
-            restoration: Some(Box::new(run.account.so_far())),
+            restoration: Some(Box::new(run.step_log.so_far())),
         };
         run.record(event, self.database, details)
     }
 
-    /// Prepares a restore, with an account of every step; if that fails, it is in `restore.log`.
+    /// Prepares a restore, with a log of every step; if that fails, it is in `restore.log`.
     pub(in crate::jobs) async fn on_record<T>(
         &self,
         run: &Run<'_>,
         preparing: impl Future<Output = Result<T, JobError>>,
     ) -> Result<T, JobError> {
         self.repository.create()?;
-        run.account.note(|facts| {
+        run.step_log.update(|facts| {
             facts.recovery_point = Some(self.recovery_point.as_secs_f64());
             facts.recovery_time = Some(self.objective.as_secs_f64());
         });
         let prepared = preparing.await;
-        run.account.pause();
+        run.step_log.pause();
         prepared.inspect_err(|error| {
             let mut end = self.record(run, Event::Failed, None);
             end.requested_by = Some(run.context.requester.clone());
@@ -155,15 +155,15 @@ impl RestoreOrder<'_> {
             }
         };
         let source = Source::open(run, self.source).await?;
-        run.account.note(|facts| {
+        run.step_log.update(|facts| {
             facts.file = Some(source.path.display().to_string());
             facts.backup_started = source.started();
         });
         let connecting = connect_to_another(run.context, self.connection, self.into);
         let client = run.wait_for(connecting).await??;
         let maintenance = client.conninfo().clone();
-        run.account
-            .note(|facts| facts.server = Some(maintenance.server()));
+        run.step_log
+            .update(|facts| facts.server = Some(maintenance.server()));
         let server_facts = run.wait_for(server_facts(&client)).await??;
         Ok(Beginning {
             lock,

@@ -170,7 +170,7 @@ impl Restore<'_> {
     fn note_found(&self, found: &Census, verdict: &Verdict) {
         let all = verdict.lost.iter().chain(&verdict.of_the_version);
         let differences = all.take(NAMED).map(ToString::to_string).collect();
-        self.run.account.note(|facts| {
+        self.run.step_log.update(|facts| {
             facts.found = Some(content(found));
             facts.differences = differences;
         });

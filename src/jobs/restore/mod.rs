@@ -2,7 +2,6 @@
 //! compared with what was backed up, and only then given its name. Whatever fails before that moment
 //! leaves the database serving that was there.
 
-pub(super) mod account;
 mod application;
 pub(super) mod begin;
 mod choose;
@@ -17,6 +16,7 @@ mod roles;
 pub(super) mod sendable;
 pub(super) mod side_names;
 pub(super) mod source;
+pub(super) mod step_log;
 pub(super) mod steps;
 pub(super) mod swap;
 mod undo;
@@ -322,8 +322,8 @@ impl Preparation<'_> {
         let judgement = self.judge(&prepared, &lookup).await?;
         let warnings = &mut prepared.plan.warnings;
         warnings.extend(judgement.warnings);
-        run.account
-            .note(|facts| facts.warnings.clone_from(warnings));
+        run.step_log
+            .update(|facts| facts.warnings.clone_from(warnings));
         Ok((prepared, judgement.problems))
     }
 
@@ -332,8 +332,8 @@ impl Preparation<'_> {
         let standing = server_facts.databases.get(self.request.order.database);
         let replaces = standing.filter(|_| self.request.replace);
         self.run
-            .account
-            .note(|facts| facts.replaces = replaces.map(replaced));
+            .step_log
+            .update(|facts| facts.replaces = replaces.map(replaced));
         replaces.cloned()
     }
 
@@ -397,8 +397,8 @@ impl Preparation<'_> {
         let of_the_plan = (self.depth == Depth::Look).then(|| read_for_the_plan(source));
         let expected = content(&passage.census);
         self.run
-            .account
-            .note(|facts| facts.expected = Some(expected));
+            .step_log
+            .update(|facts| facts.expected = Some(expected));
         let remarks = unexpected.into_iter().chain(of_the_plan).collect();
         Ok((Some(passage), remarks))
     }
@@ -412,8 +412,8 @@ impl Preparation<'_> {
         warnings.extend(cut_short::sentences(cut_short, database, standing, start));
         // Whatever fails from here on, the report has them.
         self.run
-            .account
-            .note(|facts| facts.warnings.clone_from(&warnings));
+            .step_log
+            .update(|facts| facts.warnings.clone_from(&warnings));
         warnings
     }
 }

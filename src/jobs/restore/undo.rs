@@ -120,23 +120,23 @@ pub async fn prepare_undo<'a>(
 /// The names are then as they were.
 pub async fn undo(run: &Run<'_>, mut prepared: PreparedUndo<'_>) -> Result<UndoReport, JobError> {
     let began = Instant::now();
-    let account = &run.account;
-    account.note(|facts| {
+    let step_log = &run.step_log;
+    step_log.update(|facts| {
         facts.server = Some(prepared.server.clone());
         facts.brought_back = Some(prepared.brings_back.clone());
         facts.replaces = prepared.standing.as_ref().map(replaced);
     });
     let ledger = prepared.request.repository.restore_ledger();
     let details = || Details::UndoRestore {
-        restoration: Some(Box::new(account.so_far())),
+        restoration: Some(Box::new(step_log.so_far())),
     };
     let start = run.record_with_requester(Event::Started, &prepared.database, details());
     append(&ledger, &start, "nothing was undone because")?;
     let outcome = prepared.swap_back(run).await;
     let start_failed = prepared.start_application(run).await;
-    account.pause();
+    step_log.pause();
     let took = began.elapsed();
-    account.note(|facts| {
+    step_log.update(|facts| {
         facts.left.extend(start_failed.as_deref().map(not_started));
         if let Ok(sessions_ended) = &outcome {
             facts.sessions_ended = Some(*sessions_ended);

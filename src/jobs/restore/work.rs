@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::account::Account;
 use super::sendable::stay_in;
+use super::step_log::StepLog;
 use super::swap::{connect_patiently, drop_made};
 use super::{Prepared, RestorePlan, RestoreRequest, application};
 use crate::jobs::JobError;
@@ -106,14 +106,14 @@ pub async fn restore(
     };
     let start_failed = restore.start_application(&made).await;
 
-    run.account.pause();
+    run.step_log.pause();
     let took = began.elapsed();
     let outcome = match outcome {
         Ok(mut report) => {
             report.took = took;
             report.in_time = took <= request.order.objective;
             report.start_failed = start_failed;
-            report.note(&run.account);
+            report.log_to(&run.step_log);
             Ok(report)
         }
         Err(error) => {
@@ -121,7 +121,7 @@ pub async fn restore(
             Err(restore.failure(error, left, &mut made))
         }
     };
-    run.account.note(|facts| facts.roles = made.roles);
+    run.step_log.update(|facts| facts.roles = made.roles);
     let end = match &outcome {
         Ok(report) => (Event::Succeeded, report.in_words()),
         Err(error) => (error.event(), error.to_string()),
@@ -135,9 +135,9 @@ pub(super) fn not_started(error: &str) -> String {
 }
 
 impl RestoreReport {
-    /// Takes down what the incident report says of it.
-    fn note(&self, account: &Account) {
-        account.note(|facts| {
+    /// Logs what the incident report says of it.
+    fn log_to(&self, step_log: &StepLog) {
+        step_log.update(|facts| {
             facts.kept_as.clone_from(&self.kept_as);
             facts.sessions_ended = Some(self.sessions_ended);
             facts.warnings.extend(self.warnings.iter().cloned());
@@ -182,8 +182,8 @@ impl Restore<'_> {
     pub(super) fn record_names(&self, compares_with: &str) -> Result<(), JobError> {
         let plan = &self.plan;
         self.run
-            .account
-            .note(|facts| facts.loaded_into = Some(plan.loads_into.clone()));
+            .step_log
+            .update(|facts| facts.loaded_into = Some(plan.loads_into.clone()));
         let side_names = SideNames {
             loads_into: plan.loads_into.clone(),
             keeps_as: plan.keeps_as.clone(),
@@ -404,7 +404,7 @@ impl Restore<'_> {
             source: Box::new(error),
             left: left.iter().flat_map(|one| ["\n", one.as_str()]).collect(),
         };
-        self.run.account.note(|facts| {
+        self.run.step_log.update(|facts| {
             facts.left = left;
             facts.warnings.append(&mut made.warnings);
         });

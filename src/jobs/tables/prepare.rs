@@ -11,13 +11,13 @@ use super::look::{Found, Look};
 use super::scratch::{Extraction, STATEMENT, sweep};
 use super::{PlannedTable, PreparedTables, TablesRequest, told};
 use crate::jobs::JobError;
-use crate::jobs::restore::account::Account;
 use crate::jobs::restore::begin::{Beginning, Depth, missing_providers};
 use crate::jobs::restore::cut_short::sentences;
 use crate::jobs::restore::preflight::{Judgement, lacks_label_provider};
 use crate::jobs::restore::sendable::{changed, stay_in};
 use crate::jobs::restore::side_names::SideName;
 use crate::jobs::restore::source::Source;
+use crate::jobs::restore::step_log::StepLog;
 use crate::jobs::run::Run;
 use crate::pipeline::Passage;
 use crate::postgres::{Client, Conninfo, ServerFacts, Standing, drop_database, has_schema};
@@ -81,7 +81,7 @@ async fn prepare(run: &Run<'_>, request: &TablesRequest<'_>) -> Result<PreparedT
     let mut found = look(&looking, &client, &names).await?;
     warnings.append(&mut found.warnings);
     warnings.extend(about(&source));
-    note_plan(&run.account, &warnings, &found.planned);
+    note_plan(&run.step_log, &warnings, &found.planned);
     Ok(PreparedTables {
         plan: looking.plan(&found, warnings),
         _lock: lock,
@@ -200,8 +200,8 @@ fn refuse(judgement: &Judgement) -> Result<(), JobError> {
 }
 
 /// For the incident report.
-fn note_plan(account: &Account, warnings: &[String], tables: &[PlannedTable]) {
-    account.note(|facts| {
+fn note_plan(step_log: &StepLog, warnings: &[String], tables: &[PlannedTable]) {
+    step_log.update(|facts| {
         facts.warnings = warnings.to_vec();
         facts.restored_tables = tables.iter().map(PlannedTable::in_words).collect();
         facts.expected = Some(Content {

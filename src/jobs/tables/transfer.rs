@@ -65,13 +65,13 @@ pub async fn restore_tables(
     };
     let mut unfinished = None;
     let outcome = Box::pin(transfer.carry_out(&mut unfinished)).await;
-    run.account.pause();
+    run.step_log.pause();
     let left = transfer
         .clean_up(unfinished.filter(|_| outcome.is_err()))
         .await;
 
     let took = began.elapsed();
-    run.account.note(|facts| facts.left.clone_from(&left));
+    run.step_log.update(|facts| facts.left.clone_from(&left));
     let outcome = match outcome {
         Ok(mut report) => {
             report.took = took;
@@ -303,7 +303,7 @@ impl Transfer<'_> {
         // Moments are written as in the backup.
         self.execute(client, "SET TimeZone = 'UTC'").await?;
         let rows = self.compare(client, &loaded, &script.shapes).await?;
-        run.account.note(|facts| {
+        run.step_log.update(|facts| {
             facts.found = Some(Content {
                 rows,
                 tables: plan.tables.len() as u64,
