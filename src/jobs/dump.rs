@@ -17,7 +17,7 @@ use super::run::Run;
 use crate::config::Compression;
 use crate::pipeline::compression::Settings;
 use crate::pipeline::{
-    Batched, Growth, Passage, Phase, Progress, ReadBack, StreamError, follow_dump, read_dump,
+    Batched, Growth, Phase, Progress, ReadBack, StreamError, StreamSummary, follow_dump, read_dump,
     write_dump,
 };
 use crate::postgres::{
@@ -341,7 +341,7 @@ pub(super) async fn read_back(
     run: &Run<'_>,
     path: PathBuf,
     compression: Compression,
-) -> Result<Passage, JobError> {
+) -> Result<StreamSummary, JobError> {
     let counted = Arc::clone(&run.progress);
     let doing = format!("cannot read back {}", path.display());
     blocking(run, &doing, move || {

@@ -22,7 +22,7 @@ pub use parts::{
 };
 pub use segments::{Segment, take_segments};
 pub use stream::{
-    Amount, Passage, Phase, Progress, ReadBack, StreamError, Written, digest_directory,
+    Amount, Phase, Progress, ReadBack, StreamError, StreamSummary, Written, digest_directory,
     digest_file, follow_dump, read_census, read_dump, read_text, take_census, write_census,
     write_dump,
 };

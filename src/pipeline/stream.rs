@@ -165,7 +165,7 @@ impl Progress {
 
 /// What has been written, or read back: the two must agree.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Passage {
+pub struct StreamSummary {
     /// Of the file.
     pub digest: Digest,
     /// Bytes of dump text.
@@ -180,37 +180,37 @@ pub struct Passage {
 
 /// What [`write_dump`] has written; nothing else gives one.
 #[derive(Clone, Debug)]
-pub struct Written(Passage);
+pub struct Written(StreamSummary);
 
 /// What [`follow_dump`] has read back of a file while it was written; nothing else gives one.
 #[derive(Clone, Debug)]
-pub struct ReadBack(Passage);
+pub struct ReadBack(StreamSummary);
 
 impl Written {
     /// What it holds.
-    pub fn passage(&self) -> &Passage {
+    pub fn stream_summary(&self) -> &StreamSummary {
         &self.0
     }
 }
 
 impl ReadBack {
     /// What it holds.
-    pub fn into_passage(self) -> Passage {
+    pub fn into_summary(self) -> StreamSummary {
         self.0
     }
 }
 
 #[cfg(test)]
-impl From<Passage> for Written {
-    fn from(passage: Passage) -> Self {
-        Self(passage)
+impl From<StreamSummary> for Written {
+    fn from(stream_summary: StreamSummary) -> Self {
+        Self(stream_summary)
     }
 }
 
 #[cfg(test)]
-impl From<Passage> for ReadBack {
-    fn from(passage: Passage) -> Self {
-        Self(passage)
+impl From<StreamSummary> for ReadBack {
+    fn from(stream_summary: StreamSummary) -> Self {
+        Self(stream_summary)
     }
 }
 
@@ -273,7 +273,7 @@ pub fn write_dump(
     let (digest, file) = encoder.finish().map_err(StreamError::Write)?.finish();
     file.sync_all().map_err(StreamError::Write)?;
     growth.synced(digest.bytes);
-    Ok(Written(Passage {
+    Ok(Written(StreamSummary {
         digest,
         text_bytes,
         census,
@@ -325,7 +325,7 @@ pub fn read_dump(
     file: File,
     compression: Compression,
     progress: &Progress,
-) -> Result<Passage, StreamError> {
+) -> Result<StreamSummary, StreamError> {
     forget_cached(&file);
     read_back(file, compression, progress)
 }
@@ -348,7 +348,7 @@ fn read_back(
     file: impl Read + Unpin,
     compression: Compression,
     progress: &Progress,
-) -> Result<Passage, StreamError> {
+) -> Result<StreamSummary, StreamError> {
     let mut source = Digesting::new(file);
     let buffered = BufReader::with_capacity(READ_AHEAD, &mut source);
     let mut decoder = Decoder::new(compression, buffered).map_err(StreamError::Read)?;
@@ -366,7 +366,7 @@ fn read_back(
     }
     drop(decoder);
     let findings = scanner.take_findings();
-    Ok(Passage {
+    Ok(StreamSummary {
         digest: source.finish().0,
         text_bytes,
         needs: scanner.take_needs(),

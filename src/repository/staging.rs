@@ -13,7 +13,7 @@ use super::manifest::Manifest;
 use super::names::{Role, Stem};
 use super::quarantine;
 use crate::config::Format;
-use crate::pipeline::{ArchiveReceipt, Passage, ReadBack, Written};
+use crate::pipeline::{ArchiveReceipt, ReadBack, StreamSummary, Written};
 
 /// Temporary files begin with this, so that no pattern for backups matches them.
 pub(super) const PREFIX: &str = ".pgbackupd-";
@@ -76,7 +76,7 @@ pub struct Staging<'a> {
 pub struct Checked {
     run: Uuid,
     role: Role,
-    passage: Passage,
+    stream_summary: StreamSummary,
 }
 
 impl Checked {
@@ -86,14 +86,18 @@ impl Checked {
     }
 
     /// What the file holds.
-    pub fn passage(&self) -> &Passage {
-        &self.passage
+    pub fn stream_summary(&self) -> &StreamSummary {
+        &self.stream_summary
     }
 
     /// A check that never was, for files of which a test needs no more than their names.
     #[cfg(test)]
-    pub(super) fn assumed(run: Uuid, role: Role, passage: Passage) -> Self {
-        Self { run, role, passage }
+    pub(super) fn assumed(run: Uuid, role: Role, stream_summary: StreamSummary) -> Self {
+        Self {
+            run,
+            role,
+            stream_summary,
+        }
     }
 }
 
@@ -145,7 +149,7 @@ impl<'a> Staging<'a> {
         written: &Written,
         read: ReadBack,
     ) -> Result<Checked, RepositoryError> {
-        let (written, read) = (written.passage(), read.into_passage());
+        let (written, read) = (written.stream_summary(), read.into_summary());
         let what = if written.digest != read.digest {
             format!("{} written, {} read", written.digest, read.digest)
         } else if written.text_bytes != read.text_bytes {
@@ -175,7 +179,7 @@ impl<'a> Staging<'a> {
             let found = receipt.path().to_owned();
             return Err(RepositoryError::NotItsCheck { path, found });
         }
-        Ok(self.checked(role, receipt.into_passage()))
+        Ok(self.checked(role, receipt.into_summary()))
     }
 
     /// Refuses the check of any file but this run's one of the role that is called so.
@@ -188,11 +192,11 @@ impl<'a> Staging<'a> {
         Err(RepositoryError::NotItsCheck { path, found })
     }
 
-    fn checked(&self, role: Role, passage: Passage) -> Checked {
+    fn checked(&self, role: Role, stream_summary: StreamSummary) -> Checked {
         Checked {
             run: self.run,
             role,
-            passage,
+            stream_summary,
         }
     }
 

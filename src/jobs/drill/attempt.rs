@@ -20,7 +20,7 @@ use crate::jobs::proof::{Comparison, ComparisonLevel, about_rewritten, read_glob
 use crate::jobs::run::Run;
 use crate::jobs::verify::{Examined, examine};
 use crate::pipeline::census::{Census, Needs, Scanner};
-use crate::pipeline::{Amount, Passage, Phase, judge_globals};
+use crate::pipeline::{Amount, Phase, StreamSummary, judge_globals};
 use crate::postgres::{Enforcement, Extension, Programs, Sandbox, SandboxSpec, database_name};
 use crate::repository::{Manifest, Repository, Role, State, Stem};
 use crate::words::{count, counted};
@@ -40,16 +40,16 @@ pub(super) struct Drill<'a> {
 impl Drill<'_> {
     /// Everything between the ledger's two records.
     pub(super) async fn carry_out(&mut self) -> Result<DrillOutcome, JobError> {
-        let (manifest, passage) = match self.verify().await? {
+        let (manifest, stream_summary) = match self.verify().await? {
             Ok(verified) => verified,
             Err(outcome) => return Ok(outcome),
         };
-        if let Some(finding) = &passage.findings.refused {
+        if let Some(finding) = &stream_summary.findings.refused {
             return Ok(DrillOutcome::Impossible(format!(
                 "it holds what a restore does not send: {finding}; it was not loaded"
             )));
         }
-        if let Some(unexpected) = passage.findings.unexpected_in_words() {
+        if let Some(unexpected) = stream_summary.findings.unexpected_in_words() {
             self.remarks.push(format!(
                 "it holds statements of kinds that are not known, and a restore of it needs \
                  --accept-unexpected:{unexpected}"
@@ -72,7 +72,7 @@ impl Drill<'_> {
             programs: self.programs(&manifest).await?,
             manifest,
             globals,
-            passage,
+            stream_summary,
         };
         if let Some(why) = self.look_at_confinement()? {
             return Ok(DrillOutcome::Impossible(why));
@@ -134,7 +134,9 @@ impl Drill<'_> {
     }
 
     /// Reads the backup in full, and notes the check. Gives the outcome where it is damaged.
-    async fn verify(&mut self) -> Result<Result<(Manifest, Box<Passage>), DrillOutcome>, JobError> {
+    async fn verify(
+        &mut self,
+    ) -> Result<Result<(Manifest, Box<StreamSummary>), DrillOutcome>, JobError> {
         self.run.progress.enter(Phase::Checking);
         let began = Instant::now();
         let manifest = match self.repository.manifest(self.stem) {
@@ -156,9 +158,9 @@ impl Drill<'_> {
                 self.change_state(|state| state.note_check(now, Some(damage.clone())))?;
                 Ok(Err(DrillOutcome::Damaged(damage)))
             }
-            Examined::Whole(passage) => {
+            Examined::Whole(stream_summary) => {
                 self.change_state(|state| state.note_check(now, None))?;
-                Ok(Ok((manifest, passage)))
+                Ok(Ok((manifest, stream_summary)))
             }
         }
     }
@@ -363,7 +365,7 @@ impl Drill<'_> {
             mut differences,
         } = read_again;
         differences.extend(self.compare_properties(restored, manifest).await?);
-        let mut comparison = Comparison::between(&backup.passage.census, &found);
+        let mut comparison = Comparison::between(&backup.stream_summary.census, &found);
         if comparison.wants_reference() {
             match self.reference(restored, backup).await? {
                 Made::Reference(reference) => comparison.refer_to(&reference),
@@ -400,7 +402,7 @@ pub(super) struct Subject {
     pub(super) manifest: Manifest,
     /// Roles and tablespaces, if it has them.
     globals: Option<Vec<u8>>,
-    passage: Box<Passage>,
+    stream_summary: Box<StreamSummary>,
     /// Those of the server that it is restored into.
     programs: Programs,
 }
@@ -417,13 +419,13 @@ impl Subject {
     fn superuser(&self) -> String {
         match &self.globals {
             Some(globals) => roles::superuser(globals),
-            None => placeholders::superuser(&self.passage.needs, &self.manifest.properties),
+            None => placeholders::superuser(&self.stream_summary.needs, &self.manifest.properties),
         }
     }
 
     /// Its roles and tablespaces for a server with this superuser.
     fn prepare(&self, superuser: &str, below: &Path) -> Prepared {
-        let (needs, properties) = (&self.passage.needs, &self.manifest.properties);
+        let (needs, properties) = (&self.stream_summary.needs, &self.manifest.properties);
         match &self.globals {
             Some(globals) => roles::prepare(globals, superuser, below),
             None => placeholders::prepare(needs, properties, superuser, below),
@@ -432,12 +434,12 @@ impl Subject {
 
     /// The encoding in which its dump is written.
     pub(super) fn encoding(&self) -> Option<&str> {
-        self.passage.needs.encoding.as_deref()
+        self.stream_summary.needs.encoding.as_deref()
     }
 
     /// The providers of the labels in it.
     fn label_providers(&self) -> BTreeSet<String> {
-        let mut providers = label_providers(&self.passage.needs, self.globals.as_deref());
+        let mut providers = label_providers(&self.stream_summary.needs, self.globals.as_deref());
         let of_database = self.manifest.properties.labels.iter();
         providers.extend(of_database.map(|one| one.provider.clone()));
         providers

@@ -13,7 +13,7 @@ use crate::config::Connection;
 use crate::jobs::record::append;
 use crate::jobs::run::Run;
 use crate::jobs::{JobContext, JobError};
-use crate::pipeline::Passage;
+use crate::pipeline::StreamSummary;
 use crate::pipeline::census::Needs;
 use crate::postgres::{Client, Conninfo, ServerFacts, missing_label_providers, server_facts};
 use crate::repository::{Event, Lock, Record, Repository, RestoreDetails, SideNames};
@@ -185,11 +185,11 @@ impl RestoreOrder<'_> {
         run: &Run<'_>,
         source: &Source,
         server_major: u32,
-    ) -> Result<(Passage, Option<String>), JobError> {
+    ) -> Result<(StreamSummary, Option<String>), JobError> {
         run.step(&format!("reading {} in full", source.label));
-        let passage = source.read(run, self.source, server_major).await?;
-        let unexpected = sendable::judge(source, &passage.findings, self.accept_unexpected)?;
-        Ok((passage, unexpected))
+        let stream_summary = source.read(run, self.source, server_major).await?;
+        let unexpected = sendable::judge(source, &stream_summary.findings, self.accept_unexpected)?;
+        Ok((stream_summary, unexpected))
     }
 }
 

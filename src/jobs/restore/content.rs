@@ -13,7 +13,7 @@ use crate::jobs::proof::{
 };
 use crate::jobs::run::Run;
 use crate::pipeline::census::{Census, Difference};
-use crate::pipeline::{Amount, Passage, Phase};
+use crate::pipeline::{Amount, Phase, StreamSummary};
 use crate::postgres::{
     Client, Confinement, Conninfo, analyze, database_properties, knows_time_zone, shortfalls,
 };
@@ -79,12 +79,14 @@ impl Restore<'_> {
             // It is what was written when it was made, as its digest says.
             Stamp::check(self.prepared.stamp.as_ref(), source)?;
         }
-        let passage = self.passage()?;
-        let rows = passage.census.summary().rows;
+        let stream_summary = self.stream_summary()?;
+        let rows = stream_summary.census.summary().rows;
         let conninfo = self.to_load(loading, conninfo);
         let loader = self.loader(self.run, loading, &conninfo);
         let material = self.material();
-        let outcome = material.load(&loader, passage.text_bytes, rows).await;
+        let outcome = material
+            .load(&loader, stream_summary.text_bytes, rows)
+            .await;
         match outcome.map_err(|error| sendable::changed(source, error))? {
             Loaded::Wholly => Ok(()),
             Loaded::Refused(refusal) => {
@@ -117,9 +119,9 @@ impl Restore<'_> {
     }
 
     /// What was read in the backup.
-    fn passage(&self) -> Result<&Passage, JobError> {
-        let passage = self.prepared.passage.as_ref();
-        passage.ok_or_else(|| JobError::Internal("the backup was not read".to_owned()))
+    fn stream_summary(&self) -> Result<&StreamSummary, JobError> {
+        let stream_summary = self.prepared.stream_summary.as_ref();
+        stream_summary.ok_or_else(|| JobError::Internal("the backup was not read".to_owned()))
     }
 
     /// Dumps what was loaded, and compares it with what was read from the backup; gives rows and
@@ -132,12 +134,13 @@ impl Restore<'_> {
     ) -> Result<(u64, u64), JobError> {
         let Proving { run, loading } = proving;
         run.progress.enter(Phase::Comparing);
-        let passage = self.passage()?;
-        run.progress.expect(Amount::Bytes(passage.text_bytes));
-        let encoding = passage.needs.encoding.as_deref();
+        let stream_summary = self.stream_summary()?;
+        run.progress
+            .expect(Amount::Bytes(stream_summary.text_bytes));
+        let encoding = stream_summary.needs.encoding.as_deref();
         let copy = self.loader(run, loading, conninfo);
         let found = census_of(&copy, encoding).await?;
-        let mut comparison = Comparison::between(&passage.census, &found);
+        let mut comparison = Comparison::between(&stream_summary.census, &found);
         let mut unknown = None;
         if comparison.wants_reference() {
             match self.reference(proving, encoding, made).await? {
@@ -158,8 +161,8 @@ impl Restore<'_> {
                 list(&in_words(&verdict.of_the_version))
             ));
         }
-        if !passage.needs.recomputed.is_empty() {
-            let names: Vec<String> = passage.needs.recomputed.iter().cloned().collect();
+        if !stream_summary.needs.recomputed.is_empty() {
+            let names: Vec<String> = stream_summary.needs.recomputed.iter().cloned().collect();
             self.run.step(&recomputed(&names));
         }
         let summary = found.summary();
@@ -257,8 +260,9 @@ impl Restore<'_> {
 
     /// Whether the dump has security labels, which want the libraries of their providers.
     pub(super) fn has_labels(&self) -> bool {
-        let passage = self.prepared.passage.as_ref();
-        passage.is_some_and(|passage| !passage.needs.label_providers.is_empty())
+        let stream_summary = self.prepared.stream_summary.as_ref();
+        stream_summary
+            .is_some_and(|stream_summary| !stream_summary.needs.label_providers.is_empty())
     }
 
     /// Settings and privileges, and a look whether they are what was recorded. A setting that the server

@@ -8,7 +8,7 @@ use super::side_names::{Names, SideName, mark};
 use super::work::{Made, Restore, STATEMENT};
 use crate::jobs::JobError;
 use crate::jobs::record::unrecorded;
-use crate::pipeline::Passage;
+use crate::pipeline::StreamSummary;
 use crate::postgres::{
     Client, Conninfo, DatabaseProperties, QueryError, ServerFacts, USUAL_TABLESPACE,
     comment_on_database, create_database, databases, differing_settings, in_the_name_of, is_member,
@@ -324,9 +324,9 @@ const LEAST_OF_A_ROW: u64 = 24 + 4;
 /// Bytes that the database is likely to take: what it took, or three halves of its text.
 pub(in crate::jobs) fn forecast(
     recorded: Option<&DatabaseProperties>,
-    passage: Option<&Passage>,
+    stream_summary: Option<&StreamSummary>,
 ) -> Option<u64> {
-    let text = passage.map(|passage| of_text(passage.text_bytes));
+    let text = stream_summary.map(|stream_summary| of_text(stream_summary.text_bytes));
     recorded.map(|properties| properties.size_bytes).or(text)
 }
 

@@ -31,7 +31,7 @@ use super::run::Run;
 use super::{JobContext, JobError};
 use crate::config::RestoreSettings;
 use crate::jobs::record::unrecorded;
-use crate::pipeline::Passage;
+use crate::pipeline::StreamSummary;
 use crate::pipeline::census::Census;
 use crate::postgres::{
     Attached, Client, Conninfo, DatabaseProperties, ServerFacts, Standing, attached, locales,
@@ -77,7 +77,7 @@ pub struct Prepared {
     pub plan: RestorePlan,
     _lock: Option<Lock>,
     source: Source,
-    passage: Option<Passage>,
+    stream_summary: Option<StreamSummary>,
     /// Of its files, from before they were read.
     stamp: Option<Stamp>,
     server_facts: ServerFacts,
@@ -283,7 +283,7 @@ impl Preparation<'_> {
         // Where there is nothing, reading it says so.
         let stamp = Stamp::of(&source.path).ok();
         let mut warnings = self.known_before(&cut_short, &server_facts);
-        let (passage, remarks) = self.read_in_full(&source, server_facts.major).await?;
+        let (stream_summary, remarks) = self.read_in_full(&source, server_facts.major).await?;
         warnings.extend(remarks);
 
         let replaces = self.replaces(&server_facts);
@@ -296,9 +296,9 @@ impl Preparation<'_> {
         let plan = RestorePlan {
             backup: source.label.clone(),
             started: source.started(),
-            rows: passage
+            rows: stream_summary
                 .as_ref()
-                .map(|passage| passage.census.summary().rows)
+                .map(|stream_summary| stream_summary.census.summary().rows)
                 .or(source.manifest.as_ref().map(|one| one.census.summary.rows)),
             server: maintenance.server(),
             database: database.to_owned(),
@@ -313,7 +313,7 @@ impl Preparation<'_> {
             plan,
             _lock: lock,
             source,
-            passage,
+            stream_summary,
             stamp,
             server_facts,
             maintenance,
@@ -341,14 +341,16 @@ impl Preparation<'_> {
     async fn judge(&self, prepared: &Prepared, lookup: &Lookup) -> Result<Judgement, JobError> {
         let Prepared {
             source,
-            passage,
+            stream_summary,
             server_facts,
             maintenance,
             ..
         } = prepared;
         let like = prepared.like.as_ref();
         let brought: BTreeSet<String> = roles::recorded(&source.globals);
-        let needs = passage.as_ref().map(|passage| &passage.needs);
+        let needs = stream_summary
+            .as_ref()
+            .map(|stream_summary| &stream_summary.needs);
         let overwrites_roles = self.request.overwrite_roles;
         let roles_to_restore =
             roles::to_restore(&source.globals, &server_facts.roles, overwrites_roles);
@@ -368,7 +370,7 @@ impl Preparation<'_> {
             attached: &lookup.attached,
             missing_locales: &lookup.missing_locales,
             missing_providers: &missing_providers,
-            forecast: forecast(source.properties(), passage.as_ref()),
+            forecast: forecast(source.properties(), stream_summary.as_ref()),
             free: free(maintenance, server_facts, tablespace),
         };
         Ok(preflight::judge(server_facts, &wanted))
@@ -383,7 +385,7 @@ impl Preparation<'_> {
         &self,
         source: &Source,
         server_major: u32,
-    ) -> Result<(Option<Passage>, Vec<String>), JobError> {
+    ) -> Result<(Option<StreamSummary>, Vec<String>), JobError> {
         let is_read = match self.depth {
             Depth::Ask => false,
             Depth::Look => source.manifest.is_none(),
@@ -393,14 +395,15 @@ impl Preparation<'_> {
             return Ok((None, Vec::new()));
         }
         let order = &self.request.order;
-        let (passage, unexpected) = order.read_in_full(&self.run, source, server_major).await?;
+        let (stream_summary, unexpected) =
+            order.read_in_full(&self.run, source, server_major).await?;
         let of_the_plan = (self.depth == Depth::Look).then(|| read_for_the_plan(source));
-        let expected = content(&passage.census);
+        let expected = content(&stream_summary.census);
         self.run
             .step_log
             .update(|facts| facts.expected = Some(expected));
         let remarks = unexpected.into_iter().chain(of_the_plan).collect();
-        Ok((Some(passage), remarks))
+        Ok((Some(stream_summary), remarks))
     }
 
     /// What the operator should know before anything is read: newer backups, and restores that were killed.

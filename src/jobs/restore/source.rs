@@ -14,7 +14,7 @@ use crate::jobs::proof::{ComparisonLevel, major_of, read_globals};
 use crate::jobs::run::Run;
 use crate::jobs::verify::{Examined, examine};
 use crate::jobs::{JobContext, JobError, Place};
-use crate::pipeline::{Amount, ArchiveReceipt, Passage, Phase, StreamError, judge_globals};
+use crate::pipeline::{Amount, ArchiveReceipt, Phase, StreamError, StreamSummary, judge_globals};
 use crate::postgres::{
     Confinement, Conninfo, DatabaseProperties, Programs, archive_as_sql_arguments,
     database_properties,
@@ -103,7 +103,7 @@ impl Source {
         run: &Run<'_>,
         source: &RestoreSource,
         server_major: u32,
-    ) -> Result<Passage, JobError> {
+    ) -> Result<StreamSummary, JobError> {
         run.progress.enter(Phase::Checking);
         if let (Some(manifest), Format::Plain) = (&self.manifest, self.format) {
             let ahead = Amount::Bytes(manifest.artifact.text_bytes);
@@ -111,7 +111,7 @@ impl Source {
         }
         if let (RestoreSource::Backup(place, stem), Some(manifest)) = (source, &self.manifest) {
             return match examine(run, &place.repository, stem, manifest).await? {
-                Examined::Whole(passage) => Ok(*passage),
+                Examined::Whole(stream_summary) => Ok(*stream_summary),
                 Examined::Damaged(damage) => Err(JobError::Damaged(format!(
                     "the backup {stem} is damaged: {damage}; `{}` lists the others",
                     command("list", &place.label, "")
@@ -139,7 +139,7 @@ impl Source {
             for remark in overheard.into_remarks() {
                 tracing::warn!("{}: {remark}", self.path.display());
             }
-            read.map(ArchiveReceipt::into_passage)
+            read.map(ArchiveReceipt::into_summary)
         };
         read.map_err(|error| match error {
             JobError::Stream {

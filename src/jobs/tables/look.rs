@@ -10,7 +10,7 @@ use super::{PlannedTable, TablesPlan};
 use crate::jobs::JobError;
 use crate::jobs::restore::preflight::PG_CRON;
 use crate::pipeline::census::{Needs, TableName};
-use crate::pipeline::{Left, Passage};
+use crate::pipeline::{Left, StreamSummary};
 use crate::postgres::{
     Client, ServerFacts, Shape, Table, Ties, cut_loose, drop_all_but, family, has, has_schema,
     move_into, needs, shapes, taken,
@@ -21,7 +21,7 @@ use crate::words::counted;
 pub(super) struct Look<'a> {
     pub(super) extraction: Extraction<'a>,
     pub(super) server_facts: &'a ServerFacts,
-    pub(super) passage: &'a Passage,
+    pub(super) stream_summary: &'a StreamSummary,
     pub(super) scratch: &'a str,
     pub(super) makes_database: bool,
     pub(super) schema: Option<&'a str>,
@@ -44,7 +44,7 @@ impl Look<'_> {
             "loading the definitions into the scratch database {}",
             self.scratch
         ));
-        let without = unavailable(&self.passage.needs, self.server_facts);
+        let without = unavailable(&self.stream_summary.needs, self.server_facts);
         let left = self
             .extraction
             .load_definitions(self.scratch, self.server_facts, &without)
@@ -114,7 +114,7 @@ impl Look<'_> {
     /// The rows of each table in the backup; none where they are its partitions'.
     fn rows_of(&self, tables: &[Table]) -> Result<Vec<Option<u64>>, JobError> {
         let counted: BTreeMap<TableName, u64> = self
-            .passage
+            .stream_summary
             .census
             .tables()
             .map(|(name, counted)| (name, counted.rows))

@@ -24,7 +24,7 @@ use chrono::{DateTime, FixedOffset};
 use crate::jobs::JobError;
 use crate::jobs::restore::RestoreOrder;
 use crate::jobs::restore::source::Source;
-use crate::pipeline::Passage;
+use crate::pipeline::StreamSummary;
 use crate::postgres::{Conninfo, DatabaseProperties, Programs, Table};
 use crate::repository::Lock;
 use crate::words::counted;
@@ -104,7 +104,7 @@ pub struct PreparedTables {
     pub plan: TablesPlan,
     _lock: Option<Lock>,
     source: Source,
-    passage: Passage,
+    stream_summary: StreamSummary,
     programs: Programs,
     maintenance: Conninfo,
     scratch: String,

@@ -19,7 +19,7 @@ use crate::jobs::restore::side_names::SideName;
 use crate::jobs::restore::source::Source;
 use crate::jobs::restore::step_log::StepLog;
 use crate::jobs::run::Run;
-use crate::pipeline::Passage;
+use crate::pipeline::StreamSummary;
 use crate::postgres::{Client, Conninfo, ServerFacts, Standing, drop_database, has_schema};
 use crate::repository::Content;
 
@@ -43,7 +43,7 @@ async fn prepare(run: &Run<'_>, request: &TablesRequest<'_>) -> Result<PreparedT
     let order = &request.order;
     let begun = order.begin(run, Depth::Work).await?;
     let Contents {
-        passage,
+        stream_summary,
         names,
         mut warnings,
     } = read_and_judge(run, request, &begun).await?;
@@ -73,7 +73,7 @@ async fn prepare(run: &Run<'_>, request: &TablesRequest<'_>) -> Result<PreparedT
     let looking = Look {
         extraction,
         server_facts: &server_facts,
-        passage: &passage,
+        stream_summary: &stream_summary,
         scratch: &scratch,
         makes_database,
         schema: schema.as_deref(),
@@ -86,7 +86,7 @@ async fn prepare(run: &Run<'_>, request: &TablesRequest<'_>) -> Result<PreparedT
         plan: looking.plan(&found, warnings),
         _lock: lock,
         source,
-        passage,
+        stream_summary,
         programs,
         maintenance,
         scratch,
@@ -99,7 +99,7 @@ async fn prepare(run: &Run<'_>, request: &TablesRequest<'_>) -> Result<PreparedT
 
 /// What is in a backup, and which tables of it are meant.
 struct Contents {
-    passage: Passage,
+    stream_summary: StreamSummary,
     names: Vec<Name>,
     /// What the operator should know.
     warnings: Vec<String>,
@@ -123,12 +123,12 @@ async fn read_and_judge(
     // What the server can never take needs no reading.
     refuse(&judge(server_facts, source_major, None))?;
 
-    let (passage, unexpected) = order.read_in_full(run, source, server_facts.major).await?;
-    let names = choose(&passage.census, request.patterns).map_err(JobError::NoSuchTable)?;
-    let room = room_for(&names, &passage.census, passage.text_bytes);
+    let (stream_summary, unexpected) = order.read_in_full(run, source, server_facts.major).await?;
+    let names = choose(&stream_summary.census, request.patterns).map_err(JobError::NoSuchTable)?;
+    let room = room_for(&names, &stream_summary.census, stream_summary.text_bytes);
     let room = free(maintenance, server_facts).map(|free| (room, free));
     let mut judgement = judge(server_facts, source_major, room);
-    let (needs, none) = (Some(&passage.needs), BTreeSet::new());
+    let (needs, none) = (Some(&stream_summary.needs), BTreeSet::new());
     let missing = missing_providers(run, maintenance, needs, none).await?;
     let missing = missing.iter().map(|one| lacks_label_provider(one));
     judgement.problems.extend(missing);
@@ -138,7 +138,7 @@ async fn read_and_judge(
     warnings.extend(unexpected);
     warnings.extend(judgement.warnings);
     Ok(Contents {
-        passage,
+        stream_summary,
         names,
         warnings,
     })

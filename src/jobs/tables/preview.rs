@@ -144,10 +144,13 @@ async fn known_contents(
         return Ok((None, Vec::new()));
     }
     let reading = order.read_in_full(run, source, begun.server_facts.major);
-    let (passage, unexpected) = reading.await?;
+    let (stream_summary, unexpected) = reading.await?;
     let mut remarks: Vec<String> = unexpected.into_iter().collect();
     remarks.push(read_for_the_plan(source));
-    Ok((Some((passage.census, passage.text_bytes)), remarks))
+    Ok((
+        Some((stream_summary.census, stream_summary.text_bytes)),
+        remarks,
+    ))
 }
 
 /// Those of the tables whose names are taken in a schema.

@@ -75,7 +75,7 @@ impl Transfer<'_> {
             .map(|table| &table.raw)
             .collect();
         self.prepared
-            .passage
+            .stream_summary
             .census
             .tables()
             .filter(|(name, _)| ours.contains(&(name.schema.clone(), name.name.clone())))

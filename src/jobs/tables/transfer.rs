@@ -289,7 +289,7 @@ impl Transfer<'_> {
         }
         run.progress.enter(Phase::Loading);
         if self.prepared.source.format == Format::Plain {
-            let text = self.prepared.passage.text_bytes;
+            let text = self.prepared.stream_summary.text_bytes;
             run.progress.expect(Amount::Bytes(text));
         }
         run.step("loading their rows");

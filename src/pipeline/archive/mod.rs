@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::census::{Census, Needs};
 use super::stream::{
-    Passage, Progress, StoredFile, StreamError, digest_file, digest_files, take_census,
+    Progress, StoredFile, StreamError, StreamSummary, digest_file, digest_files, take_census,
 };
 use super::{Digest, Findings};
 use crate::config::Format;
@@ -41,7 +41,7 @@ pub struct ArchiveList(Contents);
 #[derive(Clone, Debug)]
 pub struct ArchiveReceipt {
     path: PathBuf,
-    passage: Passage,
+    stream_summary: StreamSummary,
     files: usize,
     remark: Option<String>,
 }
@@ -101,7 +101,7 @@ impl ArchiveFiles {
             }
             remark = contents::remark(&found.extra);
         }
-        let passage = Passage {
+        let stream_summary = StreamSummary {
             digest: self.digest,
             text_bytes: text.bytes,
             census: text.census,
@@ -110,7 +110,7 @@ impl ArchiveFiles {
         };
         Ok(Ok(ArchiveReceipt {
             path: self.path,
-            passage,
+            stream_summary,
             files: self.files.map_or(0, |files| files.len()),
             remark,
         }))
@@ -162,7 +162,7 @@ impl ArchiveReceipt {
     }
 
     /// What the archive holds.
-    pub fn into_passage(self) -> Passage {
-        self.passage
+    pub fn into_summary(self) -> StreamSummary {
+        self.stream_summary
     }
 }

@@ -115,10 +115,14 @@ fn what_was_read_back_must_be_what_was_written() {
     let place = Place::new();
     let lock = place.lock();
     let staging = place.repository.stage(run(1), &lock);
-    let written = passage();
-    let compare = |read: Passage| staging.compare(PLAIN, &written.clone().into(), read.into());
+    let written = stream_summary();
+    let compare =
+        |read: StreamSummary| staging.compare(PLAIN, &written.clone().into(), read.into());
     let checked = compare(written.clone()).unwrap();
-    assert_eq!((checked.role(), checked.passage()), (PLAIN, &written));
+    assert_eq!(
+        (checked.role(), checked.stream_summary()),
+        (PLAIN, &written)
+    );
     let mut digest = written.clone();
     digest.digest.sha256 = "cd".repeat(32);
     let mut text = written.clone();
@@ -136,7 +140,7 @@ fn what_was_read_back_must_be_what_was_written() {
 
 #[test]
 fn the_check_of_another_file_publishes_nothing() {
-    let of = |number, role| Checked::assumed(run(number), role, passage());
+    let of = |number, role| Checked::assumed(run(number), role, stream_summary());
     for (artifact, globals, checked) in [
         (of(2, PLAIN), None, (2, "artifact")),
         (of(1, Role::Globals), None, (1, "globals")),
