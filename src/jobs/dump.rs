@@ -17,8 +17,8 @@ use super::run::Run;
 use crate::config::Compression;
 use crate::pipeline::compression::Settings;
 use crate::pipeline::{
-    Batched, Growth, Phase, Progress, ReadBack, StreamError, StreamSummary, follow_dump, read_dump,
-    write_dump,
+    Batched, Phase, Progress, ReadBack, StreamError, StreamSummary, WriteProgress, follow_dump,
+    read_dump, write_dump,
 };
 use crate::postgres::{
     Child, ChildInput, ChildKind, ChildOutput, ChildSpec, Confinement, Conninfo, Exit,
@@ -283,9 +283,14 @@ impl DumpFile<'_> {
         let path = self.staging.path(role);
         let file = self.staging.create(role)?;
         let began = std::time::Instant::now();
-        let growth = Arc::new(Growth::default());
-        let mut follower = follow(path.clone(), &growth, settings.compression, progress)?;
-        let (counted, grown) = (Arc::clone(progress), Arc::clone(&growth));
+        let write_progress = Arc::new(WriteProgress::default());
+        let mut tail_reader = follow(
+            path.clone(),
+            &write_progress,
+            settings.compression,
+            progress,
+        )?;
+        let (counted, grown) = (Arc::clone(progress), Arc::clone(&write_progress));
         let doing = format!("cannot write {}", path.display());
         let written = dumper.stream(&doing, move |source| {
             write_dump(source, file, settings, &grown, &counted)
@@ -293,8 +298,8 @@ impl DumpFile<'_> {
         let written = match written.await {
             Ok(written) => written,
             Err(error) => {
-                growth.give_up();
-                if let Ok(outcome) = timeout(LAST_BLOCK, follower).await {
+                write_progress.give_up();
+                if let Ok(outcome) = timeout(LAST_BLOCK, tail_reader).await {
                     let _ = outcome?;
                 }
                 return Err(match error {
@@ -312,7 +317,7 @@ impl DumpFile<'_> {
             progress.enter(Phase::Checking);
         }
         let doing = format!("cannot read back {}", path.display());
-        let read = until_done(self.run, &mut follower, &doing).await?;
+        let read = until_done(self.run, &mut tail_reader, &doing).await?;
         let checked = self.staging.compare(role, &written, read)?;
         Ok((
             checked,
@@ -325,14 +330,14 @@ impl DumpFile<'_> {
 /// Reads a dump in plain format back from the disk while it is written, on a thread of its own.
 fn follow(
     path: PathBuf,
-    growth: &Arc<Growth>,
+    write_progress: &Arc<WriteProgress>,
     compression: Compression,
     progress: &Arc<Progress>,
 ) -> Result<Thread<Result<ReadBack, StreamError>>, NoThread> {
-    let (growth, counted) = (Arc::clone(growth), Arc::clone(progress));
+    let (write_progress, counted) = (Arc::clone(write_progress), Arc::clone(progress));
     threads::start("follow", move || {
         let file = crate::regular_file::open(path).map_err(StreamError::Read)?;
-        follow_dump(file, growth, compression, &counted)
+        follow_dump(file, write_progress, compression, &counted)
     })
 }
 

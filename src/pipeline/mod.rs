@@ -15,7 +15,7 @@ pub use allow::{Finding, Findings, Reason, judge_globals};
 pub use archive::{ArchiveFiles, ArchiveList, ArchiveReceipt, ArchiveText};
 pub use batched::Batched;
 pub use digest::{Digest, Digesting};
-pub use follow::Growth;
+pub use follow::WriteProgress;
 pub use parts::{
     Definitions, Left, Piece, RowsOf, Schema, Text, are_all_known, hold_event_triggers, is_known,
     release_event_triggers, take_parts,

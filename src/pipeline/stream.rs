@@ -16,7 +16,7 @@ use super::allow::{Finding, Findings};
 use super::census::{self, Census, Flaw, Needs, Scanner, StoredCensusError};
 use super::compression::{self, BlockWriter, Blocks, Decoder, Encoder, Settings};
 use super::digest::{Digest, Digesting};
-use super::follow::{Follower, Growth};
+use super::follow::{TailReader, WriteProgress};
 use crate::config::Compression;
 
 /// How far a backup has come, for whoever watches; written by the stream's threads.
@@ -235,7 +235,7 @@ pub enum StreamError {
 }
 
 /// Compresses a dump in plain format into a file while taking its census and digest, and syncs the
-/// file. Whoever follows the file's growth can read it back meanwhile.
+/// file. Whoever follows the writing can read it back meanwhile.
 ///
 /// # Errors
 /// When the source or the file fails, or the text is no whole dump.
@@ -247,10 +247,10 @@ pub fn write_dump(
     mut source: impl Read,
     file: File,
     settings: Settings,
-    growth: &Growth,
+    write_progress: &WriteProgress,
     progress: &Progress,
 ) -> Result<Written, StreamError> {
-    let _unless_synced = GiveUp(growth);
+    let _unless_synced = GiveUp(write_progress);
     let mut encoder = Encoder::new(settings, Digesting::new(file)).map_err(StreamError::Write)?;
     let mut scanner = Scanner::new();
     let mut text_bytes = 0;
@@ -265,14 +265,14 @@ pub fn write_dump(
         text_bytes += length as u64;
         block = encoder.write_block(block).map_err(StreamError::Write)?;
         let stored = encoder.get_ref().length();
-        growth.reached(stored);
+        write_progress.reached(stored);
         progress.passed(length, stored)?;
     }
     let (findings, needs) = (scanner.take_findings(), scanner.take_needs());
     let census = scanner.finish()?;
     let (digest, file) = encoder.finish().map_err(StreamError::Write)?.finish();
     file.sync_all().map_err(StreamError::Write)?;
-    growth.synced(digest.bytes);
+    write_progress.synced(digest.bytes);
     Ok(Written(StreamSummary {
         digest,
         text_bytes,
@@ -282,8 +282,8 @@ pub fn write_dump(
     }))
 }
 
-/// Tells the follower when the writer ends in any other way than with a synced file.
-struct GiveUp<'a>(&'a Growth);
+/// Tells the reader when the writer ends in any other way than with a synced file.
+struct GiveUp<'a>(&'a WriteProgress);
 
 impl Drop for GiveUp<'_> {
     fn drop(&mut self) {
@@ -337,11 +337,11 @@ pub fn read_dump(
 /// As there; and when the writer gives up.
 pub fn follow_dump(
     file: File,
-    growth: Arc<Growth>,
+    write_progress: Arc<WriteProgress>,
     compression: Compression,
     progress: &Progress,
 ) -> Result<ReadBack, StreamError> {
-    read_back(Follower::new(file, growth), compression, progress).map(ReadBack)
+    read_back(TailReader::new(file, write_progress), compression, progress).map(ReadBack)
 }
 
 fn read_back(

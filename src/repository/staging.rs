@@ -57,19 +57,19 @@ pub struct Staging<'a> {
 /// ```
 ///
 /// ```compile_fail,E0451
-/// use pgbackupd::pipeline::Passage;
+/// use pgbackupd::pipeline::StreamSummary;
 /// use pgbackupd::repository::{Checked, Role};
 ///
-/// fn forge(run: uuid::Uuid, role: Role, passage: Passage) -> Checked {
-///     Checked { run, role, passage }
+/// fn forge(run: uuid::Uuid, role: Role, stream_summary: StreamSummary) -> Checked {
+///     Checked { run, role, stream_summary }
 /// }
 /// ```
 ///
 /// ```compile_fail,E0423
-/// use pgbackupd::pipeline::{Passage, ReadBack};
+/// use pgbackupd::pipeline::{StreamSummary, ReadBack};
 ///
-/// fn forge(passage: Passage) -> ReadBack {
-///     ReadBack(passage)
+/// fn forge(stream_summary: StreamSummary) -> ReadBack {
+///     ReadBack(stream_summary)
 /// }
 /// ```
 #[derive(Debug)]
