@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use rustix::fs::{Advice, fadvise};
 
 use super::allow::{Finding, Findings};
-use super::census::{self, Census, Flaw, Needs, Scanner, StoredCensusError};
+use super::census::{self, Census, Dependencies, Flaw, Scanner, StoredCensusError};
 use super::compression::{self, BlockWriter, Blocks, Decoder, Encoder, Settings};
 use super::digest::{Digest, Digesting};
 use super::follow::{TailReader, WriteProgress};
@@ -175,7 +175,7 @@ pub struct StreamSummary {
     /// What of it a restore does not simply send.
     pub findings: Findings,
     /// The roles and tablespaces that it takes for granted.
-    pub needs: Needs,
+    pub dependencies: Dependencies,
 }
 
 /// What [`write_dump`] has written; nothing else gives one.
@@ -268,7 +268,7 @@ pub fn write_dump(
         write_progress.reached(stored);
         progress.passed(length, stored)?;
     }
-    let (findings, needs) = (scanner.take_findings(), scanner.take_needs());
+    let (findings, dependencies) = (scanner.take_findings(), scanner.take_dependencies());
     let census = scanner.finish()?;
     let (digest, file) = encoder.finish().map_err(StreamError::Write)?.finish();
     file.sync_all().map_err(StreamError::Write)?;
@@ -278,7 +278,7 @@ pub fn write_dump(
         text_bytes,
         census,
         findings,
-        needs,
+        dependencies,
     }))
 }
 
@@ -369,7 +369,7 @@ fn read_back(
     Ok(StreamSummary {
         digest: source.finish().0,
         text_bytes,
-        needs: scanner.take_needs(),
+        dependencies: scanner.take_dependencies(),
         census: finish(scanner, &findings)?,
         findings,
     })
@@ -402,15 +402,20 @@ fn because(flaw: Flaw, findings: &Findings) -> StreamError {
 pub fn take_census(
     mut source: impl Read,
     progress: &Progress,
-) -> Result<(Census, u64, Findings, Needs), StreamError> {
+) -> Result<(Census, u64, Findings, Dependencies), StreamError> {
     let mut scanner = Scanner::new();
     let mut text_bytes = 0;
     let mut block = Vec::with_capacity(compression::BLOCK);
     loop {
         compression::fill(&mut source, &mut block).map_err(StreamError::Read)?;
         if block.is_empty() {
-            let (findings, needs) = (scanner.take_findings(), scanner.take_needs());
-            return Ok((finish(scanner, &findings)?, text_bytes, findings, needs));
+            let (findings, dependencies) = (scanner.take_findings(), scanner.take_dependencies());
+            return Ok((
+                finish(scanner, &findings)?,
+                text_bytes,
+                findings,
+                dependencies,
+            ));
         }
         push(&mut scanner, &block)?;
         text_bytes += block.len() as u64;

@@ -55,8 +55,9 @@ pub use dump::{
 };
 pub use dump_failure::{DumpFailure, explain_failure, failed_at_a_lock, without_details};
 pub use extract::{
-    CopyOut, ForeignKey, Need, Shape, Table, Ties, cut_loose, drop_all_but, end_process, family,
-    has, has_schema, move_into, needs, process_of, quoted, shapes, statistics, taken, text_from,
+    CopyOut, Dependency, Detached, ForeignKey, Shape, Table, dependencies, detach, drop_all_but,
+    end_process, has, has_schema, move_into, partition_tree, process_of, quoted, shapes,
+    statistics, taken, text_from,
 };
 pub use labels::missing_label_providers;
 pub use loaded::loaded_rows;

@@ -148,7 +148,7 @@ fn assumed(staging: &Staging<'_>, run: Uuid, artifact: Role) -> (Checked, Checke
 
 /// What the shortest dump holds.
 fn stream_summary() -> StreamSummary {
-    let (census, text_bytes, findings, needs) =
+    let (census, text_bytes, findings, dependencies) =
         take_census(DUMP.as_bytes(), &Progress::default()).unwrap();
     StreamSummary {
         digest: Digest {
@@ -158,7 +158,7 @@ fn stream_summary() -> StreamSummary {
         text_bytes,
         census,
         findings,
-        needs,
+        dependencies,
     }
 }
 

@@ -180,7 +180,7 @@ impl Backup<'_> {
         };
         let (artifact, dump_time, check_time) = dumping.database().await?;
         let remarks = overheard.into_remarks();
-        let mentioned = &artifact.stream_summary().needs.settings;
+        let mentioned = &artifact.stream_summary().dependencies.settings;
         let own = &origin.properties.settings;
         let asking = server_settings(&client, mentioned, own);
         match self.run.wait_for(asking).await? {

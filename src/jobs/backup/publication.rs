@@ -117,7 +117,12 @@ impl Backup<'_> {
             },
             seconds: parts.seconds,
             warnings: parts.warnings.to_vec(),
-            recomputed: stream_summary.needs.recomputed.iter().cloned().collect(),
+            recomputed: stream_summary
+                .dependencies
+                .recomputed
+                .iter()
+                .cloned()
+                .collect(),
             requested_by: self.run.context.requester.clone(),
             pg_dump: parts.origin.programs.version.text.clone(),
             server: parts.origin.server.clone(),

@@ -19,7 +19,7 @@ use crate::jobs::pin::record_lost_state;
 use crate::jobs::proof::{Comparison, ComparisonLevel, about_rewritten, read_globals};
 use crate::jobs::run::Run;
 use crate::jobs::verify::{Examined, examine};
-use crate::pipeline::census::{Census, Needs, Scanner};
+use crate::pipeline::census::{Census, Dependencies, Scanner};
 use crate::pipeline::{Amount, Phase, StreamSummary, judge_globals};
 use crate::postgres::{Enforcement, Extension, Programs, Sandbox, SandboxSpec, database_name};
 use crate::repository::{Manifest, Repository, Role, State, Stem};
@@ -419,27 +419,32 @@ impl Subject {
     fn superuser(&self) -> String {
         match &self.globals {
             Some(globals) => roles::superuser(globals),
-            None => placeholders::superuser(&self.stream_summary.needs, &self.manifest.properties),
+            None => placeholders::superuser(
+                &self.stream_summary.dependencies,
+                &self.manifest.properties,
+            ),
         }
     }
 
     /// Its roles and tablespaces for a server with this superuser.
     fn prepare(&self, superuser: &str, below: &Path) -> Prepared {
-        let (needs, properties) = (&self.stream_summary.needs, &self.manifest.properties);
+        let (dependencies, properties) =
+            (&self.stream_summary.dependencies, &self.manifest.properties);
         match &self.globals {
             Some(globals) => roles::prepare(globals, superuser, below),
-            None => placeholders::prepare(needs, properties, superuser, below),
+            None => placeholders::prepare(dependencies, properties, superuser, below),
         }
     }
 
     /// The encoding in which its dump is written.
     pub(super) fn encoding(&self) -> Option<&str> {
-        self.stream_summary.needs.encoding.as_deref()
+        self.stream_summary.dependencies.encoding.as_deref()
     }
 
     /// The providers of the labels in it.
     fn label_providers(&self) -> BTreeSet<String> {
-        let mut providers = label_providers(&self.stream_summary.needs, self.globals.as_deref());
+        let mut providers =
+            label_providers(&self.stream_summary.dependencies, self.globals.as_deref());
         let of_database = self.manifest.properties.labels.iter();
         providers.extend(of_database.map(|one| one.provider.clone()));
         providers
@@ -451,13 +456,13 @@ fn encoding_of(globals: &[u8]) -> Option<String> {
     let mut scanner = Scanner::new();
     // Whatever is wrong with them was seen before.
     let _ = scanner.push(globals);
-    scanner.take_needs().encoding
+    scanner.take_dependencies().encoding
 }
 
 /// The providers of the labels in a dump and in the globals beside it.
-fn label_providers(needs: &Needs, globals: Option<&[u8]>) -> BTreeSet<String> {
+fn label_providers(dependencies: &Dependencies, globals: Option<&[u8]>) -> BTreeSet<String> {
     let mut providers = globals.map_or_else(BTreeSet::new, crate::jobs::globals::label_providers);
-    let of_dump = needs.label_providers.iter();
+    let of_dump = dependencies.label_providers.iter();
     providers.extend(of_dump.map(|name| String::from_utf8_lossy(name).into_owned()));
     providers
 }

@@ -14,7 +14,7 @@ use crate::jobs::record::append;
 use crate::jobs::run::Run;
 use crate::jobs::{JobContext, JobError};
 use crate::pipeline::StreamSummary;
-use crate::pipeline::census::Needs;
+use crate::pipeline::census::Dependencies;
 use crate::postgres::{Client, Conninfo, ServerFacts, missing_label_providers, server_facts};
 use crate::repository::{Event, Lock, Record, Repository, RestoreDetails, SideNames};
 
@@ -210,10 +210,12 @@ pub(in crate::jobs) fn lock(
 pub(in crate::jobs) async fn missing_providers(
     run: &Run<'_>,
     server: &Conninfo,
-    needs: Option<&Needs>,
+    dependencies: Option<&Dependencies>,
     mut others: BTreeSet<String>,
 ) -> Result<Vec<String>, JobError> {
-    let of_dump = needs.iter().flat_map(|needs| &needs.label_providers);
+    let of_dump = dependencies
+        .iter()
+        .flat_map(|dependencies| &dependencies.label_providers);
     others.extend(of_dump.map(|name| String::from_utf8_lossy(name).into_owned()));
     if others.is_empty() {
         return Ok(Vec::new());

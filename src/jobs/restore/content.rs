@@ -137,7 +137,7 @@ impl Restore<'_> {
         let stream_summary = self.stream_summary()?;
         run.progress
             .expect(Amount::Bytes(stream_summary.text_bytes));
-        let encoding = stream_summary.needs.encoding.as_deref();
+        let encoding = stream_summary.dependencies.encoding.as_deref();
         let copy = self.loader(run, loading, conninfo);
         let found = census_of(&copy, encoding).await?;
         let mut comparison = Comparison::between(&stream_summary.census, &found);
@@ -161,8 +161,13 @@ impl Restore<'_> {
                 list(&in_words(&verdict.of_the_version))
             ));
         }
-        if !stream_summary.needs.recomputed.is_empty() {
-            let names: Vec<String> = stream_summary.needs.recomputed.iter().cloned().collect();
+        if !stream_summary.dependencies.recomputed.is_empty() {
+            let names: Vec<String> = stream_summary
+                .dependencies
+                .recomputed
+                .iter()
+                .cloned()
+                .collect();
             self.run.step(&recomputed(&names));
         }
         let summary = found.summary();
@@ -262,7 +267,7 @@ impl Restore<'_> {
     pub(super) fn has_labels(&self) -> bool {
         let stream_summary = self.prepared.stream_summary.as_ref();
         stream_summary
-            .is_some_and(|stream_summary| !stream_summary.needs.label_providers.is_empty())
+            .is_some_and(|stream_summary| !stream_summary.dependencies.label_providers.is_empty())
     }
 
     /// Settings and privileges, and a look whether they are what was recorded. A setting that the server

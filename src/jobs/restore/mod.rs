@@ -348,14 +348,15 @@ impl Preparation<'_> {
         } = prepared;
         let like = prepared.like.as_ref();
         let brought: BTreeSet<String> = roles::recorded(&source.globals);
-        let needs = stream_summary
+        let dependencies = stream_summary
             .as_ref()
-            .map(|stream_summary| &stream_summary.needs);
+            .map(|stream_summary| &stream_summary.dependencies);
         let overwrites_roles = self.request.overwrite_roles;
         let roles_to_restore =
             roles::to_restore(&source.globals, &server_facts.roles, overwrites_roles);
         let labelled = label_providers(&roles_to_restore, like);
-        let missing_providers = missing_providers(&self.run, maintenance, needs, labelled).await?;
+        let missing_providers =
+            missing_providers(&self.run, maintenance, dependencies, labelled).await?;
         let tablespace = like.and_then(|like| like.tablespace.as_deref());
         let wanted = Wanted {
             name: self.request.order.database,
@@ -366,7 +367,7 @@ impl Preparation<'_> {
             roles: &brought,
             roles_to_restore: &roles_to_restore,
             overwrites_roles,
-            needs,
+            dependencies,
             attached: &lookup.attached,
             missing_locales: &lookup.missing_locales,
             missing_providers: &missing_providers,

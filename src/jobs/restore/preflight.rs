@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::rights;
 use super::roles::RolesToRestore;
-use crate::pipeline::census::Needs;
+use crate::pipeline::census::Dependencies;
 use crate::postgres::{
     Attached, DatabaseProperties, ServerFacts, Standing, USUAL_TABLESPACE, roles_of,
 };
@@ -30,7 +30,7 @@ pub(in crate::jobs) struct Wanted<'a> {
     /// Whether roles that are there are made as they were.
     pub(in crate::jobs) overwrites_roles: bool,
     /// What the dump itself names, if it was read.
-    pub(in crate::jobs) needs: Option<&'a Needs>,
+    pub(in crate::jobs) dependencies: Option<&'a Dependencies>,
     /// What is bound to the database that is replaced.
     pub(in crate::jobs) attached: &'a Attached,
     /// Locales of the database that the server does not know.
@@ -60,8 +60,8 @@ pub(in crate::jobs) fn judge(server_facts: &ServerFacts, wanted: &Wanted<'_>) ->
     if let Some(properties) = wanted.properties {
         about_the_database(server_facts, wanted, properties, &mut found);
     }
-    if let Some(needs) = wanted.needs {
-        about_the_dump(server_facts, wanted, needs, &mut found);
+    if let Some(dependencies) = wanted.dependencies {
+        about_the_dump(server_facts, wanted, dependencies, &mut found);
     }
     about_pg_cron(server_facts, wanted, &mut found);
     for provider in wanted.missing_providers {
@@ -208,11 +208,11 @@ fn about_the_database(
 fn about_the_dump(
     server_facts: &ServerFacts,
     wanted: &Wanted<'_>,
-    needs: &Needs,
+    dependencies: &Dependencies,
     found: &mut Judgement,
 ) {
     let recorded = wanted.properties.map_or_else(Vec::new, roles_of);
-    let roles = names(&needs.roles);
+    let roles = names(&dependencies.roles);
     let missing: Vec<&str> = roles
         .iter()
         .filter(|role| {
@@ -230,7 +230,7 @@ fn about_the_dump(
         ));
     }
     let database = wanted.properties.and_then(|one| one.tablespace.as_deref());
-    for tablespace in names(&needs.tablespaces) {
+    for tablespace in names(&dependencies.tablespaces) {
         if database.unwrap_or(USUAL_TABLESPACE) != tablespace {
             about_tablespace(server_facts, &tablespace, found);
         }
@@ -242,7 +242,7 @@ fn about_the_dump(
             .iter()
             .any(|one| one.name == *name)
     };
-    for extension in names(&needs.extensions) {
+    for extension in names(&dependencies.extensions) {
         if !server_facts.extensions.contains_key(&extension) && !known(&extension) {
             found
                 .problems
@@ -250,7 +250,7 @@ fn about_the_dump(
         }
     }
     if !server_facts.is_superuser {
-        let problems = rights::to_load(server_facts, needs, wanted.properties);
+        let problems = rights::to_load(server_facts, dependencies, wanted.properties);
         found.problems.extend(problems);
     }
 }
@@ -267,8 +267,8 @@ fn about_pg_cron(server_facts: &ServerFacts, wanted: &Wanted<'_>, found: &mut Ju
         .iter()
         .any(|one| one.name == PG_CRON);
     let is_made = wanted
-        .needs
-        .is_some_and(|needs| names(&needs.extensions).contains(PG_CRON));
+        .dependencies
+        .is_some_and(|dependencies| names(&dependencies.extensions).contains(PG_CRON));
     // Where it is not installed, that is what is missing first.
     if (is_recorded || is_made) && server_facts.extensions.contains_key(PG_CRON) {
         found.problems.push(
@@ -463,7 +463,7 @@ pub(super) mod tests {
             roles,
             roles_to_restore: &NO_ROLES,
             overwrites_roles: false,
-            needs: None,
+            dependencies: None,
             attached: &NOTHING,
             missing_locales: &[],
             missing_providers: &[],
@@ -539,17 +539,17 @@ pub(super) mod tests {
             version: "1.4".to_owned(),
         });
         let without = properties();
-        let made = Needs {
+        let made = Dependencies {
             extensions: BTreeSet::from([PG_CRON.as_bytes().to_vec()]),
-            ..Needs::default()
+            ..Dependencies::default()
         };
-        for (properties, needs, is_refused) in [
+        for (properties, dependencies, is_refused) in [
             (&without, None, false),
             (&with, None, true),
             (&without, Some(&made), true),
         ] {
             let wanted = Wanted {
-                needs,
+                dependencies,
                 ..wanted(properties, &roles)
             };
             let found = judge(&server_facts, &wanted);
@@ -562,7 +562,7 @@ pub(super) mod tests {
     fn what_the_dump_names_must_be_there() {
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
         let bytes = |names: &[&str]| names.iter().map(|name| name.as_bytes().to_vec()).collect();
-        let needs = Needs {
+        let dependencies = Dependencies {
             roles: bytes(&["o", "brought", "gone", "away"]),
             grantors: bytes(&["o"]),
             owners: bytes(&["o", "brought", "gone"]),
@@ -570,13 +570,13 @@ pub(super) mod tests {
             extensions: bytes(&["postgis", "hstore"]),
             label_providers: bytes(&["selinux"]),
             of_superusers: BTreeMap::from([("event triggers", "CREATE EVENT".to_owned())]),
-            ..Needs::default()
+            ..Dependencies::default()
         };
         let (properties, roles) = (properties(), names(&["brought"]));
         let missing_locales = ["xx_YY".to_owned()];
         let missing_providers = ["selinux".to_owned()];
         let wanted = Wanted {
-            needs: Some(&needs),
+            dependencies: Some(&dependencies),
             missing_locales: &missing_locales,
             missing_providers: &missing_providers,
             ..wanted(&properties, &roles)
@@ -623,12 +623,12 @@ pub(super) mod tests {
             (None, &["pg_default"], &[]),
         ] {
             properties.tablespace = database.map(str::to_owned);
-            let needs = Needs {
+            let dependencies = Dependencies {
                 tablespaces: relations.iter().map(|one| one.as_bytes().into()).collect(),
-                ..Needs::default()
+                ..Dependencies::default()
             };
             let wanted = Wanted {
-                needs: Some(&needs),
+                dependencies: Some(&dependencies),
                 ..wanted(&properties, &roles)
             };
             let problems = judge(&server_facts, &wanted).problems;

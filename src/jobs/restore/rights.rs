@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use super::preflight::{named, names};
 use super::roles::RolesToRestore;
 use crate::jobs::globals;
-use crate::pipeline::census::Needs;
+use crate::pipeline::census::Dependencies;
 use crate::postgres::{DatabaseProperties, ServerFacts};
 
 /// Since when the right to create roles is not one to alter those of others, and an attribute can be given
@@ -216,7 +216,7 @@ fn grant_to_act(server_facts: &ServerFacts, role: &str) -> String {
 /// What only a superuser can load, or somebody with the rights of the objects' owners.
 pub(super) fn to_load(
     server_facts: &ServerFacts,
-    needs: &Needs,
+    dependencies: &Dependencies,
     properties: Option<&DatabaseProperties>,
 ) -> Vec<String> {
     let user = &server_facts.user;
@@ -245,20 +245,24 @@ pub(super) fn to_load(
             named("the role", "the roles", &others),
         ));
     };
-    about_roles(names(&needs.owners), "objects in the dump belong to");
+    about_roles(names(&dependencies.owners), "objects in the dump belong to");
     about_roles(
-        names(&needs.default_privileges),
+        names(&dependencies.default_privileges),
         "the dump changes the default privileges of",
     );
-    problems.extend(owners_without_a_place(server_facts, needs, properties));
-    for extension in names(&needs.extensions).intersection(&server_facts.untrusted) {
+    problems.extend(owners_without_a_place(
+        server_facts,
+        dependencies,
+        properties,
+    ));
+    for extension in names(&dependencies.extensions).intersection(&server_facts.untrusted) {
         problems.push(format!(
             "the extension {extension} is not trusted: only a superuser can install it; restore as \
              a superuser"
         ));
     }
-    if !needs.grantors.is_empty() {
-        let grantors = names(&needs.grantors);
+    if !dependencies.grantors.is_empty() {
+        let grantors = names(&dependencies.grantors);
         let grantors: Vec<&str> = grantors.iter().map(String::as_str).collect();
         problems.push(format!(
             "privileges in the dump were granted by {}, in whose name only a superuser can grant: \
@@ -266,13 +270,13 @@ pub(super) fn to_load(
             named("the role", "the roles", &grantors)
         ));
     }
-    for (what, statement) in &needs.of_superusers {
+    for (what, statement) in &dependencies.of_superusers {
         problems.push(format!(
             "the dump holds {what}, which only a superuser can make ({statement} …): restore as a \
              superuser"
         ));
     }
-    if let Some(table) = &needs.forces_row_security
+    if let Some(table) = &dependencies.forces_row_security
         && !server_facts.bypasses_row_security
     {
         problems.push(format!(
@@ -292,11 +296,11 @@ fn may_act_for(server_facts: &ServerFacts, role: &str) -> bool {
 /// before that only its owner has any.
 fn owners_without_a_place(
     server_facts: &ServerFacts,
-    needs: &Needs,
+    dependencies: &Dependencies,
     properties: Option<&DatabaseProperties>,
 ) -> Vec<String> {
     let text = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
-    let owner_of = |schema: &[u8]| match needs.schemas.get(schema) {
+    let owner_of = |schema: &[u8]| match dependencies.schemas.get(schema) {
         Some(owner) => Some(text(owner)),
         None if schema == PUBLIC && server_facts.major >= 15 => {
             Some(properties.map_or_else(|| server_facts.user.clone(), |one| one.owner.clone()))
@@ -304,7 +308,7 @@ fn owners_without_a_place(
         None => None,
     };
     let mut problems = Vec::new();
-    for (schema, role) in &needs.owned_in {
+    for (schema, role) in &dependencies.owned_in {
         let role = text(role);
         // What a role may do that is not there yet, nobody knows.
         if !server_facts.roles.contains_key(&role) || role == "pg_database_owner" {
@@ -468,7 +472,7 @@ mod tests {
         let names = |names: &[&str]| names.iter().map(|name| name.as_bytes().to_vec()).collect();
         let pair =
             |schema: &str, role: &str| (schema.as_bytes().to_vec(), role.as_bytes().to_vec());
-        let needs = Needs {
+        let dependencies = Dependencies {
             owners: names(&["mine", "theirs", "gone", "pg_database_owner"]),
             default_privileges: names(&["theirs"]),
             forces_row_security: Some("public.t".to_owned()),
@@ -483,7 +487,7 @@ mod tests {
                 pair("public", "theirs"),
             ]
             .into(),
-            ..Needs::default()
+            ..Dependencies::default()
         };
         let mut server_facts = server_facts(17);
         let member = |member: &str, role: &str| (member.to_owned(), role.to_owned());
@@ -501,13 +505,13 @@ mod tests {
             "the table public.t has row security",
         ];
         assert_told(
-            &to_load(&server_facts, &needs, Some(&properties)),
+            &to_load(&server_facts, &dependencies, Some(&properties)),
             &expected,
         );
         // Everybody may create in it, and one membership is like the other.
         server_facts.major = 14;
         server_facts.bypasses_row_security = true;
-        let problems = to_load(&server_facts, &needs, Some(&properties));
+        let problems = to_load(&server_facts, &dependencies, Some(&properties));
         assert_told(
             &problems,
             &[

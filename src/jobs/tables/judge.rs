@@ -63,7 +63,7 @@ pub(super) fn in_the_way(database: &str, names: &[String]) -> String {
     )
 }
 
-/// The room that these tables need, without their partitions and heirs.
+/// The room that these tables need, without their partitions and child tables.
 pub(super) fn room_for(names: &[Name], census: &Census, text_bytes: u64) -> Room {
     let mut rows: u64 = 0;
     for (table, counted) in census.tables() {

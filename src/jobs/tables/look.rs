@@ -9,11 +9,11 @@ use super::scratch::{Extraction, in_words};
 use super::{PlannedTable, TablesPlan};
 use crate::jobs::JobError;
 use crate::jobs::restore::preflight::PG_CRON;
-use crate::pipeline::census::{Needs, TableName};
+use crate::pipeline::census::{Dependencies, TableName};
 use crate::pipeline::{Left, StreamSummary};
 use crate::postgres::{
-    Client, ServerFacts, Shape, Table, Ties, cut_loose, drop_all_but, family, has, has_schema,
-    move_into, needs, shapes, taken,
+    Client, Detached, ServerFacts, Shape, Table, dependencies, detach, drop_all_but, has,
+    has_schema, move_into, partition_tree, shapes, taken,
 };
 use crate::words::counted;
 
@@ -44,17 +44,17 @@ impl Look<'_> {
             "loading the definitions into the scratch database {}",
             self.scratch
         ));
-        let without = unavailable(&self.stream_summary.needs, self.server_facts);
+        let without = unavailable(&self.stream_summary.dependencies, self.server_facts);
         let left = self
             .extraction
             .load_definitions(self.scratch, self.server_facts, &without)
             .await?;
         let client = self.extraction.connect(self.scratch).await?;
-        let tables = run.wait_for(family(&client, names)).await??;
+        let tables = run.wait_for(partition_tree(&client, names)).await??;
         all_are_there(names, &tables)?;
         let rows = self.rows_of(&tables)?;
-        let ties = run.wait_for(cut_loose(&client, &tables)).await??;
-        let mut left_out = left_out(&ties, self.makes_database);
+        let detached = run.wait_for(detach(&client, &tables)).await??;
+        let mut left_out = left_out(&detached, self.makes_database);
         if self.makes_database && !without.is_empty() {
             left_out.push(format!(
                 "what our user cannot install here, and nothing else in the backup needs: {} \
@@ -161,11 +161,11 @@ impl Look<'_> {
             return Err(JobError::failed(in_the_way(into, &standing)));
         }
         let mut missing = BTreeSet::new();
-        for need in run.wait_for(needs(scratch, oids)).await?? {
-            if !run.wait_for(has(&target, &need)).await?? {
-                missing.insert(match &need.extension {
-                    Some(extension) => format!("{} (of extension {extension})", need.what),
-                    None => need.what.clone(),
+        for dependency in run.wait_for(dependencies(scratch, oids)).await?? {
+            if !run.wait_for(has(&target, &dependency)).await?? {
+                missing.insert(match &dependency.extension {
+                    Some(extension) => format!("{} (of extension {extension})", dependency.what),
+                    None => dependency.what.clone(),
                 });
             }
         }
@@ -180,7 +180,7 @@ impl Look<'_> {
         }
         let makes_schema = !run.wait_for(has_schema(&target, schema)).await??;
         let names: Vec<_> = tables.iter().map(|table| table.raw.clone()).collect();
-        let standing = run.wait_for(family(&target, &names)).await??;
+        let standing = run.wait_for(partition_tree(&target, &names)).await??;
         let stands = |table: &Table| standing.iter().any(|one| one.raw == table.raw);
         Ok((makes_schema, tables.iter().map(stands).collect()))
     }
@@ -220,13 +220,13 @@ fn planned(tables: &[Table], rows: Vec<Option<u64>>, shapes: Vec<Shape>) -> Vec<
 
 /// The extensions that our user cannot install, or not in the scratch database. Nothing may need them: a
 /// table whose column has a type of theirs does, and one beside `pg_stat_statements` does not.
-fn unavailable(needs: &Needs, server_facts: &ServerFacts) -> BTreeSet<Vec<u8>> {
+fn unavailable(dependencies: &Dependencies, server_facts: &ServerFacts) -> BTreeSet<Vec<u8>> {
     let is_there = |name: &Vec<u8>| {
         let name = String::from_utf8_lossy(name).into_owned();
         let may = server_facts.is_superuser || !server_facts.untrusted.contains(&name);
         may && name != PG_CRON && server_facts.extensions.contains_key(&name)
     };
-    let extensions = needs.extensions.iter();
+    let extensions = dependencies.extensions.iter();
     extensions.filter(|name| !is_there(name)).cloned().collect()
 }
 
@@ -262,18 +262,18 @@ pub(super) fn flat((schema, name): &(Vec<u8>, Vec<u8>)) -> (Vec<u8>, Vec<u8>) {
 }
 
 /// What does not come with the tables, a sentence each.
-fn left_out(ties: &Ties, alone: bool) -> Vec<String> {
-    let parents = ties.parents.iter().map(|tie| {
+fn left_out(detached: &Detached, alone: bool) -> Vec<String> {
+    let parents = detached.parents.iter().map(|parent| {
         format!(
             "the place of {} in {}, which was not asked for: {}",
-            tie.child, tie.of, tie.again
+            parent.child, parent.of, parent.again
         )
     });
-    let foreign = ties
+    let foreign = detached
         .foreign_tables
         .iter()
         .map(|table| format!("{table}, a foreign table, whose rows stand elsewhere"));
-    let keys = ties.foreign_keys.iter().map(|key| {
+    let keys = detached.foreign_keys.iter().map(|key| {
         let whose = if key.is_ours && alone {
             "which was not asked for"
         } else if key.is_ours {

@@ -63,7 +63,7 @@ pub struct TablesPlan {
     pub schema: Option<String>,
     /// Whether that is made for it.
     pub makes_schema: bool,
-    /// Every table, partitions and heirs included.
+    /// Every table, partitions and child tables included.
     pub tables: Vec<PlannedTable>,
     /// The role that loads them.
     pub user: String,

@@ -128,8 +128,8 @@ async fn read_and_judge(
     let room = room_for(&names, &stream_summary.census, stream_summary.text_bytes);
     let room = free(maintenance, server_facts).map(|free| (room, free));
     let mut judgement = judge(server_facts, source_major, room);
-    let (needs, none) = (Some(&stream_summary.needs), BTreeSet::new());
-    let missing = missing_providers(run, maintenance, needs, none).await?;
+    let (dependencies, none) = (Some(&stream_summary.dependencies), BTreeSet::new());
+    let missing = missing_providers(run, maintenance, dependencies, none).await?;
     let missing = missing.iter().map(|one| lacks_label_provider(one));
     judgement.problems.extend(missing);
     refuse(&judgement)?;

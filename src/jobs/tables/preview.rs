@@ -18,7 +18,7 @@ use crate::jobs::run::Run;
 use crate::jobs::{DrillPhase, JobError};
 use crate::pipeline::census::Census;
 use crate::pipeline::read_census;
-use crate::postgres::{Conninfo, family};
+use crate::postgres::{Conninfo, partition_tree};
 use crate::regular_file;
 use crate::repository::{Manifest, Role};
 use crate::words::{command, counted};
@@ -165,7 +165,7 @@ async fn standing_in(
         .iter()
         .map(|(_, name)| (schema.as_bytes().to_vec(), name.clone()))
         .collect();
-    let standing = run.wait_for(family(&target, &theirs)).await??;
+    let standing = run.wait_for(partition_tree(&target, &theirs)).await??;
     let standing = standing.iter().filter(|table| table.is_named);
     Ok(standing.map(|table| table.quoted.clone()).collect())
 }

@@ -436,7 +436,7 @@ impl Transfer<'_> {
             return vec![next::once_not_needed(&database)];
         }
         let tables = &self.prepared.tables;
-        // Rows of partitions and heirs come with those of the table that they belong to.
+        // Rows of partitions and child tables come with those of the table that they belong to.
         let is_part = |parents: &[u32]| {
             let mut among = tables.iter().filter(|table| parents.contains(&table.oid));
             among.any(|parent| parent.is_partitioned)
@@ -458,7 +458,7 @@ impl Transfer<'_> {
                     comparable: &shape.comparable,
                     has_key: shape.has_key,
                     has_identity_always: shape.has_identity_always,
-                    has_heirs: !table.is_partitioned
+                    has_children: !table.is_partitioned
                         && tables.iter().any(|one| one.parents.contains(&table.oid)),
                     original_stands: *stands,
                     schema: &table.schema,

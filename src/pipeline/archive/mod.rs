@@ -6,7 +6,7 @@ mod contents;
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use super::census::{Census, Needs};
+use super::census::{Census, Dependencies};
 use super::stream::{
     Progress, StoredFile, StreamError, StreamSummary, digest_file, digest_files, take_census,
 };
@@ -29,7 +29,7 @@ pub struct ArchiveText {
     bytes: u64,
     census: Census,
     findings: Findings,
-    needs: Needs,
+    dependencies: Dependencies,
 }
 
 /// The list of contents that `pg_restore --list` prints of an archive.
@@ -106,7 +106,7 @@ impl ArchiveFiles {
             text_bytes: text.bytes,
             census: text.census,
             findings: text.findings,
-            needs: text.needs,
+            dependencies: text.dependencies,
         };
         Ok(Ok(ArchiveReceipt {
             path: self.path,
@@ -123,12 +123,12 @@ impl ArchiveText {
     /// # Errors
     /// When the source fails, or the text is no whole dump.
     pub fn read(source: impl Read, progress: &Progress) -> Result<Self, StreamError> {
-        let (census, bytes, findings, needs) = take_census(source, progress)?;
+        let (census, bytes, findings, dependencies) = take_census(source, progress)?;
         Ok(Self {
             bytes,
             census,
             findings,
-            needs,
+            dependencies,
         })
     }
 }

@@ -7,11 +7,11 @@
 //! counts.
 
 mod delimiters;
+mod dependencies;
 mod difference;
 pub(super) mod lexer;
 mod mentions;
 mod multiset;
-mod needs;
 mod rows;
 mod scanner;
 mod script;
@@ -26,9 +26,9 @@ use std::fmt::{self, Write};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
+pub use dependencies::Dependencies;
 pub use difference::{Compared, Difference};
 pub use multiset::MultisetHash;
-pub use needs::Needs;
 pub(super) use scanner::ByteOrderMark;
 pub use scanner::{NoTap, Scanner, Tap};
 pub use script::statements;

@@ -3,8 +3,8 @@
 use memchr::{memchr, memchr_iter};
 use xxhash_rust::xxh3::{Xxh3, xxh3_128_with_seed};
 
+use super::dependencies::{Dependencies, owner_given_by};
 use super::lexer::Lexer;
-use super::needs::{Needs, owner_given_by};
 use super::rows::{Progress, Rows};
 use super::statement::{Meaning, Statement};
 use super::{Census, Flaw, ObjectId};
@@ -33,7 +33,7 @@ pub struct Scanner<T = NoTap> {
     began: u64,
     /// Whether the statement has been judged, which is too long to be held.
     is_judged: bool,
-    needs: Needs,
+    dependencies: Dependencies,
     census: Census,
     tap: T,
 }
@@ -169,7 +169,7 @@ impl<T: Tap> Scanner<T> {
             line: 1,
             began: 1,
             is_judged: false,
-            needs: Needs::default(),
+            dependencies: Dependencies::default(),
             census: Census::default(),
             tap,
         }
@@ -213,8 +213,8 @@ impl<T: Tap> Scanner<T> {
     }
 
     /// What it takes for granted, as far as it has been seen; to be asked once.
-    pub fn take_needs(&mut self) -> Needs {
-        std::mem::take(&mut self.needs)
+    pub fn take_dependencies(&mut self) -> Dependencies {
+        std::mem::take(&mut self.dependencies)
     }
 
     /// The census of the whole dump.
@@ -384,8 +384,8 @@ impl<T: Tap> Scanner<T> {
             Meaning::Setting { name, value } => {
                 self.session.set(name, value);
                 match name {
-                    b"default_tablespace" => self.needs.of_tablespace(value),
-                    b"client_encoding" => self.needs.of_encoding(value),
+                    b"default_tablespace" => self.dependencies.of_tablespace(value),
+                    b"client_encoding" => self.dependencies.of_encoding(value),
                     _ => {}
                 }
             }
@@ -407,20 +407,20 @@ impl<T: Tap> Scanner<T> {
                 }
             }
             Meaning::AboutLargeObject(oid) => {
-                self.needs.of_statement(beginning);
+                self.dependencies.of_statement(beginning);
                 let hash = self.hash_statement();
                 self.census.add_large_object(oid, hash);
             }
             Meaning::Grantor(role) => {
                 if let Some(role) = role {
-                    self.needs.of_grantor(role);
+                    self.dependencies.of_grantor(role);
                 }
                 self.session.grantor = role.map(<[u8]>::to_vec);
             }
             // They are no content, and differ after every ANALYZE.
             Meaning::PlannerStatistics => {}
             Meaning::Object => {
-                self.needs.of_statement(beginning);
+                self.dependencies.of_statement(beginning);
                 let owner = owner_given_by(beginning);
                 let hash = self.hash_statement();
                 self.census.add_object(&self.object, hash, owner.as_deref());
