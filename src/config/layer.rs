@@ -12,7 +12,7 @@ use toml_edit::{Document, TableLike};
 use super::fragment::Fragment;
 use super::problem::{Mark, Place, Problem};
 use super::wording;
-use crate::secret_file::Exposure;
+use crate::secret_file::FileMode;
 
 /// The settings of the program itself, as the policy wants them.
 const DEFAULTS: &str = include_str!("defaults.toml");
@@ -26,7 +26,7 @@ pub(super) enum Origin {
     File {
         path: PathBuf,
         text: String,
-        exposure: Option<Exposure>,
+        file_mode: Option<FileMode>,
     },
     /// An environment variable.
     Variable(String),
@@ -60,12 +60,12 @@ impl Layer {
     pub(super) fn from_file(
         path: PathBuf,
         text: &str,
-        exposure: Option<Exposure>,
+        file_mode: Option<FileMode>,
     ) -> (Self, Vec<Problem>) {
         let origin = Origin::File {
             path,
             text: text.to_owned(),
-            exposure,
+            file_mode,
         };
         let (mut layer, mut problems) = Self::from_toml(origin, text);
         problems.extend(layer.take_out_what_is_wrong());

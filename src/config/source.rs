@@ -8,7 +8,7 @@ use super::layer::Layer;
 use super::problem::{Place, Problem};
 use crate::identity;
 use crate::regular_file;
-use crate::secret_file::{Exposure, entering_advice, opening_advice};
+use crate::secret_file::{FileMode, entering_advice, opening_advice};
 use crate::words::{one_line, size};
 use crate::writers::{Writable, trusted_here, written_by_others};
 
@@ -92,11 +92,11 @@ impl Source {
         let mut written = Vec::new();
         self.look_for_writers(self.main_file(), &mut written);
         match read(self.main_file()) {
-            Ok((text, exposure)) => {
+            Ok((text, file_mode)) => {
                 take(Layer::from_file(
                     self.main_file().to_owned(),
                     &text,
-                    exposure,
+                    file_mode,
                 ));
             }
             Err(error)
@@ -111,7 +111,7 @@ impl Source {
                 for path in files {
                     self.look_for_writers(&path, &mut written);
                     match read(&path) {
-                        Ok((text, exposure)) => take(Layer::from_file(path, &text, exposure)),
+                        Ok((text, file_mode)) => take(Layer::from_file(path, &text, file_mode)),
                         Err(error) => unreadable.push(unreadable_file(&path, &error)),
                     }
                 }
@@ -192,9 +192,9 @@ impl Source {
 const LONGEST_FILE: u64 = 1 << 20;
 
 /// A file's text and whether others can read it, both of the same open file.
-fn read(path: &Path) -> io::Result<(String, Option<Exposure>)> {
+fn read(path: &Path) -> io::Result<(String, Option<FileMode>)> {
     let file = regular_file::open(path)?;
-    let exposure = Exposure::of(&file.metadata()?);
+    let file_mode = FileMode::of(&file.metadata()?);
     let mut text = String::new();
     file.take(LONGEST_FILE + 1).read_to_string(&mut text)?;
     if text.len() as u64 > LONGEST_FILE {
@@ -203,7 +203,7 @@ fn read(path: &Path) -> io::Result<(String, Option<Exposure>)> {
             format!("it is longer than {}", size(LONGEST_FILE)),
         ));
     }
-    Ok((text, exposure))
+    Ok((text, file_mode))
 }
 
 /// Whether there is nothing of this name, not even a link to something that is gone.
