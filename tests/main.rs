@@ -31,7 +31,7 @@ mod many_databases;
 mod messages;
 mod names;
 mod objects;
-mod postgres_catalogue;
+mod postgres_catalogs;
 mod postgres_cluster;
 mod postgres_connect;
 mod postgres_programs;

@@ -1,8 +1,8 @@
 //! What of a database our role may not read: a dump would fail on it, perhaps hours after its start.
 
-use super::catalogue_text::{as_bytes, required, value};
 use super::client::{Client, QueryError};
 use super::quote::identifier;
+use super::system_catalog_text::{as_bytes, required, value};
 use crate::words::count;
 
 /// As many objects as a sentence names.

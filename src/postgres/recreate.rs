@@ -206,7 +206,7 @@ pub fn give_setting(name: &str, one: &Setting) -> Option<String> {
     Some(format!("{whose} SET {} TO {value}", identifier(name)))
 }
 
-/// The names in a list as the catalogue keeps it: separated by commas, in double quotes where needed.
+/// The names in a list as the system catalog keeps it: separated by commas, in double quotes where needed.
 fn listed(list: &str) -> Vec<String> {
     let mut names = Vec::new();
     let mut name = String::new();

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tokio_postgres::types::Type;
 
-use super::catalogue_text::{as_bytes, optional, required, value};
 use super::client::{Client, QueryError};
 use super::quote::literal;
+use super::system_catalog_text::{as_bytes, optional, required, value};
 
 /// What a server has, and what our user may do on it.
 #[expect(

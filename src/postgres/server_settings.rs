@@ -7,10 +7,10 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use tokio_postgres::types::Type;
 
-use super::catalogue_text::{as_bytes, required};
 use super::client::{Client, QueryError};
 use super::properties::Setting;
 use super::quote::literal;
+use super::system_catalog_text::{as_bytes, required};
 
 /// A setting of a server. Its value may be a secret of an application's, and is shown nowhere.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -15,7 +15,8 @@ use crate::jobs::run::Run;
 use crate::pipeline::census::{Census, Difference};
 use crate::pipeline::{Amount, Phase, StreamSummary};
 use crate::postgres::{
-    Client, Confinement, Conninfo, analyze, database_properties, knows_time_zone, shortfalls,
+    Client, Confinement, Conninfo, analyze, database_properties, knows_time_zone,
+    property_differences,
 };
 use crate::words::recomputed;
 
@@ -302,7 +303,7 @@ impl Restore<'_> {
             ));
         }
         let found = self.run.wait_for(database_properties(loaded)).await??;
-        let differences = shortfalls(&like, &found);
+        let differences = property_differences(&like, &found);
         if differences.is_empty() {
             return Ok(());
         }

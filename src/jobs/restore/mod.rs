@@ -34,7 +34,7 @@ use crate::jobs::record::unrecorded;
 use crate::pipeline::StreamSummary;
 use crate::pipeline::census::Census;
 use crate::postgres::{
-    Attached, Client, Conninfo, DatabaseProperties, ServerFacts, Standing, attached, locales,
+    Client, Conninfo, DatabaseProperties, Dependents, ServerFacts, Standing, dependents, locales,
     missing_locales,
 };
 use crate::repository::{Content, Event, Lock, Manifest, Record, Replaced, Repository};
@@ -231,7 +231,7 @@ async fn ties_and_lacks(
 ) -> Result<Lookup, JobError> {
     let locales = source.properties().map_or_else(Vec::new, locales);
     Ok(Lookup {
-        attached: attached(client, database).await?,
+        dependents: dependents(client, database).await?,
         missing_locales: missing_locales(client, &locales).await?,
     })
 }
@@ -245,7 +245,7 @@ struct Preparation<'a> {
 
 /// What the server has and lacks, beyond what is always asked.
 struct Lookup {
-    attached: Attached,
+    dependents: Dependents,
     missing_locales: Vec<String>,
 }
 
@@ -368,7 +368,7 @@ impl Preparation<'_> {
             roles_to_restore: &roles_to_restore,
             overwrites_roles,
             dependencies,
-            attached: &lookup.attached,
+            dependents: &lookup.dependents,
             missing_locales: &lookup.missing_locales,
             missing_providers: &missing_providers,
             forecast: forecast(source.properties(), stream_summary.as_ref()),

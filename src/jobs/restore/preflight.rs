@@ -6,7 +6,7 @@ use super::rights;
 use super::roles::RolesToRestore;
 use crate::pipeline::census::Dependencies;
 use crate::postgres::{
-    Attached, DatabaseProperties, ServerFacts, Standing, USUAL_TABLESPACE, roles_of,
+    DatabaseProperties, Dependents, ServerFacts, Standing, USUAL_TABLESPACE, roles_of,
 };
 use crate::words::size;
 
@@ -32,7 +32,7 @@ pub(in crate::jobs) struct Wanted<'a> {
     /// What the dump itself names, if it was read.
     pub(in crate::jobs) dependencies: Option<&'a Dependencies>,
     /// What is bound to the database that is replaced.
-    pub(in crate::jobs) attached: &'a Attached,
+    pub(in crate::jobs) dependents: &'a Dependents,
     /// Locales of the database that the server does not know.
     pub(in crate::jobs) missing_locales: &'a [String],
     /// Providers of security labels, of the dump or of roles, that the server has not loaded.
@@ -288,7 +288,7 @@ fn about_the_replaced(
     standing: &Standing,
     found: &mut Judgement,
 ) {
-    let (name, user, attached) = (wanted.name, &server_facts.user, wanted.attached);
+    let (name, user, dependents) = (wanted.name, &server_facts.user, wanted.dependents);
     let owns = server_facts.is_superuser || server_facts.roles.get(&standing.owner) == Some(&true);
     if !owns {
         found.problems.push(format!(
@@ -308,14 +308,14 @@ fn about_the_replaced(
         let names: Vec<String> = names.iter().map(|name| format!("{name:?}")).collect();
         names.join(", ")
     };
-    if !attached.prepared.is_empty() {
+    if !dependents.prepared.is_empty() {
         found.problems.push(format!(
             "prepared transactions keep the database {name:?} from being renamed: {}; COMMIT \
              PREPARED or ROLLBACK PREPARED each of them in it",
-            list(&attached.prepared)
+            list(&dependents.prepared)
         ));
     }
-    if !attached.slots.is_empty() {
+    if !dependents.slots.is_empty() {
         let become_of = if wanted.drops_old {
             "are dropped with the database that is replaced"
         } else {
@@ -324,16 +324,16 @@ fn about_the_replaced(
         found.warnings.push(format!(
             "logical replication slots {become_of}: {}; whoever reads from them has to be set up \
              anew",
-            list(&attached.slots)
+            list(&dependents.slots)
         ));
     }
-    if !attached.subscriptions.is_empty() {
+    if !dependents.subscriptions.is_empty() {
         found.warnings.push(format!(
             "subscriptions of the database that is replaced go on receiving into it, under its new \
              name: {}; ALTER SUBSCRIPTION … DISABLE them there, and SET (slot_name = NONE) before any is \
              dropped, or its slot goes with it; those of the restored one come disabled, and need a \
              slot",
-            list(&attached.subscriptions)
+            list(&dependents.subscriptions)
         ));
     }
 }
@@ -400,7 +400,7 @@ pub(super) mod tests {
         privileges: Vec::new(),
     };
 
-    static NOTHING: Attached = Attached {
+    static NOTHING: Dependents = Dependents {
         prepared: Vec::new(),
         slots: Vec::new(),
         subscriptions: Vec::new(),
@@ -464,7 +464,7 @@ pub(super) mod tests {
             roles_to_restore: &NO_ROLES,
             overwrites_roles: false,
             dependencies: None,
-            attached: &NOTHING,
+            dependents: &NOTHING,
             missing_locales: &[],
             missing_providers: &[],
             forecast: Some(10),
@@ -646,13 +646,13 @@ pub(super) mod tests {
     #[test]
     fn what_is_bound_to_the_replaced_database_is_told() {
         let (properties, roles) = (properties(), BTreeSet::new());
-        let attached = Attached {
+        let dependents = Dependents {
             prepared: vec!["left".to_owned()],
             slots: vec!["slot".to_owned()],
             subscriptions: vec!["sub".to_owned()],
         };
         let wanted = Wanted {
-            attached: &attached,
+            dependents: &dependents,
             ..wanted(&properties, &roles)
         };
         let mut server_facts = server_facts();

@@ -13,7 +13,7 @@ use crate::postgres::{Client, Conninfo, Programs, drop_database, drop_role};
 use crate::repository::{Event, SideNames};
 use crate::words::counted;
 
-/// For a statement that changes the catalogue; making and dropping a database copies and removes
+/// For a statement that changes system catalogs; making and dropping a database copies and removes
 /// files.
 pub(super) const STATEMENT: Duration = Duration::from_secs(300);
 

@@ -1,13 +1,13 @@
 //! What tables need that is not part of them: types, functions, collations, sequences, whatever the
-//! catalogue's dependencies name.
+//! dependencies in `pg_depend` name.
 
 use std::time::Duration;
 
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
-use crate::postgres::catalogue_text::{as_bytes, optional, required, value};
 use crate::postgres::client::{Client, QueryError};
+use crate::postgres::system_catalog_text::{as_bytes, optional, required, value};
 
 /// For a statement in a scratch database, whose tables are empty.
 const STATEMENT: Duration = Duration::from_secs(300);

@@ -6,9 +6,9 @@ use tokio_postgres::types::Type;
 
 use super::partition_tree::Table;
 use super::raw;
-use crate::postgres::catalogue_text::{as_bytes, required, value};
 use crate::postgres::client::{Client, QueryError};
 use crate::postgres::quote::identifier;
+use crate::postgres::system_catalog_text::{as_bytes, required, value};
 
 /// For a statement in a scratch database, whose tables are empty.
 const STATEMENT: Duration = Duration::from_secs(300);

@@ -4,8 +4,8 @@ use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use super::raw;
-use crate::postgres::catalogue_text::{as_bytes, required, value};
 use crate::postgres::client::{Client, QueryError};
+use crate::postgres::system_catalog_text::{as_bytes, required, value};
 
 /// A table of a scratch database.
 #[derive(Clone, Debug, PartialEq, Eq)]
