@@ -28,6 +28,24 @@ pub(crate) fn counted(number: u64, one: &str, many: &str) -> String {
     format!("{} {}", count(number), if number == 1 { one } else { many })
 }
 
+/// A length of time as people say it, in the largest unit of which there are two, rounded down:
+/// "47 hours", "2 days".
+pub(crate) fn rough_span(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let units = [
+        (86_400, "day"),
+        (3600, "hour"),
+        (60, "minute"),
+        (1, "second"),
+    ];
+    let (length, unit) = units
+        .into_iter()
+        .find(|(length, _)| seconds >= 2 * length)
+        .unwrap_or((1, "second"));
+    let count = seconds / length;
+    format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
+}
+
 /// A length of time to the last digit, in words that the configuration takes as well: "1 day",
 /// "90 seconds" as "1 minute 30 seconds". No unit is longer than a day, so that 35 days are 35 days.
 pub(crate) fn span(span: Duration) -> String {
@@ -173,6 +191,24 @@ pub(crate) fn recomputed(names: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    #[test]
+    fn rough_lengths_of_time_read_as_people_say_them() {
+        for (seconds, words) in [
+            (0, "0 seconds"),
+            (1, "1 second"),
+            (119, "119 seconds"),
+            (120, "2 minutes"),
+            (7199, "119 minutes"),
+            (7200, "2 hours"),
+            (24 * 3600, "24 hours"),
+            (47 * 3600 + 3599, "47 hours"),
+            (48 * 3600, "2 days"),
+            (400 * 86_400, "400 days"),
+        ] {
+            assert_eq!(super::rough_span(Duration::from_secs(seconds)), words);
+        }
+    }
 
     #[test]
     fn nothing_in_a_line_commands_a_terminal() {

@@ -18,9 +18,8 @@ use crate::jobs::{
     drill, passed_over_by_drill,
 };
 use crate::pipeline::Progress;
-use crate::policy::in_words;
 use crate::repository::Stem;
-use crate::words::recomputed;
+use crate::words::{recomputed, rough_span};
 
 /// The end of its help.
 const EXAMPLES: &str = "\
@@ -339,7 +338,7 @@ fn print(drilled: &DrilledBackup, prefix: &str, out: &mut dyn Write) -> Result<(
             report::counted(drilled.rows, "row", "rows"),
             report::counted(drilled.tables, "table", "tables"),
             seconds(drilled.recovery_seconds.unwrap_or_default()),
-            in_words(Duration::from_secs(drilled.target_seconds))
+            rough_span(Duration::from_secs(drilled.target_seconds))
         )?;
         let phases: Vec<String> = drilled
             .phases

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::findings::{Findings, is_name, key, names_are, set};
 use super::fragment::{Fragment, JobFragment, Kind, LimitsFragment, SeriesFragment};
-use super::layer::What;
 use super::nearest::nearest;
 use super::plan::{Job, JobKind, Limits, Plan, Retention, Verification};
 use super::problem::Problem;
@@ -13,76 +13,28 @@ use super::servers;
 use super::settings::Settings;
 use crate::policy::{Rules, Schedule, Series};
 
-/// The checks' common ground: the settings, to find places in, and what was found so far.
-pub(super) struct Check<'s> {
-    pub(super) settings: &'s Settings,
-    pub(super) problems: Vec<Problem>,
-    warnings: Vec<String>,
-}
-
-impl Check<'_> {
-    /// Notes that a setting's value cannot stand.
-    pub(super) fn refuse(&mut self, key: &[String], message: String, help: Option<String>) {
-        let problem = self.settings.problem(key, What::Value);
-        self.problems.push(Problem {
-            message,
-            help,
-            ..problem
-        });
-    }
-
-    /// Notes what is sound but deserves a word.
-    pub(super) fn warn(&mut self, warning: String) {
-        self.warnings.push(warning);
-    }
-
-    /// Notes that a setting or a table should not be there, or lacks something.
-    pub(super) fn refuse_key(&mut self, key: &[String], message: String, help: Option<String>) {
-        let problem = self.settings.problem(key, What::Key);
-        self.problems.push(Problem {
-            message,
-            help,
-            ..problem
-        });
-    }
-}
-
-/// A key made of its levels.
-pub(super) fn key(levels: &[&str]) -> Vec<String> {
-    levels.iter().map(|&level| level.to_owned()).collect()
-}
-
-/// The value of a setting that has a default.
-#[expect(
-    clippy::expect_used,
-    reason = "defaults.toml sets it, and no layer can unset a setting"
-)]
-pub(super) fn set<T>(value: Option<T>) -> T {
-    value.expect("a setting with a default is always set")
-}
-
 /// Checks the whole and makes the plan, or says everything that is wrong.
 pub(super) fn plan(
     settings: &Settings,
     fragment: &Fragment,
     environment: &BTreeMap<String, String>,
 ) -> Result<Plan, Vec<Problem>> {
-    let mut check = Check {
+    let mut findings = Findings {
         settings,
         problems: Vec::new(),
         warnings: Vec::new(),
     };
     let zone = set(fragment.timezone.as_ref()).0;
     let directory = set(fragment.directory.clone()).0;
-    let servers = servers::servers(&mut check, fragment, &directory, environment);
-    let series = series(&mut check, &fragment.series);
-    let daemon = running::daemon(&mut check, &fragment.daemon);
-    let common = running::common(&mut check, fragment, zone);
-    let jobs = jobs(&mut check, &fragment.jobs, &common);
-    let restore = running::restore(&mut check, &fragment.restore);
-    about_series(&mut check, &series, &jobs, fragment);
-    if !check.problems.is_empty() {
-        return Err(check.problems);
+    let servers = servers::servers(&mut findings, fragment, &directory, environment);
+    let series = series(&mut findings, &fragment.series);
+    let daemon = running::daemon(&mut findings, &fragment.daemon);
+    let common = running::common(&mut findings, fragment, zone);
+    let jobs = jobs(&mut findings, &fragment.jobs, &common);
+    let restore = running::restore(&mut findings, &fragment.restore);
+    about_series(&mut findings, &series, &jobs, fragment);
+    if !findings.problems.is_empty() {
+        return Err(findings.problems);
     }
     Ok(Plan {
         zone,
@@ -100,7 +52,7 @@ pub(super) fn plan(
         objectives: running::objectives(&fragment.objectives),
         restore,
         programs: fragment.programs.clone().map(|path| path.0),
-        warnings: check.warnings,
+        warnings: findings.warnings,
     })
 }
 
@@ -115,7 +67,7 @@ fn limits(written: &LimitsFragment) -> Limits {
 }
 
 fn series(
-    check: &mut Check<'_>,
+    findings: &mut Findings<'_>,
     written: &BTreeMap<String, SeriesFragment>,
 ) -> BTreeMap<Series, Rules> {
     let mut series = BTreeMap::new();
@@ -124,7 +76,7 @@ fn series(
             Ok(name) => {
                 series.insert(name, rules(written));
             }
-            Err(error) => check.refuse_key(&key(&["series", name]), error.to_string(), None),
+            Err(error) => findings.refuse_key(&key(&["series", name]), error.to_string(), None),
         }
     }
     series
@@ -146,24 +98,24 @@ fn rules(written: &SeriesFragment) -> Rules {
 
 /// The jobs that are switched on; those that are not are checked all the same.
 fn jobs(
-    check: &mut Check<'_>,
+    findings: &mut Findings<'_>,
     written: &BTreeMap<String, JobFragment>,
     common: &Common,
 ) -> Vec<Job> {
     let mut jobs = Vec::new();
     for (name, written) in written {
         let table = key(&["jobs", name]);
-        if !servers::is_name(name) {
-            check.refuse_key(
+        if !is_name(name) {
+            findings.refuse_key(
                 &table,
                 format!("{name:?} is no name for a job"),
                 Some(names_are()),
             );
         }
-        let kind = kind(check, &table, written);
+        let kind = kind(findings, &table, written);
         let Some(pattern) = &written.schedule else {
             let way = "write when it runs, for example schedule = \"0 2 * * *\"".to_owned();
-            check.refuse_key(&table, "the job has no schedule".to_owned(), Some(way));
+            findings.refuse_key(&table, "the job has no schedule".to_owned(), Some(way));
             continue;
         };
         let zone = common.zone_of(written);
@@ -172,7 +124,7 @@ fn jobs(
             jitter,
             catch_up,
             blackouts,
-        } = running::surroundings(check, &table, written, common);
+        } = running::surroundings(findings, &table, written, common);
         match (Schedule::parse(&pattern.0, zone), kind) {
             (Ok(schedule), Some(kind)) if written.enabled.unwrap_or(true) => {
                 let job = Job {
@@ -185,28 +137,27 @@ fn jobs(
                     retry: common.retry,
                     blackouts,
                 };
-                running::about_job(check, &table, written, &job);
+                running::about_job(findings, &table, written, &job);
                 jobs.push(job);
             }
             (Ok(_), _) => {}
             (Err(error), _) => {
                 let place = [table.as_slice(), &key(&["schedule"])].concat();
-                check.refuse(&place, error.to_string(), None);
+                findings.refuse(&place, error.to_string(), None);
             }
         }
     }
     jobs
 }
 
-/// The form of a name that an operator makes up.
-pub(super) fn names_are() -> String {
-    "names are made of ASCII letters, digits, - and _, 64 at most".to_owned()
-}
-
 /// Refuses the settings that only a job of another kind has.
-fn refuse_settings_of_other_kinds(check: &mut Check<'_>, table: &[String], written: &JobFragment) {
+fn refuse_settings_of_other_kinds(
+    findings: &mut Findings<'_>,
+    table: &[String],
+    written: &JobFragment,
+) {
     if written.choose.is_some() && written.kind.map(|word| word.0) != Some(Kind::Drill) {
-        check.refuse_key(
+        findings.refuse_key(
             &[table, &key(&["choose"])].concat(),
             "only a test restore chooses a backup".to_owned(),
             Some("take it away, or write kind = \"drill\"".to_owned()),
@@ -217,7 +168,7 @@ fn refuse_settings_of_other_kinds(check: &mut Check<'_>, table: &[String], writt
         ("budget", written.budget.is_some()),
     ] {
         if is_written && written.kind.map(|word| word.0) != Some(Kind::Verify) {
-            check.refuse_key(
+            findings.refuse_key(
                 &[table, &key(&[name])].concat(),
                 "only a verification reads backups by age and within a time".to_owned(),
                 Some("take it away, or write kind = \"verify\"".to_owned()),
@@ -226,14 +177,14 @@ fn refuse_settings_of_other_kinds(check: &mut Check<'_>, table: &[String], writt
     }
 }
 
-fn kind(check: &mut Check<'_>, table: &[String], written: &JobFragment) -> Option<JobKind> {
-    refuse_settings_of_other_kinds(check, table, written);
+fn kind(findings: &mut Findings<'_>, table: &[String], written: &JobFragment) -> Option<JobKind> {
+    refuse_settings_of_other_kinds(findings, table, written);
     let series_key = [table, &key(&["series"])].concat();
     match (written.kind.map(|word| word.0), &written.series) {
         (Some(Kind::Backup) | None, Some(series)) => match series.parse::<Series>() {
             Ok(series) if series.is_manual() => {
                 let message = "the series manual is of backups made on demand".to_owned();
-                check.refuse(
+                findings.refuse(
                     &series_key,
                     message,
                     Some("give the job's series another name".into()),
@@ -242,19 +193,19 @@ fn kind(check: &mut Check<'_>, table: &[String], written: &JobFragment) -> Optio
             }
             Ok(series) => Some(JobKind::Backup(series)),
             Err(error) => {
-                check.refuse(&series_key, error.to_string(), None);
+                findings.refuse(&series_key, error.to_string(), None);
                 None
             }
         },
         (Some(Kind::Backup), None) => {
             let way = "name the series that it makes, for example series = \"daily\"".to_owned();
-            check.refuse_key(table, "the backup job has no series".to_owned(), Some(way));
+            findings.refuse_key(table, "the backup job has no series".to_owned(), Some(way));
             None
         }
         (None, None) => {
             let way =
                 "write kind = \"backup\" with a series, or \"verify\", \"drill\" or \"prune\"";
-            check.refuse_key(
+            findings.refuse_key(
                 table,
                 "the job has no kind".to_owned(),
                 Some(way.to_owned()),
@@ -263,7 +214,7 @@ fn kind(check: &mut Check<'_>, table: &[String], written: &JobFragment) -> Optio
         }
         (Some(_), Some(_)) => {
             let way = "take it away, or write kind = \"backup\"".to_owned();
-            check.refuse_key(
+            findings.refuse_key(
                 &series_key,
                 "only a backup job makes a series".into(),
                 Some(way),
@@ -288,7 +239,7 @@ fn kind(check: &mut Check<'_>, table: &[String], written: &JobFragment) -> Optio
 
 /// What is odd between series and jobs, though not wrong.
 fn about_series(
-    check: &mut Check<'_>,
+    findings: &mut Findings<'_>,
     series: &BTreeMap<Series, Rules>,
     jobs: &[Job],
     fragment: &Fragment,
@@ -304,13 +255,13 @@ fn about_series(
         .keys()
         .filter(|series| !series.is_manual() && !made.contains(series))
     {
-        if check
+        if findings
             .settings
             .is_written(&key(&["series", series.as_str()]))
         {
             let hint = nearest(series.as_str(), made.iter().map(|made| made.as_str()));
             let hint = hint.map_or_else(String::new, |made| format!(" (did you mean {made}?)"));
-            check.warnings.push(format!(
+            findings.warnings.push(format!(
                 "series.{series}: says what the series keeps, but no job that is switched on makes \
                  it{hint}"
             ));
@@ -324,7 +275,7 @@ fn about_series(
             .get(&made)
             .is_none_or(|rules| *rules == Rules::default());
         if kept_for_ever && job.enabled.unwrap_or(true) {
-            check.warnings.push(format!(
+            findings.warnings.push(format!(
                 "jobs.{name}: nothing says how long the series {made} is kept, so its backups stay \
                  for ever; write [series.{made}] with keep = \"30 days\" or another rule"
             ));

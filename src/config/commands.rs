@@ -3,8 +3,8 @@
 
 use std::path::PathBuf;
 
-use super::check::key;
-use super::layer::What;
+use super::findings::key;
+use super::problem::What;
 use super::problem::{ConfigError, Place, Problem};
 use super::{Loaded, Settings};
 use crate::writers::{Writable, written_by_others};

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU8;
 
-use super::check::{Check, key, set};
+use super::findings::{Findings, key, set};
 use super::fragment::{DumpFragment, MOST_THREADS};
 use super::layer::Key;
 use super::plan::{Compression, DumpSettings};
@@ -35,14 +35,14 @@ fn overlaid(layers: &[(DumpFragment, Key)]) -> (DumpFragment, Key) {
 
 /// How a dump is made, its level checked against its compressor. What is wrong with a level is said
 /// once, however many databases share it.
-pub(super) fn checked(check: &mut Check<'_>, layers: &[(DumpFragment, Key)]) -> DumpSettings {
+pub(super) fn checked(findings: &mut Findings<'_>, layers: &[(DumpFragment, Key)]) -> DumpSettings {
     let (dump, level_at) = overlaid(layers);
     let compression = set(dump.compression).0;
     let highest = highest_level(compression);
     let at = [level_at.as_slice(), &key(&["level"])].concat();
     if let Some(Count(level)) = dump.level
         && level.get() > highest
-        && !check
+        && !findings
             .problems
             .iter()
             .any(|problem| problem.key == at.join("."))
@@ -61,7 +61,7 @@ pub(super) fn checked(check: &mut Check<'_>, layers: &[(DumpFragment, Key)]) -> 
                 "3 is a good choice".to_owned(),
             ),
         };
-        check.refuse(&at, message, Some(help));
+        findings.refuse(&at, message, Some(help));
     }
     merged(layers)
 }

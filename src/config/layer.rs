@@ -10,7 +10,7 @@ use figment::{Metadata, Profile, Provider};
 use toml_edit::{Document, TableLike};
 
 use super::fragment::Fragment;
-use super::problem::{Mark, Place, Problem};
+use super::problem::{Mark, Place, Problem, What};
 use super::wording;
 use crate::secret_file::FileMode;
 
@@ -235,7 +235,12 @@ impl Layer {
         let mut problems = Vec::new();
         while let Err(error) = self.fragment() {
             let path = error.path.clone();
-            problems.push(wording::problem(self, *error));
+            let (message, help, what) = wording::describe(&path, error.kind);
+            problems.push(Problem {
+                message,
+                help,
+                ..self.problem(&path, what)
+            });
             if path.is_empty() || !take_out(&mut self.values, &path) {
                 // An error without a place of its own cannot be set aside.
                 break;
@@ -317,15 +322,6 @@ impl Provider for &Layer {
     fn data(&self) -> Result<BTreeMap<Profile, Dict>, figment::Error> {
         Ok(BTreeMap::from([(Profile::Default, self.values.clone())]))
     }
-}
-
-/// Which part of a setting is meant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum What {
-    /// Its name.
-    Key,
-    /// What it is set to.
-    Value,
 }
 
 /// A value under the levels of a key.

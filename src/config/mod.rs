@@ -11,6 +11,7 @@ mod connection;
 mod conninfo;
 mod directory;
 mod dump;
+mod findings;
 mod fragment;
 mod layer;
 mod nearest;

@@ -42,6 +42,15 @@ impl ConfigError {
     }
 }
 
+/// Which part of a setting is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum What {
+    /// Its name.
+    Key,
+    /// What it is set to.
+    Value,
+}
+
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Problem {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 
-use super::check::{Check, key, set};
 use super::dump::small;
+use super::findings::{Findings, key, set};
 use super::fragment::{
     BlackoutList, DaemonFragment, DrillFragment, Fragment, JobFragment, LogsFragment,
     ObjectivesFragment, RestoreFragment, RetryFragment,
@@ -21,7 +21,7 @@ use crate::words::span;
 const WINDOW: Duration = Duration::from_secs(6 * 60 * 60);
 
 /// How the daemon runs.
-pub(super) fn daemon(check: &mut Check<'_>, written: &DaemonFragment) -> DaemonSettings {
+pub(super) fn daemon(findings: &mut Findings<'_>, written: &DaemonFragment) -> DaemonSettings {
     let settings = DaemonSettings {
         concurrency: set(written.concurrency).0,
         concurrency_per_server: set(written.concurrency_per_server).0,
@@ -30,14 +30,14 @@ pub(super) fn daemon(check: &mut Check<'_>, written: &DaemonFragment) -> DaemonS
         state_directory: set(written.state_directory.clone()).0,
     };
     if settings.concurrency_per_server > settings.concurrency {
-        check.warn(format!(
+        findings.warn(format!(
             "daemon.concurrency_per_server: {} runs on one server, but daemon.concurrency lets \
              only {} run in all",
             settings.concurrency_per_server, settings.concurrency
         ));
     }
     if settings.runtime_directory == settings.state_directory {
-        let name = if check
+        let name = if findings
             .settings
             .is_written(&key(&["daemon", "state_directory"]))
         {
@@ -45,7 +45,7 @@ pub(super) fn daemon(check: &mut Check<'_>, written: &DaemonFragment) -> DaemonS
         } else {
             "runtime_directory"
         };
-        check.refuse(
+        findings.refuse(
             &key(&["daemon", name]),
             "the runtime and the state directory are one".to_owned(),
             Some(
@@ -59,18 +59,18 @@ pub(super) fn daemon(check: &mut Check<'_>, written: &DaemonFragment) -> DaemonS
 }
 
 /// When a run that failed is tried again.
-pub(super) fn retry(check: &mut Check<'_>, written: &RetryFragment) -> Retry {
+pub(super) fn retry(findings: &mut Findings<'_>, written: &RetryFragment) -> Retry {
     let retry = Retry {
         first: set(written.first.as_ref()).0,
         longest: set(written.longest.as_ref()).0,
     };
     if retry.first > retry.longest {
-        let name = if check.settings.is_written(&key(&["retry", "first"])) {
+        let name = if findings.settings.is_written(&key(&["retry", "first"])) {
             "first"
         } else {
             "longest"
         };
-        check.refuse(
+        findings.refuse(
             &key(&["retry", name]),
             format!(
                 "the first pause, {}, is longer than the longest, {}",
@@ -107,14 +107,14 @@ pub(super) fn objectives(written: &ObjectivesFragment) -> Expectation {
 }
 
 /// What surrounds a restore.
-pub(super) fn restore(check: &mut Check<'_>, written: &RestoreFragment) -> RestoreSettings {
+pub(super) fn restore(findings: &mut Findings<'_>, written: &RestoreFragment) -> RestoreSettings {
     let settings = RestoreSettings {
-        stop: command(check, "stop", written.stop.as_ref()),
-        start: command(check, "start", written.start.as_ref()),
+        stop: command(findings, "stop", written.stop.as_ref()),
+        start: command(findings, "start", written.start.as_ref()),
         timeout: set(written.timeout.as_ref()).0,
     };
     if settings.stop.is_some() && settings.start.is_none() {
-        check.warn(
+        findings.warn(
             "restore.stop: a restore stops the application, and no restore.start starts it again"
                 .to_owned(),
         );
@@ -123,7 +123,11 @@ pub(super) fn restore(check: &mut Check<'_>, written: &RestoreFragment) -> Resto
 }
 
 /// The words of a command; an empty list is none.
-fn command(check: &mut Check<'_>, name: &str, words: Option<&Vec<String>>) -> Option<Vec<String>> {
+fn command(
+    findings: &mut Findings<'_>,
+    name: &str,
+    words: Option<&Vec<String>>,
+) -> Option<Vec<String>> {
     let words = words.filter(|words| !words.is_empty())?;
     let problem = if words.iter().any(|word| word.contains('\0')) {
         "it holds a zero byte"
@@ -134,7 +138,7 @@ fn command(check: &mut Check<'_>, name: &str, words: Option<&Vec<String>>) -> Op
     } else {
         return Some(words.clone());
     };
-    check.refuse(
+    findings.refuse(
         &key(&["restore", name]),
         problem.to_owned(),
         Some(format!(
@@ -172,12 +176,12 @@ impl Common {
 }
 
 /// What holds for every job that says nothing else.
-pub(super) fn common(check: &mut Check<'_>, fragment: &Fragment, zone: Tz) -> Common {
+pub(super) fn common(findings: &mut Findings<'_>, fragment: &Fragment, zone: Tz) -> Common {
     let written = set(fragment.blackout.as_ref());
     Common {
         zone,
-        retry: retry(check, &fragment.retry),
-        blackouts: blackouts(check, &key(&["blackout"]), written, zone),
+        retry: retry(findings, &fragment.retry),
+        blackouts: blackouts(findings, &key(&["blackout"]), written, zone),
     }
 }
 
@@ -194,13 +198,18 @@ pub(super) struct Surroundings {
 const SLOTS: usize = 100;
 
 /// What only shows when a job's schedule is seen together with what surrounds it.
-pub(super) fn about_job(check: &mut Check<'_>, table: &[String], written: &JobFragment, job: &Job) {
+pub(super) fn about_job(
+    findings: &mut Findings<'_>,
+    table: &[String],
+    written: &JobFragment,
+    job: &Job,
+) {
     if !can_ever_start(&job.schedule, job.window, &job.blackouts) {
         let at = match &written.blackout {
             Some(_) => [table, &key(&["blackout"])].concat(),
             None => key(&["blackout"]),
         };
-        check.refuse(
+        findings.refuse(
             &at,
             format!(
                 "no run of the job {} would ever start: whenever it is due ({}), a blackout lasts \
@@ -226,7 +235,7 @@ pub(super) fn about_job(check: &mut Check<'_>, table: &[String], written: &JobFr
     if let Some(closest) = closest.and_then(|closest| closest.to_std().ok())
         && job.jitter >= closest
     {
-        check.warn(format!(
+        findings.warn(format!(
             "jobs.{}: its runs are due as little as {} after the one before, and one that is \
              delayed by up to {} gives way to the next",
             job.name,
@@ -238,7 +247,7 @@ pub(super) fn about_job(check: &mut Check<'_>, table: &[String], written: &JobFr
 
 /// What surrounds the schedule of the job of a table.
 pub(super) fn surroundings(
-    check: &mut Check<'_>,
+    findings: &mut Findings<'_>,
     table: &[String],
     written: &JobFragment,
     common: &Common,
@@ -250,7 +259,7 @@ pub(super) fn surroundings(
         .as_ref()
         .map_or(Duration::ZERO, |jitter| jitter.0);
     if jitter >= window {
-        check.refuse(
+        findings.refuse(
             &at("jitter"),
             format!(
                 "a delay of up to {} does not fit into the job's window of {}",
@@ -265,17 +274,22 @@ pub(super) fn surroundings(
         jitter,
         catch_up: written.catch_up.unwrap_or(true),
         blackouts: match &written.blackout {
-            Some(own) => blackouts(check, &at("blackout"), own, common.zone_of(written)),
+            Some(own) => blackouts(findings, &at("blackout"), own, common.zone_of(written)),
             None => common.blackouts.clone(),
         },
     }
 }
 
-fn blackouts(check: &mut Check<'_>, at: &[String], written: &BlackoutList, zone: Tz) -> Blackouts {
+fn blackouts(
+    findings: &mut Findings<'_>,
+    at: &[String],
+    written: &BlackoutList,
+    zone: Tz,
+) -> Blackouts {
     let windows = written.0.iter().map(|Window(window)| window.clone());
     Blackouts::new(windows.collect(), zone).unwrap_or_else(|error| {
         let way = "leave some time in which runs may start".to_owned();
-        check.refuse(at, error.to_string(), Some(way));
+        findings.refuse(at, error.to_string(), Some(way));
         Blackouts::none(zone)
     })
 }

@@ -6,8 +6,9 @@ use std::path::Path;
 
 use super::conninfo;
 use super::fragment::{ConnectionFragment, Fragment};
-use super::layer::{Layer, Origin, What};
+use super::layer::{Layer, Origin};
 use super::problem::Problem;
+use super::problem::What;
 use crate::credential;
 use crate::identity;
 use crate::regular_file;

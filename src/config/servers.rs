@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use globset::{GlobBuilder, GlobSetBuilder};
 
-use super::check::{Check, key, names_are};
 use super::connection::connection;
 use super::directory::{Claim, conflicts, directory_name};
 use super::dump::{checked, merged};
+use super::findings::{Findings, is_name, key, names_are};
 use super::fragment::{ConnectionFragment, DatabaseFragment, DatabaseList, DumpFragment, Fragment};
 use super::layer::Key;
 use super::plan::{Connection, Database, Databases, Patterns, Selection, Server};
@@ -16,12 +16,6 @@ use super::scalar::DatabaseName;
 
 /// The server that needs no name.
 const MAIN: &str = "main";
-
-/// Whether a name that the operator made up can be one: it becomes part of paths and of variables.
-pub(super) fn is_name(name: &str) -> bool {
-    let sound = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
-    (1..=64).contains(&name.len()) && name.bytes().all(sound)
-}
 
 /// A server as written, the main one or another.
 pub(super) struct Written<'f> {
@@ -62,25 +56,26 @@ impl<'f> Written<'f> {
 
 /// All servers with at least one database, and no directory twice.
 pub(super) fn servers(
-    check: &mut Check<'_>,
+    findings: &mut Findings<'_>,
     fragment: &Fragment,
     directory: &Path,
     environment: &BTreeMap<String, String>,
 ) -> Vec<Server> {
     let main = Written::main(fragment, directory);
     let (mut servers, mut claims) = (Vec::new(), Vec::new());
-    let (connection_of_main, dbname) = connection(check, &main);
-    match databases(check, &main, dbname.as_deref(), &mut claims) {
-        Some(databases) => servers.push(server(check, &main, connection_of_main, databases)),
+    let (connection_of_main, dbname) =
+        connection(findings, main.connection, &main.key(&["connection"]));
+    match databases(findings, &main, dbname.as_deref(), &mut claims) {
+        Some(databases) => servers.push(server(findings, &main, connection_of_main, databases)),
         None if fragment.servers.is_empty() => {
             if is_in_environment(&main, environment) {
                 let databases = Databases::FromEnvironment;
-                servers.push(server(check, &main, connection_of_main, databases));
+                servers.push(server(findings, &main, connection_of_main, databases));
             } else {
-                check.refuse_key(&key(&["database"]), "no database is named".to_owned(), None);
+                findings.refuse_key(&key(&["database"]), "no database is named".to_owned(), None);
             }
         }
-        None => refuse_connection_to_none(check, &main),
+        None => refuse_connection_to_none(findings, &main),
     }
     for (name, written) in &fragment.servers {
         let table = key(&["servers", name]);
@@ -90,7 +85,7 @@ pub(super) fn servers(
             } else {
                 Some(names_are())
             };
-            check.refuse_key(&table, format!("{name:?} is no name for a server"), help);
+            findings.refuse_key(&table, format!("{name:?} is no name for a server"), help);
             continue;
         }
         let own_directory = written.directory.clone().map(|path| path.0);
@@ -109,10 +104,11 @@ pub(super) fn servers(
             .concat(),
             table,
         };
-        let (connection, dbname) = connection(check, &written);
-        match databases(check, &written, dbname.as_deref(), &mut claims) {
-            Some(databases) => servers.push(server(check, &written, connection, databases)),
-            None => check.refuse_key(
+        let (connection, dbname) =
+            connection(findings, written.connection, &written.key(&["connection"]));
+        match databases(findings, &written, dbname.as_deref(), &mut claims) {
+            Some(databases) => servers.push(server(findings, &written, connection, databases)),
+            None => findings.refuse_key(
                 &written.table,
                 "the server names no database".to_owned(),
                 Some(
@@ -122,7 +118,7 @@ pub(super) fn servers(
             ),
         }
     }
-    refuse_conflicts(check, &claims);
+    refuse_conflicts(findings, &claims);
     servers.sort_by(|a, b| a.name.cmp(&b.name));
     servers
 }
@@ -138,9 +134,9 @@ fn is_in_environment(written: &Written<'_>, environment: &BTreeMap<String, Strin
 }
 
 /// Refuses the connection of the server without a name, where that has no database.
-fn refuse_connection_to_none(check: &mut Check<'_>, written: &Written<'_>) {
+fn refuse_connection_to_none(findings: &mut Findings<'_>, written: &Written<'_>) {
     if !written.connection.is_empty() {
-        check.refuse_key(
+        findings.refuse_key(
             &key(&["connection"]),
             "no database is named for this connection".to_owned(),
             Some(
@@ -152,7 +148,7 @@ fn refuse_connection_to_none(check: &mut Check<'_>, written: &Written<'_>) {
 }
 
 /// Refuses directories that two databases would have, or one inside of another's.
-fn refuse_conflicts(check: &mut Check<'_>, claims: &[Claim]) {
+fn refuse_conflicts(findings: &mut Findings<'_>, claims: &[Claim]) {
     for (first, second) in conflicts(claims) {
         let relation = if first.directory == second.directory {
             "is"
@@ -166,12 +162,12 @@ fn refuse_conflicts(check: &mut Check<'_>, claims: &[Claim]) {
             first.owner
         );
         let help = "every database needs a directory of its own; set directory for one of them";
-        check.refuse(&second.key, message, Some(help.to_owned()));
+        findings.refuse(&second.key, message, Some(help.to_owned()));
     }
 }
 
 fn server(
-    check: &mut Check<'_>,
+    findings: &mut Findings<'_>,
     written: &Written<'_>,
     connection: Connection,
     databases: Databases,
@@ -181,13 +177,13 @@ fn server(
         connection,
         databases,
         directory: written.directory.clone(),
-        dump: checked(check, &written.dump),
+        dump: checked(findings, &written.dump),
     }
 }
 
 /// The databases of a server; none if nothing names any.
 fn databases(
-    check: &mut Check<'_>,
+    findings: &mut Findings<'_>,
     written: &Written<'_>,
     dbname: Option<&str>,
     claims: &mut Vec<Claim>,
@@ -195,7 +191,7 @@ fn databases(
     let all = matches!(written.databases, Some(DatabaseList::All));
     for (name, patterns) in [("include", written.include), ("exclude", written.exclude)] {
         if patterns.is_some() && !all {
-            check.refuse_key(
+            findings.refuse_key(
                 &written.key(&[name]),
                 "patterns choose only among databases = \"all\"".to_owned(),
                 Some("write databases = \"all\", or take the patterns away".to_owned()),
@@ -204,7 +200,7 @@ fn databases(
     }
     match (written.database, written.databases) {
         (Some(_), Some(_)) => {
-            check.refuse_key(
+            findings.refuse_key(
                 &written.key(&["database"]),
                 "both database and databases are set".to_owned(),
                 Some("write all names into databases, and take database away".to_owned()),
@@ -214,11 +210,11 @@ fn databases(
         (Some(name), None) => {
             let entry = only(name.clone());
             let entries = [(&entry, written.key(&["database"]))];
-            Some(Databases::Named(named(check, written, entries, claims)))
+            Some(Databases::Named(named(findings, written, entries, claims)))
         }
         (None, Some(DatabaseList::Named(entries))) => {
             if entries.is_empty() {
-                check.refuse(
+                findings.refuse(
                     &written.key(&["databases"]),
                     "the list of databases is empty".to_owned(),
                     Some("name at least one, or write \"all\"".to_owned()),
@@ -227,7 +223,7 @@ fn databases(
             let at = |index: usize| written.key(&["databases", &index.to_string()]);
             let entries = entries.iter().enumerate();
             let entries = entries.map(|(index, entry)| (entry, at(index)));
-            Some(Databases::Named(named(check, written, entries, claims)))
+            Some(Databases::Named(named(findings, written, entries, claims)))
         }
         (None, Some(DatabaseList::All)) => {
             claims.push(Claim {
@@ -236,14 +232,14 @@ fn databases(
                 is_root: true,
                 key: written.key(&["databases"]),
             });
-            let include = patterns(check, written, "include", written.include);
-            let exclude = patterns(check, written, "exclude", written.exclude);
+            let include = patterns(findings, written, "include", written.include);
+            let exclude = patterns(findings, written, "exclude", written.exclude);
             Some(Databases::All(Selection { include, exclude }))
         }
         (None, None) => {
             let entry = only(DatabaseName(dbname?.to_owned()));
             let entries = [(&entry, written.key(&["connection"]))];
-            Some(Databases::Named(named(check, written, entries, claims)))
+            Some(Databases::Named(named(findings, written, entries, claims)))
         }
     }
 }
@@ -258,7 +254,7 @@ fn only(name: DatabaseName) -> DatabaseFragment {
 
 /// The databases of a list, each with the key that an error points at.
 fn named<'f>(
-    check: &mut Check<'_>,
+    findings: &mut Findings<'_>,
     written: &Written<'_>,
     entries: impl IntoIterator<Item = (&'f DatabaseFragment, Key)>,
     claims: &mut Vec<Claim>,
@@ -268,11 +264,11 @@ fn named<'f>(
     for (entry, at) in entries {
         let Some(DatabaseName(name)) = &entry.name else {
             let way = "write name = \"NAME\"".to_owned();
-            check.refuse(&at, "the database has no name".to_owned(), Some(way));
+            findings.refuse(&at, "the database has no name".to_owned(), Some(way));
             continue;
         };
         if !seen.insert(name) {
-            check.refuse(&at, format!("{name:?} is in the list twice"), None);
+            findings.refuse(&at, format!("{name:?} is in the list twice"), None);
             continue;
         }
         let own = DumpFragment {
@@ -301,7 +297,7 @@ fn named<'f>(
         let dump = if own_is_empty(&own) {
             merged(&written.dump)
         } else {
-            checked(check, &layers)
+            checked(findings, &layers)
         };
         databases.push(Database {
             name: name.clone(),
@@ -322,7 +318,7 @@ fn own_is_empty(own: &DumpFragment) -> bool {
 }
 
 fn patterns(
-    check: &mut Check<'_>,
+    findings: &mut Findings<'_>,
     written: &Written<'_>,
     name: &str,
     patterns: Option<&[String]>,
@@ -332,13 +328,13 @@ fn patterns(
     for (index, pattern) in patterns.unwrap_or_default().iter().enumerate() {
         let at = written.key(&[name, &index.to_string()]);
         if !seen.insert(pattern) {
-            check.refuse(&at, format!("{pattern:?} is in the list twice"), None);
+            findings.refuse(&at, format!("{pattern:?} is in the list twice"), None);
         }
         match GlobBuilder::new(pattern).literal_separator(false).build() {
             Ok(glob) => {
                 set.add(glob);
             }
-            Err(error) => check.refuse(
+            Err(error) => findings.refuse(
                 &at,
                 format!("{pattern:?} is no pattern: {}", error.kind()),
                 Some(
@@ -352,7 +348,7 @@ fn patterns(
     match set.build() {
         Ok(set) => Patterns::new(patterns.unwrap_or_default().to_vec(), set),
         Err(error) => {
-            check.refuse(&written.key(&[name]), error.to_string(), None);
+            findings.refuse(&written.key(&[name]), error.to_string(), None);
             Patterns::default()
         }
     }

@@ -11,7 +11,8 @@ use serde::Serialize;
 
 use super::conninfo;
 use super::fragment::Fragment;
-use super::layer::{Key, Layer, Origin, What};
+use super::layer::{Key, Layer, Origin};
+use super::problem::What;
 use super::problem::{Place, Problem};
 
 /// The merged settings.

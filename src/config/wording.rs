@@ -2,15 +2,14 @@
 
 use figment::error::{Actual, Kind};
 
-use super::layer::{Layer, What};
 use super::nearest::nearest;
-use super::problem::Problem;
+use super::problem::What;
 
-/// A serde error of a layer, in an operator's words and with its place.
-pub(super) fn problem(layer: &Layer, error: figment::Error) -> Problem {
-    let path = error.path;
+/// What serde found wrong at this path in an operator's words, with the way out, and which part of the
+/// setting is meant.
+pub(super) fn describe(path: &[String], kind: Kind) -> (String, Option<String>, What) {
     let secret = path.iter().any(|name| name.contains("pass"));
-    let (message, help, what) = match error.kind {
+    match kind {
         Kind::UnknownField(word, known) => {
             let table = path.split_last().map_or(&[][..], |(_, table)| table);
             (
@@ -52,11 +51,6 @@ pub(super) fn problem(layer: &Layer, error: figment::Error) -> Problem {
             None => (text, None, What::Value),
         },
         other => (other.to_string(), None, What::Value),
-    };
-    Problem {
-        message,
-        help,
-        ..layer.problem(&path, what)
     }
 }
 

@@ -11,7 +11,7 @@ use chrono::{DateTime, FixedOffset, Utc};
 use super::continuity::{Accepted, Loss, Seen};
 use super::overdue::{PointMissed, recovery_point};
 use super::series::Series;
-use crate::words::{counted, is_hostile, shell_word};
+use crate::words::{counted, is_hostile, rough_span, shell_word};
 
 pub use facts::{
     DatabaseFacts, DrillFacts, Expectation, Failing, SeriesFacts, SpaceFacts, VerificationFacts,
@@ -218,8 +218,8 @@ impl Judge<'_> {
                     ConcernKind::RecoveryPoint,
                     format!(
                         "the newest sound backup is {} old, and the recovery point is {}{way_out}",
-                        in_words(age),
-                        in_words(target),
+                        rough_span(age),
+                        rough_span(target),
                     ),
                 );
             }
@@ -310,7 +310,7 @@ impl Judge<'_> {
             self.concern(ConcernKind::VerificationFailed, sentence);
         } else if let Some(slot) = verification.overdue.filter(|_| !verification.running) {
             let last = match verification.last {
-                Some(last) => format!("the last was {} ago", in_words(age(last, self.now))),
+                Some(last) => format!("the last was {} ago", rough_span(age(last, self.now))),
                 None => "there was none before".to_owned(),
             };
             self.concern(
@@ -339,7 +339,7 @@ impl Judge<'_> {
             self.concern(ConcernKind::Failed, sentence);
         } else if let Some(slot) = drill.overdue.filter(|_| !drill.running) {
             let last = match drill.last {
-                Some(last) => format!("the last one was {} ago", in_words(age(last, self.now))),
+                Some(last) => format!("the last one was {} ago", rough_span(age(last, self.now))),
                 None => "there never was one".to_owned(),
             };
             let sentence = format!(
@@ -361,8 +361,8 @@ impl Judge<'_> {
             let sentence = format!(
                 "the data was back after {} in the last test restore, and a restore is to take {} at \
                  most (objectives.recovery_time); docs/operations.md says what makes it faster",
-                in_words(took),
-                in_words(target)
+                rough_span(took),
+                rough_span(target)
             );
             self.concern(ConcernKind::RecoveryTime, sentence);
         }
@@ -370,7 +370,7 @@ impl Judge<'_> {
 
     /// "the last daily backup failed 3 hours ago: …"
     fn failed(&self, what: &str, failing: &Failing) -> String {
-        let ago = in_words(age(failing.at, self.now));
+        let ago = rough_span(age(failing.at, self.now));
         let which = match failing.runs {
             1 => format!("the last {what} failed {ago} ago"),
             runs => format!("the last {runs} runs of the {what} failed, the newest {ago} ago"),
@@ -544,24 +544,6 @@ pub fn age(moment: DateTime<FixedOffset>, now: DateTime<FixedOffset>) -> Duratio
     (now.with_timezone(&Utc) - moment.with_timezone(&Utc))
         .to_std()
         .unwrap_or_default()
-}
-
-/// A length of time as people say it, in the largest unit of which there are two, rounded down:
-/// "47 hours", "2 days".
-pub fn in_words(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    let units = [
-        (86_400, "day"),
-        (3600, "hour"),
-        (60, "minute"),
-        (1, "second"),
-    ];
-    let (length, unit) = units
-        .into_iter()
-        .find(|(length, _)| seconds >= 2 * length)
-        .unwrap_or((1, "second"));
-    let count = seconds / length;
-    format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
 }
 
 fn moment(moment: DateTime<FixedOffset>) -> impl fmt::Display {

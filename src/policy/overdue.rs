@@ -7,9 +7,8 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 
-use super::attention::in_words;
 use super::{Blackouts, Schedule};
-use crate::words::span;
+use crate::words::{rough_span, span};
 
 /// What a job promises of its series: a success for each slot.
 #[derive(Clone, Copy, Debug)]
@@ -173,7 +172,7 @@ impl fmt::Display for DrillMissed {
                 write!(
                     f,
                     "there have been backups for {}, and no test restore has come to a result",
-                    in_words(*age)
+                    rough_span(*age)
                 )?;
                 limit
             }
@@ -181,7 +180,7 @@ impl fmt::Display for DrillMissed {
                 write!(
                     f,
                     "the last test restore that came to a result was {} ago",
-                    in_words(*age)
+                    rough_span(*age)
                 )?;
                 limit
             }

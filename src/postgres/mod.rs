@@ -81,7 +81,7 @@ pub use server_error::{ServerError, read_errors};
 pub use server_facts::{
     ServerFacts, Standing, USUAL_TABLESPACE, databases, end_sessions, is_member, server_facts,
 };
-pub use server_settings::{ServerSetting, differing_settings, server_settings, session_statements};
+pub use server_settings::{differing_settings, server_settings, session_statements};
 pub use statistics::{NotRefreshed, analyze, analyze_tables};
 pub use stdio::{EndMark, ProgramInput, ProgramOutput, input_pipe, output_pipe};
 pub use tls::TlsError;

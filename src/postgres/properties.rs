@@ -1,13 +1,14 @@
 //! What a manifest records of a database and its server: all that a plain dump does not carry, and
 //! that whoever creates the database anew has to know.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use tokio_postgres::types::Type;
 
 use super::client::{Client, QueryError};
 use super::preload::library_list;
 use super::quote::identifier;
-use super::server_settings::ServerSetting;
 use super::system_catalog_text::{as_bytes, optional, required, value};
 
 /// The properties of a database. Text that is not UTF-8 on the server has U+FFFD in its place.
@@ -65,6 +66,23 @@ pub struct Setting {
     pub role: Option<String>,
     /// `name=value`
     pub setting: String,
+}
+
+/// A setting of a server. Its value may be a secret of an application's, and is shown nowhere.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerSetting {
+    /// Its name.
+    pub name: String,
+    /// Its value, as the server shows it.
+    pub value: String,
+}
+
+impl fmt::Debug for ServerSetting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerSetting")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A security label.

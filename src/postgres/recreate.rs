@@ -3,9 +3,10 @@
 
 use std::fmt::Write as _;
 
+use super::properties::ServerSetting;
 use super::properties::{DatabaseProperties, Setting};
 use super::quote::{identifier, literal};
-use super::server_settings::{ServerSetting, is_for_loading};
+use super::server_settings::is_for_loading;
 
 /// Settings whose value is a list of names, each quoted by itself (`variable_is_guc_list_quote` in
 /// `PostgreSQL`'s `dumputils.c`).

@@ -2,32 +2,13 @@
 //! and not to the database: recorded at a backup, and given to the copy while it is loaded.
 
 use std::collections::BTreeSet;
-use std::fmt;
 
-use serde::{Deserialize, Serialize};
 use tokio_postgres::types::Type;
 
 use super::client::{Client, QueryError};
-use super::properties::Setting;
+use super::properties::{ServerSetting, Setting};
 use super::quote::literal;
 use super::system_catalog_text::{as_bytes, required};
-
-/// A setting of a server. Its value may be a secret of an application's, and is shown nowhere.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ServerSetting {
-    /// Its name.
-    pub name: String,
-    /// Its value, as the server shows it.
-    pub value: String,
-}
-
-impl fmt::Debug for ServerSetting {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ServerSetting")
-            .field("name", &self.name)
-            .finish_non_exhaustive()
-    }
-}
 
 /// Those that are recorded where a configuration sets them. The zone of times is recorded apart, and what
 /// decides how strings are read stands in every dump.

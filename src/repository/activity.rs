@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::lock::{Holder, LOCK_FILE};
 use super::names::Role;
-use super::sweep;
+use super::temporary;
 
 /// The locks that are held on this machine, by the number of the file, as the kernel lists them in
 /// `/proc/locks` (proc(5)).
@@ -100,11 +100,11 @@ pub(super) fn at_work(directory: &Path, locks: &HeldLocks) -> io::Result<Option<
     for entry in std::fs::read_dir(directory)? {
         let entry = entry?;
         let name = entry.file_name();
-        let Some((run, word)) = name.to_str().and_then(sweep::parse) else {
+        let Some((run, word)) = name.to_str().and_then(temporary::parse) else {
             continue;
         };
         // A verification notes what it found without the lock.
-        if word == Role::State.word() || !sweep::KNOWN.contains(&word.as_str()) {
+        if word == Role::State.word() || !temporary::UNPUBLISHED.contains(&word) {
             continue;
         }
         let of_run = runs.entry(run).or_insert(AtWork {
@@ -147,7 +147,6 @@ pub(super) fn made_at(directory: &Path) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::{HeldLock, HeldLocks, at_work};
-    use crate::repository::staging::PREFIX;
     use crate::repository::{Holder, Repository, Requester};
 
     #[test]
@@ -181,7 +180,7 @@ mod tests {
         };
         let held = repository.lock(&holder).unwrap();
         let file = |run: u128, word: &str, bytes: usize| {
-            let name = format!("{PREFIX}{}.{word}", uuid::Uuid::from_u128(run));
+            let name = format!(".pgbackupd-{}.{word}", uuid::Uuid::from_u128(run));
             std::fs::write(directory.path().join(name), vec![0; bytes]).unwrap();
         };
         file(1, "artifact", 1000);

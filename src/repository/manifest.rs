@@ -7,6 +7,7 @@ use chrono::{DateTime, FixedOffset};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::names::Role;
 use super::requester::Requester;
 use super::seal::{fits, sealed};
 use crate::config::{Compression, Format};
@@ -152,6 +153,19 @@ impl Manifest {
         self.artifact.digest.bytes
             + self.census.digest.bytes
             + globals.map_or(0, |globals| globals.digest.bytes)
+    }
+
+    /// The files that it vouches for, the artifact last.
+    pub(super) fn files(&self) -> Vec<(Role, Digest)> {
+        let artifact = Role::Artifact(self.artifact.format, self.artifact.compression);
+        let globals = self.globals.iter();
+        globals
+            .map(|globals| (Role::Globals, globals.digest.clone()))
+            .chain([
+                (Role::Census, self.census.digest.clone()),
+                (artifact, self.artifact.digest.clone()),
+            ])
+            .collect()
     }
 
     /// The manifest as the text of its file.

@@ -37,6 +37,7 @@ mod seal;
 mod staging;
 mod state;
 mod sweep;
+mod temporary;
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -80,9 +81,9 @@ pub use sweep::Swept;
 
 /// The dumps that stand under a backup's name in a directory, whatever manifest speaks for them.
 pub fn dumps_of(directory: &Path, stem: &Stem) -> Vec<PathBuf> {
-    let paths = catalogue::ALL_ARTIFACTS
+    let paths = Role::ARTIFACTS
         .into_iter()
-        .map(|role| staging::published(directory, stem, role));
+        .map(|role| stem.file(directory, role));
     paths.filter(|path| path.exists()).collect()
 }
 
@@ -275,7 +276,7 @@ impl Repository {
 
     /// Where a file of a backup stands.
     pub fn path(&self, stem: &Stem, role: Role) -> PathBuf {
-        staging::published(&self.directory, stem, role)
+        stem.file(&self.directory, role)
     }
 
     /// The manifest of a backup, proved to be as it was written.
@@ -373,7 +374,7 @@ impl Repository {
 
     fn write_state(&self, run: Uuid, stem: &Stem, state: &State) -> Result<(), RepositoryError> {
         let path = self.path(stem, Role::State);
-        let temporary = staging::temporary(&self.directory, run, Role::State.word());
+        let temporary = temporary::path(&self.directory, run, Role::State.word());
         let write = || {
             let mut file = durable::create_new(&temporary)?;
             file.write_all(state.to_text()?.as_bytes())?;
@@ -402,8 +403,8 @@ impl Repository {
         let manifest = self.manifest(stem)?;
         let from = self.path(stem, Role::Manifest);
         // One run removes several backups, so the name says which.
-        let word = format!("{}-{stem}", sweep::REMOVED);
-        let aside = staging::temporary(&self.directory, run, &word);
+        let word = format!("{}-{stem}", temporary::REMOVED);
+        let aside = temporary::path(&self.directory, run, &word);
         durable::rename_new(&from, &aside).map_err(RepositoryError::io("remove", &from))?;
         drop(guard);
         let begun = || format!("{stem} is no backup any more, and the next run removes its files");

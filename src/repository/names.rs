@@ -4,6 +4,7 @@
 //! `weekly_backup_…` for the weekly one and every other, `manual_<reason>_…` for backups on demand.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use chrono::{Datelike, NaiveDate, NaiveDateTime, Timelike};
@@ -58,6 +59,13 @@ impl Slug {
     /// As it stands in the name.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl Stem {
+    /// Where a file of the backup is in a directory once it is published.
+    pub(super) fn file(&self, directory: &Path, role: Role) -> PathBuf {
+        directory.join(format!("{self}{}", role.suffix()))
     }
 }
 
@@ -163,6 +171,15 @@ pub enum Role {
 }
 
 impl Role {
+    /// Every kind of artifact there is.
+    pub(super) const ARTIFACTS: [Self; 5] = [
+        Self::Artifact(Format::Plain, Compression::Gzip),
+        Self::Artifact(Format::Plain, Compression::Zstd),
+        Self::Artifact(Format::Plain, Compression::None),
+        Self::Artifact(Format::Custom, Compression::None),
+        Self::Artifact(Format::Directory, Compression::None),
+    ];
+
     /// What follows the stem in the file's name.
     pub fn suffix(self) -> &'static str {
         match self {

@@ -22,18 +22,11 @@ use super::durable;
 use super::error::RepositoryError;
 use super::manifest::Manifest;
 use super::names::{Role, Stem};
-use super::staging::{published, temporary};
 use super::state::State;
-use super::sweep::{files_of, read_renamed};
+use super::temporary::{self, QUARANTINED, RELEASED};
 
 /// The directory in a database's directory.
 const QUARANTINE: &str = "quarantine";
-
-/// What the temporary name of a backup on its way in begins with, behind the run.
-pub(super) const QUARANTINED: &str = "quarantined-";
-
-/// The same of one on its way out.
-pub(super) const RELEASED: &str = "released-";
 
 /// A backup that was put aside.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,7 +60,7 @@ pub(super) fn list(directory: &Path) -> io::Result<Vec<Quarantined>> {
             continue;
         };
         let directory = entry.path();
-        let path = published(&directory, &stem, Role::Manifest);
+        let path = stem.file(&directory, Role::Manifest);
         // What somebody left beside a backup that was released is none.
         if path.symlink_metadata().is_err() {
             continue;
@@ -76,7 +69,7 @@ pub(super) fn list(directory: &Path) -> io::Result<Vec<Quarantined>> {
         found.push(Quarantined {
             started: manifest.as_ref().map(|manifest| manifest.started),
             bytes: manifest.as_ref().map(Manifest::bytes),
-            state: State::read(&published(&directory, &stem, Role::State)),
+            state: State::read(&stem.file(&directory, Role::State)),
             name,
             stem,
             directory,
@@ -113,10 +106,10 @@ fn name_of(stem: &Stem, count: u32) -> String {
 
 /// Takes a backup's manifest away: from here on it is no backup. The rest is [`finish`]'s.
 pub(super) fn begin(directory: &Path, run: Uuid, stem: &Stem) -> Result<(), RepositoryError> {
-    let aside = temporary(directory, run, &format!("{QUARANTINED}{stem}"));
+    let aside = temporary::path(directory, run, &format!("{QUARANTINED}{stem}"));
     durable::create_directory(&aside).map_err(RepositoryError::io("create", &aside))?;
-    let manifest = published(directory, stem, Role::Manifest);
-    move_file(&manifest, &published(&aside, stem, Role::Manifest))
+    let manifest = stem.file(directory, Role::Manifest);
+    move_file(&manifest, &stem.file(&aside, Role::Manifest))
         .map_err(RepositoryError::io("put aside", &manifest))?;
     sync(&aside)?;
     sync(directory)
@@ -129,21 +122,21 @@ pub(super) fn finish(
     run: Uuid,
     stem: &Stem,
 ) -> Result<Option<PathBuf>, RepositoryError> {
-    let aside = temporary(directory, run, &format!("{QUARANTINED}{stem}"));
-    let path = published(&aside, stem, Role::Manifest);
+    let aside = temporary::path(directory, run, &format!("{QUARANTINED}{stem}"));
+    let path = stem.file(&aside, Role::Manifest);
     if path.symlink_metadata().is_err() {
         // Nothing has come into it yet.
         let _ = std::fs::remove_dir(&aside);
         return Ok(None);
     }
-    let Ok(manifest) = read_renamed(&path) else {
+    let Ok(manifest) = temporary::read_manifest(&path) else {
         tracing::warn!("{} cannot be read, and waits there", path.display());
         return Ok(None);
     };
     // Where renaming is linking and unlinking, the manifest may have come half way.
     for role in roles_of(&manifest).chain([Role::Manifest]) {
-        let from = published(directory, stem, role);
-        move_file(&from, &published(&aside, stem, role))
+        let from = stem.file(directory, role);
+        move_file(&from, &stem.file(&aside, role))
             .map_err(RepositoryError::io("put aside", &from))?;
     }
     sync(&aside)?;
@@ -177,16 +170,16 @@ pub(super) fn begin_release(
     run: Uuid,
     released: &Quarantined,
 ) -> Result<(), RepositoryError> {
-    let path = published(&released.directory, &released.stem, Role::Manifest);
+    let path = released.stem.file(&released.directory, Role::Manifest);
     let manifest =
         Manifest::read(&path).map_err(|source| RepositoryError::Manifest { path, source })?;
     for role in roles_of(&manifest).chain([Role::Manifest]) {
-        let path = published(directory, &released.stem, role);
+        let path = released.stem.file(directory, role);
         if path.symlink_metadata().is_ok() {
             return Err(RepositoryError::Taken { path });
         }
     }
-    let aside = temporary(directory, run, &format!("{RELEASED}{}", released.name));
+    let aside = temporary::path(directory, run, &format!("{RELEASED}{}", released.name));
     durable::rename_new(&released.directory, &aside).map_err(RepositoryError::io(
         "take out of quarantine",
         &released.directory,
@@ -201,12 +194,12 @@ pub(super) fn finish_release(
     run: Uuid,
     name: &str,
 ) -> Result<bool, RepositoryError> {
-    let aside = temporary(directory, run, &format!("{RELEASED}{name}"));
+    let aside = temporary::path(directory, run, &format!("{RELEASED}{name}"));
     let Some(stem) = stem_of(name) else {
         return Ok(false);
     };
-    let path = published(&aside, &stem, Role::Manifest);
-    if let Ok(manifest) = read_renamed(&path) {
+    let path = stem.file(&aside, Role::Manifest);
+    if let Ok(manifest) = temporary::read_manifest(&path) {
         // The files' names reach the disk before the manifest's, which vouches for them.
         for role in roles_of(&manifest) {
             give_back(directory, &aside, &stem, role)?;
@@ -233,8 +226,8 @@ fn give_back(
     stem: &Stem,
     role: Role,
 ) -> Result<(), RepositoryError> {
-    let to = published(directory, stem, role);
-    match move_file(&published(aside, stem, role), &to) {
+    let to = stem.file(directory, role);
+    match move_file(&stem.file(aside, role), &to) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             Err(RepositoryError::Taken { path: to })
         }
@@ -244,7 +237,7 @@ fn give_back(
 
 /// The backup's files but the manifest.
 fn roles_of(manifest: &Manifest) -> impl Iterator<Item = Role> {
-    let files = files_of(manifest).into_iter().map(|(role, _)| role);
+    let files = manifest.files().into_iter().map(|(role, _)| role);
     [Role::State].into_iter().chain(files)
 }
 

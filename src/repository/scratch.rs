@@ -12,7 +12,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::durable;
-use super::staging::{PREFIX, temporary};
+use super::temporary;
 
 /// The word in the name of a note.
 const WORD: &str = "scratch";
@@ -33,7 +33,7 @@ pub struct ScratchNote {
 
 /// Writes a note, and syncs it.
 pub(super) fn write(directory: &Path, run: Uuid, names: &[&str]) -> io::Result<()> {
-    let path = temporary(directory, run, WORD);
+    let path = temporary::path(directory, run, WORD);
     let mut file = durable::create_new(&path)?;
     for name in names {
         // A name can have a line break in it.
@@ -45,7 +45,7 @@ pub(super) fn write(directory: &Path, run: Uuid, names: &[&str]) -> io::Result<(
 
 /// Removes the note of a run whose databases are gone.
 pub(super) fn remove(directory: &Path, run: Uuid) -> io::Result<()> {
-    durable::remove(&temporary(directory, run, WORD))
+    durable::remove(&temporary::path(directory, run, WORD))
 }
 
 /// All notes in a directory.
@@ -54,10 +54,7 @@ pub(super) fn read_all(directory: &Path) -> io::Result<Vec<ScratchNote>> {
     for entry in std::fs::read_dir(directory)? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let run = name
-            .strip_prefix(PREFIX)
-            .and_then(|rest| rest.split_once('.'));
-        if !run.is_some_and(|(run, word)| run.parse::<Uuid>().is_ok() && word == WORD) {
+        if !temporary::split(&name).is_some_and(|(_, word)| word == WORD) {
             continue;
         }
         let text = crate::regular_file::read_to_string(&path)?;
@@ -100,7 +97,7 @@ mod tests {
         write(path, one, &["a", "b\nc"]).unwrap();
         write(path, other, &["d"]).unwrap();
         std::fs::write(path.join(".pgbackupd-x.scratch"), "\"no\"\n").unwrap();
-        std::fs::write(path.join(format!("{PREFIX}{one}.artifact")), "\"no\"\n").unwrap();
+        std::fs::write(path.join(format!(".pgbackupd-{one}.artifact")), "\"no\"\n").unwrap();
         let mut notes = read_all(path).unwrap();
         notes.sort_by(|a, b| a.names.cmp(&b.names));
         let names: Vec<_> = notes.iter().map(|note| note.names.join(",")).collect();

@@ -11,12 +11,9 @@ use super::error::RepositoryError;
 use super::lock::Lock;
 use super::manifest::Manifest;
 use super::names::{Role, Stem};
-use super::quarantine;
+use super::{quarantine, temporary};
 use crate::config::Format;
 use crate::pipeline::{ArchiveReceipt, ReadBack, StreamSummary, Written};
-
-/// Temporary files begin with this, so that no pattern for backups matches them.
-pub(super) const PREFIX: &str = ".pgbackupd-";
 
 /// The temporary files of one run; removed when dropped, unless published.
 #[derive(Debug)]
@@ -112,7 +109,7 @@ impl<'a> Staging<'a> {
 
     /// Where the temporary file of a role stands.
     pub fn path(&self, role: Role) -> PathBuf {
-        temporary(self.directory, self.run, role.word())
+        temporary::path(self.directory, self.run, role.word())
     }
 
     /// Makes a temporary file.
@@ -184,8 +181,8 @@ impl<'a> Staging<'a> {
 
     /// Refuses the check of any file but this run's one of the role that is called so.
     fn require(&self, checked: &Checked, word: &str) -> Result<(), RepositoryError> {
-        let path = temporary(self.directory, self.run, word);
-        let found = temporary(self.directory, checked.run, checked.role.word());
+        let path = temporary::path(self.directory, self.run, word);
+        let found = temporary::path(self.directory, checked.run, checked.role.word());
         if found == path {
             return Ok(());
         }
@@ -311,7 +308,7 @@ impl<'a> Staging<'a> {
     }
 
     fn rename(&self, role: Role, stem: &Stem) -> Result<(), RepositoryError> {
-        let to = published(self.directory, stem, role);
+        let to = stem.file(self.directory, role);
         durable::rename_new(&self.path(role), &to).map_err(RepositoryError::io("publish", &to))
     }
 
@@ -320,7 +317,7 @@ impl<'a> Staging<'a> {
     fn take_back(&self, stem: &Stem, roles: &[Role]) -> bool {
         let mut all = true;
         for role in roles {
-            let from = published(self.directory, stem, *role);
+            let from = stem.file(self.directory, *role);
             all &= durable::rename_new(&from, &self.path(*role)).is_ok();
         }
         all
@@ -331,17 +328,9 @@ impl Drop for Staging<'_> {
     /// Removes what is still temporary: after a failure everything, after publishing nothing.
     fn drop(&mut self) {
         for word in ["artifact", "globals", "census", "manifest"] {
-            let _ = durable::remove(&temporary(self.directory, self.run, word));
+            let _ = durable::remove(&temporary::path(self.directory, self.run, word));
         }
     }
-}
-
-pub(super) fn temporary(directory: &Path, run: Uuid, word: &str) -> PathBuf {
-    directory.join(format!("{PREFIX}{run}.{word}"))
-}
-
-pub(super) fn published(directory: &Path, stem: &Stem, role: Role) -> PathBuf {
-    directory.join(format!("{stem}{}", role.suffix()))
 }
 
 /// Whether any file under this stem's names is there, of ours or of anybody's, or a backup of that
@@ -351,8 +340,8 @@ fn is_taken(directory: &Path, stem: &Stem) -> bool {
         return true;
     }
     let others = [Role::Globals, Role::Census, Role::Manifest, Role::State];
-    super::catalogue::ALL_ARTIFACTS
+    Role::ARTIFACTS
         .iter()
         .chain(&others)
-        .any(|role| published(directory, stem, *role).symlink_metadata().is_ok())
+        .any(|role| stem.file(directory, *role).symlink_metadata().is_ok())
 }

@@ -11,9 +11,9 @@ use super::durable;
 use super::error::RepositoryError;
 use super::lock::guard_states;
 use super::manifest::Manifest;
-use super::names::Role;
-use super::quarantine::{self, QUARANTINED, RELEASED};
-use super::staging::{PREFIX, published, temporary};
+use super::names::{Role, Stem};
+use super::quarantine;
+use super::temporary::{self, QUARANTINED, RELEASED, REMOVED, UNPUBLISHED};
 use crate::config::Format;
 use crate::pipeline::{Digest, Progress, digest_directory, digest_file};
 
@@ -35,20 +35,14 @@ pub struct Swept {
     pub remaining: Vec<String>,
 }
 
-/// The words in the temporary names of files that are of no use without their run.
-pub(super) const KNOWN: [&str; 5] = ["artifact", "globals", "census", "manifest", "state"];
-
-/// The word in the temporary name of a manifest whose backup is being removed.
-pub(super) const REMOVED: &str = "removed";
-
 pub(super) fn sweep(directory: &Path) -> Result<Swept, RepositoryError> {
     let mut swept = Swept::default();
     let reading = || RepositoryError::io("read the directory", directory);
     let mut runs: BTreeMap<Uuid, Vec<String>> = BTreeMap::new();
     for entry in std::fs::read_dir(directory).map_err(reading())? {
         let name = entry.map_err(reading())?.file_name();
-        if let Some((run, word)) = name.to_str().and_then(parse) {
-            runs.entry(run).or_default().push(word);
+        if let Some((run, word)) = name.to_str().and_then(temporary::parse) {
+            runs.entry(run).or_default().push(word.to_owned());
         }
     }
     for (run, words) in runs {
@@ -74,8 +68,8 @@ fn put_right(
     swept: &mut Swept,
 ) -> Result<(), RepositoryError> {
     for word in words.iter().filter(|word| word.starts_with(REMOVED)) {
-        let path = temporary(directory, run, word);
-        if let Ok(manifest) = read_renamed(&path) {
+        let path = temporary::path(directory, run, word);
+        if let Ok(manifest) = temporary::read_manifest(&path) {
             remove_files(directory, &manifest)?;
             swept.finished_removals.push(manifest.name);
         }
@@ -91,8 +85,11 @@ fn put_right(
         return Ok(());
     }
     let mut removed = false;
-    for word in words.iter().filter(|word| KNOWN.contains(&word.as_str())) {
-        let path = temporary(directory, run, word);
+    for word in words
+        .iter()
+        .filter(|word| UNPUBLISHED.contains(&word.as_str()))
+    {
+        let path = temporary::path(directory, run, word);
         // A state is written without the directory's lock, so this one may be in use.
         let _guard = (word == Role::State.word())
             .then(|| guard_states(directory))
@@ -134,46 +131,29 @@ fn on_the_way(
     Ok(())
 }
 
-/// Splits `.pgbackupd-<run>.<word>`; anything else is not ours.
-pub(super) fn parse(name: &str) -> Option<(Uuid, String)> {
-    let (run, word) = name.strip_prefix(PREFIX)?.split_once('.')?;
-    let named = [REMOVED, QUARANTINED, RELEASED];
-    if !KNOWN.contains(&word) && !named.iter().any(|prefix| word.starts_with(prefix)) {
-        return None;
-    }
-    Some((run.parse().ok()?, word.to_owned()))
-}
-
-/// A manifest under a temporary name, which cannot agree with its own.
-pub(super) fn read_renamed(path: &Path) -> Result<Manifest, super::manifest::ManifestError> {
-    let text =
-        crate::regular_file::read_to_string(path).map_err(super::manifest::ManifestError::Read)?;
-    Manifest::from_text(&text)
-}
-
 /// Publishes a backup whose manifest was already on the disk when its run was cut short. Every
 /// file must be there, under its own name or its temporary one, with the digest that the manifest
 /// gives; else the files that are provably of this run lose their names again.
 fn complete(directory: &Path, run: Uuid) -> Result<Option<String>, RepositoryError> {
-    let path = temporary(directory, run, Role::Manifest.word());
-    let Ok(manifest) = read_renamed(&path) else {
+    let path = temporary::path(directory, run, Role::Manifest.word());
+    let Ok(manifest) = temporary::read_manifest(&path) else {
         return Ok(None);
     };
-    let Ok(stem) = manifest.name.parse() else {
+    let Ok(stem) = manifest.name.parse::<Stem>() else {
         return Ok(None);
     };
-    let files = files_of(&manifest);
+    let files = manifest.files();
     let whole = files.iter().all(|(role, digest)| {
         let is_it = |path: &Path| digest_of(*role, path).as_ref() == Some(digest);
-        is_it(&published(directory, &stem, *role))
-            || (is_it(&temporary(directory, run, role.word()))
-                && !is_there(&published(directory, &stem, *role)))
+        is_it(&stem.file(directory, *role))
+            || (is_it(&temporary::path(directory, run, role.word()))
+                && !is_there(&stem.file(directory, *role)))
     });
-    let manifest_path = published(directory, &stem, Role::Manifest);
+    let manifest_path = stem.file(directory, Role::Manifest);
     let is_published = is_there(&manifest_path);
     if !whole || is_published {
         for (role, digest) in &files {
-            let path = published(directory, &stem, *role);
+            let path = stem.file(directory, *role);
             if !is_published && digest_of(*role, &path).as_ref() == Some(digest) {
                 durable::remove(&path).map_err(RepositoryError::io("remove", &path))?;
             }
@@ -181,8 +161,8 @@ fn complete(directory: &Path, run: Uuid) -> Result<Option<String>, RepositoryErr
         return Ok(None);
     }
     for (role, _) in &files {
-        let from = temporary(directory, run, role.word());
-        let to = published(directory, &stem, *role);
+        let from = temporary::path(directory, run, role.word());
+        let to = stem.file(directory, *role);
         if is_there(&to) {
             // Where renaming is linking and unlinking, it may have come half way.
             durable::remove(&from).map_err(RepositoryError::io("remove", &from))?;
@@ -198,27 +178,14 @@ fn complete(directory: &Path, run: Uuid) -> Result<Option<String>, RepositoryErr
     Ok(Some(manifest.name))
 }
 
-/// The files that a manifest vouches for, the artifact last.
-pub(super) fn files_of(manifest: &Manifest) -> Vec<(Role, Digest)> {
-    let artifact = Role::Artifact(manifest.artifact.format, manifest.artifact.compression);
-    let globals = manifest.globals.iter();
-    globals
-        .map(|globals| (Role::Globals, globals.digest.clone()))
-        .chain([
-            (Role::Census, manifest.census.digest.clone()),
-            (artifact, manifest.artifact.digest.clone()),
-        ])
-        .collect()
-}
-
 /// Removes the files of a backup whose manifest is out of the way already.
 pub(super) fn remove_files(directory: &Path, manifest: &Manifest) -> Result<(), RepositoryError> {
-    let Ok(stem) = manifest.name.parse() else {
+    let Ok(stem) = manifest.name.parse::<Stem>() else {
         return Ok(());
     };
-    let files = files_of(manifest).into_iter().map(|(role, _)| role);
+    let files = manifest.files().into_iter().map(|(role, _)| role);
     for role in files.chain([Role::State]) {
-        let path = published(directory, &stem, role);
+        let path = stem.file(directory, role);
         durable::remove(&path).map_err(RepositoryError::io("remove", &path))?;
     }
     Ok(())

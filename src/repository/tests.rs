@@ -23,10 +23,10 @@ use serde_json::json;
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use super::sweep::REMOVED;
+use super::temporary::{self, REMOVED};
 use super::{
     Artifact, CensusFile, Check, Checked, Globals, Holder, Lock, MANIFEST_FORMAT, Manifest, Pin,
-    Repository, RepositoryError, Requester, Role, Seconds, Staging, State, Stem, Swept, staging,
+    Repository, RepositoryError, Requester, Role, Seconds, Staging, State, Stem, Swept,
 };
 use crate::config::{Compression, Format};
 use crate::pipeline::{
@@ -107,8 +107,7 @@ impl Place {
     fn cut_short(&self, manifest: &Manifest, published: usize) {
         let stem: Stem = manifest.name.parse().unwrap();
         for role in in_order(manifest).into_iter().skip(published) {
-            let temporary =
-                staging::temporary(self.repository.directory(), manifest.run, role.word());
+            let temporary = temporary::path(self.repository.directory(), manifest.run, role.word());
             fs::rename(self.repository.path(&stem, role), temporary).unwrap();
         }
     }
@@ -122,7 +121,7 @@ fn in_order(manifest: &Manifest) -> [Role; 4] {
 /// Writes what a run has written when it is about to publish, as open to others as can be.
 fn write_temporaries(directory: &Path, run: Uuid, artifact: Role) {
     for role in [Role::Globals, Role::Census, artifact] {
-        let path = staging::temporary(directory, run, role.word());
+        let path = temporary::path(directory, run, role.word());
         if role == DIRECTORY {
             DirBuilder::new().mode(0o777).create(&path).unwrap();
             write(&path.join("toc.dat"), run);

@@ -10,7 +10,8 @@ use super::super::failure::Failure;
 use super::super::report;
 use super::super::table::{Column, Table};
 use crate::jobs::{Candidate, JobContext};
-use crate::policy::{age, in_words};
+use crate::policy::age;
+use crate::words::rough_span;
 
 /// What `restore --json` prints without a backup: a list of these, newest sound one first.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -63,7 +64,7 @@ pub(super) fn list(
     ]);
     let rows: Vec<(&Candidate, String)> = candidates
         .iter()
-        .map(|candidate| (candidate, in_words(age(candidate.entry.started, now))))
+        .map(|candidate| (candidate, rough_span(age(candidate.entry.started, now))))
         .collect();
     let table = table.fill(&rows, add_row);
     table.print("", out)?;

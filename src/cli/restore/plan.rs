@@ -12,8 +12,9 @@ use super::super::report;
 use super::RestoreCommand;
 use super::destination::Chosen;
 use crate::jobs::{LastDrill, Preview};
-use crate::policy::{age, in_words};
+use crate::policy::age;
 use crate::words;
+use crate::words::rough_span;
 
 /// What `restore --plan --json` prints.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -155,7 +156,7 @@ fn measure(command: &RestoreCommand<'_>, chosen: &Chosen<'_>, plan: &Preview) ->
          (objectives.recovery_time is {allowed})",
         drill.backup,
         report::moment(drill.at),
-        in_words(age(drill.at, command.context.now())),
+        rough_span(age(drill.at, command.context.now())),
         report::duration(drill.recovery_time()),
     )
 }

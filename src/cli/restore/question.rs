@@ -7,7 +7,8 @@ use super::super::failure::{Failure, FailureKind};
 use super::super::report;
 use super::RestoreCommand;
 use crate::jobs::{JobContext, RestorePlan, about_functions};
-use crate::policy::{age, in_words};
+use crate::policy::age;
+use crate::words::rough_span;
 
 /// What the operator is asked about.
 pub(super) struct Question<'a> {
@@ -69,7 +70,7 @@ impl Question<'_> {
             format!(
                 ", begun {} ({} ago)",
                 report::moment(started),
-                in_words(age(started, context.now()))
+                rough_span(age(started, context.now()))
             )
         });
         line("backup", format!("{}{rows}{started}", plan.backup));

@@ -19,7 +19,8 @@ use crate::jobs::{
     look_ahead_at_tables, look_at_tables, prepare_tables, restore_tables,
 };
 use crate::pipeline::Progress;
-use crate::policy::{age, in_words};
+use crate::policy::age;
+use crate::words::rough_span;
 
 /// What `restore --table --json` prints, whether it succeeded or not.
 #[derive(Clone, Debug, Default, Serialize, JsonSchema)]
@@ -264,7 +265,7 @@ impl RestoringTables<'_> {
             format!(
                 ", begun {} ({} ago)",
                 report::moment(started),
-                in_words(age(started, self.command.context.now()))
+                rough_span(age(started, self.command.context.now()))
             )
         });
         line(

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use crate::policy::in_words;
 use crate::repository::Stem;
-use crate::words::{counted, duration};
+use crate::words::{counted, duration, rough_span};
 
 /// A part of a test restore, in the order in which they come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,7 +137,7 @@ impl DrillReport {
                 "the data was back after {}, and a restore is to take {} at most \
                  (objectives.recovery_time)",
                 duration(took),
-                in_words(target)
+                rough_span(target)
             )
         })
     }
@@ -146,7 +145,7 @@ impl DrillReport {
     /// The recovery time against its target, for the ledger.
     pub(super) fn against(&self, target: Duration) -> String {
         let took = duration(self.recovery_time());
-        format!("the data was back in {took} (of {})", in_words(target))
+        format!("the data was back in {took} (of {})", rough_span(target))
     }
 
     /// How long it took to have the data back: from looking at the backup to the end of loading it.

@@ -4,7 +4,7 @@ use chrono::{DateTime, FixedOffset, TimeDelta};
 
 use super::{
     Concern, ConcernKind, DatabaseFacts, DrillFacts, Expectation, Failing, SeriesFacts, SpaceFacts,
-    VerificationFacts, in_words, judge, judge_space, printable,
+    VerificationFacts, judge, judge_space, printable,
 };
 use crate::policy::{Accepted, Loss, Seen, Series};
 
@@ -405,24 +405,6 @@ fn free_space_is_measured_by_the_limit_and_by_the_backups() {
                 assert!(found.starts_with(&start), "{found}");
             }
         }
-    }
-}
-
-#[test]
-fn lengths_of_time_read_as_people_say_them() {
-    for (seconds, words) in [
-        (0, "0 seconds"),
-        (1, "1 second"),
-        (119, "119 seconds"),
-        (120, "2 minutes"),
-        (7199, "119 minutes"),
-        (7200, "2 hours"),
-        (24 * 3600, "24 hours"),
-        (47 * 3600 + 3599, "47 hours"),
-        (48 * 3600, "2 days"),
-        (400 * 86_400, "400 days"),
-    ] {
-        assert_eq!(in_words(Duration::from_secs(seconds)), words);
     }
 }
 

@@ -19,11 +19,11 @@ use super::child::{
 use super::client::Client;
 use super::conninfo::{Conninfo, ConninfoError, LoginFacts};
 use super::programs::Programs;
+use super::properties::ServerSetting;
 use super::properties::{DatabaseProperties, Extension};
 use super::quote::{identifier, literal};
 use super::recreate::{create_database, settings_for_loading};
 use super::security_labels::missing_label_providers;
-use super::server_settings::ServerSetting;
 use super::system_catalog_text::value;
 use crate::config::Connection;
 

@@ -13,10 +13,8 @@ use super::Problem;
 use crate::policy::Accepted;
 use crate::repository::ledger::Ledger;
 use crate::repository::names::{Role, Stem};
-use crate::repository::quarantine::{QUARANTINED, RELEASED};
 use crate::repository::record::{Details, Event, Record};
-use crate::repository::staging::{published, temporary};
-use crate::repository::sweep::{REMOVED, parse, read_renamed};
+use crate::repository::temporary::{self, QUARANTINED, RELEASED, REMOVED};
 
 /// What the ledger says of a dump.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +45,7 @@ pub(super) fn tell_apart(
         let file = format!("{stem}{}", role.suffix());
         // The manifest may have come, or the dump may have gone, since the names were read.
         if moving.contains(&stem.to_string())
-            || is_there(&published(directory, stem, Role::Manifest))
+            || is_there(&stem.file(directory, Role::Manifest))
             || !is_there(&directory.join(&file))
         {
             continue;
@@ -58,7 +56,7 @@ pub(super) fn tell_apart(
             Some(OnRecord::Settled) => false,
             None => beside
                 .into_iter()
-                .any(|role| is_there(&published(directory, stem, role))),
+                .any(|role| is_there(&stem.file(directory, role))),
         };
         let what = if is_lost {
             format!(
@@ -126,12 +124,16 @@ fn moving(directory: &Path) -> io::Result<BTreeSet<String>> {
     let mut moving = BTreeSet::new();
     for entry in std::fs::read_dir(directory)? {
         let name = entry?.file_name();
-        let Some((run, word)) = name.to_str().and_then(parse) else {
+        let Some((run, word)) = name.to_str().and_then(temporary::parse) else {
             continue;
         };
         if word == Role::Manifest.word() {
-            let path = temporary(directory, run, &word);
-            moving.extend(read_renamed(&path).ok().map(|manifest| manifest.name));
+            let path = temporary::path(directory, run, word);
+            moving.extend(
+                temporary::read_manifest(&path)
+                    .ok()
+                    .map(|manifest| manifest.name),
+            );
             continue;
         }
         let removed = format!("{REMOVED}-");

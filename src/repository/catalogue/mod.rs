@@ -24,8 +24,6 @@ use crate::threads::{Share, share};
 use directory::OpenDirectory;
 use names::NameList;
 
-pub(super) use names::ALL_ARTIFACTS;
-
 /// What stands in a database's directory.
 #[derive(Debug, Default)]
 pub struct Catalogue {

@@ -8,15 +8,6 @@ use std::sync::atomic::Ordering::Relaxed;
 use crate::config::{Compression, Format};
 use crate::repository::names::{Role, Stem};
 
-/// Every kind of artifact there is.
-pub(in crate::repository) const ALL_ARTIFACTS: [Role; 5] = [
-    Role::Artifact(Format::Plain, Compression::Gzip),
-    Role::Artifact(Format::Plain, Compression::Zstd),
-    Role::Artifact(Format::Plain, Compression::None),
-    Role::Artifact(Format::Custom, Compression::None),
-    Role::Artifact(Format::Directory, Compression::None),
-];
-
 /// Names of files, one after the other, each with a zero byte behind it: a hundred thousand strings
 /// of their own would cost more than reading them from the directory.
 #[derive(Default)]
@@ -52,14 +43,14 @@ pub(super) struct Present {
     /// Set once a manifest of theirs has been seen.
     manifest: AtomicBool,
     pub(super) state: bool,
-    /// In the order of [`ALL_ARTIFACTS`].
-    artifacts: [bool; ALL_ARTIFACTS.len()],
+    /// In the order of [`Role::ARTIFACTS`].
+    artifacts: [bool; Role::ARTIFACTS.len()],
 }
 
 impl<'a> Names<'a> {
     /// Whether a file's name is of a kind that is taken note of.
     pub(super) fn matter(name: &[u8]) -> bool {
-        ALL_ARTIFACTS
+        Role::ARTIFACTS
             .iter()
             .chain([&Role::State])
             .any(|role| name.ends_with(role.suffix().as_bytes()))
@@ -72,7 +63,7 @@ impl<'a> Names<'a> {
             let bare = |role: Role| name.strip_suffix(role.suffix());
             if let Some(bare) = bare(Role::State) {
                 names.entry(bare).or_default().state = true;
-            } else if let Some((index, bare)) = ALL_ARTIFACTS
+            } else if let Some((index, bare)) = Role::ARTIFACTS
                 .iter()
                 .enumerate()
                 .find_map(|(index, role)| Some((index, bare(*role)?)))
@@ -97,7 +88,7 @@ impl<'a> Names<'a> {
             (!present.manifest.load(Relaxed)).then_some((stem, present))
         });
         without.flat_map(|(stem, present)| {
-            let there = ALL_ARTIFACTS.iter().zip(present.artifacts);
+            let there = Role::ARTIFACTS.iter().zip(present.artifacts);
             there
                 .filter(|(_, there)| *there)
                 .map(move |(role, _)| (stem.clone(), *role))
@@ -108,7 +99,7 @@ impl<'a> Names<'a> {
 impl Present {
     pub(super) fn has_artifact(&self, format: Format, compression: Compression) -> bool {
         let wanted = Role::Artifact(format, compression);
-        ALL_ARTIFACTS
+        Role::ARTIFACTS
             .iter()
             .zip(self.artifacts)
             .any(|(role, there)| there && role.suffix() == wanted.suffix())

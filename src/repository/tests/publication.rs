@@ -158,7 +158,7 @@ fn the_check_of_another_file_publishes_nothing() {
             panic!("{refused:?}");
         };
         let (number, word) = checked;
-        let expected = staging::temporary(place.repository.directory(), run(number), word);
+        let expected = temporary::path(place.repository.directory(), run(number), word);
         assert_eq!(found, expected);
         assert_eq!(place.names(), BTreeSet::new());
     }
@@ -172,7 +172,7 @@ fn a_receipt_is_of_one_archive() {
     let staging = place.repository.stage(run(1), &lock);
     let progress = Progress::default();
     let receipt = |number| {
-        let path = staging::temporary(place.repository.directory(), run(number), "artifact");
+        let path = temporary::path(place.repository.directory(), run(number), "artifact");
         fs::write(&path, "PGDMP").unwrap();
         let files = ArchiveFiles::read(path, Format::Custom, &progress).unwrap();
         let text = ArchiveText::read(DUMP.as_bytes(), &progress).unwrap();

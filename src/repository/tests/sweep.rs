@@ -145,7 +145,7 @@ fn a_removal_that_was_cut_short_is_finished() {
         let kept = place.publish(run(1), "backup_20250708_020000", PLAIN).name;
         let removed = place.publish(run(2), NAME, PLAIN);
         let word = format!("{REMOVED}-{NAME}");
-        let aside = staging::temporary(place.repository.directory(), run(3), &word);
+        let aside = temporary::path(place.repository.directory(), run(3), &word);
         fs::rename(place.path(&format!("{NAME}.json")), aside).unwrap();
         for role in in_order(&removed).into_iter().take(gone.min(3)) {
             let stem = NAME.parse().unwrap();

@@ -11,7 +11,8 @@ use crate::cli::report::{count, moment, one_line, size};
 use crate::cli::status::spark::Letters;
 use crate::cli::table::{Column, Table};
 use crate::jobs::{DatabaseStatus, Line, StatusReport};
-use crate::policy::{SeriesFacts, age, in_words};
+use crate::policy::{SeriesFacts, age};
+use crate::words::rough_span;
 
 /// A name in a table is no longer.
 const LONGEST_NAME: usize = 20;
@@ -29,17 +30,17 @@ pub(super) fn paragraph(
         label(database),
         one_line(&facts.directory.display().to_string())
     )?;
-    let point = in_words(status.expectation.recovery_point);
+    let point = rough_span(status.expectation.recovery_point);
     match database.newest {
         Some(newest) => wrapped(
             out,
             "  ",
             &format!(
                 "newest backup {} old, begun at {}, {}; the recovery point is {point}",
-                in_words(age(newest, status.at)),
+                rough_span(age(newest, status.at)),
                 moment(newest),
                 match database.newest_verified() {
-                    Some(at) => format!("verified {} ago", in_words(age(at, status.at))),
+                    Some(at) => format!("verified {} ago", rough_span(age(at, status.at))),
                     None => "not verified".to_owned(),
                 }
             ),
@@ -54,7 +55,7 @@ pub(super) fn paragraph(
             format!("  {}", series.series),
             series.newest.map_or_else(
                 || "no backup".to_owned(),
-                |newest| format!("{} ago", in_words(age(newest, status.at))),
+                |newest| format!("{} ago", rough_span(age(newest, status.at))),
             ),
             line.and_then(last_size).map(size).unwrap_or_default(),
             line.map(|line| letters.spark(&line.sizes))
@@ -160,7 +161,7 @@ fn ratio(database: &DatabaseStatus) -> String {
 
 /// "47h", "2d": [`in_words`] for a table.
 fn short(duration: Duration) -> String {
-    let words = in_words(duration);
+    let words = rough_span(duration);
     let (count, unit) = words.split_once(' ').unwrap_or((&words, ""));
     format!("{count}{}", unit.chars().next().unwrap_or_default())
 }

@@ -14,7 +14,8 @@ use crate::cli::failure::Failure;
 use crate::cli::report::{counted, moment, one_line};
 use crate::cli::table::{Column, Table};
 use crate::jobs::{DaemonView, DatabaseStatus, StatusReport};
-use crate::policy::{age, in_words};
+use crate::policy::age;
+use crate::words::rough_span;
 use databases::{paragraph, table};
 use phrases::{running_in_words, space_in_words};
 use wrap::wrapped;
@@ -138,7 +139,7 @@ fn next(status: &StatusReport, out: &mut dyn Write) -> Result<(), Failure> {
         DaemonView::Alive(state) => format!(
             "the daemon (process {}) has run for {}",
             state.pid,
-            in_words(age(state.started, status.at))
+            rough_span(age(state.started, status.at))
         ),
         DaemonView::Absent => {
             "no daemon runs: only cron, timers or people start what is due".to_owned()
@@ -159,7 +160,7 @@ fn next(status: &StatusReport, out: &mut dyn Write) -> Result<(), Failure> {
                 |at| at.format("%a %Y-%m-%d %H:%M %:z").to_string(),
             ),
             next.at
-                .map(|at| format!("in {}", in_words(age(status.at, at))))
+                .map(|at| format!("in {}", rough_span(age(status.at, at))))
                 .unwrap_or_default(),
         ]);
     }

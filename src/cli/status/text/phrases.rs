@@ -4,7 +4,8 @@ use chrono::{DateTime, FixedOffset};
 
 use crate::cli::report::{counted, duration, one_line, size, span};
 use crate::jobs::{DatabaseStatus, Ended, RunningNow, StatusReport};
-use crate::policy::{SpaceFacts, age, in_words};
+use crate::policy::{SpaceFacts, age};
+use crate::words::rough_span;
 
 pub(super) fn verified(last: Option<&Ended>, now: DateTime<FixedOffset>) -> String {
     match last {
@@ -13,7 +14,7 @@ pub(super) fn verified(last: Option<&Ended>, now: DateTime<FixedOffset>) -> Stri
             let found = if last.succeeded { "sound" } else { "FAILED" };
             format!(
                 "last verify run {} ago: {found}",
-                in_words(age(last.at, now))
+                rough_span(age(last.at, now))
             )
         }
     }
@@ -22,7 +23,7 @@ pub(super) fn verified(last: Option<&Ended>, now: DateTime<FixedOffset>) -> Stri
 /// "last test restore 9 days ago (35 days at most): good, with the data back in 41.3 s (of 30
 /// minutes)"
 pub(super) fn drilled(status: &StatusReport, database: &DatabaseStatus) -> String {
-    let ago = |moment| format!("{} ago", in_words(age(moment, status.at)));
+    let ago = |moment| format!("{} ago", rough_span(age(moment, status.at)));
     let limit = status.expectation.drill_age;
     let at_most = limit.map_or_else(String::new, |limit| format!(" ({} at most)", span(limit)));
     let Some(last) = &database.drilled else {
@@ -97,7 +98,7 @@ pub(super) fn running_in_words(running: &RunningNow, now: DateTime<FixedOffset>)
         );
     }
     if let Some(since) = running.since {
-        text = format!("{text} for {}", in_words(age(since, now)));
+        text = format!("{text} for {}", rough_span(age(since, now)));
     }
     if let Some(by) = &running.requested_by {
         text = format!("{text}, by {}", one_line(by));
