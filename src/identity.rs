@@ -27,7 +27,7 @@ use signal_hook::iterator::Signals;
 use uzers::os::unix::UserExt as _;
 use uzers::{Group, User};
 
-use crate::words::shell_word;
+use crate::display::shell_word;
 
 /// The variable by which root's process says whom the second one is to become. It counts only for
 /// root, and only from the process that it names.

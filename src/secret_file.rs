@@ -7,8 +7,8 @@ use std::path::Path;
 
 use rustix::fs::{Access, access};
 
+use crate::display::shell_word;
 use crate::identity::{self, group_name, in_shell_of_root, user_name};
-use crate::words::shell_word;
 
 /// A file whose owner, group and mode let others read it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -13,13 +13,13 @@ use super::progress::Display;
 use super::several::{conclude, ends_before};
 use super::{report, select};
 use crate::config::{Plan, Runs};
+use crate::display::{recomputed, rough_span};
 use crate::jobs::{
     DrillOutcome, DrillReport, JobContext, JobError, Place, Run, WhichBackup, backups_to_drill,
     drill, passed_over_by_drill,
 };
 use crate::pipeline::Progress;
 use crate::repository::Stem;
-use crate::words::{recomputed, rough_span};
 
 /// The end of its help.
 const EXAMPLES: &str = "\

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use super::failure::Failure;
 use super::hint::Hints;
-use crate::words::is_hostile;
+use crate::display::is_hostile;
 
 /// Passes on what is printed until that fails, and remembers why.
 ///

@@ -12,12 +12,12 @@ use uuid::Uuid;
 use super::failure::{Failure, FailureKind};
 use super::interrupt::Interrupt;
 use crate::config::Plan;
-use crate::jobs::{JobError, JobErrorKind};
-use crate::repository::{Entry, Fault, Stem};
-use crate::words::is_hostile;
-pub(super) use crate::words::{
+use crate::display::is_hostile;
+pub(super) use crate::display::{
     count, counted, duration, moment, one_line, size, span, write_moment,
 };
+use crate::jobs::{JobError, JobErrorKind};
+use crate::repository::{Entry, Fault, Stem};
 
 /// A job's error as a command's failure.
 pub(super) fn failure(error: &JobError, interrupt: &Interrupt) -> Failure {

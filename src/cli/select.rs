@@ -7,9 +7,9 @@ use super::interrupt::Interrupt;
 use super::report;
 use super::several::together;
 use crate::config::{Compression, Format, Plan, Server, is_connection_string};
+use crate::display::command;
 use crate::jobs::{JobContext, JobError, Place, Places, places};
 use crate::repository::{Manifest, Quarantined, Repository, Role, Stem};
-use crate::words::command;
 
 /// The stem that an operator means: the name that `list` shows, or any of the backup's files, with
 /// or without a directory.

@@ -9,9 +9,9 @@ use chrono_tz::Tz;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
+use crate::display::label;
 use crate::policy::{Blackouts, Expectation, Retry, Rules, Schedule, Series};
 use crate::telemetry::Level;
-use crate::words::label;
 
 /// Everything the program does, checked. Made only by [`load`](super::load).
 #[derive(Clone, Debug, PartialEq)]

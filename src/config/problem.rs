@@ -8,7 +8,7 @@ use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::words::one_line;
+use crate::display::one_line;
 
 /// Everything that is wrong with a configuration.
 #[derive(Clone, Debug, thiserror::Error)]

@@ -14,8 +14,8 @@ use super::fragment::{
 };
 use super::plan::{DaemonSettings, DrillSettings, Job, Logs, RestoreSettings};
 use super::scalar::Window;
+use crate::display::span;
 use crate::policy::{Blackouts, Expectation, Retry, can_ever_start};
-use crate::words::span;
 
 /// For how long after its slot a run may start, in a job that says nothing of it.
 const WINDOW: Duration = Duration::from_secs(6 * 60 * 60);

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use super::layer::Layer;
 use super::problem::{Place, Problem};
+use crate::display::{one_line, size};
 use crate::identity;
 use crate::regular_file;
 use crate::secret_file::{FileMode, entering_advice, opening_advice};
-use crate::words::{one_line, size};
 use crate::writers::{Writable, trusted_here, written_by_others};
 
 /// The main file when no other is named.

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use crate::config::{
     Databases, DrillChoice, Job, JobKind, Plan, Server, Setting, Settings, Verification,
 };
-use crate::words::{one_line, span};
+use crate::display::{one_line, span};
 
 /// What a reload changes.
 #[derive(Clone, Debug, Default, PartialEq)]

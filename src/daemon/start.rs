@@ -20,6 +20,7 @@ use super::ticker::Ticker;
 use super::{snapshot, task, tell};
 use crate::answers::{self, PATIENCE};
 use crate::config::{ConfigError, Databases, JobKind, Loaded, Plan, Source};
+use crate::display::one_line;
 use crate::jobs::{
     JobContext, JobError, Place, Places, Recovery, places_on, recover, sweep_drills,
 };
@@ -29,7 +30,6 @@ use crate::repository::{
 };
 use crate::tell;
 use crate::threads::{self, NoThread, Thread};
-use crate::words::one_line;
 
 /// In builds for tests this signal hangs the loop, so that the watchdog has something to find.
 #[cfg(debug_assertions)]
@@ -472,7 +472,7 @@ fn report_recovery(plan: &Plan, place: &Place, recovery: &Recovery) {
     }
     for (record, cut_short) in &recovery.restores {
         let start = plan.restore.start.as_deref();
-        let what = cut_short.in_words(&place.database, None, start);
+        let what = cut_short.display(&place.database, None, start);
         tell!(
             InterruptedRunFound,
             { database = %place.database, run_id = %record.run },

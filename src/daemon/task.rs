@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::directories::Directories;
 use crate::config::{Database, Databases, DrillChoice, Job, JobKind, Plan, Server, Verification};
+use crate::display::span;
 use crate::jobs::{
     BackupReport, BackupRequest, DrillReport, JobContext, JobError, JobErrorKind, Place, PruneMode,
     PruneReport, Run, Selection, Stop, Strictness, Tick, VerifyReport, VerifyRequest, WhichBackup,
@@ -23,7 +24,6 @@ use crate::pipeline::Progress;
 use crate::policy::{ClockTrust, DrillMissed, Series};
 use crate::repository::{Operation, Repository, Stem};
 use crate::threads;
-use crate::words::span;
 
 /// A run is given up when its directory has not answered for so long. Builds for tests wait less.
 const STALL: Duration = Duration::from_secs(if cfg!(debug_assertions) { 10 } else { 60 });

@@ -11,10 +11,10 @@ use uuid::Uuid;
 use super::board::{Skipped, Subject, Work};
 use super::changes::kind;
 use super::task::Task;
+use crate::display::{counted, duration, one_line, size};
 use crate::jobs::{BackupReport, DrillReport, JobError, JobErrorKind, PruneReport, VerifyReport};
 use crate::policy::DrillMissed;
 use crate::tell;
-use crate::words::{counted, duration, one_line, size};
 
 /// One run, as every line about it names it.
 #[derive(Clone, Debug)]

@@ -4,10 +4,10 @@ use super::JobContext;
 use super::error::{JobError, JobErrorKind};
 use super::target::from_environment;
 use crate::config::{Connection, Databases, Selection, Server, nearest};
+use crate::display::count;
 use crate::postgres::{
     Client, ConnectError, ConnectErrorKind, Conninfo, discover, unreadable, why_undiscovered,
 };
-use crate::words::count;
 
 /// What keeps databases of a server from being backed up as they are configured.
 #[derive(Clone, Debug, PartialEq, Eq)]

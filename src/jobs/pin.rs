@@ -5,8 +5,8 @@ use super::JobContext;
 use super::error::JobError;
 use super::record::append;
 use super::run::Run;
+use crate::display::shell_word;
 use crate::repository::{Details, Event, Pin, Repository, State, Stem};
-use crate::words::shell_word;
 
 /// Pins a backup, or takes its pin off; gives whether that changed anything.
 ///

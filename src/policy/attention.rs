@@ -11,7 +11,7 @@ use chrono::{DateTime, FixedOffset, Utc};
 use super::continuity::{Accepted, Loss, Seen};
 use super::overdue::{PointMissed, recovery_point};
 use super::series::Series;
-use crate::words::{counted, is_hostile, rough_span, shell_word};
+use crate::display::{counted, is_hostile, rough_span, shell_word};
 
 pub use facts::{
     DatabaseFacts, DrillFacts, Expectation, Failing, SeriesFacts, SpaceFacts, VerificationFacts,

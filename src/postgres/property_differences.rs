@@ -43,7 +43,7 @@ pub fn property_differences(
     }
     phrases.extend(privileges(recorded, found));
     let settings = |properties: &DatabaseProperties| -> BTreeSet<String> {
-        properties.settings.iter().map(in_words).collect()
+        properties.settings.iter().map(display_setting).collect()
     };
     let labels = |properties: &DatabaseProperties| -> BTreeSet<String> {
         let labels = properties.labels.iter();
@@ -130,7 +130,7 @@ fn of_lists(what: &str, recorded: &BTreeSet<String>, found: &BTreeSet<String>) -
         .collect()
 }
 
-fn in_words(one: &Setting) -> String {
+fn display_setting(one: &Setting) -> String {
     match &one.role {
         None => one.setting.clone(),
         Some(role) => format!("{} for role {role}", one.setting),

@@ -3,7 +3,7 @@
 use super::client::{Client, QueryError};
 use super::quote::identifier;
 use super::system_catalog_text::{as_bytes, required, value};
-use crate::words::count;
+use crate::display::count;
 
 /// As many objects as a sentence names.
 const NAMED: i64 = 3;

@@ -194,8 +194,8 @@ impl Repository {
         let mut trusted = trusted_here();
         trusted.extend(owner);
         let found = written_by_others(&self.directory, &trusted).unwrap_or_default();
-        let in_words = |one: &Writable| format!("{}: {}", one.sentence(), one.advice());
-        found.iter().map(in_words).collect()
+        let sentence_and_advice = |one: &Writable| format!("{}: {}", one.sentence(), one.advice());
+        found.iter().map(sentence_and_advice).collect()
     }
 
     /// What stands in the directory.

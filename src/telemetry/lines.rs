@@ -11,7 +11,7 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::words::is_hostile;
+use crate::display::is_hostile;
 
 /// Before every line of a message but its first.
 const CONTINUATION: &str = "    ";

@@ -9,9 +9,9 @@ use serde::Serialize;
 use super::super::failure::Failure;
 use super::super::report;
 use super::super::table::{Column, Table};
+use crate::display::rough_span;
 use crate::jobs::{Candidate, JobContext};
 use crate::policy::age;
-use crate::words::rough_span;
 
 /// What `restore --json` prints without a backup: a list of these, newest sound one first.
 #[derive(Clone, Debug, Serialize, JsonSchema)]

@@ -21,13 +21,13 @@ use super::failure::{Failure, FailureKind};
 use super::progress::Display;
 use super::{incident, report, select};
 use crate::config::{Loaded, Plan, Runs, name_fault};
+use crate::display::command;
 use crate::jobs::{
     Ahead, JobContext, JobError, RestoreOrder, RestorePlan, RestoreReport, RestoreRequest, Run,
     look_ahead, look_at_restore, prepare_restore, restore,
 };
 use crate::pipeline::Progress;
 use crate::policy::Series;
-use crate::words::command;
 use destination::Chosen;
 use question::Question;
 

@@ -11,10 +11,10 @@ use super::super::failure::{Failure, FailureKind};
 use super::super::report;
 use super::RestoreCommand;
 use super::destination::Chosen;
+use crate::display;
+use crate::display::rough_span;
 use crate::jobs::{LastDrill, Preview};
 use crate::policy::age;
-use crate::words;
-use crate::words::rough_span;
 
 /// What `restore --plan --json` prints.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -140,7 +140,7 @@ fn measure(command: &RestoreCommand<'_>, chosen: &Chosen<'_>, plan: &Preview) ->
         return format!(
             "times: none, for no test restore of the database is on record; `{}` makes \
              one and measures it (objectives.recovery_time is {allowed})",
-            words::command("drill", &chosen.label, "")
+            display::command("drill", &chosen.label, "")
         );
     };
     let sizes = match (drill.bytes, plan.bytes) {

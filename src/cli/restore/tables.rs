@@ -14,13 +14,13 @@ use super::super::progress::Display;
 use super::super::{incident, report};
 use super::destination::Chosen;
 use super::{Begun, RestoreCommand, warn};
+use crate::display::rough_span;
 use crate::jobs::{
     JobError, RestoreOrder, Run, TablesAhead, TablesReport, TablesRequest, about_functions,
     look_ahead_at_tables, look_at_tables, prepare_tables, restore_tables,
 };
 use crate::pipeline::Progress;
 use crate::policy::age;
-use crate::words::rough_span;
 
 /// What `restore --table --json` prints, whether it succeeded or not.
 #[derive(Clone, Debug, Default, Serialize, JsonSchema)]

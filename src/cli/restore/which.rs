@@ -13,11 +13,11 @@ use super::listing::{Restorable, list};
 use super::moment::moment;
 use super::{Args, RestoreCommand};
 use crate::config::Plan;
+use crate::display::command;
 use crate::jobs::{
     Candidate, Criteria, JobError, Place, Places, RestoreSource, choose_backup, passed_over, places,
 };
 use crate::repository::{Role, Stem};
-use crate::words::command;
 
 /// What has become of a restore that must not go on.
 const UNTOUCHED: &str = "nothing was restored";

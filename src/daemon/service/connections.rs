@@ -9,11 +9,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::Service;
 use crate::config::{Databases, Server};
+use crate::display::one_line;
 use crate::jobs::{
     ConnectionFailure, ConnectionFailureKind, JobContext, ServerConnections, check_connections,
 };
 use crate::tell;
-use crate::words::one_line;
 
 /// What looking has found so far.
 pub(super) struct Connections {

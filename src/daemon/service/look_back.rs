@@ -15,10 +15,10 @@ use crate::config::Job;
 use crate::daemon::missed::{Missed, Question};
 use crate::daemon::snapshot::PATIENCE;
 use crate::daemon::tell;
+use crate::display::span;
 use crate::repository::{InForce, SchedulesInForce};
 use crate::tell;
 use crate::threads::{self, NoThread};
-use crate::words::span;
 
 /// What looking back has found.
 pub(super) enum LookedBack {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::judge::{about_the_version, comparison_level, in_words};
+use super::judge::{about_the_version, comparison_level, display_differences};
 use super::placeholders;
 use super::preload::{hindrance, libraries, way_out, with_packages};
 use super::reference::Made;
@@ -13,6 +13,7 @@ use super::restored::Restored;
 use super::roles::{self, Prepared};
 use super::space::shortage;
 use crate::config::Format;
+use crate::display::{count, counted};
 use crate::jobs::archive::programs_to_read;
 use crate::jobs::error::{JobError, JobErrorKind};
 use crate::jobs::pin::record_lost_state;
@@ -23,7 +24,6 @@ use crate::pipeline::census::{Census, Dependencies, Scanner};
 use crate::pipeline::{Amount, Phase, StreamSummary, judge_globals};
 use crate::postgres::{Enforcement, Extension, Programs, Sandbox, SandboxSpec, database_name};
 use crate::repository::{Manifest, Repository, Role, State, Stem};
-use crate::words::{count, counted};
 
 /// So many differences are named; beyond, they are only counted.
 const MOST_NAMED: usize = 100;
@@ -49,7 +49,7 @@ impl Drill<'_> {
                 "it holds what a restore does not send: {finding}; it was not loaded"
             )));
         }
-        if let Some(unexpected) = stream_summary.findings.unexpected_in_words() {
+        if let Some(unexpected) = stream_summary.findings.display_unexpected() {
             self.remarks.push(format!(
                 "it holds statements of kinds that are not known, and a restore of it needs \
                  --accept-unexpected:{unexpected}"
@@ -374,7 +374,7 @@ impl Drill<'_> {
             }
         }
         let verdict = comparison.judge(comparison_level(manifest, &backup.programs));
-        let mut named = in_words(&verdict.lost);
+        let mut named = display_differences(&verdict.lost);
         named.append(&mut differences);
         self.remarks.extend(about_rewritten(verdict.rewritten));
         let of_the_version = verdict.of_the_version.len() as u64;

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use crate::display::{count, counted};
 use crate::jobs::proof::{ComparisonLevel, major_of};
 use crate::pipeline::census::Difference;
 use crate::postgres::Programs;
 use crate::repository::Manifest;
-use crate::words::{count, counted};
 
 /// How closely a dump of the restored database can be compared with the backup. Where versions differ,
 /// objects are looked for by their names, also in a version for which nobody has shown that it uses the
@@ -42,7 +42,7 @@ pub(super) fn about_the_version(manifest: &Manifest, programs: &Programs) -> Opt
 }
 
 /// The differences in sentences. Pure.
-pub(super) fn in_words(differences: &[Difference]) -> Vec<String> {
+pub(super) fn display_differences(differences: &[Difference]) -> Vec<String> {
     let mut named: Vec<String> = differences
         .iter()
         .map(|difference| match difference {
@@ -95,7 +95,7 @@ mod tests {
             Difference::Owner("view w".to_owned()),
         ];
         assert_eq!(
-            in_words(&differences),
+            display_differences(&differences),
             [
                 "public.orders: 1,204,338 rows in the backup, 1,204,337 restored",
                 "table public.orders is missing after the restore",

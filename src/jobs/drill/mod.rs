@@ -114,7 +114,7 @@ pub async fn drill(run: &Run<'_>, place: &Place, stem: &Stem) -> Result<DrillRep
     report.remarks.extend(kept);
     details.bytes = Some(report.bytes);
     details.damaged = report.damaged();
-    let (event, message) = report.in_words(recovery_time);
+    let (event, message) = report.outcome_and_message(recovery_time);
     let end = end(event, Some(message), details);
     append(&ledger, &end, "the test restore is done, but")?;
     // What retention counts on must not be lost in silence.
@@ -163,7 +163,7 @@ impl DrillReport {
     }
 
     /// How it ended, for the ledger.
-    fn in_words(&self, target: Duration) -> (Event, String) {
+    fn outcome_and_message(&self, target: Duration) -> (Event, String) {
         if let Some(sentence) = self.outcome.sentence() {
             return (Event::Failed, format!("{}: {sentence}", self.stem));
         }

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::roles::{Prepared, USUAL_SUPERUSER};
+use crate::display::counted;
 use crate::pipeline::census::Dependencies;
 use crate::postgres::{DatabaseProperties, foreign_grantors, roles_of};
-use crate::words::counted;
 
 /// The superuser that a server for such a backup is best made with: the usual one where the dump or
 /// the database knows it, else the database's owner.

@@ -11,8 +11,8 @@
 
 use std::ops::RangeInclusive;
 
+use crate::display::counted;
 use crate::pipeline::census::{Compared, Difference};
-use crate::words::counted;
 
 /// The versions for whose `pg_dump` that was shown.
 const SHOWN: RangeInclusive<u32> = 14..=18;

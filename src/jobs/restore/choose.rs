@@ -7,10 +7,10 @@ use std::path::Path;
 use chrono::{DateTime, FixedOffset, NaiveDateTime, TimeZone, Utc};
 use chrono_tz::Tz;
 
+use crate::display::{command, shell_word};
 use crate::jobs::{JobContext, JobError, Place, continuity};
 use crate::policy::{Accepted, Loss, Series};
 use crate::repository::{Catalogue, Entry, Fault, Quarantined, Stem};
-use crate::words::{command, shell_word};
 
 /// A backup that could be restored.
 #[derive(Clone, Debug)]

@@ -5,6 +5,7 @@ use super::sendable::{self, Stamp};
 use super::work::{Loading, Made, Restore};
 use super::{content, rights};
 use crate::config::Format;
+use crate::display::recomputed;
 use crate::jobs::JobError;
 use crate::jobs::load::{Loaded, Loader};
 use crate::jobs::proof::{
@@ -18,7 +19,6 @@ use crate::postgres::{
     Client, Confinement, Conninfo, analyze, database_properties, knows_time_zone,
     property_differences,
 };
-use crate::words::recomputed;
 
 /// So many differences are named; the rest is counted.
 const NAMED: usize = 10;
@@ -159,7 +159,7 @@ impl Restore<'_> {
             made.warnings.push(format!(
                 "{}:\n{}",
                 agreement(level),
-                list(&in_words(&verdict.of_the_version))
+                list(&display_differences(&verdict.of_the_version))
             ));
         }
         if !stream_summary.dependencies.recomputed.is_empty() {
@@ -330,11 +330,11 @@ fn refuse_losses(verdict: &Verdict, unknown: Option<String>) -> Result<(), JobEr
     });
     Err(JobError::failed(format!(
         "what was loaded is not what the backup holds:\n{}{unknown}",
-        list(&in_words(&verdict.lost))
+        list(&display_differences(&verdict.lost))
     )))
 }
 
-fn in_words(differences: &[Difference]) -> Vec<String> {
+fn display_differences(differences: &[Difference]) -> Vec<String> {
     differences.iter().map(ToString::to_string).collect()
 }
 

@@ -57,7 +57,7 @@ impl CutShort {
     ///
     /// With the server's databases it is known what became of it. `start` is the command that
     /// starts the application.
-    pub fn in_words(
+    pub fn display(
         &self,
         database: &str,
         databases: Option<&BTreeMap<String, Standing>>,
@@ -101,7 +101,7 @@ pub(in crate::jobs) fn sentences(
 ) -> Vec<String> {
     let told = found
         .iter()
-        .map(|cut| cut.in_words(database, Some(databases), start));
+        .map(|cut| cut.display(database, Some(databases), start));
     told.collect()
 }
 
@@ -186,7 +186,7 @@ mod tests {
                 .iter()
                 .map(|name| ((*name).to_owned(), Standing::default()))
                 .collect();
-            let text = cut_short(keeps_as).in_words("app", Some(&databases), None);
+            let text = cut_short(keeps_as).display("app", Some(&databases), None);
             assert!(text.contains(expected), "{standing:?}: {text}");
         }
         let start = [
@@ -195,7 +195,7 @@ mod tests {
             "shop".to_owned(),
         ];
         assert_eq!(
-            cut_short(Some("old")).in_words("app", None, Some(&start)),
+            cut_short(Some("old")).display("app", None, Some(&start)),
             "the restore of Wed 2025-07-09 14:30:00 +03:00 by root@db1 was cut short: while there \
              is a database new, which the next restore drops, app is what it was before; once \
              there is none, app is the restored database, and old the one before; `pgbackupd \

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use super::rights;
 use super::roles::RolesToRestore;
+use crate::display::size;
 use crate::pipeline::census::Dependencies;
 use crate::postgres::{
     DatabaseProperties, Dependents, ServerFacts, Standing, USUAL_TABLESPACE, roles_of,
 };
-use crate::words::size;
 
 /// What the judgement is made from.
 #[derive(Clone, Copy, Debug)]

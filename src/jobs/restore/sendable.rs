@@ -45,7 +45,7 @@ pub(in crate::jobs) fn judge(
             source.label
         )));
     }
-    let (Some(words), Some(first)) = (findings.unexpected_in_words(), findings.unexpected.first())
+    let (Some(words), Some(first)) = (findings.display_unexpected(), findings.unexpected.first())
     else {
         return Ok(None);
     };

@@ -8,6 +8,7 @@ use chrono::{DateTime, FixedOffset};
 
 use super::sendable;
 use crate::config::{Compression, Format};
+use crate::display::command;
 use crate::jobs::archive::{read_archive, without_a_server};
 use crate::jobs::dump::{Dumper, Overheard, read_back};
 use crate::jobs::proof::{ComparisonLevel, major_of, read_globals};
@@ -20,7 +21,6 @@ use crate::postgres::{
     database_properties,
 };
 use crate::repository::{Manifest, Role, Stem};
-use crate::words::command;
 
 /// Which dump is restored.
 #[derive(Clone, Debug)]

@@ -10,10 +10,10 @@ use super::begin::RestoreOrder;
 use super::sendable::about_functions;
 use super::source::Source;
 use super::{RestorePlan, RestoreRequest, RestoreSource, roles};
+use crate::display::{counted, size};
 use crate::jobs::{DrillPhase, JobError};
 use crate::postgres::ServerFacts;
 use crate::repository::{Details, Event, Record};
-use crate::words::{counted, size};
 
 /// What a restore would do.
 #[derive(Clone, Debug)]
@@ -159,7 +159,7 @@ pub(in crate::jobs) fn plan(
         &[DrillPhase::Verify],
     );
     step(
-        in_words(request, source, server_facts),
+        display_roles(request, source, server_facts),
         &[DrillPhase::Globals],
     );
     step(
@@ -187,7 +187,7 @@ pub(in crate::jobs) fn plan(
         "give it the recorded settings, privileges and comment".to_owned(),
         &[],
     );
-    step(swap_in_words(plan), &[]);
+    step(display_swap(plan), &[]);
     if let (Some(_), Some(aside), true) = (&plan.replaces, &plan.keeps_as, request.drop_old) {
         step(format!("drop {aside}"), &[]);
     }
@@ -201,7 +201,7 @@ pub(in crate::jobs) fn plan(
 }
 
 /// How the restored database gets its name.
-fn swap_in_words(plan: &RestorePlan) -> String {
+fn display_swap(plan: &RestorePlan) -> String {
     let RestorePlan {
         database,
         loads_into,
@@ -219,7 +219,11 @@ fn swap_in_words(plan: &RestorePlan) -> String {
 }
 
 /// What is done about roles.
-fn in_words(request: &RestoreRequest<'_>, source: &Source, server_facts: &ServerFacts) -> String {
+fn display_roles(
+    request: &RestoreRequest<'_>,
+    source: &Source,
+    server_facts: &ServerFacts,
+) -> String {
     let roles = roles::to_restore(
         &source.globals,
         &server_facts.roles,

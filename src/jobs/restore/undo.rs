@@ -10,12 +10,12 @@ use super::swap::Swap;
 use super::work::not_started;
 use super::{application, replaced};
 use crate::config::{Connection, RestoreSettings};
+use crate::display::one_line;
 use crate::jobs::record::append;
 use crate::jobs::run::Run;
 use crate::jobs::{JobContext, JobError};
 use crate::postgres::{Client, Conninfo, Standing, TakePlace, databases, drop_database};
 use crate::repository::{Details, Event, Lock, Repository};
-use crate::words::one_line;
 
 /// A restore that is to be undone.
 #[derive(Clone, Copy, Debug)]

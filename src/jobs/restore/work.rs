@@ -6,12 +6,12 @@ use super::sendable::stay_in;
 use super::step_log::StepLog;
 use super::swap::{connect_patiently, drop_made};
 use super::{Prepared, RestorePlan, RestoreRequest, application};
+use crate::display::counted;
 use crate::jobs::JobError;
 use crate::jobs::limit::Stop;
 use crate::jobs::run::Run;
 use crate::postgres::{Client, Conninfo, Programs, drop_database, drop_role};
 use crate::repository::{Event, SideNames};
-use crate::words::counted;
 
 /// For a statement that changes system catalogs; making and dropping a database copies and removes
 /// files.
@@ -123,7 +123,7 @@ pub async fn restore(
     };
     run.step_log.update(|facts| facts.roles = made.roles);
     let end = match &outcome {
-        Ok(report) => (Event::Succeeded, report.in_words()),
+        Ok(report) => (Event::Succeeded, report.display()),
         Err(error) => (error.event(), error.to_string()),
     };
     request.order.record_end(run, took, end);
@@ -147,7 +147,7 @@ impl RestoreReport {
         });
     }
 
-    fn in_words(&self) -> String {
+    fn display(&self) -> String {
         let mut text = format!(
             "{} in {} restored and compared",
             counted(self.rows, "row", "rows"),

@@ -353,7 +353,7 @@ impl Gathered<'_> {
         }
         let application = self.world.plan.restore.start.as_deref();
         let cut_short = CutShort::of(start)?;
-        Some(cut_short.in_words(&self.database, None, application))
+        Some(cut_short.display(&self.database, None, application))
     }
 
     /// Since when the database can have been known to be backed up: its directory is made by the

@@ -18,12 +18,12 @@ use super::error::JobError;
 use super::target::named::{Known, meant};
 use super::{JobContext, LastDrill};
 use crate::config::{JobKind, Loaded, Plan, Server};
+use crate::display::{label, one_line};
 use crate::policy::{
     Concern, ConcernKind, DatabaseFacts, Expectation, Series, SpaceFacts, age, judge, judge_space,
 };
 use crate::repository::{DaemonState, HeldLocks, RunningJob, RuntimeDirectory};
 use crate::threads::share;
-use crate::words::{label, one_line};
 
 use answers::Answers;
 pub use history::{Ended, Outcomes};

@@ -6,8 +6,8 @@ use std::path::Path;
 use super::look::World;
 use super::places::Spot;
 use crate::config::{Databases, Plan};
+use crate::display::counted;
 use crate::repository::{LastSeen, Repository};
-use crate::words::counted;
 
 /// What there is to know of such directories, one sentence each. They come from the state directory,
 /// which remembers where backups were made; one that is gone since is nobody's business.

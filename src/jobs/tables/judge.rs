@@ -2,11 +2,11 @@
 
 use super::choose::Name;
 use super::look::flat;
+use crate::display::size;
 use crate::jobs::restore::create_target::{self, Room};
 use crate::jobs::restore::preflight::Judgement;
 use crate::pipeline::census::Census;
 use crate::postgres::{Conninfo, ServerFacts, USUAL_TABLESPACE};
-use crate::words::size;
 
 /// Judges whether a server can take tables: of this much room, where so much is free. Pure.
 pub(super) fn judge(

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::choose::Name;
 use super::judge::in_the_way;
-use super::scratch::{Extraction, in_words};
+use super::scratch::{Extraction, display_extensions};
 use super::{PlannedTable, TablesPlan};
+use crate::display::counted;
 use crate::jobs::JobError;
 use crate::jobs::restore::preflight::PG_CRON;
 use crate::pipeline::census::{Dependencies, TableName};
@@ -15,7 +16,6 @@ use crate::postgres::{
     Client, Detached, ServerFacts, Shape, Table, dependencies, detach, drop_all_but, has,
     has_schema, move_into, partition_tree, shapes, taken,
 };
-use crate::words::counted;
 
 /// What the look into the scratch database needs.
 pub(super) struct Look<'a> {
@@ -59,7 +59,7 @@ impl Look<'_> {
             left_out.push(format!(
                 "what our user cannot install here, and nothing else in the backup needs: {} \
                  (extensions)",
-                in_words(&without)
+                display_extensions(&without)
             ));
         }
         if let Some(schema) = self.schema {
@@ -239,7 +239,7 @@ fn no_two_alike(tables: &[Table]) -> Result<(), JobError> {
                 "{other} and {} have one name and cannot both go into one schema: name the \
                  schema too, such as --table {}, or restore into a new database, with --into",
                 table.quoted,
-                crate::words::shell_word(other)
+                crate::display::shell_word(other)
             )));
         }
     }

@@ -21,13 +21,13 @@ use std::time::Duration;
 
 use chrono::{DateTime, FixedOffset};
 
+use crate::display::counted;
 use crate::jobs::JobError;
 use crate::jobs::restore::RestoreOrder;
 use crate::jobs::restore::source::Source;
 use crate::pipeline::StreamSummary;
 use crate::postgres::{Conninfo, DatabaseProperties, Programs, Table};
 use crate::repository::Lock;
-use crate::words::counted;
 
 pub use prepare::prepare_tables;
 pub use preview::{TablesAhead, look_ahead_at_tables, look_at_tables};
@@ -126,7 +126,7 @@ impl TablesRequest<'_> {
 }
 
 impl PlannedTable {
-    fn in_words(&self) -> String {
+    fn display(&self) -> String {
         let rows = self.rows.map_or_else(String::new, |rows| {
             format!(" ({})", counted(rows, "row", "rows"))
         });

@@ -203,7 +203,7 @@ fn refuse(judgement: &Judgement) -> Result<(), JobError> {
 fn note_plan(step_log: &StepLog, warnings: &[String], tables: &[PlannedTable]) {
     step_log.update(|facts| {
         facts.warnings = warnings.to_vec();
-        facts.restored_tables = tables.iter().map(PlannedTable::in_words).collect();
+        facts.restored_tables = tables.iter().map(PlannedTable::display).collect();
         facts.expected = Some(Content {
             rows: tables.iter().filter_map(|table| table.rows).sum(),
             tables: tables.len() as u64,
@@ -282,6 +282,6 @@ async fn drop_after_failure(client: &Client, scratch: &str) -> bool {
 /// When the backup began, for the comment on a schema.
 pub(super) fn when(started: Option<DateTime<FixedOffset>>) -> String {
     started.map_or_else(String::new, |started| {
-        format!(" of {}", crate::words::moment(started))
+        format!(" of {}", crate::display::moment(started))
     })
 }

@@ -9,6 +9,7 @@ use super::choose::{Name, choose};
 use super::judge::{free, in_the_way, judge, room_for};
 use super::look::flat;
 use super::prepare::two_names;
+use crate::display::{command, counted};
 use crate::jobs::error::census_damage;
 use crate::jobs::restore::begin::{Beginning, Depth};
 use crate::jobs::restore::sendable::about_functions;
@@ -21,7 +22,6 @@ use crate::pipeline::read_census;
 use crate::postgres::{Conninfo, partition_tree};
 use crate::regular_file;
 use crate::repository::{Manifest, Role};
-use crate::words::{command, counted};
 
 /// So many tables are named; the rest is counted.
 const NAMED: usize = 20;
@@ -115,7 +115,7 @@ async fn look(
         database: order.into.to_owned(),
         makes_database,
         tables: match &contents {
-            Some((census, _)) => in_words(&tables, census),
+            Some((census, _)) => display_names(&tables, census),
             None => request.patterns.join(", "),
         },
         user: server_facts.user.clone(),
@@ -270,7 +270,7 @@ impl TablesAhead {
 }
 
 /// The tables and their rows.
-fn in_words(names: &[Name], census: &Census) -> String {
+fn display_names(names: &[Name], census: &Census) -> String {
     let rows: Vec<(Name, u64)> = census
         .tables()
         .map(|(table, counted)| (flat(&(table.schema, table.name)), counted.rows))

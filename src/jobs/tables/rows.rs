@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use super::list;
 use super::scratch::to_read;
-use super::transfer::{Transfer, rows_in_words};
+use super::transfer::{Transfer, display_rows};
 use crate::config::Format;
 use crate::jobs::JobError;
 use crate::jobs::dump::{Overheard, blocking};
@@ -217,8 +217,8 @@ impl Transfer<'_> {
             if found.rows != expected.rows {
                 differences.push(format!(
                     "{}, {} in the backup",
-                    rows_in_words(name, found.rows),
-                    crate::words::count(expected.rows)
+                    display_rows(name, found.rows),
+                    crate::display::count(expected.rows)
                 ));
             } else if found != expected {
                 differences.push(format!(

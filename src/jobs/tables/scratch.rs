@@ -175,7 +175,7 @@ impl Extraction<'_> {
                     if without.is_empty() {
                         String::new()
                     } else {
-                        let names = in_words(without);
+                        let names = display_extensions(without);
                         format!("extensions that our user cannot install there are {names}: ")
                     }
                 ),
@@ -210,7 +210,7 @@ impl Extraction<'_> {
 }
 
 /// Names of extensions.
-pub(super) fn in_words(extensions: &BTreeSet<Vec<u8>>) -> String {
+pub(super) fn display_extensions(extensions: &BTreeSet<Vec<u8>>) -> String {
     let names: Vec<String> = extensions
         .iter()
         .map(|name| String::from_utf8_lossy(name).into_owned())

@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::scratch::{Extraction, STATEMENT};
 use super::{PlannedTable, PreparedTables, TablesReport, TablesRequest, next, prepare, told};
 use crate::config::Format;
+use crate::display::{count, counted};
 use crate::jobs::JobError;
 use crate::jobs::dump::{Dumper, Overheard};
 use crate::jobs::proof::without_statistics;
@@ -21,7 +22,6 @@ use crate::postgres::{
     statistics,
 };
 use crate::repository::{Content, Event};
-use crate::words::{count, counted};
 
 /// How values are read and written, as `pg_dump` has it; rows that a policy hides are an error.
 const SESSION: &str = "SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; \
@@ -84,7 +84,7 @@ pub async fn restore_tables(
         }
     };
     let end = match &outcome {
-        Ok(report) => (Event::Succeeded, report.in_words()),
+        Ok(report) => (Event::Succeeded, report.display()),
         Err(error) => (error.event(), error.to_string()),
     };
     order.record_end(run, took, end);
@@ -92,8 +92,8 @@ pub async fn restore_tables(
 }
 
 impl TablesReport {
-    fn in_words(&self) -> String {
-        let tables = self.plan.tables.iter().map(PlannedTable::in_words);
+    fn display(&self) -> String {
+        let tables = self.plan.tables.iter().map(PlannedTable::display);
         let tables: Vec<String> = tables.collect();
         format!(
             "{} restored into database {:?} and compared: {}",
@@ -491,7 +491,7 @@ fn to_run(text: &str) -> Vec<String> {
 }
 
 /// Rows of a table, for people.
-pub(super) fn rows_in_words(table: &str, rows: u64) -> String {
+pub(super) fn display_rows(table: &str, rows: u64) -> String {
     format!("{table}: {} rows", count(rows))
 }
 

@@ -118,7 +118,7 @@ impl VerifyReport {
     }
 
     /// What was checked, for the ledger.
-    fn in_words(&self) -> String {
+    fn display(&self) -> String {
         let left = match self.left {
             0 => String::new(),
             left => format!(", {left} not reached in time"),
@@ -189,7 +189,7 @@ pub async fn verify(run: &Run<'_>, request: VerifyRequest<'_>) -> Result<VerifyR
     };
     let mut end = run.record(event, &place.database, details);
     end.seconds = Some(began.elapsed().as_secs_f64());
-    end.message = Some(report.in_words());
+    end.message = Some(report.display());
     append(&ledger, &end, "the verification is done, but")?;
     outcome.map(|()| report)
 }

@@ -46,7 +46,7 @@ impl Findings {
     }
 
     /// The statements of unknown kinds, one line each; none if there are none.
-    pub fn unexpected_in_words(&self) -> Option<String> {
+    pub fn display_unexpected(&self) -> Option<String> {
         self.unexpected.first()?;
         let lines = self.unexpected.iter().map(|one| format!("\n  {one}"));
         let mut text: String = lines.collect();

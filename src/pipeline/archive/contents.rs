@@ -14,8 +14,8 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read as _};
 use std::path::Path;
 
+use crate::display::{counted, one_line};
 use crate::pipeline::stream::StoredFile;
-use crate::words::{counted, one_line};
 
 /// What an archive's list names, as far as it has files of its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

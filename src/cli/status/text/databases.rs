@@ -10,9 +10,9 @@ use crate::cli::failure::Failure;
 use crate::cli::report::{count, moment, one_line, size};
 use crate::cli::status::spark::Letters;
 use crate::cli::table::{Column, Table};
+use crate::display::rough_span;
 use crate::jobs::{DatabaseStatus, Line, StatusReport};
 use crate::policy::{SeriesFacts, age};
-use crate::words::rough_span;
 
 /// A name in a table is no longer.
 const LONGEST_NAME: usize = 20;
@@ -159,7 +159,7 @@ fn ratio(database: &DatabaseStatus) -> String {
     }
 }
 
-/// "47h", "2d": [`in_words`] for a table.
+/// "47h", "2d": [`rough_span`] for a table.
 fn short(duration: Duration) -> String {
     let words = rough_span(duration);
     let (count, unit) = words.split_once(' ').unwrap_or((&words, ""));

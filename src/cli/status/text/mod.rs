@@ -13,11 +13,11 @@ use super::spark::Letters;
 use crate::cli::failure::Failure;
 use crate::cli::report::{counted, moment, one_line};
 use crate::cli::table::{Column, Table};
+use crate::display::rough_span;
 use crate::jobs::{DaemonView, DatabaseStatus, StatusReport};
 use crate::policy::age;
-use crate::words::rough_span;
 use databases::{paragraph, table};
-use phrases::{running_in_words, space_in_words};
+use phrases::{display_running, display_space};
 use wrap::wrapped;
 
 /// More databases than these get a row each instead of a paragraph.
@@ -97,7 +97,7 @@ fn running(status: &StatusReport, out: &mut dyn Write) -> Result<(), Failure> {
     for database in &status.databases {
         for running in &database.running {
             heading(&mut is_first, "running now", out)?;
-            let text = running_in_words(running, status.at);
+            let text = display_running(running, status.at);
             wrapped(out, "  ", &format!("{}: {text}", label(database)))?;
         }
     }
@@ -172,7 +172,7 @@ fn space(status: &StatusReport, out: &mut dyn Write) -> Result<(), Failure> {
     let mut is_first = true;
     for space in &status.spaces {
         heading(&mut is_first, "free space", out)?;
-        wrapped(out, "  ", &space_in_words(space))?;
+        wrapped(out, "  ", &display_space(space))?;
     }
     Ok(())
 }

@@ -3,9 +3,9 @@
 use chrono::{DateTime, FixedOffset};
 
 use crate::cli::report::{counted, duration, one_line, size, span};
+use crate::display::rough_span;
 use crate::jobs::{DatabaseStatus, Ended, RunningNow, StatusReport};
 use crate::policy::{SpaceFacts, age};
-use crate::words::rough_span;
 
 pub(super) fn verified(last: Option<&Ended>, now: DateTime<FixedOffset>) -> String {
     match last {
@@ -83,7 +83,7 @@ pub(super) fn in_30_days(database: &DatabaseStatus) -> String {
     text
 }
 
-pub(super) fn running_in_words(running: &RunningNow, now: DateTime<FixedOffset>) -> String {
+pub(super) fn display_running(running: &RunningNow, now: DateTime<FixedOffset>) -> String {
     let mut text = running
         .operation
         .clone()
@@ -122,7 +122,7 @@ pub(super) fn running_in_words(running: &RunningNow, now: DateTime<FixedOffset>)
     }
 }
 
-pub(super) fn space_in_words(space: &SpaceFacts) -> String {
+pub(super) fn display_space(space: &SpaceFacts) -> String {
     let directory = one_line(&space.directory.display().to_string());
     let free = size(space.free);
     let Some(rounds) = space.rounds() else {
