@@ -89,7 +89,7 @@ pub(super) fn alarm(
     quarantine: Option<&Path>,
     said: &str,
 ) {
-    crate::tell!(
+    crate::emit!(
         BackupDamaged,
         {
             database = database,

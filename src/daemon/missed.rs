@@ -13,10 +13,10 @@ use super::directories::Directories;
 use super::task::unanswered;
 use crate::answers::PATIENCE;
 use crate::config::{Databases, Job, JobKind, Plan, Server};
+use crate::emit;
 use crate::jobs::{JobContext, JobError, Places, newest_success, places_on};
 use crate::policy::{Series, missed};
 use crate::repository::Repository;
-use crate::tell;
 use crate::threads;
 
 /// The servers of a job are waited for so long, to be reported together.
@@ -168,7 +168,7 @@ impl Question {
     }
 
     fn unknown(&self, error: &JobError) {
-        tell!(
+        emit!(
             DirectoryUnusable,
             { job = %self.job.name },
             "whether job {} was missed cannot be found out: {error}",
@@ -177,7 +177,7 @@ impl Question {
     }
 
     fn hangs(&self, directory: &Path) {
-        tell!(
+        emit!(
             DirectoryUnusable,
             { job = %self.job.name },
             "the directory {} does not answer: whether job {} was missed there is found out as soon \

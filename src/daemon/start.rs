@@ -17,10 +17,11 @@ use super::directories::Directories;
 use super::service::{Prepared, Service, Writers};
 use super::systemd::Systemd;
 use super::ticker::Ticker;
-use super::{snapshot, task, tell};
+use super::{run_log, snapshot, task};
 use crate::answers::{self, PATIENCE};
 use crate::config::{ConfigError, Databases, JobKind, Loaded, Plan, Source};
 use crate::display::one_line;
+use crate::emit;
 use crate::jobs::{
     JobContext, JobError, Place, Places, Recovery, places_on, recover, sweep_drills,
 };
@@ -28,7 +29,6 @@ use crate::postgres::Enforcement;
 use crate::repository::{
     DaemonLock, Event, Repository, RepositoryError, RuntimeDirectory, RuntimeError,
 };
-use crate::tell;
 use crate::threads::{self, NoThread, Thread};
 
 /// In builds for tests this signal hangs the loop, so that the watchdog has something to find.
@@ -91,7 +91,7 @@ pub async fn run(source: Source, mut loaded: Loaded) -> Result<(), DaemonError> 
     let mut signals = Signals::new(signals).map_err(DaemonError::Signals)?;
     let plan = Arc::new(loaded.plan);
     let systemd = Systemd::new();
-    tell!(
+    emit!(
         DaemonStarting,
         {},
         "pgbackupd {} starts, with {}",
@@ -99,7 +99,7 @@ pub async fn run(source: Source, mut loaded: Loaded) -> Result<(), DaemonError> 
         files(&loaded.settings.files())
     );
     for warning in &plan.warnings {
-        tell!(ConfigurationWarning, {}, "{warning}");
+        emit!(ConfigurationWarning, {}, "{warning}");
     }
     let (runtime, lock) = take_runtime_directory(&plan)?;
 
@@ -146,14 +146,14 @@ pub async fn run(source: Source, mut loaded: Loaded) -> Result<(), DaemonError> 
 /// Ends a service that a signal has ended while it was starting.
 fn stop_before_the_start(signal: i32, runtime: &RuntimeDirectory, lock: DaemonLock) {
     Systemd::stopping();
-    tell::stopping(signal, "it was still starting");
+    run_log::stopping(signal, "it was still starting");
     let cleared = answers::ask(runtime.path(), snapshot::PATIENCE, move |path| {
         RuntimeDirectory::at(path).clear(&lock);
     });
     if let Err(error) = cleared {
         tracing::debug!("the runtime directory is left as it is: {error}");
     }
-    tell!(DaemonStopped, {}, "stopped");
+    emit!(DaemonStopped, {}, "stopped");
 }
 
 /// Takes the runtime directory: a second daemon ends here, and so does one whose directory hangs.
@@ -186,7 +186,7 @@ async fn prepare(
         // Where that cannot be told now, the drill itself says it.
         if let Ok(enforcement) = Enforcement::of_this_machine() {
             let sentence = enforcement.sentence();
-            tell!(DrillsConfined, {}, "test restores are confined: {sentence}");
+            emit!(DrillsConfined, {}, "test restores are confined: {sentence}");
         }
     }
     put_in_order(plan, context, directories).await;
@@ -369,12 +369,12 @@ async fn put_in_order(plan: &Arc<Plan>, context: &JobContext, directories: &Dire
         let found = match outcome(directories, &server.directory, looking).await {
             Ok(Places { found, failures }) => {
                 for error in failures {
-                    tell!(DirectoryUnusable, { server = server.name }, "{error}");
+                    emit!(DirectoryUnusable, { server = server.name }, "{error}");
                 }
                 found
             }
             Err(error) => {
-                tell!(DirectoryUnusable, { server = server.name }, "{error}");
+                emit!(DirectoryUnusable, { server = server.name }, "{error}");
                 continue;
             }
         };
@@ -433,28 +433,28 @@ async fn recover_place(
     match outcome(directories, place.repository.directory(), recovering).await {
         Ok(None) => {}
         Ok(Some(recovery)) => report_recovery(plan, place, &recovery),
-        Err(error) => tell!(DirectoryUnusable, { database = %place.database }, "{error}"),
+        Err(error) => emit!(DirectoryUnusable, { database = %place.database }, "{error}"),
     }
 }
 
 fn report_recovery(plan: &Plan, place: &Place, recovery: &Recovery) {
     let database = one_line(&place.label);
     for run in &recovery.swept {
-        tell!(
+        emit!(
             InterruptedRunFound,
             { database = %place.database, run_id = %run },
             "removed the temporary files of a run on {database} that was cut short"
         );
     }
     for what in &recovery.remaining {
-        tell!(
+        emit!(
             InterruptedRunFound,
             { database = %place.database },
             "what an earlier run on {database} left remains: {what}"
         );
     }
     for backup in &recovery.completed {
-        tell!(
+        emit!(
             InterruptedRunFound,
             { database = %place.database, backup },
             "completed backup {backup} of {database}: whole and checked, its run \
@@ -462,7 +462,7 @@ fn report_recovery(plan: &Plan, place: &Place, recovery: &Recovery) {
         );
     }
     for record in &recovery.closed {
-        tell!(
+        emit!(
             InterruptedRunFound,
             { database = %place.database, run_id = %record.run },
             "a run on {database} that began before this start had not ended; it is \
@@ -473,7 +473,7 @@ fn report_recovery(plan: &Plan, place: &Place, recovery: &Recovery) {
     for (record, cut_short) in &recovery.restores {
         let start = plan.restore.start.as_deref();
         let what = cut_short.display(&place.database, None, start);
-        tell!(
+        emit!(
             InterruptedRunFound,
             { database = %place.database, run_id = %record.run },
             "database {database}: {what}"

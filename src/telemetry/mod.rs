@@ -2,7 +2,7 @@
 //!
 //! A command writes them to the terminal; the daemon to the journal, to a terminal or pipe when the
 //! journal is not there, and to a file of JSON if one is configured. Events of the daemon are told
-//! with [`tell!`](crate::tell), which gives each the level and the lasting id of its [`EventKind`].
+//! with [`emit!`](crate::emit), which gives each the level and the lasting id of its [`EventKind`].
 
 mod event;
 mod file;
@@ -83,7 +83,7 @@ pub enum TelemetryError {
     Twice,
 }
 
-/// The target of what [`tell!`](crate::tell) tells.
+/// The target of what [`emit!`](crate::emit) emits.
 const EVENT_TARGET: &str = "pgbackupd::event";
 
 type Layers = Vec<Box<dyn Layer<Registry> + Send + Sync>>;

@@ -10,10 +10,10 @@ use tokio_util::sync::CancellationToken;
 use super::Service;
 use crate::config::{Databases, Server};
 use crate::display::one_line;
+use crate::emit;
 use crate::jobs::{
     ConnectionFailure, ConnectionFailureKind, JobContext, ServerConnections, check_connections,
 };
-use crate::tell;
 
 /// What looking has found so far.
 pub(super) struct Connections {
@@ -184,14 +184,14 @@ impl Service {
             message,
         } = failure;
         match kind {
-            ConnectionFailureKind::Passing => tell!(
+            ConnectionFailureKind::Passing => emit!(
                 ServerUnreachable,
                 { server = %server },
                 "{named} cannot be reached now; every run will try again: {message}"
             ),
             ConnectionFailureKind::NoSuchDatabase
             | ConnectionFailureKind::Refused
-            | ConnectionFailureKind::Misconfigured => tell!(
+            | ConnectionFailureKind::Misconfigured => emit!(
                 CannotConnect,
                 { server = %server, database = database.as_deref() },
                 "{named} cannot be backed up as configured: {message}"

@@ -9,9 +9,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::Service;
 use crate::config::{Job, JobKind};
 use crate::daemon::board::{Ending, Skipped, Subject, Ticket, Work};
+use crate::daemon::run_log;
 use crate::daemon::skips::SkippedRun;
 use crate::daemon::task::{Action, FoundDatabase, Outcome, Task};
-use crate::daemon::tell;
 use crate::jobs::JobErrorKind;
 use crate::policy::{delay, window_end};
 
@@ -53,7 +53,7 @@ impl Service {
                 action: Action::Find,
                 is_catch_up: catch_up.is_some(),
             };
-            tell::due(&task, slot);
+            run_log::due(&task, slot);
             let subject = Subject {
                 job: job.name.clone(),
                 server,
@@ -217,7 +217,7 @@ impl Service {
 
     /// Records that something due was not done.
     pub(super) fn skip(&mut self, skipped: &Skipped<Task>) {
-        tell::skipped(skipped);
+        run_log::skipped(skipped);
         let work = &skipped.work;
         let (Some(directory), Some(database)) = (work.task.directory(), &work.subject.database)
         else {

@@ -13,8 +13,8 @@ use super::configuration::Configuration;
 use crate::config::Plan;
 use crate::daemon::board::{Board, Concurrency, Skipped, Step, Ticket, Work};
 use crate::daemon::directories::Directories;
+use crate::daemon::run_log::Run;
 use crate::daemon::task::{Action, Circumstances, Outcome, Task};
-use crate::daemon::tell::Run;
 use crate::daemon::view::Rates;
 use crate::pipeline::Progress;
 

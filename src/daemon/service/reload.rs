@@ -14,8 +14,8 @@ use crate::daemon::directories::Directories;
 use crate::daemon::start::{self, DaemonError};
 use crate::daemon::systemd::Systemd;
 use crate::daemon::task::Action;
+use crate::emit;
 use crate::jobs::{JobContext, JobError};
-use crate::tell;
 use crate::threads::{self, Thread};
 
 /// A configuration that was read and can be used.
@@ -113,7 +113,7 @@ impl Service {
     }
 
     fn refuse(&mut self, error: String) {
-        tell!(
+        emit!(
             ConfigurationRefused,
             {},
             "the configuration was NOT reloaded, the one before it stays in force:\n{error}"
@@ -143,20 +143,20 @@ impl Service {
         self.rebase();
         self.check_connections();
         for warning in &self.configuration.plan.warnings {
-            tell!(ConfigurationWarning, {}, "{warning}");
+            emit!(ConfigurationWarning, {}, "{warning}");
         }
         for change in &changes.told {
-            tell!(JobChanged, {}, "{change}");
+            emit!(JobChanged, {}, "{change}");
         }
         for key in &changes.not_in_force {
-            tell!(
+            emit!(
                 ConfigurationWarning,
                 {},
                 "{key} has changed; that takes effect when the service is started anew"
             );
         }
         let count = changes.told.len();
-        tell!(
+        emit!(
             ConfigurationReloaded,
             { changes = count },
             "configuration reloaded from {files}: {}",
