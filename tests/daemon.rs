@@ -79,7 +79,7 @@ fn says_what_it_does(_: &Cluster, mut operator: Operator) {
     every_night(&mut operator);
     let daemon = as_service(&operator);
     daemon.wait_for_told("READY=1", 1);
-    let told = daemon.told();
+    let told = daemon.notifications();
     let first = |start: &str| told.iter().position(|message| message.starts_with(start));
     let status = first("STATUS=next: daily at ").expect("a status");
     assert!(status < first("READY=1").unwrap(), "{told:?}");
@@ -169,7 +169,7 @@ fn reloads(_: &Cluster, mut operator: Operator) {
     daemon.wait_for_told("READY=1", 4);
     assert!(
         daemon
-            .told()
+            .notifications()
             .iter()
             .rfind(|told| told.starts_with("STATUS="))
             .unwrap()
@@ -214,7 +214,7 @@ fn storm_of_reloads(_: &Cluster, mut operator: Operator) {
     daemon.signal(Signal::USR1);
     daemon.wait_for("state: ");
     wait_until("there are as many ends as beginnings", || {
-        let told = daemon.told();
+        let told = daemon.notifications();
         let count = |start: &str| told.iter().filter(|one| one.starts_with(start)).count();
         count("READY=1") == count("RELOADING=1") + 1
     });
@@ -239,7 +239,7 @@ fn watchdog(_: &Cluster, mut operator: Operator) {
     if cfg!(debug_assertions) {
         let beats = || {
             daemon
-                .told()
+                .notifications()
                 .iter()
                 .filter(|told| *told == "WATCHDOG=1")
                 .count()

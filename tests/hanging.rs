@@ -276,7 +276,7 @@ fn directory_that_hangs_in_the_night(cluster: &Cluster, mut operator: Operator) 
     });
     assert_concern_about(&operator, &daemon, &directory);
     sleep((period * 4).saturating_sub(began.elapsed()));
-    let beats = daemon.told();
+    let beats = daemon.notifications();
     let beats = beats.iter().filter(|told| *told == "WATCHDOG=1").count();
     // Two a period, less a turn of the loop each.
     assert!(beats >= 6, "{beats} in {:?}", began.elapsed());

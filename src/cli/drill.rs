@@ -110,7 +110,7 @@ pub(super) async fn run(
     let (found, failures) =
         select::places_for(&context, &loaded.plan, &args.databases, is_path).map_err(told)?;
     let unseen: Vec<Failure> = failures.into_iter().map(told).collect();
-    let chosen = choose(args, found, &unseen)?;
+    let chosen = choose_backups(args, found, &unseen)?;
     let mut drills = Drills {
         plan: &loaded.plan,
         context,
@@ -198,7 +198,7 @@ impl Drills<'_> {
                     report::alarm(run.id, &place.database, stem, None, &said);
                 }
                 self.failures.extend(failure(&database, &report));
-                let told = tell(place, target, report);
+                let told = drilled_backup(place, target, report);
                 if !self.env.json {
                     print(&told, &report::prefix(self.plan, &place.label), out)?;
                 }
@@ -215,7 +215,7 @@ impl Drills<'_> {
     }
 }
 
-fn choose(
+fn choose_backups(
     args: &Args,
     places: Vec<Place>,
     unseen: &[Failure],
@@ -288,7 +288,7 @@ fn without_outcome(
     }
 }
 
-fn tell(place: &Place, target: Duration, report: DrillReport) -> DrilledBackup {
+fn drilled_backup(place: &Place, target: Duration, report: DrillReport) -> DrilledBackup {
     DrilledBackup {
         server: place.server.clone(),
         database: place.database.clone(),

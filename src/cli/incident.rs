@@ -97,7 +97,7 @@ pub(super) fn run(args: &Args, env: &CommandEnv<'_>, out: &mut dyn Write) -> Res
         out.flush()?;
         return together(&unseen);
     }
-    let chosen = choose(&found, args).map_err(select::unless(&unseen))?;
+    let chosen = choose_incident(&found, args).map_err(select::unless(&unseen))?;
     let mut path = None;
     if args.write {
         let written = write_incident(&context, &chosen.repository, chosen.incident.run(), None);
@@ -205,7 +205,7 @@ fn find(
 }
 
 /// The one that is meant.
-fn choose<'a>(found: &'a [Found], args: &Args) -> Result<&'a Found, Failure> {
+fn choose_incident<'a>(found: &'a [Found], args: &Args) -> Result<&'a Found, Failure> {
     let none = || {
         let of = args.database.as_ref().map_or_else(String::new, |name| {
             format!(" of database {}", report::one_line(name))

@@ -66,7 +66,7 @@ impl Display {
 
 impl Display {
     /// Tells a step that begins, on a line that stays; nothing when it is to be quiet.
-    pub(super) fn note(&self, step: &str) {
+    pub(super) fn print_step(&self, step: &str) {
         let step = one_line(step);
         if self.on_terminal {
             self.bar.println(step);

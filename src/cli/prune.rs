@@ -91,7 +91,7 @@ pub(super) fn run(args: &Args, env: &CommandEnv<'_>, out: &mut dyn Write) -> Res
         let run = Run::alone(&context);
         match prune(&run, &place.repository, &place.database, mode) {
             Ok(report) => {
-                let told = tell(&place, args.dry_run, &report);
+                let told = pruned_database(&place, args.dry_run, &report);
                 if !env.json {
                     print(&told, out)?;
                 }
@@ -103,7 +103,7 @@ pub(super) fn run(args: &Args, env: &CommandEnv<'_>, out: &mut dyn Write) -> Res
     conclude(&pruned, &failures, env, out)
 }
 
-fn tell(place: &Place, dry_run: bool, report: &PruneReport) -> PrunedDatabase {
+fn pruned_database(place: &Place, dry_run: bool, report: &PruneReport) -> PrunedDatabase {
     let mut backups = Vec::new();
     let mut clock_doubts = Vec::new();
     for series in &report.series {

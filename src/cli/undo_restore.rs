@@ -120,8 +120,8 @@ pub(super) async fn run(
     }
     let progress = Arc::new(Progress::default());
     let display = Display::start(&label, &progress, env.json);
-    let say = |step: &str| display.note(step);
-    let run = Run::begin(&context, &progress, env.interrupt.token()).telling(&say);
+    let say = |step: &str| display.print_step(step);
+    let run = Run::begin(&context, &progress, env.interrupt.token()).reporting_steps(&say);
     let undone = undo(&run, prepared).await;
     let id = run.id;
     drop(display);

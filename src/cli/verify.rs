@@ -137,7 +137,7 @@ pub(super) async fn run(
         select::places_for(&context, &loaded.plan, &args.databases, are_paths).map_err(told)?;
     let mut verified = Vec::new();
     let mut failures: Vec<Failure> = failures.into_iter().map(told).collect();
-    let chosen = choose(args, found, &failures)?;
+    let chosen = choose_selections(args, found, &failures)?;
     // Whoever names a database expects that it has backups.
     let is_named = (!args.databases.is_empty() || !args.backups.is_empty())
         && args.older_than.is_none()
@@ -162,7 +162,7 @@ pub(super) async fn run(
                 if is_named && report.is_empty() {
                     failures.push(nothing_in(place));
                 }
-                let told = tell(place, report);
+                let told = verified_database(place, report);
                 if !env.json {
                     print(&told, &report::prefix(&loaded.plan, &place.label), out)?;
                 }
@@ -196,7 +196,7 @@ fn length_of_time(text: &str) -> Result<Duration, String> {
         .map_err(|_| "write a number and a unit, such as \"4 hours\" or \"6 days\"".to_owned())
 }
 
-fn choose(
+fn choose_selections(
     args: &Args,
     places: Vec<Place>,
     unseen: &[Failure],
@@ -279,7 +279,7 @@ fn failure(label: &str, report: &VerifyReport) -> Option<Failure> {
     ))
 }
 
-fn tell(place: &Place, report: VerifyReport) -> VerifiedDatabase {
+fn verified_database(place: &Place, report: VerifyReport) -> VerifiedDatabase {
     let checked = report.findings.into_iter().map(|finding| VerifiedBackup {
         name: finding.stem.to_string(),
         outcome: if finding.damage.is_some() {

@@ -115,7 +115,7 @@ impl Dumper<'_> {
                 return Err(stop.into());
             }
         };
-        self.judge(&exit).await
+        self.check_exit(&exit).await
     }
 
     /// Runs the program, hands its stdout to a thread, and waits for both. Whichever fails ends the
@@ -213,7 +213,7 @@ impl Dumper<'_> {
                 // Once nobody reads its text any more, its end by SIGPIPE is our doing.
                 let cut_off = exit.status.signal() == Some(SIGPIPE);
                 if !cut_off {
-                    self.judge(exit).await?;
+                    self.check_exit(exit).await?;
                 }
                 Err(JobError::failed(format!(
                     "{} {}, yet {flaw}; run it again, and see that {} is PostgreSQL's own program",
@@ -227,16 +227,16 @@ impl Dumper<'_> {
                 )))
             }
             Err(error) => {
-                self.judge(exit).await?;
+                self.check_exit(exit).await?;
                 let doing = format!("{} reported success, yet {doing}", self.name());
                 Err(JobError::stream(doing)(error))
             }
-            Ok(value) => self.judge(exit).await.map(|()| value),
+            Ok(value) => self.check_exit(exit).await.map(|()| value),
         }
     }
 
     /// Turns a failed program into a sentence, and keeps what a successful one has to remark.
-    async fn judge(&self, exit: &Exit) -> Result<(), JobError> {
+    async fn check_exit(&self, exit: &Exit) -> Result<(), JobError> {
         if !exit.success() {
             return Err(Box::pin(program_failure::explain(self, exit)).await);
         }

@@ -56,10 +56,11 @@ pub use recovery::{Recovery, recover};
 pub use restore::{
     Ahead, Candidate, Criteria, CutShort, LastDrill, PassedOver, PlannedStep, Prepared,
     PreparedUndo, Preview, RestoreOrder, RestorePlan, RestoreReport, RestoreRequest, RestoreSource,
-    UndoReport, UndoRequest, about_functions, choose as choose_backup, look as look_at_restore,
-    look_ahead, passed_over, prepare as prepare_restore, prepare_undo, restore, undo,
+    UndoReport, UndoRequest, about_functions, choose_candidates as choose_backup,
+    look as look_at_restore, look_ahead, passed_over, prepare as prepare_restore, prepare_undo,
+    restore, undo,
 };
-pub use run::{Run, Tell};
+pub use run::{ReportStep, Run};
 pub use status::{
     DaemonView, DatabaseStatus, Ended, Line, NextRun, Outcomes, RunningNow, StatusReport, TREND,
     collect_status,

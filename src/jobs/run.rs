@@ -16,7 +16,7 @@ use crate::postgres::{Client, Conninfo};
 use crate::repository::{Details, Event, Record};
 
 /// Reports the step that begins, in one phrase.
-pub type Tell<'a> = &'a (dyn Fn(&str) + Send + Sync);
+pub type ReportStep<'a> = &'a (dyn Fn(&str) + Send + Sync);
 
 /// One run of a job.
 #[derive(Clone)]
@@ -31,7 +31,7 @@ pub struct Run<'a> {
     pub(super) progress: Arc<Progress>,
     /// What a restore has done and found so far.
     pub(super) step_log: Arc<StepLog>,
-    tell: Tell<'a>,
+    report_step: ReportStep<'a>,
 }
 
 impl<'a> Run<'a> {
@@ -47,7 +47,7 @@ impl<'a> Run<'a> {
             limit: Limit::new(cancel.clone(), "total", context.limits.total),
             progress: Arc::clone(progress),
             step_log: Arc::default(),
-            tell: &silent,
+            report_step: &silent,
         }
     }
 
@@ -64,8 +64,11 @@ impl<'a> Run<'a> {
 
     /// The same run, each of whose steps is reported as it begins.
     #[must_use]
-    pub fn telling(self, tell: Tell<'a>) -> Self {
-        Self { tell, ..self }
+    pub fn reporting_steps(self, tell: ReportStep<'a>) -> Self {
+        Self {
+            report_step: tell,
+            ..self
+        }
     }
 
     /// The same run, whose time begins again.
@@ -82,7 +85,7 @@ impl<'a> Run<'a> {
         Self {
             progress: Arc::default(),
             step_log: Arc::default(),
-            tell: &silent,
+            report_step: &silent,
             ..self.renewed()
         }
     }
@@ -117,7 +120,7 @@ impl<'a> Run<'a> {
     pub(super) fn step(&self, what: &str) {
         tracing::debug!("{what}");
         self.step_log.begin(self.now(), what);
-        (self.tell)(what);
+        (self.report_step)(what);
     }
 
     /// Waits for something, but not beyond the limit.

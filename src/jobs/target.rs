@@ -107,7 +107,7 @@ pub async fn targets<'a>(
         answers.push(answer);
     }
     let name = |target: &Target<'_>| target.database.name.clone();
-    let (found, failures) = choose(plan, answers, wanted, name)?;
+    let (found, failures) = keep_wanted(plan, answers, wanted, name)?;
     Ok(Targets { found, failures })
 }
 
@@ -209,7 +209,7 @@ pub fn places(context: &JobContext, plan: &Plan, wanted: &[String]) -> Result<Pl
         answers.push(answer);
     }
     let name = |place: &Place| place.database.clone();
-    let (found, failures) = choose(plan, answers, wanted, name)?;
+    let (found, failures) = keep_wanted(plan, answers, wanted, name)?;
     Ok(Places { found, failures })
 }
 
@@ -359,7 +359,7 @@ fn database_in(repository: &Repository) -> Result<Option<String>, JobError> {
 }
 
 /// Keeps what is named, everything if nothing is; and says what may be missing from it.
-fn choose<T>(
+fn keep_wanted<T>(
     plan: &Plan,
     mut answers: Vec<Answer<'_, T>>,
     wanted: &[String],

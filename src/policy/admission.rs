@@ -116,7 +116,7 @@ pub fn overlap(at_work: Option<AtWork>, zone: Tz) -> Option<SkipReason> {
 }
 
 /// A moment to the second, with the distance from UTC.
-fn told(moment: &DateTime<Tz>) -> impl fmt::Display {
+fn to_the_second(moment: &DateTime<Tz>) -> impl fmt::Display {
     moment.format("%Y-%m-%d %H:%M:%S %:z")
 }
 
@@ -126,19 +126,19 @@ impl fmt::Display for SkipReason {
             Self::Blackout { until, window_ends } => write!(
                 f,
                 "no run starts before the blackout ends at {}, and the job's window ends at {}",
-                told(until),
-                told(window_ends)
+                to_the_second(until),
+                to_the_second(window_ends)
             ),
             Self::WindowOver { ended } => write!(
                 f,
                 "the job's window ended at {} before the run could start",
-                told(ended)
+                to_the_second(ended)
             ),
             Self::StillAtWork { slot, since } => write!(
                 f,
                 "the run that was due at {} is still at work, since {}",
-                told(slot),
-                told(since)
+                to_the_second(slot),
+                to_the_second(since)
             ),
         }
     }

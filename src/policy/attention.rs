@@ -101,7 +101,7 @@ pub struct Judgement {
 }
 
 /// Judges one database.
-pub fn judge(
+pub fn judge_database(
     facts: &DatabaseFacts,
     expectation: Expectation,
     now: DateTime<FixedOffset>,

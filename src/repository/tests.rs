@@ -82,7 +82,7 @@ impl Place {
     }
 
     /// Notes something about a backup.
-    fn note(&self, stem: &Stem, change: impl FnOnce(&mut State)) {
+    fn change_state(&self, stem: &Stem, change: impl FnOnce(&mut State)) {
         let before = self.repository.change_state(run(99), stem, change);
         assert!(before.unwrap().is_some());
     }

@@ -128,7 +128,7 @@ where
         1 => Level::Info,
         _ => Level::Debug,
     };
-    let choice = filter::choose(variable().as_deref(), filter::of(level));
+    let choice = filter::choose_filter(variable().as_deref(), filter::of(level));
     // What is an event is told by the command itself to whoever sits there; the journal has it for
     // whoever watches, with the id that the daemon's has.
     let is_event = |metadata: &Metadata<'_>| metadata.target() == EVENT_TARGET;
@@ -156,7 +156,7 @@ where
 /// When the JSON file cannot be opened, or diagnostics are already set up.
 pub fn for_daemon(settings: &Settings) -> Result<Guard, TelemetryError> {
     let default = filter::of_daemon(settings.level);
-    let choice = filter::choose(variable().as_deref(), default);
+    let choice = filter::choose_filter(variable().as_deref(), default);
     let to_journal = journal::has_stderr();
     let mut layers: Layers = Vec::new();
     let mut unreachable = None;

@@ -65,7 +65,7 @@ pub(crate) struct End {
 
 /// The receiving end of `sd_notify(3)`.
 struct ServiceManager {
-    told: Arc<Mutex<Vec<String>>>,
+    notifications: Arc<Mutex<Vec<String>>>,
 }
 
 /// Configures a daemon of one job `daily` on this schedule, in this zone, that makes up for missed
@@ -190,9 +190,9 @@ impl Daemon {
     }
 
     /// All messages to the service manager so far, one line each.
-    pub(crate) fn told(&self) -> Vec<String> {
+    pub(crate) fn notifications(&self) -> Vec<String> {
         let manager = self.service_manager.as_ref().expect("a service manager");
-        lock(&manager.told).clone()
+        lock(&manager.notifications).clone()
     }
 
     /// Waits for so many messages to the service manager that begin with this, and gives the last
@@ -200,14 +200,14 @@ impl Daemon {
     #[track_caller]
     pub(crate) fn wait_for_told(&self, start: &str, nth: usize) -> String {
         let found = wait(|| {
-            let told = self.told();
+            let told = self.notifications();
             let mut found = told.iter().filter(|message| message.starts_with(start));
             found.nth(nth - 1).cloned()
         });
         found.unwrap_or_else(|| {
             panic!(
                 "gave up waiting for {nth} × {start:?} in {:#?}\n{}",
-                self.told(),
+                self.notifications(),
                 self.log()
             )
         })
@@ -269,7 +269,9 @@ impl ServiceManager {
                 lock(&kept).push(message.trim_end().replace('\n', " "));
             }
         });
-        Self { told }
+        Self {
+            notifications: told,
+        }
     }
 }
 

@@ -268,7 +268,7 @@ struct Consent {
     /// Whether nothing is left to be asked.
     is_given: bool,
     /// The warnings that were reported.
-    told: Vec<String>,
+    warnings: Vec<String>,
 }
 
 impl Restoring<'_> {
@@ -285,8 +285,8 @@ impl Restoring<'_> {
         let (command, request) = (self.command, &self.request);
         let consent = self.ask_ahead(out).await?;
         let display = Display::start(&self.label, self.progress, command.env.json);
-        let say = |step: &str| display.note(step);
-        let telling = self.run.clone().telling(&say);
+        let say = |step: &str| display.print_step(step);
+        let telling = self.run.clone().reporting_steps(&say);
         let prepared = Box::pin(prepare_restore(&telling, request)).await;
         drop(display);
         let prepared = match prepared {
@@ -294,7 +294,7 @@ impl Restoring<'_> {
             // Nothing was done yet that is worth a report.
             Err(error) => return self.failed(&error, None, out),
         };
-        warn(&prepared.plan.warnings, &consent.told);
+        warn(&prepared.plan.warnings, &consent.warnings);
         if !consent.is_given {
             // It was made meanwhile.
             let question = self.question(&prepared.plan, None, false);
@@ -302,8 +302,8 @@ impl Restoring<'_> {
         }
         let server = prepared.plan.server.clone();
         let display = Display::start(&self.label, self.progress, command.env.json);
-        let say = |step: &str| display.note(step);
-        let telling = self.run.clone().telling(&say);
+        let say = |step: &str| display.print_step(step);
+        let telling = self.run.clone().reporting_steps(&say);
         let restored = Box::pin(restore(&telling, request, prepared)).await;
         drop(display);
         let error = restored.as_ref().err();
@@ -327,7 +327,7 @@ impl Restoring<'_> {
         if is_given || !(self.request.replace || picked.is_offered) {
             return Ok(Consent {
                 is_given,
-                told: picked.passed_over.clone(),
+                warnings: picked.passed_over.clone(),
             });
         }
         let ahead = match Box::pin(self.ahead()).await {
@@ -339,7 +339,7 @@ impl Restoring<'_> {
         question.confirm(self.command).await?;
         Ok(Consent {
             is_given: ahead.plan.replaces.is_some(),
-            told: ahead.plan.warnings,
+            warnings: ahead.plan.warnings,
         })
     }
 

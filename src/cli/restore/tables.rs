@@ -125,8 +125,8 @@ impl RestoringTables<'_> {
         let (command, request) = (self.command, &self.request);
         let told_before = self.ask_ahead(out).await?;
         let display = Display::start(&self.label, self.progress, command.env.json);
-        let say = |step: &str| display.note(step);
-        let telling = self.run.clone().telling(&say);
+        let say = |step: &str| display.print_step(step);
+        let telling = self.run.clone().reporting_steps(&say);
         let prepared = prepare_tables(&telling, request).await;
         drop(display);
         let prepared = match prepared {
@@ -137,8 +137,8 @@ impl RestoringTables<'_> {
         warn(&prepared.plan.warnings, &told_before);
         let (server, told) = (prepared.plan.server.clone(), prepared.plan.warnings.len());
         let display = Display::start(&self.label, self.progress, command.env.json);
-        let say = |step: &str| display.note(step);
-        let telling = self.run.clone().telling(&say);
+        let say = |step: &str| display.print_step(step);
+        let telling = self.run.clone().reporting_steps(&say);
         let restored = Box::pin(restore_tables(&telling, request, prepared)).await;
         drop(display);
         let (context, id) = (&command.context, self.run.id);

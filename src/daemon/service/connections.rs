@@ -74,7 +74,7 @@ struct News {
 impl Connections {
     /// Takes in what looking at a server has found. What fails as before is no news. A server that does not
     /// answer now cures nothing: what it lacked, it lacks as far as is known.
-    fn take(&mut self, found: ServerConnections, now: DateTime<Utc>) -> News {
+    fn update(&mut self, found: ServerConnections, now: DateTime<Utc>) -> News {
         let is_same = |one: &ConnectionFailure, other: &ConnectionFailure| {
             (&one.server, &one.database, one.kind) == (&other.server, &other.database, other.kind)
         };
@@ -155,7 +155,7 @@ impl Service {
         if round != self.connections.round {
             return;
         }
-        let news = self.connections.take(found, Utc::now());
+        let news = self.connections.update(found, Utc::now());
         for failure in &news.cured {
             tracing::info!("{} can be connected to now", self.named(failure));
         }
@@ -288,7 +288,7 @@ mod tests {
             ),
             (found(&["a", "gone"], vec![]), news(&[], &[&revoked]), 0),
         ] {
-            assert_eq!(connections.take(look.clone(), now), expected, "{look:?}");
+            assert_eq!(connections.update(look.clone(), now), expected, "{look:?}");
             assert_eq!(connections.refused().count(), lasting, "{look:?}");
         }
     }

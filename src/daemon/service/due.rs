@@ -106,7 +106,7 @@ impl Service {
         };
         let now = Utc::now();
         let took = running.began.elapsed();
-        let told = running.told();
+        let told = running.as_run();
         let mut ending = Ending::Over;
         match outcome {
             Outcome::Found(found) => {

@@ -316,7 +316,7 @@ impl Service {
         });
         let now = self.directories.hanging().into_iter();
         let now = now.chain(self.writers.skips.hanging()).chain(schedules);
-        let news = self.hanging.take(now);
+        let news = self.hanging.update(now);
         for Hanging { directory, since } in &news.new {
             emit!(
                 DirectoryUnusable,
@@ -493,7 +493,7 @@ impl Service {
             let left: Vec<String> = self
                 .queue
                 .running()
-                .map(|running| running.told().title())
+                .map(|running| running.as_run().title())
                 .collect();
             return Err(DaemonError::Killed(left.join(", ")));
         }

@@ -99,7 +99,7 @@ impl Queue {
 
     fn start(&mut self, ticket: Ticket, running: Running, given: Circumstances) {
         if !matches!(running.work.task.action, Action::Find) {
-            running.told().started();
+            running.as_run().started();
         }
         let task = running.work.task.clone();
         let server = running.work.subject.server.clone();
@@ -140,7 +140,7 @@ impl Queue {
 }
 
 impl Running {
-    pub(super) fn told(&self) -> Run<'_> {
+    pub(super) fn as_run(&self) -> Run<'_> {
         Run {
             subject: &self.work.subject,
             task: &self.work.task,

@@ -145,7 +145,7 @@ impl Service {
         for warning in &self.configuration.plan.warnings {
             emit!(ConfigurationWarning, {}, "{warning}");
         }
-        for change in &changes.told {
+        for change in &changes.sentences {
             emit!(JobChanged, {}, "{change}");
         }
         for key in &changes.not_in_force {
@@ -155,7 +155,7 @@ impl Service {
                 "{key} has changed; that takes effect when the service is started anew"
             );
         }
-        let count = changes.told.len();
+        let count = changes.sentences.len();
         emit!(
             ConfigurationReloaded,
             { changes = count },

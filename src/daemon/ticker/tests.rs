@@ -111,7 +111,7 @@ struct Watch {
     clock: VirtualClock,
     ticker: Ticker,
     called: mpsc::UnboundedReceiver<Option<Uuid>>,
-    told: BTreeMap<String, Vec<DateTime<Utc>>>,
+    due: BTreeMap<String, Vec<DateTime<Utc>>>,
 }
 
 impl Watch {
@@ -132,7 +132,7 @@ impl Watch {
             clock,
             ticker,
             called,
-            told: BTreeMap::new(),
+            due: BTreeMap::new(),
         }
     }
 
@@ -153,13 +153,13 @@ impl Watch {
                     due.slot
                 );
                 assert_eq!(due.was_missed, lateness > TimeDelta::minutes(1));
-                self.told.entry(due.job).or_default().push(due.slot);
+                self.due.entry(due.job).or_default().push(due.slot);
             }
         }
     }
 
-    fn told(&self, job: &str) -> Vec<String> {
-        let told = self.told.get(job).cloned().unwrap_or_default();
+    fn due_slots(&self, job: &str) -> Vec<String> {
+        let told = self.due.get(job).cloned().unwrap_or_default();
         told.iter().map(DateTime::to_rfc3339).collect()
     }
 
@@ -244,10 +244,10 @@ async fn assert_all_told(zone: Tz, from: &str, to: &str, interval: Duration) {
     // What is due at the very end may be told a little after it.
     watch.run_until(to + ON_TIME, ON_TIME).await;
     for (pattern, rule) in JOBS {
-        let told = watch.told.remove(pattern).unwrap_or_default();
+        let told = watch.due.remove(pattern).unwrap_or_default();
         assert_eq!(told, wall.due(rule), "{pattern} in {zone}");
     }
-    assert!(watch.told.is_empty());
+    assert!(watch.due.is_empty());
     assert_eq!(watch.ticker.take_jump(), None);
     watch.ticker.stop().await;
 }
@@ -337,12 +337,12 @@ async fn a_clock_set_forward_over_a_slot_runs_it_once_and_the_next_in_time() {
     watch
         .run_until(at("2025-07-10T12:01:00Z"), TimeDelta::days(1))
         .await;
-    assert_eq!(watch.told("0 2 * * *"), ["2025-07-09T23:00:00+00:00"]);
+    assert_eq!(watch.due_slots("0 2 * * *"), ["2025-07-09T23:00:00+00:00"]);
     let jump = watch.ticker.take_jump().unwrap();
     assert!((jump - TimeDelta::days(1)).abs() < ON_TIME, "{jump}");
     watch.run_until(at("2025-07-11T23:01:00Z"), ON_TIME).await;
     assert_eq!(
-        watch.told("0 2 * * *")[1..],
+        watch.due_slots("0 2 * * *")[1..],
         ["2025-07-10T23:00:00+00:00", "2025-07-11T23:00:00+00:00"]
     );
     assert_eq!(watch.ticker.take_jump(), None);
@@ -355,7 +355,7 @@ async fn a_clock_set_back_a_little_repeats_nothing() {
     watch.clock.set(at("2025-07-09T22:00:00Z"));
     watch.run_until(at("2025-07-10T23:01:00Z"), ON_TIME).await;
     assert_eq!(
-        watch.told("0 2 * * *"),
+        watch.due_slots("0 2 * * *"),
         ["2025-07-09T23:00:00+00:00", "2025-07-10T23:00:00+00:00"]
     );
 }
@@ -371,7 +371,7 @@ async fn a_clock_set_back_a_day_begins_the_day_anew() {
     assert_eq!(watch.next("0 2 * * *"), Some(at("2025-07-09T23:00:00Z")));
     watch.run_until(at("2025-07-10T23:01:00Z"), ON_TIME).await;
     assert_eq!(
-        watch.told("0 2 * * *"),
+        watch.due_slots("0 2 * * *"),
         [
             "2025-07-09T23:00:00+00:00",
             "2025-07-09T23:00:00+00:00",
@@ -393,23 +393,23 @@ async fn a_clock_that_shows_1970_or_2099_for_a_while_keeps_the_schedule_of_what_
         watch
             .run_until(wrong + TimeDelta::minutes(1), TimeDelta::days(1))
             .await;
-        let at_once = watch.told.remove("0 2 * * *").unwrap_or_default();
+        let at_once = watch.due.remove("0 2 * * *").unwrap_or_default();
         assert_eq!(
             at_once.len(),
             usize::from(wrong.timestamp() > 1_000_000_000)
         );
         watch.run_until(at(then) + ON_TIME, ON_TIME).await;
-        assert_eq!(watch.told("0 2 * * *"), [then]);
-        watch.told.clear();
+        assert_eq!(watch.due_slots("0 2 * * *"), [then]);
+        watch.due.clear();
 
         watch.clock.set(at("2025-07-11T12:00:00Z"));
         watch
             .run_until(at("2025-07-11T12:01:00Z"), TimeDelta::days(1))
             .await;
-        watch.told.clear();
+        watch.due.clear();
         watch.run_until(at("2025-07-12T23:01:00Z"), ON_TIME).await;
         assert_eq!(
-            watch.told("0 2 * * *"),
+            watch.due_slots("0 2 * * *"),
             ["2025-07-11T23:00:00+00:00", "2025-07-12T23:00:00+00:00"]
         );
     }

@@ -28,7 +28,7 @@ pub fn backups_to_drill(place: &Place, which: &WhichBackup) -> Result<Vec<Stem>,
         return Ok(vec![stem.clone()]);
     }
     let catalogue = place.repository.catalogue()?;
-    Ok(choose(&catalogue, which)
+    Ok(choose_backups(&catalogue, which)
         .into_iter()
         .map(|entry| entry.stem.clone())
         .collect())
@@ -71,7 +71,7 @@ pub fn passed_over_by_drill(
 }
 
 /// Chooses among the backups that neither a check nor a test restore has found bad. Pure.
-fn choose<'a>(catalogue: &'a Catalogue, which: &WhichBackup) -> Vec<&'a Entry> {
+fn choose_backups<'a>(catalogue: &'a Catalogue, which: &WhichBackup) -> Vec<&'a Entry> {
     let sound: Vec<&Entry> = catalogue
         .backups
         .iter()

@@ -132,7 +132,7 @@ impl<W: Write> Feed<W> {
     ///
     /// # Errors
     /// When a session does not take it any more.
-    pub(super) fn take(&mut self, segment: Segment<'_>) -> Result<(), StreamError> {
+    pub(super) fn feed(&mut self, segment: Segment<'_>) -> Result<(), StreamError> {
         match segment {
             Segment::Ordered(text) => {
                 self.settle()?;
@@ -271,7 +271,7 @@ impl<W: Write> Feed<W> {
             settings: self.settings.text(),
             text: text.to_vec(),
         };
-        session.take(given, &self.marks)
+        session.give(given, &self.marks)
     }
 
     /// A further session, with all that it needs but settings. It tells when it is ready.
@@ -401,7 +401,7 @@ impl<W: Write> Session<W> {
 
     /// Takes something that ends with a mark. A session that has ended keeps it: how it ended is about
     /// to be told, and whether this is done by another one.
-    fn take(&mut self, given: Given, marks: &Marks) -> Result<(), StreamError> {
+    fn give(&mut self, given: Given, marks: &Marks) -> Result<(), StreamError> {
         let mark = self.put + 1;
         let written = self
             .write(&given.text)
@@ -424,7 +424,7 @@ impl<W: Write> Session<W> {
             own: self.lines,
             dumps: given.line,
         };
-        self.take(given, marks)
+        self.give(given, marks)
     }
 
     fn mark(&mut self, marks: &Marks, end: &str) -> Result<(), StreamError> {

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::feed::{Event, Feed, Place, Terms};
 use super::marks::Marks;
 use super::refusal::is_deadlock;
-use super::{GRACE, Invocation, Loaded, Loader, judge, refused};
+use super::{GRACE, Invocation, Loaded, Loader, outcome_of, refused};
 use crate::config::Compression;
 use crate::jobs::error::JobError;
 use crate::jobs::limit::Stop;
@@ -154,14 +154,14 @@ impl SoFar {
         if !ended.was_ready && !exit.success() && ended.session > 0 {
             // The server takes no more sessions, or not from us: those that are there do.
             tracing::debug!("psql {exit}; it said: {}", exit.stderr.trim());
-            sessions.tell(Event::Lost);
+            sessions.send(Event::Lost);
         } else if self.given_out.is_none() && self.broken.is_none() && is_deadlock(&exit) {
             tracing::info!(
                 "two statements of the dump waited for each other, and the server ended one: \
                  it is made again, and what follows one after the other"
             );
             self.deadlocked = Some((ended.session, exit));
-            sessions.tell(Event::Deadlocked {
+            sessions.send(Event::Deadlocked {
                 session: ended.session,
             });
         } else if is_early && self.broken.is_none() {
@@ -186,7 +186,7 @@ impl SoFar {
             // For this the programs were ended.
             (Err(error @ StreamError::Refused(_)), _) => Err(JobError::stream(doing)(error)),
             // Whatever became of the feeder is the consequence.
-            (_, Some(exit)) if !exit.success() => Ok(judge("psql", &exit)),
+            (_, Some(exit)) if !exit.success() => Ok(outcome_of("psql", &exit)),
             (Err(StreamError::Write(_)) | Ok(()), Some(exit)) => Ok(refused(&exit)),
             (Err(error), _) => Err(JobError::stream(doing)(error)),
             (Ok(()), None) => Ok(Loaded::Wholly),
@@ -201,7 +201,7 @@ fn feed_all(
     server_major: u32,
 ) -> GivenOut {
     let given_out = dump
-        .take_segments(progress, server_major, |segment| feed.take(segment))
+        .take_segments(progress, server_major, |segment| feed.feed(segment))
         .and_then(|()| feed.finish());
     (given_out, feed)
 }
@@ -297,10 +297,10 @@ impl Sessions<'_> {
                 Event::Lost
             }
         };
-        self.tell(event);
+        self.send(event);
     }
 
-    fn tell(&self, event: Event<ProgramInput>) {
+    fn send(&self, event: Event<ProgramInput>) {
         // Nobody listens any more when all has been given out.
         let _ = self.events.send(event);
     }
@@ -308,7 +308,7 @@ impl Sessions<'_> {
     /// Ends all programs, and with them the feeder.
     fn end(&self) {
         self.ending.cancel();
-        self.tell(Event::Over);
+        self.send(Event::Over);
     }
 }
 

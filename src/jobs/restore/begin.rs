@@ -188,7 +188,8 @@ impl RestoreOrder<'_> {
     ) -> Result<(StreamSummary, Option<String>), JobError> {
         run.step(&format!("reading {} in full", source.label));
         let stream_summary = source.read(run, self.source, server_major).await?;
-        let unexpected = sendable::judge(source, &stream_summary.findings, self.accept_unexpected)?;
+        let unexpected =
+            sendable::judge_findings(source, &stream_summary.findings, self.accept_unexpected)?;
         Ok((stream_summary, unexpected))
     }
 }

@@ -40,7 +40,7 @@ impl Criteria {
 }
 
 /// The backups that fit, newest first; those that were found bad come last.
-pub fn choose(mut candidates: Vec<Candidate>, criteria: &Criteria) -> Vec<Candidate> {
+pub fn choose_candidates(mut candidates: Vec<Candidate>, criteria: &Criteria) -> Vec<Candidate> {
     candidates.retain(|candidate| criteria.admits(&candidate.entry));
     candidates.sort_by(|one, other| {
         let damaged = |candidate: &Candidate| !candidate.entry.is_sound();
@@ -290,7 +290,7 @@ mod tests {
                 false,
             ),
         ];
-        let chosen = choose(all, criteria);
+        let chosen = choose_candidates(all, criteria);
         chosen
             .iter()
             .map(|candidate| candidate.entry.stem.to_string())

@@ -46,7 +46,7 @@ use side_names::Names;
 use source::Source;
 
 pub use begin::RestoreOrder;
-pub use choose::{Candidate, Criteria, PassedOver, choose, passed_over};
+pub use choose::{Candidate, Criteria, PassedOver, choose_candidates, passed_over};
 pub use cut_short::CutShort;
 pub use sendable::about_functions;
 pub use source::RestoreSource;
@@ -319,7 +319,7 @@ impl Preparation<'_> {
             maintenance,
             like,
         };
-        let judgement = self.judge(&prepared, &lookup).await?;
+        let judgement = self.judge_prepared(&prepared, &lookup).await?;
         let warnings = &mut prepared.plan.warnings;
         warnings.extend(judgement.warnings);
         run.step_log
@@ -338,7 +338,11 @@ impl Preparation<'_> {
     }
 
     /// Judges whether the server has all that is needed.
-    async fn judge(&self, prepared: &Prepared, lookup: &Lookup) -> Result<Judgement, JobError> {
+    async fn judge_prepared(
+        &self,
+        prepared: &Prepared,
+        lookup: &Lookup,
+    ) -> Result<Judgement, JobError> {
         let Prepared {
             source,
             stream_summary,
@@ -374,7 +378,7 @@ impl Preparation<'_> {
             forecast: forecast(source.properties(), stream_summary.as_ref()),
             free: free(maintenance, server_facts, tablespace),
         };
-        Ok(preflight::judge(server_facts, &wanted))
+        Ok(preflight::judge_restore(server_facts, &wanted))
     }
 
     /// Reads a backup in full where that is wanted, and judges what of it is sent; gives what there is to say

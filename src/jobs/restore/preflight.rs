@@ -53,7 +53,7 @@ pub(in crate::jobs) struct Judgement {
 }
 
 /// Judges whether a server has what a backup needs.
-pub(in crate::jobs) fn judge(server_facts: &ServerFacts, wanted: &Wanted<'_>) -> Judgement {
+pub(in crate::jobs) fn judge_restore(server_facts: &ServerFacts, wanted: &Wanted<'_>) -> Judgement {
     let mut found = Judgement::default();
     about_the_server(server_facts, wanted, &mut found);
     about_rights(server_facts, wanted, &mut found);
@@ -476,14 +476,17 @@ pub(super) mod tests {
     fn a_server_that_has_everything_is_fine() {
         let (properties, roles) = (properties(), BTreeSet::new());
         let known = wanted(&properties, &roles);
-        assert_eq!(judge(&server_facts(), &known), Judgement::default());
+        assert_eq!(judge_restore(&server_facts(), &known), Judgement::default());
         let unknown = Wanted {
             properties: None,
             source_major: None,
             free: None,
             ..known
         };
-        assert_eq!(judge(&server_facts(), &unknown), Judgement::default());
+        assert_eq!(
+            judge_restore(&server_facts(), &unknown),
+            Judgement::default()
+        );
     }
 
     #[test]
@@ -507,7 +510,7 @@ pub(super) mod tests {
             free: Some(9),
             ..wanted(&properties, &roles)
         };
-        let judgement = judge(&server_facts, &wanted);
+        let judgement = judge_restore(&server_facts, &wanted);
         let expected = [
             "standby",
             "comes from PostgreSQL 15, and the server is 14",
@@ -552,7 +555,7 @@ pub(super) mod tests {
                 dependencies,
                 ..wanted(properties, &roles)
             };
-            let found = judge(&server_facts, &wanted);
+            let found = judge_restore(&server_facts, &wanted);
             let is_told = found.problems.iter().any(|one| one.contains("by hand"));
             assert_eq!(is_told, is_refused, "{found:#?}");
         }
@@ -582,7 +585,7 @@ pub(super) mod tests {
             ..wanted(&properties, &roles)
         };
         let told = |server_facts: &ServerFacts, expected: &[&str]| {
-            let judgement = judge(server_facts, &wanted);
+            let judgement = judge_restore(server_facts, &wanted);
             assert_eq!(judgement.problems.len(), expected.len(), "{judgement:#?}");
             for (problem, expected) in judgement.problems.iter().zip(expected) {
                 assert!(problem.contains(expected), "{problem}");
@@ -631,7 +634,7 @@ pub(super) mod tests {
                 dependencies: Some(&dependencies),
                 ..wanted(&properties, &roles)
             };
-            let problems = judge(&server_facts, &wanted).problems;
+            let problems = judge_restore(&server_facts, &wanted).problems;
             let expected: Vec<String> = denied
                 .iter()
                 .map(|one| format!("user me may not create anything in the tablespace \"{one}\""))
@@ -656,13 +659,13 @@ pub(super) mod tests {
             ..wanted(&properties, &roles)
         };
         let mut server_facts = server_facts();
-        let judgement = judge(&server_facts, &wanted);
+        let judgement = judge_restore(&server_facts, &wanted);
         assert_eq!(judgement.problems.len(), 1, "{judgement:#?}");
         assert_eq!(judgement.warnings.len(), 2, "{judgement:#?}");
         server_facts.is_superuser = false;
         let standing = server_facts.databases.get_mut("app").unwrap();
         standing.owner = "somebody".to_owned();
-        let judgement = judge(&server_facts, &wanted);
+        let judgement = judge_restore(&server_facts, &wanted);
         let expected = "that stands belongs to \"somebody\"";
         assert!(judgement.problems[0].contains(expected), "{judgement:#?}");
         assert!(
@@ -673,7 +676,7 @@ pub(super) mod tests {
             drops_old: true,
             ..wanted
         };
-        let judgement = judge(&server_facts, &dropping);
+        let judgement = judge_restore(&server_facts, &dropping);
         let expected = "slots are dropped with the database that is replaced: \"slot\"";
         assert!(judgement.warnings[1].contains(expected), "{judgement:#?}");
         // Beside it, it is of no interest.
@@ -681,7 +684,7 @@ pub(super) mod tests {
             name: "new",
             ..wanted
         };
-        assert_eq!(judge(&server_facts, &beside), Judgement::default());
+        assert_eq!(judge_restore(&server_facts, &beside), Judgement::default());
     }
 
     #[test]
@@ -694,7 +697,7 @@ pub(super) mod tests {
             version: "1.4".to_owned(),
             schema: "public".to_owned(),
         });
-        let judgement = judge(&server_facts, &wanted(&properties, &roles));
+        let judgement = judge_restore(&server_facts, &wanted(&properties, &roles));
         assert_eq!(judgement.problems, [""; 0]);
         assert_eq!(judgement.warnings.len(), 2, "{judgement:#?}");
     }
@@ -703,7 +706,7 @@ pub(super) mod tests {
     fn a_role_that_the_backup_brings_is_not_missing() {
         let (mut properties, roles) = (properties(), BTreeSet::from(["brought".to_owned()]));
         properties.owner = "brought".to_owned();
-        let judgement = judge(&server_facts(), &wanted(&properties, &roles));
+        let judgement = judge_restore(&server_facts(), &wanted(&properties, &roles));
         assert_eq!(judgement, Judgement::default());
     }
 }

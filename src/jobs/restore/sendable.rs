@@ -28,7 +28,7 @@ pub(in crate::jobs) fn refused(source: &Source, finding: &Finding) -> JobError {
 ///
 /// # Errors
 /// When it is not to be restored.
-pub(in crate::jobs) fn judge(
+pub(in crate::jobs) fn judge_findings(
     source: &Source,
     findings: &Findings,
     accepts_unexpected: bool,

@@ -145,7 +145,7 @@ impl World<'_> {
         let now = self.context.local(self.now);
         let mut history = History::until(now);
         let ledger = repository.ledger();
-        let read = ledger.read_backwards(|record| history.take(record));
+        let read = ledger.read_backwards(|record| history.add_record(record));
         // Test restores have a ledger of their own.
         let mut drills = History::until(now);
         let restores = repository.restore_ledger();

@@ -20,7 +20,8 @@ use super::{JobContext, LastDrill};
 use crate::config::{JobKind, Loaded, Plan, Server};
 use crate::display::{label, one_line};
 use crate::policy::{
-    Concern, ConcernKind, DatabaseFacts, Expectation, Series, SpaceFacts, age, judge, judge_space,
+    Concern, ConcernKind, DatabaseFacts, Expectation, Series, SpaceFacts, age, judge_database,
+    judge_space,
 };
 use crate::repository::{DaemonState, HeldLocks, RunningJob, RuntimeDirectory};
 use crate::threads::share;
@@ -187,16 +188,16 @@ pub fn collect_status(
         judged.remarks.extend(unconfigured);
         judged.concerns.extend(of_state_directory);
     }
-    let (found, unseen) = choose(plan, found, &unseen, wanted)?;
+    let (found, unseen) = keep_wanted(plan, found, &unseen, wanted)?;
     judged.concerns.extend(unseen);
 
     for look in found {
-        judged.take(&world, look);
+        judged.add_look(&world, look);
     }
     let spaces = std::mem::take(&mut judged.spaces).into_facts();
     let of_spaces = spaces.iter().filter_map(judge_space);
     judged.concerns.extend(of_spaces);
-    judged.take_daemon(&world, &daemon, wanted.is_empty());
+    judged.add_daemon(&world, &daemon, wanted.is_empty());
     if let DaemonView::Alive(state) = &daemon {
         remark_on_changes(state, is_changed_on_disk, &mut judged.remarks);
     }
@@ -234,14 +235,14 @@ struct Judged {
 }
 
 impl Judged {
-    fn take(&mut self, world: &World<'_>, look: Look) {
+    fn add_look(&mut self, world: &World<'_>, look: Look) {
         self.concerns.extend(look.trouble);
         let Some(database) = look.status else {
             return;
         };
         self.spaces.add(world, &database);
         let now = world.context.local(world.now);
-        let judgement = judge(&database.facts, world.plan.objectives, now);
+        let judgement = judge_database(&database.facts, world.plan.objectives, now);
         self.concerns.extend(judgement.concerns);
         let label = one_line(&database.facts.label);
         let named = |remark| format!("database {label}: {remark}");
@@ -252,7 +253,7 @@ impl Judged {
     }
 
     /// Judges the daemon, after all databases; `is_all` where none was named.
-    fn take_daemon(&mut self, world: &World<'_>, daemon: &DaemonView, is_all: bool) {
+    fn add_daemon(&mut self, world: &World<'_>, daemon: &DaemonView, is_all: bool) {
         let Self {
             databases,
             concerns,
@@ -272,7 +273,7 @@ impl Judged {
 }
 
 /// Keeps what is named, everything if nothing is; and what may be missing from it.
-fn choose(
+fn keep_wanted(
     plan: &Plan,
     mut found: Vec<Look>,
     unseen: &[(&Server, JobError)],

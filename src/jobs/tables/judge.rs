@@ -9,7 +9,7 @@ use crate::pipeline::census::Census;
 use crate::postgres::{Conninfo, ServerFacts, USUAL_TABLESPACE};
 
 /// Judges whether a server can take tables: of this much room, where so much is free. Pure.
-pub(super) fn judge(
+pub(super) fn judge_tables(
     server_facts: &ServerFacts,
     source_major: Option<u32>,
     room: Option<(Room, u64)>,
@@ -115,7 +115,7 @@ mod tests {
                 &[],
             ),
         ] {
-            let found = judge(&server_facts, source, free.map(|free| (room, free)));
+            let found = judge_tables(&server_facts, source, free.map(|free| (room, free)));
             for (found, expected) in [(&found.problems, problems), (&found.warnings, warnings)] {
                 assert_eq!(found.len(), expected.len(), "{found:?}");
                 for (found, expected) in found.iter().zip(expected) {

@@ -135,7 +135,7 @@ impl PlannedTable {
 }
 
 /// A failure with what it means.
-fn told(error: JobError, left: String) -> JobError {
+fn restore_failed(error: JobError, left: String) -> JobError {
     JobError::Restore {
         standing: "no table was restored, and every database is as it was".to_owned(),
         source: Box::new(error),

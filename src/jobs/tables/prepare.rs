@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, FixedOffset, TimeDelta};
 
-use super::choose::{Name, choose};
-use super::judge::{free, judge, room_for};
+use super::choose::{Name, choose_tables};
+use super::judge::{free, judge_tables, room_for};
 use super::look::{Found, Look};
 use super::scratch::{Extraction, STATEMENT, sweep};
-use super::{PlannedTable, PreparedTables, TablesRequest, told};
+use super::{PlannedTable, PreparedTables, TablesRequest, restore_failed};
 use crate::jobs::JobError;
 use crate::jobs::restore::begin::{Beginning, Depth, missing_providers};
 use crate::jobs::restore::cut_short::sentences;
@@ -36,7 +36,7 @@ pub async fn prepare_tables(
     let run = &run.renewed();
     let preparing = Box::pin(prepare(run, request));
     let prepared = request.order.on_record(run, preparing).await;
-    prepared.map_err(|error| told(error, String::new()))
+    prepared.map_err(|error| restore_failed(error, String::new()))
 }
 
 async fn prepare(run: &Run<'_>, request: &TablesRequest<'_>) -> Result<PreparedTables, JobError> {
@@ -121,13 +121,14 @@ async fn read_and_judge(
     } = begun;
     let source_major = source.manifest.as_ref().map(|one| one.server.major());
     // What the server can never take needs no reading.
-    refuse(&judge(server_facts, source_major, None))?;
+    refuse(&judge_tables(server_facts, source_major, None))?;
 
     let (stream_summary, unexpected) = order.read_in_full(run, source, server_facts.major).await?;
-    let names = choose(&stream_summary.census, request.patterns).map_err(JobError::NoSuchTable)?;
+    let names =
+        choose_tables(&stream_summary.census, request.patterns).map_err(JobError::NoSuchTable)?;
     let room = room_for(&names, &stream_summary.census, stream_summary.text_bytes);
     let room = free(maintenance, server_facts).map(|free| (room, free));
-    let mut judgement = judge(server_facts, source_major, room);
+    let mut judgement = judge_tables(server_facts, source_major, room);
     let (dependencies, none) = (Some(&stream_summary.dependencies), BTreeSet::new());
     let missing = missing_providers(run, maintenance, dependencies, none).await?;
     let missing = missing.iter().map(|one| lacks_label_provider(one));

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use chrono::{DateTime, FixedOffset};
 
 use super::TablesRequest;
-use super::choose::{Name, choose};
-use super::judge::{free, in_the_way, judge, room_for};
+use super::choose::{Name, choose_tables};
+use super::judge::{free, in_the_way, judge_tables, room_for};
 use super::look::flat;
 use super::prepare::two_names;
 use crate::display::{command, counted};
@@ -84,7 +84,9 @@ async fn look(
         ..
     } = begun;
     let tables = match &contents {
-        Some((census, _)) => choose(census, request.patterns).map_err(JobError::NoSuchTable)?,
+        Some((census, _)) => {
+            choose_tables(census, request.patterns).map_err(JobError::NoSuchTable)?
+        }
         None => Vec::new(),
     };
     let source_major = source.manifest.as_ref().map(|one| one.server.major());
@@ -92,7 +94,7 @@ async fn look(
         let room = room_for(&tables, census, *text_bytes);
         Some((room, free(&maintenance, &server_facts)?))
     });
-    let mut judgement = judge(&server_facts, source_major, room);
+    let mut judgement = judge_tables(&server_facts, source_major, room);
     judgement.warnings.append(&mut remarks);
     let now = run.now();
     let makes_database = !server_facts.databases.contains_key(order.into);

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::scratch::{Extraction, STATEMENT};
-use super::{PlannedTable, PreparedTables, TablesReport, TablesRequest, next, prepare, told};
+use super::{
+    PlannedTable, PreparedTables, TablesReport, TablesRequest, next, prepare, restore_failed,
+};
 use crate::config::Format;
 use crate::display::{count, counted};
 use crate::jobs::JobError;
@@ -80,7 +82,7 @@ pub async fn restore_tables(
         }
         Err(error) => {
             let left = left.iter().flat_map(|one| ["\n", one]).collect();
-            Err(told(error, left))
+            Err(restore_failed(error, left))
         }
     };
     let end = match &outcome {

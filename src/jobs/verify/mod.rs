@@ -154,7 +154,7 @@ pub async fn verify(run: &Run<'_>, request: VerifyRequest<'_>) -> Result<VerifyR
     let repository = &place.repository;
     let catalogue = repository.catalogue()?;
     let mut report = before_any_check(&catalogue, &request);
-    let (chosen, round) = choose(&catalogue, request.selection, repository)?;
+    let (chosen, round) = choose_backups(&catalogue, request.selection, repository)?;
     if chosen.is_empty() {
         return Ok(report);
     }
@@ -315,7 +315,7 @@ impl Choice<'_> {
 /// The chosen backups in the order of checking, and after them whatever was one: a backup that the
 /// catalogue cannot read must not pass for one that is not there. With them the rounds that they are
 /// checked in, if they are.
-fn choose<'a>(
+fn choose_backups<'a>(
     catalogue: &'a Catalogue,
     selection: &Selection,
     repository: &Repository,

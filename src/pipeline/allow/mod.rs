@@ -223,7 +223,7 @@ impl Judge {
             Some(oddity) => Err(of_oddity(oddity)),
             None if self.changed_in == line => Err(Reason::Ambiguous),
             None if self.is_over => Err(Reason::Restriction),
-            None => statement::judge(&Written {
+            None => statement::judge_statement(&Written {
                 text,
                 is_complete: passing.is_complete,
                 backslash_escapes: self.backslash_escapes,

@@ -78,7 +78,7 @@ const REFUSED: [(&str, Reason); 28] = [
 ///
 /// # Errors
 /// Why it is not sent.
-pub(super) fn judge(statement: &Written<'_>) -> Result<Known, Reason> {
+pub(super) fn judge_statement(statement: &Written<'_>) -> Result<Known, Reason> {
     let mut tokens = Tokens::of(statement.text, statement.backslash_escapes);
     let first = tokens.next();
     let Some(Token::Word(verb)) = first else {

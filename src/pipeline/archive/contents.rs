@@ -94,7 +94,7 @@ pub(super) fn account(
     }
     for id in &contents.tables {
         let name = format!("{id}.dat");
-        let Some((file, bytes)) = take(&mut rest, &name) else {
+        let Some((file, bytes)) = take_file(&mut rest, &name) else {
             return Ok(Err(missing(&name, "rows of a table")));
         };
         if is_empty(&directory.join(&file), bytes)? {
@@ -124,7 +124,7 @@ pub(super) fn account(
             let Some((_, name)) = line.split_once(' ') else {
                 continue;
             };
-            let Some((file, bytes)) = take(&mut rest, name) else {
+            let Some((file, bytes)) = take_file(&mut rest, name) else {
                 return Ok(Err(missing(name, "a large object")));
             };
             // One that holds nothing has a file of gzip's own bytes, and none of zstd's.
@@ -164,7 +164,7 @@ fn missing(name: &str, what: &str) -> String {
 }
 
 /// Takes out the file of this name, compressed or not.
-fn take(rest: &mut BTreeMap<&str, u64>, name: &str) -> Option<(String, u64)> {
+fn take_file(rest: &mut BTreeMap<&str, u64>, name: &str) -> Option<(String, u64)> {
     ENDINGS.iter().find_map(|ending| {
         let file = format!("{name}{ending}");
         let bytes = rest.remove(file.as_str())?;

@@ -4,7 +4,7 @@ use chrono::{DateTime, FixedOffset, TimeDelta};
 
 use super::{
     Concern, ConcernKind, DatabaseFacts, DrillFacts, Expectation, Failing, SeriesFacts, SpaceFacts,
-    VerificationFacts, judge, judge_space, printable,
+    VerificationFacts, judge_database, judge_space, printable,
 };
 use crate::policy::{Accepted, Loss, Seen, Series};
 
@@ -73,7 +73,9 @@ fn failing(hours_ago: i64, runs: u64) -> Failing {
 fn concerns(change: impl FnOnce(&mut DatabaseFacts)) -> Vec<(ConcernKind, String)> {
     let mut facts = well();
     change(&mut facts);
-    let told = judge(&facts, EXPECTATION, now()).concerns.into_iter();
+    let told = judge_database(&facts, EXPECTATION, now())
+        .concerns
+        .into_iter();
     told.map(|Concern { kind, sentence, .. }| (kind, sentence))
         .collect()
 }
@@ -87,7 +89,7 @@ fn sentence(change: impl FnOnce(&mut DatabaseFacts)) -> (ConcernKind, String) {
 #[test]
 fn what_is_well_needs_no_attention() {
     assert_eq!(concerns(|_| {}), []);
-    let judgement = judge(&well(), EXPECTATION, now());
+    let judgement = judge_database(&well(), EXPECTATION, now());
     assert_eq!(judgement.remarks, Vec::<String>::new());
 }
 
@@ -123,7 +125,7 @@ fn without_a_backup_it_depends_on_whether_one_can_be_expected() {
     let not_due = {
         let mut facts = well();
         none(&mut facts);
-        judge(&facts, EXPECTATION, now())
+        judge_database(&facts, EXPECTATION, now())
     };
     assert_eq!(not_due.concerns, []);
     assert_eq!(

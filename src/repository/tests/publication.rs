@@ -9,7 +9,7 @@ fn what_is_published_is_for_its_owner_alone_whatever_the_umask() {
     let place = Place::new();
     place.publish(run(1), NAME, PLAIN);
     place.publish(run(2), NAME, DIRECTORY);
-    place.note(&NAME.parse().unwrap(), |state| state.pinned = Some(pin()));
+    place.change_state(&NAME.parse().unwrap(), |state| state.pinned = Some(pin()));
     rustix::process::umask(before);
     let mut seen = 0;
     let mut waiting = vec![place.repository.directory().to_owned()];

@@ -17,7 +17,7 @@ fn below(place: &Place, directory: &str) -> BTreeSet<String> {
 fn damaged(place: &Place, artifact: Role) -> Stem {
     let stem: Stem = NAME.parse().unwrap();
     place.publish(run(1), NAME, artifact);
-    place.note(&stem, |state| {
+    place.change_state(&stem, |state| {
         state.pinned = Some(pin());
         state.note_check(moment("2025-07-13T03:00:00+03:00"), Some("torn".to_owned()));
     });

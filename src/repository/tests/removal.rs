@@ -8,12 +8,12 @@ fn a_backup_is_removed_with_all_its_files_and_a_pinned_one_is_not() {
     let stem: Stem = NAME.parse().unwrap();
     place.publish(run(1), NAME, DIRECTORY);
     let repository = &place.repository;
-    place.note(&stem, |state| state.pinned = Some(pin()));
+    place.change_state(&stem, |state| state.pinned = Some(pin()));
     let before = place.names();
     assert!(!repository.remove(run(3), &stem, &place.lock()).unwrap());
     assert_eq!(place.names(), before);
 
-    place.note(&stem, |state| state.pinned = None);
+    place.change_state(&stem, |state| state.pinned = None);
     assert!(repository.remove(run(5), &stem, &place.lock()).unwrap());
     assert_eq!(place.names(), BTreeSet::new());
     // Nothing can be noted of it any more.

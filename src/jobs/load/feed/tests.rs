@@ -95,7 +95,7 @@ fn feed(parts: &[Part], most: usize, granted: usize) -> (Vec<Done>, Vec<Place>) 
         for (number, part) in parts.iter().enumerate() {
             let text = format!("{part:?} {number};");
             let text = text.as_bytes();
-            feed.take(match part {
+            feed.feed(match part {
                 Part::Ordered => Segment::Ordered(text),
                 Part::Definition => Segment::Definition(text),
                 Part::Remark => Segment::Remark(text),
@@ -105,7 +105,7 @@ fn feed(parts: &[Part], most: usize, granted: usize) -> (Vec<Done>, Vec<Place>) 
                 },
                 Part::Between => Segment::Between(b"\n\n"),
             })?;
-            feed.take(Segment::Between(b"\n"))?;
+            feed.feed(Segment::Between(b"\n"))?;
         }
         feed.finish()?;
         Ok::<_, StreamError>(feed.close())
@@ -242,19 +242,19 @@ fn a_line_of_a_session_is_found_in_the_dump() {
     let mut feed = Feed::new(Vec::new(), terms(2), orders, told);
     let reached = |session, mark| events.send(Event::Reached { session, mark }).unwrap();
     for _ in 0..10 {
-        feed.take(Segment::Ordered(b"o;\n")).unwrap();
+        feed.feed(Segment::Ordered(b"o;\n")).unwrap();
     }
     // The first is at the first index until the second has made two.
-    feed.take(Segment::Definition(b"a;\n")).unwrap();
+    feed.feed(Segment::Definition(b"a;\n")).unwrap();
     reached(0, 1);
     events.send(Event::Started(Vec::new())).unwrap();
     reached(1, 1);
-    feed.take(Segment::Definition(b"b;\n")).unwrap();
+    feed.feed(Segment::Definition(b"b;\n")).unwrap();
     reached(1, 2);
-    feed.take(Segment::Definition(b"c;\n")).unwrap();
+    feed.feed(Segment::Definition(b"c;\n")).unwrap();
     reached(1, 3);
     reached(0, 2);
-    feed.take(Segment::Ordered(b"o;\n")).unwrap();
+    feed.feed(Segment::Ordered(b"o;\n")).unwrap();
 
     // Each definition is followed by a line of ours, and a further session begins with one.
     let places = feed.close();
@@ -268,9 +268,9 @@ fn nothing_is_waited_for_when_all_is_over() {
     let (events, told) = mpsc::channel();
     let (orders, _ordered) = unbounded_channel();
     let mut feed = Feed::new(Vec::new(), terms(2), orders, told);
-    feed.take(Segment::Definition(b"a;")).unwrap();
+    feed.feed(Segment::Definition(b"a;")).unwrap();
     events.send(Event::Over).unwrap();
-    let error = feed.take(Segment::Definition(b"b;")).unwrap_err();
+    let error = feed.feed(Segment::Definition(b"b;")).unwrap_err();
     assert!(matches!(error, StreamError::Write(_)), "{error}");
 }
 
@@ -279,13 +279,13 @@ fn a_session_that_cannot_be_had_is_done_without() {
     let (events, told) = mpsc::channel();
     let (orders, mut ordered) = unbounded_channel();
     let mut feed = Feed::new(Vec::new(), terms(3), orders, told);
-    feed.take(Segment::Definition(b"a;")).unwrap();
+    feed.feed(Segment::Definition(b"a;")).unwrap();
     // It is started, and ends before it is of use.
     let reached = |mark| Event::Reached { session: 0, mark };
     events.send(Event::Started(Vec::new())).unwrap();
     events.send(Event::Lost).unwrap();
     events.send(reached(2)).unwrap();
-    feed.take(Segment::Definition(b"b;")).unwrap();
+    feed.feed(Segment::Definition(b"b;")).unwrap();
     assert!(ordered.try_recv().is_err());
     events.send(reached(3)).unwrap();
     feed.finish().unwrap();
@@ -327,10 +327,10 @@ fn two_at_work() -> (Feed<Sink>, Sender<Event<Sink>>, [Sink; 2]) {
     let sinks = [Sink::default(), Sink::default()];
     let mut feed = Feed::new(sinks[0].clone(), terms(2), orders, told);
     let setting = |text| Segment::Setting { name: b"s", text };
-    feed.take(setting(b"SET s = 1;")).unwrap();
-    feed.take(Segment::Definition(b"a;")).unwrap();
-    feed.take(Segment::Remark(b"on a;")).unwrap();
-    feed.take(setting(b"SET s = 2;")).unwrap();
+    feed.feed(setting(b"SET s = 1;")).unwrap();
+    feed.feed(Segment::Definition(b"a;")).unwrap();
+    feed.feed(Segment::Remark(b"on a;")).unwrap();
+    feed.feed(setting(b"SET s = 2;")).unwrap();
     events.send(Event::Started(sinks[1].clone())).unwrap();
     events
         .send(Event::Reached {
@@ -344,8 +344,8 @@ fn two_at_work() -> (Feed<Sink>, Sender<Event<Sink>>, [Sink; 2]) {
             mark: 1,
         })
         .unwrap();
-    feed.take(Segment::Definition(b"b;")).unwrap();
-    feed.take(setting(b"SET s = 3;")).unwrap();
+    feed.feed(Segment::Definition(b"b;")).unwrap();
+    feed.feed(setting(b"SET s = 3;")).unwrap();
     (feed, events, sinks)
 }
 
@@ -365,8 +365,8 @@ fn a_definition_that_waited_in_a_circle_is_made_again_when_nothing_else_is() {
     let (mut feed, events, sinks) = two_at_work();
     events.send(Event::Deadlocked { session: 1 }).unwrap();
     goes_on(&events, 0);
-    feed.take(Segment::Definition(b"c;")).unwrap();
-    feed.take(Segment::Ordered(b"d;")).unwrap();
+    feed.feed(Segment::Definition(b"c;")).unwrap();
+    feed.feed(Segment::Ordered(b"d;")).unwrap();
     feed.finish().unwrap();
     let texts = sinks.map(|sink| given(&sink.0.lock().unwrap()));
     assert_eq!(texts[0], "SET s = 1;a; on a; SET s = 2; b; SET s = 3; c;d;");
@@ -377,7 +377,7 @@ fn another_session_takes_the_place_of_the_first_one() {
     let (mut feed, events, sinks) = two_at_work();
     events.send(Event::Deadlocked { session: 0 }).unwrap();
     goes_on(&events, 1);
-    feed.take(Segment::Ordered(b"d;")).unwrap();
+    feed.feed(Segment::Ordered(b"d;")).unwrap();
     feed.finish().unwrap();
     let text = given(&sinks[1].0.lock().unwrap());
     let (_, rest) = text.split_once("SET s = 2; b;").unwrap();
@@ -392,13 +392,13 @@ fn what_nobody_else_can_do_ends_the_load() {
     let (mut feed, events, _) = two_at_work();
     events.send(Event::Deadlocked { session: 1 }).unwrap();
     events.send(Event::Deadlocked { session: 0 }).unwrap();
-    feed.take(Segment::Ordered(b"d;")).unwrap_err();
+    feed.feed(Segment::Ordered(b"d;")).unwrap_err();
     // What has its place is not kept.
     let (mut feed, events, _) = two_at_work();
     goes_on(&events, 0);
     goes_on(&events, 1);
-    feed.take(Segment::Ordered(b"d;")).unwrap();
+    feed.feed(Segment::Ordered(b"d;")).unwrap();
     events.send(Event::Deadlocked { session: 0 }).unwrap();
-    feed.take(Segment::Definition(b"e;")).unwrap();
-    feed.take(Segment::Definition(b"f;")).unwrap_err();
+    feed.feed(Segment::Definition(b"e;")).unwrap();
+    feed.feed(Segment::Definition(b"f;")).unwrap_err();
 }
