@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::clock::WallClock;
 use crate::support::cluster::{Cluster, wait_until};
-use crate::support::daemon::{Circumstances, Daemon, next, only_daily, side_by_side, slots, state};
+use crate::support::daemon::{Daemon, DaemonOptions, next, only_daily, side_by_side, slots, state};
 use crate::support::filesystem::Filesystem;
 use crate::support::operator::{HeldLock, Operator};
 use chrono::{DateTime, FixedOffset, TimeDelta};
@@ -29,9 +29,9 @@ pub(crate) fn every_night(operator: &mut Operator) {
 pub(crate) fn as_service(operator: &Operator) -> Daemon {
     Daemon::with(
         operator,
-        Circumstances {
+        DaemonOptions {
             is_service: true,
-            ..Circumstances::default()
+            ..DaemonOptions::default()
         },
     )
 }
@@ -95,7 +95,7 @@ fn says_what_it_does(_: &Cluster, mut operator: Operator) {
     daemon.wait_for("state: next: daily at ");
     daemon.wait_for("job daily (backup, 0 2 * * *): next ");
 
-    let second = Daemon::launch(&operator, Circumstances::default()).wait();
+    let second = Daemon::launch(&operator, DaemonOptions::default()).wait();
     assert_eq!(second.code, 75, "{second:?}");
     let pid = daemon.pid().as_raw_nonzero();
     let expected = format!("another pgbackupd daemon runs with this configuration (process {pid})");
@@ -225,10 +225,10 @@ fn watchdog(_: &Cluster, mut operator: Operator) {
     every_night(&mut operator);
     let daemon = Daemon::with(
         &operator,
-        Circumstances {
+        DaemonOptions {
             is_service: true,
             watchdog: Some(Duration::from_secs(2)),
-            ..Circumstances::default()
+            ..DaemonOptions::default()
         },
     );
     let began = Instant::now();
@@ -256,7 +256,7 @@ fn unusable_directory(_: &Cluster, mut operator: Operator) {
     every_night(&mut operator);
     fs::write(operator.path("file"), "").unwrap();
     operator.set("directory", operator.path("file").display());
-    let end = Daemon::launch(&operator, Circumstances::default()).wait();
+    let end = Daemon::launch(&operator, DaemonOptions::default()).wait();
     assert_eq!(end.code, 73, "{end:?}");
     let expected = format!(
         "the directory {} for the backups of database unusable cannot be used: ",

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::daemon::{BEFORE, SLOT, as_service, every_night};
 use crate::support::clock::WallClock;
 use crate::support::cluster::{Cluster, wait_until};
-use crate::support::daemon::{Circumstances, Daemon, side_by_side, slots, state};
+use crate::support::daemon::{Daemon, DaemonOptions, side_by_side, slots, state};
 use crate::support::filesystem::HangingDirectory;
 use crate::support::operator::{HeldLock, Operator};
 use rustix::process::Signal;
@@ -44,7 +44,7 @@ fn disk_that_hangs_at_the_start(_: &Cluster, mut operator: Operator) {
     let Some(_hanging) = HangingDirectory::over(disk.clone()) else {
         return;
     };
-    let daemon = Daemon::launch(&operator, Circumstances::default());
+    let daemon = Daemon::launch(&operator, DaemonOptions::default());
     daemon.wait_for(" starts, with ");
     let end = daemon.end();
     assert_eq!(end.code, 0, "{end:?}");
@@ -114,7 +114,7 @@ fn runtime_directory_that_hangs(_: &Cluster, mut operator: Operator) {
     let end = daemon.end();
     assert_eq!(end.code, 0, "{end:?}");
 
-    let end = Daemon::launch(&operator, Circumstances::default()).wait();
+    let end = Daemon::launch(&operator, DaemonOptions::default()).wait();
     assert_eq!(end.code, 73, "{end:?}");
     let runtime = operator.path("runtime").display().to_string();
     let expected =
@@ -138,7 +138,7 @@ fn hanging_in_a_run<'a>(
     let lock = HeldLock::on(cluster, database, "t");
     let daemon = Daemon::with(
         operator,
-        Circumstances {
+        DaemonOptions {
             clock: Some(&clock),
             is_service: true,
             watchdog: Some(Duration::from_secs(2)),
@@ -199,13 +199,13 @@ fn directory_that_hangs_at_the_stop(cluster: &Cluster, mut operator: Operator) {
 fn state_directory_that_hangs(cluster: &Cluster, mut operator: Operator) {
     every_night(&mut operator);
     let clock = WallClock::at(&operator, BEFORE);
-    let circumstances = Circumstances {
+    let options = DaemonOptions {
         clock: Some(&clock),
         is_service: true,
         watchdog: Some(Duration::from_secs(2)),
     };
     let lock = HeldLock::on(cluster, "hangs_at_note", "t");
-    let daemon = Daemon::with(&operator, circumstances);
+    let daemon = Daemon::with(&operator, options);
     lock.wait_for_another();
     operator.wait_for_process("pg_dump");
     let directory = operator.path("state");
@@ -225,11 +225,11 @@ fn state_directory_that_hangs(cluster: &Cluster, mut operator: Operator) {
     let expected = format!("the directory {} does not answer: ", directory.display());
     assert!(one_line(&status.stdout).contains(&expected), "{status}");
 
-    let daemon = Daemon::with(&operator, circumstances);
+    let daemon = Daemon::with(&operator, options);
     assert_concern_about(&operator, &daemon, &directory);
     assert_ends_in_time(daemon);
     drop(hanging);
-    let daemon = Daemon::with(&operator, circumstances);
+    let daemon = Daemon::with(&operator, options);
     assert_eq!(daemon.end().code, 0);
     assert_eq!(slots(&operator, "succeeded"), [SLOT]);
 }
@@ -251,7 +251,7 @@ fn directory_that_hangs_in_the_night(cluster: &Cluster, mut operator: Operator) 
     let period = Duration::from_secs(2);
     let daemon = Daemon::with(
         &operator,
-        Circumstances {
+        DaemonOptions {
             clock: Some(&clock),
             is_service: true,
             watchdog: Some(period),

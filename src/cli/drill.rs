@@ -15,8 +15,8 @@ use super::{report, select};
 use crate::config::{Plan, Runs};
 use crate::display::{recomputed, rough_span};
 use crate::jobs::{
-    DrillOutcome, DrillReport, JobContext, JobError, Place, Run, WhichBackup, backups_to_drill,
-    drill, passed_over_by_drill,
+    BackupDirectory, DrillOutcome, DrillReport, JobContext, JobError, Run, WhichBackup,
+    backups_to_drill, drill, passed_over_by_drill,
 };
 use crate::pipeline::Progress;
 use crate::repository::Stem;
@@ -118,8 +118,8 @@ pub(super) async fn run(
         drilled: Vec::new(),
         failures: unseen,
     };
-    for (index, (place, which)) in chosen.iter().enumerate() {
-        let stems = match drills.backups(place, which) {
+    for (index, (backup_directory, which)) in chosen.iter().enumerate() {
+        let stems = match drills.backups(backup_directory, which) {
             Ok(stems) => stems,
             Err(error) => {
                 drills.failures.push(told(error));
@@ -127,7 +127,7 @@ pub(super) async fn run(
             }
         };
         for stem in stems {
-            drills.drill(place, &stem, out).await?;
+            drills.drill(backup_directory, &stem, out).await?;
             if env.interrupt.signal().is_some() {
                 break;
             }
@@ -151,9 +151,13 @@ struct Drills<'a> {
 
 impl Drills<'_> {
     /// The backups of a database to drill; none is a failure.
-    fn backups(&mut self, place: &Place, which: &WhichBackup) -> Result<Vec<Stem>, JobError> {
-        let stems = backups_to_drill(place, which)?;
-        match passed_over_by_drill(&self.context, place, which, &stems) {
+    fn backups(
+        &mut self,
+        backup_directory: &BackupDirectory,
+        which: &WhichBackup,
+    ) -> Result<Vec<Stem>, JobError> {
+        let stems = backups_to_drill(backup_directory, which)?;
+        match passed_over_by_drill(&self.context, backup_directory, which, &stems) {
             Ok(passed) => {
                 for sentence in passed {
                     tracing::warn!("{}", report::one_line(&sentence));
@@ -169,7 +173,7 @@ impl Drills<'_> {
                 FailureKind::Unavailable,
                 format!(
                     "database {}: there is no sound backup to restore",
-                    report::one_line(&place.label)
+                    report::one_line(&backup_directory.label)
                 ),
             ));
         }
@@ -178,15 +182,15 @@ impl Drills<'_> {
 
     async fn drill(
         &mut self,
-        place: &Place,
+        backup_directory: &BackupDirectory,
         stem: &Stem,
         out: &mut dyn Write,
     ) -> Result<(), Failure> {
-        let database = report::one_line(&place.label);
+        let database = report::one_line(&backup_directory.label);
         let progress = Arc::new(Progress::default());
         let display = Display::start(&database, &progress, self.env.json);
         let run = Run::begin(&self.context, &progress, self.env.interrupt.token());
-        let outcome = drill(&run, place, stem).await;
+        let outcome = drill(&run, backup_directory, stem).await;
         drop(display);
         let target = self.plan.objectives.recovery_time;
         match outcome {
@@ -195,19 +199,23 @@ impl Drills<'_> {
                     && let Some(sentence) = report.outcome.sentence()
                 {
                     let said = format!("does NOT RESTORE: {sentence}");
-                    report::alarm(run.id, &place.database, stem, None, &said);
+                    report::alarm(run.id, &backup_directory.database, stem, None, &said);
                 }
                 self.failures.extend(failure(&database, &report));
-                let told = drilled_backup(place, target, report);
+                let told = drilled_backup(backup_directory, target, report);
                 if !self.env.json {
-                    print(&told, &report::prefix(self.plan, &place.label), out)?;
+                    print(
+                        &told,
+                        &report::prefix(self.plan, &backup_directory.label),
+                        out,
+                    )?;
                 }
                 self.drilled.push(told);
             }
             Err(error) => {
                 let failure = report::failure(&error, self.env.interrupt);
                 self.drilled
-                    .push(without_outcome(place, target, stem, &failure));
+                    .push(without_outcome(backup_directory, target, stem, &failure));
                 self.failures.push(failure);
             }
         }
@@ -217,20 +225,21 @@ impl Drills<'_> {
 
 fn choose_backups(
     args: &Args,
-    places: Vec<Place>,
+    backup_directories: Vec<BackupDirectory>,
     unseen: &[Failure],
-) -> Result<Vec<(Place, WhichBackup)>, Failure> {
+) -> Result<Vec<(BackupDirectory, WhichBackup)>, Failure> {
     if let Some(text) = &args.backup {
-        let (stem, holding) = select::holding(&places, text).map_err(select::unless(unseen))?;
+        let (stem, holding) =
+            select::holding(&backup_directories, text).map_err(select::unless(unseen))?;
         return Ok(holding
             .into_iter()
-            .map(|place| (place, WhichBackup::Named(stem.clone())))
+            .map(|backup_directory| (backup_directory, WhichBackup::Named(stem.clone())))
             .collect());
     }
-    if places.len() > 1 && args.databases.is_empty() && !args.all_databases {
-        let names: Vec<String> = places
+    if backup_directories.len() > 1 && args.databases.is_empty() && !args.all_databases {
+        let names: Vec<String> = backup_directories
             .iter()
-            .map(|place| report::one_line(&place.label))
+            .map(|backup_directory| report::one_line(&backup_directory.label))
             .collect();
         return Err(Failure::new(
             FailureKind::Usage,
@@ -241,9 +250,9 @@ fn choose_backups(
             ),
         ));
     }
-    Ok(places
+    Ok(backup_directories
         .into_iter()
-        .map(|place| (place, WhichBackup::NewestOfSeries))
+        .map(|backup_directory| (backup_directory, WhichBackup::NewestOfSeries))
         .collect())
 }
 
@@ -265,14 +274,14 @@ fn failure(database: &str, report: &DrillReport) -> Option<Failure> {
 
 /// A test restore that was interrupted, or whose end could not be recorded.
 fn without_outcome(
-    place: &Place,
+    backup_directory: &BackupDirectory,
     target: Duration,
     stem: &Stem,
     failure: &Failure,
 ) -> DrilledBackup {
     DrilledBackup {
-        server: place.server.clone(),
-        database: place.database.clone(),
+        server: backup_directory.server.clone(),
+        database: backup_directory.database.clone(),
         name: stem.to_string(),
         outcome: "impossible",
         message: Some(failure.message.clone()),
@@ -288,10 +297,14 @@ fn without_outcome(
     }
 }
 
-fn drilled_backup(place: &Place, target: Duration, report: DrillReport) -> DrilledBackup {
+fn drilled_backup(
+    backup_directory: &BackupDirectory,
+    target: Duration,
+    report: DrillReport,
+) -> DrilledBackup {
     DrilledBackup {
-        server: place.server.clone(),
-        database: place.database.clone(),
+        server: backup_directory.server.clone(),
+        database: backup_directory.database.clone(),
         name: report.stem.to_string(),
         outcome: match &report.outcome {
             DrillOutcome::Proven => "proven",

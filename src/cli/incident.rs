@@ -13,7 +13,10 @@ use super::several::together;
 use super::table::{Column, Table};
 use super::{report, select};
 use crate::config::Plan;
-use crate::jobs::{Incident, JobContext, JobError, Places, incidents, places_on, write_incident};
+use crate::jobs::{
+    BackupDirectories, Incident, JobContext, JobError, backup_directories_on, incidents,
+    write_incident,
+};
 use crate::repository::{Event, Operation, Repository};
 
 /// The end of its help.
@@ -165,10 +168,14 @@ fn find(
     let mut repositories: Vec<(&str, Repository)> = Vec::new();
     let mut unseen = Vec::new();
     for server in &plan.servers {
-        match places_on(context, plan, server) {
-            Ok(Places { found, failures }) => {
+        match backup_directories_on(context, plan, server) {
+            Ok(BackupDirectories { found, failures }) => {
                 let found = found.into_iter();
-                repositories.extend(found.map(|place| (server.name.as_str(), place.repository)));
+                repositories.extend(
+                    found.map(|backup_directory| {
+                        (server.name.as_str(), backup_directory.repository)
+                    }),
+                );
                 unseen.extend(failures.into_iter().map(told));
             }
             Err(error) => unseen.push(told(error)),

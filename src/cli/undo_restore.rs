@@ -15,8 +15,8 @@ use super::restore::records::{OwnDirectory, is_configured, records};
 use super::{incident, report, select};
 use crate::config::{Plan, Runs, Server};
 use crate::jobs::{
-    JobContext, JobError, Places, PreparedUndo, Run, UndoReport, UndoRequest, places_on,
-    prepare_undo, undo,
+    BackupDirectories, JobContext, JobError, PreparedUndo, Run, UndoReport, UndoRequest,
+    backup_directories_on, prepare_undo, undo,
 };
 use crate::pipeline::Progress;
 use crate::repository::Repository;
@@ -247,12 +247,12 @@ fn known_on<'a>(
     let told = |error: JobError| report::failure(&error, env.interrupt);
     let (mut known, mut unseen) = (Vec::new(), Vec::new());
     for server in servers.iter().copied() {
-        match places_on(context, plan, server) {
-            Ok(Places { found, failures }) => {
-                known.extend(found.into_iter().map(|place| Known {
+        match backup_directories_on(context, plan, server) {
+            Ok(BackupDirectories { found, failures }) => {
+                known.extend(found.into_iter().map(|backup_directory| Known {
                     server,
-                    database: place.database,
-                    repository: place.repository,
+                    database: backup_directory.database,
+                    repository: backup_directory.repository,
                 }));
                 unseen.extend(failures.into_iter().map(|error| (server, told(error))));
             }

@@ -10,7 +10,7 @@ use figment::{Metadata, Profile, Provider};
 use toml_edit::{Document, TableLike};
 
 use super::fragment::Fragment;
-use super::problem::{Mark, Place, Problem, What};
+use super::problem::{Mark, Problem, ProblemLocation, What};
 use super::wording;
 use crate::secret_file::FileMode;
 
@@ -274,7 +274,7 @@ impl Layer {
     }
 
     /// Where a setting stands; for one that this layer does not have, where its table stands.
-    pub(super) fn place(&self, path: &[String], what: What) -> Option<Place> {
+    pub(super) fn place(&self, path: &[String], what: What) -> Option<ProblemLocation> {
         let spans = (0..=path.len())
             .rev()
             .find_map(|length| self.spans.get(&path[..length]));
@@ -284,22 +284,22 @@ impl Layer {
         });
         match (&self.origin, span) {
             (Origin::File { .. }, Some(span)) => self.place_of(span),
-            (Origin::File { path, .. }, None) => Some(Place::File {
+            (Origin::File { path, .. }, None) => Some(ProblemLocation::File {
                 path: path.clone(),
                 line: None,
             }),
-            (Origin::Variable(name), _) => Some(Place::Variable(name.clone())),
+            (Origin::Variable(name), _) => Some(ProblemLocation::Variable(name.clone())),
             (Origin::Defaults, _) => None,
         }
     }
 
-    fn place_of(&self, span: Range<usize>) -> Option<Place> {
+    fn place_of(&self, span: Range<usize>) -> Option<ProblemLocation> {
         match &self.origin {
-            Origin::File { path, text, .. } => Some(Place::File {
+            Origin::File { path, text, .. } => Some(ProblemLocation::File {
                 path: path.clone(),
                 line: Some(Mark::new(text, span)),
             }),
-            Origin::Variable(name) => Some(Place::Variable(name.clone())),
+            Origin::Variable(name) => Some(ProblemLocation::Variable(name.clone())),
             Origin::Defaults => None,
         }
     }

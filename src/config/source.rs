@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use super::layer::Layer;
-use super::problem::{Place, Problem};
+use super::problem::{Problem, ProblemLocation};
 use crate::display::{one_line, size};
 use crate::identity;
 use crate::regular_file;
@@ -259,7 +259,7 @@ fn unreadable_file(path: &Path, error: &io::Error) -> Problem {
         key: String::new(),
         message: format!("the configuration cannot be read: {why}"),
         help,
-        place: Some(Place::File {
+        place: Some(ProblemLocation::File {
             path: path.to_owned(),
             line: None,
         }),

@@ -23,7 +23,8 @@ use crate::config::{ConfigError, Databases, JobKind, Loaded, Plan, Source};
 use crate::display::one_line;
 use crate::emit;
 use crate::jobs::{
-    JobContext, JobError, Place, Places, Recovery, places_on, recover, sweep_drills,
+    BackupDirectories, BackupDirectory, JobContext, JobError, Recovery, backup_directories_on,
+    recover, sweep_drills,
 };
 use crate::postgres::Enforcement;
 use crate::repository::{
@@ -237,17 +238,17 @@ pub(super) async fn usable(
     context: &JobContext,
     directories: &Directories,
 ) -> Result<(), DaemonError> {
-    let (mut places, mut above) = (Vec::new(), Vec::new());
+    let (mut backup_directories, mut above) = (Vec::new(), Vec::new());
     for server in &plan.servers {
         match &server.databases {
             Databases::Named(_) | Databases::FromEnvironment => {
-                places.extend(places_on(context, plan, server)?.found);
+                backup_directories.extend(backup_directories_on(context, plan, server)?.found);
             }
             Databases::All(_) => above.push(server),
         }
     }
-    let missing = ask_places(directories, &mut places, can_be_used).await?;
-    if let Err(error) = ask_places(directories, &mut places, make).await {
+    let missing = ask_directories(directories, &mut backup_directories, can_be_used).await?;
+    if let Err(error) = ask_directories(directories, &mut backup_directories, make).await {
         unmake(directories, missing.concat()).await;
         return Err(error);
     }
@@ -270,24 +271,24 @@ pub(super) async fn usable(
 }
 
 /// Asks all places the same, and gives the answers; places that do not answer are left out from then on.
-async fn ask_places<T: Send + 'static>(
+async fn ask_directories<T: Send + 'static>(
     directories: &Directories,
-    places: &mut Vec<Place>,
+    backup_directories: &mut Vec<BackupDirectory>,
     question: fn(&Path) -> io::Result<T>,
 ) -> Result<Vec<T>, DaemonError> {
-    let asked = places
+    let asked = backup_directories
         .iter()
-        .map(|place| place.repository.directory().to_owned());
+        .map(|backup_directory| backup_directory.repository.directory().to_owned());
     let asked = directories.ask(asked.collect(), question);
     let answers = asked.await.map_err(JobError::from)?;
     let mut given = Vec::new();
-    for (place, answer) in std::mem::take(places).into_iter().zip(answers) {
+    for (backup_directory, answer) in std::mem::take(backup_directories).into_iter().zip(answers) {
         match answer {
             Some(Ok(answer)) => {
                 given.push(answer);
-                places.push(place);
+                backup_directories.push(backup_directory);
             }
-            Some(Err(source)) => return Err(unusable(&place, source)),
+            Some(Err(source)) => return Err(unusable(&backup_directory, source)),
             None => {}
         }
     }
@@ -314,10 +315,10 @@ fn make(directory: &Path) -> io::Result<()> {
     }
 }
 
-fn unusable(place: &Place, source: io::Error) -> DaemonError {
+fn unusable(backup_directory: &BackupDirectory, source: io::Error) -> DaemonError {
     DaemonError::Directory {
-        directory: place.repository.directory().to_owned(),
-        of: format!("database {}", one_line(&place.label)),
+        directory: backup_directory.repository.directory().to_owned(),
+        of: format!("database {}", one_line(&backup_directory.label)),
         source,
     }
 }
@@ -365,9 +366,9 @@ async fn put_in_order(plan: &Arc<Plan>, context: &JobContext, directories: &Dire
     sweep_up_drills(context, directories).await;
     for server in &plan.servers {
         let (of, whole, about) = (context.clone(), Arc::clone(plan), server.clone());
-        let looking = threads::start("look", move || places_on(&of, &whole, &about));
+        let looking = threads::start("look", move || backup_directories_on(&of, &whole, &about));
         let found = match outcome(directories, &server.directory, looking).await {
-            Ok(Places { found, failures }) => {
+            Ok(BackupDirectories { found, failures }) => {
                 for error in failures {
                     emit!(DirectoryUnusable, { server = server.name }, "{error}");
                 }
@@ -380,13 +381,13 @@ async fn put_in_order(plan: &Arc<Plan>, context: &JobContext, directories: &Dire
         };
         let asked = found
             .iter()
-            .map(|place| place.repository.directory().to_owned());
+            .map(|backup_directory| backup_directory.repository.directory().to_owned());
         // Those that are waited for already are left out.
         let answers = directories.ask(asked.collect(), |_| ()).await;
         let answers = answers.unwrap_or_default();
-        for (place, answers) in found.into_iter().zip(answers) {
+        for (backup_directory, answers) in found.into_iter().zip(answers) {
             if answers.is_some() {
-                recover_place(plan, context, directories, &place).await;
+                recover_directory(plan, context, directories, &backup_directory).await;
             }
         }
     }
@@ -422,41 +423,49 @@ async fn sweep_up_drills(context: &JobContext, directories: &Directories) {
 }
 
 /// Puts one directory right.
-async fn recover_place(
+async fn recover_directory(
     plan: &Plan,
     context: &JobContext,
     directories: &Directories,
-    place: &Place,
+    backup_directory: &BackupDirectory,
 ) {
-    let (of, repository) = (context.clone(), place.repository.clone());
+    let (of, repository) = (context.clone(), backup_directory.repository.clone());
     let recovering = threads::start("recover", move || recover(&of, &repository));
-    match outcome(directories, place.repository.directory(), recovering).await {
+    match outcome(
+        directories,
+        backup_directory.repository.directory(),
+        recovering,
+    )
+    .await
+    {
         Ok(None) => {}
-        Ok(Some(recovery)) => report_recovery(plan, place, &recovery),
-        Err(error) => emit!(DirectoryUnusable, { database = %place.database }, "{error}"),
+        Ok(Some(recovery)) => report_recovery(plan, backup_directory, &recovery),
+        Err(error) => {
+            emit!(DirectoryUnusable, { database = %backup_directory.database }, "{error}");
+        }
     }
 }
 
-fn report_recovery(plan: &Plan, place: &Place, recovery: &Recovery) {
-    let database = one_line(&place.label);
+fn report_recovery(plan: &Plan, backup_directory: &BackupDirectory, recovery: &Recovery) {
+    let database = one_line(&backup_directory.label);
     for run in &recovery.swept {
         emit!(
             InterruptedRunFound,
-            { database = %place.database, run_id = %run },
+            { database = %backup_directory.database, run_id = %run },
             "removed the temporary files of a run on {database} that was cut short"
         );
     }
     for what in &recovery.remaining {
         emit!(
             InterruptedRunFound,
-            { database = %place.database },
+            { database = %backup_directory.database },
             "what an earlier run on {database} left remains: {what}"
         );
     }
     for backup in &recovery.completed {
         emit!(
             InterruptedRunFound,
-            { database = %place.database, backup },
+            { database = %backup_directory.database, backup },
             "completed backup {backup} of {database}: whole and checked, its run \
              had been cut short at the very end"
         );
@@ -464,7 +473,7 @@ fn report_recovery(plan: &Plan, place: &Place, recovery: &Recovery) {
     for record in &recovery.closed {
         emit!(
             InterruptedRunFound,
-            { database = %place.database, run_id = %record.run },
+            { database = %backup_directory.database, run_id = %record.run },
             "a run on {database} that began before this start had not ended; it is \
              on record as {} now",
             if record.event == Event::Succeeded { "succeeded" } else { "interrupted" }
@@ -472,10 +481,10 @@ fn report_recovery(plan: &Plan, place: &Place, recovery: &Recovery) {
     }
     for (record, cut_short) in &recovery.restores {
         let start = plan.restore.start.as_deref();
-        let what = cut_short.display(&place.database, None, start);
+        let what = cut_short.display(&backup_directory.database, None, start);
         emit!(
             InterruptedRunFound,
-            { database = %place.database, run_id = %record.run },
+            { database = %backup_directory.database, run_id = %record.run },
             "database {database}: {what}"
         );
     }

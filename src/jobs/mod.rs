@@ -69,6 +69,9 @@ pub use tables::{
     PlannedTable, PreparedTables, TablesAhead, TablesPlan, TablesReport, TablesRequest,
     look_ahead_at_tables, look_at_tables, prepare_tables, restore_tables,
 };
-pub use target::{Place, Places, Target, Targets, places, places_on, targets, targets_on};
+pub use target::{
+    BackupDirectories, BackupDirectory, Target, Targets, backup_directories, backup_directories_on,
+    targets, targets_on,
+};
 pub use tick::{Skip, newest_success, record_skip};
 pub use verify::{Finding, Selection, VerifyReport, VerifyRequest, verify};

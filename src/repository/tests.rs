@@ -42,12 +42,12 @@ const DUMP: &str = "--\n-- PostgreSQL database dump\n--\n\n--\n\
                     -- PostgreSQL database dump complete\n--\n\n";
 
 /// A directory for backups that goes away with the value.
-struct Place {
+struct TestDirectory {
     _directory: TempDir,
     repository: Repository,
 }
 
-impl Place {
+impl TestDirectory {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let repository = Repository::at(directory.path().join("shop"));

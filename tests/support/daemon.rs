@@ -37,7 +37,7 @@ const JOBS: [&str; 5] = ["daily", "weekly", "verify", "drill", "prune"];
 
 /// How a daemon is started.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Circumstances<'a> {
+pub(crate) struct DaemonOptions<'a> {
     /// Its wall clock; the machine's without one.
     pub(crate) clock: Option<&'a WallClock>,
     /// Whether a service manager listens.
@@ -87,7 +87,7 @@ pub(crate) fn only_daily(operator: &mut Operator, zone: &str, schedule: &str) {
 impl Daemon {
     /// Starts it, and waits until it is ready.
     pub(crate) fn start(operator: &Operator) -> Self {
-        Self::with(operator, Circumstances::default())
+        Self::with(operator, DaemonOptions::default())
     }
 
     /// Starts it under this wall clock, and waits until it is ready.
@@ -95,31 +95,31 @@ impl Daemon {
     pub(crate) fn under(operator: &Operator, clock: &WallClock) -> Self {
         Self::with(
             operator,
-            Circumstances {
+            DaemonOptions {
                 clock: Some(clock),
-                ..Circumstances::default()
+                ..DaemonOptions::default()
             },
         )
     }
 
     /// Starts it in these circumstances, and waits until it is ready.
     #[track_caller]
-    pub(crate) fn with(operator: &Operator, circumstances: Circumstances<'_>) -> Self {
-        let daemon = Self::launch(operator, circumstances);
+    pub(crate) fn with(operator: &Operator, options: DaemonOptions<'_>) -> Self {
+        let daemon = Self::launch(operator, options);
         daemon.wait_for(" ready: ");
         daemon
     }
 
     /// Starts it in these circumstances.
-    pub(crate) fn launch(operator: &Operator, circumstances: Circumstances<'_>) -> Self {
+    pub(crate) fn launch(operator: &Operator, options: DaemonOptions<'_>) -> Self {
         let mut command = operator.command(&["daemon"]);
-        if let Some(clock) = circumstances.clock {
+        if let Some(clock) = options.clock {
             clock.give_to(&mut command);
         }
-        if let Some(period) = circumstances.watchdog {
+        if let Some(period) = options.watchdog {
             command.env("WATCHDOG_USEC", period.as_micros().to_string());
         }
-        let service_manager = circumstances.is_service.then(|| {
+        let service_manager = options.is_service.then(|| {
             let socket = operator.path("notify");
             fs::remove_file(&socket).ok();
             command.env("NOTIFY_SOCKET", &socket);

@@ -36,8 +36,8 @@ impl Restorable {
     pub(super) fn of(candidate: &Candidate) -> Self {
         let entry = &candidate.entry;
         Self {
-            server: candidate.place.server.clone(),
-            database: candidate.place.database.clone(),
+            server: candidate.backup_directory.server.clone(),
+            database: candidate.backup_directory.database.clone(),
             backup: entry.stem.to_string(),
             started: entry.started.to_rfc3339(),
             bytes: entry.bytes,
@@ -73,7 +73,7 @@ pub(super) fn list(
 
 fn add_row(table: &mut Table<6>, (candidate, age): &(&Candidate, String)) {
     let entry = &candidate.entry;
-    table.cell(|cell| cell.write_str(&report::one_line(&candidate.place.label)));
+    table.cell(|cell| cell.write_str(&report::one_line(&candidate.backup_directory.label)));
     table.cell(|cell| write!(cell, "{}", entry.stem));
     table.cell(|cell| cell.write_str(age));
     table.cell(|cell| cell.write_str(&report::size(entry.bytes)));

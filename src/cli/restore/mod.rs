@@ -230,7 +230,7 @@ pub(super) async fn run(
     let Some(picked) = which::source(&command, out)? else {
         return Ok(());
     };
-    let chosen = destination::place(&command, picked)?;
+    let chosen = destination::resolve_destination(&command, picked)?;
     which::confirm_older(&command, &chosen).await?;
     if !args.tables.is_empty() {
         return Box::pin(tables::run(&command, &chosen, out)).await;

@@ -52,7 +52,7 @@ impl Cli {
             // The command itself reports what is wrong with it.
             Err(Unknown::Configuration) => {}
             Err(unknown) if is_emergency => {
-                self.print_on_stderr(&format!("running as root: {unknown}"))
+                self.print_on_stderr(&format!("running as root: {unknown}"));
             }
             Err(unknown) => {
                 return Err(Failure::new(FailureKind::Configuration, unknown.refusal()));

@@ -14,7 +14,7 @@ use crate::config::Plan;
 use crate::daemon::board::{Board, Concurrency, Skipped, Step, Ticket, Work};
 use crate::daemon::directories::Directories;
 use crate::daemon::run_log::Run;
-use crate::daemon::task::{Action, Circumstances, Outcome, Task};
+use crate::daemon::task::{Action, Outcome, Task, TaskRun};
 use crate::daemon::view::Rates;
 use crate::pipeline::Progress;
 
@@ -81,7 +81,7 @@ impl Queue {
                         progress: Arc::default(),
                         work,
                     };
-                    let given = Circumstances {
+                    let given = TaskRun {
                         environment: Arc::clone(&configuration.environment),
                         run: running.id,
                         slot: running.work.slot,
@@ -97,7 +97,7 @@ impl Queue {
         skipped
     }
 
-    fn start(&mut self, ticket: Ticket, running: Running, given: Circumstances) {
+    fn start(&mut self, ticket: Ticket, running: Running, given: TaskRun) {
         if !matches!(running.work.task.action, Action::Find) {
             running.as_run().started();
         }

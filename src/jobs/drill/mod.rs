@@ -23,7 +23,7 @@ use super::JobContext;
 use super::error::{JobError, JobErrorKind};
 use super::record::{append, close_dead_runs};
 use super::run::Run;
-use super::target::Place;
+use super::target::BackupDirectory;
 use crate::postgres::sweep_sandboxes;
 use crate::repository::{Damage, DrillDetails, Event, Manifest, Operation, PhaseTime, Role, Stem};
 
@@ -59,8 +59,12 @@ pub fn sweep_drills(context: &JobContext) -> Result<Vec<PathBuf>, JobError> {
 /// # Errors
 /// When the run was interrupted, or its outcome cannot be recorded in either place. A backup that is bad, or that
 /// could not be tried, is a report and no error.
-pub async fn drill(run: &Run<'_>, place: &Place, stem: &Stem) -> Result<DrillReport, JobError> {
-    let repository = &place.repository;
+pub async fn drill(
+    run: &Run<'_>,
+    backup_directory: &BackupDirectory,
+    stem: &Stem,
+) -> Result<DrillReport, JobError> {
+    let repository = &backup_directory.repository;
     let began = Instant::now();
     let mut details = DrillDetails {
         subject: stem.into(),
@@ -68,7 +72,8 @@ pub async fn drill(run: &Run<'_>, place: &Place, stem: &Stem) -> Result<DrillRep
     };
     let ledger = repository.restore_ledger();
     close_dead_runs(run.context, &ledger, Operation::Drill, NOTHING_DONE)?;
-    let start = run.record_with_requester(Event::Started, &place.database, details.clone());
+    let start =
+        run.record_with_requester(Event::Started, &backup_directory.database, details.clone());
     append(&ledger, &start, NOTHING_DONE)?;
     if let Err(error) = sweep_drills(run.context) {
         tracing::warn!("{error}");
@@ -90,7 +95,7 @@ pub async fn drill(run: &Run<'_>, place: &Place, stem: &Stem) -> Result<DrillRep
     };
     let (at, took) = (run.now(), began.elapsed());
     let end = |event, message, details| {
-        let mut end = run.record(event, &place.database, details);
+        let mut end = run.record(event, &backup_directory.database, details);
         end.at = at;
         end.seconds = Some(took.as_secs_f64());
         end.message = message;

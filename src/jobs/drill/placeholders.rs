@@ -59,10 +59,10 @@ pub(super) fn prepare(
     tablespaces.extend(properties.tablespace.clone().map(String::into_bytes));
     tablespaces.retain(|tablespace| !tablespace.starts_with(b"pg_"));
     for (number, tablespace) in tablespaces.iter().enumerate() {
-        let place = below.join(number.to_string()).display().to_string();
+        let path = below.join(number.to_string()).display().to_string();
         script.extend_from_slice(b"CREATE TABLESPACE ");
         script.extend_from_slice(&quoted(tablespace));
-        let location = format!(" LOCATION '{}';\n", place.replace('\'', "''"));
+        let location = format!(" LOCATION '{}';\n", path.replace('\'', "''"));
         script.extend_from_slice(location.as_bytes());
     }
     Prepared {

@@ -11,7 +11,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::feed::{Event, Feed, Place, Terms};
+use super::feed::{Event, Feed, LineOffset, Terms};
 use super::marks::Marks;
 use super::refusal::is_deadlock;
 use super::{GRACE, Invocation, Loaded, Loader, outcome_of, refused};
@@ -80,7 +80,7 @@ struct Sessions<'a> {
 #[derive(Default)]
 struct SoFar {
     /// How the feeder has ended, and where in the dump each session's text stands.
-    given_out: Option<(Result<(), StreamError>, Vec<Place>)>,
+    given_out: Option<(Result<(), StreamError>, Vec<LineOffset>)>,
     stopped: Option<Stop>,
     /// The session that has failed first.
     broken: Option<(usize, Exit)>,
@@ -176,10 +176,10 @@ impl SoFar {
         if let Some(stop) = self.stopped {
             return Err(stop.into());
         }
-        let (outcome, places) = self.given_out.unwrap_or_else(|| (Ok(()), Vec::new()));
+        let (outcome, offsets) = self.given_out.unwrap_or_else(|| (Ok(()), Vec::new()));
         let broken = self.broken.map(|(session, mut exit)| {
-            let place = places.get(session).copied().unwrap_or_default();
-            exit.stderr = in_lines_of_the_dump(&exit.stderr, place);
+            let offset = offsets.get(session).copied().unwrap_or_default();
+            exit.stderr = in_lines_of_the_dump(&exit.stderr, offset);
             exit
         });
         match (outcome, broken) {
@@ -320,7 +320,7 @@ async fn at_its_end(mut reading: JoinHandle<bool>) -> bool {
 }
 
 /// What psql said, with the lines of the dump where it counts those of what it was given.
-fn in_lines_of_the_dump(said: &str, place: Place) -> String {
+fn in_lines_of_the_dump(said: &str, offset: LineOffset) -> String {
     const BEFORE: &str = "psql:<stdin>:";
     let mut lines: Vec<String> = Vec::new();
     for line in said.lines() {
@@ -330,7 +330,7 @@ fn in_lines_of_the_dump(said: &str, place: Place) -> String {
         });
         lines.push(match counted {
             None => line.to_owned(),
-            Some((number, rest)) => match place.in_the_dump(number) {
+            Some((number, rest)) => match offset.in_the_dump(number) {
                 Some(number) => format!("{BEFORE}{number}:{rest}"),
                 // A remark on an index that was made before.
                 None => format!("psql:{rest}"),

@@ -56,7 +56,7 @@ pub struct RestoreOrder<'a> {
 }
 
 /// What every restore begins with.
-pub(in crate::jobs) struct Beginning {
+pub(in crate::jobs) struct RestoreStart {
     /// Keeps backups, clean-ups and other restores away; none for a look.
     pub(in crate::jobs) lock: Option<Lock>,
     /// Restores that were killed before.
@@ -146,7 +146,7 @@ impl RestoreOrder<'_> {
         &self,
         run: &Run<'_>,
         depth: Depth,
-    ) -> Result<Beginning, JobError> {
+    ) -> Result<RestoreStart, JobError> {
         let (lock, cut_short) = match depth {
             Depth::Ask | Depth::Look => (None, Vec::new()),
             Depth::Work => {
@@ -165,7 +165,7 @@ impl RestoreOrder<'_> {
         run.step_log
             .update(|facts| facts.server = Some(maintenance.server()));
         let server_facts = run.wait_for(server_facts(&client)).await??;
-        Ok(Beginning {
+        Ok(RestoreStart {
             lock,
             cut_short,
             source,

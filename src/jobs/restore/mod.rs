@@ -38,7 +38,7 @@ use crate::postgres::{
     missing_locales,
 };
 use crate::repository::{Content, Event, Lock, Manifest, Record, Replaced, Repository};
-use begin::{Beginning, Depth, missing_providers};
+use begin::{Depth, RestoreStart, missing_providers};
 use create_target::{forecast, free};
 use preflight::{Judgement, Wanted};
 use sendable::Stamp;
@@ -268,7 +268,7 @@ impl Preparation<'_> {
     async fn carry_out(&self) -> Result<(Prepared, Vec<String>), JobError> {
         let (run, request) = (&self.run, self.request);
         let database = request.order.database;
-        let Beginning {
+        let RestoreStart {
             lock,
             cut_short,
             source,

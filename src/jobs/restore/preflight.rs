@@ -53,24 +53,24 @@ pub(in crate::jobs) struct Judgement {
 }
 
 /// Judges whether a server has what a backup needs.
-pub(in crate::jobs) fn judge_restore(server_facts: &ServerFacts, wanted: &Wanted<'_>) -> Judgement {
+pub(in crate::jobs) fn judge_restore(facts: &ServerFacts, wanted: &Wanted<'_>) -> Judgement {
     let mut found = Judgement::default();
-    about_the_server(server_facts, wanted, &mut found);
-    about_rights(server_facts, wanted, &mut found);
+    about_the_server(facts, wanted, &mut found);
+    about_rights(facts, wanted, &mut found);
     if let Some(properties) = wanted.properties {
-        about_the_database(server_facts, wanted, properties, &mut found);
+        about_the_database(facts, wanted, properties, &mut found);
     }
     if let Some(dependencies) = wanted.dependencies {
-        about_the_dump(server_facts, wanted, dependencies, &mut found);
+        about_the_dump(facts, wanted, dependencies, &mut found);
     }
-    about_pg_cron(server_facts, wanted, &mut found);
+    about_pg_cron(facts, wanted, &mut found);
     for provider in wanted.missing_providers {
         found.problems.push(lacks_label_provider(provider));
     }
     if wanted.may_replace
-        && let Some(standing) = server_facts.databases.get(wanted.name)
+        && let Some(standing) = facts.databases.get(wanted.name)
     {
-        about_the_replaced(server_facts, wanted, standing, &mut found);
+        about_the_replaced(facts, wanted, standing, &mut found);
     }
     if let (Some(forecast), Some(free)) = (wanted.forecast, wanted.free)
         && free < forecast
@@ -85,26 +85,26 @@ pub(in crate::jobs) fn judge_restore(server_facts: &ServerFacts, wanted: &Wanted
     found
 }
 
-fn about_the_server(server_facts: &ServerFacts, wanted: &Wanted<'_>, found: &mut Judgement) {
-    if server_facts.in_recovery {
+fn about_the_server(facts: &ServerFacts, wanted: &Wanted<'_>, found: &mut Judgement) {
+    if facts.in_recovery {
         found.problems.push(
             "the server is a standby, which takes no writes: restore on its primary".to_owned(),
         );
     }
     match wanted.source_major {
-        Some(source) if source > server_facts.major => found.problems.push(format!(
+        Some(source) if source > facts.major => found.problems.push(format!(
             "the backup comes from PostgreSQL {source}, and the server is {}: restore on a server \
              of version {source} or newer",
-            server_facts.major
+            facts.major
         )),
-        Some(source) if source < server_facts.major => found.warnings.push(format!(
+        Some(source) if source < facts.major => found.warnings.push(format!(
             "the backup comes from PostgreSQL {source}, the server is {}: every row is compared, \
              and that every other object is there; how that is written may differ",
-            server_facts.major
+            facts.major
         )),
         _ => {}
     }
-    if !wanted.may_replace && server_facts.databases.contains_key(wanted.name) {
+    if !wanted.may_replace && facts.databases.contains_key(wanted.name) {
         found.problems.push(format!(
             "there is a database {:?} already: give another name with --into",
             wanted.name
@@ -112,9 +112,9 @@ fn about_the_server(server_facts: &ServerFacts, wanted: &Wanted<'_>, found: &mut
     }
 }
 
-fn about_rights(server_facts: &ServerFacts, wanted: &Wanted<'_>, found: &mut Judgement) {
-    let user = &server_facts.user;
-    if !server_facts.may_create_databases {
+fn about_rights(facts: &ServerFacts, wanted: &Wanted<'_>, found: &mut Judgement) {
+    let user = &facts.user;
+    if !facts.may_create_databases {
         found.problems.push(format!(
             "user {user} may not create databases: ALTER ROLE \"{user}\" CREATEDB, or restore as \
              a superuser"
@@ -123,24 +123,24 @@ fn about_rights(server_facts: &ServerFacts, wanted: &Wanted<'_>, found: &mut Jud
     let missing = wanted
         .roles
         .iter()
-        .filter(|role| !server_facts.roles.contains_key(*role));
+        .filter(|role| !facts.roles.contains_key(*role));
     let missing: Vec<&str> = missing.map(String::as_str).collect();
-    if !server_facts.may_create_roles && !missing.is_empty() {
+    if !facts.may_create_roles && !missing.is_empty() {
         found.problems.push(format!(
             "the server lacks {}, and user {user} may not create roles: ALTER ROLE \"{user}\" \
              CREATEROLE, create them by hand, or restore as a superuser",
             named("the role", "the roles", &missing)
         ));
     }
-    if !server_facts.is_superuser && server_facts.may_create_roles {
+    if !facts.is_superuser && facts.may_create_roles {
         let (roles, overwrites) = (wanted.roles_to_restore, wanted.overwrites_roles);
-        let problems = rights::to_make_roles(server_facts, roles, overwrites);
+        let problems = rights::to_make_roles(facts, roles, overwrites);
         found.problems.extend(problems);
     }
 }
 
 fn about_the_database(
-    server_facts: &ServerFacts,
+    facts: &ServerFacts,
     wanted: &Wanted<'_>,
     properties: &DatabaseProperties,
     found: &mut Judgement,
@@ -148,7 +148,7 @@ fn about_the_database(
     let needed = roles_of(properties);
     let missing: Vec<&str> = needed
         .iter()
-        .filter(|role| !server_facts.roles.contains_key(*role) && !wanted.roles.contains(*role))
+        .filter(|role| !facts.roles.contains_key(*role) && !wanted.roles.contains(*role))
         .map(String::as_str)
         .collect();
     if !missing.is_empty() {
@@ -158,23 +158,23 @@ fn about_the_database(
             named("the role", "the roles", &missing)
         ));
     }
-    if server_facts.roles.get(&properties.owner) == Some(&false) && !server_facts.is_superuser {
+    if facts.roles.get(&properties.owner) == Some(&false) && !facts.is_superuser {
         found.problems.push(format!(
             "the database belongs to {owner:?}, and user {user} is no member of it: GRANT \
              \"{owner}\" TO \"{user}\", or restore as a superuser",
             owner = properties.owner,
-            user = server_facts.user
+            user = facts.user
         ));
     }
-    if !server_facts.is_superuser {
-        let problems = rights::to_give_properties(server_facts, properties, wanted.roles);
+    if !facts.is_superuser {
+        let problems = rights::to_give_properties(facts, properties, wanted.roles);
         found.problems.extend(problems);
     }
     // The usual one is not named, and so nobody asks for a right to it.
     if let Some(tablespace) = &properties.tablespace
         && tablespace != USUAL_TABLESPACE
     {
-        about_tablespace(server_facts, tablespace, found);
+        about_tablespace(facts, tablespace, found);
     }
     if !wanted.missing_locales.is_empty() {
         let locales: Vec<&str> = wanted.missing_locales.iter().map(String::as_str).collect();
@@ -186,10 +186,10 @@ fn about_the_database(
         ));
     }
     for extension in &properties.extensions {
-        match server_facts.extensions.get(&extension.name) {
+        match facts.extensions.get(&extension.name) {
             None => {
                 let what = format!("{} {}", extension.name, extension.version);
-                found.problems.push(lacks_extension(&what, server_facts));
+                found.problems.push(lacks_extension(&what, facts));
             }
             Some(versions) if !versions.contains(&extension.version) => {
                 found.warnings.push(format!(
@@ -206,7 +206,7 @@ fn about_the_database(
 
 /// What the dump's own statements want, beyond what was recorded of the database.
 fn about_the_dump(
-    server_facts: &ServerFacts,
+    facts: &ServerFacts,
     wanted: &Wanted<'_>,
     dependencies: &Dependencies,
     found: &mut Judgement,
@@ -216,7 +216,7 @@ fn about_the_dump(
     let missing: Vec<&str> = roles
         .iter()
         .filter(|role| {
-            !server_facts.roles.contains_key(*role)
+            !facts.roles.contains_key(*role)
                 && !wanted.roles.contains(*role)
                 && !recorded.contains(role)
         })
@@ -232,7 +232,7 @@ fn about_the_dump(
     let database = wanted.properties.and_then(|one| one.tablespace.as_deref());
     for tablespace in names(&dependencies.tablespaces) {
         if database.unwrap_or(USUAL_TABLESPACE) != tablespace {
-            about_tablespace(server_facts, &tablespace, found);
+            about_tablespace(facts, &tablespace, found);
         }
     }
     let known = |name: &String| {
@@ -243,14 +243,12 @@ fn about_the_dump(
             .any(|one| one.name == *name)
     };
     for extension in names(&dependencies.extensions) {
-        if !server_facts.extensions.contains_key(&extension) && !known(&extension) {
-            found
-                .problems
-                .push(lacks_extension(&extension, server_facts));
+        if !facts.extensions.contains_key(&extension) && !known(&extension) {
+            found.problems.push(lacks_extension(&extension, facts));
         }
     }
-    if !server_facts.is_superuser {
-        let problems = rights::to_load(server_facts, dependencies, wanted.properties);
+    if !facts.is_superuser {
+        let problems = rights::to_load(facts, dependencies, wanted.properties);
         found.problems.extend(problems);
     }
 }
@@ -260,7 +258,7 @@ fn about_the_dump(
 pub(in crate::jobs) const PG_CRON: &str = "pg_cron";
 
 /// A restore loads under another name first.
-fn about_pg_cron(server_facts: &ServerFacts, wanted: &Wanted<'_>, found: &mut Judgement) {
+fn about_pg_cron(facts: &ServerFacts, wanted: &Wanted<'_>, found: &mut Judgement) {
     let recorded = wanted.properties.map(|one| one.extensions.as_slice());
     let is_recorded = recorded
         .unwrap_or_default()
@@ -270,7 +268,7 @@ fn about_pg_cron(server_facts: &ServerFacts, wanted: &Wanted<'_>, found: &mut Ju
         .dependencies
         .is_some_and(|dependencies| names(&dependencies.extensions).contains(PG_CRON));
     // Where it is not installed, that is what is missing first.
-    if (is_recorded || is_made) && server_facts.extensions.contains_key(PG_CRON) {
+    if (is_recorded || is_made) && facts.extensions.contains_key(PG_CRON) {
         found.problems.push(
             "the backup has the extension pg_cron, which can be made only in the database that \
              cron.database_name names, and a restore loads under another name before it changes \
@@ -283,13 +281,13 @@ fn about_pg_cron(server_facts: &ServerFacts, wanted: &Wanted<'_>, found: &mut Ju
 
 /// What stands in the way of taking a database's name from it.
 fn about_the_replaced(
-    server_facts: &ServerFacts,
+    facts: &ServerFacts,
     wanted: &Wanted<'_>,
     standing: &Standing,
     found: &mut Judgement,
 ) {
-    let (name, user, dependents) = (wanted.name, &server_facts.user, wanted.dependents);
-    let owns = server_facts.is_superuser || server_facts.roles.get(&standing.owner) == Some(&true);
+    let (name, user, dependents) = (wanted.name, &facts.user, wanted.dependents);
+    let owns = facts.is_superuser || facts.roles.get(&standing.owner) == Some(&true);
     if !owns {
         found.problems.push(format!(
             "the database {name:?} that stands belongs to {owner:?}, and only who has its rights \
@@ -297,8 +295,8 @@ fn about_the_replaced(
             owner = standing.owner
         ));
     }
-    let ends_sessions = server_facts.roles.get("pg_signal_backend") == Some(&true);
-    if !server_facts.is_superuser && !ends_sessions {
+    let ends_sessions = facts.roles.get("pg_signal_backend") == Some(&true);
+    if !facts.is_superuser && !ends_sessions {
         found.warnings.push(format!(
             "user {user} can end sessions of its own roles alone: see that nobody else is connected \
              to {name} in the end, or GRANT pg_signal_backend TO \"{user}\""
@@ -348,8 +346,8 @@ pub(in crate::jobs) fn names(found: &BTreeSet<Vec<u8>>) -> BTreeSet<String> {
 
 /// Whether something can be created in a tablespace: what the database stands in, or what a relation
 /// stands in that is not there. Either is created as our user, whoever gets it then.
-fn about_tablespace(server_facts: &ServerFacts, tablespace: &str, found: &mut Judgement) {
-    match server_facts.tablespaces.get(tablespace) {
+fn about_tablespace(facts: &ServerFacts, tablespace: &str, found: &mut Judgement) {
+    match facts.tablespaces.get(tablespace) {
         None => found.problems.push(format!(
             "the server lacks the tablespace {tablespace:?}: make a directory that is the server's \
              own and CREATE TABLESPACE \"{tablespace}\" LOCATION 'that directory'"
@@ -357,7 +355,7 @@ fn about_tablespace(server_facts: &ServerFacts, tablespace: &str, found: &mut Ju
         Some(false) => found.problems.push(format!(
             "user {user} may not create anything in the tablespace {tablespace:?}: GRANT CREATE ON \
              TABLESPACE \"{tablespace}\" TO \"{user}\", or restore as a superuser",
-            user = server_facts.user
+            user = facts.user
         )),
         Some(true) => {}
     }
@@ -372,11 +370,11 @@ pub(in crate::jobs) fn lacks_label_provider(provider: &str) -> String {
     )
 }
 
-fn lacks_extension(what: &str, server_facts: &ServerFacts) -> String {
+fn lacks_extension(what: &str, facts: &ServerFacts) -> String {
     format!(
         "the server cannot install the extension {what}: install its package on the server's \
          machine (contrib's are in postgresql-{} on Debian), then run it again",
-        server_facts.major
+        facts.major
     )
 }
 
@@ -406,7 +404,7 @@ pub(super) mod tests {
         subscriptions: Vec::new(),
     };
 
-    fn server_facts() -> ServerFacts {
+    fn facts() -> ServerFacts {
         ServerFacts {
             major: 15,
             user: "me".to_owned(),
@@ -476,27 +474,24 @@ pub(super) mod tests {
     fn a_server_that_has_everything_is_fine() {
         let (properties, roles) = (properties(), BTreeSet::new());
         let known = wanted(&properties, &roles);
-        assert_eq!(judge_restore(&server_facts(), &known), Judgement::default());
+        assert_eq!(judge_restore(&facts(), &known), Judgement::default());
         let unknown = Wanted {
             properties: None,
             source_major: None,
             free: None,
             ..known
         };
-        assert_eq!(
-            judge_restore(&server_facts(), &unknown),
-            Judgement::default()
-        );
+        assert_eq!(judge_restore(&facts(), &unknown), Judgement::default());
     }
 
     #[test]
     fn everything_that_is_missing_is_named_at_once() {
-        let mut server_facts = server_facts();
-        server_facts.is_superuser = false;
-        server_facts.may_create_databases = false;
-        server_facts.may_create_roles = false;
-        server_facts.in_recovery = true;
-        server_facts.major = 14;
+        let mut facts = facts();
+        facts.is_superuser = false;
+        facts.may_create_databases = false;
+        facts.may_create_roles = false;
+        facts.in_recovery = true;
+        facts.major = 14;
         let (mut properties, roles) = (properties(), BTreeSet::from(["brought".to_owned()]));
         properties.owner = "gone".to_owned();
         properties.tablespace = Some("fast".to_owned());
@@ -510,7 +505,7 @@ pub(super) mod tests {
             free: Some(9),
             ..wanted(&properties, &roles)
         };
-        let judgement = judge_restore(&server_facts, &wanted);
+        let judgement = judge_restore(&facts, &wanted);
         let expected = [
             "standby",
             "comes from PostgreSQL 15, and the server is 14",
@@ -531,8 +526,8 @@ pub(super) mod tests {
     #[test]
     fn an_extension_of_one_database_alone_is_not_restored_into_another() {
         let roles = BTreeSet::new();
-        let mut server_facts = server_facts();
-        server_facts
+        let mut facts = facts();
+        facts
             .extensions
             .insert(PG_CRON.to_owned(), vec!["1.4".to_owned()]);
         let mut with = properties();
@@ -555,7 +550,7 @@ pub(super) mod tests {
                 dependencies,
                 ..wanted(properties, &roles)
             };
-            let found = judge_restore(&server_facts, &wanted);
+            let found = judge_restore(&facts, &wanted);
             let is_told = found.problems.iter().any(|one| one.contains("by hand"));
             assert_eq!(is_told, is_refused, "{found:#?}");
         }
@@ -584,8 +579,8 @@ pub(super) mod tests {
             missing_providers: &missing_providers,
             ..wanted(&properties, &roles)
         };
-        let told = |server_facts: &ServerFacts, expected: &[&str]| {
-            let judgement = judge_restore(server_facts, &wanted);
+        let told = |facts: &ServerFacts, expected: &[&str]| {
+            let judgement = judge_restore(facts, &wanted);
             assert_eq!(judgement.problems.len(), expected.len(), "{judgement:#?}");
             for (problem, expected) in judgement.problems.iter().zip(expected) {
                 assert!(problem.contains(expected), "{problem}");
@@ -598,8 +593,8 @@ pub(super) mod tests {
             "extension postgis:",
         ];
         let of_labels = ["of the label provider \"selinux\", which the server has not loaded"];
-        told(&server_facts(), &[&for_all[..], &of_labels].concat());
-        let mut weak = server_facts();
+        told(&facts(), &[&for_all[..], &of_labels].concat());
+        let mut weak = facts();
         weak.is_superuser = false;
         weak.untrusted = names(&["hstore"]);
         let for_the_weak = [
@@ -614,10 +609,10 @@ pub(super) mod tests {
     #[test]
     fn a_right_to_a_tablespace_is_wanted_where_the_database_does_not_stand_in_it() {
         let (mut properties, roles) = (properties(), BTreeSet::new());
-        let mut server_facts = server_facts();
-        server_facts.is_superuser = false;
+        let mut facts = facts();
+        facts.is_superuser = false;
         let tablespaces = [("pg_default", false), ("fast", false), ("mine", true)];
-        server_facts.tablespaces = tablespaces.map(|(name, may)| (name.to_owned(), may)).into();
+        facts.tablespaces = tablespaces.map(|(name, may)| (name.to_owned(), may)).into();
         for (database, relations, denied) in [
             (Some("pg_default"), &["mine"][..], &[][..]),
             (Some("pg_default"), &["fast", "mine"], &["fast"]),
@@ -634,7 +629,7 @@ pub(super) mod tests {
                 dependencies: Some(&dependencies),
                 ..wanted(&properties, &roles)
             };
-            let problems = judge_restore(&server_facts, &wanted).problems;
+            let problems = judge_restore(&facts, &wanted).problems;
             let expected: Vec<String> = denied
                 .iter()
                 .map(|one| format!("user me may not create anything in the tablespace \"{one}\""))
@@ -658,14 +653,14 @@ pub(super) mod tests {
             dependents: &dependents,
             ..wanted(&properties, &roles)
         };
-        let mut server_facts = server_facts();
-        let judgement = judge_restore(&server_facts, &wanted);
+        let mut facts = facts();
+        let judgement = judge_restore(&facts, &wanted);
         assert_eq!(judgement.problems.len(), 1, "{judgement:#?}");
         assert_eq!(judgement.warnings.len(), 2, "{judgement:#?}");
-        server_facts.is_superuser = false;
-        let standing = server_facts.databases.get_mut("app").unwrap();
+        facts.is_superuser = false;
+        let standing = facts.databases.get_mut("app").unwrap();
         standing.owner = "somebody".to_owned();
-        let judgement = judge_restore(&server_facts, &wanted);
+        let judgement = judge_restore(&facts, &wanted);
         let expected = "that stands belongs to \"somebody\"";
         assert!(judgement.problems[0].contains(expected), "{judgement:#?}");
         assert!(
@@ -676,7 +671,7 @@ pub(super) mod tests {
             drops_old: true,
             ..wanted
         };
-        let judgement = judge_restore(&server_facts, &dropping);
+        let judgement = judge_restore(&facts, &dropping);
         let expected = "slots are dropped with the database that is replaced: \"slot\"";
         assert!(judgement.warnings[1].contains(expected), "{judgement:#?}");
         // Beside it, it is of no interest.
@@ -684,20 +679,20 @@ pub(super) mod tests {
             name: "new",
             ..wanted
         };
-        assert_eq!(judge_restore(&server_facts, &beside), Judgement::default());
+        assert_eq!(judge_restore(&facts, &beside), Judgement::default());
     }
 
     #[test]
     fn what_is_only_odd_is_a_warning() {
-        let mut server_facts = server_facts();
-        server_facts.major = 17;
+        let mut facts = facts();
+        facts.major = 17;
         let (mut properties, roles) = (properties(), BTreeSet::new());
         properties.extensions.push(Extension {
             name: "hstore".to_owned(),
             version: "1.4".to_owned(),
             schema: "public".to_owned(),
         });
-        let judgement = judge_restore(&server_facts, &wanted(&properties, &roles));
+        let judgement = judge_restore(&facts, &wanted(&properties, &roles));
         assert_eq!(judgement.problems, [""; 0]);
         assert_eq!(judgement.warnings.len(), 2, "{judgement:#?}");
     }
@@ -706,7 +701,7 @@ pub(super) mod tests {
     fn a_role_that_the_backup_brings_is_not_missing() {
         let (mut properties, roles) = (properties(), BTreeSet::from(["brought".to_owned()]));
         properties.owner = "brought".to_owned();
-        let judgement = judge_restore(&server_facts(), &wanted(&properties, &roles));
+        let judgement = judge_restore(&facts(), &wanted(&properties, &roles));
         assert_eq!(judgement, Judgement::default());
     }
 }

@@ -19,23 +19,23 @@ const OWN_ATTRIBUTES_SINCE: u32 = 16;
 const PUBLIC: &[u8] = b"public";
 
 /// What to add to what a program said when it was refused a right.
-pub(super) fn way_out(is_about_privileges: bool, server_facts: &ServerFacts) -> Option<String> {
-    (is_about_privileges && !server_facts.is_superuser).then(|| {
+pub(super) fn way_out(is_about_privileges: bool, facts: &ServerFacts) -> Option<String> {
+    (is_about_privileges && !facts.is_superuser).then(|| {
         format!(
             "user {user} is no superuser, and lacks a right that this takes: GRANT it to \
              \"{user}\" and run it again, or restore as a superuser",
-            user = server_facts.user
+            user = facts.user
         )
     })
 }
 
 /// Roles that are made, or made as they were.
 pub(super) fn to_make_roles(
-    server_facts: &ServerFacts,
+    facts: &ServerFacts,
     wanted: &RolesToRestore,
     overwrites: bool,
 ) -> Vec<String> {
-    let user = &server_facts.user;
+    let user = &facts.user;
     let mut problems = Vec::new();
     if overwrites && wanted.statements.len() > wanted.missing.len() {
         problems.push(format!(
@@ -43,11 +43,11 @@ pub(super) fn to_make_roles(
              restore as a superuser, or without it"
         ));
     }
-    problems.extend(attributes_beyond(server_facts, wanted));
-    problems.extend(settings_beyond(server_facts, wanted));
+    problems.extend(attributes_beyond(facts, wanted));
+    problems.extend(settings_beyond(facts, wanted));
     // What is there stays as it is, whoever may not grant it.
     if !overwrites {
-        problems.extend(memberships_beyond(server_facts, wanted));
+        problems.extend(memberships_beyond(facts, wanted));
     }
     problems
 }
@@ -57,21 +57,15 @@ const BY_HAND: &str = "CREATE ROLE by hand, as it is to be, and run it again (a 
     as it is), or restore as a superuser";
 
 /// The attributes of missing roles that our user may not give.
-fn attributes_beyond(server_facts: &ServerFacts, wanted: &RolesToRestore) -> Vec<String> {
-    let user = &server_facts.user;
+fn attributes_beyond(facts: &ServerFacts, wanted: &RolesToRestore) -> Vec<String> {
+    let user = &facts.user;
     let mut problems = Vec::new();
-    let owns_attributes = server_facts.major >= OWN_ATTRIBUTES_SINCE;
+    let owns_attributes = facts.major >= OWN_ATTRIBUTES_SINCE;
     for (attribute, has) in [
         ("SUPERUSER", false),
-        ("REPLICATION", owns_attributes && server_facts.replicates),
-        (
-            "BYPASSRLS",
-            owns_attributes && server_facts.bypasses_row_security,
-        ),
-        (
-            "CREATEDB",
-            !owns_attributes || server_facts.may_create_databases,
-        ),
+        ("REPLICATION", owns_attributes && facts.replicates),
+        ("BYPASSRLS", owns_attributes && facts.bypasses_row_security),
+        ("CREATEDB", !owns_attributes || facts.may_create_databases),
     ] {
         let roles: Vec<String> = wanted
             .statements
@@ -95,31 +89,28 @@ fn attributes_beyond(server_facts: &ServerFacts, wanted: &RolesToRestore) -> Vec
 }
 
 /// The settings of missing roles that our user may not give.
-fn settings_beyond(server_facts: &ServerFacts, wanted: &RolesToRestore) -> Vec<String> {
+fn settings_beyond(facts: &ServerFacts, wanted: &RolesToRestore) -> Vec<String> {
     let settings = wanted.statements.iter();
     let settings = settings.filter_map(|text| globals::setting_of_role(text.as_bytes()));
-    let beyond =
-        settings.filter(|it| wanted.missing.contains(&it.0) && !server_facts.may_give(&it.1));
+    let beyond = settings.filter(|it| wanted.missing.contains(&it.0) && !facts.may_give(&it.1));
     let told = |(role, setting): (String, String)| {
         format!(
             "the server lacks the role {role:?} of the backup, which had the setting {setting}, and \
              user {} may not give that: {BY_HAND}",
-            server_facts.user
+            facts.user
         )
     };
     beyond.map(told).collect()
 }
 
 /// The roles that our user may not make others members of.
-fn memberships_beyond(server_facts: &ServerFacts, wanted: &RolesToRestore) -> Option<String> {
-    let user = &server_facts.user;
+fn memberships_beyond(facts: &ServerFacts, wanted: &RolesToRestore) -> Option<String> {
+    let user = &facts.user;
     let closed: BTreeSet<&str> = wanted
         .memberships
         .iter()
         .map(|(role, ..)| role.as_str())
-        .filter(|role| {
-            server_facts.roles.contains_key(*role) && !server_facts.administered.contains(*role)
-        })
+        .filter(|role| facts.roles.contains_key(*role) && !facts.administered.contains(*role))
         .collect();
     if closed.is_empty() {
         return None;
@@ -129,7 +120,7 @@ fn memberships_beyond(server_facts: &ServerFacts, wanted: &RolesToRestore) -> Op
         "roles of the backup that the server lacks were members of {}, and user {user} may not make \
          others that: {}CREATE ROLE and GRANT by hand, and run it again, or restore as a superuser",
         named("the role", "the roles", &closed),
-        if server_facts.major >= OWN_ATTRIBUTES_SINCE {
+        if facts.major >= OWN_ATTRIBUTES_SINCE {
             format!("GRANT that TO \"{user}\" WITH ADMIN OPTION, ")
         } else {
             String::new()
@@ -140,28 +131,28 @@ fn memberships_beyond(server_facts: &ServerFacts, wanted: &RolesToRestore) -> Op
 /// What a database gets after its content: settings, of everybody and of roles. `brought` are the roles
 /// that come with the backup.
 pub(super) fn to_give_properties(
-    server_facts: &ServerFacts,
+    facts: &ServerFacts,
     properties: &DatabaseProperties,
     brought: &BTreeSet<String>,
 ) -> Vec<String> {
-    let user = &server_facts.user;
+    let user = &facts.user;
     let mut problems = Vec::new();
     let owner = &properties.owner;
-    if !server_facts.roles.contains_key(owner) && brought.contains(owner) {
+    if !facts.roles.contains_key(owner) && brought.contains(owner) {
         problems.push(format!(
             "the database belongs to {owner:?}, which the server lacks, and user {user} may not act for a \
              role that it creates: CREATE ROLE \"{owner}\", {}, and run it again, or restore as a superuser",
-            grant_to_act(server_facts, owner)
+            grant_to_act(facts, owner)
         ));
     }
     let names = properties.settings.iter().filter_map(|one| {
         let (name, _) = one.setting.split_once('=')?;
-        (!server_facts.may_give(name)).then_some(name)
+        (!facts.may_give(name)).then_some(name)
     });
     for name in names.collect::<BTreeSet<&str>>() {
         problems.push(format!(
             "the database has the setting {name}, which user {user} may not give: {}restore as a superuser",
-            if server_facts.major >= 15 {
+            if facts.major >= 15 {
                 format!("GRANT SET ON PARAMETER {name} TO \"{user}\", or ")
             } else {
                 String::new()
@@ -170,9 +161,8 @@ pub(super) fn to_give_properties(
     }
     let roles = properties.settings.iter().filter_map(|one| {
         let role = one.role.as_ref()?;
-        let may = role == user
-            || server_facts.administered.contains(role)
-            || !server_facts.roles.contains_key(role);
+        let may =
+            role == user || facts.administered.contains(role) || !facts.roles.contains_key(role);
         (!may).then_some(role.as_str())
     });
     let roles: Vec<&str> = roles.collect::<BTreeSet<&str>>().into_iter().collect();
@@ -180,21 +170,18 @@ pub(super) fn to_give_properties(
         problems.push(format!(
             "the database has settings of {}, which user {user} may not alter: {}restore as a superuser",
             named("the role", "the roles", &roles),
-            way_to_alter(server_facts, &roles)
+            way_to_alter(facts, &roles)
         ));
     }
     problems
 }
 
 /// How a user comes to alter these roles, if there is a way.
-fn way_to_alter(server_facts: &ServerFacts, roles: &[&str]) -> String {
-    let user = &server_facts.user;
-    if roles
-        .iter()
-        .any(|role| server_facts.superusers.contains(*role))
-    {
+fn way_to_alter(facts: &ServerFacts, roles: &[&str]) -> String {
+    let user = &facts.user;
+    if roles.iter().any(|role| facts.superusers.contains(*role)) {
         String::new()
-    } else if server_facts.major < OWN_ATTRIBUTES_SINCE {
+    } else if facts.major < OWN_ATTRIBUTES_SINCE {
         format!("ALTER ROLE \"{user}\" CREATEROLE, or ")
     } else {
         format!("ALTER ROLE \"{user}\" CREATEROLE and GRANT them TO it WITH ADMIN OPTION, or ")
@@ -202,10 +189,10 @@ fn way_to_alter(server_facts: &ServerFacts, roles: &[&str]) -> String {
 }
 
 /// The statement by which our user may act for a role.
-fn grant_to_act(server_facts: &ServerFacts, role: &str) -> String {
-    let user = &server_facts.user;
+fn grant_to_act(facts: &ServerFacts, role: &str) -> String {
+    let user = &facts.user;
     // A membership may lack either from version 16 on, and before follow what the member inherits.
-    let options = if server_facts.major >= OWN_ATTRIBUTES_SINCE {
+    let options = if facts.major >= OWN_ATTRIBUTES_SINCE {
         " WITH INHERIT TRUE, SET TRUE"
     } else {
         ""
@@ -215,30 +202,25 @@ fn grant_to_act(server_facts: &ServerFacts, role: &str) -> String {
 
 /// What only a superuser can load, or somebody with the rights of the objects' owners.
 pub(super) fn to_load(
-    server_facts: &ServerFacts,
+    facts: &ServerFacts,
     dependencies: &Dependencies,
     properties: Option<&DatabaseProperties>,
 ) -> Vec<String> {
-    let user = &server_facts.user;
+    let user = &facts.user;
     let mut problems = Vec::new();
     let mut about_roles = |roles: BTreeSet<String>, what: &str| {
         let others: Vec<&str> = roles
             .iter()
-            .filter(|role| !may_act_for(server_facts, role))
+            .filter(|role| !may_act_for(facts, role))
             .map(String::as_str)
             .collect();
         let Some(first) = others.first() else { return };
-        let are_there = others
-            .iter()
-            .all(|role| server_facts.roles.contains_key(*role));
+        let are_there = others.iter().all(|role| facts.roles.contains_key(*role));
         let way = if are_there { "" } else { "CREATE ROLE, " };
         let whose = if others.len() == 1 {
-            format!("it: {way}{}", grant_to_act(server_facts, first))
+            format!("it: {way}{}", grant_to_act(facts, first))
         } else {
-            format!(
-                "all of them: {way}{} and so on",
-                grant_to_act(server_facts, first)
-            )
+            format!("all of them: {way}{} and so on", grant_to_act(facts, first))
         };
         problems.push(format!(
             "{what} {}, and user {user} has not the rights of {whose}, or restore as a superuser",
@@ -250,12 +232,8 @@ pub(super) fn to_load(
         names(&dependencies.default_privileges),
         "the dump changes the default privileges of",
     );
-    problems.extend(owners_without_a_place(
-        server_facts,
-        dependencies,
-        properties,
-    ));
-    for extension in names(&dependencies.extensions).intersection(&server_facts.untrusted) {
+    problems.extend(owners_without_a_place(facts, dependencies, properties));
+    for extension in names(&dependencies.extensions).intersection(&facts.untrusted) {
         problems.push(format!(
             "the extension {extension} is not trusted: only a superuser can install it; restore as \
              a superuser"
@@ -277,7 +255,7 @@ pub(super) fn to_load(
         ));
     }
     if let Some(table) = &dependencies.forces_row_security
-        && !server_facts.bypasses_row_security
+        && !facts.bypasses_row_security
     {
         problems.push(format!(
             "the table {table} has row security that holds for its owner too, so that user {user} could \
@@ -288,22 +266,22 @@ pub(super) fn to_load(
 }
 
 /// Whether something can be made to belong to a role. The owner of the new database is one by himself.
-fn may_act_for(server_facts: &ServerFacts, role: &str) -> bool {
-    role == "pg_database_owner" || server_facts.roles.get(role) == Some(&true)
+fn may_act_for(facts: &ServerFacts, role: &str) -> bool {
+    role == "pg_database_owner" || facts.roles.get(role) == Some(&true)
 }
 
 /// Owners who could not create what is theirs: the rights on a schema come at the end of a dump, and
 /// before that only its owner has any.
 fn owners_without_a_place(
-    server_facts: &ServerFacts,
+    facts: &ServerFacts,
     dependencies: &Dependencies,
     properties: Option<&DatabaseProperties>,
 ) -> Vec<String> {
     let text = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
     let owner_of = |schema: &[u8]| match dependencies.schemas.get(schema) {
         Some(owner) => Some(text(owner)),
-        None if schema == PUBLIC && server_facts.major >= 15 => {
-            Some(properties.map_or_else(|| server_facts.user.clone(), |one| one.owner.clone()))
+        None if schema == PUBLIC && facts.major >= 15 => {
+            Some(properties.map_or_else(|| facts.user.clone(), |one| one.owner.clone()))
         }
         None => None,
     };
@@ -311,17 +289,17 @@ fn owners_without_a_place(
     for (schema, role) in &dependencies.owned_in {
         let role = text(role);
         // What a role may do that is not there yet, nobody knows.
-        if !server_facts.roles.contains_key(&role) || role == "pg_database_owner" {
+        if !facts.roles.contains_key(&role) || role == "pg_database_owner" {
             continue;
         }
         let Some(owner) = owner_of(schema) else {
             continue;
         };
-        if !server_facts.roles.contains_key(&owner) || server_facts.has_rights_of(&role, &owner) {
+        if !facts.roles.contains_key(&owner) || facts.has_rights_of(&role, &owner) {
             continue;
         }
         // Nobody is a member of his own member.
-        let way = if server_facts.has_rights_of(&owner, &role) {
+        let way = if facts.has_rights_of(&owner, &role) {
             String::new()
         } else {
             format!("GRANT \"{owner}\" TO \"{role}\" until the restore is done, or ")
@@ -345,7 +323,7 @@ mod tests {
     use crate::postgres::Setting;
 
     /// A user who may create databases and roles, on a server of this version.
-    fn server_facts(major: u32) -> ServerFacts {
+    fn facts(major: u32) -> ServerFacts {
         let roles = [
             ("me", true),
             ("mine", true),
@@ -375,8 +353,8 @@ mod tests {
         }
     }
 
-    fn wanted(globals: &str, server_facts: &ServerFacts, overwrite: bool) -> RolesToRestore {
-        to_restore(globals.as_bytes(), &server_facts.roles, overwrite)
+    fn wanted(globals: &str, facts: &ServerFacts, overwrite: bool) -> RolesToRestore {
+        to_restore(globals.as_bytes(), &facts.roles, overwrite)
     }
 
     const GLOBALS: &str = "CREATE ROLE s;\nALTER ROLE s WITH SUPERUSER LOGIN REPLICATION BYPASSRLS;\n\
@@ -389,10 +367,10 @@ mod tests {
 
     #[test]
     fn a_role_is_not_made_what_our_user_may_not_make_it() {
-        let server_facts = server_facts(15);
-        let roles = wanted(GLOBALS, &server_facts, false);
+        let facts = facts(15);
+        let roles = wanted(GLOBALS, &facts, false);
         assert_told(
-            &to_make_roles(&server_facts, &roles, false),
+            &to_make_roles(&facts, &roles, false),
             &[
                 "lacks the role \"s\" of the backup, which had SUPERUSER, and user me may not",
                 "the roles \"s\", \"r\" of the backup, which had REPLICATION",
@@ -403,20 +381,20 @@ mod tests {
             ],
         );
         assert_told(
-            &to_make_roles(&server_facts, &wanted(GLOBALS, &server_facts, true), true)[..1],
+            &to_make_roles(&facts, &wanted(GLOBALS, &facts, true), true)[..1],
             &["--overwrite-roles says of every role"],
         );
     }
 
     #[test]
     fn from_version_16_on_who_has_an_attribute_may_give_it() {
-        let mut server_facts = server_facts(16);
-        server_facts.replicates = true;
-        server_facts.bypasses_row_security = true;
-        server_facts.may_create_databases = false;
-        let roles = wanted(GLOBALS, &server_facts, false);
+        let mut facts = facts(16);
+        facts.replicates = true;
+        facts.bypasses_row_security = true;
+        facts.may_create_databases = false;
+        let roles = wanted(GLOBALS, &facts, false);
         assert_told(
-            &to_make_roles(&server_facts, &roles, false),
+            &to_make_roles(&facts, &roles, false),
             &[
                 "which had SUPERUSER",
                 "the role \"d\" of the backup, which had CREATEDB",
@@ -429,16 +407,16 @@ mod tests {
 
     #[test]
     fn roles_that_anybody_could_make_are_no_problem() {
-        let server_facts = server_facts(15);
+        let facts = facts(15);
         let globals = "CREATE ROLE a;\nALTER ROLE a WITH NOSUPERUSER CREATEDB LOGIN;\nGRANT mine TO a;\n\
                        CREATE ROLE theirs;\nALTER ROLE theirs WITH SUPERUSER;\nGRANT theirs TO boss;\n";
-        let roles = wanted(globals, &server_facts, false);
-        assert_told(&to_make_roles(&server_facts, &roles, false), &[]);
+        let roles = wanted(globals, &facts, false);
+        assert_told(&to_make_roles(&facts, &roles, false), &[]);
     }
 
     #[test]
     fn settings_that_our_user_may_not_give_to_the_database_are_named() {
-        let server_facts = server_facts(15);
+        let facts = facts(15);
         let setting = |role: Option<&str>, setting: &str| Setting {
             role: role.map(str::to_owned),
             setting: setting.to_owned(),
@@ -457,7 +435,7 @@ mod tests {
         };
         let brought = BTreeSet::from(["brought".to_owned()]);
         assert_told(
-            &to_give_properties(&server_facts, &properties, &brought),
+            &to_give_properties(&facts, &properties, &brought),
             &[
                 "CREATE ROLE \"brought\", GRANT \"brought\" TO \"me\", and run it again",
                 "the setting app.tenant, which user me may not give: GRANT SET ON PARAMETER app.tenant",
@@ -489,9 +467,9 @@ mod tests {
             .into(),
             ..Dependencies::default()
         };
-        let mut server_facts = server_facts(17);
+        let mut facts = facts(17);
         let member = |member: &str, role: &str| (member.to_owned(), role.to_owned());
-        server_facts.inherited = [member("mine", "between"), member("between", "me")].into();
+        facts.inherited = [member("mine", "between"), member("between", "me")].into();
         let properties = DatabaseProperties {
             owner: "me".to_owned(),
             ..properties()
@@ -505,13 +483,13 @@ mod tests {
             "the table public.t has row security",
         ];
         assert_told(
-            &to_load(&server_facts, &dependencies, Some(&properties)),
+            &to_load(&facts, &dependencies, Some(&properties)),
             &expected,
         );
         // Everybody may create in it, and one membership is like the other.
-        server_facts.major = 14;
-        server_facts.bypasses_row_security = true;
-        let problems = to_load(&server_facts, &dependencies, Some(&properties));
+        facts.major = 14;
+        facts.bypasses_row_security = true;
+        let problems = to_load(&facts, &dependencies, Some(&properties));
         assert_told(
             &problems,
             &[
@@ -524,11 +502,11 @@ mod tests {
 
     #[test]
     fn a_refusal_is_told_with_its_way_out_to_whoever_is_no_superuser() {
-        let mut server_facts = server_facts(15);
-        let told = way_out(true, &server_facts).unwrap();
+        let mut facts = facts(15);
+        let told = way_out(true, &facts).unwrap();
         assert!(told.starts_with("user me is no superuser"), "{told}");
-        assert_eq!(way_out(false, &server_facts), None);
-        server_facts.is_superuser = true;
-        assert_eq!(way_out(true, &server_facts), None);
+        assert_eq!(way_out(false, &facts), None);
+        facts.is_superuser = true;
+        assert_eq!(way_out(true, &facts), None);
     }
 }

@@ -14,7 +14,7 @@ use crate::jobs::dump::{Dumper, Overheard, read_back};
 use crate::jobs::proof::{ComparisonLevel, major_of, read_globals};
 use crate::jobs::run::Run;
 use crate::jobs::verify::{Examined, examine};
-use crate::jobs::{JobContext, JobError, Place};
+use crate::jobs::{BackupDirectory, JobContext, JobError};
 use crate::pipeline::{Amount, ArchiveReceipt, Phase, StreamError, StreamSummary, judge_globals};
 use crate::postgres::{
     Confinement, Conninfo, DatabaseProperties, Programs, archive_as_sql_arguments,
@@ -26,7 +26,7 @@ use crate::repository::{Manifest, Role, Stem};
 #[derive(Clone, Debug)]
 pub enum RestoreSource {
     /// A backup with its manifest.
-    Backup(Place, Stem),
+    Backup(BackupDirectory, Stem),
     /// A file or directory that no manifest speaks for.
     DumpFile(PathBuf),
 }
@@ -54,12 +54,12 @@ impl Source {
         source: &RestoreSource,
     ) -> Result<Self, JobError> {
         match source {
-            RestoreSource::Backup(place, stem) => {
-                let manifest = place.repository.manifest(stem)?;
+            RestoreSource::Backup(backup_directory, stem) => {
+                let manifest = backup_directory.repository.manifest(stem)?;
                 let artifact = &manifest.artifact;
                 let role = Role::Artifact(artifact.format, artifact.compression);
                 let globals = if manifest.globals.is_some() {
-                    let path = place.repository.path(stem, Role::Globals);
+                    let path = backup_directory.repository.path(stem, Role::Globals);
                     let globals = read_globals(run, path).await?;
                     only_roles(stem, &globals)?;
                     globals
@@ -68,7 +68,7 @@ impl Source {
                 };
                 Ok(Self {
                     label: stem.to_string(),
-                    path: place.repository.path(stem, role),
+                    path: backup_directory.repository.path(stem, role),
                     format: artifact.format,
                     compression: artifact.compression,
                     globals,
@@ -109,12 +109,14 @@ impl Source {
             let ahead = Amount::Bytes(manifest.artifact.text_bytes);
             run.progress.expect(ahead);
         }
-        if let (RestoreSource::Backup(place, stem), Some(manifest)) = (source, &self.manifest) {
-            return match examine(run, &place.repository, stem, manifest).await? {
+        if let (RestoreSource::Backup(backup_directory, stem), Some(manifest)) =
+            (source, &self.manifest)
+        {
+            return match examine(run, &backup_directory.repository, stem, manifest).await? {
                 Examined::Whole(stream_summary) => Ok(*stream_summary),
                 Examined::Damaged(damage) => Err(JobError::Damaged(format!(
                     "the backup {stem} is damaged: {damage}; `{}` lists the others",
-                    command("list", &place.label, "")
+                    command("list", &backup_directory.label, "")
                 ))),
             };
         }

@@ -105,7 +105,7 @@ impl LastDrill {
     /// The newest one of the database, by the ledger beside the backup; none if there was none.
     pub(in crate::jobs) fn newest(order: &RestoreOrder<'_>) -> Result<Option<Self>, JobError> {
         let repository = match order.source {
-            RestoreSource::Backup(place, _) => &place.repository,
+            RestoreSource::Backup(backup_directory, _) => &backup_directory.repository,
             RestoreSource::DumpFile(_) => order.repository,
         };
         let ledger = repository.restore_ledger();

@@ -7,7 +7,7 @@ use chrono::{DateTime, FixedOffset, Utc};
 
 use super::answers::Answers;
 use super::history::History;
-use super::places::Spot;
+use super::spots::Spot;
 use super::{DatabaseStatus, Line, RunningNow, TREND, running_job};
 use crate::config::{Job, JobKind, Plan};
 use crate::jobs::continuity;
@@ -23,7 +23,7 @@ use crate::repository::{
 };
 
 /// What every look needs.
-pub(super) struct World<'a> {
+pub(super) struct Inspection<'a> {
     pub(super) context: &'a JobContext,
     pub(super) plan: &'a Plan,
     pub(super) now: DateTime<Utc>,
@@ -49,7 +49,7 @@ pub(super) struct Look {
     pub(super) remarks: Vec<String>,
 }
 
-impl World<'_> {
+impl Inspection<'_> {
     /// Looks at a directory; none if it is one that was found and nothing in it is of ours.
     pub(super) fn look_at(&self, spot: &Spot<'_>) -> Option<Look> {
         let directory = spot.repository.directory();
@@ -116,7 +116,7 @@ impl World<'_> {
         let cut_short = nobody_is_at_work.then(|| cut_short(&history)).flatten();
         let mut remarks: Vec<String> = cut_short.into_iter().collect();
         let status = Gathered {
-            world: self,
+            inspection: self,
             spot,
             database: database.clone(),
             catalogue,
@@ -244,7 +244,7 @@ fn trouble(spot: &Spot<'_>, database: &str, sentence: String) -> Concern {
 
 /// All that was read of one directory.
 struct Gathered<'a> {
-    world: &'a World<'a>,
+    inspection: &'a Inspection<'a>,
     spot: &'a Spot<'a>,
     database: String,
     catalogue: Catalogue,
@@ -307,10 +307,10 @@ impl Gathered<'_> {
             .collect();
         let strangers = without.len() - lost_manifests.len();
         let (server, repository) = (&self.spot.server.name, &self.spot.repository);
-        let state_directory = self.world.state_directory;
+        let state_directory = self.inspection.state_directory;
         let facts = DatabaseFacts {
             server: server.clone(),
-            label: self.world.plan.label(server, &self.database),
+            label: self.inspection.plan.label(server, &self.database),
             directory: repository.directory().to_owned(),
             discovered: self.spot.database.is_none(),
             series,
@@ -351,7 +351,7 @@ impl Gathered<'_> {
         if self.at_work.is_some() || since.is_some_and(|backup| backup.started > start.at) {
             return None;
         }
-        let application = self.world.plan.restore.start.as_deref();
+        let application = self.inspection.plan.restore.start.as_deref();
         let cut_short = CutShort::of(start)?;
         Some(cut_short.display(&self.database, None, application))
     }
@@ -359,7 +359,7 @@ impl Gathered<'_> {
     /// Since when the database can have been known to be backed up: its directory is made by the
     /// daemon's start or by the first run.
     fn known_since(&self) -> Option<DateTime<Utc>> {
-        self.spot.repository.made_at().max(self.world.changed)
+        self.spot.repository.made_at().max(self.inspection.changed)
     }
 
     fn by_series(&self) -> BTreeMap<&Series, Vec<&Entry>> {
@@ -375,7 +375,7 @@ impl Gathered<'_> {
         by_series: &BTreeMap<&Series, Vec<&Entry>>,
         known_since: Option<DateTime<Utc>>,
     ) -> Vec<SeriesFacts> {
-        let jobs = &self.world.plan.jobs;
+        let jobs = &self.inspection.plan.jobs;
         let made_by = |job: &Job, series: &Series| matches!(&job.kind, JobKind::Backup(made) if made == series);
         let scheduled = jobs.iter().filter_map(|job| match &job.kind {
             JobKind::Backup(series) => Some(series),
@@ -396,7 +396,7 @@ impl Gathered<'_> {
                     series: series.clone(),
                     scheduled: jobs.iter().any(|job| made_by(job, series)),
                     newest: sound.map(|entry| self.local(entry.started)),
-                    overdue: self.world.overdue(
+                    overdue: self.inspection.overdue(
                         jobs.iter().filter(|job| made_by(job, series)),
                         newest,
                         known_since,
@@ -423,8 +423,8 @@ impl Gathered<'_> {
     fn verification(&self, known_since: Option<DateTime<Utc>>) -> VerificationFacts {
         let verify = &self.history.verify;
         let last = verify.last.as_ref().map(|last| last.at);
-        let jobs = self.world.plan.jobs.iter();
-        let overdue = self.world.overdue(
+        let jobs = self.inspection.plan.jobs.iter();
+        let overdue = self.inspection.overdue(
             jobs.filter(|job| matches!(job.kind, JobKind::Verify(_))),
             last,
             known_since,
@@ -443,8 +443,8 @@ impl Gathered<'_> {
     fn drill(&self, known_since: Option<DateTime<Utc>>) -> DrillFacts {
         let drill = &self.history.drill;
         let last = drill.last.as_ref().map(|last| last.at);
-        let jobs = self.world.plan.jobs.iter();
-        let overdue = self.world.overdue(
+        let jobs = self.inspection.plan.jobs.iter();
+        let overdue = self.inspection.overdue(
             jobs.filter(|job| matches!(job.kind, JobKind::Drill(_))),
             last,
             known_since,
@@ -457,9 +457,9 @@ impl Gathered<'_> {
             last: last.map(|last| self.local(last)),
             result: self.history.drill_result.map(|at| self.local(at)),
             backups_since: backups_since(&self.spot.repository, &self.catalogue)
-                .map(|since| self.world.context.local(since)),
+                .map(|since| self.inspection.context.local(since)),
             running: self.goes_on(Operation::Drill).is_some()
-                || running_job(self.world.running, directory)
+                || running_job(self.inspection.running, directory)
                     .is_some_and(|job| job.kind == "drill"),
             recovery: self.history.recovery.as_ref().map(LastDrill::recovery_time),
             failing: drill.failing.clone(),
@@ -487,7 +487,7 @@ impl Gathered<'_> {
 
     fn running(&self, backups: &BTreeMap<Series, Line>) -> Vec<RunningNow> {
         let directory = self.spot.repository.directory();
-        let job = running_job(self.world.running, directory);
+        let job = running_job(self.inspection.running, directory);
         let mut running = Vec::new();
         if let Some(work) = &self.at_work {
             let holder = work.holder.as_ref();
@@ -530,7 +530,7 @@ impl Gathered<'_> {
     }
 
     fn local(&self, moment: DateTime<FixedOffset>) -> DateTime<FixedOffset> {
-        self.world.context.local(moment.to_utc())
+        self.inspection.context.local(moment.to_utc())
     }
 }
 

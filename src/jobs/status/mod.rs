@@ -4,7 +4,7 @@
 mod answers;
 mod history;
 mod look;
-mod places;
+mod spots;
 mod unconfigured;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,8 +28,8 @@ use crate::threads::share;
 
 use answers::Answers;
 pub use history::{Ended, Outcomes};
-use look::{Look, World};
-use places::{Spot, Spots};
+use look::{Inspection, Look};
+use spots::{Spot, Spots};
 
 /// Looking at many directories waits for the kernel more than it computes.
 const THREADS: usize = 4;
@@ -162,7 +162,7 @@ pub fn collect_status(
     let answers = Answers::known_to(&daemon);
     let state_directory = plan.daemon.state_directory.as_path();
     let of_state_directory = answers.concern(state_directory);
-    let world = World {
+    let inspection = Inspection {
         context,
         plan,
         now,
@@ -179,12 +179,12 @@ pub fn collect_status(
         found: spots,
         empty,
         unseen,
-    } = places::spots(context, plan, &world.answers)?;
-    let found = look_at_all(&world, &spots);
+    } = spots::spots(context, plan, &inspection.answers)?;
+    let found = look_at_all(&inspection, &spots);
     if wanted.is_empty() {
         // What is wrong elsewhere is of no interest to whoever named a database.
         judged.concerns.extend(empty);
-        let unconfigured = unconfigured::remarks(&world, &spots);
+        let unconfigured = unconfigured::remarks(&inspection, &spots);
         judged.remarks.extend(unconfigured);
         judged.concerns.extend(of_state_directory);
     }
@@ -192,12 +192,12 @@ pub fn collect_status(
     judged.concerns.extend(unseen);
 
     for look in found {
-        judged.add_look(&world, look);
+        judged.add_look(&inspection, look);
     }
     let spaces = std::mem::take(&mut judged.spaces).into_facts();
     let of_spaces = spaces.iter().filter_map(judge_space);
     judged.concerns.extend(of_spaces);
-    judged.add_daemon(&world, &daemon, wanted.is_empty());
+    judged.add_daemon(&inspection, &daemon, wanted.is_empty());
     if let DaemonView::Alive(state) = &daemon {
         remark_on_changes(state, is_changed_on_disk, &mut judged.remarks);
     }
@@ -235,14 +235,14 @@ struct Judged {
 }
 
 impl Judged {
-    fn add_look(&mut self, world: &World<'_>, look: Look) {
+    fn add_look(&mut self, inspection: &Inspection<'_>, look: Look) {
         self.concerns.extend(look.trouble);
         let Some(database) = look.status else {
             return;
         };
-        self.spaces.add(world, &database);
-        let now = world.context.local(world.now);
-        let judgement = judge_database(&database.facts, world.plan.objectives, now);
+        self.spaces.add(inspection, &database);
+        let now = inspection.context.local(inspection.now);
+        let judgement = judge_database(&database.facts, inspection.plan.objectives, now);
         self.concerns.extend(judgement.concerns);
         let label = one_line(&database.facts.label);
         let named = |remark| format!("database {label}: {remark}");
@@ -253,7 +253,7 @@ impl Judged {
     }
 
     /// Judges the daemon, after all databases; `is_all` where none was named.
-    fn add_daemon(&mut self, world: &World<'_>, daemon: &DaemonView, is_all: bool) {
+    fn add_daemon(&mut self, inspection: &Inspection<'_>, daemon: &DaemonView, is_all: bool) {
         let Self {
             databases,
             concerns,
@@ -263,7 +263,7 @@ impl Judged {
         let is_late = databases.iter().any(|database| database.facts.is_late());
         judge_daemon(daemon, is_late, concerns, remarks);
         if is_all {
-            let of_answers = world.answers.concerns(concerns);
+            let of_answers = inspection.answers.concerns(concerns);
             concerns.extend(of_answers);
         }
         if let DaemonView::Alive(state) = daemon {
@@ -325,7 +325,7 @@ fn keep_wanted(
     Ok((found, concerns))
 }
 
-fn look_at_all(world: &World<'_>, spots: &[Spot<'_>]) -> Vec<Look> {
+fn look_at_all(inspection: &Inspection<'_>, spots: &[Spot<'_>]) -> Vec<Look> {
     let next = AtomicUsize::new(0);
     let mut looks: Vec<(usize, Look)> = Vec::with_capacity(spots.len());
     thread::scope(|scope| {
@@ -338,7 +338,7 @@ fn look_at_all(world: &World<'_>, spots: &[Spot<'_>]) -> Vec<Look> {
                         let Some(spot) = spots.get(index) else {
                             return part;
                         };
-                        part.extend(world.look_at(spot).map(|look| (index, look)));
+                        part.extend(inspection.look_at(spot).map(|look| (index, look)));
                     }
                 })
             })
@@ -543,17 +543,17 @@ struct Spaces {
 }
 
 impl Spaces {
-    fn add(&mut self, world: &World<'_>, database: &DatabaseStatus) {
-        let plan = world.plan;
+    fn add(&mut self, inspection: &Inspection<'_>, database: &DatabaseStatus) {
+        let plan = inspection.plan;
         let directory = &database.facts.directory;
-        let Some((device, free, standing)) = places::file_system(directory) else {
+        let Some((device, free, standing)) = spots::file_system(directory) else {
             return;
         };
         let facts = self.by_device.entry(device).or_insert_with(|| {
             // A directory above many says more than that of one.
-            let answers = world.answers.trouble(&plan.directory).is_none();
+            let answers = inspection.answers.trouble(&plan.directory).is_none();
             let root = answers
-                .then(|| places::file_system(&plan.directory))
+                .then(|| spots::file_system(&plan.directory))
                 .flatten()
                 .filter(|(of_root, ..)| *of_root == device)
                 .map_or(standing, |(_, _, root)| root);

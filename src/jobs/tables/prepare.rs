@@ -11,7 +11,7 @@ use super::look::{Found, Look};
 use super::scratch::{Extraction, STATEMENT, sweep};
 use super::{PlannedTable, PreparedTables, TablesRequest, restore_failed};
 use crate::jobs::JobError;
-use crate::jobs::restore::begin::{Beginning, Depth, missing_providers};
+use crate::jobs::restore::begin::{Depth, RestoreStart, missing_providers};
 use crate::jobs::restore::cut_short::sentences;
 use crate::jobs::restore::preflight::{Judgement, lacks_label_provider};
 use crate::jobs::restore::sendable::{changed, stay_in};
@@ -47,7 +47,7 @@ async fn prepare(run: &Run<'_>, request: &TablesRequest<'_>) -> Result<PreparedT
         names,
         mut warnings,
     } = read_and_judge(run, request, &begun).await?;
-    let Beginning {
+    let RestoreStart {
         lock,
         source,
         client,
@@ -109,10 +109,10 @@ struct Contents {
 async fn read_and_judge(
     run: &Run<'_>,
     request: &TablesRequest<'_>,
-    begun: &Beginning,
+    begun: &RestoreStart,
 ) -> Result<Contents, JobError> {
     let order = &request.order;
-    let Beginning {
+    let RestoreStart {
         cut_short,
         source,
         maintenance,

@@ -11,7 +11,7 @@ use super::look::flat;
 use super::prepare::two_names;
 use crate::display::{command, counted};
 use crate::jobs::error::census_damage;
-use crate::jobs::restore::begin::{Beginning, Depth};
+use crate::jobs::restore::begin::{Depth, RestoreStart};
 use crate::jobs::restore::sendable::about_functions;
 use crate::jobs::restore::steps::{LastDrill, PlannedStep, Preview};
 use crate::jobs::restore::{RestoreOrder, RestoreSource, read_for_the_plan};
@@ -77,7 +77,7 @@ async fn look(
     let order = &request.order;
     let begun = order.begin(run, Depth::Look).await?;
     let (contents, mut remarks) = known_contents(run, request, &begun, reads).await?;
-    let Beginning {
+    let RestoreStart {
         source,
         maintenance,
         server_facts,
@@ -134,7 +134,7 @@ async fn look(
 async fn known_contents(
     run: &Run<'_>,
     request: &TablesRequest<'_>,
-    begun: &Beginning,
+    begun: &RestoreStart,
     reads: bool,
 ) -> Result<(Option<(Census, u64)>, Vec<String>), JobError> {
     let (order, source) = (&request.order, &begun.source);
@@ -196,14 +196,14 @@ pub async fn look_at_tables(
 
 /// The census that a backup has beside it.
 fn stored_census(order: &RestoreOrder<'_>, manifest: &Manifest) -> Result<Census, JobError> {
-    let RestoreSource::Backup(place, stem) = order.source else {
+    let RestoreSource::Backup(backup_directory, stem) = order.source else {
         return Err(JobError::Internal("a file has no census".to_owned()));
     };
-    let path = place.repository.path(stem, Role::Census);
+    let path = backup_directory.repository.path(stem, Role::Census);
     let damaged = |what: String| {
         JobError::Damaged(format!(
             "the backup {stem} is damaged: {what}; `{}` lists the others",
-            command("list", &place.label, "")
+            command("list", &backup_directory.label, "")
         ))
     };
     match regular_file::open(&path)
@@ -226,7 +226,7 @@ impl TablesAhead {
             ..
         } = self;
         let functions = about_functions(&self.user);
-        let place = match (self.makes_database, &self.schema) {
+        let destination = match (self.makes_database, &self.schema) {
             (true, None) => format!("a new database {into}, each in its own schema"),
             (true, Some(schema)) => format!("schema {schema} of a new database {into}"),
             (false, Some(schema)) => format!("schema {schema} of database {into}"),
@@ -260,7 +260,7 @@ impl TablesAhead {
         }
         steps.push(PlannedStep::new(
             format!(
-                "in one transaction bring them into {place}: make them, load their rows, make \
+                "in one transaction bring them into {destination}: make them, load their rows, make \
                  indexes, constraints and triggers, refresh their statistics, and compare every row \
                  with the backup"
             ),

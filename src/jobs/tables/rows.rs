@@ -29,7 +29,7 @@ pub(super) struct Loaded {
 }
 
 /// A table whose rows are asked for again.
-struct Asked<'a> {
+struct RereadTable<'a> {
     /// The table in the backup.
     table: &'a TableName,
     /// What it is called now, as SQL writes it.
@@ -205,7 +205,7 @@ impl Transfer<'_> {
             let name = self.becomes(&table, shapes)?;
             let found = match loaded.get(&table) {
                 Some(loaded) => {
-                    let asked = Asked {
+                    let asked = RereadTable {
                         table: &table,
                         name,
                         loaded,
@@ -239,11 +239,11 @@ impl Transfer<'_> {
     async fn count(
         &self,
         client: &Client,
-        Asked {
+        RereadTable {
             table,
             name,
             loaded,
-        }: &Asked<'_>,
+        }: &RereadTable<'_>,
         before: u64,
     ) -> Result<Counted, JobError> {
         let mut ours = self.prepared.tables.iter();

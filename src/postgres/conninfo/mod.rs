@@ -27,7 +27,7 @@ use crate::config::Connection;
 use crate::credential;
 pub(super) use endpoint::{Endpoint, Host};
 pub(super) use environment::quoted;
-pub use error::{ConninfoError, Place};
+pub use error::{ConninfoError, ParameterSource};
 pub(super) use mode::{ChannelBinding, SessionAttributes, SslMode};
 use parse::Parameters;
 pub use parse::ParseError;
@@ -286,7 +286,7 @@ fn refuse_credentials_of_others(values: &Values) -> Result<(), ConninfoError> {
         if let Some(credential) = credential::name(path).filter(|_| credential::is_elsewhere(path))
         {
             return Err(ConninfoError::Elsewhere {
-                place: values.place(name),
+                place: values.source_of(name),
                 name,
                 credential,
             });
@@ -300,7 +300,7 @@ fn password_file(
     values: &mut Values,
     environment: &BTreeMap<String, String>,
 ) -> Option<(PathBuf, bool)> {
-    let is_configured = values.place("passfile") != Place::Variable("PGPASSFILE");
+    let is_configured = values.source_of("passfile") != ParameterSource::Variable("PGPASSFILE");
     match values.take("passfile") {
         Some(path) => Some((path.into(), is_configured)),
         None => Some((Path::new(environment.get("HOME")?).join(".pgpass"), false)),

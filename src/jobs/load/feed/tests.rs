@@ -7,7 +7,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use tokio::sync::mpsc::unbounded_channel;
 
-use super::{Event, Feed, Place, Terms};
+use super::{Event, Feed, LineOffset, Terms};
 use crate::jobs::load::marks::Marks;
 use crate::pipeline::{Segment, StreamError};
 
@@ -80,7 +80,7 @@ fn play(
 
 /// Feeds a script to up to `most` sessions, of which only `granted` can be had; gives what they did,
 /// and where their texts stand.
-fn feed(parts: &[Part], most: usize, granted: usize) -> (Vec<Done>, Vec<Place>) {
+fn feed(parts: &[Part], most: usize, granted: usize) -> (Vec<Done>, Vec<LineOffset>) {
     let (events, told) = mpsc::channel();
     let (orders, mut ordered) = unbounded_channel();
     let mut stage = Stage {
@@ -119,13 +119,13 @@ fn feed(parts: &[Part], most: usize, granted: usize) -> (Vec<Done>, Vec<Place>) 
         // It may all be over by then.
         let _ = events.send(event);
     }
-    let places = feeder.join().unwrap().unwrap();
+    let offsets = feeder.join().unwrap().unwrap();
     for session in stage.sessions {
         session.join().unwrap();
     }
     (
         Arc::into_inner(stage.done).unwrap().into_inner().unwrap(),
-        places,
+        offsets,
     )
 }
 
@@ -230,9 +230,9 @@ fn definitions_are_made_side_by_side_and_nothing_else_is() {
         most = most.max(open);
     }
     assert!(most >= 2, "{done:?}");
-    let (done, places) = feed(&script, 1, 3);
+    let (done, offsets) = feed(&script, 1, 3);
     assert!(done.iter().all(|one| one.session == 0));
-    assert_eq!(places, [Place::default()]);
+    assert_eq!(offsets, [LineOffset::default()]);
 }
 
 #[test]
@@ -257,8 +257,8 @@ fn a_line_of_a_session_is_found_in_the_dump() {
     feed.feed(Segment::Ordered(b"o;\n")).unwrap();
 
     // Each definition is followed by a line of ours, and a further session begins with one.
-    let places = feed.close();
-    let lines = |session: usize, of: [u64; 3]| of.map(|line| places[session].in_the_dump(line));
+    let offsets = feed.close();
+    let lines = |session: usize, of: [u64; 3]| of.map(|line| offsets[session].in_the_dump(line));
     assert_eq!(lines(0, [12, 13, 14]), [None, Some(14), Some(15)]);
     assert_eq!(lines(1, [3, 4, 5]), [None, Some(13), Some(14)]);
 }
