@@ -28,6 +28,13 @@ pub(crate) fn counted(number: u64, one: &str, many: &str) -> String {
     format!("{} {}", count(number), if number == 1 { one } else { many })
 }
 
+/// Names in a sentence, behind the noun in the singular or the plural: `the roles "a", "b"`.
+pub(crate) fn named(one: &str, many: &str, names: &[&str]) -> String {
+    let list: Vec<String> = names.iter().map(|name| format!("{name:?}")).collect();
+    let noun = if names.len() == 1 { one } else { many };
+    format!("{noun} {}", list.join(", "))
+}
+
 /// A length of time as people say it, in the largest unit of which there are two, rounded down:
 /// "47 hours", "2 days".
 pub(crate) fn rough_span(duration: Duration) -> String {

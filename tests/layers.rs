@@ -1,5 +1,6 @@
 //! The layers of `docs/architecture.md`, held against every path in the code: a module imports from layers
-//! below its own, and sideways only what that page lists.
+//! below its own, and sideways only what that page lists. Inside a module, its parts know each other in one
+//! direction.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -12,12 +13,15 @@ use syn::{ItemMacro, ItemMod, ItemUse, Macro, UseTree};
 /// An import from one top-level module into another, and the file that has it.
 type Imports = BTreeMap<(String, String), PathBuf>;
 
+/// The names of a module or an item, from the root of the crate.
+type Names = Vec<String>;
+
 #[test]
 fn a_module_imports_from_below_and_sideways_only_what_the_page_lists() {
     let page = fs::read_to_string(root().join("docs/architecture.md")).unwrap();
     let layers = layers_of(&page);
     let sideways = sideways_of(&page);
-    let imports = imports_of(&root().join("src"), &layers);
+    let imports = imports_of(&sources(), &layers);
     assert!(imports.len() > 50, "only {} imports", imports.len());
 
     let mut wrong = Vec::new();
@@ -55,18 +59,49 @@ fn the_table_and_the_crate_have_the_same_modules_in_the_same_layers() {
     assert_eq!(layers_of(&page), declared);
 }
 
-/// What would be found in a file of this module.
+#[test]
+fn the_parts_of_a_module_know_each_other_in_one_direction() {
+    let sources = sources();
+    assert!(sources.len() > 300, "only {} files", sources.len());
+    let found = circles(&sources);
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn a_circle_is_found_also_through_a_re_export() {
+    let source = |module: &str, text: &str| {
+        let module: Names = module.split("::").map(str::to_owned).collect();
+        let mut paths = Paths::of(module.clone());
+        paths.visit_file(&syn::parse_file(text).unwrap());
+        Source {
+            file: PathBuf::new(),
+            module,
+            paths: paths.found,
+            aliases: paths.aliases,
+        }
+    };
+    let with = |second: &str| {
+        circles(&[
+            source("a", "mod one; mod two; pub use two::Thing as Known;"),
+            source("a::one", "use super::Known; pub struct Own;"),
+            source("a::two", second),
+        ])
+    };
+    let circle = ["a: one → two → one", "a: two → one → two"];
+    assert_eq!(with("use crate::a::one::Own; pub struct Thing;"), circle);
+    assert_eq!(with("fn f() { super::one::g() }"), circle);
+    assert!(with("pub struct Thing; mod tests { use crate::a::one::Own; }").is_empty());
+}
+
+/// What would be found in a file of this module: the top-level modules that its paths lead to.
 fn found_in(module: &[&str], source: &str) -> Vec<String> {
-    let layers = ["a", "b", "c", "d"].map(|name| (name.to_owned(), 0)).into();
-    let mut found = BTreeSet::new();
-    let module = module.iter().map(|&name| name.to_owned()).collect();
-    Paths {
-        module,
-        layers: &layers,
-        found: &mut found,
-    }
-    .visit_file(&syn::parse_file(source).unwrap());
-    found.into_iter().collect()
+    let mut paths = Paths::of(module.iter().map(|&name| name.to_owned()).collect());
+    paths.visit_file(&syn::parse_file(source).unwrap());
+    let tops: BTreeSet<String> = paths.found.iter().map(|(_, to)| to[0].clone()).collect();
+    let known = ["a", "b", "c", "d"];
+    tops.into_iter()
+        .filter(|top| known.contains(&top.as_str()))
+        .collect()
 }
 
 #[test]
@@ -129,39 +164,144 @@ fn sideways_of(page: &str) -> BTreeSet<(String, String)> {
     .collect()
 }
 
-fn imports_of(source: &Path, layers: &BTreeMap<String, u32>) -> Imports {
+fn imports_of(sources: &[Source], layers: &BTreeMap<String, u32>) -> Imports {
     let mut imports = Imports::new();
-    let mut directories = vec![source.to_owned()];
-    while let Some(directory) = directories.pop() {
-        for entry in fs::read_dir(&directory).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                directories.push(path);
-            } else if path.extension().is_some_and(|end| end == "rs") {
-                let module = module_of(path.strip_prefix(source).unwrap());
-                let Some(own) = module.first().cloned() else {
-                    continue;
-                };
-                let text = fs::read_to_string(&path).unwrap();
-                let parsed = syn::parse_file(&text);
-                let parsed = parsed.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-                let mut found = BTreeSet::new();
-                Paths {
-                    module,
-                    layers,
-                    found: &mut found,
-                }
-                .visit_file(&parsed);
-                found.remove(&own);
-                for other in found {
-                    imports
-                        .entry((own.clone(), other))
-                        .or_insert_with(|| path.clone());
-                }
+    for source in sources {
+        for (from, to) in &source.paths {
+            let (Some(own), Some(other)) = (from.first(), to.first()) else {
+                continue;
+            };
+            // What else stands in the crate's root are macros and the runtime.
+            if own != other && layers.contains_key(other) {
+                imports
+                    .entry((own.clone(), other.clone()))
+                    .or_insert_with(|| source.file.clone());
             }
         }
     }
     imports
+}
+
+/// A file of the code.
+struct Source {
+    file: PathBuf,
+    module: Names,
+    /// Each path, from the root of the crate, with the module that has it.
+    paths: BTreeSet<(Names, Names)>,
+    /// What its `use` declarations call the things that they name.
+    aliases: BTreeMap<String, Names>,
+}
+
+/// All files of the code but `main.rs` and `lib.rs`.
+fn sources() -> Vec<Source> {
+    let root = root().join("src");
+    let mut sources = Vec::new();
+    let mut directories = vec![root.clone()];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(&directory).unwrap() {
+            let file = entry.unwrap().path();
+            if file.is_dir() {
+                directories.push(file);
+            } else if file.extension().is_some_and(|end| end == "rs") {
+                let module = module_of(file.strip_prefix(&root).unwrap());
+                if module.is_empty() {
+                    continue;
+                }
+                let text = fs::read_to_string(&file).unwrap();
+                let parsed = syn::parse_file(&text);
+                let parsed = parsed.unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+                let mut paths = Paths::of(module.clone());
+                paths.visit_file(&parsed);
+                let Paths { found, aliases, .. } = paths;
+                sources.push(Source {
+                    file,
+                    module,
+                    paths: found,
+                    aliases,
+                });
+            }
+        }
+    }
+    sources
+}
+
+/// Where the parts of each module know each other in a circle, tests aside. A path through a re-export
+/// leads to what is re-exported.
+fn circles(sources: &[Source]) -> Vec<String> {
+    let mut known: BTreeMap<Names, BTreeMap<String, BTreeSet<String>>> = BTreeMap::new();
+    let modules: BTreeMap<&Names, &Source> = sources.iter().map(|one| (&one.module, one)).collect();
+    for (from, to) in sources.iter().flat_map(|source| &source.paths) {
+        if from.iter().any(|name| name == "tests") {
+            continue;
+        }
+        let to = resolved(&modules, to.clone());
+        let alike = from.iter().zip(&to).take_while(|(one, other)| one == other);
+        let depth = alike.count();
+        let is_part =
+            |names: &Names| names.len() > depth && modules.contains_key(&names[..=depth].to_vec());
+        if is_part(from) && is_part(&to) {
+            let parts = known.entry(from[..depth].to_vec()).or_default();
+            let others = parts.entry(from[depth].clone()).or_default();
+            others.insert(to[depth].clone());
+        }
+    }
+    let mut found = Vec::new();
+    for (module, parts) in &known {
+        for part in parts.keys() {
+            if let Some(circle) = way_back(parts, part) {
+                found.push(format!("{}: {}", module.join("::"), circle.join(" → ")));
+            }
+        }
+    }
+    found
+}
+
+/// Follows re-exports to the module that has an item; a module's own path stays as it is.
+fn resolved(modules: &BTreeMap<&Names, &Source>, mut path: Names) -> Names {
+    'again: for _ in 0..8 {
+        if modules.contains_key(&path) {
+            break;
+        }
+        for length in (1..path.len()).rev() {
+            let Some(source) = modules.get(&path[..length].to_vec()) else {
+                continue;
+            };
+            let Some(target) = source.aliases.get(&path[length]) else {
+                break;
+            };
+            let next = [target, &path[length + 1..]].concat();
+            if next == path {
+                break;
+            }
+            path = next;
+            continue 'again;
+        }
+        break;
+    }
+    path
+}
+
+/// A way from a part over others back to it.
+fn way_back(parts: &BTreeMap<String, BTreeSet<String>>, start: &str) -> Option<Vec<String>> {
+    let mut seen = BTreeSet::new();
+    let mut ways = vec![vec![start.to_owned()]];
+    while let Some(way) = ways.pop() {
+        for next in way
+            .last()
+            .and_then(|last| parts.get(last))
+            .into_iter()
+            .flatten()
+        {
+            let with_it = [&way[..], std::slice::from_ref(next)].concat();
+            if next == start {
+                return Some(with_it);
+            }
+            if seen.insert(next.clone()) {
+                ways.push(with_it);
+            }
+        }
+    }
+    None
 }
 
 /// The module that a file is; none of `main.rs` and `lib.rs`.
@@ -179,42 +319,85 @@ fn module_of(path: &Path) -> Vec<String> {
     module
 }
 
-/// Collects the top-level modules that the paths in a file lead to.
-struct Paths<'a> {
+/// Collects the paths of a file that lead into the crate.
+struct Paths {
     /// The module that is looked at.
-    module: Vec<String>,
-    layers: &'a BTreeMap<String, u32>,
-    found: &'a mut BTreeSet<String>,
+    module: Names,
+    found: BTreeSet<(Names, Names)>,
+    aliases: BTreeMap<String, Names>,
+    /// How many inline modules the look is in.
+    depth: usize,
 }
 
-impl Paths<'_> {
-    /// Takes a path in: where it leads to if it begins with `crate`, `self` or `super`.
-    fn take(&mut self, path: &[String]) {
-        let mut at = self.module.clone();
-        let mut names = path.iter();
-        match names.as_slice().first().map(String::as_str) {
-            Some("crate") => at.clear(),
-            Some("self" | "super") => {}
-            _ => return,
+impl Paths {
+    fn of(module: Names) -> Self {
+        Self {
+            module,
+            found: BTreeSet::new(),
+            aliases: BTreeMap::new(),
+            depth: 0,
         }
-        let top = loop {
-            match names.next().map(String::as_str) {
-                Some("crate" | "self") => {}
-                Some("super") => drop(at.pop()),
-                next => break at.first().cloned().or(next.map(str::to_owned)),
-            }
+    }
+
+    /// Where a path leads to, from the root of the crate; none if it does not begin with `crate`, `self`
+    /// or `super`.
+    fn absolute(&self, path: &[String]) -> Option<Names> {
+        let mut at = match path.first()?.as_str() {
+            "crate" => Names::new(),
+            "self" | "super" => self.module.clone(),
+            _ => return None,
         };
-        // What else stands in the crate's root are macros and the runtime.
-        self.found
-            .extend(top.filter(|top| self.layers.contains_key(top)));
+        let mut names = path.iter().peekable();
+        while let Some(name) =
+            names.next_if(|name| matches!(name.as_str(), "crate" | "self" | "super"))
+        {
+            if name == "super" {
+                at.pop();
+            }
+        }
+        at.extend(names.cloned());
+        if at.last().is_some_and(|last| last == "self") {
+            at.pop();
+        }
+        (!at.is_empty()).then_some(at)
+    }
+
+    /// Takes a path in.
+    fn take(&mut self, path: &[String]) {
+        if let Some(to) = self.absolute(path) {
+            self.found.insert((self.module.clone(), to));
+        }
+    }
+
+    /// Takes a name in that a `use` declares. One without `crate`, `self` or `super` may be of a part of
+    /// this module.
+    fn take_use(&mut self, path: &[String], name: &str) {
+        self.take(path);
+        let to = self
+            .absolute(path)
+            .unwrap_or_else(|| [&self.module, path].concat());
+        if self.depth == 0 {
+            self.aliases.insert(name.to_owned(), to);
+        }
     }
 
     fn take_tree(&mut self, tree: &UseTree, before: &[String]) {
         let with = |name: String| [before, &[name]].concat();
         match tree {
             UseTree::Path(path) => self.take_tree(&path.tree, &with(path.ident.to_string())),
-            UseTree::Name(name) => self.take(&with(name.ident.to_string())),
-            UseTree::Rename(name) => self.take(&with(name.ident.to_string())),
+            UseTree::Name(name) => {
+                let path = with(name.ident.to_string());
+                let own = if name.ident == "self" {
+                    before.last()
+                } else {
+                    path.last()
+                };
+                let own = own.cloned().unwrap_or_default();
+                self.take_use(&path, &own);
+            }
+            UseTree::Rename(name) => {
+                self.take_use(&with(name.ident.to_string()), &name.rename.to_string());
+            }
             UseTree::Glob(_) => self.take(before),
             UseTree::Group(group) => {
                 for tree in &group.items {
@@ -251,7 +434,7 @@ impl Paths<'_> {
     }
 }
 
-impl<'ast> Visit<'ast> for Paths<'_> {
+impl<'ast> Visit<'ast> for Paths {
     fn visit_item_use(&mut self, item: &'ast ItemUse) {
         self.take_tree(&item.tree, &[]);
     }
@@ -259,7 +442,9 @@ impl<'ast> Visit<'ast> for Paths<'_> {
     fn visit_item_mod(&mut self, item: &'ast ItemMod) {
         if item.content.is_some() {
             self.module.push(item.ident.to_string());
+            self.depth += 1;
             visit::visit_item_mod(self, item);
+            self.depth -= 1;
             self.module.pop();
         }
     }

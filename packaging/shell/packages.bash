@@ -21,6 +21,21 @@ need() {
     fi
 }
 
+# What the tests that `cargo test` runs need.
+need_for_the_suite() {
+    need cargo cargo cc build-essential initdb postgresql psql postgresql-client \
+        zstd zstd pigz pigz xfs_io xfsprogs mkfs.ext4 e2fsprogs strace strace \
+        man man-db faketime faketime localedef locales script bsdutils
+    make_german_locale
+}
+
+# A server that speaks another language than English: without it, its tests say that they are skipped.
+make_german_locale() {
+    ((EUID == 0)) || return 0
+    locale -a | grep --quiet --ignore-case '^de_DE\.utf-\?8$' ||
+        localedef --inputfile=de_DE --charmap=UTF-8 de_DE.UTF-8
+}
+
 # Installs packages, or says that root has to.
 install_packages() {
     local missing=("$@")

@@ -70,15 +70,10 @@ pub(super) fn run(args: &Args, env: &CommandEnv<'_>, out: &mut dyn Write) -> Res
         select::all_seen(backup_directories, "nothing was accepted", env.interrupt)?;
     let usage = |message: String| Failure::new(FailureKind::Usage, message);
     let [backup_directory] = backup_directories.as_slice() else {
-        let names: Vec<String> = backup_directories
-            .iter()
-            .map(|backup_directory| report::one_line(&backup_directory.label))
-            .collect();
-        return Err(usage(format!(
-            "there are {} databases ({}): --database must say which one is meant",
-            names.len(),
-            names.join(", ")
-        )));
+        return Err(select::not_one(
+            &backup_directories,
+            "name one with --database",
+        ));
     };
     let (what, word) = match args.what {
         What::Contents => (Accepted::Contents, "contents"),

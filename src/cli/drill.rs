@@ -236,19 +236,12 @@ fn choose_backups(
             .map(|backup_directory| (backup_directory, WhichBackup::Named(stem.clone())))
             .collect());
     }
-    if backup_directories.len() > 1 && args.databases.is_empty() && !args.all_databases {
-        let names: Vec<String> = backup_directories
-            .iter()
-            .map(|backup_directory| report::one_line(&backup_directory.label))
-            .collect();
-        return Err(Failure::new(
-            FailureKind::Usage,
-            format!(
-                "there are {} databases ({}): name one by --database, or say --all-databases",
-                names.len(),
-                names.join(", ")
-            ),
-        ));
+    let is_one_meant = !args.databases.is_empty() || args.all_databases;
+    if backup_directories.is_empty() && unseen.is_empty()
+        || backup_directories.len() > 1 && !is_one_meant
+    {
+        let way = "name one with --database, or take all with --all-databases";
+        return Err(select::not_one(&backup_directories, way));
     }
     Ok(backup_directories
         .into_iter()

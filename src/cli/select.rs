@@ -6,7 +6,7 @@ use super::failure::{Failure, FailureKind};
 use super::interrupt::Interrupt;
 use super::report;
 use super::several::together;
-use crate::config::{Compression, Format, Plan, Server, is_connection_string};
+use crate::config::{Plan, Server, is_connection_string};
 use crate::display::command;
 use crate::jobs::{BackupDirectories, BackupDirectory, JobContext, JobError, backup_directories};
 use crate::repository::{Manifest, Quarantined, Repository, Role, Stem};
@@ -18,19 +18,10 @@ fn stem(text: &str) -> Result<Stem, Failure> {
         .file_name()
         .and_then(|name| name.to_str())
         .unwrap_or(text);
-    let roles = [
-        Role::Artifact(Format::Plain, Compression::Gzip),
-        Role::Artifact(Format::Plain, Compression::Zstd),
-        Role::Artifact(Format::Plain, Compression::None),
-        Role::Artifact(Format::Custom, Compression::None),
-        Role::Artifact(Format::Directory, Compression::None),
-        Role::Globals,
-        Role::Census,
-        Role::Manifest,
-        Role::State,
-    ];
-    let bare = roles
+    let others = [Role::Globals, Role::Census, Role::Manifest, Role::State];
+    let bare = Role::ARTIFACTS
         .iter()
+        .chain(&others)
         .find_map(|role| name.strip_suffix(role.suffix()))
         .unwrap_or(name);
     bare.parse().map_err(|error| {
@@ -99,6 +90,25 @@ pub(super) fn all_seen(
         .map(|error| report::failure(error, interrupt))
         .collect();
     Err(refused(&failures, undone))
+}
+
+/// Refuses to choose among several databases, or among none; `way` names one.
+pub(super) fn not_one(backup_directories: &[BackupDirectory], way: &str) -> Failure {
+    let names: Vec<String> = backup_directories
+        .iter()
+        .map(|place| report::one_line(&place.label))
+        .collect();
+    let message = if names.is_empty() {
+        "no database has a directory for backups yet\nhint: `pgbackupd backup` makes the first backup"
+            .to_owned()
+    } else {
+        format!(
+            "there are {} databases ({})\nhint: {way}",
+            names.len(),
+            names.join(", ")
+        )
+    };
+    Failure::new(FailureKind::Usage, message)
 }
 
 /// Refuses to go on while there may be places that could not be looked at.

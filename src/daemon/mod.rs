@@ -9,6 +9,7 @@ mod board;
 mod changes;
 mod clock;
 mod directories;
+mod error;
 mod hanging;
 mod missed;
 mod run_log;
@@ -20,7 +21,9 @@ mod systemd;
 mod task;
 mod ticker;
 mod timetable;
+mod usable;
 mod view;
 mod watchdog;
 
-pub use start::{DaemonError, run};
+pub use error::DaemonError;
+pub use start::run;

@@ -1,6 +1,7 @@
 //! What the daemon says in its log: one line for each thing that happens, a sentence for people and
 //! fields for programs.
 
+use std::path::Path;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -462,4 +463,16 @@ pub(super) fn clock(moment: DateTime<Utc>, zone: Tz) -> String {
         .with_timezone(&zone)
         .format("%a %Y-%m-%d %H:%M %Z")
         .to_string()
+}
+
+/// The configuration's files in words.
+pub(super) fn files(files: &[&Path]) -> String {
+    if files.is_empty() {
+        return "no configuration file".to_owned();
+    }
+    let names: Vec<String> = files
+        .iter()
+        .map(|path| one_line(&path.display().to_string()))
+        .collect();
+    names.join(", ")
 }

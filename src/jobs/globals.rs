@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use crate::pipeline::census::statements;
+use crate::pipeline::sql::statements;
 
 /// A statement of `pg_dumpall`'s, as far as anybody wants to know.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,6 +5,7 @@
 mod archive;
 mod backup;
 mod blocked;
+mod candidates;
 mod connections;
 mod context;
 mod continuity;
@@ -12,12 +13,12 @@ mod directories;
 mod drill;
 mod dump;
 mod error;
+mod examine;
 mod globals;
 mod incident;
 mod limit;
 mod load;
 mod pin;
-mod program_failure;
 mod proof;
 mod prune;
 mod quarantine;
@@ -26,12 +27,16 @@ mod recovery;
 mod restore;
 mod run;
 mod status;
+mod step_log;
 mod tables;
 mod target;
 mod tick;
 mod verify;
 
 pub use backup::{BackupReport, BackupRequest, Strictness, back_up};
+pub use candidates::{
+    Candidate, Criteria, PassedOver, choose_candidates as choose_backup, passed_over,
+};
 pub use connections::{
     ConnectionFailure, ConnectionFailureKind, ServerConnections, check_connections, check_readable,
     missing_credential,
@@ -54,10 +59,9 @@ pub use prune::{PruneMode, PruneReport, SeriesReport, prune};
 pub use quarantine::release;
 pub use recovery::{Recovery, recover};
 pub use restore::{
-    Ahead, Candidate, Criteria, CutShort, LastDrill, PassedOver, PlannedStep, Prepared,
-    PreparedUndo, Preview, RestoreOrder, RestorePlan, RestoreReport, RestoreRequest, RestoreSource,
-    UndoReport, UndoRequest, about_functions, choose_candidates as choose_backup,
-    look as look_at_restore, look_ahead, passed_over, prepare as prepare_restore, prepare_undo,
+    Ahead, CutShort, LastDrill, PlannedStep, Prepared, PreparedUndo, Preview, RestoreOrder,
+    RestorePlan, RestoreReport, RestoreRequest, RestoreSource, UndoReport, UndoRequest,
+    about_functions, look as look_at_restore, look_ahead, prepare as prepare_restore, prepare_undo,
     restore, undo,
 };
 pub use run::{ReportStep, Run};

@@ -5,10 +5,10 @@ use std::time::Instant;
 
 use super::JobContext;
 use super::error::JobError;
+use super::examine::{Examined, examine};
 use super::record::append;
 use super::run::Run;
 use super::target::BackupDirectory;
-use super::verify::{Examined, examine};
 use crate::pipeline::Phase;
 use crate::repository::{
     Details, Event, Manifest, Quarantined, Repository, RepositoryError, Role, Stem,

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::JobContext;
 use super::error::JobError;
 use super::limit::{Limit, Stop};
-use super::restore::step_log::StepLog;
+use super::step_log::StepLog;
 use crate::pipeline::Progress;
 use crate::postgres::{Client, Conninfo};
 use crate::repository::{Details, Event, Record};

@@ -9,6 +9,7 @@ mod digest;
 mod follow;
 mod parts;
 mod segments;
+pub mod sql;
 mod stream;
 
 pub use allow::{Finding, Findings, Reason, judge_globals};

@@ -172,7 +172,7 @@ pub enum Role {
 
 impl Role {
     /// Every kind of artifact there is.
-    pub(super) const ARTIFACTS: [Self; 5] = [
+    pub(crate) const ARTIFACTS: [Self; 5] = [
         Self::Artifact(Format::Plain, Compression::Gzip),
         Self::Artifact(Format::Plain, Compression::Zstd),
         Self::Artifact(Format::Plain, Compression::None),

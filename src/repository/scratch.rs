@@ -54,7 +54,7 @@ pub(super) fn read_all(directory: &Path) -> io::Result<Vec<ScratchNote>> {
     for entry in std::fs::read_dir(directory)? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if !temporary::split(&name).is_some_and(|(_, word)| word == WORD) {
+        if temporary::split(&name).is_none_or(|(_, word)| word != WORD) {
             continue;
         }
         let text = crate::regular_file::read_to_string(&path)?;

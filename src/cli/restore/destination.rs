@@ -4,9 +4,9 @@ use std::path::Path;
 
 use super::super::failure::{Failure, FailureKind};
 use super::super::select;
+use super::Picked;
 use super::RestoreCommand;
 use super::records::{OwnDirectory, is_configured, records};
-use super::which::Picked;
 use crate::config::{Databases, Plan, Server};
 use crate::jobs::{BackupDirectory, JobError, RestoreSource, backup_directories};
 use crate::repository::Repository;

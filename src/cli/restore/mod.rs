@@ -23,8 +23,8 @@ use super::{incident, report, select};
 use crate::config::{Loaded, Plan, Runs, name_fault};
 use crate::display::command;
 use crate::jobs::{
-    Ahead, JobContext, JobError, RestoreOrder, RestorePlan, RestoreReport, RestoreRequest, Run,
-    look_ahead, look_at_restore, prepare_restore, restore,
+    Ahead, JobContext, JobError, RestoreOrder, RestorePlan, RestoreReport, RestoreRequest,
+    RestoreSource, Run, look_ahead, look_at_restore, prepare_restore, restore,
 };
 use crate::pipeline::Progress;
 use crate::policy::Series;
@@ -186,6 +186,15 @@ pub(super) struct RestoreResult {
     pub incident: Option<String>,
     /// Why it is not restored, and what remains to be done; null if it is.
     pub error: Option<String>,
+}
+
+/// What is to be restored.
+struct Picked {
+    source: RestoreSource,
+    /// Newer backups that are passed over, one sentence each.
+    passed_over: Vec<String>,
+    /// Whether nobody chose it: the newest was offered.
+    is_offered: bool,
 }
 
 /// One `restore` of the command line: what was asked for, and by which configuration.

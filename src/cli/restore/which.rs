@@ -11,7 +11,7 @@ use super::super::{confirm, report, select};
 use super::destination::{Chosen, wanted};
 use super::listing::{Restorable, list};
 use super::moment::moment;
-use super::{Args, RestoreCommand};
+use super::{Args, Picked, RestoreCommand};
 use crate::config::Plan;
 use crate::display::command;
 use crate::jobs::{
@@ -22,15 +22,6 @@ use crate::repository::{Role, Stem};
 
 /// What has become of a restore that must not go on.
 const UNTOUCHED: &str = "nothing was restored";
-
-/// What is to be restored.
-pub(super) struct Picked {
-    pub(super) source: RestoreSource,
-    /// Newer backups that are passed over, one sentence each.
-    pub(super) passed_over: Vec<String>,
-    /// Whether nobody chose it: the newest was offered.
-    pub(super) is_offered: bool,
-}
 
 /// What is to be restored; none when a program only wanted the list.
 pub(super) fn source(

@@ -28,11 +28,11 @@ use uuid::Uuid;
 use super::board::Ticket;
 use super::clock::until;
 use super::directories::Directories;
+use super::error::DaemonError;
 use super::hanging::HangingDirectories;
 use super::run_log;
 use super::skips::SkipWriter;
 use super::snapshot::{SchedulesFile, SnapshotWriter, StateFile, Wishes, WishesFile};
-use super::start::{DaemonError, HANG};
 use super::systemd::Systemd;
 use super::task::Outcome;
 use super::ticker::{LOOK, Ticker};
@@ -501,6 +501,12 @@ impl Service {
         Ok(())
     }
 }
+
+/// In builds for tests this signal hangs the loop, so that the watchdog has something to find.
+#[cfg(debug_assertions)]
+pub(in crate::daemon) const HANG: Option<i32> = Some(signal_hook::consts::SIGUSR2);
+#[cfg(not(debug_assertions))]
+pub(in crate::daemon) const HANG: Option<i32> = None;
 
 /// Hangs the loop for the watchdog to find.
 fn hang() {

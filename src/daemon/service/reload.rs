@@ -11,9 +11,11 @@ use crate::config::{Databases, Plan, Runs, Settings, Source, load};
 use crate::daemon::board::Skipped;
 use crate::daemon::changes::changes;
 use crate::daemon::directories::Directories;
-use crate::daemon::start::{self, DaemonError};
+use crate::daemon::error::DaemonError;
+use crate::daemon::run_log;
 use crate::daemon::systemd::Systemd;
 use crate::daemon::task::Action;
+use crate::daemon::usable::usable;
 use crate::emit;
 use crate::jobs::{JobContext, JobError};
 use crate::threads::{self, Thread};
@@ -63,10 +65,10 @@ fn read(
     let refused = loaded.refuse_commands_of_others(Runs::Programs);
     refused.map_err(|error| error.to_string())?;
     let context = JobContext::new(&loaded.plan, environment);
-    let usable = start::usable(&loaded.plan, &context, directories);
+    let usable = usable(&loaded.plan, &context, directories);
     let usable = Handle::current().block_on(usable);
     usable.map_err(|error| error.to_string())?;
-    let files = start::files(&loaded.settings.files());
+    let files = run_log::files(&loaded.settings.files());
     Ok(Fresh {
         plan: Arc::new(loaded.plan),
         settings: loaded.settings,

@@ -1,41 +1,31 @@
 //! One test restore on its way, from the backup's files to the comparison.
 
 use std::collections::BTreeSet;
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use super::Drill;
 use super::judge::{about_the_version, comparison_level, display_differences};
-use super::placeholders;
 use super::preload::{hindrance, libraries, way_out, with_packages};
 use super::reference::Made;
 use super::report::{DrillOutcome, DrillPhase};
 use super::restored::Restored;
-use super::roles::{self, Prepared};
+use super::roles::{self};
 use super::space::shortage;
+use super::subject::Subject;
 use crate::config::Format;
 use crate::display::{count, counted};
 use crate::jobs::archive::programs_to_read;
 use crate::jobs::error::{JobError, JobErrorKind};
+use crate::jobs::examine::{Examined, examine};
 use crate::jobs::pin::record_lost_state;
 use crate::jobs::proof::{Comparison, ComparisonLevel, about_rewritten, read_globals};
-use crate::jobs::run::Run;
-use crate::jobs::verify::{Examined, examine};
-use crate::pipeline::census::{Census, Dependencies, Scanner};
+use crate::pipeline::census::{Census, Scanner};
 use crate::pipeline::{Amount, Phase, StreamSummary, judge_globals};
 use crate::postgres::{Enforcement, Extension, Programs, Sandbox, SandboxSpec, database_name};
-use crate::repository::{Manifest, Repository, Role, State, Stem};
+use crate::repository::{Manifest, Role, State};
 
 /// So many differences are named; beyond, they are only counted.
 const MOST_NAMED: usize = 100;
-
-/// One test restore on its way.
-pub(super) struct Drill<'a> {
-    pub(super) run: &'a Run<'a>,
-    pub(super) repository: &'a Repository,
-    pub(super) stem: &'a Stem,
-    pub(super) phases: Vec<(DrillPhase, Duration)>,
-    pub(super) remarks: Vec<String>,
-}
 
 impl Drill<'_> {
     /// Everything between the ledger's two records.
@@ -397,58 +387,11 @@ impl Drill<'_> {
     }
 }
 
-/// A backup that is restored for a test.
-pub(super) struct Subject {
-    pub(super) manifest: Manifest,
-    /// Roles and tablespaces, if it has them.
-    globals: Option<Vec<u8>>,
-    stream_summary: Box<StreamSummary>,
-    /// Those of the server that it is restored into.
-    programs: Programs,
-}
-
 /// What a dump of the copy holds.
 struct ReadAgain {
     census: Census,
     /// What differs of roles and tablespaces.
     differences: Vec<String>,
-}
-
-impl Subject {
-    /// The superuser of a server for it.
-    fn superuser(&self) -> String {
-        match &self.globals {
-            Some(globals) => roles::superuser(globals),
-            None => placeholders::superuser(
-                &self.stream_summary.dependencies,
-                &self.manifest.properties,
-            ),
-        }
-    }
-
-    /// Its roles and tablespaces for a server with this superuser.
-    fn prepare(&self, superuser: &str, below: &Path) -> Prepared {
-        let (dependencies, properties) =
-            (&self.stream_summary.dependencies, &self.manifest.properties);
-        match &self.globals {
-            Some(globals) => roles::prepare(globals, superuser, below),
-            None => placeholders::prepare(dependencies, properties, superuser, below),
-        }
-    }
-
-    /// The encoding in which its dump is written.
-    pub(super) fn encoding(&self) -> Option<&str> {
-        self.stream_summary.dependencies.encoding.as_deref()
-    }
-
-    /// The providers of the labels in it.
-    fn label_providers(&self) -> BTreeSet<String> {
-        let mut providers =
-            label_providers(&self.stream_summary.dependencies, self.globals.as_deref());
-        let of_database = self.manifest.properties.labels.iter();
-        providers.extend(of_database.map(|one| one.provider.clone()));
-        providers
-    }
 }
 
 /// The encoding in which the globals say that they are written.
@@ -457,12 +400,4 @@ fn encoding_of(globals: &[u8]) -> Option<String> {
     // Whatever is wrong with them was seen before.
     let _ = scanner.push(globals);
     scanner.take_dependencies().encoding
-}
-
-/// The providers of the labels in a dump and in the globals beside it.
-fn label_providers(dependencies: &Dependencies, globals: Option<&[u8]>) -> BTreeSet<String> {
-    let mut providers = globals.map_or_else(BTreeSet::new, crate::jobs::globals::label_providers);
-    let of_dump = dependencies.label_providers.iter();
-    providers.extend(of_dump.map(|name| String::from_utf8_lossy(name).into_owned()));
-    providers
 }

@@ -1,7 +1,7 @@
 //! What belongs to the database itself and stands in no dump: its settings, privileges, comment and
 //! the rest are given to the restored one as a restore gives them, and compared with the record.
 
-use super::attempt::Drill;
+use super::Drill;
 use super::restored::Restored;
 use crate::jobs::error::JobError;
 use crate::jobs::proof::{Refused, RestoredCopy, give_properties, without};

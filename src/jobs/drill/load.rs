@@ -3,7 +3,7 @@
 
 use std::io::Write as _;
 
-use super::attempt::Drill;
+use super::Drill;
 use super::preload::way_out;
 use super::report::DrillOutcome;
 use super::restored::Restored;
@@ -12,7 +12,7 @@ use crate::jobs::error::JobError;
 use crate::jobs::load::{Loaded, NOT_PRELOADED, lacking};
 use crate::jobs::proof::Material;
 use crate::pipeline::StreamError;
-use crate::pipeline::census::statements;
+use crate::pipeline::sql::statements;
 use crate::postgres::{ProgramVersion, ServerProperties};
 use crate::repository::Manifest;
 

@@ -15,6 +15,7 @@ mod report;
 mod restored;
 mod roles;
 mod space;
+mod subject;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -25,14 +26,23 @@ use super::record::{append, close_dead_runs};
 use super::run::Run;
 use super::target::BackupDirectory;
 use crate::postgres::sweep_sandboxes;
-use crate::repository::{Damage, DrillDetails, Event, Manifest, Operation, PhaseTime, Role, Stem};
+use crate::repository::{
+    Damage, DrillDetails, Event, Manifest, Operation, PhaseTime, Repository, Role, Stem,
+};
 
 pub(super) use age::backups_since;
 pub use age::missed_drill;
 pub use choose::{WhichBackup, backups_to_drill, passed_over_by_drill};
 pub use report::{DrillOutcome, DrillPhase, DrillReport};
 
-use attempt::Drill;
+/// One test restore on its way.
+struct Drill<'a> {
+    run: &'a Run<'a>,
+    repository: &'a Repository,
+    stem: &'a Stem,
+    phases: Vec<(DrillPhase, Duration)>,
+    remarks: Vec<String>,
+}
 
 /// What it means when the ledger cannot be used at the start.
 const NOTHING_DONE: &str = "nothing was restored because";

@@ -1,9 +1,10 @@
 //! What the temporary cluster makes of the backup's own definitions, in a database that is made like that of
 //! the copy: where the text of a definition differs, this says whether it does so for this server alone.
 
-use super::attempt::{Drill, Subject};
+use super::Drill;
 use super::report::DrillOutcome;
 use super::restored::Restored;
+use super::subject::Subject;
 use crate::jobs::error::JobError;
 use crate::jobs::proof::Material;
 use crate::pipeline::census::Census;

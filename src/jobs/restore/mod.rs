@@ -4,7 +4,6 @@
 
 mod application;
 pub(super) mod begin;
-mod choose;
 mod content;
 pub(super) mod create_target;
 pub(super) mod cut_short;
@@ -16,7 +15,6 @@ mod roles;
 pub(super) mod sendable;
 pub(super) mod side_names;
 pub(super) mod source;
-pub(super) mod step_log;
 pub(super) mod steps;
 pub(super) mod swap;
 mod undo;
@@ -46,7 +44,6 @@ use side_names::Names;
 use source::Source;
 
 pub use begin::RestoreOrder;
-pub use choose::{Candidate, Criteria, PassedOver, choose_candidates, passed_over};
 pub use cut_short::CutShort;
 pub use sendable::about_functions;
 pub use source::RestoreSource;

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::rights;
-use super::roles::RolesToRestore;
-use crate::display::size;
+use super::roles::{RolesToRestore, names};
+use crate::display::{named, size};
 use crate::pipeline::census::Dependencies;
 use crate::postgres::{
     DatabaseProperties, Dependents, ServerFacts, Standing, USUAL_TABLESPACE, roles_of,
@@ -336,14 +336,6 @@ fn about_the_replaced(
     }
 }
 
-/// Names as a server tells them: what of them is not UTF-8 bears U+FFFD there, too.
-pub(in crate::jobs) fn names(found: &BTreeSet<Vec<u8>>) -> BTreeSet<String> {
-    let names = found.iter();
-    names
-        .map(|name| String::from_utf8_lossy(name).into_owned())
-        .collect()
-}
-
 /// Whether something can be created in a tablespace: what the database stands in, or what a relation
 /// stands in that is not there. Either is created as our user, whoever gets it then.
 fn about_tablespace(facts: &ServerFacts, tablespace: &str, found: &mut Judgement) {
@@ -376,12 +368,6 @@ fn lacks_extension(what: &str, facts: &ServerFacts) -> String {
          machine (contrib's are in postgresql-{} on Debian), then run it again",
         facts.major
     )
-}
-
-pub(in crate::jobs) fn named(one: &str, many: &str, names: &[&str]) -> String {
-    let list: Vec<String> = names.iter().map(|name| format!("{name:?}")).collect();
-    let noun = if names.len() == 1 { one } else { many };
-    format!("{noun} {}", list.join(", "))
 }
 
 #[cfg(test)]

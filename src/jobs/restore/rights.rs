@@ -4,8 +4,8 @@
 
 use std::collections::BTreeSet;
 
-use super::preflight::{named, names};
-use super::roles::RolesToRestore;
+use super::roles::{RolesToRestore, names};
+use crate::display::named;
 use crate::jobs::globals;
 use crate::pipeline::census::Dependencies;
 use crate::postgres::{DatabaseProperties, ServerFacts};

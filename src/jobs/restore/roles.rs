@@ -19,6 +19,14 @@ pub(in crate::jobs) struct RolesToRestore {
     pub(super) privileges: Vec<(Option<String>, String)>,
 }
 
+/// Names as a server tells them: what of them is not UTF-8 bears U+FFFD there, too.
+pub(super) fn names(found: &BTreeSet<Vec<u8>>) -> BTreeSet<String> {
+    let names = found.iter();
+    names
+        .map(|name| String::from_utf8_lossy(name).into_owned())
+        .collect()
+}
+
 /// Every role that recorded globals make.
 pub(super) fn recorded(globals: &[u8]) -> BTreeSet<String> {
     globals::read(globals)

@@ -6,23 +6,12 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use super::source::Source;
-use crate::config::Format;
 use crate::jobs::{JobContext, JobError};
-use crate::pipeline::{Finding, Findings, StreamError};
+use crate::pipeline::{Findings, StreamError};
 use crate::postgres::{Client, Conninfo, ServerFacts};
 
 /// What lets statements of unknown kinds pass.
 const ACCEPT: &str = "--accept-unexpected";
-
-/// The failure for something that is not sent, whatever is said.
-pub(in crate::jobs) fn refused(source: &Source, finding: &Finding) -> JobError {
-    JobError::Refused(format!(
-        "{} holds what a restore does not send, {}{finding}\nhint: {}",
-        source.label,
-        place(source),
-        finding.hint()
-    ))
-}
 
 /// Judges what was found in a backup; gives what the operator should know.
 ///
@@ -34,7 +23,7 @@ pub(in crate::jobs) fn judge_findings(
     accepts_unexpected: bool,
 ) -> Result<Option<String>, JobError> {
     if let Some(finding) = &findings.refused {
-        return Err(refused(source, finding));
+        return Err(source.refused(finding));
     }
     let is_ours = source.manifest.is_some();
     if findings.has_only_definitions && !is_ours {
@@ -52,7 +41,7 @@ pub(in crate::jobs) fn judge_findings(
     let found = format!(
         "{} holds statements {}of kinds that are not known:{words}",
         source.label,
-        place(source)
+        source.line_of()
     );
     if accepts_unexpected && is_ours {
         return Ok(Some(format!(
@@ -69,14 +58,6 @@ pub(in crate::jobs) fn judge_findings(
     }))
 }
 
-/// Of which text the lines are counted.
-fn place(source: &Source) -> &'static str {
-    match source.format {
-        Format::Plain => "",
-        Format::Custom | Format::Directory => "in the text that pg_restore makes of it: ",
-    }
-}
-
 /// A failure in loading a backup, where it was refused then: the file has changed since it was read.
 pub(in crate::jobs) fn changed(source: &Source, error: JobError) -> JobError {
     match error {
@@ -87,7 +68,7 @@ pub(in crate::jobs) fn changed(source: &Source, error: JobError) -> JobError {
             "{} was changed after it had been read, and holds what a restore does not send: {}{finding}; \
              that was not sent, nor anything behind it",
             source.label,
-            place(source)
+            source.line_of()
         )),
         error => error,
     }

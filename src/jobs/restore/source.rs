@@ -6,16 +6,17 @@ use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, FixedOffset};
 
-use super::sendable;
 use crate::config::{Compression, Format};
 use crate::display::command;
 use crate::jobs::archive::{read_archive, without_a_server};
 use crate::jobs::dump::{Dumper, Overheard, read_back};
+use crate::jobs::examine::{Examined, examine};
 use crate::jobs::proof::{ComparisonLevel, major_of, read_globals};
 use crate::jobs::run::Run;
-use crate::jobs::verify::{Examined, examine};
 use crate::jobs::{BackupDirectory, JobContext, JobError};
-use crate::pipeline::{Amount, ArchiveReceipt, Phase, StreamError, StreamSummary, judge_globals};
+use crate::pipeline::{
+    Amount, ArchiveReceipt, Finding, Phase, StreamError, StreamSummary, judge_globals,
+};
 use crate::postgres::{
     Confinement, Conninfo, DatabaseProperties, Programs, archive_as_sql_arguments,
     database_properties,
@@ -151,11 +152,29 @@ impl Source {
             JobError::Stream {
                 source: StreamError::Refused(finding),
                 ..
-            } => sendable::refused(self, &finding),
+            } => self.refused(&finding),
             JobError::Stream { source, .. } => damaged(source.to_string()),
             JobError::Failed { message, .. } => damaged(message),
             error => error,
         })
+    }
+
+    /// The failure for something that is not sent, whatever is said.
+    pub(in crate::jobs) fn refused(&self, finding: &Finding) -> JobError {
+        JobError::Refused(format!(
+            "{} holds what a restore does not send, {}{finding}\nhint: {}",
+            self.label,
+            self.line_of(),
+            finding.hint()
+        ))
+    }
+
+    /// Of which text the lines are counted.
+    pub(in crate::jobs) fn line_of(&self) -> &'static str {
+        match self.format {
+            Format::Plain => "",
+            Format::Custom | Format::Directory => "in the text that pg_restore makes of it: ",
+        }
     }
 
     /// The programs that fit a server of this major version; of an archive, those that also read it.

@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant};
 
 use super::sendable::stay_in;
-use super::step_log::StepLog;
 use super::swap::{connect_patiently, drop_made};
 use super::{Prepared, RestorePlan, RestoreRequest, application};
 use crate::display::counted;
 use crate::jobs::JobError;
 use crate::jobs::limit::Stop;
 use crate::jobs::run::Run;
+use crate::jobs::step_log::StepLog;
 use crate::postgres::{Client, Conninfo, Programs, drop_database, drop_role};
 use crate::repository::{Event, SideNames};
 

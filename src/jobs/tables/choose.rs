@@ -125,6 +125,21 @@ fn quoted(schema: &str, table: &str) -> String {
     format!("{}.{}", one(schema), one(table))
 }
 
+/// A name as `pg_dump` writes it in a comment.
+pub(super) fn flat((schema, name): &(Vec<u8>, Vec<u8>)) -> (Vec<u8>, Vec<u8>) {
+    let one = |name: &[u8]| {
+        let letter = |byte: &u8| {
+            if matches!(byte, b'\n' | b'\r') {
+                b' '
+            } else {
+                *byte
+            }
+        };
+        name.iter().map(letter).collect()
+    };
+    (one(schema), one(name))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

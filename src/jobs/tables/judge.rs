@@ -1,7 +1,6 @@
 //! What keeps tables from being restored on a server, judged before anything is made.
 
-use super::choose::Name;
-use super::look::flat;
+use super::choose::{Name, flat};
 use crate::display::size;
 use crate::jobs::restore::create_target::{self, Room};
 use crate::jobs::restore::preflight::Judgement;

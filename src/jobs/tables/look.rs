@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::choose::Name;
+use super::choose::{Name, flat};
 use super::judge::in_the_way;
 use super::scratch::{Extraction, display_extensions};
 use super::{PlannedTable, TablesPlan};
@@ -244,21 +244,6 @@ fn no_two_alike(tables: &[Table]) -> Result<(), JobError> {
         }
     }
     Ok(())
-}
-
-/// A name as `pg_dump` writes it in a comment.
-pub(super) fn flat((schema, name): &(Vec<u8>, Vec<u8>)) -> (Vec<u8>, Vec<u8>) {
-    let one = |name: &[u8]| {
-        let letter = |byte: &u8| {
-            if matches!(byte, b'\n' | b'\r') {
-                b' '
-            } else {
-                *byte
-            }
-        };
-        name.iter().map(letter).collect()
-    };
-    (one(schema), one(name))
 }
 
 /// What does not come with the tables, a sentence each.

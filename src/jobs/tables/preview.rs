@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use chrono::{DateTime, FixedOffset};
 
 use super::TablesRequest;
+use super::choose::flat;
 use super::choose::{Name, choose_tables};
 use super::judge::{free, in_the_way, judge_tables, room_for};
-use super::look::flat;
 use super::prepare::two_names;
 use crate::display::{command, counted};
 use crate::jobs::error::census_damage;

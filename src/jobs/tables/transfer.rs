@@ -16,7 +16,7 @@ use crate::jobs::proof::without_statistics;
 use crate::jobs::restore::RestoreOrder;
 use crate::jobs::restore::side_names::SideName;
 use crate::jobs::run::Run;
-use crate::pipeline::census::statements;
+use crate::pipeline::sql::statements;
 use crate::pipeline::{Amount, Phase};
 use crate::postgres::{
     Client, NotRefreshed, Shape, analyze_tables, databases, definitions_arguments, drop_database,

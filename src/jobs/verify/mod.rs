@@ -1,8 +1,6 @@
 //! Reading backups back in full and checking them against their manifests (P8), as many as the time
 //! allows.
 
-mod examine;
-
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -10,6 +8,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, FixedOffset, Utc};
 
 use super::error::JobError;
+use super::examine::{Examined, examine};
 use super::limit::Stop;
 use super::pin::record_lost_state;
 use super::quarantine::{below, put_aside};
@@ -23,8 +22,6 @@ use crate::repository::{
     Catalogue, Damage, Details, Entry, Event, Fault, Operation, Problem, Quarantined, Repository,
     Role, Stem, VerifyDetails,
 };
-
-pub(super) use examine::{Examined, examine};
 
 /// What it means when the ledger cannot be used at the start.
 const NOTHING_DONE: &str = "nothing was verified because";

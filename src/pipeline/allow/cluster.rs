@@ -4,7 +4,7 @@
 use super::finding::{Finding, Reason, shown};
 use super::of_oddity;
 use super::tokens::{Token, Tokens};
-use crate::pipeline::census::lexer::Lexer;
+use crate::pipeline::sql::Lexer;
 
 /// The first thing in globals that `pg_dumpall` does not write, if there is any.
 pub fn judge_globals(script: &[u8]) -> Option<Finding> {

@@ -16,7 +16,7 @@ use std::fmt::Write as _;
 
 use self::finding::shown;
 use self::statement::{Known, Written};
-use super::census::lexer::{Lexer, Oddity};
+use super::sql::{Lexer, Oddity};
 
 pub use cluster::judge_globals;
 pub use finding::{Finding, Reason};

@@ -4,7 +4,7 @@
 use super::finding::Reason;
 use super::kinds::{Verb, kind};
 use super::tokens::{Token, Tokens};
-use crate::pipeline::census::statement::{Meaning, meaning};
+use crate::pipeline::sql::{Meaning, meaning};
 
 /// What a statement of `pg_dump`'s is, as far as those that follow depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

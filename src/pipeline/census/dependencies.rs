@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use memchr::memmem::{find, rfind_iter};
 
 use super::mentions;
-use super::unordered::{after, identifier, qualified, roles_of_a_policy, starts_with_any};
+use super::unordered::roles_of_a_policy;
+use crate::pipeline::sql::{after, identifier, qualified, starts_with_any};
 
 /// Names as the dump's bytes have them, without quotes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

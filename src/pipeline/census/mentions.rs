@@ -4,7 +4,7 @@
 use memchr::memmem::find;
 use memchr::{memchr, memchr_iter};
 
-use super::unordered::{identifier, qualified};
+use crate::pipeline::sql::{identifier, qualified};
 
 /// Names in quotes that could be those of settings with a dot in them, as `current_setting` takes them:
 /// `'app.tenant'`. What is a sequence or a table by the words around it is none.

@@ -9,16 +9,14 @@
 mod delimiters;
 mod dependencies;
 mod difference;
-pub(super) mod lexer;
 mod mentions;
 mod multiset;
 mod rows;
 mod scanner;
-mod script;
-pub(super) mod statement;
+mod statement;
 mod stored;
 mod tables;
-pub(super) mod unordered;
+mod unordered;
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
@@ -31,10 +29,8 @@ pub use difference::{Compared, Difference};
 pub use multiset::MultisetHash;
 pub(super) use scanner::ByteOrderMark;
 pub use scanner::{NoTap, Scanner, Tap};
-pub use script::statements;
 pub use stored::{StoredCensusError, read, write};
 pub use tables::{Counted, RowCounter, TableName};
-pub(in crate::pipeline) use unordered::identifier;
 
 /// Up to so many large objects are counted one by one, so that a difference can be named; beyond,
 /// only all of them together, or memory would grow with their number.

@@ -4,11 +4,12 @@ use memchr::{memchr, memchr_iter};
 use xxhash_rust::xxh3::{Xxh3, xxh3_128_with_seed};
 
 use super::dependencies::{Dependencies, owner_given_by};
-use super::lexer::Lexer;
 use super::rows::{Progress, Rows};
-use super::statement::{Meaning, Statement};
+use super::statement::Statement;
 use super::{Census, Flaw, ObjectId};
 use crate::pipeline::allow::{Findings, Judge, Passing};
+use crate::pipeline::sql::Lexer;
+use crate::pipeline::sql::Meaning;
 
 /// A longer comment line is cut; an object's name and schema, 63 bytes each, fit many times.
 const LONGEST_COMMENT: usize = 4096;

@@ -2,8 +2,8 @@
 //! for whoever takes single tables out of a dump and wants to prove that they came out whole.
 
 use super::rows::{Progress, Rows};
-use super::unordered::identifier;
 use super::{Census, MultisetHash, printable};
+use crate::pipeline::sql::identifier;
 
 /// A table's schema and name, without quotes, in the bytes of the dump's encoding.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -10,6 +10,7 @@ use memchr::{memchr, memmem};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::multiset::MultisetHash;
+use crate::pipeline::sql::{after, identifier, qualified, starts_with_any};
 
 /// Keeps the elements of a list apart from other sums.
 const ELEMENTS_SEED: u64 = 0x656c_656d;
@@ -82,11 +83,6 @@ fn columns_of_a_publication(text: &[u8]) -> Option<List<'_>> {
     identifiers(text, after(text, at, b" (")?)
 }
 
-/// The offset behind a word that stands at an offset.
-pub(in crate::pipeline) fn after(text: &[u8], at: usize, word: &[u8]) -> Option<usize> {
-    text[at..].starts_with(word).then_some(at + word.len())
-}
-
 /// The comma-separated identifiers that start at an offset.
 fn identifiers(text: &[u8], start: usize) -> Option<List<'_>> {
     let mut elements = Vec::new();
@@ -98,42 +94,6 @@ fn identifiers(text: &[u8], start: usize) -> Option<List<'_>> {
             Some(next) => at = next,
             None => return Some((start..end, elements)),
         }
-    }
-}
-
-/// The name that starts at an offset, with or without a schema before it, as written, and the
-/// offset behind it.
-pub(in crate::pipeline) fn qualified(text: &[u8], start: usize) -> Option<(&[u8], usize)> {
-    let mut at = identifier(text, start)?.1;
-    while text.get(at) == Some(&b'.') {
-        at = identifier(text, at + 1)?.1;
-    }
-    Some((&text[start..at], at))
-}
-
-pub(in crate::pipeline) fn starts_with_any(text: &[u8], heads: &[&[u8]]) -> bool {
-    heads.iter().any(|head| text.starts_with(head))
-}
-
-/// The identifier that starts at an offset, without its quotes, and the offset behind it.
-pub(in crate::pipeline) fn identifier(text: &[u8], start: usize) -> Option<(Vec<u8>, usize)> {
-    if text.get(start) != Some(&b'"') {
-        let end = text[start..]
-            .iter()
-            .position(|b| matches!(b, b'.' | b',' | b' ' | b'\n' | b'(' | b')' | b'"' | b';'))
-            .map_or(text.len(), |length| start + length);
-        return (end > start).then(|| (text[start..end].to_vec(), end));
-    }
-    let mut name = Vec::new();
-    let mut at = start + 1;
-    loop {
-        let quote = at + memchr(b'"', &text[at..])?;
-        name.extend_from_slice(&text[at..quote]);
-        if text.get(quote + 1) != Some(&b'"') {
-            return Some((name, quote + 1));
-        }
-        name.push(b'"');
-        at = quote + 2;
     }
 }
 

@@ -4,8 +4,9 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use crate::pipeline::census::statement::clears_in_vain;
-use crate::pipeline::census::{ObjectId, Tap, identifier};
+use crate::pipeline::census::{ObjectId, Tap};
+use crate::pipeline::sql::clears_in_vain;
+use crate::pipeline::sql::identifier;
 
 /// A longer statement is passed on piece by piece. Those that are looked at are a line long.
 const LONGEST_HELD: usize = 1 << 20;

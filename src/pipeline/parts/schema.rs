@@ -3,8 +3,8 @@
 
 use super::event_triggers::hold_event_triggers;
 use super::settings::is_known;
-use crate::pipeline::census::statement::{LONGEST_HELD, Meaning, clears_in_vain, meaning};
 use crate::pipeline::census::{ObjectId, Tap};
+use crate::pipeline::sql::{LONGEST_HELD, Meaning, clears_in_vain, meaning};
 
 /// Passes the schema of a dump on as SQL text, each statement followed by a line break.
 #[derive(Debug)]

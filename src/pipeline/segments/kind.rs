@@ -1,7 +1,7 @@
 //! Of what kind a statement is, for those who load it over several sessions.
 
-use crate::pipeline::census::statement::{Meaning, meaning};
-use crate::pipeline::census::unordered::{after, identifier, qualified, starts_with_any};
+use crate::pipeline::sql::{Meaning, meaning};
+use crate::pipeline::sql::{after, identifier, qualified, starts_with_any};
 
 /// What a statement is.
 #[derive(Debug, PartialEq, Eq)]
@@ -150,7 +150,7 @@ fn constraint(text: &[u8]) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::{Kind, kind};
-    use crate::pipeline::census::lexer::Lexer;
+    use crate::pipeline::sql::Lexer;
 
     fn kind_of(text: &str) -> Kind<'_> {
         let mut lexer = Lexer::new(false);

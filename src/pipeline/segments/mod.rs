@@ -15,10 +15,10 @@ use memchr::{memchr, memchr_iter};
 use self::end_mark::EndMark;
 use self::kind::{Kind, is_other, kind};
 use super::allow::{Judge, Passing, Reason};
-use super::census::lexer::Lexer;
-use super::census::statement::{LONGEST_HELD, clears_in_vain};
 use super::census::{ByteOrderMark, ObjectId};
 use super::parts::Text;
+use super::sql::Lexer;
+use super::sql::{LONGEST_HELD, clears_in_vain};
 use super::stream::{Progress, StreamError};
 use crate::pipeline::compression;
 

@@ -1,5 +1,7 @@
 //! Running `pg_dump` or `pg_dumpall` and streaming what it says to the disk.
 
+mod failure;
+
 use std::ffi::OsString;
 use std::io::Read as _;
 use std::os::unix::process::ExitStatusExt;
@@ -12,7 +14,6 @@ use tokio::time::timeout;
 
 use super::blocked::Watch;
 use super::error::JobError;
-use super::program_failure;
 use super::run::Run;
 use crate::config::Compression;
 use crate::pipeline::compression::Settings;
@@ -238,7 +239,7 @@ impl Dumper<'_> {
     /// Turns a failed program into a sentence, and keeps what a successful one has to remark.
     async fn check_exit(&self, exit: &Exit) -> Result<(), JobError> {
         if !exit.success() {
-            return Err(Box::pin(program_failure::explain(self, exit)).await);
+            return Err(Box::pin(failure::explain(self, exit)).await);
         }
         let said = exit.stderr.trim();
         if !said.is_empty() {

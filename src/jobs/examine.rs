@@ -11,11 +11,11 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::super::JobErrorKind;
-use super::super::archive;
-use super::super::dump::{Dumper, Overheard, blocking, read_back};
-use super::super::error::{JobError, census_damage};
-use super::super::run::Run;
+use super::JobErrorKind;
+use super::archive;
+use super::dump::{Dumper, Overheard, blocking, read_back};
+use super::error::{JobError, census_damage};
+use super::run::Run;
 use crate::config::Format;
 use crate::pipeline::census::StoredCensusError;
 use crate::pipeline::{
@@ -25,7 +25,7 @@ use crate::postgres::{Confinement, archive_as_sql_arguments};
 use crate::repository::{Manifest, Repository, Role, Stem};
 
 /// What reading every file of a backup has shown.
-pub(in crate::jobs) enum Examined {
+pub(super) enum Examined {
     /// It is damaged, in this way.
     Damaged(String),
     /// It is whole; this is in it.
@@ -36,7 +36,7 @@ pub(in crate::jobs) enum Examined {
 ///
 /// # Errors
 /// When that is not possible, or its outcome says nothing about the backup.
-pub(in crate::jobs) async fn examine(
+pub(super) async fn examine(
     run: &Run<'_>,
     repository: &Repository,
     stem: &Stem,
@@ -213,7 +213,7 @@ mod tests {
 
     use rustix::io::Errno;
 
-    use super::super::super::limit::Stop;
+    use super::super::limit::Stop;
     use super::*;
 
     #[test]

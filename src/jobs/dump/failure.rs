@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::blocked::Watch;
-use super::dump::Dumper;
-use super::error::JobError;
+use super::Dumper;
+use crate::jobs::blocked::Watch;
+use crate::jobs::error::JobError;
 use crate::postgres::{
     Client, ConnectError, Conninfo, DumpFailure, Exit, explain_failure, failed_at_a_lock,
     without_details,
