@@ -302,9 +302,9 @@ pub fn take_over() -> io::Result<()> {
     if !rustix::process::geteuid().is_root() {
         return Ok(());
     }
-    let told = text.to_str().and_then(ServiceUser::decode);
+    let handed_over = text.to_str().and_then(ServiceUser::decode);
     let parent = || getppid().map(|parent| parent.as_raw_nonzero().get().cast_unsigned());
-    let Some((from, user)) = told.filter(|(from, _)| parent() == Some(*from)) else {
+    let Some((from, user)) = handed_over.filter(|(from, _)| parent() == Some(*from)) else {
         return Err(io::Error::other(format!(
             "{VARIABLE} is pgbackupd's own and says nothing of use here: unset it"
         )));

@@ -63,9 +63,10 @@ pub(super) struct AcceptResult {
 pub(super) fn run(args: &Args, env: &CommandEnv<'_>, out: &mut dyn Write) -> Result<(), Failure> {
     let loaded = env.load()?;
     let context = env.context(&loaded);
-    let told = |error| report::failure(&error, env.interrupt);
+    let to_failure = |error| report::failure(&error, env.interrupt);
     let wanted: Vec<String> = args.database.iter().cloned().collect();
-    let backup_directories = backup_directories(&context, &loaded.plan, &wanted).map_err(told)?;
+    let backup_directories =
+        backup_directories(&context, &loaded.plan, &wanted).map_err(to_failure)?;
     let backup_directories =
         select::all_seen(backup_directories, "nothing was accepted", env.interrupt)?;
     let usage = |message: String| Failure::new(FailureKind::Usage, message);
@@ -81,7 +82,7 @@ pub(super) fn run(args: &Args, env: &CommandEnv<'_>, out: &mut dyn Write) -> Res
         What::Vanished => (Accepted::Vanished, "vanished"),
         What::Manifest => (Accepted::Manifest, "manifest"),
     };
-    let backups = accept(&context, backup_directory, what).map_err(told)?;
+    let backups = accept(&context, backup_directory, what).map_err(to_failure)?;
     if backups.is_empty() {
         return Err(usage(format!(
             "database {}: there is nothing to accept as {word}; `pgbackupd status` says what was lost",

@@ -106,10 +106,10 @@ pub(super) async fn run(
         env.load_to_run(Runs::Programs)?
     };
     let context = env.context(&loaded);
-    let told = |error: JobError| report::failure(&error, env.interrupt);
+    let to_failure = |error: JobError| report::failure(&error, env.interrupt);
     let (found, failures) =
-        select::places_for(&context, &loaded.plan, &args.databases, is_path).map_err(told)?;
-    let unseen: Vec<Failure> = failures.into_iter().map(told).collect();
+        select::places_for(&context, &loaded.plan, &args.databases, is_path).map_err(to_failure)?;
+    let unseen: Vec<Failure> = failures.into_iter().map(to_failure).collect();
     let chosen = choose_backups(args, found, &unseen)?;
     let mut drills = Drills {
         plan: &loaded.plan,
@@ -122,7 +122,7 @@ pub(super) async fn run(
         let stems = match drills.backups(backup_directory, which) {
             Ok(stems) => stems,
             Err(error) => {
-                drills.failures.push(told(error));
+                drills.failures.push(to_failure(error));
                 continue;
             }
         };
@@ -202,15 +202,15 @@ impl Drills<'_> {
                     report::alarm(run.id, &backup_directory.database, stem, None, &said);
                 }
                 self.failures.extend(failure(&database, &report));
-                let told = drilled_backup(backup_directory, target, report);
+                let drilled = drilled_backup(backup_directory, target, report);
                 if !self.env.json {
                     print(
-                        &told,
+                        &drilled,
                         &report::prefix(self.plan, &backup_directory.label),
                         out,
                     )?;
                 }
-                self.drilled.push(told);
+                self.drilled.push(drilled);
             }
             Err(error) => {
                 let failure = report::failure(&error, self.env.interrupt);

@@ -162,7 +162,7 @@ fn find(
     args: &Args,
     env: &CommandEnv<'_>,
 ) -> Result<(Vec<Found>, Vec<Failure>), Failure> {
-    let told = |error: JobError| report::failure(&error, env.interrupt);
+    let to_failure = |error: JobError| report::failure(&error, env.interrupt);
     let name = args.database.as_deref();
     let of_server = name.and_then(|name| name.split_once('/'));
     let mut repositories: Vec<(&str, Repository)> = Vec::new();
@@ -176,9 +176,9 @@ fn find(
                         (server.name.as_str(), backup_directory.repository)
                     }),
                 );
-                unseen.extend(failures.into_iter().map(told));
+                unseen.extend(failures.into_iter().map(to_failure));
             }
-            Err(error) => unseen.push(told(error)),
+            Err(error) => unseen.push(to_failure(error)),
         }
         // What was restored need not be what is backed up.
         let here = of_server.filter(|(called, _)| *called == server.name);
@@ -196,7 +196,7 @@ fn find(
                     || of_server.is_some_and(|of| of == (server, incident.database()))
             })
         };
-        for incident in incidents(&repository).map_err(told)? {
+        for incident in incidents(&repository).map_err(to_failure)? {
             if is_meant(&incident) {
                 found.push(Found {
                     server: server.to_owned(),

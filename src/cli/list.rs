@@ -105,18 +105,18 @@ pub(super) struct ListedProblem {
 pub(super) fn run(args: &Args, env: &CommandEnv<'_>, out: &mut dyn Write) -> Result<(), Failure> {
     let loaded = env.load_to_read()?;
     let context = env.context(&loaded);
-    let told = |error: JobError| report::failure(&error, env.interrupt);
+    let to_failure = |error: JobError| report::failure(&error, env.interrupt);
     // Line by line a long list would take as long to print as to make.
     let mut out = BufWriter::with_capacity(PRINTED_AT_ONCE, out);
     let out = &mut out;
     let mut listed: Vec<Listed> = Vec::new();
     let BackupDirectories { found, failures } =
-        backup_directories(&context, &loaded.plan, &args.databases).map_err(told)?;
-    let mut failures: Vec<Failure> = failures.into_iter().map(told).collect();
+        backup_directories(&context, &loaded.plan, &args.databases).map_err(to_failure)?;
+    let mut failures: Vec<Failure> = failures.into_iter().map(to_failure).collect();
     for backup_directory in found {
         match look(backup_directory, args.series.as_ref()) {
             Ok(look) => listed.push(look),
-            Err(error) => failures.push(told(error.into())),
+            Err(error) => failures.push(to_failure(error.into())),
         }
     }
     if env.json {

@@ -44,9 +44,10 @@ pub(super) fn run(
 ) -> Result<(), Failure> {
     let loaded = env.load()?;
     let context = env.context(&loaded);
-    let told = |error| report::failure(&error, env.interrupt);
+    let to_failure = |error| report::failure(&error, env.interrupt);
     let wanted: Vec<String> = args.database.iter().cloned().collect();
-    let backup_directories = backup_directories(&context, &loaded.plan, &wanted).map_err(told)?;
+    let backup_directories =
+        backup_directories(&context, &loaded.plan, &wanted).map_err(to_failure)?;
     let backup_directories = if select::is_path(&args.backup) {
         backup_directories.found
     } else {
@@ -70,7 +71,8 @@ pub(super) fn run(
             ));
         }
     };
-    let changed = set_pin(&context, &backup_directory.repository, &stem, pinned).map_err(told)?;
+    let changed =
+        set_pin(&context, &backup_directory.repository, &stem, pinned).map_err(to_failure)?;
     if env.json {
         let (server, database) = (
             backup_directory.server.clone(),

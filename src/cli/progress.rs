@@ -89,12 +89,12 @@ impl Drop for Display {
 /// Tells how far it has come, once a minute.
 async fn in_lines(label: String, progress: Arc<Progress>) {
     let mut tick = interval(Duration::from_secs(1));
-    let (mut pace, mut told) = (Pace::default(), Instant::now());
+    let (mut pace, mut printed_at) = (Pace::default(), Instant::now());
     loop {
         tick.tick().await;
         let left = pace.left(&progress);
-        if told.elapsed() >= BETWEEN_LINES && progress.done_of().is_some() {
-            told = Instant::now();
+        if printed_at.elapsed() >= BETWEEN_LINES && progress.done_of().is_some() {
+            printed_at = Instant::now();
             // Whoever does not listen to stderr misses nothing that matters.
             let _ = writeln!(
                 std::io::stderr(),

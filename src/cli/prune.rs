@@ -74,7 +74,7 @@ pub(super) struct PrunedBackup {
 pub(super) fn run(args: &Args, env: &CommandEnv<'_>, out: &mut dyn Write) -> Result<(), Failure> {
     let loaded = env.load()?;
     let context = env.context(&loaded);
-    let told = |error: JobError| report::failure(&error, env.interrupt);
+    let to_failure = |error: JobError| report::failure(&error, env.interrupt);
     let mode = PruneMode {
         dry_run: args.dry_run,
         trust: if args.trust_clock {
@@ -86,7 +86,7 @@ pub(super) fn run(args: &Args, env: &CommandEnv<'_>, out: &mut dyn Write) -> Res
     let mut pruned = Vec::new();
     let mut failures = Vec::new();
     let backup_directories =
-        backup_directories(&context, &loaded.plan, &args.databases).map_err(told)?;
+        backup_directories(&context, &loaded.plan, &args.databases).map_err(to_failure)?;
     for backup_directory in
         select::all_seen(backup_directories, "nothing was removed", env.interrupt)?
     {
@@ -101,13 +101,13 @@ pub(super) fn run(args: &Args, env: &CommandEnv<'_>, out: &mut dyn Write) -> Res
             mode,
         ) {
             Ok(report) => {
-                let told = pruned_database(&backup_directory, args.dry_run, &report);
+                let result = pruned_database(&backup_directory, args.dry_run, &report);
                 if !env.json {
-                    print(&told, out)?;
+                    print(&result, out)?;
                 }
-                pruned.push(told);
+                pruned.push(result);
             }
-            Err(error) => failures.push(told(error)),
+            Err(error) => failures.push(to_failure(error)),
         }
     }
     conclude(&pruned, &failures, env, out)

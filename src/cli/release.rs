@@ -94,7 +94,7 @@ pub(super) async fn run(
 ) -> Result<(), Failure> {
     let loaded = env.load_to_run(Runs::Programs)?;
     let context = env.context(&loaded);
-    let told = |error| report::failure(&error, env.interrupt);
+    let to_failure = |error| report::failure(&error, env.interrupt);
     let (backup_directory, quarantined) = find(args, &context, &loaded.plan, env)?;
     let progress = Arc::new(Progress::default());
     let label = report::one_line(&backup_directory.label);
@@ -102,7 +102,7 @@ pub(super) async fn run(
     let run = Run::begin(&context, &progress, env.interrupt.token());
     let outcome = release(&run, &backup_directory, &quarantined).await;
     drop(display);
-    outcome.map_err(told)?;
+    outcome.map_err(to_failure)?;
     let backup = quarantined.stem.to_string();
     if env.json {
         let result = ReleaseResult {
@@ -124,9 +124,9 @@ fn find(
     plan: &Plan,
     env: &CommandEnv<'_>,
 ) -> Result<(BackupDirectory, Quarantined), Failure> {
-    let told = |error| report::failure(&error, env.interrupt);
+    let to_failure = |error| report::failure(&error, env.interrupt);
     let wanted: Vec<String> = args.database.iter().cloned().collect();
-    let backup_directories = backup_directories(context, plan, &wanted).map_err(told)?;
+    let backup_directories = backup_directories(context, plan, &wanted).map_err(to_failure)?;
     let backup_directories = if select::is_path(&args.backup) {
         backup_directories.found
     } else {
@@ -135,7 +135,7 @@ fn find(
     let mut found: Vec<(BackupDirectory, Quarantined)> = Vec::new();
     for backup_directory in backup_directories {
         let there = backup_directory.repository.quarantined();
-        let there = there.map_err(|error| told(error.into()))?;
+        let there = there.map_err(|error| to_failure(error.into()))?;
         let meant = there.into_iter().filter(|one| is_meant(one, &args.backup));
         found.extend(meant.map(|one| (backup_directory.clone(), one)));
     }

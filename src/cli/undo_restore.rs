@@ -83,7 +83,7 @@ pub(super) async fn run(
         None => env.load_to_run(Runs::ProgramsAndApplication)?,
     };
     let context = env.context(&loaded);
-    let told = |error: JobError| report::failure(&error, env.interrupt);
+    let to_failure = |error: JobError| report::failure(&error, env.interrupt);
     let Known {
         server,
         database,
@@ -105,7 +105,7 @@ pub(super) async fn run(
     };
     let prepared = match prepared {
         Ok(prepared) => prepared,
-        Err(error) => return failed(document, told(error), env, out),
+        Err(error) => return failed(document, to_failure(error), env, out),
     };
     document.brought_back = Some(prepared.brings_back.clone());
     for warning in &prepared.warnings {
@@ -129,7 +129,7 @@ pub(super) async fn run(
     document.incident = path.as_ref().map(|path| path.display().to_string());
     let undone = match undone {
         Ok(undone) => undone,
-        Err(error) => return failed(document, told(error), env, out),
+        Err(error) => return failed(document, to_failure(error), env, out),
     };
     succeeded(document, undone, env, out)
 }
@@ -244,7 +244,7 @@ fn known_on<'a>(
     servers: &[&'a Server],
     env: &CommandEnv<'_>,
 ) -> (Vec<Known<'a>>, Vec<(&'a Server, Failure)>) {
-    let told = |error: JobError| report::failure(&error, env.interrupt);
+    let to_failure = |error: JobError| report::failure(&error, env.interrupt);
     let (mut known, mut unseen) = (Vec::new(), Vec::new());
     for server in servers.iter().copied() {
         match backup_directories_on(context, plan, server) {
@@ -254,9 +254,13 @@ fn known_on<'a>(
                     database: backup_directory.database,
                     repository: backup_directory.repository,
                 }));
-                unseen.extend(failures.into_iter().map(|error| (server, told(error))));
+                unseen.extend(
+                    failures
+                        .into_iter()
+                        .map(|error| (server, to_failure(error))),
+                );
             }
-            Err(error) => unseen.push((server, told(error))),
+            Err(error) => unseen.push((server, to_failure(error))),
         }
     }
     (known, unseen)

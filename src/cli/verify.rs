@@ -132,11 +132,11 @@ pub(super) async fn run(
         env.load_to_run(Runs::Programs)?
     };
     let context = env.context(&loaded);
-    let told = |error: JobError| report::failure(&error, env.interrupt);
-    let (found, failures) =
-        select::places_for(&context, &loaded.plan, &args.databases, are_paths).map_err(told)?;
+    let to_failure = |error: JobError| report::failure(&error, env.interrupt);
+    let (found, failures) = select::places_for(&context, &loaded.plan, &args.databases, are_paths)
+        .map_err(to_failure)?;
     let mut verified = Vec::new();
-    let mut failures: Vec<Failure> = failures.into_iter().map(told).collect();
+    let mut failures: Vec<Failure> = failures.into_iter().map(to_failure).collect();
     let chosen = choose_selections(args, found, &failures)?;
     // Whoever names a database expects that it has backups.
     let is_named = (!args.databases.is_empty() || !args.backups.is_empty())
@@ -162,17 +162,17 @@ pub(super) async fn run(
                 if is_named && report.is_empty() {
                     failures.push(nothing_in(backup_directory));
                 }
-                let told = verified_database(backup_directory, report);
+                let result = verified_database(backup_directory, report);
                 if !env.json {
                     print(
-                        &told,
+                        &result,
                         &report::prefix(&loaded.plan, &backup_directory.label),
                         out,
                     )?;
                 }
-                verified.push(told);
+                verified.push(result);
             }
-            Err(error) => failures.push(told(error)),
+            Err(error) => failures.push(to_failure(error)),
         }
         let left = chosen[index + 1..].iter().map(|(left, _)| &left.label);
         if ends_before(left, env.interrupt, &mut failures) {

@@ -32,9 +32,9 @@ pub(super) fn changes(
     let values = Values::between(old_settings, new_settings);
     jobs((old, new), &values, now, &mut changes);
     servers((old, new), &values, &mut changes.sentences);
-    let told = &mut changes.sentences;
+    let sentences = &mut changes.sentences;
     if old.zone != new.zone {
-        told.push(format!("timezone: {} → {}", old.zone, new.zone));
+        sentences.push(format!("timezone: {} → {}", old.zone, new.zone));
     }
     for (name, is_changed) in [
         ("limits", old.limits != new.limits),
@@ -47,13 +47,13 @@ pub(super) fn changes(
         if is_changed {
             // The rules of retention are in the tables of the series.
             let is_one = |key: &[&str]| key[0] == name || name == "retention" && key[0] == "series";
-            values.report_settings(name, is_one, told);
+            values.report_settings(name, is_one, sentences);
         }
     }
     let (was, is) = (&old.daemon, &new.daemon);
     if (was.concurrency, was.concurrency_per_server) != (is.concurrency, is.concurrency_per_server)
     {
-        told.push(format!(
+        sentences.push(format!(
             "daemon: concurrency {} in all and {} a server → {} and {}",
             was.concurrency, was.concurrency_per_server, is.concurrency, is.concurrency_per_server
         ));
@@ -108,7 +108,7 @@ impl Values {
         &self,
         what: &str,
         is_one: impl Fn(&[&str]) -> bool,
-        told: &mut Vec<String>,
+        sentences: &mut Vec<String>,
     ) {
         let mut found = Vec::new();
         for (key, (was, is)) in &self.0 {
@@ -127,8 +127,8 @@ impl Values {
         }
         for line in found {
             // What several have in common is told once.
-            if !told.contains(&line) {
-                told.push(line);
+            if !sentences.contains(&line) {
+                sentences.push(line);
             }
         }
     }
@@ -199,15 +199,15 @@ fn schedule(was: &Job, is: &Job, now: DateTime<Utc>) -> String {
     )
 }
 
-fn servers((old, new): (&Plan, &Plan), values: &Values, told: &mut Vec<String>) {
+fn servers((old, new): (&Plan, &Plan), values: &Values, sentences: &mut Vec<String>) {
     for server in &old.servers {
         if !new.servers.iter().any(|other| other.name == server.name) {
-            told.push(format!("server {}: removed", server.name));
+            sentences.push(format!("server {}: removed", server.name));
         }
     }
     for server in &new.servers {
         let Some(was) = old.servers.iter().find(|other| other.name == server.name) else {
-            told.push(format!(
+            sentences.push(format!(
                 "server {}: new, {}",
                 server.name,
                 databases(server)
@@ -216,7 +216,7 @@ fn servers((old, new): (&Plan, &Plan), values: &Values, told: &mut Vec<String>) 
         };
         let (before, after) = (databases(was), databases(server));
         if before != after {
-            told.push(format!("server {}: {before} → {after}", server.name));
+            sentences.push(format!("server {}: {before} → {after}", server.name));
         } else if was != server {
             let is_main = server.name == "main";
             let is_one = |key: &[&str]| match key {
@@ -229,7 +229,7 @@ fn servers((old, new): (&Plan, &Plan), values: &Values, told: &mut Vec<String>) 
                 ] => is_main,
                 _ => false,
             };
-            values.report_settings(&format!("server {}", server.name), is_one, told);
+            values.report_settings(&format!("server {}", server.name), is_one, sentences);
         }
     }
 }
@@ -393,9 +393,9 @@ pub(super) mod tests {
                 "daemon: concurrency 2 in all and 1 a server → 9 and 1",
             ),
         ];
-        for (new, told) in cases {
+        for (new, sentences) in cases {
             let changes = between("database = \"a\"\n", &format!("database = \"a\"\n{new}\n"));
-            assert_eq!(changes.sentences, [told]);
+            assert_eq!(changes.sentences, [sentences]);
             assert!(changes.not_in_force.is_empty());
         }
     }
@@ -416,18 +416,18 @@ pub(super) mod tests {
 
     #[test]
     fn databases_are_told_by_name_unless_they_are_many() {
-        let told = |new: &str| between("database = \"a\"", new).sentences;
+        let sentences = |new: &str| between("database = \"a\"", new).sentences;
         assert_eq!(
-            told("databases = [\"a\", \"b\\nc\"]"),
+            sentences("databases = [\"a\", \"b\\nc\"]"),
             ["server main: database a → databases a, b\\nc"]
         );
         assert_eq!(
-            told("databases = \"all\""),
+            sentences("databases = \"all\""),
             ["server main: database a → all its databases"]
         );
         let many: Vec<String> = (0..11).map(|number| format!("\"{number}\"")).collect();
         assert_eq!(
-            told(&format!("databases = [{}]", many.join(", "))),
+            sentences(&format!("databases = [{}]", many.join(", "))),
             ["server main: database a → 11 databases"]
         );
     }

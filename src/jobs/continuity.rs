@@ -234,26 +234,23 @@ pub(super) fn after_a_backup(
         }
     }
     let losses: Vec<Loss> = missing.into_iter().chain(by_the_backup).collect();
-    let mut told: Vec<String> = losses
+    let mut sentences: Vec<String> = losses
         .iter()
         .map(|loss| describe_loss(loss, database, repository.directory()))
         .collect();
     for problem in &catalogue.problems {
         if let Some(lost) = &problem.lost {
             let dump = repository.directory().join(&problem.file);
-            told.push(describe_lost_manifest(&lost.to_string(), &dump, database));
+            sentences.push(describe_lost_manifest(&lost.to_string(), &dump, database));
         }
     }
     for entry in &catalogue.backups {
         if let Some(unreadable) = &entry.state.unreadable {
             let backup = entry.stem.to_string();
-            told.push(describe_lost_state(&backup, &unreadable.what, database));
+            sentences.push(describe_lost_state(&backup, &unreadable.what, database));
         }
     }
-    Ok(FoundLost {
-        losses,
-        sentences: told,
-    })
+    Ok(FoundLost { losses, sentences })
 }
 
 /// Accepts as it is what was lost of a database; gives the backups whose contents, server, absence or

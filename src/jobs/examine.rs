@@ -227,8 +227,8 @@ mod tests {
             JobError::failed("pg_restore failed"),
         ];
         for error in of_the_file {
-            let told = error.to_string();
-            assert!(suspicious(error).is_ok(), "{told}");
+            let message = error.to_string();
+            assert!(suspicious(error).is_ok(), "{message}");
         }
         let of_the_machine = [
             read(Errno::IO.into()),
@@ -241,8 +241,8 @@ mod tests {
             JobError::NoSpace("no space".to_owned()),
         ];
         for error in of_the_machine {
-            let told = error.to_string();
-            assert!(suspicious(error).is_err(), "{told}");
+            let message = error.to_string();
+            assert!(suspicious(error).is_err(), "{message}");
         }
     }
 }

@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_run_starts_waits_or_is_skipped_by_its_window_and_the_blackout() {
-        let told = |now: &str, ends: &str| match admit(at(now), at(ends), &office()) {
+        let decide = |now: &str, ends: &str| match admit(at(now), at(ends), &office()) {
             Admission::Start => "starts".to_owned(),
             Admission::Wait(until) => format!("waits until {until}"),
             Admission::Skip(reason) => reason.to_string(),
@@ -197,7 +197,7 @@ mod tests {
             ),
         ];
         for (now, ends, decision) in table {
-            assert_eq!(told(now, ends), decision, "at {now}, window to {ends}");
+            assert_eq!(decide(now, ends), decision, "at {now}, window to {ends}");
         }
     }
 

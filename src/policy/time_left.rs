@@ -88,11 +88,11 @@ mod tests {
     /// What is said at the end of these moments, each with what was done by then.
     fn estimate(of: u64, seen: impl IntoIterator<Item = (u64, u64)>) -> Option<u64> {
         let mut left = TimeLeft::default();
-        let mut told = None;
+        let mut estimated = None;
         for (after, done) in seen {
-            told = left.observe(seconds(after), done, of);
+            estimated = left.observe(seconds(after), done, of);
         }
-        told.map(|told| told.as_secs())
+        estimated.map(|estimated| estimated.as_secs())
     }
 
     #[test]
@@ -162,8 +162,8 @@ mod tests {
             for (milliseconds, more) in steps {
                 after += milliseconds;
                 done += more;
-                if let Some(told) = left.observe(Duration::from_millis(after), done, of) {
-                    prop_assert!(told <= LONGEST);
+                if let Some(estimated) = left.observe(Duration::from_millis(after), done, of) {
+                    prop_assert!(estimated <= LONGEST);
                     prop_assert!(done < of);
                 }
             }

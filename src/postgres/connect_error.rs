@@ -479,12 +479,12 @@ mod tests {
             Refusal::new(ConnectErrorKind::AuthenticationFailed, reason)
         };
         let lack = "no line of the password file /x fits h:5432:d:me: add it, or ";
-        let told = refusal().about(&there(""), Some(lack)).to_string();
-        assert!(told.contains(lack), "{told}");
-        let told = refusal().about(&there(""), None).to_string();
+        let text = refusal().about(&there(""), Some(lack)).to_string();
+        assert!(text.contains(lack), "{text}");
+        let text = refusal().about(&there(""), None).to_string();
         assert!(
-            told.contains("asks for a password and none is configured: in [connection]"),
-            "{told}"
+            text.contains("asks for a password and none is configured: in [connection]"),
+            "{text}"
         );
     }
 

@@ -85,10 +85,10 @@ pub(super) fn resolve_destination<'a>(
     picked: Picked,
 ) -> Result<Chosen<'a>, Failure> {
     let (args, plan) = (command.args, command.plan);
-    let told = |error: JobError| command.failure(&error);
+    let to_failure = |error: JobError| command.failure(&error);
     // What cannot be looked at was judged when the backup was chosen; a file needs none of it.
     let backup_directories = backup_directories(&command.context, plan, &[])
-        .map_err(told)?
+        .map_err(to_failure)?
         .found;
     let wanted = wanted(command, &backup_directories)?;
     let original = original(command, &wanted, &picked.source)?;

@@ -135,7 +135,7 @@ impl RestoringTables<'_> {
             Err(error) => return self.failed(&error, None, out),
         };
         warn(&prepared.plan.warnings, &told_before);
-        let (server, told) = (prepared.plan.server.clone(), prepared.plan.warnings.len());
+        let (server, reported) = (prepared.plan.server.clone(), prepared.plan.warnings.len());
         let display = Display::start(&self.label, self.progress, command.env.json);
         let say = |step: &str| display.print_step(step);
         let telling = self.run.clone().reporting_steps(&say);
@@ -151,7 +151,7 @@ impl RestoringTables<'_> {
             }
         };
         // What came up meanwhile.
-        for warning in restored.plan.warnings.iter().skip(told) {
+        for warning in restored.plan.warnings.iter().skip(reported) {
             tracing::warn!("{warning}");
         }
         self.succeeded(restored, record(None), out)

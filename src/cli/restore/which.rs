@@ -151,15 +151,15 @@ pub(super) async fn confirm_older(
 /// The backup that was named, or the file.
 fn named(command: &RestoreCommand<'_>, text: &str) -> Result<RestoreSource, Failure> {
     let (context, plan) = (&command.context, command.plan);
-    let told = |error: JobError| command.failure(&error);
-    let all = backup_directories(context, plan, &[]).map_err(told)?;
+    let to_failure = |error: JobError| command.failure(&error);
+    let all = backup_directories(context, plan, &[]).map_err(to_failure)?;
     let wanted = wanted(command, &all.found)?;
     let unseen = match &command.args.database {
         // Where it is is known.
         _ if select::is_path(text) => Vec::new(),
         Some(database) if !all.failures.is_empty() => {
             let named = backup_directories(context, plan, std::slice::from_ref(database));
-            named.map_err(told)?.failures
+            named.map_err(to_failure)?.failures
         }
         _ => all.failures,
     };
@@ -169,7 +169,7 @@ fn named(command: &RestoreCommand<'_>, text: &str) -> Result<RestoreSource, Fail
         return Ok(RestoreSource::DumpFile(absolute(path)));
     }
     if !unseen.is_empty() {
-        let unseen: Vec<Failure> = unseen.into_iter().map(told).collect();
+        let unseen: Vec<Failure> = unseen.into_iter().map(to_failure).collect();
         return Err(select::refused(&unseen, UNTOUCHED));
     }
     let (stem, mut found) = holding?;
@@ -243,17 +243,17 @@ struct Looked {
 }
 
 fn candidates(command: &RestoreCommand<'_>, criteria: &Criteria) -> Result<Looked, Failure> {
-    let told = |error: JobError| command.failure(&error);
+    let to_failure = |error: JobError| command.failure(&error);
     let wanted: Vec<String> = command.args.database.iter().cloned().collect();
     let BackupDirectories { found, failures } =
-        backup_directories(&command.context, command.plan, &wanted).map_err(told)?;
-    let mut unseen: Vec<Failure> = failures.into_iter().map(told).collect();
+        backup_directories(&command.context, command.plan, &wanted).map_err(to_failure)?;
+    let mut unseen: Vec<Failure> = failures.into_iter().map(to_failure).collect();
     let mut candidates = Vec::new();
     for backup_directory in &found {
         let entries = match backup_directory.repository.catalogue() {
             Ok(catalogue) => catalogue.backups,
             Err(error) => {
-                unseen.push(told(error.into()));
+                unseen.push(to_failure(error.into()));
                 continue;
             }
         };

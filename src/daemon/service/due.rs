@@ -106,12 +106,12 @@ impl Service {
         };
         let now = Utc::now();
         let took = running.began.elapsed();
-        let told = running.as_run();
+        let run = running.as_run();
         let mut ending = Ending::Over;
         match outcome {
             Outcome::Found(found) => {
                 for failure in &found.failures {
-                    told.impossible(failure);
+                    run.impossible(failure);
                 }
                 self.queue.board.finish(ticket, Ending::Over, now);
                 self.want_directories(&running.work, &found.lacking);
@@ -121,7 +121,7 @@ impl Service {
                 return;
             }
             Outcome::BackedUp(report, missed) => {
-                told.backed_up(&report, took);
+                run.backed_up(&report, took);
                 let subject = &running.work.subject;
                 self.connections
                     .succeeded(&subject.server, subject.database.as_deref());
@@ -133,18 +133,18 @@ impl Service {
                     if let Some(missed) = missed
                         && self.reminders.is_drill_due(&directory, today)
                     {
-                        told.drill_overdue(missed);
+                        run.drill_overdue(missed);
                     }
                     let count = report.losses.len();
                     if self.reminders.is_loss_due(&directory, today, count) {
-                        told.losses(&report.losses);
+                        run.losses(&report.losses);
                     }
                 }
             }
-            Outcome::Verified(report) => told.verified(&report, took),
-            Outcome::Drilled(report) => told.drilled(report.as_deref(), took),
-            Outcome::Pruned(report) => told.pruned(&report, took),
-            Outcome::Panicked(panic) => told.panicked(&panic, took),
+            Outcome::Verified(report) => run.verified(&report, took),
+            Outcome::Drilled(report) => run.drilled(report.as_deref(), took),
+            Outcome::Pruned(report) => run.pruned(&report, took),
+            Outcome::Panicked(panic) => run.panicked(&panic, took),
             Outcome::Failed(error, lacks_directory) => {
                 let is_wanted = lacks_directory && self.want_directory(&running.work);
                 if !self.is_stopping
@@ -156,7 +156,7 @@ impl Service {
                     ending = Ending::MayPass(first);
                 }
                 let again = self.queue.board.finish(ticket, ending, now);
-                told.failed(&error, again, took);
+                run.failed(&error, again, took);
                 return;
             }
         }

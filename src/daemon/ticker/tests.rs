@@ -159,8 +159,8 @@ impl Watch {
     }
 
     fn due_slots(&self, job: &str) -> Vec<String> {
-        let told = self.due.get(job).cloned().unwrap_or_default();
-        told.iter().map(DateTime::to_rfc3339).collect()
+        let reported = self.due.get(job).cloned().unwrap_or_default();
+        reported.iter().map(DateTime::to_rfc3339).collect()
     }
 
     fn next(&self, job: &str) -> Option<DateTime<Utc>> {
@@ -244,8 +244,8 @@ async fn assert_all_told(zone: Tz, from: &str, to: &str, interval: Duration) {
     // What is due at the very end may be told a little after it.
     watch.run_until(to + ON_TIME, ON_TIME).await;
     for (pattern, rule) in JOBS {
-        let told = watch.due.remove(pattern).unwrap_or_default();
-        assert_eq!(told, wall.due(rule), "{pattern} in {zone}");
+        let reported = watch.due.remove(pattern).unwrap_or_default();
+        assert_eq!(reported, wall.due(rule), "{pattern} in {zone}");
     }
     assert!(watch.due.is_empty());
     assert_eq!(watch.ticker.take_jump(), None);
@@ -453,14 +453,14 @@ fn a_year_by_the_systems_own_clocks() {
             (pattern.to_owned(), schedule)
         });
         ticker.change(&[], &entries).await.unwrap();
-        let mut told: BTreeMap<String, Vec<DateTime<Utc>>> = BTreeMap::new();
+        let mut reported: BTreeMap<String, Vec<DateTime<Utc>>> = BTreeMap::new();
         let (mut before, mut stalls) = (Utc::now(), Vec::new());
         // The last slot is told some time after it.
         while before < to + TimeDelta::hours(18) {
             let hour = Duration::from_secs(3600);
             if timeout(hour, called.recv()).await.is_ok() {
                 for due in ticker.take_due() {
-                    told.entry(due.job).or_default().push(due.slot);
+                    reported.entry(due.job).or_default().push(due.slot);
                 }
             }
             let now = Utc::now();
@@ -471,8 +471,11 @@ fn a_year_by_the_systems_own_clocks() {
         }
         let wall = Wall::of("Asia/Riyadh", from, to);
         for (pattern, rule) in jobs {
-            let told = told.remove(pattern).unwrap_or_default();
-            assert_eq!(told, without_stalled(wall.due(rule), &told, &stalls));
+            let reported = reported.remove(pattern).unwrap_or_default();
+            assert_eq!(
+                reported,
+                without_stalled(wall.due(rule), &reported, &stalls)
+            );
         }
     });
 }
@@ -481,7 +484,7 @@ fn a_year_by_the_systems_own_clocks() {
 /// day of its time, half a second of ours, the newest slot of that time stands for those before it.
 fn without_stalled(
     due: Vec<DateTime<Utc>>,
-    told: &[DateTime<Utc>],
+    reported: &[DateTime<Utc>],
     stalls: &[(DateTime<Utc>, DateTime<Utc>)],
 ) -> Vec<DateTime<Utc>> {
     let stood_still = |slot: DateTime<Utc>| {
@@ -493,6 +496,6 @@ fn without_stalled(
         "this machine has no time for the test: {stalls:?}"
     );
     let mut expected = due;
-    expected.retain(|slot| told.contains(slot) || !stood_still(*slot));
+    expected.retain(|slot| reported.contains(slot) || !stood_still(*slot));
     expected
 }

@@ -118,8 +118,8 @@ impl Drill<'_> {
                 shortfalls.join("; ")
             )));
         }
-        let told = |lacking| format!("what the dump carries out was not confined: {lacking}");
-        self.remarks.extend(shortfalls.into_iter().map(told));
+        let sentence = |lacking| format!("what the dump carries out was not confined: {lacking}");
+        self.remarks.extend(shortfalls.into_iter().map(sentence));
         Ok(None)
     }
 
@@ -157,10 +157,10 @@ impl Drill<'_> {
 
     /// Notes something beside the backup, if that is still there.
     pub(super) fn change_state(&mut self, change: impl FnOnce(&mut State)) -> Result<(), JobError> {
-        let noted = self
+        let recorded = self
             .repository
             .change_state(self.run.id, self.stem, change)?;
-        if let Some(before) = noted {
+        if let Some(before) = recorded {
             let remark = record_lost_state(self.run, self.repository, self.stem, &before)?;
             self.remarks.extend(remark);
         }

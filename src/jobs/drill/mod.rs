@@ -97,7 +97,7 @@ pub async fn drill(
         remarks: Vec::new(),
     };
     let outcome = Box::pin(drill.carry_out()).await;
-    let noted = match &outcome {
+    let recorded = match &outcome {
         Ok(shown) if shown.is_about_contents() => {
             drill.change_state(|state| state.note_drill(run.now(), shown.failure()))
         }
@@ -133,7 +133,7 @@ pub async fn drill(
     let end = end(event, Some(message), details);
     append(&ledger, &end, "the test restore is done, but")?;
     // What retention counts on must not be lost in silence.
-    noted.map(|()| report)
+    recorded.map(|()| report)
 }
 
 impl Drill<'_> {

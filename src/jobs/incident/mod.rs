@@ -163,7 +163,7 @@ mod tests {
         ] {
             add_record(&mut found, record);
         }
-        let told: Vec<_> = found
+        let sentences: Vec<_> = found
             .iter()
             .map(|one| {
                 (
@@ -175,7 +175,7 @@ mod tests {
             })
             .collect();
         assert_eq!(
-            told,
+            sentences,
             [
                 (1, true, Some(Event::Succeeded), Operation::Restore),
                 (3, true, Some(Event::Interrupted), Operation::Restore),

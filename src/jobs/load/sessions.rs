@@ -92,7 +92,7 @@ struct SoFar {
 pub(super) async fn load(loader: &Loader<'_>, dump: Dump) -> Result<Loaded, JobError> {
     let doing = format!("cannot read {}", dump.name);
     let marks = Marks::new();
-    let (events, told) = mpsc::channel();
+    let (events, received) = mpsc::channel();
     let (orders, mut ordered) = unbounded_channel();
     let mut sessions = Sessions {
         loader,
@@ -108,7 +108,7 @@ pub(super) async fn load(loader: &Loader<'_>, dump: Dump) -> Result<Loaded, JobE
         marks,
         server_major: loader.server_major,
     };
-    let feed = Feed::new(first, terms, orders, told);
+    let feed = Feed::new(first, terms, orders, received);
     let (counted, major) = (Arc::clone(&loader.run.progress), loader.server_major);
     let mut feeder = threads::start("feed", move || feed_all(feed, dump, &counted, major))?;
 

@@ -99,10 +99,10 @@ pub(in crate::jobs) fn sentences(
     databases: &BTreeMap<String, Standing>,
     start: Option<&[String]>,
 ) -> Vec<String> {
-    let told = found
+    let sentences = found
         .iter()
         .map(|cut| cut.display(database, Some(databases), start));
-    told.collect()
+    sentences.collect()
 }
 
 fn became(

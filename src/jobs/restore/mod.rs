@@ -199,15 +199,15 @@ pub(super) fn close_open_runs(
     repository: &Repository,
 ) -> Result<Vec<(Record, CutShort)>, JobError> {
     let ledger = repository.restore_ledger();
-    let told = |source| unrecorded(&ledger, "nothing was done because")(source);
+    let to_error = |source| unrecorded(&ledger, "nothing was done because")(source);
     let mut closed = Vec::new();
-    for open in ledger.open_runs().map_err(told)? {
+    for open in ledger.open_runs().map_err(to_error)? {
         let Some(cut) = CutShort::of(&open) else {
             continue;
         };
         let found = "the process ended before the restore did; found later";
         let end = open.closed(context.now(), Event::Interrupted, found);
-        ledger.append(&end).map_err(told)?;
+        ledger.append(&end).map_err(to_error)?;
         closed.push((end, cut));
     }
     Ok(closed)

@@ -565,7 +565,7 @@ pub(super) mod tests {
             missing_providers: &missing_providers,
             ..wanted(&properties, &roles)
         };
-        let told = |facts: &ServerFacts, expected: &[&str]| {
+        let check = |facts: &ServerFacts, expected: &[&str]| {
             let judgement = judge_restore(facts, &wanted);
             assert_eq!(judgement.problems.len(), expected.len(), "{judgement:#?}");
             for (problem, expected) in judgement.problems.iter().zip(expected) {
@@ -579,7 +579,7 @@ pub(super) mod tests {
             "extension postgis:",
         ];
         let of_labels = ["of the label provider \"selinux\", which the server has not loaded"];
-        told(&facts(), &[&for_all[..], &of_labels].concat());
+        check(&facts(), &[&for_all[..], &of_labels].concat());
         let mut weak = facts();
         weak.is_superuser = false;
         weak.untrusted = names(&["hstore"]);
@@ -589,7 +589,7 @@ pub(super) mod tests {
             "granted by the role \"o\", in whose name",
             "event triggers, which only a superuser can make (CREATE EVENT …)",
         ];
-        told(&weak, &[&for_all[..], &for_the_weak, &of_labels].concat());
+        check(&weak, &[&for_all[..], &for_the_weak, &of_labels].concat());
     }
 
     #[test]

@@ -93,14 +93,14 @@ fn settings_beyond(facts: &ServerFacts, wanted: &RolesToRestore) -> Vec<String> 
     let settings = wanted.statements.iter();
     let settings = settings.filter_map(|text| globals::setting_of_role(text.as_bytes()));
     let beyond = settings.filter(|it| wanted.missing.contains(&it.0) && !facts.may_give(&it.1));
-    let told = |(role, setting): (String, String)| {
+    let sentence = |(role, setting): (String, String)| {
         format!(
             "the server lacks the role {role:?} of the backup, which had the setting {setting}, and \
              user {} may not give that: {BY_HAND}",
             facts.user
         )
     };
-    beyond.map(told).collect()
+    beyond.map(sentence).collect()
 }
 
 /// The roles that our user may not make others members of.
@@ -503,8 +503,11 @@ mod tests {
     #[test]
     fn a_refusal_is_told_with_its_way_out_to_whoever_is_no_superuser() {
         let mut facts = facts(15);
-        let told = way_out(true, &facts).unwrap();
-        assert!(told.starts_with("user me is no superuser"), "{told}");
+        let sentence = way_out(true, &facts).unwrap();
+        assert!(
+            sentence.starts_with("user me is no superuser"),
+            "{sentence}"
+        );
         assert_eq!(way_out(false, &facts), None);
         facts.is_superuser = true;
         assert_eq!(way_out(true, &facts), None);

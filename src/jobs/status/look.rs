@@ -207,12 +207,16 @@ fn name_of(spot: &Spot<'_>) -> String {
 
 /// What is in quarantine: where, and why.
 fn in_quarantine(repository: &Repository) -> Result<Vec<(PathBuf, String)>, RepositoryError> {
-    let told = |one: Quarantined| {
+    let described = |one: Quarantined| {
         let damage = one.state.checked.and_then(|check| check.damage);
         let damage = damage.unwrap_or_else(|| "its state is lost".to_owned());
         (one.directory, damage)
     };
-    Ok(repository.quarantined()?.into_iter().map(told).collect())
+    Ok(repository
+        .quarantined()?
+        .into_iter()
+        .map(described)
+        .collect())
 }
 
 /// A remark on a run that has no end, in a directory where nobody is at work.
@@ -266,13 +270,13 @@ impl Faults {
     fn of(catalogue: &Catalogue) -> Self {
         let mut faults = Self::default();
         for entry in &catalogue.backups {
-            let told = |what: &str| (entry.stem.to_string(), what.to_owned());
+            let described = |what: &str| (entry.stem.to_string(), what.to_owned());
             if let Some(unreadable) = &entry.state.unreadable {
-                faults.lost_states.push(told(&unreadable.what));
+                faults.lost_states.push(described(&unreadable.what));
             }
             match entry.state.fault() {
-                Some(Fault::Damaged(what)) => faults.damaged.push(told(what)),
-                Some(Fault::Unrestorable(what)) => faults.unrestorable.push(told(what)),
+                Some(Fault::Damaged(what)) => faults.damaged.push(described(what)),
+                Some(Fault::Unrestorable(what)) => faults.unrestorable.push(described(what)),
                 None => {}
             }
         }

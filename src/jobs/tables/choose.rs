@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn what_was_probably_meant_is_told() {
-        for (pattern, told) in [
+        for (pattern, expected) in [
             ("ordes", "there is public.\"Orders\", public.orders"),
             ("طلبت", "there is sales.طلبات"),
             ("items", "there is sales.order_items"),
@@ -194,7 +194,7 @@ mod tests {
             ),
         ] {
             let refused = chosen(&["orders", pattern]).unwrap_err();
-            assert!(refused.contains(told), "{refused}");
+            assert!(refused.contains(expected), "{refused}");
         }
     }
 }

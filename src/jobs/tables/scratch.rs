@@ -268,14 +268,14 @@ pub(super) async fn sweep(
     let original = order.database;
     let mark = mark(&run.context.requester.host, original);
     let notes = order.repository.scratch_notes()?;
-    let is_noted = |name: &String| notes.iter().any(|note| note.names.contains(name));
+    let is_recorded = |name: &String| notes.iter().any(|note| note.names.contains(name));
     let mut all = databases(client).await?;
     let mut remaining = Vec::new();
     for (name, standing) in all.clone() {
         let is_left = match &standing.comment {
             Some(comment) => *comment == mark,
             // Whoever made it was killed before it was marked, or the server lost the mark.
-            None => is_noted(&name),
+            None => is_recorded(&name),
         };
         // A name without a time is somebody's, whatever its comment says.
         if !is_left || !SideName::Restoring.is(&name, original) {

@@ -429,9 +429,9 @@ async fn check(
         }
     };
     let now = run.now();
-    let noted =
+    let recorded =
         repository.change_state(run.id, stem, |state| state.note_check(now, damage.clone()))?;
-    let Some(before) = noted else {
+    let Some(before) = recorded else {
         return Ok(None);
     };
     let remark = record_lost_state(run, repository, stem, &before)?;

@@ -264,9 +264,12 @@ mod tests {
         for (index, (name, _)) in whole.iter().enumerate() {
             let mut files = whole.to_vec();
             files.remove(index);
-            let told = accounted(OLD, &files).unwrap_err();
+            let found_text = accounted(OLD, &files).unwrap_err();
             let stem = name.trim_end_matches(".gz");
-            assert!(told.contains(&format!("the file {stem}, ")), "{told}");
+            assert!(
+                found_text.contains(&format!("the file {stem}, ")),
+                "{found_text}"
+            );
         }
         // Each of them empty in some way.
         let table: [(usize, &str, &[u8], bool); 8] = [
@@ -315,10 +318,10 @@ mod tests {
         ];
         let found = accounted(";     TOC Entries: 4\n", &files).unwrap();
         assert_eq!(found.extra, [".nfs0001", "99.dat.gz", "README"]);
-        let told = remark(&found.extra).unwrap();
+        let found_text = remark(&found.extra).unwrap();
         assert!(
-            told.ends_with("reads: .nfs0001, 99.dat.gz, README"),
-            "{told}"
+            found_text.ends_with("reads: .nfs0001, 99.dat.gz, README"),
+            "{found_text}"
         );
         assert_eq!(remark(&[]), None);
         let many: Vec<String> = (0..5).map(|number| number.to_string()).collect();

@@ -86,18 +86,18 @@ fn on_record<'a>(
         stems.iter().map(|stem| (stem.to_string(), *stem)).collect();
     let mut known = BTreeMap::new();
     ledger.read(|record| {
-        let mut note = |name: &str, what: OnRecord| {
+        let mut note_loss = |name: &str, what: OnRecord| {
             if let Some(stem) = by_name.get(name) {
                 known.insert(*stem, what);
             }
         };
         for removal in record.removed() {
-            note(&removal.backup, OnRecord::Settled);
+            note_loss(&removal.backup, OnRecord::Settled);
         }
         if let Some(backup) = record.backup()
             && let Some(what) = what_is_said(&record)
         {
-            note(backup, what);
+            note_loss(backup, what);
         }
     })?;
     Ok(known)

@@ -25,8 +25,8 @@ fn a_backup_is_removed_with_all_its_files_and_a_pinned_one_is_not() {
     );
     assert_eq!(test_directory.names(), BTreeSet::new());
     // Nothing can be noted of it any more.
-    let noted = repository.change_state(run(6), &stem, |state| state.pinned = Some(pin()));
-    assert_eq!(noted.unwrap(), None);
+    let recorded = repository.change_state(run(6), &stem, |state| state.pinned = Some(pin()));
+    assert_eq!(recorded.unwrap(), None);
     assert_eq!(test_directory.names(), BTreeSet::new());
 }
 

@@ -81,7 +81,7 @@ fn play(
 /// Feeds a script to up to `most` sessions, of which only `granted` can be had; gives what they did,
 /// and where their texts stand.
 fn feed(parts: &[Part], most: usize, granted: usize) -> (Vec<Done>, Vec<LineOffset>) {
-    let (events, told) = mpsc::channel();
+    let (events, received) = mpsc::channel();
     let (orders, mut ordered) = unbounded_channel();
     let mut stage = Stage {
         events: events.clone(),
@@ -91,7 +91,7 @@ fn feed(parts: &[Part], most: usize, granted: usize) -> (Vec<Done>, Vec<LineOffs
     let first = stage.start();
     let parts = parts.to_vec();
     let feeder = thread::spawn(move || {
-        let mut feed = Feed::new(first, terms(most), orders, told);
+        let mut feed = Feed::new(first, terms(most), orders, received);
         for (number, part) in parts.iter().enumerate() {
             let text = format!("{part:?} {number};");
             let text = text.as_bytes();
@@ -237,9 +237,9 @@ fn definitions_are_made_side_by_side_and_nothing_else_is() {
 
 #[test]
 fn a_line_of_a_session_is_found_in_the_dump() {
-    let (events, told) = mpsc::channel();
+    let (events, received) = mpsc::channel();
     let (orders, _ordered) = unbounded_channel();
-    let mut feed = Feed::new(Vec::new(), terms(2), orders, told);
+    let mut feed = Feed::new(Vec::new(), terms(2), orders, received);
     let reached = |session, mark| events.send(Event::Reached { session, mark }).unwrap();
     for _ in 0..10 {
         feed.feed(Segment::Ordered(b"o;\n")).unwrap();
@@ -265,9 +265,9 @@ fn a_line_of_a_session_is_found_in_the_dump() {
 
 #[test]
 fn nothing_is_waited_for_when_all_is_over() {
-    let (events, told) = mpsc::channel();
+    let (events, received) = mpsc::channel();
     let (orders, _ordered) = unbounded_channel();
-    let mut feed = Feed::new(Vec::new(), terms(2), orders, told);
+    let mut feed = Feed::new(Vec::new(), terms(2), orders, received);
     feed.feed(Segment::Definition(b"a;")).unwrap();
     events.send(Event::Over).unwrap();
     let error = feed.feed(Segment::Definition(b"b;")).unwrap_err();
@@ -276,9 +276,9 @@ fn nothing_is_waited_for_when_all_is_over() {
 
 #[test]
 fn a_session_that_cannot_be_had_is_done_without() {
-    let (events, told) = mpsc::channel();
+    let (events, received) = mpsc::channel();
     let (orders, mut ordered) = unbounded_channel();
-    let mut feed = Feed::new(Vec::new(), terms(3), orders, told);
+    let mut feed = Feed::new(Vec::new(), terms(3), orders, received);
     feed.feed(Segment::Definition(b"a;")).unwrap();
     // It is started, and ends before it is of use.
     let reached = |mark| Event::Reached { session: 0, mark };
@@ -322,10 +322,10 @@ impl std::io::Write for Sink {
 
 /// Two sessions at work on a definition each, `a` of the first with a remark and `b` of the second.
 fn two_at_work() -> (Feed<Sink>, Sender<Event<Sink>>, [Sink; 2]) {
-    let (events, told) = mpsc::channel();
+    let (events, received) = mpsc::channel();
     let (orders, _ordered) = unbounded_channel();
     let sinks = [Sink::default(), Sink::default()];
-    let mut feed = Feed::new(sinks[0].clone(), terms(2), orders, told);
+    let mut feed = Feed::new(sinks[0].clone(), terms(2), orders, received);
     let setting = |text| Segment::Setting { name: b"s", text };
     feed.feed(setting(b"SET s = 1;")).unwrap();
     feed.feed(Segment::Definition(b"a;")).unwrap();
