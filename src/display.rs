@@ -127,6 +127,37 @@ pub(crate) fn is_hostile(c: char) -> bool {
     }
 }
 
+/// Text whose control characters are shown instead of sent.
+///
+/// Escaped are all hostile characters. What shows the text has to indent what comes
+/// after a line feed.
+#[derive(Clone, Copy, Debug)]
+pub struct Printable<T>(pub T);
+
+impl<T: fmt::Display> fmt::Display for Printable<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(Escaping(f), "{}", self.0)
+    }
+}
+
+struct Escaping<W>(W);
+
+impl<W: fmt::Write> fmt::Write for Escaping<W> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let mut rest = text;
+        while let Some(at) = rest.find(is_hostile) {
+            let (before, after) = rest.split_at(at);
+            self.0.write_str(before)?;
+            let mut after = after.chars();
+            if let Some(c) = after.next() {
+                write!(self.0, "{}", c.escape_default())?;
+            }
+            rest = after.as_str();
+        }
+        self.0.write_str(rest)
+    }
+}
+
 /// A name as one word of a shell's.
 pub(crate) fn shell_word(name: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '/');
@@ -155,11 +186,16 @@ pub(crate) fn shell_word(name: &str) -> String {
 
 /// Text that may hold anything, on one line, with nothing in it that a terminal would obey.
 pub(crate) fn one_line(text: &str) -> String {
-    if text.contains(|c| is_hostile(c) || matches!(c, '\n' | '\t')) {
-        text.escape_debug().to_string()
-    } else {
-        text.to_owned()
-    }
+    Printable(text)
+        .to_string()
+        .replace('\n', "\\n")
+        .replace('\t', "\\t")
+}
+
+/// A message of several lines on one, with nothing in it that a terminal would obey.
+pub(crate) fn joined_lines(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    one_line(&lines.join(" "))
 }
 
 /// A database as people read it and write it: `server/database` where there are several servers, else
@@ -218,10 +254,24 @@ mod tests {
     }
 
     #[test]
+    fn a_message_of_several_lines_stands_on_one() {
+        for (said, shown) in [
+            ("first\n  second\r\n", "first second"),
+            ("a\tb", "a\\tb"),
+            ("\u{1b}[2J", "\\u{1b}[2J"),
+            ("a\u{202e}b\u{2066}c", "a\\u{202e}b\\u{2066}c"),
+            ("قاعدة \u{200f}بيانات", "قاعدة \u{200f}بيانات"),
+        ] {
+            assert_eq!(super::joined_lines(said), shown, "{said:?}");
+        }
+    }
+
+    #[test]
     fn nothing_in_a_line_commands_a_terminal() {
         for (text, shown) in [
             ("قاعدة \u{200f}بيانات", "قاعدة \u{200f}بيانات"),
             ("it's \"a\\b\"", "it's \"a\\b\""),
+            ("\"a\"\nb", "\"a\"\\nb"),
             ("a\nb\tc", "a\\nb\\tc"),
             ("\u{1b}[2J", "\\u{1b}[2J"),
             ("\u{9b}31m", "\\u{9b}31m"),

@@ -16,7 +16,7 @@ use crate::config::{
     ConfigError, Databases, DumpSettings, Loaded, Problem, RestoreSettings, Setting, Source,
     key_in_toml, schema,
 };
-use crate::display::is_hostile;
+use crate::display::one_line;
 use crate::identity;
 use crate::jobs::{
     ConnectionFailure, ConnectionFailureKind, JobContext, JobError, ServerConnections, Stop,
@@ -342,11 +342,6 @@ fn show(loaded: &Loaded, json: bool, out: &mut dyn Write) -> Result<(), Failure>
         writeln!(out, "# warning: {}", one_line(warning))?;
     }
     Ok(())
-}
-
-/// A comment ends with its line, so nothing in it may begin another.
-fn one_line(text: &str) -> String {
-    text.replace(|c: char| c.is_control() || is_hostile(c), " ")
 }
 
 fn files(loaded: &Loaded) -> Vec<PathBuf> {

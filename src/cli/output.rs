@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use super::failure::Failure;
 use super::hint::Hints;
-use crate::display::is_hostile;
+use crate::display::Printable;
 
 /// Passes on what is printed until that fails, and remembers why.
 ///
@@ -66,22 +66,18 @@ impl Write for Output<'_> {
 /// terminal only colours pass.
 fn write_printable(text: &str, out: &mut dyn Write) -> io::Result<()> {
     let mut rest = text;
-    while let Some(at) = rest.find(is_hostile) {
-        let (before, hostile) = rest.split_at(at);
-        write!(out, "{before}")?;
-        let colours = colours(hostile);
-        if colours > 0 {
-            write!(out, "{}", &hostile[..colours])?;
-            rest = &hostile[colours..];
-        } else {
-            let mut after = hostile.chars();
-            for c in after.by_ref().take(1) {
-                write!(out, "{}", c.escape_default())?;
-            }
-            rest = after.as_str();
+    while let Some(at) = rest.find('\x1b') {
+        let (before, sequence) = rest.split_at(at);
+        let (colours, after) = sequence.split_at(colours(sequence));
+        write!(out, "{}{colours}", Printable(before))?;
+        rest = after;
+        if colours.is_empty() {
+            let (escape, after) = rest.split_at(1);
+            write!(out, "{}", Printable(escape))?;
+            rest = after;
         }
     }
-    write!(out, "{rest}")
+    write!(out, "{}", Printable(rest))
 }
 
 /// The length of the sequence that sets colours (ECMA-48, SGR) at a text's start; 0 without one.

@@ -11,7 +11,7 @@ use chrono::{DateTime, FixedOffset, Utc};
 use super::continuity::{Accepted, Loss, Seen};
 use super::overdue::{PointMissed, recovery_point};
 use super::series::Series;
-use crate::display::{counted, is_hostile, rough_span, shell_word};
+use crate::display::{counted, joined_lines, one_line, rough_span, shell_word};
 
 pub use facts::{
     DatabaseFacts, DrillFacts, Expectation, Failing, SeriesFacts, SpaceFacts, VerificationFacts,
@@ -150,19 +150,19 @@ impl Judge<'_> {
                     "the backup {backup} does not restore: {}; run `pgbackupd backup --database \
                      {word}` for a new one, and `pgbackupd drill --database {word} {backup}` once \
                      the reason is mended",
-                    without_full_stop(&excerpt(&printable(what)))
+                    without_full_stop(&excerpt(&joined_lines(what)))
                 ),
             );
         }
         for (directory, what) in &self.facts.quarantined {
             let name = directory.file_name().unwrap_or_default().to_string_lossy();
-            let path = printable(&directory.display().to_string());
+            let path = one_line(&directory.display().to_string());
             self.concern(
                 ConcernKind::Quarantined,
                 format!(
                     "the backup {name} was damaged and is in quarantine: {}; put whole copies of its \
                      files into {path} and run `pgbackupd release {name}`, or remove that directory",
-                    without_full_stop(&excerpt(&printable(what)))
+                    without_full_stop(&excerpt(&joined_lines(what)))
                 ),
             );
         }
@@ -172,7 +172,7 @@ impl Judge<'_> {
                 ConcernKind::Unreadable,
                 format!(
                     "{} counts for no backup: {what}; docs/operations.md says what to do",
-                    printable(&path.display().to_string())
+                    one_line(&path.display().to_string())
                 ),
             );
         }
@@ -249,7 +249,7 @@ impl Judge<'_> {
             .filter(|_| newest.is_some() && !series.running)
         {
             let why = series.skipped.as_ref().map_or_else(String::new, |why| {
-                format!(" (skipped: {})", without_full_stop(&printable(why)))
+                format!(" (skipped: {})", without_full_stop(&joined_lines(why)))
             });
             let way_out = self.way_out(Some(series));
             self.concern(
@@ -377,7 +377,7 @@ impl Judge<'_> {
         };
         format!(
             "{which}: {}",
-            without_full_stop(&excerpt(&printable(&failing.message)))
+            without_full_stop(&excerpt(&joined_lines(&failing.message)))
         )
     }
 
@@ -396,7 +396,7 @@ impl Judge<'_> {
         let gone = if self.facts.discovered && series.is_empty() {
             format!(
                 ", or, if the database is gone, move {} away",
-                printable(&self.facts.directory.display().to_string())
+                one_line(&self.facts.directory.display().to_string())
             )
         } else {
             String::new()
@@ -437,7 +437,7 @@ pub fn describe_lost_state(backup: &str, what: &str, database: &str) -> String {
         "the state of the backup {backup} cannot be used: {}; it counts as pinned and as not checked; \
          run `pgbackupd verify --database {word} {backup}`, which writes it anew, and then `pgbackupd \
          unpin --database {word} {backup}` if it need not stay",
-        without_full_stop(&printable(what)),
+        without_full_stop(&joined_lines(what)),
         word = shell_word(database),
     )
 }
@@ -464,7 +464,7 @@ pub fn describe_loss(loss: &Loss, database: &str, directory: &Path) -> String {
             format!(
                 "database {} {change}: the backup {} holds {}, {} {}; no backup made before {} is \
                  removed; if this is meant, run `pgbackupd accept contents --database {word}`",
-                printable(database),
+                one_line(database),
                 before.name,
                 contents(before),
                 first.name,
@@ -481,7 +481,7 @@ pub fn describe_loss(loss: &Loss, database: &str, directory: &Path) -> String {
                 "another server answers for database {} since the backup {}: its system identifier is \
                  {}, that of {} before it {}; no backup made before {} is removed; if it is the right \
                  server, run `pgbackupd accept server --database {word}`",
-                printable(database),
+                one_line(database),
                 first.name,
                 system(first),
                 before.name,
@@ -494,7 +494,7 @@ pub fn describe_loss(loss: &Loss, database: &str, directory: &Path) -> String {
              the disk mounted? No older backup is removed; if it is gone for good, run `pgbackupd \
              accept vanished --database {word}`",
             before.name,
-            printable(&directory.display().to_string()),
+            one_line(&directory.display().to_string()),
         ),
     }
 }
@@ -533,7 +533,7 @@ pub fn judge_space(facts: &SpaceFacts) -> Option<Concern> {
         sentence: format!(
             "only {} are free in {}, {}; make room there, or keep less and run `pgbackupd prune`",
             size(facts.free),
-            printable(&facts.directory.display().to_string()),
+            one_line(&facts.directory.display().to_string()),
             why.join(", and ")
         ),
     })
@@ -548,16 +548,6 @@ pub fn age(moment: DateTime<FixedOffset>, now: DateTime<FixedOffset>) -> Duratio
 
 fn moment(moment: DateTime<FixedOffset>) -> impl fmt::Display {
     moment.format("%a %Y-%m-%d %H:%M %:z")
-}
-
-/// A text on one line, with nothing in it that a terminal would obey.
-fn printable(text: &str) -> String {
-    let lines: Vec<&str> = text.lines().map(str::trim).collect();
-    let line = lines.join(" ");
-    let may_pass = |c: char| !c.is_control() && !is_hostile(c);
-    line.chars()
-        .map(|c| if may_pass(c) { c } else { '\u{fffd}' })
-        .collect()
 }
 
 /// So much of an error as fits into a sentence; the ledger has all of it.

@@ -11,41 +11,10 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::display::is_hostile;
+use crate::display::Printable;
 
 /// Before every line of a message but its first.
 const CONTINUATION: &str = "    ";
-
-/// Text whose control characters are shown instead of sent.
-///
-/// Escaped are all [hostile](is_hostile) characters. What shows the text has to indent what comes
-/// after a line feed.
-#[derive(Clone, Copy, Debug)]
-pub struct Printable<T>(pub T);
-
-impl<T: fmt::Display> fmt::Display for Printable<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(Escaping(f), "{}", self.0)
-    }
-}
-
-struct Escaping<W>(W);
-
-impl<W: Write> Write for Escaping<W> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let mut rest = text;
-        while let Some(at) = rest.find(is_hostile) {
-            let (before, after) = rest.split_at(at);
-            self.0.write_str(before)?;
-            let mut after = after.chars();
-            if let Some(c) = after.next() {
-                write!(self.0, "{}", c.escape_default())?;
-            }
-            rest = after.as_str();
-        }
-        self.0.write_str(rest)
-    }
-}
 
 /// What stands before a message.
 #[derive(Clone, Copy, Debug)]
@@ -113,7 +82,7 @@ impl Lines {
             if index > 0 {
                 write!(writer, "\n{before_each}{CONTINUATION}")?;
             }
-            write!(Escaping(&mut *writer), "{line}")?;
+            write!(writer, "{}", Printable(&line))?;
         }
         writer.write_char('\n')
     }
@@ -181,6 +150,7 @@ mod tests {
     use chrono::TimeZone;
 
     use super::*;
+    use crate::display::is_hostile;
 
     fn shown(lines: Lines, colours: bool, level: Level, text: &str) -> String {
         let at = Utc.with_ymd_and_hms(2026, 10, 25, 0, 30, 5).unwrap();

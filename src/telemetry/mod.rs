@@ -24,9 +24,9 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
 use crate::threads::NoThread;
 
+pub use crate::display::Printable;
 pub use event::{EventKind, Severity};
 pub use filter::{LOG_VARIABLE, Level, UnknownLevel};
-pub use lines::Printable;
 
 use journal::Journal;
 use lines::Lines;

@@ -250,3 +250,20 @@ fn a_hint_after_a_restore_means_that_database_among_several() {
     let undone = operator.run(&words);
     assert_eq!(undone.code, 0, "{undone}");
 }
+
+#[test]
+fn before_the_first_backup_of_any_database_that_is_said() {
+    let cluster = Cluster::start();
+    cluster.create_database("audit");
+    let mut operator = Operator::of(&cluster, "audit");
+    operator.unset("database");
+    operator.set("databases", "all");
+    let none = "pgbackupd: no database has a directory for backups yet\nhint: `pgbackupd backup";
+    for arguments in [
+        &["drill"][..],
+        &["drill", "--all-databases"],
+        &["accept", "contents"],
+    ] {
+        refused(&operator.run(arguments), 64, none);
+    }
+}

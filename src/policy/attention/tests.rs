@@ -4,7 +4,7 @@ use chrono::{DateTime, FixedOffset, TimeDelta};
 
 use super::{
     Concern, ConcernKind, DatabaseFacts, DrillFacts, Expectation, Failing, SeriesFacts, SpaceFacts,
-    VerificationFacts, judge_database, judge_space, printable,
+    VerificationFacts, judge_database, judge_space,
 };
 use crate::policy::{Accepted, Loss, Seen, Series};
 
@@ -483,19 +483,6 @@ fn what_is_in_quarantine_or_does_not_restore_is_told_until_somebody_deals_with_i
         "{}",
         found[1].1
     );
-}
-
-#[test]
-fn what_a_program_said_stands_on_one_line_and_commands_no_terminal() {
-    for (said, reported) in [
-        ("first\n  second\r\n", "first second"),
-        ("a\tb", "a\u{fffd}b"),
-        ("\u{1b}[2J", "\u{fffd}[2J"),
-        ("a\u{202e}b\u{2066}c", "a\u{fffd}b\u{fffd}c"),
-        ("قاعدة \u{200f}بيانات", "قاعدة \u{200f}بيانات"),
-    ] {
-        assert_eq!(printable(said), reported, "{said:?}");
-    }
 }
 
 #[test]
