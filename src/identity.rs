@@ -155,7 +155,7 @@ pub(crate) fn stays_root() -> Option<bool> {
 static SERVICE: OnceLock<(u32, u32)> = OnceLock::new();
 
 /// Notes whom root's process gives advice about secrets for.
-pub(crate) fn note_service(user: &ServiceUser) {
+pub(crate) fn remember_service(user: &ServiceUser) {
     SERVICE.get_or_init(|| (user.user, user.group));
 }
 

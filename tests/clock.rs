@@ -48,7 +48,7 @@ impl Slot {
             "{names:?}"
         );
         let shown = format!("STATUS=next: daily at {}", self.shown);
-        daemon.wait_for_told(&shown, 1);
+        daemon.wait_for_notification(&shown, 1);
         wait_until("the state has the next slot", || {
             next(&operator, "daily") == self.next
         });

@@ -78,7 +78,7 @@ fn runs_are_kept_apart_and_none_is_lost() {
 fn says_what_it_does(_: &Cluster, mut operator: Operator) {
     every_night(&mut operator);
     let daemon = as_service(&operator);
-    daemon.wait_for_told("READY=1", 1);
+    daemon.wait_for_notification("READY=1", 1);
     let told = daemon.notifications();
     let first = |start: &str| told.iter().position(|message| message.starts_with(start));
     let status = first("STATUS=next: daily at ").expect("a status");
@@ -105,7 +105,7 @@ fn says_what_it_does(_: &Cluster, mut operator: Operator) {
     assert_eq!(state(&operator)["pid"], pid.get());
 
     daemon.signal(Signal::TERM);
-    daemon.wait_for_told("STOPPING=1", 1);
+    daemon.wait_for_notification("STOPPING=1", 1);
     let end = daemon.wait();
     assert_eq!(end.code, 0, "{end:?}");
     assert!(state(&operator).is_null());
@@ -124,9 +124,9 @@ fn reloads(_: &Cluster, mut operator: Operator) {
     let said = daemon.wait_for("job daily: schedule 0 2 * * * → 30 4 * * *; next run ");
     assert!(said.ends_with(" 04:30 +03"), "{said}");
     daemon.wait_for("configuration reloaded from ");
-    let reloading = daemon.wait_for_told("RELOADING=1", 1);
+    let reloading = daemon.wait_for_notification("RELOADING=1", 1);
     assert!(reloading.contains("MONOTONIC_USEC="), "{reloading}");
-    daemon.wait_for_told("READY=1", 2);
+    daemon.wait_for_notification("READY=1", 2);
     // Whoever hears READY and then asks gets what is in force now.
     let told = next(&operator, "daily");
     assert!(
@@ -143,14 +143,14 @@ fn reloads(_: &Cluster, mut operator: Operator) {
         + 1;
     daemon.signal(Signal::HUP);
     daemon.wait_for("the configuration was NOT reloaded, the one before it stays in force:");
-    daemon.wait_for_told("READY=1", 3);
+    daemon.wait_for_notification("READY=1", 3);
     let log = daemon.log();
     let place = format!("{}:{line}:", operator.configuration().display());
     assert!(
         log.contains(&place) && log.contains("jobs.daily.schedule"),
         "{log}"
     );
-    daemon.wait_for_told("STATUS=the configuration is REFUSED", 1);
+    daemon.wait_for_notification("STATUS=the configuration is REFUSED", 1);
     let refused = state(&operator)["refused"].clone();
     assert!(
         refused.as_str().is_some_and(|why| why.contains("25")),
@@ -166,7 +166,7 @@ fn reloads(_: &Cluster, mut operator: Operator) {
     operator.set("jobs.daily.schedule", "30 5 * * *");
     daemon.signal(Signal::HUP);
     daemon.wait_for("job daily: schedule 30 4 * * * → 30 5 * * *; next run ");
-    daemon.wait_for_told("READY=1", 4);
+    daemon.wait_for_notification("READY=1", 4);
     assert!(
         daemon
             .notifications()
@@ -232,7 +232,7 @@ fn watchdog(_: &Cluster, mut operator: Operator) {
         },
     );
     let began = Instant::now();
-    daemon.wait_for_told("WATCHDOG=1", 4);
+    daemon.wait_for_notification("WATCHDOG=1", 4);
     let took = began.elapsed();
     assert!(took > Duration::from_secs(2), "too often: {took:?}");
     // Only builds for tests can be made to hang.

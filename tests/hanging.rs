@@ -70,7 +70,7 @@ fn disk_that_hangs_at_a_reload(_: &Cluster, mut operator: Operator) {
     };
     operator.set("jobs.daily.schedule", "30 4 * * *");
     daemon.signal(Signal::HUP);
-    daemon.wait_for_told("RELOADING=1", 1);
+    daemon.wait_for_notification("RELOADING=1", 1);
     hanging.wait_for_caller(daemon.pid());
     daemon.signal(Signal::USR1);
     daemon.wait_for("job daily (backup, 0 2 * * *): next ");
@@ -80,11 +80,11 @@ fn disk_that_hangs_at_a_reload(_: &Cluster, mut operator: Operator) {
     daemon.wait_for_nth("job daily (backup, 0 2 * * *): next ", 2);
     drop(hanging);
     daemon.wait_for("job daily: schedule 0 2 * * * → 30 4 * * *; next run ");
-    daemon.wait_for_told("READY=1", 3);
+    daemon.wait_for_notification("READY=1", 3);
 
     let hanging = HangingDirectory::over(fragments).unwrap();
     daemon.signal(Signal::HUP);
-    daemon.wait_for_told("RELOADING=1", 3);
+    daemon.wait_for_notification("RELOADING=1", 3);
     let end = daemon.end();
     assert_eq!(end.code, 0, "{end:?}");
     assert!(
@@ -105,10 +105,11 @@ fn runtime_directory_that_hangs(_: &Cluster, mut operator: Operator) {
     operator.set("jobs.daily.schedule", "30 4 * * *");
     daemon.signal(Signal::HUP);
     daemon.wait_for("job daily: schedule 0 2 * * * → 30 4 * * *; next run ");
-    let told = daemon.wait_for_told(&format!("STATUS={}", operator.path("runtime").display()), 1);
+    let told =
+        daemon.wait_for_notification(&format!("STATUS={}", operator.path("runtime").display()), 1);
     assert!(told.contains(" does not take the state: "), "{told}");
     assert!(told.contains("; next: daily at "), "{told}");
-    daemon.wait_for_told("READY=1", 2);
+    daemon.wait_for_notification("READY=1", 2);
     daemon.signal(Signal::USR1);
     daemon.wait_for("job daily (backup, 30 4 * * *): next ");
     let end = daemon.end();
@@ -330,7 +331,7 @@ fn directory_that_hangs_while_slots_are_missed(cluster: &Cluster, mut operator: 
 fn assert_concern_about(operator: &Operator, daemon: &Daemon, directory: &Path) {
     let named = directory.display().to_string();
     daemon.wait_for(&format!("the directory {named} has not answered since "));
-    daemon.wait_for_told(&format!("STATUS={named} DOES NOT ANSWER"), 1);
+    daemon.wait_for_notification(&format!("STATUS={named} DOES NOT ANSWER"), 1);
     wait_until("the state names the directory", || {
         state(operator)["hanging"][0]["directory"] == named
     });

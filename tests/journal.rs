@@ -104,7 +104,7 @@ fn case() {
         Ok("journal") => journal(),
         Ok("no journal") => {
             let _guard = for_daemon(&settings(None)).unwrap();
-            tell_two();
+            emit_two();
         }
         Ok("lines") => {
             let file = JsonFile {
@@ -112,7 +112,7 @@ fn case() {
                 keep: 3,
             };
             let guard = for_daemon(&settings(Some(file))).unwrap();
-            tell_two();
+            emit_two();
             tracing::debug!(target: "pgbackupd", "not at level info");
             tracing::info!(target: "tokio_cron_scheduler", "a library at work");
             guard.set_level(Level::Debug);
@@ -134,7 +134,7 @@ fn settings(file: Option<JsonFile>) -> Settings {
     }
 }
 
-fn tell_two() {
+fn emit_two() {
     emit!(
         RunSucceeded,
         {
@@ -176,7 +176,7 @@ fn journal() {
     let next = || entries.recv_timeout(Duration::from_secs(20)).unwrap();
 
     let _guard = for_daemon(&settings(None)).unwrap();
-    tell_two();
+    emit_two();
     let (entry, _) = next();
     let has = |entry: &Fields, name: &str, value: &str| {
         assert_eq!(entry[name], [value.as_bytes()], "{name}");

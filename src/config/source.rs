@@ -105,8 +105,8 @@ impl Source {
                     && is_absent(self.main_file()) => {}
             Err(error) => unreadable.push(unreadable_file(self.main_file(), &error)),
         }
-        self.look_for_writers(&self.directory_beside(), &mut written);
-        match self.files_beside() {
+        self.look_for_writers(&self.drop_in_directory(), &mut written);
+        match self.drop_in_files() {
             Ok(files) => {
                 for path in files {
                     self.look_for_writers(&path, &mut written);
@@ -149,7 +149,7 @@ impl Source {
     }
 
     /// `conf.d` beside the main file.
-    fn directory_beside(&self) -> PathBuf {
+    fn drop_in_directory(&self) -> PathBuf {
         match self.main_file().parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent.join("conf.d"),
             _ => PathBuf::from("conf.d"),
@@ -157,8 +157,8 @@ impl Source {
     }
 
     /// The files of `conf.d` beside the main file, in the order of their names.
-    fn files_beside(&self) -> Result<Vec<PathBuf>, Box<Problem>> {
-        let directory = self.directory_beside();
+    fn drop_in_files(&self) -> Result<Vec<PathBuf>, Box<Problem>> {
+        let directory = self.drop_in_directory();
         let entries = match std::fs::read_dir(&directory) {
             Ok(entries) => entries,
             Err(error) if error.kind() == ErrorKind::NotFound && is_absent(&directory) => {

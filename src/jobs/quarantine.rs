@@ -110,6 +110,6 @@ async fn give_back(
     repository.sweep(&lock)?;
     repository.release(run.id, quarantined, &lock)?;
     let now = run.now();
-    repository.change_state(run.id, stem, |state| state.note_check(now, None))?;
+    repository.change_state(run.id, stem, |state| state.record_check(now, None))?;
     Ok(())
 }

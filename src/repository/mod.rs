@@ -248,7 +248,7 @@ impl Repository {
     ///
     /// # Errors
     /// When the note cannot be written.
-    pub fn note_scratch(&self, run: Uuid, names: &[&str]) -> Result<(), RepositoryError> {
+    pub fn record_scratch(&self, run: Uuid, names: &[&str]) -> Result<(), RepositoryError> {
         scratch::write(&self.directory, run, names).map_err(RepositoryError::io(
             "write a note in the directory",
             &self.directory,

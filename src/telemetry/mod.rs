@@ -142,7 +142,7 @@ where
         .with(choice.filter);
     // A second call in one process, as in tests, changes nothing.
     if tracing::subscriber::set_global_default(subscriber).is_ok() {
-        tell_refused(choice.refused);
+        warn_refused(choice.refused);
     }
 }
 
@@ -180,7 +180,7 @@ pub fn for_daemon(settings: &Settings) -> Result<Guard, TelemetryError> {
     let (filter, handle) = reload::Layer::new(choice.filter);
     let subscriber = tracing_subscriber::registry().with(layers).with(filter);
     tracing::subscriber::set_global_default(subscriber).map_err(|_| TelemetryError::Twice)?;
-    tell_refused(choice.refused);
+    warn_refused(choice.refused);
     if let Some(error) = unreachable {
         tracing::warn!(
             "the journal cannot be reached: {error}; its entries have no fields until the next start"
@@ -203,7 +203,7 @@ fn variable() -> Option<String> {
     std::env::var_os(LOG_VARIABLE).map(|value| value.to_string_lossy().into_owned())
 }
 
-fn tell_refused(refused: Option<String>) {
+fn warn_refused(refused: Option<String>) {
     if let Some(why) = refused {
         tracing::warn!("{why}");
     }

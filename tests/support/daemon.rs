@@ -198,7 +198,7 @@ impl Daemon {
     /// Waits for so many messages to the service manager that begin with this, and gives the last
     /// of them.
     #[track_caller]
-    pub(crate) fn wait_for_told(&self, start: &str, nth: usize) -> String {
+    pub(crate) fn wait_for_notification(&self, start: &str, nth: usize) -> String {
         let found = wait(|| {
             let told = self.notifications();
             let mut found = told.iter().filter(|message| message.starts_with(start));

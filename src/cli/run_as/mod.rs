@@ -125,7 +125,7 @@ pub(super) fn load_for_reader(source: &Source) -> Result<Loaded, ConfigError> {
     }
     match service_user(source) {
         Ok(user) => {
-            identity::note_service(&user);
+            identity::remember_service(&user);
             load(source)
         }
         Err(_) => loaded,

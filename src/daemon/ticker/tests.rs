@@ -237,7 +237,7 @@ const JOBS: [(&str, Rule); 10] = [
 ];
 
 /// Every slot of every job in a period is told once, and within a second.
-async fn assert_all_told(zone: Tz, from: &str, to: &str, interval: Duration) {
+async fn assert_all_due(zone: Tz, from: &str, to: &str, interval: Duration) {
     let (from, to) = (at(from), at(to));
     let wall = Wall::of(zone.name(), from, to);
     let mut watch = Watch::start(zone, from, interval, JOBS.map(|(pattern, _)| pattern)).await;
@@ -256,27 +256,27 @@ async fn assert_all_told(zone: Tz, from: &str, to: &str, interval: Duration) {
 async fn every_slot_of_two_years_in_riyadh_is_told_once_and_in_time() {
     let hour = Duration::from_secs(3600);
     let riyadh = Tz::Asia__Riyadh;
-    assert_all_told(riyadh, "2025-01-01T00:00:00Z", "2027-01-01T00:00:00Z", hour).await;
+    assert_all_due(riyadh, "2025-01-01T00:00:00Z", "2027-01-01T00:00:00Z", hour).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn both_changes_of_the_clocks_in_berlin_are_kept() {
     let berlin = Tz::Europe__Berlin;
-    assert_all_told(berlin, "2025-03-20T00:00:00Z", "2025-04-09T00:00:00Z", LOOK).await;
-    assert_all_told(berlin, "2025-10-16T00:00:00Z", "2025-11-05T00:00:00Z", LOOK).await;
+    assert_all_due(berlin, "2025-03-20T00:00:00Z", "2025-04-09T00:00:00Z", LOOK).await;
+    assert_all_due(berlin, "2025-10-16T00:00:00Z", "2025-11-05T00:00:00Z", LOOK).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn both_changes_of_the_clocks_in_new_york_are_kept() {
     let york = Tz::America__New_York;
-    assert_all_told(york, "2026-02-26T00:00:00Z", "2026-03-18T00:00:00Z", LOOK).await;
-    assert_all_told(york, "2026-10-22T00:00:00Z", "2026-11-11T00:00:00Z", LOOK).await;
+    assert_all_due(york, "2026-02-26T00:00:00Z", "2026-03-18T00:00:00Z", LOOK).await;
+    assert_all_due(york, "2026-10-22T00:00:00Z", "2026-11-11T00:00:00Z", LOOK).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_day_that_a_zone_leaves_out_has_no_slots() {
     let apia = Tz::Pacific__Apia;
-    assert_all_told(apia, "2011-12-20T00:00:00Z", "2012-01-09T00:00:00Z", LOOK).await;
+    assert_all_due(apia, "2011-12-20T00:00:00Z", "2012-01-09T00:00:00Z", LOOK).await;
 }
 
 /// The rule of the expectation itself, at moments that anybody can look up.

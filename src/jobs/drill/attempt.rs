@@ -145,11 +145,11 @@ impl Drill<'_> {
         let now = self.run.now();
         match examined {
             Examined::Damaged(damage) => {
-                self.change_state(|state| state.note_check(now, Some(damage.clone())))?;
+                self.change_state(|state| state.record_check(now, Some(damage.clone())))?;
                 Ok(Err(DrillOutcome::Damaged(damage)))
             }
             Examined::Whole(stream_summary) => {
-                self.change_state(|state| state.note_check(now, None))?;
+                self.change_state(|state| state.record_check(now, None))?;
                 Ok(Ok((manifest, stream_summary)))
             }
         }

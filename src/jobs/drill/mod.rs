@@ -99,7 +99,7 @@ pub async fn drill(
     let outcome = Box::pin(drill.carry_out()).await;
     let recorded = match &outcome {
         Ok(shown) if shown.is_about_contents() => {
-            drill.change_state(|state| state.note_drill(run.now(), shown.failure()))
+            drill.change_state(|state| state.record_drill(run.now(), shown.failure()))
         }
         _ => Ok(()),
     };

@@ -152,7 +152,7 @@ impl Restore<'_> {
         let versions = [self.prepared.server_facts.major, loading.own.version.major];
         let level = self.prepared.source.comparison_level(versions);
         let verdict = comparison.judge(level);
-        self.note_found(&found, &verdict);
+        self.log_found(&found, &verdict);
         refuse_losses(&verdict, unknown)?;
         made.warnings.extend(about_rewritten(verdict.rewritten));
         if !verdict.of_the_version.is_empty() {
@@ -176,7 +176,7 @@ impl Restore<'_> {
     }
 
     /// Takes down what was found in the copy, for the incident report.
-    fn note_found(&self, found: &Census, verdict: &Verdict) {
+    fn log_found(&self, found: &Census, verdict: &Verdict) {
         let all = verdict.lost.iter().chain(&verdict.of_the_version);
         let differences = all.take(NAMED).map(ToString::to_string).collect();
         self.run.step_log.update(|facts| {

@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn assert_told(problems: &[String], expected: &[&str]) {
+    fn assert_problems(problems: &[String], expected: &[&str]) {
         assert_eq!(problems.len(), expected.len(), "{problems:#?}");
         for (problem, expected) in problems.iter().zip(expected) {
             assert!(problem.contains(expected), "{expected}: {problem}");
@@ -369,7 +369,7 @@ mod tests {
     fn a_role_is_not_made_what_our_user_may_not_make_it() {
         let facts = facts(15);
         let roles = wanted(GLOBALS, &facts, false);
-        assert_told(
+        assert_problems(
             &to_make_roles(&facts, &roles, false),
             &[
                 "lacks the role \"s\" of the backup, which had SUPERUSER, and user me may not",
@@ -380,7 +380,7 @@ mod tests {
                 "were members of the role \"theirs\", and user me may not make others that: CREATE ROLE",
             ],
         );
-        assert_told(
+        assert_problems(
             &to_make_roles(&facts, &wanted(GLOBALS, &facts, true), true)[..1],
             &["--overwrite-roles says of every role"],
         );
@@ -393,7 +393,7 @@ mod tests {
         facts.bypasses_row_security = true;
         facts.may_create_databases = false;
         let roles = wanted(GLOBALS, &facts, false);
-        assert_told(
+        assert_problems(
             &to_make_roles(&facts, &roles, false),
             &[
                 "which had SUPERUSER",
@@ -411,7 +411,7 @@ mod tests {
         let globals = "CREATE ROLE a;\nALTER ROLE a WITH NOSUPERUSER CREATEDB LOGIN;\nGRANT mine TO a;\n\
                        CREATE ROLE theirs;\nALTER ROLE theirs WITH SUPERUSER;\nGRANT theirs TO boss;\n";
         let roles = wanted(globals, &facts, false);
-        assert_told(&to_make_roles(&facts, &roles, false), &[]);
+        assert_problems(&to_make_roles(&facts, &roles, false), &[]);
     }
 
     #[test]
@@ -434,7 +434,7 @@ mod tests {
             ..properties()
         };
         let brought = BTreeSet::from(["brought".to_owned()]);
-        assert_told(
+        assert_problems(
             &to_give_properties(&facts, &properties, &brought),
             &[
                 "CREATE ROLE \"brought\", GRANT \"brought\" TO \"me\", and run it again",
@@ -482,7 +482,7 @@ mod tests {
             "objects of the role \"theirs\" stand in the schema \"s\" of \"mine\"",
             "the table public.t has row security",
         ];
-        assert_told(
+        assert_problems(
             &to_load(&facts, &dependencies, Some(&properties)),
             &expected,
         );
@@ -490,7 +490,7 @@ mod tests {
         facts.major = 14;
         facts.bypasses_row_security = true;
         let problems = to_load(&facts, &dependencies, Some(&properties));
-        assert_told(
+        assert_problems(
             &problems,
             &[
                 "GRANT \"gone\" TO \"me\" and so on",

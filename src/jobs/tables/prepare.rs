@@ -81,7 +81,7 @@ async fn prepare(run: &Run<'_>, request: &TablesRequest<'_>) -> Result<PreparedT
     let mut found = look(&looking, &client, &names).await?;
     warnings.append(&mut found.warnings);
     warnings.extend(about(&source));
-    note_plan(&run.step_log, &warnings, &found.planned);
+    log_plan(&run.step_log, &warnings, &found.planned);
     Ok(PreparedTables {
         plan: looking.plan(&found, warnings),
         _lock: lock,
@@ -201,7 +201,7 @@ fn refuse(judgement: &Judgement) -> Result<(), JobError> {
 }
 
 /// For the incident report.
-fn note_plan(step_log: &StepLog, warnings: &[String], tables: &[PlannedTable]) {
+fn log_plan(step_log: &StepLog, warnings: &[String], tables: &[PlannedTable]) {
     step_log.update(|facts| {
         facts.warnings = warnings.to_vec();
         facts.restored_tables = tables.iter().map(PlannedTable::display).collect();
@@ -249,7 +249,7 @@ async fn create_scratch(
     let mut taken = server_facts.databases.clone();
     loop {
         let (scratch, unfinished) = two_names(order.database, run.now(), taken.clone());
-        repository.note_scratch(run.id, &[&scratch, &unfinished])?;
+        repository.record_scratch(run.id, &[&scratch, &unfinished])?;
         match extraction.create(client, &scratch).await {
             Ok(()) => return Ok((scratch, unfinished)),
             Err(JobError::Query(error))

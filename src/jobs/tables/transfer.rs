@@ -238,7 +238,7 @@ impl Transfer<'_> {
             name = SideName::Restoring.name(self.order.database, self.run.now(), &all);
             let repository = self.order.repository;
             repository.forget_scratch(self.run.id);
-            repository.note_scratch(self.run.id, &[&prepared.scratch, &name])?;
+            repository.record_scratch(self.run.id, &[&prepared.scratch, &name])?;
         }
     }
 

@@ -424,13 +424,14 @@ async fn check(
         Err(error) if error.kind() == JobErrorKind::Interrupted => return Err(error),
         Err(error) => {
             let (now, why) = (run.now(), error.to_string());
-            repository.change_state(run.id, stem, |state| state.note_unchecked(now, why))?;
+            repository.change_state(run.id, stem, |state| state.record_unchecked(now, why))?;
             return Err(error);
         }
     };
     let now = run.now();
-    let recorded =
-        repository.change_state(run.id, stem, |state| state.note_check(now, damage.clone()))?;
+    let recorded = repository.change_state(run.id, stem, |state| {
+        state.record_check(now, damage.clone());
+    })?;
     let Some(before) = recorded else {
         return Ok(None);
     };

@@ -27,7 +27,7 @@ enum OnRecord {
 }
 
 /// Says of each dump without a manifest what it is.
-pub(super) fn tell_apart(
+pub(super) fn classify_lost(
     directory: &Path,
     ledger: &Ledger,
     dumps: &[(Stem, Role)],
@@ -95,7 +95,7 @@ fn on_record<'a>(
             note_loss(&removal.backup, OnRecord::Settled);
         }
         if let Some(backup) = record.backup()
-            && let Some(what) = what_is_said(&record)
+            && let Some(what) = what_is_recorded(&record)
         {
             note_loss(backup, what);
         }
@@ -104,7 +104,7 @@ fn on_record<'a>(
 }
 
 /// What a record says of the backup that it names.
-fn what_is_said(record: &Record) -> Option<OnRecord> {
+fn what_is_recorded(record: &Record) -> Option<OnRecord> {
     if record.event != Event::Succeeded {
         return None;
     }

@@ -19,7 +19,7 @@ fn damaged(test_directory: &TestDirectory, artifact: Role) -> Stem {
     test_directory.publish(run(1), NAME, artifact);
     test_directory.change_state(&stem, |state| {
         state.pinned = Some(pin());
-        state.note_check(moment("2025-07-13T03:00:00+03:00"), Some("torn".to_owned()));
+        state.record_check(moment("2025-07-13T03:00:00+03:00"), Some("torn".to_owned()));
     });
     stem
 }
