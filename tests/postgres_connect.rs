@@ -12,10 +12,7 @@ use pgbackupd::postgres::{Client, ConnectError, ConnectErrorKind, Conninfo};
 const LIMIT: Duration = Duration::from_secs(10);
 
 fn conninfo(text: &str) -> Conninfo {
-    let connection = Connection {
-        conninfo: Some(text.to_owned()),
-        ..Connection::default()
-    };
+    let connection = Connection::from_string(text).unwrap();
     Conninfo::resolve(&connection, &BTreeMap::new(), None).unwrap()
 }
 

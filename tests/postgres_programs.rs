@@ -30,10 +30,7 @@ const HOSTILE_NAMES: [&str; 9] = [
 ];
 
 fn conninfo(cluster: &Cluster, text: &str, database: Option<&str>) -> Conninfo {
-    let connection = Connection {
-        conninfo: Some(text.to_owned()),
-        ..Connection::default()
-    };
+    let connection = Connection::from_string(text).unwrap();
     let environment: BTreeMap<_, _> = cluster.environment().into_iter().collect();
     Conninfo::resolve(&connection, &environment, database).unwrap()
 }

@@ -2,11 +2,11 @@
 
 use secrecy::SecretString;
 
-use super::conninfo;
+use super::conninfo::keyword::{self, Treatment};
+use super::conninfo::{self, Parameters};
 use super::findings::{Findings, key};
 use super::fragment::ConnectionFragment;
 use super::layer::Key;
-use super::nearest::nearest;
 use super::plan::{Connection, PasswordSource};
 
 /// A server's connection, written in `table`, and the database that its connection string names.
@@ -17,7 +17,7 @@ pub(super) fn connection(
 ) -> (Connection, Option<String>) {
     let at = |name: &str| [table, &key(&[name])].concat();
     let mut sources = Vec::new();
-    let (mut text, mut dbname) = (None, None);
+    let mut written = None;
     for (name, value) in [("uri", &fragment.uri), ("conninfo", &fragment.conninfo)] {
         let Some(value) = value else { continue };
         if name == "uri" && !conninfo::is_uri(value) {
@@ -29,38 +29,40 @@ pub(super) fn connection(
             );
             continue;
         }
-        if text.is_some() {
+        if written.is_some() {
             let message = "both uri and conninfo are set".to_owned();
             findings.refuse_key(&at(name), message, Some("take one of them away".to_owned()));
             continue;
         }
         match conninfo::parse(value) {
             Ok(read) => {
-                unknown_keywords(findings, &at(name), &read.keywords);
+                refuse_what_cannot_be_followed(findings, &at(name), &read.parameters);
                 if let Some(password) = read.password {
-                    sources.push((
-                        at(name),
-                        PasswordSource::Inline(SecretString::from(password)),
-                    ));
+                    let secret = SecretString::from(password);
+                    sources.push((at(name), PasswordSource::Inline(secret)));
                 }
-                dbname = read.dbname;
-                text = Some(read.without_password);
+                written = Some(read.parameters);
             }
-            Err(message) => findings.refuse(&at(name), message, None),
+            Err(error) => findings.refuse(&at(name), error.to_string(), error.hint()),
         }
     }
+    let mut parameters = written.unwrap_or_default();
+    let dbname = parameters
+        .get("dbname")
+        .filter(|name| !name.is_empty())
+        .cloned();
     let password = password(findings, fragment, table, sources);
-    let parameters = fragment.parameters();
-    for keyword in parameters
+    let own = fragment.parameters();
+    for keyword in own
         .iter()
         .filter(|(_, value)| value.contains('\0'))
         .map(|(k, _)| k)
     {
         findings.refuse(&at(keyword), "a NUL in it".to_owned(), None);
     }
+    parameters.extend(own);
     (
         Connection {
-            conninfo: text,
             parameters,
             password,
         },
@@ -93,21 +95,15 @@ fn password(
     sources.into_iter().next().map(|(_, source)| source)
 }
 
-fn unknown_keywords(findings: &mut Findings<'_>, at: &[String], keywords: &[String]) {
-    for keyword in keywords {
-        if !conninfo::KEYWORDS.contains(&keyword.as_str()) {
-            // A mistyped string may hold a password where a keyword should be: only what looks
-            // like a keyword is quoted.
-            let hint = nearest(keyword, conninfo::KEYWORDS);
-            let message = match hint {
-                Some(_) => format!("libpq has no keyword {keyword:?}"),
-                None => "a keyword in it is none of libpq's".to_owned(),
-            };
-            findings.refuse(
-                at,
-                message,
-                hint.map(|right| format!("did you mean {right}?")),
-            );
+/// Refuses the parameters of a connection string that our own connection cannot follow.
+fn refuse_what_cannot_be_followed(
+    findings: &mut Findings<'_>,
+    at: &[String],
+    parameters: &Parameters,
+) {
+    for name in parameters.keys() {
+        if let Some(Treatment::Refused(instead)) = keyword::find(name).map(|one| one.treatment) {
+            findings.refuse(at, format!("{name}: {instead}"), None);
         }
     }
 }

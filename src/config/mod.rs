@@ -28,6 +28,8 @@ mod tests;
 mod wording;
 
 pub use commands::Runs;
+pub use conninfo::ParseError;
+pub(crate) use conninfo::{Parameters, keyword};
 pub use directory::directory_name;
 pub(crate) use nearest::nearest;
 pub use plan::{

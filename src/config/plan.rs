@@ -9,6 +9,7 @@ use chrono_tz::Tz;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
+use super::conninfo::{self, ParseError};
 use crate::display::label;
 use crate::policy::{Blackouts, Expectation, Retry, Rules, Schedule, Series};
 use crate::telemetry::Level;
@@ -71,14 +72,27 @@ pub struct Server {
 /// environment, service file and password file.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Connection {
-    /// A libpq URI or keyword string, its password cut out (it is in `password` below) and every
-    /// keyword known; the single parameters below win over it.
-    pub conninfo: Option<String>,
-    /// Single parameters by libpq's keyword: `host`, `port`, `user`, `sslmode`, `service`, ….
-    /// The setting `service_file` is `servicefile`, as libpq 18 names it.
+    /// By libpq's keyword: `host`, `port`, `user`, `sslmode`, `service`, …. The setting `service_file` is
+    /// `servicefile`, as libpq 18 names it. Single settings win over those of a connection string.
     pub parameters: BTreeMap<String, String>,
     /// Where the password comes from, when not from libpq's own places.
     pub password: Option<PasswordSource>,
+}
+
+impl Connection {
+    /// What a libpq URI or keyword string says.
+    ///
+    /// # Errors
+    /// It is none; the error does not show it, for it may hold a password.
+    pub fn from_string(text: &str) -> Result<Self, ParseError> {
+        let read = conninfo::parse(text)?;
+        Ok(Self {
+            parameters: read.parameters,
+            password: read
+                .password
+                .map(|password| PasswordSource::Inline(SecretString::from(password))),
+        })
+    }
 }
 
 /// Where a password comes from.

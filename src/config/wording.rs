@@ -2,6 +2,7 @@
 
 use figment::error::{Actual, Kind};
 
+use super::conninfo::keyword::{self, Treatment};
 use super::nearest::nearest;
 use super::problem::What;
 
@@ -65,28 +66,19 @@ fn unknown_setting(table: &[String]) -> String {
 /// What an unknown word was probably meant to be.
 fn way_to(word: &str, table: &[String], known: &[&str]) -> String {
     let in_connection = table.last().is_some_and(|name| name == "connection");
-    let is_libpqs = ["require_auth", "requirepeer", "sslcrldir", "sslpassword"].contains(&word);
-    let right = nearest(word, known.iter().copied());
-    if let Some(right) = right.filter(|_| !(in_connection && is_libpqs)) {
+    // What libpq knows and our own connection cannot follow is refused rather than forgotten.
+    if in_connection
+        && let Some(Treatment::Refused(instead)) = keyword::find(word).map(|one| one.treatment)
+    {
+        return instead.to_owned();
+    }
+    if let Some(right) = nearest(word, known.iter().copied()) {
         return format!("did you mean {right}?");
     }
     match word {
-        // What libpq knows and our own connection cannot keep is refused rather than forgotten.
-        "require_auth" if in_connection => "the way of authentication cannot be demanded; use \
-            channel_binding = \"require\" or sslmode = \"verify-full\""
-            .to_owned(),
-        "requirepeer" if in_connection => {
-            "the owner of the server's process cannot be checked; see \
-            that only the server can write to the socket's directory"
-                .to_owned()
-        }
-        "sslcrldir" if in_connection => {
-            "put the lists of revoked certificates into one file for sslcrl".to_owned()
-        }
         "dbname" if in_connection => {
             "databases are named by database or databases, not in the connection".to_owned()
         }
-        "sslpassword" if in_connection => "use a key without a passphrase".to_owned(),
         "cron" | "when" | "at" if known.contains(&"schedule") => {
             "did you mean schedule?".to_owned()
         }

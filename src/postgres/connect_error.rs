@@ -432,10 +432,9 @@ mod tests {
     }
 
     fn there(more: &str) -> Conninfo {
-        let connection = crate::config::Connection {
-            conninfo: Some(format!("host=h dbname=d user=me {more}")),
-            ..Default::default()
-        };
+        let connection =
+            crate::config::Connection::from_string(&format!("host=h dbname=d user=me {more}"))
+                .unwrap();
         Conninfo::resolve(&connection, &std::collections::BTreeMap::new(), None).unwrap()
     }
 

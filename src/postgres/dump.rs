@@ -354,10 +354,7 @@ mod tests {
     }
 
     fn conninfo(text: &str) -> Conninfo {
-        let connection = Connection {
-            conninfo: Some(text.to_owned()),
-            ..Connection::default()
-        };
+        let connection = Connection::from_string(text).unwrap();
         Conninfo::resolve(&connection, &BTreeMap::new(), None).unwrap()
     }
 

@@ -42,8 +42,8 @@ pub use client::{Client, QueryError};
 pub use confine::{Bounds, Enforcement, Files, LAUNCHER, LaunchError, Reach, Running, launch};
 pub use connect_error::{ConnectError, ConnectErrorKind, advice_to_root};
 pub use conninfo::{
-    Conninfo, ConninfoError, ParameterSource, ParseError, PasswordError, ServiceError,
-    without_passwords, without_passwords_of_uris,
+    Conninfo, ConninfoError, ParameterSource, PasswordError, ServiceError, without_passwords,
+    without_passwords_of_uris,
 };
 pub use dependents::{
     Dependents, bring_what_always_fires, dependents, knows_time_zone, missing_locales,

@@ -159,7 +159,22 @@ const REFUSED: &[(&str, &str, &[&str])] = &[
     (
         "database = \"a\"\n[connection]\nhots = \"x\"",
         "3:1",
-        &["did you mean host?"],
+        &["unknown libpq parameter \"hots\"", "did you mean host?"],
+    ),
+    (
+        "database = \"a\"\n[connection]\nuri = \"postgres://h/?sslpassword=x\"",
+        "3:7",
+        &["sslpassword: an encrypted client key is not supported"],
+    ),
+    (
+        "database = \"a\"\n[connection]\nconninfo = \"replication=on\"",
+        "3:12",
+        &["replication: a logical backup needs an ordinary connection"],
+    ),
+    (
+        "database = \"a\"\n[connection]\nsslpassword = \"x\"",
+        "3:1",
+        &["an encrypted client key is not supported"],
     ),
     (
         "database = \"a\"\n[connection]\nsslmode = \"verify\"",

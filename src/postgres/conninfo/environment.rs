@@ -6,7 +6,8 @@ use std::time::Duration;
 use secrecy::ExposeSecret as _;
 
 use super::session::Purpose;
-use super::{Conninfo, Host, keyword};
+use super::{Conninfo, Host};
+use crate::config::keyword;
 
 /// Variables that a program of `PostgreSQL` may need besides libpq's: where its certificates,
 /// libraries and time zone are.

@@ -2,17 +2,14 @@
 
 use std::fmt;
 
-use super::parse::ParseError;
 use super::password::PasswordError;
 use super::service::ServiceError;
+use crate::config::ParseError;
 use crate::credential;
 
 /// Why a connection cannot be resolved.
 #[derive(Debug, thiserror::Error)]
 pub enum ConninfoError {
-    /// The connection string of the configuration makes no sense.
-    #[error("the connection string in the configuration: {0}")]
-    ConnectionString(#[source] ParseError),
     /// A parameter that libpq does not know.
     #[error("the connection in the configuration: {0}")]
     Parameter(#[source] ParseError),

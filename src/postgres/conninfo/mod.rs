@@ -7,10 +7,8 @@
 mod endpoint;
 mod environment;
 mod error;
-mod keyword;
 mod mask;
 mod mode;
-mod parse;
 mod password;
 mod service;
 mod session;
@@ -23,14 +21,12 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::config::Connection;
+use crate::config::{Connection, Parameters};
 use crate::credential;
 pub(super) use endpoint::{Endpoint, Host};
 pub(super) use environment::quoted;
 pub use error::{ConninfoError, ParameterSource};
 pub(super) use mode::{ChannelBinding, SessionAttributes, SslMode};
-use parse::Parameters;
-pub use parse::ParseError;
 pub use password::PasswordError;
 use password::{Login, PasswordFile};
 pub use service::ServiceError;

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::keyword;
-use super::parse::Parameters;
+use crate::config::Parameters;
+use crate::config::keyword;
 
 /// Why a service cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -133,10 +133,7 @@ fn section(text: &str, name: &str) -> Result<Option<Parameters>, (usize, String)
             return Err((number, format!("{key:?} cannot stand in a service file")));
         }
         if keyword::find(key).is_none() {
-            return Err((
-                number,
-                format!("{key:?} is no connection parameter of libpq"),
-            ));
+            return Err((number, format!("unknown libpq parameter {key:?}")));
         }
         parameters
             .entry(key.to_owned())

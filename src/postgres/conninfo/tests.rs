@@ -16,10 +16,7 @@ fn map(pairs: Pairs<'_>) -> BTreeMap<String, String> {
 }
 
 fn by_string(conninfo: &str) -> Connection {
-    Connection {
-        conninfo: Some(conninfo.to_owned()),
-        ..Connection::default()
-    }
+    Connection::from_string(conninfo).unwrap()
 }
 
 fn resolved(conninfo: &str, environment: &[(&str, &str)]) -> Conninfo {
@@ -64,7 +61,9 @@ fn the_configuration_wins_over_the_service_over_the_environment_over_the_default
         ("PGUSER", "environment-user"),
     ];
     let mut connection = by_string("port=4 user=string-user");
-    connection.parameters = map(&[("user", "parameter-user")]);
+    connection
+        .parameters
+        .extend(map(&[("user", "parameter-user")]));
     let conninfo = Conninfo::resolve(&connection, &map(&environment), None).unwrap();
     assert_eq!(
         conninfo.to_string(),
@@ -157,7 +156,9 @@ fn a_value_that_makes_no_sense_is_refused_with_its_place() {
     };
     let error = Conninfo::resolve(&connection, &BTreeMap::new(), None).unwrap_err();
     assert!(
-        error.to_string().contains("did you mean \"host\""),
+        error
+            .to_string()
+            .contains("unknown libpq parameter \"hots\""),
         "{error}"
     );
 }

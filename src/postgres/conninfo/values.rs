@@ -5,10 +5,9 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::error::{ConninfoError, ParameterSource};
-use super::keyword::{self, Treatment};
-use super::parse::{self, Parameters, ParseError};
 use super::service;
-use crate::config::Connection;
+use crate::config::keyword::{self, Treatment};
+use crate::config::{Connection, Parameters, ParseError};
 
 /// The values of all parameters with the place of each, while they are being resolved.
 pub(super) struct Values(BTreeMap<&'static str, (String, ParameterSource)>);
@@ -18,15 +17,11 @@ impl Values {
         connection: &Connection,
         environment: &BTreeMap<String, String>,
     ) -> Result<Self, ConninfoError> {
-        let mut explicit = match &connection.conninfo {
-            Some(text) => {
-                parse::connection_string(text).map_err(ConninfoError::ConnectionString)?
-            }
-            None => Parameters::new(),
-        };
-        explicit.extend(connection.parameters.clone());
         let mut values = Self(BTreeMap::new());
-        values.fill(explicit, ParameterSource::Configuration)?;
+        values.fill(
+            connection.parameters.clone(),
+            ParameterSource::Configuration,
+        )?;
 
         let or_variable = |values: &Self, name: &str, variable: &str| {
             let value = values
@@ -75,8 +70,9 @@ impl Values {
         place: ParameterSource,
     ) -> Result<(), ConninfoError> {
         for (name, value) in parameters {
-            let keyword = keyword::find(&name)
-                .ok_or(ConninfoError::Parameter(ParseError::UnknownKeyword(name)))?;
+            let keyword = keyword::find(&name).ok_or(ConninfoError::Parameter(
+                ParseError::UnknownKeyword(Some(name)),
+            ))?;
             self.0.entry(keyword.name).or_insert((value, place));
         }
         Ok(())

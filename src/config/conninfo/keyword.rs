@@ -6,7 +6,7 @@
 
 /// How this program treats a parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Treatment {
+pub(crate) enum Treatment {
     /// Our own connection and the programs that we start follow it.
     Honoured,
     /// It changes nothing that matters here, so it is accepted and left out.
@@ -18,13 +18,13 @@ pub(super) enum Treatment {
 
 /// One parameter.
 #[derive(Debug)]
-pub(super) struct Keyword {
+pub(crate) struct Keyword {
     /// Its name in a connection string.
-    pub(super) name: &'static str,
+    pub(crate) name: &'static str,
     /// Its environment variable, if it has one.
-    pub(super) variable: Option<&'static str>,
+    pub(crate) variable: Option<&'static str>,
     /// How it is treated.
-    pub(super) treatment: Treatment,
+    pub(crate) treatment: Treatment,
 }
 
 const fn honoured(name: &'static str, variable: Option<&'static str>) -> Keyword {
@@ -59,7 +59,7 @@ const NO_OAUTH: &str = "OAuth is not supported: use a password or a client certi
 const NO_SCRAM_KEYS: &str = "SCRAM keys are not supported: give the password";
 
 /// All parameters. Keywords of the same meaning stand together.
-pub(super) const KEYWORDS: &[Keyword] = &[
+pub(crate) const KEYWORDS: &[Keyword] = &[
     honoured("service", Some("PGSERVICE")),
     honoured("servicefile", Some("PGSERVICEFILE")),
     honoured("host", Some("PGHOST")),
@@ -142,12 +142,12 @@ pub(super) const KEYWORDS: &[Keyword] = &[
 ];
 
 /// The parameter of this name.
-pub(super) fn find(name: &str) -> Option<&'static Keyword> {
+pub(crate) fn find(name: &str) -> Option<&'static Keyword> {
     KEYWORDS.iter().find(|keyword| keyword.name == name)
 }
 
 /// The known name that is spelled most like this one, if any comes close.
-pub(super) fn nearest(name: &str) -> Option<&'static str> {
+pub(crate) fn nearest(name: &str) -> Option<&'static str> {
     KEYWORDS
         .iter()
         .map(|keyword| {
