@@ -28,7 +28,7 @@ pub(super) struct Conninfo {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParseError {
     /// A keyword that libpq does not know; none where it may be a piece of a password.
-    #[error("unknown libpq parameter{}", quoted(.0))]
+    #[error("unknown libpq parameter{}", quoted(.0.as_deref()))]
     UnknownKeyword(Option<String>),
     /// A keyword without a value.
     #[error("the parameter {0:?} has no value: write {0}=…")]
@@ -59,9 +59,8 @@ impl ParseError {
     }
 }
 
-fn quoted(name: &Option<String>) -> String {
-    name.as_ref()
-        .map_or_else(String::new, |name| format!(" {name:?}"))
+fn quoted(name: Option<&str>) -> String {
+    name.map_or_else(String::new, |name| format!(" {name:?}"))
 }
 
 /// Where the rest of a URI begins.
