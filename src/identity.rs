@@ -27,7 +27,7 @@ use signal_hook::iterator::Signals;
 use uzers::os::unix::UserExt as _;
 use uzers::{Group, User};
 
-use crate::words::shell_word;
+use crate::display::shell_word;
 
 /// The variable by which root's process says whom the second one is to become. It counts only for
 /// root, and only from the process that it names.
@@ -155,7 +155,7 @@ pub(crate) fn stays_root() -> Option<bool> {
 static SERVICE: OnceLock<(u32, u32)> = OnceLock::new();
 
 /// Notes whom root's process gives advice about secrets for.
-pub(crate) fn note_service(user: &ServiceUser) {
+pub(crate) fn remember_service(user: &ServiceUser) {
     SERVICE.get_or_init(|| (user.user, user.group));
 }
 
@@ -302,9 +302,9 @@ pub fn take_over() -> io::Result<()> {
     if !rustix::process::geteuid().is_root() {
         return Ok(());
     }
-    let told = text.to_str().and_then(ServiceUser::decode);
+    let handed_over = text.to_str().and_then(ServiceUser::decode);
     let parent = || getppid().map(|parent| parent.as_raw_nonzero().get().cast_unsigned());
-    let Some((from, user)) = told.filter(|(from, _)| parent() == Some(*from)) else {
+    let Some((from, user)) = handed_over.filter(|(from, _)| parent() == Some(*from)) else {
         return Err(io::Error::other(format!(
             "{VARIABLE} is pgbackupd's own and says nothing of use here: unset it"
         )));

@@ -51,7 +51,7 @@ mod threads;
 pub use threads::runtime;
 
 /// 0: numbers, sizes, times and names as people read them.
-mod words;
+mod display;
 
 /// 1: who else may change a file, or put another one in its place.
 mod writers;

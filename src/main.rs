@@ -26,16 +26,16 @@ fn main() -> ExitCode {
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(told) => {
+        Err(error) => {
             // Help and version are told on stdout and are no errors.
-            let text = told.to_string();
+            let text = error.to_string();
             let masked = pgbackupd::postgres::without_passwords(&text);
             if masked == text {
-                let _ = told.print();
+                let _ = error.print();
             } else {
                 let _ = write!(anstream::stderr(), "{masked}");
             }
-            return if told.use_stderr() {
+            return if error.use_stderr() {
                 code(FailureKind::Usage)
             } else {
                 ExitCode::SUCCESS
@@ -59,9 +59,9 @@ fn main() -> ExitCode {
             if !is_told {
                 let prefix = telemetry::error_prefix();
                 let sentence = pgbackupd::postgres::without_passwords_of_uris(&failure.message);
-                let told = format!("pgbackupd: {}", telemetry::Printable(&sentence))
+                let message = format!("pgbackupd: {}", telemetry::Printable(&sentence))
                     .replace('\n', &format!("\n{prefix}"));
-                let _ = writeln!(anstream::stderr(), "{prefix}{told}");
+                let _ = writeln!(anstream::stderr(), "{prefix}{message}");
             }
             code(failure.kind)
         }
@@ -71,11 +71,11 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<(), Failure> {
     let internal = |error: std::io::Error| Failure::new(FailureKind::Internal, error.to_string());
     let runtime = pgbackupd::runtime().map_err(|error| {
-        let told = format!(
+        let message = format!(
             "cannot start its threads: {error}; see how many processes and threads the user and the \
              service may have (`ulimit -u`, TasksMax=), and what else runs here"
         );
-        Failure::new(FailureKind::Unavailable, told)
+        Failure::new(FailureKind::Unavailable, message)
     })?;
     let is_daemon = cli.is_daemon();
     let outcome = runtime.block_on(async {

@@ -7,12 +7,12 @@ use std::path::Path;
 
 use rustix::fs::{Access, access};
 
+use crate::display::shell_word;
 use crate::identity::{self, group_name, in_shell_of_root, user_name};
-use crate::words::shell_word;
 
 /// A file whose owner, group and mode let others read it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Exposure {
+pub(crate) struct FileMode {
     /// The permission bits.
     pub(crate) mode: u32,
     /// Who owns it.
@@ -23,7 +23,7 @@ pub(crate) struct Exposure {
     is_own: bool,
 }
 
-impl Exposure {
+impl FileMode {
     /// None for a file that is closed to others.
     ///
     /// The rule is libpq's for private keys. Closed means: nothing for group and world; or owned by

@@ -12,8 +12,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 
+use crate::display::shell_word;
 use crate::identity::{self, group_name, in_shell_of_root, user_name};
-use crate::words::shell_word;
 
 /// As many symbolic links as the kernel follows in one path (`path_resolution(7)`).
 const MOST_LINKS: u32 = 40;

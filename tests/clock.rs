@@ -4,7 +4,7 @@
 
 use crate::support::clock::WallClock;
 use crate::support::cluster::{Cluster, wait_until};
-use crate::support::daemon::{Circumstances, Daemon, next, only_daily, side_by_side, slots};
+use crate::support::daemon::{Daemon, DaemonOptions, next, only_daily, side_by_side, slots};
 use crate::support::operator::Operator;
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -33,7 +33,7 @@ impl Slot {
         let clock = WallClock::at(&operator, self.from);
         let daemon = Daemon::with(
             &operator,
-            Circumstances {
+            DaemonOptions {
                 clock: Some(&clock),
                 is_service: true,
                 watchdog: None,
@@ -48,7 +48,7 @@ impl Slot {
             "{names:?}"
         );
         let shown = format!("STATUS=next: daily at {}", self.shown);
-        daemon.wait_for_told(&shown, 1);
+        daemon.wait_for_notification(&shown, 1);
         wait_until("the state has the next slot", || {
             next(&operator, "daily") == self.next
         });

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::clock::WallClock;
 use crate::support::cluster::{Cluster, wait_until};
-use crate::support::daemon::{Circumstances, Daemon, next, only_daily, side_by_side, slots, state};
+use crate::support::daemon::{Daemon, DaemonOptions, next, only_daily, side_by_side, slots, state};
 use crate::support::filesystem::Filesystem;
 use crate::support::operator::{HeldLock, Operator};
 use chrono::{DateTime, FixedOffset, TimeDelta};
@@ -29,9 +29,9 @@ pub(crate) fn every_night(operator: &mut Operator) {
 pub(crate) fn as_service(operator: &Operator) -> Daemon {
     Daemon::with(
         operator,
-        Circumstances {
+        DaemonOptions {
             is_service: true,
-            ..Circumstances::default()
+            ..DaemonOptions::default()
         },
     )
 }
@@ -78,8 +78,8 @@ fn runs_are_kept_apart_and_none_is_lost() {
 fn says_what_it_does(_: &Cluster, mut operator: Operator) {
     every_night(&mut operator);
     let daemon = as_service(&operator);
-    daemon.wait_for_told("READY=1", 1);
-    let told = daemon.told();
+    daemon.wait_for_notification("READY=1", 1);
+    let told = daemon.notifications();
     let first = |start: &str| told.iter().position(|message| message.starts_with(start));
     let status = first("STATUS=next: daily at ").expect("a status");
     assert!(status < first("READY=1").unwrap(), "{told:?}");
@@ -95,7 +95,7 @@ fn says_what_it_does(_: &Cluster, mut operator: Operator) {
     daemon.wait_for("state: next: daily at ");
     daemon.wait_for("job daily (backup, 0 2 * * *): next ");
 
-    let second = Daemon::launch(&operator, Circumstances::default()).wait();
+    let second = Daemon::launch(&operator, DaemonOptions::default()).wait();
     assert_eq!(second.code, 75, "{second:?}");
     let pid = daemon.pid().as_raw_nonzero();
     let expected = format!("another pgbackupd daemon runs with this configuration (process {pid})");
@@ -105,7 +105,7 @@ fn says_what_it_does(_: &Cluster, mut operator: Operator) {
     assert_eq!(state(&operator)["pid"], pid.get());
 
     daemon.signal(Signal::TERM);
-    daemon.wait_for_told("STOPPING=1", 1);
+    daemon.wait_for_notification("STOPPING=1", 1);
     let end = daemon.wait();
     assert_eq!(end.code, 0, "{end:?}");
     assert!(state(&operator).is_null());
@@ -124,9 +124,9 @@ fn reloads(_: &Cluster, mut operator: Operator) {
     let said = daemon.wait_for("job daily: schedule 0 2 * * * → 30 4 * * *; next run ");
     assert!(said.ends_with(" 04:30 +03"), "{said}");
     daemon.wait_for("configuration reloaded from ");
-    let reloading = daemon.wait_for_told("RELOADING=1", 1);
+    let reloading = daemon.wait_for_notification("RELOADING=1", 1);
     assert!(reloading.contains("MONOTONIC_USEC="), "{reloading}");
-    daemon.wait_for_told("READY=1", 2);
+    daemon.wait_for_notification("READY=1", 2);
     // Whoever hears READY and then asks gets what is in force now.
     let told = next(&operator, "daily");
     assert!(
@@ -143,14 +143,14 @@ fn reloads(_: &Cluster, mut operator: Operator) {
         + 1;
     daemon.signal(Signal::HUP);
     daemon.wait_for("the configuration was NOT reloaded, the one before it stays in force:");
-    daemon.wait_for_told("READY=1", 3);
+    daemon.wait_for_notification("READY=1", 3);
     let log = daemon.log();
     let place = format!("{}:{line}:", operator.configuration().display());
     assert!(
         log.contains(&place) && log.contains("jobs.daily.schedule"),
         "{log}"
     );
-    daemon.wait_for_told("STATUS=the configuration is REFUSED", 1);
+    daemon.wait_for_notification("STATUS=the configuration is REFUSED", 1);
     let refused = state(&operator)["refused"].clone();
     assert!(
         refused.as_str().is_some_and(|why| why.contains("25")),
@@ -166,10 +166,10 @@ fn reloads(_: &Cluster, mut operator: Operator) {
     operator.set("jobs.daily.schedule", "30 5 * * *");
     daemon.signal(Signal::HUP);
     daemon.wait_for("job daily: schedule 30 4 * * * → 30 5 * * *; next run ");
-    daemon.wait_for_told("READY=1", 4);
+    daemon.wait_for_notification("READY=1", 4);
     assert!(
         daemon
-            .told()
+            .notifications()
             .iter()
             .rfind(|told| told.starts_with("STATUS="))
             .unwrap()
@@ -214,7 +214,7 @@ fn storm_of_reloads(_: &Cluster, mut operator: Operator) {
     daemon.signal(Signal::USR1);
     daemon.wait_for("state: ");
     wait_until("there are as many ends as beginnings", || {
-        let told = daemon.told();
+        let told = daemon.notifications();
         let count = |start: &str| told.iter().filter(|one| one.starts_with(start)).count();
         count("READY=1") == count("RELOADING=1") + 1
     });
@@ -225,21 +225,21 @@ fn watchdog(_: &Cluster, mut operator: Operator) {
     every_night(&mut operator);
     let daemon = Daemon::with(
         &operator,
-        Circumstances {
+        DaemonOptions {
             is_service: true,
             watchdog: Some(Duration::from_secs(2)),
-            ..Circumstances::default()
+            ..DaemonOptions::default()
         },
     );
     let began = Instant::now();
-    daemon.wait_for_told("WATCHDOG=1", 4);
+    daemon.wait_for_notification("WATCHDOG=1", 4);
     let took = began.elapsed();
     assert!(took > Duration::from_secs(2), "too often: {took:?}");
     // Only builds for tests can be made to hang.
     if cfg!(debug_assertions) {
         let beats = || {
             daemon
-                .told()
+                .notifications()
                 .iter()
                 .filter(|told| *told == "WATCHDOG=1")
                 .count()
@@ -256,7 +256,7 @@ fn unusable_directory(_: &Cluster, mut operator: Operator) {
     every_night(&mut operator);
     fs::write(operator.path("file"), "").unwrap();
     operator.set("directory", operator.path("file").display());
-    let end = Daemon::launch(&operator, Circumstances::default()).wait();
+    let end = Daemon::launch(&operator, DaemonOptions::default()).wait();
     assert_eq!(end.code, 73, "{end:?}");
     let expected = format!(
         "the directory {} for the backups of database unusable cannot be used: ",

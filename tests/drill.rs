@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::support::clock::WallClock;
 use crate::support::cluster::{Cluster, wait_until};
-use crate::support::daemon::{Circumstances, Daemon, only_daily};
+use crate::support::daemon::{Daemon, DaemonOptions, only_daily};
 use crate::support::drill::{
     assert_empty, back_up, drill, open_directory, operator, programs_with, psql_that_changes,
 };
@@ -583,9 +583,9 @@ fn the_service_drills_when_its_job_is_due() {
     let clock = WallClock::at(&operator, "2036-01-01T01:59:58Z");
     let daemon = Daemon::with(
         &operator,
-        Circumstances {
+        DaemonOptions {
             clock: Some(&clock),
-            ..Circumstances::default()
+            ..DaemonOptions::default()
         },
     );
     daemon.wait_for("test restore of postgres succeeded (job drill): ");

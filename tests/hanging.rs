@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::daemon::{BEFORE, SLOT, as_service, every_night};
 use crate::support::clock::WallClock;
 use crate::support::cluster::{Cluster, wait_until};
-use crate::support::daemon::{Circumstances, Daemon, side_by_side, slots, state};
+use crate::support::daemon::{Daemon, DaemonOptions, side_by_side, slots, state};
 use crate::support::filesystem::HangingDirectory;
 use crate::support::operator::{HeldLock, Operator};
 use rustix::process::Signal;
@@ -44,7 +44,7 @@ fn disk_that_hangs_at_the_start(_: &Cluster, mut operator: Operator) {
     let Some(_hanging) = HangingDirectory::over(disk.clone()) else {
         return;
     };
-    let daemon = Daemon::launch(&operator, Circumstances::default());
+    let daemon = Daemon::launch(&operator, DaemonOptions::default());
     daemon.wait_for(" starts, with ");
     let end = daemon.end();
     assert_eq!(end.code, 0, "{end:?}");
@@ -70,7 +70,7 @@ fn disk_that_hangs_at_a_reload(_: &Cluster, mut operator: Operator) {
     };
     operator.set("jobs.daily.schedule", "30 4 * * *");
     daemon.signal(Signal::HUP);
-    daemon.wait_for_told("RELOADING=1", 1);
+    daemon.wait_for_notification("RELOADING=1", 1);
     hanging.wait_for_caller(daemon.pid());
     daemon.signal(Signal::USR1);
     daemon.wait_for("job daily (backup, 0 2 * * *): next ");
@@ -80,11 +80,11 @@ fn disk_that_hangs_at_a_reload(_: &Cluster, mut operator: Operator) {
     daemon.wait_for_nth("job daily (backup, 0 2 * * *): next ", 2);
     drop(hanging);
     daemon.wait_for("job daily: schedule 0 2 * * * → 30 4 * * *; next run ");
-    daemon.wait_for_told("READY=1", 3);
+    daemon.wait_for_notification("READY=1", 3);
 
     let hanging = HangingDirectory::over(fragments).unwrap();
     daemon.signal(Signal::HUP);
-    daemon.wait_for_told("RELOADING=1", 3);
+    daemon.wait_for_notification("RELOADING=1", 3);
     let end = daemon.end();
     assert_eq!(end.code, 0, "{end:?}");
     assert!(
@@ -105,16 +105,17 @@ fn runtime_directory_that_hangs(_: &Cluster, mut operator: Operator) {
     operator.set("jobs.daily.schedule", "30 4 * * *");
     daemon.signal(Signal::HUP);
     daemon.wait_for("job daily: schedule 0 2 * * * → 30 4 * * *; next run ");
-    let told = daemon.wait_for_told(&format!("STATUS={}", operator.path("runtime").display()), 1);
+    let told =
+        daemon.wait_for_notification(&format!("STATUS={}", operator.path("runtime").display()), 1);
     assert!(told.contains(" does not take the state: "), "{told}");
     assert!(told.contains("; next: daily at "), "{told}");
-    daemon.wait_for_told("READY=1", 2);
+    daemon.wait_for_notification("READY=1", 2);
     daemon.signal(Signal::USR1);
     daemon.wait_for("job daily (backup, 30 4 * * *): next ");
     let end = daemon.end();
     assert_eq!(end.code, 0, "{end:?}");
 
-    let end = Daemon::launch(&operator, Circumstances::default()).wait();
+    let end = Daemon::launch(&operator, DaemonOptions::default()).wait();
     assert_eq!(end.code, 73, "{end:?}");
     let runtime = operator.path("runtime").display().to_string();
     let expected =
@@ -138,7 +139,7 @@ fn hanging_in_a_run<'a>(
     let lock = HeldLock::on(cluster, database, "t");
     let daemon = Daemon::with(
         operator,
-        Circumstances {
+        DaemonOptions {
             clock: Some(&clock),
             is_service: true,
             watchdog: Some(Duration::from_secs(2)),
@@ -199,13 +200,13 @@ fn directory_that_hangs_at_the_stop(cluster: &Cluster, mut operator: Operator) {
 fn state_directory_that_hangs(cluster: &Cluster, mut operator: Operator) {
     every_night(&mut operator);
     let clock = WallClock::at(&operator, BEFORE);
-    let circumstances = Circumstances {
+    let options = DaemonOptions {
         clock: Some(&clock),
         is_service: true,
         watchdog: Some(Duration::from_secs(2)),
     };
     let lock = HeldLock::on(cluster, "hangs_at_note", "t");
-    let daemon = Daemon::with(&operator, circumstances);
+    let daemon = Daemon::with(&operator, options);
     lock.wait_for_another();
     operator.wait_for_process("pg_dump");
     let directory = operator.path("state");
@@ -225,11 +226,11 @@ fn state_directory_that_hangs(cluster: &Cluster, mut operator: Operator) {
     let expected = format!("the directory {} does not answer: ", directory.display());
     assert!(one_line(&status.stdout).contains(&expected), "{status}");
 
-    let daemon = Daemon::with(&operator, circumstances);
+    let daemon = Daemon::with(&operator, options);
     assert_concern_about(&operator, &daemon, &directory);
     assert_ends_in_time(daemon);
     drop(hanging);
-    let daemon = Daemon::with(&operator, circumstances);
+    let daemon = Daemon::with(&operator, options);
     assert_eq!(daemon.end().code, 0);
     assert_eq!(slots(&operator, "succeeded"), [SLOT]);
 }
@@ -251,7 +252,7 @@ fn directory_that_hangs_in_the_night(cluster: &Cluster, mut operator: Operator) 
     let period = Duration::from_secs(2);
     let daemon = Daemon::with(
         &operator,
-        Circumstances {
+        DaemonOptions {
             clock: Some(&clock),
             is_service: true,
             watchdog: Some(period),
@@ -276,7 +277,7 @@ fn directory_that_hangs_in_the_night(cluster: &Cluster, mut operator: Operator) 
     });
     assert_concern_about(&operator, &daemon, &directory);
     sleep((period * 4).saturating_sub(began.elapsed()));
-    let beats = daemon.told();
+    let beats = daemon.notifications();
     let beats = beats.iter().filter(|told| *told == "WATCHDOG=1").count();
     // Two a period, less a turn of the loop each.
     assert!(beats >= 6, "{beats} in {:?}", began.elapsed());
@@ -330,7 +331,7 @@ fn directory_that_hangs_while_slots_are_missed(cluster: &Cluster, mut operator: 
 fn assert_concern_about(operator: &Operator, daemon: &Daemon, directory: &Path) {
     let named = directory.display().to_string();
     daemon.wait_for(&format!("the directory {named} has not answered since "));
-    daemon.wait_for_told(&format!("STATUS={named} DOES NOT ANSWER"), 1);
+    daemon.wait_for_notification(&format!("STATUS={named} DOES NOT ANSWER"), 1);
     wait_until("the state names the directory", || {
         state(operator)["hanging"][0]["directory"] == named
     });

@@ -16,8 +16,8 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use chrono_tz::Tz;
+use pgbackupd::emit;
 use pgbackupd::telemetry::{EventKind, JsonFile, Level, Settings, for_daemon};
-use pgbackupd::tell;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
 const CASE: &str = "PGBACKUPD_TEST_CASE";
@@ -104,7 +104,7 @@ fn case() {
         Ok("journal") => journal(),
         Ok("no journal") => {
             let _guard = for_daemon(&settings(None)).unwrap();
-            tell_two();
+            emit_two();
         }
         Ok("lines") => {
             let file = JsonFile {
@@ -112,7 +112,7 @@ fn case() {
                 keep: 3,
             };
             let guard = for_daemon(&settings(Some(file))).unwrap();
-            tell_two();
+            emit_two();
             tracing::debug!(target: "pgbackupd", "not at level info");
             tracing::info!(target: "tokio_cron_scheduler", "a library at work");
             guard.set_level(Level::Debug);
@@ -134,8 +134,8 @@ fn settings(file: Option<JsonFile>) -> Settings {
     }
 }
 
-fn tell_two() {
-    tell!(
+fn emit_two() {
+    emit!(
         RunSucceeded,
         {
             job = "daily", database = "app", server = "local", run_id = "r1",
@@ -145,7 +145,7 @@ fn tell_two() {
         "app"
     );
     let database = HOSTILE;
-    tell!(
+    emit!(
         RunFailed,
         { job = "daily", database, server = "local", outcome = "failed" },
         "database {database}: not done"
@@ -176,7 +176,7 @@ fn journal() {
     let next = || entries.recv_timeout(Duration::from_secs(20)).unwrap();
 
     let _guard = for_daemon(&settings(None)).unwrap();
-    tell_two();
+    emit_two();
     let (entry, _) = next();
     let has = |entry: &Fields, name: &str, value: &str| {
         assert_eq!(entry[name], [value.as_bytes()], "{name}");
@@ -212,16 +212,16 @@ fn journal() {
     has(&entry, "UID", "0");
     has(&entry, "SLOT", "s1");
     assert!(!entry.keys().any(|name| name.starts_with('_')), "{entry:?}");
-    tell!(StateSnapshot, {}, "in a span");
+    emit!(StateSnapshot, {}, "in a span");
     let (entry, _) = next();
     has(&entry, "PRIORITY", "5");
     has(&entry, "SLOT", "s1");
-    tell!(DaemonStarting, {}, "starting");
+    emit!(DaemonStarting, {}, "starting");
     has(&next().0, "PRIORITY", "6");
 
     for (size, by_file) in [(64 * 1024, false), (3 * 1024 * 1024, true)] {
         let detail = format!("{}\n{}", "x".repeat(size), "end");
-        tell!(RunWarning, { job = "daily", database = "app", detail }, "large");
+        emit!(RunWarning, { job = "daily", database = "app", detail }, "large");
         let (entry, was_by_file) = next();
         has(&entry, "DETAIL", &detail);
         has(&entry, "MESSAGE_ID", EventKind::RunWarning.id());

@@ -119,7 +119,7 @@ fn a_path_is_found_however_it_is_written() {
         ),
         ("fn f() { g(|_: &crate::d::X| crate::c::Y) }", &["c", "d"]),
         ("fn f() { println!(\"{}\", crate::b::X); }", &["b"]),
-        ("fn f() { crate::told!(x); crate::b::told!(x); }", &["b"]),
+        ("fn f() { crate::emit!(x); crate::b::emit!(x); }", &["b"]),
         (
             "macro_rules! m { () => { $crate::b::X; crate::c::X }; }",
             &[],

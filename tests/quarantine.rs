@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::support::clock::WallClock;
 use crate::support::cluster::Cluster;
-use crate::support::daemon::{Circumstances, Daemon, only_daily};
+use crate::support::daemon::{Daemon, DaemonOptions, only_daily};
 use crate::support::filesystem::can_trace;
 use crate::support::operator::{Operator, Output};
 use serde_json::{Value, json};
@@ -397,11 +397,11 @@ fn the_service_puts_a_damaged_backup_aside_at_the_time_of_the_policy_and_raises_
     operator.set_value("jobs.verify.enabled", true);
     // A Sunday.
     let clock = WallClock::at(&operator, "2036-01-05T23:59:58Z");
-    let circumstances = Circumstances {
+    let options = DaemonOptions {
         clock: Some(&clock),
-        ..Circumstances::default()
+        ..DaemonOptions::default()
     };
-    let daemon = Daemon::with(&operator, circumstances);
+    let daemon = Daemon::with(&operator, options);
     daemon.wait_for("verification of postgres FAILED (job verify): 3 backups read in full");
     let end = daemon.end();
     assert_eq!(end.code, 0, "{}", end.log);

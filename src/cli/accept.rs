@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::env::CommandEnv;
 use super::failure::{Failure, FailureKind};
 use super::{report, select};
-use crate::jobs::{accept, places};
+use crate::jobs::{accept, backup_directories};
 use crate::policy::Accepted;
 
 /// The end of its help.
@@ -63,13 +63,18 @@ pub(super) struct AcceptResult {
 pub(super) fn run(args: &Args, env: &CommandEnv<'_>, out: &mut dyn Write) -> Result<(), Failure> {
     let loaded = env.load()?;
     let context = env.context(&loaded);
-    let told = |error| report::failure(&error, env.interrupt);
+    let to_failure = |error| report::failure(&error, env.interrupt);
     let wanted: Vec<String> = args.database.iter().cloned().collect();
-    let places = places(&context, &loaded.plan, &wanted).map_err(told)?;
-    let places = select::all_seen(places, "nothing was accepted", env.interrupt)?;
+    let backup_directories =
+        backup_directories(&context, &loaded.plan, &wanted).map_err(to_failure)?;
+    let backup_directories =
+        select::all_seen(backup_directories, "nothing was accepted", env.interrupt)?;
     let usage = |message: String| Failure::new(FailureKind::Usage, message);
-    let [place] = places.as_slice() else {
-        return Err(select::not_one(&places, "name one with --database"));
+    let [backup_directory] = backup_directories.as_slice() else {
+        return Err(select::not_one(
+            &backup_directories,
+            "name one with --database",
+        ));
     };
     let (what, word) = match args.what {
         What::Contents => (Accepted::Contents, "contents"),
@@ -77,15 +82,18 @@ pub(super) fn run(args: &Args, env: &CommandEnv<'_>, out: &mut dyn Write) -> Res
         What::Vanished => (Accepted::Vanished, "vanished"),
         What::Manifest => (Accepted::Manifest, "manifest"),
     };
-    let backups = accept(&context, place, what).map_err(told)?;
+    let backups = accept(&context, backup_directory, what).map_err(to_failure)?;
     if backups.is_empty() {
         return Err(usage(format!(
             "database {}: there is nothing to accept as {word}; `pgbackupd status` says what was lost",
-            report::one_line(&place.label)
+            report::one_line(&backup_directory.label)
         )));
     }
     if env.json {
-        let (server, database) = (place.server.clone(), place.database.clone());
+        let (server, database) = (
+            backup_directory.server.clone(),
+            backup_directory.database.clone(),
+        );
         return report::json(
             &AcceptResult {
                 server,

@@ -196,7 +196,7 @@ impl Backups<'_> {
             };
             drop(display);
             let result = match &outcome {
-                Ok(made) => told(target, made),
+                Ok(made) => backup_result(target, made),
                 Err(error) => {
                     let failure = report::failure(error, env.interrupt);
                     let mut result = BackupResult::failed(target, &failure);
@@ -256,7 +256,7 @@ impl BackupResult {
     }
 }
 
-fn told(target: &Target<'_>, made: &BackupReport) -> BackupResult {
+fn backup_result(target: &Target<'_>, made: &BackupReport) -> BackupResult {
     let manifest = &made.manifest;
     let role = Role::Artifact(manifest.artifact.format, manifest.artifact.compression);
     let path = manifest

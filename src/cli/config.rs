@@ -16,12 +16,12 @@ use crate::config::{
     ConfigError, Databases, DumpSettings, Loaded, Problem, RestoreSettings, Setting, Source,
     key_in_toml, schema,
 };
+use crate::display::one_line;
 use crate::identity;
 use crate::jobs::{
     ConnectionFailure, ConnectionFailureKind, JobContext, JobError, ServerConnections, Stop,
     check_readable,
 };
-use crate::words::one_line;
 
 /// The end of its help.
 const EXAMPLES: &str = "\

@@ -67,10 +67,10 @@ pub(super) async fn ask(
             ));
         }
     };
-    Ok(judge(&answer, named))
+    Ok(confirmation_by(&answer, named))
 }
 
-fn judge(answer: &str, named: Named<'_>) -> Confirmation {
+fn confirmation_by(answer: &str, named: Named<'_>) -> Confirmation {
     let answer = answer.strip_suffix('\n').unwrap_or(answer);
     // A name with a line break in it can only be typed as it is shown.
     let fits = |name: &str| answer == name || answer == report::one_line(name);
@@ -94,7 +94,7 @@ pub(super) fn refused(database: &str) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use super::{Confirmation, Named, judge};
+    use super::{Confirmation, Named, confirmation_by};
 
     #[test]
     fn only_the_name_itself_goes_on() {
@@ -113,15 +113,18 @@ mod tests {
                 database,
                 label: database,
             };
-            assert_eq!(judge(answer, named), expected, "{answer:?}");
+            assert_eq!(confirmation_by(answer, named), expected, "{answer:?}");
         }
         let named = Named {
             database: "sales",
             label: "main/sales",
         };
-        assert_eq!(judge("sales\n", named), Confirmation::Given);
-        assert_eq!(judge("main/sales\n", named), Confirmation::Given);
-        assert_eq!(judge("main\n", named), Confirmation::Refused);
-        assert_eq!(judge("audit/sales\n", named), Confirmation::Refused);
+        assert_eq!(confirmation_by("sales\n", named), Confirmation::Given);
+        assert_eq!(confirmation_by("main/sales\n", named), Confirmation::Given);
+        assert_eq!(confirmation_by("main\n", named), Confirmation::Refused);
+        assert_eq!(
+            confirmation_by("audit/sales\n", named),
+            Confirmation::Refused
+        );
     }
 }

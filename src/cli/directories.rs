@@ -104,7 +104,7 @@ pub(super) async fn run(
         let shown: Vec<&ShownDirectory> = shown.iter().map(|(one, _)| one).collect();
         report::json(&shown, out)?;
     } else {
-        tell(&shown, owner.as_ref(), out)?;
+        print_directories(&shown, owner.as_ref(), out)?;
     }
     together(&failures)
 }
@@ -180,7 +180,7 @@ fn shown(wanted: WantedDirectory, provided: &Result<Provided, String>) -> ShownD
     }
 }
 
-fn tell(
+fn print_directories(
     shown: &[(ShownDirectory, Option<Provided>)],
     owner: Option<&Owner>,
     out: &mut dyn Write,

@@ -13,13 +13,13 @@ use super::progress::Display;
 use super::several::{conclude, ends_before};
 use super::{report, select};
 use crate::config::{Plan, Runs};
+use crate::display::{recomputed, rough_span};
 use crate::jobs::{
-    DrillOutcome, DrillReport, JobContext, JobError, Place, Run, WhichBackup, backups_to_drill,
-    drill, passed_over_by_drill,
+    BackupDirectory, DrillOutcome, DrillReport, JobContext, JobError, Run, WhichBackup,
+    backups_to_drill, drill, passed_over_by_drill,
 };
 use crate::pipeline::Progress;
 use crate::repository::Stem;
-use crate::words::{recomputed, rough_span};
 
 /// The end of its help.
 const EXAMPLES: &str = "\
@@ -106,11 +106,11 @@ pub(super) async fn run(
         env.load_to_run(Runs::Programs)?
     };
     let context = env.context(&loaded);
-    let told = |error: JobError| report::failure(&error, env.interrupt);
+    let to_failure = |error: JobError| report::failure(&error, env.interrupt);
     let (found, failures) =
-        select::places_for(&context, &loaded.plan, &args.databases, is_path).map_err(told)?;
-    let unseen: Vec<Failure> = failures.into_iter().map(told).collect();
-    let chosen = choose(args, found, &unseen)?;
+        select::places_for(&context, &loaded.plan, &args.databases, is_path).map_err(to_failure)?;
+    let unseen: Vec<Failure> = failures.into_iter().map(to_failure).collect();
+    let chosen = choose_backups(args, found, &unseen)?;
     let mut drills = Drills {
         plan: &loaded.plan,
         context,
@@ -118,16 +118,16 @@ pub(super) async fn run(
         drilled: Vec::new(),
         failures: unseen,
     };
-    for (index, (place, which)) in chosen.iter().enumerate() {
-        let stems = match drills.backups(place, which) {
+    for (index, (backup_directory, which)) in chosen.iter().enumerate() {
+        let stems = match drills.backups(backup_directory, which) {
             Ok(stems) => stems,
             Err(error) => {
-                drills.failures.push(told(error));
+                drills.failures.push(to_failure(error));
                 continue;
             }
         };
         for stem in stems {
-            drills.drill(place, &stem, out).await?;
+            drills.drill(backup_directory, &stem, out).await?;
             if env.interrupt.signal().is_some() {
                 break;
             }
@@ -151,9 +151,13 @@ struct Drills<'a> {
 
 impl Drills<'_> {
     /// The backups of a database to drill; none is a failure.
-    fn backups(&mut self, place: &Place, which: &WhichBackup) -> Result<Vec<Stem>, JobError> {
-        let stems = backups_to_drill(place, which)?;
-        match passed_over_by_drill(&self.context, place, which, &stems) {
+    fn backups(
+        &mut self,
+        backup_directory: &BackupDirectory,
+        which: &WhichBackup,
+    ) -> Result<Vec<Stem>, JobError> {
+        let stems = backups_to_drill(backup_directory, which)?;
+        match passed_over_by_drill(&self.context, backup_directory, which, &stems) {
             Ok(passed) => {
                 for sentence in passed {
                     tracing::warn!("{}", report::one_line(&sentence));
@@ -169,7 +173,7 @@ impl Drills<'_> {
                 FailureKind::Unavailable,
                 format!(
                     "database {}: there is no sound backup to restore",
-                    report::one_line(&place.label)
+                    report::one_line(&backup_directory.label)
                 ),
             ));
         }
@@ -178,15 +182,15 @@ impl Drills<'_> {
 
     async fn drill(
         &mut self,
-        place: &Place,
+        backup_directory: &BackupDirectory,
         stem: &Stem,
         out: &mut dyn Write,
     ) -> Result<(), Failure> {
-        let database = report::one_line(&place.label);
+        let database = report::one_line(&backup_directory.label);
         let progress = Arc::new(Progress::default());
         let display = Display::start(&database, &progress, self.env.json);
         let run = Run::begin(&self.context, &progress, self.env.interrupt.token());
-        let outcome = drill(&run, place, stem).await;
+        let outcome = drill(&run, backup_directory, stem).await;
         drop(display);
         let target = self.plan.objectives.recovery_time;
         match outcome {
@@ -195,19 +199,23 @@ impl Drills<'_> {
                     && let Some(sentence) = report.outcome.sentence()
                 {
                     let said = format!("does NOT RESTORE: {sentence}");
-                    report::alarm(run.id, &place.database, stem, None, &said);
+                    report::alarm(run.id, &backup_directory.database, stem, None, &said);
                 }
                 self.failures.extend(failure(&database, &report));
-                let told = tell(place, target, report);
+                let drilled = drilled_backup(backup_directory, target, report);
                 if !self.env.json {
-                    print(&told, &report::prefix(self.plan, &place.label), out)?;
+                    print(
+                        &drilled,
+                        &report::prefix(self.plan, &backup_directory.label),
+                        out,
+                    )?;
                 }
-                self.drilled.push(told);
+                self.drilled.push(drilled);
             }
             Err(error) => {
                 let failure = report::failure(&error, self.env.interrupt);
                 self.drilled
-                    .push(without_outcome(place, target, stem, &failure));
+                    .push(without_outcome(backup_directory, target, stem, &failure));
                 self.failures.push(failure);
             }
         }
@@ -215,26 +223,29 @@ impl Drills<'_> {
     }
 }
 
-fn choose(
+fn choose_backups(
     args: &Args,
-    places: Vec<Place>,
+    backup_directories: Vec<BackupDirectory>,
     unseen: &[Failure],
-) -> Result<Vec<(Place, WhichBackup)>, Failure> {
+) -> Result<Vec<(BackupDirectory, WhichBackup)>, Failure> {
     if let Some(text) = &args.backup {
-        let (stem, holding) = select::holding(&places, text).map_err(select::unless(unseen))?;
+        let (stem, holding) =
+            select::holding(&backup_directories, text).map_err(select::unless(unseen))?;
         return Ok(holding
             .into_iter()
-            .map(|place| (place, WhichBackup::Named(stem.clone())))
+            .map(|backup_directory| (backup_directory, WhichBackup::Named(stem.clone())))
             .collect());
     }
     let is_one_meant = !args.databases.is_empty() || args.all_databases;
-    if places.is_empty() && unseen.is_empty() || places.len() > 1 && !is_one_meant {
+    if backup_directories.is_empty() && unseen.is_empty()
+        || backup_directories.len() > 1 && !is_one_meant
+    {
         let way = "name one with --database, or take all with --all-databases";
-        return Err(select::not_one(&places, way));
+        return Err(select::not_one(&backup_directories, way));
     }
-    Ok(places
+    Ok(backup_directories
         .into_iter()
-        .map(|place| (place, WhichBackup::NewestOfSeries))
+        .map(|backup_directory| (backup_directory, WhichBackup::NewestOfSeries))
         .collect())
 }
 
@@ -256,14 +267,14 @@ fn failure(database: &str, report: &DrillReport) -> Option<Failure> {
 
 /// A test restore that was interrupted, or whose end could not be recorded.
 fn without_outcome(
-    place: &Place,
+    backup_directory: &BackupDirectory,
     target: Duration,
     stem: &Stem,
     failure: &Failure,
 ) -> DrilledBackup {
     DrilledBackup {
-        server: place.server.clone(),
-        database: place.database.clone(),
+        server: backup_directory.server.clone(),
+        database: backup_directory.database.clone(),
         name: stem.to_string(),
         outcome: "impossible",
         message: Some(failure.message.clone()),
@@ -279,10 +290,14 @@ fn without_outcome(
     }
 }
 
-fn tell(place: &Place, target: Duration, report: DrillReport) -> DrilledBackup {
+fn drilled_backup(
+    backup_directory: &BackupDirectory,
+    target: Duration,
+    report: DrillReport,
+) -> DrilledBackup {
     DrilledBackup {
-        server: place.server.clone(),
-        database: place.database.clone(),
+        server: backup_directory.server.clone(),
+        database: backup_directory.database.clone(),
         name: report.stem.to_string(),
         outcome: match &report.outcome {
             DrillOutcome::Proven => "proven",

@@ -48,15 +48,15 @@ pub(super) async fn run(
     let loaded = load_or_do_without(args, &env.source)?;
     let context = env.context(&loaded);
     let wanted: Vec<String> = args.database.iter().cloned().collect();
-    let told = |error: JobError| report::failure(&error, env.interrupt);
+    let to_failure = |error: JobError| report::failure(&error, env.interrupt);
     let targets = targets(&context, &loaded.plan, &wanted).await;
     let Targets {
         found: mut targets,
         mut failures,
-    } = targets.map_err(told)?;
+    } = targets.map_err(to_failure)?;
     if args.database.is_none() && !failures.is_empty() {
         // Which one is meant cannot be known before it is known which there are.
-        return Err(told(failures.remove(0)));
+        return Err(to_failure(failures.remove(0)));
     }
     if targets.is_empty() && failures.is_empty() {
         return Err(nothing_to_back_up());
@@ -84,7 +84,7 @@ pub(super) async fn run(
         strictness: Strictness::Emergency,
     };
     let made = backups.make(&context, env, out).await?;
-    let unavailable = failures.into_iter().map(told);
+    let unavailable = failures.into_iter().map(to_failure);
     together(&made.into_iter().chain(unavailable).collect::<Vec<_>>())
 }
 

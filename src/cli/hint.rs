@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use super::failure::Failure;
-use crate::words::shell_word;
+use crate::display::shell_word;
 
 /// How a printed command of ours begins.
 const COMMAND: &str = "`pgbackupd ";

@@ -13,7 +13,10 @@ use super::several::together;
 use super::table::{Column, Table};
 use super::{report, select};
 use crate::config::Plan;
-use crate::jobs::{Incident, JobContext, JobError, Places, incidents, places_on, write_incident};
+use crate::jobs::{
+    BackupDirectories, Incident, JobContext, JobError, backup_directories_on, incidents,
+    write_incident,
+};
 use crate::repository::{Event, Operation, Repository};
 
 /// The end of its help.
@@ -97,7 +100,7 @@ pub(super) fn run(args: &Args, env: &CommandEnv<'_>, out: &mut dyn Write) -> Res
         out.flush()?;
         return together(&unseen);
     }
-    let chosen = choose(&found, args).map_err(select::unless(&unseen))?;
+    let chosen = choose_incident(&found, args).map_err(select::unless(&unseen))?;
     let mut path = None;
     if args.write {
         let written = write_incident(&context, &chosen.repository, chosen.incident.run(), None);
@@ -159,19 +162,23 @@ fn find(
     args: &Args,
     env: &CommandEnv<'_>,
 ) -> Result<(Vec<Found>, Vec<Failure>), Failure> {
-    let told = |error: JobError| report::failure(&error, env.interrupt);
+    let to_failure = |error: JobError| report::failure(&error, env.interrupt);
     let name = args.database.as_deref();
     let of_server = name.and_then(|name| name.split_once('/'));
     let mut repositories: Vec<(&str, Repository)> = Vec::new();
     let mut unseen = Vec::new();
     for server in &plan.servers {
-        match places_on(context, plan, server) {
-            Ok(Places { found, failures }) => {
+        match backup_directories_on(context, plan, server) {
+            Ok(BackupDirectories { found, failures }) => {
                 let found = found.into_iter();
-                repositories.extend(found.map(|place| (server.name.as_str(), place.repository)));
-                unseen.extend(failures.into_iter().map(told));
+                repositories.extend(
+                    found.map(|backup_directory| {
+                        (server.name.as_str(), backup_directory.repository)
+                    }),
+                );
+                unseen.extend(failures.into_iter().map(to_failure));
             }
-            Err(error) => unseen.push(told(error)),
+            Err(error) => unseen.push(to_failure(error)),
         }
         // What was restored need not be what is backed up.
         let here = of_server.filter(|(called, _)| *called == server.name);
@@ -189,7 +196,7 @@ fn find(
                     || of_server.is_some_and(|of| of == (server, incident.database()))
             })
         };
-        for incident in incidents(&repository).map_err(told)? {
+        for incident in incidents(&repository).map_err(to_failure)? {
             if is_meant(&incident) {
                 found.push(Found {
                     server: server.to_owned(),
@@ -205,7 +212,7 @@ fn find(
 }
 
 /// The one that is meant.
-fn choose<'a>(found: &'a [Found], args: &Args) -> Result<&'a Found, Failure> {
+fn choose_incident<'a>(found: &'a [Found], args: &Args) -> Result<&'a Found, Failure> {
     let none = || {
         let of = args.database.as_ref().map_or_else(String::new, |name| {
             format!(" of database {}", report::one_line(name))

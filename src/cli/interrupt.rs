@@ -27,14 +27,14 @@ impl Interrupt {
     pub fn listen() -> io::Result<Self> {
         let interrupt = Self::default();
         let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
-        let told = interrupt.clone();
+        let shared = interrupt.clone();
         tokio::spawn(async move {
             while let Some(signal) = signals.next().await {
-                if told.signal.swap(signal, Ordering::Relaxed) != 0 {
+                if shared.signal.swap(signal, Ordering::Relaxed) != 0 {
                     kill_all_children();
                     std::process::exit(128 + signal);
                 }
-                told.token.cancel();
+                shared.token.cancel();
             }
         });
         Ok(interrupt)

@@ -12,7 +12,7 @@ use super::release::{QuarantinedBackup, quarantined};
 use super::several::together;
 use super::table::{Column, Table};
 use super::{report, select};
-use crate::jobs::{JobError, Place, Places, places};
+use crate::jobs::{BackupDirectories, BackupDirectory, JobError, backup_directories};
 use crate::policy::Series;
 use crate::repository::{Catalogue, Entry, Fault, Problem, RepositoryError};
 
@@ -105,29 +105,29 @@ pub(super) struct ListedProblem {
 pub(super) fn run(args: &Args, env: &CommandEnv<'_>, out: &mut dyn Write) -> Result<(), Failure> {
     let loaded = env.load_to_read()?;
     let context = env.context(&loaded);
-    let told = |error: JobError| report::failure(&error, env.interrupt);
+    let to_failure = |error: JobError| report::failure(&error, env.interrupt);
     // Line by line a long list would take as long to print as to make.
     let mut out = BufWriter::with_capacity(PRINTED_AT_ONCE, out);
     let out = &mut out;
     let mut listed: Vec<Listed> = Vec::new();
-    let Places { found, failures } =
-        places(&context, &loaded.plan, &args.databases).map_err(told)?;
-    let mut failures: Vec<Failure> = failures.into_iter().map(told).collect();
-    for place in found {
-        match look(place, args.series.as_ref()) {
+    let BackupDirectories { found, failures } =
+        backup_directories(&context, &loaded.plan, &args.databases).map_err(to_failure)?;
+    let mut failures: Vec<Failure> = failures.into_iter().map(to_failure).collect();
+    for backup_directory in found {
+        match look(backup_directory, args.series.as_ref()) {
             Ok(look) => listed.push(look),
-            Err(error) => failures.push(told(error.into())),
+            Err(error) => failures.push(to_failure(error.into())),
         }
     }
     if env.json {
         let listed: Vec<_> = listed.into_iter().map(listed_database).collect();
         report::json(&listed, out)?;
     } else {
-        for (index, (place, catalogue, aside)) in listed.iter().enumerate() {
+        for (index, (backup_directory, catalogue, aside)) in listed.iter().enumerate() {
             if index > 0 {
                 writeln!(out)?;
             }
-            print(place, catalogue, out)?;
+            print(backup_directory, catalogue, out)?;
             for one in aside {
                 one.print("", out)?;
             }
@@ -138,11 +138,14 @@ pub(super) fn run(args: &Args, env: &CommandEnv<'_>, out: &mut dyn Write) -> Res
 }
 
 /// A place, what is in it, and what is in quarantine there.
-type Listed = (Place, Catalogue, Vec<QuarantinedBackup>);
+type Listed = (BackupDirectory, Catalogue, Vec<QuarantinedBackup>);
 
-fn look(place: Place, series: Option<&Series>) -> Result<Listed, RepositoryError> {
-    let mut catalogue = place.repository.catalogue()?;
-    let mut aside = place.repository.quarantined()?;
+fn look(
+    backup_directory: BackupDirectory,
+    series: Option<&Series>,
+) -> Result<Listed, RepositoryError> {
+    let mut catalogue = backup_directory.repository.catalogue()?;
+    let mut aside = backup_directory.repository.quarantined()?;
     if let Some(series) = series {
         catalogue
             .backups
@@ -150,17 +153,21 @@ fn look(place: Place, series: Option<&Series>) -> Result<Listed, RepositoryError
         aside.retain(|one| one.stem.series == *series);
     }
     Ok((
-        place,
+        backup_directory,
         catalogue,
         aside.into_iter().map(quarantined).collect(),
     ))
 }
 
-fn listed_database((place, catalogue, quarantined): Listed) -> ListedDatabase {
+fn listed_database((backup_directory, catalogue, quarantined): Listed) -> ListedDatabase {
     ListedDatabase {
-        server: place.server,
-        directory: place.repository.directory().display().to_string(),
-        database: place.database,
+        server: backup_directory.server,
+        directory: backup_directory
+            .repository
+            .directory()
+            .display()
+            .to_string(),
+        database: backup_directory.database,
         backups: catalogue.backups.iter().map(backup).collect(),
         problems: catalogue.problems.into_iter().map(problem).collect(),
         quarantined,
@@ -202,15 +209,25 @@ fn problem(problem: Problem) -> ListedProblem {
     ListedProblem { file, what }
 }
 
-fn print(place: &Place, catalogue: &Catalogue, out: &mut dyn Write) -> Result<(), Failure> {
+fn print(
+    backup_directory: &BackupDirectory,
+    catalogue: &Catalogue,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
     let Catalogue { backups, problems } = catalogue;
     writeln!(
         out,
         "database {}: {}, {} in {}",
-        report::one_line(&place.label),
+        report::one_line(&backup_directory.label),
         report::counted(backups.len() as u64, "backup", "backups"),
         report::size(backups.iter().map(|backup| backup.bytes).sum()),
-        report::one_line(&place.repository.directory().display().to_string()),
+        report::one_line(
+            &backup_directory
+                .repository
+                .directory()
+                .display()
+                .to_string()
+        ),
     )?;
     if !backups.is_empty() {
         let mut table = Table::new([

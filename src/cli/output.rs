@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use super::failure::Failure;
 use super::hint::Hints;
-use crate::words::Printable;
+use crate::display::Printable;
 
 /// Passes on what is printed until that fails, and remembers why.
 ///
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn an_output_that_fails_is_told_at_the_end_only() {
-        for (kind, told) in [
+        for (kind, expected) in [
             (ErrorKind::BrokenPipe, FailureKind::OutputClosed),
             (ErrorKind::StorageFull, FailureKind::CannotCreate),
         ] {
@@ -120,7 +120,7 @@ mod tests {
             let mut output = Output::new(&mut failing, None);
             writeln!(output, "one").unwrap();
             writeln!(output, "two").unwrap();
-            assert_eq!(output.finish().unwrap_err().kind, told);
+            assert_eq!(output.finish().unwrap_err().kind, expected);
         }
     }
 

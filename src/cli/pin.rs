@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::env::CommandEnv;
 use super::failure::{Failure, FailureKind};
 use super::{report, select};
-use crate::jobs::{places, set_pin};
+use crate::jobs::{backup_directories, set_pin};
 
 /// What `pin` and `unpin` are given.
 #[derive(Clone, Debug, clap::Args)]
@@ -44,21 +44,22 @@ pub(super) fn run(
 ) -> Result<(), Failure> {
     let loaded = env.load()?;
     let context = env.context(&loaded);
-    let told = |error| report::failure(&error, env.interrupt);
+    let to_failure = |error| report::failure(&error, env.interrupt);
     let wanted: Vec<String> = args.database.iter().cloned().collect();
-    let places = places(&context, &loaded.plan, &wanted).map_err(told)?;
-    let places = if select::is_path(&args.backup) {
-        places.found
+    let backup_directories =
+        backup_directories(&context, &loaded.plan, &wanted).map_err(to_failure)?;
+    let backup_directories = if select::is_path(&args.backup) {
+        backup_directories.found
     } else {
-        select::all_seen(places, "nothing was changed", env.interrupt)?
+        select::all_seen(backup_directories, "nothing was changed", env.interrupt)?
     };
-    let (stem, holding) = select::holding(&places, &args.backup)?;
-    let place = match holding.as_slice() {
-        [place] => place,
+    let (stem, holding) = select::holding(&backup_directories, &args.backup)?;
+    let backup_directory = match holding.as_slice() {
+        [backup_directory] => backup_directory,
         several => {
             let names: Vec<String> = several
                 .iter()
-                .map(|place| format!("{:?}", place.label))
+                .map(|backup_directory| format!("{:?}", backup_directory.label))
                 .collect();
             return Err(Failure::new(
                 FailureKind::Usage,
@@ -70,9 +71,13 @@ pub(super) fn run(
             ));
         }
     };
-    let changed = set_pin(&context, &place.repository, &stem, pinned).map_err(told)?;
+    let changed =
+        set_pin(&context, &backup_directory.repository, &stem, pinned).map_err(to_failure)?;
     if env.json {
-        let (server, database) = (place.server.clone(), place.database.clone());
+        let (server, database) = (
+            backup_directory.server.clone(),
+            backup_directory.database.clone(),
+        );
         let backup = stem.to_string();
         return report::json(
             &PinResult {
@@ -91,7 +96,7 @@ pub(super) fn run(
         (false, true) => "no longer pinned: retention may remove it",
         (false, false) => "not pinned",
     };
-    let prefix = report::prefix(&loaded.plan, &place.label);
+    let prefix = report::prefix(&loaded.plan, &backup_directory.label);
     writeln!(out, "{prefix}{stem}: {state}")?;
     Ok(())
 }

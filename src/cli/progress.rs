@@ -51,7 +51,7 @@ impl Display {
             loop {
                 tick.tick().await;
                 let left = pace.left(&progress);
-                shown.set_message(format!("{label}: {}", in_words(&progress, left)));
+                shown.set_message(format!("{label}: {}", display_progress(&progress, left)));
                 shown.tick();
             }
         });
@@ -66,7 +66,7 @@ impl Display {
 
 impl Display {
     /// Tells a step that begins, on a line that stays; nothing when it is to be quiet.
-    pub(super) fn note(&self, step: &str) {
+    pub(super) fn print_step(&self, step: &str) {
         let step = one_line(step);
         if self.on_terminal {
             self.bar.println(step);
@@ -89,14 +89,18 @@ impl Drop for Display {
 /// Tells how far it has come, once a minute.
 async fn in_lines(label: String, progress: Arc<Progress>) {
     let mut tick = interval(Duration::from_secs(1));
-    let (mut pace, mut told) = (Pace::default(), Instant::now());
+    let (mut pace, mut printed_at) = (Pace::default(), Instant::now());
     loop {
         tick.tick().await;
         let left = pace.left(&progress);
-        if told.elapsed() >= BETWEEN_LINES && progress.done_of().is_some() {
-            told = Instant::now();
+        if printed_at.elapsed() >= BETWEEN_LINES && progress.done_of().is_some() {
+            printed_at = Instant::now();
             // Whoever does not listen to stderr misses nothing that matters.
-            let _ = writeln!(std::io::stderr(), "{label}: {}", in_words(&progress, left));
+            let _ = writeln!(
+                std::io::stderr(),
+                "{label}: {}",
+                display_progress(&progress, left)
+            );
         }
     }
 }
@@ -137,7 +141,7 @@ impl Pace {
     }
 }
 
-fn in_words(progress: &Progress, left: Option<Duration>) -> String {
+fn display_progress(progress: &Progress, left: Option<Duration>) -> String {
     let done_of = progress.done_of();
     match progress.phase() {
         Phase::Preparing => "preparing".to_owned(),
@@ -206,24 +210,24 @@ mod tests {
         let minutes = Some(Duration::from_secs(170));
         let progress = Progress::default();
         progress.enter(Phase::Loading);
-        assert_eq!(in_words(&progress, None), "loading, 0 B of text");
+        assert_eq!(display_progress(&progress, None), "loading, 0 B of text");
         progress.expect(Amount::Rows(1_204_338));
         progress.loaded_rows(4000);
         // What the server counts later may be less for a moment.
         progress.loaded_rows(3000);
         assert_eq!(
-            in_words(&progress, minutes),
+            display_progress(&progress, minutes),
             "loading, 4,000 of 1,204,338 rows, about 3 minutes left, then indexes"
         );
         progress.loaded_rows(1_300_000);
         assert_eq!(
-            in_words(&progress, None),
+            display_progress(&progress, None),
             "loading, all 1,204,338 rows are there; indexes and constraints are made"
         );
         progress.enter(Phase::Comparing);
         progress.expect(Amount::Bytes(3 << 30));
         assert_eq!(
-            in_words(&progress, minutes),
+            display_progress(&progress, minutes),
             "dumping again, 0 B of about 3.0 GiB, about 3 minutes left"
         );
         progress.enter(Phase::Publishing);

@@ -9,7 +9,9 @@ use super::env::CommandEnv;
 use super::failure::Failure;
 use super::several::conclude;
 use super::{report, select};
-use crate::jobs::{JobError, Place, PruneMode, PruneReport, Run, places, prune};
+use crate::jobs::{
+    BackupDirectory, JobError, PruneMode, PruneReport, Run, backup_directories, prune,
+};
 use crate::policy::{ClockTrust, Reason};
 
 /// The end of its help.
@@ -72,7 +74,7 @@ pub(super) struct PrunedBackup {
 pub(super) fn run(args: &Args, env: &CommandEnv<'_>, out: &mut dyn Write) -> Result<(), Failure> {
     let loaded = env.load()?;
     let context = env.context(&loaded);
-    let told = |error: JobError| report::failure(&error, env.interrupt);
+    let to_failure = |error: JobError| report::failure(&error, env.interrupt);
     let mode = PruneMode {
         dry_run: args.dry_run,
         trust: if args.trust_clock {
@@ -83,27 +85,39 @@ pub(super) fn run(args: &Args, env: &CommandEnv<'_>, out: &mut dyn Write) -> Res
     };
     let mut pruned = Vec::new();
     let mut failures = Vec::new();
-    let places = places(&context, &loaded.plan, &args.databases).map_err(told)?;
-    for place in select::all_seen(places, "nothing was removed", env.interrupt)? {
-        if !place.repository.directory().is_dir() {
+    let backup_directories =
+        backup_directories(&context, &loaded.plan, &args.databases).map_err(to_failure)?;
+    for backup_directory in
+        select::all_seen(backup_directories, "nothing was removed", env.interrupt)?
+    {
+        if !backup_directory.repository.directory().is_dir() {
             continue;
         }
         let run = Run::alone(&context);
-        match prune(&run, &place.repository, &place.database, mode) {
+        match prune(
+            &run,
+            &backup_directory.repository,
+            &backup_directory.database,
+            mode,
+        ) {
             Ok(report) => {
-                let told = tell(&place, args.dry_run, &report);
+                let result = pruned_database(&backup_directory, args.dry_run, &report);
                 if !env.json {
-                    print(&told, out)?;
+                    print(&result, out)?;
                 }
-                pruned.push(told);
+                pruned.push(result);
             }
-            Err(error) => failures.push(told(error)),
+            Err(error) => failures.push(to_failure(error)),
         }
     }
     conclude(&pruned, &failures, env, out)
 }
 
-fn tell(place: &Place, dry_run: bool, report: &PruneReport) -> PrunedDatabase {
+fn pruned_database(
+    backup_directory: &BackupDirectory,
+    dry_run: bool,
+    report: &PruneReport,
+) -> PrunedDatabase {
     let mut backups = Vec::new();
     let mut clock_doubts = Vec::new();
     for series in &report.series {
@@ -120,9 +134,9 @@ fn tell(place: &Place, dry_run: bool, report: &PruneReport) -> PrunedDatabase {
         }
     }
     PrunedDatabase {
-        server: place.server.clone(),
-        database: place.database.clone(),
-        label: place.label.clone(),
+        server: backup_directory.server.clone(),
+        database: backup_directory.database.clone(),
+        label: backup_directory.label.clone(),
         dry_run,
         backups,
         clock_doubts,

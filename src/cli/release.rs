@@ -12,7 +12,7 @@ use super::failure::{Failure, FailureKind};
 use super::progress::Display;
 use super::{report, select};
 use crate::config::{Plan, Runs};
-use crate::jobs::{JobContext, Place, Run, places, release};
+use crate::jobs::{BackupDirectory, JobContext, Run, backup_directories, release};
 use crate::pipeline::Progress;
 use crate::repository::Quarantined;
 
@@ -94,25 +94,25 @@ pub(super) async fn run(
 ) -> Result<(), Failure> {
     let loaded = env.load_to_run(Runs::Programs)?;
     let context = env.context(&loaded);
-    let told = |error| report::failure(&error, env.interrupt);
-    let (place, quarantined) = find(args, &context, &loaded.plan, env)?;
+    let to_failure = |error| report::failure(&error, env.interrupt);
+    let (backup_directory, quarantined) = find(args, &context, &loaded.plan, env)?;
     let progress = Arc::new(Progress::default());
-    let label = report::one_line(&place.label);
+    let label = report::one_line(&backup_directory.label);
     let display = Display::start(&label, &progress, env.json);
     let run = Run::begin(&context, &progress, env.interrupt.token());
-    let outcome = release(&run, &place, &quarantined).await;
+    let outcome = release(&run, &backup_directory, &quarantined).await;
     drop(display);
-    outcome.map_err(told)?;
+    outcome.map_err(to_failure)?;
     let backup = quarantined.stem.to_string();
     if env.json {
         let result = ReleaseResult {
-            server: place.server,
-            database: place.database,
+            server: backup_directory.server,
+            database: backup_directory.database,
             backup,
         };
         return report::json(&result, out);
     }
-    let prefix = report::prefix(&loaded.plan, &place.label);
+    let prefix = report::prefix(&loaded.plan, &backup_directory.label);
     writeln!(out, "{prefix}{backup}: whole, and back in its place")?;
     Ok(())
 }
@@ -123,21 +123,21 @@ fn find(
     context: &JobContext,
     plan: &Plan,
     env: &CommandEnv<'_>,
-) -> Result<(Place, Quarantined), Failure> {
-    let told = |error| report::failure(&error, env.interrupt);
+) -> Result<(BackupDirectory, Quarantined), Failure> {
+    let to_failure = |error| report::failure(&error, env.interrupt);
     let wanted: Vec<String> = args.database.iter().cloned().collect();
-    let places = places(context, plan, &wanted).map_err(told)?;
-    let places = if select::is_path(&args.backup) {
-        places.found
+    let backup_directories = backup_directories(context, plan, &wanted).map_err(to_failure)?;
+    let backup_directories = if select::is_path(&args.backup) {
+        backup_directories.found
     } else {
-        select::all_seen(places, "nothing was changed", env.interrupt)?
+        select::all_seen(backup_directories, "nothing was changed", env.interrupt)?
     };
-    let mut found: Vec<(Place, Quarantined)> = Vec::new();
-    for place in places {
-        let there = place.repository.quarantined();
-        let there = there.map_err(|error| told(error.into()))?;
+    let mut found: Vec<(BackupDirectory, Quarantined)> = Vec::new();
+    for backup_directory in backup_directories {
+        let there = backup_directory.repository.quarantined();
+        let there = there.map_err(|error| to_failure(error.into()))?;
         let meant = there.into_iter().filter(|one| is_meant(one, &args.backup));
-        found.extend(meant.map(|one| (place.clone(), one)));
+        found.extend(meant.map(|one| (backup_directory.clone(), one)));
     }
     let message = match found.as_slice() {
         [_] => return Ok(found.remove(0)),
@@ -148,7 +148,7 @@ fn find(
         several => {
             let names: Vec<String> = several
                 .iter()
-                .map(|(place, _)| format!("{:?}", place.label))
+                .map(|(backup_directory, _)| format!("{:?}", backup_directory.label))
                 .collect();
             format!(
                 "several databases have a backup {} in quarantine: --database must say which \

@@ -12,10 +12,10 @@ use uuid::Uuid;
 use super::failure::{Failure, FailureKind};
 use super::interrupt::Interrupt;
 use crate::config::Plan;
+use crate::display::is_hostile;
+pub(super) use crate::display::{count, counted, duration, moment, one_line, size, span};
 use crate::jobs::{JobError, JobErrorKind};
 use crate::repository::{Entry, Fault, Stem};
-use crate::words::is_hostile;
-pub(super) use crate::words::{count, counted, duration, moment, one_line, size, span};
 
 /// A job's error as a command's failure.
 pub(super) fn failure(error: &JobError, interrupt: &Interrupt) -> Failure {
@@ -87,7 +87,7 @@ pub(super) fn alarm(
     quarantine: Option<&Path>,
     said: &str,
 ) {
-    crate::tell!(
+    crate::emit!(
         BackupDamaged,
         {
             database = database,

@@ -7,9 +7,9 @@ use super::interrupt::Interrupt;
 use super::report;
 use super::several::together;
 use crate::config::{Plan, Server, is_connection_string};
-use crate::jobs::{JobContext, JobError, Place, Places, places};
+use crate::display::command;
+use crate::jobs::{BackupDirectories, BackupDirectory, JobContext, JobError, backup_directories};
 use crate::repository::{Manifest, Quarantined, Repository, Role, Stem};
-use crate::words::command;
 
 /// The stem that an operator means: the name that `list` shows, or any of the backup's files, with
 /// or without a directory.
@@ -66,10 +66,10 @@ pub(super) fn places_for(
     plan: &Plan,
     databases: &[String],
     are_paths: bool,
-) -> Result<(Vec<Place>, Vec<JobError>), JobError> {
-    match places(context, plan, databases) {
-        Ok(Places { found, failures }) if !are_paths => Ok((found, failures)),
-        Ok(Places { found, .. }) => Ok((found, Vec::new())),
+) -> Result<(Vec<BackupDirectory>, Vec<JobError>), JobError> {
+    match backup_directories(context, plan, databases) {
+        Ok(BackupDirectories { found, failures }) if !are_paths => Ok((found, failures)),
+        Ok(BackupDirectories { found, .. }) => Ok((found, Vec::new())),
         Err(_) if are_paths && databases.is_empty() => Ok((Vec::new(), Vec::new())),
         Err(error) => Err(error),
     }
@@ -78,14 +78,14 @@ pub(super) fn places_for(
 /// The places, for a command that must not go on while there may be others: what is meant could be
 /// there. `undone` is what it did not do.
 pub(super) fn all_seen(
-    places: Places,
+    backup_directories: BackupDirectories,
     undone: &str,
     interrupt: &Interrupt,
-) -> Result<Vec<Place>, Failure> {
-    if places.failures.is_empty() {
-        return Ok(places.found);
+) -> Result<Vec<BackupDirectory>, Failure> {
+    if backup_directories.failures.is_empty() {
+        return Ok(backup_directories.found);
     }
-    let failures = places.failures.iter();
+    let failures = backup_directories.failures.iter();
     let failures: Vec<Failure> = failures
         .map(|error| report::failure(error, interrupt))
         .collect();
@@ -93,8 +93,8 @@ pub(super) fn all_seen(
 }
 
 /// Refuses to choose among several databases, or among none; `way` names one.
-pub(super) fn not_one(places: &[Place], way: &str) -> Failure {
-    let names: Vec<String> = places
+pub(super) fn not_one(backup_directories: &[BackupDirectory], way: &str) -> Failure {
+    let names: Vec<String> = backup_directories
         .iter()
         .map(|place| report::one_line(&place.label))
         .collect();
@@ -165,48 +165,63 @@ pub(super) fn split<'s, 't>(
 
 /// The backup that an operator means, and the places that hold it, at least one. A path means the
 /// backup in that directory, configured or not; a bare name means it wherever it is configured.
-pub(super) fn holding(places: &[Place], text: &str) -> Result<(Stem, Vec<Place>), Failure> {
+pub(super) fn holding(
+    backup_directories: &[BackupDirectory],
+    text: &str,
+) -> Result<(Stem, Vec<BackupDirectory>), Failure> {
     let stem = stem(text)?;
     let directory = Path::new(text)
         .parent()
         .filter(|directory| !directory.as_os_str().is_empty());
-    let found: Vec<Place> = match directory {
-        None => places
+    let found: Vec<BackupDirectory> = match directory {
+        None => backup_directories
             .iter()
-            .filter(|place| place.repository.path(&stem, Role::Manifest).exists())
+            .filter(|backup_directory| {
+                backup_directory
+                    .repository
+                    .path(&stem, Role::Manifest)
+                    .exists()
+            })
             .cloned()
             .collect(),
-        Some(directory) => in_directory(places, directory, &stem).into_iter().collect(),
+        Some(directory) => in_directory(backup_directories, directory, &stem)
+            .into_iter()
+            .collect(),
     };
     if found.is_empty() {
-        let place = match directory {
+        let whereabouts = match directory {
             None => String::new(),
             Some(directory) => format!(" in {}", directory.display()),
         };
-        let way_out = match in_quarantine(places, &stem) {
-            Some((place, there)) => format!(
+        let way_out = match in_quarantine(backup_directories, &stem) {
+            Some((backup_directory, there)) => format!(
                 "it was damaged and is in quarantine, in {}; `{}` gives it its place back once it is \
                  whole",
                 there.directory.display(),
-                command("release", &place.label, &there.name)
+                command("release", &backup_directory.label, &there.name)
             ),
             None => "`pgbackupd list` shows what there is".to_owned(),
         };
         return Err(Failure::new(
             FailureKind::Usage,
-            format!("there is no backup {stem}{place}; {way_out}"),
+            format!("there is no backup {stem}{whereabouts}; {way_out}"),
         ));
     }
     Ok((stem, found))
 }
 
 /// The place that a directory is which an operator names; none if it is none, or is a backup itself.
-pub(super) fn directory(places: &[Place], text: &str) -> Option<Place> {
+pub(super) fn directory(
+    backup_directories: &[BackupDirectory],
+    text: &str,
+) -> Option<BackupDirectory> {
     let path = Path::new(text);
     if !path.is_dir() || stem(text).is_ok() {
         return None;
     }
-    let configured = places.iter().find(|place| is_at(place, path));
+    let configured = backup_directories
+        .iter()
+        .find(|backup_directory| is_at(backup_directory, path));
     Some(configured.cloned().unwrap_or_else(|| {
         let repository = Repository::at(path);
         let newest = repository
@@ -217,7 +232,7 @@ pub(super) fn directory(places: &[Place], text: &str) -> Option<Place> {
             || format!("in {}", path.display()),
             |newest| newest.database,
         );
-        Place {
+        BackupDirectory {
             server: None,
             label: database.clone(),
             database,
@@ -226,20 +241,30 @@ pub(super) fn directory(places: &[Place], text: &str) -> Option<Place> {
     }))
 }
 
-fn is_at(place: &Place, directory: &Path) -> bool {
-    let configured = place.repository.directory().canonicalize();
+fn is_at(backup_directory: &BackupDirectory, directory: &Path) -> bool {
+    let configured = backup_directory.repository.directory().canonicalize();
     configured.is_ok_and(|configured| Some(configured) == directory.canonicalize().ok())
 }
 
-fn in_quarantine<'a>(places: &'a [Place], stem: &Stem) -> Option<(&'a Place, Quarantined)> {
-    places.iter().find_map(|place| {
-        let mut all = place.repository.quarantined().ok()?.into_iter();
-        Some((place, all.find(|one| one.stem == *stem)?))
+fn in_quarantine<'a>(
+    backup_directories: &'a [BackupDirectory],
+    stem: &Stem,
+) -> Option<(&'a BackupDirectory, Quarantined)> {
+    backup_directories.iter().find_map(|backup_directory| {
+        let mut all = backup_directory.repository.quarantined().ok()?.into_iter();
+        Some((backup_directory, all.find(|one| one.stem == *stem)?))
     })
 }
 
-fn in_directory(places: &[Place], directory: &Path, stem: &Stem) -> Option<Place> {
-    if let Some(configured) = places.iter().find(|place| is_at(place, directory)) {
+fn in_directory(
+    backup_directories: &[BackupDirectory],
+    directory: &Path,
+    stem: &Stem,
+) -> Option<BackupDirectory> {
+    if let Some(configured) = backup_directories
+        .iter()
+        .find(|backup_directory| is_at(backup_directory, directory))
+    {
         let manifest = configured.repository.path(stem, Role::Manifest);
         return manifest.exists().then(|| configured.clone());
     }
@@ -253,7 +278,7 @@ fn in_directory(places: &[Place], directory: &Path, stem: &Stem) -> Option<Place
         |_| format!("in {}", directory.display()),
         |manifest| manifest.database,
     );
-    Some(Place {
+    Some(BackupDirectory {
         server: None,
         label: database.clone(),
         database,

@@ -23,13 +23,13 @@ pub(super) fn ends_before<'a>(
 /// The end: one document for programs, where people were told of each database in its turn, and all
 /// failures as one.
 pub(super) fn conclude<T: Serialize>(
-    told: &[T],
+    results: &[T],
     failures: &[Failure],
     env: &CommandEnv<'_>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     if env.json {
-        json(&told, out)?;
+        json(&results, out)?;
     }
     out.flush()?;
     together(failures)

@@ -15,8 +15,8 @@ use super::restore::records::{OwnDirectory, is_configured, records};
 use super::{incident, report, select};
 use crate::config::{Plan, Runs, Server};
 use crate::jobs::{
-    JobContext, JobError, Places, PreparedUndo, Run, UndoReport, UndoRequest, places_on,
-    prepare_undo, undo,
+    BackupDirectories, JobContext, JobError, PreparedUndo, Run, UndoReport, UndoRequest,
+    backup_directories_on, prepare_undo, undo,
 };
 use crate::pipeline::Progress;
 use crate::repository::Repository;
@@ -83,7 +83,7 @@ pub(super) async fn run(
         None => env.load_to_run(Runs::ProgramsAndApplication)?,
     };
     let context = env.context(&loaded);
-    let told = |error: JobError| report::failure(&error, env.interrupt);
+    let to_failure = |error: JobError| report::failure(&error, env.interrupt);
     let Known {
         server,
         database,
@@ -105,7 +105,7 @@ pub(super) async fn run(
     };
     let prepared = match prepared {
         Ok(prepared) => prepared,
-        Err(error) => return failed(document, told(error), env, out),
+        Err(error) => return failed(document, to_failure(error), env, out),
     };
     document.brought_back = Some(prepared.brings_back.clone());
     for warning in &prepared.warnings {
@@ -120,8 +120,8 @@ pub(super) async fn run(
     }
     let progress = Arc::new(Progress::default());
     let display = Display::start(&label, &progress, env.json);
-    let say = |step: &str| display.note(step);
-    let run = Run::begin(&context, &progress, env.interrupt.token()).telling(&say);
+    let say = |step: &str| display.print_step(step);
+    let run = Run::begin(&context, &progress, env.interrupt.token()).reporting_steps(&say);
     let undone = undo(&run, prepared).await;
     let id = run.id;
     drop(display);
@@ -129,7 +129,7 @@ pub(super) async fn run(
     document.incident = path.as_ref().map(|path| path.display().to_string());
     let undone = match undone {
         Ok(undone) => undone,
-        Err(error) => return failed(document, told(error), env, out),
+        Err(error) => return failed(document, to_failure(error), env, out),
     };
     succeeded(document, undone, env, out)
 }
@@ -244,19 +244,23 @@ fn known_on<'a>(
     servers: &[&'a Server],
     env: &CommandEnv<'_>,
 ) -> (Vec<Known<'a>>, Vec<(&'a Server, Failure)>) {
-    let told = |error: JobError| report::failure(&error, env.interrupt);
+    let to_failure = |error: JobError| report::failure(&error, env.interrupt);
     let (mut known, mut unseen) = (Vec::new(), Vec::new());
     for server in servers.iter().copied() {
-        match places_on(context, plan, server) {
-            Ok(Places { found, failures }) => {
-                known.extend(found.into_iter().map(|place| Known {
+        match backup_directories_on(context, plan, server) {
+            Ok(BackupDirectories { found, failures }) => {
+                known.extend(found.into_iter().map(|backup_directory| Known {
                     server,
-                    database: place.database,
-                    repository: place.repository,
+                    database: backup_directory.database,
+                    repository: backup_directory.repository,
                 }));
-                unseen.extend(failures.into_iter().map(|error| (server, told(error))));
+                unseen.extend(
+                    failures
+                        .into_iter()
+                        .map(|error| (server, to_failure(error))),
+                );
             }
-            Err(error) => unseen.push((server, told(error))),
+            Err(error) => unseen.push((server, to_failure(error))),
         }
     }
     (known, unseen)

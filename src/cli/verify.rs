@@ -16,7 +16,7 @@ use super::release::{QuarantinedBackup, quarantined};
 use super::several::{conclude, ends_before};
 use super::{report, select};
 use crate::config::Runs;
-use crate::jobs::{JobError, Place, Run, Selection, VerifyReport, VerifyRequest, verify};
+use crate::jobs::{BackupDirectory, JobError, Run, Selection, VerifyReport, VerifyRequest, verify};
 use crate::pipeline::Progress;
 use crate::repository::Problem;
 
@@ -132,23 +132,23 @@ pub(super) async fn run(
         env.load_to_run(Runs::Programs)?
     };
     let context = env.context(&loaded);
-    let told = |error: JobError| report::failure(&error, env.interrupt);
-    let (found, failures) =
-        select::places_for(&context, &loaded.plan, &args.databases, are_paths).map_err(told)?;
+    let to_failure = |error: JobError| report::failure(&error, env.interrupt);
+    let (found, failures) = select::places_for(&context, &loaded.plan, &args.databases, are_paths)
+        .map_err(to_failure)?;
     let mut verified = Vec::new();
-    let mut failures: Vec<Failure> = failures.into_iter().map(told).collect();
-    let chosen = choose(args, found, &failures)?;
+    let mut failures: Vec<Failure> = failures.into_iter().map(to_failure).collect();
+    let chosen = choose_selections(args, found, &failures)?;
     // Whoever names a database expects that it has backups.
     let is_named = (!args.databases.is_empty() || !args.backups.is_empty())
         && args.older_than.is_none()
         && args.budget.is_none();
-    for (index, (place, selection)) in chosen.iter().enumerate() {
+    for (index, (backup_directory, selection)) in chosen.iter().enumerate() {
         let progress = Arc::new(Progress::default());
-        let label = report::one_line(&place.label);
+        let label = report::one_line(&backup_directory.label);
         let display = Display::start(&label, &progress, env.json);
         let run = Run::begin(&context, &progress, env.interrupt.token());
         let request = VerifyRequest {
-            place,
+            backup_directory,
             selection,
             budget: args.budget,
             quarantine: args.quarantine,
@@ -157,18 +157,22 @@ pub(super) async fn run(
         drop(display);
         match outcome {
             Ok(report) => {
-                alarm(run.id, &place.database, &report);
-                failures.extend(failure(&place.label, &report));
+                alarm(run.id, &backup_directory.database, &report);
+                failures.extend(failure(&backup_directory.label, &report));
                 if is_named && report.is_empty() {
-                    failures.push(nothing_in(place));
+                    failures.push(nothing_in(backup_directory));
                 }
-                let told = tell(place, report);
+                let result = verified_database(backup_directory, report);
                 if !env.json {
-                    print(&told, &report::prefix(&loaded.plan, &place.label), out)?;
+                    print(
+                        &result,
+                        &report::prefix(&loaded.plan, &backup_directory.label),
+                        out,
+                    )?;
                 }
-                verified.push(told);
+                verified.push(result);
             }
-            Err(error) => failures.push(told(error)),
+            Err(error) => failures.push(to_failure(error)),
         }
         let left = chosen[index + 1..].iter().map(|(left, _)| &left.label);
         if ends_before(left, env.interrupt, &mut failures) {
@@ -179,13 +183,19 @@ pub(super) async fn run(
 }
 
 /// That there was nothing to check where backups were expected.
-fn nothing_in(place: &Place) -> Failure {
+fn nothing_in(backup_directory: &BackupDirectory) -> Failure {
     Failure::new(
         FailureKind::Unavailable,
         format!(
             "database {}: there is no backup to check in {}",
-            report::one_line(&place.label),
-            report::one_line(&place.repository.directory().display().to_string())
+            report::one_line(&backup_directory.label),
+            report::one_line(
+                &backup_directory
+                    .repository
+                    .directory()
+                    .display()
+                    .to_string()
+            )
         ),
     )
 }
@@ -196,11 +206,11 @@ fn length_of_time(text: &str) -> Result<Duration, String> {
         .map_err(|_| "write a number and a unit, such as \"4 hours\" or \"6 days\"".to_owned())
 }
 
-fn choose(
+fn choose_selections(
     args: &Args,
-    places: Vec<Place>,
+    backup_directories: Vec<BackupDirectory>,
     unseen: &[Failure],
-) -> Result<Vec<(Place, Selection)>, Failure> {
+) -> Result<Vec<(BackupDirectory, Selection)>, Failure> {
     if args.backups.is_empty() {
         let selection = if args.older_than.is_some() || args.budget.is_some() {
             Selection::Due(args.older_than.unwrap_or_default())
@@ -209,25 +219,26 @@ fn choose(
         } else {
             Selection::Latest
         };
-        return Ok(places
+        return Ok(backup_directories
             .into_iter()
-            .map(|place| (place, selection.clone()))
+            .map(|backup_directory| (backup_directory, selection.clone()))
             .collect());
     }
-    let mut chosen: Vec<(Place, Selection)> = Vec::new();
+    let mut chosen: Vec<(BackupDirectory, Selection)> = Vec::new();
     for text in &args.backups {
-        if let Some(place) = select::directory(&places, text) {
-            chosen.push((place, Selection::All));
+        if let Some(backup_directory) = select::directory(&backup_directories, text) {
+            chosen.push((backup_directory, Selection::All));
             continue;
         }
-        let (stem, holding) = select::holding(&places, text).map_err(select::unless(unseen))?;
-        for place in holding {
-            let same = |other: &&mut (Place, Selection)| {
-                other.0.repository.directory() == place.repository.directory()
+        let (stem, holding) =
+            select::holding(&backup_directories, text).map_err(select::unless(unseen))?;
+        for backup_directory in holding {
+            let same = |other: &&mut (BackupDirectory, Selection)| {
+                other.0.repository.directory() == backup_directory.repository.directory()
             };
             match chosen.iter_mut().find(same) {
                 Some((_, Selection::Named(stems))) => stems.push(stem.clone()),
-                _ => chosen.push((place, Selection::Named(vec![stem.clone()]))),
+                _ => chosen.push((backup_directory, Selection::Named(vec![stem.clone()]))),
             }
         }
     }
@@ -279,7 +290,7 @@ fn failure(label: &str, report: &VerifyReport) -> Option<Failure> {
     ))
 }
 
-fn tell(place: &Place, report: VerifyReport) -> VerifiedDatabase {
+fn verified_database(backup_directory: &BackupDirectory, report: VerifyReport) -> VerifiedDatabase {
     let checked = report.findings.into_iter().map(|finding| VerifiedBackup {
         name: finding.stem.to_string(),
         outcome: if finding.damage.is_some() {
@@ -308,9 +319,9 @@ fn tell(place: &Place, report: VerifyReport) -> VerifiedDatabase {
         });
     let problems = report.problems.into_iter();
     VerifiedDatabase {
-        server: place.server.clone(),
-        database: place.database.clone(),
-        label: place.label.clone(),
+        server: backup_directory.server.clone(),
+        database: backup_directory.database.clone(),
+        label: backup_directory.label.clone(),
         backups: checked.chain(unchecked).collect(),
         left: report.left,
         quarantined: report.quarantined.into_iter().map(quarantined).collect(),

@@ -7,7 +7,7 @@ use super::fragment::{Fragment, JobFragment, Kind, LimitsFragment, SeriesFragmen
 use super::nearest::nearest;
 use super::plan::{Job, JobKind, Limits, Plan, Retention, Verification};
 use super::problem::Problem;
-use super::running::{self, Common, Surroundings};
+use super::running::{self, Common, JobTiming};
 use super::scalar::Keep;
 use super::servers;
 use super::settings::Settings;
@@ -119,12 +119,12 @@ fn jobs(
             continue;
         };
         let zone = common.zone_of(written);
-        let Surroundings {
+        let JobTiming {
             window,
             jitter,
             catch_up,
             blackouts,
-        } = running::surroundings(findings, &table, written, common);
+        } = running::job_timing(findings, &table, written, common);
         match (Schedule::parse(&pattern.0, zone), kind) {
             (Ok(schedule), Some(kind)) if written.enabled.unwrap_or(true) => {
                 let job = Job {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::findings::key;
 use super::problem::What;
-use super::problem::{ConfigError, Place, Problem};
+use super::problem::{ConfigError, Problem, ProblemLocation};
 use super::{Loaded, Settings};
 use crate::writers::{Writable, written_by_others};
 
@@ -74,7 +74,7 @@ fn problems(loaded: &Loaded, runs: Runs, written: Option<&Writable>) -> Vec<Prob
         .filter(|(_, is_named)| *is_named)
         .map(|(key, _)| loaded.settings.problem(&key, What::Value))
         // Root's own environment is root's.
-        .filter(|problem| !matches!(problem.place, Some(Place::Variable(_))))
+        .filter(|problem| !matches!(problem.place, Some(ProblemLocation::Variable(_))))
         .map(|problem| Problem {
             message: format!(
                 "root does not run what others may have written: {}",

@@ -10,9 +10,9 @@ use figment::{Metadata, Profile, Provider};
 use toml_edit::{Document, TableLike};
 
 use super::fragment::Fragment;
-use super::problem::{Mark, Place, Problem, What};
+use super::problem::{Mark, Problem, ProblemLocation, What};
 use super::wording;
-use crate::secret_file::Exposure;
+use crate::secret_file::FileMode;
 
 /// The settings of the program itself, as the policy wants them.
 const DEFAULTS: &str = include_str!("defaults.toml");
@@ -26,7 +26,7 @@ pub(super) enum Origin {
     File {
         path: PathBuf,
         text: String,
-        exposure: Option<Exposure>,
+        file_mode: Option<FileMode>,
     },
     /// An environment variable.
     Variable(String),
@@ -60,12 +60,12 @@ impl Layer {
     pub(super) fn from_file(
         path: PathBuf,
         text: &str,
-        exposure: Option<Exposure>,
+        file_mode: Option<FileMode>,
     ) -> (Self, Vec<Problem>) {
         let origin = Origin::File {
             path,
             text: text.to_owned(),
-            exposure,
+            file_mode,
         };
         let (mut layer, mut problems) = Self::from_toml(origin, text);
         problems.extend(layer.take_out_what_is_wrong());
@@ -274,7 +274,7 @@ impl Layer {
     }
 
     /// Where a setting stands; for one that this layer does not have, where its table stands.
-    pub(super) fn place(&self, path: &[String], what: What) -> Option<Place> {
+    pub(super) fn place(&self, path: &[String], what: What) -> Option<ProblemLocation> {
         let spans = (0..=path.len())
             .rev()
             .find_map(|length| self.spans.get(&path[..length]));
@@ -284,22 +284,22 @@ impl Layer {
         });
         match (&self.origin, span) {
             (Origin::File { .. }, Some(span)) => self.place_of(span),
-            (Origin::File { path, .. }, None) => Some(Place::File {
+            (Origin::File { path, .. }, None) => Some(ProblemLocation::File {
                 path: path.clone(),
                 line: None,
             }),
-            (Origin::Variable(name), _) => Some(Place::Variable(name.clone())),
+            (Origin::Variable(name), _) => Some(ProblemLocation::Variable(name.clone())),
             (Origin::Defaults, _) => None,
         }
     }
 
-    fn place_of(&self, span: Range<usize>) -> Option<Place> {
+    fn place_of(&self, span: Range<usize>) -> Option<ProblemLocation> {
         match &self.origin {
-            Origin::File { path, text, .. } => Some(Place::File {
+            Origin::File { path, text, .. } => Some(ProblemLocation::File {
                 path: path.clone(),
                 line: Some(Mark::new(text, span)),
             }),
-            Origin::Variable(name) => Some(Place::Variable(name.clone())),
+            Origin::Variable(name) => Some(ProblemLocation::Variable(name.clone())),
             Origin::Defaults => None,
         }
     }

@@ -37,7 +37,7 @@ pub use plan::{
     DumpSettings, Format, Job, JobKind, Limits, Logs, PasswordSource, Patterns, Plan,
     RestoreSettings, Retention, Selection, Server, Verification,
 };
-pub use problem::{ConfigError, Mark, Place, Problem};
+pub use problem::{ConfigError, Mark, Problem, ProblemLocation};
 pub(crate) use scalar::{is_connection_string, name_fault};
 pub use settings::{Setting, Settings, Source as SettingSource, key_in_toml};
 pub(crate) use source::permission_to_read;

@@ -10,9 +10,9 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
 use super::conninfo::{self, ParseError};
+use crate::display::label;
 use crate::policy::{Blackouts, Expectation, Retry, Rules, Schedule, Series};
 use crate::telemetry::Level;
-use crate::words::label;
 
 /// Everything the program does, checked. Made only by [`load`](super::load).
 #[derive(Clone, Debug, PartialEq)]

@@ -8,7 +8,7 @@ use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::words::one_line;
+use crate::display::one_line;
 
 /// Everything that is wrong with a configuration.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -61,19 +61,19 @@ pub struct Problem {
     /// The way out, when there is one to name.
     pub help: Option<String>,
     /// Where it stands.
-    pub place: Option<Place>,
+    pub place: Option<ProblemLocation>,
 }
 
 impl Problem {
     /// What is wrong and where, in one line.
     pub(crate) fn in_short(&self) -> String {
         let place = match &self.place {
-            Some(Place::File {
+            Some(ProblemLocation::File {
                 path,
                 line: Some(mark),
             }) => format!("{}:{}: ", shown(path), mark.line),
-            Some(Place::File { path, line: None }) => format!("{}: ", shown(path)),
-            Some(Place::Variable(name)) => format!("{name}: "),
+            Some(ProblemLocation::File { path, line: None }) => format!("{}: ", shown(path)),
+            Some(ProblemLocation::Variable(name)) => format!("{name}: "),
             None => String::new(),
         };
         let key = if self.key.is_empty() {
@@ -105,7 +105,8 @@ impl Problem {
 /// Where something stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Place {
+#[schemars(rename = "Place")]
+pub enum ProblemLocation {
     /// In a file.
     File {
         /// Which.
@@ -193,7 +194,7 @@ impl fmt::Display for Problem {
         let mut group = Group::with_title(Level::ERROR.primary_title(title));
         let path;
         match &self.place {
-            Some(Place::File {
+            Some(ProblemLocation::File {
                 path: file,
                 line: Some(mark),
             }) => {
@@ -208,13 +209,13 @@ impl fmt::Display for Problem {
                             )),
                     );
             }
-            Some(Place::File {
+            Some(ProblemLocation::File {
                 path: file,
                 line: None,
             }) => {
                 group = group.element(Level::NOTE.message(format!("in {}", shown(file))));
             }
-            Some(Place::Variable(name)) => {
+            Some(ProblemLocation::Variable(name)) => {
                 let message = format!("in the environment variable {name}");
                 group = group.element(Level::NOTE.message(message));
             }

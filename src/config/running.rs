@@ -14,8 +14,8 @@ use super::fragment::{
 };
 use super::plan::{DaemonSettings, DrillSettings, Job, Logs, RestoreSettings};
 use super::scalar::Window;
+use crate::display::span;
 use crate::policy::{Blackouts, Expectation, Retry, can_ever_start};
-use crate::words::span;
 
 /// For how long after its slot a run may start, in a job that says nothing of it.
 const WINDOW: Duration = Duration::from_secs(6 * 60 * 60);
@@ -186,7 +186,7 @@ pub(super) fn common(findings: &mut Findings<'_>, fragment: &Fragment, zone: Tz)
 }
 
 /// What surrounds a job's schedule.
-pub(super) struct Surroundings {
+pub(super) struct JobTiming {
     pub(super) window: Duration,
     pub(super) jitter: Duration,
     pub(super) catch_up: bool,
@@ -246,12 +246,12 @@ pub(super) fn about_job(
 }
 
 /// What surrounds the schedule of the job of a table.
-pub(super) fn surroundings(
+pub(super) fn job_timing(
     findings: &mut Findings<'_>,
     table: &[String],
     written: &JobFragment,
     common: &Common,
-) -> Surroundings {
+) -> JobTiming {
     let at = |name: &str| [table, &key(&[name])].concat();
     let window = written.window.as_ref().map_or(WINDOW, |window| window.0);
     let jitter = written
@@ -269,7 +269,7 @@ pub(super) fn surroundings(
             Some("a run starts within its window or not at all: make jitter less".to_owned()),
         );
     }
-    Surroundings {
+    JobTiming {
         window,
         jitter,
         catch_up: written.catch_up.unwrap_or(true),

@@ -12,7 +12,7 @@ use super::problem::What;
 use crate::credential;
 use crate::identity;
 use crate::regular_file;
-use crate::secret_file::{Exposure, entering_advice, making_advice, opening_advice};
+use crate::secret_file::{FileMode, entering_advice, making_advice, opening_advice};
 
 /// What a layer's secrets give rise to.
 #[derive(Default)]
@@ -93,11 +93,11 @@ fn connection(
             help: Some(help),
             ..layer.problem(&key(name), What::Value)
         };
-        let exposure = match name {
-            "passfile" => Exposure::of_password_file,
-            _ => Exposure::of,
+        let file_mode = match name {
+            "passfile" => FileMode::of_password_file,
+            _ => FileMode::of,
         };
-        match fault_of_file(path, name == "password_file", exposure) {
+        match fault_of_file(path, name == "password_file", file_mode) {
             Some(fault) => findings.problems.push(problem(fault)),
             None => findings
                 .unreadable
@@ -111,17 +111,17 @@ fn inline_password(layer: &Layer, key: &[String], findings: &mut Findings) {
     match &layer.origin {
         Origin::File {
             path,
-            exposure: Some(exposure),
+            file_mode: Some(file_mode),
             ..
         } => findings.problems.push(Problem {
             message: format!(
                 "a password is in {}, which others can read (mode {:04o})",
                 path.display(),
-                exposure.mode
+                file_mode.mode
             ),
             help: Some(format!(
                 "{}, or name a file or a systemd credential with password_file or credential",
-                exposure.closing_advice(path)
+                file_mode.closing_advice(path)
             )),
             ..layer.problem(key, What::Key)
         }),
@@ -142,7 +142,7 @@ fn inline_password(layer: &Layer, key: &[String], findings: &mut Findings) {
 fn fault_of_file(
     path: &Path,
     must_exist: bool,
-    exposure: fn(&Metadata) -> Option<Exposure>,
+    file_mode: fn(&Metadata) -> Option<FileMode>,
 ) -> Option<(String, String)> {
     let shown = path.display();
     match std::fs::metadata(path) {
@@ -150,13 +150,13 @@ fn fault_of_file(
             format!("{shown} is no file"),
             "name a file that holds a password".to_owned(),
         )),
-        Ok(found) => exposure(&found).map(|exposure| {
+        Ok(found) => file_mode(&found).map(|file_mode| {
             (
                 format!(
                     "{shown} holds a password and can be read by others (mode {:04o})",
-                    exposure.mode
+                    file_mode.mode
                 ),
-                exposure.closing_advice(path),
+                file_mode.closing_advice(path),
             )
         }),
         Err(error) if error.kind() == ErrorKind::NotFound && credential::name(path).is_some() => {

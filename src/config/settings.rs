@@ -13,7 +13,7 @@ use super::conninfo;
 use super::fragment::Fragment;
 use super::layer::{Key, Layer, Origin};
 use super::problem::What;
-use super::problem::{Place, Problem};
+use super::problem::{Problem, ProblemLocation};
 
 /// The merged settings.
 #[derive(Clone)]
@@ -147,8 +147,8 @@ impl Settings {
             .and_then(|layer| layer.place(path, What::Key))
         {
             None => Source::Default,
-            Some(Place::Variable(name)) => Source::Variable(name),
-            Some(Place::File { path, line }) => Source::File {
+            Some(ProblemLocation::Variable(name)) => Source::Variable(name),
+            Some(ProblemLocation::File { path, line }) => Source::File {
                 path,
                 line: line.map(|mark| mark.line),
             },

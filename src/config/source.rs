@@ -5,11 +5,11 @@ use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use super::layer::Layer;
-use super::problem::{Place, Problem};
+use super::problem::{Problem, ProblemLocation};
+use crate::display::{one_line, size};
 use crate::identity;
 use crate::regular_file;
-use crate::secret_file::{Exposure, entering_advice, opening_advice};
-use crate::words::{one_line, size};
+use crate::secret_file::{FileMode, entering_advice, opening_advice};
 use crate::writers::{Writable, trusted_here, written_by_others};
 
 /// The main file when no other is named.
@@ -92,11 +92,11 @@ impl Source {
         let mut written = Vec::new();
         self.look_for_writers(self.main_file(), &mut written);
         match read(self.main_file()) {
-            Ok((text, exposure)) => {
+            Ok((text, file_mode)) => {
                 take(Layer::from_file(
                     self.main_file().to_owned(),
                     &text,
-                    exposure,
+                    file_mode,
                 ));
             }
             Err(error)
@@ -105,13 +105,13 @@ impl Source {
                     && is_absent(self.main_file()) => {}
             Err(error) => unreadable.push(unreadable_file(self.main_file(), &error)),
         }
-        self.look_for_writers(&self.directory_beside(), &mut written);
-        match self.files_beside() {
+        self.look_for_writers(&self.drop_in_directory(), &mut written);
+        match self.drop_in_files() {
             Ok(files) => {
                 for path in files {
                     self.look_for_writers(&path, &mut written);
                     match read(&path) {
-                        Ok((text, exposure)) => take(Layer::from_file(path, &text, exposure)),
+                        Ok((text, file_mode)) => take(Layer::from_file(path, &text, file_mode)),
                         Err(error) => unreadable.push(unreadable_file(&path, &error)),
                     }
                 }
@@ -149,7 +149,7 @@ impl Source {
     }
 
     /// `conf.d` beside the main file.
-    fn directory_beside(&self) -> PathBuf {
+    fn drop_in_directory(&self) -> PathBuf {
         match self.main_file().parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent.join("conf.d"),
             _ => PathBuf::from("conf.d"),
@@ -157,8 +157,8 @@ impl Source {
     }
 
     /// The files of `conf.d` beside the main file, in the order of their names.
-    fn files_beside(&self) -> Result<Vec<PathBuf>, Box<Problem>> {
-        let directory = self.directory_beside();
+    fn drop_in_files(&self) -> Result<Vec<PathBuf>, Box<Problem>> {
+        let directory = self.drop_in_directory();
         let entries = match std::fs::read_dir(&directory) {
             Ok(entries) => entries,
             Err(error) if error.kind() == ErrorKind::NotFound && is_absent(&directory) => {
@@ -192,9 +192,9 @@ impl Source {
 const LONGEST_FILE: u64 = 1 << 20;
 
 /// A file's text and whether others can read it, both of the same open file.
-fn read(path: &Path) -> io::Result<(String, Option<Exposure>)> {
+fn read(path: &Path) -> io::Result<(String, Option<FileMode>)> {
     let file = regular_file::open(path)?;
-    let exposure = Exposure::of(&file.metadata()?);
+    let file_mode = FileMode::of(&file.metadata()?);
     let mut text = String::new();
     file.take(LONGEST_FILE + 1).read_to_string(&mut text)?;
     if text.len() as u64 > LONGEST_FILE {
@@ -203,7 +203,7 @@ fn read(path: &Path) -> io::Result<(String, Option<Exposure>)> {
             format!("it is longer than {}", size(LONGEST_FILE)),
         ));
     }
-    Ok((text, exposure))
+    Ok((text, file_mode))
 }
 
 /// Whether there is nothing of this name, not even a link to something that is gone.
@@ -259,7 +259,7 @@ fn unreadable_file(path: &Path, error: &io::Error) -> Problem {
         key: String::new(),
         message: format!("the configuration cannot be read: {why}"),
         help,
-        place: Some(Place::File {
+        place: Some(ProblemLocation::File {
             path: path.to_owned(),
             line: None,
         }),

@@ -16,8 +16,8 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::{
-    Compression, DaemonSettings, Databases, Format, JobKind, Loaded, Place, SettingSource, Source,
-    load,
+    Compression, DaemonSettings, Databases, Format, JobKind, Loaded, ProblemLocation,
+    SettingSource, Source, load,
 };
 use crate::policy::Blackouts;
 use crate::telemetry::Level;
@@ -217,7 +217,7 @@ fn a_link_to_nothing_is_no_configuration_that_is_absent() {
         );
         assert_eq!(
             problem.place,
-            Some(Place::File {
+            Some(ProblemLocation::File {
                 path: link,
                 line: None
             })
@@ -326,7 +326,9 @@ fn every_problem_of_every_source_is_reported_at_once() {
     let last = error.problems.last().unwrap();
     assert_eq!(
         last.place,
-        Some(Place::Variable("PGBACKUPD_RETENTION__FLOR".into()))
+        Some(ProblemLocation::Variable(
+            "PGBACKUPD_RETENTION__FLOR".into()
+        ))
     );
     assert_eq!(last.help.as_deref(), Some("did you mean floor?"));
 }

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use crate::config::{
     Databases, DrillChoice, Job, JobKind, Plan, Server, Setting, Settings, Verification,
 };
-use crate::words::{one_line, span};
+use crate::display::{one_line, span};
 
 /// What a reload changes.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -17,7 +17,7 @@ pub(super) struct Changes {
     /// Jobs that it has to learn, by name.
     pub scheduled: Vec<String>,
     /// Every change in words, one sentence each.
-    pub told: Vec<String>,
+    pub sentences: Vec<String>,
     /// What only a new start brings into force.
     pub not_in_force: Vec<String>,
 }
@@ -31,10 +31,10 @@ pub(super) fn changes(
     let mut changes = Changes::default();
     let values = Values::between(old_settings, new_settings);
     jobs((old, new), &values, now, &mut changes);
-    servers((old, new), &values, &mut changes.told);
-    let told = &mut changes.told;
+    servers((old, new), &values, &mut changes.sentences);
+    let sentences = &mut changes.sentences;
     if old.zone != new.zone {
-        told.push(format!("timezone: {} → {}", old.zone, new.zone));
+        sentences.push(format!("timezone: {} → {}", old.zone, new.zone));
     }
     for (name, is_changed) in [
         ("limits", old.limits != new.limits),
@@ -47,13 +47,13 @@ pub(super) fn changes(
         if is_changed {
             // The rules of retention are in the tables of the series.
             let is_one = |key: &[&str]| key[0] == name || name == "retention" && key[0] == "series";
-            values.tell(name, is_one, told);
+            values.report_settings(name, is_one, sentences);
         }
     }
     let (was, is) = (&old.daemon, &new.daemon);
     if (was.concurrency, was.concurrency_per_server) != (is.concurrency, is.concurrency_per_server)
     {
-        told.push(format!(
+        sentences.push(format!(
             "daemon: concurrency {} in all and {} a server → {} and {}",
             was.concurrency, was.concurrency_per_server, is.concurrency, is.concurrency_per_server
         ));
@@ -104,7 +104,12 @@ impl Values {
 
     /// Tells the old and the new value of each of these settings that differs. Where none does, it is
     /// a secret that has changed, or the program's environment.
-    fn tell(&self, what: &str, is_one: impl Fn(&[&str]) -> bool, told: &mut Vec<String>) {
+    fn report_settings(
+        &self,
+        what: &str,
+        is_one: impl Fn(&[&str]) -> bool,
+        sentences: &mut Vec<String>,
+    ) {
         let mut found = Vec::new();
         for (key, (was, is)) in &self.0 {
             let levels: Vec<&str> = key.iter().map(String::as_str).collect();
@@ -122,8 +127,8 @@ impl Values {
         }
         for line in found {
             // What several have in common is told once.
-            if !told.contains(&line) {
-                told.push(line);
+            if !sentences.contains(&line) {
+                sentences.push(line);
             }
         }
     }
@@ -139,7 +144,7 @@ fn jobs((old, new): (&Plan, &Plan), values: &Values, now: DateTime<Utc>, changes
     for job in &old.jobs {
         if find(&new.jobs, &job.name).is_none() {
             changes.unscheduled.push(job.name.clone());
-            changes.told.push(format!("job {}: removed", job.name));
+            changes.sentences.push(format!("job {}: removed", job.name));
         }
     }
     for job in &new.jobs {
@@ -147,7 +152,7 @@ fn jobs((old, new): (&Plan, &Plan), values: &Values, now: DateTime<Utc>, changes
         match find(&old.jobs, name) {
             None => {
                 changes.scheduled.push(name.clone());
-                changes.told.push(format!(
+                changes.sentences.push(format!(
                     "job {name}: new, {}, {}; next run {}",
                     kind(&job.kind),
                     job.schedule.describe(),
@@ -158,11 +163,11 @@ fn jobs((old, new): (&Plan, &Plan), values: &Values, now: DateTime<Utc>, changes
                 if was.schedule != job.schedule {
                     changes.unscheduled.push(name.clone());
                     changes.scheduled.push(name.clone());
-                    changes.told.push(schedule(&was, job, now));
+                    changes.sentences.push(schedule(&was, job, now));
                 }
                 if was.kind != job.kind {
                     let (was, is) = (kind(&was.kind), kind(&job.kind));
-                    changes.told.push(format!("job {name}: {was} → {is}"));
+                    changes.sentences.push(format!("job {name}: {was} → {is}"));
                 }
                 let rules = |job: &Job| (job.window, job.jitter, job.catch_up, job.retry);
                 if rules(&was) != rules(job) || was.blackouts != job.blackouts {
@@ -171,7 +176,7 @@ fn jobs((old, new): (&Plan, &Plan), values: &Values, now: DateTime<Utc>, changes
                         [rule, ..] => is_rule(rule),
                         [] => false,
                     };
-                    values.tell(&format!("job {name}"), is_one, &mut changes.told);
+                    values.report_settings(&format!("job {name}"), is_one, &mut changes.sentences);
                 }
             }
         }
@@ -194,15 +199,15 @@ fn schedule(was: &Job, is: &Job, now: DateTime<Utc>) -> String {
     )
 }
 
-fn servers((old, new): (&Plan, &Plan), values: &Values, told: &mut Vec<String>) {
+fn servers((old, new): (&Plan, &Plan), values: &Values, sentences: &mut Vec<String>) {
     for server in &old.servers {
         if !new.servers.iter().any(|other| other.name == server.name) {
-            told.push(format!("server {}: removed", server.name));
+            sentences.push(format!("server {}: removed", server.name));
         }
     }
     for server in &new.servers {
         let Some(was) = old.servers.iter().find(|other| other.name == server.name) else {
-            told.push(format!(
+            sentences.push(format!(
                 "server {}: new, {}",
                 server.name,
                 databases(server)
@@ -211,7 +216,7 @@ fn servers((old, new): (&Plan, &Plan), values: &Values, told: &mut Vec<String>) 
         };
         let (before, after) = (databases(was), databases(server));
         if before != after {
-            told.push(format!("server {}: {before} → {after}", server.name));
+            sentences.push(format!("server {}: {before} → {after}", server.name));
         } else if was != server {
             let is_main = server.name == "main";
             let is_one = |key: &[&str]| match key {
@@ -224,7 +229,7 @@ fn servers((old, new): (&Plan, &Plan), values: &Values, told: &mut Vec<String>) 
                 ] => is_main,
                 _ => false,
             };
-            values.tell(&format!("server {}", server.name), is_one, told);
+            values.report_settings(&format!("server {}", server.name), is_one, sentences);
         }
     }
 }
@@ -388,9 +393,9 @@ pub(super) mod tests {
                 "daemon: concurrency 2 in all and 1 a server → 9 and 1",
             ),
         ];
-        for (new, told) in cases {
+        for (new, sentences) in cases {
             let changes = between("database = \"a\"\n", &format!("database = \"a\"\n{new}\n"));
-            assert_eq!(changes.told, [told]);
+            assert_eq!(changes.sentences, [sentences]);
             assert!(changes.not_in_force.is_empty());
         }
     }
@@ -400,29 +405,29 @@ pub(super) mod tests {
         let with =
             |password: &str| format!("database = \"a\"\n[connection]\npassword = \"{password}\"\n");
         assert_eq!(
-            between(&with("one"), &with("two")).told,
+            between(&with("one"), &with("two")).sentences,
             ["server main: a value that is not shown has changed"]
         );
         assert_eq!(
-            between("database = \"a\"", &with("two")).told,
+            between("database = \"a\"", &with("two")).sentences,
             ["connection.password: not set → \"****\""]
         );
     }
 
     #[test]
     fn databases_are_told_by_name_unless_they_are_many() {
-        let told = |new: &str| between("database = \"a\"", new).told;
+        let sentences = |new: &str| between("database = \"a\"", new).sentences;
         assert_eq!(
-            told("databases = [\"a\", \"b\\nc\"]"),
+            sentences("databases = [\"a\", \"b\\nc\"]"),
             ["server main: database a → databases a, b\\nc"]
         );
         assert_eq!(
-            told("databases = \"all\""),
+            sentences("databases = \"all\""),
             ["server main: database a → all its databases"]
         );
         let many: Vec<String> = (0..11).map(|number| format!("\"{number}\"")).collect();
         assert_eq!(
-            told(&format!("databases = [{}]", many.join(", "))),
+            sentences(&format!("databases = [{}]", many.join(", "))),
             ["server main: database a → 11 databases"]
         );
     }
@@ -445,7 +450,7 @@ pub(super) mod tests {
             "database = \"a\"\n[daemon]\nruntime_directory = \"/r\"\nstate_directory = \"/s\"\n\
              [logs]\nlevel = \"debug\"",
         );
-        assert!(changes.told.is_empty(), "{changes:?}");
+        assert!(changes.sentences.is_empty(), "{changes:?}");
         assert_eq!(
             changes.not_in_force,
             ["daemon.runtime_directory", "daemon.state_directory", "logs"]

@@ -25,7 +25,7 @@ pub(super) struct News {
 
 impl HangingDirectories {
     /// Takes in which directories hang now; one that is waited for in several ways may come several times.
-    pub(super) fn take(&mut self, now: impl IntoIterator<Item = Hanging>) -> News {
+    pub(super) fn update(&mut self, now: impl IntoIterator<Item = Hanging>) -> News {
         let mut hanging: BTreeMap<PathBuf, DateTime<Utc>> = BTreeMap::new();
         for Hanging { directory, since } in now {
             let known = hanging.entry(directory).or_insert(since);
@@ -95,7 +95,7 @@ mod tests {
             (&[("/a", 12)], &[("/a", 12)], &["/b"], &[("/a", 12)]),
             (&[], &[], &["/a"], &[]),
         ] {
-            let news = directories.take(now.iter().map(hanging));
+            let news = directories.update(now.iter().map(hanging));
             assert_eq!(news.new, new.iter().map(hanging).collect::<Vec<_>>());
             let expected: Vec<_> = answering.iter().map(std::path::PathBuf::from).collect();
             assert_eq!(news.answering, expected);

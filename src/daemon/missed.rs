@@ -13,10 +13,10 @@ use super::directories::Directories;
 use super::task::unanswered;
 use crate::answers::PATIENCE;
 use crate::config::{Databases, Job, JobKind, Plan, Server};
-use crate::jobs::{JobContext, JobError, Places, newest_success, places_on};
+use crate::emit;
+use crate::jobs::{BackupDirectories, JobContext, JobError, backup_directories_on, newest_success};
 use crate::policy::{Series, missed};
 use crate::repository::Repository;
-use crate::tell;
 use crate::threads;
 
 /// The servers of a job are waited for so long, to be reported together.
@@ -106,12 +106,12 @@ impl Question {
             asking.ok_or_else(|| unanswered(above, None))?;
         }
         let (context, plan, of) = (self.context.clone(), Arc::clone(&self.plan), server.clone());
-        let looking = threads::start("look", move || places_on(&context, &plan, &of))?;
+        let looking = threads::start("look", move || backup_directories_on(&context, &plan, &of))?;
         let looking = self.directories.outlast(above, PATIENCE, looking).await;
         let Some(looking) = looking else {
             return Err(unanswered(above, None));
         };
-        let Places { found, failures } = looking??;
+        let BackupDirectories { found, failures } = looking??;
         for failure in &failures {
             self.unknown(failure);
         }
@@ -119,7 +119,8 @@ impl Question {
         // directories have been.
         let is_found = matches!(server.databases, Databases::All(_));
         let directories = found.iter();
-        let directories = directories.map(|place| place.repository.directory().to_owned());
+        let directories =
+            directories.map(|backup_directory| backup_directory.repository.directory().to_owned());
         let mut left: Vec<PathBuf> = directories.collect();
         let mut is_first = true;
         loop {
@@ -168,7 +169,7 @@ impl Question {
     }
 
     fn unknown(&self, error: &JobError) {
-        tell!(
+        emit!(
             DirectoryUnusable,
             { job = %self.job.name },
             "whether job {} was missed cannot be found out: {error}",
@@ -177,7 +178,7 @@ impl Question {
     }
 
     fn hangs(&self, directory: &Path) {
-        tell!(
+        emit!(
             DirectoryUnusable,
             { job = %self.job.name },
             "the directory {} does not answer: whether job {} was missed there is found out as soon \

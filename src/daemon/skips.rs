@@ -10,10 +10,10 @@ use chrono::{DateTime, Utc};
 
 use super::snapshot::PATIENCE;
 use crate::answers::Hanging;
+use crate::emit;
 use crate::jobs::{JobContext, Skip, record_skip};
 use crate::policy::Series;
 use crate::repository::{Operation, Repository};
-use crate::tell;
 use crate::threads;
 
 /// So many records wait for one directory.
@@ -155,7 +155,7 @@ impl SkipWriter {
                 reason,
             };
             if let Err(error) = record_skip(&context, &repository, skip) {
-                tell!(RunWarning, {}, "{error}");
+                emit!(RunWarning, {}, "{error}");
             }
         })
     }
@@ -209,7 +209,7 @@ impl<T: Send + 'static> SkipWriter<T> {
         let hung = queues.writing.iter().filter(|(_, since)| hangs(since));
         let hung: BTreeSet<PathBuf> = hung.map(|(directory, _)| directory.clone()).collect();
         for directory in hung.difference(&queues.reported) {
-            tell!(
+            emit!(
                 DirectoryUnusable,
                 {},
                 "the directory {} does not answer: skipped runs are recorded in its ledger as \
@@ -249,7 +249,7 @@ impl<T: Send + 'static> SkipWriter<T> {
         let queues = lock(&self.shared);
         for directory in queues.writing.keys() {
             let waiting = queues.waiting.get(directory).map_or(0, Queue::count);
-            tell!(
+            emit!(
                 RunWarning,
                 {},
                 "the directory {} does not answer: skipped runs missing in its ledger: {}",

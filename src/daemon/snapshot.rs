@@ -13,8 +13,8 @@ use futures::executor::block_on;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use crate::emit;
 use crate::repository::{DaemonLock, DaemonState, RuntimeDirectory, SchedulesInForce};
-use crate::tell;
 
 /// So long the start, a reload and the end wait for the directory.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
@@ -115,7 +115,7 @@ pub(super) struct StateFile {
 impl WriteSnapshot<DaemonState> for StateFile {
     fn write(&self, state: &DaemonState) {
         if let Err(error) = self.runtime.write(&self.lock, state) {
-            tell!(
+            emit!(
                 DirectoryUnusable,
                 {},
                 "cannot write to the runtime directory {}: {error}; `pgbackupd status` does not \
@@ -136,7 +136,7 @@ pub(super) struct SchedulesFile(pub PathBuf);
 impl WriteSnapshot<SchedulesInForce> for SchedulesFile {
     fn write(&self, schedules: &SchedulesInForce) {
         if let Err(error) = schedules.write(&self.0) {
-            tell!(
+            emit!(
                 DirectoryUnusable,
                 {},
                 "cannot write to the state directory {}: {error}; jobs that are missed while the \
@@ -158,7 +158,7 @@ impl WriteSnapshot<Wishes> for WishesFile {
         let wishes = wishes.iter();
         let wishes = wishes.map(|(server, database)| (server.as_str(), database.as_str()));
         if let Err(error) = self.0.want_directories(wishes) {
-            tell!(
+            emit!(
                 DirectoryUnusable,
                 {},
                 "directories of databases that were found cannot be asked for in {}: {error}",

@@ -12,22 +12,23 @@ use signal_hook_tokio::Signals;
 
 use super::directories::Directories;
 use super::error::DaemonError;
+use super::run_log::files;
 use super::service::{HANG, Prepared, Service, Writers};
 use super::systemd::Systemd;
-use super::tell::files;
 use super::ticker::Ticker;
 use super::usable::usable;
-use super::{snapshot, task, tell};
+use super::{run_log, snapshot, task};
 use crate::answers::{self, PATIENCE};
 use crate::config::{JobKind, Loaded, Plan, Source};
+use crate::display::one_line;
+use crate::emit;
 use crate::jobs::{
-    JobContext, JobError, Place, Places, Recovery, places_on, recover, sweep_drills,
+    BackupDirectories, BackupDirectory, JobContext, JobError, Recovery, backup_directories_on,
+    recover, sweep_drills,
 };
 use crate::postgres::Enforcement;
 use crate::repository::{DaemonLock, Event, RuntimeDirectory, RuntimeError};
-use crate::tell;
 use crate::threads::{self, NoThread, Thread};
-use crate::words::one_line;
 
 /// Runs the daemon until a signal ends it.
 ///
@@ -41,7 +42,7 @@ pub async fn run(source: Source, mut loaded: Loaded) -> Result<(), DaemonError> 
     let mut signals = Signals::new(signals).map_err(DaemonError::Signals)?;
     let plan = Arc::new(loaded.plan);
     let systemd = Systemd::new();
-    tell!(
+    emit!(
         DaemonStarting,
         {},
         "pgbackupd {} starts, with {}",
@@ -49,7 +50,7 @@ pub async fn run(source: Source, mut loaded: Loaded) -> Result<(), DaemonError> 
         files(&loaded.settings.files())
     );
     for warning in &plan.warnings {
-        tell!(ConfigurationWarning, {}, "{warning}");
+        emit!(ConfigurationWarning, {}, "{warning}");
     }
     let (runtime, lock) = take_runtime_directory(&plan)?;
 
@@ -96,14 +97,14 @@ pub async fn run(source: Source, mut loaded: Loaded) -> Result<(), DaemonError> 
 /// Ends a service that a signal has ended while it was starting.
 fn stop_before_the_start(signal: i32, runtime: &RuntimeDirectory, lock: DaemonLock) {
     Systemd::stopping();
-    tell::stopping(signal, "it was still starting");
+    run_log::stopping(signal, "it was still starting");
     let cleared = answers::ask(runtime.path(), snapshot::PATIENCE, move |path| {
         RuntimeDirectory::at(path).clear(&lock);
     });
     if let Err(error) = cleared {
         tracing::debug!("the runtime directory is left as it is: {error}");
     }
-    tell!(DaemonStopped, {}, "stopped");
+    emit!(DaemonStopped, {}, "stopped");
 }
 
 /// Takes the runtime directory: a second daemon ends here, and so does one whose directory hangs.
@@ -136,7 +137,7 @@ async fn prepare(
         // Where that cannot be told now, the drill itself says it.
         if let Ok(enforcement) = Enforcement::of_this_machine() {
             let sentence = enforcement.sentence();
-            tell!(DrillsConfined, {}, "test restores are confined: {sentence}");
+            emit!(DrillsConfined, {}, "test restores are confined: {sentence}");
         }
     }
     put_in_order(plan, context, directories).await;
@@ -172,28 +173,28 @@ async fn put_in_order(plan: &Arc<Plan>, context: &JobContext, directories: &Dire
     sweep_up_drills(context, directories).await;
     for server in &plan.servers {
         let (of, whole, about) = (context.clone(), Arc::clone(plan), server.clone());
-        let looking = threads::start("look", move || places_on(&of, &whole, &about));
+        let looking = threads::start("look", move || backup_directories_on(&of, &whole, &about));
         let found = match outcome(directories, &server.directory, looking).await {
-            Ok(Places { found, failures }) => {
+            Ok(BackupDirectories { found, failures }) => {
                 for error in failures {
-                    tell!(DirectoryUnusable, { server = server.name }, "{error}");
+                    emit!(DirectoryUnusable, { server = server.name }, "{error}");
                 }
                 found
             }
             Err(error) => {
-                tell!(DirectoryUnusable, { server = server.name }, "{error}");
+                emit!(DirectoryUnusable, { server = server.name }, "{error}");
                 continue;
             }
         };
         let asked = found
             .iter()
-            .map(|place| place.repository.directory().to_owned());
+            .map(|backup_directory| backup_directory.repository.directory().to_owned());
         // Those that are waited for already are left out.
         let answers = directories.ask(asked.collect(), |_| ()).await;
         let answers = answers.unwrap_or_default();
-        for (place, answers) in found.into_iter().zip(answers) {
+        for (backup_directory, answers) in found.into_iter().zip(answers) {
             if answers.is_some() {
-                recover_place(plan, context, directories, &place).await;
+                recover_directory(plan, context, directories, &backup_directory).await;
             }
         }
     }
@@ -229,49 +230,57 @@ async fn sweep_up_drills(context: &JobContext, directories: &Directories) {
 }
 
 /// Puts one directory right.
-async fn recover_place(
+async fn recover_directory(
     plan: &Plan,
     context: &JobContext,
     directories: &Directories,
-    place: &Place,
+    backup_directory: &BackupDirectory,
 ) {
-    let (of, repository) = (context.clone(), place.repository.clone());
+    let (of, repository) = (context.clone(), backup_directory.repository.clone());
     let recovering = threads::start("recover", move || recover(&of, &repository));
-    match outcome(directories, place.repository.directory(), recovering).await {
+    match outcome(
+        directories,
+        backup_directory.repository.directory(),
+        recovering,
+    )
+    .await
+    {
         Ok(None) => {}
-        Ok(Some(recovery)) => report_recovery(plan, place, &recovery),
-        Err(error) => tell!(DirectoryUnusable, { database = %place.database }, "{error}"),
+        Ok(Some(recovery)) => report_recovery(plan, backup_directory, &recovery),
+        Err(error) => {
+            emit!(DirectoryUnusable, { database = %backup_directory.database }, "{error}");
+        }
     }
 }
 
-fn report_recovery(plan: &Plan, place: &Place, recovery: &Recovery) {
-    let database = one_line(&place.label);
+fn report_recovery(plan: &Plan, backup_directory: &BackupDirectory, recovery: &Recovery) {
+    let database = one_line(&backup_directory.label);
     for run in &recovery.swept {
-        tell!(
+        emit!(
             InterruptedRunFound,
-            { database = %place.database, run_id = %run },
+            { database = %backup_directory.database, run_id = %run },
             "removed the temporary files of a run on {database} that was cut short"
         );
     }
     for what in &recovery.remaining {
-        tell!(
+        emit!(
             InterruptedRunFound,
-            { database = %place.database },
+            { database = %backup_directory.database },
             "what an earlier run on {database} left remains: {what}"
         );
     }
     for backup in &recovery.completed {
-        tell!(
+        emit!(
             InterruptedRunFound,
-            { database = %place.database, backup },
+            { database = %backup_directory.database, backup },
             "completed backup {backup} of {database}: whole and checked, its run \
              had been cut short at the very end"
         );
     }
     for record in &recovery.closed {
-        tell!(
+        emit!(
             InterruptedRunFound,
-            { database = %place.database, run_id = %record.run },
+            { database = %backup_directory.database, run_id = %record.run },
             "a run on {database} that began before this start had not ended; it is \
              on record as {} now",
             if record.event == Event::Succeeded { "succeeded" } else { "interrupted" }
@@ -279,10 +288,10 @@ fn report_recovery(plan: &Plan, place: &Place, recovery: &Recovery) {
     }
     for (record, cut_short) in &recovery.restores {
         let start = plan.restore.start.as_deref();
-        let what = cut_short.in_words(&place.database, None, start);
-        tell!(
+        let what = cut_short.display(&backup_directory.database, None, start);
+        emit!(
             InterruptedRunFound,
-            { database = %place.database, run_id = %record.run },
+            { database = %backup_directory.database, run_id = %record.run },
             "database {database}: {what}"
         );
     }

@@ -13,17 +13,17 @@ use uuid::Uuid;
 
 use super::directories::Directories;
 use crate::config::{Database, Databases, DrillChoice, Job, JobKind, Plan, Server, Verification};
+use crate::display::span;
 use crate::jobs::{
-    BackupReport, BackupRequest, DrillReport, JobContext, JobError, JobErrorKind, Place, PruneMode,
-    PruneReport, Run, Selection, Stop, Strictness, Tick, VerifyReport, VerifyRequest, WhichBackup,
-    back_up, backups_to_drill, drill, missed_drill, newest_success, passed_over_by_drill,
-    places_on, prune, targets_on, verify,
+    BackupDirectory, BackupReport, BackupRequest, DrillReport, JobContext, JobError, JobErrorKind,
+    PruneMode, PruneReport, Run, Selection, Stop, Strictness, Tick, VerifyReport, VerifyRequest,
+    WhichBackup, back_up, backup_directories_on, backups_to_drill, drill, missed_drill,
+    newest_success, passed_over_by_drill, prune, targets_on, verify,
 };
 use crate::pipeline::Progress;
 use crate::policy::{ClockTrust, DrillMissed, Series};
 use crate::repository::{Operation, Repository, Stem};
 use crate::threads;
-use crate::words::span;
 
 /// A run is given up when its directory has not answered for so long. Builds for tests wait less.
 const STALL: Duration = Duration::from_secs(if cfg!(debug_assertions) { 10 } else { 60 });
@@ -53,11 +53,11 @@ pub(super) enum Action {
     /// Back a database up.
     BackUp(Database, Series),
     /// Check the backups of a database.
-    Verify(Place, Verification),
+    Verify(BackupDirectory, Verification),
     /// Restore a backup of a database for a test.
-    Drill(Place, DrillChoice),
+    Drill(BackupDirectory, DrillChoice),
     /// Remove what retention no longer keeps of a database.
-    Prune(Place),
+    Prune(BackupDirectory),
 }
 
 /// What became of it.
@@ -102,7 +102,7 @@ pub(super) struct FoundDatabase {
 
 /// The circumstances of one run.
 #[derive(Clone, Debug)]
-pub(super) struct Circumstances {
+pub(super) struct TaskRun {
     /// The process's environment.
     pub environment: Arc<BTreeMap<String, String>>,
     /// The run's identity.
@@ -149,8 +149,10 @@ impl Task {
         match &self.action {
             Action::Find => None,
             Action::BackUp(database, _) => Some(database.directory.clone()),
-            Action::Verify(place, _) | Action::Drill(place, _) | Action::Prune(place) => {
-                Some(place.repository.directory().to_owned())
+            Action::Verify(backup_directory, _)
+            | Action::Drill(backup_directory, _)
+            | Action::Prune(backup_directory) => {
+                Some(backup_directory.repository.directory().to_owned())
             }
         }
     }
@@ -168,7 +170,7 @@ impl Task {
     /// Carries it out, on a thread of its own. If a disk hangs, the run is given up and that thread left
     /// behind; it ends as interrupted when the disk answers. A panic of the job's is an outcome too: it
     /// must not take the daemon along.
-    pub(super) async fn carry_out(self, server: String, given: Circumstances) -> Outcome {
+    pub(super) async fn carry_out(self, server: String, given: TaskRun) -> Outcome {
         let watched = self.watched(&server);
         let longest = self.plan.limits.total.saturating_add(OVERTIME);
         let (directories, cancel) = (given.directories.clone(), given.cancel.clone());
@@ -192,7 +194,7 @@ impl Task {
         self.directory().or_else(above)
     }
 
-    async fn on_a_thread(self, server: String, given: Circumstances) -> Outcome {
+    async fn on_a_thread(self, server: String, given: TaskRun) -> Outcome {
         let runtime = Handle::current();
         let run = threads::start("run", move || {
             runtime.block_on(async {
@@ -214,7 +216,7 @@ impl Task {
     }
 
     /// Whether a run has failed because the directory is not there.
-    async fn lacks_directory(&self, error: &JobError, given: &Circumstances) -> bool {
+    async fn lacks_directory(&self, error: &JobError, given: &TaskRun) -> bool {
         let directory = self.directory();
         let Some(directory) = directory.filter(|_| error.kind() == JobErrorKind::CannotCreate)
         else {
@@ -224,7 +226,7 @@ impl Task {
         matches!(exists, Ok(Some(false)))
     }
 
-    async fn run(&self, server: &str, given: &Circumstances) -> Result<Outcome, JobError> {
+    async fn run(&self, server: &str, given: &TaskRun) -> Result<Outcome, JobError> {
         let context = self.context(given.slot, &given.environment);
         let Some(server) = self.server(server) else {
             return Ok(Outcome::Found(Found::default()));
@@ -257,25 +259,25 @@ impl Task {
                 let missed = self.missed_drill(database).await;
                 Ok(Outcome::BackedUp(Box::new(report), missed))
             }
-            Action::Verify(place, verification) => {
+            Action::Verify(directory, verification) => {
                 let request = VerifyRequest {
-                    place,
+                    backup_directory: directory,
                     selection: &Selection::Due(verification.older_than),
                     budget: Some(verification.budget),
                     quarantine: true,
                 };
                 verify(&run, request).await.map(Outcome::Verified)
             }
-            Action::Drill(place, choice) => restore_for_a_test(&run, place, *choice).await,
-            Action::Prune(place) => {
-                let (id, place) = (given.run, place.clone());
+            Action::Drill(directory, choice) => restore_for_a_test(&run, directory, *choice).await,
+            Action::Prune(directory) => {
+                let (id, directory) = (given.run, directory.clone());
                 let mode = PruneMode {
                     dry_run: false,
                     trust: ClockTrust::IfPlausible,
                 };
                 let pruning = threads::start("prune", move || {
                     let run = Run::alone(&context).with_id(id);
-                    prune(&run, &place.repository, &place.database, mode)
+                    prune(&run, &directory.repository, &directory.database, mode)
                 })?;
                 pruning.await?.map(Outcome::Pruned)
             }
@@ -298,7 +300,7 @@ impl Task {
         &self,
         server: &Server,
         context: &JobContext,
-        given: &Circumstances,
+        given: &TaskRun,
     ) -> Result<Outcome, JobError> {
         if let JobKind::Backup(series) = &self.job.kind {
             let mut found = Found::default();
@@ -330,30 +332,35 @@ impl Task {
         &self,
         server: &Server,
         context: &JobContext,
-        given: &Circumstances,
+        given: &TaskRun,
     ) -> Result<Found, JobError> {
         let (context, plan, server) = (context.clone(), Arc::clone(&self.plan), server.clone());
-        let looking = threads::start("look", move || places_on(&context, &plan, &server))?;
-        let places = looking.await??;
+        let looking = threads::start("look", move || {
+            backup_directories_on(&context, &plan, &server)
+        })?;
+        let backup_directories = looking.await??;
         let mut found = Found {
-            failures: places.failures,
+            failures: backup_directories.failures,
             ..Found::default()
         };
-        let directories = places.found.iter();
-        let directories = directories.map(|place| place.repository.directory().to_owned());
+        let directories = backup_directories.found.iter();
+        let directories =
+            directories.map(|backup_directory| backup_directory.repository.directory().to_owned());
         let is_there = given.directories.ask(directories.collect(), Path::is_dir);
-        for (place, is_there) in places.found.into_iter().zip(is_there.await?) {
+        for (backup_directory, is_there) in
+            backup_directories.found.into_iter().zip(is_there.await?)
+        {
             match is_there {
                 Some(true) => {
                     let action = match self.job.kind {
                         JobKind::Verify(verification) => {
-                            Action::Verify(place.clone(), verification)
+                            Action::Verify(backup_directory.clone(), verification)
                         }
-                        JobKind::Drill(choice) => Action::Drill(place.clone(), choice),
-                        _ => Action::Prune(place.clone()),
+                        JobKind::Drill(choice) => Action::Drill(backup_directory.clone(), choice),
+                        _ => Action::Prune(backup_directory.clone()),
                     };
                     found.databases.push(FoundDatabase {
-                        name: place.database,
+                        name: backup_directory.database,
                         action,
                     });
                 }
@@ -361,7 +368,7 @@ impl Task {
                 Some(false) => {}
                 None => found
                     .failures
-                    .push(unanswered(place.repository.directory(), None)),
+                    .push(unanswered(backup_directory.repository.directory(), None)),
             }
         }
         Ok(found)
@@ -403,16 +410,21 @@ fn endless(directory: &Path) -> JobError {
 /// Restores a backup for a test.
 async fn restore_for_a_test(
     run: &Run<'_>,
-    place: &Place,
+    backup_directory: &BackupDirectory,
     choice: DrillChoice,
 ) -> Result<Outcome, JobError> {
     // Of a version 7 UUID these bits are random.
     let (_, seed) = run.id.as_u64_pair();
-    let (chosen, passed) = chosen(run.context, place, WhichBackup::One(choice, seed)).await?;
+    let (chosen, passed) = chosen(
+        run.context,
+        backup_directory,
+        WhichBackup::One(choice, seed),
+    )
+    .await?;
     let Some(stem) = chosen.into_iter().next() else {
         return Ok(Outcome::Drilled(None));
     };
-    let mut report = drill(run, place, &stem).await?;
+    let mut report = drill(run, backup_directory, &stem).await?;
     report.remarks.extend(passed);
     Ok(Outcome::Drilled(Some(Box::new(report))))
 }
@@ -420,20 +432,20 @@ async fn restore_for_a_test(
 /// The backups to restore for a test, and what is to be said of those that are passed over.
 async fn chosen(
     context: &JobContext,
-    place: &Place,
+    backup_directory: &BackupDirectory,
     which: WhichBackup,
 ) -> Result<(Vec<Stem>, Vec<String>), JobError> {
-    let (context, place) = (context.clone(), place.clone());
+    let (context, backup_directory) = (context.clone(), backup_directory.clone());
     let choosing = threads::start("choose", move || {
-        let chosen = backups_to_drill(&place, &which)?;
-        let passed = passed_over_by_drill(&context, &place, &which, &chosen)?;
+        let chosen = backups_to_drill(&backup_directory, &which)?;
+        let passed = passed_over_by_drill(&context, &backup_directory, &which, &chosen)?;
         Ok::<_, JobError>((chosen, passed))
     });
     choosing?.await?
 }
 
 /// Those of the databases that have no directory, now that the service has tried to make it.
-async fn lacking(databases: &[Database], given: &Circumstances) -> Result<Vec<String>, JobError> {
+async fn lacking(databases: &[Database], given: &TaskRun) -> Result<Vec<String>, JobError> {
     let directories = databases.iter().map(|database| database.directory.clone());
     let lacks = given.directories.ask(directories.collect(), |directory| {
         !directory.is_dir() && Repository::at(directory).create().is_err()
@@ -448,7 +460,7 @@ async fn lacking(databases: &[Database], given: &Circumstances) -> Result<Vec<St
 async fn missed_only(
     databases: Vec<Database>,
     series: &Series,
-    given: &Circumstances,
+    given: &TaskRun,
 ) -> Result<Vec<Database>, JobError> {
     let directories = databases.iter().map(|database| database.directory.clone());
     let series = series.clone();

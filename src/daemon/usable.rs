@@ -8,9 +8,9 @@ use rustix::io::Errno;
 use super::directories::Directories;
 use super::error::DaemonError;
 use crate::config::{Databases, Plan};
-use crate::jobs::{JobContext, JobError, Place, places_on};
+use crate::display::one_line;
+use crate::jobs::{BackupDirectory, JobContext, JobError, backup_directories_on};
 use crate::repository::{Repository, RepositoryError};
-use crate::words::one_line;
 
 /// Makes the directory of every database that is configured, and sees that it can be written. Of a
 /// server whose databases are found out later, the directory above them is looked at. Nothing is made
@@ -21,17 +21,17 @@ pub(super) async fn usable(
     context: &JobContext,
     directories: &Directories,
 ) -> Result<(), DaemonError> {
-    let (mut places, mut above) = (Vec::new(), Vec::new());
+    let (mut backup_directories, mut above) = (Vec::new(), Vec::new());
     for server in &plan.servers {
         match &server.databases {
             Databases::Named(_) | Databases::FromEnvironment => {
-                places.extend(places_on(context, plan, server)?.found);
+                backup_directories.extend(backup_directories_on(context, plan, server)?.found);
             }
             Databases::All(_) => above.push(server),
         }
     }
-    let missing = ask_places(directories, &mut places, can_be_used).await?;
-    if let Err(error) = ask_places(directories, &mut places, make).await {
+    let missing = ask_directories(directories, &mut backup_directories, can_be_used).await?;
+    if let Err(error) = ask_directories(directories, &mut backup_directories, make).await {
         unmake(directories, missing.concat()).await;
         return Err(error);
     }
@@ -54,24 +54,24 @@ pub(super) async fn usable(
 }
 
 /// Asks all places the same, and gives the answers; places that do not answer are left out from then on.
-async fn ask_places<T: Send + 'static>(
+async fn ask_directories<T: Send + 'static>(
     directories: &Directories,
-    places: &mut Vec<Place>,
+    backup_directories: &mut Vec<BackupDirectory>,
     question: fn(&Path) -> io::Result<T>,
 ) -> Result<Vec<T>, DaemonError> {
-    let asked = places
+    let asked = backup_directories
         .iter()
-        .map(|place| place.repository.directory().to_owned());
+        .map(|backup_directory| backup_directory.repository.directory().to_owned());
     let asked = directories.ask(asked.collect(), question);
     let answers = asked.await.map_err(JobError::from)?;
     let mut given = Vec::new();
-    for (place, answer) in std::mem::take(places).into_iter().zip(answers) {
+    for (backup_directory, answer) in std::mem::take(backup_directories).into_iter().zip(answers) {
         match answer {
             Some(Ok(answer)) => {
                 given.push(answer);
-                places.push(place);
+                backup_directories.push(backup_directory);
             }
-            Some(Err(source)) => return Err(unusable(&place, source)),
+            Some(Err(source)) => return Err(unusable(&backup_directory, source)),
             None => {}
         }
     }
@@ -98,10 +98,10 @@ fn make(directory: &Path) -> io::Result<()> {
     }
 }
 
-fn unusable(place: &Place, source: io::Error) -> DaemonError {
+fn unusable(backup_directory: &BackupDirectory, source: io::Error) -> DaemonError {
     DaemonError::Directory {
-        directory: place.repository.directory().to_owned(),
-        of: format!("database {}", one_line(&place.label)),
+        directory: backup_directory.repository.directory().to_owned(),
+        of: format!("database {}", one_line(&backup_directory.label)),
         source,
     }
 }

@@ -13,13 +13,13 @@ use super::changes::after_restart;
 use super::task::Task;
 use crate::answers::Hanging;
 use crate::config::Plan;
+use crate::display::{one_line, size};
 use crate::jobs::{ConnectionFailure, ConnectionFailureKind};
 use crate::pipeline::Progress;
 use crate::repository::{
     CannotConnect, DAEMON_STATE_FORMAT, DaemonState, HangingDirectory, RunningJob, ScheduledJob,
     WaitingJob,
 };
-use crate::words::{one_line, size};
 
 /// What the state is made from.
 pub(super) struct View<'a> {
@@ -171,7 +171,7 @@ impl View<'_> {
             .schedule
             .zone();
         let next = (*next)?.with_timezone(&zone);
-        Some((in_words(next), next.fixed_offset()))
+        Some((display_moment(next), next.fixed_offset()))
     }
 
     /// One line for `systemctl status`: what runs, what comes next, and what is wrong.
@@ -275,7 +275,7 @@ fn in_short(refused: &str) -> String {
     }
 }
 
-fn in_words(moment: DateTime<Tz>) -> String {
+fn display_moment(moment: DateTime<Tz>) -> String {
     moment.format("%a %Y-%m-%d %H:%M %Z").to_string()
 }
 

@@ -32,7 +32,7 @@ struct Seen {
 
 impl Seen {
     /// What one more look has found.
-    fn take(&mut self, found: Vec<Blocker>) {
+    fn update(&mut self, found: Vec<Blocker>) {
         if found.is_empty() {
             self.since = None;
         } else {
@@ -54,7 +54,7 @@ impl Watch {
                 shared
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner)
-                    .take(found);
+                    .update(found);
                 sleep(BETWEEN_LOOKS).await;
             }
         });

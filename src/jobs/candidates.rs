@@ -7,16 +7,16 @@ use std::path::Path;
 use chrono::{DateTime, FixedOffset, NaiveDateTime, TimeZone, Utc};
 use chrono_tz::Tz;
 
-use crate::jobs::{JobContext, JobError, Place, continuity};
+use crate::display::{command, shell_word};
+use crate::jobs::{BackupDirectory, JobContext, JobError, continuity};
 use crate::policy::{Accepted, Loss, Series};
 use crate::repository::{Catalogue, Entry, Fault, Quarantined, Stem};
-use crate::words::{command, shell_word};
 
 /// A backup that could be restored.
 #[derive(Clone, Debug)]
 pub struct Candidate {
     /// The directory that it stands in.
-    pub place: Place,
+    pub backup_directory: BackupDirectory,
     /// The backup.
     pub entry: Entry,
 }
@@ -40,7 +40,7 @@ impl Criteria {
 }
 
 /// The backups that fit, newest first; those that were found bad come last.
-pub fn choose(mut candidates: Vec<Candidate>, criteria: &Criteria) -> Vec<Candidate> {
+pub fn choose_candidates(mut candidates: Vec<Candidate>, criteria: &Criteria) -> Vec<Candidate> {
     candidates.retain(|candidate| criteria.admits(&candidate.entry));
     candidates.sort_by(|one, other| {
         let damaged = |candidate: &Candidate| !candidate.entry.is_sound();
@@ -74,19 +74,19 @@ impl fmt::Display for PassedOver {
 /// When the directory cannot be read.
 pub fn passed_over(
     context: &JobContext,
-    place: &Place,
+    backup_directory: &BackupDirectory,
     chosen: Option<&Stem>,
     criteria: &Criteria,
 ) -> Result<Vec<PassedOver>, JobError> {
-    let catalogue = place.repository.catalogue()?;
+    let catalogue = backup_directory.repository.catalogue()?;
     let found = Found {
-        database: &place.label,
-        directory: place.repository.directory(),
+        database: &backup_directory.label,
+        directory: backup_directory.repository.directory(),
         catalogue: &catalogue,
-        aside: &place.repository.quarantined()?,
+        aside: &backup_directory.repository.quarantined()?,
         losses: &continuity::look(
             Some(&context.state_directory),
-            &place.repository,
+            &backup_directory.repository,
             &catalogue,
         ),
         zone: context.zone,
@@ -242,7 +242,7 @@ mod tests {
             damage: Some("torn".to_owned()),
         });
         Candidate {
-            place: Place {
+            backup_directory: BackupDirectory {
                 server: Some("main".to_owned()),
                 label: "app".to_owned(),
                 database: "app".to_owned(),
@@ -290,7 +290,7 @@ mod tests {
                 false,
             ),
         ];
-        let chosen = choose(all, criteria);
+        let chosen = choose_candidates(all, criteria);
         chosen
             .iter()
             .map(|candidate| candidate.entry.stem.to_string())

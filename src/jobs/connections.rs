@@ -4,10 +4,10 @@ use super::JobContext;
 use super::error::{JobError, JobErrorKind};
 use super::target::from_environment;
 use crate::config::{Connection, Databases, Selection, Server, nearest};
+use crate::display::count;
 use crate::postgres::{
     Client, ConnectError, ConnectErrorKind, Conninfo, discover, unreadable, why_undiscovered,
 };
-use crate::words::count;
 
 /// What keeps databases of a server from being backed up as they are configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -156,7 +156,7 @@ impl Check<'_> {
             Ok(listed) => listed,
             Err(error) => return self.failed(None, &error),
         };
-        let place = client.conninfo().server();
+        let address = client.conninfo().server();
         for name in selection.include.literal() {
             if selection.exclude.is_match(name) {
                 let error = JobError::failed(format!(
@@ -168,11 +168,11 @@ impl Check<'_> {
                 let (kind, message) = match why_undiscovered(&client, name).await {
                     Ok(Some(why)) => (
                         ConnectionFailureKind::Misconfigured,
-                        format!("database {name:?} at {place} {why}"),
+                        format!("database {name:?} at {address} {why}"),
                     ),
                     Ok(None) | Err(_) => (
                         ConnectionFailureKind::NoSuchDatabase,
-                        no_such_database(&place, name, &names),
+                        no_such_database(&address, name, &names),
                     ),
                 };
                 self.add(Some(name), kind, &JobError::failed(message));
@@ -184,7 +184,7 @@ impl Check<'_> {
             .collect();
         if chosen.is_empty() && self.found.failures.is_empty() {
             let error = JobError::failed(format!(
-                "no database at {place} is chosen for a backup; correct include and exclude in the \
+                "no database at {address} is chosen for a backup; correct include and exclude in the \
                  configuration, or create a database"
             ));
             self.add(None, ConnectionFailureKind::NoSuchDatabase, &error);
@@ -253,16 +253,16 @@ pub(super) async fn explain_missing(
     connection: &Connection,
     name: &str,
 ) -> JobError {
-    let mut place = "the server".to_owned();
+    let mut address = "the server".to_owned();
     let mut names = Vec::new();
     for database in ["postgres", "template1"] {
         if let Ok(client) = connect(context, connection, database).await {
-            place = client.conninfo().server();
+            address = client.conninfo().server();
             names = discover(&client).await.unwrap_or_default();
             break;
         }
     }
-    JobError::failed(no_such_database(&place, name, &names))
+    JobError::failed(no_such_database(&address, name, &names))
 }
 
 /// As many names as fit into a sentence.
@@ -270,7 +270,7 @@ const NAMED: usize = 5;
 
 /// That a server has no such database, what may be meant, and the way out. `names` are the databases
 /// that it has; none where they could not be listed.
-fn no_such_database(place: &str, name: &str, names: &[String]) -> String {
+fn no_such_database(address: &str, name: &str, names: &[String]) -> String {
     let instead = match nearest(name, names.iter().map(String::as_str)) {
         Some(near) => format!(" (did you mean {near:?}?)"),
         None if names.is_empty() => String::new(),
@@ -288,7 +288,7 @@ fn no_such_database(place: &str, name: &str, names: &[String]) -> String {
         }
     };
     format!(
-        "there is no database {name:?} at {place}{instead}; correct the name in the configuration, or \
+        "there is no database {name:?} at {address}{instead}; correct the name in the configuration, or \
          create the database"
     )
 }

@@ -11,7 +11,7 @@ use super::JobContext;
 use super::error::JobError;
 use super::record::append;
 use super::run::Run;
-use super::target::Place;
+use super::target::BackupDirectory;
 use crate::answers::{self, PATIENCE};
 use crate::policy::{
     Accepted, Loss, Seen, compare, describe_loss, describe_lost_manifest, describe_lost_state,
@@ -234,26 +234,23 @@ pub(super) fn after_a_backup(
         }
     }
     let losses: Vec<Loss> = missing.into_iter().chain(by_the_backup).collect();
-    let mut told: Vec<String> = losses
+    let mut sentences: Vec<String> = losses
         .iter()
         .map(|loss| describe_loss(loss, database, repository.directory()))
         .collect();
     for problem in &catalogue.problems {
         if let Some(lost) = &problem.lost {
             let dump = repository.directory().join(&problem.file);
-            told.push(describe_lost_manifest(&lost.to_string(), &dump, database));
+            sentences.push(describe_lost_manifest(&lost.to_string(), &dump, database));
         }
     }
     for entry in &catalogue.backups {
         if let Some(unreadable) = &entry.state.unreadable {
             let backup = entry.stem.to_string();
-            told.push(describe_lost_state(&backup, &unreadable.what, database));
+            sentences.push(describe_lost_state(&backup, &unreadable.what, database));
         }
     }
-    Ok(FoundLost {
-        losses,
-        sentences: told,
-    })
+    Ok(FoundLost { losses, sentences })
 }
 
 /// Accepts as it is what was lost of a database; gives the backups whose contents, server, absence or
@@ -263,10 +260,10 @@ pub(super) fn after_a_backup(
 /// When the directory cannot be read, or the ledger cannot be written.
 pub fn accept(
     context: &JobContext,
-    place: &Place,
+    backup_directory: &BackupDirectory,
     what: Accepted,
 ) -> Result<Vec<String>, JobError> {
-    let repository = &place.repository;
+    let repository = &backup_directory.repository;
     let catalogue = repository.catalogue()?;
     let mut accepted: Vec<(String, String)> = Vec::new();
     if what == Accepted::Manifest {
@@ -278,7 +275,7 @@ pub fn accept(
     }
     for loss in look(Some(&context.state_directory), repository, &catalogue) {
         if loss.what == what {
-            let sentence = describe_loss(&loss, &place.label, repository.directory());
+            let sentence = describe_loss(&loss, &backup_directory.label, repository.directory());
             accepted.push((loss.to_accept().name.clone(), sentence));
         }
     }
@@ -294,7 +291,8 @@ pub fn accept(
             accepted: Some(what),
         };
         let run = Run::alone(context);
-        let mut record = run.record_with_requester(Event::Succeeded, &place.database, details);
+        let mut record =
+            run.record_with_requester(Event::Succeeded, &backup_directory.database, details);
         record.message = Some(sentence.clone());
         append(&ledger, &record, "nothing was accepted because")?;
     }

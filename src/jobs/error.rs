@@ -3,6 +3,7 @@
 use std::io;
 
 use super::limit::Stop;
+use crate::display::{one_line, shell_word};
 use crate::pipeline::StreamError;
 use crate::pipeline::census::StoredCensusError;
 use crate::postgres::{
@@ -10,7 +11,6 @@ use crate::postgres::{
 };
 use crate::repository::{Event, ManifestError, RepositoryError, advice};
 use crate::threads::{NoThread, Panicked, is_exhaustion};
-use crate::words::{one_line, shell_word};
 
 /// Why a job failed, in a sentence for the operator.
 #[derive(Debug, thiserror::Error)]

@@ -19,7 +19,7 @@ use super::run::Run;
 use crate::config::Format;
 use crate::pipeline::census::StoredCensusError;
 use crate::pipeline::{
-    ArchiveReceipt, Digest, Passage, StreamError, digest_directory, digest_file, read_census,
+    ArchiveReceipt, Digest, StreamError, StreamSummary, digest_directory, digest_file, read_census,
 };
 use crate::postgres::{Confinement, archive_as_sql_arguments};
 use crate::repository::{Manifest, Repository, Role, Stem};
@@ -29,7 +29,7 @@ pub(super) enum Examined {
     /// It is damaged, in this way.
     Damaged(String),
     /// It is whole; this is in it.
-    Whole(Box<Passage>),
+    Whole(Box<StreamSummary>),
 }
 
 /// Reads every file of a backup; where something is wrong with one, all of them a second time.
@@ -49,7 +49,7 @@ pub(super) async fn examine(
         manifest,
     };
     let suspicion = match reading.first().await? {
-        Ok(passage) => return Ok(Examined::Whole(passage)),
+        Ok(stream_summary) => return Ok(Examined::Whole(stream_summary)),
         Err(suspicion) => suspicion,
     };
     if reading.again().await? {
@@ -74,7 +74,7 @@ type Suspicion = String;
 
 impl Reading<'_> {
     /// Reads and decodes all of it.
-    async fn first(&self) -> Result<Result<Box<Passage>, Suspicion>, JobError> {
+    async fn first(&self) -> Result<Result<Box<StreamSummary>, Suspicion>, JobError> {
         if let Some(globals) = &self.manifest.globals {
             let path = self.repository.path(self.stem, Role::Globals);
             let name = path.file_name().unwrap_or_default().display().to_string();
@@ -98,7 +98,7 @@ impl Reading<'_> {
             Err(error) => return Ok(Err(census_damage(&error))),
         };
         let found = match self.artifact().await.map_err(suspicious) {
-            Ok(passage) => passage,
+            Ok(stream_summary) => stream_summary,
             Err(Ok(what)) => return Ok(Err(format!("its dump: {what}"))),
             Err(Err(error)) => return Err(error),
         };
@@ -159,7 +159,7 @@ impl Reading<'_> {
     }
 
     /// Decodes the whole dump; an archive by a `pg_restore` that fits it.
-    async fn artifact(&self) -> Result<Passage, JobError> {
+    async fn artifact(&self) -> Result<StreamSummary, JobError> {
         let artifact = &self.manifest.artifact;
         let role = Role::Artifact(artifact.format, artifact.compression);
         let path = self.repository.path(self.stem, role);
@@ -179,7 +179,7 @@ impl Reading<'_> {
         };
         archive::read_archive(&restorer, path.clone(), artifact.format)
             .await
-            .map(ArchiveReceipt::into_passage)
+            .map(ArchiveReceipt::into_summary)
     }
 }
 
@@ -227,8 +227,8 @@ mod tests {
             JobError::failed("pg_restore failed"),
         ];
         for error in of_the_file {
-            let told = error.to_string();
-            assert!(suspicious(error).is_ok(), "{told}");
+            let message = error.to_string();
+            assert!(suspicious(error).is_ok(), "{message}");
         }
         let of_the_machine = [
             read(Errno::IO.into()),
@@ -241,8 +241,8 @@ mod tests {
             JobError::NoSpace("no space".to_owned()),
         ];
         for error in of_the_machine {
-            let told = error.to_string();
-            assert!(suspicious(error).is_err(), "{told}");
+            let message = error.to_string();
+            assert!(suspicious(error).is_err(), "{message}");
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::words::span;
+use crate::display::span;
 
 /// Ends a job that takes too long or is no longer wanted.
 #[derive(Clone, Debug)]

@@ -122,7 +122,7 @@ impl Loader<'_> {
             Err(error) => return Err(JobError::stream(doing)(error)),
             Ok(()) => {}
         }
-        Ok(judge("psql", &exit))
+        Ok(outcome_of("psql", &exit))
     }
 
     /// Loads a dump in plain format: what makes indexes goes on side by side, and all else in its order. It
@@ -175,7 +175,7 @@ impl Loader<'_> {
                 return Err(stop.into());
             }
         };
-        Ok(judge("pg_restore", &exit))
+        Ok(outcome_of("pg_restore", &exit))
     }
 
     /// Whether an archive brings event triggers that nothing but statements of ours keeps still: its own,
@@ -382,7 +382,7 @@ fn refused(exit: &Exit) -> Loaded {
     Loaded::Refused(Refusal::new(how, exit))
 }
 
-fn judge(program: &str, exit: &Exit) -> Loaded {
+fn outcome_of(program: &str, exit: &Exit) -> Loaded {
     if exit.success() {
         return Loaded::Wholly;
     }

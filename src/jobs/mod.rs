@@ -26,15 +26,17 @@ mod record;
 mod recovery;
 mod restore;
 mod run;
+mod status;
 mod step_log;
-mod survey;
 mod tables;
 mod target;
 mod tick;
 mod verify;
 
 pub use backup::{BackupReport, BackupRequest, Strictness, back_up};
-pub use candidates::{Candidate, Criteria, PassedOver, choose as choose_backup, passed_over};
+pub use candidates::{
+    Candidate, Criteria, PassedOver, choose_candidates as choose_backup, passed_over,
+};
 pub use connections::{
     ConnectionFailure, ConnectionFailureKind, ServerConnections, check_connections, check_readable,
     missing_credential,
@@ -57,19 +59,23 @@ pub use prune::{PruneMode, PruneReport, SeriesReport, prune};
 pub use quarantine::release;
 pub use recovery::{Recovery, recover};
 pub use restore::{
-    Ahead, CutShort, LastDrill, Outlook, PlannedStep, Prepared, PreparedUndo, RestoreOrder,
+    Ahead, CutShort, LastDrill, PlannedStep, Prepared, PreparedUndo, Preview, RestoreOrder,
     RestorePlan, RestoreReport, RestoreRequest, RestoreSource, UndoReport, UndoRequest,
     about_functions, look as look_at_restore, look_ahead, prepare as prepare_restore, prepare_undo,
     restore, undo,
 };
-pub use run::{Run, Tell};
-pub use survey::{
-    DaemonView, Ended, Line, NextRun, Outcomes, RunningNow, Survey, Surveyed, TREND, survey,
+pub use run::{ReportStep, Run};
+pub use status::{
+    DaemonView, DatabaseStatus, Ended, Line, NextRun, Outcomes, RunningNow, StatusReport, TREND,
+    collect_status,
 };
 pub use tables::{
     PlannedTable, PreparedTables, TablesAhead, TablesPlan, TablesReport, TablesRequest,
     look_ahead_at_tables, look_at_tables, prepare_tables, restore_tables,
 };
-pub use target::{Place, Places, Target, Targets, places, places_on, targets, targets_on};
+pub use target::{
+    BackupDirectories, BackupDirectory, Target, Targets, backup_directories, backup_directories_on,
+    targets, targets_on,
+};
 pub use tick::{Skip, newest_success, record_skip};
 pub use verify::{Finding, Selection, VerifyReport, VerifyRequest, verify};

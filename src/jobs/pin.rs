@@ -5,8 +5,8 @@ use super::JobContext;
 use super::error::JobError;
 use super::record::append;
 use super::run::Run;
+use crate::display::shell_word;
 use crate::repository::{Details, Event, Pin, Repository, State, Stem};
-use crate::words::shell_word;
 
 /// Pins a backup, or takes its pin off; gives whether that changed anything.
 ///
@@ -69,7 +69,7 @@ pub(super) fn record_lost_state(
     };
     // By its path it is meant whatever other databases have backups of the same name.
     let backup = repository.directory().join(stem.to_string());
-    let told = format!(
+    let message = format!(
         "its state was lost: {}; it is pinned now, in case it was, until you run `pgbackupd unpin {}`",
         unreadable.what,
         shell_word(&backup.display().to_string())
@@ -77,11 +77,11 @@ pub(super) fn record_lost_state(
     let details = Details::Pin(stem.into());
     let database = repository.manifest(stem)?.database;
     let mut record = run.record_with_requester(Event::Succeeded, &database, details);
-    record.message = Some(told.clone());
+    record.message = Some(message.clone());
     append(
         &repository.ledger(),
         &record,
         &format!("{stem} is pinned, but"),
     )?;
-    Ok(Some(told))
+    Ok(Some(message))
 }

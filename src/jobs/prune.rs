@@ -229,7 +229,7 @@ fn plan(
         let decision = decide(&candidates, rules, floor, Utc::now(), scope.trust);
         let names = names.iter().map(String::as_str);
         let by_name = names.zip(entries.iter().copied()).collect();
-        report.take(series, &by_name, decision);
+        report.add_decision(series, &by_name, decision);
     }
     report
 }
@@ -248,7 +248,12 @@ fn candidate<'a>(context: &JobContext, held: &Held, entry: &Entry, name: &'a str
 
 impl PruneReport {
     /// Takes down what was decided on the backups of a series.
-    fn take(&mut self, series: &Series, by_name: &BTreeMap<&str, &Entry>, decision: Decision<'_>) {
+    fn add_decision(
+        &mut self,
+        series: &Series,
+        by_name: &BTreeMap<&str, &Entry>,
+        decision: Decision<'_>,
+    ) {
         let mut verdicts = Vec::new();
         for Verdict {
             name,

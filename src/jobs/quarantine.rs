@@ -8,7 +8,7 @@ use super::error::JobError;
 use super::examine::{Examined, examine};
 use super::record::append;
 use super::run::Run;
-use super::target::Place;
+use super::target::BackupDirectory;
 use crate::pipeline::Phase;
 use crate::repository::{
     Details, Event, Manifest, Quarantined, Repository, RepositoryError, Role, Stem,
@@ -21,16 +21,17 @@ use crate::repository::{
 /// When another run is at work on the directory, or a file cannot be renamed.
 pub(super) fn put_aside(
     context: &JobContext,
-    place: &Place,
+    backup_directory: &BackupDirectory,
     stem: &Stem,
     damage: &str,
 ) -> Result<Option<PathBuf>, JobError> {
-    let repository = &place.repository;
+    let repository = &backup_directory.repository;
     let lock = repository.lock(&context.holder("quarantine"))?;
     let run = Run::alone(context);
     let ledger = repository.ledger();
     let details = || Details::Quarantine(stem.into());
-    let mut start = run.record_with_requester(Event::Started, &place.database, details());
+    let mut start =
+        run.record_with_requester(Event::Started, &backup_directory.database, details());
     start.message = Some(damage.to_owned());
     append(&ledger, &start, "nothing was put aside because")?;
     let put = repository.quarantine(run.id, stem, &lock);
@@ -39,7 +40,7 @@ pub(super) fn put_aside(
     } else {
         Event::Failed
     };
-    let mut end = run.record(event, &place.database, details());
+    let mut end = run.record(event, &backup_directory.database, details());
     end.message = Some(match &put {
         Ok(Some(path)) => format!("it is in {}", below(repository, path)),
         Ok(None) => "it was removed meanwhile".to_owned(),
@@ -61,11 +62,11 @@ pub(super) fn below(repository: &Repository, path: &std::path::Path) -> String {
 /// When it is still damaged, cannot be read, or its place is taken; it then stays in quarantine.
 pub async fn release(
     run: &Run<'_>,
-    place: &Place,
+    backup_directory: &BackupDirectory,
     quarantined: &Quarantined,
 ) -> Result<(), JobError> {
     let began = Instant::now();
-    let released = give_back(run, place, quarantined).await;
+    let released = give_back(run, backup_directory, quarantined).await;
     let (event, done) = match &released {
         Ok(()) => (Event::Succeeded, "the backup has its place back, but"),
         Err(error) => (error.event(), "the backup stays in quarantine, and"),
@@ -74,16 +75,16 @@ pub async fn release(
         subject: (&quarantined.stem).into(),
         bytes: quarantined.bytes,
     };
-    let mut end = run.record_with_requester(event, &place.database, details);
+    let mut end = run.record_with_requester(event, &backup_directory.database, details);
     end.seconds = Some(began.elapsed().as_secs_f64());
     end.message = released.as_ref().err().map(ToString::to_string);
-    append(&place.repository.ledger(), &end, done)?;
+    append(&backup_directory.repository.ledger(), &end, done)?;
     released
 }
 
 async fn give_back(
     run: &Run<'_>,
-    place: &Place,
+    backup_directory: &BackupDirectory,
     quarantined: &Quarantined,
 ) -> Result<(), JobError> {
     let Quarantined {
@@ -104,11 +105,11 @@ async fn give_back(
             directory.display()
         )));
     }
-    let repository = &place.repository;
+    let repository = &backup_directory.repository;
     let lock = repository.lock(&run.context.holder("release"))?;
     repository.sweep(&lock)?;
     repository.release(run.id, quarantined, &lock)?;
     let now = run.now();
-    repository.change_state(run.id, stem, |state| state.note_check(now, None))?;
+    repository.change_state(run.id, stem, |state| state.record_check(now, None))?;
     Ok(())
 }

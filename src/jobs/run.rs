@@ -10,13 +10,13 @@ use uuid::Uuid;
 use super::JobContext;
 use super::error::JobError;
 use super::limit::{Limit, Stop};
-use crate::jobs::step_log::StepLog;
+use super::step_log::StepLog;
 use crate::pipeline::Progress;
 use crate::postgres::{Client, Conninfo};
 use crate::repository::{Details, Event, Record};
 
 /// Reports the step that begins, in one phrase.
-pub type Tell<'a> = &'a (dyn Fn(&str) + Send + Sync);
+pub type ReportStep<'a> = &'a (dyn Fn(&str) + Send + Sync);
 
 /// One run of a job.
 #[derive(Clone)]
@@ -30,8 +30,8 @@ pub struct Run<'a> {
     /// How far it has come.
     pub(super) progress: Arc<Progress>,
     /// What a restore has done and found so far.
-    pub(super) steps: Arc<StepLog>,
-    tell: Tell<'a>,
+    pub(super) step_log: Arc<StepLog>,
+    report_step: ReportStep<'a>,
 }
 
 impl<'a> Run<'a> {
@@ -46,8 +46,8 @@ impl<'a> Run<'a> {
             context,
             limit: Limit::new(cancel.clone(), "total", context.limits.total),
             progress: Arc::clone(progress),
-            steps: Arc::default(),
-            tell: &silent,
+            step_log: Arc::default(),
+            report_step: &silent,
         }
     }
 
@@ -64,8 +64,11 @@ impl<'a> Run<'a> {
 
     /// The same run, each of whose steps is reported as it begins.
     #[must_use]
-    pub fn telling(self, tell: Tell<'a>) -> Self {
-        Self { tell, ..self }
+    pub fn reporting_steps(self, tell: ReportStep<'a>) -> Self {
+        Self {
+            report_step: tell,
+            ..self
+        }
     }
 
     /// The same run, whose time begins again.
@@ -81,8 +84,8 @@ impl<'a> Run<'a> {
     pub(super) fn for_a_look(&self) -> Self {
         Self {
             progress: Arc::default(),
-            steps: Arc::default(),
-            tell: &silent,
+            step_log: Arc::default(),
+            report_step: &silent,
             ..self.renewed()
         }
     }
@@ -116,8 +119,8 @@ impl<'a> Run<'a> {
     /// Reports the step that begins.
     pub(super) fn step(&self, what: &str) {
         tracing::debug!("{what}");
-        self.steps.begin(self.now(), what);
-        (self.tell)(what);
+        self.step_log.begin(self.now(), what);
+        (self.report_step)(what);
     }
 
     /// Waits for something, but not beyond the limit.

@@ -1,4 +1,4 @@
-//! The steps that a restore gives of itself while it goes on: its facts, and its steps with their
+//! The log that a restore keeps of itself while it goes on: its facts, and its steps with their
 //! times. It goes into `restore.log`, and from there into the incident report (P11).
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -27,7 +27,7 @@ impl StepLog {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes something down.
+    /// Changes the facts.
     pub(in crate::jobs) fn update(&self, change: impl FnOnce(&mut Restoration)) {
         change(&mut self.state().facts);
     }
@@ -71,17 +71,17 @@ mod tests {
 
     #[test]
     fn a_step_ends_where_the_next_begins_or_nothing_more_does() {
-        let steps = StepLog::default();
+        let step_log = StepLog::default();
         let at = DateTime::parse_from_rfc3339("2025-07-09T14:30:00+03:00").unwrap();
-        steps.begin(at, "reading");
+        step_log.begin(at, "reading");
         std::thread::sleep(Duration::from_millis(20));
-        steps.pause();
-        let reading = steps.so_far().steps[0].seconds;
+        step_log.pause();
+        let reading = step_log.so_far().steps[0].seconds;
         assert!(reading >= 0.02, "{reading}");
         std::thread::sleep(Duration::from_millis(20));
-        steps.begin(at, "loading");
-        steps.update(|facts| facts.kept_as = Some("aside".to_owned()));
-        let facts = steps.so_far();
+        step_log.begin(at, "loading");
+        step_log.update(|facts| facts.kept_as = Some("aside".to_owned()));
+        let facts = step_log.so_far();
         assert!((facts.steps[0].seconds - reading).abs() < f64::EPSILON);
         assert_eq!(facts.steps[1].step, "loading");
         assert_eq!(facts.kept_as.as_deref(), Some("aside"));

@@ -27,7 +27,7 @@ pub struct Target<'a> {
 
 /// A directory of backups to look at, for which no server is needed.
 #[derive(Clone, Debug)]
-pub struct Place {
+pub struct BackupDirectory {
     /// Its server's name in the configuration; none for a directory that is not configured.
     pub server: Option<String>,
     /// The database whose backups they are.
@@ -50,9 +50,9 @@ pub struct Targets<'a> {
 
 /// Directories of backups, and why there may be more of them.
 #[derive(Debug)]
-pub struct Places {
+pub struct BackupDirectories {
     /// The directories.
-    pub found: Vec<Place>,
+    pub found: Vec<BackupDirectory>,
     /// What could not be looked at, one error each.
     pub failures: Vec<JobError>,
 }
@@ -96,7 +96,7 @@ pub async fn targets<'a>(
             refused: Vec::new(),
             silence: Vec::new(),
         };
-        match asked(context, plan, server).await {
+        match ask_server(context, plan, server).await {
             Ok((found, refused)) => {
                 answer.found = found;
                 answer.refused = refused;
@@ -107,7 +107,7 @@ pub async fn targets<'a>(
         answers.push(answer);
     }
     let name = |target: &Target<'_>| target.database.name.clone();
-    let (found, failures) = choose(plan, answers, wanted, name)?;
+    let (found, failures) = keep_wanted(plan, answers, wanted, name)?;
     Ok(Targets { found, failures })
 }
 
@@ -120,21 +120,21 @@ pub async fn targets_on<'a>(
     plan: &Plan,
     server: &'a Server,
 ) -> Result<Targets<'a>, JobError> {
-    let (found, refused) = asked(context, plan, server).await?;
+    let (found, refused) = ask_server(context, plan, server).await?;
     Ok(Targets {
         found,
         failures: refused.into_iter().map(|(_, why)| why).collect(),
     })
 }
 
-type Asked<'a> = (Vec<Target<'a>>, Vec<(String, JobError)>);
+type AskedServer<'a> = (Vec<Target<'a>>, Vec<(String, JobError)>);
 
 /// Asks a server; gives also what it has and cannot be backed up, by name.
-async fn asked<'a>(
+async fn ask_server<'a>(
     context: &JobContext,
     plan: &Plan,
     server: &'a Server,
-) -> Result<Asked<'a>, JobError> {
+) -> Result<AskedServer<'a>, JobError> {
     let (mut found, mut refused) = (Vec::new(), Vec::new());
     let is_discovered = matches!(server.databases, Databases::All(_));
     for database in databases_of(context, server).await? {
@@ -189,7 +189,11 @@ pub(super) async fn databases_of(
 /// # Errors
 /// When a named one is not configured, or can mean two; or the directory of the only server cannot
 /// be read.
-pub fn places(context: &JobContext, plan: &Plan, wanted: &[String]) -> Result<Places, JobError> {
+pub fn backup_directories(
+    context: &JobContext,
+    plan: &Plan,
+    wanted: &[String],
+) -> Result<BackupDirectories, JobError> {
     let mut answers = Vec::new();
     for server in &plan.servers {
         let mut answer = Answer {
@@ -208,18 +212,22 @@ pub fn places(context: &JobContext, plan: &Plan, wanted: &[String]) -> Result<Pl
         }
         answers.push(answer);
     }
-    let name = |place: &Place| place.database.clone();
-    let (found, failures) = choose(plan, answers, wanted, name)?;
-    Ok(Places { found, failures })
+    let name = |backup_directory: &BackupDirectory| backup_directory.database.clone();
+    let (found, failures) = keep_wanted(plan, answers, wanted, name)?;
+    Ok(BackupDirectories { found, failures })
 }
 
 /// The directories of one server's backups.
 ///
 /// # Errors
 /// When the directory that holds them cannot be read.
-pub fn places_on(context: &JobContext, plan: &Plan, server: &Server) -> Result<Places, JobError> {
+pub fn backup_directories_on(
+    context: &JobContext,
+    plan: &Plan,
+    server: &Server,
+) -> Result<BackupDirectories, JobError> {
     let (found, silence) = looked_at(context, plan, server)?;
-    Ok(Places {
+    Ok(BackupDirectories {
         found,
         failures: silence.into_iter().map(|one| one.of(server)).collect(),
     })
@@ -230,8 +238,8 @@ fn looked_at(
     context: &JobContext,
     plan: &Plan,
     server: &Server,
-) -> Result<(Vec<Place>, Vec<Silence>), JobError> {
-    let place = |database: String, repository: Repository| Place {
+) -> Result<(Vec<BackupDirectory>, Vec<Silence>), JobError> {
+    let backup_directory = |database: String, repository: Repository| BackupDirectory {
         server: Some(server.name.clone()),
         label: plan.label(&server.name, &database),
         database,
@@ -240,11 +248,12 @@ fn looked_at(
     match &server.databases {
         Databases::Named(databases) => {
             let named = databases.iter();
-            let places = named.map(|one| place(one.name.clone(), Repository::at(&one.directory)));
-            Ok((places.collect(), Vec::new()))
+            let backup_directories =
+                named.map(|one| backup_directory(one.name.clone(), Repository::at(&one.directory)));
+            Ok((backup_directories.collect(), Vec::new()))
         }
         Databases::All(_) => {
-            let (mut places, mut silence) = (Vec::new(), Vec::new());
+            let (mut backup_directories, mut silence) = (Vec::new(), Vec::new());
             let mut patience = PATIENCE;
             for path in directories_of(plan, server)? {
                 let repository = Repository::at(&path);
@@ -256,17 +265,19 @@ fn looked_at(
                     Err(unanswered(&path, &error))
                 });
                 match looked {
-                    Ok(Some(database)) => places.push(place(database, repository)),
+                    Ok(Some(database)) => {
+                        backup_directories.push(backup_directory(database, repository));
+                    }
                     Ok(None) => {}
                     Err(why) => silence.push(Silence::Directory(path, why)),
                 }
             }
-            Ok((places, silence))
+            Ok((backup_directories, silence))
         }
         Databases::FromEnvironment => {
             let database = from_environment(context, server)?;
             let repository = Repository::at(server.directory_for(&database));
-            Ok((vec![place(database, repository)], Vec::new()))
+            Ok((vec![backup_directory(database, repository)], Vec::new()))
         }
     }
 }
@@ -359,7 +370,7 @@ fn database_in(repository: &Repository) -> Result<Option<String>, JobError> {
 }
 
 /// Keeps what is named, everything if nothing is; and says what may be missing from it.
-fn choose<T>(
+fn keep_wanted<T>(
     plan: &Plan,
     mut answers: Vec<Answer<'_, T>>,
     wanted: &[String],

@@ -23,9 +23,9 @@ fn step(seen: u64) -> u64 {
 /// The page cache forgets whole pages only.
 const PAGE: u64 = 4096;
 
-/// How far a file has been written; shared by its writer and its follower.
+/// How far a file has been written; shared by its writer and its reader.
 #[derive(Debug, Default)]
-pub struct Growth {
+pub struct WriteProgress {
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -33,7 +33,7 @@ pub struct Growth {
 #[derive(Clone, Copy, Debug, Default)]
 struct State {
     bytes: u64,
-    /// The follower waits for so many.
+    /// The reader waits for so many.
     awaited: u64,
     end: Option<End>,
 }
@@ -46,7 +46,7 @@ enum End {
     GivenUp,
 }
 
-impl Growth {
+impl WriteProgress {
     /// Tells that the file has so many bytes.
     pub(super) fn reached(&self, bytes: u64) {
         let mut state = self.state();
@@ -88,20 +88,20 @@ impl Growth {
 }
 
 /// Reads a growing file from the disk.
-pub(super) struct Follower {
+pub(super) struct TailReader {
     file: File,
-    growth: Arc<Growth>,
+    write_progress: Arc<WriteProgress>,
     /// Up to here the file is on the disk, and may be read.
     durable: u64,
     position: u64,
 }
 
-impl Follower {
+impl TailReader {
     /// A reader of the file from its start.
-    pub(super) fn new(file: File, growth: Arc<Growth>) -> Self {
+    pub(super) fn new(file: File, write_progress: Arc<WriteProgress>) -> Self {
         Self {
             file,
-            growth,
+            write_progress,
             durable: 0,
             position: 0,
         }
@@ -109,7 +109,7 @@ impl Follower {
 
     /// Waits for more of the file to be on the disk; gives whether there is more.
     fn advance(&mut self) -> io::Result<bool> {
-        let State { bytes, end, .. } = self.growth.wait(self.durable);
+        let State { bytes, end, .. } = self.write_progress.wait(self.durable);
         let durable = match end {
             Some(End::GivenUp) => return Err(io::Error::other("the file was given up")),
             Some(End::Synced) => bytes,
@@ -127,7 +127,7 @@ impl Follower {
     }
 }
 
-impl Read for Follower {
+impl Read for TailReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.position == self.durable && !self.advance()? {
             return Ok(0);
@@ -153,28 +153,29 @@ mod tests {
     use std::sync::Arc;
     use std::thread;
 
-    use super::{Follower, Growth, SMALLEST_STEP, step};
+    use super::{SMALLEST_STEP, TailReader, WriteProgress, step};
 
     #[test]
-    fn a_follower_reads_all_that_was_written_and_ends_with_it() {
+    fn a_tail_reader_reads_all_that_was_written_and_ends_with_it() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("grows");
         let mut file = File::create(&path).unwrap();
-        let growth = Arc::new(Growth::default());
-        let mut follower = Follower::new(File::open(&path).unwrap(), Arc::clone(&growth));
+        let write_progress = Arc::new(WriteProgress::default());
+        let mut tail_reader =
+            TailReader::new(File::open(&path).unwrap(), Arc::clone(&write_progress));
         let reading = thread::spawn(move || {
             let mut read = Vec::new();
-            follower.read_to_end(&mut read).map(|_| read)
+            tail_reader.read_to_end(&mut read).map(|_| read)
         });
         let piece: Vec<u8> = (0..999_983_u32).map(|i| i.to_le_bytes()[1]).collect();
         let mut written = Vec::new();
         while (written.len() as u64) < 17 * SMALLEST_STEP + SMALLEST_STEP / 2 {
             file.write_all(&piece).unwrap();
             written.extend_from_slice(&piece);
-            growth.reached(written.len() as u64);
+            write_progress.reached(written.len() as u64);
         }
         file.sync_all().unwrap();
-        growth.synced(written.len() as u64);
+        write_progress.synced(written.len() as u64);
         assert!(reading.join().unwrap().unwrap() == written);
     }
 
@@ -186,20 +187,20 @@ mod tests {
     }
 
     #[test]
-    fn a_follower_of_a_file_that_is_given_up_does_not_wait() {
-        let growth = Arc::new(Growth::default());
+    fn a_tail_reader_of_a_file_that_is_given_up_does_not_wait() {
+        let write_progress = Arc::new(WriteProgress::default());
         let file = tempfile::tempfile().unwrap();
-        let mut follower = Follower::new(file, Arc::clone(&growth));
-        let reading = thread::spawn(move || follower.read(&mut [0]).is_err());
-        growth.give_up();
+        let mut tail_reader = TailReader::new(file, Arc::clone(&write_progress));
+        let reading = thread::spawn(move || tail_reader.read(&mut [0]).is_err());
+        write_progress.give_up();
         assert!(reading.join().unwrap());
     }
 
     #[test]
     fn a_file_shorter_than_what_was_written_is_no_end() {
-        let growth = Arc::new(Growth::default());
-        growth.synced(10);
-        let mut follower = Follower::new(tempfile::tempfile().unwrap(), growth);
-        assert!(follower.read(&mut [0; 100]).is_err());
+        let write_progress = Arc::new(WriteProgress::default());
+        write_progress.synced(10);
+        let mut tail_reader = TailReader::new(tempfile::tempfile().unwrap(), write_progress);
+        assert!(tail_reader.read(&mut [0; 100]).is_err());
     }
 }

@@ -13,10 +13,10 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use rustix::fs::{Advice, fadvise};
 
 use super::allow::{Finding, Findings};
-use super::census::{self, Census, Flaw, Needs, Scanner, StoredCensusError};
+use super::census::{self, Census, Dependencies, Flaw, Scanner, StoredCensusError};
 use super::compression::{self, BlockWriter, Blocks, Decoder, Encoder, Settings};
 use super::digest::{Digest, Digesting};
-use super::follow::{Follower, Growth};
+use super::follow::{TailReader, WriteProgress};
 use crate::config::Compression;
 
 /// How far a backup has come, for whoever watches; written by the stream's threads.
@@ -165,7 +165,7 @@ impl Progress {
 
 /// What has been written, or read back: the two must agree.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Passage {
+pub struct StreamSummary {
     /// Of the file.
     pub digest: Digest,
     /// Bytes of dump text.
@@ -175,42 +175,42 @@ pub struct Passage {
     /// What of it a restore does not simply send.
     pub findings: Findings,
     /// The roles and tablespaces that it takes for granted.
-    pub needs: Needs,
+    pub dependencies: Dependencies,
 }
 
 /// What [`write_dump`] has written; nothing else gives one.
 #[derive(Clone, Debug)]
-pub struct Written(Passage);
+pub struct Written(StreamSummary);
 
 /// What [`follow_dump`] has read back of a file while it was written; nothing else gives one.
 #[derive(Clone, Debug)]
-pub struct ReadBack(Passage);
+pub struct ReadBack(StreamSummary);
 
 impl Written {
     /// What it holds.
-    pub fn passage(&self) -> &Passage {
+    pub fn stream_summary(&self) -> &StreamSummary {
         &self.0
     }
 }
 
 impl ReadBack {
     /// What it holds.
-    pub fn into_passage(self) -> Passage {
+    pub fn into_summary(self) -> StreamSummary {
         self.0
     }
 }
 
 #[cfg(test)]
-impl From<Passage> for Written {
-    fn from(passage: Passage) -> Self {
-        Self(passage)
+impl From<StreamSummary> for Written {
+    fn from(stream_summary: StreamSummary) -> Self {
+        Self(stream_summary)
     }
 }
 
 #[cfg(test)]
-impl From<Passage> for ReadBack {
-    fn from(passage: Passage) -> Self {
-        Self(passage)
+impl From<StreamSummary> for ReadBack {
+    fn from(stream_summary: StreamSummary) -> Self {
+        Self(stream_summary)
     }
 }
 
@@ -235,7 +235,7 @@ pub enum StreamError {
 }
 
 /// Compresses a dump in plain format into a file while taking its census and digest, and syncs the
-/// file. Whoever follows the file's growth can read it back meanwhile.
+/// file. Whoever follows the writing can read it back meanwhile.
 ///
 /// # Errors
 /// When the source or the file fails, or the text is no whole dump.
@@ -247,10 +247,10 @@ pub fn write_dump(
     mut source: impl Read,
     file: File,
     settings: Settings,
-    growth: &Growth,
+    write_progress: &WriteProgress,
     progress: &Progress,
 ) -> Result<Written, StreamError> {
-    let _unless_synced = GiveUp(growth);
+    let _unless_synced = GiveUp(write_progress);
     let mut encoder = Encoder::new(settings, Digesting::new(file)).map_err(StreamError::Write)?;
     let mut scanner = Scanner::new();
     let mut text_bytes = 0;
@@ -265,25 +265,25 @@ pub fn write_dump(
         text_bytes += length as u64;
         block = encoder.write_block(block).map_err(StreamError::Write)?;
         let stored = encoder.get_ref().length();
-        growth.reached(stored);
+        write_progress.reached(stored);
         progress.passed(length, stored)?;
     }
-    let (findings, needs) = (scanner.take_findings(), scanner.take_needs());
+    let (findings, dependencies) = (scanner.take_findings(), scanner.take_dependencies());
     let census = scanner.finish()?;
     let (digest, file) = encoder.finish().map_err(StreamError::Write)?.finish();
     file.sync_all().map_err(StreamError::Write)?;
-    growth.synced(digest.bytes);
-    Ok(Written(Passage {
+    write_progress.synced(digest.bytes);
+    Ok(Written(StreamSummary {
         digest,
         text_bytes,
         census,
         findings,
-        needs,
+        dependencies,
     }))
 }
 
-/// Tells the follower when the writer ends in any other way than with a synced file.
-struct GiveUp<'a>(&'a Growth);
+/// Tells the reader when the writer ends in any other way than with a synced file.
+struct GiveUp<'a>(&'a WriteProgress);
 
 impl Drop for GiveUp<'_> {
     fn drop(&mut self) {
@@ -325,7 +325,7 @@ pub fn read_dump(
     file: File,
     compression: Compression,
     progress: &Progress,
-) -> Result<Passage, StreamError> {
+) -> Result<StreamSummary, StreamError> {
     forget_cached(&file);
     read_back(file, compression, progress)
 }
@@ -337,18 +337,18 @@ pub fn read_dump(
 /// As there; and when the writer gives up.
 pub fn follow_dump(
     file: File,
-    growth: Arc<Growth>,
+    write_progress: Arc<WriteProgress>,
     compression: Compression,
     progress: &Progress,
 ) -> Result<ReadBack, StreamError> {
-    read_back(Follower::new(file, growth), compression, progress).map(ReadBack)
+    read_back(TailReader::new(file, write_progress), compression, progress).map(ReadBack)
 }
 
 fn read_back(
     file: impl Read + Unpin,
     compression: Compression,
     progress: &Progress,
-) -> Result<Passage, StreamError> {
+) -> Result<StreamSummary, StreamError> {
     let mut source = Digesting::new(file);
     let buffered = BufReader::with_capacity(READ_AHEAD, &mut source);
     let mut decoder = Decoder::new(compression, buffered).map_err(StreamError::Read)?;
@@ -366,10 +366,10 @@ fn read_back(
     }
     drop(decoder);
     let findings = scanner.take_findings();
-    Ok(Passage {
+    Ok(StreamSummary {
         digest: source.finish().0,
         text_bytes,
-        needs: scanner.take_needs(),
+        dependencies: scanner.take_dependencies(),
         census: finish(scanner, &findings)?,
         findings,
     })
@@ -402,15 +402,20 @@ fn because(flaw: Flaw, findings: &Findings) -> StreamError {
 pub fn take_census(
     mut source: impl Read,
     progress: &Progress,
-) -> Result<(Census, u64, Findings, Needs), StreamError> {
+) -> Result<(Census, u64, Findings, Dependencies), StreamError> {
     let mut scanner = Scanner::new();
     let mut text_bytes = 0;
     let mut block = Vec::with_capacity(compression::BLOCK);
     loop {
         compression::fill(&mut source, &mut block).map_err(StreamError::Read)?;
         if block.is_empty() {
-            let (findings, needs) = (scanner.take_findings(), scanner.take_needs());
-            return Ok((finish(scanner, &findings)?, text_bytes, findings, needs));
+            let (findings, dependencies) = (scanner.take_findings(), scanner.take_dependencies());
+            return Ok((
+                finish(scanner, &findings)?,
+                text_bytes,
+                findings,
+                dependencies,
+            ));
         }
         push(&mut scanner, &block)?;
         text_bytes += block.len() as u64;

@@ -116,7 +116,7 @@ pub fn overlap(at_work: Option<AtWork>, zone: Tz) -> Option<SkipReason> {
 }
 
 /// A moment to the second, with the distance from UTC.
-fn told(moment: &DateTime<Tz>) -> impl fmt::Display {
+fn to_the_second(moment: &DateTime<Tz>) -> impl fmt::Display {
     moment.format("%Y-%m-%d %H:%M:%S %:z")
 }
 
@@ -126,19 +126,19 @@ impl fmt::Display for SkipReason {
             Self::Blackout { until, window_ends } => write!(
                 f,
                 "no run starts before the blackout ends at {}, and the job's window ends at {}",
-                told(until),
-                told(window_ends)
+                to_the_second(until),
+                to_the_second(window_ends)
             ),
             Self::WindowOver { ended } => write!(
                 f,
                 "the job's window ended at {} before the run could start",
-                told(ended)
+                to_the_second(ended)
             ),
             Self::StillAtWork { slot, since } => write!(
                 f,
                 "the run that was due at {} is still at work, since {}",
-                told(slot),
-                told(since)
+                to_the_second(slot),
+                to_the_second(since)
             ),
         }
     }
@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_run_starts_waits_or_is_skipped_by_its_window_and_the_blackout() {
-        let told = |now: &str, ends: &str| match admit(at(now), at(ends), &office()) {
+        let decide = |now: &str, ends: &str| match admit(at(now), at(ends), &office()) {
             Admission::Start => "starts".to_owned(),
             Admission::Wait(until) => format!("waits until {until}"),
             Admission::Skip(reason) => reason.to_string(),
@@ -197,7 +197,7 @@ mod tests {
             ),
         ];
         for (now, ends, decision) in table {
-            assert_eq!(told(now, ends), decision, "at {now}, window to {ends}");
+            assert_eq!(decide(now, ends), decision, "at {now}, window to {ends}");
         }
     }
 

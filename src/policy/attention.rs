@@ -11,7 +11,7 @@ use chrono::{DateTime, FixedOffset, Utc};
 use super::continuity::{Accepted, Loss, Seen};
 use super::overdue::{PointMissed, recovery_point};
 use super::series::Series;
-use crate::words::{counted, joined_lines, one_line, rough_span, shell_word};
+use crate::display::{counted, joined_lines, one_line, rough_span, shell_word};
 
 pub use facts::{
     DatabaseFacts, DrillFacts, Expectation, Failing, SeriesFacts, SpaceFacts, VerificationFacts,
@@ -101,7 +101,7 @@ pub struct Judgement {
 }
 
 /// Judges one database.
-pub fn judge(
+pub fn judge_database(
     facts: &DatabaseFacts,
     expectation: Expectation,
     now: DateTime<FixedOffset>,

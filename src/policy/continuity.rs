@@ -181,12 +181,12 @@ mod tests {
             open = compare(&open, previous.as_ref(), &new, *between == Restored);
             previous = Some(new);
         }
-        let told = open.iter().map(|loss| {
+        let sentences = open.iter().map(|loss| {
             let first = loss.first.as_ref().unwrap();
             assert_eq!(loss.keeps_before(), first.started);
             format!("{:?} {} {}", loss.what, loss.before.name, first.name)
         });
-        told.collect()
+        sentences.collect()
     }
 
     #[test]

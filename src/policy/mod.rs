@@ -20,7 +20,7 @@ pub use admission::{Admission, AtWork, SkipReason, admit, can_ever_start, overla
 pub use attention::{
     Concern, ConcernKind, DatabaseFacts, DrillFacts, Expectation, Failing, Judgement, SeriesFacts,
     SpaceFacts, VerificationFacts, age, describe_loss, describe_lost_manifest, describe_lost_state,
-    judge, judge_space,
+    judge_database, judge_space,
 };
 pub use blackout::{Blackout, BlackoutError, Blackouts};
 pub use catch_up::{missed, window_end};

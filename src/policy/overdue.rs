@@ -8,7 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 
 use super::{Blackouts, Schedule};
-use crate::words::{rough_span, span};
+use crate::display::{rough_span, span};
 
 /// What a job promises of its series: a success for each slot.
 #[derive(Clone, Copy, Debug)]

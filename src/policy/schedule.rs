@@ -205,7 +205,7 @@ impl Schedule {
     pub fn describe(&self) -> String {
         expand(&self.text)
             .ok()
-            .and_then(|fields| describe::in_words(&fields))
+            .and_then(|fields| describe::describe_fields(&fields))
             .unwrap_or_else(|| self.pattern.describe())
     }
 

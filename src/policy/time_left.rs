@@ -86,24 +86,24 @@ mod tests {
     }
 
     /// What is said at the end of these moments, each with what was done by then.
-    fn told(of: u64, seen: impl IntoIterator<Item = (u64, u64)>) -> Option<u64> {
+    fn estimate(of: u64, seen: impl IntoIterator<Item = (u64, u64)>) -> Option<u64> {
         let mut left = TimeLeft::default();
-        let mut told = None;
+        let mut estimated = None;
         for (after, done) in seen {
-            told = left.observe(seconds(after), done, of);
+            estimated = left.observe(seconds(after), done, of);
         }
-        told.map(|told| told.as_secs())
+        estimated.map(|estimated| estimated.as_secs())
     }
 
     #[test]
     fn an_even_pace_is_told_exactly_and_not_too_early() {
         let even = |until: u64| (0..=until).map(|second| (second, second * 100));
-        assert_eq!(told(10_000, even(4)), None);
-        assert_eq!(told(10_000, even(5)), Some(95));
-        assert_eq!(told(10_000, even(50)), Some(50));
+        assert_eq!(estimate(10_000, even(4)), None);
+        assert_eq!(estimate(10_000, even(5)), Some(95));
+        assert_eq!(estimate(10_000, even(50)), Some(50));
         // Of the end nothing is said, nor of more than there was to be.
-        assert_eq!(told(10_000, even(100)), None);
-        assert_eq!(told(10_000, even(120)), None);
+        assert_eq!(estimate(10_000, even(100)), None);
+        assert_eq!(estimate(10_000, even(120)), None);
     }
 
     #[test]
@@ -112,12 +112,12 @@ mod tests {
             let moving = (0..=60).map(|second| (second, second * 100));
             moving.chain((61..=60 + still).map(|second| (second, 6000)))
         };
-        assert_eq!(told(12_000, then_still(0)), Some(60));
-        let short = told(12_000, then_still(10)).unwrap();
+        assert_eq!(estimate(12_000, then_still(0)), Some(60));
+        let short = estimate(12_000, then_still(10)).unwrap();
         assert!((70..100).contains(&short), "{short}");
-        assert_eq!(told(12_000, then_still(600)), None);
+        assert_eq!(estimate(12_000, then_still(600)), None);
         // Nothing was ever done.
-        assert_eq!(told(12_000, (0..100).map(|second| (second, 0))), None);
+        assert_eq!(estimate(12_000, (0..100).map(|second| (second, 0))), None);
     }
 
     #[test]
@@ -126,7 +126,7 @@ mod tests {
             .map(|second| (second, second * 1000))
             .chain((61..=240).map(|second| (second, 60_000 + (second - 60) * 10)));
         // At ten a second there are 3,820 seconds left.
-        let left = told(100_000, slower).unwrap();
+        let left = estimate(100_000, slower).unwrap();
         assert!((3000..3900).contains(&left), "{left}");
     }
 
@@ -162,8 +162,8 @@ mod tests {
             for (milliseconds, more) in steps {
                 after += milliseconds;
                 done += more;
-                if let Some(told) = left.observe(Duration::from_millis(after), done, of) {
-                    prop_assert!(told <= LONGEST);
+                if let Some(estimated) = left.observe(Duration::from_millis(after), done, of) {
+                    prop_assert!(estimated <= LONGEST);
                     prop_assert!(done < of);
                 }
             }

@@ -5,8 +5,8 @@ use std::fmt;
 use chrono::{DateTime, Utc};
 use tokio_postgres::types::{ToSql, Type};
 
-use super::catalogue_text::{as_bytes, optional, value};
 use super::client::{Client, QueryError};
+use super::system_catalog_text::{as_bytes, optional, value};
 
 /// So many characters of a blocking query are kept.
 const QUERY_LENGTH: usize = 500;

@@ -183,7 +183,7 @@ impl fmt::Display for Exit {
                 f,
                 "was killed by the kernel: the service has reached its limit of memory, {} (MemoryMax=); \
                  `systemctl edit pgbackupd` raises it, and fewer runs at a time need less",
-                crate::words::size(limit)
+                crate::display::size(limit)
             );
         }
         let name = match number {

@@ -13,7 +13,7 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Config, NoTls, Row};
 
 use super::connect_error::{
-    ConnectError, ConnectErrorKind, Refusal, in_short, in_words, passes, shows_rows,
+    ConnectError, ConnectErrorKind, Refusal, display_with_causes, in_short, passes, shows_rows,
 };
 use super::conninfo::{
     ChannelBinding, Conninfo, Endpoint, Host, LoginFacts, SessionAttributes, SslMode, has_options,
@@ -21,7 +21,7 @@ use super::conninfo::{
 use super::short_rows::{ShortRows, WithShortRows};
 use super::socket::{self, Address, Socket};
 use super::tls::{self, Tls};
-use crate::words::span;
+use crate::display::span;
 
 /// How our own connections are called in `pg_stat_activity`. A dump has a longer name.
 const APPLICATION_NAME: &str = "pgbackupd";
@@ -247,7 +247,7 @@ impl Client {
             database: self.conninfo.database().into(),
             server: self.conninfo.server().into(),
             reason: in_short(error),
-            said: shows_rows(error).then(|| in_words(error).into()),
+            said: shows_rows(error).then(|| display_with_causes(error).into()),
             sqlstate: error.code().map(|state| state.code().to_owned()),
         }
     }

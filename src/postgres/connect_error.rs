@@ -244,7 +244,7 @@ impl From<tokio_postgres::Error> for Refusal {
     fn from(error: tokio_postgres::Error) -> Self {
         Self {
             kind: kind(&error),
-            reason: in_words(&error),
+            reason: display_with_causes(&error),
             sqlstate: error.code().cloned(),
         }
     }
@@ -326,7 +326,7 @@ pub(super) fn shows_rows(error: &tokio_postgres::Error) -> bool {
 /// An error as records get it: of one that may show rows what it is about, and its code.
 pub(super) fn in_short(error: &tokio_postgres::Error) -> String {
     match error.as_db_error().filter(|_| shows_rows(error)) {
-        None => in_words(error),
+        None => display_with_causes(error),
         Some(server) => {
             let code = server.code().code();
             let message = if quotes_values(code) {
@@ -353,7 +353,7 @@ pub(super) fn in_short(error: &tokio_postgres::Error) -> String {
 }
 
 /// An error of the library with all its causes: its own text is hardly more than "db error".
-pub(super) fn in_words(error: &tokio_postgres::Error) -> String {
+pub(super) fn display_with_causes(error: &tokio_postgres::Error) -> String {
     if let Some(server) = error.as_db_error() {
         let mut text = format!(
             "the server says: {}: {} (SQLSTATE {})",
@@ -478,12 +478,12 @@ mod tests {
             Refusal::new(ConnectErrorKind::AuthenticationFailed, reason)
         };
         let lack = "no line of the password file /x fits h:5432:d:me: add it, or ";
-        let told = refusal().about(&there(""), Some(lack)).to_string();
-        assert!(told.contains(lack), "{told}");
-        let told = refusal().about(&there(""), None).to_string();
+        let text = refusal().about(&there(""), Some(lack)).to_string();
+        assert!(text.contains(lack), "{text}");
+        let text = refusal().about(&there(""), None).to_string();
         assert!(
-            told.contains("asks for a password and none is configured: in [connection]"),
-            "{told}"
+            text.contains("asks for a password and none is configured: in [connection]"),
+            "{text}"
         );
     }
 

@@ -154,7 +154,7 @@ impl<'a> DumpCommand<'a> {
 ///
 /// Password hashes can be read by a superuser or a member of `pg_read_all_data`; without
 /// `role_passwords` they are left out. The text is written in this encoding, whatever is set for the
-/// session. `pg_dumpall` reads the cluster's catalogue through the database of this connection.
+/// session. `pg_dumpall` reads the cluster's system catalogs through the database of this connection.
 pub fn globals_arguments(
     conninfo: &Conninfo,
     encoding: &str,

@@ -39,7 +39,7 @@ pub enum DumpFailure {
     RecoveryConflict,
     /// Two sessions waited for each other, and the server ended this one's statement.
     Deadlock,
-    /// Something was dropped between the look at the catalogue and its lock.
+    /// Something was dropped between the look at the system catalogs and its lock.
     Vanished,
     /// The connection broke while the dump ran: the server stopped, or the network failed.
     ConnectionLost,
@@ -218,7 +218,7 @@ fn in_line(line: &str, stderr: &str) -> Option<DumpFailure> {
     denied(line)
 }
 
-/// Whether something was not there any more that the catalogue had listed a moment before. `pg_dump`
+/// Whether something was not there any more that the system catalogs had listed a moment before. `pg_dump`
 /// asks for nothing that it has not found there.
 fn has_vanished(line: &str) -> bool {
     let is_gone = line.contains("does not exist") || line.contains(" not found");

@@ -1,41 +1,38 @@
 //! The only place that knows `PostgreSQL`: connections, programs and their output, credentials.
 
-mod attached;
 mod blocking;
-mod catalogue_text;
 mod child;
 mod client;
 mod confine;
 mod connect_error;
 mod conninfo;
+mod dependents;
 mod dump;
 mod dump_failure;
 mod excerpt;
 mod extract;
-mod labels;
 mod loaded;
 mod memory;
 mod preload;
-mod premises;
 mod programs;
 mod properties;
+mod property_differences;
 mod quote;
 mod readable;
 mod recreate;
 mod sandbox;
+mod security_labels;
 mod server_error;
+mod server_facts;
 mod server_settings;
 mod short_rows;
-mod shortfall;
 mod socket;
 mod statistics;
 mod stdio;
+mod system_catalog_text;
 mod tls;
 mod watch;
 
-pub use attached::{
-    Attached, attached, bring_what_always_fires, knows_time_zone, missing_locales, subscriptions,
-};
 pub use blocking::{Blocker, blockers};
 pub use child::{
     Account, Child, ChildError, ChildInput, ChildKind, ChildOutput, ChildSpec, Confinement, Exit,
@@ -45,8 +42,12 @@ pub use client::{Client, QueryError};
 pub use confine::{Bounds, Enforcement, Files, LAUNCHER, LaunchError, Reach, Running, launch};
 pub use connect_error::{ConnectError, ConnectErrorKind, advice_to_root};
 pub use conninfo::{
-    Conninfo, ConninfoError, PasswordError, Place, ServiceError, without_passwords,
+    Conninfo, ConninfoError, ParameterSource, PasswordError, ServiceError, without_passwords,
     without_passwords_of_uris,
+};
+pub use dependents::{
+    Dependents, bring_what_always_fires, dependents, knows_time_zone, missing_locales,
+    subscriptions,
 };
 pub use dump::{
     DumpCommand, DumpError, archive_as_sql_arguments, archive_definitions_arguments,
@@ -55,20 +56,18 @@ pub use dump::{
 };
 pub use dump_failure::{DumpFailure, explain_failure, failed_at_a_lock, without_details};
 pub use extract::{
-    CopyOut, ForeignKey, Need, Shape, Table, Ties, cut_loose, drop_all_but, end_process, family,
-    has, has_schema, move_into, needs, process_of, quoted, shapes, statistics, taken, text_from,
+    CopyOut, Dependency, Detached, ForeignKey, Shape, Table, dependencies, detach, drop_all_but,
+    end_process, has, has_schema, move_into, partition_tree, process_of, quoted, shapes,
+    statistics, taken, text_from,
 };
-pub use labels::missing_label_providers;
 pub use loaded::loaded_rows;
 pub use preload::{library_name, package_of};
-pub use premises::{
-    Premises, Standing, USUAL_TABLESPACE, databases, end_sessions, is_member, premises,
-};
 pub use programs::{ProgramError, ProgramUse, ProgramVersion, Programs};
 pub use properties::{
     DatabaseProperties, Extension, SecurityLabel, ServerProperties, Setting, database_properties,
     discover, locales, may_read_role_passwords, server_properties, why_undiscovered,
 };
+pub use property_differences::{differences_with_its_name, property_differences};
 pub use readable::unreadable;
 pub use recreate::{
     SettingForLoading, TakePlace, comes_with_its_name, comment_on_database, create_database,
@@ -77,9 +76,12 @@ pub use recreate::{
     settings_and_privileges, settings_for_loading, take_place,
 };
 pub use sandbox::{Sandbox, SandboxError, SandboxSpec, database_name, sweep_sandboxes};
+pub use security_labels::missing_label_providers;
 pub use server_error::{ServerError, read_errors};
+pub use server_facts::{
+    ServerFacts, Standing, USUAL_TABLESPACE, databases, end_sessions, is_member, server_facts,
+};
 pub use server_settings::{differing_settings, server_settings, session_statements};
-pub use shortfall::{shortfalls, shortfalls_with_its_name};
 pub use statistics::{NotRefreshed, analyze, analyze_tables};
 pub use stdio::{EndMark, ProgramInput, ProgramOutput, input_pipe, output_pipe};
 pub use tls::TlsError;

@@ -243,7 +243,7 @@ impl Programs {
                 version,
             });
         }
-        match choose(&installations, major) {
+        match choose_installation(&installations, major) {
             Some((directory, version)) => Ok(Self {
                 directory: directory.to_owned(),
                 version: version.clone(),
@@ -297,7 +297,10 @@ impl fmt::Display for Installation {
 }
 
 /// Which installation serves; of equals the first.
-fn choose(installations: &[Installation], server_major: u32) -> Option<(&Path, &ProgramVersion)> {
+fn choose_installation(
+    installations: &[Installation],
+    server_major: u32,
+) -> Option<(&Path, &ProgramVersion)> {
     installations
         .iter()
         .filter_map(|one| Some((one, one.version.as_ref().ok()?)))
@@ -519,7 +522,8 @@ mod tests {
                     }),
                 })
                 .collect();
-            let chosen = choose(&installations, *server).map(|(directory, _)| directory);
+            let chosen =
+                choose_installation(&installations, *server).map(|(directory, _)| directory);
             let expected = expected.map(|i| PathBuf::from(i.to_string()));
             assert_eq!(chosen, expected.as_deref(), "{majors:?} for {server}");
         }

@@ -6,10 +6,10 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use tokio_postgres::types::Type;
 
-use super::catalogue_text::{as_bytes, optional, required, value};
 use super::client::{Client, QueryError};
 use super::preload::library_list;
 use super::quote::identifier;
+use super::system_catalog_text::{as_bytes, optional, required, value};
 
 /// The properties of a database. Text that is not UTF-8 on the server has U+FFFD in its place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -161,7 +161,7 @@ pub async fn database_properties(client: &Client) -> Result<DatabaseProperties, 
     const WHAT: &str = "read the database's properties";
     let bytes = |expression: &str| as_bytes(client, expression);
     let version = client.server_version_number();
-    // The catalogue's columns (pg_database in the manuals of 14, 15, 16 and 17).
+    // The columns of the system catalog (pg_database in the manuals of 14, 15, 16 and 17).
     let (provider, collation_version) = if version >= 150_000 {
         (
             "CASE d.datlocprovider WHEN 'c' THEN 'libc' WHEN 'i' THEN 'icu' \
@@ -234,14 +234,14 @@ pub async fn database_properties(client: &Client) -> Result<DatabaseProperties, 
         comment: maybe_text(15)?,
         // A size is not negative.
         size_bytes: u64::try_from(value::<i64>(client, WHAT, row, 16)?).unwrap_or_default(),
-        labels: labels(client).await?,
+        labels: security_labels(client).await?,
         settings: settings(client).await?,
         extensions: extensions(client).await?,
         libraries: libraries(client).await?,
     })
 }
 
-async fn labels(client: &Client) -> Result<Vec<SecurityLabel>, QueryError> {
+async fn security_labels(client: &Client) -> Result<Vec<SecurityLabel>, QueryError> {
     const WHAT: &str = "read the database's security labels";
     let sql = format!(
         "SELECT {provider}, {label} \

@@ -1,9 +1,9 @@
 //! What of a database our role may not read: a dump would fail on it, perhaps hours after its start.
 
-use super::catalogue_text::{as_bytes, required, value};
 use super::client::{Client, QueryError};
 use super::quote::identifier;
-use crate::words::count;
+use super::system_catalog_text::{as_bytes, required, value};
+use crate::display::count;
 
 /// As many objects as a sentence names.
 const NAMED: i64 = 3;

@@ -21,7 +21,7 @@ const LISTS: [&str; 6] = [
 
 /// Who owns a database that is made like another one, and where it stands.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum Placement {
     /// The recorded owner and tablespace.
     Recorded,
     /// Whoever makes it, and the usual tablespace.
@@ -32,27 +32,27 @@ enum Place {
 /// Without properties it gets the server's defaults.
 pub fn create_database(name: &str, like: Option<&DatabaseProperties>, major: u32) -> String {
     match like {
-        Some(like) => create_like(name, like, major, Place::Recorded),
+        Some(like) => create_like(name, like, major, Placement::Recorded),
         None => create(name),
     }
 }
 
 /// The same, for one that is dropped soon: only what decides how text is read and compared is taken over.
 pub fn create_throw_away(name: &str, like: &DatabaseProperties, major: u32) -> String {
-    create_like(name, like, major, Place::Usual)
+    create_like(name, like, major, Placement::Usual)
 }
 
 fn create(name: &str) -> String {
     format!("CREATE DATABASE {} TEMPLATE template0", identifier(name))
 }
 
-fn create_like(name: &str, like: &DatabaseProperties, major: u32, place: Place) -> String {
+fn create_like(name: &str, like: &DatabaseProperties, major: u32, placement: Placement) -> String {
     let mut sql = create(name);
     let mut add = |keyword: &str, value: String| {
         sql.push_str(keyword);
         sql.push_str(&value);
     };
-    if place == Place::Recorded {
+    if placement == Placement::Recorded {
         add(" OWNER ", identifier(&like.owner));
     }
     add(" ENCODING ", literal(&like.encoding));
@@ -60,7 +60,7 @@ fn create_like(name: &str, like: &DatabaseProperties, major: u32, place: Place) 
     add(" LC_CTYPE ", literal(&like.lc_ctype));
     // Only a superuser may name the usual one, which it gets in any case.
     if let Some(tablespace) = &like.tablespace
-        && place == Place::Recorded
+        && placement == Placement::Recorded
         && tablespace != "pg_default"
     {
         add(" TABLESPACE ", identifier(tablespace));
@@ -207,7 +207,7 @@ pub fn give_setting(name: &str, one: &Setting) -> Option<String> {
     Some(format!("{whose} SET {} TO {value}", identifier(name)))
 }
 
-/// The names in a list as the catalogue keeps it: separated by commas, in double quotes where needed.
+/// The names in a list as the system catalog keeps it: separated by commas, in double quotes where needed.
 fn listed(list: &str) -> Vec<String> {
     let mut names = Vec::new();
     let mut name = String::new();

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 
 use tokio_postgres::types::Type;
 
-use super::catalogue_text::{as_bytes, required};
 use super::client::{Client, QueryError};
 use super::properties::{ServerSetting, Setting};
 use super::quote::literal;
+use super::system_catalog_text::{as_bytes, required};
 
 /// Those that are recorded where a configuration sets them. The zone of times is recorded apart, and what
 /// decides how strings are read stands in every dump.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio_postgres::types::Oid;
 
-use super::catalogue_text::{as_bytes, required, value};
 use super::client::{Client, QueryError};
+use super::system_catalog_text::{as_bytes, required, value};
 
 /// What completes the sentence "cannot …".
 const WHAT: &str = "refresh the planner's statistics";

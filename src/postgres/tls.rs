@@ -23,7 +23,7 @@ use rustls::{
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::conninfo::{Conninfo, SslMode};
-use crate::secret_file::Exposure;
+use crate::secret_file::FileMode;
 
 /// Why TLS cannot be set up; nothing has been sent to the server yet.
 #[derive(Debug, thiserror::Error)]
@@ -248,11 +248,11 @@ fn client_certificate(conninfo: &Conninfo) -> Result<Option<Identity>, TlsError>
         .unwrap_or_else(|| path.with_extension("key"));
     let failed = |problem: &dyn ToString| unusable("client key", &key_path, &problem.to_string());
     let metadata = fs::metadata(&key_path).map_err(|error| failed(&error))?;
-    if let Some(exposure) = Exposure::of(&metadata) {
+    if let Some(file_mode) = FileMode::of(&metadata) {
         let problem = format!(
             "it can be read by others (mode {:04o}): {}",
-            exposure.mode,
-            exposure.closing_advice(&key_path)
+            file_mode.mode,
+            file_mode.closing_advice(&key_path)
         );
         return Err(failed(&problem));
     }

@@ -133,9 +133,9 @@ fn start() -> io::Result<Watcher> {
 }
 
 /// The groups that were started and have not ended when there is nothing more to read.
-fn left_over(told: impl BufRead) -> HashMap<Pid, Signal> {
+fn left_over(orders: impl BufRead) -> HashMap<Pid, Signal> {
     let mut groups = HashMap::new();
-    for line in told.lines().map_while(Result::ok) {
+    for line in orders.lines().map_while(Result::ok) {
         let Some((word, number)) = line.split_once(' ') else {
             continue;
         };
@@ -170,11 +170,15 @@ mod tests {
             // What could mean everybody, or nobody.
             ("kill 1\nkill 0\nkill -1\nkill -12\nkill\nkill x\n", &[]),
         ];
-        for (told, expected) in table {
+        for (orders, expected) in table {
             let expected = expected
                 .iter()
                 .map(|(group, signal)| (pid(*group), *signal));
-            assert_eq!(left_over(told.as_bytes()), expected.collect(), "{told:?}");
+            assert_eq!(
+                left_over(orders.as_bytes()),
+                expected.collect(),
+                "{orders:?}"
+            );
         }
     }
 }

@@ -55,12 +55,12 @@ impl HeldLocks {
         locks
     }
 
-    fn hold(&self, file: &Metadata, noted: Option<u32>) -> bool {
+    fn hold(&self, file: &Metadata, recorded: Option<u32>) -> bool {
         let device = (major(file.dev()), minor(file.dev()));
         let held = self.by_inode.get(&file.ino());
         held.into_iter().flatten().any(|lock| {
             // Btrfs and overlayfs list another device than stat(2) gives; then the process decides.
-            lock.device == device || Some(lock.pid) == noted
+            lock.device == device || Some(lock.pid) == recorded
         })
     }
 }
@@ -92,8 +92,8 @@ pub(super) fn at_work(directory: &Path, locks: &HeldLocks) -> io::Result<Option<
     let holder: Option<Holder> = crate::regular_file::read(&path)
         .ok()
         .and_then(|text| serde_json::from_slice(&text).ok());
-    let noted = holder.as_ref().map(|holder| holder.requested_by.pid);
-    if !locks.hold(&file, noted) {
+    let recorded = holder.as_ref().map(|holder| holder.requested_by.pid);
+    if !locks.hold(&file, recorded) {
         return Ok(None);
     }
     let mut runs: BTreeMap<Uuid, AtWork> = BTreeMap::new();

@@ -17,7 +17,7 @@ pub(super) fn create_new(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create_new(true).mode(0o600);
     let file = options.open(path)?;
-    Heir::of(directory_of(path))?.take(&file)?;
+    DirectoryOwner::of(directory_of(path))?.give(&file)?;
     Ok(file)
 }
 
@@ -66,9 +66,9 @@ pub(super) fn open_to_append(path: &Path) -> io::Result<File> {
 /// Whom what root makes in a directory is given to: the directory's owner, for a command of root's
 /// must not leave files there that the service cannot open. None where nothing is to be given.
 #[derive(Clone, Copy, Debug)]
-struct Heir(Option<(Uid, Gid)>);
+struct DirectoryOwner(Option<(Uid, Gid)>);
 
-impl Heir {
+impl DirectoryOwner {
     fn of(directory: &Path) -> io::Result<Self> {
         if !rustix::process::geteuid().is_root() {
             return Ok(Self(None));
@@ -83,7 +83,7 @@ impl Heir {
     /// The owner of the directory can put something else in its place before it is opened. So it
     /// has to have been opened without following a link, and what is not root's, or has another
     /// name elsewhere, is refused.
-    fn take(self, made: impl AsFd) -> io::Result<()> {
+    fn give(self, made: impl AsFd) -> io::Result<()> {
         let Some((user, group)) = self.0 else {
             return Ok(());
         };
@@ -125,7 +125,7 @@ pub(super) fn create_directory(path: &Path) -> io::Result<()> {
             made => made?,
         }
         let above = directory_of(directory);
-        Heir::of(above)?.take(open_unfollowed(
+        DirectoryOwner::of(above)?.give(open_unfollowed(
             CWD,
             directory.as_os_str(),
             OFlags::DIRECTORY,
@@ -169,7 +169,7 @@ pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
 /// Closes a file to others and syncs it; root gives it to the owner of its directory.
 pub(super) fn sync_file(path: &Path) -> io::Result<()> {
     let file = open_unfollowed(CWD, path.as_os_str(), OFlags::empty())?;
-    settle(file, Heir::of(directory_of(path))?)
+    settle(file, DirectoryOwner::of(directory_of(path))?)
 }
 
 /// Closes a directory and every file in it to others, and syncs them; `pg_dump`'s directory format
@@ -177,26 +177,26 @@ pub(super) fn sync_file(path: &Path) -> io::Result<()> {
 ///
 /// Gives how many files there are.
 pub(super) fn sync_directory_and_files(path: &Path) -> io::Result<usize> {
-    let heir = Heir::of(directory_of(path))?;
+    let owner = DirectoryOwner::of(directory_of(path))?;
     let directory = open_unfollowed(CWD, path.as_os_str(), OFlags::DIRECTORY)?;
     let mut count = 0;
     for entry in Dir::read_from(&directory)? {
         let entry = entry?;
         let name = OsStr::from_bytes(entry.file_name().to_bytes());
         if name != "." && name != ".." {
-            settle(open_unfollowed(&directory, name, OFlags::empty())?, heir)?;
+            settle(open_unfollowed(&directory, name, OFlags::empty())?, owner)?;
             count += 1;
         }
     }
-    heir.take(&directory)?;
+    owner.give(&directory)?;
     let directory = File::from(directory);
     directory.set_permissions(Permissions::from_mode(0o700))?;
     directory.sync_all()?;
     Ok(count)
 }
 
-fn settle(file: OwnedFd, heir: Heir) -> io::Result<()> {
-    heir.take(&file)?;
+fn settle(file: OwnedFd, owner: DirectoryOwner) -> io::Result<()> {
+    owner.give(&file)?;
     let file = File::from(file);
     file.set_permissions(Permissions::from_mode(0o600))?;
     file.sync_all()

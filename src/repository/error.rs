@@ -9,9 +9,9 @@ use rustix::fs::{Access, access};
 
 use super::lock::LockError;
 use super::manifest::ManifestError;
+use crate::display::shell_word;
 use crate::identity;
 use crate::threads::is_exhaustion;
-use crate::words::shell_word;
 
 /// What can go wrong in a database's directory.
 #[derive(Debug, thiserror::Error)]

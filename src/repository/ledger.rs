@@ -97,7 +97,7 @@ impl Ledger {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             file => file?,
         };
-        let mut tell = |line: &[u8]| match serde_json::from_slice(line) {
+        let mut pass_on = |line: &[u8]| match serde_json::from_slice(line) {
             Ok(record) => each(record),
             Err(_) => ControlFlow::Continue(()),
         };
@@ -118,14 +118,14 @@ impl Ledger {
             let front = block[..first].to_vec();
             block.extend_from_slice(&rest);
             for line in block[first + 1..].rsplit(|byte| *byte == b'\n') {
-                if tell(line).is_break() {
+                if pass_on(line).is_break() {
                     return Ok(());
                 }
             }
             rest = front;
         }
         // Whether to go on is of no interest after the last one.
-        let _ = tell(&rest);
+        let _ = pass_on(&rest);
         Ok(())
     }
 

@@ -70,7 +70,7 @@ impl Lock {
             Err(TryLockError::Error(error)) => return Err(error.into()),
         }
         // The note only serves whoever meets the lock; on a full disk the lock holds without it.
-        let _ = note(&mut file, holder);
+        let _ = write_holder(&mut file, holder);
         Ok(Self { _file: file })
     }
 }
@@ -87,7 +87,7 @@ pub(super) fn guard_states(directory: &Path) -> io::Result<File> {
     Ok(directory)
 }
 
-fn note(file: &mut File, holder: &Holder) -> io::Result<()> {
+fn write_holder(file: &mut File, holder: &Holder) -> io::Result<()> {
     file.set_len(0)?;
     file.rewind()?;
     file.write_all(&serde_json::to_vec(holder)?)

@@ -64,8 +64,8 @@ pub use names::{InvalidStem, Role, Slug, Stem};
 pub use provide::{Level, Owner, ProvideError, Provided, provide};
 pub use quarantine::Quarantined;
 pub use record::{
-    BackupDetails, BesideNames, Damage, Details, DrillDetails, Event, Operation, PhaseTime, Record,
-    Removal, RestoreDetails, Subject, VerifyDetails,
+    BackupDetails, Damage, Details, DrillDetails, Event, Operation, PhaseTime, Record, Removal,
+    RestoreDetails, SideNames, Subject, VerifyDetails,
 };
 pub use refused::{forget_refused, keep_refused};
 pub use requester::Requester;
@@ -194,8 +194,8 @@ impl Repository {
         let mut trusted = trusted_here();
         trusted.extend(owner);
         let found = written_by_others(&self.directory, &trusted).unwrap_or_default();
-        let in_words = |one: &Writable| format!("{}: {}", one.sentence(), one.advice());
-        found.iter().map(in_words).collect()
+        let sentence_and_advice = |one: &Writable| format!("{}: {}", one.sentence(), one.advice());
+        found.iter().map(sentence_and_advice).collect()
     }
 
     /// What stands in the directory.
@@ -248,7 +248,7 @@ impl Repository {
     ///
     /// # Errors
     /// When the note cannot be written.
-    pub fn note_scratch(&self, run: Uuid, names: &[&str]) -> Result<(), RepositoryError> {
+    pub fn record_scratch(&self, run: Uuid, names: &[&str]) -> Result<(), RepositoryError> {
         scratch::write(&self.directory, run, names).map_err(RepositoryError::io(
             "write a note in the directory",
             &self.directory,

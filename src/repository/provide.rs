@@ -162,7 +162,7 @@ pub fn provide(path: &Path, level: Level, owner: &Owner) -> Result<Provided, Pro
         is_empty: is_empty(&directory).map_err(failed("read"))?,
     };
     let closed = Mode::from_raw_mode(CLOSED);
-    let provided = match judge(level, &found, owner.uid) {
+    let provided = match judge_directory(level, &found, owner.uid) {
         Verdict::Stands => Provided::Stood,
         Verdict::Close => {
             rustix::fs::fchmod(&directory, closed).map_err(failed("change the mode of"))?;
@@ -214,7 +214,7 @@ enum Verdict {
     Unsuitable(&'static str),
 }
 
-fn judge(level: Level, found: &Found, owner: u32) -> Verdict {
+fn judge_directory(level: Level, found: &Found, owner: u32) -> Verdict {
     const ROOT: u32 = 0;
     let for_others = found.mode & 0o077;
     let can_be_searched = found.mode & 0o001 != 0;
@@ -372,7 +372,7 @@ fn user_name(uid: u32) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Found, Level, Verdict, judge};
+    use super::{Found, Level, Verdict, judge_directory};
 
     const ROOT: u32 = 0;
     const OWNER: u32 = 101;
@@ -408,8 +408,16 @@ mod tests {
                 mode,
                 is_empty,
             };
-            assert_eq!(judge(Level::Database, &found, OWNER), database, "{found:?}");
-            assert_eq!(judge(Level::Server, &found, OWNER), server, "{found:?}");
+            assert_eq!(
+                judge_directory(Level::Database, &found, OWNER),
+                database,
+                "{found:?}"
+            );
+            assert_eq!(
+                judge_directory(Level::Server, &found, OWNER),
+                server,
+                "{found:?}"
+            );
         }
     }
 }

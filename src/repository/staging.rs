@@ -13,7 +13,7 @@ use super::manifest::Manifest;
 use super::names::{Role, Stem};
 use super::{quarantine, temporary};
 use crate::config::Format;
-use crate::pipeline::{ArchiveReceipt, Passage, ReadBack, Written};
+use crate::pipeline::{ArchiveReceipt, ReadBack, StreamSummary, Written};
 
 /// The temporary files of one run; removed when dropped, unless published.
 #[derive(Debug)]
@@ -54,26 +54,26 @@ pub struct Staging<'a> {
 /// ```
 ///
 /// ```compile_fail,E0451
-/// use pgbackupd::pipeline::Passage;
+/// use pgbackupd::pipeline::StreamSummary;
 /// use pgbackupd::repository::{Checked, Role};
 ///
-/// fn forge(run: uuid::Uuid, role: Role, passage: Passage) -> Checked {
-///     Checked { run, role, passage }
+/// fn forge(run: uuid::Uuid, role: Role, stream_summary: StreamSummary) -> Checked {
+///     Checked { run, role, stream_summary }
 /// }
 /// ```
 ///
 /// ```compile_fail,E0423
-/// use pgbackupd::pipeline::{Passage, ReadBack};
+/// use pgbackupd::pipeline::{StreamSummary, ReadBack};
 ///
-/// fn forge(passage: Passage) -> ReadBack {
-///     ReadBack(passage)
+/// fn forge(stream_summary: StreamSummary) -> ReadBack {
+///     ReadBack(stream_summary)
 /// }
 /// ```
 #[derive(Debug)]
 pub struct Checked {
     run: Uuid,
     role: Role,
-    passage: Passage,
+    stream_summary: StreamSummary,
 }
 
 impl Checked {
@@ -83,14 +83,18 @@ impl Checked {
     }
 
     /// What the file holds.
-    pub fn passage(&self) -> &Passage {
-        &self.passage
+    pub fn stream_summary(&self) -> &StreamSummary {
+        &self.stream_summary
     }
 
     /// A check that never was, for files of which a test needs no more than their names.
     #[cfg(test)]
-    pub(super) fn assumed(run: Uuid, role: Role, passage: Passage) -> Self {
-        Self { run, role, passage }
+    pub(super) fn assumed(run: Uuid, role: Role, stream_summary: StreamSummary) -> Self {
+        Self {
+            run,
+            role,
+            stream_summary,
+        }
     }
 }
 
@@ -142,7 +146,7 @@ impl<'a> Staging<'a> {
         written: &Written,
         read: ReadBack,
     ) -> Result<Checked, RepositoryError> {
-        let (written, read) = (written.passage(), read.into_passage());
+        let (written, read) = (written.stream_summary(), read.into_summary());
         let what = if written.digest != read.digest {
             format!("{} written, {} read", written.digest, read.digest)
         } else if written.text_bytes != read.text_bytes {
@@ -172,7 +176,7 @@ impl<'a> Staging<'a> {
             let found = receipt.path().to_owned();
             return Err(RepositoryError::NotItsCheck { path, found });
         }
-        Ok(self.checked(role, receipt.into_passage()))
+        Ok(self.checked(role, receipt.into_summary()))
     }
 
     /// Refuses the check of any file but this run's one of the role that is called so.
@@ -185,11 +189,11 @@ impl<'a> Staging<'a> {
         Err(RepositoryError::NotItsCheck { path, found })
     }
 
-    fn checked(&self, role: Role, passage: Passage) -> Checked {
+    fn checked(&self, role: Role, stream_summary: StreamSummary) -> Checked {
         Checked {
             run: self.run,
             role,
-            passage,
+            stream_summary,
         }
     }
 

@@ -133,19 +133,19 @@ impl State {
     }
 
     /// Notes what a full check found. What a test restore showed stays.
-    pub fn note_check(&mut self, at: DateTime<FixedOffset>, damage: Option<String>) {
+    pub fn record_check(&mut self, at: DateTime<FixedOffset>, damage: Option<String>) {
         self.checked = Some(Check { at, damage });
         self.unchecked = None;
     }
 
     /// Notes that a check was not possible. What is known stays.
-    pub fn note_unchecked(&mut self, at: DateTime<FixedOffset>, why: String) {
+    pub fn record_unchecked(&mut self, at: DateTime<FixedOffset>, why: String) {
         self.unchecked = Some(Unchecked { at, why });
     }
 
     /// Notes what a test restore showed of a backup whose files it has found whole.
-    pub fn note_drill(&mut self, at: DateTime<FixedOffset>, failure: Option<String>) {
-        self.note_check(at, None);
+    pub fn record_drill(&mut self, at: DateTime<FixedOffset>, failure: Option<String>) {
+        self.record_check(at, None);
         self.drilled = Some(Drilled { at, failure });
     }
 
@@ -256,11 +256,11 @@ mod tests {
         let mut state = State::default();
         for event in events {
             match event {
-                Whole => state.note_check(at, None),
-                Damaged => state.note_check(at, Some("torn".to_owned())),
-                Unchecked => state.note_unchecked(at, "no right".to_owned()),
-                Restores => state.note_drill(at, None),
-                DoesNotRestore => state.note_drill(at, Some("refused".to_owned())),
+                Whole => state.record_check(at, None),
+                Damaged => state.record_check(at, Some("torn".to_owned())),
+                Unchecked => state.record_unchecked(at, "no right".to_owned()),
+                Restores => state.record_drill(at, None),
+                DoesNotRestore => state.record_drill(at, Some("refused".to_owned())),
             }
         }
         state

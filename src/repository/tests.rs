@@ -29,7 +29,9 @@ use super::{
     Repository, RepositoryError, Requester, Role, Seconds, Staging, State, Stem, Swept,
 };
 use crate::config::{Compression, Format};
-use crate::pipeline::{Digest, Passage, Progress, digest_directory, digest_file, take_census};
+use crate::pipeline::{
+    Digest, Progress, StreamSummary, digest_directory, digest_file, take_census,
+};
 
 const NAME: &str = "backup_20250709_020000";
 const PLAIN: Role = Role::Artifact(Format::Plain, Compression::Gzip);
@@ -40,12 +42,12 @@ const DUMP: &str = "--\n-- PostgreSQL database dump\n--\n\n--\n\
                     -- PostgreSQL database dump complete\n--\n\n";
 
 /// A directory for backups that goes away with the value.
-struct Place {
+struct TestDirectory {
     _directory: TempDir,
     repository: Repository,
 }
 
-impl Place {
+impl TestDirectory {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let repository = Repository::at(directory.path().join("shop"));
@@ -80,7 +82,7 @@ impl Place {
     }
 
     /// Notes something about a backup.
-    fn note(&self, stem: &Stem, change: impl FnOnce(&mut State)) {
+    fn change_state(&self, stem: &Stem, change: impl FnOnce(&mut State)) {
         let before = self.repository.change_state(run(99), stem, change);
         assert!(before.unwrap().is_some());
     }
@@ -134,20 +136,20 @@ fn write_temporaries(directory: &Path, run: Uuid, artifact: Role) {
 fn assumed(staging: &Staging<'_>, run: Uuid, artifact: Role) -> (Checked, Checked) {
     let checked = |role| {
         let digest = digest(role, &staging.path(role));
-        let passage = Passage {
+        let stream_summary = StreamSummary {
             digest,
-            ..passage()
+            ..stream_summary()
         };
-        Checked::assumed(run, role, passage)
+        Checked::assumed(run, role, stream_summary)
     };
     (checked(artifact), checked(Role::Globals))
 }
 
 /// What the shortest dump holds.
-fn passage() -> Passage {
-    let (census, text_bytes, findings, needs) =
+fn stream_summary() -> StreamSummary {
+    let (census, text_bytes, findings, dependencies) =
         take_census(DUMP.as_bytes(), &Progress::default()).unwrap();
-    Passage {
+    StreamSummary {
         digest: Digest {
             sha256: "ab".repeat(32),
             bytes: 7,
@@ -155,7 +157,7 @@ fn passage() -> Passage {
         text_bytes,
         census,
         findings,
-        needs,
+        dependencies,
     }
 }
 
@@ -190,7 +192,7 @@ fn manifest(
     globals: &Checked,
     census: &Digest,
 ) -> Manifest {
-    let (role, passage) = (artifact.role(), artifact.passage());
+    let (role, stream_summary) = (artifact.role(), artifact.stream_summary());
     let Role::Artifact(format, compression) = role else {
         panic!("{role:?} is no artifact");
     };
@@ -211,18 +213,18 @@ fn manifest(
             file: file(role),
             format,
             compression,
-            digest: passage.digest.clone(),
-            text_bytes: passage.text_bytes,
+            digest: stream_summary.digest.clone(),
+            text_bytes: stream_summary.text_bytes,
         },
         globals: Some(Globals {
             file: file(Role::Globals),
-            digest: globals.passage().digest.clone(),
+            digest: globals.stream_summary().digest.clone(),
             role_passwords: true,
         }),
         census: CensusFile {
             file: file(Role::Census),
             digest: census.clone(),
-            summary: passage.census.summary(),
+            summary: stream_summary.census.summary(),
         },
         seconds: Seconds::default(),
         warnings: Vec::new(),

@@ -172,14 +172,14 @@ impl EventKind {
 ///
 /// ```
 /// # let (job, database, bytes) = ("daily", "app", 1_u64);
-/// pgbackupd::tell!(
+/// pgbackupd::emit!(
 ///     RunSucceeded,
 ///     { job, database, server = "local", run_id = "…", outcome = "succeeded", bytes, seconds = 2.5 },
 ///     "database {database}: daily backup done",
 /// );
 /// ```
 #[macro_export]
-macro_rules! tell {
+macro_rules! emit {
     ($kind:ident, { $($fields:tt)* }, $($sentence:tt)+) => {
         ::tracing::event!(
             target: "pgbackupd::event",

@@ -392,13 +392,13 @@ mod tests {
             };
             Daily::open(&file).unwrap_err().to_string()
         };
-        let told = refused(&occupied.join("pgbackupd.json"));
+        let messages = refused(&occupied.join("pgbackupd.json"));
         assert!(
-            told.starts_with(&format!(
+            messages.starts_with(&format!(
                 "cannot write the log file {}/pgbackupd.json: File exists (os error 17); ",
                 occupied.display()
             )),
-            "{told}"
+            "{messages}"
         );
         assert!(refused(Path::new("/")).contains("names no file"));
         // A directory stands where the file should.
@@ -435,13 +435,13 @@ mod tests {
     #[test]
     fn a_full_disk_is_told_once_and_leaves_no_torn_line_behind() {
         let (free, bytes) = (RefCell::new(13), RefCell::new(Vec::new()));
-        let mut told = Vec::new();
+        let mut messages = Vec::new();
         let disk = Disk {
             free: &free,
             bytes: &bytes,
         };
         let mut lines = WholeLines::new(disk, "/log.json".into(), |text: &str| {
-            told.push(text.to_owned());
+            messages.push(text.to_owned());
         });
         for number in 0..4 {
             writeln_whole(&mut lines, &format!("{{\"n\":{number}}}"));
@@ -453,10 +453,10 @@ mod tests {
             String::from_utf8(bytes.into_inner()).unwrap(),
             "{\"n\":0}\n{\"n\":\n{\"n\":4}\n"
         );
-        assert_eq!(told.len(), 2, "{told:?}");
-        assert!(told[0].starts_with("the log file /log.json cannot be written: "));
+        assert_eq!(messages.len(), 2, "{messages:?}");
+        assert!(messages[0].starts_with("the log file /log.json cannot be written: "));
         assert_eq!(
-            told[1],
+            messages[1],
             "the log file /log.json can be written again; 3 lines are missing from it"
         );
     }

@@ -104,7 +104,7 @@ pub(super) fn of_daemon(level: Level) -> EnvFilter {
 }
 
 /// The filter that the variable's value asks for, or else the usual one.
-pub(super) fn choose(variable: Option<&str>, usual: EnvFilter) -> Choice {
+pub(super) fn choose_filter(variable: Option<&str>, usual: EnvFilter) -> Choice {
     let asked = match variable.map(str::trim) {
         None | Some("") => None,
         Some(text) => Some(parse(text).map_err(|why| {
@@ -150,8 +150,8 @@ fn parse(text: &str) -> Result<EnvFilter, String> {
 mod tests {
     use super::*;
 
-    fn told(variable: Option<&str>, level: Level) -> (String, bool, Option<String>) {
-        let choice = choose(variable, of(level));
+    fn choice(variable: Option<&str>, level: Level) -> (String, bool, Option<String>) {
+        let choice = choose_filter(variable, of(level));
         let mut directives: Vec<String> = choice
             .filter
             .to_string()
@@ -187,7 +187,7 @@ mod tests {
             ),
         ];
         for (variable, level, expected) in cases {
-            assert_eq!(told(variable, level), expected, "{variable:?} {level}");
+            assert_eq!(choice(variable, level), expected, "{variable:?} {level}");
         }
     }
 
@@ -199,7 +199,7 @@ mod tests {
             "pgbackupd=debug,warnings",
             "pgbackupd=loud",
         ] {
-            let (directives, by_variable, refused) = told(Some(text), Level::Info);
+            let (directives, by_variable, refused) = choice(Some(text), Level::Info);
             assert_eq!(directives, "pgbackupd=info,warn", "{text}");
             assert!(!by_variable);
             let why = refused.unwrap();

@@ -11,7 +11,7 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::words::Printable;
+use crate::display::Printable;
 
 /// Before every line of a message but its first.
 const CONTINUATION: &str = "    ";
@@ -150,7 +150,7 @@ mod tests {
     use chrono::TimeZone;
 
     use super::*;
-    use crate::words::is_hostile;
+    use crate::display::is_hostile;
 
     fn shown(lines: Lines, colours: bool, level: Level, text: &str) -> String {
         let at = Utc.with_ymd_and_hms(2026, 10, 25, 0, 30, 5).unwrap();

@@ -2,7 +2,7 @@
 //!
 //! A command writes them to the terminal; the daemon to the journal, to a terminal or pipe when the
 //! journal is not there, and to a file of JSON if one is configured. Events of the daemon are told
-//! with [`tell!`](crate::tell), which gives each the level and the lasting id of its [`EventKind`].
+//! with [`emit!`](crate::emit), which gives each the level and the lasting id of its [`EventKind`].
 
 mod event;
 mod file;
@@ -24,7 +24,7 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
 use crate::threads::NoThread;
 
-pub use crate::words::Printable;
+pub use crate::display::Printable;
 pub use event::{EventKind, Severity};
 pub use filter::{LOG_VARIABLE, Level, UnknownLevel};
 
@@ -83,7 +83,7 @@ pub enum TelemetryError {
     Twice,
 }
 
-/// The target of what [`tell!`](crate::tell) tells.
+/// The target of what [`emit!`](crate::emit) emits.
 const EVENT_TARGET: &str = "pgbackupd::event";
 
 type Layers = Vec<Box<dyn Layer<Registry> + Send + Sync>>;
@@ -128,7 +128,7 @@ where
         1 => Level::Info,
         _ => Level::Debug,
     };
-    let choice = filter::choose(variable().as_deref(), filter::of(level));
+    let choice = filter::choose_filter(variable().as_deref(), filter::of(level));
     // What is an event is told by the command itself to whoever sits there; the journal has it for
     // whoever watches, with the id that the daemon's has.
     let is_event = |metadata: &Metadata<'_>| metadata.target() == EVENT_TARGET;
@@ -142,7 +142,7 @@ where
         .with(choice.filter);
     // A second call in one process, as in tests, changes nothing.
     if tracing::subscriber::set_global_default(subscriber).is_ok() {
-        tell_refused(choice.refused);
+        warn_refused(choice.refused);
     }
 }
 
@@ -156,7 +156,7 @@ where
 /// When the JSON file cannot be opened, or diagnostics are already set up.
 pub fn for_daemon(settings: &Settings) -> Result<Guard, TelemetryError> {
     let default = filter::of_daemon(settings.level);
-    let choice = filter::choose(variable().as_deref(), default);
+    let choice = filter::choose_filter(variable().as_deref(), default);
     let to_journal = journal::has_stderr();
     let mut layers: Layers = Vec::new();
     let mut unreachable = None;
@@ -180,7 +180,7 @@ pub fn for_daemon(settings: &Settings) -> Result<Guard, TelemetryError> {
     let (filter, handle) = reload::Layer::new(choice.filter);
     let subscriber = tracing_subscriber::registry().with(layers).with(filter);
     tracing::subscriber::set_global_default(subscriber).map_err(|_| TelemetryError::Twice)?;
-    tell_refused(choice.refused);
+    warn_refused(choice.refused);
     if let Some(error) = unreachable {
         tracing::warn!(
             "the journal cannot be reached: {error}; its entries have no fields until the next start"
@@ -203,7 +203,7 @@ fn variable() -> Option<String> {
     std::env::var_os(LOG_VARIABLE).map(|value| value.to_string_lossy().into_owned())
 }
 
-fn tell_refused(refused: Option<String>) {
+fn warn_refused(refused: Option<String>) {
     if let Some(why) = refused {
         tracing::warn!("{why}");
     }

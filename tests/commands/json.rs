@@ -30,7 +30,7 @@ fn keys(value: &Value, path: &str, found: &mut BTreeSet<String>) {
 }
 
 /// A test restore on record.
-fn note_a_drill_of(operator: &Operator, name: &str) {
+fn record_a_drill_of(operator: &Operator, name: &str) {
     let record = serde_json::json!({
         "at": "2025-07-09T02:00:00+03:00",
         "run": "01a203cf-b867-70ab-999d-12597912332f",
@@ -112,7 +112,7 @@ fn every_key_that_a_program_gets_is_documented_and_every_documented_one_is_there
     check("restore without a backup", &[operator.json(&["restore"])]);
     let beside = ["restore", &name, "--into", "beside"];
     let plan = [beside.as_slice(), &["--plan"]].concat();
-    note_a_drill_of(&operator, &name);
+    record_a_drill_of(&operator, &name);
     check("restore with a plan", &[operator.json(&plan)]);
     let nowhere = ["restore", &name, "--into", "postgres", "--json"];
     let failed = operator.run(&nowhere).stdout;

@@ -37,7 +37,7 @@ const JOBS: [&str; 5] = ["daily", "weekly", "verify", "drill", "prune"];
 
 /// How a daemon is started.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Circumstances<'a> {
+pub(crate) struct DaemonOptions<'a> {
     /// Its wall clock; the machine's without one.
     pub(crate) clock: Option<&'a WallClock>,
     /// Whether a service manager listens.
@@ -65,7 +65,7 @@ pub(crate) struct End {
 
 /// The receiving end of `sd_notify(3)`.
 struct ServiceManager {
-    told: Arc<Mutex<Vec<String>>>,
+    notifications: Arc<Mutex<Vec<String>>>,
 }
 
 /// Configures a daemon of one job `daily` on this schedule, in this zone, that makes up for missed
@@ -87,7 +87,7 @@ pub(crate) fn only_daily(operator: &mut Operator, zone: &str, schedule: &str) {
 impl Daemon {
     /// Starts it, and waits until it is ready.
     pub(crate) fn start(operator: &Operator) -> Self {
-        Self::with(operator, Circumstances::default())
+        Self::with(operator, DaemonOptions::default())
     }
 
     /// Starts it under this wall clock, and waits until it is ready.
@@ -95,31 +95,31 @@ impl Daemon {
     pub(crate) fn under(operator: &Operator, clock: &WallClock) -> Self {
         Self::with(
             operator,
-            Circumstances {
+            DaemonOptions {
                 clock: Some(clock),
-                ..Circumstances::default()
+                ..DaemonOptions::default()
             },
         )
     }
 
     /// Starts it in these circumstances, and waits until it is ready.
     #[track_caller]
-    pub(crate) fn with(operator: &Operator, circumstances: Circumstances<'_>) -> Self {
-        let daemon = Self::launch(operator, circumstances);
+    pub(crate) fn with(operator: &Operator, options: DaemonOptions<'_>) -> Self {
+        let daemon = Self::launch(operator, options);
         daemon.wait_for(" ready: ");
         daemon
     }
 
     /// Starts it in these circumstances.
-    pub(crate) fn launch(operator: &Operator, circumstances: Circumstances<'_>) -> Self {
+    pub(crate) fn launch(operator: &Operator, options: DaemonOptions<'_>) -> Self {
         let mut command = operator.command(&["daemon"]);
-        if let Some(clock) = circumstances.clock {
+        if let Some(clock) = options.clock {
             clock.give_to(&mut command);
         }
-        if let Some(period) = circumstances.watchdog {
+        if let Some(period) = options.watchdog {
             command.env("WATCHDOG_USEC", period.as_micros().to_string());
         }
-        let service_manager = circumstances.is_service.then(|| {
+        let service_manager = options.is_service.then(|| {
             let socket = operator.path("notify");
             fs::remove_file(&socket).ok();
             command.env("NOTIFY_SOCKET", &socket);
@@ -190,24 +190,24 @@ impl Daemon {
     }
 
     /// All messages to the service manager so far, one line each.
-    pub(crate) fn told(&self) -> Vec<String> {
+    pub(crate) fn notifications(&self) -> Vec<String> {
         let manager = self.service_manager.as_ref().expect("a service manager");
-        lock(&manager.told).clone()
+        lock(&manager.notifications).clone()
     }
 
     /// Waits for so many messages to the service manager that begin with this, and gives the last
     /// of them.
     #[track_caller]
-    pub(crate) fn wait_for_told(&self, start: &str, nth: usize) -> String {
+    pub(crate) fn wait_for_notification(&self, start: &str, nth: usize) -> String {
         let found = wait(|| {
-            let told = self.told();
+            let told = self.notifications();
             let mut found = told.iter().filter(|message| message.starts_with(start));
             found.nth(nth - 1).cloned()
         });
         found.unwrap_or_else(|| {
             panic!(
                 "gave up waiting for {nth} × {start:?} in {:#?}\n{}",
-                self.told(),
+                self.notifications(),
                 self.log()
             )
         })
@@ -269,7 +269,9 @@ impl ServiceManager {
                 lock(&kept).push(message.trim_end().replace('\n', " "));
             }
         });
-        Self { told }
+        Self {
+            notifications: told,
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use super::Picked;
 use super::RestoreCommand;
 use super::records::{OwnDirectory, is_configured, records};
 use crate::config::{Databases, Plan, Server};
-use crate::jobs::{JobError, Place, RestoreSource, places};
+use crate::jobs::{BackupDirectory, JobError, RestoreSource, backup_directories};
 use crate::repository::Repository;
 
 /// What is restored, as what, and where.
@@ -29,7 +29,7 @@ impl Chosen<'_> {
     pub(super) fn backup(&self) -> String {
         match &self.picked.source {
             RestoreSource::Backup(_, stem) => stem.to_string(),
-            RestoreSource::Bare(path) => path.display().to_string(),
+            RestoreSource::DumpFile(path) => path.display().to_string(),
         }
     }
 }
@@ -42,18 +42,19 @@ pub(super) struct Wanted<'a> {
 
 impl Wanted<'_> {
     /// Whether a place is one of these.
-    pub(super) fn admits(&self, place: &Place) -> bool {
-        self.database.is_none_or(|name| place.database == name)
+    pub(super) fn admits(&self, backup_directory: &BackupDirectory) -> bool {
+        self.database
+            .is_none_or(|name| backup_directory.database == name)
             && self
                 .server
-                .is_none_or(|server| place.server.as_ref() == Some(&server.name))
+                .is_none_or(|server| backup_directory.server.as_ref() == Some(&server.name))
     }
 }
 
 /// Reads `--database`. It need not be one that is configured: a file is restored as any.
 pub(super) fn wanted<'a>(
     command: &RestoreCommand<'a>,
-    places: &[Place],
+    backup_directories: &[BackupDirectory],
 ) -> Result<Wanted<'a>, Failure> {
     let plan = command.plan;
     let Some(text) = &command.args.database else {
@@ -64,8 +65,8 @@ pub(super) fn wanted<'a>(
     };
     let servers: Vec<&Server> = plan.servers.iter().collect();
     let has = |server: &Server, name: &str| {
-        let is_here = |place: &Place| is_of(place, server, name);
-        names(server, name) || places.iter().any(is_here)
+        let is_here = |backup_directory: &BackupDirectory| is_of(backup_directory, server, name);
+        names(server, name) || backup_directories.iter().any(is_here)
     };
     let (server, database) = select::split(&servers, text, has).map_err(usage)?;
     Ok(Wanted {
@@ -74,24 +75,26 @@ pub(super) fn wanted<'a>(
     })
 }
 
-fn is_of(place: &Place, server: &Server, database: &str) -> bool {
-    place.database == database && place.server.as_ref() == Some(&server.name)
+fn is_of(backup_directory: &BackupDirectory, server: &Server, database: &str) -> bool {
+    backup_directory.database == database && backup_directory.server.as_ref() == Some(&server.name)
 }
 
 /// Which database it becomes, on which server, and whose directory is locked meanwhile.
-pub(super) fn place<'a>(
+pub(super) fn resolve_destination<'a>(
     command: &RestoreCommand<'a>,
     picked: Picked,
 ) -> Result<Chosen<'a>, Failure> {
     let (args, plan) = (command.args, command.plan);
-    let told = |error: JobError| command.failure(&error);
+    let to_failure = |error: JobError| command.failure(&error);
     // What cannot be looked at was judged when the backup was chosen; a file needs none of it.
-    let places = places(&command.context, plan, &[]).map_err(told)?.found;
-    let wanted = wanted(command, &places)?;
+    let backup_directories = backup_directories(&command.context, plan, &[])
+        .map_err(to_failure)?
+        .found;
+    let wanted = wanted(command, &backup_directories)?;
     let original = original(command, &wanted, &picked.source)?;
     let server = match named_server(command, &wanted, &picked.source, &original)? {
         Some(server) => server,
-        None => server_with(plan, &original, &places)?,
+        None => server_with(plan, &original, &backup_directories)?,
     };
     let own = match &server.databases {
         Databases::Named(databases) => databases.iter().find(|one| one.name == original),
@@ -106,8 +109,10 @@ pub(super) fn place<'a>(
     };
     let database = args.into.clone().unwrap_or_else(|| original.clone());
     let beside = match &picked.source {
-        RestoreSource::Backup(place, _) => Some(place.repository.directory().to_owned()),
-        RestoreSource::Bare(path) => path.parent().map(Path::to_owned),
+        RestoreSource::Backup(backup_directory, _) => {
+            Some(backup_directory.repository.directory().to_owned())
+        }
+        RestoreSource::DumpFile(path) => path.parent().map(Path::to_owned),
     };
     let repository = records(&original, own, beside.as_deref(), &plan.daemon);
     Ok(Chosen {
@@ -127,8 +132,8 @@ fn original(
     source: &RestoreSource,
 ) -> Result<String, Failure> {
     match source {
-        RestoreSource::Backup(place, stem) => {
-            let manifest = place.repository.manifest(stem);
+        RestoreSource::Backup(backup_directory, stem) => {
+            let manifest = backup_directory.repository.manifest(stem);
             let name = manifest
                 .map_err(|error| command.failure(&error.into()))?
                 .database;
@@ -140,7 +145,7 @@ fn original(
                 ))),
             }
         }
-        RestoreSource::Bare(path) => match wanted.database.or(command.args.into.as_deref()) {
+        RestoreSource::DumpFile(path) => match wanted.database.or(command.args.into.as_deref()) {
             Some(name) => Ok(name.to_owned()),
             None => Err(usage(format!(
                 "no manifest says which database {} is of: --database must say which one it \
@@ -161,8 +166,10 @@ fn named_server<'a>(
     let plan = command.plan;
     let called = |name: &str| plan.servers.iter().find(|server| server.name == name);
     let of_backup = match source {
-        RestoreSource::Backup(place, _) => place.server.as_deref().and_then(called),
-        RestoreSource::Bare(_) => None,
+        RestoreSource::Backup(backup_directory, _) => {
+            backup_directory.server.as_deref().and_then(called)
+        }
+        RestoreSource::DumpFile(_) => None,
     };
     if let (Some(meant), Some(other)) = (wanted.server, of_backup)
         && meant.name != other.name
@@ -190,14 +197,15 @@ fn named_server<'a>(
 fn server_with<'a>(
     plan: &'a Plan,
     database: &str,
-    places: &[Place],
+    backup_directories: &[BackupDirectory],
 ) -> Result<&'a Server, Failure> {
     let having: Vec<&Server> = plan
         .servers
         .iter()
         .filter(|server| {
-            let is_here = |place: &Place| is_of(place, server, database);
-            names(server, database) || places.iter().any(is_here)
+            let is_here =
+                |backup_directory: &BackupDirectory| is_of(backup_directory, server, database);
+            names(server, database) || backup_directories.iter().any(is_here)
         })
         .collect();
     match (having.as_slice(), plan.servers.as_slice()) {

@@ -8,9 +8,9 @@ use serde::Serialize;
 use super::super::failure::Failure;
 use super::super::report;
 use super::super::table::{Column, Table};
+use crate::display::rough_span;
 use crate::jobs::{Candidate, JobContext};
 use crate::policy::age;
-use crate::words::rough_span;
 
 /// What `restore --json` prints without a backup: a list of these, newest sound one first.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -35,8 +35,8 @@ impl Restorable {
     pub(super) fn of(candidate: &Candidate) -> Self {
         let entry = &candidate.entry;
         Self {
-            server: candidate.place.server.clone(),
-            database: candidate.place.database.clone(),
+            server: candidate.backup_directory.server.clone(),
+            database: candidate.backup_directory.database.clone(),
             backup: entry.stem.to_string(),
             started: entry.started.to_rfc3339(),
             bytes: entry.bytes,
@@ -64,7 +64,7 @@ pub(super) fn list(
     for candidate in candidates {
         let entry = &candidate.entry;
         table.row([
-            report::one_line(&candidate.place.label),
+            report::one_line(&candidate.backup_directory.label),
             entry.stem.to_string(),
             rough_span(age(entry.started, now)),
             report::size(entry.bytes),

@@ -21,13 +21,13 @@ use super::failure::{Failure, FailureKind};
 use super::progress::Display;
 use super::{incident, report, select};
 use crate::config::{Loaded, Plan, Runs, name_fault};
+use crate::display::command;
 use crate::jobs::{
     Ahead, JobContext, JobError, RestoreOrder, RestorePlan, RestoreReport, RestoreRequest,
     RestoreSource, Run, look_ahead, look_at_restore, prepare_restore, restore,
 };
 use crate::pipeline::Progress;
 use crate::policy::Series;
-use crate::words::command;
 use destination::Chosen;
 use question::Question;
 
@@ -239,7 +239,7 @@ pub(super) async fn run(
     let Some(picked) = which::source(&command, out)? else {
         return Ok(());
     };
-    let chosen = destination::place(&command, picked)?;
+    let chosen = destination::resolve_destination(&command, picked)?;
     which::confirm_older(&command, &chosen).await?;
     if !args.tables.is_empty() {
         return Box::pin(tables::run(&command, &chosen, out)).await;
@@ -277,7 +277,7 @@ struct Consent {
     /// Whether nothing is left to be asked.
     is_given: bool,
     /// The warnings that were reported.
-    told: Vec<String>,
+    warnings: Vec<String>,
 }
 
 impl Restoring<'_> {
@@ -294,8 +294,8 @@ impl Restoring<'_> {
         let (command, request) = (self.command, &self.request);
         let consent = self.ask_ahead(out).await?;
         let display = Display::start(&self.label, self.progress, command.env.json);
-        let say = |step: &str| display.note(step);
-        let telling = self.run.clone().telling(&say);
+        let say = |step: &str| display.print_step(step);
+        let telling = self.run.clone().reporting_steps(&say);
         let prepared = Box::pin(prepare_restore(&telling, request)).await;
         drop(display);
         let prepared = match prepared {
@@ -303,7 +303,7 @@ impl Restoring<'_> {
             // Nothing was done yet that is worth a report.
             Err(error) => return self.failed(&error, None, out),
         };
-        warn(&prepared.plan.warnings, &consent.told);
+        warn(&prepared.plan.warnings, &consent.warnings);
         if !consent.is_given {
             // It was made meanwhile.
             let question = self.question(&prepared.plan, None, false);
@@ -311,8 +311,8 @@ impl Restoring<'_> {
         }
         let server = prepared.plan.server.clone();
         let display = Display::start(&self.label, self.progress, command.env.json);
-        let say = |step: &str| display.note(step);
-        let telling = self.run.clone().telling(&say);
+        let say = |step: &str| display.print_step(step);
+        let telling = self.run.clone().reporting_steps(&say);
         let restored = Box::pin(restore(&telling, request, prepared)).await;
         drop(display);
         let error = restored.as_ref().err();
@@ -336,7 +336,7 @@ impl Restoring<'_> {
         if is_given || !(self.request.replace || picked.is_offered) {
             return Ok(Consent {
                 is_given,
-                told: picked.passed_over.clone(),
+                warnings: picked.passed_over.clone(),
             });
         }
         let ahead = match Box::pin(self.ahead()).await {
@@ -348,7 +348,7 @@ impl Restoring<'_> {
         question.confirm(self.command).await?;
         Ok(Consent {
             is_given: ahead.plan.replaces.is_some(),
-            told: ahead.plan.warnings,
+            warnings: ahead.plan.warnings,
         })
     }
 

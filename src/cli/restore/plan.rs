@@ -11,10 +11,10 @@ use super::super::failure::{Failure, FailureKind};
 use super::super::report;
 use super::RestoreCommand;
 use super::destination::Chosen;
-use crate::jobs::{LastDrill, Outlook};
+use crate::display;
+use crate::display::rough_span;
+use crate::jobs::{LastDrill, Preview};
 use crate::policy::age;
-use crate::words;
-use crate::words::rough_span;
 
 /// What `restore --plan --json` prints.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -68,7 +68,7 @@ pub(in crate::cli) struct Measured {
 pub(super) fn print(
     command: &RestoreCommand<'_>,
     chosen: &Chosen<'_>,
-    plan: Outlook,
+    plan: Preview,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     let drill = plan.last_drill.as_ref();
@@ -134,13 +134,13 @@ pub(super) fn print(
 }
 
 /// Where the times come from, and what they say of this restore.
-fn measure(command: &RestoreCommand<'_>, chosen: &Chosen<'_>, plan: &Outlook) -> String {
+fn measure(command: &RestoreCommand<'_>, chosen: &Chosen<'_>, plan: &Preview) -> String {
     let allowed = report::span(command.plan.objectives.recovery_time);
     let Some(drill) = &plan.last_drill else {
         return format!(
             "times: none, for no test restore of the database is on record; `{}` makes \
              one and measures it (objectives.recovery_time is {allowed})",
-            words::command("drill", &chosen.label, "")
+            display::command("drill", &chosen.label, "")
         );
     };
     let sizes = match (drill.bytes, plan.bytes) {

@@ -6,9 +6,9 @@ use super::super::confirm::{self, Confirmation, Named};
 use super::super::failure::{Failure, FailureKind};
 use super::super::report;
 use super::RestoreCommand;
+use crate::display::rough_span;
 use crate::jobs::{JobContext, RestorePlan, about_functions};
 use crate::policy::age;
-use crate::words::rough_span;
 
 /// What the operator is asked about.
 pub(super) struct Question<'a> {

@@ -14,13 +14,13 @@ use super::super::progress::Display;
 use super::super::{incident, report};
 use super::destination::Chosen;
 use super::{Begun, RestoreCommand, warn};
+use crate::display::rough_span;
 use crate::jobs::{
     JobError, RestoreOrder, Run, TablesAhead, TablesReport, TablesRequest, about_functions,
     look_ahead_at_tables, look_at_tables, prepare_tables, restore_tables,
 };
 use crate::pipeline::Progress;
 use crate::policy::age;
-use crate::words::rough_span;
 
 /// What `restore --table --json` prints, whether it succeeded or not.
 #[derive(Clone, Debug, Default, Serialize, JsonSchema)]
@@ -125,8 +125,8 @@ impl RestoringTables<'_> {
         let (command, request) = (self.command, &self.request);
         let told_before = self.ask_ahead(out).await?;
         let display = Display::start(&self.label, self.progress, command.env.json);
-        let say = |step: &str| display.note(step);
-        let telling = self.run.clone().telling(&say);
+        let say = |step: &str| display.print_step(step);
+        let telling = self.run.clone().reporting_steps(&say);
         let prepared = prepare_tables(&telling, request).await;
         drop(display);
         let prepared = match prepared {
@@ -135,10 +135,10 @@ impl RestoringTables<'_> {
             Err(error) => return self.failed(&error, None, out),
         };
         warn(&prepared.plan.warnings, &told_before);
-        let (server, told) = (prepared.plan.server.clone(), prepared.plan.warnings.len());
+        let (server, reported) = (prepared.plan.server.clone(), prepared.plan.warnings.len());
         let display = Display::start(&self.label, self.progress, command.env.json);
-        let say = |step: &str| display.note(step);
-        let telling = self.run.clone().telling(&say);
+        let say = |step: &str| display.print_step(step);
+        let telling = self.run.clone().reporting_steps(&say);
         let restored = Box::pin(restore_tables(&telling, request, prepared)).await;
         drop(display);
         let (context, id) = (&command.context, self.run.id);
@@ -151,7 +151,7 @@ impl RestoringTables<'_> {
             }
         };
         // What came up meanwhile.
-        for warning in restored.plan.warnings.iter().skip(told) {
+        for warning in restored.plan.warnings.iter().skip(reported) {
             tracing::warn!("{warning}");
         }
         self.succeeded(restored, record(None), out)

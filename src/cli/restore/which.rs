@@ -13,11 +13,12 @@ use super::listing::{Restorable, list};
 use super::moment::moment;
 use super::{Args, Picked, RestoreCommand};
 use crate::config::Plan;
+use crate::display::command;
 use crate::jobs::{
-    Candidate, Criteria, JobError, Place, Places, RestoreSource, choose_backup, passed_over, places,
+    BackupDirectories, BackupDirectory, Candidate, Criteria, JobError, RestoreSource,
+    backup_directories, choose_backup, passed_over,
 };
 use crate::repository::{Role, Stem};
-use crate::words::command;
 
 /// What has become of a restore that must not go on.
 const UNTOUCHED: &str = "nothing was restored";
@@ -38,7 +39,7 @@ pub(super) fn source(
     }
     let criteria = criteria(command.plan, args)?;
     let Looked {
-        places,
+        backup_directories,
         candidates,
         unseen,
     } = candidates(command, &criteria)?;
@@ -48,7 +49,7 @@ pub(super) fn source(
             return Err(select::refused(&unseen, UNTOUCHED));
         }
         let source = newest(&candidates, args);
-        return with_newer(command, &places, source, &criteria).map(Some);
+        return with_newer(command, &backup_directories, source, &criteria).map(Some);
     }
     if command.env.json {
         let list: Vec<_> = candidates.iter().map(Restorable::of).collect();
@@ -61,7 +62,7 @@ pub(super) fn source(
         return Err(select::refused(&unseen, UNTOUCHED));
     }
     let source = newest(&candidates, args);
-    let picked = with_newer(command, &places, source, &criteria)?;
+    let picked = with_newer(command, &backup_directories, source, &criteria)?;
     list(&command.context, &candidates, out)?;
     offered(picked, args).map(Some)
 }
@@ -69,12 +70,14 @@ pub(super) fn source(
 /// The newest backup that can be restored, with those that are newer. Each of these is told here.
 fn with_newer(
     command: &RestoreCommand<'_>,
-    places: &[Place],
+    backup_directories: &[BackupDirectory],
     source: Result<RestoreSource, Failure>,
     criteria: &Criteria,
 ) -> Result<Picked, Failure> {
-    let look = |place: &Place, chosen: Option<&Stem>| -> Result<Vec<String>, Failure> {
-        let passed = passed_over(&command.context, place, chosen, criteria)
+    let look = |backup_directory: &BackupDirectory,
+                chosen: Option<&Stem>|
+     -> Result<Vec<String>, Failure> {
+        let passed = passed_over(&command.context, backup_directory, chosen, criteria)
             .map_err(|error| command.failure(&error))?;
         let passed: Vec<String> = passed.iter().map(ToString::to_string).collect();
         for sentence in &passed {
@@ -85,8 +88,10 @@ fn with_newer(
     match source {
         Ok(source) => {
             let passed_over = match &source {
-                RestoreSource::Backup(place, stem) => look(place, Some(stem))?,
-                RestoreSource::Bare(_) => Vec::new(),
+                RestoreSource::Backup(backup_directory, stem) => {
+                    look(backup_directory, Some(stem))?
+                }
+                RestoreSource::DumpFile(_) => Vec::new(),
             };
             Ok(Picked {
                 source,
@@ -95,8 +100,8 @@ fn with_newer(
             })
         }
         Err(failure) => {
-            if let [place] = places {
-                look(place, None)?;
+            if let [backup_directory] = backup_directories {
+                look(backup_directory, None)?;
             }
             Err(failure)
         }
@@ -146,43 +151,45 @@ pub(super) async fn confirm_older(
 /// The backup that was named, or the file.
 fn named(command: &RestoreCommand<'_>, text: &str) -> Result<RestoreSource, Failure> {
     let (context, plan) = (&command.context, command.plan);
-    let told = |error: JobError| command.failure(&error);
-    let all = places(context, plan, &[]).map_err(told)?;
+    let to_failure = |error: JobError| command.failure(&error);
+    let all = backup_directories(context, plan, &[]).map_err(to_failure)?;
     let wanted = wanted(command, &all.found)?;
     let unseen = match &command.args.database {
         // Where it is is known.
         _ if select::is_path(text) => Vec::new(),
         Some(database) if !all.failures.is_empty() => {
-            let named = places(context, plan, std::slice::from_ref(database));
-            named.map_err(told)?.failures
+            let named = backup_directories(context, plan, std::slice::from_ref(database));
+            named.map_err(to_failure)?.failures
         }
         _ => all.failures,
     };
     let holding = select::holding(&all.found, text);
     let path = Path::new(text);
     if holding.is_err() && path.exists() {
-        return Ok(RestoreSource::Bare(absolute(path)));
+        return Ok(RestoreSource::DumpFile(absolute(path)));
     }
     if !unseen.is_empty() {
-        let unseen: Vec<Failure> = unseen.into_iter().map(told).collect();
+        let unseen: Vec<Failure> = unseen.into_iter().map(to_failure).collect();
         return Err(select::refused(&unseen, UNTOUCHED));
     }
     let (stem, mut found) = holding?;
     if found.len() > 1 {
-        found.retain(|place| wanted.admits(place));
+        found.retain(|backup_directory| wanted.admits(backup_directory));
     }
     match found.as_slice() {
         // A dump whose manifest is of no use is one like any other, if the dump itself was named.
-        [place]
-            if path.exists() && is_a_dump(path) && place.repository.manifest(&stem).is_err() =>
+        [backup_directory]
+            if path.exists()
+                && is_a_dump(path)
+                && backup_directory.repository.manifest(&stem).is_err() =>
         {
-            Ok(RestoreSource::Bare(absolute(path)))
+            Ok(RestoreSource::DumpFile(absolute(path)))
         }
-        [place] => Ok(RestoreSource::Backup(place.clone(), stem)),
+        [backup_directory] => Ok(RestoreSource::Backup(backup_directory.clone(), stem)),
         several => {
             let names: Vec<String> = several
                 .iter()
-                .map(|place| format!("{:?}", place.label))
+                .map(|backup_directory| format!("{:?}", backup_directory.label))
                 .collect();
             Err(Failure::new(
                 FailureKind::Usage,
@@ -228,7 +235,7 @@ fn criteria(plan: &Plan, args: &Args) -> Result<Criteria, Failure> {
 /// What was found to choose from.
 struct Looked {
     /// Where it was looked for.
-    places: Vec<Place>,
+    backup_directories: Vec<BackupDirectory>,
     /// Everything that fits what is asked for, newest sound one first.
     candidates: Vec<Candidate>,
     /// What could not be looked at.
@@ -236,28 +243,28 @@ struct Looked {
 }
 
 fn candidates(command: &RestoreCommand<'_>, criteria: &Criteria) -> Result<Looked, Failure> {
-    let told = |error: JobError| command.failure(&error);
+    let to_failure = |error: JobError| command.failure(&error);
     let wanted: Vec<String> = command.args.database.iter().cloned().collect();
-    let Places { found, failures } =
-        places(&command.context, command.plan, &wanted).map_err(told)?;
-    let mut unseen: Vec<Failure> = failures.into_iter().map(told).collect();
+    let BackupDirectories { found, failures } =
+        backup_directories(&command.context, command.plan, &wanted).map_err(to_failure)?;
+    let mut unseen: Vec<Failure> = failures.into_iter().map(to_failure).collect();
     let mut candidates = Vec::new();
-    for place in &found {
-        let entries = match place.repository.catalogue() {
+    for backup_directory in &found {
+        let entries = match backup_directory.repository.catalogue() {
             Ok(catalogue) => catalogue.backups,
             Err(error) => {
-                unseen.push(told(error.into()));
+                unseen.push(to_failure(error.into()));
                 continue;
             }
         };
         candidates.extend(entries.into_iter().map(|entry| Candidate {
-            place: place.clone(),
+            backup_directory: backup_directory.clone(),
             entry,
         }));
     }
     Ok(Looked {
         candidates: choose_backup(candidates, criteria),
-        places: found,
+        backup_directories: found,
         unseen,
     })
 }
@@ -267,7 +274,7 @@ fn newest(candidates: &[Candidate], args: &Args) -> Result<RestoreSource, Failur
     let usage = |message: String| Failure::new(FailureKind::Usage, message);
     let mut databases: Vec<&str> = candidates
         .iter()
-        .map(|candidate| candidate.place.label.as_str())
+        .map(|candidate| candidate.backup_directory.label.as_str())
         .collect();
     databases.sort_unstable();
     databases.dedup();
@@ -295,7 +302,11 @@ fn newest(candidates: &[Candidate], args: &Args) -> Result<RestoreSource, Failur
             format!(
                 "every backup that fits was found bad; name one to try it all the same: \
                  {}",
-                command("restore", &first.place.label, &first.entry.stem.to_string())
+                command(
+                    "restore",
+                    &first.backup_directory.label,
+                    &first.entry.stem.to_string()
+                )
             ),
         ));
     }
@@ -303,12 +314,15 @@ fn newest(candidates: &[Candidate], args: &Args) -> Result<RestoreSource, Failur
 }
 
 fn source_of(candidate: &Candidate) -> RestoreSource {
-    RestoreSource::Backup(candidate.place.clone(), candidate.entry.stem.clone())
+    RestoreSource::Backup(
+        candidate.backup_directory.clone(),
+        candidate.entry.stem.clone(),
+    )
 }
 
 /// Goes on with the newest of a list, if that is printed at a terminal.
 fn offered(picked: Picked, args: &Args) -> Result<Picked, Failure> {
-    if let RestoreSource::Backup(place, stem) = &picked.source
+    if let RestoreSource::Backup(backup_directory, stem) = &picked.source
         // At a terminal the question follows when the backup was read and the server asked.
         && (args.yes || !confirm::is_possible())
     {
@@ -321,7 +335,7 @@ fn offered(picked: Picked, args: &Args) -> Result<Picked, Failure> {
             FailureKind::Usage,
             format!(
                 "say which one: {}, or --latest{older}",
-                command("restore", &place.label, &stem.to_string())
+                command("restore", &backup_directory.label, &stem.to_string())
             ),
         ));
     }

@@ -51,7 +51,9 @@ impl Cli {
             Ok(user) => return self.hand_over(&user).map(Some),
             // The command itself reports what is wrong with it.
             Err(Unknown::Configuration) => {}
-            Err(unknown) if is_emergency => self.say(&format!("running as root: {unknown}")),
+            Err(unknown) if is_emergency => {
+                self.print_on_stderr(&format!("running as root: {unknown}"));
+            }
             Err(unknown) => {
                 return Err(Failure::new(FailureKind::Configuration, unknown.refusal()));
             }
@@ -61,7 +63,7 @@ impl Cli {
     }
 
     fn hand_over(&self, user: &ServiceUser) -> Result<u8, Failure> {
-        self.say(&format!(
+        self.print_on_stderr(&format!(
             "running as {}, the service's user (--as-me keeps root)",
             user.name()
         ));
@@ -77,7 +79,7 @@ impl Cli {
     }
 
     /// Says something on stderr, where people read.
-    fn say(&self, sentence: &str) {
+    fn print_on_stderr(&self, sentence: &str) {
         if !self.json {
             // A terminal that is gone is no reason to make no backup.
             let _ = writeln!(anstream::stderr(), "{sentence}");
@@ -123,7 +125,7 @@ pub(super) fn load_for_reader(source: &Source) -> Result<Loaded, ConfigError> {
     }
     match service_user(source) {
         Ok(user) => {
-            identity::note_service(&user);
+            identity::remember_service(&user);
             load(source)
         }
         Err(_) => loaded,

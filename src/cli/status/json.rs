@@ -6,7 +6,7 @@ use chrono::{DateTime, FixedOffset};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::jobs::{DaemonView, Ended, LastDrill, RunningNow, Survey, Surveyed};
+use crate::jobs::{DaemonView, DatabaseStatus, Ended, LastDrill, RunningNow, StatusReport};
 use crate::policy::{ConcernKind, Failing, SeriesFacts, SpaceFacts, age};
 
 /// The whole document.
@@ -175,11 +175,11 @@ struct Space {
 }
 
 impl Status {
-    pub(super) fn of(survey: &Survey) -> Self {
+    pub(super) fn of(status: &StatusReport) -> Self {
         Self {
-            ok: survey.concerns.is_empty(),
-            at: survey.at.to_rfc3339(),
-            attention: survey
+            ok: status.concerns.is_empty(),
+            at: status.at.to_rfc3339(),
+            attention: status
                 .concerns
                 .iter()
                 .map(|concern| Attention {
@@ -190,15 +190,15 @@ impl Status {
                     message: concern.sentence.clone(),
                 })
                 .collect(),
-            remarks: survey.remarks.clone(),
-            daemon: daemon(survey),
-            databases: survey
+            remarks: status.remarks.clone(),
+            daemon: daemon(status),
+            databases: status
                 .databases
                 .iter()
-                .map(|database| self::database(survey, database))
+                .map(|database| self::database(status, database))
                 .collect(),
-            waiting: waiting(&survey.daemon),
-            next: survey
+            waiting: waiting(&status.daemon),
+            next: status
                 .next
                 .iter()
                 .map(|next| Next {
@@ -207,13 +207,13 @@ impl Status {
                     at: next.at.map(moment),
                 })
                 .collect(),
-            space: survey.spaces.iter().map(space).collect(),
+            space: status.spaces.iter().map(space).collect(),
         }
     }
 }
 
-fn daemon(survey: &Survey) -> Daemon {
-    let view = &survey.daemon;
+fn daemon(status: &StatusReport) -> Daemon {
+    let view = &status.daemon;
     let state = match view {
         DaemonView::Alive(state) => Some(state.as_ref()),
         DaemonView::Absent | DaemonView::Hidden(_) => None,
@@ -229,7 +229,7 @@ fn daemon(survey: &Survey) -> Daemon {
         started: state.map(|state| moment(state.started)),
         loaded: state.map(|state| moment(state.loaded)),
         refused: state.and_then(|state| state.refused.clone()),
-        changed_on_disk: survey.is_changed_on_disk,
+        changed_on_disk: status.is_changed_on_disk,
         after_restart: state.map(|state| state.after_restart.clone()),
         stopping: state.map(|state| state.stopping),
     }
@@ -253,10 +253,10 @@ fn waiting(view: &DaemonView) -> Vec<Waiting> {
         .collect()
 }
 
-fn database(survey: &Survey, database: &Surveyed) -> Database {
+fn database(status: &StatusReport, database: &DatabaseStatus) -> Database {
     let facts = &database.facts;
     let outcomes = database.outcomes;
-    let age_of = |moment| age(moment, survey.at).as_secs();
+    let age_of = |moment| age(moment, status.at).as_secs();
     let missed = |concern: &crate::policy::Concern| {
         matches!(
             concern.kind,
@@ -270,13 +270,13 @@ fn database(survey: &Survey, database: &Surveyed) -> Database {
         recovery_point: RecoveryPoint {
             newest: database.newest.map(moment),
             age_seconds: database.newest.map(age_of),
-            target_seconds: survey.expectation.recovery_point.as_secs(),
-            met: database.newest.is_some() && !survey.concerns.iter().any(missed),
+            target_seconds: status.expectation.recovery_point.as_secs(),
+            met: database.newest.is_some() && !status.concerns.iter().any(missed),
         },
         series: facts
             .series
             .iter()
-            .map(|series| self::series(survey, database, series))
+            .map(|series| self::series(status, database, series))
             .collect(),
         runs: Runs {
             succeeded: outcomes.succeeded,
@@ -287,35 +287,35 @@ fn database(survey: &Survey, database: &Surveyed) -> Database {
         },
         verified: database.verified.as_ref().map(outcome),
         drilled: database.drilled.as_ref().map(outcome),
-        drill_age: drill_age(survey, database),
-        recovery_time: recovery_time(survey, database),
+        drill_age: drill_age(status, database),
+        recovery_time: recovery_time(status, database),
         running: database
             .running
             .iter()
-            .map(|running| self::running(survey.at, running))
+            .map(|running| self::running(status.at, running))
             .collect(),
     }
 }
 
-fn drill_age(survey: &Survey, database: &Surveyed) -> DrillAge {
+fn drill_age(status: &StatusReport, database: &DatabaseStatus) -> DrillAge {
     let drill = &database.facts.drill;
-    let limit = survey.expectation.drill_age;
+    let limit = status.expectation.drill_age;
     let utc = |moment: DateTime<FixedOffset>| moment.to_utc();
-    let missed = survey.expectation.missed_drill(
+    let missed = status.expectation.missed_drill(
         drill.result.map(utc),
         drill.backups_since.map(utc),
-        survey.at.to_utc(),
+        status.at.to_utc(),
     );
     DrillAge {
         newest: drill.result.map(moment),
-        age_seconds: drill.result.map(|at| age(at, survey.at).as_secs()),
+        age_seconds: drill.result.map(|at| age(at, status.at).as_secs()),
         limit_seconds: limit.map(|limit| limit.as_secs()),
         met: limit.map(|_| missed.is_none()),
     }
 }
 
-fn recovery_time(survey: &Survey, database: &Surveyed) -> RecoveryTime {
-    let target = survey.expectation.recovery_time;
+fn recovery_time(status: &StatusReport, database: &DatabaseStatus) -> RecoveryTime {
+    let target = status.expectation.recovery_time;
     let measured = database.recovery.as_ref();
     let took = measured.map(LastDrill::recovery_time);
     RecoveryTime {
@@ -327,7 +327,7 @@ fn recovery_time(survey: &Survey, database: &Surveyed) -> RecoveryTime {
     }
 }
 
-fn series(survey: &Survey, database: &Surveyed, facts: &SeriesFacts) -> Series {
+fn series(status: &StatusReport, database: &DatabaseStatus, facts: &SeriesFacts) -> Series {
     let line = database.backups.get(&facts.series);
     Series {
         name: facts.series.to_string(),
@@ -335,7 +335,7 @@ fn series(survey: &Survey, database: &Surveyed, facts: &SeriesFacts) -> Series {
         backups: line.map_or(0, |line| line.count),
         newest: line.and_then(|line| line.newest.clone()),
         started: facts.newest.map(moment),
-        age_seconds: facts.newest.map(|newest| age(newest, survey.at).as_secs()),
+        age_seconds: facts.newest.map(|newest| age(newest, status.at).as_secs()),
         verified: line.and_then(|line| line.verified).map(moment),
         sizes: line.map(|line| line.sizes.clone()).unwrap_or_default(),
         overdue: facts.overdue.map(moment),

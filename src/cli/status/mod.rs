@@ -10,7 +10,7 @@ use super::env::CommandEnv;
 use super::failure::{Failure, FailureKind};
 use super::hint::Hints;
 use super::{report, select};
-use crate::jobs::survey;
+use crate::jobs::collect_status;
 
 /// The end of its help.
 const EXAMPLES: &str = "\
@@ -41,23 +41,23 @@ pub(super) fn run(
 ) -> Result<(), Failure> {
     let loaded = env.load()?;
     let context = env.context(&loaded);
-    let mut survey = survey(&context, &loaded, &args.databases)
+    let mut status = collect_status(&context, &loaded, &args.databases)
         .map_err(|error| report::failure(&error, env.interrupt))?;
     if env.json {
-        report::json(&json::Status::of(&survey), out)?;
+        report::json(&json::Status::of(&status), out)?;
     } else {
         // Before lines are broken where a command stands.
-        let concerns = survey
+        let concerns = status
             .concerns
             .iter_mut()
             .map(|concern| &mut concern.sentence);
-        for sentence in concerns.chain(&mut survey.remarks) {
+        for sentence in concerns.chain(&mut status.remarks) {
             *sentence = hints.complete(sentence).into_owned();
         }
-        text::print(&survey, spark::Letters::of_process(), out)?;
+        text::print(&status, spark::Letters::of_process(), out)?;
     }
     out.flush()?;
-    if survey.concerns.is_empty() {
+    if status.concerns.is_empty() {
         Ok(())
     } else {
         Err(Failure::new(

@@ -7,7 +7,9 @@ use serde_json::Value;
 use super::json::Status;
 use super::spark::Letters;
 use super::text;
-use crate::jobs::{DaemonView, Ended, Line, NextRun, Outcomes, RunningNow, Survey, Surveyed};
+use crate::jobs::{
+    DaemonView, DatabaseStatus, Ended, Line, NextRun, Outcomes, RunningNow, StatusReport,
+};
 use crate::policy::{
     Concern, ConcernKind, DatabaseFacts, Expectation, Failing, SeriesFacts, SpaceFacts,
     VerificationFacts,
@@ -36,7 +38,7 @@ fn series(name: &str, newest: Option<i64>) -> SeriesFacts {
     }
 }
 
-fn database(name: &str, server: &str) -> Surveyed {
+fn database(name: &str, server: &str) -> DatabaseStatus {
     let facts = DatabaseFacts {
         restore: None,
         server: server.to_owned(),
@@ -62,7 +64,7 @@ fn database(name: &str, server: &str) -> Surveyed {
         newest: Some(stem.to_owned()),
         sizes,
     };
-    Surveyed {
+    DatabaseStatus {
         newest: Some(ago(10)),
         facts,
         backups: BTreeMap::from([
@@ -105,8 +107,8 @@ fn next(job: &str, kind: &str, hours: i64) -> NextRun {
     }
 }
 
-fn healthy() -> Survey {
-    Survey {
+fn healthy() -> StatusReport {
+    StatusReport {
         at: now(),
         several_servers: false,
         expectation: Expectation {
@@ -132,10 +134,10 @@ fn healthy() -> Survey {
 }
 
 /// Everything that there can be, at once.
-#[expect(clippy::too_many_lines, reason = "one survey with everything in it")]
-fn troubled() -> Survey {
-    let mut survey = healthy();
-    survey.daemon = DaemonView::Alive(Box::new(DaemonState {
+#[expect(clippy::too_many_lines, reason = "one report with everything in it")]
+fn troubled() -> StatusReport {
+    let mut status = healthy();
+    status.daemon = DaemonView::Alive(Box::new(DaemonState {
         format: DAEMON_STATE_FORMAT,
         pid: 812,
         version: "0.1.0".to_owned(),
@@ -202,7 +204,7 @@ fn troubled() -> Survey {
         directory: database.map(|name| format!("/var/backups/{name}").into()),
         sentence: sentence.to_owned(),
     };
-    survey.concerns = vec![
+    status.concerns = vec![
         concern(
             ConcernKind::Failed,
             Some("hr"),
@@ -215,23 +217,23 @@ fn troubled() -> Survey {
             "the daemon runs with the configuration of yesterday",
         ),
     ];
-    survey.remarks = vec!["database hr: there is no manual backup yet".to_owned()];
-    survey.databases.push(hr);
-    shown_with_servers(survey)
+    status.remarks = vec!["database hr: there is no manual backup yet".to_owned()];
+    status.databases.push(hr);
+    shown_with_servers(status)
 }
 
-fn shown_with_servers(mut survey: Survey) -> Survey {
-    survey.several_servers = true;
-    for database in &mut survey.databases {
+fn shown_with_servers(mut status: StatusReport) -> StatusReport {
+    status.several_servers = true;
+    for database in &mut status.databases {
         let facts = &mut database.facts;
         facts.label = format!("{}/{}", facts.server, facts.database);
     }
-    survey
+    status
 }
 
-fn printed(survey: &Survey, letters: Letters) -> String {
+fn printed(status: &StatusReport, letters: Letters) -> String {
     let mut out = Vec::new();
-    text::print(survey, letters, &mut out).unwrap();
+    text::print(status, letters, &mut out).unwrap();
     let text = String::from_utf8(out).unwrap();
     let text = anstream::adapter::strip_str(&text).to_string();
     for line in text.lines() {
@@ -253,14 +255,14 @@ fn what_needs_attention_comes_first() {
 
 #[test]
 fn many_databases_get_a_row_each() {
-    let mut survey = troubled();
+    let mut status = troubled();
     for index in 0..4 {
         let mut another = database(&format!("a_rather_long_name_{index}"), "main");
         another.verified = None;
-        survey.databases.push(another);
+        status.databases.push(another);
     }
-    let survey = shown_with_servers(survey);
-    insta::assert_snapshot!(printed(&survey, Letters::Blocks));
+    let status = shown_with_servers(status);
+    insta::assert_snapshot!(printed(&status, Letters::Blocks));
 }
 
 /// The paths of all keys in a document: `databases[].series[].sizes`.

@@ -9,11 +9,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::Service;
 use crate::config::{Databases, Server};
+use crate::display::one_line;
+use crate::emit;
 use crate::jobs::{
     ConnectionFailure, ConnectionFailureKind, JobContext, ServerConnections, check_connections,
 };
-use crate::tell;
-use crate::words::one_line;
 
 /// What looking has found so far.
 pub(super) struct Connections {
@@ -74,7 +74,7 @@ struct News {
 impl Connections {
     /// Takes in what looking at a server has found. What fails as before is no news. A server that does not
     /// answer now cures nothing: what it lacked, it lacks as far as is known.
-    fn take(&mut self, found: ServerConnections, now: DateTime<Utc>) -> News {
+    fn update(&mut self, found: ServerConnections, now: DateTime<Utc>) -> News {
         let is_same = |one: &ConnectionFailure, other: &ConnectionFailure| {
             (&one.server, &one.database, one.kind) == (&other.server, &other.database, other.kind)
         };
@@ -155,7 +155,7 @@ impl Service {
         if round != self.connections.round {
             return;
         }
-        let news = self.connections.take(found, Utc::now());
+        let news = self.connections.update(found, Utc::now());
         for failure in &news.cured {
             tracing::info!("{} can be connected to now", self.named(failure));
         }
@@ -184,14 +184,14 @@ impl Service {
             message,
         } = failure;
         match kind {
-            ConnectionFailureKind::Passing => tell!(
+            ConnectionFailureKind::Passing => emit!(
                 ServerUnreachable,
                 { server = %server },
                 "{named} cannot be reached now; every run will try again: {message}"
             ),
             ConnectionFailureKind::NoSuchDatabase
             | ConnectionFailureKind::Refused
-            | ConnectionFailureKind::Misconfigured => tell!(
+            | ConnectionFailureKind::Misconfigured => emit!(
                 CannotConnect,
                 { server = %server, database = database.as_deref() },
                 "{named} cannot be backed up as configured: {message}"
@@ -288,7 +288,7 @@ mod tests {
             ),
             (found(&["a", "gone"], vec![]), news(&[], &[&revoked]), 0),
         ] {
-            assert_eq!(connections.take(look.clone(), now), expected, "{look:?}");
+            assert_eq!(connections.update(look.clone(), now), expected, "{look:?}");
             assert_eq!(connections.refused().count(), lasting, "{look:?}");
         }
     }

@@ -9,9 +9,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::Service;
 use crate::config::{Job, JobKind};
 use crate::daemon::board::{Ending, Skipped, Subject, Ticket, Work};
+use crate::daemon::run_log;
 use crate::daemon::skips::SkippedRun;
 use crate::daemon::task::{Action, FoundDatabase, Outcome, Task};
-use crate::daemon::tell;
 use crate::jobs::JobErrorKind;
 use crate::policy::{delay, window_end};
 
@@ -53,7 +53,7 @@ impl Service {
                 action: Action::Find,
                 is_catch_up: catch_up.is_some(),
             };
-            tell::due(&task, slot);
+            run_log::due(&task, slot);
             let subject = Subject {
                 job: job.name.clone(),
                 server,
@@ -106,12 +106,12 @@ impl Service {
         };
         let now = Utc::now();
         let took = running.began.elapsed();
-        let told = running.told();
+        let run = running.as_run();
         let mut ending = Ending::Over;
         match outcome {
             Outcome::Found(found) => {
                 for failure in &found.failures {
-                    told.impossible(failure);
+                    run.impossible(failure);
                 }
                 self.queue.board.finish(ticket, Ending::Over, now);
                 self.want_directories(&running.work, &found.lacking);
@@ -121,7 +121,7 @@ impl Service {
                 return;
             }
             Outcome::BackedUp(report, missed) => {
-                told.backed_up(&report, took);
+                run.backed_up(&report, took);
                 let subject = &running.work.subject;
                 self.connections
                     .succeeded(&subject.server, subject.database.as_deref());
@@ -133,18 +133,18 @@ impl Service {
                     if let Some(missed) = missed
                         && self.reminders.is_drill_due(&directory, today)
                     {
-                        told.drill_overdue(missed);
+                        run.drill_overdue(missed);
                     }
                     let count = report.losses.len();
                     if self.reminders.is_loss_due(&directory, today, count) {
-                        told.losses(&report.losses);
+                        run.losses(&report.losses);
                     }
                 }
             }
-            Outcome::Verified(report) => told.verified(&report, took),
-            Outcome::Drilled(report) => told.drilled(report.as_deref(), took),
-            Outcome::Pruned(report) => told.pruned(&report, took),
-            Outcome::Panicked(panic) => told.panicked(&panic, took),
+            Outcome::Verified(report) => run.verified(&report, took),
+            Outcome::Drilled(report) => run.drilled(report.as_deref(), took),
+            Outcome::Pruned(report) => run.pruned(&report, took),
+            Outcome::Panicked(panic) => run.panicked(&panic, took),
             Outcome::Failed(error, lacks_directory) => {
                 let is_wanted = lacks_directory && self.want_directory(&running.work);
                 if !self.is_stopping
@@ -156,7 +156,7 @@ impl Service {
                     ending = Ending::MayPass(first);
                 }
                 let again = self.queue.board.finish(ticket, ending, now);
-                told.failed(&error, again, took);
+                run.failed(&error, again, took);
                 return;
             }
         }
@@ -217,7 +217,7 @@ impl Service {
 
     /// Records that something due was not done.
     pub(super) fn skip(&mut self, skipped: &Skipped<Task>) {
-        tell::skipped(skipped);
+        run_log::skipped(skipped);
         let work = &skipped.work;
         let (Some(directory), Some(database)) = (work.task.directory(), &work.subject.database)
         else {

@@ -13,12 +13,12 @@ use super::due::DueJob;
 use crate::answers;
 use crate::config::Job;
 use crate::daemon::missed::{Missed, Question};
+use crate::daemon::run_log;
 use crate::daemon::snapshot::PATIENCE;
-use crate::daemon::tell;
+use crate::display::span;
+use crate::emit;
 use crate::repository::{InForce, SchedulesInForce};
-use crate::tell;
 use crate::threads::{self, NoThread};
-use crate::words::span;
 
 /// What looking back has found.
 pub(super) enum LookedBack {
@@ -81,7 +81,7 @@ impl Service {
 
     fn take_schedules(&mut self, read: io::Result<SchedulesInForce>, now: DateTime<Utc>) {
         let before = read.unwrap_or_else(|error| {
-            tell!(
+            emit!(
                 DirectoryUnusable,
                 {},
                 "cannot read the state directory {}: {error}; what was missed while the service \
@@ -114,12 +114,12 @@ impl Service {
             let known = self.schedules.of(&job.name).cloned();
             self.make_up(job, known, now);
         } else {
-            tell!(
+            emit!(
                 JobMissed,
                 { job = %job.name },
                 "job {} missed its run at {}; it is not caught up, because catch_up is off",
                 job.name,
-                tell::clock(slot, job.schedule.zone())
+                run_log::clock(slot, job.schedule.zone())
             );
         }
     }
@@ -160,12 +160,12 @@ impl Service {
         let (Some(slot), Some(job)) = (missed.slot, job.cloned()) else {
             return;
         };
-        tell!(
+        emit!(
             JobMissed,
             { job = %job.name },
             "job {} missed its run at {}; catching up within {}",
             job.name,
-            tell::clock(slot, job.schedule.zone()),
+            run_log::clock(slot, job.schedule.zone()),
             span(self.configuration.plan.daemon.catch_up_delay)
         );
         let due = DueJob {

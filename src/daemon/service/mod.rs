@@ -30,21 +30,21 @@ use super::clock::until;
 use super::directories::Directories;
 use super::error::DaemonError;
 use super::hanging::HangingDirectories;
+use super::run_log;
 use super::skips::SkipWriter;
 use super::snapshot::{SchedulesFile, SnapshotWriter, StateFile, Wishes, WishesFile};
 use super::systemd::Systemd;
 use super::task::Outcome;
-use super::tell;
 use super::ticker::{LOOK, Ticker};
 use super::view::View;
 use super::watchdog::{Beat, Watchdog};
 use crate::answers::Hanging;
 use crate::config::{Plan, Settings, Source};
+use crate::display::{one_line, span};
+use crate::emit;
 use crate::jobs::ServerConnections;
 use crate::postgres::kill_all_children;
 use crate::repository::{DaemonLock, DaemonState, RuntimeDirectory, SchedulesInForce};
-use crate::tell;
-use crate::words::{one_line, span};
 use configuration::Configuration;
 use connections::Connections;
 use due::DueJob;
@@ -240,7 +240,7 @@ impl Service {
         self.wait_for_looks(&mut reports.looks).await;
         self.show_and_wait().await;
         Systemd::ready();
-        tell!(DaemonReady, {}, "ready: {}", self.view().line(&[]));
+        emit!(DaemonReady, {}, "ready: {}", self.view().line(&[]));
         self.check_connections();
         let mut reading = Reading::default();
         if reload {
@@ -316,15 +316,15 @@ impl Service {
         });
         let now = self.directories.hanging().into_iter();
         let now = now.chain(self.writers.skips.hanging()).chain(schedules);
-        let news = self.hanging.take(now);
+        let news = self.hanging.update(now);
         for Hanging { directory, since } in &news.new {
-            tell!(
+            emit!(
                 DirectoryUnusable,
                 {},
                 "the directory {} has not answered since {}: its file system hangs; see that the disk or \
                  the server behind it is there",
                 directory.display(),
-                tell::clock(*since, self.configuration.plan.zone)
+                run_log::clock(*since, self.configuration.plan.zone)
             );
         }
         for directory in &news.answering {
@@ -344,7 +344,7 @@ impl Service {
             };
             // To the nearest: a clock set by a day is seen some microseconds short of it.
             let seconds = (jump.num_milliseconds().unsigned_abs() + 500) / 1000;
-            tell!(
+            emit!(
                 ClockJumped,
                 { seconds = jump.num_seconds() },
                 "the clock was set {direction} by {}; {}",
@@ -407,7 +407,7 @@ impl Service {
             }))
             .collect();
         let looks = self.queue.rates();
-        tell!(
+        emit!(
             StateSnapshot,
             { state = serde_json::to_string(&state).unwrap_or_default() },
             "state: {}\n{}",
@@ -473,7 +473,7 @@ impl Service {
             1 => "1 run is ended".to_owned(),
             many => format!("{many} runs are ended"),
         };
-        tell::stopping(signal, &runs);
+        run_log::stopping(signal, &runs);
         self.cancel.cancel();
         self.published.forget();
         self.show();
@@ -493,11 +493,11 @@ impl Service {
             let left: Vec<String> = self
                 .queue
                 .running()
-                .map(|running| running.told().title())
+                .map(|running| running.as_run().title())
                 .collect();
             return Err(DaemonError::Killed(left.join(", ")));
         }
-        tell!(DaemonStopped, {}, "stopped");
+        emit!(DaemonStopped, {}, "stopped");
         Ok(())
     }
 }

@@ -13,8 +13,8 @@ use super::configuration::Configuration;
 use crate::config::Plan;
 use crate::daemon::board::{Board, Concurrency, Skipped, Step, Ticket, Work};
 use crate::daemon::directories::Directories;
-use crate::daemon::task::{Action, Circumstances, Outcome, Task};
-use crate::daemon::tell::Run;
+use crate::daemon::run_log::Run;
+use crate::daemon::task::{Action, Outcome, Task, TaskRun};
 use crate::daemon::view::Rates;
 use crate::pipeline::Progress;
 
@@ -81,7 +81,7 @@ impl Queue {
                         progress: Arc::default(),
                         work,
                     };
-                    let given = Circumstances {
+                    let given = TaskRun {
                         environment: Arc::clone(&configuration.environment),
                         run: running.id,
                         slot: running.work.slot,
@@ -97,9 +97,9 @@ impl Queue {
         skipped
     }
 
-    fn start(&mut self, ticket: Ticket, running: Running, given: Circumstances) {
+    fn start(&mut self, ticket: Ticket, running: Running, given: TaskRun) {
         if !matches!(running.work.task.action, Action::Find) {
-            running.told().started();
+            running.as_run().started();
         }
         let task = running.work.task.clone();
         let server = running.work.subject.server.clone();
@@ -140,7 +140,7 @@ impl Queue {
 }
 
 impl Running {
-    pub(super) fn told(&self) -> Run<'_> {
+    pub(super) fn as_run(&self) -> Run<'_> {
         Run {
             subject: &self.work.subject,
             task: &self.work.task,

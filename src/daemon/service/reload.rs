@@ -12,12 +12,12 @@ use crate::daemon::board::Skipped;
 use crate::daemon::changes::changes;
 use crate::daemon::directories::Directories;
 use crate::daemon::error::DaemonError;
+use crate::daemon::run_log;
 use crate::daemon::systemd::Systemd;
 use crate::daemon::task::Action;
-use crate::daemon::tell;
 use crate::daemon::usable::usable;
+use crate::emit;
 use crate::jobs::{JobContext, JobError};
-use crate::tell;
 use crate::threads::{self, Thread};
 
 /// A configuration that was read and can be used.
@@ -68,7 +68,7 @@ fn read(
     let usable = usable(&loaded.plan, &context, directories);
     let usable = Handle::current().block_on(usable);
     usable.map_err(|error| error.to_string())?;
-    let files = tell::files(&loaded.settings.files());
+    let files = run_log::files(&loaded.settings.files());
     Ok(Fresh {
         plan: Arc::new(loaded.plan),
         settings: loaded.settings,
@@ -115,7 +115,7 @@ impl Service {
     }
 
     fn refuse(&mut self, error: String) {
-        tell!(
+        emit!(
             ConfigurationRefused,
             {},
             "the configuration was NOT reloaded, the one before it stays in force:\n{error}"
@@ -145,20 +145,20 @@ impl Service {
         self.rebase();
         self.check_connections();
         for warning in &self.configuration.plan.warnings {
-            tell!(ConfigurationWarning, {}, "{warning}");
+            emit!(ConfigurationWarning, {}, "{warning}");
         }
-        for change in &changes.told {
-            tell!(JobChanged, {}, "{change}");
+        for change in &changes.sentences {
+            emit!(JobChanged, {}, "{change}");
         }
         for key in &changes.not_in_force {
-            tell!(
+            emit!(
                 ConfigurationWarning,
                 {},
                 "{key} has changed; that takes effect when the service is started anew"
             );
         }
-        let count = changes.told.len();
-        tell!(
+        let count = changes.sentences.len();
+        emit!(
             ConfigurationReloaded,
             { changes = count },
             "configuration reloaded from {files}: {}",

@@ -111,7 +111,7 @@ struct Watch {
     clock: VirtualClock,
     ticker: Ticker,
     called: mpsc::UnboundedReceiver<Option<Uuid>>,
-    told: BTreeMap<String, Vec<DateTime<Utc>>>,
+    due: BTreeMap<String, Vec<DateTime<Utc>>>,
 }
 
 impl Watch {
@@ -132,7 +132,7 @@ impl Watch {
             clock,
             ticker,
             called,
-            told: BTreeMap::new(),
+            due: BTreeMap::new(),
         }
     }
 
@@ -153,14 +153,14 @@ impl Watch {
                     due.slot
                 );
                 assert_eq!(due.was_missed, lateness > TimeDelta::minutes(1));
-                self.told.entry(due.job).or_default().push(due.slot);
+                self.due.entry(due.job).or_default().push(due.slot);
             }
         }
     }
 
-    fn told(&self, job: &str) -> Vec<String> {
-        let told = self.told.get(job).cloned().unwrap_or_default();
-        told.iter().map(DateTime::to_rfc3339).collect()
+    fn due_slots(&self, job: &str) -> Vec<String> {
+        let reported = self.due.get(job).cloned().unwrap_or_default();
+        reported.iter().map(DateTime::to_rfc3339).collect()
     }
 
     fn next(&self, job: &str) -> Option<DateTime<Utc>> {
@@ -237,17 +237,17 @@ const JOBS: [(&str, Rule); 10] = [
 ];
 
 /// Every slot of every job in a period is told once, and within a second.
-async fn assert_all_told(zone: Tz, from: &str, to: &str, interval: Duration) {
+async fn assert_all_due(zone: Tz, from: &str, to: &str, interval: Duration) {
     let (from, to) = (at(from), at(to));
     let wall = Wall::of(zone.name(), from, to);
     let mut watch = Watch::start(zone, from, interval, JOBS.map(|(pattern, _)| pattern)).await;
     // What is due at the very end may be told a little after it.
     watch.run_until(to + ON_TIME, ON_TIME).await;
     for (pattern, rule) in JOBS {
-        let told = watch.told.remove(pattern).unwrap_or_default();
-        assert_eq!(told, wall.due(rule), "{pattern} in {zone}");
+        let reported = watch.due.remove(pattern).unwrap_or_default();
+        assert_eq!(reported, wall.due(rule), "{pattern} in {zone}");
     }
-    assert!(watch.told.is_empty());
+    assert!(watch.due.is_empty());
     assert_eq!(watch.ticker.take_jump(), None);
     watch.ticker.stop().await;
 }
@@ -256,27 +256,27 @@ async fn assert_all_told(zone: Tz, from: &str, to: &str, interval: Duration) {
 async fn every_slot_of_two_years_in_riyadh_is_told_once_and_in_time() {
     let hour = Duration::from_secs(3600);
     let riyadh = Tz::Asia__Riyadh;
-    assert_all_told(riyadh, "2025-01-01T00:00:00Z", "2027-01-01T00:00:00Z", hour).await;
+    assert_all_due(riyadh, "2025-01-01T00:00:00Z", "2027-01-01T00:00:00Z", hour).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn both_changes_of_the_clocks_in_berlin_are_kept() {
     let berlin = Tz::Europe__Berlin;
-    assert_all_told(berlin, "2025-03-20T00:00:00Z", "2025-04-09T00:00:00Z", LOOK).await;
-    assert_all_told(berlin, "2025-10-16T00:00:00Z", "2025-11-05T00:00:00Z", LOOK).await;
+    assert_all_due(berlin, "2025-03-20T00:00:00Z", "2025-04-09T00:00:00Z", LOOK).await;
+    assert_all_due(berlin, "2025-10-16T00:00:00Z", "2025-11-05T00:00:00Z", LOOK).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn both_changes_of_the_clocks_in_new_york_are_kept() {
     let york = Tz::America__New_York;
-    assert_all_told(york, "2026-02-26T00:00:00Z", "2026-03-18T00:00:00Z", LOOK).await;
-    assert_all_told(york, "2026-10-22T00:00:00Z", "2026-11-11T00:00:00Z", LOOK).await;
+    assert_all_due(york, "2026-02-26T00:00:00Z", "2026-03-18T00:00:00Z", LOOK).await;
+    assert_all_due(york, "2026-10-22T00:00:00Z", "2026-11-11T00:00:00Z", LOOK).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_day_that_a_zone_leaves_out_has_no_slots() {
     let apia = Tz::Pacific__Apia;
-    assert_all_told(apia, "2011-12-20T00:00:00Z", "2012-01-09T00:00:00Z", LOOK).await;
+    assert_all_due(apia, "2011-12-20T00:00:00Z", "2012-01-09T00:00:00Z", LOOK).await;
 }
 
 /// The rule of the expectation itself, at moments that anybody can look up.
@@ -337,12 +337,12 @@ async fn a_clock_set_forward_over_a_slot_runs_it_once_and_the_next_in_time() {
     watch
         .run_until(at("2025-07-10T12:01:00Z"), TimeDelta::days(1))
         .await;
-    assert_eq!(watch.told("0 2 * * *"), ["2025-07-09T23:00:00+00:00"]);
+    assert_eq!(watch.due_slots("0 2 * * *"), ["2025-07-09T23:00:00+00:00"]);
     let jump = watch.ticker.take_jump().unwrap();
     assert!((jump - TimeDelta::days(1)).abs() < ON_TIME, "{jump}");
     watch.run_until(at("2025-07-11T23:01:00Z"), ON_TIME).await;
     assert_eq!(
-        watch.told("0 2 * * *")[1..],
+        watch.due_slots("0 2 * * *")[1..],
         ["2025-07-10T23:00:00+00:00", "2025-07-11T23:00:00+00:00"]
     );
     assert_eq!(watch.ticker.take_jump(), None);
@@ -355,7 +355,7 @@ async fn a_clock_set_back_a_little_repeats_nothing() {
     watch.clock.set(at("2025-07-09T22:00:00Z"));
     watch.run_until(at("2025-07-10T23:01:00Z"), ON_TIME).await;
     assert_eq!(
-        watch.told("0 2 * * *"),
+        watch.due_slots("0 2 * * *"),
         ["2025-07-09T23:00:00+00:00", "2025-07-10T23:00:00+00:00"]
     );
 }
@@ -371,7 +371,7 @@ async fn a_clock_set_back_a_day_begins_the_day_anew() {
     assert_eq!(watch.next("0 2 * * *"), Some(at("2025-07-09T23:00:00Z")));
     watch.run_until(at("2025-07-10T23:01:00Z"), ON_TIME).await;
     assert_eq!(
-        watch.told("0 2 * * *"),
+        watch.due_slots("0 2 * * *"),
         [
             "2025-07-09T23:00:00+00:00",
             "2025-07-09T23:00:00+00:00",
@@ -393,23 +393,23 @@ async fn a_clock_that_shows_1970_or_2099_for_a_while_keeps_the_schedule_of_what_
         watch
             .run_until(wrong + TimeDelta::minutes(1), TimeDelta::days(1))
             .await;
-        let at_once = watch.told.remove("0 2 * * *").unwrap_or_default();
+        let at_once = watch.due.remove("0 2 * * *").unwrap_or_default();
         assert_eq!(
             at_once.len(),
             usize::from(wrong.timestamp() > 1_000_000_000)
         );
         watch.run_until(at(then) + ON_TIME, ON_TIME).await;
-        assert_eq!(watch.told("0 2 * * *"), [then]);
-        watch.told.clear();
+        assert_eq!(watch.due_slots("0 2 * * *"), [then]);
+        watch.due.clear();
 
         watch.clock.set(at("2025-07-11T12:00:00Z"));
         watch
             .run_until(at("2025-07-11T12:01:00Z"), TimeDelta::days(1))
             .await;
-        watch.told.clear();
+        watch.due.clear();
         watch.run_until(at("2025-07-12T23:01:00Z"), ON_TIME).await;
         assert_eq!(
-            watch.told("0 2 * * *"),
+            watch.due_slots("0 2 * * *"),
             ["2025-07-11T23:00:00+00:00", "2025-07-12T23:00:00+00:00"]
         );
     }
@@ -453,14 +453,14 @@ fn a_year_by_the_systems_own_clocks() {
             (pattern.to_owned(), schedule)
         });
         ticker.change(&[], &entries).await.unwrap();
-        let mut told: BTreeMap<String, Vec<DateTime<Utc>>> = BTreeMap::new();
+        let mut reported: BTreeMap<String, Vec<DateTime<Utc>>> = BTreeMap::new();
         let (mut before, mut stalls) = (Utc::now(), Vec::new());
         // The last slot is told some time after it.
         while before < to + TimeDelta::hours(18) {
             let hour = Duration::from_secs(3600);
             if timeout(hour, called.recv()).await.is_ok() {
                 for due in ticker.take_due() {
-                    told.entry(due.job).or_default().push(due.slot);
+                    reported.entry(due.job).or_default().push(due.slot);
                 }
             }
             let now = Utc::now();
@@ -471,8 +471,11 @@ fn a_year_by_the_systems_own_clocks() {
         }
         let wall = Wall::of("Asia/Riyadh", from, to);
         for (pattern, rule) in jobs {
-            let told = told.remove(pattern).unwrap_or_default();
-            assert_eq!(told, without_stalled(wall.due(rule), &told, &stalls));
+            let reported = reported.remove(pattern).unwrap_or_default();
+            assert_eq!(
+                reported,
+                without_stalled(wall.due(rule), &reported, &stalls)
+            );
         }
     });
 }
@@ -481,7 +484,7 @@ fn a_year_by_the_systems_own_clocks() {
 /// day of its time, half a second of ours, the newest slot of that time stands for those before it.
 fn without_stalled(
     due: Vec<DateTime<Utc>>,
-    told: &[DateTime<Utc>],
+    reported: &[DateTime<Utc>],
     stalls: &[(DateTime<Utc>, DateTime<Utc>)],
 ) -> Vec<DateTime<Utc>> {
     let stood_still = |slot: DateTime<Utc>| {
@@ -493,6 +496,6 @@ fn without_stalled(
         "this machine has no time for the test: {stalls:?}"
     );
     let mut expected = due;
-    expected.retain(|slot| told.contains(slot) || !stood_still(*slot));
+    expected.retain(|slot| reported.contains(slot) || !stood_still(*slot));
     expected
 }

@@ -180,7 +180,7 @@ impl Backup<'_> {
         };
         let (artifact, dump_time, check_time) = dumping.database().await?;
         let remarks = overheard.into_remarks();
-        let mentioned = &artifact.passage().needs.settings;
+        let mentioned = &artifact.stream_summary().dependencies.settings;
         let own = &origin.properties.settings;
         let asking = server_settings(&client, mentioned, own);
         match self.run.wait_for(asking).await? {
@@ -285,7 +285,7 @@ impl Backup<'_> {
             }
         }
         let losses = found.map_or_else(Vec::new, |found| found.sentences);
-        let told: Vec<&str> = losses
+        let sentences: Vec<&str> = losses
             .iter()
             .chain(&*warnings)
             .map(String::as_str)
@@ -293,7 +293,7 @@ impl Backup<'_> {
         let mut record = self.run.record(Event::Succeeded, self.name(), details);
         record.at = at;
         record.seconds = Some(took.as_secs_f64());
-        record.message = (!told.is_empty()).then(|| told.join("; "));
+        record.message = (!sentences.is_empty()).then(|| sentences.join("; "));
         match self.repository.ledger().append(&record) {
             Err(source) if !self.is_emergency() => Err(JobError::UnrecordedBackup {
                 backup: manifest.name,

@@ -38,12 +38,15 @@ impl Backup<'_> {
             dump_time,
             check_time,
         } = dumped;
-        let census = write_census(&artifact.passage().census, staging.create(Role::Census)?)
-            .map_err(|source| RepositoryError::Io {
-                doing: "write",
-                path: staging.path(Role::Census),
-                source,
-            })?;
+        let census = write_census(
+            &artifact.stream_summary().census,
+            staging.create(Role::Census)?,
+        )
+        .map_err(|source| RepositoryError::Io {
+            doing: "write",
+            path: staging.path(Role::Census),
+            source,
+        })?;
         let verified = self.run.now();
         let seconds = Seconds {
             dump: dump_time.as_secs_f64(),
@@ -83,7 +86,7 @@ impl Backup<'_> {
             compression,
             ..
         } = self.request.database.dump;
-        let passage = parts.artifact.passage();
+        let stream_summary = parts.artifact.stream_summary();
         Manifest {
             format: MANIFEST_FORMAT,
             program: concat!("pgbackupd ", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -99,22 +102,27 @@ impl Backup<'_> {
                 file: file(parts.artifact.role()),
                 format,
                 compression,
-                digest: passage.digest.clone(),
-                text_bytes: passage.text_bytes,
+                digest: stream_summary.digest.clone(),
+                text_bytes: stream_summary.text_bytes,
             },
             globals: parts.globals.map(|globals| Globals {
                 file: file(globals.role()),
-                digest: globals.passage().digest.clone(),
+                digest: globals.stream_summary().digest.clone(),
                 role_passwords: parts.origin.role_passwords,
             }),
             census: CensusFile {
                 file: file(Role::Census),
                 digest: parts.census.clone(),
-                summary: passage.census.summary(),
+                summary: stream_summary.census.summary(),
             },
             seconds: parts.seconds,
             warnings: parts.warnings.to_vec(),
-            recomputed: passage.needs.recomputed.iter().cloned().collect(),
+            recomputed: stream_summary
+                .dependencies
+                .recomputed
+                .iter()
+                .cloned()
+                .collect(),
             requested_by: self.run.context.requester.clone(),
             pg_dump: parts.origin.programs.version.text.clone(),
             server: parts.origin.server.clone(),

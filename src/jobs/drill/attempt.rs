@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use super::Drill;
-use super::judge::{about_the_version, in_words, scrutiny};
+use super::judge::{about_the_version, comparison_level, display_differences};
 use super::preload::{hindrance, libraries, way_out, with_packages};
 use super::reference::Made;
 use super::report::{DrillOutcome, DrillPhase};
@@ -13,16 +13,16 @@ use super::roles::{self};
 use super::space::shortage;
 use super::subject::Subject;
 use crate::config::Format;
+use crate::display::{count, counted};
 use crate::jobs::archive::programs_to_read;
 use crate::jobs::error::{JobError, JobErrorKind};
 use crate::jobs::examine::{Examined, examine};
 use crate::jobs::pin::record_lost_state;
-use crate::jobs::proof::{Comparison, Scrutiny, about_rewritten, read_globals};
+use crate::jobs::proof::{Comparison, ComparisonLevel, about_rewritten, read_globals};
 use crate::pipeline::census::{Census, Scanner};
-use crate::pipeline::{Amount, Passage, Phase, judge_globals};
+use crate::pipeline::{Amount, Phase, StreamSummary, judge_globals};
 use crate::postgres::{Enforcement, Extension, Programs, Sandbox, SandboxSpec, database_name};
 use crate::repository::{Manifest, Role, State};
-use crate::words::{count, counted};
 
 /// So many differences are named; beyond, they are only counted.
 const MOST_NAMED: usize = 100;
@@ -30,16 +30,16 @@ const MOST_NAMED: usize = 100;
 impl Drill<'_> {
     /// Everything between the ledger's two records.
     pub(super) async fn carry_out(&mut self) -> Result<DrillOutcome, JobError> {
-        let (manifest, passage) = match self.verify().await? {
+        let (manifest, stream_summary) = match self.verify().await? {
             Ok(verified) => verified,
             Err(outcome) => return Ok(outcome),
         };
-        if let Some(finding) = &passage.findings.refused {
+        if let Some(finding) = &stream_summary.findings.refused {
             return Ok(DrillOutcome::Impossible(format!(
                 "it holds what a restore does not send: {finding}; it was not loaded"
             )));
         }
-        if let Some(unexpected) = passage.findings.unexpected_in_words() {
+        if let Some(unexpected) = stream_summary.findings.display_unexpected() {
             self.remarks.push(format!(
                 "it holds statements of kinds that are not known, and a restore of it needs \
                  --accept-unexpected:{unexpected}"
@@ -62,7 +62,7 @@ impl Drill<'_> {
             programs: self.programs(&manifest).await?,
             manifest,
             globals,
-            passage,
+            stream_summary,
         };
         if let Some(why) = self.look_at_confinement()? {
             return Ok(DrillOutcome::Impossible(why));
@@ -118,13 +118,15 @@ impl Drill<'_> {
                 shortfalls.join("; ")
             )));
         }
-        let told = |lacking| format!("what the dump carries out was not confined: {lacking}");
-        self.remarks.extend(shortfalls.into_iter().map(told));
+        let sentence = |lacking| format!("what the dump carries out was not confined: {lacking}");
+        self.remarks.extend(shortfalls.into_iter().map(sentence));
         Ok(None)
     }
 
     /// Reads the backup in full, and notes the check. Gives the outcome where it is damaged.
-    async fn verify(&mut self) -> Result<Result<(Manifest, Box<Passage>), DrillOutcome>, JobError> {
+    async fn verify(
+        &mut self,
+    ) -> Result<Result<(Manifest, Box<StreamSummary>), DrillOutcome>, JobError> {
         self.run.progress.enter(Phase::Checking);
         let began = Instant::now();
         let manifest = match self.repository.manifest(self.stem) {
@@ -143,22 +145,22 @@ impl Drill<'_> {
         let now = self.run.now();
         match examined {
             Examined::Damaged(damage) => {
-                self.note(|state| state.note_check(now, Some(damage.clone())))?;
+                self.change_state(|state| state.record_check(now, Some(damage.clone())))?;
                 Ok(Err(DrillOutcome::Damaged(damage)))
             }
-            Examined::Whole(passage) => {
-                self.note(|state| state.note_check(now, None))?;
-                Ok(Ok((manifest, passage)))
+            Examined::Whole(stream_summary) => {
+                self.change_state(|state| state.record_check(now, None))?;
+                Ok(Ok((manifest, stream_summary)))
             }
         }
     }
 
     /// Notes something beside the backup, if that is still there.
-    pub(super) fn note(&mut self, change: impl FnOnce(&mut State)) -> Result<(), JobError> {
-        let noted = self
+    pub(super) fn change_state(&mut self, change: impl FnOnce(&mut State)) -> Result<(), JobError> {
+        let recorded = self
             .repository
             .change_state(self.run.id, self.stem, change)?;
-        if let Some(before) = noted {
+        if let Some(before) = recorded {
             let remark = record_lost_state(self.run, self.repository, self.stem, &before)?;
             self.remarks.extend(remark);
         }
@@ -236,12 +238,12 @@ impl Drill<'_> {
         }))
     }
 
-    fn remark_on_roles(&mut self, bare: &[String]) {
-        if !bare.is_empty() {
+    fn remark_on_roles(&mut self, placeholders: &[String]) {
+        if !placeholders.is_empty() {
             self.remarks.push(format!(
                 "the backup holds no roles and tablespaces (globals = false): those that it names \
                  were made bare, and attributes and memberships were not tried: {}",
-                bare.join(", ")
+                placeholders.join(", ")
             ));
         }
     }
@@ -274,7 +276,7 @@ impl Drill<'_> {
 
         let began = Instant::now();
         let prepared = backup.prepare(sandbox.superuser(), &sandbox.tablespaces());
-        self.remark_on_roles(&prepared.bare);
+        self.remark_on_roles(&prepared.placeholders);
         let mut restored = Restored {
             run: self.run,
             conninfo: sandbox.conninfo("postgres")?,
@@ -328,7 +330,8 @@ impl Drill<'_> {
             let encoding = encoding.unwrap_or_else(|| manifest.properties.encoding.clone());
             let passwords = recorded.role_passwords;
             let found = restored.globals(&encoding, passwords).await?;
-            let same_version = scrutiny(manifest, &backup.programs) == Scrutiny::Text;
+            let same_version =
+                comparison_level(manifest, &backup.programs) == ComparisonLevel::Text;
             differences = roles::differences(expected, &found, same_version);
         }
         self.took(DrillPhase::Dump, began);
@@ -352,7 +355,7 @@ impl Drill<'_> {
             mut differences,
         } = read_again;
         differences.extend(self.compare_properties(restored, manifest).await?);
-        let mut comparison = Comparison::between(&backup.passage.census, &found);
+        let mut comparison = Comparison::between(&backup.stream_summary.census, &found);
         if comparison.wants_reference() {
             match self.reference(restored, backup).await? {
                 Made::Reference(reference) => comparison.refer_to(&reference),
@@ -360,8 +363,8 @@ impl Drill<'_> {
                 Made::Outcome(outcome) => return Ok(outcome),
             }
         }
-        let verdict = comparison.judge(scrutiny(manifest, &backup.programs));
-        let mut named = in_words(&verdict.lost);
+        let verdict = comparison.judge(comparison_level(manifest, &backup.programs));
+        let mut named = display_differences(&verdict.lost);
         named.append(&mut differences);
         self.remarks.extend(about_rewritten(verdict.rewritten));
         let of_the_version = verdict.of_the_version.len() as u64;
@@ -396,5 +399,5 @@ fn encoding_of(globals: &[u8]) -> Option<String> {
     let mut scanner = Scanner::new();
     // Whatever is wrong with them was seen before.
     let _ = scanner.push(globals);
-    scanner.take_needs().encoding
+    scanner.take_dependencies().encoding
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::config::DrillChoice;
-use crate::jobs::target::Place;
+use crate::jobs::target::BackupDirectory;
 use crate::jobs::{Criteria, JobContext, JobError, passed_over};
 use crate::policy::Series;
 use crate::repository::{Catalogue, Entry, Stem};
@@ -23,12 +23,15 @@ pub enum WhichBackup {
 ///
 /// # Errors
 /// When the directory cannot be read.
-pub fn backups_to_drill(place: &Place, which: &WhichBackup) -> Result<Vec<Stem>, JobError> {
+pub fn backups_to_drill(
+    backup_directory: &BackupDirectory,
+    which: &WhichBackup,
+) -> Result<Vec<Stem>, JobError> {
     if let WhichBackup::Named(stem) = which {
         return Ok(vec![stem.clone()]);
     }
-    let catalogue = place.repository.catalogue()?;
-    Ok(choose(&catalogue, which)
+    let catalogue = backup_directory.repository.catalogue()?;
+    Ok(choose_backups(&catalogue, which)
         .into_iter()
         .map(|entry| entry.stem.clone())
         .collect())
@@ -41,7 +44,7 @@ pub fn backups_to_drill(place: &Place, which: &WhichBackup) -> Result<Vec<Stem>,
 /// When the directory cannot be read.
 pub fn passed_over_by_drill(
     context: &JobContext,
-    place: &Place,
+    backup_directory: &BackupDirectory,
     which: &WhichBackup,
     chosen: &[Stem],
 ) -> Result<Vec<String>, JobError> {
@@ -52,17 +55,17 @@ pub fn passed_over_by_drill(
     let passed = match which {
         WhichBackup::Named(_) | WhichBackup::One(DrillChoice::Random, _) => return Ok(Vec::new()),
         WhichBackup::One(DrillChoice::Newest, _) => {
-            passed_over(context, place, chosen.first(), &of_series(None))?
+            passed_over(context, backup_directory, chosen.first(), &of_series(None))?
         }
         WhichBackup::NewestOfSeries => {
-            let catalogue = place.repository.catalogue()?;
+            let catalogue = backup_directory.repository.catalogue()?;
             let known = catalogue.backups.iter().map(|entry| &entry.stem.series);
             let all: BTreeSet<&Series> = known.collect();
             let mut passed = Vec::new();
             for series in all {
                 let newest = chosen.iter().find(|stem| stem.series == *series);
                 let criteria = of_series(Some(series.clone()));
-                passed.extend(passed_over(context, place, newest, &criteria)?);
+                passed.extend(passed_over(context, backup_directory, newest, &criteria)?);
             }
             passed
         }
@@ -71,7 +74,7 @@ pub fn passed_over_by_drill(
 }
 
 /// Chooses among the backups that neither a check nor a test restore has found bad. Pure.
-fn choose<'a>(catalogue: &'a Catalogue, which: &WhichBackup) -> Vec<&'a Entry> {
+fn choose_backups<'a>(catalogue: &'a Catalogue, which: &WhichBackup) -> Vec<&'a Entry> {
     let sound: Vec<&Entry> = catalogue
         .backups
         .iter()

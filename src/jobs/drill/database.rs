@@ -7,7 +7,7 @@ use crate::jobs::error::JobError;
 use crate::jobs::proof::{Refused, RestoredCopy, give_properties, without};
 use crate::postgres::{
     Client, DatabaseProperties, Extension, QueryError, comes_with_its_name, database_properties,
-    shortfalls, shortfalls_with_its_name,
+    differences_with_its_name, property_differences,
 };
 use crate::repository::Manifest;
 
@@ -46,8 +46,8 @@ impl Drill<'_> {
             .extend(of_the_machine.iter().map(|Refused { sql, error, .. }| {
                 format!("not compared, because {sql:?} failed: {}", error.reason())
             }));
-        let mut phrases = shortfalls(&tried, &found);
-        phrases.extend(shortfalls_with_its_name(&tried, &found));
+        let mut phrases = property_differences(&tried, &found);
+        phrases.extend(differences_with_its_name(&tried, &found));
         let mut sentences: Vec<String> = of_the_backup
             .iter()
             .map(|Refused { sql, error, .. }| {

@@ -2,23 +2,23 @@
 
 use std::collections::BTreeSet;
 
-use crate::jobs::proof::{Scrutiny, major_of};
+use crate::display::{count, counted};
+use crate::jobs::proof::{ComparisonLevel, major_of};
 use crate::pipeline::census::Difference;
 use crate::postgres::Programs;
 use crate::repository::Manifest;
-use crate::words::{count, counted};
 
 /// How closely a dump of the restored database can be compared with the backup. Where versions differ,
 /// objects are looked for by their names, also in a version for which nobody has shown that it uses the
 /// same ones: in a test restore a false alarm costs less than a false peace.
-pub(super) fn scrutiny(manifest: &Manifest, programs: &Programs) -> Scrutiny {
+pub(super) fn comparison_level(manifest: &Manifest, programs: &Programs) -> ComparisonLevel {
     let pg_dump = major_of(&manifest.pg_dump).unwrap_or_default();
-    match Scrutiny::between(
+    match ComparisonLevel::between(
         [manifest.server.major(), pg_dump],
         [programs.version.major; 2],
     ) {
-        Scrutiny::Text => Scrutiny::Text,
-        Scrutiny::Names | Scrutiny::Rows => Scrutiny::Names,
+        ComparisonLevel::Text => ComparisonLevel::Text,
+        ComparisonLevel::Names | ComparisonLevel::Rows => ComparisonLevel::Names,
     }
 }
 
@@ -27,7 +27,7 @@ pub(super) fn scrutiny(manifest: &Manifest, programs: &Programs) -> Scrutiny {
 pub(super) fn about_the_version(manifest: &Manifest, programs: &Programs) -> Option<String> {
     let (server, major) = (manifest.server.major(), programs.version.major);
     let dumped_by = major_of(&manifest.pg_dump).unwrap_or(server);
-    let how = if scrutiny(manifest, programs) == Scrutiny::Text {
+    let how = if comparison_level(manifest, programs) == ComparisonLevel::Text {
         return None;
     } else if major == server {
         format!("dumped by pg_dump {dumped_by} and restored into PostgreSQL {major}")
@@ -42,7 +42,7 @@ pub(super) fn about_the_version(manifest: &Manifest, programs: &Programs) -> Opt
 }
 
 /// The differences in sentences. Pure.
-pub(super) fn in_words(differences: &[Difference]) -> Vec<String> {
+pub(super) fn display_differences(differences: &[Difference]) -> Vec<String> {
     let mut named: Vec<String> = differences
         .iter()
         .map(|difference| match difference {
@@ -95,7 +95,7 @@ mod tests {
             Difference::Owner("view w".to_owned()),
         ];
         assert_eq!(
-            in_words(&differences),
+            display_differences(&differences),
             [
                 "public.orders: 1,204,338 rows in the backup, 1,204,337 restored",
                 "table public.orders is missing after the restore",

@@ -3,11 +3,11 @@
 
 mod age;
 mod attempt;
-mod bare;
 mod choose;
 mod database;
 mod judge;
 mod load;
+mod placeholders;
 mod preload;
 mod reference;
 mod refused;
@@ -24,7 +24,7 @@ use super::JobContext;
 use super::error::{JobError, JobErrorKind};
 use super::record::{append, close_dead_runs};
 use super::run::Run;
-use super::target::Place;
+use super::target::BackupDirectory;
 use crate::postgres::sweep_sandboxes;
 use crate::repository::{
     Damage, DrillDetails, Event, Manifest, Operation, PhaseTime, Repository, Role, Stem,
@@ -69,8 +69,12 @@ pub fn sweep_drills(context: &JobContext) -> Result<Vec<PathBuf>, JobError> {
 /// # Errors
 /// When the run was interrupted, or its outcome cannot be recorded in either place. A backup that is bad, or that
 /// could not be tried, is a report and no error.
-pub async fn drill(run: &Run<'_>, place: &Place, stem: &Stem) -> Result<DrillReport, JobError> {
-    let repository = &place.repository;
+pub async fn drill(
+    run: &Run<'_>,
+    backup_directory: &BackupDirectory,
+    stem: &Stem,
+) -> Result<DrillReport, JobError> {
+    let repository = &backup_directory.repository;
     let began = Instant::now();
     let mut details = DrillDetails {
         subject: stem.into(),
@@ -78,7 +82,8 @@ pub async fn drill(run: &Run<'_>, place: &Place, stem: &Stem) -> Result<DrillRep
     };
     let ledger = repository.restore_ledger();
     close_dead_runs(run.context, &ledger, Operation::Drill, NOTHING_DONE)?;
-    let start = run.record_with_requester(Event::Started, &place.database, details.clone());
+    let start =
+        run.record_with_requester(Event::Started, &backup_directory.database, details.clone());
     append(&ledger, &start, NOTHING_DONE)?;
     if let Err(error) = sweep_drills(run.context) {
         tracing::warn!("{error}");
@@ -92,15 +97,15 @@ pub async fn drill(run: &Run<'_>, place: &Place, stem: &Stem) -> Result<DrillRep
         remarks: Vec::new(),
     };
     let outcome = Box::pin(drill.carry_out()).await;
-    let noted = match &outcome {
+    let recorded = match &outcome {
         Ok(shown) if shown.is_about_contents() => {
-            drill.note(|state| state.note_drill(run.now(), shown.failure()))
+            drill.change_state(|state| state.record_drill(run.now(), shown.failure()))
         }
         _ => Ok(()),
     };
     let (at, took) = (run.now(), began.elapsed());
     let end = |event, message, details| {
-        let mut end = run.record(event, &place.database, details);
+        let mut end = run.record(event, &backup_directory.database, details);
         end.at = at;
         end.seconds = Some(took.as_secs_f64());
         end.message = message;
@@ -124,11 +129,11 @@ pub async fn drill(run: &Run<'_>, place: &Place, stem: &Stem) -> Result<DrillRep
     report.remarks.extend(kept);
     details.bytes = Some(report.bytes);
     details.damaged = report.damaged();
-    let (event, message) = report.in_words(recovery_time);
+    let (event, message) = report.outcome_and_message(recovery_time);
     let end = end(event, Some(message), details);
     append(&ledger, &end, "the test restore is done, but")?;
     // What retention counts on must not be lost in silence.
-    noted.map(|()| report)
+    recorded.map(|()| report)
 }
 
 impl Drill<'_> {
@@ -173,7 +178,7 @@ impl DrillReport {
     }
 
     /// How it ended, for the ledger.
-    fn in_words(&self, target: Duration) -> (Event, String) {
+    fn outcome_and_message(&self, target: Duration) -> (Event, String) {
         if let Some(sentence) = self.outcome.sentence() {
             return (Event::Failed, format!("{}: {sentence}", self.stem));
         }

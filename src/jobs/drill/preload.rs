@@ -103,7 +103,7 @@ mod tests {
         DatabaseProperties {
             extensions: extensions.iter().map(extension).collect(),
             libraries: libraries.iter().map(ToString::to_string).collect(),
-            ..crate::jobs::drill::bare::tests::properties("o")
+            ..crate::jobs::drill::placeholders::tests::properties("o")
         }
     }
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use crate::display::{counted, duration, rough_span};
 use crate::repository::Stem;
-use crate::words::{counted, duration, rough_span};
 
 /// A part of a test restore, in the order in which they come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

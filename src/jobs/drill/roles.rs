@@ -18,8 +18,8 @@ pub(super) struct Prepared {
     pub(super) expected: Vec<u8>,
     /// How many directories of tablespaces have to be made, numbered from 0.
     pub(super) tablespaces: usize,
-    /// What was made bare because the backup does not hold it: one phrase each.
-    pub(super) bare: Vec<String>,
+    /// Placeholders for what the backup does not hold: one phrase each.
+    pub(super) placeholders: Vec<String>,
 }
 
 /// The superuser that the cluster was made with. The globals do not name it as such, but from
@@ -89,7 +89,7 @@ pub(super) fn prepare(text: &[u8], superuser: &str, below: &Path) -> Prepared {
         script,
         expected,
         tablespaces,
-        bare: Vec::new(),
+        placeholders: Vec::new(),
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
+use crate::display::size;
 use crate::jobs::JobError;
 use crate::repository::Manifest;
-use crate::words::size;
 
 /// What a server without any data takes on the disk, with its write-ahead log.
 const EMPTY_SERVER: u64 = 64 << 20;

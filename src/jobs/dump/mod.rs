@@ -18,8 +18,8 @@ use super::run::Run;
 use crate::config::Compression;
 use crate::pipeline::compression::Settings;
 use crate::pipeline::{
-    Batched, Growth, Passage, Phase, Progress, ReadBack, StreamError, follow_dump, read_dump,
-    write_dump,
+    Batched, Phase, Progress, ReadBack, StreamError, StreamSummary, WriteProgress, follow_dump,
+    read_dump, write_dump,
 };
 use crate::postgres::{
     Child, ChildInput, ChildKind, ChildOutput, ChildSpec, Confinement, Conninfo, Exit,
@@ -116,7 +116,7 @@ impl Dumper<'_> {
                 return Err(stop.into());
             }
         };
-        self.judge(&exit).await
+        self.check_exit(&exit).await
     }
 
     /// Runs the program, hands its stdout to a thread, and waits for both. Whichever fails ends the
@@ -214,7 +214,7 @@ impl Dumper<'_> {
                 // Once nobody reads its text any more, its end by SIGPIPE is our doing.
                 let cut_off = exit.status.signal() == Some(SIGPIPE);
                 if !cut_off {
-                    self.judge(exit).await?;
+                    self.check_exit(exit).await?;
                 }
                 Err(JobError::failed(format!(
                     "{} {}, yet {flaw}; run it again, and see that {} is PostgreSQL's own program",
@@ -228,16 +228,16 @@ impl Dumper<'_> {
                 )))
             }
             Err(error) => {
-                self.judge(exit).await?;
+                self.check_exit(exit).await?;
                 let doing = format!("{} reported success, yet {doing}", self.name());
                 Err(JobError::stream(doing)(error))
             }
-            Ok(value) => self.judge(exit).await.map(|()| value),
+            Ok(value) => self.check_exit(exit).await.map(|()| value),
         }
     }
 
     /// Turns a failed program into a sentence, and keeps what a successful one has to remark.
-    async fn judge(&self, exit: &Exit) -> Result<(), JobError> {
+    async fn check_exit(&self, exit: &Exit) -> Result<(), JobError> {
         if !exit.success() {
             return Err(Box::pin(failure::explain(self, exit)).await);
         }
@@ -284,9 +284,14 @@ impl DumpFile<'_> {
         let path = self.staging.path(role);
         let file = self.staging.create(role)?;
         let began = std::time::Instant::now();
-        let growth = Arc::new(Growth::default());
-        let mut follower = follow(path.clone(), &growth, settings.compression, progress)?;
-        let (counted, grown) = (Arc::clone(progress), Arc::clone(&growth));
+        let write_progress = Arc::new(WriteProgress::default());
+        let mut tail_reader = follow(
+            path.clone(),
+            &write_progress,
+            settings.compression,
+            progress,
+        )?;
+        let (counted, grown) = (Arc::clone(progress), Arc::clone(&write_progress));
         let doing = format!("cannot write {}", path.display());
         let written = dumper.stream(&doing, move |source| {
             write_dump(source, file, settings, &grown, &counted)
@@ -294,8 +299,8 @@ impl DumpFile<'_> {
         let written = match written.await {
             Ok(written) => written,
             Err(error) => {
-                growth.give_up();
-                if let Ok(outcome) = timeout(LAST_BLOCK, follower).await {
+                write_progress.give_up();
+                if let Ok(outcome) = timeout(LAST_BLOCK, tail_reader).await {
                     let _ = outcome?;
                 }
                 return Err(match error {
@@ -313,7 +318,7 @@ impl DumpFile<'_> {
             progress.enter(Phase::Checking);
         }
         let doing = format!("cannot read back {}", path.display());
-        let read = until_done(self.run, &mut follower, &doing).await?;
+        let read = until_done(self.run, &mut tail_reader, &doing).await?;
         let checked = self.staging.compare(role, &written, read)?;
         Ok((
             checked,
@@ -326,14 +331,14 @@ impl DumpFile<'_> {
 /// Reads a dump in plain format back from the disk while it is written, on a thread of its own.
 fn follow(
     path: PathBuf,
-    growth: &Arc<Growth>,
+    write_progress: &Arc<WriteProgress>,
     compression: Compression,
     progress: &Arc<Progress>,
 ) -> Result<Thread<Result<ReadBack, StreamError>>, NoThread> {
-    let (growth, counted) = (Arc::clone(growth), Arc::clone(progress));
+    let (write_progress, counted) = (Arc::clone(write_progress), Arc::clone(progress));
     threads::start("follow", move || {
         let file = crate::regular_file::open(path).map_err(StreamError::Read)?;
-        follow_dump(file, growth, compression, &counted)
+        follow_dump(file, write_progress, compression, &counted)
     })
 }
 
@@ -342,7 +347,7 @@ pub(super) async fn read_back(
     run: &Run<'_>,
     path: PathBuf,
     compression: Compression,
-) -> Result<Passage, JobError> {
+) -> Result<StreamSummary, JobError> {
     let counted = Arc::clone(&run.progress);
     let doing = format!("cannot read back {}", path.display());
     blocking(run, &doing, move || {

@@ -1,6 +1,6 @@
 //! Names and messages in Markdown: whatever they hold, they show as what they are. Pure.
 
-use crate::words::one_line;
+use crate::display::one_line;
 
 /// A name as code, on one line.
 pub(super) fn code(name: &str) -> String {

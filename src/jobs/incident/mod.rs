@@ -79,7 +79,7 @@ impl Incident {
 pub fn incidents(repository: &Repository) -> Result<Vec<Incident>, JobError> {
     let ledger = repository.restore_ledger();
     let mut found = Vec::new();
-    let read = ledger.read(|record| take(&mut found, record));
+    let read = ledger.read(|record| add_record(&mut found, record));
     read.map_err(|error| {
         JobError::failed(format!("cannot read {}: {error}", ledger.path().display()))
     })?;
@@ -87,7 +87,7 @@ pub fn incidents(repository: &Repository) -> Result<Vec<Incident>, JobError> {
 }
 
 /// One record more.
-fn take(found: &mut Vec<Incident>, record: Record) {
+fn add_record(found: &mut Vec<Incident>, record: Record) {
     if !record.is_of_restore() {
         return;
     }
@@ -161,9 +161,9 @@ mod tests {
             record(4, "restore", "failed", 7),
             record(5, "undo-restore", "started", 8),
         ] {
-            take(&mut found, record);
+            add_record(&mut found, record);
         }
-        let told: Vec<_> = found
+        let sentences: Vec<_> = found
             .iter()
             .map(|one| {
                 (
@@ -175,7 +175,7 @@ mod tests {
             })
             .collect();
         assert_eq!(
-            told,
+            sentences,
             [
                 (1, true, Some(Event::Succeeded), Operation::Restore),
                 (3, true, Some(Event::Interrupted), Operation::Restore),

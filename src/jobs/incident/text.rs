@@ -7,8 +7,8 @@ use chrono::{DateTime, FixedOffset, Utc};
 
 use super::Incident;
 use super::markdown::{block, code, text};
+use crate::display::{count, counted, duration, moment, size, span};
 use crate::repository::{Content, Event, Operation, Record, Requester, Restoration};
-use crate::words::{count, counted, duration, moment, size, span};
 
 /// Where people have to write; one word to search for.
 const FILL_IN: &str = "**[TO FILL IN]**";

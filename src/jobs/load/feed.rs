@@ -73,7 +73,7 @@ struct Session<W: Write> {
     seen: u64,
     /// Lines of its text so far.
     lines: u64,
-    place: Place,
+    offset: LineOffset,
     /// What it has not come to the end of, but for what has its place.
     given: VecDeque<Given>,
     has_ended: bool,
@@ -94,7 +94,7 @@ struct Given {
 /// Where in the dump a session's text stands: the line `own` of it, counted from 0, is the line
 /// `dumps` of the dump, and so on from there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct LineOffset {
     own: u64,
     dumps: u64,
 }
@@ -132,7 +132,7 @@ impl<W: Write> Feed<W> {
     ///
     /// # Errors
     /// When a session does not take it any more.
-    pub(super) fn take(&mut self, segment: Segment<'_>) -> Result<(), StreamError> {
+    pub(super) fn feed(&mut self, segment: Segment<'_>) -> Result<(), StreamError> {
         match segment {
             Segment::Ordered(text) => {
                 self.settle()?;
@@ -192,11 +192,11 @@ impl<W: Write> Feed<W> {
 
     /// Lets the sessions come to their end, with nothing more to be written to them; gives where in the
     /// dump each one's text stands.
-    pub(super) fn close(self) -> Vec<Place> {
+    pub(super) fn close(self) -> Vec<LineOffset> {
         let close = |session: Session<W>| {
             // After a failure, what it was still to get is not wanted any more.
             drop(session.sink.into_parts());
-            session.place
+            session.offset
         };
         self.sessions.into_iter().map(close).collect()
     }
@@ -271,7 +271,7 @@ impl<W: Write> Feed<W> {
             settings: self.settings.text(),
             text: text.to_vec(),
         };
-        session.take(given, &self.marks)
+        session.give(given, &self.marks)
     }
 
     /// A further session, with all that it needs but settings. It tells when it is ready.
@@ -342,7 +342,7 @@ fn over() -> StreamError {
     StreamError::Write(io::ErrorKind::BrokenPipe.into())
 }
 
-impl Place {
+impl LineOffset {
     /// The line of the dump that is this line of the session's text, both counted from 1; none for
     /// what lies before the place.
     pub(super) fn in_the_dump(self, line: u64) -> Option<u64> {
@@ -360,7 +360,7 @@ impl<W: Write> Session<W> {
             ready_at,
             seen: 0,
             lines: 0,
-            place: Place::default(),
+            offset: LineOffset::default(),
             given: VecDeque::new(),
             has_ended: false,
         }
@@ -381,7 +381,7 @@ impl<W: Write> Session<W> {
             self.write(b" ")?;
         }
         self.seen = settings.made();
-        self.place = Place {
+        self.offset = LineOffset {
             own: self.lines,
             dumps: line,
         };
@@ -401,7 +401,7 @@ impl<W: Write> Session<W> {
 
     /// Takes something that ends with a mark. A session that has ended keeps it: how it ended is about
     /// to be told, and whether this is done by another one.
-    fn take(&mut self, given: Given, marks: &Marks) -> Result<(), StreamError> {
+    fn give(&mut self, given: Given, marks: &Marks) -> Result<(), StreamError> {
         let mark = self.put + 1;
         let written = self
             .write(&given.text)
@@ -420,11 +420,11 @@ impl<W: Write> Session<W> {
         self.write(&given.settings)?;
         // What is in force now comes after it.
         self.seen = 0;
-        self.place = Place {
+        self.offset = LineOffset {
             own: self.lines,
             dumps: given.line,
         };
-        self.take(given, marks)
+        self.give(given, marks)
     }
 
     fn mark(&mut self, marks: &Marks, end: &str) -> Result<(), StreamError> {

@@ -52,13 +52,13 @@ impl Refusal {
         if self.errors.is_empty() {
             return errors_in(&self.said);
         }
-        let told: Vec<String> = self
+        let sentences: Vec<String> = self
             .errors
             .iter()
             .take(TOLD)
             .map(ServerError::in_short)
             .collect();
-        told.join("; ")
+        sentences.join("; ")
     }
 
     /// The messages alone, without details, context and quoted values: what decides why it was refused must
@@ -227,7 +227,7 @@ mod tests {
 
     #[test]
     fn of_what_a_program_said_only_errors_are_told_and_no_values() {
-        for (said, told) in [
+        for (said, sentences) in [
             (
                 "pg_restore: error: COPY failed for table \"t\": ERROR:  duplicate key\n\
                  DETAIL:  Key (card)=(4711) exists.\nCONTEXT:  COPY cards, line 2",
@@ -249,7 +249,7 @@ mod tests {
             ),
             ("", "it said nothing"),
         ] {
-            assert_eq!(errors_in(said), told);
+            assert_eq!(errors_in(said), sentences);
         }
     }
 }

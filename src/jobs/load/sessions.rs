@@ -11,10 +11,10 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::feed::{Event, Feed, Place, Terms};
+use super::feed::{Event, Feed, LineOffset, Terms};
 use super::marks::Marks;
 use super::refusal::is_deadlock;
-use super::{GRACE, Invocation, Loaded, Loader, judge, refused};
+use super::{GRACE, Invocation, Loaded, Loader, outcome_of, refused};
 use crate::config::Compression;
 use crate::jobs::error::JobError;
 use crate::jobs::limit::Stop;
@@ -80,7 +80,7 @@ struct Sessions<'a> {
 #[derive(Default)]
 struct SoFar {
     /// How the feeder has ended, and where in the dump each session's text stands.
-    given_out: Option<(Result<(), StreamError>, Vec<Place>)>,
+    given_out: Option<(Result<(), StreamError>, Vec<LineOffset>)>,
     stopped: Option<Stop>,
     /// The session that has failed first.
     broken: Option<(usize, Exit)>,
@@ -92,7 +92,7 @@ struct SoFar {
 pub(super) async fn load(loader: &Loader<'_>, dump: Dump) -> Result<Loaded, JobError> {
     let doing = format!("cannot read {}", dump.name);
     let marks = Marks::new();
-    let (events, told) = mpsc::channel();
+    let (events, received) = mpsc::channel();
     let (orders, mut ordered) = unbounded_channel();
     let mut sessions = Sessions {
         loader,
@@ -108,7 +108,7 @@ pub(super) async fn load(loader: &Loader<'_>, dump: Dump) -> Result<Loaded, JobE
         marks,
         server_major: loader.server_major,
     };
-    let feed = Feed::new(first, terms, orders, told);
+    let feed = Feed::new(first, terms, orders, received);
     let (counted, major) = (Arc::clone(&loader.run.progress), loader.server_major);
     let mut feeder = threads::start("feed", move || feed_all(feed, dump, &counted, major))?;
 
@@ -154,14 +154,14 @@ impl SoFar {
         if !ended.was_ready && !exit.success() && ended.session > 0 {
             // The server takes no more sessions, or not from us: those that are there do.
             tracing::debug!("psql {exit}; it said: {}", exit.stderr.trim());
-            sessions.tell(Event::Lost);
+            sessions.send(Event::Lost);
         } else if self.given_out.is_none() && self.broken.is_none() && is_deadlock(&exit) {
             tracing::info!(
                 "two statements of the dump waited for each other, and the server ended one: \
                  it is made again, and what follows one after the other"
             );
             self.deadlocked = Some((ended.session, exit));
-            sessions.tell(Event::Deadlocked {
+            sessions.send(Event::Deadlocked {
                 session: ended.session,
             });
         } else if is_early && self.broken.is_none() {
@@ -176,17 +176,17 @@ impl SoFar {
         if let Some(stop) = self.stopped {
             return Err(stop.into());
         }
-        let (outcome, places) = self.given_out.unwrap_or_else(|| (Ok(()), Vec::new()));
+        let (outcome, offsets) = self.given_out.unwrap_or_else(|| (Ok(()), Vec::new()));
         let broken = self.broken.map(|(session, mut exit)| {
-            let place = places.get(session).copied().unwrap_or_default();
-            exit.stderr = in_lines_of_the_dump(&exit.stderr, place);
+            let offset = offsets.get(session).copied().unwrap_or_default();
+            exit.stderr = in_lines_of_the_dump(&exit.stderr, offset);
             exit
         });
         match (outcome, broken) {
             // For this the programs were ended.
             (Err(error @ StreamError::Refused(_)), _) => Err(JobError::stream(doing)(error)),
             // Whatever became of the feeder is the consequence.
-            (_, Some(exit)) if !exit.success() => Ok(judge("psql", &exit)),
+            (_, Some(exit)) if !exit.success() => Ok(outcome_of("psql", &exit)),
             (Err(StreamError::Write(_)) | Ok(()), Some(exit)) => Ok(refused(&exit)),
             (Err(error), _) => Err(JobError::stream(doing)(error)),
             (Ok(()), None) => Ok(Loaded::Wholly),
@@ -201,7 +201,7 @@ fn feed_all(
     server_major: u32,
 ) -> GivenOut {
     let given_out = dump
-        .take_segments(progress, server_major, |segment| feed.take(segment))
+        .take_segments(progress, server_major, |segment| feed.feed(segment))
         .and_then(|()| feed.finish());
     (given_out, feed)
 }
@@ -297,10 +297,10 @@ impl Sessions<'_> {
                 Event::Lost
             }
         };
-        self.tell(event);
+        self.send(event);
     }
 
-    fn tell(&self, event: Event<ProgramInput>) {
+    fn send(&self, event: Event<ProgramInput>) {
         // Nobody listens any more when all has been given out.
         let _ = self.events.send(event);
     }
@@ -308,7 +308,7 @@ impl Sessions<'_> {
     /// Ends all programs, and with them the feeder.
     fn end(&self) {
         self.ending.cancel();
-        self.tell(Event::Over);
+        self.send(Event::Over);
     }
 }
 
@@ -320,7 +320,7 @@ async fn at_its_end(mut reading: JoinHandle<bool>) -> bool {
 }
 
 /// What psql said, with the lines of the dump where it counts those of what it was given.
-fn in_lines_of_the_dump(said: &str, place: Place) -> String {
+fn in_lines_of_the_dump(said: &str, offset: LineOffset) -> String {
     const BEFORE: &str = "psql:<stdin>:";
     let mut lines: Vec<String> = Vec::new();
     for line in said.lines() {
@@ -330,7 +330,7 @@ fn in_lines_of_the_dump(said: &str, place: Place) -> String {
         });
         lines.push(match counted {
             None => line.to_owned(),
-            Some((number, rest)) => match place.in_the_dump(number) {
+            Some((number, rest)) => match offset.in_the_dump(number) {
                 Some(number) => format!("{BEFORE}{number}:{rest}"),
                 // A remark on an index that was made before.
                 None => format!("psql:{rest}"),

@@ -1,6 +1,6 @@
 //! A copy held against its backup.
 
-use super::scrutiny::{Scrutiny, Verdict};
+use super::level::{ComparisonLevel, Verdict};
 use crate::pipeline::census::{Census, Compared, Difference};
 
 /// A comparison of the two.
@@ -33,7 +33,7 @@ impl<'a> Comparison<'a> {
     }
 
     /// What the differences mean.
-    pub(in crate::jobs) fn judge(self, scrutiny: Scrutiny) -> Verdict {
-        scrutiny.judge(self.compared)
+    pub(in crate::jobs) fn judge(self, level: ComparisonLevel) -> Verdict {
+        level.judge(self.compared)
     }
 }

@@ -5,15 +5,15 @@
 mod comparison;
 mod copy;
 mod globals;
+mod level;
 mod load;
 mod properties;
-mod scrutiny;
 mod statistics;
 
 pub(super) use comparison::Comparison;
 pub(super) use copy::census_of;
 pub(super) use globals::read_globals;
+pub(super) use level::{ComparisonLevel, Verdict, about_rewritten, major_of};
 pub(super) use load::Material;
 pub(super) use properties::{Refused, RestoredCopy, give_properties, without};
-pub(super) use scrutiny::{Scrutiny, Verdict, about_rewritten, major_of};
 pub(super) use statistics::{side_by_side, without_statistics};

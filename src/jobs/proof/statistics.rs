@@ -112,7 +112,7 @@ mod tests {
     }
 
     /// How both ended: the second one, and the first that waits to be told to end, and then ends so.
-    async fn told(ends: Result<(), JobError>, second: Result<(), JobError>) -> String {
+    async fn remark_after(ends: Result<(), JobError>, second: Result<(), JobError>) -> String {
         let end = CancellationToken::new();
         let first = async {
             end.cancelled().await;
@@ -131,9 +131,12 @@ mod tests {
         let outcome = outcome.map(|((), ())| ());
         assert_eq!(outcome.unwrap_err().to_string(), "first");
         let interrupted = Err(Stop::Interrupted.into());
-        assert_eq!(told(interrupted, failed("second")).await, "second");
-        assert_eq!(told(Ok(()), failed("second")).await, "second");
-        assert_eq!(told(failed("first"), failed("second")).await, "first");
+        assert_eq!(remark_after(interrupted, failed("second")).await, "second");
+        assert_eq!(remark_after(Ok(()), failed("second")).await, "second");
+        assert_eq!(
+            remark_after(failed("first"), failed("second")).await,
+            "first"
+        );
     }
 
     #[tokio::test]

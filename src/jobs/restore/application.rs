@@ -9,7 +9,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::words::span;
+use crate::display::span;
 
 /// What of our environment such a command gets: what `systemctl` and the like need, no secret.
 const PASSED_ON: [&str; 7] = [

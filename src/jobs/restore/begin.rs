@@ -1,11 +1,11 @@
-//! How every restore begins, of a whole database or of single tables: with an steps of it, the lock,
+//! How every restore begins, of a whole database or of single tables: with a log of its steps, the lock,
 //! the backup, and a connection to a database that has no part in it.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::cut_short::CutShort;
-use super::maintenance::connect_beside;
+use super::maintenance::connect_to_another;
 use super::sendable;
 use super::source::Source;
 use super::{RestoreSource, close_open_runs};
@@ -13,10 +13,10 @@ use crate::config::Connection;
 use crate::jobs::record::append;
 use crate::jobs::run::Run;
 use crate::jobs::{JobContext, JobError};
-use crate::pipeline::Passage;
-use crate::pipeline::census::Needs;
-use crate::postgres::{Client, Conninfo, Premises, missing_label_providers, premises};
-use crate::repository::{BesideNames, Event, Lock, Record, Repository, RestoreDetails};
+use crate::pipeline::StreamSummary;
+use crate::pipeline::census::Dependencies;
+use crate::postgres::{Client, Conninfo, ServerFacts, missing_label_providers, server_facts};
+use crate::repository::{Event, Lock, Record, Repository, RestoreDetails, SideNames};
 
 /// What it means when the ledger cannot be used.
 pub(in crate::jobs) const NOTHING_RESTORED: &str = "nothing was restored because";
@@ -56,7 +56,7 @@ pub struct RestoreOrder<'a> {
 }
 
 /// What every restore begins with.
-pub(in crate::jobs) struct Beginning {
+pub(in crate::jobs) struct RestoreStart {
     /// Keeps backups, clean-ups and other restores away; none for a look.
     pub(in crate::jobs) lock: Option<Lock>,
     /// Restores that were killed before.
@@ -65,37 +65,37 @@ pub(in crate::jobs) struct Beginning {
     pub(in crate::jobs) client: Client,
     /// To the database that the client is connected to, which has no part in it.
     pub(in crate::jobs) maintenance: Conninfo,
-    pub(in crate::jobs) premises: Premises,
+    pub(in crate::jobs) server_facts: ServerFacts,
 }
 
 impl RestoreOrder<'_> {
     /// A record of the ledger, with what has been done up to now.
-    fn record(&self, run: &Run<'_>, event: Event, beside: Option<BesideNames>) -> Record {
+    fn record(&self, run: &Run<'_>, event: Event, side_names: Option<SideNames>) -> Record {
         let backup = match self.source {
             RestoreSource::Backup(_, stem) => stem.to_string(),
-            RestoreSource::Bare(path) => path.display().to_string(),
+            RestoreSource::DumpFile(path) => path.display().to_string(),
         };
         let details = RestoreDetails {
             backup: Some(backup),
-            beside,
-            restoration: Some(Box::new(run.steps.so_far())),
+            side_names,
+            restoration: Some(Box::new(run.step_log.so_far())),
         };
         run.record(event, self.database, details)
     }
 
-    /// Prepares a restore, with an steps of every step; if that fails, it is in `restore.log`.
+    /// Prepares a restore, with a log of every step; if that fails, it is in `restore.log`.
     pub(in crate::jobs) async fn on_record<T>(
         &self,
         run: &Run<'_>,
         preparing: impl Future<Output = Result<T, JobError>>,
     ) -> Result<T, JobError> {
         self.repository.create()?;
-        run.steps.update(|facts| {
+        run.step_log.update(|facts| {
             facts.recovery_point = Some(self.recovery_point.as_secs_f64());
             facts.recovery_time = Some(self.objective.as_secs_f64());
         });
         let prepared = preparing.await;
-        run.steps.pause();
+        run.step_log.pause();
         prepared.inspect_err(|error| {
             let mut end = self.record(run, Event::Failed, None);
             end.requested_by = Some(run.context.requester.clone());
@@ -114,9 +114,9 @@ impl RestoreOrder<'_> {
     pub(in crate::jobs) fn record_start(
         &self,
         run: &Run<'_>,
-        beside: Option<BesideNames>,
+        side_names: Option<SideNames>,
     ) -> Result<(), JobError> {
-        let mut start = self.record(run, Event::Started, beside);
+        let mut start = self.record(run, Event::Started, side_names);
         start.requested_by = Some(run.context.requester.clone());
         let ledger = self.repository.restore_ledger();
         append(&ledger, &start, NOTHING_RESTORED)
@@ -146,7 +146,7 @@ impl RestoreOrder<'_> {
         &self,
         run: &Run<'_>,
         depth: Depth,
-    ) -> Result<Beginning, JobError> {
+    ) -> Result<RestoreStart, JobError> {
         let (lock, cut_short) = match depth {
             Depth::Ask | Depth::Look => (None, Vec::new()),
             Depth::Work => {
@@ -155,23 +155,23 @@ impl RestoreOrder<'_> {
             }
         };
         let source = Source::open(run, self.source).await?;
-        run.steps.update(|facts| {
+        run.step_log.update(|facts| {
             facts.file = Some(source.path.display().to_string());
             facts.backup_started = source.started();
         });
-        let connecting = connect_beside(run.context, self.connection, self.into);
+        let connecting = connect_to_another(run.context, self.connection, self.into);
         let client = run.wait_for(connecting).await??;
         let maintenance = client.conninfo().clone();
-        run.steps
+        run.step_log
             .update(|facts| facts.server = Some(maintenance.server()));
-        let premises = run.wait_for(premises(&client)).await??;
-        Ok(Beginning {
+        let server_facts = run.wait_for(server_facts(&client)).await??;
+        Ok(RestoreStart {
             lock,
             cut_short,
             source,
             client,
             maintenance,
-            premises,
+            server_facts,
         })
     }
 
@@ -185,11 +185,12 @@ impl RestoreOrder<'_> {
         run: &Run<'_>,
         source: &Source,
         server_major: u32,
-    ) -> Result<(Passage, Option<String>), JobError> {
+    ) -> Result<(StreamSummary, Option<String>), JobError> {
         run.step(&format!("reading {} in full", source.label));
-        let passage = source.read(run, self.source, server_major).await?;
-        let unexpected = sendable::judge(source, &passage.findings, self.accept_unexpected)?;
-        Ok((passage, unexpected))
+        let stream_summary = source.read(run, self.source, server_major).await?;
+        let unexpected =
+            sendable::judge_findings(source, &stream_summary.findings, self.accept_unexpected)?;
+        Ok((stream_summary, unexpected))
     }
 }
 
@@ -210,10 +211,12 @@ pub(in crate::jobs) fn lock(
 pub(in crate::jobs) async fn missing_providers(
     run: &Run<'_>,
     server: &Conninfo,
-    needs: Option<&Needs>,
+    dependencies: Option<&Dependencies>,
     mut others: BTreeSet<String>,
 ) -> Result<Vec<String>, JobError> {
-    let of_dump = needs.iter().flat_map(|needs| &needs.label_providers);
+    let of_dump = dependencies
+        .iter()
+        .flat_map(|dependencies| &dependencies.label_providers);
     others.extend(of_dump.map(|name| String::from_utf8_lossy(name).into_owned()));
     if others.is_empty() {
         return Ok(Vec::new());

@@ -1,23 +1,24 @@
 //! Loading the dump, and proving that what was loaded is what was backed up.
 
-use super::ground::Creation;
+use super::create_target::Creation;
 use super::sendable::{self, Stamp};
 use super::work::{Loading, Made, Restore};
 use super::{content, rights};
 use crate::config::Format;
+use crate::display::recomputed;
 use crate::jobs::JobError;
 use crate::jobs::load::{Loaded, Loader};
 use crate::jobs::proof::{
-    Comparison, Material, Refused, RestoredCopy, Scrutiny, Verdict, about_rewritten, census_of,
-    give_properties, side_by_side, without, without_statistics,
+    Comparison, ComparisonLevel, Material, Refused, RestoredCopy, Verdict, about_rewritten,
+    census_of, give_properties, side_by_side, without, without_statistics,
 };
 use crate::jobs::run::Run;
 use crate::pipeline::census::{Census, Difference};
-use crate::pipeline::{Amount, Passage, Phase};
+use crate::pipeline::{Amount, Phase, StreamSummary};
 use crate::postgres::{
-    Client, Confinement, Conninfo, analyze, database_properties, knows_time_zone, shortfalls,
+    Client, Confinement, Conninfo, analyze, database_properties, knows_time_zone,
+    property_differences,
 };
-use crate::words::recomputed;
 
 /// So many differences are named; the rest is counted.
 const NAMED: usize = 10;
@@ -55,7 +56,7 @@ impl Restore<'_> {
             run,
             programs: &loading.own,
             reader: &loading.reader,
-            server_major: self.prepared.premises.major,
+            server_major: self.prepared.server_facts.major,
             conninfo,
             application: "pgbackupd restore",
             jobs: self.request.jobs,
@@ -79,17 +80,19 @@ impl Restore<'_> {
             // It is what was written when it was made, as its digest says.
             Stamp::check(self.prepared.stamp.as_ref(), source)?;
         }
-        let passage = self.passage()?;
-        let rows = passage.census.summary().rows;
+        let stream_summary = self.stream_summary()?;
+        let rows = stream_summary.census.summary().rows;
         let conninfo = self.to_load(loading, conninfo);
         let loader = self.loader(self.run, loading, &conninfo);
         let material = self.material();
-        let outcome = material.load(&loader, passage.text_bytes, rows).await;
+        let outcome = material
+            .load(&loader, stream_summary.text_bytes, rows)
+            .await;
         match outcome.map_err(|error| sendable::changed(source, error))? {
             Loaded::Wholly => Ok(()),
             Loaded::Refused(refusal) => {
                 let way_out =
-                    rights::way_out(refusal.is_about_privileges(), &self.prepared.premises);
+                    rights::way_out(refusal.is_about_privileges(), &self.prepared.server_facts);
                 let way_out = way_out.map_or_else(String::new, |way| format!("; {way}"));
                 Err(JobError::Failed {
                     message: format!(
@@ -117,9 +120,9 @@ impl Restore<'_> {
     }
 
     /// What was read in the backup.
-    fn passage(&self) -> Result<&Passage, JobError> {
-        let passage = self.prepared.passage.as_ref();
-        passage.ok_or_else(|| JobError::Internal("the backup was not read".to_owned()))
+    fn stream_summary(&self) -> Result<&StreamSummary, JobError> {
+        let stream_summary = self.prepared.stream_summary.as_ref();
+        stream_summary.ok_or_else(|| JobError::Internal("the backup was not read".to_owned()))
     }
 
     /// Dumps what was loaded, and compares it with what was read from the backup; gives rows and
@@ -132,12 +135,13 @@ impl Restore<'_> {
     ) -> Result<(u64, u64), JobError> {
         let Proving { run, loading } = proving;
         run.progress.enter(Phase::Comparing);
-        let passage = self.passage()?;
-        run.progress.expect(Amount::Bytes(passage.text_bytes));
-        let encoding = passage.needs.encoding.as_deref();
+        let stream_summary = self.stream_summary()?;
+        run.progress
+            .expect(Amount::Bytes(stream_summary.text_bytes));
+        let encoding = stream_summary.dependencies.encoding.as_deref();
         let copy = self.loader(run, loading, conninfo);
         let found = census_of(&copy, encoding).await?;
-        let mut comparison = Comparison::between(&passage.census, &found);
+        let mut comparison = Comparison::between(&stream_summary.census, &found);
         let mut unknown = None;
         if comparison.wants_reference() {
             match self.reference(proving, encoding, made).await? {
@@ -145,21 +149,26 @@ impl Restore<'_> {
                 Err(why) => unknown = Some(why),
             }
         }
-        let versions = [self.prepared.premises.major, loading.own.version.major];
-        let scrutiny = self.prepared.source.scrutiny(versions);
-        let verdict = comparison.judge(scrutiny);
-        self.note_found(&found, &verdict);
+        let versions = [self.prepared.server_facts.major, loading.own.version.major];
+        let level = self.prepared.source.comparison_level(versions);
+        let verdict = comparison.judge(level);
+        self.log_found(&found, &verdict);
         refuse_losses(&verdict, unknown)?;
         made.warnings.extend(about_rewritten(verdict.rewritten));
         if !verdict.of_the_version.is_empty() {
             made.warnings.push(format!(
                 "{}:\n{}",
-                agreement(scrutiny),
-                list(&in_words(&verdict.of_the_version))
+                agreement(level),
+                list(&display_differences(&verdict.of_the_version))
             ));
         }
-        if !passage.needs.recomputed.is_empty() {
-            let names: Vec<String> = passage.needs.recomputed.iter().cloned().collect();
+        if !stream_summary.dependencies.recomputed.is_empty() {
+            let names: Vec<String> = stream_summary
+                .dependencies
+                .recomputed
+                .iter()
+                .cloned()
+                .collect();
             self.run.step(&recomputed(&names));
         }
         let summary = found.summary();
@@ -167,10 +176,10 @@ impl Restore<'_> {
     }
 
     /// Takes down what was found in the copy, for the incident report.
-    fn note_found(&self, found: &Census, verdict: &Verdict) {
+    fn log_found(&self, found: &Census, verdict: &Verdict) {
         let all = verdict.lost.iter().chain(&verdict.of_the_version);
         let differences = all.take(NAMED).map(ToString::to_string).collect();
-        self.run.steps.update(|facts| {
+        self.run.step_log.update(|facts| {
             facts.found = Some(content(found));
             facts.differences = differences;
         });
@@ -257,8 +266,9 @@ impl Restore<'_> {
 
     /// Whether the dump has security labels, which want the libraries of their providers.
     pub(super) fn has_labels(&self) -> bool {
-        let passage = self.prepared.passage.as_ref();
-        passage.is_some_and(|passage| !passage.needs.label_providers.is_empty())
+        let stream_summary = self.prepared.stream_summary.as_ref();
+        stream_summary
+            .is_some_and(|stream_summary| !stream_summary.dependencies.label_providers.is_empty())
     }
 
     /// Settings and privileges, and a look whether they are what was recorded. A setting that the server
@@ -293,7 +303,7 @@ impl Restore<'_> {
             ));
         }
         let found = self.run.wait_for(database_properties(loaded)).await??;
-        let differences = shortfalls(&like, &found);
+        let differences = property_differences(&like, &found);
         if differences.is_empty() {
             return Ok(());
         }
@@ -320,21 +330,21 @@ fn refuse_losses(verdict: &Verdict, unknown: Option<String>) -> Result<(), JobEr
     });
     Err(JobError::failed(format!(
         "what was loaded is not what the backup holds:\n{}{unknown}",
-        list(&in_words(&verdict.lost))
+        list(&display_differences(&verdict.lost))
     )))
 }
 
-fn in_words(differences: &[Difference]) -> Vec<String> {
+fn display_differences(differences: &[Difference]) -> Vec<String> {
     differences.iter().map(ToString::to_string).collect()
 }
 
 /// What agrees although not everything does.
-fn agreement(scrutiny: Scrutiny) -> &'static str {
-    match scrutiny {
-        Scrutiny::Rows => {
+fn agreement(level: ComparisonLevel) -> &'static str {
+    match level {
+        ComparisonLevel::Rows => {
             "all rows agree, but other objects differ, as they may between versions of PostgreSQL"
         }
-        Scrutiny::Names | Scrutiny::Text => {
+        ComparisonLevel::Names | ComparisonLevel::Text => {
             "all rows agree and every other object is there, but the text of some differs, as it may \
              between versions of PostgreSQL"
         }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, FixedOffset};
 
 use crate::postgres::Standing;
-use crate::repository::{BesideNames, Details, Event, Operation, Record};
+use crate::repository::{Details, Event, Operation, Record, SideNames};
 
 /// A restore, or the undoing of one, that came to no end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,14 +15,14 @@ pub struct CutShort {
     /// When it began.
     began: DateTime<FixedOffset>,
     requested_by: Option<String>,
-    beside: Option<BesideNames>,
+    side_names: Option<SideNames>,
 }
 
 impl CutShort {
     /// The run that this record is the start of; none if it is none of a restore's.
     pub fn of(start: &Record) -> Option<Self> {
-        let beside = match &start.details {
-            Details::Restore(details) => details.beside.clone(),
+        let side_names = match &start.details {
+            Details::Restore(details) => details.side_names.clone(),
             Details::UndoRestore { .. } => None,
             _ => return None,
         };
@@ -30,7 +30,7 @@ impl CutShort {
             operation: start.operation(),
             began: start.at,
             requested_by: start.requested_by.as_ref().map(ToString::to_string),
-            beside,
+            side_names,
         })
     }
 
@@ -57,7 +57,7 @@ impl CutShort {
     ///
     /// With the server's databases it is known what became of it. `start` is the command that
     /// starts the application.
-    pub fn in_words(
+    pub fn display(
         &self,
         database: &str,
         databases: Option<&BTreeMap<String, Standing>>,
@@ -75,12 +75,12 @@ impl CutShort {
             "the {what} of {}{whom} was cut short",
             self.began.format("%a %Y-%m-%d %H:%M:%S %:z")
         );
-        if let Some(names) = &self.beside {
+        if let Some(names) = &self.side_names {
             text.push_str(": ");
             text.push_str(&became(database, names, databases));
         }
         // A restore stops the application only of what it replaces, and single tables never do.
-        let stops = match &self.beside {
+        let stops = match &self.side_names {
             Some(names) => names.keeps_as.is_some(),
             None => self.operation == Operation::UndoRestore,
         };
@@ -99,18 +99,18 @@ pub(in crate::jobs) fn sentences(
     databases: &BTreeMap<String, Standing>,
     start: Option<&[String]>,
 ) -> Vec<String> {
-    let told = found
+    let sentences = found
         .iter()
-        .map(|cut| cut.in_words(database, Some(databases), start));
-    told.collect()
+        .map(|cut| cut.display(database, Some(databases), start));
+    sentences.collect()
 }
 
 fn became(
     database: &str,
-    names: &BesideNames,
+    names: &SideNames,
     databases: Option<&BTreeMap<String, Standing>>,
 ) -> String {
-    let BesideNames {
+    let SideNames {
         loads_into,
         keeps_as,
         ..
@@ -152,7 +152,7 @@ mod tests {
             operation: Operation::Restore,
             began: DateTime::parse_from_rfc3339("2025-07-09T14:30:00+03:00").unwrap(),
             requested_by: Some("root@db1".to_owned()),
-            beside: Some(BesideNames {
+            side_names: Some(SideNames {
                 loads_into: "new".to_owned(),
                 keeps_as: keeps_as.map(str::to_owned),
                 compares_with: None,
@@ -186,7 +186,7 @@ mod tests {
                 .iter()
                 .map(|name| ((*name).to_owned(), Standing::default()))
                 .collect();
-            let text = cut_short(keeps_as).in_words("app", Some(&databases), None);
+            let text = cut_short(keeps_as).display("app", Some(&databases), None);
             assert!(text.contains(expected), "{standing:?}: {text}");
         }
         let start = [
@@ -195,7 +195,7 @@ mod tests {
             "shop".to_owned(),
         ];
         assert_eq!(
-            cut_short(Some("old")).in_words("app", None, Some(&start)),
+            cut_short(Some("old")).display("app", None, Some(&start)),
             "the restore of Wed 2025-07-09 14:30:00 +03:00 by root@db1 was cut short: while there \
              is a database new, which the next restore drops, app is what it was before; once \
              there is none, app is the restored database, and old the one before; `pgbackupd \

@@ -9,7 +9,7 @@ use crate::postgres::{Client, ConnectError, ConnectErrorKind, Conninfo, advice_t
 /// connection leads to when nobody names one, and that is often the user's own. `template1` comes last,
 /// although PostgreSQL's own programs try it before: while somebody is connected to it, nobody on the
 /// server can make a database like it, and a restore takes its time.
-fn beside<'a>(database: &str, configured: &'a str, user: &'a str) -> Vec<&'a str> {
+fn other_databases<'a>(database: &str, configured: &'a str, user: &'a str) -> Vec<&'a str> {
     let mut all = vec!["postgres"];
     for other in [configured, user, "template1"] {
         if !all.contains(&other) {
@@ -29,7 +29,7 @@ fn depends_on_the_database(kind: ConnectErrorKind, sqlstate: Option<&str>) -> bo
 }
 
 /// Connects to a database that is not this one.
-pub(super) async fn connect_beside(
+pub(super) async fn connect_to_another(
     context: &JobContext,
     connection: &Connection,
     database: &str,
@@ -38,7 +38,7 @@ pub(super) async fn connect_beside(
     let conninfo = Conninfo::resolve(connection, &context.environment, Some(database))?;
     let usual = Conninfo::resolve(connection, &context.environment, None)?;
     let mut refusals: Vec<(&str, ConnectError)> = Vec::new();
-    for other in beside(database, usual.database(), conninfo.user()) {
+    for other in other_databases(database, usual.database(), conninfo.user()) {
         let there = conninfo.to_database(other);
         match Client::connect(&there, context.limits.connect).await {
             Ok(client) => return Ok(client),
@@ -94,7 +94,11 @@ mod tests {
             ("template1", "me", "me", &["postgres", "me"]),
             ("me", "template1", "me", &["postgres", "template1"]),
         ] {
-            assert_eq!(beside(database, configured, user), expected, "{database}");
+            assert_eq!(
+                other_databases(database, configured, user),
+                expected,
+                "{database}"
+            );
         }
     }
 

@@ -4,16 +4,16 @@
 
 mod application;
 pub(super) mod begin;
-pub(super) mod beside;
 mod content;
+pub(super) mod create_target;
 pub(super) mod cut_short;
-pub(super) mod ground;
 mod maintenance;
 mod name;
 pub(super) mod preflight;
 mod rights;
 mod roles;
 pub(super) mod sendable;
+pub(super) mod side_names;
 pub(super) mod source;
 pub(super) mod steps;
 pub(super) mod swap;
@@ -29,25 +29,25 @@ use super::run::Run;
 use super::{JobContext, JobError};
 use crate::config::RestoreSettings;
 use crate::jobs::record::unrecorded;
-use crate::pipeline::Passage;
+use crate::pipeline::StreamSummary;
 use crate::pipeline::census::Census;
 use crate::postgres::{
-    Attached, Client, Conninfo, DatabaseProperties, Premises, Standing, attached, locales,
+    Client, Conninfo, DatabaseProperties, Dependents, ServerFacts, Standing, dependents, locales,
     missing_locales,
 };
 use crate::repository::{Content, Event, Lock, Manifest, Record, Replaced, Repository};
-use begin::{Beginning, Depth, missing_providers};
-use beside::Names;
-use ground::{forecast, free};
+use begin::{Depth, RestoreStart, missing_providers};
+use create_target::{forecast, free};
 use preflight::{Judgement, Wanted};
 use sendable::Stamp;
+use side_names::Names;
 use source::Source;
 
 pub use begin::RestoreOrder;
 pub use cut_short::CutShort;
 pub use sendable::about_functions;
 pub use source::RestoreSource;
-pub use steps::{LastDrill, Outlook, PlannedStep};
+pub use steps::{LastDrill, PlannedStep, Preview};
 pub use undo::{PreparedUndo, UndoReport, UndoRequest, prepare_undo, undo};
 pub use work::{RestoreReport, restore};
 
@@ -74,10 +74,10 @@ pub struct Prepared {
     pub plan: RestorePlan,
     _lock: Option<Lock>,
     source: Source,
-    passage: Option<Passage>,
+    stream_summary: Option<StreamSummary>,
     /// Of its files, from before they were read.
     stamp: Option<Stamp>,
-    premises: Premises,
+    server_facts: ServerFacts,
     /// To a database that is not the one that is replaced.
     maintenance: Conninfo,
     /// What the new database is made like, if anything is known.
@@ -117,16 +117,16 @@ pub struct RestorePlan {
 ///
 /// # Errors
 /// When the backup's manifest or the server cannot be asked.
-pub async fn look(run: &Run<'_>, request: &RestoreRequest<'_>) -> Result<Outlook, JobError> {
+pub async fn look(run: &Run<'_>, request: &RestoreRequest<'_>) -> Result<Preview, JobError> {
     let (prepared, problems) = Preparation::look(run, request, Depth::Look).await?;
     let Prepared {
         plan,
         source,
-        premises,
+        server_facts,
         ..
     } = prepared;
-    Ok(Outlook {
-        steps: steps::plan(request, &source, &plan, &premises),
+    Ok(Preview {
+        steps: steps::plan(request, &source, &plan, &server_facts),
         last_drill: LastDrill::newest(&request.order)?,
         bytes: source.manifest.as_ref().map(Manifest::bytes),
         backup: plan.backup,
@@ -199,15 +199,15 @@ pub(super) fn close_open_runs(
     repository: &Repository,
 ) -> Result<Vec<(Record, CutShort)>, JobError> {
     let ledger = repository.restore_ledger();
-    let told = |source| unrecorded(&ledger, "nothing was done because")(source);
+    let to_error = |source| unrecorded(&ledger, "nothing was done because")(source);
     let mut closed = Vec::new();
-    for open in ledger.open_runs().map_err(told)? {
+    for open in ledger.open_runs().map_err(to_error)? {
         let Some(cut) = CutShort::of(&open) else {
             continue;
         };
         let found = "the process ended before the restore did; found later";
         let end = open.closed(context.now(), Event::Interrupted, found);
-        ledger.append(&end).map_err(told)?;
+        ledger.append(&end).map_err(to_error)?;
         closed.push((end, cut));
     }
     Ok(closed)
@@ -228,7 +228,7 @@ async fn ties_and_lacks(
 ) -> Result<Lookup, JobError> {
     let locales = source.properties().map_or_else(Vec::new, locales);
     Ok(Lookup {
-        attached: attached(client, database).await?,
+        dependents: dependents(client, database).await?,
         missing_locales: missing_locales(client, &locales).await?,
     })
 }
@@ -242,7 +242,7 @@ struct Preparation<'a> {
 
 /// What the server has and lacks, beyond what is always asked.
 struct Lookup {
-    attached: Attached,
+    dependents: Dependents,
     missing_locales: Vec<String>,
 }
 
@@ -265,13 +265,13 @@ impl Preparation<'_> {
     async fn carry_out(&self) -> Result<(Prepared, Vec<String>), JobError> {
         let (run, request) = (&self.run, self.request);
         let database = request.order.database;
-        let Beginning {
+        let RestoreStart {
             lock,
             cut_short,
             source,
             client,
             maintenance,
-            premises,
+            server_facts,
         } = request.order.begin(run, self.depth).await?;
         let looking = ties_and_lacks(&client, database, &source);
         let lookup = run.wait_for(looking).await??;
@@ -279,27 +279,27 @@ impl Preparation<'_> {
 
         // Where there is nothing, reading it says so.
         let stamp = Stamp::of(&source.path).ok();
-        let mut warnings = self.known_before(&cut_short, &premises);
-        let (passage, remarks) = self.read_in_full(&source, premises.major).await?;
+        let mut warnings = self.known_before(&cut_short, &server_facts);
+        let (stream_summary, remarks) = self.read_in_full(&source, server_facts.major).await?;
         warnings.extend(remarks);
 
-        let replaces = self.replaces(&premises);
+        let replaces = self.replaces(&server_facts);
         let standing = replaces
             .is_some()
             .then(|| maintenance.to_database(database));
         let like = source.properties_or_of(run, standing.as_ref()).await?;
-        warnings.extend(like_what(&source, &premises, like.is_some()));
-        let names = Names::free(database, run.now(), &premises.databases);
+        warnings.extend(like_what(&source, &server_facts, like.is_some()));
+        let names = Names::free(database, run.now(), &server_facts.databases);
         let plan = RestorePlan {
             backup: source.label.clone(),
             started: source.started(),
-            rows: passage
+            rows: stream_summary
                 .as_ref()
-                .map(|passage| passage.census.summary().rows)
+                .map(|stream_summary| stream_summary.census.summary().rows)
                 .or(source.manifest.as_ref().map(|one| one.census.summary.rows)),
             server: maintenance.server(),
             database: database.to_owned(),
-            user: premises.user.clone(),
+            user: server_facts.user.clone(),
             compares_with: names.compares_with,
             loads_into: names.loads_into,
             keeps_as: replaces.as_ref().map(|_| names.keeps_as),
@@ -310,47 +310,54 @@ impl Preparation<'_> {
             plan,
             _lock: lock,
             source,
-            passage,
+            stream_summary,
             stamp,
-            premises,
+            server_facts,
             maintenance,
             like,
         };
-        let judgement = self.judge(&prepared, &lookup).await?;
+        let judgement = self.judge_prepared(&prepared, &lookup).await?;
         let warnings = &mut prepared.plan.warnings;
         warnings.extend(judgement.warnings);
-        run.steps
+        run.step_log
             .update(|facts| facts.warnings.clone_from(warnings));
         Ok((prepared, judgement.problems))
     }
 
     /// The database that it takes the place of, if it does.
-    fn replaces(&self, premises: &Premises) -> Option<Standing> {
-        let standing = premises.databases.get(self.request.order.database);
+    fn replaces(&self, server_facts: &ServerFacts) -> Option<Standing> {
+        let standing = server_facts.databases.get(self.request.order.database);
         let replaces = standing.filter(|_| self.request.replace);
         self.run
-            .steps
+            .step_log
             .update(|facts| facts.replaces = replaces.map(replaced));
         replaces.cloned()
     }
 
     /// Judges whether the server has all that is needed.
-    async fn judge(&self, prepared: &Prepared, lookup: &Lookup) -> Result<Judgement, JobError> {
+    async fn judge_prepared(
+        &self,
+        prepared: &Prepared,
+        lookup: &Lookup,
+    ) -> Result<Judgement, JobError> {
         let Prepared {
             source,
-            passage,
-            premises,
+            stream_summary,
+            server_facts,
             maintenance,
             ..
         } = prepared;
         let like = prepared.like.as_ref();
         let brought: BTreeSet<String> = roles::recorded(&source.globals);
-        let needs = passage.as_ref().map(|passage| &passage.needs);
+        let dependencies = stream_summary
+            .as_ref()
+            .map(|stream_summary| &stream_summary.dependencies);
         let overwrites_roles = self.request.overwrite_roles;
         let roles_to_restore =
-            roles::to_restore(&source.globals, &premises.roles, overwrites_roles);
+            roles::to_restore(&source.globals, &server_facts.roles, overwrites_roles);
         let labelled = label_providers(&roles_to_restore, like);
-        let missing_providers = missing_providers(&self.run, maintenance, needs, labelled).await?;
+        let missing_providers =
+            missing_providers(&self.run, maintenance, dependencies, labelled).await?;
         let tablespace = like.and_then(|like| like.tablespace.as_deref());
         let wanted = Wanted {
             name: self.request.order.database,
@@ -361,14 +368,14 @@ impl Preparation<'_> {
             roles: &brought,
             roles_to_restore: &roles_to_restore,
             overwrites_roles,
-            needs,
-            attached: &lookup.attached,
+            dependencies,
+            dependents: &lookup.dependents,
             missing_locales: &lookup.missing_locales,
             missing_providers: &missing_providers,
-            forecast: forecast(source.properties(), passage.as_ref()),
-            free: free(maintenance, premises, tablespace),
+            forecast: forecast(source.properties(), stream_summary.as_ref()),
+            free: free(maintenance, server_facts, tablespace),
         };
-        Ok(preflight::judge(premises, &wanted))
+        Ok(preflight::judge_restore(server_facts, &wanted))
     }
 
     /// Reads a backup in full where that is wanted, and judges what of it is sent; gives what there is to say
@@ -380,7 +387,7 @@ impl Preparation<'_> {
         &self,
         source: &Source,
         server_major: u32,
-    ) -> Result<(Option<Passage>, Vec<String>), JobError> {
+    ) -> Result<(Option<StreamSummary>, Vec<String>), JobError> {
         let is_read = match self.depth {
             Depth::Ask => false,
             Depth::Look => source.manifest.is_none(),
@@ -390,26 +397,27 @@ impl Preparation<'_> {
             return Ok((None, Vec::new()));
         }
         let order = &self.request.order;
-        let (passage, unexpected) = order.read_in_full(&self.run, source, server_major).await?;
+        let (stream_summary, unexpected) =
+            order.read_in_full(&self.run, source, server_major).await?;
         let of_the_plan = (self.depth == Depth::Look).then(|| read_for_the_plan(source));
-        let expected = content(&passage.census);
+        let expected = content(&stream_summary.census);
         self.run
-            .steps
+            .step_log
             .update(|facts| facts.expected = Some(expected));
         let remarks = unexpected.into_iter().chain(of_the_plan).collect();
-        Ok((Some(passage), remarks))
+        Ok((Some(stream_summary), remarks))
     }
 
     /// What the operator should know before anything is read: newer backups, and restores that were killed.
-    fn known_before(&self, cut_short: &[CutShort], premises: &Premises) -> Vec<String> {
+    fn known_before(&self, cut_short: &[CutShort], server_facts: &ServerFacts) -> Vec<String> {
         let order = &self.request.order;
         let mut warnings = order.passed_over.to_vec();
         let start = self.request.settings.start.as_deref();
-        let (database, standing) = (order.database, &premises.databases);
+        let (database, standing) = (order.database, &server_facts.databases);
         warnings.extend(cut_short::sentences(cut_short, database, standing, start));
         // Whatever fails from here on, the report has them.
         self.run
-            .steps
+            .step_log
             .update(|facts| facts.warnings.clone_from(&warnings));
         warnings
     }
@@ -425,7 +433,7 @@ pub(in crate::jobs) fn read_for_the_plan(source: &Source) -> String {
 }
 
 /// What to say of what the new database is made like, where no manifest speaks.
-fn like_what(source: &Source, premises: &Premises, stands: bool) -> Option<String> {
+fn like_what(source: &Source, server_facts: &ServerFacts, stands: bool) -> Option<String> {
     if source.manifest.is_some() {
         return None;
     }
@@ -439,7 +447,7 @@ fn like_what(source: &Source, premises: &Premises, stands: bool) -> Option<Strin
         format!(
             "no manifest speaks for {label}: the database gets the server's own encoding and locale, \
              belongs to user {}, and no role is restored",
-            premises.user
+            server_facts.user
         )
     })
 }

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use super::rights;
 use super::roles::{RolesToRestore, names};
-use crate::pipeline::census::Needs;
+use crate::display::{named, size};
+use crate::pipeline::census::Dependencies;
 use crate::postgres::{
-    Attached, DatabaseProperties, Premises, Standing, USUAL_TABLESPACE, roles_of,
+    DatabaseProperties, Dependents, ServerFacts, Standing, USUAL_TABLESPACE, roles_of,
 };
-use crate::words::{named, size};
 
 /// What the judgement is made from.
 #[derive(Clone, Copy, Debug)]
@@ -30,9 +30,9 @@ pub(in crate::jobs) struct Wanted<'a> {
     /// Whether roles that are there are made as they were.
     pub(in crate::jobs) overwrites_roles: bool,
     /// What the dump itself names, if it was read.
-    pub(in crate::jobs) needs: Option<&'a Needs>,
+    pub(in crate::jobs) dependencies: Option<&'a Dependencies>,
     /// What is bound to the database that is replaced.
-    pub(in crate::jobs) attached: &'a Attached,
+    pub(in crate::jobs) dependents: &'a Dependents,
     /// Locales of the database that the server does not know.
     pub(in crate::jobs) missing_locales: &'a [String],
     /// Providers of security labels, of the dump or of roles, that the server has not loaded.
@@ -53,24 +53,24 @@ pub(in crate::jobs) struct Judgement {
 }
 
 /// Judges whether a server has what a backup needs.
-pub(in crate::jobs) fn judge(premises: &Premises, wanted: &Wanted<'_>) -> Judgement {
+pub(in crate::jobs) fn judge_restore(facts: &ServerFacts, wanted: &Wanted<'_>) -> Judgement {
     let mut found = Judgement::default();
-    about_the_server(premises, wanted, &mut found);
-    about_rights(premises, wanted, &mut found);
+    about_the_server(facts, wanted, &mut found);
+    about_rights(facts, wanted, &mut found);
     if let Some(properties) = wanted.properties {
-        about_the_database(premises, wanted, properties, &mut found);
+        about_the_database(facts, wanted, properties, &mut found);
     }
-    if let Some(needs) = wanted.needs {
-        about_the_dump(premises, wanted, needs, &mut found);
+    if let Some(dependencies) = wanted.dependencies {
+        about_the_dump(facts, wanted, dependencies, &mut found);
     }
-    about_pg_cron(premises, wanted, &mut found);
+    about_pg_cron(facts, wanted, &mut found);
     for provider in wanted.missing_providers {
         found.problems.push(lacks_label_provider(provider));
     }
     if wanted.may_replace
-        && let Some(standing) = premises.databases.get(wanted.name)
+        && let Some(standing) = facts.databases.get(wanted.name)
     {
-        about_the_replaced(premises, wanted, standing, &mut found);
+        about_the_replaced(facts, wanted, standing, &mut found);
     }
     if let (Some(forecast), Some(free)) = (wanted.forecast, wanted.free)
         && free < forecast
@@ -85,26 +85,26 @@ pub(in crate::jobs) fn judge(premises: &Premises, wanted: &Wanted<'_>) -> Judgem
     found
 }
 
-fn about_the_server(premises: &Premises, wanted: &Wanted<'_>, found: &mut Judgement) {
-    if premises.in_recovery {
+fn about_the_server(facts: &ServerFacts, wanted: &Wanted<'_>, found: &mut Judgement) {
+    if facts.in_recovery {
         found.problems.push(
             "the server is a standby, which takes no writes: restore on its primary".to_owned(),
         );
     }
     match wanted.source_major {
-        Some(source) if source > premises.major => found.problems.push(format!(
+        Some(source) if source > facts.major => found.problems.push(format!(
             "the backup comes from PostgreSQL {source}, and the server is {}: restore on a server \
              of version {source} or newer",
-            premises.major
+            facts.major
         )),
-        Some(source) if source < premises.major => found.warnings.push(format!(
+        Some(source) if source < facts.major => found.warnings.push(format!(
             "the backup comes from PostgreSQL {source}, the server is {}: every row is compared, \
              and that every other object is there; how that is written may differ",
-            premises.major
+            facts.major
         )),
         _ => {}
     }
-    if !wanted.may_replace && premises.databases.contains_key(wanted.name) {
+    if !wanted.may_replace && facts.databases.contains_key(wanted.name) {
         found.problems.push(format!(
             "there is a database {:?} already: give another name with --into",
             wanted.name
@@ -112,9 +112,9 @@ fn about_the_server(premises: &Premises, wanted: &Wanted<'_>, found: &mut Judgem
     }
 }
 
-fn about_rights(premises: &Premises, wanted: &Wanted<'_>, found: &mut Judgement) {
-    let user = &premises.user;
-    if !premises.may_create_databases {
+fn about_rights(facts: &ServerFacts, wanted: &Wanted<'_>, found: &mut Judgement) {
+    let user = &facts.user;
+    if !facts.may_create_databases {
         found.problems.push(format!(
             "user {user} may not create databases: ALTER ROLE \"{user}\" CREATEDB, or restore as \
              a superuser"
@@ -123,24 +123,24 @@ fn about_rights(premises: &Premises, wanted: &Wanted<'_>, found: &mut Judgement)
     let missing = wanted
         .roles
         .iter()
-        .filter(|role| !premises.roles.contains_key(*role));
+        .filter(|role| !facts.roles.contains_key(*role));
     let missing: Vec<&str> = missing.map(String::as_str).collect();
-    if !premises.may_create_roles && !missing.is_empty() {
+    if !facts.may_create_roles && !missing.is_empty() {
         found.problems.push(format!(
             "the server lacks {}, and user {user} may not create roles: ALTER ROLE \"{user}\" \
              CREATEROLE, create them by hand, or restore as a superuser",
             named("the role", "the roles", &missing)
         ));
     }
-    if !premises.is_superuser && premises.may_create_roles {
+    if !facts.is_superuser && facts.may_create_roles {
         let (roles, overwrites) = (wanted.roles_to_restore, wanted.overwrites_roles);
-        let problems = rights::to_make_roles(premises, roles, overwrites);
+        let problems = rights::to_make_roles(facts, roles, overwrites);
         found.problems.extend(problems);
     }
 }
 
 fn about_the_database(
-    premises: &Premises,
+    facts: &ServerFacts,
     wanted: &Wanted<'_>,
     properties: &DatabaseProperties,
     found: &mut Judgement,
@@ -148,7 +148,7 @@ fn about_the_database(
     let needed = roles_of(properties);
     let missing: Vec<&str> = needed
         .iter()
-        .filter(|role| !premises.roles.contains_key(*role) && !wanted.roles.contains(*role))
+        .filter(|role| !facts.roles.contains_key(*role) && !wanted.roles.contains(*role))
         .map(String::as_str)
         .collect();
     if !missing.is_empty() {
@@ -158,23 +158,23 @@ fn about_the_database(
             named("the role", "the roles", &missing)
         ));
     }
-    if premises.roles.get(&properties.owner) == Some(&false) && !premises.is_superuser {
+    if facts.roles.get(&properties.owner) == Some(&false) && !facts.is_superuser {
         found.problems.push(format!(
             "the database belongs to {owner:?}, and user {user} is no member of it: GRANT \
              \"{owner}\" TO \"{user}\", or restore as a superuser",
             owner = properties.owner,
-            user = premises.user
+            user = facts.user
         ));
     }
-    if !premises.is_superuser {
-        let problems = rights::to_give_properties(premises, properties, wanted.roles);
+    if !facts.is_superuser {
+        let problems = rights::to_give_properties(facts, properties, wanted.roles);
         found.problems.extend(problems);
     }
     // The usual one is not named, and so nobody asks for a right to it.
     if let Some(tablespace) = &properties.tablespace
         && tablespace != USUAL_TABLESPACE
     {
-        about_tablespace(premises, tablespace, found);
+        about_tablespace(facts, tablespace, found);
     }
     if !wanted.missing_locales.is_empty() {
         let locales: Vec<&str> = wanted.missing_locales.iter().map(String::as_str).collect();
@@ -186,10 +186,10 @@ fn about_the_database(
         ));
     }
     for extension in &properties.extensions {
-        match premises.extensions.get(&extension.name) {
+        match facts.extensions.get(&extension.name) {
             None => {
                 let what = format!("{} {}", extension.name, extension.version);
-                found.problems.push(lacks_extension(&what, premises));
+                found.problems.push(lacks_extension(&what, facts));
             }
             Some(versions) if !versions.contains(&extension.version) => {
                 found.warnings.push(format!(
@@ -205,13 +205,18 @@ fn about_the_database(
 }
 
 /// What the dump's own statements want, beyond what was recorded of the database.
-fn about_the_dump(premises: &Premises, wanted: &Wanted<'_>, needs: &Needs, found: &mut Judgement) {
+fn about_the_dump(
+    facts: &ServerFacts,
+    wanted: &Wanted<'_>,
+    dependencies: &Dependencies,
+    found: &mut Judgement,
+) {
     let recorded = wanted.properties.map_or_else(Vec::new, roles_of);
-    let roles = names(&needs.roles);
+    let roles = names(&dependencies.roles);
     let missing: Vec<&str> = roles
         .iter()
         .filter(|role| {
-            !premises.roles.contains_key(*role)
+            !facts.roles.contains_key(*role)
                 && !wanted.roles.contains(*role)
                 && !recorded.contains(role)
         })
@@ -225,9 +230,9 @@ fn about_the_dump(premises: &Premises, wanted: &Wanted<'_>, needs: &Needs, found
         ));
     }
     let database = wanted.properties.and_then(|one| one.tablespace.as_deref());
-    for tablespace in names(&needs.tablespaces) {
+    for tablespace in names(&dependencies.tablespaces) {
         if database.unwrap_or(USUAL_TABLESPACE) != tablespace {
-            about_tablespace(premises, &tablespace, found);
+            about_tablespace(facts, &tablespace, found);
         }
     }
     let known = |name: &String| {
@@ -237,13 +242,13 @@ fn about_the_dump(premises: &Premises, wanted: &Wanted<'_>, needs: &Needs, found
             .iter()
             .any(|one| one.name == *name)
     };
-    for extension in names(&needs.extensions) {
-        if !premises.extensions.contains_key(&extension) && !known(&extension) {
-            found.problems.push(lacks_extension(&extension, premises));
+    for extension in names(&dependencies.extensions) {
+        if !facts.extensions.contains_key(&extension) && !known(&extension) {
+            found.problems.push(lacks_extension(&extension, facts));
         }
     }
-    if !premises.is_superuser {
-        let problems = rights::to_load(premises, needs, wanted.properties);
+    if !facts.is_superuser {
+        let problems = rights::to_load(facts, dependencies, wanted.properties);
         found.problems.extend(problems);
     }
 }
@@ -253,17 +258,17 @@ fn about_the_dump(premises: &Premises, wanted: &Wanted<'_>, needs: &Needs, found
 pub(in crate::jobs) const PG_CRON: &str = "pg_cron";
 
 /// A restore loads under another name first.
-fn about_pg_cron(premises: &Premises, wanted: &Wanted<'_>, found: &mut Judgement) {
+fn about_pg_cron(facts: &ServerFacts, wanted: &Wanted<'_>, found: &mut Judgement) {
     let recorded = wanted.properties.map(|one| one.extensions.as_slice());
     let is_recorded = recorded
         .unwrap_or_default()
         .iter()
         .any(|one| one.name == PG_CRON);
     let is_made = wanted
-        .needs
-        .is_some_and(|needs| names(&needs.extensions).contains(PG_CRON));
+        .dependencies
+        .is_some_and(|dependencies| names(&dependencies.extensions).contains(PG_CRON));
     // Where it is not installed, that is what is missing first.
-    if (is_recorded || is_made) && premises.extensions.contains_key(PG_CRON) {
+    if (is_recorded || is_made) && facts.extensions.contains_key(PG_CRON) {
         found.problems.push(
             "the backup has the extension pg_cron, which can be made only in the database that \
              cron.database_name names, and a restore loads under another name before it changes \
@@ -276,13 +281,13 @@ fn about_pg_cron(premises: &Premises, wanted: &Wanted<'_>, found: &mut Judgement
 
 /// What stands in the way of taking a database's name from it.
 fn about_the_replaced(
-    premises: &Premises,
+    facts: &ServerFacts,
     wanted: &Wanted<'_>,
     standing: &Standing,
     found: &mut Judgement,
 ) {
-    let (name, user, attached) = (wanted.name, &premises.user, wanted.attached);
-    let owns = premises.is_superuser || premises.roles.get(&standing.owner) == Some(&true);
+    let (name, user, dependents) = (wanted.name, &facts.user, wanted.dependents);
+    let owns = facts.is_superuser || facts.roles.get(&standing.owner) == Some(&true);
     if !owns {
         found.problems.push(format!(
             "the database {name:?} that stands belongs to {owner:?}, and only who has its rights \
@@ -290,8 +295,8 @@ fn about_the_replaced(
             owner = standing.owner
         ));
     }
-    let ends_sessions = premises.roles.get("pg_signal_backend") == Some(&true);
-    if !premises.is_superuser && !ends_sessions {
+    let ends_sessions = facts.roles.get("pg_signal_backend") == Some(&true);
+    if !facts.is_superuser && !ends_sessions {
         found.warnings.push(format!(
             "user {user} can end sessions of its own roles alone: see that nobody else is connected \
              to {name} in the end, or GRANT pg_signal_backend TO \"{user}\""
@@ -301,14 +306,14 @@ fn about_the_replaced(
         let names: Vec<String> = names.iter().map(|name| format!("{name:?}")).collect();
         names.join(", ")
     };
-    if !attached.prepared.is_empty() {
+    if !dependents.prepared.is_empty() {
         found.problems.push(format!(
             "prepared transactions keep the database {name:?} from being renamed: {}; COMMIT \
              PREPARED or ROLLBACK PREPARED each of them in it",
-            list(&attached.prepared)
+            list(&dependents.prepared)
         ));
     }
-    if !attached.slots.is_empty() {
+    if !dependents.slots.is_empty() {
         let become_of = if wanted.drops_old {
             "are dropped with the database that is replaced"
         } else {
@@ -317,24 +322,24 @@ fn about_the_replaced(
         found.warnings.push(format!(
             "logical replication slots {become_of}: {}; whoever reads from them has to be set up \
              anew",
-            list(&attached.slots)
+            list(&dependents.slots)
         ));
     }
-    if !attached.subscriptions.is_empty() {
+    if !dependents.subscriptions.is_empty() {
         found.warnings.push(format!(
             "subscriptions of the database that is replaced go on receiving into it, under its new \
              name: {}; ALTER SUBSCRIPTION … DISABLE them there, and SET (slot_name = NONE) before any is \
              dropped, or its slot goes with it; those of the restored one come disabled, and need a \
              slot",
-            list(&attached.subscriptions)
+            list(&dependents.subscriptions)
         ));
     }
 }
 
 /// Whether something can be created in a tablespace: what the database stands in, or what a relation
 /// stands in that is not there. Either is created as our user, whoever gets it then.
-fn about_tablespace(premises: &Premises, tablespace: &str, found: &mut Judgement) {
-    match premises.tablespaces.get(tablespace) {
+fn about_tablespace(facts: &ServerFacts, tablespace: &str, found: &mut Judgement) {
+    match facts.tablespaces.get(tablespace) {
         None => found.problems.push(format!(
             "the server lacks the tablespace {tablespace:?}: make a directory that is the server's \
              own and CREATE TABLESPACE \"{tablespace}\" LOCATION 'that directory'"
@@ -342,7 +347,7 @@ fn about_tablespace(premises: &Premises, tablespace: &str, found: &mut Judgement
         Some(false) => found.problems.push(format!(
             "user {user} may not create anything in the tablespace {tablespace:?}: GRANT CREATE ON \
              TABLESPACE \"{tablespace}\" TO \"{user}\", or restore as a superuser",
-            user = premises.user
+            user = facts.user
         )),
         Some(true) => {}
     }
@@ -357,11 +362,11 @@ pub(in crate::jobs) fn lacks_label_provider(provider: &str) -> String {
     )
 }
 
-fn lacks_extension(what: &str, premises: &Premises) -> String {
+fn lacks_extension(what: &str, facts: &ServerFacts) -> String {
     format!(
         "the server cannot install the extension {what}: install its package on the server's \
          machine (contrib's are in postgresql-{} on Debian), then run it again",
-        premises.major
+        facts.major
     )
 }
 
@@ -379,14 +384,14 @@ pub(super) mod tests {
         privileges: Vec::new(),
     };
 
-    static NOTHING: Attached = Attached {
+    static NOTHING: Dependents = Dependents {
         prepared: Vec::new(),
         slots: Vec::new(),
         subscriptions: Vec::new(),
     };
 
-    fn premises() -> Premises {
-        Premises {
+    fn facts() -> ServerFacts {
+        ServerFacts {
             major: 15,
             user: "me".to_owned(),
             is_superuser: true,
@@ -402,7 +407,7 @@ pub(super) mod tests {
                     ..Standing::default()
                 },
             )]),
-            ..Premises::default()
+            ..ServerFacts::default()
         }
     }
 
@@ -431,7 +436,7 @@ pub(super) mod tests {
         }
     }
 
-    /// All that a server of these premises has to offer.
+    /// All that such a server has to offer.
     fn wanted<'a>(properties: &'a DatabaseProperties, roles: &'a BTreeSet<String>) -> Wanted<'a> {
         Wanted {
             name: "app",
@@ -442,8 +447,8 @@ pub(super) mod tests {
             roles,
             roles_to_restore: &NO_ROLES,
             overwrites_roles: false,
-            needs: None,
-            attached: &NOTHING,
+            dependencies: None,
+            dependents: &NOTHING,
             missing_locales: &[],
             missing_providers: &[],
             forecast: Some(10),
@@ -455,24 +460,24 @@ pub(super) mod tests {
     fn a_server_that_has_everything_is_fine() {
         let (properties, roles) = (properties(), BTreeSet::new());
         let known = wanted(&properties, &roles);
-        assert_eq!(judge(&premises(), &known), Judgement::default());
+        assert_eq!(judge_restore(&facts(), &known), Judgement::default());
         let unknown = Wanted {
             properties: None,
             source_major: None,
             free: None,
             ..known
         };
-        assert_eq!(judge(&premises(), &unknown), Judgement::default());
+        assert_eq!(judge_restore(&facts(), &unknown), Judgement::default());
     }
 
     #[test]
     fn everything_that_is_missing_is_named_at_once() {
-        let mut premises = premises();
-        premises.is_superuser = false;
-        premises.may_create_databases = false;
-        premises.may_create_roles = false;
-        premises.in_recovery = true;
-        premises.major = 14;
+        let mut facts = facts();
+        facts.is_superuser = false;
+        facts.may_create_databases = false;
+        facts.may_create_roles = false;
+        facts.in_recovery = true;
+        facts.major = 14;
         let (mut properties, roles) = (properties(), BTreeSet::from(["brought".to_owned()]));
         properties.owner = "gone".to_owned();
         properties.tablespace = Some("fast".to_owned());
@@ -486,7 +491,7 @@ pub(super) mod tests {
             free: Some(9),
             ..wanted(&properties, &roles)
         };
-        let judgement = judge(&premises, &wanted);
+        let judgement = judge_restore(&facts, &wanted);
         let expected = [
             "standby",
             "comes from PostgreSQL 15, and the server is 14",
@@ -507,8 +512,8 @@ pub(super) mod tests {
     #[test]
     fn an_extension_of_one_database_alone_is_not_restored_into_another() {
         let roles = BTreeSet::new();
-        let mut premises = premises();
-        premises
+        let mut facts = facts();
+        facts
             .extensions
             .insert(PG_CRON.to_owned(), vec!["1.4".to_owned()]);
         let mut with = properties();
@@ -518,20 +523,20 @@ pub(super) mod tests {
             version: "1.4".to_owned(),
         });
         let without = properties();
-        let made = Needs {
+        let made = Dependencies {
             extensions: BTreeSet::from([PG_CRON.as_bytes().to_vec()]),
-            ..Needs::default()
+            ..Dependencies::default()
         };
-        for (properties, needs, is_refused) in [
+        for (properties, dependencies, is_refused) in [
             (&without, None, false),
             (&with, None, true),
             (&without, Some(&made), true),
         ] {
             let wanted = Wanted {
-                needs,
+                dependencies,
                 ..wanted(properties, &roles)
             };
-            let found = judge(&premises, &wanted);
+            let found = judge_restore(&facts, &wanted);
             let is_told = found.problems.iter().any(|one| one.contains("by hand"));
             assert_eq!(is_told, is_refused, "{found:#?}");
         }
@@ -541,7 +546,7 @@ pub(super) mod tests {
     fn what_the_dump_names_must_be_there() {
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
         let bytes = |names: &[&str]| names.iter().map(|name| name.as_bytes().to_vec()).collect();
-        let needs = Needs {
+        let dependencies = Dependencies {
             roles: bytes(&["o", "brought", "gone", "away"]),
             grantors: bytes(&["o"]),
             owners: bytes(&["o", "brought", "gone"]),
@@ -549,19 +554,19 @@ pub(super) mod tests {
             extensions: bytes(&["postgis", "hstore"]),
             label_providers: bytes(&["selinux"]),
             of_superusers: BTreeMap::from([("event triggers", "CREATE EVENT".to_owned())]),
-            ..Needs::default()
+            ..Dependencies::default()
         };
         let (properties, roles) = (properties(), names(&["brought"]));
         let missing_locales = ["xx_YY".to_owned()];
         let missing_providers = ["selinux".to_owned()];
         let wanted = Wanted {
-            needs: Some(&needs),
+            dependencies: Some(&dependencies),
             missing_locales: &missing_locales,
             missing_providers: &missing_providers,
             ..wanted(&properties, &roles)
         };
-        let told = |premises: &Premises, expected: &[&str]| {
-            let judgement = judge(premises, &wanted);
+        let check = |facts: &ServerFacts, expected: &[&str]| {
+            let judgement = judge_restore(facts, &wanted);
             assert_eq!(judgement.problems.len(), expected.len(), "{judgement:#?}");
             for (problem, expected) in judgement.problems.iter().zip(expected) {
                 assert!(problem.contains(expected), "{problem}");
@@ -574,8 +579,8 @@ pub(super) mod tests {
             "extension postgis:",
         ];
         let of_labels = ["of the label provider \"selinux\", which the server has not loaded"];
-        told(&premises(), &[&for_all[..], &of_labels].concat());
-        let mut weak = premises();
+        check(&facts(), &[&for_all[..], &of_labels].concat());
+        let mut weak = facts();
         weak.is_superuser = false;
         weak.untrusted = names(&["hstore"]);
         let for_the_weak = [
@@ -584,16 +589,16 @@ pub(super) mod tests {
             "granted by the role \"o\", in whose name",
             "event triggers, which only a superuser can make (CREATE EVENT …)",
         ];
-        told(&weak, &[&for_all[..], &for_the_weak, &of_labels].concat());
+        check(&weak, &[&for_all[..], &for_the_weak, &of_labels].concat());
     }
 
     #[test]
     fn a_right_to_a_tablespace_is_wanted_where_the_database_does_not_stand_in_it() {
         let (mut properties, roles) = (properties(), BTreeSet::new());
-        let mut premises = premises();
-        premises.is_superuser = false;
+        let mut facts = facts();
+        facts.is_superuser = false;
         let tablespaces = [("pg_default", false), ("fast", false), ("mine", true)];
-        premises.tablespaces = tablespaces.map(|(name, may)| (name.to_owned(), may)).into();
+        facts.tablespaces = tablespaces.map(|(name, may)| (name.to_owned(), may)).into();
         for (database, relations, denied) in [
             (Some("pg_default"), &["mine"][..], &[][..]),
             (Some("pg_default"), &["fast", "mine"], &["fast"]),
@@ -602,15 +607,15 @@ pub(super) mod tests {
             (None, &["pg_default"], &[]),
         ] {
             properties.tablespace = database.map(str::to_owned);
-            let needs = Needs {
+            let dependencies = Dependencies {
                 tablespaces: relations.iter().map(|one| one.as_bytes().into()).collect(),
-                ..Needs::default()
+                ..Dependencies::default()
             };
             let wanted = Wanted {
-                needs: Some(&needs),
+                dependencies: Some(&dependencies),
                 ..wanted(&properties, &roles)
             };
-            let problems = judge(&premises, &wanted).problems;
+            let problems = judge_restore(&facts, &wanted).problems;
             let expected: Vec<String> = denied
                 .iter()
                 .map(|one| format!("user me may not create anything in the tablespace \"{one}\""))
@@ -625,23 +630,23 @@ pub(super) mod tests {
     #[test]
     fn what_is_bound_to_the_replaced_database_is_told() {
         let (properties, roles) = (properties(), BTreeSet::new());
-        let attached = Attached {
+        let dependents = Dependents {
             prepared: vec!["left".to_owned()],
             slots: vec!["slot".to_owned()],
             subscriptions: vec!["sub".to_owned()],
         };
         let wanted = Wanted {
-            attached: &attached,
+            dependents: &dependents,
             ..wanted(&properties, &roles)
         };
-        let mut premises = premises();
-        let judgement = judge(&premises, &wanted);
+        let mut facts = facts();
+        let judgement = judge_restore(&facts, &wanted);
         assert_eq!(judgement.problems.len(), 1, "{judgement:#?}");
         assert_eq!(judgement.warnings.len(), 2, "{judgement:#?}");
-        premises.is_superuser = false;
-        let standing = premises.databases.get_mut("app").unwrap();
+        facts.is_superuser = false;
+        let standing = facts.databases.get_mut("app").unwrap();
         standing.owner = "somebody".to_owned();
-        let judgement = judge(&premises, &wanted);
+        let judgement = judge_restore(&facts, &wanted);
         let expected = "that stands belongs to \"somebody\"";
         assert!(judgement.problems[0].contains(expected), "{judgement:#?}");
         assert!(
@@ -652,7 +657,7 @@ pub(super) mod tests {
             drops_old: true,
             ..wanted
         };
-        let judgement = judge(&premises, &dropping);
+        let judgement = judge_restore(&facts, &dropping);
         let expected = "slots are dropped with the database that is replaced: \"slot\"";
         assert!(judgement.warnings[1].contains(expected), "{judgement:#?}");
         // Beside it, it is of no interest.
@@ -660,20 +665,20 @@ pub(super) mod tests {
             name: "new",
             ..wanted
         };
-        assert_eq!(judge(&premises, &beside), Judgement::default());
+        assert_eq!(judge_restore(&facts, &beside), Judgement::default());
     }
 
     #[test]
     fn what_is_only_odd_is_a_warning() {
-        let mut premises = premises();
-        premises.major = 17;
+        let mut facts = facts();
+        facts.major = 17;
         let (mut properties, roles) = (properties(), BTreeSet::new());
         properties.extensions.push(Extension {
             name: "hstore".to_owned(),
             version: "1.4".to_owned(),
             schema: "public".to_owned(),
         });
-        let judgement = judge(&premises, &wanted(&properties, &roles));
+        let judgement = judge_restore(&facts, &wanted(&properties, &roles));
         assert_eq!(judgement.problems, [""; 0]);
         assert_eq!(judgement.warnings.len(), 2, "{judgement:#?}");
     }
@@ -682,7 +687,7 @@ pub(super) mod tests {
     fn a_role_that_the_backup_brings_is_not_missing() {
         let (mut properties, roles) = (properties(), BTreeSet::from(["brought".to_owned()]));
         properties.owner = "brought".to_owned();
-        let judgement = judge(&premises(), &wanted(&properties, &roles));
+        let judgement = judge_restore(&facts(), &wanted(&properties, &roles));
         assert_eq!(judgement, Judgement::default());
     }
 }

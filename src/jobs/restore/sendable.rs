@@ -8,7 +8,7 @@ use std::path::Path;
 use super::source::Source;
 use crate::jobs::{JobContext, JobError};
 use crate::pipeline::{Findings, StreamError};
-use crate::postgres::{Client, Conninfo, Premises};
+use crate::postgres::{Client, Conninfo, ServerFacts};
 
 /// What lets statements of unknown kinds pass.
 const ACCEPT: &str = "--accept-unexpected";
@@ -17,7 +17,7 @@ const ACCEPT: &str = "--accept-unexpected";
 ///
 /// # Errors
 /// When it is not to be restored.
-pub(in crate::jobs) fn judge(
+pub(in crate::jobs) fn judge_findings(
     source: &Source,
     findings: &Findings,
     accepts_unexpected: bool,
@@ -34,7 +34,7 @@ pub(in crate::jobs) fn judge(
             source.label
         )));
     }
-    let (Some(words), Some(first)) = (findings.unexpected_in_words(), findings.unexpected.first())
+    let (Some(words), Some(first)) = (findings.display_unexpected(), findings.unexpected.first())
     else {
         return Ok(None);
     };
@@ -134,14 +134,14 @@ pub fn about_functions(user: &str) -> String {
 /// Where there can be none, it is only one guard less.
 pub(in crate::jobs) async fn stay_in(
     context: &JobContext,
-    premises: &Premises,
+    server_facts: &ServerFacts,
     maintenance: &Conninfo,
     databases: &[&str],
 ) -> Vec<Client> {
     let mut sessions = Vec::new();
     for (index, database) in databases.iter().enumerate() {
         let is_again = databases[..index].contains(database);
-        if is_again || !premises.databases.contains_key(*database) {
+        if is_again || !server_facts.databases.contains_key(*database) {
             continue;
         }
         let conninfo = maintenance.to_database(database);

@@ -1,5 +1,5 @@
-//! What is restored: a backup with its manifest, or the bare output of `pg_dump`. Either is read in
-//! full before anything is done with it.
+//! What is restored: a backup with its manifest, or the output of `pg_dump` without one. Either is read
+//! in full before anything is done with it.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -7,29 +7,29 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, FixedOffset};
 
 use crate::config::{Compression, Format};
+use crate::display::command;
 use crate::jobs::archive::{read_archive, without_a_server};
 use crate::jobs::dump::{Dumper, Overheard, read_back};
 use crate::jobs::examine::{Examined, examine};
-use crate::jobs::proof::{Scrutiny, major_of, read_globals};
+use crate::jobs::proof::{ComparisonLevel, major_of, read_globals};
 use crate::jobs::run::Run;
-use crate::jobs::{JobContext, JobError, Place};
+use crate::jobs::{BackupDirectory, JobContext, JobError};
 use crate::pipeline::{
-    Amount, ArchiveReceipt, Finding, Passage, Phase, StreamError, judge_globals,
+    Amount, ArchiveReceipt, Finding, Phase, StreamError, StreamSummary, judge_globals,
 };
 use crate::postgres::{
     Confinement, Conninfo, DatabaseProperties, Programs, archive_as_sql_arguments,
     database_properties,
 };
 use crate::repository::{Manifest, Role, Stem};
-use crate::words::command;
 
 /// Which dump is restored.
 #[derive(Clone, Debug)]
 pub enum RestoreSource {
     /// A backup with its manifest.
-    Backup(Place, Stem),
+    Backup(BackupDirectory, Stem),
     /// A file or directory that no manifest speaks for.
-    Bare(PathBuf),
+    DumpFile(PathBuf),
 }
 
 /// A dump that is described, and perhaps not read yet.
@@ -42,7 +42,7 @@ pub(in crate::jobs) struct Source {
     pub(in crate::jobs) compression: Compression,
     /// The oldest major version whose `pg_restore` reads it; 0 if every one does.
     reader: u32,
-    /// None for the bare output of `pg_dump`.
+    /// None for the output of `pg_dump` without a manifest.
     pub(in crate::jobs) manifest: Option<Manifest>,
     /// Roles and tablespaces of the cluster it comes from, as SQL.
     pub(in crate::jobs) globals: Vec<u8>,
@@ -55,12 +55,12 @@ impl Source {
         source: &RestoreSource,
     ) -> Result<Self, JobError> {
         match source {
-            RestoreSource::Backup(place, stem) => {
-                let manifest = place.repository.manifest(stem)?;
+            RestoreSource::Backup(backup_directory, stem) => {
+                let manifest = backup_directory.repository.manifest(stem)?;
                 let artifact = &manifest.artifact;
                 let role = Role::Artifact(artifact.format, artifact.compression);
                 let globals = if manifest.globals.is_some() {
-                    let path = place.repository.path(stem, Role::Globals);
+                    let path = backup_directory.repository.path(stem, Role::Globals);
                     let globals = read_globals(run, path).await?;
                     only_roles(stem, &globals)?;
                     globals
@@ -69,7 +69,7 @@ impl Source {
                 };
                 Ok(Self {
                     label: stem.to_string(),
-                    path: place.repository.path(stem, role),
+                    path: backup_directory.repository.path(stem, role),
                     format: artifact.format,
                     compression: artifact.compression,
                     globals,
@@ -80,7 +80,7 @@ impl Source {
                     manifest: Some(manifest),
                 })
             }
-            RestoreSource::Bare(path) => {
+            RestoreSource::DumpFile(path) => {
                 let (format, compression, reader) = shape(path)?;
                 Ok(Self {
                     label: path.display().to_string(),
@@ -104,18 +104,20 @@ impl Source {
         run: &Run<'_>,
         source: &RestoreSource,
         server_major: u32,
-    ) -> Result<Passage, JobError> {
+    ) -> Result<StreamSummary, JobError> {
         run.progress.enter(Phase::Checking);
         if let (Some(manifest), Format::Plain) = (&self.manifest, self.format) {
             let ahead = Amount::Bytes(manifest.artifact.text_bytes);
             run.progress.expect(ahead);
         }
-        if let (RestoreSource::Backup(place, stem), Some(manifest)) = (source, &self.manifest) {
-            return match examine(run, &place.repository, stem, manifest).await? {
-                Examined::Whole(passage) => Ok(*passage),
+        if let (RestoreSource::Backup(backup_directory, stem), Some(manifest)) =
+            (source, &self.manifest)
+        {
+            return match examine(run, &backup_directory.repository, stem, manifest).await? {
+                Examined::Whole(stream_summary) => Ok(*stream_summary),
                 Examined::Damaged(damage) => Err(JobError::Damaged(format!(
                     "the backup {stem} is damaged: {damage}; `{}` lists the others",
-                    command("list", &place.label, "")
+                    command("list", &backup_directory.label, "")
                 ))),
             };
         }
@@ -140,7 +142,7 @@ impl Source {
             for remark in overheard.into_remarks() {
                 tracing::warn!("{}: {remark}", self.path.display());
             }
-            read.map(ArchiveReceipt::into_passage)
+            read.map(ArchiveReceipt::into_summary)
         };
         read.map_err(|error| match error {
             JobError::Stream {
@@ -222,12 +224,14 @@ impl Source {
     }
 
     /// How closely a copy can be compared with it, of these versions of server and `pg_dump`.
-    pub(in crate::jobs) fn scrutiny(&self, copy: [u32; 2]) -> Scrutiny {
-        self.manifest.as_ref().map_or(Scrutiny::Rows, |manifest| {
-            // Of what cannot be read nothing was shown.
-            let pg_dump = major_of(&manifest.pg_dump).unwrap_or_default();
-            Scrutiny::between([manifest.server.major(), pg_dump], copy)
-        })
+    pub(in crate::jobs) fn comparison_level(&self, copy: [u32; 2]) -> ComparisonLevel {
+        self.manifest
+            .as_ref()
+            .map_or(ComparisonLevel::Rows, |manifest| {
+                // Of what cannot be read nothing was shown.
+                let pg_dump = major_of(&manifest.pg_dump).unwrap_or_default();
+                ComparisonLevel::between([manifest.server.major(), pg_dump], copy)
+            })
     }
 }
 

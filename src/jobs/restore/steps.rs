@@ -10,14 +10,14 @@ use super::begin::RestoreOrder;
 use super::sendable::about_functions;
 use super::source::Source;
 use super::{RestorePlan, RestoreRequest, RestoreSource, roles};
+use crate::display::{counted, size};
 use crate::jobs::{DrillPhase, JobError};
-use crate::postgres::Premises;
+use crate::postgres::ServerFacts;
 use crate::repository::{Details, Event, Record};
-use crate::words::{counted, size};
 
 /// What a restore would do.
 #[derive(Clone, Debug)]
-pub struct Outlook {
+pub struct Preview {
     /// The backup's name, or the file's path.
     pub backup: String,
     /// The database that is restored, or restored into.
@@ -105,8 +105,8 @@ impl LastDrill {
     /// The newest one of the database, by the ledger beside the backup; none if there was none.
     pub(in crate::jobs) fn newest(order: &RestoreOrder<'_>) -> Result<Option<Self>, JobError> {
         let repository = match order.source {
-            RestoreSource::Backup(place, _) => &place.repository,
-            RestoreSource::Bare(_) => order.repository,
+            RestoreSource::Backup(backup_directory, _) => &backup_directory.repository,
+            RestoreSource::DumpFile(_) => order.repository,
         };
         let ledger = repository.restore_ledger();
         let mut found = None;
@@ -139,7 +139,7 @@ pub(in crate::jobs) fn plan(
     request: &RestoreRequest<'_>,
     source: &Source,
     plan: &RestorePlan,
-    premises: &Premises,
+    server_facts: &ServerFacts,
 ) -> Vec<PlannedStep> {
     let RestorePlan {
         database,
@@ -158,7 +158,10 @@ pub(in crate::jobs) fn plan(
         ),
         &[DrillPhase::Verify],
     );
-    step(in_words(request, source, premises), &[DrillPhase::Globals]);
+    step(
+        display_roles(request, source, server_facts),
+        &[DrillPhase::Globals],
+    );
     step(
         format!(
             "create the database {loads_into} on {} from template0, as {database} was",
@@ -184,7 +187,7 @@ pub(in crate::jobs) fn plan(
         "give it the recorded settings, privileges and comment".to_owned(),
         &[],
     );
-    step(swap_in_words(plan), &[]);
+    step(display_swap(plan), &[]);
     if let (Some(_), Some(aside), true) = (&plan.replaces, &plan.keeps_as, request.drop_old) {
         step(format!("drop {aside}"), &[]);
     }
@@ -198,7 +201,7 @@ pub(in crate::jobs) fn plan(
 }
 
 /// How the restored database gets its name.
-fn swap_in_words(plan: &RestorePlan) -> String {
+fn display_swap(plan: &RestorePlan) -> String {
     let RestorePlan {
         database,
         loads_into,
@@ -216,8 +219,16 @@ fn swap_in_words(plan: &RestorePlan) -> String {
 }
 
 /// What is done about roles.
-fn in_words(request: &RestoreRequest<'_>, source: &Source, premises: &Premises) -> String {
-    let roles = roles::to_restore(&source.globals, &premises.roles, request.overwrite_roles);
+fn display_roles(
+    request: &RestoreRequest<'_>,
+    source: &Source,
+    server_facts: &ServerFacts,
+) -> String {
+    let roles = roles::to_restore(
+        &source.globals,
+        &server_facts.roles,
+        request.overwrite_roles,
+    );
     let mut words = if roles.missing.is_empty() {
         "create no role, since none is missing".to_owned()
     } else {

@@ -3,19 +3,19 @@
 use std::time::{Duration, Instant};
 
 use super::begin::lock;
-use super::beside::Beside;
 use super::cut_short;
-use super::maintenance::connect_beside;
+use super::maintenance::connect_to_another;
+use super::side_names::SideName;
 use super::swap::Swap;
 use super::work::not_started;
 use super::{application, replaced};
 use crate::config::{Connection, RestoreSettings};
+use crate::display::one_line;
 use crate::jobs::record::append;
 use crate::jobs::run::Run;
 use crate::jobs::{JobContext, JobError};
 use crate::postgres::{Client, Conninfo, Standing, TakePlace, databases, drop_database};
 use crate::repository::{Details, Event, Lock, Repository};
-use crate::words::one_line;
 
 /// A restore that is to be undone.
 #[derive(Clone, Copy, Debug)]
@@ -82,9 +82,9 @@ pub async fn prepare_undo<'a>(
     } = request;
     repository.create()?;
     let (lock, found) = lock(context, repository, "undoing of a restore")?;
-    let client = connect_beside(context, connection, database).await?;
+    let client = connect_to_another(context, connection, database).await?;
     let all = databases(&client).await?;
-    let Some(brings_back) = Beside::Before.newest(database, &all) else {
+    let Some(brings_back) = SideName::Before.newest(database, &all) else {
         return Err(JobError::failed(format!(
             "there is no database that a restore of {database:?} has replaced: none is called {}…",
             one_line(&format!("{database}_before_restore_"))
@@ -103,7 +103,7 @@ pub async fn prepare_undo<'a>(
         database: database.to_owned(),
         keeps_as: standing
             .as_ref()
-            .map(|_| Beside::Undone.name(database, context.now(), &all)),
+            .map(|_| SideName::Undone.name(database, context.now(), &all)),
         standing,
         brings_back,
         warnings,
@@ -120,23 +120,23 @@ pub async fn prepare_undo<'a>(
 /// The names are then as they were.
 pub async fn undo(run: &Run<'_>, mut prepared: PreparedUndo<'_>) -> Result<UndoReport, JobError> {
     let began = Instant::now();
-    let steps = &run.steps;
-    steps.update(|facts| {
+    let step_log = &run.step_log;
+    step_log.update(|facts| {
         facts.server = Some(prepared.server.clone());
         facts.brought_back = Some(prepared.brings_back.clone());
         facts.replaces = prepared.standing.as_ref().map(replaced);
     });
     let ledger = prepared.request.repository.restore_ledger();
     let details = || Details::UndoRestore {
-        restoration: Some(Box::new(steps.so_far())),
+        restoration: Some(Box::new(step_log.so_far())),
     };
     let start = run.record_with_requester(Event::Started, &prepared.database, details());
     append(&ledger, &start, "nothing was undone because")?;
     let outcome = prepared.swap_back(run).await;
     let start_failed = prepared.start_application(run).await;
-    steps.pause();
+    step_log.pause();
     let took = began.elapsed();
-    steps.update(|facts| {
+    step_log.update(|facts| {
         facts.left.extend(start_failed.as_deref().map(not_started));
         if let Ok(sessions_ended) = &outcome {
             facts.sessions_ended = Some(*sessions_ended);
@@ -197,7 +197,7 @@ impl PreparedUndo<'_> {
                     if !all.contains_key(aside) {
                         return Err(error.into());
                     }
-                    let other = Beside::Undone.name(&self.database, run.now(), &all);
+                    let other = SideName::Undone.name(&self.database, run.now(), &all);
                     self.keeps_as = Some(other);
                 }
                 (swapped, _) => return swapped,

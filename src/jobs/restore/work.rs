@@ -5,15 +5,15 @@ use std::time::{Duration, Instant};
 use super::sendable::stay_in;
 use super::swap::{connect_patiently, drop_made};
 use super::{Prepared, RestorePlan, RestoreRequest, application};
+use crate::display::counted;
 use crate::jobs::JobError;
 use crate::jobs::limit::Stop;
 use crate::jobs::run::Run;
 use crate::jobs::step_log::StepLog;
 use crate::postgres::{Client, Conninfo, Programs, drop_database, drop_role};
-use crate::repository::{BesideNames, Event};
-use crate::words::counted;
+use crate::repository::{Event, SideNames};
 
-/// For a statement that changes the catalogue; making and dropping a database copies and removes
+/// For a statement that changes system catalogs; making and dropping a database copies and removes
 /// files.
 pub(super) const STATEMENT: Duration = Duration::from_secs(300);
 
@@ -106,14 +106,14 @@ pub async fn restore(
     };
     let start_failed = restore.start_application(&made).await;
 
-    run.steps.pause();
+    run.step_log.pause();
     let took = began.elapsed();
     let outcome = match outcome {
         Ok(mut report) => {
             report.took = took;
             report.in_time = took <= request.order.objective;
             report.start_failed = start_failed;
-            report.note(&run.steps);
+            report.log_to(&run.step_log);
             Ok(report)
         }
         Err(error) => {
@@ -121,9 +121,9 @@ pub async fn restore(
             Err(restore.failure(error, left, &mut made))
         }
     };
-    run.steps.update(|facts| facts.roles = made.roles);
+    run.step_log.update(|facts| facts.roles = made.roles);
     let end = match &outcome {
-        Ok(report) => (Event::Succeeded, report.in_words()),
+        Ok(report) => (Event::Succeeded, report.display()),
         Err(error) => (error.event(), error.to_string()),
     };
     request.order.record_end(run, took, end);
@@ -135,9 +135,9 @@ pub(super) fn not_started(error: &str) -> String {
 }
 
 impl RestoreReport {
-    /// Takes down what the incident report says of it.
-    fn note(&self, steps: &StepLog) {
-        steps.update(|facts| {
+    /// Logs what the incident report says of it.
+    fn log_to(&self, step_log: &StepLog) {
+        step_log.update(|facts| {
             facts.kept_as.clone_from(&self.kept_as);
             facts.sessions_ended = Some(self.sessions_ended);
             facts.warnings.extend(self.warnings.iter().cloned());
@@ -147,7 +147,7 @@ impl RestoreReport {
         });
     }
 
-    fn in_words(&self) -> String {
+    fn display(&self) -> String {
         let mut text = format!(
             "{} in {} restored and compared",
             counted(self.rows, "row", "rows"),
@@ -182,14 +182,14 @@ impl Restore<'_> {
     pub(super) fn record_names(&self, compares_with: &str) -> Result<(), JobError> {
         let plan = &self.plan;
         self.run
-            .steps
+            .step_log
             .update(|facts| facts.loaded_into = Some(plan.loads_into.clone()));
-        let beside = BesideNames {
+        let side_names = SideNames {
             loads_into: plan.loads_into.clone(),
             keeps_as: plan.keeps_as.clone(),
             compares_with: Some(compares_with.to_owned()),
         };
-        self.request.order.record_start(self.run, Some(beside))
+        self.request.order.record_start(self.run, Some(side_names))
     }
 
     pub(super) fn new_name(&self) -> &str {
@@ -199,10 +199,10 @@ impl Restore<'_> {
     /// How a database is reached that was made here. What an event trigger of its own does when somebody
     /// connects is for later.
     pub(super) fn to_database(&self, name: &str) -> Conninfo {
-        let (premises, maintenance) = (&self.prepared.premises, &self.prepared.maintenance);
+        let (server_facts, maintenance) = (&self.prepared.server_facts, &self.prepared.maintenance);
         let conninfo = maintenance.to_database(name);
-        if premises.is_superuser {
-            conninfo.without_event_triggers(premises.major)
+        if server_facts.is_superuser {
+            conninfo.without_event_triggers(server_facts.major)
         } else {
             conninfo
         }
@@ -213,18 +213,20 @@ impl Restore<'_> {
         let original = source.manifest.as_ref().map(|one| one.database.as_str());
         let mut databases = vec![self.request.order.database];
         databases.extend(original);
-        let (premises, maintenance) = (&self.prepared.premises, &self.prepared.maintenance);
-        stay_in(self.run.context, premises, maintenance, &databases).await
+        let (server_facts, maintenance) = (&self.prepared.server_facts, &self.prepared.maintenance);
+        stay_in(self.run.context, server_facts, maintenance, &databases).await
     }
 
     /// The programs that fit the server, and those that fit the backup's archive.
     async fn programs(&self) -> Result<(Programs, Programs), JobError> {
         let Prepared {
-            premises, source, ..
+            server_facts,
+            source,
+            ..
         } = self.prepared;
         let context = self.run.context;
-        let own = Programs::locate(context.programs.as_deref(), premises.major).await?;
-        let reader = source.programs(context, premises.major).await?;
+        let own = Programs::locate(context.programs.as_deref(), server_facts.major).await?;
+        let reader = source.programs(context, server_facts.major).await?;
         Ok((own, reader))
     }
 
@@ -402,7 +404,7 @@ impl Restore<'_> {
             source: Box::new(error),
             left: left.iter().flat_map(|one| ["\n", one.as_str()]).collect(),
         };
-        self.run.steps.update(|facts| {
+        self.run.step_log.update(|facts| {
             facts.left = left;
             facts.warnings.append(&mut made.warnings);
         });

@@ -30,7 +30,7 @@ pub(super) type Name = (Vec<u8>, Vec<u8>);
 ///
 /// # Errors
 /// A pattern is none, or means no table: a sentence, with what was probably meant.
-pub(super) fn choose(census: &Census, patterns: &[String]) -> Result<Vec<Name>, String> {
+pub(super) fn choose_tables(census: &Census, patterns: &[String]) -> Result<Vec<Name>, String> {
     let tables: Vec<(&[u8], &[u8])> = census.objects("TABLE").collect();
     let mut chosen = Vec::new();
     for text in patterns {
@@ -169,7 +169,7 @@ mod tests {
         ]);
         let patterns: Vec<String> = patterns.iter().map(|text| (*text).to_owned()).collect();
         let name = |(schema, name): &Name| format!("{}.{}", shown(schema), shown(name));
-        choose(&census, &patterns).map(|names| names.iter().map(name).collect())
+        choose_tables(&census, &patterns).map(|names| names.iter().map(name).collect())
     }
 
     #[test]
@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn what_was_probably_meant_is_told() {
-        for (pattern, told) in [
+        for (pattern, expected) in [
             ("ordes", "there is public.\"Orders\", public.orders"),
             ("طلبت", "there is sales.طلبات"),
             ("items", "there is sales.order_items"),
@@ -194,7 +194,7 @@ mod tests {
             ),
         ] {
             let refused = chosen(&["orders", pattern]).unwrap_err();
-            assert!(refused.contains(told), "{refused}");
+            assert!(refused.contains(expected), "{refused}");
         }
     }
 }

@@ -1,36 +1,36 @@
 //! What keeps tables from being restored on a server, judged before anything is made.
 
 use super::choose::{Name, flat};
-use crate::jobs::restore::ground::{self, Room};
+use crate::display::size;
+use crate::jobs::restore::create_target::{self, Room};
 use crate::jobs::restore::preflight::Judgement;
 use crate::pipeline::census::Census;
-use crate::postgres::{Conninfo, Premises, USUAL_TABLESPACE};
-use crate::words::size;
+use crate::postgres::{Conninfo, ServerFacts, USUAL_TABLESPACE};
 
 /// Judges whether a server can take tables: of this much room, where so much is free. Pure.
-pub(super) fn judge(
-    premises: &Premises,
+pub(super) fn judge_tables(
+    server_facts: &ServerFacts,
     source_major: Option<u32>,
     room: Option<(Room, u64)>,
 ) -> Judgement {
     let mut found = Judgement::default();
-    if premises.in_recovery {
+    if server_facts.in_recovery {
         found.problems.push(
             "the server is a standby, which takes no writes: restore on its primary".to_owned(),
         );
     }
-    if !premises.may_create_databases {
+    if !server_facts.may_create_databases {
         found.problems.push(format!(
             "user {user} may not create databases, and a scratch database is needed: ALTER ROLE \
              \"{user}\" CREATEDB, or restore as a superuser",
-            user = premises.user
+            user = server_facts.user
         ));
     }
-    if let Some(source) = source_major.filter(|source| *source > premises.major) {
+    if let Some(source) = source_major.filter(|source| *source > server_facts.major) {
         found.problems.push(format!(
             "the backup comes from PostgreSQL {source}, and the server is {}: restore on a server \
              of version {source} or newer",
-            premises.major
+            server_facts.major
         ));
     }
     if let Some((room, free)) = room {
@@ -62,7 +62,7 @@ pub(super) fn in_the_way(database: &str, names: &[String]) -> String {
     )
 }
 
-/// The room that these tables need, without their partitions and heirs.
+/// The room that these tables need, without their partitions and child tables.
 pub(super) fn room_for(names: &[Name], census: &Census, text_bytes: u64) -> Room {
     let mut rows: u64 = 0;
     for (table, counted) in census.tables() {
@@ -74,10 +74,10 @@ pub(super) fn room_for(names: &[Name], census: &Census, text_bytes: u64) -> Room
 }
 
 /// Bytes that are free where the tables will stand, if the server has no other place for them.
-pub(super) fn free(conninfo: &Conninfo, premises: &Premises) -> Option<u64> {
+pub(super) fn free(conninfo: &Conninfo, server_facts: &ServerFacts) -> Option<u64> {
     let usual = |name: &String| name == USUAL_TABLESPACE || name == "pg_global";
-    let only = premises.tablespaces.keys().all(usual);
-    only.then(|| ground::free(conninfo, premises, None))
+    let only = server_facts.tablespaces.keys().all(usual);
+    only.then(|| create_target::free(conninfo, server_facts, None))
         .flatten()
 }
 
@@ -87,23 +87,23 @@ mod tests {
 
     #[test]
     fn everything_is_named_at_once_and_a_guess_is_no_refusal() {
-        let able = Premises {
+        let able = ServerFacts {
             major: 15,
             user: "me".to_owned(),
             may_create_databases: true,
-            ..Premises::default()
+            ..ServerFacts::default()
         };
         let room = Room {
             at_least: 10,
             about: 20,
         };
-        for (premises, source, free, problems, warnings) in [
+        for (server_facts, source, free, problems, warnings) in [
             (able.clone(), Some(15), Some(20), &[][..], &[][..]),
             (able.clone(), None, None, &[], &[]),
             (able.clone(), Some(14), Some(19), &[], &["need 20 B or so"]),
             (able.clone(), None, Some(9), &["need 10 B at least"], &[]),
             (
-                Premises {
+                ServerFacts {
                     in_recovery: true,
                     may_create_databases: false,
                     ..able
@@ -114,7 +114,7 @@ mod tests {
                 &[],
             ),
         ] {
-            let found = judge(&premises, source, free.map(|free| (room, free)));
+            let found = judge_tables(&server_facts, source, free.map(|free| (room, free)));
             for (found, expected) in [(&found.problems, problems), (&found.warnings, warnings)] {
                 assert_eq!(found.len(), expected.len(), "{found:?}");
                 for (found, expected) in found.iter().zip(expected) {

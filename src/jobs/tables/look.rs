@@ -5,23 +5,23 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::choose::{Name, flat};
 use super::judge::in_the_way;
-use super::scratch::{Extraction, in_words};
+use super::scratch::{Extraction, display_extensions};
 use super::{PlannedTable, TablesPlan};
+use crate::display::counted;
 use crate::jobs::JobError;
 use crate::jobs::restore::preflight::PG_CRON;
-use crate::pipeline::census::{Needs, TableName};
-use crate::pipeline::{Left, Passage};
+use crate::pipeline::census::{Dependencies, TableName};
+use crate::pipeline::{Left, StreamSummary};
 use crate::postgres::{
-    Client, Premises, Shape, Table, Ties, cut_loose, drop_all_but, family, has, has_schema,
-    move_into, needs, shapes, taken,
+    Client, Detached, ServerFacts, Shape, Table, dependencies, detach, drop_all_but, has,
+    has_schema, move_into, partition_tree, shapes, taken,
 };
-use crate::words::counted;
 
 /// What the look into the scratch database needs.
 pub(super) struct Look<'a> {
     pub(super) extraction: Extraction<'a>,
-    pub(super) premises: &'a Premises,
-    pub(super) passage: &'a Passage,
+    pub(super) server_facts: &'a ServerFacts,
+    pub(super) stream_summary: &'a StreamSummary,
     pub(super) scratch: &'a str,
     pub(super) makes_database: bool,
     pub(super) schema: Option<&'a str>,
@@ -44,22 +44,22 @@ impl Look<'_> {
             "loading the definitions into the scratch database {}",
             self.scratch
         ));
-        let without = unavailable(&self.passage.needs, self.premises);
+        let without = unavailable(&self.stream_summary.dependencies, self.server_facts);
         let left = self
             .extraction
-            .load_definitions(self.scratch, self.premises, &without)
+            .load_definitions(self.scratch, self.server_facts, &without)
             .await?;
         let client = self.extraction.connect(self.scratch).await?;
-        let tables = run.wait_for(family(&client, names)).await??;
+        let tables = run.wait_for(partition_tree(&client, names)).await??;
         all_are_there(names, &tables)?;
         let rows = self.rows_of(&tables)?;
-        let ties = run.wait_for(cut_loose(&client, &tables)).await??;
-        let mut left_out = left_out(&ties, self.makes_database);
+        let detached = run.wait_for(detach(&client, &tables)).await??;
+        let mut left_out = left_out(&detached, self.makes_database);
         if self.makes_database && !without.is_empty() {
             left_out.push(format!(
                 "what our user cannot install here, and nothing else in the backup needs: {} \
                  (extensions)",
-                in_words(&without)
+                display_extensions(&without)
             ));
         }
         if let Some(schema) = self.schema {
@@ -79,7 +79,7 @@ impl Look<'_> {
         };
         let shapes = run.wait_for(shapes(&client, &oids)).await??;
         Ok(Found {
-            warnings: roles_left_out(&left, &tables, self.premises),
+            warnings: roles_left_out(&left, &tables, self.server_facts),
             planned: planned(&tables, rows, shapes),
             tables,
             originals_stand,
@@ -105,7 +105,7 @@ impl Look<'_> {
             makes_schema: found.makes_schema,
             schema: self.schema.map(str::to_owned),
             tables: found.planned.clone(),
-            user: self.premises.user.clone(),
+            user: self.server_facts.user.clone(),
             left_out: found.left_out.clone(),
             warnings,
         }
@@ -114,7 +114,7 @@ impl Look<'_> {
     /// The rows of each table in the backup; none where they are its partitions'.
     fn rows_of(&self, tables: &[Table]) -> Result<Vec<Option<u64>>, JobError> {
         let counted: BTreeMap<TableName, u64> = self
-            .passage
+            .stream_summary
             .census
             .tables()
             .map(|(name, counted)| (name, counted.rows))
@@ -161,11 +161,11 @@ impl Look<'_> {
             return Err(JobError::failed(in_the_way(into, &standing)));
         }
         let mut missing = BTreeSet::new();
-        for need in run.wait_for(needs(scratch, oids)).await?? {
-            if !run.wait_for(has(&target, &need)).await?? {
-                missing.insert(match &need.extension {
-                    Some(extension) => format!("{} (of extension {extension})", need.what),
-                    None => need.what.clone(),
+        for dependency in run.wait_for(dependencies(scratch, oids)).await?? {
+            if !run.wait_for(has(&target, &dependency)).await?? {
+                missing.insert(match &dependency.extension {
+                    Some(extension) => format!("{} (of extension {extension})", dependency.what),
+                    None => dependency.what.clone(),
                 });
             }
         }
@@ -180,7 +180,7 @@ impl Look<'_> {
         }
         let makes_schema = !run.wait_for(has_schema(&target, schema)).await??;
         let names: Vec<_> = tables.iter().map(|table| table.raw.clone()).collect();
-        let standing = run.wait_for(family(&target, &names)).await??;
+        let standing = run.wait_for(partition_tree(&target, &names)).await??;
         let stands = |table: &Table| standing.iter().any(|one| one.raw == table.raw);
         Ok((makes_schema, tables.iter().map(stands).collect()))
     }
@@ -220,13 +220,13 @@ fn planned(tables: &[Table], rows: Vec<Option<u64>>, shapes: Vec<Shape>) -> Vec<
 
 /// The extensions that our user cannot install, or not in the scratch database. Nothing may need them: a
 /// table whose column has a type of theirs does, and one beside `pg_stat_statements` does not.
-fn unavailable(needs: &Needs, premises: &Premises) -> BTreeSet<Vec<u8>> {
+fn unavailable(dependencies: &Dependencies, server_facts: &ServerFacts) -> BTreeSet<Vec<u8>> {
     let is_there = |name: &Vec<u8>| {
         let name = String::from_utf8_lossy(name).into_owned();
-        let may = premises.is_superuser || !premises.untrusted.contains(&name);
-        may && name != PG_CRON && premises.extensions.contains_key(&name)
+        let may = server_facts.is_superuser || !server_facts.untrusted.contains(&name);
+        may && name != PG_CRON && server_facts.extensions.contains_key(&name)
     };
-    let extensions = needs.extensions.iter();
+    let extensions = dependencies.extensions.iter();
     extensions.filter(|name| !is_there(name)).cloned().collect()
 }
 
@@ -239,7 +239,7 @@ fn no_two_alike(tables: &[Table]) -> Result<(), JobError> {
                 "{other} and {} have one name and cannot both go into one schema: name the \
                  schema too, such as --table {}, or restore into a new database, with --into",
                 table.quoted,
-                crate::words::shell_word(other)
+                crate::display::shell_word(other)
             )));
         }
     }
@@ -247,18 +247,18 @@ fn no_two_alike(tables: &[Table]) -> Result<(), JobError> {
 }
 
 /// What does not come with the tables, a sentence each.
-fn left_out(ties: &Ties, alone: bool) -> Vec<String> {
-    let parents = ties.parents.iter().map(|tie| {
+fn left_out(detached: &Detached, alone: bool) -> Vec<String> {
+    let parents = detached.parents.iter().map(|parent| {
         format!(
             "the place of {} in {}, which was not asked for: {}",
-            tie.child, tie.of, tie.again
+            parent.child, parent.of, parent.again
         )
     });
-    let foreign = ties
+    let foreign = detached
         .foreign_tables
         .iter()
         .map(|table| format!("{table}, a foreign table, whose rows stand elsewhere"));
-    let keys = ties.foreign_keys.iter().map(|key| {
+    let keys = detached.foreign_keys.iter().map(|key| {
         let whose = if key.is_ours && alone {
             "which was not asked for"
         } else if key.is_ours {
@@ -275,7 +275,7 @@ fn left_out(ties: &Ties, alone: bool) -> Vec<String> {
 }
 
 /// What of the tables names a role that the server lacks, or that we may not act for.
-fn roles_left_out(left: &[Left], tables: &[Table], premises: &Premises) -> Vec<String> {
+fn roles_left_out(left: &[Left], tables: &[Table], server_facts: &ServerFacts) -> Vec<String> {
     let mut roles: BTreeMap<&str, u64> = BTreeMap::new();
     for one in left {
         let about = |table: &Table| memchr::memmem::find(&one.statement, &table.written).is_some();
@@ -283,11 +283,11 @@ fn roles_left_out(left: &[Left], tables: &[Table], premises: &Premises) -> Vec<S
             *roles.entry(&one.role).or_default() += 1;
         }
     }
-    let user = &premises.user;
+    let user = &server_facts.user;
     roles
         .into_iter()
         .map(|(role, statements)| {
-            let why = if premises.roles.contains_key(role) {
+            let why = if server_facts.roles.contains_key(role) {
                 format!("user {user} is no superuser and cannot act for the role {role:?}")
             } else {
                 format!("the server lacks the role {role:?}")

@@ -10,9 +10,9 @@ mod judge;
 mod list;
 mod look;
 mod next;
-mod outlook;
 mod pattern;
 mod prepare;
+mod preview;
 mod rows;
 mod scratch;
 mod transfer;
@@ -21,16 +21,16 @@ use std::time::Duration;
 
 use chrono::{DateTime, FixedOffset};
 
+use crate::display::counted;
 use crate::jobs::JobError;
 use crate::jobs::restore::RestoreOrder;
 use crate::jobs::restore::source::Source;
-use crate::pipeline::Passage;
+use crate::pipeline::StreamSummary;
 use crate::postgres::{Conninfo, DatabaseProperties, Programs, Table};
 use crate::repository::Lock;
-use crate::words::counted;
 
-pub use outlook::{TablesAhead, look_ahead_at_tables, look_at_tables};
 pub use prepare::prepare_tables;
+pub use preview::{TablesAhead, look_ahead_at_tables, look_at_tables};
 pub use transfer::restore_tables;
 
 /// A restore of single tables that is asked for.
@@ -63,7 +63,7 @@ pub struct TablesPlan {
     pub schema: Option<String>,
     /// Whether that is made for it.
     pub makes_schema: bool,
-    /// Every table, partitions and heirs included.
+    /// Every table, partitions and child tables included.
     pub tables: Vec<PlannedTable>,
     /// The role that loads them.
     pub user: String,
@@ -104,7 +104,7 @@ pub struct PreparedTables {
     pub plan: TablesPlan,
     _lock: Option<Lock>,
     source: Source,
-    passage: Passage,
+    stream_summary: StreamSummary,
     programs: Programs,
     maintenance: Conninfo,
     scratch: String,
@@ -126,7 +126,7 @@ impl TablesRequest<'_> {
 }
 
 impl PlannedTable {
-    fn in_words(&self) -> String {
+    fn display(&self) -> String {
         let rows = self.rows.map_or_else(String::new, |rows| {
             format!(" ({})", counted(rows, "row", "rows"))
         });
@@ -135,7 +135,7 @@ impl PlannedTable {
 }
 
 /// A failure with what it means.
-fn told(error: JobError, left: String) -> JobError {
+fn restore_failed(error: JobError, left: String) -> JobError {
     JobError::Restore {
         standing: "no table was restored, and every database is as it was".to_owned(),
         source: Box::new(error),

@@ -25,8 +25,8 @@ pub(super) struct Back<'a> {
     pub(super) has_key: bool,
     /// Whether an identity takes values only when told so.
     pub(super) has_identity_always: bool,
-    /// Whether it has heirs, whose rows are not to be taken for its own.
-    pub(super) has_heirs: bool,
+    /// Whether it has child tables, whose rows are not to be taken for its own.
+    pub(super) has_children: bool,
     /// Whether the table that it was is there.
     pub(super) original_stands: bool,
     /// The schema of the table that it was.
@@ -88,7 +88,7 @@ fn referenced_first<'t, 'a>(tables: &'t [Back<'a>]) -> Vec<&'t Back<'a>> {
 
 impl Back<'_> {
     fn only(&self) -> &'static str {
-        if self.has_heirs { "ONLY " } else { "" }
+        if self.has_children { "ONLY " } else { "" }
     }
 }
 
@@ -138,7 +138,7 @@ mod tests {
             comparable: "id, note::text",
             has_key,
             has_identity_always: has_key,
-            has_heirs: false,
+            has_children: false,
             original_stands: stands,
             schema: "public",
         }
@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn rows_of_heirs_are_not_taken_for_the_table_s_own() {
         let parent = Back {
-            has_heirs: true,
+            has_children: true,
             ..back(true, true)
         };
         let lines = statements(&[parent], None);

@@ -5,22 +5,22 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, FixedOffset, TimeDelta};
 
-use super::choose::{Name, choose};
-use super::judge::{free, judge, room_for};
+use super::choose::{Name, choose_tables};
+use super::judge::{free, judge_tables, room_for};
 use super::look::{Found, Look};
 use super::scratch::{Extraction, STATEMENT, sweep};
-use super::{PlannedTable, PreparedTables, TablesRequest, told};
+use super::{PlannedTable, PreparedTables, TablesRequest, restore_failed};
 use crate::jobs::JobError;
-use crate::jobs::restore::begin::{Beginning, Depth, missing_providers};
-use crate::jobs::restore::beside::Beside;
+use crate::jobs::restore::begin::{Depth, RestoreStart, missing_providers};
 use crate::jobs::restore::cut_short::sentences;
 use crate::jobs::restore::preflight::{Judgement, lacks_label_provider};
 use crate::jobs::restore::sendable::{changed, stay_in};
+use crate::jobs::restore::side_names::SideName;
 use crate::jobs::restore::source::Source;
 use crate::jobs::run::Run;
 use crate::jobs::step_log::StepLog;
-use crate::pipeline::Passage;
-use crate::postgres::{Client, Conninfo, Premises, Standing, drop_database, has_schema};
+use crate::pipeline::StreamSummary;
+use crate::postgres::{Client, Conninfo, ServerFacts, Standing, drop_database, has_schema};
 use crate::repository::Content;
 
 /// Takes the lock, reads the backup in full, makes a scratch database of its definitions, and looks
@@ -36,28 +36,28 @@ pub async fn prepare_tables(
     let run = &run.renewed();
     let preparing = Box::pin(prepare(run, request));
     let prepared = request.order.on_record(run, preparing).await;
-    prepared.map_err(|error| told(error, String::new()))
+    prepared.map_err(|error| restore_failed(error, String::new()))
 }
 
 async fn prepare(run: &Run<'_>, request: &TablesRequest<'_>) -> Result<PreparedTables, JobError> {
     let order = &request.order;
     let begun = order.begin(run, Depth::Work).await?;
     let Contents {
-        passage,
+        stream_summary,
         names,
         mut warnings,
     } = read_and_judge(run, request, &begun).await?;
-    let Beginning {
+    let RestoreStart {
         lock,
         source,
         client,
         maintenance,
-        premises,
+        server_facts,
         ..
     } = begun;
-    let programs = source.programs(run.context, premises.major).await?;
+    let programs = source.programs(run.context, server_facts.major).await?;
     warnings.extend(sweep(run, &client, order).await?);
-    let makes_database = !premises.databases.contains_key(order.into);
+    let makes_database = !server_facts.databases.contains_key(order.into);
     let standing = (!makes_database).then(|| maintenance.to_database(order.into));
     let like = source.properties_or_of(run, standing.as_ref()).await?;
     let extraction = Extraction {
@@ -68,12 +68,12 @@ async fn prepare(run: &Run<'_>, request: &TablesRequest<'_>) -> Result<PreparedT
         maintenance: &maintenance,
         like: like.as_ref(),
     };
-    let (scratch, unfinished) = create_scratch(&extraction, &client, &premises).await?;
+    let (scratch, unfinished) = create_scratch(&extraction, &client, &server_facts).await?;
     let schema = free_schema(run, request, standing.as_ref()).await?;
     let looking = Look {
         extraction,
-        premises: &premises,
-        passage: &passage,
+        server_facts: &server_facts,
+        stream_summary: &stream_summary,
         scratch: &scratch,
         makes_database,
         schema: schema.as_deref(),
@@ -81,12 +81,12 @@ async fn prepare(run: &Run<'_>, request: &TablesRequest<'_>) -> Result<PreparedT
     let mut found = look(&looking, &client, &names).await?;
     warnings.append(&mut found.warnings);
     warnings.extend(about(&source));
-    note_plan(&run.steps, &warnings, &found.planned);
+    log_plan(&run.step_log, &warnings, &found.planned);
     Ok(PreparedTables {
         plan: looking.plan(&found, warnings),
         _lock: lock,
         source,
-        passage,
+        stream_summary,
         programs,
         maintenance,
         scratch,
@@ -99,7 +99,7 @@ async fn prepare(run: &Run<'_>, request: &TablesRequest<'_>) -> Result<PreparedT
 
 /// What is in a backup, and which tables of it are meant.
 struct Contents {
-    passage: Passage,
+    stream_summary: StreamSummary,
     names: Vec<Name>,
     /// What the operator should know.
     warnings: Vec<String>,
@@ -109,36 +109,37 @@ struct Contents {
 async fn read_and_judge(
     run: &Run<'_>,
     request: &TablesRequest<'_>,
-    begun: &Beginning,
+    begun: &RestoreStart,
 ) -> Result<Contents, JobError> {
     let order = &request.order;
-    let Beginning {
+    let RestoreStart {
         cut_short,
         source,
         maintenance,
-        premises,
+        server_facts,
         ..
     } = begun;
     let source_major = source.manifest.as_ref().map(|one| one.server.major());
     // What the server can never take needs no reading.
-    refuse(&judge(premises, source_major, None))?;
+    refuse(&judge_tables(server_facts, source_major, None))?;
 
-    let (passage, unexpected) = order.read_in_full(run, source, premises.major).await?;
-    let names = choose(&passage.census, request.patterns).map_err(JobError::NoSuchTable)?;
-    let room = room_for(&names, &passage.census, passage.text_bytes);
-    let room = free(maintenance, premises).map(|free| (room, free));
-    let mut judgement = judge(premises, source_major, room);
-    let (needs, none) = (Some(&passage.needs), BTreeSet::new());
-    let missing = missing_providers(run, maintenance, needs, none).await?;
+    let (stream_summary, unexpected) = order.read_in_full(run, source, server_facts.major).await?;
+    let names =
+        choose_tables(&stream_summary.census, request.patterns).map_err(JobError::NoSuchTable)?;
+    let room = room_for(&names, &stream_summary.census, stream_summary.text_bytes);
+    let room = free(maintenance, server_facts).map(|free| (room, free));
+    let mut judgement = judge_tables(server_facts, source_major, room);
+    let (dependencies, none) = (Some(&stream_summary.dependencies), BTreeSet::new());
+    let missing = missing_providers(run, maintenance, dependencies, none).await?;
     let missing = missing.iter().map(|one| lacks_label_provider(one));
     judgement.problems.extend(missing);
     refuse(&judgement)?;
-    let before = sentences(cut_short, order.database, &premises.databases, None);
+    let before = sentences(cut_short, order.database, &server_facts.databases, None);
     let mut warnings = [order.passed_over, &before].concat();
     warnings.extend(unexpected);
     warnings.extend(judgement.warnings);
     Ok(Contents {
-        passage,
+        stream_summary,
         names,
         warnings,
     })
@@ -155,7 +156,7 @@ async fn look(looking: &Look<'_>, client: &Client, names: &[Name]) -> Result<Fou
     } = looking.extraction;
     // What serves cannot be dropped while the definitions are loaded.
     let serving = [order.into, order.database];
-    let staying = stay_in(run.context, looking.premises, maintenance, &serving).await;
+    let staying = stay_in(run.context, looking.server_facts, maintenance, &serving).await;
     let found = Box::pin(looking.carry_out(names)).await;
     drop(staying);
     match found {
@@ -200,10 +201,10 @@ fn refuse(judgement: &Judgement) -> Result<(), JobError> {
 }
 
 /// For the incident report.
-fn note_plan(steps: &StepLog, warnings: &[String], tables: &[PlannedTable]) {
-    steps.update(|facts| {
+fn log_plan(step_log: &StepLog, warnings: &[String], tables: &[PlannedTable]) {
+    step_log.update(|facts| {
         facts.warnings = warnings.to_vec();
-        facts.restored_tables = tables.iter().map(PlannedTable::in_words).collect();
+        facts.restored_tables = tables.iter().map(PlannedTable::display).collect();
         facts.expected = Some(Content {
             rows: tables.iter().filter_map(|table| table.rows).sum(),
             tables: tables.len() as u64,
@@ -228,9 +229,9 @@ pub(super) fn two_names(
     now: DateTime<FixedOffset>,
     mut taken: BTreeMap<String, Standing>,
 ) -> (String, String) {
-    let scratch = Beside::Restoring.name(original, now, &taken);
+    let scratch = SideName::Restoring.name(original, now, &taken);
     taken.insert(scratch.clone(), Standing::default());
-    let unfinished = Beside::Restoring.name(original, now, &taken);
+    let unfinished = SideName::Restoring.name(original, now, &taken);
     (scratch, unfinished)
 }
 
@@ -241,14 +242,14 @@ pub(super) fn two_names(
 async fn create_scratch(
     extraction: &Extraction<'_>,
     client: &Client,
-    premises: &Premises,
+    server_facts: &ServerFacts,
 ) -> Result<(String, String), JobError> {
     let Extraction { run, order, .. } = *extraction;
     let repository = order.repository;
-    let mut taken = premises.databases.clone();
+    let mut taken = server_facts.databases.clone();
     loop {
         let (scratch, unfinished) = two_names(order.database, run.now(), taken.clone());
-        repository.note_scratch(run.id, &[&scratch, &unfinished])?;
+        repository.record_scratch(run.id, &[&scratch, &unfinished])?;
         match extraction.create(client, &scratch).await {
             Ok(()) => return Ok((scratch, unfinished)),
             Err(JobError::Query(error))
@@ -282,6 +283,6 @@ async fn drop_after_failure(client: &Client, scratch: &str) -> bool {
 /// When the backup began, for the comment on a schema.
 pub(super) fn when(started: Option<DateTime<FixedOffset>>) -> String {
     started.map_or_else(String::new, |started| {
-        format!(" of {}", crate::words::moment(started))
+        format!(" of {}", crate::display::moment(started))
     })
 }

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use super::list;
 use super::scratch::to_read;
-use super::transfer::{Transfer, rows_in_words};
+use super::transfer::{Transfer, display_rows};
 use crate::config::Format;
 use crate::jobs::JobError;
 use crate::jobs::dump::{Overheard, blocking};
@@ -29,7 +29,7 @@ pub(super) struct Loaded {
 }
 
 /// A table whose rows are asked for again.
-struct Asked<'a> {
+struct RereadTable<'a> {
     /// The table in the backup.
     table: &'a TableName,
     /// What it is called now, as SQL writes it.
@@ -75,7 +75,7 @@ impl Transfer<'_> {
             .map(|table| &table.raw)
             .collect();
         self.prepared
-            .passage
+            .stream_summary
             .census
             .tables()
             .filter(|(name, _)| ours.contains(&(name.schema.clone(), name.name.clone())))
@@ -205,7 +205,7 @@ impl Transfer<'_> {
             let name = self.becomes(&table, shapes)?;
             let found = match loaded.get(&table) {
                 Some(loaded) => {
-                    let asked = Asked {
+                    let asked = RereadTable {
                         table: &table,
                         name,
                         loaded,
@@ -217,8 +217,8 @@ impl Transfer<'_> {
             if found.rows != expected.rows {
                 differences.push(format!(
                     "{}, {} in the backup",
-                    rows_in_words(name, found.rows),
-                    crate::words::count(expected.rows)
+                    display_rows(name, found.rows),
+                    crate::display::count(expected.rows)
                 ));
             } else if found != expected {
                 differences.push(format!(
@@ -239,11 +239,11 @@ impl Transfer<'_> {
     async fn count(
         &self,
         client: &Client,
-        Asked {
+        RereadTable {
             table,
             name,
             loaded,
-        }: &Asked<'_>,
+        }: &RereadTable<'_>,
         before: u64,
     ) -> Result<Counted, JobError> {
         let mut ours = self.prepared.tables.iter();

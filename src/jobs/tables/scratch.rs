@@ -15,13 +15,13 @@ use crate::jobs::JobError;
 use crate::jobs::dump::{Dumper, Overheard};
 use crate::jobs::load::{Loaded, Loader, loaded_from};
 use crate::jobs::restore::RestoreOrder;
-use crate::jobs::restore::beside::{Beside, mark};
+use crate::jobs::restore::side_names::{SideName, mark};
 use crate::jobs::restore::source::Source;
 use crate::jobs::restore::swap::drop_made;
 use crate::jobs::run::Run;
 use crate::pipeline::{Definitions, Left, Phase, Progress, StreamError, Text, take_parts};
 use crate::postgres::{
-    ChildInput, Client, Confinement, Conninfo, DatabaseProperties, Premises, Programs,
+    ChildInput, Client, Confinement, Conninfo, DatabaseProperties, Programs, ServerFacts,
     archive_entries_arguments, archive_list_arguments, comment_on_database, create_database,
     create_throw_away, databases, input_pipe, settings_for_loading,
 };
@@ -124,7 +124,7 @@ impl Extraction<'_> {
     pub(super) async fn load_definitions(
         &self,
         scratch: &str,
-        premises: &Premises,
+        server_facts: &ServerFacts,
         without: &BTreeSet<Vec<u8>>,
     ) -> Result<Vec<Left>, JobError> {
         self.run.progress.enter(Phase::Loading);
@@ -135,15 +135,15 @@ impl Extraction<'_> {
             run: self.run,
             programs: self.programs,
             reader: self.programs,
-            server_major: premises.major,
+            server_major: server_facts.major,
             conninfo: &conninfo,
             application: APPLICATION,
             jobs: NonZeroU8::MIN,
             confinement: Confinement::default(),
         };
         let left = Arc::new(Mutex::new(Vec::new()));
-        let only = (!premises.is_superuser).then_some(premises.user.as_str());
-        let tap = Definitions::new(premises.roles.keys().map(String::as_str), only);
+        let only = (!server_facts.is_superuser).then_some(server_facts.user.as_str());
+        let tap = Definitions::new(server_facts.roles.keys().map(String::as_str), only);
         let pass = Pass {
             tap: tap.without(without.clone()),
             accepts_unexpected: self.order.accept_unexpected,
@@ -175,7 +175,7 @@ impl Extraction<'_> {
                     if without.is_empty() {
                         String::new()
                     } else {
-                        let names = in_words(without);
+                        let names = display_extensions(without);
                         format!("extensions that our user cannot install there are {names}: ")
                     }
                 ),
@@ -210,7 +210,7 @@ impl Extraction<'_> {
 }
 
 /// Names of extensions.
-pub(super) fn in_words(extensions: &BTreeSet<Vec<u8>>) -> String {
+pub(super) fn display_extensions(extensions: &BTreeSet<Vec<u8>>) -> String {
     let names: Vec<String> = extensions
         .iter()
         .map(|name| String::from_utf8_lossy(name).into_owned())
@@ -268,17 +268,17 @@ pub(super) async fn sweep(
     let original = order.database;
     let mark = mark(&run.context.requester.host, original);
     let notes = order.repository.scratch_notes()?;
-    let is_noted = |name: &String| notes.iter().any(|note| note.names.contains(name));
+    let is_recorded = |name: &String| notes.iter().any(|note| note.names.contains(name));
     let mut all = databases(client).await?;
     let mut remaining = Vec::new();
     for (name, standing) in all.clone() {
         let is_left = match &standing.comment {
             Some(comment) => *comment == mark,
             // Whoever made it was killed before it was marked, or the server lost the mark.
-            None => is_noted(&name),
+            None => is_recorded(&name),
         };
         // A name without a time is somebody's, whatever its comment says.
-        if !is_left || !Beside::Restoring.is(&name, original) {
+        if !is_left || !SideName::Restoring.is(&name, original) {
             continue;
         }
         match drop_made(client, run.connect_limit(), &name).await {

@@ -5,13 +5,16 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::scratch::{Extraction, STATEMENT};
-use super::{PlannedTable, PreparedTables, TablesReport, TablesRequest, next, prepare, told};
+use super::{
+    PlannedTable, PreparedTables, TablesReport, TablesRequest, next, prepare, restore_failed,
+};
 use crate::config::Format;
+use crate::display::{count, counted};
 use crate::jobs::JobError;
 use crate::jobs::dump::{Dumper, Overheard};
 use crate::jobs::proof::without_statistics;
 use crate::jobs::restore::RestoreOrder;
-use crate::jobs::restore::beside::Beside;
+use crate::jobs::restore::side_names::SideName;
 use crate::jobs::run::Run;
 use crate::pipeline::sql::statements;
 use crate::pipeline::{Amount, Phase};
@@ -21,7 +24,6 @@ use crate::postgres::{
     statistics,
 };
 use crate::repository::{Content, Event};
-use crate::words::{count, counted};
 
 /// How values are read and written, as `pg_dump` has it; rows that a policy hides are an error.
 const SESSION: &str = "SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; \
@@ -30,7 +32,11 @@ const SESSION: &str = "SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; \
      SET quote_all_identifiers = off; SET xmloption = 'content'; SET row_security = off; \
      SET check_function_bodies = false; SET client_min_messages = 'warning'";
 
-async fn drop_beside(run: &Run<'_>, prepared: &PreparedTables, name: &str) -> Result<(), JobError> {
+async fn drop_side_database(
+    run: &Run<'_>,
+    prepared: &PreparedTables,
+    name: &str,
+) -> Result<(), JobError> {
     let client = Client::connect(&prepared.maintenance, run.connect_limit()).await?;
     client
         .execute("drop a database", &drop_database(name), STATEMENT)
@@ -51,7 +57,7 @@ pub async fn restore_tables(
     let (run, order) = (&run.renewed(), &request.order);
     if let Err(error) = order.record_start(run, None) {
         // The reason that is told is the ledger's.
-        let _ = drop_beside(run, &prepared, &prepared.scratch).await;
+        let _ = drop_side_database(run, &prepared, &prepared.scratch).await;
         return Err(error);
     }
     let transfer = Transfer {
@@ -61,13 +67,13 @@ pub async fn restore_tables(
     };
     let mut unfinished = None;
     let outcome = Box::pin(transfer.carry_out(&mut unfinished)).await;
-    run.steps.pause();
+    run.step_log.pause();
     let left = transfer
         .clean_up(unfinished.filter(|_| outcome.is_err()))
         .await;
 
     let took = began.elapsed();
-    run.steps.update(|facts| facts.left.clone_from(&left));
+    run.step_log.update(|facts| facts.left.clone_from(&left));
     let outcome = match outcome {
         Ok(mut report) => {
             report.took = took;
@@ -76,11 +82,11 @@ pub async fn restore_tables(
         }
         Err(error) => {
             let left = left.iter().flat_map(|one| ["\n", one]).collect();
-            Err(told(error, left))
+            Err(restore_failed(error, left))
         }
     };
     let end = match &outcome {
-        Ok(report) => (Event::Succeeded, report.in_words()),
+        Ok(report) => (Event::Succeeded, report.display()),
         Err(error) => (error.event(), error.to_string()),
     };
     order.record_end(run, took, end);
@@ -88,8 +94,8 @@ pub async fn restore_tables(
 }
 
 impl TablesReport {
-    fn in_words(&self) -> String {
-        let tables = self.plan.tables.iter().map(PlannedTable::in_words);
+    fn display(&self) -> String {
+        let tables = self.plan.tables.iter().map(PlannedTable::display);
         let tables: Vec<String> = tables.collect();
         format!(
             "{} restored into database {:?} and compared: {}",
@@ -137,7 +143,7 @@ impl Transfer<'_> {
     async fn clean_up(&self, unfinished: Option<String>) -> Vec<String> {
         let mut left = Vec::new();
         for name in [&self.prepared.scratch].into_iter().chain(&unfinished) {
-            if let Err(error) = drop_beside(self.run, self.prepared, name).await {
+            if let Err(error) = drop_side_database(self.run, self.prepared, name).await {
                 left.push(format!(
                     "the database {name} remains: the next restore of {} drops it, or {}; ({error})",
                     self.order.database,
@@ -229,10 +235,10 @@ impl Transfer<'_> {
             if !all.contains_key(&name) {
                 return created.map(|()| name);
             }
-            name = Beside::Restoring.name(self.order.database, self.run.now(), &all);
+            name = SideName::Restoring.name(self.order.database, self.run.now(), &all);
             let repository = self.order.repository;
             repository.forget_scratch(self.run.id);
-            repository.note_scratch(self.run.id, &[&prepared.scratch, &name])?;
+            repository.record_scratch(self.run.id, &[&prepared.scratch, &name])?;
         }
     }
 
@@ -285,7 +291,7 @@ impl Transfer<'_> {
         }
         run.progress.enter(Phase::Loading);
         if self.prepared.source.format == Format::Plain {
-            let text = self.prepared.passage.text_bytes;
+            let text = self.prepared.stream_summary.text_bytes;
             run.progress.expect(Amount::Bytes(text));
         }
         run.step("loading their rows");
@@ -299,7 +305,7 @@ impl Transfer<'_> {
         // Moments are written as in the backup.
         self.execute(client, "SET TimeZone = 'UTC'").await?;
         let rows = self.compare(client, &loaded, &script.shapes).await?;
-        run.steps.update(|facts| {
+        run.step_log.update(|facts| {
             facts.found = Some(Content {
                 rows,
                 tables: plan.tables.len() as u64,
@@ -432,7 +438,7 @@ impl Transfer<'_> {
             return vec![next::once_not_needed(&database)];
         }
         let tables = &self.prepared.tables;
-        // Rows of partitions and heirs come with those of the table that they belong to.
+        // Rows of partitions and child tables come with those of the table that they belong to.
         let is_part = |parents: &[u32]| {
             let mut among = tables.iter().filter(|table| parents.contains(&table.oid));
             among.any(|parent| parent.is_partitioned)
@@ -454,7 +460,7 @@ impl Transfer<'_> {
                     comparable: &shape.comparable,
                     has_key: shape.has_key,
                     has_identity_always: shape.has_identity_always,
-                    has_heirs: !table.is_partitioned
+                    has_children: !table.is_partitioned
                         && tables.iter().any(|one| one.parents.contains(&table.oid)),
                     original_stands: *stands,
                     schema: &table.schema,
@@ -487,7 +493,7 @@ fn to_run(text: &str) -> Vec<String> {
 }
 
 /// Rows of a table, for people.
-pub(super) fn rows_in_words(table: &str, rows: u64) -> String {
+pub(super) fn display_rows(table: &str, rows: u64) -> String {
     format!("{table}: {} rows", count(rows))
 }
 

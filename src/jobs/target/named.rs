@@ -1,7 +1,7 @@
 //! Which databases an operator means by a name: `audit`, or `reports/audit` where several servers may
 //! have one of that name. Pure.
 
-use crate::words::label;
+use crate::display::label;
 
 /// A server, as far as it is known which databases it has.
 pub(in crate::jobs) struct Known<'a> {

@@ -14,7 +14,7 @@ use super::pin::record_lost_state;
 use super::quarantine::{below, put_aside};
 use super::record::{append, close_dead_runs, unrecorded};
 use super::run::Run;
-use super::target::Place;
+use super::target::BackupDirectory;
 use super::{JobContext, JobErrorKind};
 use crate::pipeline::Phase;
 use crate::policy::{Checkable, Turns, turns};
@@ -44,7 +44,7 @@ pub enum Selection {
 #[derive(Clone, Debug)]
 pub struct VerifyRequest<'a> {
     /// Whose backups.
-    pub place: &'a Place,
+    pub backup_directory: &'a BackupDirectory,
     /// Which of them.
     pub selection: &'a Selection,
     /// No check begins so long after the first; none for no end.
@@ -115,7 +115,7 @@ impl VerifyReport {
     }
 
     /// What was checked, for the ledger.
-    fn in_words(&self) -> String {
+    fn display(&self) -> String {
         let left = match self.left {
             0 => String::new(),
             left => format!(", {left} not reached in time"),
@@ -147,11 +147,11 @@ impl VerifyReport {
 /// When the directory cannot be read, the check was interrupted, or its outcome cannot be recorded.
 /// A damaged backup is a finding, not an error.
 pub async fn verify(run: &Run<'_>, request: VerifyRequest<'_>) -> Result<VerifyReport, JobError> {
-    let place = request.place;
-    let repository = &place.repository;
+    let backup_directory = request.backup_directory;
+    let repository = &backup_directory.repository;
     let catalogue = repository.catalogue()?;
     let mut report = before_any_check(&catalogue, &request);
-    let (chosen, round) = choose(&catalogue, request.selection, repository)?;
+    let (chosen, round) = choose_backups(&catalogue, request.selection, repository)?;
     if chosen.is_empty() {
         return Ok(report);
     }
@@ -162,7 +162,7 @@ pub async fn verify(run: &Run<'_>, request: VerifyRequest<'_>) -> Result<VerifyR
         round: round.as_ref().map(|round| run.context.local(round.round())),
         ..VerifyDetails::default()
     };
-    let start = run.record_with_requester(Event::Started, &place.database, details);
+    let start = run.record_with_requester(Event::Started, &backup_directory.database, details);
     append(&ledger, &start, NOTHING_DONE)?;
 
     let Checks { reached, outcome } = check_all(run, &request, &chosen, &mut report).await;
@@ -184,9 +184,9 @@ pub async fn verify(run: &Run<'_>, request: VerifyRequest<'_>) -> Result<VerifyR
         Ok(()) if details.damaged.is_empty() && report.unchecked.is_empty() => Event::Succeeded,
         Ok(()) => Event::Failed,
     };
-    let mut end = run.record(event, &place.database, details);
+    let mut end = run.record(event, &backup_directory.database, details);
     end.seconds = Some(began.elapsed().as_secs_f64());
-    end.message = Some(report.in_words());
+    end.message = Some(report.display());
     append(&ledger, &end, "the verification is done, but")?;
     outcome.map(|()| report)
 }
@@ -201,7 +201,7 @@ fn before_any_check(catalogue: &Catalogue, request: &VerifyRequest<'_>) -> Verif
     let orphans = orphans
         .filter(|problem| problem.manifest_of.is_none())
         .filter(is_asked);
-    let quarantined = request.place.repository.quarantined();
+    let quarantined = request.backup_directory.repository.quarantined();
     VerifyReport {
         problems: orphans.cloned().collect(),
         quarantined: quarantined.unwrap_or_else(|error| {
@@ -239,7 +239,7 @@ async fn check_all(
         }
         // The one before may have been ended by its limit.
         run.progress.renew();
-        let checked = check(&run.renewed(), &request.place.repository, choice).await;
+        let checked = check(&run.renewed(), &request.backup_directory.repository, choice).await;
         if let Err(JobError::Stop(Stop::Interrupted)) = checked {
             let outcome = Err(JobError::Stop(Stop::Interrupted));
             return Checks { reached, outcome };
@@ -248,7 +248,7 @@ async fn check_all(
         match checked {
             Ok(Some(mut finding)) => {
                 if request.quarantine {
-                    quarantine(run.context, request.place, choice, &mut finding);
+                    quarantine(run.context, request.backup_directory, choice, &mut finding);
                 }
                 report.findings.push(finding);
             }
@@ -286,11 +286,20 @@ fn damaged(report: &VerifyReport, repository: &Repository) -> Vec<Damage> {
 
 /// Puts a damaged backup aside, if it is one. Where only a manifest is of no use, nothing is moved:
 /// it counts for no backup already, and what it spoke for may be somebody else's.
-fn quarantine(context: &JobContext, place: &Place, choice: &Choice<'_>, finding: &mut Finding) {
-    let Some(damage) = finding.damage.as_ref().filter(|_| choice.is_ours(place)) else {
+fn quarantine(
+    context: &JobContext,
+    backup_directory: &BackupDirectory,
+    choice: &Choice<'_>,
+    finding: &mut Finding,
+) {
+    let Some(damage) = finding
+        .damage
+        .as_ref()
+        .filter(|_| choice.is_ours(backup_directory))
+    else {
         return;
     };
-    match put_aside(context, place, &finding.stem, damage) {
+    match put_aside(context, backup_directory, &finding.stem, damage) {
         Ok(put) => finding.quarantine = put,
         Err(error) => finding.stays = Some(error.to_string()),
     }
@@ -304,15 +313,15 @@ struct Choice<'a> {
 }
 
 impl Choice<'_> {
-    fn is_ours(&self, place: &Place) -> bool {
-        self.entry.is_some() || place.repository.manifest(self.stem).is_ok()
+    fn is_ours(&self, backup_directory: &BackupDirectory) -> bool {
+        self.entry.is_some() || backup_directory.repository.manifest(self.stem).is_ok()
     }
 }
 
 /// The chosen backups in the order of checking, and after them whatever was one: a backup that the
 /// catalogue cannot read must not pass for one that is not there. With them the rounds that they are
 /// checked in, if they are.
-fn choose<'a>(
+fn choose_backups<'a>(
     catalogue: &'a Catalogue,
     selection: &Selection,
     repository: &Repository,
@@ -415,14 +424,15 @@ async fn check(
         Err(error) if error.kind() == JobErrorKind::Interrupted => return Err(error),
         Err(error) => {
             let (now, why) = (run.now(), error.to_string());
-            repository.change_state(run.id, stem, |state| state.note_unchecked(now, why))?;
+            repository.change_state(run.id, stem, |state| state.record_unchecked(now, why))?;
             return Err(error);
         }
     };
     let now = run.now();
-    let noted =
-        repository.change_state(run.id, stem, |state| state.note_check(now, damage.clone()))?;
-    let Some(before) = noted else {
+    let recorded = repository.change_state(run.id, stem, |state| {
+        state.record_check(now, damage.clone());
+    })?;
+    let Some(before) = recorded else {
         return Ok(None);
     };
     let remark = record_lost_state(run, repository, stem, &before)?;

@@ -45,7 +45,7 @@ pub enum Reason {
     /// A COPY that is none of `pg_dump`'s.
     Copy,
     /// Rows, or a change, of a table of `PostgreSQL`'s own.
-    Catalogue,
+    SystemCatalog,
     /// Code that is carried out at once.
     Code,
     /// A query, or a change of rows.
@@ -147,7 +147,7 @@ impl fmt::Display for Reason {
             Self::Connect => "connects to another database",
             Self::Command => "a command of psql's own, which can run programs and reach files",
             Self::Copy => "a COPY other than of rows that stand in the dump",
-            Self::Catalogue => "changes rows of a table of PostgreSQL's own",
+            Self::SystemCatalog => "changes rows of a table of PostgreSQL's own",
             Self::Code => "code that is carried out at once",
             Self::Query => "a query, or a change of rows, that pg_dump does not write",
             Self::Inserts => "rows as INSERT statements, which a restore cannot compare",

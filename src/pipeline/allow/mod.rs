@@ -46,7 +46,7 @@ impl Findings {
     }
 
     /// The statements of unknown kinds, one line each; none if there are none.
-    pub fn unexpected_in_words(&self) -> Option<String> {
+    pub fn display_unexpected(&self) -> Option<String> {
         self.unexpected.first()?;
         let lines = self.unexpected.iter().map(|one| format!("\n  {one}"));
         let mut text: String = lines.collect();
@@ -223,7 +223,7 @@ impl Judge {
             Some(oddity) => Err(of_oddity(oddity)),
             None if self.changed_in == line => Err(Reason::Ambiguous),
             None if self.is_over => Err(Reason::Restriction),
-            None => statement::judge(&Written {
+            None => statement::judge_statement(&Written {
                 text,
                 is_complete: passing.is_complete,
                 backslash_escapes: self.backslash_escapes,

@@ -78,7 +78,7 @@ const REFUSED: [(&str, Reason); 28] = [
 ///
 /// # Errors
 /// Why it is not sent.
-pub(super) fn judge(statement: &Written<'_>) -> Result<Known, Reason> {
+pub(super) fn judge_statement(statement: &Written<'_>) -> Result<Known, Reason> {
     let mut tokens = Tokens::of(statement.text, statement.backslash_escapes);
     let first = tokens.next();
     let Some(Token::Word(verb)) = first else {
@@ -326,8 +326,8 @@ fn rows(mut tokens: Tokens<'_>, statement: &Written<'_>) -> Result<Known, Reason
         return Err(Reason::Copy);
     }
     let name = tokens.qualified_name().ok_or(Reason::Copy)?;
-    if is_of_the_catalogue(&name) {
-        return Err(Reason::Catalogue);
+    if is_in_system_catalog(&name) {
+        return Err(Reason::SystemCatalog);
     }
     if tokens.peek() == Some(Token::Sign(b'(')) {
         tokens.next();
@@ -351,7 +351,7 @@ fn rows(mut tokens: Tokens<'_>, statement: &Written<'_>) -> Result<Known, Reason
 
 /// Whether a table is one of `PostgreSQL`'s own, some of which all databases share. Without a schema it
 /// is looked for among them first.
-fn is_of_the_catalogue(name: &[Token<'_>]) -> bool {
+fn is_in_system_catalog(name: &[Token<'_>]) -> bool {
     let text = |token: &Token<'_>| match *token {
         Token::Word(word) => word.to_ascii_lowercase(),
         Token::Quoted(name) => name[1..name.len() - 1].to_vec(),

@@ -1,6 +1,6 @@
 use super::Reason::{
-    Ambiguous, Catalogue, Clean, Code, Command, Connect, Copy, Database, Encoding, Inserts,
-    LineEnds, Membership, Owned, Query, Restriction, Role, Server, Setting, Subscription,
+    Ambiguous, Clean, Code, Command, Connect, Copy, Database, Encoding, Inserts, LineEnds,
+    Membership, Owned, Query, Restriction, Role, Server, Setting, Subscription, SystemCatalog,
     Tablespace, Transaction, Unexpected, Zero,
 };
 use super::{Reason, judge_globals};
@@ -241,13 +241,16 @@ const REFUSED: &[(&str, Reason)] = &[
     ("COPY s.t (a) FROM stdin WITH (FORMAT csv);", Copy),
     (
         "COPY pg_catalog.pg_authid (rolname) FROM stdin;\nx\n\\.",
-        Catalogue,
+        SystemCatalog,
     ),
     (
         "COPY \"pg_catalog\".pg_database (datname) FROM stdin;\nx\n\\.",
-        Catalogue,
+        SystemCatalog,
     ),
-    ("COPY pg_authid (rolname) FROM stdin;\nx\n\\.", Catalogue),
+    (
+        "COPY pg_authid (rolname) FROM stdin;\nx\n\\.",
+        SystemCatalog,
+    ),
     ("INSERT INTO s.t VALUES (1);", Inserts),
     ("INSERT INTO pg_catalog.pg_authid VALUES (1);", Inserts),
     (

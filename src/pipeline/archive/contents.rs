@@ -14,8 +14,8 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read as _};
 use std::path::Path;
 
+use crate::display::{counted, one_line};
 use crate::pipeline::stream::StoredFile;
-use crate::words::{counted, one_line};
 
 /// What an archive's list names, as far as it has files of its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -94,7 +94,7 @@ pub(super) fn account(
     }
     for id in &contents.tables {
         let name = format!("{id}.dat");
-        let Some((file, bytes)) = take(&mut rest, &name) else {
+        let Some((file, bytes)) = take_file(&mut rest, &name) else {
             return Ok(Err(missing(&name, "rows of a table")));
         };
         if is_empty(&directory.join(&file), bytes)? {
@@ -124,7 +124,7 @@ pub(super) fn account(
             let Some((_, name)) = line.split_once(' ') else {
                 continue;
             };
-            let Some((file, bytes)) = take(&mut rest, name) else {
+            let Some((file, bytes)) = take_file(&mut rest, name) else {
                 return Ok(Err(missing(name, "a large object")));
             };
             // One that holds nothing has a file of gzip's own bytes, and none of zstd's.
@@ -164,7 +164,7 @@ fn missing(name: &str, what: &str) -> String {
 }
 
 /// Takes out the file of this name, compressed or not.
-fn take(rest: &mut BTreeMap<&str, u64>, name: &str) -> Option<(String, u64)> {
+fn take_file(rest: &mut BTreeMap<&str, u64>, name: &str) -> Option<(String, u64)> {
     ENDINGS.iter().find_map(|ending| {
         let file = format!("{name}{ending}");
         let bytes = rest.remove(file.as_str())?;
@@ -264,9 +264,12 @@ mod tests {
         for (index, (name, _)) in whole.iter().enumerate() {
             let mut files = whole.to_vec();
             files.remove(index);
-            let told = accounted(OLD, &files).unwrap_err();
+            let found_text = accounted(OLD, &files).unwrap_err();
             let stem = name.trim_end_matches(".gz");
-            assert!(told.contains(&format!("the file {stem}, ")), "{told}");
+            assert!(
+                found_text.contains(&format!("the file {stem}, ")),
+                "{found_text}"
+            );
         }
         // Each of them empty in some way.
         let table: [(usize, &str, &[u8], bool); 8] = [
@@ -315,10 +318,10 @@ mod tests {
         ];
         let found = accounted(";     TOC Entries: 4\n", &files).unwrap();
         assert_eq!(found.extra, [".nfs0001", "99.dat.gz", "README"]);
-        let told = remark(&found.extra).unwrap();
+        let found_text = remark(&found.extra).unwrap();
         assert!(
-            told.ends_with("reads: .nfs0001, 99.dat.gz, README"),
-            "{told}"
+            found_text.ends_with("reads: .nfs0001, 99.dat.gz, README"),
+            "{found_text}"
         );
         assert_eq!(remark(&[]), None);
         let many: Vec<String> = (0..5).map(|number| number.to_string()).collect();

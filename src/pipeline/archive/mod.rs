@@ -6,9 +6,9 @@ mod contents;
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use super::census::{Census, Needs};
+use super::census::{Census, Dependencies};
 use super::stream::{
-    Passage, Progress, StoredFile, StreamError, digest_file, digest_files, take_census,
+    Progress, StoredFile, StreamError, StreamSummary, digest_file, digest_files, take_census,
 };
 use super::{Digest, Findings};
 use crate::config::Format;
@@ -29,7 +29,7 @@ pub struct ArchiveText {
     bytes: u64,
     census: Census,
     findings: Findings,
-    needs: Needs,
+    dependencies: Dependencies,
 }
 
 /// The list of contents that `pg_restore --list` prints of an archive.
@@ -41,7 +41,7 @@ pub struct ArchiveList(Contents);
 #[derive(Clone, Debug)]
 pub struct ArchiveReceipt {
     path: PathBuf,
-    passage: Passage,
+    stream_summary: StreamSummary,
     files: usize,
     remark: Option<String>,
 }
@@ -101,16 +101,16 @@ impl ArchiveFiles {
             }
             remark = contents::remark(&found.extra);
         }
-        let passage = Passage {
+        let stream_summary = StreamSummary {
             digest: self.digest,
             text_bytes: text.bytes,
             census: text.census,
             findings: text.findings,
-            needs: text.needs,
+            dependencies: text.dependencies,
         };
         Ok(Ok(ArchiveReceipt {
             path: self.path,
-            passage,
+            stream_summary,
             files: self.files.map_or(0, |files| files.len()),
             remark,
         }))
@@ -123,12 +123,12 @@ impl ArchiveText {
     /// # Errors
     /// When the source fails, or the text is no whole dump.
     pub fn read(source: impl Read, progress: &Progress) -> Result<Self, StreamError> {
-        let (census, bytes, findings, needs) = take_census(source, progress)?;
+        let (census, bytes, findings, dependencies) = take_census(source, progress)?;
         Ok(Self {
             bytes,
             census,
             findings,
-            needs,
+            dependencies,
         })
     }
 }
@@ -162,7 +162,7 @@ impl ArchiveReceipt {
     }
 
     /// What the archive holds.
-    pub fn into_passage(self) -> Passage {
-        self.passage
+    pub fn into_summary(self) -> StreamSummary {
+        self.stream_summary
     }
 }

@@ -7,10 +7,10 @@
 //! counts.
 
 mod delimiters;
+mod dependencies;
 mod difference;
 mod mentions;
 mod multiset;
-mod needs;
 mod rows;
 mod scanner;
 mod statement;
@@ -24,9 +24,9 @@ use std::fmt::{self, Write};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
+pub use dependencies::Dependencies;
 pub use difference::{Compared, Difference};
 pub use multiset::MultisetHash;
-pub use needs::Needs;
 pub(super) use scanner::ByteOrderMark;
 pub use scanner::{NoTap, Scanner, Tap};
 pub use stored::{StoredCensusError, read, write};

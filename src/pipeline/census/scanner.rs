@@ -3,7 +3,7 @@
 use memchr::{memchr, memchr_iter};
 use xxhash_rust::xxh3::{Xxh3, xxh3_128_with_seed};
 
-use super::needs::{Needs, owner_given_by};
+use super::dependencies::{Dependencies, owner_given_by};
 use super::rows::{Progress, Rows};
 use super::statement::Statement;
 use super::{Census, Flaw, ObjectId};
@@ -18,7 +18,7 @@ const LONGEST_COMMENT: usize = 4096;
 ///
 /// Memory is bounded by the number of tables and objects, never by their content.
 pub struct Scanner<T = NoTap> {
-    place: Place,
+    state: ScannerState,
     statement: Statement,
     session: Session,
     /// What the statements that come next belong to.
@@ -34,7 +34,7 @@ pub struct Scanner<T = NoTap> {
     began: u64,
     /// Whether the statement has been judged, which is too long to be held.
     is_judged: bool,
-    needs: Needs,
+    dependencies: Dependencies,
     census: Census,
     tap: T,
 }
@@ -103,7 +103,7 @@ impl ByteOrderMark {
     }
 }
 
-enum Place {
+enum ScannerState {
     /// Before a statement, a comment or a backslash line.
     Between,
     /// In a comment, or after a backslash, up to the end of the line.
@@ -154,7 +154,7 @@ impl<T: Tap> Scanner<T> {
     /// A census that has seen nothing yet, and somebody who sees what it sees.
     pub fn with(tap: T) -> Self {
         Self {
-            place: Place::Between,
+            state: ScannerState::Between,
             statement: Statement::default(),
             session: Session {
                 backslash_escapes: false,
@@ -170,7 +170,7 @@ impl<T: Tap> Scanner<T> {
             line: 1,
             began: 1,
             is_judged: false,
-            needs: Needs::default(),
+            dependencies: Dependencies::default(),
             census: Census::default(),
             tap,
         }
@@ -206,7 +206,7 @@ impl<T: Tap> Scanner<T> {
 
     /// The same; to be asked once, when all of it has been seen.
     pub fn take_findings(&mut self) -> Findings {
-        if let Place::Line(line) = &self.place {
+        if let ScannerState::Line(line) = &self.state {
             self.judge.line(line, self.line);
         }
         self.judge.end(self.line);
@@ -214,8 +214,8 @@ impl<T: Tap> Scanner<T> {
     }
 
     /// What it takes for granted, as far as it has been seen; to be asked once.
-    pub fn take_needs(&mut self) -> Needs {
-        std::mem::take(&mut self.needs)
+    pub fn take_dependencies(&mut self) -> Dependencies {
+        std::mem::take(&mut self.dependencies)
     }
 
     /// The census of the whole dump.
@@ -232,13 +232,15 @@ impl<T: Tap> Scanner<T> {
     /// # Errors
     /// As there.
     pub fn finish_with_tap(self) -> Result<(Census, T), Flaw> {
-        match self.place {
-            Place::CopyHead { table, .. } | Place::CopyRows { table, .. } => {
+        match self.state {
+            ScannerState::CopyHead { table, .. } | ScannerState::CopyRows { table, .. } => {
                 Err(Flaw::BrokenOffInRows(super::printable(&table)))
             }
-            Place::Statement(_) => Err(Flaw::BrokenOff(self.object.to_string())),
-            Place::Between | Place::Line(_) if !self.completed => Err(Flaw::NotCompleted),
-            Place::Between | Place::Line(_) => Ok((self.census, self.tap)),
+            ScannerState::Statement(_) => Err(Flaw::BrokenOff(self.object.to_string())),
+            ScannerState::Between | ScannerState::Line(_) if !self.completed => {
+                Err(Flaw::NotCompleted)
+            }
+            ScannerState::Between | ScannerState::Line(_) => Ok((self.census, self.tap)),
         }
     }
 
@@ -248,25 +250,26 @@ impl<T: Tap> Scanner<T> {
         reason = "one arm for each place that a block can begin in"
     )]
     fn step(&mut self, block: &[u8]) -> Result<usize, Flaw> {
-        match &mut self.place {
-            Place::Between => match block[0] {
+        match &mut self.state {
+            ScannerState::Between => match block[0] {
                 byte if byte.is_ascii_whitespace() => {
                     self.judge.between(&[byte], self.line);
                     Ok(1)
                 }
                 byte @ (b'-' | b'\\') => {
-                    self.place = Place::Line(vec![byte]);
+                    self.state = ScannerState::Line(vec![byte]);
                     Ok(1)
                 }
                 _ if self.completed => Err(Flaw::AfterCompletion),
                 _ => {
                     self.statement.clear();
                     self.began = self.line;
-                    self.place = Place::Statement(Lexer::new(self.session.backslash_escapes));
+                    self.state =
+                        ScannerState::Statement(Lexer::new(self.session.backslash_escapes));
                     Ok(0)
                 }
             },
-            Place::Line(line) => {
+            ScannerState::Line(line) => {
                 let end = memchr(b'\n', block);
                 let part = &block[..end.unwrap_or(block.len())];
                 self.judge.between(part, self.line);
@@ -276,11 +279,11 @@ impl<T: Tap> Scanner<T> {
                     return Ok(block.len());
                 };
                 let line = std::mem::take(line);
-                self.place = Place::Between;
+                self.state = ScannerState::Between;
                 self.line(&line)?;
                 Ok(end + 1)
             }
-            Place::Statement(lexer) => {
+            ScannerState::Statement(lexer) => {
                 let end = lexer.push(block);
                 let used = end.unwrap_or(block.len());
                 self.statement.push(&block[..used]);
@@ -303,22 +306,22 @@ impl<T: Tap> Scanner<T> {
                 }
                 if end.is_some() {
                     self.is_judged = false;
-                    self.place = Place::Between;
+                    self.state = ScannerState::Between;
                     self.complete_statement()?;
                 }
                 Ok(used)
             }
-            Place::CopyHead { table, rows } => {
+            ScannerState::CopyHead { table, rows } => {
                 self.judge.behind_copy(block[0], self.line);
                 let Some(end) = memchr(b'\n', block) else {
                     return Ok(block.len());
                 };
                 let table = std::mem::take(table);
                 let rows = std::mem::replace(rows, Rows::new(&[]));
-                self.place = Place::CopyRows { table, rows };
+                self.state = ScannerState::CopyRows { table, rows };
                 Ok(end + 1)
             }
-            Place::CopyRows { table, rows } => match rows.push(block) {
+            ScannerState::CopyRows { table, rows } => match rows.push(block) {
                 Progress::More => {
                     self.judge.rows(block, self.line);
                     self.tap.rows(block, false);
@@ -335,7 +338,7 @@ impl<T: Tap> Scanner<T> {
                     self.judge.rows(&block[..used], self.line);
                     self.tap.rows(&block[..used], true);
                     self.census.add_rows(table, rows.count(), rows.hash());
-                    self.place = Place::Between;
+                    self.state = ScannerState::Between;
                     Ok(used)
                 }
             },
@@ -380,13 +383,13 @@ impl<T: Tap> Scanner<T> {
                 self.tap.rows_begin(table, &columns);
                 let rows = Rows::new(&columns);
                 let table = table.to_vec();
-                self.place = Place::CopyHead { table, rows };
+                self.state = ScannerState::CopyHead { table, rows };
             }
             Meaning::Setting { name, value } => {
                 self.session.set(name, value);
                 match name {
-                    b"default_tablespace" => self.needs.of_tablespace(value),
-                    b"client_encoding" => self.needs.of_encoding(value),
+                    b"default_tablespace" => self.dependencies.of_tablespace(value),
+                    b"client_encoding" => self.dependencies.of_encoding(value),
                     _ => {}
                 }
             }
@@ -408,20 +411,20 @@ impl<T: Tap> Scanner<T> {
                 }
             }
             Meaning::AboutLargeObject(oid) => {
-                self.needs.of_statement(beginning);
+                self.dependencies.of_statement(beginning);
                 let hash = self.hash_statement();
                 self.census.add_large_object(oid, hash);
             }
             Meaning::Grantor(role) => {
                 if let Some(role) = role {
-                    self.needs.of_grantor(role);
+                    self.dependencies.of_grantor(role);
                 }
                 self.session.grantor = role.map(<[u8]>::to_vec);
             }
             // They are no content, and differ after every ANALYZE.
             Meaning::PlannerStatistics => {}
             Meaning::Object => {
-                self.needs.of_statement(beginning);
+                self.dependencies.of_statement(beginning);
                 let owner = owner_given_by(beginning);
                 let hash = self.hash_statement();
                 self.census.add_object(&self.object, hash, owner.as_deref());

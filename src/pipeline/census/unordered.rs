@@ -2,7 +2,7 @@
 //!
 //! A restored table that inherits, or is a partition, may have its columns in another order without
 //! loss, and lists of its columns follow the order in the table; the roles of a policy come in the
-//! order in which the catalogue happens to hold them.
+//! order in which the system catalogs happen to hold them.
 
 use std::ops::Range;
 

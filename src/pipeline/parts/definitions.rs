@@ -65,7 +65,7 @@ pub struct Definitions {
     only: Option<Vec<u8>>,
     /// Extensions that are left out.
     without: BTreeSet<Vec<u8>>,
-    place: Place,
+    state: DefinitionsState,
     /// A role that is not there grants what follows.
     absent_grantor: Option<Vec<u8>>,
     left: Vec<Left>,
@@ -74,7 +74,7 @@ pub struct Definitions {
 }
 
 #[derive(Debug)]
-enum Place {
+enum DefinitionsState {
     /// Before or in a statement of which so much has been seen.
     Held(Vec<u8>),
     /// In a long statement that is passed on.
@@ -93,7 +93,7 @@ impl Definitions {
                 .map(|role| role.as_bytes().to_vec())
                 .collect(),
             without: BTreeSet::new(),
-            place: Place::Held(Vec::new()),
+            state: DefinitionsState::Held(Vec::new()),
             absent_grantor: None,
             left: Vec::new(),
             databases: 0,
@@ -173,11 +173,11 @@ impl Definitions {
 
 impl Tap for Definitions {
     fn statement(&mut self, object: &ObjectId, bytes: &[u8], ends: bool) {
-        match &mut self.place {
-            Place::Held(held) if held.is_empty() && is_left_out(object) => {
-                self.place = Place::Skipping;
+        match &mut self.state {
+            DefinitionsState::Held(held) if held.is_empty() && is_left_out(object) => {
+                self.state = DefinitionsState::Skipping;
             }
-            Place::Held(held) => {
+            DefinitionsState::Held(held) => {
                 held.extend_from_slice(bytes);
                 if ends {
                     let text = std::mem::take(held);
@@ -186,19 +186,19 @@ impl Tap for Definitions {
                     }
                 } else if held.len() > LONGEST_HELD {
                     self.out.append(held);
-                    self.place = Place::Passing;
+                    self.state = DefinitionsState::Passing;
                 }
             }
-            Place::Passing => {
+            DefinitionsState::Passing => {
                 self.out.extend_from_slice(bytes);
                 if ends {
                     self.out.push(b'\n');
                 }
             }
-            Place::Skipping => {}
+            DefinitionsState::Skipping => {}
         }
         if ends {
-            self.place = Place::Held(Vec::new());
+            self.state = DefinitionsState::Held(Vec::new());
         }
     }
 

@@ -10,12 +10,12 @@ use crate::pipeline::sql::{LONGEST_HELD, Meaning, clears_in_vain, meaning};
 #[derive(Debug)]
 pub struct Schema {
     server_major: u32,
-    place: Place,
+    state: SchemaState,
     out: Vec<u8>,
 }
 
 #[derive(Debug)]
-enum Place {
+enum SchemaState {
     /// Before or in a statement of which so much has been seen.
     Held(Vec<u8>),
     /// In a long statement that is passed on.
@@ -29,7 +29,7 @@ impl Schema {
     pub fn new(server_major: u32) -> Self {
         Self {
             server_major,
-            place: Place::Held(Vec::new()),
+            state: SchemaState::Held(Vec::new()),
             out: Vec::new(),
         }
     }
@@ -61,11 +61,11 @@ impl Schema {
 
 impl Tap for Schema {
     fn statement(&mut self, object: &ObjectId, bytes: &[u8], ends: bool) {
-        match &mut self.place {
-            Place::Held(held) if held.is_empty() && object.is_content() => {
-                self.place = Place::Skipping;
+        match &mut self.state {
+            SchemaState::Held(held) if held.is_empty() && object.is_content() => {
+                self.state = SchemaState::Skipping;
             }
-            Place::Held(held) => {
+            SchemaState::Held(held) => {
                 held.extend_from_slice(bytes);
                 if ends {
                     let text = std::mem::take(held);
@@ -74,19 +74,19 @@ impl Tap for Schema {
                     }
                 } else if held.len() > LONGEST_HELD {
                     self.out.append(held);
-                    self.place = Place::Passing;
+                    self.state = SchemaState::Passing;
                 }
             }
-            Place::Passing => {
+            SchemaState::Passing => {
                 self.out.extend_from_slice(bytes);
                 if ends {
                     self.out.push(b'\n');
                 }
             }
-            Place::Skipping => {}
+            SchemaState::Skipping => {}
         }
         if ends {
-            self.place = Place::Held(Vec::new());
+            self.state = SchemaState::Held(Vec::new());
         }
     }
 

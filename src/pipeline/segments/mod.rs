@@ -85,7 +85,7 @@ impl<'a> Segment<'a> {
     reason = "each is a fact about the text so far"
 )]
 pub(super) struct Segmenter {
-    place: Place,
+    state: Cursor,
     judge: Judge,
     /// Whether statements of unknown kinds pass.
     accepts_unexpected: bool,
@@ -108,7 +108,7 @@ pub(super) struct Segmenter {
 }
 
 #[derive(Debug)]
-enum Place {
+enum Cursor {
     /// Before a statement, a comment or a backslash line.
     Between,
     /// In a comment or a backslash line.
@@ -127,7 +127,7 @@ impl Segmenter {
     /// `accepts_unexpected` lets statements of unknown kinds pass.
     pub(super) fn new(accepts_unexpected: bool) -> Self {
         Self {
-            place: Place::Between,
+            state: Cursor::Between,
             judge: Judge::default(),
             accepts_unexpected,
             mark: ByteOrderMark::default(),
@@ -178,8 +178,8 @@ impl Segmenter {
         if !beginning.is_empty() {
             self.judge.refuse(self.line, beginning, Reason::Ambiguous);
         }
-        match std::mem::replace(&mut self.place, Place::Between) {
-            Place::Line => {
+        match std::mem::replace(&mut self.state, Cursor::Between) {
+            Cursor::Line => {
                 let line = std::mem::take(&mut self.held);
                 self.judge.line(&line, self.line);
                 self.judge.end(self.line);
@@ -189,11 +189,11 @@ impl Segmenter {
                 }
             }
             // psql would carry out what it has of it, at the end of its input.
-            Place::Statement(_) | Place::LongStatement(_) => {
+            Cursor::Statement(_) | Cursor::LongStatement(_) => {
                 let text = std::mem::take(&mut self.held);
                 self.judge.refuse(self.began, &text, Reason::Ambiguous);
             }
-            Place::Between | Place::LongComment | Place::Head | Place::Rows(_) => {}
+            Cursor::Between | Cursor::LongComment | Cursor::Head | Cursor::Rows(_) => {}
         }
         self.judge.end(self.line);
         self.go_on()
@@ -217,8 +217,8 @@ impl Segmenter {
         block: &[u8],
         each: &mut impl FnMut(Segment<'_>) -> Result<(), StreamError>,
     ) -> Result<usize, StreamError> {
-        match &mut self.place {
-            Place::Between => match block[0] {
+        match &mut self.state {
+            Cursor::Between => match block[0] {
                 byte if byte.is_ascii_whitespace() => {
                     let end = block.iter().position(|byte| !byte.is_ascii_whitespace());
                     let blank = &block[..end.unwrap_or(block.len())];
@@ -228,17 +228,17 @@ impl Segmenter {
                     Ok(blank.len())
                 }
                 b'-' | b'\\' => {
-                    self.place = Place::Line;
+                    self.state = Cursor::Line;
                     Ok(0)
                 }
                 _ => {
                     self.began = self.line;
-                    self.place = Place::Statement(Lexer::new(self.backslash_escapes));
+                    self.state = Cursor::Statement(Lexer::new(self.backslash_escapes));
                     Ok(0)
                 }
             },
-            Place::Line | Place::LongComment => self.step_line(block, each),
-            Place::Statement(lexer) => {
+            Cursor::Line | Cursor::LongComment => self.step_line(block, each),
+            Cursor::Statement(lexer) => {
                 let end = lexer.push(block);
                 let used = end.unwrap_or(block.len());
                 self.held.extend_from_slice(&block[..used]);
@@ -249,31 +249,31 @@ impl Segmenter {
                 }
                 Ok(used)
             }
-            Place::LongStatement(lexer) => {
+            Cursor::LongStatement(lexer) => {
                 let end = lexer.push(block);
                 self.judge.more(b";", lexer, self.began);
                 if end.is_some() {
-                    self.place = Place::Between;
+                    self.state = Cursor::Between;
                 }
                 self.go_on()?;
                 let used = end.unwrap_or(block.len());
                 each(Segment::Ordered(&block[..used]))?;
                 Ok(used)
             }
-            Place::Head => {
+            Cursor::Head => {
                 self.judge.behind_copy(block[0], self.line);
                 self.go_on()?;
-                self.place = Place::Rows(EndMark::default());
+                self.state = Cursor::Rows(EndMark::default());
                 each(Segment::Ordered(&block[..1]))?;
                 Ok(1)
             }
-            Place::Rows(mark) => {
+            Cursor::Rows(mark) => {
                 let end = mark.push(block);
                 let used = end.unwrap_or(block.len());
                 self.judge.rows(&block[..used], self.line);
                 self.go_on()?;
                 if end.is_some() {
-                    self.place = Place::Between;
+                    self.state = Cursor::Between;
                 }
                 each(Segment::Ordered(&block[..used]))?;
                 Ok(used)
@@ -291,9 +291,9 @@ impl Segmenter {
         let part = &block[..end.unwrap_or(block.len())];
         self.judge.between(part, self.line);
         self.go_on()?;
-        if matches!(self.place, Place::LongComment) {
+        if matches!(self.state, Cursor::LongComment) {
             if end.is_some() {
-                self.place = Place::Between;
+                self.state = Cursor::Between;
             }
             each(Segment::Between(part))?;
             return Ok(part.len());
@@ -306,9 +306,9 @@ impl Segmenter {
         self.judge.line(&line, self.line);
         self.go_on()?;
         self.is_before_objects &= ObjectId::from_comment(line.trim_ascii_end()).is_none();
-        self.place = match end {
-            Some(_) => Place::Between,
-            None => Place::LongComment,
+        self.state = match end {
+            Some(_) => Cursor::Between,
+            None => Cursor::LongComment,
         };
         // The lines of restricted mode are not passed on, but the break, which is counted.
         let text = if line.starts_with(b"--") {
@@ -325,7 +325,7 @@ impl Segmenter {
         last_line: u64,
         each: &mut impl FnMut(Segment<'_>) -> Result<(), StreamError>,
     ) -> Result<(), StreamError> {
-        let Place::Statement(lexer) = std::mem::replace(&mut self.place, Place::Between) else {
+        let Cursor::Statement(lexer) = std::mem::replace(&mut self.state, Cursor::Between) else {
             return Ok(());
         };
         let text = std::mem::take(&mut self.held);
@@ -345,7 +345,7 @@ impl Segmenter {
         let remarks_on = self.comment.take();
         let segment = match kind(&text, lexer.has_list()) {
             Kind::Rows => {
-                self.place = Place::Head;
+                self.state = Cursor::Head;
                 Segment::Ordered(&text)
             }
             Kind::Setting { name, value } if !self.in_transaction => {
@@ -396,7 +396,7 @@ impl Segmenter {
     ) -> Result<(), StreamError> {
         self.comment = None;
         let text = std::mem::take(&mut self.held);
-        if let Place::Statement(lexer) = std::mem::replace(&mut self.place, Place::Between) {
+        if let Cursor::Statement(lexer) = std::mem::replace(&mut self.state, Cursor::Between) {
             self.judge.statement(Passing {
                 text: &text,
                 lexer: &lexer,
@@ -406,7 +406,7 @@ impl Segmenter {
             });
             self.go_on()?;
             self.is_all_ordered |= !is_other(&text);
-            self.place = Place::LongStatement(lexer);
+            self.state = Cursor::LongStatement(lexer);
         }
         each(Segment::Ordered(&text))
     }

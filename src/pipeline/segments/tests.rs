@@ -41,7 +41,7 @@ fn segments(dump: &[u8], block: usize, accepts: bool) -> (Found, Option<Reason>)
 }
 
 /// The same as text, without what stands between.
-fn told(dump: &str, block: usize) -> String {
+fn segments_of(dump: &str, block: usize) -> String {
     let (found, refused) = segments(dump.as_bytes(), block, true);
     assert_eq!(refused, None);
     let joined: Vec<u8> = found.iter().flat_map(|(_, text)| text.clone()).collect();
@@ -53,13 +53,13 @@ fn told(dump: &str, block: usize) -> String {
         joined == expected.as_bytes(),
         "blocks of {block} lose something"
     );
-    let mut told = String::new();
+    let mut segments = String::new();
     for (name, text) in found {
         if name != "between" {
-            writeln!(told, "{name}: {}", String::from_utf8(text).unwrap()).unwrap();
+            writeln!(segments, "{name}: {}", String::from_utf8(text).unwrap()).unwrap();
         }
     }
-    told
+    segments
 }
 
 const DUMP: &str = "--\n-- PostgreSQL database dump\n--\n\n\\restrict abc\n\n\
@@ -99,7 +99,7 @@ fn a_dump_is_cut_where_order_matters_however_it_arrives() {
         ordered: COMMENT ON INDEX public.i IS 'not its own';\n\
         ordered: ALTER TABLE ONLY public.t\n    ADD CONSTRAINT f FOREIGN KEY (a) REFERENCES public.u(a);\n";
     for block in (1..200).chain([DUMP.len()]) {
-        assert_eq!(told(DUMP, block), expected, "blocks of {block}");
+        assert_eq!(segments_of(DUMP, block), expected, "blocks of {block}");
     }
 }
 
@@ -107,9 +107,9 @@ fn a_dump_is_cut_where_order_matters_however_it_arrives() {
 fn behind_what_is_not_known_everything_has_its_place() {
     let index = "CREATE INDEX i ON public.t USING btree (a);\n";
     for unknown in ["CREATE TEMPORARY TABLE t (a int);\n", ";\n", "VACUUM;\n"] {
-        let told = told(&format!("{index}{unknown}{index}"), 7);
-        let definitions = told.matches("definition: ").count();
-        assert_eq!(definitions, 1, "{unknown}: {told}");
+        let segments = segments_of(&format!("{index}{unknown}{index}"), 7);
+        let definitions = segments.matches("definition: ").count();
+        assert_eq!(definitions, 1, "{unknown}: {segments}");
     }
 }
 
@@ -177,12 +177,12 @@ fn what_is_refused_is_not_handed_out_nor_anything_behind_it() {
 #[test]
 fn what_is_in_a_transaction_stays_together() {
     let index = "CREATE INDEX i ON public.t USING btree (a);\n";
-    let told = told(
+    let segments = segments_of(
         &format!("BEGIN;\nSELECT pg_catalog.lo_close(0);\nCOMMIT;\n{index}"),
         9,
     );
-    assert_eq!(told.matches("definition: ").count(), 1, "{told}");
-    assert_eq!(told.matches("ordered: BEGIN").count(), 1, "{told}");
+    assert_eq!(segments.matches("definition: ").count(), 1, "{segments}");
+    assert_eq!(segments.matches("ordered: BEGIN").count(), 1, "{segments}");
 }
 
 #[test]
@@ -190,9 +190,12 @@ fn strings_end_where_the_dump_s_own_setting_says() {
     let dump = "SET standard_conforming_strings = off;\n\
         COMMENT ON TABLE public.t IS '\\'; CREATE INDEX i ON public.t USING btree (a);';\n\
         CREATE INDEX j ON public.t USING btree (a);\n";
-    let told = told(dump, 11);
-    assert_eq!(told.matches("definition: ").count(), 1, "{told}");
-    assert!(told.contains("definition: CREATE INDEX j"), "{told}");
+    let segments = segments_of(dump, 11);
+    assert_eq!(segments.matches("definition: ").count(), 1, "{segments}");
+    assert!(
+        segments.contains("definition: CREATE INDEX j"),
+        "{segments}"
+    );
 }
 
 #[test]

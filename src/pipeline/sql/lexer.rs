@@ -25,7 +25,7 @@ const LONGEST_TAG: usize = 130;
 
 /// Where in the text of a statement the next byte stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Place {
+enum LexerState {
     Plain,
     String {
         escapes: bool,
@@ -58,7 +58,7 @@ enum Place {
     reason = "each is a fact about the text so far"
 )]
 pub(in crate::pipeline) struct Lexer {
-    place: Place,
+    state: LexerState,
     /// The byte before, where it was plain.
     previous: u8,
     /// The unquoted word that the last bytes are part of, in lower case, cut to what any keyword
@@ -120,7 +120,7 @@ const WORD_KEPT: usize = 10;
 impl Lexer {
     pub(in crate::pipeline) fn new(backslash_escapes: bool) -> Self {
         Self {
-            place: Place::Plain,
+            state: LexerState::Plain,
             previous: b' ',
             word: Vec::with_capacity(WORD_KEPT),
             parentheses: 0,
@@ -162,12 +162,12 @@ impl Lexer {
         let mut at = 0;
         while at < bytes.len() {
             // Most bytes stand in strings and comments, where only one or two values matter.
-            let skip = match &self.place {
-                Place::String { escapes: false } => memchr(b'\'', &bytes[at..]),
-                Place::String { escapes: true } => memchr2(b'\'', b'\\', &bytes[at..]),
-                Place::Identifier => memchr(b'"', &bytes[at..]),
-                Place::Dollar { matched: 0, .. } => memchr(b'$', &bytes[at..]),
-                Place::LineComment => memchr2(b'\n', b'\r', &bytes[at..]),
+            let skip = match &self.state {
+                LexerState::String { escapes: false } => memchr(b'\'', &bytes[at..]),
+                LexerState::String { escapes: true } => memchr2(b'\'', b'\\', &bytes[at..]),
+                LexerState::Identifier => memchr(b'"', &bytes[at..]),
+                LexerState::Dollar { matched: 0, .. } => memchr(b'$', &bytes[at..]),
+                LexerState::LineComment => memchr2(b'\n', b'\r', &bytes[at..]),
                 _ => Some(0),
             };
             match skip {
@@ -188,37 +188,37 @@ impl Lexer {
         reason = "one arm for each place that a byte can be in"
     )]
     fn step(&mut self, byte: u8) -> bool {
-        match &mut self.place {
-            Place::Plain => return self.step_plain(byte),
-            Place::String { escapes } => {
+        match &mut self.state {
+            LexerState::Plain => return self.step_plain(byte),
+            LexerState::String { escapes } => {
                 let escapes = *escapes;
                 if byte == b'\'' {
-                    self.place = Place::StringQuote { escapes };
+                    self.state = LexerState::StringQuote { escapes };
                 } else if byte == b'\\' && escapes {
-                    self.place = Place::StringEscape;
+                    self.state = LexerState::StringEscape;
                 }
             }
-            Place::StringEscape => self.place = Place::String { escapes: true },
-            Place::StringQuote { escapes } => {
+            LexerState::StringEscape => self.state = LexerState::String { escapes: true },
+            LexerState::StringQuote { escapes } => {
                 if byte == b'\'' {
-                    self.place = Place::String { escapes: *escapes };
+                    self.state = LexerState::String { escapes: *escapes };
                 } else {
                     self.after_string = true;
                     return self.back_to_plain(byte);
                 }
             }
             // A doubled quote ends one identifier and starts another: the same to us.
-            Place::Identifier => {
+            LexerState::Identifier => {
                 if byte == b'"' {
-                    self.place = Place::Plain;
+                    self.state = LexerState::Plain;
                     self.previous = b'"';
                 }
             }
-            Place::DollarTag(tag) => {
+            LexerState::DollarTag(tag) => {
                 if byte == b'$' {
                     tag.push(byte);
                     let tag = std::mem::take(tag);
-                    self.place = Place::Dollar { tag, matched: 0 };
+                    self.state = LexerState::Dollar { tag, matched: 0 };
                 } else if is_tag_byte(byte, tag.len() == 1) && tag.len() < LONGEST_TAG {
                     tag.push(byte);
                 } else {
@@ -229,11 +229,11 @@ impl Lexer {
                     return self.back_to_plain(byte);
                 }
             }
-            Place::Dollar { tag, matched } => {
+            LexerState::Dollar { tag, matched } => {
                 if byte == tag[*matched] {
                     *matched += 1;
                     if *matched == tag.len() {
-                        self.place = Place::Plain;
+                        self.state = LexerState::Plain;
                         self.previous = b'$';
                     }
                 } else {
@@ -241,15 +241,15 @@ impl Lexer {
                     *matched = usize::from(byte == b'$');
                 }
             }
-            Place::LineComment => {
+            LexerState::LineComment => {
                 if byte == b'\r' {
                     self.odd(Oddity::CarriageReturn);
                 } else if byte == b'\n' {
-                    self.place = Place::Plain;
+                    self.state = LexerState::Plain;
                     self.previous = b'\n';
                 }
             }
-            Place::BlockComment { depth, previous } => {
+            LexerState::BlockComment { depth, previous } => {
                 if *previous == b'*' && byte == b'/' {
                     *depth -= 1;
                     *previous = b' ';
@@ -260,7 +260,7 @@ impl Lexer {
                     *previous = byte;
                 }
                 if *depth == 0 {
-                    self.place = Place::Plain;
+                    self.state = LexerState::Plain;
                     self.previous = b' ';
                 }
             }
@@ -269,7 +269,7 @@ impl Lexer {
     }
 
     fn back_to_plain(&mut self, byte: u8) -> bool {
-        self.place = Place::Plain;
+        self.state = LexerState::Plain;
         self.previous = b' ';
         self.step_plain(byte)
     }
@@ -301,7 +301,7 @@ impl Lexer {
                 }
                 self.after_string = false;
                 self.after_cast = false;
-                self.place = Place::String {
+                self.state = LexerState::String {
                     escapes: prefix == b'e' || self.backslash_escapes,
                 };
                 return false;
@@ -310,13 +310,13 @@ impl Lexer {
         }
         self.after_cast = byte == b':' && previous == b':' && !self.after_cast;
         match byte {
-            b'"' => self.place = Place::Identifier,
+            b'"' => self.state = LexerState::Identifier,
             b'\\' => self.odd(Oddity::Command),
             b'\r' => self.odd(Oddity::CarriageReturn),
-            b'$' => self.place = Place::DollarTag(vec![b'$']),
-            b'-' if previous == b'-' => self.place = Place::LineComment,
+            b'$' => self.state = LexerState::DollarTag(vec![b'$']),
+            b'-' if previous == b'-' => self.state = LexerState::LineComment,
             b'*' if previous == b'/' => {
-                self.place = Place::BlockComment {
+                self.state = LexerState::BlockComment {
                     depth: 1,
                     previous: b' ',
                 };

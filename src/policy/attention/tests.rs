@@ -4,7 +4,7 @@ use chrono::{DateTime, FixedOffset, TimeDelta};
 
 use super::{
     Concern, ConcernKind, DatabaseFacts, DrillFacts, Expectation, Failing, SeriesFacts, SpaceFacts,
-    VerificationFacts, judge, judge_space,
+    VerificationFacts, judge_database, judge_space,
 };
 use crate::policy::{Accepted, Loss, Seen, Series};
 
@@ -73,8 +73,11 @@ fn failing(hours_ago: i64, runs: u64) -> Failing {
 fn concerns(change: impl FnOnce(&mut DatabaseFacts)) -> Vec<(ConcernKind, String)> {
     let mut facts = well();
     change(&mut facts);
-    let told = judge(&facts, EXPECTATION, now()).concerns.into_iter();
-    told.map(|Concern { kind, sentence, .. }| (kind, sentence))
+    let reported = judge_database(&facts, EXPECTATION, now())
+        .concerns
+        .into_iter();
+    reported
+        .map(|Concern { kind, sentence, .. }| (kind, sentence))
         .collect()
 }
 
@@ -87,7 +90,7 @@ fn sentence(change: impl FnOnce(&mut DatabaseFacts)) -> (ConcernKind, String) {
 #[test]
 fn what_is_well_needs_no_attention() {
     assert_eq!(concerns(|_| {}), []);
-    let judgement = judge(&well(), EXPECTATION, now());
+    let judgement = judge_database(&well(), EXPECTATION, now());
     assert_eq!(judgement.remarks, Vec::<String>::new());
 }
 
@@ -123,7 +126,7 @@ fn without_a_backup_it_depends_on_whether_one_can_be_expected() {
     let not_due = {
         let mut facts = well();
         none(&mut facts);
-        judge(&facts, EXPECTATION, now())
+        judge_database(&facts, EXPECTATION, now())
     };
     assert_eq!(not_due.concerns, []);
     assert_eq!(
@@ -311,13 +314,13 @@ fn a_test_restore_that_is_too_old_is_told_whatever_became_of_later_ones() {
          35 days; run `pgbackupd drill --database sales`"
     );
     // One that could not be made shows nothing.
-    let told = concerns(|facts| {
+    let reported = concerns(|facts| {
         facts.drill.failing = Some(failing(2, 1));
         facts.drill.last = Some(ago(2));
         facts.drill.result = days(40);
         facts.drill.backups_since = days(100);
     });
-    let kinds: Vec<ConcernKind> = told.iter().map(|(kind, _)| *kind).collect();
+    let kinds: Vec<ConcernKind> = reported.iter().map(|(kind, _)| *kind).collect();
     assert_eq!(kinds, [ConcernKind::Failed, ConcernKind::DrillAge]);
     for changed in [
         |facts: &mut DatabaseFacts| facts.drill.running = true,
@@ -327,12 +330,12 @@ fn a_test_restore_that_is_too_old_is_told_whatever_became_of_later_ones() {
             facts.drill.backups_since = Some(ago(24 * 34));
         },
     ] {
-        let told = concerns(|facts| {
+        let reported = concerns(|facts| {
             facts.drill.result = days(40);
             facts.drill.backups_since = days(100);
             changed(facts);
         });
-        assert_eq!(told, []);
+        assert_eq!(reported, []);
     }
 }
 
@@ -431,7 +434,7 @@ fn late_is_what_is_overdue_and_nobody_has_tried() {
 #[test]
 fn a_recovery_time_is_held_against_its_target() {
     let minutes = |count: u64| Duration::from_secs(60 * count);
-    for (recovery, told) in [
+    for (recovery, reported) in [
         (None, None),
         (Some(minutes(30)), None),
         (
@@ -442,14 +445,14 @@ fn a_recovery_time_is_held_against_its_target() {
         ),
     ] {
         let found = concerns(|facts| facts.drill.recovery = recovery);
-        let told: Vec<_> = told
-            .map(|told| (ConcernKind::RecoveryTime, told))
+        let reported: Vec<_> = reported
+            .map(|reported| (ConcernKind::RecoveryTime, reported))
             .into_iter()
             .collect();
-        assert_eq!(found.len(), told.len(), "{found:?}");
-        for ((kind, sentence), (expected, told)) in found.iter().zip(told) {
+        assert_eq!(found.len(), reported.len(), "{found:?}");
+        for ((kind, sentence), (expected, reported)) in found.iter().zip(reported) {
             assert_eq!(*kind, expected);
-            assert!(sentence.starts_with(told), "{sentence}");
+            assert!(sentence.starts_with(reported), "{sentence}");
         }
     }
 }

@@ -146,10 +146,10 @@ pub fn decide<'a>(
     let mut newest_first: Vec<_> = candidates.iter().collect();
     newest_first.sort_unstable_by_key(|candidate| Reverse((candidate.started, candidate.name)));
 
-    let mut survey = Survey::new(&newest_first, rules, floor, now);
+    let mut evaluation = Evaluation::new(&newest_first, rules, floor, now);
     let mut verdicts: Vec<_> = newest_first
         .iter()
-        .map(|candidate| survey.judge(candidate))
+        .map(|candidate| evaluation.judge(candidate))
         .collect();
 
     // A series that keeps everything has nothing to fear, and may well have gaps of years.
@@ -171,7 +171,7 @@ pub fn decide<'a>(
 }
 
 /// A walk over the backups of a series, newest first, and what each rule has left to give.
-struct Survey<'r> {
+struct Evaluation<'r> {
     rules: &'r Rules,
     floor: NonZeroU32,
     now: DateTime<Utc>,
@@ -182,7 +182,7 @@ struct Survey<'r> {
     periods: Vec<PeriodRule>,
 }
 
-impl<'r> Survey<'r> {
+impl<'r> Evaluation<'r> {
     fn new(
         newest_first: &[&Candidate<'_>],
         rules: &'r Rules,

@@ -116,7 +116,7 @@ fn decide_at<'a>(backups: &'a [Made], rules: &Rules, floor: u32, now: &str) -> D
 }
 
 /// The decision as people read it: a line a backup, and the doubt if there is one.
-fn told(decision: &Decision<'_>) -> String {
+fn shown(decision: &Decision<'_>) -> String {
     let mut lines: Vec<_> = decision
         .verdicts
         .iter()
@@ -145,7 +145,7 @@ fn the_policy_keeps_daily_backups_for_thirty_days() {
     let backups = daily(33, "2026-01-31");
     let decision = decide_at(&backups, &within(30), 3, "2026-01-31 02:05");
     assert_eq!(decision.removed().count(), 3);
-    let last_lines = told(&decision)
+    let last_lines = shown(&decision)
         .lines()
         .skip(28)
         .collect::<Vec<_>>()
@@ -177,7 +177,7 @@ fn a_series_without_rules_keeps_everything() {
         bad("2018-05-01 02:00"),
     ];
     let decision = decide_at(&backups, &Rules::default(), 1, "2026-01-31 02:05");
-    assert_snapshot!(told(&decision), @"
+    assert_snapshot!(shown(&decision), @"
     keep   2026-01-31 02:00: the one verified backup that always stays; its series keeps everything
     keep   2019-05-01 02:00: its series keeps everything
     keep   2018-05-01 02:00: found bad: kept as evidence
@@ -195,7 +195,7 @@ fn a_year_of_daily_backups_thins_out_towards_the_past() {
     };
     let backups = daily(365, "2026-02-18");
     let decision = decide_at(&backups, &rules, 3, "2026-02-18 02:05");
-    let all = told(&decision);
+    let all = shown(&decision);
     let keeps: Vec<_> = all
         .lines()
         .filter(|line| line.starts_with("keep"))
@@ -242,7 +242,7 @@ fn a_removed_backup_tells_why_each_rule_let_it_go() {
         made("2026-01-15 02:00"),
     ];
     let decision = decide_at(&backups, &rules, 1, "2026-02-18 14:05");
-    assert_snapshot!(told(&decision), @"
+    assert_snapshot!(shown(&decision), @"
     keep   2026-02-18 14:00: the one verified backup that always stays; no older than 1 day; the newest; newest of the day 2026-02-18; newest of the month 2026-02
     keep   2026-02-18 02:00: no older than 1 day
     keep   2026-02-17 02:00: newest of the day 2026-02-17
@@ -293,7 +293,7 @@ fn the_oldest_backup_stays_only_while_its_rule_has_room() {
 fn the_floor_stays_although_every_backup_is_too_old() {
     let backups = daily(5, "2026-01-05");
     let decision = decide_at(&backups, &within(30), 3, "2026-06-01 00:00");
-    assert_snapshot!(told(&decision), @"
+    assert_snapshot!(shown(&decision), @"
     keep   2026-01-05 02:00: one of the 3 verified backups that always stay
     keep   2026-01-04 02:00: one of the 3 verified backups that always stay
     keep   2026-01-03 02:00: one of the 3 verified backups that always stay
@@ -317,7 +317,7 @@ fn a_bad_backup_takes_no_place_of_a_good_one() {
         made("2026-02-15 02:00"),
     ];
     let decision = decide_at(&backups, &rules, 2, "2026-02-18 02:05");
-    assert_snapshot!(told(&decision), @"
+    assert_snapshot!(shown(&decision), @"
     keep   2026-02-18 02:00: found bad: kept as evidence
     keep   2026-02-17 02:00: one of the 2 verified backups that always stay; one of the newest 2; newest of the day 2026-02-17
     keep   2026-02-16 14:00: found bad: kept as evidence
@@ -336,7 +336,7 @@ fn a_bad_backup_is_not_removed_however_old_it_is() {
     backups.push(bad("2026-02-01 02:00"));
     backups.push(bad("2019-01-01 02:00"));
     let decision = decide_at(&backups, &monthly_for_years, 3, "2026-02-18 02:05");
-    assert_snapshot!(told(&decision), @"
+    assert_snapshot!(shown(&decision), @"
     keep   2026-02-18 02:00: one of the 3 verified backups that always stay; no older than 30 days; newest of the month 2026-02
     keep   2026-02-17 02:00: one of the 3 verified backups that always stay; no older than 30 days
     keep   2026-02-16 02:00: one of the 3 verified backups that always stay; no older than 30 days; the oldest, while there is room for another month
@@ -362,7 +362,7 @@ fn a_backup_that_could_not_be_read_takes_no_place_and_stays() {
         ..Rules::default()
     };
     let decision = decide_at(&backups, &rules, 1, "2026-02-18 02:05");
-    assert_snapshot!(told(&decision), @"
+    assert_snapshot!(shown(&decision), @"
     keep   2026-02-18 02:00: could not be read at its last check
     keep   2026-02-17 02:00: the one verified backup that always stays; the newest; newest of the day 2026-02-17
     keep   2026-02-16 02:00: could not be read at its last check
@@ -379,7 +379,7 @@ fn what_was_made_before_a_loss_stays_until_that_is_accepted() {
         backup.held = true;
     }
     let decision = decide_at(&backups, &within(1), 1, "2026-02-18 02:05");
-    assert_snapshot!(told(&decision), @"
+    assert_snapshot!(shown(&decision), @"
     keep   2026-02-18 02:00: the one verified backup that always stays; no older than 1 day
     remove 2026-02-17 02:00: older than 1 day
     keep   2026-02-16 02:00: made before a loss that nobody has accepted
@@ -397,7 +397,7 @@ fn a_pinned_backup_stays_whatever_its_age_and_state() {
         ..pinned("2025-02-01 02:00")
     });
     let decision = decide_at(&backups, &within(2), 1, "2026-02-18 02:05");
-    assert_snapshot!(told(&decision), @"
+    assert_snapshot!(shown(&decision), @"
     keep   2026-02-18 02:00: the one verified backup that always stays; no older than 2 days
     keep   2026-02-17 02:00: no older than 2 days
     remove 2026-02-16 02:00: older than 2 days
@@ -466,7 +466,7 @@ fn a_clock_set_to_1970_removes_nothing_and_says_so() {
     };
     let backups = daily(4, "2026-02-18");
     let decision = decide_at(&backups, &rules, 1, "1970-01-01 00:00");
-    assert_snapshot!(told(&decision), @"
+    assert_snapshot!(shown(&decision), @"
     keep   2026-02-18 02:00: dated after now
     keep   2026-02-17 02:00: dated after now
     keep   2026-02-16 02:00: dated after now
@@ -479,7 +479,7 @@ fn a_clock_set_to_1970_removes_nothing_and_says_so() {
 fn a_clock_set_to_2099_removes_nothing_and_says_so() {
     let backups = daily(4, "2026-02-18");
     let decision = decide_at(&backups, &within(2), 1, "2099-01-01 00:00");
-    assert_snapshot!(told(&decision), @"
+    assert_snapshot!(shown(&decision), @"
     keep   2026-02-18 02:00: the one verified backup that always stays
     keep   2026-02-17 02:00: the clock looks wrong
     keep   2026-02-16 02:00: the clock looks wrong
@@ -493,7 +493,7 @@ fn a_backup_made_while_the_clock_stood_at_2099_costs_none_of_the_others() {
     let mut backups = daily(4, "2026-02-18");
     backups.push(made("2099-01-01 02:00"));
     let decision = decide_at(&backups, &within(2), 1, "2099-01-01 02:05");
-    assert_snapshot!(told(&decision), @"
+    assert_snapshot!(shown(&decision), @"
     keep   2099-01-01 02:00: the one verified backup that always stays; no older than 2 days
     keep   2026-02-18 02:00: the clock looks wrong
     keep   2026-02-17 02:00: the clock looks wrong
@@ -509,7 +509,7 @@ fn a_vouched_for_clock_is_believed_but_floor_and_pins_hold() {
     backups.push(pinned("2026-02-01 02:00"));
     let trust = ClockTrust::Always;
     let decision = decide_with(&backups, &within(2), 3, "2099-01-01 00:00", trust);
-    assert_snapshot!(told(&decision), @"
+    assert_snapshot!(shown(&decision), @"
     keep   2026-02-18 02:00: one of the 3 verified backups that always stay
     keep   2026-02-17 02:00: one of the 3 verified backups that always stay
     keep   2026-02-16 02:00: one of the 3 verified backups that always stay
@@ -529,7 +529,7 @@ fn a_backup_made_after_the_clock_was_set_back_by_hours_is_not_removed_by_its_own
         made("2026-02-18 08:00"),
         made("2026-02-18 02:00"),
     ];
-    assert_snapshot!(told(&decide_at(&backups, &rules, 1, "2026-02-18 02:05")), @"
+    assert_snapshot!(shown(&decide_at(&backups, &rules, 1, "2026-02-18 02:05")), @"
     keep   2026-02-18 09:00: dated after now
     keep   2026-02-18 08:00: dated after now
     keep   2026-02-18 02:00: the one verified backup that always stays; newest of the month 2026-02
@@ -546,7 +546,7 @@ fn a_backup_dated_after_a_vouched_for_now_stays_and_takes_no_place() {
     backups.push(made("2099-01-01 02:00"));
     let trust = ClockTrust::Always;
     let decision = decide_with(&backups, &rules, 1, "2026-02-18 02:05", trust);
-    assert_snapshot!(told(&decision), @"
+    assert_snapshot!(shown(&decision), @"
     keep   2099-01-01 02:00: dated after now
     keep   2026-02-18 02:00: the one verified backup that always stays; one of the newest 2
     keep   2026-02-17 02:00: one of the newest 2

@@ -40,7 +40,7 @@ enum Shape {
 }
 
 /// The sentence for five sound fields; none for patterns too unusual to have one.
-pub(super) fn in_words(fields: &str) -> Option<String> {
+pub(super) fn describe_fields(fields: &str) -> Option<String> {
     let shapes: Vec<Shape> = FIELDS
         .iter()
         .zip(fields.split_whitespace())

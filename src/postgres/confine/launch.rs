@@ -318,14 +318,14 @@ mod tests {
             (Running::Programs, Path::new("/bin/true"), true),
         ] {
             let command = command(&bounds(None, running), &nothing, Signal::KILL, program);
-            let told: Vec<&OsStr> = command.get_args().collect();
+            let arguments: Vec<&OsStr> = command.get_args().collect();
             assert_eq!(
-                told.contains(&OsStr::new("--execute=/usr/bin")),
+                arguments.contains(&OsStr::new("--execute=/usr/bin")),
                 programs,
-                "{told:?}"
+                "{arguments:?}"
             );
             for lacking in ["--any-file", "--without-landlock", "--without-filter"] {
-                assert!(told.contains(&OsStr::new(lacking)), "{told:?}");
+                assert!(arguments.contains(&OsStr::new(lacking)), "{arguments:?}");
             }
         }
     }

@@ -29,7 +29,7 @@ pub enum ConninfoError {
     )]
     Elsewhere {
         /// Where it was set.
-        place: Place,
+        place: ParameterSource,
         /// The parameter.
         name: &'static str,
         /// The credential's name.
@@ -39,7 +39,7 @@ pub enum ConninfoError {
     #[error("{place} sets {name}: {instead}")]
     Unsupported {
         /// Where it was set.
-        place: Place,
+        place: ParameterSource,
         /// The parameter.
         name: &'static str,
         /// What to do instead.
@@ -49,7 +49,7 @@ pub enum ConninfoError {
     #[error("{place} sets {name} to {value:?}: it must be {expected}")]
     BadValue {
         /// Where it was set.
-        place: Place,
+        place: ParameterSource,
         /// The parameter.
         name: &'static str,
         /// Its value.
@@ -87,7 +87,7 @@ impl ConninfoError {
 
 /// Where a parameter was set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum ParameterSource {
     /// In the configuration.
     Configuration,
     /// In a service file.
@@ -98,7 +98,7 @@ pub enum Place {
     Default,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for ParameterSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Configuration => f.write_str("the configuration"),

@@ -25,7 +25,7 @@ use crate::config::{Connection, Parameters};
 use crate::credential;
 pub(super) use endpoint::{Endpoint, Host};
 pub(super) use environment::quoted;
-pub use error::{ConninfoError, Place};
+pub use error::{ConninfoError, ParameterSource};
 pub(super) use mode::{ChannelBinding, SessionAttributes, SslMode};
 pub use password::PasswordError;
 use password::{Login, PasswordFile};
@@ -282,7 +282,7 @@ fn refuse_credentials_of_others(values: &Values) -> Result<(), ConninfoError> {
         if let Some(credential) = credential::name(path).filter(|_| credential::is_elsewhere(path))
         {
             return Err(ConninfoError::Elsewhere {
-                place: values.place(name),
+                place: values.source_of(name),
                 name,
                 credential,
             });
@@ -296,7 +296,7 @@ fn password_file(
     values: &mut Values,
     environment: &BTreeMap<String, String>,
 ) -> Option<(PathBuf, bool)> {
-    let is_configured = values.place("passfile") != Place::Variable("PGPASSFILE");
+    let is_configured = values.source_of("passfile") != ParameterSource::Variable("PGPASSFILE");
     match values.take("passfile") {
         Some(path) => Some((path.into(), is_configured)),
         None => Some((Path::new(environment.get("HOME")?).join(".pgpass"), false)),

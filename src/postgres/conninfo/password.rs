@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use secrecy::SecretString;
 
 use crate::config::PasswordSource;
-use crate::secret_file::{Exposure, entering_advice, making_advice, opening_advice};
+use crate::secret_file::{FileMode, entering_advice, making_advice, opening_advice};
 use crate::{credential, identity};
 
 /// Why a password cannot be had.
@@ -156,16 +156,16 @@ fn refuse_exposed(path: &Path) -> Result<(), PasswordError> {
         cause,
         is_own: false,
     })?;
-    refuse(path, Exposure::of(&metadata))
+    refuse(path, FileMode::of(&metadata))
 }
 
-fn refuse(path: &Path, exposure: Option<Exposure>) -> Result<(), PasswordError> {
-    match exposure {
+fn refuse(path: &Path, file_mode: Option<FileMode>) -> Result<(), PasswordError> {
+    match file_mode {
         None => Ok(()),
-        Some(exposure) => Err(PasswordError::Exposed {
+        Some(file_mode) => Err(PasswordError::Exposed {
             path: path.to_owned(),
-            mode: exposure.mode,
-            closing_advice: exposure.closing_advice(path),
+            mode: file_mode.mode,
+            closing_advice: file_mode.closing_advice(path),
         }),
     }
 }
@@ -217,7 +217,7 @@ impl PasswordFile {
         };
         match fs::metadata(path) {
             Ok(metadata) if metadata.is_file() => {
-                refuse(path, Exposure::of_password_file(&metadata))?;
+                refuse(path, FileMode::of_password_file(&metadata))?;
             }
             Ok(_) => return Ok(without(Standing::None)),
             Err(error) if !has_to_exist && is_absent(&error) => {

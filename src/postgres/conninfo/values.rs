@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::error::{ConninfoError, Place};
+use super::error::{ConninfoError, ParameterSource};
 use super::service;
 use crate::config::keyword::{self, Treatment};
 use crate::config::{Connection, Parameters, ParseError};
 
 /// The values of all parameters with the place of each, while they are being resolved.
-pub(super) struct Values(BTreeMap<&'static str, (String, Place)>);
+pub(super) struct Values(BTreeMap<&'static str, (String, ParameterSource)>);
 
 impl Values {
     pub(super) fn gather(
@@ -18,7 +18,10 @@ impl Values {
         environment: &BTreeMap<String, String>,
     ) -> Result<Self, ConninfoError> {
         let mut values = Self(BTreeMap::new());
-        values.fill(connection.parameters.clone(), Place::Configuration)?;
+        values.fill(
+            connection.parameters.clone(),
+            ParameterSource::Configuration,
+        )?;
 
         let or_variable = |values: &Self, name: &str, variable: &str| {
             let value = values
@@ -29,7 +32,7 @@ impl Values {
         if let Some(name) = or_variable(&values, "service", "PGSERVICE") {
             let file = or_variable(&values, "servicefile", "PGSERVICEFILE");
             let service = service::load(&name, file.as_deref(), environment)?;
-            values.fill(service, Place::ServiceFile)?;
+            values.fill(service, ParameterSource::ServiceFile)?;
         }
 
         for keyword in keyword::KEYWORDS {
@@ -37,7 +40,7 @@ impl Values {
                 continue;
             };
             if let Some(value) = environment.get(variable) {
-                let place = Place::Variable(variable);
+                let place = ParameterSource::Variable(variable);
                 values
                     .0
                     .entry(keyword.name)
@@ -49,7 +52,10 @@ impl Values {
             .get("PGREQUIRESSL")
             .is_some_and(|value| value.starts_with('1'))
         {
-            let require = ("require".to_owned(), Place::Variable("PGREQUIRESSL"));
+            let require = (
+                "require".to_owned(),
+                ParameterSource::Variable("PGREQUIRESSL"),
+            );
             values.0.entry("sslmode").or_insert(require);
         }
         // An empty value has kept other places out, and now means the default.
@@ -61,7 +67,7 @@ impl Values {
     pub(super) fn fill(
         &mut self,
         parameters: Parameters,
-        place: Place,
+        place: ParameterSource,
     ) -> Result<(), ConninfoError> {
         for (name, value) in parameters {
             let keyword = keyword::find(&name).ok_or(ConninfoError::Parameter(
@@ -118,8 +124,10 @@ impl Values {
         self.0.remove(name).map(|(value, _)| value)
     }
 
-    pub(super) fn place(&self, name: &str) -> Place {
-        self.0.get(name).map_or(Place::Default, |(_, place)| *place)
+    pub(super) fn source_of(&self, name: &str) -> ParameterSource {
+        self.0
+            .get(name)
+            .map_or(ParameterSource::Default, |(_, place)| *place)
     }
 
     pub(super) fn bad(
@@ -129,7 +137,7 @@ impl Values {
         expected: &'static str,
     ) -> ConninfoError {
         ConninfoError::BadValue {
-            place: self.place(name),
+            place: self.source_of(name),
             name,
             value: value.to_owned(),
             expected,

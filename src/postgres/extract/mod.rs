@@ -5,17 +5,17 @@
 //! `search_path` is `pg_catalog`, so that every name that the server writes has its schema.
 
 mod copy;
-mod family;
-mod needs;
-mod ties;
+mod dependencies;
+mod detach;
+mod partition_tree;
 
 use super::client::{Client, QueryError};
 use super::quote::identifier;
 
 pub use copy::CopyOut;
-pub use family::{Shape, Table, family, shapes};
-pub use needs::{Need, drop_all_but, has, needs};
-pub use ties::{ForeignKey, Ties, cut_loose, move_into, statistics, taken};
+pub use dependencies::{Dependency, dependencies, drop_all_but, has};
+pub use detach::{Detached, ForeignKey, detach, move_into, statistics, taken};
+pub use partition_tree::{Shape, Table, partition_tree, shapes};
 
 /// A name as SQL writes it, in quotes.
 pub fn quoted(name: &str) -> String {

@@ -13,18 +13,18 @@ use std::time::{Duration, Instant};
 
 use tokio_postgres::types::Type;
 
-use super::catalogue_text::value;
 use super::child::{
     Account, Child, ChildError, ChildInput, ChildKind, ChildOutput, ChildSpec, Confinement,
 };
 use super::client::Client;
 use super::conninfo::{Conninfo, ConninfoError, LoginFacts};
-use super::labels::missing_label_providers;
 use super::programs::Programs;
 use super::properties::ServerSetting;
 use super::properties::{DatabaseProperties, Extension};
 use super::quote::{identifier, literal};
 use super::recreate::{create_database, settings_for_loading};
+use super::security_labels::missing_label_providers;
+use super::system_catalog_text::value;
 use crate::config::Connection;
 
 pub use error::SandboxError;

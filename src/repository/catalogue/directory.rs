@@ -185,7 +185,7 @@ impl Part {
             .failed
             .into_iter()
             .map(|(stem, error)| {
-                names.beside(&stem.to_string());
+                names.files_of(&stem.to_string());
                 (stem, error.to_string())
             })
             .collect();
@@ -226,7 +226,7 @@ impl Entry {
         names: &Names<'_>,
     ) -> Result<(), String> {
         let (format, compression) = (self.format, self.compression);
-        let present = names.beside(name);
+        let present = names.files_of(name);
         if !present.is_some_and(|present| present.has_artifact(format, compression)) {
             let artifact = format!("{name}{}", Role::Artifact(format, compression).suffix());
             // One that was published while the directory was being read may have been missed.

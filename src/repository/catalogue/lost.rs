@@ -27,7 +27,7 @@ enum OnRecord {
 }
 
 /// Says of each dump without a manifest what it is.
-pub(super) fn tell_apart(
+pub(super) fn classify_lost(
     directory: &Path,
     ledger: &Ledger,
     dumps: &[(Stem, Role)],
@@ -86,25 +86,25 @@ fn on_record<'a>(
         stems.iter().map(|stem| (stem.to_string(), *stem)).collect();
     let mut known = BTreeMap::new();
     ledger.read(|record| {
-        let mut note = |name: &str, what: OnRecord| {
+        let mut note_loss = |name: &str, what: OnRecord| {
             if let Some(stem) = by_name.get(name) {
                 known.insert(*stem, what);
             }
         };
         for removal in record.removed() {
-            note(&removal.backup, OnRecord::Settled);
+            note_loss(&removal.backup, OnRecord::Settled);
         }
         if let Some(backup) = record.backup()
-            && let Some(what) = what_is_said(&record)
+            && let Some(what) = what_is_recorded(&record)
         {
-            note(backup, what);
+            note_loss(backup, what);
         }
     })?;
     Ok(known)
 }
 
 /// What a record says of the backup that it names.
-fn what_is_said(record: &Record) -> Option<OnRecord> {
+fn what_is_recorded(record: &Record) -> Option<OnRecord> {
     if record.event != Event::Succeeded {
         return None;
     }

@@ -138,8 +138,9 @@ impl Catalogue {
             }
         });
         let without_manifest: Vec<_> = names.unregistered().collect();
-        let told = lost::tell_apart(directory, ledger, &without_manifest).map_err(reading())?;
-        catalogue.problems.extend(told);
+        let problems =
+            lost::classify_lost(directory, ledger, &without_manifest).map_err(reading())?;
+        catalogue.problems.extend(problems);
         // Each part is in order already, so that little is left to do.
         catalogue.backups.sort_by(by_time);
         catalogue.problems.sort_by(|a, b| a.file.cmp(&b.file));

@@ -75,7 +75,7 @@ impl<'a> Names<'a> {
     }
 
     /// The files that go with a manifest.
-    pub(super) fn beside(&self, manifest_of: &str) -> Option<&Present> {
+    pub(super) fn files_of(&self, manifest_of: &str) -> Option<&Present> {
         let present = self.0.get(manifest_of)?;
         present.manifest.store(true, Relaxed);
         Some(present)

@@ -6,8 +6,8 @@ use uuid::Uuid;
 
 use super::fields::Fields;
 use super::{
-    BackupDetails, BesideNames, Damage, Details, DrillDetails, Event, Operation, PhaseTime, Record,
-    Removal, RestoreDetails, Subject, VerifyDetails,
+    BackupDetails, Damage, Details, DrillDetails, Event, Operation, PhaseTime, Record, Removal,
+    RestoreDetails, SideNames, Subject, VerifyDetails,
 };
 use crate::policy::{Accepted, Loss, Series};
 use crate::repository::requester::Requester;
@@ -53,7 +53,7 @@ impl Details {
             },
             Operation::Restore => Self::Restore(RestoreDetails {
                 backup: fields.take("backup")?,
-                beside: fields.take("beside")?,
+                side_names: fields.take("beside")?,
                 restoration: fields.take("restoration")?,
             }),
             Operation::UndoRestore => Self::UndoRestore {
@@ -127,7 +127,7 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     damaged: &'a [Damage],
     #[serde(skip_serializing_if = "Option::is_none")]
-    beside: Option<&'a BesideNames>,
+    beside: Option<&'a SideNames>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     phases: &'a [PhaseTime],
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -209,7 +209,7 @@ impl<'a> Line<'a> {
                 ..line
             },
             Details::Restore(details) => Self {
-                beside: details.beside.as_ref(),
+                beside: details.side_names.as_ref(),
                 ..line
             },
             Details::Prune { .. } | Details::UndoRestore { .. } => line,

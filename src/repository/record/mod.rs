@@ -136,7 +136,7 @@ pub struct RestoreDetails {
     /// The backup, or the dump's file.
     pub backup: Option<String>,
     /// The names of the databases next to the one that is restored; at the start.
-    pub beside: Option<BesideNames>,
+    pub side_names: Option<SideNames>,
     /// What was to be done and what came of it.
     pub restoration: Option<Box<Restoration>>,
 }
@@ -152,7 +152,7 @@ pub struct Subject {
 
 /// Under which names a restore makes databases: what may be left of one that was killed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BesideNames {
+pub struct SideNames {
     /// The database that is loaded, until it takes the name.
     pub loads_into: String,
     /// What the database that is replaced is called then.

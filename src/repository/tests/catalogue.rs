@@ -4,16 +4,16 @@ use super::*;
 
 #[test]
 fn a_directory_that_is_not_there_holds_no_backups() {
-    let place = Place::new();
-    let repository = Repository::at(place.path("nowhere"));
+    let test_directory = TestDirectory::new();
+    let repository = Repository::at(test_directory.path("nowhere"));
     let catalogue = repository.catalogue().unwrap();
     assert!(catalogue.backups.is_empty() && catalogue.problems.is_empty());
 }
 
 #[test]
 fn a_directory_that_cannot_be_read_is_an_error_and_not_empty() {
-    let place = Place::new();
-    let file = place.path("file");
+    let test_directory = TestDirectory::new();
+    let file = test_directory.path("file");
     fs::write(&file, "").unwrap();
     fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
     let error = Repository::at(&file).catalogue().unwrap_err();
@@ -29,8 +29,8 @@ fn a_directory_that_cannot_be_read_is_an_error_and_not_empty() {
 #[test]
 fn ten_thousand_backups_are_all_found_in_their_order() {
     const BACKUPS: i64 = 10_000;
-    let place = Place::new();
-    let template = place.publish(run(1), NAME, PLAIN);
+    let test_directory = TestDirectory::new();
+    let template = test_directory.publish(run(1), NAME, PLAIN);
     let first: Stem = NAME.parse().unwrap();
     for minute in 1..BACKUPS {
         let mut stem = first.clone();
@@ -39,19 +39,19 @@ fn ten_thousand_backups_are_all_found_in_their_order() {
         manifest.name = stem.to_string();
         manifest.started += chrono::Duration::minutes(minute);
         fs::write(
-            place.repository.path(&stem, Role::Manifest),
+            test_directory.repository.path(&stem, Role::Manifest),
             manifest.to_text().unwrap(),
         )
         .unwrap();
-        File::create_new(place.repository.path(&stem, PLAIN)).unwrap();
+        File::create_new(test_directory.repository.path(&stem, PLAIN)).unwrap();
     }
     // One in the middle is spoilt, and only that one is missed.
     let spoilt = "backup_20250712_020000";
-    let path = place.path(&format!("{spoilt}.json"));
+    let path = test_directory.path(&format!("{spoilt}.json"));
     let text = fs::read_to_string(&path).unwrap();
     fs::write(&path, text.replacen("\"shop\"", "\"shap\"", 1)).unwrap();
 
-    let catalogue = place.repository.catalogue().unwrap();
+    let catalogue = test_directory.repository.catalogue().unwrap();
     assert_eq!(catalogue.backups.len(), 9_999);
     assert!(catalogue.backups.is_sorted_by_key(|entry| entry.stem.local));
     let problems: Vec<_> = catalogue

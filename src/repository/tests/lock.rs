@@ -4,27 +4,27 @@ use super::*;
 
 #[test]
 fn whoever_finds_the_lock_taken_hears_who_holds_it_since_when() {
-    let place = Place::new();
+    let test_directory = TestDirectory::new();
     let mut first = holder();
     first.requested_by.user = "root".to_owned();
-    let lock = place.repository.lock(&first).unwrap();
-    let error = place.repository.lock(&holder()).unwrap_err();
+    let lock = test_directory.repository.lock(&first).unwrap();
+    let error = test_directory.repository.lock(&holder()).unwrap_err();
     assert_eq!(
         error.to_string(),
         format!(
             "{} is busy: a backup by {} has been running since 2025-07-09 02:00:00 +03:00",
-            place.repository.directory().display(),
+            test_directory.repository.directory().display(),
             first.requested_by,
         )
     );
     // A note that a full disk has cut off holds nobody up.
-    fs::write(place.path(".lock"), "{").unwrap();
-    let error = place.repository.lock(&holder()).unwrap_err();
+    fs::write(test_directory.path(".lock"), "{").unwrap();
+    let error = test_directory.repository.lock(&holder()).unwrap_err();
     assert!(
         error
             .to_string()
             .ends_with("is busy: another run is in progress")
     );
     drop(lock);
-    place.lock();
+    test_directory.lock();
 }

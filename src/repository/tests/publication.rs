@@ -6,13 +6,13 @@ use crate::pipeline::{ArchiveFiles, ArchiveList, ArchiveText};
 #[test]
 fn what_is_published_is_for_its_owner_alone_whatever_the_umask() {
     let before = rustix::process::umask(Mode::empty());
-    let place = Place::new();
-    place.publish(run(1), NAME, PLAIN);
-    place.publish(run(2), NAME, DIRECTORY);
-    place.note(&NAME.parse().unwrap(), |state| state.pinned = Some(pin()));
+    let test_directory = TestDirectory::new();
+    test_directory.publish(run(1), NAME, PLAIN);
+    test_directory.publish(run(2), NAME, DIRECTORY);
+    test_directory.change_state(&NAME.parse().unwrap(), |state| state.pinned = Some(pin()));
     rustix::process::umask(before);
     let mut seen = 0;
-    let mut waiting = vec![place.repository.directory().to_owned()];
+    let mut waiting = vec![test_directory.repository.directory().to_owned()];
     while let Some(path) = waiting.pop() {
         let metadata = path.symlink_metadata().unwrap();
         let expected = if metadata.is_dir() { 0o700 } else { 0o600 };
@@ -33,7 +33,7 @@ fn what_is_published_is_for_its_owner_alone_whatever_the_umask() {
 
 #[test]
 fn a_name_that_is_taken_in_the_same_second_gets_a_count() {
-    let place = Place::new();
+    let test_directory = TestDirectory::new();
     for (number, name) in [
         (1, NAME.to_owned()),
         (2, format!("{NAME}_2")),
@@ -41,10 +41,13 @@ fn a_name_that_is_taken_in_the_same_second_gets_a_count() {
     ] {
         // Whatever its shape: no two backups may share a manifest's name.
         let artifact = if number == 2 { DIRECTORY } else { PLAIN };
-        assert_eq!(place.publish(run(number), NAME, artifact).name, name);
+        assert_eq!(
+            test_directory.publish(run(number), NAME, artifact).name,
+            name
+        );
     }
     assert_eq!(
-        place.listed(),
+        test_directory.listed(),
         [NAME.to_owned(), format!("{NAME}_2"), format!("{NAME}_3")]
     );
 }
@@ -62,12 +65,12 @@ fn files_of_others_are_never_replaced() {
         ".json",
         ".state",
     ] {
-        let place = Place::new();
-        let theirs = place.path(&format!("{NAME}{suffix}"));
+        let test_directory = TestDirectory::new();
+        let theirs = test_directory.path(&format!("{NAME}{suffix}"));
         fs::write(&theirs, "theirs").unwrap();
-        let link = place.path(&format!("{NAME}_2{suffix}"));
+        let link = test_directory.path(&format!("{NAME}_2{suffix}"));
         symlink("nowhere", &link).unwrap();
-        let made = place.publish(run(1), NAME, PLAIN);
+        let made = test_directory.publish(run(1), NAME, PLAIN);
         assert_eq!(made.name, format!("{NAME}_3"), "{suffix}");
         assert_eq!(fs::read_to_string(&theirs).unwrap(), "theirs", "{suffix}");
         assert_eq!(fs::read_link(&link).unwrap(), Path::new("nowhere"));
@@ -76,22 +79,22 @@ fn files_of_others_are_never_replaced() {
 
 #[test]
 fn what_was_not_published_goes_away_with_its_run() {
-    let place = Place::new();
-    let lock = place.lock();
-    let staging = place.repository.stage(run(1), &lock);
-    write_temporaries(place.repository.directory(), run(1), DIRECTORY);
-    assert_eq!(place.names().len(), 3);
+    let test_directory = TestDirectory::new();
+    let lock = test_directory.lock();
+    let staging = test_directory.repository.stage(run(1), &lock);
+    write_temporaries(test_directory.repository.directory(), run(1), DIRECTORY);
+    assert_eq!(test_directory.names().len(), 3);
     drop(staging);
-    assert_eq!(place.names(), BTreeSet::new());
+    assert_eq!(test_directory.names(), BTreeSet::new());
 }
 
 #[test]
 fn a_publication_that_fails_leaves_nothing() {
-    let place = Place::new();
+    let test_directory = TestDirectory::new();
     // Its census is not there to be published.
-    let lock = place.lock();
-    let staging = place.repository.stage(run(1), &lock);
-    write_temporaries(place.repository.directory(), run(1), PLAIN);
+    let lock = test_directory.lock();
+    let staging = test_directory.repository.stage(run(1), &lock);
+    write_temporaries(test_directory.repository.directory(), run(1), PLAIN);
     let (artifact, globals) = assumed(&staging, run(1), PLAIN);
     let path = staging.path(Role::Census);
     let census = digest(Role::Census, &path);
@@ -107,18 +110,22 @@ fn a_publication_that_fails_leaves_nothing() {
             path.display()
         )
     );
-    assert_eq!(place.names(), BTreeSet::new());
+    assert_eq!(test_directory.names(), BTreeSet::new());
 }
 
 #[test]
 fn what_was_read_back_must_be_what_was_written() {
-    let place = Place::new();
-    let lock = place.lock();
-    let staging = place.repository.stage(run(1), &lock);
-    let written = passage();
-    let compare = |read: Passage| staging.compare(PLAIN, &written.clone().into(), read.into());
+    let test_directory = TestDirectory::new();
+    let lock = test_directory.lock();
+    let staging = test_directory.repository.stage(run(1), &lock);
+    let written = stream_summary();
+    let compare =
+        |read: StreamSummary| staging.compare(PLAIN, &written.clone().into(), read.into());
     let checked = compare(written.clone()).unwrap();
-    assert_eq!((checked.role(), checked.passage()), (PLAIN, &written));
+    assert_eq!(
+        (checked.role(), checked.stream_summary()),
+        (PLAIN, &written)
+    );
     let mut digest = written.clone();
     digest.digest.sha256 = "cd".repeat(32);
     let mut text = written.clone();
@@ -136,7 +143,7 @@ fn what_was_read_back_must_be_what_was_written() {
 
 #[test]
 fn the_check_of_another_file_publishes_nothing() {
-    let of = |number, role| Checked::assumed(run(number), role, passage());
+    let of = |number, role| Checked::assumed(run(number), role, stream_summary());
     for (artifact, globals, checked) in [
         (of(2, PLAIN), None, (2, "artifact")),
         (of(1, Role::Globals), None, (1, "globals")),
@@ -144,31 +151,35 @@ fn the_check_of_another_file_publishes_nothing() {
         (of(1, PLAIN), Some(of(2, Role::Globals)), (2, "globals")),
         (of(1, PLAIN), Some(of(1, DIRECTORY)), (1, "artifact")),
     ] {
-        let place = Place::new();
-        let lock = place.lock();
-        let staging = place.repository.stage(run(1), &lock);
-        write_temporaries(place.repository.directory(), run(1), PLAIN);
+        let test_directory = TestDirectory::new();
+        let lock = test_directory.lock();
+        let staging = test_directory.repository.stage(run(1), &lock);
+        write_temporaries(test_directory.repository.directory(), run(1), PLAIN);
         let describe = |_: &Stem, _: &Checked, _: Option<&Checked>| unreachable!();
         let refused = staging.publish(artifact, globals, NAME.parse().unwrap(), describe);
         let Err(RepositoryError::NotItsCheck { found, .. }) = refused else {
             panic!("{refused:?}");
         };
         let (number, word) = checked;
-        let expected = temporary::path(place.repository.directory(), run(number), word);
+        let expected = temporary::path(test_directory.repository.directory(), run(number), word);
         assert_eq!(found, expected);
-        assert_eq!(place.names(), BTreeSet::new());
+        assert_eq!(test_directory.names(), BTreeSet::new());
     }
 }
 
 #[test]
 fn a_receipt_is_of_one_archive() {
-    let place = Place::new();
-    let lock = place.lock();
+    let test_directory = TestDirectory::new();
+    let lock = test_directory.lock();
     let custom = Role::Artifact(Format::Custom, Compression::None);
-    let staging = place.repository.stage(run(1), &lock);
+    let staging = test_directory.repository.stage(run(1), &lock);
     let progress = Progress::default();
     let receipt = |number| {
-        let path = temporary::path(place.repository.directory(), run(number), "artifact");
+        let path = temporary::path(
+            test_directory.repository.directory(),
+            run(number),
+            "artifact",
+        );
         fs::write(&path, "PGDMP").unwrap();
         let files = ArchiveFiles::read(path, Format::Custom, &progress).unwrap();
         let text = ArchiveText::read(DUMP.as_bytes(), &progress).unwrap();

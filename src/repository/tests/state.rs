@@ -5,10 +5,10 @@ use super::*;
 #[test]
 fn a_pin_is_not_undone_by_a_verification_or_a_sweep_at_the_same_time() {
     const TIMES: u128 = 200;
-    let place = Place::new();
+    let test_directory = TestDirectory::new();
     let stem: Stem = NAME.parse().unwrap();
-    place.publish(run(1), NAME, PLAIN);
-    let repository = &place.repository;
+    test_directory.publish(run(1), NAME, PLAIN);
+    let repository = &test_directory.repository;
     thread::scope(|scope| {
         scope.spawn(|| {
             for number in 0..TIMES {
@@ -23,7 +23,7 @@ fn a_pin_is_not_undone_by_a_verification_or_a_sweep_at_the_same_time() {
         });
         scope.spawn(|| {
             for _ in 0..TIMES {
-                repository.sweep(&place.lock()).unwrap();
+                repository.sweep(&test_directory.lock()).unwrap();
             }
         });
         for number in 0..TIMES {
@@ -37,5 +37,5 @@ fn a_pin_is_not_undone_by_a_verification_or_a_sweep_at_the_same_time() {
     });
     let checked = repository.state(&stem).checked.unwrap();
     assert_eq!(checked.damage.unwrap(), (TIMES - 1).to_string());
-    assert_eq!(place.names().len(), 5);
+    assert_eq!(test_directory.names().len(), 5);
 }

@@ -4,8 +4,8 @@ use super::*;
 
 #[test]
 fn a_sweep_removes_what_dead_runs_left_and_nothing_else() {
-    let place = Place::new();
-    place.publish(run(1), NAME, PLAIN);
+    let test_directory = TestDirectory::new();
+    test_directory.publish(run(1), NAME, PLAIN);
     let foreign = [
         ".pgbackupd-notes".to_owned(),
         format!(".pgbackupd-{}.notes", run(7)),
@@ -15,16 +15,23 @@ fn a_sweep_removes_what_dead_runs_left_and_nothing_else() {
         "notes".to_owned(),
     ];
     for name in &foreign {
-        fs::write(place.path(name), "theirs").unwrap();
+        fs::write(test_directory.path(name), "theirs").unwrap();
     }
-    let before = place.names();
-    write_temporaries(place.repository.directory(), run(2), PLAIN);
-    write_temporaries(place.repository.directory(), run(3), DIRECTORY);
+    let before = test_directory.names();
+    write_temporaries(test_directory.repository.directory(), run(2), PLAIN);
+    write_temporaries(test_directory.repository.directory(), run(3), DIRECTORY);
     for word in ["manifest", "state", "removed-x"] {
         // Torn by the crash.
-        fs::write(place.path(&format!(".pgbackupd-{}.{word}", run(3))), "{").unwrap();
+        fs::write(
+            test_directory.path(&format!(".pgbackupd-{}.{word}", run(3))),
+            "{",
+        )
+        .unwrap();
     }
-    let swept = place.repository.sweep(&place.lock()).unwrap();
+    let swept = test_directory
+        .repository
+        .sweep(&test_directory.lock())
+        .unwrap();
     assert_eq!(
         swept,
         Swept {
@@ -32,9 +39,12 @@ fn a_sweep_removes_what_dead_runs_left_and_nothing_else() {
             ..Swept::default()
         }
     );
-    assert_eq!(place.names(), before);
+    assert_eq!(test_directory.names(), before);
     assert_eq!(
-        place.repository.sweep(&place.lock()).unwrap(),
+        test_directory
+            .repository
+            .sweep(&test_directory.lock())
+            .unwrap(),
         Swept::default()
     );
 }
@@ -43,17 +53,20 @@ fn a_sweep_removes_what_dead_runs_left_and_nothing_else() {
 fn a_publication_that_lacked_only_names_is_completed() {
     for artifact in [PLAIN, DIRECTORY] {
         for published in 0..4 {
-            let place = Place::new();
-            let manifest = place.publish(run(1), NAME, artifact);
-            let before = place.names();
-            place.cut_short(&manifest, published);
-            assert_eq!(place.listed(), Vec::<String>::new());
-            let swept = place.repository.sweep(&place.lock()).unwrap();
+            let test_directory = TestDirectory::new();
+            let manifest = test_directory.publish(run(1), NAME, artifact);
+            let before = test_directory.names();
+            test_directory.cut_short(&manifest, published);
+            assert_eq!(test_directory.listed(), Vec::<String>::new());
+            let swept = test_directory
+                .repository
+                .sweep(&test_directory.lock())
+                .unwrap();
             assert_eq!(swept.completed, [NAME], "{published} were published");
-            assert_eq!(place.names(), before);
-            assert_eq!(place.listed(), [NAME]);
+            assert_eq!(test_directory.names(), before);
+            assert_eq!(test_directory.listed(), [NAME]);
             let stem = NAME.parse().unwrap();
-            assert_eq!(place.repository.manifest(&stem).unwrap(), manifest);
+            assert_eq!(test_directory.repository.manifest(&stem).unwrap(), manifest);
         }
     }
 }
@@ -61,53 +74,62 @@ fn a_publication_that_lacked_only_names_is_completed() {
 /// Where a rename is a link and an unlink (NFS), a crash can leave both names.
 #[test]
 fn a_publication_with_a_file_under_both_names_is_completed() {
-    let place = Place::new();
-    let manifest = place.publish(run(1), NAME, PLAIN);
-    let before = place.names();
-    place.cut_short(&manifest, 1);
-    let temporary = place.path(&format!(".pgbackupd-{}.census", run(1)));
-    fs::hard_link(temporary, place.path(&format!("{NAME}.census.gz"))).unwrap();
-    let swept = place.repository.sweep(&place.lock()).unwrap();
+    let test_directory = TestDirectory::new();
+    let manifest = test_directory.publish(run(1), NAME, PLAIN);
+    let before = test_directory.names();
+    test_directory.cut_short(&manifest, 1);
+    let temporary = test_directory.path(&format!(".pgbackupd-{}.census", run(1)));
+    fs::hard_link(temporary, test_directory.path(&format!("{NAME}.census.gz"))).unwrap();
+    let swept = test_directory
+        .repository
+        .sweep(&test_directory.lock())
+        .unwrap();
     assert_eq!(swept.completed, [NAME]);
-    assert_eq!(place.names(), before);
+    assert_eq!(test_directory.names(), before);
 }
 
 /// The same for the manifest, which is the last to be renamed: nothing is left to be done.
 #[test]
 fn a_publication_with_its_manifest_under_both_names_is_complete() {
-    let place = Place::new();
-    place.publish(run(1), NAME, PLAIN);
-    let before = place.names();
-    let manifest = place.path(&format!("{NAME}.json"));
+    let test_directory = TestDirectory::new();
+    test_directory.publish(run(1), NAME, PLAIN);
+    let before = test_directory.names();
+    let manifest = test_directory.path(&format!("{NAME}.json"));
     fs::hard_link(
         manifest,
-        place.path(&format!(".pgbackupd-{}.manifest", run(1))),
+        test_directory.path(&format!(".pgbackupd-{}.manifest", run(1))),
     )
     .unwrap();
-    let swept = place.repository.sweep(&place.lock()).unwrap();
+    let swept = test_directory
+        .repository
+        .sweep(&test_directory.lock())
+        .unwrap();
     assert_eq!(swept.completed, Vec::<String>::new());
-    assert_eq!(place.names(), before);
-    assert_eq!(place.listed(), [NAME]);
+    assert_eq!(test_directory.names(), before);
+    assert_eq!(test_directory.listed(), [NAME]);
 }
 
 #[test]
 fn a_publication_whose_name_somebody_else_has_taken_meanwhile_is_given_up() {
     for suffix in [".globals.gz", ".sql.gz", ".json"] {
         for is_link in [false, true] {
-            let place = Place::new();
-            let manifest = place.publish(run(1), NAME, PLAIN);
-            place.cut_short(&manifest, 0);
-            let theirs = place.path(&format!("{NAME}{suffix}"));
+            let test_directory = TestDirectory::new();
+            let manifest = test_directory.publish(run(1), NAME, PLAIN);
+            test_directory.cut_short(&manifest, 0);
+            let theirs = test_directory.path(&format!("{NAME}{suffix}"));
             if is_link {
                 symlink("nowhere", &theirs).unwrap();
             } else {
                 fs::write(&theirs, "theirs").unwrap();
             }
-            let swept = place.repository.sweep(&place.lock()).unwrap();
+            let swept = test_directory
+                .repository
+                .sweep(&test_directory.lock())
+                .unwrap();
             assert_eq!(swept.removed, [run(1)], "{suffix}");
             assert_eq!(swept.completed, Vec::<String>::new(), "{suffix}");
-            assert_eq!(place.names(), names(NAME, &[suffix]));
-            assert_eq!(place.listed(), Vec::<String>::new());
+            assert_eq!(test_directory.names(), names(NAME, &[suffix]));
+            assert_eq!(test_directory.listed(), Vec::<String>::new());
             assert_eq!(is_link, theirs.read_link().is_ok());
         }
     }
@@ -117,21 +139,24 @@ fn a_publication_whose_name_somebody_else_has_taken_meanwhile_is_given_up() {
 fn a_publication_that_is_not_whole_loses_its_names() {
     for published in 0..4 {
         for (index, suffix) in [".globals.gz", ".census.gz", ".sql.gz"].iter().enumerate() {
-            let place = Place::new();
-            let manifest = place.publish(run(1), NAME, PLAIN);
-            place.cut_short(&manifest, published);
+            let test_directory = TestDirectory::new();
+            let manifest = test_directory.publish(run(1), NAME, PLAIN);
+            test_directory.cut_short(&manifest, published);
             let word = in_order(&manifest)[index].word();
             let torn = if index < published {
                 format!("{NAME}{suffix}")
             } else {
                 format!(".pgbackupd-{}.{word}", run(1))
             };
-            fs::write(place.path(&torn), "torn").unwrap();
-            let swept = place.repository.sweep(&place.lock()).unwrap();
+            fs::write(test_directory.path(&torn), "torn").unwrap();
+            let swept = test_directory
+                .repository
+                .sweep(&test_directory.lock())
+                .unwrap();
             assert_eq!(swept.completed, Vec::<String>::new());
-            assert_eq!(place.listed(), Vec::<String>::new());
+            assert_eq!(test_directory.listed(), Vec::<String>::new());
             // What is not provably of this run may be somebody else's, and stays.
-            let mut left = place.names();
+            let mut left = test_directory.names();
             assert_eq!(left.remove(&torn), index < published);
             assert_eq!(left, BTreeSet::new(), "{published} published, {torn} torn");
         }
@@ -141,19 +166,24 @@ fn a_publication_that_is_not_whole_loses_its_names() {
 #[test]
 fn a_removal_that_was_cut_short_is_finished() {
     for gone in 0..4 {
-        let place = Place::new();
-        let kept = place.publish(run(1), "backup_20250708_020000", PLAIN).name;
-        let removed = place.publish(run(2), NAME, PLAIN);
+        let test_directory = TestDirectory::new();
+        let kept = test_directory
+            .publish(run(1), "backup_20250708_020000", PLAIN)
+            .name;
+        let removed = test_directory.publish(run(2), NAME, PLAIN);
         let word = format!("{REMOVED}-{NAME}");
-        let aside = temporary::path(place.repository.directory(), run(3), &word);
-        fs::rename(place.path(&format!("{NAME}.json")), aside).unwrap();
+        let aside = temporary::path(test_directory.repository.directory(), run(3), &word);
+        fs::rename(test_directory.path(&format!("{NAME}.json")), aside).unwrap();
         for role in in_order(&removed).into_iter().take(gone.min(3)) {
             let stem = NAME.parse().unwrap();
-            fs::remove_file(place.repository.path(&stem, role)).unwrap();
+            fs::remove_file(test_directory.repository.path(&stem, role)).unwrap();
         }
-        let swept = place.repository.sweep(&place.lock()).unwrap();
+        let swept = test_directory
+            .repository
+            .sweep(&test_directory.lock())
+            .unwrap();
         assert_eq!(swept.finished_removals, [NAME], "{gone} were gone");
-        assert_eq!(place.names(), names(&kept, &PLAIN_SUFFIXES));
-        assert_eq!(place.listed(), [kept]);
+        assert_eq!(test_directory.names(), names(&kept, &PLAIN_SUFFIXES));
+        assert_eq!(test_directory.listed(), [kept]);
     }
 }

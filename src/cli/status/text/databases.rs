@@ -10,16 +10,16 @@ use crate::cli::failure::Failure;
 use crate::cli::report::{count, moment, one_line, size};
 use crate::cli::status::spark::Letters;
 use crate::cli::table::{Column, Table};
-use crate::jobs::{Line, Survey, Surveyed};
+use crate::display::rough_span;
+use crate::jobs::{DatabaseStatus, Line, StatusReport};
 use crate::policy::{SeriesFacts, age};
-use crate::words::rough_span;
 
 /// A name in a table is no longer.
 const LONGEST_NAME: usize = 20;
 
 pub(super) fn paragraph(
-    survey: &Survey,
-    database: &Surveyed,
+    status: &StatusReport,
+    database: &DatabaseStatus,
     letters: Letters,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
@@ -30,17 +30,17 @@ pub(super) fn paragraph(
         label(database),
         one_line(&facts.directory.display().to_string())
     )?;
-    let point = rough_span(survey.expectation.recovery_point);
+    let point = rough_span(status.expectation.recovery_point);
     match database.newest {
         Some(newest) => wrapped(
             out,
             "  ",
             &format!(
                 "newest backup {} old, begun at {}, {}; the recovery point is {point}",
-                rough_span(age(newest, survey.at)),
+                rough_span(age(newest, status.at)),
                 moment(newest),
                 match database.newest_verified() {
-                    Some(at) => format!("verified {} ago", rough_span(age(at, survey.at))),
+                    Some(at) => format!("verified {} ago", rough_span(age(at, status.at))),
                     None => "not verified".to_owned(),
                 }
             ),
@@ -55,7 +55,7 @@ pub(super) fn paragraph(
             format!("  {}", series.series),
             series.newest.map_or_else(
                 || "no backup".to_owned(),
-                |newest| format!("{} ago", rough_span(age(newest, survey.at))),
+                |newest| format!("{} ago", rough_span(age(newest, status.at))),
             ),
             line.and_then(last_size).map(size).unwrap_or_default(),
             line.map(|line| letters.spark(&line.sizes))
@@ -71,15 +71,19 @@ pub(super) fn paragraph(
         "  ",
         &format!(
             "{}; {}; {}",
-            verified(database.verified.as_ref(), survey.at),
-            drilled(survey, database),
+            verified(database.verified.as_ref(), status.at),
+            drilled(status, database),
             in_30_days(database)
         ),
     )?;
     Ok(())
 }
 
-pub(super) fn table(survey: &Survey, letters: Letters, out: &mut dyn Write) -> Result<(), Failure> {
+pub(super) fn table(
+    status: &StatusReport,
+    letters: Letters,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
     let mut table = Table::new([
         Column::left(""),
         Column::left("DATABASE"),
@@ -90,8 +94,8 @@ pub(super) fn table(survey: &Survey, letters: Letters, out: &mut dyn Write) -> R
         Column::right("30 DAYS"),
         Column::right("VERIFIED"),
     ]);
-    for database in &survey.databases {
-        let is_bad = survey
+    for database in &status.databases {
+        let is_bad = status
             .concerns
             .iter()
             .any(|concern| concern.directory.as_deref() == Some(&database.facts.directory));
@@ -105,12 +109,12 @@ pub(super) fn table(survey: &Survey, letters: Letters, out: &mut dyn Write) -> R
                 series.series.to_string(),
                 series
                     .newest
-                    .map_or_else(|| "none".to_owned(), |at| short(age(at, survey.at))),
+                    .map_or_else(|| "none".to_owned(), |at| short(age(at, status.at))),
                 line.and_then(last_size).map(size).unwrap_or_default(),
                 letters.spark(&sizes[sizes.len().saturating_sub(8)..]),
                 of_database(ratio(database)),
                 line.and_then(|line| line.verified)
-                    .map_or_else(|| "never".to_owned(), |at| short(age(at, survey.at))),
+                    .map_or_else(|| "never".to_owned(), |at| short(age(at, status.at))),
             ]);
         }
     }
@@ -119,7 +123,7 @@ pub(super) fn table(survey: &Survey, letters: Letters, out: &mut dyn Write) -> R
 }
 
 /// The series that a row is worth.
-fn rows(database: &Surveyed) -> Vec<&SeriesFacts> {
+fn rows(database: &DatabaseStatus) -> Vec<&SeriesFacts> {
     let all = &database.facts.series;
     let telling: Vec<&SeriesFacts> = all
         .iter()
@@ -147,7 +151,7 @@ fn change(line: &Line) -> Option<String> {
     Some(format!("{percent:+} %"))
 }
 
-fn ratio(database: &Surveyed) -> String {
+fn ratio(database: &DatabaseStatus) -> String {
     let outcomes = database.outcomes;
     match outcomes.succeeded + outcomes.failed {
         0 => "none".to_owned(),
@@ -155,7 +159,7 @@ fn ratio(database: &Surveyed) -> String {
     }
 }
 
-/// "47h", "2d": [`in_words`] for a table.
+/// "47h", "2d": [`rough_span`] for a table.
 fn short(duration: Duration) -> String {
     let words = rough_span(duration);
     let (count, unit) = words.split_once(' ').unwrap_or((&words, ""));

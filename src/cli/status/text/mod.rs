@@ -13,11 +13,11 @@ use super::spark::Letters;
 use crate::cli::failure::Failure;
 use crate::cli::report::{counted, moment, one_line};
 use crate::cli::table::{Column, Table};
-use crate::jobs::{DaemonView, Survey, Surveyed};
+use crate::display::rough_span;
+use crate::jobs::{DaemonView, DatabaseStatus, StatusReport};
 use crate::policy::age;
-use crate::words::rough_span;
 use databases::{paragraph, table};
-use phrases::{running_in_words, space_in_words};
+use phrases::{display_running, display_space};
 use wrap::wrapped;
 
 /// More databases than these get a row each instead of a paragraph.
@@ -30,46 +30,50 @@ const BAD: Style = AnsiColor::Red.on_default().bold();
 ///
 /// # Errors
 /// When the output cannot be written.
-pub(super) fn print(survey: &Survey, letters: Letters, out: &mut dyn Write) -> Result<(), Failure> {
-    verdict(survey, out)?;
-    for remark in &survey.remarks {
+pub(super) fn print(
+    status: &StatusReport,
+    letters: Letters,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    verdict(status, out)?;
+    for remark in &status.remarks {
         wrapped(out, "- ", remark)?;
     }
-    if survey.databases.len() > PARAGRAPHS {
+    if status.databases.len() > PARAGRAPHS {
         writeln!(out)?;
-        table(survey, letters, out)?;
+        table(status, letters, out)?;
     } else {
-        for database in &survey.databases {
+        for database in &status.databases {
             writeln!(out)?;
-            paragraph(survey, database, letters, out)?;
+            paragraph(status, database, letters, out)?;
         }
     }
-    running(survey, out)?;
-    waiting(survey, out)?;
-    next(survey, out)?;
-    space(survey, out)?;
+    running(status, out)?;
+    waiting(status, out)?;
+    next(status, out)?;
+    space(status, out)?;
     Ok(())
 }
 
-fn verdict(survey: &Survey, out: &mut dyn Write) -> Result<(), Failure> {
-    let seen = moment(survey.at);
-    let many = survey.databases.len() as u64;
+fn verdict(status: &StatusReport, out: &mut dyn Write) -> Result<(), Failure> {
+    let seen = moment(status.at);
+    let many = status.databases.len() as u64;
     let databases = counted(many, "database", "databases");
-    if survey.concerns.is_empty() {
+    if status.concerns.is_empty() {
         writeln!(
             out,
             "{GOOD}all is well{GOOD:#} with {databases}, seen at {seen}"
         )?;
         return Ok(());
     }
-    let concerns = survey.concerns.len() as u64;
+    let concerns = status.concerns.len() as u64;
     writeln!(
         out,
         "{BAD}{}{BAD:#}, seen at {seen}",
         counted(concerns, "thing needs attention", "things need attention")
     )?;
-    for concern in &survey.concerns {
-        let about = survey
+    for concern in &status.concerns {
+        let about = status
             .databases
             .iter()
             .find(|database| concern.directory.as_deref() == Some(&database.facts.directory));
@@ -79,7 +83,7 @@ fn verdict(survey: &Survey, out: &mut dyn Write) -> Result<(), Failure> {
         ) {
             (Some(about), _) => format!("{}: {}", label(about), concern.sentence),
             (None, Some((server, database))) => {
-                format!("{}: {}", survey.label(server, database), concern.sentence)
+                format!("{}: {}", status.label(server, database), concern.sentence)
             }
             (None, None) => concern.sentence.clone(),
         };
@@ -88,20 +92,20 @@ fn verdict(survey: &Survey, out: &mut dyn Write) -> Result<(), Failure> {
     Ok(())
 }
 
-fn running(survey: &Survey, out: &mut dyn Write) -> Result<(), Failure> {
+fn running(status: &StatusReport, out: &mut dyn Write) -> Result<(), Failure> {
     let mut is_first = true;
-    for database in &survey.databases {
+    for database in &status.databases {
         for running in &database.running {
             heading(&mut is_first, "running now", out)?;
-            let text = running_in_words(running, survey.at);
+            let text = display_running(running, status.at);
             wrapped(out, "  ", &format!("{}: {text}", label(database)))?;
         }
     }
     Ok(())
 }
 
-fn waiting(survey: &Survey, out: &mut dyn Write) -> Result<(), Failure> {
-    let DaemonView::Alive(state) = &survey.daemon else {
+fn waiting(status: &StatusReport, out: &mut dyn Write) -> Result<(), Failure> {
+    let DaemonView::Alive(state) = &status.daemon else {
         return Ok(());
     };
     let mut is_first = true;
@@ -116,7 +120,7 @@ fn waiting(survey: &Survey, out: &mut dyn Write) -> Result<(), Failure> {
             "  ",
             &format!(
                 "{}: job {}, due at {}{until}: {}",
-                survey.label(&waiting.server, &waiting.database),
+                status.label(&waiting.server, &waiting.database),
                 waiting.job,
                 moment(waiting.due),
                 one_line(&waiting.reason)
@@ -126,16 +130,16 @@ fn waiting(survey: &Survey, out: &mut dyn Write) -> Result<(), Failure> {
     Ok(())
 }
 
-fn next(survey: &Survey, out: &mut dyn Write) -> Result<(), Failure> {
+fn next(status: &StatusReport, out: &mut dyn Write) -> Result<(), Failure> {
     writeln!(out)?;
-    let who = match &survey.daemon {
+    let who = match &status.daemon {
         DaemonView::Alive(state) if state.stopping => {
             format!("the daemon (process {}) is stopping", state.pid)
         }
         DaemonView::Alive(state) => format!(
             "the daemon (process {}) has run for {}",
             state.pid,
-            rough_span(age(state.started, survey.at))
+            rough_span(age(state.started, status.at))
         ),
         DaemonView::Absent => {
             "no daemon runs: only cron, timers or people start what is due".to_owned()
@@ -143,11 +147,11 @@ fn next(survey: &Survey, out: &mut dyn Write) -> Result<(), Failure> {
         DaemonView::Hidden(_) => "whether a daemon runs cannot be seen".to_owned(),
     };
     writeln!(out, "next runs; {who}")?;
-    if survey.next.is_empty() {
+    if status.next.is_empty() {
         writeln!(out, "  none: no job is switched on")?;
     }
     let mut table = Table::untitled([Column::left(""); 4]);
-    for next in &survey.next {
+    for next in &status.next {
         table.row([
             format!("  {}", next.job),
             next.kind.clone(),
@@ -156,7 +160,7 @@ fn next(survey: &Survey, out: &mut dyn Write) -> Result<(), Failure> {
                 |at| at.format("%a %Y-%m-%d %H:%M %:z").to_string(),
             ),
             next.at
-                .map(|at| format!("in {}", rough_span(age(survey.at, at))))
+                .map(|at| format!("in {}", rough_span(age(status.at, at))))
                 .unwrap_or_default(),
         ]);
     }
@@ -164,17 +168,17 @@ fn next(survey: &Survey, out: &mut dyn Write) -> Result<(), Failure> {
     Ok(())
 }
 
-fn space(survey: &Survey, out: &mut dyn Write) -> Result<(), Failure> {
+fn space(status: &StatusReport, out: &mut dyn Write) -> Result<(), Failure> {
     let mut is_first = true;
-    for space in &survey.spaces {
+    for space in &status.spaces {
         heading(&mut is_first, "free space", out)?;
-        wrapped(out, "  ", &space_in_words(space))?;
+        wrapped(out, "  ", &display_space(space))?;
     }
     Ok(())
 }
 
 /// The database, with its server where there are several.
-fn label(database: &Surveyed) -> String {
+fn label(database: &DatabaseStatus) -> String {
     one_line(&database.facts.label)
 }
 

@@ -3,9 +3,9 @@
 use chrono::{DateTime, FixedOffset};
 
 use crate::cli::report::{counted, duration, one_line, size, span};
-use crate::jobs::{Ended, RunningNow, Survey, Surveyed};
+use crate::display::rough_span;
+use crate::jobs::{DatabaseStatus, Ended, RunningNow, StatusReport};
 use crate::policy::{SpaceFacts, age};
-use crate::words::rough_span;
 
 pub(super) fn verified(last: Option<&Ended>, now: DateTime<FixedOffset>) -> String {
     match last {
@@ -22,16 +22,16 @@ pub(super) fn verified(last: Option<&Ended>, now: DateTime<FixedOffset>) -> Stri
 
 /// "last test restore 9 days ago (35 days at most): good, with the data back in 41.3 s (of 30
 /// minutes)"
-pub(super) fn drilled(survey: &Survey, database: &Surveyed) -> String {
-    let ago = |moment| format!("{} ago", rough_span(age(moment, survey.at)));
-    let limit = survey.expectation.drill_age;
+pub(super) fn drilled(status: &StatusReport, database: &DatabaseStatus) -> String {
+    let ago = |moment| format!("{} ago", rough_span(age(moment, status.at)));
+    let limit = status.expectation.drill_age;
     let at_most = limit.map_or_else(String::new, |limit| format!(" ({} at most)", span(limit)));
     let Some(last) = &database.drilled else {
         return format!("no test restore yet{at_most}");
     };
     let back = database.recovery.as_ref().map(|recovery| {
         let took = duration(recovery.recovery_time());
-        let allowed = span(survey.expectation.recovery_time);
+        let allowed = span(status.expectation.recovery_time);
         (
             recovery.at,
             format!("with the data back in {took} (of {allowed})"),
@@ -61,7 +61,7 @@ pub(super) fn drilled(survey: &Survey, database: &Surveyed) -> String {
 }
 
 /// "29 of 30 runs of the last 30 days succeeded"
-pub(super) fn in_30_days(database: &Surveyed) -> String {
+pub(super) fn in_30_days(database: &DatabaseStatus) -> String {
     let outcomes = database.outcomes;
     let ended = outcomes.succeeded + outcomes.failed;
     let mut text = match ended {
@@ -83,7 +83,7 @@ pub(super) fn in_30_days(database: &Surveyed) -> String {
     text
 }
 
-pub(super) fn running_in_words(running: &RunningNow, now: DateTime<FixedOffset>) -> String {
+pub(super) fn display_running(running: &RunningNow, now: DateTime<FixedOffset>) -> String {
     let mut text = running
         .operation
         .clone()
@@ -122,7 +122,7 @@ pub(super) fn running_in_words(running: &RunningNow, now: DateTime<FixedOffset>)
     }
 }
 
-pub(super) fn space_in_words(space: &SpaceFacts) -> String {
+pub(super) fn display_space(space: &SpaceFacts) -> String {
     let directory = one_line(&space.directory.display().to_string());
     let free = size(space.free);
     let Some(rounds) = space.rounds() else {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use tokio::sync::mpsc::unbounded_channel;
 
-use super::{Event, Feed, Place, Terms};
+use super::{Event, Feed, LineOffset, Terms};
 use crate::jobs::load::marks::Marks;
 use crate::pipeline::{Segment, StreamError};
 
@@ -80,8 +80,8 @@ fn play(
 
 /// Feeds a script to up to `most` sessions, of which only `granted` can be had; gives what they did,
 /// and where their texts stand.
-fn feed(parts: &[Part], most: usize, granted: usize) -> (Vec<Done>, Vec<Place>) {
-    let (events, told) = mpsc::channel();
+fn feed(parts: &[Part], most: usize, granted: usize) -> (Vec<Done>, Vec<LineOffset>) {
+    let (events, received) = mpsc::channel();
     let (orders, mut ordered) = unbounded_channel();
     let mut stage = Stage {
         events: events.clone(),
@@ -91,11 +91,11 @@ fn feed(parts: &[Part], most: usize, granted: usize) -> (Vec<Done>, Vec<Place>) 
     let first = stage.start();
     let parts = parts.to_vec();
     let feeder = thread::spawn(move || {
-        let mut feed = Feed::new(first, terms(most), orders, told);
+        let mut feed = Feed::new(first, terms(most), orders, received);
         for (number, part) in parts.iter().enumerate() {
             let text = format!("{part:?} {number};");
             let text = text.as_bytes();
-            feed.take(match part {
+            feed.feed(match part {
                 Part::Ordered => Segment::Ordered(text),
                 Part::Definition => Segment::Definition(text),
                 Part::Remark => Segment::Remark(text),
@@ -105,7 +105,7 @@ fn feed(parts: &[Part], most: usize, granted: usize) -> (Vec<Done>, Vec<Place>) 
                 },
                 Part::Between => Segment::Between(b"\n\n"),
             })?;
-            feed.take(Segment::Between(b"\n"))?;
+            feed.feed(Segment::Between(b"\n"))?;
         }
         feed.finish()?;
         Ok::<_, StreamError>(feed.close())
@@ -119,13 +119,13 @@ fn feed(parts: &[Part], most: usize, granted: usize) -> (Vec<Done>, Vec<Place>) 
         // It may all be over by then.
         let _ = events.send(event);
     }
-    let places = feeder.join().unwrap().unwrap();
+    let offsets = feeder.join().unwrap().unwrap();
     for session in stage.sessions {
         session.join().unwrap();
     }
     (
         Arc::into_inner(stage.done).unwrap().into_inner().unwrap(),
-        places,
+        offsets,
     )
 }
 
@@ -230,62 +230,62 @@ fn definitions_are_made_side_by_side_and_nothing_else_is() {
         most = most.max(open);
     }
     assert!(most >= 2, "{done:?}");
-    let (done, places) = feed(&script, 1, 3);
+    let (done, offsets) = feed(&script, 1, 3);
     assert!(done.iter().all(|one| one.session == 0));
-    assert_eq!(places, [Place::default()]);
+    assert_eq!(offsets, [LineOffset::default()]);
 }
 
 #[test]
 fn a_line_of_a_session_is_found_in_the_dump() {
-    let (events, told) = mpsc::channel();
+    let (events, received) = mpsc::channel();
     let (orders, _ordered) = unbounded_channel();
-    let mut feed = Feed::new(Vec::new(), terms(2), orders, told);
+    let mut feed = Feed::new(Vec::new(), terms(2), orders, received);
     let reached = |session, mark| events.send(Event::Reached { session, mark }).unwrap();
     for _ in 0..10 {
-        feed.take(Segment::Ordered(b"o;\n")).unwrap();
+        feed.feed(Segment::Ordered(b"o;\n")).unwrap();
     }
     // The first is at the first index until the second has made two.
-    feed.take(Segment::Definition(b"a;\n")).unwrap();
+    feed.feed(Segment::Definition(b"a;\n")).unwrap();
     reached(0, 1);
     events.send(Event::Started(Vec::new())).unwrap();
     reached(1, 1);
-    feed.take(Segment::Definition(b"b;\n")).unwrap();
+    feed.feed(Segment::Definition(b"b;\n")).unwrap();
     reached(1, 2);
-    feed.take(Segment::Definition(b"c;\n")).unwrap();
+    feed.feed(Segment::Definition(b"c;\n")).unwrap();
     reached(1, 3);
     reached(0, 2);
-    feed.take(Segment::Ordered(b"o;\n")).unwrap();
+    feed.feed(Segment::Ordered(b"o;\n")).unwrap();
 
     // Each definition is followed by a line of ours, and a further session begins with one.
-    let places = feed.close();
-    let lines = |session: usize, of: [u64; 3]| of.map(|line| places[session].in_the_dump(line));
+    let offsets = feed.close();
+    let lines = |session: usize, of: [u64; 3]| of.map(|line| offsets[session].in_the_dump(line));
     assert_eq!(lines(0, [12, 13, 14]), [None, Some(14), Some(15)]);
     assert_eq!(lines(1, [3, 4, 5]), [None, Some(13), Some(14)]);
 }
 
 #[test]
 fn nothing_is_waited_for_when_all_is_over() {
-    let (events, told) = mpsc::channel();
+    let (events, received) = mpsc::channel();
     let (orders, _ordered) = unbounded_channel();
-    let mut feed = Feed::new(Vec::new(), terms(2), orders, told);
-    feed.take(Segment::Definition(b"a;")).unwrap();
+    let mut feed = Feed::new(Vec::new(), terms(2), orders, received);
+    feed.feed(Segment::Definition(b"a;")).unwrap();
     events.send(Event::Over).unwrap();
-    let error = feed.take(Segment::Definition(b"b;")).unwrap_err();
+    let error = feed.feed(Segment::Definition(b"b;")).unwrap_err();
     assert!(matches!(error, StreamError::Write(_)), "{error}");
 }
 
 #[test]
 fn a_session_that_cannot_be_had_is_done_without() {
-    let (events, told) = mpsc::channel();
+    let (events, received) = mpsc::channel();
     let (orders, mut ordered) = unbounded_channel();
-    let mut feed = Feed::new(Vec::new(), terms(3), orders, told);
-    feed.take(Segment::Definition(b"a;")).unwrap();
+    let mut feed = Feed::new(Vec::new(), terms(3), orders, received);
+    feed.feed(Segment::Definition(b"a;")).unwrap();
     // It is started, and ends before it is of use.
     let reached = |mark| Event::Reached { session: 0, mark };
     events.send(Event::Started(Vec::new())).unwrap();
     events.send(Event::Lost).unwrap();
     events.send(reached(2)).unwrap();
-    feed.take(Segment::Definition(b"b;")).unwrap();
+    feed.feed(Segment::Definition(b"b;")).unwrap();
     assert!(ordered.try_recv().is_err());
     events.send(reached(3)).unwrap();
     feed.finish().unwrap();
@@ -322,15 +322,15 @@ impl std::io::Write for Sink {
 
 /// Two sessions at work on a definition each, `a` of the first with a remark and `b` of the second.
 fn two_at_work() -> (Feed<Sink>, Sender<Event<Sink>>, [Sink; 2]) {
-    let (events, told) = mpsc::channel();
+    let (events, received) = mpsc::channel();
     let (orders, _ordered) = unbounded_channel();
     let sinks = [Sink::default(), Sink::default()];
-    let mut feed = Feed::new(sinks[0].clone(), terms(2), orders, told);
+    let mut feed = Feed::new(sinks[0].clone(), terms(2), orders, received);
     let setting = |text| Segment::Setting { name: b"s", text };
-    feed.take(setting(b"SET s = 1;")).unwrap();
-    feed.take(Segment::Definition(b"a;")).unwrap();
-    feed.take(Segment::Remark(b"on a;")).unwrap();
-    feed.take(setting(b"SET s = 2;")).unwrap();
+    feed.feed(setting(b"SET s = 1;")).unwrap();
+    feed.feed(Segment::Definition(b"a;")).unwrap();
+    feed.feed(Segment::Remark(b"on a;")).unwrap();
+    feed.feed(setting(b"SET s = 2;")).unwrap();
     events.send(Event::Started(sinks[1].clone())).unwrap();
     events
         .send(Event::Reached {
@@ -344,8 +344,8 @@ fn two_at_work() -> (Feed<Sink>, Sender<Event<Sink>>, [Sink; 2]) {
             mark: 1,
         })
         .unwrap();
-    feed.take(Segment::Definition(b"b;")).unwrap();
-    feed.take(setting(b"SET s = 3;")).unwrap();
+    feed.feed(Segment::Definition(b"b;")).unwrap();
+    feed.feed(setting(b"SET s = 3;")).unwrap();
     (feed, events, sinks)
 }
 
@@ -365,8 +365,8 @@ fn a_definition_that_waited_in_a_circle_is_made_again_when_nothing_else_is() {
     let (mut feed, events, sinks) = two_at_work();
     events.send(Event::Deadlocked { session: 1 }).unwrap();
     goes_on(&events, 0);
-    feed.take(Segment::Definition(b"c;")).unwrap();
-    feed.take(Segment::Ordered(b"d;")).unwrap();
+    feed.feed(Segment::Definition(b"c;")).unwrap();
+    feed.feed(Segment::Ordered(b"d;")).unwrap();
     feed.finish().unwrap();
     let texts = sinks.map(|sink| given(&sink.0.lock().unwrap()));
     assert_eq!(texts[0], "SET s = 1;a; on a; SET s = 2; b; SET s = 3; c;d;");
@@ -377,7 +377,7 @@ fn another_session_takes_the_place_of_the_first_one() {
     let (mut feed, events, sinks) = two_at_work();
     events.send(Event::Deadlocked { session: 0 }).unwrap();
     goes_on(&events, 1);
-    feed.take(Segment::Ordered(b"d;")).unwrap();
+    feed.feed(Segment::Ordered(b"d;")).unwrap();
     feed.finish().unwrap();
     let text = given(&sinks[1].0.lock().unwrap());
     let (_, rest) = text.split_once("SET s = 2; b;").unwrap();
@@ -392,13 +392,13 @@ fn what_nobody_else_can_do_ends_the_load() {
     let (mut feed, events, _) = two_at_work();
     events.send(Event::Deadlocked { session: 1 }).unwrap();
     events.send(Event::Deadlocked { session: 0 }).unwrap();
-    feed.take(Segment::Ordered(b"d;")).unwrap_err();
+    feed.feed(Segment::Ordered(b"d;")).unwrap_err();
     // What has its place is not kept.
     let (mut feed, events, _) = two_at_work();
     goes_on(&events, 0);
     goes_on(&events, 1);
-    feed.take(Segment::Ordered(b"d;")).unwrap();
+    feed.feed(Segment::Ordered(b"d;")).unwrap();
     events.send(Event::Deadlocked { session: 0 }).unwrap();
-    feed.take(Segment::Definition(b"e;")).unwrap();
-    feed.take(Segment::Definition(b"f;")).unwrap_err();
+    feed.feed(Segment::Definition(b"e;")).unwrap();
+    feed.feed(Segment::Definition(b"f;")).unwrap_err();
 }

@@ -4,8 +4,8 @@ use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use super::raw;
-use crate::postgres::catalogue_text::{as_bytes, required, value};
 use crate::postgres::client::{Client, QueryError};
+use crate::postgres::system_catalog_text::{as_bytes, required, value};
 
 /// A table of a scratch database.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub struct Table {
     pub written: Vec<u8>,
     /// Whether it holds no rows but those of its partitions.
     pub is_partitioned: bool,
-    /// Whether it was asked for itself; else it is a partition or heir of one that was.
+    /// Whether it was asked for itself; else it is a partition or child table of one that was.
     pub is_named: bool,
     /// The tables that it is a partition of, or inherits from.
     pub parents: Vec<u32>,
@@ -49,13 +49,13 @@ pub struct Shape {
     pub references: Vec<u32>,
 }
 
-/// The tables of these names with all their partitions and heirs, in the order of their names.
+/// The tables of these names with all their partitions and child tables, in the order of their names.
 /// Names are given as `pg_dump` writes them in comments: in the database's encoding, line breaks
 /// replaced by spaces.
 ///
 /// # Errors
 /// The server does not answer, or refuses.
-pub async fn family(
+pub async fn partition_tree(
     client: &Client,
     names: &[(Vec<u8>, Vec<u8>)],
 ) -> Result<Vec<Table>, QueryError> {

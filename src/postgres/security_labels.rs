@@ -14,7 +14,7 @@ const NOTHING: &str = "pgbackupd asks for a label provider";
 
 /// Those of the providers that the server has not loaded.
 ///
-/// No catalogue lists them. But whoever labels something is told that the provider is missing before it
+/// No system catalog lists them. But whoever labels something is told that the provider is missing before it
 /// is looked for (`ExecSecLabelStmt` in `PostgreSQL`'s `seclabel.c`), whoever he is; so what is not there
 /// is labelled, and nothing changes.
 ///

@@ -12,10 +12,10 @@ use uuid::Uuid;
 use super::board::{Skipped, Subject, Work};
 use super::changes::kind;
 use super::task::Task;
+use crate::display::{counted, duration, one_line, size};
+use crate::emit;
 use crate::jobs::{BackupReport, DrillReport, JobError, JobErrorKind, PruneReport, VerifyReport};
 use crate::policy::DrillMissed;
-use crate::tell;
-use crate::words::{counted, duration, one_line, size};
 
 /// One run, as every line about it names it.
 #[derive(Clone, Debug)]
@@ -28,11 +28,11 @@ pub(super) struct Run<'a> {
 }
 
 /// Writes one line with the fields of a run.
-macro_rules! line {
+macro_rules! emit_run {
     ($kind:ident, $run:expr, { $($field:tt)* }, $($text:tt)+) => {{
         let run: &Run<'_> = $run;
         let (_, series) = run.task.operation();
-        crate::tell!(
+        crate::emit!(
             $kind,
             { job = %run.subject.job,
             kind = run.kind(),
@@ -92,7 +92,7 @@ impl Run<'_> {
         } else {
             ""
         };
-        line!(
+        emit_run!(
             RunStarted,
             self,
             {},
@@ -108,7 +108,7 @@ impl Run<'_> {
         let manifest = &report.manifest;
         let bytes = manifest.bytes();
         let summary = &manifest.census.summary;
-        line!(
+        emit_run!(
             RunSucceeded, self,
             {
                 outcome = "succeeded",
@@ -127,7 +127,7 @@ impl Run<'_> {
             duration(took)
         );
         for warning in &report.warnings {
-            line!(RunWarning, self, {}, "{}: {warning}", self.name());
+            emit_run!(RunWarning, self, {}, "{}: {warning}", self.name());
         }
         if let Some(pruned) = &report.pruned {
             self.removed(pruned);
@@ -137,7 +137,7 @@ impl Run<'_> {
     /// The newest test restore of the database is older than it may be.
     pub(super) fn drill_overdue(&self, missed: DrillMissed) {
         let (DrillMissed::Never { age, limit } | DrillMissed::TooOld { age, limit }) = missed;
-        line!(
+        emit_run!(
             DrillOverdue, self,
             { age_seconds = age.as_secs(), limit_seconds = limit.as_secs(), },
             "the test restore of {} is overdue: {missed}",
@@ -148,7 +148,7 @@ impl Run<'_> {
     /// Something of the database, or of its backups, was there before and is not any more.
     pub(super) fn losses(&self, losses: &[String]) {
         for loss in losses {
-            line!(LossFound, self, {}, "{loss}");
+            emit_run!(LossFound, self, {}, "{loss}");
         }
     }
 
@@ -161,7 +161,7 @@ impl Run<'_> {
             .iter()
             .map(|removal| format!("{} ({})", removal.backup, removal.reasons.join("; ")))
             .collect();
-        line!(
+        emit_run!(
             BackupsRemoved, self,
             { bytes = pruned.freed, count = pruned.removed.len(), },
             "retention removed {} of {}, {}: {}",
@@ -174,7 +174,7 @@ impl Run<'_> {
 
     /// Retention was carried out.
     pub(super) fn pruned(&self, report: &PruneReport, took: Duration) {
-        line!(
+        emit_run!(
             RunSucceeded, self,
             { outcome = "succeeded", bytes = report.freed, seconds = took.as_secs_f64(), },
             "{} succeeded (job {}): {} removed, {} freed, in {}",
@@ -187,7 +187,7 @@ impl Run<'_> {
         self.removed(report);
         for series in &report.series {
             if let Some(doubt) = &series.clock_doubt {
-                line!(
+                emit_run!(
                     RunWarning,
                     self,
                     {},
@@ -207,7 +207,7 @@ impl Run<'_> {
                     .quarantine
                     .as_ref()
                     .map(|path| path.display().to_string());
-                line!(
+                emit_run!(
                     BackupDamaged, self,
                     { backup = %finding.stem, quarantine = aside, },
                     "backup {} of {} is DAMAGED: {damage}{}",
@@ -218,7 +218,7 @@ impl Run<'_> {
             }
         }
         for problem in &report.problems {
-            line!(
+            emit_run!(
                 BackupDamaged, self,
                 { file = %problem.file, },
                 "{}: {}",
@@ -227,7 +227,7 @@ impl Run<'_> {
             );
         }
         for (stem, why) in &report.unchecked {
-            line!(
+            emit_run!(
                 RunWarning, self,
                 { backup = %stem, },
                 "backup {stem} could not be checked: {why}"
@@ -239,7 +239,7 @@ impl Run<'_> {
         let damaged = report.damaged() + report.problems.len();
         let took_seconds = took.as_secs_f64();
         if damaged == 0 && report.unchecked.is_empty() {
-            line!(
+            emit_run!(
                 RunSucceeded, self,
                 { outcome = "succeeded", bytes = bytes, seconds = took_seconds, },
                 "{} succeeded (job {}): {checked} read in full, {}, all whole, in {}",
@@ -249,7 +249,7 @@ impl Run<'_> {
                 duration(took)
             );
         } else {
-            line!(
+            emit_run!(
                 RunFailed, self,
                 { outcome = "failed", bytes = bytes, seconds = took_seconds, },
                 "{} FAILED (job {}): {checked} read in full, {damaged} damaged, {} could not be \
@@ -266,7 +266,7 @@ impl Run<'_> {
     fn remains(&self, report: &VerifyReport) {
         if report.left > 0 {
             let next = self.task.job.schedule.next_after(self.slot.max(Utc::now()));
-            line!(
+            emit_run!(
                 RunWarning,
                 self,
                 { left = report.left, },
@@ -285,7 +285,7 @@ impl Run<'_> {
                 .iter()
                 .map(|one| one.name.as_str())
                 .collect();
-            line!(
+            emit_run!(
                 RunWarning,
                 self,
                 { count = report.quarantined.len(), },
@@ -301,7 +301,7 @@ impl Run<'_> {
     pub(super) fn drilled(&self, report: Option<&DrillReport>, took: Duration) {
         let seconds = took.as_secs_f64();
         let Some(report) = report else {
-            line!(
+            emit_run!(
                 RunFailed, self,
                 { outcome = "failed", seconds = seconds, },
                 "{} FAILED (job {}): there is no sound backup to restore",
@@ -313,7 +313,7 @@ impl Run<'_> {
         let stem = &report.stem;
         let back = report.recovery_time();
         match report.outcome.sentence() {
-            None => line!(
+            None => emit_run!(
                 RunSucceeded, self,
                 {
                     outcome = "succeeded",
@@ -334,14 +334,14 @@ impl Run<'_> {
             ),
             Some(sentence) => {
                 if report.outcome.is_bad() {
-                    line!(
+                    emit_run!(
                         BackupDamaged, self,
                         { backup = %stem, },
                         "backup {stem} of {} does NOT RESTORE: {sentence}",
                         self.database()
                     );
                 }
-                line!(
+                emit_run!(
                     RunFailed, self,
                     { outcome = "failed", backup = %stem, seconds = seconds, },
                     "{} FAILED (job {}): {stem}: {sentence}",
@@ -351,7 +351,7 @@ impl Run<'_> {
             }
         }
         for remark in &report.remarks {
-            line!(RunWarning, self, { backup = %stem, }, "{stem}: {remark}");
+            emit_run!(RunWarning, self, { backup = %stem, }, "{stem}: {remark}");
         }
     }
 
@@ -359,7 +359,7 @@ impl Run<'_> {
     pub(super) fn failed(&self, error: &JobError, again: Option<DateTime<Utc>>, took: Duration) {
         let seconds = took.as_secs_f64();
         match (error.kind(), again) {
-            (JobErrorKind::Interrupted, _) => line!(
+            (JobErrorKind::Interrupted, _) => emit_run!(
                 RunInterrupted, self,
                 { outcome = "interrupted", seconds = seconds, },
                 "{} was interrupted (job {}) after {}",
@@ -367,7 +367,7 @@ impl Run<'_> {
                 self.subject.job,
                 duration(took)
             ),
-            (_, Some(again)) => line!(
+            (_, Some(again)) => emit_run!(
                 RunRetried, self,
                 { outcome = "retried", seconds = seconds, },
                 "{} failed for a reason that may pass (job {}, attempt {}); next attempt at {}: {error}",
@@ -376,7 +376,7 @@ impl Run<'_> {
                 self.attempt,
                 again.with_timezone(&self.zone()).format("%H:%M:%S")
             ),
-            (_, None) => line!(
+            (_, None) => emit_run!(
                 RunFailed, self,
                 { outcome = "failed", seconds = seconds, },
                 "{} FAILED (job {}): {error}",
@@ -388,7 +388,7 @@ impl Run<'_> {
 
     /// A part of the work that cannot be done, though the rest can.
     pub(super) fn impossible(&self, error: &JobError) {
-        line!(
+        emit_run!(
             RunFailed, self,
             { outcome = "failed", },
             "{}: {error}",
@@ -398,7 +398,7 @@ impl Run<'_> {
 
     /// A fault of our own.
     pub(super) fn panicked(&self, panic: &str, took: Duration) {
-        line!(
+        emit_run!(
             RunFailed, self,
             { outcome = "failed", seconds = took.as_secs_f64(), },
             "{} FAILED (job {}) by an internal error, please report it: {panic}",
@@ -415,7 +415,7 @@ pub(super) fn stopping(signal: i32, what: &str) {
         SIGTERM => "SIGTERM",
         _ => "request",
     };
-    tell!(DaemonStopping, {}, "stopping on {by}: {what}");
+    emit!(DaemonStopping, {}, "stopping on {by}: {what}");
 }
 
 /// Work that was due and is not done.
@@ -434,7 +434,7 @@ pub(super) fn skipped(skipped: &Skipped<Task>) {
         slot: *slot,
         attempt: *attempt,
     };
-    line!(
+    emit_run!(
         RunSkipped, &run,
         { outcome = "skipped", },
         "{} due {} was skipped (job {}): {}",
@@ -447,7 +447,7 @@ pub(super) fn skipped(skipped: &Skipped<Task>) {
 
 /// A job came due.
 pub(super) fn due(task: &Task, slot: DateTime<Utc>) {
-    tell!(
+    emit!(
         JobDue,
         { job = %task.job.name },
         "job {} ({}) is due: {}",

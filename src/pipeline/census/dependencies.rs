@@ -12,7 +12,7 @@ use crate::pipeline::sql::{after, identifier, qualified, starts_with_any};
 
 /// Names as the dump's bytes have them, without quotes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Needs {
+pub struct Dependencies {
     /// Roles that own something, or that something is granted to or applies to.
     pub roles: BTreeSet<Vec<u8>>,
     /// Roles that grant something that is not theirs; they are among the roles.
@@ -98,7 +98,7 @@ const OF_THE_SERVER: [&[u8]; 8] = [
 /// So much of a statement is shown.
 const SHOWN: usize = 60;
 
-impl Needs {
+impl Dependencies {
     /// Notes what a statement names.
     pub(super) fn of_statement(&mut self, text: &[u8]) {
         if self.settings.len() < MOST_MENTIONED {
@@ -328,16 +328,16 @@ mod tests {
 
     #[test]
     fn the_providers_of_labels_are_known() {
-        let mut needs = Needs::default();
+        let mut dependencies = Dependencies::default();
         for text in [
             "SECURITY LABEL FOR selinux ON TABLE public.t IS 'x FOR y';",
             "SECURITY LABEL FOR \"two \"\"words\" ON COLUMN public.t.a IS 'x';",
             "SELECT pg_catalog.setval('public.s', 1, true);",
         ] {
-            needs.of_statement(text.as_bytes());
+            dependencies.of_statement(text.as_bytes());
         }
         let expected = [&b"selinux"[..], b"two \"words"].map(<[u8]>::to_vec);
-        assert_eq!(needs.label_providers, BTreeSet::from(expected));
+        assert_eq!(dependencies.label_providers, BTreeSet::from(expected));
     }
 
     #[test]
@@ -346,7 +346,7 @@ mod tests {
         reason = "a list of statements, and what each names"
     )]
     fn the_roles_that_a_dump_takes_for_granted_are_known() {
-        let mut needs = Needs::default();
+        let mut dependencies = Dependencies::default();
         for text in [
             "ALTER TABLE s.t OWNER TO \"o \"\"w; OWNER TO x\";",
             "ALTER FUNCTION s.f(a integer) OWNER TO b;",
@@ -369,11 +369,11 @@ mod tests {
             "CREATE FUNCTION g() RETURNS integer\n    LANGUAGE cobol\n    AS 'x';",
             "ALTER SCHEMA s OWNER TO b;",
         ] {
-            needs.of_statement(text.as_bytes());
+            dependencies.of_statement(text.as_bytes());
         }
-        needs.of_grantor(b"\"m n\"");
+        dependencies.of_grantor(b"\"m n\"");
         for value in ["''", "pg_default", "\"a b\"", "c"] {
-            needs.of_tablespace(value.as_bytes());
+            dependencies.of_tablespace(value.as_bytes());
         }
         let names = |set: &BTreeSet<Vec<u8>>| -> Vec<String> {
             let texts = set.iter();
@@ -382,7 +382,7 @@ mod tests {
                 .collect()
         };
         assert_eq!(
-            names(&needs.roles),
+            names(&dependencies.roles),
             [
                 "b",
                 "c",
@@ -397,15 +397,15 @@ mod tests {
                 "o \"w; OWNER TO x"
             ]
         );
-        assert_eq!(names(&needs.grantors), ["m n"]);
-        assert_eq!(names(&needs.owners), ["b", "o \"w; OWNER TO x"]);
-        assert_eq!(names(&needs.extensions), ["uuid-ossp"]);
-        assert_eq!(names(&needs.default_privileges), ["e"]);
+        assert_eq!(names(&dependencies.grantors), ["m n"]);
+        assert_eq!(names(&dependencies.owners), ["b", "o \"w; OWNER TO x"]);
+        assert_eq!(names(&dependencies.extensions), ["uuid-ossp"]);
+        assert_eq!(names(&dependencies.default_privileges), ["e"]);
         let of = |schema: &[u8], role: &[u8]| (schema.to_vec(), role.to_vec());
-        assert_eq!(needs.schemas, BTreeMap::from([of(b"s", b"b")]));
+        assert_eq!(dependencies.schemas, BTreeMap::from([of(b"s", b"b")]));
         let owned = [of(b"s", b"b"), of(b"s", b"o \"w; OWNER TO x")];
-        assert_eq!(needs.owned_in, BTreeSet::from(owned));
-        let of_superusers: Vec<&str> = needs.of_superusers.keys().copied().collect();
+        assert_eq!(dependencies.owned_in, BTreeSet::from(owned));
+        let of_superusers: Vec<&str> = dependencies.of_superusers.keys().copied().collect();
         assert_eq!(
             of_superusers,
             [
@@ -414,7 +414,7 @@ mod tests {
                 "publications of all tables"
             ]
         );
-        assert_eq!(names(&needs.tablespaces), ["a b", "c", "pg_default"]);
+        assert_eq!(names(&dependencies.tablespaces), ["a b", "c", "pg_default"]);
     }
 
     #[test]
@@ -480,10 +480,10 @@ mod tests {
             ),
             ("GRANT ALL ON FUNCTION public.f(text) TO bob;", None),
         ] {
-            let mut needs = Needs::default();
-            needs.of_statement(text.as_bytes());
+            let mut dependencies = Dependencies::default();
+            dependencies.of_statement(text.as_bytes());
             assert_eq!(
-                needs.of_superusers.keys().next().copied(),
+                dependencies.of_superusers.keys().next().copied(),
                 expected,
                 "{text}"
             );
@@ -492,11 +492,14 @@ mod tests {
 
     #[test]
     fn row_security_that_holds_for_owners_too_is_known() {
-        let mut needs = Needs::default();
-        needs.of_statement(b"ALTER TABLE ONLY public.t ENABLE ROW LEVEL SECURITY;");
-        needs.of_statement(b"ALTER TABLE public.t ENABLE ROW LEVEL SECURITY;");
-        assert_eq!(needs.forces_row_security, None);
-        needs.of_statement(b"ALTER TABLE ONLY public.t FORCE ROW LEVEL SECURITY;");
-        assert_eq!(needs.forces_row_security.as_deref(), Some("public.t"));
+        let mut dependencies = Dependencies::default();
+        dependencies.of_statement(b"ALTER TABLE ONLY public.t ENABLE ROW LEVEL SECURITY;");
+        dependencies.of_statement(b"ALTER TABLE public.t ENABLE ROW LEVEL SECURITY;");
+        assert_eq!(dependencies.forces_row_security, None);
+        dependencies.of_statement(b"ALTER TABLE ONLY public.t FORCE ROW LEVEL SECURITY;");
+        assert_eq!(
+            dependencies.forces_row_security.as_deref(),
+            Some("public.t")
+        );
     }
 }

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use tokio_postgres::types::Type;
 
-use super::family::Table;
+use super::partition_tree::Table;
 use super::raw;
-use crate::postgres::catalogue_text::{as_bytes, required, value};
 use crate::postgres::client::{Client, QueryError};
 use crate::postgres::quote::identifier;
+use crate::postgres::system_catalog_text::{as_bytes, required, value};
 
 /// For a statement in a scratch database, whose tables are empty.
 const STATEMENT: Duration = Duration::from_secs(300);
@@ -31,7 +31,7 @@ pub struct ForeignKey {
     pub is_ours: bool,
 }
 
-/// What a table was a partition or heir of.
+/// What a table was a partition or child table of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parent {
     /// The table, as SQL writes it.
@@ -44,10 +44,10 @@ pub struct Parent {
 
 /// What was cut.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Ties {
-    /// Tables that were partitions or heirs of others.
+pub struct Detached {
+    /// Tables that were partitions or child tables of others.
     pub parents: Vec<Parent>,
-    /// Partitions and heirs that are foreign tables, as SQL writes them.
+    /// Partitions and child tables that are foreign tables, as SQL writes them.
     pub foreign_tables: Vec<String>,
     /// Foreign keys from and to tables that are not taken.
     pub foreign_keys: Vec<ForeignKey>,
@@ -61,9 +61,9 @@ const SEPARATE: &str = "separate the tables from the others";
 ///
 /// # Errors
 /// The server does not answer, or refuses.
-pub async fn cut_loose(client: &Client, tables: &[Table]) -> Result<Ties, QueryError> {
+pub async fn detach(client: &Client, tables: &[Table]) -> Result<Detached, QueryError> {
     let oids: Vec<u32> = tables.iter().map(|table| table.oid).collect();
-    Ok(Ties {
+    Ok(Detached {
         parents: cut_from_parents(client, &oids).await?,
         foreign_tables: foreign_children(client, &oids).await?,
         foreign_keys: cut_foreign_keys(client, &oids).await?,

@@ -1,24 +1,24 @@
-//! The roles and tablespaces of a backup that was made without the cluster's: made bare, so that the
+//! The roles and tablespaces of a backup that was made without the cluster's: placeholders, so that the
 //! dump can be loaded. Pure.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::roles::{Prepared, USUAL_SUPERUSER};
-use crate::pipeline::census::Needs;
+use crate::display::counted;
+use crate::pipeline::census::Dependencies;
 use crate::postgres::{DatabaseProperties, foreign_grantors, roles_of};
-use crate::words::counted;
 
 /// The superuser that a server for such a backup is best made with: the usual one where the dump or
 /// the database knows it, else the database's owner.
-pub(super) fn superuser(needs: &Needs, properties: &DatabaseProperties) -> String {
+pub(super) fn superuser(dependencies: &Dependencies, properties: &DatabaseProperties) -> String {
     let owner = &properties.owner;
-    let knows_the_usual = needs.roles.contains(USUAL_SUPERUSER.as_bytes())
+    let knows_the_usual = dependencies.roles.contains(USUAL_SUPERUSER.as_bytes())
         || roles_of(properties)
             .iter()
             .any(|role| role == USUAL_SUPERUSER);
-    let grants =
-        needs.grantors.contains(owner.as_bytes()) || foreign_grantors(properties).contains(owner);
+    let grants = dependencies.grantors.contains(owner.as_bytes())
+        || foreign_grantors(properties).contains(owner);
     if knows_the_usual || grants || owner.starts_with("pg_") {
         USUAL_SUPERUSER.to_owned()
     } else {
@@ -32,7 +32,7 @@ pub(super) fn superuser(needs: &Needs, properties: &DatabaseProperties) -> Strin
 /// has to be a superuser, and a materialized view is filled with its owner's rights. But whoever grants
 /// what is not theirs must be none, because a superuser grants in the owner's name.
 pub(super) fn prepare(
-    needs: &Needs,
+    dependencies: &Dependencies,
     properties: &DatabaseProperties,
     superuser: &str,
     below: &Path,
@@ -40,9 +40,9 @@ pub(super) fn prepare(
     let grantors: BTreeSet<Vec<u8>> = foreign_grantors(properties)
         .into_iter()
         .map(String::into_bytes)
-        .chain(needs.grantors.iter().cloned())
+        .chain(dependencies.grantors.iter().cloned())
         .collect();
-    let mut roles = needs.roles.clone();
+    let mut roles = dependencies.roles.clone();
     roles.extend(roles_of(properties).into_iter().map(String::into_bytes));
     // Those of the system are there, and so is the superuser.
     roles.retain(|role| !role.starts_with(b"pg_") && role != superuser.as_bytes());
@@ -55,21 +55,21 @@ pub(super) fn prepare(
         }
         script.extend_from_slice(b";\n");
     }
-    let mut tablespaces = needs.tablespaces.clone();
+    let mut tablespaces = dependencies.tablespaces.clone();
     tablespaces.extend(properties.tablespace.clone().map(String::into_bytes));
     tablespaces.retain(|tablespace| !tablespace.starts_with(b"pg_"));
     for (number, tablespace) in tablespaces.iter().enumerate() {
-        let place = below.join(number.to_string()).display().to_string();
+        let path = below.join(number.to_string()).display().to_string();
         script.extend_from_slice(b"CREATE TABLESPACE ");
         script.extend_from_slice(&quoted(tablespace));
-        let location = format!(" LOCATION '{}';\n", place.replace('\'', "''"));
+        let location = format!(" LOCATION '{}';\n", path.replace('\'', "''"));
         script.extend_from_slice(location.as_bytes());
     }
     Prepared {
         script,
         expected: Vec::new(),
         tablespaces: tablespaces.len(),
-        bare: named("role", &roles)
+        placeholders: named("role", &roles)
             .into_iter()
             .chain(named("tablespace", &tablespaces))
             .collect(),
@@ -139,20 +139,20 @@ pub(super) mod tests {
         }
     }
 
-    fn needs(roles: &[&str], grantors: &[&str]) -> Needs {
+    fn dependencies(roles: &[&str], grantors: &[&str]) -> Dependencies {
         let set = |names: &[&str]| names.iter().map(|name| name.as_bytes().to_vec()).collect();
-        Needs {
+        Dependencies {
             roles: set(roles),
             grantors: set(grantors),
             tablespaces: set(&["slow"]),
-            ..Needs::default()
+            ..Dependencies::default()
         }
     }
 
     #[test]
     fn whatever_is_named_is_made_and_nobody_grants_in_anothers_name() {
-        let needs = needs(&["o", "g", "it's \"x\"", "pg_monitor"], &["g"]);
-        let prepared = prepare(&needs, &properties("o"), "o", Path::new("/t"));
+        let dependencies = dependencies(&["o", "g", "it's \"x\"", "pg_monitor"], &["g"]);
+        let prepared = prepare(&dependencies, &properties("o"), "o", Path::new("/t"));
         assert_eq!(
             String::from_utf8_lossy(&prepared.script),
             "CREATE ROLE \"a\";\nCREATE ROLE \"b\" SUPERUSER;\nCREATE ROLE \"g\";\n\
@@ -162,7 +162,7 @@ pub(super) mod tests {
         );
         assert_eq!(prepared.tablespaces, 2);
         assert_eq!(
-            prepared.bare,
+            prepared.placeholders,
             [
                 "5 roles (\"a\", \"b\", \"g\", \"it's \\\"x\\\"\", \"s\")",
                 "2 tablespaces (\"fast\", \"slow\")"
@@ -179,7 +179,7 @@ pub(super) mod tests {
             (&[], &[], "pg_database_owner", "postgres"),
         ] {
             assert_eq!(
-                superuser(&needs(roles, grantors), &properties(owner)),
+                superuser(&dependencies(roles, grantors), &properties(owner)),
                 expected,
                 "{roles:?} {grantors:?} {owner}"
             );

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tokio_postgres::types::Type;
 
-use super::catalogue_text::{as_bytes, optional, required, value};
 use super::client::{Client, QueryError};
 use super::quote::literal;
+use super::system_catalog_text::{as_bytes, optional, required, value};
 
 /// What a server has, and what our user may do on it.
 #[expect(
@@ -14,7 +14,7 @@ use super::quote::literal;
     reason = "each is a fact that the server tells by itself"
 )]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Premises {
+pub struct ServerFacts {
     /// The server's major version.
     pub major: u32,
     /// Whether it is a standby, which takes no writes.
@@ -77,7 +77,7 @@ pub struct Standing {
 ///
 /// # Errors
 /// The server does not answer, or refuses.
-pub async fn premises(client: &Client) -> Result<Premises, QueryError> {
+pub async fn server_facts(client: &Client) -> Result<ServerFacts, QueryError> {
     const WHAT: &str = "ask what the server has";
     let name = |column: &str| as_bytes(client, column);
     let sql = format!(
@@ -90,7 +90,7 @@ pub async fn premises(client: &Client) -> Result<Premises, QueryError> {
     let [row] = rows.as_slice() else {
         return Err(client.odd_answer(WHAT, &"the server does not list our user"));
     };
-    let mut found = Premises {
+    let mut found = ServerFacts {
         major: client.server_major(),
         user: required(client, WHAT, row, 0)?,
         is_superuser: value(client, WHAT, row, 1)?,
@@ -101,7 +101,7 @@ pub async fn premises(client: &Client) -> Result<Premises, QueryError> {
         replicates: value(client, WHAT, row, 6)?,
         data_directory: data_directory(client).await,
         databases: databases(client).await?,
-        ..Premises::default()
+        ..ServerFacts::default()
     };
     found.may_create_databases |= found.is_superuser;
     found.may_create_roles |= found.is_superuser;
@@ -137,7 +137,7 @@ pub async fn premises(client: &Client) -> Result<Premises, QueryError> {
 /// All roles, and what our user may do with each. From version 16 on, being a member does not say that one
 /// may act as the role, and creating roles not that one may alter those of others ("Role Membership" and
 /// "Role Attributes" in the manual).
-async fn add_roles(client: &Client, found: &mut Premises) -> Result<(), QueryError> {
+async fn add_roles(client: &Client, found: &mut ServerFacts) -> Result<(), QueryError> {
     const WHAT: &str = "ask for the server's roles";
     let (acts, alters, inherits) = if client.server_major() >= 16 {
         (
@@ -188,7 +188,7 @@ async fn add_roles(client: &Client, found: &mut Premises) -> Result<(), QueryErr
 }
 
 /// Which settings our user may give.
-async fn add_settings(client: &Client, found: &mut Premises) -> Result<(), QueryError> {
+async fn add_settings(client: &Client, found: &mut ServerFacts) -> Result<(), QueryError> {
     const WHAT: &str = "ask for the server's settings";
     // Rights on a setting came with version 15; also on one that the server does not know.
     let (right, others) = if client.server_major() >= 15 {
@@ -213,7 +213,7 @@ async fn add_settings(client: &Client, found: &mut Premises) -> Result<(), Query
     Ok(())
 }
 
-impl Premises {
+impl ServerFacts {
     /// Whether our user may give a setting to a database or a role. One that the server does not know
     /// is a superuser's (`validate_option_array_item` in `PostgreSQL`'s `guc.c`).
     pub fn may_give(&self, setting: &str) -> bool {

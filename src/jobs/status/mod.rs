@@ -4,7 +4,7 @@
 mod answers;
 mod history;
 mod look;
-mod places;
+mod spots;
 mod unconfigured;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,24 +18,25 @@ use super::error::JobError;
 use super::target::named::{Known, meant};
 use super::{JobContext, LastDrill};
 use crate::config::{JobKind, Loaded, Plan, Server};
+use crate::display::{label, one_line};
 use crate::policy::{
-    Concern, ConcernKind, DatabaseFacts, Expectation, Series, SpaceFacts, age, judge, judge_space,
+    Concern, ConcernKind, DatabaseFacts, Expectation, Series, SpaceFacts, age, judge_database,
+    judge_space,
 };
 use crate::repository::{DaemonState, HeldLocks, RunningJob, RuntimeDirectory};
 use crate::threads::share;
-use crate::words::{label, one_line};
 
 use answers::Answers;
 pub use history::{Ended, Outcomes};
-use look::{Look, World};
-use places::{Spot, Spots};
+use look::{Inspection, Look};
+use spots::{Spot, Spots};
 
 /// Looking at many directories waits for the kernel more than it computes.
 const THREADS: usize = 4;
 
 /// How things stand.
 #[derive(Clone, Debug)]
-pub struct Survey {
+pub struct StatusReport {
     /// When it was taken, on the wall clock of the plan's zone.
     pub at: DateTime<FixedOffset>,
     /// Whether several servers are configured, so that databases are shown with theirs.
@@ -48,7 +49,7 @@ pub struct Survey {
     /// not known.
     pub is_changed_on_disk: Option<bool>,
     /// The databases, in the order of the configuration.
-    pub databases: Vec<Surveyed>,
+    pub databases: Vec<DatabaseStatus>,
     /// When jobs are due next, the first one first.
     pub next: Vec<NextRun>,
     /// The file systems that hold backups.
@@ -72,7 +73,7 @@ pub enum DaemonView {
 
 /// How one database stands.
 #[derive(Clone, Debug)]
-pub struct Surveyed {
+pub struct DatabaseStatus {
     /// What was judged.
     pub facts: DatabaseFacts,
     /// The backups of each series in the facts that has some.
@@ -146,11 +147,11 @@ pub struct NextRun {
 ///
 /// # Errors
 /// When a named one is not known, or the directory below which databases are found cannot be read.
-pub fn survey(
+pub fn collect_status(
     context: &JobContext,
     loaded: &Loaded,
     wanted: &[String],
-) -> Result<Survey, JobError> {
+) -> Result<StatusReport, JobError> {
     let plan = &loaded.plan;
     let now = Utc::now();
     let expectation = plan.objectives;
@@ -161,7 +162,7 @@ pub fn survey(
     let answers = Answers::known_to(&daemon);
     let state_directory = plan.daemon.state_directory.as_path();
     let of_state_directory = answers.concern(state_directory);
-    let world = World {
+    let inspection = Inspection {
         context,
         plan,
         now,
@@ -178,29 +179,29 @@ pub fn survey(
         found: spots,
         empty,
         unseen,
-    } = places::spots(context, plan, &world.answers)?;
-    let found = look_at_all(&world, &spots);
+    } = spots::spots(context, plan, &inspection.answers)?;
+    let found = look_at_all(&inspection, &spots);
     if wanted.is_empty() {
         // What is wrong elsewhere is of no interest to whoever named a database.
         judged.concerns.extend(empty);
-        let unconfigured = unconfigured::remarks(&world, &spots);
+        let unconfigured = unconfigured::remarks(&inspection, &spots);
         judged.remarks.extend(unconfigured);
         judged.concerns.extend(of_state_directory);
     }
-    let (found, unseen) = choose(plan, found, &unseen, wanted)?;
+    let (found, unseen) = keep_wanted(plan, found, &unseen, wanted)?;
     judged.concerns.extend(unseen);
 
     for look in found {
-        judged.take(&world, look);
+        judged.add_look(&inspection, look);
     }
     let spaces = std::mem::take(&mut judged.spaces).into_facts();
     let of_spaces = spaces.iter().filter_map(judge_space);
     judged.concerns.extend(of_spaces);
-    judged.take_daemon(&world, &daemon, wanted.is_empty());
+    judged.add_daemon(&inspection, &daemon, wanted.is_empty());
     if let DaemonView::Alive(state) = &daemon {
         remark_on_changes(state, is_changed_on_disk, &mut judged.remarks);
     }
-    Ok(Survey {
+    Ok(StatusReport {
         at: context.local(now),
         several_servers: plan.servers.len() > 1,
         expectation,
@@ -227,21 +228,21 @@ fn held_locks(remarks: &mut Vec<String>) -> HeldLocks {
 /// What the looks at the databases come to.
 #[derive(Default)]
 struct Judged {
-    databases: Vec<Surveyed>,
+    databases: Vec<DatabaseStatus>,
     spaces: Spaces,
     concerns: Vec<Concern>,
     remarks: Vec<String>,
 }
 
 impl Judged {
-    fn take(&mut self, world: &World<'_>, look: Look) {
+    fn add_look(&mut self, inspection: &Inspection<'_>, look: Look) {
         self.concerns.extend(look.trouble);
-        let Some(database) = look.surveyed else {
+        let Some(database) = look.status else {
             return;
         };
-        self.spaces.add(world, &database);
-        let now = world.context.local(world.now);
-        let judgement = judge(&database.facts, world.plan.objectives, now);
+        self.spaces.add(inspection, &database);
+        let now = inspection.context.local(inspection.now);
+        let judgement = judge_database(&database.facts, inspection.plan.objectives, now);
         self.concerns.extend(judgement.concerns);
         let label = one_line(&database.facts.label);
         let named = |remark| format!("database {label}: {remark}");
@@ -252,7 +253,7 @@ impl Judged {
     }
 
     /// Judges the daemon, after all databases; `is_all` where none was named.
-    fn take_daemon(&mut self, world: &World<'_>, daemon: &DaemonView, is_all: bool) {
+    fn add_daemon(&mut self, inspection: &Inspection<'_>, daemon: &DaemonView, is_all: bool) {
         let Self {
             databases,
             concerns,
@@ -262,7 +263,7 @@ impl Judged {
         let is_late = databases.iter().any(|database| database.facts.is_late());
         judge_daemon(daemon, is_late, concerns, remarks);
         if is_all {
-            let of_answers = world.answers.concerns(concerns);
+            let of_answers = inspection.answers.concerns(concerns);
             concerns.extend(of_answers);
         }
         if let DaemonView::Alive(state) = daemon {
@@ -272,7 +273,7 @@ impl Judged {
 }
 
 /// Keeps what is named, everything if nothing is; and what may be missing from it.
-fn choose(
+fn keep_wanted(
     plan: &Plan,
     mut found: Vec<Look>,
     unseen: &[(&Server, JobError)],
@@ -324,7 +325,7 @@ fn choose(
     Ok((found, concerns))
 }
 
-fn look_at_all(world: &World<'_>, spots: &[Spot<'_>]) -> Vec<Look> {
+fn look_at_all(inspection: &Inspection<'_>, spots: &[Spot<'_>]) -> Vec<Look> {
     let next = AtomicUsize::new(0);
     let mut looks: Vec<(usize, Look)> = Vec::with_capacity(spots.len());
     thread::scope(|scope| {
@@ -337,7 +338,7 @@ fn look_at_all(world: &World<'_>, spots: &[Spot<'_>]) -> Vec<Look> {
                         let Some(spot) = spots.get(index) else {
                             return part;
                         };
-                        part.extend(world.look_at(spot).map(|look| (index, look)));
+                        part.extend(inspection.look_at(spot).map(|look| (index, look)));
                     }
                 })
             })
@@ -406,12 +407,12 @@ fn judge_daemon(
 /// by itself, and its backup shows that it can be.
 fn judge_connections(
     state: &DaemonState,
-    databases: &[Surveyed],
+    databases: &[DatabaseStatus],
     is_of_all: bool,
     concerns: &mut Vec<Concern>,
 ) {
     for failure in &state.cannot_connect {
-        let has_tried = |database: &Surveyed| {
+        let has_tried = |database: &DatabaseStatus| {
             let failing = database.facts.series.iter();
             let failed = failing
                 .filter_map(|series| Some(series.failing.as_ref()?.at))
@@ -542,17 +543,17 @@ struct Spaces {
 }
 
 impl Spaces {
-    fn add(&mut self, world: &World<'_>, database: &Surveyed) {
-        let plan = world.plan;
+    fn add(&mut self, inspection: &Inspection<'_>, database: &DatabaseStatus) {
+        let plan = inspection.plan;
         let directory = &database.facts.directory;
-        let Some((device, free, standing)) = places::file_system(directory) else {
+        let Some((device, free, standing)) = spots::file_system(directory) else {
             return;
         };
         let facts = self.by_device.entry(device).or_insert_with(|| {
             // A directory above many says more than that of one.
-            let answers = world.answers.trouble(&plan.directory).is_none();
+            let answers = inspection.answers.trouble(&plan.directory).is_none();
             let root = answers
-                .then(|| places::file_system(&plan.directory))
+                .then(|| spots::file_system(&plan.directory))
                 .flatten()
                 .filter(|(of_root, ..)| *of_root == device)
                 .map_or(standing, |(_, _, root)| root);
@@ -579,14 +580,14 @@ impl Spaces {
     }
 }
 
-impl Survey {
+impl StatusReport {
     /// A database as it is shown.
     pub fn label(&self, server: &str, database: &str) -> String {
         one_line(&label(self.several_servers, server, database))
     }
 }
 
-impl Surveyed {
+impl DatabaseStatus {
     /// When its newest sound backup was last read back in full and found intact; as `list` has it.
     pub fn newest_verified(&self) -> Option<DateTime<FixedOffset>> {
         let mut series = self.facts.series.iter();

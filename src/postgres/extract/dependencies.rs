@@ -1,13 +1,13 @@
 //! What tables need that is not part of them: types, functions, collations, sequences, whatever the
-//! catalogue's dependencies name.
+//! dependencies in `pg_depend` name.
 
 use std::time::Duration;
 
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
-use crate::postgres::catalogue_text::{as_bytes, optional, required, value};
 use crate::postgres::client::{Client, QueryError};
+use crate::postgres::system_catalog_text::{as_bytes, optional, required, value};
 
 /// For a statement in a scratch database, whose tables are empty.
 const STATEMENT: Duration = Duration::from_secs(300);
@@ -15,7 +15,7 @@ const STATEMENT: Duration = Duration::from_secs(300);
 /// Something that tables need: an address that other databases know too
 /// (`pg_identify_object_as_address` in the manual).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Need {
+pub struct Dependency {
     kind: String,
     names: Vec<String>,
     arguments: Vec<String>,
@@ -37,7 +37,7 @@ const PARTS: &str = "WITH RECURSIVE part (classid, objid) AS ( \
 ///
 /// # Errors
 /// The server does not answer, or refuses.
-pub async fn needs(client: &Client, oids: &[u32]) -> Result<Vec<Need>, QueryError> {
+pub async fn dependencies(client: &Client, oids: &[u32]) -> Result<Vec<Dependency>, QueryError> {
     const WHAT: &str = "look for what the tables need";
     let sql = format!(
         "{PARTS}), \
@@ -60,8 +60,8 @@ pub async fn needs(client: &Client, oids: &[u32]) -> Result<Vec<Need>, QueryErro
     let rows = client
         .query(WHAT, &sql, &[(&oids, Type::OID_ARRAY)])
         .await?;
-    let need = |row: &Row| {
-        Ok(Need {
+    let dependency = |row: &Row| {
+        Ok(Dependency {
             kind: value(client, WHAT, row, 0)?,
             names: value(client, WHAT, row, 1)?,
             arguments: value(client, WHAT, row, 2)?,
@@ -69,20 +69,20 @@ pub async fn needs(client: &Client, oids: &[u32]) -> Result<Vec<Need>, QueryErro
             extension: optional(client, WHAT, row, 4)?,
         })
     };
-    rows.iter().map(need).collect()
+    rows.iter().map(dependency).collect()
 }
 
 /// Whether a database has something that tables need.
 ///
 /// # Errors
 /// The server does not answer.
-pub async fn has(client: &Client, need: &Need) -> Result<bool, QueryError> {
+pub async fn has(client: &Client, dependency: &Dependency) -> Result<bool, QueryError> {
     const WHAT: &str = "look for what the tables need";
     let sql = "SELECT FROM pg_get_object_address($1, $2, $3)";
     let parameters: &[_] = &[
-        (&need.kind as _, Type::TEXT),
-        (&need.names as _, Type::TEXT_ARRAY),
-        (&need.arguments as _, Type::TEXT_ARRAY),
+        (&dependency.kind as _, Type::TEXT),
+        (&dependency.names as _, Type::TEXT_ARRAY),
+        (&dependency.arguments as _, Type::TEXT_ARRAY),
     ];
     match client.query(WHAT, sql, parameters).await {
         Ok(_) => Ok(true),

@@ -130,7 +130,7 @@ impl History {
         if record.is_drill_result() {
             self.drill_result.get_or_insert(record.at);
         }
-        let flow = self.take(record);
+        let flow = self.add_record(record);
         if self.drill_result.is_some() {
             flow
         } else {
@@ -139,7 +139,7 @@ impl History {
     }
 
     /// Takes the record before those taken so far, and says whether older ones are wanted.
-    pub(super) fn take(&mut self, record: Record) -> ControlFlow<()> {
+    pub(super) fn add_record(&mut self, record: Record) -> ControlFlow<()> {
         if record.at < self.now - TimeDelta::days(HORIZON_DAYS) {
             self.old += 1;
             if self.old >= OLD_RECORDS {
@@ -199,7 +199,7 @@ impl History {
             | Details::Restore(_)
             | Details::UndoRestore { .. } => return ControlFlow::Continue(()),
         };
-        line.take(record);
+        line.add_record(record);
         ControlFlow::Continue(())
     }
 }
@@ -217,7 +217,7 @@ impl Outcomes {
 }
 
 impl Line {
-    fn take(&mut self, record: Record) {
+    fn add_record(&mut self, record: Record) {
         // A check or a test restore that finds a bad backup has done its work; what it found is noted
         // with the backup.
         let found = record.event == Event::Failed && !record.damaged().is_empty();
@@ -300,7 +300,10 @@ mod tests {
     fn history(records: &[Record]) -> History {
         let mut history = History::until(now());
         for record in records {
-            assert_eq!(history.take(record.clone()), ControlFlow::Continue(()));
+            assert_eq!(
+                history.add_record(record.clone()),
+                ControlFlow::Continue(())
+            );
         }
         history
     }
@@ -451,7 +454,7 @@ mod tests {
             };
             taken += 1;
             let record = record(index.into(), hours_ago, Backup, Succeeded);
-            if history.take(record).is_break() {
+            if history.add_record(record).is_break() {
                 break;
             }
         }

@@ -1,4 +1,4 @@
-//! What is read from a real server's catalogues.
+//! What is read from a real server's system catalogs.
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};

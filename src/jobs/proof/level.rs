@@ -11,15 +11,15 @@
 
 use std::ops::RangeInclusive;
 
+use crate::display::counted;
 use crate::pipeline::census::{Compared, Difference};
-use crate::words::counted;
 
 /// The versions for whose `pg_dump` that was shown.
 const SHOWN: RangeInclusive<u32> = 14..=18;
 
 /// What of a copy is comparable with its backup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::jobs) enum Scrutiny {
+pub(in crate::jobs) enum ComparisonLevel {
     /// Every word of it.
     Text,
     /// Rows, large objects, sequences, owners, and that every other object is there, and no other; how it
@@ -29,7 +29,7 @@ pub(in crate::jobs) enum Scrutiny {
     Rows,
 }
 
-impl Scrutiny {
+impl ComparisonLevel {
     /// Of a copy and its backup, each with the versions of its server and of the `pg_dump` that has
     /// written it.
     pub(in crate::jobs) fn between(backup: [u32; 2], copy: [u32; 2]) -> Self {
@@ -137,17 +137,17 @@ mod tests {
     #[test]
     fn the_same_version_writes_the_same_text_and_a_known_one_the_same_names() {
         for (backup, copy, expected) in [
-            ([15, 15], [15, 15], Scrutiny::Text),
-            ([15, 17], [15, 17], Scrutiny::Text),
-            ([19, 19], [19, 19], Scrutiny::Text),
-            ([15, 15], [17, 17], Scrutiny::Names),
-            ([15, 15], [15, 17], Scrutiny::Names),
-            ([14, 14], [18, 18], Scrutiny::Names),
-            ([13, 15], [15, 15], Scrutiny::Rows),
-            ([18, 18], [19, 19], Scrutiny::Rows),
+            ([15, 15], [15, 15], ComparisonLevel::Text),
+            ([15, 17], [15, 17], ComparisonLevel::Text),
+            ([19, 19], [19, 19], ComparisonLevel::Text),
+            ([15, 15], [17, 17], ComparisonLevel::Names),
+            ([15, 15], [15, 17], ComparisonLevel::Names),
+            ([14, 14], [18, 18], ComparisonLevel::Names),
+            ([13, 15], [15, 15], ComparisonLevel::Rows),
+            ([18, 18], [19, 19], ComparisonLevel::Rows),
         ] {
             assert_eq!(
-                Scrutiny::between(backup, copy),
+                ComparisonLevel::between(backup, copy),
                 expected,
                 "{backup:?} {copy:?}"
             );
@@ -178,24 +178,28 @@ mod tests {
             (missing, "schema public_too", true),
         ] {
             let difference = difference(what.to_owned());
-            let counts = |scrutiny: Scrutiny| loses(scrutiny, &difference, None);
-            assert_eq!(counts(Scrutiny::Names), by_names, "{difference:?}");
-            assert!(counts(Scrutiny::Text), "{difference:?}");
-            assert!(!counts(Scrutiny::Rows), "{difference:?}");
+            let counts = |level: ComparisonLevel| loses(level, &difference, None);
+            assert_eq!(counts(ComparisonLevel::Names), by_names, "{difference:?}");
+            assert!(counts(ComparisonLevel::Text), "{difference:?}");
+            assert!(!counts(ComparisonLevel::Rows), "{difference:?}");
         }
         let rows = Difference::Content {
             table: "public.t".to_owned(),
         };
-        assert!(loses(Scrutiny::Rows, &rows, None));
+        assert!(loses(ComparisonLevel::Rows, &rows, None));
     }
 
     /// Whether a difference means that something did not come back.
-    fn loses(scrutiny: Scrutiny, difference: &Difference, as_in_reference: Option<bool>) -> bool {
+    fn loses(
+        level: ComparisonLevel,
+        difference: &Difference,
+        as_in_reference: Option<bool>,
+    ) -> bool {
         let compared = vec![Compared {
             difference: difference.clone(),
             as_in_reference,
         }];
-        !scrutiny.judge(compared).lost.is_empty()
+        !level.judge(compared).lost.is_empty()
     }
 
     #[test]
@@ -251,8 +255,12 @@ mod tests {
                 [true, true, false],
             ),
         ] {
-            let all = [Scrutiny::Text, Scrutiny::Names, Scrutiny::Rows];
-            let found = all.map(|scrutiny| loses(scrutiny, &difference, as_in_reference));
+            let all = [
+                ComparisonLevel::Text,
+                ComparisonLevel::Names,
+                ComparisonLevel::Rows,
+            ];
+            let found = all.map(|level| loses(level, &difference, as_in_reference));
             assert_eq!(found, lost, "{difference:?} {as_in_reference:?}");
         }
     }
@@ -263,7 +271,8 @@ mod tests {
             difference: Difference::Definition("view v".to_owned()),
             as_in_reference: Some(as_in_reference),
         };
-        let verdict = Scrutiny::Text.judge(vec![one(true), one(false), one(true), one(true)]);
+        let verdict =
+            ComparisonLevel::Text.judge(vec![one(true), one(false), one(true), one(true)]);
         assert_eq!((verdict.lost.len(), verdict.rewritten), (1, 3));
         let remark = about_rewritten(verdict.rewritten);
         let expected = "3 definitions are written differently by this server";

@@ -24,7 +24,7 @@ const TIME_AND_COUNT: usize = 15 + 3;
 
 /// What a database beside another one is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::jobs) enum Beside {
+pub(in crate::jobs) enum SideName {
     /// It is being loaded.
     Restoring,
     /// It bore the name before.
@@ -33,7 +33,7 @@ pub(in crate::jobs) enum Beside {
     Undone,
 }
 
-impl Beside {
+impl SideName {
     fn word(self) -> &'static str {
         match self {
             Self::Restoring => "_restoring_",
@@ -113,12 +113,12 @@ impl Names {
         at: DateTime<FixedOffset>,
         taken: &BTreeMap<String, Standing>,
     ) -> Self {
-        let loads_into = Beside::Restoring.name(database, at, taken);
+        let loads_into = SideName::Restoring.name(database, at, taken);
         let mut all = taken.clone();
         all.insert(loads_into.clone(), Standing::default());
         Self {
-            compares_with: Beside::Restoring.name(database, at, &all),
-            keeps_as: Beside::Before.name(database, at, taken),
+            compares_with: SideName::Restoring.name(database, at, &all),
+            keeps_as: SideName::Before.name(database, at, taken),
             loads_into,
         }
     }
@@ -157,9 +157,9 @@ mod tests {
     fn a_database_s_neighbours_bear_its_name_and_a_time() {
         let none = all(&[]);
         for (kind, name) in [
-            (Beside::Restoring, "app_restoring_20250709_143000"),
-            (Beside::Before, "app_before_restore_20250709_143000"),
-            (Beside::Undone, "app_undone_20250709_143000"),
+            (SideName::Restoring, "app_restoring_20250709_143000"),
+            (SideName::Before, "app_before_restore_20250709_143000"),
+            (SideName::Undone, "app_undone_20250709_143000"),
         ] {
             assert_eq!(kind.name("app", at(), &none), name);
         }
@@ -168,7 +168,7 @@ mod tests {
             "app_before_restore_20250709_143000_2",
         ]);
         assert_eq!(
-            Beside::Before.name("app", at(), &taken),
+            SideName::Before.name("app", at(), &taken),
             "app_before_restore_20250709_143000_3"
         );
     }
@@ -187,18 +187,18 @@ mod tests {
             "app_undone_20990101_000000",
         ]);
         assert_eq!(
-            Beside::Before.newest("app", &databases).as_deref(),
+            SideName::Before.newest("app", &databases).as_deref(),
             Some("app_before_restore_20250709_143000_2")
         );
-        assert_eq!(Beside::Before.newest("ap", &databases), None);
-        assert!(Beside::Restoring.is("app_restoring_20250709_143000_2", "app"));
+        assert_eq!(SideName::Before.newest("ap", &databases), None);
+        assert!(SideName::Restoring.is("app_restoring_20250709_143000_2", "app"));
         for other in [
             "app",
             "app_restoring_",
             "app_restoring_x",
             "app_undone_20250709_143000",
         ] {
-            assert!(!Beside::Restoring.is(other, "app"), "{other}");
+            assert!(!SideName::Restoring.is(other, "app"), "{other}");
         }
     }
 
@@ -207,8 +207,8 @@ mod tests {
         let (one, other) = ("x".repeat(63), format!("{}y", "x".repeat(62)));
         let none = all(&[]);
         assert_ne!(
-            Beside::Before.name(&one, at(), &none),
-            Beside::Before.name(&other, at(), &none)
+            SideName::Before.name(&one, at(), &none),
+            SideName::Before.name(&other, at(), &none)
         );
     }
 
@@ -216,7 +216,7 @@ mod tests {
         #[test]
         fn every_name_fits_and_is_found_again(name in "\\PC{1,63}") {
             prop_assume!(name.len() <= LONGEST);
-            for kind in [Beside::Restoring, Beside::Before, Beside::Undone] {
+            for kind in [SideName::Restoring, SideName::Before, SideName::Undone] {
                 let mut taken = all(&[]);
                 let first = kind.name(&name, at(), &taken);
                 taken.insert(first.clone(), 0);

@@ -3,17 +3,17 @@
 
 use std::path::Path;
 
-use super::look::World;
-use super::places::Spot;
+use super::look::Inspection;
+use super::spots::Spot;
 use crate::config::{Databases, Plan};
+use crate::display::counted;
 use crate::repository::{LastSeen, Repository};
-use crate::words::counted;
 
 /// What there is to know of such directories, one sentence each. They come from the state directory,
 /// which remembers where backups were made; one that is gone since is nobody's business.
-pub(super) fn remarks(world: &World<'_>, spots: &[Spot<'_>]) -> Vec<String> {
-    let (plan, answers) = (world.plan, &world.answers);
-    let Some(state_directory) = world.state_directory else {
+pub(super) fn remarks(inspection: &Inspection<'_>, spots: &[Spot<'_>]) -> Vec<String> {
+    let (plan, answers) = (inspection.plan, &inspection.answers);
+    let Some(state_directory) = inspection.state_directory else {
         return Vec::new();
     };
     let remembered = answers.ask(state_directory, LastSeen::all);

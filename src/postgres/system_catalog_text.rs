@@ -1,6 +1,6 @@
-//! Text out of the system catalogues, whatever its bytes are.
+//! Text out of the system catalogs, whatever its bytes are.
 //!
-//! A `SQL_ASCII` database holds bytes of any encoding, and the catalogues that all databases share
+//! A `SQL_ASCII` database holds bytes of any encoding, and the catalogs that all databases share
 //! hold names in the encoding of whichever database they were made from. The server refuses to send
 //! such bytes as UTF-8 text, so they are asked for as bytes, and what is no UTF-8 becomes U+FFFD.
 

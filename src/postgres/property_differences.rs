@@ -5,9 +5,12 @@ use std::collections::BTreeSet;
 use super::properties::{DatabaseProperties, Setting};
 
 /// What of a database's properties is not as it was recorded, one phrase each. Its comment, its limit
-/// of connections and its mark as a template come with its name: see [`shortfalls_with_its_name`].
+/// of connections and its mark as a template come with its name: see [`differences_with_its_name`].
 /// Where the directories of tablespaces stand is for each machine to say.
-pub fn shortfalls(recorded: &DatabaseProperties, found: &DatabaseProperties) -> Vec<String> {
+pub fn property_differences(
+    recorded: &DatabaseProperties,
+    found: &DatabaseProperties,
+) -> Vec<String> {
     let mut phrases: Vec<String> = [
         ("encoding", &recorded.encoding, &found.encoding),
         (
@@ -40,7 +43,7 @@ pub fn shortfalls(recorded: &DatabaseProperties, found: &DatabaseProperties) -> 
     }
     phrases.extend(privileges(recorded, found));
     let settings = |properties: &DatabaseProperties| -> BTreeSet<String> {
-        properties.settings.iter().map(in_words).collect()
+        properties.settings.iter().map(display_setting).collect()
     };
     let labels = |properties: &DatabaseProperties| -> BTreeSet<String> {
         let labels = properties.labels.iter();
@@ -58,7 +61,7 @@ pub fn shortfalls(recorded: &DatabaseProperties, found: &DatabaseProperties) -> 
 }
 
 /// The same of what a database gets when it takes another one's name.
-pub fn shortfalls_with_its_name(
+pub fn differences_with_its_name(
     recorded: &DatabaseProperties,
     found: &DatabaseProperties,
 ) -> Vec<String> {
@@ -127,7 +130,7 @@ fn of_lists(what: &str, recorded: &BTreeSet<String>, found: &BTreeSet<String>) -
         .collect()
 }
 
-fn in_words(one: &Setting) -> String {
+fn display_setting(one: &Setting) -> String {
     match &one.role {
         None => one.setting.clone(),
         Some(role) => format!("{} for role {role}", one.setting),
@@ -143,8 +146,8 @@ mod tests {
     #[test]
     fn what_did_not_come_back_is_named() {
         let mut recorded = properties();
-        assert_eq!(shortfalls(&recorded, &recorded), [""; 0]);
-        assert_eq!(shortfalls_with_its_name(&recorded, &recorded), [""; 0]);
+        assert_eq!(property_differences(&recorded, &recorded), [""; 0]);
+        assert_eq!(differences_with_its_name(&recorded, &recorded), [""; 0]);
         recorded.settings = vec![Setting {
             role: Some("a".to_owned()),
             setting: "work_mem=1MB".to_owned(),
@@ -168,7 +171,7 @@ mod tests {
             ..recorded.clone()
         };
         assert_eq!(
-            shortfalls(&recorded, &found),
+            property_differences(&recorded, &found),
             [
                 "its owner: own er recorded, somebody found",
                 "its tablespace: pg_default recorded, fast found",
@@ -180,7 +183,7 @@ mod tests {
             ]
         );
         assert_eq!(
-            shortfalls_with_its_name(&recorded, &found),
+            differences_with_its_name(&recorded, &found),
             [
                 "its comment: none recorded, a comment found",
                 "its limit of connections: -1 recorded, 3 found",
@@ -189,7 +192,7 @@ mod tests {
         );
         recorded.privileges = None;
         assert_eq!(
-            shortfalls(&recorded, &found)[2],
+            property_differences(&recorded, &found)[2],
             "its privileges: the usual recorded, b=c/a =Tc/a found"
         );
     }
@@ -202,15 +205,15 @@ mod tests {
             ..properties()
         };
         assert_eq!(
-            shortfalls(&with("icu", "de_AT"), &with("icu", "de-AT")),
+            property_differences(&with("icu", "de_AT"), &with("icu", "de-AT")),
             [""; 0]
         );
         assert_eq!(
-            shortfalls(&with("icu", "de_AT"), &with("icu", "de-DE")),
+            property_differences(&with("icu", "de_AT"), &with("icu", "de-DE")),
             ["its locale: de_AT recorded, de-DE found"]
         );
         assert_eq!(
-            shortfalls(&with("builtin", "C_UTF-8"), &with("builtin", "C.UTF-8")).len(),
+            property_differences(&with("builtin", "C_UTF-8"), &with("builtin", "C.UTF-8")).len(),
             1
         );
     }

@@ -2,8 +2,8 @@
 
 use tokio_postgres::types::Type;
 
-use super::catalogue_text::{as_bytes, required};
 use super::client::{Client, QueryError};
+use super::system_catalog_text::{as_bytes, required};
 
 /// "invalid parameter value"
 const INVALID: &str = "22023";
@@ -13,7 +13,7 @@ const SUBSCRIPTIONS: &str = "FROM pg_catalog.pg_subscription s \
 
 /// What is bound to a database by the server, whatever its name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Attached {
+pub struct Dependents {
     /// Prepared transactions; they keep it from being renamed.
     pub prepared: Vec<String>,
     /// Logical replication slots.
@@ -26,9 +26,9 @@ pub struct Attached {
 ///
 /// # Errors
 /// The server does not answer, or refuses.
-pub async fn attached(client: &Client, database: &str) -> Result<Attached, QueryError> {
+pub async fn dependents(client: &Client, database: &str) -> Result<Dependents, QueryError> {
     let names = async |expression, from| names(client, database, expression, from).await;
-    Ok(Attached {
+    Ok(Dependents {
         prepared: names(
             "gid",
             "FROM pg_catalog.pg_prepared_xacts WHERE database::text = $1",

@@ -6,22 +6,22 @@ use chrono::{DateTime, FixedOffset};
 
 use super::TablesRequest;
 use super::choose::flat;
-use super::choose::{Name, choose};
-use super::judge::{free, in_the_way, judge, room_for};
+use super::choose::{Name, choose_tables};
+use super::judge::{free, in_the_way, judge_tables, room_for};
 use super::prepare::two_names;
+use crate::display::{command, counted};
 use crate::jobs::error::census_damage;
-use crate::jobs::restore::begin::{Beginning, Depth};
+use crate::jobs::restore::begin::{Depth, RestoreStart};
 use crate::jobs::restore::sendable::about_functions;
-use crate::jobs::restore::steps::{LastDrill, Outlook, PlannedStep};
+use crate::jobs::restore::steps::{LastDrill, PlannedStep, Preview};
 use crate::jobs::restore::{RestoreOrder, RestoreSource, read_for_the_plan};
 use crate::jobs::run::Run;
 use crate::jobs::{DrillPhase, JobError};
 use crate::pipeline::census::Census;
 use crate::pipeline::read_census;
-use crate::postgres::{Conninfo, family};
+use crate::postgres::{Conninfo, partition_tree};
 use crate::regular_file;
 use crate::repository::{Manifest, Role};
-use crate::words::{command, counted};
 
 /// So many tables are named; the rest is counted.
 const NAMED: usize = 20;
@@ -77,25 +77,27 @@ async fn look(
     let order = &request.order;
     let begun = order.begin(run, Depth::Look).await?;
     let (contents, mut remarks) = known_contents(run, request, &begun, reads).await?;
-    let Beginning {
+    let RestoreStart {
         source,
         maintenance,
-        premises,
+        server_facts,
         ..
     } = begun;
     let tables = match &contents {
-        Some((census, _)) => choose(census, request.patterns).map_err(JobError::NoSuchTable)?,
+        Some((census, _)) => {
+            choose_tables(census, request.patterns).map_err(JobError::NoSuchTable)?
+        }
         None => Vec::new(),
     };
     let source_major = source.manifest.as_ref().map(|one| one.server.major());
     let room = contents.as_ref().and_then(|(census, text_bytes)| {
         let room = room_for(&tables, census, *text_bytes);
-        Some((room, free(&maintenance, &premises)?))
+        Some((room, free(&maintenance, &server_facts)?))
     });
-    let mut judgement = judge(&premises, source_major, room);
+    let mut judgement = judge_tables(&server_facts, source_major, room);
     judgement.warnings.append(&mut remarks);
     let now = run.now();
-    let makes_database = !premises.databases.contains_key(order.into);
+    let makes_database = !server_facts.databases.contains_key(order.into);
     let schema = request.schema_for(makes_database, now);
     if let Some(schema) = &schema
         && !makes_database
@@ -106,7 +108,7 @@ async fn look(
             judgement.problems.push(in_the_way(order.into, &standing));
         }
     }
-    let (scratch, _) = two_names(order.database, now, premises.databases.clone());
+    let (scratch, _) = two_names(order.database, now, server_facts.databases.clone());
     Ok(TablesAhead {
         backup: source.label.clone(),
         started: source.started(),
@@ -115,10 +117,10 @@ async fn look(
         database: order.into.to_owned(),
         makes_database,
         tables: match &contents {
-            Some((census, _)) => in_words(&tables, census),
+            Some((census, _)) => display_names(&tables, census),
             None => request.patterns.join(", "),
         },
-        user: premises.user.clone(),
+        user: server_facts.user.clone(),
         problems: judgement.problems,
         warnings: [order.passed_over, &judgement.warnings].concat(),
         schema,
@@ -132,7 +134,7 @@ async fn look(
 async fn known_contents(
     run: &Run<'_>,
     request: &TablesRequest<'_>,
-    begun: &Beginning,
+    begun: &RestoreStart,
     reads: bool,
 ) -> Result<(Option<(Census, u64)>, Vec<String>), JobError> {
     let (order, source) = (&request.order, &begun.source);
@@ -143,11 +145,14 @@ async fn known_contents(
     if !reads {
         return Ok((None, Vec::new()));
     }
-    let reading = order.read_in_full(run, source, begun.premises.major);
-    let (passage, unexpected) = reading.await?;
+    let reading = order.read_in_full(run, source, begun.server_facts.major);
+    let (stream_summary, unexpected) = reading.await?;
     let mut remarks: Vec<String> = unexpected.into_iter().collect();
     remarks.push(read_for_the_plan(source));
-    Ok((Some((passage.census, passage.text_bytes)), remarks))
+    Ok((
+        Some((stream_summary.census, stream_summary.text_bytes)),
+        remarks,
+    ))
 }
 
 /// Those of the tables whose names are taken in a schema.
@@ -162,7 +167,7 @@ async fn standing_in(
         .iter()
         .map(|(_, name)| (schema.as_bytes().to_vec(), name.clone()))
         .collect();
-    let standing = run.wait_for(family(&target, &theirs)).await??;
+    let standing = run.wait_for(partition_tree(&target, &theirs)).await??;
     let standing = standing.iter().filter(|table| table.is_named);
     Ok(standing.map(|table| table.quoted.clone()).collect())
 }
@@ -175,9 +180,9 @@ async fn standing_in(
 pub async fn look_at_tables(
     run: &Run<'_>,
     request: &TablesRequest<'_>,
-) -> Result<Outlook, JobError> {
+) -> Result<Preview, JobError> {
     let ahead = look(&run.for_a_look(), request, true).await?;
-    Ok(Outlook {
+    Ok(Preview {
         steps: ahead.steps(),
         last_drill: ahead.last_drill,
         bytes: ahead.bytes,
@@ -191,14 +196,14 @@ pub async fn look_at_tables(
 
 /// The census that a backup has beside it.
 fn stored_census(order: &RestoreOrder<'_>, manifest: &Manifest) -> Result<Census, JobError> {
-    let RestoreSource::Backup(place, stem) = order.source else {
+    let RestoreSource::Backup(backup_directory, stem) = order.source else {
         return Err(JobError::Internal("a file has no census".to_owned()));
     };
-    let path = place.repository.path(stem, Role::Census);
+    let path = backup_directory.repository.path(stem, Role::Census);
     let damaged = |what: String| {
         JobError::Damaged(format!(
             "the backup {stem} is damaged: {what}; `{}` lists the others",
-            command("list", &place.label, "")
+            command("list", &backup_directory.label, "")
         ))
     };
     match regular_file::open(&path)
@@ -221,7 +226,7 @@ impl TablesAhead {
             ..
         } = self;
         let functions = about_functions(&self.user);
-        let place = match (self.makes_database, &self.schema) {
+        let destination = match (self.makes_database, &self.schema) {
             (true, None) => format!("a new database {into}, each in its own schema"),
             (true, Some(schema)) => format!("schema {schema} of a new database {into}"),
             (false, Some(schema)) => format!("schema {schema} of database {into}"),
@@ -255,7 +260,7 @@ impl TablesAhead {
         }
         steps.push(PlannedStep::new(
             format!(
-                "in one transaction bring them into {place}: make them, load their rows, make \
+                "in one transaction bring them into {destination}: make them, load their rows, make \
                  indexes, constraints and triggers, refresh their statistics, and compare every row \
                  with the backup"
             ),
@@ -267,7 +272,7 @@ impl TablesAhead {
 }
 
 /// The tables and their rows.
-fn in_words(names: &[Name], census: &Census) -> String {
+fn display_names(names: &[Name], census: &Census) -> String {
     let rows: Vec<(Name, u64)> = census
         .tables()
         .map(|(table, counted)| (flat(&(table.schema, table.name)), counted.rows))

@@ -7,8 +7,8 @@ use chrono::{DateTime, FixedOffset, Utc};
 
 use super::answers::Answers;
 use super::history::History;
-use super::places::Spot;
-use super::{Line, RunningNow, Surveyed, TREND, running_job};
+use super::spots::Spot;
+use super::{DatabaseStatus, Line, RunningNow, TREND, running_job};
 use crate::config::{Job, JobKind, Plan};
 use crate::jobs::continuity;
 use crate::jobs::drill::backups_since;
@@ -23,7 +23,7 @@ use crate::repository::{
 };
 
 /// What every look needs.
-pub(super) struct World<'a> {
+pub(super) struct Inspection<'a> {
     pub(super) context: &'a JobContext,
     pub(super) plan: &'a Plan,
     pub(super) now: DateTime<Utc>,
@@ -43,13 +43,13 @@ pub(super) struct Look {
     pub(super) server: String,
     pub(super) database: String,
     /// None where the directory cannot be looked at.
-    pub(super) surveyed: Option<Surveyed>,
+    pub(super) status: Option<DatabaseStatus>,
     /// What kept the look from being a whole one.
     pub(super) trouble: Option<Concern>,
     pub(super) remarks: Vec<String>,
 }
 
-impl World<'_> {
+impl Inspection<'_> {
     /// Looks at a directory; none if it is one that was found and nothing in it is of ours.
     pub(super) fn look_at(&self, spot: &Spot<'_>) -> Option<Look> {
         let directory = spot.repository.directory();
@@ -57,7 +57,7 @@ impl World<'_> {
             let database = name_of(spot);
             Some(Look {
                 trouble: Some(trouble(spot, &database, why)),
-                surveyed: None,
+                status: None,
                 remarks: Vec::new(),
                 server: spot.server.name.clone(),
                 database,
@@ -115,8 +115,8 @@ impl World<'_> {
         let nobody_is_at_work = at_work.is_none();
         let cut_short = nobody_is_at_work.then(|| cut_short(&history)).flatten();
         let mut remarks: Vec<String> = cut_short.into_iter().collect();
-        let surveyed = Gathered {
-            world: self,
+        let status = Gathered {
+            inspection: self,
             spot,
             database: database.clone(),
             catalogue,
@@ -124,16 +124,16 @@ impl World<'_> {
             at_work,
             aside,
         }
-        .survey();
-        if surveyed.strangers > 0 {
+        .status();
+        if status.strangers > 0 {
             remarks.push(format!(
                 "files that look like backups and have no manifest: {}; `pgbackupd list` names them",
-                surveyed.strangers
+                status.strangers
             ));
         }
         Look {
             trouble: (!troubles.is_empty()).then(|| trouble(spot, &database, troubles.join("; "))),
-            surveyed: Some(surveyed),
+            status: Some(status),
             remarks,
             server: spot.server.name.clone(),
             database,
@@ -145,7 +145,7 @@ impl World<'_> {
         let now = self.context.local(self.now);
         let mut history = History::until(now);
         let ledger = repository.ledger();
-        let read = ledger.read_backwards(|record| history.take(record));
+        let read = ledger.read_backwards(|record| history.add_record(record));
         // Test restores have a ledger of their own.
         let mut drills = History::until(now);
         let restores = repository.restore_ledger();
@@ -207,12 +207,16 @@ fn name_of(spot: &Spot<'_>) -> String {
 
 /// What is in quarantine: where, and why.
 fn in_quarantine(repository: &Repository) -> Result<Vec<(PathBuf, String)>, RepositoryError> {
-    let told = |one: Quarantined| {
+    let described = |one: Quarantined| {
         let damage = one.state.checked.and_then(|check| check.damage);
         let damage = damage.unwrap_or_else(|| "its state is lost".to_owned());
         (one.directory, damage)
     };
-    Ok(repository.quarantined()?.into_iter().map(told).collect())
+    Ok(repository
+        .quarantined()?
+        .into_iter()
+        .map(described)
+        .collect())
 }
 
 /// A remark on a run that has no end, in a directory where nobody is at work.
@@ -244,7 +248,7 @@ fn trouble(spot: &Spot<'_>, database: &str, sentence: String) -> Concern {
 
 /// All that was read of one directory.
 struct Gathered<'a> {
-    world: &'a World<'a>,
+    inspection: &'a Inspection<'a>,
     spot: &'a Spot<'a>,
     database: String,
     catalogue: Catalogue,
@@ -266,13 +270,13 @@ impl Faults {
     fn of(catalogue: &Catalogue) -> Self {
         let mut faults = Self::default();
         for entry in &catalogue.backups {
-            let told = |what: &str| (entry.stem.to_string(), what.to_owned());
+            let described = |what: &str| (entry.stem.to_string(), what.to_owned());
             if let Some(unreadable) = &entry.state.unreadable {
-                faults.lost_states.push(told(&unreadable.what));
+                faults.lost_states.push(described(&unreadable.what));
             }
             match entry.state.fault() {
-                Some(Fault::Damaged(what)) => faults.damaged.push(told(what)),
-                Some(Fault::Unrestorable(what)) => faults.unrestorable.push(told(what)),
+                Some(Fault::Damaged(what)) => faults.damaged.push(described(what)),
+                Some(Fault::Unrestorable(what)) => faults.unrestorable.push(described(what)),
                 None => {}
             }
         }
@@ -281,7 +285,7 @@ impl Faults {
 }
 
 impl Gathered<'_> {
-    fn survey(mut self) -> Surveyed {
+    fn status(mut self) -> DatabaseStatus {
         let known_since = self.known_since();
         let by_series = self.by_series();
         let series = self.series(&by_series, known_since);
@@ -307,10 +311,10 @@ impl Gathered<'_> {
             .collect();
         let strangers = without.len() - lost_manifests.len();
         let (server, repository) = (&self.spot.server.name, &self.spot.repository);
-        let state_directory = self.world.state_directory;
+        let state_directory = self.inspection.state_directory;
         let facts = DatabaseFacts {
             server: server.clone(),
-            label: self.world.plan.label(server, &self.database),
+            label: self.inspection.plan.label(server, &self.database),
             directory: repository.directory().to_owned(),
             discovered: self.spot.database.is_none(),
             series,
@@ -330,7 +334,7 @@ impl Gathered<'_> {
                 .collect(),
             database: self.database,
         };
-        Surveyed {
+        DatabaseStatus {
             newest: facts.series.iter().filter_map(|series| series.newest).max(),
             facts,
             backups,
@@ -351,15 +355,15 @@ impl Gathered<'_> {
         if self.at_work.is_some() || since.is_some_and(|backup| backup.started > start.at) {
             return None;
         }
-        let application = self.world.plan.restore.start.as_deref();
+        let application = self.inspection.plan.restore.start.as_deref();
         let cut_short = CutShort::of(start)?;
-        Some(cut_short.in_words(&self.database, None, application))
+        Some(cut_short.display(&self.database, None, application))
     }
 
     /// Since when the database can have been known to be backed up: its directory is made by the
     /// daemon's start or by the first run.
     fn known_since(&self) -> Option<DateTime<Utc>> {
-        self.spot.repository.made_at().max(self.world.changed)
+        self.spot.repository.made_at().max(self.inspection.changed)
     }
 
     fn by_series(&self) -> BTreeMap<&Series, Vec<&Entry>> {
@@ -375,7 +379,7 @@ impl Gathered<'_> {
         by_series: &BTreeMap<&Series, Vec<&Entry>>,
         known_since: Option<DateTime<Utc>>,
     ) -> Vec<SeriesFacts> {
-        let jobs = &self.world.plan.jobs;
+        let jobs = &self.inspection.plan.jobs;
         let made_by = |job: &Job, series: &Series| matches!(&job.kind, JobKind::Backup(made) if made == series);
         let scheduled = jobs.iter().filter_map(|job| match &job.kind {
             JobKind::Backup(series) => Some(series),
@@ -396,7 +400,7 @@ impl Gathered<'_> {
                     series: series.clone(),
                     scheduled: jobs.iter().any(|job| made_by(job, series)),
                     newest: sound.map(|entry| self.local(entry.started)),
-                    overdue: self.world.overdue(
+                    overdue: self.inspection.overdue(
                         jobs.iter().filter(|job| made_by(job, series)),
                         newest,
                         known_since,
@@ -423,8 +427,8 @@ impl Gathered<'_> {
     fn verification(&self, known_since: Option<DateTime<Utc>>) -> VerificationFacts {
         let verify = &self.history.verify;
         let last = verify.last.as_ref().map(|last| last.at);
-        let jobs = self.world.plan.jobs.iter();
-        let overdue = self.world.overdue(
+        let jobs = self.inspection.plan.jobs.iter();
+        let overdue = self.inspection.overdue(
             jobs.filter(|job| matches!(job.kind, JobKind::Verify(_))),
             last,
             known_since,
@@ -443,8 +447,8 @@ impl Gathered<'_> {
     fn drill(&self, known_since: Option<DateTime<Utc>>) -> DrillFacts {
         let drill = &self.history.drill;
         let last = drill.last.as_ref().map(|last| last.at);
-        let jobs = self.world.plan.jobs.iter();
-        let overdue = self.world.overdue(
+        let jobs = self.inspection.plan.jobs.iter();
+        let overdue = self.inspection.overdue(
             jobs.filter(|job| matches!(job.kind, JobKind::Drill(_))),
             last,
             known_since,
@@ -457,9 +461,9 @@ impl Gathered<'_> {
             last: last.map(|last| self.local(last)),
             result: self.history.drill_result.map(|at| self.local(at)),
             backups_since: backups_since(&self.spot.repository, &self.catalogue)
-                .map(|since| self.world.context.local(since)),
+                .map(|since| self.inspection.context.local(since)),
             running: self.goes_on(Operation::Drill).is_some()
-                || running_job(self.world.running, directory)
+                || running_job(self.inspection.running, directory)
                     .is_some_and(|job| job.kind == "drill"),
             recovery: self.history.recovery.as_ref().map(LastDrill::recovery_time),
             failing: drill.failing.clone(),
@@ -487,7 +491,7 @@ impl Gathered<'_> {
 
     fn running(&self, backups: &BTreeMap<Series, Line>) -> Vec<RunningNow> {
         let directory = self.spot.repository.directory();
-        let job = running_job(self.world.running, directory);
+        let job = running_job(self.inspection.running, directory);
         let mut running = Vec::new();
         if let Some(work) = &self.at_work {
             let holder = work.holder.as_ref();
@@ -530,7 +534,7 @@ impl Gathered<'_> {
     }
 
     fn local(&self, moment: DateTime<FixedOffset>) -> DateTime<FixedOffset> {
-        self.world.context.local(moment.to_utc())
+        self.inspection.context.local(moment.to_utc())
     }
 }
 

@@ -140,10 +140,10 @@ mod tests {
             known: vec![hanging("/b/a"), hanging("/s")],
             ..Answers::default()
         };
-        let told = answers.trouble(Path::new("/b/a")).unwrap();
+        let text = answers.trouble(Path::new("/b/a")).unwrap();
         let start =
             "the directory /b/a has not answered the daemon since Wed 2025-07-09 02:00:00 +03:00: ";
-        assert!(told.starts_with(start), "{told}");
+        assert!(text.starts_with(start), "{text}");
         assert_eq!(answers.trouble(Path::new("/")), None);
         // It is not there, which others say.
         assert_eq!(answers.trouble(Path::new("/not/there")), None);
@@ -152,7 +152,7 @@ mod tests {
             server: None,
             database: Some("a".to_owned()),
             directory: Some("/b/a".into()),
-            sentence: told,
+            sentence: text,
         }];
         let concerns = answers.concerns(&before);
         assert_eq!(concerns.len(), 1);

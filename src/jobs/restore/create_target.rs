@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 
 use super::begin::NOTHING_RESTORED;
-use super::beside::{Beside, Names, mark};
 use super::roles::{self, without_grantor};
+use super::side_names::{Names, SideName, mark};
 use super::work::{Made, Restore, STATEMENT};
 use crate::jobs::JobError;
 use crate::jobs::record::unrecorded;
-use crate::pipeline::Passage;
+use crate::pipeline::StreamSummary;
 use crate::postgres::{
-    Client, Conninfo, DatabaseProperties, Premises, QueryError, USUAL_TABLESPACE,
+    Client, Conninfo, DatabaseProperties, QueryError, ServerFacts, USUAL_TABLESPACE,
     comment_on_database, create_database, databases, differing_settings, in_the_name_of, is_member,
     settings_for_loading,
 };
@@ -69,7 +69,7 @@ impl Restore<'_> {
                 None => recorded.contains(&name),
             };
             // A name without a time is somebody's, whatever its comment says.
-            if is_left && Beside::Restoring.is(&name, &self.plan.database) {
+            if is_left && SideName::Restoring.is(&name, &self.plan.database) {
                 self.run
                     .step(&format!("dropping {name}, which an earlier restore left"));
                 if let Err(error) = self.drop_made(client, &name).await {
@@ -89,7 +89,7 @@ impl Restore<'_> {
         let mut begun = BTreeSet::new();
         let read = ledger.read(|record| {
             if let Details::Restore(details) = record.details
-                && let Some(names) = details.beside
+                && let Some(names) = details.side_names
             {
                 begun.insert(names.loads_into);
                 begun.extend(names.compares_with);
@@ -112,7 +112,11 @@ impl Restore<'_> {
         const WHAT: &str = RESTORE_ROLE;
         let source = &self.prepared.source;
         let overwrite = self.request.overwrite_roles;
-        let wanted = roles::to_restore(&source.globals, &self.prepared.premises.roles, overwrite);
+        let wanted = roles::to_restore(
+            &source.globals,
+            &self.prepared.server_facts.roles,
+            overwrite,
+        );
         if !wanted.missing.is_empty() {
             self.run
                 .step(&format!("creating roles: {}", wanted.missing.join(", ")));
@@ -171,7 +175,7 @@ impl Restore<'_> {
         const WHAT: &str = "give a role its rights";
         let globals = &self.prepared.source.globals;
         let overwrite = self.request.overwrite_roles;
-        let wanted = roles::to_restore(globals, &self.prepared.premises.roles, overwrite);
+        let wanted = roles::to_restore(globals, &self.prepared.server_facts.roles, overwrite);
         for (grantor, statement) in &wanted.privileges {
             let mut granted = match grantor {
                 Some(grantor) => {
@@ -237,7 +241,7 @@ impl Restore<'_> {
         creation: &mut Creation,
     ) -> Result<(), JobError> {
         let like = self.prepared.like.as_ref();
-        let sql = create_database(name, like, self.prepared.premises.major);
+        let sql = create_database(name, like, self.prepared.server_facts.major);
         self.go_on()?;
         // Not given up midway: the server would go on, and leave a database without our mark.
         let created = client
@@ -320,9 +324,9 @@ const LEAST_OF_A_ROW: u64 = 24 + 4;
 /// Bytes that the database is likely to take: what it took, or three halves of its text.
 pub(in crate::jobs) fn forecast(
     recorded: Option<&DatabaseProperties>,
-    passage: Option<&Passage>,
+    stream_summary: Option<&StreamSummary>,
 ) -> Option<u64> {
-    let text = passage.map(|passage| of_text(passage.text_bytes));
+    let text = stream_summary.map(|stream_summary| of_text(stream_summary.text_bytes));
     recorded.map(|properties| properties.size_bytes).or(text)
 }
 
@@ -354,14 +358,14 @@ impl Room {
 /// Bytes that are free where a database stands, if that is the usual place and on this machine.
 pub(in crate::jobs) fn free(
     conninfo: &Conninfo,
-    premises: &Premises,
+    server_facts: &ServerFacts,
     tablespace: Option<&str>,
 ) -> Option<u64> {
     if !conninfo.is_on_this_machine() || tablespace.unwrap_or(USUAL_TABLESPACE) != USUAL_TABLESPACE
     {
         return None;
     }
-    let space = rustix::fs::statvfs(premises.data_directory.as_ref()?.as_str()).ok()?;
+    let space = rustix::fs::statvfs(server_facts.data_directory.as_ref()?.as_str()).ok()?;
     Some(space.f_bavail.saturating_mul(space.f_frsize))
 }
 
