@@ -12,6 +12,7 @@ use std::thread::{Builder, Scope, ScopedJoinHandle};
 
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::oneshot;
+use tracing::Span;
 
 /// Whether this error says that the machine, or this process's share of it, has no more threads, open
 /// files or memory: nothing about what was asked for.
@@ -98,7 +99,7 @@ pub(crate) struct Panicked;
 #[derive(Debug)]
 pub(crate) struct Thread<T>(oneshot::Receiver<T>);
 
-/// Starts a thread that does this work.
+/// Starts a thread that does this work, in the runtime and the span of this one.
 ///
 /// # Errors
 /// The machine refuses another thread.
@@ -107,9 +108,10 @@ pub(crate) fn start<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<Thread<T>, NoThread> {
     let (done, outcome) = oneshot::channel();
-    let runtime = Handle::try_current().ok();
+    let (runtime, span) = (Handle::try_current().ok(), Span::current());
     Builder::new().name(name.to_owned()).spawn(move || {
         let _entered = runtime.as_ref().map(Handle::enter);
+        let _in_span = span.enter();
         if let Ok(outcome) = catch_unwind(AssertUnwindSafe(work)) {
             // Whoever wanted to know may have given up since.
             let _ = done.send(outcome);
@@ -142,7 +144,8 @@ pub(crate) fn share<'s, 'e, T: Send + 's>(
     scope: &'s Scope<'s, 'e>,
     work: impl Fn() -> T + Clone + Send + 's,
 ) -> Share<'s, T> {
-    match Builder::new().spawn_scoped(scope, work.clone()) {
+    let (span, elsewhere) = (Span::current(), work.clone());
+    match Builder::new().spawn_scoped(scope, move || span.in_scope(elsewhere)) {
         Ok(thread) => Share::Elsewhere(thread),
         Err(_) => Share::Here(work()),
     }

@@ -72,6 +72,7 @@ fn runs_are_kept_apart_and_none_is_lost() {
         ("blackout_delays", &blackout_delays),
         ("blackout_skips", &blackout_skips),
         ("together", &two_jobs_on_one_database),
+        ("fields", &every_line_of_a_run_has_its_fields),
     ]);
 }
 
@@ -525,4 +526,46 @@ fn two_jobs_on_one_database(_: &Cluster, mut operator: Operator) {
     assert_eq!(daemon.count(" FAILED"), 0);
     assert_eq!(operator.list().len(), 2);
     assert_eq!(daemon.end().code, 0);
+}
+
+/// What jobs log while the daemon runs them names the run, on whatever thread they do it.
+fn every_line_of_a_run_has_its_fields(_: &Cluster, mut operator: Operator) {
+    every_night(&mut operator);
+    let directory = operator.path("log");
+    operator.set("logs.file", directory.join("p.json").display());
+    operator.set("logs.level", "debug");
+    let clock = WallClock::at(&operator, BEFORE);
+    let daemon = Daemon::under(&operator, &clock);
+    daemon.wait_for(" succeeded (job daily)");
+    assert_eq!(daemon.end().code, 0);
+
+    let files = fs::read_dir(directory).unwrap();
+    let text: String = files
+        .map(|file| fs::read_to_string(file.unwrap().path()).unwrap())
+        .collect();
+    let lines: Vec<serde_json::Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let of_jobs = lines.iter().filter(|line| {
+        let target = line["target"].as_str().unwrap();
+        target.starts_with("pgbackupd::jobs")
+    });
+    let record = operator.last_record();
+    let mut found = 0;
+    for line in of_jobs {
+        found += 1;
+        for (field, value) in [
+            ("job", "daily"),
+            ("kind", "backup"),
+            ("server", "main"),
+            ("database", "fields"),
+            ("series", "daily"),
+            ("due", SLOT),
+            ("run_id", record["run"].as_str().unwrap()),
+        ] {
+            assert_eq!(line[field], value, "{field}: {line}");
+        }
+    }
+    assert!(found > 1, "{text}");
 }

@@ -221,8 +221,11 @@ fn a_clean_up_makes_room_on_a_full_disk_and_records_what_it_removed() {
     assert_eq!(output.code, 0, "{output}");
     assert_eq!(
         output.stderr,
-        " WARN the start of the clean-up could not be recorded: No space left on device (os error \
-         28)\n"
+        format!(
+            " WARN the start of the clean-up could not be recorded in {}: No space left on device (os \
+             error 28)\n",
+            operator.backups().join("backup.log").display()
+        )
     );
     assert_eq!(operator.list(), before[2..]);
     let record = operator.last_record();

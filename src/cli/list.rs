@@ -1,6 +1,5 @@
 //! `pgbackupd list`: the backups there are.
 
-use std::fmt::Write as _;
 use std::io::{BufWriter, Write};
 
 use schemars::JsonSchema;

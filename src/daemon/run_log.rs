@@ -7,6 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use signal_hook::consts::{SIGINT, SIGTERM};
+use tracing::Span;
 use uuid::Uuid;
 
 use super::board::{Skipped, Subject, Work};
@@ -15,50 +16,42 @@ use super::task::Task;
 use crate::display::{counted, duration, one_line, size};
 use crate::emit;
 use crate::jobs::{BackupReport, DrillReport, JobError, JobErrorKind, PruneReport, VerifyReport};
-use crate::policy::DrillMissed;
+use crate::policy::{DrillMissed, Series};
+use crate::telemetry::EVENT_TARGET;
 
 /// One run, as every line about it names it.
 #[derive(Clone, Debug)]
 pub(super) struct Run<'a> {
     pub subject: &'a Subject,
     pub task: &'a Task,
-    pub id: Uuid,
     pub slot: DateTime<Utc>,
     pub attempt: u32,
+    /// What it says is said in this span.
+    pub span: &'a Span,
 }
 
-/// Writes one line with the fields of a run.
-macro_rules! emit_run {
-    ($kind:ident, $run:expr, { $($field:tt)* }, $($text:tt)+) => {{
-        let run: &Run<'_> = $run;
-        let (_, series) = run.task.operation();
-        crate::emit!(
-            $kind,
-            { job = %run.subject.job,
-            kind = run.kind(),
-            server = %run.subject.server,
-            database = run.subject.database.as_deref(),
-            series = series.map(crate::policy::Series::as_str),
-            run_id = %run.id,
-            due = %run.due(),
-            attempt = run.attempt,
-            $($field)* },
-            $($text)+
-        )
-    }};
+/// The span of a run, whose fields every line below it has. Work that is skipped has no run's id.
+pub(super) fn span(work: &Work<Task>, id: Option<Uuid>) -> Span {
+    let Work { subject, task, .. } = work;
+    let (_, series) = task.operation();
+    let due = work.slot.with_timezone(&task.job.schedule.zone());
+    tracing::error_span!(
+        target: EVENT_TARGET,
+        "run",
+        job = %subject.job,
+        kind = task.job.kind.word(),
+        server = %subject.server,
+        database = subject.database.as_deref(),
+        series = series.map(Series::as_str),
+        run_id = %id.unwrap_or_default(),
+        due = %due.to_rfc3339(),
+        attempt = work.attempt,
+    )
 }
 
 impl Run<'_> {
-    fn kind(&self) -> &'static str {
-        self.task.job.kind.word()
-    }
-
     fn zone(&self) -> Tz {
         self.task.job.schedule.zone()
-    }
-
-    fn due(&self) -> String {
-        self.slot.with_timezone(&self.zone()).to_rfc3339()
     }
 
     /// `backup of app` with what tells it from others: `(job daily)`.
@@ -83,6 +76,7 @@ impl Run<'_> {
 
     /// A run begins.
     pub(super) fn started(&self) {
+        let _entered = self.span.enter();
         let again = match self.attempt {
             1 => String::new(),
             attempt => format!(", attempt {attempt}"),
@@ -92,9 +86,8 @@ impl Run<'_> {
         } else {
             ""
         };
-        emit_run!(
+        emit!(
             RunStarted,
-            self,
             {},
             "{} begins (job {}, due {}{late}{again})",
             self.name(),
@@ -105,11 +98,12 @@ impl Run<'_> {
 
     /// A backup was made.
     pub(super) fn backed_up(&self, report: &BackupReport, took: Duration) {
+        let _entered = self.span.enter();
         let manifest = &report.manifest;
         let bytes = manifest.bytes();
         let summary = &manifest.census.summary;
-        emit_run!(
-            RunSucceeded, self,
+        emit!(
+            RunSucceeded,
             {
                 outcome = "succeeded",
                 backup = %manifest.name,
@@ -127,7 +121,7 @@ impl Run<'_> {
             duration(took)
         );
         for warning in &report.warnings {
-            emit_run!(RunWarning, self, {}, "{}: {warning}", self.name());
+            emit!(RunWarning, {}, "{}: {warning}", self.name());
         }
         if let Some(pruned) = &report.pruned {
             self.removed(pruned);
@@ -136,9 +130,10 @@ impl Run<'_> {
 
     /// The newest test restore of the database is older than it may be.
     pub(super) fn drill_overdue(&self, missed: DrillMissed) {
+        let _entered = self.span.enter();
         let (DrillMissed::Never { age, limit } | DrillMissed::TooOld { age, limit }) = missed;
-        emit_run!(
-            DrillOverdue, self,
+        emit!(
+            DrillOverdue,
             { age_seconds = age.as_secs(), limit_seconds = limit.as_secs(), },
             "the test restore of {} is overdue: {missed}",
             self.database()
@@ -147,8 +142,9 @@ impl Run<'_> {
 
     /// Something of the database, or of its backups, was there before and is not any more.
     pub(super) fn losses(&self, losses: &[String]) {
+        let _entered = self.span.enter();
         for loss in losses {
-            emit_run!(LossFound, self, {}, "{loss}");
+            emit!(LossFound, {}, "{loss}");
         }
     }
 
@@ -161,8 +157,8 @@ impl Run<'_> {
             .iter()
             .map(|removal| format!("{} ({})", removal.backup, removal.reasons.join("; ")))
             .collect();
-        emit_run!(
-            BackupsRemoved, self,
+        emit!(
+            BackupsRemoved,
             { bytes = pruned.freed, count = pruned.removed.len(), },
             "retention removed {} of {}, {}: {}",
             counted(pruned.removed.len() as u64, "backup", "backups"),
@@ -174,8 +170,9 @@ impl Run<'_> {
 
     /// Retention was carried out.
     pub(super) fn pruned(&self, report: &PruneReport, took: Duration) {
-        emit_run!(
-            RunSucceeded, self,
+        let _entered = self.span.enter();
+        emit!(
+            RunSucceeded,
             { outcome = "succeeded", bytes = report.freed, seconds = took.as_secs_f64(), },
             "{} succeeded (job {}): {} removed, {} freed, in {}",
             self.name(),
@@ -187,9 +184,8 @@ impl Run<'_> {
         self.removed(report);
         for series in &report.series {
             if let Some(doubt) = &series.clock_doubt {
-                emit_run!(
+                emit!(
                     RunWarning,
-                    self,
                     {},
                     "{}: series {}: nothing was removed: {doubt}",
                     self.name(),
@@ -201,14 +197,15 @@ impl Run<'_> {
 
     /// Backups were checked. Damage is an error whatever else was found.
     pub(super) fn verified(&self, report: &VerifyReport, took: Duration) {
+        let _entered = self.span.enter();
         for finding in &report.findings {
             if let Some(damage) = &finding.damage {
                 let aside = finding
                     .quarantine
                     .as_ref()
                     .map(|path| path.display().to_string());
-                emit_run!(
-                    BackupDamaged, self,
+                emit!(
+                    BackupDamaged,
                     { backup = %finding.stem, quarantine = aside, },
                     "backup {} of {} is DAMAGED: {damage}{}",
                     finding.stem,
@@ -218,8 +215,8 @@ impl Run<'_> {
             }
         }
         for problem in &report.problems {
-            emit_run!(
-                BackupDamaged, self,
+            emit!(
+                BackupDamaged,
                 { file = %problem.file, },
                 "{}: {}",
                 one_line(&problem.file),
@@ -227,8 +224,8 @@ impl Run<'_> {
             );
         }
         for (stem, why) in &report.unchecked {
-            emit_run!(
-                RunWarning, self,
+            emit!(
+                RunWarning,
                 { backup = %stem, },
                 "backup {stem} could not be checked: {why}"
             );
@@ -239,8 +236,8 @@ impl Run<'_> {
         let damaged = report.damaged() + report.problems.len();
         let took_seconds = took.as_secs_f64();
         if damaged == 0 && report.unchecked.is_empty() {
-            emit_run!(
-                RunSucceeded, self,
+            emit!(
+                RunSucceeded,
                 { outcome = "succeeded", bytes = bytes, seconds = took_seconds, },
                 "{} succeeded (job {}): {checked} read in full, {}, all whole, in {}",
                 self.name(),
@@ -249,8 +246,8 @@ impl Run<'_> {
                 duration(took)
             );
         } else {
-            emit_run!(
-                RunFailed, self,
+            emit!(
+                RunFailed,
                 { outcome = "failed", bytes = bytes, seconds = took_seconds, },
                 "{} FAILED (job {}): {checked} read in full, {damaged} damaged, {} could not be \
                  checked, in {}",
@@ -266,9 +263,8 @@ impl Run<'_> {
     fn remains(&self, report: &VerifyReport) {
         if report.left > 0 {
             let next = self.task.job.schedule.next_after(self.slot.max(Utc::now()));
-            emit_run!(
+            emit!(
                 RunWarning,
-                self,
                 { left = report.left, },
                 "{}: {} not reached within the job's budget; {} first in the next run{}",
                 self.name(),
@@ -285,9 +281,8 @@ impl Run<'_> {
                 .iter()
                 .map(|one| one.name.as_str())
                 .collect();
-            emit_run!(
+            emit!(
                 RunWarning,
-                self,
                 { count = report.quarantined.len(), },
                 "{}: {} in quarantine since an earlier run, to be released or removed: {}",
                 self.name(),
@@ -299,10 +294,11 @@ impl Run<'_> {
 
     /// A backup was restored for a test; none when there was no sound one.
     pub(super) fn drilled(&self, report: Option<&DrillReport>, took: Duration) {
+        let _entered = self.span.enter();
         let seconds = took.as_secs_f64();
         let Some(report) = report else {
-            emit_run!(
-                RunFailed, self,
+            emit!(
+                RunFailed,
                 { outcome = "failed", seconds = seconds, },
                 "{} FAILED (job {}): there is no sound backup to restore",
                 self.name(),
@@ -313,8 +309,8 @@ impl Run<'_> {
         let stem = &report.stem;
         let back = report.recovery_time();
         match report.outcome.sentence() {
-            None => emit_run!(
-                RunSucceeded, self,
+            None => emit!(
+                RunSucceeded,
                 {
                     outcome = "succeeded",
                     backup = %stem,
@@ -334,15 +330,15 @@ impl Run<'_> {
             ),
             Some(sentence) => {
                 if report.outcome.is_bad() {
-                    emit_run!(
-                        BackupDamaged, self,
+                    emit!(
+                        BackupDamaged,
                         { backup = %stem, },
                         "backup {stem} of {} does NOT RESTORE: {sentence}",
                         self.database()
                     );
                 }
-                emit_run!(
-                    RunFailed, self,
+                emit!(
+                    RunFailed,
                     { outcome = "failed", backup = %stem, seconds = seconds, },
                     "{} FAILED (job {}): {stem}: {sentence}",
                     self.name(),
@@ -351,24 +347,27 @@ impl Run<'_> {
             }
         }
         for remark in &report.remarks {
-            emit_run!(RunWarning, self, { backup = %stem, }, "{stem}: {remark}");
+            emit!(RunWarning, { backup = %stem, }, "{stem}: {remark}");
         }
     }
 
     /// A run failed, for good or until it is tried again.
     pub(super) fn failed(&self, error: &JobError, again: Option<DateTime<Utc>>, took: Duration) {
+        let _entered = self.span.enter();
         let seconds = took.as_secs_f64();
         match (error.kind(), again) {
-            (JobErrorKind::Interrupted, _) => emit_run!(
-                RunInterrupted, self,
-                { outcome = "interrupted", seconds = seconds, },
-                "{} was interrupted (job {}) after {}",
-                self.name(),
-                self.subject.job,
-                duration(took)
-            ),
-            (_, Some(again)) => emit_run!(
-                RunRetried, self,
+            (JobErrorKind::Interrupted, _) => {
+                emit!(
+                    RunInterrupted,
+                    { outcome = "interrupted", seconds = seconds, },
+                    "{} was interrupted (job {}) after {}",
+                    self.name(),
+                    self.subject.job,
+                    duration(took)
+                );
+            }
+            (_, Some(again)) => emit!(
+                RunRetried,
                 { outcome = "retried", seconds = seconds, },
                 "{} failed for a reason that may pass (job {}, attempt {}); next attempt at {}: {error}",
                 self.name(),
@@ -376,8 +375,8 @@ impl Run<'_> {
                 self.attempt,
                 again.with_timezone(&self.zone()).format("%H:%M:%S")
             ),
-            (_, None) => emit_run!(
-                RunFailed, self,
+            (_, None) => emit!(
+                RunFailed,
                 { outcome = "failed", seconds = seconds, },
                 "{} FAILED (job {}): {error}",
                 self.name(),
@@ -388,8 +387,9 @@ impl Run<'_> {
 
     /// A part of the work that cannot be done, though the rest can.
     pub(super) fn impossible(&self, error: &JobError) {
-        emit_run!(
-            RunFailed, self,
+        let _entered = self.span.enter();
+        emit!(
+            RunFailed,
             { outcome = "failed", },
             "{}: {error}",
             self.name()
@@ -398,8 +398,9 @@ impl Run<'_> {
 
     /// A fault of our own.
     pub(super) fn panicked(&self, panic: &str, took: Duration) {
-        emit_run!(
-            RunFailed, self,
+        let _entered = self.span.enter();
+        emit!(
+            RunFailed,
             { outcome = "failed", seconds = took.as_secs_f64(), },
             "{} FAILED (job {}) by an internal error, please report it: {panic}",
             self.name(),
@@ -418,31 +419,29 @@ pub(super) fn stopping(signal: i32, what: &str) {
     emit!(DaemonStopping, {}, "stopping on {by}: {what}");
 }
 
-/// Work that was due and is not done.
-pub(super) fn skipped(skipped: &Skipped<Task>) {
-    let Work {
-        subject,
-        slot,
-        attempt,
-        task,
-        ..
-    } = &skipped.work;
+/// Work that was due and is not done. Gives the span in which it is said.
+pub(super) fn skipped(skipped: &Skipped<Task>) -> Span {
+    let work = &skipped.work;
+    let span = span(work, None);
     let run = Run {
-        subject,
-        task,
-        id: Uuid::nil(),
-        slot: *slot,
-        attempt: *attempt,
+        subject: &work.subject,
+        task: &work.task,
+        slot: work.slot,
+        attempt: work.attempt,
+        span: &span,
     };
-    emit_run!(
-        RunSkipped, &run,
-        { outcome = "skipped", },
-        "{} due {} was skipped (job {}): {}",
-        run.name(),
-        clock(*slot, run.zone()),
-        subject.job,
-        skipped.reason
-    );
+    span.in_scope(|| {
+        emit!(
+            RunSkipped,
+            { outcome = "skipped", },
+            "{} due {} was skipped (job {}): {}",
+            run.name(),
+            clock(work.slot, run.zone()),
+            work.subject.job,
+            skipped.reason
+        );
+    });
+    span
 }
 
 /// A job came due.

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 
 use super::snapshot::PATIENCE;
+use tracing::Span;
+
 use crate::answers::Hanging;
 use crate::emit;
 use crate::jobs::{JobContext, Skip, record_skip};
@@ -32,6 +34,8 @@ pub(super) struct SkippedRun {
     pub operation: Operation,
     /// The series, if it was a backup.
     pub series: Option<Series>,
+    /// The span of the run that was skipped.
+    pub(super) span: Span,
 }
 
 /// A record that waits.
@@ -146,7 +150,9 @@ impl SkipWriter {
                 database,
                 operation,
                 series,
+                span,
             } = run;
+            let _entered = span.enter();
             let repository = Repository::at(directory);
             let skip = Skip {
                 database: &database,

@@ -78,7 +78,10 @@ pub fn prune(
     match ledger.append(&start) {
         // A full disk is what a clean-up can help with, and then its end can be recorded.
         Err(error) if error.kind() == io::ErrorKind::StorageFull => {
-            tracing::warn!("the start of the clean-up could not be recorded: {error}");
+            tracing::warn!(
+                "the start of the clean-up could not be recorded in {}: {error}",
+                ledger.path().display()
+            );
         }
         Err(error) => return Err(unrecorded(&ledger, "nothing was removed because")(error)),
         Ok(()) => {}

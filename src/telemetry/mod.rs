@@ -8,6 +8,7 @@ mod event;
 mod file;
 mod filter;
 mod journal;
+mod json;
 mod lines;
 
 use std::io::{self, Write};
@@ -19,6 +20,7 @@ use tracing::Metadata;
 use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::JsonFields;
 use tracing_subscriber::layer::{Layered, SubscriberExt};
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
@@ -29,6 +31,7 @@ pub use event::{EventKind, Severity};
 pub use filter::{LOG_VARIABLE, Level, UnknownLevel};
 
 use journal::Journal;
+use json::JsonLines;
 use lines::Lines;
 
 /// What the daemon's diagnostics should be.
@@ -83,8 +86,8 @@ pub enum TelemetryError {
     Twice,
 }
 
-/// The target of what [`emit!`](crate::emit) emits.
-const EVENT_TARGET: &str = "pgbackupd::event";
+/// The target of what [`emit!`](crate::emit) emits, and of the spans whose fields it gets.
+pub(crate) const EVENT_TARGET: &str = "pgbackupd::event";
 
 type Layers = Vec<Box<dyn Layer<Registry> + Send + Sync>>;
 
@@ -222,16 +225,14 @@ where
         .boxed()
 }
 
-/// The fields of an event beside the time in UTC, the level and the module.
+/// The fields of an event and of its spans beside the time in UTC, the level and the module.
 fn json<W>(writer: W) -> Box<dyn Layer<Registry> + Send + Sync>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     fmt::layer()
-        .json()
-        .flatten_event(true)
-        .with_current_span(false)
-        .with_span_list(false)
+        .fmt_fields(JsonFields::new())
+        .event_format(JsonLines)
         .with_writer(writer)
         .boxed()
 }

@@ -217,7 +217,7 @@ impl Service {
 
     /// Records that something due was not done.
     pub(super) fn skip(&mut self, skipped: &Skipped<Task>) {
-        run_log::skipped(skipped);
+        let span = run_log::skipped(skipped);
         let work = &skipped.work;
         let (Some(directory), Some(database)) = (work.task.directory(), &work.subject.database)
         else {
@@ -231,6 +231,7 @@ impl Service {
             database: database.clone(),
             operation,
             series: series.cloned(),
+            span,
         };
         let reason = skipped.reason.clone();
         self.writers.skips.give(directory, run, reason);

@@ -7,13 +7,14 @@ use std::time::Instant;
 use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, Span};
 use uuid::Uuid;
 
 use super::configuration::Configuration;
 use crate::config::Plan;
 use crate::daemon::board::{Board, Concurrency, Skipped, Step, Ticket, Work};
 use crate::daemon::directories::Directories;
-use crate::daemon::run_log::Run;
+use crate::daemon::run_log::{self, Run};
 use crate::daemon::task::{Action, Outcome, Task, TaskRun};
 use crate::daemon::view::Rates;
 use crate::pipeline::Progress;
@@ -34,8 +35,8 @@ pub(super) struct Queue {
 
 /// What is known of a run besides the board's entry.
 pub(super) struct Running {
-    /// The run's identity, in log and ledger.
-    id: Uuid,
+    /// What is said of it, and by it.
+    span: Span,
     /// When it began, on the clock that nobody sets: how long it took is reported at its end.
     pub(super) began: Instant,
     /// How far it is, for the status.
@@ -75,15 +76,16 @@ impl Queue {
         for step in self.board.steps(now) {
             match step {
                 Step::Start(ticket, work) => {
+                    let id = Uuid::now_v7();
                     let running = Running {
-                        id: Uuid::now_v7(),
+                        span: run_log::span(&work, Some(id)),
                         began: Instant::now(),
                         progress: Arc::default(),
                         work,
                     };
                     let given = TaskRun {
                         environment: Arc::clone(&configuration.environment),
-                        run: running.id,
+                        run: id,
                         slot: running.work.slot,
                         directories: directories.clone(),
                         progress: Arc::clone(&running.progress),
@@ -104,11 +106,12 @@ impl Queue {
         let task = running.work.task.clone();
         let server = running.work.subject.server.clone();
         let ended = self.ended.clone();
-        tokio::spawn(async move {
+        let work = async move {
             let outcome = task.carry_out(server, given).await;
             // Nobody listens any more only when the daemon has given up waiting.
             let _ = ended.send((ticket, outcome));
-        });
+        };
+        tokio::spawn(work.instrument(running.span.clone()));
         self.running.insert(ticket, running);
     }
 
@@ -144,9 +147,9 @@ impl Running {
         Run {
             subject: &self.work.subject,
             task: &self.work.task,
-            id: self.id,
             slot: self.work.slot,
             attempt: self.work.attempt,
+            span: &self.span,
         }
     }
 }

@@ -35,9 +35,7 @@ impl Backup<'_> {
     pub(super) fn record_skip(&self, busy: &RepositoryError) {
         let mut record = self.record(Event::Skipped);
         record.message = Some(busy.to_string());
-        if let Err(unwritten) = self.repository.ledger().append(&record) {
-            tracing::warn!("the ledger could not be written: {unwritten}");
-        }
+        self.append_or_warn(&record);
     }
 
     pub(super) fn record_failure(&self, error: &JobError) {
@@ -46,8 +44,14 @@ impl Backup<'_> {
         record.seconds = Some(self.began.elapsed().as_secs_f64());
         record.message = Some(error.to_string());
         // The failure itself is what the operator must hear of, even with a full disk.
-        if let Err(unwritten) = self.repository.ledger().append(&record) {
-            tracing::warn!("the failure could not be written to the ledger: {unwritten}");
+        self.append_or_warn(&record);
+    }
+
+    fn append_or_warn(&self, record: &Record) {
+        let ledger = self.repository.ledger();
+        if let Err(unwritten) = ledger.append(record) {
+            let path = ledger.path().display();
+            tracing::warn!("the outcome could not be recorded in {path}: {unwritten}");
         }
     }
 }

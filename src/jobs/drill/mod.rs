@@ -86,7 +86,7 @@ pub async fn drill(
         run.record_with_requester(Event::Started, &backup_directory.database, details.clone());
     append(&ledger, &start, NOTHING_DONE)?;
     if let Err(error) = sweep_drills(run.context) {
-        tracing::warn!("{error}");
+        tracing::warn!("{stem}: {error}");
     }
 
     let mut drill = Drill {

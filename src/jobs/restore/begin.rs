@@ -101,8 +101,10 @@ impl RestoreOrder<'_> {
             end.requested_by = Some(run.context.requester.clone());
             end.message = Some(error.to_string());
             // The failure itself is what the operator must hear of.
-            if let Err(unwritten) = self.repository.restore_ledger().append(&end) {
-                tracing::warn!("the failure could not be written to restore.log: {unwritten}");
+            let ledger = self.repository.restore_ledger();
+            if let Err(unwritten) = ledger.append(&end) {
+                let path = ledger.path().display();
+                tracing::warn!("the failure could not be written to {path}: {unwritten}");
             }
         })
     }
