@@ -268,7 +268,7 @@ fn a_signal_between_two_databases_that_are_verified_is_no_success() {
         "pgbackupd: interrupted by SIGTERM before the turn of 1 database: second\n"
     );
     assert_eq!(output.stdout.lines().count(), 1, "{output}");
-    assert!(output.stdout.contains(": whole, "), "{output}");
+    assert!(output.stdout.contains(": intact, "), "{output}");
 }
 
 #[test]

@@ -1,6 +1,5 @@
 //! `pgbackupd list`: the backups there are.
 
-use std::fmt::Write as _;
 use std::io::{BufWriter, Write};
 
 use schemars::JsonSchema;
@@ -248,7 +247,7 @@ fn print(
             writeln!(
                 out,
                 "{stem}: its state {stem}.state cannot be used: {}; it counts as pinned and as not \
-                 checked, and `pgbackupd verify {stem}` writes it anew",
+                 checked, and `pgbackupd verify {stem}` writes it again",
                 unreadable.what,
                 stem = backup.stem,
             )?;

@@ -1,6 +1,5 @@
 //! What commands share in telling: jobs' errors as failures, sizes, times, JSON.
 
-use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::path::Path;
 

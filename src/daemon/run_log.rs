@@ -140,7 +140,7 @@ impl Run<'_> {
         emit_run!(
             DrillOverdue, self,
             { age_seconds = age.as_secs(), limit_seconds = limit.as_secs(), },
-            "the test restore of {} is overdue: {missed}",
+            "the drill of {} is overdue: {missed}",
             self.database()
         );
     }
@@ -242,7 +242,7 @@ impl Run<'_> {
             emit_run!(
                 RunSucceeded, self,
                 { outcome = "succeeded", bytes = bytes, seconds = took_seconds, },
-                "{} succeeded (job {}): {checked} read in full, {}, all whole, in {}",
+                "{} succeeded (job {}): {checked} read in full, {}, all intact, in {}",
                 self.name(),
                 self.subject.job,
                 size(bytes),
@@ -304,7 +304,7 @@ impl Run<'_> {
             emit_run!(
                 RunFailed, self,
                 { outcome = "failed", seconds = seconds, },
-                "{} FAILED (job {}): there is no sound backup to restore",
+                "{} FAILED (job {}): there is no intact backup to restore",
                 self.name(),
                 self.subject.job
             );

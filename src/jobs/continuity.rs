@@ -228,7 +228,7 @@ pub(super) fn after_a_backup(
         if let Err(error) = written.flatten() {
             // Somebody's backup by hand is none the worse for it.
             tracing::info!(
-                "that this is the newest backup cannot be noted in {}: {error}",
+                "the newest backup cannot be noted in {}: {error}",
                 state.display()
             );
         }

@@ -61,7 +61,7 @@ pub(super) async fn explain(dumper: &Dumper<'_>, exit: &Exit) -> JobError {
     }
     let recorded = without_details(said);
     if !recorded.is_empty() {
-        sentence.push_str("; it said:\n");
+        sentence.push_str("; its output:\n");
         sentence.push_str(&recorded);
     }
     match cause {
@@ -127,7 +127,7 @@ fn advice(cause: &DumpFailure, program: &str, conninfo: &Conninfo, watch: &Watch
         }
         DumpFailure::VersionMismatch { versions } => format!(
             "{program} is older than the server ({}): install the server's own version",
-            versions.as_deref().unwrap_or("it did not say")
+            versions.as_deref().unwrap_or("versions unknown")
         ),
         DumpFailure::NoSpace => {
             "the disk is full: free some space or inodes there (df -h, df -i), then run it \

@@ -153,7 +153,7 @@ impl SoFar {
         let is_early = self.given_out.is_none() || !exit.success();
         if !ended.was_ready && !exit.success() && ended.session > 0 {
             // The server takes no more sessions, or not from us: those that are there do.
-            tracing::debug!("psql {exit}; it said: {}", exit.stderr.trim());
+            tracing::debug!("psql {exit}; its output: {}", exit.stderr.trim());
             sessions.send(Event::Lost);
         } else if self.given_out.is_none() && self.broken.is_none() && is_deadlock(&exit) {
             tracing::info!(
