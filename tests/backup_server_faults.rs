@@ -527,7 +527,7 @@ fn a_table_that_is_dropped_before_its_lock_is_no_lock_that_took_too_long() {
     for (user, told) in [
         (
             "postgres",
-            "something that it was about to read was dropped",
+            "an object that it was about to read was dropped",
         ),
         ("reader", "FEHLER:"),
     ] {

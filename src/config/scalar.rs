@@ -265,7 +265,7 @@ from_text!(
         } else if !path.is_absolute() {
             Err(format!("{text:?} is not a path from the root\nbegin it with /"))
         } else if path.components().any(|c| c == Component::ParentDir) {
-            Err("a path with .. in it\nwrite the place that it leads to".to_owned())
+            Err("a path with .. in it\nwrite the path that it leads to".to_owned())
         } else if !path.components().any(names) {
             Err("the root directory\nname a directory below it".to_owned())
         } else {

@@ -104,7 +104,7 @@ fn gone(state: &Path, repository: &Repository, catalogue: &Catalogue) -> Vec<See
         Ok(None) => return Vec::new(),
         Err(error) => {
             // Not everybody may look there; and what is spoilt is written anew by the next backup.
-            tracing::debug!("nothing is remembered of the newest backup: {error}");
+            tracing::debug!("the record of the newest backup cannot be read: {error}");
             return Vec::new();
         }
     };

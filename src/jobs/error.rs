@@ -109,7 +109,7 @@ pub enum JobError {
         source: Box<JobError>,
     },
     /// The directory with the backups of one server of several cannot be read.
-    #[error("the backups of server {server} cannot be looked at: {source}")]
+    #[error("the backups of server {server} cannot be read: {source}")]
     Unseen {
         /// The server's name in the configuration.
         server: String,

@@ -251,8 +251,8 @@ impl Drill<'_> {
     fn remark_on_settings(&mut self, refused: &[String]) {
         if !refused.is_empty() {
             self.remarks.push(format!(
-                "the temporary cluster does not take settings that the database had, and functions \
-                 that ask for them may have found others: {}",
+                "the temporary cluster refuses settings that the database had, so its \
+                 functions may have read other values: {}",
                 refused.join(", ")
             ));
         }

@@ -112,11 +112,11 @@ fn advice(cause: &DumpFailure, program: &str, conninfo: &Conninfo, watch: &Watch
              {ON_A_STANDBY}"
         ),
         DumpFailure::Deadlock => {
-            "it and another session waited for each other, and the server ended it; run it again"
+            "it ran into a deadlock with another session, and the server ended it; run it again"
                 .to_owned()
         }
         DumpFailure::Vanished => {
-            "something that it was about to read was dropped in that moment; run it again, at a \
+            "an object that it was about to read was dropped; run it again, at a \
              time when nobody drops tables if it happens often"
                 .to_owned()
         }

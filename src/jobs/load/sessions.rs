@@ -157,8 +157,8 @@ impl SoFar {
             sessions.send(Event::Lost);
         } else if self.given_out.is_none() && self.broken.is_none() && is_deadlock(&exit) {
             tracing::info!(
-                "two statements of the dump waited for each other, and the server ended one: \
-                 it is made again, and what follows one after the other"
+                "the server ended one of two statements of the dump because of a deadlock: \
+                 it is executed again, and the rest sequentially"
             );
             self.deadlocked = Some((ended.session, exit));
             sessions.send(Event::Deadlocked {

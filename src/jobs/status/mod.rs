@@ -314,7 +314,7 @@ fn keep_wanted(
             database: None,
             directory: Some(server.directory.clone()),
             sentence: format!(
-                "the backups of server {} cannot be looked at: {why}",
+                "the backups of server {} cannot be read: {why}",
                 server.name
             ),
         })
