@@ -306,7 +306,7 @@ pub fn take_over() -> io::Result<()> {
     let parent = || getppid().map(|parent| parent.as_raw_nonzero().get().cast_unsigned());
     let Some((from, user)) = handed_over.filter(|(from, _)| parent() == Some(*from)) else {
         return Err(io::Error::other(format!(
-            "{VARIABLE} is pgbackupd's own and says nothing of use here: unset it"
+            "{VARIABLE} is for pgbackupd's internal use: unset it"
         )));
     };
     // No terminal is this session's from now on, nor that of any program that is started in it.

@@ -72,7 +72,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
     let internal = |error: std::io::Error| Failure::new(FailureKind::Internal, error.to_string());
     let runtime = pgbackupd::runtime().map_err(|error| {
         let message = format!(
-            "cannot start its threads: {error}; see how many processes and threads the user and the \
+            "cannot start its threads: {error}; check how many processes and threads the user and the \
              service may have (`ulimit -u`, TasksMax=), and what else runs here"
         );
         Failure::new(FailureKind::Unavailable, message)

@@ -239,7 +239,7 @@ fn a_signal_between_two_databases_is_no_success() {
     assert_eq!(output.code, 143, "{output}");
     assert_eq!(
         output.stderr,
-        "pgbackupd: interrupted by SIGTERM before the turn of 2 databases: second, third\n"
+        "pgbackupd: interrupted by SIGTERM with 2 databases left: second, third\n"
     );
     assert_eq!(operator.list().len(), 1);
     operator.assert_all_whole();
@@ -265,10 +265,10 @@ fn a_signal_between_two_databases_that_are_verified_is_no_success() {
     assert_eq!(output.code, 143, "{output}");
     assert_eq!(
         output.stderr,
-        "pgbackupd: interrupted by SIGTERM before the turn of 1 database: second\n"
+        "pgbackupd: interrupted by SIGTERM with 1 database left: second\n"
     );
     assert_eq!(output.stdout.lines().count(), 1, "{output}");
-    assert!(output.stdout.contains(": whole, "), "{output}");
+    assert!(output.stdout.contains(": intact, "), "{output}");
 }
 
 #[test]

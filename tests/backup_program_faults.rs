@@ -1,4 +1,4 @@
-//! Faults of `PostgreSQL`'s programs: whatever they do, what is no whole dump becomes no backup.
+//! Faults of `PostgreSQL`'s programs: whatever they do, what is not a complete dump becomes no backup.
 
 use std::fs;
 
@@ -85,7 +85,7 @@ fn a_dump_that_is_complete_but_reports_failure_is_no_backup() {
                 "pg_dump",
                 "\"$real\" \"$@\"; echo 'pg_dump: all is lost' >&2; exit 1",
             ),
-            "pgbackupd: no backup of database postgres: pg_dump ended with status 1; it said:\n\
+            "pgbackupd: no backup of database postgres: pg_dump ended with status 1; its output:\n\
              pg_dump: all is lost",
         );
     }
@@ -96,7 +96,7 @@ fn a_dump_that_is_complete_but_reports_failure_is_no_backup() {
 fn flawed(operator: &Operator, flaw: &str) -> String {
     format!(
         "pgbackupd: no backup of database postgres: pg_dump reported success, yet {flaw}; \
-         run it again, and see that {} is PostgreSQL's own program",
+         run it again, and check that {} is PostgreSQL's own program",
         operator.path("programs/pg_dump").display()
     )
 }
@@ -194,7 +194,7 @@ fn a_dump_that_hangs_after_its_end_is_ended_when_the_limit_strikes() {
         &mut operator,
         ("pg_dump", "\"$real\" \"$@\"; exec >&-; sleep 1000"),
         "pgbackupd: no backup of database postgres: the dump took longer than limits.dump allows \
-         (1 second) and was ended: see that the server and the disk still answer, \
+         (1 second) and was ended: check that the server and the disk still answer, \
          and raise limits.dump if it needs more time",
     );
 }
@@ -210,7 +210,7 @@ fn a_dump_that_does_not_want_to_end_is_killed_when_the_limit_strikes() {
             "trap '' TERM; sleep 1000 & sleep 1000; sleep 1000",
         ),
         "pgbackupd: no backup of database postgres: the dump took longer than limits.dump allows \
-         (1 second) and was ended: see that the server and the disk still answer, \
+         (1 second) and was ended: check that the server and the disk still answer, \
          and raise limits.dump if it needs more time",
     );
 }
@@ -227,7 +227,7 @@ fn roles_that_cannot_be_dumped_fail_the_backup_with_the_way_out() {
         "pgbackupd: no backup of database postgres: the cluster's roles and tablespaces could not \
          be dumped (globals = false leaves them out): pg_dumpall ended with status 1: \
          user postgres may not read table pg_authid: grant it pg_read_all_data (from version 14 on), \
-         or let the owner make the backup; it said:\n\
+         or let the owner make the backup; its output:\n\
          pg_dumpall: error: permission denied for table pg_authid",
     );
     // What nothing decides may pass, and is no reason to do without them.
@@ -235,7 +235,7 @@ fn roles_that_cannot_be_dumped_fail_the_backup_with_the_way_out() {
         &mut operator,
         ("pg_dumpall", "echo 'pg_dumpall: no luck' >&2; exit 1"),
         "pgbackupd: no backup of database postgres: the cluster's roles and tablespaces could not \
-         be dumped: pg_dumpall ended with status 1; it said:\n\
+         be dumped: pg_dumpall ended with status 1; its output:\n\
          pg_dumpall: no luck",
     );
 }
@@ -248,7 +248,7 @@ fn an_archive_that_pg_restore_refuses_is_no_backup() {
         &mut operator,
         ("pg_restore", "echo 'pg_restore: cannot' >&2; exit 1"),
         "pgbackupd: no backup of database postgres: what pg_dump has just written cannot be read \
-         back: pg_restore ended with status 1; it said:\n\
+         back: pg_restore ended with status 1; its output:\n\
          pg_restore: cannot",
     );
 }

@@ -74,7 +74,7 @@ fn a_server_that_is_down_is_told_with_its_socket() {
             "pgbackupd: no backup of database postgres: cannot connect to database \"postgres\" \
              as user \"postgres\" at {socket}/.s.PGSQL.5432: error connecting to server: \
              No such file or directory (os error 2); \
-             see that the server runs and that host and port are right"
+             check that the server runs and that host and port are right"
         ),
     );
     assert_recorded(&operator, &output);
@@ -97,7 +97,7 @@ fn a_server_that_is_down_is_told_with_its_address() {
             "pgbackupd: no backup of database sales: cannot connect to database \"sales\" \
              as user \"keeper\" at 127.0.0.1 port {port}: error connecting to server: \
              Connection refused (os error 111); \
-             see that the server runs and that host and port are right"
+             check that the server runs and that host and port are right"
         ),
     );
     assert_recorded(&operator, &output);
@@ -113,7 +113,7 @@ fn a_wrong_password_is_told_and_never_shown() {
         69,
         &format!(
             "pgbackupd: no backup of database postgres: cannot connect to database \"postgres\" \
-             as user \"keeper\" at 127.0.0.1 port {}: without TLS: the server says: \
+             as user \"keeper\" at 127.0.0.1 port {}: without TLS: the server reports: \
              FATAL: password authentication failed for user \"keeper\" (SQLSTATE 28P01); \
              with TLS: error performing TLS handshake: server does not support TLS; \
              correct the password where it is configured (`pgbackupd config show`) or in libpq's \
@@ -325,7 +325,7 @@ fn a_server_that_stops_answering_midway_is_given_up_when_the_dump_limit_strikes(
     output.assert_failed(
         69,
         "pgbackupd: no backup of database postgres: the dump took longer than limits.dump allows \
-         (3 seconds) and was ended: see that the server and the disk still answer, \
+         (3 seconds) and was ended: check that the server and the disk still answer, \
          and raise limits.dump if it needs more time",
     );
     assert_recorded(&operator, &output);
@@ -348,7 +348,7 @@ fn a_network_that_goes_silent_midway_is_given_up_when_the_dump_limit_strikes() {
     output.assert_failed(
         69,
         "pgbackupd: no backup of database postgres: the dump took longer than limits.dump allows \
-         (3 seconds) and was ended: see that the server and the disk still answer, \
+         (3 seconds) and was ended: check that the server and the disk still answer, \
          and raise limits.dump if it needs more time",
     );
     assert_recorded(&operator, &output);
@@ -371,7 +371,7 @@ fn a_server_that_does_not_answer_at_all_is_given_up_when_the_connect_limit_strik
         &format!(
             "pgbackupd: no backup of database postgres: cannot connect to database \"postgres\" \
              as user \"keeper\" at 127.0.0.1 port {}: no answer within 1 second; \
-             see that the server runs and that host and port are right",
+             check that the server runs and that host and port are right",
             proxy.port
         ),
     );
@@ -392,7 +392,7 @@ fn a_run_that_takes_longer_than_the_total_limit_is_ended() {
     output.assert_failed(
         69,
         "pgbackupd: no backup of database postgres: the run took longer than limits.total allows \
-         (1 second) and was ended: see that the server and the disk still answer, \
+         (1 second) and was ended: check that the server and the disk still answer, \
          and raise limits.total if it needs more time",
     );
     assert_recorded(&operator, &output);
@@ -527,7 +527,7 @@ fn a_table_that_is_dropped_before_its_lock_is_no_lock_that_took_too_long() {
     for (user, told) in [
         (
             "postgres",
-            "something that it was about to read was dropped",
+            "an object that it was about to read was dropped",
         ),
         ("reader", "FEHLER:"),
     ] {
@@ -603,7 +603,7 @@ fn a_pooler_that_keeps_options_to_itself_is_a_warning() {
     let output = operator.run(&["backup"]);
     assert_eq!(output.code, 0, "{output}");
     assert!(
-        output.stderr.contains("leads through a connection pooler"),
+        output.stderr.contains("goes through a connection pooler"),
         "{output}"
     );
     operator.set_value("connection.port", cluster.port());

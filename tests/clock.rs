@@ -328,10 +328,10 @@ fn a_test_restore_that_is_overdue_is_told_once_a_day_with_a_backup() {
     operator.set("jobs.weekly.schedule", "0 2 * * *");
     let daemon = Daemon::under(&operator, &clock);
     daemon.wait_for_nth("backup of postgres succeeded", 2);
-    let said = daemon.wait_for("the test restore of postgres is overdue: ");
+    let said = daemon.wait_for("the drill of postgres is overdue: ");
     assert!(
         said.contains("there have been backups for ")
-            && said.contains("and no test restore has come to a result")
+            && said.contains("and no drill has come to a result")
             && said.ends_with("objectives.drill_age allows 35 days"),
         "{said}"
     );

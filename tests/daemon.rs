@@ -143,7 +143,7 @@ fn reloads(_: &Cluster, mut operator: Operator) {
         .unwrap()
         + 1;
     daemon.signal(Signal::HUP);
-    daemon.wait_for("the configuration was NOT reloaded, the one before it stays in force:");
+    daemon.wait_for("the configuration was NOT reloaded; the old one stays active:");
     daemon.wait_for_notification("READY=1", 3);
     let log = daemon.log();
     let place = format!("{}:{line}:", operator.configuration().display());
@@ -151,7 +151,7 @@ fn reloads(_: &Cluster, mut operator: Operator) {
         log.contains(&place) && log.contains("jobs.daily.schedule"),
         "{log}"
     );
-    daemon.wait_for_notification("STATUS=the configuration is REFUSED", 1);
+    daemon.wait_for_notification("STATUS=the new configuration is REFUSED", 1);
     let refused = state(&operator)["refused"].clone();
     assert!(
         refused.as_str().is_some_and(|why| why.contains("25")),
@@ -282,7 +282,7 @@ fn refused_reload(_: &Cluster, mut operator: Operator) {
     operator.set_value("databases", vec!["refused", "other"]);
     operator.set("directory", elsewhere.display());
     daemon.signal(Signal::HUP);
-    daemon.wait_for("the configuration was NOT reloaded, the one before it stays in force:");
+    daemon.wait_for("the configuration was NOT reloaded; the old one stays active:");
     daemon.wait_for("for the backups of database other cannot be used: Not a directory");
     assert!(!elsewhere.join("refused").exists());
     fs::remove_file(elsewhere.join("other")).unwrap();
@@ -380,7 +380,7 @@ fn overlap_and_reload_during_a_run(cluster: &Cluster, mut operator: Operator) {
     clock.set("2025-07-09T12:04:58Z");
     let said = daemon.wait_for("was skipped");
     assert!(
-        said.contains("is still at work, since 2025-07-09 15:00:0"),
+        said.contains("is still in progress, since 2025-07-09 15:00:0"),
         "{said}"
     );
     assert_eq!(slots(&operator, "skipped"), ["2025-07-09T15:05:00+03:00"]);
@@ -388,7 +388,7 @@ fn overlap_and_reload_during_a_run(cluster: &Cluster, mut operator: Operator) {
         .as_str()
         .unwrap()
         .to_owned();
-    assert!(message.contains("is still at work"), "{message}");
+    assert!(message.contains("is still in progress"), "{message}");
     assert_eq!(running(&operator)[0]["due"], "2025-07-09T15:00:00+03:00");
 
     drop(lock);

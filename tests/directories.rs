@@ -176,7 +176,7 @@ fn what_belongs_to_somebody_else_is_left_alone_and_keeps_nobody_from_a_directory
     for sentence in [
         "foreign belongs to the user of number 12345, not to daemon",
         "roots belongs to root, not to daemon: if what is in it is daemon's, run `chown",
-        "file is there and is not a directory",
+        "file exists and is not a directory",
     ] {
         assert!(said.contains(sentence), "{said}");
     }

@@ -137,7 +137,7 @@ fn a_dump_that_fills_the_disk_leaves_nothing_in_any_format() {
         } else {
             let start = format!(
                 "pgbackupd: no backup of database {DATABASE}: pg_dump ended with status 1: the disk is \
-                 full: {ADVICE}; it said:\npg_dump: error: "
+                 full: {ADVICE}; its output:\npg_dump: error: "
             );
             assert!(sentence.starts_with(&start), "{output}");
             assert!(sentence.contains("No space left on device"), "{output}");
@@ -222,7 +222,7 @@ fn a_clean_up_makes_room_on_a_full_disk_and_records_what_it_removed() {
     assert_eq!(
         output.stderr,
         format!(
-            " WARN the start of the clean-up could not be recorded in {}: No space left on device (os \
+            " WARN the start of the prune run could not be recorded in {}: No space left on device (os \
              error 28)\n",
             operator.backups().join("backup.log").display()
         )
@@ -265,8 +265,8 @@ fn a_backup_whose_end_cannot_be_recorded_stands_and_is_no_success() {
         assert_eq!(
             output.stderr,
             format!(
-                "pgbackupd: database {DATABASE}: the backup {made} is complete and stands, but that \
-                 could not be recorded in {}: \
+                "pgbackupd: database {DATABASE}: the backup {made} is complete, but that could \
+                 not be recorded in {}: \
                  No space left on device (os error 28): {ADVICE}\n",
                 ledger.display()
             )

@@ -364,24 +364,24 @@ fn page(command: &Command, name: &str) -> String {
 const SURROUNDINGS: &str = r#".SH ENVIRONMENT
 .TP
 .B PGBACKUPD_CONFIG
-The configuration file; \-\-config wins over it.
+The configuration file; \-\-config overrides it.
 .TP
 .B PGBACKUPD_LOG
-What is said on stderr, in the language of the tracing library: pgbackupd=debug.
+What is logged to stderr: directives of the tracing library, such as pgbackupd=debug.
 .TP
 .B PGBACKUPD_...
 Every setting of the configuration; see
 .BR pgbackupd.toml (5).
 .TP
 .BR PGHOST ", " PGPORT ", " PGUSER ", " PGDATABASE ", " PGSERVICE ", " PGPASSFILE ", ..."
-What the configuration leaves open about the connection, as for every program of PostgreSQL.
+Connection parameters that the configuration does not set, as for every program of PostgreSQL.
 .SH FILES
 .TP
 .I /etc/pgbackupd/pgbackupd.toml
 The configuration.
 .TP
 .I /etc/pgbackupd/conf.d/*.toml
-More of it; these files win over the first, in the order of their names.
+More of it; these files override the first, in the order of their names.
 .TP
 .I /var/backups/DATABASE/
 The backups of a database, with their manifests, and backup.log, the ledger of every run.

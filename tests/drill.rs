@@ -588,7 +588,7 @@ fn the_service_drills_when_its_job_is_due() {
             ..DaemonOptions::default()
         },
     );
-    daemon.wait_for("test restore of postgres succeeded (job drill): ");
+    daemon.wait_for("drill of postgres succeeded (job drill): ");
     assert_eq!(daemon.end().code, 0);
     let log = operator.restore_log();
     assert_eq!(log.len(), 2);

@@ -383,7 +383,7 @@ fn a_file_that_changes_after_it_was_read_is_stopped_before_what_is_refused() {
     for word in [
         "ALTER ROLE idle SUPERUSER",
         "was changed after it had been read",
-        "serves as before",
+        "is in use as before",
     ] {
         assert!(output.stderr.contains(word), "{output}");
     }

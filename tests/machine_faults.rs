@@ -78,7 +78,7 @@ fn a_link_to_nothing_is_said_and_waited_for_by_nobody() {
         let output = in_time(&operator, 10, &[], &["backup"]);
         assert_eq!(output.code, 73, "{name}: {output}");
         assert!(
-            output.stderr.contains("it is a link to") && output.stderr.contains("not there"),
+            output.stderr.contains("it is a link to") && output.stderr.contains("does not exist"),
             "{name}: {output}"
         );
         fs::remove_file(&link).unwrap();
@@ -140,7 +140,7 @@ fn a_refused_thread_for_the_name_of_the_server_is_no_server_that_is_down() {
         let is_refused = output
             .stderr
             .contains("at localhost port 1: cannot start a thread: ");
-        let is_down = output.stderr.contains("see that the server runs");
+        let is_down = output.stderr.contains("check that the server runs");
         assert!(!(is_refused && is_down), "{nth}: {output}");
         assert!(
             !is_refused || output.stderr.contains("TasksMax="),

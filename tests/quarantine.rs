@@ -148,12 +148,15 @@ fn a_damaged_backup_is_put_aside_told_everywhere_and_released_when_it_is_whole()
     fs::write(artifact(&directory, bad), "theirs").unwrap();
     let output = operator.run(&["release", bad]);
     assert_eq!(output.code, 73, "{output}");
-    assert!(output.stderr.contains("is there already"), "{output}");
+    assert!(output.stderr.contains("exists already"), "{output}");
     fs::remove_file(artifact(&directory, bad)).unwrap();
     let output = operator.run(&["release", bad]);
     assert_eq!(
         (output.code, output.stdout.as_str()),
-        (0, &*format!("{bad}: whole, and back in its place\n")),
+        (
+            0,
+            &*format!("{bad}: intact, and moved back out of quarantine\n")
+        ),
         "{output}"
     );
     assert_eq!(files_of(&directory, bad), whole);
@@ -329,7 +332,9 @@ fn a_damaged_backup_stays_where_it_is_while_another_run_is_at_work() {
     let output = operator.run(&["verify", "--quarantine"]);
     assert_eq!(output.code, 65, "{output}");
     assert!(
-        output.stdout.contains("it could not be put aside"),
+        output
+            .stdout
+            .contains("it could not be moved into quarantine"),
         "{output}"
     );
     assert_eq!(operator.list(), names);
@@ -402,7 +407,7 @@ fn the_service_puts_a_damaged_backup_aside_at_the_time_of_the_policy_and_raises_
         ..DaemonOptions::default()
     };
     let daemon = Daemon::with(&operator, options);
-    daemon.wait_for("verification of postgres FAILED (job verify): 3 backups read in full");
+    daemon.wait_for("verify run of postgres FAILED (job verify): 3 backups read in full");
     let end = daemon.end();
     assert_eq!(end.code, 0, "{}", end.log);
     let aside = directory.join("quarantine").join(&names[1]);
@@ -412,7 +417,7 @@ fn the_service_puts_a_damaged_backup_aside_at_the_time_of_the_policy_and_raises_
         .find(|line| line.contains("is DAMAGED"))
         .unwrap();
     assert!(alarm.contains("ERROR"), "{alarm}");
-    let put = format!("it was put aside into {}", aside.display());
+    let put = format!("it was moved into {}", aside.display());
     assert!(alarm.contains(&put), "{alarm}");
     assert_eq!(operator.list(), [names[0].clone(), names[2].clone()]);
     let record = operator.last_record();

@@ -286,7 +286,7 @@ fn without_a_choice_there_is_a_list() {
     );
     assert!(
         output.stderr.contains(&format!(
-            "pgbackupd restore --database app {name}, or --latest"
+            "pgbackupd restore --database app {name}, or give --latest"
         )),
         "{output}"
     );
@@ -390,7 +390,7 @@ fn the_steps_can_be_read_before() {
         assert!(output.stdout.contains(step), "{step}: {output}");
     }
     let unmeasured =
-        "no test restore of the database is on record; `pgbackupd drill --database app` makes one";
+        "no drill of the database is on record; `pgbackupd drill --database app` makes one";
     assert!(output.stdout.contains(unmeasured), "{output}");
     assert!(operator.restore_log().is_empty());
     // Once there is one, its times stand with the steps.
@@ -409,7 +409,7 @@ fn the_steps_can_be_read_before() {
     let output = operator.run(&["restore", "--latest", "--plan"]);
     for part in [
         "it must be what was written [4.2 s]\n",
-        "the test restore of backup_20250708_020000 at 2025-07-09 02:00:00 +03:00, ",
+        "the drill of backup_20250708_020000 at 2025-07-09 02:00:00 +03:00, ",
         "with 3.0 GiB of backup; this one has ",
         "there the data was back in 1 minute 34 seconds (objectives.recovery_time is 30 minutes)",
     ] {
@@ -442,7 +442,7 @@ fn a_start_command_runs_however_it_ends() {
     operator.stand_in("psql", "echo broken >&2; exit 3");
     let output = operator.run(&["restore", "--latest", "--yes"]);
     assert_eq!(output.code, 69, "{output}");
-    assert!(output.stderr.contains("serves as before"), "{output}");
+    assert!(output.stderr.contains("is in use as before"), "{output}");
     assert!(output.stderr.contains("broken"), "{output}");
     assert_eq!(heard(), "stop app\nstart app\n");
     assert_untouched(&cluster, &operator, "app");
@@ -590,7 +590,7 @@ fn a_signal_in_any_step_leaves_the_database_serving() {
         assert!(
             output
                 .stderr
-                .contains("serves as before: interrupted by SIGTERM"),
+                .contains("is in use as before: interrupted by SIGTERM"),
             "{output}"
         );
         assert_untouched(&cluster, &operator, "app");
@@ -697,7 +697,10 @@ fn every_format_comes_back_and_so_does_a_bare_dump() {
         assert_eq!(output.code, 64, "{file}: {output}");
         let output = operator.run(&["restore", path, "--database", "app", "--yes", "--drop-old"]);
         assert_eq!(output.code, 0, "{file}: {output}");
-        assert!(output.stderr.contains("no manifest speaks for"), "{output}");
+        assert!(
+            output.stderr.contains("there is no manifest for"),
+            "{output}"
+        );
         assert_eq!(value(&cluster, "app"), "as backed up");
     }
     // One that is cut short is none.
@@ -788,7 +791,7 @@ fn a_database_that_is_dropped_while_it_is_restored_comes_back_all_the_same() {
         assert_eq!(output.code, 0, "{output}");
         assert_eq!(value(&cluster, "app"), "as backed up");
         assert_eq!(databases(&cluster), standing);
-        let expected = "somebody has dropped or renamed it meanwhile, and none is kept";
+        let expected = "before the names were swapped, so none is kept";
         assert!(output.stderr.contains(expected), "{output}");
     }
 }

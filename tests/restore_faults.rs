@@ -14,7 +14,7 @@ use crate::support::filesystem::Filesystem;
 use crate::support::operator::{Operator, Running};
 use crate::support::restored::{assert_untouched, beginning_with, databases, small, value};
 
-/// Restored under a name that nobody bore, from a dump that no manifest speaks for, a database was
+/// Restored under a name that nobody bore, from a dump that there is no manifest for, a database was
 /// once left with the mark of one that is being restored, and the next restore dropped it.
 #[test]
 fn a_restored_database_is_never_taken_for_what_a_restore_left() {

@@ -116,7 +116,7 @@ fn a_role_that_is_no_superuser_is_told_what_it_may_not_and_does_the_rest() {
         &[
             "belongs to \"postgres\", and user keeper is no member of it",
             "objects in the dump belong to the role \"postgres\"",
-            "that stands belongs to \"postgres\"",
+            "belongs to \"postgres\"",
         ],
     );
 
@@ -242,7 +242,7 @@ fn what_only_a_superuser_may_bring_back_is_named_before_anything_is_touched() {
             "the database has the setting app.tenant, which user keeper may not give",
             "the database has settings of the role \"boss\", which user keeper may not alter: restore",
             "changes the default privileges of the role \"boss\"",
-            "objects of the role \"guest\" stand in the schema \"public\" of \"keeper\"",
+            "objects of the role \"guest\" are in the schema \"public\" of \"keeper\"",
             "holds base types",
             "holds leakproof functions",
             "holds privileges on objects of the server's own",
@@ -417,9 +417,9 @@ fn where_our_user_may_not_connect_to_the_usual_database_another_one_serves() {
         &cluster,
         &app,
         &[
-            "user keeper is let into none (\"postgres\": the server says: FATAL: permission denied",
-            "\"keeper\": the server says: FATAL: database \"keeper\" does not exist",
-            "\"template1\": the server says: FATAL: permission denied",
+            "user keeper can connect to none (\"postgres\": the server reports: FATAL: permission denied",
+            "\"keeper\": the server reports: FATAL: database \"keeper\" does not exist",
+            "\"template1\": the server reports: FATAL: permission denied",
             "GRANT CONNECT ON DATABASE postgres TO \"keeper\"",
         ],
     );

@@ -468,10 +468,7 @@ fn a_test_restore_that_could_not_be_made_makes_the_newest_no_younger() {
         json!({ "newest": null, "age_seconds": null, "limit_seconds": 1000 * 86_400, "met": true })
     );
     let said = text(&operator, 0);
-    assert!(
-        said.contains("no test restore yet (1000 days at most);"),
-        "{said}"
-    );
+    assert!(said.contains("no drill yet (1000 days at most);"), "{said}");
 
     operator.set("objectives.drill_age", "1 ms");
     operator.set("drill.directory", "/nonexistent");

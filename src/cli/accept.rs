@@ -85,7 +85,7 @@ pub(super) fn run(args: &Args, env: &CommandEnv<'_>, out: &mut dyn Write) -> Res
     let backups = accept(&context, backup_directory, what).map_err(to_failure)?;
     if backups.is_empty() {
         return Err(usage(format!(
-            "database {}: there is nothing to accept as {word}; `pgbackupd status` says what was lost",
+            "database {}: there is nothing to accept as {word}; `pgbackupd status` shows what was lost",
             report::one_line(&backup_directory.label)
         )));
     }

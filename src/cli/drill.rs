@@ -172,7 +172,7 @@ impl Drills<'_> {
             self.failures.push(Failure::new(
                 FailureKind::Unavailable,
                 format!(
-                    "database {}: there is no sound backup to restore",
+                    "database {}: there is no intact backup to restore",
                     report::one_line(&backup_directory.label)
                 ),
             ));

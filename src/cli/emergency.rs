@@ -68,10 +68,7 @@ pub(super) async fn run(
             .collect();
         return Err(Failure::new(
             FailureKind::Usage,
-            format!(
-                "--database must say which one is meant: {}",
-                names.join(", ")
-            ),
+            format!("name one with --database: {}", names.join(", ")),
         ));
     }
     if let (Some(directory), Some(target)) = (&args.to, targets.first_mut()) {
@@ -102,17 +99,17 @@ fn load_or_do_without(args: &Args, source: &Source) -> Result<Loaded, Failure> {
             "the configuration has no database {:?}",
             wanted.unwrap_or_default()
         ),
-        Err(error) => format!("the configuration is of no use: {error}"),
+        Err(error) => format!("the configuration cannot be used: {error}"),
     };
     if args.to.is_none() {
         return Err(Failure::new(
             FailureKind::Configuration,
-            format!("{reason}\n--to DIRECTORY must say where to write without it"),
+            format!("{reason}\nwithout it, --to DIRECTORY is needed"),
         ));
     }
     tracing::warn!("{reason}");
     if is_of_no_use && identity::stays_root() == Some(false) {
-        tracing::warn!("running as root, because nothing says who the service's user is");
+        tracing::warn!("running as root, because the service's user is not known");
     }
     tracing::warn!("going on with libpq's environment alone");
     let mut environment = source.environment.clone();

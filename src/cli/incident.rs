@@ -233,7 +233,7 @@ fn choose_incident<'a>(found: &'a [Found], args: &Args) -> Result<&'a Found, Fai
         (Some(one), None) => Ok(one),
         (Some(_), Some(_)) => Err(Failure::new(
             FailureKind::Usage,
-            format!("several restores have a run that begins with {wanted}; say more of it"),
+            format!("several restores have a run that begins with {wanted}; give more of it"),
         )),
         (None, _) => Err(Failure::new(
             FailureKind::Usage,

@@ -247,7 +247,7 @@ fn print(
             writeln!(
                 out,
                 "{stem}: its state {stem}.state cannot be used: {}; it counts as pinned and as not \
-                 checked, and `pgbackupd verify {stem}` writes it anew",
+                 checked, and `pgbackupd verify {stem}` writes it again",
                 unreadable.what,
                 stem = backup.stem,
             )?;

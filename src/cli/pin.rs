@@ -64,8 +64,8 @@ pub(super) fn run(
             return Err(Failure::new(
                 FailureKind::Usage,
                 format!(
-                    "several databases have a backup {stem}: --database must say which is meant, \
-                     {}",
+                    "several databases have a backup {stem}: name one with --database \
+                     ({})",
                     names.join(" or ")
                 ),
             ));

@@ -158,7 +158,7 @@ fn display_progress(progress: &Progress, left: Option<Duration>) -> String {
         Phase::Publishing => "publishing".to_owned(),
         Phase::Loading => match done_of {
             Some((Amount::Bytes(done), Amount::Bytes(of))) if done >= of => format!(
-                "loading, all {} of text are read; the server is at work on the last of them",
+                "loading, all {} of text are read; the server is processing the last of them",
                 size(of)
             ),
             Some((Amount::Rows(done), Amount::Rows(of))) if done >= of => format!(

@@ -113,7 +113,10 @@ pub(super) async fn run(
         return report::json(&result, out);
     }
     let prefix = report::prefix(&loaded.plan, &backup_directory.label);
-    writeln!(out, "{prefix}{backup}: whole, and back in its place")?;
+    writeln!(
+        out,
+        "{prefix}{backup}: intact, and moved back out of quarantine"
+    )?;
     Ok(())
 }
 
@@ -142,7 +145,7 @@ fn find(
     let message = match found.as_slice() {
         [_] => return Ok(found.remove(0)),
         [] => format!(
-            "there is no backup {:?} in quarantine; `pgbackupd list` shows what is there",
+            "there is no backup {:?} in quarantine; `pgbackupd list` shows the backups",
             args.backup
         ),
         several => {
@@ -151,8 +154,8 @@ fn find(
                 .map(|(backup_directory, _)| format!("{:?}", backup_directory.label))
                 .collect();
             format!(
-                "several databases have a backup {} in quarantine: --database must say which \
-                 is meant, {}",
+                "several databases have a backup {} in quarantine: name one with \
+                 --database ({})",
                 args.backup,
                 names.join(" or ")
             )

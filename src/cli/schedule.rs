@@ -72,7 +72,7 @@ fn print(
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     if jobs.is_empty() {
-        writeln!(out, "no job is switched on: nothing will run by itself")?;
+        writeln!(out, "no job is enabled: nothing will run by itself")?;
     }
     for (index, job) in jobs.iter().enumerate() {
         if index > 0 {
@@ -82,7 +82,7 @@ fn print(
             JobKind::Backup(series) => format!("a backup of the series {series}"),
             JobKind::Verify(_) => "a check of the backups".to_owned(),
             JobKind::Drill(_) => "a test restore".to_owned(),
-            JobKind::Prune => "a clean-up".to_owned(),
+            JobKind::Prune => "a removal of expired backups".to_owned(),
         };
         let schedule = &job.schedule;
         let zone = schedule.zone();

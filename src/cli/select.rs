@@ -27,7 +27,7 @@ fn stem(text: &str) -> Result<Stem, Failure> {
     bare.parse().map_err(|error| {
         Failure::new(
             FailureKind::Usage,
-            format!("{error}; `pgbackupd list` shows the names there are"),
+            format!("{error}; `pgbackupd list` shows the names"),
         )
     })
 }
@@ -195,12 +195,12 @@ pub(super) fn holding(
         };
         let way_out = match in_quarantine(backup_directories, &stem) {
             Some((backup_directory, there)) => format!(
-                "it was damaged and is in quarantine, in {}; `{}` gives it its place back once it is \
-                 whole",
+                "it was damaged and is in quarantine, in {}; `{}` moves it back once it is \
+                 intact",
                 there.directory.display(),
                 command("release", &backup_directory.label, &there.name)
             ),
-            None => "`pgbackupd list` shows what there is".to_owned(),
+            None => "`pgbackupd list` shows the backups".to_owned(),
         };
         return Err(Failure::new(
             FailureKind::Usage,
@@ -306,7 +306,7 @@ mod tests {
         }
         assert_eq!(
             stem("backup_2025").unwrap_err().to_string(),
-            "\"backup_2025\" is not the name of a backup; `pgbackupd list` shows the names there are"
+            "\"backup_2025\" is not the name of a backup; `pgbackupd list` shows the names"
         );
     }
 }

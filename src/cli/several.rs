@@ -60,7 +60,7 @@ fn not_reached<'a>(
     let names: Vec<String> = databases.map(|name| one_line(name)).collect();
     (!names.is_empty()).then(|| {
         let message = format!(
-            "interrupted by {} before the turn of {}: {}",
+            "interrupted by {} with {} left: {}",
             signal_name(signal),
             counted(names.len() as u64, "database", "databases"),
             names.join(", ")

@@ -159,7 +159,7 @@ async fn confirm(
         Confirmation::Refused => Err(confirm::refused(database)),
         Confirmation::NoTerminal => Err(Failure::new(
             FailureKind::Usage,
-            format!("{text}there is no terminal to ask at: say --yes to go on"),
+            format!("{text}there is no terminal for the question: give --yes to go on"),
         )),
     }
 }
@@ -187,7 +187,7 @@ fn succeeded(
     } else {
         writeln!(
             out,
-            "{}: {} bears its name again{}, in {}",
+            "{}: {} has its name back{}, in {}",
             document.label,
             report::one_line(&undone.brought_back),
             undone.kept_as.map_or_else(String::new, |kept| format!(
@@ -327,7 +327,7 @@ fn which<'a>(
         .map(|one| format!("{:?}", plan.label(&one.server.name, &one.database)))
         .collect();
     Err(usage(format!(
-        "--database must say which one is meant{}{}",
+        "name one with --database{}{}",
         if names.is_empty() { "" } else { ": " },
         names.join(" or ")
     )))

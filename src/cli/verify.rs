@@ -85,7 +85,7 @@ pub(super) struct VerifiedDatabase {
     pub left: u64,
     /// Backups that were in quarantine already.
     pub quarantined: Vec<QuarantinedBackup>,
-    /// Dumps under a backup's name that no manifest speaks for, each with what is wrong.
+    /// Dumps under a backup's name that there is no manifest for, each with what is wrong.
     pub problems: Vec<VerifiedProblem>,
     /// How it is shown to people.
     #[serde(skip)]
@@ -109,7 +109,7 @@ pub(super) struct VerifiedBackup {
     pub remark: Option<String>,
 }
 
-/// A dump under a backup's name that no manifest speaks for.
+/// A dump under a backup's name that there is no manifest for.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(super) struct VerifiedProblem {
     /// The file's name.
@@ -200,7 +200,7 @@ fn nothing_in(backup_directory: &BackupDirectory) -> Failure {
     )
 }
 
-/// Reads a length of time as the configuration writes them.
+/// Reads a duration as the configuration writes them.
 fn length_of_time(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text)
         .map_err(|_| "write a number and a unit, such as \"4 hours\" or \"6 days\"".to_owned())
@@ -273,7 +273,7 @@ fn failure(label: &str, report: &VerifyReport) -> Option<Failure> {
         return Some(Failure::new(
             FailureKind::Damaged,
             format!(
-                "database {database}: {} lost; `pgbackupd status` says what to do",
+                "database {database}: {} lost; see `pgbackupd status`",
                 report::counted(report.lost() as u64, "manifest is", "manifests are")
             ),
         ));
@@ -344,7 +344,7 @@ fn print(database: &VerifiedDatabase, prefix: &str, out: &mut dyn Write) -> Resu
             (None, Some(rows)) => {
                 writeln!(
                     out,
-                    "{prefix}{}: whole, {}",
+                    "{prefix}{}: intact, {}",
                     backup.name,
                     report::counted(rows, "row", "rows")
                 )?;
@@ -353,7 +353,7 @@ fn print(database: &VerifiedDatabase, prefix: &str, out: &mut dyn Write) -> Resu
                 let message = message.as_deref().unwrap_or_default();
                 let aside = backup.quarantine.as_ref().map(|path| {
                     let path = report::one_line(&path.display().to_string());
-                    format!("; it was put aside into {path}")
+                    format!("; it was moved into {path}")
                 });
                 writeln!(
                     out,

@@ -108,7 +108,7 @@ fn jobs(
         if !is_name(name) {
             findings.refuse_key(
                 &table,
-                format!("{name:?} is no name for a job"),
+                format!("invalid job name {name:?}"),
                 Some(names_are()),
             );
         }
@@ -159,8 +159,8 @@ fn refuse_settings_of_other_kinds(
     if written.choose.is_some() && written.kind.map(|word| word.0) != Some(Kind::Drill) {
         findings.refuse_key(
             &[table, &key(&["choose"])].concat(),
-            "only a test restore chooses a backup".to_owned(),
-            Some("take it away, or write kind = \"drill\"".to_owned()),
+            "only a drill chooses a backup".to_owned(),
+            Some("remove it, or write kind = \"drill\"".to_owned()),
         );
     }
     for (name, is_written) in [
@@ -170,8 +170,8 @@ fn refuse_settings_of_other_kinds(
         if is_written && written.kind.map(|word| word.0) != Some(Kind::Verify) {
             findings.refuse_key(
                 &[table, &key(&[name])].concat(),
-                "only a verification reads backups by age and within a time".to_owned(),
-                Some("take it away, or write kind = \"verify\"".to_owned()),
+                "only a verify job reads backups by age and within a time".to_owned(),
+                Some("remove it, or write kind = \"verify\"".to_owned()),
             );
         }
     }
@@ -213,7 +213,7 @@ fn kind(findings: &mut Findings<'_>, table: &[String], written: &JobFragment) ->
             None
         }
         (Some(_), Some(_)) => {
-            let way = "take it away, or write kind = \"backup\"".to_owned();
+            let way = "remove it, or write kind = \"backup\"".to_owned();
             findings.refuse_key(
                 &series_key,
                 "only a backup job makes a series".into(),
@@ -262,7 +262,7 @@ fn about_series(
             let hint = nearest(series.as_str(), made.iter().map(|made| made.as_str()));
             let hint = hint.map_or_else(String::new, |made| format!(" (did you mean {made}?)"));
             findings.warnings.push(format!(
-                "series.{series}: says what the series keeps, but no job that is switched on makes \
+                "series.{series}: sets what the series keeps, but no enabled job makes \
                  it{hint}"
             ));
         }
@@ -276,8 +276,8 @@ fn about_series(
             .is_none_or(|rules| *rules == Rules::default());
         if kept_for_ever && job.enabled.unwrap_or(true) {
             findings.warnings.push(format!(
-                "jobs.{name}: nothing says how long the series {made} is kept, so its backups stay \
-                 for ever; write [series.{made}] with keep = \"30 days\" or another rule"
+                "jobs.{name}: no rule says how long the series {made} is kept, so its backups stay \
+                 permanently; write [series.{made}] with keep = \"30 days\" or another rule"
             ));
         }
     }

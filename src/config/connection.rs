@@ -31,7 +31,7 @@ pub(super) fn connection(
         }
         if written.is_some() {
             let message = "both uri and conninfo are set".to_owned();
-            findings.refuse_key(&at(name), message, Some("take one of them away".to_owned()));
+            findings.refuse_key(&at(name), message, Some("remove one of them".to_owned()));
             continue;
         }
         match conninfo::parse(value) {

@@ -40,9 +40,7 @@ pub enum ParseError {
     #[error("invalid percent-encoding in the URI's {0}: write a literal % as %25")]
     BadEncoding(&'static str),
     /// `[` without `]`, or nothing between them, or something odd after them.
-    #[error(
-        "an IPv6 address in the URI must stand between [ and ], followed by a port or the path"
-    )]
+    #[error("an IPv6 address in the URI must be between [ and ], followed by a port or the path")]
     BadAddress,
     /// `?a=b=c`.
     #[error("the URI's parameter {0:?} has more than one equals sign: write it as %3D in a value")]

@@ -50,7 +50,7 @@ pub(super) fn checked(findings: &mut Findings<'_>, layers: &[(DumpFragment, Key)
         let (message, help) = match compression {
             Compression::None => (
                 "without compression there is no level".to_owned(),
-                "take it away, or choose a compression".to_owned(),
+                "remove it, or choose a compression".to_owned(),
             ),
             Compression::Gzip => (
                 format!("gzip has levels from 1 to {highest}, not {level}"),

@@ -301,7 +301,7 @@ impl<'de> Deserialize<'de> for Switch {
                 match number {
                     0 => Ok(Switch(false)),
                     1 => Ok(Switch(true)),
-                    _ => Err(E::custom(format!("0 or 1 belongs here, not {number}"))),
+                    _ => Err(E::custom(format!("expected 0 or 1, found {number}"))),
                 }
             }
         }
@@ -585,7 +585,7 @@ impl<'de> Deserialize<'de> for DatabaseList {
                     Ok(DatabaseList::All)
                 } else {
                     Err(E::custom(format!(
-                        "a list of databases belongs here, or \"all\"\nfor one database write \
+                        "expected a list of databases, or \"all\"\nfor one database write \
                          database = {text:?}, or databases = [{text:?}]"
                     )))
                 }

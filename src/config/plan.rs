@@ -319,13 +319,13 @@ impl JobKind {
         }
     }
 
-    /// What it does, for a sentence: "verification of app".
+    /// What it does, for a sentence: "verify run of app".
     pub fn noun(&self) -> &'static str {
         match self {
             Self::Backup(_) => "backup",
-            Self::Verify(_) => "verification",
-            Self::Drill(_) => "test restore",
-            Self::Prune => "clean-up",
+            Self::Verify(_) => "verify run",
+            Self::Drill(_) => "drill",
+            Self::Prune => "prune run",
         }
     }
 }

@@ -49,8 +49,8 @@ pub(super) fn daemon(findings: &mut Findings<'_>, written: &DaemonFragment) -> D
             &key(&["daemon", name]),
             "the runtime and the state directory are one".to_owned(),
             Some(
-                "what stands in the runtime directory is gone after a restart, what stands in the \
-                 state directory must stay: name two"
+                "what is in the runtime directory is gone after a restart, what is in \
+                 the state directory must stay: use two"
                     .to_owned(),
             ),
         );
@@ -134,7 +134,7 @@ fn command(
     } else if words[0].is_empty() {
         "the name of the program is empty"
     } else if words.len() == 1 && words[0].contains(char::is_whitespace) {
-        "it is one word with spaces in it, and no shell takes it apart"
+        "it is one word with spaces in it, and no shell splits it"
     } else {
         return Some(words.clone());
     };
@@ -142,7 +142,7 @@ fn command(
         &key(&["restore", name]),
         problem.to_owned(),
         Some(format!(
-            "write the program and each of its arguments apart: {name} = [\"systemctl\", \"{name}\", \
+            "write the program and each of its arguments separately: {name} = [\"systemctl\", \"{name}\", \
              \"app.service\"]"
         )),
     );

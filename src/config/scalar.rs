@@ -53,13 +53,13 @@ macro_rules! from_text {
     };
 }
 
-/// Reads a length of time.
+/// Reads a duration.
 fn length_of_time(text: &str) -> Result<Duration, String> {
     let span = humantime::parse_duration(text).map_err(|error| {
         format!("{error}\nwrite a number and a unit: \"10 seconds\", \"12 hours\", \"30 days\"")
     })?;
     if span > LONGEST_TIME {
-        Err("a length of time of more than a hundred years".to_owned())
+        Err("a duration of more than a hundred years".to_owned())
     } else {
         Ok(span)
     }
@@ -169,7 +169,7 @@ from_text!(
                 Some(zone) => format!("did you mean \"{zone}\"?"),
                 None => "names look like \"Asia/Riyadh\", \"Europe/Berlin\" or \"UTC\"".to_owned(),
             };
-            format!("there is no time zone {text:?}\n{hint}")
+            format!("unknown time zone {text:?}\n{hint}")
         })
     }
 );
@@ -188,12 +188,12 @@ from_text!(
 from_text!(
     /// A length of time, longer than nothing.
     TimeSpan(Duration),
-    "a length of time in quotes, such as \"30 days\"",
+    "a duration in quotes, such as \"30 days\"",
     { "type": "string", "examples": ["10 seconds", "1 minute", "30 days", "12 weeks"] },
     |text| {
         let span = length_of_time(text)?;
         if span.is_zero() {
-            Err("a length of time of zero\nit must be longer than nothing".to_owned())
+            Err("a duration of zero\nit must be positive".to_owned())
         } else {
             Ok(span)
         }
@@ -203,21 +203,21 @@ from_text!(
 from_text!(
     /// A length of time that may be nothing.
     Delay(Duration),
-    "a length of time in quotes, such as \"5 minutes\"",
+    "a duration in quotes, such as \"5 minutes\"",
     { "type": "string", "examples": ["0 seconds", "5 minutes", "1 hour"] },
     length_of_time
 );
 
 from_text!(
-    /// A limit of age: a length of time longer than nothing, or none.
+    /// A limit of age: a duration longer than nothing, or none.
     AgeLimit(Option<Duration>),
-    "a length of time in quotes, such as \"35 days\", or \"off\"",
+    "a duration in quotes, such as \"35 days\", or \"off\"",
     { "type": "string", "examples": ["35 days", "100 days", "off"] },
     |text| match text {
         "off" => Ok(None),
         text => match length_of_time(text).map_err(|why| format!("{why}, or \"off\""))? {
             Duration::ZERO => Err(
-                "an age of zero\nit must be longer than nothing; \"off\" sets no limit".to_owned(),
+                "an age of zero\nit must be positive; \"off\" sets no limit".to_owned(),
             ),
             age => Ok(Some(age)),
         },
@@ -241,7 +241,7 @@ from_text!(
         let form = "write a number and a unit: \"10 GB\" is 10,000,000,000 bytes, \"10 GiB\" is \
                     10,737,418,240";
         let size: ByteSize =
-            text.parse().map_err(|_| format!("{text:?} is no size\n{form}"))?;
+            text.parse().map_err(|_| format!("invalid size {text:?}\n{form}"))?;
         if size.as_u64() == 0 {
             Err(format!("a size of zero\n{form}"))
         } else if text.bytes().all(|b| b.is_ascii_digit()) {
@@ -265,7 +265,7 @@ from_text!(
         } else if !path.is_absolute() {
             Err(format!("{text:?} is not a path from the root\nbegin it with /"))
         } else if path.components().any(|c| c == Component::ParentDir) {
-            Err("a path with .. in it\nwrite the place that it leads to".to_owned())
+            Err("a path with .. in it\nwrite the path that it leads to".to_owned())
         } else if !path.components().any(names) {
             Err("the root directory\nname a directory below it".to_owned())
         } else {
@@ -283,7 +283,7 @@ from_text!(
     |text| {
         if text.is_empty() || text == "." || text == ".." || text.contains(['/', '\0']) {
             Err(format!(
-                "{text:?} is no name of a credential\nit is what stands before the colon of \
+                "invalid credential name {text:?}\nit is the part before the colon of \
                  LoadCredential= in the unit"
             ))
         } else {
@@ -304,7 +304,7 @@ impl<'de, const MAX: u32> Deserialize<'de> for Count<MAX> {
             type Value = Count<MAX>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "a whole number from 1 to {MAX}")
+                write!(f, "an integer from 1 to {MAX}")
             }
 
             fn visit_i64<E: Error>(self, number: i64) -> Result<Count<MAX>, E> {
@@ -315,7 +315,7 @@ impl<'de, const MAX: u32> Deserialize<'de> for Count<MAX> {
                     .map(Count)
                     .ok_or_else(|| {
                         E::custom(format!(
-                            "a whole number from 1 to {MAX} belongs here, not {number}"
+                            "expected an integer from 1 to {MAX}, found {number}"
                         ))
                     })
             }
@@ -398,7 +398,7 @@ impl<'de> Deserialize<'de> for Keep {
             type Value = Keep;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a length of time in quotes, such as \"30 days\", or false")
+                f.write_str("a duration in quotes, such as \"30 days\", or false")
             }
 
             fn visit_str<E: Error>(self, text: &str) -> Result<Keep, E> {
@@ -407,9 +407,7 @@ impl<'de> Deserialize<'de> for Keep {
 
             fn visit_bool<E: Error>(self, by_age: bool) -> Result<Keep, E> {
                 if by_age {
-                    Err(E::custom(
-                        "for how long?\nwrite a length of time: \"30 days\"",
-                    ))
+                    Err(E::custom("for how long?\nwrite a duration: \"30 days\""))
                 } else {
                     Ok(Keep::NotByAge)
                 }

@@ -147,7 +147,7 @@ fn fault_of_file(
     let shown = path.display();
     match std::fs::metadata(path) {
         Ok(found) if !found.is_file() => Some((
-            format!("{shown} is no file"),
+            format!("{shown} is not a file"),
             "name a file that holds a password".to_owned(),
         )),
         Ok(found) => file_mode(&found).map(|file_mode| {

@@ -85,7 +85,7 @@ pub(super) fn servers(
             } else {
                 Some(names_are())
             };
-            findings.refuse_key(&table, format!("{name:?} is no name for a server"), help);
+            findings.refuse_key(&table, format!("invalid server name {name:?}"), help);
             continue;
         }
         let own_directory = written.directory.clone().map(|path| path.0);
@@ -140,7 +140,7 @@ fn refuse_connection_to_none(findings: &mut Findings<'_>, written: &Written<'_>)
             &key(&["connection"]),
             "no database is named for this connection".to_owned(),
             Some(
-                "write database = \"NAME\" at the top of the file, or take [connection] away"
+                "write database = \"NAME\" at the top of the file, or remove [connection]"
                     .to_owned(),
             ),
         );
@@ -194,7 +194,7 @@ fn databases(
             findings.refuse_key(
                 &written.key(&[name]),
                 "patterns choose only among databases = \"all\"".to_owned(),
-                Some("write databases = \"all\", or take the patterns away".to_owned()),
+                Some("write databases = \"all\", or remove the patterns".to_owned()),
             );
         }
     }
@@ -203,7 +203,7 @@ fn databases(
             findings.refuse_key(
                 &written.key(&["database"]),
                 "both database and databases are set".to_owned(),
-                Some("write all names into databases, and take database away".to_owned()),
+                Some("write all names into databases, and remove database".to_owned()),
             );
             Some(Databases::Named(Vec::new()))
         }
@@ -336,10 +336,10 @@ fn patterns(
             }
             Err(error) => findings.refuse(
                 &at,
-                format!("{pattern:?} is no pattern: {}", error.kind()),
+                format!("invalid pattern {pattern:?}: {}", error.kind()),
                 Some(
-                    "* stands for anything, ? for one character, [ab] for one of these, {a,b} \
-                      for one of those; \\ takes the next character as it is"
+                    "* matches any text, ? one character, [ab] one of these, {a,b} one \
+                      of those; \\ makes the next character literal"
                         .to_owned(),
                 ),
             ),

@@ -238,7 +238,7 @@ fn unreadable_file(path: &Path, error: &io::Error) -> Problem {
     let leads_to = path.read_link().ok().filter(|_| is_gone);
     let why = match &leads_to {
         Some(target) => format!(
-            "it is a link to {}, which is not there",
+            "it is a link to {}, which does not exist",
             one_line(&target.display().to_string())
         ),
         None => error.to_string(),
@@ -251,7 +251,7 @@ fn unreadable_file(path: &Path, error: &io::Error) -> Problem {
         ErrorKind::PermissionDenied => Some(permission_to_read(path)),
         ErrorKind::InvalidData => Some("the file must be UTF-8".to_owned()),
         ErrorKind::FileTooLarge => {
-            Some("is it the right file? Many databases may be parted among files in conf.d".into())
+            Some("is it the right file? Databases can be distributed over files in conf.d".into())
         }
         _ => None,
     };

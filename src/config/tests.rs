@@ -208,7 +208,7 @@ fn a_link_to_nothing_is_no_configuration_that_is_absent() {
         };
         assert_eq!(
             problem.message,
-            "the configuration cannot be read: it is a link to gone, which is not there"
+            "the configuration cannot be read: it is a link to gone, which does not exist"
         );
         let help = problem.help.as_deref();
         assert_eq!(
@@ -279,7 +279,7 @@ fn later_sources_win_setting_by_setting_and_each_setting_knows_its_source() {
 #[test]
 fn a_problem_shows_the_line_with_a_caret_and_the_way_out() {
     insta::assert_snapshot!(refused("database = \"a\"\n\n[jobs.daily]\nshedule = \"0 2 * * *\"\n"), @r#"
-    error: jobs.daily.shedule: there is no such setting in jobs.daily
+    error: jobs.daily.shedule: unknown setting in jobs.daily
      --> /etc/pgbackupd/pgbackupd.toml:4:1
       |
     4 | shedule = "0 2 * * *"
@@ -360,7 +360,7 @@ fn what_is_sound_but_odd_is_warned_of() {
     let unmade = warnings("database = \"a\"\n[series.dialy]\nkeep = \"1 day\"");
     assert!(unmade.contains("did you mean daily?"), "{unmade}");
     let for_ever = warnings("database = \"a\"\n[jobs.x]\nseries = \"x\"\nschedule = \"@hourly\"");
-    assert!(for_ever.contains("stay for ever"), "{for_ever}");
+    assert!(for_ever.contains("stay permanently"), "{for_ever}");
     let per_server = warnings("database = \"a\"\n[daemon]\nconcurrency_per_server = 3");
     assert!(per_server.contains("only 2 run in all"), "{per_server}");
     let crowded = "database = \"a\"\n[jobs.verify]\nschedule = \"*/10 * * * *\"\njitter = ";

@@ -24,29 +24,23 @@ pub(super) fn describe(path: &[String], kind: Kind) -> (String, Option<String>, 
                 || one_of(known),
                 |right| format!("did you mean \"{right}\"?"),
             );
-            (
-                format!("{word:?} is no choice here"),
-                Some(hint),
-                What::Value,
-            )
+            (format!("invalid value {word:?}"), Some(hint), What::Value)
         }
-        Kind::InvalidType(_, expected) if secret => (
-            format!("{expected} in quotes belongs here"),
-            None,
-            What::Value,
-        ),
+        Kind::InvalidType(_, expected) if secret => {
+            (format!("expected {expected} in quotes"), None, What::Value)
+        }
         Kind::InvalidType(actual, expected) => {
             let actual = kind_of(&actual);
             (
-                format!("{expected} belongs here, not {actual}"),
+                format!("expected {expected}, found {actual}"),
                 None,
                 What::Value,
             )
         }
         Kind::InvalidValue(_, expected) | Kind::InvalidLength(_, expected) => {
-            (format!("{expected} belongs here"), None, What::Value)
+            (format!("expected {expected}"), None, What::Value)
         }
-        Kind::Message(_) if secret => ("this cannot stand here".to_owned(), None, What::Value),
+        Kind::Message(_) if secret => ("this is not allowed here".to_owned(), None, What::Value),
         Kind::Message(text) => match text.split_once('\n') {
             Some((message, help)) => (message.to_owned(), Some(help.to_owned()), What::Value),
             None => (text, None, What::Value),
@@ -57,9 +51,9 @@ pub(super) fn describe(path: &[String], kind: Kind) -> (String, Option<String>, 
 
 fn unknown_setting(table: &[String]) -> String {
     if table.is_empty() {
-        "there is no such setting".to_owned()
+        "unknown setting".to_owned()
     } else {
-        format!("there is no such setting in {}", table.join("."))
+        format!("unknown setting in {}", table.join("."))
     }
 }
 

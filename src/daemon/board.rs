@@ -443,7 +443,7 @@ mod tests {
         assert_eq!(skipped.work.slot, at(60));
         assert_eq!(
             skipped.reason,
-            "the run that was due at 2025-07-09 00:00:00 +00:00 is still at work, since 2025-07-09 \
+            "the run that was due at 2025-07-09 00:00:00 +00:00 is still in progress, since 2025-07-09 \
              00:03:00 +00:00"
         );
         assert_eq!(

@@ -264,7 +264,7 @@ pub(super) fn kind(kind: &JobKind) -> String {
         JobKind::Backup(series) => format!("backup of series {series}"),
         JobKind::Verify(verification) => {
             let usual = Verification::default();
-            let mut text = "verification".to_owned();
+            let mut text = "verify run".to_owned();
             if verification.older_than != usual.older_than {
                 let age = span(verification.older_than);
                 text = format!("{text} of what was not checked for {age}");
@@ -275,9 +275,9 @@ pub(super) fn kind(kind: &JobKind) -> String {
             }
             text
         }
-        JobKind::Drill(DrillChoice::Newest) => "test restore".to_owned(),
-        JobKind::Drill(DrillChoice::Random) => "test restore of a random backup".to_owned(),
-        JobKind::Prune => "clean-up".to_owned(),
+        JobKind::Drill(DrillChoice::Newest) => "drill".to_owned(),
+        JobKind::Drill(DrillChoice::Random) => "drill of a random backup".to_owned(),
+        JobKind::Prune => "prune run".to_owned(),
     }
 }
 
@@ -363,7 +363,7 @@ pub(super) mod tests {
             ),
             (
                 "[jobs.verify]\nolder_than = \"6 days\"\nbudget = \"2 hours\"",
-                "job verify: verification → verification of what was not checked for 6 days within 2 hours",
+                "job verify: verify run → verify run of what was not checked for 6 days within 2 hours",
             ),
             ("[drill]\njobs = 3", "drill.jobs: 2 → 3"),
             (

@@ -135,7 +135,7 @@ impl Run<'_> {
         emit!(
             DrillOverdue,
             { age_seconds = age.as_secs(), limit_seconds = limit.as_secs(), },
-            "the test restore of {} is overdue: {missed}",
+            "the drill of {} is overdue: {missed}",
             self.database()
         );
     }
@@ -239,7 +239,7 @@ impl Run<'_> {
             emit!(
                 RunSucceeded,
                 { outcome = "succeeded", bytes = bytes, seconds = took_seconds, },
-                "{} succeeded (job {}): {checked} read in full, {}, all whole, in {}",
+                "{} succeeded (job {}): {checked} read in full, {}, all intact, in {}",
                 self.name(),
                 self.subject.job,
                 size(bytes),
@@ -300,7 +300,7 @@ impl Run<'_> {
             emit!(
                 RunFailed,
                 { outcome = "failed", seconds = seconds, },
-                "{} FAILED (job {}): there is no sound backup to restore",
+                "{} FAILED (job {}): there is no intact backup to restore",
                 self.name(),
                 self.subject.job
             );

@@ -137,7 +137,7 @@ async fn prepare(
         // Where that cannot be told now, the drill itself says it.
         if let Ok(enforcement) = Enforcement::of_this_machine() {
             let sentence = enforcement.sentence();
-            emit!(DrillsConfined, {}, "test restores are confined: {sentence}");
+            emit!(DrillsConfined, {}, "drills are confined: {sentence}");
         }
     }
     put_in_order(plan, context, directories).await;
@@ -219,7 +219,7 @@ async fn sweep_up_drills(context: &JobContext, directories: &Directories) {
         Ok(swept) => {
             for directory in swept {
                 tracing::info!(
-                    "removed the temporary cluster {} of a test restore that was cut short",
+                    "removed the temporary cluster {} of a drill that was cut short",
                     directory.display()
                 );
             }
@@ -273,8 +273,8 @@ fn report_recovery(plan: &Plan, backup_directory: &BackupDirectory, recovery: &R
         emit!(
             InterruptedRunFound,
             { database = %backup_directory.database, backup },
-            "completed backup {backup} of {database}: whole and checked, its run \
-             had been cut short at the very end"
+            "completed backup {backup} of {database}: its run had \
+             been cut short at the end"
         );
     }
     for record in &recovery.closed {

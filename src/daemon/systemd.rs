@@ -70,6 +70,6 @@ impl Systemd {
 
 fn send(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
-        tracing::debug!("the service manager could not be told: {error}");
+        tracing::debug!("systemd could not be notified: {error}");
     }
 }

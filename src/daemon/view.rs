@@ -203,7 +203,7 @@ impl View<'_> {
         }
         if let Some(refused) = self.refused {
             parts.push(format!(
-                "the configuration is REFUSED, the one before it is in force: {}",
+                "the new configuration is REFUSED, the old one is active: {}",
                 in_short(refused)
             ));
         }
@@ -443,7 +443,7 @@ mod tests {
         );
         assert_eq!(
             view(&plan, &idle, Some("error: x: no\n  --> a.toml:3:9\n   |")).line(&[]),
-            "the configuration is REFUSED, the one before it is in force: a.toml:3:9: error: x: no; \
+            "the new configuration is REFUSED, the old one is active: a.toml:3:9: error: x: no; \
              next: daily at Thu 2025-07-10 02:00 +03"
         );
         let stuck = View {

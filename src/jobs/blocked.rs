@@ -80,8 +80,8 @@ impl Watch {
     pub(super) fn blame(&self) -> String {
         let seen = self.seen();
         let Some(first) = seen.blockers.first() else {
-            return "who held it was gone before that could be seen; raise limits.lock_wait, or run \
-                    it again at a quieter time"
+            return "the blocking session was gone before it could be identified; raise \
+                    limits.lock_wait, or run it again at a quieter time"
                 .to_owned();
         };
         let list: Vec<String> = seen.blockers.iter().map(ToString::to_string).collect();

@@ -63,7 +63,7 @@ pub struct PassedOver {
 
 impl fmt::Display for PassedOver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} is newer and passed over: {}", self.backup, self.why)
+        write!(f, "{} is newer and skipped: {}", self.backup, self.why)
     }
 }
 
@@ -137,11 +137,11 @@ impl Found<'_> {
             let what = match entry.state.fault()? {
                 Fault::Damaged(what) => format!("it is damaged: {what}"),
                 Fault::Unrestorable(what) => {
-                    format!("it did not come back intact in a test restore: {what}")
+                    format!("it did not come back intact in a drill: {what}")
                 }
             };
             let way = format!(
-                "; `{}` tries it all the same",
+                "; `{}` restores it anyway",
                 command("restore", self.database, &entry.stem.to_string())
             );
             Some(self.other(Some(entry.started.to_utc()), &entry.stem, what + &way))
@@ -151,7 +151,7 @@ impl Found<'_> {
             let what = if problem.lost.is_some() {
                 problem.what.clone()
             } else {
-                format!("its manifest is of no use: {}", problem.what)
+                format!("its manifest cannot be used: {}", problem.what)
             };
             let way = format!(
                 "; its dump can be restored by its path: `{}`",
@@ -166,7 +166,7 @@ impl Found<'_> {
                 None => "its state is lost",
             };
             let why = format!(
-                "it was damaged and is in quarantine: {damage}; `{}` gives it its place back once it is \
+                "it was damaged and is in quarantine: {damage}; `{}` moves it back once it is \
                  intact",
                 command("release", self.database, &one.name)
             );
@@ -450,9 +450,9 @@ mod passed_over_tests {
         let said = found.passed_over(Some(chosen), &Criteria::default());
         assert_eq!(
             said[3].to_string(),
-            "weekly_backup_20250709_020000 is newer and passed over: it did not come back intact in a \
-             test restore: row 7 differs; `pgbackupd restore --database app \
-             weekly_backup_20250709_020000` tries it all the same"
+            "weekly_backup_20250709_020000 is newer and skipped: it did not come back intact \
+             in a drill: row 7 differs; `pgbackupd restore --database app \
+             weekly_backup_20250709_020000` restores it anyway"
         );
     }
 }

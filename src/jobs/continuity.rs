@@ -104,7 +104,7 @@ fn gone(state: &Path, repository: &Repository, catalogue: &Catalogue) -> Vec<See
         Ok(None) => return Vec::new(),
         Err(error) => {
             // Not everybody may look there; and what is spoilt is written anew by the next backup.
-            tracing::debug!("nothing is remembered of the newest backup: {error}");
+            tracing::debug!("the record of the newest backup cannot be read: {error}");
             return Vec::new();
         }
     };
@@ -228,7 +228,7 @@ pub(super) fn after_a_backup(
         if let Err(error) = written.flatten() {
             // Somebody's backup by hand is none the worse for it.
             tracing::info!(
-                "that this is the newest backup cannot be noted in {}: {error}",
+                "the newest backup cannot be noted in {}: {error}",
                 state.display()
             );
         }

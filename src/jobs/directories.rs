@@ -196,7 +196,7 @@ async fn run_as(
     }
     let answer = answer.await.map_err(|error| error.to_string())?;
     let answer = answer.map_err(|error| error.to_string())?;
-    serde_json::from_slice(&answer).map_err(|error| format!("its answer makes no sense: {error}"))
+    serde_json::from_slice(&answer).map_err(|error| format!("its answer is invalid: {error}"))
 }
 
 fn environment_of(owner: &Owner, context: &JobContext) -> Vec<(String, String)> {

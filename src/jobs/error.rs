@@ -52,7 +52,7 @@ pub enum JobError {
     NoSpace(String),
     /// The machine has no more threads or file descriptors for us.
     #[error(
-        "{0}; see how many processes, threads and open files the user and the service may have \
+        "{0}; check how many processes, threads and open files the user and the service may have \
          (`ulimit -u -n`, TasksMax=, LimitNOFILE=), and what else runs here"
     )]
     Exhausted(String),
@@ -79,7 +79,7 @@ pub enum JobError {
     },
     /// A backup is complete and stands, but the ledger does not say so.
     #[error(
-        "the backup {backup} is complete and stands, but that could not be recorded in {ledger}: \
+        "the backup {backup} is complete, but that could not be recorded in {ledger}: \
          {source}{}",
         advice(.source)
     )]
@@ -109,7 +109,7 @@ pub enum JobError {
         source: Box<JobError>,
     },
     /// The directory with the backups of one server of several cannot be read.
-    #[error("the backups of server {server} cannot be looked at: {source}")]
+    #[error("the backups of server {server} cannot be read: {source}")]
     Unseen {
         /// The server's name in the configuration.
         server: String,
@@ -360,5 +360,5 @@ impl From<tokio::task::JoinError> for JobError {
 
 /// In reading the census that stands beside a backup.
 pub(super) fn census_damage(error: &StoredCensusError) -> String {
-    format!("its census is of no use: {error}")
+    format!("its census cannot be used: {error}")
 }

@@ -397,7 +397,7 @@ const WANTING_TO_BE_PRELOADED: [&str; 3] = [
 ];
 
 /// What is lacking then.
-pub(super) const NOT_PRELOADED: &str = "an extension wants to be loaded when a server starts \
+pub(super) const NOT_PRELOADED: &str = "an extension must be loaded when a server starts \
     (shared_preload_libraries), and the temporary cluster has not loaded it";
 
 /// The messages of what lacks something of this machine, and what that is.
@@ -449,7 +449,7 @@ const LACKS: &[(&[&str], &str)] = &[
     ),
     (
         &["cannot open shared object file: Permission denied"],
-        "a library of functions stands where the temporary cluster may not read",
+        "a library of functions is where the temporary cluster may not read",
     ),
     (
         &["incompatible library \""],
@@ -480,7 +480,7 @@ const LACKS: &[(&[&str], &str)] = &[
             "unsupported XML feature",
             "requires the server to be built with",
         ],
-        "the server on this machine was built without something",
+        "the server on this machine was built without a feature",
     ),
     (
         &[

@@ -79,7 +79,7 @@ pub fn prune(
         // A full disk is what a clean-up can help with, and then its end can be recorded.
         Err(error) if error.kind() == io::ErrorKind::StorageFull => {
             tracing::warn!(
-                "the start of the clean-up could not be recorded in {}: {error}",
+                "the start of the prune run could not be recorded in {}: {error}",
                 ledger.path().display()
             );
         }
@@ -104,7 +104,7 @@ pub fn prune(
             record.message = Some(error.to_string());
         }
     }
-    append(&ledger, &record, "the clean-up is done, but")?;
+    append(&ledger, &record, "the prune run is done, but")?;
     outcome
 }
 

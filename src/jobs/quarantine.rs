@@ -33,7 +33,7 @@ pub(super) fn put_aside(
     let mut start =
         run.record_with_requester(Event::Started, &backup_directory.database, details());
     start.message = Some(damage.to_owned());
-    append(&ledger, &start, "nothing was put aside because")?;
+    append(&ledger, &start, "nothing was quarantined because")?;
     let put = repository.quarantine(run.id, stem, &lock);
     let event = if put.is_ok() {
         Event::Succeeded
@@ -46,7 +46,7 @@ pub(super) fn put_aside(
         Ok(None) => "it was removed meanwhile".to_owned(),
         Err(error) => error.to_string(),
     });
-    append(&ledger, &end, "the backup was put aside, but")?;
+    append(&ledger, &end, "the backup was quarantined, but")?;
     Ok(put?)
 }
 
@@ -68,7 +68,7 @@ pub async fn release(
     let began = Instant::now();
     let released = give_back(run, backup_directory, quarantined).await;
     let (event, done) = match &released {
-        Ok(()) => (Event::Succeeded, "the backup has its place back, but"),
+        Ok(()) => (Event::Succeeded, "the backup was released, but"),
         Err(error) => (error.event(), "the backup stays in quarantine, and"),
     };
     let details = Details::Release {
@@ -100,8 +100,8 @@ async fn give_back(
         Manifest::read(&path).map_err(|source| RepositoryError::Manifest { path, source })?;
     if let Examined::Damaged(damage) = examine(run, &aside, stem, &manifest).await? {
         return Err(JobError::Damaged(format!(
-            "the backup {name} is still damaged and stays in quarantine: {damage}; put whole copies \
-             of its files into {}, and release it again",
+            "the backup {name} is still damaged and stays in quarantine: {damage}; copy intact \
+             files into {}, and release it again",
             directory.display()
         )));
     }

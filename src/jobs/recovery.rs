@@ -114,7 +114,7 @@ fn end_of(
     let (event, message) = match made {
         _ if is_aside => (
             Event::Succeeded,
-            "it was put aside by the next run, since its own was cut short",
+            "it was quarantined by the next run, since its own was cut short",
         ),
         Some(_) => (
             Event::Succeeded,

@@ -223,7 +223,7 @@ pub enum StreamError {
     /// The file cannot be written.
     #[error("cannot write: {0}")]
     Write(#[source] io::Error),
-    /// What passed is no whole dump.
+    /// What passed is not a complete dump.
     #[error(transparent)]
     Flaw(#[from] Flaw),
     /// It holds what a restore does not send.
@@ -238,7 +238,7 @@ pub enum StreamError {
 /// file. Whoever follows the writing can read it back meanwhile.
 ///
 /// # Errors
-/// When the source or the file fails, or the text is no whole dump.
+/// When the source or the file fails, or the text is not a complete dump.
 #[expect(
     clippy::too_many_arguments,
     reason = "where the dump comes from, where it goes, and who watches"
@@ -398,7 +398,7 @@ fn because(flaw: Flaw, findings: &Findings) -> StreamError {
 /// for granted.
 ///
 /// # Errors
-/// When the source fails, or the text is no whole dump.
+/// When the source fails, or the text is not a complete dump.
 pub fn take_census(
     mut source: impl Read,
     progress: &Progress,

@@ -136,7 +136,7 @@ impl fmt::Display for SkipReason {
             ),
             Self::StillAtWork { slot, since } => write!(
                 f,
-                "the run that was due at {} is still at work, since {}",
+                "the run that was due at {} is still in progress, since {}",
                 to_the_second(slot),
                 to_the_second(since)
             ),
@@ -234,7 +234,7 @@ mod tests {
         let reason = overlap(Some(at_work), Tz::Asia__Riyadh).unwrap();
         assert_eq!(
             reason.to_string(),
-            "the run that was due at 2025-07-09 02:00:00 +03:00 is still at work, since \
+            "the run that was due at 2025-07-09 02:00:00 +03:00 is still in progress, since \
              2025-07-09 02:00:04 +03:00"
         );
     }

@@ -149,7 +149,7 @@ impl Judge<'_> {
                 format!(
                     "the backup {backup} does not restore: {}; run `pgbackupd backup --database \
                      {word}` for a new one, and `pgbackupd drill --database {word} {backup}` once \
-                     the reason is mended",
+                     the reason is fixed",
                     without_full_stop(&excerpt(&joined_lines(what)))
                 ),
             );
@@ -160,8 +160,8 @@ impl Judge<'_> {
             self.concern(
                 ConcernKind::Quarantined,
                 format!(
-                    "the backup {name} was damaged and is in quarantine: {}; put whole copies of its \
-                     files into {path} and run `pgbackupd release {name}`, or remove that directory",
+                    "the backup {name} was damaged and is in quarantine: {}; copy intact files \
+                     into {path} and run `pgbackupd release {name}`, or remove that directory",
                     without_full_stop(&excerpt(&joined_lines(what)))
                 ),
             );
@@ -171,7 +171,7 @@ impl Judge<'_> {
             self.concern(
                 ConcernKind::Unreadable,
                 format!(
-                    "{} counts for no backup: {what}; docs/operations.md says what to do",
+                    "{} counts for no backup: {what}; see docs/operations.md",
                     one_line(&path.display().to_string())
                 ),
             );
@@ -217,7 +217,7 @@ impl Judge<'_> {
                 self.concern(
                     ConcernKind::RecoveryPoint,
                     format!(
-                        "the newest sound backup is {} old, and the recovery point is {}{way_out}",
+                        "the newest intact backup is {} old, and the recovery point is {}{way_out}",
                         rough_span(age),
                         rough_span(target),
                     ),
@@ -275,7 +275,7 @@ impl Judge<'_> {
             || !facts.lost_manifests.is_empty();
         let way_out = self.way_out(None);
         if lost {
-            let sentence = format!("there is no sound backup{way_out}");
+            let sentence = format!("there is no intact backup{way_out}");
             self.concern(ConcernKind::NoBackup, sentence);
         } else if runs {
             self.remark("there is no backup yet: the first is being made");
@@ -302,11 +302,11 @@ impl Judge<'_> {
                 left => format!("{left} backups"),
             };
             self.remark(&format!(
-                "the last verification did not reach {left} in time; the next one begins with them"
+                "the last verify run did not reach {left} in time; the next one begins with them"
             ));
         }
         if let Some(failing) = &verification.failing {
-            let sentence = format!("{}{way_out}", self.failed("verification", failing));
+            let sentence = format!("{}{way_out}", self.failed("verify", failing));
             self.concern(ConcernKind::VerificationFailed, sentence);
         } else if let Some(slot) = verification.overdue.filter(|_| !verification.running) {
             let last = match verification.last {
@@ -316,7 +316,7 @@ impl Judge<'_> {
             self.concern(
                 ConcernKind::VerificationOverdue,
                 format!(
-                    "the verification that was due at {} has not happened, and {last}{way_out}",
+                    "the verify run that was due at {} has not happened, and {last}{way_out}",
                     moment(slot)
                 ),
             );
@@ -328,14 +328,14 @@ impl Judge<'_> {
         if let Some(failing) = &self.facts.prune {
             let sentence = format!(
                 "{}; run `pgbackupd prune --database {word}`",
-                self.failed("clean-up", failing)
+                self.failed("prune", failing)
             );
             self.concern(ConcernKind::Failed, sentence);
         }
         let drill = &self.facts.drill;
         let way_out = format!("; run `pgbackupd drill --database {word}`");
         if let Some(failing) = &drill.failing {
-            let sentence = format!("{}{way_out}", self.failed("test restore", failing));
+            let sentence = format!("{}{way_out}", self.failed("drill", failing));
             self.concern(ConcernKind::Failed, sentence);
         } else if let Some(slot) = drill.overdue.filter(|_| !drill.running) {
             let last = match drill.last {
@@ -343,7 +343,7 @@ impl Judge<'_> {
                 None => "there never was one".to_owned(),
             };
             let sentence = format!(
-                "the test restore that was due at {} has not happened, and {last}{way_out}",
+                "the drill that was due at {} has not happened, and {last}{way_out}",
                 moment(slot)
             );
             self.concern(ConcernKind::DrillOverdue, sentence);
@@ -359,8 +359,8 @@ impl Judge<'_> {
         let target = self.expectation.recovery_time;
         if let Some(took) = self.facts.drill.recovery.filter(|took| *took > target) {
             let sentence = format!(
-                "the data was back after {} in the last test restore, and a restore is to take {} at \
-                 most (objectives.recovery_time); docs/operations.md says what makes it faster",
+                "the data was back after {} in the last drill, and a restore is to take {} at \
+                 most (objectives.recovery_time); docs/operations.md has ways to make it faster",
                 rough_span(took),
                 rough_span(target)
             );
@@ -435,7 +435,7 @@ pub fn describe_lost_manifest(backup: &str, dump: &Path, database: &str) -> Stri
 pub fn describe_lost_state(backup: &str, what: &str, database: &str) -> String {
     format!(
         "the state of the backup {backup} cannot be used: {}; it counts as pinned and as not checked; \
-         run `pgbackupd verify --database {word} {backup}`, which writes it anew, and then `pgbackupd \
+         run `pgbackupd verify --database {word} {backup}`, which writes it again, and then `pgbackupd \
          unpin --database {word} {backup}` if it need not stay",
         without_full_stop(&joined_lines(what)),
         word = shell_word(database),
@@ -463,7 +463,7 @@ pub fn describe_loss(loss: &Loss, database: &str, directory: &Path) -> String {
             };
             format!(
                 "database {} {change}: the backup {} holds {}, {} {}; no backup made before {} is \
-                 removed; if this is meant, run `pgbackupd accept contents --database {word}`",
+                 removed; if this is intended, run `pgbackupd accept contents --database {word}`",
                 one_line(database),
                 before.name,
                 contents(before),
@@ -491,7 +491,7 @@ pub fn describe_loss(loss: &Loss, database: &str, directory: &Path) -> String {
         }
         Accepted::Vanished | Accepted::Manifest => format!(
             "the backup {} was the newest in {} and is gone, and nothing on record has removed it: is \
-             the disk mounted? No older backup is removed; if it is gone for good, run `pgbackupd \
+             the disk mounted? No older backup is removed; if it is permanently gone, run `pgbackupd \
              accept vanished --database {word}`",
             before.name,
             one_line(&directory.display().to_string()),

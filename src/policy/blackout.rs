@@ -67,12 +67,12 @@ pub enum BlackoutError {
     Shape,
     /// A word stands where a day belongs.
     #[error(
-        "{0:?} is no day of the week; the days are Mon, Tue, Wed, Thu, Fri, Sat and Sun, as in \
+        "unknown day of the week {0:?}; the days are Mon, Tue, Wed, Thu, Fri, Sat and Sun, as in \
          \"Mon-Fri\" or \"Sat,Sun\""
     )]
     Day(String),
     /// A word stands where a time belongs.
-    #[error("{0:?} is no time of the day; times are from 00:00 to 23:59, and an end may be 24:00")]
+    #[error("invalid time {0:?}; times are from 00:00 to 23:59, and an end may be 24:00")]
     Time(String),
     /// It ends when it begins.
     #[error("the window ends at {0}, when it begins; a whole day is 00:00-24:00")]

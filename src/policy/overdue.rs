@@ -72,7 +72,7 @@ impl Promise<'_> {
 impl fmt::Display for Overdue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let slot = self.slot.format("%a %Y-%m-%d %H:%M %:z");
-        write!(f, "the run that was due at {slot} has brought no success")?;
+        write!(f, "the run that was due at {slot} has not succeeded")?;
         match &self.newest {
             Some(newest) => write!(
                 f,
@@ -171,7 +171,7 @@ impl fmt::Display for DrillMissed {
             Self::Never { age, limit } => {
                 write!(
                     f,
-                    "there have been backups for {}, and no test restore has come to a result",
+                    "there have been backups for {}, and no drill has come to a result",
                     rough_span(*age)
                 )?;
                 limit
@@ -179,7 +179,7 @@ impl fmt::Display for DrillMissed {
             Self::TooOld { age, limit } => {
                 write!(
                     f,
-                    "the last test restore that came to a result was {} ago",
+                    "the last drill that came to a result was {} ago",
                     rough_span(*age)
                 )?;
                 limit
@@ -234,7 +234,7 @@ mod tests {
         assert_eq!(
             overdue(&[], None, yesterday, "2025-07-09T00:00:00Z").as_deref(),
             Some(
-                "the run that was due at Wed 2025-07-09 02:00 +03:00 has brought no success; the \
+                "the run that was due at Wed 2025-07-09 02:00 +03:00 has not succeeded; the \
                  newest one is of Tue 2025-07-08 02:00 +03:00"
             )
         );
@@ -242,7 +242,7 @@ mod tests {
         assert_eq!(
             overdue(&[], None, None, "2025-07-09T22:00:00Z").as_deref(),
             Some(
-                "the run that was due at Wed 2025-07-09 02:00 +03:00 has brought no success, and \
+                "the run that was due at Wed 2025-07-09 02:00 +03:00 has not succeeded, and \
                  there was none before"
             )
         );
@@ -319,7 +319,7 @@ mod tests {
                 long_ago,
                 "2025-07-06T01:00:01Z",
                 Some(
-                    "the last test restore that came to a result was 35 days ago; \
+                    "the last drill that came to a result was 35 days ago; \
                      objectives.drill_age allows 35 days",
                 ),
             ),
@@ -335,7 +335,7 @@ mod tests {
                 Some("2025-06-01T00:00:00Z"),
                 "2025-07-11T01:00:00Z",
                 Some(
-                    "there have been backups for 40 days, and no test restore has come to a \
+                    "there have been backups for 40 days, and no drill has come to a \
                      result; objectives.drill_age allows 35 days",
                 ),
             ),

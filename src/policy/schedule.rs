@@ -74,7 +74,7 @@ pub enum ScheduleError {
     },
     /// A word with `@` that stands for no pattern.
     #[error(
-        "{nickname} stands for no schedule; there are @hourly, @daily, @midnight, @weekly, \
+        "unknown schedule {nickname}; there are @hourly, @daily, @midnight, @weekly, \
          @monthly, @yearly and @annually"
     )]
     UnknownNickname {

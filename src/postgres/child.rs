@@ -181,7 +181,7 @@ impl fmt::Display for Exit {
         if let (9, Some(limit)) = (number, self.memory_limit) {
             return write!(
                 f,
-                "was killed by the kernel: the service has reached its limit of memory, {} (MemoryMax=); \
+                "was killed by the kernel: the service has reached its memory limit, {} (MemoryMax=); \
                  `systemctl edit pgbackupd` raises it, and fewer runs at a time need less",
                 crate::display::size(limit)
             );

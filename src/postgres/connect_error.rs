@@ -86,10 +86,10 @@ impl ConnectError {
         }
         let advice = match self.kind {
             ConnectErrorKind::ServerDown => {
-                "see that the server runs and that host and port are right"
+                "check that the server runs and that host and port are right"
             }
             ConnectErrorKind::Exhausted => {
-                "see how many processes, threads and files the user and the service may have \
+                "check how many processes, threads and files the user and the service may have \
                  (`ulimit -u -n`, TasksMax=, LimitNOFILE=), and what else runs here"
             }
             ConnectErrorKind::AuthenticationFailed => match self.sqlstate.as_deref() {
@@ -106,7 +106,7 @@ impl ConnectError {
                     .into();
                 }
                 _ => {
-                    "see that the user exists on the server, and that the server's pg_hba.conf admits it"
+                    "check that the user exists on the server, and that the server's pg_hba.conf admits it"
                 }
             },
             ConnectErrorKind::NoSuchDatabase => "correct the database's name, or remove it",
@@ -118,7 +118,7 @@ impl ConnectError {
                 "try again later, or raise max_connections or the role's or database's limit"
             }
             ConnectErrorKind::Tls => {
-                "see that sslmode suits the server and that sslrootcert holds the certificate of \
+                "check that sslmode suits the server and that sslrootcert holds the certificate of \
                  its authority; a certificate that is verified must be of X.509 version 3 with the \
                  server's name in its subjectAltName"
             }
@@ -127,7 +127,7 @@ impl ConnectError {
                 "this is a connection pooler such as PgBouncer, and a backup needs sessions of the \
                  PostgreSQL server itself: set host and port of the connection to the server's own"
             }
-            ConnectErrorKind::Other => "the server's log may tell more",
+            ConnectErrorKind::Other => "the server's log may have more",
         };
         advice.into()
     }
@@ -138,12 +138,9 @@ impl ConnectError {
 pub fn advice_to_root(user: &str) -> Option<Cow<'static, str>> {
     let is_root = user == "root" && rustix::process::geteuid().is_root();
     is_root.then(|| match identity::stays_root() {
-        Some(true) => {
-            "leave out --as-me, and the command runs as the service's user, whom the server knows"
-                .into()
-        }
+        Some(true) => "leave out --as-me, and the command runs as the service's user".into(),
         Some(false) | None => format!(
-            "run it as the user whom the server knows, such as `{}`, or configure connection.user \
+            "run it as a user who can log in, such as `{}`, or configure connection.user \
              and its password",
             identity::runuser("postgres")
         )
@@ -280,8 +277,8 @@ fn is_of_a_pooler(code: &str, message: &str) -> bool {
 }
 
 /// Whether what an error code of the server stands for passes without anybody doing anything: a broken
-/// connection, a conflict with another transaction or with recovery, a shortage, a lock that was not to be
-/// had, an end from outside, or an object that was dropped while it was read (classes 08, 40, 53, 57,
+/// connection, a conflict with another transaction or with recovery, a shortage, a lock that was not
+/// granted, an end from outside, or an object that was dropped while it was read (classes 08, 40, 53, 57,
 /// codes 55P03 and XX000 of the manual's appendix "Error Codes").
 pub(super) fn passes(code: &str) -> bool {
     matches!(code, "55P03" | "XX000")
@@ -344,7 +341,7 @@ pub(super) fn in_short(error: &tokio_postgres::Error) -> String {
                 .iter()
                 .filter_map(|(word, name)| Some(format!(", {word} {}", (*name)?)));
             format!(
-                "the server says: {}: {message} (SQLSTATE {code}{})",
+                "the server reports: {}: {message} (SQLSTATE {code}{})",
                 server.severity(),
                 objects.collect::<String>()
             )
@@ -356,7 +353,7 @@ pub(super) fn in_short(error: &tokio_postgres::Error) -> String {
 pub(super) fn display_with_causes(error: &tokio_postgres::Error) -> String {
     if let Some(server) = error.as_db_error() {
         let mut text = format!(
-            "the server says: {}: {} (SQLSTATE {})",
+            "the server reports: {}: {} (SQLSTATE {})",
             server.severity(),
             server.message(),
             server.code().code()
@@ -443,9 +440,8 @@ mod tests {
         if !rustix::process::geteuid().is_root() {
             return;
         }
-        let german =
-            "the server says: FATAL: Peer-Authentifizierung für Benutzer »postgres« fehlgeschlagen";
-        let no_rule = "the server says: FATAL: kein pg_hba.conf-Eintrag für Host »[local]«";
+        let german = "the server reports: FATAL: Peer-Authentifizierung für Benutzer »postgres« fehlgeschlagen";
+        let no_rule = "the server reports: FATAL: kein pg_hba.conf-Eintrag für Host »[local]«";
         for (code, more, reason, is_by_user) in [
             ("28000", "host=/run/postgresql user=postgres", german, true),
             ("28P01", "host=/run/postgresql user=postgres", german, false),

@@ -110,7 +110,7 @@ pub enum ProgramError {
     },
     /// They could not be looked for, so nothing is known of what is installed.
     #[error(
-        "cannot look for the programs of PostgreSQL in {}: {source}; see how many processes and open \
+        "cannot look for the programs of PostgreSQL in {}: {source}; check how many processes and open \
          files the user and the service may have (`ulimit -u -n`, TasksMax=, LimitNOFILE=), and what \
          else runs here",
         .directory.display()
@@ -411,7 +411,7 @@ async fn installed_version(
     let is = |phrase: &str| Unusable::Is(phrase.to_owned());
     match timeout(PATIENCE, first_line(&directory.join("pg_dump"))).await {
         Ok(Ok(line)) => {
-            ProgramVersion::parse(&line).ok_or_else(|| is("a pg_dump that tells no version"))
+            ProgramVersion::parse(&line).ok_or_else(|| is("a pg_dump that prints no version"))
         }
         Ok(Err(error)) if is_exhaustion(&error) => Err(Unusable::Unknown(error)),
         Ok(Err(error)) => Err(is(&format!("a pg_dump that does not run ({error})"))),

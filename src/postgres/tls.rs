@@ -56,7 +56,7 @@ pub enum TlsError {
         expected: &'static str,
     },
     /// rustls refuses the pieces.
-    #[error("the certificates and keys for TLS do not fit together: {0}")]
+    #[error("the certificates and keys for TLS do not match: {0}")]
     Refused(String),
 }
 

@@ -146,7 +146,7 @@ fn link_to_nothing(path: &Path) -> Option<io::Error> {
     let is_nothing = matches!(path.try_exists(), Ok(false));
     is_nothing.then(|| {
         let reason = format!(
-            "it is a link to {}, which is not there: bring that back, or remove the link",
+            "it is a link to {}, which does not exist: bring that back, or remove the link",
             target.display()
         );
         io::Error::new(io::ErrorKind::NotFound, reason)
@@ -270,9 +270,9 @@ mod tests {
         symlink("ring", at("ring")).unwrap();
         for name in ["dangling", "further"] {
             let error = open_to_append(&at(name)).unwrap_err().to_string();
-            assert!(error.contains("which is not there"), "{name}: {error}");
+            assert!(error.contains("which does not exist"), "{name}: {error}");
             let error = create_directory(&at(name)).unwrap_err().to_string();
-            assert!(error.contains("which is not there"), "{name}: {error}");
+            assert!(error.contains("which does not exist"), "{name}: {error}");
         }
         open_to_append(&at("ring")).unwrap_err();
         create_directory(&at("ring")).unwrap_err();

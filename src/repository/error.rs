@@ -50,7 +50,7 @@ pub enum RepositoryError {
     },
     /// A backup cannot have its place back.
     #[error(
-        "{} is there already: a backup that is released replaces nothing; move that away first",
+        "{} exists already: a backup that is released replaces nothing; move that away first",
         .path.display()
     )]
     Taken {
@@ -72,7 +72,7 @@ pub enum RepositoryError {
         wanted: String,
     },
     /// A manifest cannot be used.
-    #[error("the manifest {} is of no use: {source}", .path.display())]
+    #[error("the manifest {} cannot be used: {source}", .path.display())]
     Manifest {
         /// The manifest.
         path: PathBuf,
@@ -194,7 +194,7 @@ pub fn advice(error: &io::Error) -> &'static str {
             ": run as the user who owns the backup directory, or change its owner or mode (chown, chmod)"
         }
         _ if is_exhaustion(error) => {
-            ": see how many processes, threads and open files the user and the service may have \
+            ": check how many processes, threads and open files the user and the service may have \
              (`ulimit -u -n`, TasksMax=, LimitNOFILE=), and what else runs here"
         }
         _ => "",

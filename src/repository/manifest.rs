@@ -134,7 +134,7 @@ pub enum ManifestError {
     #[error("it cannot be understood: {0}")]
     Malformed(#[source] serde_json::Error),
     /// It is not as it was written.
-    #[error("it has been changed since it was written: its checksum does not fit")]
+    #[error("it has been changed since it was written: its checksum does not match")]
     Changed,
     /// It names another backup than its file does, or files of another.
     #[error("it is the manifest of {0:?}: it has been renamed")]

@@ -385,7 +385,7 @@ impl Repository {
             let _ = durable::remove(&temporary);
             RepositoryError::io("write", &path)(source)
         })?;
-        let stands = || format!("what was to be noted of {stem} is noted");
+        let stands = || format!("the new state of {stem} is written");
         durable::sync_directory(&self.directory)
             .map_err(RepositoryError::unsynced(&self.directory, stands))
     }

@@ -94,7 +94,7 @@ pub enum ProvideError {
     Link(PathBuf),
     /// Something else has its name.
     #[error(
-        "{} is there and is not a directory: move it away, or name another directory in the \
+        "{} exists and is not a directory: move it away, or name another directory in the \
          configuration", .0.display()
     )]
     NotADirectory(PathBuf),

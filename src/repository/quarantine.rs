@@ -110,7 +110,7 @@ pub(super) fn begin(directory: &Path, run: Uuid, stem: &Stem) -> Result<(), Repo
     durable::create_directory(&aside).map_err(RepositoryError::io("create", &aside))?;
     let manifest = stem.file(directory, Role::Manifest);
     move_file(&manifest, &stem.file(&aside, Role::Manifest))
-        .map_err(RepositoryError::io("put aside", &manifest))?;
+        .map_err(RepositoryError::io("quarantine", &manifest))?;
     sync(&aside)?;
     sync(directory)
 }
@@ -137,7 +137,7 @@ pub(super) fn finish(
     for role in roles_of(&manifest).chain([Role::Manifest]) {
         let from = stem.file(directory, role);
         move_file(&from, &stem.file(&aside, role))
-            .map_err(RepositoryError::io("put aside", &from))?;
+            .map_err(RepositoryError::io("quarantine", &from))?;
     }
     sync(&aside)?;
     sync(directory)?;
@@ -154,7 +154,7 @@ fn put_into(directory: &Path, aside: &Path, stem: &Stem) -> Result<PathBuf, Repo
         match durable::rename_new(aside, &to) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             renamed => {
-                renamed.map_err(RepositoryError::io("put aside into", &to))?;
+                renamed.map_err(RepositoryError::io("move into quarantine as", &to))?;
                 sync(&place)?;
                 sync(directory)?;
                 return Ok(to);
@@ -231,7 +231,7 @@ fn give_back(
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             Err(RepositoryError::Taken { path: to })
         }
-        moved => moved.map_err(RepositoryError::io("give its place back to", &to)),
+        moved => moved.map_err(RepositoryError::io("move back to", &to)),
     }
 }
 

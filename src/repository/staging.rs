@@ -261,7 +261,7 @@ impl<'a> Staging<'a> {
                     self.take_back(&stem, &roles);
                     return syncing()(source);
                 }
-                let stands = || format!("the backup {stem} stands and could not be taken back");
+                let stands = || format!("the backup {stem} exists and could not be removed again");
                 RepositoryError::unsynced(directory, stands)(source)
             })?;
             return Ok(manifest);

@@ -207,7 +207,7 @@ impl State {
                 false,
             ),
             Err(NotOurs::Changed) => unreadable(
-                "it has been changed since it was written: its checksum does not fit".to_owned(),
+                "it has been changed since it was written: its checksum does not match".to_owned(),
                 true,
             ),
         }

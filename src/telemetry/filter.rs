@@ -30,7 +30,7 @@ pub enum Level {
 
 /// A word that is no level.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no level of logging; the levels are error, warning, info and debug")]
+#[error("unknown log level `{0}`; the levels are error, warning, info and debug")]
 pub struct UnknownLevel(String);
 
 impl Level {
@@ -107,9 +107,10 @@ pub(super) fn of_daemon(level: Level) -> EnvFilter {
 pub(super) fn choose_filter(variable: Option<&str>, usual: EnvFilter) -> Choice {
     let asked = match variable.map(str::trim) {
         None | Some("") => None,
-        Some(text) => Some(parse(text).map_err(|why| {
-            format!("{LOG_VARIABLE}={text} is not understood and does not count: {why}")
-        })),
+        Some(text) => Some(
+            parse(text)
+                .map_err(|why| format!("{LOG_VARIABLE}={text} is invalid and ignored: {why}")),
+        ),
     };
     match asked {
         Some(Ok(filter)) => Choice {
@@ -214,7 +215,7 @@ mod tests {
         }
         assert_eq!(
             "loud".parse::<Level>().unwrap_err().to_string(),
-            "`loud` is no level of logging; the levels are error, warning, info and debug"
+            "unknown log level `loud`; the levels are error, warning, info and debug"
         );
     }
 }

@@ -239,7 +239,7 @@ fn a_password_file_without_a_fitting_line_is_named() {
 
     operator.set("connection.passfile", file.display());
     let fits = format!(
-        "no line of the password file {} fits {line}: add",
+        "no line of the password file {} matches {line}: add",
         file.display()
     );
     for content in ["", "elsewhere:*:*:*:horse\n", "# *:*:*:*:horse\n"] {
@@ -261,7 +261,7 @@ fn a_password_file_without_a_fitting_line_is_named() {
     operator.unset("connection.passfile");
     let absent = operator.path("absent");
     operator.set_variable("PGPASSFILE", absent.display());
-    let words = format!("the password file {} is not there", absent.display());
+    let words = format!("the password file {} does not exist", absent.display());
     says(&operator, &words);
     operator.set_variable("PGPASSFILE", file.display());
     assert_eq!(operator.run(&check).code, 0);

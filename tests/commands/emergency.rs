@@ -61,7 +61,7 @@ fn an_emergency_backup_needs_a_connection_and_a_directory_and_no_more() {
     assert!(
         output
             .stderr
-            .starts_with(" WARN the configuration is of no use: "),
+            .starts_with(" WARN the configuration cannot be used: "),
         "{output}"
     );
     assert!(
@@ -73,10 +73,7 @@ fn an_emergency_backup_needs_a_connection_and_a_directory_and_no_more() {
     let output = emergency(&["--config=broken.toml", "emergency"], "postgres");
     assert_eq!(output.code, 78, "{output}");
     let last = output.stderr.lines().last();
-    assert_eq!(
-        last,
-        Some("--to DIRECTORY must say where to write without it")
-    );
+    assert_eq!(last, Some("without it, --to DIRECTORY is needed"));
 
     // By a user who cannot read roles: their passwords at least are left out.
     let output = emergency(

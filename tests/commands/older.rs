@@ -67,10 +67,10 @@ fn a_newer_backup_that_cannot_be_chosen_is_named_and_going_back_has_to_be_meant(
     let faults: [Fault; 5] = [
         (
             set_drill_failure,
-            "did not come back intact in a test restore: row 7 differs",
+            "did not come back intact in a drill: row 7 differs",
         ),
         (set_damage, "it is damaged: it is torn"),
-        (damage_the_manifest, "its manifest is of no use: "),
+        (damage_the_manifest, "its manifest cannot be used: "),
         (lose_the_manifest, "is lost, so it counts for no backup"),
         (quarantine, "is in quarantine"),
     ];
@@ -78,7 +78,7 @@ fn a_newer_backup_that_cannot_be_chosen_is_named_and_going_back_has_to_be_meant(
         fs::remove_dir_all(&directory).unwrap();
         copy(&kept, &directory);
         spoil(&directory, &newest);
-        let named = format!("{newest} is newer and passed over: ");
+        let named = format!("{newest} is newer and skipped: ");
         for (arguments, code) in [
             (["restore", "--latest", "--yes"].as_slice(), 65),
             (&["restore", "--latest", "--into", "look"], 65),
@@ -94,8 +94,7 @@ fn a_newer_backup_that_cannot_be_chosen_is_named_and_going_back_has_to_be_meant(
             assert!(output.stderr.contains(&named), "{arguments:?}: {output}");
             assert!(output.stderr.contains(why), "{arguments:?}: {output}");
             if code == 65 {
-                let hint =
-                    "hint: name the backup that you want, or say --accept-older to go back to";
+                let hint = "hint: name a backup, or give --accept-older to go back to";
                 assert!(output.stderr.contains(hint), "{output}");
             }
         }
@@ -129,7 +128,7 @@ fn at_a_terminal_the_question_names_what_is_passed_over() {
     let newest = operator.back_up();
     set_drill_failure(&operator.backups(), &newest);
     let into = ["restore", "--latest", "--yes", "--into", "look"];
-    let named = format!("{newest} is newer and passed over: it did not come back intact");
+    let named = format!("{newest} is newer and skipped: it did not come back intact");
     let refused = operator.run_at_a_terminal(&into, "yes");
     assert_eq!(refused.code, 64, "{refused}");
     assert!(refused.stdout.contains(&named), "{refused}");
@@ -194,7 +193,7 @@ fn a_drill_names_what_it_passes_over() {
     lose_the_manifest(&operator.backups(), &newest);
     let output = operator.run(&["drill"]);
     assert_eq!(output.code, 0, "{output}");
-    let named = format!("{newest} is newer and passed over: its manifest {newest}.json is lost");
+    let named = format!("{newest} is newer and skipped: its manifest {newest}.json is lost");
     assert!(output.stderr.contains(&named), "{output}");
 }
 

@@ -121,7 +121,7 @@ fn a_name_on_two_servers_means_both_or_is_asked_back() {
         );
     }
     // What changes a database is not guessed, also of a file.
-    let both = "pgbackupd: --database must say which one is meant: ";
+    let both = "pgbackupd: name one with --database: ";
     fs::write(operator.path("dump.sql"), "select 1;\n").unwrap();
     for command in [
         vec!["restore", "--latest", "--yes"],
@@ -166,7 +166,7 @@ fn backups_that_cannot_be_looked_at_stop_what_cannot_be_undone_and_nothing_else(
     // Not to be read by root either.
     fs::write(operator.path("backups/twin"), "").unwrap();
 
-    let unseen = "the backups of server twin cannot be looked at: cannot read the directory ";
+    let unseen = "the backups of server twin cannot be read: cannot read the directory ";
     for command in [vec!["list"], vec!["verify"], vec!["restore"]] {
         let output = operator.run(&command);
         assert_eq!(output.code, 69, "{output}");

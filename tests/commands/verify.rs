@@ -20,7 +20,7 @@ fn verify_checks_what_it_is_told_to() {
     let path = operator.backups().join(format!("{first}.sql.gz"));
     let manifest = format!("backups/postgres/{first}.json");
     let whole = |names: &[&String]| -> String {
-        let line = |name: &&String| format!("{name}: whole, 0 rows\n");
+        let line = |name: &&String| format!("{name}: intact, 0 rows\n");
         names.iter().map(line).collect::<Vec<_>>().concat()
     };
     for (arguments, checked) in [
@@ -39,16 +39,16 @@ fn verify_checks_what_it_is_told_to() {
     for (arguments, sentence) in [
         (
             "x",
-            "\"x\" is not the name of a backup; `pgbackupd list` shows the names there are",
+            "\"x\" is not the name of a backup; `pgbackupd list` shows the names",
         ),
         (
             "backup_20200101_000000",
-            "there is no backup backup_20200101_000000; `pgbackupd list` shows what there is",
+            "there is no backup backup_20200101_000000; `pgbackupd list` shows the backups",
         ),
         (
             &format!("/nonexistent/{first}"),
             &format!(
-                "there is no backup {first} in /nonexistent; `pgbackupd list` shows what there is"
+                "there is no backup {first} in /nonexistent; `pgbackupd list` shows the backups"
             ),
         ),
     ] {
@@ -75,7 +75,7 @@ fn verify_by_path_checks_that_file_and_no_other_of_the_same_name() {
     let output = operator.run(&["verify", copied.to_str().unwrap()]);
     assert_eq!(
         (output.code, output.stdout),
-        (0, format!("{name}: whole, 0 rows\n"))
+        (0, format!("{name}: intact, 0 rows\n"))
     );
 
     let mut bytes = fs::read(&copied).unwrap();
@@ -115,7 +115,7 @@ fn verify_of_nothing_is_no_success_where_something_was_named() {
         .status();
     assert!(copied.unwrap().success());
     let output = operator.run(&["verify", copy.to_str().unwrap()]);
-    let whole = format!("{name}: whole, 0 rows\n");
+    let whole = format!("{name}: intact, 0 rows\n");
     assert_eq!((output.code, output.stdout), (0, whole));
     let empty = operator.path("empty");
     fs::create_dir(&empty).unwrap();

@@ -96,8 +96,8 @@ fn an_error_of_the_disk_under_the_ledger_is_told_with_what_stands() {
     assert_eq!(
         output.stderr,
         format!(
-            "pgbackupd: database {DATABASE}: the backup {made} is complete and stands, but that \
-             could not be recorded in {why}"
+            "pgbackupd: database {DATABASE}: the backup {made} is complete, but that could \
+             not be recorded in {why}"
         )
     );
     assert_eq!(operator.last_record()["event"], "started");
@@ -135,7 +135,7 @@ fn a_sync_that_fails_after_something_was_done_says_what_stands() {
     let output = with_error(1, &["pin", &names[3]]);
     assert_eq!(output.code, 73, "{output}");
     let sentence = format!(
-        "what was to be noted of {} is noted, unless the power fails",
+        "the new state of {} is written, unless the power fails",
         names[3]
     );
     assert!(output.stderr.contains(&sentence), "{output}");

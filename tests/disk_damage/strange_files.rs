@@ -113,9 +113,9 @@ fn foreign_files_are_named_and_never_touched() {
     // What has a manifest's name may have been one.
     let output = operator.run(&["verify", "--all"]);
     assert_eq!(output.code, 65, "{output}");
-    let unreadable = "of no use: cannot read it: Is a directory (os error 21)\n";
+    let unreadable = "cannot be used: cannot read it: Is a directory (os error 21)\n";
     let directory_line = format!(
-        "backup_20010102_020000: UNCHECKED: the manifest {}/backup_20010102_020000.json is \
+        "backup_20010102_020000: UNCHECKED: the manifest {}/backup_20010102_020000.json \
          {unreadable}",
         directory.display()
     );
@@ -174,7 +174,7 @@ fn a_manifest_that_is_of_no_use_is_told_and_neither_counted_nor_removed() {
         (&names[1], "it cannot be understood: EOF while parsing"),
         (
             &names[2],
-            "it has been changed since it was written: its checksum does not fit",
+            "it has been changed since it was written: its checksum does not match",
         ),
         (
             &names[3],
@@ -199,7 +199,7 @@ fn a_manifest_that_is_of_no_use_is_told_and_neither_counted_nor_removed() {
             output.stderr,
             format!("pgbackupd: database {DATABASE}: 4 backups are damaged\n")
         );
-        let whole = format!("{}: whole, 200 rows\n", names[4]);
+        let whole = format!("{}: intact, 200 rows\n", names[4]);
         assert!(output.stdout.starts_with(&whole), "{output}");
         for (file, what) in &found {
             let name = file.strip_suffix(".json").unwrap();
@@ -209,7 +209,7 @@ fn a_manifest_that_is_of_no_use_is_told_and_neither_counted_nor_removed() {
                 "DAMAGED"
             };
             let line = format!(
-                "{name}: {outcome}: the manifest {}/{file} is of no use: {what}\n",
+                "{name}: {outcome}: the manifest {}/{file} cannot be used: {what}\n",
                 directory.display()
             );
             assert!(output.stdout.contains(&line), "{line}\n{output}");
@@ -264,7 +264,7 @@ fn a_missing_file_and_one_too_many_are_found() {
         ),
         (
             "census.gz",
-            "its census is of no use: cannot read the census: No such file or directory (os \
+            "its census cannot be used: cannot read the census: No such file or directory (os \
              error 2)\n"
                 .to_owned(),
         ),

@@ -675,7 +675,7 @@ impl Output {
     #[track_caller]
     pub(crate) fn assert_failed_quoting(&self, code: i32, sentence: &str, quoted: &str) {
         let (first, rest) = self.stderr.split_once('\n').unwrap_or_default();
-        assert_eq!(first, format!("{sentence}; it said:"), "{self}");
+        assert_eq!(first, format!("{sentence}; its output:"), "{self}");
         assert!(rest.contains(quoted), "{self}");
         assert_eq!((self.code, self.stdout.as_str()), (code, ""), "{self}");
     }

@@ -55,7 +55,7 @@ refusal_is_logged() {
 status_is_in_order() {
     ! status_says 'schedul:' && status_names_what_is_next
 }
-scenario "a bad reload changes nothing, names file, line and key, and stays in the status until mended" \
+scenario "a bad reload changes nothing, names file, line and key, and stays in the status until fixed" \
     bad_reload
 
 undisturbed_run() {

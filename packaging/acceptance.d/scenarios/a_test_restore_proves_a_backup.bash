@@ -20,7 +20,7 @@ TOML
     expect_equal "the job on record" "$(jq -r .job <<<"$record")" drill
     expect_text "the phases on record" "$(jq -c .phases <<<"$record")" 'load'
     expect_equal "servers that are left" "$(inside pgrep --count --full pgbackupd-drill || true)" 0
-    expect_text "status" "$(pgbackupd_as postgres status)" 'last test restore'
+    expect_text "status" "$(pgbackupd_as postgres status)" 'last drill'
 }
 drill_has_ended() {
     [[ -n $(journal_fields "MESSAGE_ID=$1" JOB=drill) ]]
@@ -74,6 +74,6 @@ TOML
         'SQLSTATE ATNON'
     expect_status 2 "what the dump was to leave" inside ls /var/backups/sample/taken
     expect_text "what is in force, in the journal" "$(journal)" \
-        'test restores are confined: files and signals by Landlock .*; network and system calls by a filter'
+        'drills are confined: files and signals by Landlock .*; network and system calls by a filter'
 }
 scenario "a hostile dump under the hardened unit reaches neither backups nor the real server" hostile_dump

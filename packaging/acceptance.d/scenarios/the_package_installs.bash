@@ -34,14 +34,14 @@ broken_configuration() {
     inside tee /etc/pgbackupd/conf.d/sample.toml <<<'databse = "sample"' >/dev/null
     expect "install it beside a broken configuration" inside dpkg --install /root/pgbackupd.deb
     expect_text "what installing says" "$output" '/etc/pgbackupd/conf.d/sample.toml:1:'
-    expect_text "what installing says" "$output" 'databse: there is no such setting'
+    expect_text "what installing says" "$output" 'databse: unknown setting'
     expect_status 3 "the unit is not started" inside systemctl is-active pgbackupd
     journal_begin
     if inside systemctl start pgbackupd; then
         fail "the service started with a broken configuration"
     fi
     wait_for 10 "file and line in the journal" journal_says '/etc/pgbackupd/conf.d/sample.toml:1:'
-    wait_for 10 "the key in the journal" journal_says 'databse: there is no such setting'
+    wait_for 10 "the key in the journal" journal_says 'databse: unknown setting'
     expect_equal "its exit status" "$(property ExecMainStatus)" 78
     inside rm /etc/pgbackupd/conf.d/sample.toml
 }

@@ -148,8 +148,8 @@ fn original(
         RestoreSource::DumpFile(path) => match wanted.database.or(command.args.into.as_deref()) {
             Some(name) => Ok(name.to_owned()),
             None => Err(usage(format!(
-                "no manifest says which database {} is of: --database must say which one it \
-                 becomes, or --into",
+                "there is no manifest that names the database of {}: name it with --database, \
+                 or with --into",
                 path.display()
             ))),
         },
@@ -212,7 +212,7 @@ fn server_with<'a>(
         ([only], _) => Ok(only),
         ([], [only]) => Ok(only),
         ([], _) => Err(usage(format!(
-            "--server must say on which one to restore: {}",
+            "name one with --server: {}",
             server_names(plan)
         ))),
         (several, _) => {
@@ -221,7 +221,7 @@ fn server_with<'a>(
                 .map(|server| format!("{:?}", plan.label(&server.name, database)))
                 .collect();
             Err(usage(format!(
-                "--database must say which one is meant: {}",
+                "name one with --database: {}",
                 labels.join(" or ")
             )))
         }

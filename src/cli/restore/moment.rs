@@ -19,7 +19,7 @@ pub(super) fn moment(text: &str, zone: Tz) -> Result<DateTime<FixedOffset>, Fail
             Failure::new(
                 FailureKind::Usage,
                 format!(
-                    "{text:?} is no time: write 2025-07-09, \"2025-07-09 14:30\" or \
+                    "invalid time {text:?}: write 2025-07-09, \"2025-07-09 14:30\" or \
                      2025-07-09T14:30:00+03:00"
                 ),
             )

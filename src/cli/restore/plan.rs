@@ -25,7 +25,7 @@ pub(in crate::cli) struct RestoreSteps {
     pub database: String,
     /// The backup's name, or the file's path.
     pub backup: String,
-    /// Bytes of all its files but the manifest; null where no manifest speaks for it.
+    /// Bytes of all its files but the manifest; null where there is no manifest for it.
     pub bytes: Option<u64>,
     /// Every step.
     pub steps: Vec<Step>,
@@ -126,10 +126,7 @@ pub(super) fn print(
     }
     Err(Failure::new(
         FailureKind::Unavailable,
-        format!(
-            "as things are it cannot be restored:\n{}",
-            plan.problems.join("\n")
-        ),
+        format!("it cannot be restored now:\n{}", plan.problems.join("\n")),
     ))
 }
 
@@ -138,7 +135,7 @@ fn measure(command: &RestoreCommand<'_>, chosen: &Chosen<'_>, plan: &Preview) ->
     let allowed = report::span(command.plan.objectives.recovery_time);
     let Some(drill) = &plan.last_drill else {
         return format!(
-            "times: none, for no test restore of the database is on record; `{}` makes \
+            "times: none, because no drill of the database is on record; `{}` makes \
              one and measures it (objectives.recovery_time is {allowed})",
             display::command("drill", &chosen.label, "")
         );
@@ -152,7 +149,7 @@ fn measure(command: &RestoreCommand<'_>, chosen: &Chosen<'_>, plan: &Preview) ->
         _ => String::new(),
     };
     format!(
-        "times: as in the test restore of {} at {}, {} ago{sizes}; there the data was back in {} \
+        "times: as in the drill of {} at {}, {} ago{sizes}; there the data was back in {} \
          (objectives.recovery_time is {allowed})",
         drill.backup,
         report::moment(drill.at),

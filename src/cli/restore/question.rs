@@ -40,8 +40,8 @@ impl Question<'_> {
             Confirmation::NoTerminal => Err(Failure::new(
                 FailureKind::Usage,
                 format!(
-                    "{text}there is no terminal to ask at: say --yes to replace the database, or \
-                     --into NAME to restore beside it"
+                    "{text}there is no terminal for the question: give --yes to replace the database, or \
+                     --into NAME to restore into another database"
                 ),
             )),
         }

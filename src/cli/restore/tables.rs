@@ -198,7 +198,7 @@ impl RestoringTables<'_> {
             Confirmation::Refused => Err(confirm::refused(&ahead.database)),
             Confirmation::NoTerminal => Err(Failure::new(
                 FailureKind::Usage,
-                format!("{text}there is no terminal to ask at: say --yes to restore them"),
+                format!("{text}there is no terminal for the question: give --yes to restore them"),
             )),
         }
     }

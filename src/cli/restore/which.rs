@@ -141,9 +141,7 @@ pub(super) async fn confirm_older(
         Confirmation::Refused => Err(confirm::refused(&chosen.database)),
         Confirmation::NoTerminal => Err(Failure::new(
             FailureKind::Damaged,
-            format!(
-                "{what}\nhint: name the backup that you want, or say --accept-older to go back to {stem}"
-            ),
+            format!("{what}\nhint: name a backup, or give --accept-older to go back to {stem}"),
         )),
     }
 }
@@ -194,7 +192,7 @@ fn named(command: &RestoreCommand<'_>, text: &str) -> Result<RestoreSource, Fail
             Err(Failure::new(
                 FailureKind::Usage,
                 format!(
-                    "several databases have a backup {stem}: --database must say which is meant, {}",
+                    "several databases have a backup {stem}: name one with --database ({})",
                     names.join(" or ")
                 ),
             ))
@@ -281,7 +279,7 @@ fn newest(candidates: &[Candidate], args: &Args) -> Result<RestoreSource, Failur
     if databases.len() > 1 {
         let names: Vec<String> = databases.iter().map(|name| format!("{name:?}")).collect();
         return Err(usage(format!(
-            "--database must say which one is meant: {}",
+            "name one with --database: {}",
             names.join(", ")
         )));
     }
@@ -290,7 +288,7 @@ fn newest(candidates: &[Candidate], args: &Args) -> Result<RestoreSource, Failur
         return Err(Failure::new(
             FailureKind::Unavailable,
             if narrowed {
-                "there is no such backup; `pgbackupd restore` lists what there is"
+                "there is no such backup; `pgbackupd restore` lists the backups"
             } else {
                 "there is no backup to restore"
             },
@@ -300,7 +298,7 @@ fn newest(candidates: &[Candidate], args: &Args) -> Result<RestoreSource, Failur
         return Err(Failure::new(
             FailureKind::Damaged,
             format!(
-                "every backup that fits was found bad; name one to try it all the same: \
+                "every matching backup was found bad; name one to restore it anyway: \
                  {}",
                 command(
                     "restore",
@@ -334,7 +332,7 @@ fn offered(picked: Picked, args: &Args) -> Result<Picked, Failure> {
         return Err(Failure::new(
             FailureKind::Usage,
             format!(
-                "say which one: {}, or --latest{older}",
+                "name one: {}, or give --latest{older}",
                 command("restore", &backup_directory.label, &stem.to_string())
             ),
         ));

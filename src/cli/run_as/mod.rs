@@ -162,7 +162,9 @@ impl Unknown {
             Self::Owner(_) => "give the directories to a user by `chown`".to_owned(),
             Self::Configuration => "correct the configuration".to_owned(),
         };
-        format!("cannot tell as whom to run: {self}\nhint: {other}, or stay root with --as-me")
+        format!(
+            "cannot find out which user to run as: {self}\nhint: {other}, or stay root with --as-me"
+        )
     }
 }
 
@@ -175,8 +177,8 @@ impl std::fmt::Display for Unknown {
             }
             Self::Owner(number) => write!(
                 f,
-                "the directories for backups belong to the user {number}, whom this machine does \
-                 not know"
+                "the directories for backups belong to user {number}, who does not exist on this \
+                 machine"
             ),
             Self::Configuration => f.write_str("the configuration cannot be used"),
         }

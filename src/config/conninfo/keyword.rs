@@ -114,7 +114,7 @@ pub(crate) const KEYWORDS: &[Keyword] = &[
     refused(
         "requirepeer",
         Some("PGREQUIREPEER"),
-        "the owner of the server's process cannot be checked: leave it out, and see that only \
+        "the owner of the server's process cannot be checked: leave it out, and check that only \
          the server can write to the socket's directory",
     ),
     refused(

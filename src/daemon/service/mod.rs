@@ -321,7 +321,7 @@ impl Service {
             emit!(
                 DirectoryUnusable,
                 {},
-                "the directory {} has not answered since {}: its file system hangs; see that the disk or \
+                "the directory {} has not answered since {}: its file system hangs; check that the disk or \
                  the server behind it is there",
                 directory.display(),
                 run_log::clock(*since, self.configuration.plan.zone)

@@ -118,7 +118,7 @@ impl Service {
         emit!(
             ConfigurationRefused,
             {},
-            "the configuration was NOT reloaded, the one before it stays in force:\n{error}"
+            "the configuration was NOT reloaded; the old one stays active:\n{error}"
         );
         self.configuration.refused = Some(error);
     }
@@ -154,7 +154,7 @@ impl Service {
             emit!(
                 ConfigurationWarning,
                 {},
-                "{key} has changed; that takes effect when the service is started anew"
+                "{key} has changed; that takes effect when the service is restarted"
             );
         }
         let count = changes.sentences.len();

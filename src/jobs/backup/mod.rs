@@ -255,9 +255,7 @@ impl Backup<'_> {
         details.bytes = Some(manifest.bytes());
         let found = continuity::after_a_backup(self.run.context, self.repository, &manifest)
             .inspect_err(|error| {
-                warnings.push(format!(
-                    "the backups before could not be looked at: {error}"
-                ));
+                warnings.push(format!("the earlier backups could not be read: {error}"));
             })
             .ok();
         details.lost = found.as_ref().map(FoundLost::by_the_backup);

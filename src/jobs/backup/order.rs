@@ -29,7 +29,7 @@ impl Backup<'_> {
         }
         for name in &recovery.completed {
             warnings.push(format!(
-                "{name}, whole and checked, was completed: its run had been cut short at the end"
+                "{name} was completed: its run had been cut short at the end"
             ));
         }
         for what in &recovery.remaining {

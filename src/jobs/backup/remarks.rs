@@ -8,15 +8,15 @@ use crate::postgres::{ProgramVersion, Programs};
 pub(super) fn passed_over(configured: Option<&Path>, used: &Programs) -> Option<String> {
     let configured = configured.filter(|configured| *configured != used.directory)?;
     Some(format!(
-        "no pg_dump that fits the server was found in {} (programs): that of {} was used",
+        "no pg_dump that matches the server was found in {} (programs): that of {} was used",
         configured.display(),
         used.directory.display()
     ))
 }
 
 /// What to say of a connection by which the server does not get what its sessions ask for.
-pub(super) const POOLED: &str = "the connection leads through a connection pooler, which keeps from the \
-    server what a dump asks for at its start: settings of the role or the database can stop or change a \
+pub(super) const POOLED: &str = "the connection goes through a connection pooler, which drops the \
+    settings that a dump sets at its start; settings of the role or the database can stop or change the \
     dump. Set host and port of the connection to the server's own";
 
 /// That the dump was made by a `pg_dump` of another release than the server's own: of a newer major version,

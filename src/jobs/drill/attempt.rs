@@ -114,11 +114,11 @@ impl Drill<'_> {
         let shortfalls = enforcement.shortfalls();
         if self.run.context.drill.require_confinement && !shortfalls.is_empty() {
             return Ok(Some(format!(
-                "what it carries out cannot be confined, and drill.require_confinement is set: {}",
+                "what it executes cannot be confined, and drill.require_confinement is set: {}",
                 shortfalls.join("; ")
             )));
         }
-        let sentence = |lacking| format!("what the dump carries out was not confined: {lacking}");
+        let sentence = |lacking| format!("what the dump executes was not confined: {lacking}");
         self.remarks.extend(shortfalls.into_iter().map(sentence));
         Ok(None)
     }
@@ -241,8 +241,8 @@ impl Drill<'_> {
     fn remark_on_roles(&mut self, placeholders: &[String]) {
         if !placeholders.is_empty() {
             self.remarks.push(format!(
-                "the backup holds no roles and tablespaces (globals = false): those that it names \
-                 were made bare, and attributes and memberships were not tried: {}",
+                "the backup holds no roles and tablespaces (globals = false): those that it names were \
+                 made as placeholders, and attributes and memberships were not tried: {}",
                 placeholders.join(", ")
             ));
         }
@@ -251,8 +251,8 @@ impl Drill<'_> {
     fn remark_on_settings(&mut self, refused: &[String]) {
         if !refused.is_empty() {
             self.remarks.push(format!(
-                "the temporary cluster does not take settings that the database had, and functions \
-                 that ask for them may have found others: {}",
+                "the temporary cluster refuses settings that the database had, so its \
+                 functions may have read other values: {}",
                 refused.join(", ")
             ));
         }

@@ -114,7 +114,7 @@ impl Drill<'_> {
         }
         if refusal.may_pass() {
             return Some(DrillOutcome::Impossible(format!(
-                "the temporary cluster refused {what} for what has nothing to do with it: {}",
+                "the temporary cluster refused {what} for a reason that has nothing to do with it: {}",
                 refusal.in_short()
             )));
         }

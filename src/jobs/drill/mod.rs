@@ -55,7 +55,7 @@ pub fn sweep_drills(context: &JobContext) -> Result<Vec<PathBuf>, JobError> {
     let directory = &context.drill.directory;
     sweep_sandboxes(directory).map_err(|error| {
         JobError::failed(format!(
-            "cannot sweep up what earlier test restores left in {}: {error}",
+            "cannot sweep up what earlier drills left in {}: {error}",
             directory.display()
         ))
     })
@@ -116,7 +116,7 @@ pub async fn drill(
         Ok(outcome) => outcome,
         Err(error) if error.kind() == JobErrorKind::Interrupted => {
             let end = end(Event::Interrupted, None, details);
-            append(&ledger, &end, "the test restore was interrupted, and")?;
+            append(&ledger, &end, "the drill was interrupted, and")?;
             return Err(error);
         }
         Err(error) => drill.impossible(&error),
@@ -131,7 +131,7 @@ pub async fn drill(
     details.damaged = report.damaged();
     let (event, message) = report.outcome_and_message(recovery_time);
     let end = end(event, Some(message), details);
-    append(&ledger, &end, "the test restore is done, but")?;
+    append(&ledger, &end, "the drill is done, but")?;
     // What retention counts on must not be lost in silence.
     recorded.map(|()| report)
 }

@@ -18,7 +18,7 @@ pub(super) fn keep(run: &Run<'_>, backups: &Repository, outcome: &DrillOutcome) 
             });
             if let Err(error) = forgotten.flatten() {
                 // Somebody else's test restore, who may not look there, is none the worse for it.
-                tracing::debug!("what was said before cannot be removed: {error}");
+                tracing::debug!("the earlier output cannot be removed: {error}");
             }
             None
         }
@@ -32,11 +32,11 @@ pub(super) fn keep(run: &Run<'_>, backups: &Repository, outcome: &DrillOutcome) 
             });
             Some(match kept.flatten() {
                 Ok(path) => format!(
-                    "all that the server said, which may show rows, is in {}",
+                    "the server's full output, which may show rows, is in {}",
                     path?.display()
                 ),
                 Err(error) => format!(
-                    "all that the server said cannot be kept in {}: {error}",
+                    "the server's full output cannot be kept in {}: {error}",
                     state.display()
                 ),
             })

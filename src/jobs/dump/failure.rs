@@ -61,7 +61,7 @@ pub(super) async fn explain(dumper: &Dumper<'_>, exit: &Exit) -> JobError {
     }
     let recorded = without_details(said);
     if !recorded.is_empty() {
-        sentence.push_str("; it said:\n");
+        sentence.push_str("; its output:\n");
         sentence.push_str(&recorded);
     }
     match cause {
@@ -112,11 +112,11 @@ fn advice(cause: &DumpFailure, program: &str, conninfo: &Conninfo, watch: &Watch
              {ON_A_STANDBY}"
         ),
         DumpFailure::Deadlock => {
-            "it and another session waited for each other, and the server ended it; run it again"
+            "it ran into a deadlock with another session, and the server ended it; run it again"
                 .to_owned()
         }
         DumpFailure::Vanished => {
-            "something that it was about to read was dropped in that moment; run it again, at a \
+            "an object that it was about to read was dropped; run it again, at a \
              time when nobody drops tables if it happens often"
                 .to_owned()
         }
@@ -127,7 +127,7 @@ fn advice(cause: &DumpFailure, program: &str, conninfo: &Conninfo, watch: &Watch
         }
         DumpFailure::VersionMismatch { versions } => format!(
             "{program} is older than the server ({}): install the server's own version",
-            versions.as_deref().unwrap_or("it did not say")
+            versions.as_deref().unwrap_or("versions unknown")
         ),
         DumpFailure::NoSpace => {
             "the disk is full: free some space or inodes there (df -h, df -i), then run it \

@@ -217,7 +217,7 @@ impl Dumper<'_> {
                     self.check_exit(exit).await?;
                 }
                 Err(JobError::failed(format!(
-                    "{} {}, yet {flaw}; run it again, and see that {} is PostgreSQL's own program",
+                    "{} {}, yet {flaw}; run it again, and check that {} is PostgreSQL's own program",
                     self.name(),
                     if cut_off {
                         "was writing"
@@ -243,7 +243,7 @@ impl Dumper<'_> {
         }
         let said = exit.stderr.trim();
         if !said.is_empty() {
-            let remark = format!("{} remarked: {said}", self.name());
+            let remark = format!("{} reported: {said}", self.name());
             self.overheard.remark([remark]);
         }
         Ok(())

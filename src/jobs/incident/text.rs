@@ -127,7 +127,7 @@ impl Report<'_> {
         }
         let end = self.incident.end.as_ref();
         if let Some(message) = end.and_then(|end| end.message.as_ref()) {
-            write!(out, "\nWhat the program said:\n\n{}", block(message, ""))?;
+            write!(out, "\nOutput of the program:\n\n{}", block(message, ""))?;
         }
         if let Some(said) = self.said {
             write!(
@@ -205,8 +205,8 @@ impl Report<'_> {
             }
             _ => writeln!(
                 out,
-                "- How old the backup was is not on record: no manifest speaks for it, or it could \
-                 not be read."
+                "- How old the backup was is not on record: it has no manifest, or could not \
+                 be read."
             ),
         }
     }
@@ -279,8 +279,8 @@ impl Report<'_> {
                     " Its files are what was written, by their SHA-256, and its content is what \
                      was dumped, by its census."
                 } else {
-                    " No manifest speaks for it: whether it is all that was in the database, \
-                     nobody can say."
+                    " It has no manifest, so whether it is all that was in the database \
+                     is not known."
                 }
             )?,
             None => writeln!(out, "- The backup was not read to its end.")?,

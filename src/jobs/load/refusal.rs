@@ -128,7 +128,7 @@ fn errors_in(said: &str) -> String {
         return said
             .lines()
             .next()
-            .map_or_else(|| "it said nothing".to_owned(), without_value);
+            .map_or_else(|| "it printed nothing".to_owned(), without_value);
     }
     lines.join("; ")
 }
@@ -247,7 +247,7 @@ mod tests {
                 "ERROR:  relation \"x\" does not exist",
                 "ERROR:  relation \"x\" does not exist",
             ),
-            ("", "it said nothing"),
+            ("", "it printed nothing"),
         ] {
             assert_eq!(errors_in(said), sentences);
         }

@@ -153,12 +153,12 @@ impl SoFar {
         let is_early = self.given_out.is_none() || !exit.success();
         if !ended.was_ready && !exit.success() && ended.session > 0 {
             // The server takes no more sessions, or not from us: those that are there do.
-            tracing::debug!("psql {exit}; it said: {}", exit.stderr.trim());
+            tracing::debug!("psql {exit}; its output: {}", exit.stderr.trim());
             sessions.send(Event::Lost);
         } else if self.given_out.is_none() && self.broken.is_none() && is_deadlock(&exit) {
             tracing::info!(
-                "two statements of the dump waited for each other, and the server ended one: \
-                 it is made again, and what follows one after the other"
+                "the server ended one of two statements of the dump because of a deadlock: \
+                 it is executed again, and the rest sequentially"
             );
             self.deadlocked = Some((ended.session, exit));
             sessions.send(Event::Deadlocked {

@@ -86,7 +86,7 @@ pub(super) async fn run(
     let said = if said.is_empty() {
         String::new()
     } else {
-        format!("; it said:\n{said}")
+        format!("; its output:\n{said}")
     };
     Err(format!("`{shown}` ended with {status}{said}"))
 }
@@ -120,7 +120,7 @@ mod tests {
         let failed = ran(&["sh", "-c", "echo no unit >&2; exit 5"], 60_000).await;
         let failed = failed.unwrap_err();
         assert!(
-            failed.contains("exit status: 5; it said:\nno unit"),
+            failed.contains("exit status: 5; its output:\nno unit"),
             "{failed}"
         );
         let missing = ran(&["/no/such/program"], 60_000).await.unwrap_err();

@@ -26,7 +26,7 @@ pub(in crate::jobs) const NOTHING_RESTORED: &str = "nothing was restored because
 pub(in crate::jobs) enum Depth {
     /// Nothing is locked and nothing made, and no backup is read in full: problems are told.
     Ask,
-    /// The same, and a file that no manifest speaks for is read in full.
+    /// The same, and a file that there is no manifest for is read in full.
     Look,
     /// The backup is read in full; problems are errors.
     Work,

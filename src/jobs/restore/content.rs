@@ -297,7 +297,7 @@ impl Restore<'_> {
         for Refused { setting, error, .. } in settings {
             let setting = setting.map_or_else(String::new, |one| one.setting);
             made.warnings.push(format!(
-                "the server does not take the database's setting {} (SQLSTATE {}): it is without it now",
+                "the server refuses the database's setting {} (SQLSTATE {}); the restored database lacks it",
                 setting.split('=').next().unwrap_or_default(),
                 error.sqlstate.unwrap_or_default()
             ));

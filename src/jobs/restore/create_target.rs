@@ -156,7 +156,7 @@ impl Restore<'_> {
                 return Err(error.into());
             }
             made.warnings.push(format!(
-                "that {member} is a member of {role} stays as it is: {error}"
+                "the membership of {member} in {role} is unchanged: {error}"
             ));
         }
         self.go_on()?;
@@ -172,7 +172,7 @@ impl Restore<'_> {
     /// Gives the roles that were restored their rights on parameters and tablespaces: last, since a role
     /// that has any could not be dropped again.
     pub(in crate::jobs) async fn give_rights_to_roles(&self, client: &Client, made: &mut Made) {
-        const WHAT: &str = "give a role its rights";
+        const WHAT: &str = "grant a role its privileges";
         let globals = &self.prepared.source.globals;
         let overwrite = self.request.overwrite_roles;
         let wanted = roles::to_restore(globals, &self.prepared.server_facts.roles, overwrite);
@@ -254,7 +254,7 @@ impl Restore<'_> {
             let locale = like.map(|like| {
                 format!(
                     "it is to have encoding {}, locale {} and provider {}; `locale -a` on the \
-                     server's machine shows the locales there are",
+                     server's machine lists the available ones",
                     like.encoding, like.lc_collate, like.locale_provider
                 )
             });
@@ -307,7 +307,7 @@ impl Restore<'_> {
             match client.execute(PREPARE, &one.sql, STATEMENT).await {
                 Err(error) if error.sqlstate.is_none() => return Err(error.into()),
                 Err(error) if one.is_of_server => warnings.push(format!(
-                    "the setting {} was not to be had while it was loaded (SQLSTATE {})",
+                    "the setting {} could not be applied while it was loaded (SQLSTATE {})",
                     one.name,
                     error.sqlstate.unwrap_or_default()
                 )),

@@ -69,8 +69,8 @@ pub(super) async fn connect_to_another(
         .into()
     });
     Err(JobError::failed(format!(
-        "to make and rename databases one has to be connected to another one than {database:?}, and \
-         user {user} is let into none ({}): {advice}",
+        "creating and renaming databases needs a connection to another one than {database:?}, and \
+         user {user} can connect to none ({}): {advice}",
         reasons.join("; "),
     )))
 }

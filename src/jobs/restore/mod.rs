@@ -1,4 +1,4 @@
-//! Bringing a database back from a backup (P10, P11): it is loaded beside the one that stands,
+//! Bringing a database back from a backup (P10, P11): it is loaded next to the existing one,
 //! compared with what was backed up, and only then given its name. Whatever fails before that moment
 //! leaves the database serving that was there.
 
@@ -426,8 +426,8 @@ impl Preparation<'_> {
 /// What is said of a file that was read in full although nothing is done.
 pub(in crate::jobs) fn read_for_the_plan(source: &Source) -> String {
     format!(
-        "{} was read in full for this plan, since no manifest speaks for it; it holds nothing that a \
-         restore does not send",
+        "{} was read in full for this plan, since it has no manifest; a restore sends \
+         all that it holds",
         source.label
     )
 }
@@ -440,12 +440,12 @@ fn like_what(source: &Source, server_facts: &ServerFacts, stands: bool) -> Optio
     let label = &source.label;
     Some(if stands {
         format!(
-            "no manifest speaks for {label}: owner, encoding, locale, privileges and settings are taken \
-             from the database that stands, and no role is restored"
+            "there is no manifest for {label}: owner, encoding, locale, privileges and settings are those \
+             of the existing database, and no role is restored"
         )
     } else {
         format!(
-            "no manifest speaks for {label}: the database gets the server's own encoding and locale, \
+            "there is no manifest for {label}: the database gets the server's own encoding and locale, \
              belongs to user {}, and no role is restored",
             server_facts.user
         )

@@ -37,8 +37,8 @@ impl Restore<'_> {
             Err(error) if aside.is_none() || !self.is_the_name_free().await => return Err(error),
             Err(_) => {
                 made.warnings.push(format!(
-                    "no database was called {name} any more when the names were to be swapped: \
-                     somebody has dropped or renamed it meanwhile, and none is kept"
+                    "somebody has dropped or renamed the database {name} \
+                     before the names were swapped, so none is kept"
                 ));
                 (self.swap(None).await?, None)
             }

@@ -76,8 +76,8 @@ pub(in crate::jobs) fn judge_restore(facts: &ServerFacts, wanted: &Wanted<'_>) -
         && free < forecast
     {
         found.problems.push(format!(
-            "the server's disk has {} free, and the database needs about {} beside the one that \
-             stands: free some space there, or move the tablespace",
+            "the server's disk has {} free, and the database needs about {} next to the existing \
+             one: free some space there, or move the tablespace",
             size(free),
             size(forecast)
         ));
@@ -180,8 +180,8 @@ fn about_the_database(
         let locales: Vec<&str> = wanted.missing_locales.iter().map(String::as_str).collect();
         found.problems.push(format!(
             "the server lacks {}: make it on the server's machine (on Debian `dpkg-reconfigure \
-             locales`, or the package locales-all), and restart the server; `locale -a` shows the \
-             locales there are",
+             locales`, or the package locales-all), and restart the server; `locale -a` lists the \
+             available ones",
             named("the locale", "the locales", &locales)
         ));
     }
@@ -290,7 +290,7 @@ fn about_the_replaced(
     let owns = facts.is_superuser || facts.roles.get(&standing.owner) == Some(&true);
     if !owns {
         found.problems.push(format!(
-            "the database {name:?} that stands belongs to {owner:?}, and only who has its rights \
+            "the existing database {name:?} belongs to {owner:?}, and only members of that role \
              can rename it: GRANT \"{owner}\" TO \"{user}\", or restore as a superuser",
             owner = standing.owner
         ));
@@ -298,7 +298,7 @@ fn about_the_replaced(
     let ends_sessions = facts.roles.get("pg_signal_backend") == Some(&true);
     if !facts.is_superuser && !ends_sessions {
         found.warnings.push(format!(
-            "user {user} can end sessions of its own roles alone: see that nobody else is connected \
+            "user {user} can end sessions of its own roles alone: check that nobody else is connected \
              to {name} in the end, or GRANT pg_signal_backend TO \"{user}\""
         ));
     }
@@ -321,7 +321,7 @@ fn about_the_replaced(
         };
         found.warnings.push(format!(
             "logical replication slots {become_of}: {}; whoever reads from them has to be set up \
-             anew",
+             again",
             list(&dependents.slots)
         ));
     }
@@ -647,7 +647,7 @@ pub(super) mod tests {
         let standing = facts.databases.get_mut("app").unwrap();
         standing.owner = "somebody".to_owned();
         let judgement = judge_restore(&facts, &wanted);
-        let expected = "that stands belongs to \"somebody\"";
+        let expected = "belongs to \"somebody\"";
         assert!(judgement.problems[0].contains(expected), "{judgement:#?}");
         assert!(
             judgement.warnings[0].contains("pg_signal_backend"),

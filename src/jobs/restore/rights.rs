@@ -22,7 +22,7 @@ const PUBLIC: &[u8] = b"public";
 pub(super) fn way_out(is_about_privileges: bool, facts: &ServerFacts) -> Option<String> {
     (is_about_privileges && !facts.is_superuser).then(|| {
         format!(
-            "user {user} is no superuser, and lacks a right that this takes: GRANT it to \
+            "user {user} is no superuser, and lacks a privilege that this needs: GRANT it to \
              \"{user}\" and run it again, or restore as a superuser",
             user = facts.user
         )
@@ -223,7 +223,7 @@ pub(super) fn to_load(
             format!("all of them: {way}{} and so on", grant_to_act(facts, first))
         };
         problems.push(format!(
-            "{what} {}, and user {user} has not the rights of {whose}, or restore as a superuser",
+            "{what} {}, and user {user} is not a member of {whose}, or restore as a superuser",
             named("the role", "the roles", &others),
         ));
     };
@@ -305,7 +305,7 @@ fn owners_without_a_place(
             format!("GRANT \"{owner}\" TO \"{role}\" until the restore is done, or ")
         };
         problems.push(format!(
-            "objects of the role {role:?} stand in the schema {:?} of {owner:?}, in which it may create \
+            "objects of the role {role:?} are in the schema {:?} of {owner:?}, in which it may create \
              nothing before the dump's last statements: {way}restore as a superuser",
             text(schema)
         ));
@@ -475,11 +475,11 @@ mod tests {
             ..properties()
         };
         let expected = [
-            "the roles \"gone\", \"theirs\", and user me has not the rights of all of them: CREATE ROLE, \
+            "the roles \"gone\", \"theirs\", and user me is not a member of all of them: CREATE ROLE, \
              GRANT \"gone\" TO \"me\" WITH INHERIT TRUE, SET TRUE and so on",
-            "default privileges of the role \"theirs\", and user me has not the rights of it: GRANT",
-            "objects of the role \"theirs\" stand in the schema \"public\" of \"me\"",
-            "objects of the role \"theirs\" stand in the schema \"s\" of \"mine\"",
+            "default privileges of the role \"theirs\", and user me is not a member of it: GRANT",
+            "objects of the role \"theirs\" are in the schema \"public\" of \"me\"",
+            "objects of the role \"theirs\" are in the schema \"s\" of \"mine\"",
             "the table public.t has row security",
         ];
         assert_problems(

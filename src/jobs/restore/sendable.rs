@@ -45,7 +45,7 @@ pub(in crate::jobs) fn judge_findings(
     );
     if accepts_unexpected && is_ours {
         return Ok(Some(format!(
-            "{found}\nthey are carried out, as {ACCEPT} says"
+            "{found}\nthey are executed, because of {ACCEPT}"
         )));
     }
     Err(JobError::Refused(if is_ours {

@@ -28,7 +28,7 @@ use crate::repository::{Manifest, Role, Stem};
 pub enum RestoreSource {
     /// A backup with its manifest.
     Backup(BackupDirectory, Stem),
-    /// A file or directory that no manifest speaks for.
+    /// A file or directory that there is no manifest for.
     DumpFile(PathBuf),
 }
 
@@ -122,7 +122,10 @@ impl Source {
             };
         }
         let damaged = |what: String| {
-            JobError::Damaged(format!("{} is no whole dump: {what}", self.path.display()))
+            JobError::Damaged(format!(
+                "{} is not a complete dump: {what}",
+                self.path.display()
+            ))
         };
         let read = if self.format == Format::Plain {
             read_back(run, self.path.clone(), self.compression).await

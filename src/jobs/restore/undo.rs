@@ -146,7 +146,7 @@ pub async fn undo(run: &Run<'_>, mut prepared: PreparedUndo<'_>) -> Result<UndoR
     let outcome = prepared.report(outcome, took, start_failed);
     let (event, message) = match &outcome {
         Ok(report) => {
-            let message = format!("{} bears its name again", report.brought_back);
+            let message = format!("{} has its name back", report.brought_back);
             (Event::Succeeded, message)
         }
         Err(error) => (Event::Failed, error.to_string()),

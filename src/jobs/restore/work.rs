@@ -398,7 +398,7 @@ impl Restore<'_> {
         let name = self.request.order.database;
         let error = JobError::Restore {
             standing: match &self.plan.replaces {
-                Some(_) => format!("database {name:?} was not restored, and serves as before"),
+                Some(_) => format!("database {name:?} was not restored, and is in use as before"),
                 None => format!("database {name:?} was not restored"),
             },
             source: Box::new(error),

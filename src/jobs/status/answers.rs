@@ -116,7 +116,7 @@ fn does_not_answer(directory: &Path, since: Option<DateTime<FixedOffset>>) -> St
         },
     );
     format!(
-        "the directory {} {since}: its file system hangs; see that the disk or the server behind it is \
+        "the directory {} {since}: its file system hangs; check that the disk or the server behind it is \
          there",
         directory.display()
     )

@@ -230,7 +230,7 @@ fn cut_short(history: &History) -> Option<String> {
         if open.operation() == Operation::Backup {
             "backup"
         } else {
-            "clean-up"
+            "prune run"
         },
         open.at.format("%a %Y-%m-%d %H:%M:%S %:z")
     ))

@@ -314,7 +314,7 @@ fn keep_wanted(
             database: None,
             directory: Some(server.directory.clone()),
             sentence: format!(
-                "the backups of server {} cannot be looked at: {why}",
+                "the backups of server {} cannot be read: {why}",
                 server.name
             ),
         })
@@ -382,7 +382,7 @@ fn judge_daemon(
                     ConcernKind::ConfigurationRefused,
                     format!(
                         "the daemon runs with the configuration of {}, because the newest one is \
-                         refused: {refused}; mend it, and run `systemctl reload pgbackupd`",
+                         refused: {refused}; fix it, and run `systemctl reload pgbackupd`",
                         state.loaded.format("%a %Y-%m-%d %H:%M:%S %:z")
                     ),
                 ));
@@ -469,7 +469,7 @@ fn remark_on_changes(
     if is_changed_on_disk == Some(true) && state.refused.is_none() {
         remarks.push(format!(
             "the configuration's files have changed since the daemon read them at {}; `pgbackupd config \
-             check && systemctl reload pgbackupd` puts them into force",
+             check && systemctl reload pgbackupd` activates them",
             state.loaded.format("%a %Y-%m-%d %H:%M:%S %:z")
         ));
     }

@@ -11,11 +11,11 @@ const OTHERS: [(&str, &str); 4] = [
     ("VIEW", "a view, which holds no rows"),
     (
         "MATERIALIZED VIEW",
-        "a materialized view, which is made anew from its tables",
+        "a materialized view, which is computed from its tables",
     ),
     (
         "FOREIGN TABLE",
-        "a foreign table, whose rows stand elsewhere",
+        "a foreign table, whose rows are on another server",
     ),
     (
         "SEQUENCE",

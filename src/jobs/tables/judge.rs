@@ -56,7 +56,7 @@ pub(super) fn judge_tables(
 /// That these stand where the tables would go.
 pub(super) fn in_the_way(database: &str, names: &[String]) -> String {
     format!(
-        "database {database:?} has {} already, and nothing that stands is touched: give another \
+        "database {database:?} has {} already, and no existing table is touched: give another \
          schema with --schema, or none for a new one",
         names.join(", ")
     )

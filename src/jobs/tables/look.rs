@@ -57,8 +57,8 @@ impl Look<'_> {
         let mut left_out = left_out(&detached, self.makes_database);
         if self.makes_database && !without.is_empty() {
             left_out.push(format!(
-                "what our user cannot install here, and nothing else in the backup needs: {} \
-                 (extensions)",
+                "extensions that our user cannot install here, and nothing else in the backup \
+                 needs: {}",
                 display_extensions(&without)
             ));
         }
@@ -134,7 +134,7 @@ impl Look<'_> {
             .map(|table| match of(table) {
                 None if !table.is_partitioned && !by_root(table) => Err(JobError::failed(format!(
                     "the dump holds no rows of {} in COPY's form: it was made without data, or \
-                     with INSERT statements; restore all of it beside, with --into",
+                     with INSERT statements; restore all of it into another database, with --into",
                     table.quoted
                 ))),
                 rows => Ok(rows),
@@ -193,8 +193,8 @@ fn all_are_there(names: &[Name], tables: &[Table]) -> Result<(), JobError> {
             |table: &Table| table.is_named && flat(&table.raw) == (schema.clone(), name.clone());
         if !tables.iter().any(is_it) {
             return Err(JobError::failed(format!(
-                "the backup's table {}.{} did not come into being in the scratch database: \
-                 restore the whole backup beside, with --into",
+                "the backup's table {}.{} was not created in the scratch database: \
+                 restore the whole backup into another database, with --into",
                 String::from_utf8_lossy(schema),
                 String::from_utf8_lossy(name)
             )));
@@ -250,14 +250,14 @@ fn no_two_alike(tables: &[Table]) -> Result<(), JobError> {
 fn left_out(detached: &Detached, alone: bool) -> Vec<String> {
     let parents = detached.parents.iter().map(|parent| {
         format!(
-            "the place of {} in {}, which was not asked for: {}",
+            "the membership of {} in {}, which was not asked for: {}",
             parent.child, parent.of, parent.again
         )
     });
     let foreign = detached
         .foreign_tables
         .iter()
-        .map(|table| format!("{table}, a foreign table, whose rows stand elsewhere"));
+        .map(|table| format!("{table}, a foreign table, whose rows are on another server"));
     let keys = detached.foreign_keys.iter().map(|key| {
         let whose = if key.is_ours && alone {
             "which was not asked for"

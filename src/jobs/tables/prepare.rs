@@ -216,8 +216,8 @@ fn log_plan(step_log: &StepLog, warnings: &[String], tables: &[PlannedTable]) {
 fn about(source: &Source) -> Option<String> {
     source.manifest.is_none().then(|| {
         format!(
-            "no manifest speaks for {}: the rows are compared with the file, and whether that \
-             holds all that was in the table, nobody can say",
+            "there is no manifest for {}: the rows are compared with the file, which \
+             may not hold all that was in the table",
             source.label
         )
     })

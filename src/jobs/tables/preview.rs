@@ -254,7 +254,9 @@ impl TablesAhead {
         ]);
         if !self.makes_database {
             steps.push(PlannedStep::new(
-                format!("look that database {into} has what they need, and room for their names"),
+                format!(
+                    "check that database {into} has what they need, and that their names are free"
+                ),
                 &[],
             ));
         }

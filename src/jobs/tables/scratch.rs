@@ -31,7 +31,7 @@ use crate::threads;
 pub(super) const STATEMENT: Duration = Duration::from_secs(300);
 
 /// Completes the sentence "cannot …".
-const PREPARE: &str = "prepare a database beside";
+const PREPARE: &str = "prepare a scratch database";
 
 /// As programs that we start are known to the server.
 pub(super) const APPLICATION: &str = "pgbackupd restore";
@@ -86,7 +86,7 @@ impl Extraction<'_> {
         let list = pg_restore.read_all(&doing).await?;
         String::from_utf8(list).map_err(|_| {
             JobError::failed(format!(
-                "the list of {} is not in UTF-8: restore the whole backup beside, with --into",
+                "the list of {} is not in UTF-8: restore the whole backup into another database, with --into",
                 self.source.path.display()
             ))
         })
@@ -103,7 +103,7 @@ impl Extraction<'_> {
         for sql in [sql, comment_on_database(name, Some(&mark))] {
             // Not given up midway: the server would go on, and leave a database without our mark.
             client
-                .execute("make a database beside", &sql, STATEMENT)
+                .execute("create a scratch database", &sql, STATEMENT)
                 .await?;
         }
         let manifest = self.source.manifest.as_ref();
@@ -112,7 +112,7 @@ impl Extraction<'_> {
             // What the server does not take is missed by whoever asks for it, and named then.
             match client.execute(PREPARE, &one.sql, STATEMENT).await {
                 Err(error) if error.sqlstate.is_none() => return Err(error.into()),
-                Err(_) => tracing::debug!("the setting {} was not to be had", one.name),
+                Err(_) => tracing::debug!("the setting {} could not be applied", one.name),
                 Ok(()) => {}
             }
         }

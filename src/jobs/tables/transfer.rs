@@ -271,8 +271,8 @@ impl Transfer<'_> {
         let text = pg_dump.read_all(doing).await?;
         let text = String::from_utf8(text).map_err(|_| {
             JobError::failed(
-                "a name or a default of the tables is no text in UTF-8: restore the whole backup \
-                 beside, with --into",
+                "a name or a default of the tables is no text in UTF-8: restore the whole backup into \
+                 another database, with --into",
             )
         })?;
         Ok(to_run(&text))

@@ -79,7 +79,7 @@ pub struct VerifyReport {
     pub findings: Vec<Finding>,
     /// Backups that could not be checked, and why; that says nothing about them.
     pub unchecked: Vec<(Stem, String)>,
-    /// Dumps under a backup's name that no manifest speaks for, each with a sentence.
+    /// Dumps under a backup's name that there is no manifest for, each with a sentence.
     pub problems: Vec<Problem>,
     /// Backups that were due and not reached in time.
     pub left: u64,
@@ -98,9 +98,9 @@ impl Finding {
     /// What became of a damaged backup, to follow the sentence that says what is wrong with it.
     pub fn became(&self) -> String {
         match (&self.quarantine, &self.stays) {
-            (Some(path), _) => format!("; it was put aside into {}", path.display()),
+            (Some(path), _) => format!("; it was moved into {}", path.display()),
             (None, Some(why)) => format!(
-                "; it could not be put aside, and stays for the next verification to try: {why}"
+                "; it could not be moved into quarantine, and the next verify run tries again: {why}"
             ),
             (None, None) => String::new(),
         }
@@ -187,7 +187,7 @@ pub async fn verify(run: &Run<'_>, request: VerifyRequest<'_>) -> Result<VerifyR
     let mut end = run.record(event, &backup_directory.database, details);
     end.seconds = Some(began.elapsed().as_secs_f64());
     end.message = Some(report.display());
-    append(&ledger, &end, "the verification is done, but")?;
+    append(&ledger, &end, "the verify run is done, but")?;
     outcome.map(|()| report)
 }
 

@@ -85,7 +85,7 @@ impl Finding {
             }
             Reason::Role | Reason::Tablespace | Reason::Membership | Reason::Owned => {
                 "if the file holds roles alone, as pg_dumpall --globals-only writes them, read it and \
-                 carry out by hand, with psql, what is wanted of it; then restore the dump of the database"
+                 run by hand, with psql, what you need of it; then restore the dump of the database"
             }
             Reason::Inserts => {
                 "make the dump again without --inserts, --column-inserts and --rows-per-insert, or load \
@@ -146,16 +146,16 @@ impl fmt::Display for Reason {
             Self::Subscription => "lets the server connect to another one",
             Self::Connect => "connects to another database",
             Self::Command => "a command of psql's own, which can run programs and reach files",
-            Self::Copy => "a COPY other than of rows that stand in the dump",
+            Self::Copy => "a COPY other than of rows in the dump",
             Self::SystemCatalog => "changes rows of a table of PostgreSQL's own",
-            Self::Code => "code that is carried out at once",
+            Self::Code => "code that is executed at once",
             Self::Query => "a query, or a change of rows, that pg_dump does not write",
             Self::Inserts => "rows as INSERT statements, which a restore cannot compare",
             Self::Clean => "drops what a new database does not have",
             Self::Transaction => "a transaction other than around large objects",
-            Self::Setting => "changes who carries out the rest of the dump, or how it is read",
+            Self::Setting => "changes who executes the rest of the dump, or how it is read",
             Self::Encoding => "an encoding in which a byte of a letter can look like a backslash",
-            Self::Restriction => "stands where pg_dump does not write it",
+            Self::Restriction => "is where pg_dump does not write it",
             Self::Ambiguous => "psql and the server may read it differently",
             Self::LineEnds => "the line ends as on Windows (CR LF)",
             Self::Zero => "a zero byte, which is in no text",

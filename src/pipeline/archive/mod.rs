@@ -121,7 +121,7 @@ impl ArchiveText {
     /// Takes the census of the text.
     ///
     /// # Errors
-    /// When the source fails, or the text is no whole dump.
+    /// When the source fails, or the text is not a complete dump.
     pub fn read(source: impl Read, progress: &Progress) -> Result<Self, StreamError> {
         let (census, bytes, findings, dependencies) = take_census(source, progress)?;
         Ok(Self {

@@ -54,7 +54,7 @@ impl<R: Read + Unpin> Text<R> {
 /// Lets a dump pass a tap, and after every block has `each` take what the tap has for it.
 ///
 /// # Errors
-/// When the text cannot be read, is no whole dump, or holds what is not sent; and what `each` gives.
+/// When the text cannot be read, is not a complete dump, or holds what is not sent; and what `each` gives.
 #[expect(
     clippy::too_many_arguments,
     reason = "a text, its tap, and what is done with both"

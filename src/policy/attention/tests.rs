@@ -103,7 +103,7 @@ fn a_backup_within_recovery_point_and_grace_is_new_enough() {
     assert_eq!(kind, ConcernKind::RecoveryPoint);
     assert_eq!(
         said,
-        "the newest sound backup is 25 hours old, and the recovery point is 24 hours; run \
+        "the newest intact backup is 25 hours old, and the recovery point is 24 hours; run \
          `pgbackupd backup --database sales`"
     );
     // Any series counts.
@@ -183,13 +183,13 @@ fn without_a_backup_it_depends_on_whether_one_can_be_expected() {
 fn an_overdue_backup_is_told_with_its_slot_and_the_command_that_makes_it() {
     let (kind, said) = sentence(|facts| {
         facts.series[1].overdue = Some(ago(57));
-        facts.series[1].skipped = Some("another run was at work.".to_owned());
+        facts.series[1].skipped = Some("another run was in progress.".to_owned());
     });
     assert_eq!(kind, ConcernKind::Overdue);
     assert_eq!(
         said,
         "the weekly backup that was due at Mon 2025-07-07 03:00 +03:00 has not been made \
-         (skipped: another run was at work); run `pgbackupd backup --database sales --series weekly`"
+         (skipped: another run was in progress); run `pgbackupd backup --database sales --series weekly`"
     );
     assert_eq!(
         concerns(|facts| {
@@ -257,7 +257,7 @@ fn a_verification_that_fails_or_does_not_come_is_told() {
     assert_eq!(kind, ConcernKind::VerificationOverdue);
     assert_eq!(
         said,
-        "the verification that was due at Mon 2025-07-07 03:00 +03:00 has not happened, and the \
+        "the verify run that was due at Mon 2025-07-07 03:00 +03:00 has not happened, and the \
          last was 3 days ago; run `pgbackupd verify --all --database sales`"
     );
     assert_eq!(
@@ -275,11 +275,11 @@ fn a_verification_that_fails_or_does_not_come_is_told() {
     let (kind, said) = sentence(|facts| facts.prune = Some(failing(2, 1)));
     assert_eq!(kind, ConcernKind::Failed);
     assert!(
-        said.starts_with("the last clean-up failed 2 hours ago: "),
+        said.starts_with("the last prune failed 2 hours ago: "),
         "{said}"
     );
     let (_, said) = sentence(|facts| facts.drill.failing = Some(failing(2, 1)));
-    assert!(said.starts_with("the last test restore failed "), "{said}");
+    assert!(said.starts_with("the last drill failed "), "{said}");
 }
 
 #[test]
@@ -288,7 +288,7 @@ fn a_test_restore_that_does_not_come_is_told() {
     assert_eq!(kind, ConcernKind::DrillOverdue);
     assert_eq!(
         said,
-        "the test restore that was due at Mon 2025-07-07 03:00 +03:00 has not happened, and there \
+        "the drill that was due at Mon 2025-07-07 03:00 +03:00 has not happened, and there \
          never was one; run `pgbackupd drill --database sales`"
     );
     assert_eq!(
@@ -310,7 +310,7 @@ fn a_test_restore_that_is_too_old_is_told_whatever_became_of_later_ones() {
     assert_eq!(kind, ConcernKind::DrillAge);
     assert_eq!(
         said,
-        "the last test restore that came to a result was 40 days ago; objectives.drill_age allows \
+        "the last drill that came to a result was 40 days ago; objectives.drill_age allows \
          35 days; run `pgbackupd drill --database sales`"
     );
     // One that could not be made shows nothing.
@@ -440,7 +440,7 @@ fn a_recovery_time_is_held_against_its_target() {
         (
             Some(minutes(45)),
             Some(
-                "the data was back after 45 minutes in the last test restore, and a restore is to take 30 minutes at most ",
+                "the data was back after 45 minutes in the last drill, and a restore is to take 30 minutes at most ",
             ),
         ),
     ] {
@@ -509,7 +509,7 @@ fn what_is_gone_is_a_concern_with_a_way_back_and_a_word_to_accept_it() {
             ConcernKind::Contents,
             "database sales has no table left: the backup backup_20250708_020000 holds 100,000 rows in \
              2 tables, backup_20250709_020000 0 rows in 0 tables; no backup made before \
-             backup_20250709_020000 is removed; if this is meant, run `pgbackupd accept contents \
+             backup_20250709_020000 is removed; if this is intended, run `pgbackupd accept contents \
              --database sales`",
         ),
         (
@@ -518,7 +518,7 @@ fn what_is_gone_is_a_concern_with_a_way_back_and_a_word_to_accept_it() {
             ConcernKind::Contents,
             "database sales has lost more than half of its rows: the backup backup_20250708_020000 holds \
              100,000 rows in 2 tables, backup_20250709_020000 10 rows in 1 table; no backup made before \
-             backup_20250709_020000 is removed; if this is meant, run `pgbackupd accept contents \
+             backup_20250709_020000 is removed; if this is intended, run `pgbackupd accept contents \
              --database sales`",
         ),
         (
@@ -536,7 +536,7 @@ fn what_is_gone_is_a_concern_with_a_way_back_and_a_word_to_accept_it() {
             ConcernKind::Vanished,
             "the backup backup_20250708_020000 was the newest in /var/backups/sales and is gone, and \
              nothing on record has removed it: is the disk mounted? No older backup is removed; if it is \
-             gone for good, run `pgbackupd accept vanished --database sales`",
+             permanently gone, run `pgbackupd accept vanished --database sales`",
         ),
     ] {
         let (found, said) = sentence(|facts| facts.losses = vec![loss(what, first)]);
@@ -563,7 +563,7 @@ fn what_is_gone_is_a_concern_with_a_way_back_and_a_word_to_accept_it() {
         said,
         "the state of the backup backup_20250709_020000 cannot be used: it has been changed; it counts \
          as pinned and as not checked; run `pgbackupd verify --database sales backup_20250709_020000`, \
-         which writes it anew, and then `pgbackupd unpin --database sales backup_20250709_020000` if it \
+         which writes it again, and then `pgbackupd unpin --database sales backup_20250709_020000` if it \
          need not stay"
     );
 }

@@ -135,7 +135,7 @@ impl Field {
                 ));
             }
             Some(Ok(step)) => step,
-            Some(Err(_)) => return wrong("a step is a whole number".to_owned()),
+            Some(Err(_)) => return wrong("a step is an integer".to_owned()),
         };
         Ok(Item {
             star,
@@ -164,12 +164,11 @@ impl Field {
         match text.parse::<u32>() {
             Ok(value) if digits && (self.first..=self.last).contains(&value) => Ok(value),
             _ => {
-                let mut reason = format!("a number from {} to {}", self.first, self.last);
+                let mut reason = format!("expected a number from {} to {}", self.first, self.last);
                 if !self.names.is_empty() {
                     reason.push_str(" or one of ");
                     reason.push_str(&self.names.join(" "));
                 }
-                reason.push_str(" belongs here");
                 Err(ScheduleError::Field {
                     field: self.name,
                     text: item.to_owned(),

@@ -27,7 +27,7 @@ pub enum LaunchError {
     #[error("{0}")]
     Usage(#[from] clap::Error),
     /// Who asked for it is gone.
-    #[error("the process that wanted {} has ended", program.display())]
+    #[error("the process that requested {} has ended", program.display())]
     Orphaned {
         /// The program.
         program: PathBuf,

@@ -257,11 +257,11 @@ impl PasswordFile {
         match self.standing {
             Standing::None => None,
             Standing::Absent => Some(format!(
-                "none is configured, and the password file {path} is not there or belongs to somebody \
-                 else: "
+                "none is configured, and the password file {path} does not exist or belongs to another \
+                 user: "
             )),
             Standing::Read => Some(format!(
-                "no line of the password file {path} fits {line}: add the line {line}:PASSWORD, or "
+                "no line of the password file {path} matches {line}: add the line {line}:PASSWORD, or "
             )),
         }
     }

@@ -130,7 +130,7 @@ fn section(text: &str, name: &str) -> Result<Option<Parameters>, (usize, String)
             return Err((number, "expected name=value".to_owned()));
         };
         if matches!(key, "service" | "servicefile") {
-            return Err((number, format!("{key:?} cannot stand in a service file")));
+            return Err((number, format!("{key:?} is not allowed in a service file")));
         }
         if keyword::find(key).is_none() {
             return Err((number, format!("unknown libpq parameter {key:?}")));

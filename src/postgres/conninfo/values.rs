@@ -160,7 +160,7 @@ impl Values {
         self.get(name)
             .map(|text| {
                 let number = text.trim().parse();
-                number.map_err(|_| self.bad(name, text, "a whole number that is not negative"))
+                number.map_err(|_| self.bad(name, text, "an integer that is not negative"))
             })
             .transpose()
     }

@@ -38,7 +38,7 @@ pub enum SandboxError {
     },
     /// The user that the server runs as is kept out of its directory.
     #[error(
-        "user {user}, as whom a temporary cluster runs for root, cannot pass through {}: chmod o+x \
+        "user {user}, who runs the temporary cluster for root, cannot pass through {}: chmod o+x \
          it, or set drill.directory to another place",
         path.display()
     )]
@@ -52,7 +52,7 @@ pub enum SandboxError {
     #[error("PostgreSQL does not run as root, and there is no user nobody to run it as")]
     NoAccount,
     /// A program failed.
-    #[error("{program} {how}{}", if said.is_empty() { String::new() } else { format!("; it said:\n{said}") })]
+    #[error("{program} {how}{}", if said.is_empty() { String::new() } else { format!("; its output:\n{said}") })]
     Program {
         /// Its name.
         program: &'static str,
@@ -84,7 +84,7 @@ pub enum SandboxError {
     /// A database like the one that was dumped cannot be made here.
     #[error(
         "a database with encoding {encoding} and locale {locale} cannot be made on this machine: \
-         {source}; `locale -a` shows the locales there are"
+         {source}; `locale -a` lists the available ones"
     )]
     Database {
         /// Its encoding.

@@ -351,7 +351,10 @@ impl Sandbox {
     pub async fn ended(&mut self) -> Option<String> {
         let exit = tokio::time::timeout(Duration::from_millis(100), self.server.wait()).await;
         let exit = exit.ok()?.ok()?;
-        Some(format!("postgres {exit}; it said:\n{}", exit.stderr.trim()))
+        Some(format!(
+            "postgres {exit}; its output:\n{}",
+            exit.stderr.trim()
+        ))
     }
 
     /// Ends the server and removes everything.

@@ -71,7 +71,7 @@ pub struct Problem {
     pub file: String,
     /// What is wrong, in a sentence.
     pub what: String,
-    /// The backup whose manifest it is; none when no manifest speaks for it.
+    /// The backup whose manifest it is; none when there is no manifest for it.
     pub manifest_of: Option<Stem>,
     /// The backup whose dump it is, although its manifest is lost; none for a dump of which nothing
     /// shows that it ever was one.

@@ -81,7 +81,7 @@ impl<'a> Names<'a> {
         Some(present)
     }
 
-    /// Dumps under a backup's name that no manifest speaks for: the backup, and the file.
+    /// Dumps under a backup's name that there is no manifest for: the backup, and the file.
     pub(super) fn unregistered(&self) -> impl Iterator<Item = (Stem, Role)> {
         let without = self.0.iter().filter_map(|(bare, present)| {
             let stem = bare.parse::<Stem>().ok()?;

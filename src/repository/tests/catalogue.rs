@@ -63,7 +63,7 @@ fn ten_thousand_backups_are_all_found_in_their_order() {
         problems,
         [(
             "backup_20250712_020000.json",
-            "it has been changed since it was written: its checksum does not fit"
+            "it has been changed since it was written: its checksum does not match"
         )]
     );
 }

@@ -123,7 +123,7 @@ fn nothing_is_replaced_on_either_way() {
         .repository
         .release(run(6), &found[1], &test_directory.lock())
         .unwrap_err();
-    let expected = format!("{} is there already: ", taken.display());
+    let expected = format!("{} exists already: ", taken.display());
     assert!(error.to_string().starts_with(&expected), "{error}");
     assert_eq!(test_directory.repository.quarantined().unwrap(), found);
     fs::remove_file(taken).unwrap();

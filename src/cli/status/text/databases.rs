@@ -45,7 +45,7 @@ pub(super) fn paragraph(
                 }
             ),
         )?,
-        None => writeln!(out, "  no sound backup; the recovery point is {point}")?,
+        None => writeln!(out, "  no intact backup; the recovery point is {point}")?,
     }
     let (left, right) = (Column::left(""), Column::right(""));
     let mut table = Table::untitled([left, left, right, left, right, right]);

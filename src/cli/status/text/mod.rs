@@ -148,7 +148,7 @@ fn next(status: &StatusReport, out: &mut dyn Write) -> Result<(), Failure> {
     };
     writeln!(out, "next runs; {who}")?;
     if status.next.is_empty() {
-        writeln!(out, "  none: no job is switched on")?;
+        writeln!(out, "  none: no job is enabled")?;
     }
     let mut table = Table::untitled([Column::left(""); 4]);
     for next in &status.next {

@@ -11,7 +11,7 @@ pub(super) fn verified(last: Option<&Ended>, now: DateTime<FixedOffset>) -> Stri
     match last {
         None => "no verify run yet".to_owned(),
         Some(last) => {
-            let found = if last.succeeded { "sound" } else { "FAILED" };
+            let found = if last.succeeded { "intact" } else { "FAILED" };
             format!(
                 "last verify run {} ago: {found}",
                 rough_span(age(last.at, now))
@@ -27,7 +27,7 @@ pub(super) fn drilled(status: &StatusReport, database: &DatabaseStatus) -> Strin
     let limit = status.expectation.drill_age;
     let at_most = limit.map_or_else(String::new, |limit| format!(" ({} at most)", span(limit)));
     let Some(last) = &database.drilled else {
-        return format!("no test restore yet{at_most}");
+        return format!("no drill yet{at_most}");
     };
     let back = database.recovery.as_ref().map(|recovery| {
         let took = duration(recovery.recovery_time());
@@ -37,7 +37,7 @@ pub(super) fn drilled(status: &StatusReport, database: &DatabaseStatus) -> Strin
             format!("with the data back in {took} (of {allowed})"),
         )
     });
-    let mut text = format!("last test restore {}", ago(last.at));
+    let mut text = format!("last drill {}", ago(last.at));
     if last.succeeded {
         text = format!("{text}{at_most}: good");
         if let Some((_, back)) = back {
