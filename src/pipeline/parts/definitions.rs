@@ -4,12 +4,9 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
+use super::held::Held;
 use crate::pipeline::census::{ObjectId, Tap};
-use crate::pipeline::sql::clears_in_vain;
-use crate::pipeline::sql::identifier;
-
-/// A longer statement is passed on piece by piece. Those that are looked at are a line long.
-const LONGEST_HELD: usize = 1 << 20;
+use crate::pipeline::sql::{clears_in_vain, identifier};
 
 /// Kinds of objects that no table needs, and that reach beyond the database or would act in it: an
 /// event trigger would fire, a subscription connect, default privileges change what comes next.
@@ -65,22 +62,11 @@ pub struct Definitions {
     only: Option<Vec<u8>>,
     /// Extensions that are left out.
     without: BTreeSet<Vec<u8>>,
-    state: DefinitionsState,
+    held: Held,
     /// A role that is not there grants what follows.
     absent_grantor: Option<Vec<u8>>,
     left: Vec<Left>,
     databases: usize,
-    out: Vec<u8>,
-}
-
-#[derive(Debug)]
-enum DefinitionsState {
-    /// Before or in a statement of which so much has been seen.
-    Held(Vec<u8>),
-    /// In a long statement that is passed on.
-    Passing,
-    /// In a statement that is left out.
-    Skipping,
 }
 
 impl Definitions {
@@ -93,11 +79,10 @@ impl Definitions {
                 .map(|role| role.as_bytes().to_vec())
                 .collect(),
             without: BTreeSet::new(),
-            state: DefinitionsState::Held(Vec::new()),
+            held: Held::new(),
             absent_grantor: None,
             left: Vec::new(),
             databases: 0,
-            out: Vec::new(),
         }
     }
 
@@ -110,7 +95,7 @@ impl Definitions {
 
     /// What has been passed on since the last time.
     pub fn take(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.out)
+        self.held.take()
     }
 
     /// What was left out for lack of a role.
@@ -151,8 +136,8 @@ impl Definitions {
                 // A dump holds the values of an extension's own sequences too.
                 let guarded = (!self.without.is_empty()).then(|| if_it_is_there(text));
                 let text = guarded.flatten().map_or(Cow::Borrowed(text), Cow::Owned);
-                self.out.extend_from_slice(&text);
-                self.out.push(b'\n');
+                self.held.out.extend_from_slice(&text);
+                self.held.out.push(b'\n');
             }
             Some(role) => self.left.push(Left {
                 role: String::from_utf8_lossy(&role).into_owned(),
@@ -173,32 +158,13 @@ impl Definitions {
 
 impl Tap for Definitions {
     fn statement(&mut self, object: &ObjectId, bytes: &[u8], ends: bool) {
-        match &mut self.state {
-            DefinitionsState::Held(held) if held.is_empty() && is_left_out(object) => {
-                self.state = DefinitionsState::Skipping;
-            }
-            DefinitionsState::Held(held) => {
-                held.extend_from_slice(bytes);
-                if ends {
-                    let text = std::mem::take(held);
-                    if !(object.is_none() && clears_in_vain(&text)) {
-                        self.complete(&text);
-                    }
-                } else if held.len() > LONGEST_HELD {
-                    self.out.append(held);
-                    self.state = DefinitionsState::Passing;
-                }
-            }
-            DefinitionsState::Passing => {
-                self.out.extend_from_slice(bytes);
-                if ends {
-                    self.out.push(b'\n');
-                }
-            }
-            DefinitionsState::Skipping => {}
+        if is_left_out(object) {
+            self.held.leave_out();
         }
-        if ends {
-            self.state = DefinitionsState::Held(Vec::new());
+        if let Some(text) = self.held.push(bytes, ends)
+            && !(object.is_none() && clears_in_vain(&text))
+        {
+            self.complete(&text);
         }
     }
 

@@ -3,6 +3,7 @@
 
 mod definitions;
 mod event_triggers;
+mod held;
 mod rows;
 mod schema;
 mod settings;

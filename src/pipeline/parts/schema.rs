@@ -2,26 +2,16 @@
 //! rows bring about. What a server makes of it is the reference for what it made of the whole.
 
 use super::event_triggers::hold_event_triggers;
+use super::held::Held;
 use super::settings::is_known;
 use crate::pipeline::census::{ObjectId, Tap};
-use crate::pipeline::sql::{LONGEST_HELD, Meaning, clears_in_vain, meaning};
+use crate::pipeline::sql::{Meaning, clears_in_vain, meaning};
 
 /// Passes the schema of a dump on as SQL text, each statement followed by a line break.
 #[derive(Debug)]
 pub struct Schema {
     server_major: u32,
-    state: SchemaState,
-    out: Vec<u8>,
-}
-
-#[derive(Debug)]
-enum SchemaState {
-    /// Before or in a statement of which so much has been seen.
-    Held(Vec<u8>),
-    /// In a long statement that is passed on.
-    Passing,
-    /// In a statement that is left out.
-    Skipping,
+    held: Held,
 }
 
 impl Schema {
@@ -29,14 +19,13 @@ impl Schema {
     pub fn new(server_major: u32) -> Self {
         Self {
             server_major,
-            state: SchemaState::Held(Vec::new()),
-            out: Vec::new(),
+            held: Held::new(),
         }
     }
 
     /// What has been passed on since the last time.
     pub fn take(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.out)
+        self.held.take()
     }
 
     fn complete(&mut self, text: &[u8]) {
@@ -51,42 +40,23 @@ impl Schema {
             | Meaning::PlannerStatistics => false,
         };
         if is_wanted {
-            self.out.extend_from_slice(text);
+            self.held.out.extend_from_slice(text);
             let held = hold_event_triggers(text, self.server_major);
-            self.out.extend_from_slice(held.unwrap_or_default());
-            self.out.push(b'\n');
+            self.held.out.extend_from_slice(held.unwrap_or_default());
+            self.held.out.push(b'\n');
         }
     }
 }
 
 impl Tap for Schema {
     fn statement(&mut self, object: &ObjectId, bytes: &[u8], ends: bool) {
-        match &mut self.state {
-            SchemaState::Held(held) if held.is_empty() && object.is_content() => {
-                self.state = SchemaState::Skipping;
-            }
-            SchemaState::Held(held) => {
-                held.extend_from_slice(bytes);
-                if ends {
-                    let text = std::mem::take(held);
-                    if !(object.is_none() && clears_in_vain(&text)) {
-                        self.complete(&text);
-                    }
-                } else if held.len() > LONGEST_HELD {
-                    self.out.append(held);
-                    self.state = SchemaState::Passing;
-                }
-            }
-            SchemaState::Passing => {
-                self.out.extend_from_slice(bytes);
-                if ends {
-                    self.out.push(b'\n');
-                }
-            }
-            SchemaState::Skipping => {}
+        if object.is_content() {
+            self.held.leave_out();
         }
-        if ends {
-            self.state = SchemaState::Held(Vec::new());
+        if let Some(text) = self.held.push(bytes, ends)
+            && !(object.is_none() && clears_in_vain(&text))
+        {
+            self.complete(&text);
         }
     }
 
