@@ -34,7 +34,7 @@ pub mod telemetry;
 pub mod identity;
 
 /// 1: whether directories answer, asked without being held up by one that hangs.
-mod answers;
+mod responsiveness;
 
 /// 0: opening files that others may have put where we look.
 mod regular_file;

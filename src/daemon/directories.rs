@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
-use crate::answers::{HASTE, Hanging, PATIENCE, Questions};
+use crate::responsiveness::{HASTE, Hanging, PATIENCE, Questions};
 use crate::threads::{self, NoThread};
 
 /// How often a directory is asked while work in it goes on.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
 
-use crate::answers::Hanging;
+use crate::responsiveness::Hanging;
 
 /// The directories that are known not to answer.
 #[derive(Debug, Default)]

@@ -11,12 +11,12 @@ use tokio::time::timeout;
 
 use super::directories::Directories;
 use super::task::unanswered;
-use crate::answers::PATIENCE;
 use crate::config::{Databases, Job, JobKind, Plan, Server};
 use crate::emit;
 use crate::jobs::{BackupDirectories, JobContext, JobError, backup_directories_on, newest_success};
 use crate::policy::{Series, missed};
 use crate::repository::Repository;
+use crate::responsiveness::PATIENCE;
 use crate::threads;
 
 /// The servers of a job are waited for so long, to be reported together.

@@ -11,11 +11,11 @@ use chrono::{DateTime, Utc};
 use super::snapshot::PATIENCE;
 use tracing::Span;
 
-use crate::answers::Hanging;
 use crate::emit;
 use crate::jobs::{JobContext, Skip, record_skip};
 use crate::policy::Series;
 use crate::repository::{Operation, Repository};
+use crate::responsiveness::Hanging;
 use crate::threads;
 
 /// So many records wait for one directory.

@@ -18,7 +18,6 @@ use super::systemd::Systemd;
 use super::ticker::Ticker;
 use super::usable::usable;
 use super::{run_log, snapshot, task};
-use crate::answers::{self, PATIENCE};
 use crate::config::{JobKind, Loaded, Plan, Source};
 use crate::display::one_line;
 use crate::emit;
@@ -28,6 +27,7 @@ use crate::jobs::{
 };
 use crate::postgres::Enforcement;
 use crate::repository::{DaemonLock, Event, RuntimeDirectory, RuntimeError};
+use crate::responsiveness::{self, PATIENCE};
 use crate::threads::{self, NoThread, Thread};
 
 /// Runs the daemon until a signal ends it.
@@ -98,7 +98,7 @@ pub async fn run(source: Source, mut loaded: Loaded) -> Result<(), DaemonError> 
 fn stop_before_the_start(signal: i32, runtime: &RuntimeDirectory, lock: DaemonLock) {
     Systemd::stopping();
     run_log::stopping(signal, "it was still starting");
-    let cleared = answers::ask(runtime.path(), snapshot::PATIENCE, move |path| {
+    let cleared = responsiveness::ask(runtime.path(), snapshot::PATIENCE, move |path| {
         RuntimeDirectory::at(path).clear(&lock);
     });
     if let Err(error) = cleared {
@@ -110,7 +110,7 @@ fn stop_before_the_start(signal: i32, runtime: &RuntimeDirectory, lock: DaemonLo
 /// Takes the runtime directory: a second daemon ends here, and so does one whose directory hangs.
 fn take_runtime_directory(plan: &Plan) -> Result<(RuntimeDirectory, DaemonLock), RuntimeError> {
     let runtime = RuntimeDirectory::at(&plan.daemon.runtime_directory);
-    let taken = answers::ask(runtime.path(), PATIENCE, |path| {
+    let taken = responsiveness::ask(runtime.path(), PATIENCE, |path| {
         RuntimeDirectory::at(path).take()
     });
     let failed = |source| RuntimeError::Io {

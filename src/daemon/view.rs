@@ -11,7 +11,6 @@ use chrono_tz::Tz;
 use super::board::{Board, Ticket};
 use super::changes::after_restart;
 use super::task::Task;
-use crate::answers::Hanging;
 use crate::config::Plan;
 use crate::display::{one_line, size};
 use crate::jobs::{ConnectionFailure, ConnectionFailureKind};
@@ -20,6 +19,7 @@ use crate::repository::{
     CannotConnect, DAEMON_STATE_FORMAT, DaemonState, HangingDirectory, RunningJob, ScheduledJob,
     WaitingJob,
 };
+use crate::responsiveness::Hanging;
 
 /// What the state is made from.
 pub(super) struct View<'a> {

@@ -12,7 +12,6 @@ use super::error::JobError;
 use super::record::append;
 use super::run::Run;
 use super::target::BackupDirectory;
-use crate::answers::{self, PATIENCE};
 use crate::policy::{
     Accepted, Loss, Seen, compare, describe_loss, describe_lost_manifest, describe_lost_state,
     vanished,
@@ -20,6 +19,7 @@ use crate::policy::{
 use crate::repository::{
     BackupDetails, Catalogue, Details, Entry, Event, LastSeen, Manifest, Record, Repository,
 };
+use crate::responsiveness::{self, PATIENCE};
 
 /// What was lost of a database and not accepted.
 ///
@@ -96,7 +96,7 @@ fn missing(repository: &Repository, gone: &[Seen], here: &[Seen]) -> Vec<Loss> {
 /// directory.
 fn gone(state: &Path, repository: &Repository, catalogue: &Catalogue) -> Vec<Seen> {
     let directory = repository.directory().to_owned();
-    let read = answers::ask(state, PATIENCE, move |state| {
+    let read = responsiveness::ask(state, PATIENCE, move |state| {
         LastSeen::read(state, &directory)
     });
     let remembered = match read.flatten() {
@@ -224,7 +224,7 @@ pub(super) fn after_a_backup(
             newest: newest.clone(),
             missed: missing.iter().map(|loss| loss.before.clone()).collect(),
         };
-        let written = answers::ask(state, PATIENCE, move |state| last.write(state));
+        let written = responsiveness::ask(state, PATIENCE, move |state| last.write(state));
         if let Err(error) = written.flatten() {
             // Somebody's backup by hand is none the worse for it.
             tracing::info!(

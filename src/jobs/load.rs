@@ -2,9 +2,9 @@
 
 mod definitions;
 mod feed;
-mod in_force;
 mod marks;
 mod refusal;
+mod session_settings;
 mod sessions;
 
 use std::convert::Infallible;

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 
 use super::JobContext;
 use super::error::JobError;
-use crate::answers::{self, HASTE, PATIENCE};
 use crate::config::{Database, Databases, Plan, Server};
 use crate::postgres::{Client, Conninfo, discover};
 use crate::repository::{Problem, Repository, advice};
+use crate::responsiveness::{self, HASTE, PATIENCE};
 use named::{Known, meant};
 
 /// A database to back up.
@@ -257,8 +257,9 @@ fn looked_at(
             let mut patience = PATIENCE;
             for path in directories_of(plan, server)? {
                 let repository = Repository::at(&path);
-                let looking =
-                    answers::outlast(&path, patience, |path| database_in(&Repository::at(path)));
+                let looking = responsiveness::outlast(&path, patience, |path| {
+                    database_in(&Repository::at(path))
+                });
                 let looked = looking.unwrap_or_else(|error| {
                     // Where one hangs, others may: they are not waited for as long.
                     patience = HASTE;

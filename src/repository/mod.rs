@@ -18,20 +18,20 @@ mod activity;
 mod catalogue;
 mod durable;
 mod error;
-mod in_force;
 mod incident;
 mod last_seen;
 mod ledger;
 mod lock;
+mod make_directory;
 mod manifest;
 mod names;
-mod provide;
 mod quarantine;
 mod record;
 mod refused;
 mod requester;
 mod restoration;
 mod runtime;
+mod schedules_in_force;
 mod scratch;
 mod seal;
 mod staging;
@@ -53,15 +53,14 @@ pub use activity::{AtWork, HeldLocks};
 pub use catalogue::{Catalogue, Entry, Problem};
 pub(crate) use error::making_command;
 pub use error::{RepositoryError, advice};
-pub use in_force::{InForce, SchedulesInForce};
 pub use last_seen::LastSeen;
 pub use ledger::Ledger;
 pub use lock::{Holder, Lock, LockError};
+pub use make_directory::{Level, Owner, ProvideError, Provided, provide};
 pub use manifest::{
     Artifact, CensusFile, Globals, MANIFEST_FORMAT, Manifest, ManifestError, Seconds,
 };
 pub use names::{InvalidStem, Role, Slug, Stem};
-pub use provide::{Level, Owner, ProvideError, Provided, provide};
 pub use quarantine::Quarantined;
 pub use record::{
     BackupDetails, Damage, Details, DrillDetails, Event, Operation, PhaseTime, Record, Removal,
@@ -74,6 +73,7 @@ pub use runtime::{
     CannotConnect, DAEMON_STATE_FORMAT, DaemonLock, DaemonState, HangingDirectory, RunningJob,
     RuntimeDirectory, RuntimeError, ScheduledJob, WaitingJob,
 };
+pub use schedules_in_force::{InForce, SchedulesInForce};
 pub use scratch::ScratchNote;
 pub use staging::{Checked, Staging};
 pub use state::{Check, Drilled, Fault, Pin, State, Unchecked, Unreadable};

@@ -10,7 +10,6 @@ use tokio::time::timeout;
 
 use super::Service;
 use super::due::DueJob;
-use crate::answers;
 use crate::config::Job;
 use crate::daemon::missed::{Missed, Question};
 use crate::daemon::run_log;
@@ -18,6 +17,7 @@ use crate::daemon::snapshot::PATIENCE;
 use crate::display::span;
 use crate::emit;
 use crate::repository::{InForce, SchedulesInForce};
+use crate::responsiveness;
 use crate::threads::{self, NoThread};
 
 /// What looking back has found.
@@ -47,7 +47,7 @@ impl Service {
         self.bring_schedules_into_force(now);
         let (directory, looked) = (self.state_directory.clone(), self.looked.clone());
         let reading = threads::start("schedules", move || {
-            let read = answers::ask_here(&directory, SchedulesInForce::read);
+            let read = responsiveness::ask_here(&directory, SchedulesInForce::read);
             // Nobody listens any more once the service stops.
             let _ = looked.send(LookedBack::Schedules(read));
         });

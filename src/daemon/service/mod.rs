@@ -8,8 +8,8 @@ mod published;
 mod queue;
 mod reload;
 mod reminders;
+mod requested_directories;
 mod schedules;
-mod wished;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -38,13 +38,13 @@ use super::task::Outcome;
 use super::ticker::{LOOK, Ticker};
 use super::view::View;
 use super::watchdog::{Beat, Watchdog};
-use crate::answers::Hanging;
 use crate::config::{Plan, Settings, Source};
 use crate::display::{one_line, span};
 use crate::emit;
 use crate::jobs::ServerConnections;
 use crate::postgres::kill_all_children;
 use crate::repository::{DaemonLock, DaemonState, RuntimeDirectory, SchedulesInForce};
+use crate::responsiveness::Hanging;
 use configuration::Configuration;
 use connections::Connections;
 use due::DueJob;
@@ -53,8 +53,8 @@ use published::Published;
 use queue::Queue;
 use reload::Reading;
 use reminders::Reminders;
+use requested_directories::Wished;
 use schedules::Schedules;
-use wished::Wished;
 
 /// How often the state shown to systemd is renewed while something runs.
 const REFRESH: Duration = Duration::from_secs(5);

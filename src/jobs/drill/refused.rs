@@ -2,9 +2,9 @@
 //! service's has no terminal.
 
 use super::DrillOutcome;
-use crate::answers::{self, PATIENCE};
 use crate::jobs::Run;
 use crate::repository::{Repository, forget_refused, keep_refused};
+use crate::responsiveness::{self, PATIENCE};
 
 /// Keeps it in the state directory, if there is one, and gives a remark that names the file. A backup that
 /// the server takes ends what was kept of those before it.
@@ -13,7 +13,7 @@ pub(super) fn keep(run: &Run<'_>, backups: &Repository, outcome: &DrillOutcome) 
     let directory = backups.directory().to_owned();
     match outcome {
         DrillOutcome::Proven => {
-            let forgotten = answers::ask(state, PATIENCE, move |state| {
+            let forgotten = responsiveness::ask(state, PATIENCE, move |state| {
                 forget_refused(state, &directory)
             });
             if let Err(error) = forgotten.flatten() {
@@ -24,7 +24,7 @@ pub(super) fn keep(run: &Run<'_>, backups: &Repository, outcome: &DrillOutcome) 
         }
         DrillOutcome::Refused { said, .. } => {
             let said = said.clone();
-            let kept = answers::ask(state, PATIENCE, move |state| {
+            let kept = responsiveness::ask(state, PATIENCE, move |state| {
                 let is_there = state.is_dir();
                 is_there
                     .then(|| keep_refused(state, &directory, &said))

@@ -11,8 +11,8 @@ use memchr::memchr_iter;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::AT_ONCE;
-use super::in_force::InForce;
 use super::marks::Marks;
+use super::session_settings::InForce;
 use crate::pipeline::{Segment, StreamError, is_known};
 
 /// What the feeder is told while it waits.

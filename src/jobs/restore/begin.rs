@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::cut_short::CutShort;
 use super::maintenance::connect_to_another;
-use super::sendable;
+use super::send_check;
 use super::source::Source;
 use super::{RestoreSource, close_open_runs};
 use crate::config::Connection;
@@ -191,7 +191,7 @@ impl RestoreOrder<'_> {
         run.step(&format!("reading {} in full", source.label));
         let stream_summary = source.read(run, self.source, server_major).await?;
         let unexpected =
-            sendable::judge_findings(source, &stream_summary.findings, self.accept_unexpected)?;
+            send_check::judge_findings(source, &stream_summary.findings, self.accept_unexpected)?;
         Ok((stream_summary, unexpected))
     }
 }

@@ -1,7 +1,7 @@
 //! Loading the dump, and proving that what was loaded is what was backed up.
 
 use super::create_target::Creation;
-use super::sendable::{self, Stamp};
+use super::send_check::{self, Stamp};
 use super::work::{Loading, Made, Restore};
 use super::{content, rights};
 use crate::config::Format;
@@ -88,7 +88,7 @@ impl Restore<'_> {
         let outcome = material
             .load(&loader, stream_summary.text_bytes, rows)
             .await;
-        match outcome.map_err(|error| sendable::changed(source, error))? {
+        match outcome.map_err(|error| send_check::changed(source, error))? {
             Loaded::Wholly => Ok(()),
             Loaded::Refused(refusal) => {
                 let way_out =

@@ -12,7 +12,7 @@ mod name;
 pub(super) mod preflight;
 mod rights;
 mod roles;
-pub(super) mod sendable;
+pub(super) mod send_check;
 pub(super) mod side_names;
 pub(super) mod source;
 pub(super) mod steps;
@@ -39,13 +39,13 @@ use crate::repository::{Content, Event, Lock, Manifest, Record, Replaced, Reposi
 use begin::{Depth, RestoreStart, missing_providers};
 use create_target::{forecast, free};
 use preflight::{Judgement, Wanted};
-use sendable::Stamp;
+use send_check::Stamp;
 use side_names::Names;
 use source::Source;
 
 pub use begin::RestoreOrder;
 pub use cut_short::CutShort;
-pub use sendable::about_functions;
+pub use send_check::about_functions;
 pub use source::RestoreSource;
 pub use steps::{LastDrill, PlannedStep, Preview};
 pub use undo::{PreparedUndo, UndoReport, UndoRequest, prepare_undo, undo};

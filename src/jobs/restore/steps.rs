@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, FixedOffset};
 
 use super::begin::RestoreOrder;
-use super::sendable::about_functions;
+use super::send_check::about_functions;
 use super::source::Source;
 use super::{RestorePlan, RestoreRequest, RestoreSource, roles};
 use crate::display::{counted, size};

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::sendable::stay_in;
+use super::send_check::stay_in;
 use super::swap::{connect_patiently, drop_made};
 use super::{Prepared, RestorePlan, RestoreRequest, application};
 use crate::display::counted;

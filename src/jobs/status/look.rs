@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, FixedOffset, Utc};
 
-use super::answers::Answers;
+use super::directories::Spot;
 use super::history::History;
-use super::spots::Spot;
+use super::responsiveness::Answers;
 use super::{DatabaseStatus, Line, RunningNow, TREND, running_job};
 use crate::config::{Job, JobKind, Plan};
 use crate::jobs::continuity;

@@ -1,10 +1,10 @@
 //! How things stand: what directories, ledgers and the daemon tell of every database. Nothing is
 //! locked, nothing is written, and no server is asked.
 
-mod answers;
+mod directories;
 mod history;
 mod look;
-mod spots;
+mod responsiveness;
 mod unconfigured;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,10 +26,10 @@ use crate::policy::{
 use crate::repository::{DaemonState, HeldLocks, RunningJob, RuntimeDirectory};
 use crate::threads::share;
 
-use answers::Answers;
+use directories::{Spot, Spots};
 pub use history::{Ended, Outcomes};
 use look::{Inspection, Look};
-use spots::{Spot, Spots};
+use responsiveness::Answers;
 
 /// Looking at many directories waits for the kernel more than it computes.
 const THREADS: usize = 4;
@@ -179,7 +179,7 @@ pub fn collect_status(
         found: spots,
         empty,
         unseen,
-    } = spots::spots(context, plan, &inspection.answers)?;
+    } = directories::spots(context, plan, &inspection.answers)?;
     let found = look_at_all(&inspection, &spots);
     if wanted.is_empty() {
         // What is wrong elsewhere is of no interest to whoever named a database.
@@ -546,14 +546,14 @@ impl Spaces {
     fn add(&mut self, inspection: &Inspection<'_>, database: &DatabaseStatus) {
         let plan = inspection.plan;
         let directory = &database.facts.directory;
-        let Some((device, free, standing)) = spots::file_system(directory) else {
+        let Some((device, free, standing)) = directories::file_system(directory) else {
             return;
         };
         let facts = self.by_device.entry(device).or_insert_with(|| {
             // A directory above many says more than that of one.
             let answers = inspection.answers.trouble(&plan.directory).is_none();
             let root = answers
-                .then(|| spots::file_system(&plan.directory))
+                .then(|| directories::file_system(&plan.directory))
                 .flatten()
                 .filter(|(of_root, ..)| *of_root == device)
                 .map_or(standing, |(_, _, root)| root);

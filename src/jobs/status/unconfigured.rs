@@ -3,8 +3,8 @@
 
 use std::path::Path;
 
+use super::directories::Spot;
 use super::look::Inspection;
-use super::spots::Spot;
 use crate::config::{Databases, Plan};
 use crate::display::counted;
 use crate::repository::{LastSeen, Repository};

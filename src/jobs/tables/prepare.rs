@@ -14,7 +14,7 @@ use crate::jobs::JobError;
 use crate::jobs::restore::begin::{Depth, RestoreStart, missing_providers};
 use crate::jobs::restore::cut_short::sentences;
 use crate::jobs::restore::preflight::{Judgement, lacks_label_provider};
-use crate::jobs::restore::sendable::{changed, stay_in};
+use crate::jobs::restore::send_check::{changed, stay_in};
 use crate::jobs::restore::side_names::SideName;
 use crate::jobs::restore::source::Source;
 use crate::jobs::run::Run;

@@ -12,7 +12,7 @@ use super::prepare::two_names;
 use crate::display::{command, counted};
 use crate::jobs::error::census_damage;
 use crate::jobs::restore::begin::{Depth, RestoreStart};
-use crate::jobs::restore::sendable::about_functions;
+use crate::jobs::restore::send_check::about_functions;
 use crate::jobs::restore::steps::{LastDrill, PlannedStep, Preview};
 use crate::jobs::restore::{RestoreOrder, RestoreSource, read_for_the_plan};
 use crate::jobs::run::Run;

@@ -9,9 +9,9 @@ use std::time::Duration;
 use chrono::{DateTime, FixedOffset};
 
 use super::DaemonView;
-use crate::answers::{self, HASTE};
 use crate::policy::{Concern, ConcernKind};
 use crate::repository::HangingDirectory;
+use crate::responsiveness::{self, HASTE};
 
 /// The first directory that hangs is waited for so long.
 const FIRST: Duration = Duration::from_secs(5);
@@ -66,7 +66,7 @@ impl Answers {
         } else {
             FIRST
         };
-        answers::ask(directory, patience, question).map_err(|error| {
+        responsiveness::ask(directory, patience, question).map_err(|error| {
             if error.kind() != io::ErrorKind::TimedOut {
                 return error;
             }

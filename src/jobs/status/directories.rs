@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::answers::Answers;
+use super::responsiveness::Answers;
 use crate::config::{Databases, Plan, Server};
 use crate::jobs::error::JobError;
 use crate::jobs::{JobContext, target};
