@@ -33,6 +33,7 @@ fn a_directory_that_hangs_keeps_nobody_else_from_being_backed_up() {
             &directory_that_hangs_while_slots_are_missed,
         ),
         ("hangs_at_note", &state_directory_that_hangs),
+        ("hangs_for_window", &directory_that_hangs_for_a_window),
     ]);
 }
 
@@ -298,6 +299,31 @@ fn directory_that_hangs_in_the_night(cluster: &Cluster, mut operator: Operator) 
     let missing = format!("{named} does not answer: skipped runs missing in its ledger: 1");
     assert!(end.log.contains(&missing), "{}", end.log);
     drop(hanging);
+}
+
+/// A run that cannot begin in its window, because its directory does not answer, is on record.
+fn directory_that_hangs_for_a_window(_: &Cluster, mut operator: Operator) {
+    every_night(&mut operator);
+    operator.set("jobs.daily.window", "1 hour");
+    operator.set("retry.first", "2 hours");
+    operator.set("retry.longest", "2 hours");
+    let clock = WallClock::at(&operator, BEFORE);
+    let daemon = Daemon::under(&operator, &clock);
+    let Some(hanging) = HangingDirectory::over(operator.backups()) else {
+        return;
+    };
+    daemon.wait_for(" FAILED (job daily): ");
+    drop(hanging);
+    let ledger = operator.backups().join("backup.log");
+    wait_until("the run is on record", || ledger.exists());
+    assert_eq!(daemon.end().code, 0);
+    let [record] = &*operator.ledger() else {
+        panic!("{:?}", operator.ledger());
+    };
+    assert_eq!(record["event"], "skipped");
+    assert_eq!(record["due"], SLOT);
+    let message = record["message"].as_str().unwrap();
+    assert!(message.contains("has not answered"), "{message}");
 }
 
 /// A slot is missed while a directory does not answer: the other database catches up at once, and this one

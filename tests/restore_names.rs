@@ -51,8 +51,13 @@ fn wanted(cluster: &Cluster, before: &str) -> String {
           WHERE wait_event_type = 'Lock' AND query LIKE '%{before}%' \
             AND pid <> pg_backend_pid() AND application_name <> 'held_by_a_test'"
     );
-    wait_until("it waits", || !cluster.psql(&sql).is_empty());
-    cluster.psql(&sql)
+    // What waits now may run a moment later.
+    let mut found = String::new();
+    wait_until("it waits", || {
+        found = cluster.psql(&sql);
+        !found.is_empty()
+    });
+    found
 }
 
 /// Takes a name, as a restore from elsewhere does that is not as far yet.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -73,6 +74,8 @@ pub(super) enum Outcome {
     Drilled(Option<Box<DrillReport>>),
     /// Retention was carried out.
     Pruned(PruneReport),
+    /// It did not begin, because its directory does not answer.
+    NotBegun(JobError),
     /// It failed, or was ended from outside; and whether the database has no directory and cannot be
     /// given one by the service.
     Failed(JobError, bool),
@@ -115,6 +118,8 @@ pub(super) struct TaskRun {
     pub progress: Arc<Progress>,
     /// Ends it.
     pub cancel: CancellationToken,
+    /// Whether its directory has answered, so that the run records its own end.
+    pub has_begun: Arc<AtomicBool>,
 }
 
 impl Task {
@@ -174,6 +179,7 @@ impl Task {
         let watched = self.watched(&server);
         let longest = self.plan.limits.total.saturating_add(OVERTIME);
         let (directories, cancel) = (given.directories.clone(), given.cancel.clone());
+        let has_begun = Arc::clone(&given.has_begun);
         let outcome = self.on_a_thread(server, given);
         let Some(directory) = watched else {
             return outcome.await;
@@ -185,7 +191,11 @@ impl Task {
             Err(_) => endless(&directory),
         };
         cancel.cancel();
-        Outcome::Failed(error, false)
+        if has_begun.load(Ordering::Relaxed) {
+            Outcome::Failed(error, false)
+        } else {
+            Outcome::NotBegun(error)
+        }
     }
 
     /// The directory without which a run cannot go on.
@@ -240,10 +250,13 @@ impl Task {
             match given.cancel.run_until_cancelled(asking).await {
                 None => return Err(Stop::Interrupted.into()),
                 Some(answer) => {
-                    answer?.ok_or_else(|| unanswered(&directory, None))?;
+                    if answer?.is_none() {
+                        return Ok(Outcome::NotBegun(unanswered(&directory, None)));
+                    }
                 }
             }
         }
+        given.has_begun.store(true, Ordering::Relaxed);
         let run = Run::begin(&context, &given.progress, &given.cancel).with_id(given.run);
         match &self.action {
             Action::Find => self.find(server, &context, given).await,

@@ -5,15 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use tracing::Span;
 
 use super::Service;
+use super::queue::Running;
 use crate::config::{Job, JobKind};
 use crate::daemon::board::{Ending, Skipped, Subject, Ticket, Work};
 use crate::daemon::run_log;
 use crate::daemon::skips::SkippedRun;
 use crate::daemon::task::{Action, FoundDatabase, Outcome, Task};
-use crate::jobs::JobErrorKind;
-use crate::policy::{delay, window_end};
+use crate::jobs::{JobError, JobErrorKind};
+use crate::policy::{DrillMissed, delay, window_end};
 
 /// A job that is due.
 pub(super) struct DueJob<'a> {
@@ -107,7 +109,6 @@ impl Service {
         let now = Utc::now();
         let took = running.began.elapsed();
         let run = running.as_run();
-        let mut ending = Ending::Over;
         match outcome {
             Outcome::Found(found) => {
                 for failure in &found.failures {
@@ -125,21 +126,7 @@ impl Service {
                 let subject = &running.work.subject;
                 self.connections
                     .succeeded(&subject.server, subject.database.as_deref());
-                // Once a day, however many backups there are.
-                let today = now
-                    .with_timezone(&self.configuration.plan.zone)
-                    .date_naive();
-                if let Some(directory) = running.work.task.directory() {
-                    if let Some(missed) = missed
-                        && self.reminders.is_drill_due(&directory, today)
-                    {
-                        run.drill_overdue(missed);
-                    }
-                    let count = report.losses.len();
-                    if self.reminders.is_loss_due(&directory, today, count) {
-                        run.losses(&report.losses);
-                    }
-                }
+                self.remind(&running, missed, &report.losses);
             }
             Outcome::Verified(report) => run.verified(&report, took),
             Outcome::Drilled(report) => run.drilled(report.as_deref(), took),
@@ -147,20 +134,53 @@ impl Service {
             Outcome::Panicked(panic) => run.panicked(&panic, took),
             Outcome::Failed(error, lacks_directory) => {
                 let is_wanted = lacks_directory && self.want_directory(&running.work);
-                if !self.is_stopping
-                    && error.kind() != JobErrorKind::Interrupted
-                    && (error.may_pass() || is_wanted)
-                {
-                    let text = error.to_string();
-                    let first = text.lines().next().unwrap_or_default().to_owned();
-                    ending = Ending::MayPass(first);
-                }
+                let ending = self.ending_of(&error, is_wanted);
                 let again = self.queue.board.finish(ticket, ending, now);
                 run.failed(&error, again, took);
                 return;
             }
+            Outcome::NotBegun(error) => {
+                let ending = self.ending_of(&error, false);
+                let again = self.queue.board.finish(ticket, ending, now);
+                run.failed(&error, again, took);
+                if again.is_none() {
+                    // Its ledger has nothing of it.
+                    let reason = error.to_string();
+                    self.record_skip(&running.work, reason, running.span.clone());
+                }
+                return;
+            }
         }
-        self.queue.board.finish(ticket, ending, now);
+        self.queue.board.finish(ticket, Ending::Over, now);
+    }
+
+    /// Logs, once a day however many backups there are, that the drill of a database is overdue and what of
+    /// it is gone.
+    fn remind(&mut self, running: &Running, missed: Option<DrillMissed>, losses: &[String]) {
+        let Some(directory) = running.work.task.directory() else {
+            return;
+        };
+        let today = Utc::now()
+            .with_timezone(&self.configuration.plan.zone)
+            .date_naive();
+        if let Some(missed) = missed
+            && self.reminders.is_drill_due(&directory, today)
+        {
+            running.as_run().drill_overdue(missed);
+        }
+        if self.reminders.is_loss_due(&directory, today, losses.len()) {
+            running.as_run().losses(losses);
+        }
+    }
+
+    /// Whether a run that has failed may be tried again.
+    fn ending_of(&self, error: &JobError, is_directory_wanted: bool) -> Ending {
+        let may_pass = error.may_pass() || is_directory_wanted;
+        if self.is_stopping || error.kind() == JobErrorKind::Interrupted || !may_pass {
+            return Ending::Over;
+        }
+        let text = error.to_string();
+        Ending::MayPass(text.lines().next().unwrap_or_default().to_owned())
     }
 
     /// Puts the work on one database on the board, as found by the job's first step.
@@ -218,7 +238,10 @@ impl Service {
     /// Records that something due was not done.
     pub(super) fn skip(&mut self, skipped: &Skipped<Task>) {
         let span = run_log::skipped(skipped);
-        let work = &skipped.work;
+        self.record_skip(&skipped.work, skipped.reason.clone(), span);
+    }
+
+    fn record_skip(&mut self, work: &Work<Task>, reason: String, span: Span) {
         let (Some(directory), Some(database)) = (work.task.directory(), &work.subject.database)
         else {
             return;
@@ -233,7 +256,6 @@ impl Service {
             series: series.cloned(),
             span,
         };
-        let reason = skipped.reason.clone();
         self.writers.skips.give(directory, run, reason);
     }
 }

@@ -36,7 +36,7 @@ pub(super) struct Queue {
 /// What is known of a run besides the board's entry.
 pub(super) struct Running {
     /// What is said of it, and by it.
-    span: Span,
+    pub(super) span: Span,
     /// When it began, on the clock that nobody sets: how long it took is reported at its end.
     pub(super) began: Instant,
     /// How far it is, for the status.
@@ -90,6 +90,7 @@ impl Queue {
                         directories: directories.clone(),
                         progress: Arc::clone(&running.progress),
                         cancel: self.cancel.child_token(),
+                        has_begun: Arc::default(),
                     };
                     self.start(ticket, running, given);
                 }
