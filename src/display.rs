@@ -215,8 +215,10 @@ pub(crate) fn label(several: bool, server: &str, database: &str) -> String {
 /// A command on one database, for a shell: with its label, it means no other.
 pub(crate) fn command(name: &str, label: &str, more: &str) -> String {
     let space = if more.is_empty() { "" } else { " " };
+    // An option's value of its own would be taken for an option.
+    let sign = if label.starts_with('-') { '=' } else { ' ' };
     format!(
-        "pgbackupd {name} --database {}{space}{more}",
+        "pgbackupd {name} --database{sign}{}{space}{more}",
         shell_word(label)
     )
 }
@@ -263,6 +265,17 @@ mod tests {
             ("قاعدة \u{200f}بيانات", "قاعدة \u{200f}بيانات"),
         ] {
             assert_eq!(super::joined_lines(said), shown, "{said:?}");
+        }
+    }
+
+    #[test]
+    fn a_command_on_a_database_can_be_pasted() {
+        for (label, command) in [
+            ("app", "pgbackupd backup --database app"),
+            ("it's", r"pgbackupd backup --database 'it'\''s'"),
+            ("-dash", "pgbackupd backup --database='-dash'"),
+        ] {
+            assert_eq!(super::command("backup", label, ""), command);
         }
     }
 

@@ -1,5 +1,6 @@
 //! `pgbackupd config`: is the configuration sound, what is in force and why, and its JSON schema.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -13,7 +14,7 @@ use super::report::{self, counted};
 use super::run_as::load_for_reader;
 use super::several::NEXT;
 use crate::config::{
-    ConfigError, Databases, DumpSettings, Loaded, Problem, RestoreSettings, Setting, Source,
+    ConfigError, Databases, DumpSettings, Loaded, Plan, Problem, RestoreSettings, Setting, Source,
     key_in_toml, schema,
 };
 use crate::display::one_line;
@@ -22,6 +23,7 @@ use crate::jobs::{
     ConnectionFailure, ConnectionFailureKind, JobContext, JobError, ServerConnections, Stop,
     check_readable,
 };
+use crate::postgres::Conninfo;
 
 /// The end of its help.
 const EXAMPLES: &str = "\
@@ -165,6 +167,12 @@ async fn check(args: CheckArgs, env: &CommandEnv<'_>, out: &mut dyn Write) -> Re
             problems => Err(ConfigError { problems }),
         }
     });
+    let loaded = loaded.and_then(
+        |loaded| match misconfigured(&loaded.plan, &source.environment) {
+            problems if problems.is_empty() => Ok(loaded),
+            problems => Err(ConfigError { problems }),
+        },
+    );
     let servers = match &loaded {
         Ok(loaded) if args.connect => {
             let context = JobContext::new(&loaded.plan, &source.environment);
@@ -261,6 +269,23 @@ fn connection_failure(servers: &[ServerConnections]) -> Option<Failure> {
         .map(|failure| format!("server {}: {}", failure.server, failure.message))
         .collect();
     (!lines.is_empty()).then(|| Failure::new(kind, lines.join(NEXT)))
+}
+
+/// What is wrong with connections, as every run would find.
+fn misconfigured(plan: &Plan, environment: &BTreeMap<String, String>) -> Vec<Problem> {
+    let servers = plan.servers.iter();
+    servers
+        .filter_map(|server| {
+            let resolved = Conninfo::resolve(&server.connection, environment, None);
+            let error = resolved.err()?;
+            error.is_of_the_configuration().then(|| Problem {
+                key: format!("connection of server {}", server.name),
+                message: error.to_string(),
+                help: None,
+                place: None,
+            })
+        })
+        .collect()
 }
 
 fn checked(server: &ServerConnections) -> CheckedServer {

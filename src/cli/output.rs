@@ -15,6 +15,8 @@ pub(super) struct Output<'a> {
     out: &'a mut dyn Write,
     /// What completes the commands in it, for people.
     hints: Option<&'a Hints>,
+    /// A line that has not ended: a command in it may come in pieces.
+    line: Vec<u8>,
     failed: Option<io::Error>,
 }
 
@@ -23,6 +25,7 @@ impl<'a> Output<'a> {
         Self {
             out,
             hints,
+            line: Vec::new(),
             failed: None,
         }
     }
@@ -33,8 +36,19 @@ impl<'a> Output<'a> {
     /// When something could not be printed; of kind
     /// [`OutputClosed`](super::FailureKind::OutputClosed) when the reader has gone away.
     pub(super) fn finish(mut self) -> Result<(), Failure> {
-        self.attempt(|out| out.flush());
+        // What fails is remembered.
+        let _ = self.flush();
         self.failed.map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    /// Passes on what is held.
+    fn pass_on(&mut self) {
+        let line = std::mem::take(&mut self.line);
+        let text = String::from_utf8_lossy(&line);
+        let text = self
+            .hints
+            .map_or(Cow::Borrowed(&*text), |hints| hints.complete(&text));
+        self.attempt(|out| write_printable(&text, out));
     }
 
     fn attempt(&mut self, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) {
@@ -45,17 +59,21 @@ impl<'a> Output<'a> {
 }
 
 impl Write for Output<'_> {
-    /// Takes whole characters, as all of our printing does.
+    /// Takes pieces of lines; each line is passed on when it ends.
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        let text = String::from_utf8_lossy(buffer);
-        let text = self
-            .hints
-            .map_or(Cow::Borrowed(&*text), |hints| hints.complete(&text));
-        self.attempt(|out| write_printable(&text, out));
+        self.line.extend_from_slice(buffer);
+        if let Some(end) = buffer.iter().rposition(|&byte| byte == b'\n') {
+            let begun = self
+                .line
+                .split_off(self.line.len() - (buffer.len() - end - 1));
+            self.pass_on();
+            self.line = begun;
+        }
         Ok(buffer.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        self.pass_on();
         self.attempt(|out| out.flush());
         Ok(())
     }
@@ -94,8 +112,9 @@ fn colours(text: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use std::io::{self, ErrorKind, Write};
+    use std::path::Path;
 
-    use super::Output;
+    use super::{Hints, Output};
     use crate::cli::FailureKind;
 
     struct Failing(ErrorKind);
@@ -131,6 +150,23 @@ mod tests {
         writeln!(output, "one").unwrap();
         output.finish().unwrap();
         assert_eq!(text, b"one\n");
+    }
+
+    #[test]
+    fn a_command_that_is_printed_in_pieces_is_completed() {
+        let hints = Hints::of(Some(Path::new("/etc/x.toml")), None);
+        let mut text = Vec::new();
+        let mut output = Output::new(&mut text, Some(&hints));
+        let command = "pgbackupd undo-restore --database a";
+        write!(output, "first\nkept; `{command}` swaps it back, é").unwrap();
+        output.write_all(b"\n`pgbackupd ").unwrap();
+        output.write_all(b"list`").unwrap();
+        output.finish().unwrap();
+        assert_eq!(
+            String::from_utf8(text).unwrap(),
+            "first\nkept; `pgbackupd --config /etc/x.toml undo-restore --database a` swaps it back, \
+             é\n`pgbackupd --config /etc/x.toml list`"
+        );
     }
 
     #[test]

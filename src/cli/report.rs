@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::failure::{Failure, FailureKind};
 use super::interrupt::Interrupt;
-use crate::config::Plan;
+use crate::config::{Databases, Plan, Server};
 use crate::display::is_hostile;
 pub(super) use crate::display::{count, counted, duration, moment, one_line, size, span};
 use crate::jobs::{JobError, JobErrorKind};
@@ -45,9 +45,14 @@ pub(super) fn kind(error: &JobError) -> FailureKind {
     }
 }
 
-/// What stands before the name of a backup in a line: its database, where there are several servers.
+/// What stands before the name of a backup in a line: its database, where there may be several.
 pub(super) fn prefix(plan: &Plan, label: &str) -> String {
-    if plan.servers.len() > 1 {
+    let has_several = |server: &Server| match &server.databases {
+        Databases::Named(names) => names.len() > 1,
+        Databases::All(_) => true,
+        Databases::FromEnvironment => false,
+    };
+    if plan.servers.len() > 1 || plan.servers.iter().any(has_several) {
         format!("{}: ", one_line(label))
     } else {
         String::new()

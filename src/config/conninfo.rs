@@ -33,6 +33,15 @@ pub enum ParseError {
     /// A keyword without a value.
     #[error("the parameter {0:?} has no value: write {0}=…")]
     MissingValue(String),
+    /// A value that has swallowed the password, since a blank, a comma or nothing at all stands before it.
+    #[error(
+        "the value of {0:?} would hold password=: write \'\' for an empty value, and a blank before each \
+         parameter"
+    )]
+    SwallowedPassword(String),
+    /// A port in a URI that is no number.
+    #[error("the port in the URI is no number; user and password need an @ after them")]
+    BadPort,
     /// A value whose closing quote is missing.
     #[error("the quotes around the value of {0:?} are not closed")]
     OpenQuote(String),
@@ -50,10 +59,17 @@ pub enum ParseError {
 impl ParseError {
     /// What was probably meant.
     pub(super) fn hint(&self) -> Option<String> {
-        let Self::UnknownKeyword(Some(name)) = self else {
-            return None;
-        };
-        keyword::nearest(name).map(|near| format!("did you mean {near}?"))
+        match self {
+            Self::UnknownKeyword(Some(name)) => {
+                keyword::nearest(name).map(|near| format!("did you mean {near}?"))
+            }
+            Self::UnknownKeyword(None) => Some(
+                "write keyword=value pairs, with quotes around a value that holds blanks; or a URI that \
+                 begins with postgresql://, with %XX for special characters in user and password"
+                    .to_owned(),
+            ),
+            _ => None,
+        }
     }
 }
 
@@ -86,9 +102,11 @@ pub(super) fn parse(text: &str) -> Result<Conninfo, ParseError> {
         None => keyword_string(text, &mut found)?,
     }
     let mut without_password = text.to_owned();
-    found.passwords.sort_by_key(|place| place.start);
+    let mut end = text.len();
     for place in found.passwords.into_iter().rev() {
-        without_password.replace_range(place, "");
+        // Two next to each other both reach for the sign between them.
+        without_password.replace_range(place.start..place.end.min(end), "");
+        end = place.start;
     }
     let mut parameters = found.parameters;
     Ok(Conninfo {
@@ -110,8 +128,13 @@ impl Found {
     /// Takes a parameter in that stands in this place.
     fn store(&mut self, name: &str, value: String, place: Range<usize>) -> Result<(), ParseError> {
         if keyword::find(name).is_none() {
-            // After a password without quotes, it may be the password's tail.
-            let may_show = self.passwords.is_empty() || keyword::nearest(name).is_some();
+            // What is no word may be a whole URI; and after a password without quotes, even a word may be
+            // the password's tail.
+            let is_word = name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphabetic() || byte == b'_');
+            let may_show =
+                is_word && (self.passwords.is_empty() || keyword::nearest(name).is_some());
             return Err(ParseError::UnknownKeyword(
                 may_show.then(|| name.to_owned()),
             ));
@@ -148,6 +171,9 @@ fn keyword_string(text: &str, found: &mut Found) -> Result<(), ParseError> {
             return Err(missing_value(name));
         };
         let (value, tail) = keyword_value(name, tail.trim_start_matches(is_space))?;
+        if name != "password" && value.contains("password=") {
+            return Err(ParseError::SwallowedPassword(name.to_owned()));
+        }
         found.store(name, value, start..text.len() - tail.len())?;
         rest = tail.trim_start_matches(is_space);
     }
@@ -234,6 +260,10 @@ fn uri_hosts<'a>(found: &mut Found, text: &'a str) -> Result<&'a str, ParseError
         if let Some(tail) = rest.strip_prefix(':') {
             let end = tail.find(['/', '?', ',']).unwrap_or(tail.len());
             (port, rest) = tail.split_at(end);
+            // It may be a password.
+            if !port.bytes().all(|byte| byte.is_ascii_digit()) {
+                return Err(ParseError::BadPort);
+            }
         }
         ports.push(port);
         match rest.strip_prefix(',') {
@@ -429,6 +459,20 @@ mod tests {
                 "postgresql://h/%FF",
                 ParseError::BadEncoding("database name"),
             ),
+            ("postgresql://u:hidden", ParseError::BadPort),
+            ("postgresql://u:hidden/x", ParseError::BadPort),
+            (
+                "host= password=hidden",
+                ParseError::SwallowedPassword(name("host")),
+            ),
+            (
+                "host=h,password=hidden",
+                ParseError::SwallowedPassword(name("host")),
+            ),
+            (
+                "postgresql+asyncpg://u:hidden@h/d?sslmode=x",
+                ParseError::UnknownKeyword(None),
+            ),
             ("postgresql://[::1", ParseError::BadAddress),
             ("postgresql://[]", ParseError::BadAddress),
             ("postgresql://[::1]x", ParseError::BadAddress),
@@ -467,7 +511,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_is_too_strange_to_be_read_or_refused(
-            text in "(postgres://)?[a-z:@/?&=%'\\\\ é\\[\\]0-9]{0,30}",
+            text in "(postgres://)?([a-z:@/?&=%'\\\\ é\\[\\]0-9]|password=|&password=){0,30}",
         ) {
             if let Ok(read) = parse(&text) {
                 prop_assert!(read.without_password.len() <= text.len());
@@ -497,6 +541,12 @@ mod tests {
             ("postgres://u:p?w@h/db", "p?w", "postgres://u@h/db"),
             ("postgres://u:a/b@c@h/db", "a/b@c", "postgres://u@h/db"),
             ("postgres://u:p@ss@h/db", "p@ss", "postgres://u@h/db"),
+            ("postgres://h/?password=a&password=b", "b", "postgres://h/?"),
+            (
+                "postgres://u:a@h/?password=b&password=c&port=1",
+                "c",
+                "postgres://u@h/?port=1",
+            ),
             (
                 "postgres://u:a@h/?password=b&port=1",
                 "b",

@@ -26,6 +26,13 @@ impl Findings<'_> {
         self.warnings.push(warning);
     }
 
+    /// Whether something is wrong with one of these settings, their levels joined by dots.
+    pub(super) fn concern(&self, keys: &[&str]) -> bool {
+        self.problems
+            .iter()
+            .any(|problem| keys.contains(&&*problem.key))
+    }
+
     /// Notes that a setting or a table should not be there, or lacks something.
     pub(super) fn refuse_key(&mut self, key: &[String], message: String, help: Option<String>) {
         let problem = self.settings.problem(key, What::Key);

@@ -71,7 +71,8 @@ pub(super) fn servers(
             if is_in_environment(&main, environment) {
                 let databases = Databases::FromEnvironment;
                 servers.push(server(findings, &main, connection_of_main, databases));
-            } else {
+            } else if !findings.concern(&["connection.uri", "connection.conninfo"]) {
+                // A connection string that can be read may name one.
                 findings.refuse_key(&key(&["database"]), "no database is named".to_owned(), None);
             }
         }

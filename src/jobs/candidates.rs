@@ -134,16 +134,17 @@ impl Found<'_> {
     /// Everything that cannot be chosen, with its time and the reason.
     fn all(&self) -> impl Iterator<Item = Other> {
         let bad = self.catalogue.backups.iter().filter_map(|entry| {
-            let what = match entry.state.fault()? {
-                Fault::Damaged(what) => format!("it is damaged: {what}"),
-                Fault::Unrestorable(what) => {
-                    format!("it did not come back intact in a drill: {what}")
-                }
+            let named = |name| command(name, self.database, &entry.stem.to_string());
+            let (what, way) = match entry.state.fault()? {
+                Fault::Damaged(what) => (
+                    format!("it is damaged: {what}"),
+                    format!("; `{}` reads it again", named("verify")),
+                ),
+                Fault::Unrestorable(what) => (
+                    format!("it did not come back intact in a drill: {what}"),
+                    format!("; `{}` restores it anyway", named("restore")),
+                ),
             };
-            let way = format!(
-                "; `{}` restores it anyway",
-                command("restore", self.database, &entry.stem.to_string())
-            );
             Some(self.other(Some(entry.started.to_utc()), &entry.stem, what + &way))
         });
         let problems = self.catalogue.problems.iter().filter_map(|problem| {

@@ -556,7 +556,13 @@ fn excerpt(message: &str) -> String {
     if message.chars().count() <= LONGEST {
         return message.to_owned();
     }
-    let front: String = message.chars().take(LONGEST).collect();
+    let mut front: String = message.chars().take(LONGEST).collect();
+    // Half a command is none.
+    if front.matches('`').count() % 2 == 1
+        && let Some(open) = front.rfind('`')
+    {
+        front.truncate(open);
+    }
     format!("{front}… (backup.log has all of it)")
 }
 

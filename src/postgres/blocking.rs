@@ -72,7 +72,10 @@ impl fmt::Display for Blocker {
             .collect();
         let query = words.join(" ");
         let query = query.trim_end_matches([';', ' ']);
-        if !query.is_empty() {
+        // Of what may set a password, nothing is shown.
+        if query.to_ascii_lowercase().contains("password") {
+            write!(f, ", query: not shown, since it mentions a password")?;
+        } else if !query.is_empty() {
             write!(f, ", query: {query}")?;
         }
         Ok(())
@@ -162,6 +165,11 @@ mod tests {
              public.t, in a transaction since 2025-07-09 00:00:00 UTC, idle in transaction, \
              query: LOCK TABLE t"
         );
+        let secret = Blocker {
+            query: Some("ALTER ROLE app\n  Password $$sesame$$".to_owned()),
+            ..blocker
+        };
+        assert!(!secret.to_string().contains("sesame"), "{secret}");
         let unseen = Blocker {
             pid: None,
             user: None,

@@ -56,6 +56,11 @@ impl Slug {
         (!slug.is_empty()).then(|| Self(slug.to_owned()))
     }
 
+    /// Whether a text can be one: nothing in it commands a terminal or ends a line.
+    fn is_made(text: &str) -> bool {
+        text.chars().all(|c| c.is_alphanumeric() || c == '-')
+    }
+
     /// As it stands in the name.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -115,7 +120,9 @@ impl FromStr for Stem {
         let (series, slug) = match head.split_once('_') {
             None if head == "backup" => (Series::daily(), None),
             None if head == "manual" => (Series::manual(), None),
-            Some(("manual", slug)) => (Series::manual(), Some(Slug(slug.to_owned()))),
+            Some(("manual", slug)) if Slug::is_made(slug) => {
+                (Series::manual(), Some(Slug(slug.to_owned())))
+            }
             Some((series, "backup")) => (series.parse().map_err(|_| invalid())?, None),
             _ => return Err(invalid()),
         };
@@ -279,6 +286,8 @@ mod tests {
             "daily_backup_20250709_020000",
             "a_b_backup_20250709_020000",
             "backup_20250709_020000.sql",
+            "manual_ev\u{1b}[31mil_20260101_000000",
+            "manual_a\nb_20260101_000000",
         ] {
             assert!(text.parse::<Stem>().is_err(), "{text:?} was accepted");
         }

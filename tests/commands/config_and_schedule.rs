@@ -42,3 +42,26 @@ fn the_configuration_and_the_schedule_are_shown_as_they_are_in_force() {
     assert_eq!(refused.code, 78, "{refused}");
     assert!(refused.stderr.contains("Asia/Riyadh"), "{refused}");
 }
+
+#[test]
+fn what_every_run_would_refuse_of_a_connection_is_found_by_config_check() {
+    for (conninfo, what) in [
+        ("host=h port=99999", "sets port to \"99999\""),
+        ("host=h sslmode=x", "sets sslmode to \"x\""),
+        (
+            "host=h connect_timeout=abc",
+            "sets connect_timeout to \"abc\"",
+        ),
+        ("host=a,b port=1,2,3", "give one for each host"),
+    ] {
+        let mut operator = Operator::without_server("app");
+        operator.set("connection.conninfo", conninfo);
+        let refused = operator.run(&["config", "check"]);
+        assert_eq!(refused.code, 78, "{refused}");
+        assert!(refused.stderr.contains(what), "{refused}");
+        assert!(
+            refused.stderr.contains("connection of server main"),
+            "{refused}"
+        );
+    }
+}

@@ -477,7 +477,7 @@ impl Restoring<'_> {
         )?;
         if let Some(kept) = &restored.kept_as {
             let name = if records::is_configured(self.chosen.server) {
-                label
+                self.chosen.label.as_str()
             } else {
                 restored.database.as_str()
             };

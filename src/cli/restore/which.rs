@@ -288,7 +288,7 @@ fn newest(candidates: &[Candidate], args: &Args) -> Result<RestoreSource, Failur
         return Err(Failure::new(
             FailureKind::Unavailable,
             if narrowed {
-                "there is no such backup; `pgbackupd restore` lists the backups"
+                "there is no such backup; `pgbackupd list` shows the backups"
             } else {
                 "there is no backup to restore"
             },

@@ -4,7 +4,7 @@ use chrono::{DateTime, FixedOffset, TimeDelta};
 
 use super::{
     Concern, ConcernKind, DatabaseFacts, DrillFacts, Expectation, Failing, SeriesFacts, SpaceFacts,
-    VerificationFacts, judge_database, judge_space,
+    VerificationFacts, excerpt, judge_database, judge_space,
 };
 use crate::policy::{Accepted, Loss, Seen, Series};
 
@@ -566,4 +566,15 @@ fn what_is_gone_is_a_concern_with_a_way_back_and_a_word_to_accept_it() {
          which writes it again, and then `pgbackupd unpin --database sales backup_20250709_020000` if it \
          need not stay"
     );
+}
+
+#[test]
+fn an_excerpt_of_an_error_ends_before_half_a_command() {
+    let message = format!("{} `pgbackupd backup --database app`", "x".repeat(280));
+    assert_eq!(
+        excerpt(&message),
+        format!("{} … (backup.log has all of it)", "x".repeat(280))
+    );
+    let complete = format!("`a` {}", "x".repeat(400));
+    assert!(excerpt(&complete).starts_with("`a` xxx"));
 }

@@ -75,6 +75,14 @@ pub enum ConninfoError {
 }
 
 impl ConninfoError {
+    /// Whether what is wrong stands in the configuration, whoever reads it.
+    pub fn is_of_the_configuration(&self) -> bool {
+        let (Self::Unsupported { place, .. } | Self::BadValue { place, .. }) = self else {
+            return matches!(self, Self::CountMismatch { .. });
+        };
+        *place == ParameterSource::Configuration
+    }
+
     /// Whether nothing is wrong but that a password or a key is a credential of the service, which this
     /// process is not.
     pub fn is_elsewhere(&self) -> bool {
