@@ -199,7 +199,7 @@ impl Cli {
         let in_text = (!self.json).then_some(hints);
         let mut output = output::Output::new(out, in_text);
         let out = &mut output;
-        match self.command {
+        let outcome = match self.command {
             Command::Status(args) => status::run(&args, &env, hints, out),
             Command::Backup(args) => backup::run(&args, &env, out).await,
             Command::Emergency(args) => emergency::run(&args, &env, out).await,
@@ -219,7 +219,8 @@ impl Cli {
             Command::Completions(args) => completions::run(&args, out),
             Command::Config(args) => config::run(&args, &env, out).await,
             Command::Daemon(args) => daemon::run(&args, env.source).await,
-        }?;
-        output.finish()
+        };
+        let printed = output.finish();
+        outcome.and(printed)
     }
 }

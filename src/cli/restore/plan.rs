@@ -137,7 +137,11 @@ fn measure(command: &RestoreCommand<'_>, chosen: &Chosen<'_>, plan: &Preview) ->
         return format!(
             "times: none, because no drill of the database is on record; `{}` makes \
              one and measures it (objectives.recovery_time is {allowed})",
-            display::command("drill", &chosen.label, "")
+            display::command(
+                "drill",
+                &command.plan.label(&chosen.server.name, &chosen.original),
+                ""
+            )
         );
     };
     let sizes = match (drill.bytes, plan.bytes) {

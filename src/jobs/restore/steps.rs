@@ -147,15 +147,18 @@ pub(in crate::jobs) fn plan(
         user,
         ..
     } = plan;
+    let manifest = source.manifest.as_ref();
+    let original = manifest.map_or(database, |manifest| &manifest.database);
+    let read = match manifest {
+        Some(_) => ", with its roles and census: it must be what was written",
+        None => "",
+    };
     let command = |words: &Option<Vec<String>>| words.as_ref().map(|words| words.join(" "));
     let replaces = request.replace && plan.replaces.is_some();
     let mut steps = Vec::new();
     let mut step = |what: String, like| steps.push(PlannedStep::new(what, like));
     step(
-        format!(
-            "read {} in full, with its roles and census: it must be what was written",
-            source.path.display()
-        ),
+        format!("read {} in full{read}", source.path.display()),
         &[DrillPhase::Verify],
     );
     step(
@@ -164,7 +167,7 @@ pub(in crate::jobs) fn plan(
     );
     step(
         format!(
-            "create the database {loads_into} on {} from template0, as {database} was",
+            "create the database {loads_into} on {} from template0, as {original} was",
             plan.server
         ),
         &[],
