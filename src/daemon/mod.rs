@@ -14,6 +14,7 @@ mod hanging;
 mod missed;
 mod run_log;
 mod service;
+mod service_log;
 mod skips;
 mod snapshot;
 mod start;

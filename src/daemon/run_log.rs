@@ -1,17 +1,15 @@
 //! What the daemon says in its log: one line for each thing that happens, a sentence for people and
 //! fields for programs.
 
-use std::path::Path;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
-use signal_hook::consts::{SIGINT, SIGTERM};
 use tracing::Span;
 use uuid::Uuid;
 
 use super::board::{Skipped, Subject, Work};
-use super::changes::kind;
+use super::service_log::clock;
 use super::task::Task;
 use crate::display::{counted, duration, one_line, size};
 use crate::emit;
@@ -409,16 +407,6 @@ impl Run<'_> {
     }
 }
 
-/// The service is asked to end; `what` it was doing.
-pub(super) fn stopping(signal: i32, what: &str) {
-    let by = match signal {
-        SIGINT => "SIGINT",
-        SIGTERM => "SIGTERM",
-        _ => "request",
-    };
-    emit!(DaemonStopping, {}, "stopping on {by}: {what}");
-}
-
 /// Work that was due and is not done. Gives the span in which it is said.
 pub(super) fn skipped(skipped: &Skipped<Task>) -> Span {
     let work = &skipped.work;
@@ -442,36 +430,4 @@ pub(super) fn skipped(skipped: &Skipped<Task>) -> Span {
         );
     });
     span
-}
-
-/// A job came due.
-pub(super) fn due(task: &Task, slot: DateTime<Utc>) {
-    emit!(
-        JobDue,
-        { job = %task.job.name },
-        "job {} ({}) is due: {}",
-        task.job.name,
-        kind(&task.job.kind),
-        clock(slot, task.job.schedule.zone())
-    );
-}
-
-/// A moment on a zone's wall clock, to the minute, as schedules have it.
-pub(super) fn clock(moment: DateTime<Utc>, zone: Tz) -> String {
-    moment
-        .with_timezone(&zone)
-        .format("%a %Y-%m-%d %H:%M %Z")
-        .to_string()
-}
-
-/// The configuration's files in words.
-pub(super) fn files(files: &[&Path]) -> String {
-    if files.is_empty() {
-        return "no configuration file".to_owned();
-    }
-    let names: Vec<String> = files
-        .iter()
-        .map(|path| one_line(&path.display().to_string()))
-        .collect();
-    names.join(", ")
 }

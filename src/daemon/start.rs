@@ -12,12 +12,12 @@ use signal_hook_tokio::Signals;
 
 use super::directories::Directories;
 use super::error::DaemonError;
-use super::run_log::files;
 use super::service::{HANG, Prepared, Service, Writers};
+use super::service_log::files;
 use super::systemd::Systemd;
 use super::ticker::Ticker;
 use super::usable::usable;
-use super::{run_log, snapshot, task};
+use super::{service_log, snapshot, task};
 use crate::config::{JobKind, Loaded, Plan, Source};
 use crate::display::one_line;
 use crate::emit;
@@ -97,7 +97,7 @@ pub async fn run(source: Source, mut loaded: Loaded) -> Result<(), DaemonError> 
 /// Ends a service that a signal has ended while it was starting.
 fn stop_before_the_start(signal: i32, runtime: &RuntimeDirectory, lock: DaemonLock) {
     Systemd::stopping();
-    run_log::stopping(signal, "it was still starting");
+    service_log::stopping(signal, "it was still starting");
     let cleared = responsiveness::ask(runtime.path(), snapshot::PATIENCE, move |path| {
         RuntimeDirectory::at(path).clear(&lock);
     });

@@ -5,7 +5,8 @@ use std::fmt;
 use chrono::{DateTime, Utc};
 use tokio_postgres::types::{ToSql, Type};
 
-use super::client::{Client, QueryError};
+use super::client::Client;
+use super::query_error::QueryError;
 use super::system_catalog_text::{as_bytes, optional, value};
 
 /// So many characters of a blocking query are kept.

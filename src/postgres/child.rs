@@ -2,24 +2,23 @@
 //! its stdin but what we give it, its stderr kept within bounds, and no way to outlive us.
 
 use std::ffi::OsString;
-use std::fmt;
 use std::io::{self, PipeReader, PipeWriter};
-use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
 use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
-use tokio::runtime::Handle;
-use tokio::sync::{OnceCell, oneshot};
+use tokio::sync::OnceCell;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::confine::{self, Bounds, Enforcement};
 use super::excerpt::Excerpt;
+use super::exit::Exit;
+use super::lasting_thread::spawn_from_lasting_thread;
 use super::memory;
 use super::stdio::EndMark;
 use super::watch;
@@ -146,63 +145,6 @@ pub enum ChildError {
         /// Its process id.
         pid: i32,
     },
-}
-
-/// How a program ended.
-#[derive(Clone, Debug)]
-pub struct Exit {
-    /// Its exit status, or the signal that killed it.
-    pub status: ExitStatus,
-    /// What it said on stderr: the first and the last 16 KiB, without secrets.
-    pub stderr: String,
-    /// The bytes that the service may have, where the kernel has killed a program of it meanwhile because
-    /// they were used up.
-    pub memory_limit: Option<u64>,
-}
-
-impl Exit {
-    /// Whether it ended by itself with status 0.
-    pub fn success(&self) -> bool {
-        self.status.success()
-    }
-}
-
-impl fmt::Display for Exit {
-    /// The status in words, to follow the program's name: `pg_dump was killed by SIGKILL`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(number) = self.status.signal() else {
-            // One that was not killed has a code.
-            return write!(
-                f,
-                "ended with status {}",
-                self.status.code().unwrap_or_default()
-            );
-        };
-        if let (9, Some(limit)) = (number, self.memory_limit) {
-            return write!(
-                f,
-                "was killed by the kernel: the service has reached its memory limit, {} (MemoryMax=); \
-                 `systemctl edit pgbackupd` raises it, and fewer runs at a time need less",
-                crate::display::size(limit)
-            );
-        }
-        let name = match number {
-            1 => "SIGHUP",
-            2 => "SIGINT",
-            3 => "SIGQUIT",
-            6 => "SIGABRT",
-            7 => "SIGBUS",
-            9 => "SIGKILL (by the operator, or by the kernel for lack of memory)",
-            11 => "SIGSEGV",
-            13 => "SIGPIPE",
-            15 => "SIGTERM",
-            24 => "SIGXCPU",
-            25 => "SIGXFSZ",
-            31 => "SIGSYS",
-            _ => return write!(f, "was killed by signal {number}"),
-        };
-        write!(f, "was killed by {name}")
-    }
 }
 
 /// The process groups of all programs that run, each with what ends it.
@@ -489,61 +431,6 @@ async fn setpriv() -> Option<&'static PathBuf> {
         Err(())
     };
     SETPRIV.get_or_try_init(find).await.ok()
-}
-
-/// A program to be started, and who waits for it.
-struct Order {
-    command: Command,
-    runtime: Handle,
-    reply: oneshot::Sender<io::Result<tokio::process::Child>>,
-}
-
-/// The thread that starts programs; none before the first, or where it could not be had.
-static ORDERS: Mutex<Option<mpsc::Sender<Order>>> = Mutex::new(None);
-
-/// Starts a program from a thread that lives as long as the process. The signal for the parent's
-/// death comes when the *thread* that started the program ends (prctl(2), `PR_SET_PDEATHSIG`), and
-/// a runtime ends its threads as it likes.
-async fn spawn_from_lasting_thread(command: Command) -> io::Result<tokio::process::Child> {
-    let (reply, child) = oneshot::channel();
-    let order = Order {
-        command,
-        runtime: Handle::current(),
-        reply,
-    };
-    give(order)?;
-    let gone = |_| io::Error::other("the thread that starts programs has ended");
-    child.await.map_err(gone)?
-}
-
-/// Hands an order to the thread, and starts one where there is none.
-fn give(order: Order) -> io::Result<()> {
-    let mut orders = ORDERS.lock().unwrap_or_else(PoisonError::into_inner);
-    let order = match &*orders {
-        None => order,
-        Some(sender) => match sender.send(order) {
-            Ok(()) => return Ok(()),
-            Err(mpsc::SendError(order)) => order,
-        },
-    };
-    let (sender, incoming) = mpsc::channel::<Order>();
-    std::thread::Builder::new()
-        .name("spawn".to_owned())
-        .spawn(move || {
-            for mut order in incoming {
-                let runtime = order.runtime.enter();
-                let child = order.command.spawn();
-                drop(runtime);
-                // Whoever gave up waiting wants no child: dropping it kills it.
-                order.reply.send(child).ok();
-            }
-        })?;
-    // It has just been started, and ends only when this sender is dropped.
-    sender
-        .send(order)
-        .map_err(|_| io::Error::other("the thread that starts programs has ended"))?;
-    *orders = Some(sender);
-    Ok(())
 }
 
 #[cfg(test)]

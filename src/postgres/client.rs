@@ -13,11 +13,12 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Config, NoTls, Row};
 
 use super::connect_error::{
-    ConnectError, ConnectErrorKind, Refusal, display_with_causes, in_short, passes, shows_rows,
+    ConnectError, ConnectErrorKind, Refusal, display_with_causes, in_short, shows_rows,
 };
 use super::conninfo::{
     ChannelBinding, Conninfo, Endpoint, Host, LoginFacts, SessionAttributes, SslMode, has_options,
 };
+use super::query_error::QueryError;
 use super::short_rows::{ShortRows, WithShortRows};
 use super::socket::{self, Address, Socket};
 use super::tls::{self, Tls};
@@ -40,44 +41,6 @@ pub struct Client {
     is_on_standby: bool,
     /// Dropped after `inner`: tells the connection's task that nobody is left.
     _alive: oneshot::Sender<()>,
-}
-
-/// A question to the server has failed.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot {what} (database {database:?}, {server}): {reason}")]
-pub struct QueryError {
-    what: &'static str,
-    database: Box<str>,
-    server: Box<str>,
-    reason: String,
-    /// What the server said in full, where the reason leaves something out that may show rows.
-    said: Option<Box<str>>,
-    /// The server's error code, when it was the server that refused.
-    pub sqlstate: Option<String>,
-}
-
-impl QueryError {
-    /// What the server said in full, where the text leaves out what may show rows.
-    pub fn said(&self) -> Option<&str> {
-        self.said.as_deref()
-    }
-
-    /// What the server said, or why there is no answer, alone.
-    pub fn reason(&self) -> &str {
-        &self.reason
-    }
-
-    /// Whether somebody else has the name that a database was to get: it was there ("duplicate
-    /// database"), or came at the same moment ("unique violation", of `pg_database`).
-    pub fn is_taken_database_name(&self) -> bool {
-        matches!(self.sqlstate.as_deref(), Some("42P04" | "23505"))
-    }
-
-    /// Whether trying again later may help without anybody doing anything: the connection broke or
-    /// timed out, or the server refuses for what passes.
-    pub fn is_transient(&self) -> bool {
-        self.sqlstate.as_deref().is_none_or(passes)
-    }
 }
 
 impl Client {

@@ -2,7 +2,8 @@
 
 use tokio_postgres::types::Type;
 
-use super::client::{Client, QueryError};
+use super::client::Client;
+use super::query_error::QueryError;
 use super::system_catalog_text::{as_bytes, required};
 
 /// "invalid parameter value"

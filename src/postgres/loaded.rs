@@ -1,6 +1,7 @@
 //! How many rows a restore has loaded by now.
 
-use super::client::{Client, QueryError};
+use super::client::Client;
+use super::query_error::QueryError;
 
 /// Rows that were loaded into the database, as far as the server has counted them: those of tables
 /// that are done, and those of the tables that are being filled (`pg_stat_progress_copy`, since

@@ -10,13 +10,16 @@ mod dependents;
 mod dump;
 mod dump_failure;
 mod excerpt;
+mod exit;
 mod extract;
+mod lasting_thread;
 mod loaded;
 mod memory;
 mod preload;
 mod programs;
 mod properties;
 mod property_differences;
+mod query_error;
 mod quote;
 mod readable;
 mod recreate;
@@ -35,10 +38,10 @@ mod watch;
 
 pub use blocking::{Blocker, blockers};
 pub use child::{
-    Account, Child, ChildError, ChildInput, ChildKind, ChildOutput, ChildSpec, Confinement, Exit,
-    Mask, kill_all_children,
+    Account, Child, ChildError, ChildInput, ChildKind, ChildOutput, ChildSpec, Confinement, Mask,
+    kill_all_children,
 };
-pub use client::{Client, QueryError};
+pub use client::Client;
 pub use confine::{Bounds, Enforcement, Files, LAUNCHER, LaunchError, Reach, Running, launch};
 pub use connect_error::{ConnectError, ConnectErrorKind, advice_to_root};
 pub use conninfo::{
@@ -55,6 +58,7 @@ pub use dump::{
     load_archive_arguments, load_text_and_answer_arguments, load_text_arguments,
 };
 pub use dump_failure::{DumpFailure, explain_failure, failed_at_a_lock, without_details};
+pub use exit::Exit;
 pub use extract::{
     CopyOut, Dependency, Detached, ForeignKey, Shape, Table, dependencies, detach, drop_all_but,
     end_process, has, has_schema, move_into, partition_tree, process_of, quoted, shapes,
@@ -68,6 +72,7 @@ pub use properties::{
     discover, locales, may_read_role_passwords, server_properties, why_undiscovered,
 };
 pub use property_differences::{differences_with_its_name, property_differences};
+pub use query_error::QueryError;
 pub use readable::unreadable;
 pub use recreate::{
     SettingForLoading, TakePlace, comes_with_its_name, comment_on_database, create_database,

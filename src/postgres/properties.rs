@@ -6,8 +6,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use tokio_postgres::types::Type;
 
-use super::client::{Client, QueryError};
+use super::client::Client;
 use super::preload::library_list;
+use super::query_error::QueryError;
 use super::quote::identifier;
 use super::system_catalog_text::{as_bytes, optional, required, value};
 

@@ -1,6 +1,7 @@
 //! What of a database our role may not read: a dump would fail on it, perhaps hours after its start.
 
-use super::client::{Client, QueryError};
+use super::client::Client;
+use super::query_error::QueryError;
 use super::quote::identifier;
 use super::system_catalog_text::{as_bytes, required, value};
 use crate::display::count;

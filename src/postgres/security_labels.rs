@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::client::{Client, QueryError};
+use super::client::Client;
+use super::query_error::QueryError;
 use super::quote::identifier;
 
 /// "invalid parameter value": there is no such provider.

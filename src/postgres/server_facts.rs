@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tokio_postgres::types::Type;
 
-use super::client::{Client, QueryError};
+use super::client::Client;
+use super::query_error::QueryError;
 use super::quote::literal;
 use super::system_catalog_text::{as_bytes, optional, required, value};
 

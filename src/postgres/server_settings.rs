@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 
 use tokio_postgres::types::Type;
 
-use super::client::{Client, QueryError};
+use super::client::Client;
 use super::properties::{ServerSetting, Setting};
+use super::query_error::QueryError;
 use super::quote::literal;
 use super::system_catalog_text::{as_bytes, required};
 

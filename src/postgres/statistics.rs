@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use tokio_postgres::types::Oid;
 
-use super::client::{Client, QueryError};
+use super::client::Client;
+use super::query_error::QueryError;
 use super::system_catalog_text::{as_bytes, required, value};
 
 /// What completes the sentence "cannot …".

@@ -7,7 +7,8 @@
 use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 
-use super::client::{Client, QueryError};
+use super::client::Client;
+use super::query_error::QueryError;
 
 /// The SQL for the bytes of a text expression, in UTF-8 as far as the server knows how.
 pub(super) fn as_bytes(client: &Client, expression: &str) -> String {

@@ -11,9 +11,9 @@ use super::Service;
 use super::queue::Running;
 use crate::config::{Job, JobKind};
 use crate::daemon::board::{Ending, Skipped, Subject, Ticket, Work};
-use crate::daemon::run_log;
 use crate::daemon::skips::SkippedRun;
 use crate::daemon::task::{Action, FoundDatabase, Outcome, Task};
+use crate::daemon::{run_log, service_log};
 use crate::jobs::{JobError, JobErrorKind};
 use crate::policy::{DrillMissed, delay, window_end};
 
@@ -55,7 +55,7 @@ impl Service {
                 action: Action::Find,
                 is_catch_up: catch_up.is_some(),
             };
-            run_log::due(&task, slot);
+            service_log::due(&task, slot);
             let subject = Subject {
                 job: job.name.clone(),
                 server,

@@ -12,7 +12,7 @@ use super::Service;
 use super::due::DueJob;
 use crate::config::Job;
 use crate::daemon::missed::{Missed, Question};
-use crate::daemon::run_log;
+use crate::daemon::service_log;
 use crate::daemon::snapshot::PATIENCE;
 use crate::display::span;
 use crate::emit;
@@ -119,7 +119,7 @@ impl Service {
                 { job = %job.name },
                 "job {} missed its run at {}; it is not caught up, because catch_up is off",
                 job.name,
-                run_log::clock(slot, job.schedule.zone())
+                service_log::clock(slot, job.schedule.zone())
             );
         }
     }
@@ -165,7 +165,7 @@ impl Service {
             { job = %job.name },
             "job {} missed its run at {}; catching up within {}",
             job.name,
-            run_log::clock(slot, job.schedule.zone()),
+            service_log::clock(slot, job.schedule.zone()),
             span(self.configuration.plan.daemon.catch_up_delay)
         );
         let due = DueJob {

@@ -30,7 +30,7 @@ use super::clock::until;
 use super::directories::Directories;
 use super::error::DaemonError;
 use super::hanging::HangingDirectories;
-use super::run_log;
+use super::service_log;
 use super::skips::SkipWriter;
 use super::snapshot::{SchedulesFile, SnapshotWriter, StateFile, Wishes, WishesFile};
 use super::systemd::Systemd;
@@ -324,7 +324,7 @@ impl Service {
                 "the directory {} has not answered since {}: its file system hangs; check that the disk or \
                  the server behind it is there",
                 directory.display(),
-                run_log::clock(*since, self.configuration.plan.zone)
+                service_log::clock(*since, self.configuration.plan.zone)
             );
         }
         for directory in &news.answering {
@@ -473,7 +473,7 @@ impl Service {
             1 => "1 run is ended".to_owned(),
             many => format!("{many} runs are ended"),
         };
-        run_log::stopping(signal, &runs);
+        service_log::stopping(signal, &runs);
         self.cancel.cancel();
         self.published.forget();
         self.show();

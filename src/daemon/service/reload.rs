@@ -12,7 +12,7 @@ use crate::daemon::board::Skipped;
 use crate::daemon::changes::changes;
 use crate::daemon::directories::Directories;
 use crate::daemon::error::DaemonError;
-use crate::daemon::run_log;
+use crate::daemon::service_log;
 use crate::daemon::systemd::Systemd;
 use crate::daemon::task::Action;
 use crate::daemon::usable::usable;
@@ -68,7 +68,7 @@ fn read(
     let usable = usable(&loaded.plan, &context, directories);
     let usable = Handle::current().block_on(usable);
     usable.map_err(|error| error.to_string())?;
-    let files = run_log::files(&loaded.settings.files());
+    let files = service_log::files(&loaded.settings.files());
     Ok(Fresh {
         plan: Arc::new(loaded.plan),
         settings: loaded.settings,

@@ -6,7 +6,8 @@ use std::pin::Pin;
 use futures::{SinkExt as _, StreamExt as _};
 use tokio_postgres::{CopyInSink, CopyOutStream};
 
-use crate::postgres::client::{Client, QueryError};
+use crate::postgres::client::Client;
+use crate::postgres::query_error::QueryError;
 
 /// Rows that go into a table.
 pub struct CopyIn<'a> {

@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
-use crate::postgres::client::{Client, QueryError};
+use crate::postgres::client::Client;
+use crate::postgres::query_error::QueryError;
 use crate::postgres::system_catalog_text::{as_bytes, optional, required, value};
 
 /// For a statement in a scratch database, whose tables are empty.

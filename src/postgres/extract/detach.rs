@@ -6,7 +6,8 @@ use tokio_postgres::types::Type;
 
 use super::partition_tree::Table;
 use super::raw;
-use crate::postgres::client::{Client, QueryError};
+use crate::postgres::client::Client;
+use crate::postgres::query_error::QueryError;
 use crate::postgres::quote::identifier;
 use crate::postgres::system_catalog_text::{as_bytes, required, value};
 

@@ -9,7 +9,8 @@ mod dependencies;
 mod detach;
 mod partition_tree;
 
-use super::client::{Client, QueryError};
+use super::client::Client;
+use super::query_error::QueryError;
 use super::quote::identifier;
 
 pub use copy::CopyOut;

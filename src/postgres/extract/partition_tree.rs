@@ -4,7 +4,8 @@ use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use super::raw;
-use crate::postgres::client::{Client, QueryError};
+use crate::postgres::client::Client;
+use crate::postgres::query_error::QueryError;
 use crate::postgres::system_catalog_text::{as_bytes, required, value};
 
 /// A table of a scratch database.

@@ -4,9 +4,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::postgres::child::ChildError;
-use crate::postgres::client::QueryError;
 use crate::postgres::connect_error::ConnectError;
 use crate::postgres::conninfo::ConninfoError;
+use crate::postgres::query_error::QueryError;
 
 /// Why there is no sandbox. None of it says anything about a backup.
 #[derive(Debug, thiserror::Error)]
