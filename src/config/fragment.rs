@@ -15,6 +15,7 @@ use super::scalar::{
     AbsolutePath, AgeLimit, Count, CredentialName, DatabaseName, Delay, Keep, LibraryName, Pattern,
     Ports, Size, TimeSpan, Window, Word, Zone,
 };
+use super::switch::Switch;
 use crate::telemetry::Level;
 
 /// Threads and connections beyond which more only do harm.
@@ -278,54 +279,6 @@ impl<const MAX: u32> Serialize for Count<MAX> {
     }
 }
 
-/// 0 or 1, or false or true.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Switch(bool);
-
-impl<'de> Deserialize<'de> for Switch {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct OnOrOff;
-
-        impl Visitor<'_> for OnOrOff {
-            type Value = Switch;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("0 or 1")
-            }
-
-            fn visit_bool<E: Error>(self, on: bool) -> Result<Switch, E> {
-                Ok(Switch(on))
-            }
-
-            fn visit_i64<E: Error>(self, number: i64) -> Result<Switch, E> {
-                match number {
-                    0 => Ok(Switch(false)),
-                    1 => Ok(Switch(true)),
-                    _ => Err(E::custom(format!("expected 0 or 1, found {number}"))),
-                }
-            }
-        }
-
-        deserializer.deserialize_any(OnOrOff)
-    }
-}
-
-impl Serialize for Switch {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_u8(self.0.into())
-    }
-}
-
-impl JsonSchema for Switch {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Switch".into()
-    }
-
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({ "enum": [0, 1, false, true] })
-    }
-}
-
 /// Defines the words of one of libpq's settings.
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($variant:ident),+ $(,)? }) => {
@@ -371,7 +324,7 @@ pub(super) struct LimitsFragment {
     pub(super) lock_wait: Option<TimeSpan>,
     /// For `pg_dump`, from its start to its end.
     pub(super) dump: Option<TimeSpan>,
-    /// For a whole backup, reading back included.
+    /// For one run: a backup with its reading back, a verify run, a drill or a restore.
     pub(super) total: Option<TimeSpan>,
     /// Free space in the backup directory below which a run warns.
     pub(super) free_space: Option<Size>,

@@ -23,6 +23,7 @@ mod secrets;
 mod servers;
 mod settings;
 mod source;
+mod switch;
 #[cfg(test)]
 mod tests;
 mod wording;

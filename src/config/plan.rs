@@ -400,7 +400,7 @@ pub struct Limits {
     pub lock_wait: Duration,
     /// For `pg_dump`, from its start to its end.
     pub dump: Duration,
-    /// For a whole backup, reading back included.
+    /// For one run: a backup with its reading back, a verify run, a drill or a restore.
     pub total: Duration,
     /// Free space in the backup directory below which a run warns (P14: 10 GB).
     pub free_space: bytesize::ByteSize,

@@ -1,21 +1,25 @@
 //! What needs the operator's attention, judged from facts: whether all is well.
 
 mod facts;
+mod losses;
+mod space;
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use chrono::{DateTime, FixedOffset, Utc};
 
-use super::continuity::{Accepted, Loss, Seen};
+use super::continuity::Accepted;
 use super::overdue::{PointMissed, recovery_point};
 use super::series::Series;
-use crate::display::{counted, joined_lines, one_line, rough_span, shell_word};
+use crate::display::{joined_lines, one_line, rough_span, shell_word};
 
 pub use facts::{
     DatabaseFacts, DrillFacts, Expectation, Failing, SeriesFacts, SpaceFacts, VerificationFacts,
 };
+pub use losses::{describe_loss, describe_lost_manifest, describe_lost_state};
+pub use space::judge_space;
 
 /// For fewer backups than these, the free space is too small.
 const FEWEST_ROUNDS: u64 = 3;
@@ -417,126 +421,6 @@ impl Judge<'_> {
     fn remark(&mut self, sentence: &str) {
         self.judgement.remarks.push(sentence.to_owned());
     }
-}
-
-/// That the manifest of a backup is lost although its dump stands, and the way out, in a sentence.
-pub fn describe_lost_manifest(backup: &str, dump: &Path, database: &str) -> String {
-    let word = shell_word(database);
-    format!(
-        "the manifest of the backup {backup} is lost, so that it counts for none, and no backup made \
-         before it is removed; bring {backup}.json back from a copy of the directory, restore the \
-         dump by its path (`pgbackupd restore --database {word} {}`), or give it up by `pgbackupd \
-         accept manifest --database {word}`",
-        shell_word(&dump.display().to_string())
-    )
-}
-
-/// That the state of a backup cannot be used, and the way out, in a sentence.
-pub fn describe_lost_state(backup: &str, what: &str, database: &str) -> String {
-    format!(
-        "the state of the backup {backup} cannot be used: {}; it counts as pinned and as not checked; \
-         run `pgbackupd verify --database {word} {backup}`, which writes it again, and then `pgbackupd \
-         unpin --database {word} {backup}` if it need not stay",
-        without_full_stop(&joined_lines(what)),
-        word = shell_word(database),
-    )
-}
-
-/// What was lost of a database, and the way out, in a sentence.
-pub fn describe_loss(loss: &Loss, database: &str, directory: &Path) -> String {
-    let word = shell_word(database);
-    let contents = |seen: &Seen| {
-        format!(
-            "{} in {}",
-            counted(seen.rows, "row", "rows"),
-            counted(seen.tables, "table", "tables")
-        )
-    };
-    let first = loss.to_accept();
-    let before = &loss.before;
-    match loss.what {
-        Accepted::Contents => {
-            let change = if first.tables == 0 {
-                "has no table left"
-            } else {
-                "has lost more than half of its rows"
-            };
-            format!(
-                "database {} {change}: the backup {} holds {}, {} {}; no backup made before {} is \
-                 removed; if this is intended, run `pgbackupd accept contents --database {word}`",
-                one_line(database),
-                before.name,
-                contents(before),
-                first.name,
-                contents(first),
-                first.name,
-            )
-        }
-        Accepted::Server => {
-            let system = |seen: &Seen| {
-                let known = seen.system_identifier.map(|system| system.to_string());
-                known.unwrap_or_else(|| "unknown".to_owned())
-            };
-            format!(
-                "another server answers for database {} since the backup {}: its system identifier is \
-                 {}, that of {} before it {}; no backup made before {} is removed; if it is the right \
-                 server, run `pgbackupd accept server --database {word}`",
-                one_line(database),
-                first.name,
-                system(first),
-                before.name,
-                system(before),
-                first.name,
-            )
-        }
-        Accepted::Vanished | Accepted::Manifest => format!(
-            "the backup {} was the newest in {} and is gone, and nothing on record has removed it: is \
-             the disk mounted? No older backup is removed; if it is permanently gone, run `pgbackupd \
-             accept vanished --database {word}`",
-            before.name,
-            one_line(&directory.display().to_string()),
-        ),
-    }
-}
-
-/// Judges the free space of a file system.
-pub fn judge_space(facts: &SpaceFacts) -> Option<Concern> {
-    let size = |bytes: u64| bytesize::ByteSize::b(bytes).display().iec();
-    let rounds = facts.rounds();
-    let lasts = match rounds {
-        Some(rounds) if rounds < FEWEST_ROUNDS => Some(format!(
-            "enough for {} of {}",
-            match rounds {
-                0 => "not even one more backup".to_owned(),
-                1 => "one more backup".to_owned(),
-                rounds => format!("{rounds} more backups"),
-            },
-            match facts.databases {
-                1 => "the database there".to_owned(),
-                databases => format!("each of the {databases} databases there"),
-            }
-        )),
-        _ => None,
-    };
-    let below = (facts.free < facts.wanted).then(|| {
-        format!(
-            "less than limits.free_space asks for ({})",
-            size(facts.wanted)
-        )
-    });
-    let why: Vec<String> = below.into_iter().chain(lasts).collect();
-    (!why.is_empty()).then(|| Concern {
-        kind: ConcernKind::Space,
-        server: None,
-        database: None,
-        directory: None,
-        sentence: format!(
-            "only {} are free in {}, {}; make room there, or keep less and run `pgbackupd prune`",
-            size(facts.free),
-            one_line(&facts.directory.display().to_string()),
-            why.join(", and ")
-        ),
-    })
 }
 
 /// How long ago a moment was; nothing for one that is still to come.

@@ -6,6 +6,7 @@ mod moment;
 mod plan;
 mod question;
 pub(super) mod records;
+mod result;
 mod tables;
 mod which;
 
@@ -13,15 +14,11 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use schemars::JsonSchema;
-use serde::Serialize;
-
 use super::env::CommandEnv;
 use super::failure::{Failure, FailureKind};
 use super::progress::Display;
 use super::{incident, report, select};
 use crate::config::{Loaded, Plan, Runs, name_fault};
-use crate::display::command;
 use crate::jobs::{
     Ahead, JobContext, JobError, RestoreOrder, RestorePlan, RestoreReport, RestoreRequest,
     RestoreSource, Run, look_ahead, look_at_restore, prepare_restore, restore,
@@ -30,6 +27,7 @@ use crate::pipeline::Progress;
 use crate::policy::Series;
 use destination::Chosen;
 use question::Question;
+pub(super) use result::RestoreResult;
 
 /// The end of its help.
 const EXAMPLES: &str = "\
@@ -148,44 +146,6 @@ fn name_of(
     what: &'static str,
 ) -> impl Fn(&str) -> Result<String, String> + Clone + Send + Sync + 'static {
     move |name| name_fault(what, name).map_or_else(|| Ok(name.to_owned()), Err)
-}
-
-/// What `restore --json` prints, whether it succeeded or not.
-#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
-pub(super) struct RestoreResult {
-    /// Whether the database is restored.
-    pub ok: bool,
-    /// The server's name in the configuration.
-    pub server_name: String,
-    /// The database that was restored.
-    pub database: String,
-    /// The backup's name, or the file's path.
-    pub backup: String,
-    /// The server, as host and port; null if it was not reached.
-    pub server: Option<String>,
-    /// Rows that were compared with the backup; null if it is not restored, as are the next two.
-    pub rows: Option<u64>,
-    /// Tables that were compared.
-    pub tables: Option<u64>,
-    /// Where the database stands that was replaced; null if there was none, or it was dropped.
-    pub kept_as: Option<String>,
-    /// Roles that were created.
-    pub roles: Vec<String>,
-    /// Sessions that were ended for the swap of names; null if it is not restored, as are the next
-    /// two.
-    pub sessions_ended: Option<u64>,
-    /// How long it took, in seconds, from the confirmation to the end.
-    pub seconds: Option<f64>,
-    /// Whether that is within `objectives.recovery_time`.
-    pub in_time: Option<bool>,
-    /// Why the application could not be started again.
-    pub start_error: Option<String>,
-    /// What the operator should know.
-    pub warnings: Vec<String>,
-    /// The file with the incident report; null if it could not be written.
-    pub incident: Option<String>,
-    /// Why it is not restored, and what remains to be done; null if it is.
-    pub error: Option<String>,
 }
 
 /// What is to be restored.
@@ -431,73 +391,6 @@ impl Restoring<'_> {
         }
         failure.message.push_str(&incident::in_a_failure(incident));
         Err(failure)
-    }
-
-    fn result(&self, restored: &RestoreReport, begun: Begun) -> RestoreResult {
-        RestoreResult {
-            ok: true,
-            server_name: self.chosen.server.name.clone(),
-            database: restored.database.clone(),
-            backup: restored.backup.clone(),
-            server: Some(begun.server),
-            rows: Some(restored.rows),
-            tables: Some(restored.tables),
-            kept_as: restored.kept_as.clone(),
-            roles: restored.roles.clone(),
-            sessions_ended: Some(restored.sessions_ended),
-            seconds: Some(restored.took.as_secs_f64()),
-            in_time: Some(restored.in_time),
-            start_error: restored.start_failed.clone(),
-            warnings: [&*self.chosen.picked.passed_over, &*restored.warnings].concat(),
-            incident: begun.incident.map(|path| path.display().to_string()),
-            error: None,
-        }
-    }
-
-    fn print(
-        &self,
-        restored: &RestoreReport,
-        incident: Option<PathBuf>,
-        out: &mut dyn Write,
-    ) -> Result<(), Failure> {
-        let label = self.label.as_str();
-        writeln!(
-            out,
-            "{label}: restored from {}, {} in {} compared, in {} ({} objectives.recovery_time, {})",
-            report::one_line(&restored.backup),
-            report::counted(restored.rows, "row", "rows"),
-            report::counted(restored.tables, "table", "tables"),
-            report::duration(restored.took),
-            if restored.in_time {
-                "within"
-            } else {
-                "LONGER THAN"
-            },
-            report::span(self.request.order.objective),
-        )?;
-        if let Some(kept) = &restored.kept_as {
-            let name = if records::is_configured(self.chosen.server) {
-                self.chosen.label.as_str()
-            } else {
-                restored.database.as_str()
-            };
-            writeln!(
-                out,
-                "  the old database is kept as {}; `{}` swaps it back",
-                report::one_line(kept),
-                command("undo-restore", name, "")
-            )?;
-        } else if self.command.args.drop_old {
-            writeln!(out, "  the old database was dropped")?;
-        }
-        if !restored.roles.is_empty() {
-            writeln!(out, "  roles created: {}", restored.roles.join(", "))?;
-        }
-        if let Some(path) = incident {
-            let path = report::one_line(&path.display().to_string());
-            writeln!(out, "  incident report, for you to complete: {path}")?;
-        }
-        Ok(())
     }
 }
 

@@ -10,9 +10,9 @@ mod reload;
 mod reminders;
 mod requested_directories;
 mod schedules;
+mod writers;
 
 use std::collections::BTreeMap;
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -31,8 +31,6 @@ use super::directories::Directories;
 use super::error::DaemonError;
 use super::hanging::HangingDirectories;
 use super::service_log;
-use super::skips::SkipWriter;
-use super::snapshot::{SchedulesFile, SnapshotWriter, StateFile, Wishes, WishesFile};
 use super::systemd::Systemd;
 use super::task::Outcome;
 use super::ticker::{LOOK, Ticker};
@@ -43,7 +41,7 @@ use crate::display::{one_line, span};
 use crate::emit;
 use crate::jobs::ServerConnections;
 use crate::postgres::kill_all_children;
-use crate::repository::{DaemonLock, DaemonState, RuntimeDirectory, SchedulesInForce};
+use crate::repository::{DaemonState, RuntimeDirectory};
 use crate::responsiveness::Hanging;
 use configuration::Configuration;
 use connections::Connections;
@@ -55,6 +53,7 @@ use reload::Reading;
 use reminders::Reminders;
 use requested_directories::Wished;
 use schedules::Schedules;
+pub(super) use writers::Writers;
 
 /// How often the state shown to systemd is renewed while something runs.
 const REFRESH: Duration = Duration::from_secs(5);
@@ -116,53 +115,6 @@ pub(super) struct Reports {
     looks: mpsc::UnboundedReceiver<LookedBack>,
     /// That the scheduler has called.
     called: mpsc::UnboundedReceiver<Option<Uuid>>,
-}
-
-/// Everything that the loop has written to the disk, each on threads of its own.
-pub(super) struct Writers {
-    /// The state for `pgbackupd status`.
-    state: SnapshotWriter<DaemonState>,
-    /// Which schedules are in force.
-    schedules: SnapshotWriter<SchedulesInForce>,
-    /// For which databases root is asked to make directories.
-    wishes: SnapshotWriter<Wishes>,
-    /// Skipped runs, in the ledgers.
-    skips: SkipWriter,
-}
-
-impl Writers {
-    /// Starts the threads; the daemon's lock is held until the end.
-    ///
-    /// # Errors
-    /// When the system has no thread left.
-    pub(super) fn start(
-        runtime: RuntimeDirectory,
-        lock: DaemonLock,
-        state_directory: PathBuf,
-    ) -> io::Result<Self> {
-        let wishes = WishesFile(runtime.clone());
-        Ok(Self {
-            state: SnapshotWriter::start("state", StateFile { runtime, lock })?,
-            schedules: SnapshotWriter::start("schedules", SchedulesFile(state_directory))?,
-            wishes: SnapshotWriter::start("wishes", wishes)?,
-            skips: SkipWriter::new(),
-        })
-    }
-
-    /// Whether something is not on the disk yet.
-    fn is_writing(&self) -> bool {
-        self.state.is_writing() || self.skips.is_writing()
-    }
-
-    /// Waits for all of it at once; what hangs is left behind.
-    async fn end(self) {
-        tokio::join!(
-            self.state.end(),
-            self.schedules.end(),
-            self.wishes.end(),
-            self.skips.end()
-        );
-    }
 }
 
 /// What the start has made ready for the service.

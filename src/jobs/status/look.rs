@@ -8,18 +8,18 @@ use chrono::{DateTime, FixedOffset, Utc};
 use super::directories::Spot;
 use super::history::History;
 use super::responsiveness::Answers;
-use super::{DatabaseStatus, Line, RunningNow, TREND, running_job};
+use super::{DatabaseStatus, Line, running_job};
 use crate::config::{Job, JobKind, Plan};
 use crate::jobs::continuity;
 use crate::jobs::drill::backups_since;
-use crate::jobs::{CutShort, JobContext, LastDrill};
+use crate::jobs::{JobContext, LastDrill};
 use crate::policy::{
     Concern, ConcernKind, DatabaseFacts, DrillFacts, Promise, Series, SeriesFacts,
     VerificationFacts,
 };
 use crate::repository::{
-    AtWork, Catalogue, Details, Entry, Fault, HeldLocks, Holder, Operation, Problem, Quarantined,
-    Record, Repository, RepositoryError, Requester, RunningJob,
+    AtWork, Catalogue, Details, Entry, Fault, HeldLocks, Operation, Problem, Quarantined,
+    Repository, RepositoryError, RunningJob,
 };
 
 /// What every look needs.
@@ -247,15 +247,15 @@ fn trouble(spot: &Spot<'_>, database: &str, sentence: String) -> Concern {
 }
 
 /// All that was read of one directory.
-struct Gathered<'a> {
-    inspection: &'a Inspection<'a>,
-    spot: &'a Spot<'a>,
-    database: String,
-    catalogue: Catalogue,
-    history: History,
-    at_work: Option<AtWork>,
+pub(super) struct Gathered<'a> {
+    pub(super) inspection: &'a Inspection<'a>,
+    pub(super) spot: &'a Spot<'a>,
+    pub(super) database: String,
+    pub(super) catalogue: Catalogue,
+    pub(super) history: History,
+    pub(super) at_work: Option<AtWork>,
     /// What is in quarantine, and why.
-    aside: Vec<(PathBuf, String)>,
+    pub(super) aside: Vec<(PathBuf, String)>,
 }
 
 /// What is wrong with backups, each with its name.
@@ -292,7 +292,7 @@ impl Gathered<'_> {
         let verification = self.verification(known_since);
         let drill = self.drill(known_since);
         let lines = by_series.iter();
-        let lines = lines.map(|(series, entries)| ((*series).clone(), line(entries)));
+        let lines = lines.map(|(series, entries)| ((*series).clone(), Line::of(entries)));
         let backups: BTreeMap<Series, Line> = lines.collect();
         let running = self.running(&backups);
         let Faults {
@@ -345,19 +345,6 @@ impl Gathered<'_> {
             running,
             strangers: strangers as u64,
         }
-    }
-
-    /// What there is to know of a restore that was killed, and that nobody has made or undone again
-    /// since. A later backup shows that life goes on.
-    fn restore_cut_short(&self) -> Option<String> {
-        let start = self.history.restore.as_ref()?;
-        let since = self.catalogue.backups.last();
-        if self.at_work.is_some() || since.is_some_and(|backup| backup.started > start.at) {
-            return None;
-        }
-        let application = self.inspection.plan.restore.start.as_deref();
-        let cut_short = CutShort::of(start)?;
-        Some(cut_short.display(&self.database, None, application))
     }
 
     /// Since when the database can have been known to be backed up: its directory is made by the
@@ -413,17 +400,6 @@ impl Gathered<'_> {
             .collect()
     }
 
-    /// The series that is being made, by the ledger of a directory whose lock is held.
-    fn series_at_work(&self) -> Option<&Series> {
-        self.at_work.as_ref()?;
-        let open = self.history.open.iter();
-        let mut backups = open.filter_map(|open| match &open.details {
-            Details::Backup(details) => Some(details),
-            _ => None,
-        });
-        backups.next()?.series.as_ref()
-    }
-
     fn verification(&self, known_since: Option<DateTime<Utc>>) -> VerificationFacts {
         let verify = &self.history.verify;
         let last = verify.last.as_ref().map(|last| last.at);
@@ -470,82 +446,7 @@ impl Gathered<'_> {
         }
     }
 
-    /// The start record of a verification or a test restore that goes on, whoever started it. They
-    /// hold no lock; their process tells.
-    fn goes_on(&self, operation: Operation) -> Option<&Record> {
-        self.history.open.iter().find(|open| {
-            let alive = open.requested_by.as_ref().map(Requester::may_be_alive);
-            open.operation() == operation && alive == Some(true)
-        })
-    }
-
-    /// What the process that holds the lock restores, once that has begun.
-    fn restored_by(&self, holder: &Holder) -> Option<String> {
-        let mut open = self.history.open.iter();
-        let begun = open.find(|open| {
-            let process = open.requested_by.as_ref().map(|by| by.pid);
-            open.operation() == Operation::Restore && process == Some(holder.requested_by.pid)
-        });
-        begun?.backup().map(str::to_owned)
-    }
-
-    fn running(&self, backups: &BTreeMap<Series, Line>) -> Vec<RunningNow> {
-        let directory = self.spot.repository.directory();
-        let job = running_job(self.inspection.running, directory);
-        let mut running = Vec::new();
-        if let Some(work) = &self.at_work {
-            let holder = work.holder.as_ref();
-            let line = self.series_at_work().and_then(|series| backups.get(series));
-            let is_backup = holder.is_none_or(|holder| holder.operation == "backup");
-            running.push(RunningNow {
-                operation: holder.map(|holder| holder.operation.clone()),
-                job: job
-                    .filter(|job| job.kind != "verify" && job.kind != "drill")
-                    .map(|job| job.job.clone()),
-                backup: holder.and_then(|holder| self.restored_by(holder)),
-                since: holder.map(|holder| self.local(holder.since)),
-                requested_by: holder.map(|holder| holder.requested_by.to_string()),
-                written: is_backup.then_some(work.written),
-                expected: line
-                    .and_then(|line| line.sizes.last().copied())
-                    .filter(|_| is_backup),
-                publishing: work.publishing,
-            });
-        }
-        for (operation, words) in [
-            (Operation::Verify, "verification"),
-            (Operation::Drill, "test restore"),
-        ] {
-            let Some(open) = self.goes_on(operation) else {
-                continue;
-            };
-            running.push(RunningNow {
-                operation: Some(words.to_owned()),
-                job: open.job.clone(),
-                backup: open.backup().map(str::to_owned),
-                since: Some(self.local(open.at)),
-                requested_by: open.requested_by.as_ref().map(ToString::to_string),
-                written: None,
-                expected: None,
-                publishing: false,
-            });
-        }
-        running
-    }
-
-    fn local(&self, moment: DateTime<FixedOffset>) -> DateTime<FixedOffset> {
+    pub(super) fn local(&self, moment: DateTime<FixedOffset>) -> DateTime<FixedOffset> {
         self.inspection.context.local(moment.to_utc())
-    }
-}
-
-/// The backups of a series, oldest first.
-fn line(entries: &[&Entry]) -> Line {
-    let sound = entries.iter().rev().find(|entry| entry.is_sound());
-    let newest = &entries[entries.len().saturating_sub(TREND)..];
-    Line {
-        count: entries.len() as u64,
-        newest: sound.map(|entry| entry.stem.to_string()),
-        verified: sound.and_then(|entry| entry.last_found_whole()),
-        sizes: newest.iter().map(|entry| entry.bytes).collect(),
     }
 }

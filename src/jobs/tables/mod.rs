@@ -15,6 +15,7 @@ mod prepare;
 mod preview;
 mod rows;
 mod scratch;
+mod session;
 mod transfer;
 
 use std::time::Duration;

@@ -8,8 +8,9 @@ use tokio::sync::mpsc;
 
 use super::list;
 use super::scratch::to_read;
-use super::transfer::{Transfer, display_rows};
+use super::transfer::Transfer;
 use crate::config::Format;
+use crate::display::count;
 use crate::jobs::JobError;
 use crate::jobs::dump::{Overheard, blocking};
 use crate::pipeline::census::{Counted, RowCounter, TableName};
@@ -218,7 +219,7 @@ impl Transfer<'_> {
                 differences.push(format!(
                     "{}, {} in the backup",
                     display_rows(name, found.rows),
-                    crate::display::count(expected.rows)
+                    count(expected.rows)
                 ));
             } else if found != expected {
                 differences.push(format!(
@@ -282,4 +283,9 @@ impl Loaded {
             format!(" ({})", self.list)
         }
     }
+}
+
+/// Rows of a table, for people.
+fn display_rows(table: &str, rows: u64) -> String {
+    format!("{table}: {} rows", count(rows))
 }

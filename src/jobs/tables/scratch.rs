@@ -23,7 +23,7 @@ use crate::pipeline::{Definitions, Left, Phase, Progress, StreamError, Text, tak
 use crate::postgres::{
     ChildInput, Client, Confinement, Conninfo, DatabaseProperties, Programs, ServerFacts,
     archive_entries_arguments, archive_list_arguments, comment_on_database, create_database,
-    create_throw_away, databases, input_pipe, settings_for_loading,
+    create_throw_away, databases, drop_database, input_pipe, settings_for_loading,
 };
 use crate::threads;
 
@@ -295,4 +295,16 @@ pub(super) async fn sweep(
         }
     }
     Ok(remaining)
+}
+
+pub(super) async fn drop_side_database(
+    run: &Run<'_>,
+    prepared: &super::PreparedTables,
+    name: &str,
+) -> Result<(), JobError> {
+    let client = Client::connect(&prepared.maintenance, run.connect_limit()).await?;
+    client
+        .execute("drop a database", &drop_database(name), STATEMENT)
+        .await?;
+    Ok(())
 }

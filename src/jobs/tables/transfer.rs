@@ -4,19 +4,19 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use super::scratch::{Extraction, STATEMENT};
+use super::scratch::{Extraction, STATEMENT, drop_side_database};
+use super::session::{SESSION, to_run};
 use super::{
     PlannedTable, PreparedTables, TablesReport, TablesRequest, next, prepare, restore_failed,
 };
 use crate::config::Format;
-use crate::display::{count, counted};
+use crate::display::counted;
 use crate::jobs::JobError;
 use crate::jobs::dump::{Dumper, Overheard};
 use crate::jobs::proof::without_statistics;
 use crate::jobs::restore::RestoreOrder;
 use crate::jobs::restore::side_names::SideName;
 use crate::jobs::run::Run;
-use crate::pipeline::sql::statements;
 use crate::pipeline::{Amount, Phase};
 use crate::postgres::{
     Client, NotRefreshed, Shape, analyze_tables, databases, definitions_arguments, drop_database,
@@ -24,25 +24,6 @@ use crate::postgres::{
     statistics,
 };
 use crate::repository::{Content, Event};
-
-/// How values are read and written, as `pg_dump` has it; rows that a policy hides are an error.
-const SESSION: &str = "SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; \
-     SET extra_float_digits = 3; SET bytea_output = 'hex'; \
-     SET standard_conforming_strings = on; SET array_nulls = on; SET transform_null_equals = off; \
-     SET quote_all_identifiers = off; SET xmloption = 'content'; SET row_security = off; \
-     SET check_function_bodies = false; SET client_min_messages = 'warning'";
-
-async fn drop_side_database(
-    run: &Run<'_>,
-    prepared: &PreparedTables,
-    name: &str,
-) -> Result<(), JobError> {
-    let client = Client::connect(&prepared.maintenance, run.connect_limit()).await?;
-    client
-        .execute("drop a database", &drop_database(name), STATEMENT)
-        .await?;
-    Ok(())
-}
 
 /// Carries a restore of tables out.
 ///
@@ -469,55 +450,5 @@ impl Transfer<'_> {
             .collect();
         let made = plan.schema.as_deref().filter(|_| plan.makes_schema);
         next::statements(&back, made)
-    }
-}
-
-/// The statements of a text by `pg_dump` that are run in our transaction: settings of its session are
-/// ours, but for those that say where and how a table stands.
-fn to_run(text: &str) -> Vec<String> {
-    const KEPT: [&str; 2] = [
-        "SET default_tablespace ",
-        "SET default_table_access_method ",
-    ];
-    statements(text.as_bytes())
-        .into_iter()
-        .map(|range| &text[range])
-        .filter(|statement| {
-            let setting = statement.starts_with("SET ")
-                && !statement.starts_with("SET SESSION AUTHORIZATION ")
-                && !KEPT.iter().any(|kept| statement.starts_with(kept));
-            !setting && !statement.starts_with("COPY ")
-        })
-        .map(str::to_owned)
-        .collect()
-}
-
-/// Rows of a table, for people.
-pub(super) fn display_rows(table: &str, rows: u64) -> String {
-    format!("{table}: {} rows", count(rows))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::to_run;
-
-    #[test]
-    fn statements_are_run_and_settings_of_the_session_are_ours() {
-        let text = "--\n\\restrict x\nSET statement_timeout = 0;\nSET transaction_timeout = 0;\n\
-            SELECT pg_catalog.set_config('search_path', '', false);\n\
-            SET default_tablespace = fast;\nCREATE TABLE a.b (c text DEFAULT ';');\n\
-            COPY a.b (c) FROM stdin;\n\\.\nSELECT pg_catalog.setval('a.b_seq', 7, true);\n\
-            SET SESSION AUTHORIZATION bob;\nGRANT SELECT ON TABLE a.b TO c;\n\\unrestrict x\n";
-        assert_eq!(
-            to_run(text),
-            [
-                "SELECT pg_catalog.set_config('search_path', '', false);",
-                "SET default_tablespace = fast;",
-                "CREATE TABLE a.b (c text DEFAULT ';');",
-                "SELECT pg_catalog.setval('a.b_seq', 7, true);",
-                "SET SESSION AUTHORIZATION bob;",
-                "GRANT SELECT ON TABLE a.b TO c;",
-            ]
-        );
     }
 }

@@ -93,7 +93,7 @@ fn statement(text: &[u8], backslash_escapes: bool) -> Result<(), Reason> {
         }
         Some(verb) if verb.is("grant") || verb.is("revoke") => granted(&mut tokens),
         Some(verb) if verb.is("set") => {
-            return super::statement::judge_statement(&super::statement::Written {
+            return super::statement::judge_statement(&super::written::Written {
                 text,
                 is_complete: true,
                 backslash_escapes,

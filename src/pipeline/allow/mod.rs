@@ -9,13 +9,15 @@
 mod cluster;
 mod finding;
 mod kinds;
+mod session;
 mod statement;
 mod tokens;
+mod written;
 
 use std::fmt::Write as _;
 
 use self::finding::shown;
-use self::statement::{Known, Written};
+use self::written::{Known, Written};
 use super::sql::{Lexer, Oddity};
 
 pub use cluster::judge_globals;

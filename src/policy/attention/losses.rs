@@ -1,0 +1,87 @@
+//! What of a database is gone, in sentences with a way out.
+
+use std::path::Path;
+
+use super::{joined_lines, without_full_stop};
+use crate::display::{counted, one_line, shell_word};
+use crate::policy::continuity::{Accepted, Loss, Seen};
+
+/// That the manifest of a backup is lost although its dump stands, and the way out, in a sentence.
+pub fn describe_lost_manifest(backup: &str, dump: &Path, database: &str) -> String {
+    let word = shell_word(database);
+    format!(
+        "the manifest of the backup {backup} is lost, so that it counts for none, and no backup made \
+         before it is removed; bring {backup}.json back from a copy of the directory, restore the \
+         dump by its path (`pgbackupd restore --database {word} {}`), or give it up by `pgbackupd \
+         accept manifest --database {word}`",
+        shell_word(&dump.display().to_string())
+    )
+}
+
+/// That the state of a backup cannot be used, and the way out, in a sentence.
+pub fn describe_lost_state(backup: &str, what: &str, database: &str) -> String {
+    format!(
+        "the state of the backup {backup} cannot be used: {}; it counts as pinned and as not checked; \
+         run `pgbackupd verify --database {word} {backup}`, which writes it again, and then `pgbackupd \
+         unpin --database {word} {backup}` if it need not stay",
+        without_full_stop(&joined_lines(what)),
+        word = shell_word(database),
+    )
+}
+
+/// What was lost of a database, and the way out, in a sentence.
+pub fn describe_loss(loss: &Loss, database: &str, directory: &Path) -> String {
+    let word = shell_word(database);
+    let contents = |seen: &Seen| {
+        format!(
+            "{} in {}",
+            counted(seen.rows, "row", "rows"),
+            counted(seen.tables, "table", "tables")
+        )
+    };
+    let first = loss.to_accept();
+    let before = &loss.before;
+    match loss.what {
+        Accepted::Contents => {
+            let change = if first.tables == 0 {
+                "has no table left"
+            } else {
+                "has lost more than half of its rows"
+            };
+            format!(
+                "database {} {change}: the backup {} holds {}, {} {}; no backup made before {} is \
+                 removed; if this is intended, run `pgbackupd accept contents --database {word}`",
+                one_line(database),
+                before.name,
+                contents(before),
+                first.name,
+                contents(first),
+                first.name,
+            )
+        }
+        Accepted::Server => {
+            let system = |seen: &Seen| {
+                let known = seen.system_identifier.map(|system| system.to_string());
+                known.unwrap_or_else(|| "unknown".to_owned())
+            };
+            format!(
+                "another server answers for database {} since the backup {}: its system identifier is \
+                 {}, that of {} before it {}; no backup made before {} is removed; if it is the right \
+                 server, run `pgbackupd accept server --database {word}`",
+                one_line(database),
+                first.name,
+                system(first),
+                before.name,
+                system(before),
+                first.name,
+            )
+        }
+        Accepted::Vanished | Accepted::Manifest => format!(
+            "the backup {} was the newest in {} and is gone, and nothing on record has removed it: is \
+             the disk mounted? No older backup is removed; if it is permanently gone, run `pgbackupd \
+             accept vanished --database {word}`",
+            before.name,
+            one_line(&directory.display().to_string()),
+        ),
+    }
+}
