@@ -309,7 +309,10 @@ fn a_directory_whose_only_manifest_is_spoilt_is_not_passed_over_where_all_are_ba
     assert_eq!(problems(&operator).into_keys().collect::<Vec<_>>(), [file]);
     let output = operator.run(&["verify", "--all"]);
     assert_eq!(output.code, 65, "{output}");
-    let line = format!("{name}: DAMAGED: the manifest {}", manifest.display());
+    let line = format!(
+        "{DATABASE}: {name}: DAMAGED: the manifest {}",
+        manifest.display()
+    );
     assert!(output.stdout.starts_with(&line), "{output}");
 }
 

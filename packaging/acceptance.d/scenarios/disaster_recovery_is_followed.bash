@@ -112,7 +112,7 @@ timezone = "UTC"'
     guide_answer=productivity_tracker
 
     sql productivity_tracker "DELETE FROM orders"
-    guide_follow "$recovery_page" "The data is wrong, the server is well"
+    guide_follow "$recovery_page" "The data is wrong, the server is running"
     ((guide_commands == 2)) || fail "$guide_commands commands were found"
     expect_equal "the rows, after the restore was undone" \
         "$(sql productivity_tracker 'SELECT count(*) FROM orders')" 0
