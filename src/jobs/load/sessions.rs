@@ -54,7 +54,10 @@ pub(in crate::jobs) enum DumpText {
 }
 
 /// What the feeder leaves behind. The sessions are not to end before that is known.
-type GivenOut = (Result<(), StreamError>, Feed<ProgramInput>);
+struct GivenOut {
+    outcome: Result<(), StreamError>,
+    feed: Feed<ProgramInput>,
+}
 
 /// How one of the programs has ended.
 struct Ended {
@@ -133,8 +136,8 @@ pub(super) async fn load(loader: &Loader<'_>, dump: Dump) -> Result<Loaded, JobE
 }
 
 impl SoFar {
-    fn feeder_ended(&mut self, (outcome, feed): GivenOut, sessions: &Sessions<'_>) {
-        match &outcome {
+    fn feeder_ended(&mut self, given: GivenOut, sessions: &Sessions<'_>) {
+        match &given.outcome {
             // A session that takes no more is about to say why, or has said it.
             Err(StreamError::Write(_)) => {
                 if let Some(last) = self.deadlocked.take().filter(|_| self.broken.is_none()) {
@@ -145,7 +148,7 @@ impl SoFar {
             Err(_) => sessions.end(),
             Ok(()) => {}
         }
-        self.given_out = Some((outcome, feed.close()));
+        self.given_out = Some((given.outcome, given.feed.close()));
     }
 
     fn session_ended(&mut self, ended: Ended, sessions: &Sessions<'_>) -> Result<(), JobError> {
@@ -200,10 +203,10 @@ fn feed_all(
     progress: &Progress,
     server_major: u32,
 ) -> GivenOut {
-    let given_out = dump
+    let outcome = dump
         .take_segments(progress, server_major, |segment| feed.feed(segment))
         .and_then(|()| feed.finish());
-    (given_out, feed)
+    GivenOut { outcome, feed }
 }
 
 impl Dump {

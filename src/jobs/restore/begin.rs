@@ -129,8 +129,12 @@ impl RestoreOrder<'_> {
         &self,
         run: &Run<'_>,
         took: Duration,
-        (event, message): (Event, String),
+        outcome: Result<String, &JobError>,
     ) {
+        let (event, message) = match outcome {
+            Ok(message) => (Event::Succeeded, message),
+            Err(error) => (error.event(), error.to_string()),
+        };
         let mut end = self.record(run, event, None);
         end.seconds = Some(took.as_secs_f64());
         end.message = Some(message);

@@ -11,7 +11,7 @@ use crate::jobs::limit::Stop;
 use crate::jobs::run::Run;
 use crate::jobs::step_log::StepLog;
 use crate::postgres::{Client, Conninfo, Programs, drop_database, drop_role};
-use crate::repository::{Event, SideNames};
+use crate::repository::SideNames;
 
 /// For a statement that changes system catalogs; making and dropping a database copies and removes
 /// files.
@@ -122,10 +122,7 @@ pub async fn restore(
         }
     };
     run.step_log.update(|facts| facts.roles = made.roles);
-    let end = match &outcome {
-        Ok(report) => (Event::Succeeded, report.display()),
-        Err(error) => (error.event(), error.to_string()),
-    };
+    let end = outcome.as_ref().map(|report| report.display());
     request.order.record_end(run, took, end);
     outcome
 }

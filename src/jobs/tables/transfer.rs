@@ -23,7 +23,7 @@ use crate::postgres::{
     end_process, finish_database, knows_time_zone, process_of, quoted, session_statements, shapes,
     statistics,
 };
-use crate::repository::{Content, Event};
+use crate::repository::Content;
 
 /// Carries a restore of tables out.
 ///
@@ -66,10 +66,7 @@ pub async fn restore_tables(
             Err(restore_failed(error, left))
         }
     };
-    let end = match &outcome {
-        Ok(report) => (Event::Succeeded, report.display()),
-        Err(error) => (error.event(), error.to_string()),
-    };
+    let end = outcome.as_ref().map(|report| report.display());
     order.record_end(run, took, end);
     outcome
 }
