@@ -383,6 +383,7 @@ fn a_signal_while_the_settings_are_given_leaves_the_names_as_they_were() {
     scene.start.open();
     let output = running.wait();
     assert_eq!(output.code, 143, "{output}");
+    assert_eq!(databases(&scene.cluster), ["app"], "{output}");
     assert!(scene.start.reached.exists(), "{output}");
     assert_untouched(&scene.cluster, &scene.operator, "app");
 }

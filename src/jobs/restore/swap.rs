@@ -37,6 +37,10 @@ const ATTEMPTS: usize = 2;
 /// "object in use": somebody is still connected.
 const IN_USE: &str = "55006";
 
+/// "tuple concurrently updated", or deleted: somebody has changed the database's settings in the same moment.
+/// The server has no code of its own for it.
+const CHANGED_MEANWHILE: &str = "XX000";
+
 /// "cannot connect now": the server starts, or recovers from a crash.
 const STARTING: &str = "57P03";
 
@@ -200,6 +204,7 @@ async fn drop_any(client: &Client, name: &str) -> Result<(), QueryError> {
             client.execute(DROP, &no_template(name), STATEMENT).await?;
             client.execute(DROP, &sql, STATEMENT).await
         }
+        Err(error) if is(&error, CHANGED_MEANWHILE) => client.execute(DROP, &sql, STATEMENT).await,
         dropped => dropped,
     }
 }
