@@ -117,7 +117,7 @@ timezone = "UTC"'
     expect_equal "the rows, after the restore was undone" \
         "$(sql productivity_tracker 'SELECT count(*) FROM orders')" 0
     sql productivity_tracker "DROP TABLE orders"
-    guide_follow "$recovery_page" "A table was dropped or spoilt"
+    guide_follow "$recovery_page" "A table was dropped or damaged"
     ((guide_commands == 2)) || fail "$guide_commands commands were found"
     expect_equal "the rows" "$(sql productivity_tracker 'SELECT count(*) FROM orders')" 100
 
