@@ -819,11 +819,19 @@ fn rows_for_which_the_server_has_no_room_are_refused_before_anything_is_made() {
     );
     let operator = Operator::of(&cluster, "shop");
     operator.back_up();
-    // A mebibyte, where each of the rows takes 28 bytes at least.
+    // A mebibyte, where each of the rows takes 28 bytes at least. What the server has to write, it writes
+    // before that is measured.
     let ballast = disk.path().join("ballast");
-    let space = disk.space();
-    let length = (space.f_bfree - 256) * space.f_frsize;
-    fs::write(&ballast, vec![0; length.try_into().unwrap()]).unwrap();
+    wait_until("the disk takes the ballast", || {
+        cluster.psql("CHECKPOINT");
+        let space = disk.space();
+        let length = (space.f_bfree - 256) * space.f_frsize;
+        let written = fs::write(&ballast, vec![0; length.try_into().unwrap()]);
+        if written.is_err() {
+            fs::remove_file(&ballast).unwrap();
+        }
+        written.is_ok()
+    });
     let numbers = taking(&["--table", "numbers"]);
     let output = operator.run(&numbers);
     assert_eq!(output.code, 69, "{output}");
