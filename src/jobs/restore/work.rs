@@ -122,7 +122,7 @@ pub async fn restore(
         }
     };
     run.step_log.update(|facts| facts.roles = made.roles);
-    let end = outcome.as_ref().map(|report| report.display());
+    let end = outcome.as_ref().map(RestoreReport::display);
     request.order.record_end(run, took, end);
     outcome
 }

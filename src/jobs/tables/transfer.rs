@@ -66,7 +66,7 @@ pub async fn restore_tables(
             Err(restore_failed(error, left))
         }
     };
-    let end = outcome.as_ref().map(|report| report.display());
+    let end = outcome.as_ref().map(TablesReport::display);
     order.record_end(run, took, end);
     outcome
 }
