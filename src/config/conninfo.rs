@@ -149,13 +149,18 @@ impl Found {
     /// Takes a part of a URI in, unless it is empty.
     fn store_part(
         &mut self,
-        (name, part): (&str, &'static str),
+        name: &'static str,
         encoded: &str,
         place: Range<usize>,
     ) -> Result<(), ParseError> {
         if encoded.is_empty() {
             return Ok(());
         }
+        let part = match name {
+            "user" => "user name",
+            "dbname" => "database name",
+            other => other,
+        };
         self.store(name, decode(part, encoded)?, place)
     }
 }
@@ -210,14 +215,14 @@ fn uri(text: &str, start: usize, found: &mut Found) -> Result<(), ParseError> {
     if let Some(at) = credentials_end(rest) {
         let (user, password) = rest[..at].split_once(':').unwrap_or((&rest[..at], ""));
         let (user_end, end) = (start + user.len(), start + at);
-        found.store_part(("user", "user name"), user, start..user_end)?;
-        found.store_part(("password", "password"), password, user_end..end)?;
+        found.store_part("user", user, start..user_end)?;
+        found.store_part("password", password, user_end..end)?;
         rest = &rest[at + 1..];
     }
     rest = uri_hosts(found, rest)?;
     if let Some(path) = rest.strip_prefix('/') {
         let end = path.find('?').unwrap_or(path.len());
-        found.store_part(("dbname", "database name"), &path[..end], 0..0)?;
+        found.store_part("dbname", &path[..end], 0..0)?;
         rest = &path[end..];
     }
     if rest.starts_with('?') {
@@ -272,9 +277,9 @@ fn uri_hosts<'a>(found: &mut Found, text: &'a str) -> Result<&'a str, ParseError
         }
     }
     let hosts = hosts.join(",");
-    found.store_part(("host", "host"), &hosts, 0..0)?;
+    found.store_part("host", &hosts, 0..0)?;
     if ports.iter().any(|port| !port.is_empty()) {
-        found.store_part(("port", "port"), &ports.join(","), 0..0)?;
+        found.store_part("port", &ports.join(","), 0..0)?;
     }
     Ok(rest)
 }

@@ -15,9 +15,9 @@ const NOTHING: &str = "pgbackupd asks for a label provider";
 
 /// Those of the providers that the server has not loaded.
 ///
-/// No system catalog lists them. But whoever labels something is told that the provider is missing before it
-/// is looked for (`ExecSecLabelStmt` in `PostgreSQL`'s `seclabel.c`), whoever he is; so what is not there
-/// is labelled, and nothing changes.
+/// No system catalog lists them. But the server reports a missing provider before it looks for the object and
+/// for privileges (`ExecSecLabelStmt` in `PostgreSQL`'s `seclabel.c`). So an object that does not exist is
+/// labelled, and nothing changes.
 ///
 /// # Errors
 /// The server does not answer within the limit.
