@@ -1,5 +1,7 @@
 //! Numbers, sizes, times and names as people read them.
 
+pub(crate) mod wrap;
+
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
@@ -26,6 +28,16 @@ pub(crate) fn count(number: u64) -> String {
 /// A count with its noun.
 pub(crate) fn counted(number: u64, one: &str, many: &str) -> String {
     format!("{} {}", count(number), if number == 1 { one } else { many })
+}
+
+/// What runs under a lock or in a ledger, by the name of the command that does the same.
+pub(crate) fn operation_word(operation: &str) -> &str {
+    match operation {
+        "verification" => "verify",
+        "test restore" => "drill",
+        "clean-up" => "prune",
+        other => other,
+    }
 }
 
 /// Names in a sentence, behind the noun in the singular or the plural: `the roles "a", "b"`.
@@ -108,6 +120,18 @@ fn write_moment(text: &mut String, moment: DateTime<FixedOffset>) -> fmt::Result
     )
 }
 
+/// The same without the seconds, for a table.
+pub(crate) fn minute(moment: DateTime<FixedOffset>) -> String {
+    let local = moment.naive_local();
+    let (date, time) = (local.date(), local.time());
+    format!(
+        "{date} {:02}:{:02} {}",
+        time.hour(),
+        time.minute(),
+        moment.offset()
+    )
+}
+
 /// A moment on the wall clock of its zone.
 pub(crate) fn moment(moment: DateTime<FixedOffset>) -> String {
     let mut text = String::new();
@@ -122,7 +146,9 @@ pub(crate) fn moment(moment: DateTime<FixedOffset>) -> String {
 pub(crate) fn is_hostile(c: char) -> bool {
     match c {
         '\n' | '\t' => false,
-        '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => true,
+        '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+        // Nothing is to be seen of these, and two names that differ look alike.
+        | '\u{2060}'..='\u{2064}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}' => true,
         _ => c.is_control(),
     }
 }
@@ -192,8 +218,17 @@ pub(crate) fn one_line(text: &str) -> String {
         .replace('\t', "\\t")
 }
 
+/// What stands before the way out, in a line of its own, at the end of an error.
+pub(crate) const HINT: &str = "\nhint: ";
+
+/// A message whose way out is to stand in the same line, for a log.
+pub(crate) fn with_hint_in_line(text: &str) -> String {
+    text.replace(HINT, "; hint: ")
+}
+
 /// A message of several lines on one, with nothing in it that a terminal would obey.
 pub(crate) fn joined_lines(text: &str) -> String {
+    let text = with_hint_in_line(text);
     let lines: Vec<&str> = text.lines().map(str::trim).collect();
     one_line(&lines.join(" "))
 }
@@ -215,12 +250,37 @@ pub(crate) fn label(several: bool, server: &str, database: &str) -> String {
 /// A command on one database, for a shell: with its label, it means no other.
 pub(crate) fn command(name: &str, label: &str, more: &str) -> String {
     let space = if more.is_empty() { "" } else { " " };
-    // An option's value of its own would be taken for an option.
-    let sign = if label.starts_with('-') { '=' } else { ' ' };
-    format!(
-        "pgbackupd {name} --database{sign}{}{space}{more}",
-        shell_word(label)
-    )
+    let database = option("--database", label);
+    format!("pgbackupd {name} {database}{space}{more}")
+}
+
+/// An option with its value, for a shell.
+fn option(name: &str, value: &str) -> String {
+    // A value of its own would be taken for an option.
+    let sign = if value.starts_with('-') { '=' } else { ' ' };
+    format!("{name}{sign}{}", shell_word(value))
+}
+
+/// The command that salvages a backup of a database, which its label names.
+pub(crate) fn salvage_command(label: &str, backup: &str) -> String {
+    let database = label.rsplit('/').next().unwrap_or(label);
+    command("restore", label, &salvage_options(backup, database))
+}
+
+/// What follows `restore` to salvage a backup, or a dump file, into a new database named after this one.
+pub(crate) fn salvage_options(backup: &str, database: &str) -> String {
+    const MARK: &str = "_salvaged";
+    // PostgreSQL cuts a name off behind so many bytes.
+    const LONGEST: usize = 63;
+    let mut stem = String::new();
+    for c in database.chars() {
+        if stem.len() + c.len_utf8() + MARK.len() > LONGEST {
+            break;
+        }
+        stem.push(c);
+    }
+    let into = option("--into", &format!("{stem}{MARK}"));
+    format!("{} --salvage {into}", shell_word(backup))
 }
 
 /// That a copy has what the server has computed, of which a dump holds nothing: the first of the names.
@@ -236,6 +296,25 @@ pub(crate) fn recomputed(names: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    #[test]
+    fn a_salvage_goes_into_a_database_whose_name_postgresql_accepts() {
+        for (label, expected) in [
+            ("app", "--database app b --salvage --into app_salvaged"),
+            (
+                "hr/app",
+                "--database hr/app b --salvage --into app_salvaged",
+            ),
+            ("-x", "--database='-x' b --salvage --into='-x_salvaged'"),
+            ("a b", "--database 'a b' b --salvage --into 'a b_salvaged'"),
+        ] {
+            let command = super::salvage_command(label, "b");
+            assert_eq!(command, format!("pgbackupd restore {expected}"));
+        }
+        let long = super::salvage_options("b", &"ö".repeat(31));
+        let into = long.rsplit(' ').next().unwrap();
+        assert_eq!(into, format!("{}_salvaged", "ö".repeat(27)));
+    }
 
     #[test]
     fn rough_lengths_of_time_read_as_people_say_them() {

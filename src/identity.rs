@@ -182,6 +182,14 @@ pub(crate) fn in_shell_of_root(command: &str) -> String {
     }
 }
 
+/// The name of this machine.
+pub fn host_name() -> String {
+    rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned()
+}
+
 /// The command line that runs this very command as a user, for root's shell.
 pub(crate) fn runuser(user: &str) -> String {
     format!("runuser -u {} -- {}", shell_word(user), this_command())

@@ -9,6 +9,9 @@ pub mod cli;
 /// 5: the service: schedule, signals, reload, systemd.
 pub mod daemon;
 
+/// 5: the page for the browser and `/metrics`; read-only.
+pub mod web;
+
 /// 4: what a command or a tick carries out, from the first check to the ledger's last line.
 pub mod jobs;
 
@@ -20,6 +23,9 @@ pub mod postgres;
 
 /// 3: the only place that knows the disk: names, manifest, publishing, locks, ledger, catalogue.
 pub mod repository;
+
+/// 3: the channels of alerts: mail, webhooks, commands, pings.
+pub mod notify;
 
 /// 2: the file as written, and the checked plan that it becomes.
 pub mod config;
@@ -39,6 +45,9 @@ mod responsiveness;
 /// 0: opening files that others may have put where we look.
 mod regular_file;
 
+/// 0: text without the passwords in it.
+mod mask;
+
 /// 0: credentials of systemd's, which exist for the service alone.
 mod credential;
 
@@ -49,6 +58,9 @@ mod secret_file;
 mod threads;
 
 pub use threads::runtime;
+
+/// 1: JSON as it is printed and served.
+mod json;
 
 /// 0: numbers, sizes, times and names as people read them.
 mod display;

@@ -27,7 +27,7 @@ fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version are told on stdout and are no errors.
+            // Help and version are reported on stdout and are no errors.
             let text = error.to_string();
             let masked = pgbackupd::postgres::without_passwords(&text);
             if masked == text {
@@ -52,11 +52,14 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            let is_told = matches!(
+            let is_reported = matches!(
                 failure.kind,
-                FailureKind::OutputClosed | FailureKind::Attention
+                FailureKind::OutputClosed
+                    | FailureKind::Attention
+                    | FailureKind::Critical
+                    | FailureKind::Unknown
             );
-            if !is_told {
+            if !is_reported {
                 let prefix = telemetry::error_prefix();
                 let sentence = pgbackupd::postgres::without_passwords_of_uris(&failure.message);
                 let message = format!("pgbackupd: {}", telemetry::Printable(&sentence))
@@ -72,7 +75,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
     let internal = |error: std::io::Error| Failure::new(FailureKind::Internal, error.to_string());
     let runtime = pgbackupd::runtime().map_err(|error| {
         let message = format!(
-            "cannot start its threads: {error}; check how many processes and threads the user and the \
+            "cannot start its threads: {error}\nhint: check how many processes and threads the user and the \
              service may have (`ulimit -u`, TasksMax=), and what else runs here"
         );
         Failure::new(FailureKind::Unavailable, message)
@@ -99,6 +102,8 @@ fn code(kind: FailureKind) -> ExitCode {
     ExitCode::from(match kind {
         FailureKind::OutputClosed => 0,
         FailureKind::Attention => 1,
+        FailureKind::Critical => 2,
+        FailureKind::Unknown => 3,
         FailureKind::Usage => 64,
         FailureKind::Damaged => 65,
         FailureKind::Unavailable => 69,

@@ -120,6 +120,18 @@ pub(crate) fn start<T: Send + 'static>(
     Ok(Thread(outcome))
 }
 
+/// Waits for what blocks on files, done on a thread of its own.
+///
+/// # Errors
+/// Those of the work, and where the machine refuses a thread.
+pub(crate) async fn io<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    let thread = start(name, work).map_err(|error| error.0)?;
+    thread.await.map_err(io::Error::other)?
+}
+
 impl<T> Future for Thread<T> {
     type Output = Result<T, Panicked>;
 

@@ -1,6 +1,6 @@
 //! Who else may change a file or a directory, or put another one in its place.
 //!
-//! What pgbackupd is told by a file, it carries out: commands, programs, directories. So nobody may
+//! What a file asks of pgbackupd, it carries out: commands, programs, directories. So nobody may
 //! write that file but root, who runs pgbackupd, and the service's user; nor any directory or link on
 //! the way to it, for there another file can be put in its place.
 

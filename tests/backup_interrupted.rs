@@ -17,7 +17,7 @@ const SIGNALS: [(Signal, &str); 3] = [
     (Signal::TERM, "SIGTERM"),
 ];
 
-/// The run ended by this signal as it should, and told so.
+/// The run ended by this signal as it should, and reported so.
 #[track_caller]
 fn assert_interrupted(operator: &Operator, output: &Output, (signal, name): (Signal, &str)) {
     output.assert_failed(
@@ -51,7 +51,7 @@ fn wait_for(path: &Path) {
 }
 
 #[test]
-fn a_second_backup_meanwhile_is_told_who_is_at_work_since_when() {
+fn a_second_backup_meanwhile_is_reported_who_is_at_work_since_when() {
     let (cluster, operator) = with_a_backup();
     let lock = HeldLock::on(&cluster, "postgres", "t");
     let first = operator.spawn(&["backup"]);
@@ -322,9 +322,10 @@ fn watcher_of(running: &Running) -> Option<Pid> {
 #[test]
 fn a_watcher_that_dies_is_started_again_with_the_next_program() {
     let (_cluster, mut operator) = with_a_backup();
+    // A watcher learns of a program just after its start, and on a loaded machine later than its first steps.
     let script = "if mkdir \"$directory/first\" 2>/dev/null; then > \"$directory/one\"; \
         while [ ! -e \"$directory/go\" ]; do sleep 0.05; done; exec \"$real\" \"$@\"; fi\n\
-        sleep 1000 >&- 2>&- & > \"$directory/reached\"; exec sleep 1000";
+        sleep 1000 >&- 2>&- & sleep 1; > \"$directory/reached\"; exec sleep 1000";
     operator.stand_in("pg_dump", script);
     operator.stand_in("pg_dumpall", script);
     let running = operator.spawn(&["backup"]);

@@ -95,8 +95,8 @@ fn a_dump_that_is_complete_but_reports_failure_is_no_backup() {
 /// `pg_dump` is content.
 fn flawed(operator: &Operator, flaw: &str) -> String {
     format!(
-        "pgbackupd: no backup of database postgres: pg_dump reported success, yet {flaw}; \
-         run it again, and check that {} is PostgreSQL's own program",
+        "pgbackupd: no backup of database postgres: pg_dump reported success, yet {flaw}\n\
+         hint: run it again, and check that {} is PostgreSQL's own program",
         operator.path("programs/pg_dump").display()
     )
 }
@@ -194,7 +194,7 @@ fn a_dump_that_hangs_after_its_end_is_ended_when_the_limit_strikes() {
         &mut operator,
         ("pg_dump", "\"$real\" \"$@\"; exec >&-; sleep 1000"),
         "pgbackupd: no backup of database postgres: the dump took longer than limits.dump allows \
-         (1 second) and was ended: check that the server and the disk still answer, \
+         (1 second) and was ended\nhint: check that the server and the disk still answer, \
          and raise limits.dump if it needs more time",
     );
 }
@@ -210,7 +210,7 @@ fn a_dump_that_does_not_want_to_end_is_killed_when_the_limit_strikes() {
             "trap '' TERM; sleep 1000 & sleep 1000; sleep 1000",
         ),
         "pgbackupd: no backup of database postgres: the dump took longer than limits.dump allows \
-         (1 second) and was ended: check that the server and the disk still answer, \
+         (1 second) and was ended\nhint: check that the server and the disk still answer, \
          and raise limits.dump if it needs more time",
     );
 }
@@ -226,9 +226,9 @@ fn roles_that_cannot_be_dumped_fail_the_backup_with_the_way_out() {
         ),
         "pgbackupd: no backup of database postgres: the cluster's roles and tablespaces could not \
          be dumped (globals = false leaves them out): pg_dumpall ended with status 1: \
-         user postgres may not read table pg_authid: grant it pg_read_all_data (from version 14 on), \
-         or let the owner make the backup; its output:\n\
-         pg_dumpall: error: permission denied for table pg_authid",
+         user postgres may not read table pg_authid; its output:\n\
+         pg_dumpall: error: permission denied for table pg_authid\n\
+         hint: grant it pg_read_all_data (from version 14 on), or let the owner make the backup",
     );
     // What nothing decides may pass, and is no reason to do without them.
     assert_fails(
@@ -254,7 +254,7 @@ fn an_archive_that_pg_restore_refuses_is_no_backup() {
 }
 
 #[test]
-fn a_pg_dump_that_vanishes_after_it_was_chosen_is_told() {
+fn a_pg_dump_that_vanishes_after_it_was_chosen_is_reported() {
     let (_cluster, mut operator) = with_a_backup();
     let expected = format!(
         "pgbackupd: no backup of database postgres: cannot start {}: \
@@ -293,7 +293,7 @@ const HIDDEN: [&str; 5] = [
 ];
 
 #[test]
-fn without_a_pg_dump_that_fits_the_package_to_install_is_told() {
+fn without_a_pg_dump_that_fits_the_package_to_install_is_reported() {
     let (cluster, mut operator) = with_a_backup();
     let probe = operator.run_under(&HIDDEN, &["--version"]);
     if probe.code != 0 {
@@ -307,7 +307,7 @@ fn without_a_pg_dump_that_fits_the_package_to_install_is_told() {
     let expected = |found: &str| {
         format!(
             "pgbackupd: no backup of database postgres: the server is PostgreSQL {major}, and no \
-             pg_dump of version {major} or newer is installed ({found}): install the package \
+             pg_dump of version {major} or newer is installed ({found})\nhint: install the package \
              postgresql-client-{major}, or set `programs` to the directory that has it"
         )
     };

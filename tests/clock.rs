@@ -1,6 +1,6 @@
 //! The daemon's schedule on a clock that changes for summer, leaves a day out, or is set: the real
 //! program with a faked wall clock (libfaketime), against a real server. A year of slots in virtual
-//! time is tested beside `src/daemon/ticker.rs`.
+//! time is tested next to `src/daemon/ticker.rs`.
 
 use crate::support::clock::WallClock;
 use crate::support::cluster::{Cluster, wait_until};
@@ -220,7 +220,7 @@ fn a_day_forward(_: &Cluster, mut operator: Operator) {
     assert_eq!(daemon.end().code, 0);
 }
 
-/// Set back by an hour, a slot is not repeated; by a day, the day begins anew.
+/// Set back by an hour, a slot is not repeated; by a day, the day begins again.
 fn an_hour_and_a_day_back(_: &Cluster, mut operator: Operator) {
     let clock = in_riyadh(&mut operator, "2025-07-09T22:59:57Z");
     let daemon = Daemon::under(&operator, &clock);
@@ -318,7 +318,7 @@ fn to_2099(_: &Cluster, mut operator: Operator) {
 }
 
 #[test]
-fn a_test_restore_that_is_overdue_is_told_once_a_day_with_a_backup() {
+fn a_test_restore_that_is_overdue_is_reported_once_a_day_with_a_backup() {
     let cluster = Cluster::start();
     let mut operator = Operator::of(&cluster, "postgres");
     operator.set("objectives.drill_age", "35 days");

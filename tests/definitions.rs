@@ -25,7 +25,7 @@ fn list<'a>(report: &'a Value, key: &str) -> Vec<&'a str> {
     lines.iter().map(|line| line.as_str().unwrap()).collect()
 }
 
-/// Restores the newest backup beside the database; nothing else is left of it.
+/// Restores the newest backup next to the database; nothing else is left of it.
 fn restore(cluster: &Cluster, operator: &Operator, expected: i32) -> Output {
     let newest = operator.list().into_iter().max().unwrap();
     let output = operator.run(&["restore", &newest, "--into", "copy"]);

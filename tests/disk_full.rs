@@ -72,11 +72,12 @@ fn however_few_blocks_are_free_a_backup_is_whole_or_not_there() {
         }
         assert_eq!(output.code, 73, "{free} blocks free: {output}");
         operator.assert_nothing_new(&before);
-        let sentence = without_run(output.stderr.lines().last().unwrap());
+        let at = output.stderr.rfind("pgbackupd: no backup").unwrap();
+        let sentence = without_run(output.stderr[at..].trim_end());
         let start = format!(
             "pgbackupd: no backup of database {DATABASE}: cannot write {directory}/.pgbackupd-RUN."
         );
-        let end = format!(": No space left on device (os error 28): {ADVICE}");
+        let end = format!(": No space left on device (os error 28)\nhint: {ADVICE}");
         let file = sentence
             .strip_prefix(&start)
             .and_then(|rest| rest.strip_suffix(&end))
@@ -130,16 +131,20 @@ fn a_dump_that_fills_the_disk_leaves_nothing_in_any_format() {
                 sentence,
                 format!(
                     "pgbackupd: no backup of database {DATABASE}: cannot write \
-                     {}/.pgbackupd-RUN.artifact: No space left on device (os error 28): {ADVICE}\n",
+                     {}/.pgbackupd-RUN.artifact: No space left on device (os error 28)\nhint: {ADVICE}\n",
                     directory.display()
                 )
             );
         } else {
             let start = format!(
                 "pgbackupd: no backup of database {DATABASE}: pg_dump ended with status 1: the disk is \
-                 full: {ADVICE}; its output:\npg_dump: error: "
+                 full; its output:\npg_dump: error: "
             );
             assert!(sentence.starts_with(&start), "{output}");
+            assert!(
+                sentence.ends_with(&format!("\nhint: {ADVICE}\n")),
+                "{output}"
+            );
             assert!(sentence.contains("No space left on device"), "{output}");
         }
         operator.assert_nothing_left();
@@ -190,7 +195,7 @@ fn without_room_for_the_ledger_s_first_record_nothing_is_begun() {
         assert_eq!(
             output.stderr,
             format!(
-                "pgbackupd: {sentence} the run could not be recorded in {}: {full}: {ADVICE}\n",
+                "pgbackupd: {sentence} the run could not be recorded in {}: {full}\nhint: {ADVICE}\n",
                 ledger.display()
             )
         );
@@ -267,7 +272,7 @@ fn a_backup_whose_end_cannot_be_recorded_stands_and_is_no_success() {
             format!(
                 "pgbackupd: database {DATABASE}: the backup {made} is complete, but that could \
                  not be recorded in {}: \
-                 No space left on device (os error 28): {ADVICE}\n",
+                 No space left on device (os error 28)\nhint: {ADVICE}\n",
                 ledger.display()
             )
         );
@@ -310,7 +315,7 @@ fn however_few_inodes_are_left_a_backup_is_whole_or_not_there() {
         operator.assert_nothing_new(&before);
         let sentence = without_run(&output.stderr);
         let start = format!("pgbackupd: no backup of database {DATABASE}: cannot ");
-        let end = format!(": No space left on device (os error 28): {ADVICE}\n");
+        let end = format!(": No space left on device (os error 28)\nhint: {ADVICE}\n");
         let file = sentence
             .strip_prefix(&start)
             .and_then(|rest| rest.strip_suffix(&end))
@@ -330,7 +335,7 @@ fn however_few_inodes_are_left_a_backup_is_whole_or_not_there() {
 }
 
 #[test]
-fn a_disk_without_any_inode_is_told_before_anything_is_begun() {
+fn a_disk_without_any_inode_is_reported_before_anything_is_begun() {
     let Some(filesystem) = Filesystem::in_memory("size=1m,nr_inodes=200") else {
         return;
     };
@@ -366,7 +371,7 @@ fn a_disk_without_any_inode_is_told_before_anything_is_begun() {
             output.stderr,
             format!(
                 "pgbackupd: no backup of database {DATABASE}: {what}: \
-                 No space left on device (os error 28): {ADVICE}\n"
+                 No space left on device (os error 28)\nhint: {ADVICE}\n"
             )
         );
         operator.assert_nothing_left();
@@ -376,7 +381,7 @@ fn a_disk_without_any_inode_is_told_before_anything_is_begun() {
 }
 
 #[test]
-fn a_read_only_file_system_is_told_and_can_still_be_listed() {
+fn a_read_only_file_system_is_reported_and_can_still_be_listed() {
     let Some(filesystem) = Filesystem::in_memory("size=1m") else {
         return;
     };
@@ -421,7 +426,7 @@ fn a_read_only_file_system_is_told_and_can_still_be_listed() {
     clippy::too_many_lines,
     reason = "one directory, which is ours more and more"
 )]
-fn a_directory_of_somebody_else_is_told() {
+fn a_directory_of_somebody_else_is_reported() {
     if !rustix::process::geteuid().is_root() {
         println!("skipped: only root can give a directory to somebody else");
         return;
@@ -434,7 +439,7 @@ fn a_directory_of_somebody_else_is_told() {
     let user = uzers::get_user_by_name("postgres").or_else(|| uzers::get_user_by_name("nobody"));
     let user = user.unwrap();
     let why = format!(
-        "Permission denied (os error 13): {parent} belongs to root: if what is in it is {name}'s, as \
+        "Permission denied (os error 13)\nhint: {parent} belongs to root: if what is in it is {name}'s, as \
          root, run `chown --recursive --no-dereference {name}: {parent}`; if not, name another \
          directory in the configuration",
         parent = directory.parent().unwrap().display(),
@@ -456,7 +461,7 @@ fn a_directory_of_somebody_else_is_told() {
     let path = directory.display();
     let begins = format!(
         "pgbackupd: no backup of database {DATABASE}: cannot create the directory {path}: Permission \
-         denied (os error 13): as root, run `install -d -o "
+         denied (os error 13)\nhint: as root, run `install -d -o "
     );
     assert!(output.stderr.starts_with(&begins), "{output}");
     assert!(
@@ -473,7 +478,8 @@ fn a_directory_of_somebody_else_is_told() {
     fs::rename(&directory, &aside).unwrap();
     let output = operator.run_as_server_user(&["backup"]);
     assert_eq!(output.code, 73, "{output}");
-    let told = format!("cannot create the directory {path}: Permission denied (os error 13): ");
+    let told =
+        format!("cannot create the directory {path}: Permission denied (os error 13)\nhint: ");
     assert!(output.stderr.contains(&told), "{output}");
     assert_eq!(fs::read_dir(parent).unwrap().count(), 0);
     fs::rename(&aside, &directory).unwrap();
@@ -490,7 +496,7 @@ fn a_directory_of_somebody_else_is_told() {
     assert_eq!(output.code, 73, "{output}");
     assert!(
         without_run(&output.stderr).ends_with(&format!(
-            "cannot create {}/.pgbackupd-RUN.globals: Permission denied (os error 13): run as the user \
+            "cannot create {}/.pgbackupd-RUN.globals: Permission denied (os error 13)\nhint: run as the user \
              who owns the backup directory, or change its owner or mode (chown, chmod)\n",
             directory.display()
         )),

@@ -239,7 +239,7 @@ fn whatever_differs_in_the_copy_is_named() {
     assert_eq!(log[1]["event"], "failed");
     assert!(log[1]["damaged"][0]["what"].is_string());
     let status = operator.run(&["status"]);
-    assert_eq!(status.code, 1, "{status}");
+    assert_eq!(status.code, 2, "{status}");
     let words: Vec<&str> = status.stdout.split_whitespace().collect();
     let said = words.join(" ");
     let name = log[1]["backup"].as_str().unwrap();
@@ -317,7 +317,7 @@ fn what_the_machine_lacks_is_not_held_against_the_backup() {
 }
 
 #[test]
-fn a_damaged_backup_and_one_that_the_server_refuses_are_told_apart_from_good_ones() {
+fn a_damaged_backup_and_one_that_the_server_refuses_are_reported_apart_from_good_ones() {
     let source = Cluster::start();
     source.psql("CREATE TABLE t AS SELECT generate_series(1, 10) AS n");
     let (mut operator, place) = operator(&source, "postgres");
@@ -420,7 +420,7 @@ fn a_dump_that_holds_more_than_pg_dump_writes_is_not_loaded() {
     }
 }
 
-/// A materialized view is filled anew when it is loaded, out of whatever it was made of.
+/// A materialized view is filled again when it is loaded, out of whatever it was made of.
 #[test]
 fn a_backup_is_not_blamed_for_what_it_reads_elsewhere_while_it_is_loaded() {
     let (source, other) = (Cluster::start(), Cluster::start());
@@ -490,7 +490,10 @@ fn a_directory_that_is_closed_to_the_server_s_user_is_named() {
     if rustix::process::geteuid().is_root() {
         let (report, output) = drill(&operator, 69);
         assert_eq!(report["outcome"], "impossible", "{output}");
-        let expected = format!("cannot pass through {}: chmod o+x it", closed.display());
+        let expected = format!(
+            "cannot pass through {}\nhint: chmod o+x it",
+            closed.display()
+        );
         assert!(output.stderr.contains(&expected), "{output}");
     } else {
         drill(&operator, 0);
@@ -540,7 +543,7 @@ fn a_drill_that_is_killed_leaves_nothing_for_long() {
         assert!(began.elapsed() < Duration::from_secs(5), "{output}");
         if signal == Signal::TERM {
             assert_eq!(output.code, 143, "{output}");
-            // A program is told as well.
+            // A program is reported as well.
             let told: Value = serde_json::from_str(&output.stdout).unwrap();
             assert_eq!(told[0]["outcome"], "impossible", "{output}");
             assert_empty(place.path());
@@ -592,7 +595,7 @@ fn the_service_drills_when_its_job_is_due() {
     assert_eq!(daemon.end().code, 0);
     let log = operator.restore_log();
     assert_eq!(log.len(), 2);
-    // The recovery time is told with its target beside it.
+    // The recovery time is reported with its target next to it.
     let said = log[1]["message"].as_str().unwrap();
     assert!(
         said.contains("the data was back in ") && said.ends_with(" (of 30 minutes)"),

@@ -172,7 +172,7 @@ fn jobs_of_pg_cron_come_back_and_none_is_carried_out() {
         source.psql(databases),
         "postgres,template0,template1,the shop"
     );
-    // A table beside it comes back.
+    // A table next to it comes back.
     let output = operator.run(&[
         "restore", "--latest", "--table", "looked", "--schema", "back", "--yes",
     ]);

@@ -223,7 +223,7 @@ fn state_directory_that_hangs(cluster: &Cluster, mut operator: Operator) {
     let began = Instant::now();
     let status = operator.run(&["status"]);
     assert!(began.elapsed() < Duration::from_secs(30), "{status}");
-    assert_eq!(status.code, 1, "{status}");
+    assert_eq!(status.code, 2, "{status}");
     let expected = format!("the directory {} does not answer: ", directory.display());
     assert!(one_line(&status.stdout).contains(&expected), "{status}");
 
@@ -362,7 +362,7 @@ fn assert_concern_about(operator: &Operator, daemon: &Daemon, directory: &Path) 
         state(operator)["hanging"][0]["directory"] == named
     });
     let status = operator.run(&["status"]);
-    assert_eq!(status.code, 1, "{status}");
+    assert_eq!(status.code, 2, "{status}");
     let expected = format!("the directory {named} has not answered the daemon since ");
     assert!(one_line(&status.stdout).contains(&expected), "{status}");
 }

@@ -152,7 +152,7 @@ fn every_name_in_the_configuration_gets_a_backup_and_a_directory_of_its_own() {
     let output = operator.run(&["backup"]);
     assert_eq!(output.code, 0, "{output}");
     assert_eq!(output.stderr, "");
-    // Whatever its name, each is told in two lines.
+    // Whatever its name, each is reported in two lines.
     assert_eq!(output.stdout.lines().count(), 2 * HOSTILE.len(), "{output}");
     let unprintable = |c: char| c.is_control() && c != '\n';
     assert!(!output.stdout.contains(unprintable), "{output}");
@@ -239,8 +239,19 @@ fn a_reason_may_be_any_text_and_stays_out_of_the_path() {
     operator.assert_all_whole();
     let listed = operator.run(&["list"]);
     assert_eq!(listed.code, 0, "{listed}");
-    // A head and a line each under one head more.
-    assert_eq!(listed.stdout.lines().count(), 2 + reasons.len(), "{listed}");
+    // A line each, and none that a reason has made: what does not fit stands indented below.
+    let lines = listed.stdout.lines().skip(2);
+    let (below, backups): (Vec<&str>, Vec<&str>) =
+        lines.partition(|line| line.starts_with("     "));
+    assert_eq!(backups.len(), reasons.len(), "{listed}");
+    assert!(
+        below.iter().all(|line| line.chars().count() <= 80),
+        "{listed}"
+    );
+    assert!(
+        backups.iter().all(|line| line.starts_with(" manual_")),
+        "{listed}"
+    );
     assert!(listed.stdout.contains("two\\nlines"), "{listed}");
     assert!(!operator.path("pwned").exists() && !operator.path("x").exists());
 
@@ -367,6 +378,11 @@ fn no_command_in_any_format_lets_a_name_command_the_terminal_or_spoil_json() {
             run(&[&table, [schema.as_str()].as_slice(), json].concat(), &[0]);
             run(&[&["incident", &database], json].concat(), &[0]);
             run(&[&["incident", "--list", &database], json].concat(), &[0]);
+            run(
+                &[&["report", "weekly", "--format", "markdown"], json].concat(),
+                &[0],
+            );
+            run(&[&["report"], json].concat(), &[0]);
         }
         cluster.psql_in(name, "ALTER TABLE who RENAME TO \"who\u{1b}[31m\u{9b}\"");
         run(&["backup", &database], &[0]);

@@ -74,12 +74,14 @@ async fn the_properties_of_a_database_are_recorded() {
             name,
             version,
             schema,
+            owner,
         },
     ] = &properties.extensions[..]
     else {
         panic!("{:?}", properties.extensions);
     };
     assert_eq!((name.as_str(), schema.as_str()), ("plpgsql", "pg_catalog"));
+    assert_eq!(owner.as_deref(), Some("postgres"));
     assert!(!version.is_empty());
     assert!(properties.size_bytes > 1_000_000);
     let json = serde_json::to_string(&properties).unwrap();

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
+use crate::support::certificates::Certificates;
 use crate::support::cluster::{Cluster, Options, SUPERUSER, free_port};
 use pgbackupd::config::Connection;
 use pgbackupd::postgres::{Client, ConnectError, ConnectErrorKind, Conninfo};
@@ -45,7 +45,7 @@ async fn the_environment_of_the_cluster_is_enough() {
 }
 
 #[tokio::test]
-async fn a_password_opens_and_its_lack_or_a_wrong_one_is_told() {
+async fn a_password_opens_and_its_lack_or_a_wrong_one_is_reported() {
     let (_cluster, text) = with_tcp();
     Client::connect(&conninfo(&format!("{text} password=sesame")), LIMIT)
         .await
@@ -76,7 +76,7 @@ async fn a_password_opens_and_its_lack_or_a_wrong_one_is_told() {
 }
 
 #[tokio::test]
-async fn a_database_that_does_not_exist_is_told() {
+async fn a_database_that_does_not_exist_is_reported() {
     let cluster = Cluster::shared();
     let socket = cluster.socket_directory().display();
     let error = failure(&format!("host={socket} user={SUPERUSER} dbname=absent")).await;
@@ -91,7 +91,7 @@ async fn a_database_that_does_not_exist_is_told() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_down_is_told_and_may_come_back() {
+async fn a_server_that_is_down_is_reported_and_may_come_back() {
     let port = free_port();
     for text in [
         format!("host=127.0.0.1 port={port} user=u"),
@@ -122,7 +122,7 @@ async fn a_server_that_never_answers_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_server_without_a_free_connection_is_told() {
+async fn a_server_without_a_free_connection_is_reported() {
     let cluster = Cluster::shared();
     cluster.create_database("crowded");
     cluster.psql("CREATE ROLE crowd LOGIN CONNECTION LIMIT 1");
@@ -168,100 +168,25 @@ async fn of_several_hosts_the_first_that_will_do_is_taken_and_kept() {
     assert_eq!(failure(&text).await.kind, ConnectErrorKind::NoSuchDatabase);
 }
 
-/// An authority, and a certificate of it for a server of this name; PEM.
-struct Certificates {
-    directory: tempfile::TempDir,
-}
-
-impl Certificates {
-    fn make(server: &str) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let openssl = |arguments: &[&str]| {
-            let output = Command::new("openssl")
-                .args(arguments)
-                .current_dir(&directory)
-                .output()
-                .expect("openssl, which Debian's PostgreSQL needs as well");
-            assert!(
-                output.status.success(),
-                "{arguments:?}: {}",
-                String::from_utf8_lossy(&output.stderr)
-            );
-        };
-        let curve = [
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-            "-nodes",
-        ];
-        let request = |arguments: &[&str]| openssl(&[&["req"][..], &curve, arguments].concat());
-        request(&[
-            "-x509",
-            "-subj",
-            "/CN=authority",
-            "-keyout",
-            "ca.key",
-            "-out",
-            "ca.crt",
-        ]);
-        let subject = format!("/CN={server}");
-        for name in ["server", "client"] {
-            let extensions = directory.path().join(format!("{name}.ext"));
-            std::fs::write(extensions, format!("subjectAltName=DNS:{server}\n")).unwrap();
-            let [key, csr, crt, ext] = ["key", "csr", "crt", "ext"].map(|e| format!("{name}.{e}"));
-            let subject = if name == "client" {
-                "/CN=postgres"
-            } else {
-                &subject
-            };
-            request(&["-subj", subject, "-keyout", &key, "-out", &csr]);
-            openssl(&[
-                "x509",
-                "-req",
-                "-in",
-                &csr,
-                "-CA",
-                "ca.crt",
-                "-CAkey",
-                "ca.key",
-                "-CAcreateserial",
-                "-extfile",
-                &ext,
-                "-out",
-                &crt,
-            ]);
-        }
-        Self { directory }
-    }
-
-    fn path(&self, name: &str) -> std::path::PathBuf {
-        self.directory.path().join(name)
-    }
-
-    fn text(&self, name: &str) -> String {
-        std::fs::read_to_string(self.path(name)).unwrap()
-    }
-
-    fn cluster(&self) -> Cluster {
-        let cluster = Cluster::with(&Options {
-            tcp: true,
-            settings: vec![
-                ("ssl", "on".to_owned()),
-                ("ssl_cert_file", "server.crt".to_owned()),
-                ("ssl_key_file", "server.key".to_owned()),
-                ("ssl_ca_file", "ca.crt".to_owned()),
-            ],
-            files: vec![
-                ("server.crt", self.text("server.crt")),
-                ("server.key", self.text("server.key")),
-                ("ca.crt", self.text("ca.crt")),
-            ],
-            ..Options::default()
-        });
-        cluster.psql("ALTER ROLE postgres PASSWORD 'sesame'");
-        cluster
-    }
+/// A server with these certificates.
+fn cluster_with(certificates: &Certificates) -> Cluster {
+    let cluster = Cluster::with(&Options {
+        tcp: true,
+        settings: vec![
+            ("ssl", "on".to_owned()),
+            ("ssl_cert_file", "server.crt".to_owned()),
+            ("ssl_key_file", "server.key".to_owned()),
+            ("ssl_ca_file", "ca.crt".to_owned()),
+        ],
+        files: vec![
+            ("server.crt", certificates.text("server.crt")),
+            ("server.key", certificates.text("server.key")),
+            ("ca.crt", certificates.text("ca.crt")),
+        ],
+        ..Options::default()
+    });
+    cluster.psql("ALTER ROLE postgres PASSWORD 'sesame'");
+    cluster
 }
 
 /// Whether the connection of these parameters is encrypted; none if there is none.
@@ -283,7 +208,7 @@ async fn encrypted(cluster: &Cluster, text: &str) -> Option<bool> {
 async fn tls_is_used_and_verified_as_the_mode_says() {
     let certificates = Certificates::make("db.example");
     let strangers = Certificates::make("db.example");
-    let cluster = certificates.cluster();
+    let cluster = cluster_with(&certificates);
     let base = format!(
         "hostaddr=127.0.0.1 port={} user={SUPERUSER} password=sesame",
         cluster.port()
@@ -353,7 +278,7 @@ async fn tls_is_used_and_verified_as_the_mode_says() {
 #[tokio::test(flavor = "multi_thread")]
 async fn allow_and_prefer_change_their_way_when_the_server_admits_only_the_other() {
     let certificates = Certificates::make("db.example");
-    let cluster = certificates.cluster();
+    let cluster = cluster_with(&certificates);
     let base = format!(
         "host=127.0.0.1 port={} user={SUPERUSER} password=sesame",
         cluster.port()
@@ -384,7 +309,7 @@ async fn allow_and_prefer_change_their_way_when_the_server_admits_only_the_other
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_certificate_logs_in() {
     let certificates = Certificates::make("db.example");
-    let cluster = certificates.cluster();
+    let cluster = cluster_with(&certificates);
     cluster.set_hba("local all all trust\nhostssl all all 127.0.0.1/32 cert\n");
     let base = format!(
         "host=127.0.0.1 port={} user={SUPERUSER} sslmode=require",

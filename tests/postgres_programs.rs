@@ -94,7 +94,7 @@ async fn a_database_of_any_name_is_dumped_and_no_other() {
         cluster.psql_in(name, &format!("CREATE TABLE only_in_{i}_ (a int)"));
     }
     cluster.psql("CREATE ROLE some_role");
-    // Keepalives travel by --dbname, beside which PGDATABASE has to count.
+    // Keepalives travel by --dbname, next to which PGDATABASE has to count.
     for parameters in ["", "keepalives_idle=30 tcp_user_timeout=9000"] {
         for (i, name) in HOSTILE_NAMES.iter().enumerate() {
             let conninfo = conninfo(&cluster, parameters, Some(name));

@@ -82,7 +82,7 @@ fn kinds(operator: &Operator) -> Vec<String> {
     clippy::too_many_lines,
     reason = "one scenario, each step on what the one before has left"
 )]
-fn a_damaged_backup_is_put_aside_told_everywhere_and_released_when_it_is_whole() {
+fn a_damaged_backup_is_quarantined_reported_everywhere_and_released_when_it_is_intact() {
     let (_cluster, mut operator, names) = prepared(3);
     let directory = operator.backups();
     let bad = &names[2];
@@ -343,7 +343,7 @@ fn a_damaged_backup_stays_where_it_is_while_another_run_is_at_work() {
     let output = operator.run(&["verify", "--quarantine"]);
     assert_eq!(output.code, 65, "{output}");
     assert_eq!(operator.list(), [""; 0]);
-    assert_eq!(kinds(&operator), ["quarantined", "no_backup"]);
+    assert_eq!(kinds(&operator), ["no_backup", "quarantined"]);
 }
 
 #[test]
@@ -383,7 +383,7 @@ fn however_little_time_there_is_every_backup_has_its_turn() {
     // What was read today is not due for another week.
     assert_eq!(run("7 days"), (Vec::new(), 0));
 
-    // A manifest that is of no use takes no time to be told of, and is nobody's to move.
+    // A manifest that is of no use takes no time to be reported of, and is nobody's to move.
     let manifest = operator.backups().join(format!("{}.json", names[0]));
     fs::write(&manifest, "{").unwrap();
     let output = operator.run(&["verify", "--older-than=0s", "--budget=1ms", "--quarantine"]);

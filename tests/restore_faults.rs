@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::cluster::{Cluster, wait_until};
+use crate::support::cluster::{Cluster, wait_until, wait_until_no_session_is_left};
 use crate::support::filesystem::Filesystem;
 use crate::support::operator::{Operator, Running};
 use crate::support::restored::{assert_untouched, beginning_with, databases, small, value};
@@ -328,16 +328,6 @@ impl Scene {
             .run_under(&starter, &["restore", "--latest", "--yes"]);
         assert_eq!(killed.code, 137, "{killed}");
     }
-
-    /// Whatever the server still does for the one that was killed comes to its end.
-    fn wait_for_the_server(&self) {
-        wait_until("no session is left", || {
-            self.cluster.psql(
-                "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'pgbackupd%'",
-            ) == "0"
-        });
-        self.operator.assert_no_processes();
-    }
 }
 
 #[test]
@@ -426,7 +416,8 @@ fn kill_at_every(steps: &[(Step, Left)], format: &str, suffix: &str) {
         let records = scene.operator.restore_log().len();
 
         scene.kill_at(step, &artifact);
-        scene.wait_for_the_server();
+        wait_until_no_session_is_left(&scene.cluster);
+        scene.operator.assert_no_processes();
         let cluster = &scene.cluster;
         let case = format!("{format}, {step:?}");
         let stands = match left {

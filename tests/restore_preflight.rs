@@ -28,6 +28,39 @@ fn assert_refused(cluster: &Cluster, operator: &Operator, expected: &[&str]) {
 }
 
 #[test]
+fn what_needs_no_reading_is_named_before_the_backup_is_read() {
+    let cluster = Cluster::start();
+    let mut operator = small(&cluster, "app");
+    operator.back_up();
+    cluster.create_database("copy");
+    cluster.psql("CREATE ROLE weak LOGIN");
+    // Whoever reads it finds that it is damaged.
+    let name = operator.list().pop().unwrap();
+    let artifact = operator.backups().join(format!("{name}.sql.gz"));
+    fs::write(&artifact, "no dump at all").unwrap();
+    let refused = |operator: &Operator, arguments: &[&str], code: i32, phrases: &[&str]| {
+        let output = operator.run(&[&["restore", name.as_str(), "--yes"], arguments].concat());
+        assert_eq!(output.code, code, "{output}");
+        for phrase in phrases {
+            assert!(output.stderr.contains(phrase), "{phrase}: {output}");
+        }
+        assert!(!output.stderr.contains("reading "), "{output}");
+        assert!(!output.stderr.contains("damaged"), "{output}");
+    };
+    let there = "there is a database \"copy\" already\nhint: give another name with --into";
+    refused(&operator, &["--into", "copy"], 69, &[there]);
+    refused(&operator, &["--table", "no_such"], 64, &["no_such"]);
+    // All of it together.
+    operator.set("connection.user", "weak");
+    let weak = "user weak may not create databases\nhint: ";
+    refused(&operator, &["--into", "copy"], 69, &[there, weak]);
+    operator.set("connection.user", "postgres");
+    let read = operator.run(&["restore", &name, "--into", "other", "--yes"]);
+    assert_eq!(read.code, 65, "{read}");
+    assert!(read.stderr.contains("reading "), "{read}");
+}
+
+#[test]
 fn everything_that_is_missing_is_named_before_anything_is_touched() {
     let cluster = Cluster::start();
     let mut operator = small(&cluster, "app");
@@ -104,7 +137,7 @@ fn server_user(cluster: &Cluster) -> u32 {
     clippy::too_many_lines,
     reason = "one scenario, each step on what the one before has left"
 )]
-fn a_role_that_is_no_superuser_is_told_what_it_may_not_and_does_the_rest() {
+fn a_role_that_is_no_superuser_is_reported_what_it_may_not_and_does_the_rest() {
     let cluster = Cluster::start();
     let mut operator = small(&cluster, "app");
     cluster.psql("CREATE ROLE keeper LOGIN CREATEDB; CREATE ROLE other LOGIN");
@@ -152,7 +185,8 @@ fn a_role_that_is_no_superuser_is_told_what_it_may_not_and_does_the_rest() {
     operator.back_up();
     operator.set("connection.user", "keeper");
     cluster.psql_in("app", "UPDATE t SET v = 'as it stands'");
-    let denied = "user keeper may not create anything in the tablespace \"fast\": GRANT CREATE";
+    let denied =
+        "user keeper may not create anything in the tablespace \"fast\"\nhint: GRANT CREATE";
     assert_refused(&cluster, &operator, &[denied]);
     cluster.psql("GRANT CREATE ON TABLESPACE fast TO keeper");
     let session = |user: &str| {
@@ -434,7 +468,7 @@ fn where_our_user_may_not_connect_to_the_usual_database_another_one_serves() {
 }
 
 #[test]
-fn what_is_bound_to_the_replaced_database_is_told() {
+fn what_is_bound_to_the_replaced_database_is_reported() {
     let settings = vec![
         ("wal_level", "logical".to_owned()),
         ("max_prepared_transactions", "2".to_owned()),

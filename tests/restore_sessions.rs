@@ -11,7 +11,7 @@ use crate::support::operator::{Operator, wait_for_the_next_second};
 use crate::support::restored::{assert_untouched, beginning_with, databases, small, value};
 use crate::support::sample::feed;
 
-/// Makes an index of a table that waits, where it is restored, for a second one to be made beside it.
+/// Makes an index of a table that waits, where it is restored, for a second one to be made next to it.
 const MEETING: &str = "
     CREATE TABLE left_one (a int); INSERT INTO left_one VALUES (1);
     CREATE TABLE right_one (a int); INSERT INTO right_one VALUES (1);
@@ -133,14 +133,16 @@ fn an_index_that_cannot_be_made_is_named_with_its_line_and_the_database_serves()
         "app",
         "--yes",
     ]);
-    assert_eq!(output.code, 69, "{output}");
+    assert_eq!(output.code, 65, "{output}");
     let expected = format!(
         "the backup could not be loaded: psql ended with status 3: line {0}: could not create unique \
          index \"double_a\" (SQLSTATE 23505, schema public, table double, constraint double_a)\n\
+         hint: `pgbackupd restore {1} --salvage --into app_salvaged` salvages what it holds\n\
          full output:\n\
          psql:<stdin>:{0}: ERROR:  could not create unique index \"double_a\"\n\
          DETAIL:  Key (a)=(1) is duplicated.",
-        line.unwrap() + 1
+        line.unwrap() + 1,
+        path.display()
     );
     assert!(output.stderr.contains(&expected), "{output}");
     assert_eq!(output.stderr.matches("ERROR:").count(), 1, "{output}");
@@ -178,7 +180,7 @@ fn rows_that_the_server_quotes_are_on_the_terminal_and_in_the_incident_report_al
         assert_ne!(broken, text);
         fs::write(&path, &broken).unwrap();
         let output = operator.run(&["restore", path.to_str().unwrap(), "--into", "beside"]);
-        assert_eq!(output.code, 69, "{code} by {to:?}: {output}");
+        assert_eq!(output.code, 65, "{code} by {to:?}: {output}");
         assert!(output.stderr.contains("marker7"), "{output}");
         assert!(output.stderr.contains(code), "{output}");
         let (mut recorded, mut reported) = (String::new(), String::new());
@@ -240,7 +242,7 @@ fn a_line_behind_the_indexes_is_that_of_the_dump() {
     fs::write(&path, &text).unwrap();
     let line = text.lines().position(|line| line.contains("public.gone"));
     let output = operator.run(&["restore", path.to_str().unwrap(), "--into", "beside"]);
-    assert_eq!(output.code, 69, "{output}");
+    assert_eq!(output.code, 65, "{output}");
     let expected = format!(
         "psql:<stdin>:{}: ERROR:  relation \"public.gone\" does not exist",
         line.unwrap() + 1

@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::cluster::{Cluster, wait_until};
+use crate::support::cluster::{Cluster, wait_until_no_session_is_left};
 use crate::support::operator::{HeldLock, Operator, Output, server_user};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ const SAYS: &str = "the service's user (--as-me keeps root)\n";
 
 /// Root with a configuration that the service's user can read, and a directory for backups that is
 /// that user's. None when we are not root.
-fn root_beside_a_service(cluster: &Cluster, database: &str) -> Option<Operator> {
+fn root_next_to_a_service(cluster: &Cluster, database: &str) -> Option<Operator> {
     if !rustix::process::geteuid().is_root() {
         println!("skipped: only root can give a directory away");
         return None;
@@ -64,7 +64,7 @@ fn assert_refused(output: &Output, said: &[&str]) {
 fn roots_command_runs_as_the_owner_of_the_backups_and_both_are_on_record() {
     let cluster = Cluster::start();
     cluster.psql("CREATE TABLE t AS SELECT i FROM generate_series(1, 10) AS i");
-    let Some(mut operator) = root_beside_a_service(&cluster, "postgres") else {
+    let Some(mut operator) = root_next_to_a_service(&cluster, "postgres") else {
         return;
     };
     operator.set_variable("SUDO_USER", "noura");
@@ -110,11 +110,7 @@ fn a_signal_reaches_the_run(cluster: &Cluster, operator: &Operator) {
         let output = running.wait();
         assert_eq!(output.code, code, "{output}");
         drop(lock);
-        wait_until("no session is left", || {
-            cluster.psql(
-                "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'pgbackupd %'",
-            ) == "0"
-        });
+        wait_until_no_session_is_left(cluster);
     }
 }
 
@@ -199,7 +195,7 @@ fn close_to(path: &Path, user: u32, mode: u32) {
 #[test]
 fn what_is_said_about_a_secret_is_followed_to_a_backup() {
     let cluster = Cluster::start();
-    let Some(mut operator) = root_beside_a_service(&cluster, "postgres") else {
+    let Some(mut operator) = root_next_to_a_service(&cluster, "postgres") else {
         return;
     };
     let configuration = operator.configuration();
@@ -240,7 +236,7 @@ fn what_is_said_about_a_secret_is_followed_to_a_backup() {
 #[test]
 fn what_is_said_about_a_directory_is_followed_to_a_backup() {
     let cluster = Cluster::start();
-    let Some(mut operator) = root_beside_a_service(&cluster, "postgres") else {
+    let Some(mut operator) = root_next_to_a_service(&cluster, "postgres") else {
         return;
     };
     let above = operator.path("made by root");
@@ -276,7 +272,7 @@ fn what_is_said_about_a_directory_is_followed_to_a_backup() {
 fn the_question_is_asked_and_no_program_has_roots_terminal() {
     let cluster = Cluster::start();
     cluster.psql("CREATE DATABASE shop");
-    let Some(mut operator) = root_beside_a_service(&cluster, "shop") else {
+    let Some(mut operator) = root_next_to_a_service(&cluster, "shop") else {
         return;
     };
     // The number of the controlling terminal, 0 for none (proc(5)), and who it is.

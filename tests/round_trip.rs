@@ -60,7 +60,7 @@ fn differences(found: &Census, expected: &Census) -> Vec<String> {
     differences.iter().map(ToString::to_string).collect()
 }
 
-/// Loads roles and tablespaces. What is there already is told and passed over.
+/// Loads roles and tablespaces. What is there already is reported and passed over.
 fn restore_globals(operator: &Operator, target: &Cluster) {
     let told = type_in(
         target,
@@ -164,7 +164,7 @@ fn zstd_in_an_archive_is_refused_where_pg_dump_cannot_do_it() {
         let output = operator.run(&["backup"]);
         assert_eq!(output.code, 78, "{output}");
         let sentence = format!(
-            "pg_dump {} cannot compress the {format} format with zstd; that needs version 16: install postgresql-client-16 or newer, or set compression = \"gzip\" or format = \"plain\"\n",
+            "pg_dump {} cannot compress the {format} format with zstd; that needs version 16\nhint: install postgresql-client-16 or newer, or set compression = \"gzip\" or format = \"plain\"\n",
             version()
         );
         assert_eq!(

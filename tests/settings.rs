@@ -134,7 +134,7 @@ fn a_database_is_restored_with_the_settings_that_it_was_made_with() {
         let rows = "SET role = none; SELECT region FROM base";
         assert_eq!(cluster.psql_in(&tables, rows), SECRET);
 
-        // A server that does not set it: loaded with the value of then, and told without it.
+        // A server that does not set it: loaded with the value of then, and reported without it.
         cluster.psql("ALTER SYSTEM SET app.region = 'elsewhere'");
         cluster.psql("SELECT pg_reload_conf()");
         wait_until("the server reloads", || {

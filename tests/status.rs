@@ -15,7 +15,8 @@ use serde_json::{Value, json};
 use crate::support::clock::{machine_time, run_at};
 use crate::support::cluster::{Cluster, wait_until};
 use crate::support::drill::open_directory;
-use crate::support::operator::{HeldLock, Operator, Output, make_big_table};
+use crate::support::filesystem::Filesystem;
+use crate::support::operator::{HeldLock, Operator, Output, code_of_status, make_big_table};
 
 /// Somebody whose daemon, if there is one, is nobody else's.
 fn operator(cluster: &Cluster) -> Operator {
@@ -34,8 +35,8 @@ fn status(operator: &Operator) -> Value {
     let output = operator.run(&["status", "--json"]);
     assert_eq!(output.stderr, "", "{output}");
     let status: Value = serde_json::from_str(&output.stdout).unwrap();
-    let expected = i32::from(!status["ok"].as_bool().unwrap());
-    assert_eq!(output.code, expected, "{output}");
+    assert_eq!(output.code, code_of_status(&status), "{output}");
+    assert_eq!(status["ok"], output.code == 0, "{output}");
     status
 }
 
@@ -109,7 +110,7 @@ fn after_a_backup_all_is_well() {
 }
 
 #[test]
-fn a_database_without_a_backup_is_told_once_one_was_due() {
+fn a_database_without_a_backup_is_reported_once_one_was_due() {
     let mut operator = Operator::without_server("sales");
     operator.set(
         "daemon.runtime_directory",
@@ -121,13 +122,13 @@ fn a_database_without_a_backup_is_told_once_one_was_due() {
         "{said}"
     );
     age_configuration(&operator);
-    let said = text(&operator, 1);
+    let said = text(&operator, 2);
     assert!(
         said.starts_with("2 things need attention, seen at "),
         "{said}"
     );
     assert!(
-        said.contains(" ! sales: there is no backup, although one was due;"),
+        said.contains(" !! sales: there is no backup, although one was due;"),
         "{said}"
     );
     assert_eq!(kinds(&status(&operator)), ["no_backup", "no_daemon"]);
@@ -135,12 +136,12 @@ fn a_database_without_a_backup_is_told_once_one_was_due() {
 }
 
 #[test]
-fn a_backup_that_grows_old_is_told_and_a_new_one_settles_it() {
+fn a_backup_that_grows_old_is_reported_and_a_new_one_settles_it() {
     let cluster = Cluster::start();
     let operator = operator(&cluster);
     operator.back_up();
     let later = shifted(&operator, 48, &["status", "--json"]);
-    assert_eq!(later.code, 1, "{later}");
+    assert_eq!(later.code, 2, "{later}");
     let later: Value = serde_json::from_str(&later.stdout).unwrap();
     let kinds = kinds(&later);
     assert!(
@@ -155,7 +156,7 @@ fn a_backup_that_grows_old_is_told_and_a_new_one_settles_it() {
 }
 
 #[test]
-fn a_failed_run_is_told_with_its_reason_until_one_succeeds() {
+fn a_failed_run_is_reported_with_its_reason_until_one_succeeds() {
     let cluster = Cluster::start();
     let mut operator = operator(&cluster);
     operator.back_up();
@@ -190,7 +191,7 @@ fn a_failed_run_is_told_with_its_reason_until_one_succeeds() {
 }
 
 #[test]
-fn damage_and_manifests_that_nobody_can_read_are_told() {
+fn damage_and_manifests_that_nobody_can_read_are_reported() {
     let cluster = Cluster::start();
     let operator = operator(&cluster);
     for _ in 0..2 {
@@ -218,10 +219,10 @@ fn damage_and_manifests_that_nobody_can_read_are_told() {
 
     fs::write(file(&names[0], ".json"), "{").unwrap();
     let status = status(&operator);
-    assert_eq!(kinds(&status), ["damaged", "unreadable", "no_backup"]);
+    assert_eq!(kinds(&status), ["damaged", "no_backup", "unreadable"]);
     // What is somebody else's deserves a word and no more.
     fs::write(operator.backups().join("backup_20200101_000000.sql.gz"), "").unwrap();
-    let said = text(&operator, 1);
+    let said = text(&operator, 2);
     assert!(said.starts_with("3 things need attention"), "{said}");
     assert!(said.contains("have no manifest: 1;"), "{said}");
 }
@@ -334,7 +335,7 @@ fn looking_writes_nothing() {
 }
 
 #[test]
-fn a_directory_that_cannot_be_looked_at_is_told() {
+fn a_directory_that_cannot_be_looked_at_is_reported() {
     let mut operator = Operator::without_server("sales");
     operator.set("daemon.runtime_directory", operator.path("run").display());
     fs::create_dir(operator.path("backups")).unwrap();
@@ -355,7 +356,21 @@ fn databases_are_found_and_chosen_by_name() {
     let mut operator = operator(&cluster);
     operator.unset("database");
     operator.set("databases", "all");
-    let said = text(&operator, 1);
+    // As of a named one: nothing was missed before anybody could know of it.
+    let said = text(&operator, 0);
+    assert!(said.contains("yet: the first is not due"), "{said}");
+    assert!(
+        said.starts_with("no database is backed up here yet"),
+        "{said}"
+    );
+    let line = operator.run(&["status", "--nagios"]);
+    assert!(
+        line.stdout
+            .starts_with("PGBACKUPD OK - no database is backed up here yet"),
+        "{line}"
+    );
+    age_configuration(&operator);
+    let said = text(&operator, 2);
     assert!(
         said.contains("there is no backup of any database of server main in "),
         "{said}"
@@ -391,6 +406,74 @@ fn little_space_needs_attention() {
     operator.set("limits.free_space", "1 EB");
     let status = status(&operator);
     assert_eq!(kinds(&status), ["space"]);
+}
+
+#[test]
+fn p14_a_file_system_that_the_schedule_fills_is_reported_unless_retention_frees_enough() {
+    let Some(disk) = Filesystem::in_memory("size=24m") else {
+        return;
+    };
+    let cluster = Cluster::start();
+    // Text that no compressor makes small.
+    cluster.psql(
+        "CREATE TABLE noise AS SELECT i, sha512(i::text::bytea) AS bytes \
+           FROM generate_series(1, 40000) AS i",
+    );
+    let mut operator = operator(&cluster);
+    operator.set("directory", disk.path().display());
+    operator.set("limits.free_space", "1 MB");
+    operator.set("jobs.daily.schedule", "0 * * * *");
+    operator.back_up();
+    let reported = status(&operator);
+    assert_eq!(kinds(&reported), ["space"]);
+    assert_eq!(reported["space"][0]["full_in_days"], 1);
+    assert!(text(&operator, 1).contains("full within a day"));
+
+    operator.set_value("series.daily.keep", false);
+    operator.set_value("series.daily.keep_last", 2);
+    let reported = status(&operator);
+    assert_eq!(kinds(&reported), Vec::<&str>::new());
+    assert_eq!(reported["space"][0]["full_in_days"], Value::Null);
+}
+
+/// Where the state directory takes nothing, no alert is sent: whoever looks has to see it.
+#[test]
+fn a_state_directory_that_is_full_is_critical() {
+    let Some(disk) = Filesystem::in_memory("size=64k") else {
+        return;
+    };
+    let cluster = Cluster::start();
+    let mut operator = operator(&cluster);
+    operator.back_up();
+    operator.set("daemon.state_directory", disk.path().display());
+    assert_eq!(kinds(&status(&operator)), Vec::<&str>::new());
+    disk.leave_blocks(0);
+    let reported = status(&operator);
+    assert_eq!(kinds(&reported), ["directory"]);
+    assert_eq!(reported["attention"][0]["severity"], "critical");
+    let said = text(&operator, 2);
+    assert!(said.contains("no alert and no report is sent"), "{said}");
+    assert!(said.contains("No space left on device"), "{said}");
+    assert!(said.contains("hint: free some space"), "{said}");
+}
+
+/// What a crash leaves of a line is nobody's concern; what nobody wrote is.
+#[test]
+fn a_ledger_in_which_somebody_else_has_written_is_reported() {
+    let cluster = Cluster::start();
+    let operator = operator(&cluster);
+    operator.back_up();
+    let ledger = operator.backups().join("backup.log");
+    let written = fs::read(&ledger).unwrap();
+    for (more, expected) in [
+        (&b"{\"at\":\"2026-1"[..], &[][..]),
+        (b"\0\0\0\0\n", &[]),
+        (b"{\"format\":99,\"new\":true}\n", &[]),
+        (b"\xff\x12 noise\nmore noise\n", &["directory"]),
+    ] {
+        fs::write(&ledger, [&written, more].concat()).unwrap();
+        assert_eq!(kinds(&status(&operator)), expected, "{more:?}");
+    }
 }
 
 #[test]
@@ -558,4 +641,56 @@ fn not_configured(operator: &Operator) -> Vec<String> {
         .map(|remark| remark.as_str().unwrap().to_owned())
         .filter(|remark| remark.contains("is not configured"))
         .collect()
+}
+
+/// The line of `status --nagios`, and its exit code.
+fn plugin(operator: &Operator, options: &[&str]) -> (i32, String) {
+    let output = operator.run(&[&["status", "--nagios"], options].concat());
+    assert_eq!(output.stdout.lines().count(), 1, "{output}");
+    assert_eq!(output.stderr, "", "{output}");
+    (output.code, output.stdout)
+}
+
+#[test]
+fn a_monitoring_plugin_gets_one_line_with_performance_data() {
+    let cluster = Cluster::start();
+    cluster.create_database("a|b");
+    let mut operator = Operator::of(&cluster, "a|b");
+    operator.set("daemon.runtime_directory", operator.path("run").display());
+    operator.back_up();
+    let (code, line) = plugin(&operator, &[]);
+    assert_eq!(code, 0, "{line}");
+    let (text, data) = line.split_once(" | ").unwrap();
+    assert_eq!(text, "PGBACKUPD OK - all is well with 1 database");
+    assert!(
+        data.starts_with("databases=1 critical=0 warning=0 oldest_newest_backup="),
+        "{data}"
+    );
+    assert!(data.contains("s;;86400 least_free_space="), "{data}");
+
+    operator.set("limits.free_space", "1000 TB");
+    let (code, line) = plugin(&operator, &[]);
+    assert_eq!(code, 1, "{line}");
+    assert!(line.starts_with("PGBACKUPD WARNING - only "), "{line}");
+
+    let artifact = operator.artifacts().pop_first().unwrap();
+    fs::write(operator.backups().join(artifact), "").unwrap();
+    assert_eq!(operator.run(&["verify", "--all"]).code, 65);
+    let (code, line) = plugin(&operator, &[]);
+    assert_eq!(code, 2, "{line}");
+    let start = "PGBACKUPD CRITICAL - a/b: the backup ";
+    assert!(line.starts_with(start), "{line}");
+    assert!(
+        line.contains(" more) | databases=1 critical=2 warning=1"),
+        "{line}"
+    );
+
+    // What the command itself cannot see is not said to be well, nor to be ill.
+    let (code, line) = plugin(&operator, &["-d", "nosuch"]);
+    assert_eq!(code, 3, "{line}");
+    assert!(line.starts_with("PGBACKUPD UNKNOWN - "), "{line}");
+    operator.set("nonsense", 1);
+    let (code, line) = plugin(&operator, &[]);
+    assert_eq!(code, 3, "{line}");
+    assert!(line.starts_with("PGBACKUPD UNKNOWN - "), "{line}");
 }

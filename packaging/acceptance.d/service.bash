@@ -155,6 +155,11 @@ schedule_in_force() {
         jq --raw-output --arg job "$1" '.jobs[] | select(.job == $job) | .schedule'
 }
 
+# daily_schedule_is SCHEDULE
+daily_schedule_is() {
+    [[ $(schedule_in_force daily) == "$1" ]]
+}
+
 # next_run JOB: its time of day and the zone's offset, as in 02:00+03:00. On which day that is
 # depends on the day of the test.
 next_run() {

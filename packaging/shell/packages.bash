@@ -25,7 +25,8 @@ need() {
 need_for_the_suite() {
     need cargo cargo cc build-essential initdb postgresql psql postgresql-client \
         zstd zstd pigz pigz xfs_io xfsprogs mkfs.ext4 e2fsprogs strace strace \
-        man man-db faketime faketime localedef locales script bsdutils
+        man man-db faketime faketime localedef locales script bsdutils \
+        openssl openssl aiosmtpd python3-aiosmtpd promtool prometheus
     make_german_locale
 }
 

@@ -7,9 +7,10 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::env::CommandEnv;
-use super::failure::{Failure, FailureKind};
+use super::failure::Failure;
+use super::session::Session;
 use super::{report, select};
-use crate::jobs::{accept, backup_directories};
+use crate::jobs::accept;
 use crate::policy::Accepted;
 
 /// The end of its help.
@@ -36,7 +37,7 @@ pub(super) struct Args {
 /// What can be accepted.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum What {
-    /// The database lost its tables or most of its rows
+    /// The database lost tables or rows, or a backup has an odd size
     Contents,
     /// Another server now has this database
     Server,
@@ -61,48 +62,37 @@ pub(super) struct AcceptResult {
 }
 
 pub(super) fn run(args: &Args, env: &CommandEnv<'_>, out: &mut dyn Write) -> Result<(), Failure> {
-    let loaded = env.load()?;
-    let context = env.context(&loaded);
-    let to_failure = |error| report::failure(&error, env.interrupt);
-    let wanted: Vec<String> = args.database.iter().cloned().collect();
-    let backup_directories =
-        backup_directories(&context, &loaded.plan, &wanted).map_err(to_failure)?;
-    let backup_directories =
-        select::all_seen(backup_directories, "nothing was accepted", env.interrupt)?;
-    let usage = |message: String| Failure::new(FailureKind::Usage, message);
+    let session = Session::new(env, env.load()?);
+    let directories = session.directories(args.database.as_slice())?;
+    let backup_directories = directories.all_seen("nothing was accepted")?;
     let [backup_directory] = backup_directories.as_slice() else {
         return Err(select::not_one(
             &backup_directories,
             "name one with --database",
         ));
     };
-    let (what, word) = match args.what {
-        What::Contents => (Accepted::Contents, "contents"),
-        What::Server => (Accepted::Server, "server"),
-        What::Vanished => (Accepted::Vanished, "vanished"),
-        What::Manifest => (Accepted::Manifest, "manifest"),
+    let (what, loss) = match args.what {
+        What::Contents => (Accepted::Contents, "loss of contents or odd size"),
+        What::Server => (Accepted::Server, "change of server"),
+        What::Vanished => (Accepted::Vanished, "vanished backup"),
+        What::Manifest => (Accepted::Manifest, "lost manifest"),
     };
-    let backups = accept(&context, backup_directory, what).map_err(to_failure)?;
+    let backups = accept(&session.context, backup_directory, what)
+        .map_err(|error| session.failure(&error))?;
     if backups.is_empty() {
-        return Err(usage(format!(
-            "database {}: there is nothing to accept as {word}; `pgbackupd status` shows what was lost",
+        return Err(Failure::usage(format!(
+            "database {}: there is no {loss} to accept\nhint: `pgbackupd status` shows what was lost",
             report::one_line(&backup_directory.label)
         )));
     }
     if env.json {
-        let (server, database) = (
-            backup_directory.server.clone(),
-            backup_directory.database.clone(),
-        );
-        return report::json(
-            &AcceptResult {
-                server,
-                database,
-                accepted: what,
-                backups,
-            },
-            out,
-        );
+        let result = AcceptResult {
+            server: backup_directory.server.clone(),
+            database: backup_directory.database.clone(),
+            accepted: what,
+            backups,
+        };
+        return report::json(&result, out);
     }
     let meaning = match what {
         Accepted::Contents => "the contents of the database since then",

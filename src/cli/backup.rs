@@ -1,7 +1,6 @@
 //! `pgbackupd backup`: make a backup of one, some or all configured databases.
 
 use std::io::Write;
-use std::sync::Arc;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -9,17 +8,16 @@ use serde::Serialize;
 
 use super::env::CommandEnv;
 use super::failure::{Failure, FailureKind};
-use super::progress::Display;
-use super::several::{ends_before, together};
+use super::session::Session;
+use super::several::Turns;
 use super::{report, select};
-use crate::config::{JobKind, Plan, Runs};
+use crate::config::{JobKind, Plan, Runs, nearest};
 use crate::jobs::{
-    BackupReport, BackupRequest, JobContext, Run, Stop, Strictness, Target, Targets, back_up,
+    BackupReport, BackupRequest, JobError, Run, Stop, Strictness, Target, Targets, back_up,
     missing_credential, targets,
 };
-use crate::pipeline::Progress;
 use crate::policy::Series;
-use crate::repository::{Repository, Role};
+use crate::repository::{Repository, Role, SkippedTable};
 
 /// The end of its help.
 const EXAMPLES: &str = "\
@@ -52,7 +50,7 @@ pub(super) struct Args {
 }
 
 /// What `backup --json` and `emergency --json` print for each database, in a list.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub(super) struct BackupResult {
     /// The server's name in the configuration.
     pub server: String,
@@ -74,13 +72,23 @@ pub(super) struct BackupResult {
     pub seconds: Option<f64>,
     /// Older backups that retention removed.
     pub removed: Vec<String>,
+    /// Tables whose rows could not be read and are not in the backup, which is partial then.
+    pub skipped_tables: Vec<SkippedResult>,
     /// What the operator should know.
     pub warnings: Vec<String>,
     /// Why it failed.
     pub error: Option<String>,
-    /// How it is shown to people.
-    #[serde(skip)]
-    label: String,
+}
+
+/// A table whose rows are not in a partial backup.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub(super) struct SkippedResult {
+    /// Its name, as SQL writes it.
+    pub table: String,
+    /// So many rows could be read before the failure.
+    pub rows_read: u64,
+    /// Why not all, in the server's words.
+    pub reason: String,
 }
 
 pub(super) async fn run(
@@ -88,36 +96,33 @@ pub(super) async fn run(
     env: &CommandEnv<'_>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let loaded = env.load_to_run(Runs::Programs)?;
-    let context = env.context(&loaded);
+    let session = Session::new(env, env.load_to_run(Runs::Programs)?);
     let series = match (&args.series, &args.reason) {
         (Some(series), _) => series.clone(),
         (None, Some(_)) => Series::manual(),
         (None, None) => Series::daily(),
     };
+    let plan = session.plan();
     let Targets { found, failures } = tokio::select! {
-        found = targets(&context, &loaded.plan, &args.databases) => found,
+        found = targets(&session.context, plan, &args.databases) => found,
         () = env.interrupt.token().cancelled() => Err(Stop::Interrupted.into()),
     }
-    .map_err(|error| report::failure(&error, env.interrupt))?;
+    .map_err(|error| session.failure(&error))?;
     if found.is_empty() && failures.is_empty() {
         return Err(nothing_to_back_up());
     }
-    if !args.new_series && !is_known(&series, &loaded.plan, &found) {
-        return Err(unknown_series(&series, &loaded.plan));
+    if !args.new_series && !is_known(&series, plan, &found) {
+        return Err(unknown_series(&series, plan));
     }
-    let unavailable = failures
-        .iter()
-        .map(|error| report::failure(error, env.interrupt))
-        .collect();
+    let mut turns = Turns::new(&session, session.failures(&failures), out);
     let backups = Backups {
         targets: &found,
         series: &series,
         reason: args.reason.as_deref(),
         strictness: Strictness::Usual,
     };
-    let made = backups.make(&context, env, out).await?;
-    together(&[unavailable, made].concat())
+    backups.make(&mut turns).await?;
+    turns.conclude()
 }
 
 /// Whether anything knows the series: a job, a retention rule, or a backup of one of the targets.
@@ -145,17 +150,13 @@ fn configured_series(plan: &Plan) -> impl Iterator<Item = &Series> {
 }
 
 fn unknown_series(series: &Series, plan: &Plan) -> Failure {
-    let likeness = |known: &&Series| strsim::jaro_winkler(known.as_str(), series.as_str());
-    let nearest = configured_series(plan)
-        .max_by(|one, other| likeness(one).total_cmp(&likeness(other)))
+    let known = configured_series(plan).map(Series::as_str);
+    let nearest = nearest(series.as_str(), known)
         .map_or_else(String::new, |known| format!("; did you mean {known}?"));
-    Failure::new(
-        FailureKind::Usage,
-        format!(
-            "no job makes the series {series}, no retention rule names it, and there is no backup of \
+    Failure::usage(format!(
+        "no job makes the series {series}, no retention rule names it, and there is no backup of \
              it{nearest}\nhint: --new-series makes it; without a retention rule all of its backups stay"
-        ),
-    )
+    ))
 }
 
 /// Backups to make, one of each target.
@@ -167,63 +168,57 @@ pub(super) struct Backups<'a> {
 }
 
 impl Backups<'_> {
-    /// Makes them, one after the other; the failure of one does not stop the others. Gives the
-    /// failures.
-    pub(super) async fn make(
-        &self,
-        context: &JobContext,
-        env: &CommandEnv<'_>,
-        out: &mut dyn Write,
-    ) -> Result<Vec<Failure>, Failure> {
-        let mut results = Vec::new();
-        let mut failures: Vec<Failure> = Vec::new();
-        for (index, target) in self.targets.iter().enumerate() {
-            let name = report::one_line(&target.label);
-            let request = BackupRequest {
-                connection: &target.server.connection,
-                database: &target.database,
-                series: self.series,
-                reason: self.reason,
-                strictness: self.strictness,
-            };
-            let progress = Arc::new(Progress::default());
-            let display = Display::start(&name, &progress, env.json);
-            let run = Run::begin(context, &progress, env.interrupt.token());
-            let outcome = match missing_credential(context, &target.server.connection) {
-                // It is no failure of the job's.
-                Some(error) => Err(error),
-                None => back_up(&run, request).await,
-            };
-            drop(display);
-            let result = match &outcome {
-                Ok(made) => backup_result(target, made),
-                Err(error) => {
-                    let failure = report::failure(error, env.interrupt);
-                    let mut result = BackupResult::failed(target, &failure);
-                    let standing = error.standing_backup();
-                    result.backup = standing.map(str::to_owned);
-                    let subject = standing.map_or("no backup of database", |_| "database");
-                    failures.push(Failure::new(
-                        failure.kind,
-                        format!("{subject} {name}: {}", failure.message),
-                    ));
-                    result
+    /// Makes them, one after the other.
+    pub(super) async fn make(&self, turns: &mut Turns<'_, BackupResult>) -> Result<(), Failure> {
+        let turn = async |turns: &mut Turns<'_, BackupResult>, target: &Target<'_>| {
+            match self.back_up(turns.session, target).await {
+                Ok(made) => {
+                    turns.failures.extend(partial(&target.label, &made));
+                    turns.add(backup_result(target, &made), |result, out| {
+                        print(result, &made, &target.label, out)
+                    })
                 }
-            };
-            if !env.json {
-                print(&result, out)?;
+                Err(error) => {
+                    let failure = turns.session.failure(&error);
+                    let standing = error.standing_backup();
+                    let subject = standing.map_or("no backup of database", |_| "database");
+                    let name = report::one_line(&target.label);
+                    let sentence = format!("{subject} {name}: {}", failure.message);
+                    turns.failures.push(Failure::new(failure.kind, sentence));
+                    let result = BackupResult {
+                        server: target.server.name.clone(),
+                        database: target.database.name.clone(),
+                        backup: standing.map(str::to_owned),
+                        error: Some(failure.message),
+                        ..BackupResult::default()
+                    };
+                    // The failure is all that people see of it.
+                    turns.add(result, |_, _| Ok(()))
+                }
             }
-            results.push(result);
-            let left = self.targets[index + 1..].iter().map(|left| &left.label);
-            if ends_before(left, env.interrupt, &mut failures) {
-                break;
-            }
+        };
+        turns.each(self.targets, |one| &one.label, turn).await
+    }
+
+    async fn back_up(
+        &self,
+        session: &Session<'_>,
+        target: &Target<'_>,
+    ) -> Result<BackupReport, JobError> {
+        let connection = &target.server.connection;
+        if let Some(error) = missing_credential(&session.context, connection) {
+            // It is no failure of the job's.
+            return Err(error);
         }
-        if env.json {
-            report::json(&results, out)?;
-        }
-        out.flush()?;
-        Ok(failures)
+        let request = BackupRequest {
+            connection,
+            database: &target.database,
+            series: self.series,
+            reason: self.reason,
+            strictness: self.strictness,
+        };
+        let job = async |run: &Run<'_>| back_up(run, request).await;
+        session.job(&target.label, job).await
     }
 }
 
@@ -236,23 +231,39 @@ pub(super) fn nothing_to_back_up() -> Failure {
     )
 }
 
-impl BackupResult {
-    fn failed(target: &Target<'_>, failure: &Failure) -> Self {
-        Self {
-            server: target.server.name.clone(),
-            label: target.label.clone(),
-            database: target.database.name.clone(),
-            ok: false,
-            backup: None,
-            path: None,
-            bytes: None,
-            rows: None,
-            tables: None,
-            seconds: None,
-            removed: Vec::new(),
-            warnings: Vec::new(),
-            error: Some(failure.message.clone()),
-        }
+/// A partial backup is there, and no success.
+fn partial(label: &str, made: &BackupReport) -> Option<Failure> {
+    let manifest = &made.manifest;
+    let skipped = manifest.skipped_tables.iter();
+    let tables: Vec<String> = skipped
+        .map(|one| {
+            format!(
+                "  {} (read before the failure: {}): {}",
+                one.table,
+                report::counted(one.rows_read, "row", "rows"),
+                one.reason
+            )
+        })
+        .collect();
+    manifest.is_partial().then(|| {
+        Failure::new(
+            FailureKind::Damaged,
+            format!(
+                "{} of database {} is partial; it lacks the rows of:\n{}\nhint: repair or drop these \
+                 tables; until then, the newest complete backup has their rows",
+                manifest.name,
+                report::one_line(label),
+                tables.join("\n")
+            ),
+        )
+    })
+}
+
+fn skipped(one: &SkippedTable) -> SkippedResult {
+    SkippedResult {
+        table: one.table.clone(),
+        rows_read: one.rows_read,
+        reason: one.reason.clone(),
     }
 }
 
@@ -266,7 +277,6 @@ fn backup_result(target: &Target<'_>, made: &BackupReport) -> BackupResult {
     let removed = made.pruned.iter().flat_map(|pruned| &pruned.removed);
     BackupResult {
         server: target.server.name.clone(),
-        label: target.label.clone(),
         database: manifest.database.clone(),
         ok: true,
         backup: Some(manifest.name.clone()),
@@ -276,28 +286,32 @@ fn backup_result(target: &Target<'_>, made: &BackupReport) -> BackupResult {
         tables: Some(manifest.census.summary.tables),
         seconds: Some(manifest.seconds.total),
         removed: removed.map(|removal| removal.backup.clone()).collect(),
+        skipped_tables: manifest.skipped_tables.iter().map(skipped).collect(),
         warnings: made.losses.iter().chain(&made.warnings).cloned().collect(),
         error: None,
     }
 }
 
-fn print(result: &BackupResult, out: &mut dyn Write) -> Result<(), Failure> {
+fn print(
+    result: &BackupResult,
+    made: &BackupReport,
+    label: &str,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
     for warning in &result.warnings {
         tracing::warn!("{warning}");
     }
-    let (Some(backup), Some(path)) = (&result.backup, &result.path) else {
-        return Ok(());
-    };
+    let manifest = &made.manifest;
     writeln!(
         out,
-        "{backup}: database {}, {} in {}, {}, read back and intact, in {}\n  {}",
-        report::one_line(&result.label),
-        report::counted(result.rows.unwrap_or_default(), "row", "rows"),
-        report::counted(result.tables.unwrap_or_default(), "table", "tables"),
-        report::size(result.bytes.unwrap_or_default()),
-        report::duration(Duration::from_secs_f64(result.seconds.unwrap_or_default())),
-        report::one_line(path),
+        "{}: database {}, {}",
+        manifest.name,
+        report::one_line(label),
+        made.summary(Duration::from_secs_f64(manifest.seconds.total))
     )?;
+    if let Some(path) = &result.path {
+        writeln!(out, "  {}", report::one_line(path))?;
+    }
     for removed in &result.removed {
         writeln!(out, "  {removed} removed by retention")?;
     }

@@ -9,10 +9,9 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::env::CommandEnv;
-use super::failure::{Failure, FailureKind};
+use super::failure::{Failure, FailureKind, NEXT};
 use super::report::{self, counted};
 use super::run_as::load_for_reader;
-use super::several::NEXT;
 use crate::config::{
     ConfigError, Databases, DumpSettings, Loaded, Plan, Problem, RestoreSettings, Setting, Source,
     key_in_toml, schema,
@@ -294,7 +293,7 @@ fn checked(server: &ServerConnections) -> CheckedServer {
         kind: match failure.kind {
             ConnectionFailureKind::NoSuchDatabase => "no_such_database",
             ConnectionFailureKind::Refused | ConnectionFailureKind::Misconfigured => "refused",
-            ConnectionFailureKind::Passing => "unreachable",
+            ConnectionFailureKind::Passing | ConnectionFailureKind::DueRunFailed => "unreachable",
         },
         message: failure.message.clone(),
     };
@@ -529,6 +528,17 @@ mod tests {
         insta::assert_snapshot!(printed);
         let again = toml_edit::Document::parse(printed.as_str()).unwrap();
         assert_eq!(again["retention"]["floor"].as_integer(), Some(5));
+    }
+
+    #[test]
+    fn the_words_of_commands_are_shown_without_passwords() {
+        let text = "database = \"a\"\n[restore]\nstop = [\"sh\", \"-c\", \"x password=hunter2\"]\n\
+                    start = [\"y\", \"password=hunter2\"]\n[alerts.c]\ntype = \"command\"\n\
+                    argv = [\"/bin/z\", \"password=hunter2\"]\n";
+        let (printed, result) = output(Command::Show, text, false);
+        assert!(result.is_ok(), "{result:?}");
+        assert!(!printed.contains("hunter2"), "{printed}");
+        assert!(printed.contains("/bin/z"), "{printed}");
     }
 
     #[test]

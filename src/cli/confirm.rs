@@ -10,7 +10,7 @@ use crate::threads;
 
 /// What came of a question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Confirmation {
+enum Confirmation {
     /// The database's name was typed.
     Given,
     /// Something else was.
@@ -33,15 +33,27 @@ pub(super) struct Named<'a> {
     pub(super) label: &'a str,
 }
 
-/// Prints what is about to happen, and asks for the database's name.
+/// Prints what is about to happen, and goes on if the database's name is typed.
 ///
 /// # Errors
-/// When a signal comes first.
-pub(super) async fn ask(
+/// When something else is, or a signal comes first; or, as `unasked`, when nobody is there to be asked.
+pub(super) async fn confirm(
     text: &str,
     named: Named<'_>,
     interrupt: &Interrupt,
-) -> Result<Confirmation, Failure> {
+    unasked: Failure,
+) -> Result<(), Failure> {
+    match ask(text, named, interrupt).await? {
+        Confirmation::Given => Ok(()),
+        Confirmation::Refused => Err(Failure::usage(format!(
+            "the answer was not {}: nothing was changed",
+            report::one_line(named.database)
+        ))),
+        Confirmation::NoTerminal => Err(unasked),
+    }
+}
+
+async fn ask(text: &str, named: Named<'_>, interrupt: &Interrupt) -> Result<Confirmation, Failure> {
     if !is_possible() {
         return Ok(Confirmation::NoTerminal);
     }
@@ -79,17 +91,6 @@ fn confirmation_by(answer: &str, named: Named<'_>) -> Confirmation {
     } else {
         Confirmation::Refused
     }
-}
-
-/// The failure of a command whose question was not answered as asked.
-pub(super) fn refused(database: &str) -> Failure {
-    Failure::new(
-        FailureKind::Usage,
-        format!(
-            "the answer was not {}: nothing was changed",
-            report::one_line(database)
-        ),
-    )
 }
 
 #[cfg(test)]

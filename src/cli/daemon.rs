@@ -17,6 +17,7 @@ pub(super) struct Args {}
 pub(super) async fn run(_: &Args, source: Source) -> Result<(), Failure> {
     let loaded = load(&source)?;
     loaded.refuse_commands_of_others(Runs::Programs)?;
+    loaded.refuse_commands_of_others(Runs::Alerts)?;
     // Kept to the end: it sees to it that the last lines are written.
     let _log = telemetry::for_daemon(&log_settings(&loaded.plan))
         .map_err(|error| Failure::new(FailureKind::CannotCreate, error.to_string()))?;

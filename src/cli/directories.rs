@@ -8,9 +8,9 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::env::CommandEnv;
-use super::failure::{Failure, FailureKind};
+use super::failure::{Failure, FailureKind, together};
 use super::report;
-use super::several::together;
+use super::session::Session;
 use crate::jobs::{
     Discovery, JobContext, Stop, WantedDirectory, discover_as, discover_databases, needs_discovery,
     wanted_directories, wished_databases,
@@ -65,26 +65,26 @@ pub(super) async fn run(
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     let owner = args.owner.as_deref().map(owner).transpose()?.flatten();
-    let loaded = env.load_for(owner.as_ref())?;
-    let context = env.context(&loaded);
+    let session = Session::new(env, env.load_for(owner.as_ref())?);
+    let (plan, context) = (session.plan(), &session.context);
     let wished = args.wanted.as_deref().and_then(wished_databases);
     let discovery = tokio::select! {
         discovery = async {
             match (wished, &owner) {
                 (Some(wished), _) => wished,
-                _ if !needs_discovery(&loaded.plan) => Discovery::default(),
-                (None, Some(owner)) => discover_for(owner, env, &context).await,
-                (None, None) => discover_databases(&context, &loaded.plan).await,
+                _ if !needs_discovery(plan) => Discovery::default(),
+                (None, Some(owner)) => discover_for(owner, env, context).await,
+                (None, None) => discover_databases(context, plan).await,
             }
         } => discovery,
         () = env.interrupt.token().cancelled() => {
-            return Err(report::failure(&Stop::Interrupted.into(), env.interrupt));
+            return Err(session.failure(&Stop::Interrupted.into()));
         }
     };
     if args.discover {
         return report::json(&discovery, out);
     }
-    let (wanted, refused) = wanted_directories(&loaded.plan, &discovery);
+    let (wanted, refused) = wanted_directories(plan, &discovery);
     for warning in discovery.failures.iter().chain(&refused) {
         tracing::warn!("{warning}");
     }
@@ -111,10 +111,9 @@ pub(super) async fn run(
 
 /// For whom directories are made; none for whoever runs this.
 fn owner(name: &str) -> Result<Option<Owner>, Failure> {
-    let usage = |message| Failure::new(FailureKind::Usage, message);
     let owner = Owner::named(name).ok_or_else(|| {
-        usage(format!(
-            "there is no user {name:?}: name the user of the service with --owner"
+        Failure::usage(format!(
+            "there is no user {name:?}\nhint: name the user of the service with --owner"
         ))
     })?;
     let me = rustix::process::geteuid();
@@ -123,8 +122,8 @@ fn owner(name: &str) -> Result<Option<Owner>, Failure> {
     } else if me.as_raw() == owner.uid {
         Ok(None)
     } else {
-        Err(usage(format!(
-            "only root can make directories for {name}: run it as root, or as {name} without \
+        Err(Failure::usage(format!(
+            "only root can make directories for {name}\nhint: run it as root, or as {name} without \
              --owner"
         )))
     }

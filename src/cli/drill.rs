@@ -1,7 +1,8 @@
 //! `pgbackupd drill`: restore backups into a temporary cluster and say whether they came back whole.
 
+mod definitions;
+
 use std::io::Write;
-use std::sync::Arc;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -9,16 +10,15 @@ use serde::Serialize;
 
 use super::env::CommandEnv;
 use super::failure::{Failure, FailureKind};
-use super::progress::Display;
-use super::several::{conclude, ends_before};
+use super::session::{Directories, Session};
+use super::several::Turns;
 use super::{report, select};
-use crate::config::{Plan, Runs};
+use crate::config::Runs;
 use crate::display::{recomputed, rough_span};
 use crate::jobs::{
-    BackupDirectory, DrillOutcome, DrillReport, JobContext, JobError, Run, WhichBackup,
-    backups_to_drill, drill, passed_over_by_drill,
+    BackupDirectory, DrillOutcome, DrillReport, RestoreSource, Run, WhichBackup, backups_to_drill,
+    drill, passed_over_by_drill,
 };
-use crate::pipeline::Progress;
 use crate::repository::Stem;
 
 /// The end of its help.
@@ -27,7 +27,9 @@ Examples:
   pgbackupd drill --database sales
       Drill the newest backup of each series of sales
   pgbackupd drill backup_20261122_153034
-      Drill one backup";
+      Drill one backup
+  pgbackupd drill --definitions --database sales
+      Load the newest backup of sales without its rows";
 
 /// Test-restore backups into a temporary cluster, and compare.
 ///
@@ -47,6 +49,9 @@ pub(super) struct Args {
     /// Every configured database, one after the other
     #[arg(long, conflicts_with_all = ["backup", "databases"])]
     all_databases: bool,
+    /// Load only the definitions of the newest backup, without rows; counts as no drill
+    #[arg(long)]
+    definitions: bool,
 }
 
 /// What `drill --json` prints for each test restore, in a list.
@@ -59,7 +64,8 @@ pub(super) struct DrilledBackup {
     /// The backup.
     pub name: String,
     /// `proven`, `damaged` (its files), `refused` (by the server), `differs` (what came back is
-    /// something else), or `impossible` (it could not be tried, which says nothing about it).
+    /// something else), or `impossible` (it could not be tried, which says nothing about it). With
+    /// `--definitions`: `definitions_load`, `definitions_refused` or `impossible`.
     pub outcome: &'static str,
     /// What was found, or why it could not be tried; null when it is proven.
     pub message: Option<String>,
@@ -105,121 +111,89 @@ pub(super) async fn run(
     } else {
         env.load_to_run(Runs::Programs)?
     };
-    let context = env.context(&loaded);
-    let to_failure = |error: JobError| report::failure(&error, env.interrupt);
-    let (found, failures) =
-        select::places_for(&context, &loaded.plan, &args.databases, is_path).map_err(to_failure)?;
-    let unseen: Vec<Failure> = failures.into_iter().map(to_failure).collect();
+    let session = Session::new(env, loaded);
+    let Directories { found, unseen } = session.directories_or_paths(&args.databases, is_path)?;
     let chosen = choose_backups(args, found, &unseen)?;
-    let mut drills = Drills {
-        plan: &loaded.plan,
-        context,
-        env,
-        drilled: Vec::new(),
-        failures: unseen,
-    };
-    for (index, (backup_directory, which)) in chosen.iter().enumerate() {
-        let stems = match drills.backups(backup_directory, which) {
-            Ok(stems) => stems,
-            Err(error) => {
-                drills.failures.push(to_failure(error));
-                continue;
+    let mut turns = Turns::new(&session, unseen, out);
+    let turn = async |turns: &mut Turns<'_, DrilledBackup>, (one, which): &Chosen| {
+        for stem in backups(turns, one, which) {
+            if args.definitions {
+                definitions::try_one(turns, one, &stem).await?;
+            } else {
+                drill_one(turns, one, &stem).await?;
             }
-        };
-        for stem in stems {
-            drills.drill(backup_directory, &stem, out).await?;
             if env.interrupt.signal().is_some() {
                 break;
             }
         }
-        let left = chosen[index + 1..].iter().map(|(left, _)| &left.label);
-        if ends_before(left, env.interrupt, &mut drills.failures) {
-            break;
-        }
-    }
-    conclude(&drills.drilled, &drills.failures, env, out)
-}
-
-/// Test restores, one after the other, and what came of them.
-struct Drills<'a> {
-    plan: &'a Plan,
-    context: JobContext,
-    env: &'a CommandEnv<'a>,
-    drilled: Vec<DrilledBackup>,
-    failures: Vec<Failure>,
-}
-
-impl Drills<'_> {
-    /// The backups of a database to drill; none is a failure.
-    fn backups(
-        &mut self,
-        backup_directory: &BackupDirectory,
-        which: &WhichBackup,
-    ) -> Result<Vec<Stem>, JobError> {
-        let stems = backups_to_drill(backup_directory, which)?;
-        match passed_over_by_drill(&self.context, backup_directory, which, &stems) {
-            Ok(passed) => {
-                for sentence in passed {
-                    tracing::warn!("{}", report::one_line(&sentence));
-                }
-            }
-            Err(error) => {
-                let failure = report::failure(&error, self.env.interrupt);
-                self.failures.push(failure);
-            }
-        }
-        if stems.is_empty() {
-            self.failures.push(Failure::new(
-                FailureKind::Unavailable,
-                format!(
-                    "database {}: there is no intact backup to restore",
-                    report::one_line(&backup_directory.label)
-                ),
-            ));
-        }
-        Ok(stems)
-    }
-
-    async fn drill(
-        &mut self,
-        backup_directory: &BackupDirectory,
-        stem: &Stem,
-        out: &mut dyn Write,
-    ) -> Result<(), Failure> {
-        let database = report::one_line(&backup_directory.label);
-        let progress = Arc::new(Progress::default());
-        let display = Display::start(&database, &progress, self.env.json);
-        let run = Run::begin(&self.context, &progress, self.env.interrupt.token());
-        let outcome = drill(&run, backup_directory, stem).await;
-        drop(display);
-        let target = self.plan.objectives.recovery_time;
-        match outcome {
-            Ok(report) => {
-                if report.outcome.is_bad()
-                    && let Some(sentence) = report.outcome.sentence()
-                {
-                    let said = format!("does NOT RESTORE: {sentence}");
-                    report::alarm(run.id, &backup_directory.database, stem, None, &said);
-                }
-                self.failures.extend(failure(&database, &report));
-                let drilled = drilled_backup(backup_directory, target, report);
-                if !self.env.json {
-                    print(
-                        &drilled,
-                        &report::prefix(self.plan, &backup_directory.label),
-                        out,
-                    )?;
-                }
-                self.drilled.push(drilled);
-            }
-            Err(error) => {
-                let failure = report::failure(&error, self.env.interrupt);
-                self.drilled
-                    .push(without_outcome(backup_directory, target, stem, &failure));
-                self.failures.push(failure);
-            }
-        }
         Ok(())
+    };
+    turns.each(&chosen, |(one, _)| &one.label, turn).await?;
+    turns.conclude()
+}
+
+/// Backups to drill, and where they are.
+type Chosen = (BackupDirectory, WhichBackup);
+
+/// The backups of a database to drill; none is a failure.
+fn backups(
+    turns: &mut Turns<'_, DrilledBackup>,
+    backup_directory: &BackupDirectory,
+    which: &WhichBackup,
+) -> Vec<Stem> {
+    let stems = match backups_to_drill(backup_directory, which) {
+        Ok(stems) => stems,
+        Err(error) => {
+            turns.fail(&error);
+            return Vec::new();
+        }
+    };
+    match passed_over_by_drill(&turns.session.context, backup_directory, which, &stems) {
+        Ok(passed) => {
+            for sentence in passed {
+                tracing::warn!("{}", report::one_line(&sentence));
+            }
+        }
+        Err(error) => turns.fail(&error),
+    }
+    if stems.is_empty() {
+        turns.failures.push(Failure::new(
+            FailureKind::Unavailable,
+            format!(
+                "database {}: there is no intact backup to restore",
+                report::one_line(&backup_directory.label)
+            ),
+        ));
+    }
+    stems
+}
+
+async fn drill_one(
+    turns: &mut Turns<'_, DrilledBackup>,
+    backup_directory: &BackupDirectory,
+    stem: &Stem,
+) -> Result<(), Failure> {
+    let session = turns.session;
+    let job = async |run: &Run<'_>| (run.id, drill(run, backup_directory, stem).await);
+    let (run, outcome) = session.job(&backup_directory.label, job).await;
+    let target = session.plan().objectives.recovery_time;
+    match outcome {
+        Ok(report) => {
+            if let Some(alarm) = report.outcome.alarm() {
+                report::alarm(run, &backup_directory.database, stem, None, &alarm);
+            }
+            turns.failures.extend(failure(backup_directory, &report));
+            let prefix = session.prefix(&backup_directory.label);
+            let drilled = drilled_backup(backup_directory, target, report);
+            turns.add(drilled, |drilled, out| print(drilled, &prefix, out))
+        }
+        Err(error) => {
+            let failure = session.failure(&error);
+            let drilled = without_outcome(backup_directory, target, stem, &failure);
+            turns.failures.push(failure);
+            // The failure is all that people see of it.
+            turns.add(drilled, |_, _| Ok(()))
+        }
     }
 }
 
@@ -227,7 +201,7 @@ fn choose_backups(
     args: &Args,
     backup_directories: Vec<BackupDirectory>,
     unseen: &[Failure],
-) -> Result<Vec<(BackupDirectory, WhichBackup)>, Failure> {
+) -> Result<Vec<Chosen>, Failure> {
     if let Some(text) = &args.backup {
         let (stem, holding) =
             select::holding(&backup_directories, text).map_err(select::unless(unseen))?;
@@ -245,11 +219,12 @@ fn choose_backups(
     }
     Ok(backup_directories
         .into_iter()
-        .map(|backup_directory| (backup_directory, WhichBackup::NewestOfSeries))
+        .map(|backup_directory| (backup_directory, definitions::which(args)))
         .collect())
 }
 
-fn failure(database: &str, report: &DrillReport) -> Option<Failure> {
+fn failure(backup_directory: &BackupDirectory, report: &DrillReport) -> Option<Failure> {
+    let database = report::one_line(&backup_directory.label);
     let sentence = report.outcome.sentence()?;
     let kind = if report.outcome.is_bad() {
         FailureKind::Damaged
@@ -257,10 +232,17 @@ fn failure(database: &str, report: &DrillReport) -> Option<Failure> {
         FailureKind::Unavailable
     };
     let mut message = format!("database {database}: {}: {sentence}", report.stem);
-    if let DrillOutcome::Refused { said, .. } = &report.outcome {
+    if report.outcome.is_bad() {
+        let source = RestoreSource::Backup(backup_directory.clone(), report.stem.clone());
+        let command = source.salvage_command(&backup_directory.database);
+        message.push_str("\nhint: `");
+        message.push_str(&command);
+        message.push_str("` salvages what it holds");
+    }
+    if let DrillOutcome::Refused { detail, .. } = &report.outcome {
         // With rows, and so for the terminal alone.
         message.push_str("\nfull output:\n");
-        message.push_str(said);
+        message.push_str(detail);
     }
     Some(Failure::new(kind, message))
 }

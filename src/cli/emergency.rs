@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use super::backup::{Backups, nothing_to_back_up};
 use super::env::CommandEnv;
 use super::failure::{Failure, FailureKind};
-use super::several::together;
-use super::{report, select};
+use super::select;
+use super::session::Session;
+use super::several::Turns;
 use crate::config::{Loaded, Runs, Source, load};
 use crate::identity;
-use crate::jobs::{JobError, Strictness, Targets, targets};
+use crate::jobs::{Strictness, Targets, targets};
 use crate::policy::Series;
 
 /// The end of its help.
@@ -19,7 +20,9 @@ Examples:
   pgbackupd emergency
       Back up the configured database to its directory
   pgbackupd emergency --database sales --to /mnt/rescue
-      Back up sales to another disk";
+      Back up sales to another disk
+  pgbackupd emergency --database sales --skip-damaged
+      Back up all of sales but the rows of tables that cannot be read";
 
 /// Back up one database at once, even without a configuration.
 ///
@@ -35,6 +38,12 @@ pub(super) struct Args {
     /// Database, as NAME or SERVER/NAME [default: the only one configured, or PGDATABASE]
     #[arg(long, short, value_name = "NAME", value_parser = select::database_name)]
     database: Option<String>,
+    /// Leave out the rows of tables that cannot be read, five at most; the backup is partial then
+    ///
+    /// For a damaged page, a value that is too long, or a library that is gone. Each takes one more
+    /// pass. A partial backup counts for nothing but itself: exit code 65.
+    #[arg(long)]
+    skip_damaged: bool,
     /// Reason for the record
     #[arg(long, value_name = "TEXT", default_value = "emergency")]
     reason: String,
@@ -45,31 +54,25 @@ pub(super) async fn run(
     env: &CommandEnv<'_>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let loaded = load_or_do_without(args, &env.source)?;
-    let context = env.context(&loaded);
-    let wanted: Vec<String> = args.database.iter().cloned().collect();
-    let to_failure = |error: JobError| report::failure(&error, env.interrupt);
-    let targets = targets(&context, &loaded.plan, &wanted).await;
+    let session = Session::new(env, load_or_do_without(args, &env.source)?);
+    let wanted: &[String] = args.database.as_slice();
     let Targets {
         found: mut targets,
-        mut failures,
-    } = targets.map_err(to_failure)?;
-    if args.database.is_none() && !failures.is_empty() {
+        failures,
+    } = targets(&session.context, session.plan(), wanted)
+        .await
+        .map_err(|error| session.failure(&error))?;
+    let mut unavailable = session.failures(&failures);
+    if args.database.is_none() && !unavailable.is_empty() {
         // Which one is meant cannot be known before it is known which there are.
-        return Err(to_failure(failures.remove(0)));
+        return Err(unavailable.remove(0));
     }
-    if targets.is_empty() && failures.is_empty() {
+    if targets.is_empty() && unavailable.is_empty() {
         return Err(nothing_to_back_up());
     }
     if targets.len() > 1 {
-        let names: Vec<String> = targets
-            .iter()
-            .map(|target| format!("{:?}", target.label))
-            .collect();
-        return Err(Failure::new(
-            FailureKind::Usage,
-            format!("name one with --database: {}", names.join(", ")),
-        ));
+        let labels = targets.iter().map(|target| &target.label);
+        return Err(select::several("there are several databases", labels));
     }
     if let (Some(directory), Some(target)) = (&args.to, targets.first_mut()) {
         target.database.directory.clone_from(directory);
@@ -78,11 +81,16 @@ pub(super) async fn run(
         targets: &targets,
         series: &Series::manual(),
         reason: Some(&args.reason),
-        strictness: Strictness::Emergency,
+        strictness: if args.skip_damaged {
+            Strictness::SkippingDamaged
+        } else {
+            Strictness::Emergency
+        },
     };
-    let made = backups.make(&context, env, out).await?;
-    let unavailable = failures.into_iter().map(to_failure);
-    together(&made.into_iter().chain(unavailable).collect::<Vec<_>>())
+    let mut turns = Turns::new(&session, Vec::new(), out);
+    backups.make(&mut turns).await?;
+    turns.failures.extend(unavailable);
+    turns.conclude()
 }
 
 /// The configuration where it is sound and knows the database; else only libpq's environment.

@@ -5,7 +5,6 @@ use super::failure::Failure;
 use super::interrupt::Interrupt;
 use super::run_as;
 use crate::config::{Loaded, Problem, Runs, Source, load, load_what_is_right};
-use crate::jobs::JobContext;
 use crate::repository::Owner;
 
 /// What every command is given.
@@ -16,7 +15,7 @@ pub(super) struct CommandEnv<'a> {
 }
 
 impl CommandEnv<'_> {
-    /// The checked configuration, its warnings told.
+    /// The checked configuration, its warnings reported.
     pub(super) fn load(&self) -> Result<Loaded, Failure> {
         self.load_for(None)
     }
@@ -110,11 +109,6 @@ impl CommandEnv<'_> {
         warn_of(&problems, "without that setting");
         Some(loaded)
     }
-
-    /// What jobs need to know of the world.
-    pub(super) fn context(&self, loaded: &Loaded) -> JobContext {
-        JobContext::new(&loaded.plan, &self.source.environment)
-    }
 }
 
 /// The way out where a command that replaces a database does not go on without the configuration.
@@ -127,7 +121,7 @@ fn warn_of(problems: &[Problem], how: &str) {
         return;
     };
     tracing::warn!(
-        "the configuration has a mistake, and the command goes on {how}: {}; `pgbackupd config check` \
+        "the configuration has a mistake, and the command goes on {how}: {}\nhint: `pgbackupd config check` \
          shows all of it",
         first.in_short()
     );

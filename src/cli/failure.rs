@@ -5,8 +5,12 @@ use std::fmt;
 /// The kind of a failure, each with its own exit code (sysexits.h).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailureKind {
-    /// Something needs attention, as the output says; nothing more is said: 1.
+    /// Something needs attention, as the output says; nothing more is printed: 1.
     Attention,
+    /// Something critical does: 2.
+    Critical,
+    /// A monitoring plugin could not determine the status, and has printed why: 3.
+    Unknown,
     /// The command line makes no sense: 64.
     Usage,
     /// A backup is damaged, or is not what it claims to be: 65.
@@ -45,6 +49,11 @@ impl Failure {
             message: message.into(),
         }
     }
+
+    /// Of a command line that cannot be carried out as it is.
+    pub(super) fn usage(message: impl Into<String>) -> Self {
+        Self::new(FailureKind::Usage, message)
+    }
 }
 
 impl fmt::Display for Failure {
@@ -67,4 +76,20 @@ impl From<std::io::Error> for Failure {
             )
         }
     }
+}
+
+/// What is between two failures: each has the program's name, as the first one gets it.
+pub(super) const NEXT: &str = "\npgbackupd: ";
+
+/// Several failures as one: the first one's kind unless a signal ended the command, all sentences.
+pub(super) fn together(failures: &[Failure]) -> Result<(), Failure> {
+    let by_signal = |failure: &&Failure| matches!(failure.kind, FailureKind::Interrupted(_));
+    let Some(first) = failures.iter().find(by_signal).or(failures.first()) else {
+        return Ok(());
+    };
+    let messages: Vec<&str> = failures
+        .iter()
+        .map(|failure| failure.message.as_str())
+        .collect();
+    Err(Failure::new(first.kind, messages.join(NEXT)))
 }

@@ -11,7 +11,7 @@ use crate::display::shell_word;
 /// How a printed command of ours begins.
 const COMMAND: &str = "`pgbackupd ";
 
-/// What the commands that are printed need beside their own arguments.
+/// What the commands that are printed need besides their own arguments.
 #[derive(Clone, Debug)]
 pub(super) struct Hints {
     /// `--config FILE`, as a shell takes it.

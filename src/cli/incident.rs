@@ -1,22 +1,18 @@
 //! `pgbackupd incident`: the report of a restore, made from what is on record.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
 use super::env::CommandEnv;
-use super::failure::{Failure, FailureKind};
-use super::several::together;
+use super::failure::{Failure, FailureKind, together};
+use super::session::Session;
 use super::table::{Column, Table};
 use super::{report, select};
-use crate::config::Plan;
-use crate::jobs::{
-    BackupDirectories, Incident, JobContext, JobError, backup_directories_on, incidents,
-    write_incident,
-};
+use crate::jobs::{Incident, JobContext, JobError, incidents, write_incident};
 use crate::repository::{Event, Operation, Repository};
 
 /// The end of its help.
@@ -92,9 +88,8 @@ struct Found {
 }
 
 pub(super) fn run(args: &Args, env: &CommandEnv<'_>, out: &mut dyn Write) -> Result<(), Failure> {
-    let loaded = env.load()?;
-    let context = env.context(&loaded);
-    let (found, unseen) = find(&context, &loaded.plan, args, env)?;
+    let session = Session::new(env, env.load()?);
+    let (found, unseen) = find(args, &session)?;
     if args.list {
         list(&found, env.json, out)?;
         out.flush()?;
@@ -103,8 +98,13 @@ pub(super) fn run(args: &Args, env: &CommandEnv<'_>, out: &mut dyn Write) -> Res
     let chosen = choose_incident(&found, args).map_err(select::unless(&unseen))?;
     let mut path = None;
     if args.write {
-        let written = write_incident(&context, &chosen.repository, chosen.incident.run(), None);
-        path = Some(written.map_err(|error| report::failure(&error, env.interrupt))?);
+        let written = write_incident(
+            &session.context,
+            &chosen.repository,
+            chosen.incident.run(),
+            None,
+        );
+        path = Some(written.map_err(|error| session.failure(&error))?);
     }
     if env.json {
         let document = IncidentReport {
@@ -136,49 +136,63 @@ pub(super) fn write(
     run: Uuid,
     error: Option<&JobError>,
 ) -> Option<PathBuf> {
-    let written = write_incident(context, repository, run, error.and_then(JobError::said));
+    let written = write_incident(context, repository, run, error.and_then(JobError::detail));
     if let Err(error) = &written {
         tracing::warn!(
-            "the incident report could not be written: {error}; `pgbackupd incident {run} --write` makes \
+            "the incident report could not be written: {error}\nhint: `pgbackupd incident {run} --write` makes \
              it from restore.log"
         );
     }
     written.ok()
 }
 
-/// A report's path, as the end of what is said of a failure.
-pub(super) fn in_a_failure(path: Option<PathBuf>) -> String {
-    path.map_or_else(String::new, |path| {
+/// Prints a report's path as the last line of what a restore has come to.
+pub(super) fn print(path: Option<&Path>, out: &mut dyn Write) -> Result<(), Failure> {
+    if let Some(path) = path {
         let path = report::one_line(&path.display().to_string());
-        format!("\nthe incident report, for you to complete: {path}")
-    })
+        writeln!(out, "  incident report, for you to complete: {path}")?;
+    }
+    Ok(())
+}
+
+/// A failure with the path of its report; `document` is what programs get, if they want one.
+pub(super) fn failed(
+    mut failure: Failure,
+    path: Option<&Path>,
+    document: Option<&impl Serialize>,
+    out: &mut dyn Write,
+) -> Failure {
+    let printed = document.map_or(Ok(()), |document| {
+        report::json(document, out)?;
+        Ok(out.flush()?)
+    });
+    if let Err(failure) = printed {
+        return failure;
+    }
+    if let Some(path) = path {
+        let path = report::one_line(&path.display().to_string());
+        let line = format!("\nthe incident report, for you to complete: {path}");
+        failure.message.push_str(&line);
+    }
+    failure
 }
 
 /// The restores on record of all databases, or of the one that is named, oldest first; and what could
 /// not be looked at.
-fn find(
-    context: &JobContext,
-    plan: &Plan,
-    args: &Args,
-    env: &CommandEnv<'_>,
-) -> Result<(Vec<Found>, Vec<Failure>), Failure> {
-    let to_failure = |error: JobError| report::failure(&error, env.interrupt);
+fn find(args: &Args, session: &Session<'_>) -> Result<(Vec<Found>, Vec<Failure>), Failure> {
+    let plan = session.plan();
     let name = args.database.as_deref();
     let of_server = name.and_then(|name| name.split_once('/'));
     let mut repositories: Vec<(&str, Repository)> = Vec::new();
     let mut unseen = Vec::new();
     for server in &plan.servers {
-        match backup_directories_on(context, plan, server) {
-            Ok(BackupDirectories { found, failures }) => {
-                let found = found.into_iter();
-                repositories.extend(
-                    found.map(|backup_directory| {
-                        (server.name.as_str(), backup_directory.repository)
-                    }),
-                );
-                unseen.extend(failures.into_iter().map(to_failure));
+        match session.directories_on(server) {
+            Ok(directories) => {
+                let found = directories.found.into_iter();
+                repositories.extend(found.map(|one| (server.name.as_str(), one.repository)));
+                unseen.extend(directories.unseen);
             }
-            Err(error) => unseen.push(to_failure(error)),
+            Err(failure) => unseen.push(failure),
         }
         // What was restored need not be what is backed up.
         let here = of_server.filter(|(called, _)| *called == server.name);
@@ -196,7 +210,7 @@ fn find(
                     || of_server.is_some_and(|of| of == (server, incident.database()))
             })
         };
-        for incident in incidents(&repository).map_err(to_failure)? {
+        for incident in incidents(&repository).map_err(|error| session.failure(&error))? {
             if is_meant(&incident) {
                 found.push(Found {
                     server: server.to_owned(),
@@ -231,17 +245,13 @@ fn choose_incident<'a>(found: &'a [Found], args: &Args) -> Result<&'a Found, Fai
         .filter(|one| one.incident.run().to_string().starts_with(&wanted));
     match (fitting.next(), fitting.next()) {
         (Some(one), None) => Ok(one),
-        (Some(_), Some(_)) => Err(Failure::new(
-            FailureKind::Usage,
-            format!("several restores have a run that begins with {wanted}; give more of it"),
-        )),
-        (None, _) => Err(Failure::new(
-            FailureKind::Usage,
-            format!(
-                "no restore has a run that begins with {}; `pgbackupd incident --list` shows them",
-                report::one_line(&wanted)
-            ),
-        )),
+        (Some(_), Some(_)) => Err(Failure::usage(format!(
+            "several restores have a run that begins with {wanted}\nhint: give more of it"
+        ))),
+        (None, _) => Err(Failure::usage(format!(
+            "no restore has a run that begins with {}\nhint: `pgbackupd incident --list` shows them",
+            report::one_line(&wanted)
+        ))),
     }
 }
 
@@ -260,7 +270,7 @@ fn list(found: &[Found], json: bool, out: &mut dyn Write) -> Result<(), Failure>
         Column::left("WHAT"),
         Column::left("OUTCOME"),
         Column::left("BACKUP"),
-        Column::left("RUN"),
+        Column::note("RUN"),
     ]);
     for (one, shown) in found.iter().zip(listed) {
         let asked = one.incident.asked().map(report::moment);

@@ -6,12 +6,12 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::env::CommandEnv;
-use super::failure::Failure;
+use super::failure::{Failure, together};
 use super::release::{QuarantinedBackup, quarantined};
-use super::several::together;
+use super::session::{Directories, Session};
 use super::table::{Column, Table};
 use super::{report, select};
-use crate::jobs::{BackupDirectories, BackupDirectory, JobError, backup_directories};
+use crate::jobs::BackupDirectory;
 use crate::policy::Series;
 use crate::repository::{Catalogue, Entry, Fault, Problem, RepositoryError};
 
@@ -28,8 +28,8 @@ Examples:
 
 /// List backups, oldest first.
 ///
-/// Reads manifests only, and connects to no server. VERIFIED is when the backup was last read
-/// back in full and found intact.
+/// Reads manifests only, and connects to no server. The time in a name is when its run started.
+/// VERIFIED is when the backup was last read back in full and found intact.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {
@@ -86,6 +86,8 @@ pub(super) struct ListedBackup {
     pub restored: Option<String>,
     /// Why it did not come back whole in its last test restore.
     pub unrestorable: Option<String>,
+    /// Tables whose rows it lacks because they could not be read; with one of them it is partial.
+    pub skipped_tables: Vec<String>,
     /// Whether it is pinned, or may be.
     pub pinned: bool,
     /// Why nobody knows whether it is pinned and what its last check found.
@@ -102,20 +104,16 @@ pub(super) struct ListedProblem {
 }
 
 pub(super) fn run(args: &Args, env: &CommandEnv<'_>, out: &mut dyn Write) -> Result<(), Failure> {
-    let loaded = env.load_to_read()?;
-    let context = env.context(&loaded);
-    let to_failure = |error: JobError| report::failure(&error, env.interrupt);
+    let session = Session::new(env, env.load_to_read()?);
     // Line by line a long list would take as long to print as to make.
     let mut out = BufWriter::with_capacity(PRINTED_AT_ONCE, out);
     let out = &mut out;
     let mut listed: Vec<Listed> = Vec::new();
-    let BackupDirectories { found, failures } =
-        backup_directories(&context, &loaded.plan, &args.databases).map_err(to_failure)?;
-    let mut failures: Vec<Failure> = failures.into_iter().map(to_failure).collect();
+    let Directories { found, mut unseen } = session.directories(&args.databases)?;
     for backup_directory in found {
         match look(backup_directory, args.series.as_ref()) {
             Ok(look) => listed.push(look),
-            Err(error) => failures.push(to_failure(error.into())),
+            Err(error) => unseen.push(session.failure(&error.into())),
         }
     }
     if env.json {
@@ -133,7 +131,7 @@ pub(super) fn run(args: &Args, env: &CommandEnv<'_>, out: &mut dyn Write) -> Res
         }
     }
     out.flush()?;
-    together(&failures)
+    together(&unseen)
 }
 
 /// A place, what is in it, and what is in quarantine there.
@@ -194,6 +192,7 @@ fn backup(entry: &Entry) -> ListedBackup {
         damage,
         restored: restored.map(|drilled| drilled.at.to_rfc3339()),
         unrestorable: drilled.and_then(|drilled| drilled.failure.clone()),
+        skipped_tables: entry.skipped_tables.clone(),
         pinned: entry.state.is_pinned(),
         state_error: entry
             .state
@@ -231,11 +230,10 @@ fn print(
     if !backups.is_empty() {
         let mut table = Table::new([
             Column::left("BACKUP"),
-            Column::left("STARTED"),
             Column::right("SIZE"),
             Column::right("ROWS"),
             Column::left("VERIFIED"),
-            Column::left("REASON"),
+            Column::note("REASON"),
         ]);
         for backup in backups {
             table.row(row(backup));
@@ -252,6 +250,14 @@ fn print(
                 stem = backup.stem,
             )?;
         }
+        if backup.is_partial() {
+            writeln!(
+                out,
+                "{} is partial and counts as no backup: it lacks the rows of {}",
+                backup.stem,
+                report::one_line(&backup.skipped_tables.join(", "))
+            )?;
+        }
         match backup.state.fault() {
             None => {}
             Some(Fault::Damaged(what)) => writeln!(out, "{} is damaged: {what}", backup.stem)?,
@@ -266,19 +272,19 @@ fn print(
     Ok(())
 }
 
-fn row(backup: &Entry) -> [String; 6] {
-    let pinned = if backup.state.is_pinned() {
-        "[pinned] "
-    } else {
-        ""
-    };
+fn row(backup: &Entry) -> [String; 5] {
+    let marks = [
+        (backup.state.is_pinned(), "[pinned] "),
+        (backup.is_partial(), "[partial] "),
+    ];
+    let marks = marks.into_iter().filter(|(is_marked, _)| *is_marked);
+    let marks: String = marks.map(|(_, mark)| mark).collect();
     let reason = backup.reason.as_deref().map(report::one_line);
     [
         backup.stem.to_string(),
-        report::moment(backup.started),
         report::size(backup.bytes),
         report::count(backup.rows),
-        report::last_check(backup),
-        format!("{pinned}{}", reason.unwrap_or_default()),
+        report::last_check(backup, report::minute),
+        format!("{marks}{}", reason.unwrap_or_default()),
     ]
 }

@@ -1,6 +1,7 @@
 //! The command line: one file a command. Nothing outside this module prints.
 
 mod accept;
+mod alerts;
 mod backup;
 mod completions;
 mod config;
@@ -14,6 +15,7 @@ mod failure;
 mod hint;
 mod incident;
 mod interrupt;
+mod length_of_time;
 mod list;
 mod output;
 mod pin;
@@ -21,15 +23,18 @@ mod progress;
 mod prune;
 mod release;
 mod report;
+mod reports;
 mod restore;
 mod run_as;
 mod schedule;
 mod select;
+mod session;
 mod several;
 mod status;
 mod table;
 mod undo_restore;
 mod verify;
+mod wrap;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -49,8 +54,10 @@ const EXIT_CODES: &str = "\
 Exit codes:
       0  done
       1  something needs attention (see `status`)
+      2  something critical does: data is lost or unprotected
+      3  `status --nagios`: unknown, the status could not be determined
      64  invalid usage
-     65  a backup is damaged, or does not restore
+     65  a backup is damaged, partial, or does not restore
      69  a server, a program or a backup that is needed is not available
      70  internal error (please report)
      73  a file cannot be written
@@ -117,6 +124,8 @@ enum Command {
     Unpin(pin::Args),
     Release(release::Args),
     Accept(accept::Args),
+    Alerts(alerts::Args),
+    Report(reports::Args),
     Schedule(schedule::Args),
     Config(config::Args),
     Daemon(daemon::Args),
@@ -131,6 +140,7 @@ impl Command {
         match self {
             Self::Backup(_) | Self::Emergency(_) | Self::Restore(_) | Self::UndoRestore(_) => true,
             Self::Config(args) => args.is_check(),
+            Self::Alerts(args) => args.is_the_service_users(),
             // A test restore of root's has a stronger user than the service's for its server, and
             // connects to no other.
             Self::Drill(_)
@@ -143,6 +153,7 @@ impl Command {
             | Self::Unpin(_)
             | Self::Release(_)
             | Self::Accept(_)
+            | Self::Report(_)
             | Self::Schedule(_)
             | Self::Daemon(_)
             | Self::Directories(_)
@@ -206,7 +217,7 @@ impl Cli {
             Command::List(args) => list::run(&args, &env, out),
             Command::Verify(args) => verify::run(&args, &env, out).await,
             Command::Drill(args) => drill::run(&args, &env, out).await,
-            Command::Prune(args) => prune::run(&args, &env, out),
+            Command::Prune(args) => prune::run(&args, &env, out).await,
             Command::Restore(args) => Box::pin(restore::run(&args, &env, out)).await,
             Command::UndoRestore(args) => undo_restore::run(&args, &env, out).await,
             Command::Incident(args) => incident::run(&args, &env, out),
@@ -214,6 +225,8 @@ impl Cli {
             Command::Unpin(args) => pin::run(&args, false, &env, out),
             Command::Release(args) => release::run(&args, &env, out).await,
             Command::Accept(args) => accept::run(&args, &env, out),
+            Command::Alerts(args) => Box::pin(alerts::run(&args, &env, out)).await,
+            Command::Report(args) => reports::run(&args, &env, out),
             Command::Schedule(args) => schedule::run(&args, &env, out),
             Command::Directories(args) => directories::run(&args, &env, out).await,
             Command::Completions(args) => completions::run(&args, out),

@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn an_output_that_fails_is_told_at_the_end_only() {
+    fn an_output_that_fails_is_reported_at_the_end_only() {
         for (kind, expected) in [
             (ErrorKind::BrokenPipe, FailureKind::OutputClosed),
             (ErrorKind::StorageFull, FailureKind::CannotCreate),

@@ -6,9 +6,10 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::env::CommandEnv;
-use super::failure::{Failure, FailureKind};
+use super::failure::Failure;
+use super::session::Session;
 use super::{report, select};
-use crate::jobs::{backup_directories, set_pin};
+use crate::jobs::set_pin;
 
 /// What `pin` and `unpin` are given.
 #[derive(Clone, Debug, clap::Args)]
@@ -42,53 +43,32 @@ pub(super) fn run(
     env: &CommandEnv<'_>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let loaded = env.load()?;
-    let context = env.context(&loaded);
-    let to_failure = |error| report::failure(&error, env.interrupt);
-    let wanted: Vec<String> = args.database.iter().cloned().collect();
-    let backup_directories =
-        backup_directories(&context, &loaded.plan, &wanted).map_err(to_failure)?;
-    let backup_directories = if select::is_path(&args.backup) {
-        backup_directories.found
-    } else {
-        select::all_seen(backup_directories, "nothing was changed", env.interrupt)?
-    };
+    let session = Session::new(env, env.load()?);
+    let backup_directories = session.directories_to_change(args.database.as_ref(), &args.backup)?;
     let (stem, holding) = select::holding(&backup_directories, &args.backup)?;
     let backup_directory = match holding.as_slice() {
         [backup_directory] => backup_directory,
         several => {
-            let names: Vec<String> = several
-                .iter()
-                .map(|backup_directory| format!("{:?}", backup_directory.label))
-                .collect();
-            return Err(Failure::new(
-                FailureKind::Usage,
-                format!(
-                    "several databases have a backup {stem}: name one with --database \
-                     ({})",
-                    names.join(" or ")
-                ),
-            ));
+            let what = format!("several databases have a backup {stem}");
+            return Err(select::several(&what, several.iter().map(|one| &one.label)));
         }
     };
-    let changed =
-        set_pin(&context, &backup_directory.repository, &stem, pinned).map_err(to_failure)?;
+    let changed = set_pin(
+        &session.context,
+        &backup_directory.repository,
+        &stem,
+        pinned,
+    )
+    .map_err(|error| session.failure(&error))?;
     if env.json {
-        let (server, database) = (
-            backup_directory.server.clone(),
-            backup_directory.database.clone(),
-        );
-        let backup = stem.to_string();
-        return report::json(
-            &PinResult {
-                server,
-                database,
-                backup,
-                pinned,
-                changed,
-            },
-            out,
-        );
+        let result = PinResult {
+            server: backup_directory.server.clone(),
+            database: backup_directory.database.clone(),
+            backup: stem.to_string(),
+            pinned,
+            changed,
+        };
+        return report::json(&result, out);
     }
     let state = match (pinned, changed) {
         (true, true) => "pinned: retention keeps it until it is unpinned",
@@ -96,7 +76,7 @@ pub(super) fn run(
         (false, true) => "no longer pinned: retention may remove it",
         (false, false) => "not pinned",
     };
-    let prefix = report::prefix(&loaded.plan, &backup_directory.label);
+    let prefix = session.prefix(&backup_directory.label);
     writeln!(out, "{prefix}{stem}: {state}")?;
     Ok(())
 }

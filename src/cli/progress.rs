@@ -206,7 +206,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_has_a_known_end_is_told_with_it_and_with_the_time_left() {
+    fn what_has_a_known_end_is_reported_with_it_and_with_the_time_left() {
         let minutes = Some(Duration::from_secs(170));
         let progress = Progress::default();
         progress.enter(Phase::Loading);

@@ -7,11 +7,10 @@ use serde::Serialize;
 
 use super::env::CommandEnv;
 use super::failure::Failure;
-use super::several::conclude;
+use super::session::Session;
+use super::several::Turns;
 use super::{report, select};
-use crate::jobs::{
-    BackupDirectory, JobError, PruneMode, PruneReport, Run, backup_directories, prune,
-};
+use crate::jobs::{BackupDirectory, PruneMode, PruneReport, Run, prune};
 use crate::policy::{ClockTrust, Reason};
 
 /// The end of its help.
@@ -53,9 +52,6 @@ pub(super) struct PrunedDatabase {
     pub clock_doubts: Vec<String>,
     /// Bytes that this freed, or would free.
     pub freed_bytes: u64,
-    /// How it is shown to people.
-    #[serde(skip)]
-    label: String,
 }
 
 /// What becomes of one backup.
@@ -71,10 +67,12 @@ pub(super) struct PrunedBackup {
     pub reasons: Vec<String>,
 }
 
-pub(super) fn run(args: &Args, env: &CommandEnv<'_>, out: &mut dyn Write) -> Result<(), Failure> {
-    let loaded = env.load()?;
-    let context = env.context(&loaded);
-    let to_failure = |error: JobError| report::failure(&error, env.interrupt);
+pub(super) async fn run(
+    args: &Args,
+    env: &CommandEnv<'_>,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let session = Session::new(env, env.load()?);
     let mode = PruneMode {
         dry_run: args.dry_run,
         trust: if args.trust_clock {
@@ -83,34 +81,28 @@ pub(super) fn run(args: &Args, env: &CommandEnv<'_>, out: &mut dyn Write) -> Res
             ClockTrust::IfPlausible
         },
     };
-    let mut pruned = Vec::new();
-    let mut failures = Vec::new();
-    let backup_directories =
-        backup_directories(&context, &loaded.plan, &args.databases).map_err(to_failure)?;
-    for backup_directory in
-        select::all_seen(backup_directories, "nothing was removed", env.interrupt)?
-    {
-        if !backup_directory.repository.directory().is_dir() {
-            continue;
-        }
-        let run = Run::alone(&context);
+    let directories = session.directories(&args.databases)?;
+    let mut directories = directories.all_seen("nothing was removed")?;
+    // One that cannot be looked at is no missing one.
+    directories.retain(|one| !matches!(one.repository.directory().try_exists(), Ok(false)));
+    let mut turns = Turns::new(&session, Vec::new(), out);
+    let turn = async |turns: &mut Turns<'_, PrunedDatabase>, one: &BackupDirectory| {
         match prune(
-            &run,
-            &backup_directory.repository,
-            &backup_directory.database,
+            &Run::alone(&session.context),
+            &one.repository,
+            &one.database,
             mode,
         ) {
             Ok(report) => {
-                let result = pruned_database(&backup_directory, args.dry_run, &report);
-                if !env.json {
-                    print(&result, out)?;
-                }
-                pruned.push(result);
+                let result = pruned_database(one, args.dry_run, &report);
+                turns.add(result, |result, out| print(result, &one.label, out))?;
             }
-            Err(error) => failures.push(to_failure(error)),
+            Err(error) => turns.fail(&error),
         }
-    }
-    conclude(&pruned, &failures, env, out)
+        Ok(())
+    };
+    turns.each(&directories, |one| &one.label, turn).await?;
+    turns.conclude()
 }
 
 fn pruned_database(
@@ -136,7 +128,6 @@ fn pruned_database(
     PrunedDatabase {
         server: backup_directory.server.clone(),
         database: backup_directory.database.clone(),
-        label: backup_directory.label.clone(),
         dry_run,
         backups,
         clock_doubts,
@@ -144,7 +135,7 @@ fn pruned_database(
     }
 }
 
-fn print(database: &PrunedDatabase, out: &mut dyn Write) -> Result<(), Failure> {
+fn print(database: &PrunedDatabase, label: &str, out: &mut dyn Write) -> Result<(), Failure> {
     for doubt in &database.clock_doubts {
         tracing::warn!("{doubt}");
     }
@@ -156,7 +147,7 @@ fn print(database: &PrunedDatabase, out: &mut dyn Write) -> Result<(), Failure> 
     writeln!(
         out,
         "database {}: {} {}, {}",
-        report::one_line(&database.label),
+        report::one_line(label),
         report::counted(removed, "backup", "backups"),
         if database.dry_run {
             "would be removed"

@@ -2,18 +2,16 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::env::CommandEnv;
-use super::failure::{Failure, FailureKind};
-use super::progress::Display;
+use super::failure::Failure;
+use super::session::Session;
 use super::{report, select};
-use crate::config::{Plan, Runs};
-use crate::jobs::{BackupDirectory, JobContext, Run, backup_directories, release};
-use crate::pipeline::Progress;
+use crate::config::Runs;
+use crate::jobs::{BackupDirectory, Run, release};
 use crate::repository::Quarantined;
 
 /// The end of its help.
@@ -92,17 +90,11 @@ pub(super) async fn run(
     env: &CommandEnv<'_>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let loaded = env.load_to_run(Runs::Programs)?;
-    let context = env.context(&loaded);
-    let to_failure = |error| report::failure(&error, env.interrupt);
-    let (backup_directory, quarantined) = find(args, &context, &loaded.plan, env)?;
-    let progress = Arc::new(Progress::default());
-    let label = report::one_line(&backup_directory.label);
-    let display = Display::start(&label, &progress, env.json);
-    let run = Run::begin(&context, &progress, env.interrupt.token());
-    let outcome = release(&run, &backup_directory, &quarantined).await;
-    drop(display);
-    outcome.map_err(to_failure)?;
+    let session = Session::new(env, env.load_to_run(Runs::Programs)?);
+    let (backup_directory, quarantined) = find(args, &session)?;
+    let job = async |run: &Run<'_>| release(run, &backup_directory, &quarantined).await;
+    let released = session.job(&backup_directory.label, job).await;
+    released.map_err(|error| session.failure(&error))?;
     let backup = quarantined.stem.to_string();
     if env.json {
         let result = ReleaseResult {
@@ -112,7 +104,7 @@ pub(super) async fn run(
         };
         return report::json(&result, out);
     }
-    let prefix = report::prefix(&loaded.plan, &backup_directory.label);
+    let prefix = session.prefix(&backup_directory.label);
     writeln!(
         out,
         "{prefix}{backup}: intact, and moved back out of quarantine"
@@ -121,47 +113,30 @@ pub(super) async fn run(
 }
 
 /// The one backup in quarantine that is meant, and where that is.
-fn find(
-    args: &Args,
-    context: &JobContext,
-    plan: &Plan,
-    env: &CommandEnv<'_>,
-) -> Result<(BackupDirectory, Quarantined), Failure> {
-    let to_failure = |error| report::failure(&error, env.interrupt);
-    let wanted: Vec<String> = args.database.iter().cloned().collect();
-    let backup_directories = backup_directories(context, plan, &wanted).map_err(to_failure)?;
-    let backup_directories = if select::is_path(&args.backup) {
-        backup_directories.found
-    } else {
-        select::all_seen(backup_directories, "nothing was changed", env.interrupt)?
-    };
+fn find(args: &Args, session: &Session<'_>) -> Result<(BackupDirectory, Quarantined), Failure> {
+    let backup_directories = session.directories_to_change(args.database.as_ref(), &args.backup)?;
     let mut found: Vec<(BackupDirectory, Quarantined)> = Vec::new();
     for backup_directory in backup_directories {
         let there = backup_directory.repository.quarantined();
-        let there = there.map_err(|error| to_failure(error.into()))?;
+        let there = there.map_err(|error| session.failure(&error.into()))?;
         let meant = there.into_iter().filter(|one| is_meant(one, &args.backup));
         found.extend(meant.map(|one| (backup_directory.clone(), one)));
     }
-    let message = match found.as_slice() {
-        [_] => return Ok(found.remove(0)),
-        [] => format!(
-            "there is no backup {:?} in quarantine; `pgbackupd list` shows the backups",
+    match found.as_slice() {
+        [_] => Ok(found.remove(0)),
+        [] => Err(Failure::usage(format!(
+            "there is no backup {:?} in quarantine\nhint: `pgbackupd list` shows the backups",
             args.backup
-        ),
+        ))),
         several => {
-            let names: Vec<String> = several
-                .iter()
-                .map(|(backup_directory, _)| format!("{:?}", backup_directory.label))
-                .collect();
-            format!(
-                "several databases have a backup {} in quarantine: name one with \
-                 --database ({})",
-                args.backup,
-                names.join(" or ")
-            )
+            let what = format!(
+                "several databases have a backup {} in quarantine",
+                args.backup
+            );
+            let labels = several.iter().map(|(one, _)| &one.label);
+            Err(select::several(&what, labels))
         }
-    };
-    Err(Failure::new(FailureKind::Usage, message))
+    }
 }
 
 /// Whether this is what the operator named: by its name, its directory, or a file in that.

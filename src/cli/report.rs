@@ -1,19 +1,18 @@
 //! What commands share in telling: jobs' errors as failures, sizes, times, JSON.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::Path;
 
+use chrono::{DateTime, FixedOffset};
 use serde::Serialize;
-use serde_json::Serializer;
-use serde_json::ser::{Formatter, PrettyFormatter};
 use uuid::Uuid;
 
 use super::failure::{Failure, FailureKind};
 use super::interrupt::Interrupt;
 use crate::config::{Databases, Plan, Server};
-use crate::display::is_hostile;
-pub(super) use crate::display::{count, counted, duration, moment, one_line, size, span};
+pub(super) use crate::display::{count, counted, duration, minute, moment, one_line, size, span};
 use crate::jobs::{JobError, JobErrorKind};
+use crate::json::write_json;
 use crate::repository::{Entry, Fault, Stem};
 
 /// A job's error as a command's failure.
@@ -24,8 +23,8 @@ pub(super) fn failure(error: &JobError, interrupt: &Interrupt) -> Failure {
     };
     let message = match kind {
         FailureKind::Interrupted(signal) => format!("{error} by {}", signal_name(signal)),
-        _ => match error.said() {
-            Some(said) => format!("{error}\nfull output:\n{said}"),
+        _ => match error.detail() {
+            Some(detail) => format!("{error}\nfull output:\n{detail}"),
             None => error.to_string(),
         },
     };
@@ -70,10 +69,14 @@ pub(super) fn signal_name(signal: i32) -> String {
 }
 
 /// When a backup was last found intact, or in a word why it does not count as verified.
-pub(super) fn last_check(backup: &Entry) -> String {
+pub(super) fn last_check(
+    backup: &Entry,
+    display: impl FnOnce(DateTime<FixedOffset>) -> String,
+) -> String {
     match backup.state.fault() {
+        None if backup.is_partial() => "PARTIAL".to_owned(),
         None if backup.state.unreadable.is_some() => "unknown".to_owned(),
-        None => moment(backup.last_check()),
+        None => display(backup.last_check()),
         Some(Fault::Damaged(_)) => "DAMAGED".to_owned(),
         Some(Fault::Unrestorable(_)) => "DOES NOT RESTORE".to_owned(),
     }
@@ -89,7 +92,7 @@ pub(super) fn alarm(
     database: &str,
     backup: &Stem,
     quarantine: Option<&Path>,
-    said: &str,
+    detail: &str,
 ) {
     crate::emit!(
         BackupDamaged,
@@ -99,96 +102,13 @@ pub(super) fn alarm(
             backup = %backup,
             quarantine = quarantine.map(|path| path.display().to_string()),
         },
-        "backup {backup} of {} {said}",
+        "backup {backup} of {} {detail}",
         one_line(database)
     );
 }
 
 /// Prints a JSON document, with nothing in it that a terminal would obey.
 pub(super) fn json(value: &impl Serialize, out: &mut dyn Write) -> Result<(), Failure> {
-    let mut serializer = Serializer::with_formatter(&mut *out, Plain::default());
-    value.serialize(&mut serializer).map_err(io::Error::from)?;
-    writeln!(out)?;
+    write_json(value, out)?;
     Ok(())
-}
-
-/// Indented JSON. RFC 8259 wants only the first 32 control characters escaped; others a terminal
-/// obeys, or what strips colours takes them away.
-#[derive(Default)]
-struct Plain(PrettyFormatter<'static>);
-
-impl Formatter for Plain {
-    fn write_string_fragment<W: ?Sized + Write>(
-        &mut self,
-        out: &mut W,
-        fragment: &str,
-    ) -> io::Result<()> {
-        let mut rest = fragment;
-        while let Some(at) = rest.find(is_hostile) {
-            let (before, after) = rest.split_at(at);
-            out.write_all(before.as_bytes())?;
-            let mut after = after.chars();
-            for c in after.by_ref().take(1) {
-                // All of them are below U+10000, so one escape is enough.
-                write!(out, "\\u{:04x}", u32::from(c))?;
-            }
-            rest = after.as_str();
-        }
-        out.write_all(rest.as_bytes())
-    }
-
-    fn begin_array<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
-        self.0.begin_array(out)
-    }
-
-    fn end_array<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
-        self.0.end_array(out)
-    }
-
-    fn begin_array_value<W: ?Sized + Write>(&mut self, out: &mut W, first: bool) -> io::Result<()> {
-        self.0.begin_array_value(out, first)
-    }
-
-    fn end_array_value<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
-        self.0.end_array_value(out)
-    }
-
-    fn begin_object<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
-        self.0.begin_object(out)
-    }
-
-    fn end_object<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
-        self.0.end_object(out)
-    }
-
-    fn begin_object_key<W: ?Sized + Write>(&mut self, out: &mut W, first: bool) -> io::Result<()> {
-        self.0.begin_object_key(out, first)
-    }
-
-    fn begin_object_value<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
-        self.0.begin_object_value(out)
-    }
-
-    fn end_object_value<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
-        self.0.end_object_value(out)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    #[test]
-    fn what_a_terminal_obeys_is_escaped_in_json_and_read_as_it_was() {
-        let value = json!({"\u{9b}31m": ["\u{7f}\u{1b}\u{202e}قاعدة\n", {}, [], 1, null]});
-        let mut out = Vec::new();
-        super::json(&value, &mut out).unwrap();
-        let text = String::from_utf8(out).unwrap();
-        assert_eq!(
-            text,
-            "{\n  \"\\u009b31m\": [\n    \"\\u007f\\u001b\\u202eقاعدة\\n\",\n    {},\n    [],\n    1,\n    \
-             null\n  ]\n}\n"
-        );
-        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
-    }
 }

@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn each_job_is_told_in_words_with_its_next_runs_in_its_zone_and_in_utc() {
+    fn each_job_is_reported_in_words_with_its_next_runs_in_its_zone_and_in_utc() {
         let mut out = Vec::new();
         print(&jobs(), now(), 2, &mut out).unwrap();
         insta::assert_snapshot!(String::from_utf8(out).unwrap());

@@ -2,18 +2,16 @@
 
 use std::path::Path;
 
-use super::failure::{Failure, FailureKind};
-use super::interrupt::Interrupt;
+use super::failure::{Failure, FailureKind, together};
 use super::report;
-use super::several::together;
-use crate::config::{Plan, Server, is_connection_string};
+use crate::config::{Server, is_connection_string};
 use crate::display::command;
-use crate::jobs::{BackupDirectories, BackupDirectory, JobContext, JobError, backup_directories};
+use crate::jobs::BackupDirectory;
 use crate::repository::{Manifest, Quarantined, Repository, Role, Stem};
 
 /// The stem that an operator means: the name that `list` shows, or any of the backup's files, with
 /// or without a directory.
-fn stem(text: &str) -> Result<Stem, Failure> {
+pub(super) fn stem(text: &str) -> Result<Stem, Failure> {
     let name = Path::new(text)
         .file_name()
         .and_then(|name| name.to_str())
@@ -24,19 +22,15 @@ fn stem(text: &str) -> Result<Stem, Failure> {
         .chain(&others)
         .find_map(|role| name.strip_suffix(role.suffix()))
         .unwrap_or(name);
-    bare.parse().map_err(|error| {
-        Failure::new(
-            FailureKind::Usage,
-            format!("{error}; `pgbackupd list` shows the names"),
-        )
-    })
+    bare.parse()
+        .map_err(|error| Failure::usage(format!("{error}\nhint: `pgbackupd list` shows the names")))
 }
 
 /// Reads the name of a database or a server as it is given. A connection string is none, and nothing shows
 /// its password.
 pub(super) fn database_name(text: &str) -> Result<String, String> {
     if is_connection_string(text) {
-        Err("expected a name, found a connection string with a password; set it as uri or conninfo in \
+        Err("expected a name, found a connection string with a password\nhint: set it as uri or conninfo in \
              [connection] of the configuration"
             .to_owned())
     } else {
@@ -56,42 +50,6 @@ pub(super) fn is_path(text: &str) -> bool {
         .is_some_and(|directory| !directory.as_os_str().is_empty())
 }
 
-/// The places to look at, and why there may be more. Where backups are named by their paths, what is
-/// configured only says whose they are, and may be unreadable.
-///
-/// # Errors
-/// When a named database is not configured, or the only directory cannot be read.
-pub(super) fn places_for(
-    context: &JobContext,
-    plan: &Plan,
-    databases: &[String],
-    are_paths: bool,
-) -> Result<(Vec<BackupDirectory>, Vec<JobError>), JobError> {
-    match backup_directories(context, plan, databases) {
-        Ok(BackupDirectories { found, failures }) if !are_paths => Ok((found, failures)),
-        Ok(BackupDirectories { found, .. }) => Ok((found, Vec::new())),
-        Err(_) if are_paths && databases.is_empty() => Ok((Vec::new(), Vec::new())),
-        Err(error) => Err(error),
-    }
-}
-
-/// The places, for a command that must not go on while there may be others: what is meant could be
-/// there. `undone` is what it did not do.
-pub(super) fn all_seen(
-    backup_directories: BackupDirectories,
-    undone: &str,
-    interrupt: &Interrupt,
-) -> Result<Vec<BackupDirectory>, Failure> {
-    if backup_directories.failures.is_empty() {
-        return Ok(backup_directories.found);
-    }
-    let failures = backup_directories.failures.iter();
-    let failures: Vec<Failure> = failures
-        .map(|error| report::failure(error, interrupt))
-        .collect();
-    Err(refused(&failures, undone))
-}
-
 /// Refuses to choose among several databases, or among none; `way` names one.
 pub(super) fn not_one(backup_directories: &[BackupDirectory], way: &str) -> Failure {
     let names: Vec<String> = backup_directories
@@ -108,7 +66,19 @@ pub(super) fn not_one(backup_directories: &[BackupDirectory], way: &str) -> Fail
             names.join(", ")
         )
     };
-    Failure::new(FailureKind::Usage, message)
+    Failure::usage(message)
+}
+
+/// Refuses to choose among several databases: `what` is what they have in common.
+pub(super) fn several<'a>(what: &str, labels: impl IntoIterator<Item = &'a String>) -> Failure {
+    let labels: Vec<String> = labels
+        .into_iter()
+        .map(|label| format!("{label:?}"))
+        .collect();
+    Failure::usage(format!(
+        "{what}\nhint: name one with --database: {}",
+        labels.join(" or ")
+    ))
 }
 
 /// Refuses to go on while there may be places that could not be looked at.
@@ -125,7 +95,7 @@ pub(super) fn refused(unseen: &[Failure], undone: &str) -> Failure {
     )
 }
 
-/// What was not found may be in a place that could not be looked at: that is what is told then.
+/// What was not found may be in a place that could not be looked at: that is what is reported then.
 pub(super) fn unless(unseen: &[Failure]) -> impl Fn(Failure) -> Failure {
     move |failure| match together(unseen) {
         Ok(()) => failure,
@@ -202,10 +172,9 @@ pub(super) fn holding(
             ),
             None => "`pgbackupd list` shows the backups".to_owned(),
         };
-        return Err(Failure::new(
-            FailureKind::Usage,
-            format!("there is no backup {stem}{whereabouts}; {way_out}"),
-        ));
+        return Err(Failure::usage(format!(
+            "there is no backup {stem}{whereabouts}\nhint: {way_out}"
+        )));
     }
     Ok((stem, found))
 }
@@ -306,7 +275,7 @@ mod tests {
         }
         assert_eq!(
             stem("backup_2025").unwrap_err().to_string(),
-            "\"backup_2025\" is not the name of a backup; `pgbackupd list` shows the names"
+            "\"backup_2025\" is not the name of a backup\nhint: `pgbackupd list` shows the names"
         );
     }
 }

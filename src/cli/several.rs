@@ -1,63 +1,94 @@
-//! How a command ends that goes over several databases, one after the other.
+//! How a command goes over several databases, one after the other, and how it ends.
 
 use std::io::Write;
 
 use serde::Serialize;
 
-use super::env::CommandEnv;
-use super::failure::{Failure, FailureKind};
+use super::failure::{Failure, FailureKind, together};
 use super::interrupt::Interrupt;
 use super::report::{counted, json, one_line, signal_name};
+use super::session::Session;
+use crate::jobs::JobError;
 
-/// Whether a signal ends the command before the turn of these databases. That it does is a failure,
-/// if there are any.
-pub(super) fn ends_before<'a>(
-    left: impl Iterator<Item = &'a String>,
-    interrupt: &Interrupt,
-    failures: &mut Vec<Failure>,
-) -> bool {
-    failures.extend(not_reached(left, interrupt));
-    interrupt.signal().is_some()
+/// A command's way through its databases: what has come of them so far. The failure of one keeps no
+/// other from its turn.
+pub(super) struct Turns<'a, T> {
+    pub(super) session: &'a Session<'a>,
+    pub(super) failures: Vec<Failure>,
+    results: Vec<T>,
+    out: &'a mut dyn Write,
 }
 
-/// The end: one document for programs, where people were told of each database in its turn, and all
-/// failures as one.
-pub(super) fn conclude<T: Serialize>(
-    results: &[T],
-    failures: &[Failure],
-    env: &CommandEnv<'_>,
-    out: &mut dyn Write,
-) -> Result<(), Failure> {
-    if env.json {
-        json(&results, out)?;
+impl<'a, T: Serialize> Turns<'a, T> {
+    /// Before the first one; `failures` is what is known to fail already.
+    pub(super) fn new(
+        session: &'a Session<'a>,
+        failures: Vec<Failure>,
+        out: &'a mut dyn Write,
+    ) -> Self {
+        Self {
+            session,
+            failures,
+            results: Vec::new(),
+            out,
+        }
     }
-    out.flush()?;
-    together(failures)
-}
 
-/// What is between two failures: each has the program's name, as the first one gets it.
-pub(super) const NEXT: &str = "\npgbackupd: ";
+    /// Takes each database in its turn, until a signal ends the command: that it does is a failure, if
+    /// there are any left.
+    pub(super) async fn each<D>(
+        &mut self,
+        databases: &[D],
+        label: impl Fn(&D) -> &str,
+        mut work: impl AsyncFnMut(&mut Self, &D) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        for (index, database) in databases.iter().enumerate() {
+            work(self, database).await?;
+            let left = databases[index + 1..].iter().map(&label);
+            self.failures
+                .extend(not_reached(left, self.session.env.interrupt));
+            if self.session.env.interrupt.signal().is_some() {
+                break;
+            }
+        }
+        Ok(())
+    }
 
-/// Several failures as one: the first one's kind unless a signal ended the command, all sentences.
-pub(super) fn together(failures: &[Failure]) -> Result<(), Failure> {
-    let by_signal = |failure: &&Failure| matches!(failure.kind, FailureKind::Interrupted(_));
-    let Some(first) = failures.iter().find(by_signal).or(failures.first()) else {
-        return Ok(());
-    };
-    let messages: Vec<&str> = failures
-        .iter()
-        .map(|failure| failure.message.as_str())
-        .collect();
-    Err(Failure::new(first.kind, messages.join(NEXT)))
+    /// A result, which people see at once, and programs with all others at the end.
+    pub(super) fn add(
+        &mut self,
+        result: T,
+        print: impl FnOnce(&T, &mut dyn Write) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        if !self.session.env.json {
+            print(&result, self.out)?;
+        }
+        self.results.push(result);
+        Ok(())
+    }
+
+    /// A job that failed.
+    pub(super) fn fail(&mut self, error: &JobError) {
+        self.failures.push(self.session.failure(error));
+    }
+
+    /// The end: one document for programs, and all failures as one.
+    pub(super) fn conclude(self) -> Result<(), Failure> {
+        if self.session.env.json {
+            json(&self.results, self.out)?;
+        }
+        self.out.flush()?;
+        together(&self.failures)
+    }
 }
 
 /// The databases whose turn did not come because a signal ended the command; none if none is left.
 fn not_reached<'a>(
-    databases: impl Iterator<Item = &'a String>,
+    databases: impl Iterator<Item = &'a str>,
     interrupt: &Interrupt,
 ) -> Option<Failure> {
     let signal = interrupt.signal()?;
-    let names: Vec<String> = databases.map(|name| one_line(name)).collect();
+    let names: Vec<String> = databases.map(one_line).collect();
     (!names.is_empty()).then(|| {
         let message = format!(
             "interrupted by {} with {} left: {}",

@@ -1,72 +1,153 @@
-//! A table of text: columns as wide as their widest cell, nothing between them but space.
+//! A table of text: columns as wide as their widest cell, nothing between them but space, and no line
+//! wider than a terminal where that can be helped.
 
 use std::io::{self, Write};
 
-use comfy_table::{CellAlignment, presets};
+use unicode_width::UnicodeWidthStr;
+
+use super::wrap::{WIDTH, wrapped};
+
+/// What stands between two columns.
+const GAP: &str = "  ";
 
 /// A table with this many columns.
 pub(super) struct Table<const N: usize> {
-    table: comfy_table::Table,
     columns: [Column; N],
+    has_titles: bool,
+    rows: Vec<[String; N]>,
+}
+
+/// What all rows have in common.
+struct Layout<'a, const N: usize> {
+    indent: &'a str,
+    widths: [usize; N],
 }
 
 /// What all cells of a column have in common.
 #[derive(Clone, Copy)]
 pub(super) struct Column {
-    alignment: CellAlignment,
+    kind: Kind,
     title: &'static str,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Left,
+    Right,
+    Note,
 }
 
 impl Column {
     pub(super) fn left(title: &'static str) -> Self {
-        let alignment = CellAlignment::Left;
-        Self { alignment, title }
+        let kind = Kind::Left;
+        Self { kind, title }
     }
 
     pub(super) fn right(title: &'static str) -> Self {
-        let alignment = CellAlignment::Right;
-        Self { alignment, title }
+        let kind = Kind::Right;
+        Self { kind, title }
+    }
+
+    /// The last column, of text of any length: what does not fit behind its row stands below it.
+    pub(super) fn note(title: &'static str) -> Self {
+        let kind = Kind::Note;
+        Self { kind, title }
     }
 }
 
 impl<const N: usize> Table<N> {
     /// A table with nothing in it, not even titles.
     pub(super) fn untitled(columns: [Column; N]) -> Self {
-        let mut table = comfy_table::Table::new();
-        table.load_preset(presets::NOTHING);
-        Self { table, columns }
+        Self {
+            columns,
+            has_titles: false,
+            rows: Vec::new(),
+        }
     }
 
     /// A table with nothing but the columns' titles.
     pub(super) fn new(columns: [Column; N]) -> Self {
-        let mut table = Self::untitled(columns);
-        table.table.set_header(columns.map(|column| column.title));
-        table.align();
-        table
+        Self {
+            has_titles: true,
+            ..Self::untitled(columns)
+        }
     }
 
     /// Appends a row.
     pub(super) fn row(&mut self, cells: [String; N]) {
-        self.table.add_row(cells);
-        if self.table.row_count() == 1 {
-            self.align();
-        }
+        self.rows.push(cells);
     }
 
-    /// Says how the columns stand, which the first row makes.
-    fn align(&mut self) {
-        for (made, column) in self.table.column_iter_mut().zip(&self.columns) {
-            made.set_padding((0, 2));
-            made.set_cell_alignment(column.alignment);
-        }
-    }
-
-    /// Prints all rows behind an indent, each on a line that does not end in spaces.
+    /// Prints all rows behind an indent, none with spaces at its end.
     pub(super) fn print(&self, indent: &str, out: &mut dyn Write) -> io::Result<()> {
-        for line in self.table.lines() {
-            writeln!(out, "{indent}{}", line.trim_end())?;
+        let layout = Layout {
+            indent,
+            widths: self.widths(indent.width()),
+        };
+        if self.has_titles {
+            let titles = self.columns.map(|column| column.title);
+            self.print_row(titles, &layout, out)?;
+        }
+        for row in &self.rows {
+            let cells = std::array::from_fn(|index| row[index].as_str());
+            self.print_row(cells, &layout, out)?;
         }
         Ok(())
+    }
+
+    /// How wide each column is; the first is as wide as those of its cells that fit.
+    fn widths(&self, indent: usize) -> [usize; N] {
+        let title = |index: usize| {
+            let title = self.has_titles.then(|| self.columns[index].title.width());
+            title.unwrap_or(0)
+        };
+        let widest = |index: usize, limit: usize| {
+            let cells = self.rows.iter().map(|row| row[index].width());
+            let cells = cells.filter(|width| *width <= limit);
+            cells.max().unwrap_or(0).max(title(index))
+        };
+        let mut widths = std::array::from_fn(|index| match self.columns[index].kind {
+            Kind::Note => 0,
+            Kind::Left | Kind::Right => widest(index, usize::MAX),
+        });
+        let gaps = self.columns.iter().skip(1);
+        let gaps = gaps.filter(|column| column.kind != Kind::Note).count() * GAP.len();
+        let others: usize = indent + gaps + widths.iter().skip(1).sum::<usize>();
+        if let Some(first) = widths.first_mut() {
+            *first = widest(0, WIDTH.saturating_sub(others));
+        }
+        widths
+    }
+
+    /// Prints a row. A first cell that is wider than its column has a line of its own before the others.
+    fn print_row(
+        &self,
+        cells: [&str; N],
+        layout: &Layout<'_, N>,
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
+        let &Layout { indent, widths } = layout;
+        let mut line = indent.to_owned();
+        for (index, (column, width)) in self.columns.iter().zip(widths).enumerate() {
+            let mut cell = cells[index];
+            if index == 0 && cell.width() > width {
+                writeln!(out, "{line}{cell}")?;
+                cell = "";
+            } else if index > 0 && (column.kind != Kind::Note || !cell.is_empty()) {
+                line.push_str(GAP);
+            }
+            let space = " ".repeat(width.saturating_sub(cell.width()));
+            match column.kind {
+                Kind::Left => line.extend([cell, &space]),
+                Kind::Right => line.extend([&space, cell]),
+                Kind::Note if line.width() + cell.width() <= WIDTH => line.push_str(cell),
+                Kind::Note => {
+                    writeln!(out, "{}", line.trim_end())?;
+                    return wrapped(out, &format!("{indent}    "), cell);
+                }
+            }
+        }
+        writeln!(out, "{}", line.trim_end())
     }
 }
 
@@ -115,5 +196,34 @@ mod tests {
             )
         );
         assert_eq!(printed(Table::untitled(columns()), &[]), "");
+    }
+
+    #[test]
+    fn no_line_is_wider_than_a_terminal() {
+        let columns = [
+            Column::left("BACKUP"),
+            Column::right("ROWS"),
+            Column::left("VERIFIED"),
+            Column::note("REASON"),
+        ];
+        let long = "manual_before_the_migration_of_all_the_orders_20250709_020000";
+        let reason = "before the migration of all the orders of all the customers of last year";
+        let rows = [
+            ["backup_20250709_020000", "2", "2025-07-09 02:00 +03:00", ""],
+            [long, "1,346,111", "2025-07-09 02:00 +03:00", "[pinned]"],
+            [long, "3", "DAMAGED", reason],
+        ];
+        assert_eq!(
+            printed(Table::new(columns), &rows),
+            concat!(
+                " BACKUP                       ROWS  VERIFIED                 REASON\n",
+                " backup_20250709_020000          2  2025-07-09 02:00 +03:00\n",
+                " manual_before_the_migration_of_all_the_orders_20250709_020000\n",
+                "                         1,346,111  2025-07-09 02:00 +03:00  [pinned]\n",
+                " manual_before_the_migration_of_all_the_orders_20250709_020000\n",
+                "                                 3  DAMAGED\n",
+                "     before the migration of all the orders of all the customers of last year\n"
+            )
+        );
     }
 }

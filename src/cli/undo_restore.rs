@@ -1,25 +1,19 @@
 //! `pgbackupd undo-restore`: swap back the database that a restore replaced.
 
 use std::io::Write;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::Path;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::confirm::{self, Confirmation, Named};
+use super::confirm::{self, Named};
 use super::env::CommandEnv;
 use super::failure::{Failure, FailureKind};
-use super::progress::Display;
-use super::restore::records::{OwnDirectory, is_configured, records};
+use super::restore::known::{Known, which};
+use super::session::Session;
 use super::{incident, report, select};
-use crate::config::{Plan, Runs, Server};
-use crate::jobs::{
-    BackupDirectories, JobContext, JobError, PreparedUndo, Run, UndoReport, UndoRequest,
-    backup_directories_on, prepare_undo, undo,
-};
-use crate::pipeline::Progress;
-use crate::repository::Repository;
+use crate::config::Runs;
+use crate::jobs::{PreparedUndo, Run, UndoReport, UndoRequest, prepare_undo, undo};
 
 /// The end of its help.
 const EXAMPLES: &str = "\
@@ -82,21 +76,23 @@ pub(super) async fn run(
         Some(_) => env.load_to_replace()?,
         None => env.load_to_run(Runs::ProgramsAndApplication)?,
     };
-    let context = env.context(&loaded);
-    let to_failure = |error: JobError| report::failure(&error, env.interrupt);
+    let session = Session::new(env, loaded);
     let Known {
         server,
         database,
         repository,
-    } = which(&context, &loaded.plan, args, env)?;
+    } = {
+        let (name, on) = (args.database.as_deref(), args.server.as_deref());
+        which(name, on, &session, "nothing was undone")?
+    };
     let request = UndoRequest {
         connection: &server.connection,
         database: &database,
         repository: &repository,
-        settings: &loaded.plan.restore,
+        settings: &session.plan().restore,
     };
-    let prepared = prepare_undo(&context, request).await;
-    let label = report::one_line(&loaded.plan.label(&server.name, &database));
+    let prepared = prepare_undo(&session.context, request).await;
+    let label = report::one_line(&session.plan().label(&server.name, &database));
     let mut document = UndoResult {
         label: label.clone(),
         server: server.name.clone(),
@@ -105,7 +101,7 @@ pub(super) async fn run(
     };
     let prepared = match prepared {
         Ok(prepared) => prepared,
-        Err(error) => return failed(document, to_failure(error), env, out),
+        Err(error) => return Err(failed(document, session.failure(&error), env, out)),
     };
     document.brought_back = Some(prepared.brings_back.clone());
     for warning in &prepared.warnings {
@@ -118,18 +114,15 @@ pub(super) async fn run(
         };
         confirm(&prepared, named, env).await?;
     }
-    let progress = Arc::new(Progress::default());
-    let display = Display::start(&label, &progress, env.json);
-    let say = |step: &str| display.print_step(step);
-    let run = Run::begin(&context, &progress, env.interrupt.token()).reporting_steps(&say);
-    let undone = undo(&run, prepared).await;
-    let id = run.id;
-    drop(display);
-    let path = incident::write(&context, &repository, id, undone.as_ref().err());
+    let run = session.begin();
+    let undoing = async |run: &Run<'_>| undo(run, prepared).await;
+    let undone = session.part(&run, &label, undoing).await;
+    let error = undone.as_ref().err();
+    let path = incident::write(&session.context, &repository, run.id, error);
     document.incident = path.as_ref().map(|path| path.display().to_string());
     let undone = match undone {
         Ok(undone) => undone,
-        Err(error) => return failed(document, to_failure(error), env, out),
+        Err(error) => return Err(failed(document, session.failure(&error), env, out)),
     };
     succeeded(document, undone, env, out)
 }
@@ -154,14 +147,10 @@ async fn confirm(
         report::one_line(&prepared.brings_back),
         report::one_line(database)
     );
-    match confirm::ask(&text, named, env.interrupt).await? {
-        Confirmation::Given => Ok(()),
-        Confirmation::Refused => Err(confirm::refused(database)),
-        Confirmation::NoTerminal => Err(Failure::new(
-            FailureKind::Usage,
-            format!("{text}there is no terminal for the question: give --yes to go on"),
-        )),
-    }
+    let unasked = Failure::usage(format!(
+        "{text}there is no terminal for the question\nhint: give --yes to go on"
+    ));
+    confirm::confirm(&text, named, env.interrupt, unasked).await
 }
 
 /// Tells an undoing that was done; an application that does not start again is a failure still.
@@ -196,10 +185,7 @@ fn succeeded(
             )),
             report::duration(undone.took)
         )?;
-        if let Some(path) = &document.incident {
-            let path = report::one_line(path);
-            writeln!(out, "  incident report, for you to complete: {path}")?;
-        }
+        incident::print(document.incident.as_deref().map(Path::new), out)?;
     }
     out.flush()?;
     match start_failed {
@@ -213,128 +199,14 @@ fn succeeded(
     }
 }
 
-/// Tells an undoing that failed.
+/// Reports an undoing that failed.
 fn failed(
     mut document: UndoResult,
-    mut failure: Failure,
+    failure: Failure,
     env: &CommandEnv<'_>,
     out: &mut dyn Write,
-) -> Result<(), Failure> {
-    let path = document.incident.clone().map(PathBuf::from);
-    if env.json {
-        document.error = Some(failure.message.clone());
-        report::json(&document, out)?;
-        out.flush()?;
-    }
-    failure.message.push_str(&incident::in_a_failure(path));
-    Err(failure)
-}
-
-/// A database whose restore may be undone, its server, and its directory.
-struct Known<'a> {
-    server: &'a Server,
-    database: String,
-    repository: Repository,
-}
-
-/// Finds the databases of these servers; and what could not be looked at, with its server.
-fn known_on<'a>(
-    context: &JobContext,
-    plan: &Plan,
-    servers: &[&'a Server],
-    env: &CommandEnv<'_>,
-) -> (Vec<Known<'a>>, Vec<(&'a Server, Failure)>) {
-    let to_failure = |error: JobError| report::failure(&error, env.interrupt);
-    let (mut known, mut unseen) = (Vec::new(), Vec::new());
-    for server in servers.iter().copied() {
-        match backup_directories_on(context, plan, server) {
-            Ok(BackupDirectories { found, failures }) => {
-                known.extend(found.into_iter().map(|backup_directory| Known {
-                    server,
-                    database: backup_directory.database,
-                    repository: backup_directory.repository,
-                }));
-                unseen.extend(
-                    failures
-                        .into_iter()
-                        .map(|error| (server, to_failure(error))),
-                );
-            }
-            Err(error) => unseen.push((server, to_failure(error))),
-        }
-    }
-    (known, unseen)
-}
-
-/// The database that is meant.
-fn which<'a>(
-    context: &JobContext,
-    plan: &'a Plan,
-    args: &Args,
-    env: &CommandEnv<'_>,
-) -> Result<Known<'a>, Failure> {
-    let usage = |message: String| Failure::new(FailureKind::Usage, message);
-    let is_asked = |server: &&Server| args.server.as_ref().is_none_or(|name| server.name == *name);
-    let servers: Vec<&Server> = plan.servers.iter().filter(is_asked).collect();
-    let (mut known, mut unseen) = known_on(context, plan, &servers, env);
-    let (server, name) = match args.database.as_deref() {
-        None => (None, None),
-        Some(text) => {
-            let (server, name) =
-                select::split(&servers, text, |server, name| has(&known, server, name))
-                    .map_err(usage)?;
-            (server, Some(name))
-        }
-    };
-    let servers: Vec<&Server> = match server {
-        Some(server) => vec![server],
-        None => servers,
-    };
-    unseen.retain(|(one, _)| servers.iter().any(|server| server.name == one.name));
-    if !unseen.is_empty() {
-        let unseen: Vec<Failure> = unseen.into_iter().map(|(_, failure)| failure).collect();
-        return Err(select::refused(&unseen, "nothing was undone"));
-    }
-    known.retain(|one| {
-        servers.iter().any(|server| server.name == one.server.name)
-            && name.is_none_or(|name| one.database == name)
-    });
-    if let Some(name) = name {
-        // What was restored need not be what is backed up.
-        for server in &servers {
-            let repository = Repository::at(server.directory_for(name));
-            let is_new = !has(&known, server, name);
-            if is_new && (servers.len() == 1 || repository.restore_ledger().path().exists()) {
-                known.push(Known {
-                    server,
-                    database: name.to_owned(),
-                    repository,
-                });
-            }
-        }
-    }
-    if known.len() == 1 {
-        let mut known = known.remove(0);
-        let own = OwnDirectory {
-            path: known.repository.directory().to_owned(),
-            is_configured: is_configured(known.server),
-        };
-        known.repository = records(&known.database, own, None, &plan.daemon);
-        return Ok(known);
-    }
-    let names: Vec<String> = known
-        .iter()
-        .map(|one| format!("{:?}", plan.label(&one.server.name, &one.database)))
-        .collect();
-    Err(usage(format!(
-        "name one with --database{}{}",
-        if names.is_empty() { "" } else { ": " },
-        names.join(" or ")
-    )))
-}
-
-fn has(known: &[Known<'_>], server: &Server, name: &str) -> bool {
-    known
-        .iter()
-        .any(|one| one.server.name == server.name && one.database == name)
+) -> Failure {
+    document.error = Some(failure.message.clone());
+    let path = document.incident.as_deref().map(Path::new);
+    incident::failed(failure, path, env.json.then_some(&document), out)
 }

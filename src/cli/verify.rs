@@ -2,7 +2,6 @@
 
 use std::io::Write;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -11,13 +10,13 @@ use uuid::Uuid;
 
 use super::env::CommandEnv;
 use super::failure::{Failure, FailureKind};
-use super::progress::Display;
+use super::length_of_time::length_of_time;
 use super::release::{QuarantinedBackup, quarantined};
-use super::several::{conclude, ends_before};
+use super::session::{Directories, Session};
+use super::several::Turns;
 use super::{report, select};
 use crate::config::Runs;
-use crate::jobs::{BackupDirectory, JobError, Run, Selection, VerifyReport, VerifyRequest, verify};
-use crate::pipeline::Progress;
+use crate::jobs::{BackupDirectory, Run, Selection, VerifyReport, VerifyRequest, verify};
 use crate::repository::Problem;
 
 /// The end of its help.
@@ -87,9 +86,6 @@ pub(super) struct VerifiedDatabase {
     pub quarantined: Vec<QuarantinedBackup>,
     /// Dumps under a backup's name that there is no manifest for, each with what is wrong.
     pub problems: Vec<VerifiedProblem>,
-    /// How it is shown to people.
-    #[serde(skip)]
-    label: String,
 }
 
 /// One backup that was looked at.
@@ -131,55 +127,61 @@ pub(super) async fn run(
     } else {
         env.load_to_run(Runs::Programs)?
     };
-    let context = env.context(&loaded);
-    let to_failure = |error: JobError| report::failure(&error, env.interrupt);
-    let (found, failures) = select::places_for(&context, &loaded.plan, &args.databases, are_paths)
-        .map_err(to_failure)?;
-    let mut verified = Vec::new();
-    let mut failures: Vec<Failure> = failures.into_iter().map(to_failure).collect();
-    let chosen = choose_selections(args, found, &failures)?;
+    let session = Session::new(env, loaded);
+    let Directories { found, unseen } = session.directories_or_paths(&args.databases, are_paths)?;
+    let chosen = choose_selections(args, found, &unseen)?;
+    let mut turns = Turns::new(&session, unseen, out);
+    let turn = async |turns: &mut Turns<'_, VerifiedDatabase>, chosen: &Chosen| {
+        verify_in(args, turns, chosen).await
+    };
+    turns.each(&chosen, |(one, _)| &one.label, turn).await?;
+    turns.conclude()
+}
+
+/// Backups to verify, and where they are.
+type Chosen = (BackupDirectory, Selection);
+
+async fn verify_in(
+    args: &Args,
+    turns: &mut Turns<'_, VerifiedDatabase>,
+    (backup_directory, selection): &Chosen,
+) -> Result<(), Failure> {
     // Whoever names a database expects that it has backups.
     let is_named = (!args.databases.is_empty() || !args.backups.is_empty())
         && args.older_than.is_none()
         && args.budget.is_none();
-    for (index, (backup_directory, selection)) in chosen.iter().enumerate() {
-        let progress = Arc::new(Progress::default());
-        let label = report::one_line(&backup_directory.label);
-        let display = Display::start(&label, &progress, env.json);
-        let run = Run::begin(&context, &progress, env.interrupt.token());
-        let request = VerifyRequest {
-            backup_directory,
-            selection,
-            budget: args.budget,
-            quarantine: args.quarantine,
-        };
-        let outcome = verify(&run, request).await;
-        drop(display);
-        match outcome {
-            Ok(report) => {
-                alarm(run.id, &backup_directory.database, &report);
-                failures.extend(failure(&backup_directory.label, &report));
-                if is_named && report.is_empty() {
-                    failures.push(nothing_in(backup_directory));
-                }
-                let result = verified_database(backup_directory, report);
-                if !env.json {
-                    print(
-                        &result,
-                        &report::prefix(&loaded.plan, &backup_directory.label),
-                        out,
-                    )?;
-                }
-                verified.push(result);
+    let request = VerifyRequest {
+        backup_directory,
+        selection,
+        budget: args.budget,
+        quarantine: args.quarantine,
+    };
+    let session = turns.session;
+    let job = async |run: &Run<'_>| (run.id, verify(run, request).await);
+    match session.job(&backup_directory.label, job).await {
+        (run, Ok(report)) => {
+            alarm(run, &backup_directory.database, &report);
+            turns
+                .failures
+                .extend(failure(&backup_directory.label, &report));
+            if is_named && report.is_empty() {
+                turns.failures.push(nothing_in(backup_directory));
             }
-            Err(error) => failures.push(to_failure(error)),
+            let prefix = session.prefix(&backup_directory.label);
+            let result = verified_database(backup_directory, report);
+            turns.add(result, |result, out| {
+                if result.backups.is_empty() && result.problems.is_empty() {
+                    let label = report::one_line(&backup_directory.label);
+                    writeln!(out, "database {label}: no backup to check")?;
+                }
+                print(result, &prefix, out)
+            })
         }
-        let left = chosen[index + 1..].iter().map(|(left, _)| &left.label);
-        if ends_before(left, env.interrupt, &mut failures) {
-            break;
+        (_, Err(error)) => {
+            turns.fail(&error);
+            Ok(())
         }
     }
-    conclude(&verified, &failures, env, out)
 }
 
 /// That there was nothing to check where backups were expected.
@@ -200,17 +202,11 @@ fn nothing_in(backup_directory: &BackupDirectory) -> Failure {
     )
 }
 
-/// Reads a duration as the configuration writes them.
-fn length_of_time(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text)
-        .map_err(|_| "write a number and a unit, such as \"4 hours\" or \"6 days\"".to_owned())
-}
-
 fn choose_selections(
     args: &Args,
     backup_directories: Vec<BackupDirectory>,
     unseen: &[Failure],
-) -> Result<Vec<(BackupDirectory, Selection)>, Failure> {
+) -> Result<Vec<Chosen>, Failure> {
     if args.backups.is_empty() {
         let selection = if args.older_than.is_some() || args.budget.is_some() {
             Selection::Due(args.older_than.unwrap_or_default())
@@ -224,7 +220,7 @@ fn choose_selections(
             .map(|backup_directory| (backup_directory, selection.clone()))
             .collect());
     }
-    let mut chosen: Vec<(BackupDirectory, Selection)> = Vec::new();
+    let mut chosen: Vec<Chosen> = Vec::new();
     for text in &args.backups {
         if let Some(backup_directory) = select::directory(&backup_directories, text) {
             chosen.push((backup_directory, Selection::All));
@@ -233,7 +229,7 @@ fn choose_selections(
         let (stem, holding) =
             select::holding(&backup_directories, text).map_err(select::unless(unseen))?;
         for backup_directory in holding {
-            let same = |other: &&mut (BackupDirectory, Selection)| {
+            let same = |other: &&mut Chosen| {
                 other.0.repository.directory() == backup_directory.repository.directory()
             };
             match chosen.iter_mut().find(same) {
@@ -247,14 +243,13 @@ fn choose_selections(
 
 fn alarm(run: Uuid, database: &str, report: &VerifyReport) {
     for finding in &report.findings {
-        if let Some(damage) = &finding.damage {
-            let said = format!("is DAMAGED: {damage}{}", finding.became());
+        if let Some(alarm) = finding.alarm() {
             report::alarm(
                 run,
                 database,
                 &finding.stem,
                 finding.quarantine.as_deref(),
-                &said,
+                &alarm,
             );
         }
     }
@@ -273,7 +268,7 @@ fn failure(label: &str, report: &VerifyReport) -> Option<Failure> {
         return Some(Failure::new(
             FailureKind::Damaged,
             format!(
-                "database {database}: {} lost; see `pgbackupd status`",
+                "database {database}: {} lost\nhint: see `pgbackupd status`",
                 report::counted(report.lost() as u64, "manifest is", "manifests are")
             ),
         ));
@@ -321,7 +316,6 @@ fn verified_database(backup_directory: &BackupDirectory, report: VerifyReport) -
     VerifiedDatabase {
         server: backup_directory.server.clone(),
         database: backup_directory.database.clone(),
-        label: backup_directory.label.clone(),
         backups: checked.chain(unchecked).collect(),
         left: report.left,
         quarantined: report.quarantined.into_iter().map(quarantined).collect(),
@@ -332,13 +326,6 @@ fn verified_database(backup_directory: &BackupDirectory, report: VerifyReport) -
 }
 
 fn print(database: &VerifiedDatabase, prefix: &str, out: &mut dyn Write) -> Result<(), Failure> {
-    if database.backups.is_empty() && database.problems.is_empty() {
-        writeln!(
-            out,
-            "database {}: no backup to check",
-            report::one_line(&database.label)
-        )?;
-    }
     for backup in &database.backups {
         match (&backup.message, backup.rows) {
             (None, Some(rows)) => {

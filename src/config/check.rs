@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::alerts;
 use super::findings::{Findings, is_name, key, names_are, set};
 use super::fragment::{Fragment, JobFragment, Kind, LimitsFragment, SeriesFragment};
 use super::nearest::nearest;
 use super::plan::{Job, JobKind, Limits, Plan, Retention, Verification};
 use super::problem::Problem;
+use super::reports;
 use super::running::{self, Common, JobTiming};
 use super::scalar::Keep;
 use super::servers;
@@ -32,6 +34,9 @@ pub(super) fn plan(
     let common = running::common(&mut findings, fragment, zone);
     let jobs = jobs(&mut findings, &fragment.jobs, &common);
     let restore = running::restore(&mut findings, &fragment.restore);
+    let alerts = alerts::channels(&mut findings, fragment, zone);
+    let reports = reports::reports(&mut findings, fragment, (zone, &alerts));
+    let anomaly = running::anomaly(&mut findings, &fragment.anomaly);
     about_series(&mut findings, &series, &jobs, fragment);
     if !findings.problems.is_empty() {
         return Err(findings.problems);
@@ -49,8 +54,13 @@ pub(super) fn plan(
         drill: running::drill(&fragment.drill),
         daemon,
         logs: running::logs(&fragment.logs),
-        objectives: running::objectives(&fragment.objectives),
+        metrics: fragment.metrics.file.clone().map(|path| path.0),
+        web: fragment.web.listen.clone().map(|listen| listen.0),
+        objectives: running::objectives(&fragment.objectives, anomaly.sensitivity),
+        anomaly,
         restore,
+        alerts,
+        reports,
         programs: fragment.programs.clone().map(|path| path.0),
         warnings: findings.warnings,
     })
@@ -156,20 +166,21 @@ fn refuse_settings_of_other_kinds(
     table: &[String],
     written: &JobFragment,
 ) {
-    if written.choose.is_some() && written.kind.map(|word| word.0) != Some(Kind::Drill) {
+    // The defaults of a job may be of another kind.
+    let is_written = |findings: &Findings<'_>, key: &[String]| findings.settings.is_written(key);
+    let choose = [table, &key(&["choose"])].concat();
+    if is_written(findings, &choose) && written.kind.map(|word| word.0) != Some(Kind::Drill) {
         findings.refuse_key(
-            &[table, &key(&["choose"])].concat(),
+            &choose,
             "only a drill chooses a backup".to_owned(),
             Some("remove it, or write kind = \"drill\"".to_owned()),
         );
     }
-    for (name, is_written) in [
-        ("older_than", written.older_than.is_some()),
-        ("budget", written.budget.is_some()),
-    ] {
-        if is_written && written.kind.map(|word| word.0) != Some(Kind::Verify) {
+    for name in ["older_than", "budget"] {
+        let setting = [table, &key(&[name])].concat();
+        if is_written(findings, &setting) && written.kind.map(|word| word.0) != Some(Kind::Verify) {
             findings.refuse_key(
-                &[table, &key(&[name])].concat(),
+                &setting,
                 "only a verify job reads backups by age and within a time".to_owned(),
                 Some("remove it, or write kind = \"verify\"".to_owned()),
             );

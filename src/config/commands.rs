@@ -1,9 +1,10 @@
-//! Programs that the configuration names, and who may have named them: root is told what to run by
+//! Programs that the configuration names, and who may have named them: root learns what to run by
 //! nobody but root.
 
 use std::path::PathBuf;
 
 use super::findings::key;
+use super::plan::ChannelWay;
 use super::problem::What;
 use super::problem::{ConfigError, Problem, ProblemLocation};
 use super::{Loaded, Settings};
@@ -16,6 +17,8 @@ pub enum Runs {
     Programs,
     /// These, and what stops and starts the application.
     ProgramsAndApplication,
+    /// The commands of alert channels.
+    Alerts,
 }
 
 impl Loaded {
@@ -58,8 +61,14 @@ fn problems(loaded: &Loaded, runs: Runs, written: Option<&Writable>) -> Vec<Prob
     };
     let restore = &loaded.plan.restore;
     let with_application = runs == Runs::ProgramsAndApplication;
+    let has_programs = runs != Runs::Alerts && loaded.plan.programs.is_some();
+    let channels = loaded.plan.alerts.iter().map(|channel| {
+        let is_command = matches!(channel.way, ChannelWay::Command(_));
+        let is_named = runs == Runs::Alerts && is_command;
+        (key(&["alerts", &channel.name, "argv"]), is_named)
+    });
     let named = [
-        (key(&["programs"]), loaded.plan.programs.is_some()),
+        (key(&["programs"]), has_programs),
         (
             key(&["restore", "stop"]),
             with_application && restore.stop.is_some(),
@@ -71,6 +80,7 @@ fn problems(loaded: &Loaded, runs: Runs, written: Option<&Writable>) -> Vec<Prob
     ];
     named
         .into_iter()
+        .chain(channels)
         .filter(|(_, is_named)| *is_named)
         .map(|(key, _)| loaded.settings.problem(&key, What::Value))
         // Root's own environment is root's.
@@ -119,13 +129,18 @@ mod tests {
         let stop = "restore.stop = [\"true\"]";
         let start = "restore.start = [\"true\"]";
         let programs = "programs = \"/usr/bin\"";
+        let argv = "alerts.a = { type = \"command\", argv = [\"true\"] }";
         let (only, all) = (Runs::Programs, Runs::ProgramsAndApplication);
         for (text, owner, runs, expected) in [
             (stop, 2, all, Some("restore.stop")),
             (start, 2, all, Some("restore.start")),
             (programs, 2, all, Some("programs")),
             (programs, 2, only, Some("programs")),
+            (argv, 2, Runs::Alerts, Some("alerts.a.argv")),
+            (programs, 2, Runs::Alerts, None),
+            (argv, 0, Runs::Alerts, None),
             // It does not run it.
+            (argv, 2, all, None),
             (stop, 2, only, None),
             // There is nothing to run.
             ("", 2, all, None),

@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_longer_name_is_cut_and_told_apart_by_its_hash() {
+    fn a_longer_name_is_cut_and_distinguished_by_its_hash() {
         let (one, other) = ("/".repeat(100), "/".repeat(101));
         let encoded = directory_name(&one);
         assert!(encoded.starts_with(&("%2F".repeat(40) + "%h")), "{encoded}");
@@ -214,7 +214,7 @@ mod tests {
         }
 
         #[test]
-        fn long_names_are_told_apart(one in "[a/]{150,300}", other in "[a/]{150,300}") {
+        fn long_names_are_reported_apart(one in "[a/]{150,300}", other in "[a/]{150,300}") {
             prop_assume!(one != other);
             prop_assert_ne!(directory_name(&one), directory_name(&other));
             prop_assert!(directory_name(&one).len() <= LONGEST);

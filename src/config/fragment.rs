@@ -2,6 +2,8 @@
 //!
 //! The comments on the fields are the descriptions of the JSON schema.
 
+mod alerts;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -12,11 +14,13 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::plan::{Compression, DrillChoice, Format};
 use super::scalar::{
-    AbsolutePath, AgeLimit, Count, CredentialName, DatabaseName, Delay, Keep, LibraryName, Pattern,
-    Ports, Size, TimeSpan, Window, Word, Zone,
+    AbsolutePath, AgeLimit, Count, CredentialName, DatabaseName, Delay, Factor, Keep, LibraryName,
+    ListenAddress, Pattern, Percentage, Ports, Share, Size, Sizes, TimeSpan, Window, Word, Zone,
 };
 use super::switch::Switch;
 use crate::telemetry::Level;
+
+pub(super) use alerts::{AlertFragment, ChannelType, Template};
 
 /// Threads and connections beyond which more only do harm.
 pub(super) const MOST_THREADS: u32 = 64;
@@ -73,12 +77,21 @@ pub(crate) struct Fragment {
     /// What the backups are measured against.
     #[serde(default)]
     pub(super) objectives: ObjectivesFragment,
+    /// What counts as odd in a backup, measured against those before it.
+    #[serde(default)]
+    pub(super) anomaly: AnomalyFragment,
     /// What surrounds a restore.
     #[serde(default)]
     pub(super) restore: RestoreFragment,
     /// What the daemon's log tells.
     #[serde(default)]
     pub(super) logs: LogsFragment,
+    /// Where metrics go.
+    #[serde(default)]
+    pub(super) metrics: MetricsFragment,
+    /// The page for the browser.
+    #[serde(default)]
+    pub(super) web: WebFragment,
     /// What is kept whatever the rules of the series say.
     #[serde(default)]
     pub(super) retention: RetentionFragment,
@@ -88,6 +101,12 @@ pub(crate) struct Fragment {
     /// What runs, and when, by a name of your own.
     #[serde(default)]
     pub(super) jobs: BTreeMap<String, JobFragment>,
+    /// Where alerts go, by a name of your own.
+    #[serde(default)]
+    pub(super) alerts: BTreeMap<String, AlertFragment>,
+    /// Reports that are sent: daily, weekly, monthly.
+    #[serde(default)]
+    pub(super) reports: BTreeMap<String, ReportFragment>,
 }
 
 /// A further server.
@@ -345,6 +364,8 @@ pub(super) struct DrillFragment {
     /// Libraries that a temporary cluster loads when it starts, besides those that the manifest of a
     /// backup tells of. They get no background worker.
     pub(super) preload: Option<Vec<LibraryName>>,
+    /// Whether the daemon loads the definitions of a backup, without its rows, the night they change.
+    pub(super) definitions: Option<bool>,
 }
 
 /// How the daemon runs.
@@ -381,11 +402,39 @@ pub(super) struct ObjectivesFragment {
     pub(super) recovery_point: Option<TimeSpan>,
     /// So much later than its slot, or than the recovery point, a backup may be there.
     pub(super) grace: Option<Delay>,
+    /// A backup is done within this, or within what is usual for it.
+    pub(super) backup_time: Option<TimeSpan>,
     /// A restore is done within this.
     pub(super) recovery_time: Option<TimeSpan>,
     /// The newest test restore of a database that came to a result is no older than this; "off" for
     /// no limit.
     pub(super) drill_age: Option<AgeLimit>,
+    /// So many of the slots have a backup, over 30 and over 90 days. A report has it.
+    pub(super) success_rate: Option<Percentage>,
+    /// A backup's size is within this range. A report has it.
+    pub(super) size: Option<Sizes>,
+}
+
+/// What counts as odd in a backup, measured against those before it.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AnomalyFragment {
+    /// A backup this many times as large as usual is odd; one that has shrunk is at half of the way.
+    pub(super) factor: Option<Factor>,
+    /// A table that has lost more than this share of its rows is odd.
+    pub(super) share: Option<Share>,
+    /// Tables whose rows are not watched: patterns of `schema.table`, or of `database.schema.table`.
+    pub(super) ignore: Option<Vec<String>>,
+}
+
+/// When a report is sent, and where to.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ReportFragment {
+    /// When, as a crontab pattern; by default at 08:00, on Sundays, or on the first of the month.
+    pub(super) schedule: Option<Pattern>,
+    /// The channels that it is sent to, as `[alerts.NAME]` names them.
+    pub(super) channels: Option<Vec<String>>,
 }
 
 /// What surrounds a restore.
@@ -405,12 +454,30 @@ pub(super) struct RestoreFragment {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct LogsFragment {
-    /// The least weighty entries that are told: error, warn, info, debug or trace.
+    /// The least weighty entries that are logged: error, warn, info, debug or trace.
     pub(super) level: Option<Word<Level>>,
     /// A file for the log besides journald, one JSON object a line; each day has its own.
     pub(super) file: Option<AbsolutePath>,
     /// So many days of it are kept.
     pub(super) files: Option<Count<MOST_LOG_FILES>>,
+}
+
+/// Where metrics go.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MetricsFragment {
+    /// A file for the textfile collector of Prometheus's node exporter, such as
+    /// /var/lib/prometheus/node-exporter/pgbackupd.prom; every user can read it.
+    pub(super) file: Option<AbsolutePath>,
+}
+
+/// The page for the browser; off by default.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WebFragment {
+    /// A loopback address with its port, such as 127.0.0.1:8432, or the path of a Unix socket, such as
+    /// /run/pgbackupd/web.sock.
+    pub(super) listen: Option<ListenAddress>,
 }
 
 /// What is kept whatever the rules say.

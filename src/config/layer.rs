@@ -340,6 +340,10 @@ fn take_out(values: &mut Dict, path: &[String]) -> bool {
     match path {
         [] => false,
         [last] => values.remove(last).is_some(),
+        // No word stands for one that is wrong in these.
+        [first, _] if matches!(first.as_str(), "severities" | "kinds" | "hours") => {
+            values.remove(first).is_some()
+        }
         [first, rest @ ..] => match values.get_mut(first) {
             Some(Value::Dict(_, dict)) => take_out(dict, rest),
             Some(Value::Array(_, list)) => {

@@ -3,8 +3,10 @@
 //! Three steps: each source of settings is read into a fragment whose values are sound one by
 //! one; the fragments are merged, later ones winning; and the whole is checked and becomes a
 //! `Plan`. Sources, the weakest first: the built-in defaults, the main file, the files of
-//! `conf.d` beside it in the order of their names, and the variables `PGBACKUPD_…`.
+//! `conf.d` next to it in the order of their names, and the variables `PGBACKUPD_…`.
 
+mod address;
+mod alerts;
 mod check;
 mod commands;
 mod connection;
@@ -14,9 +16,11 @@ mod dump;
 mod findings;
 mod fragment;
 mod layer;
+mod listen;
 mod nearest;
 mod plan;
 mod problem;
+mod reports;
 mod running;
 mod scalar;
 mod secrets;
@@ -28,15 +32,19 @@ mod switch;
 mod tests;
 mod wording;
 
+pub(crate) use address::{check as check_address, shown as shown_address};
 pub use commands::Runs;
 pub use conninfo::ParseError;
 pub(crate) use conninfo::{Parameters, keyword};
 pub use directory::directory_name;
+pub use listen::Listen;
 pub(crate) use nearest::nearest;
 pub use plan::{
-    Compression, Connection, DaemonSettings, Database, Databases, DrillChoice, DrillSettings,
-    DumpSettings, Format, Job, JobKind, Limits, Logs, PasswordSource, Patterns, Plan,
-    RestoreSettings, Retention, Selection, Server, Verification,
+    AlertChannel, AnomalySettings, BodyPart, ChannelWay, Compression, Connection, DaemonSettings,
+    Database, Databases, DrillChoice, DrillSettings, DumpSettings, EmailChannel, Format,
+    HeaderValue, Job, JobKind, Limits, Logs, PasswordSource, Patterns, Payload, PingAbout,
+    PingChannel, PingService, Placeholder, Plan, ReportPlan, RestoreSettings, Retention, Selection,
+    Server, SmtpTls, Verification, WebhookChannel,
 };
 pub use problem::{ConfigError, Mark, Problem, ProblemLocation};
 pub(crate) use scalar::{is_connection_string, name_fault};

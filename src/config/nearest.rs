@@ -6,8 +6,12 @@ pub(crate) fn nearest<'c>(
     candidates: impl IntoIterator<Item = &'c str>,
 ) -> Option<&'c str> {
     let word = word.to_lowercase();
-    // A third of the letters may be wrong: enough for two slips, too few for another word.
-    let tolerance = (word.chars().count() / 3).max(1);
+    // One mistake, and two in a long word: more letters make another word.
+    let tolerance = match word.chars().count() {
+        0..=2 => 0,
+        3..=7 => 1,
+        _ => 2,
+    };
     candidates
         .into_iter()
         .map(|candidate| {
@@ -29,6 +33,10 @@ mod tests {
         assert_eq!(nearest("shedule", words), Some("schedule"));
         assert_eq!(nearest("Schedule", words), Some("schedule"));
         assert_eq!(nearest("serise", words), Some("series"));
+        assert_eq!(nearest("shedul", words), None, "two letters of six");
+        assert_eq!(nearest("time_zome", words), Some("timezone"));
+        assert_eq!(nearest("x", ["y"]), None);
+        assert_eq!(nearest("test", ["cost", "best"]), Some("best"));
         assert_eq!(nearest("cron", words), None);
         assert_eq!(nearest("", words), None);
     }

@@ -1,5 +1,7 @@
 //! The checked plan: what the configuration means once every value in it has been proved sound.
 
+mod alerts;
+
 use std::collections::BTreeMap;
 use std::num::{NonZeroU8, NonZeroU32};
 use std::path::PathBuf;
@@ -10,9 +12,17 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
 use super::conninfo::{self, ParseError};
+use super::listen::Listen;
 use crate::display::label;
-use crate::policy::{Blackouts, Expectation, Retry, Rules, Schedule, Series};
+use crate::policy::{
+    Blackouts, Expectation, ReportPeriod, Retry, Rules, Schedule, Sensitivity, Series,
+};
 use crate::telemetry::Level;
+
+pub use alerts::{
+    AlertChannel, BodyPart, ChannelWay, EmailChannel, HeaderValue, Payload, PingAbout, PingChannel,
+    PingService, Placeholder, SmtpTls, WebhookChannel,
+};
 
 /// Everything the program does, checked. Made only by [`load`](super::load).
 #[derive(Clone, Debug, PartialEq)]
@@ -35,10 +45,20 @@ pub struct Plan {
     pub daemon: DaemonSettings,
     /// What the daemon's log tells.
     pub logs: Logs,
+    /// The file for metrics in the text format of Prometheus, where one is wanted.
+    pub metrics: Option<PathBuf>,
+    /// Where the page for the browser listens, where one is wanted.
+    pub web: Option<Listen>,
     /// What is measured against.
     pub objectives: Expectation,
+    /// What counts as odd in a backup.
+    pub anomaly: AnomalySettings,
     /// What surrounds a restore.
     pub restore: RestoreSettings,
+    /// Where alerts go, in the order of the channels' names.
+    pub alerts: Vec<AlertChannel>,
+    /// Which reports are sent, the one about the shortest time first.
+    pub reports: Vec<ReportPlan>,
     /// Where `pg_dump` and its kin are looked for first, when configured.
     pub programs: Option<PathBuf>,
     /// What is sound but deserves a word, one sentence each.
@@ -187,6 +207,23 @@ impl Selection {
     pub fn matches(&self, database: &str) -> bool {
         (self.include.is_empty() || self.include.is_match(database))
             && !self.exclude.is_match(database)
+    }
+}
+
+/// What counts as odd in a backup, measured against those before it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AnomalySettings {
+    /// From where on a change is odd.
+    pub sensitivity: Sensitivity,
+    /// Tables whose rows are not watched, as `schema.table` or `database.schema.table`.
+    pub ignore: Patterns,
+}
+
+impl AnomalySettings {
+    /// Whether the rows of a table, `schema.table`, are not watched.
+    pub fn ignores(&self, database: &str, table: &str) -> bool {
+        !self.ignore.is_empty()
+            && (self.ignore.is_match(table) || self.ignore.is_match(&format!("{database}.{table}")))
     }
 }
 
@@ -352,6 +389,8 @@ pub struct DrillSettings {
     /// Libraries that a temporary cluster loads when it starts, besides those that the manifest of a
     /// backup tells of.
     pub preload: Vec<String>,
+    /// Whether the daemon loads the definitions of a backup, without its rows, when they have changed.
+    pub definitions: bool,
 }
 
 /// How the daemon runs.
@@ -372,12 +411,23 @@ pub struct DaemonSettings {
 /// What the daemon's log tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Logs {
-    /// The least weighty entries that are told.
+    /// The least weighty entries that are logged.
     pub level: Level,
     /// A file for the log besides journald, one JSON object a line; its name without the day.
     pub file: Option<PathBuf>,
     /// So many days of it are kept.
     pub files: NonZeroU32,
+}
+
+/// A report that is sent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReportPlan {
+    /// Which one.
+    pub period: ReportPeriod,
+    /// When.
+    pub schedule: Schedule,
+    /// The names of the channels that it is sent to.
+    pub channels: Vec<String>,
 }
 
 /// What surrounds a restore.

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::display::one_line;
+use crate::mask::mask;
 
 /// Everything that is wrong with a configuration.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -57,6 +58,7 @@ pub struct Problem {
     /// The setting, its levels joined by dots: `jobs.daily.schedule`; empty for a file as a whole.
     pub key: String,
     /// What is wrong, without the place.
+    #[serde(serialize_with = "without_passwords")]
     pub message: String,
     /// The way out, when there is one to name.
     pub help: Option<String>,
@@ -81,7 +83,12 @@ impl Problem {
         } else {
             format!("{}: ", self.key)
         };
-        one_line(&format!("{place}{key}{}", self.message))
+        one_line(&format!("{place}{key}{}", self.shown_message()))
+    }
+
+    /// The message as it is shown. It may quote the value, and a connection string may be where none belongs.
+    fn shown_message(&self) -> String {
+        mask(&self.message, &[])
     }
 
     /// Whether the rest of the configuration says where backups and servers are all the same.
@@ -94,12 +101,20 @@ impl Problem {
                     | "limits"
                     | "retry"
                     | "objectives"
+                    | "anomaly"
                     | "logs"
+                    | "metrics"
+                    | "web"
                     | "retention"
                     | "series"
                     | "jobs"
+                    | "alerts"
             )
     }
+}
+
+fn without_passwords<S: Serializer>(message: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&mask(message, &[]))
 }
 
 /// Where something stands.
@@ -165,11 +180,15 @@ fn starred(line: &str) -> String {
     let lower = line
         .to_lowercase()
         .replace("password_file", "")
-        .replace("passfile", "");
+        .replace("passfile", "")
+        .replace("url_file", "");
     let is_like_password = |word: &str| strsim::damerau_levenshtein(word, "password") <= 3;
-    let secret = ["pass", "pwd", "secret", "uri", "://", "conninfo"]
-        .iter()
-        .any(|word| lower.contains(word))
+    let secret = [
+        "pass", "pwd", "secret", "uri", "://", "conninfo", "url", "header", "token", "-key",
+        "authoriz",
+    ]
+    .iter()
+    .any(|word| lower.contains(word))
         || lower
             .split(|c: char| !c.is_alphanumeric())
             .any(is_like_password);
@@ -187,9 +206,9 @@ fn starred(line: &str) -> String {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let title = if self.key.is_empty() {
-            self.message.clone()
+            self.shown_message()
         } else {
-            format!("{}: {}", self.key, self.message)
+            format!("{}: {}", self.key, self.shown_message())
         };
         let mut group = Group::with_title(Level::ERROR.primary_title(title));
         let path;
@@ -245,7 +264,7 @@ fn rendered(problems: &[Problem]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Mark, starred};
+    use super::{Mark, Problem, starred};
 
     #[test]
     fn a_mark_counts_lines_from_one_and_columns_in_characters() {
@@ -258,6 +277,25 @@ mod tests {
         assert_eq!(&multi.text[multi.start..multi.end], "'x' # no");
         let past_the_end = Mark::new("a =", 3..3);
         assert_eq!((past_the_end.line, past_the_end.column), (1, 4));
+    }
+
+    #[test]
+    fn no_message_shows_a_password_that_the_value_has() {
+        for (value, shown) in [
+            ("postgres://u:123/PW@h/d", "postgres://u:********@h/d"),
+            ("host=h password=PW", "host=h password=********"),
+        ] {
+            let problem = Problem {
+                key: "connection.port".to_owned(),
+                message: format!("expected a port, found {value}"),
+                help: None,
+                place: None,
+            };
+            let document = serde_json::to_string(&problem).unwrap();
+            for text in [problem.to_string(), problem.in_short(), document] {
+                assert!(text.contains(shown) && !text.contains("PW"), "{text}");
+            }
+        }
     }
 
     #[test]

@@ -9,13 +9,14 @@ use chrono_tz::Tz;
 use super::dump::small;
 use super::findings::{Findings, key, set};
 use super::fragment::{
-    BlackoutList, DaemonFragment, DrillFragment, Fragment, JobFragment, LogsFragment,
-    ObjectivesFragment, RestoreFragment, RetryFragment,
+    AnomalyFragment, BlackoutList, DaemonFragment, DrillFragment, Fragment, JobFragment,
+    LogsFragment, ObjectivesFragment, RestoreFragment, RetryFragment,
 };
-use super::plan::{DaemonSettings, DrillSettings, Job, Logs, RestoreSettings};
+use super::plan::{AnomalySettings, DaemonSettings, DrillSettings, Job, Logs, RestoreSettings};
 use super::scalar::Window;
+use super::servers::patterns;
 use crate::display::span;
-use crate::policy::{Blackouts, Expectation, Retry, can_ever_start};
+use crate::policy::{Blackouts, Expectation, Retry, Sensitivity, can_ever_start};
 
 /// For how long after its slot a run may start, in a job that says nothing of it.
 const WINDOW: Duration = Duration::from_secs(6 * 60 * 60);
@@ -89,6 +90,7 @@ pub(super) fn drill(written: &DrillFragment) -> DrillSettings {
         directory: set(written.directory.clone()).0,
         jobs: small(set(written.jobs)),
         require_confinement: set(written.require_confinement),
+        definitions: set(written.definitions),
         preload: set(written.preload.clone())
             .into_iter()
             .map(|name| name.0)
@@ -97,20 +99,39 @@ pub(super) fn drill(written: &DrillFragment) -> DrillSettings {
 }
 
 /// What the backups are measured against.
-pub(super) fn objectives(written: &ObjectivesFragment) -> Expectation {
+pub(super) fn objectives(written: &ObjectivesFragment, sensitivity: Sensitivity) -> Expectation {
     Expectation {
+        backup_time: set(written.backup_time.as_ref()).0,
+        sensitivity,
         recovery_point: set(written.recovery_point.as_ref()).0,
         grace: set(written.grace.as_ref()).0,
         recovery_time: set(written.recovery_time.as_ref()).0,
         drill_age: set(written.drill_age.as_ref()).0,
+        success_rate: set(written.success_rate.as_ref()).0,
+        size: written.size.as_ref().map(|range| range.0),
+    }
+}
+
+/// What counts as odd in a backup.
+pub(super) fn anomaly(findings: &mut Findings<'_>, written: &AnomalyFragment) -> AnomalySettings {
+    AnomalySettings {
+        sensitivity: Sensitivity {
+            factor: set(written.factor).0,
+            share: set(written.share.as_ref()).0,
+        },
+        ignore: patterns(
+            findings,
+            &key(&["anomaly", "ignore"]),
+            written.ignore.as_deref(),
+        ),
     }
 }
 
 /// What surrounds a restore.
 pub(super) fn restore(findings: &mut Findings<'_>, written: &RestoreFragment) -> RestoreSettings {
     let settings = RestoreSettings {
-        stop: command(findings, "stop", written.stop.as_ref()),
-        start: command(findings, "start", written.start.as_ref()),
+        stop: command_of_application(findings, "stop", written.stop.as_ref()),
+        start: command_of_application(findings, "start", written.start.as_ref()),
         timeout: set(written.timeout.as_ref()).0,
     };
     if settings.stop.is_some() && settings.start.is_none() {
@@ -122,11 +143,21 @@ pub(super) fn restore(findings: &mut Findings<'_>, written: &RestoreFragment) ->
     settings
 }
 
-/// The words of a command; an empty list is none.
-fn command(
+fn command_of_application(
     findings: &mut Findings<'_>,
     name: &str,
     words: Option<&Vec<String>>,
+) -> Option<Vec<String>> {
+    let example = format!("{name} = [\"systemctl\", \"{name}\", \"app.service\"]");
+    command(findings, &key(&["restore", name]), words, &example)
+}
+
+/// The words of a command; an empty list is none.
+pub(super) fn command(
+    findings: &mut Findings<'_>,
+    at: &[String],
+    words: Option<&Vec<String>>,
+    example: &str,
 ) -> Option<Vec<String>> {
     let words = words.filter(|words| !words.is_empty())?;
     let problem = if words.iter().any(|word| word.contains('\0')) {
@@ -139,11 +170,10 @@ fn command(
         return Some(words.clone());
     };
     findings.refuse(
-        &key(&["restore", name]),
+        at,
         problem.to_owned(),
         Some(format!(
-            "write the program and each of its arguments separately: {name} = [\"systemctl\", \"{name}\", \
-             \"app.service\"]"
+            "write the program and each of its arguments separately: {example}"
         )),
     );
     None

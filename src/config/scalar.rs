@@ -16,8 +16,10 @@ use serde::de::value::StrDeserializer;
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use super::listen::Listen;
 use super::nearest::nearest;
-use crate::policy::{Blackout, BlackoutError, Schedule};
+use crate::mask::password_of;
+use crate::policy::{Blackout, BlackoutError, Schedule, SizeRange, SuccessRate};
 
 /// The longest name of a database, in bytes (`NAMEDATALEN` less one).
 const LONGEST_NAME: usize = 63;
@@ -56,7 +58,11 @@ macro_rules! from_text {
 /// Reads a duration.
 fn length_of_time(text: &str) -> Result<Duration, String> {
     let span = humantime::parse_duration(text).map_err(|error| {
-        format!("{error}\nwrite a number and a unit: \"10 seconds\", \"12 hours\", \"30 days\"")
+        let fault = match error {
+            humantime::DurationError::UnknownUnit { .. } => error.to_string(),
+            _ => format!("invalid duration {text:?}"),
+        };
+        format!("{fault}\nwrite a number and a unit: \"10 seconds\", \"12 hours\", \"30 days\"")
     })?;
     if span > LONGEST_TIME {
         Err("a duration of more than a hundred years".to_owned())
@@ -122,12 +128,7 @@ pub(crate) fn is_connection_string(name: &str) -> bool {
     let rest = ["postgres://", "postgresql://"]
         .iter()
         .find_map(|scheme| lower.strip_prefix(scheme));
-    let has_user_and_password = rest.is_some_and(|rest| {
-        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-        authority
-            .rsplit_once('@')
-            .is_some_and(|(user, _)| user.contains(':'))
-    });
+    let has_user_and_password = rest.is_some_and(|rest| password_of(rest).is_some());
     let has_password = lower
         .split("password")
         .skip(1)
@@ -253,6 +254,73 @@ from_text!(
 );
 
 from_text!(
+    /// A part of a whole, in hundredths: 1 to 100.
+    Share(u32),
+    "a share in quotes, such as \"50 %\"",
+    { "type": "string", "pattern": "^[0-9]+ ?%$", "examples": ["50 %", "80 %"] },
+    |text| {
+        let form = "write a whole number from 1 to 100 and the sign: \"50 %\"";
+        let number = text.strip_suffix('%').map(str::trim_end);
+        let share = number.and_then(|number| number.parse().ok());
+        share
+            .filter(|share| (1..=100).contains(share))
+            .ok_or_else(|| format!("invalid share {text:?}\n{form}"))
+    }
+);
+
+from_text!(
+    /// A share of slots, to the thousandth of a percent.
+    Percentage(SuccessRate),
+    "a percentage in quotes, such as \"99.9 %\"",
+    { "type": "string", "pattern": "^[0-9]+(\\.[0-9]{1,3})? ?%$", "examples": ["99.9 %", "100 %"] },
+    |text| {
+        let form = "write a number above 0, 100 at most, with up to three decimals, and the sign: \
+                    \"99.9 %\"";
+        let number = text.strip_suffix('%').map(str::trim_end);
+        number
+            .and_then(thousandths)
+            .and_then(SuccessRate::from_thousandths)
+            .ok_or_else(|| format!("invalid percentage {text:?}\n{form}"))
+    }
+);
+
+/// A decimal number of at most three decimals, times a thousand.
+fn thousandths(number: &str) -> Option<u32> {
+    let (whole, decimals) = number.split_once('.').unwrap_or((number, "0"));
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    if !is_number(whole) || !is_number(decimals) || decimals.len() > 3 {
+        return None;
+    }
+    let whole: u32 = whole.parse().ok()?;
+    let decimals: u32 = format!("{decimals:0<3}").parse().ok()?;
+    whole.checked_mul(1000)?.checked_add(decimals)
+}
+
+from_text!(
+    /// A range of sizes.
+    Sizes(SizeRange),
+    "a range of sizes in quotes, such as \"50 MB to 200 MB\"",
+    { "type": "string", "pattern": " to ", "examples": ["50 MB to 200 MB"] },
+    |text| {
+        let form = "write the least size, the word to, and the largest: \"50 MB to 200 MB\"";
+        let Some((from, to)) = text.split_once(" to ") else {
+            return Err(format!("invalid range of sizes {text:?}\n{form}"));
+        };
+        let bytes = |end: &str| -> Result<u64, String> {
+            let end = end.trim();
+            if end.bytes().all(|b| b.is_ascii_digit()) && end != "0" {
+                return Err(format!("the size {end:?} has no unit\n{form}"));
+            }
+            let size: ByteSize = end.parse().map_err(|_| format!("invalid size {end:?}\n{form}"))?;
+            Ok(size.as_u64())
+        };
+        let (from, to) = (bytes(from)?, bytes(to)?);
+        SizeRange::new(from, to)
+            .ok_or_else(|| format!("the range {text:?} ends below its beginning\n{form}"))
+    }
+);
+
+from_text!(
     /// A path from the root, without `..`, and not the root itself.
     AbsolutePath(PathBuf),
     "a path in quotes, such as \"/var/backups\"",
@@ -273,6 +341,14 @@ from_text!(
             Ok(path.components().collect())
         }
     }
+);
+
+from_text!(
+    /// Where the page listens.
+    ListenAddress(Listen),
+    "an address in quotes, such as \"127.0.0.1:8432\"",
+    { "type": "string", "minLength": 1 },
+    Listen::read
 );
 
 from_text!(
@@ -336,6 +412,57 @@ impl<const MAX: u32> JsonSchema for Count<MAX> {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({ "type": "integer", "minimum": 1, "maximum": MAX })
+    }
+}
+
+/// How many times as much, in hundredths: more than 1, and at most 100 times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Factor(pub(crate) u32);
+
+impl<'de> Deserialize<'de> for Factor {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Number;
+
+        impl Visitor<'_> for Number {
+            type Value = Factor;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number of more than 1, such as 2 or 1.5")
+            }
+
+            fn visit_i64<E: Error>(self, number: i64) -> Result<Factor, E> {
+                let number = i32::try_from(number).unwrap_or(i32::MAX);
+                self.visit_f64(f64::from(number))
+            }
+
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "it is between 101 and 10,000"
+            )]
+            fn visit_f64<E: Error>(self, number: f64) -> Result<Factor, E> {
+                let hundredths = (number * 100.0).round();
+                if (101.0..=10_000.0).contains(&hundredths) {
+                    Ok(Factor(hundredths as u32))
+                } else {
+                    Err(E::custom(format!(
+                        "expected a number of more than 1 and at most 100, found {number}"
+                    )))
+                }
+            }
+        }
+
+        deserializer.deserialize_any(Number)
+    }
+}
+
+impl JsonSchema for Factor {
+    fn schema_name() -> Cow<'static, str> {
+        "Factor".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "number", "exclusiveMinimum": 1, "maximum": 100 })
     }
 }
 

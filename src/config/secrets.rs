@@ -4,11 +4,15 @@ use std::fs::Metadata;
 use std::io::ErrorKind;
 use std::path::Path;
 
+use serde_json::Value;
+
 use super::conninfo;
-use super::fragment::{ConnectionFragment, Fragment};
+use super::fragment::{AlertFragment, ConnectionFragment, Fragment};
 use super::layer::{Layer, Origin};
 use super::problem::Problem;
 use super::problem::What;
+use super::scalar::is_connection_string;
+use super::{address, findings};
 use crate::credential;
 use crate::identity;
 use crate::regular_file;
@@ -49,7 +53,54 @@ pub(super) fn examine(layer: &Layer, fragment: &Fragment) -> Findings {
         let key = ["servers".to_owned(), name.clone(), "connection".to_owned()];
         connection(layer, &key, &server.connection, &mut findings);
     }
+    for (name, channel) in &fragment.alerts {
+        let table = ["alerts".to_owned(), name.clone()];
+        alerts(layer, &table, channel, &mut findings);
+    }
     findings
+}
+
+/// Looks at a channel of alerts: addresses and headers that stand in the configuration, and files.
+fn alerts(layer: &Layer, table: &[String], channel: &AlertFragment, findings: &mut Findings) {
+    let key = |levels: &[&str]| [table, &findings::key(levels)].concat();
+    if channel.url.as_deref().is_some_and(address::is_secret) {
+        inline_secret(
+            layer,
+            &key(&["url"]),
+            ("an address that is a secret", "url_file or credential"),
+            findings,
+        );
+    }
+    for name in channel.headers.iter().flat_map(|headers| headers.keys()) {
+        if is_secret_header(name) {
+            inline_secret(
+                layer,
+                &key(&["headers", name]),
+                ("a header that is a secret", "headers_file"),
+                findings,
+            );
+        }
+    }
+    for (name, path) in [
+        ("password_file", &channel.password_file),
+        ("url_file", &channel.url_file),
+        ("headers_file", &channel.headers_file),
+    ] {
+        let Some(path) = path.as_ref().map(|path| path.0.as_path()) else {
+            continue;
+        };
+        if !credential::is_elsewhere(path) {
+            file(layer, &key(&[name]), (path, FileMode::of), findings);
+        }
+    }
+}
+
+/// Whether the value of a header of this name lets its sender in.
+fn is_secret_header(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    ["auth", "token", "key", "secret", "cookie"]
+        .iter()
+        .any(|word| name.contains(word))
 }
 
 fn connection(
@@ -72,6 +123,7 @@ fn connection(
     for (name, _) in inline.into_iter().filter(|(_, holds)| *holds) {
         inline_password(layer, &key(name), findings);
     }
+    strings_in_place_of_names(layer, table, connection, findings);
     let files = [
         (
             "password_file",
@@ -88,44 +140,70 @@ fn connection(
         if credential::is_elsewhere(path) || name == "passfile" && path == Path::new("/dev/null") {
             continue;
         }
-        let problem = |(message, help)| Problem {
-            message,
-            help: Some(help),
-            ..layer.problem(&key(name), What::Value)
-        };
         let file_mode = match name {
             "passfile" => FileMode::of_password_file,
             _ => FileMode::of,
         };
-        match fault_of_file(path, name == "password_file", file_mode) {
-            Some(fault) => findings.problems.push(problem(fault)),
-            None => findings
-                .unreadable
-                .extend(unreadable(path, name == "passfile").map(problem)),
+        file(layer, &key(name), (path, file_mode), findings);
+    }
+}
+
+/// Looks at a file with a secret: whether it is there, others can read it, and this process can.
+fn file(
+    layer: &Layer,
+    key: &[String],
+    (path, file_mode): (&Path, fn(&Metadata) -> Option<FileMode>),
+    findings: &mut Findings,
+) {
+    let problem = |(message, help)| Problem {
+        message,
+        help: Some(help),
+        ..layer.problem(key, What::Value)
+    };
+    let is_own = key.last().is_some_and(|name| name == "passfile");
+    match fault_of_file(path, !is_own, file_mode) {
+        Some(fault) => findings.problems.push(problem(fault)),
+        None => findings
+            .unreadable
+            .extend(unreadable(path, is_own).map(problem)),
+    }
+}
+
+/// Refuses connection strings with a password in what names a host, a role and so on, which every message
+/// about the connection would show. `options` may have such words of an extension's own.
+fn strings_in_place_of_names(
+    layer: &Layer,
+    table: &[String],
+    connection: &ConnectionFragment,
+    findings: &mut Findings,
+) {
+    let Ok(Value::Object(parameters)) = serde_json::to_value(connection) else {
+        return;
+    };
+    for (name, value) in parameters {
+        if name != "options" && value.as_str().is_some_and(is_connection_string) {
+            findings.problems.push(Problem {
+                message: "this is a connection string with a password".to_owned(),
+                help: Some(format!(
+                    "set it as uri or conninfo in [{}]",
+                    table.join(".")
+                )),
+                ..layer.problem(&[table, &[name]].concat(), What::Value)
+            });
         }
     }
 }
 
 fn inline_password(layer: &Layer, key: &[String], findings: &mut Findings) {
+    let what = ("a password", "password_file or credential");
+    inline_secret(layer, key, what, findings);
     let setting = key.join(".");
     match &layer.origin {
         Origin::File {
             path,
-            file_mode: Some(file_mode),
+            file_mode: None,
             ..
-        } => findings.problems.push(Problem {
-            message: format!(
-                "a password is in {}, which others can read (mode {:04o})",
-                path.display(),
-                file_mode.mode
-            ),
-            help: Some(format!(
-                "{}, or name a file or a systemd credential with password_file or credential",
-                file_mode.closing_advice(path)
-            )),
-            ..layer.problem(key, What::Key)
-        }),
-        Origin::File { path, .. } => findings.warnings.push(format!(
+        } => findings.warnings.push(format!(
             "{setting}: the password is in {}, which others cannot read as long as its mode stays so; \
              password_file or credential would keep it out of the configuration",
             path.display()
@@ -134,11 +212,39 @@ fn inline_password(layer: &Layer, key: &[String], findings: &mut Findings) {
             "{setting}: the password is in the environment variable {name}, which every child \
              process inherits; password_file or credential is safer"
         )),
-        Origin::Defaults => {}
+        Origin::File { .. } | Origin::Defaults => {}
     }
 }
 
-/// What is wrong with a file that holds a password, and the way out.
+/// Refuses a secret in a file that others can read, where `elsewhere` would keep it.
+fn inline_secret(
+    layer: &Layer,
+    key: &[String],
+    (what, elsewhere): (&str, &str),
+    findings: &mut Findings,
+) {
+    if let Origin::File {
+        path,
+        file_mode: Some(file_mode),
+        ..
+    } = &layer.origin
+    {
+        findings.problems.push(Problem {
+            message: format!(
+                "{what} is in {}, which others can read (mode {:04o})",
+                path.display(),
+                file_mode.mode
+            ),
+            help: Some(format!(
+                "{}, or name a file or a systemd credential with {elsewhere}",
+                file_mode.closing_advice(path)
+            )),
+            ..layer.problem(key, What::Key)
+        });
+    }
+}
+
+/// What is wrong with a file that holds a secret, and the way out.
 fn fault_of_file(
     path: &Path,
     must_exist: bool,
@@ -148,12 +254,12 @@ fn fault_of_file(
     match std::fs::metadata(path) {
         Ok(found) if !found.is_file() => Some((
             format!("{shown} is not a file"),
-            "name a file that holds a password".to_owned(),
+            "name a file that holds a secret".to_owned(),
         )),
         Ok(found) => file_mode(&found).map(|file_mode| {
             (
                 format!(
-                    "{shown} holds a password and can be read by others (mode {:04o})",
+                    "{shown} holds a secret and can be read by others (mode {:04o})",
                     file_mode.mode
                 ),
                 file_mode.closing_advice(path),
@@ -171,7 +277,7 @@ fn fault_of_file(
         Err(error) if error.kind() == ErrorKind::NotFound && must_exist => Some((
             format!("there is no file {shown}"),
             format!(
-                "{}, and type the password and the end of the input (Ctrl-D)",
+                "{}, and type the secret and the end of the input (Ctrl-D)",
                 making_advice(path)
             ),
         )),
@@ -192,10 +298,7 @@ fn unreadable(path: &Path, is_own: bool) -> Option<(String, String)> {
         Err(_) => entering_advice(path),
     };
     Some((
-        format!(
-            "{} holds a password that {user} cannot read",
-            path.display()
-        ),
+        format!("{} holds a secret that {user} cannot read", path.display()),
         help,
     ))
 }

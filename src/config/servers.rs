@@ -233,8 +233,8 @@ fn databases(
                 is_root: true,
                 key: written.key(&["databases"]),
             });
-            let include = patterns(findings, written, "include", written.include);
-            let exclude = patterns(findings, written, "exclude", written.exclude);
+            let include = patterns(findings, &written.key(&["include"]), written.include);
+            let exclude = patterns(findings, &written.key(&["exclude"]), written.exclude);
             Some(Databases::All(Selection { include, exclude }))
         }
         (None, None) => {
@@ -318,16 +318,16 @@ fn own_is_empty(own: &DumpFragment) -> bool {
         && own.globals.is_none()
 }
 
-fn patterns(
+/// Patterns of names, written under a key.
+pub(super) fn patterns(
     findings: &mut Findings<'_>,
-    written: &Written<'_>,
-    name: &str,
+    list: &[String],
     patterns: Option<&[String]>,
 ) -> Patterns {
     let mut set = GlobSetBuilder::new();
     let mut seen = BTreeSet::new();
     for (index, pattern) in patterns.unwrap_or_default().iter().enumerate() {
-        let at = written.key(&[name, &index.to_string()]);
+        let at = [list, &key(&[&index.to_string()])].concat();
         if !seen.insert(pattern) {
             findings.refuse(&at, format!("{pattern:?} is in the list twice"), None);
         }
@@ -349,7 +349,7 @@ fn patterns(
     match set.build() {
         Ok(set) => Patterns::new(patterns.unwrap_or_default().to_vec(), set),
         Err(error) => {
-            findings.refuse(&written.key(&[name]), error.to_string(), None);
+            findings.refuse(list, error.to_string(), None);
             Patterns::default()
         }
     }

@@ -9,6 +9,7 @@ use figment::value::{Dict, Value};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::address;
 use super::conninfo;
 use super::fragment::Fragment;
 use super::layer::{Key, Layer, Origin};
@@ -191,7 +192,7 @@ impl Settings {
         let is_table = |value: &Value| matches!(value, Value::Dict(..));
         for (name, value) in dict.iter().filter(|(_, value)| !is_table(value)) {
             path.push(name.clone());
-            let value = in_toml(&masked(name, value));
+            let value = in_toml(&masked(path, value));
             found.push(Setting {
                 key: path.clone(),
                 value,
@@ -221,10 +222,27 @@ fn collect_tags(value: &Value, tags: &mut Vec<figment::value::Tag>) {
 }
 
 /// A setting's value without what is secret in it.
-fn masked(name: &str, value: &Value) -> Value {
+fn masked(path: &[String], value: &Value) -> Value {
     let stars = || Value::from("****");
+    let name = path.last().map_or("", String::as_str);
     match (name, value) {
         ("password", _) => stars(),
+        ("url", Value::String(_, text)) => Value::from(address::shown(text)),
+        // A token may be in either.
+        _ if path.len() > 2
+            && path[0] == "alerts"
+            && ["headers", "body"].contains(&path[2].as_str()) =>
+        {
+            stars()
+        }
+        // A command's words, as the log shows them.
+        ("argv" | "stop" | "start", Value::Array(_, words)) => {
+            let words = words.iter().map(|word| match word.as_str() {
+                Some(text) => Value::from(crate::mask::mask(text, &[])),
+                None => word.clone(),
+            });
+            Value::from(words.collect::<Vec<_>>())
+        }
         ("uri" | "conninfo", Value::String(_, text)) => match conninfo::parse(text) {
             Ok(read) => Value::from(read.without_password),
             Err(_) => stars(),

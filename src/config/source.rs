@@ -1,4 +1,4 @@
-//! The places that settings are read from: the main file, the files beside it, the environment.
+//! The places that settings are read from: the main file, the files next to it, the environment.
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read};
@@ -148,7 +148,7 @@ impl Source {
         }
     }
 
-    /// `conf.d` beside the main file.
+    /// `conf.d` next to the main file.
     fn drop_in_directory(&self) -> PathBuf {
         match self.main_file().parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent.join("conf.d"),
@@ -156,7 +156,7 @@ impl Source {
         }
     }
 
-    /// The files of `conf.d` beside the main file, in the order of their names.
+    /// The files of `conf.d` next to the main file, in the order of their names.
     fn drop_in_files(&self) -> Result<Vec<PathBuf>, Box<Problem>> {
         let directory = self.drop_in_directory();
         let entries = match std::fs::read_dir(&directory) {

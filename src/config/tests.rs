@@ -1,5 +1,6 @@
 //! The configuration as a whole: what is accepted, what is refused, and in which words.
 
+mod alerts;
 mod examples;
 mod jobs;
 mod refusals;
@@ -19,7 +20,7 @@ use super::{
     Compression, DaemonSettings, Databases, Format, JobKind, Loaded, ProblemLocation,
     SettingSource, Source, load,
 };
-use crate::policy::Blackouts;
+use crate::policy::{Blackouts, Sensitivity};
 use crate::telemetry::Level;
 
 /// A directory with a configuration of its own.
@@ -137,6 +138,14 @@ fn one_line_is_enough_and_the_rest_is_the_policy() {
     );
     assert_eq!(plan.objectives.recovery_point, day);
     assert_eq!(plan.objectives.grace, day / 24);
+    assert_eq!(
+        plan.anomaly.sensitivity,
+        Sensitivity {
+            factor: 200,
+            share: 50
+        }
+    );
+    assert!(!plan.anomaly.ignores("sales", "public.orders"));
     assert_eq!(
         (plan.logs.level, &plan.logs.file, plan.logs.files.get()),
         (Level::Info, &None, 14)

@@ -9,7 +9,8 @@ use super::problem::What;
 /// What serde found wrong at this path in an operator's words, with the way out, and which part of the
 /// setting is meant.
 pub(super) fn describe(path: &[String], kind: Kind) -> (String, Option<String>, What) {
-    let secret = path.iter().any(|name| name.contains("pass"));
+    let holds_secret = |name: &String| name.contains("pass") || name == "url" || name == "headers";
+    let secret = path.iter().any(holds_secret);
     match kind {
         Kind::UnknownField(word, known) => {
             let table = path.split_last().map_or(&[][..], |(_, table)| table);

@@ -1,5 +1,5 @@
 //! Everything that is due: what may start now, what waits and for what, and what is given up. Pure;
-//! told the time by whoever asks.
+//! given the time by whoever asks.
 //!
 //! The rules:
 //! - No more runs at the same time than allowed in all and on one server.
@@ -10,6 +10,9 @@
 //! - To find out which databases a job is for is no run: it takes no turn and keeps to no blackout.
 //!   Otherwise it would wait for the run that it overlaps with, and what is skipped would be on no
 //!   database's record.
+//! - Spare work (`spare.rs`) is done only while nothing else is, and nothing waits for it.
+
+mod spare;
 
 use std::collections::BTreeMap;
 
@@ -44,6 +47,8 @@ pub(super) struct Work<T> {
     pub reason: Option<String>,
     /// Which try it is, counted from 1.
     pub attempt: u32,
+    /// Whether it is done only while nothing else is.
+    pub is_spare: bool,
     /// When nothing starts.
     pub blackouts: Blackouts,
     /// The pauses between tries.
@@ -147,7 +152,11 @@ impl<T: Clone> Board<T> {
     /// Puts work on the board, or gives it back with the reason why it is skipped. Work for an
     /// earlier slot that has not started by now is given back instead: the newer one does its part.
     pub(super) fn add(&mut self, work: Work<T>) -> Option<Skipped<T>> {
-        let same = |other: &Work<T>| other.subject == work.subject;
+        if work.is_spare {
+            self.add_spare(work);
+            return None;
+        }
+        let same = |other: &Work<T>| other.subject == work.subject && !other.is_spare;
         let zone = work.blackouts.zone();
         let at_work = self.running.values().find(|running| same(&running.work));
         let at_work = at_work.map(|running| AtWork {
@@ -179,6 +188,10 @@ impl<T: Clone> Board<T> {
         // First come, first served; of one slot, in the order in which it was put on the board.
         self.waiting.sort_by_key(|work| work.slot);
         for work in std::mem::take(&mut self.waiting) {
+            if work.is_spare {
+                self.waiting.push(work);
+                continue;
+            }
             let admission = match work.subject.database {
                 Some(_) => admit(now, work.ends, &work.blackouts),
                 None => admit(now, work.ends, &Blackouts::none(work.blackouts.zone())),
@@ -194,10 +207,11 @@ impl<T: Clone> Board<T> {
                     self.running.insert(self.tickets, running);
                     steps.push(Step::Start(self.tickets, work));
                 }
-                // The end of a blackout is looked up anew each time: the clock may be set meanwhile.
+                // The end of a blackout is looked up again each time: the clock may be set meanwhile.
                 Admission::Start | Admission::Wait(_) => self.waiting.push(work),
             }
         }
+        self.spare_steps(now, &mut steps);
         steps
     }
 
@@ -205,7 +219,8 @@ impl<T: Clone> Board<T> {
         if subject.database.is_none() {
             return true;
         }
-        let runs = self.running.values().map(|running| &running.work.subject);
+        let runs = self.running.values().map(|running| &running.work);
+        let runs = runs.filter(|work| !work.is_spare).map(|work| &work.subject);
         let runs = runs.filter(|other| other.database.is_some());
         let on_server = runs.clone().filter(|other| other.server == subject.server);
         runs.count() < self.concurrency.total
@@ -227,6 +242,9 @@ impl<T: Clone> Board<T> {
         let Ending::MayPass(reason) = ending else {
             return None;
         };
+        if work.is_spare {
+            return None;
+        }
         let again = work.retry.again(work.attempt, now, work.ends)?;
         work.attempt += 1;
         work.not_before = again;
@@ -277,7 +295,7 @@ impl<T: Clone> Board<T> {
         self.waiting
             .iter()
             .chain(running)
-            .any(|work| work.subject.job == job && work.slot == slot)
+            .any(|work| work.subject.job == job && work.slot == slot && !work.is_spare)
     }
 
     /// What runs, by ticket.
@@ -304,7 +322,7 @@ fn given_up<T>(mut work: Work<T>, reason: &SkipReason) -> Skipped<T> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::collections::{BTreeMap, BTreeSet};
     use std::time::Duration;
 
@@ -320,18 +338,18 @@ mod tests {
         per_server: 2,
     };
 
-    fn at(minute: i64) -> DateTime<Utc> {
+    pub(super) fn at(minute: i64) -> DateTime<Utc> {
         let start: DateTime<Utc> = "2025-07-09T00:00:00Z".parse().unwrap();
         start + TimeDelta::minutes(minute)
     }
 
-    fn blackouts(windows: &[&str]) -> Blackouts {
+    pub(super) fn blackouts(windows: &[&str]) -> Blackouts {
         let windows = windows.iter().map(|window| window.parse().unwrap());
         Blackouts::new(windows.collect(), Tz::UTC).unwrap()
     }
 
     /// Due at a minute, with an hour to start in.
-    fn work(job: &str, server: &str, database: &str, minute: i64) -> Work<()> {
+    pub(super) fn work(job: &str, server: &str, database: &str, minute: i64) -> Work<()> {
         Work {
             subject: Subject {
                 job: job.to_owned(),
@@ -343,6 +361,7 @@ mod tests {
             not_before: at(minute),
             reason: None,
             attempt: 1,
+            is_spare: false,
             blackouts: blackouts(&[]),
             retry: Retry {
                 first: Duration::from_secs(60),
@@ -353,7 +372,7 @@ mod tests {
     }
 
     /// What was started: ticket and database.
-    fn started(steps: &[Step<()>]) -> Vec<(Ticket, String)> {
+    pub(super) fn started(steps: &[Step<()>]) -> Vec<(Ticket, String)> {
         steps
             .iter()
             .filter_map(|step| match step {
@@ -363,11 +382,11 @@ mod tests {
             .collect()
     }
 
-    fn names(steps: &[Step<()>]) -> Vec<String> {
+    pub(super) fn names(steps: &[Step<()>]) -> Vec<String> {
         started(steps).into_iter().map(|(_, name)| name).collect()
     }
 
-    fn skipped(steps: &[Step<()>]) -> Vec<String> {
+    pub(super) fn skipped(steps: &[Step<()>]) -> Vec<String> {
         steps
             .iter()
             .filter_map(|step| match step {
@@ -377,7 +396,7 @@ mod tests {
             .collect()
     }
 
-    fn board(concurrency: Concurrency, works: Vec<Work<()>>) -> Board<()> {
+    pub(super) fn board(concurrency: Concurrency, works: Vec<Work<()>>) -> Board<()> {
         let mut board = Board::new(concurrency);
         for work in works {
             assert_eq!(board.add(work), None);

@@ -42,7 +42,11 @@ pub(super) fn changes(
         ("drill", old.drill != new.drill),
         ("programs", old.programs != new.programs),
         ("objectives", old.objectives != new.objectives),
+        ("anomaly", old.anomaly != new.anomaly),
         ("restore", old.restore != new.restore),
+        ("alerts", old.alerts != new.alerts),
+        ("web", old.web != new.web),
+        ("reports", old.reports != new.reports),
     ] {
         if is_changed {
             // The rules of retention are in the tables of the series.
@@ -126,7 +130,7 @@ impl Values {
             found.push(format!("{what}: a value that is not shown has changed"));
         }
         for line in found {
-            // What several have in common is told once.
+            // What several have in common is reported once.
             if !sentences.contains(&line) {
                 sentences.push(line);
             }
@@ -328,7 +332,7 @@ pub(super) mod tests {
 
     #[test]
     #[expect(clippy::too_many_lines, reason = "a table")]
-    fn every_change_is_told_in_words() {
+    fn every_change_is_reported_in_words() {
         let cases = [
             (
                 "[jobs.weekly]\nschedule = \"0 4 * * 5\"",
@@ -401,7 +405,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_secret_that_changed_is_told_without_its_value() {
+    fn a_secret_that_changed_is_reported_without_its_value() {
         let with =
             |password: &str| format!("database = \"a\"\n[connection]\npassword = \"{password}\"\n");
         assert_eq!(
@@ -415,7 +419,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn databases_are_told_by_name_unless_they_are_many() {
+    fn databases_are_reported_by_name_unless_they_are_many() {
         let sentences = |new: &str| between("database = \"a\"", new).sentences;
         assert_eq!(
             sentences("databases = [\"a\", \"b\\nc\"]"),
@@ -433,7 +437,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn only_jobs_whose_schedule_changed_are_scheduled_anew() {
+    fn only_jobs_whose_schedule_changed_are_scheduled_again() {
         let changes = between(
             "database = \"a\"",
             "database = \"a\"\n[jobs.daily]\nschedule = \"0 1 * * *\"\n[jobs.drill]\nenabled = false\n\
@@ -444,7 +448,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_only_a_start_brings_into_force_is_told_apart() {
+    fn what_only_a_start_brings_into_force_is_reported_apart() {
         let changes = between(
             "database = \"a\"",
             "database = \"a\"\n[daemon]\nruntime_directory = \"/r\"\nstate_directory = \"/s\"\n\

@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_jump_is_told_once() {
+    fn a_jump_is_reported_once() {
         let wall: DateTime<Utc> = "2025-07-09T02:00:00Z".parse().unwrap();
         let start = Instant::now();
         let mut clocks = Clocks::at(wall, start);

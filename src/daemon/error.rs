@@ -20,7 +20,7 @@ pub enum DaemonError {
     Runtime(#[from] RuntimeError),
     /// A database's directory cannot be used.
     #[error(
-        "the directory {} for the backups of {of} cannot be used: {source}; `pgbackupd directories \
+        "the directory {} for the backups of {of} cannot be used: {source}\nhint: `pgbackupd directories \
          --owner USER`, as root, makes it for the user that the service runs as", .directory.display()
     )]
     Directory {

@@ -1,4 +1,4 @@
-//! The service: it runs the jobs of the configuration on their schedules until it is told to stop.
+//! The service: it runs the jobs of the configuration on their schedules until it is asked to stop.
 //!
 //! `start` brings it up in one straight line; [`service::Service`] is the loop that everything
 //! happens in. What is to be decided stands apart, pure: when jobs are due ([`timetable`]), whether
@@ -8,10 +8,13 @@
 mod board;
 mod changes;
 mod clock;
+mod definitions;
 mod directories;
 mod error;
 mod hanging;
 mod missed;
+mod pings;
+mod reports;
 mod run_log;
 mod service;
 mod service_log;
@@ -24,6 +27,7 @@ mod ticker;
 mod timetable;
 mod usable;
 mod view;
+mod watch;
 mod watchdog;
 
 pub use error::DaemonError;

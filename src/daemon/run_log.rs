@@ -1,6 +1,8 @@
 //! What the daemon says in its log: one line for each thing that happens, a sentence for people and
 //! fields for programs.
 
+mod verification;
+
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -13,8 +15,10 @@ use super::service_log::clock;
 use super::task::Task;
 use crate::display::{counted, duration, one_line, size};
 use crate::emit;
-use crate::jobs::{BackupReport, DrillReport, JobError, JobErrorKind, PruneReport, VerifyReport};
-use crate::policy::{DrillMissed, Series};
+use crate::jobs::{
+    BackupReport, DefinitionsReport, DrillReport, JobError, JobErrorKind, PruneReport,
+};
+use crate::policy::{DefinitionsResult, DrillMissed, Series};
 use crate::telemetry::EVENT_TARGET;
 
 /// One run, as every line about it names it.
@@ -37,7 +41,7 @@ pub(super) fn span(work: &Work<Task>, id: Option<Uuid>) -> Span {
         target: EVENT_TARGET,
         "run",
         job = %subject.job,
-        kind = task.job.kind.word(),
+        kind = task.kind(),
         server = %subject.server,
         database = subject.database.as_deref(),
         series = series.map(Series::as_str),
@@ -54,7 +58,7 @@ impl Run<'_> {
 
     /// `backup of app` with what tells it from others: `(job daily)`.
     fn name(&self) -> String {
-        let what = self.task.job.kind.noun();
+        let what = self.task.noun();
         match &self.subject.database {
             Some(_) => format!("{what} of {}", self.database()),
             None => format!("{what} on server {}", self.subject.server),
@@ -98,25 +102,20 @@ impl Run<'_> {
     pub(super) fn backed_up(&self, report: &BackupReport, took: Duration) {
         let _entered = self.span.enter();
         let manifest = &report.manifest;
-        let bytes = manifest.bytes();
-        let summary = &manifest.census.summary;
         emit!(
             RunSucceeded,
             {
                 outcome = "succeeded",
                 backup = %manifest.name,
-                bytes = bytes,
-                rows = summary.rows,
+                bytes = manifest.bytes(),
+                rows = manifest.census.summary.rows,
                 seconds = took.as_secs_f64(),
             },
-            "{} succeeded (job {}): {}, {} in {}, {}, read back and intact, in {}",
+            "{} succeeded (job {}): {}, {}",
             self.name(),
             self.subject.job,
             manifest.name,
-            counted(summary.rows, "row", "rows"),
-            counted(summary.tables, "table", "tables"),
-            size(bytes),
-            duration(took)
+            report.summary(took)
         );
         for warning in &report.warnings {
             emit!(RunWarning, {}, "{}: {warning}", self.name());
@@ -193,103 +192,6 @@ impl Run<'_> {
         }
     }
 
-    /// Backups were checked. Damage is an error whatever else was found.
-    pub(super) fn verified(&self, report: &VerifyReport, took: Duration) {
-        let _entered = self.span.enter();
-        for finding in &report.findings {
-            if let Some(damage) = &finding.damage {
-                let aside = finding
-                    .quarantine
-                    .as_ref()
-                    .map(|path| path.display().to_string());
-                emit!(
-                    BackupDamaged,
-                    { backup = %finding.stem, quarantine = aside, },
-                    "backup {} of {} is DAMAGED: {damage}{}",
-                    finding.stem,
-                    self.database(),
-                    finding.became()
-                );
-            }
-        }
-        for problem in &report.problems {
-            emit!(
-                BackupDamaged,
-                { file = %problem.file, },
-                "{}: {}",
-                one_line(&problem.file),
-                problem.what
-            );
-        }
-        for (stem, why) in &report.unchecked {
-            emit!(
-                RunWarning,
-                { backup = %stem, },
-                "backup {stem} could not be checked: {why}"
-            );
-        }
-        self.remains(report);
-        let bytes: u64 = report.findings.iter().map(|finding| finding.bytes).sum();
-        let checked = counted(report.findings.len() as u64, "backup", "backups");
-        let damaged = report.damaged() + report.problems.len();
-        let took_seconds = took.as_secs_f64();
-        if damaged == 0 && report.unchecked.is_empty() {
-            emit!(
-                RunSucceeded,
-                { outcome = "succeeded", bytes = bytes, seconds = took_seconds, },
-                "{} succeeded (job {}): {checked} read in full, {}, all intact, in {}",
-                self.name(),
-                self.subject.job,
-                size(bytes),
-                duration(took)
-            );
-        } else {
-            emit!(
-                RunFailed,
-                { outcome = "failed", bytes = bytes, seconds = took_seconds, },
-                "{} FAILED (job {}): {checked} read in full, {damaged} damaged, {} could not be \
-                 checked, in {}",
-                self.name(),
-                self.subject.job,
-                report.unchecked.len(),
-                duration(took)
-            );
-        }
-    }
-
-    /// What a verification leaves: for the next one, and for the operator.
-    fn remains(&self, report: &VerifyReport) {
-        if report.left > 0 {
-            let next = self.task.job.schedule.next_after(self.slot.max(Utc::now()));
-            emit!(
-                RunWarning,
-                { left = report.left, },
-                "{}: {} not reached within the job's budget; {} first in the next run{}",
-                self.name(),
-                counted(report.left, "backup was", "backups were"),
-                if report.left == 1 { "it comes" } else { "they come" },
-                next.map_or_else(String::new, |next| {
-                    format!(", {}", clock(next.to_utc(), self.zone()))
-                })
-            );
-        }
-        if !report.quarantined.is_empty() {
-            let names: Vec<&str> = report
-                .quarantined
-                .iter()
-                .map(|one| one.name.as_str())
-                .collect();
-            emit!(
-                RunWarning,
-                { count = report.quarantined.len(), },
-                "{}: {} in quarantine since an earlier run, to be released or removed: {}",
-                self.name(),
-                counted(names.len() as u64, "backup is", "backups are"),
-                names.join(", ")
-            );
-        }
-    }
-
     /// A backup was restored for a test; none when there was no sound one.
     pub(super) fn drilled(&self, report: Option<&DrillReport>, took: Duration) {
         let _entered = self.span.enter();
@@ -327,11 +229,11 @@ impl Run<'_> {
                 duration(back)
             ),
             Some(sentence) => {
-                if report.outcome.is_bad() {
+                if let Some(alarm) = report.outcome.alarm() {
                     emit!(
                         BackupDamaged,
                         { backup = %stem, },
-                        "backup {stem} of {} does NOT RESTORE: {sentence}",
+                        "backup {stem} of {} {alarm}",
                         self.database()
                     );
                 }
@@ -346,6 +248,39 @@ impl Run<'_> {
         }
         for remark in &report.remarks {
             emit!(RunWarning, { backup = %stem, }, "{stem}: {remark}");
+        }
+    }
+
+    /// The definitions of a backup were tried; none where that was needed no more. What cannot be tried
+    /// here is reported once, and not every night.
+    pub(super) fn tried_definitions(&self, report: Option<&DefinitionsReport>, took: Duration) {
+        let _entered = self.span.enter();
+        let Some(report) = report else {
+            tracing::debug!("{}: tried meanwhile", self.name());
+            return;
+        };
+        let (stem, database) = (&report.stem, self.database());
+        let what = report.sentence();
+        match report.result {
+            DefinitionsResult::Load => emit!(
+                RunSucceeded,
+                { outcome = "succeeded", backup = %stem, seconds = took.as_secs_f64(), },
+                "{} succeeded (job {}): {stem}: {what}, in {}",
+                self.name(),
+                self.subject.job,
+                duration(took)
+            ),
+            DefinitionsResult::Refused => emit!(
+                DefinitionsDoNotLoad,
+                { outcome = "failed", backup = %stem, seconds = took.as_secs_f64(), },
+                "the {what} (backup {stem} of {database}); rows not tried"
+            ),
+            DefinitionsResult::NotTried if report.is_news => emit!(
+                RunWarning,
+                { backup = %stem, },
+                "{stem} of {database}: {what}"
+            ),
+            DefinitionsResult::NotTried => tracing::info!("{stem} of {database}: {what}"),
         }
     }
 

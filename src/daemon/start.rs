@@ -18,7 +18,7 @@ use super::systemd::Systemd;
 use super::ticker::Ticker;
 use super::usable::usable;
 use super::{service_log, snapshot, task};
-use crate::config::{JobKind, Loaded, Plan, Source};
+use crate::config::{Job, JobKind, Loaded, Plan, Source};
 use crate::display::one_line;
 use crate::emit;
 use crate::jobs::{
@@ -129,12 +129,9 @@ async fn prepare(
     directories: &Directories,
 ) -> Result<(), DaemonError> {
     usable(plan, context, directories).await?;
-    if plan
-        .jobs
-        .iter()
-        .any(|job| matches!(job.kind, JobKind::Drill(_)))
-    {
-        // Where that cannot be told now, the drill itself says it.
+    let is_drill = |job: &Job| matches!(job.kind, JobKind::Drill(_));
+    if plan.drill.definitions || plan.jobs.iter().any(is_drill) {
+        // Where that cannot be known now, the drill itself says it.
         if let Ok(enforcement) = Enforcement::of_this_machine() {
             let sentence = enforcement.sentence();
             emit!(DrillsConfined, {}, "drills are confined: {sentence}");

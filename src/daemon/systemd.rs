@@ -1,4 +1,4 @@
-//! What the service manager is told: `sd_notify(3)`. Without one, every word goes nowhere.
+//! What is reported to the service manager: `sd_notify(3)`. Without one, every word goes nowhere.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ impl Systemd {
         }
     }
 
-    /// How often the watchdog wants to hear from us, if it does: it is told twice as often.
+    /// How often the watchdog wants to hear from us, if it does: it hears twice as often.
     pub(super) fn watchdog(&self) -> Option<Duration> {
         self.watchdog
     }

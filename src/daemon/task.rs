@@ -1,5 +1,7 @@
 //! Carrying one piece of work out: the daemon's side of a job.
 
+mod databases;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,19 +14,22 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::definitions::{trial, untried};
 use super::directories::Directories;
 use crate::config::{Database, Databases, DrillChoice, Job, JobKind, Plan, Server, Verification};
 use crate::display::span;
 use crate::jobs::{
-    BackupDirectory, BackupReport, BackupRequest, DrillReport, JobContext, JobError, JobErrorKind,
-    PruneMode, PruneReport, Run, Selection, Stop, Strictness, Tick, VerifyReport, VerifyRequest,
-    WhichBackup, back_up, backup_directories_on, backups_to_drill, drill, missed_drill,
-    newest_success, passed_over_by_drill, prune, targets_on, verify,
+    BackupDirectory, BackupReport, BackupRequest, DefinitionsReport, DrillReport, JobContext,
+    JobError, JobErrorKind, PruneMode, PruneReport, Run, Selection, Stop, Strictness, Tick,
+    VerifyReport, VerifyRequest, WhichBackup, back_up, backups_to_drill, drill, missed_drill,
+    passed_over_by_drill, prune, verify,
 };
 use crate::pipeline::Progress;
 use crate::policy::{ClockTrust, DrillMissed, Series};
 use crate::repository::{Operation, Repository, Stem};
 use crate::threads;
+
+pub(super) use databases::{Found, FoundDatabase};
 
 /// A run is given up when its directory has not answered for so long. Builds for tests wait less.
 const STALL: Duration = Duration::from_secs(if cfg!(debug_assertions) { 10 } else { 60 });
@@ -57,6 +62,8 @@ pub(super) enum Action {
     Verify(BackupDirectory, Verification),
     /// Restore a backup of a database for a test.
     Drill(BackupDirectory, DrillChoice),
+    /// Load the definitions of this backup, without its rows.
+    TryDefinitions(BackupDirectory, Stem),
     /// Remove what retention no longer keeps of a database.
     Prune(BackupDirectory),
 }
@@ -66,12 +73,14 @@ pub(super) enum Action {
 pub(super) enum Outcome {
     /// The databases of the server that the job is for.
     Found(Found),
-    /// A backup was made; and why the newest test restore of the database is not new enough.
-    BackedUp(Box<BackupReport>, Option<DrillMissed>),
+    /// A backup was made.
+    BackedUp(Box<BackedUp>),
     /// Backups were checked.
     Verified(VerifyReport),
     /// A backup was restored for a test; none when there is no sound one.
     Drilled(Option<Box<DrillReport>>),
+    /// Definitions were loaded; none where they had been tried meanwhile.
+    TriedDefinitions(Option<Box<DefinitionsReport>>),
     /// Retention was carried out.
     Pruned(PruneReport),
     /// It did not begin, because its directory does not answer.
@@ -83,24 +92,15 @@ pub(super) enum Outcome {
     Panicked(String),
 }
 
-/// The databases of a server that a job is for.
-#[derive(Debug, Default)]
-pub(super) struct Found {
-    /// The databases, each with what to do.
-    pub databases: Vec<FoundDatabase>,
-    /// What cannot be done at all.
-    pub failures: Vec<JobError>,
-    /// Those of the databases that have no directory and cannot be given one by the service.
-    pub lacking: Vec<String>,
-}
-
-/// A database that a job is for.
+/// A backup that was made, and what it gives cause for.
 #[derive(Debug)]
-pub(super) struct FoundDatabase {
-    /// Its name.
-    pub name: String,
-    /// What to do with it.
-    pub action: Action,
+pub(super) struct BackedUp {
+    /// The backup.
+    pub report: BackupReport,
+    /// Why the newest test restore of the database is not new enough.
+    pub missed: Option<DrillMissed>,
+    /// The work of trying its definitions, where they are other ones than those tried last.
+    pub untried: Option<Action>,
 }
 
 /// The circumstances of one run.
@@ -156,14 +156,40 @@ impl Task {
             Action::BackUp(database, _) => Some(database.directory.clone()),
             Action::Verify(backup_directory, _)
             | Action::Drill(backup_directory, _)
+            | Action::TryDefinitions(backup_directory, _)
             | Action::Prune(backup_directory) => {
                 Some(backup_directory.repository.directory().to_owned())
             }
         }
     }
 
+    fn tries_definitions(&self) -> bool {
+        matches!(self.action, Action::TryDefinitions(..))
+    }
+
+    /// Its kind in one word: the job's, but for what comes of a job's backup.
+    pub(super) fn kind(&self) -> &'static str {
+        if self.tries_definitions() {
+            "definitions"
+        } else {
+            self.job.kind.word()
+        }
+    }
+
+    /// What it does, for a sentence: "verify run of app".
+    pub(super) fn noun(&self) -> &'static str {
+        if self.tries_definitions() {
+            "trial of the definitions"
+        } else {
+            self.job.kind.noun()
+        }
+    }
+
     /// How the ledger names what the job does, and for which series.
     pub(super) fn operation(&self) -> (Operation, Option<&Series>) {
+        if self.tries_definitions() {
+            return (Operation::Definitions, None);
+        }
         match &self.job.kind {
             JobKind::Backup(series) => (Operation::Backup, Some(series)),
             JobKind::Verify(_) => (Operation::Verify, None),
@@ -270,7 +296,13 @@ impl Task {
                 };
                 let report = back_up(&run, request).await?;
                 let missed = self.missed_drill(database).await;
-                Ok(Outcome::BackedUp(Box::new(report), missed))
+                let untried = untried(&self.plan, &server.name, &report).await;
+                let untried = untried.map(|(place, stem)| Action::TryDefinitions(place, stem));
+                Ok(Outcome::BackedUp(Box::new(BackedUp {
+                    report,
+                    missed,
+                    untried,
+                })))
             }
             Action::Verify(directory, verification) => {
                 let request = VerifyRequest {
@@ -281,23 +313,15 @@ impl Task {
                 };
                 verify(&run, request).await.map(Outcome::Verified)
             }
+            Action::TryDefinitions(directory, stem) => trial(&run, directory, stem)
+                .await
+                .map(Outcome::TriedDefinitions),
             Action::Drill(directory, choice) => restore_for_a_test(&run, directory, *choice).await,
-            Action::Prune(directory) => {
-                let (id, directory) = (given.run, directory.clone());
-                let mode = PruneMode {
-                    dry_run: false,
-                    trust: ClockTrust::IfPlausible,
-                };
-                let pruning = threads::start("prune", move || {
-                    let run = Run::alone(&context).with_id(id);
-                    prune(&run, &directory.repository, &directory.database, mode)
-                })?;
-                pruning.await?.map(Outcome::Pruned)
-            }
+            Action::Prune(directory) => clean_up(context, given.run, directory).await,
         }
     }
 
-    /// Why the newest test restore of a database is not new enough. That it cannot be told is no
+    /// Why the newest test restore of a database is not new enough. That it cannot be known is no
     /// reason for a backup to fail; `status` says why.
     async fn missed_drill(&self, database: &Database) -> Option<DrillMissed> {
         let (repository, expectation) = (Repository::at(&database.directory), self.plan.objectives);
@@ -305,86 +329,6 @@ impl Task {
             missed_drill(&repository, expectation, Utc::now())
         });
         looking.ok()?.await.ok()?.ok()?
-    }
-
-    /// Which databases of the server the job is for: those that are configured or found there for a
-    /// backup; those that have a directory for everything else.
-    async fn find(
-        &self,
-        server: &Server,
-        context: &JobContext,
-        given: &TaskRun,
-    ) -> Result<Outcome, JobError> {
-        if let JobKind::Backup(series) = &self.job.kind {
-            let mut found = Found::default();
-            let targets = tokio::select! {
-                targets = targets_on(context, &self.plan, server) => targets?,
-                () = given.cancel.cancelled() => return Ok(Outcome::Found(found)),
-            };
-            found.failures = targets.failures;
-            let mut databases: Vec<_> = targets.found.into_iter().map(|one| one.database).collect();
-            if self.is_catch_up {
-                databases = missed_only(databases, series, given).await?;
-            }
-            if self.is_discovered(&server.name) {
-                found.lacking = lacking(&databases, given).await?;
-            }
-            let to_back_up = |database: Database| FoundDatabase {
-                name: database.name.clone(),
-                action: Action::BackUp(database, series.clone()),
-            };
-            found.databases = databases.into_iter().map(to_back_up).collect();
-            return Ok(Outcome::Found(found));
-        }
-        let found = self.find_places(server, context, given).await?;
-        Ok(Outcome::Found(found))
-    }
-
-    /// The databases of the server that have a directory.
-    async fn find_places(
-        &self,
-        server: &Server,
-        context: &JobContext,
-        given: &TaskRun,
-    ) -> Result<Found, JobError> {
-        let (context, plan, server) = (context.clone(), Arc::clone(&self.plan), server.clone());
-        let looking = threads::start("look", move || {
-            backup_directories_on(&context, &plan, &server)
-        })?;
-        let backup_directories = looking.await??;
-        let mut found = Found {
-            failures: backup_directories.failures,
-            ..Found::default()
-        };
-        let directories = backup_directories.found.iter();
-        let directories =
-            directories.map(|backup_directory| backup_directory.repository.directory().to_owned());
-        let is_there = given.directories.ask(directories.collect(), Path::is_dir);
-        for (backup_directory, is_there) in
-            backup_directories.found.into_iter().zip(is_there.await?)
-        {
-            match is_there {
-                Some(true) => {
-                    let action = match self.job.kind {
-                        JobKind::Verify(verification) => {
-                            Action::Verify(backup_directory.clone(), verification)
-                        }
-                        JobKind::Drill(choice) => Action::Drill(backup_directory.clone(), choice),
-                        _ => Action::Prune(backup_directory.clone()),
-                    };
-                    found.databases.push(FoundDatabase {
-                        name: backup_directory.database,
-                        action,
-                    });
-                }
-                // What was never backed up has nothing to check or to remove.
-                Some(false) => {}
-                None => found
-                    .failures
-                    .push(unanswered(backup_directory.repository.directory(), None)),
-            }
-        }
-        Ok(found)
     }
 }
 
@@ -401,7 +345,7 @@ pub(super) fn unanswered(directory: &Path, during_the_run: Option<Duration>) -> 
     };
     JobError::Failed {
         message,
-        said: None,
+        detail: None,
         may_pass: true,
     }
 }
@@ -415,9 +359,27 @@ fn endless(directory: &Path) -> JobError {
             span(OVERTIME),
             directory.display()
         ),
-        said: None,
+        detail: None,
         may_pass: false,
     }
+}
+
+/// Removes what retention no longer keeps.
+async fn clean_up(
+    context: JobContext,
+    id: Uuid,
+    directory: &BackupDirectory,
+) -> Result<Outcome, JobError> {
+    let directory = directory.clone();
+    let mode = PruneMode {
+        dry_run: false,
+        trust: ClockTrust::IfPlausible,
+    };
+    let pruning = threads::start("prune", move || {
+        let run = Run::alone(&context).with_id(id);
+        prune(&run, &directory.repository, &directory.database, mode)
+    })?;
+    pruning.await?.map(Outcome::Pruned)
 }
 
 /// Restores a backup for a test.
@@ -455,41 +417,4 @@ async fn chosen(
         Ok::<_, JobError>((chosen, passed))
     });
     choosing?.await?
-}
-
-/// Those of the databases that have no directory, now that the service has tried to make it.
-async fn lacking(databases: &[Database], given: &TaskRun) -> Result<Vec<String>, JobError> {
-    let directories = databases.iter().map(|database| database.directory.clone());
-    let lacks = given.directories.ask(directories.collect(), |directory| {
-        !directory.is_dir() && Repository::at(directory).create().is_err()
-    });
-    let lacks = databases.iter().zip(lacks.await?);
-    let lacking = lacks.filter(|(_, lacks)| *lacks == Some(true));
-    Ok(lacking.map(|(database, _)| database.name.clone()).collect())
-}
-
-/// Those of the databases by whose ledgers a slot was missed. One whose directory hangs is caught up
-/// when that answers.
-async fn missed_only(
-    databases: Vec<Database>,
-    series: &Series,
-    given: &TaskRun,
-) -> Result<Vec<Database>, JobError> {
-    let directories = databases.iter().map(|database| database.directory.clone());
-    let series = series.clone();
-    let newest = given
-        .directories
-        .ask(directories.collect(), move |directory| {
-            newest_success(&Repository::at(directory), &series, Utc::now())
-        });
-    let newest = newest.await?;
-    let is_missed = |newest: Option<Result<Option<DateTime<Utc>>, JobError>>| match newest {
-        Some(Ok(newest)) => newest.is_none_or(|newest| newest < given.slot),
-        // The run itself will say what is wrong with the ledger.
-        Some(Err(_)) => true,
-        None => false,
-    };
-    let databases = databases.into_iter().zip(newest);
-    let missed = databases.filter_map(|(database, newest)| is_missed(newest).then_some(database));
-    Ok(missed.collect())
 }

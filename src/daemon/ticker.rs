@@ -2,11 +2,11 @@
 //!
 //! The scheduler asks its metadata store twice a second which jobs are due, and reckons every tick
 //! after the first with the offset from UTC that was in force when the job was added. Both are
-//! mended in the store, which is ours to write (`MetaDataStorage`):
+//! fixed in the store, which is ours to write (`MetaDataStorage`):
 //! - What is due comes from our [`Timetable`]: five-field patterns, read in the job's own zone.
 //! - The question "which jobs are due?" is only answered when one is, or after a change. The
 //!   scheduler's loop waits in it, so that an idle daemon wakes up every [`LOOK`] and not twice a
-//!   second; and a job that is due is told at once.
+//!   second; and a job that is due is reported at once.
 //!
 //! The closures that the scheduler calls send the job's id and nothing else. Which slot it is for
 //! is kept here, so that even a call that gets lost loses no run.
@@ -41,7 +41,7 @@ const ANY_PATTERN: &str = "0 0 0 1 1 *";
 /// be most of what an idle daemon has on its heap.
 const CHANNEL: usize = 128;
 
-/// So many of the jobs that come due at one moment are told to the scheduler: it has up to three
+/// So many of the jobs that come due at one moment are reported to the scheduler: it has up to three
 /// messages for each in one channel. A single call is enough for the daemon to fetch them all.
 const TOLD: usize = CHANNEL / 4;
 
@@ -92,7 +92,7 @@ impl Shared {
         inner.looked = monotonic;
         if let Some(jump) = inner.clocks.jump(now, monotonic) {
             inner.jump = Some(inner.jump.map_or(jump, |earlier| earlier + jump));
-            inner.timetable.reckon_anew(now);
+            inner.timetable.calculate_again(now);
             // The next runs have changed, even when nothing is due.
             let _ = self.calls.send(None);
         }

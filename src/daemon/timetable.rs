@@ -1,4 +1,4 @@
-//! When every job is due: pure bookkeeping over schedules, told the time by whoever asks.
+//! When every job is due: pure bookkeeping over schedules, given the time by whoever asks.
 //!
 //! The wall clock may be set back or forward, or stand still while the machine sleeps. The rules:
 //! - A job is due when its next slot has come. However many slots have gone by since it was looked
@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::policy::Schedule;
 
-/// A clock that is set back by this or more starts the schedules anew; it is the limit by which
+/// A clock that is set back by this or more starts the schedules again; it is the limit by which
 /// cron tells a correction from a new time (cron(8), Debian).
 pub(super) const REPEAT_AFTER: Duration = Duration::hours(3);
 
@@ -97,8 +97,8 @@ impl Timetable {
         due
     }
 
-    /// Reckons every next slot anew, after the clock was set.
-    pub(super) fn reckon_anew(&mut self, now: DateTime<Utc>) {
+    /// Calculates every next slot again, after the clock was set.
+    pub(super) fn calculate_again(&mut self, now: DateTime<Utc>) {
         for entry in &mut self.entries {
             // A slot that has come but was not taken yet stays due.
             if entry.next.is_none_or(|next| next > now) {
@@ -122,7 +122,7 @@ impl Timetable {
 }
 
 /// The next slot after now, and not one that was due already unless the clock was set back so far
-/// that its days begin anew.
+/// that its days begin again.
 fn next(
     schedule: &Schedule,
     last: Option<DateTime<Utc>>,
@@ -206,30 +206,30 @@ mod tests {
     fn a_clock_set_back_a_little_repeats_nothing() {
         let mut daily = timetable("0 2 * * *", at("2025-07-08T12:00:00Z"));
         slots(&mut daily, "2025-07-08T23:00:00.2Z");
-        daily.reckon_anew(at("2025-07-08T22:59:50Z"));
+        daily.calculate_again(at("2025-07-08T22:59:50Z"));
         assert!(slots(&mut daily, "2025-07-08T23:00:00Z").is_empty());
-        daily.reckon_anew(at("2025-07-08T20:00:01Z"));
+        daily.calculate_again(at("2025-07-08T20:00:01Z"));
         assert_eq!(daily.first(), Some(at("2025-07-09T23:00:00Z")));
     }
 
     #[test]
-    fn a_clock_that_was_far_ahead_starts_anew_from_the_right_time() {
+    fn a_clock_that_was_far_ahead_starts_again_from_the_right_time() {
         let mut daily = timetable("0 2 * * *", at("2025-07-08T12:00:00Z"));
         assert_eq!(
             slots(&mut daily, "2099-01-01T00:00:00Z"),
             ["2098-12-31T23:00:00+00:00"]
         );
         assert_eq!(daily.first(), Some(at("2099-01-01T23:00:00Z")));
-        daily.reckon_anew(at("2025-07-08T12:00:30Z"));
+        daily.calculate_again(at("2025-07-08T12:00:30Z"));
         assert_eq!(daily.first(), Some(at("2025-07-08T23:00:00Z")));
-        daily.reckon_anew(at("1970-01-01T00:00:00Z"));
+        daily.calculate_again(at("1970-01-01T00:00:00Z"));
         assert_eq!(daily.first(), Some(at("1970-01-01T23:00:00Z")));
     }
 
     #[test]
     fn a_slot_that_came_while_the_clock_was_set_stays_due() {
         let mut daily = timetable("0 2 * * *", at("2025-07-08T12:00:00Z"));
-        daily.reckon_anew(at("2025-07-09T10:00:00Z"));
+        daily.calculate_again(at("2025-07-09T10:00:00Z"));
         assert_eq!(
             slots(&mut daily, "2025-07-09T10:00:00Z"),
             ["2025-07-08T23:00:00+00:00"]
@@ -258,7 +258,7 @@ mod tests {
             for step in steps {
                 // Not further back than the limit from the newest time that was ever seen.
                 let now = (newest + Duration::seconds(step)).max(newest - REPEAT_AFTER + Duration::seconds(1));
-                timetable.reckon_anew(now);
+                timetable.calculate_again(now);
                 for due in timetable.take_due(now) {
                     prop_assert!(due.slot <= now);
                     prop_assert!(seen.insert(due.slot), "{} twice", due.slot);

@@ -135,7 +135,7 @@ impl View<'_> {
             let work = &running.work;
             Some(RunningJob {
                 job: work.subject.job.clone(),
-                kind: work.task.job.kind.word().to_owned(),
+                kind: work.task.kind().to_owned(),
                 due: self.local(work.slot),
                 server: work.subject.server.clone(),
                 database: work.subject.database.clone()?,
@@ -151,7 +151,7 @@ impl View<'_> {
     fn waiting(&self, now: DateTime<Utc>) -> Vec<WaitingJob> {
         let waiting = self.board.waiting().iter().map(|work| WaitingJob {
             job: work.subject.job.clone(),
-            kind: work.task.job.kind.word().to_owned(),
+            kind: work.task.kind().to_owned(),
             due: self.local(work.slot),
             server: work.subject.server.clone(),
             database: work.subject.database.clone().unwrap_or_default(),
@@ -256,7 +256,7 @@ impl View<'_> {
         let rate = size(rate as u64);
         Some(format!(
             "{} of {} ({}): {}, {rate}/s{others}",
-            first.work.task.job.kind.noun(),
+            first.work.task.noun(),
             one_line(&self.plan.label(&first.work.subject.server, database)),
             first.work.subject.job,
             size(bytes)
@@ -327,6 +327,7 @@ mod tests {
                 not_before: now,
                 reason: None,
                 attempt: 1,
+                is_spare: false,
                 blackouts: job.blackouts.clone(),
                 retry: job.retry,
                 task: Task {

@@ -1,9 +1,9 @@
 //! When the service manager's watchdog hears that all is well: while the loop turns and the scheduler
-//! looks at the clock. Pure; told the time by whoever asks.
+//! looks at the clock. Pure; given the time by whoever asks.
 
 use std::time::{Duration, Instant};
 
-/// Without a word from the scheduler for so long, the watchdog is not told that all is well.
+/// Without a word from the scheduler for so long, the watchdog does not hear that all is well.
 const SILENCE: Duration = Duration::from_secs(45);
 
 /// A beat that is held back is not tried again at every turn of the loop.
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_watchdog_nobody_is_told() {
+    fn without_a_watchdog_nobody_is_reported() {
         let start = Instant::now();
         let mut watchdog = Watchdog::new(None, start);
         assert_eq!(watchdog.turn(start + seconds(3600), seconds(0)), Beat::None);

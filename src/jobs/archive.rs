@@ -1,16 +1,17 @@
 //! Dumps in custom and directory format: `pg_dump` writes them itself, and `pg_restore` proves them.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
 use super::JobContext;
+use super::archive_file::{ArchiveFile, unpack};
 use super::dump::{DumpFile, Dumper, blocking};
 use super::error::JobError;
 use super::proof::major_of;
-use crate::config::{Connection, Format};
+use crate::config::Connection;
 use crate::pipeline::{
     ArchiveFiles, ArchiveList, ArchiveReceipt, ArchiveText, Phase, Progress, StreamError,
 };
@@ -54,7 +55,7 @@ impl DumpFile<'_> {
         let Role::Artifact(format, _) = role else {
             return Err(JobError::Internal("an archive is an artifact".to_owned()));
         };
-        let read = read_archive(restorer, path, format).await;
+        let read = read_archive(restorer, &ArchiveFile::of_backup(path, format)).await;
         let receipt = read.map_err(|error| match error {
             JobError::Failed { message, .. } => JobError::failed(format!(
                 "what pg_dump has just written cannot be read back: {message}"
@@ -90,21 +91,49 @@ pub(super) fn without_a_server(context: &JobContext) -> Result<Conninfo, JobErro
 /// Reads an archive, all of it: its files, what `pg_restore` makes of them, and its list of contents.
 pub(super) async fn read_archive(
     restorer: &Dumper<'_>,
-    path: PathBuf,
-    format: Format,
+    archive: &ArchiveFile,
 ) -> Result<ArchiveReceipt, JobError> {
+    let ArchiveFile { path, format, .. } = archive.clone();
     let run = restorer.run;
     let doing = format!("cannot read back {}", path.display());
+    if archive.is_packed() {
+        // pg_restore does not see what is wrong behind its end.
+        let (path, packed, counted) = (path.clone(), archive.packed, Arc::clone(&run.progress));
+        blocking(run, &doing, move || {
+            unpack(&path, packed, |block| {
+                counted.found(block.len()).map_err(std::io::Error::other)
+            })
+            .map_err(StreamError::Read)
+        })
+        .await?;
+    }
+    let tried = archive.clone();
+    let breaks_off = blocking(run, &doing, move || {
+        tried.breaks_off().map_err(StreamError::Read)
+    });
+    if let Some(breaks_off) = breaks_off.await? {
+        return Err(JobError::failed(breaks_off));
+    }
     let (counted, read) = (Arc::clone(&run.progress), path.clone());
     let files = blocking(run, &doing, move || {
         ArchiveFiles::read(read, format, &counted)
     })
     .await?;
     let counted = Arc::clone(&run.progress);
-    let text = restorer
-        .stream(&doing, move |source| ArchiveText::read(source, &counted))
+    let (arguments, stdin) = archive.input(restorer.arguments.clone())?;
+    let reading = Dumper {
+        program: restorer.program.clone(),
+        arguments,
+        confinement: restorer.confinement.clone(),
+        ..*restorer
+    };
+    let adaptation = archive.adaptation.clone();
+    let text = reading
+        .stream_from(stdin, &doing, move |source| {
+            ArchiveText::read(source, adaptation.as_ref(), &counted)
+        })
         .await?;
-    let list = list(restorer, &path).await?;
+    let list = list(restorer, archive).await?;
     let completed = blocking(run, &doing, move || {
         files.complete(text, &list).map_err(StreamError::Read)
     });
@@ -116,15 +145,16 @@ pub(super) async fn read_archive(
 }
 
 /// What an archive's own list names.
-async fn list(restorer: &Dumper<'_>, path: &Path) -> Result<ArchiveList, JobError> {
+async fn list(restorer: &Dumper<'_>, archive: &ArchiveFile) -> Result<ArchiveList, JobError> {
+    let (arguments, stdin) = archive.input(archive_list_arguments(&archive.path))?;
     let lister = Dumper {
         program: restorer.program.clone(),
-        arguments: archive_list_arguments(path),
+        arguments,
         confinement: restorer.confinement.clone(),
         ..*restorer
     };
-    let doing = format!("cannot list {}", path.display());
-    lister.stream(&doing, ArchiveList::read).await
+    let doing = format!("cannot list {}", archive.path.display());
+    lister.stream_from(stdin, &doing, ArchiveList::read).await
 }
 
 /// Tells how far an archive has grown; never ends by itself.

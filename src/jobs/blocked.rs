@@ -80,7 +80,7 @@ impl Watch {
     pub(super) fn blame(&self) -> String {
         let seen = self.seen();
         let Some(first) = seen.blockers.first() else {
-            return "the blocking session was gone before it could be identified; raise \
+            return "the blocking session was gone before it could be identified\nhint: raise \
                     limits.lock_wait, or run it again at a quieter time"
                 .to_owned();
         };
@@ -90,7 +90,7 @@ impl Watch {
             None => "commit or roll back that transaction".to_owned(),
         };
         format!(
-            "blocked by {}; {end}, wait for it, or raise limits.lock_wait",
+            "blocked by {}\nhint: {end}, wait for it, or raise limits.lock_wait",
             list.join(", and ")
         )
     }

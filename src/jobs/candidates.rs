@@ -7,7 +7,7 @@ use std::path::Path;
 use chrono::{DateTime, FixedOffset, NaiveDateTime, TimeZone, Utc};
 use chrono_tz::Tz;
 
-use crate::display::{command, shell_word};
+use crate::display::{command, salvage_command, shell_word};
 use crate::jobs::{BackupDirectory, JobContext, JobError, continuity};
 use crate::policy::{Accepted, Loss, Series};
 use crate::repository::{Catalogue, Entry, Fault, Quarantined, Stem};
@@ -39,31 +39,37 @@ impl Criteria {
     }
 }
 
-/// The backups that fit, newest first; those that were found bad come last.
+/// The backups that fit, newest first; those that were found bad or are partial come last.
 pub fn choose_candidates(mut candidates: Vec<Candidate>, criteria: &Criteria) -> Vec<Candidate> {
     candidates.retain(|candidate| criteria.admits(&candidate.entry));
     candidates.sort_by(|one, other| {
-        let damaged = |candidate: &Candidate| !candidate.entry.is_sound();
-        damaged(one)
-            .cmp(&damaged(other))
+        let class = |candidate: &Candidate| {
+            let entry = &candidate.entry;
+            (!entry.counts(), !entry.is_sound())
+        };
+        class(one)
+            .cmp(&class(other))
             .then(other.entry.started.cmp(&one.entry.started))
             .then(other.entry.stem.cmp(&one.entry.stem))
     });
     candidates
 }
 
-/// A backup that is newer than the one that is chosen, or would be.
+/// A backup that is newer than the one that is chosen, or one of those that cannot be where none can.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PassedOver {
     /// Its name.
     pub backup: String,
+    /// Whether an older one is chosen instead.
+    pub is_newer: bool,
     /// Why it is not chosen, and how it can be had, in a clause.
     pub why: String,
 }
 
 impl fmt::Display for PassedOver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} is newer and skipped: {}", self.backup, self.why)
+        let newer = if self.is_newer { "newer and " } else { "" };
+        write!(f, "{} is {newer}skipped: {}", self.backup, self.why)
     }
 }
 
@@ -116,7 +122,12 @@ impl Found<'_> {
             })
             .map(|Other { at, stem, why, .. }| {
                 let backup = stem.to_string();
-                (at, PassedOver { backup, why })
+                let passed = PassedOver {
+                    backup,
+                    is_newer: chosen.is_some(),
+                    why,
+                };
+                (at, passed)
             })
             .collect();
         found.sort_by(|(one, a), (other, b)| (other, &b.backup).cmp(&(one, &a.backup)));
@@ -134,18 +145,28 @@ impl Found<'_> {
     /// Everything that cannot be chosen, with its time and the reason.
     fn all(&self) -> impl Iterator<Item = Other> {
         let bad = self.catalogue.backups.iter().filter_map(|entry| {
-            let named = |name| command(name, self.database, &entry.stem.to_string());
-            let (what, way) = match entry.state.fault()? {
-                Fault::Damaged(what) => (
-                    format!("it is damaged: {what}"),
-                    format!("; `{}` reads it again", named("verify")),
+            let stem = entry.stem.to_string();
+            let what = match entry.state.fault()? {
+                Fault::Damaged(what) => format!(
+                    "it is damaged: {what}; `{}` reads it again",
+                    command("verify", self.database, &stem)
                 ),
-                Fault::Unrestorable(what) => (
-                    format!("it did not come back intact in a drill: {what}"),
-                    format!("; `{}` restores it anyway", named("restore")),
-                ),
+                Fault::Unrestorable(what) => {
+                    format!("it did not come back intact in a drill: {what}")
+                }
             };
-            Some(self.other(Some(entry.started.to_utc()), &entry.stem, what + &way))
+            let salvage = salvage_command(self.database, &stem);
+            let why = format!("{what}; `{salvage}` salvages what it holds");
+            Some(self.other(Some(entry.started.to_utc()), &entry.stem, why))
+        });
+        let partial = self.catalogue.backups.iter().filter_map(|entry| {
+            let is_named = entry.is_sound() && entry.is_partial();
+            let why = format!(
+                "it is partial, without the rows of {}; `{}` restores what it holds",
+                entry.skipped_tables.join(", "),
+                command("restore", self.database, &entry.stem.to_string())
+            );
+            is_named.then(|| self.other(Some(entry.started.to_utc()), &entry.stem, why))
         });
         let problems = self.catalogue.problems.iter().filter_map(|problem| {
             let stem = problem.manifest_of.as_ref().or(problem.lost.as_ref())?;
@@ -180,7 +201,7 @@ impl Found<'_> {
             let stem: Stem = gone.name.parse().ok()?;
             Some(self.other(Some(gone.started), &stem, why.to_owned()))
         });
-        bad.chain(problems).chain(aside).chain(gone)
+        bad.chain(partial).chain(problems).chain(aside).chain(gone)
     }
 
     /// The path of a backup's dump, whatever its kind is.
@@ -274,6 +295,7 @@ mod tests {
             bytes: 1,
             rows: 1,
             tables: 1,
+            skipped_tables: Vec::new(),
             system_identifier: None,
             state,
         }
@@ -309,6 +331,67 @@ mod tests {
                 "backup_20250711_020000",
             ]
         );
+    }
+
+    #[test]
+    fn a_partial_backup_comes_after_those_that_are_not() {
+        let partial = |name: &str, started: &str, damaged: bool| {
+            let mut candidate = candidate(name, started, damaged);
+            candidate.entry.skipped_tables = vec!["public.t".to_owned()];
+            candidate
+        };
+        let all = vec![
+            partial(
+                "manual_x_20250712_020000",
+                "2025-07-12T02:00:00+03:00",
+                false,
+            ),
+            partial(
+                "manual_x_20250713_020000",
+                "2025-07-13T02:00:00+03:00",
+                true,
+            ),
+            candidate("backup_20250710_020000", "2025-07-10T02:00:00+03:00", false),
+            candidate("backup_20250711_020000", "2025-07-11T02:00:00+03:00", true),
+        ];
+        let chosen = choose_candidates(all, &Criteria::default());
+        let names = chosen.iter().map(|one| one.entry.stem.to_string());
+        assert_eq!(
+            names.collect::<Vec<_>>(),
+            [
+                "backup_20250710_020000",
+                "manual_x_20250712_020000",
+                "manual_x_20250713_020000",
+                "backup_20250711_020000",
+            ]
+        );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn the_first_counts_if_any_does_and_is_the_newest_of_those(
+            backups in proptest::collection::vec(proptest::prelude::any::<(u8, bool, bool)>(), 0..12),
+        ) {
+            let started = |hours: u8| {
+                moment("2025-07-01T00:00:00+03:00") + chrono::TimeDelta::hours(hours.into())
+            };
+            let all: Vec<Candidate> = backups
+                .iter()
+                .map(|(hours, damaged, partial)| {
+                    let started = started(*hours).to_rfc3339();
+                    let mut candidate = candidate("backup_20250701_020000", &started, *damaged);
+                    if *partial {
+                        candidate.entry.skipped_tables.push("public.t".to_owned());
+                    }
+                    candidate
+                })
+                .collect();
+            let newest = backups.iter().filter(|(_, damaged, partial)| !damaged && !partial);
+            let newest = newest.map(|(hours, ..)| started(*hours)).max();
+            let chosen = choose_candidates(all, &Criteria::default());
+            let first = chosen.first().filter(|first| first.entry.counts());
+            proptest::prop_assert_eq!(first.map(|first| first.entry.started), newest);
+        }
     }
 
     #[test]
@@ -382,20 +465,21 @@ mod passed_over_tests {
     }
 
     fn vanished(entry: &Entry) -> Loss {
-        Loss {
-            what: Accepted::Vanished,
-            before: Seen {
-                name: entry.stem.to_string(),
-                started: entry.started.to_utc(),
-                rows: 1,
-                tables: 1,
-                system_identifier: None,
-            },
-            first: None,
-        }
+        let gone = Seen {
+            name: entry.stem.to_string(),
+            started: entry.started.to_utc(),
+            rows: 1,
+            tables: 1,
+            system_identifier: None,
+        };
+        Loss::of(Accepted::Vanished, &gone)
     }
 
     #[test]
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one directory, and all that is in it"
+    )]
     fn whatever_is_newer_and_cannot_be_chosen_is_named_newest_first() {
         let catalogue = Catalogue {
             backups: vec![
@@ -403,6 +487,10 @@ mod passed_over_tests {
                 entry("backup_20250707_020000", None),
                 entry("backup_20250708_020000", Some("damaged")),
                 entry("weekly_backup_20250709_020000", Some("row 7 differs")),
+                Entry {
+                    skipped_tables: vec!["public.t".to_owned()],
+                    ..entry("manual_x_20250709_120000", None)
+                },
             ],
             problems: vec![
                 problem("backup_20250706_020000", false),
@@ -433,6 +521,7 @@ mod passed_over_tests {
             "backup_20250712_020000",
             "backup_20250711_020000",
             "backup_20250710_020000",
+            "manual_x_20250709_120000",
             "weekly_backup_20250709_020000",
             "backup_20250708_020000",
             "backup_20250707_020000_2",
@@ -448,12 +537,22 @@ mod passed_over_tests {
         );
         // Where there is nothing to choose, all of it is.
         assert_eq!(names(&Criteria::default(), None).len(), all.len() + 3);
+        let alone = &found.passed_over(None, &Criteria::default())[0];
+        assert!(
+            alone.to_string().contains(" is skipped: it is gone "),
+            "{alone}"
+        );
         let said = found.passed_over(Some(chosen), &Criteria::default());
         assert_eq!(
             said[3].to_string(),
+            "manual_x_20250709_120000 is newer and skipped: it is partial, without the rows of public.t; \
+             `pgbackupd restore --database app manual_x_20250709_120000` restores what it holds"
+        );
+        assert_eq!(
+            said[4].to_string(),
             "weekly_backup_20250709_020000 is newer and skipped: it did not come back intact \
              in a drill: row 7 differs; `pgbackupd restore --database app \
-             weekly_backup_20250709_020000` restores it anyway"
+             weekly_backup_20250709_020000 --salvage --into app_salvaged` salvages what it holds"
         );
     }
 }

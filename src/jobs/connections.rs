@@ -33,6 +33,8 @@ pub enum ConnectionFailureKind {
     Misconfigured,
     /// The server does not answer, or cannot take a connection now.
     Passing,
+    /// The same, and a job could not even find its databases for it: no ledger has anything of that.
+    DueRunFailed,
 }
 
 /// What connecting to a server has shown.
@@ -160,7 +162,7 @@ impl Check<'_> {
         for name in selection.include.literal() {
             if selection.exclude.is_match(name) {
                 let error = JobError::failed(format!(
-                    "database {name:?} is named by include and left out by exclude; remove it from one \
+                    "database {name:?} is named by include and left out by exclude\nhint: remove it from one \
                      of the two in the configuration"
                 ));
                 self.add(Some(name), ConnectionFailureKind::Misconfigured, &error);
@@ -184,7 +186,7 @@ impl Check<'_> {
             .collect();
         if chosen.is_empty() && self.found.failures.is_empty() {
             let error = JobError::failed(format!(
-                "no database at {address} is chosen for a backup; correct include and exclude in the \
+                "no database at {address} is chosen for a backup\nhint: correct include and exclude in the \
                  configuration, or create a database"
             ));
             self.add(None, ConnectionFailureKind::NoSuchDatabase, &error);
@@ -288,7 +290,7 @@ fn no_such_database(address: &str, name: &str, names: &[String]) -> String {
         }
     };
     format!(
-        "there is no database {name:?} at {address}{instead}; correct the name in the configuration, or \
+        "there is no database {name:?} at {address}{instead}\nhint: correct the name in the configuration, or \
          create the database"
     )
 }
@@ -342,14 +344,14 @@ mod tests {
             assert_eq!(
                 no_such_database("localhost port 5432", name, names),
                 format!(
-                    "there is no database {name:?} at localhost port 5432{instead}; correct the name \
+                    "there is no database {name:?} at localhost port 5432{instead}\nhint: correct the name \
                      in the configuration, or create the database"
                 )
             );
         }
         assert!(
             no_such_database("there", "x", &[])
-                .starts_with("there is no database \"x\" at there; ")
+                .starts_with("there is no database \"x\" at there\nhint: ")
         );
     }
 }

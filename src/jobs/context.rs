@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, FixedOffset, Utc};
 use chrono_tz::Tz;
 
-use crate::config::{DrillSettings, Limits, Plan, Retention};
+use crate::config::{AnomalySettings, DrillSettings, Limits, Plan, Retention};
 use crate::repository::{Holder, Requester};
 
 /// The settings that jobs share, the process's environment, and who asks.
@@ -21,6 +21,8 @@ pub struct JobContext {
     pub retention: Retention,
     /// Where and how test restores are made.
     pub drill: DrillSettings,
+    /// What counts as odd in a backup.
+    pub anomaly: AnomalySettings,
     /// How long a restore may take (P18).
     pub recovery_time: Duration,
     /// Where the service remembers what no directory of backups can: which was the newest.
@@ -52,6 +54,7 @@ impl JobContext {
             limits: plan.limits.clone(),
             retention: plan.retention.clone(),
             drill: plan.drill.clone(),
+            anomaly: plan.anomaly.clone(),
             recovery_time: plan.objectives.recovery_time,
             state_directory: plan.daemon.state_directory.clone(),
             programs: plan.programs.clone(),

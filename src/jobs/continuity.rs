@@ -8,13 +8,16 @@ use std::path::Path;
 use chrono::{DateTime, FixedOffset, Utc};
 
 use super::JobContext;
+use super::anomaly::odd_sizes;
 use super::error::JobError;
 use super::record::append;
+use super::rows::KnownRows;
 use super::run::Run;
 use super::target::BackupDirectory;
+use crate::display::{count, counted, one_line};
 use crate::policy::{
-    Accepted, Loss, Seen, compare, describe_loss, describe_lost_manifest, describe_lost_state,
-    vanished,
+    Accepted, Concern, ConcernKind, Earlier, Loss, RowCheck, Seen, compare, describe_loss,
+    describe_lost_manifest, describe_lost_state, describe_odd_size, vanished,
 };
 use crate::repository::{
     BackupDetails, Catalogue, Details, Entry, Event, LastSeen, Manifest, Record, Repository,
@@ -30,7 +33,7 @@ pub(super) fn look(
     repository: &Repository,
     catalogue: &Catalogue,
 ) -> Vec<Loss> {
-    let here: Vec<Seen> = catalogue.backups.iter().map(seen).collect();
+    let here = here(catalogue);
     let gone = state.map_or_else(Vec::new, |state| gone(state, repository, catalogue));
     missing(repository, &gone, &here)
         .into_iter()
@@ -103,7 +106,7 @@ fn gone(state: &Path, repository: &Repository, catalogue: &Catalogue) -> Vec<See
         Ok(Some(remembered)) => remembered,
         Ok(None) => return Vec::new(),
         Err(error) => {
-            // Not everybody may look there; and what is spoilt is written anew by the next backup.
+            // Not everybody may look there; and what is spoilt is rewritten by the next backup.
             tracing::debug!("the record of the newest backup cannot be read: {error}");
             return Vec::new();
         }
@@ -125,6 +128,12 @@ fn gone(state: &Path, repository: &Repository, catalogue: &Catalogue) -> Vec<See
     let all = remembered.missed.into_iter().chain([remembered.newest]);
     all.filter(|backup| !here.contains(&backup.name) && !stands(backup))
         .collect()
+}
+
+/// The backups that are there; a partial one shows nothing of what the database holds.
+fn here(catalogue: &Catalogue) -> Vec<Seen> {
+    let full = catalogue.backups.iter().filter(|entry| !entry.is_partial());
+    full.map(seen).collect()
 }
 
 fn seen(entry: &Entry) -> Seen {
@@ -179,6 +188,8 @@ pub(super) struct FoundLost {
     pub(super) losses: Vec<Loss>,
     /// The same, and manifests and states that are lost, a sentence each.
     pub(super) sentences: Vec<String>,
+    /// Tables that have grown by much, which is no loss, a sentence each.
+    pub(super) grown: Vec<String>,
 }
 
 impl FoundLost {
@@ -203,58 +214,162 @@ pub(super) fn after_a_backup(
     let database = manifest.database.as_str();
     let catalogue = repository.catalogue()?;
     let state = &context.state_directory;
-    let here: Vec<Seen> = catalogue.backups.iter().map(seen).collect();
+    let here = here(&catalogue);
     let gone = gone(state, repository, &catalogue);
     let (new, mut others): (Vec<&Seen>, Vec<&Seen>) =
         here.iter().partition(|backup| backup.name == manifest.name);
     others.extend(&gone);
     let previous = others.into_iter().max_by_key(|backup| backup.started);
+    let mut grown = Vec::new();
     let by_the_backup = match new.first() {
         Some(new) => {
+            let known = KnownRows::read(context, repository, &catalogue, (previous, new));
+            let ignores = |table: &str| context.anomaly.ignores(database, table);
+            let rows = known.as_ref().map(|known| known.check(context, &ignores));
             let since = previous.map(|previous| previous.started);
-            let restored = since.is_some_and(|since| restored_since(repository, database, since));
-            compare(&open(repository), previous, new, restored)
+            let earlier = Earlier {
+                open: &open(repository),
+                previous,
+                restored: since.is_some_and(|since| restored_since(repository, database, since)),
+                rows: rows.as_ref(),
+            };
+            let lost = compare(earlier, new);
+            grown = rows.as_ref().map_or_else(Vec::new, describe_growth);
+            if let Some(known) = known {
+                known.remember(context, repository, new);
+            }
+            lost
         }
         None => Vec::new(),
     };
     let missing = missing(repository, &gone, &here);
     if let Some(newest) = here.last() {
-        let last = LastSeen {
-            directory: repository.directory().to_owned(),
-            newest: newest.clone(),
-            missed: missing.iter().map(|loss| loss.before.clone()).collect(),
-        };
-        let written = responsiveness::ask(state, PATIENCE, move |state| last.write(state));
-        if let Err(error) = written.flatten() {
-            // Somebody's backup by hand is none the worse for it.
-            tracing::info!(
-                "the newest backup cannot be noted in {}: {error}",
-                state.display()
-            );
-        }
+        let missed = missing.iter().map(|loss| loss.before.clone());
+        remember_newest(state, repository, newest, missed.collect());
     }
     let losses: Vec<Loss> = missing.into_iter().chain(by_the_backup).collect();
     let mut sentences: Vec<String> = losses
         .iter()
         .map(|loss| describe_loss(loss, database, repository.directory()))
         .collect();
-    for problem in &catalogue.problems {
-        if let Some(lost) = &problem.lost {
-            let dump = repository.directory().join(&problem.file);
-            sentences.push(describe_lost_manifest(&lost.to_string(), &dump, database));
-        }
-    }
-    for entry in &catalogue.backups {
-        if let Some(unreadable) = &entry.state.unreadable {
-            let backup = entry.stem.to_string();
-            sentences.push(describe_lost_state(&backup, &unreadable.what, database));
-        }
-    }
-    Ok(FoundLost { losses, sentences })
+    sentences.extend(lost_files(repository, &catalogue, database));
+    Ok(FoundLost {
+        losses,
+        sentences,
+        grown,
+    })
 }
 
-/// Accepts as it is what was lost of a database; gives the backups whose contents, server, absence or
-/// lost manifest that is. Empty, and nothing on record, where nothing of the kind was lost.
+/// The tables that have grown, so many at most.
+fn describe_growth(rows: &RowCheck<'_>) -> Vec<String> {
+    const MOST: usize = 5;
+    let grown = rows.grown();
+    let shown = grown.iter().take(MOST).map(|table| {
+        format!(
+            "{} has {}, usually {}",
+            one_line(&table.table),
+            counted(table.now, "row", "rows"),
+            count(table.usual)
+        )
+    });
+    let mut sentences: Vec<String> = shown.collect();
+    if let Some(more @ 1..) = grown.len().checked_sub(MOST) {
+        sentences.push(format!(
+            "{} more have grown by as much",
+            counted(more as u64, "table", "tables")
+        ));
+    }
+    sentences
+}
+
+/// Remembers the newest backup of a directory, apart from it.
+fn remember_newest(state: &Path, repository: &Repository, newest: &Seen, missed: Vec<Seen>) {
+    let last = LastSeen {
+        directory: repository.directory().to_owned(),
+        newest: newest.clone(),
+        missed,
+    };
+    let written = responsiveness::ask(state, PATIENCE, move |state| last.write(state));
+    if let Err(error) = written.flatten() {
+        // Somebody's backup by hand is none the worse for it.
+        tracing::info!(
+            "the newest backup cannot be noted in {}: {error}",
+            state.display()
+        );
+    }
+}
+
+/// Manifests and states that are lost, a sentence each.
+fn lost_files(repository: &Repository, catalogue: &Catalogue, database: &str) -> Vec<String> {
+    let manifests = catalogue.problems.iter().filter_map(|problem| {
+        let lost = problem.lost.as_ref()?.to_string();
+        let dump = repository.directory().join(&problem.file);
+        Some(describe_lost_manifest(&lost, &dump, database))
+    });
+    let states = catalogue.backups.iter().filter_map(|entry| {
+        let unreadable = entry.state.unreadable.as_ref()?;
+        let backup = entry.stem.to_string();
+        Some(describe_lost_state(&backup, &unreadable.what, database))
+    });
+    manifests.chain(states).collect()
+}
+
+/// Something that can be accepted as it is.
+struct Acceptable {
+    what: Accepted,
+    /// The backup as of which, or that has vanished.
+    backup: String,
+    /// What `status` reports of it.
+    concern: Concern,
+}
+
+/// All of a database that can be accepted as it is.
+fn acceptable(
+    context: &JobContext,
+    backup_directory: &BackupDirectory,
+) -> Result<Vec<Acceptable>, JobError> {
+    let (repository, label) = (&backup_directory.repository, &backup_directory.label);
+    let catalogue = repository.catalogue()?;
+    let mut found: Vec<Acceptable> = Vec::new();
+    for problem in &catalogue.problems {
+        if let Some(lost) = &problem.lost {
+            let backup = lost.to_string();
+            let concern = Concern::new(ConcernKind::LostManifest, &*problem.what);
+            found.push(Acceptable {
+                what: Accepted::Manifest,
+                concern: concern.about(&*backup),
+                backup,
+            });
+        }
+    }
+    found.dedup_by(|one, other| one.backup == other.backup);
+    for loss in look(Some(&context.state_directory), repository, &catalogue) {
+        let sentence = describe_loss(&loss, label, repository.directory());
+        let backup = loss.to_accept().name.clone();
+        found.push(Acceptable {
+            what: loss.what,
+            concern: Concern::new(loss.what.into(), sentence).about(&*backup),
+            backup,
+        });
+    }
+    for (series, odd) in odd_sizes(repository, &catalogue, context.anomaly.sensitivity) {
+        let sentence = describe_odd_size(&series, &odd, label);
+        found.push(Acceptable {
+            what: Accepted::Contents,
+            concern: Concern::new(ConcernKind::Size, sentence).of_series(&series),
+            backup: odd.backup,
+        });
+    }
+    for one in &mut found {
+        one.concern.server.clone_from(&backup_directory.server);
+        one.concern.database = Some(backup_directory.database.clone());
+    }
+    Ok(found)
+}
+
+/// Accepts as it is what was lost of a database, and what is odd in it; gives the backups whose contents,
+/// server, absence or lost manifest that is. Empty, and nothing on record, where nothing of the kind was
+/// lost.
 ///
 /// # Errors
 /// When the directory cannot be read, or the ledger cannot be written.
@@ -263,38 +378,52 @@ pub fn accept(
     backup_directory: &BackupDirectory,
     what: Accepted,
 ) -> Result<Vec<String>, JobError> {
-    let repository = &backup_directory.repository;
-    let catalogue = repository.catalogue()?;
-    let mut accepted: Vec<(String, String)> = Vec::new();
-    if what == Accepted::Manifest {
-        let lost = catalogue.problems.iter();
-        accepted.extend(lost.filter_map(|problem| {
-            Some((problem.lost.as_ref()?.to_string(), problem.what.clone()))
-        }));
-        accepted.dedup_by(|a, b| a.0 == b.0);
-    }
-    for loss in look(Some(&context.state_directory), repository, &catalogue) {
-        if loss.what == what {
-            let sentence = describe_loss(&loss, &backup_directory.label, repository.directory());
-            accepted.push((loss.to_accept().name.clone(), sentence));
-        }
-    }
-    if accepted.is_empty() {
+    let mut found = acceptable(context, backup_directory)?;
+    found.retain(|one| one.what == what);
+    // What is lost and odd in the same backup is accepted once.
+    let mut seen = BTreeSet::new();
+    found.retain(|one| seen.insert(one.backup.clone()));
+    record_accepted(context, backup_directory, found)
+}
+
+/// Accepts what a concern is about, by the concern's id; as [`accept`].
+///
+/// # Errors
+/// As [`accept`].
+pub fn accept_by_id(
+    context: &JobContext,
+    backup_directory: &BackupDirectory,
+    id: &str,
+) -> Result<Vec<String>, JobError> {
+    let mut found = acceptable(context, backup_directory)?;
+    found.retain(|one| one.concern.id() == id);
+    record_accepted(context, backup_directory, found)
+}
+
+fn record_accepted(
+    context: &JobContext,
+    backup_directory: &BackupDirectory,
+    found: Vec<Acceptable>,
+) -> Result<Vec<String>, JobError> {
+    if found.is_empty() {
         return Ok(Vec::new());
     }
+    let repository = &backup_directory.repository;
     // Where the directory is gone with the backups, the record is its new beginning.
     repository.create()?;
     let ledger = repository.ledger();
-    for (backup, sentence) in &accepted {
+    let mut accepted = Vec::new();
+    for one in found {
         let details = Details::Accept {
-            backup: Some(backup.clone()),
-            accepted: Some(what),
+            backup: Some(one.backup.clone()),
+            accepted: Some(one.what),
         };
         let run = Run::alone(context);
         let mut record =
             run.record_with_requester(Event::Succeeded, &backup_directory.database, details);
-        record.message = Some(sentence.clone());
+        record.message = Some(one.concern.sentence);
         append(&ledger, &record, "nothing was accepted because")?;
+        accepted.push(one.backup);
     }
-    Ok(accepted.into_iter().map(|(backup, _)| backup).collect())
+    Ok(accepted)
 }

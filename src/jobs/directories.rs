@@ -187,11 +187,11 @@ async fn run_as(
     };
     let exit = exit.map_err(|error| error.to_string())?;
     if !exit.success() {
-        let said = exit.stderr.trim();
-        return Err(if said.is_empty() {
+        let detail = exit.stderr.trim();
+        return Err(if detail.is_empty() {
             format!("it {exit}")
         } else {
-            said.to_owned()
+            detail.to_owned()
         });
     }
     let answer = answer.await.map_err(|error| error.to_string())?;

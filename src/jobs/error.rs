@@ -43,16 +43,24 @@ pub enum JobError {
         message: String,
         /// The program's full output, which may show rows: for a terminal. None where it is in the
         /// sentence.
-        said: Option<String>,
+        detail: Option<String>,
         /// Whether trying again later may help without anybody doing anything.
         may_pass: bool,
+    },
+    /// The server refused what the backup holds, and would refuse it again.
+    #[error("{message}")]
+    NotLoaded {
+        /// The sentence, without rows.
+        message: String,
+        /// The program's full output, which may show rows: for a terminal.
+        detail: String,
     },
     /// A program of `PostgreSQL`'s found the disk full.
     #[error("{0}")]
     NoSpace(String),
     /// The machine has no more threads or file descriptors for us.
     #[error(
-        "{0}; check how many processes, threads and open files the user and the service may have \
+        "{0}\nhint: check how many processes, threads and open files the user and the service may have \
          (`ulimit -u -n`, TasksMax=, LimitNOFILE=), and what else runs here"
     )]
     Exhausted(String),
@@ -67,7 +75,7 @@ pub enum JobError {
     /// The job was ended from outside.
     #[error(transparent)]
     Stop(#[from] Stop),
-    /// The ledger could not be told; what was done before stands.
+    /// The run could not be recorded; what was done before stands.
     #[error("{done} the run could not be recorded in {ledger}: {source}{}", advice(.source))]
     Unrecorded {
         /// What was done, and a word that leads on.
@@ -139,7 +147,7 @@ pub enum JobError {
     /// A database that was found on a server would get a directory that is not its own.
     #[error(
         "no backup of database {database:?} of server {server}: its directory {directory} belongs \
-         to {owner}; give one of the two servers another directory"
+         to {owner}\nhint: give one of the two servers another directory"
     )]
     DirectoryTaken {
         /// The database.
@@ -206,7 +214,7 @@ impl JobError {
             Self::Undiscovered { source, .. }
             | Self::Unseen { source, .. }
             | Self::Restore { source, .. } => source.kind(),
-            Self::Damaged(_) | Self::Refused(_) => JobErrorKind::Damaged,
+            Self::Damaged(_) | Self::Refused(_) | Self::NotLoaded { .. } => JobErrorKind::Damaged,
             Self::NoSpace(_) | Self::Unrecorded { .. } | Self::UnrecordedBackup { .. } => {
                 JobErrorKind::CannotCreate
             }
@@ -251,13 +259,14 @@ impl JobError {
 
     /// What records do not get because it may show rows, for the terminal of whoever is there: the
     /// server's details and context.
-    pub fn said(&self) -> Option<&str> {
+    pub fn detail(&self) -> Option<&str> {
         match self {
-            Self::Failed { said, .. } => said.as_deref(),
-            Self::Query(error) => error.said(),
+            Self::Failed { detail, .. } => detail.as_deref(),
+            Self::NotLoaded { detail, .. } => Some(detail),
+            Self::Query(error) => error.detail(),
             Self::Undiscovered { source, .. }
             | Self::Unseen { source, .. }
-            | Self::Restore { source, .. } => source.said(),
+            | Self::Restore { source, .. } => source.detail(),
             _ => None,
         }
     }
@@ -274,7 +283,7 @@ impl JobError {
     pub(super) fn failed(message: impl Into<String>) -> Self {
         Self::Failed {
             message: message.into(),
-            said: None,
+            detail: None,
             may_pass: false,
         }
     }
@@ -358,7 +367,7 @@ impl From<tokio::task::JoinError> for JobError {
     }
 }
 
-/// In reading the census that stands beside a backup.
+/// In reading the census that stands next to a backup.
 pub(super) fn census_damage(error: &StoredCensusError) -> String {
     format!("its census cannot be used: {error}")
 }

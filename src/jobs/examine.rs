@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use super::JobErrorKind;
 use super::archive;
+use super::archive_file::ArchiveFile;
 use super::dump::{Dumper, Overheard, blocking, read_back};
 use super::error::{JobError, census_damage};
 use super::run::Run;
@@ -59,6 +60,27 @@ pub(super) async fn examine(
         )));
     }
     Ok(Examined::Damaged(suspicion))
+}
+
+/// Whether the dump of a backup is not the file that was written.
+///
+/// # Errors
+/// When it cannot be read.
+pub(super) async fn is_dump_changed(
+    run: &Run<'_>,
+    repository: &Repository,
+    stem: &Stem,
+    manifest: &Manifest,
+) -> Result<bool, JobError> {
+    let artifact = &manifest.artifact;
+    let reading = Reading {
+        run,
+        repository,
+        stem,
+        manifest,
+    };
+    let role = Role::Artifact(artifact.format, artifact.compression);
+    Ok(reading.digest(role).await? != artifact.digest)
 }
 
 /// A backup that is being read.
@@ -173,13 +195,16 @@ impl Reading<'_> {
             arguments: archive_as_sql_arguments(&path),
             application: "pgbackupd",
             conninfo: &archive::without_a_server(self.run.context)?,
-            // What pg_restore remarks on an old archive was told when that was made.
+            // What pg_restore remarks on an old archive was reported when that was made.
             overheard: &Overheard::default(),
             confinement: Confinement::default(),
         };
-        archive::read_archive(&restorer, path.clone(), artifact.format)
-            .await
-            .map(ArchiveReceipt::into_summary)
+        archive::read_archive(
+            &restorer,
+            &ArchiveFile::of_backup(path.clone(), artifact.format),
+        )
+        .await
+        .map(ArchiveReceipt::into_summary)
     }
 }
 

@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_role_is_not_told_what_it_is_in_any_case() {
+    fn a_new_role_is_not_given_what_it_has_in_any_case() {
         for (text, expected) in [
             (
                 "ALTER ROLE a WITH NOSUPERUSER INHERIT NOCREATEROLE NOCREATEDB LOGIN NOREPLICATION \

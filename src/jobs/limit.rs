@@ -24,7 +24,7 @@ pub enum Stop {
     Interrupted,
     /// Its time was up.
     #[error(
-        "{} took longer than limits.{what} allows ({}) and was ended: check that the server and the \
+        "{} took longer than limits.{what} allows ({}) and was ended\nhint: check that the server and the \
          disk still answer, and raise limits.{what} if it needs more time",
         if *.what == "dump" { "the dump" } else { "the run" },
         span(*.allowed)

@@ -1,5 +1,6 @@
 //! Loading a backup into a server: SQL text through psql, archives through `pg_restore`.
 
+mod additions;
 mod definitions;
 mod feed;
 mod lacking;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
+use super::archive_file::ArchiveFile;
 use super::dump::{Dumper, LAST_BLOCK, Overheard};
 use super::error::JobError;
 use super::run::Run;
@@ -28,11 +30,13 @@ use crate::pipeline::{
 };
 use crate::postgres::{
     Child, ChildInput, ChildKind, ChildOutput, ChildSpec, Client, Confinement, Conninfo, Exit,
-    ProgramInput, Programs, archive_as_sql_arguments, archive_list_arguments,
-    bring_what_always_fires, input_pipe, load_archive_arguments, load_text_arguments, loaded_rows,
+    ProgramInput, Programs, ServerError, archive_as_sql_arguments, archive_list_arguments,
+    bring_what_always_fires, input_pipe, load_archive_arguments, load_text_arguments,
+    load_text_through_arguments, loaded_rows, read_all_errors,
 };
 use crate::threads;
 
+pub(super) use additions::{Additions, other_owners};
 pub(super) use lacking::{NOT_PRELOADED, lacking};
 pub(super) use refusal::Refusal;
 pub(super) use sessions::{Dump, DumpText};
@@ -48,6 +52,9 @@ const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
 /// server says; and a commit that waits has all of the write-ahead log before it flushed, whosever it is.
 /// The tables that `restore --table` brings back are made in such a session altogether.
 const WITHOUT_WAITING: &str = "-c synchronous_commit=off ";
+
+/// So much is kept of what a psql says of the statements that the server refuses.
+const MOST_SAID: usize = 4 << 20;
 
 /// So much is written to a psql at once.
 const AT_ONCE: usize = 128 * 1024;
@@ -92,16 +99,48 @@ impl Loader<'_> {
         doing: &str,
         feed: impl FnOnce(ProgramInput) -> Result<(), StreamError> + Send + 'static,
     ) -> Result<Loaded, JobError> {
+        let arguments = load_text_arguments(self.restrict_key().as_deref());
+        let (outcome, _) = self.feed_psql(doing, arguments, feed).await?;
+        Ok(outcome)
+    }
+
+    /// The same, going on behind a statement that the server refuses; gives what it says of each.
+    ///
+    /// # Errors
+    /// As there; and when it refuses more than can be kept.
+    pub(super) async fn load_text_through(
+        &self,
+        doing: &str,
+        feed: impl FnOnce(ProgramInput) -> Result<(), StreamError> + Send + 'static,
+    ) -> Result<(Loaded, Vec<(ServerError, String)>), JobError> {
+        let arguments = load_text_through_arguments(self.restrict_key().as_deref());
+        let (outcome, said) = self.feed_psql(doing, arguments, feed).await?;
+        let said = said.ok_or_else(|| {
+            JobError::failed(
+                "the server refuses so many of the definitions that not all can be named",
+            )
+        })?;
+        Ok((outcome, read_all_errors(&said)))
+    }
+
+    /// Starts a psql and feeds it; gives what it said too, unless that was too much.
+    async fn feed_psql(
+        &self,
+        doing: &str,
+        arguments: Vec<OsString>,
+        feed: impl FnOnce(ProgramInput) -> Result<(), StreamError> + Send + 'static,
+    ) -> Result<(Loaded, Option<String>), JobError> {
         let (writer, reader, mark) = input_pipe().map_err(JobError::no_pipe)?;
         let mut psql = self
             .spawn(Invocation {
                 program: self.programs.psql(),
-                arguments: load_text_arguments(self.restrict_key().as_deref()),
+                arguments,
                 stdin: ChildInput::Pipe(reader, mark),
                 stdout: ChildOutput::Null,
                 confinement: self.confinement.clone(),
             })
             .await?;
+        psql.keep_of_stderr(MOST_SAID);
         let feeder = threads::start("feed", move || feed(writer))?;
         let exit = tokio::select! {
             exit = psql.wait() => exit?,
@@ -119,12 +158,13 @@ impl Loader<'_> {
             // Of psql's failure this is the consequence.
             Err(StreamError::Write(_)) if !exit.success() => {}
             Err(StreamError::Write(_)) => {
-                return Ok(refused(&exit));
+                return Ok((refused(&exit), Some(exit.stderr)));
             }
             Err(error) => return Err(JobError::stream(doing)(error)),
             Ok(()) => {}
         }
-        Ok(outcome_of("psql", &exit))
+        let outcome = outcome_of("psql", &exit);
+        Ok((outcome, (!psql.is_stderr_cut()).then_some(exit.stderr)))
     }
 
     /// Loads a dump in plain format: what makes indexes goes on side by side, and all else in its order. It
@@ -154,12 +194,20 @@ impl Loader<'_> {
     ///
     /// # Errors
     /// When `pg_restore` cannot be run, or the limit is reached.
-    pub(super) async fn load_archive(&self, archive: &Path) -> Result<Loaded, JobError> {
+    pub(super) async fn load_archive(
+        &self,
+        archive: &Path,
+        owners: &Additions,
+    ) -> Result<Loaded, JobError> {
         if !are_all_known(self.reader.version.major, self.server_major)
+            || owners.need_a_text()
             || self.has_event_triggers(archive).await?
         {
-            return self.load_archive_as_text(archive, true).await;
+            let archive = ArchiveFile::of_backup(archive.to_owned(), Format::Custom);
+            return self.load_archive_as_text(&archive, true, owners).await;
         }
+        let making = owners.make_in(self.conninfo, self.run.connect_limit());
+        self.run.wait_for(making).await??;
         let mut pg_restore = self
             .spawn(Invocation {
                 program: self.reader.pg_restore(),
@@ -225,11 +273,13 @@ impl Loader<'_> {
     /// that is not sent.
     pub(super) async fn load_archive_as_text(
         &self,
-        archive: &Path,
+        archive: &ArchiveFile,
         accepts_unexpected: bool,
+        owners: &Additions,
     ) -> Result<Loaded, JobError> {
-        let arguments = archive_as_sql_arguments(archive);
-        let (extracting, dump) = self.extract(archive, arguments, accepts_unexpected)?;
+        let arguments = archive_as_sql_arguments(&archive.path);
+        let (extracting, mut dump) = self.extract(archive, arguments, accepts_unexpected)?;
+        dump.additions = owners.clone();
         loaded_from(extracting, self.load_dump(dump)).await
     }
 
@@ -237,20 +287,21 @@ impl Loader<'_> {
     /// loaded.
     fn extract(
         &self,
-        archive: &Path,
+        archive: &ArchiveFile,
         arguments: Vec<OsString>,
         accepts_unexpected: bool,
     ) -> Result<(impl Future<Output = Result<(), JobError>>, Dump), JobError> {
         let (reader, mut writer) = io::pipe().map_err(JobError::no_pipe)?;
-        let name = archive.display().to_string();
+        let (arguments, stdin) = archive.input(arguments)?;
+        let (path, name) = (archive.path.clone(), archive.path.display().to_string());
         let doing = format!("cannot read {name}");
         let extracting = async move {
             let (run, overheard) = (self.run.uncounted(), Overheard::default());
             let pg_restore = Dumper {
                 run: &run,
-                ..self.extractor(archive, arguments, &overheard)
+                ..self.extractor(&path, arguments, &overheard)
             };
-            let copying = pg_restore.stream(&doing, move |mut text| {
+            let copying = pg_restore.stream_from(stdin, &doing, move |mut text| {
                 let copied = io::copy(&mut text, &mut writer);
                 copied.map(drop).map_err(StreamError::Write)
             });
@@ -259,7 +310,9 @@ impl Loader<'_> {
         let dump = Dump {
             name,
             text: DumpText::Program(reader),
+            adaptation: archive.adaptation.clone(),
             accepts_unexpected,
+            additions: Additions::default(),
         };
         Ok((extracting, dump))
     }

@@ -2,7 +2,10 @@
 //! line. Nothing here prints: progress goes to [`Progress`](crate::pipeline::Progress), results
 //! and errors to the caller.
 
+mod alerts;
+mod anomaly;
 mod archive;
+mod archive_file;
 mod backup;
 mod blocked;
 mod candidates;
@@ -14,18 +17,24 @@ mod drill;
 mod dump;
 mod error;
 mod examine;
+mod forecast;
 mod globals;
 mod incident;
 mod limit;
 mod load;
+mod metrics;
 mod pin;
 mod proof;
 mod prune;
 mod quarantine;
 mod record;
 mod recovery;
+mod report;
 mod restore;
+mod rows;
 mod run;
+mod salvage;
+mod slots;
 mod status;
 mod step_log;
 mod tables;
@@ -33,6 +42,9 @@ mod target;
 mod tick;
 mod verify;
 
+pub use alerts::{
+    Attempt, LastFacts, alert_file, deliver, next_moment, read_alerts, retry_now, take_in,
+};
 pub use backup::{BackupReport, BackupRequest, Strictness, back_up};
 pub use candidates::{
     Candidate, Criteria, PassedOver, choose_candidates as choose_backup, passed_over,
@@ -42,32 +54,43 @@ pub use connections::{
     missing_credential,
 };
 pub use context::{JobContext, Tick};
-pub use continuity::accept;
+pub use continuity::{accept, accept_by_id};
 pub use directories::{
     Discovery, WantedDirectory, discover_as, discover_databases, needs_discovery,
     wanted_directories, wished_databases,
 };
 pub use drill::{
-    DrillOutcome, DrillPhase, DrillReport, WhichBackup, backups_to_drill, drill, missed_drill,
-    passed_over_by_drill, sweep_drills,
+    DefinitionsReport, DrillOutcome, DrillPhase, DrillReport, WhichBackup, are_definitions_due,
+    backups_to_drill, drill, missed_drill, passed_over_by_drill, sweep_drills, try_definitions,
 };
 pub use error::{JobError, JobErrorKind};
 pub use incident::{Incident, incidents, write_incident};
 pub use limit::{Limit, Stop};
+pub use metrics::{metrics, write_metrics};
 pub use pin::set_pin;
 pub use prune::{PruneMode, PruneReport, SeriesReport, prune};
 pub use quarantine::release;
 pub use recovery::{Recovery, recover};
+pub use report::{
+    ReportAttempt, ReportOrder, deliver_reports, is_report_due, make_report,
+    markdown as report_as_markdown, next_report, take_in_reports, text as report_as_text,
+};
 pub use restore::{
     Ahead, CutShort, LastDrill, PlannedStep, Prepared, PreparedUndo, Preview, RestoreOrder,
-    RestorePlan, RestoreReport, RestoreRequest, RestoreSource, UndoReport, UndoRequest,
+    RestorePlan, RestoreReport, RestoreRequest, RestoreSource, Shown, UndoReport, UndoRequest,
     about_functions, look as look_at_restore, look_ahead, prepare as prepare_restore, prepare_undo,
     restore, undo,
 };
 pub use run::{ReportStep, Run};
+pub use salvage::{
+    Missing, MissingState, PreparedSwap, SalvageReport, SwapReport, SwapRequest, prepare_swap,
+    salvage, swap_salvaged,
+};
+pub use slots::{MOST_SLOTS, SeriesSlots};
+pub(crate) use status::phrases;
 pub use status::{
-    DaemonView, DatabaseStatus, Ended, Line, NextRun, Outcomes, RunningNow, StatusReport, TREND,
-    collect_status,
+    DaemonView, DatabaseStatus, Ended, Line, NextRun, Outcomes, Proof, RunningNow, StatusDocument,
+    StatusReport, TREND, collect_status,
 };
 pub use tables::{
     PlannedTable, PreparedTables, TablesAhead, TablesPlan, TablesReport, TablesRequest,

@@ -53,7 +53,7 @@ pub fn set_pin(
     Ok(true)
 }
 
-/// Puts it on record that a backup's state was lost and written anew, as that of a pinned one; gives
+/// Puts it on record that a backup's state was lost and rewritten, as that of a pinned one; gives
 /// the sentence that says so. None when the state `before` was as it was written.
 ///
 /// # Errors

@@ -163,7 +163,7 @@ pub(super) fn doubts(report: &PruneReport) -> Option<String> {
 }
 
 /// What must stay because it was made before something was lost.
-struct Held {
+pub(super) struct Held {
     losses: Vec<Loss>,
     /// The latest of the moments before which backups must stay.
     before: Option<DateTime<Utc>>,
@@ -182,6 +182,11 @@ impl Held {
             Some(losses) => losses.to_vec(),
             None => continuity::look(Some(&context.state_directory), repository, catalogue),
         };
+        Self::of(losses, catalogue)
+    }
+
+    /// Of these losses, and of the manifests that are lost.
+    pub(super) fn of(losses: Vec<Loss>, catalogue: &Catalogue) -> Self {
         let lost = catalogue.problems.iter();
         Self {
             before: losses.iter().map(Loss::keeps_before).max(),
@@ -237,13 +242,20 @@ fn plan(
     report
 }
 
-fn candidate<'a>(context: &JobContext, held: &Held, entry: &Entry, name: &'a str) -> Candidate<'a> {
+/// A backup as retention sees it.
+pub(super) fn candidate<'a>(
+    context: &JobContext,
+    held: &Held,
+    entry: &Entry,
+    name: &'a str,
+) -> Candidate<'a> {
     Candidate {
         name,
         started: entry.started.with_timezone(&Utc),
         local: entry.started.with_timezone(&context.zone).naive_local(),
         verified: entry.is_sound(),
         read: entry.state.was_read(),
+        partial: entry.is_partial(),
         pinned: entry.state.is_pinned(),
         held: held.holds(entry, context),
     }

@@ -38,7 +38,7 @@ pub fn recover(
     context: &JobContext,
     repository: &Repository,
 ) -> Result<Option<Recovery>, JobError> {
-    if !repository.directory().is_dir() {
+    if matches!(repository.directory().try_exists(), Ok(false)) {
         return Ok(None);
     }
     let lock = match repository.lock(&context.holder("recovery")) {

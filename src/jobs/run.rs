@@ -56,6 +56,11 @@ impl<'a> Run<'a> {
         Self::begin(context, &Arc::default(), &CancellationToken::new())
     }
 
+    /// How far it has come.
+    pub fn progress(&self) -> &Arc<Progress> {
+        &self.progress
+    }
+
     /// The same run under this identity.
     #[must_use]
     pub fn with_id(self, id: Uuid) -> Self {

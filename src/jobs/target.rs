@@ -67,6 +67,18 @@ struct Answer<'a, T> {
     silence: Vec<Silence>,
 }
 
+impl<'a, T> Answer<'a, T> {
+    /// Of a server that was not asked yet.
+    fn of(server: &'a Server) -> Self {
+        Self {
+            server,
+            found: Vec::new(),
+            refused: Vec::new(),
+            silence: Vec::new(),
+        }
+    }
+}
+
 /// What could not be asked or looked at, and why.
 enum Silence {
     /// The server, for its databases.
@@ -90,17 +102,9 @@ pub async fn targets<'a>(
 ) -> Result<Targets<'a>, JobError> {
     let mut answers = Vec::new();
     for server in &plan.servers {
-        let mut answer = Answer {
-            server,
-            found: Vec::new(),
-            refused: Vec::new(),
-            silence: Vec::new(),
-        };
+        let mut answer = Answer::of(server);
         match ask_server(context, plan, server).await {
-            Ok((found, refused)) => {
-                answer.found = found;
-                answer.refused = refused;
-            }
+            Ok((found, refused)) => (answer.found, answer.refused) = (found, refused),
             Err(error) if plan.servers.len() == 1 => return Err(error),
             Err(why) => answer.silence.push(Silence::Server(why)),
         }
@@ -196,17 +200,9 @@ pub fn backup_directories(
 ) -> Result<BackupDirectories, JobError> {
     let mut answers = Vec::new();
     for server in &plan.servers {
-        let mut answer = Answer {
-            server,
-            found: Vec::new(),
-            refused: Vec::new(),
-            silence: Vec::new(),
-        };
+        let mut answer = Answer::of(server);
         match looked_at(context, plan, server) {
-            Ok((found, silence)) => {
-                answer.found = found;
-                answer.silence = silence;
-            }
+            Ok((found, silence)) => (answer.found, answer.silence) = (found, silence),
             Err(error) if plan.servers.len() == 1 => return Err(error),
             Err(why) => answer.silence.push(Silence::Directories(why)),
         }
@@ -351,7 +347,7 @@ fn directories_below(directory: &Path) -> Result<Vec<PathBuf>, JobError> {
 fn unanswered(directory: &Path, error: &io::Error) -> JobError {
     JobError::Failed {
         message: format!("cannot look at {}: {error}", directory.display()),
-        said: None,
+        detail: None,
         may_pass: true,
     }
 }
@@ -472,7 +468,7 @@ impl Silence {
         }
     }
 
-    /// That a database which was named may be here too, beside those that were `found`.
+    /// That a database which was named may be here too, besides those that were `found`.
     fn about(&self, server: &Server, database: &str, found: &[String]) -> JobError {
         let (what, why) = match self {
             Self::Server(why @ JobError::Connect(error)) if error.is_transient() => {

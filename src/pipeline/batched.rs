@@ -29,6 +29,11 @@ impl<R: Read> Batched<R> {
             was_small: false,
         }
     }
+
+    /// What it reads from.
+    pub fn get_mut(&mut self) -> &mut R {
+        &mut self.inner
+    }
 }
 
 impl<R: Read> Read for Batched<R> {

@@ -6,6 +6,7 @@ mod batched;
 pub mod census;
 pub mod compression;
 mod digest;
+mod dump_file;
 mod follow;
 mod parts;
 mod segments;
@@ -13,17 +14,22 @@ pub mod sql;
 mod stream;
 
 pub use allow::{Finding, Findings, Reason, judge_globals};
-pub use archive::{ArchiveFiles, ArchiveList, ArchiveReceipt, ArchiveText};
+pub use archive::{ArchiveFiles, ArchiveList, ArchiveReceipt, ArchiveText, TarMembers};
 pub use batched::Batched;
 pub use digest::{Digest, Digesting};
+pub use dump_file::{
+    Adaptation, DatabaseInside, DatabaseOptions, FIRST, Form, Inside, Unread, form_of,
+};
 pub use follow::WriteProgress;
 pub use parts::{
-    Definitions, Left, Piece, RowsOf, Schema, Text, are_all_known, hold_event_triggers, is_known,
-    release_event_triggers, take_parts,
+    Definitions, DumpPart, DumpRows, DumpStatement, FoundStatement, Left, Piece, ReadSoFar,
+    Refusable, RowsOf, Schema, StatementAt, StatementKind, Text, are_all_known,
+    hold_event_triggers, is_known, made_extension, make_as_owner, make_key_or_leave_it_unvalidated,
+    release_event_triggers, take_everything, take_parts,
 };
 pub use segments::{Segment, take_segments};
 pub use stream::{
-    Amount, Phase, Progress, ReadBack, StreamError, StreamSummary, Written, digest_directory,
-    digest_file, follow_dump, read_census, read_dump, read_text, take_census, write_census,
-    write_dump,
+    Amount, Phase, Progress, ReadBack, StreamError, StreamSummary, Written, databases_inside,
+    digest_directory, digest_file, follow_dump, read_census, read_dump, read_dump_file, read_text,
+    take_census, write_census, write_dump,
 };

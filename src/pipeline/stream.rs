@@ -16,6 +16,7 @@ use super::allow::{Finding, Findings};
 use super::census::{self, Census, Dependencies, Flaw, Scanner, StoredCensusError};
 use super::compression::{self, BlockWriter, Blocks, Decoder, Encoder, Settings};
 use super::digest::{Digest, Digesting};
+use super::dump_file::{Adaptation, Adapter, Inside, Surveyor};
 use super::follow::{TailReader, WriteProgress};
 use crate::config::Compression;
 
@@ -150,7 +151,11 @@ impl Progress {
         self.go_on()
     }
 
-    pub(super) fn found(&self, bytes: usize) -> Result<(), StreamError> {
+    /// Counts bytes that were read back.
+    ///
+    /// # Errors
+    /// When the stream was asked to stop.
+    pub fn found(&self, bytes: usize) -> Result<(), StreamError> {
         self.checked.fetch_add(bytes as u64, Ordering::Relaxed);
         self.go_on()
     }
@@ -327,7 +332,22 @@ pub fn read_dump(
     progress: &Progress,
 ) -> Result<StreamSummary, StreamError> {
     forget_cached(&file);
-    read_back(file, compression, progress)
+    read_back(file, compression, None, progress)
+}
+
+/// The same of a file that there is no manifest for.
+///
+/// # Errors
+/// As there.
+pub fn read_dump_file(
+    file: File,
+    compression: Compression,
+    adaptation: &Adaptation,
+    progress: &Progress,
+) -> Result<StreamSummary, StreamError> {
+    forget_cached(&file);
+    let adapter = Adapter::new(adaptation);
+    read_back(file, compression, Some(adapter), progress)
 }
 
 /// Reads a file back from the disk while it is written, as [`read_dump`] does with one that is
@@ -341,12 +361,14 @@ pub fn follow_dump(
     compression: Compression,
     progress: &Progress,
 ) -> Result<ReadBack, StreamError> {
-    read_back(TailReader::new(file, write_progress), compression, progress).map(ReadBack)
+    let source = TailReader::new(file, write_progress);
+    read_back(source, compression, None, progress).map(ReadBack)
 }
 
 fn read_back(
     file: impl Read + Unpin,
     compression: Compression,
+    mut adapter: Option<Adapter>,
     progress: &Progress,
 ) -> Result<StreamSummary, StreamError> {
     let mut source = Digesting::new(file);
@@ -357,10 +379,10 @@ fn read_back(
     let mut block = Vec::with_capacity(compression::BLOCK);
     loop {
         decoder.next_block(&mut block).map_err(StreamError::Read)?;
+        pass(&mut scanner, adapter.as_mut(), &block)?;
         if block.is_empty() {
             break;
         }
-        push(&mut scanner, &block)?;
         text_bytes += block.len() as u64;
         progress.found(block.len())?;
     }
@@ -382,6 +404,20 @@ fn push(scanner: &mut Scanner, block: &[u8]) -> Result<(), StreamError> {
         .map_err(|flaw| because(flaw, scanner.findings()))
 }
 
+/// The same, as it is adapted; an empty block is the end.
+fn pass(
+    scanner: &mut Scanner,
+    adapter: Option<&mut Adapter>,
+    block: &[u8],
+) -> Result<(), StreamError> {
+    let Some(adapter) = adapter else {
+        return push(scanner, block);
+    };
+    let mut text = Vec::with_capacity(block.len());
+    adapter.push(block, &mut text);
+    push(scanner, &text)
+}
+
 fn finish(scanner: Scanner, findings: &Findings) -> Result<Census, StreamError> {
     scanner.finish().map_err(|flaw| because(flaw, findings))
 }
@@ -401,13 +437,16 @@ fn because(flaw: Flaw, findings: &Findings) -> StreamError {
 /// When the source fails, or the text is not a complete dump.
 pub fn take_census(
     mut source: impl Read,
+    adaptation: Option<&Adaptation>,
     progress: &Progress,
 ) -> Result<(Census, u64, Findings, Dependencies), StreamError> {
     let mut scanner = Scanner::new();
+    let mut adapter = adaptation.map(Adapter::new);
     let mut text_bytes = 0;
     let mut block = Vec::with_capacity(compression::BLOCK);
     loop {
         compression::fill(&mut source, &mut block).map_err(StreamError::Read)?;
+        pass(&mut scanner, adapter.as_mut(), &block)?;
         if block.is_empty() {
             let (findings, dependencies) = (scanner.take_findings(), scanner.take_dependencies());
             return Ok((
@@ -417,13 +456,34 @@ pub fn take_census(
                 dependencies,
             ));
         }
-        push(&mut scanner, &block)?;
         text_bytes += block.len() as u64;
         progress.found(block.len())?;
     }
 }
 
-/// Reads the whole text of a small file, such as that of the globals.
+/// Reads a file as far as it can hold several databases: a text that neither makes nor connects to any is
+/// read to its first object.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn databases_inside(
+    file: File,
+    compression: Compression,
+    progress: &Progress,
+) -> Result<Inside, StreamError> {
+    let buffered = BufReader::with_capacity(READ_AHEAD, file);
+    let mut decoder = Decoder::new(compression, buffered).map_err(StreamError::Read)?;
+    let (mut surveyor, mut block) = (Surveyor::new(), Vec::new());
+    loop {
+        decoder.next_block(&mut block).map_err(StreamError::Read)?;
+        if let Some(inside) = surveyor.push(&block).map_err(StreamError::Read)? {
+            return Ok(inside);
+        }
+        progress.go_on()?;
+    }
+}
+
+/// Reads all text of a small file, such as that of the globals, and takes the digest of the file.
 ///
 /// # Errors
 /// When the file cannot be read or decompressed, or its text is longer than `longest`.
@@ -431,14 +491,16 @@ pub fn read_text(
     file: File,
     compression: Compression,
     longest: usize,
-) -> Result<Vec<u8>, StreamError> {
-    let buffered = BufReader::with_capacity(READ_AHEAD, file);
+) -> Result<(Vec<u8>, Digest), StreamError> {
+    let mut source = Digesting::new(file);
+    let buffered = BufReader::with_capacity(READ_AHEAD, &mut source);
     let mut decoder = Decoder::new(compression, buffered).map_err(StreamError::Read)?;
     let (mut text, mut block) = (Vec::new(), Vec::new());
     loop {
         decoder.next_block(&mut block).map_err(StreamError::Read)?;
         if block.is_empty() {
-            return Ok(text);
+            drop(decoder);
+            return Ok((text, source.finish().0));
         }
         if text.len() + block.len() > longest {
             let reason = format!("its text is longer than {longest} bytes");

@@ -13,7 +13,7 @@ use super::{Blackouts, Schedule, window_end};
 pub enum Admission {
     /// It starts.
     Start,
-    /// It waits until this moment, when a blackout ends, and is judged anew then.
+    /// It waits until this moment, when a blackout ends, and is judged again then.
     Wait(DateTime<Utc>),
     /// It does not happen; that goes on record.
     Skip(SkipReason),
@@ -42,6 +42,20 @@ pub enum SkipReason {
         /// Since when it runs.
         since: DateTime<Tz>,
     },
+}
+
+/// Why a run does not happen whose job or database a reload has removed.
+pub const TAKEN_OUT: &str = "a reload has taken it out of the configuration";
+
+/// How the reason begins that is a blackout.
+const BLACKOUT: &str = "no run starts before the blackout ends at ";
+
+impl SkipReason {
+    /// Whether the configuration wanted that no run started, by a reason on record: for a blackout, or
+    /// since the job was removed.
+    pub fn is_wanted(reason: &str) -> bool {
+        reason.starts_with(BLACKOUT) || reason == TAKEN_OUT
+    }
 }
 
 /// A run of a job on a database that has not ended.
@@ -125,7 +139,7 @@ impl fmt::Display for SkipReason {
         match self {
             Self::Blackout { until, window_ends } => write!(
                 f,
-                "no run starts before the blackout ends at {}, and the job's window ends at {}",
+                "{BLACKOUT}{}, and the job's window ends at {}",
                 to_the_second(until),
                 to_the_second(window_ends)
             ),

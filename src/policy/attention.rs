@@ -1,99 +1,40 @@
 //! What needs the operator's attention, judged from facts: whether all is well.
 
+mod concern;
 mod facts;
 mod losses;
+mod odd;
 mod space;
 
 use std::fmt;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use chrono::{DateTime, FixedOffset, Utc};
 
+use super::anomaly::time_limit;
 use super::continuity::Accepted;
+use super::definitions::DefinitionsResult;
 use super::overdue::{PointMissed, recovery_point};
 use super::series::Series;
-use crate::display::{joined_lines, one_line, rough_span, shell_word};
+use crate::display::{joined_lines, one_line, rough_span, salvage_command, shell_word};
 
+pub use concern::{Concern, ConcernKind, Severity};
 pub use facts::{
-    DatabaseFacts, DrillFacts, Expectation, Failing, SeriesFacts, SpaceFacts, VerificationFacts,
+    DatabaseFacts, DefinitionsFacts, DrillFacts, Expectation, Failing, SeriesFacts, SpaceFacts,
+    VerificationFacts,
 };
 pub use losses::{describe_loss, describe_lost_manifest, describe_lost_state};
+pub use odd::describe_odd_size;
 pub use space::judge_space;
+
+/// A definition that is refused is shown with its details, its context and its statement.
+const LONGEST_REFUSAL: usize = 900;
 
 /// For fewer backups than these, the free space is too small.
 const FEWEST_ROUNDS: u64 = 3;
 
-/// Something that needs attention.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Concern {
-    /// What it is.
-    pub kind: ConcernKind,
-    /// The server's name in the configuration, where it is about one.
-    pub server: Option<String>,
-    /// The database, where it is about one.
-    pub database: Option<String>,
-    /// Where the backups of that database stand: two servers may each have one of its name.
-    pub directory: Option<PathBuf>,
-    /// What is wrong with which thing, and the way out, in a sentence.
-    pub sentence: String,
-}
-
-/// The kinds of what needs attention. Their names are part of the JSON output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum ConcernKind {
-    /// There is no sound backup.
-    NoBackup,
-    /// The newest sound backup is older than the recovery point allows.
-    RecoveryPoint,
-    /// A run that its schedule promises has not happened.
-    Overdue,
-    /// The newest run failed.
-    Failed,
-    /// A backup is damaged.
-    Damaged,
-    /// A backup does not restore.
-    Unrestorable,
-    /// A damaged backup was put aside.
-    Quarantined,
-    /// A manifest speaks for no backup.
-    Unreadable,
-    /// The manifest of a backup is lost.
-    LostManifest,
-    /// The state of a backup, its pin and what its last check found, is lost.
-    LostState,
-    /// The newest backup that was known is gone.
-    Vanished,
-    /// The newest backups were made of another server than those before.
-    OtherServer,
-    /// The database has lost its tables, or most of its rows.
-    Contents,
-    /// The newest verification failed.
-    VerificationFailed,
-    /// A verification that its schedule promises has not happened.
-    VerificationOverdue,
-    /// A test restore that its schedule promises has not happened.
-    DrillOverdue,
-    /// The newest test restore with a result is older than it may be.
-    DrillAge,
-    /// A restore was killed, and nobody has made it again.
-    RestoreCutShort,
-    /// A test restore took longer than a restore may.
-    RecoveryTime,
-    /// The free space is small.
-    Space,
-    /// A directory cannot be looked at.
-    Directory,
-    /// The server does not have the database.
-    NoSuchDatabase,
-    /// The server refuses the daemon's connection.
-    CannotConnect,
-    /// The daemon's newest configuration is not in force.
-    ConfigurationRefused,
-    /// Something is overdue, and there is no daemon that would start it.
-    NoDaemon,
-}
+/// The page with ways out that need more than a sentence, where the package installs it.
+const OPERATIONS: &str = "/usr/share/doc/pgbackupd/operations.md";
 
 /// What a database gives cause for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -121,6 +62,7 @@ pub fn judge_database(
     }
     judge.losses();
     judge.damage();
+    judge.definitions();
     judge.backups();
     judge.verification();
     judge.other_runs();
@@ -138,8 +80,9 @@ impl Judge<'_> {
     fn damage(&mut self) {
         let word = shell_word(&self.facts.label);
         for (backup, what) in &self.facts.damaged {
-            self.concern(
+            self.about(
                 ConcernKind::Damaged,
+                backup,
                 format!(
                     "the backup {backup} is damaged: {what}; run `pgbackupd verify --all \
                      --database {word}` to see whether others are, and `pgbackupd backup \
@@ -148,21 +91,24 @@ impl Judge<'_> {
             );
         }
         for (backup, what) in &self.facts.unrestorable {
-            self.concern(
+            self.about(
                 ConcernKind::Unrestorable,
+                backup,
                 format!(
-                    "the backup {backup} does not restore: {}; run `pgbackupd backup --database \
-                     {word}` for a new one, and `pgbackupd drill --database {word} {backup}` once \
-                     the reason is fixed",
-                    without_full_stop(&excerpt(&joined_lines(what)))
+                    "the backup {backup} does not restore: {}; once the reason is fixed in the database, \
+                     run `pgbackupd backup --database {word}` and `pgbackupd drill --database {word}`; \
+                     `{}` salvages what this one holds",
+                    without_full_stop(&excerpt(&joined_lines(what))),
+                    salvage_command(&self.facts.label, backup)
                 ),
             );
         }
         for (directory, what) in &self.facts.quarantined {
             let name = directory.file_name().unwrap_or_default().to_string_lossy();
             let path = one_line(&directory.display().to_string());
-            self.concern(
+            self.about(
                 ConcernKind::Quarantined,
+                &name,
                 format!(
                     "the backup {name} was damaged and is in quarantine: {}; copy intact files \
                      into {path} and run `pgbackupd release {name}`, or remove that directory",
@@ -172,17 +118,44 @@ impl Judge<'_> {
         }
         for (file, what) in &self.facts.unreadable {
             let path = self.facts.directory.join(file);
-            self.concern(
+            self.about(
                 ConcernKind::Unreadable,
+                file,
                 format!(
-                    "{} counts for no backup: {what}; see docs/operations.md",
+                    "{} counts for no backup: {what}; see {OPERATIONS}",
                     one_line(&path.display().to_string())
                 ),
             );
         }
         for (backup, what) in &self.facts.lost_states {
             let sentence = describe_lost_state(backup, what, &self.facts.label);
-            self.concern(ConcernKind::LostState, sentence);
+            self.about(ConcernKind::LostState, backup, sentence);
+        }
+    }
+
+    fn definitions(&mut self) {
+        let word = shell_word(&self.facts.label);
+        let Some(definitions) = &self.facts.definitions else {
+            return;
+        };
+        let (backup, message) = (&definitions.backup, joined_lines(&definitions.message));
+        match definitions.result {
+            DefinitionsResult::Load => {}
+            DefinitionsResult::NotTried => self.remark(&format!(
+                "{} ({backup})",
+                without_full_stop(&excerpt(&message))
+            )),
+            DefinitionsResult::Refused => {
+                let what = message.strip_prefix("definitions do not load: ");
+                let what = shortened(what.unwrap_or(&message), LONGEST_REFUSAL);
+                let sentence = format!(
+                    "the definitions of {backup} do not load: {}; rows not tried. Fix it in the \
+                     database, then run `pgbackupd backup --database {word}` and `pgbackupd drill \
+                     --definitions --database {word}`",
+                    without_full_stop(&what)
+                );
+                self.concern(ConcernKind::DefinitionsDoNotLoad, sentence);
+            }
         }
     }
 
@@ -190,17 +163,16 @@ impl Judge<'_> {
         for (backup, dump) in &self.facts.lost_manifests {
             let path = self.facts.directory.join(dump);
             let sentence = describe_lost_manifest(backup, &path, &self.facts.label);
-            self.concern(ConcernKind::LostManifest, sentence);
+            self.about(ConcernKind::LostManifest, backup, sentence);
         }
         for loss in &self.facts.losses {
-            let kind = match loss.what {
-                Accepted::Contents => ConcernKind::Contents,
-                Accepted::Server => ConcernKind::OtherServer,
-                Accepted::Vanished => ConcernKind::Vanished,
-                Accepted::Manifest => ConcernKind::LostManifest,
-            };
             let sentence = describe_loss(loss, &self.facts.label, &self.facts.directory);
-            self.concern(kind, sentence);
+            let mut concern = Concern::new(loss.what.into(), sentence);
+            concern = concern.about(&loss.to_accept().name);
+            if loss.is_of_some_rows() {
+                concern.severity = Severity::Warning;
+            }
+            self.push(concern);
         }
     }
 
@@ -230,6 +202,67 @@ impl Judge<'_> {
         }
         for series in &facts.series {
             self.series(series, newest);
+            self.odd_size(series);
+            self.slow_backup(series);
+        }
+    }
+
+    /// That a backup of a series has been running for longer than expected.
+    fn slow_backup(&mut self, series: &SeriesFacts) {
+        let objective = ("objectives.backup_time", self.expectation.backup_time);
+        let slow = self.slow(series.running_since, objective, &series.took);
+        if let Some(slow) = slow {
+            let sentence = format!(
+                "the {} backup {slow}; `pgbackupd status` shows how far it is",
+                series.series
+            );
+            self.push(Concern::new(ConcernKind::Slow, sentence).of_series(&series.series));
+        }
+    }
+
+    /// That a test restore has been running for longer than expected.
+    fn slow_drill(&mut self) {
+        let drill = &self.facts.drill;
+        let objective = ("objectives.recovery_time", self.expectation.recovery_time);
+        let slow = self.slow(drill.running_since, objective, &drill.took);
+        if let Some(slow) = slow {
+            let sentence =
+                format!("the drill {slow}; {OPERATIONS} has ways to make a restore faster");
+            self.about(ConcernKind::Slow, "drill", sentence);
+        }
+    }
+
+    /// "has been running for 3 hours, longer than …", if it has.
+    fn slow(
+        &self,
+        since: Option<DateTime<FixedOffset>>,
+        (name, objective): (&str, Duration),
+        took: &[Duration],
+    ) -> Option<String> {
+        let runs = age(since?, self.now);
+        let limit = time_limit(objective, took, self.expectation.sensitivity);
+        (runs > limit).then(|| {
+            let than = if limit == objective {
+                format!("{name} allows ({})", rough_span(limit))
+            } else {
+                format!("expected from those before it ({})", rough_span(limit))
+            };
+            format!(
+                "has been running for {}, longer than {than}",
+                rough_span(runs)
+            )
+        })
+    }
+
+    /// That the size of the newest backup of a series is odd. With rows that are lost and reported, a
+    /// smaller one is no news.
+    fn odd_size(&mut self, series: &SeriesFacts) {
+        let mut losses = self.facts.losses.iter();
+        let is_known = losses.any(|loss| loss.what == Accepted::Contents);
+        let odd = series.odd_size.as_ref();
+        if let Some(odd) = odd.filter(|odd| !(is_known && odd.has_shrunk())) {
+            let sentence = describe_odd_size(&series.series, odd, &self.facts.label);
+            self.push(Concern::new(ConcernKind::Size, sentence).of_series(&series.series));
         }
     }
 
@@ -247,7 +280,12 @@ impl Judge<'_> {
                 "{}{way_out}",
                 self.failed(&format!("{name} backup"), failing)
             );
-            self.concern(ConcernKind::Failed, sentence);
+            let mut concern = Concern::new(ConcernKind::Failed, sentence).of_series(name);
+            // There is nothing to restore, and this says so.
+            if newest.is_none() {
+                concern.severity = Severity::Critical;
+            }
+            self.push(concern);
         } else if let Some(slot) = series
             .overdue
             .filter(|_| newest.is_some() && !series.running)
@@ -256,13 +294,11 @@ impl Judge<'_> {
                 format!(" (skipped: {})", without_full_stop(&joined_lines(why)))
             });
             let way_out = self.way_out(Some(series));
-            self.concern(
-                ConcernKind::Overdue,
-                format!(
-                    "the {name} backup that was due at {} has not been made{why}{way_out}",
-                    moment(slot)
-                ),
+            let sentence = format!(
+                "the {name} backup that was due at {} has not been made{why}{way_out}",
+                moment(slot)
             );
+            self.push(Concern::new(ConcernKind::Overdue, sentence).of_series(name));
         }
     }
 
@@ -334,13 +370,14 @@ impl Judge<'_> {
                 "{}; run `pgbackupd prune --database {word}`",
                 self.failed("prune", failing)
             );
-            self.concern(ConcernKind::Failed, sentence);
+            self.about(ConcernKind::Failed, "prune", sentence);
         }
+        self.slow_drill();
         let drill = &self.facts.drill;
         let way_out = format!("; run `pgbackupd drill --database {word}`");
         if let Some(failing) = &drill.failing {
             let sentence = format!("{}{way_out}", self.failed("drill", failing));
-            self.concern(ConcernKind::Failed, sentence);
+            self.about(ConcernKind::Failed, "drill", sentence);
         } else if let Some(slot) = drill.overdue.filter(|_| !drill.running) {
             let last = match drill.last {
                 Some(last) => format!("the last one was {} ago", rough_span(age(last, self.now))),
@@ -364,7 +401,7 @@ impl Judge<'_> {
         if let Some(took) = self.facts.drill.recovery.filter(|took| *took > target) {
             let sentence = format!(
                 "the data was back after {} in the last drill, and a restore is to take {} at \
-                 most (objectives.recovery_time); docs/operations.md has ways to make it faster",
+                 most (objectives.recovery_time); {OPERATIONS} has ways to make it faster",
                 rough_span(took),
                 rough_span(target)
             );
@@ -409,13 +446,21 @@ impl Judge<'_> {
     }
 
     fn concern(&mut self, kind: ConcernKind, sentence: String) {
-        self.judgement.concerns.push(Concern {
-            kind,
-            server: Some(self.facts.server.clone()),
-            database: Some(self.facts.database.clone()),
-            directory: Some(self.facts.directory.clone()),
-            sentence,
-        });
+        self.push(Concern::new(kind, sentence));
+    }
+
+    /// A concern about one of the database's backups, files or operations.
+    fn about(&mut self, kind: ConcernKind, object: &str, sentence: String) {
+        self.push(Concern::new(kind, sentence).about(object));
+    }
+
+    fn push(&mut self, concern: Concern) {
+        let facts = self.facts;
+        let concern = concern
+            .of_server(&facts.server)
+            .of_database(&facts.database)
+            .in_directory(&facts.directory);
+        self.judgement.concerns.push(concern);
     }
 
     fn remark(&mut self, sentence: &str) {
@@ -434,13 +479,23 @@ fn moment(moment: DateTime<FixedOffset>) -> impl fmt::Display {
     moment.format("%a %Y-%m-%d %H:%M %:z")
 }
 
-/// So much of an error as fits into a sentence; the ledger has all of it.
+/// So much of an error as fits into a sentence, and its way out; the ledger has all of it.
 fn excerpt(message: &str) -> String {
     const LONGEST: usize = 300;
-    if message.chars().count() <= LONGEST {
+    const HINT: &str = "; hint: ";
+    match message.rsplit_once(HINT) {
+        Some((what, hint)) if hint.chars().count() <= LONGEST => {
+            format!("{}{HINT}{hint}", shortened(what, LONGEST))
+        }
+        _ => shortened(message, LONGEST),
+    }
+}
+
+fn shortened(message: &str, longest: usize) -> String {
+    if message.chars().count() <= longest {
         return message.to_owned();
     }
-    let mut front: String = message.chars().take(LONGEST).collect();
+    let mut front: String = message.chars().take(longest).collect();
     // Half a command is none.
     if front.matches('`').count() % 2 == 1
         && let Some(open) = front.rfind('`')

@@ -175,7 +175,7 @@ impl Schedule {
     /// The newest run at or before this moment, in the schedule's zone; none where there is none in
     /// the 56 years before it.
     ///
-    /// It is told by [`Self::next_after`] alone, so that both know the same runs, whatever the
+    /// It is found by [`Self::next_after`] alone, so that both know the same runs, whatever the
     /// zone's clock did: croner's own search backwards gives up on a day that is left out.
     pub fn latest_at_or_before(&self, moment: DateTime<Utc>) -> Option<DateTime<Tz>> {
         let run_in = |after: DateTime<Utc>| self.next_after(after).filter(|run| *run <= moment);

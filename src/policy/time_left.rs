@@ -1,4 +1,4 @@
-//! How long something will still take, judged by how fast it has gone. Pure: told the time.
+//! How long something will still take, judged by how fast it has gone. Pure: given the time.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ const MEMORY: Duration = Duration::from_secs(30);
 /// Beyond this nobody can say.
 const LONGEST: Duration = Duration::from_secs(48 * 3600);
 
-/// So much of the end is not told: what comes last (indexes, constraints) is no longer counted by
+/// So much of the end is not reported: what comes last (indexes, constraints) is no longer counted by
 /// its amount.
 const LAST: f64 = 0.005;
 
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn an_even_pace_is_told_exactly_and_not_too_early() {
+    fn an_even_pace_is_reported_exactly_and_not_too_early() {
         let even = |until: u64| (0..=until).map(|second| (second, second * 100));
         assert_eq!(estimate(10_000, even(4)), None);
         assert_eq!(estimate(10_000, even(5)), Some(95));
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_begins_again_is_judged_anew() {
+    fn what_begins_again_is_judged_again() {
         let mut left = TimeLeft::default();
         left.observe(seconds(10), 500, 1000);
         assert_eq!(left.observe(seconds(11), 0, 1000), None);
@@ -154,7 +154,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_absurd_is_ever_told(
+        fn nothing_absurd_is_ever_reported(
             steps in prop::collection::vec((0_u64..200_000, 0_u64..u64::MAX / 64), 0..60),
             of in 0_u64..u64::MAX,
         ) {

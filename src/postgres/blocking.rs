@@ -149,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_blocker_is_told_in_one_phrase() {
+    fn a_blocker_is_reported_in_one_phrase() {
         let blocker = Blocker {
             pid: Some(42),
             user: Some("app".to_owned()),

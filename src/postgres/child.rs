@@ -272,6 +272,18 @@ impl Child {
         })
     }
 
+    /// Keeps more of what it writes to its stderr, so many bytes; to be called before it writes much.
+    pub fn keep_of_stderr(&self, bytes: usize) {
+        let mut stderr = self.stderr.lock().unwrap_or_else(PoisonError::into_inner);
+        stderr.keep(bytes);
+    }
+
+    /// Whether it has written more to its stderr than was kept.
+    pub fn is_stderr_cut(&self) -> bool {
+        let stderr = self.stderr.lock().unwrap_or_else(PoisonError::into_inner);
+        stderr.is_cut()
+    }
+
     /// Waits for the program's end. May be given up and called again.
     ///
     /// # Errors
@@ -407,7 +419,7 @@ async fn outliving_nobody(program: &Path, kind: ChildKind) -> Command {
 }
 
 /// util-linux's setpriv, if it is there and can set the signal for the parent's death. It is tried
-/// and not asked: it ends with capset(2) whatever it was told to do, which a sandbox may forbid
+/// and not asked: it ends with capset(2) whatever it was asked to do, which a sandbox may forbid
 /// (systemd's `SystemCallFilter=~@privileged` does). Only that it can is remembered: what kept it from
 /// being tried may be over the next time.
 async fn setpriv() -> Option<&'static PathBuf> {

@@ -156,7 +156,7 @@ impl Client {
         limit: Duration,
     ) -> Result<(), QueryError> {
         let milliseconds = limit.as_millis().clamp(1, i32::MAX as u128);
-        // Apart, since some statements stand no other beside them. A role, or a server, may only read
+        // Apart, since some statements stand no other next to them. A role, or a server, may only read
         // unless it says otherwise.
         let set = format!(
             "SET statement_timeout = {milliseconds}; SET default_transaction_read_only = off"
@@ -210,7 +210,7 @@ impl Client {
             database: self.conninfo.database().into(),
             server: self.conninfo.server().into(),
             reason: in_short(error),
-            said: shows_rows(error).then(|| display_with_causes(error).into()),
+            detail: shows_rows(error).then(|| display_with_causes(error).into()),
             sqlstate: error.code().map(|state| state.code().to_owned()),
         }
     }
@@ -222,7 +222,7 @@ impl Client {
             database: self.conninfo.database().into(),
             server: self.conninfo.server().into(),
             reason: reason.to_string(),
-            said: None,
+            detail: None,
             sqlstate: None,
         }
     }
@@ -374,7 +374,7 @@ fn carry(connection: impl Future<Output: Send> + Send + 'static) -> oneshot::Sen
     tokio::spawn(async move {
         let mut connection = pin!(connection);
         tokio::select! {
-            // Whoever asks next is told that the connection is closed.
+            // Whoever asks next learns that the connection is closed.
             _ = &mut connection => {}
             _ = dropped => {
                 timeout(FAREWELL, connection).await.ok();

@@ -39,7 +39,7 @@ pub enum ConnectErrorKind {
 /// A connection could not be made. Its text says to which database, as which user, at which place,
 /// why, and what to do.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot connect to {target}: {reason}; {}", self.advice())]
+#[error("cannot connect to {target}: {reason}\nhint: {}", self.advice())]
 pub struct ConnectError {
     /// What kind of failure it is.
     pub kind: ConnectErrorKind,
@@ -112,7 +112,7 @@ impl ConnectError {
             ConnectErrorKind::NoSuchDatabase => "correct the database's name, or remove it",
             ConnectErrorKind::ClosedDatabase => {
                 "the database does not allow connections, so it cannot be backed up: remove it from the \
-                 configuration, or let it with ALTER DATABASE … ALLOW_CONNECTIONS true"
+                 configuration, or allow them: ALTER DATABASE … ALLOW_CONNECTIONS true"
             }
             ConnectErrorKind::TooManyConnections => {
                 "try again later, or raise max_connections or the role's or database's limit"
@@ -133,7 +133,7 @@ impl ConnectError {
     }
 }
 
-/// What root is told whom a server does not let in as `root`: to be somebody else, not to make such a
+/// What is reported to root, whom a server does not let in as `root`: to be somebody else, not to make such a
 /// role. None for everybody else.
 pub fn advice_to_root(user: &str) -> Option<Cow<'static, str>> {
     let is_root = user == "root" && rustix::process::geteuid().is_root();
@@ -266,7 +266,7 @@ fn kind(error: &tokio_postgres::Error) -> ConnectErrorKind {
     }
 }
 
-/// Whether a pooler refuses what a session asks for at its start: `PgBouncer`, unless it is told to ignore
+/// Whether a pooler refuses what a session asks for at its start: `PgBouncer`, unless it is asked to ignore
 /// it (`ignore_startup_parameters`), and Amazon's RDS Proxy. Both speak English alone.
 fn is_of_a_pooler(code: &str, message: &str) -> bool {
     match code {
@@ -382,7 +382,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_two_attempts_the_servers_own_verdict_counts_and_both_are_told() {
+    fn of_two_attempts_the_servers_own_verdict_counts_and_both_are_reported() {
         let verdict = |state: SqlState| Refusal {
             sqlstate: Some(state),
             ..Refusal::new(ConnectErrorKind::AuthenticationFailed, "verdict")
@@ -423,7 +423,8 @@ mod tests {
             };
             let error = refusal.about(&there(""), None);
             assert_eq!(error.is_transient(), transient, "{code}");
-            let said = "cannot connect to database \"d\" as user \"me\" at h port 5432: why; ";
+            let said =
+                "cannot connect to database \"d\" as user \"me\" at h port 5432: why\nhint: ";
             assert!(error.to_string().starts_with(said), "{error}");
         }
     }

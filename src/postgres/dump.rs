@@ -26,7 +26,7 @@ pub enum DumpError {
     /// An older one takes `zstd` for the level 0 and compresses nothing, without a word.
     #[error(
         "pg_dump {version} cannot compress the {format} format with zstd; that needs version \
-         {ALGORITHMS_SINCE}: install postgresql-client-{ALGORITHMS_SINCE} or newer, or set \
+         {ALGORITHMS_SINCE}\nhint: install postgresql-client-{ALGORITHMS_SINCE} or newer, or set \
          compression = \"gzip\" or format = \"plain\""
     )]
     NoZstd {
@@ -254,6 +254,14 @@ pub fn definitions_arguments(
 /// takes no commands of its own from there, since only who knows the key could end that.
 pub fn load_text_arguments(restrict_key: Option<&str>) -> Vec<OsString> {
     load_arguments(restrict_key, &["--output=/dev/null"])
+}
+
+/// The same, for a psql that goes on behind an error.
+pub fn load_text_through_arguments(restrict_key: Option<&str>) -> Vec<OsString> {
+    load_arguments(
+        restrict_key,
+        &["--set=ON_ERROR_STOP=0", "--output=/dev/null"],
+    )
 }
 
 /// The same, for a psql whose answers are read, one value a line.

@@ -243,7 +243,7 @@ fn denied(line: &str) -> Option<DumpFailure> {
 }
 
 /// The table in `LOCK TABLE public.t IN ACCESS SHARE MODE`. Since version 15 `pg_dump` locks many
-/// tables at once, and then it cannot be told which one it was.
+/// tables at once, and then nobody knows which one it was.
 fn locked_table(stderr: &str) -> Option<String> {
     let (_, statement) = stderr.split_once("LOCK TABLE ")?;
     let (tables, _) = statement.split_once(" IN ACCESS SHARE MODE")?;

@@ -3,21 +3,44 @@
 
 use std::collections::VecDeque;
 
-/// So many bytes are kept of the beginning, and so many of the end.
+/// So many bytes are kept of the beginning, and so many of the end, unless more are wanted.
 const KEPT: usize = 16 * 1024;
 
 /// The beginning and the end of a text of any length.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Excerpt {
+    /// How much of the beginning is kept.
+    room: usize,
     head: Vec<u8>,
     tail: VecDeque<u8>,
     omitted: u64,
 }
 
+impl Default for Excerpt {
+    fn default() -> Self {
+        Self {
+            room: KEPT,
+            head: Vec::new(),
+            tail: VecDeque::new(),
+            omitted: 0,
+        }
+    }
+}
+
 impl Excerpt {
+    /// Keeps more of the beginning, so many bytes in all.
+    pub(super) fn keep(&mut self, bytes: usize) {
+        self.room = bytes;
+    }
+
+    /// Whether something in the middle is missing.
+    pub(super) fn is_cut(&self) -> bool {
+        self.omitted > 0
+    }
+
     /// Takes in the next bytes.
     pub(super) fn push(&mut self, bytes: &[u8]) {
-        let room = KEPT.saturating_sub(self.head.len()).min(bytes.len());
+        let room = self.room.saturating_sub(self.head.len()).min(bytes.len());
         let (head, rest) = bytes.split_at(room);
         self.head.extend_from_slice(head);
         // Of a piece longer than the tail only its own end can remain.

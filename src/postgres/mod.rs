@@ -6,6 +6,7 @@ mod client;
 mod confine;
 mod connect_error;
 mod conninfo;
+mod constraints;
 mod dependents;
 mod dump;
 mod dump_failure;
@@ -13,6 +14,8 @@ mod excerpt;
 mod exit;
 mod extract;
 mod lasting_thread;
+mod left_out;
+mod load_session;
 mod loaded;
 mod memory;
 mod preload;
@@ -34,6 +37,7 @@ mod statistics;
 mod stdio;
 mod system_catalog_text;
 mod tls;
+mod unread_table;
 mod watch;
 
 pub use blocking::{Blocker, blockers};
@@ -48,6 +52,10 @@ pub use conninfo::{
     Conninfo, ConninfoError, ParameterSource, PasswordError, ServiceError, without_passwords,
     without_passwords_of_uris,
 };
+pub use constraints::{
+    Condition, check_of_domain, checks_of_domains_of, checks_of_table, computed_columns,
+    domain_without_nulls,
+};
 pub use dependents::{
     Dependents, bring_what_always_fires, dependents, knows_time_zone, missing_locales,
     subscriptions,
@@ -56,6 +64,7 @@ pub use dump::{
     DumpCommand, DumpError, archive_as_sql_arguments, archive_definitions_arguments,
     archive_entries_arguments, archive_list_arguments, definitions_arguments, globals_arguments,
     load_archive_arguments, load_text_and_answer_arguments, load_text_arguments,
+    load_text_through_arguments,
 };
 pub use dump_failure::{DumpFailure, explain_failure, failed_at_a_lock, without_details};
 pub use exit::Exit;
@@ -64,6 +73,8 @@ pub use extract::{
     end_process, has, has_schema, move_into, partition_tree, process_of, quoted, shapes,
     statistics, taken, text_from,
 };
+pub use left_out::{LeftOut, LeftOutKind, left_out};
+pub use load_session::{CopyRows, LoadError, LoadSession, StatementRefusal};
 pub use loaded::loaded_rows;
 pub use preload::{library_name, package_of};
 pub use programs::{ProgramError, ProgramUse, ProgramVersion, Programs};
@@ -82,7 +93,7 @@ pub use recreate::{
 };
 pub use sandbox::{Sandbox, SandboxError, SandboxSpec, database_name, sweep_sandboxes};
 pub use security_labels::missing_label_providers;
-pub use server_error::{ServerError, read_errors};
+pub use server_error::{ServerError, read_all_errors, read_errors};
 pub use server_facts::{
     ServerFacts, Standing, USUAL_TABLESPACE, databases, end_sessions, is_member, server_facts,
 };
@@ -90,4 +101,7 @@ pub use server_settings::{differing_settings, server_settings, session_statement
 pub use statistics::{NotRefreshed, analyze, analyze_tables};
 pub use stdio::{EndMark, ProgramInput, ProgramOutput, input_pipe, output_pipe};
 pub use tls::TlsError;
+pub use unread_table::{
+    FailedTable, FoundTable, TableRead, failed_table, find_table, is_of_the_rows, read_table,
+};
 pub use watch::{WATCHER, dismiss_watcher, watch};

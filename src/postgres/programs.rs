@@ -60,7 +60,7 @@ impl ProgramVersion {
 }
 
 impl ProgramVersion {
-    /// Whether its psql can be told to take no commands of its own (`\restrict`): all versions since
+    /// Whether its psql can be asked to take no commands of its own (`\restrict`): all versions since
     /// CVE-2025-8714 was fixed.
     pub fn knows_restricted_mode(&self) -> bool {
         let minor = self.text.split_once('.').and_then(|(_, rest)| {
@@ -110,7 +110,7 @@ pub enum ProgramError {
     },
     /// They could not be looked for, so nothing is known of what is installed.
     #[error(
-        "cannot look for the programs of PostgreSQL in {}: {source}; check how many processes and open \
+        "cannot look for the programs of PostgreSQL in {}: {source}\nhint: check how many processes and open \
          files the user and the service may have (`ulimit -u -n`, TasksMax=, LimitNOFILE=), and what \
          else runs here",
         .directory.display()
@@ -142,18 +142,18 @@ fn none_fits(major: u32, found: &[String], purpose: &ProgramUse) -> String {
     };
     match purpose {
         ProgramUse::Server => format!(
-            "no server of version {major} or newer is installed here ({found}): install the \
+            "no server of version {major} or newer is installed here ({found})\nhint: install the \
              package postgresql-{major}, or set `programs` to the directory that has initdb \
              and postgres"
         ),
         ProgramUse::Client => format!(
             "the server is PostgreSQL {major}, and no pg_dump of version {major} or newer is \
-             installed ({found}): install the package postgresql-client-{major}, or set \
+             installed ({found})\nhint: install the package postgresql-client-{major}, or set \
              `programs` to the directory that has it"
         ),
         ProgramUse::Archive(pg_dump) => format!(
             "the archive was made by pg_dump {pg_dump}, and no pg_restore of version {major} or \
-             newer, which reads it, is installed ({found}): install the package \
+             newer, which reads it, is installed ({found})\nhint: install the package \
              postgresql-client-{major}, or set `programs` to the directory that has it"
         ),
     }

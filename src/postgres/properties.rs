@@ -1,5 +1,5 @@
 //! What a manifest records of a database and its server: all that a plain dump does not carry, and
-//! that whoever creates the database anew has to know.
+//! that whoever creates the database again has to know.
 
 use std::fmt;
 
@@ -104,6 +104,9 @@ pub struct Extension {
     pub version: String,
     /// The schema of its objects.
     pub schema: String,
+    /// The role that owns it, which no dump names; null in manifests of programs that did not ask.
+    #[serde(default)]
+    pub owner: Option<String>,
 }
 
 /// The properties of a server.
@@ -292,13 +295,14 @@ async fn settings(client: &Client) -> Result<Vec<Setting>, QueryError> {
 async fn extensions(client: &Client) -> Result<Vec<Extension>, QueryError> {
     const WHAT: &str = "read the database's extensions";
     let sql = format!(
-        "SELECT {name}, {version}, {schema} \
+        "SELECT {name}, {version}, {schema}, {owner} \
            FROM pg_catalog.pg_extension e \
            JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace \
           ORDER BY e.extname",
         name = as_bytes(client, "e.extname"),
         version = as_bytes(client, "e.extversion"),
         schema = as_bytes(client, "n.nspname"),
+        owner = as_bytes(client, "pg_catalog.pg_get_userbyid(e.extowner)"),
     );
     let rows = client.query(WHAT, &sql, &[]).await?;
     rows.iter()
@@ -307,6 +311,7 @@ async fn extensions(client: &Client) -> Result<Vec<Extension>, QueryError> {
                 name: required(client, WHAT, row, 0)?,
                 version: required(client, WHAT, row, 1)?,
                 schema: required(client, WHAT, row, 2)?,
+                owner: optional(client, WHAT, row, 3)?,
             })
         })
         .collect()
@@ -427,13 +432,13 @@ pub async fn why_undiscovered(client: &Client, name: &str) -> Result<Option<Stri
     };
     let word = identifier(name);
     let why = match (value(client, WHAT, row, 0)?, value(client, WHAT, row, 1)?) {
-        (_, true) => format!("is half dropped: finish it with DROP DATABASE {word}"),
+        (_, true) => format!("is half dropped\nhint: finish it with DROP DATABASE {word}"),
         (false, _) => format!(
-            "does not allow connections, so it cannot be backed up: remove it from include, or run ALTER \
+            "does not allow connections, so it cannot be backed up\nhint: remove it from include, or run ALTER \
              DATABASE {word} ALLOW_CONNECTIONS true"
         ),
         (true, _) => {
-            "is a template, which databases = \"all\" leaves out: remove it from include, or \
+            "is a template, which databases = \"all\" leaves out\nhint: remove it from include, or \
                       name it in databases"
                 .to_owned()
         }
@@ -441,7 +446,7 @@ pub async fn why_undiscovered(client: &Client, name: &str) -> Result<Option<Stri
     Ok(Some(why))
 }
 
-/// Whether our user may read the hashes of passwords, which `pg_dumpall` needs unless it is told to
+/// Whether our user may read the hashes of passwords, which `pg_dumpall` needs unless it is asked to
 /// leave them out.
 ///
 /// # Errors

@@ -11,15 +11,15 @@ pub struct QueryError {
     pub(super) server: Box<str>,
     pub(super) reason: String,
     /// What the server said in full, where the reason leaves something out that may show rows.
-    pub(super) said: Option<Box<str>>,
+    pub(super) detail: Option<Box<str>>,
     /// The server's error code, when it was the server that refused.
     pub sqlstate: Option<String>,
 }
 
 impl QueryError {
     /// What the server said in full, where the text leaves out what may show rows.
-    pub fn said(&self) -> Option<&str> {
-        self.said.as_deref()
+    pub fn detail(&self) -> Option<&str> {
+        self.detail.as_deref()
     }
 
     /// What the server said, or why there is no answer, alone.

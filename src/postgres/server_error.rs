@@ -1,4 +1,4 @@
-//! What the server refuses, as psql reports it with `VERBOSITY=verbose`: known by its SQLSTATE, and told
+//! What the server refuses, as psql reports it with `VERBOSITY=verbose`: known by its SQLSTATE, and reported
 //! in two lengths, for whoever sits there and for records that outlive the moment. Pure.
 //!
 //! Labels are psql's own and English, since our children run with `LC_ALL=C`; severity and texts are the
@@ -23,6 +23,8 @@ pub struct ServerError {
     copied: Option<String>,
     /// Whether a function of somebody's has raised it, with a code and a message of its choice.
     is_raised: bool,
+    /// The details and the context, each with its label.
+    more: Vec<String>,
 }
 
 /// psql's labels of the objects that an error is about, and our words for them.
@@ -34,16 +36,23 @@ const OBJECTS: [(&str, &str); 5] = [
     ("CONSTRAINT NAME:  ", "constraint"),
 ];
 
+/// psql's labels of what [`ServerError::in_full`] gives besides the message.
+const DETAILS: [&str; 2] = ["DETAIL:", "CONTEXT:"];
+
+/// psql's labels of what it does not give.
+const OTHERS: [&str; 4] = ["HINT:", "QUERY:", "LINE ", "LOCATION:"];
+
 /// What psql says before an error of the statement that ends at a line of its input.
 const START: &str = "psql:<stdin>:";
 
 /// Takes psql's words apart: what is left is what it says in its usual verbosity, and the errors are in
 /// their order. Notices and warnings are no errors.
-pub fn read_errors(said: &str) -> (String, Vec<ServerError>) {
+pub fn read_errors(detail: &str) -> (String, Vec<ServerError>) {
     let mut errors: Vec<ServerError> = Vec::new();
     let mut left: Vec<String> = Vec::new();
     let mut is_in_an_error = false;
-    for line in said.lines() {
+    let mut details = DetailLines::default();
+    for line in detail.lines() {
         if let Some(header) = Header::read(line) {
             left.push(format!(
                 "{START}{}: {}:  {}",
@@ -81,10 +90,63 @@ pub fn read_errors(said: &str) -> (String, Vec<ServerError>) {
                     error.copied.get_or_insert_with(|| format!("COPY {place}"));
                 }
                 left.push(line.to_owned());
+                details.add(line, is_in_an_error);
             }
         }
     }
+    if let Some(error) = errors.first_mut() {
+        error.more = details.found;
+    }
     (left.join("\n"), errors)
+}
+
+/// The errors in the words of a psql that goes on behind each, every one with what psql says of it in its
+/// usual verbosity, without the place where it stands.
+pub fn read_all_errors(said: &str) -> Vec<(ServerError, String)> {
+    let mut answers: Vec<String> = Vec::new();
+    for line in said.lines() {
+        match answers.last_mut() {
+            Some(answer) if Header::read(line).is_none() => {
+                answer.push('\n');
+                answer.push_str(line);
+            }
+            _ => answers.push(line.to_owned()),
+        }
+    }
+    let each = answers.iter().filter_map(|answer| {
+        let (said, errors) = read_errors(answer);
+        let error = errors.into_iter().next()?;
+        let place = format!("{START}{}: ", error.line.unwrap_or_default());
+        let said = said.strip_prefix(&place).unwrap_or(&said).to_owned();
+        Some((error, said))
+    });
+    each.collect()
+}
+
+/// The details and the context of the first error, which may have several lines each.
+#[derive(Default)]
+struct DetailLines {
+    found: Vec<String>,
+    is_within: bool,
+}
+
+impl DetailLines {
+    fn add(&mut self, line: &str, is_in_an_error: bool) {
+        let begins = |labels: &[&str]| labels.iter().any(|label| line.starts_with(label));
+        if !is_in_an_error {
+            return;
+        }
+        if begins(&DETAILS) {
+            self.is_within = true;
+            let words: Vec<&str> = line.split_whitespace().collect();
+            self.found.push(words.join(" "));
+        } else if begins(&OTHERS) {
+            self.is_within = false;
+        } else if let Some(last) = self.found.last_mut().filter(|_| self.is_within) {
+            last.push_str(", ");
+            last.push_str(line.trim());
+        }
+    }
 }
 
 /// The first line of what psql says of one answer of the server.
@@ -156,6 +218,26 @@ impl ServerError {
         let _ = write!(text, " ({})", facts.join(", "));
         text
     }
+
+    /// Whether the server itself says that something is not there, is not allowed, or is wrongly written
+    /// (class 42): no row makes that another thing.
+    pub fn is_about_names(&self) -> bool {
+        !self.is_raised && self.sqlstate.starts_with("42")
+    }
+
+    /// The error with its details and its context, where no row was loaded that these could show; what a
+    /// function of somebody's has raised, without.
+    pub fn in_full(&self) -> String {
+        if self.is_raised {
+            return self.in_short();
+        }
+        let mut text = format!("{} (SQLSTATE {})", self.message, self.sqlstate);
+        for more in &self.more {
+            text.push_str("; ");
+            text.push_str(more);
+        }
+        text
+    }
 }
 
 #[cfg(test)]
@@ -202,14 +284,27 @@ mod tests {
                 "line 3: permission denied for schema s (SQLSTATE 42501)",
             ),
         ];
-        for (said, short) in table {
-            let (_, errors) = read_errors(said);
-            assert_eq!(errors.len(), 1, "{said}");
+        for (detail, short) in table {
+            let (_, errors) = read_errors(detail);
+            assert_eq!(errors.len(), 1, "{detail}");
             assert_eq!(errors[0].in_short(), short);
             for secret in ["geheim", "secret"] {
-                assert!(!errors[0].in_short().contains(secret), "{said}");
+                assert!(!errors[0].in_short().contains(secret), "{detail}");
             }
         }
+    }
+
+    #[test]
+    fn of_a_psql_that_goes_on_every_error_is_read() {
+        let said =
+            format!("{COPY}\npsql:<stdin>:13: WARNING:  01000: a remark\nDETAIL:  x\n{UNIQUE}");
+        let found = read_all_errors(&said);
+        let lines: Vec<_> = found.iter().map(|(error, _)| error.line).collect();
+        assert_eq!(lines, [Some(12), Some(98)]);
+        let expected = "ERROR:  duplicate key value violates unique constraint \"t_pkey\"\n\
+            DETAIL:  Key (mail)=(secret@example.org) already exists.";
+        assert_eq!(found[1].1, expected);
+        assert_eq!(read_all_errors("psql: error: no"), []);
     }
 
     #[test]
@@ -237,12 +332,12 @@ mod tests {
             errors[0].in_short(),
             "line 7: the server refuses a value or a statement (SQLSTATE 23514)"
         );
-        let said = "psql:<stdin>:3: NOTICE:  42P07: relation \"t\" already exists, skipping\n\
+        let detail = "psql:<stdin>:3: NOTICE:  42P07: relation \"t\" already exists, skipping\n\
             LOCATION:  transformCreateStmt, parse_utilcmd.c:204\n\
             psql:<stdin>:9: ERROR:  23505: duplicate key\nDETAIL:  Key (k)=(x\n\
             LOCATION:  nowhere\npsql:<stdin>:5: ERROR:  40P01: secret) already exists.\n\
             LOCATION:  _bt_check_unique, nbtinsert.c:666";
-        let (_, errors) = read_errors(said);
+        let (_, errors) = read_errors(detail);
         assert_eq!(errors.len(), 1);
         assert_eq!(
             errors[0].in_short(),
@@ -250,11 +345,38 @@ mod tests {
         );
     }
 
+    #[test]
+    fn where_no_rows_are_details_and_context_are_told_too() {
+        for (said, full) in [
+            (
+                "psql:<stdin>:9: ERROR:  42883: function enc(bytea) does not exist\n\
+                 LINE 1:  select enc(int4send($1))\n                ^\n\
+                 HINT:  No function matches.\nQUERY:   select enc(int4send($1))\n\
+                 CONTEXT:  SQL function \"enc\" during inlining\nSQL statement \"x\"\n\
+                 LOCATION:  ParseFuncOrColumn, parse_func.c:629",
+                "function enc(bytea) does not exist (SQLSTATE 42883); CONTEXT: SQL function \"enc\" during \
+                 inlining, SQL statement \"x\"",
+            ),
+            (
+                "psql:<stdin>:9: ERROR:  42P17: no index\nDETAIL:  It is partial.\nHINT:  Do.\n\
+                 LOCATION:  f, f.c:1",
+                "no index (SQLSTATE 42P17); DETAIL: It is partial.",
+            ),
+            (
+                "psql:<stdin>:9: ERROR:  P0001: secret\nDETAIL:  secret\nLOCATION:  exec_stmt_raise, p.c:1",
+                "line 9: the server refuses a value or a statement (SQLSTATE P0001)",
+            ),
+        ] {
+            let (_, errors) = read_errors(said);
+            assert_eq!(errors[0].in_full(), full);
+        }
+    }
+
     /// A message that imitates another one, in lines of its own, is a part of the first.
     #[test]
     fn only_psql_begins_an_error() {
-        let said = "psql:<stdin>:7: ERROR:  P0001: first\nERROR:  40P01: deadlock detected\nTABLE NAME:  t";
-        let (left, errors) = read_errors(said);
+        let detail = "psql:<stdin>:7: ERROR:  P0001: first\nERROR:  40P01: deadlock detected\nTABLE NAME:  t";
+        let (left, errors) = read_errors(detail);
         assert_eq!(errors.len(), 1);
         assert_eq!(errors[0].sqlstate, "P0001");
         assert!(left.ends_with("ERROR:  40P01: deadlock detected"), "{left}");

@@ -6,8 +6,9 @@
 
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::AsFd as _;
+use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 
@@ -26,6 +27,7 @@ pub struct ProgramOutput {
     pipe: PipeReader,
     end: PipeReader,
     capacity: usize,
+    patience: Option<Duration>,
 }
 
 /// A way to a program's stdin, until the program has ended.
@@ -48,6 +50,7 @@ pub fn output_pipe() -> io::Result<(ProgramOutput, PipeWriter, EndMark)> {
         pipe,
         end,
         capacity,
+        patience: None,
     };
     Ok((ours, theirs, mark))
 }
@@ -72,19 +75,23 @@ fn end() -> io::Result<(PipeReader, EndMark)> {
     Ok((end, EndMark { _open: open }))
 }
 
-/// Waits until the pipe is ready, or the program has ended; gives whether each is so.
+/// Waits until the pipe is ready, or the program has ended; gives whether each is so. With patience, neither
+/// is an error after that time.
 fn wait(
     pipe: &impl std::os::fd::AsFd,
     wanted: PollFlags,
     end: &PipeReader,
+    patience: Option<Duration>,
 ) -> io::Result<(bool, bool)> {
     let mut both = [
         PollFd::new(pipe, wanted),
         PollFd::from_borrowed_fd(end.as_fd(), PollFlags::IN),
     ];
     loop {
-        match poll(&mut both, None) {
+        let patience = patience.and_then(|patience| Timespec::try_from(patience).ok());
+        match poll(&mut both, patience.as_ref()) {
             Err(Errno::INTR) => {}
+            Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
             Err(error) => return Err(error.into()),
             // At its end, a pipe is ready too.
             Ok(_) => {
@@ -100,14 +107,21 @@ impl ProgramOutput {
     pub fn capacity(&self) -> usize {
         self.capacity
     }
+
+    /// From now on the text ends where nothing comes for so long.
+    pub fn lose_patience_after(&mut self, patience: Duration) {
+        self.patience = Some(patience);
+    }
 }
 
 impl Read for ProgramOutput {
     /// What the program has written stands in the pipe when it ends, and is read before the end.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match wait(&self.pipe, PollFlags::IN, &self.end)? {
-            (true, _) => self.pipe.read(buffer),
-            (false, _) => Ok(0),
+        match wait(&self.pipe, PollFlags::IN, &self.end, self.patience) {
+            Ok((true, _)) => self.pipe.read(buffer),
+            Ok((false, _)) => Ok(0),
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => Ok(0),
+            Err(error) => Err(error),
         }
     }
 }
@@ -115,7 +129,7 @@ impl Read for ProgramOutput {
 impl Write for ProgramInput {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
         loop {
-            if let (_, true) = wait(&self.pipe, PollFlags::OUT, &self.end)? {
+            if let (_, true) = wait(&self.pipe, PollFlags::OUT, &self.end, None)? {
                 return Err(io::ErrorKind::BrokenPipe.into());
             }
             match self.pipe.write(buffer) {
@@ -153,10 +167,19 @@ mod tests {
     }
 
     #[test]
+    fn patience_ends_where_nothing_comes() {
+        let (mut ours, mut theirs, _mark) = output_pipe().unwrap();
+        theirs.write_all(b"a").unwrap();
+        ours.lose_patience_after(Duration::from_millis(10));
+        assert_eq!(ours.read(&mut [0; 9]).unwrap(), 1);
+        assert_eq!(ours.read(&mut [0; 9]).unwrap(), 0);
+    }
+
+    #[test]
     fn what_nobody_takes_any_more_is_refused_although_another_holds_the_pipe() {
         let (mut ours, theirs, mark) = input_pipe().unwrap();
         let writing = std::thread::spawn(move || ours.write_all(&vec![0; 3 << 20]));
-        std::thread::sleep(std::time::Duration::from_millis(50));
+        std::thread::sleep(Duration::from_millis(50));
         assert!(!writing.is_finished());
         drop(mark);
         let error = writing.join().unwrap().unwrap_err();

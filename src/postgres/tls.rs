@@ -30,7 +30,7 @@ use crate::secret_file::FileMode;
 pub enum TlsError {
     /// There is nothing to verify the server with.
     #[error(
-        "sslmode verifies the server, but there is no root certificate ({}): put it there, or set \
+        "sslmode verifies the server, but there is no root certificate ({})\nhint: put it there, or set \
          sslrootcert to its file or to \"system\"",
         .0.display()
     )]
@@ -250,7 +250,7 @@ fn client_certificate(conninfo: &Conninfo) -> Result<Option<Identity>, TlsError>
     let metadata = fs::metadata(&key_path).map_err(|error| failed(&error))?;
     if let Some(file_mode) = FileMode::of(&metadata) {
         let problem = format!(
-            "it can be read by others (mode {:04o}): {}",
+            "it can be read by others (mode {:04o})\nhint: {}",
             file_mode.mode,
             file_mode.closing_advice(&key_path)
         );
@@ -300,7 +300,8 @@ impl Trust {
             Roots::System => {
                 let found = rustls_native_certs::load_native_certs();
                 if found.certs.is_empty() {
-                    let problem = "the system has no root certificates: install ca-certificates";
+                    let problem =
+                        "the system has no root certificates\nhint: install ca-certificates";
                     return Err(TlsError::Refused(problem.to_owned()));
                 }
                 store.add_parsable_certificates(found.certs);

@@ -3,7 +3,7 @@
 //! The kernel's signal for the parent's death reaches the program that we have started, and not what
 //! that one has started in its turn: a busy worker of `pg_dump --jobs` would go on until its table is
 //! done, with its connection, its locks and its room on the disk. So this very executable is started
-//! once more, under the name [`WATCHER`], and is told over a pipe which process groups there are. We
+//! once more, under the name [`WATCHER`], and learns over a pipe which process groups there are. We
 //! alone hold the other end of that pipe: when it closes, we have ended, however that came about, and
 //! every group that is left is killed.
 //!

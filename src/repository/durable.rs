@@ -24,19 +24,35 @@ pub(super) fn create_new(path: &Path) -> io::Result<File> {
 /// Puts a file where another one may be, wholly or not at all, for its owner alone (P19); the old one
 /// stays if that fails.
 pub(super) fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
+    through_temporary(path, |file| {
+        file.write_all(text)?;
+        file.sync_all()
+    })?;
+    sync_directory(directory_of(path))
+}
+
+/// The same, for everybody to read. What another program reads again and again need not be on the disk.
+pub(super) fn replace_public(path: &Path, text: &[u8]) -> io::Result<()> {
+    through_temporary(path, |file| {
+        file.write_all(text)?;
+        file.set_permissions(Permissions::from_mode(0o644))
+    })
+}
+
+fn through_temporary(
+    path: &Path,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.new", std::process::id()));
     let temporary = path.with_file_name(name);
-    let write = || {
+    let replace = || {
         // What a crash left of an earlier attempt.
         remove(&temporary)?;
-        let mut file = create_new(&temporary)?;
-        file.write_all(text)?;
-        file.sync_all()?;
-        std::fs::rename(&temporary, path)?;
-        sync_directory(directory_of(path))
+        write(&mut create_new(&temporary)?)?;
+        std::fs::rename(&temporary, path)
     };
-    write().inspect_err(|_| {
+    replace().inspect_err(|_| {
         let _ = remove(&temporary);
     })
 }

@@ -28,7 +28,7 @@ pub enum RepositoryError {
     },
     /// Something was done, and whether it outlasts a power cut is not known.
     #[error(
-        "cannot sync the directory {}: {source}{}; {stands}, unless the power fails before the disk has it",
+        "cannot sync the directory {}: {source}; {stands}, unless the power fails before the disk has it{}",
         .directory.display(),
         advice(.source)
     )]
@@ -50,7 +50,7 @@ pub enum RepositoryError {
     },
     /// A backup cannot have its place back.
     #[error(
-        "{} exists already: a backup that is released replaces nothing; move that away first",
+        "{} exists already: a backup that is released replaces nothing\nhint: move that away first",
         .path.display()
     )]
     Taken {
@@ -59,7 +59,7 @@ pub enum RepositoryError {
     },
     /// The directory holds the backups of another database.
     #[error(
-        "{} holds backups of database {found:?}, not of {wanted:?}: give each database a \
+        "{} holds backups of database {found:?}, not of {wanted:?}\nhint: give each database a \
          directory of its own",
         .directory.display()
     )]
@@ -114,7 +114,10 @@ fn way_out(doing: &str, path: &Path, error: &io::Error) -> String {
         return advice(error).to_owned();
     }
     if doing == MAKE {
-        return format!(": {}", identity::in_shell_of_root(&making_command(path)));
+        return format!(
+            "\nhint: {}",
+            identity::in_shell_of_root(&making_command(path))
+        );
     }
     let me = rustix::process::geteuid().as_raw();
     let others = |path: &Path| path.metadata().ok().filter(|found| found.uid() != me);
@@ -145,7 +148,7 @@ fn giving_away(path: &Path, found: &Metadata, me: u32) -> String {
         shell_word(&shown.to_string())
     );
     format!(
-        ": {shown} belongs to {}: if what is in it is {user}'s, {}; if not, name another directory in \
+        "\nhint: {shown} belongs to {}: if what is in it is {user}'s, {}; if not, name another directory in \
          the configuration",
         identity::user_name(found.uid()),
         identity::in_shell_of_root(&command)
@@ -183,7 +186,7 @@ pub(crate) fn making_command(path: &Path) -> String {
 pub fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::StorageFull => {
-            ": free some space or inodes there (df -h, df -i), then run it again"
+            "\nhint: free some space or inodes there (df -h, df -i), then run it again"
         }
         io::ErrorKind::QuotaExceeded => ": the user's quota there is used up",
         io::ErrorKind::ReadOnlyFilesystem => {
@@ -191,10 +194,10 @@ pub fn advice(error: &io::Error) -> &'static str {
              (ReadWritePaths= in its unit)"
         }
         io::ErrorKind::PermissionDenied => {
-            ": run as the user who owns the backup directory, or change its owner or mode (chown, chmod)"
+            "\nhint: run as the user who owns the backup directory, or change its owner or mode (chown, chmod)"
         }
         _ if is_exhaustion(error) => {
-            ": check how many processes, threads and open files the user and the service may have \
+            "\nhint: check how many processes, threads and open files the user and the service may have \
              (`ulimit -u -n`, TasksMax=, LimitNOFILE=), and what else runs here"
         }
         _ => "",

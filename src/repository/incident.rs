@@ -1,4 +1,5 @@
-//! Incident reports beside the ledger: `incident_20250709_143000.md`.
+//! What a restore leaves next to the ledger for people: incident reports (`incident_20250709_143000.md`), and
+//! what a salvage could not bring back (`salvage_20250709_143000.todo.sql`, `salvage_20250709_143000.rows.sql`).
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -17,7 +18,7 @@ pub(super) fn write(
     at: DateTime<FixedOffset>,
     text: &str,
 ) -> io::Result<PathBuf> {
-    let (path, mut file) = create(directory, at)?;
+    let (path, mut file) = create(directory, at, ["incident", "md"])?;
     let written = file
         .write_all(text.as_bytes())
         .and_then(|()| file.sync_all());
@@ -30,12 +31,17 @@ pub(super) fn write(
     Ok(path)
 }
 
-fn create(directory: &Path, at: DateTime<FixedOffset>) -> io::Result<(PathBuf, File)> {
-    let name = format!("incident_{}", at.naive_local().format("%Y%m%d_%H%M%S"));
+/// Makes a file under a name of this moment that is free, with these words before and behind it.
+pub(super) fn create(
+    directory: &Path,
+    at: DateTime<FixedOffset>,
+    [kind, suffix]: [&str; 2],
+) -> io::Result<(PathBuf, File)> {
+    let name = format!("{kind}_{}", at.naive_local().format("%Y%m%d_%H%M%S"));
     for count in 1..MOST_IN_A_SECOND {
         let path = directory.join(match count {
-            1 => format!("{name}.md"),
-            _ => format!("{name}_{count}.md"),
+            1 => format!("{name}.{suffix}"),
+            _ => format!("{name}_{count}.{suffix}"),
         });
         match durable::create_new(&path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}

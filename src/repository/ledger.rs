@@ -85,21 +85,26 @@ impl Ledger {
     }
 
     /// Calls back for every record, newest first, until the callback has seen enough: of a long
-    /// ledger only the end is read. Otherwise as [`read`](Self::read).
+    /// ledger only the end is read. Otherwise as [`read`](Self::read). Gives how many of these lines
+    /// nobody has written here: what a power cut leaves of a line is not among them.
     ///
     /// # Errors
     /// When the file cannot be read.
     pub fn read_backwards(
         &self,
         mut each: impl FnMut(Record) -> ControlFlow<()>,
-    ) -> io::Result<()> {
+    ) -> io::Result<u64> {
+        let mut damaged = 0;
         let mut file = match crate::regular_file::open(&self.path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(damaged),
             file => file?,
         };
-        let mut pass_on = |line: &[u8]| match serde_json::from_slice(line) {
-            Ok(record) => each(record),
-            Err(_) => ControlFlow::Continue(()),
+        let mut pass_on = |line: &[u8]| {
+            if let Ok(record) = serde_json::from_slice(line) {
+                return each(record);
+            }
+            damaged += u64::from(is_damaged(line));
+            ControlFlow::Continue(())
         };
         let mut start = file.seek(SeekFrom::End(0))?;
         // What was read of the line whose beginning is still to come.
@@ -119,14 +124,14 @@ impl Ledger {
             block.extend_from_slice(&rest);
             for line in block[first + 1..].rsplit(|byte| *byte == b'\n') {
                 if pass_on(line).is_break() {
-                    return Ok(());
+                    return Ok(damaged);
                 }
             }
             rest = front;
         }
         // Whether to go on is of no interest after the last one.
         let _ = pass_on(&rest);
-        Ok(())
+        Ok(damaged)
     }
 
     /// The start records of runs that have no end, oldest first.
@@ -146,6 +151,15 @@ impl Ledger {
         open.sort_by_key(|record| record.at);
         Ok(open)
     }
+}
+
+/// Whether a line is neither a record, of this version or another, nor what a crash leaves of one: its
+/// beginning, or zeros.
+fn is_damaged(line: &[u8]) -> bool {
+    let written = line
+        .iter()
+        .position(|byte| *byte != 0 && !byte.is_ascii_whitespace());
+    written.is_some_and(|at| line[at] != b'{')
 }
 
 fn ends_with_a_line(file: &mut File, end: u64) -> io::Result<bool> {

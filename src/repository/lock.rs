@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::durable;
 use super::requester::Requester;
+use crate::display::operation_word;
 
 /// The name of the lock's file in a database's directory.
 pub(super) const LOCK_FILE: &str = ".lock";
@@ -46,7 +47,7 @@ fn busy(holder: Option<&Holder>) -> String {
     match holder {
         Some(holder) => format!(
             "a {} by {} has been running since {}",
-            holder.operation,
+            operation_word(&holder.operation),
             holder.requested_by,
             holder.since.format("%Y-%m-%d %H:%M:%S %:z"),
         ),

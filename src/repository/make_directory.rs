@@ -89,18 +89,18 @@ pub enum ProvideError {
     /// A symbolic link that is not followed.
     #[error(
         "{} is a symbolic link, and root does not follow one where somebody else could turn it \
-         elsewhere: name the directory that is meant in the configuration", .0.display()
+         elsewhere\nhint: name the directory that is meant in the configuration", .0.display()
     )]
     Link(PathBuf),
     /// Something else has its name.
     #[error(
-        "{} exists and is not a directory: move it away, or name another directory in the \
+        "{} exists and is not a directory\nhint: move it away, or name another directory in the \
          configuration", .0.display()
     )]
     NotADirectory(PathBuf),
     /// It belongs to somebody else.
     #[error(
-        "{path} belongs to {found}, not to {owner}: if what is in it is {owner}'s, run \
+        "{path} belongs to {found}, not to {owner}\nhint: if what is in it is {owner}'s, run \
          `chown --recursive --no-dereference {owner}: '{path}'`; if not, name another directory in \
          the configuration", path = .path.display()
     )]
@@ -114,7 +114,7 @@ pub enum ProvideError {
     },
     /// Root's own directory, in which the owner could not work.
     #[error(
-        "{path} belongs to root and {why}: run `chmod 0755 '{path}'`, or name another directory in \
+        "{path} belongs to root and {why}\nhint: run `chmod 0755 '{path}'`, or name another directory in \
          the configuration", path = .path.display()
     )]
     Unsuitable {

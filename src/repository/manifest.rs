@@ -11,18 +11,23 @@ use super::names::Role;
 use super::requester::Requester;
 use super::seal::{fits, sealed};
 use crate::config::{Compression, Format};
+use crate::display::counted;
 use crate::pipeline::Digest;
 use crate::pipeline::census::Summary;
 use crate::policy::Series;
-use crate::postgres::{DatabaseProperties, ServerProperties};
+use crate::postgres::{DatabaseProperties, LeftOut, LeftOutKind, ServerProperties};
 
-/// The format this program writes; a newer one is refused.
+/// The format of a backup of a whole database.
 pub const MANIFEST_FORMAT: u32 = 1;
+
+/// The format of a partial backup, which a program that knows none must not take for more; the newest
+/// that this program reads.
+pub const PARTIAL_FORMAT: u32 = 2;
 
 /// Everything about one backup, written last and never changed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// [`MANIFEST_FORMAT`] of the program that wrote it.
+    /// [`MANIFEST_FORMAT`], or [`PARTIAL_FORMAT`]. A newer one is refused.
     pub format: u32,
     /// The program that wrote it, with its version.
     pub program: String,
@@ -50,6 +55,10 @@ pub struct Manifest {
     pub globals: Option<Globals>,
     /// What the dump contains.
     pub census: CensusFile,
+    /// Tables whose rows are not in the backup, because the server did not give them. With one of them it
+    /// is partial. Before what a list does not read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skipped_tables: Vec<SkippedTable>,
     /// How long the parts of the run took.
     pub seconds: Seconds,
     /// What the operator should know about this backup, one sentence each.
@@ -59,6 +68,10 @@ pub struct Manifest {
     /// views and stored generated columns, in words. None in manifests of programs that did not look.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub recomputed: Vec<String>,
+    /// What the database has and the dump does not, by `pg_dump`'s rules. None in manifests of programs
+    /// that did not ask.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<LeftOut>,
     /// Who asked for it.
     pub requested_by: Requester,
     /// `pg_dump --version` of the program that made the dump.
@@ -110,6 +123,17 @@ pub struct CensusFile {
     pub summary: Summary,
 }
 
+/// A table whose rows are not in a partial backup.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SkippedTable {
+    /// Its name, as SQL writes it.
+    pub table: String,
+    /// So many rows could be read before the failure.
+    pub rows_read: u64,
+    /// Why not all, in the server's words.
+    pub reason: String,
+}
+
 /// How long the parts of a run took, in seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Seconds {
@@ -147,6 +171,11 @@ struct Versioned {
 }
 
 impl Manifest {
+    /// Whether it holds less than a backup should: the rows of some tables are missing.
+    pub fn is_partial(&self) -> bool {
+        !self.skipped_tables.is_empty()
+    }
+
     /// Bytes of all files of the backup but the manifest itself.
     pub fn bytes(&self) -> u64 {
         let globals = self.globals.as_ref();
@@ -165,6 +194,43 @@ impl Manifest {
                 (Role::Census, self.census.digest.clone()),
                 (artifact, self.artifact.digest.clone()),
             ])
+            .collect()
+    }
+
+    /// What the database had and a copy of the backup does not, one sentence each. Whose extensions are
+    /// another's, the copy itself shows.
+    pub fn not_in_the_backup(&self) -> Vec<String> {
+        let mut all = self.skipped();
+        all.extend(self.left_out_but_for(|what| what == LeftOutKind::ExtensionOwners));
+        all
+    }
+
+    /// The rows among that, of tables that the backup has.
+    pub fn rows_not_in_the_backup(&self) -> Vec<String> {
+        let mut all = self.skipped();
+        all.extend(self.left_out_but_for(|what| what != LeftOutKind::UnloggedRows));
+        all
+    }
+
+    fn skipped(&self) -> Vec<String> {
+        let skipped = self.skipped_tables.iter();
+        skipped
+            .map(|one| {
+                format!(
+                    "the backup is partial, without the rows of {}: {} (read before that: {})",
+                    one.table,
+                    one.reason,
+                    counted(one.rows_read, "row", "rows")
+                )
+            })
+            .collect()
+    }
+
+    fn left_out_but_for(&self, is_excepted: impl Fn(LeftOutKind) -> bool) -> Vec<String> {
+        let left_out = self.left_out.iter();
+        left_out
+            .filter(|one| !is_excepted(one.what))
+            .map(LeftOut::sentence)
             .collect()
     }
 
@@ -217,7 +283,7 @@ pub(super) fn check_seal(text: &[u8]) -> Result<(), ManifestError> {
 /// Refuses what a newer program wrote, before anything else in it is looked at.
 pub(super) fn check_format(text: &str) -> Result<(), ManifestError> {
     let Versioned { format } = serde_json::from_str(text).map_err(ManifestError::Malformed)?;
-    if format > MANIFEST_FORMAT {
+    if format > PARTIAL_FORMAT {
         return Err(ManifestError::Newer(format));
     }
     Ok(())

@@ -10,11 +10,14 @@
 //! backup.log                          the ledger
 //! restore.log                         the ledger of restores and test restores
 //! incident_20250709_143000.md         the report of a restore, for people to complete
+//! salvage_20250709_143000.todo.sql    what a salvage could not bring back
+//! salvage_20250709_143000.rows.sql    rows that the server refused
 //! .lock                               held by whoever is at work
 //! .pgbackupd-<run>.<role>             temporary; swept by the next run if its own was cut short
 //! ```
 
 mod activity;
+mod alert_file;
 mod catalogue;
 mod durable;
 mod error;
@@ -28,8 +31,10 @@ mod names;
 mod quarantine;
 mod record;
 mod refused;
+mod report_file;
 mod requester;
 mod restoration;
+mod row_memory;
 mod runtime;
 mod schedules_in_force;
 mod scratch;
@@ -47,9 +52,18 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, FixedOffset, Utc};
 use uuid::Uuid;
 
+/// Writes a file for other programs to read, wholly or not at all.
+///
+/// # Errors
+/// When it cannot be written; the old one then stays.
+pub fn replace_public(path: &Path, text: &[u8]) -> io::Result<()> {
+    durable::replace_public(path, text)
+}
+
 use crate::writers::{Writable, trusted_here, written_by_others};
 
 pub use activity::{AtWork, HeldLocks};
+pub use alert_file::AlertFile;
 pub use catalogue::{Catalogue, Entry, Problem};
 pub(crate) use error::making_command;
 pub use error::{RepositoryError, advice};
@@ -58,17 +72,20 @@ pub use ledger::Ledger;
 pub use lock::{Holder, Lock, LockError};
 pub use make_directory::{Level, Owner, ProvideError, Provided, provide};
 pub use manifest::{
-    Artifact, CensusFile, Globals, MANIFEST_FORMAT, Manifest, ManifestError, Seconds,
+    Artifact, CensusFile, Globals, MANIFEST_FORMAT, Manifest, ManifestError, PARTIAL_FORMAT,
+    Seconds, SkippedTable,
 };
 pub use names::{InvalidStem, Role, Slug, Stem};
 pub use quarantine::Quarantined;
 pub use record::{
-    BackupDetails, Damage, Details, DrillDetails, Event, Operation, PhaseTime, Record, Removal,
-    RestoreDetails, SideNames, Subject, VerifyDetails,
+    BackupDetails, Damage, DefinitionsDetails, Details, DrillDetails, Event, Operation, PhaseTime,
+    Record, Removal, RestoreDetails, SideNames, Subject, TriedDefinitions, VerifyDetails,
 };
 pub use refused::{forget_refused, keep_refused};
+pub use report_file::ReportFile;
 pub use requester::Requester;
 pub use restoration::{Content, Replaced, Restoration, StepTime};
+pub use row_memory::RowMemory;
 pub use runtime::{
     CannotConnect, DAEMON_STATE_FORMAT, DaemonLock, DaemonState, HangingDirectory, RunningJob,
     RuntimeDirectory, RuntimeError, ScheduledJob, WaitingJob,
@@ -166,7 +183,10 @@ impl Repository {
     /// The ledger in which an operation is recorded.
     pub fn ledger_of(&self, operation: Operation) -> Ledger {
         match operation {
-            Operation::Drill | Operation::Restore | Operation::UndoRestore => self.restore_ledger(),
+            Operation::Drill
+            | Operation::Definitions
+            | Operation::Restore
+            | Operation::UndoRestore => self.restore_ledger(),
             _ => self.ledger(),
         }
     }
@@ -185,6 +205,20 @@ impl Repository {
             "write an incident report in",
             &self.directory,
         ))
+    }
+
+    /// Makes a file for what a salvage could not bring back, `todo.sql` or `rows.sql`, under the name of this
+    /// moment, for its owner alone.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn create_salvage_file(
+        &self,
+        at: DateTime<FixedOffset>,
+        what: &str,
+    ) -> Result<(PathBuf, File), RepositoryError> {
+        incident::create(&self.directory, at, ["salvage", what])
+            .map_err(RepositoryError::io("write a file in", &self.directory))
     }
 
     /// Where others than root, the caller and the directory's owner can replace backups, with the way
@@ -306,14 +340,16 @@ impl Repository {
         change: impl FnOnce(&mut State),
     ) -> Result<Option<State>, RepositoryError> {
         let _guard = self.guard_states()?;
-        if !self.path(stem, Role::Manifest).exists() {
+        let manifest = self.path(stem, Role::Manifest);
+        let is_there = manifest.try_exists();
+        if !is_there.map_err(RepositoryError::io("read", &manifest))? {
             return Ok(None);
         }
         let before = self.state(stem);
         let mut after = before.clone();
         let path = self.path(stem, Role::State);
         after
-            .begin_anew()
+            .begin_again()
             .map_err(RepositoryError::io("use", &path))?;
         change(&mut after);
         if after != before {

@@ -61,7 +61,7 @@ pub(super) fn list(directory: &Path) -> io::Result<Vec<Quarantined>> {
         };
         let directory = entry.path();
         let path = stem.file(&directory, Role::Manifest);
-        // What somebody left beside a backup that was released is none.
+        // What somebody left next to a backup that was released is none.
         if path.symlink_metadata().is_err() {
             continue;
         }

@@ -13,9 +13,9 @@ use super::last_seen::hash;
 ///
 /// # Errors
 /// When the file cannot be written; the old one then stands.
-pub fn keep_refused(state: &Path, directory: &Path, said: &str) -> io::Result<PathBuf> {
+pub fn keep_refused(state: &Path, directory: &Path, detail: &str) -> io::Result<PathBuf> {
     let path = path(state, directory);
-    durable::replace(&path, said.as_bytes())?;
+    durable::replace(&path, detail.as_bytes())?;
     Ok(path)
 }
 

@@ -28,6 +28,10 @@ pub struct Restoration {
     /// become.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub restored_tables: Vec<String>,
+    /// Whether it goes on after errors, and leaves out what the server refuses; or swaps in what such a one
+    /// has made.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub salvages: bool,
     /// What was read in the backup, before anything was done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expected: Option<Content>,
@@ -78,7 +82,7 @@ pub struct Content {
 /// A database that is replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Replaced {
-    /// Its size, if the server told.
+    /// Its size, if the server reports it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
     /// Sessions in it.

@@ -1,5 +1,5 @@
-//! What the daemon tells of itself while it runs: one file in its runtime directory, written anew
-//! with every change, and a lock beside it that says whether the daemon still lives.
+//! What the daemon tells of itself while it runs: one file in its runtime directory, rewritten
+//! with every change, and a lock next to it that says whether the daemon still lives.
 //!
 //! ```text
 //! /run/pgbackupd/daemon.lock     held for as long as the daemon lives
@@ -166,7 +166,7 @@ struct Format {
 pub enum RuntimeError {
     /// Another daemon has it.
     #[error(
-        "another pgbackupd daemon runs with this configuration{}; `systemctl status pgbackupd` \
+        "another pgbackupd daemon runs with this configuration{}\nhint: `systemctl status pgbackupd` \
          shows it, and `pgbackupd status` what it does",
         .pid.map(|pid| format!(" (process {pid})")).unwrap_or_default()
     )]

@@ -1,9 +1,75 @@
 //! The seal of a small JSON file: a checksum as its last member, of every byte before it, so that
 //! whatever has changed in it since it was written is seen.
 
+use std::io;
+use std::path::Path;
+
 use memchr::memmem;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use xxhash_rust::xxh3::xxh3_128;
+
+use super::durable;
+
+/// What a sealed file in the state directory is called.
+pub(super) struct Names {
+    /// The file.
+    pub(super) file: &'static str,
+    /// The file that is locked while it is changed.
+    pub(super) lock: &'static str,
+    /// What it means that the file is spoilt, for the log.
+    pub(super) when_spoilt: &'static str,
+}
+
+/// Reads a sealed file; it has its default where there is none.
+///
+/// # Errors
+/// When it cannot be read, or is not as it was written.
+pub(super) fn read<T: DeserializeOwned + Default>(state: &Path, names: &Names) -> io::Result<T> {
+    let text = match crate::regular_file::read(&state.join(names.file)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(T::default()),
+        text => text?,
+    };
+    if !fits(&text) {
+        let message = format!("{} has been changed since it was written", names.file);
+        return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+    }
+    Ok(serde_json::from_slice(&text)?)
+}
+
+/// Changes a sealed file, and waits until that is on the disk. One that is spoilt is replaced by a new
+/// one.
+///
+/// # Errors
+/// When it cannot be read or written; the old one then stays.
+pub(super) fn change<T, R>(
+    state: &Path,
+    names: &Names,
+    change: impl FnOnce(&mut T) -> R,
+) -> io::Result<R>
+where
+    T: Clone + Default + PartialEq + Serialize + DeserializeOwned,
+{
+    if !state.is_dir() {
+        durable::create_directory(state)?;
+    }
+    let lock = durable::open_to_append(&state.join(names.lock))?;
+    // Held for the blink of an eye, so it is waited for.
+    lock.lock()?;
+    let before: Option<T> = match read(state, names) {
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            tracing::warn!("{error}; {}", names.when_spoilt);
+            None
+        }
+        before => Some(before?),
+    };
+    let mut content = before.clone().unwrap_or_default();
+    let result = change(&mut content);
+    if before.as_ref() != Some(&content) {
+        durable::replace(&state.join(names.file), sealed(&content)?.as_bytes())?;
+    }
+    Ok(result)
+}
 
 /// What ends the file behind the checksum.
 const END: &[u8] = b"\"\n}\n";

@@ -136,6 +136,15 @@ impl<'a> Staging<'a> {
         .map_err(RepositoryError::io("create", &path))
     }
 
+    /// Removes the temporary file of a role, for another attempt.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn discard(&self, role: Role) -> Result<(), RepositoryError> {
+        let path = self.path(role);
+        durable::remove(&path).map_err(RepositoryError::io("remove", &path))
+    }
+
     /// Compares what was written to a temporary file with what was read back from it.
     ///
     /// # Errors

@@ -8,7 +8,7 @@
 //!
 //! The two judgements stand side by side, because neither can speak for the other. A check proves
 //! that the files are those that were written; when a backup of such files does not restore, another
-//! look at the same bytes mends nothing, and only a test restore that comes through does. A test
+//! look at the same bytes fixes nothing, and only a test restore that comes through does. A test
 //! restore begins with a check, so it settles both.
 
 use std::io;
@@ -163,7 +163,7 @@ impl State {
     ///
     /// # Errors
     /// When the file may only not be readable now, or belongs to a newer program.
-    pub(super) fn begin_anew(&mut self) -> io::Result<()> {
+    pub(super) fn begin_again(&mut self) -> io::Result<()> {
         match self.unreadable.take() {
             Some(Unreadable { what, lost: false }) => Err(io::Error::other(what)),
             Some(Unreadable { lost: true, .. }) => {
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_test_restore_is_mended_by_a_good_one_and_by_no_check() {
+    fn a_failed_drill_is_cleared_by_a_good_one_and_by_no_verification() {
         let unrestorable = Some(Fault::Unrestorable("refused"));
         let damaged = Some(Fault::Damaged("torn"));
         let table: [(&[Event], Option<Fault<'_>>); 13] = [
@@ -282,7 +282,7 @@ mod tests {
             (&[Restores, Damaged], damaged),
             (&[DoesNotRestore], unrestorable),
             (&[DoesNotRestore, Whole], unrestorable),
-            // Damage of the files is what is to be mended first.
+            // Damage of the files is what is to be fixed first.
             (&[DoesNotRestore, Damaged], damaged),
             (&[DoesNotRestore, Damaged, Whole, Restores], None),
         ];
@@ -367,6 +367,6 @@ mod tests {
             !unreadable.lost && unreadable.what.contains("newer"),
             "{unreadable:?}"
         );
-        assert!(state.begin_anew().is_err());
+        assert!(state.begin_again().is_err());
     }
 }

@@ -75,11 +75,11 @@ macro_rules! event_kinds {
 event_kinds! {
     /// The daemon has read its configuration and prepares itself.
     DaemonStarting, "daemon-starting", Info, "7042fc3f5e194c66a3076dff53d99b85", [];
-    /// What test restores are kept within on this machine; told when there is a job of that kind.
+    /// What test restores are kept within on this machine; reported when there is a job of that kind.
     DrillsConfined, "drills-confined", Info, "ef1a5fec46074a809ff2c79105735fa6", [];
     /// The schedule is registered, and every directory was looked at.
     DaemonReady, "daemon-ready", Notice, "0d3389133ac24c42b2ed5b99f3af653f", [];
-    /// It was told to stop, and ends what runs.
+    /// It was asked to stop, and ends what runs.
     DaemonStopping, "daemon-stopping", Notice, "9a15100b5ea14deb9708ed41a2ea12cb", [];
     /// Everything is ended; the process goes next.
     DaemonStopped, "daemon-stopped", Info, "3e95c337e89249168514eb6fa1fd4a7e", [];
@@ -127,6 +127,9 @@ event_kinds! {
     /// No test restore of a database has come to a result for longer than is allowed.
     DrillOverdue, "drill-overdue", Warning, "16a1193d04f24c5aa78e8164525670e6",
         ["database", "server", "age_seconds", "limit_seconds"];
+    /// The server refuses a definition in a backup, so that no restore of it comes through.
+    DefinitionsDoNotLoad, "definitions-do-not-load", Error, "c3a1e6f07b5d4d2e9f84b60d71a25ce8",
+        ["database", "server", "backup"];
     /// Something of a database, or of its backups, was there before and is not any more.
     LossFound, "loss-found", Warning, "5d0c8f6b2a3e4c0f9b1d7a64e2f83c95",
         ["database", "server"];
@@ -139,6 +142,20 @@ event_kinds! {
     /// A server or a database cannot be connected to as it is configured: there is no such database, or
     /// the login is refused.
     CannotConnect, "cannot-connect", Error, "8f0c7a1b5d2e4f6c93b1e0d4a7c85f26", ["server"];
+    /// Something needs attention that did not before, or has become more urgent.
+    AlertOpened, "alert-opened", Notice, "118183ed0ca9491ca06642e5bd425aa3", ["alert", "severity"];
+    /// What needed attention is over.
+    AlertResolved, "alert-resolved", Notice, "855700f2a20248b79238fde73ab20416", ["alert", "severity"];
+    /// A channel has taken a message about alerts.
+    AlertSent, "alert-sent", Info, "777b84f76be1492aa7d5d5edab806f8d", ["channel"];
+    /// A channel has not taken a message about alerts; it is tried again.
+    AlertChannelFails, "alert-channel-fails", Error, "59c26b73126c4635aa837025c85304d8", ["channel"];
+    /// Somebody has silenced an alert.
+    AlertSilenced, "alert-silenced", Notice, "72a95c5c77a541b4bdc537c62adc06d0", ["alert"];
+    /// The page for the browser can be opened.
+    PageListening, "page-listening", Info, "b1f6a7d0c2e34f5b8a9d3c6e7f102b48", [];
+    /// The page for the browser cannot take its address; it is tried again.
+    PageUnavailable, "page-unavailable", Warning, "4e8d2b9a6c1f4037b5e6d8f1a2c39704", [];
     /// What the daemon does now, asked for with SIGUSR1.
     StateSnapshot, "state-snapshot", Notice, "07a3bcb379964e0e8c0daddb62ef00f8", [];
     /// The ledger has a run without an end: an earlier process was killed in the middle of it.
@@ -147,7 +164,7 @@ event_kinds! {
 }
 
 impl EventKind {
-    /// The level at which it is told. `tracing` has no notice; the journal gets one all the same.
+    /// The level at which it is reported. `tracing` has no notice; the journal gets one all the same.
     pub const fn level(self) -> Level {
         match self.severity() {
             Severity::Error => Level::ERROR,
@@ -168,7 +185,7 @@ impl EventKind {
 /// them to be understood. Control characters in the sentence are escaped
 /// ([`Printable`](crate::telemetry::Printable)), so that a database's name cannot hide it: to
 /// `journalctl` a message with an escape sequence in it is a blob. Fields keep the exact value. The
-/// target is `pgbackupd::event` wherever it is told.
+/// target is `pgbackupd::event` wherever it is reported.
 ///
 /// ```
 /// # let (job, database, bytes) = ("daily", "app", 1_u64);
@@ -185,7 +202,7 @@ macro_rules! emit {
             target: "pgbackupd::event",
             $crate::telemetry::EventKind::$kind.level(),
             message_id = $crate::telemetry::EventKind::$kind.id(),
-            message = %$crate::telemetry::Printable(format_args!($($sentence)+)),
+            message = %$crate::telemetry::in_line(format_args!($($sentence)+)),
             $($fields)*
         )
     };

@@ -196,7 +196,7 @@ fn root_cause(error: &tracing_appender::rolling::InitError) -> io::Error {
         )
 }
 
-/// Writes lines whole or starts anew after a torn one, and says when lines are lost; the thread
+/// Writes lines whole or starts again after a torn one, and says when lines are lost; the thread
 /// that writes does neither.
 struct WholeLines<W, C> {
     inner: W,
@@ -395,7 +395,7 @@ mod tests {
         let messages = refused(&occupied.join("pgbackupd.json"));
         assert!(
             messages.starts_with(&format!(
-                "cannot write the log file {}/pgbackupd.json: File exists (os error 17); ",
+                "cannot write the log file {}/pgbackupd.json: File exists (os error 17)\nhint: ",
                 occupied.display()
             )),
             "{messages}"
@@ -433,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_is_told_once_and_leaves_no_torn_line_behind() {
+    fn a_full_disk_is_reported_once_and_leaves_no_torn_line_behind() {
         let (free, bytes) = (RefCell::new(13), RefCell::new(Vec::new()));
         let mut messages = Vec::new();
         let disk = Disk {

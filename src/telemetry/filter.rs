@@ -1,4 +1,4 @@
-//! What is told and what is not.
+//! What is logged and what is not.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-/// The variable that says what is told, over every setting.
+/// The variable that says what is logged, over every setting.
 pub const LOG_VARIABLE: &str = "PGBACKUPD_LOG";
 
 /// How much the daemon tells.

@@ -1,7 +1,7 @@
 //! Diagnostics. A command's own output is not among them: that goes to stdout.
 //!
 //! A command writes them to the terminal; the daemon to the journal, to a terminal or pipe when the
-//! journal is not there, and to a file of JSON if one is configured. Events of the daemon are told
+//! journal is not there, and to a file of JSON if one is configured. Events of the daemon are reported
 //! with [`emit!`](crate::emit), which gives each the level and the lasting id of its [`EventKind`].
 
 mod event;
@@ -27,6 +27,7 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 use crate::threads::NoThread;
 
 pub use crate::display::Printable;
+use crate::display::with_hint_in_line;
 pub use event::{EventKind, Severity};
 pub use filter::{LOG_VARIABLE, Level, UnknownLevel};
 
@@ -34,10 +35,16 @@ use journal::Journal;
 use json::JsonLines;
 use lines::Lines;
 
+/// A sentence as an event has it: on one line with its way out.
+#[doc(hidden)]
+pub fn in_line(sentence: std::fmt::Arguments<'_>) -> Printable<String> {
+    Printable(with_hint_in_line(&sentence.to_string()))
+}
+
 /// What the daemon's diagnostics should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// How much is told. The variable [`LOG_VARIABLE`] wins over it.
+    /// How much is logged. The variable [`LOG_VARIABLE`] wins over it.
     pub level: Level,
     /// A file that gets everything as JSON, besides the journal or the terminal.
     pub file: Option<JsonFile>,
@@ -60,7 +67,7 @@ pub struct JsonFile {
 pub enum TelemetryError {
     /// The file cannot be opened, or its directory cannot be made.
     #[error(
-        "cannot write the log file {}: {source}; give the service's user the directory, or choose \
+        "cannot write the log file {}: {source}\nhint: give the service's user the directory, or choose \
          another logs.file", .path.display()
     )]
     File {
@@ -71,7 +78,7 @@ pub enum TelemetryError {
     },
     /// The path has no file name that could get a date.
     #[error(
-        "cannot write the log file {}: the path names no file, or not in UTF-8; choose another \
+        "cannot write the log file {}: the path names no file, or not in UTF-8\nhint: choose another \
          logs.file", .path.display()
     )]
     FileName {
@@ -109,11 +116,11 @@ impl std::fmt::Debug for Guard {
 }
 
 impl Guard {
-    /// Changes how much is told, as after a reload. [`LOG_VARIABLE`], if it decided at the start,
+    /// Changes how much is logged, as after a reload. [`LOG_VARIABLE`], if it decided at the start,
     /// still does.
     pub fn set_level(&self, level: Level) {
         if !self.by_variable {
-            // It can fail only without a subscriber, and then nothing is told anyway.
+            // It can fail only without a subscriber, and then nothing is logged anyway.
             let _ = self.filter.reload(filter::of_daemon(level));
         }
     }
@@ -132,7 +139,7 @@ where
         _ => Level::Debug,
     };
     let choice = filter::choose_filter(variable().as_deref(), filter::of(level));
-    // What is an event is told by the command itself to whoever sits there; the journal has it for
+    // What is an event is reported by the command itself to whoever sits there; the journal has it for
     // whoever watches, with the id that the daemon's has.
     let is_event = |metadata: &Metadata<'_>| metadata.target() == EVENT_TARGET;
     let lines = readable(Lines::Level, stderr);
@@ -196,7 +203,7 @@ pub fn for_daemon(settings: &Settings) -> Result<Guard, TelemetryError> {
     })
 }
 
-/// What stands before each line on stderr that is not told as an event: for the journal the sign of
+/// What stands before each line on stderr that is not reported as an event: for the journal the sign of
 /// an error (sd-daemon(3)), else nothing.
 pub fn error_prefix() -> &'static str {
     if journal::has_stderr() { "<3>" } else { "" }
@@ -225,7 +232,7 @@ where
         .boxed()
 }
 
-/// The fields of an event and of its spans beside the time in UTC, the level and the module.
+/// The fields of an event and of its spans besides the time in UTC, the level and the module.
 fn json<W>(writer: W) -> Box<dyn Layer<Registry> + Send + Sync>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,

@@ -57,6 +57,7 @@ fn a_connection_string_in_place_of_a_name_is_refused_and_its_password_is_not_sho
     for text in [
         "postgresql://u:secret@h/db",
         "POSTGRES://u:secret@h/db",
+        "postgres://u:123/secret@h/db",
         "host=h password=secret",
         "password = 'secret'",
     ] {
@@ -93,6 +94,43 @@ fn a_connection_string_in_place_of_a_name_is_refused_and_its_password_is_not_sho
         operator.unset("databases");
         operator.set("database", "postgres");
     }
+}
+
+#[test]
+fn a_password_in_a_setting_that_is_none_is_in_no_message() {
+    let mut operator = Operator::without_server("postgres");
+    let refused = |operator: &Operator| {
+        for arguments in [
+            &["config", "check"][..],
+            &["config", "check", "--json"],
+            &["backup"],
+            &["list"],
+        ] {
+            let output = operator.run(arguments);
+            // A list goes on without a setting that it does not need.
+            assert!(
+                output.code == 78 || output.code == 0 && arguments == ["list"],
+                "{output}"
+            );
+            assert!(!output.stderr.contains("secret"), "{output}");
+            assert!(!output.stdout.contains("secret"), "{output}");
+        }
+    };
+    let uri = "postgres://u:123/secret@h/db";
+    for (key, value) in [
+        ("connection.host", uri),
+        ("connection.user", "host=h password=secret"),
+        ("connection.service", uri),
+        ("connection.port", uri),
+        ("timezone", uri),
+        ("limits.total", uri),
+    ] {
+        operator.set(key, value);
+        refused(&operator);
+        operator.unset(key);
+    }
+    operator.set_variable("PGBACKUPD_CONNECTION__PORT", uri);
+    refused(&operator);
 }
 
 #[test]

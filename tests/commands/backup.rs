@@ -49,7 +49,7 @@ fn a_database_that_is_found_never_gets_the_directory_of_another() {
         output.stderr,
         format!(
             "pgbackupd: no backup of database \"reports\" of server main: its directory {} belongs \
-             to the databases of server reports; give one of the two servers another directory\n",
+             to the databases of server reports\nhint: give one of the two servers another directory\n",
             directory.display()
         )
     );

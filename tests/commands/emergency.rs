@@ -88,7 +88,7 @@ fn an_emergency_backup_needs_a_connection_and_a_directory_and_no_more() {
          takes a superuser or a member of pg_read_all_data\n"
     );
 
-    // With a sound configuration: where that says, unless told otherwise.
+    // With a sound configuration: where that says, unless asked otherwise.
     let output = operator.run(&["emergency"]);
     assert_eq!(output.code, 0, "{output}");
     assert_eq!(operator.list().len(), 1);

@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::Value;
 
 use crate::support::cluster::{Cluster, Options};
-use crate::support::operator::{Operator, wait_for_the_next_second};
+use crate::support::operator::{Operator, code_of_status, wait_for_the_next_second};
 
 /// Somebody who backs up one database, and whose service has a state directory. One backup a series
 /// stays but for what must.
@@ -32,7 +32,7 @@ fn concerns(operator: &Operator) -> (Vec<String>, String) {
             .collect()
     };
     let kinds = text("kind");
-    assert_eq!(output.code, i32::from(!kinds.is_empty()), "{output}");
+    assert_eq!(output.code, code_of_status(&status), "{output}");
     (kinds, text("message").join("\n"))
 }
 
@@ -296,7 +296,7 @@ fn a_lost_manifest_is_named_everywhere_and_keeps_what_is_older() {
     check(&["lost_manifest"]);
     // Who names another has not asked for it.
     assert_eq!(operator.run(&["verify", &older]).code, 0);
-    // With nothing beside it, the ledger still knows it.
+    // With nothing next to it, the ledger still knows it.
     for ending in ["census.gz", "state"] {
         fs::remove_file(operator.backups().join(format!("{lost}.{ending}"))).unwrap();
     }

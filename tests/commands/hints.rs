@@ -1,6 +1,7 @@
 //! The commands that errors and reports print.
 
 use std::fs;
+use std::time::{Duration, SystemTime};
 
 use crate::support::operator::{Operator, Running};
 
@@ -9,10 +10,15 @@ fn commands_that_are_printed_name_the_configuration_that_an_option_gave() {
     let mut operator = Operator::without_server("postgres");
     operator.unset("database");
     operator.set("databases", "all");
-    fs::create_dir_all(operator.path("backups")).unwrap();
+    // So old that a backup was due.
+    let written = fs::File::options()
+        .write(true)
+        .open(operator.configuration());
+    let long_ago = SystemTime::now() - Duration::from_secs(400 * 86_400);
+    written.unwrap().set_modified(long_ago).unwrap();
     let file = operator.configuration().display().to_string();
     let given = format!("`pgbackupd --config {file} ");
-    for (arguments, code) in [(&["status"][..], 1), (&["release", "x"][..], 64)] {
+    for (arguments, code) in [(&["status"][..], 2), (&["release", "x"][..], 64)] {
         let by_variable = operator.run(arguments);
         assert!(
             !by_variable.to_string().contains("--config"),

@@ -109,6 +109,13 @@ fn every_key_that_a_program_gets_is_documented_and_every_documented_one_is_there
     damage(operator.backups().join("quarantine").join(bad));
     check("release", &[operator.json(&["release", bad])]);
     check("prune", &[operator.json(&["prune", "--dry-run"])]);
+    operator.set("alerts.program.type", "command");
+    operator.set_value("alerts.program.argv", vec!["true"]);
+    check(
+        "alerts test",
+        &[operator.json(&["alerts", "test", "--as-me"])],
+    );
+    check("report", &[operator.json(&["report", "weekly"])]);
     check("restore without a backup", &[operator.json(&["restore"])]);
     let beside = ["restore", &name, "--into", "beside"];
     let plan = [beside.as_slice(), &["--plan"]].concat();

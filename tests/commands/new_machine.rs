@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::support::cluster::Cluster;
 use crate::support::operator::{Operator, Output, PROGRAM, Running};
 
-/// Whoever has nothing but a server, told by libpq's variables, and a copy of backups.
+/// Whoever has nothing but a server, reported by libpq's variables, and a copy of backups.
 struct NewMachine<'a> {
     cluster: &'a Cluster,
     operator: &'a Operator,

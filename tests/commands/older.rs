@@ -131,6 +131,8 @@ fn at_a_terminal_the_question_names_what_is_passed_over() {
     let named = format!("{newest} is newer and skipped: it did not come back intact");
     let refused = operator.run_at_a_terminal(&into, "yes");
     assert_eq!(refused.code, 64, "{refused}");
+    let what = "is not the newest backup of database app; ";
+    assert!(refused.stdout.contains(what), "{refused}");
     assert!(refused.stdout.contains(&named), "{refused}");
     assert!(
         refused.stdout.contains("Type the name of the database"),
@@ -195,6 +197,57 @@ fn a_drill_names_what_it_passes_over() {
     assert_eq!(output.code, 0, "{output}");
     let named = format!("{newest} is newer and skipped: its manifest {newest}.json is lost");
     assert!(output.stderr.contains(&named), "{output}");
+}
+
+#[test]
+fn backups_of_which_none_is_good_are_all_listed_and_the_error_names_a_command_that_salvages() {
+    let cluster = Cluster::start();
+    let operator = small(&cluster, "app");
+    let newest = operator.back_up();
+    let older = operator.list()[0].clone();
+    set_drill_failure(&operator.backups(), &newest);
+    set_damage(&operator.backups(), &older);
+
+    let output = operator.run(&["restore"]);
+    assert_eq!(output.code, 65, "{output}");
+    for (name, state) in [(&newest, "DOES NOT RESTORE"), (&older, "DAMAGED")] {
+        let mut rows = output.stdout.lines();
+        let row = rows.find(|row| row.split_whitespace().next() == Some(name.as_str()));
+        assert!(row.unwrap().ends_with(state), "{output}");
+        let skipped = format!("{name} is skipped: ");
+        assert!(output.stderr.contains(&skipped), "{output}");
+    }
+    assert!(
+        output.stdout.lines().all(|line| line.len() <= 80),
+        "{output}"
+    );
+    let listed = operator.json(&["restore"]);
+    assert_eq!(listed[0]["unrestorable"], "row 7 differs", "{listed}");
+    assert_eq!(listed[1]["damage"], "it is torn", "{listed}");
+
+    let hint = output.stderr.split("hint: `").nth(1).unwrap();
+    let command = hint.split('`').next().unwrap();
+    let words = command.split(' ').skip_while(|word| *word != "restore");
+    let salvaged = operator.run(&words.collect::<Vec<_>>());
+    assert_eq!(salvaged.code, 0, "{salvaged}");
+    assert_eq!(value(&cluster, "app_salvaged"), "as it stands");
+}
+
+#[test]
+fn backups_of_several_databases_are_listed_by_database() {
+    let cluster = Cluster::start();
+    let mut operator = small(&cluster, "app");
+    cluster.create_database("other");
+    operator.unset("database");
+    operator.set_value("databases", vec!["app", "other"]);
+    let output = operator.run(&["backup"]);
+    assert_eq!(output.code, 0, "{output}");
+    let output = operator.run(&["restore"]);
+    assert_eq!(output.code, 64, "{output}");
+    for database in ["app", "other"] {
+        let title = format!("database {database}\n BACKUP ");
+        assert!(output.stdout.contains(&title), "{output}");
+    }
 }
 
 /// Everybody else's test of a database that is restored by an operator without faults.

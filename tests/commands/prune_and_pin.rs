@@ -108,7 +108,7 @@ fn prune_says_what_it_would_do_and_then_does_that() {
 }
 
 #[test]
-fn a_clock_that_jumps_removes_nothing_and_is_told() {
+fn a_clock_that_jumps_removes_nothing_and_is_reported() {
     let cluster = Cluster::start();
     let operator = with_six_old_backups(&cluster);
     let advice = "so the clock looks wrong and nothing is removed: set it right, or, if it is \
@@ -158,7 +158,7 @@ fn a_clock_that_jumps_removes_nothing_and_is_told() {
 }
 
 #[test]
-fn pins_are_told_and_need_one_backup() {
+fn pins_are_reported_and_need_one_backup() {
     let cluster = Cluster::start();
     let operator = Operator::of(&cluster, "postgres");
     operator.back_up();

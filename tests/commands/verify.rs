@@ -7,7 +7,7 @@ use crate::support::cluster::Cluster;
 use crate::support::operator::Operator;
 
 #[test]
-fn verify_checks_what_it_is_told_to() {
+fn verify_checks_what_it_is_reported_to() {
     let cluster = Cluster::start();
     let operator = Operator::of(&cluster, "postgres");
     for arguments in [&["backup"][..], &["backup"], &["backup", "--series=weekly"]] {
@@ -39,16 +39,16 @@ fn verify_checks_what_it_is_told_to() {
     for (arguments, sentence) in [
         (
             "x",
-            "\"x\" is not the name of a backup; `pgbackupd list` shows the names",
+            "\"x\" is not the name of a backup\nhint: `pgbackupd list` shows the names",
         ),
         (
             "backup_20200101_000000",
-            "there is no backup backup_20200101_000000; `pgbackupd list` shows the backups",
+            "there is no backup backup_20200101_000000\nhint: `pgbackupd list` shows the backups",
         ),
         (
             &format!("/nonexistent/{first}"),
             &format!(
-                "there is no backup {first} in /nonexistent; `pgbackupd list` shows the backups"
+                "there is no backup {first} in /nonexistent\nhint: `pgbackupd list` shows the backups"
             ),
         ),
     ] {

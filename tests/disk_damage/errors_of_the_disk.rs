@@ -58,7 +58,7 @@ fn an_error_of_the_disk_at_any_sync_or_rename_leaves_nothing() {
 }
 
 #[test]
-fn an_error_of_the_disk_under_the_ledger_is_told_with_what_stands() {
+fn an_error_of_the_disk_under_the_ledger_is_reported_with_what_stands() {
     if !can_trace() {
         return;
     }

@@ -133,7 +133,7 @@ fn foreign_files_are_named_and_never_touched() {
     clippy::too_many_lines,
     reason = "one scenario, each step on what the one before has left"
 )]
-fn a_manifest_that_is_of_no_use_is_told_and_neither_counted_nor_removed() {
+fn a_manifest_that_is_of_no_use_is_reported_and_neither_counted_nor_removed() {
     let cluster = cluster_with_a_small_database();
     let mut operator = Operator::of(&cluster, DATABASE);
     let names: Vec<String> = (0..5).map(|_| operator.back_up()).collect();
@@ -151,7 +151,7 @@ fn a_manifest_that_is_of_no_use_is_told_and_neither_counted_nor_removed() {
         changed
     });
     edit(&names[3], &|text| {
-        text.replacen("\"format\": 1", "\"format\": 2", 1)
+        text.replacen("\"format\": 1", "\"format\": 3", 1)
     });
     // The fifth remains; a copy of it under another name is none.
     let renamed = "backup_20010101_020000";
@@ -178,7 +178,7 @@ fn a_manifest_that_is_of_no_use_is_told_and_neither_counted_nor_removed() {
         ),
         (
             &names[3],
-            "it has format 2, which is newer than this program: upgrade pgbackupd",
+            "it has format 3, which is newer than this program: upgrade pgbackupd",
         ),
         (
             renamed,
@@ -354,7 +354,7 @@ fn pipes_and_devices_under_the_names_of_our_files_make_nobody_wait() {
     let no_file = "it is a pipe or a device, and no file";
     for (command, code) in [
         (["list"].as_slice(), 0),
-        (&["status"], 1),
+        (&["status"], 2),
         (&["prune"], 0),
         (&["verify", "--all"], 69),
         (&["verify", "backup_20250101_000000"], 69),

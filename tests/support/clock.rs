@@ -88,13 +88,18 @@ pub(crate) fn machine_time() -> DateTime<Utc> {
 /// Runs a command by another clock: one that stands still at a moment in UTC (`2025-01-01 02:00:00`),
 /// or one that is ahead of the machine's (`+3600s`) or behind it.
 pub(crate) fn run_at(operator: &Operator, time: &str, arguments: &[&str]) -> Output {
+    spawn_at(operator, time, arguments).wait()
+}
+
+/// Starts a command by such a clock.
+pub(crate) fn spawn_at(operator: &Operator, time: &str, arguments: &[&str]) -> Running {
     let mut command = operator.command(arguments);
     command
         .env("LD_PRELOAD", library())
         .env("FAKETIME", time)
         // Limits of time go by the monotonic clock, which must go on.
         .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
-    Running::start(command).wait()
+    Running::start(command)
 }
 
 /// The library of the package faketime, wherever the machine's architecture has it.

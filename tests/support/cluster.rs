@@ -419,6 +419,16 @@ impl Drop for Cluster {
     }
 }
 
+/// Waits until the server has ended what it still did for programs of ours that were killed: a session
+/// notices only between two statements that nobody is there any more.
+pub(crate) fn wait_until_no_session_is_left(cluster: &Cluster) {
+    wait_until("no session is left", || {
+        cluster
+            .psql("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'pgbackupd%'")
+            == "0"
+    });
+}
+
 /// Waits for a condition, and fails the test when it does not come true within two minutes.
 pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;

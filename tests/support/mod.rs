@@ -1,10 +1,12 @@
 //! What tests against a real `PostgreSQL` share.
 
+pub(crate) mod certificates;
 pub(crate) mod clock;
 pub(crate) mod cluster;
 pub(crate) mod daemon;
 pub(crate) mod drill;
 pub(crate) mod filesystem;
 pub(crate) mod operator;
+pub(crate) mod receivers;
 pub(crate) mod restored;
 pub(crate) mod sample;

@@ -121,6 +121,8 @@ impl Operator {
         if std::env::var_os("FAKETIME").is_some() {
             operator.set("objectives.drill_age", "10 years");
         }
+        // Tests of the daemon count its runs.
+        operator.set_value("drill.definitions", false);
         // A small disk under the tests is no fault of the run.
         operator.set("limits.free_space", "1 B");
         operator
@@ -517,7 +519,7 @@ impl Operator {
     }
 }
 
-/// Waits until another second is in the names that are made now: of backups, and of databases beside
+/// Waits until another second is in the names that are made now: of backups, and of databases next to
 /// one that is restored.
 pub(crate) fn wait_for_the_next_second() {
     std::thread::sleep(std::time::Duration::from_millis(1050));
@@ -671,12 +673,17 @@ impl Output {
         assert_eq!((self.code, self.stdout.as_str()), (code, ""), "{self}");
     }
 
-    /// The same, of a program of `PostgreSQL`'s that has failed: our own sentence, then its words.
+    /// The same, of a program of `PostgreSQL`'s that has failed: our own sentence, then its words, and
+    /// last the way out, if the sentence has one.
     #[track_caller]
     pub(crate) fn assert_failed_quoting(&self, code: i32, sentence: &str, quoted: &str) {
+        let (sentence, hint) = sentence.split_once("\nhint: ").unwrap_or((sentence, ""));
         let (first, rest) = self.stderr.split_once('\n').unwrap_or_default();
         assert_eq!(first, format!("{sentence}; its output:"), "{self}");
         assert!(rest.contains(quoted), "{self}");
+        let (_, last) = rest.rsplit_once("\nhint: ").unwrap_or((rest, ""));
+        let last = last.split("\nfull output:\n").next().unwrap_or_default();
+        assert_eq!(last.trim_end(), hint, "{self}");
         assert_eq!((self.code, self.stdout.as_str()), (code, ""), "{self}");
     }
 }
@@ -704,4 +711,15 @@ impl fmt::Display for Output {
             self.code, self.stdout, self.stderr
         )
     }
+}
+
+/// The exit code of `status` for what its JSON says.
+pub(crate) fn code_of_status(status: &Value) -> i32 {
+    let attention = status["attention"].as_array().expect("a list");
+    let severities = attention.iter().map(|one| match one["severity"].as_str() {
+        Some("critical") => 2,
+        Some("warning") => 1,
+        other => panic!("{other:?}"),
+    });
+    severities.max().unwrap_or(0)
 }

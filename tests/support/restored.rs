@@ -51,7 +51,7 @@ pub(crate) fn value(cluster: &Cluster, database: &str) -> String {
     cluster.psql_in(database, "SELECT v FROM t")
 }
 
-/// The database serves as it did before the restore, and nothing is left beside it.
+/// The database serves as it did before the restore, and nothing is left next to it.
 #[track_caller]
 pub(crate) fn assert_untouched(cluster: &Cluster, operator: &Operator, name: &str) {
     assert_eq!(databases(cluster), [name]);

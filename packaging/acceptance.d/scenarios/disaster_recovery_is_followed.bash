@@ -124,7 +124,13 @@ timezone = "UTC"'
     inside mkdir -p /mnt/old
     inside_as postgres pg_dump --compress=5 productivity_tracker |
         inside tee /mnt/old/tracker.sql.gz >/dev/null
-    guide_follow "$recovery_page" "A backup from another program"
+    inside_as postgres pg_dumpall | gzip | inside tee /mnt/old/all.sql.gz >/dev/null
+    guide_names+="
+        s/--of-database tracker/--of-database productivity_tracker/"
+    guide_follow "$recovery_page" "Move a dump of another program in"
+    ((guide_commands == 2)) || fail "$guide_commands commands were found"
+    expect_equal "the rows of one database of all" \
+        "$(sql tracker_new 'SELECT count(*) FROM orders')" 100
     guide_follow "$recovery_page" "When it is over"
     ((guide_commands == 2)) || fail "$guide_commands commands were found"
 }

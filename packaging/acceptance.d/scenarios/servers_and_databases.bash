@@ -54,7 +54,7 @@ status_tells() {
     service_start
     inside systemctl stop "$postgresql_unit"
     expect_status 69 "a backup without a server" pgbackupd_as postgres backup
-    expect_status 1 "status after it" inside pgbackupd status
+    expect_status 2 "status after it" inside pgbackupd status
     expect_text "what it says" "$output" 'needs? attention'
     inside systemctl start "$postgresql_unit"
     expect "make a backup" pgbackupd_as postgres backup
@@ -62,4 +62,4 @@ status_tells() {
     expect_status 0 "status as root" inside pgbackupd status --json
     expect "what it says as JSON" jq --exit-status '.ok and .daemon.running' <<<"$output"
 }
-scenario "status ends with 1 while something needs attention, and with 0 when all is well" status_tells
+scenario "status ends with 2 while something critical needs attention, and with 0 when all is well" status_tells

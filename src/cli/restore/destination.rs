@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use super::super::failure::{Failure, FailureKind};
+use super::super::failure::Failure;
 use super::super::select;
 use super::Picked;
 use super::RestoreCommand;
 use super::records::{OwnDirectory, is_configured, records};
 use crate::config::{Databases, Plan, Server};
-use crate::jobs::{BackupDirectory, JobError, RestoreSource, backup_directories};
+use crate::jobs::{BackupDirectory, RestoreSource};
 use crate::repository::Repository;
 
 /// What is restored, as what, and where.
@@ -29,7 +29,7 @@ impl Chosen<'_> {
     pub(super) fn backup(&self) -> String {
         match &self.picked.source {
             RestoreSource::Backup(_, stem) => stem.to_string(),
-            RestoreSource::DumpFile(path) => path.display().to_string(),
+            RestoreSource::DumpFile { path, .. } => path.display().to_string(),
         }
     }
 }
@@ -56,7 +56,7 @@ pub(super) fn wanted<'a>(
     command: &RestoreCommand<'a>,
     backup_directories: &[BackupDirectory],
 ) -> Result<Wanted<'a>, Failure> {
-    let plan = command.plan;
+    let plan = command.plan();
     let Some(text) = &command.args.database else {
         return Ok(Wanted {
             server: None,
@@ -68,7 +68,7 @@ pub(super) fn wanted<'a>(
         let is_here = |backup_directory: &BackupDirectory| is_of(backup_directory, server, name);
         names(server, name) || backup_directories.iter().any(is_here)
     };
-    let (server, database) = select::split(&servers, text, has).map_err(usage)?;
+    let (server, database) = select::split(&servers, text, has).map_err(Failure::usage)?;
     Ok(Wanted {
         server,
         database: Some(database),
@@ -84,12 +84,9 @@ pub(super) fn resolve_destination<'a>(
     command: &RestoreCommand<'a>,
     picked: Picked,
 ) -> Result<Chosen<'a>, Failure> {
-    let (args, plan) = (command.args, command.plan);
-    let to_failure = |error: JobError| command.failure(&error);
+    let (args, plan) = (command.args, command.plan());
     // What cannot be looked at was judged when the backup was chosen; a file needs none of it.
-    let backup_directories = backup_directories(&command.context, plan, &[])
-        .map_err(to_failure)?
-        .found;
+    let backup_directories = command.session.directories(&[])?.found;
     let wanted = wanted(command, &backup_directories)?;
     let original = original(command, &wanted, &picked.source)?;
     let server = match named_server(command, &wanted, &picked.source, &original)? {
@@ -112,7 +109,7 @@ pub(super) fn resolve_destination<'a>(
         RestoreSource::Backup(backup_directory, _) => {
             Some(backup_directory.repository.directory().to_owned())
         }
-        RestoreSource::DumpFile(path) => path.parent().map(Path::to_owned),
+        RestoreSource::DumpFile { path, .. } => path.parent().map(Path::to_owned),
     };
     let repository = records(&original, own, beside.as_deref(), &plan.daemon);
     Ok(Chosen {
@@ -139,20 +136,22 @@ fn original(
                 .database;
             match wanted.database.filter(|other| *other != name) {
                 None => Ok(name),
-                Some(other) => Err(usage(format!(
-                    "{stem} is a backup of database {name:?}, not of {other:?}; --into restores it \
+                Some(other) => Err(Failure::usage(format!(
+                    "{stem} is a backup of database {name:?}, not of {other:?}\nhint: --into restores it \
                      under another name"
                 ))),
             }
         }
-        RestoreSource::DumpFile(path) => match wanted.database.or(command.args.into.as_deref()) {
-            Some(name) => Ok(name.to_owned()),
-            None => Err(usage(format!(
-                "there is no manifest that names the database of {}: name it with --database, \
+        RestoreSource::DumpFile { path, .. } => {
+            match wanted.database.or(command.args.into.as_deref()) {
+                Some(name) => Ok(name.to_owned()),
+                None => Err(Failure::usage(format!(
+                    "there is no manifest that names the database of {}\nhint: name it with --database, \
                  or with --into",
-                path.display()
-            ))),
-        },
+                    path.display()
+                ))),
+            }
+        }
     }
 }
 
@@ -163,19 +162,19 @@ fn named_server<'a>(
     source: &RestoreSource,
     original: &str,
 ) -> Result<Option<&'a Server>, Failure> {
-    let plan = command.plan;
+    let plan = command.plan();
     let called = |name: &str| plan.servers.iter().find(|server| server.name == name);
     let of_backup = match source {
         RestoreSource::Backup(backup_directory, _) => {
             backup_directory.server.as_deref().and_then(called)
         }
-        RestoreSource::DumpFile(_) => None,
+        RestoreSource::DumpFile { .. } => None,
     };
     if let (Some(meant), Some(other)) = (wanted.server, of_backup)
         && meant.name != other.name
     {
-        return Err(usage(format!(
-            "the backup is of {:?}, not of {:?}; --server {} restores it there",
+        return Err(Failure::usage(format!(
+            "the backup is of {:?}, not of {:?}\nhint: --server {} restores it there",
             plan.label(&other.name, original),
             plan.label(&meant.name, original),
             meant.name
@@ -185,8 +184,8 @@ fn named_server<'a>(
         None => Ok(wanted.server.or(of_backup)),
         Some(name) => match called(name) {
             Some(server) => Ok(Some(server)),
-            None => Err(usage(format!(
-                "there is no server {name:?}: --server takes {}",
+            None => Err(Failure::usage(format!(
+                "there is no server {name:?}\nhint: --server takes {}",
                 server_names(plan)
             ))),
         },
@@ -211,19 +210,17 @@ fn server_with<'a>(
     match (having.as_slice(), plan.servers.as_slice()) {
         ([only], _) => Ok(only),
         ([], [only]) => Ok(only),
-        ([], _) => Err(usage(format!(
-            "name one with --server: {}",
+        ([], _) => Err(Failure::usage(format!(
+            "no server is known to have database {database:?}\nhint: name one with --server: {}",
             server_names(plan)
         ))),
         (several, _) => {
             let labels: Vec<String> = several
                 .iter()
-                .map(|server| format!("{:?}", plan.label(&server.name, database)))
+                .map(|server| plan.label(&server.name, database))
                 .collect();
-            Err(usage(format!(
-                "name one with --database: {}",
-                labels.join(" or ")
-            )))
+            let what = format!("several servers have a database {database:?}");
+            Err(select::several(&what, &labels))
         }
     }
 }
@@ -231,10 +228,6 @@ fn server_with<'a>(
 fn server_names(plan: &Plan) -> String {
     let names: Vec<&str> = plan.servers.iter().map(|one| one.name.as_str()).collect();
     names.join(", ")
-}
-
-fn usage(message: String) -> Failure {
-    Failure::new(FailureKind::Usage, message)
 }
 
 fn names(server: &Server, database: &str) -> bool {

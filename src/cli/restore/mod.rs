@@ -1,29 +1,30 @@
 //! `pgbackupd restore`: bring a database back from a backup.
 
 mod destination;
+pub(super) mod known;
 mod listing;
 mod moment;
 mod plan;
 mod question;
 pub(super) mod records;
 mod result;
+mod salvage;
+mod swap;
 mod tables;
 mod which;
 
 use std::io::Write;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use super::env::CommandEnv;
 use super::failure::{Failure, FailureKind};
-use super::progress::Display;
+use super::session::Session;
 use super::{incident, report, select};
 use crate::config::{Loaded, Plan, Runs, name_fault};
 use crate::jobs::{
-    Ahead, JobContext, JobError, RestoreOrder, RestorePlan, RestoreReport, RestoreRequest,
-    RestoreSource, Run, look_ahead, look_at_restore, prepare_restore, restore,
+    Ahead, JobError, RestoreOrder, RestorePlan, RestoreReport, RestoreRequest, RestoreSource, Run,
+    look_ahead, look_at_restore, prepare_restore, restore,
 };
-use crate::pipeline::Progress;
 use crate::policy::Series;
 use destination::Chosen;
 use question::Question;
@@ -39,7 +40,13 @@ Examples:
   pgbackupd restore --latest --into sales_copy
       Restore the newest backup into a new database
   pgbackupd restore --before '2026-11-22 09:00' --table orders
-      Restore one table as it was before 09:00";
+      Restore one table as it was before 09:00
+  pgbackupd restore backup_20261122_020000 --salvage --into sales_salvaged
+      Bring back what can be brought back of a backup that does not restore
+  pgbackupd restore --swap sales_salvaged --database sales
+      Put that in the place of the database
+  pgbackupd restore /mnt/old/all.sql.gz --of-database sales --into sales_look
+      Restore one database out of the output of pg_dumpall";
 
 /// Restore a database, or tables of it, from a backup.
 ///
@@ -49,6 +56,7 @@ Examples:
 /// the swap, the existing database stays in use. Without a backup, lists what can be restored,
 /// newest first; at a terminal it offers the newest, and does nothing until you type the database's
 /// name. With --table, restores single tables next to the existing ones, which are not touched.
+/// With --salvage, goes on after errors, and reports what is missing in the end.
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is an option that may be given or not"
@@ -56,7 +64,7 @@ Examples:
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {
-    /// Backup, by name or file; also any dump of `pg_dump`
+    /// Backup, by name or file; also any dump of `pg_dump` or `pg_dumpall`
     #[arg(value_name = "BACKUP", conflicts_with_all = ["latest", "before", "series"])]
     backup: Option<String>,
     /// Newest backup that is not known to be damaged
@@ -72,6 +80,9 @@ pub(super) struct Args {
     /// Database, as NAME or SERVER/NAME; for a dump file without a manifest, the database to create
     #[arg(long, short, value_name = "NAME", value_parser = select::database_name)]
     database: Option<String>,
+    /// Database to take out of a dump file that holds several (`pg_dumpall`)
+    #[arg(long, value_name = "NAME", requires = "backup", value_parser = name_of("a database"))]
+    of_database: Option<String>,
     /// Restore into a new database of this name, and replace nothing; with --table, it can exist
     #[arg(
         long,
@@ -111,6 +122,24 @@ pub(super) struct Args {
     /// Drop the replaced database after the swap
     #[arg(long)]
     drop_old: bool,
+    /// Load whatever can be loaded into the new database of --into, leave out what the server refuses,
+    /// and report it; for a backup that cannot be restored, or is damaged
+    #[arg(
+        long,
+        requires = "into",
+        conflicts_with_all = ["tables", "schema", "overwrite_roles"]
+    )]
+    salvage: bool,
+    /// Swap in the database of this name, which --salvage has made, for the one of --database
+    #[arg(
+        long,
+        value_name = "NAME",
+        conflicts_with_all = [
+            "backup", "latest", "before", "series", "into", "tables", "schema", "overwrite_roles",
+            "accept_unexpected", "drop_old", "accept_older", "salvage", "plan"
+        ]
+    )]
+    swap: Option<String>,
     /// Restore an older backup although newer ones exist that cannot be used: damaged, failed a
     /// drill, in quarantine, or without a manifest; --yes does not imply this
     #[arg(long)]
@@ -158,22 +187,20 @@ struct Picked {
 }
 
 /// One `restore` of the command line: what was asked for, and by which configuration.
+#[derive(Clone, Copy)]
 struct RestoreCommand<'a> {
     args: &'a Args,
-    env: &'a CommandEnv<'a>,
-    plan: &'a Plan,
-    context: JobContext,
+    session: &'a Session<'a>,
 }
 
-impl RestoreCommand<'_> {
-    /// A job's error as the command's failure.
-    fn failure(&self, error: &JobError) -> Failure {
-        report::failure(error, self.env.interrupt)
+impl<'a> RestoreCommand<'a> {
+    fn plan(&self) -> &'a Plan {
+        self.session.plan()
     }
 
-    /// A run of it that begins now.
-    fn begin(&self, progress: &Arc<Progress>) -> Run<'_> {
-        Run::begin(&self.context, progress, self.env.interrupt.token())
+    /// A job's error as the command's failure.
+    fn failure(&self, error: &JobError) -> Failure {
+        self.session.failure(error)
     }
 }
 
@@ -189,12 +216,13 @@ pub(super) async fn run(
     env: &CommandEnv<'_>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let loaded = args.load(env)?;
+    if let Some(from) = &args.swap {
+        return swap::run(args, from, env, out).await;
+    }
+    let session = Session::new(env, args.load(env)?);
     let command = RestoreCommand {
         args,
-        env,
-        plan: &loaded.plan,
-        context: env.context(&loaded),
+        session: &session,
     };
     let Some(picked) = which::source(&command, out)? else {
         return Ok(());
@@ -204,17 +232,17 @@ pub(super) async fn run(
     if !args.tables.is_empty() {
         return Box::pin(tables::run(&command, &chosen, out)).await;
     }
-    let progress = Arc::new(Progress::default());
     let restoring = Restoring {
-        run: command.begin(&progress),
+        run: session.begin(),
         request: request(&command, &chosen),
         label: report::one_line(&chosen.label),
-        progress: &progress,
         command: &command,
         chosen: &chosen,
     };
     if args.plan {
         restoring.print_plan(out).await
+    } else if args.salvage {
+        restoring.salvage(out).await
     } else {
         restoring.run(out).await
     }
@@ -227,8 +255,6 @@ struct Restoring<'a> {
     request: RestoreRequest<'a>,
     /// The database as lines of text name it.
     label: String,
-    /// How far it is.
-    progress: &'a Arc<Progress>,
     run: Run<'a>,
 }
 
@@ -253,12 +279,9 @@ impl Restoring<'_> {
     async fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
         let (command, request) = (self.command, &self.request);
         let consent = self.ask_ahead(out).await?;
-        let display = Display::start(&self.label, self.progress, command.env.json);
-        let say = |step: &str| display.print_step(step);
-        let telling = self.run.clone().reporting_steps(&say);
-        let prepared = Box::pin(prepare_restore(&telling, request)).await;
-        drop(display);
-        let prepared = match prepared {
+        let (session, label) = (command.session, &self.label);
+        let preparing = async |run: &Run<'_>| prepare_restore(run, request).await;
+        let prepared = match Box::pin(session.part(&self.run, label, preparing)).await {
             Ok(prepared) => prepared,
             // Nothing was done yet that is worth a report.
             Err(error) => return self.failed(&error, None, out),
@@ -270,18 +293,10 @@ impl Restoring<'_> {
             question.confirm(command).await?;
         }
         let server = prepared.plan.server.clone();
-        let display = Display::start(&self.label, self.progress, command.env.json);
-        let say = |step: &str| display.print_step(step);
-        let telling = self.run.clone().reporting_steps(&say);
-        let restored = Box::pin(restore(&telling, request, prepared)).await;
-        drop(display);
-        let error = restored.as_ref().err();
-        let incident = incident::write(
-            &command.context,
-            &self.chosen.repository,
-            self.run.id,
-            error,
-        );
+        let restoring = async |run: &Run<'_>| restore(run, request, prepared).await;
+        let restored = Box::pin(session.part(&self.run, label, restoring)).await;
+        let (context, records) = (&session.context, &self.chosen.repository);
+        let incident = incident::write(context, records, self.run.id, restored.as_ref().err());
         let begun = Begun { server, incident };
         match restored {
             Ok(restored) => self.succeeded(restored, begun, out),
@@ -320,7 +335,7 @@ impl Restoring<'_> {
         }
         Err(JobError::Failed {
             message: format!("nothing was restored: {}", ahead.problems.join("\n")),
-            said: None,
+            detail: None,
             may_pass: false,
         })
     }
@@ -348,10 +363,10 @@ impl Restoring<'_> {
         out: &mut dyn Write,
     ) -> Result<(), Failure> {
         warn(&restored.warnings, &[]);
-        if self.command.env.json {
+        if self.command.session.env.json {
             report::json(&self.result(&restored, begun), out)?;
         } else {
-            self.print(&restored, begun.incident, out)?;
+            self.print(&restored, begun.incident.as_deref(), out)?;
         }
         out.flush()?;
         match restored.start_failed {
@@ -373,46 +388,58 @@ impl Restoring<'_> {
         begun: Option<Begun>,
         out: &mut dyn Write,
     ) -> Result<T, Failure> {
-        let mut failure = self.command.failure(error);
+        let failure = self.command.failure(error);
         let (server, incident) =
             begun.map_or((None, None), |begun| (Some(begun.server), begun.incident));
-        if self.command.env.json {
-            let document = RestoreResult {
-                server_name: self.chosen.server.name.clone(),
-                database: self.request.order.database.to_owned(),
-                backup: self.chosen.backup(),
-                server,
-                incident: incident.as_ref().map(|path| path.display().to_string()),
-                error: Some(failure.message.clone()),
-                ..RestoreResult::default()
-            };
-            report::json(&document, out)?;
-            out.flush()?;
-        }
-        failure.message.push_str(&incident::in_a_failure(incident));
-        Err(failure)
+        let document = RestoreResult {
+            server_name: self.chosen.server.name.clone(),
+            database: self.request.order.database.to_owned(),
+            backup: self.chosen.backup(),
+            server,
+            incident: incident.as_ref().map(|path| path.display().to_string()),
+            error: Some(failure.message.clone()),
+            ..RestoreResult::default()
+        };
+        let document = self.command.session.env.json.then_some(&document);
+        Err(incident::failed(
+            failure,
+            incident.as_deref(),
+            document,
+            out,
+        ))
     }
 }
 
 fn request<'a>(command: &'a RestoreCommand<'_>, chosen: &'a Chosen<'_>) -> RestoreRequest<'a> {
-    let (args, plan) = (command.args, command.plan);
+    let (args, plan) = (command.args, command.plan());
     RestoreRequest {
-        order: RestoreOrder {
-            source: &chosen.picked.source,
-            connection: &chosen.server.connection,
-            database: &chosen.database,
-            into: &chosen.database,
-            repository: &chosen.repository,
-            passed_over: &chosen.picked.passed_over,
-            accept_unexpected: args.accept_unexpected,
-            objective: plan.objectives.recovery_time,
-            recovery_point: plan.objectives.recovery_point,
-        },
+        order: order(command, chosen, &chosen.database),
         replace: args.into.is_none(),
         overwrite_roles: args.overwrite_roles,
         drop_old: args.drop_old,
         jobs: chosen.server.dump.jobs,
         settings: &plan.restore,
+    }
+}
+
+/// What every restore is given; `database` is whose record it is.
+fn order<'a>(
+    command: &RestoreCommand<'a>,
+    chosen: &'a Chosen<'_>,
+    database: &'a str,
+) -> RestoreOrder<'a> {
+    let objectives = &command.plan().objectives;
+    RestoreOrder {
+        source: &chosen.picked.source,
+        connection: &chosen.server.connection,
+        database,
+        into: &chosen.database,
+        repository: &chosen.repository,
+        passed_over: &chosen.picked.passed_over,
+        accept_unexpected: command.args.accept_unexpected,
+        salvages: command.args.salvage,
+        objective: objectives.recovery_time,
+        recovery_point: objectives.recovery_point,
     }
 }
 

@@ -3,7 +3,7 @@
 use chrono::{DateTime, FixedOffset, LocalResult, NaiveDate, NaiveDateTime, NaiveTime, TimeZone};
 use chrono_tz::Tz;
 
-use super::super::failure::{Failure, FailureKind};
+use super::super::failure::Failure;
 
 /// Reads it, in the schedule's zone unless it names one.
 pub(super) fn moment(text: &str, zone: Tz) -> Result<DateTime<FixedOffset>, Failure> {
@@ -16,23 +16,19 @@ pub(super) fn moment(text: &str, zone: Tz) -> Result<DateTime<FixedOffset>, Fail
             NaiveDate::parse_from_str(text, "%Y-%m-%d").map(|day| day.and_time(NaiveTime::MIN))
         })
         .map_err(|_| {
-            Failure::new(
-                FailureKind::Usage,
-                format!(
-                    "invalid time {text:?}: write 2025-07-09, \"2025-07-09 14:30\" or \
+            Failure::usage(format!(
+                "invalid time {text:?}\nhint: write 2025-07-09, \"2025-07-09 14:30\" or \
                      2025-07-09T14:30:00+03:00"
-                ),
-            )
+            ))
         })?;
     match zone.from_local_datetime(&local) {
         // What is asked for is the time before something happened: the earlier one is safe.
         LocalResult::Single(moment) | LocalResult::Ambiguous(moment, _) => {
             Ok(moment.fixed_offset())
         }
-        LocalResult::None => Err(Failure::new(
-            FailureKind::Usage,
-            format!("there is no {text} in {zone}: the clocks were put forward then"),
-        )),
+        LocalResult::None => Err(Failure::usage(format!(
+            "there is no {text} in {zone}: the clocks were put forward then"
+        ))),
     }
 }
 
@@ -91,7 +87,7 @@ mod tests {
         ] {
             assert_eq!(
                 moment(text, Tz::UTC).unwrap_err().kind,
-                FailureKind::Usage,
+                crate::cli::FailureKind::Usage,
                 "{text}"
             );
         }

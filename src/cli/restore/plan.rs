@@ -73,7 +73,7 @@ pub(super) fn print(
 ) -> Result<(), Failure> {
     let drill = plan.last_drill.as_ref();
     let took: Vec<Option<Duration>> = plan.steps.iter().map(|step| step.took(drill?)).collect();
-    if command.env.json {
+    if command.session.env.json {
         let document = RestoreSteps {
             server_name: chosen.server.name.clone(),
             last_drill: drill.map(measured),
@@ -89,7 +89,7 @@ pub(super) fn print(
             database: plan.database,
             backup: plan.backup,
             bytes: plan.bytes,
-            target_seconds: command.plan.objectives.recovery_time.as_secs_f64(),
+            target_seconds: command.plan().objectives.recovery_time.as_secs_f64(),
             problems: plan.problems,
             warnings: plan.warnings,
         };
@@ -132,14 +132,14 @@ pub(super) fn print(
 
 /// Where the times come from, and what they say of this restore.
 fn measure(command: &RestoreCommand<'_>, chosen: &Chosen<'_>, plan: &Preview) -> String {
-    let allowed = report::span(command.plan.objectives.recovery_time);
+    let allowed = report::span(command.plan().objectives.recovery_time);
     let Some(drill) = &plan.last_drill else {
         return format!(
             "times: none, because no drill of the database is on record; `{}` makes \
              one and measures it (objectives.recovery_time is {allowed})",
             display::command(
                 "drill",
-                &command.plan.label(&chosen.server.name, &chosen.original),
+                &command.plan().label(&chosen.server.name, &chosen.original),
                 ""
             )
         );
@@ -157,7 +157,7 @@ fn measure(command: &RestoreCommand<'_>, chosen: &Chosen<'_>, plan: &Preview) ->
          (objectives.recovery_time is {allowed})",
         drill.backup,
         report::moment(drill.at),
-        rough_span(age(drill.at, command.context.now())),
+        rough_span(age(drill.at, command.session.context.now())),
         report::duration(drill.recovery_time()),
     )
 }

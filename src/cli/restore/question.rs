@@ -2,8 +2,10 @@
 
 use std::fmt::Write as _;
 
-use super::super::confirm::{self, Confirmation, Named};
-use super::super::failure::{Failure, FailureKind};
+use chrono::{DateTime, FixedOffset};
+
+use super::super::confirm::{self, Named};
+use super::super::failure::Failure;
 use super::super::report;
 use super::RestoreCommand;
 use crate::display::rough_span;
@@ -29,22 +31,16 @@ impl Question<'_> {
         if plan.replaces.is_none() && !self.is_offered {
             return Ok(());
         }
-        let text = self.text(&command.context);
+        let text = self.text(&command.session.context);
         let named = Named {
             database: &plan.database,
             label: self.label,
         };
-        match confirm::ask(&text, named, command.env.interrupt).await? {
-            Confirmation::Given => Ok(()),
-            Confirmation::Refused => Err(confirm::refused(&plan.database)),
-            Confirmation::NoTerminal => Err(Failure::new(
-                FailureKind::Usage,
-                format!(
-                    "{text}there is no terminal for the question: give --yes to replace the database, or \
-                     --into NAME to restore into another database"
-                ),
-            )),
-        }
+        let unasked = Failure::usage(format!(
+            "{text}there is no terminal for the question\nhint: give --yes to replace the database, or \
+                 --into NAME to restore into another database"
+        ));
+        confirm::confirm(&text, named, command.session.env.interrupt, unasked).await
     }
 
     /// What is printed before the question.
@@ -55,51 +51,80 @@ impl Question<'_> {
             Some(_) => "replaces",
             None => "creates",
         };
-        let mut text = format!(
-            "This {does} the database {} at {}:\n",
+        let mut text = Lines::new(format!(
+            "This {does} the database {} at {}:",
             self.label, plan.server
-        );
-        let mut line = |title: &str, what: String| {
-            // Writing to a string cannot fail.
-            let _ = writeln!(text, "  {title:<9} {what}");
-        };
+        ));
         let rows = plan.rows.map_or_else(String::new, |rows| {
             format!(", {}", report::counted(rows, "row", "rows"))
         });
-        let started = plan.started.map_or_else(String::new, |started| {
-            format!(
-                ", begun {} ({} ago)",
-                report::moment(started),
-                rough_span(age(started, context.now()))
-            )
-        });
-        line("backup", format!("{}{rows}{started}", plan.backup));
+        text.backup(&format!("{}{rows}", plan.backup), plan.started, context);
         if let Some(replaced) = &plan.replaces {
             let bytes = replaced
                 .size_bytes
                 .map_or_else(String::new, |bytes| format!("{}, ", report::size(bytes)));
-            line(
+            text.line(
                 "replaced",
-                format!(
+                &format!(
                     "{database}, {bytes}{}; what was written since the backup is in it alone",
                     report::counted(replaced.sessions, "session", "sessions")
                 ),
             );
         }
         if let Some(aside) = &plan.keeps_as {
-            line("kept as", report::one_line(aside));
+            text.line("kept as", &report::one_line(aside));
         }
-        line("loaded", about_functions(&plan.user));
-        for sentence in self.passed_over {
-            line("newer", report::one_line(sentence));
-        }
+        text.end(&plan.user, self.passed_over);
         if let Some(bytes) = self.bytes {
             let size = report::size(bytes);
-            line(
+            text.line(
                 "first",
-                format!("{size} of backup are read in full and loaded into a new database"),
+                &format!("{size} of backup are read in full and loaded into a new database"),
             );
         }
-        text
+        text.text
+    }
+}
+
+/// What is printed before a question: a sentence, and a line for each thing to know.
+pub(super) struct Lines {
+    pub(super) text: String,
+}
+
+impl Lines {
+    pub(super) fn new(sentence: String) -> Self {
+        Self {
+            text: sentence + "\n",
+        }
+    }
+
+    pub(super) fn line(&mut self, title: &str, what: &str) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(self.text, "  {title:<9} {what}");
+    }
+
+    /// The backup, and how old it is.
+    pub(super) fn backup(
+        &mut self,
+        backup: &str,
+        started: Option<DateTime<FixedOffset>>,
+        context: &JobContext,
+    ) {
+        let started = started.map_or_else(String::new, |started| {
+            format!(
+                ", begun {} ({} ago)",
+                report::moment(started),
+                rough_span(age(started, context.now()))
+            )
+        });
+        self.line("backup", &format!("{backup}{started}"));
+    }
+
+    /// As whom it is loaded, and the newer backups that are passed over.
+    pub(super) fn end(&mut self, user: &str, passed_over: &[String]) {
+        self.line("loaded", &about_functions(user));
+        for sentence in passed_over {
+            self.line("newer", &report::one_line(sentence));
+        }
     }
 }

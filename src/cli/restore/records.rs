@@ -1,5 +1,5 @@
 //! Where a restore is locked and on record: in the directory of the database's own backups, and on a
-//! machine that has none, beside the dump.
+//! machine that has none, next to the dump.
 
 use std::io;
 use std::os::unix::fs::MetadataExt as _;

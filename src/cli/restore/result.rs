@@ -1,16 +1,16 @@
 //! What a restore of a whole database has come to, for programs and for people.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::Path;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::super::failure::Failure;
-use super::super::report;
+use super::super::{incident, report};
 use super::{Begun, Restoring, records};
 use crate::display::command;
-use crate::jobs::RestoreReport;
+use crate::jobs::{RestoreReport, Shown};
 
 /// What `restore --json` prints, whether it succeeded or not.
 #[derive(Clone, Debug, Default, Serialize, JsonSchema)]
@@ -29,6 +29,9 @@ pub(in crate::cli) struct RestoreResult {
     pub rows: Option<u64>,
     /// Tables that were compared.
     pub tables: Option<u64>,
+    /// Whether the rows were compared; false where a dump file holds them as INSERT statements, and they
+    /// were only counted, or holds none; null if it is not restored.
+    pub rows_compared: Option<bool>,
     /// Where the database stands that was replaced; null if there was none, or it was dropped.
     pub kept_as: Option<String>,
     /// Roles that were created.
@@ -60,6 +63,7 @@ impl Restoring<'_> {
             server: Some(begun.server),
             rows: Some(restored.rows),
             tables: Some(restored.tables),
+            rows_compared: Some(restored.shown == Shown::Compared),
             kept_as: restored.kept_as.clone(),
             roles: restored.roles.clone(),
             sessions_ended: Some(restored.sessions_ended),
@@ -75,16 +79,15 @@ impl Restoring<'_> {
     pub(super) fn print(
         &self,
         restored: &RestoreReport,
-        incident: Option<PathBuf>,
+        incident: Option<&Path>,
         out: &mut dyn Write,
     ) -> Result<(), Failure> {
         let label = self.label.as_str();
         writeln!(
             out,
-            "{label}: restored from {}, {} in {} compared, in {} ({} objectives.recovery_time, {})",
+            "{label}: restored from {}, {}, in {} ({} objectives.recovery_time, {})",
             report::one_line(&restored.backup),
-            report::counted(restored.rows, "row", "rows"),
-            report::counted(restored.tables, "table", "tables"),
+            restored.content(),
             report::duration(restored.took),
             if restored.in_time {
                 "within"
@@ -111,10 +114,6 @@ impl Restoring<'_> {
         if !restored.roles.is_empty() {
             writeln!(out, "  roles created: {}", restored.roles.join(", "))?;
         }
-        if let Some(path) = incident {
-            let path = report::one_line(&path.display().to_string());
-            writeln!(out, "  incident report, for you to complete: {path}")?;
-        }
-        Ok(())
+        incident::print(incident, out)
     }
 }

@@ -1,26 +1,21 @@
-//! `pgbackupd restore --table`: single tables come back beside those that stand.
+//! `pgbackupd restore --table`: single tables come back next to those that stand.
 
-use std::fmt::Write as _;
 use std::io::Write;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::super::confirm::{self, Confirmation, Named};
-use super::super::failure::{Failure, FailureKind};
-use super::super::progress::Display;
+use super::super::confirm::{self, Named};
+use super::super::failure::Failure;
 use super::super::{incident, report};
 use super::destination::Chosen;
+use super::question::Lines;
 use super::{Begun, RestoreCommand, warn};
-use crate::display::rough_span;
 use crate::jobs::{
-    JobError, RestoreOrder, Run, TablesAhead, TablesReport, TablesRequest, about_functions,
-    look_ahead_at_tables, look_at_tables, prepare_tables, restore_tables,
+    JobError, Run, TablesAhead, TablesReport, TablesRequest, look_ahead_at_tables, look_at_tables,
+    prepare_tables, restore_tables,
 };
-use crate::pipeline::Progress;
-use crate::policy::age;
 
 /// What `restore --table --json` prints, whether it succeeded or not.
 #[derive(Clone, Debug, Default, Serialize, JsonSchema)]
@@ -73,24 +68,13 @@ pub(super) async fn run(
     chosen: &Chosen<'_>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let (args, plan) = (command.args, command.plan);
+    let args = command.args;
     let request = TablesRequest {
-        order: RestoreOrder {
-            source: &chosen.picked.source,
-            connection: &chosen.server.connection,
-            database: &chosen.original,
-            into: &chosen.database,
-            repository: &chosen.repository,
-            passed_over: &chosen.picked.passed_over,
-            accept_unexpected: args.accept_unexpected,
-            objective: plan.objectives.recovery_time,
-            recovery_point: plan.objectives.recovery_point,
-        },
+        order: super::order(command, chosen, &chosen.original),
         schema: args.schema.as_deref(),
         patterns: &args.tables,
     };
-    let progress = Arc::new(Progress::default());
-    let run = command.begin(&progress);
+    let run = command.session.begin();
     if args.plan {
         let looked = Box::pin(look_at_tables(&run, &request)).await;
         let looked = looked.map_err(|error| command.failure(&error))?;
@@ -99,7 +83,6 @@ pub(super) async fn run(
     let restoring = RestoringTables {
         command,
         chosen,
-        progress: &progress,
         run,
         request,
         label: report::one_line(&chosen.label),
@@ -114,8 +97,6 @@ struct RestoringTables<'a> {
     request: TablesRequest<'a>,
     /// The database as lines of text name it.
     label: String,
-    /// How far it is.
-    progress: &'a Arc<Progress>,
     run: Run<'a>,
 }
 
@@ -124,24 +105,18 @@ impl RestoringTables<'_> {
     async fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
         let (command, request) = (self.command, &self.request);
         let told_before = self.ask_ahead(out).await?;
-        let display = Display::start(&self.label, self.progress, command.env.json);
-        let say = |step: &str| display.print_step(step);
-        let telling = self.run.clone().reporting_steps(&say);
-        let prepared = prepare_tables(&telling, request).await;
-        drop(display);
-        let prepared = match prepared {
+        let (session, label) = (command.session, &self.label);
+        let preparing = async |run: &Run<'_>| prepare_tables(run, request).await;
+        let prepared = match Box::pin(session.part(&self.run, label, preparing)).await {
             Ok(prepared) => prepared,
             // Nothing was done yet that is worth a report.
             Err(error) => return self.failed(&error, None, out),
         };
         warn(&prepared.plan.warnings, &told_before);
         let (server, reported) = (prepared.plan.server.clone(), prepared.plan.warnings.len());
-        let display = Display::start(&self.label, self.progress, command.env.json);
-        let say = |step: &str| display.print_step(step);
-        let telling = self.run.clone().reporting_steps(&say);
-        let restored = Box::pin(restore_tables(&telling, request, prepared)).await;
-        drop(display);
-        let (context, id) = (&command.context, self.run.id);
+        let restoring = async |run: &Run<'_>| restore_tables(run, request, prepared).await;
+        let restored = Box::pin(session.part(&self.run, label, restoring)).await;
+        let (context, id) = (&session.context, self.run.id);
         let record = |error| incident::write(context, &self.chosen.repository, id, error);
         let restored = match restored {
             Ok(restored) => restored,
@@ -175,7 +150,7 @@ impl RestoringTables<'_> {
         if !ahead.problems.is_empty() {
             let error = JobError::Failed {
                 message: format!("no table was restored: {}", ahead.problems.join("\n")),
-                said: None,
+                detail: None,
                 may_pass: false,
             };
             return self.failed(&error, None, out);
@@ -193,14 +168,10 @@ impl RestoringTables<'_> {
             database: &ahead.database,
             label: &self.label,
         };
-        match confirm::ask(&text, named, self.command.env.interrupt).await? {
-            Confirmation::Given => Ok(()),
-            Confirmation::Refused => Err(confirm::refused(&ahead.database)),
-            Confirmation::NoTerminal => Err(Failure::new(
-                FailureKind::Usage,
-                format!("{text}there is no terminal for the question: give --yes to restore them"),
-            )),
-        }
+        let unasked = Failure::usage(format!(
+            "{text}there is no terminal for the question\nhint: give --yes to restore them"
+        ));
+        confirm::confirm(&text, named, self.command.session.env.interrupt, unasked).await
     }
 
     /// Reports a restore that succeeded.
@@ -210,14 +181,11 @@ impl RestoringTables<'_> {
         incident: Option<PathBuf>,
         out: &mut dyn Write,
     ) -> Result<(), Failure> {
-        if self.command.env.json {
+        if self.command.session.env.json {
             report::json(&result(restored, self.chosen, incident), out)?;
         } else {
             print(&restored, &self.label, out)?;
-            if let Some(path) = incident {
-                let path = report::one_line(&path.display().to_string());
-                writeln!(out, "  incident report, for you to complete: {path}")?;
-            }
+            incident::print(incident.as_deref(), out)?;
         }
         out.flush()?;
         Ok(())
@@ -230,73 +198,52 @@ impl RestoringTables<'_> {
         begun: Option<Begun>,
         out: &mut dyn Write,
     ) -> Result<T, Failure> {
-        let mut failure = self.command.failure(error);
+        let failure = self.command.failure(error);
         let (server, incident) =
             begun.map_or((None, None), |begun| (Some(begun.server), begun.incident));
-        if self.command.env.json {
-            let document = RestoredTables {
-                server_name: self.chosen.server.name.clone(),
-                database: self.request.order.into.to_owned(),
-                backup: self.chosen.backup(),
-                server,
-                incident: incident.as_ref().map(|path| path.display().to_string()),
-                error: Some(failure.message.clone()),
-                ..RestoredTables::default()
-            };
-            report::json(&document, out)?;
-            out.flush()?;
-        }
-        failure.message.push_str(&incident::in_a_failure(incident));
-        Err(failure)
+        let document = RestoredTables {
+            server_name: self.chosen.server.name.clone(),
+            database: self.request.order.into.to_owned(),
+            backup: self.chosen.backup(),
+            server,
+            incident: incident.as_ref().map(|path| path.display().to_string()),
+            error: Some(failure.message.clone()),
+            ..RestoredTables::default()
+        };
+        let document = self.command.session.env.json.then_some(&document);
+        Err(incident::failed(
+            failure,
+            incident.as_deref(),
+            document,
+            out,
+        ))
     }
 
     /// What is printed before the question.
     fn question(&self, ahead: &TablesAhead) -> String {
         let label = &self.label;
-        let mut text = format!(
-            "This brings tables into the database {label} at {}; no table that is there is changed:\n",
+        let mut text = Lines::new(format!(
+            "This brings tables into the database {label} at {}; no table that is there is changed:",
             ahead.server
-        );
-        let mut line = |title: &str, what: String| {
-            // Writing to a string cannot fail.
-            let _ = writeln!(text, "  {title:<9} {what}");
-        };
-        let started = ahead.started.map_or_else(String::new, |started| {
-            format!(
-                ", begun {} ({} ago)",
-                report::moment(started),
-                rough_span(age(started, self.command.context.now()))
-            )
-        });
-        line(
-            "backup",
-            format!("{}{started}", report::one_line(&ahead.backup)),
-        );
-        line(
+        ));
+        let backup = report::one_line(&ahead.backup);
+        text.backup(&backup, ahead.started, &self.command.session.context);
+        let tables = report::one_line(&ahead.tables);
+        text.line(
             "tables",
-            format!(
-                "{}, with their partitions and child tables",
-                report::one_line(&ahead.tables)
-            ),
+            &format!("{tables}, with their partitions and child tables"),
         );
-        line(
-            "schema",
-            self.request.schema.map_or_else(
-                || "a new one, named restored_ and the time".to_owned(),
-                report::one_line,
-            ),
+        let schema = self.request.schema.map_or_else(
+            || "a new one, named restored_ and the time".to_owned(),
+            report::one_line,
         );
-        line("loaded", about_functions(&ahead.user));
-        for sentence in &self.chosen.picked.passed_over {
-            line("newer", report::one_line(sentence));
-        }
+        text.line("schema", &schema);
+        text.end(&ahead.user, &self.chosen.picked.passed_over);
         if let Some(bytes) = ahead.bytes {
-            line(
-                "first",
-                format!("{} of backup are read in full", report::size(bytes)),
-            );
+            let size = report::size(bytes);
+            text.line("first", &format!("{size} of backup are read in full"));
         }
-        text
+        text.text
     }
 }
 

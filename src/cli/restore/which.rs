@@ -4,19 +4,18 @@ use std::fmt::Write as _;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use super::super::confirm::{Confirmation, Named};
-use super::super::failure::{Failure, FailureKind};
-use super::super::several::together;
+use super::super::confirm::Named;
+use super::super::failure::{Failure, FailureKind, together};
+use super::super::session::Directories;
 use super::super::{confirm, report, select};
 use super::destination::{Chosen, wanted};
 use super::listing::{Restorable, list};
 use super::moment::moment;
 use super::{Args, Picked, RestoreCommand};
 use crate::config::Plan;
-use crate::display::command;
+use crate::display::{command, salvage_command};
 use crate::jobs::{
-    BackupDirectories, BackupDirectory, Candidate, Criteria, JobError, RestoreSource,
-    backup_directories, choose_backup, passed_over,
+    BackupDirectory, Candidate, Criteria, RestoreSource, choose_backup, passed_over,
 };
 use crate::repository::{Role, Stem};
 
@@ -37,7 +36,7 @@ pub(super) fn source(
             is_offered: false,
         }));
     }
-    let criteria = criteria(command.plan, args)?;
+    let criteria = criteria(command.plan(), args)?;
     let Looked {
         backup_directories,
         candidates,
@@ -51,23 +50,22 @@ pub(super) fn source(
         let source = newest(&candidates, args);
         return with_newer(command, &backup_directories, source, &criteria).map(Some);
     }
-    if command.env.json {
+    if command.session.env.json {
         let list: Vec<_> = candidates.iter().map(Restorable::of).collect();
         report::json(&list, out)?;
         out.flush()?;
         return together(&unseen).map(|()| None);
     }
+    list(&command.session.context, &candidates, out)?;
     if !unseen.is_empty() {
-        list(&command.context, &candidates, out)?;
         return Err(select::refused(&unseen, UNTOUCHED));
     }
     let source = newest(&candidates, args);
     let picked = with_newer(command, &backup_directories, source, &criteria)?;
-    list(&command.context, &candidates, out)?;
     offered(picked, args).map(Some)
 }
 
-/// The newest backup that can be restored, with those that are newer. Each of these is told here.
+/// The newest backup that can be restored, with those that are newer. Each of these is reported here.
 fn with_newer(
     command: &RestoreCommand<'_>,
     backup_directories: &[BackupDirectory],
@@ -77,7 +75,7 @@ fn with_newer(
     let look = |backup_directory: &BackupDirectory,
                 chosen: Option<&Stem>|
      -> Result<Vec<String>, Failure> {
-        let passed = passed_over(&command.context, backup_directory, chosen, criteria)
+        let passed = passed_over(&command.session.context, backup_directory, chosen, criteria)
             .map_err(|error| command.failure(&error))?;
         let passed: Vec<String> = passed.iter().map(ToString::to_string).collect();
         for sentence in &passed {
@@ -91,7 +89,7 @@ fn with_newer(
                 RestoreSource::Backup(backup_directory, stem) => {
                     look(backup_directory, Some(stem))?
                 }
-                RestoreSource::DumpFile(_) => Vec::new(),
+                RestoreSource::DumpFile { .. } => Vec::new(),
             };
             Ok(Picked {
                 source,
@@ -117,7 +115,7 @@ pub(super) async fn confirm_older(
     chosen: &Chosen<'_>,
 ) -> Result<(), Failure> {
     let (args, picked) = (command.args, &chosen.picked);
-    let RestoreSource::Backup(_, stem) = &picked.source else {
+    let RestoreSource::Backup(backup_directory, stem) = &picked.source else {
         return Ok(());
     };
     if picked.passed_over.is_empty() || args.accept_older || args.plan {
@@ -125,7 +123,7 @@ pub(super) async fn confirm_older(
     }
     let what = format!(
         "{stem} is not the newest backup of database {}; what was written since is not in it",
-        report::one_line(&chosen.label)
+        report::one_line(&backup_directory.label)
     );
     let mut text = format!("{what}:\n");
     for sentence in &picked.passed_over {
@@ -136,38 +134,39 @@ pub(super) async fn confirm_older(
         database: &chosen.database,
         label: &chosen.label,
     };
-    match confirm::ask(&text, named, command.env.interrupt).await? {
-        Confirmation::Given => Ok(()),
-        Confirmation::Refused => Err(confirm::refused(&chosen.database)),
-        Confirmation::NoTerminal => Err(Failure::new(
-            FailureKind::Damaged,
-            format!("{what}\nhint: name a backup, or give --accept-older to go back to {stem}"),
-        )),
-    }
+    let unasked = Failure::new(
+        FailureKind::Damaged,
+        format!("{what}\nhint: name a backup, or give --accept-older to go back to {stem}"),
+    );
+    confirm::confirm(&text, named, command.session.env.interrupt, unasked).await
 }
 
 /// The backup that was named, or the file.
 fn named(command: &RestoreCommand<'_>, text: &str) -> Result<RestoreSource, Failure> {
-    let (context, plan) = (&command.context, command.plan);
-    let to_failure = |error: JobError| command.failure(&error);
-    let all = backup_directories(context, plan, &[]).map_err(to_failure)?;
+    let session = command.session;
+    let all = session.directories(&[])?;
     let wanted = wanted(command, &all.found)?;
     let unseen = match &command.args.database {
         // Where it is is known.
         _ if select::is_path(text) => Vec::new(),
-        Some(database) if !all.failures.is_empty() => {
-            let named = backup_directories(context, plan, std::slice::from_ref(database));
-            named.map_err(to_failure)?.failures
+        Some(database) if !all.unseen.is_empty() => {
+            session.directories(std::slice::from_ref(database))?.unseen
         }
-        _ => all.failures,
+        _ => all.unseen,
     };
     let holding = select::holding(&all.found, text);
     let path = Path::new(text);
+    let dump_file = || RestoreSource::DumpFile {
+        path: absolute(path),
+        of_database: command.args.of_database.clone(),
+    };
     if holding.is_err() && path.exists() {
-        return Ok(RestoreSource::DumpFile(absolute(path)));
+        return Ok(dump_file());
+    }
+    if holding.is_err() && is_no_backup(path) {
+        return Err(no_such_file(path));
     }
     if !unseen.is_empty() {
-        let unseen: Vec<Failure> = unseen.into_iter().map(to_failure).collect();
         return Err(select::refused(&unseen, UNTOUCHED));
     }
     let (stem, mut found) = holding?;
@@ -181,23 +180,34 @@ fn named(command: &RestoreCommand<'_>, text: &str) -> Result<RestoreSource, Fail
                 && is_a_dump(path)
                 && backup_directory.repository.manifest(&stem).is_err() =>
         {
-            Ok(RestoreSource::DumpFile(absolute(path)))
+            Ok(dump_file())
         }
+        [_] if command.args.of_database.is_some() => Err(of_one_database(&stem)),
         [backup_directory] => Ok(RestoreSource::Backup(backup_directory.clone(), stem)),
         several => {
-            let names: Vec<String> = several
-                .iter()
-                .map(|backup_directory| format!("{:?}", backup_directory.label))
-                .collect();
-            Err(Failure::new(
-                FailureKind::Usage,
-                format!(
-                    "several databases have a backup {stem}: name one with --database ({})",
-                    names.join(" or ")
-                ),
-            ))
+            let what = format!("several databases have a backup {stem}");
+            let labels = several.iter().map(|one| &one.label);
+            Err(select::several(&what, labels))
         }
     }
+}
+
+fn no_such_file(path: &Path) -> Failure {
+    let message = format!("{}: no such file", path.display());
+    Failure::new(FailureKind::Usage, message)
+}
+
+fn of_one_database(stem: &Stem) -> Failure {
+    let message =
+        format!("{stem} is a backup of one database: --of-database is for a dump of several");
+    Failure::new(FailureKind::Usage, message)
+}
+
+/// Whether what was named can be nothing but a file: no backup is called so.
+fn is_no_backup(path: &Path) -> bool {
+    let text = path.to_string_lossy();
+    let has_directory = path.components().count() > 1;
+    (has_directory || path.extension().is_some()) && select::stem(&text).is_err()
 }
 
 /// Whether a path is that of a dump, and not of another file of a backup.
@@ -241,17 +251,14 @@ struct Looked {
 }
 
 fn candidates(command: &RestoreCommand<'_>, criteria: &Criteria) -> Result<Looked, Failure> {
-    let to_failure = |error: JobError| command.failure(&error);
-    let wanted: Vec<String> = command.args.database.iter().cloned().collect();
-    let BackupDirectories { found, failures } =
-        backup_directories(&command.context, command.plan, &wanted).map_err(to_failure)?;
-    let mut unseen: Vec<Failure> = failures.into_iter().map(to_failure).collect();
+    let wanted = command.args.database.as_slice();
+    let Directories { found, mut unseen } = command.session.directories(wanted)?;
     let mut candidates = Vec::new();
     for backup_directory in &found {
         let entries = match backup_directory.repository.catalogue() {
             Ok(catalogue) => catalogue.backups,
             Err(error) => {
-                unseen.push(to_failure(error.into()));
+                unseen.push(command.failure(&error.into()));
                 continue;
             }
         };
@@ -269,46 +276,50 @@ fn candidates(command: &RestoreCommand<'_>, criteria: &Criteria) -> Result<Looke
 
 /// The first of the candidates, if that is one of one database, and not known to be bad.
 fn newest(candidates: &[Candidate], args: &Args) -> Result<RestoreSource, Failure> {
-    let usage = |message: String| Failure::new(FailureKind::Usage, message);
-    let mut databases: Vec<&str> = candidates
+    let mut databases: Vec<&String> = candidates
         .iter()
-        .map(|candidate| candidate.backup_directory.label.as_str())
+        .map(|candidate| &candidate.backup_directory.label)
         .collect();
     databases.sort_unstable();
     databases.dedup();
     if databases.len() > 1 {
-        let names: Vec<String> = databases.iter().map(|name| format!("{name:?}")).collect();
-        return Err(usage(format!(
-            "name one with --database: {}",
-            names.join(", ")
-        )));
+        let what = "these are backups of several databases";
+        return Err(select::several(what, databases));
     }
     let Some(first) = candidates.first() else {
         let narrowed = args.before.is_some() || args.series.is_some();
         return Err(Failure::new(
             FailureKind::Unavailable,
             if narrowed {
-                "there is no such backup; `pgbackupd list` shows the backups"
+                "there is no such backup\nhint: `pgbackupd list` shows the backups"
             } else {
                 "there is no backup to restore"
             },
         ));
     };
-    if !first.entry.is_sound() {
-        return Err(Failure::new(
-            FailureKind::Damaged,
-            format!(
-                "every matching backup was found bad; name one to restore it anyway: \
-                 {}",
-                command(
-                    "restore",
-                    &first.backup_directory.label,
-                    &first.entry.stem.to_string()
-                )
-            ),
-        ));
+    if !first.entry.counts() {
+        return Err(none_counts(first));
     }
     Ok(source_of(first))
+}
+
+/// That no backup can be chosen, and the way out with the newest of them.
+fn none_counts(newest: &Candidate) -> Failure {
+    let label = &newest.backup_directory.label;
+    let stem = newest.entry.stem.to_string();
+    let text = if newest.entry.is_sound() {
+        format!(
+            "every matching backup is partial or was found bad\nhint: `{}` restores what the newest \
+             partial one holds",
+            command("restore", label, &stem)
+        )
+    } else {
+        format!(
+            "every matching backup was found bad\nhint: `{}` salvages what the newest one holds",
+            salvage_command(label, &stem)
+        )
+    };
+    Failure::new(FailureKind::Damaged, text)
 }
 
 fn source_of(candidate: &Candidate) -> RestoreSource {
@@ -329,13 +340,10 @@ fn offered(picked: Picked, args: &Args) -> Result<Picked, Failure> {
         } else {
             " --accept-older"
         };
-        return Err(Failure::new(
-            FailureKind::Usage,
-            format!(
-                "name one: {}, or give --latest{older}",
-                command("restore", &backup_directory.label, &stem.to_string())
-            ),
-        ));
+        return Err(Failure::usage(format!(
+            "no backup is named\nhint: `{}`, or give --latest{older}",
+            command("restore", &backup_directory.label, &stem.to_string())
+        )));
     }
     Ok(Picked {
         is_offered: true,

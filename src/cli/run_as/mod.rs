@@ -34,7 +34,7 @@ impl Cli {
     /// none where this process itself is to carry it out.
     ///
     /// # Errors
-    /// When it cannot be told who that user is, or nobody can be become.
+    /// When it cannot be known who that user is, or nobody can be become.
     pub fn run_as_service_user(&self) -> Result<Option<u8>, Failure> {
         let is_root = rustix::process::geteuid().is_root();
         if !is_root || !self.command.is_the_service_users() {

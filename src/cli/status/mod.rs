@@ -1,6 +1,6 @@
 //! `pgbackupd status`: whether all is well, and what needs attention if not.
 
-mod json;
+mod nagios;
 mod spark;
 mod text;
 
@@ -9,8 +9,10 @@ use std::io::Write;
 use super::env::CommandEnv;
 use super::failure::{Failure, FailureKind};
 use super::hint::Hints;
+use super::session::Session;
 use super::{report, select};
-use crate::jobs::collect_status;
+use crate::jobs::{StatusDocument, StatusReport, collect_status};
+use crate::policy::Severity;
 
 /// The end of its help.
 const EXAMPLES: &str = "\
@@ -18,19 +20,26 @@ Examples:
   pgbackupd status
       Show backup health
   pgbackupd status --json
-      The same, for a monitoring system";
+      The same, for programs
+  pgbackupd status --nagios
+      The same in one line, for Nagios, Icinga or Checkmk";
 
-/// Show backup health (exit 1 if something needs attention).
+/// Show backup health (exit 1 for warnings, 2 if something is critical).
 ///
 /// Looks at the backups, their ledgers, the free space and the daemon, if one runs. It takes no
 /// lock, writes nothing and connects to no server, so you can run it at any time, even without the
-/// daemon. The exit code is 0 if all is well, and 1 if something needs attention, for monitoring.
+/// daemon. The exit code is 0 if all is well, 1 if something needs attention, and 2 if something is
+/// critical: data is lost or unprotected.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {
     /// Only this database, as NAME or SERVER/NAME; can be repeated
     #[arg(long = "database", short, value_name = "NAME", value_parser = select::database_name)]
     databases: Vec<String>,
+    /// Print one line with performance data, as monitoring plugins do; exit code 3 (unknown) if the
+    /// status could not be determined
+    #[arg(long, conflicts_with = "json")]
+    nagios: bool,
 }
 
 pub(super) fn run(
@@ -39,13 +48,33 @@ pub(super) fn run(
     hints: &Hints,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let loaded = env.load()?;
-    let context = env.context(&loaded);
-    let mut status = collect_status(&context, &loaded, &args.databases)
-        .map_err(|error| report::failure(&error, env.interrupt))?;
-    if env.json {
-        report::json(&json::Status::of(&status), out)?;
+    let status = match look(args, env, hints) {
+        Err(failure) if args.nagios => return Err(nagios::unknown(&failure, out)),
+        status => status?,
+    };
+    if args.nagios {
+        nagios::print(&status, out)?;
+    } else if env.json {
+        report::json(&StatusDocument::of(&status), out)?;
     } else {
+        text::print(&status, spark::Letters::of_process(), out)?;
+    }
+    out.flush()?;
+    let kind = match status.severity() {
+        None => return Ok(()),
+        Some(Severity::Warning) => FailureKind::Attention,
+        Some(Severity::Critical) => FailureKind::Critical,
+    };
+    Err(Failure::new(kind, "something needs attention"))
+}
+
+fn look(args: &Args, env: &CommandEnv<'_>, hints: &Hints) -> Result<StatusReport, Failure> {
+    let session = Session::new(env, env.load()?);
+    let loaded = &session.loaded;
+    let configuration = (&loaded.plan, &loaded.settings);
+    let mut status = collect_status(&session.context, configuration, &args.databases)
+        .map_err(|error| session.failure(&error))?;
+    if !env.json {
         // Before lines are broken where a command stands.
         let concerns = status
             .concerns
@@ -54,17 +83,8 @@ pub(super) fn run(
         for sentence in concerns.chain(&mut status.remarks) {
             *sentence = hints.complete(sentence).into_owned();
         }
-        text::print(&status, spark::Letters::of_process(), out)?;
     }
-    out.flush()?;
-    if status.concerns.is_empty() {
-        Ok(())
-    } else {
-        Err(Failure::new(
-            FailureKind::Attention,
-            "something needs attention",
-        ))
-    }
+    Ok(status)
 }
 
 #[cfg(test)]

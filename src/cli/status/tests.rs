@@ -4,15 +4,15 @@ use std::time::Duration;
 use chrono::{DateTime, FixedOffset, TimeDelta};
 use serde_json::Value;
 
-use super::json::Status;
 use super::spark::Letters;
 use super::text;
 use crate::jobs::{
-    DaemonView, DatabaseStatus, Ended, Line, NextRun, Outcomes, RunningNow, StatusReport,
+    DaemonView, DatabaseStatus, Ended, Line, NextRun, Outcomes, RunningNow, StatusDocument,
+    StatusReport,
 };
 use crate::policy::{
-    Concern, ConcernKind, DatabaseFacts, Expectation, Failing, SeriesFacts, SpaceFacts,
-    VerificationFacts,
+    Concern, ConcernKind, DatabaseFacts, DefinitionsFacts, DefinitionsResult, Expectation, Failing,
+    Sensitivity, SeriesFacts, SpaceDays, SpaceFacts, SuccessRate, VerificationFacts,
 };
 use crate::repository::{DAEMON_STATE_FORMAT, DaemonState, WaitingJob};
 
@@ -27,14 +27,17 @@ fn ago(hours: i64) -> DateTime<FixedOffset> {
 }
 
 fn series(name: &str, newest: Option<i64>) -> SeriesFacts {
-    SeriesFacts {
-        series: name.parse().unwrap(),
-        scheduled: name != "manual",
-        newest: newest.map(ago),
-        overdue: None,
-        running: false,
-        failing: None,
-        skipped: None,
+    SeriesFacts::on_schedule(name, newest.map(ago))
+}
+
+fn line(stem: &str, sizes: Vec<u64>) -> Line {
+    Line {
+        rows: Some(20_000),
+        verified: Some(ago(9)),
+        count: sizes.len() as u64 + 5,
+        newest: Some(stem.to_owned()),
+        history: sizes.iter().map(|size| (ago(10), *size)).collect(),
+        sizes,
     }
 }
 
@@ -49,6 +52,7 @@ fn database(name: &str, server: &str) -> DatabaseStatus {
         series: vec![series("daily", Some(10)), series("weekly", Some(81))],
         verification: VerificationFacts::default(),
         prune: None,
+        definitions: None,
         drill: crate::policy::DrillFacts::default(),
         damaged: Vec::new(),
         unrestorable: Vec::new(),
@@ -58,28 +62,21 @@ fn database(name: &str, server: &str) -> DatabaseStatus {
         lost_states: Vec::new(),
         losses: Vec::new(),
     };
-    let line = |stem: &str, sizes: Vec<u64>| Line {
-        verified: Some(ago(9)),
-        count: sizes.len() as u64 + 5,
-        newest: Some(stem.to_owned()),
-        sizes,
-    };
+    let growing = (0..20).map(|day| GIB + day * GIB / 40).collect();
     DatabaseStatus {
         newest: Some(ago(10)),
         facts,
         backups: BTreeMap::from([
             (
                 "daily".parse().unwrap(),
-                line(
-                    "backup_20250709_020000",
-                    (0..20).map(|day| GIB + day * GIB / 40).collect(),
-                ),
+                line("backup_20250709_020000", growing),
             ),
             (
                 "weekly".parse().unwrap(),
                 line("weekly_backup_20250706_030000", vec![GIB, GIB, GIB / 2]),
             ),
         ]),
+        slots: BTreeMap::new(),
         outcomes: Outcomes {
             succeeded: 29,
             failed: 1,
@@ -94,8 +91,10 @@ fn database(name: &str, server: &str) -> DatabaseStatus {
         }),
         drilled: None,
         recovery: None,
+        proof: None,
         running: Vec::new(),
         strangers: 0,
+        space_days: SpaceDays::default(),
     }
 }
 
@@ -111,11 +110,19 @@ fn healthy() -> StatusReport {
     StatusReport {
         at: now(),
         several_servers: false,
+        channels: vec!["mail".to_owned()],
         expectation: Expectation {
             recovery_point: Duration::from_secs(24 * 3600),
             grace: Duration::from_secs(3600),
+            backup_time: Duration::from_secs(5 * 60),
             recovery_time: Duration::from_secs(30 * 60),
+            sensitivity: Sensitivity {
+                factor: 200,
+                share: 50,
+            },
             drill_age: Some(Duration::from_secs(35 * 24 * 3600)),
+            success_rate: SuccessRate::ALL,
+            size: None,
         },
         daemon: DaemonView::Absent,
         is_changed_on_disk: None,
@@ -127,6 +134,7 @@ fn healthy() -> StatusReport {
             wanted: 10 * GIB,
             databases: 1,
             round: 3 * GIB / 2,
+            full_in_days: None,
         }],
         concerns: Vec::new(),
         remarks: Vec::new(),
@@ -169,6 +177,12 @@ fn troubled() -> StatusReport {
     });
     hr.facts.series[1].overdue = Some(ago(4));
     hr.facts.series.push(series("manual", None));
+    hr.facts.definitions = Some(DefinitionsFacts {
+        backup: "backup_20250709_020000".to_owned(),
+        at: ago(9),
+        result: DefinitionsResult::Load,
+        message: "definitions load; rows not tried".to_owned(),
+    });
     hr.drilled = Some(Ended {
         left: 0,
         at: ago(500),
@@ -198,11 +212,10 @@ fn troubled() -> StatusReport {
         },
     ];
     let concern = |kind, database: Option<&str>, sentence: &str| Concern {
-        kind,
         server: database.map(|_| "main".to_owned()),
         database: database.map(str::to_owned),
         directory: database.map(|name| format!("/var/backups/{name}").into()),
-        sentence: sentence.to_owned(),
+        ..Concern::new(kind, sentence)
     };
     status.concerns = vec![
         concern(
@@ -244,7 +257,7 @@ fn printed(status: &StatusReport, letters: Letters) -> String {
 }
 
 #[test]
-fn all_that_is_well_is_told_in_a_few_lines() {
+fn all_that_is_well_is_reported_in_a_few_lines() {
     insta::assert_snapshot!(printed(&healthy(), Letters::Blocks));
 }
 
@@ -288,7 +301,7 @@ fn keys(value: &Value, path: &str, found: &mut BTreeSet<String>) {
 #[test]
 fn every_key_for_programs_is_documented_and_every_documented_one_is_there() {
     let mut found = BTreeSet::new();
-    let document = serde_json::to_value(Status::of(&troubled())).unwrap();
+    let document = serde_json::to_value(StatusDocument::of(&troubled())).unwrap();
     keys(&document, "", &mut found);
     let text = include_str!("../../../docs/json.md");
     let (_, section) = text.split_once("\n## status\n").unwrap();

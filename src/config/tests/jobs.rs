@@ -94,7 +94,7 @@ fn a_rule_by_age_can_be_taken_away() {
 }
 
 #[test]
-fn a_verification_reads_everything_for_four_hours_unless_it_is_told_otherwise() {
+fn a_verification_reads_everything_for_four_hours_unless_it_is_reported_otherwise() {
     let verification = |text: &str| {
         let text = format!("database = \"a\"\n[jobs.verify]\n{text}");
         let jobs = accepted(&text).plan.jobs;

@@ -85,7 +85,22 @@ const REFUSED: &[(&str, &str, &[&str])] = &[
     (
         "database = \"a\"\n[objectives]\nrpo = \"1 hour\"",
         "3:1",
-        &["there are: recovery_point, grace, recovery_time"],
+        &["there are: recovery_point, grace, backup_time, recovery_time"],
+    ),
+    (
+        "database = \"a\"\n[anomaly]\nfactor = 1",
+        "3:10",
+        &["expected a number of more than 1 and at most 100, found 1"],
+    ),
+    (
+        "database = \"a\"\n[anomaly]\nshare = \"0 %\"",
+        "3:9",
+        &["write a whole number from 1 to 100"],
+    ),
+    (
+        "database = \"a\"\n[anomaly]\nignore = [\"a.b\", \"[\"]",
+        "3:18",
+        &["invalid pattern"],
     ),
     (
         "database = \"a\"\n[restore]\nstop = [\"systemctl stop app\"]",

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 use crate::config::{Plan, Settings, Source};
+use crate::daemon::watch::InForce;
 use crate::jobs::JobContext;
 
 /// The configuration of the running service.
@@ -55,6 +56,15 @@ impl Configuration {
         self.settings = settings;
         self.loaded = now;
         self.refused = None;
+    }
+
+    /// What the task that watches goes by.
+    pub(super) fn in_force(&self) -> InForce {
+        InForce {
+            plan: Arc::clone(&self.plan),
+            settings: self.settings.clone(),
+            environment: Arc::clone(&self.environment),
+        }
     }
 
     /// The context of what the service itself looks at.

@@ -31,7 +31,9 @@ pub(super) struct Connections {
 /// does is seen soon; a password that is refused is not tried so often that it could lock the user.
 fn pause(failures: &[ConnectionFailure]) -> Option<Duration> {
     let pause = |failure: &ConnectionFailure| match failure.kind {
-        ConnectionFailureKind::NoSuchDatabase | ConnectionFailureKind::Passing => 300,
+        ConnectionFailureKind::NoSuchDatabase
+        | ConnectionFailureKind::Passing
+        | ConnectionFailureKind::DueRunFailed => 300,
         ConnectionFailureKind::Refused | ConnectionFailureKind::Misconfigured => 3600,
     };
     failures.iter().map(pause).min().map(Duration::from_secs)
@@ -47,7 +49,23 @@ impl Connections {
         }
     }
 
-    /// What fails for good, for the state.
+    /// Takes note of a server whose databases could not be found when a job was due.
+    fn due_run_failed(&mut self, server: &str, message: String, now: DateTime<Utc>) {
+        let is_known = self.failures.iter().any(|(failure, _)| {
+            failure.server == server && failure.kind == ConnectionFailureKind::DueRunFailed
+        });
+        if !is_known {
+            let failure = ConnectionFailure {
+                server: server.to_owned(),
+                database: None,
+                kind: ConnectionFailureKind::DueRunFailed,
+                message,
+            };
+            self.failures.push((failure, now));
+        }
+    }
+
+    /// What fails for good, and what has made a run fail, for the state.
     pub(super) fn refused(&self) -> impl Iterator<Item = (&ConnectionFailure, DateTime<Utc>)> {
         let failures = self.failures.iter();
         failures
@@ -78,6 +96,10 @@ impl Connections {
         let is_same = |one: &ConnectionFailure, other: &ConnectionFailure| {
             (&one.server, &one.database, one.kind) == (&other.server, &other.database, other.kind)
         };
+        // What the look at a server that does not answer says nothing about.
+        let lasts = |failure: &ConnectionFailure| {
+            failure.database.is_some() || failure.kind == ConnectionFailureKind::DueRunFailed
+        };
         let mut news = News::default();
         let is_cut_short = found
             .failures
@@ -94,7 +116,7 @@ impl Connections {
             let still_fails = found.failures.iter().any(|new| is_same(new, failure));
             if answers {
                 news.cured.push(failure.clone());
-            } else if is_cut_short && failure.database.is_some() && !still_fails {
+            } else if is_cut_short && !still_fails && lasts(failure) {
                 kept.push((failure.clone(), *since));
             }
         }
@@ -150,6 +172,13 @@ impl Service {
         }
     }
 
+    /// A job could not find the databases of a server, and does not try again: that is a problem until the
+    /// server answers, which is looked at from now on.
+    pub(super) fn take_failed_search(&mut self, server: &str, message: String) {
+        self.connections.due_run_failed(server, message, Utc::now());
+        self.check_connections();
+    }
+
     /// Takes in what looking at a server has found, and reports what is new.
     pub(super) fn take_connections(&mut self, round: u64, found: ServerConnections) {
         if round != self.connections.round {
@@ -184,6 +213,8 @@ impl Service {
             message,
         } = failure;
         match kind {
+            // The run has reported it.
+            ConnectionFailureKind::DueRunFailed => {}
             ConnectionFailureKind::Passing => emit!(
                 ServerUnreachable,
                 { server = %server },

@@ -76,6 +76,7 @@ impl Service {
                 not_before,
                 reason,
                 attempt: 1,
+                is_spare: false,
                 blackouts: job.blackouts.clone(),
                 retry: job.retry,
                 task,
@@ -95,7 +96,9 @@ impl Service {
         for skipped in self.queue.step(configuration, directories, Utc::now()) {
             self.skip(&skipped);
         }
+        self.hear_of_beginnings();
         let board = &self.queue.board;
+        self.pings.settle(|job, slot| board.has_left(job, slot));
         if self.schedules.settle(|job, slot| board.has_left(job, slot)) {
             self.write_schedules();
         }
@@ -108,6 +111,7 @@ impl Service {
         };
         let now = Utc::now();
         let took = running.began.elapsed();
+        self.hear_of_end(&running.work, &outcome);
         let run = running.as_run();
         match outcome {
             Outcome::Found(found) => {
@@ -115,19 +119,25 @@ impl Service {
                     run.impossible(failure);
                 }
                 self.queue.board.finish(ticket, Ending::Over, now);
+                self.connections
+                    .succeeded(&running.work.subject.server, None);
                 self.want_directories(&running.work, &found.lacking);
                 for database in found.databases {
                     self.put_found(&running.work, database, now);
                 }
                 return;
             }
-            Outcome::BackedUp(report, missed) => {
-                run.backed_up(&report, took);
+            Outcome::BackedUp(made) => {
+                run.backed_up(&made.report, took);
                 let subject = &running.work.subject;
                 self.connections
                     .succeeded(&subject.server, subject.database.as_deref());
-                self.remind(&running, missed, &report.losses);
+                self.remind(&running, made.missed, &made.report.losses);
+                if let Some(untried) = made.untried {
+                    self.put_trial(&running.work, untried, now);
+                }
             }
+            Outcome::TriedDefinitions(report) => run.tried_definitions(report.as_deref(), took),
             Outcome::Verified(report) => run.verified(&report, took),
             Outcome::Drilled(report) => run.drilled(report.as_deref(), took),
             Outcome::Pruned(report) => run.pruned(&report, took),
@@ -137,13 +147,17 @@ impl Service {
                 let ending = self.ending_of(&error, is_wanted);
                 let again = self.queue.board.finish(ticket, ending, now);
                 run.failed(&error, again, took);
+                let subject = &running.work.subject;
+                if again.is_none() && subject.database.is_none() && !self.is_stopping {
+                    self.take_failed_search(&subject.server, error.to_string());
+                }
                 return;
             }
             Outcome::NotBegun(error) => {
                 let ending = self.ending_of(&error, false);
                 let again = self.queue.board.finish(ticket, ending, now);
                 run.failed(&error, again, took);
-                if again.is_none() {
+                if again.is_none() && !running.work.is_spare {
                     // Its ledger has nothing of it.
                     let reason = error.to_string();
                     self.record_skip(&running.work, reason, running.span.clone());
@@ -213,6 +227,24 @@ impl Service {
         });
     }
 
+    /// Puts up the trial of a backup's definitions: for when nothing else is to be done, until the job is
+    /// due again.
+    fn put_trial(&mut self, from: &Work<Task>, untried: Action, now: DateTime<Utc>) {
+        let job = &from.task.job;
+        self.put(Work {
+            ends: window_end(&job.schedule, now, Duration::MAX),
+            not_before: now,
+            reason: None,
+            attempt: 1,
+            is_spare: true,
+            task: Task {
+                action: untried,
+                ..from.task.clone()
+            },
+            ..from.clone()
+        });
+    }
+
     /// Asks root for the directories of databases that were found on their server, where the service
     /// itself may not make them.
     fn want_directories(&mut self, from: &Work<Task>, lacking: &[String]) {
@@ -237,7 +269,13 @@ impl Service {
 
     /// Records that something due was not done.
     pub(super) fn skip(&mut self, skipped: &Skipped<Task>) {
+        if skipped.work.is_spare {
+            return;
+        }
         let span = run_log::skipped(skipped);
+        let Skipped { work, reason } = skipped;
+        let reason = format!("skipped: {reason}");
+        self.pings.failed(&work.subject, work.slot, &reason);
         self.record_skip(&skipped.work, skipped.reason.clone(), span);
     }
 

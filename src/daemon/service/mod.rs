@@ -3,6 +3,7 @@
 mod configuration;
 mod connections;
 mod due;
+mod hear;
 mod look_back;
 mod published;
 mod queue;
@@ -30,11 +31,13 @@ use super::clock::until;
 use super::directories::Directories;
 use super::error::DaemonError;
 use super::hanging::HangingDirectories;
+use super::pings::Pings;
 use super::service_log;
 use super::systemd::Systemd;
 use super::task::Outcome;
 use super::ticker::{LOOK, Ticker};
 use super::view::View;
+use super::watch::Watch;
 use super::watchdog::{Beat, Watchdog};
 use crate::config::{Plan, Settings, Source};
 use crate::display::{one_line, span};
@@ -43,6 +46,7 @@ use crate::jobs::ServerConnections;
 use crate::postgres::kill_all_children;
 use crate::repository::{DaemonState, RuntimeDirectory};
 use crate::responsiveness::Hanging;
+use crate::web::{Feed, Web};
 use configuration::Configuration;
 use connections::Connections;
 use due::DueJob;
@@ -89,6 +93,8 @@ pub(super) struct Service {
     queue: Queue,
     /// Whose directories root was asked for.
     wished: Wished,
+    /// Services that hear of runs.
+    pings: Pings,
     /// What was reported today already.
     reminders: Reminders,
     /// What keeps databases from being connected to.
@@ -103,6 +109,12 @@ pub(super) struct Service {
     watchdog: Watchdog,
     /// The state that `pgbackupd status` sees.
     published: Published<DaemonState>,
+    /// What judges how things stand, and alerts.
+    watch: Watch,
+    /// What the page shows.
+    feed: Feed,
+    /// The page, where it is switched on.
+    web: Web,
 }
 
 /// What comes back to the loop from threads and tasks.
@@ -150,10 +162,17 @@ impl Service {
         let (looked, looks) = mpsc::unbounded_channel();
         let (checked, checks) = mpsc::unbounded_channel();
         let cancel = CancellationToken::new();
+        let configuration = Configuration::of_start(source, environment, (plan, settings), now);
+        let plan = Arc::clone(&configuration.plan);
+        let feed = Feed::default();
         let service = Self {
             state_directory: plan.daemon.state_directory.clone(),
             queue: Queue::new(&plan, ended, cancel.clone()),
-            configuration: Configuration::of_start(source, environment, (plan, settings), now),
+            pings: Pings::new(&configuration.plan, &configuration.environment),
+            watch: Watch::start(configuration.in_force(), feed.clone()),
+            web: Web::start(plan.web.as_ref(), feed.clone()),
+            feed,
+            configuration,
             started: now,
             runtime,
             writers,
@@ -201,6 +220,7 @@ impl Service {
         loop {
             self.catch_up_with_the_clock();
             self.step();
+            self.pings.beat(Instant::now());
             self.writers.skips.tend();
             self.look_for_hanging_directories();
             self.beat();
@@ -230,6 +250,9 @@ impl Service {
         let now = Utc::now();
         let mut rest = Duration::from_secs(3600);
         if let Some(beat) = self.watchdog.rest(Instant::now()) {
+            rest = rest.min(beat);
+        }
+        if let Some(beat) = self.pings.rest(Instant::now()) {
             rest = rest.min(beat);
         }
         if let Some(moment) = self.queue.board.wake_at(now) {
@@ -389,7 +412,7 @@ impl Service {
         }
     }
 
-    /// Shows the state to systemd, and to `pgbackupd status`.
+    /// Shows the state to systemd, to `pgbackupd status` and on the page.
     fn show(&mut self) {
         let looks = self.queue.rates();
         let line = self.view().line(&looks);
@@ -397,8 +420,17 @@ impl Service {
         let mut published = std::mem::take(&mut self.published);
         if let Some(state) = published.next(Instant::now(), || self.view().state()) {
             self.writers.state.give(state);
+            // Whatever is shown there may change a verdict; a run that the end cuts short changes none.
+            if !self.is_stopping {
+                self.watch.wake();
+            }
         }
         self.published = published;
+        if self.feed.is_wanted()
+            && let Some(state) = self.published.newest()
+        {
+            self.feed.give_state(state, self.queue.progress());
+        }
     }
 
     /// Shows the state at once, and comes back when it is on the disk: whoever hears READY and then
@@ -439,7 +471,7 @@ impl Service {
                 () = tokio::time::sleep(Duration::from_secs(1)) => {}
             }
         }
-        self.writers.end().await;
+        tokio::join!(self.writers.end(), self.watch.end(), self.web.end());
         if !self.queue.is_idle() {
             kill_all_children();
             let left: Vec<String> = self

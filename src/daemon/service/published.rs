@@ -42,6 +42,11 @@ impl<S: PartialEq> Published<S> {
         Some(state)
     }
 
+    /// What was written last.
+    pub(super) fn newest(&self) -> Option<&Arc<S>> {
+        self.written.as_ref().map(|(_, state)| state)
+    }
+
     /// Lets the next state be written at once, whatever it is.
     pub(super) fn forget(&mut self) {
         self.written = None;

@@ -18,6 +18,7 @@ use crate::daemon::run_log::{self, Run};
 use crate::daemon::task::{Action, Outcome, Task, TaskRun};
 use crate::daemon::view::Rates;
 use crate::pipeline::Progress;
+use crate::web;
 
 /// The work and its runs.
 pub(super) struct Queue {
@@ -35,6 +36,8 @@ pub(super) struct Queue {
 
 /// What is known of a run besides the board's entry.
 pub(super) struct Running {
+    /// Its id, in the ledger and in the log.
+    pub(super) id: Uuid,
     /// What is said of it, and by it.
     pub(super) span: Span,
     /// When it began, on the clock that nobody sets: how long it took is reported at its end.
@@ -78,6 +81,7 @@ impl Queue {
                 Step::Start(ticket, work) => {
                     let id = Uuid::now_v7();
                     let running = Running {
+                        id,
                         span: run_log::span(&work, Some(id)),
                         began: Instant::now(),
                         progress: Arc::default(),
@@ -129,6 +133,20 @@ impl Queue {
     /// The runs, in the order in which they began.
     pub(super) fn running(&self) -> impl ExactSizeIterator<Item = &Running> {
         self.running.values()
+    }
+
+    /// How far the runs on databases are, for the page.
+    pub(super) fn progress(&self) -> Vec<web::Progress> {
+        let progress = self.running.values().filter_map(|running| {
+            let subject = &running.work.subject;
+            Some(web::Progress {
+                server: subject.server.clone(),
+                database: subject.database.clone()?,
+                job: subject.job.clone(),
+                bytes: running.progress.stored_bytes(),
+            })
+        });
+        progress.collect()
     }
 
     /// Bytes and rates of the runs on databases, in the order of their tickets.

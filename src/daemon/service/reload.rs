@@ -18,6 +18,7 @@ use crate::daemon::task::Action;
 use crate::daemon::usable::usable;
 use crate::emit;
 use crate::jobs::{JobContext, JobError};
+use crate::policy::TAKEN_OUT;
 use crate::threads::{self, Thread};
 
 /// A configuration that was read and can be used.
@@ -62,7 +63,9 @@ fn read(
 ) -> Result<Fresh, String> {
     let mut loaded = load(source).map_err(|error| error.to_string())?;
     loaded.warn_of_unreadable();
-    let refused = loaded.refuse_commands_of_others(Runs::Programs);
+    let refused = loaded
+        .refuse_commands_of_others(Runs::Programs)
+        .and_then(|()| loaded.refuse_commands_of_others(Runs::Alerts));
     refused.map_err(|error| error.to_string())?;
     let context = JobContext::new(&loaded.plan, environment);
     let usable = usable(&loaded.plan, &context, directories);
@@ -140,7 +143,12 @@ impl Service {
             .collect();
         self.ticker.change(&changes.unscheduled, &scheduled).await?;
         self.configuration.adopt(new, settings, now);
+        self.web.follow(self.configuration.plan.web.as_ref());
+        self.watch.adopt(self.configuration.in_force());
         self.queue.follow(&self.configuration.plan);
+        let configuration = &self.configuration;
+        self.pings
+            .follow(&configuration.plan, &configuration.environment);
         self.bring_schedules_into_force(now);
         self.rebase();
         self.check_connections();
@@ -183,7 +191,7 @@ impl Service {
             let (Some(job), Some(server)) = (job, server) else {
                 return false;
             };
-            if job.kind != work.task.job.kind {
+            if job.kind != work.task.job.kind || work.is_spare && !plan.drill.definitions {
                 return false;
             }
             if let Action::BackUp(database, _) = &mut work.task.action {
@@ -210,7 +218,7 @@ impl Service {
         for work in gone {
             self.skip(&Skipped {
                 work,
-                reason: "a reload has taken it out of the configuration".to_owned(),
+                reason: TAKEN_OUT.to_owned(),
             });
         }
     }

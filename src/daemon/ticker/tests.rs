@@ -50,7 +50,7 @@ async fn entries_come_and_go_while_the_scheduler_waits() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_minute_is_told_within_a_second() {
+async fn a_minute_is_reported_within_a_second() {
     let (mut ticker, mut called) = Ticker::start().await.unwrap();
     let jobs: Vec<_> = (0..30)
         .map(|job| (job.to_string(), every_minute()))
@@ -106,7 +106,7 @@ impl Clock for VirtualClock {
     }
 }
 
-/// Jobs, the ticker that has them, and what it has told of them.
+/// Jobs, the ticker that has them, and what it has reported of them.
 struct Watch {
     clock: VirtualClock,
     ticker: Ticker,
@@ -136,7 +136,7 @@ impl Watch {
         }
     }
 
-    /// Lets the time run until the wall clock shows this; everything is told within a second,
+    /// Lets the time run until the wall clock shows this; everything is reported within a second,
     /// unless the clock was set over it.
     async fn run_until(&mut self, wall: DateTime<Utc>, late: TimeDelta) {
         let rest = (wall - self.clock.wall()).to_std().unwrap();
@@ -236,12 +236,12 @@ const JOBS: [(&str, Rule); 10] = [
     ),
 ];
 
-/// Every slot of every job in a period is told once, and within a second.
+/// Every slot of every job in a period is reported once, and within a second.
 async fn assert_all_due(zone: Tz, from: &str, to: &str, interval: Duration) {
     let (from, to) = (at(from), at(to));
     let wall = Wall::of(zone.name(), from, to);
     let mut watch = Watch::start(zone, from, interval, JOBS.map(|(pattern, _)| pattern)).await;
-    // What is due at the very end may be told a little after it.
+    // What is due at the very end may be reported a little after it.
     watch.run_until(to + ON_TIME, ON_TIME).await;
     for (pattern, rule) in JOBS {
         let reported = watch.due.remove(pattern).unwrap_or_default();
@@ -253,7 +253,7 @@ async fn assert_all_due(zone: Tz, from: &str, to: &str, interval: Duration) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_slot_of_two_years_in_riyadh_is_told_once_and_in_time() {
+async fn every_slot_of_two_years_in_riyadh_is_reported_once_and_in_time() {
     let hour = Duration::from_secs(3600);
     let riyadh = Tz::Asia__Riyadh;
     assert_all_due(riyadh, "2025-01-01T00:00:00Z", "2027-01-01T00:00:00Z", hour).await;
@@ -361,7 +361,7 @@ async fn a_clock_set_back_a_little_repeats_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_clock_set_back_a_day_begins_the_day_anew() {
+async fn a_clock_set_back_a_day_begins_the_day_again() {
     let mut watch = daily_at_noon().await;
     watch.run_until(at("2025-07-10T12:00:00Z"), ON_TIME).await;
     watch.clock.set(at("2025-07-09T12:00:00Z"));
@@ -417,7 +417,7 @@ async fn a_clock_that_shows_1970_or_2099_for_a_while_keeps_the_schedule_of_what_
 
 /// How many seconds the clocks of a year's test run through in a second, by libfaketime: a year
 /// takes five minutes. A pause of a millisecond is more than a minute then, so that lateness means
-/// nothing, and only what comes once a day or less is told once for each slot.
+/// nothing, and only what comes once a day or less is reported once for each slot.
 const RATE: u32 = 100_000;
 
 #[test]
@@ -455,7 +455,7 @@ fn a_year_by_the_systems_own_clocks() {
         ticker.change(&[], &entries).await.unwrap();
         let mut reported: BTreeMap<String, Vec<DateTime<Utc>>> = BTreeMap::new();
         let (mut before, mut stalls) = (Utc::now(), Vec::new());
-        // The last slot is told some time after it.
+        // The last slot is reported some time after it.
         while before < to + TimeDelta::hours(18) {
             let hour = Duration::from_secs(3600);
             if timeout(hour, called.recv()).await.is_ok() {

@@ -12,7 +12,10 @@ use crate::jobs::run::Run;
 use crate::pipeline::Phase;
 use crate::pipeline::compression::Settings;
 use crate::postgres::{Confinement, DumpCommand, archive_as_sql_arguments};
-use crate::repository::{Checked, Role, Staging};
+use crate::repository::{Checked, Role, SkippedTable, Staging};
+
+/// The database's dump, and how long making and checking it took.
+pub(super) type DumpedDatabase = (Checked, Duration, Duration);
 
 /// The dumps of one backup.
 pub(super) struct Dumping<'a> {
@@ -50,8 +53,19 @@ impl Dumping<'_> {
         }
     }
 
-    /// Dumps the database, and checks the file; gives how long each took.
-    pub(super) async fn database(&self) -> Result<(Checked, Duration, Duration), JobError> {
+    /// Dumps the database, as strictly as is asked for; gives the tables whose rows are not in it.
+    pub(super) async fn database(&self) -> Result<(DumpedDatabase, Vec<SkippedTable>), JobError> {
+        if self.backup.skips_damaged() {
+            return self.database_without_what_fails().await;
+        }
+        Ok((self.database_but_for(&[]).await?, Vec::new()))
+    }
+
+    /// Dumps the database, and checks the file; with arguments that leave tables out.
+    pub(super) async fn database_but_for(
+        &self,
+        without: &[OsString],
+    ) -> Result<DumpedDatabase, JobError> {
         let (run, origin) = (self.backup.run, self.origin);
         let DumpSettings {
             format,
@@ -63,12 +77,13 @@ impl Dumping<'_> {
         let limits = &run.context.limits;
         let role = self.backup.role();
         let path = self.staging.path(role);
-        let arguments = DumpCommand::new(&self.backup.request.database.dump, &path).arguments(
+        let mut arguments = DumpCommand::new(&self.backup.request.database.dump, &path).arguments(
             &origin.programs.version,
             &origin.conninfo,
             Some(&origin.properties.encoding),
             limits.lock_wait,
         )?;
+        arguments.extend_from_slice(without);
         let within = run.within("dump", limits.dump);
         let pg_dump = self.dumper(&within, origin.programs.pg_dump(), arguments);
         let file = self.file(role);

@@ -45,7 +45,7 @@ impl Dumping<'_> {
             }
             Err(JobError::Failed {
                 message,
-                said,
+                detail,
                 may_pass,
             }) => {
                 // What passes is no reason to do without them.
@@ -58,7 +58,7 @@ impl Dumping<'_> {
                     message: format!(
                         "the cluster's roles and tablespaces could not be dumped{way_out}: {message}"
                     ),
-                    said,
+                    detail,
                     may_pass,
                 })
             }

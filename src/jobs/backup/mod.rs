@@ -6,6 +6,7 @@ mod ledger;
 mod order;
 mod publication;
 mod remarks;
+mod skipping;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,14 +22,15 @@ use super::error::JobError;
 use super::prune::{self, PruneReport};
 use super::run::Run;
 use crate::config::{Connection, Database};
+use crate::display::{counted, duration, one_line, size};
 use crate::policy::{ClockTrust, Series};
 use crate::postgres::{
-    Client, Conninfo, DatabaseProperties, Programs, ServerProperties, database_properties,
-    may_read_role_passwords, server_properties, server_settings,
+    Client, Conninfo, DatabaseProperties, LeftOut, Programs, ServerProperties, database_properties,
+    left_out, may_read_role_passwords, server_properties, server_settings,
 };
-use crate::repository::{Checked, Event, Lock, Manifest, Repository, Role};
+use crate::repository::{Checked, Event, Lock, Manifest, Repository, Role, SkippedTable};
 use dumping::Dumping;
-use remarks::{POOLED, other_release, passed_over};
+use remarks::{POOLED, other_release, passed_over, says_again};
 
 /// A backup to make.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +54,8 @@ pub enum Strictness {
     Usual,
     /// Everything but the dump itself and its check: globals, ledger, retention.
     Emergency,
+    /// That, and the rows of tables that cannot be read; the backup is partial then.
+    SkippingDamaged,
 }
 
 /// A backup that was made.
@@ -67,6 +71,20 @@ pub struct BackupReport {
     pub losses: Vec<String>,
     /// What the operator should know, one sentence each.
     pub warnings: Vec<String>,
+}
+
+impl BackupReport {
+    /// What was backed up and proved, and how long that took.
+    pub fn summary(&self, took: Duration) -> String {
+        let summary = &self.manifest.census.summary;
+        format!(
+            "{} in {}, {}, read back and intact, in {}",
+            counted(summary.rows, "row", "rows"),
+            counted(summary.tables, "table", "tables"),
+            size(self.manifest.bytes()),
+            duration(took)
+        )
+    }
 }
 
 /// A backup that is made: what is fixed from its start on.
@@ -121,6 +139,8 @@ struct Origin {
     properties: DatabaseProperties,
     role_passwords: bool,
     programs: Programs,
+    /// What the dump will not have.
+    left_out: Vec<LeftOut>,
 }
 
 /// What was dumped, in temporary files, and found whole.
@@ -129,6 +149,8 @@ struct Dumped {
     artifact: Checked,
     /// None if they are not wanted, or not to be had in an emergency.
     globals: Option<Checked>,
+    /// The tables whose rows are not in it.
+    skipped_tables: Vec<SkippedTable>,
     dump_time: Duration,
     check_time: Duration,
 }
@@ -145,7 +167,40 @@ impl Backup<'_> {
     }
 
     fn is_emergency(&self) -> bool {
-        self.request.strictness == Strictness::Emergency
+        self.request.strictness != Strictness::Usual
+    }
+
+    fn skips_damaged(&self) -> bool {
+        self.request.strictness == Strictness::SkippingDamaged
+    }
+
+    /// Asks what the dump will not have, and warns of it: a job, only of what the newest backup does not
+    /// record too.
+    async fn left_out(
+        &self,
+        client: &Client,
+        warnings: &mut Vec<String>,
+    ) -> Result<Vec<LeftOut>, JobError> {
+        let found = self.run.wait_for(left_out(client)).await?;
+        let found = found.unwrap_or_else(|error| {
+            warnings.push(format!("what pg_dump leaves out is not known: {error}"));
+            Vec::new()
+        });
+        let known = match self.run.context.tick {
+            Some(_) => self.recorded_left_out(),
+            None => Vec::new(),
+        };
+        let is_new = |one: &&LeftOut| !known.contains(one);
+        warnings.extend(found.iter().filter(is_new).map(LeftOut::sentence));
+        Ok(found)
+    }
+
+    /// What the newest backup does not have; nothing if that cannot be read.
+    fn recorded_left_out(&self) -> Vec<LeftOut> {
+        let catalogue = self.repository.catalogue().ok();
+        let newest = catalogue.and_then(|mut catalogue| catalogue.backups.pop());
+        let manifest = newest.and_then(|newest| self.repository.manifest(&newest.stem).ok());
+        manifest.map_or_else(Vec::new, |manifest| manifest.left_out)
     }
 
     /// Everything between the ledger's two records.
@@ -161,10 +216,11 @@ impl Backup<'_> {
         }
         let (server, pg_dump) = (&origin.server, &origin.programs.version);
         warnings.extend(other_release(server.version_number, pg_dump));
+        origin.left_out = self.left_out(&client, warnings).await?;
         let application = format!("pgbackupd {}", self.run.id);
         let client = Arc::new(client);
         let watch = Watch::start(Arc::clone(&client), application.clone(), limits.lock_wait);
-        let overheard = Overheard::with(watch);
+        let overheard = Overheard::with(watch, !self.skips_damaged());
         let staging = self.repository.stage(self.run.id, lock);
         let dumping = Dumping {
             backup: self,
@@ -178,8 +234,10 @@ impl Backup<'_> {
         } else {
             None
         };
-        let (artifact, dump_time, check_time) = dumping.database().await?;
-        let remarks = overheard.into_remarks();
+        let (dumped, skipped_tables) = dumping.database().await?;
+        let (artifact, dump_time, check_time) = dumped;
+        let mut remarks = overheard.into_remarks();
+        remarks.retain(|remark| !says_again(remark, &origin.left_out));
         let mentioned = &artifact.stream_summary().dependencies.settings;
         let own = &origin.properties.settings;
         let asking = server_settings(&client, mentioned, own);
@@ -201,6 +259,7 @@ impl Backup<'_> {
             origin,
             artifact,
             globals,
+            skipped_tables,
             dump_time,
             check_time,
         };
@@ -228,6 +287,7 @@ impl Backup<'_> {
             properties: database_properties(&client).await?,
             role_passwords: may_read_role_passwords(&client).await?,
             programs: Programs::locate(programs.as_deref(), client.server_major()).await?,
+            left_out: Vec::new(),
             // Of several hosts, the programs go to the one that answered.
             conninfo: client.conninfo().clone(),
         };
@@ -253,12 +313,18 @@ impl Backup<'_> {
         let mut details = self.details();
         details.backup = Some(manifest.name.clone());
         details.bytes = Some(manifest.bytes());
+        details.partial = manifest.is_partial();
         let found = continuity::after_a_backup(self.run.context, self.repository, &manifest)
             .inspect_err(|error| {
                 warnings.push(format!("the earlier backups could not be read: {error}"));
             })
             .ok();
-        details.lost = found.as_ref().map(FoundLost::by_the_backup);
+        for growth in found.iter().flat_map(|found| &found.grown) {
+            tracing::info!("database {}: {growth}", one_line(self.name()));
+        }
+        // A partial one shows nothing, and what is open stays so.
+        let shown = found.as_ref().filter(|_| !details.partial);
+        details.lost = shown.map(FoundLost::by_the_backup);
         let mut pruned = None;
         if !self.is_emergency() {
             let scope = prune::Scope {

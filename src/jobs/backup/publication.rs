@@ -7,8 +7,8 @@ use crate::config::DumpSettings;
 use crate::jobs::JobError;
 use crate::pipeline::{Digest, Phase, write_census};
 use crate::repository::{
-    Artifact, CensusFile, Checked, Globals, MANIFEST_FORMAT, Manifest, RepositoryError, Role,
-    Seconds, Slug, Staging, Stem,
+    Artifact, CensusFile, Checked, Globals, MANIFEST_FORMAT, Manifest, PARTIAL_FORMAT,
+    RepositoryError, Role, Seconds, SkippedTable, Slug, Staging, Stem,
 };
 
 /// What only the manifest brings together.
@@ -17,6 +17,7 @@ struct Parts<'a> {
     artifact: &'a Checked,
     globals: Option<&'a Checked>,
     census: &'a Digest,
+    skipped_tables: &'a [SkippedTable],
     verified: DateTime<FixedOffset>,
     seconds: Seconds,
     warnings: &'a [String],
@@ -35,6 +36,7 @@ impl Backup<'_> {
             origin,
             artifact,
             globals,
+            skipped_tables,
             dump_time,
             check_time,
         } = dumped;
@@ -59,6 +61,7 @@ impl Backup<'_> {
                 artifact,
                 globals,
                 census: &census,
+                skipped_tables: &skipped_tables,
                 verified,
                 seconds,
                 warnings,
@@ -88,7 +91,11 @@ impl Backup<'_> {
         } = self.request.database.dump;
         let stream_summary = parts.artifact.stream_summary();
         Manifest {
-            format: MANIFEST_FORMAT,
+            format: if parts.skipped_tables.is_empty() {
+                MANIFEST_FORMAT
+            } else {
+                PARTIAL_FORMAT
+            },
             program: concat!("pgbackupd ", env!("CARGO_PKG_VERSION")).to_owned(),
             name: stem.to_string(),
             run: self.run.id,
@@ -115,6 +122,7 @@ impl Backup<'_> {
                 digest: parts.census.clone(),
                 summary: stream_summary.census.summary(),
             },
+            skipped_tables: parts.skipped_tables.to_vec(),
             seconds: parts.seconds,
             warnings: parts.warnings.to_vec(),
             recomputed: stream_summary
@@ -123,6 +131,7 @@ impl Backup<'_> {
                 .iter()
                 .cloned()
                 .collect(),
+            left_out: parts.origin.left_out.clone(),
             requested_by: self.run.context.requester.clone(),
             pg_dump: parts.origin.programs.version.text.clone(),
             server: parts.origin.server.clone(),

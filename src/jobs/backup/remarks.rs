@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::postgres::{ProgramVersion, Programs};
+use crate::postgres::{LeftOut, LeftOutKind, ProgramVersion, Programs};
 
 /// That the programs configured were not fit for the server. Pure.
 pub(super) fn passed_over(configured: Option<&Path>, used: &Programs) -> Option<String> {
@@ -39,6 +39,14 @@ pub(super) fn other_release(server: u32, pg_dump: &ProgramVersion) -> Option<Str
              postgresql-client-{major}, or the dump may hold what no server loads"
         )
     })
+}
+
+/// Whether a remark of `pg_dump`'s says again what is known to be left out. Pure.
+pub(super) fn says_again(remark: &str, left_out: &[LeftOut]) -> bool {
+    const NO_SUBSCRIPTIONS: &str = "pg_dump reported: pg_dump: warning: subscriptions not dumped because \
+                                    current user is not a superuser";
+    let is_named = |one: &LeftOut| one.what == LeftOutKind::Subscriptions;
+    remark == NO_SUBSCRIPTIONS && left_out.iter().any(is_named)
 }
 
 /// What the free space, in bytes, makes of the next backup, judged by the last one. Pure.
@@ -90,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_backup_that_may_not_fit_is_foretold() {
+    fn a_backup_that_may_not_fit_is_predicted() {
         for (free, wanted, last, warned) in [
             (20 * GIB, 10 * GIB, None, None),
             (20 * GIB, 10 * GIB, Some(GIB), None),

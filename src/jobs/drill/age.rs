@@ -48,9 +48,10 @@ pub(in crate::jobs) fn backups_since(
     catalogue: &Catalogue,
 ) -> Option<DateTime<Utc>> {
     let backups = &catalogue.backups;
-    let oldest = backups.first()?.started.to_utc();
+    let oldest = backups.iter().find(|entry| !entry.is_partial())?;
+    let oldest = oldest.started.to_utc();
     backups
         .iter()
-        .any(Entry::is_sound)
+        .any(Entry::counts)
         .then(|| repository.made_at().map_or(oldest, |made| made.min(oldest)))
 }

@@ -3,22 +3,24 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use super::Drill;
 use super::judge::{about_the_version, comparison_level, display_differences};
 use super::preload::{hindrance, libraries, way_out, with_packages};
 use super::reference::Made;
 use super::report::{DrillOutcome, DrillPhase};
 use super::restored::Restored;
 use super::roles::{self};
-use super::space::shortage;
+use super::space::{definitions_shortage, shortage};
 use super::subject::Subject;
+use super::{Drill, Extent};
 use crate::config::Format;
 use crate::display::{count, counted};
 use crate::jobs::archive::programs_to_read;
 use crate::jobs::error::{JobError, JobErrorKind};
 use crate::jobs::examine::{Examined, examine};
 use crate::jobs::pin::record_lost_state;
-use crate::jobs::proof::{Comparison, ComparisonLevel, about_rewritten, read_globals};
+use crate::jobs::proof::{
+    Comparison, ComparisonLevel, about_rewritten, about_unvalidated, read_globals,
+};
 use crate::pipeline::census::{Census, Scanner};
 use crate::pipeline::{Amount, Phase, StreamSummary, judge_globals};
 use crate::postgres::{Enforcement, Extension, Programs, Sandbox, SandboxSpec, database_name};
@@ -48,7 +50,11 @@ impl Drill<'_> {
 
         let began = Instant::now();
         let directory = self.run.context.drill.directory.as_path();
-        if let Some(shortage) = shortage(directory, &manifest)? {
+        let shortage = match self.extent {
+            Extent::Everything => shortage(directory, &manifest)?,
+            Extent::Definitions => definitions_shortage(directory, &manifest)?,
+        };
+        if let Some(shortage) = shortage {
             return Ok(DrillOutcome::Impossible(shortage));
         }
         let globals = match self.globals(&manifest).await? {
@@ -89,11 +95,11 @@ impl Drill<'_> {
         &self,
         manifest: &Manifest,
     ) -> Result<Result<Option<Vec<u8>>, String>, JobError> {
-        if manifest.globals.is_none() {
+        let Some(recorded) = &manifest.globals else {
             return Ok(Ok(None));
-        }
+        };
         let path = self.repository.path(self.stem, Role::Globals);
-        let globals = read_globals(self.run, path).await?;
+        let globals = read_globals(self.run, path, &recorded.digest).await?;
         Ok(match judge_globals(&globals) {
             Some(finding) => Err(format!(
                 "its roles and tablespaces hold what pg_dumpall does not write: {finding}; they were \
@@ -155,8 +161,11 @@ impl Drill<'_> {
         }
     }
 
-    /// Notes something beside the backup, if that is still there.
+    /// Notes something next to the backup, if that is still there; a trial of its definitions notes nothing.
     pub(super) fn change_state(&mut self, change: impl FnOnce(&mut State)) -> Result<(), JobError> {
+        if self.extent == Extent::Definitions {
+            return Ok(());
+        }
         let recorded = self
             .repository
             .change_state(self.run.id, self.stem, change)?;
@@ -302,10 +311,17 @@ impl Drill<'_> {
         self.took(DrillPhase::Globals, began);
 
         let began = Instant::now();
-        if let Some(outcome) = self.load(&mut restored, manifest).await? {
+        let refused = match self.extent {
+            Extent::Everything => self.load(&mut restored, manifest).await?,
+            Extent::Definitions => self.load_definitions(&mut restored, manifest).await?,
+        };
+        if let Some(outcome) = refused {
             return Ok(outcome);
         }
         self.took(DrillPhase::Load, began);
+        if self.extent == Extent::Definitions {
+            return Ok(DrillOutcome::Proven);
+        }
         let expected = &prepared.expected;
         let read_again = self.read_again(&restored, backup, expected).await?;
         self.compare(&mut restored, backup, read_again).await
@@ -362,6 +378,10 @@ impl Drill<'_> {
                 Made::Nothing => {}
                 Made::Outcome(outcome) => return Ok(outcome),
             }
+        }
+        if manifest.is_partial() {
+            self.remarks
+                .extend(about_unvalidated(&comparison.take_foreign_keys()));
         }
         let verdict = comparison.judge(comparison_level(manifest, &backup.programs));
         let mut named = display_differences(&verdict.lost);

@@ -6,7 +6,7 @@ use crate::config::DrillChoice;
 use crate::jobs::target::BackupDirectory;
 use crate::jobs::{Criteria, JobContext, JobError, passed_over};
 use crate::policy::Series;
-use crate::repository::{Catalogue, Entry, Stem};
+use crate::repository::{Catalogue, Entry, Fault, Stem};
 
 /// Which backups of a place are restored for a test.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub enum WhichBackup {
     One(DrillChoice, u64),
     /// The newest sound one of each series.
     NewestOfSeries,
+    /// The newest one whose files are not known to be damaged.
+    NewestUndamaged,
     /// This one.
     Named(Stem),
 }
@@ -54,7 +56,7 @@ pub fn passed_over_by_drill(
     };
     let passed = match which {
         WhichBackup::Named(_) | WhichBackup::One(DrillChoice::Random, _) => return Ok(Vec::new()),
-        WhichBackup::One(DrillChoice::Newest, _) => {
+        WhichBackup::One(DrillChoice::Newest, _) | WhichBackup::NewestUndamaged => {
             passed_over(context, backup_directory, chosen.first(), &of_series(None))?
         }
         WhichBackup::NewestOfSeries => {
@@ -79,7 +81,7 @@ fn choose_backups<'a>(catalogue: &'a Catalogue, which: &WhichBackup) -> Vec<&'a 
         .backups
         .iter()
         .rev()
-        .filter(|entry| entry.is_sound())
+        .filter(|entry| entry.counts())
         .collect();
     match which {
         WhichBackup::One(DrillChoice::Newest, _) => sound.into_iter().take(1).collect(),
@@ -98,6 +100,12 @@ fn choose_backups<'a>(catalogue: &'a Catalogue, which: &WhichBackup) -> Vec<&'a 
                     is_first
                 })
                 .collect()
+        }
+        WhichBackup::NewestUndamaged => {
+            let is_damaged =
+                |entry: &&Entry| matches!(entry.state.fault(), Some(Fault::Damaged(_)));
+            let newest = catalogue.backups.iter().rev();
+            newest.filter(|entry| !is_damaged(entry)).take(1).collect()
         }
         WhichBackup::Named(_) => Vec::new(),
     }

@@ -4,6 +4,7 @@
 use super::Drill;
 use super::restored::Restored;
 use crate::jobs::error::JobError;
+use crate::jobs::load::other_owners;
 use crate::jobs::proof::{Refused, RestoredCopy, give_properties, without};
 use crate::postgres::{
     Client, DatabaseProperties, Extension, QueryError, comes_with_its_name, database_properties,
@@ -36,6 +37,11 @@ impl Drill<'_> {
         let refused = give_properties(run, &client, copy).await?;
         let found = run.wait_for(database_properties(&client)).await??;
         self.remarks.extend(other_versions(recorded, &found));
+        self.remarks.extend(manifest.not_in_the_backup());
+        // Without the globals, nobody knows what the roles may do.
+        if manifest.globals.is_some() {
+            self.remarks.extend(other_owners(recorded, &found));
+        }
         let is_older = manifest.server.major() < restored.sandbox.major();
         let (of_the_machine, of_the_backup): (Vec<_>, Vec<_>) = refused
             .into_iter()

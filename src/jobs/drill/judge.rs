@@ -18,7 +18,9 @@ pub(super) fn comparison_level(manifest: &Manifest, programs: &Programs) -> Comp
         [programs.version.major; 2],
     ) {
         ComparisonLevel::Text => ComparisonLevel::Text,
-        ComparisonLevel::Names | ComparisonLevel::Rows => ComparisonLevel::Names,
+        ComparisonLevel::Names | ComparisonLevel::Listed | ComparisonLevel::Rows => {
+            ComparisonLevel::Names
+        }
     }
 }
 

@@ -49,41 +49,52 @@ impl Drill<'_> {
         let loaded = Material::of_backup(self.repository, self.stem, manifest)
             .load(&restored.loader(), text_bytes, rows)
             .await?;
+        Ok(Self::judge(restored, manifest, "the dump", loaded).await)
+    }
+
+    /// Whether it is the backup, its globals, its version or the machine that is to blame for what was not
+    /// loaded.
+    pub(super) async fn judge(
+        restored: &mut Restored<'_>,
+        manifest: &Manifest,
+        what: &str,
+        loaded: Loaded,
+    ) -> Option<DrillOutcome> {
         let is_older = manifest.server.major() < restored.sandbox.major();
         let without_roles = manifest.globals.is_none();
         let Loaded::Refused(refusal) = &loaded else {
-            return Ok(None);
+            return None;
         };
         let reason = refusal.reason();
         let lacks = lacking(&reason).is_some();
         if without_roles && !lacks && is_about_rights(&reason) {
-            return Ok(Some(DrillOutcome::Impossible(format!(
+            return Some(DrillOutcome::Impossible(format!(
                 "it was made without the cluster's roles (globals = false), and it takes more than \
                  their names: {}",
                 refusal.in_short()
-            ))));
+            )));
         }
         if let Some(release) = behind(&manifest.server, &restored.programs.version)
             && !lacks
         {
-            return Ok(Some(DrillOutcome::Impossible(format!(
+            return Some(DrillOutcome::Impossible(format!(
                 "the server is of the newer release {release}, and PostgreSQL {} does not take what was \
-                 dumped from it: {}; upgrade postgresql-{}",
+                 dumped from it: {}\nhint: upgrade postgresql-{}",
                 restored.programs.version.text,
                 refusal.in_short(),
                 restored.sandbox.major()
-            ))));
+            )));
         }
         if is_older && !lacks {
-            return Ok(Some(DrillOutcome::Impossible(format!(
-                "PostgreSQL {} does not take what {} has dumped: {}; install \
+            return Some(DrillOutcome::Impossible(format!(
+                "PostgreSQL {} does not take what {} has dumped: {}\nhint: install \
                  postgresql-{1}",
                 restored.sandbox.major(),
                 manifest.server.major(),
                 refusal.in_short()
-            ))));
+            )));
         }
-        Ok(Self::refused(restored, manifest, "the dump", loaded).await)
+        Self::refused(restored, manifest, what, loaded).await
     }
 
     /// Whether it is the backup or the machine that is to blame for what was not loaded.
@@ -128,7 +139,7 @@ impl Drill<'_> {
                 refusal.how,
                 refusal.in_short()
             ),
-            said: refusal.said,
+            detail: refusal.detail,
         })
     }
 }
@@ -141,10 +152,10 @@ fn behind(server: &ServerProperties, here: &ProgramVersion) -> Option<String> {
 }
 
 /// Whether a server has refused something for who somebody is or what they may do.
-fn is_about_rights(said: &str) -> bool {
-    let role_is_missing = said.contains("role \"") && said.contains("does not exist");
+fn is_about_rights(detail: &str) -> bool {
+    let role_is_missing = detail.contains("role \"") && detail.contains("does not exist");
     role_is_missing
         || ["permission denied", "must be "]
             .iter()
-            .any(|words| said.contains(words))
+            .any(|words| detail.contains(words))
 }

@@ -5,6 +5,7 @@ mod age;
 mod attempt;
 mod choose;
 mod database;
+mod definitions;
 mod judge;
 mod load;
 mod placeholders;
@@ -33,13 +34,24 @@ use crate::repository::{
 pub(super) use age::backups_since;
 pub use age::missed_drill;
 pub use choose::{WhichBackup, backups_to_drill, passed_over_by_drill};
+pub use definitions::{DefinitionsReport, are_definitions_due, try_definitions};
 pub use report::{DrillOutcome, DrillPhase, DrillReport};
+
+/// How much of a backup is restored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Extent {
+    /// All of it, and what comes back is compared.
+    Everything,
+    /// The definitions, without rows. It changes nothing that is on record of the backup.
+    Definitions,
+}
 
 /// One test restore on its way.
 struct Drill<'a> {
     run: &'a Run<'a>,
     repository: &'a Repository,
     stem: &'a Stem,
+    extent: Extent,
     phases: Vec<(DrillPhase, Duration)>,
     remarks: Vec<String>,
 }
@@ -76,10 +88,7 @@ pub async fn drill(
 ) -> Result<DrillReport, JobError> {
     let repository = &backup_directory.repository;
     let began = Instant::now();
-    let mut details = DrillDetails {
-        subject: stem.into(),
-        ..DrillDetails::default()
-    };
+    let mut details = begin_details(repository, stem);
     let ledger = repository.restore_ledger();
     close_dead_runs(run.context, &ledger, Operation::Drill, NOTHING_DONE)?;
     let start =
@@ -89,13 +98,7 @@ pub async fn drill(
         tracing::warn!("{stem}: {error}");
     }
 
-    let mut drill = Drill {
-        run,
-        repository,
-        stem,
-        phases: Vec::new(),
-        remarks: Vec::new(),
-    };
+    let mut drill = Drill::new(run, repository, stem);
     let outcome = Box::pin(drill.carry_out()).await;
     let recorded = match &outcome {
         Ok(shown) if shown.is_about_contents() => {
@@ -134,6 +137,33 @@ pub async fn drill(
     append(&ledger, &end, "the drill is done, but")?;
     // What retention counts on must not be lost in silence.
     recorded.map(|()| report)
+}
+
+/// What is known before anything is done.
+fn begin_details(repository: &Repository, stem: &Stem) -> DrillDetails {
+    let manifest = repository.manifest(stem);
+    DrillDetails {
+        subject: stem.into(),
+        partial: manifest.is_ok_and(|manifest| manifest.is_partial()),
+        ..DrillDetails::default()
+    }
+}
+
+impl<'a> Drill<'a> {
+    fn new(run: &'a Run<'a>, repository: &'a Repository, stem: &'a Stem) -> Self {
+        Self {
+            run,
+            repository,
+            stem,
+            extent: Extent::Everything,
+            phases: Vec::new(),
+            remarks: Vec::new(),
+        }
+    }
+
+    fn of(self, extent: Extent) -> Self {
+        Self { extent, ..self }
+    }
 }
 
 impl Drill<'_> {

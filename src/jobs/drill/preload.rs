@@ -99,6 +99,7 @@ mod tests {
             name: (*name).to_owned(),
             version: "1.0".to_owned(),
             schema: "public".to_owned(),
+            owner: None,
         };
         DatabaseProperties {
             extensions: extensions.iter().map(extension).collect(),

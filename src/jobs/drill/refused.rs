@@ -22,12 +22,12 @@ pub(super) fn keep(run: &Run<'_>, backups: &Repository, outcome: &DrillOutcome) 
             }
             None
         }
-        DrillOutcome::Refused { said, .. } => {
-            let said = said.clone();
+        DrillOutcome::Refused { detail, .. } => {
+            let detail = detail.clone();
             let kept = responsiveness::ask(state, PATIENCE, move |state| {
                 let is_there = state.is_dir();
                 is_there
-                    .then(|| keep_refused(state, &directory, &said))
+                    .then(|| keep_refused(state, &directory, &detail))
                     .transpose()
             });
             Some(match kept.flatten() {

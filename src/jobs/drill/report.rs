@@ -48,7 +48,7 @@ pub enum DrillOutcome {
         /// What failed, without rows.
         what: String,
         /// All that the program said, which may show rows: for a terminal.
-        said: String,
+        detail: String,
     },
     /// What came back is something else: one sentence for each difference.
     Differs(Vec<String>),
@@ -78,6 +78,12 @@ impl DrillOutcome {
             Self::Differs(_) => self.sentence(),
             Self::Proven | Self::Damaged(_) | Self::Impossible(_) => None,
         }
+    }
+
+    /// What is wrong with the backup, to follow its name; none where nothing is known to be.
+    pub fn alarm(&self) -> Option<String> {
+        let sentence = self.sentence().filter(|_| self.is_bad())?;
+        Some(format!("does NOT RESTORE: {sentence}"))
     }
 
     /// The outcome in a sentence; none for a good one.
@@ -142,8 +148,8 @@ impl DrillReport {
         })
     }
 
-    /// The recovery time against its target, for the ledger.
-    pub(super) fn against(&self, target: Duration) -> String {
+    /// The recovery time against its target.
+    pub fn against(&self, target: Duration) -> String {
         let took = duration(self.recovery_time());
         format!("the data was back in {took} (of {})", rough_span(target))
     }

@@ -57,7 +57,7 @@ impl Subject {
     }
 }
 
-/// The providers of the labels in a dump and in the globals beside it.
+/// The providers of the labels in a dump and in the globals next to it.
 fn label_providers(dependencies: &Dependencies, globals: Option<&[u8]>) -> BTreeSet<String> {
     let mut providers = globals.map_or_else(BTreeSet::new, crate::jobs::globals::label_providers);
     let of_dump = dependencies.label_providers.iter();

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use super::Dumper;
+use crate::display::{HINT, command};
 use crate::jobs::blocked::Watch;
 use crate::jobs::error::JobError;
 use crate::postgres::{
-    Client, ConnectError, Conninfo, DumpFailure, Exit, explain_failure, failed_at_a_lock,
-    without_details,
+    Client, ConnectError, Conninfo, DumpFailure, Exit, FailedTable, explain_failure,
+    failed_at_a_lock, failed_table, without_details,
 };
 
 /// What to do where a standby ends what reads from it.
@@ -27,9 +28,9 @@ enum Seen {
 /// Turns a failed program into a sentence.
 pub(super) async fn explain(dumper: &Dumper<'_>, exit: &Exit) -> JobError {
     let (program, conninfo, watch) = (&*dumper.name(), dumper.conninfo, &dumper.overheard.watch);
-    let said = exit.stderr.trim();
-    let mut cause = explain_failure(said);
-    if cause == DumpFailure::Other && failed_at_a_lock(said) && watch.has_waited() {
+    let detail = exit.stderr.trim();
+    let mut cause = explain_failure(detail);
+    if cause == DumpFailure::Other && failed_at_a_lock(detail) && watch.has_waited() {
         cause = DumpFailure::LockTimeout { table: None };
     }
     // What reads archives asks no server.
@@ -44,8 +45,7 @@ pub(super) async fn explain(dumper: &Dumper<'_>, exit: &Exit) -> JobError {
         Seen::Refused(error) => (error.to_string(), error.is_transient()),
         Seen::Standby => (
             format!(
-                "the server is a standby, which may have ended it for changes of its primary: \
-                 {ON_A_STANDBY}"
+                "the server is a standby, which may have ended it for changes of its primary\nhint: {ON_A_STANDBY}"
             ),
             true,
         ),
@@ -54,24 +54,46 @@ pub(super) async fn explain(dumper: &Dumper<'_>, exit: &Exit) -> JobError {
             cause.may_pass() && asks_a_server,
         ),
     };
+    let table = match cause {
+        DumpFailure::Other if program == "pg_dump" => failed_table(detail),
+        _ => None,
+    };
     let mut sentence = format!("{program} {exit}");
-    if !advice.is_empty() {
-        sentence.push_str(": ");
-        sentence.push_str(&advice);
+    let mut hints = String::new();
+    let way_around = table.as_ref().filter(|_| dumper.overheard.names_way_around);
+    let way_around = way_around.map(|table| without(table, conninfo.database()));
+    for words in [advice].into_iter().chain(way_around) {
+        let at = words.find(HINT).unwrap_or(words.len());
+        let (why, hint) = words.split_at(at);
+        if !why.is_empty() {
+            sentence.push_str(": ");
+            sentence.push_str(why);
+        }
+        hints.push_str(hint);
     }
-    let recorded = without_details(said);
+    dumper.overheard.fail_at(table);
+    let recorded = without_details(detail);
     if !recorded.is_empty() {
         sentence.push_str("; its output:\n");
-        sentence.push_str(&recorded);
+        sentence.push_str(recorded.trim_end());
     }
+    sentence.push_str(&hints);
     match cause {
         DumpFailure::NoSpace => JobError::NoSpace(sentence),
         _ => JobError::Failed {
             message: sentence,
-            said: (recorded.len() < said.len()).then(|| said.to_owned()),
+            detail: (recorded.len() < detail.len()).then(|| detail.to_owned()),
             may_pass,
         },
     }
+}
+
+/// How a backup goes without the table at which a dump has failed. Pure.
+fn without(table: &FailedTable, database: &str) -> String {
+    format!(
+        "it could not read {table}\nhint: where that fails again, `{}` backs up all but the rows of such tables",
+        command("emergency", database, "--skip-damaged")
+    )
 }
 
 async fn look(conninfo: &Conninfo, connect: Duration) -> Seen {
@@ -97,7 +119,7 @@ fn advice(cause: &DumpFailure, program: &str, conninfo: &Conninfo, watch: &Watch
         DumpFailure::PermissionDenied { object } => may_not_read(conninfo.user(), object),
         DumpFailure::RowSecurity { table } => format!(
             "row-level security hides rows of table {table} from user {user}, and a dump \
-                 without them would be no backup: ALTER ROLE {user} BYPASSRLS, or let a superuser \
+                 without them would be no backup\nhint: ALTER ROLE {user} BYPASSRLS, or let a superuser \
                  make the backup",
             user = conninfo.user()
         ),
@@ -108,34 +130,33 @@ fn advice(cause: &DumpFailure, program: &str, conninfo: &Conninfo, watch: &Watch
         | DumpFailure::NotReady
         | DumpFailure::NotConnected => not_connected(cause, conninfo),
         DumpFailure::RecoveryConflict => format!(
-            "the server is a standby, and changes of its primary could not wait for it: \
-             {ON_A_STANDBY}"
+            "the server is a standby, and changes of its primary could not wait for it\nhint: {ON_A_STANDBY}"
         ),
         DumpFailure::Deadlock => {
-            "it ran into a deadlock with another session, and the server ended it; run it again"
+            "it ran into a deadlock with another session, and the server ended it\nhint: run it again"
                 .to_owned()
         }
         DumpFailure::Vanished => {
-            "an object that it was about to read was dropped; run it again, at a \
+            "an object that it was about to read was dropped\nhint: run it again, at a \
              time when nobody drops tables if it happens often"
                 .to_owned()
         }
         DumpFailure::ConnectionLost => {
             "the connection broke: the server was stopped or restarted, or the network \
-                 failed; run it again"
+                 failed\nhint: run it again"
                 .to_owned()
         }
         DumpFailure::VersionMismatch { versions } => format!(
-            "{program} is older than the server ({}): install the server's own version",
+            "{program} is older than the server ({})\nhint: install the server's own version",
             versions.as_deref().unwrap_or("versions unknown")
         ),
         DumpFailure::NoSpace => {
-            "the disk is full: free some space or inodes there (df -h, df -i), then run it \
+            "the disk is full\nhint: free some space or inodes there (df -h, df -i), then run it \
                  again"
                 .to_owned()
         }
         DumpFailure::NoSpaceOnServer => {
-            "the server's disk is full: free some space there, then run it again".to_owned()
+            "the server's disk is full\nhint: free some space there, then run it again".to_owned()
         }
         DumpFailure::Other => String::new(),
     }
@@ -154,7 +175,7 @@ fn not_connected(cause: &DumpFailure, conninfo: &Conninfo) -> String {
             format!("the server refuses user {}", conninfo.user())
         }
         DumpFailure::TooManyConnections => format!(
-            "the server has no connection left for user {}: run it again later, or raise \
+            "the server has no connection left for user {}\nhint: run it again later, or raise \
                  max_connections or the role's or database's limit (a backup takes two connections \
                  at least)",
             conninfo.user()
@@ -163,11 +184,11 @@ fn not_connected(cause: &DumpFailure, conninfo: &Conninfo) -> String {
             format!("the server at {} cannot be reached", conninfo.server())
         }
         DumpFailure::NotReady => format!(
-            "the server at {} is starting, stopping or recovering from a crash; run it again",
+            "the server at {} is starting, stopping or recovering from a crash\nhint: run it again",
             conninfo.server()
         ),
         DumpFailure::NotConnected => {
-            "it got no connection, and a moment later there was one; run it again".to_owned()
+            "it got no connection, and a moment later there was one\nhint: run it again".to_owned()
         }
         _ => String::new(),
     }
@@ -186,7 +207,7 @@ fn may_not_read(user: &str, object: &str) -> String {
         "grant it pg_read_all_data (from version 14 on), or let the owner make the backup"
             .to_owned()
     };
-    format!("user {user} may not read {object}: {way_out}")
+    format!("user {user} may not read {object}{HINT}{way_out}")
 }
 
 #[cfg(test)]
@@ -197,12 +218,12 @@ mod tests {
     fn the_way_out_of_a_missing_privilege_is_one_that_works() {
         assert_eq!(
             may_not_read("backup", "table secret"),
-            "user backup may not read table secret: grant it pg_read_all_data (from version 14 \
+            "user backup may not read table secret\nhint: grant it pg_read_all_data (from version 14 \
              on), or let the owner make the backup"
         );
         assert_eq!(
             may_not_read("backup", "large object 16421"),
-            "user backup may not read large object 16421: pg_read_all_data does not reach large \
+            "user backup may not read large object 16421\nhint: pg_read_all_data does not reach large \
              objects, so GRANT SELECT ON LARGE OBJECT 16421 TO backup and on every other one, or \
              let a superuser make the backup"
         );

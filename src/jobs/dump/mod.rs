@@ -22,7 +22,7 @@ use crate::pipeline::{
     read_dump, write_dump,
 };
 use crate::postgres::{
-    Child, ChildInput, ChildKind, ChildOutput, ChildSpec, Confinement, Conninfo, Exit,
+    Child, ChildInput, ChildKind, ChildOutput, ChildSpec, Confinement, Conninfo, Exit, FailedTable,
     ProgramOutput, output_pipe,
 };
 use crate::repository::{Checked, RepositoryError, Role, Staging};
@@ -57,15 +57,34 @@ pub(super) struct Overheard {
     pub(super) watch: Watch,
     /// What they said although they succeeded, one text each.
     remarks: Mutex<Vec<String>>,
+    /// The table at which a dump has failed last, for a reason that is not known.
+    failed_table: Mutex<Option<FailedTable>>,
+    /// Whether a failure at a table names the backup that goes without it.
+    names_way_around: bool,
 }
 
 impl Overheard {
-    /// Of programs for whose locks this looks.
-    pub(super) fn with(watch: Watch) -> Self {
+    /// Of programs for whose locks this looks. `names_way_around` says whether a failure at a table is to
+    /// name the backup that goes without it.
+    pub(super) fn with(watch: Watch, names_way_around: bool) -> Self {
         Self {
             watch,
-            remarks: Mutex::default(),
+            names_way_around,
+            ..Self::default()
         }
+    }
+
+    /// Takes down at which table a dump has failed, if it was at one.
+    fn fail_at(&self, table: Option<FailedTable>) {
+        let failed = self.failed_table.lock();
+        *failed.unwrap_or_else(PoisonError::into_inner) = table;
+    }
+
+    /// The table at which the dump has failed that has just failed, if it was at one and for a reason that
+    /// is not known.
+    pub(super) fn take_failed_table(&self) -> Option<FailedTable> {
+        let failed = self.failed_table.lock();
+        failed.unwrap_or_else(PoisonError::into_inner).take()
     }
 
     pub(super) fn remark(&self, remarks: impl IntoIterator<Item = String>) {
@@ -120,7 +139,7 @@ impl Dumper<'_> {
     }
 
     /// Runs the program, hands its stdout to a thread, and waits for both. Whichever fails ends the
-    /// other; the program's own failure is told first, for a broken stream is its consequence.
+    /// other; the program's own failure is reported first, for a broken stream is its consequence.
     pub(super) async fn stream<T: Send + 'static>(
         &self,
         doing: &str,
@@ -131,7 +150,16 @@ impl Dumper<'_> {
 
     /// Runs the program, and gives all that it writes.
     pub(super) async fn read_all(&self, doing: &str) -> Result<Vec<u8>, JobError> {
-        self.stream(doing, |mut source| {
+        self.read_all_from(ChildInput::Null, doing).await
+    }
+
+    /// The same, with something for the program to read.
+    pub(super) async fn read_all_from(
+        &self,
+        stdin: ChildInput,
+        doing: &str,
+    ) -> Result<Vec<u8>, JobError> {
+        self.stream_from(stdin, doing, |mut source| {
             let mut text = Vec::new();
             source.read_to_end(&mut text).map_err(StreamError::Read)?;
             Ok(text)
@@ -217,7 +245,7 @@ impl Dumper<'_> {
                     self.check_exit(exit).await?;
                 }
                 Err(JobError::failed(format!(
-                    "{} {}, yet {flaw}; run it again, and check that {} is PostgreSQL's own program",
+                    "{} {}, yet {flaw}\nhint: run it again, and check that {} is PostgreSQL's own program",
                     self.name(),
                     if cut_off {
                         "was writing"
@@ -241,9 +269,9 @@ impl Dumper<'_> {
         if !exit.success() {
             return Err(Box::pin(failure::explain(self, exit)).await);
         }
-        let said = exit.stderr.trim();
-        if !said.is_empty() {
-            let remark = format!("{} reported: {said}", self.name());
+        let detail = exit.stderr.trim();
+        if !detail.is_empty() {
+            let remark = format!("{} reported: {detail}", self.name());
             self.overheard.remark([remark]);
         }
         Ok(())

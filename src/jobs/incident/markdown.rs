@@ -41,10 +41,10 @@ pub(super) fn text(words: &str) -> String {
 }
 
 /// Several lines as they are, each as far from the margin as the list that they stand in.
-pub(super) fn block(said: &str, margin: &str) -> String {
-    let fence = "`".repeat(longest_run(said, '`').max(2) + 1);
+pub(super) fn block(detail: &str, margin: &str) -> String {
+    let fence = "`".repeat(longest_run(detail, '`').max(2) + 1);
     let mut block = format!("{margin}{fence}text\n");
-    for line in said.trim_end().lines() {
+    for line in detail.trim_end().lines() {
         block.push_str(margin);
         block.push_str(&visible(line));
         block.push('\n');

@@ -67,8 +67,8 @@ impl Incident {
 
     /// The report, in Markdown. `said` is the full output of a program that failed, which the ledger
     /// does not have because it may show rows.
-    pub fn report(&self, said: Option<&str>) -> String {
-        text::report(self, said)
+    pub fn report(&self, detail: Option<&str>) -> String {
+        text::report(self, detail)
     }
 }
 
@@ -117,7 +117,7 @@ pub fn write_incident(
     context: &JobContext,
     repository: &Repository,
     run: Uuid,
-    said: Option<&str>,
+    detail: Option<&str>,
 ) -> Result<PathBuf, JobError> {
     let all = incidents(repository)?;
     let Some(incident) = all.iter().rev().find(|incident| incident.run() == run) else {
@@ -128,7 +128,7 @@ pub fn write_incident(
         )));
     };
     let at = incident.asked().unwrap_or_else(|| context.now());
-    Ok(repository.write_incident(at, &incident.report(said))?)
+    Ok(repository.write_incident(at, &incident.report(detail))?)
 }
 
 #[cfg(test)]

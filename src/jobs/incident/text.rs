@@ -30,14 +30,14 @@ const OF_PEOPLE: &[(&str, &str)] = &[
 ];
 
 /// The report.
-pub(super) fn report(incident: &Incident, said: Option<&str>) -> String {
+pub(super) fn report(incident: &Incident, detail: Option<&str>) -> String {
     let nothing = Restoration::default();
     let last = incident.last();
     let facts = last.and_then(Record::restoration).unwrap_or(&nothing);
     let report = Report {
         incident,
         facts,
-        said,
+        detail,
     };
     let mut out = String::new();
     // Writing to a string cannot fail.
@@ -49,7 +49,7 @@ struct Report<'a> {
     incident: &'a Incident,
     facts: &'a Restoration,
     /// The full output of the program that failed.
-    said: Option<&'a str>,
+    detail: Option<&'a str>,
 }
 
 impl Report<'_> {
@@ -83,6 +83,11 @@ impl Report<'_> {
         self.incident.operation() == Operation::UndoRestore
     }
 
+    /// Whether a salvage has brought back what it could.
+    fn is_salvaged(&self) -> bool {
+        self.facts.salvages && self.facts.found.is_some()
+    }
+
     fn succeeded(&self) -> bool {
         self.incident.event() == Some(Event::Succeeded)
     }
@@ -94,6 +99,7 @@ impl Report<'_> {
             (Some(Event::Succeeded), false) => "**restored**",
             (Some(Event::Succeeded), true) => "**undone**",
             (Some(Event::Interrupted), _) => "**interrupted**",
+            (Some(_), _) if self.is_salvaged() => "**salvaged in part**",
             (Some(_), _) => "**FAILED**",
             (None, _) => "**not on record**: it goes on, or was killed",
         };
@@ -129,11 +135,11 @@ impl Report<'_> {
         if let Some(message) = end.and_then(|end| end.message.as_ref()) {
             write!(out, "\nOutput of the program:\n\n{}", block(message, ""))?;
         }
-        if let Some(said) = self.said {
+        if let Some(detail) = self.detail {
             write!(
                 out,
                 "\nFull output, which may show rows of the database:\n\n{}",
-                block(said, "")
+                block(detail, "")
             )?;
         }
         writeln!(out)
@@ -223,6 +229,11 @@ impl Report<'_> {
                     if took <= allowed { "met" } else { "NOT MET" }
                 )?;
             }
+            (Some(took), _) if self.is_salvaged() => writeln!(
+                out,
+                "- Time until what could be salvaged was there: {}",
+                duration(Duration::from_secs_f64(took))
+            )?,
             (Some(took), _) => writeln!(
                 out,
                 "- Recovery time: nothing was recovered; it went on for {}",
@@ -271,6 +282,11 @@ impl Report<'_> {
         let facts = self.facts;
         writeln!(out, "## What was verified\n")?;
         match facts.expected {
+            _ if facts.salvages => writeln!(
+                out,
+                "- The backup was salvaged: it was not read before it was loaded, and what the server refuses \
+                 is left out."
+            )?,
             Some(expected) => writeln!(
                 out,
                 "- The backup was read in full before anything was done: {}.{}",
@@ -287,7 +303,8 @@ impl Report<'_> {
         }
         match facts.found {
             Some(found) => {
-                let agrees = facts.expected == Some(found) && facts.differences.is_empty();
+                let counts_agree = facts.expected == Some(found) || facts.salvages;
+                let agrees = counts_agree && facts.differences.is_empty();
                 writeln!(
                     out,
                     "- What was loaded was dumped again and compared, table by table, by rows and \
@@ -299,6 +316,10 @@ impl Report<'_> {
                     writeln!(out, "  - {}", text(difference))?;
                 }
             }
+            None if facts.salvages && self.succeeded() => writeln!(
+                out,
+                "- What was salvaged was compared with the backup when it was salvaged."
+            )?,
             None => writeln!(out, "- What was loaded was not compared with it.")?,
         }
         if !facts.roles.is_empty() {
@@ -325,6 +346,10 @@ impl Report<'_> {
                 "- [ ] If it was killed, {} may remain; the next restore of the database drops it",
                 code(loaded)
             )?;
+        }
+        if self.is_salvaged() && !self.succeeded() {
+            writeln!(out, "- [ ] Bring back what is missing")?;
+            return writeln!(out);
         }
         if !self.succeeded() {
             writeln!(out, "- [ ] Restore, from this backup or another one")?;

@@ -2,14 +2,17 @@
 //! what it made of the whole backup.
 
 use std::io::{Read, Write};
-use std::path::Path;
 use std::sync::Arc;
 
 use super::{Dump, DumpText, Loaded, Loader, loaded_from};
+use crate::jobs::archive_file::ArchiveFile;
 use crate::jobs::error::JobError;
-use crate::pipeline::{Progress, Schema, StreamError, Text, release_event_triggers, take_parts};
+use crate::pipeline::{
+    FoundStatement, Progress, Schema, StatementAt, StreamError, Text, release_event_triggers,
+    take_parts,
+};
 use crate::postgres::archive_definitions_arguments;
-use crate::regular_file;
+use crate::{regular_file, threads};
 
 impl Loader<'_> {
     /// Loads every statement of a dump in plain format that makes no rows, in the order in which the dump has
@@ -26,12 +29,16 @@ impl Loader<'_> {
             progress: Arc::clone(&self.run.progress),
             server_major: self.server_major,
         };
+        let adaptation = dump.adaptation;
         self.load_text(&doing, move |sink| match dump.text {
             DumpText::File { path, compression } => {
                 let file = regular_file::open(path).map_err(StreamError::Read)?;
-                pass.all(Text::of_file(file, compression)?, sink)
+                let text = Text::of_file(file, compression)?;
+                pass.all(text.adapted(adaptation.as_ref()), sink)
             }
-            DumpText::Program(source) => pass.all(Text::Program(source), sink),
+            DumpText::Program(source) => {
+                pass.all(Text::of_program(source).adapted(adaptation.as_ref()), sink)
+            }
         })
         .await
     }
@@ -42,12 +49,68 @@ impl Loader<'_> {
     /// As there.
     pub(in crate::jobs) async fn load_definitions_of_archive(
         &self,
-        archive: &Path,
+        archive: &ArchiveFile,
         accepts_unexpected: bool,
     ) -> Result<Loaded, JobError> {
-        let arguments = archive_definitions_arguments(archive);
+        let arguments = archive_definitions_arguments(&archive.path);
         let (extracting, dump) = self.extract(archive, arguments, accepts_unexpected)?;
         loaded_from(extracting, self.load_definitions(dump)).await
+    }
+
+    /// The statement of a dump in plain format that stands at this line of what
+    /// [`load_definitions`](Self::load_definitions) sends.
+    ///
+    /// # Errors
+    /// When the dump cannot be read, or the limit is reached.
+    pub(in crate::jobs) async fn definition_at(
+        &self,
+        dump: Dump,
+        line: u64,
+    ) -> Result<Option<FoundStatement>, JobError> {
+        let doing = format!("cannot read {}", dump.name);
+        let tap = StatementAt::new(self.server_major, line);
+        let (progress, accepts) = (Arc::clone(&self.run.progress), dump.accepts_unexpected);
+        let adaptation = dump.adaptation;
+        let reading = threads::start("look", move || {
+            let pass = |_: &mut StatementAt| Ok(());
+            match dump.text {
+                DumpText::File { path, compression } => {
+                    let file = regular_file::open(path).map_err(StreamError::Read)?;
+                    let text = Text::of_file(file, compression)?.adapted(adaptation.as_ref());
+                    take_parts(text, tap, accepts, &progress, pass)
+                }
+                DumpText::Program(source) => {
+                    let text = Text::of_program(source).adapted(adaptation.as_ref());
+                    take_parts(text, tap, accepts, &progress, pass)
+                }
+            }
+        })?;
+        let mut reading = std::pin::pin!(reading);
+        tokio::select! {
+            found = &mut reading => {
+                Ok(found?.map_err(JobError::stream(doing))?.found())
+            }
+            stop = self.run.limit.stopped() => {
+                self.run.progress.cancel();
+                Err(stop.into())
+            }
+        }
+    }
+
+    /// The same of an archive.
+    ///
+    /// # Errors
+    /// As there.
+    pub(in crate::jobs) async fn definition_of_archive_at(
+        &self,
+        archive: &ArchiveFile,
+        line: u64,
+    ) -> Result<Option<FoundStatement>, JobError> {
+        let arguments = archive_definitions_arguments(&archive.path);
+        let (extracting, dump) = self.extract(archive, arguments, true)?;
+        let (extracted, found) = tokio::join!(extracting, self.definition_at(dump, line));
+        extracted?;
+        found
     }
 }
 

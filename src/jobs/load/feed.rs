@@ -15,7 +15,7 @@ use super::marks::Marks;
 use super::session_settings::InForce;
 use crate::pipeline::{Segment, StreamError, is_known};
 
-/// What the feeder is told while it waits.
+/// What the feeder learns while it waits.
 #[derive(Debug)]
 pub(super) enum Event<W> {
     /// A session has come to this mark.
@@ -298,7 +298,7 @@ impl<W: Write> Feed<W> {
                 self.is_asked = false;
                 match self.welcome(sink) {
                     Ok(session) => self.sessions.push(session),
-                    // It has ended already, which is told in a moment.
+                    // It has ended already, which is reported in a moment.
                     Err(_) => self.most = self.sessions.len(),
                 }
             }
@@ -400,7 +400,7 @@ impl<W: Write> Session<W> {
     }
 
     /// Takes something that ends with a mark. A session that has ended keeps it: how it ended is about
-    /// to be told, and whether this is done by another one.
+    /// to be reported, and whether this is done by another one.
     fn give(&mut self, given: Given, marks: &Marks) -> Result<(), StreamError> {
         let mark = self.put + 1;
         let written = self

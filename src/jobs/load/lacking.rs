@@ -108,11 +108,11 @@ const LACKS: &[(&[&str], &str)] = &[
 
 /// What of this machine kept a dump from being loaded, judged by the messages of what the program
 /// printed; none when it was the dump itself. The words are those of `PostgreSQL`'s messages (with `lc_messages` C).
-pub(in crate::jobs) fn lacking(said: &str) -> Option<&'static str> {
+pub(in crate::jobs) fn lacking(detail: &str) -> Option<&'static str> {
     LACKS.iter().find_map(|(words, what)| {
         words
             .iter()
-            .any(|word| said.contains(word))
+            .any(|word| detail.contains(word))
             .then_some(*what)
     })
 }
@@ -122,8 +122,8 @@ mod tests {
     use super::lacking;
 
     #[test]
-    fn what_the_machine_lacks_is_told_from_what_is_wrong_with_the_dump() {
-        for (said, of_the_machine) in [
+    fn what_the_machine_lacks_is_reported_from_what_is_wrong_with_the_dump() {
+        for (detail, of_the_machine) in [
             (
                 "psql:<stdin>:20: ERROR:  could not extend file \"base/1/2\": No space left on device",
                 true,
@@ -180,13 +180,13 @@ mod tests {
             ),
             ("ERROR:  role \"reader\" does not exist", false),
         ] {
-            assert_eq!(lacking(said).is_some(), of_the_machine, "{said}");
+            assert_eq!(lacking(detail).is_some(), of_the_machine, "{detail}");
         }
     }
 
     #[test]
-    fn what_cannot_be_reached_is_told_apart_from_a_server_that_ended() {
-        for (said, words) in [
+    fn what_cannot_be_reached_is_reported_apart_from_a_server_that_ended() {
+        for (detail, words) in [
             (
                 "ERROR:  could not connect to server \"far\"\nDETAIL:  connection to server on socket \"/x\" failed",
                 "another server",
@@ -208,8 +208,8 @@ mod tests {
                 "not installed",
             ),
         ] {
-            let lack = lacking(said).unwrap_or_default();
-            assert!(lack.contains(words), "{said}: {lack}");
+            let lack = lacking(detail).unwrap_or_default();
+            assert!(lack.contains(words), "{detail}: {lack}");
         }
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! The line begins with a word that was made up for this load. A dump that finds it out, which it can
 //! by looking at what the server carries out, and prints such a line, has its own statements carried
-//! out in another order, and no more: that a load is complete is told by how the programs end, and what
+//! out in another order, and no more: that a load is complete follows from how the programs end, and what
 //! was loaded by comparing it.
 
 use tokio::io::{AsyncRead, AsyncReadExt as _};
@@ -64,7 +64,7 @@ mod tests {
     use super::Marks;
 
     #[tokio::test]
-    async fn our_lines_are_told_from_all_others_however_they_arrive() {
+    async fn our_lines_are_reported_from_all_others_however_they_arrive() {
         let marks = Marks::new();
         let word = &marks.word;
         let long = "x".repeat(10_000);

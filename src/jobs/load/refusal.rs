@@ -35,7 +35,7 @@ pub(in crate::jobs) struct Refusal {
     /// How the program ended.
     pub(in crate::jobs) how: String,
     /// What it said, with details and context, which may show rows: for a terminal.
-    pub(in crate::jobs) said: String,
+    pub(in crate::jobs) detail: String,
     /// The errors in it, where it is psql that has said it.
     errors: Vec<ServerError>,
 }
@@ -43,14 +43,18 @@ pub(in crate::jobs) struct Refusal {
 impl Refusal {
     /// Of a program that ended so, with what it has said.
     pub(super) fn new(how: String, exit: &Exit) -> Self {
-        let (said, errors) = read_errors(exit.stderr.trim());
-        Self { how, said, errors }
+        let (detail, errors) = read_errors(exit.stderr.trim());
+        Self {
+            how,
+            detail,
+            errors,
+        }
     }
 
     /// What records get: what failed where, and no row.
     pub(in crate::jobs) fn in_short(&self) -> String {
         if self.errors.is_empty() {
-            return errors_in(&self.said);
+            return errors_in(&self.detail);
         }
         let sentences: Vec<String> = self
             .errors
@@ -61,12 +65,27 @@ impl Refusal {
         sentences.join("; ")
     }
 
+    /// The first error, where it is psql that has said it.
+    pub(in crate::jobs) fn error(&self) -> Option<&ServerError> {
+        self.errors.first()
+    }
+
+    /// Whether it was a statement of the dump that the server refused, and not the program that failed.
+    pub(in crate::jobs) fn is_of_a_statement(&self) -> bool {
+        const OF_PG_RESTORE: [&str; 2] =
+            ["error: could not execute query:", "error: COPY failed for "];
+        let is_printed = OF_PG_RESTORE
+            .iter()
+            .any(|words| self.detail.contains(words));
+        is_printed || !self.errors.is_empty()
+    }
+
     /// The messages alone, without details, context and quoted values: what decides why it was refused must
     /// not find its words in rows.
     pub(in crate::jobs) fn reason(&self) -> String {
         let mut is_detail = false;
         let mut lines = Vec::new();
-        for line in self.said.lines() {
+        for line in self.detail.lines() {
             if OWN_LINES.iter().any(|start| line.starts_with(start)) {
                 is_detail = false;
             } else if LABELS.iter().any(|label| line.starts_with(label)) {
@@ -96,7 +115,7 @@ impl Refusal {
     pub(in crate::jobs) fn is_about_privileges(&self) -> bool {
         match self.errors.first() {
             Some(error) => error.sqlstate == PRIVILEGE,
-            None => REFUSALS.iter().any(|words| self.said.contains(words)),
+            None => REFUSALS.iter().any(|words| self.detail.contains(words)),
         }
     }
 }
@@ -110,22 +129,22 @@ pub(super) fn is_deadlock(exit: &Exit) -> bool {
             .is_some_and(|error| error.sqlstate == DEADLOCK)
 }
 
-/// The lines of a program's words that are errors, without those beside them, which may show rows, and
+/// The lines of a program's words that are errors, without the others next to them, which may show rows, and
 /// without values that are quoted at a line's end. `pg_restore` passes on no code.
-fn errors_in(said: &str) -> String {
+fn errors_in(detail: &str) -> String {
     let is_error = |line: &&str| {
         ["ERROR:", "FATAL:", "error:"]
             .iter()
             .any(|word| line.contains(word))
     };
-    let lines: Vec<String> = said
+    let lines: Vec<String> = detail
         .lines()
         .filter(is_error)
         .take(TOLD)
         .map(without_value)
         .collect();
     if lines.is_empty() {
-        return said
+        return detail
             .lines()
             .next()
             .map_or_else(|| "it printed nothing".to_owned(), without_value);
@@ -151,17 +170,17 @@ mod tests {
     use crate::postgres::read_errors;
 
     fn refusal(stderr: &str) -> Refusal {
-        let (said, errors) = read_errors(stderr);
+        let (detail, errors) = read_errors(stderr);
         Refusal {
             how: "psql ended with status 3".to_owned(),
-            said,
+            detail,
             errors,
         }
     }
 
     #[test]
     fn a_reason_is_looked_for_in_no_row() {
-        for (said, expected) in [
+        for (detail, expected) in [
             (
                 "psql:<stdin>:7: ERROR:  23505: duplicate key\n\
                  DETAIL:  Key (note)=(out of memory\nNo space left on device) already exists.\n\
@@ -181,7 +200,7 @@ mod tests {
                 "FATAL:  terminating connection\nserver closed the connection unexpectedly",
             ),
         ] {
-            assert_eq!(refusal(said).reason(), expected);
+            assert_eq!(refusal(detail).reason(), expected);
         }
     }
 
@@ -226,8 +245,8 @@ mod tests {
     }
 
     #[test]
-    fn of_what_a_program_said_only_errors_are_told_and_no_values() {
-        for (said, sentences) in [
+    fn of_what_a_program_said_only_errors_are_reported_and_no_values() {
+        for (detail, sentences) in [
             (
                 "pg_restore: error: COPY failed for table \"t\": ERROR:  duplicate key\n\
                  DETAIL:  Key (card)=(4711) exists.\nCONTEXT:  COPY cards, line 2",
@@ -249,7 +268,7 @@ mod tests {
             ),
             ("", "it printed nothing"),
         ] {
-            assert_eq!(errors_in(said), sentences);
+            assert_eq!(errors_in(detail), sentences);
         }
     }
 }

@@ -11,6 +11,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::additions::Additions;
 use super::feed::{Event, Feed, LineOffset, Terms};
 use super::marks::Marks;
 use super::refusal::is_deadlock;
@@ -19,7 +20,7 @@ use crate::config::Compression;
 use crate::jobs::error::JobError;
 use crate::jobs::limit::Stop;
 use crate::pipeline::{
-    Progress, Segment, StreamError, Text, hold_event_triggers, release_event_triggers,
+    Adaptation, Progress, Segment, StreamError, Text, hold_event_triggers, release_event_triggers,
     take_segments,
 };
 use crate::postgres::{
@@ -35,8 +36,12 @@ pub(in crate::jobs) struct Dump {
     pub(in crate::jobs) name: String,
     /// Where its text comes from.
     pub(in crate::jobs) text: DumpText,
+    /// How it is read, if there is no manifest for it.
+    pub(in crate::jobs) adaptation: Option<Adaptation>,
     /// Whether statements of kinds that are not known are sent.
     pub(in crate::jobs) accepts_unexpected: bool,
+    /// Its extensions, by their names, and the role that each is made as.
+    pub(in crate::jobs) additions: Additions,
 }
 
 /// Where the text of a dump comes from.
@@ -210,7 +215,8 @@ fn feed_all(
 }
 
 impl Dump {
-    /// Hands out its text, all of it judged, with what keeps event triggers still on such a server.
+    /// Hands out its text, all of it judged, with what keeps event triggers still on such a server and what
+    /// makes extensions as their owners.
     ///
     /// # Errors
     /// When it cannot be read, or something in it is refused; and what `each` gives.
@@ -220,9 +226,20 @@ impl Dump {
         server_major: u32,
         mut each: impl FnMut(Segment<'_>) -> Result<(), StreamError>,
     ) -> Result<(), StreamError> {
-        let accepts_unexpected = self.accepts_unexpected;
+        let (accepts_unexpected, adaptation) = (self.accepts_unexpected, self.adaptation);
+        let owners = self.additions;
         let mut pass = |segment: Segment<'_>| {
-            each(segment)?;
+            if let Segment::Ordered(text) = segment
+                && let Some(before) = owners.before(text)
+            {
+                each(Segment::Ordered(&before))?;
+            }
+            match segment {
+                Segment::Ordered(text) if let Some(other) = owners.instead_of(text) => {
+                    each(Segment::Ordered(&other))?;
+                }
+                _ => each(segment)?,
+            }
             let Segment::Ordered(text) = segment else {
                 return Ok(());
             };
@@ -232,11 +249,11 @@ impl Dump {
         match self.text {
             DumpText::File { path, compression } => {
                 let file = regular_file::open(path).map_err(StreamError::Read)?;
-                let text = Text::of_file(file, compression)?;
+                let text = Text::of_file(file, compression)?.adapted(adaptation.as_ref());
                 take_segments(text, accepts_unexpected, progress, &mut pass)
             }
             DumpText::Program(source) => take_segments(
-                Text::Program(source),
+                Text::of_program(source).adapted(adaptation.as_ref()),
                 accepts_unexpected,
                 progress,
                 &mut pass,
@@ -323,10 +340,10 @@ async fn at_its_end(mut reading: JoinHandle<bool>) -> bool {
 }
 
 /// What psql said, with the lines of the dump where it counts those of what it was given.
-fn in_lines_of_the_dump(said: &str, offset: LineOffset) -> String {
+fn in_lines_of_the_dump(detail: &str, offset: LineOffset) -> String {
     const BEFORE: &str = "psql:<stdin>:";
     let mut lines: Vec<String> = Vec::new();
-    for line in said.lines() {
+    for line in detail.lines() {
         let counted = line.strip_prefix(BEFORE).and_then(|rest| {
             let (number, rest) = rest.split_once(':')?;
             Some((number.parse().ok()?, rest))

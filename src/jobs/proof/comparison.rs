@@ -32,6 +32,20 @@ impl<'a> Comparison<'a> {
         self.compared = self.copy.compare(self.backup, Some(reference));
     }
 
+    /// Takes the foreign keys out that differ, and names them: of a partial backup they are made without
+    /// being validated where rows are missing.
+    pub(in crate::jobs) fn take_foreign_keys(&mut self) -> Vec<String> {
+        let mut taken = Vec::new();
+        self.compared.retain(|one| match &one.difference {
+            Difference::Definition(what) if what.starts_with("fk constraint ") => {
+                taken.push(what.clone());
+                false
+            }
+            _ => true,
+        });
+        taken
+    }
+
     /// What the differences mean.
     pub(in crate::jobs) fn judge(self, level: ComparisonLevel) -> Verdict {
         level.judge(self.compared)

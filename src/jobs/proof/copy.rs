@@ -32,7 +32,7 @@ pub(in crate::jobs) async fn census_of(
     let counted = Arc::clone(&copy.run.progress);
     let doing = "cannot dump what was restored";
     let (census, ..) = pg_dump
-        .stream(doing, move |source| take_census(source, &counted))
+        .stream(doing, move |source| take_census(source, None, &counted))
         .await?;
     for remark in overheard.into_remarks() {
         tracing::debug!("{remark}");

@@ -1,12 +1,13 @@
-//! The roles and tablespaces that stand beside a backup.
+//! The roles and tablespaces that stand next to a backup.
 
+use std::fmt::Display;
 use std::path::PathBuf;
 
 use crate::config::Compression;
 use crate::jobs::dump::blocking;
 use crate::jobs::error::JobError;
 use crate::jobs::run::Run;
-use crate::pipeline::{StreamError, read_text};
+use crate::pipeline::{Digest, StreamError, read_text};
 use crate::regular_file;
 
 /// They are held in memory; a hundred thousand roles need a tenth of this.
@@ -15,10 +16,11 @@ const LONGEST: usize = 256 << 20;
 /// Reads the roles and tablespaces of a backup, as SQL.
 ///
 /// # Errors
-/// When they are damaged or longer than anything that `pg_dumpall` writes, or the limit is reached.
+/// When they are not what was written, or longer than anything that `pg_dumpall` writes, or the limit is reached.
 pub(in crate::jobs) async fn read_globals(
     run: &Run<'_>,
     path: PathBuf,
+    expected: &Digest,
 ) -> Result<Vec<u8>, JobError> {
     let shown = path.display().to_string();
     let read = blocking(run, &shown, move || {
@@ -26,10 +28,12 @@ pub(in crate::jobs) async fn read_globals(
         read_text(file, Compression::Gzip, LONGEST)
     })
     .await;
-    read.map_err(|error| match error {
-        JobError::Stream { source, .. } => {
-            JobError::Damaged(format!("the roles of the backup, {shown}: {source}"))
-        }
-        error => error,
-    })
+    let damaged =
+        |why: &dyn Display| JobError::Damaged(format!("the roles of the backup, {shown}: {why}"));
+    match read {
+        Ok((globals, found)) if found == *expected => Ok(globals),
+        Ok((_, found)) => Err(damaged(&format!("expected {expected}, found {found}"))),
+        Err(JobError::Stream { source, .. }) => Err(damaged(&source)),
+        Err(error) => Err(error),
+    }
 }

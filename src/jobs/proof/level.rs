@@ -25,6 +25,9 @@ pub(in crate::jobs) enum ComparisonLevel {
     /// Rows, large objects, sequences, owners, and that every other object is there, and no other; how it
     /// is written only by a reference.
     Names,
+    /// Of a dump file, whose options are not known: rows, values of sequences, and that every object is there
+    /// that the file names. There may be others, and owners are not compared.
+    Listed,
     /// Rows.
     Rows,
 }
@@ -43,6 +46,15 @@ impl ComparisonLevel {
             Self::Names
         } else {
             Self::Rows
+        }
+    }
+
+    /// Of a copy and the dump file that it was made of, of which the same is known.
+    pub(in crate::jobs) fn of_file(file: [u32; 2], copy: [u32; 2]) -> Self {
+        match Self::between(file, copy) {
+            Self::Rows => Self::Rows,
+            _ if file.iter().all(|one| SHOWN.contains(one)) => Self::Listed,
+            _ => Self::Rows,
         }
     }
 
@@ -72,7 +84,10 @@ impl ComparisonLevel {
             (Self::Text, _) | (_, Rows { .. } | Content { .. }) | (Self::Names, Owner(_)) => {
                 Meaning::Lost
             }
-            (Self::Rows, _) => Meaning::OfTheVersion,
+            // Without owners (--no-owner) a large object is another one.
+            (Self::Listed, Changed(what)) if is_value_of_sequence(what) => Meaning::Lost,
+            (Self::Listed, Missing(what)) if !may_be_implied(what) => Meaning::Lost,
+            (Self::Rows | Self::Listed, _) => Meaning::OfTheVersion,
             (Self::Names, Changed(what) | Missing(what) | Unexpected(what)) if is_content(what) => {
                 Meaning::Lost
             }
@@ -108,6 +123,17 @@ pub(in crate::jobs) fn about_rewritten(rewritten: u64) -> Option<String> {
     (rewritten > 0).then(|| format!("{definitions} written differently by this server"))
 }
 
+/// That foreign keys hold only for what is written from now on; nothing if there are none. Pure.
+pub(in crate::jobs) fn about_unvalidated(keys: &[String]) -> Option<String> {
+    (!keys.is_empty()).then(|| {
+        format!(
+            "not validated, since rows that they refer to are missing: {}; once the rows are there: ALTER TABLE \
+             … VALIDATE CONSTRAINT …",
+            keys.join(", ")
+        )
+    })
+}
+
 /// The major version in `15.18 (Debian 15.18-0+deb12u1)`.
 pub(in crate::jobs) fn major_of(version: &str) -> Option<u32> {
     let end = version
@@ -118,16 +144,26 @@ pub(in crate::jobs) fn major_of(version: &str) -> Option<u32> {
 
 /// Large objects, and the values of sequences, are written alike by all versions.
 fn is_content(what: &str) -> bool {
-    what.contains("large object") || what.starts_with("the value of sequence ")
+    what.contains("large object") || is_value_of_sequence(what)
+}
+
+fn is_value_of_sequence(what: &str) -> bool {
+    what.starts_with("the value of sequence ")
 }
 
 /// What `pg_dump` writes only where it differs from what the server makes by itself, which another
 /// version may do otherwise; and the frames around large objects.
 fn may_be_implied(what: &str) -> bool {
     matches!(what, "schema public" | "the comment on SCHEMA public")
-        || ["blobs ", "the access list of ", "default acl "]
-            .iter()
-            .any(|words| what.starts_with(words))
+        || [
+            "blobs ",
+            "table data ",
+            "statistics data ",
+            "the access list of ",
+            "default acl ",
+        ]
+        .iter()
+        .any(|words| what.starts_with(words))
 }
 
 #[cfg(test)]
@@ -151,6 +187,21 @@ mod tests {
                 expected,
                 "{backup:?} {copy:?}"
             );
+        }
+    }
+
+    #[test]
+    fn of_a_file_by_a_known_version_what_it_names_is_to_be_there() {
+        for (file, copy, expected) in [
+            ([15, 15], [15, 15], ComparisonLevel::Listed),
+            ([14, 16], [18, 18], ComparisonLevel::Listed),
+            ([0, 0], [15, 15], ComparisonLevel::Rows),
+            ([15, 0], [15, 15], ComparisonLevel::Rows),
+            ([9, 9], [15, 15], ComparisonLevel::Rows),
+            ([19, 19], [19, 19], ComparisonLevel::Rows),
+        ] {
+            let found = ComparisonLevel::of_file(file, copy);
+            assert_eq!(found, expected, "{file:?} {copy:?}");
         }
     }
 
@@ -182,6 +233,13 @@ mod tests {
             assert_eq!(counts(ComparisonLevel::Names), by_names, "{difference:?}");
             assert!(counts(ComparisonLevel::Text), "{difference:?}");
             assert!(!counts(ComparisonLevel::Rows), "{difference:?}");
+            let is_owner_or_more =
+                matches!(difference, Difference::Owner(_) | Difference::Unexpected(_));
+            assert_eq!(
+                counts(ComparisonLevel::Listed),
+                by_names && !is_owner_or_more,
+                "{difference:?}"
+            );
         }
         let rows = Difference::Content {
             table: "public.t".to_owned(),

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use crate::config::{Compression, Format};
+use crate::jobs::archive_file::ArchiveFile;
 use crate::jobs::error::JobError;
-use crate::jobs::load::{Dump, DumpText, Loaded, Loader, ahead};
-use crate::pipeline::Phase;
+use crate::jobs::load::{Additions, Dump, DumpText, Loaded, Loader, ahead};
+use crate::pipeline::{Adaptation, FoundStatement, Phase};
 use crate::repository::{Manifest, Repository, Role, Stem};
 
 /// A dump, as a server gets it.
@@ -21,6 +22,12 @@ pub(in crate::jobs) struct Material {
     pub(in crate::jobs) has_manifest: bool,
     /// Whether statements of kinds that are not known are sent.
     pub(in crate::jobs) accepts_unexpected: bool,
+    /// How an archive is compressed once more, around what `pg_dump` has written.
+    pub(in crate::jobs) packed: Compression,
+    /// How its text is read, if there is no manifest.
+    pub(in crate::jobs) adaptation: Option<Adaptation>,
+    /// The roles that its extensions are made as.
+    pub(in crate::jobs) additions: Additions,
 }
 
 impl Material {
@@ -36,7 +43,10 @@ impl Material {
             format,
             compression,
             has_manifest: true,
+            packed: Compression::None,
+            adaptation: None,
             accepts_unexpected: true,
+            additions: Additions::of(manifest),
         }
     }
 
@@ -63,11 +73,14 @@ impl Material {
         match self.format {
             Format::Plain => loader.load_dump(self.text()).await,
             Format::Custom | Format::Directory if self.has_manifest => {
-                loader.load_archive(&self.path).await
+                loader.load_archive(&self.path, &self.additions).await
             }
             Format::Custom | Format::Directory => {
                 let accepts = self.accepts_unexpected;
-                loader.load_archive_as_text(&self.path, accepts).await
+                let owners = &self.additions;
+                loader
+                    .load_archive_as_text(&self.archive(), accepts, owners)
+                    .await
             }
         }
     }
@@ -86,8 +99,23 @@ impl Material {
         }
         let accepts = self.has_manifest || self.accepts_unexpected;
         loader
-            .load_definitions_of_archive(&self.path, accepts)
+            .load_definitions_of_archive(&self.archive(), accepts)
             .await
+    }
+
+    /// The statement at this line of what [`load_definitions`](Self::load_definitions) sends.
+    ///
+    /// # Errors
+    /// When the dump cannot be read, or the limit is reached.
+    pub(in crate::jobs) async fn definition_at(
+        &self,
+        loader: &Loader<'_>,
+        line: u64,
+    ) -> Result<Option<FoundStatement>, JobError> {
+        if self.format == Format::Plain {
+            return loader.definition_at(self.text(), line).await;
+        }
+        loader.definition_of_archive_at(&self.archive(), line).await
     }
 
     fn text(&self) -> Dump {
@@ -97,7 +125,18 @@ impl Material {
                 path: self.path.clone(),
                 compression: self.compression,
             },
+            adaptation: self.adaptation.clone(),
             accepts_unexpected: self.accepts_unexpected,
+            additions: self.additions.clone(),
+        }
+    }
+
+    fn archive(&self) -> ArchiveFile {
+        ArchiveFile {
+            path: self.path.clone(),
+            format: self.format,
+            packed: self.packed,
+            adaptation: self.adaptation.clone(),
         }
     }
 }

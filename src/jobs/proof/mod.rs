@@ -13,7 +13,7 @@ mod statistics;
 pub(super) use comparison::Comparison;
 pub(super) use copy::census_of;
 pub(super) use globals::read_globals;
-pub(super) use level::{ComparisonLevel, Verdict, about_rewritten, major_of};
+pub(super) use level::{ComparisonLevel, Verdict, about_rewritten, about_unvalidated, major_of};
 pub(super) use load::Material;
 pub(super) use properties::{Refused, RestoredCopy, give_properties, without};
 pub(super) use statistics::{side_by_side, without_statistics};

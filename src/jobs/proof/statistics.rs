@@ -48,7 +48,7 @@ pub(in crate::jobs) fn without_statistics(others: &[NotRefreshed]) -> Vec<String
 }
 
 /// What both give, once both are done. If `first` fails, `second` is given up; if that fails, `first` is
-/// told to end, and its own failure comes first.
+/// asked to end, and its own failure comes first.
 pub(in crate::jobs) async fn side_by_side<T, U>(
     first: impl Future<Output = Result<T, JobError>>,
     end_first: &CancellationToken,
@@ -83,7 +83,7 @@ mod tests {
     use crate::jobs::limit::Stop;
 
     #[test]
-    fn what_has_no_statistics_is_told_with_what_to_do_about_it() {
+    fn what_has_no_statistics_is_reported_with_what_to_do_about_it() {
         let one = |table: &str, reason: Option<&str>| NotRefreshed {
             table: table.to_owned(),
             reason: reason.map(str::to_owned),
@@ -111,7 +111,7 @@ mod tests {
         Err(JobError::failed(what))
     }
 
-    /// How both ended: the second one, and the first that waits to be told to end, and then ends so.
+    /// How both ended: the second one, and the first that waits to be asked to end, and then ends so.
     async fn remark_after(ends: Result<(), JobError>, second: Result<(), JobError>) -> String {
         let end = CancellationToken::new();
         let first = async {
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whichever_fails_ends_the_other_and_of_both_the_first_is_told() {
+    async fn whichever_fails_ends_the_other_and_of_both_the_first_is_reported() {
         let end = CancellationToken::new();
         let outcome = side_by_side(ready(failed::<()>("first")), &end, pending()).await;
         let outcome = outcome.map(|((), ())| ());

@@ -9,7 +9,11 @@ use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
 use tokio::time::timeout;
 
+use crate::config::RestoreSettings;
 use crate::display::span;
+use crate::jobs::JobError;
+use crate::jobs::run::Run;
+use crate::mask::mask;
 
 /// What of our environment such a command gets: what `systemctl` and the like need, no secret.
 const PASSED_ON: [&str; 7] = [
@@ -22,13 +26,52 @@ const PASSED_ON: [&str; 7] = [
     "DBUS_SESSION_BUS_ADDRESS",
 ];
 
-/// So much of what it says is told.
+/// So much of what it says is reported.
 const SAID: u64 = 4096;
+
+/// The application that uses a database.
+pub(in crate::jobs) struct Application<'a> {
+    /// How it is stopped and started.
+    pub(in crate::jobs) settings: &'a RestoreSettings,
+    /// The database.
+    pub(in crate::jobs) database: &'a str,
+}
+
+impl Application<'_> {
+    /// Stops it, if there is a command for that.
+    ///
+    /// # Errors
+    /// When the command fails, or the run is to end: half of it may be stopped then.
+    pub(in crate::jobs) async fn stop(&self, job: &Run<'_>) -> Result<(), JobError> {
+        let Some(words) = &self.settings.stop else {
+            return Ok(());
+        };
+        job.step(&format!("stopping the application: {}", shown(words)));
+        let stopping = run(
+            words,
+            self.database,
+            &job.context.environment,
+            self.settings.timeout,
+        );
+        job.wait_for(stopping)
+            .await?
+            .map_err(|error| JobError::failed(format!("the application does not stop: {error}")))
+    }
+
+    /// Starts it, if there is a command for that; the reason if that fails.
+    pub(in crate::jobs) async fn start(&self, job: &Run<'_>) -> Option<String> {
+        let words = self.settings.start.as_ref()?;
+        job.step(&format!("starting the application: {}", shown(words)));
+        let environment = &job.context.environment;
+        let started = run(words, self.database, environment, self.settings.timeout);
+        started.await.err()
+    }
+}
 
 /// Runs a command to its end; the error says what went wrong, in a phrase.
 ///
 /// What it leaves running is left alone: a start command may start the application itself.
-pub(super) async fn run(
+async fn run(
     words: &[String],
     database: &str,
     environment: &BTreeMap<String, String>,
@@ -37,7 +80,7 @@ pub(super) async fn run(
     let Some((program, arguments)) = words.split_first() else {
         return Ok(());
     };
-    let shown = words.join(" ");
+    let shown = shown(words);
     let passed_on = PASSED_ON
         .iter()
         .filter_map(|name| Some((*name, environment.get(*name)?)));
@@ -60,12 +103,12 @@ pub(super) async fn run(
         .map_err(|error| format!("`{shown}` cannot be started: {error}"))?;
     let stderr = child.stderr.take();
     let reader = tokio::spawn(async move {
-        let mut said = Vec::new();
+        let mut detail = Vec::new();
         if let Some(mut stderr) = stderr {
-            // What cannot be read is not told.
-            let _ = (&mut stderr).take(SAID).read_to_end(&mut said).await;
+            // What cannot be read is not reported.
+            let _ = (&mut stderr).take(SAID).read_to_end(&mut detail).await;
         }
-        String::from_utf8_lossy(&said).trim().to_owned()
+        String::from_utf8_lossy(&detail).trim().to_owned()
     });
     let status = match timeout(limit, child.wait()).await {
         Ok(Ok(status)) => status,
@@ -81,14 +124,19 @@ pub(super) async fn run(
         return Ok(());
     }
     // Something that it has started may hold its output open.
-    let said = timeout(Duration::from_secs(1), reader).await;
-    let said = said.ok().and_then(Result::ok).unwrap_or_default();
-    let said = if said.is_empty() {
+    let detail = timeout(Duration::from_secs(1), reader).await;
+    let detail = detail.ok().and_then(Result::ok).unwrap_or_default();
+    let detail = if detail.is_empty() {
         String::new()
     } else {
-        format!("; its output:\n{said}")
+        format!("; its output:\n{detail}")
     };
-    Err(format!("`{shown}` ended with {status}{said}"))
+    Err(format!("`{shown}` ended with {status}{detail}"))
+}
+
+/// A command as it is shown and recorded, without the passwords that it may have.
+pub(super) fn shown(words: &[String]) -> String {
+    mask(&words.join(" "), &[])
 }
 
 #[cfg(test)]
@@ -116,7 +164,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn its_failure_is_told() {
+    async fn its_failure_is_reported() {
         let failed = ran(&["sh", "-c", "echo no unit >&2; exit 5"], 60_000).await;
         let failed = failed.unwrap_err();
         assert!(

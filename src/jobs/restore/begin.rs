@@ -7,10 +7,9 @@ use std::time::Duration;
 use super::cut_short::CutShort;
 use super::maintenance::connect_to_another;
 use super::send_check;
-use super::source::Source;
-use super::{RestoreSource, close_open_runs};
+use super::source::{RestoreSource, Source};
 use crate::config::Connection;
-use crate::jobs::record::append;
+use crate::jobs::record::{append, unrecorded};
 use crate::jobs::run::Run;
 use crate::jobs::{JobContext, JobError};
 use crate::pipeline::StreamSummary;
@@ -24,7 +23,7 @@ pub(in crate::jobs) const NOTHING_RESTORED: &str = "nothing was restored because
 /// What is prepared for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::jobs) enum Depth {
-    /// Nothing is locked and nothing made, and no backup is read in full: problems are told.
+    /// Nothing is locked and nothing made, and no backup is read in full: problems are reported.
     Ask,
     /// The same, and a file that there is no manifest for is read in full.
     Look,
@@ -49,6 +48,9 @@ pub struct RestoreOrder<'a> {
     pub passed_over: &'a [String],
     /// Whether statements of kinds that are not known are carried out.
     pub accept_unexpected: bool,
+    /// Whether what cannot be restored is left out: then the backup is not read before, and what the server
+    /// lacks for it is a warning.
+    pub salvages: bool,
     /// How long it should take (P18).
     pub objective: Duration,
     /// How old a backup may be (P18).
@@ -69,11 +71,28 @@ pub(in crate::jobs) struct RestoreStart {
 }
 
 impl RestoreOrder<'_> {
+    /// What brings back the rest of a backup that failed so, as the end of a failure's text; nothing where
+    /// the backup is not to blame.
+    pub(in crate::jobs) fn salvage_hint(&self, error: &JobError) -> String {
+        let is_of_the_backup = match error {
+            JobError::Damaged(_) | JobError::Refused(_) | JobError::NotLoaded { .. } => true,
+            JobError::Failed { may_pass, .. } => !may_pass,
+            _ => false,
+        };
+        if self.salvages || !is_of_the_backup {
+            return String::new();
+        }
+        let command = self.source.salvage_command(self.database);
+        format!("\nhint: `{command}` salvages what it holds")
+    }
+}
+
+impl RestoreOrder<'_> {
     /// A record of the ledger, with what has been done up to now.
     fn record(&self, run: &Run<'_>, event: Event, side_names: Option<SideNames>) -> Record {
         let backup = match self.source {
             RestoreSource::Backup(_, stem) => stem.to_string(),
-            RestoreSource::DumpFile(path) => path.display().to_string(),
+            RestoreSource::DumpFile { path, .. } => path.display().to_string(),
         };
         let details = RestoreDetails {
             backup: Some(backup),
@@ -160,7 +179,7 @@ impl RestoreOrder<'_> {
                 (Some(lock), found)
             }
         };
-        let source = Source::open(run, self.source).await?;
+        let mut source = Source::open(run, self.source, self.salvages).await?;
         run.step_log.update(|facts| {
             facts.file = Some(source.path.display().to_string());
             facts.backup_started = source.started();
@@ -171,6 +190,7 @@ impl RestoreOrder<'_> {
         run.step_log
             .update(|facts| facts.server = Some(maintenance.server()));
         let server_facts = run.wait_for(server_facts(&client)).await??;
+        source.is_for(server_facts.major);
         Ok(RestoreStart {
             lock,
             cut_short,
@@ -193,10 +213,20 @@ impl RestoreOrder<'_> {
         server_major: u32,
     ) -> Result<(StreamSummary, Option<String>), JobError> {
         run.step(&format!("reading {} in full", source.label));
-        let stream_summary = source.read(run, self.source, server_major).await?;
-        let unexpected =
-            send_check::judge_findings(source, &stream_summary.findings, self.accept_unexpected)?;
-        Ok((stream_summary, unexpected))
+        let reading = async {
+            let stream_summary = source.read(run, self.source, server_major).await?;
+            let findings = &stream_summary.findings;
+            let unexpected = send_check::judge_findings(source, findings, self.accept_unexpected)?;
+            Ok((stream_summary, unexpected))
+        };
+        reading.await.map_err(|error| {
+            let hint = self.salvage_hint(&error);
+            match error {
+                JobError::Damaged(text) => JobError::Damaged(text + &hint),
+                JobError::Refused(text) => JobError::Refused(text + &hint),
+                error => error,
+            }
+        })
     }
 }
 
@@ -211,6 +241,27 @@ pub(in crate::jobs) fn lock(
     let lock = repository.lock(&context.holder(operation))?;
     let found = close_open_runs(context, repository)?;
     Ok((lock, found.into_iter().map(|(_, cut)| cut).collect()))
+}
+
+/// Closes what `restore.log` has of restores that were killed, for whoever holds the lock. Gives
+/// their ends as they are on record now, and what there is to know of them.
+pub(in crate::jobs) fn close_open_runs(
+    context: &JobContext,
+    repository: &Repository,
+) -> Result<Vec<(Record, CutShort)>, JobError> {
+    let ledger = repository.restore_ledger();
+    let to_error = |source| unrecorded(&ledger, "nothing was done because")(source);
+    let mut closed = Vec::new();
+    for open in ledger.open_runs().map_err(to_error)? {
+        let Some(cut) = CutShort::of(&open) else {
+            continue;
+        };
+        let found = "the process ended before the restore did; found later";
+        let end = open.closed(context.now(), Event::Interrupted, found);
+        ledger.append(&end).map_err(to_error)?;
+        closed.push((end, cut));
+    }
+    Ok(closed)
 }
 
 /// The providers of labels, of a dump or of these, that the server has not loaded.

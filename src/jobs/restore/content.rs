@@ -2,15 +2,15 @@
 
 use super::create_target::Creation;
 use super::send_check::{self, Stamp};
-use super::work::{Loading, Made, Restore};
+use super::work::{Loading, Made, Restore, Shown};
 use super::{content, rights};
 use crate::config::Format;
 use crate::display::recomputed;
 use crate::jobs::JobError;
-use crate::jobs::load::{Loaded, Loader};
+use crate::jobs::load::{Additions, Loaded, Loader, Refusal, lacking};
 use crate::jobs::proof::{
     Comparison, ComparisonLevel, Material, Refused, RestoredCopy, Verdict, about_rewritten,
-    census_of, give_properties, side_by_side, without, without_statistics,
+    about_unvalidated, census_of, give_properties, side_by_side, without, without_statistics,
 };
 use crate::jobs::run::Run;
 use crate::pipeline::census::{Census, Difference};
@@ -19,6 +19,7 @@ use crate::postgres::{
     Client, Confinement, Conninfo, analyze, database_properties, knows_time_zone,
     property_differences,
 };
+use crate::repository::Manifest;
 
 /// So many differences are named; the rest is counted.
 const NAMED: usize = 10;
@@ -26,7 +27,7 @@ const NAMED: usize = 10;
 impl Restore<'_> {
     /// The time zone that the database had, if that is known, here as well; else it is loaded in the
     /// one that the server has.
-    pub(super) async fn zone_to_load_in(
+    pub(in crate::jobs) async fn zone_to_load_in(
         &self,
         client: &Client,
         made: &mut Made,
@@ -46,7 +47,7 @@ impl Restore<'_> {
     }
 
     /// How a database that was made here is loaded, and dumped again.
-    fn loader<'a>(
+    pub(in crate::jobs) fn loader<'a>(
         &self,
         run: &'a Run<'a>,
         loading: &'a Loading,
@@ -94,28 +95,58 @@ impl Restore<'_> {
                 let way_out =
                     rights::way_out(refusal.is_about_privileges(), &self.prepared.server_facts);
                 let way_out = way_out.map_or_else(String::new, |way| format!("; {way}"));
-                Err(JobError::Failed {
-                    message: format!(
-                        "the backup could not be loaded: {}: {}{way_out}",
-                        refusal.how,
-                        refusal.in_short()
-                    ),
-                    said: Some(refusal.said),
-                    may_pass: false,
+                let message = format!(
+                    "the backup could not be loaded: {}: {}{way_out}",
+                    refusal.how,
+                    refusal.in_short()
+                );
+                let detail = refusal.detail.clone();
+                Err(if self.is_of_the_backup(&refusal) {
+                    JobError::NotLoaded { message, detail }
+                } else {
+                    JobError::Failed {
+                        message,
+                        detail: Some(detail),
+                        may_pass: false,
+                    }
                 })
             }
         }
     }
 
+    /// Whether it is the backup and not the server, or who loads it, that is to blame for a refusal; as a drill
+    /// judges.
+    fn is_of_the_backup(&self, refusal: &Refusal) -> bool {
+        let manifest = self.prepared.source.manifest.as_ref();
+        let server = self.prepared.server_facts.major;
+        let is_newer = manifest.is_some_and(|manifest| manifest.server.major() > server);
+        let is_of_the_server = refusal.may_pass()
+            || refusal.is_about_privileges()
+            || lacking(&refusal.reason()).is_some();
+        refusal.is_of_a_statement() && !is_newer && !is_of_the_server
+    }
+
+    fn is_partial(&self) -> bool {
+        let manifest = self.prepared.source.manifest.as_ref();
+        manifest.is_some_and(Manifest::is_partial)
+    }
+
     /// The backup's dump.
-    pub(super) fn material(&self) -> Material {
+    pub(in crate::jobs) fn material(&self) -> Material {
         let source = &self.prepared.source;
         Material {
             path: source.path.clone(),
             format: source.format,
             compression: source.compression,
+            packed: source.packed,
+            adaptation: source.adaptation.clone(),
             has_manifest: source.manifest.is_some(),
             accepts_unexpected: self.request.order.accept_unexpected,
+            additions: source
+                .manifest
+                .as_ref()
+                .map(Additions::of)
+                .unwrap_or_default(),
         }
     }
 
@@ -123,6 +154,23 @@ impl Restore<'_> {
     fn stream_summary(&self) -> Result<&StreamSummary, JobError> {
         let stream_summary = self.prepared.stream_summary.as_ref();
         stream_summary.ok_or_else(|| JobError::Internal("the backup was not read".to_owned()))
+    }
+
+    /// What the comparison shows of the rows.
+    pub(super) fn shown(&self) -> Shown {
+        let census = self.prepared.stream_summary.as_ref().map(|it| &it.census);
+        let Some(census) = census.filter(|_| self.prepared.source.manifest.is_none()) else {
+            return Shown::Compared;
+        };
+        if census.inserted_tables() > 0 {
+            Shown::Counted
+        } else if census.summary().tables == 0 && census.objects("TABLE").next().is_some() {
+            Shown::NoRows {
+                tables: census.objects("TABLE").count() as u64,
+            }
+        } else {
+            Shown::Compared
+        }
     }
 
     /// Dumps what was loaded, and compares it with what was read from the backup; gives rows and
@@ -140,7 +188,10 @@ impl Restore<'_> {
             .expect(Amount::Bytes(stream_summary.text_bytes));
         let encoding = stream_summary.dependencies.encoding.as_deref();
         let copy = self.loader(run, loading, conninfo);
-        let found = census_of(&copy, encoding).await?;
+        let mut found = census_of(&copy, encoding).await?;
+        if self.prepared.source.manifest.is_none() {
+            found = found.fit_to(&stream_summary.census);
+        }
         let mut comparison = Comparison::between(&stream_summary.census, &found);
         let mut unknown = None;
         if comparison.wants_reference() {
@@ -150,7 +201,13 @@ impl Restore<'_> {
             }
         }
         let versions = [self.prepared.server_facts.major, loading.own.version.major];
-        let level = self.prepared.source.comparison_level(versions);
+        let written_by = stream_summary.dependencies.written_by;
+        let source = &self.prepared.source;
+        let level = source.comparison_level(versions, written_by);
+        if self.is_partial() {
+            made.warnings
+                .extend(about_unvalidated(&comparison.take_foreign_keys()));
+        }
         let verdict = comparison.judge(level);
         self.log_found(&found, &verdict);
         refuse_losses(&verdict, unknown)?;
@@ -158,7 +215,7 @@ impl Restore<'_> {
         if !verdict.of_the_version.is_empty() {
             made.warnings.push(format!(
                 "{}:\n{}",
-                agreement(level),
+                agreement(level, self.shown()),
                 list(&display_differences(&verdict.of_the_version))
             ));
         }
@@ -307,6 +364,14 @@ impl Restore<'_> {
         if differences.is_empty() {
             return Ok(());
         }
+        if self.prepared.source.manifest.is_none() {
+            // It was not the database itself that said so.
+            made.warnings.push(format!(
+                "the restored database is not as the dump describes it:\n{}",
+                list(&differences)
+            ));
+            return Ok(());
+        }
         Err(JobError::failed(format!(
             "the restored database is not as it was:\n{}",
             list(&differences)
@@ -339,8 +404,15 @@ fn display_differences(differences: &[Difference]) -> Vec<String> {
 }
 
 /// What agrees although not everything does.
-fn agreement(level: ComparisonLevel) -> &'static str {
+fn agreement(level: ComparisonLevel, shown: Shown) -> &'static str {
     match level {
+        _ if shown != Shown::Compared => {
+            "objects differ, as they may between versions of PostgreSQL"
+        }
+        ComparisonLevel::Listed => {
+            "all rows agree and every object that the dump names is there, but other objects differ, as \
+             they may by the options of pg_dump or between versions of PostgreSQL"
+        }
         ComparisonLevel::Rows => {
             "all rows agree, but other objects differ, as they may between versions of PostgreSQL"
         }

@@ -253,7 +253,7 @@ impl Restore<'_> {
         created.map_err(|error| {
             let locale = like.map(|like| {
                 format!(
-                    "it is to have encoding {}, locale {} and provider {}; `locale -a` on the \
+                    "it is to have encoding {}, locale {} and provider {}\nhint: `locale -a` on the \
                      server's machine lists the available ones",
                     like.encoding, like.lc_collate, like.locale_provider
                 )
@@ -327,7 +327,9 @@ pub(in crate::jobs) fn forecast(
     stream_summary: Option<&StreamSummary>,
 ) -> Option<u64> {
     let text = stream_summary.map(|stream_summary| of_text(stream_summary.text_bytes));
-    recorded.map(|properties| properties.size_bytes).or(text)
+    // A dump file does not say.
+    let recorded = recorded.map(|properties| properties.size_bytes);
+    recorded.filter(|bytes| *bytes > 0).or(text)
 }
 
 fn of_text(bytes: u64) -> u64 {

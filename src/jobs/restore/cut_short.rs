@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, FixedOffset};
 
+use super::application;
 use crate::postgres::Standing;
 use crate::repository::{Details, Event, Operation, Record, SideNames};
 
@@ -86,7 +87,7 @@ impl CutShort {
         };
         if let Some(start) = start.filter(|_| stops) {
             text.push_str("; the application may still be stopped: ");
-            text.push_str(&start.join(" "));
+            text.push_str(&application::shown(start));
         }
         text
     }

@@ -29,7 +29,7 @@ fn depends_on_the_database(kind: ConnectErrorKind, sqlstate: Option<&str>) -> bo
 }
 
 /// Connects to a database that is not this one.
-pub(super) async fn connect_to_another(
+pub(in crate::jobs) async fn connect_to_another(
     context: &JobContext,
     connection: &Connection,
     database: &str,
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_another_database_may_mend_is_tried_again() {
+    fn only_what_another_database_may_fix_is_tried_again() {
         use ConnectErrorKind::{AuthenticationFailed, NoSuchDatabase, Other, ServerDown};
         for (kind, sqlstate, expected) in [
             (NoSuchDatabase, Some("3D000"), true),

@@ -2,12 +2,14 @@
 //! compared with what was backed up, and only then given its name. Whatever fails before that moment
 //! leaves the database serving that was there.
 
-mod application;
+pub(super) mod application;
 pub(super) mod begin;
 mod content;
 pub(super) mod create_target;
 pub(super) mod cut_short;
-mod maintenance;
+mod dump_file;
+mod left_out;
+pub(super) mod maintenance;
 mod name;
 pub(super) mod preflight;
 mod rights;
@@ -18,38 +20,38 @@ pub(super) mod source;
 pub(super) mod steps;
 pub(super) mod swap;
 mod undo;
-mod work;
+pub(super) mod work;
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU8;
 
 use chrono::{DateTime, FixedOffset};
 
+use super::JobError;
 use super::run::Run;
-use super::{JobContext, JobError};
 use crate::config::RestoreSettings;
-use crate::jobs::record::unrecorded;
 use crate::pipeline::StreamSummary;
 use crate::pipeline::census::Census;
 use crate::postgres::{
     Client, Conninfo, DatabaseProperties, Dependents, ServerFacts, Standing, dependents, locales,
     missing_locales,
 };
-use crate::repository::{Content, Event, Lock, Manifest, Record, Replaced, Repository};
+use crate::repository::{Content, Lock, Manifest, Replaced};
 use begin::{Depth, RestoreStart, missing_providers};
 use create_target::{forecast, free};
 use preflight::{Judgement, Wanted};
 use send_check::Stamp;
 use side_names::Names;
-use source::Source;
+use source::{Source, like_what, read_for_the_plan};
 
 pub use begin::RestoreOrder;
+pub(super) use begin::close_open_runs;
 pub use cut_short::CutShort;
 pub use send_check::about_functions;
 pub use source::RestoreSource;
 pub use steps::{LastDrill, PlannedStep, Preview};
 pub use undo::{PreparedUndo, UndoReport, UndoRequest, prepare_undo, undo};
-pub use work::{RestoreReport, restore};
+pub use work::{RestoreReport, Shown, restore};
 
 /// A restore that is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -70,18 +72,18 @@ pub struct RestoreRequest<'a> {
 
 /// A restore for which everything is there, and nothing is touched yet. Holds the database's lock.
 pub struct Prepared {
-    /// What can be told of it.
+    /// What can be reported of it.
     pub plan: RestorePlan,
     _lock: Option<Lock>,
-    source: Source,
+    pub(super) source: Source,
     stream_summary: Option<StreamSummary>,
     /// Of its files, from before they were read.
     stamp: Option<Stamp>,
-    server_facts: ServerFacts,
+    pub(super) server_facts: ServerFacts,
     /// To a database that is not the one that is replaced.
     maintenance: Conninfo,
     /// What the new database is made like, if anything is known.
-    like: Option<DatabaseProperties>,
+    pub(super) like: Option<DatabaseProperties>,
 }
 
 /// What a restore is going to do.
@@ -167,7 +169,7 @@ pub async fn look_ahead(run: &Run<'_>, request: &RestoreRequest<'_>) -> Result<A
 }
 
 /// Takes the lock, reads the backup in full, and looks whether the server has all that it needs.
-/// Nothing is changed.
+/// Nothing is changed. For a salvage the backup is not read.
 ///
 /// # Errors
 /// When the backup is damaged, or something is missing: all of it is named. That is in
@@ -190,27 +192,6 @@ pub async fn prepare(run: &Run<'_>, request: &RestoreRequest<'_>) -> Result<Prep
         source: Box::new(error),
         left: String::new(),
     })
-}
-
-/// Closes what `restore.log` has of restores that were killed, for whoever holds the lock. Gives
-/// their ends as they are on record now, and what there is to know of them.
-pub(super) fn close_open_runs(
-    context: &JobContext,
-    repository: &Repository,
-) -> Result<Vec<(Record, CutShort)>, JobError> {
-    let ledger = repository.restore_ledger();
-    let to_error = |source| unrecorded(&ledger, "nothing was done because")(source);
-    let mut closed = Vec::new();
-    for open in ledger.open_runs().map_err(to_error)? {
-        let Some(cut) = CutShort::of(&open) else {
-            continue;
-        };
-        let found = "the process ended before the restore did; found later";
-        let end = open.closed(context.now(), Event::Interrupted, found);
-        ledger.append(&end).map_err(to_error)?;
-        closed.push((end, cut));
-    }
-    Ok(closed)
 }
 
 fn replaced(standing: &Standing) -> Replaced {
@@ -277,26 +258,14 @@ impl Preparation<'_> {
         let lookup = run.wait_for(looking).await??;
         drop(client);
 
-        // Where there is nothing, reading it says so.
-        let stamp = Stamp::of(&source.path).ok();
-        let mut warnings = self.known_before(&cut_short, &server_facts);
-        let (stream_summary, remarks) = self.read_in_full(&source, server_facts.major).await?;
-        warnings.extend(remarks);
-
         let replaces = self.replaces(&server_facts);
-        let standing = replaces
-            .is_some()
-            .then(|| maintenance.to_database(database));
+        let standing = replaces.as_ref().map(|_| maintenance.to_database(database));
         let like = source.properties_or_of(run, standing.as_ref()).await?;
-        warnings.extend(like_what(&source, &server_facts, like.is_some()));
         let names = Names::free(database, run.now(), &server_facts.databases);
         let plan = RestorePlan {
             backup: source.label.clone(),
             started: source.started(),
-            rows: stream_summary
-                .as_ref()
-                .map(|stream_summary| stream_summary.census.summary().rows)
-                .or(source.manifest.as_ref().map(|one| one.census.summary.rows)),
+            rows: source.manifest.as_ref().map(|one| one.census.summary.rows),
             server: maintenance.server(),
             database: database.to_owned(),
             user: server_facts.user.clone(),
@@ -304,20 +273,33 @@ impl Preparation<'_> {
             loads_into: names.loads_into,
             keeps_as: replaces.as_ref().map(|_| names.keeps_as),
             replaces,
-            warnings,
+            warnings: self.known_before(&cut_short, &server_facts),
         };
         let mut prepared = Prepared {
             plan,
             _lock: lock,
+            // Where there is nothing, reading it says so.
+            stamp: Stamp::of(&source.path).ok(),
             source,
-            stream_summary,
-            stamp,
+            stream_summary: None,
             server_facts,
             maintenance,
             like,
         };
-        let judgement = self.judge_prepared(&prepared, &lookup).await?;
-        let warnings = &mut prepared.plan.warnings;
+        let judgement = self.read_and_judge(&mut prepared, &lookup).await?;
+        if request.order.salvages {
+            prepared.leave_out(&lookup);
+        }
+        let Prepared {
+            plan: RestorePlan { warnings, .. },
+            source,
+            server_facts,
+            like,
+            ..
+        } = &mut prepared;
+        warnings.extend(source.remarks.iter().cloned());
+        warnings.extend(like_what(source, server_facts, like.is_some()));
+        warnings.extend(left_out::not_in_the_backup(source.manifest.as_ref()));
         warnings.extend(judgement.warnings);
         run.step_log
             .update(|facts| facts.warnings.clone_from(warnings));
@@ -334,7 +316,25 @@ impl Preparation<'_> {
         replaces.cloned()
     }
 
-    /// Judges whether the server has all that is needed.
+    /// Reads the backup in full where that is wanted, and judges whether the server has all that is needed.
+    async fn read_and_judge(
+        &self,
+        prepared: &mut Prepared,
+        lookup: &Lookup,
+    ) -> Result<Judgement, JobError> {
+        let server_facts = &prepared.server_facts;
+        let database = self.request.order.database;
+        let stands = server_facts.databases.contains_key(database);
+        // Knowing more changes nothing of it, and reading a backup may take hours. What only lacks
+        // something is named with all else that it lacks.
+        let is_hopeless = server_facts.in_recovery || stands && !self.request.replace;
+        if self.depth != Depth::Work || !is_hopeless {
+            self.read_in_full(prepared).await?;
+        }
+        self.judge_prepared(prepared, lookup).await
+    }
+
+    /// Judges whether the server has all that is needed, as far as is known.
     async fn judge_prepared(
         &self,
         prepared: &Prepared,
@@ -375,28 +375,29 @@ impl Preparation<'_> {
             forecast: forecast(source.properties(), stream_summary.as_ref()),
             free: free(maintenance, server_facts, tablespace),
         };
-        Ok(preflight::judge_restore(server_facts, &wanted))
+        Ok(if self.request.order.salvages {
+            preflight::judge_salvage(server_facts, &wanted)
+        } else {
+            preflight::judge_restore(server_facts, &wanted)
+        })
     }
 
-    /// Reads a backup in full where that is wanted, and judges what of it is sent; gives what there is to say
-    /// of it.
+    /// Reads a backup in full where that is wanted, and judges what of it is sent.
     ///
     /// # Errors
     /// When it cannot be read, or is not to be restored.
-    async fn read_in_full(
-        &self,
-        source: &Source,
-        server_major: u32,
-    ) -> Result<(Option<StreamSummary>, Vec<String>), JobError> {
+    async fn read_in_full(&self, prepared: &mut Prepared) -> Result<(), JobError> {
+        let source = &prepared.source;
         let is_read = match self.depth {
+            _ if self.request.order.salvages => false,
             Depth::Ask => false,
             Depth::Look => source.manifest.is_none(),
             Depth::Work => true,
         };
         if !is_read {
-            return Ok((None, Vec::new()));
+            return Ok(());
         }
-        let order = &self.request.order;
+        let (order, server_major) = (&self.request.order, prepared.server_facts.major);
         let (stream_summary, unexpected) =
             order.read_in_full(&self.run, source, server_major).await?;
         let of_the_plan = (self.depth == Depth::Look).then(|| read_for_the_plan(source));
@@ -404,8 +405,18 @@ impl Preparation<'_> {
         self.run
             .step_log
             .update(|facts| facts.expected = Some(expected));
-        let remarks = unexpected.into_iter().chain(of_the_plan).collect();
-        Ok((Some(stream_summary), remarks))
+        let standing = &prepared.server_facts.databases;
+        // The names are of the time at which it begins, and reading may have taken hours.
+        let names = Names::free(order.database, self.run.now(), standing);
+        let plan = &mut prepared.plan;
+        plan.compares_with = names.compares_with;
+        plan.loads_into = names.loads_into;
+        plan.keeps_as = plan.keeps_as.take().map(|_| names.keeps_as);
+        plan.rows = Some(stream_summary.census.summary().rows);
+        plan.warnings
+            .extend(unexpected.into_iter().chain(of_the_plan));
+        prepared.stream_summary = Some(stream_summary);
+        Ok(())
     }
 
     /// What the operator should know before anything is read: newer backups, and restores that were killed.
@@ -423,33 +434,35 @@ impl Preparation<'_> {
     }
 }
 
-/// What is said of a file that was read in full although nothing is done.
-pub(in crate::jobs) fn read_for_the_plan(source: &Source) -> String {
-    format!(
-        "{} was read in full for this plan, since it has no manifest; a restore sends \
-         all that it holds",
-        source.label
-    )
+impl Prepared {
+    /// Makes do with what the server has instead of what the database was like.
+    fn leave_out(&mut self, lookup: &Lookup) {
+        let server_facts = &self.server_facts;
+        let like = self.like.take();
+        self.like = like.map(|like| without_what_lacks(like, server_facts, lookup));
+    }
 }
 
-/// What to say of what the new database is made like, where no manifest speaks.
-fn like_what(source: &Source, server_facts: &ServerFacts, stands: bool) -> Option<String> {
-    if source.manifest.is_some() {
-        return None;
+/// What a database can be like on a server that lacks something of it: the server's own instead.
+fn without_what_lacks(
+    mut like: DatabaseProperties,
+    server_facts: &ServerFacts,
+    lookup: &Lookup,
+) -> DatabaseProperties {
+    if !server_facts.roles.contains_key(&like.owner) {
+        like.owner.clone_from(&server_facts.user);
     }
-    let label = &source.label;
-    Some(if stands {
-        format!(
-            "there is no manifest for {label}: owner, encoding, locale, privileges and settings are those \
-             of the existing database, and no role is restored"
-        )
-    } else {
-        format!(
-            "there is no manifest for {label}: the database gets the server's own encoding and locale, \
-             belongs to user {}, and no role is restored",
-            server_facts.user
-        )
-    })
+    let has = |tablespace: &String| server_facts.tablespaces.contains_key(tablespace);
+    like.tablespace = like.tablespace.filter(has);
+    if !lookup.missing_locales.is_empty() {
+        // It goes with every encoding.
+        "libc".clone_into(&mut like.locale_provider);
+        "C".clone_into(&mut like.lc_collate);
+        "C".clone_into(&mut like.lc_ctype);
+        like.locale = None;
+        like.icu_rules = None;
+    }
+    like
 }
 
 /// The providers of the labels that roles and the database itself bear.

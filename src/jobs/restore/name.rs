@@ -8,7 +8,7 @@ use crate::postgres::{TakePlace, databases};
 impl Restore<'_> {
     /// Gives the new database its name. Gives how many sessions were ended for it, and the name that
     /// the one has now which bore it before.
-    pub(super) async fn take_the_name(
+    pub(in crate::jobs) async fn take_the_name(
         &mut self,
         made: &mut Made,
     ) -> Result<(u64, Option<String>), JobError> {

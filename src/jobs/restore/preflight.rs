@@ -52,6 +52,24 @@ pub(in crate::jobs) struct Judgement {
     pub(in crate::jobs) warnings: Vec<String>,
 }
 
+/// Judges whether a server takes a new database at all; what it lacks of this one, a salvage leaves out.
+pub(in crate::jobs) fn judge_salvage(facts: &ServerFacts, wanted: &Wanted<'_>) -> Judgement {
+    let Judgement {
+        problems,
+        mut warnings,
+    } = judge_restore(facts, wanted);
+    let of_the_server = [
+        is_a_standby(facts),
+        has_the_name(facts, wanted),
+        may_create_no_database(facts),
+        has_no_space(wanted),
+    ];
+    let is_of_the_server = |one: &String| of_the_server.iter().flatten().any(|it| it == one);
+    let (problems, left_out): (Vec<_>, Vec<_>) = problems.into_iter().partition(is_of_the_server);
+    warnings.extend(left_out);
+    Judgement { problems, warnings }
+}
+
 /// Judges whether a server has what a backup needs.
 pub(in crate::jobs) fn judge_restore(facts: &ServerFacts, wanted: &Wanted<'_>) -> Judgement {
     let mut found = Judgement::default();
@@ -72,28 +90,53 @@ pub(in crate::jobs) fn judge_restore(facts: &ServerFacts, wanted: &Wanted<'_>) -
     {
         about_the_replaced(facts, wanted, standing, &mut found);
     }
-    if let (Some(forecast), Some(free)) = (wanted.forecast, wanted.free)
-        && free < forecast
-    {
-        found.problems.push(format!(
-            "the server's disk has {} free, and the database needs about {} next to the existing \
-             one: free some space there, or move the tablespace",
-            size(free),
-            size(forecast)
-        ));
-    }
+    found.problems.extend(has_no_space(wanted));
     found
 }
 
+fn has_no_space(wanted: &Wanted<'_>) -> Option<String> {
+    let (forecast, free) = (wanted.forecast?, wanted.free?);
+    (free < forecast).then(|| {
+        format!(
+            "the server's disk has {} free, and the database needs about {} next to the existing \
+             one\nhint: free some space there, or move the tablespace",
+            size(free),
+            size(forecast)
+        )
+    })
+}
+
+fn is_a_standby(facts: &ServerFacts) -> Option<String> {
+    facts.in_recovery.then(|| {
+        "the server is a standby, which takes no writes\nhint: restore on its primary".to_owned()
+    })
+}
+
+fn has_the_name(facts: &ServerFacts, wanted: &Wanted<'_>) -> Option<String> {
+    let is_taken = !wanted.may_replace && facts.databases.contains_key(wanted.name);
+    is_taken.then(|| {
+        format!(
+            "there is a database {:?} already\nhint: give another name with --into",
+            wanted.name
+        )
+    })
+}
+
+fn may_create_no_database(facts: &ServerFacts) -> Option<String> {
+    let user = &facts.user;
+    (!facts.may_create_databases).then(|| {
+        format!(
+            "user {user} may not create databases\nhint: ALTER ROLE \"{user}\" CREATEDB, or restore as \
+             a superuser"
+        )
+    })
+}
+
 fn about_the_server(facts: &ServerFacts, wanted: &Wanted<'_>, found: &mut Judgement) {
-    if facts.in_recovery {
-        found.problems.push(
-            "the server is a standby, which takes no writes: restore on its primary".to_owned(),
-        );
-    }
+    found.problems.extend(is_a_standby(facts));
     match wanted.source_major {
         Some(source) if source > facts.major => found.problems.push(format!(
-            "the backup comes from PostgreSQL {source}, and the server is {}: restore on a server \
+            "the backup comes from PostgreSQL {source}, and the server is {}\nhint: restore on a server \
              of version {source} or newer",
             facts.major
         )),
@@ -104,22 +147,12 @@ fn about_the_server(facts: &ServerFacts, wanted: &Wanted<'_>, found: &mut Judgem
         )),
         _ => {}
     }
-    if !wanted.may_replace && facts.databases.contains_key(wanted.name) {
-        found.problems.push(format!(
-            "there is a database {:?} already: give another name with --into",
-            wanted.name
-        ));
-    }
+    found.problems.extend(has_the_name(facts, wanted));
 }
 
 fn about_rights(facts: &ServerFacts, wanted: &Wanted<'_>, found: &mut Judgement) {
     let user = &facts.user;
-    if !facts.may_create_databases {
-        found.problems.push(format!(
-            "user {user} may not create databases: ALTER ROLE \"{user}\" CREATEDB, or restore as \
-             a superuser"
-        ));
-    }
+    found.problems.extend(may_create_no_database(facts));
     let missing = wanted
         .roles
         .iter()
@@ -127,7 +160,7 @@ fn about_rights(facts: &ServerFacts, wanted: &Wanted<'_>, found: &mut Judgement)
     let missing: Vec<&str> = missing.map(String::as_str).collect();
     if !facts.may_create_roles && !missing.is_empty() {
         found.problems.push(format!(
-            "the server lacks {}, and user {user} may not create roles: ALTER ROLE \"{user}\" \
+            "the server lacks {}, and user {user} may not create roles\nhint: ALTER ROLE \"{user}\" \
              CREATEROLE, create them by hand, or restore as a superuser",
             named("the role", "the roles", &missing)
         ));
@@ -179,7 +212,7 @@ fn about_the_database(
     if !wanted.missing_locales.is_empty() {
         let locales: Vec<&str> = wanted.missing_locales.iter().map(String::as_str).collect();
         found.problems.push(format!(
-            "the server lacks {}: make it on the server's machine (on Debian `dpkg-reconfigure \
+            "the server lacks {}\nhint: make it on the server's machine (on Debian `dpkg-reconfigure \
              locales`, or the package locales-all), and restart the server; `locale -a` lists the \
              available ones",
             named("the locale", "the locales", &locales)
@@ -272,8 +305,8 @@ fn about_pg_cron(facts: &ServerFacts, wanted: &Wanted<'_>, found: &mut Judgement
         found.problems.push(
             "the backup has the extension pg_cron, which can be made only in the database that \
              cron.database_name names, and a restore loads under another name before it changes \
-             them: bring it back by hand, as \"pg_cron by hand\" in docs/operations.md says, or \
-             single tables of it with --table"
+             them: bring it back by hand, as \"pg_cron by hand\" in \
+             /usr/share/doc/pgbackupd/operations.md says, or single tables of it with --table"
                 .to_owned(),
         );
     }
@@ -308,7 +341,7 @@ fn about_the_replaced(
     };
     if !dependents.prepared.is_empty() {
         found.problems.push(format!(
-            "prepared transactions keep the database {name:?} from being renamed: {}; COMMIT \
+            "prepared transactions keep the database {name:?} from being renamed: {}\nhint: COMMIT \
              PREPARED or ROLLBACK PREPARED each of them in it",
             list(&dependents.prepared)
         ));
@@ -341,11 +374,11 @@ fn about_the_replaced(
 fn about_tablespace(facts: &ServerFacts, tablespace: &str, found: &mut Judgement) {
     match facts.tablespaces.get(tablespace) {
         None => found.problems.push(format!(
-            "the server lacks the tablespace {tablespace:?}: make a directory that is the server's \
+            "the server lacks the tablespace {tablespace:?}\nhint: make a directory that is the server's \
              own and CREATE TABLESPACE \"{tablespace}\" LOCATION 'that directory'"
         )),
         Some(false) => found.problems.push(format!(
-            "user {user} may not create anything in the tablespace {tablespace:?}: GRANT CREATE ON \
+            "user {user} may not create anything in the tablespace {tablespace:?}\nhint: GRANT CREATE ON \
              TABLESPACE \"{tablespace}\" TO \"{user}\", or restore as a superuser",
             user = facts.user
         )),
@@ -357,14 +390,14 @@ fn about_tablespace(facts: &ServerFacts, tablespace: &str, found: &mut Judgement
 pub(in crate::jobs) fn lacks_label_provider(provider: &str) -> String {
     format!(
         "the backup has security labels of the label provider {provider:?}, which the server has not \
-         loaded: install its library on the server's machine, add it to shared_preload_libraries, and \
+         loaded\nhint: install its library on the server's machine, add it to shared_preload_libraries, and \
          restart the server"
     )
 }
 
 fn lacks_extension(what: &str, facts: &ServerFacts) -> String {
     format!(
-        "the server cannot install the extension {what}: install its package on the server's \
+        "the server cannot install the extension {what}\nhint: install its package on the server's \
          machine (contrib's are in postgresql-{} on Debian), then run it again",
         facts.major
     )
@@ -485,6 +518,7 @@ pub(super) mod tests {
             name: "postgis".to_owned(),
             version: "3.3".to_owned(),
             schema: "public".to_owned(),
+            owner: None,
         });
         let wanted = Wanted {
             may_replace: false,
@@ -521,6 +555,7 @@ pub(super) mod tests {
             name: PG_CRON.to_owned(),
             schema: "pg_catalog".to_owned(),
             version: "1.4".to_owned(),
+            owner: None,
         });
         let without = properties();
         let made = Dependencies {
@@ -576,7 +611,7 @@ pub(super) mod tests {
             "lacks the locale \"xx_YY\"",
             "lacks the roles \"away\", \"gone\", to whom",
             "tablespace \"fast\"",
-            "extension postgis:",
+            "extension postgis\nhint: ",
         ];
         let of_labels = ["of the label provider \"selinux\", which the server has not loaded"];
         check(&facts(), &[&for_all[..], &of_labels].concat());
@@ -628,7 +663,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_is_bound_to_the_replaced_database_is_told() {
+    fn what_is_bound_to_the_replaced_database_is_reported() {
         let (properties, roles) = (properties(), BTreeSet::new());
         let dependents = Dependents {
             prepared: vec!["left".to_owned()],
@@ -677,6 +712,7 @@ pub(super) mod tests {
             name: "hstore".to_owned(),
             version: "1.4".to_owned(),
             schema: "public".to_owned(),
+            owner: None,
         });
         let judgement = judge_restore(&facts, &wanted(&properties, &roles));
         assert_eq!(judgement.problems, [""; 0]);

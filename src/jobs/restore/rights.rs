@@ -235,7 +235,7 @@ pub(super) fn to_load(
     problems.extend(owners_without_a_place(facts, dependencies, properties));
     for extension in names(&dependencies.extensions).intersection(&facts.untrusted) {
         problems.push(format!(
-            "the extension {extension} is not trusted: only a superuser can install it; restore as \
+            "the extension {extension} is not trusted: only a superuser can install it\nhint: restore as \
              a superuser"
         ));
     }
@@ -243,14 +243,13 @@ pub(super) fn to_load(
         let grantors = names(&dependencies.grantors);
         let grantors: Vec<&str> = grantors.iter().map(String::as_str).collect();
         problems.push(format!(
-            "privileges in the dump were granted by {}, in whose name only a superuser can grant: \
-             restore as a superuser",
+            "privileges in the dump were granted by {}, in whose name only a superuser can grant\nhint: restore as a superuser",
             named("the role", "the roles", &grantors)
         ));
     }
     for (what, statement) in &dependencies.of_superusers {
         problems.push(format!(
-            "the dump holds {what}, which only a superuser can make ({statement} …): restore as a \
+            "the dump holds {what}, which only a superuser can make ({statement} …)\nhint: restore as a \
              superuser"
         ));
     }
@@ -259,7 +258,7 @@ pub(super) fn to_load(
     {
         problems.push(format!(
             "the table {table} has row security that holds for its owner too, so that user {user} could \
-             not compare its rows: ALTER ROLE \"{user}\" BYPASSRLS, or restore as a superuser"
+             not compare its rows\nhint: ALTER ROLE \"{user}\" BYPASSRLS, or restore as a superuser"
         ));
     }
     problems
@@ -501,7 +500,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_told_with_its_way_out_to_whoever_is_no_superuser() {
+    fn a_refusal_is_reported_with_its_way_out_to_whoever_is_no_superuser() {
         let mut facts = facts(15);
         let sentence = way_out(true, &facts).unwrap();
         assert!(

@@ -1,5 +1,5 @@
 //! What of a backup is sent to the server: nothing but what belongs to the one database that is made
-//! for it, and what the operator is told of the rest.
+//! for it, and what is reported to the operator of the rest.
 
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -26,11 +26,11 @@ pub(in crate::jobs) fn judge_findings(
         return Err(source.refused(finding));
     }
     let is_ours = source.manifest.is_some();
-    if findings.has_only_definitions && !is_ours {
+    if findings.has_only_rows && !is_ours {
         return Err(JobError::Refused(format!(
-            "{} makes tables and holds no rows of any, as pg_dump --schema-only writes it: there is \
-             nothing that a restore could compare\nhint: load it by hand into a new database: createdb \
-             NAME && psql -X -v ON_ERROR_STOP=1 -d NAME -f FILE",
+            "{} holds rows and makes no tables for them, as pg_dump --data-only writes it: a new database \
+             has none\nhint: restore the dump of the definitions first (pg_dump --schema-only), and load \
+             the rows into that database with psql or pg_restore",
             source.label
         )));
     }
@@ -111,7 +111,7 @@ impl Stamp {
         match Self::of(&source.path) {
             Ok(now) if Some(&now) == stamp => Ok(()),
             Ok(_) => Err(JobError::Refused(format!(
-                "{} was changed after it had been read: run it again",
+                "{} was changed after it had been read\nhint: run it again",
                 source.label
             ))),
             Err(error) => Err(JobError::failed(format!(

@@ -1,4 +1,4 @@
-//! The names of databases that stand beside the one that is restored. Pure.
+//! The names of databases that stand next to the one that is restored. Pure.
 //!
 //! ```text
 //! app_restoring_20250709_143000         being loaded
@@ -22,7 +22,7 @@ const TIME: &str = "%Y%m%d_%H%M%S";
 /// The bytes of a time stamp, and of a count behind it.
 const TIME_AND_COUNT: usize = 15 + 3;
 
-/// What a database beside another one is.
+/// What a database next to another one is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::jobs) enum SideName {
     /// It is being loaded.
@@ -75,13 +75,13 @@ impl SideName {
             .unwrap_or(name)
     }
 
-    /// Whether a name is one of those that stand beside a database in this way.
+    /// Whether a name is one of those that stand next to a database in this way.
     pub(in crate::jobs) fn is(self, name: &str, database: &str) -> bool {
         name.strip_prefix(&self.prefix(database))
             .is_some_and(|rest| order(rest).is_some())
     }
 
-    /// The newest of these databases that stands beside another one in this way.
+    /// The newest of these databases that stands next to another one in this way.
     pub(in crate::jobs) fn newest<T>(
         self,
         database: &str,

@@ -1,24 +1,27 @@
 //! What is restored: a backup with its manifest, or the output of `pg_dump` without one. Either is read
 //! in full before anything is done with it.
 
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use chrono::{DateTime, FixedOffset};
 
+use super::dump_file::{self, Described};
 use crate::config::{Compression, Format};
-use crate::display::command;
+use crate::display::{command, salvage_options, shell_word};
 use crate::jobs::archive::{read_archive, without_a_server};
-use crate::jobs::dump::{Dumper, Overheard, read_back};
+use crate::jobs::archive_file::ArchiveFile;
+use crate::jobs::dump::{Dumper, Overheard, blocking};
 use crate::jobs::examine::{Examined, examine};
 use crate::jobs::proof::{ComparisonLevel, major_of, read_globals};
 use crate::jobs::run::Run;
 use crate::jobs::{BackupDirectory, JobContext, JobError};
 use crate::pipeline::{
-    Amount, ArchiveReceipt, Finding, Phase, StreamError, StreamSummary, judge_globals,
+    Adaptation, Amount, ArchiveReceipt, Finding, Phase, StreamError, StreamSummary, judge_globals,
+    read_dump_file,
 };
 use crate::postgres::{
-    Confinement, Conninfo, DatabaseProperties, Programs, archive_as_sql_arguments,
+    Confinement, Conninfo, DatabaseProperties, Programs, ServerFacts, archive_as_sql_arguments,
     database_properties,
 };
 use crate::repository::{Manifest, Role, Stem};
@@ -29,7 +32,12 @@ pub enum RestoreSource {
     /// A backup with its manifest.
     Backup(BackupDirectory, Stem),
     /// A file or directory that there is no manifest for.
-    DumpFile(PathBuf),
+    DumpFile {
+        /// Its path.
+        path: PathBuf,
+        /// Which database of it, where it holds several.
+        of_database: Option<String>,
+    },
 }
 
 /// A dump that is described, and perhaps not read yet.
@@ -40,12 +48,43 @@ pub(in crate::jobs) struct Source {
     pub(in crate::jobs) path: PathBuf,
     pub(in crate::jobs) format: Format,
     pub(in crate::jobs) compression: Compression,
+    /// How an archive is compressed once more, around what `pg_dump` has written.
+    pub(in crate::jobs) packed: Compression,
+    /// How its text is read; none for a backup, whose text is our own.
+    pub(in crate::jobs) adaptation: Option<Adaptation>,
+    /// What a dump file says of its database.
+    described: Option<DatabaseProperties>,
+    /// What the operator should know of a dump file.
+    pub(in crate::jobs) remarks: Vec<String>,
     /// The oldest major version whose `pg_restore` reads it; 0 if every one does.
     reader: u32,
     /// None for the output of `pg_dump` without a manifest.
     pub(in crate::jobs) manifest: Option<Manifest>,
     /// Roles and tablespaces of the cluster it comes from, as SQL.
     pub(in crate::jobs) globals: Vec<u8>,
+    /// Why a salvage goes without these.
+    pub(in crate::jobs) lost_globals: Option<String>,
+}
+
+impl RestoreSource {
+    /// The command that brings back what can be had of it although it does not restore; `database` is what it
+    /// was to become.
+    pub fn salvage_command(&self, database: &str) -> String {
+        match self {
+            Self::Backup(directory, stem) => {
+                let options = salvage_options(&stem.to_string(), database);
+                command("restore", &directory.label, &options)
+            }
+            Self::DumpFile { path, of_database } => {
+                let mut more = salvage_options(&path.to_string_lossy(), database);
+                if let Some(name) = of_database {
+                    more.push_str(" --of-database ");
+                    more.push_str(&shell_word(name));
+                }
+                format!("pgbackupd restore {more}")
+            }
+        }
+    }
 }
 
 impl Source {
@@ -53,17 +92,32 @@ impl Source {
     pub(in crate::jobs) async fn open(
         run: &Run<'_>,
         source: &RestoreSource,
+        is_salvaged: bool,
     ) -> Result<Self, JobError> {
         match source {
             RestoreSource::Backup(backup_directory, stem) => {
                 let manifest = backup_directory.repository.manifest(stem)?;
                 let artifact = &manifest.artifact;
                 let role = Role::Artifact(artifact.format, artifact.compression);
-                let globals = if manifest.globals.is_some() {
+                let mut lost_globals = None;
+                let globals = if let Some(recorded) = &manifest.globals {
                     let path = backup_directory.repository.path(stem, Role::Globals);
-                    let globals = read_globals(run, path).await?;
-                    only_roles(stem, &globals)?;
-                    globals
+                    let globals = match read_globals(run, path, &recorded.digest).await {
+                        Ok(globals) => {
+                            only_roles(&format!("the backup {stem}"), &globals).map(|()| globals)
+                        }
+                        Err(error) => Err(error),
+                    };
+                    match globals {
+                        Err(error @ (JobError::Damaged(_) | JobError::Refused(_)))
+                            if is_salvaged =>
+                        {
+                            tracing::warn!("no role is restored: {error}");
+                            lost_globals = Some(error.to_string());
+                            Vec::new()
+                        }
+                        globals => globals?,
+                    }
                 } else {
                     Vec::new()
                 };
@@ -72,7 +126,12 @@ impl Source {
                     path: backup_directory.repository.path(stem, role),
                     format: artifact.format,
                     compression: artifact.compression,
+                    packed: Compression::None,
+                    adaptation: None,
+                    described: None,
+                    remarks: Vec::new(),
                     globals,
+                    lost_globals,
                     reader: manifest
                         .server
                         .major()
@@ -80,18 +139,49 @@ impl Source {
                     manifest: Some(manifest),
                 })
             }
-            RestoreSource::DumpFile(path) => {
-                let (format, compression, reader) = shape(path)?;
-                Ok(Self {
-                    label: path.display().to_string(),
-                    path: path.clone(),
-                    format,
-                    compression,
-                    reader,
-                    manifest: None,
-                    globals: Vec::new(),
-                })
+            RestoreSource::DumpFile { path, of_database } => {
+                let described = dump_file::open(run, path, of_database.as_deref()).await?;
+                Self::of_file(path.clone(), described)
             }
+        }
+    }
+
+    fn of_file(path: PathBuf, described: Described) -> Result<Self, JobError> {
+        let label = path.display().to_string();
+        only_roles(&label, &described.globals)?;
+        Ok(Self {
+            label,
+            path,
+            format: described.format,
+            compression: described.compression,
+            packed: described.packed,
+            adaptation: Some(Adaptation {
+                database: described.database,
+                server_major: 0,
+            }),
+            described: described.properties,
+            remarks: described.remarks,
+            reader: described.reader,
+            manifest: None,
+            globals: described.globals,
+            lost_globals: None,
+        })
+    }
+
+    /// Settles that its text is for a server of this major version.
+    pub(in crate::jobs) fn is_for(&mut self, server_major: u32) {
+        if let Some(adaptation) = &mut self.adaptation {
+            adaptation.server_major = server_major;
+        }
+    }
+
+    /// Its archive.
+    pub(in crate::jobs) fn archive(&self) -> ArchiveFile {
+        ArchiveFile {
+            path: self.path.clone(),
+            format: self.format,
+            packed: self.packed,
+            adaptation: self.adaptation.clone(),
         }
     }
 
@@ -116,7 +206,7 @@ impl Source {
             return match examine(run, &backup_directory.repository, stem, manifest).await? {
                 Examined::Whole(stream_summary) => Ok(*stream_summary),
                 Examined::Damaged(damage) => Err(JobError::Damaged(format!(
-                    "the backup {stem} is damaged: {damage}; `{}` lists the others",
+                    "the backup {stem} is damaged: {damage}\nhint: `{}` lists the others",
                     command("list", &backup_directory.label, "")
                 ))),
             };
@@ -128,7 +218,7 @@ impl Source {
             ))
         };
         let read = if self.format == Format::Plain {
-            read_back(run, self.path.clone(), self.compression).await
+            self.read_text(run).await
         } else {
             let programs = self.programs(run.context, server_major).await?;
             let overheard = Overheard::default();
@@ -141,7 +231,7 @@ impl Source {
                 overheard: &overheard,
                 confinement: Confinement::default(),
             };
-            let read = read_archive(&restorer, self.path.clone(), self.format).await;
+            let read = read_archive(&restorer, &self.archive()).await;
             for remark in overheard.into_remarks() {
                 tracing::warn!("{}: {remark}", self.path.display());
             }
@@ -160,6 +250,19 @@ impl Source {
             JobError::Failed { message, .. } => damaged(message),
             error => error,
         })
+    }
+
+    /// Reads the text of a dump file.
+    async fn read_text(&self, run: &Run<'_>) -> Result<StreamSummary, JobError> {
+        let (path, compression) = (self.path.clone(), self.compression);
+        let adaptation = self.adaptation.clone().unwrap_or_default();
+        let counted = Arc::clone(&run.progress);
+        let doing = format!("cannot read {}", path.display());
+        blocking(run, &doing, move || {
+            let file = crate::regular_file::open(path).map_err(StreamError::Read)?;
+            read_dump_file(file, compression, &adaptation, &counted)
+        })
+        .await
     }
 
     /// The failure for something that is not sent, whatever is said.
@@ -216,9 +319,10 @@ impl Source {
         Ok(Some(run.wait_for(database_properties(&client)).await??))
     }
 
-    /// What was recorded of the database.
+    /// What was recorded of the database, or its dump file says of it.
     pub(in crate::jobs) fn properties(&self) -> Option<&DatabaseProperties> {
-        self.manifest.as_ref().map(|manifest| &manifest.properties)
+        let recorded = self.manifest.as_ref().map(|manifest| &manifest.properties);
+        recorded.or(self.described.as_ref())
     }
 
     /// When its contents were those of the database.
@@ -226,11 +330,16 @@ impl Source {
         self.manifest.as_ref().map(|manifest| manifest.started)
     }
 
-    /// How closely a copy can be compared with it, of these versions of server and `pg_dump`.
-    pub(in crate::jobs) fn comparison_level(&self, copy: [u32; 2]) -> ComparisonLevel {
+    /// How closely a copy can be compared with it, of these versions of server and `pg_dump`. The dump's text
+    /// says that it was written by these.
+    pub(in crate::jobs) fn comparison_level(
+        &self,
+        copy: [u32; 2],
+        written_by: [u32; 2],
+    ) -> ComparisonLevel {
         self.manifest
             .as_ref()
-            .map_or(ComparisonLevel::Rows, |manifest| {
+            .map_or(ComparisonLevel::of_file(written_by, copy), |manifest| {
                 // Of what cannot be read nothing was shown.
                 let pg_dump = major_of(&manifest.pg_dump).unwrap_or_default();
                 ComparisonLevel::between([manifest.server.major(), pg_dump], copy)
@@ -240,98 +349,47 @@ impl Source {
 
 /// What is carried out of globals is chosen by the first words of each statement: they are to be what
 /// `pg_dumpall` writes.
-fn only_roles(stem: &Stem, globals: &[u8]) -> Result<(), JobError> {
+fn only_roles(label: &str, globals: &[u8]) -> Result<(), JobError> {
     judge_globals(globals).map_or(Ok(()), |finding| {
         Err(JobError::Refused(format!(
-            "the roles of the backup {stem} hold what pg_dumpall does not write: {finding}\nhint: find out \
+            "the roles of {label} hold what pg_dumpall does not write: {finding}\nhint: find out \
              who has changed them; another backup may be as it was: `pgbackupd restore` lists them"
         )))
     })
 }
 
-/// What a file is, by its first bytes: their own formats say.
-fn shape(path: &Path) -> Result<(Format, Compression, u32), JobError> {
-    let failed = |error: std::io::Error| {
-        JobError::failed(format!("cannot read {}: {error}", path.display()))
-    };
-    if path.metadata().map_err(failed)?.is_dir() {
-        let contents = path.join("toc.dat");
-        if contents.is_file() {
-            let first = beginning(&contents).map_err(failed)?;
-            return Ok((Format::Directory, Compression::None, reader_of(&first)));
-        }
-        return Err(JobError::NoSuchBackup(format!(
-            "{} is a directory, and no dump of pg_dump's: name a backup or a file",
-            path.display()
-        )));
+/// What is said of a file that was read in full although nothing is done.
+pub(in crate::jobs) fn read_for_the_plan(source: &Source) -> String {
+    format!(
+        "{} was read in full for this plan, since it has no manifest; a restore sends \
+         all that it holds",
+        source.label
+    )
+}
+
+/// What to say of what the new database is made like, where no manifest speaks.
+pub(super) fn like_what(
+    source: &Source,
+    server_facts: &ServerFacts,
+    stands: bool,
+) -> Option<String> {
+    if source.manifest.is_some() {
+        return None;
     }
-    let first = beginning(path).map_err(failed)?;
-    let (format, compression) = shape_of(&first);
-    Ok((format, compression, reader_of(&first)))
-}
-
-/// The first bytes of a file.
-fn beginning(path: &Path) -> std::io::Result<Vec<u8>> {
-    let mut first = Vec::new();
-    crate::regular_file::open(path)?
-        .take(8)
-        .read_to_end(&mut first)?;
-    Ok(first)
-}
-
-/// The oldest major version whose `pg_restore` reads an archive that begins so, by the version of its
-/// format (`K_VERS_…` in `pg_backup_archiver.h`); 0 if every one that still gets updates does.
-fn reader_of(first: &[u8]) -> u32 {
-    match first {
-        [b'P', b'G', b'D', b'M', b'P', 1, 0..=14, ..] => 0,
-        [b'P', b'G', b'D', b'M', b'P', 1, 15, ..] => 16,
-        [b'P', b'G', b'D', b'M', b'P', 1, 16, ..] => 17,
-        [b'P', b'G', b'D', b'M', b'P', _, _, ..] => 19,
-        _ => 0,
+    let label = &source.label;
+    if source.properties().is_some() {
+        return None;
     }
-}
-
-fn shape_of(first: &[u8]) -> (Format, Compression) {
-    if first.starts_with(b"PGDMP") {
-        (Format::Custom, Compression::None)
-    } else if first.starts_with(&[0x1f, 0x8b]) {
-        (Format::Plain, Compression::Gzip)
-    } else if first.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
-        (Format::Plain, Compression::Zstd)
+    Some(if stands {
+        format!(
+            "there is no manifest for {label}: owner, encoding, locale, privileges and settings are those \
+             of the existing database, and no role is restored"
+        )
     } else {
-        (Format::Plain, Compression::None)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_archive_says_which_pg_restore_reads_it() {
-        for (first, reader) in [
-            (b"PGDMP\x01\x0e\x00".as_slice(), 0),
-            (b"PGDMP\x01\x0f\x00", 16),
-            (b"PGDMP\x01\x10\x00", 17),
-            (b"PGDMP\x01\x11\x00", 19),
-            (b"PGDMP\x02\x00\x00", 19),
-            (b"PGDMP", 0),
-            (b"--\n-- P", 0),
-        ] {
-            assert_eq!(reader_of(first), reader, "{first:?}");
-        }
-    }
-
-    #[test]
-    fn a_file_is_what_its_first_bytes_say() {
-        for (first, format, compression) in [
-            (b"PGDMP".as_slice(), Format::Custom, Compression::None),
-            (b"\x1f\x8b\x08\x00\x00", Format::Plain, Compression::Gzip),
-            (b"\x28\xb5\x2f\xfd\x00", Format::Plain, Compression::Zstd),
-            (b"--\n--", Format::Plain, Compression::None),
-            (b"", Format::Plain, Compression::None),
-        ] {
-            assert_eq!(shape_of(first), (format, compression), "{first:?}");
-        }
-    }
+        format!(
+            "there is no manifest for {label}: the database gets the server's own encoding and locale, \
+             belongs to user {}, and no role is restored",
+            server_facts.user
+        )
+    })
 }

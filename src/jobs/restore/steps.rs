@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, FixedOffset};
 
+use super::application::shown;
 use super::begin::RestoreOrder;
 use super::send_check::about_functions;
 use super::source::Source;
@@ -85,7 +86,7 @@ impl LastDrill {
         let Details::Drill(details) = record.details else {
             return None;
         };
-        if record.event != Event::Succeeded || details.phases.is_empty() {
+        if record.event != Event::Succeeded || details.phases.is_empty() || details.partial {
             return None;
         }
         let phases = details.phases.into_iter();
@@ -102,11 +103,11 @@ impl LastDrill {
         })
     }
 
-    /// The newest one of the database, by the ledger beside the backup; none if there was none.
+    /// The newest one of the database, by the ledger next to the backup; none if there was none.
     pub(in crate::jobs) fn newest(order: &RestoreOrder<'_>) -> Result<Option<Self>, JobError> {
         let repository = match order.source {
             RestoreSource::Backup(backup_directory, _) => &backup_directory.repository,
-            RestoreSource::DumpFile(_) => order.repository,
+            RestoreSource::DumpFile { .. } => order.repository,
         };
         let ledger = repository.restore_ledger();
         let mut found = None;
@@ -134,8 +135,22 @@ impl LastDrill {
     }
 }
 
-/// Every step of a restore.
+/// Every step of a restore, or of a salvage.
 pub(in crate::jobs) fn plan(
+    request: &RestoreRequest<'_>,
+    source: &Source,
+    plan: &RestorePlan,
+    server_facts: &ServerFacts,
+) -> Vec<PlannedStep> {
+    let of = if request.order.salvages {
+        plan_of_a_salvage
+    } else {
+        plan_of_a_restore
+    };
+    of(request, source, plan, server_facts)
+}
+
+fn plan_of_a_restore(
     request: &RestoreRequest<'_>,
     source: &Source,
     plan: &RestorePlan,
@@ -153,7 +168,7 @@ pub(in crate::jobs) fn plan(
         Some(_) => ", with its roles and census: it must be what was written",
         None => "",
     };
-    let command = |words: &Option<Vec<String>>| words.as_ref().map(|words| words.join(" "));
+    let command = |words: &Option<Vec<String>>| words.as_deref().map(shown);
     let replaces = request.replace && plan.replaces.is_some();
     let mut steps = Vec::new();
     let mut step = |what: String, like| steps.push(PlannedStep::new(what, like));
@@ -201,6 +216,41 @@ pub(in crate::jobs) fn plan(
         );
     }
     steps
+}
+
+/// Every step of a salvage.
+fn plan_of_a_salvage(
+    request: &RestoreRequest<'_>,
+    source: &Source,
+    plan: &RestorePlan,
+    server_facts: &ServerFacts,
+) -> Vec<PlannedStep> {
+    let RestorePlan {
+        database,
+        loads_into,
+        user,
+        server,
+        ..
+    } = plan;
+    let path = source.path.display();
+    let steps = [
+        display_roles(request, source, server_facts),
+        format!("create the database {loads_into} on {server} from template0"),
+        format!(
+            "load {path} into {loads_into} one statement at a time, {}; what the server refuses is tried \
+             again, left out and reported",
+            about_functions(user)
+        ),
+        format!("dump {loads_into} again and compare it with the backup, row by row"),
+        "give it the recorded settings and privileges".to_owned(),
+        format!("rename {loads_into} to {database}"),
+        format!(
+            "write what is left to be done, and rows that the server refuses, to files in {}",
+            request.order.repository.directory().display()
+        ),
+    ];
+    let steps = steps.into_iter();
+    steps.map(|what| PlannedStep::new(what, &[])).collect()
 }
 
 /// How the restored database gets its name.

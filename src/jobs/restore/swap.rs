@@ -3,7 +3,7 @@
 //! `ALTER DATABASE … RENAME` takes a lock that keeps new sessions of the database waiting, and then
 //! waits up to five seconds for those that are there to be gone (`CountOtherDBBackends` in
 //! `PostgreSQL`'s `procarray.c`). Meanwhile another connection ends them. When the transaction
-//! commits, those who wait are told that the database was renamed, and find the new one at their
+//! commits, those who wait learn that the database was renamed, and find the new one at their
 //! next try; when anything ends it, nothing has changed.
 
 use std::time::{Duration, Instant};
@@ -121,7 +121,7 @@ impl Swap<'_> {
             return match (&error.sqlstate, spared.as_slice()) {
                 (Some(_), []) => Err(error.into()),
                 (Some(_), spared) => Err(JobError::failed(format!(
-                    "{error}; sessions of it could not be ended by our user: {}; end them, GRANT \
+                    "{error}; sessions of it could not be ended by our user: {}\nhint: end them, GRANT \
                      pg_signal_backend to it, or restore as a superuser",
                     spared.join(", ")
                 ))),
@@ -174,7 +174,7 @@ pub(in crate::jobs) async fn drop_made(
 }
 
 /// Drops the database that was replaced. What its subscriptions hold at their publishers is the
-/// operator's: of those it is only told.
+/// operator's: of those it is only reported.
 pub(in crate::jobs) async fn drop_replaced(client: &Client, name: &str) -> Result<(), JobError> {
     let Err(error) = drop_any(client, name).await else {
         return Ok(());

@@ -2,13 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use super::application::Application;
 use super::begin::lock;
 use super::cut_short;
 use super::maintenance::connect_to_another;
+use super::replaced;
 use super::side_names::SideName;
 use super::swap::Swap;
 use super::work::not_started;
-use super::{application, replaced};
 use crate::config::{Connection, RestoreSettings};
 use crate::display::one_line;
 use crate::jobs::record::append;
@@ -133,7 +134,8 @@ pub async fn undo(run: &Run<'_>, mut prepared: PreparedUndo<'_>) -> Result<UndoR
     let start = run.record_with_requester(Event::Started, &prepared.database, details());
     append(&ledger, &start, "nothing was undone because")?;
     let outcome = prepared.swap_back(run).await;
-    let start_failed = prepared.start_application(run).await;
+    // However the swap has ended.
+    let start_failed = prepared.application().start(run).await;
     step_log.pause();
     let took = began.elapsed();
     step_log.update(|facts| {
@@ -165,16 +167,7 @@ pub async fn undo(run: &Run<'_>, mut prepared: PreparedUndo<'_>) -> Result<UndoR
 
 impl PreparedUndo<'_> {
     async fn swap_back(&mut self, run: &Run<'_>) -> Result<u64, JobError> {
-        let settings = self.request.settings;
-        if let Some(words) = &settings.stop {
-            run.step(&format!("stopping the application: {}", words.join(" ")));
-            let environment = &run.context.environment;
-            application::run(words, &self.database, environment, settings.timeout)
-                .await
-                .map_err(|error| {
-                    JobError::failed(format!("the application does not stop: {error}"))
-                })?;
-        }
+        self.application().stop(run).await?;
         let connect = run.connect_limit();
         loop {
             run.step("swapping the names back");
@@ -205,14 +198,11 @@ impl PreparedUndo<'_> {
         }
     }
 
-    /// Starts the application, however the swap has ended; the reason if that fails.
-    async fn start_application(&self, run: &Run<'_>) -> Option<String> {
-        let settings = self.request.settings;
-        let words = settings.start.as_ref()?;
-        run.step(&format!("starting the application: {}", words.join(" ")));
-        let environment = &run.context.environment;
-        let started = application::run(words, &self.database, environment, settings.timeout);
-        started.await.err()
+    fn application(&self) -> Application<'_> {
+        Application {
+            settings: self.request.settings,
+            database: self.request.database,
+        }
     }
 
     fn report(

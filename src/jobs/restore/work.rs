@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use super::application::Application;
 use super::send_check::stay_in;
 use super::swap::{connect_patiently, drop_made};
-use super::{Prepared, RestorePlan, RestoreRequest, application};
+use super::{Prepared, RestorePlan, RestoreRequest};
 use crate::display::counted;
 use crate::jobs::JobError;
 use crate::jobs::limit::Stop;
@@ -15,7 +16,7 @@ use crate::repository::SideNames;
 
 /// For a statement that changes system catalogs; making and dropping a database copies and removes
 /// files.
-pub(super) const STATEMENT: Duration = Duration::from_secs(300);
+pub(in crate::jobs) const STATEMENT: Duration = Duration::from_secs(300);
 
 /// A restore that has succeeded.
 #[derive(Clone, Debug)]
@@ -28,6 +29,8 @@ pub struct RestoreReport {
     pub rows: u64,
     /// Tables that were compared.
     pub tables: u64,
+    /// What was shown of the rows.
+    pub shown: Shown,
     /// Where the database stands that bore the name before; none if there was none, or it was
     /// dropped.
     pub kept_as: Option<String>,
@@ -46,36 +49,50 @@ pub struct RestoreReport {
     pub warnings: Vec<String>,
 }
 
+/// What was shown of the rows of a restored database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// Each is as it was.
+    Compared,
+    /// There are as many: the dump has them as INSERT statements.
+    Counted,
+    /// The dump holds none.
+    NoRows {
+        /// How many tables it makes.
+        tables: u64,
+    },
+}
+
 /// What has been made so far, and must be undone after a failure.
 #[derive(Debug, Default)]
-pub(super) struct Made {
-    pub(super) roles: Vec<String>,
-    pub(super) database: bool,
+pub(in crate::jobs) struct Made {
+    pub(in crate::jobs) roles: Vec<String>,
+    pub(in crate::jobs) database: bool,
     /// The database for the reference.
-    pub(super) reference: Option<String>,
-    pub(super) application_stopped: bool,
+    pub(in crate::jobs) reference: Option<String>,
+    pub(in crate::jobs) application_stopped: bool,
     /// The restored database bears its name.
-    pub(super) swapped: bool,
-    pub(super) warnings: Vec<String>,
+    pub(in crate::jobs) swapped: bool,
+    pub(in crate::jobs) warnings: Vec<String>,
 }
 
 /// By what a database is loaded that was made here, and how.
-pub(super) struct Loading {
+pub(in crate::jobs) struct Loading {
     /// Programs that fit the server.
-    pub(super) own: Programs,
+    pub(in crate::jobs) own: Programs,
     /// Their `pg_restore` reads the backup's archive.
-    pub(super) reader: Programs,
+    pub(in crate::jobs) reader: Programs,
     /// The time zone to load in; none for the server's own.
-    pub(super) zone: Option<String>,
+    pub(in crate::jobs) zone: Option<String>,
 }
 
 /// A restore that is carried out.
-pub(super) struct Restore<'a> {
-    pub(super) run: &'a Run<'a>,
-    pub(super) request: &'a RestoreRequest<'a>,
-    pub(super) prepared: &'a Prepared,
+pub(in crate::jobs) struct Restore<'a> {
+    pub(in crate::jobs) run: &'a Run<'a>,
+    pub(in crate::jobs) request: &'a RestoreRequest<'a>,
+    pub(in crate::jobs) prepared: &'a Prepared,
     /// As prepared, but for names that somebody else has taken since.
-    pub(super) plan: RestorePlan,
+    pub(in crate::jobs) plan: RestorePlan,
 }
 
 /// Carries a restore out.
@@ -127,7 +144,7 @@ pub async fn restore(
     outcome
 }
 
-pub(super) fn not_started(error: &str) -> String {
+pub(in crate::jobs) fn not_started(error: &str) -> String {
     format!("the application could not be started: {error}")
 }
 
@@ -144,12 +161,25 @@ impl RestoreReport {
         });
     }
 
-    fn display(&self) -> String {
-        let mut text = format!(
-            "{} in {} restored and compared",
+    /// What came back, and what is known of its rows.
+    pub fn content(&self) -> String {
+        let tables = |count| counted(count, "table", "tables");
+        let rows = format!(
+            "{} in {}",
             counted(self.rows, "row", "rows"),
-            counted(self.tables, "table", "tables")
+            tables(self.tables)
         );
+        match self.shown {
+            Shown::Compared => format!("{rows} compared"),
+            Shown::Counted => format!("{rows} loaded and counted; rows not compared"),
+            Shown::NoRows { tables: made } => {
+                format!("{} made (the dump holds no rows)", tables(made))
+            }
+        }
+    }
+
+    fn display(&self) -> String {
+        let mut text = format!("restored: {}", self.content());
         if let Some(kept) = &self.kept_as {
             text.push_str("; the old database is kept as ");
             text.push_str(kept);
@@ -167,7 +197,7 @@ impl RestoreReport {
 
 impl Restore<'_> {
     /// Between two moments that are not given up midway.
-    pub(super) fn go_on(&self) -> Result<(), JobError> {
+    pub(in crate::jobs) fn go_on(&self) -> Result<(), JobError> {
         if self.run.limit.is_cancelled() {
             return Err(Stop::Interrupted.into());
         }
@@ -176,7 +206,7 @@ impl Restore<'_> {
 
     /// Puts on record that the restore has begun, and the names of its databases: before any of them is
     /// made, and again when another name is taken.
-    pub(super) fn record_names(&self, compares_with: &str) -> Result<(), JobError> {
+    pub(in crate::jobs) fn record_names(&self, compares_with: &str) -> Result<(), JobError> {
         let plan = &self.plan;
         self.run
             .step_log
@@ -189,13 +219,13 @@ impl Restore<'_> {
         self.request.order.record_start(self.run, Some(side_names))
     }
 
-    pub(super) fn new_name(&self) -> &str {
+    pub(in crate::jobs) fn new_name(&self) -> &str {
         &self.plan.loads_into
     }
 
     /// How a database is reached that was made here. What an event trigger of its own does when somebody
     /// connects is for later.
-    pub(super) fn to_database(&self, name: &str) -> Conninfo {
+    pub(in crate::jobs) fn to_database(&self, name: &str) -> Conninfo {
         let (server_facts, maintenance) = (&self.prepared.server_facts, &self.prepared.maintenance);
         let conninfo = maintenance.to_database(name);
         if server_facts.is_superuser {
@@ -205,7 +235,7 @@ impl Restore<'_> {
         }
     }
 
-    pub(super) async fn stay_in_what_serves(&self) -> Vec<Client> {
+    pub(in crate::jobs) async fn stay_in_what_serves(&self) -> Vec<Client> {
         let source = &self.prepared.source;
         let original = source.manifest.as_ref().map(|one| one.database.as_str());
         let mut databases = vec![self.request.order.database];
@@ -215,7 +245,7 @@ impl Restore<'_> {
     }
 
     /// The programs that fit the server, and those that fit the backup's archive.
-    async fn programs(&self) -> Result<(Programs, Programs), JobError> {
+    pub(in crate::jobs) async fn programs(&self) -> Result<(Programs, Programs), JobError> {
         let Prepared {
             server_facts,
             source,
@@ -227,13 +257,16 @@ impl Restore<'_> {
         Ok((own, reader))
     }
 
-    pub(super) async fn maintenance(&self) -> Result<Client, JobError> {
+    pub(in crate::jobs) async fn maintenance(&self) -> Result<Client, JobError> {
         let connect = self.run.connect_limit();
         Ok(connect_patiently(&self.prepared.maintenance, connect).await?)
     }
 
     /// All steps, in their order. Up to the swap nothing is changed that serves anybody.
-    pub(super) async fn carry_out(&mut self, made: &mut Made) -> Result<RestoreReport, JobError> {
+    pub(in crate::jobs) async fn carry_out(
+        &mut self,
+        made: &mut Made,
+    ) -> Result<RestoreReport, JobError> {
         let client = self.run.wait_for(self.maintenance()).await??;
         // What a restore left that was killed.
         self.drop_leftovers(&client, made).await?;
@@ -269,6 +302,7 @@ impl Restore<'_> {
         let compared = self.compare_and_analyze(&loading, &loaded, made);
         let (rows, tables) = Box::pin(compared).await?;
 
+        self.report_left_out(&loaded, made).await?;
         self.run.step("giving it its settings and privileges");
         self.give_properties(&client, &loaded, made).await?;
         drop(loaded);
@@ -288,6 +322,7 @@ impl Restore<'_> {
             backup: self.plan.backup.clone(),
             rows,
             tables,
+            shown: self.shown(),
             kept_as,
             roles: made.roles.clone(),
             sessions_ended,
@@ -298,54 +333,42 @@ impl Restore<'_> {
         })
     }
 
-    pub(super) async fn stop_application(&self, made: &mut Made) -> Result<(), JobError> {
-        let settings = self.request.settings;
-        let (Some(stop), Some(_)) = (&settings.stop, &self.plan.replaces) else {
-            // Without a command to stop it, one to start it is still the operator's wish.
-            made.application_stopped = self.plan.replaces.is_some();
+    pub(in crate::jobs) async fn stop_application(&self, made: &mut Made) -> Result<(), JobError> {
+        // Without a command to stop it, one to start it is still the operator's wish; and half of it may
+        // be stopped when that fails.
+        made.application_stopped = self.plan.replaces.is_some();
+        if !made.application_stopped {
             return Ok(());
-        };
-        self.run
-            .step(&format!("stopping the application: {}", stop.join(" ")));
-        // Also if it fails: half of it may be stopped.
-        made.application_stopped = true;
-        let stopping = application::run(
-            stop,
-            self.request.order.database,
-            &self.run.context.environment,
-            settings.timeout,
-        );
-        self.run
-            .wait_for(stopping)
-            .await?
-            .map_err(|error| JobError::failed(format!("the application does not stop: {error}")))
+        }
+        self.application().stop(self.run).await
     }
 
     /// Starts the application, however the restore has ended; the reason if that fails.
-    pub(super) async fn start_application(&self, made: &Made) -> Option<String> {
-        let settings = self.request.settings;
-        let start = settings
-            .start
-            .as_ref()
-            .filter(|_| made.application_stopped)?;
-        self.run
-            .step(&format!("starting the application: {}", start.join(" ")));
-        let started = application::run(
-            start,
-            self.request.order.database,
-            &self.run.context.environment,
-            settings.timeout,
-        );
-        started.await.err()
+    pub(in crate::jobs) async fn start_application(&self, made: &Made) -> Option<String> {
+        if !made.application_stopped {
+            return None;
+        }
+        self.application().start(self.run).await
     }
 
-    pub(super) async fn drop_made(&self, client: &Client, name: &str) -> Result<(), JobError> {
+    fn application(&self) -> Application<'_> {
+        Application {
+            settings: self.request.settings,
+            database: self.request.order.database,
+        }
+    }
+
+    pub(in crate::jobs) async fn drop_made(
+        &self,
+        client: &Client,
+        name: &str,
+    ) -> Result<(), JobError> {
         drop_made(client, self.run.connect_limit(), name).await
     }
 
     /// Removes what was made; gives what remains, one sentence each with the way out. It is not
     /// interrupted: the second signal ends the process.
-    pub(super) async fn clean_up(&self, made: &Made) -> Vec<String> {
+    pub(in crate::jobs) async fn clean_up(&self, made: &Made) -> Vec<String> {
         let mut left = Vec::new();
         let plan = &self.plan;
         let loaded = made.database.then_some(&plan.loads_into);
@@ -377,7 +400,7 @@ impl Restore<'_> {
     }
 
     /// Drops a database that was made; says what remains if that fails.
-    pub(super) async fn clean_up_database(&self, name: &str) -> Option<String> {
+    pub(in crate::jobs) async fn clean_up_database(&self, name: &str) -> Option<String> {
         let dropped = match self.maintenance().await {
             Ok(client) => self.drop_made(&client, name).await,
             Err(error) => Err(error),
@@ -391,15 +414,24 @@ impl Restore<'_> {
     }
 
     /// A failure with what it means and what remains, which the incident report has as well.
-    fn failure(&self, error: JobError, left: Vec<String>, made: &mut Made) -> JobError {
+    pub(in crate::jobs) fn failure(
+        &self,
+        error: JobError,
+        left: Vec<String>,
+        made: &mut Made,
+    ) -> JobError {
         let name = self.request.order.database;
         let error = JobError::Restore {
             standing: match &self.plan.replaces {
                 Some(_) => format!("database {name:?} was not restored, and is in use as before"),
                 None => format!("database {name:?} was not restored"),
             },
+            left: left
+                .iter()
+                .flat_map(|one| ["\n", one.as_str()])
+                .chain([self.request.order.salvage_hint(&error).as_str()])
+                .collect(),
             source: Box::new(error),
-            left: left.iter().flat_map(|one| ["\n", one.as_str()]).collect(),
         };
         self.run.step_log.update(|facts| {
             facts.left = left;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::look::Gathered;
+use super::gathered::Gathered;
 use super::{Line, RunningNow, running_job};
 use crate::jobs::CutShort;
 use crate::policy::Series;
@@ -24,13 +24,17 @@ impl Gathered<'_> {
 
     /// The series that is being made, by the ledger of a directory whose lock is held.
     pub(super) fn series_at_work(&self) -> Option<&Series> {
+        let Details::Backup(details) = &self.backup_at_work()?.details else {
+            return None;
+        };
+        details.series.as_ref()
+    }
+
+    /// The start record of the backup that is being made.
+    pub(super) fn backup_at_work(&self) -> Option<&Record> {
         self.at_work.as_ref()?;
-        let open = self.history.open.iter();
-        let mut backups = open.filter_map(|open| match &open.details {
-            Details::Backup(details) => Some(details),
-            _ => None,
-        });
-        backups.next()?.series.as_ref()
+        let mut open = self.history.open.iter();
+        open.find(|open| matches!(open.details, Details::Backup(_)))
     }
 
     /// The start record of a verification or a test restore that goes on, whoever started it. They

@@ -4,8 +4,8 @@ use chrono::{DateTime, Utc};
 
 use super::responsiveness::Answers;
 use super::{DaemonView, DatabaseStatus, NextRun};
-use crate::config::{JobKind, Loaded, Plan};
-use crate::display::one_line;
+use crate::config::{JobKind, Plan, Settings};
+use crate::display::{joined_lines, one_line};
 use crate::policy::{Concern, ConcernKind};
 use crate::repository::{DaemonState, RuntimeDirectory};
 
@@ -26,17 +26,10 @@ pub(super) fn judge_daemon(
     concerns: &mut Vec<Concern>,
     remarks: &mut Vec<String>,
 ) {
-    let about_daemon = |kind, sentence: String| Concern {
-        kind,
-        server: None,
-        database: None,
-        directory: None,
-        sentence,
-    };
     match daemon {
         DaemonView::Alive(state) => {
             if let Some(refused) = &state.refused {
-                concerns.push(about_daemon(
+                concerns.push(Concern::new(
                     ConcernKind::ConfigurationRefused,
                     format!(
                         "the daemon runs with the configuration of {}, because the newest one is \
@@ -47,11 +40,10 @@ pub(super) fn judge_daemon(
             }
         }
         DaemonView::Absent if is_late => {
-            concerns.push(about_daemon(
+            concerns.push(Concern::new(
                 ConcernKind::NoDaemon,
                 "no daemon runs that would start what is due; run `systemctl enable --now \
-                 pgbackupd`, or, where cron or a timer starts the commands, look there"
-                    .to_owned(),
+                 pgbackupd`, or, where cron or a timer starts the commands, look there",
             ));
         }
         DaemonView::Absent => {}
@@ -104,16 +96,14 @@ pub(super) fn judge_connections(
         } else {
             ConcernKind::CannotConnect
         };
+        let sentence = format!(
+            "{}cannot be backed up as configured: {}",
+            one_line(&named),
+            joined_lines(&failure.message)
+        );
         concerns.push(Concern {
-            kind,
-            server: Some(failure.server.clone()),
             database: failure.database.clone(),
-            directory: None,
-            sentence: format!(
-                "{}cannot be backed up as configured: {}",
-                one_line(&named),
-                one_line(&failure.message)
-            ),
+            ..Concern::new(kind, sentence).of_server(&failure.server)
         });
     }
 }
@@ -141,18 +131,18 @@ pub(super) fn remark_on_changes(
 }
 
 /// Whether the files say something else than what the daemon has in force.
-pub(super) fn is_changed_on_disk(daemon: &DaemonView, loaded: &Loaded) -> Option<bool> {
+pub(super) fn is_changed_on_disk(daemon: &DaemonView, settings: &Settings) -> Option<bool> {
     let DaemonView::Alive(state) = daemon else {
         return None;
     };
     // A daemon of an older version does not say what it has read.
     let in_force = state.configuration.as_ref()?;
-    Some(*in_force != loaded.settings.files_digest())
+    Some(*in_force != settings.files_digest())
 }
 
 /// When the configuration's files were changed last: what it asks for was not asked for before.
-pub(super) fn last_change(loaded: &Loaded) -> Option<DateTime<Utc>> {
-    let files = loaded.settings.files();
+pub(in crate::jobs) fn last_change(settings: &Settings) -> Option<DateTime<Utc>> {
+    let files = settings.files();
     files
         .into_iter()
         .filter_map(|file| Some(file.metadata().ok()?.modified().ok()?.into()))

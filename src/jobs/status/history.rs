@@ -2,20 +2,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use chrono::{DateTime, FixedOffset, TimeDelta};
 use uuid::Uuid;
 
+use crate::jobs::anomaly::accepted_contents;
+use crate::jobs::slots::SlotRuns;
 use crate::jobs::{CutShort, LastDrill};
-use crate::policy::{Failing, Series};
+use crate::policy::{DefinitionsResult, Failing, Series, WINDOW};
 use crate::repository::{Details, Event, Operation, Record};
 
 /// The rate of success is taken over so many days.
 const DAYS: i64 = 30;
 
 /// Records older than so many days tell nothing of today: a job that runs once a month has one in
-/// them.
-const HORIZON_DAYS: i64 = 62;
+/// them, and slots are shown for 90 days.
+const HORIZON_DAYS: i64 = 92;
 
 /// A clock that jumped may have dated some records wrong, so one old record is not the end.
 const OLD_RECORDS: u32 = 100;
@@ -46,6 +49,21 @@ pub struct Ended {
     pub left: u64,
 }
 
+/// The newest trial of definitions, and what was proven after it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct LastDefinitions {
+    /// The backup whose definitions they are.
+    pub(super) backup: String,
+    /// When.
+    pub(super) at: DateTime<FixedOffset>,
+    /// What came of it.
+    pub(super) result: DefinitionsResult,
+    /// That in words.
+    pub(super) message: String,
+    /// Backups that test restores after it have proven.
+    pub(super) proven_since: Vec<String>,
+}
+
 /// The runs of one kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Line {
@@ -55,6 +73,8 @@ pub(super) struct Line {
     pub(super) failing: Option<Failing>,
     /// Why the newest did not start, if that was later than all others.
     pub(super) skipped: Option<String>,
+    /// How long the last ones that succeeded took, newest first.
+    took: Vec<Duration>,
     settled: bool,
 }
 
@@ -69,6 +89,10 @@ pub(super) struct History {
     /// When the newest test restore ended that came to a result.
     pub(super) drill_result: Option<DateTime<FixedOffset>>,
     pub(super) prune: Line,
+    /// The newest trial of definitions.
+    pub(super) definitions: Option<LastDefinitions>,
+    /// Backups that test restores have proven since.
+    proven: Vec<String>,
     /// The newest restore, if it was cut short.
     pub(super) restore: Option<Record>,
     /// The newest test restore that came through, with the time of its parts.
@@ -77,6 +101,12 @@ pub(super) struct History {
     pub(super) open: Vec<Record>,
     /// The database that the newest record names.
     pub(super) database: Option<String>,
+    /// Backups since which the contents of the database were accepted as they are.
+    pub(super) accepted_contents: BTreeSet<String>,
+    /// The runs of backups, for the slots that they were for.
+    pub(super) slot_runs: SlotRuns,
+    /// When the oldest record was written that was read.
+    pub(super) oldest: Option<DateTime<FixedOffset>>,
     restore_is_judged: bool,
     ended: BTreeSet<Uuid>,
     old: u32,
@@ -105,10 +135,15 @@ impl History {
             drill: Line::default(),
             drill_result: None,
             prune: Line::default(),
+            definitions: None,
+            proven: Vec::new(),
             restore: None,
             recovery: None,
             open: Vec::new(),
             database: None,
+            accepted_contents: BTreeSet::new(),
+            slot_runs: SlotRuns::default(),
+            oldest: None,
             restore_is_judged: false,
             ended: BTreeSet::new(),
             old: 0,
@@ -121,6 +156,7 @@ impl History {
         self.drill_result = of_restores.drill_result;
         self.restore = of_restores.restore;
         self.recovery = of_restores.recovery;
+        self.definitions = of_restores.definitions;
         self.open.extend(of_restores.open);
     }
 
@@ -148,7 +184,10 @@ impl History {
         } else {
             self.old = 0;
         }
+        self.oldest = Some(record.at);
         self.database.get_or_insert_with(|| record.database.clone());
+        let accepted = accepted_contents(&record).map(str::to_owned);
+        self.accepted_contents.extend(accepted);
         // What is in quarantine, the disk tells.
         if matches!(
             record.details,
@@ -177,30 +216,72 @@ impl History {
                 self.ended.insert(record.run);
             }
         }
+        // As if it had not been made.
+        if is_of_a_partial_backup(&record) {
+            return ControlFlow::Continue(());
+        }
+        self.slot_runs.add(&record);
         if record.operation() == Operation::Backup && record.at > self.now - TimeDelta::days(DAYS) {
             self.month.count(record.event);
         }
+        self.add_definitions(&record);
         if record.operation() == Operation::Drill && self.recovery.is_none() {
             self.recovery = LastDrill::of(record.clone());
         }
-        let line = match &record.details {
-            Details::Backup(details) => match &details.series {
-                Some(series) => self.backups.entry(series.clone()).or_default(),
-                None => return ControlFlow::Continue(()),
-            },
+        if let Some(line) = self.line_of(&record.details) {
+            line.add_record(record);
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// The runs that one belongs to, by what is on record of it.
+    fn line_of(&mut self, details: &Details) -> Option<&mut Line> {
+        Some(match details {
+            Details::Backup(details) => {
+                let series = details.series.clone()?;
+                self.backups.entry(series).or_default()
+            }
             Details::Verify(_) => &mut self.verify,
             Details::Drill(_) => &mut self.drill,
             Details::Prune { .. } => &mut self.prune,
-            Details::Pin(_)
+            Details::Definitions(_)
+            | Details::Pin(_)
             | Details::Unpin(_)
             | Details::Quarantine(_)
             | Details::Release { .. }
             | Details::Accept { .. }
             | Details::Restore(_)
-            | Details::UndoRestore { .. } => return ControlFlow::Continue(()),
+            | Details::UndoRestore { .. } => return None,
+        })
+    }
+
+    /// Takes in what a trial of definitions has shown, and which backups were proven after it.
+    fn add_definitions(&mut self, record: &Record) {
+        if self.definitions.is_some() {
+            return;
+        }
+        let Some(backup) = record.backup().map(str::to_owned) else {
+            return;
         };
-        line.add_record(record);
-        ControlFlow::Continue(())
+        if let Some(trial) = record.definitions_trial() {
+            self.definitions = Some(LastDefinitions {
+                backup,
+                at: record.at,
+                result: trial.result,
+                message: record.message.clone().unwrap_or_default(),
+                proven_since: std::mem::take(&mut self.proven),
+            });
+        } else if record.event == Event::Succeeded && record.operation() == Operation::Drill {
+            self.proven.push(backup);
+        }
+    }
+}
+
+fn is_of_a_partial_backup(record: &Record) -> bool {
+    match &record.details {
+        Details::Backup(details) => details.partial,
+        Details::Drill(details) => details.partial,
+        _ => false,
     }
 }
 
@@ -217,6 +298,11 @@ impl Outcomes {
 }
 
 impl Line {
+    /// How long the last ones that succeeded took, oldest first.
+    pub(super) fn took(&self) -> Vec<Duration> {
+        self.took.iter().rev().copied().collect()
+    }
+
     fn add_record(&mut self, record: Record) {
         // A check or a test restore that finds a bad backup has done its work; what it found is noted
         // with the backup.
@@ -232,6 +318,12 @@ impl Line {
                         _ => 0,
                     },
                 });
+                let took = record.seconds.map(Duration::try_from_secs_f64);
+                if let Some(Ok(took)) = took.filter(|_| record.event == Event::Succeeded)
+                    && self.took.len() < WINDOW
+                {
+                    self.took.push(took);
+                }
                 if record.event == Event::Succeeded || found {
                     self.settled = true;
                 } else if !self.settled {
@@ -259,9 +351,10 @@ mod tests {
     use uuid::Uuid;
 
     use super::{History, Outcomes};
-    use crate::policy::Series;
+    use crate::policy::{DefinitionsResult, Series};
     use crate::repository::{
-        BackupDetails, Damage, Details, DrillDetails, Event, Operation, Record, VerifyDetails,
+        BackupDetails, Damage, DefinitionsDetails, Details, DrillDetails, Event, Operation, Record,
+        Subject, TriedDefinitions, VerifyDetails,
     };
 
     fn now() -> DateTime<FixedOffset> {
@@ -312,6 +405,48 @@ mod tests {
     use Operation::{Backup, Drill, Verify};
 
     #[test]
+    fn what_was_proven_after_the_newest_trial_of_definitions_is_known() {
+        let about = |run, hours_ago, event, backup: &str, tried| {
+            let subject = Subject {
+                series: Some(Series::daily()),
+                backup: Some(backup.to_owned()),
+            };
+            let details = match tried {
+                None => Details::from(DrillDetails {
+                    subject,
+                    ..DrillDetails::default()
+                }),
+                Some(result) => Details::from(DefinitionsDetails {
+                    subject,
+                    tried: Some(TriedDefinitions {
+                        digest: "0a".to_owned(),
+                        result,
+                    }),
+                }),
+            };
+            let mut record = record(run, hours_ago, Drill, event);
+            record.details = details;
+            record
+        };
+        let (refused, loads) = (
+            Some(DefinitionsResult::Refused),
+            Some(DefinitionsResult::Load),
+        );
+        let history = history(&[
+            about(5, 1, Succeeded, "backup_20250709_020000", None),
+            about(4, 2, Failed, "backup_20250708_020000", None),
+            about(3, 3, Failed, "backup_20250707_020000", refused),
+            about(2, 4, Succeeded, "backup_20250706_020000", None),
+            about(1, 5, Succeeded, "backup_20250705_020000", loads),
+        ]);
+        let last = history.definitions.unwrap();
+        assert_eq!(last.backup, "backup_20250707_020000");
+        assert_eq!(last.result, DefinitionsResult::Refused);
+        assert_eq!(last.proven_since, ["backup_20250709_020000"]);
+        assert!(history.drill.failing.is_none(), "a trial is no drill");
+    }
+
+    #[test]
     fn failures_count_from_the_newest_success() {
         let history = history(&[
             record(7, 1, Backup, Skipped),
@@ -348,6 +483,36 @@ mod tests {
         let daily = &history.backups[&Series::daily()];
         assert_eq!(daily.failing, None);
         assert_eq!(Outcomes::default().rate(), None);
+    }
+
+    #[test]
+    fn what_is_about_a_partial_backup_counts_as_if_it_were_not_there() {
+        let mut backup = record(3, 1, Backup, Succeeded);
+        let mut drill = record(4, 1, Drill, Succeeded);
+        for one in [&mut backup, &mut drill] {
+            match &mut one.details {
+                Details::Backup(details) => details.partial = true,
+                Details::Drill(details) => details.partial = true,
+                _ => {}
+            }
+        }
+        let failed = record(2, 2, Backup, Failed);
+        let ended = history(&[drill, backup.clone(), failed, record(3, 1, Backup, Started)]);
+        assert_eq!(
+            ended.backups[&Series::daily()]
+                .failing
+                .as_ref()
+                .unwrap()
+                .runs,
+            1
+        );
+        assert_eq!((ended.month.succeeded, ended.drill.last), (0, None));
+        assert_eq!(ended.open, [record(3, 1, Backup, Started)][..0]);
+        // The ledger keeps it.
+        let line = serde_json::to_string(&backup).unwrap();
+        assert!(line.contains("\"partial\":true"), "{line}");
+        let read: Record = serde_json::from_str(&line).unwrap();
+        assert_eq!(read.details, backup.details);
     }
 
     #[test]
@@ -450,7 +615,7 @@ mod tests {
             let hours_ago = if index % 50 == 0 && index < 1000 {
                 1
             } else {
-                24 * 70
+                24 * 100
             };
             taken += 1;
             let record = record(index.into(), hours_ago, Backup, Succeeded);

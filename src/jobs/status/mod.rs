@@ -2,10 +2,15 @@
 //! locked, nothing is written, and no server is asked.
 
 mod activity;
+mod channels;
 mod daemon;
 mod directories;
+mod document;
+mod gathered;
 mod history;
+mod inspection;
 mod look;
+pub(crate) mod phrases;
 mod responsiveness;
 mod unconfigured;
 
@@ -17,24 +22,28 @@ use std::thread;
 use chrono::{DateTime, FixedOffset, Utc};
 
 use super::error::JobError;
+use super::slots::{SeriesSlots, SlotGrids};
 use super::target::named::{Known, meant};
 use super::{JobContext, LastDrill};
-use crate::config::{Loaded, Plan, Server};
+use crate::config::{ChannelWay, Plan, Server, Settings};
 use crate::display::{label, one_line};
 use crate::policy::{
-    Concern, ConcernKind, DatabaseFacts, Expectation, Series, SpaceFacts, age, judge_database,
-    judge_space,
+    Concern, ConcernKind, DatabaseFacts, Expectation, Series, Severity, SpaceDays, SpaceFacts, age,
+    days_until_full, judge_database, judge_space,
 };
 use crate::repository::{DaemonState, Entry, HeldLocks, RunningJob};
 use crate::threads::share;
 
+use channels::judge_channels;
+pub(super) use daemon::last_change;
 use daemon::{
-    daemon, is_changed_on_disk, judge_connections, judge_daemon, last_change, next_runs,
-    remark_on_changes,
+    daemon, is_changed_on_disk, judge_connections, judge_daemon, next_runs, remark_on_changes,
 };
 use directories::{Spot, Spots};
+pub use document::StatusDocument;
 pub use history::{Ended, Outcomes};
-use look::{Inspection, Look};
+use inspection::Inspection;
+use look::Look;
 use responsiveness::Answers;
 
 /// Looking at many directories waits for the kernel more than it computes.
@@ -51,6 +60,8 @@ pub struct StatusReport {
     pub expectation: Expectation,
     /// The daemon.
     pub daemon: DaemonView,
+    /// The names of the configured channels that alerts go to.
+    pub channels: Vec<String>,
     /// Whether the configuration's files have changed since the daemon read them; none where that is
     /// not known.
     pub is_changed_on_disk: Option<bool>,
@@ -88,16 +99,22 @@ pub struct DatabaseStatus {
     pub newest: Option<DateTime<FixedOffset>>,
     /// How the runs of the last 30 days ended.
     pub outcomes: Outcomes,
+    /// What became of the slots of each series that a job makes or that has scheduled runs on record.
+    pub slots: BTreeMap<Series, SeriesSlots>,
     /// The newest verification.
     pub verified: Option<Ended>,
     /// The newest test restore.
     pub drilled: Option<Ended>,
     /// The newest one that came through, which measures the recovery time.
     pub recovery: Option<LastDrill>,
+    /// What that one has shown to be equal, while its backup is there.
+    pub proof: Option<Proof>,
     /// What runs now.
     pub running: Vec<RunningNow>,
     /// Files that look like backups and are none of ours.
     pub strangers: u64,
+    /// What its backups do to the free space in the days to come.
+    pub space_days: SpaceDays,
 }
 
 /// The backups of one series.
@@ -107,14 +124,30 @@ pub struct Line {
     pub count: u64,
     /// The name of the newest sound one.
     pub newest: Option<String>,
+    /// Rows of all tables in the newest one, intact or not.
+    pub rows: Option<u64>,
     /// When that one was last read back in full and found intact.
     pub verified: Option<DateTime<FixedOffset>>,
     /// Bytes of the newest ones, oldest first, [`TREND`] at most.
     pub sizes: Vec<u64>,
+    /// When the newest ones were made, and their bytes, oldest first, [`CHART`] at most.
+    pub history: Vec<(DateTime<FixedOffset>, u64)>,
+}
+
+/// What a test restore has shown to be equal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Proof {
+    /// Tables of the backup.
+    pub tables: u64,
+    /// Rows of all of them.
+    pub rows: u64,
 }
 
 /// The trend of sizes goes over so many backups.
 pub const TREND: usize = 20;
+
+/// A chart of sizes goes over so many backups.
+const CHART: usize = 90;
 
 /// What runs now on one database.
 #[derive(Clone, Debug, PartialEq)]
@@ -155,27 +188,26 @@ pub struct NextRun {
 /// When a named one is not known, or the directory below which databases are found cannot be read.
 pub fn collect_status(
     context: &JobContext,
-    loaded: &Loaded,
+    (plan, settings): (&Plan, &Settings),
     wanted: &[String],
 ) -> Result<StatusReport, JobError> {
-    let plan = &loaded.plan;
     let now = Utc::now();
     let expectation = plan.objectives;
     let mut judged = Judged::default();
     let locks = held_locks(&mut judged.remarks);
     let daemon = daemon(plan);
-    let is_changed_on_disk = is_changed_on_disk(&daemon, loaded);
+    let is_changed_on_disk = is_changed_on_disk(&daemon, settings);
     let answers = Answers::known_to(&daemon);
-    let state_directory = plan.daemon.state_directory.as_path();
-    let of_state_directory = answers.concern(state_directory);
+    let (state_directory, of_state_directory) = state_directory(plan, &answers);
     let inspection = Inspection {
         context,
         plan,
         now,
-        state_directory: of_state_directory.is_none().then_some(state_directory),
+        grids: SlotGrids::of_quarter(plan, state_directory.is_some(), now),
+        state_directory,
         answers,
         locks,
-        changed: last_change(loaded),
+        changed: last_change(settings),
         running: match &daemon {
             DaemonView::Alive(state) => &state.running,
             _ => &[],
@@ -187,12 +219,10 @@ pub fn collect_status(
         unseen,
     } = directories::spots(context, plan, &inspection.answers)?;
     let found = look_at_all(&inspection, &spots);
+    // What is wrong elsewhere is of no interest to whoever named a database.
     if wanted.is_empty() {
-        // What is wrong elsewhere is of no interest to whoever named a database.
-        judged.concerns.extend(empty);
-        let unconfigured = unconfigured::remarks(&inspection, &spots);
-        judged.remarks.extend(unconfigured);
-        judged.concerns.extend(of_state_directory);
+        judged.add_empty(&inspection, &empty, &daemon);
+        judged.add_surroundings(&inspection, &spots, of_state_directory);
     }
     let (found, unseen) = keep_wanted(plan, found, &unseen, wanted)?;
     judged.concerns.extend(unseen);
@@ -207,18 +237,39 @@ pub fn collect_status(
     if let DaemonView::Alive(state) = &daemon {
         remark_on_changes(state, is_changed_on_disk, &mut judged.remarks);
     }
+    let worst_first = |concern: &Concern| std::cmp::Reverse(concern.severity);
+    judged.concerns.sort_by_key(worst_first);
     Ok(StatusReport {
         at: context.local(now),
         several_servers: plan.servers.len() > 1,
         expectation,
         next: next_runs(plan, &daemon, now),
         daemon,
+        channels: channels_of_alerts(plan),
         is_changed_on_disk,
         databases: judged.databases,
         spaces,
         concerns: judged.concerns,
         remarks: judged.remarks,
     })
+}
+
+/// The state directory, unless it hangs; and what is wrong with it.
+fn state_directory<'a>(plan: &'a Plan, answers: &Answers) -> (Option<&'a Path>, Option<Concern>) {
+    let directory = plan.daemon.state_directory.as_path();
+    match answers.concern(directory) {
+        Some(hangs) => (None, Some(hangs)),
+        None => (Some(directory), directories::unwritable_state(directory)),
+    }
+}
+
+/// The names of the channels that alerts go to; a ping takes none.
+fn channels_of_alerts(plan: &Plan) -> Vec<String> {
+    let channels = plan.alerts.iter();
+    channels
+        .filter(|channel| !matches!(channel.way, ChannelWay::Ping(_)))
+        .map(|channel| channel.name.clone())
+        .collect()
 }
 
 /// The locks that are held; a remark where that cannot be seen.
@@ -256,6 +307,30 @@ impl Judged {
             .extend(judgement.remarks.into_iter().map(named));
         self.remarks.extend(look.remarks.into_iter().map(named));
         self.databases.push(database);
+    }
+
+    /// Adds what it means that servers have no backup of any database.
+    fn add_empty(&mut self, inspection: &Inspection<'_>, servers: &[&Server], daemon: &DaemonView) {
+        for server in servers {
+            match directories::nothing_found(inspection, server, daemon) {
+                Ok(concern) => self.concerns.push(concern),
+                Err(remark) => self.remarks.extend(remark),
+            }
+        }
+    }
+
+    /// Judges what belongs to no configured database.
+    fn add_surroundings(
+        &mut self,
+        inspection: &Inspection<'_>,
+        spots: &[Spot<'_>],
+        of_directories: impl IntoIterator<Item = Concern>,
+    ) {
+        self.concerns.extend(of_directories);
+        let unconfigured = unconfigured::remarks(inspection, spots);
+        self.remarks.extend(unconfigured);
+        let of_channels = judge_channels(inspection.plan, inspection.state_directory);
+        self.concerns.extend(of_channels);
     }
 
     /// Judges the daemon, after all databases; `is_all` where none was named.
@@ -314,15 +389,14 @@ fn keep_wanted(
     let concerns = unseen
         .iter()
         .filter(|(server, _)| wanted.is_empty() || silent.contains(&server.name))
-        .map(|(server, why)| Concern {
-            kind: ConcernKind::Directory,
-            server: Some(server.name.clone()),
-            database: None,
-            directory: Some(server.directory.clone()),
-            sentence: format!(
+        .map(|(server, why)| {
+            let sentence = format!(
                 "the backups of server {} cannot be read: {why}",
                 server.name
-            ),
+            );
+            Concern::new(ConcernKind::Directory, sentence)
+                .of_server(&server.name)
+                .in_directory(&server.directory)
         })
         .collect();
     if !wanted.is_empty() {
@@ -361,7 +435,16 @@ fn look_at_all(inspection: &Inspection<'_>, spots: &[Spot<'_>]) -> Vec<Look> {
 #[derive(Default)]
 struct Spaces {
     by_device: BTreeMap<u64, SpaceFacts>,
+    growth: BTreeMap<u64, Growing>,
     seen: BTreeSet<PathBuf>,
+}
+
+/// How the backups on a file system grow.
+#[derive(Default)]
+struct Growing {
+    days: SpaceDays,
+    /// Bytes of the largest one.
+    largest: u64,
 }
 
 impl Spaces {
@@ -385,6 +468,7 @@ impl Spaces {
                 wanted: plan.limits.free_space.as_u64(),
                 databases: 0,
                 round: 0,
+                full_in_days: None,
             }
         });
         if let Some(bytes) = database.bytes_of_the_newest()
@@ -392,10 +476,20 @@ impl Spaces {
         {
             facts.databases += 1;
             facts.round += bytes;
+            let growth = self.growth.entry(device).or_default();
+            growth.largest = growth.largest.max(bytes);
+            for (day, more) in growth.days.iter_mut().zip(database.space_days) {
+                day.add(more);
+            }
         }
     }
 
-    fn into_facts(self) -> Vec<SpaceFacts> {
+    fn into_facts(mut self) -> Vec<SpaceFacts> {
+        for (device, growth) in self.growth {
+            if let Some(facts) = self.by_device.get_mut(&device) {
+                facts.full_in_days = days_until_full(facts.free, &growth.days, growth.largest);
+            }
+        }
         let mut facts: Vec<SpaceFacts> = self.by_device.into_values().collect();
         facts.sort_by(|a, b| a.directory.cmp(&b.directory));
         facts
@@ -406,17 +500,42 @@ impl Line {
     /// Of the backups of a series, oldest first.
     fn of(entries: &[&Entry]) -> Self {
         let sound = entries.iter().rev().find(|entry| entry.is_sound());
-        let newest = &entries[entries.len().saturating_sub(TREND)..];
+        let newest = |many| &entries[entries.len().saturating_sub(many)..];
+        let history = newest(CHART).iter();
         Self {
             count: entries.len() as u64,
             newest: sound.map(|entry| entry.stem.to_string()),
             verified: sound.and_then(|entry| entry.last_found_whole()),
-            sizes: newest.iter().map(|entry| entry.bytes).collect(),
+            sizes: newest(TREND).iter().map(|entry| entry.bytes).collect(),
+            history: history.map(|entry| (entry.started, entry.bytes)).collect(),
+            rows: entries.last().map(|entry| entry.rows),
         }
     }
 }
 
 impl StatusReport {
+    /// The worst of what needs attention; none if all is well.
+    pub fn severity(&self) -> Option<Severity> {
+        self.concerns.iter().map(|concern| concern.severity).max()
+    }
+
+    /// What a concern is about, as it is shown; none for one that names it in its sentence.
+    pub fn about(&self, concern: &Concern) -> Option<String> {
+        let directory = concern.directory.as_deref();
+        let in_it = |database: &&DatabaseStatus| directory == Some(&database.facts.directory);
+        match self.databases.iter().find(in_it) {
+            Some(database) => Some(one_line(&database.facts.label)),
+            None => Some(self.label(concern.server.as_ref()?, concern.database.as_ref()?)),
+        }
+    }
+
+    /// The remarks on directories with backups that are not configured any more.
+    pub(super) fn unconfigured(&self) -> Vec<String> {
+        let remarks = self.remarks.iter();
+        let about = remarks.filter(|remark| unconfigured::is_about(remark));
+        about.cloned().collect()
+    }
+
     /// A database as it is shown.
     pub fn label(&self, server: &str, database: &str) -> String {
         one_line(&label(self.several_servers, server, database))

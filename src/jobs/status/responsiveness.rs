@@ -98,13 +98,9 @@ impl Answers {
 }
 
 fn concern(directory: &Path, sentence: String) -> Concern {
-    Concern {
-        kind: ConcernKind::Directory,
-        server: None,
-        database: None,
-        directory: Some(directory.to_owned()),
-        sentence,
-    }
+    Concern::new(ConcernKind::Directory, sentence)
+        .about(directory.display().to_string())
+        .in_directory(directory)
 }
 
 fn does_not_answer(directory: &Path, since: Option<DateTime<FixedOffset>>) -> String {
@@ -147,13 +143,9 @@ mod tests {
         assert_eq!(answers.trouble(Path::new("/")), None);
         // It is not there, which others say.
         assert_eq!(answers.trouble(Path::new("/not/there")), None);
-        let before = [Concern {
-            kind: ConcernKind::Directory,
-            server: None,
-            database: Some("a".to_owned()),
-            directory: Some("/b/a".into()),
-            sentence: text,
-        }];
+        let before = [Concern::new(ConcernKind::Directory, text)
+            .of_database("a")
+            .in_directory(Path::new("/b/a"))];
         let concerns = answers.concerns(&before);
         assert_eq!(concerns.len(), 1);
         assert_eq!(concerns[0].directory.as_deref(), Some(Path::new("/s")));

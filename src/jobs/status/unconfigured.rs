@@ -4,10 +4,18 @@
 use std::path::Path;
 
 use super::directories::Spot;
-use super::look::Inspection;
+use super::inspection::Inspection;
 use crate::config::{Databases, Plan};
 use crate::display::counted;
 use crate::repository::{LastSeen, Repository};
+
+/// What such a remark, and no other, has in it.
+const NOT_CONFIGURED: &str = " and is not configured";
+
+/// Whether a remark is about such a directory.
+pub(super) fn is_about(remark: &str) -> bool {
+    remark.contains(NOT_CONFIGURED)
+}
 
 /// What there is to know of such directories, one sentence each. They come from the state directory,
 /// which remembers where backups were made; one that is gone since is nobody's business.
@@ -25,7 +33,7 @@ pub(super) fn remarks(inspection: &Inspection<'_>, spots: &[Spot<'_>]) -> Vec<St
         .filter_map(|seen| {
             let left = answers.ask(&seen.directory, backups_of_schedules).ok()??;
             Some(format!(
-                "{} holds {} and is not configured: no job makes others or checks these, and \
+                "{} holds {}{NOT_CONFIGURED}: no job makes others or checks these, and \
                  retention removes none; move or delete the directory, or configure the database again",
                 seen.directory.display(),
                 counted(left, "scheduled backup", "scheduled backups"),

@@ -3,7 +3,7 @@
 use super::pattern::Pattern;
 use crate::pipeline::census::Census;
 
-/// So many names like the one that was not found are told.
+/// So many names like the one that was not found are reported.
 const NEAR: usize = 5;
 
 /// What can be mistaken for a table, by its kind in a dump.
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_probably_meant_is_told() {
+    fn what_was_probably_meant_is_reported() {
         for (pattern, expected) in [
             ("ordes", "there is public.\"Orders\", public.orders"),
             ("طلبت", "there is sales.طلبات"),

@@ -16,19 +16,20 @@ pub(super) fn judge_tables(
     let mut found = Judgement::default();
     if server_facts.in_recovery {
         found.problems.push(
-            "the server is a standby, which takes no writes: restore on its primary".to_owned(),
+            "the server is a standby, which takes no writes\nhint: restore on its primary"
+                .to_owned(),
         );
     }
     if !server_facts.may_create_databases {
         found.problems.push(format!(
-            "user {user} may not create databases, and a scratch database is needed: ALTER ROLE \
+            "user {user} may not create databases, and a scratch database is needed\nhint: ALTER ROLE \
              \"{user}\" CREATEDB, or restore as a superuser",
             user = server_facts.user
         ));
     }
     if let Some(source) = source_major.filter(|source| *source > server_facts.major) {
         found.problems.push(format!(
-            "the backup comes from PostgreSQL {source}, and the server is {}: restore on a server \
+            "the backup comes from PostgreSQL {source}, and the server is {}\nhint: restore on a server \
              of version {source} or newer",
             server_facts.major
         ));
@@ -40,7 +41,7 @@ pub(super) fn judge_tables(
         };
         if free < room.at_least {
             found.problems.push(format!(
-                "{} at least: free some space there",
+                "{} at least\nhint: free some space there",
                 about(room.at_least)
             ));
         } else if free < room.about {
@@ -56,7 +57,7 @@ pub(super) fn judge_tables(
 /// That these stand where the tables would go.
 pub(super) fn in_the_way(database: &str, names: &[String]) -> String {
     format!(
-        "database {database:?} has {} already, and no existing table is touched: give another \
+        "database {database:?} has {} already, and no existing table is touched\nhint: give another \
          schema with --schema, or none for a new one",
         names.join(", ")
     )

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::choose::{Name, flat};
 use super::judge::in_the_way;
+use super::refused;
 use super::scratch::{Extraction, display_extensions};
 use super::{PlannedTable, TablesPlan};
 use crate::display::counted;
@@ -45,13 +46,16 @@ impl Look<'_> {
             self.scratch
         ));
         let without = unavailable(&self.stream_summary.dependencies, self.server_facts);
-        let left = self
+        let made = self
             .extraction
             .load_definitions(self.scratch, self.server_facts, &without)
             .await?;
         let client = self.extraction.connect(self.scratch).await?;
         let tables = run.wait_for(partition_tree(&client, names)).await??;
-        all_are_there(names, &tables)?;
+        let missing = missing(names, &tables);
+        let lacking = display_extensions(&without);
+        let skipped = refused::judge(&made.refused, &tables, &missing, &lacking)?;
+        all_are_there(&missing)?;
         let rows = self.rows_of(&tables)?;
         let detached = run.wait_for(detach(&client, &tables)).await??;
         let mut left_out = left_out(&detached, self.makes_database);
@@ -79,7 +83,10 @@ impl Look<'_> {
         };
         let shapes = run.wait_for(shapes(&client, &oids)).await??;
         Ok(Found {
-            warnings: roles_left_out(&left, &tables, self.server_facts),
+            warnings: roles_left_out(&made.left, &tables, self.server_facts)
+                .into_iter()
+                .chain(skipped)
+                .collect(),
             planned: planned(&tables, rows, shapes),
             tables,
             originals_stand,
@@ -134,7 +141,7 @@ impl Look<'_> {
             .map(|table| match of(table) {
                 None if !table.is_partitioned && !by_root(table) => Err(JobError::failed(format!(
                     "the dump holds no rows of {} in COPY's form: it was made without data, or \
-                     with INSERT statements; restore all of it into another database, with --into",
+                     with INSERT statements\nhint: restore all of it into another database, with --into",
                     table.quoted
                 ))),
                 rows => Ok(rows),
@@ -172,7 +179,7 @@ impl Look<'_> {
         if !missing.is_empty() {
             let missing: Vec<String> = missing.into_iter().collect();
             return Err(JobError::failed(format!(
-                "database {:?} lacks what the tables need: {}; make it there first, or restore \
+                "database {:?} lacks what the tables need: {}\nhint: make it there first, or restore \
                  into a new database, which gets all of it: --into NAME",
                 into,
                 missing.join(", ")
@@ -186,21 +193,27 @@ impl Look<'_> {
     }
 }
 
+/// The tables that were asked for and have not come into being.
+fn missing(names: &[Name], tables: &[Table]) -> Vec<Name> {
+    let is_there = |name: &&Name| {
+        let mut all = tables.iter();
+        all.any(|table| table.is_named && flat(&table.raw) == **name)
+    };
+    let missing = names.iter().filter(|name| !is_there(name));
+    missing.cloned().collect()
+}
+
 /// Every table that was asked for has come into being.
-fn all_are_there(names: &[Name], tables: &[Table]) -> Result<(), JobError> {
-    for (schema, name) in names {
-        let is_it =
-            |table: &Table| table.is_named && flat(&table.raw) == (schema.clone(), name.clone());
-        if !tables.iter().any(is_it) {
-            return Err(JobError::failed(format!(
-                "the backup's table {}.{} was not created in the scratch database: \
-                 restore the whole backup into another database, with --into",
-                String::from_utf8_lossy(schema),
-                String::from_utf8_lossy(name)
-            )));
-        }
+fn all_are_there(missing: &[Name]) -> Result<(), JobError> {
+    match missing.first() {
+        None => Ok(()),
+        Some((schema, name)) => Err(JobError::failed(format!(
+            "the backup's table {}.{} was not created in the scratch database: \
+             restore the whole backup into another database, with --into",
+            String::from_utf8_lossy(schema),
+            String::from_utf8_lossy(name)
+        ))),
     }
-    Ok(())
 }
 
 /// The tables with their rows, and with what they become.
@@ -219,7 +232,7 @@ fn planned(tables: &[Table], rows: Vec<Option<u64>>, shapes: Vec<Shape>) -> Vec<
 }
 
 /// The extensions that our user cannot install, or not in the scratch database. Nothing may need them: a
-/// table whose column has a type of theirs does, and one beside `pg_stat_statements` does not.
+/// table whose column has a type of theirs does, and one next to `pg_stat_statements` does not.
 fn unavailable(dependencies: &Dependencies, server_facts: &ServerFacts) -> BTreeSet<Vec<u8>> {
     let is_there = |name: &Vec<u8>| {
         let name = String::from_utf8_lossy(name).into_owned();
@@ -236,7 +249,7 @@ fn no_two_alike(tables: &[Table]) -> Result<(), JobError> {
     for table in tables {
         if let Some(other) = seen.insert(&table.name, &table.quoted) {
             return Err(JobError::failed(format!(
-                "{other} and {} have one name and cannot both go into one schema: name the \
+                "{other} and {} have one name and cannot both go into one schema\nhint: name the \
                  schema too, such as --table {}, or restore into a new database, with --into",
                 table.quoted,
                 crate::display::shell_word(other)

@@ -6,6 +6,7 @@
 //! there `pg_dump` writes their definitions; the rows come straight out of the backup.
 
 mod choose;
+mod definitions;
 mod judge;
 mod list;
 mod look;
@@ -13,9 +14,11 @@ mod next;
 mod pattern;
 mod prepare;
 mod preview;
+mod refused;
 mod rows;
 mod scratch;
 mod session;
+mod stored_census;
 mod transfer;
 
 use std::time::Duration;
@@ -32,6 +35,7 @@ use crate::repository::Lock;
 
 pub use prepare::prepare_tables;
 pub use preview::{TablesAhead, look_ahead_at_tables, look_at_tables};
+pub(super) use scratch::to_read;
 pub use transfer::restore_tables;
 
 /// A restore of single tables that is asked for.
@@ -101,7 +105,7 @@ pub struct TablesReport {
 /// A restore of tables for which everything is there. Holds the database's lock, and a scratch
 /// database that [`restore_tables`] drops.
 pub struct PreparedTables {
-    /// What can be told of it.
+    /// What can be reported of it.
     pub plan: TablesPlan,
     _lock: Option<Lock>,
     source: Source,

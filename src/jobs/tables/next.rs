@@ -23,7 +23,7 @@ pub(super) struct Back<'a> {
     pub(super) comparable: &'a str,
     /// Whether a unique index tells which rows are there already.
     pub(super) has_key: bool,
-    /// Whether an identity takes values only when told so.
+    /// Whether an identity takes values only when asked to.
     pub(super) has_identity_always: bool,
     /// Whether it has child tables, whose rows are not to be taken for its own.
     pub(super) has_children: bool,

@@ -54,7 +54,7 @@ impl Pattern {
         }
         if names.iter().any(Vec::is_empty) {
             return Err(format!(
-                "--table {text:?} has an empty name: write TABLE or SCHEMA.TABLE"
+                "--table {text:?} has an empty name\nhint: write TABLE or SCHEMA.TABLE"
             ));
         }
         let mut names = names.into_iter().rev();
@@ -62,7 +62,7 @@ impl Pattern {
         match (table, more) {
             (Some(table), None) => Ok(Self { schema, table }),
             _ => Err(format!(
-                "--table {text:?} has more than one dot: write SCHEMA.TABLE, and a dot that \
+                "--table {text:?} has more than one dot\nhint: write SCHEMA.TABLE, and a dot that \
                  belongs to a name in double quotes"
             )),
         }

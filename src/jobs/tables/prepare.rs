@@ -9,6 +9,7 @@ use super::choose::{Name, choose_tables};
 use super::judge::{free, judge_tables, room_for};
 use super::look::{Found, Look};
 use super::scratch::{Extraction, STATEMENT, sweep};
+use super::stored_census::stored_census;
 use super::{PlannedTable, PreparedTables, TablesRequest, restore_failed};
 use crate::jobs::JobError;
 use crate::jobs::restore::begin::{Depth, RestoreStart, missing_providers};
@@ -21,7 +22,7 @@ use crate::jobs::run::Run;
 use crate::jobs::step_log::StepLog;
 use crate::pipeline::StreamSummary;
 use crate::postgres::{Client, Conninfo, ServerFacts, Standing, drop_database, has_schema};
-use crate::repository::Content;
+use crate::repository::{Content, Manifest};
 
 /// Takes the lock, reads the backup in full, makes a scratch database of its definitions, and looks
 /// whether everything is there that the tables need. No database of anybody's is changed.
@@ -81,6 +82,8 @@ async fn prepare(run: &Run<'_>, request: &TablesRequest<'_>) -> Result<PreparedT
     let mut found = look(&looking, &client, &names).await?;
     warnings.append(&mut found.warnings);
     warnings.extend(about(&source));
+    let manifest = source.manifest.as_ref();
+    warnings.extend(manifest.map_or_else(Vec::new, Manifest::rows_not_in_the_backup));
     log_plan(&run.step_log, &warnings, &found.planned);
     Ok(PreparedTables {
         plan: looking.plan(&found, warnings),
@@ -120,8 +123,12 @@ async fn read_and_judge(
         ..
     } = begun;
     let source_major = source.manifest.as_ref().map(|one| one.server.major());
-    // What the server can never take needs no reading.
+    // What can never be restored needs no reading, which may take hours.
     refuse(&judge_tables(server_facts, source_major, None))?;
+    if let Some(manifest) = &source.manifest {
+        let census = stored_census(order, manifest)?;
+        choose_tables(&census, request.patterns).map_err(JobError::NoSuchTable)?;
+    }
 
     let (stream_summary, unexpected) = order.read_in_full(run, source, server_facts.major).await?;
     let names =
@@ -269,7 +276,7 @@ async fn create_scratch(
     }
 }
 
-/// The failure before is what is told; what remains bears our mark, or stands in our note. Gives whether
+/// The failure before is what is reported; what remains bears our mark, or stands in our note. Gives whether
 /// nothing remains.
 async fn drop_after_failure(client: &Client, scratch: &str) -> bool {
     let sql = drop_database(scratch);

@@ -1,4 +1,4 @@
-//! What a restore of tables would do, told without a lock and without making anything.
+//! What a restore of tables would do, found out without a lock and without making anything.
 
 use std::path::PathBuf;
 
@@ -9,19 +9,17 @@ use super::choose::flat;
 use super::choose::{Name, choose_tables};
 use super::judge::{free, in_the_way, judge_tables, room_for};
 use super::prepare::two_names;
-use crate::display::{command, counted};
-use crate::jobs::error::census_damage;
+use super::stored_census::stored_census;
+use crate::display::counted;
 use crate::jobs::restore::begin::{Depth, RestoreStart};
 use crate::jobs::restore::send_check::about_functions;
+use crate::jobs::restore::source::read_for_the_plan;
 use crate::jobs::restore::steps::{LastDrill, PlannedStep, Preview};
-use crate::jobs::restore::{RestoreOrder, RestoreSource, read_for_the_plan};
 use crate::jobs::run::Run;
 use crate::jobs::{DrillPhase, JobError};
 use crate::pipeline::census::Census;
-use crate::pipeline::read_census;
 use crate::postgres::{Conninfo, partition_tree};
-use crate::regular_file;
-use crate::repository::{Manifest, Role};
+use crate::repository::Manifest;
 
 /// So many tables are named; the rest is counted.
 const NAMED: usize = 20;
@@ -140,7 +138,8 @@ async fn known_contents(
     let (order, source) = (&request.order, &begun.source);
     if let Some(manifest) = &source.manifest {
         let census = stored_census(order, manifest)?;
-        return Ok((Some((census, manifest.artifact.text_bytes)), Vec::new()));
+        let remarks = manifest.rows_not_in_the_backup();
+        return Ok((Some((census, manifest.artifact.text_bytes)), remarks));
     }
     if !reads {
         return Ok((None, Vec::new()));
@@ -192,28 +191,6 @@ pub async fn look_at_tables(
         problems: ahead.problems,
         warnings: ahead.warnings,
     })
-}
-
-/// The census that a backup has beside it.
-fn stored_census(order: &RestoreOrder<'_>, manifest: &Manifest) -> Result<Census, JobError> {
-    let RestoreSource::Backup(backup_directory, stem) = order.source else {
-        return Err(JobError::Internal("a file has no census".to_owned()));
-    };
-    let path = backup_directory.repository.path(stem, Role::Census);
-    let damaged = |what: String| {
-        JobError::Damaged(format!(
-            "the backup {stem} is damaged: {what}; `{}` lists the others",
-            command("list", &backup_directory.label, "")
-        ))
-    };
-    match regular_file::open(&path)
-        .map_err(Into::into)
-        .and_then(read_census)
-    {
-        Ok((census, digest)) if digest == manifest.census.digest => Ok(census),
-        Ok(_) => Err(damaged("its census has been changed".to_owned())),
-        Err(error) => Err(damaged(census_damage(&error))),
-    }
 }
 
 impl TablesAhead {

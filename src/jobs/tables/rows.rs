@@ -7,15 +7,14 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::list;
-use super::scratch::to_read;
 use super::transfer::Transfer;
 use crate::config::Format;
-use crate::display::count;
+use crate::display::{count, counted};
 use crate::jobs::JobError;
 use crate::jobs::dump::{Overheard, blocking};
 use crate::pipeline::census::{Counted, RowCounter, TableName};
 use crate::pipeline::{Amount, Piece, RowsOf, StreamError, Text, take_parts};
-use crate::postgres::{Client, Shape, archive_entries_arguments, quoted, text_from};
+use crate::postgres::{Client, Shape, quoted, text_from};
 
 /// So many pieces of the backup wait for the server: a mebibyte each at most.
 const AHEAD: usize = 4;
@@ -103,23 +102,24 @@ impl Transfer<'_> {
         };
         if source.format == Format::Plain {
             let (path, compression) = (source.path.clone(), source.compression);
+            let adaptation = source.adaptation.clone();
             return blocking(self.run, &doing, move || {
                 let file = crate::regular_file::open(path).map_err(StreamError::Read)?;
-                let text = Text::of_file(file, compression)?;
+                let text = Text::of_file(file, compression)?.adapted(adaptation.as_ref());
                 take_parts(text, RowsOf::new(wanted), accepts, &counted, pass).map(drop)
             })
             .await;
         }
-        let entries = list::rows_of(&extraction.archive_list().await?, wanted.iter());
+        let choose = |list: &str| list::rows_of(list, wanted.iter());
+        let (arguments, stdin) = extraction.entries(choose).await?;
         let overheard = Overheard::default();
-        let arguments = archive_entries_arguments(&source.path);
+        let adaptation = source.adaptation.clone();
         let pg_restore =
             extraction.program(self.prepared.programs.pg_restore(), arguments, &overheard);
-        let stdin = to_read(entries)?;
         pg_restore
             .stream_from(stdin, &doing, move |text| {
                 take_parts(
-                    Text::Program(text),
+                    Text::of_program(text).adapted(adaptation.as_ref()),
                     RowsOf::new(wanted),
                     accepts,
                     &counted,
@@ -139,7 +139,7 @@ impl Transfer<'_> {
         let mut encoding = "UTF8".to_owned();
         let mut loaded = BTreeMap::new();
         let mut open = None;
-        // What the stream breaks off is told by whoever reads it.
+        // What the stream breaks off is reported by whoever reads it.
         while let Some(piece) = self.run.wait_for(pieces.recv()).await? {
             match piece {
                 Piece::Encoding(name) => encoding = name,
@@ -287,5 +287,5 @@ impl Loaded {
 
 /// Rows of a table, for people.
 fn display_rows(table: &str, rows: u64) -> String {
-    format!("{table}: {} rows", count(rows))
+    format!("{table}: {}", counted(rows, "row", "rows"))
 }

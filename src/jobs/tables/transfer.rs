@@ -37,7 +37,7 @@ pub async fn restore_tables(
     let began = Instant::now();
     let (run, order) = (&run.renewed(), &request.order);
     if let Err(error) = order.record_start(run, None) {
-        // The reason that is told is the ledger's.
+        // The reason that is reported is the ledger's.
         let _ = drop_side_database(run, &prepared, &prepared.scratch).await;
         return Err(error);
     }
@@ -249,7 +249,7 @@ impl Transfer<'_> {
         let text = pg_dump.read_all(doing).await?;
         let text = String::from_utf8(text).map_err(|_| {
             JobError::failed(
-                "a name or a default of the tables is no text in UTF-8: restore the whole backup into \
+                "a name or a default of the tables is no text in UTF-8\nhint: restore the whole backup into \
                  another database, with --into",
             )
         })?;
@@ -427,7 +427,7 @@ impl Transfer<'_> {
             .filter(|(table, stands)| !**stands || !is_part(&table.parents))
             .filter_map(|(table, stands)| {
                 let shape = shapes.get(&table.oid)?;
-                // Rows without any column cannot be told apart.
+                // Rows without any column cannot be distinguished.
                 let tells = !stands || !shape.columns.is_empty();
                 tells.then_some(next::Back {
                     oid: table.oid,

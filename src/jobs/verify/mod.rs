@@ -95,6 +95,12 @@ impl VerifyReport {
 }
 
 impl Finding {
+    /// What is wrong with the backup, to follow its name; none if it is intact.
+    pub fn alarm(&self) -> Option<String> {
+        let damage = self.damage.as_ref()?;
+        Some(format!("is DAMAGED: {damage}{}", self.became()))
+    }
+
     /// What became of a damaged backup, to follow the sentence that says what is wrong with it.
     pub fn became(&self) -> String {
         match (&self.quarantine, &self.stays) {
@@ -137,7 +143,7 @@ impl VerifyReport {
     }
 }
 
-/// Checks backups of one database and records what was found, in the ledger and beside each backup.
+/// Checks backups of one database and records what was found, in the ledger and next to each backup.
 ///
 /// Reading takes no lock: a backup that retention removes meanwhile is passed over. One is taken to
 /// put a damaged backup aside; if another run has it, the backup stays, known to be damaged, for the
@@ -389,7 +395,7 @@ fn open_round(repository: &Repository) -> Result<Option<DateTime<Utc>>, JobError
     Ok(round.map(|round| round.to_utc()))
 }
 
-/// Checks one backup and notes the outcome beside it; none if it is gone meanwhile.
+/// Checks one backup and notes the outcome next to it; none if it is gone meanwhile.
 async fn check(
     run: &Run<'_>,
     repository: &Repository,
@@ -411,7 +417,7 @@ async fn check(
         Err(_) if path.symlink_metadata().is_err() => return Ok(None),
         Err(error) => {
             let error = JobError::from(error);
-            // Nothing is noted beside what may be somebody else's.
+            // Nothing is noted next to what may be somebody else's.
             return match error.kind() {
                 JobErrorKind::Damaged => Ok(Some(finding(Some(error.to_string())))),
                 _ => Err(error),

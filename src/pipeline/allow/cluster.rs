@@ -98,6 +98,7 @@ fn statement(text: &[u8], backslash_escapes: bool) -> Result<(), Reason> {
                 is_complete: true,
                 backslash_escapes,
                 openings: 0,
+                values: None,
             })
             .map(drop)
             .or_else(|reason| match reason {

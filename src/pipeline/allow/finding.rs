@@ -50,7 +50,7 @@ pub enum Reason {
     Code,
     /// A query, or a change of rows.
     Query,
-    /// Rows as INSERT statements.
+    /// An INSERT of other things than constants.
     Inserts,
     /// Drops what the new database does not have.
     Clean,
@@ -74,9 +74,8 @@ impl Finding {
     /// What can be done about it.
     pub fn hint(&self) -> &'static str {
         if self.of_a_cluster {
-            return "the file is the output of pg_dumpall, and a restore takes that of pg_dump, of one \
-                    database: make such a dump, or load the file by hand with psql, on a server that \
-                    holds nothing else";
+            return "the file is the output of pg_dumpall, and holds no database: read it, and run by hand, \
+                    with psql, what you need of its roles; then restore the dump of the database";
         }
         match self.reason {
             Reason::Database | Reason::Connect => {
@@ -86,11 +85,6 @@ impl Finding {
             Reason::Role | Reason::Tablespace | Reason::Membership | Reason::Owned => {
                 "if the file holds roles alone, as pg_dumpall --globals-only writes them, read it and \
                  run by hand, with psql, what you need of it; then restore the dump of the database"
-            }
-            Reason::Inserts => {
-                "make the dump again without --inserts, --column-inserts and --rows-per-insert, or load \
-                 the file by hand into a new database: createdb NAME && psql -X -v ON_ERROR_STOP=1 -d NAME \
-                 -f FILE"
             }
             Reason::Clean => {
                 "make the dump again without --clean (-c), or with --clean --if-exists, or load the file by \
@@ -150,7 +144,7 @@ impl fmt::Display for Reason {
             Self::SystemCatalog => "changes rows of a table of PostgreSQL's own",
             Self::Code => "code that is executed at once",
             Self::Query => "a query, or a change of rows, that pg_dump does not write",
-            Self::Inserts => "rows as INSERT statements, which a restore cannot compare",
+            Self::Inserts => "inserts something other than constants",
             Self::Clean => "drops what a new database does not have",
             Self::Transaction => "a transaction other than around large objects",
             Self::Setting => "changes who executes the rest of the dump, or how it is read",
@@ -165,7 +159,7 @@ impl fmt::Display for Reason {
 
 /// The first words of a statement for a terminal: up to the first value, and with no character that
 /// does not print.
-pub(super) fn shown(text: &[u8]) -> String {
+pub(in crate::pipeline) fn shown(text: &[u8]) -> String {
     let end = text
         .iter()
         .position(|byte| matches!(byte, b'\'' | b'(' | b'$' | b';'));

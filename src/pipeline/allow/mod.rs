@@ -11,12 +11,12 @@ mod finding;
 mod kinds;
 mod session;
 mod statement;
-mod tokens;
+pub(super) mod tokens;
 mod written;
 
 use std::fmt::Write as _;
 
-use self::finding::shown;
+pub(super) use self::finding::shown;
 use self::written::{Known, Written};
 use super::sql::{Lexer, Oddity};
 
@@ -35,8 +35,8 @@ pub struct Findings {
     pub unexpected: Vec<Finding>,
     /// How many there are of those.
     pub unexpected_count: u64,
-    /// Whether it makes tables and holds no rows of any, as `pg_dump --schema-only` writes it.
-    pub has_only_definitions: bool,
+    /// Whether it holds rows and makes nothing, as `pg_dump --data-only` writes it.
+    pub has_only_rows: bool,
 }
 
 impl Findings {
@@ -77,14 +77,17 @@ pub(in crate::pipeline) struct Judge {
     is_over: bool,
     is_of_a_cluster: bool,
     makes_subscriptions: bool,
-    /// Whether it makes a table that has rows of its own, and whether rows of any have come.
-    makes_tables: bool,
+    /// Whether it makes anything, and whether rows of any table have come.
+    makes_objects: bool,
     has_rows: bool,
     backslash_escapes: bool,
     /// The line in which that was changed last: psql reads all of it in the old way.
     changed_in: u64,
     /// Whether the statement that has not ended is a query, which calls one function and no more.
     calls_one_function: bool,
+    /// For whoever sends the rest although something is refused: what was refused last.
+    latest: Option<Finding>,
+    keeps_latest: bool,
 }
 
 /// A statement in a dump's text.
@@ -115,9 +118,24 @@ impl Judge {
 
     /// Something that is never sent.
     pub(in crate::pipeline) fn refuse(&mut self, line: u64, text: &[u8], reason: Reason) {
-        if self.findings.refused.is_none() {
-            self.findings.refused = Some(self.finding(line, text, reason));
+        if self.findings.refused.is_some() && !self.keeps_latest {
+            return;
         }
+        let finding = self.finding(line, text, reason);
+        if self.keeps_latest {
+            self.latest = Some(finding.clone());
+        }
+        self.findings.refused.get_or_insert(finding);
+    }
+
+    /// Keeps what was refused last until it is asked for.
+    pub(in crate::pipeline) fn keep_latest(&mut self) {
+        self.keeps_latest = true;
+    }
+
+    /// What was refused since this was asked last, if anything was; only where it is kept.
+    pub(in crate::pipeline) fn take_latest(&mut self) -> Option<Finding> {
+        self.latest.take()
     }
 
     fn finding(&self, line: u64, text: &[u8], reason: Reason) -> Finding {
@@ -211,6 +229,8 @@ impl Judge {
             self.refuse(line, text, of_oddity(oddity));
         } else if self.calls_one_function && lexer.openings() > 1 {
             self.refuse(line, text, Reason::Query);
+        } else if lexer.values().is_some_and(|values| values.has_others) {
+            self.refuse(line, text, Reason::Inserts);
         }
     }
 
@@ -230,6 +250,7 @@ impl Judge {
                 is_complete: passing.is_complete,
                 backslash_escapes: self.backslash_escapes,
                 openings: lexer.openings(),
+                values: lexer.values(),
             }),
         };
         let reason = match outcome {
@@ -243,9 +264,14 @@ impl Judge {
             return self.refuse(line, text, reason);
         }
         self.findings.unexpected_count += 1;
-        if self.findings.unexpected.len() < NAMED {
+        if self.findings.unexpected.len() < NAMED || self.keeps_latest {
             let finding = self.finding(line, text, reason);
-            self.findings.unexpected.push(finding);
+            if self.keeps_latest {
+                self.latest = Some(finding.clone());
+            }
+            if self.findings.unexpected.len() < NAMED {
+                self.findings.unexpected.push(finding);
+            }
         }
     }
 
@@ -259,9 +285,12 @@ impl Judge {
                 return Err(Reason::Subscription);
             }
             Known::Ordinary | Known::LargeObject | Known::DropSubscription => {}
-            Known::Table => self.makes_tables = true,
+            Known::Made => self.makes_objects = true,
             Known::Rows => self.has_rows = true,
-            Known::Subscription => self.makes_subscriptions = true,
+            Known::Subscription => {
+                self.makes_objects = true;
+                self.makes_subscriptions = true;
+            }
             Known::BackslashEscapes(escapes) => {
                 if self.backslash_escapes != escapes {
                     self.changed_in = line;
@@ -280,7 +309,7 @@ impl Judge {
         if self.in_transaction {
             self.refuse(line, b"", Reason::Transaction);
         }
-        self.findings.has_only_definitions = self.makes_tables && !self.has_rows;
+        self.findings.has_only_rows = self.has_rows && !self.makes_objects;
     }
 }
 

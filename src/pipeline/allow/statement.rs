@@ -9,7 +9,7 @@ use super::written::{Known, Written};
 use crate::pipeline::sql::{Meaning, meaning};
 
 /// Verbs that `PostgreSQL` has and `pg_dump` does not write, with what they do.
-const REFUSED: [(&str, Reason); 28] = [
+const REFUSED: [(&str, Reason); 27] = [
     ("do", Reason::Code),
     ("call", Reason::Code),
     ("load", Reason::Code),
@@ -26,7 +26,6 @@ const REFUSED: [(&str, Reason); 28] = [
     ("declare", Reason::Query),
     ("fetch", Reason::Query),
     ("move", Reason::Query),
-    ("insert", Reason::Inserts),
     ("copy", Reason::Copy),
     ("set", Reason::Setting),
     ("reset", Reason::Setting),
@@ -75,6 +74,7 @@ pub(super) fn judge_statement(statement: &Written<'_>) -> Result<Known, Reason> 
         // the text goes on.
         b"select" => select(statement),
         b"copy" => rows(tokens, statement),
+        b"insert" => inserts(tokens, statement),
         b"set" => setting(statement),
         b"reset" if statement.text == b"RESET SESSION AUTHORIZATION;" => Ok(Known::Ordinary),
         b"begin" if statement.text == b"BEGIN;" => Ok(Known::Begin),
@@ -111,7 +111,7 @@ fn create(mut tokens: Tokens<'_>, statement: &Written<'_>) -> Result<Known, Reas
         "schema" => {
             tokens.accept_all("if not exists");
             (tokens.accept_name() && tokens.is_at_end())
-                .then_some(Known::Ordinary)
+                .then_some(Known::Made)
                 .ok_or(Reason::Unexpected)
         }
         _ if !is_complete && ["table", "materialized view", "subscription"].contains(&kind) => {
@@ -126,31 +126,22 @@ fn create(mut tokens: Tokens<'_>, statement: &Written<'_>) -> Result<Known, Reas
                 Token::Sign(b';'),
             ];
             ends_with(tokens, END)
-                .then_some(Known::Ordinary)
+                .then_some(Known::Made)
                 .ok_or(Reason::Query)
         }
         "subscription" => connects_nowhere(tokens)
             .then_some(Known::Subscription)
             .ok_or(Reason::Subscription),
-        _ => Ok(Known::Ordinary),
+        _ => Ok(Known::Made),
     }
 }
 
 /// `CREATE TABLE`, but for one that is made of a query's rows.
 fn table(tokens: Tokens<'_>) -> Result<Known, Reason> {
-    let mut is_partitioned = false;
-    let mut outside = outside_of_parentheses(tokens).peekable();
-    while let Some(token) = outside.next() {
-        if token.is("as") {
-            return Err(Reason::Query);
-        }
-        is_partitioned |= token.is("partition") && outside.peek().is_some_and(|next| next.is("by"));
+    if outside_of_parentheses(tokens).any(|token| token.is("as")) {
+        return Err(Reason::Query);
     }
-    Ok(if is_partitioned {
-        Known::Ordinary
-    } else {
-        Known::Table
-    })
+    Ok(Known::Made)
 }
 
 /// The tokens of a statement that stand in no parentheses.
@@ -295,24 +286,47 @@ fn rows(mut tokens: Tokens<'_>, statement: &Written<'_>) -> Result<Known, Reason
     if is_in_system_catalog(&name) {
         return Err(Reason::SystemCatalog);
     }
-    if tokens.peek() == Some(Token::Sign(b'(')) {
-        tokens.next();
-        loop {
-            if !tokens.next().is_some_and(Token::is_name) {
-                return Err(Reason::Copy);
-            }
-            match tokens.next() {
-                Some(Token::Sign(b',')) => {}
-                Some(Token::Sign(b')')) => break,
-                _ => return Err(Reason::Copy),
-            }
-        }
-    }
+    columns(&mut tokens).ok_or(Reason::Copy)?;
     // By this the scanner of contents knows that rows follow.
     let is_known = matches!(meaning(statement.text), Meaning::Copy { .. });
     (tokens.accept_all("from stdin") && tokens.is_at_end() && is_known)
         .then_some(Known::Rows)
         .ok_or(Reason::Copy)
+}
+
+/// Takes a list of columns in parentheses, if there is one.
+fn columns(tokens: &mut Tokens<'_>) -> Option<()> {
+    if tokens.peek() != Some(Token::Sign(b'(')) {
+        return Some(());
+    }
+    tokens.next();
+    loop {
+        tokens.next().filter(|token| token.is_name())?;
+        match tokens.next()? {
+            Token::Sign(b',') => {}
+            Token::Sign(b')') => return Some(()),
+            _ => return None,
+        }
+    }
+}
+
+/// `INSERT INTO s.t (a, b) OVERRIDING SYSTEM VALUE VALUES (1, 'x') ON CONFLICT DO NOTHING;`, all of whose
+/// values are constants: it calls nothing.
+fn inserts(mut tokens: Tokens<'_>, statement: &Written<'_>) -> Result<Known, Reason> {
+    let is_of_the_form = statement.text.starts_with(b"INSERT INTO ")
+        && statement.values.is_some_and(|values| !values.has_others);
+    if !is_of_the_form || !tokens.accept("into") {
+        return Err(Reason::Inserts);
+    }
+    let name = tokens.qualified_name().ok_or(Reason::Inserts)?;
+    if is_in_system_catalog(&name) {
+        return Err(Reason::SystemCatalog);
+    }
+    columns(&mut tokens).ok_or(Reason::Inserts)?;
+    tokens.accept_all("overriding system value");
+    (tokens.accept_all("default values") || tokens.accept("values"))
+        .then_some(Known::Rows)
+        .ok_or(Reason::Inserts)
 }
 
 /// Whether a table is one of `PostgreSQL`'s own, some of which all databases share. Without a schema it

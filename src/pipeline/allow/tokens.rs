@@ -2,9 +2,9 @@
 
 use memchr::{memchr, memmem};
 
-/// One of them. What cannot be told (the text was cut there) ends the statement.
+/// One of them. What cannot be known (the text was cut there) ends the statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Token<'a> {
+pub(in crate::pipeline) enum Token<'a> {
     /// A keyword, or a name without quotes.
     Word(&'a [u8]),
     /// A name in quotes, with them.
@@ -19,12 +19,12 @@ pub(super) enum Token<'a> {
 
 impl Token<'_> {
     /// Whether it is this keyword, which is given in lower case.
-    pub(super) fn is(self, keyword: &str) -> bool {
+    pub(in crate::pipeline) fn is(self, keyword: &str) -> bool {
         matches!(self, Self::Word(word) if word.eq_ignore_ascii_case(keyword.as_bytes()))
     }
 
     /// Whether it is a name.
-    pub(super) fn is_name(self) -> bool {
+    pub(in crate::pipeline) fn is_name(self) -> bool {
         matches!(self, Self::Word(_) | Self::Quoted(_))
     }
 }
@@ -32,7 +32,7 @@ impl Token<'_> {
 /// The tokens of a text that begins outside of all quotes. That the text has nothing in it about
 /// which psql and the server might think differently, the lexer has seen before.
 #[derive(Clone, Debug)]
-pub(super) struct Tokens<'a> {
+pub(in crate::pipeline) struct Tokens<'a> {
     text: &'a [u8],
     at: usize,
     /// Whether a backslash escapes in plain strings.
@@ -40,7 +40,7 @@ pub(super) struct Tokens<'a> {
 }
 
 impl<'a> Tokens<'a> {
-    pub(super) fn of(text: &'a [u8], backslash_escapes: bool) -> Self {
+    pub(in crate::pipeline) fn of(text: &'a [u8], backslash_escapes: bool) -> Self {
         Self {
             text,
             at: 0,
@@ -49,12 +49,12 @@ impl<'a> Tokens<'a> {
     }
 
     /// The next one, which stays.
-    pub(super) fn peek(&self) -> Option<Token<'a>> {
+    pub(in crate::pipeline) fn peek(&self) -> Option<Token<'a>> {
         self.clone().next()
     }
 
     /// Takes the next one if it is this keyword.
-    pub(super) fn accept(&mut self, keyword: &str) -> bool {
+    pub(in crate::pipeline) fn accept(&mut self, keyword: &str) -> bool {
         let is_it = self.peek().is_some_and(|token| token.is(keyword));
         if is_it {
             self.next();
@@ -63,7 +63,7 @@ impl<'a> Tokens<'a> {
     }
 
     /// Takes these keywords, all of them or none.
-    pub(super) fn accept_all(&mut self, keywords: &str) -> bool {
+    pub(in crate::pipeline) fn accept_all(&mut self, keywords: &str) -> bool {
         let mut ahead = self.clone();
         let are_there = keywords.split(' ').all(|keyword| ahead.accept(keyword));
         if are_there {
@@ -73,12 +73,12 @@ impl<'a> Tokens<'a> {
     }
 
     /// Takes a name with or without a schema before it; whether there was one.
-    pub(super) fn accept_name(&mut self) -> bool {
+    pub(in crate::pipeline) fn accept_name(&mut self) -> bool {
         self.qualified_name().is_some()
     }
 
     /// Takes such a name; gives its parts.
-    pub(super) fn qualified_name(&mut self) -> Option<Vec<Token<'a>>> {
+    pub(in crate::pipeline) fn qualified_name(&mut self) -> Option<Vec<Token<'a>>> {
         let mut parts = Vec::new();
         loop {
             parts.push(self.next().filter(|token| token.is_name())?);
@@ -90,7 +90,7 @@ impl<'a> Tokens<'a> {
     }
 
     /// Whether nothing but the semicolon is left.
-    pub(super) fn is_at_end(&self) -> bool {
+    pub(in crate::pipeline) fn is_at_end(&self) -> bool {
         let mut ahead = self.clone();
         ahead.next() == Some(Token::Sign(b';')) && ahead.next().is_none()
     }

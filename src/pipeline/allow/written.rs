@@ -1,12 +1,14 @@
 //! A statement as it is written, and what is known of it.
 
+use crate::pipeline::sql::Values;
+
 /// What a statement of `pg_dump`'s is, as far as those that follow depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Known {
     /// Nothing depends on it.
     Ordinary,
-    /// Makes a table that has rows of its own.
-    Table,
+    /// Makes an object.
+    Made,
     /// Rows follow.
     Rows,
     /// Makes a subscription.
@@ -34,4 +36,6 @@ pub(super) struct Written<'a> {
     pub(super) backslash_escapes: bool,
     /// How many parentheses are opened in all of it.
     pub(super) openings: u32,
+    /// What it inserts, if it is an INSERT.
+    pub(super) values: Option<Values>,
 }

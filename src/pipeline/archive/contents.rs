@@ -1,6 +1,6 @@
 //! Whether the files of an archive in directory format are those that its own list of contents names.
 //!
-//! `pg_restore` reads the files that it is told of by the list, whatever else a reading of the directory
+//! `pg_restore` reads the files that the list names, whatever else a reading of the directory
 //! has shown: without this, files that such a reading has missed would be in no digest. And an empty file
 //! in place of a table's rows is read by it without a word.
 //!

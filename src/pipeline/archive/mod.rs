@@ -2,6 +2,7 @@
 //! `pg_restore` makes of them, and what its own list names.
 
 mod contents;
+mod tar;
 
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -10,9 +11,11 @@ use super::census::{Census, Dependencies};
 use super::stream::{
     Progress, StoredFile, StreamError, StreamSummary, digest_file, digest_files, take_census,
 };
-use super::{Digest, Findings};
+use super::{Adaptation, Digest, Findings};
 use crate::config::Format;
 use contents::Contents;
+
+pub use tar::TarMembers;
 
 /// An archive's files, read from the disk in full.
 #[derive(Debug)]
@@ -122,8 +125,12 @@ impl ArchiveText {
     ///
     /// # Errors
     /// When the source fails, or the text is not a complete dump.
-    pub fn read(source: impl Read, progress: &Progress) -> Result<Self, StreamError> {
-        let (census, bytes, findings, dependencies) = take_census(source, progress)?;
+    pub fn read(
+        source: impl Read,
+        adaptation: Option<&Adaptation>,
+        progress: &Progress,
+    ) -> Result<Self, StreamError> {
+        let (census, bytes, findings, dependencies) = take_census(source, adaptation, progress)?;
         Ok(Self {
             bytes,
             census,

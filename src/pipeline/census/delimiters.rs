@@ -1,6 +1,6 @@
 //! Finding the tabs and line ends of COPY's text format.
 //!
-//! Most values are a few bytes long, so looking for the end of each anew costs more than the
+//! Most values are a few bytes long, so looking for the end of each again costs more than the
 //! looking itself. Here 64 bytes are compared at once, and what is found in them stands in the bits
 //! of one word until it is asked for.
 
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn a_delimiter_is_found_wherever_it_stands_and_whatever_stands_beside_it() {
+    fn a_delimiter_is_found_wherever_it_is_and_whatever_is_next_to_it() {
         for length in 1..=3 * WINDOW + 1 {
             for at in 0..length {
                 for (delimiter, other) in [(b'\t', 0x08), (b'\n', 0x0b), (b'\n', 0x8a)] {

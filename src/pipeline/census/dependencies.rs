@@ -41,6 +41,9 @@ pub struct Dependencies {
     pub recomputed: BTreeSet<String>,
     /// The encoding in which the dump says that it is written (`client_encoding`).
     pub encoding: Option<String>,
+    /// The major versions of the server that it is of and of the `pg_dump` that has written it, as its head
+    /// says; 0 where it says nothing.
+    pub written_by: [u32; 2],
 }
 
 /// So many names of each kind are kept.
@@ -99,6 +102,25 @@ const OF_THE_SERVER: [&[u8]; 8] = [
 const SHOWN: usize = 60;
 
 impl Dependencies {
+    /// Notes the version that a comment at the head of a dump gives.
+    pub(super) fn of_comment(&mut self, line: &[u8]) {
+        const HEADS: [&[u8]; 2] = [
+            b"-- Dumped from database version ",
+            b"-- Dumped by pg_dump version ",
+        ];
+        for (head, version) in HEADS.iter().zip(&mut self.written_by) {
+            let Some(rest) = line.strip_prefix(*head).filter(|_| *version == 0) else {
+                continue;
+            };
+            let digits = rest.iter().take_while(|byte| byte.is_ascii_digit());
+            *version = digits.fold(0, |value: u32, digit| {
+                value
+                    .saturating_mul(10)
+                    .saturating_add(u32::from(digit - b'0'))
+            });
+        }
+    }
+
     /// Notes what a statement names.
     pub(super) fn of_statement(&mut self, text: &[u8]) {
         if self.settings.len() < MOST_MENTIONED {

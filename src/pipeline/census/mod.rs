@@ -6,66 +6,49 @@
 //! session settings and the random tokens of `\restrict`; every value, statement and large object
 //! counts.
 
+mod byte_order_mark;
 mod delimiters;
 mod dependencies;
 mod difference;
+mod lenient_rows;
 mod mentions;
 mod multiset;
+mod object_id;
 mod rows;
 mod scanner;
+mod session;
 mod statement;
 mod stored;
 mod tables;
+mod tap;
 mod unordered;
 
 use std::collections::BTreeMap;
-use std::fmt::{self, Write};
+use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
+pub(super) use byte_order_mark::ByteOrderMark;
 pub use dependencies::Dependencies;
 pub use difference::{Compared, Difference};
 pub use multiset::MultisetHash;
-pub(super) use scanner::ByteOrderMark;
-pub use scanner::{NoTap, Scanner, Tap};
+pub use object_id::ObjectId;
+pub use scanner::Scanner;
 pub use stored::{StoredCensusError, read, write};
 pub use tables::{Counted, RowCounter, TableName};
+pub use tap::{NoTap, Tap};
 
 /// Up to so many large objects are counted one by one, so that a difference can be named; beyond,
 /// only all of them together, or memory would grow with their number.
 const LARGE_OBJECTS_APART: usize = 65_536;
 
-/// Kinds of objects that are rows, large objects, or a state that rows bring about.
-const CONTENT: [&[u8]; 9] = [
-    b"BLOB",
-    b"BLOB COMMENTS",
-    b"BLOB DATA",
-    b"BLOB METADATA",
-    b"BLOBS",
-    b"MATERIALIZED VIEW DATA",
-    b"SEQUENCE SET",
-    b"STATISTICS DATA",
-    b"TABLE DATA",
-];
-
-/// Kinds of objects that are privileges, or text that comes back as it was given; and the head of a dump.
-const WORD_FOR_WORD: [&[u8]; 9] = [
-    b"",
-    b"ACL",
-    b"COMMENT",
-    b"DATABASE",
-    b"DATABASE PROPERTIES",
-    b"DEFAULT ACL",
-    b"SECURITY LABEL",
-    b"SUBSCRIPTION TABLE",
-    b"USER MAPPING",
-];
-
 /// What a dump contains.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Census {
     tables: BTreeMap<Box<[u8]>, Table>,
+    /// Rows of tables that came as INSERT statements, which are only counted.
+    inserted: BTreeMap<Box<[u8]>, u64>,
     objects: BTreeMap<ObjectId, Object>,
     large_objects: LargeObjects,
 }
@@ -101,14 +84,6 @@ struct LargeObjects {
     apart: BTreeMap<u64, Object>,
     too_many: bool,
     together: Object,
-}
-
-/// Names an object the way `pg_dump` does in the comment before it: kind, schema and name.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ObjectId {
-    kind: Box<[u8]>,
-    schema: Box<[u8]>,
-    name: Box<[u8]>,
 }
 
 /// The census in a few numbers, as the manifest records it.
@@ -177,12 +152,53 @@ impl Census {
             large.hash,
         ));
         Summary {
-            tables: self.tables.len() as u64,
-            rows: self.tables.values().map(|table| table.rows).sum(),
+            tables: (self.tables.len() + self.inserted.len()) as u64,
+            rows: self.tables.values().map(|table| table.rows).sum::<u64>()
+                + self.inserted.values().sum::<u64>(),
             objects: self.objects.len() as u64,
             large_objects: self.large_objects.count(),
             hash,
         }
+    }
+
+    /// Adds what another part of the same dump holds.
+    pub fn merge(&mut self, other: &Self) {
+        for (name, table) in &other.tables {
+            self.add_rows(name, table.rows, table.hash);
+        }
+        for (name, rows) in &other.inserted {
+            self.add_inserted(name, *rows);
+        }
+        for (id, object) in &other.objects {
+            self.objects.entry(id.clone()).or_insert(*object);
+        }
+        let (large, more) = (&mut self.large_objects, &other.large_objects);
+        large.together.statements += more.together.statements;
+        large.together.hash.merge(more.together.hash);
+        large.too_many |= more.too_many;
+        for (oid, object) in &more.apart {
+            large.apart.entry(*oid).or_insert(*object);
+        }
+        if large.too_many {
+            large.apart = BTreeMap::new();
+        }
+    }
+
+    /// The hash of the definitions: of every object but rows, large objects, values of sequences and
+    /// statistics. Equal for two dumps of the same schema, whatever rows they hold.
+    pub fn definitions(&self) -> MultisetHash {
+        let mut hash = MultisetHash::default();
+        for (id, object) in &self.objects {
+            if !id.is_content() && !id.is_of_a_large_object() {
+                hash.add(entry_hash(
+                    b"object",
+                    &id.key(),
+                    object.statements,
+                    object.hash,
+                ));
+            }
+        }
+        hash
     }
 
     fn add_rows(&mut self, name: &[u8], rows: u64, hash: MultisetHash) {
@@ -190,6 +206,32 @@ impl Census {
         let table = self.tables.entry(name.into()).or_default();
         table.rows += rows;
         table.hash.merge(hash);
+    }
+
+    fn add_inserted(&mut self, name: &[u8], rows: u64) {
+        *self.inserted.entry(name.into()).or_default() += rows;
+    }
+
+    /// How many tables have rows that came as INSERT statements.
+    pub fn inserted_tables(&self) -> u64 {
+        self.inserted.len() as u64
+    }
+
+    /// The census of a copy, without what a dump without a manifest need not say of it: rows that the dump
+    /// has as INSERT statements are counted, and tables that hold none, and what comes of rows, may be left
+    /// out.
+    #[must_use]
+    pub fn fit_to(mut self, dump: &Self) -> Self {
+        for name in dump.inserted.keys() {
+            if let Some(table) = self.tables.remove(name) {
+                self.inserted.insert(name.clone(), table.rows);
+            }
+        }
+        self.tables
+            .retain(|name, table| table.rows > 0 || dump.tables.contains_key(name));
+        self.objects
+            .retain(|id, _| !id.is_content() || dump.objects.contains_key(id));
+        self
     }
 
     fn add_object(&mut self, id: &ObjectId, statement: u128, owner: Option<&[u8]>) {
@@ -241,102 +283,6 @@ impl LargeObjects {
     }
 }
 
-impl ObjectId {
-    /// What it is: `TABLE`, `FK CONSTRAINT`, …; empty at the head of a dump.
-    pub fn kind(&self) -> &[u8] {
-        &self.kind
-    }
-
-    /// The schema that it stands in; `-` for what stands in none.
-    pub fn schema(&self) -> &[u8] {
-        &self.schema
-    }
-
-    /// Its name. Of what something else has, such as a comment, what that is: `TABLE orders`.
-    pub fn name(&self) -> &[u8] {
-        &self.name
-    }
-
-    /// Reads `-- Name: n; Type: T; Schema: s; Owner: o`, with or without words before `Name`.
-    /// `pg_dump` takes line breaks out of names here, so that two objects can share an id; their
-    /// statements are then counted together.
-    pub(super) fn from_comment(line: &[u8]) -> Option<Self> {
-        let line = line.strip_prefix(b"-- ")?;
-        let line = line
-            .strip_prefix(b"Name: ")
-            .or_else(|| line.strip_prefix(b"Data for Name: "))
-            .or_else(|| line.strip_prefix(b"Statistics for Name: "))?;
-        // From the back, since only a name can hold what looks like a separator.
-        let (line, _owner) = rsplit(line, b"; Owner: ")?;
-        let (line, schema) = rsplit(line, b"; Schema: ")?;
-        let (name, kind) = rsplit(line, b"; Type: ")?;
-        Some(Self {
-            kind: kind.into(),
-            schema: schema.into(),
-            name: name.into(),
-        })
-    }
-
-    /// Whether a statement belongs to no object: it stands before the first one.
-    pub fn is_none(&self) -> bool {
-        self.kind.is_empty()
-    }
-
-    /// Whether it is content of the database, which a dump without rows does not have.
-    pub fn is_content(&self) -> bool {
-        CONTENT.contains(&&*self.kind)
-    }
-
-    /// Whether it is a definition, whose text the server writes anew for every dump: expressions may be
-    /// written differently then.
-    fn is_definition(&self) -> bool {
-        !self.is_content() && !WORD_FOR_WORD.contains(&&*self.kind)
-    }
-
-    /// All parts, told apart by a byte that no name holds.
-    fn key(&self) -> Vec<u8> {
-        [&*self.kind, &*self.schema, &*self.name].join(&0)
-    }
-}
-
-impl fmt::Display for ObjectId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.kind.is_empty() {
-            return f.write_str("the dump's head");
-        }
-        let (schema, name) = (printable(&self.schema), printable(&self.name));
-        let in_schema = *self.schema != *b"-";
-        // Of what something else has, the name says what that is: `TABLE orders`.
-        let had = match &*self.kind {
-            b"ACL" => Some("the access list of"),
-            b"COMMENT" => Some("the comment on"),
-            b"SECURITY LABEL" => Some("the security label of"),
-            _ => None,
-        };
-        if let Some(had) = had {
-            write!(f, "{had} {name}")?;
-            return if in_schema {
-                write!(f, " in schema {schema}")
-            } else {
-                Ok(())
-            };
-        }
-        match &*self.kind {
-            b"SEQUENCE SET" => f.write_str("the value of sequence ")?,
-            kind => write!(f, "{} ", printable(kind).to_lowercase())?,
-        }
-        if in_schema {
-            write!(f, "{schema}.")?;
-        }
-        f.write_str(&name)
-    }
-}
-
-fn rsplit<'a>(text: &'a [u8], separator: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
-    let at = memchr::memmem::rfind(text, separator)?;
-    Some((&text[..at], &text[at + separator.len()..]))
-}
-
 fn keyed(key: &[u8], part: u128) -> u128 {
     let mut hasher = Xxh3::new();
     hasher.update(&part.to_le_bytes());
@@ -355,7 +301,7 @@ fn entry_hash(kind: &[u8], name: &[u8], count: u64, hash: MultisetHash) -> u128 
 
 /// Bytes of any encoding as text, one to one: what is not UTF-8 becomes `\xNN`, a backslash is
 /// doubled.
-fn printable(bytes: &[u8]) -> String {
+pub fn printable(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {

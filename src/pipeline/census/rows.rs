@@ -73,6 +73,11 @@ impl Rows {
         }
     }
 
+    /// Whether a row has one value alone.
+    pub(super) fn has_one_column(&self) -> bool {
+        self.seeds.len() == 1
+    }
+
     /// Complete rows so far.
     pub(super) fn count(&self) -> u64 {
         self.count

@@ -3,13 +3,16 @@
 use memchr::{memchr, memchr_iter};
 use xxhash_rust::xxh3::{Xxh3, xxh3_128_with_seed};
 
+use super::byte_order_mark::ByteOrderMark;
 use super::dependencies::{Dependencies, owner_given_by};
+use super::lenient_rows::{LenientRows, Passed};
 use super::rows::{Progress, Rows};
+use super::session::Session;
 use super::statement::Statement;
+use super::tap::{NoTap, Tap};
 use super::{Census, Flaw, ObjectId};
 use crate::pipeline::allow::{Findings, Judge, Passing};
-use crate::pipeline::sql::Lexer;
-use crate::pipeline::sql::Meaning;
+use crate::pipeline::sql::{Lexer, Meaning, clears_away, inserted_into};
 
 /// A longer comment line is cut; an object's name and schema, 63 bytes each, fit many times.
 const LONGEST_COMMENT: usize = 4096;
@@ -34,73 +37,13 @@ pub struct Scanner<T = NoTap> {
     began: u64,
     /// Whether the statement has been judged, which is too long to be held.
     is_judged: bool,
+    /// Whether what does not fit is passed over.
+    is_lenient: bool,
+    /// The first table whose rows have no end; only for a lenient scanner.
+    lost_end: Option<String>,
     dependencies: Dependencies,
     census: Census,
     tap: T,
-}
-
-/// Sees what passes a [`Scanner`], piece by piece, for whoever wants a part of the dump.
-pub trait Tap {
-    /// The next bytes of a statement, and the object whose comment stands before it; `ends` with
-    /// its semicolon. The head of a COPY block is a statement too.
-    fn statement(&mut self, object: &ObjectId, bytes: &[u8], ends: bool);
-
-    /// Rows follow, of a table as the dump writes it, with these columns (without quotes).
-    fn rows_begin(&mut self, table: &[u8], columns: &[Vec<u8>]);
-
-    /// The next bytes of the rows; `ends` with the line that ends the block.
-    fn rows(&mut self, bytes: &[u8], ends: bool);
-
-    /// A line that is meant for psql itself.
-    fn command(&mut self, line: &[u8]);
-}
-
-/// Nobody wants anything but the census.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NoTap;
-
-impl Tap for NoTap {
-    fn statement(&mut self, _: &ObjectId, _: &[u8], _: bool) {}
-    fn rows_begin(&mut self, _: &[u8], _: &[Vec<u8>]) {}
-    fn rows(&mut self, _: &[u8], _: bool) {}
-    fn command(&mut self, _: &[u8]) {}
-}
-
-/// The bytes that some editors put before a text in UTF-8, and that psql passes over.
-#[derive(Debug, Default)]
-pub(in crate::pipeline) struct ByteOrderMark {
-    seen: usize,
-    is_past: bool,
-}
-
-impl ByteOrderMark {
-    const BYTES: &'static [u8] = b"\xef\xbb\xbf";
-
-    /// How many of the next bytes belong to it; and what belonged to it so far, where these show that it
-    /// was none, and a part of the text.
-    pub(in crate::pipeline) fn take(&mut self, block: &[u8]) -> (&'static [u8], usize) {
-        if self.is_past {
-            return (&[], 0);
-        }
-        let before = self.seen;
-        let pairs = Self::BYTES[before..].iter().zip(block);
-        let length = pairs.take_while(|(one, other)| one == other).count();
-        self.seen += length;
-        self.is_past = self.seen == Self::BYTES.len() || length < block.len();
-        if self.seen < Self::BYTES.len() && self.is_past {
-            return (&Self::BYTES[..before], 0);
-        }
-        (&[], length)
-    }
-
-    /// Its first bytes, if the text has had no others.
-    pub(in crate::pipeline) fn beginning(&self) -> &'static [u8] {
-        if self.is_past {
-            &[]
-        } else {
-            &Self::BYTES[..self.seen]
-        }
-    }
 }
 
 enum ScannerState {
@@ -118,15 +61,11 @@ enum ScannerState {
         table: Vec<u8>,
         rows: Rows,
     },
-}
-
-/// The settings that the dump makes for its own loading and that bear on how it reads.
-struct Session {
-    backslash_escapes: bool,
-    tablespace: Vec<u8>,
-    access_method: Vec<u8>,
-    /// Who grants, where that is not the owner.
-    grantor: Option<Vec<u8>>,
+    /// The same for a lenient scanner.
+    LenientRows {
+        table: Vec<u8>,
+        rows: LenientRows,
+    },
 }
 
 struct OpenLargeObject {
@@ -156,12 +95,7 @@ impl<T: Tap> Scanner<T> {
         Self {
             state: ScannerState::Between,
             statement: Statement::default(),
-            session: Session {
-                backslash_escapes: false,
-                tablespace: b"''".to_vec(),
-                access_method: b"heap".to_vec(),
-                grantor: None,
-            },
+            session: Session::default(),
             object: ObjectId::default(),
             large_object: None,
             completed: false,
@@ -170,10 +104,21 @@ impl<T: Tap> Scanner<T> {
             line: 1,
             began: 1,
             is_judged: false,
+            is_lenient: false,
+            lost_end: None,
             dependencies: Dependencies::default(),
             census: Census::default(),
             tap,
         }
+    }
+
+    /// The same for a dump that may be damaged or changed: rows that do not fit their table and statements
+    /// behind the end are passed on like others, and the tap hears of each statement that is not to be sent.
+    pub fn lenient(tap: T) -> Self {
+        let mut scanner = Self::with(tap);
+        scanner.is_lenient = true;
+        scanner.judge.keep_latest();
+        scanner
     }
 
     /// Who sees what it sees.
@@ -232,15 +177,43 @@ impl<T: Tap> Scanner<T> {
     /// # Errors
     /// As there.
     pub fn finish_with_tap(self) -> Result<(Census, T), Flaw> {
-        match self.state {
-            ScannerState::CopyHead { table, .. } | ScannerState::CopyRows { table, .. } => {
-                Err(Flaw::BrokenOffInRows(super::printable(&table)))
+        self.end()?;
+        Ok((self.census, self.tap))
+    }
+
+    /// The census of what was there, with who saw it; and what is wrong with its end, if anything is.
+    pub fn finish_leniently(mut self) -> (Census, T, Option<Flaw>) {
+        match &self.state {
+            ScannerState::LenientRows { table, rows } => {
+                if let Some(rows) = rows.counted() {
+                    self.census.add_rows(table, rows.count(), rows.hash());
+                }
+            }
+            ScannerState::CopyHead { table, rows } => {
+                self.census.add_rows(table, rows.count(), rows.hash());
+            }
+            _ => {}
+        }
+        let flaw = self.end().err();
+        (self.census, self.tap, flaw)
+    }
+
+    /// Whether the dump is at its end.
+    fn end(&self) -> Result<(), Flaw> {
+        if let Some(table) = &self.lost_end {
+            return Err(Flaw::BrokenOffInRows(table.clone()));
+        }
+        match &self.state {
+            ScannerState::CopyHead { table, .. }
+            | ScannerState::CopyRows { table, .. }
+            | ScannerState::LenientRows { table, .. } => {
+                Err(Flaw::BrokenOffInRows(super::printable(table)))
             }
             ScannerState::Statement(_) => Err(Flaw::BrokenOff(self.object.to_string())),
             ScannerState::Between | ScannerState::Line(_) if !self.completed => {
                 Err(Flaw::NotCompleted)
             }
-            ScannerState::Between | ScannerState::Line(_) => Ok((self.census, self.tap)),
+            ScannerState::Between | ScannerState::Line(_) => Ok(()),
         }
     }
 
@@ -260,8 +233,9 @@ impl<T: Tap> Scanner<T> {
                     self.state = ScannerState::Line(vec![byte]);
                     Ok(1)
                 }
-                _ if self.completed => Err(Flaw::AfterCompletion),
+                _ if self.completed && !self.is_lenient => Err(Flaw::AfterCompletion),
                 _ => {
+                    self.judge.take_latest();
                     self.statement.clear();
                     self.began = self.line;
                     self.state =
@@ -287,8 +261,6 @@ impl<T: Tap> Scanner<T> {
                 let end = lexer.push(block);
                 let used = end.unwrap_or(block.len());
                 self.statement.push(&block[..used]);
-                self.tap
-                    .statement(&self.object, &block[..used], end.is_some());
                 let is_complete = self.statement.is_held();
                 if self.is_judged || (end.is_none() && is_complete) {
                     self.judge
@@ -304,10 +276,22 @@ impl<T: Tap> Scanner<T> {
                     });
                     self.is_judged = true;
                 }
+                if let Some(finding) = self.judge.take_latest() {
+                    self.tap.refused(finding);
+                }
+                self.tap
+                    .statement(&self.object, &block[..used], end.is_some());
                 if end.is_some() {
                     self.is_judged = false;
+                    let values = lexer.values();
                     self.state = ScannerState::Between;
-                    self.complete_statement()?;
+                    match values.zip(inserted_into(self.statement.beginning())) {
+                        // DEFAULT VALUES are those of one.
+                        Some((values, table)) => {
+                            self.census.add_inserted(table, values.rows.max(1));
+                        }
+                        None => self.complete_statement()?,
+                    }
                 }
                 Ok(used)
             }
@@ -318,7 +302,12 @@ impl<T: Tap> Scanner<T> {
                 };
                 let table = std::mem::take(table);
                 let rows = std::mem::replace(rows, Rows::new(&[]));
-                self.state = ScannerState::CopyRows { table, rows };
+                self.state = if self.is_lenient {
+                    let rows = LenientRows::new(rows);
+                    ScannerState::LenientRows { table, rows }
+                } else {
+                    ScannerState::CopyRows { table, rows }
+                };
                 Ok(end + 1)
             }
             ScannerState::CopyRows { table, rows } => match rows.push(block) {
@@ -342,12 +331,41 @@ impl<T: Tap> Scanner<T> {
                     Ok(used)
                 }
             },
+            ScannerState::LenientRows { table, rows } => {
+                let (passed, counted) = rows.push(block);
+                if let Some(done) = counted {
+                    self.census.add_rows(table, done.count(), done.hash());
+                }
+                let (part, used) = match &passed {
+                    Passed::More => (block, block.len()),
+                    Passed::Ended(used) => (&block[..*used], *used),
+                    Passed::Lost { rows, used, .. } => (&block[..*rows], *used),
+                };
+                self.judge.rows(part, self.line);
+                self.tap.rows(part, matches!(passed, Passed::Ended(_)));
+                match passed {
+                    Passed::More => {}
+                    Passed::Ended(_) => self.state = ScannerState::Between,
+                    Passed::Lost { comment, .. } => {
+                        self.tap.rows(b"\\.\n", true);
+                        self.lost_end.get_or_insert(super::printable(table));
+                        self.state = ScannerState::Line(comment.to_vec());
+                    }
+                }
+                Ok(used)
+            }
         }
     }
 
     /// Reads a comment or backslash line between statements.
     fn line(&mut self, line: &[u8]) -> Result<(), Flaw> {
+        self.judge.take_latest();
         self.judge.line(line, self.line);
+        if line.starts_with(b"\\")
+            && let Some(finding) = self.judge.take_latest()
+        {
+            self.tap.refused(finding);
+        }
         if line.starts_with(b"\\") {
             self.tap.command(line);
             // `pg_dump` puts its own dump in restricted mode (CVE-2025-8714), and the cluster's
@@ -355,7 +373,7 @@ impl<T: Tap> Scanner<T> {
             // counted, so that it cannot come or go unseen.
             let of_the_dump = [b"\\restrict ".as_slice(), b"\\unrestrict ", b"\\connect "];
             if !of_the_dump.iter().any(|word| line.starts_with(word)) {
-                if self.completed {
+                if self.completed && !self.is_lenient {
                     return Err(Flaw::AfterCompletion);
                 }
                 self.census
@@ -369,6 +387,8 @@ impl<T: Tap> Scanner<T> {
             self.completed = true;
         } else if let Some(object) = ObjectId::from_comment(line) {
             self.object = object;
+        } else {
+            self.dependencies.of_comment(line);
         }
         Ok(())
     }
@@ -423,6 +443,7 @@ impl<T: Tap> Scanner<T> {
             }
             // They are no content, and differ after every ANALYZE.
             Meaning::PlannerStatistics => {}
+            Meaning::Object if self.object.is_none() && clears_away(beginning) => {}
             Meaning::Object => {
                 self.dependencies.of_statement(beginning);
                 let owner = owner_given_by(beginning);
@@ -444,17 +465,6 @@ impl<T: Tap> Scanner<T> {
         match grantor {
             None => hash,
             Some(role) => super::keyed(role, hash),
-        }
-    }
-}
-
-impl Session {
-    fn set(&mut self, name: &[u8], value: &[u8]) {
-        match name {
-            b"standard_conforming_strings" => self.backslash_escapes = value == b"off",
-            b"default_tablespace" => self.tablespace = value.to_vec(),
-            b"default_table_access_method" => self.access_method = value.to_vec(),
-            _ => {}
         }
     }
 }

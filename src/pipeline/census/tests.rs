@@ -6,6 +6,35 @@ use proptest::prelude::*;
 
 use super::{Census, Difference, Flaw, Scanner, from_printable, printable, read, write};
 
+#[test]
+fn the_hash_of_the_definitions_follows_the_schema_and_no_content() {
+    let definitions = |dump: &str| census(dump).definitions();
+    let known = definitions(DUMP);
+    for (was, is) in [
+        ("1\tone", "2\ttwo"),
+        ("'public.s', 42, true", "'public.s', 8, true"),
+        ("lo_create('16400')", "lo_create('16401')"),
+        ("LARGE OBJECT 16400 TO", "LARGE OBJECT 16400 TO PUBLIC,"),
+    ] {
+        assert_eq!(definitions(&DUMP.replace(was, is)), known, "{was}");
+    }
+    for (was, is) in [
+        ("    b text\n", "    b bytea\n"),
+        (
+            "ALTER TABLE public.t OWNER TO o;",
+            "ALTER TABLE public.t OWNER TO p;",
+        ),
+        (
+            "FUNCTION public.f() RETURNS text",
+            "FUNCTION public.f() RETURNS int",
+        ),
+    ] {
+        let changed = DUMP.replace(was, is);
+        assert_ne!(changed, DUMP, "{was}");
+        assert_ne!(definitions(&changed), known, "{was}");
+    }
+}
+
 const DUMP: &str = r#"--
 -- PostgreSQL database dump
 --
@@ -242,7 +271,7 @@ fn every_other_change_is_named() {
 }
 
 #[test]
-fn a_missing_and_an_added_object_are_told_apart() {
+fn a_missing_and_an_added_object_are_reported_apart() {
     let without = DUMP
         .replace(
             "-- Name: s; Type: SEQUENCE SET; Schema: public; Owner: o\n",
@@ -296,7 +325,7 @@ fn nothing_may_follow_the_last_line() {
 }
 
 #[test]
-fn names_of_any_encoding_are_told_apart() {
+fn names_of_any_encoding_are_reported_apart() {
     let dump = |name: &[u8]| {
         let mut text = b"COPY public.".to_vec();
         text.extend_from_slice(name);

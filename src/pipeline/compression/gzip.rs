@@ -84,7 +84,7 @@ impl<W: Write> Gzip<W> {
 /// What a thread needs for one member after the other.
 struct Deflate {
     compressor: Compressor,
-    /// As long as what was compressed could become at worst. It is kept, for making it anew would write
+    /// As long as what was compressed could become at worst. It is kept, for making it again would write
     /// zeros to all of it for every member.
     room: Vec<u8>,
 }

@@ -162,6 +162,39 @@ pub enum Decoder<R: Read + Unpin> {
     Zstd(Box<Unzstd<R>>),
     /// As it comes.
     None(R),
+    /// Up to where the input is damaged.
+    UpToDamage(UpToDamage),
+}
+
+/// Decodes as far as the input is whole, and only then says what is wrong.
+pub struct UpToDamage {
+    reader: Box<dyn Read + Send>,
+    error: Option<io::Error>,
+}
+
+impl UpToDamage {
+    fn next_block(&mut self, block: &mut Vec<u8>) -> io::Result<()> {
+        block.clear();
+        if let Some(error) = self.error.take() {
+            return Err(error);
+        }
+        block.resize(BLOCK, 0);
+        let mut length = 0;
+        while length < BLOCK {
+            match self.reader.read(&mut block[length..]) {
+                Ok(0) => break,
+                Ok(more) => length += more,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if length == 0 => return Err(error),
+                Err(error) => {
+                    self.error = Some(error);
+                    break;
+                }
+            }
+        }
+        block.truncate(length);
+        Ok(())
+    }
 }
 
 impl<R: Read + Unpin> Decoder<R> {
@@ -186,7 +219,23 @@ impl<R: Read + Unpin> Decoder<R> {
             Self::Gzip(gunzip) => gunzip.next_block(block),
             Self::Zstd(unzstd) => fill(unzstd.as_mut(), block),
             Self::None(inner) => fill(inner, block),
+            Self::UpToDamage(decoder) => decoder.next_block(block),
         }
+    }
+}
+
+impl<R: Read + Unpin + Send + 'static> Decoder<R> {
+    /// A decoder for input that may be damaged, which gives all that comes before.
+    pub fn up_to_damage(compression: Compression, inner: R) -> Self {
+        let reader: Box<dyn Read + Send> = match compression {
+            Compression::Gzip => Box::new(flate2::read::MultiGzDecoder::new(inner)),
+            Compression::Zstd => Box::new(Unzstd::new(inner)),
+            Compression::None => Box::new(inner),
+        };
+        Self::UpToDamage(UpToDamage {
+            reader,
+            error: None,
+        })
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-/// One block on its way through a thread: both buffers go along, so that none is made anew.
+/// One block on its way through a thread: both buffers go along, so that none is made again.
 pub(super) struct Block {
     pub(super) input: Vec<u8>,
     pub(super) output: Vec<u8>,

@@ -2,7 +2,7 @@
 //! and no row.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::held::Held;
 use crate::pipeline::census::{ObjectId, Tap};
@@ -50,6 +50,15 @@ pub struct Left {
     pub statement: Vec<u8>,
 }
 
+/// A statement that the server has refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusable {
+    /// The object that it belongs to.
+    pub object: ObjectId,
+    /// Its text, in the dump's encoding.
+    pub text: Vec<u8>,
+}
+
 /// Passes the definitions in a dump on as SQL text, each statement followed by a line break.
 ///
 /// Owners and grants that name a role which the server lacks are left out and kept on record: a
@@ -67,6 +76,17 @@ pub struct Definitions {
     absent_grantor: Option<Vec<u8>>,
     left: Vec<Left>,
     databases: usize,
+    looked_for: LookedFor,
+}
+
+/// Statements that are looked for by the line of the text in which they end.
+#[derive(Debug, Default)]
+struct LookedFor {
+    lines: BTreeSet<u64>,
+    found: BTreeMap<u64, Refusable>,
+    /// So many lines have been passed on before what was taken last, and so many bytes since are counted.
+    line: u64,
+    counted: usize,
 }
 
 impl Definitions {
@@ -83,7 +103,20 @@ impl Definitions {
             absent_grantor: None,
             left: Vec::new(),
             databases: 0,
+            looked_for: LookedFor::default(),
         }
+    }
+
+    /// The same, which remembers the statements that end in these lines of the text that it passes on.
+    #[must_use]
+    pub fn looking_for(mut self, lines: BTreeSet<u64>) -> Self {
+        self.looked_for.lines = lines;
+        self
+    }
+
+    /// Those of them that have passed.
+    pub fn found(&self) -> &BTreeMap<u64, Refusable> {
+        &self.looked_for.found
     }
 
     /// The same without these extensions. Whatever needs one of them cannot be made then.
@@ -95,6 +128,8 @@ impl Definitions {
 
     /// What has been passed on since the last time.
     pub fn take(&mut self) -> Vec<u8> {
+        self.looked_for.count(&self.held.out);
+        self.looked_for.counted = 0;
         self.held.take()
     }
 
@@ -108,7 +143,7 @@ impl Definitions {
         self.databases
     }
 
-    fn complete(&mut self, text: &[u8]) {
+    fn complete(&mut self, object: &ObjectId, text: &[u8]) {
         if text.starts_with(b"COPY ") || text.starts_with(b"SET transaction_timeout ") {
             // A server before 17 does not know the second, which a newer pg_dump writes.
             return;
@@ -137,6 +172,8 @@ impl Definitions {
                 let guarded = (!self.without.is_empty()).then(|| if_it_is_there(text));
                 let text = guarded.flatten().map_or(Cow::Borrowed(text), Cow::Owned);
                 self.held.out.extend_from_slice(&text);
+                self.looked_for.count(&self.held.out);
+                self.looked_for.take(object, &text);
                 self.held.out.push(b'\n');
             }
             Some(role) => self.left.push(Left {
@@ -156,6 +193,30 @@ impl Definitions {
     }
 }
 
+impl LookedFor {
+    /// Counts the lines in what is passed on since the last time.
+    fn count(&mut self, out: &[u8]) {
+        if self.lines.is_empty() {
+            return;
+        }
+        let new = out.get(self.counted..).unwrap_or_default();
+        self.line += memchr::memchr_iter(b'\n', new).count() as u64;
+        self.counted = out.len();
+    }
+
+    /// A statement whose last line is the one that is passed on.
+    fn take(&mut self, object: &ObjectId, text: &[u8]) {
+        let line = self.line + 1;
+        if self.lines.contains(&line) {
+            let refusable = Refusable {
+                object: object.clone(),
+                text: text.to_vec(),
+            };
+            self.found.insert(line, refusable);
+        }
+    }
+}
+
 impl Tap for Definitions {
     fn statement(&mut self, object: &ObjectId, bytes: &[u8], ends: bool) {
         if is_left_out(object) {
@@ -164,7 +225,7 @@ impl Tap for Definitions {
         if let Some(text) = self.held.push(bytes, ends)
             && !(object.is_none() && clears_in_vain(&text))
         {
-            self.complete(&text);
+            self.complete(object, &text);
         }
     }
 
@@ -307,7 +368,7 @@ mod tests {
         let tap = Definitions::new(["the \"boss", "reader", "postgres"], only);
         let mut text = Vec::new();
         let tap = take_parts(
-            Text::Program(dump.as_bytes()),
+            Text::of_program(dump.as_bytes()),
             tap,
             false,
             &Progress::default(),
@@ -344,6 +405,31 @@ mod tests {
     }
 
     #[test]
+    fn a_statement_is_found_by_the_line_in_which_it_ends() {
+        let dump = DUMP.replace("(a int)", "(\n    a int\n)");
+        for piece in [1, 50, 10_000] {
+            let tap = Definitions::new(["the \"boss", "reader", "postgres"], None);
+            let mut scanner =
+                crate::pipeline::census::Scanner::with(tap.looking_for([3, 6].into()));
+            let mut text = Vec::new();
+            for block in dump.as_bytes().chunks(piece) {
+                scanner.push(block).unwrap();
+                text.append(&mut scanner.tap().take());
+            }
+            let text = String::from_utf8(text).unwrap();
+            let found: Vec<_> = scanner.tap().found().iter().collect();
+            assert_eq!(found.len(), 2, "by {piece}: {text}");
+            for (line, refusable) in found {
+                let last = text
+                    .lines()
+                    .nth(usize::try_from(*line).unwrap() - 1)
+                    .unwrap();
+                assert!(refusable.text.ends_with(last.as_bytes()), "{line}: {text}");
+            }
+        }
+    }
+
+    #[test]
     fn an_extension_is_left_out_with_its_comment() {
         let dump = DUMP.replace(
             "CREATE TYPE public.mood",
@@ -353,7 +439,7 @@ mod tests {
         );
         let tap = Definitions::new([], None).without(BTreeSet::from([b"a b".to_vec()]));
         let mut text = Vec::new();
-        let text_of = Text::Program(dump.as_bytes());
+        let text_of = Text::of_program(dump.as_bytes());
         take_parts(text_of, tap, false, &Progress::default(), |tap| {
             text.append(&mut tap.take());
             Ok(())

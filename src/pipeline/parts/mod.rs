@@ -3,27 +3,44 @@
 
 mod definitions;
 mod event_triggers;
+mod everything;
+mod extension_owner;
+mod foreign_key;
 mod held;
 mod rows;
 mod schema;
 mod settings;
+mod statement_at;
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 
 use super::census::{Scanner, Tap};
 use super::compression::{self, Decoder};
+use super::dump_file::{Adaptation, Adapter};
 use super::stream::{Progress, READ_AHEAD, StreamError};
 use crate::config::Compression;
 
-pub use definitions::{Definitions, Left};
+pub use definitions::{Definitions, Left, Refusable};
 pub use event_triggers::{hold_event_triggers, release_event_triggers};
+pub use everything::{
+    DumpPart, DumpRows, DumpStatement, ReadSoFar, StatementKind, take_everything,
+};
+pub use extension_owner::{made_extension, make_as_owner};
+pub use foreign_key::make_key_or_leave_it_unvalidated;
 pub use rows::{Piece, RowsOf};
 pub use schema::Schema;
 pub use settings::{are_all_known, is_known};
+pub use statement_at::{FoundStatement, StatementAt};
 
 /// Where the text of a dump comes from.
-pub enum Text<R: Read + Unpin> {
+pub struct Text<R: Read + Unpin> {
+    origin: Origin<R>,
+    /// What makes the usual text of it, and whether that has seen its end.
+    adapter: Option<(Adapter, bool)>,
+}
+
+enum Origin<R: Read + Unpin> {
     /// A file, compressed or not.
     File(Decoder<BufReader<File>>),
     /// A program that writes it.
@@ -38,12 +55,58 @@ impl Text<io::Empty> {
     pub fn of_file(file: File, compression: Compression) -> Result<Self, StreamError> {
         let buffered = BufReader::with_capacity(READ_AHEAD, file);
         let decoder = Decoder::new(compression, buffered).map_err(StreamError::Read)?;
-        Ok(Self::File(decoder))
+        Ok(Self {
+            origin: Origin::File(decoder),
+            adapter: None,
+        })
+    }
+}
+
+impl Text<io::Empty> {
+    /// The text in a file that may be damaged, up to the damage.
+    pub fn of_damaged_file(file: File, compression: Compression) -> Self {
+        let buffered = BufReader::with_capacity(READ_AHEAD, file);
+        Self {
+            origin: Origin::File(Decoder::up_to_damage(compression, buffered)),
+            adapter: None,
+        }
     }
 }
 
 impl<R: Read + Unpin> Text<R> {
+    /// The text that a program writes.
+    pub fn of_program(source: R) -> Self {
+        Self {
+            origin: Origin::Program(source),
+            adapter: None,
+        }
+    }
+
+    /// The same as it is adapted, if it is.
+    #[must_use]
+    pub fn adapted(self, adaptation: Option<&Adaptation>) -> Self {
+        let adapter = adaptation.map(|it| (Adapter::new(it), false));
+        Self { adapter, ..self }
+    }
+
+    /// The next block; empty at the end.
     pub(super) fn next(&mut self, block: &mut Vec<u8>) -> Result<(), StreamError> {
+        let Some((adapter, is_over)) = &mut self.adapter else {
+            return self.origin.next(block);
+        };
+        let mut text = Vec::new();
+        while text.is_empty() && !*is_over {
+            self.origin.next(block)?;
+            adapter.push(block, &mut text);
+            *is_over = block.is_empty();
+        }
+        *block = text;
+        Ok(())
+    }
+}
+
+impl<R: Read + Unpin> Origin<R> {
+    fn next(&mut self, block: &mut Vec<u8>) -> Result<(), StreamError> {
         match self {
             Self::File(decoder) => decoder.next_block(block),
             Self::Program(source) => compression::fill(source, block),

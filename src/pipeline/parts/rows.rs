@@ -23,13 +23,40 @@ pub enum Piece {
     End,
 }
 
+/// Rows as they pass, without the line that ends them.
+#[derive(Debug, Default)]
+pub(super) struct WithoutEndMark {
+    /// The last bytes, which may be the beginning of that line.
+    back: Vec<u8>,
+}
+
+impl WithoutEndMark {
+    /// Rows begin.
+    pub(super) fn begin(&mut self) {
+        self.back.clear();
+    }
+
+    /// What was held back, where no such line has come.
+    pub(super) fn rest(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.back)
+    }
+
+    /// The next bytes; what of them and of those before certainly is rows.
+    pub(super) fn push(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let mut rows = std::mem::take(&mut self.back);
+        rows.extend_from_slice(bytes);
+        let kept = rows.len() - rows.len().min(END_MARK.len());
+        self.back = rows.split_off(kept);
+        rows
+    }
+}
+
 /// Takes the rows of some tables.
 #[derive(Debug)]
 pub struct RowsOf {
     wanted: BTreeSet<TableName>,
     taking: bool,
-    /// The last bytes, which may be the beginning of the line that ends the rows.
-    back: Vec<u8>,
+    rows: WithoutEndMark,
     /// The first bytes of a statement; those that are looked at are short.
     head: Vec<u8>,
     pieces: Vec<Piece>,
@@ -41,7 +68,7 @@ impl RowsOf {
         Self {
             wanted,
             taking: false,
-            back: Vec::new(),
+            rows: WithoutEndMark::default(),
             head: Vec::new(),
             pieces: Vec::new(),
         }
@@ -72,7 +99,7 @@ impl Tap for RowsOf {
     fn rows_begin(&mut self, table: &[u8], columns: &[Vec<u8>]) {
         let table = TableName::parse(table).filter(|table| self.wanted.contains(table));
         self.taking = table.is_some();
-        self.back.clear();
+        self.rows.begin();
         self.pieces
             .extend(table.map(|table| Piece::Begin(table, columns.to_vec())));
     }
@@ -81,10 +108,7 @@ impl Tap for RowsOf {
         if !self.taking {
             return;
         }
-        let mut rows = std::mem::take(&mut self.back);
-        rows.extend_from_slice(bytes);
-        let kept = rows.len() - rows.len().min(END_MARK.len());
-        self.back = rows.split_off(kept);
+        let rows = self.rows.push(bytes);
         if !rows.is_empty() {
             self.pieces.push(Piece::Rows(rows));
         }

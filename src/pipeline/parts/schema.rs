@@ -93,7 +93,7 @@ mod tests {
     fn schema(dump: &str, server_major: u32) -> String {
         let mut text = Vec::new();
         let progress = Progress::default();
-        let source = Text::Program(dump.as_bytes());
+        let source = Text::of_program(dump.as_bytes());
         take_parts(source, Schema::new(server_major), true, &progress, |tap| {
             text.append(&mut tap.take());
             Ok(())

@@ -5,19 +5,17 @@
 //! that put it in restricted mode) and what clears away in vain: the segments, one after the other, are the text. All of it is judged
 //! once more before it is handed out, since the file may have changed since it was read.
 
-mod end_mark;
 mod kind;
 
 use std::io::Read;
 
 use memchr::{memchr, memchr_iter};
 
-use self::end_mark::EndMark;
 use self::kind::{Kind, is_other, kind};
 use super::allow::{Judge, Passing, Reason};
 use super::census::{ByteOrderMark, ObjectId};
 use super::parts::Text;
-use super::sql::Lexer;
+use super::sql::{EndMark, Lexer};
 use super::sql::{LONGEST_HELD, clears_in_vain};
 use super::stream::{Progress, StreamError};
 use crate::pipeline::compression;
@@ -95,7 +93,7 @@ pub(super) struct Segmenter {
     began: u64,
     /// Whether no object of the dump has come yet.
     is_before_objects: bool,
-    /// Whether nothing is told apart any more.
+    /// Whether nothing is distinguished any more.
     is_all_ordered: bool,
     /// The statement or line so far.
     held: Vec<u8>,
@@ -144,7 +142,7 @@ impl Segmenter {
 }
 
 impl Segmenter {
-    /// Takes the next bytes, and hands out what can be told of them.
+    /// Takes the next bytes, and hands out what is known of them.
     ///
     /// # Errors
     /// When something is refused, which is not handed out then; and what `each` gives.

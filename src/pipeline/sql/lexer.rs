@@ -5,7 +5,11 @@
 //! semicolon ends a statement unless it stands in a string, an identifier, a comment, between
 //! parentheses (`CREATE RULE`), or in the `BEGIN ATOMIC … END` of a function.
 
+mod body;
+
 use memchr::{memchr, memchr2};
+
+use body::Body;
 
 /// Something in the text of a statement outside of strings and names that `pg_dump` does not write, and
 /// about whose meaning psql, the server and we could be of different minds.
@@ -85,24 +89,34 @@ pub(in crate::pipeline) struct Lexer {
     has_exponent: bool,
     /// Whether the byte before was the second colon of a cast.
     after_cast: bool,
+    /// What an INSERT gives, from its VALUES on.
+    values: Option<Values>,
 }
 
-/// Where in the body of an SQL-standard function a statement stands. psql counts words to know where that
-/// ends, and the server parses it: they agree as long as every END that follows a semicolon ends the
-/// body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Body {
-    /// Before it.
-    None,
-    /// Behind BEGIN, which ATOMIC has to follow.
-    Begun,
-    /// Where one of its statements begins, or END.
-    Between,
-    /// Within one of its statements.
-    Statement,
-    /// Behind its END, where only the semicolon follows.
-    Ended,
+/// What stands behind the VALUES of an INSERT.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::pipeline) struct Values {
+    /// How many rows, each in parentheses.
+    pub(in crate::pipeline) rows: u64,
+    /// Whether a word is among them that is no constant, or a name in quotes.
+    pub(in crate::pipeline) has_others: bool,
 }
+
+/// The words that `pg_dump --inserts` writes among the values and behind them. The letters stand before
+/// strings.
+const WORDS_OF_VALUES: [&[u8]; 11] = [
+    b"null",
+    b"true",
+    b"false",
+    b"default",
+    b"b",
+    b"e",
+    b"x",
+    b"on",
+    b"conflict",
+    b"do",
+    b"nothing",
+];
 
 /// The first words of a statement, as far as they can lead to a function's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +125,7 @@ enum Opening {
     Or,
     Replace,
     Routine,
+    Insert,
     Other,
 }
 
@@ -134,7 +149,13 @@ impl Lexer {
             after_string: false,
             has_exponent: false,
             after_cast: false,
+            values: None,
         }
+    }
+
+    /// What the statement so far inserts; none before the VALUES of an INSERT.
+    pub(in crate::pipeline) fn values(&self) -> Option<Values> {
+        self.values
     }
 
     /// The first thing in the statement so far about which minds could differ.
@@ -237,7 +258,7 @@ impl Lexer {
                         self.previous = b'$';
                     }
                 } else {
-                    // A tag has dollars only at its ends, so a dollar can only start it anew.
+                    // A tag has dollars only at its ends, so a dollar can only start it again.
                     *matched = usize::from(byte == b'$');
                 }
             }
@@ -310,7 +331,10 @@ impl Lexer {
         }
         self.after_cast = byte == b':' && previous == b':' && !self.after_cast;
         match byte {
-            b'"' => self.state = LexerState::Identifier,
+            b'"' => {
+                self.state = LexerState::Identifier;
+                self.no_constant();
+            }
             b'\\' => self.odd(Oddity::Command),
             b'\r' => self.odd(Oddity::CarriageReturn),
             b'$' => self.state = LexerState::DollarTag(vec![b'$']),
@@ -321,10 +345,7 @@ impl Lexer {
                     previous: b' ',
                 };
             }
-            b'(' => {
-                self.parentheses += 1;
-                self.openings = self.openings.saturating_add(1);
-            }
+            b'(' => self.open(),
             b',' => self.has_list |= self.parentheses == 0,
             b')' => self.parentheses = self.parentheses.saturating_sub(1),
             b';' => return self.step_semicolon(),
@@ -334,6 +355,22 @@ impl Lexer {
             _ => {}
         }
         false
+    }
+
+    /// A parenthesis; in an INSERT's values, the outermost hold a row each.
+    fn open(&mut self) {
+        if let Some(values) = self.values.as_mut().filter(|_| self.parentheses == 0) {
+            values.rows += 1;
+        }
+        self.parentheses += 1;
+        self.openings = self.openings.saturating_add(1);
+    }
+
+    /// Something else than a constant, which counts among an INSERT's values.
+    fn no_constant(&mut self) {
+        if let Some(values) = &mut self.values {
+            values.has_others = true;
+        }
     }
 
     /// Takes a byte of an unquoted word or a number.
@@ -369,26 +406,13 @@ impl Lexer {
             return false;
         }
         if self.blocks > 0 {
-            match self.body {
-                Body::Between | Body::Statement => self.body = Body::Between,
-                Body::None | Body::Begun | Body::Ended => self.odd(Oddity::Ambiguous),
-            }
+            self.statement_of_the_body_ends();
             return false;
         }
         true
     }
 
-    /// Something else than a word in the body of a function.
-    fn body_goes_on(&mut self) {
-        match self.body {
-            Body::Between => self.body = Body::Statement,
-            // A comment is as little in pg_dump's bodies.
-            Body::Begun | Body::Ended => self.odd(Oddity::Ambiguous),
-            Body::None | Body::Statement => {}
-        }
-    }
-
-    /// Counts the blocks of an SQL-standard function body, as psql does.
+    /// Takes a word as a whole: one has ended where something else comes next.
     fn end_word(&mut self, next: u8) {
         if self.word.is_empty() {
             return;
@@ -407,58 +431,30 @@ impl Lexer {
                 b"or" => Opening::Or,
                 b"replace" => Opening::Replace,
                 b"function" | b"procedure" => Opening::Routine,
+                b"insert" => Opening::Insert,
                 _ => Opening::Other,
             });
         }
         if self.makes_a_routine() {
             self.end_word_of_a_routine();
+        } else if self.opening.first() == Some(&Opening::Insert) {
+            self.end_word_of_an_insert();
         }
         self.word.clear();
     }
 
-    fn end_word_of_a_routine(&mut self) {
+    fn end_word_of_an_insert(&mut self) {
         let word = self.word.as_slice();
-        let is_outside = self.parentheses == 0;
-        match (word, self.body) {
-            (b"atomic", Body::Begun) => self.body = Body::Between,
-            (b"begin", Body::None) if is_outside => {
-                self.blocks += 1;
-                self.body = Body::Begun;
+        match &mut self.values {
+            Some(values) => {
+                let is_number = word[0].is_ascii_digit();
+                values.has_others |= !is_number && !WORDS_OF_VALUES.contains(&word);
             }
-            (b"begin", _) if is_outside => {
-                self.blocks += 1;
-                self.odd(Oddity::Ambiguous);
+            None if word == b"values" && self.parentheses == 0 => {
+                self.values = Some(Values::default());
             }
-            (b"end", body) if is_outside => {
-                self.blocks = self.blocks.saturating_sub(1);
-                let is_end = body == Body::Between;
-                if is_end {
-                    self.body = Body::Ended;
-                }
-                // An END that follows no semicolon is that of a CASE.
-                if body != Body::None && is_end != (self.blocks == 0) {
-                    self.odd(Oddity::Ambiguous);
-                }
-            }
-            (word, body) => {
-                if word == b"case" && is_outside && self.blocks > 0 {
-                    self.blocks += 1;
-                }
-                if matches!(body, Body::Begun | Body::Ended) {
-                    self.odd(Oddity::Ambiguous);
-                } else if body == Body::Between {
-                    self.body = Body::Statement;
-                }
-            }
+            None => {}
         }
-    }
-
-    fn makes_a_routine(&self) -> bool {
-        use Opening::{Create, Or, Replace, Routine};
-        matches!(
-            self.opening.as_slice(),
-            [Create, Routine, ..] | [Create, Or, Replace, Routine]
-        )
     }
 }
 
@@ -545,6 +541,47 @@ mod tests {
             split(r"SELECT '\';';SELECT 2;", 100, true),
             [r"SELECT '\';';", "SELECT 2;"]
         );
+    }
+
+    #[test]
+    fn the_rows_of_an_insert_are_counted_and_what_is_no_constant_is_noticed() {
+        for (text, expected) in [
+            (
+                "INSERT INTO t VALUES (1, -2.5e+10, 'a;b', NULL, true, B'101', E'x', DEFAULT);",
+                Some((1, false)),
+            ),
+            (
+                "INSERT INTO s.t (a, \"values\") VALUES\n\t(1, 'x)'),\n\t(2, '(') ON CONFLICT DO NOTHING;",
+                Some((2, false)),
+            ),
+            (
+                "INSERT INTO t OVERRIDING SYSTEM VALUE VALUES (1);",
+                Some((1, false)),
+            ),
+            ("INSERT INTO t DEFAULT VALUES;", Some((0, false))),
+            ("INSERT INTO t VALUES (f());", Some((1, true))),
+            ("INSERT INTO t VALUES ((SELECT 1));", Some((1, true))),
+            ("INSERT INTO t VALUES (\"f\"(1));", Some((1, true))),
+            ("INSERT INTO t VALUES ('a'::regclass);", Some((1, true))),
+            ("INSERT INTO t VALUES (1) RETURNING 1;", Some((1, true))),
+            (
+                "INSERT INTO t VALUES (1) ON CONFLICT (a) DO UPDATE SET a = 1;",
+                Some((2, true)),
+            ),
+            ("INSERT INTO t SELECT * FROM (VALUES (1)) v;", None),
+            ("INSERT INTO t SELECT 1;", None),
+            ("SELECT * FROM t, (VALUES (1)) v;", None),
+            ("COMMENT ON TABLE t IS 'INSERT INTO t VALUES (1)';", None),
+        ] {
+            for piece in 1..=text.len() {
+                let mut lexer = Lexer::new(false);
+                for part in text.as_bytes().chunks(piece) {
+                    lexer.push(part);
+                }
+                let found = lexer.values().map(|it| (it.rows, it.has_others));
+                assert_eq!(found, expected, "{text} by {piece}");
+            }
+        }
     }
 
     #[test]

@@ -101,6 +101,12 @@ pub(in crate::pipeline) fn meaning(text: &[u8]) -> Meaning<'_> {
     Meaning::Object
 }
 
+/// The table that an INSERT puts rows into, as it is written.
+pub(in crate::pipeline) fn inserted_into(text: &[u8]) -> Option<&[u8]> {
+    let rest = text.strip_prefix(b"INSERT INTO ")?;
+    qualified(rest, 0).map(|(table, _)| table)
+}
+
 /// The number behind ` LARGE OBJECT ` where that stands before any quote.
 fn large_object_named_in(text: &[u8]) -> Option<u64> {
     const WORDS: &[u8] = b" LARGE OBJECT ";
@@ -137,6 +143,17 @@ fn copy_head(head: &[u8]) -> Option<(&[u8], Vec<Vec<u8>>)> {
             Some(_) => return None,
         }
     }
+}
+
+/// Whether a statement that stands before the first object of a dump clears something away
+/// (`pg_dump --clean --if-exists`), and brings nothing.
+pub(in crate::pipeline) fn clears_away(text: &[u8]) -> bool {
+    let heads: [&[u8]; 3] = [
+        b"DROP ",
+        b"ALTER TABLE IF EXISTS ",
+        b"SELECT pg_catalog.lo_unlink(",
+    ];
+    starts_with_any(text, &heads) || clears_in_vain(text)
 }
 
 /// Whether a statement that stands before the first object of a dump clears something away that is not
@@ -182,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn statements_about_large_objects_are_told_from_the_others() {
+    fn statements_about_large_objects_are_reported_from_the_others() {
         let about = [
             "SELECT pg_catalog.lo_create('16400');",
             "ALTER LARGE OBJECT 16400 OWNER TO o;",

@@ -6,9 +6,13 @@ use std::time::Duration;
 
 use chrono::{DateTime, FixedOffset, Utc};
 
+use crate::policy::anomaly::{OddSize, Sensitivity};
 use crate::policy::continuity::Loss;
+use crate::policy::definitions::DefinitionsResult;
 use crate::policy::overdue::{DrillMissed, drill_age};
 use crate::policy::series::Series;
+use crate::policy::size_range::SizeRange;
+use crate::policy::slots::SuccessRate;
 
 /// What is asked of every database (P18).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,10 +22,18 @@ pub struct Expectation {
     /// How much later than its slot, or than these ages, anything may be before it is a matter of
     /// concern.
     pub grace: Duration,
+    /// How long a backup may take, where longer is not usual.
+    pub backup_time: Duration,
     /// How long a restore may take.
     pub recovery_time: Duration,
+    /// From where on a change is odd.
+    pub sensitivity: Sensitivity,
     /// How old the newest test restore with a result may be; none for no limit.
     pub drill_age: Option<Duration>,
+    /// How many slots have to be done; a line of reports.
+    pub success_rate: SuccessRate,
+    /// Which sizes a backup may have; a line of reports, where it is wanted.
+    pub size: Option<SizeRange>,
 }
 
 impl Expectation {
@@ -59,6 +71,8 @@ pub struct DatabaseFacts {
     pub prune: Option<Failing>,
     /// The newest test restore.
     pub drill: DrillFacts,
+    /// The newest trial of definitions; none where that is off, or a test restore has shown more since.
+    pub definitions: Option<DefinitionsFacts>,
     /// Backups whose last check found them damaged: name, and what is wrong.
     pub damaged: Vec<(String, String)>,
     /// Backups whose last test restore failed although their files are whole: name, and why.
@@ -105,10 +119,35 @@ pub struct SeriesFacts {
     pub overdue: Option<DateTime<FixedOffset>>,
     /// Whether it is being made now.
     pub running: bool,
+    /// Since when, where that is known.
+    pub running_since: Option<DateTime<FixedOffset>>,
+    /// How long the last ones took, oldest first.
+    pub took: Vec<Duration>,
     /// How its newest runs failed, if they did.
     pub failing: Option<Failing>,
+    /// That the newest intact backup has an odd size, if it has.
+    pub odd_size: Option<OddSize>,
     /// Why its newest run did not start, if that was later than all others.
     pub skipped: Option<String>,
+}
+
+#[cfg(test)]
+impl SeriesFacts {
+    /// One with nothing wrong; every series but `manual` has a schedule.
+    pub(crate) fn on_schedule(name: &str, newest: Option<DateTime<FixedOffset>>) -> Self {
+        Self {
+            series: name.parse().unwrap(),
+            scheduled: name != Series::MANUAL,
+            newest,
+            overdue: None,
+            running: false,
+            failing: None,
+            running_since: None,
+            took: Vec::new(),
+            odd_size: None,
+            skipped: None,
+        }
+    }
 }
 
 /// What is known of a database's verification.
@@ -140,10 +179,27 @@ pub struct DrillFacts {
     pub backups_since: Option<DateTime<FixedOffset>>,
     /// Whether one is going on now.
     pub running: bool,
+    /// Since when, where that is known.
+    pub running_since: Option<DateTime<FixedOffset>>,
+    /// How long the last ones took as a whole, oldest first.
+    pub took: Vec<Duration>,
     /// How the newest one failed, if it did.
     pub failing: Option<Failing>,
     /// How long it took to have the data back in the newest one that came through.
     pub recovery: Option<Duration>,
+}
+
+/// What is known of the definitions of a database's backups.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DefinitionsFacts {
+    /// The backup whose definitions were tried last.
+    pub backup: String,
+    /// When.
+    pub at: DateTime<FixedOffset>,
+    /// What came of it.
+    pub result: DefinitionsResult,
+    /// That in words.
+    pub message: String,
 }
 
 /// Runs that failed since the last one that succeeded.
@@ -170,6 +226,9 @@ pub struct SpaceFacts {
     pub databases: u64,
     /// Bytes of one more backup of each of them, as large as its newest.
     pub round: u64,
+    /// In how many days it is full, by what is scheduled and what retention removes; none if it lasts for
+    /// all days that are looked at.
+    pub full_in_days: Option<u64>,
 }
 
 impl SpaceFacts {

@@ -32,33 +32,10 @@ pub fn describe_lost_state(backup: &str, what: &str, database: &str) -> String {
 /// What was lost of a database, and the way out, in a sentence.
 pub fn describe_loss(loss: &Loss, database: &str, directory: &Path) -> String {
     let word = shell_word(database);
-    let contents = |seen: &Seen| {
-        format!(
-            "{} in {}",
-            counted(seen.rows, "row", "rows"),
-            counted(seen.tables, "table", "tables")
-        )
-    };
     let first = loss.to_accept();
     let before = &loss.before;
     match loss.what {
-        Accepted::Contents => {
-            let change = if first.tables == 0 {
-                "has no table left"
-            } else {
-                "has lost more than half of its rows"
-            };
-            format!(
-                "database {} {change}: the backup {} holds {}, {} {}; no backup made before {} is \
-                 removed; if this is intended, run `pgbackupd accept contents --database {word}`",
-                one_line(database),
-                before.name,
-                contents(before),
-                first.name,
-                contents(first),
-                first.name,
-            )
-        }
+        Accepted::Contents => describe_lost_contents(loss, database),
         Accepted::Server => {
             let system = |seen: &Seen| {
                 let known = seen.system_identifier.map(|system| system.to_string());
@@ -84,4 +61,65 @@ pub fn describe_loss(loss: &Loss, database: &str, directory: &Path) -> String {
             one_line(&directory.display().to_string()),
         ),
     }
+}
+
+fn describe_lost_contents(loss: &Loss, database: &str) -> String {
+    let contents = |seen: &Seen| {
+        format!(
+            "{} in {}",
+            counted(seen.rows, "row", "rows"),
+            counted(seen.tables, "table", "tables")
+        )
+    };
+    let (before, first) = (&loss.before, loss.to_accept());
+    let tables = describe_tables(loss);
+    let (named, name) = (one_line(database), &first.name);
+    let what = if loss.is_of_the_database() {
+        let change = if first.tables == 0 {
+            "has no table left"
+        } else {
+            "has lost more than half of its rows"
+        };
+        let tables = match tables {
+            tables if tables.is_empty() => tables,
+            tables => format!(" ({tables})"),
+        };
+        format!(
+            "database {named} {change}: the backup {} holds {}, {name} {}{tables}",
+            before.name,
+            contents(before),
+            contents(first),
+        )
+    } else {
+        format!(
+            "database {named} has lost rows since the backup {}: {tables}",
+            before.name
+        )
+    };
+    format!(
+        "{what}; no backup made before {name} is removed; if this is intended, run `pgbackupd accept \
+         contents --database {}`",
+        shell_word(database)
+    )
+}
+
+/// "public.orders had 1,204,338 rows and has 0; …"
+fn describe_tables(loss: &Loss) -> String {
+    const NAMED: usize = 3;
+    let named = loss.tables.iter().take(NAMED).map(|table| {
+        let (name, had) = (one_line(&table.table), counted(table.before, "row", "rows"));
+        match table.now {
+            Some(now) => format!("{name} had {had} and has {}", counted(now, "row", "rows")),
+            None => format!("{name} had {had} and is gone"),
+        }
+    });
+    let mut tables: Vec<String> = named.collect();
+    let left = loss.tables_lost.saturating_sub(tables.len() as u64);
+    if left > 0 {
+        tables.push(format!(
+            "and {}",
+            counted(left, "more table", "more tables")
+        ));
+    }
+    tables.join(", ")
 }

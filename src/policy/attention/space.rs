@@ -1,6 +1,6 @@
 //! Whether a disk has room for what comes next.
 
-use super::{Concern, ConcernKind, FEWEST_ROUNDS, SpaceFacts};
+use super::{Concern, ConcernKind, FEWEST_ROUNDS, Severity, SpaceFacts};
 use crate::display::one_line;
 
 /// Judges the free space of a file system.
@@ -28,17 +28,29 @@ pub fn judge_space(facts: &SpaceFacts) -> Option<Concern> {
             size(facts.wanted)
         )
     });
-    let why: Vec<String> = below.into_iter().chain(lasts).collect();
-    (!why.is_empty()).then(|| Concern {
-        kind: ConcernKind::Space,
-        server: None,
-        database: None,
-        directory: None,
-        sentence: format!(
+    let full = facts.full_in_days.map(|days| {
+        format!(
+            "full {} by the schedule, although retention removes backups",
+            match days {
+                1 => "within a day".to_owned(),
+                days => format!("in {days} days"),
+            }
+        )
+    });
+    let why: Vec<String> = below.into_iter().chain(lasts).chain(full).collect();
+    (!why.is_empty()).then(|| {
+        let directory = facts.directory.display().to_string();
+        let sentence = format!(
             "only {} are free in {}, {}; make room there, or keep less and run `pgbackupd prune`",
             size(facts.free),
-            one_line(&facts.directory.display().to_string()),
+            one_line(&directory),
             why.join(", and ")
-        ),
+        );
+        let mut concern = Concern::new(ConcernKind::Space, sentence).about(directory);
+        // The next backup will fail.
+        if rounds == Some(0) {
+            concern.severity = Severity::Critical;
+        }
+        concern
     })
 }

@@ -6,13 +6,23 @@ use super::{
     Concern, ConcernKind, DatabaseFacts, DrillFacts, Expectation, Failing, SeriesFacts, SpaceFacts,
     VerificationFacts, excerpt, judge_database, judge_space,
 };
-use crate::policy::{Accepted, Loss, Seen, Series};
+use crate::policy::{
+    Accepted, Blackouts, Loss, Promise, Schedule, Seen, Sensitivity, SuccessRate, TableLoss,
+    odd_size,
+};
 
 const EXPECTATION: Expectation = Expectation {
     recovery_point: Duration::from_secs(24 * 3600),
     grace: Duration::from_secs(3600),
+    backup_time: Duration::from_secs(5 * 60),
     recovery_time: Duration::from_secs(30 * 60),
+    sensitivity: Sensitivity {
+        factor: 200,
+        share: 50,
+    },
     drill_age: Some(Duration::from_secs(35 * 24 * 3600)),
+    success_rate: SuccessRate::ALL,
+    size: None,
 };
 
 fn now() -> DateTime<FixedOffset> {
@@ -24,15 +34,7 @@ fn ago(hours: i64) -> DateTime<FixedOffset> {
 }
 
 fn series(name: &str, newest: Option<i64>) -> SeriesFacts {
-    SeriesFacts {
-        series: name.parse().unwrap(),
-        scheduled: name != Series::MANUAL,
-        newest: newest.map(ago),
-        overdue: None,
-        running: false,
-        failing: None,
-        skipped: None,
-    }
+    SeriesFacts::on_schedule(name, newest.map(ago))
 }
 
 /// A database with a daily backup of this morning.
@@ -50,6 +52,7 @@ fn well() -> DatabaseFacts {
             ..VerificationFacts::default()
         },
         prune: None,
+        definitions: None,
         drill: DrillFacts::default(),
         damaged: Vec::new(),
         unrestorable: Vec::new(),
@@ -92,6 +95,89 @@ fn what_is_well_needs_no_attention() {
     assert_eq!(concerns(|_| {}), []);
     let judgement = judge_database(&well(), EXPECTATION, now());
     assert_eq!(judgement.remarks, Vec::<String>::new());
+}
+
+/// The schedules of the policy for a year, looked at every three hours, at every minute of these in turn.
+#[test]
+fn in_a_quiet_year_nothing_needs_attention() {
+    let schedule = |text| Schedule::parse(text, chrono_tz::Asia::Riyadh).unwrap();
+    let (daily, weekly) = (schedule("0 2 * * *"), schedule("0 3 * * SUN"));
+    let drill = schedule("0 5 1 * *");
+    let blackouts = Blackouts::new(Vec::new(), chrono_tz::Asia::Riyadh).unwrap();
+    for look in 0..365 * 8 {
+        let at = now() + TimeDelta::minutes(look * 180 + look % 180);
+        // Every run takes four minutes.
+        let done = |schedule: &Schedule| {
+            let slot = schedule.latest_at_or_before(at.to_utc() - TimeDelta::minutes(4));
+            Some(slot?.fixed_offset())
+        };
+        let overdue = |schedule: &Schedule| {
+            let promise = Promise {
+                schedule,
+                blackouts: &blackouts,
+                allowed: EXPECTATION.grace,
+                since: None,
+            };
+            let newest = done(schedule).map(|newest| newest.to_utc());
+            Some(promise.overdue(newest, at.to_utc())?.slot.fixed_offset())
+        };
+        let mut facts = well();
+        for (series, schedule) in facts.series.iter_mut().zip([&daily, &weekly]) {
+            (series.newest, series.overdue) = (done(schedule), overdue(schedule));
+        }
+        facts.verification.last = done(&weekly);
+        facts.verification.overdue = overdue(&weekly);
+        (facts.drill.last, facts.drill.result) = (done(&drill), done(&drill));
+        facts.drill.overdue = overdue(&drill);
+        let judgement = judge_database(&facts, EXPECTATION, at);
+        assert_eq!(judgement.concerns, [], "{at}");
+    }
+}
+
+#[test]
+fn a_definition_that_does_not_load_needs_attention_and_one_not_tried_a_word() {
+    use crate::policy::{DefinitionsFacts, DefinitionsResult};
+    let tried = |result, message: &str| {
+        Some(DefinitionsFacts {
+            backup: "backup_20250709_020000".to_owned(),
+            at: ago(9),
+            result,
+            message: message.to_owned(),
+        })
+    };
+    let refused = "trigger public.n moved: operator does not exist: \
+        public.ltree = public.ltree (SQLSTATE 42883); the statement is CREATE TRIGGER moved …";
+    let (kind, said) = sentence(|facts| {
+        facts.definitions = tried(
+            DefinitionsResult::Refused,
+            &format!("definitions do not load: {refused}"),
+        );
+    });
+    assert_eq!(kind, ConcernKind::DefinitionsDoNotLoad);
+    assert_eq!(
+        said,
+        format!(
+            "the definitions of backup_20250709_020000 do not load: {refused}; rows not tried. Fix it \
+             in the database, then run `pgbackupd backup --database sales` and `pgbackupd drill \
+             --definitions --database sales`"
+        )
+    );
+    let judge = |result, message: &str| {
+        let mut facts = well();
+        facts.definitions = tried(result, message);
+        judge_database(&facts, EXPECTATION, now())
+    };
+    let loads = judge(DefinitionsResult::Load, "definitions load; rows not tried");
+    assert_eq!((loads.concerns, loads.remarks), (vec![], vec![]));
+    let not_tried = judge(
+        DefinitionsResult::NotTried,
+        "definitions not tried: no programs",
+    );
+    assert_eq!(not_tried.concerns, []);
+    assert_eq!(
+        not_tried.remarks,
+        ["definitions not tried: no programs (backup_20250709_020000)"]
+    );
 }
 
 #[test]
@@ -180,7 +266,7 @@ fn without_a_backup_it_depends_on_whether_one_can_be_expected() {
 }
 
 #[test]
-fn an_overdue_backup_is_told_with_its_slot_and_the_command_that_makes_it() {
+fn an_overdue_backup_is_reported_with_its_slot_and_the_command_that_makes_it() {
     let (kind, said) = sentence(|facts| {
         facts.series[1].overdue = Some(ago(57));
         facts.series[1].skipped = Some("another run was in progress.".to_owned());
@@ -252,7 +338,7 @@ fn damage_names_the_backup_and_the_file() {
 }
 
 #[test]
-fn a_verification_that_fails_or_does_not_come_is_told() {
+fn a_verification_that_fails_or_does_not_come_is_reported() {
     let (kind, said) = sentence(|facts| facts.verification.overdue = Some(ago(57)));
     assert_eq!(kind, ConcernKind::VerificationOverdue);
     assert_eq!(
@@ -283,7 +369,7 @@ fn a_verification_that_fails_or_does_not_come_is_told() {
 }
 
 #[test]
-fn a_test_restore_that_does_not_come_is_told() {
+fn a_test_restore_that_does_not_come_is_reported() {
     let (kind, said) = sentence(|facts| facts.drill.overdue = Some(ago(57)));
     assert_eq!(kind, ConcernKind::DrillOverdue);
     assert_eq!(
@@ -301,7 +387,7 @@ fn a_test_restore_that_does_not_come_is_told() {
 }
 
 #[test]
-fn a_test_restore_that_is_too_old_is_told_whatever_became_of_later_ones() {
+fn a_test_restore_that_is_too_old_is_reported_whatever_became_of_later_ones() {
     let days = |days: i64| Some(ago(24 * days));
     let (kind, said) = sentence(|facts| {
         facts.drill.result = days(40);
@@ -398,6 +484,7 @@ fn free_space_is_measured_by_the_limit_and_by_the_backups() {
             wanted: wanted * GIB,
             databases,
             round: round * GIB,
+            full_in_days: None,
         };
         let found = judge_space(&facts).map(|concern| concern.sentence);
         match expected {
@@ -408,6 +495,29 @@ fn free_space_is_measured_by_the_limit_and_by_the_backups() {
                 assert!(found.starts_with(&start), "{found}");
             }
         }
+    }
+}
+
+#[test]
+fn p14_a_file_system_that_is_going_to_be_full_is_reported_days_before() {
+    const GIB: u64 = 1 << 30;
+    let facts = |full_in_days| SpaceFacts {
+        directory: "/var/backups".into(),
+        free: 100 * GIB,
+        wanted: 10 * GIB,
+        databases: 1,
+        round: 20 * GIB,
+        full_in_days,
+    };
+    assert_eq!(judge_space(&facts(None)), None);
+    for (days, expected) in [
+        (1, "full within a day by the schedule"),
+        (5, "full in 5 days"),
+    ] {
+        let found = judge_space(&facts(Some(days))).unwrap();
+        assert!(found.sentence.contains(expected), "{}", found.sentence);
+        assert_eq!(found.severity, crate::policy::Severity::Warning);
+        assert_eq!(found.kind, ConcernKind::Space);
     }
 }
 
@@ -458,7 +568,7 @@ fn a_recovery_time_is_held_against_its_target() {
 }
 
 #[test]
-fn what_is_in_quarantine_or_does_not_restore_is_told_until_somebody_deals_with_it() {
+fn what_is_in_quarantine_or_does_not_restore_is_reported_until_somebody_deals_with_it() {
     let found = concerns(|facts| {
         facts.series[0].newest = None;
         facts.unrestorable = vec![("backup_20250708_020000".to_owned(), "refused".to_owned())];
@@ -473,7 +583,7 @@ fn what_is_in_quarantine_or_does_not_restore_is_told_until_somebody_deals_with_i
     assert!(
         found[0]
             .1
-            .starts_with("the backup backup_20250708_020000 does not restore: refused; run ")
+            .starts_with("the backup backup_20250708_020000 does not restore: refused; once ")
     );
     assert!(
         found[1].1.contains(
@@ -495,10 +605,10 @@ fn what_is_gone_is_a_concern_with_a_way_back_and_a_word_to_accept_it() {
         tables,
         system_identifier: system,
     };
+    let before = seen("backup_20250708_020000", 100_000, 2, Some(7));
     let loss = |what, first| Loss {
-        what,
-        before: seen("backup_20250708_020000", 100_000, 2, Some(7)),
         first: Some(first),
+        ..Loss::of(what, &before)
     };
     let empty = seen("backup_20250709_020000", 0, 0, Some(8));
     let few = seen("backup_20250709_020000", 10, 1, Some(7));
@@ -575,6 +685,131 @@ fn an_excerpt_of_an_error_ends_before_half_a_command() {
         excerpt(&message),
         format!("{} … (backup.log has all of it)", "x".repeat(280))
     );
+    let with_hint = format!("{}; hint: run `x`", "x".repeat(400));
+    assert_eq!(
+        excerpt(&with_hint),
+        format!(
+            "{}… (backup.log has all of it); hint: run `x`",
+            "x".repeat(300)
+        )
+    );
     let complete = format!("`a` {}", "x".repeat(400));
     assert!(excerpt(&complete).starts_with("`a` xxx"));
+}
+
+#[test]
+#[expect(clippy::too_many_lines, reason = "a loss of many fields")]
+fn p12_a_size_that_is_odd_is_a_warning_unless_lost_rows_explain_it() {
+    let odd = |bytes| {
+        let before = [60_000_000; 14];
+        odd_size(
+            ("backup_20250709_020000", bytes),
+            &before,
+            EXPECTATION.sensitivity,
+        )
+    };
+    let (kind, said) = sentence(|facts| facts.series[0].odd_size = odd(20_000_000));
+    assert_eq!(kind, ConcernKind::Size);
+    assert_eq!(
+        said,
+        "the daily backup backup_20250709_020000 is smaller than usual: 19.1 MiB, and the median of the \
+         14 before it is 57.2 MiB; if this is intended, run `pgbackupd accept contents --database sales`"
+    );
+    let (_, said) = sentence(|facts| facts.series[0].odd_size = odd(200_000_000));
+    assert!(said.contains(" is larger than usual: 190.7 MiB"), "{said}");
+    let lost = |bytes| {
+        concerns(|facts| {
+            let before = Seen {
+                name: "backup_20250708_020000".to_owned(),
+                started: ago(34).to_utc(),
+                rows: 1000,
+                tables: 2,
+                system_identifier: None,
+            };
+            let first = Seen {
+                name: "backup_20250709_020000".to_owned(),
+                rows: 900,
+                ..before.clone()
+            };
+            facts.losses = vec![Loss {
+                first: Some(first),
+                tables: vec![
+                    TableLoss {
+                        table: "public.orders".to_owned(),
+                        before: 1_204_338,
+                        now: Some(0),
+                    },
+                    TableLoss {
+                        table: "public.rates".to_owned(),
+                        before: 1,
+                        now: None,
+                    },
+                ],
+                tables_lost: 14,
+                ..Loss::of(Accepted::Contents, &before)
+            }];
+            facts.series[0].odd_size = odd(bytes);
+        })
+    };
+    let found = lost(20_000_000);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(
+        found[0].1,
+        "database sales has lost rows since the backup backup_20250708_020000: public.orders had \
+         1,204,338 rows and has 0 rows, public.rates had 1 row and is gone, and 12 more tables; no backup \
+         made before backup_20250709_020000 is removed; if this is intended, run `pgbackupd accept \
+         contents --database sales`"
+    );
+    assert_eq!(lost(200_000_000).len(), 2);
+}
+
+#[test]
+fn p13_a_run_that_takes_longer_than_expected_is_reported_while_it_runs() {
+    let minutes = |minutes: i64| Some(now() - TimeDelta::minutes(minutes));
+    let took = |minutes: u64| vec![Duration::from_secs(minutes * 60); 5];
+    for (running, usual, expected) in [
+        (4, vec![], None),
+        (
+            6,
+            vec![],
+            Some("6 minutes, longer than objectives.backup_time allows (5 minutes)"),
+        ),
+        (
+            6,
+            took(1),
+            Some("6 minutes, longer than objectives.backup_time allows (5 minutes)"),
+        ),
+        (100, took(60), None),
+        (
+            130,
+            took(60),
+            Some("2 hours, longer than expected from those before it (2 hours)"),
+        ),
+    ] {
+        let found = concerns(|facts| {
+            facts.series[0].running = true;
+            facts.series[0].running_since = minutes(running);
+            facts.series[0].took = usual.clone();
+        });
+        let found: Vec<&str> = found.iter().map(|(_, said)| said.as_str()).collect();
+        let expected: Vec<String> = expected
+            .iter()
+            .map(|expected| {
+                format!(
+                    "the daily backup has been running for {expected}; `pgbackupd status` shows how far \
+                     it is"
+                )
+            })
+            .collect();
+        assert_eq!(found, expected);
+    }
+    for (running, usual, expected) in [(29, vec![], 0), (31, vec![], 1), (31, took(20), 0)] {
+        let found = concerns(|facts| {
+            facts.drill.running = true;
+            facts.drill.running_since = minutes(running);
+            facts.drill.took = usual.clone();
+        });
+        assert_eq!(found.len(), expected, "{found:?}");
+        assert!(found.iter().all(|(kind, _)| *kind == ConcernKind::Slow));
+    }
 }

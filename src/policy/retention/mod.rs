@@ -3,8 +3,8 @@
 //! [`decide`] is the whole of retention: dates in, verdicts out. Whatever it does not know of is
 //! not removed, so only catalogued backups ever are.
 //!
-//! - A backup stays when any one reason keeps it, and every reason that does is told. A backup
-//!   that goes is told why each rule let it go.
+//! - A backup stays when any one reason keeps it, and every reason that does is reported. A backup
+//!   that goes gets the reason of each rule that let it go.
 //! - The rules that count periods are restic's (`--keep-daily` and so on): a period is one of the
 //!   calendar, the newest backup in it is kept, periods without a backup are not counted, and the
 //!   oldest backup of all is kept while a rule has room for more periods than there are
@@ -17,6 +17,8 @@
 //!   what happened, and may be all that is left of that day. It is the operator's to remove.
 //! - A backup that could not be read at its last check takes no place either: nobody knows whether it
 //!   is still good, so it must not push out one that is. It stays until a check has read it.
+//! - A partial backup takes no place either. It may have rows that no other one has, and stays until the
+//!   operator removes it.
 //! - A backup dated after now stays, and takes no place either: neither its age nor its period means
 //!   anything, and the one that is made after a clock was set back must not be removed by its own
 //!   run.
@@ -84,6 +86,8 @@ pub struct Candidate<'a> {
     pub verified: bool,
     /// Whether all of it could be read at the last attempt. If not, nothing is known of it since.
     pub read: bool,
+    /// Whether it lacks rows that it should have. It never stands for a good one.
+    pub partial: bool,
     /// Whether the operator pinned it.
     pub pinned: bool,
     /// Whether it was made before something was lost that nobody has accepted: it may be what brings
@@ -94,7 +98,7 @@ pub struct Candidate<'a> {
 impl Candidate<'_> {
     /// Whether it may take a place in the floor or in a rule that counts.
     fn counts(&self) -> bool {
-        self.verified && self.read
+        self.verified && self.read && !self.partial
     }
 }
 
@@ -224,10 +228,12 @@ impl<'r> Evaluation<'r> {
             reasons.push(Reason::Ahead);
         } else if candidate.counts() {
             self.weigh_verified(candidate, &mut reasons);
-        } else if candidate.verified {
+        } else if !candidate.verified {
+            reasons.push(Reason::Evidence);
+        } else if !candidate.read {
             reasons.push(Reason::Unchecked);
         } else {
-            reasons.push(Reason::Evidence);
+            reasons.push(Reason::Partial);
         }
 
         let keep = reasons.iter().any(Reason::keeps);

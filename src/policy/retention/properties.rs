@@ -20,6 +20,7 @@ struct Made {
     started: DateTime<Utc>,
     verified: bool,
     read: bool,
+    partial: bool,
     pinned: bool,
     held: bool,
 }
@@ -32,13 +33,14 @@ impl Made {
             local: self.started.naive_utc() + TimeDelta::hours(3),
             verified: self.verified,
             read: self.read,
+            partial: self.partial,
             pinned: self.pinned,
             held: self.held,
         }
     }
 
     fn counts(&self) -> bool {
-        self.verified && self.read && self.started <= now()
+        self.verified && self.read && !self.partial && self.started <= now()
     }
 }
 
@@ -70,18 +72,22 @@ fn history() -> impl Strategy<Value = Vec<Made>> {
         prop::bool::weighted(0.9),
         prop::bool::weighted(0.1),
         prop::bool::weighted(0.1),
+        prop::bool::weighted(0.1),
     );
     prop::collection::vec(backup, 0..60).prop_map(|backups| {
         let numbered = backups.into_iter().enumerate();
         numbered
-            .map(|(number, (hours, verified, read, pinned, held))| Made {
-                name: format!("backup_{number:02}"),
-                started: now() - TimeDelta::hours(hours),
-                verified,
-                read,
-                pinned,
-                held,
-            })
+            .map(
+                |(number, (hours, verified, read, partial, pinned, held))| Made {
+                    name: format!("backup_{number:02}"),
+                    started: now() - TimeDelta::hours(hours),
+                    verified,
+                    read,
+                    partial,
+                    pinned,
+                    held,
+                },
+            )
             .collect()
     })
 }
@@ -201,8 +207,8 @@ proptest! {
         let before = candidates(&history);
         let removed_before = removed(&decide(&before, &rules, floor, now(), ClockTrust::Always));
         let newest = Made {
-            name: "newest".to_owned(), started: now(), verified: true, read: true, pinned: false,
-            held: false,
+            name: "newest".to_owned(), started: now(), verified: true, read: true, partial: false,
+            pinned: false, held: false,
         };
         let mut after = candidates(&history);
         after.push(newest.candidate());

@@ -11,7 +11,7 @@ use super::period::{Every, Period};
 /// Why a backup is kept or removed.
 ///
 /// Displayed, it is a clause for people: "no older than 30 days". Serialised, it is an object
-/// whose `rule` names the variant in snake case, beside the variant's fields:
+/// whose `rule` names the variant in snake case, next to the variant's fields:
 /// `{"rule":"age","limit_seconds":2592000}`, `{"rule":"newest","every":"week","period":"2026-W03"}`,
 /// `{"rule":"pinned"}`. Variants and fields may be added later; those that are here stay.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -59,6 +59,8 @@ pub enum Reason {
     Evidence,
     /// Kept: it could not be read at its last check, so nobody knows whether it is still good.
     Unchecked,
+    /// Kept: it is partial, and takes nobody's place.
+    Partial,
     /// Kept: the rules would remove it, but the clock looks wrong.
     ClockDoubt,
     /// Removed: it is older than the limit.
@@ -103,6 +105,7 @@ impl Reason {
             | Self::Oldest { .. }
             | Self::Evidence
             | Self::Unchecked
+            | Self::Partial
             | Self::ClockDoubt => true,
             Self::TooOld { .. }
             | Self::BeyondLast { .. }
@@ -134,6 +137,7 @@ impl fmt::Display for Reason {
             }
             Self::Evidence => f.write_str("found bad: kept as evidence"),
             Self::Unchecked => f.write_str("could not be read at its last check"),
+            Self::Partial => f.write_str("partial: yours to remove"),
             Self::ClockDoubt => f.write_str("the clock looks wrong"),
             Self::TooOld { limit } => write!(f, "older than {}", Age(*limit)),
             Self::BeyondLast { count } if count.get() == 1 => f.write_str("not the newest"),

@@ -21,6 +21,7 @@ struct Made {
     at: DateTime<Utc>,
     verified: bool,
     read: bool,
+    partial: bool,
     pinned: bool,
     held: bool,
 }
@@ -37,6 +38,7 @@ fn made(moment: &str) -> Made {
         at: at(moment),
         verified: true,
         read: true,
+        partial: false,
         pinned: false,
         held: false,
     }
@@ -52,6 +54,13 @@ fn bad(moment: &str) -> Made {
 fn unread(moment: &str) -> Made {
     Made {
         read: false,
+        ..made(moment)
+    }
+}
+
+fn partial(moment: &str) -> Made {
+    Made {
+        partial: true,
         ..made(moment)
     }
 }
@@ -104,6 +113,7 @@ fn decide_with<'a>(
             local: backup.at.naive_utc(),
             verified: backup.verified,
             read: backup.read,
+            partial: backup.partial,
             pinned: backup.pinned,
             held: backup.held,
         })
@@ -416,6 +426,7 @@ fn days_are_those_of_the_wall_clock() {
         local: at(moment).naive_utc() + TimeDelta::hours(3),
         verified: true,
         read: true,
+        partial: false,
         pinned: false,
         held: false,
     });
@@ -446,6 +457,7 @@ fn a_day_that_the_wall_clock_visits_twice_is_counted_once() {
         local: at(local).naive_utc(),
         verified: true,
         read: true,
+        partial: false,
         pinned: false,
         held: false,
     });
@@ -654,7 +666,7 @@ fn a_doubt_is_raised_exactly_when_the_dates_contradict_the_clock() {
 }
 
 #[test]
-fn a_doubt_is_told_even_when_there_is_nothing_to_remove_unless_nothing_ever_is() {
+fn a_doubt_is_reported_even_when_there_is_nothing_to_remove_unless_nothing_ever_is() {
     let backups = daily(3, "2026-02-18");
     for (rules, is_told) in [(within(2), true), (Rules::default(), false)] {
         let decision = decide_at(&backups, &rules, 3, "2099-01-01 00:00");
@@ -676,7 +688,7 @@ fn no_backups_give_no_verdicts() {
 }
 
 #[test]
-fn limits_are_told_in_their_largest_whole_unit() {
+fn limits_are_reported_in_their_largest_whole_unit() {
     let cases = [
         (30 * DAY, "older than 30 days"),
         (84 * DAY, "older than 12 weeks"),
@@ -715,4 +727,29 @@ fn the_serialised_form_of_a_decision_is_stable() {
         .clock_doubt
         .unwrap();
     assert_eq!(serde_json::to_value(&doubted).unwrap(), doubted.to_string());
+}
+
+#[test]
+fn a_partial_backup_takes_nobodys_place_and_stays() {
+    let mut backups = daily(4, "2026-02-17");
+    backups.push(partial("2026-02-18 01:00"));
+    backups.push(partial("2025-02-01 02:00"));
+    backups.push(Made {
+        verified: false,
+        ..partial("2026-02-16 03:00")
+    });
+    let rules = Rules {
+        last: Some(count(2)),
+        ..Rules::default()
+    };
+    let decision = decide_at(&backups, &rules, 1, "2026-02-18 02:05");
+    assert_snapshot!(shown(&decision), @"
+    keep   2026-02-18 01:00: partial: yours to remove
+    keep   2026-02-17 02:00: the one verified backup that always stays; one of the newest 2
+    keep   2026-02-16 03:00: found bad: kept as evidence
+    keep   2026-02-16 02:00: one of the newest 2
+    remove 2026-02-15 02:00: not one of the newest 2
+    remove 2026-02-14 02:00: not one of the newest 2
+    keep   2025-02-01 02:00: partial: yours to remove
+    ");
 }

@@ -275,7 +275,7 @@ fn rules(
     Ok(rules)
 }
 
-/// What is told to have succeeded, and has not been done: a server closes its socket and its tablespaces
+/// What is reported to have succeeded, and has not been done: a server closes its socket and its tablespaces
 /// to others, and ends when it cannot. They are closed already, by its umask and by who made them.
 fn not_carried_out() -> Result<BTreeMap<i64, Vec<SeccompRule>>, CallsError> {
     let mut rules = BTreeMap::new();

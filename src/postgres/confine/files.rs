@@ -54,7 +54,7 @@ const LINKERS: &[&str] = &["/lib", "/lib32", "/lib64"];
 /// What programs write when they write nowhere.
 const NOWHERE: &str = "/dev/null";
 
-/// What Landlock is told.
+/// What is asked of Landlock.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Rules {
     /// Whether only running is restricted, and files are not.
@@ -133,7 +133,7 @@ pub(super) fn of_the_system() -> impl Iterator<Item = PathBuf> {
 }
 
 /// What belongs to a program that is installed apart from the system's own: the directory that it is
-/// in, and beside that the libraries and the files of its installation. Nothing else that may be
+/// in, and next to that the libraries and the files of its installation. Nothing else that may be
 /// there, such as a server's data.
 pub(super) fn installation_of(program: &Path) -> Vec<PathBuf> {
     let mut directories = Vec::new();

@@ -58,7 +58,7 @@ pub enum LaunchError {
     },
 }
 
-/// What the launcher is told.
+/// What the launcher is given.
 #[derive(Debug, PartialEq, Eq, Parser)]
 #[command(name = LAUNCHER, disable_help_flag = true)]
 struct Launch {
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_command_is_told_is_what_the_launcher_understands() {
+    fn what_a_command_is_reported_is_what_the_launcher_understands() {
         let complete = Enforcement {
             landlock: Some(7),
             calls: true,

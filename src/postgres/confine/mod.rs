@@ -82,7 +82,7 @@ const SIGNALS_SINCE: i32 = 6;
 
 impl Enforcement {
     /// Finds out by doing it to a thread that ends with that. What the kernel can do is remembered;
-    /// that something is missing may have other reasons, and is looked at anew the next time.
+    /// that something is missing may have other reasons, and is looked at again the next time.
     ///
     /// # Errors
     /// The machine refuses the thread.
@@ -154,7 +154,7 @@ mod tests {
     use super::Enforcement;
 
     #[test]
-    fn what_is_in_force_is_told_and_what_is_missing_by_itself() {
+    fn what_is_in_force_is_reported_and_what_is_missing_by_itself() {
         for (landlock, calls, sentence, shortfalls) in [
             (
                 Some(7),

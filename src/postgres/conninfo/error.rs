@@ -22,7 +22,7 @@ pub enum ConninfoError {
     /// A file that is a credential of the service, which this process is not.
     #[error(
         "{place} sets {name} to the credential {credential:?}, which exists only inside the service, whose \
-         unit needs {}: leave the run to the service, or, by hand, set PGBACKUPD_CONNECTION__{} to another \
+         unit needs {}\nhint: leave the run to the service, or, by hand, set PGBACKUPD_CONNECTION__{} to another \
          file that its user can read",
         credential::loading(credential),
         name.to_uppercase()
@@ -58,7 +58,7 @@ pub enum ConninfoError {
         expected: &'static str,
     },
     /// Lists of hosts, addresses and ports that do not fit together.
-    #[error("the connection names {hosts} hosts but {others} {what}: give one for each host")]
+    #[error("the connection names {hosts} hosts but {others} {what}\nhint: give one for each host")]
     CountMismatch {
         /// How many hosts.
         hosts: usize,
@@ -69,7 +69,7 @@ pub enum ConninfoError {
     },
     /// Nobody is named, and the system does not know us.
     #[error(
-        "no user is configured, and the system has no name for user number {0}: set `user` or PGUSER"
+        "no user is configured, and the system has no name for user number {0}\nhint: set `user` or PGUSER"
     )]
     NoUser(u32),
 }

@@ -7,7 +7,6 @@
 mod endpoint;
 mod environment;
 mod error;
-mod mask;
 mod mode;
 mod password;
 mod service;
@@ -23,6 +22,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::config::{Connection, Parameters};
 use crate::credential;
+use crate::mask::{mask, mask_uris};
 pub(super) use endpoint::{Endpoint, Host};
 pub(super) use environment::quoted;
 pub use error::{ConninfoError, ParameterSource};
@@ -62,12 +62,12 @@ pub struct Conninfo {
 
 /// A text without the passwords of URIs, and those behind `password=`.
 pub fn without_passwords(text: &str) -> String {
-    mask::mask(text, &[])
+    mask(text, &[])
 }
 
 /// A text without the passwords of URIs.
 pub fn without_passwords_of_uris(text: &str) -> String {
-    mask::mask_uris(text)
+    mask_uris(text)
 }
 
 /// How a silent connection over TCP is watched; none means the system's value.
@@ -247,7 +247,7 @@ impl Conninfo {
             .iter()
             .filter_map(|one| one.password.as_ref());
         let known: Vec<&str> = passwords.map(ExposeSecret::expose_secret).collect();
-        mask::mask(text, &known)
+        mask(text, &known)
     }
 
     /// A file in the directory where libpq looks for certificates and keys.

@@ -29,7 +29,7 @@ pub enum PasswordError {
     },
     /// Others can read it.
     #[error(
-        "the password file {} can be read by others (mode {mode:04o}): {closing_advice}",
+        "the password file {} can be read by others (mode {mode:04o})\nhint: {closing_advice}",
         path.display()
     )]
     Exposed {
@@ -129,7 +129,7 @@ fn read(path: &Path) -> Result<Vec<u8>, PasswordError> {
     })
 }
 
-/// The way to a file that can be read; begins with a semicolon.
+/// The way to a file that can be read; begins with a line break.
 fn unreadable_advice(path: &Path, cause: &std::io::Error, is_own: bool) -> String {
     let advice = match (cause.kind(), path.metadata()) {
         (ErrorKind::PermissionDenied, Ok(metadata)) => opening_advice(path, &metadata, is_own),
@@ -147,7 +147,7 @@ fn unreadable_advice(path: &Path, cause: &std::io::Error, is_own: bool) -> Strin
         }
         _ => return String::new(),
     };
-    format!("; {advice}")
+    format!("\nhint: {advice}")
 }
 
 fn refuse_exposed(path: &Path) -> Result<(), PasswordError> {

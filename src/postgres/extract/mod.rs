@@ -24,7 +24,7 @@ pub fn quoted(name: &str) -> String {
 }
 
 /// The SQL for the bytes of a name as the database holds them, in its own encoding.
-fn raw(expression: &str) -> String {
+pub(super) fn raw(expression: &str) -> String {
     format!(
         r"pg_catalog.decode(pg_catalog.replace(({expression})::text, E'\\', E'\\\\'), 'escape')"
     )

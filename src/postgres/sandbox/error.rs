@@ -13,7 +13,7 @@ use crate::postgres::query_error::QueryError;
 pub enum SandboxError {
     /// Its directory.
     #[error(
-        "cannot {doing} {}: {source}; drill.directory names the place for temporary clusters",
+        "cannot {doing} {}: {source}\nhint: drill.directory names the place for temporary clusters",
         path.display()
     )]
     Directory {
@@ -26,7 +26,7 @@ pub enum SandboxError {
     },
     /// A socket's path is longer than the system allows.
     #[error(
-        "the path of the directory {} is too long for a socket in it: set drill.directory to one \
+        "the path of the directory {} is too long for a socket in it\nhint: set drill.directory to one \
          of at most {longest} bytes",
         path.display()
     )]
@@ -38,7 +38,7 @@ pub enum SandboxError {
     },
     /// The user that the server runs as is kept out of its directory.
     #[error(
-        "user {user}, who runs the temporary cluster for root, cannot pass through {}: chmod o+x \
+        "user {user}, who runs the temporary cluster for root, cannot pass through {}\nhint: chmod o+x \
          it, or set drill.directory to another place",
         path.display()
     )]
@@ -52,14 +52,14 @@ pub enum SandboxError {
     #[error("PostgreSQL does not run as root, and there is no user nobody to run it as")]
     NoAccount,
     /// A program failed.
-    #[error("{program} {how}{}", if said.is_empty() { String::new() } else { format!("; its output:\n{said}") })]
+    #[error("{program} {how}{}", if detail.is_empty() { String::new() } else { format!("; its output:\n{detail}") })]
     Program {
         /// Its name.
         program: &'static str,
         /// How it ended.
         how: String,
         /// What it said.
-        said: String,
+        detail: String,
     },
     /// It does not start with the libraries that it is to load.
     #[error("the temporary cluster does not start with {libraries} preloaded: {source}")]
@@ -84,7 +84,7 @@ pub enum SandboxError {
     /// A database like the one that was dumped cannot be made here.
     #[error(
         "a database with encoding {encoding} and locale {locale} cannot be made on this machine: \
-         {source}; `locale -a` lists the available ones"
+         {source}\nhint: `locale -a` lists the available ones"
     )]
     Database {
         /// Its encoding.

@@ -34,6 +34,9 @@ const LONGEST_SOCKET: usize = 107;
 /// The server's socket in its directory.
 const SOCKET: &str = "/socket/.s.PGSQL.5432";
 
+/// What is held for as long as a sandbox is in use.
+const LOCK: &str = "lock";
+
 /// A directory without a lock that is younger is being made.
 const BEING_MADE: Duration = Duration::from_secs(60);
 
@@ -66,7 +69,7 @@ impl Home {
         fs::set_permissions(&path, Permissions::from_mode(mode))
             .map_err(at("make the directory", &path))?;
         // Whoever sweeps finds it locked or not at all.
-        let (unlocked, locked) = (path.join("lock.new"), path.join("lock"));
+        let (unlocked, locked) = (path.join("lock.new"), path.join(LOCK));
         let lock = File::create_new(&unlocked).map_err(at("make", &unlocked))?;
         lock.lock().map_err(at("lock", &unlocked))?;
         fs::rename(&unlocked, &locked).map_err(at("make", &locked))?;
@@ -185,7 +188,7 @@ fn is_stale(path: &Path) -> bool {
     if !metadata.is_dir() || metadata.uid() != rustix::process::geteuid().as_raw() {
         return false;
     }
-    match File::open(path.join("lock")) {
+    match File::open(path.join(LOCK)) {
         Ok(lock) => !matches!(lock.try_lock(), Err(TryLockError::WouldBlock)),
         Err(_) => metadata
             .modified()
@@ -224,7 +227,7 @@ fn end_servers_of(directory: &Path) {
 fn remove(path: &Path) -> io::Result<()> {
     const TRIES: u32 = 50;
     for _ in 1..TRIES {
-        match fs::remove_dir_all(path) {
+        match clear(path).and_then(|()| fs::remove_dir_all(path)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 if path.symlink_metadata().is_err() {
                     return Ok(());
@@ -235,7 +238,25 @@ fn remove(path: &Path) -> io::Result<()> {
         }
         sleep(Duration::from_millis(100));
     }
+    clear(path)?;
     fs::remove_dir_all(path)
+}
+
+/// Removes everything in it but the lock: by that, the next sweep sees that nobody uses what could not be
+/// removed.
+fn clear(path: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        if entry.file_name() == LOCK {
+            continue;
+        }
+        if entry.file_type()?.is_dir() {
+            fs::remove_dir_all(entry.path())?;
+        } else {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -260,6 +281,20 @@ mod tests {
         drop(home);
         fs::rename(&aside, &path).unwrap();
         assert_eq!(sweep_sandboxes(directory.path()).unwrap(), [path]);
+    }
+
+    #[test]
+    fn the_lock_is_removed_last() {
+        let directory = tempfile::tempdir().unwrap();
+        let home = Home::make(directory.path()).unwrap();
+        fs::create_dir_all(home.path.join("data/base")).unwrap();
+        fs::write(home.path.join("data/base/1"), "x").unwrap();
+        clear(&home.path).unwrap();
+        let left: Vec<_> = fs::read_dir(&home.path)
+            .unwrap()
+            .map(|it| it.unwrap().file_name())
+            .collect();
+        assert_eq!(left, [LOCK]);
     }
 
     #[test]

@@ -99,7 +99,7 @@ impl Sandbox {
             return Err(SandboxError::Program {
                 program: "initdb",
                 how: exit.to_string(),
-                said: exit.stderr.trim().to_owned(),
+                detail: exit.stderr.trim().to_owned(),
             });
         }
 
@@ -150,7 +150,7 @@ impl Sandbox {
                     return Err(SandboxError::Program {
                         program: "postgres",
                         how: exit.to_string(),
-                        said: exit.stderr.trim().to_owned(),
+                        detail: exit.stderr.trim().to_owned(),
                     });
                 }
                 () = pause => {}

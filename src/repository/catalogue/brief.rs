@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::Entry;
 use crate::config::{Compression, Format};
-use crate::repository::manifest::{MANIFEST_FORMAT, ManifestError, check_format, check_seal};
+use crate::repository::manifest::{ManifestError, PARTIAL_FORMAT, check_format, check_seal};
 use crate::repository::names::Stem;
 use crate::repository::state::State;
 
@@ -31,9 +31,16 @@ pub(super) struct Brief {
     #[serde(default)]
     globals: Option<BriefFile>,
     census: BriefCensus,
+    #[serde(default)]
+    skipped_tables: Vec<BriefTable>,
     /// Read apart: it stands near the end.
     #[serde(skip)]
     system_identifier: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct BriefTable {
+    table: String,
 }
 
 #[derive(Deserialize)]
@@ -82,6 +89,7 @@ impl Brief {
             bytes: self.artifact.bytes + self.census.bytes + globals,
             rows: self.census.summary.rows,
             tables: self.census.summary.tables,
+            skipped_tables: self.skipped_tables.into_iter().map(|it| it.table).collect(),
             system_identifier: self.system_identifier,
             state: State::default(),
         }
@@ -98,7 +106,7 @@ pub(super) fn read_brief(text: &mut [u8], name: &str) -> Result<Brief, ManifestE
         Err(_) => None,
     };
     let brief = match brief {
-        Some(brief) if brief.format == MANIFEST_FORMAT => {
+        Some(brief) if brief.format <= PARTIAL_FORMAT => {
             if brief.name == name {
                 Ok(brief)
             } else {

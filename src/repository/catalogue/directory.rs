@@ -28,13 +28,13 @@ const BATCH: usize = 256;
 /// A manifest has a few KiB; more than this of a file is never read.
 const LARGEST_MANIFEST: usize = 4 << 20;
 
-/// So many bytes of names and what the kernel puts beside them are asked for at once.
+/// So many bytes of names and what the kernel puts next to them are asked for at once.
 const READ_NAMES: usize = 256 << 10;
 
 /// So much room a manifest is given at first.
 const USUAL_MANIFEST: usize = 64 << 10;
 
-/// A directory that is open, by which its files are found without walking the path to it anew.
+/// A directory that is open, by which its files are found without walking the path to it again.
 pub(super) struct OpenDirectory<'a> {
     path: &'a Path,
     descriptor: OwnedFd,
@@ -218,7 +218,7 @@ impl Part {
 }
 
 impl Entry {
-    /// Looks at the files beside the manifest; the error is a sentence.
+    /// Looks at the files next to the manifest; the error is a sentence.
     fn complete(
         &mut self,
         name: &str,
@@ -230,8 +230,10 @@ impl Entry {
         if !present.is_some_and(|present| present.has_artifact(format, compression)) {
             let artifact = format!("{name}{}", Role::Artifact(format, compression).suffix());
             // One that was published while the directory was being read may have been missed.
-            if !directory.path.join(&artifact).exists() {
-                return Err(format!("its dump {artifact} is gone"));
+            match directory.path.join(&artifact).try_exists() {
+                Ok(true) => {}
+                Ok(false) => return Err(format!("its dump {artifact} is gone")),
+                Err(error) => return Err(format!("its dump {artifact} cannot be read: {error}")),
             }
         }
         if present.is_some_and(|present| present.state) {

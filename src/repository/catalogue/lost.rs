@@ -1,7 +1,7 @@
 //! Dumps that stand without a manifest: those whose manifest was lost, and files that never were
 //! backups, such as the dumps of a script that named them alike.
 //!
-//! A dump was a backup when a census, globals or a state stand beside it, which nobody else makes, or
+//! A dump was a backup when a census, globals or a state stand next to it, which nobody else makes, or
 //! when the ledger says that it was made here. What a run publishes or removes right now has no
 //! manifest for a moment either; its temporary files tell.
 
@@ -36,7 +36,7 @@ pub(super) fn classify_lost(
         return Ok(Vec::new());
     }
     let stems: BTreeSet<&Stem> = dumps.iter().map(|(stem, _)| stem).collect();
-    // A ledger that cannot be read says nothing; what stands beside the dump still does.
+    // A ledger that cannot be read says nothing; what stands next to the dump still does.
     let on_record = on_record(ledger, &stems).unwrap_or_default();
     let moving = moving(directory)?;
     let is_there = |path: &Path| path.symlink_metadata().is_ok();

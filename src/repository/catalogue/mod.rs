@@ -58,6 +58,8 @@ pub struct Entry {
     pub rows: u64,
     /// Its tables.
     pub tables: u64,
+    /// Tables whose rows it lacks, as SQL writes them; with one of them it is partial.
+    pub skipped_tables: Vec<String>,
     /// The `system_identifier` of the server that it was made of; none where that is not known.
     pub system_identifier: Option<u64>,
     /// Pins, later checks and test restores.
@@ -79,6 +81,16 @@ pub struct Problem {
 }
 
 impl Entry {
+    /// Whether it lacks rows that the server did not give.
+    pub fn is_partial(&self) -> bool {
+        !self.skipped_tables.is_empty()
+    }
+
+    /// Whether it counts as a backup of the database: it is intact, as far as is known, and not partial.
+    pub fn counts(&self) -> bool {
+        self.is_sound() && !self.is_partial()
+    }
+
     /// Whether it counts as verified: its last full check found it whole, and its last test restore,
     /// if there was one, came through.
     pub fn is_sound(&self) -> bool {

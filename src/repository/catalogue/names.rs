@@ -1,4 +1,4 @@
-//! The names in a directory: which files there are beside manifests.
+//! The names in a directory: which files there are besides manifests.
 
 use std::collections::HashMap;
 use std::ffi::CStr;
@@ -34,7 +34,7 @@ impl NameList {
     }
 }
 
-/// Which files there are beside manifests, by the part that the names of one backup's files share.
+/// Which files there are next to manifests, by the part that the names of one backup's files share.
 pub(super) struct Names<'a>(HashMap<&'a str, Present>);
 
 /// The files of one backup that matter to a list.

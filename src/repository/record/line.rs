@@ -6,8 +6,8 @@ use uuid::Uuid;
 
 use super::fields::Fields;
 use super::{
-    BackupDetails, Damage, Details, DrillDetails, Event, Operation, PhaseTime, Record, Removal,
-    RestoreDetails, SideNames, Subject, VerifyDetails,
+    BackupDetails, Damage, DefinitionsDetails, Details, DrillDetails, Event, Operation, PhaseTime,
+    Record, Removal, RestoreDetails, SideNames, Subject, TriedDefinitions, VerifyDetails,
 };
 use crate::policy::{Accepted, Loss, Series};
 use crate::repository::requester::Requester;
@@ -24,6 +24,7 @@ impl Details {
                 bytes: fields.take("bytes")?,
                 removed: fields.take("removed")?,
                 lost: fields.take("lost")?,
+                partial: fields.take("partial")?,
             }),
             Operation::Verify => Self::Verify(VerifyDetails {
                 bytes: fields.take("bytes")?,
@@ -36,6 +37,11 @@ impl Details {
                 bytes: fields.take("bytes")?,
                 damaged: fields.take("damaged")?,
                 phases: fields.take("phases")?,
+                partial: fields.take("partial")?,
+            }),
+            Operation::Definitions => Self::Definitions(DefinitionsDetails {
+                subject: Subject::take(fields)?,
+                tried: fields.take("definitions")?,
             }),
             Operation::Prune => Self::Prune {
                 removed: fields.take("removed")?,
@@ -131,6 +137,8 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     phases: &'a [PhaseTime],
     #[serde(skip_serializing_if = "Option::is_none")]
+    definitions: Option<&'a TriedDefinitions>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     restoration: Option<&'a Restoration>,
     #[serde(skip_serializing_if = "Option::is_none")]
     accepted: Option<Accepted>,
@@ -140,6 +148,8 @@ struct Line<'a> {
     left: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     round: Option<DateTime<FixedOffset>>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    partial: bool,
     #[serde(flatten)]
     unknown: &'a Fields,
 }
@@ -166,11 +176,13 @@ impl<'a> Line<'a> {
             damaged: record.damaged(),
             beside: None,
             phases: &[],
+            definitions: None,
             restoration: record.restoration(),
             accepted: None,
             lost: None,
             left: None,
             round: None,
+            partial: false,
             unknown: &record.unknown,
         };
         match &record.details {
@@ -179,6 +191,7 @@ impl<'a> Line<'a> {
                 reason: details.reason.as_deref(),
                 bytes: details.bytes,
                 lost: details.lost.as_deref(),
+                partial: details.partial,
                 ..line
             },
             Details::Verify(details) => Self {
@@ -191,6 +204,12 @@ impl<'a> Line<'a> {
                 series: details.subject.series.as_ref(),
                 bytes: details.bytes,
                 phases: &details.phases,
+                partial: details.partial,
+                ..line
+            },
+            Details::Definitions(details) => Self {
+                series: details.subject.series.as_ref(),
+                definitions: details.tried.as_ref(),
                 ..line
             },
             Details::Pin(subject) | Details::Unpin(subject) | Details::Quarantine(subject) => {

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::names::Stem;
 use super::requester::Requester;
 use super::restoration::Restoration;
-use crate::policy::{Accepted, Loss, Series};
+use crate::policy::{Accepted, DefinitionsResult, DefinitionsTrial, Loss, Series};
 use fields::Fields;
 
 /// One line of the ledger.
@@ -51,6 +51,8 @@ pub enum Details {
     Verify(VerifyDetails),
     /// Restores a backup into a temporary cluster and compares.
     Drill(DrillDetails),
+    /// Loads the definitions of a backup into a temporary cluster, without its rows.
+    Definitions(DefinitionsDetails),
     /// Removes what retention no longer keeps.
     Prune {
         /// Backups removed, each with the reasons (P3).
@@ -101,6 +103,8 @@ pub struct BackupDetails {
     /// What the backup has found lost since those before it, or still lost; empty where nothing was. Of
     /// a backup that succeeded, by programs that compare.
     pub lost: Option<Vec<Loss>>,
+    /// Whether the backup lacks rows that the server did not give, and so stands for none.
+    pub partial: bool,
 }
 
 /// What is on record of a verification.
@@ -128,6 +132,26 @@ pub struct DrillDetails {
     pub damaged: Vec<Damage>,
     /// How long the parts of the run took, in their order.
     pub phases: Vec<PhaseTime>,
+    /// Whether the backup is partial, and so proves nothing about the others.
+    pub partial: bool,
+}
+
+/// What is on record of a trial of definitions.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DefinitionsDetails {
+    /// The backup whose definitions they are.
+    pub subject: Subject,
+    /// What was tried and what came of it; at the end.
+    pub tried: Option<TriedDefinitions>,
+}
+
+/// Definitions that were tried.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TriedDefinitions {
+    /// Their digest, by which they are known again.
+    pub digest: String,
+    /// What came of it.
+    pub result: DefinitionsResult,
 }
 
 /// What is on record of a restore.
@@ -204,6 +228,8 @@ pub enum Operation {
     Verify,
     /// Restores a backup into a temporary cluster and compares.
     Drill,
+    /// Loads the definitions of a backup into a temporary cluster, without its rows.
+    Definitions,
     /// Removes what retention no longer keeps.
     Prune,
     /// Pins a backup.
@@ -284,6 +310,7 @@ impl Record {
             Details::Backup(_) => Operation::Backup,
             Details::Verify(_) => Operation::Verify,
             Details::Drill(_) => Operation::Drill,
+            Details::Definitions(_) => Operation::Definitions,
             Details::Prune { .. } => Operation::Prune,
             Details::Pin(_) => Operation::Pin,
             Details::Unpin(_) => Operation::Unpin,
@@ -302,6 +329,7 @@ impl Record {
             | Details::Restore(RestoreDetails { backup, .. })
             | Details::Accept { backup, .. } => backup,
             Details::Drill(DrillDetails { subject, .. })
+            | Details::Definitions(DefinitionsDetails { subject, .. })
             | Details::Pin(subject)
             | Details::Unpin(subject)
             | Details::Quarantine(subject)
@@ -345,6 +373,19 @@ impl Record {
         )
     }
 
+    /// The trial of definitions that ended with it.
+    pub fn definitions_trial(&self) -> Option<DefinitionsTrial> {
+        let Details::Definitions(details) = &self.details else {
+            return None;
+        };
+        let tried = details.tried.clone()?;
+        Some(DefinitionsTrial {
+            digest: tried.digest,
+            result: tried.result,
+            at: self.at.to_utc(),
+        })
+    }
+
     /// Whether it is the end of a test restore that came to a result: the backup restores, or it
     /// does not. One that could not be made came to none.
     pub fn is_drill_result(&self) -> bool {
@@ -352,6 +393,7 @@ impl Record {
             return false;
         };
         match self.event {
+            _ if drill.partial => false,
             Event::Succeeded => true,
             Event::Failed => !drill.damaged.is_empty(),
             Event::Started | Event::Interrupted | Event::Skipped => false,
@@ -366,6 +408,7 @@ impl Details {
             Operation::Backup => Self::Backup(BackupDetails::default()),
             Operation::Verify => Self::Verify(VerifyDetails::default()),
             Operation::Drill => Self::Drill(DrillDetails::default()),
+            Operation::Definitions => Self::Definitions(DefinitionsDetails::default()),
             Operation::Prune => Self::Prune {
                 removed: Vec::new(),
             },
@@ -410,6 +453,12 @@ impl From<VerifyDetails> for Details {
 impl From<DrillDetails> for Details {
     fn from(details: DrillDetails) -> Self {
         Self::Drill(details)
+    }
+}
+
+impl From<DefinitionsDetails> for Details {
+    fn from(details: DefinitionsDetails) -> Self {
+        Self::Definitions(details)
     }
 }
 

@@ -24,6 +24,7 @@ fn crowded(operation: &str) -> Value {
         "damaged": [{"backup": "b", "what": "short"}],
         "beside": {"loads_into": "shop_restoring"},
         "phases": [{"phase": "load", "seconds": 1.5}],
+        "definitions": {"digest": "0a", "result": "refused"},
         "restoration": {"server": "db1:5432"},
         "accepted": "vanished",
         "lost": [],
@@ -32,10 +33,11 @@ fn crowded(operation: &str) -> Value {
     })
 }
 
-const OPERATIONS: [(&str, Operation, usize); 11] = [
+const OPERATIONS: [(&str, Operation, usize); 12] = [
     ("backup", Operation::Backup, 6),
     ("verify", Operation::Verify, 4),
     ("drill", Operation::Drill, 5),
+    ("definitions", Operation::Definitions, 3),
     ("prune", Operation::Prune, 1),
     ("pin", Operation::Pin, 2),
     ("unpin", Operation::Unpin, 2),
@@ -48,8 +50,8 @@ const OPERATIONS: [(&str, Operation, usize); 11] = [
 
 #[test]
 fn what_an_operation_does_not_have_is_kept_as_it_is() {
-    /// Of 23 keys, nine and the operation are of every record.
-    const OF_ONE_OPERATION: usize = 13;
+    /// Of 24 keys, nine and the operation are of every record.
+    const OF_ONE_OPERATION: usize = 14;
     for (word, operation, has) in OPERATIONS {
         let line = crowded(word);
         let record: Record = serde_json::from_value(line.clone()).unwrap();

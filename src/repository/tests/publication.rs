@@ -132,7 +132,7 @@ fn what_was_read_back_must_be_what_was_written() {
     text.text_bytes += 1;
     let more = DUMP.replace("\n\n--\n", "\n\nCREATE SCHEMA more;\n\n--\n");
     let mut census = written.clone();
-    census.census = take_census(more.as_bytes(), &Progress::default())
+    census.census = take_census(more.as_bytes(), None, &Progress::default())
         .unwrap()
         .0;
     for other in [digest, text, census] {
@@ -182,7 +182,7 @@ fn a_receipt_is_of_one_archive() {
         );
         fs::write(&path, "PGDMP").unwrap();
         let files = ArchiveFiles::read(path, Format::Custom, &progress).unwrap();
-        let text = ArchiveText::read(DUMP.as_bytes(), &progress).unwrap();
+        let text = ArchiveText::read(DUMP.as_bytes(), None, &progress).unwrap();
         let list = ArchiveList::read(";     TOC Entries: 4\n".as_bytes()).unwrap();
         files.complete(text, &list).unwrap().unwrap()
     };

@@ -127,7 +127,7 @@ fn nothing_is_replaced_on_either_way() {
     assert!(error.to_string().starts_with(&expected), "{error}");
     assert_eq!(test_directory.repository.quarantined().unwrap(), found);
     fs::remove_file(taken).unwrap();
-    // What somebody has put beside its files stays.
+    // What somebody has put next to its files stays.
     fs::write(found[1].directory.join("notes"), "theirs").unwrap();
     let released = test_directory
         .repository

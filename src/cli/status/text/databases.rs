@@ -4,13 +4,13 @@ use std::io::Write;
 use std::time::Duration;
 
 use super::label;
-use super::phrases::{drilled, in_30_days, verified};
-use super::wrap::wrapped;
 use crate::cli::failure::Failure;
 use crate::cli::report::{count, moment, one_line, size};
 use crate::cli::status::spark::Letters;
 use crate::cli::table::{Column, Table};
+use crate::cli::wrap::wrapped;
 use crate::display::rough_span;
+use crate::jobs::phrases::{drilled, in_30_days, verified};
 use crate::jobs::{DatabaseStatus, Line, StatusReport};
 use crate::policy::{SeriesFacts, age};
 
@@ -72,7 +72,7 @@ pub(super) fn paragraph(
         &format!(
             "{}; {}; {}",
             verified(database.verified.as_ref(), status.at),
-            drilled(status, database),
+            drilled(&status.expectation, database, status.at),
             in_30_days(database)
         ),
     )?;

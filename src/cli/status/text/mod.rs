@@ -2,8 +2,6 @@
 //! columns.
 
 mod databases;
-mod phrases;
-mod wrap;
 
 use std::io::Write;
 
@@ -13,12 +11,12 @@ use super::spark::Letters;
 use crate::cli::failure::Failure;
 use crate::cli::report::{counted, moment, one_line};
 use crate::cli::table::{Column, Table};
-use crate::display::rough_span;
+use crate::cli::wrap::wrapped;
+use crate::display::{joined_lines, rough_span};
+use crate::jobs::phrases::{display_running, display_space};
 use crate::jobs::{DaemonView, DatabaseStatus, StatusReport};
-use crate::policy::age;
+use crate::policy::{Severity, age};
 use databases::{paragraph, table};
-use phrases::{display_running, display_space};
-use wrap::wrapped;
 
 /// More databases than these get a row each instead of a paragraph.
 const PARAGRAPHS: usize = 4;
@@ -52,6 +50,23 @@ pub(super) fn print(
     waiting(status, out)?;
     next(status, out)?;
     space(status, out)?;
+    channels(status, out)?;
+    Ok(())
+}
+
+/// Who is sent alerts, of a service; without one, cron's mails are usual.
+fn channels(status: &StatusReport, out: &mut dyn Write) -> Result<(), Failure> {
+    if !matches!(status.daemon, DaemonView::Alive(_)) && status.channels.is_empty() {
+        return Ok(());
+    }
+    writeln!(out)?;
+    if status.channels.is_empty() {
+        let text = "no channel is configured, so nobody is notified: see \
+                    /usr/share/doc/pgbackupd/alerts.md";
+        wrapped(out, "alerts: ", text)?;
+        return Ok(());
+    }
+    wrapped(out, "alerts go to ", &status.channels.join(", "))?;
     Ok(())
 }
 
@@ -59,6 +74,10 @@ fn verdict(status: &StatusReport, out: &mut dyn Write) -> Result<(), Failure> {
     let seen = moment(status.at);
     let many = status.databases.len() as u64;
     let databases = counted(many, "database", "databases");
+    if status.concerns.is_empty() && many == 0 {
+        writeln!(out, "no database is backed up here yet, seen at {seen}")?;
+        return Ok(());
+    }
     if status.concerns.is_empty() {
         writeln!(
             out,
@@ -73,23 +92,21 @@ fn verdict(status: &StatusReport, out: &mut dyn Write) -> Result<(), Failure> {
         counted(concerns, "thing needs attention", "things need attention")
     )?;
     for concern in &status.concerns {
-        let about = status
-            .databases
-            .iter()
-            .find(|database| concern.directory.as_deref() == Some(&database.facts.directory));
-        let sentence = match (
-            about,
-            concern.server.as_ref().zip(concern.database.as_ref()),
-        ) {
-            (Some(about), _) => format!("{}: {}", label(about), concern.sentence),
-            (None, Some((server, database))) => {
-                format!("{}: {}", status.label(server, database), concern.sentence)
-            }
-            (None, None) => concern.sentence.clone(),
+        let sentence = match status.about(concern) {
+            Some(about) => format!("{about}: {}", concern.sentence),
+            None => concern.sentence.clone(),
         };
-        wrapped(out, "! ", &sentence)?;
+        wrapped(out, mark(concern.severity), &sentence)?;
     }
     Ok(())
+}
+
+/// What stands before a concern.
+fn mark(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Warning => "! ",
+        Severity::Critical => "!! ",
+    }
 }
 
 fn running(status: &StatusReport, out: &mut dyn Write) -> Result<(), Failure> {
@@ -123,7 +140,7 @@ fn waiting(status: &StatusReport, out: &mut dyn Write) -> Result<(), Failure> {
                 status.label(&waiting.server, &waiting.database),
                 waiting.job,
                 moment(waiting.due),
-                one_line(&waiting.reason)
+                joined_lines(&waiting.reason)
             ),
         )?;
     }
