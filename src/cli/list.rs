@@ -1,5 +1,7 @@
 //! `pgbackupd list`: the backups there are.
 
+mod copies;
+
 use std::io::{BufWriter, Write};
 
 use schemars::JsonSchema;
@@ -7,6 +9,7 @@ use serde::Serialize;
 
 use super::env::CommandEnv;
 use super::failure::{Failure, together};
+use super::from::FromArgs;
 use super::release::{QuarantinedBackup, quarantined};
 use super::session::{Directories, Session};
 use super::table::{Column, Table};
@@ -24,12 +27,15 @@ Examples:
   pgbackupd list
       List all backups
   pgbackupd list --database sales --series daily --json
-      List the daily backups of sales as JSON";
+      List the daily backups of sales as JSON
+  pgbackupd list --from offsite
+      List the copies at a destination";
 
 /// List backups, oldest first.
 ///
 /// Reads manifests only, and connects to no server. The time in a name is when its run started.
-/// VERIFIED is when the backup was last read back in full and found intact.
+/// VERIFIED is when the backup was last read back in full and found intact. With --from, lists the copies at a
+/// destination: only those that a trusted key has signed count.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {
@@ -39,6 +45,8 @@ pub(super) struct Args {
     /// Only this series
     #[arg(long, value_name = "NAME")]
     series: Option<Series>,
+    #[command(flatten)]
+    from: FromArgs,
 }
 
 /// What `list --json` prints for each database, in a list.
@@ -103,7 +111,14 @@ pub(super) struct ListedProblem {
     pub what: String,
 }
 
-pub(super) fn run(args: &Args, env: &CommandEnv<'_>, out: &mut dyn Write) -> Result<(), Failure> {
+pub(super) async fn run(
+    args: &Args,
+    env: &CommandEnv<'_>,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    if args.from.from.is_some() {
+        return copies::run(args, env, out).await;
+    }
     let session = Session::new(env, env.load_to_read()?);
     // Line by line a long list would take as long to print as to make.
     let mut out = BufWriter::with_capacity(PRINTED_AT_ONCE, out);

@@ -6,18 +6,24 @@ mod backup;
 mod completions;
 mod config;
 mod confirm;
+mod copy;
 mod daemon;
 mod directories;
 mod drill;
 mod emergency;
 mod env;
 mod failure;
+mod fetch;
+mod from;
 mod hint;
+mod identities;
 mod incident;
 mod interrupt;
+mod key;
 mod length_of_time;
 mod list;
 mod output;
+mod passphrase;
 mod pin;
 mod progress;
 mod prune;
@@ -112,9 +118,12 @@ enum Command {
     Backup(backup::Args),
     Emergency(emergency::Args),
     List(list::Args),
+    Fetch(fetch::Args),
     Verify(verify::Args),
     Drill(drill::Args),
     Prune(prune::Args),
+    Copy(copy::Args),
+    Key(key::Args),
     Restore(restore::Args),
     UndoRestore(undo_restore::Args),
     Incident(incident::Args),
@@ -138,14 +147,20 @@ impl Command {
     /// root, and what says whether the service can work so.
     fn is_the_service_users(&self) -> bool {
         match self {
-            Self::Backup(_) | Self::Emergency(_) | Self::Restore(_) | Self::UndoRestore(_) => true,
+            Self::Backup(_)
+            | Self::Copy(_)
+            | Self::Emergency(_)
+            | Self::Restore(_)
+            | Self::UndoRestore(_) => true,
             Self::Config(args) => args.is_check(),
             Self::Alerts(args) => args.is_the_service_users(),
+            Self::Key(args) => args.is_the_service_users(),
             // A test restore of root's has a stronger user than the service's for its server, and
             // connects to no other.
             Self::Drill(_)
             | Self::Status(_)
             | Self::List(_)
+            | Self::Fetch(_)
             | Self::Verify(_)
             | Self::Prune(_)
             | Self::Incident(_)
@@ -214,10 +229,13 @@ impl Cli {
             Command::Status(args) => status::run(&args, &env, hints, out),
             Command::Backup(args) => backup::run(&args, &env, out).await,
             Command::Emergency(args) => emergency::run(&args, &env, out).await,
-            Command::List(args) => list::run(&args, &env, out),
-            Command::Verify(args) => verify::run(&args, &env, out).await,
+            Command::List(args) => Box::pin(list::run(&args, &env, out)).await,
+            Command::Fetch(args) => Box::pin(fetch::run(&args, &env, out)).await,
+            Command::Verify(args) => Box::pin(verify::run(&args, &env, out)).await,
             Command::Drill(args) => drill::run(&args, &env, out).await,
             Command::Prune(args) => prune::run(&args, &env, out).await,
+            Command::Copy(args) => Box::pin(copy::run(&args, &env, out)).await,
+            Command::Key(args) => Box::pin(key::run(&args, &env, out)).await,
             Command::Restore(args) => Box::pin(restore::run(&args, &env, out)).await,
             Command::UndoRestore(args) => undo_restore::run(&args, &env, out).await,
             Command::Incident(args) => incident::run(&args, &env, out),

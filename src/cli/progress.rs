@@ -179,6 +179,11 @@ fn display_progress(progress: &Progress, left: Option<Duration>) -> String {
             ),
             _ => format!("loading, {} of text", size(progress.checked_bytes())),
         },
+        Phase::Fetching => format!(
+            "fetching, {}{}",
+            size(progress.checked_bytes()),
+            of_about(done_of, left)
+        ),
         Phase::Comparing => format!(
             "dumping again, {}{}",
             size(progress.checked_bytes()),

@@ -83,6 +83,7 @@ fn print(
             JobKind::Verify(_) => "a check of the backups".to_owned(),
             JobKind::Drill(_) => "a test restore".to_owned(),
             JobKind::Prune => "a removal of expired backups".to_owned(),
+            JobKind::Copy(_) => "a copy of the backups to other places".to_owned(),
         };
         let schedule = &job.schedule;
         let zone = schedule.zone();
@@ -106,15 +107,13 @@ fn shown(jobs: &[Job], now: DateTime<Utc>, count: usize) -> Vec<ShownJob> {
 }
 
 fn shown_job(job: &Job, now: DateTime<Utc>, count: usize) -> ShownJob {
-    let (kind, series) = match &job.kind {
-        JobKind::Backup(series) => ("backup", Some(series.as_str().to_owned())),
-        JobKind::Verify(_) => ("verify", None),
-        JobKind::Drill(_) => ("drill", None),
-        JobKind::Prune => ("prune", None),
+    let series = match &job.kind {
+        JobKind::Backup(series) => Some(series.as_str().to_owned()),
+        _ => None,
     };
     ShownJob {
         name: job.name.clone(),
-        kind,
+        kind: job.kind.word(),
         series,
         schedule: job.schedule.text().to_owned(),
         timezone: job.schedule.zone().name().to_owned(),

@@ -1,5 +1,7 @@
 //! `pgbackupd verify`: read backups back in full and say whether they are whole.
 
+mod copies;
+
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,6 +12,7 @@ use uuid::Uuid;
 
 use super::env::CommandEnv;
 use super::failure::{Failure, FailureKind};
+use super::from::{FromArgs, IdentityArgs};
 use super::length_of_time::length_of_time;
 use super::release::{QuarantinedBackup, quarantined};
 use super::session::{Directories, Session};
@@ -25,14 +28,17 @@ Examples:
   pgbackupd verify --all
       Verify every backup
   pgbackupd verify /mnt/copies/sales
-      Verify all backups in a directory, on any machine";
+      Verify all backups in a directory, on any machine
+  pgbackupd verify --from offsite --identity key.txt
+      Download the newest copies, open them and compare them";
 
 /// Read backups back in full, and compare them with their manifests.
 ///
 /// Reads and decodes each backup to its end; its digests and its census must be those of the
 /// manifest. By default, verifies the newest backup of each series. The exit code is 65 if a backup
 /// is damaged. It is then marked as damaged and stays in place, unless you give --quarantine, as
-/// the service's job does.
+/// the service's job does. With --from, downloads copies as a whole and compares every volume with the signed
+/// manifest; with --identity, what is in them with the backup's own manifest as well. Nothing is written.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {
@@ -50,7 +56,7 @@ pub(super) struct Args {
         long,
         value_name = "TIME",
         value_parser = length_of_time,
-        conflicts_with_all = ["backups", "latest"]
+        conflicts_with_all = ["backups", "latest", "from"]
     )]
     older_than: Option<Duration>,
     /// Start no further backup of a database after this time; the rest comes first in the next such
@@ -59,15 +65,19 @@ pub(super) struct Args {
         long,
         value_name = "TIME",
         value_parser = length_of_time,
-        conflicts_with_all = ["backups", "latest"]
+        conflicts_with_all = ["backups", "latest", "from"]
     )]
     budget: Option<Duration>,
     /// Move damaged backups into the directory quarantine next to them
-    #[arg(long)]
+    #[arg(long, conflicts_with = "from")]
     quarantine: bool,
     /// Only this database, as NAME or SERVER/NAME; can be repeated
     #[arg(long = "database", short, value_name = "NAME", value_parser = select::database_name)]
     databases: Vec<String>,
+    #[command(flatten)]
+    from: FromArgs,
+    #[command(flatten)]
+    identity: IdentityArgs,
 }
 
 /// What `verify --json` prints for each database, in a list.
@@ -119,6 +129,9 @@ pub(super) async fn run(
     env: &CommandEnv<'_>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
+    if args.from.from.is_some() {
+        return copies::run(args, env, out).await;
+    }
     // Where they are is known, then.
     let are_paths =
         !args.backups.is_empty() && args.backups.iter().all(|text| select::is_path(text));

@@ -3,14 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::alerts;
+use super::destinations;
+use super::encryption;
 use super::findings::{Findings, is_name, key, names_are, set};
 use super::fragment::{Fragment, JobFragment, Kind, LimitsFragment, SeriesFragment};
+use super::keeping;
 use super::nearest::nearest;
 use super::plan::{Job, JobKind, Limits, Plan, Retention, Verification};
 use super::problem::Problem;
 use super::reports;
 use super::running::{self, Common, JobTiming};
-use super::scalar::Keep;
 use super::servers;
 use super::settings::Settings;
 use crate::policy::{Rules, Schedule, Series};
@@ -35,6 +37,11 @@ pub(super) fn plan(
     let jobs = jobs(&mut findings, &fragment.jobs, &common);
     let restore = running::restore(&mut findings, &fragment.restore);
     let alerts = alerts::channels(&mut findings, fragment, zone);
+    let destinations = destinations::destinations(&mut findings, fragment);
+    destinations::refuse_directories_of_backups(&mut findings, &destinations, &servers);
+    let recipients = encryption::recipients(&mut findings, fragment, &destinations);
+    let trusted_signers = encryption::trusted_signers(&mut findings, fragment);
+    about_copy_jobs(&mut findings, &jobs, fragment);
     let reports = reports::reports(&mut findings, fragment, (zone, &alerts));
     let anomaly = running::anomaly(&mut findings, &fragment.anomaly);
     about_series(&mut findings, &series, &jobs, fragment);
@@ -42,6 +49,7 @@ pub(super) fn plan(
         return Err(findings.problems);
     }
     Ok(Plan {
+        name: fragment.name.clone().map(|name| name.0),
         zone,
         directory,
         servers,
@@ -60,6 +68,9 @@ pub(super) fn plan(
         anomaly,
         restore,
         alerts,
+        destinations,
+        recipients,
+        trusted_signers,
         reports,
         programs: fragment.programs.clone().map(|path| path.0),
         warnings: findings.warnings,
@@ -84,26 +95,12 @@ fn series(
     for (name, written) in written {
         match name.parse::<Series>() {
             Ok(name) => {
-                series.insert(name, rules(written));
+                series.insert(name, keeping::rules(written));
             }
             Err(error) => findings.refuse_key(&key(&["series", name]), error.to_string(), None),
         }
     }
     series
-}
-
-fn rules(written: &SeriesFragment) -> Rules {
-    Rules {
-        within: match written.keep {
-            Some(Keep::For(age)) => Some(age),
-            Some(Keep::NotByAge) | None => None,
-        },
-        last: written.keep_last.map(|count| count.0),
-        daily: written.keep_daily.map(|count| count.0),
-        weekly: written.keep_weekly.map(|count| count.0),
-        monthly: written.keep_monthly.map(|count| count.0),
-        yearly: written.keep_yearly.map(|count| count.0),
-    }
 }
 
 /// The jobs that are switched on; those that are not are checked all the same.
@@ -176,6 +173,14 @@ fn refuse_settings_of_other_kinds(
             Some("remove it, or write kind = \"drill\"".to_owned()),
         );
     }
+    let destinations = [table, &key(&["destinations"])].concat();
+    if is_written(findings, &destinations) && written.kind.map(|word| word.0) != Some(Kind::Copy) {
+        findings.refuse_key(
+            &destinations,
+            "only a copy job has destinations".to_owned(),
+            Some("remove it, or write kind = \"copy\"".to_owned()),
+        );
+    }
     for name in ["older_than", "budget"] {
         let setting = [table, &key(&[name])].concat();
         if is_written(findings, &setting) && written.kind.map(|word| word.0) != Some(Kind::Verify) {
@@ -214,8 +219,7 @@ fn kind(findings: &mut Findings<'_>, table: &[String], written: &JobFragment) ->
             None
         }
         (None, None) => {
-            let way =
-                "write kind = \"backup\" with a series, or \"verify\", \"drill\" or \"prune\"";
+            let way = "write kind = \"backup\" with a series, or \"verify\", \"drill\", \"prune\" or \"copy\"";
             findings.refuse_key(
                 table,
                 "the job has no kind".to_owned(),
@@ -245,6 +249,41 @@ fn kind(findings: &mut Findings<'_>, table: &[String], written: &JobFragment) ->
             written.choose.map(|word| word.0).unwrap_or_default(),
         )),
         (Some(Kind::Prune), None) => Some(JobKind::Prune),
+        (Some(Kind::Copy), None) => Some(JobKind::Copy(
+            written.destinations.clone().unwrap_or_default(),
+        )),
+    }
+}
+
+/// Refuses destinations of copy jobs that are not there.
+fn about_copy_jobs(findings: &mut Findings<'_>, jobs: &[Job], fragment: &Fragment) {
+    let known = || fragment.destinations.keys().map(String::as_str);
+    for job in jobs {
+        let JobKind::Copy(to) = &job.kind else {
+            continue;
+        };
+        let way = |name: &str| match nearest(name, known()) {
+            Some(right) => format!("did you mean \"{right}\"?"),
+            None if fragment.destinations.is_empty() => {
+                "add one as [destinations.NAME] with a url".to_owned()
+            }
+            None => format!("there are: {}", known().collect::<Vec<_>>().join(", ")),
+        };
+        for (index, name) in to.iter().enumerate() {
+            if !fragment.destinations.contains_key(name) {
+                let at = key(&["jobs", &job.name, "destinations", &index.to_string()]);
+                let message = format!("there is no destination {name:?}");
+                findings.refuse(&at, message, Some(way(name)));
+            }
+        }
+        let is_written = fragment
+            .jobs
+            .get(&job.name)
+            .is_some_and(|job| job.destinations.is_some());
+        if to.is_empty() && (fragment.destinations.is_empty() || is_written) {
+            let message = "the copy job has no destination".to_owned();
+            findings.refuse_key(&key(&["jobs", &job.name]), message, Some(way("")));
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! The comments on the fields are the descriptions of the JSON schema.
 
 mod alerts;
+mod destinations;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,13 +15,15 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::plan::{Compression, DrillChoice, Format};
 use super::scalar::{
-    AbsolutePath, AgeLimit, Count, CredentialName, DatabaseName, Delay, Factor, Keep, LibraryName,
-    ListenAddress, Pattern, Percentage, Ports, Share, Size, Sizes, TimeSpan, Window, Word, Zone,
+    AbsolutePath, AgeLimit, Count, CredentialName, DatabaseName, Delay, Factor, HostName, Keep,
+    LibraryName, ListenAddress, Pattern, Percentage, Ports, Share, Size, Sizes, TimeSpan, Window,
+    Word, Zone,
 };
 use super::switch::Switch;
 use crate::telemetry::Level;
 
 pub(super) use alerts::{AlertFragment, ChannelType, Template};
+pub(super) use destinations::{CopyRetentionFragment, CredentialsFrom, DestinationFragment};
 
 /// Threads and connections beyond which more only do harm.
 pub(super) const MOST_THREADS: u32 = 64;
@@ -36,6 +39,8 @@ pub(super) const MOST_LOG_FILES: u32 = 3660;
 #[schemars(title = "pgbackupd.toml")]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Fragment {
+    /// This host's name at the destinations.
+    pub(super) name: Option<HostName>,
     /// The database to back up, when there is one.
     pub(super) database: Option<DatabaseName>,
     /// The databases to back up: a list of names, or of tables with a name and settings of its own,
@@ -104,9 +109,26 @@ pub(crate) struct Fragment {
     /// Where alerts go, by a name of your own.
     #[serde(default)]
     pub(super) alerts: BTreeMap<String, AlertFragment>,
+    /// To whom copies are encrypted.
+    #[serde(default)]
+    pub(super) encryption: EncryptionFragment,
+    /// Places off this machine where copies go, by a name of your own.
+    #[serde(default)]
+    pub(super) destinations: BTreeMap<String, DestinationFragment>,
     /// Reports that are sent: daily, weekly, monthly.
     #[serde(default)]
     pub(super) reports: BTreeMap<String, ReportFragment>,
+}
+
+/// To whom copies are encrypted, and whose signatures on them count.
+#[derive(Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EncryptionFragment {
+    /// Public keys, as "age1…" or "ssh-ed25519 AAAA…": who has one of their secret halves can read the copies.
+    pub(super) recipients: Option<Vec<String>>,
+    /// Whose copies count besides this host's own: lines as in OpenSSH's `allowed_signers`. `pgbackupd key show`
+    /// prints the line of a host.
+    pub(super) trusted_signers: Option<Vec<String>>,
 }
 
 /// A further server.
@@ -409,6 +431,8 @@ pub(super) struct ObjectivesFragment {
     /// The newest test restore of a database that came to a result is no older than this; "off" for
     /// no limit.
     pub(super) drill_age: Option<AgeLimit>,
+    /// How old the newest backup may be that has no copy at a destination that takes it.
+    pub(super) copy_age: Option<TimeSpan>,
     /// So many of the slots have a backup, over 30 and over 90 days. A report has it.
     pub(super) success_rate: Option<Percentage>,
     /// A backup's size is within this range. A report has it.
@@ -520,6 +544,8 @@ pub(super) struct JobFragment {
     pub(super) older_than: Option<Delay>,
     /// Of a verification: so long after it began with a database it begins no further check.
     pub(super) budget: Option<TimeSpan>,
+    /// Of a copy: the destinations, by their names; all if there are none.
+    pub(super) destinations: Option<Vec<String>>,
     /// When, as a crontab pattern: minute, hour, day of the month, month, day of the week.
     pub(super) schedule: Option<Pattern>,
     /// Whether it runs at all.
@@ -587,6 +613,8 @@ pub(super) enum Kind {
     Drill,
     /// Removes what retention no longer keeps.
     Prune,
+    /// Copies backups to destinations.
+    Copy,
 }
 
 impl<'de> Deserialize<'de> for DatabaseList {

@@ -11,10 +11,13 @@ mod check;
 mod commands;
 mod connection;
 mod conninfo;
+mod destinations;
 mod directory;
 mod dump;
+mod encryption;
 mod findings;
 mod fragment;
+mod keeping;
 mod layer;
 mod listen;
 mod nearest;
@@ -23,6 +26,7 @@ mod problem;
 mod reports;
 mod running;
 mod scalar;
+mod secret_source;
 mod secrets;
 mod servers;
 mod settings;
@@ -40,14 +44,16 @@ pub use directory::directory_name;
 pub use listen::Listen;
 pub(crate) use nearest::nearest;
 pub use plan::{
-    AlertChannel, AnomalySettings, BodyPart, ChannelWay, Compression, Connection, DaemonSettings,
-    Database, Databases, DrillChoice, DrillSettings, DumpSettings, EmailChannel, Format,
-    HeaderValue, Job, JobKind, Limits, Logs, PasswordSource, Patterns, Payload, PingAbout,
-    PingChannel, PingService, Placeholder, Plan, ReportPlan, RestoreSettings, Retention, Selection,
-    Server, SmtpTls, Verification, WebhookChannel,
+    AlertChannel, AnomalySettings, BodyPart, ChannelWay, Compression, Connection, CopyRetention,
+    DaemonSettings, Database, Databases, Destination, DestinationAddress, DestinationSettings,
+    DrillChoice, DrillSettings, DumpSettings, EmailChannel, Format, HeaderValue, Job, JobKind,
+    Limits, Logs, PasswordSource, Patterns, Payload, PingAbout, PingChannel, PingService,
+    Placeholder, Plan, ReportPlan, RestoreSettings, Retention, S3Credentials, S3Settings,
+    Selection, Server, ServerSideEncryption, SmtpTls, Verification, WebhookChannel,
 };
 pub use problem::{ConfigError, Mark, Problem, ProblemLocation};
 pub(crate) use scalar::{is_connection_string, name_fault};
+pub(crate) use secret_source::{NoSecret, closed_file, file, secret, secret_text};
 pub use settings::{Setting, Settings, Source as SettingSource, key_in_toml};
 pub(crate) use source::permission_to_read;
 pub use source::{COMMAND_LINE_VARIABLES, DEFAULT_FILE, Source};

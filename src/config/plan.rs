@@ -1,6 +1,7 @@
 //! The checked plan: what the configuration means once every value in it has been proved sound.
 
 mod alerts;
+mod destinations;
 
 use std::collections::BTreeMap;
 use std::num::{NonZeroU8, NonZeroU32};
@@ -13,20 +14,28 @@ use serde::{Deserialize, Serialize};
 
 use super::conninfo::{self, ParseError};
 use super::listen::Listen;
+use crate::allowed_signer::AllowedSigner;
 use crate::display::label;
 use crate::policy::{
     Blackouts, Expectation, ReportPeriod, Retry, Rules, Schedule, Sensitivity, Series,
 };
+use crate::recipient::Recipient;
 use crate::telemetry::Level;
 
 pub use alerts::{
     AlertChannel, BodyPart, ChannelWay, EmailChannel, HeaderValue, Payload, PingAbout, PingChannel,
     PingService, Placeholder, SmtpTls, WebhookChannel,
 };
+pub use destinations::{
+    CopyRetention, Destination, DestinationAddress, DestinationSettings, S3Credentials, S3Settings,
+    ServerSideEncryption,
+};
 
 /// Everything the program does, checked. Made only by [`load`](super::load).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
+    /// This host's name at the destinations, where one is configured.
+    pub name: Option<String>,
     /// The zone of schedules and of the time stamps in file names (P1: Asia/Riyadh).
     pub zone: Tz,
     /// Under this directory every database has one of its own (P4: `/var/backups`).
@@ -57,6 +66,12 @@ pub struct Plan {
     pub restore: RestoreSettings,
     /// Where alerts go, in the order of the channels' names.
     pub alerts: Vec<AlertChannel>,
+    /// Where copies go, in the order of the destinations' names.
+    pub destinations: Vec<Destination>,
+    /// To whom copies are encrypted.
+    pub recipients: Vec<Recipient>,
+    /// Whose copies count besides this host's own.
+    pub trusted_signers: Vec<AllowedSigner>,
     /// Which reports are sent, the one about the shortest time first.
     pub reports: Vec<ReportPlan>,
     /// Where `pg_dump` and its kin are looked for first, when configured.
@@ -70,6 +85,14 @@ impl Plan {
     /// several servers.
     pub fn label(&self, server: &str, database: &str) -> String {
         label(self.servers.len() > 1, server, database)
+    }
+
+    /// Whether a destination gets copies right after each backup: it has no job of its own.
+    pub fn is_copied_to_at_once(&self, destination: &Destination) -> bool {
+        !self.jobs.iter().any(|job| match &job.kind {
+            JobKind::Copy(to) => to.is_empty() || to.contains(&destination.name),
+            _ => false,
+        })
     }
 }
 
@@ -313,6 +336,8 @@ pub enum JobKind {
     Drill(DrillChoice),
     /// Removes what retention no longer keeps (P3).
     Prune,
+    /// Copies backups to these destinations, by their names; to all where there are none (P4).
+    Copy(Vec<String>),
 }
 
 /// Which backups a verification reads, and for how long.
@@ -353,6 +378,7 @@ impl JobKind {
             Self::Verify(_) => "verify",
             Self::Drill(_) => "drill",
             Self::Prune => "prune",
+            Self::Copy(_) => "copy",
         }
     }
 
@@ -363,6 +389,7 @@ impl JobKind {
             Self::Verify(_) => "verify run",
             Self::Drill(_) => "drill",
             Self::Prune => "prune run",
+            Self::Copy(_) => "copy",
         }
     }
 }

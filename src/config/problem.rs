@@ -109,6 +109,7 @@ impl Problem {
                     | "series"
                     | "jobs"
                     | "alerts"
+                    | "destinations"
             )
     }
 }

@@ -254,6 +254,47 @@ from_text!(
 );
 
 from_text!(
+    /// So many bytes a second.
+    Rate(ByteSize),
+    "a rate in quotes, such as \"20 MB/s\"",
+    { "type": "string", "pattern": "/s$", "examples": ["20 MB/s", "512 KiB/s"] },
+    |text| {
+        let form = "write a number, a unit and /s: \"20 MB/s\" is 20,000,000 bytes a second";
+        let invalid = || format!("invalid rate {text:?}\n{form}");
+        let size = text.strip_suffix("/s").map(str::trim_end).ok_or_else(invalid)?;
+        let rate: ByteSize = size.parse().map_err(|_| invalid())?;
+        if rate.as_u64() == 0 {
+            Err(format!("a rate of zero\n{form}"))
+        } else if size.bytes().all(|b| b.is_ascii_digit()) {
+            Err(format!("{size} of what a second?\n{form}"))
+        } else {
+            Ok(rate)
+        }
+    }
+);
+
+from_text!(
+    /// The name of a host, in keys and in what is shown.
+    HostName(String),
+    "the name of a host in quotes, such as \"db1\"",
+    { "type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", "examples": ["db1"] },
+    |text| {
+        let is_fine = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        let is_name = (1..=64).contains(&text.len())
+            && text.bytes().all(is_fine)
+            && text.starts_with(|c: char| c.is_ascii_alphanumeric());
+        if is_name {
+            Ok(text.to_owned())
+        } else {
+            Err(format!(
+                "invalid name {text:?}\nit is made of ASCII letters, digits, and . _ -, 64 at most, and \
+                 begins with a letter or a digit"
+            ))
+        }
+    }
+);
+
+from_text!(
     /// A part of a whole, in hundredths: 1 to 100.
     Share(u32),
     "a share in quotes, such as \"50 %\"",

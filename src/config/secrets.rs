@@ -57,6 +57,15 @@ pub(super) fn examine(layer: &Layer, fragment: &Fragment) -> Findings {
         let table = ["alerts".to_owned(), name.clone()];
         alerts(layer, &table, channel, &mut findings);
     }
+    for (name, destination) in &fragment.destinations {
+        let Some(path) = &destination.secret_key_file else {
+            continue;
+        };
+        if !credential::is_elsewhere(&path.0) {
+            let key = findings::key(&["destinations", name, "secret_key_file"]);
+            file(layer, &key, (&path.0, FileMode::of), &mut findings);
+        }
+    }
     findings
 }
 

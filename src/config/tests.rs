@@ -1,6 +1,7 @@
 //! The configuration as a whole: what is accepted, what is refused, and in which words.
 
 mod alerts;
+mod destinations;
 mod examples;
 mod jobs;
 mod refusals;

@@ -11,6 +11,8 @@
 //!   Otherwise it would wait for the run that it overlaps with, and what is skipped would be on no
 //!   database's record.
 //! - Spare work (`spare.rs`) is done only while nothing else is, and nothing waits for it.
+//! - Copies to one destination are made one after the other, next to all other work: they take no turn of
+//!   its, and a destination that is slow or out of reach is in the way of nothing but its own copies.
 
 mod spare;
 
@@ -32,6 +34,17 @@ pub(super) struct Subject {
     pub database: Option<String>,
 }
 
+/// What a piece of work shares its turns with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Lane {
+    /// The runs that the limits count.
+    Runs,
+    /// What is done only while nothing else is.
+    Spare,
+    /// The copies to this destination.
+    Copies(String),
+}
+
 /// A piece of work: one job, due on one database.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Work<T> {
@@ -47,8 +60,11 @@ pub(super) struct Work<T> {
     pub reason: Option<String>,
     /// Which try it is, counted from 1.
     pub attempt: u32,
-    /// Whether it is done only while nothing else is.
-    pub is_spare: bool,
+    /// What it shares its turns with.
+    pub lane: Lane,
+    /// Whether it comes of another run of its job, and is none that the schedule asks for: the slot is over
+    /// without it.
+    pub is_follow_up: bool,
     /// When nothing starts.
     pub blackouts: Blackouts,
     /// The pauses between tries.
@@ -152,11 +168,11 @@ impl<T: Clone> Board<T> {
     /// Puts work on the board, or gives it back with the reason why it is skipped. Work for an
     /// earlier slot that has not started by now is given back instead: the newer one does its part.
     pub(super) fn add(&mut self, work: Work<T>) -> Option<Skipped<T>> {
-        if work.is_spare {
+        if work.lane == Lane::Spare {
             self.add_spare(work);
             return None;
         }
-        let same = |other: &Work<T>| other.subject == work.subject && !other.is_spare;
+        let same = |other: &Work<T>| other.subject == work.subject && other.lane == work.lane;
         let zone = work.blackouts.zone();
         let at_work = self.running.values().find(|running| same(&running.work));
         let at_work = at_work.map(|running| AtWork {
@@ -188,7 +204,7 @@ impl<T: Clone> Board<T> {
         // First come, first served; of one slot, in the order in which it was put on the board.
         self.waiting.sort_by_key(|work| work.slot);
         for work in std::mem::take(&mut self.waiting) {
-            if work.is_spare {
+            if work.lane == Lane::Spare {
                 self.waiting.push(work);
                 continue;
             }
@@ -198,7 +214,7 @@ impl<T: Clone> Board<T> {
             };
             match admission {
                 Admission::Skip(reason) => steps.push(Step::Skip(given_up(work, &reason))),
-                Admission::Start if work.not_before <= now && self.has_room(&work.subject) => {
+                Admission::Start if work.not_before <= now && self.has_turn(&work) => {
                     self.tickets += 1;
                     let running = Running {
                         work: work.clone(),
@@ -215,12 +231,17 @@ impl<T: Clone> Board<T> {
         steps
     }
 
-    fn has_room(&self, subject: &Subject) -> bool {
+    fn has_turn(&self, work: &Work<T>) -> bool {
+        let subject = &work.subject;
+        let in_lane = self.running.values().map(|running| &running.work);
+        let mut in_lane = in_lane.filter(|other| other.lane == work.lane);
+        if matches!(work.lane, Lane::Copies(_)) {
+            return in_lane.next().is_none();
+        }
         if subject.database.is_none() {
             return true;
         }
-        let runs = self.running.values().map(|running| &running.work);
-        let runs = runs.filter(|work| !work.is_spare).map(|work| &work.subject);
+        let runs = in_lane.map(|work| &work.subject);
         let runs = runs.filter(|other| other.database.is_some());
         let on_server = runs.clone().filter(|other| other.server == subject.server);
         runs.count() < self.concurrency.total
@@ -242,7 +263,7 @@ impl<T: Clone> Board<T> {
         let Ending::MayPass(reason) = ending else {
             return None;
         };
-        if work.is_spare {
+        if work.lane == Lane::Spare {
             return None;
         }
         let again = work.retry.again(work.attempt, now, work.ends)?;
@@ -295,7 +316,7 @@ impl<T: Clone> Board<T> {
         self.waiting
             .iter()
             .chain(running)
-            .any(|work| work.subject.job == job && work.slot == slot && !work.is_spare)
+            .any(|work| work.subject.job == job && work.slot == slot && !work.is_follow_up)
     }
 
     /// What runs, by ticket.
@@ -330,7 +351,7 @@ pub(super) mod tests {
     use chrono_tz::Tz;
     use proptest::prelude::*;
 
-    use super::{Board, Concurrency, Ending, Step, Subject, Ticket, Work};
+    use super::{Board, Concurrency, Ending, Lane, Step, Subject, Ticket, Work};
     use crate::policy::{Blackouts, Retry};
 
     const TWO_OF_EACH: Concurrency = Concurrency {
@@ -361,7 +382,8 @@ pub(super) mod tests {
             not_before: at(minute),
             reason: None,
             attempt: 1,
-            is_spare: false,
+            lane: Lane::Runs,
+            is_follow_up: false,
             blackouts: blackouts(&[]),
             retry: Retry {
                 first: Duration::from_secs(60),
@@ -402,6 +424,42 @@ pub(super) mod tests {
             assert_eq!(board.add(work), None);
         }
         board
+    }
+
+    fn copy(destination: &str, database: &str, minute: i64) -> Work<()> {
+        Work {
+            lane: Lane::Copies(destination.to_owned()),
+            is_follow_up: true,
+            ..work("daily", "a", database, minute)
+        }
+    }
+
+    #[test]
+    fn copies_go_one_after_the_other_to_each_destination_and_take_nobodys_turn() {
+        let limits = Concurrency {
+            total: 1,
+            per_server: 1,
+        };
+        let works = vec![
+            copy("near", "x", 0),
+            copy("near", "y", 0),
+            copy("far", "x", 0),
+            work("daily", "a", "x", 0),
+        ];
+        let mut board = board(limits, works);
+        let steps = board.steps(at(0));
+        assert_eq!(names(&steps), ["x", "x", "x"], "near, far, and the backup");
+        let first = started(&steps)[0].0;
+        let again = board.finish(first, Ending::MayPass("it is away".to_owned()), at(1));
+        assert_eq!(again, Some(at(2)), "it is tried again");
+        assert_eq!(names(&board.steps(at(1))), ["y"]);
+        assert!(names(&board.steps(at(2))).is_empty(), "y goes on");
+        // What follows a run is no part of its slot.
+        board.finish(started(&steps)[2].0, Ending::Over, at(3));
+        assert!(!board.has_left("daily", at(0)));
+        // A new run of the job and its copies are no matter of each other's.
+        assert_eq!(board.add(work("daily", "a", "x", 60)), None);
+        assert_eq!(names(&board.steps(at(60))), ["x"]);
     }
 
     #[test]

@@ -45,6 +45,9 @@ pub(super) fn changes(
         ("anomaly", old.anomaly != new.anomaly),
         ("restore", old.restore != new.restore),
         ("alerts", old.alerts != new.alerts),
+        ("name", old.name != new.name),
+        ("destinations", old.destinations != new.destinations),
+        ("encryption", old.recipients != new.recipients),
         ("web", old.web != new.web),
         ("reports", old.reports != new.reports),
     ] {
@@ -282,6 +285,8 @@ pub(super) fn kind(kind: &JobKind) -> String {
         JobKind::Drill(DrillChoice::Newest) => "drill".to_owned(),
         JobKind::Drill(DrillChoice::Random) => "drill of a random backup".to_owned(),
         JobKind::Prune => "prune run".to_owned(),
+        JobKind::Copy(to) if to.is_empty() => "copy".to_owned(),
+        JobKind::Copy(to) => format!("copy to {}", to.join(", ")),
     }
 }
 

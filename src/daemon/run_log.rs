@@ -16,9 +16,10 @@ use super::task::Task;
 use crate::display::{counted, duration, one_line, size};
 use crate::emit;
 use crate::jobs::{
-    BackupReport, DefinitionsReport, DrillReport, JobError, JobErrorKind, PruneReport,
+    BackupReport, CopyReport, DefinitionsReport, DrillReport, JobError, JobErrorKind, PruneReport,
 };
 use crate::policy::{DefinitionsResult, DrillMissed, Series};
+use crate::repository::Removal;
 use crate::telemetry::EVENT_TARGET;
 
 /// One run, as every line about it names it.
@@ -149,11 +150,6 @@ impl Run<'_> {
         if pruned.removed.is_empty() {
             return;
         }
-        let names: Vec<String> = pruned
-            .removed
-            .iter()
-            .map(|removal| format!("{} ({})", removal.backup, removal.reasons.join("; ")))
-            .collect();
         emit!(
             BackupsRemoved,
             { bytes = pruned.freed, count = pruned.removed.len(), },
@@ -161,7 +157,7 @@ impl Run<'_> {
             counted(pruned.removed.len() as u64, "backup", "backups"),
             self.database(),
             size(pruned.freed),
-            names.join(", ")
+            with_reasons(&pruned.removed)
         );
     }
 
@@ -190,6 +186,50 @@ impl Run<'_> {
                 );
             }
         }
+    }
+
+    /// Backups were copied to a destination.
+    pub(super) fn copied(&self, report: &CopyReport, took: Duration) {
+        let _entered = self.span.enter();
+        let seconds = took.as_secs_f64();
+        let sentence = report.sentence();
+        match report.failure() {
+            None if report.copied.is_empty() => tracing::info!("{}: {sentence}", self.name()),
+            None => emit!(
+                RunSucceeded,
+                { outcome = "succeeded", bytes = report.bytes(), seconds = seconds, },
+                "{} succeeded (job {}): {sentence}, in {}",
+                self.name(),
+                self.subject.job,
+                duration(took)
+            ),
+            Some(why) => emit!(
+                RunFailed,
+                { outcome = "failed", bytes = report.bytes(), seconds = seconds, },
+                "{} FAILED (job {}): {why}; {sentence}",
+                self.name(),
+                self.subject.job
+            ),
+        }
+        self.removed_copies(report);
+        for warning in &report.warnings {
+            emit!(RunWarning, {}, "{}: {warning}", self.name());
+        }
+    }
+
+    fn removed_copies(&self, report: &CopyReport) {
+        if report.removed.is_empty() {
+            return;
+        }
+        emit!(
+            CopiesRemoved,
+            { count = report.removed.len(), },
+            "retention removed {} of {} from {}: {}",
+            counted(report.removed.len() as u64, "copy", "copies"),
+            self.database(),
+            report.destination,
+            with_reasons(&report.removed)
+        );
     }
 
     /// A backup was restored for a test; none when there was no sound one.
@@ -340,6 +380,15 @@ impl Run<'_> {
             self.subject.job
         );
     }
+}
+
+/// What was removed, each with the reasons.
+fn with_reasons(removed: &[Removal]) -> String {
+    let names: Vec<String> = removed
+        .iter()
+        .map(|removal| format!("{} ({})", removal.backup, removal.reasons.join("; ")))
+        .collect();
+    names.join(", ")
 }
 
 /// Work that was due and is not done. Gives the span in which it is said.

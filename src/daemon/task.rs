@@ -2,6 +2,7 @@
 
 mod databases;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,15 +15,16 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::board::Lane;
 use super::definitions::{trial, untried};
 use super::directories::Directories;
 use crate::config::{Database, Databases, DrillChoice, Job, JobKind, Plan, Server, Verification};
 use crate::display::span;
 use crate::jobs::{
-    BackupDirectory, BackupReport, BackupRequest, DefinitionsReport, DrillReport, JobContext,
-    JobError, JobErrorKind, PruneMode, PruneReport, Run, Selection, Stop, Strictness, Tick,
-    VerifyReport, VerifyRequest, WhichBackup, back_up, backups_to_drill, drill, missed_drill,
-    passed_over_by_drill, prune, verify,
+    BackupDirectory, BackupReport, BackupRequest, CopyReport, CopyRequest, DefinitionsReport,
+    DrillReport, JobContext, JobError, JobErrorKind, PruneMode, PruneReport, Run, Selection, Stop,
+    Strictness, Tick, VerifyReport, VerifyRequest, WhichBackup, back_up, backups_to_drill, copy,
+    drill, missed_drill, passed_over_by_drill, prune, verify,
 };
 use crate::pipeline::Progress;
 use crate::policy::{ClockTrust, DrillMissed, Series};
@@ -66,6 +68,8 @@ pub(super) enum Action {
     TryDefinitions(BackupDirectory, Stem),
     /// Remove what retention no longer keeps of a database.
     Prune(BackupDirectory),
+    /// Copy the backups of a database that this destination lacks.
+    Copy(BackupDirectory, String),
 }
 
 /// What became of it.
@@ -83,6 +87,8 @@ pub(super) enum Outcome {
     TriedDefinitions(Option<Box<DefinitionsReport>>),
     /// Retention was carried out.
     Pruned(PruneReport),
+    /// Backups were copied.
+    Copied(CopyReport),
     /// It did not begin, because its directory does not answer.
     NotBegun(JobError),
     /// It failed, or was ended from outside; and whether the database has no directory and cannot be
@@ -101,6 +107,8 @@ pub(super) struct BackedUp {
     pub missed: Option<DrillMissed>,
     /// The work of trying its definitions, where they are other ones than those tried last.
     pub untried: Option<Action>,
+    /// The work of copying it, for each destination that it goes to right away.
+    pub copies: Vec<Action>,
 }
 
 /// The circumstances of one run.
@@ -157,44 +165,53 @@ impl Task {
             Action::Verify(backup_directory, _)
             | Action::Drill(backup_directory, _)
             | Action::TryDefinitions(backup_directory, _)
-            | Action::Prune(backup_directory) => {
+            | Action::Prune(backup_directory)
+            | Action::Copy(backup_directory, _) => {
                 Some(backup_directory.repository.directory().to_owned())
             }
         }
     }
 
-    fn tries_definitions(&self) -> bool {
-        matches!(self.action, Action::TryDefinitions(..))
-    }
-
     /// Its kind in one word: the job's, but for what comes of a job's backup.
     pub(super) fn kind(&self) -> &'static str {
-        if self.tries_definitions() {
-            "definitions"
-        } else {
-            self.job.kind.word()
+        match self.action {
+            Action::TryDefinitions(..) => "definitions",
+            Action::Copy(..) => "copy",
+            _ => self.job.kind.word(),
+        }
+    }
+
+    /// What it shares its turns with.
+    pub(super) fn lane(&self) -> Lane {
+        match &self.action {
+            Action::TryDefinitions(..) => Lane::Spare,
+            Action::Copy(_, destination) => Lane::Copies(destination.clone()),
+            _ => Lane::Runs,
         }
     }
 
     /// What it does, for a sentence: "verify run of app".
-    pub(super) fn noun(&self) -> &'static str {
-        if self.tries_definitions() {
-            "trial of the definitions"
-        } else {
-            self.job.kind.noun()
+    pub(super) fn noun(&self) -> Cow<'static, str> {
+        match &self.action {
+            Action::TryDefinitions(..) => "trial of the definitions".into(),
+            Action::Copy(_, destination) => format!("copy to {destination}").into(),
+            _ => self.job.kind.noun().into(),
         }
     }
 
     /// How the ledger names what the job does, and for which series.
     pub(super) fn operation(&self) -> (Operation, Option<&Series>) {
-        if self.tries_definitions() {
-            return (Operation::Definitions, None);
+        match self.action {
+            Action::TryDefinitions(..) => return (Operation::Definitions, None),
+            Action::Copy(..) => return (Operation::Copy, None),
+            _ => {}
         }
         match &self.job.kind {
             JobKind::Backup(series) => (Operation::Backup, Some(series)),
             JobKind::Verify(_) => (Operation::Verify, None),
             JobKind::Drill(_) => (Operation::Drill, None),
             JobKind::Prune => (Operation::Prune, None),
+            JobKind::Copy(_) => (Operation::Copy, None),
         }
     }
 
@@ -287,22 +304,7 @@ impl Task {
         match &self.action {
             Action::Find => self.find(server, &context, given).await,
             Action::BackUp(database, series) => {
-                let request = BackupRequest {
-                    connection: &server.connection,
-                    database,
-                    series,
-                    reason: None,
-                    strictness: Strictness::Usual,
-                };
-                let report = back_up(&run, request).await?;
-                let missed = self.missed_drill(database).await;
-                let untried = untried(&self.plan, &server.name, &report).await;
-                let untried = untried.map(|(place, stem)| Action::TryDefinitions(place, stem));
-                Ok(Outcome::BackedUp(Box::new(BackedUp {
-                    report,
-                    missed,
-                    untried,
-                })))
+                self.back_up(&run, server, (database, series)).await
             }
             Action::Verify(directory, verification) => {
                 let request = VerifyRequest {
@@ -318,7 +320,57 @@ impl Task {
                 .map(Outcome::TriedDefinitions),
             Action::Drill(directory, choice) => restore_for_a_test(&run, directory, *choice).await,
             Action::Prune(directory) => clean_up(context, given.run, directory).await,
+            Action::Copy(directory, destination) => {
+                let request = CopyRequest::new(&self.plan, directory, destination)?;
+                copy(&run, request).await.map(Outcome::Copied)
+            }
         }
+    }
+
+    /// Backs a database up, and finds out what that gives cause for.
+    async fn back_up(
+        &self,
+        run: &Run<'_>,
+        server: &Server,
+        (database, series): (&Database, &Series),
+    ) -> Result<Outcome, JobError> {
+        let request = BackupRequest {
+            connection: &server.connection,
+            database,
+            series,
+            reason: None,
+            strictness: Strictness::Usual,
+        };
+        let report = back_up(run, request).await?;
+        let missed = self.missed_drill(database).await;
+        let untried = untried(&self.plan, &server.name, &report).await;
+        let untried = untried.map(|(place, stem)| Action::TryDefinitions(place, stem));
+        let copies = self.copies(&server.name, &report);
+        Ok(Outcome::BackedUp(Box::new(BackedUp {
+            report,
+            missed,
+            untried,
+            copies,
+        })))
+    }
+
+    /// What to copy of a backup that was made: to each destination that takes its series and has no job of
+    /// its own.
+    fn copies(&self, server: &str, report: &BackupReport) -> Vec<Action> {
+        let manifest = &report.manifest;
+        let backup_directory = BackupDirectory {
+            server: Some(server.to_owned()),
+            database: manifest.database.clone(),
+            label: self.plan.label(server, &manifest.database),
+            repository: report.repository.clone(),
+        };
+        self.plan
+            .destinations
+            .iter()
+            .filter(|destination| self.plan.is_copied_to_at_once(destination))
+            .filter(|destination| destination.wants(&manifest.series, (server, &manifest.database)))
+            .map(|destination| Action::Copy(backup_directory.clone(), destination.name.clone()))
+            .collect()
     }
 
     /// Why the newest test restore of a database is not new enough. That it cannot be known is no

@@ -288,7 +288,7 @@ mod tests {
 
     use super::{Hanging, Rates, View};
     use crate::config::{Databases, JobKind, Plan};
-    use crate::daemon::board::{Board, Concurrency, Subject, Work};
+    use crate::daemon::board::{Board, Concurrency, Lane, Subject, Work};
     use crate::daemon::changes::tests::loaded;
     use crate::daemon::task::{Action, Task};
     use crate::jobs::{ConnectionFailure, ConnectionFailureKind};
@@ -327,7 +327,8 @@ mod tests {
                 not_before: now,
                 reason: None,
                 attempt: 1,
-                is_spare: false,
+                lane: Lane::Runs,
+                is_follow_up: false,
                 blackouts: job.blackouts.clone(),
                 retry: job.retry,
                 task: Task {

@@ -1,8 +1,11 @@
 //! How a job fails.
 
 use std::io;
+use std::path::PathBuf;
 
 use super::limit::Stop;
+use crate::copies::{LayoutError, SignerError};
+use crate::destination::{DestinationError, DestinationErrorKind};
 use crate::display::{one_line, shell_word};
 use crate::pipeline::StreamError;
 use crate::pipeline::census::StoredCensusError;
@@ -71,6 +74,22 @@ pub enum JobError {
         doing: String,
         /// Why it failed.
         source: StreamError,
+    },
+    /// A destination of copies.
+    #[error(transparent)]
+    Destination(#[from] DestinationError),
+    /// The names of a copy make no key.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// The key that signs copies.
+    #[error("{source}\nhint: the file is {}; put it back from a copy of the state directory, or move it away: \
+             then a new key is made, and copies by the old one count only with encryption.trusted_signers",
+            path.display())]
+    Signer {
+        /// Its file.
+        path: PathBuf,
+        /// Why.
+        source: SignerError,
     },
     /// The job was ended from outside.
     #[error(transparent)]
@@ -224,6 +243,9 @@ impl JobError {
                 StreamError::Refused(_) => JobErrorKind::Damaged,
                 StreamError::Read(_) | StreamError::Flaw(_) => JobErrorKind::Unavailable,
             },
+            Self::Destination(error) => kind_at_destination(error.kind),
+            Self::Layout(_) => JobErrorKind::Configuration,
+            Self::Signer { .. } => JobErrorKind::CannotCreate,
             Self::MayHold { .. }
             | Self::Connect(_)
             | Self::Query(_)
@@ -253,6 +275,7 @@ impl JobError {
             Self::Child(ChildError::Start { cause: source, .. })
             | Self::Repository(RepositoryError::Io { source, .. }) => is_exhaustion(source),
             Self::Failed { may_pass, .. } => *may_pass,
+            Self::Destination(error) => error.kind == DestinationErrorKind::Unavailable,
             _ => false,
         }
     }
@@ -313,6 +336,17 @@ impl JobError {
     }
 }
 
+fn kind_at_destination(kind: DestinationErrorKind) -> JobErrorKind {
+    match kind {
+        DestinationErrorKind::Missing
+        | DestinationErrorKind::Denied
+        | DestinationErrorKind::Unavailable => JobErrorKind::Unavailable,
+        DestinationErrorKind::Full => JobErrorKind::CannotCreate,
+        DestinationErrorKind::Exists | DestinationErrorKind::Damaged => JobErrorKind::Damaged,
+        DestinationErrorKind::Settings => JobErrorKind::Configuration,
+    }
+}
+
 fn kind_on_disk(error: &RepositoryError) -> JobErrorKind {
     match error {
         RepositoryError::Busy { .. } => JobErrorKind::Busy,
@@ -320,14 +354,17 @@ fn kind_on_disk(error: &RepositoryError) -> JobErrorKind {
         RepositoryError::Io { source, .. } if is_exhaustion(source) => JobErrorKind::Unavailable,
         RepositoryError::Io { .. }
         | RepositoryError::Unsynced { .. }
-        | RepositoryError::Taken { .. } => JobErrorKind::CannotCreate,
+        | RepositoryError::Taken { .. }
+        | RepositoryError::Exists { .. } => JobErrorKind::CannotCreate,
         RepositoryError::Manifest { source, .. } => match source {
             ManifestError::Read(_) => JobErrorKind::CannotCreate,
             // Nothing is known of what it vouches for.
             ManifestError::Newer(_) => JobErrorKind::Unavailable,
             _ => JobErrorKind::Damaged,
         },
-        RepositoryError::ReadBack { .. } => JobErrorKind::Damaged,
+        RepositoryError::ReadBack { .. } | RepositoryError::NotTheManifests { .. } => {
+            JobErrorKind::Damaged
+        }
         RepositoryError::NotItsCheck { .. } => JobErrorKind::Internal,
     }
 }

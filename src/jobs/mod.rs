@@ -12,11 +12,13 @@ mod candidates;
 mod connections;
 mod context;
 mod continuity;
+mod copy;
 mod directories;
 mod drill;
 mod dump;
 mod error;
 mod examine;
+mod fetch;
 mod forecast;
 mod globals;
 mod incident;
@@ -55,6 +57,7 @@ pub use connections::{
 };
 pub use context::{JobContext, Tick};
 pub use continuity::{accept, accept_by_id};
+pub use copy::{Copied, CopyReport, CopyRequest, SIGNER, copy};
 pub use directories::{
     Discovery, WantedDirectory, discover_as, discover_databases, needs_discovery,
     wanted_directories, wished_databases,
@@ -64,6 +67,11 @@ pub use drill::{
     backups_to_drill, drill, missed_drill, passed_over_by_drill, sweep_drills, try_definitions,
 };
 pub use error::{JobError, JobErrorKind};
+pub use fetch::{
+    ChosenCopy, CopiesThere, CopySource, FetchRequest, Fetched, NewestCopy, SignerThere,
+    WantedPlaces, WhichCopy, choose_copy, copies_there, fetch, find_places, only_place, own_signer,
+    signers_there, untrusted, verify_copy,
+};
 pub use incident::{Incident, incidents, write_incident};
 pub use limit::{Limit, Stop};
 pub use metrics::{metrics, write_metrics};

@@ -1,10 +1,11 @@
 //! Removing what retention no longer keeps, and saying why.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::time::Instant;
 
 use chrono::{DateTime, NaiveDateTime, Utc};
+use uuid::Uuid;
 
 use super::error::JobError;
 use super::record::{append, unrecorded};
@@ -15,7 +16,9 @@ use crate::policy::{
 };
 use crate::repository::{
     Catalogue, Details, Entry, Event, Lock, Operation, Removal, Repository, Stem,
+    backups_being_copied,
 };
+use crate::responsiveness::{self, PATIENCE};
 
 /// Whether a clean-up removes anything, and whether it believes the clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,10 +172,13 @@ pub(super) struct Held {
     before: Option<DateTime<Utc>>,
     /// The same on the wall clock, of backups of which only the name is left.
     before_local: Option<NaiveDateTime>,
+    /// The runs that made backups of which a copy is under way.
+    being_copied: BTreeSet<Uuid>,
 }
 
 impl Held {
-    fn look(
+    /// By what is on record.
+    pub(super) fn look(
         context: &JobContext,
         repository: &Repository,
         catalogue: &Catalogue,
@@ -182,7 +188,10 @@ impl Held {
             Some(losses) => losses.to_vec(),
             None => continuity::look(Some(&context.state_directory), repository, catalogue),
         };
-        Self::of(losses, catalogue)
+        Self {
+            being_copied: being_copied(context, repository),
+            ..Self::of(losses, catalogue)
+        }
     }
 
     /// Of these losses, and of the manifests that are lost.
@@ -194,15 +203,29 @@ impl Held {
                 .filter_map(|problem| Some(problem.lost.as_ref()?.local))
                 .max(),
             losses,
+            being_copied: BTreeSet::new(),
         }
     }
 
-    fn holds(&self, entry: &Entry, context: &JobContext) -> bool {
-        let started = entry.started.to_utc();
+    /// Whether a backup that was started then must stay.
+    pub(super) fn holds(&self, started: DateTime<Utc>, context: &JobContext) -> bool {
         let local = started.with_timezone(&context.zone).naive_local();
         self.before.is_some_and(|before| started < before)
             || self.before_local.is_some_and(|before| local < before)
     }
+}
+
+/// The runs that made backups of which a copy is under way. Where the state directory does not answer that is
+/// not known, and a copy may fail for it; a backup waits for no copies.
+fn being_copied(context: &JobContext, repository: &Repository) -> BTreeSet<Uuid> {
+    let directory = repository.directory().to_owned();
+    let asked = responsiveness::ask(&context.state_directory, PATIENCE, move |state| {
+        backups_being_copied(state, &directory)
+    });
+    asked.unwrap_or_else(|error| {
+        tracing::warn!("which backups are being copied is not known: {error}");
+        BTreeSet::new()
+    })
 }
 
 fn plan(
@@ -257,7 +280,8 @@ pub(super) fn candidate<'a>(
         read: entry.state.was_read(),
         partial: entry.is_partial(),
         pinned: entry.state.is_pinned(),
-        held: held.holds(entry, context),
+        held: held.holds(entry.started.to_utc(), context),
+        awaits_copy: held.being_copied.contains(&entry.run),
     }
 }
 

@@ -16,10 +16,10 @@ use lettre::{AsyncSmtpTransport, AsyncTransport as _, Tokio1Executor};
 use secrecy::ExposeSecret as _;
 use uuid::Uuid;
 
+use super::Answer;
 use super::error::{SendError, excerpt, with_causes};
 use super::text::{self, State};
-use super::{Answer, secret};
-use crate::config::{EmailChannel, SmtpTls};
+use crate::config::{self, EmailChannel, SmtpTls};
 use crate::policy::{Notice, ReportMessage};
 
 /// The longest subject of a report, in characters.
@@ -120,7 +120,7 @@ fn transport(
         .tls(tls)
         .hello_name(ClientId::Domain(domain(host)));
     if let Some((user, password)) = &channel.login {
-        let password = secret::read(password, environment)?;
+        let password = config::secret(password, environment)?;
         let credentials = Credentials::new(user.clone(), password.expose_secret().to_owned());
         builder = builder.credentials(credentials);
     }
@@ -130,7 +130,7 @@ fn transport(
 fn parameters(channel: &EmailChannel) -> Result<TlsParameters, SendError> {
     let mut builder = TlsParameters::builder(channel.host.clone());
     if let Some(path) = &channel.ca_file {
-        let pem = secret::file(path)?;
+        let pem = config::file(path)?;
         let certificate = Certificate::from_pem(pem.as_bytes()).map_err(|error| {
             SendError::later(format!(
                 "cannot use {}: {}",

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
+use crate::config::NoSecret;
 use crate::display::joined_lines;
 
 /// So much of another program's words is passed on, in characters.
@@ -49,6 +50,12 @@ impl SendError {
             sentence,
             again: Again::Never,
         }
+    }
+}
+
+impl From<NoSecret> for SendError {
+    fn from(error: NoSecret) -> Self {
+        Self::later(error.0)
     }
 }
 

@@ -8,15 +8,12 @@ use chrono::{DateTime, Utc};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Method, Response, StatusCode, Url};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::{ClientConfig, RootCertStore};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::Answer;
 use super::error::{Again, SendError, excerpt, with_causes};
-use super::secret;
-use crate::config::{check_address, shown_address};
+use crate::config::{self, check_address, shown_address};
+use crate::tls;
 
 /// So much of an answer is read, in bytes.
 const ANSWER: usize = 2048;
@@ -64,12 +61,11 @@ impl Request {
 /// A client that trusts the system's authorities, or those of a file. The proxy is that of the environment
 /// (`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`).
 pub(super) fn client(ca_file: Option<&Path>) -> Result<Client, SendError> {
-    let provider = rustls::crypto::aws_lc_rs::default_provider();
-    let config = ClientConfig::builder_with_provider(provider.into())
-        .with_safe_default_protocol_versions()
-        .map_err(|error| SendError::never(with_causes(&error)))?
-        .with_root_certificates(roots(ca_file)?)
-        .with_no_client_auth();
+    let authorities = ca_file.map(config::file).transpose()?;
+    let config = tls::client_config(authorities.as_deref()).map_err(|why| match ca_file {
+        Some(path) => SendError::later(format!("cannot use {}: {why}", path.display())),
+        None => SendError::never(why),
+    })?;
     Client::builder()
         .tls_backend_preconfigured(config)
         .redirect(Policy::none())
@@ -77,26 +73,6 @@ pub(super) fn client(ca_file: Option<&Path>) -> Result<Client, SendError> {
         .pool_max_idle_per_host(1)
         .build()
         .map_err(|error| SendError::never(with_causes(&error.without_url())))
-}
-
-fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, SendError> {
-    let mut roots = RootCertStore::empty();
-    let Some(path) = ca_file else {
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        return Ok(roots);
-    };
-    let pem = secret::file(path)?;
-    let unusable = |why: &str| SendError::later(format!("cannot use {}: {why}", path.display()));
-    for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
-        let certificate = certificate.map_err(|error| unusable(&error.to_string()))?;
-        roots
-            .add(certificate)
-            .map_err(|error| unusable(&error.to_string()))?;
-    }
-    if roots.is_empty() {
-        return Err(unusable("there is no certificate in it"));
-    }
-    Ok(roots)
 }
 
 impl Service {

@@ -12,7 +12,6 @@ mod examples;
 mod http;
 mod json;
 mod ping;
-mod secret;
 mod services;
 mod text;
 

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use reqwest::Url;
 use uuid::Uuid;
 
+use super::Answer;
 use super::error::SendError;
 use super::http::{self, Request};
 use super::text::cut;
-use super::{Answer, secret};
-use crate::config::{PingChannel, PingService};
+use crate::config::{self, PingChannel, PingService};
 
 /// So much of an error is passed on, in characters.
 const ERROR: usize = 10_000;
@@ -76,7 +76,7 @@ fn service(
     environment: &BTreeMap<String, String>,
 ) -> Result<http::Service, SendError> {
     Ok(http::Service {
-        url: secret::read(&channel.url, environment)?,
+        url: config::secret(&channel.url, environment)?,
         headers: Vec::new(),
         client: http::client(channel.ca_file.as_deref())?,
     })

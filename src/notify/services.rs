@@ -10,8 +10,8 @@ use super::body::{self, Escaping};
 use super::error::SendError;
 use super::http::{self, Request};
 use super::text::{self, State};
-use super::{Answer, json as document, secret};
-use crate::config::{AlertChannel, BodyPart, Payload, WebhookChannel};
+use super::{Answer, json as document};
+use crate::config::{self, AlertChannel, BodyPart, Payload, WebhookChannel};
 use crate::policy::{Alert, Change, Notice, NoticeItem, ReportMessage, Severity};
 
 /// The longest message of a chat, in characters. Slack cuts at 4,000; a card of Teams has 28 KB.
@@ -40,7 +40,7 @@ pub(super) async fn send(
     let service = service(webhook, environment)?;
     let documents = match &webhook.payload {
         Payload::PagerDuty(key) => {
-            let key = secret::read(key, environment)?;
+            let key = config::secret(key, environment)?;
             let events = pager_duty(notice, &key);
             events.iter().map(Value::to_string).collect()
         }
@@ -101,7 +101,7 @@ fn service(
     environment: &BTreeMap<String, String>,
 ) -> Result<http::Service, SendError> {
     Ok(http::Service {
-        url: secret::read(&webhook.url, environment)?,
+        url: config::secret(&webhook.url, environment)?,
         headers: headers(webhook)?,
         client: http::client(webhook.ca_file.as_deref())?,
     })
@@ -120,7 +120,7 @@ fn headers(webhook: &WebhookChannel) -> Result<Vec<(String, SecretString)>, Send
         .map(|(name, value)| (name.clone(), value.0.clone()))
         .collect();
     if let Some(path) = &webhook.headers_file {
-        let text = secret::closed_file(path)?;
+        let text = config::closed_file(path)?;
         for (line, number) in text
             .lines()
             .zip(1..)

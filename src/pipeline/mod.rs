@@ -30,6 +30,6 @@ pub use parts::{
 pub use segments::{Segment, take_segments};
 pub use stream::{
     Amount, Phase, Progress, ReadBack, StreamError, StreamSummary, Written, databases_inside,
-    digest_directory, digest_file, follow_dump, read_census, read_dump, read_dump_file, read_text,
-    take_census, write_census, write_dump,
+    digest_directory, digest_file, digest_listing, follow_dump, listing_digest, read_census,
+    read_dump, read_dump_file, read_text, take_census, write_census, write_dump,
 };

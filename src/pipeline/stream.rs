@@ -2,7 +2,7 @@
 //!
 //! Both directions block and are run on a thread that may; `jobs` starts it.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
 use std::num::NonZeroU8;
@@ -58,6 +58,8 @@ pub enum Phase {
     Loading = 4,
     /// What was loaded is dumped again and compared.
     Comparing = 5,
+    /// The volumes of a copy are read from a destination.
+    Fetching = 6,
 }
 
 impl Progress {
@@ -69,14 +71,18 @@ impl Progress {
             3 => Phase::Publishing,
             4 => Phase::Loading,
             5 => Phase::Comparing,
+            6 => Phase::Fetching,
             _ => Phase::Preparing,
         }
     }
 
-    /// Enters a phase; with the dump, and with those of a test restore, all bytes count from nothing
-    /// again.
+    /// Enters a phase; with the dump, with fetching, and with those of a test restore, all bytes count from
+    /// nothing again.
     pub fn enter(&self, phase: Phase) {
-        if matches!(phase, Phase::Dumping | Phase::Loading | Phase::Comparing) {
+        if matches!(
+            phase,
+            Phase::Dumping | Phase::Loading | Phase::Comparing | Phase::Fetching
+        ) {
             for counter in [&self.text, &self.stored, &self.checked, &self.rows] {
                 counter.store(0, Ordering::Relaxed);
             }
@@ -553,26 +559,55 @@ pub(super) fn digest_files(
     directory: &Path,
     progress: &Progress,
 ) -> Result<(Digest, Vec<StoredFile>), StreamError> {
-    let mut names = Vec::new();
-    for entry in std::fs::read_dir(directory).map_err(StreamError::Read)? {
-        names.push(entry.map_err(StreamError::Read)?.file_name());
-    }
-    names.sort_by(|a, b| a.as_encoded_bytes().cmp(b.as_encoded_bytes()));
-    let mut list = Digesting::new(io::sink());
-    let mut bytes = 0;
-    let mut files = Vec::with_capacity(names.len());
-    for name in names {
-        let file = crate::regular_file::open(directory.join(&name)).map_err(StreamError::Read)?;
+    let mut files = Vec::new();
+    let read = |name: &OsStr, file: File| {
         let digest = digest_file(file, progress)?;
-        bytes += digest.bytes;
-        writeln!(list, "{}  {}", digest.sha256, name.display()).map_err(StreamError::Write)?;
         files.push(StoredFile {
-            name,
+            name: name.to_owned(),
             bytes: digest.bytes,
         });
+        Ok(digest)
+    };
+    let digest = digest_listing(directory, read, StreamError::Read)?;
+    Ok((digest, files))
+}
+
+/// Takes the digest of a directory from those of its files, which `read` is given in the order of their names'
+/// bytes. An error of the file system becomes one of `read`'s by `failed`.
+///
+/// # Errors
+/// When the directory or a file in it cannot be opened, or `read` fails.
+pub fn digest_listing<E>(
+    directory: &Path,
+    mut read: impl FnMut(&OsStr, File) -> Result<Digest, E>,
+    failed: impl Fn(io::Error) -> E,
+) -> Result<Digest, E> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(directory).map_err(&failed)? {
+        names.push(entry.map_err(&failed)?.file_name());
+    }
+    names.sort_by(|a, b| a.as_encoded_bytes().cmp(b.as_encoded_bytes()));
+    let mut files = Vec::with_capacity(names.len());
+    for name in names {
+        let file = crate::regular_file::open(directory.join(&name)).map_err(&failed)?;
+        let digest = read(&name, file)?;
+        files.push((name, digest));
+    }
+    Ok(listing_digest(files))
+}
+
+/// The digest of a directory, from those of its files.
+pub fn listing_digest(mut files: Vec<(OsString, Digest)>) -> Digest {
+    files.sort_by(|(a, _), (b, _)| a.as_encoded_bytes().cmp(b.as_encoded_bytes()));
+    let mut list = Digesting::new(io::sink());
+    let mut bytes = 0;
+    for (name, digest) in files {
+        bytes += digest.bytes;
+        // A sink takes everything.
+        let _ = writeln!(list, "{}  {}", digest.sha256, name.display());
     }
     let sha256 = list.finish().0.sha256;
-    Ok((Digest { sha256, bytes }, files))
+    Digest { sha256, bytes }
 }
 
 /// What was just written still stands in memory; the proof wanted is of the disk. Where the file

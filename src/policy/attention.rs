@@ -1,6 +1,7 @@
 //! What needs the operator's attention, judged from facts: whether all is well.
 
 mod concern;
+mod copies;
 mod facts;
 mod losses;
 mod odd;
@@ -17,6 +18,8 @@ use super::definitions::DefinitionsResult;
 use super::overdue::{PointMissed, recovery_point};
 use super::series::Series;
 use crate::display::{joined_lines, one_line, rough_span, salvage_command, shell_word};
+
+use copies::judge_copies;
 
 pub use concern::{Concern, ConcernKind, Severity};
 pub use facts::{
@@ -66,6 +69,9 @@ pub fn judge_database(
     judge.backups();
     judge.verification();
     judge.other_runs();
+    for concern in judge_copies(facts, expectation.copy_age, now.to_utc()) {
+        judge.push(concern);
+    }
     judge.judgement
 }
 

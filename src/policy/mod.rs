@@ -9,6 +9,8 @@ mod attention;
 mod blackout;
 mod catch_up;
 mod continuity;
+mod copy_retention;
+mod copying;
 mod definitions;
 mod delay;
 mod forecast;
@@ -40,6 +42,10 @@ pub use attention::{
 pub use blackout::{Blackout, BlackoutError, Blackouts};
 pub use catch_up::{missed, window_end};
 pub use continuity::{Accepted, Earlier, Loss, Seen, compare, vanished};
+pub use copy_retention::{CopyCandidate, CopyDecision, Keeping, decide_copies};
+pub use copying::{
+    Copies, CopyFacts, CopyRules, CopyState, Copyable, MissingCopy, NewestCopy, due_copies,
+};
 pub use definitions::{DefinitionsResult, DefinitionsTrial, is_trial_due};
 pub use delay::delay;
 pub use forecast::{DayOfSpace, FORECAST_DAYS, GrowingSeries, SpaceDays, days_until_full};

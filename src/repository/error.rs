@@ -57,6 +57,23 @@ pub enum RepositoryError {
         /// What is in its place.
         path: PathBuf,
     },
+    /// A backup that comes from elsewhere has a name that is taken.
+    #[error(
+        "{} exists already, and is not replaced\nhint: name another directory, or move that backup away first",
+        .path.display()
+    )]
+    Exists {
+        /// The manifest that would be replaced.
+        path: PathBuf,
+    },
+    /// A file of a backup that comes from elsewhere is not the one of its manifest.
+    #[error("its {file} is not the file that its manifest describes: {what}")]
+    NotTheManifests {
+        /// Which: the end of its name.
+        file: String,
+        /// What does not agree.
+        what: String,
+    },
     /// The directory holds the backups of another database.
     #[error(
         "{} holds backups of database {found:?}, not of {wanted:?}\nhint: give each database a \

@@ -14,14 +14,19 @@
 //! salvage_20250709_143000.rows.sql    rows that the server refused
 //! .lock                               held by whoever is at work
 //! .pgbackupd-<run>.<role>             temporary; swept by the next run if its own was cut short
+//! .pgbackupd-<id>.fetch/              parts of a backup that is being fetched; kept for the next fetch of it
 //! ```
 
 mod activity;
 mod alert_file;
+mod arrival;
 mod catalogue;
+mod copy_journal;
 mod durable;
 mod error;
+mod host_name;
 mod incident;
+mod known_copies;
 mod last_seen;
 mod ledger;
 mod lock;
@@ -64,9 +69,15 @@ use crate::writers::{Writable, trusted_here, written_by_others};
 
 pub use activity::{AtWork, HeldLocks};
 pub use alert_file::AlertFile;
+pub use arrival::{Arrival, Kept};
 pub use catalogue::{Catalogue, Entry, Problem};
+pub use copy_journal::{
+    CopyJournal, CopyStart, PutVolume, backups_being_copied, copies_under_way, lock_destination,
+};
 pub(crate) use error::making_command;
 pub use error::{RepositoryError, advice};
+pub use host_name::host_name;
+pub use known_copies::{CopyFailure, KnownCopies, KnownCopy, RemovedCopy, manifest_cache};
 pub use last_seen::LastSeen;
 pub use ledger::Ledger;
 pub use lock::{Holder, Lock, LockError};
@@ -78,8 +89,9 @@ pub use manifest::{
 pub use names::{InvalidStem, Role, Slug, Stem};
 pub use quarantine::Quarantined;
 pub use record::{
-    BackupDetails, Damage, DefinitionsDetails, Details, DrillDetails, Event, Operation, PhaseTime,
-    Record, Removal, RestoreDetails, SideNames, Subject, TriedDefinitions, VerifyDetails,
+    BackupDetails, CopyDetails, Damage, DefinitionsDetails, Details, DrillDetails, Event,
+    Operation, PhaseTime, Record, Removal, RestoreDetails, SideNames, Subject, TriedDefinitions,
+    VerifyDetails,
 };
 pub use refused::{forget_refused, keep_refused};
 pub use report_file::ReportFile;

@@ -230,24 +230,23 @@ impl<'a> Staging<'a> {
         }
         let mut roles = Vec::from_iter(globals.as_ref().map(Checked::role));
         roles.extend([Role::Census, artifact.role]);
-        let directory = self.directory;
-        let syncing = || RepositoryError::io("sync the directory", directory);
         for role in &roles {
             // Those that this program wrote are on the disk already; that costs nothing again.
             self.sync(*role)?;
         }
         loop {
             // A name that is taken stays with whoever has it; the next count is tried.
-            if is_taken(directory, &stem) {
+            if is_taken(self.directory, &stem) {
                 stem.count += 1;
                 continue;
             }
             // The manifest goes to the disk under a temporary name before any file gets its own:
             // from here on, a run that is cut short is completed by the next one.
             let manifest = describe(&stem, &artifact, globals.as_ref());
-            self.write_manifest(&manifest)?;
-            durable::sync_directory(directory).map_err(syncing())?;
-            match self.rename_all(&stem, &roles) {
+            let text = manifest.to_text().map_err(io::Error::from);
+            let path = self.path(Role::Manifest);
+            self.write_manifest(&text.map_err(RepositoryError::io("write", &path))?)?;
+            match self.give_names(&stem, &roles) {
                 Ok(()) => {}
                 Err(RepositoryError::Io { source, .. })
                     if source.kind() == io::ErrorKind::AlreadyExists =>
@@ -256,25 +255,57 @@ impl<'a> Staging<'a> {
                 }
                 Err(error) => return Err(error),
             }
-            // The files' names reach the disk before the manifest's, which vouches for them.
-            durable::sync_directory(directory)
-                .map_err(syncing())
-                .and_then(|()| self.rename(Role::Manifest, &stem))
-                .inspect_err(|_| {
-                    self.take_back(&stem, &roles);
-                })?;
-            // Names that a power cut may undo are no success, and nothing that failed may stand.
-            durable::sync_directory(directory).map_err(|source| {
-                // A manifest that keeps its name keeps its files.
-                if self.take_back(&stem, &[Role::Manifest]) {
-                    self.take_back(&stem, &roles);
-                    return syncing()(source);
-                }
-                let stands = || format!("the backup {stem} exists and could not be removed again");
-                RepositoryError::unsynced(directory, stands)(source)
-            })?;
             return Ok(manifest);
         }
+    }
+
+    /// Gives a backup that comes from elsewhere the names that its manifest has, whose text stays as it is.
+    /// `parts` are its files, each of which was found to be what the manifest says.
+    ///
+    /// # Errors
+    /// When a name is taken, or the disk refuses any step; no file of the backup then has its name.
+    pub(super) fn publish_parts(
+        self,
+        stem: &Stem,
+        text: &str,
+        parts: &[(Role, PathBuf)],
+    ) -> Result<(), RepositoryError> {
+        if is_taken(self.directory, stem) {
+            let path = stem.file(self.directory, Role::Manifest);
+            return Err(RepositoryError::Exists { path });
+        }
+        self.write_manifest(text)?;
+        for (role, part) in parts {
+            durable::rename_new(part, &self.path(*role))
+                .map_err(RepositoryError::io("rename", part))?;
+        }
+        let roles: Vec<Role> = parts.iter().map(|(role, _)| *role).collect();
+        self.give_names(stem, &roles)
+    }
+
+    /// Gives the files their names, and then the manifest, which is on the disk under its temporary one.
+    fn give_names(&self, stem: &Stem, roles: &[Role]) -> Result<(), RepositoryError> {
+        let directory = self.directory;
+        let syncing = || RepositoryError::io("sync the directory", directory);
+        durable::sync_directory(directory).map_err(syncing())?;
+        self.rename_all(stem, roles)?;
+        // The files' names reach the disk before the manifest's, which vouches for them.
+        durable::sync_directory(directory)
+            .map_err(syncing())
+            .and_then(|()| self.rename(Role::Manifest, stem))
+            .inspect_err(|_| {
+                self.take_back(stem, roles);
+            })?;
+        // Names that a power cut may undo are no success, and nothing that failed may stand.
+        durable::sync_directory(directory).map_err(|source| {
+            // A manifest that keeps its name keeps its files.
+            if self.take_back(stem, &[Role::Manifest]) {
+                self.take_back(stem, roles);
+                return syncing()(source);
+            }
+            let stands = || format!("the backup {stem} exists and could not be removed again");
+            RepositoryError::unsynced(directory, stands)(source)
+        })
     }
 
     /// Closes a temporary file to others, whatever the umask of the program that wrote it, gives it
@@ -294,12 +325,12 @@ impl<'a> Staging<'a> {
         synced.map_err(RepositoryError::io("sync", &path))
     }
 
-    fn write_manifest(&self, manifest: &Manifest) -> Result<(), RepositoryError> {
+    fn write_manifest(&self, text: &str) -> Result<(), RepositoryError> {
         let path = self.path(Role::Manifest);
         durable::remove(&path)
             .and_then(|()| durable::create_new(&path))
             .and_then(|mut file| {
-                file.write_all(manifest.to_text()?.as_bytes())?;
+                file.write_all(text.as_bytes())?;
                 file.sync_all()
             })
             .map_err(RepositoryError::io("write", &path))
@@ -344,7 +375,7 @@ impl Drop for Staging<'_> {
 
 /// Whether any file under this stem's names is there, of ours or of anybody's, or a backup of that
 /// name in quarantine, which may want its place back.
-fn is_taken(directory: &Path, stem: &Stem) -> bool {
+pub(super) fn is_taken(directory: &Path, stem: &Stem) -> bool {
     if quarantine::holds(directory, stem) {
         return true;
     }

@@ -122,6 +122,8 @@ event_kinds! {
     RunWarning, "run-warning", Warning, "5720a253acbd4284b11f34d3ea3289fa", ["job", "database"];
     /// Retention removed backups.
     BackupsRemoved, "backups-removed", Notice, "e09c5f1697ef42fcb69f8b80f4797f18", ["database"];
+    /// Retention removed copies at a destination.
+    CopiesRemoved, "copies-removed", Notice, "3c6f1f0e2b7a4d5f8e914ad07b62c5d9", ["database"];
     /// A backup is not what was written.
     BackupDamaged, "backup-damaged", Error, "4eff92ad9ddb4ed4a93862f1368ef8c0", ["database"];
     /// No test restore of a database has come to a result for longer than is allowed.

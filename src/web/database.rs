@@ -7,7 +7,7 @@ use super::overview::{last_proof, newest};
 use super::page::{Page, at, name, section, sentence};
 use super::{activity, chart, sections};
 use crate::display::{counted, one_line, size};
-use crate::jobs::phrases::{in_30_days, verified};
+use crate::jobs::phrases::{copied, in_30_days, verified};
 use crate::jobs::{DatabaseStatus, Line};
 use crate::policy::{Concern, Series, SeriesFacts, Slot, SlotOutcome, Usual};
 
@@ -186,6 +186,9 @@ fn proofs(page: &Page<'_>, judged: &Judgement, database: &DatabaseStatus) -> Mar
                 li { (sentence(&tried.message)) ", " (page.ago(tried.at)) }
             }
             li { (verified(database.verified.as_ref(), now)) }
+            @for copies in &facts.copies {
+                li { (one_line(&copied(copies, now))) }
+            }
             li { (in_30_days(database)) }
         }
     };

@@ -59,6 +59,7 @@ fn facts(name: &str) -> DatabaseFacts {
         lost_manifests: Vec::new(),
         lost_states: Vec::new(),
         losses: Vec::new(),
+        copies: Vec::new(),
     }
 }
 
@@ -151,6 +152,7 @@ fn status(databases: Vec<DatabaseStatus>) -> StatusReport {
                 share: 50,
             },
             drill_age: Some(Duration::from_secs(35 * 24 * 3600)),
+            copy_age: Duration::from_secs(24 * 3600),
             success_rate: SuccessRate::from_thousandths(99_900).unwrap(),
             size: SizeRange::new(50_000_000, 200_000_000),
         },

@@ -71,6 +71,36 @@ fn documented(heading: &str) -> BTreeSet<String> {
         .collect()
 }
 
+/// The documents have the keys that docs/json.md lists under a heading, and no others.
+#[track_caller]
+fn assert_documented(heading: &str, documents: &[Value]) {
+    let mut found = BTreeSet::new();
+    for document in documents {
+        keys(document, "", &mut found);
+    }
+    assert_eq!(found, documented(heading), "{heading}");
+}
+
+#[test]
+fn every_key_of_what_is_read_at_a_destination_is_documented() {
+    let cluster = Cluster::start();
+    let mut operator = Operator::of(&cluster, "postgres");
+    operator.json(&["backup"]);
+    let far = operator.path("far");
+    fs::create_dir(&far).unwrap();
+    operator.set("name", "db1");
+    operator.set("destinations.far.url", format!("file://{}", far.display()));
+    operator.set_value("destinations.far.plain", true);
+    operator.json(&["copy"]);
+    // Something that counts for nothing.
+    fs::write(far.join("v1/db1/main/postgres/stray"), "").unwrap();
+    let read = |words: &[&str]| operator.json(&[words, &["--from", "far"]].concat());
+    assert_documented("list with a destination", &[read(&["list"])]);
+    assert_documented("verify with a destination", &[read(&["verify"])]);
+    let to = operator.path("to").display().to_string();
+    assert_documented("fetch", &[read(&["fetch", "--latest", "--to", &to])]);
+}
+
 #[test]
 #[expect(clippy::too_many_lines, reason = "a list of all documents")]
 fn every_key_that_a_program_gets_is_documented_and_every_documented_one_is_there() {
@@ -92,13 +122,7 @@ fn every_key_that_a_program_gets_is_documented_and_every_documented_one_is_there
     };
     damage(operator.backups());
     assert_eq!(operator.run(&["verify", bad, "--quarantine"]).code, 65);
-    let check = |heading: &str, documents: &[Value]| {
-        let mut found = BTreeSet::new();
-        for document in documents {
-            keys(document, "", &mut found);
-        }
-        assert_eq!(found, documented(heading), "{heading}");
-    };
+    let check = assert_documented;
     check(
         "backup and emergency",
         &[made, operator.json(&["emergency"])],

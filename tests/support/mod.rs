@@ -10,3 +10,4 @@ pub(crate) mod operator;
 pub(crate) mod receivers;
 pub(crate) mod restored;
 pub(crate) mod sample;
+pub(crate) mod stores;

@@ -6,6 +6,7 @@ use super::super::failure::Failure;
 use super::super::select;
 use super::Picked;
 use super::RestoreCommand;
+use super::from::Fetched;
 use super::records::{OwnDirectory, is_configured, records};
 use crate::config::{Databases, Plan, Server};
 use crate::jobs::{BackupDirectory, RestoreSource};
@@ -106,6 +107,10 @@ pub(super) fn resolve_destination<'a>(
     };
     let database = args.into.clone().unwrap_or_else(|| original.clone());
     let beside = match &picked.source {
+        _ if command.fetched.is_some() => command
+            .fetched
+            .and_then(Fetched::records)
+            .map(Path::to_owned),
         RestoreSource::Backup(backup_directory, _) => {
             Some(backup_directory.repository.directory().to_owned())
         }

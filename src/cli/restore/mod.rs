@@ -1,6 +1,7 @@
 //! `pgbackupd restore`: bring a database back from a backup.
 
 mod destination;
+mod from;
 pub(super) mod known;
 mod listing;
 mod moment;
@@ -18,6 +19,7 @@ use std::path::PathBuf;
 
 use super::env::CommandEnv;
 use super::failure::{Failure, FailureKind};
+use super::from::{FromArgs, HEADING, IdentityArgs};
 use super::session::Session;
 use super::{incident, report, select};
 use crate::config::{Loaded, Plan, Runs, name_fault};
@@ -45,6 +47,8 @@ Examples:
       Bring back what can be brought back of a backup that does not restore
   pgbackupd restore --swap sales_salvaged --database sales
       Put that in the place of the database
+  pgbackupd restore --latest --from s3://backups/db --signer $SIGNER
+      Fetch the newest copy from a destination, and restore it
   pgbackupd restore /mnt/old/all.sql.gz --of-database sales --into sales_look
       Restore one database out of the output of pg_dumpall";
 
@@ -81,7 +85,13 @@ pub(super) struct Args {
     #[arg(long, short, value_name = "NAME", value_parser = select::database_name)]
     database: Option<String>,
     /// Database to take out of a dump file that holds several (`pg_dumpall`)
-    #[arg(long, value_name = "NAME", requires = "backup", value_parser = name_of("a database"))]
+    #[arg(
+        long,
+        value_name = "NAME",
+        requires = "backup",
+        conflicts_with = "from",
+        value_parser = name_of("a database")
+    )]
     of_database: Option<String>,
     /// Restore into a new database of this name, and replace nothing; with --table, it can exist
     #[arg(
@@ -136,7 +146,7 @@ pub(super) struct Args {
         value_name = "NAME",
         conflicts_with_all = [
             "backup", "latest", "before", "series", "into", "tables", "schema", "overwrite_roles",
-            "accept_unexpected", "drop_old", "accept_older", "salvage", "plan"
+            "accept_unexpected", "drop_old", "accept_older", "salvage", "plan", "from"
         ]
     )]
     swap: Option<String>,
@@ -150,6 +160,16 @@ pub(super) struct Args {
     /// Do not ask
     #[arg(long, short)]
     yes: bool,
+    #[command(flatten)]
+    from: FromArgs,
+    #[command(flatten)]
+    identity: IdentityArgs,
+    /// Directory to fetch the copy into, for as long as the restore takes [default: in the state directory]
+    #[arg(long, value_name = "DIRECTORY", requires = "from", help_heading = HEADING)]
+    via: Option<PathBuf>,
+    /// Keep what was fetched
+    #[arg(long, requires = "from", help_heading = HEADING)]
+    keep: bool,
 }
 
 impl Args {
@@ -164,7 +184,7 @@ impl Args {
 
     /// The backup, where it is named by a path.
     pub(super) fn named_file(&self) -> Option<PathBuf> {
-        let text = self.backup.as_ref()?;
+        let text = self.backup.as_ref().filter(|_| self.from.from.is_none())?;
         let is_path = text.contains('/') || !select::is_name(text);
         is_path.then(|| PathBuf::from(text))
     }
@@ -191,6 +211,8 @@ struct Picked {
 struct RestoreCommand<'a> {
     args: &'a Args,
     session: &'a Session<'a>,
+    /// Where the backup was fetched to, if it was for this restore alone.
+    fetched: Option<&'a from::Fetched>,
 }
 
 impl<'a> RestoreCommand<'a> {
@@ -219,10 +241,24 @@ pub(super) async fn run(
     if let Some(from) = &args.swap {
         return swap::run(args, from, env, out).await;
     }
+    if args.from.from.is_some() {
+        return from::run(args, env, out).await;
+    }
+    restore_local(args, env, None, out).await
+}
+
+/// Restores a backup that is on this machine.
+async fn restore_local(
+    args: &Args,
+    env: &CommandEnv<'_>,
+    fetched: Option<&from::Fetched>,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
     let session = Session::new(env, args.load(env)?);
     let command = RestoreCommand {
         args,
         session: &session,
+        fetched,
     };
     let Some(picked) = which::source(&command, out)? else {
         return Ok(());

@@ -64,7 +64,7 @@ fn is_ours_to_write(directory: &Path) -> bool {
 }
 
 /// Whether the directory is there and can be written, or can be made.
-fn can_be_made(directory: &Path) -> bool {
+pub(super) fn can_be_made(directory: &Path) -> bool {
     let is_missing = |path: &&Path| {
         path.symlink_metadata()
             .is_err_and(|error| error.kind() == io::ErrorKind::NotFound)

@@ -11,8 +11,9 @@ use crate::jobs::{
     StatusReport,
 };
 use crate::policy::{
-    Concern, ConcernKind, DatabaseFacts, DefinitionsFacts, DefinitionsResult, Expectation, Failing,
-    Sensitivity, SeriesFacts, SpaceDays, SpaceFacts, SuccessRate, VerificationFacts,
+    Concern, ConcernKind, CopyFacts, CopyState, DatabaseFacts, DefinitionsFacts, DefinitionsResult,
+    Expectation, Failing, MissingCopy, NewestCopy, Sensitivity, SeriesFacts, SpaceDays, SpaceFacts,
+    SuccessRate, VerificationFacts,
 };
 use crate::repository::{DAEMON_STATE_FORMAT, DaemonState, WaitingJob};
 
@@ -41,6 +42,20 @@ fn line(stem: &str, sizes: Vec<u64>) -> Line {
     }
 }
 
+fn copies() -> CopyFacts {
+    CopyFacts {
+        destination: "offsite".to_owned(),
+        count: 9,
+        newest: Some(NewestCopy {
+            backup: "backup_20250708_020000".to_owned(),
+            started: ago(34).to_utc(),
+            state: CopyState::Opened,
+        }),
+        missing: None,
+        failure: None,
+    }
+}
+
 fn database(name: &str, server: &str) -> DatabaseStatus {
     let facts = DatabaseFacts {
         restore: None,
@@ -61,6 +76,7 @@ fn database(name: &str, server: &str) -> DatabaseStatus {
         lost_manifests: Vec::new(),
         lost_states: Vec::new(),
         losses: Vec::new(),
+        copies: vec![copies()],
     };
     let growing = (0..20).map(|day| GIB + day * GIB / 40).collect();
     DatabaseStatus {
@@ -121,6 +137,7 @@ fn healthy() -> StatusReport {
                 share: 50,
             },
             drill_age: Some(Duration::from_secs(35 * 24 * 3600)),
+            copy_age: Duration::from_secs(24 * 3600),
             success_rate: SuccessRate::ALL,
             size: None,
         },
@@ -145,6 +162,14 @@ fn healthy() -> StatusReport {
 #[expect(clippy::too_many_lines, reason = "one report with everything in it")]
 fn troubled() -> StatusReport {
     let mut status = healthy();
+    status.databases[0].facts.copies[0] = CopyFacts {
+        missing: Some(MissingCopy {
+            backup: "backup_20250709_020000".to_owned(),
+            since: ago(9).to_utc(),
+        }),
+        failure: Some((ago(9).to_utc(), "cannot reach it\nhint: try".to_owned())),
+        ..copies()
+    };
     status.daemon = DaemonView::Alive(Box::new(DaemonState {
         format: DAEMON_STATE_FORMAT,
         pid: 812,

@@ -9,25 +9,25 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{Board, Running, Step, Work};
+use super::{Board, Lane, Running, Step, Work};
 use crate::policy::{Admission, admit};
 
 impl<T: Clone> Board<T> {
     /// Puts spare work on the board, in the place of other such work on its database that waits.
     pub(super) fn add_spare(&mut self, work: Work<T>) {
         self.waiting
-            .retain(|other| !(other.is_spare && is_on_one_database(other, &work)));
+            .retain(|other| !(is_spare(other) && is_on_one_database(other, &work)));
         self.waiting.push(work);
     }
 
     /// Starts spare work, if nothing else is to be done.
     pub(super) fn spare_steps(&mut self, now: DateTime<Utc>, steps: &mut Vec<Step<T>>) {
         self.waiting
-            .retain(|work| !(work.is_spare && is_given_up(work, now)));
+            .retain(|work| !(is_spare(work) && is_given_up(work, now)));
         let Some(index) = self
             .waiting
             .iter()
-            .position(|work| work.is_spare && is_ready(work, now) && self.leaves_room(work, now))
+            .position(|work| is_spare(work) && is_ready(work, now) && self.leaves_room(work, now))
         else {
             return;
         };
@@ -45,16 +45,22 @@ impl<T: Clone> Board<T> {
         let server = &spare.subject.server;
         let (mut in_all, mut is_busy) = (0, false);
         for running in self.running.values().map(|running| &running.work) {
+            if matches!(running.lane, Lane::Copies(_)) {
+                continue;
+            }
             in_all += usize::from(running.subject.database.is_some());
             // To find out which databases a job is for means that their runs come next.
-            is_busy |= running.is_spare || running.subject.server == *server;
+            is_busy |= is_spare(running) || running.subject.server == *server;
         }
-        is_busy |= self
-            .waiting
-            .iter()
-            .any(|work| !work.is_spare && work.subject.server == *server && is_ready(work, now));
+        is_busy |= self.waiting.iter().any(|work| {
+            work.lane == Lane::Runs && work.subject.server == *server && is_ready(work, now)
+        });
         !is_busy && in_all < self.concurrency.total
     }
+}
+
+fn is_spare<T>(work: &Work<T>) -> bool {
+    work.lane == Lane::Spare
 }
 
 fn is_on_one_database<T>(one: &Work<T>, other: &Work<T>) -> bool {
@@ -74,7 +80,7 @@ fn is_given_up<T>(work: &Work<T>, now: DateTime<Utc>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::tests::{at, blackouts, board, names, skipped, started, work};
-    use super::super::{Board, Concurrency, Ending, Step, Work};
+    use super::super::{Board, Concurrency, Ending, Lane, Step, Work};
 
     const TWO: Concurrency = Concurrency {
         total: 2,
@@ -83,7 +89,8 @@ mod tests {
 
     fn spare(server: &str, database: &str, minute: i64) -> Work<()> {
         Work {
-            is_spare: true,
+            lane: Lane::Spare,
+            is_follow_up: true,
             ..work("daily", server, database, minute)
         }
     }

@@ -10,9 +10,9 @@ use tracing::Span;
 use super::Service;
 use super::queue::Running;
 use crate::config::{Job, JobKind};
-use crate::daemon::board::{Ending, Skipped, Subject, Ticket, Work};
+use crate::daemon::board::{Ending, Lane, Skipped, Subject, Ticket, Work};
 use crate::daemon::skips::SkippedRun;
-use crate::daemon::task::{Action, FoundDatabase, Outcome, Task};
+use crate::daemon::task::{Action, Found, FoundDatabase, Outcome, Task};
 use crate::daemon::{run_log, service_log};
 use crate::jobs::{JobError, JobErrorKind};
 use crate::policy::{DrillMissed, delay, window_end};
@@ -76,7 +76,8 @@ impl Service {
                 not_before,
                 reason,
                 attempt: 1,
-                is_spare: false,
+                lane: Lane::Runs,
+                is_follow_up: false,
                 blackouts: job.blackouts.clone(),
                 retry: job.retry,
                 task,
@@ -119,12 +120,7 @@ impl Service {
                     run.impossible(failure);
                 }
                 self.queue.board.finish(ticket, Ending::Over, now);
-                self.connections
-                    .succeeded(&running.work.subject.server, None);
-                self.want_directories(&running.work, &found.lacking);
-                for database in found.databases {
-                    self.put_found(&running.work, database, now);
-                }
+                self.take_found(&running.work, found, now);
                 return;
             }
             Outcome::BackedUp(made) => {
@@ -134,13 +130,17 @@ impl Service {
                     .succeeded(&subject.server, subject.database.as_deref());
                 self.remind(&running, made.missed, &made.report.losses);
                 if let Some(untried) = made.untried {
-                    self.put_trial(&running.work, untried, now);
+                    self.put_follow_up(&running.work, untried, now);
+                }
+                for copy in made.copies {
+                    self.put_follow_up(&running.work, copy, now);
                 }
             }
             Outcome::TriedDefinitions(report) => run.tried_definitions(report.as_deref(), took),
             Outcome::Verified(report) => run.verified(&report, took),
             Outcome::Drilled(report) => run.drilled(report.as_deref(), took),
             Outcome::Pruned(report) => run.pruned(&report, took),
+            Outcome::Copied(report) => run.copied(&report, took),
             Outcome::Panicked(panic) => run.panicked(&panic, took),
             Outcome::Failed(error, lacks_directory) => {
                 let is_wanted = lacks_directory && self.want_directory(&running.work);
@@ -157,7 +157,7 @@ impl Service {
                 let ending = self.ending_of(&error, false);
                 let again = self.queue.board.finish(ticket, ending, now);
                 run.failed(&error, again, took);
-                if again.is_none() && !running.work.is_spare {
+                if again.is_none() && !running.work.is_follow_up {
                     // Its ledger has nothing of it.
                     let reason = error.to_string();
                     self.record_skip(&running.work, reason, running.span.clone());
@@ -166,6 +166,15 @@ impl Service {
             }
         }
         self.queue.board.finish(ticket, Ending::Over, now);
+    }
+
+    /// Puts up the work on the databases that a job is for.
+    fn take_found(&mut self, work: &Work<Task>, found: Found, now: DateTime<Utc>) {
+        self.connections.succeeded(&work.subject.server, None);
+        self.want_directories(work, &found.lacking);
+        for database in found.databases {
+            self.put_found(work, database, now);
+        }
     }
 
     /// Logs, once a day however many backups there are, that the drill of a database is overdue and what of
@@ -211,6 +220,10 @@ impl Service {
             (random_delay(from.task.job.jitter), "the job's jitter")
         };
         let not_before = now + delay;
+        let task = Task {
+            action: found.action,
+            ..from.task.clone()
+        };
         self.put(Work {
             subject: Subject {
                 database: Some(found.name),
@@ -219,28 +232,28 @@ impl Service {
             not_before,
             reason: (not_before > now).then(|| reason.to_owned()),
             attempt: 1,
-            task: Task {
-                action: found.action,
-                ..from.task.clone()
-            },
+            lane: task.lane(),
+            task,
             ..from.clone()
         });
     }
 
-    /// Puts up the trial of a backup's definitions: for when nothing else is to be done, until the job is
-    /// due again.
-    fn put_trial(&mut self, from: &Work<Task>, untried: Action, now: DateTime<Utc>) {
+    /// Puts up what comes of a backup: the trial of its definitions, its copies. It may wait until the job is
+    /// due again, when the next backup takes its place.
+    fn put_follow_up(&mut self, from: &Work<Task>, action: Action, now: DateTime<Utc>) {
         let job = &from.task.job;
+        let task = Task {
+            action,
+            ..from.task.clone()
+        };
         self.put(Work {
             ends: window_end(&job.schedule, now, Duration::MAX),
             not_before: now,
             reason: None,
             attempt: 1,
-            is_spare: true,
-            task: Task {
-                action: untried,
-                ..from.task.clone()
-            },
+            lane: task.lane(),
+            is_follow_up: true,
+            task,
             ..from.clone()
         });
     }
@@ -269,13 +282,15 @@ impl Service {
 
     /// Records that something due was not done.
     pub(super) fn skip(&mut self, skipped: &Skipped<Task>) {
-        if skipped.work.is_spare {
+        if skipped.work.lane == Lane::Spare {
             return;
         }
         let span = run_log::skipped(skipped);
         let Skipped { work, reason } = skipped;
         let reason = format!("skipped: {reason}");
-        self.pings.failed(&work.subject, work.slot, &reason);
+        if !work.is_follow_up {
+            self.pings.failed(&work.subject, work.slot, &reason);
+        }
         self.record_skip(&skipped.work, skipped.reason.clone(), span);
     }
 

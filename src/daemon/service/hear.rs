@@ -10,7 +10,7 @@ impl Service {
     pub(super) fn hear_of_beginnings(&mut self) {
         for running in self.queue.running() {
             let work = &running.work;
-            if !work.is_spare && !matches!(work.task.action, Action::Find) {
+            if !work.is_follow_up && !matches!(work.task.action, Action::Find) {
                 self.pings.began(&work.subject, work.slot, running.id);
             }
         }
@@ -18,7 +18,7 @@ impl Service {
 
     /// Takes in how a run has ended.
     pub(super) fn hear_of_end(&mut self, work: &Work<Task>, outcome: &Outcome) {
-        if work.is_spare {
+        if work.is_follow_up {
             return;
         }
         match failure(outcome) {
@@ -40,6 +40,7 @@ fn failure(outcome: &Outcome) -> Option<String> {
         Outcome::Verified(report) => bad(report),
         Outcome::Drilled(None) => Some("there is no intact backup to restore".to_owned()),
         Outcome::Drilled(Some(report)) => report.outcome.sentence(),
+        Outcome::Copied(report) => report.failure(),
         Outcome::BackedUp(_) | Outcome::TriedDefinitions(_) | Outcome::Pruned(_) => None,
     }
 }

@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 
 use super::Service;
 use crate::config::{Databases, Plan, Runs, Settings, Source, load};
-use crate::daemon::board::Skipped;
+use crate::daemon::board::{Lane, Skipped};
 use crate::daemon::changes::changes;
 use crate::daemon::directories::Directories;
 use crate::daemon::error::DaemonError;
@@ -191,7 +191,8 @@ impl Service {
             let (Some(job), Some(server)) = (job, server) else {
                 return false;
             };
-            if job.kind != work.task.job.kind || work.is_spare && !plan.drill.definitions {
+            if job.kind != work.task.job.kind || work.lane == Lane::Spare && !plan.drill.definitions
+            {
                 return false;
             }
             if let Action::BackUp(database, _) = &mut work.task.action {

@@ -7,7 +7,9 @@ use chrono::{DateTime, Utc};
 
 use super::{Action, Outcome, Task, TaskRun, unanswered};
 use crate::config::{Database, JobKind, Server};
-use crate::jobs::{JobContext, JobError, backup_directories_on, newest_success, targets_on};
+use crate::jobs::{
+    BackupDirectory, JobContext, JobError, backup_directories_on, newest_success, targets_on,
+};
 use crate::policy::Series;
 use crate::repository::Repository;
 use crate::threads;
@@ -73,6 +75,7 @@ impl Task {
         context: &JobContext,
         given: &TaskRun,
     ) -> Result<Found, JobError> {
+        let server_name = server.name.clone();
         let (context, plan, server) = (context.clone(), Arc::clone(&self.plan), server.clone());
         let looking = threads::start("look", move || {
             backup_directories_on(&context, &plan, &server)
@@ -91,17 +94,12 @@ impl Task {
         {
             match is_there {
                 Some(true) => {
-                    let action = match self.job.kind {
-                        JobKind::Verify(verification) => {
-                            Action::Verify(backup_directory.clone(), verification)
-                        }
-                        JobKind::Drill(choice) => Action::Drill(backup_directory.clone(), choice),
-                        _ => Action::Prune(backup_directory.clone()),
-                    };
-                    found.databases.push(FoundDatabase {
-                        name: backup_directory.database,
-                        action,
-                    });
+                    for action in self.actions_on(&server_name, &backup_directory) {
+                        found.databases.push(FoundDatabase {
+                            name: backup_directory.database.clone(),
+                            action,
+                        });
+                    }
                 }
                 // What was never backed up has nothing to check or to remove.
                 Some(false) => {}
@@ -111,6 +109,24 @@ impl Task {
             }
         }
         Ok(found)
+    }
+
+    /// What the job does with the backups of a database.
+    fn actions_on(&self, server: &str, backup_directory: &BackupDirectory) -> Vec<Action> {
+        let backup_directory = backup_directory.clone();
+        match &self.job.kind {
+            JobKind::Verify(verification) => vec![Action::Verify(backup_directory, *verification)],
+            JobKind::Drill(choice) => vec![Action::Drill(backup_directory, *choice)],
+            JobKind::Copy(to) => self
+                .plan
+                .destinations
+                .iter()
+                .filter(|destination| to.is_empty() || to.contains(&destination.name))
+                .filter(|destination| destination.takes(server, &backup_directory.database))
+                .map(|destination| Action::Copy(backup_directory.clone(), destination.name.clone()))
+                .collect(),
+            JobKind::Backup(_) | JobKind::Prune => vec![Action::Prune(backup_directory)],
+        }
     }
 }
 

@@ -300,6 +300,7 @@ fn noun(operation: Operation) -> &'static str {
         Operation::Verify => "verify run",
         Operation::Drill => "drill",
         Operation::Definitions => "trial of definitions",
+        Operation::Copy => "copy",
         Operation::Prune => "prune run",
         Operation::Pin => "pin",
         Operation::Unpin => "unpin",

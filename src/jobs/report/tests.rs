@@ -135,6 +135,7 @@ fn facts(period: ReportPeriod, databases: Vec<DatabaseRecord>) -> ReportFacts {
                 share: 50,
             },
             drill_age: Some(HOUR * 24 * 35),
+            copy_age: Duration::from_secs(24 * 3600),
             success_rate: SuccessRate::from_thousandths(99_900).unwrap(),
             size: None,
         },

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 
 use super::responsiveness::Answers;
 use super::{DaemonView, DatabaseStatus, NextRun};
-use crate::config::{JobKind, Plan, Settings};
+use crate::config::{Plan, Settings};
 use crate::display::{joined_lines, one_line};
 use crate::policy::{Concern, ConcernKind};
 use crate::repository::{DaemonState, RuntimeDirectory};
@@ -165,20 +165,11 @@ pub(super) fn next_runs(plan: &Plan, daemon: &DaemonView, now: DateTime<Utc>) ->
             .iter()
             .map(|job| NextRun {
                 job: job.name.clone(),
-                kind: kind(&job.kind).to_owned(),
+                kind: job.kind.word().to_owned(),
                 at: job.schedule.next_after(now).map(|next| next.fixed_offset()),
             })
             .collect(),
     };
     next.sort_by(|a, b| (a.at.is_none(), a.at, &a.job).cmp(&(b.at.is_none(), b.at, &b.job)));
     next
-}
-
-fn kind(kind: &JobKind) -> &'static str {
-    match kind {
-        JobKind::Backup(_) => "backup",
-        JobKind::Verify(_) => "verify",
-        JobKind::Drill(_) => "drill",
-        JobKind::Prune => "prune",
-    }
 }

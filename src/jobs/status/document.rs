@@ -2,14 +2,15 @@
 
 use std::path::PathBuf;
 
-use chrono::{DateTime, FixedOffset};
+use chrono::{DateTime, FixedOffset, Utc};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{DaemonView, DatabaseStatus, Ended, RunningNow, StatusReport};
 use crate::jobs::LastDrill;
 use crate::policy::{
-    ConcernKind, DefinitionsResult, Failing, SeriesFacts, Severity, SpaceFacts, age,
+    ConcernKind, CopyFacts, CopyState, DefinitionsResult, Failing, SeriesFacts, Severity,
+    SpaceFacts, age,
 };
 
 /// The whole document.
@@ -77,7 +78,28 @@ struct Database {
     drill_age: DrillAge,
     definitions: Option<Definitions>,
     recovery_time: RecoveryTime,
+    copies: Vec<Copies>,
     running: Vec<Running>,
+}
+
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+struct Copies {
+    destination: String,
+    #[serde(rename = "copies")]
+    count: u64,
+    newest: Option<NewestCopied>,
+    missing: Option<String>,
+    missing_since: Option<String>,
+    failing_since: Option<String>,
+    failure: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+struct NewestCopied {
+    backup: String,
+    started: String,
+    age_seconds: u64,
+    state: CopyState,
 }
 
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -278,6 +300,27 @@ fn waiting(view: &DaemonView) -> Vec<Waiting> {
         .collect()
 }
 
+fn copies(copies: &CopyFacts, now: DateTime<FixedOffset>) -> Copies {
+    let shown = |at: DateTime<Utc>| moment(at.with_timezone(&now.timezone()));
+    Copies {
+        destination: copies.destination.clone(),
+        count: copies.count,
+        newest: copies.newest.as_ref().map(|newest| NewestCopied {
+            backup: newest.backup.clone(),
+            started: shown(newest.started),
+            age_seconds: age(newest.started.fixed_offset(), now).as_secs(),
+            state: newest.state,
+        }),
+        missing: copies
+            .missing
+            .as_ref()
+            .map(|missing| missing.backup.clone()),
+        missing_since: copies.missing.as_ref().map(|missing| shown(missing.since)),
+        failing_since: copies.failure.as_ref().map(|(since, _)| shown(*since)),
+        failure: copies.failure.as_ref().map(|(_, why)| why.clone()),
+    }
+}
+
 fn database(status: &StatusReport, database: &DatabaseStatus) -> Database {
     let facts = &database.facts;
     let outcomes = database.outcomes;
@@ -320,6 +363,11 @@ fn database(status: &StatusReport, database: &DatabaseStatus) -> Database {
             message: tried.message.clone(),
         }),
         recovery_time: recovery_time(status, database),
+        copies: facts
+            .copies
+            .iter()
+            .map(|copies| self::copies(copies, status.at))
+            .collect(),
         running: database
             .running
             .iter()

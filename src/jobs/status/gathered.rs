@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use chrono::{DateTime, FixedOffset, Utc};
 
+use super::copies::copy_facts;
 use super::directories::Spot;
 use super::history::{self, History};
 use super::inspection::Inspection;
@@ -17,7 +18,7 @@ use crate::jobs::drill::backups_since;
 use crate::jobs::forecast::Growth;
 use crate::jobs::slots::{SeriesSlots, backed_up_since};
 use crate::policy::{
-    DatabaseFacts, DefinitionsFacts, DrillFacts, Loss, Series, SeriesFacts, SpaceDays,
+    CopyFacts, DatabaseFacts, DefinitionsFacts, DrillFacts, Loss, Series, SeriesFacts, SpaceDays,
     VerificationFacts,
 };
 use crate::repository::{AtWork, Catalogue, Entry, Fault, Operation, Problem, Stem};
@@ -79,7 +80,7 @@ impl Gathered<'_> {
         let series = self.series(&by_series, known_since);
         let backups = lines(&by_series);
         let running = self.running(&backups);
-        let (slots, proof) = (self.slots(), self.proof());
+        let (slots, proof, copies) = (self.slots(), self.proof(), self.copies());
         let Faults {
             damaged,
             unrestorable,
@@ -116,6 +117,7 @@ impl Gathered<'_> {
             lost_manifests,
             lost_states,
             losses,
+            copies,
             unreadable: spoilt.into_iter().map(file_and_fault).collect(),
             database: self.database,
         };
@@ -133,6 +135,20 @@ impl Gathered<'_> {
             strangers: strangers as u64,
             space_days,
         }
+    }
+
+    /// How the copies of the backups stand.
+    fn copies(&self) -> Vec<CopyFacts> {
+        let (server, repository) = (&self.spot.server.name, &self.spot.repository);
+        let facts = self.inspection.state_directory.map(|state| {
+            copy_facts(
+                self.inspection.plan,
+                state,
+                (server, &self.database),
+                (repository.directory(), &self.catalogue),
+            )
+        });
+        facts.unwrap_or_default()
     }
 
     /// What the backups to come do to the free space; a series that gets none although it should is

@@ -245,6 +245,7 @@ impl History {
             Details::Drill(_) => &mut self.drill,
             Details::Prune { .. } => &mut self.prune,
             Details::Definitions(_)
+            | Details::Copy(_)
             | Details::Pin(_)
             | Details::Unpin(_)
             | Details::Quarantine(_)

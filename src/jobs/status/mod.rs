@@ -3,6 +3,7 @@
 
 mod activity;
 mod channels;
+mod copies;
 mod daemon;
 mod directories;
 mod document;

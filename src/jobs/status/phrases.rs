@@ -1,10 +1,12 @@
 //! What is known, in words, as `status` prints it and the page shows it: one phrase each. Pure.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, FixedOffset};
 
 use super::{DatabaseStatus, Ended, RunningNow};
 use crate::display::{counted, duration, one_line, operation_word, rough_span, size, span};
-use crate::policy::{Expectation, SpaceFacts, age};
+use crate::policy::{CopyFacts, Expectation, SpaceFacts, age};
 
 /// "last verify run 3 days ago: intact"
 pub(crate) fn verified(last: Option<&Ended>, now: DateTime<FixedOffset>) -> String {
@@ -62,6 +64,43 @@ pub(crate) fn drilled(
         text = format!("{text}, the last good one {} {back}", ago(at));
     }
     text
+}
+
+/// "offsite: 10 copies, the newest of a backup 3 hours old, opened"
+pub(crate) fn copied(copies: &CopyFacts, now: DateTime<FixedOffset>) -> String {
+    let destination = &copies.destination;
+    let failed = match &copies.failure {
+        Some((_, why)) => {
+            let first = why.lines().next().unwrap_or_default();
+            format!("; the last attempt failed: {}", one_line(first))
+        }
+        None => String::new(),
+    };
+    let Some(newest) = &copies.newest else {
+        return format!("{destination}: no copy yet{failed}");
+    };
+    format!(
+        "{destination}: {}, the newest of a backup {} old, {}{failed}",
+        counted(copies.count, "copy", "copies"),
+        rough_span(age(newest.started.fixed_offset(), now)),
+        newest.state.word()
+    )
+}
+
+/// "offsite: 8 of 9 databases have a copy of their newest backup", for each destination
+pub(crate) fn copied_in_all(databases: &[DatabaseStatus]) -> Vec<String> {
+    let all = || databases.iter().flat_map(|database| &database.facts.copies);
+    let destinations: BTreeSet<&str> = all().map(|one| one.destination.as_str()).collect();
+    let shown = destinations.into_iter().map(|destination| {
+        let there = all().filter(|one| one.destination == destination);
+        let complete = there
+            .clone()
+            .filter(|one| one.newest.is_some() && one.missing.is_none())
+            .count();
+        let databases = counted(there.count() as u64, "database", "databases");
+        format!("{destination}: {complete} of {databases} with a copy of the newest backup")
+    });
+    shown.collect()
 }
 
 /// "29 of 30 runs of the last 30 days succeeded"

@@ -198,11 +198,15 @@ pub enum ConcernKind {
     NoDaemon,
     /// A channel of alerts takes no message.
     ChannelFails,
+    /// Backups have had no copy at a destination for too long.
+    CopyOverdue,
+    /// Copying to a destination fails.
+    CopyFailed,
 }
 
 impl ConcernKind {
     /// All kinds.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 31] = [
         Self::NoBackup,
         Self::RecoveryPoint,
         Self::Overdue,
@@ -232,6 +236,8 @@ impl ConcernKind {
         Self::ConfigurationRefused,
         Self::NoDaemon,
         Self::ChannelFails,
+        Self::CopyOverdue,
+        Self::CopyFailed,
     ];
 
     /// Its name in the configuration and in JSON.
@@ -266,6 +272,8 @@ impl ConcernKind {
             Self::ConfigurationRefused => "configuration_refused",
             Self::NoDaemon => "no_daemon",
             Self::ChannelFails => "channel_fails",
+            Self::CopyOverdue => "copy_overdue",
+            Self::CopyFailed => "copy_failed",
         }
     }
 
@@ -300,7 +308,9 @@ impl ConcernKind {
             | Self::CannotConnect
             | Self::ConfigurationRefused
             | Self::NoDaemon
-            | Self::ChannelFails => Severity::Warning,
+            | Self::ChannelFails
+            | Self::CopyOverdue
+            | Self::CopyFailed => Severity::Warning,
         }
     }
 }

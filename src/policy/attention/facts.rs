@@ -8,6 +8,7 @@ use chrono::{DateTime, FixedOffset, Utc};
 
 use crate::policy::anomaly::{OddSize, Sensitivity};
 use crate::policy::continuity::Loss;
+use crate::policy::copying::CopyFacts;
 use crate::policy::definitions::DefinitionsResult;
 use crate::policy::overdue::{DrillMissed, drill_age};
 use crate::policy::series::Series;
@@ -30,6 +31,8 @@ pub struct Expectation {
     pub sensitivity: Sensitivity,
     /// How old the newest test restore with a result may be; none for no limit.
     pub drill_age: Option<Duration>,
+    /// How old the newest backup may be that has no copy at a destination that takes it.
+    pub copy_age: Duration,
     /// How many slots have to be done; a line of reports.
     pub success_rate: SuccessRate,
     /// Which sizes a backup may have; a line of reports, where it is wanted.
@@ -89,6 +92,8 @@ pub struct DatabaseFacts {
     pub lost_states: Vec<(String, String)>,
     /// What was there before and is not any more.
     pub losses: Vec<Loss>,
+    /// The copies, by destination.
+    pub copies: Vec<CopyFacts>,
 }
 
 impl DatabaseFacts {

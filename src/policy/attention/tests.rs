@@ -21,6 +21,7 @@ const EXPECTATION: Expectation = Expectation {
         share: 50,
     },
     drill_age: Some(Duration::from_secs(35 * 24 * 3600)),
+    copy_age: Duration::from_secs(24 * 3600),
     success_rate: SuccessRate::ALL,
     size: None,
 };
@@ -61,6 +62,7 @@ fn well() -> DatabaseFacts {
         lost_manifests: Vec::new(),
         lost_states: Vec::new(),
         losses: Vec::new(),
+        copies: Vec::new(),
     }
 }
 

@@ -12,7 +12,7 @@ use serde::{Serialize, Serializer};
 use super::Candidate;
 
 /// A backup may be dated this far after now: clocks are set back by seconds, zones by hours.
-const TOLERATED_LEAD: TimeDelta = TimeDelta::days(1);
+pub(in crate::policy) const TOLERATED_LEAD: TimeDelta = TimeDelta::days(1);
 
 /// A longer time without any backup is taken for a jump of the clock: a year, and a month's grace
 /// for a yearly backup that was made late.
@@ -66,35 +66,40 @@ pub enum ClockDoubt {
     },
 }
 
-impl fmt::Display for ClockDoubt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl ClockDoubt {
+    /// What was found, as a clause without what follows from it.
+    pub fn finding(&self) -> String {
         match self {
-            Self::Ahead { name, started, now } => write!(
-                f,
+            Self::Ahead { name, started, now } => format!(
                 "the clock says {}, but backup {name} is dated {}, which is later",
                 minute(*now),
                 minute(*started),
-            )?,
-            Self::Silence { name, started, now } => write!(
-                f,
+            ),
+            Self::Silence { name, started, now } => format!(
                 "the clock says {}, but the newest backup, {name}, is dated {}, {} days earlier",
                 minute(*now),
                 minute(*started),
                 (*now - *started).num_days(),
-            )?,
+            ),
             Self::Gap {
                 before,
                 after,
                 length,
-            } => write!(
-                f,
+            } => format!(
                 "{} days lie between backup {before} and the next one, {after}",
                 length.num_days(),
-            )?,
+            ),
         }
-        f.write_str(
-            ", so the clock looks wrong and nothing is removed: \
+    }
+}
+
+impl fmt::Display for ClockDoubt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}, so the clock looks wrong and nothing is removed: \
              set it right, or, if it is right, run `pgbackupd prune --trust-clock`",
+            self.finding()
         )
     }
 }

@@ -39,6 +39,7 @@ mod reason;
 #[cfg(test)]
 mod tests;
 
+pub(super) use clock::TOLERATED_LEAD;
 pub use clock::{ClockDoubt, ClockTrust};
 pub use period::{Every, Period};
 pub use reason::Reason;
@@ -93,6 +94,8 @@ pub struct Candidate<'a> {
     /// Whether it was made before something was lost that nobody has accepted: it may be what brings
     /// that back.
     pub held: bool,
+    /// Whether a copy of it is under way, or has yet to be made before it may go.
+    pub awaits_copy: bool,
 }
 
 impl Candidate<'_> {
@@ -223,6 +226,9 @@ impl<'r> Evaluation<'r> {
         }
         if candidate.held {
             reasons.push(Reason::Loss);
+        }
+        if candidate.awaits_copy {
+            reasons.push(Reason::Copy);
         }
         if candidate.started > self.now {
             reasons.push(Reason::Ahead);

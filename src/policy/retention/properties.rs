@@ -36,6 +36,7 @@ impl Made {
             partial: self.partial,
             pinned: self.pinned,
             held: self.held,
+            awaits_copy: false,
         }
     }
 

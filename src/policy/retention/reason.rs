@@ -22,6 +22,8 @@ pub enum Reason {
     /// Kept: it was made before something was lost that nobody has accepted, such as the rows of the
     /// database.
     Loss,
+    /// Kept: a copy of it is under way, or has yet to be made.
+    Copy,
     /// Kept: it is among the newest verified backups, of which so many always stay.
     Floor {
         /// How many.
@@ -96,6 +98,7 @@ impl Reason {
         match self {
             Self::Pinned
             | Self::Loss
+            | Self::Copy
             | Self::Floor { .. }
             | Self::Ahead
             | Self::NoRules
@@ -120,6 +123,7 @@ impl fmt::Display for Reason {
         match self {
             Self::Pinned => f.write_str("pinned"),
             Self::Loss => f.write_str("made before a loss that nobody has accepted"),
+            Self::Copy => f.write_str("its copy is not complete"),
             Self::Floor { count } if count.get() == 1 => {
                 f.write_str("the one verified backup that always stays")
             }

@@ -24,6 +24,7 @@ struct Made {
     partial: bool,
     pinned: bool,
     held: bool,
+    awaits_copy: bool,
 }
 
 fn at(moment: &str) -> DateTime<Utc> {
@@ -41,6 +42,7 @@ fn made(moment: &str) -> Made {
         partial: false,
         pinned: false,
         held: false,
+        awaits_copy: false,
     }
 }
 
@@ -116,6 +118,7 @@ fn decide_with<'a>(
             partial: backup.partial,
             pinned: backup.pinned,
             held: backup.held,
+            awaits_copy: backup.awaits_copy,
         })
         .collect();
     decide(&candidates, rules, count(floor), at(now), trust)
@@ -383,6 +386,18 @@ fn a_backup_that_could_not_be_read_takes_no_place_and_stays() {
 }
 
 #[test]
+fn what_is_being_copied_stays_until_the_copy_is_complete() {
+    let mut backups = daily(3, "2026-02-18");
+    backups[1].awaits_copy = true;
+    let decision = decide_at(&backups, &within(1), 1, "2026-02-18 02:05");
+    assert_snapshot!(shown(&decision), @"
+    keep   2026-02-18 02:00: the one verified backup that always stays; no older than 1 day
+    keep   2026-02-17 02:00: its copy is not complete
+    remove 2026-02-16 02:00: older than 1 day
+    ");
+}
+
+#[test]
 fn what_was_made_before_a_loss_stays_until_that_is_accepted() {
     let mut backups = daily(5, "2026-02-18");
     for backup in &mut backups[2..] {
@@ -429,6 +444,7 @@ fn days_are_those_of_the_wall_clock() {
         partial: false,
         pinned: false,
         held: false,
+        awaits_copy: false,
     });
     let rules = Rules {
         daily: Some(count(2)),
@@ -460,6 +476,7 @@ fn a_day_that_the_wall_clock_visits_twice_is_counted_once() {
         partial: false,
         pinned: false,
         held: false,
+        awaits_copy: false,
     });
     let rules = Rules {
         daily: Some(count(2)),

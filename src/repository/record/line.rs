@@ -6,10 +6,11 @@ use uuid::Uuid;
 
 use super::fields::Fields;
 use super::{
-    BackupDetails, Damage, DefinitionsDetails, Details, DrillDetails, Event, Operation, PhaseTime,
-    Record, Removal, RestoreDetails, SideNames, Subject, TriedDefinitions, VerifyDetails,
+    BackupDetails, CopyDetails, Damage, DefinitionsDetails, Details, DrillDetails, Event,
+    Operation, PhaseTime, Record, Removal, RestoreDetails, SideNames, Subject, TriedDefinitions,
+    VerifyDetails,
 };
-use crate::policy::{Accepted, Loss, Series};
+use crate::policy::{Accepted, CopyState, Loss, Series};
 use crate::repository::requester::Requester;
 use crate::repository::restoration::Restoration;
 
@@ -42,6 +43,13 @@ impl Details {
             Operation::Definitions => Self::Definitions(DefinitionsDetails {
                 subject: Subject::take(fields)?,
                 tried: fields.take("definitions")?,
+            }),
+            Operation::Copy => Self::Copy(CopyDetails {
+                subject: Subject::take(fields)?,
+                destination: fields.take("destination")?,
+                bytes: fields.take("bytes")?,
+                copy: fields.take("copy")?,
+                removed: fields.take("removed")?,
             }),
             Operation::Prune => Self::Prune {
                 removed: fields.take("removed")?,
@@ -139,6 +147,10 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     definitions: Option<&'a TriedDefinitions>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    destination: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    copy: Option<CopyState>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     restoration: Option<&'a Restoration>,
     #[serde(skip_serializing_if = "Option::is_none")]
     accepted: Option<Accepted>,
@@ -177,6 +189,8 @@ impl<'a> Line<'a> {
             beside: None,
             phases: &[],
             definitions: None,
+            destination: None,
+            copy: None,
             restoration: record.restoration(),
             accepted: None,
             lost: None,
@@ -210,6 +224,14 @@ impl<'a> Line<'a> {
             Details::Definitions(details) => Self {
                 series: details.subject.series.as_ref(),
                 definitions: details.tried.as_ref(),
+                ..line
+            },
+            Details::Copy(details) => Self {
+                series: details.subject.series.as_ref(),
+                destination: details.destination.as_deref(),
+                bytes: details.bytes,
+                copy: details.copy,
+                removed: &details.removed,
                 ..line
             },
             Details::Pin(subject) | Details::Unpin(subject) | Details::Quarantine(subject) => {

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::names::Stem;
 use super::requester::Requester;
 use super::restoration::Restoration;
-use crate::policy::{Accepted, DefinitionsResult, DefinitionsTrial, Loss, Series};
+use crate::policy::{Accepted, CopyState, DefinitionsResult, DefinitionsTrial, Loss, Series};
 use fields::Fields;
 
 /// One line of the ledger.
@@ -53,6 +53,8 @@ pub enum Details {
     Drill(DrillDetails),
     /// Loads the definitions of a backup into a temporary cluster, without its rows.
     Definitions(DefinitionsDetails),
+    /// Copies a backup to a destination.
+    Copy(CopyDetails),
     /// Removes what retention no longer keeps.
     Prune {
         /// Backups removed, each with the reasons (P3).
@@ -145,6 +147,22 @@ pub struct DefinitionsDetails {
     pub tried: Option<TriedDefinitions>,
 }
 
+/// What is on record of a copy.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CopyDetails {
+    /// The backup, once one was chosen.
+    pub subject: Subject,
+    /// The destination.
+    pub destination: Option<String>,
+    /// Bytes that were sent.
+    pub bytes: Option<u64>,
+    /// How far the copy is proved.
+    pub copy: Option<CopyState>,
+    /// Copies that retention removed at the destination, by their backups, each with the reasons (P3). Of the
+    /// backups themselves it says nothing.
+    pub removed: Vec<Removal>,
+}
+
 /// Definitions that were tried.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TriedDefinitions {
@@ -230,6 +248,8 @@ pub enum Operation {
     Drill,
     /// Loads the definitions of a backup into a temporary cluster, without its rows.
     Definitions,
+    /// Copies a backup to a destination.
+    Copy,
     /// Removes what retention no longer keeps.
     Prune,
     /// Pins a backup.
@@ -311,6 +331,7 @@ impl Record {
             Details::Verify(_) => Operation::Verify,
             Details::Drill(_) => Operation::Drill,
             Details::Definitions(_) => Operation::Definitions,
+            Details::Copy(_) => Operation::Copy,
             Details::Prune { .. } => Operation::Prune,
             Details::Pin(_) => Operation::Pin,
             Details::Unpin(_) => Operation::Unpin,
@@ -330,6 +351,7 @@ impl Record {
             | Details::Accept { backup, .. } => backup,
             Details::Drill(DrillDetails { subject, .. })
             | Details::Definitions(DefinitionsDetails { subject, .. })
+            | Details::Copy(CopyDetails { subject, .. })
             | Details::Pin(subject)
             | Details::Unpin(subject)
             | Details::Quarantine(subject)
@@ -339,10 +361,18 @@ impl Record {
         backup.as_deref()
     }
 
-    /// Backups that were removed.
+    /// Backups that were removed here. A copy that was removed elsewhere explains no backup's absence.
     pub fn removed(&self) -> &[Removal] {
         match &self.details {
             Details::Backup(BackupDetails { removed, .. }) | Details::Prune { removed } => removed,
+            _ => &[],
+        }
+    }
+
+    /// Copies that were removed at a destination, by their backups.
+    pub fn removed_copies(&self) -> &[Removal] {
+        match &self.details {
+            Details::Copy(CopyDetails { removed, .. }) => removed,
             _ => &[],
         }
     }
@@ -409,6 +439,7 @@ impl Details {
             Operation::Verify => Self::Verify(VerifyDetails::default()),
             Operation::Drill => Self::Drill(DrillDetails::default()),
             Operation::Definitions => Self::Definitions(DefinitionsDetails::default()),
+            Operation::Copy => Self::Copy(CopyDetails::default()),
             Operation::Prune => Self::Prune {
                 removed: Vec::new(),
             },
@@ -459,6 +490,12 @@ impl From<DrillDetails> for Details {
 impl From<DefinitionsDetails> for Details {
     fn from(details: DefinitionsDetails) -> Self {
         Self::Definitions(details)
+    }
+}
+
+impl From<CopyDetails> for Details {
+    fn from(details: CopyDetails) -> Self {
+        Self::Copy(details)
     }
 }
 

@@ -25,6 +25,8 @@ fn crowded(operation: &str) -> Value {
         "beside": {"loads_into": "shop_restoring"},
         "phases": [{"phase": "load", "seconds": 1.5}],
         "definitions": {"digest": "0a", "result": "refused"},
+        "destination": "offsite",
+        "copy": "read_back",
         "restoration": {"server": "db1:5432"},
         "accepted": "vanished",
         "lost": [],
@@ -33,11 +35,12 @@ fn crowded(operation: &str) -> Value {
     })
 }
 
-const OPERATIONS: [(&str, Operation, usize); 12] = [
+const OPERATIONS: [(&str, Operation, usize); 13] = [
     ("backup", Operation::Backup, 6),
     ("verify", Operation::Verify, 4),
     ("drill", Operation::Drill, 5),
     ("definitions", Operation::Definitions, 3),
+    ("copy", Operation::Copy, 6),
     ("prune", Operation::Prune, 1),
     ("pin", Operation::Pin, 2),
     ("unpin", Operation::Unpin, 2),
@@ -50,8 +53,8 @@ const OPERATIONS: [(&str, Operation, usize); 12] = [
 
 #[test]
 fn what_an_operation_does_not_have_is_kept_as_it_is() {
-    /// Of 24 keys, nine and the operation are of every record.
-    const OF_ONE_OPERATION: usize = 14;
+    /// Of 26 keys, nine and the operation are of every record.
+    const OF_ONE_OPERATION: usize = 16;
     for (word, operation, has) in OPERATIONS {
         let line = crowded(word);
         let record: Record = serde_json::from_value(line.clone()).unwrap();
@@ -59,6 +62,17 @@ fn what_an_operation_does_not_have_is_kept_as_it_is() {
         assert_eq!(record.unknown.len(), OF_ONE_OPERATION - has, "{word}");
         assert_eq!(serde_json::to_value(&record).unwrap(), line, "{word}");
     }
+}
+
+/// Who looks for a backup that is gone asks what was removed.
+#[test]
+fn a_copy_that_was_removed_explains_no_backups_absence() {
+    let record: Record = serde_json::from_value(crowded("copy")).unwrap();
+    assert_eq!(record.removed(), []);
+    assert_eq!(record.removed_copies()[0].backup, "a");
+    let record: Record = serde_json::from_value(crowded("prune")).unwrap();
+    assert_eq!(record.removed()[0].backup, "a");
+    assert_eq!(record.removed_copies(), []);
 }
 
 #[test]
@@ -89,7 +103,7 @@ fn what_is_no_record_is_refused() {
         assert_eq!(error.to_string(), format!("missing field `{key}`"));
     }
     for (key, value) in [
-        ("operation", json!("copy")),
+        ("operation", json!("move")),
         ("event", json!("postponed")),
         ("series", json!("No Series")),
         ("bytes", json!(-1)),

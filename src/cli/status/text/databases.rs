@@ -10,7 +10,7 @@ use crate::cli::status::spark::Letters;
 use crate::cli::table::{Column, Table};
 use crate::cli::wrap::wrapped;
 use crate::display::rough_span;
-use crate::jobs::phrases::{drilled, in_30_days, verified};
+use crate::jobs::phrases::{copied, copied_in_all, drilled, in_30_days, verified};
 use crate::jobs::{DatabaseStatus, Line, StatusReport};
 use crate::policy::{SeriesFacts, age};
 
@@ -76,6 +76,9 @@ pub(super) fn paragraph(
             in_30_days(database)
         ),
     )?;
+    for copies in &facts.copies {
+        wrapped(out, "  ", &copied(copies, status.at))?;
+    }
     Ok(())
 }
 
@@ -119,6 +122,9 @@ pub(super) fn table(
         }
     }
     table.print("", out)?;
+    for copies in copied_in_all(&status.databases) {
+        wrapped(out, "  ", &copies)?;
+    }
     Ok(())
 }
 

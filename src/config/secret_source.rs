@@ -1,22 +1,29 @@
-//! Secrets of channels: read when they are needed, from files that are closed to others or from systemd's
-//! credentials.
+//! Secrets that the configuration names: read when they are needed, from files that are closed to others or
+//! from systemd's credentials.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::Path;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
-use super::error::SendError;
-use crate::config::PasswordSource;
+use super::plan::PasswordSource;
 use crate::secret_file::{FileMode, opening_advice};
 use crate::{credential, identity, regular_file};
 
-/// A secret: the first line of what holds it.
-pub(super) fn read(
+/// A secret that cannot be had, in words that do not show it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct NoSecret(pub(crate) String);
+
+/// All that a source of secrets holds; the first line of it is not empty.
+///
+/// # Errors
+/// It cannot be read, is empty, or others can read it.
+pub(crate) fn secret_text(
     source: &PasswordSource,
     environment: &BTreeMap<String, String>,
-) -> Result<SecretString, SendError> {
+) -> Result<SecretString, NoSecret> {
     let text = match source {
         PasswordSource::Inline(secret) => return Ok(secret.clone()),
         PasswordSource::File(path) => closed_file(path)?,
@@ -27,22 +34,38 @@ pub(super) fn read(
             file(&Path::new(directory).join(name))?
         }
     };
-    match text
+    if text
         .lines()
         .next()
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
+        .is_none_or(|line| line.trim().is_empty())
     {
-        Some(line) => Ok(SecretString::from(line)),
-        None => Err(SendError::later(format!(
-            "the first line of {} is empty",
-            shown(source)
-        ))),
+        let message = format!("the first line of {} is empty", shown(source));
+        return Err(NoSecret(message));
     }
+    Ok(SecretString::from(text))
+}
+
+/// A secret: the first line of what holds it.
+///
+/// # Errors
+/// Those of [`secret_text`].
+pub(crate) fn secret(
+    source: &PasswordSource,
+    environment: &BTreeMap<String, String>,
+) -> Result<SecretString, NoSecret> {
+    let text = secret_text(source, environment)?;
+    if matches!(source, PasswordSource::Inline(_)) {
+        return Ok(text);
+    }
+    let line = text.expose_secret().lines().next().unwrap_or_default();
+    Ok(SecretString::from(line.trim()))
 }
 
 /// The text of a file with secrets, which others must not be able to read.
-pub(super) fn closed_file(path: &Path) -> Result<String, SendError> {
+///
+/// # Errors
+/// They can, or it cannot be read.
+pub(crate) fn closed_file(path: &Path) -> Result<String, NoSecret> {
     if credential::is_elsewhere(path) {
         return Err(only_in_the_service(
             &credential::name(path).unwrap_or_default(),
@@ -52,7 +75,7 @@ pub(super) fn closed_file(path: &Path) -> Result<String, SendError> {
         && let Ok(metadata) = path.metadata()
         && let Some(file_mode) = FileMode::of(&metadata)
     {
-        return Err(SendError::later(format!(
+        return Err(NoSecret(format!(
             "{} can be read by others (mode {:04o})\nhint: {}",
             path.display(),
             file_mode.mode,
@@ -62,8 +85,11 @@ pub(super) fn closed_file(path: &Path) -> Result<String, SendError> {
     file(path)
 }
 
-/// The text of a file.
-pub(super) fn file(path: &Path) -> Result<String, SendError> {
+/// The text of a file that the configuration names.
+///
+/// # Errors
+/// It cannot be read.
+pub(crate) fn file(path: &Path) -> Result<String, NoSecret> {
     regular_file::read_to_string(path).map_err(|error| {
         let is_refused = error.kind() == std::io::ErrorKind::PermissionDenied;
         let hint = match path.metadata() {
@@ -72,12 +98,12 @@ pub(super) fn file(path: &Path) -> Result<String, SendError> {
             }
             _ => String::new(),
         };
-        SendError::later(format!("cannot read {}: {error}{hint}", path.display()))
+        NoSecret(format!("cannot read {}: {error}{hint}", path.display()))
     })
 }
 
-fn only_in_the_service(name: &str) -> SendError {
-    SendError::later(format!(
+fn only_in_the_service(name: &str) -> NoSecret {
+    NoSecret(format!(
         "the credential {name:?} exists only inside the service, whose unit needs {}\nhint: by hand, {}",
         credential::loading(name),
         identity::in_shell_of_root(&identity::with_credential(name))

@@ -1,0 +1,207 @@
+//! `--from`: the destination that copies are read from, and whose signatures count there.
+
+use std::path::PathBuf;
+
+use super::env::CommandEnv;
+use super::failure::{Failure, FailureKind};
+use super::identities;
+use super::interrupt::Interrupt;
+use super::session::Session;
+use crate::config::{DestinationSettings, Loaded};
+use crate::copies::{Identities, InvalidSigners, Place, Signer, TrustedSigners};
+use crate::destination;
+use crate::display::{one_line, shell_word};
+use crate::jobs::{
+    CopySource, JobError, WantedPlaces, find_places, own_signer, signers_there, untrusted,
+};
+
+/// What these options are about.
+pub(super) const HEADING: &str = "Copies at a destination";
+
+/// The options that say where copies are, and whom to trust there.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(super) struct FromArgs {
+    /// Read copies from a destination: its name in the configuration, `s3://BUCKET/PREFIX` (with the usual
+    /// `AWS_…` variables), or `file:///PATH`
+    #[arg(long, value_name = "NAME|URL", help_heading = HEADING)]
+    pub(super) from: Option<String>,
+    /// Host that the copies are of
+    #[arg(long, value_name = "HOST", requires = "from", help_heading = HEADING)]
+    host: Option<String>,
+    /// Trust copies that are signed by this key; can be repeated
+    #[arg(
+        long = "signer",
+        value_name = "SHA256:…",
+        requires = "from",
+        conflicts_with = "any_signer",
+        help_heading = HEADING
+    )]
+    signers: Vec<String>,
+    /// Trust copies whoever has signed them
+    #[arg(long, requires = "from", help_heading = HEADING)]
+    any_signer: bool,
+}
+
+/// The option with the secret key.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(super) struct IdentityArgs {
+    /// Secret key that opens encrypted copies, a file of age or OpenSSH; - reads it from stdin
+    #[arg(long, value_name = "FILE", requires = "from", help_heading = HEADING)]
+    identity: Option<PathBuf>,
+}
+
+impl IdentityArgs {
+    /// Reads the secret keys; none where none is given. A passphrase is asked for where one is needed.
+    ///
+    /// # Errors
+    /// When they cannot be read, or are of no use.
+    pub(super) async fn read(&self, interrupt: &Interrupt) -> Result<Option<Identities>, Failure> {
+        match &self.identity {
+            Some(file) => identities::read(file, interrupt).await.map(Some),
+            None => Ok(None),
+        }
+    }
+}
+
+/// A destination that was opened.
+pub(super) struct OpenSource {
+    pub(super) source: CopySource,
+    /// The host that is meant where none is named.
+    own_host: Option<String>,
+    /// Whether it is known whom to trust there.
+    has_trust: bool,
+}
+
+impl FromArgs {
+    /// Whether what is read needs no configuration.
+    pub(super) fn is_address(&self) -> bool {
+        self.from.as_ref().is_some_and(|from| from.contains("://"))
+    }
+
+    /// The configuration; an address needs none.
+    pub(super) fn load(&self, env: &CommandEnv<'_>) -> Result<Loaded, Failure> {
+        if self.is_address() {
+            env.load_for_path()
+        } else {
+            env.load_to_read()
+        }
+    }
+
+    /// Opens the destination.
+    ///
+    /// # Errors
+    /// When it is not configured, is no address, or cannot be used.
+    pub(super) fn open(&self, session: &Session<'_>) -> Result<OpenSource, Failure> {
+        let from = self.from.as_deref().unwrap_or_default();
+        let environment = &session.env.source.environment;
+        let (settings, own) = if self.is_address() {
+            let settings = DestinationSettings::of_url(from, environment);
+            let settings = settings.map_err(|error| {
+                Failure::usage(format!(
+                    "--from: {error}\nhint: write s3://BUCKET/PREFIX or file:///PATH"
+                ))
+            })?;
+            (settings, None)
+        } else {
+            let own = own_signer(&session.context, session.plan());
+            let own = own.map_err(|error| session.failure(&error))?;
+            (configured(session, from)?, Some(own))
+        };
+        let store = destination::open(&settings, environment)
+            .map_err(|error| session.failure(&JobError::from(error)))?;
+        let trusted = self.trusted(session, own.as_ref())?;
+        let has_trust = self.any_signer || !self.signers.is_empty() || own.is_some();
+        let own_host = own.as_ref().map(|(host, _)| host.clone());
+        Ok(OpenSource {
+            source: CopySource {
+                label: one_line(from),
+                store,
+                trusted,
+            },
+            own_host,
+            has_trust,
+        })
+    }
+
+    /// Whose signatures count: those that are given, and by a name of the configuration this host's own and
+    /// those that the configuration trusts.
+    fn trusted(
+        &self,
+        session: &Session<'_>,
+        own: Option<&(String, Option<Signer>)>,
+    ) -> Result<TrustedSigners, Failure> {
+        let invalid = |error: InvalidSigners| Failure::usage(error.to_string());
+        let mut trusted = if self.any_signer {
+            TrustedSigners::any()
+        } else {
+            TrustedSigners::default()
+        };
+        for signer in &self.signers {
+            trusted = trusted.with_fingerprint(signer).map_err(invalid)?;
+        }
+        let Some((host, signer)) = own else {
+            return Ok(trusted);
+        };
+        if let Some(signer) = signer {
+            trusted = trusted.with_own(host, signer);
+        }
+        Ok(trusted.with_allowed(&session.plan().trusted_signers))
+    }
+
+    /// The places there that are meant, at least one.
+    ///
+    /// # Errors
+    /// When there is none, or whom to trust is not said: then those who have signed are listed.
+    pub(super) async fn places(
+        &self,
+        session: &Session<'_>,
+        open: &OpenSource,
+        databases: &[String],
+    ) -> Result<Vec<Place>, Failure> {
+        let run = session.begin();
+        let wanted = WantedPlaces {
+            host: self.host.as_deref().or(open.own_host.as_deref()),
+            databases,
+        };
+        let found = find_places(&run, &open.source, wanted).await;
+        let found = found.map_err(|error| session.failure(&error))?;
+        if open.has_trust {
+            return Ok(found);
+        }
+        let signers = signers_there(&run, &open.source, &found).await;
+        let signers = signers.map_err(|error| session.failure(&error))?;
+        if signers.is_empty() {
+            return Err(Failure::new(
+                FailureKind::Damaged,
+                format!(
+                    "no copy at {} has a valid signature\n\
+                     hint: `pgbackupd list --from {} --any-signer` shows what is wrong with each",
+                    open.source.label,
+                    shell_word(&open.source.label)
+                ),
+            ));
+        }
+        let why = format!("it is not said whom to trust at {}", open.source.label);
+        Err(Failure::usage(untrusted(&why, &signers)))
+    }
+}
+
+/// The settings of a destination of the configuration.
+fn configured(session: &Session<'_>, name: &str) -> Result<DestinationSettings, Failure> {
+    let all = &session.plan().destinations;
+    if let Some(found) = all.iter().find(|one| one.name == name) {
+        return Ok(found.settings.clone());
+    }
+    let names: Vec<&str> = all.iter().map(|one| one.name.as_str()).collect();
+    let hint = if names.is_empty() {
+        "give an address, s3://BUCKET/PREFIX or file:///PATH".to_owned()
+    } else {
+        format!(
+            "configured are {}; an address begins with s3:// or file:///",
+            names.join(", ")
+        )
+    };
+    Err(Failure::usage(format!(
+        "no destination {name:?} is configured\nhint: {hint}"
+    )))
+}

@@ -1,0 +1,115 @@
+//! `pgbackupd key show`: who this host is at its destinations, and whom its copies are encrypted to.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::host::HostKeys;
+use crate::cli::env::CommandEnv;
+use crate::cli::failure::Failure;
+use crate::cli::report::{self, one_line};
+use crate::cli::session::Session;
+use crate::cli::wrap::wrapped;
+
+/// Show this host's name and signer, and whom copies are encrypted to.
+///
+/// Nothing of it is secret. The signer is made at its first use, in the state directory.
+#[derive(Clone, Debug, clap::Args)]
+pub(in crate::cli) struct Args {}
+
+/// What `key show --json` prints.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub(in crate::cli) struct ShownKeys {
+    /// This host's name at the destinations.
+    host: String,
+    /// The signing key; null if it cannot be read or made.
+    signer: Option<ShownSigner>,
+    /// The file of the signing key.
+    signer_file: PathBuf,
+    /// The recipients, in the order of the configuration.
+    recipients: Vec<ShownRecipient>,
+}
+
+/// The signing key's public half.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub(in crate::cli) struct ShownSigner {
+    /// Its fingerprint, `SHA256:…`.
+    fingerprint: String,
+    /// Its public key, as a `.pub` file has it.
+    public_key: String,
+    /// The line of an `allowed_signers` file that trusts it for this host.
+    allowed_signers: String,
+}
+
+/// A recipient.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub(in crate::cli) struct ShownRecipient {
+    /// Its fingerprint, `SHA256:…`.
+    pub(super) fingerprint: String,
+    /// The public key.
+    pub(super) recipient: String,
+}
+
+pub(super) fn run(_: &Args, env: &CommandEnv<'_>, out: &mut dyn Write) -> Result<(), Failure> {
+    let session = Session::new(env, env.load()?);
+    let keys = HostKeys::read(&session)?;
+    if env.json {
+        let shown = ShownKeys {
+            signer: keys.signer.as_ref().ok().map(|signer| ShownSigner {
+                fingerprint: signer.fingerprint(),
+                public_key: signer.public_line(),
+                allowed_signers: signer.allowed_signers_line(&keys.host),
+            }),
+            recipients: recipients(&keys),
+            host: keys.host,
+            signer_file: keys.signer_file,
+        };
+        report::json(&shown, out)?;
+    } else {
+        print(&keys, out)?;
+    }
+    keys.signer.map(drop)
+}
+
+/// The recipients as JSON has them.
+pub(super) fn recipients(keys: &HostKeys<'_>) -> Vec<ShownRecipient> {
+    let recipients = keys.recipients.iter();
+    recipients
+        .map(|recipient| ShownRecipient {
+            fingerprint: recipient.fingerprint().to_owned(),
+            recipient: recipient.to_string(),
+        })
+        .collect()
+}
+
+fn print(keys: &HostKeys<'_>, out: &mut dyn Write) -> Result<(), Failure> {
+    writeln!(out, "host:    {}", one_line(&keys.host))?;
+    if let Ok(signer) = &keys.signer {
+        writeln!(out, "signer:  {}", signer.fingerprint())?;
+        writeln!(out, "         {}", keys.signer_file.display())?;
+    }
+    match keys.recipients {
+        [] => wrapped(
+            out,
+            "recipients: ",
+            "none: `pgbackupd key generate` makes a key, and prints what to configure",
+        )?,
+        [_] => writeln!(out, "recipient, whose identity opens every copy:")?,
+        many => writeln!(
+            out,
+            "recipients, {}, the identity of any one opens every copy:",
+            many.len()
+        )?,
+    }
+    for recipient in keys.recipients {
+        writeln!(out, "  {}", recipient.fingerprint())?;
+        writeln!(out, "    {}", one_line(&recipient.to_string()))?;
+    }
+    if let Ok(signer) = &keys.signer {
+        writeln!(out, "\nThis line trusts the signer on another machine:\n")?;
+        writeln!(out, "{}", signer.allowed_signers_line(&keys.host))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,488 @@
+//! Where copies go: the destinations of the plan.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use reqwest::Url;
+
+use super::address;
+use super::findings::{Findings, is_name, key, names_are};
+use super::fragment::{CredentialsFrom, DestinationFragment, Fragment};
+use super::keeping;
+use super::layer::Key;
+use super::plan::{
+    Destination, DestinationAddress, DestinationSettings, PasswordSource, Patterns, S3Credentials,
+    S3Settings, Server, ServerSideEncryption,
+};
+use super::servers;
+use crate::policy::Series;
+
+/// So long may one request take: 16 MiB over half a megabit a second.
+const TIMEOUT: Duration = Duration::from_secs(5 * 60);
+
+/// What takes longer would hold up the end of the service for as long.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(60 * 60);
+
+/// Of each series the newest so many are copied.
+const BACKFILL: NonZeroU32 = NonZeroU32::new(10).unwrap();
+
+/// Where AWS has everything that names no region.
+const REGION: &str = "us-east-1";
+
+/// Settings that only a store has.
+const OF_S3: [&str; 12] = [
+    "endpoint",
+    "region",
+    "path_style",
+    "credentials",
+    "access_key_id",
+    "secret_key_file",
+    "credential",
+    "ca_file",
+    "proxy",
+    "storage_class",
+    "sse",
+    "sse_key",
+];
+
+/// Settings that only a directory has.
+const OF_A_DIRECTORY: [&str; 1] = ["mounted"];
+
+/// A destination as written, and where.
+struct Written<'f> {
+    table: Key,
+    fragment: &'f DestinationFragment,
+}
+
+impl Written<'_> {
+    /// The key of one of its settings.
+    fn key(&self, name: &str) -> Key {
+        [self.table.as_slice(), &key(&[name])].concat()
+    }
+}
+
+/// All destinations.
+pub(super) fn destinations(findings: &mut Findings<'_>, fragment: &Fragment) -> Vec<Destination> {
+    let mut destinations = Vec::new();
+    for (name, destination) in &fragment.destinations {
+        let written = Written {
+            table: key(&["destinations", name]),
+            fragment: destination,
+        };
+        if !is_name(name) {
+            let message = format!("invalid name of a destination {name:?}");
+            findings.refuse_key(&written.table, message, Some(names_are()));
+        }
+        let address = address_of(findings, &written);
+        let series = series(findings, &written, fragment);
+        let databases = match &destination.databases {
+            Some(list) => servers::patterns(findings, &written.key("databases"), Some(list)),
+            None => Patterns::default(),
+        };
+        let retention = keeping::of_copies(findings, &written.table, destination, fragment);
+        let timeout = timeout(findings, &written);
+        destinations.extend(address.map(|address| Destination {
+            name: name.clone(),
+            settings: DestinationSettings { address, timeout },
+            rate: destination.rate.as_ref().map(|rate| rate.0),
+            series,
+            databases,
+            backfill: destination.backfill.map_or(BACKFILL, |count| count.0),
+            retention,
+            plain: destination.plain.unwrap_or(false),
+        }));
+    }
+    refuse_one_place_twice(findings, &destinations);
+    destinations
+}
+
+/// Refuses a second destination at the place of another one: what is there once would count as two copies.
+fn refuse_one_place_twice(findings: &mut Findings<'_>, destinations: &[Destination]) {
+    let place = |one: &Destination| match &one.settings.address {
+        DestinationAddress::S3(s3) => (one.settings.url(), s3.endpoint.clone()),
+        DestinationAddress::Directory { .. } => (one.settings.url(), None),
+    };
+    for (index, one) in destinations.iter().enumerate() {
+        let mut earlier = destinations[..index].iter();
+        if let Some(other) = earlier.find(|other| place(other) == place(one)) {
+            findings.refuse(
+                &key(&["destinations", &one.name, "url"]),
+                format!("the destination {} is at the same place", other.name),
+                Some("give one of the two another bucket, prefix or directory".to_owned()),
+            );
+        }
+    }
+}
+
+/// Refuses a destination in a directory of backups, or around one: it is lost with them, and its names are those
+/// of databases.
+pub(super) fn refuse_directories_of_backups(
+    findings: &mut Findings<'_>,
+    destinations: &[Destination],
+    servers: &[Server],
+) {
+    for one in destinations {
+        let DestinationAddress::Directory { path, .. } = &one.settings.address else {
+            continue;
+        };
+        let is_one_place = |backups: &Path| path.starts_with(backups) || backups.starts_with(path);
+        if let Some(server) = servers
+            .iter()
+            .find(|server| is_one_place(&server.directory))
+        {
+            findings.refuse(
+                &key(&["destinations", &one.name, "url"]),
+                format!(
+                    "the backups themselves are in {}",
+                    server.directory.display()
+                ),
+                Some("name a directory on another disk".to_owned()),
+            );
+        }
+    }
+}
+
+fn address_of(findings: &mut Findings<'_>, written: &Written<'_>) -> Option<DestinationAddress> {
+    let way = || Some("write url = \"s3://BUCKET/PREFIX\" or url = \"file:///PATH\"".to_owned());
+    let Some(url) = &written.fragment.url else {
+        findings.refuse_key(
+            &written.table,
+            "the destination has no url".to_owned(),
+            way(),
+        );
+        return None;
+    };
+    match place(url) {
+        Ok(Place::Directory(path)) => {
+            refuse_settings_of_others(findings, written, (&OF_S3, "s3://"));
+            Some(DestinationAddress::Directory {
+                path,
+                mounted: written.fragment.mounted.unwrap_or(false),
+            })
+        }
+        Ok(Place::Bucket { bucket, prefix }) => {
+            refuse_settings_of_others(findings, written, (&OF_A_DIRECTORY, "file://"));
+            s3(findings, written, (bucket, prefix)).map(|s3| DestinationAddress::S3(Box::new(s3)))
+        }
+        Err(message) => {
+            findings.refuse(&written.key("url"), message, way());
+            None
+        }
+    }
+}
+
+/// What an address leads to.
+enum Place {
+    Directory(PathBuf),
+    Bucket {
+        bucket: String,
+        prefix: Option<String>,
+    },
+}
+
+/// Reads an address; an error does not show it.
+fn place(text: &str) -> Result<Place, String> {
+    let url: Url = text
+        .parse()
+        .map_err(|_| "an address begins with s3:// or file:///".to_owned())?;
+    if url.password().is_some()
+        || !url.username().is_empty()
+        || url.query().is_some()
+        || url.fragment().is_some()
+    {
+        return Err("an address has no user, no question mark and no # in it".to_owned());
+    }
+    match url.scheme() {
+        "file" => {
+            let path = url
+                .to_file_path()
+                .ok()
+                .filter(|path| path.parent().is_some());
+            let path = path.map(|path| path.components().collect());
+            path.map(Place::Directory)
+                .ok_or_else(|| "file:// is followed by the path of a directory".to_owned())
+        }
+        "s3" => {
+            let bucket = url.host_str().unwrap_or_default();
+            let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+            let is_bucket = (3..=63).contains(&bucket.len()) && bucket.bytes().all(is_plain);
+            if !is_bucket || url.port().is_some() {
+                return Err("s3:// is followed by the name of a bucket".to_owned());
+            }
+            let prefix = url.path().trim_matches('/');
+            let is_segment = |segment: &str| {
+                !matches!(segment, "" | "." | "..")
+                    && segment.bytes().all(|byte| is_plain(byte) || byte == b'=')
+            };
+            // Keys below it need their own length.
+            if !prefix.is_empty() && (prefix.len() > 256 || !prefix.split('/').all(is_segment)) {
+                return Err(
+                    "a prefix is made of ASCII letters, digits, and . _ - = between slashes"
+                        .to_owned(),
+                );
+            }
+            Ok(Place::Bucket {
+                bucket: bucket.to_owned(),
+                prefix: (!prefix.is_empty()).then(|| prefix.to_owned()),
+            })
+        }
+        _ => Err("an address begins with s3:// or file:///".to_owned()),
+    }
+}
+
+fn refuse_settings_of_others(
+    findings: &mut Findings<'_>,
+    written: &Written<'_>,
+    (names, scheme): (&[&str], &str),
+) {
+    for name in names {
+        let at = written.key(name);
+        if findings.settings.is_written(&at) {
+            let message = format!("only a destination at {scheme} has {name}");
+            findings.refuse_key(&at, message, Some("remove it".to_owned()));
+        }
+    }
+}
+
+fn s3(
+    findings: &mut Findings<'_>,
+    written: &Written<'_>,
+    (bucket, prefix): (String, Option<String>),
+) -> Option<S3Settings> {
+    let fragment = written.fragment;
+    for name in ["endpoint", "proxy"] {
+        about_host(findings, written, name);
+    }
+    for (name, value) in [
+        ("region", &fragment.region),
+        ("access_key_id", &fragment.access_key_id),
+        ("storage_class", &fragment.storage_class),
+        ("sse_key", &fragment.sse_key),
+    ] {
+        let is_word =
+            |text: &String| !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic());
+        if value.as_ref().is_some_and(|text| !is_word(text)) {
+            let message = format!("invalid {name}: it is one word of ASCII characters");
+            findings.refuse(&written.key(name), message, None);
+        }
+    }
+    let sse = fragment.sse.map(|word| word.0);
+    if fragment.sse_key.is_some() && sse != Some(ServerSideEncryption::Kms) {
+        findings.refuse_key(
+            &written.key("sse_key"),
+            "only the encryption \"aws:kms\" has a key".to_owned(),
+            Some("write sse = \"aws:kms\", or remove it".to_owned()),
+        );
+    }
+    let credentials = credentials(findings, written)?;
+    let endpoint = fragment.endpoint.as_deref();
+    Some(S3Settings {
+        path_style: fragment
+            .path_style
+            .unwrap_or_else(|| is_path_style(&bucket, endpoint)),
+        bucket,
+        prefix,
+        endpoint: endpoint.map(|endpoint| endpoint.trim_end_matches('/').to_owned()),
+        region: fragment.region.clone().unwrap_or_else(|| REGION.to_owned()),
+        credentials,
+        ca_file: fragment.ca_file.clone().map(|path| path.0),
+        proxy: fragment.proxy.clone(),
+        storage_class: fragment.storage_class.clone(),
+        sse,
+        sse_key: fragment.sse_key.clone(),
+    })
+}
+
+/// Compatible stores have the bucket in the path; AWS has it in the host's name, which needs a certificate
+/// that a name with dots does not match.
+fn is_path_style(bucket: &str, endpoint: Option<&str>) -> bool {
+    endpoint.is_some() || bucket.contains('.')
+}
+
+/// Whether an address leads to a host and to nothing on it.
+fn about_host(findings: &mut Findings<'_>, written: &Written<'_>, name: &str) {
+    let text = match name {
+        "endpoint" => &written.fragment.endpoint,
+        _ => &written.fragment.proxy,
+    };
+    let Some(text) = text else { return };
+    let at = written.key(name);
+    let way = Some(format!("write {name} = \"https://HOST:PORT\""));
+    match address::check(text) {
+        Err(message) => findings.refuse(&at, message, way),
+        Ok(url) if url.password().is_some() || !url.username().is_empty() => findings.refuse(
+            &at,
+            "a user or a password is in the address".to_owned(),
+            Some(match name {
+                "proxy" => "set HTTPS_PROXY in the environment of the service, and remove it here"
+                    .to_owned(),
+                _ => "write access_key_id, and name the secret by secret_key_file".to_owned(),
+            }),
+        ),
+        Ok(url) if url.path() != "/" || url.query().is_some() || url.fragment().is_some() => {
+            findings.refuse(&at, "something is behind the host".to_owned(), way);
+        }
+        Ok(url) if name == "endpoint" && url.scheme() == "http" && !is_this_machine(&url) => {
+            findings.warn(format!(
+                "{}: what goes to {} can be read and changed on its way; https:// protects it",
+                at.join("."),
+                url.origin().ascii_serialization()
+            ));
+        }
+        Ok(_) => {}
+    }
+}
+
+fn is_this_machine(url: &Url) -> bool {
+    matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"))
+}
+
+fn credentials(findings: &mut Findings<'_>, written: &Written<'_>) -> Option<S3Credentials> {
+    let fragment = written.fragment;
+    let from = fragment.credentials.map(|word| word.0);
+    let id = fragment.access_key_id.clone();
+    let (file, credential) = (&fragment.secret_key_file, &fragment.credential);
+    if matches!(from, None | Some(CredentialsFrom::Keys)) {
+        if file.is_some() && credential.is_some() {
+            findings.refuse_key(
+                &written.key("credential"),
+                "both secret_key_file and credential are set".to_owned(),
+                Some("leave one of them".to_owned()),
+            );
+        }
+        let file = file
+            .as_ref()
+            .map(|path| PasswordSource::File(path.0.clone()));
+        let credential = credential.as_ref();
+        let credential = credential.map(|name| PasswordSource::Credential(name.0.clone()));
+        let (message, way) = match (id, file.or(credential)) {
+            (Some(access_key_id), Some(secret)) => {
+                return Some(S3Credentials::Keys {
+                    access_key_id,
+                    secret,
+                });
+            }
+            (Some(_), None) => (
+                "the access key has no secret",
+                "name a file or a systemd credential with secret_key_file or credential",
+            ),
+            (None, Some(_)) => ("the secret key has no id", "write access_key_id = \"…\""),
+            (None, None) => (
+                "the destination has no credentials",
+                "write access_key_id with secret_key_file or credential; or credentials = \
+                 \"environment\", \"instance\" or \"web-identity\"",
+            ),
+        };
+        findings.refuse_key(&written.table, message.to_owned(), Some(way.to_owned()));
+        return None;
+    }
+    for name in ["access_key_id", "secret_key_file", "credential"] {
+        let at = written.key(name);
+        if findings.settings.is_written(&at) {
+            let message = format!("{name} is set, and the credentials come from elsewhere");
+            let way = "remove it, or write credentials = \"keys\"".to_owned();
+            findings.refuse_key(&at, message, Some(way));
+        }
+    }
+    from.map(|from| match from {
+        CredentialsFrom::Instance => S3Credentials::Instance,
+        CredentialsFrom::WebIdentity => S3Credentials::WebIdentity,
+        CredentialsFrom::Keys | CredentialsFrom::Environment => S3Credentials::Environment,
+    })
+}
+
+fn timeout(findings: &mut Findings<'_>, written: &Written<'_>) -> Duration {
+    let timeout = written.fragment.timeout.as_ref();
+    let timeout = timeout.map_or(TIMEOUT, |time| time.0);
+    if timeout > LONGEST_TIMEOUT {
+        findings.refuse(
+            &written.key("timeout"),
+            "no request may take so long".to_owned(),
+            Some("write at most timeout = \"1 hour\"".to_owned()),
+        );
+    }
+    timeout
+}
+
+/// The series whose backups are copied; one that no job makes is a slip.
+fn series(findings: &mut Findings<'_>, written: &Written<'_>, all: &Fragment) -> Vec<Series> {
+    let mut series = Vec::new();
+    let Some(list) = &written.fragment.series else {
+        return series;
+    };
+    if list.is_empty() {
+        let way = "name series, or remove it for all of them".to_owned();
+        let message = "the list of series is empty".to_owned();
+        findings.refuse(&written.key("series"), message, Some(way));
+    }
+    for (index, name) in list.iter().enumerate() {
+        let at = [written.key("series"), key(&[&index.to_string()])].concat();
+        match name.parse::<Series>() {
+            Ok(one) => {
+                let is_made =
+                    |job: &super::fragment::JobFragment| job.series.as_ref() == Some(name);
+                if !one.is_manual() && !all.jobs.values().any(is_made) {
+                    let message = format!("{}: no job makes the series {name}", at.join("."));
+                    findings.warn(message);
+                }
+                series.push(one);
+            }
+            Err(error) => findings.refuse(&at, error.to_string(), None),
+        }
+    }
+    series
+}
+
+impl DestinationSettings {
+    /// The settings of an address alone: those of a store come from the usual environment, `AWS_REGION`,
+    /// `AWS_ENDPOINT_URL`, `AWS_ACCESS_KEY_ID` and so on.
+    ///
+    /// # Errors
+    /// It is no address of a destination; the error does not show it.
+    pub fn of_url(text: &str, environment: &BTreeMap<String, String>) -> Result<Self, String> {
+        let variable = |names: &[&str]| {
+            let values = names.iter().filter_map(|name| environment.get(*name));
+            values.into_iter().find(|value| !value.is_empty()).cloned()
+        };
+        let address = match place(text)? {
+            Place::Directory(path) => DestinationAddress::Directory {
+                path,
+                mounted: false,
+            },
+            Place::Bucket { bucket, prefix } => {
+                let endpoint = variable(&["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]);
+                if let Some(endpoint) = &endpoint {
+                    let checked = address::check(endpoint);
+                    checked.map_err(|message| format!("AWS_ENDPOINT_URL: {message}"))?;
+                }
+                let credentials = if variable(&["AWS_ACCESS_KEY_ID"]).is_some() {
+                    S3Credentials::Environment
+                } else if variable(&["AWS_WEB_IDENTITY_TOKEN_FILE"]).is_some() {
+                    S3Credentials::WebIdentity
+                } else {
+                    S3Credentials::Instance
+                };
+                DestinationAddress::S3(Box::new(S3Settings {
+                    path_style: is_path_style(&bucket, endpoint.as_deref()),
+                    bucket,
+                    prefix,
+                    endpoint: endpoint.map(|endpoint| endpoint.trim_end_matches('/').to_owned()),
+                    region: variable(&["AWS_REGION", "AWS_DEFAULT_REGION"])
+                        .unwrap_or_else(|| REGION.to_owned()),
+                    credentials,
+                    ca_file: variable(&["AWS_CA_BUNDLE"]).map(PathBuf::from),
+                    proxy: None,
+                    storage_class: None,
+                    sse: None,
+                    sse_key: None,
+                }))
+            }
+        };
+        Ok(Self {
+            address,
+            timeout: TIMEOUT,
+        })
+    }
+}

@@ -1,0 +1,178 @@
+//! Where copies go: the destinations, checked.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use serde::Deserialize;
+
+use super::{PasswordSource, Patterns, Retention};
+use crate::policy::{Rules, Series};
+
+/// A place off this machine where copies go, and what of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Destination {
+    /// Its name in the configuration: `[destinations.NAME]`.
+    pub name: String,
+    /// How it is reached.
+    pub settings: DestinationSettings,
+    /// So many bytes a second are sent there at most, by all copies together; none for no limit.
+    pub rate: Option<ByteSize>,
+    /// Only backups of these series; without any, all.
+    pub series: Vec<Series>,
+    /// Only backups of databases that these match, as NAME or SERVER/NAME; without any, all.
+    pub databases: Patterns,
+    /// Of each series the newest so many are copied, and none that are older: what a new destination begins
+    /// with, and what is made up after it was out of reach.
+    pub backfill: NonZeroU32,
+    /// What of the copies there is kept.
+    pub retention: CopyRetention,
+    /// Whether copies may go there without encryption.
+    pub plain: bool,
+}
+
+/// What is kept of the copies at a destination.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CopyRetention {
+    /// Nothing is ever removed there.
+    Everything,
+    /// By the rules of each series, as at home; those of these series are the destination's own.
+    Rules(BTreeMap<Series, Rules>),
+}
+
+/// How a destination is reached.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DestinationSettings {
+    /// Where it is.
+    pub address: DestinationAddress,
+    /// So long may one request take.
+    pub timeout: Duration,
+}
+
+/// Where a destination is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum DestinationAddress {
+    /// A directory on another disk, or of another machine.
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// Whether something has to be mounted on it.
+        mounted: bool,
+    },
+    /// A bucket of a store that speaks S3.
+    S3(Box<S3Settings>),
+}
+
+/// A bucket of a store that speaks S3.
+#[derive(Clone, Debug, PartialEq)]
+pub struct S3Settings {
+    /// The bucket.
+    pub bucket: String,
+    /// What every key begins with, without a slash at its end; none for the bucket as a whole.
+    pub prefix: Option<String>,
+    /// The store's address without a bucket; none for AWS.
+    pub endpoint: Option<String>,
+    /// The region, which is part of every signature.
+    pub region: String,
+    /// Whether the bucket is in the path of an address; else it is part of the host's name.
+    pub path_style: bool,
+    /// Who asks.
+    pub credentials: S3Credentials,
+    /// Certificates of authorities that are trusted in place of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// The proxy, in place of that of the environment.
+    pub proxy: Option<String>,
+    /// The storage class of new objects; none for the bucket's usual one.
+    pub storage_class: Option<String>,
+    /// How the store encrypts objects; none for the bucket's usual way.
+    pub sse: Option<ServerSideEncryption>,
+    /// The key with which the store encrypts.
+    pub sse_key: Option<String>,
+}
+
+/// Who asks a store.
+#[derive(Clone, Debug, PartialEq)]
+pub enum S3Credentials {
+    /// A key of the configuration.
+    Keys {
+        /// The id of the access key.
+        access_key_id: String,
+        /// Where the secret key is; a second line is a session token.
+        secret: PasswordSource,
+    },
+    /// The variables `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN`.
+    Environment,
+    /// The role of the machine or the container, by its metadata service.
+    Instance,
+    /// The role of a token, by `AWS_WEB_IDENTITY_TOKEN_FILE` and `AWS_ROLE_ARN`.
+    WebIdentity,
+}
+
+/// How a store encrypts objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
+pub enum ServerSideEncryption {
+    /// With keys of the store's own.
+    #[serde(rename = "AES256")]
+    Aes256,
+    /// With a key of AWS's key management.
+    #[serde(rename = "aws:kms")]
+    Kms,
+}
+
+impl ServerSideEncryption {
+    /// As the configuration and the store write it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Aes256 => "AES256",
+            Self::Kms => "aws:kms",
+        }
+    }
+}
+
+impl Destination {
+    /// Whether backups of a series and a database are copied there.
+    pub fn wants(&self, series: &Series, (server, database): (&str, &str)) -> bool {
+        self.takes(server, database) && self.takes_series(series)
+    }
+
+    /// Whether backups of a series are copied there.
+    pub fn takes_series(&self, series: &Series) -> bool {
+        self.series.is_empty() || self.series.contains(series)
+    }
+
+    /// Whether backups of a database are copied there.
+    pub fn takes(&self, server: &str, database: &str) -> bool {
+        self.databases.is_empty()
+            || self.databases.is_match(database)
+            || self.databases.is_match(&format!("{server}/{database}"))
+    }
+}
+
+impl CopyRetention {
+    /// What is kept of each series there, where this is what is kept at home; a series without rules keeps
+    /// everything. None where nothing is ever removed.
+    pub fn rules(&self, home: &Retention) -> Option<BTreeMap<Series, Rules>> {
+        let Self::Rules(own) = self else { return None };
+        let mut rules = home.series.clone();
+        rules.extend(
+            own.iter()
+                .map(|(series, rules)| (series.clone(), rules.clone())),
+        );
+        Some(rules)
+    }
+}
+
+impl DestinationSettings {
+    /// The address as it is shown and typed.
+    pub fn url(&self) -> String {
+        match &self.address {
+            DestinationAddress::Directory { path, .. } => format!("file://{}", path.display()),
+            DestinationAddress::S3(s3) => match &s3.prefix {
+                Some(prefix) => format!("s3://{}/{prefix}", s3.bucket),
+                None => format!("s3://{}", s3.bucket),
+            },
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! From the settings of a destination to its store.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::Store;
+use super::directory::DirectoryStore;
+use super::error::{DestinationError, DestinationErrorKind};
+use super::s3::S3Store;
+use crate::config::{DestinationAddress, DestinationSettings};
+
+/// The store of a destination. Nothing is asked of it yet; secrets are read now.
+///
+/// # Errors
+/// [`DestinationErrorKind::Settings`] when a secret or a file with certificates cannot be read, or a variable
+/// is not set.
+pub fn open(
+    settings: &DestinationSettings,
+    environment: &BTreeMap<String, String>,
+) -> Result<Arc<dyn Store>, DestinationError> {
+    let timeout = settings.timeout;
+    match &settings.address {
+        DestinationAddress::Directory { path, mounted } => Ok(Arc::new(DirectoryStore::new(
+            path.clone(),
+            *mounted,
+            timeout,
+        ))),
+        DestinationAddress::S3(s3) => match S3Store::new(s3, timeout, environment) {
+            Ok(store) => Ok(Arc::new(store)),
+            Err(cause) => Err(DestinationError {
+                doing: format!("use {}", settings.url()),
+                kind: DestinationErrorKind::Settings,
+                cause,
+            }),
+        },
+    }
+}

@@ -1,0 +1,185 @@
+//! How requests get to a store: one client for all of them, with the machine's authorities, a limit of time,
+//! and no redirects; and what every answer tells, of a refusal and of the store's clock.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use chrono::{DateTime, TimeDelta, Utc};
+use object_store::ClientOptions;
+use object_store::client::{
+    HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse,
+    HttpResponseBody, HttpService,
+};
+use reqwest::redirect::Policy;
+use reqwest::{Client, ClientBuilder, Proxy};
+
+use super::fault::{Fault, Refusal, with_causes};
+use crate::config::{self, S3Settings};
+use crate::tls;
+
+/// So much of a refusal is read, in bytes.
+const LONGEST_REFUSAL: usize = 64 << 10;
+
+/// What the library reads is not longer than this, in bytes: a page of a listing, a list of what was deleted.
+const LONGEST_ANSWER: usize = 16 << 20;
+
+/// A connection is made within so long, or not at all.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// A machine that has a metadata service is answered by it at once.
+const METADATA: Duration = Duration::from_secs(2);
+
+/// No offset is known yet.
+const UNKNOWN: i64 = i64::MIN;
+
+/// Carries requests.
+#[derive(Clone, Debug)]
+pub(super) struct Courier {
+    store: HttpClient,
+    /// For the metadata service of the machine, which no proxy reaches.
+    metadata: HttpClient,
+    /// Seconds by which the store's clock was ahead of ours at its last answer.
+    ahead: Arc<AtomicI64>,
+}
+
+impl Courier {
+    /// Makes the clients.
+    pub(super) fn new(settings: &S3Settings, timeout: Duration) -> Result<Self, String> {
+        let authorities = settings.ca_file.as_deref().map(config::file).transpose();
+        let authorities = authorities.map_err(|error| error.to_string())?;
+        let tls =
+            tls::client_config(authorities.as_deref()).map_err(|why| match &settings.ca_file {
+                Some(path) => format!("cannot use {}: {why}", path.display()),
+                None => why,
+            })?;
+        let common = || {
+            Client::builder()
+                .tls_backend_preconfigured(tls.clone())
+                .redirect(Policy::none())
+                .user_agent(concat!("pgbackupd/", env!("CARGO_PKG_VERSION")))
+        };
+        let built = |builder: ClientBuilder| {
+            let client = builder.build();
+            client
+                .map(HttpClient::new)
+                .map_err(|error| with_causes(&error.without_url()))
+        };
+        let mut store = common()
+            .timeout(timeout)
+            .connect_timeout(CONNECT.min(timeout));
+        if let Some(proxy) = &settings.proxy {
+            let proxy = Proxy::all(proxy).map_err(|error| with_causes(&error.without_url()))?;
+            store = store.proxy(proxy);
+        }
+        let metadata = common().no_proxy().timeout(METADATA);
+        Ok(Self {
+            store: built(store)?,
+            metadata: built(metadata)?,
+            ahead: Arc::new(AtomicI64::new(UNKNOWN)),
+        })
+    }
+
+    /// Carries a request; what is no success is a fault.
+    pub(super) async fn carry(&self, request: HttpRequest) -> Result<HttpResponse, Fault> {
+        let host = request.uri().host().unwrap_or_default().to_owned();
+        let is_of_metadata = host.starts_with("169.254.") || host.starts_with("[fd00:ec2:");
+        let client = if is_of_metadata {
+            &self.metadata
+        } else {
+            &self.store
+        };
+        let answer = client.execute(request).await;
+        let answer = answer.map_err(|error| unreachable(&host, &error))?;
+        if !is_of_metadata {
+            self.note_clock(&answer);
+        }
+        if answer.status().is_success() {
+            return Ok(answer);
+        }
+        let status = answer.status().as_u16();
+        // What of it cannot be read is not reported.
+        let body = read(answer.into_body(), LONGEST_REFUSAL).await;
+        let body = String::from_utf8_lossy(&body.unwrap_or_default()).into_owned();
+        Err(Fault::Refused(Refusal::read(status, &body)))
+    }
+
+    fn note_clock(&self, answer: &HttpResponse) {
+        let date = answer
+            .headers()
+            .get("date")
+            .and_then(|date| date.to_str().ok());
+        let date = date.and_then(|date| DateTime::parse_from_rfc2822(date).ok());
+        if let Some(date) = date {
+            let ahead = date.signed_duration_since(Utc::now()).num_seconds();
+            self.ahead.store(ahead, Ordering::Relaxed);
+        }
+    }
+
+    /// How far the store's clock was ahead at its last answer; none where no answer had a time.
+    pub(super) fn ahead(&self) -> Option<TimeDelta> {
+        let ahead = self.ahead.load(Ordering::Relaxed);
+        (ahead != UNKNOWN).then(|| TimeDelta::seconds(ahead))
+    }
+}
+
+/// All bytes of an answer; those beyond the limit and a little more are not waited for.
+pub(super) async fn read(body: HttpResponseBody, limit: usize) -> Result<Vec<u8>, Fault> {
+    use futures::StreamExt as _;
+    let (mut bytes, mut chunks) = (Vec::new(), body.bytes_stream());
+    while let Some(chunk) = chunks.next().await {
+        bytes.extend_from_slice(&chunk.map_err(|error| unreachable("the store", &error))?);
+        if bytes.len() > limit {
+            break;
+        }
+    }
+    Ok(bytes)
+}
+
+fn unreachable(host: &str, error: &HttpError) -> Fault {
+    let why = if error.kind() == HttpErrorKind::Timeout {
+        "it did not answer in time".to_owned()
+    } else {
+        innermost(error)
+    };
+    Fault::Unreachable(format!("no answer from {host}: {why}"))
+}
+
+/// The last cause of an error: the client's own words begin with the address, which the sentence has already.
+fn innermost(error: &(dyn Error + 'static)) -> String {
+    let mut one = error;
+    while let Some(cause) = one.source() {
+        one = cause;
+    }
+    one.to_string()
+}
+
+#[async_trait]
+impl HttpService for Courier {
+    async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let carried = async {
+            let (parts, body) = self.carry(request).await?.into_parts();
+            // Read here, so that an answer that is cut off is a fault like others, and asked for again.
+            let body = read(body, LONGEST_ANSWER).await?;
+            Ok(HttpResponse::from_parts(parts, Bytes::from(body).into()))
+        };
+        carried.await.map_err(|fault: Fault| {
+            // object_store tries a request that changes nothing again after an interruption.
+            let kind = if fault.may_pass() {
+                HttpErrorKind::Interrupted
+            } else {
+                HttpErrorKind::Unknown
+            };
+            HttpError::new(kind, fault)
+        })
+    }
+}
+
+impl HttpConnector for Courier {
+    fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
+        Ok(HttpClient::new(self.clone()))
+    }
+}

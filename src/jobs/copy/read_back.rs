@@ -1,0 +1,93 @@
+//! Reading a copy back: each object is downloaded as a whole and is what was sent, and what this run can open
+//! is the backup byte for byte.
+
+use futures::stream::{self, StreamExt as _};
+use std::io::{self, Write as _};
+
+use super::Copying;
+use super::seal::{CopyKey, Sealing};
+use super::upload::Sent;
+use crate::copies::{RunSecret, Sha256Sum};
+use crate::destination::{DestinationError, DestinationErrorKind, Key};
+use crate::jobs::error::JobError;
+use crate::pipeline::Digesting;
+use crate::policy::CopyState;
+use crate::repository::{CopyJournal, PutVolume};
+
+/// So many volumes are being downloaded at the same time.
+const IN_FLIGHT: usize = 2;
+
+impl Copying<'_> {
+    /// Downloads all volumes and compares; gives how far the copy is proved with that.
+    ///
+    /// # Errors
+    /// When a volume cannot be read, or is not what was sent.
+    pub(super) async fn read_back(
+        &self,
+        sent: &Sent,
+        key: &CopyKey,
+        journal: &CopyJournal,
+    ) -> Result<CopyState, JobError> {
+        let opens = matches!(key.sealing, Sealing::Plain) || key.secret.is_some();
+        let mut checked = 0;
+        for (file, digest) in sent.files.iter().zip(&sent.digests) {
+            let name = self.file_name(file);
+            let volumes = journal.volumes_of(&name);
+            let downloads = stream::iter(volumes).map(|volume| self.download(volume));
+            let mut downloads = std::pin::pin!(downloads.buffered(IN_FLIGHT));
+            let mut content = Digesting::new(io::sink());
+            while let Some(download) = self.run.wait_for(downloads.next()).await? {
+                let bytes = download?;
+                checked += bytes.len() as u64;
+                self.run.progress.set_stored_bytes(checked);
+                if opens {
+                    let opened = open(key.secret.as_ref(), &bytes)?;
+                    content
+                        .write_all(&opened)
+                        .map_err(|error| JobError::Internal(error.to_string()))?;
+                }
+            }
+            let (found, _) = content.finish();
+            if opens && found != *digest {
+                return Err(JobError::Damaged(format!(
+                    "the copy of {name} at {} is not the backup's: it has {found}, and should have {digest}",
+                    self.destination.name
+                )));
+            }
+        }
+        Ok(if opens {
+            CopyState::Opened
+        } else {
+            CopyState::ReadBack
+        })
+    }
+
+    async fn download(&self, volume: &PutVolume) -> Result<bytes::Bytes, JobError> {
+        let key = Key::new(&volume.key).map_err(|error| JobError::Internal(error.to_string()))?;
+        self.destination.pace.wait(volume.bytes).await;
+        let bytes = self.destination.store.get(&key, None).await?;
+        if Sha256Sum::of(&bytes).to_string() == volume.sha256 {
+            return Ok(bytes);
+        }
+        let error = DestinationError {
+            doing: format!("read {key} back from {}", self.destination.name),
+            kind: DestinationErrorKind::Damaged,
+            cause: format!(
+                "it has {} bytes that are not the {} that were put",
+                bytes.len(),
+                volume.bytes
+            ),
+        };
+        Err(error.into())
+    }
+}
+
+/// The content of a volume, with the key that opens it; as it is, without one.
+fn open(secret: Option<&RunSecret>, bytes: &bytes::Bytes) -> Result<Vec<u8>, JobError> {
+    match secret {
+        None => Ok(bytes.to_vec()),
+        Some(secret) => secret
+            .open(bytes)
+            .map_err(|error| JobError::Damaged(format!("a volume of the copy: {error}"))),
+    }
+}

@@ -1,0 +1,321 @@
+//! Which backups are to be copied to a destination, and how far a copy is proved. Pure.
+
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+use std::num::NonZeroU32;
+
+use chrono::{DateTime, NaiveDateTime, Utc};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::copy_retention::{CopyCandidate, Keeping, decide_copies};
+use super::series::Series;
+
+/// How far a copy is proved, the least first. DESIGN 2, "copy".
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum CopyState {
+    /// It was sent, and has its length.
+    Sent,
+    /// The store's own SHA-256 of each object is ours.
+    Uploaded,
+    /// It was downloaded as a whole, and each object is the one that was sent.
+    ReadBack,
+    /// It was decrypted as well, and is the backup byte for byte.
+    Opened,
+    /// It was restored in a drill.
+    Restored,
+}
+
+impl CopyState {
+    /// As people read it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Uploaded => "uploaded",
+            Self::ReadBack => "read back",
+            Self::Opened => "opened",
+            Self::Restored => "restored",
+        }
+    }
+}
+
+/// A local backup, as far as copies care.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, and any may hold with any other"
+)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Copyable<'a> {
+    /// Its stem.
+    pub name: &'a str,
+    /// The run that made it: what its copies are known by.
+    pub run: Uuid,
+    /// Its series.
+    pub series: &'a Series,
+    /// When it was started.
+    pub started: DateTime<Utc>,
+    /// The same moment on the wall clock of the schedule's zone.
+    pub local: NaiveDateTime,
+    /// Whether its last check found it intact.
+    pub intact: bool,
+    /// Whether it lacks rows that it should have.
+    pub partial: bool,
+    /// Whether the operator pinned it.
+    pub pinned: bool,
+    /// Whether it was made before a loss that nobody has accepted.
+    pub held: bool,
+}
+
+impl Copyable<'_> {
+    /// Its copy, once it is made.
+    fn copy(&self) -> CopyCandidate {
+        CopyCandidate {
+            run: self.run,
+            backup: self.name.to_owned(),
+            series: self.series.clone(),
+            started: self.started,
+            local: self.local,
+            complete: true,
+            proved: true,
+            partial: self.partial,
+            pinned: self.pinned,
+            held: self.held,
+        }
+    }
+}
+
+/// What of a database's backups goes to a destination.
+#[derive(Clone, Copy, Debug)]
+pub struct CopyRules<'a> {
+    /// Only these series; all if there are none.
+    pub series: &'a [Series],
+    /// Of each series the newest so many, and no older ones: what a new destination, or one that was out of
+    /// reach, begins with. Pinned backups come on top.
+    pub backfill: NonZeroU32,
+    /// What is kept there: no backup is copied of which the copy would be removed again.
+    pub keeping: Keeping<'a>,
+}
+
+/// What a run knows of the copies of a database's backups.
+#[derive(Clone, Copy, Debug)]
+pub struct Copies<'a> {
+    /// Those that the destination has.
+    pub there: &'a [CopyCandidate],
+    /// The runs whose backups could not be copied just now.
+    pub passed_over: &'a BTreeSet<Uuid>,
+}
+
+/// The backups that are to be copied, in the order in which they are: the newest first, whatever its series.
+///
+/// A damaged backup is not copied: there is nothing that a copy of it proves. Nor is one whose copy the rules
+/// would remove, once all that is due has been copied.
+pub fn due_copies<'a>(
+    backups: &[Copyable<'a>],
+    rules: CopyRules<'_>,
+    copies: Copies<'_>,
+) -> Vec<&'a str> {
+    let complete = copies.there.iter().filter(|copy| copy.complete);
+    let there: BTreeSet<Uuid> = complete.map(|copy| copy.run).collect();
+    let mut newest_first: Vec<&Copyable<'a>> = backups
+        .iter()
+        .filter(|backup| backup.intact)
+        .filter(|backup| rules.series.is_empty() || rules.series.contains(backup.series))
+        .collect();
+    newest_first.sort_by_key(|backup| Reverse((backup.started, backup.name)));
+    let mut seen: Vec<(&Series, u32)> = Vec::new();
+    newest_first.retain(|backup| {
+        let index = seen.iter().position(|(series, _)| *series == backup.series);
+        let index = index.unwrap_or_else(|| {
+            seen.push((backup.series, 0));
+            seen.len() - 1
+        });
+        seen[index].1 += 1;
+        let is_among_the_newest = seen[index].1 <= rules.backfill.get();
+        let is_over = there.contains(&backup.run) || copies.passed_over.contains(&backup.run);
+        (is_among_the_newest || backup.pinned) && !is_over
+    });
+    let due: BTreeSet<Uuid> = newest_first.iter().map(|backup| backup.run).collect();
+    let mut later: Vec<CopyCandidate> = newest_first.iter().map(|backup| backup.copy()).collect();
+    let others = copies.there.iter().filter(|copy| !due.contains(&copy.run));
+    later.extend(others.cloned());
+    let removed = decide_copies(&later, rules.keeping).removed;
+    newest_first.retain(|backup| removed.iter().all(|(run, _)| *run != backup.run));
+    newest_first.into_iter().map(|backup| backup.name).collect()
+}
+
+/// What is known of the copies of a database's backups at one destination, as of the last time that it was
+/// asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CopyFacts {
+    /// The destination.
+    pub destination: String,
+    /// How many copies there are.
+    pub count: u64,
+    /// The newest backup of which there is a copy.
+    pub newest: Option<NewestCopy>,
+    /// The oldest of the backups that are newer than that copy and have none.
+    pub missing: Option<MissingCopy>,
+    /// Since when copying fails, and why it did last.
+    pub failure: Option<(DateTime<Utc>, String)>,
+}
+
+/// The newest backup of which there is a copy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewestCopy {
+    /// The backup.
+    pub backup: String,
+    /// When it was started.
+    pub started: DateTime<Utc>,
+    /// How far its copy is proved.
+    pub state: CopyState,
+}
+
+/// A backup that should have a copy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MissingCopy {
+    /// The backup.
+    pub backup: String,
+    /// When it could have been copied.
+    pub since: DateTime<Utc>,
+}
+
+impl MissingCopy {
+    /// Of the backups that a destination takes, as name, start and the moment from which on they could be
+    /// copied: the oldest one that is newer than the newest copy. Where there is no copy yet, the newest one
+    /// stands for all, from the moment at which copying began to fail: what is older was not asked for.
+    pub fn of(
+        wanted: impl Iterator<Item = (String, DateTime<Utc>, DateTime<Utc>)>,
+        newest_copy: Option<DateTime<Utc>>,
+        failing_since: Option<DateTime<Utc>>,
+    ) -> Option<Self> {
+        let Some(copied) = newest_copy else {
+            let (backup, _, ready) = wanted.max_by_key(|(_, started, _)| *started)?;
+            let since = failing_since.map_or(ready, |failing| failing.min(ready));
+            return Some(Self { backup, since });
+        };
+        let (backup, _, since) = wanted
+            .filter(|(_, started, _)| *started > copied)
+            .min_by_key(|(_, started, _)| *started)?;
+        Some(Self { backup, since })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::Datelike as _;
+
+    use super::*;
+
+    fn series(name: &str) -> Series {
+        name.parse().unwrap()
+    }
+
+    fn at(day: u32) -> DateTime<Utc> {
+        format!("2025-07-{day:02}T02:00:00Z").parse().unwrap()
+    }
+
+    #[test]
+    fn the_newest_are_copied_first_up_to_a_number_and_pinned_ones_on_top() {
+        let (daily, weekly) = (series("daily"), series("weekly"));
+        let backup = |name, series, day, pinned| Copyable {
+            name,
+            run: Uuid::from_u128(u128::from(day)),
+            series,
+            started: at(day),
+            local: at(day).naive_utc(),
+            intact: day != 6,
+            partial: false,
+            pinned,
+            held: false,
+        };
+        let backups = [
+            backup("d1", &daily, 1, true),
+            backup("d2", &daily, 2, false),
+            backup("d3", &daily, 3, false),
+            backup("w4", &weekly, 4, false),
+            backup("d5", &daily, 5, false),
+            backup("damaged", &daily, 6, false),
+        ];
+        let there = |days: &[u32]| -> Vec<CopyCandidate> {
+            let is_there = |backup: &&Copyable<'_>| days.contains(&backup.started.day());
+            let copies = backups.iter().filter(is_there);
+            copies.map(Copyable::copy).collect()
+        };
+        for (only, backfill, days, expected) in [
+            (None, 9, &[][..], &["d5", "w4", "d3", "d2", "d1"][..]),
+            (None, 2, &[], &["d5", "w4", "d3", "d1"]),
+            (None, 1, &[], &["d5", "w4", "d1"]),
+            (None, 2, &[5], &["w4", "d3", "d1"]),
+            (None, 2, &[1, 3, 4, 5], &[]),
+            (Some("weekly"), 2, &[], &["w4"]),
+            (Some("monthly"), 2, &[], &[]),
+        ] {
+            let only: Vec<Series> = only.into_iter().map(series).collect();
+            let rules = CopyRules {
+                series: &only,
+                backfill: NonZeroU32::new(backfill).unwrap(),
+                keeping: Keeping {
+                    rules: None,
+                    floor: NonZeroU32::MIN,
+                    now: at(7),
+                },
+            };
+            let there = there(days);
+            let copies = Copies {
+                there: &there,
+                passed_over: &BTreeSet::new(),
+            };
+            let due = due_copies(&backups, rules, copies);
+            assert_eq!(due, expected, "{only:?} {backfill} {days:?}");
+        }
+    }
+
+    #[test]
+    fn each_state_proves_more_than_the_one_before() {
+        let states = [
+            CopyState::Sent,
+            CopyState::Uploaded,
+            CopyState::ReadBack,
+            CopyState::Opened,
+            CopyState::Restored,
+        ];
+        assert!(states.is_sorted());
+        let words = states.map(CopyState::word);
+        assert_eq!(
+            words,
+            ["sent", "uploaded", "read back", "opened", "restored"]
+        );
+    }
+
+    fn moment(hour: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(1_752_000_000 + hour * 3600, 0).unwrap()
+    }
+
+    #[test]
+    fn the_oldest_backup_since_the_newest_copy_is_what_is_missing() {
+        let wanted = [("a", 0), ("c", 48), ("b", 24)];
+        let missing = |copied: Option<i64>, failing: Option<i64>| {
+            let wanted = wanted.map(|(name, at)| (name.to_owned(), moment(at), moment(at + 1)));
+            let (copied, failing) = (copied.map(moment), failing.map(moment));
+            let missing = MissingCopy::of(wanted.into_iter(), copied, failing);
+            missing.map(|missing| (missing.backup, missing.since))
+        };
+        let is = |name: &str, at| Some((name.to_owned(), moment(at)));
+        for (copied, failing, expected) in [
+            (Some(48), None, None),
+            (Some(24), None, is("c", 49)),
+            (Some(0), None, is("b", 25)),
+            (Some(0), Some(30), is("b", 25)),
+            // Before the first copy.
+            (None, None, is("c", 49)),
+            (None, Some(10), is("c", 10)),
+            (None, Some(50), is("c", 49)),
+        ] {
+            assert_eq!(missing(copied, failing), expected, "{copied:?} {failing:?}");
+        }
+        assert_eq!(MissingCopy::of(std::iter::empty(), None, None), None);
+    }
+}

@@ -1,0 +1,412 @@
+//! How long copies at a destination are kept: by which rules they go, and what never does.
+
+#![expect(
+    clippy::case_sensitive_file_extension_comparisons,
+    reason = "the keys of objects have one spelling"
+)]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::support::cluster::{Cluster, wait_until};
+use crate::support::operator::{Operator, wait_for_the_next_second};
+use crate::support::restored::small;
+
+/// A database with one backup, and a destination in a directory that is configured as `far`.
+fn with_destination(cluster: &Cluster) -> (Operator, PathBuf) {
+    let mut operator = small(cluster, "app");
+    let far = operator.path("far");
+    fs::create_dir(&far).unwrap();
+    operator.set("name", "db1");
+    operator.set("destinations.far.url", format!("file://{}", far.display()));
+    operator.set_value("destinations.far.plain", true);
+    operator.set_value("retention.floor", 1);
+    (operator, far)
+}
+
+/// All files below a directory, as paths relative to it, sorted.
+fn files(directory: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut open = vec![directory.to_owned()];
+    while let Some(one) = open.pop() {
+        for entry in fs::read_dir(&one).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else {
+                let path = path.strip_prefix(directory).unwrap();
+                found.push(path.display().to_string());
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The manifests of a host's copies.
+fn manifests(far: &Path, host: &str) -> Vec<PathBuf> {
+    let of_host = format!("v1/{host}/");
+    let files = files(far).into_iter();
+    files
+        .filter(|file| file.starts_with(&of_host) && file.ends_with(".json"))
+        .map(|file| far.join(file))
+        .collect()
+}
+
+/// The backups of which a host has a copy that is complete, oldest first.
+fn copies(far: &Path, host: &str) -> Vec<String> {
+    let mut backups = BTreeSet::new();
+    for path in manifests(far, host) {
+        let manifest: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        for file in manifest["files"].as_array().unwrap() {
+            for volume in file["volumes"].as_array().unwrap() {
+                let path = far.join(volume["key"].as_str().unwrap());
+                let length = fs::metadata(&path).unwrap().len();
+                assert_eq!(volume["bytes"], length, "{}", path.display());
+            }
+        }
+        let copy = manifest["copy"].as_str().unwrap();
+        backups.insert(copy.split_once('.').unwrap().0.to_owned());
+    }
+    backups.into_iter().collect()
+}
+
+/// Another backup, in another second.
+fn another(operator: &Operator) -> String {
+    wait_for_the_next_second();
+    operator.back_up()
+}
+
+/// What a run of `copy` copied, and what it removed with the reasons.
+#[track_caller]
+fn copy(operator: &Operator) -> (Vec<String>, Vec<(String, String)>) {
+    let result = &operator.json(&["copy"])[0];
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let copied = result["copies"].as_array().unwrap().iter();
+    let removed = result["removed"].as_array().unwrap().iter();
+    let reason = |one: &Value| {
+        let reasons = one["reasons"].as_array().unwrap().iter();
+        reasons.map(text).collect::<Vec<_>>().join("; ")
+    };
+    (
+        copied.map(|one| text(&one["backup"])).collect(),
+        removed
+            .map(|one| (text(&one["backup"]), reason(one)))
+            .collect(),
+    )
+}
+
+const NOTHING: (Vec<String>, Vec<(String, String)>) = (Vec::new(), Vec::new());
+
+#[test]
+fn p3_copies_are_kept_by_the_rules_of_their_series_or_by_the_destinations_own() {
+    let cluster = Cluster::start();
+    let (mut operator, far) = with_destination(&cluster);
+    let own = "destinations.far.retention.daily.keep_last";
+    operator.set_value(own, 2);
+    let first = operator.list().remove(0);
+    assert_eq!(copy(&operator), (vec![first.clone()], vec![]));
+    let second = another(&operator);
+    assert_eq!(copy(&operator), (vec![second.clone()], vec![]));
+    let third = another(&operator);
+    let reason = "not one of the newest 2".to_owned();
+    let expected = (vec![third.clone()], vec![(first.clone(), reason.clone())]);
+    assert_eq!(copy(&operator), expected);
+    assert_eq!(copies(&far, "db1"), [&*second, &*third]);
+    let left = files(&far);
+    assert!(!left.iter().any(|file| file.contains(&first)), "{left:?}");
+    // It is on record, and says nothing of the backup itself.
+    let record = operator.last_record();
+    assert_eq!(record["operation"], "copy", "{record}");
+    assert_eq!(record["destination"], "far", "{record}");
+    let removed = json!([{ "backup": first, "reasons": [reason] }]);
+    assert_eq!(record["removed"], removed, "{record}");
+    assert_eq!(operator.list(), [&*first, &*second, &*third]);
+    let status = operator.json(&["status"]);
+    assert_eq!(status["databases"][0]["copies"][0]["copies"], 2, "{status}");
+    // What the rules would remove is not copied again.
+    assert_eq!(copy(&operator), NOTHING);
+
+    // Without rules of its own, those of the series hold.
+    operator.unset(own);
+    operator.set_value("series.daily.keep", false);
+    operator.set_value("series.daily.keep_last", 1);
+    let (copied, removed) = copy(&operator);
+    assert_eq!((copied.len(), &*removed[0].0), (0, &*second), "{removed:?}");
+    assert_eq!(copies(&far, "db1"), [&*third]);
+    operator.set_value("destinations.far.retention", false);
+    let fourth = another(&operator);
+    let (_, removed) = copy(&operator);
+    assert_eq!(removed, []);
+    let found = copies(&far, "db1");
+    assert!(
+        found.contains(&third) && found.contains(&fourth),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn p3_the_floor_stays_and_so_does_what_is_pinned() {
+    let cluster = Cluster::start();
+    let (mut operator, far) = with_destination(&cluster);
+    let first = operator.list().remove(0);
+    let second = another(&operator);
+    let third = another(&operator);
+    operator.json(&["pin", &first]);
+    assert_eq!(copy(&operator).0.len(), 3);
+    operator.set_value("destinations.far.retention.daily.keep_last", 1);
+    operator.set_value("retention.floor", 3);
+    assert_eq!(copy(&operator), NOTHING);
+    operator.set_value("retention.floor", 1);
+    let (_, removed) = copy(&operator);
+    let names: Vec<&str> = removed.iter().map(|(name, _)| &**name).collect();
+    assert_eq!(names, [&*second]);
+    // The copy was pinned when it was made. The operator's last word counts, also once the backup is gone.
+    operator.json(&["unpin", &first]);
+    operator.set_value("series.daily.keep", false);
+    operator.set_value("series.daily.keep_last", 1);
+    assert_eq!(operator.run(&["prune"]).code, 0);
+    assert_eq!(operator.list(), [&*third]);
+    let (_, removed) = copy(&operator);
+    let names: Vec<&str> = removed.iter().map(|(name, _)| &**name).collect();
+    assert_eq!(names, [&*first]);
+    assert_eq!(copies(&far, "db1"), [&*third]);
+}
+
+/// Two hosts with a database of the same name, and a host whose key was lost.
+#[test]
+fn p3_only_what_this_host_signed_is_removed() {
+    let cluster = Cluster::start();
+    let (mut operator, far) = with_destination(&cluster);
+    let first = operator.list().remove(0);
+    let second = another(&operator);
+    assert_eq!(copy(&operator).0.len(), 2);
+    let of_other = |host: &str| -> Vec<String> {
+        let mut all = files(&far);
+        all.retain(|file| file.starts_with(&format!("v1/{host}/")));
+        all
+    };
+    let before = of_other("db1");
+    operator.set("name", "db2");
+    operator.set(
+        "daemon.state_directory",
+        operator.path("state-of-db2").display(),
+    );
+    operator.set_value("destinations.far.retention.daily.keep_last", 1);
+    assert_eq!(copy(&operator).0, [&*second]);
+    let third = another(&operator);
+    let (copied, removed) = copy(&operator);
+    assert_eq!((&*copied[0], &*removed[0].0), (&*third, &*second));
+    assert_eq!(copies(&far, "db2"), [&*third]);
+    assert_eq!(of_other("db1"), before);
+
+    // Under its own name, but by another key.
+    operator.set("name", "db1");
+    assert_eq!(copy(&operator).0, [&*third]);
+    another(&operator);
+    assert_eq!(copy(&operator).1.len(), 1);
+    let after = of_other("db1");
+    for file in &before {
+        assert!(after.contains(file), "{file}");
+    }
+    assert!(copies(&far, "db1").contains(&first));
+}
+
+#[test]
+fn p3_forged_manifests_count_for_nothing_and_are_not_removed() {
+    let cluster = Cluster::start();
+    let (mut operator, far) = with_destination(&cluster);
+    let first = operator.list().remove(0);
+    let second = another(&operator);
+    let third = another(&operator);
+    assert_eq!(copy(&operator).0.len(), 3);
+    let real = manifests(&far, "db1").remove(0);
+    let text = fs::read_to_string(&real).unwrap();
+    let signature = fs::read(format!("{}.sig", real.display())).unwrap();
+    let copy_name = real.file_name().unwrap().to_str().unwrap();
+    let mut forged = Vec::new();
+    for number in 0..12 {
+        // Some are newer than all others, some are dated after now.
+        let year = if number % 2 == 0 { 2020 } else { 2099 };
+        let name = format!("backup_{year}0101_0000{number:02}");
+        let stem = copy_name.split_once('.').unwrap().0;
+        let path = real.with_file_name(copy_name.replacen(stem, &name, 1));
+        fs::write(&path, text.replace(stem, &name)).unwrap();
+        fs::write(format!("{}.sig", path.display()), &signature).unwrap();
+        forged.push(path);
+    }
+    operator.set_value("destinations.far.retention.daily.keep_last", 2);
+    let (_, removed) = copy(&operator);
+    let names: Vec<&str> = removed.iter().map(|(name, _)| &**name).collect();
+    assert_eq!(names, [&*first]);
+    for path in forged {
+        assert!(path.exists(), "{}", path.display());
+        fs::remove_file(path).unwrap();
+    }
+    assert_eq!(copies(&far, "db1"), [&*second, &*third]);
+}
+
+/// An untrusted manifest under a copy's own name protects what it may name.
+#[test]
+fn a_copy_with_a_manifest_that_is_not_trusted_under_its_name_stays() {
+    let cluster = Cluster::start();
+    let (mut operator, far) = with_destination(&cluster);
+    let first = operator.list().remove(0);
+    another(&operator);
+    assert_eq!(copy(&operator).0.len(), 2);
+    let real = manifests(&far, "db1").remove(0);
+    let name = real.file_name().unwrap().to_str().unwrap();
+    let other = name.replacen(&name[name.len() - 9..name.len() - 5], "0000", 1);
+    let other = real.with_file_name(other);
+    fs::copy(&real, &other).unwrap();
+    operator.set_value("destinations.far.retention.daily.keep_last", 1);
+    assert_eq!(copy(&operator), NOTHING);
+    fs::remove_file(&other).unwrap();
+    let (_, removed) = copy(&operator);
+    assert_eq!(removed.len(), 1);
+    assert_eq!(removed[0].0, first);
+}
+
+/// Wherever a removal is killed, what is left is no copy, and later runs complete it.
+#[test]
+fn a_removal_that_is_killed_at_any_object_is_completed_by_the_next_run() {
+    let cluster = Cluster::start();
+    let (mut operator, far) = with_destination(&cluster);
+    let first = operator.list().remove(0);
+    let second = another(&operator);
+    assert_eq!(copy(&operator).0.len(), 2);
+    operator.set_value("destinations.far.retention.daily.keep_last", 1);
+    let trace = operator.path("trace");
+    let trace = trace.to_str().unwrap();
+    let (mut kills, mut without_manifest) = (0, 0);
+    for round in 0..60 {
+        // Each object is removed by a thread of its own, with a second call for its directory.
+        let inject = format!("inject=unlinkat:signal=SIGKILL:when={}", 1 + round % 2);
+        let starter = ["strace", "-f", "-o", trace, "-e", "unlinkat", "-e", &inject];
+        let killed = operator.run_under(&starter, &["copy"]);
+        let left = copies(&far, "db1");
+        assert!(left.contains(&second), "{left:?}");
+        if killed.code != 137 {
+            assert_eq!(killed.code, 0, "{killed}");
+            break;
+        }
+        kills += 1;
+        let rest = files(&far).iter().any(|file| file.contains(&first));
+        without_manifest += u32::from(rest && !left.contains(&first));
+    }
+    assert!(
+        kills > 5 && without_manifest > 2,
+        "{kills} {without_manifest}"
+    );
+    assert_eq!(copy(&operator), NOTHING);
+    let left = files(&far);
+    assert!(!left.iter().any(|file| file.contains(&first)), "{left:?}");
+    let records = operator.ledger();
+    let removals: Vec<&Value> = records
+        .iter()
+        .filter(|record| record["operation"] == "copy" && record["removed"].is_array())
+        .collect();
+    let [one] = &removals[..] else {
+        panic!("{removals:?}")
+    };
+    assert_eq!(one["removed"][0]["backup"], first, "{one}");
+}
+
+/// A directory that lets nobody remove anything, as long as the value lives.
+struct Immutable(Vec<PathBuf>);
+
+impl Immutable {
+    fn new(directories: Vec<PathBuf>) -> Option<Self> {
+        let immutable = Self(directories);
+        immutable.set("+i").then_some(immutable)
+    }
+
+    fn set(&self, attribute: &str) -> bool {
+        let mut chattr = Command::new("chattr");
+        let output = chattr.arg(attribute).args(&self.0).output();
+        output.is_ok_and(|output| output.status.success())
+    }
+}
+
+impl Drop for Immutable {
+    fn drop(&mut self) {
+        self.set("-i");
+    }
+}
+
+#[test]
+fn a_destination_that_refuses_to_remove_is_reported_once_and_is_no_failure() {
+    let cluster = Cluster::start();
+    let (mut operator, far) = with_destination(&cluster);
+    let first = operator.list().remove(0);
+    let second = another(&operator);
+    assert_eq!(copy(&operator).0.len(), 2);
+    operator.set_value("destinations.far.retention.daily.keep_last", 1);
+    let place = manifests(&far, "db1").remove(0);
+    let Some(immutable) = Immutable::new(vec![place.parent().unwrap().to_owned()]) else {
+        println!("skipped: no file here can be made immutable");
+        return;
+    };
+    let output = operator.run(&["copy"]);
+    assert_eq!(output.code, 0, "{output}");
+    let said = "far refuses to remove 1 old copy";
+    assert!(output.stderr.contains(said), "{output}");
+    let output = operator.run(&["copy"]);
+    assert_eq!(output.code, 0, "{output}");
+    assert!(!output.stderr.contains("refuses"), "{output}");
+    assert_eq!(copies(&far, "db1"), [&*first, &*second]);
+    drop(immutable);
+    let (_, removed) = copy(&operator);
+    assert_eq!(removed.len(), 1);
+    assert_eq!(copies(&far, "db1"), [&*second]);
+}
+
+/// Its backup would be kept here for its sake, and nothing would ever complete it.
+#[test]
+fn a_copy_that_was_begun_and_is_due_no_longer_is_given_up() {
+    let cluster = Cluster::start();
+    let (mut operator, far) = with_destination(&cluster);
+    let first = operator.list().remove(0);
+    operator.set("destinations.far.rate", "1 KB/s");
+    let running = operator.spawn(&["copy"]);
+    // What a put that is killed leaves is not listed, and goes by itself.
+    let is_volume = |file: &&String| file.contains(&first) && !file.contains('~');
+    let is_there = || files(&far).iter().any(|file| is_volume(&file));
+    wait_until("a volume is there", &is_there);
+    running.signal(Signal::KILL);
+    assert_eq!(running.wait().code, 137);
+    assert_eq!(copies(&far, "db1"), [""; 0]);
+    operator.unset("destinations.far.rate");
+    operator.set_value("series.daily.keep", false);
+    operator.set_value("series.daily.keep_last", 1);
+    let second = another(&operator);
+    assert!(operator.list().contains(&first));
+    assert_eq!(copy(&operator), (vec![second.clone()], vec![]));
+    assert_eq!(copies(&far, "db1"), [&*second]);
+    assert!(!is_there(), "{:?}", files(&far));
+    assert_eq!(operator.run(&["prune"]).code, 0);
+    assert_eq!(operator.list(), [&*second]);
+}
+
+#[test]
+fn nothing_is_removed_by_a_run_that_could_not_copy_everything() {
+    let cluster = Cluster::start();
+    let (mut operator, far) = with_destination(&cluster);
+    another(&operator);
+    assert_eq!(copy(&operator).0.len(), 2);
+    operator.set_value("destinations.far.retention.daily.keep_last", 1);
+    let damaged = another(&operator);
+    let path = operator.backups().join(format!("{damaged}.sql.gz"));
+    let mut bytes = fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let output = operator.run(&["copy"]);
+    assert_eq!(output.code, 65, "{output}");
+    assert_eq!(copies(&far, "db1").len(), 2);
+}
