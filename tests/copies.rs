@@ -20,20 +20,16 @@ use sha2::{Digest as _, Sha256};
 use crate::support::clock::WallClock;
 use crate::support::cluster::{Cluster, wait_until};
 use crate::support::daemon::{Daemon, only_daily};
+use crate::support::destination::{files, plain_destination};
 use crate::support::operator::{Operator, wait_for_the_next_second};
 use crate::support::restored::small;
 use crate::support::stores::{BUCKET, ID, SECRET, SeaweedFs};
 
-/// A destination in a directory, which is configured as `far`, without encryption.
+/// A destination in a directory without encryption, and a state directory that can be removed.
 fn plain(operator: &mut Operator) -> PathBuf {
-    let far = operator.path("far");
-    fs::create_dir(&far).unwrap();
     let state = operator.path("state");
     operator.set("daemon.state_directory", state.display());
-    operator.set("name", "db1");
-    operator.set("destinations.far.url", format!("file://{}", far.display()));
-    operator.set_value("destinations.far.plain", true);
-    far
+    plain_destination(operator)
 }
 
 /// The same with encryption, to a key whose identity is in a file.
@@ -53,25 +49,6 @@ fn new_identity(file: &Path) -> String {
     let public = Command::new("age-keygen").arg("-y").arg(file).output();
     let public = String::from_utf8(public.unwrap().stdout).unwrap();
     public.trim().to_owned()
-}
-
-/// All files below a directory, as paths relative to it, sorted.
-fn files(directory: &Path) -> Vec<String> {
-    let mut found = Vec::new();
-    let mut open = vec![directory.to_owned()];
-    while let Some(one) = open.pop() {
-        for entry in fs::read_dir(&one).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                open.push(path);
-            } else {
-                let path = path.strip_prefix(directory).unwrap();
-                found.push(path.display().to_string());
-            }
-        }
-    }
-    found.sort();
-    found
 }
 
 /// The manifests of copies below a directory.

@@ -14,38 +14,16 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::support::cluster::{Cluster, wait_until};
+use crate::support::destination::{files, plain_destination};
 use crate::support::operator::{Operator, wait_for_the_next_second};
 use crate::support::restored::small;
 
 /// A database with one backup, and a destination in a directory that is configured as `far`.
 fn with_destination(cluster: &Cluster) -> (Operator, PathBuf) {
     let mut operator = small(cluster, "app");
-    let far = operator.path("far");
-    fs::create_dir(&far).unwrap();
-    operator.set("name", "db1");
-    operator.set("destinations.far.url", format!("file://{}", far.display()));
-    operator.set_value("destinations.far.plain", true);
+    let far = plain_destination(&mut operator);
     operator.set_value("retention.floor", 1);
     (operator, far)
-}
-
-/// All files below a directory, as paths relative to it, sorted.
-fn files(directory: &Path) -> Vec<String> {
-    let mut found = Vec::new();
-    let mut open = vec![directory.to_owned()];
-    while let Some(one) = open.pop() {
-        for entry in fs::read_dir(&one).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                open.push(path);
-            } else {
-                let path = path.strip_prefix(directory).unwrap();
-                found.push(path.display().to_string());
-            }
-        }
-    }
-    found.sort();
-    found
 }
 
 /// The manifests of a host's copies.

@@ -406,7 +406,7 @@ fn timeout(findings: &mut Findings<'_>, written: &Written<'_>) -> Duration {
     timeout
 }
 
-/// The series whose backups are copied; one that no job makes is a slip.
+/// The series whose backups are copied; one that no job makes is a mistake.
 fn series(findings: &mut Findings<'_>, written: &Written<'_>, all: &Fragment) -> Vec<Series> {
     let mut series = Vec::new();
     let Some(list) = &written.fragment.series else {

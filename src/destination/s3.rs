@@ -94,7 +94,7 @@ impl S3Store {
         let found = match self.patiently(|| self.bucket.look(key)).await {
             Ok(None) => return Ok(None),
             Ok(Some(found)) => found,
-            // A key that may put and not look is told by the put's own condition.
+            // For a key that may put and not look, the answer is the put's own condition.
             Err(Fault::Refused(refusal)) if refusal.status == 403 && refusal.code.is_none() => {
                 return Ok(None);
             }

@@ -4,6 +4,7 @@ pub(crate) mod certificates;
 pub(crate) mod clock;
 pub(crate) mod cluster;
 pub(crate) mod daemon;
+pub(crate) mod destination;
 pub(crate) mod drill;
 pub(crate) mod filesystem;
 pub(crate) mod operator;

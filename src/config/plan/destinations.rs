@@ -25,7 +25,7 @@ pub struct Destination {
     /// Only backups of databases that these match, as NAME or SERVER/NAME; without any, all.
     pub databases: Patterns,
     /// Of each series the newest so many are copied, and none that are older: what a new destination begins
-    /// with, and what is made up after it was out of reach.
+    /// with, and what is caught up after it was out of reach.
     pub backfill: NonZeroU32,
     /// What of the copies there is kept.
     pub retention: CopyRetention,

@@ -1,7 +1,7 @@
 use crate::copies::sample::Host;
 use crate::copies::{CopyFact, CopyManifest, CopyName, DocumentError, FactKind, Object, Place};
 
-/// A manifest as it is written for ever: old ones have to be read by every later program.
+/// A manifest as it is written: old ones have to be read by every later program.
 const GOLDEN: &str = include_str!("golden.json");
 
 fn golden() -> (CopyManifest, crate::destination::Key) {

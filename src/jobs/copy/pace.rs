@@ -62,7 +62,7 @@ mod tests {
         let mut turns = [one, two, three];
         turns.sort_unstable();
         assert_eq!(turns, [0, 2, 5]);
-        // Time that was not used is not made up for.
+        // Time that was not used is not caught up.
         tokio::time::sleep(Duration::from_secs(100)).await;
         let before = began.elapsed().as_secs();
         assert_eq!(send(1).await, before);

@@ -168,7 +168,7 @@ impl Retention<'_> {
     /// nothing else.
     fn left_over(&self, memory: &mut Memory) -> Vec<Doomed> {
         let Memory { known, there, .. } = memory;
-        // Where the manifest is still there, it is decided anew.
+        // Where the manifest is still there, it is decided again.
         known.removing.retain(|run, _| !there.contains_key(run));
         let removing = known.removing.iter();
         removing
