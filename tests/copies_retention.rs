@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use crate::support::cluster::{Cluster, wait_until};
 use crate::support::destination::{files, plain_destination};
+use crate::support::filesystem::Filesystem;
 use crate::support::operator::{Operator, wait_for_the_next_second};
 use crate::support::restored::small;
 
@@ -126,6 +127,93 @@ fn p3_copies_are_kept_by_the_rules_of_their_series_or_by_the_destinations_own() 
         found.contains(&third) && found.contains(&fourth),
         "{found:?}"
     );
+}
+
+/// An operator whose backups all but the newest may go once they have a copy.
+fn with_required_copies(operator: &mut Operator) {
+    plain_destination(operator);
+    operator.set_value("destinations.far.retention.daily.keep_last", 9);
+    operator.set_value("retention.floor", 1);
+    operator.set_value("retention.require_copies", json!(["far"]));
+    operator.set_value("series.daily.keep", false);
+    operator.set_value("series.daily.keep_last", 1);
+}
+
+#[test]
+fn p4_a_backup_that_has_to_have_a_copy_stays_until_it_has_one() {
+    let cluster = Cluster::start();
+    let mut operator = small(&cluster, "app");
+    with_required_copies(&mut operator);
+    let first = operator.list().remove(0);
+    let second = another(&operator);
+    assert_eq!(operator.list(), [&*first, &*second]);
+    let planned = operator.run(&["prune", "--dry-run"]);
+    let kept = format!("keep {first}: it lacks a copy that retention.require_copies asks for");
+    assert!(planned.stdout.contains(&kept), "{planned}");
+
+    assert_eq!(copy(&operator).0.len(), 2);
+    let third = another(&operator);
+    // The third one is still to be copied, and stays as the newest anyway.
+    assert_eq!(operator.list(), [&*third]);
+    let record = operator.last_record();
+    assert_eq!(record["removed"].as_array().unwrap().len(), 2, "{record}");
+
+    // What the destination does not take, or would not keep, needs no copy there.
+    let fourth = another(&operator);
+    assert_eq!(operator.list(), [&*third, &*fourth]);
+    operator.unset("destinations.far.retention.daily.keep_last");
+    operator.set_value("destinations.far.series", json!(["weekly"]));
+    operator.set_value(
+        "destinations.far.retention",
+        json!({"weekly": {"keep_last": 1}}),
+    );
+    let fifth = another(&operator);
+    assert_eq!(operator.list(), [&*fifth]);
+    operator.unset("destinations.far.series");
+    operator.set_value(
+        "destinations.far.retention",
+        json!({"daily": {"keep_last": 1}}),
+    );
+    let sixth = another(&operator);
+    assert_eq!(operator.list(), [&*sixth]);
+}
+
+#[test]
+fn without_room_for_the_next_backup_what_only_lacks_a_copy_goes_and_nothing_else() {
+    let Some(filesystem) = Filesystem::in_memory("size=1m") else {
+        return;
+    };
+    let cluster = Cluster::start();
+    let mut operator = small(&cluster, "app");
+    with_required_copies(&mut operator);
+    operator.set("directory", filesystem.path().join("backups").display());
+    let pinned = operator.back_up();
+    operator.json(&["pin", &pinned]);
+    let first = another(&operator);
+    let second = another(&operator);
+    let third = another(&operator);
+    assert_eq!(operator.list(), [&*pinned, &*first, &*second, &*third]);
+
+    // Room for one more, and for little besides.
+    filesystem.leave_blocks(9);
+    wait_for_the_next_second();
+    let output = operator.run(&["backup"]);
+    assert_eq!(output.code, 0, "{output}");
+    let sentence = format!(
+        "{first} was removed although it lacks a copy that retention.require_copies asks for: the next \
+         backup would not have fitted"
+    );
+    assert!(output.stderr.contains(&sentence), "{output}");
+    let record = operator.last_record();
+    let reasons = json!(["WITHOUT A COPY: the next backup would not fit"]);
+    assert_eq!(
+        record["removed"][0],
+        json!({"backup": first, "reasons": reasons})
+    );
+    let left = operator.list();
+    assert!(left.contains(&pinned) && !left.contains(&first), "{left:?}");
+    // No more went than had to.
+    assert!(left.contains(&third), "{left:?}");
 }
 
 #[test]

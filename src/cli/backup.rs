@@ -211,6 +211,7 @@ impl Backups<'_> {
             return Err(error);
         }
         let request = BackupRequest {
+            server: &target.server.name,
             connection,
             database: &target.database,
             series: self.series,

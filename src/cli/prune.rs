@@ -87,12 +87,7 @@ pub(super) async fn run(
     directories.retain(|one| !matches!(one.repository.directory().try_exists(), Ok(false)));
     let mut turns = Turns::new(&session, Vec::new(), out);
     let turn = async |turns: &mut Turns<'_, PrunedDatabase>, one: &BackupDirectory| {
-        match prune(
-            &Run::alone(&session.context),
-            &one.repository,
-            &one.database,
-            mode,
-        ) {
+        match prune(&Run::alone(&session.context), one, mode) {
             Ok(report) => {
                 let result = pruned_database(one, args.dry_run, &report);
                 turns.add(result, |result, out| print(result, &one.label, out))?;

@@ -39,6 +39,7 @@ pub(super) fn plan(
     let alerts = alerts::channels(&mut findings, fragment, zone);
     let destinations = destinations::destinations(&mut findings, fragment);
     destinations::refuse_directories_of_backups(&mut findings, &destinations, &servers);
+    let require_copies = destinations::required_copies(&mut findings, fragment, &destinations);
     let recipients = encryption::recipients(&mut findings, fragment, &destinations);
     let trusted_signers = encryption::trusted_signers(&mut findings, fragment);
     about_copy_jobs(&mut findings, &jobs, fragment);
@@ -57,6 +58,7 @@ pub(super) fn plan(
         retention: Retention {
             floor: set(fragment.retention.floor).0,
             series,
+            require_copies,
         },
         limits: limits(&fragment.limits),
         drill: running::drill(&fragment.drill),
@@ -257,32 +259,20 @@ fn kind(findings: &mut Findings<'_>, table: &[String], written: &JobFragment) ->
 
 /// Refuses destinations of copy jobs that are not there.
 fn about_copy_jobs(findings: &mut Findings<'_>, jobs: &[Job], fragment: &Fragment) {
-    let known = || fragment.destinations.keys().map(String::as_str);
     for job in jobs {
         let JobKind::Copy(to) = &job.kind else {
             continue;
         };
-        let way = |name: &str| match nearest(name, known()) {
-            Some(right) => format!("did you mean \"{right}\"?"),
-            None if fragment.destinations.is_empty() => {
-                "add one as [destinations.NAME] with a url".to_owned()
-            }
-            None => format!("there are: {}", known().collect::<Vec<_>>().join(", ")),
-        };
-        for (index, name) in to.iter().enumerate() {
-            if !fragment.destinations.contains_key(name) {
-                let at = key(&["jobs", &job.name, "destinations", &index.to_string()]);
-                let message = format!("there is no destination {name:?}");
-                findings.refuse(&at, message, Some(way(name)));
-            }
-        }
+        let at = key(&["jobs", &job.name, "destinations"]);
+        destinations::refuse_unknown(findings, (&at, to), fragment);
         let is_written = fragment
             .jobs
             .get(&job.name)
             .is_some_and(|job| job.destinations.is_some());
         if to.is_empty() && (fragment.destinations.is_empty() || is_written) {
             let message = "the copy job has no destination".to_owned();
-            findings.refuse_key(&key(&["jobs", &job.name]), message, Some(way("")));
+            let way = destinations::known("", fragment);
+            findings.refuse_key(&key(&["jobs", &job.name]), message, Some(way));
         }
     }
 }

@@ -12,6 +12,7 @@ use super::findings::{Findings, is_name, key, names_are};
 use super::fragment::{CredentialsFrom, DestinationFragment, Fragment};
 use super::keeping;
 use super::layer::Key;
+use super::nearest::nearest;
 use super::plan::{
     Destination, DestinationAddress, DestinationSettings, PasswordSource, Patterns, S3Credentials,
     S3Settings, Server, ServerSideEncryption,
@@ -96,6 +97,48 @@ pub(super) fn destinations(findings: &mut Findings<'_>, fragment: &Fragment) -> 
     }
     refuse_one_place_twice(findings, &destinations);
     destinations
+}
+
+/// The destinations that must have a copy of a backup before it may go.
+pub(super) fn required_copies(
+    findings: &mut Findings<'_>,
+    fragment: &Fragment,
+    all: &[Destination],
+) -> Vec<Destination> {
+    let Some(names) = &fragment.retention.require_copies else {
+        return Vec::new();
+    };
+    let at = key(&["retention", "require_copies"]);
+    refuse_unknown(findings, (&at, names), fragment);
+    let is_required = |one: &&Destination| names.contains(&one.name);
+    all.iter().filter(is_required).cloned().collect()
+}
+
+/// Refuses names of destinations, in the list with this key, that there are not.
+pub(super) fn refuse_unknown(
+    findings: &mut Findings<'_>,
+    (at, names): (&Key, &[String]),
+    fragment: &Fragment,
+) {
+    for (index, name) in names.iter().enumerate() {
+        if !fragment.destinations.contains_key(name) {
+            let at = [at.as_slice(), &key(&[&index.to_string()])].concat();
+            let message = format!("there is no destination {name:?}");
+            findings.refuse(&at, message, Some(known(name, fragment)));
+        }
+    }
+}
+
+/// Which destination may be meant, or which there are.
+pub(super) fn known(name: &str, fragment: &Fragment) -> String {
+    let known = || fragment.destinations.keys().map(String::as_str);
+    match nearest(name, known()) {
+        Some(right) => format!("did you mean \"{right}\"?"),
+        None if fragment.destinations.is_empty() => {
+            "add one as [destinations.NAME] with a url".to_owned()
+        }
+        None => format!("there are: {}", known().collect::<Vec<_>>().join(", ")),
+    }
 }
 
 /// Refuses a second destination at the place of another one: what is there once would count as two copies.

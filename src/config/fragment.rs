@@ -510,6 +510,8 @@ pub(super) struct WebFragment {
 pub(super) struct RetentionFragment {
     /// So many verified backups of each database and series are never removed.
     pub(super) floor: Option<Count<{ u32::MAX }>>,
+    /// No backup is removed before these destinations have a copy of it.
+    pub(super) require_copies: Option<Vec<String>>,
 }
 
 /// What a series keeps: whatever any of its rules keeps.

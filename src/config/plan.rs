@@ -401,6 +401,8 @@ pub struct Retention {
     pub floor: NonZeroU32,
     /// The rules of each series; a series without any keeps everything.
     pub series: BTreeMap<Series, Rules>,
+    /// The destinations that must have a copy of a backup before it may go.
+    pub require_copies: Vec<Destination>,
 }
 
 /// Where and how test restores are made.

@@ -335,6 +335,7 @@ impl Task {
         (database, series): (&Database, &Series),
     ) -> Result<Outcome, JobError> {
         let request = BackupRequest {
+            server: &server.name,
             connection: &server.connection,
             database,
             series,
@@ -429,7 +430,7 @@ async fn clean_up(
     };
     let pruning = threads::start("prune", move || {
         let run = Run::alone(&context).with_id(id);
-        prune(&run, &directory.repository, &directory.database, mode)
+        prune(&run, &directory, mode)
     })?;
     pruning.await?.map(Outcome::Pruned)
 }

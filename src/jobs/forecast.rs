@@ -3,12 +3,9 @@
 use chrono::{DateTime, Utc};
 
 use super::JobContext;
-use super::prune::{Held, candidate};
+use super::prune::{Held, OVERHEAD, candidate};
 use crate::policy::{GrowingSeries, Loss, Rules, Schedule, Series, SpaceDays};
 use crate::repository::{Catalogue, Entry};
-
-/// What a backup takes besides the bytes of its files: the manifest, and the rest of each file's last block.
-const OVERHEAD: u64 = 5 * 4096;
 
 /// A database's backups, and what is lost of them.
 pub(super) struct Growth<'a> {

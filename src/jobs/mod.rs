@@ -32,6 +32,7 @@ mod quarantine;
 mod record;
 mod recovery;
 mod report;
+mod required_copies;
 mod restore;
 mod rows;
 mod run;

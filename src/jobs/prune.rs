@@ -1,24 +1,26 @@
 //! Removing what retention no longer keeps, and saying why.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::time::Instant;
 
 use chrono::{DateTime, NaiveDateTime, Utc};
-use uuid::Uuid;
 
 use super::error::JobError;
 use super::record::{append, unrecorded};
+use super::required_copies;
 use super::run::Run;
+use super::target::BackupDirectory;
 use super::{JobContext, continuity};
 use crate::policy::{
     Candidate, ClockDoubt, ClockTrust, Decision, Loss, Reason, Rules, Series, Verdict, decide,
 };
 use crate::repository::{
     Catalogue, Details, Entry, Event, Lock, Operation, Removal, Repository, Stem,
-    backups_being_copied,
 };
-use crate::responsiveness::{self, PATIENCE};
+
+/// What a backup takes besides the bytes of its files: the manifest, and the rest of each file's last block.
+pub(super) const OVERHEAD: u64 = 5 * 4096;
 
 /// Whether a clean-up removes anything, and whether it believes the clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +42,8 @@ pub struct PruneReport {
     pub freed: u64,
     /// What was lost and not accepted, which keeps the backups from before it.
     pub losses: Vec<Loss>,
+    /// The backups that only the lack of a copy keeps, oldest first.
+    without_copy: Vec<Stem>,
 }
 
 /// What becomes of each backup of a series.
@@ -59,12 +63,18 @@ pub struct SeriesReport {
 /// When the directory is busy, or a file cannot be removed; what was removed by then is on record.
 pub fn prune(
     run: &Run<'_>,
-    repository: &Repository,
-    database: &str,
+    backup_directory: &BackupDirectory,
     mode: PruneMode,
 ) -> Result<PruneReport, JobError> {
+    let repository = &backup_directory.repository;
+    let database = &*backup_directory.database;
     let scope = Scope {
+        names: (
+            backup_directory.server.as_deref().unwrap_or("main"),
+            database,
+        ),
         only: None,
+        next_bytes: 0,
         losses: None,
         trust: mode.trust,
     };
@@ -114,8 +124,12 @@ pub fn prune(
 /// What a clean-up is about.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scope<'a> {
+    /// The names of the server, in the configuration, and of the database.
+    pub(super) names: (&'a str, &'a str),
     /// The only series that it is about.
     pub(super) only: Option<&'a Series>,
+    /// Bytes of the next backup, for which room is made if need be.
+    pub(super) next_bytes: u64,
     /// What is lost, where that is known better than by the ledger, which a run has not closed yet.
     pub(super) losses: Option<&'a [Loss]>,
     /// Whether the clock is believed.
@@ -147,9 +161,55 @@ impl Pruning<'_> {
                 }
             }
         }
+        self.make_room(scope.next_bytes, &mut report, removed)?;
         report.removed.clone_from(removed);
         Ok(report)
     }
+
+    /// Removes backups that only lack a copy, the oldest first, until the next backup fits: with a destination
+    /// out of reach, there would be none else.
+    fn make_room(
+        self,
+        needed: u64,
+        report: &mut PruneReport,
+        removed: &mut Vec<Removal>,
+    ) -> Result<(), JobError> {
+        if report.without_copy.is_empty() {
+            return Ok(());
+        }
+        let mut free = self.repository.free_space()?;
+        for stem in std::mem::take(&mut report.without_copy) {
+            if free >= needed {
+                break;
+            }
+            let catalogue = self.repository.catalogue()?;
+            let mut entries = catalogue.backups.iter();
+            let Some(entry) = entries.find(|entry| entry.stem == stem) else {
+                continue;
+            };
+            if self.repository.remove(self.run.id, &stem, self.lock)? {
+                // What a file system frees may be free only later.
+                free += entry.bytes + OVERHEAD;
+                removed.push(removal(&stem, &[Reason::NoRoom]));
+                report.remove_without_copy(&stem, entry.bytes);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What was removed without the copy that it has to have, one sentence each.
+pub(super) fn removed_without_copy(report: &PruneReport) -> Vec<String> {
+    let verdicts = report.series.iter().flat_map(|series| &series.verdicts);
+    verdicts
+        .filter(|(_, _, reasons)| reasons.contains(&Reason::NoRoom))
+        .map(|(stem, ..)| {
+            format!(
+                "{stem} was removed although it lacks a copy that retention.require_copies asks for: the next \
+                 backup would not have fitted"
+            )
+        })
+        .collect()
 }
 
 /// What the clock's oddities have kept from being removed, in one text.
@@ -172,8 +232,6 @@ pub(super) struct Held {
     before: Option<DateTime<Utc>>,
     /// The same on the wall clock, of backups of which only the name is left.
     before_local: Option<NaiveDateTime>,
-    /// The runs that made backups of which a copy is under way.
-    being_copied: BTreeSet<Uuid>,
 }
 
 impl Held {
@@ -188,10 +246,7 @@ impl Held {
             Some(losses) => losses.to_vec(),
             None => continuity::look(Some(&context.state_directory), repository, catalogue),
         };
-        Self {
-            being_copied: being_copied(context, repository),
-            ..Self::of(losses, catalogue)
-        }
+        Self::of(losses, catalogue)
     }
 
     /// Of these losses, and of the manifests that are lost.
@@ -203,7 +258,6 @@ impl Held {
                 .filter_map(|problem| Some(problem.lost.as_ref()?.local))
                 .max(),
             losses,
-            being_copied: BTreeSet::new(),
         }
     }
 
@@ -215,19 +269,6 @@ impl Held {
     }
 }
 
-/// The runs that made backups of which a copy is under way. Where the state directory does not answer that is
-/// not known, and a copy may fail for it; a backup waits for no copies.
-fn being_copied(context: &JobContext, repository: &Repository) -> BTreeSet<Uuid> {
-    let directory = repository.directory().to_owned();
-    let asked = responsiveness::ask(&context.state_directory, PATIENCE, move |state| {
-        backups_being_copied(state, &directory)
-    });
-    asked.unwrap_or_else(|error| {
-        tracing::warn!("which backups are being copied is not known: {error}");
-        BTreeSet::new()
-    })
-}
-
 fn plan(
     context: &JobContext,
     repository: &Repository,
@@ -235,6 +276,13 @@ fn plan(
     scope: Scope<'_>,
 ) -> PruneReport {
     let held = Held::look(context, repository, catalogue, scope.losses);
+    let copies = required_copies::Backups {
+        context,
+        repository,
+        names: scope.names,
+        catalogue,
+    };
+    let copies = copies.holds();
     let mut by_series: BTreeMap<&Series, Vec<&Entry>> = BTreeMap::new();
     for entry in &catalogue.backups {
         by_series.entry(&entry.stem.series).or_default().push(entry);
@@ -244,6 +292,7 @@ fn plan(
         removed: Vec::new(),
         freed: 0,
         losses: held.losses.clone(),
+        without_copy: Vec::new(),
     };
     for (series, entries) in by_series {
         if scope.only.is_some_and(|only| only != series) {
@@ -252,7 +301,11 @@ fn plan(
         let names: Vec<String> = entries.iter().map(|entry| entry.stem.to_string()).collect();
         let of_series = entries.iter().zip(&names);
         let candidates: Vec<Candidate> = of_series
-            .map(|(entry, name)| candidate(context, &held, entry, name))
+            .map(|(entry, name)| Candidate {
+                being_copied: copies.under_way.contains(&entry.run),
+                awaits_copy: copies.lacking.contains(&entry.run),
+                ..candidate(context, &held, entry, name)
+            })
             .collect();
         let keep_all = Rules::default();
         let rules = context.retention.series.get(series).unwrap_or(&keep_all);
@@ -265,7 +318,7 @@ fn plan(
     report
 }
 
-/// A backup as retention sees it.
+/// A backup as retention sees it, whatever copies there are.
 pub(super) fn candidate<'a>(
     context: &JobContext,
     held: &Held,
@@ -281,7 +334,8 @@ pub(super) fn candidate<'a>(
         partial: entry.is_partial(),
         pinned: entry.state.is_pinned(),
         held: held.holds(entry.started.to_utc(), context),
-        awaits_copy: held.being_copied.contains(&entry.run),
+        being_copied: false,
+        awaits_copy: false,
     }
 }
 
@@ -293,6 +347,9 @@ impl PruneReport {
         by_name: &BTreeMap<&str, &Entry>,
         decision: Decision<'_>,
     ) {
+        let without_copy = decision.without_copy();
+        let stem = |name| Some(by_name.get(name)?.stem.clone());
+        self.without_copy.extend(without_copy.filter_map(stem));
         let mut verdicts = Vec::new();
         for Verdict {
             name,
@@ -314,6 +371,16 @@ impl PruneReport {
             verdicts,
             clock_doubt: decision.clock_doubt,
         });
+    }
+
+    /// Takes down that a backup was removed without a copy.
+    fn remove_without_copy(&mut self, removed: &Stem, bytes: u64) {
+        self.freed += bytes;
+        let verdicts = self.series.iter_mut().flat_map(|one| &mut one.verdicts);
+        for (_, keep, reasons) in verdicts.filter(|(stem, ..)| stem == removed) {
+            *keep = false;
+            *reasons = vec![Reason::NoRoom];
+        }
     }
 }
 

@@ -125,6 +125,7 @@ fn candidate<'a>((name, copy): &'a (String, &CopyCandidate)) -> Candidate<'a> {
         partial: copy.partial,
         pinned: copy.pinned,
         held: copy.held,
+        being_copied: false,
         awaits_copy: false,
     }
 }

@@ -118,6 +118,7 @@ impl GrowingSeries<'_> {
             partial: false,
             pinned: false,
             held: false,
+            being_copied: false,
             awaits_copy: false,
         }
     }

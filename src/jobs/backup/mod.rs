@@ -35,6 +35,8 @@ use remarks::{POOLED, other_release, passed_over, says_again};
 /// A backup to make.
 #[derive(Clone, Copy, Debug)]
 pub struct BackupRequest<'a> {
+    /// The server's name in the configuration.
+    pub server: &'a str,
     /// How the server is reached.
     pub connection: &'a Connection,
     /// The database, where its backups stand, and how it is dumped.
@@ -328,7 +330,9 @@ impl Backup<'_> {
         let mut pruned = None;
         if !self.is_emergency() {
             let scope = prune::Scope {
+                names: (self.request.server, self.name()),
                 only: Some(&manifest.series),
+                next_bytes: manifest.bytes() + prune::OVERHEAD,
                 losses: found.as_ref().map(|found| found.losses.as_slice()),
                 trust: ClockTrust::IfPlausible,
             };
@@ -341,6 +345,7 @@ impl Backup<'_> {
             match outcome {
                 Ok(report) => {
                     warnings.extend(prune::doubts(&report));
+                    warnings.extend(prune::removed_without_copy(&report));
                     pruned = Some(report);
                 }
                 Err(error) => {

@@ -9,6 +9,7 @@ use super::memory::{Memory, Present};
 use crate::jobs::JobContext;
 use crate::jobs::error::JobError;
 use crate::jobs::prune::Held;
+use crate::jobs::required_copies::copyable;
 use crate::policy::{CopyCandidate, CopyState, Copyable};
 use crate::repository::{Catalogue, Details, Entry, Event, Repository, Stem};
 
@@ -64,18 +65,8 @@ impl<'a> Local<'a> {
 
     /// A backup that may be copied.
     pub(super) fn copyable<'n>(&self, entry: &'n Entry, name: &'n str) -> Copyable<'n> {
-        let started = entry.started.to_utc();
-        Copyable {
-            name,
-            run: entry.run,
-            series: &entry.stem.series,
-            started,
-            local: self.context.local(started).naive_local(),
-            intact: entry.is_sound(),
-            partial: entry.is_partial(),
-            pinned: entry.state.is_pinned(),
-            held: self.held.holds(started, self.context),
-        }
+        let held = self.held.holds(entry.started.to_utc(), self.context);
+        copyable(self.context, (entry, name), held)
     }
 
     /// The copies that are at the destination.

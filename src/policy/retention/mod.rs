@@ -94,7 +94,9 @@ pub struct Candidate<'a> {
     /// Whether it was made before something was lost that nobody has accepted: it may be what brings
     /// that back.
     pub held: bool,
-    /// Whether a copy of it is under way, or has yet to be made before it may go.
+    /// Whether a copy of it is under way.
+    pub being_copied: bool,
+    /// Whether it has to have a copy before it may go, and has none.
     pub awaits_copy: bool,
 }
 
@@ -131,6 +133,15 @@ impl<'a> Decision<'a> {
     /// The backups that go, newest first.
     pub fn removed(&self) -> impl Iterator<Item = &Verdict<'a>> {
         self.verdicts.iter().filter(|verdict| !verdict.keep)
+    }
+
+    /// The backups that would go if they had a copy, oldest first: what may go all the same where the next
+    /// backup does not fit. None while the clock looks wrong.
+    pub fn without_copy(&self) -> impl Iterator<Item = &'a str> {
+        let waiting = self.verdicts.iter().rev();
+        waiting
+            .filter(|verdict| self.clock_doubt.is_none() && verdict.reasons == [Reason::NoCopy])
+            .map(|verdict| verdict.name)
     }
 }
 
@@ -227,8 +238,11 @@ impl<'r> Evaluation<'r> {
         if candidate.held {
             reasons.push(Reason::Loss);
         }
-        if candidate.awaits_copy {
+        if candidate.being_copied {
             reasons.push(Reason::Copy);
+        }
+        if candidate.awaits_copy {
+            reasons.push(Reason::NoCopy);
         }
         if candidate.started > self.now {
             reasons.push(Reason::Ahead);

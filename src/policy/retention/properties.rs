@@ -36,6 +36,7 @@ impl Made {
             partial: self.partial,
             pinned: self.pinned,
             held: self.held,
+            being_copied: false,
             awaits_copy: false,
         }
     }

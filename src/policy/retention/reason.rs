@@ -22,8 +22,10 @@ pub enum Reason {
     /// Kept: it was made before something was lost that nobody has accepted, such as the rows of the
     /// database.
     Loss,
-    /// Kept: a copy of it is under way, or has yet to be made.
+    /// Kept: a copy of it is under way.
     Copy,
+    /// Kept: it has to have a copy before it may go, and has none yet.
+    NoCopy,
     /// Kept: it is among the newest verified backups, of which so many always stay.
     Floor {
         /// How many.
@@ -65,6 +67,8 @@ pub enum Reason {
     Partial,
     /// Kept: the rules would remove it, but the clock looks wrong.
     ClockDoubt,
+    /// Removed although it lacks a copy: the next backup would not fit otherwise.
+    NoRoom,
     /// Removed: it is older than the limit.
     TooOld {
         /// The limit, whole seconds when serialised.
@@ -99,6 +103,7 @@ impl Reason {
             Self::Pinned
             | Self::Loss
             | Self::Copy
+            | Self::NoCopy
             | Self::Floor { .. }
             | Self::Ahead
             | Self::NoRules
@@ -110,7 +115,8 @@ impl Reason {
             | Self::Unchecked
             | Self::Partial
             | Self::ClockDoubt => true,
-            Self::TooOld { .. }
+            Self::NoRoom
+            | Self::TooOld { .. }
             | Self::BeyondLast { .. }
             | Self::NotNewest { .. }
             | Self::BeyondPeriods { .. } => false,
@@ -124,6 +130,7 @@ impl fmt::Display for Reason {
             Self::Pinned => f.write_str("pinned"),
             Self::Loss => f.write_str("made before a loss that nobody has accepted"),
             Self::Copy => f.write_str("its copy is not complete"),
+            Self::NoCopy => f.write_str("it lacks a copy that retention.require_copies asks for"),
             Self::Floor { count } if count.get() == 1 => {
                 f.write_str("the one verified backup that always stays")
             }
@@ -143,6 +150,7 @@ impl fmt::Display for Reason {
             Self::Unchecked => f.write_str("could not be read at its last check"),
             Self::Partial => f.write_str("partial: yours to remove"),
             Self::ClockDoubt => f.write_str("the clock looks wrong"),
+            Self::NoRoom => f.write_str("WITHOUT A COPY: the next backup would not fit"),
             Self::TooOld { limit } => write!(f, "older than {}", Age(*limit)),
             Self::BeyondLast { count } if count.get() == 1 => f.write_str("not the newest"),
             Self::BeyondLast { count } => write!(f, "not one of the newest {count}"),

@@ -24,6 +24,7 @@ struct Made {
     partial: bool,
     pinned: bool,
     held: bool,
+    being_copied: bool,
     awaits_copy: bool,
 }
 
@@ -42,6 +43,7 @@ fn made(moment: &str) -> Made {
         partial: false,
         pinned: false,
         held: false,
+        being_copied: false,
         awaits_copy: false,
     }
 }
@@ -118,6 +120,7 @@ fn decide_with<'a>(
             partial: backup.partial,
             pinned: backup.pinned,
             held: backup.held,
+            being_copied: backup.being_copied,
             awaits_copy: backup.awaits_copy,
         })
         .collect();
@@ -388,13 +391,41 @@ fn a_backup_that_could_not_be_read_takes_no_place_and_stays() {
 #[test]
 fn what_is_being_copied_stays_until_the_copy_is_complete() {
     let mut backups = daily(3, "2026-02-18");
-    backups[1].awaits_copy = true;
+    backups[1].being_copied = true;
     let decision = decide_at(&backups, &within(1), 1, "2026-02-18 02:05");
     assert_snapshot!(shown(&decision), @"
     keep   2026-02-18 02:00: the one verified backup that always stays; no older than 1 day
     keep   2026-02-17 02:00: its copy is not complete
     remove 2026-02-16 02:00: older than 1 day
     ");
+}
+
+#[test]
+fn what_lacks_a_required_copy_stays_and_may_go_for_room_oldest_first() {
+    let mut backups = daily(6, "2026-02-18");
+    for backup in &mut backups {
+        backup.awaits_copy = true;
+    }
+    backups[4].being_copied = true;
+    backups[3].pinned = true;
+    let decision = decide_at(&backups, &within(1), 1, "2026-02-18 02:05");
+    assert_snapshot!(shown(&decision), @"
+    keep   2026-02-18 02:00: it lacks a copy that retention.require_copies asks for; the one verified backup that always stays; no older than 1 day
+    keep   2026-02-17 02:00: it lacks a copy that retention.require_copies asks for
+    keep   2026-02-16 02:00: it lacks a copy that retention.require_copies asks for
+    keep   2026-02-15 02:00: pinned; it lacks a copy that retention.require_copies asks for
+    keep   2026-02-14 02:00: its copy is not complete; it lacks a copy that retention.require_copies asks for
+    keep   2026-02-13 02:00: it lacks a copy that retention.require_copies asks for
+    ");
+    let without_copy: Vec<&str> = decision.without_copy().collect();
+    assert_eq!(
+        without_copy,
+        ["2026-02-13 02:00", "2026-02-16 02:00", "2026-02-17 02:00"]
+    );
+
+    let doubtful = decide_at(&backups, &within(1), 1, "2036-02-18 02:05");
+    assert!(doubtful.clock_doubt.is_some());
+    assert_eq!(doubtful.without_copy().count(), 0);
 }
 
 #[test]
@@ -444,6 +475,7 @@ fn days_are_those_of_the_wall_clock() {
         partial: false,
         pinned: false,
         held: false,
+        being_copied: false,
         awaits_copy: false,
     });
     let rules = Rules {
@@ -476,6 +508,7 @@ fn a_day_that_the_wall_clock_visits_twice_is_counted_once() {
         partial: false,
         pinned: false,
         held: false,
+        being_copied: false,
         awaits_copy: false,
     });
     let rules = Rules {
