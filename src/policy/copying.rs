@@ -1,10 +1,10 @@
 //! Which backups are to be copied to a destination, and how far a copy is proved. Pure.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 
-use chrono::{DateTime, NaiveDateTime, Utc};
+use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -39,6 +39,11 @@ impl CopyState {
             Self::Opened => "opened",
             Self::Restored => "restored",
         }
+    }
+
+    /// Whether it rests on a download of the whole copy.
+    pub fn reads_all(self) -> bool {
+        self >= Self::ReadBack
     }
 }
 
@@ -148,7 +153,7 @@ pub fn due_copies<'a>(
 
 /// What is known of the copies of a database's backups at one destination, as of the last time that it was
 /// asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CopyFacts {
     /// The destination.
     pub destination: String,
@@ -160,6 +165,20 @@ pub struct CopyFacts {
     pub missing: Option<MissingCopy>,
     /// Since when copying fails, and why it did last.
     pub failure: Option<(DateTime<Utc>, String)>,
+    /// Bytes of all copies.
+    pub bytes: u64,
+    /// How many copies are proved how far; damaged ones are not counted.
+    pub states: BTreeMap<CopyState, u64>,
+    /// The newest copy of each series that the destination takes.
+    pub newest_of_series: Vec<SeriesCopy>,
+    /// Of all copies but damaged ones, the one whose last proof is the oldest.
+    pub oldest_proof: Option<CopyProof>,
+    /// The copies that are damaged, newest first.
+    pub damaged: Vec<DamagedCopy>,
+    /// The copies that were there and are not any more, without retention having removed them; newest first.
+    pub lost: Vec<LostCopy>,
+    /// How this machine's clock differed from the store's when they were compared last.
+    pub clock: Option<ClockDifference>,
 }
 
 /// The newest backup of which there is a copy.
@@ -171,6 +190,68 @@ pub struct NewestCopy {
     pub started: DateTime<Utc>,
     /// How far its copy is proved.
     pub state: CopyState,
+    /// When anything was proved of it last.
+    pub proved: DateTime<Utc>,
+}
+
+/// How far a copy is proved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CopyProof {
+    /// The backup.
+    pub backup: String,
+    /// How far it is proved.
+    pub state: CopyState,
+    /// When it was downloaded as a whole for the last time and was what was signed; without that, when it was
+    /// copied.
+    pub at: DateTime<Utc>,
+}
+
+/// The newest copy of a series.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeriesCopy {
+    /// The series.
+    pub series: Series,
+    /// When the backup was started.
+    pub started: DateTime<Utc>,
+    /// Bytes of its copy.
+    pub bytes: u64,
+    /// Whether it is damaged.
+    pub is_damaged: bool,
+    /// How far it is proved.
+    pub proof: CopyProof,
+}
+
+/// A copy that is damaged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DamagedCopy {
+    /// The backup.
+    pub backup: String,
+    /// Since when that is known.
+    pub since: DateTime<Utc>,
+    /// What is wrong with it.
+    pub why: String,
+    /// Whether the backup is here, and intact, so that it can be copied again.
+    pub is_here: bool,
+}
+
+/// A copy that was there and is not any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LostCopy {
+    /// The backup.
+    pub backup: String,
+    /// Since when it is no longer listed.
+    pub since: DateTime<Utc>,
+    /// Whether the backup is here, and intact, so that it can be copied again.
+    pub is_here: bool,
+}
+
+/// How this machine's clock differs from a store's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClockDifference {
+    /// When they were compared.
+    pub at: DateTime<Utc>,
+    /// So far this machine's clock is ahead; below zero, behind.
+    pub ahead: TimeDelta,
 }
 
 /// A backup that should have a copy.

@@ -10,6 +10,7 @@ mod blackout;
 mod catch_up;
 mod continuity;
 mod copy_retention;
+mod copy_verification;
 mod copying;
 mod definitions;
 mod delay;
@@ -43,8 +44,10 @@ pub use blackout::{Blackout, BlackoutError, Blackouts};
 pub use catch_up::{missed, window_end};
 pub use continuity::{Accepted, Earlier, Loss, Seen, compare, vanished};
 pub use copy_retention::{CopyCandidate, CopyDecision, Keeping, decide_copies};
+pub use copy_verification::{Absence, CopyBudget, ReadableCopy, absence, copies_to_read};
 pub use copying::{
-    Copies, CopyFacts, CopyRules, CopyState, Copyable, MissingCopy, NewestCopy, due_copies,
+    ClockDifference, Copies, CopyFacts, CopyProof, CopyRules, CopyState, Copyable, DamagedCopy,
+    LostCopy, MissingCopy, NewestCopy, SeriesCopy, due_copies,
 };
 pub use definitions::{DefinitionsResult, DefinitionsTrial, is_trial_due};
 pub use delay::delay;

@@ -77,7 +77,10 @@ pub use copy_journal::{
 pub(crate) use error::making_command;
 pub use error::{RepositoryError, advice};
 pub use host_name::host_name;
-pub use known_copies::{CopyFailure, KnownCopies, KnownCopy, RemovedCopy, manifest_cache};
+pub use known_copies::{
+    AbsentCopy, ClockReading, CopyFailure, KnownCopies, KnownCopy, KnownManifest, RemovedCopy,
+    manifest_cache,
+};
 pub use last_seen::LastSeen;
 pub use ledger::Ledger;
 pub use lock::{Holder, Lock, LockError};

@@ -50,9 +50,9 @@ fn copies() -> CopyFacts {
             backup: "backup_20250708_020000".to_owned(),
             started: ago(34).to_utc(),
             state: CopyState::Opened,
+            proved: ago(33).to_utc(),
         }),
-        missing: None,
-        failure: None,
+        ..CopyFacts::default()
     }
 }
 

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::copies::{Catalogue, Copy, CopyName, Object, Place, Sha256Sum};
 use crate::policy::CopyState;
-use crate::repository::{CopyFailure, KnownCopies, KnownCopy, Stem};
+use crate::repository::{CopyFailure, KnownCopies, KnownCopy, KnownManifest, Stem};
 
 /// What is there, and the manifest that was put last.
 pub(super) struct Memory {
@@ -87,7 +87,7 @@ impl Memory {
                 continue;
             }
             let (manifest, stored) = (&copy.manifest.manifest, copy.manifest.stored);
-            let known = before.get(&run).cloned().unwrap_or_else(|| KnownCopy {
+            let mut known = before.get(&run).cloned().unwrap_or_else(|| KnownCopy {
                 backup: copy.name.stem().to_string(),
                 series: manifest.series.clone(),
                 started: manifest.started.to_utc(),
@@ -95,6 +95,14 @@ impl Memory {
                 copied: stored,
                 state: CopyState::Sent,
                 proved: stored,
+                read: None,
+                damage: None,
+                replaced: None,
+                manifest: None,
+            });
+            known.manifest = Some(KnownManifest {
+                key: copy.manifest.key.to_string(),
+                sha256: copy.manifest.sha256.to_string(),
             });
             self.known.copies.insert(run, known);
         }

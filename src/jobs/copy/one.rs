@@ -19,7 +19,9 @@ use crate::copies::{
 use crate::destination::Key;
 use crate::jobs::error::{JobError, JobErrorKind};
 use crate::jobs::record::append;
-use crate::repository::{CopyDetails, CopyJournal, CopyStart, Event, KnownCopy, Manifest, Subject};
+use crate::repository::{
+    CopyDetails, CopyJournal, CopyStart, Event, KnownCopy, KnownManifest, Manifest, Subject,
+};
 
 /// The files as they lie there, and the key that opens them.
 struct SentFiles {
@@ -96,7 +98,7 @@ impl Copying<'_> {
         let copied = self.copied_files(&sent, &journal)?;
         let sent = SentFiles { files: copied, key };
         let copy = self.manifest(&manifest, sent, memory);
-        self.publish(&copy, memory).await?;
+        let published = self.publish(&copy, memory).await?;
         let now = Utc::now();
         let known = KnownCopy {
             backup: stem.to_string(),
@@ -106,6 +108,10 @@ impl Copying<'_> {
             copied: now,
             state,
             proved: now,
+            read: None,
+            damage: None,
+            replaced: None,
+            manifest: Some(published),
         };
         let there = Present {
             stem: stem.clone(),
@@ -232,7 +238,11 @@ impl Copying<'_> {
     }
 
     /// Puts the signature and then the manifest: with that, the copy is one.
-    async fn publish(&self, copy: &CopyManifest, memory: &mut Memory) -> Result<(), JobError> {
+    async fn publish(
+        &self,
+        copy: &CopyManifest,
+        memory: &mut Memory,
+    ) -> Result<KnownManifest, JobError> {
         let internal = |error: serde_json::Error| JobError::Internal(error.to_string());
         let bytes = copy.to_bytes().map_err(internal)?;
         let signature = self.signer.sign(&bytes);
@@ -252,7 +262,11 @@ impl Copying<'_> {
         }
         memory.sequence = copy.sequence;
         memory.previous = Some(sum);
-        Ok(())
+        let manifest = self.place.object(&self.copy, &Object::Manifest { attempt });
+        Ok(KnownManifest {
+            key: manifest.to_string(),
+            sha256: sum.to_string(),
+        })
     }
 
     /// Refuses to put a manifest that is dated after the store has it: it would count for nothing. Some stores
