@@ -5,6 +5,7 @@
 #
 #   container_boot NAME DIRECTORY [OPTION...]   boots one; whatever it changes stays in DIRECTORY, on
 #                                               a tmpfs; options are systemd-nspawn's
+#   container_destroy                           ends it as a power cut does, with all that is in it
 #   inside COMMAND...                           runs a command in it, as root
 #   inside_as USER COMMAND...                   as another user
 #
@@ -56,6 +57,19 @@ container_boot() {
         return 1
     fi
     container_delegate
+}
+
+container_destroy() {
+    local nspawn
+    nspawn=$(<"$container_directory/nspawn.pid")
+    kill -KILL "$container_leader"
+    wait_for 10 "the container to be gone" container_is_gone "$nspawn"
+    umount --recursive "$container_directory"
+}
+
+# container_is_gone PROCESS
+container_is_gone() {
+    ! kill -0 "$1" 2>/dev/null
 }
 
 # What this machine's root brings along and a container for a test must not run: the machine's own

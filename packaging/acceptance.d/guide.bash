@@ -63,10 +63,12 @@ shown_missing() {
     done <<<"$1"
 }
 
-# guide_run PLACE COMMAND: in one shell, from that directory, which is left in /root/place.
+# guide_run PLACE COMMAND: in one shell, from that directory, which is left in /root/place. What is exported is
+# left in /root/exported for the next one.
 guide_run() {
     # shellcheck disable=SC2016 # for the shell in the container
-    local run='cd "$1" && eval "$2"; status=$?; pwd >/root/place; exit $status'
+    local run='if [ -e /root/exported ]; then . /root/exported; fi
+        cd "$1" && eval "$2"; status=$?; pwd >/root/place; export -p >/root/exported; exit $status'
     if [[ -z $guide_answer ]]; then
         inside bash -c "$run" - "$@" </dev/null
     else
@@ -78,6 +80,7 @@ guide_run() {
 
 guide_follow() {
     local steps command place=/root shown output status count=0 said missing deadline
+    inside rm -f /root/exported
     steps=$(mktemp -d "$group_directory/steps.XXXXXX")
     guide_steps "$1" "${2:-}" "$steps"
     for command in "$steps"/*.command; do

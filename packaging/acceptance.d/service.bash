@@ -21,7 +21,7 @@ server_unreachable=53a486cc7abc4e39ad42a62091585368
 # up: some megabytes that compress badly, and a sequence.
 postgresql_start() {
     local version
-    version=$(inside ls /usr/lib/postgresql | sort --version-sort | tail -n 1)
+    version=$(server_version)
     postgresql_unit=postgresql@$version-main
     # Nothing in here has to survive a power cut.
     inside pg_createcluster "$version" main --pgoption fsync=off -- --no-sync >/dev/null
@@ -30,6 +30,19 @@ postgresql_start() {
     sql sample "CREATE TABLE filler AS
         SELECT n, md5(n::text) AS a, md5((-n)::text) AS b FROM generate_series(1, 120000) AS n"
     sql sample "SELECT lo_from_bytea(0, 'after the tables')" >/dev/null
+}
+
+server_version() {
+    inside ls /usr/lib/postgresql | sort --version-sort | tail -n 1
+}
+
+lose_the_server() {
+    inside pg_dropcluster --stop "$(server_version)" main
+}
+
+# What Debian's package does when it is installed.
+make_a_server() {
+    inside pg_createcluster "$(server_version)" main --pgoption fsync=off --start -- --no-sync >/dev/null
 }
 
 # sql DATABASE STATEMENT: as superuser; prints the rows.

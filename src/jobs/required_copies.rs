@@ -118,7 +118,7 @@ impl Backups<'_> {
                 series: copy.series,
                 started: copy.started,
                 local: self.context.local(copy.started).naive_local(),
-                complete: true,
+                complete: copy.damage.is_none(),
                 proved: copy.state >= CopyState::ReadBack,
                 partial: here.is_some_and(Entry::is_partial),
                 pinned: here.is_some_and(|entry| entry.state.is_pinned()),

@@ -30,18 +30,6 @@ timezone = "UTC"'
     guide_prepare
 }
 
-server_version() {
-    inside ls /usr/lib/postgresql | sort --version-sort | tail -n 1
-}
-
-lose_the_server() {
-    inside pg_dropcluster --stop "$(server_version)" main
-}
-
-make_a_server() {
-    inside pg_createcluster "$(server_version)" main --pgoption fsync=off --start -- --no-sync >/dev/null
-}
-
 expect_all_back() {
     expect_equal "the rows" "$(sql productivity_tracker 'SELECT count(*), sum(n) FROM work')" "20000|200010000"
     expect_equal "owner and setting" "$(sql productivity_tracker "SELECT tableowner, current_setting('work_mem'),
