@@ -34,6 +34,7 @@ pub(crate) fn counted(number: u64, one: &str, many: &str) -> String {
 pub(crate) fn operation_word(operation: &str) -> &str {
     match operation {
         "verification" => "verify",
+        "verification of copies" => "verify of copies",
         "test restore" => "drill",
         "clean-up" => "prune",
         other => other,

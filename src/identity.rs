@@ -36,7 +36,7 @@ pub(crate) const VARIABLE: &str = "PGBACKUPD_RUN_AS";
 /// Where the user's programs are looked for: root's own `PATH` may lead where only root comes.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// What of root's environment the user's process keeps, besides libpq's variables, those of S3 and our own: how
+/// What of root's environment the user's process keeps, besides libpq's variables, those of S3, of SFTP and our own: how
 /// people read, what connections trust and pass through, and who asked.
 const KEPT: [&str; 15] = [
     "CLICOLOR",
@@ -284,6 +284,7 @@ fn environment(
         name.starts_with(b"PG")
             || name.starts_with(b"LC_")
             || name.starts_with(b"AWS_")
+            || name.starts_with(b"SFTP_")
             || KEPT.iter().any(|kept| kept.as_bytes() == name)
     };
     let mut environment: Vec<(OsString, OsString)> =
@@ -408,6 +409,7 @@ mod tests {
             ("PGBACKUPD_CONFIG", "/etc/x.toml"),
             ("AWS_REGION", "eu-west-1"),
             ("LC_ALL", "C"),
+            ("SFTP_IDENTITY_FILE", "/etc/key"),
             ("SUDO_USER", "noura"),
             ("TMPDIR", "/tmp/user/0"),
             ("XDG_RUNTIME_DIR", "/run/user/0"),
@@ -426,6 +428,7 @@ mod tests {
             ("PATH", PATH),
             ("PGBACKUPD_CONFIG", "/etc/x.toml"),
             ("PGHOST", "/run/postgresql"),
+            ("SFTP_IDENTITY_FILE", "/etc/key"),
             ("SUDO_USER", "noura"),
             ("USER", "postgres"),
         ]

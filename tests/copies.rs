@@ -22,7 +22,7 @@ use crate::support::cluster::{Cluster, wait_until};
 use crate::support::daemon::{Daemon, only_daily};
 use crate::support::destination::{files, plain_destination};
 use crate::support::operator::{Operator, wait_for_the_next_second};
-use crate::support::restored::small;
+use crate::support::restored::{small, small_without_backup};
 use crate::support::stores::{BUCKET, ID, SECRET, SeaweedFs};
 
 /// A destination in a directory without encryption, and a state directory that can be removed.
@@ -373,6 +373,44 @@ fn a_destination_that_gives_other_bytes_back_gets_no_manifest() {
 }
 
 #[test]
+fn what_was_sent_and_is_gone_there_is_sent_again() {
+    let cluster = Cluster::start();
+    let mut operator = small(&cluster, "app");
+    let far = plain(&mut operator);
+    let sent = kill_at(&mut operator, &far, 3);
+    let volume = sent.iter().find(|file| file.contains(".json.1-")).unwrap();
+    fs::remove_file(far.join(volume)).unwrap();
+    // It is missed when it is read back.
+    assert_eq!(operator.run(&["copy"]).code, 69);
+    assert_eq!(manifests(&far).len(), 0);
+    assert_eq!(operator.run(&["copy"]).code, 0);
+    assert_complete(&far);
+    assert_eq!(manifests(&far).len(), 1);
+}
+
+/// A machine whose clock was wrong for a day has such a backup.
+#[test]
+fn a_backup_that_is_dated_after_now_keeps_no_other_from_being_copied() {
+    let cluster = Cluster::start();
+    let mut operator = small(&cluster, "app");
+    let far = plain(&mut operator);
+    let ahead = [
+        "env",
+        "FAKETIME_DONT_FAKE_MONOTONIC=1",
+        "faketime",
+        "-f",
+        "+400d",
+    ];
+    assert_eq!(operator.run_under(&ahead, &["backup"]).code, 0);
+    let output = operator.run(&["copy"]);
+    assert_eq!(output.code, 0, "{output}");
+    let words = "is not copied: it is dated after now";
+    assert!(output.stderr.contains(words), "{output}");
+    assert_eq!(manifests(&far).len(), 1);
+    assert_eq!(concerns(&operator).len(), 0);
+}
+
+#[test]
 fn a_destination_that_is_away_or_takes_nothing_is_named_and_nothing_is_lost() {
     let cluster = Cluster::start();
     let mut operator = small(&cluster, "app");
@@ -454,7 +492,7 @@ fn what_is_being_copied_is_not_removed() {
 #[test]
 fn p4_the_daemon_copies_after_each_backup_or_when_a_job_says_so() {
     let cluster = Cluster::start();
-    let mut operator = small(&cluster, "app");
+    let mut operator = small_without_backup(&cluster, "app");
     let far = plain(&mut operator);
     only_daily(&mut operator, "UTC", "0 2 * * *");
     // In the past: what lies there is not dated before the store had it.

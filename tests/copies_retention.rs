@@ -14,7 +14,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::support::cluster::{Cluster, wait_until};
-use crate::support::destination::{files, plain_destination};
+use crate::support::destination::{Immutable, files, plain_destination};
 use crate::support::filesystem::Filesystem;
 use crate::support::operator::{Operator, wait_for_the_next_second};
 use crate::support::restored::small;
@@ -383,28 +383,6 @@ fn a_removal_that_is_killed_at_any_object_is_completed_by_the_next_run() {
     assert_eq!(one["removed"][0]["backup"], first, "{one}");
 }
 
-/// A directory that lets nobody remove anything, as long as the value lives.
-struct Immutable(Vec<PathBuf>);
-
-impl Immutable {
-    fn new(directories: Vec<PathBuf>) -> Option<Self> {
-        let immutable = Self(directories);
-        immutable.set("+i").then_some(immutable)
-    }
-
-    fn set(&self, attribute: &str) -> bool {
-        let mut chattr = Command::new("chattr");
-        let output = chattr.arg(attribute).args(&self.0).output();
-        output.is_ok_and(|output| output.status.success())
-    }
-}
-
-impl Drop for Immutable {
-    fn drop(&mut self) {
-        self.set("-i");
-    }
-}
-
 #[test]
 fn a_destination_that_refuses_to_remove_is_reported_once_and_is_no_failure() {
     let cluster = Cluster::start();
@@ -475,4 +453,142 @@ fn nothing_is_removed_by_a_run_that_could_not_copy_everything() {
     let output = operator.run(&["copy"]);
     assert_eq!(output.code, 65, "{output}");
     assert_eq!(copies(&far, "db1").len(), 2);
+}
+
+#[test]
+fn a_manifest_that_somebody_else_removed_is_missed_and_those_that_retention_removed_are_not() {
+    let cluster = Cluster::start();
+    let (mut operator, far) = with_destination(&cluster);
+    operator.set_value("destinations.far.retention.daily.keep_last", 2);
+    copy(&operator);
+    for _ in 0..2 {
+        another(&operator);
+        copy(&operator);
+    }
+    let gaps = |operator: &Operator| -> (Value, Value) {
+        let status = operator.run(&["status", "--json"]).stdout;
+        let status: Value = serde_json::from_str(&status).unwrap();
+        let known = status["databases"][0]["copies"][0]["gaps"].clone();
+        let listed = operator.json(&["list", "--from", "far"]);
+        (known, listed[0]["missing_manifests"].clone())
+    };
+    // The first one went by the rules.
+    assert_eq!(copies(&far, "db1").len(), 2);
+    assert_eq!(gaps(&operator), (json!([]), json!([])));
+
+    let second = manifests(&far, "db1").into_iter().find(|path| {
+        let manifest: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+        manifest["sequence"] == 2
+    });
+    fs::remove_file(second.unwrap()).unwrap();
+    // Whoever looks sees it at once, and a copy run takes it down.
+    assert_eq!(gaps(&operator), (json!([]), json!([[2, 2]])));
+    copy(&operator);
+    let (known, listed) = gaps(&operator);
+    assert_eq!(
+        (&known[0]["first"], &known[0]["last"]),
+        (&json!(2), &json!(2)),
+        "{known}"
+    );
+    assert_eq!(listed, json!([[2, 2]]));
+    let sentence = "manifest 2 is not at far, and retention here did not remove it";
+    for words in [&["status"][..], &["list", "--from", "far"]] {
+        let shown = operator
+            .run(words)
+            .stdout
+            .replace("\n  ", " ")
+            .replace('\n', " ");
+        assert!(shown.contains(sentence), "{shown}");
+    }
+    // Without the memory of it, nothing is missed.
+    fs::remove_dir_all(operator.path("state/copying")).unwrap();
+    copy(&operator);
+    assert_eq!(gaps(&operator), (json!([]), json!([])));
+}
+
+/// Volumes without a manifest, of a backup that nobody copies any more and no journal remembers.
+#[test]
+#[expect(clippy::too_many_lines, reason = "one story, step by step")]
+fn what_a_broken_off_upload_left_goes_after_a_week_and_two_listings() {
+    let cluster = Cluster::start();
+    let (mut operator, far) = with_destination(&cluster);
+    let first = operator.list().remove(0);
+    assert_eq!(copy(&operator).0, [&*first]);
+    // Of one that was never a copy: all that was sent of it, and no record that it was complete.
+    let of_first = |file: &String| file.contains(&first);
+    let mut volumes = Vec::new();
+    for file in files(&far).into_iter().filter(of_first) {
+        let path = far.join(&file);
+        if file.ends_with(".json") || file.ends_with(".sig") {
+            fs::remove_file(path).unwrap();
+        } else {
+            volumes.push(path);
+        }
+    }
+    assert!(volumes.len() > 1, "{volumes:?}");
+    let ledger = operator.backups().join("backup.log");
+    let records = fs::read_to_string(&ledger).unwrap();
+    let kept = records
+        .lines()
+        .filter(|line| !line.contains("\"operation\":\"copy\""));
+    let without_copy = kept.fold(String::new(), |all, line| all + line + "\n");
+    let second = another(&operator);
+    let last = operator.last_record();
+    operator.set_value("destinations.far.backfill", 1);
+    // The same of a run that this host knows nothing of.
+    let place = volumes[0].parent().unwrap();
+    let name = place.file_name().unwrap().to_str().unwrap();
+    let other = format!(
+        "{}-8888-{}",
+        &name[..name.len() - 18],
+        &name[name.len() - 12..]
+    );
+    let other = place.with_file_name(other);
+    fs::create_dir(&other).unwrap();
+    for volume in &volumes {
+        fs::copy(volume, other.join(volume.file_name().unwrap())).unwrap();
+    }
+    let there = |directory: &Path| fs::read_dir(directory).map_or(0, Iterator::count);
+    let count = volumes.len();
+    let in_the_past = [
+        "env",
+        "FAKETIME_DONT_FAKE_MONOTONIC=1",
+        "faketime",
+        "-f",
+        "-2h",
+    ];
+
+    // By the ledger it was a copy, so its manifest is lost, and nothing goes for that.
+    age(&[place, &other]);
+    assert_eq!(copy(&operator).0, [&*second]);
+    assert_eq!(operator.run_under(&in_the_past, &["copy"]).code, 0);
+    assert_eq!(copy(&operator), NOTHING);
+    assert_eq!((there(place), there(&other)), (count, count));
+
+    // Without that record it is seen once, and again too soon.
+    fs::write(&ledger, format!("{without_copy}{last}\n")).unwrap();
+    assert_eq!(copy(&operator), NOTHING);
+    assert_eq!(copy(&operator), NOTHING);
+    assert_eq!((there(place), there(&other)), (count, count));
+    // And then an hour later.
+    assert_eq!(operator.run_under(&in_the_past, &["copy"]).code, 0);
+    let (copied, removed) = copy(&operator);
+    assert_eq!(copied, [""; 0]);
+    let reason = "left by an upload that was broken off; it never was a copy";
+    assert_eq!(removed, [(first.clone(), reason.to_owned())]);
+    assert_eq!((there(place), there(&other)), (0, count));
+    assert_eq!(copies(&far, "db1"), [&*second]);
+    let record = operator.last_record();
+    assert_eq!(record["removed"][0]["backup"], first, "{record}");
+}
+
+/// Gives the files in these directories a time of eight days ago.
+fn age(directories: &[&Path]) {
+    for directory in directories {
+        for file in files(directory) {
+            let mut touch = Command::new("touch");
+            touch.args(["-d", "8 days ago"]).arg(directory.join(file));
+            assert!(touch.status().unwrap().success());
+        }
+    }
 }

@@ -7,14 +7,11 @@ use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use pgbackupd::destination::{DestinationErrorKind, DirectoryStore, Key, Store};
+use pgbackupd::destination::{DestinationErrorKind, DirectoryStore, Store};
 use tempfile::TempDir;
 
+use crate::support::contract::{self, key};
 use crate::support::filesystem::Filesystem;
-
-fn key(text: &str) -> Key {
-    Key::new(text).unwrap()
-}
 
 fn store(root: &Path) -> DirectoryStore {
     DirectoryStore::new(root.to_owned(), false, Duration::from_secs(60))
@@ -38,77 +35,41 @@ fn names(directory: &Path) -> Vec<String> {
 #[tokio::test]
 async fn an_object_is_put_once_and_read_whole_or_in_part() {
     let (home, store) = home();
-    let one = key("v1/db1/main/app/backup.0-a");
-    let put = store.put_new(&one, Bytes::from_static(b"0123456789")).await;
+    contract::puts_once_and_reads(&store).await;
+    let two = key("v1/db1/main/app=2f/backup.1-a");
+    let put = store.put_new(&two, Bytes::from_static(b"x")).await;
     assert!(
         !put.unwrap().is_checked,
         "a file system computes no checksum"
     );
-    let read = |range| store.get(&one, range);
-    assert_eq!(read(None).await.unwrap(), "0123456789");
-    assert_eq!(read(Some(3..7)).await.unwrap(), "3456");
-    assert_eq!(read(Some(10..10)).await.unwrap(), "");
-    let error = read(Some(3..11)).await.unwrap_err();
-    assert_eq!(error.kind, DestinationErrorKind::Damaged, "{error}");
-
-    let facts = store.head(&one).await.unwrap().unwrap();
-    assert_eq!(facts.bytes, 10);
-    assert!((chrono::Utc::now() - facts.modified).num_seconds().abs() < 600);
-    assert_eq!(store.head(&key("v1/db1/none")).await.unwrap(), None);
     assert_eq!(
         store.head(&key("v1/db1")).await.unwrap(),
         None,
         "a directory"
     );
-    let error = store.get(&key("v1/none/x"), None).await.unwrap_err();
-    assert_eq!(error.kind, DestinationErrorKind::Missing, "{error}");
+    store.delete(&[two]).await.unwrap();
 
     let modes = |path: &str| home.path().join(path).metadata().unwrap().mode() & 0o777;
-    assert_eq!(modes("v1/db1/main/app/backup.0-a"), 0o600);
-    for above in ["v1", "v1/db1", "v1/db1/main", "v1/db1/main/app"] {
+    assert_eq!(modes("v1/db1/main/app=2f/backup.0-a"), 0o600);
+    for above in ["v1", "v1/db1", "v1/db1/main", "v1/db1/main/app=2f"] {
         assert_eq!(modes(above), 0o700, "{above}");
     }
-    assert_eq!(names(&home.path().join("v1/db1/main/app")), ["backup.0-a"]);
+    let there = names(&home.path().join("v1/db1/main/app=2f"));
+    assert_eq!(there, ["backup.0-a"]);
 }
 
 #[tokio::test]
 async fn what_is_there_is_never_replaced() {
     let (home, store) = home();
-    let one = key("v1/one");
-    store
-        .put_new(&one, Bytes::from_static(b"first"))
-        .await
-        .unwrap();
-    for other in ["other length", "third"] {
-        let error = store
-            .put_new(&one, Bytes::from_static(other.as_bytes()))
-            .await;
-        let error = error.unwrap_err();
-        assert_eq!(error.kind, DestinationErrorKind::Exists, "{error}");
-        assert_eq!(store.get(&one, None).await.unwrap(), "first");
-    }
-    // An attempt whose end was not seen is settled by what lies there.
-    let put = store.put_new(&one, Bytes::from_static(b"first")).await;
-    assert!(put.unwrap().is_checked);
+    contract::replaces_nothing(&store).await;
     assert_eq!(names(&home.path().join("v1")), ["one"]);
 }
 
 #[tokio::test]
 async fn of_eight_writers_of_one_key_one_wins() {
     let (home, store) = home();
+    contract::lets_one_writer_win(&store, (20, 5000)).await;
     for round in 0..20 {
-        let at = key(&format!("v1/{round}/x"));
-        let bodies = (0..8).map(|writer| Bytes::from(vec![b'a' + writer; 5000]));
-        let bodies: Vec<Bytes> = bodies.collect();
-        let puts = bodies.iter().map(|body| store.put_new(&at, body.clone()));
-        let outcomes = futures::future::join_all(puts).await;
-        let winners: Vec<usize> = (0..8).filter(|&one| outcomes[one].is_ok()).collect();
-        assert_eq!(winners.len(), 1, "{outcomes:?}");
-        assert_eq!(store.get(&at, None).await.unwrap(), bodies[winners[0]]);
-        let losers = outcomes.iter().filter_map(|outcome| outcome.as_ref().err());
-        for loser in losers {
-            assert_eq!(loser.kind, DestinationErrorKind::Exists, "{loser}");
-        }
         assert_eq!(names(&home.path().join(format!("v1/{round}"))), ["x"]);
     }
 }

@@ -6,13 +6,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pgbackupd::config::{DestinationAddress, DestinationSettings, S3Credentials};
-use pgbackupd::destination::{DestinationErrorKind, Key, S3Store, Store, open};
+use pgbackupd::destination::{DestinationErrorKind, S3Store, Store, open};
 
+use crate::support::contract::{self, key};
 use crate::support::stores::{BUCKET, ID, Lie, LyingProxy, SECRET, SeaweedFs};
-
-fn key(text: &str) -> Key {
-    Key::new(text).unwrap()
-}
 
 fn environment(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
@@ -82,20 +79,8 @@ async fn of_eight_writers_of_one_key_one_wins() {
         return;
     };
     let store = store(server.port());
-    for round in 0..5 {
-        let at = key(&format!("v1/{round}"));
-        let bodies: Vec<Bytes> = (0..8)
-            .map(|writer| Bytes::from(vec![b'a' + writer; 100_000]))
-            .collect();
-        let puts = bodies.iter().map(|body| store.put_new(&at, body.clone()));
-        let outcomes = futures::future::join_all(puts).await;
-        let winners: Vec<usize> = (0..8).filter(|&one| outcomes[one].is_ok()).collect();
-        assert_eq!(winners.len(), 1, "{outcomes:?}");
-        assert_eq!(store.get(&at, None).await.unwrap(), bodies[winners[0]]);
-        for loser in outcomes.iter().filter_map(|outcome| outcome.as_ref().err()) {
-            assert_eq!(loser.kind, DestinationErrorKind::Exists, "{loser}");
-        }
-    }
+    contract::replaces_nothing(&store).await;
+    contract::lets_one_writer_win(&store, (5, 100_000)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -104,34 +89,12 @@ async fn a_listing_has_all_of_its_pages_and_what_is_removed_is_gone() {
         return;
     };
     let store = store(server.port());
-    let mut wanted: Vec<String> = (0..1050).map(|n| format!("v1/db1/{}/{n}", n % 3)).collect();
-    wanted.sort();
-    for some in wanted.chunks(50) {
-        let keys: Vec<Key> = some.iter().map(|one| key(one)).collect();
-        let puts = keys
-            .iter()
-            .map(|one| store.put_new(one, Bytes::from_static(b"x")));
-        for put in futures::future::join_all(puts).await {
-            put.unwrap();
-        }
-    }
+    contract::puts_once_and_reads(&store).await;
     store
-        .put_new(&key("v1/db10/x"), Bytes::new())
+        .delete(&[key("v1/db1/main/app=2f/backup.0-a")])
         .await
         .unwrap();
-    let listed = store.list(&key("v1/db1")).await.unwrap();
-    let keys: Vec<&str> = listed.iter().map(|one| one.key.as_str()).collect();
-    assert_eq!(keys, wanted);
-    assert!(listed.iter().all(|one| one.bytes == 1));
-    let folders = store.folders(&key("v1")).await.unwrap();
-    assert_eq!(folders, [key("v1/db1"), key("v1/db10")]);
-    assert_eq!(store.list(&key("v1/none")).await.unwrap(), []);
-
-    let mut gone: Vec<Key> = listed.into_iter().map(|one| one.key).collect();
-    gone.push(key("v1/db1/none"));
-    store.delete(&gone).await.unwrap();
-    assert_eq!(store.list(&key("v1/db1")).await.unwrap(), []);
-    assert_eq!(store.list(&key("v1")).await.unwrap().len(), 1);
+    contract::lists_and_removes(&store, 1050).await;
 }
 
 /// What a proxy can do to one request.

@@ -27,7 +27,7 @@ need_for_the_suite() {
         zstd zstd pigz pigz xfs_io xfsprogs mkfs.ext4 e2fsprogs strace strace \
         man man-db faketime faketime localedef locales script bsdutils \
         openssl openssl aiosmtpd python3-aiosmtpd promtool prometheus \
-        age age ssh-keygen openssh-client jq jq
+        age age ssh-keygen openssh-client sshd openssh-server jq jq
     make_german_locale
     need_stores
 }

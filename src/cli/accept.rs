@@ -10,16 +10,18 @@ use super::env::CommandEnv;
 use super::failure::Failure;
 use super::session::Session;
 use super::{report, select};
-use crate::jobs::accept;
-use crate::policy::Accepted;
+use crate::jobs::{accept, accept_recipients};
+use crate::policy::{Accepted, ChangeOfRecipients};
 
 /// The end of its help.
 const EXAMPLES: &str = "\
 Examples:
   pgbackupd accept contents --database sales
-      Accept that sales is empty, or much smaller than before";
+      Accept that sales is empty, or much smaller than before
+  pgbackupd accept recipients
+      Accept that new copies are encrypted to other keys than before";
 
-/// Accept the loss of data or backups that status reports.
+/// Accept the loss of data or backups, or the change of recipients, that status reports.
 ///
 /// `status` names the loss and which of these it is. The acceptance is recorded in `backup.log`,
 /// and retention may again remove the backups that were kept because of the loss.
@@ -45,6 +47,8 @@ enum What {
     Vanished,
     /// The manifest of a backup is lost
     Manifest,
+    /// New copies are encrypted to recipients that are not known
+    Recipients,
 }
 
 /// What `accept --json` prints.
@@ -61,8 +65,36 @@ pub(super) struct AcceptResult {
     pub backups: Vec<String>,
 }
 
+/// What `accept recipients --json` prints.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub(super) struct AcceptedRecipients {
+    /// `recipients`.
+    pub accepted: &'static str,
+    /// The fingerprints of the recipients that are known now and were not before.
+    pub recipients: Vec<String>,
+    /// The destinations whose copies were encrypted before, and are not any more.
+    pub not_encrypted: Vec<String>,
+}
+
+impl From<ChangeOfRecipients> for AcceptedRecipients {
+    fn from(change: ChangeOfRecipients) -> Self {
+        Self {
+            accepted: "recipients",
+            recipients: change.unknown,
+            not_encrypted: change.not_encrypted,
+        }
+    }
+}
+
 pub(super) fn run(args: &Args, env: &CommandEnv<'_>, out: &mut dyn Write) -> Result<(), Failure> {
     let session = Session::new(env, env.load()?);
+    let (what, loss) = match args.what {
+        What::Contents => (Accepted::Contents, "loss of contents or odd size"),
+        What::Server => (Accepted::Server, "change of server"),
+        What::Vanished => (Accepted::Vanished, "vanished backup"),
+        What::Manifest => (Accepted::Manifest, "lost manifest"),
+        What::Recipients => return recipients(args, &session, out),
+    };
     let directories = session.directories(args.database.as_slice())?;
     let backup_directories = directories.all_seen("nothing was accepted")?;
     let [backup_directory] = backup_directories.as_slice() else {
@@ -70,12 +102,6 @@ pub(super) fn run(args: &Args, env: &CommandEnv<'_>, out: &mut dyn Write) -> Res
             &backup_directories,
             "name one with --database",
         ));
-    };
-    let (what, loss) = match args.what {
-        What::Contents => (Accepted::Contents, "loss of contents or odd size"),
-        What::Server => (Accepted::Server, "change of server"),
-        What::Vanished => (Accepted::Vanished, "vanished backup"),
-        What::Manifest => (Accepted::Manifest, "lost manifest"),
     };
     let backups = accept(&session.context, backup_directory, what)
         .map_err(|error| session.failure(&error))?;
@@ -104,4 +130,39 @@ pub(super) fn run(args: &Args, env: &CommandEnv<'_>, out: &mut dyn Write) -> Res
         writeln!(out, "{backup}: accepted, and on record: {meaning}")?;
     }
     Ok(())
+}
+
+fn recipients(args: &Args, session: &Session<'_>, out: &mut dyn Write) -> Result<(), Failure> {
+    if args.database.is_some() {
+        let message = "recipients are those of all databases\nhint: leave out --database";
+        return Err(Failure::usage(message));
+    }
+    let accepted = accept_all_recipients(session)?;
+    if session.env.json {
+        return report::json(&AcceptedRecipients::from(accepted), out);
+    }
+    for recipient in accepted.unknown {
+        writeln!(out, "{recipient}: accepted, and on record")?;
+    }
+    for destination in accepted.not_encrypted {
+        writeln!(
+            out,
+            "{destination}: copies that are not encrypted are accepted, and on record"
+        )?;
+    }
+    Ok(())
+}
+
+/// Accepts to whom copies are encrypted by the configuration; gives what was not known.
+pub(super) fn accept_all_recipients(session: &Session<'_>) -> Result<ChangeOfRecipients, Failure> {
+    let directories = session.directories(&[])?;
+    let directories = directories.all_seen("nothing was accepted")?;
+    let accepted = accept_recipients(&session.context, session.plan(), &directories)
+        .map_err(|error| session.failure(&error))?;
+    if accepted.is_none() {
+        let message = "there is no change of recipients to accept\nhint: `pgbackupd key show` shows to whom copies \
+                       are encrypted";
+        return Err(Failure::usage(message));
+    }
+    Ok(accepted)
 }

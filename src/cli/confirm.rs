@@ -1,4 +1,4 @@
-//! Asking before a database is replaced.
+//! Asking before a database is replaced, or copies are removed or trusted.
 
 use std::io::{IsTerminal as _, Write as _, stderr, stdin};
 
@@ -24,7 +24,7 @@ pub(super) fn is_possible() -> bool {
     stdin().is_terminal() && stderr().is_terminal()
 }
 
-/// A database as a question names it.
+/// A database, or a host, as a question names it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Named<'a> {
     /// Its name on the server.
@@ -43,7 +43,33 @@ pub(super) async fn confirm(
     interrupt: &Interrupt,
     unasked: Failure,
 ) -> Result<(), Failure> {
-    match ask(text, named, interrupt).await? {
+    confirm_by(text, ("database", named), interrupt, unasked).await
+}
+
+/// Prints what is about to happen, and goes on if the host's name is typed.
+///
+/// # Errors
+/// As [`confirm`].
+pub(super) async fn confirm_host(
+    text: &str,
+    host: &str,
+    interrupt: &Interrupt,
+    unasked: Failure,
+) -> Result<(), Failure> {
+    let named = Named {
+        database: host,
+        label: host,
+    };
+    confirm_by(text, ("host", named), interrupt, unasked).await
+}
+
+async fn confirm_by(
+    text: &str,
+    (kind, named): (&str, Named<'_>),
+    interrupt: &Interrupt,
+    unasked: Failure,
+) -> Result<(), Failure> {
+    match ask(text, (kind, named), interrupt).await? {
         Confirmation::Given => Ok(()),
         Confirmation::Refused => Err(Failure::usage(format!(
             "the answer was not {}: nothing was changed",
@@ -53,14 +79,18 @@ pub(super) async fn confirm(
     }
 }
 
-async fn ask(text: &str, named: Named<'_>, interrupt: &Interrupt) -> Result<Confirmation, Failure> {
+async fn ask(
+    text: &str,
+    (kind, named): (&str, Named<'_>),
+    interrupt: &Interrupt,
+) -> Result<Confirmation, Failure> {
     if !is_possible() {
         return Ok(Confirmation::NoTerminal);
     }
     // A terminal that is gone answers nothing.
     let _ = write!(
         stderr(),
-        "{}Type the name of the database to go on, anything else to leave all as it is: ",
+        "{}Type the name of the {kind} to go on, anything else to leave all as it is: ",
         Printable(text)
     );
     let answer = threads::start("question", move || {

@@ -57,6 +57,17 @@ pub(super) struct CopiedDatabase {
     pub error: Option<String>,
     /// Copies that retention removed.
     pub removed: Vec<RemovedCopy>,
+    /// Copies that were pinned there or no longer are, as their backups were here before.
+    pub pins: Vec<CopyPinned>,
+}
+
+/// A copy that was pinned, or unpinned.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub(super) struct CopyPinned {
+    /// The backup.
+    pub backup: String,
+    /// Whether it is pinned now.
+    pub pinned: bool,
 }
 
 /// A copy that was made.
@@ -136,6 +147,7 @@ pub(super) async fn run(
                     copies: Vec::new(),
                     failed: Vec::new(),
                     removed: Vec::new(),
+                    pins: Vec::new(),
                     error: Some(error.to_string()),
                 };
                 turns.add(result, |_, _| Ok(()))?;
@@ -170,7 +182,8 @@ fn destinations<'a>(
     let all = &session.plan().destinations;
     if all.is_empty() {
         let message = "no destination is configured\nhint: describe one in the configuration, as \
-                       [destinations.NAME] with url = \"s3://BUCKET/PREFIX\" or \"file:///PATH\"";
+                       [destinations.NAME] with url = \"s3://BUCKET/PREFIX\", \"sftp://USER@HOST/PATH\" or \
+                       \"file:///PATH\"";
         return Err(Failure::new(FailureKind::Configuration, message));
     }
     if named.is_empty() {
@@ -221,6 +234,14 @@ fn copied_database(directory: &BackupDirectory, report: &CopyReport) -> CopiedDa
                 reasons: removal.reasons.clone(),
             })
             .collect(),
+        pins: report
+            .pins
+            .iter()
+            .map(|pin| CopyPinned {
+                backup: pin.stem.to_string(),
+                pinned: pin.pinned,
+            })
+            .collect(),
     }
 }
 
@@ -241,6 +262,15 @@ fn print(label: &str, report: &CopyReport, out: &mut dyn Write) -> Result<(), Fa
             report::size(copied.bytes),
             copied.state.word()
         )?;
+    }
+    for pin in &report.pins {
+        let (stem, name) = (&pin.stem, &report.destination);
+        let now = if pin.pinned {
+            "pinned"
+        } else {
+            "no longer pinned"
+        };
+        writeln!(out, "{label}: {stem} is {now} at {name}")?;
     }
     for removed in &report.removed {
         writeln!(

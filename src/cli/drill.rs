@@ -1,5 +1,6 @@
 //! `pgbackupd drill`: restore backups into a temporary cluster and say whether they came back whole.
 
+mod copies;
 mod definitions;
 
 use std::io::Write;
@@ -10,6 +11,7 @@ use serde::Serialize;
 
 use super::env::CommandEnv;
 use super::failure::{Failure, FailureKind};
+use super::from::{FromArgs, HEADING, IdentityArgs};
 use super::session::{Directories, Session};
 use super::several::Turns;
 use super::{report, select};
@@ -29,13 +31,16 @@ Examples:
   pgbackupd drill backup_20261122_153034
       Drill one backup
   pgbackupd drill --definitions --database sales
-      Load the newest backup of sales without its rows";
+      Load the newest backup of sales without its rows
+  pgbackupd drill --from offsite --latest --database sales --identity key.txt
+      Fetch the newest copy of sales, and drill it";
 
 /// Test-restore backups into a temporary cluster, and compare.
 ///
 /// Creates a temporary cluster, loads the roles and the dump, dumps the database again, and
 /// compares every row, every object and the database's properties with the backup. Then removes the
 /// cluster. Nothing else is touched. By default, drills the newest intact backup of each series.
+/// With --from, fetches the newest copy of a backup into drill.directory, drills it and removes it.
 /// The exit code is 65 if a backup does not restore, and 69 if it could not be tried.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
@@ -50,8 +55,15 @@ pub(super) struct Args {
     #[arg(long, conflicts_with_all = ["backup", "databases"])]
     all_databases: bool,
     /// Load only the definitions of the newest backup, without rows; counts as no drill
-    #[arg(long)]
+    #[arg(long, conflicts_with = "from")]
     definitions: bool,
+    /// Newest copy that is complete and not partial (the default with --from)
+    #[arg(long, requires = "from", conflicts_with = "backup", help_heading = HEADING)]
+    latest: bool,
+    #[command(flatten)]
+    from: FromArgs,
+    #[command(flatten)]
+    identity: IdentityArgs,
 }
 
 /// What `drill --json` prints for each test restore, in a list.
@@ -88,6 +100,10 @@ pub(super) struct DrilledBackup {
     pub recomputed: Vec<String>,
     /// What deserves a word, one sentence each.
     pub remarks: Vec<String>,
+    /// The destination that the backup was fetched from, as it was given; null for one that is here.
+    pub from: Option<String>,
+    /// The fingerprints of the recipients whose identities opened the copy.
+    pub recipients: Vec<String>,
 }
 
 /// A part of a test restore.
@@ -104,6 +120,9 @@ pub(super) async fn run(
     env: &CommandEnv<'_>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
+    if args.from.from.is_some() {
+        return copies::run(args, env, out).await;
+    }
     // Where it is is known, then.
     let is_path = args.backup.as_deref().is_some_and(select::is_path);
     let loaded = if is_path {
@@ -224,6 +243,18 @@ fn choose_backups(
 }
 
 fn failure(backup_directory: &BackupDirectory, report: &DrillReport) -> Option<Failure> {
+    let source = RestoreSource::Backup(backup_directory.clone(), report.stem.clone());
+    let command = source.salvage_command(&backup_directory.database);
+    let hint = format!("\nhint: `{command}` salvages what it holds");
+    failure_of(backup_directory, report, &hint)
+}
+
+/// The same, with the way out from a backup that is bad.
+fn failure_of(
+    backup_directory: &BackupDirectory,
+    report: &DrillReport,
+    hint: &str,
+) -> Option<Failure> {
     let database = report::one_line(&backup_directory.label);
     let sentence = report.outcome.sentence()?;
     let kind = if report.outcome.is_bad() {
@@ -233,11 +264,7 @@ fn failure(backup_directory: &BackupDirectory, report: &DrillReport) -> Option<F
     };
     let mut message = format!("database {database}: {}: {sentence}", report.stem);
     if report.outcome.is_bad() {
-        let source = RestoreSource::Backup(backup_directory.clone(), report.stem.clone());
-        let command = source.salvage_command(&backup_directory.database);
-        message.push_str("\nhint: `");
-        message.push_str(&command);
-        message.push_str("` salvages what it holds");
+        message.push_str(hint);
     }
     if let DrillOutcome::Refused { detail, .. } = &report.outcome {
         // With rows, and so for the terminal alone.
@@ -269,6 +296,8 @@ fn without_outcome(
         phases: Vec::new(),
         recomputed: Vec::new(),
         remarks: Vec::new(),
+        from: None,
+        recipients: Vec::new(),
     }
 }
 
@@ -308,6 +337,8 @@ fn drilled_backup(
         tables: report.tables,
         recomputed: report.recomputed,
         remarks: report.remarks,
+        from: None,
+        recipients: Vec::new(),
         differences: match report.outcome {
             DrillOutcome::Differs(differences) => differences,
             _ => Vec::new(),

@@ -93,3 +93,8 @@ pub(super) fn together(failures: &[Failure]) -> Result<(), Failure> {
         .collect();
     Err(Failure::new(first.kind, messages.join(NEXT)))
 }
+
+/// Puts damage first, whichever copy was looked at first: the exit code is about it then.
+pub(super) fn damage_first(failures: &mut [Failure]) {
+    failures.sort_by_key(|failure| failure.kind != FailureKind::Damaged);
+}

@@ -14,10 +14,11 @@ use super::{report, select};
 use crate::copies::Identities;
 use crate::display::shell_word;
 use crate::jobs::{
-    ChosenCopy, CopySource, FetchRequest, Fetched, WhichCopy, choose_copy, fetch, only_place,
+    ChosenCopy, CopySource, FetchRequest, Fetched, WhichCopy, choose_copy, fetch, fetch_head,
+    only_place,
 };
 use crate::policy::Series;
-use crate::repository::{Repository, Role};
+use crate::repository::{Repository, Role, Stem};
 
 /// The end of its help.
 const EXAMPLES: &str = "\
@@ -111,10 +112,9 @@ pub(super) async fn run(
         identity: &args.identity,
         databases: args.database.as_slice(),
     };
-    let (chosen, fetched) = copies
-        .fetch(&session, &which, |_| Ok(args.to.clone()))
-        .await?;
-    let result = document(&copies, &chosen, (&fetched, &args.to));
+    let source = copies.choose(&session, &which).await?;
+    let fetched = source.fetch(&session, &args.to).await?;
+    let result = document(&copies, &source.chosen, (&fetched, &args.to));
     if env.json {
         report::json(&result, out)?;
     } else {
@@ -130,57 +130,81 @@ pub(super) struct Copies<'a> {
     pub(super) databases: &'a [String],
 }
 
+/// A copy that is to be fetched, and what opens it.
+pub(super) struct ChosenSource {
+    source: CopySource,
+    identities: Option<Identities>,
+    pub(super) chosen: ChosenCopy,
+}
+
 impl Copies<'_> {
-    /// Chooses a copy and fetches it into the directory that is named then.
+    /// Chooses a copy.
     ///
     /// # Errors
-    /// When none is meant or can be trusted, or it cannot be fetched.
-    pub(super) async fn fetch(
+    /// When none is meant or can be trusted.
+    pub(super) async fn choose(
         &self,
         session: &Session<'_>,
         which: &WhichCopy<'_>,
-        to: impl FnOnce(&ChosenCopy) -> Result<PathBuf, Failure>,
-    ) -> Result<(ChosenCopy, Fetched), Failure> {
+    ) -> Result<ChosenSource, Failure> {
         let identities = self.identity.read(session.env.interrupt).await?;
         let open = self.from.open(session)?;
         let places = self.from.places(session, &open, self.databases).await?;
-        let source = &open.source;
-        let place = only_place(source, &places).map_err(|error| session.failure(&error))?;
-        let chosen = choose_copy(&session.begin(), source, place, which).await;
+        let source = open.source;
+        let place = only_place(&source, &places).map_err(|error| session.failure(&error))?;
+        let chosen = choose_copy(&session.begin(), &source, place, which).await;
         let chosen = chosen.map_err(|error| session.failure(&error))?;
         report_age(session, &chosen);
-        let fetched = fetch_chosen(
-            session,
+        Ok(ChosenSource {
             source,
-            &chosen,
-            (identities.as_ref(), to(&chosen)?),
-        );
-        let fetched = fetched.await?;
-        Ok((chosen, fetched))
+            identities,
+            chosen,
+        })
     }
 }
 
-async fn fetch_chosen(
-    session: &Session<'_>,
-    source: &CopySource,
-    chosen: &ChosenCopy,
-    (identities, to): (Option<&Identities>, PathBuf),
-) -> Result<Fetched, Failure> {
-    let repository = Repository::at(to);
-    let request = FetchRequest {
-        source,
-        copy: &chosen.copy,
-        identities,
-        to: &repository,
-    };
-    let fetching = session.job(&chosen.place.database, async |run| {
-        fetch(run, &request).await
-    });
-    fetching.await.map_err(|error| session.failure(&error))
+impl ChosenSource {
+    /// Fetches the copy into a directory.
+    ///
+    /// # Errors
+    /// When it cannot be fetched.
+    pub(super) async fn fetch(&self, session: &Session<'_>, to: &Path) -> Result<Fetched, Failure> {
+        let repository = Repository::at(to);
+        let request = self.request(&repository);
+        let fetching = session.job(&self.chosen.place.database, async |run| {
+            fetch(run, &request).await
+        });
+        fetching.await.map_err(|error| session.failure(&error))
+    }
+
+    /// Fetches what is known of the backup without its dump.
+    ///
+    /// # Errors
+    /// As [`Self::fetch`].
+    pub(super) async fn fetch_head(
+        &self,
+        session: &Session<'_>,
+        to: &Repository,
+    ) -> Result<Stem, Failure> {
+        let request = self.request(to);
+        let fetching = session.job(&self.chosen.place.database, async |run| {
+            fetch_head(run, &request).await
+        });
+        fetching.await.map_err(|error| session.failure(&error))
+    }
+
+    fn request<'a>(&'a self, to: &'a Repository) -> FetchRequest<'a> {
+        FetchRequest {
+            source: &self.source,
+            copy: &self.chosen.copy,
+            identities: self.identities.as_ref(),
+            to,
+        }
+    }
 }
 
 /// Reports what a store that withholds something cannot hide.
-fn report_age(session: &Session<'_>, chosen: &ChosenCopy) {
+pub(super) fn report_age(session: &Session<'_>, chosen: &ChosenCopy) {
     for sentence in &chosen.passed_over {
         tracing::warn!("{sentence}");
     }

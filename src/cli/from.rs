@@ -1,19 +1,27 @@
 //! `--from`: the destination that copies are read from, and whose signatures count there.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
 
 use super::env::CommandEnv;
 use super::failure::{Failure, FailureKind};
 use super::identities;
 use super::interrupt::Interrupt;
+use super::moment;
 use super::session::Session;
-use crate::config::{DestinationSettings, Loaded};
-use crate::copies::{Identities, InvalidSigners, Place, Signer, TrustedSigners};
+use crate::config::{Destination, DestinationSettings, Loaded, Plan};
+use crate::copies::{
+    CLOCK_TOLERANCE, Identities, InvalidSigners, Place, Signer, StoreAsOf, TrustedSigners,
+};
 use crate::destination;
 use crate::display::{one_line, shell_word};
 use crate::jobs::{
     CopySource, JobError, WantedPlaces, find_places, own_signer, signers_there, untrusted,
 };
+use crate::repository::AdoptedSigners;
 
 /// What these options are about.
 pub(super) const HEADING: &str = "Copies at a destination";
@@ -22,12 +30,21 @@ pub(super) const HEADING: &str = "Copies at a destination";
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(super) struct FromArgs {
     /// Read copies from a destination: its name in the configuration, `s3://BUCKET/PREFIX` (with the usual
-    /// `AWS_…` variables), or `file:///PATH`
+    /// `AWS_…` variables), `sftp://USER@HOST/PATH` (with the keys and known hosts of ssh), or `file:///PATH`
     #[arg(long, value_name = "NAME|URL", help_heading = HEADING)]
     pub(super) from: Option<String>,
     /// Host that the copies are of
     #[arg(long, value_name = "HOST", requires = "from", help_heading = HEADING)]
     host: Option<String>,
+    /// Read the bucket as it was at a time, by its clock: past all that was removed, overwritten or put there
+    /// since. A time is YYYY-MM-DD [HH:MM[:SS]], in the zone of the schedule unless it names one
+    #[arg(
+        long,
+        value_name = "TIME",
+        requires = "from",
+        help_heading = HEADING
+    )]
+    as_of: Option<String>,
     /// Trust copies that are signed by this key; can be repeated
     #[arg(
         long = "signer",
@@ -72,10 +89,43 @@ pub(super) struct OpenSource {
     has_trust: bool,
 }
 
+impl OpenSource {
+    /// Whether copies at this place are of this host, at a destination of its configuration.
+    pub(super) fn is_own(&self, place: &Place) -> bool {
+        // Of what was there earlier, nothing is known of what is there now.
+        self.source.store.as_of().is_none() && self.own_host.as_deref() == Some(&*place.host)
+    }
+}
+
 impl FromArgs {
+    /// Whether a destination is named.
+    pub(super) fn is_given(&self) -> bool {
+        self.from.is_some()
+    }
+
     /// Whether what is read needs no configuration.
     pub(super) fn is_address(&self) -> bool {
         self.from.as_ref().is_some_and(|from| from.contains("://"))
+    }
+
+    /// Whether what was there at an earlier time is meant.
+    pub(super) fn is_as_of(&self) -> bool {
+        self.as_of.is_some()
+    }
+
+    /// Whether every signer is trusted.
+    pub(super) fn trusts_any(&self) -> bool {
+        self.any_signer
+    }
+
+    /// The host whose copies are meant, if one is named.
+    pub(super) fn host(&self) -> Option<&str> {
+        self.host.as_deref()
+    }
+
+    /// Whether further keys are named.
+    pub(super) fn has_signers(&self) -> bool {
+        !self.signers.is_empty()
     }
 
     /// The configuration; an address needs none.
@@ -87,6 +137,13 @@ impl FromArgs {
         }
     }
 
+    /// The destination of the configuration that is meant, as it is now; none where an address is given, or an
+    /// earlier time.
+    pub(super) fn destination<'p>(&self, plan: &'p Plan) -> Option<&'p Destination> {
+        let name = self.from.as_ref().filter(|_| !self.is_as_of())?;
+        plan.destinations.iter().find(|one| one.name == *name)
+    }
+
     /// Opens the destination.
     ///
     /// # Errors
@@ -95,20 +152,23 @@ impl FromArgs {
         let from = self.from.as_deref().unwrap_or_default();
         let environment = &session.env.source.environment;
         let (settings, own) = if self.is_address() {
-            let settings = DestinationSettings::of_url(from, environment);
-            let settings = settings.map_err(|error| {
-                Failure::usage(format!(
-                    "--from: {error}\nhint: write s3://BUCKET/PREFIX or file:///PATH"
-                ))
+            let settings = of_address(from, environment);
+            let settings = settings.map_err(|failure| Failure {
+                message: format!("--from: {}", failure.message),
+                ..failure
             })?;
             (settings, None)
         } else {
             let own = own_signer(&session.context, session.plan());
             let own = own.map_err(|error| session.failure(&error))?;
-            (configured(session, from)?, Some(own))
+            (configured(session, from)?.settings.clone(), Some(own))
         };
         let store = destination::open(&settings, environment)
             .map_err(|error| session.failure(&JobError::from(error)))?;
+        let store = match self.as_of(session)? {
+            Some(at) => Arc::new(StoreAsOf::new(store, at)),
+            None => store,
+        };
         let trusted = self.trusted(session, own.as_ref())?;
         let has_trust = self.any_signer || !self.signers.is_empty() || own.is_some();
         let own_host = own.as_ref().map(|(host, _)| host.clone());
@@ -121,6 +181,22 @@ impl FromArgs {
             own_host,
             has_trust,
         })
+    }
+
+    /// The time whose state is read.
+    fn as_of(&self, session: &Session<'_>) -> Result<Option<DateTime<Utc>>, Failure> {
+        let Some(text) = &self.as_of else {
+            return Ok(None);
+        };
+        let zone = session.plan().zone;
+        let at = moment::moment(text, zone)?;
+        if at > Utc::now() + CLOCK_TOLERANCE {
+            return Err(Failure::usage(format!(
+                "invalid time {text:?} for --as-of: it is in the future"
+            )));
+        }
+        moment::show_zone("--as-of", at, zone);
+        Ok(Some(at.to_utc()))
     }
 
     /// Whose signatures count: those that are given, and by a name of the configuration this host's own and
@@ -144,6 +220,12 @@ impl FromArgs {
         };
         if let Some(signer) = signer {
             trusted = trusted.with_own(host, signer);
+        }
+        let state = &session.context.state_directory;
+        let destination = self.from.as_deref().unwrap_or_default();
+        match AdoptedSigners::read(state, destination) {
+            Ok(adopted) => trusted = trusted.with_allowed(&adopted.lines()),
+            Err(error) => tracing::warn!("copies by adopted keys do not count: {error}"),
         }
         Ok(trusted.with_allowed(&session.plan().trusted_signers))
     }
@@ -186,18 +268,36 @@ impl FromArgs {
     }
 }
 
-/// The settings of a destination of the configuration.
-fn configured(session: &Session<'_>, name: &str) -> Result<DestinationSettings, Failure> {
+/// The settings of an address on the command line.
+pub(super) fn of_address(
+    address: &str,
+    environment: &BTreeMap<String, String>,
+) -> Result<DestinationSettings, Failure> {
+    DestinationSettings::of_url(address, environment).map_err(|error| {
+        Failure::usage(format!(
+            "{error}\nhint: write s3://BUCKET/PREFIX, sftp://USER@HOST/PATH or file:///PATH"
+        ))
+    })
+}
+
+/// A destination of the configuration.
+///
+/// # Errors
+/// When there is none of this name.
+pub(super) fn configured<'a>(
+    session: &'a Session<'_>,
+    name: &str,
+) -> Result<&'a Destination, Failure> {
     let all = &session.plan().destinations;
     if let Some(found) = all.iter().find(|one| one.name == name) {
-        return Ok(found.settings.clone());
+        return Ok(found);
     }
     let names: Vec<&str> = all.iter().map(|one| one.name.as_str()).collect();
     let hint = if names.is_empty() {
-        "give an address, s3://BUCKET/PREFIX or file:///PATH".to_owned()
+        "give an address, s3://BUCKET/PREFIX, sftp://USER@HOST/PATH or file:///PATH".to_owned()
     } else {
         format!(
-            "configured are {}; an address begins with s3:// or file:///",
+            "configured are {}; an address begins with s3://, sftp:// or file:///",
             names.join(", ")
         )
     };

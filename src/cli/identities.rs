@@ -28,6 +28,16 @@ pub(super) async fn read(file: &Path, interrupt: &Interrupt) -> Result<Identitie
     } else {
         format!("in {}", file.display())
     };
+    if file
+        .as_os_str()
+        .as_encoded_bytes()
+        .starts_with(b"AGE-SECRET-KEY-")
+    {
+        return Err(Failure::usage(
+            "--identity names a file, and not the identity itself, which others can read in a command\n\
+             hint: give it on standard input: --identity -",
+        ));
+    }
     let text = text(file, interrupt).await?;
     let mut unasked = None;
     let mut ask = |of: &str| match passphrase::ask(of, interrupt.token()) {

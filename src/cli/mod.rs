@@ -1,8 +1,10 @@
 //! The command line: one file a command. Nothing outside this module prints.
 
 mod accept;
+mod adopt;
 mod alerts;
 mod backup;
+mod check;
 mod completions;
 mod config;
 mod confirm;
@@ -22,11 +24,14 @@ mod interrupt;
 mod key;
 mod length_of_time;
 mod list;
+mod moment;
 mod output;
+mod own_copies;
 mod passphrase;
 mod pin;
 mod progress;
 mod prune;
+mod rehearse;
 mod release;
 mod report;
 mod reports;
@@ -121,9 +126,12 @@ enum Command {
     Fetch(fetch::Args),
     Verify(verify::Args),
     Drill(drill::Args),
+    Rehearse(rehearse::Args),
     Prune(prune::Args),
     Copy(copy::Args),
+    Check(check::Args),
     Key(key::Args),
+    Adopt(adopt::Args),
     Restore(restore::Args),
     UndoRestore(undo_restore::Args),
     Incident(incident::Args),
@@ -148,13 +156,17 @@ impl Command {
     fn is_the_service_users(&self) -> bool {
         match self {
             Self::Backup(_)
+            | Self::Check(_)
             | Self::Copy(_)
+            | Self::Adopt(_)
             | Self::Emergency(_)
             | Self::Restore(_)
             | Self::UndoRestore(_) => true,
             Self::Config(args) => args.is_check(),
             Self::Alerts(args) => args.is_the_service_users(),
             Self::Key(args) => args.is_the_service_users(),
+            Self::Pin(args) | Self::Unpin(args) => args.is_the_service_users(),
+            Self::Prune(args) => args.is_the_service_users(),
             // A test restore of root's has a stronger user than the service's for its server, and
             // connects to no other.
             Self::Drill(_)
@@ -162,10 +174,8 @@ impl Command {
             | Self::List(_)
             | Self::Fetch(_)
             | Self::Verify(_)
-            | Self::Prune(_)
+            | Self::Rehearse(_)
             | Self::Incident(_)
-            | Self::Pin(_)
-            | Self::Unpin(_)
             | Self::Release(_)
             | Self::Accept(_)
             | Self::Report(_)
@@ -226,21 +236,24 @@ impl Cli {
         let mut output = output::Output::new(out, in_text);
         let out = &mut output;
         let outcome = match self.command {
-            Command::Status(args) => status::run(&args, &env, hints, out),
+            Command::Status(args) => Box::pin(status::run(&args, &env, hints, out)).await,
             Command::Backup(args) => backup::run(&args, &env, out).await,
             Command::Emergency(args) => emergency::run(&args, &env, out).await,
             Command::List(args) => Box::pin(list::run(&args, &env, out)).await,
             Command::Fetch(args) => Box::pin(fetch::run(&args, &env, out)).await,
             Command::Verify(args) => Box::pin(verify::run(&args, &env, out)).await,
             Command::Drill(args) => drill::run(&args, &env, out).await,
+            Command::Rehearse(args) => Box::pin(rehearse::run(&args, &env, out)).await,
             Command::Prune(args) => prune::run(&args, &env, out).await,
             Command::Copy(args) => Box::pin(copy::run(&args, &env, out)).await,
+            Command::Check(args) => Box::pin(check::run(&args, &env, out)).await,
             Command::Key(args) => Box::pin(key::run(&args, &env, out)).await,
+            Command::Adopt(args) => Box::pin(adopt::run(&args, &env, out)).await,
             Command::Restore(args) => Box::pin(restore::run(&args, &env, out)).await,
             Command::UndoRestore(args) => undo_restore::run(&args, &env, out).await,
             Command::Incident(args) => incident::run(&args, &env, out),
-            Command::Pin(args) => pin::run(&args, true, &env, out),
-            Command::Unpin(args) => pin::run(&args, false, &env, out),
+            Command::Pin(args) => Box::pin(pin::run(&args, true, &env, out)).await,
+            Command::Unpin(args) => Box::pin(pin::run(&args, false, &env, out)).await,
             Command::Release(args) => release::run(&args, &env, out).await,
             Command::Accept(args) => accept::run(&args, &env, out),
             Command::Alerts(args) => Box::pin(alerts::run(&args, &env, out)).await,

@@ -1,5 +1,7 @@
 //! `pgbackupd prune`: remove what retention no longer keeps, or say what that would be.
 
+mod copies;
+
 use std::io::Write;
 
 use schemars::JsonSchema;
@@ -7,6 +9,7 @@ use serde::Serialize;
 
 use super::env::CommandEnv;
 use super::failure::Failure;
+use super::from::FromArgs;
 use super::session::Session;
 use super::several::Turns;
 use super::{report, select};
@@ -17,14 +20,21 @@ use crate::policy::{ClockTrust, Reason};
 const EXAMPLES: &str = "\
 Examples:
   pgbackupd prune --dry-run
-      Show what retention would remove, and why";
+      Show what retention would remove, and why
+  pgbackupd prune --from offsite --dry-run
+      The same for the copies of this host at a destination
+  pgbackupd prune --from offsite --host db0 --signer $SIGNER --keep '90 days' --keep-monthly 12
+      Remove old copies of a host that is gone, after its name was typed";
 
 /// Remove expired backups.
 ///
 /// Every successful backup does the same for its own series. Pinned backups and the newest verified
 /// backups of each series (retention.floor) are never removed.
+///
+/// With --from, the same for copies at a destination: of this host by the configured rules, as every copy run does; of
+/// a host that is gone, with --host, by rules that are given here.
 #[derive(Clone, Debug, clap::Args)]
-#[command(after_long_help = EXAMPLES)]
+#[command(after_long_help = EXAMPLES, mut_arg("any_signer", |arg| arg.hide(true)), mut_arg("as_of", |arg| arg.hide(true)))]
 pub(super) struct Args {
     /// Remove nothing; print for every backup whether it would be kept, and why
     #[arg(long)]
@@ -35,6 +45,17 @@ pub(super) struct Args {
     /// Only this database, as NAME or SERVER/NAME; can be repeated
     #[arg(long = "database", short, value_name = "NAME", value_parser = select::database_name)]
     databases: Vec<String>,
+    #[command(flatten)]
+    from: FromArgs,
+    #[command(flatten)]
+    rules: copies::RuleArgs,
+}
+
+impl Args {
+    /// Whether root leaves it to the service's user: what it changes in the state directory has to be that user's.
+    pub(super) fn is_the_service_users(&self) -> bool {
+        self.from.from.is_some()
+    }
 }
 
 /// What `prune --json` prints for each database, in a list.
@@ -72,6 +93,9 @@ pub(super) async fn run(
     env: &CommandEnv<'_>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
+    if args.from.from.is_some() {
+        return Box::pin(copies::run(args, env, out)).await;
+    }
     let session = Session::new(env, env.load()?);
     let mode = PruneMode {
         dry_run: args.dry_run,

@@ -15,6 +15,13 @@ use crate::jobs::{JobError, JobErrorKind};
 use crate::json::write_json;
 use crate::repository::{Entry, Fault, Stem};
 
+/// "47h", "2d": a rough length of time for a table.
+pub(super) fn short_span(duration: std::time::Duration) -> String {
+    let words = crate::display::rough_span(duration);
+    let (count, unit) = words.split_once(' ').unwrap_or((&words, ""));
+    format!("{count}{}", unit.chars().next().unwrap_or_default())
+}
+
 /// A job's error as a command's failure.
 pub(super) fn failure(error: &JobError, interrupt: &Interrupt) -> Failure {
     let kind = match (error.kind(), interrupt.signal()) {

@@ -38,7 +38,8 @@ Examples:
 /// manifest. By default, verifies the newest backup of each series. The exit code is 65 if a backup
 /// is damaged. It is then marked as damaged and stays in place, unless you give --quarantine, as
 /// the service's job does. With --from, downloads copies as a whole and compares every volume with the signed
-/// manifest; with --identity, what is in them with the backup's own manifest as well. Nothing is written.
+/// manifest; with --identity, what is in them with the backup's own manifest as well. Nothing is written there; what
+/// was found out about the own copies is noted for `status`.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {

@@ -3,19 +3,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::alerts;
+use super::copy_jobs;
 use super::destinations;
 use super::encryption;
 use super::findings::{Findings, is_name, key, names_are, set};
 use super::fragment::{Fragment, JobFragment, Kind, LimitsFragment, SeriesFragment};
 use super::keeping;
 use super::nearest::nearest;
-use super::plan::{Job, JobKind, Limits, Plan, Retention, Verification};
+use super::plan::{CopyVerification, Job, JobKind, Limits, Plan, Retention, Verification};
 use super::problem::Problem;
 use super::reports;
 use super::running::{self, Common, JobTiming};
 use super::servers;
 use super::settings::Settings;
-use crate::policy::{Rules, Schedule, Series};
+use crate::policy::{CopyBudget, Rules, Schedule, Series};
 
 /// Checks the whole and makes the plan, or says everything that is wrong.
 pub(super) fn plan(
@@ -34,7 +35,7 @@ pub(super) fn plan(
     let series = series(&mut findings, &fragment.series);
     let daemon = running::daemon(&mut findings, &fragment.daemon);
     let common = running::common(&mut findings, fragment, zone);
-    let jobs = jobs(&mut findings, &fragment.jobs, &common);
+    let mut jobs = jobs(&mut findings, &fragment.jobs, &common);
     let restore = running::restore(&mut findings, &fragment.restore);
     let alerts = alerts::channels(&mut findings, fragment, zone);
     let destinations = destinations::destinations(&mut findings, fragment);
@@ -42,7 +43,7 @@ pub(super) fn plan(
     let require_copies = destinations::required_copies(&mut findings, fragment, &destinations);
     let recipients = encryption::recipients(&mut findings, fragment, &destinations);
     let trusted_signers = encryption::trusted_signers(&mut findings, fragment);
-    about_copy_jobs(&mut findings, &jobs, fragment);
+    copy_jobs::check(&mut findings, &mut jobs, fragment);
     let reports = reports::reports(&mut findings, fragment, (zone, &alerts));
     let anomaly = running::anomaly(&mut findings, &fragment.anomaly);
     about_series(&mut findings, &series, &jobs, fragment);
@@ -176,14 +177,31 @@ fn refuse_settings_of_other_kinds(
         );
     }
     let destinations = [table, &key(&["destinations"])].concat();
-    if is_written(findings, &destinations) && written.kind.map(|word| word.0) != Some(Kind::Copy) {
+    let is_of_copies = matches!(
+        written.kind.map(|word| word.0),
+        Some(Kind::Copy | Kind::Verify)
+    );
+    if is_written(findings, &destinations) && !is_of_copies {
         findings.refuse_key(
             &destinations,
-            "only a copy job has destinations".to_owned(),
-            Some("remove it, or write kind = \"copy\"".to_owned()),
+            "only a copy or verify job has destinations".to_owned(),
+            Some("remove it, or write kind = \"copy\" or \"verify\"".to_owned()),
         );
     }
-    for name in ["older_than", "budget"] {
+    let reads_copies = written.destinations.is_some();
+    let older_than = [table, &key(&["older_than"])].concat();
+    if is_written(findings, &older_than) && reads_copies {
+        let message = "a verify job of copies reads the newest of each series, whatever their age";
+        let way = "remove it; without destinations, the job verifies the backups here".to_owned();
+        findings.refuse_key(&older_than, message.to_owned(), Some(way));
+    }
+    let budget_bytes = [table, &key(&["budget_bytes"])].concat();
+    if is_written(findings, &budget_bytes) && !reads_copies {
+        let message = "only a verify job of copies downloads, and has a budget of bytes".to_owned();
+        let way = "remove it, or name the copies' destinations = [\"NAME\"]".to_owned();
+        findings.refuse_key(&budget_bytes, message, Some(way));
+    }
+    for name in ["older_than", "budget", "budget_bytes"] {
         let setting = [table, &key(&[name])].concat();
         if is_written(findings, &setting) && written.kind.map(|word| word.0) != Some(Kind::Verify) {
             findings.refuse_key(
@@ -238,15 +256,7 @@ fn kind(findings: &mut Findings<'_>, table: &[String], written: &JobFragment) ->
             );
             None
         }
-        (Some(Kind::Verify), None) => {
-            let usual = Verification::default();
-            let older_than = written.older_than.as_ref().map(|age| age.0);
-            let budget = written.budget.as_ref().map(|time| time.0);
-            Some(JobKind::Verify(Verification {
-                older_than: older_than.unwrap_or(usual.older_than),
-                budget: budget.unwrap_or(usual.budget),
-            }))
-        }
+        (Some(Kind::Verify), None) => Some(verify(written)),
         (Some(Kind::Drill), None) => Some(JobKind::Drill(
             written.choose.map(|word| word.0).unwrap_or_default(),
         )),
@@ -257,24 +267,26 @@ fn kind(findings: &mut Findings<'_>, table: &[String], written: &JobFragment) ->
     }
 }
 
-/// Refuses destinations of copy jobs that are not there.
-fn about_copy_jobs(findings: &mut Findings<'_>, jobs: &[Job], fragment: &Fragment) {
-    for job in jobs {
-        let JobKind::Copy(to) = &job.kind else {
-            continue;
-        };
-        let at = key(&["jobs", &job.name, "destinations"]);
-        destinations::refuse_unknown(findings, (&at, to), fragment);
-        let is_written = fragment
-            .jobs
-            .get(&job.name)
-            .is_some_and(|job| job.destinations.is_some());
-        if to.is_empty() && (fragment.destinations.is_empty() || is_written) {
-            let message = "the copy job has no destination".to_owned();
-            let way = destinations::known("", fragment);
-            findings.refuse_key(&key(&["jobs", &job.name]), message, Some(way));
-        }
-    }
+/// A verification: of the copies at its destinations if it has any, else of the backups here.
+fn verify(written: &JobFragment) -> JobKind {
+    let usual = Verification::default();
+    let budget = written.budget.as_ref().map_or(usual.budget, |time| time.0);
+    let Some(destinations) = &written.destinations else {
+        let older_than = written.older_than.as_ref().map(|age| age.0);
+        return JobKind::Verify(Verification {
+            older_than: older_than.unwrap_or(usual.older_than),
+            budget,
+        });
+    };
+    let bytes = written.budget_bytes.as_ref();
+    let bytes = bytes.map_or(CopyVerification::USUAL_BYTES, |size| size.0.as_u64());
+    JobKind::VerifyCopies(CopyVerification {
+        destinations: destinations.clone(),
+        budget: CopyBudget {
+            time: budget,
+            bytes: Some(bytes),
+        },
+    })
 }
 
 /// What is odd between series and jobs, though not wrong.

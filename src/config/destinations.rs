@@ -1,5 +1,7 @@
 //! Where copies go: the destinations of the plan.
 
+mod sftp;
+
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -15,7 +17,7 @@ use super::layer::Key;
 use super::nearest::nearest;
 use super::plan::{
     Destination, DestinationAddress, DestinationSettings, PasswordSource, Patterns, S3Credentials,
-    S3Settings, Server, ServerSideEncryption,
+    S3Settings, Server, ServerSideEncryption, SftpSettings,
 };
 use super::servers;
 use crate::policy::Series;
@@ -145,7 +147,9 @@ pub(super) fn known(name: &str, fragment: &Fragment) -> String {
 fn refuse_one_place_twice(findings: &mut Findings<'_>, destinations: &[Destination]) {
     let place = |one: &Destination| match &one.settings.address {
         DestinationAddress::S3(s3) => (one.settings.url(), s3.endpoint.clone()),
-        DestinationAddress::Directory { .. } => (one.settings.url(), None),
+        DestinationAddress::Directory { .. } | DestinationAddress::Sftp(_) => {
+            (one.settings.url(), None)
+        }
     };
     for (index, one) in destinations.iter().enumerate() {
         let mut earlier = destinations[..index].iter();
@@ -188,7 +192,13 @@ pub(super) fn refuse_directories_of_backups(
 }
 
 fn address_of(findings: &mut Findings<'_>, written: &Written<'_>) -> Option<DestinationAddress> {
-    let way = || Some("write url = \"s3://BUCKET/PREFIX\" or url = \"file:///PATH\"".to_owned());
+    let way = || {
+        let forms = format!(
+            "write url = \"s3://BUCKET/PREFIX\", url = \"{}\" or url = \"file:///PATH\"",
+            sftp::FORM
+        );
+        Some(forms)
+    };
     let Some(url) = &written.fragment.url else {
         findings.refuse_key(
             &written.table,
@@ -200,6 +210,7 @@ fn address_of(findings: &mut Findings<'_>, written: &Written<'_>) -> Option<Dest
     match place(url) {
         Ok(Place::Directory(path)) => {
             refuse_settings_of_others(findings, written, (&OF_S3, "s3://"));
+            refuse_settings_of_others(findings, written, (&sftp::OF_SFTP, "sftp://"));
             Some(DestinationAddress::Directory {
                 path,
                 mounted: written.fragment.mounted.unwrap_or(false),
@@ -207,7 +218,18 @@ fn address_of(findings: &mut Findings<'_>, written: &Written<'_>) -> Option<Dest
         }
         Ok(Place::Bucket { bucket, prefix }) => {
             refuse_settings_of_others(findings, written, (&OF_A_DIRECTORY, "file://"));
+            refuse_settings_of_others(findings, written, (&sftp::OF_SFTP, "sftp://"));
             s3(findings, written, (bucket, prefix)).map(|s3| DestinationAddress::S3(Box::new(s3)))
+        }
+        Ok(Place::Sftp(address)) => {
+            refuse_settings_of_others(findings, written, (&OF_A_DIRECTORY, "file://"));
+            let of_s3: Vec<&str> = OF_S3
+                .into_iter()
+                .filter(|one| *one != "credential")
+                .collect();
+            refuse_settings_of_others(findings, written, (&of_s3, "s3://"));
+            let settings = sftp::complete(findings, written, address);
+            Some(DestinationAddress::Sftp(Box::new(settings)))
         }
         Err(message) => {
             findings.refuse(&written.key("url"), message, way());
@@ -216,6 +238,9 @@ fn address_of(findings: &mut Findings<'_>, written: &Written<'_>) -> Option<Dest
     }
 }
 
+/// What an address looks like.
+const BEGINNINGS: &str = "an address begins with s3://, sftp:// or file:///";
+
 /// What an address leads to.
 enum Place {
     Directory(PathBuf),
@@ -223,13 +248,24 @@ enum Place {
         bucket: String,
         prefix: Option<String>,
     },
+    Sftp(SftpSettings),
 }
 
 /// Reads an address; an error does not show it.
 fn place(text: &str) -> Result<Place, String> {
-    let url: Url = text
-        .parse()
-        .map_err(|_| "an address begins with s3:// or file:///".to_owned())?;
+    let has_beginning = ["s3://", "sftp://", "file://"]
+        .iter()
+        .any(|beginning| text.starts_with(beginning));
+    let url: Url = text.parse().map_err(|error| {
+        if has_beginning {
+            format!("the address cannot be read: {error}")
+        } else {
+            BEGINNINGS.to_owned()
+        }
+    })?;
+    if url.scheme() == "sftp" {
+        return sftp::read(&url).map(Place::Sftp);
+    }
     if url.password().is_some()
         || !url.username().is_empty()
         || url.query().is_some()
@@ -271,7 +307,7 @@ fn place(text: &str) -> Result<Place, String> {
                 prefix: (!prefix.is_empty()).then(|| prefix.to_owned()),
             })
         }
-        _ => Err("an address begins with s3:// or file:///".to_owned()),
+        _ => Err(BEGINNINGS.to_owned()),
     }
 }
 
@@ -480,7 +516,8 @@ fn series(findings: &mut Findings<'_>, written: &Written<'_>, all: &Fragment) ->
 
 impl DestinationSettings {
     /// The settings of an address alone: those of a store come from the usual environment, `AWS_REGION`,
-    /// `AWS_ENDPOINT_URL`, `AWS_ACCESS_KEY_ID` and so on.
+    /// `AWS_ENDPOINT_URL`, `AWS_ACCESS_KEY_ID` and so on; what ssh does not find by itself from
+    /// `SFTP_IDENTITY_FILE`, `SFTP_KNOWN_HOSTS_FILE` and `SFTP_SSH_CONFIG_FILE`.
     ///
     /// # Errors
     /// It is no address of a destination; the error does not show it.
@@ -494,6 +531,10 @@ impl DestinationSettings {
                 path,
                 mounted: false,
             },
+            Place::Sftp(address) => {
+                let settings = sftp::from_environment(address, environment)?;
+                DestinationAddress::Sftp(Box::new(settings))
+            }
             Place::Bucket { bucket, prefix } => {
                 let endpoint = variable(&["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]);
                 if let Some(endpoint) = &endpoint {

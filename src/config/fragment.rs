@@ -433,6 +433,10 @@ pub(super) struct ObjectivesFragment {
     pub(super) drill_age: Option<AgeLimit>,
     /// How old the newest backup may be that has no copy at a destination that takes it.
     pub(super) copy_age: Option<TimeSpan>,
+    /// How long ago the newest copy of a series may have been proved; "off" for no limit.
+    pub(super) copy_proof_age: Option<AgeLimit>,
+    /// The newest rehearsal at a destination with encrypted copies is no older than this; "off" for no limit.
+    pub(super) rehearsal_age: Option<AgeLimit>,
     /// So many of the slots have a backup, over 30 and over 90 days. A report has it.
     pub(super) success_rate: Option<Percentage>,
     /// A backup's size is within this range. A report has it.
@@ -546,7 +550,10 @@ pub(super) struct JobFragment {
     pub(super) older_than: Option<Delay>,
     /// Of a verification: so long after it began with a database it begins no further check.
     pub(super) budget: Option<TimeSpan>,
-    /// Of a copy: the destinations, by their names; all if there are none.
+    /// Of a verification of copies: so many bytes it downloads at most, of each database and destination.
+    pub(super) budget_bytes: Option<Size>,
+    /// Of a copy: the destinations, by their names; all if there are none. Of a verification: it reads the copies
+    /// there; with an empty list at all destinations that no other verification names.
     pub(super) destinations: Option<Vec<String>>,
     /// When, as a crontab pattern: minute, hour, day of the month, month, day of the week.
     pub(super) schedule: Option<Pattern>,
@@ -562,6 +569,13 @@ pub(super) struct JobFragment {
     pub(super) catch_up: Option<bool>,
     /// Windows of the week in which none of its runs start, instead of the common ones.
     pub(super) blackout: Option<BlackoutList>,
+}
+
+impl JobFragment {
+    /// Whether it reads backups or copies back.
+    pub(super) fn is_verify(&self) -> bool {
+        self.kind.map(|word| word.0) == Some(Kind::Verify)
+    }
 }
 
 /// Windows of the week.

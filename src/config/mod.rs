@@ -11,6 +11,7 @@ mod check;
 mod commands;
 mod connection;
 mod conninfo;
+mod copy_jobs;
 mod destinations;
 mod directory;
 mod dump;
@@ -45,11 +46,12 @@ pub use listen::Listen;
 pub(crate) use nearest::nearest;
 pub use plan::{
     AlertChannel, AnomalySettings, BodyPart, ChannelWay, Compression, Connection, CopyRetention,
-    DaemonSettings, Database, Databases, Destination, DestinationAddress, DestinationSettings,
-    DrillChoice, DrillSettings, DumpSettings, EmailChannel, Format, HeaderValue, Job, JobKind,
-    Limits, Logs, PasswordSource, Patterns, Payload, PingAbout, PingChannel, PingService,
-    Placeholder, Plan, ReportPlan, RestoreSettings, Retention, S3Credentials, S3Settings,
-    Selection, Server, ServerSideEncryption, SmtpTls, Verification, WebhookChannel,
+    CopyVerification, DaemonSettings, Database, Databases, Destination, DestinationAddress,
+    DestinationSettings, DrillChoice, DrillSettings, DumpSettings, EmailChannel, Format,
+    HeaderValue, Job, JobKind, Limits, Logs, PasswordSource, Patterns, Payload, PingAbout,
+    PingChannel, PingService, Placeholder, Plan, ReportPlan, RestoreSettings, Retention,
+    S3Credentials, S3Settings, Selection, Server, ServerSideEncryption, SftpSettings, SmtpTls,
+    Verification, WebhookChannel,
 };
 pub use problem::{ConfigError, Mark, Problem, ProblemLocation};
 pub(crate) use scalar::{is_connection_string, name_fault};

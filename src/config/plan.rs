@@ -17,7 +17,7 @@ use super::listen::Listen;
 use crate::allowed_signer::AllowedSigner;
 use crate::display::label;
 use crate::policy::{
-    Blackouts, Expectation, ReportPeriod, Retry, Rules, Schedule, Sensitivity, Series,
+    Blackouts, CopyBudget, Expectation, ReportPeriod, Retry, Rules, Schedule, Sensitivity, Series,
 };
 use crate::recipient::Recipient;
 use crate::telemetry::Level;
@@ -28,7 +28,7 @@ pub use alerts::{
 };
 pub use destinations::{
     CopyRetention, Destination, DestinationAddress, DestinationSettings, S3Credentials, S3Settings,
-    ServerSideEncryption,
+    ServerSideEncryption, SftpSettings,
 };
 
 /// Everything the program does, checked. Made only by [`load`](super::load).
@@ -332,6 +332,8 @@ pub enum JobKind {
     Backup(Series),
     /// Reads backups back and checks them (P8).
     Verify(Verification),
+    /// Downloads copies and checks them where they lie (P4).
+    VerifyCopies(CopyVerification),
     /// Restores a backup into a temporary cluster and compares (P9).
     Drill(DrillChoice),
     /// Removes what retention no longer keeps (P3).
@@ -347,6 +349,21 @@ pub struct Verification {
     pub older_than: Duration,
     /// Of each database, it begins no check so long after the first.
     pub budget: Duration,
+}
+
+/// Which copies a verification reads, and how much of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CopyVerification {
+    /// The destinations, by their names.
+    pub destinations: Vec<String>,
+    /// What it may use, of each database and destination.
+    pub budget: CopyBudget,
+}
+
+impl CopyVerification {
+    /// So many bytes it downloads at a destination unless the configuration says otherwise: what a store asks for
+    /// that is a few euros.
+    pub const USUAL_BYTES: u64 = 100_000_000_000;
 }
 
 impl Default for Verification {
@@ -375,7 +392,7 @@ impl JobKind {
     pub fn word(&self) -> &'static str {
         match self {
             Self::Backup(_) => "backup",
-            Self::Verify(_) => "verify",
+            Self::Verify(_) | Self::VerifyCopies(_) => "verify",
             Self::Drill(_) => "drill",
             Self::Prune => "prune",
             Self::Copy(_) => "copy",
@@ -387,6 +404,7 @@ impl JobKind {
         match self {
             Self::Backup(_) => "backup",
             Self::Verify(_) => "verify run",
+            Self::VerifyCopies(_) => "verify run of copies",
             Self::Drill(_) => "drill",
             Self::Prune => "prune run",
             Self::Copy(_) => "copy",
@@ -403,6 +421,22 @@ pub struct Retention {
     pub series: BTreeMap<Series, Rules>,
     /// The destinations that must have a copy of a backup before it may go.
     pub require_copies: Vec<Destination>,
+}
+
+impl Retention {
+    /// Of each series so many of the newest backups are copied to a destination; to one that must have copies,
+    /// all that it takes.
+    pub fn backfill(&self, destination: &Destination) -> NonZeroU32 {
+        let is_required = self
+            .require_copies
+            .iter()
+            .any(|one| one.name == destination.name);
+        if is_required {
+            NonZeroU32::MAX
+        } else {
+            destination.backfill
+        }
+    }
 }
 
 /// Where and how test restores are made.

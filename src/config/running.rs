@@ -108,6 +108,8 @@ pub(super) fn objectives(written: &ObjectivesFragment, sensitivity: Sensitivity)
         recovery_time: set(written.recovery_time.as_ref()).0,
         drill_age: set(written.drill_age.as_ref()).0,
         copy_age: set(written.copy_age.as_ref()).0,
+        copy_proof_age: set(written.copy_proof_age.as_ref()).0,
+        rehearsal_age: set(written.rehearsal_age.as_ref()).0,
         success_rate: set(written.success_rate.as_ref()).0,
         size: written.size.as_ref().map(|range| range.0),
     }

@@ -58,12 +58,15 @@ pub(super) fn examine(layer: &Layer, fragment: &Fragment) -> Findings {
         alerts(layer, &table, channel, &mut findings);
     }
     for (name, destination) in &fragment.destinations {
-        let Some(path) = &destination.secret_key_file else {
-            continue;
-        };
-        if !credential::is_elsewhere(&path.0) {
-            let key = findings::key(&["destinations", name, "secret_key_file"]);
-            file(layer, &key, (&path.0, FileMode::of), &mut findings);
+        for (setting, path) in [
+            ("secret_key_file", &destination.secret_key_file),
+            ("identity_file", &destination.identity_file),
+        ] {
+            let Some(path) = path else { continue };
+            if !credential::is_elsewhere(&path.0) {
+                let key = findings::key(&["destinations", name, setting]);
+                file(layer, &key, (&path.0, FileMode::of), &mut findings);
+            }
         }
     }
     findings

@@ -15,6 +15,7 @@ use super::sha256::Sha256Sum;
 use super::signature::LONGEST_SIGNATURE;
 use super::trust::{TrustedSignature, TrustedSigners};
 use crate::destination::{Key, Listed};
+use crate::repository::Stem;
 
 /// So far a host's clock may be ahead of the store's: a date that is later than that is refused.
 pub const CLOCK_TOLERANCE: TimeDelta = TimeDelta::minutes(5);
@@ -27,8 +28,11 @@ pub struct Catalogue {
     /// What counts for nothing, by key. It is shown, and never deleted.
     pub unexpected: Vec<Unexpected>,
     /// Volumes and signatures that no trusted manifest or fact names, by key: of an upload that goes on, was
-    /// broken off, or was of another attempt.
+    /// broken off, or was of another attempt; and what is left of the manifest of such.
     pub unclaimed: Vec<Unclaimed>,
+    /// The copies of which a volume is later than the manifest, each with the time of its latest volume, by the
+    /// store's clock. Volumes are put first, and never again: somebody may have replaced one.
+    pub replaced: BTreeMap<CopyName, DateTime<Utc>>,
 }
 
 /// A copy: one backup, whatever the number of its manifests.
@@ -125,6 +129,18 @@ impl Copy {
                 Some(SealedKey { sealed, recipients })
             })
             .collect()
+    }
+
+    /// Whether an operator means it by this name: as `list --from` shows it, or as its backup is called on the host.
+    pub fn is_called(&self, name: &str) -> bool {
+        let own = self.name.stem();
+        if self.name.to_string() == name || own.to_string() == name {
+            return true;
+        }
+        // In the keys of encrypted copies a reason is left out.
+        let meant = name.parse::<Stem>();
+        let meant = meant.map(|stem| Stem { slug: None, ..stem });
+        own.slug.is_none() && meant.is_ok_and(|meant| meant == *own)
     }
 
     /// The ids that the next pin or unpin supersedes.
@@ -245,10 +261,8 @@ pub fn assemble(
     listing: &[Listed],
     documents: Vec<(Wanted, Result<Verified, String>)>,
 ) -> Catalogue {
-    let lengths: HashMap<&str, u64> = listing
-        .iter()
-        .map(|one| (one.key.as_str(), one.bytes))
-        .collect();
+    let listed: HashMap<&str, &Listed> =
+        listing.iter().map(|one| (one.key.as_str(), one)).collect();
     let (_, mut unexpected) = wanted(place, listing);
     let mut found: BTreeMap<CopyName, Found> = BTreeMap::new();
     let mut claimed: HashSet<String> = HashSet::new();
@@ -267,26 +281,62 @@ pub fn assemble(
         }
     }
     let mut copies = Vec::new();
+    let mut replaced = BTreeMap::new();
     for (name, found) in found {
         for manifest in &found.manifests {
             claimed.extend(manifest.manifest.volumes().map(|volume| volume.key.clone()));
         }
-        match found.into_copy(name, &lengths) {
-            Ok(copy) => copies.push(copy),
+        match found.into_copy(name, &listed) {
+            Ok(copy) => {
+                replaced.extend(replaced_at(&copy, &listed).map(|at| (copy.name.clone(), at)));
+                copies.push(copy);
+            }
             Err(facts) => unexpected.extend(facts),
         }
     }
+    // Next to a manifest that counts, it is what a killed put left at a store whose puts are not atomic.
+    let names: HashSet<&CopyName> = copies.iter().map(|copy: &Copy| &copy.name).collect();
+    let is_left = |listed: &Listed| is_left_by_a_put(place, listed, &names);
+    let left: HashSet<&Key> = listing
+        .iter()
+        .filter(|listed| is_left(listed))
+        .map(|listed| &listed.key)
+        .collect();
+    unexpected.retain(|one| !left.contains(&one.key));
+    let unclaimed = unclaimed(place, listing, (&claimed, &left));
     copies.sort_by_cached_key(|copy| (copy.manifest.manifest.started.to_utc(), copy.name.clone()));
     unexpected.sort_by(|one, other| one.key.cmp(&other.key));
     Catalogue {
         copies,
         unexpected,
-        unclaimed: unclaimed(place, listing, &claimed),
+        unclaimed,
+        replaced,
     }
 }
 
-/// The volumes and signatures that nothing trusted names.
-fn unclaimed(place: &Place, listing: &[Listed], claimed: &HashSet<String>) -> Vec<Unclaimed> {
+/// When the store got the latest volume of a copy, if that is later than its manifest.
+fn replaced_at(copy: &Copy, listed: &HashMap<&str, &Listed>) -> Option<DateTime<Utc>> {
+    let volumes = copy.manifest.manifest.volumes();
+    let modified = volumes.filter_map(|volume| Some(listed.get(volume.key.as_str())?.modified));
+    modified
+        .max()
+        .filter(|modified| *modified > copy.manifest.stored)
+}
+
+/// Whether it is an empty document under the name of one of these copies.
+fn is_left_by_a_put(place: &Place, listed: &Listed, copies: &HashSet<&CopyName>) -> bool {
+    listed.bytes == 0
+        && place
+            .parse(&listed.key)
+            .is_some_and(|(copy, object)| object.signature().is_some() && copies.contains(&copy))
+}
+
+/// The volumes and signatures that nothing trusted names, and empty documents of killed puts.
+fn unclaimed(
+    place: &Place,
+    listing: &[Listed],
+    (claimed, left): (&HashSet<String>, &HashSet<&Key>),
+) -> Vec<Unclaimed> {
     let parsed = || {
         let parsed = listing.iter();
         parsed.filter_map(|listed| place.parse(&listed.key).map(|parsed| (listed, parsed)))
@@ -297,7 +347,8 @@ fn unclaimed(place: &Place, listing: &[Listed], claimed: &HashSet<String>) -> Ve
         .collect();
     let mut unclaimed: Vec<Unclaimed> = parsed()
         .filter(|(listed, (_, object))| {
-            object.signature().is_none() && !claimed.contains(listed.key.as_str())
+            let is_plain = object.signature().is_none() && !claimed.contains(listed.key.as_str());
+            is_plain || left.contains(&listed.key)
         })
         .map(|(listed, (copy, _))| Unclaimed {
             has_manifest: with_manifest.contains(&copy),
@@ -321,14 +372,14 @@ impl Found {
     fn into_copy(
         mut self,
         name: CopyName,
-        lengths: &HashMap<&str, u64>,
+        listed: &HashMap<&str, &Listed>,
     ) -> Result<Copy, Vec<Unexpected>> {
         self.facts.sort_by(|one, other| one.0.cmp(&other.0));
         let mut manifests: Vec<(SignedManifest, Vec<Lacking>)> = self
             .manifests
             .into_iter()
             .map(|manifest| {
-                let lacking = lacking(&manifest.manifest, lengths);
+                let lacking = lacking(&manifest.manifest, listed);
                 (manifest, lacking)
             })
             .collect();
@@ -385,11 +436,11 @@ fn is_pinned(facts: &[(Key, DateTime<Utc>, CopyFact)]) -> Option<bool> {
 }
 
 /// What a manifest names and the listing does not have.
-fn lacking(manifest: &CopyManifest, lengths: &HashMap<&str, u64>) -> Vec<Lacking> {
+fn lacking(manifest: &CopyManifest, listed: &HashMap<&str, &Listed>) -> Vec<Lacking> {
     let volumes = manifest.volumes();
     volumes
         .filter_map(|volume| {
-            let listed = lengths.get(volume.key.as_str()).copied();
+            let listed = listed.get(volume.key.as_str()).map(|one| one.bytes);
             (listed != Some(volume.bytes)).then(|| Lacking {
                 key: volume.key.clone(),
                 bytes: volume.bytes,

@@ -109,25 +109,9 @@ impl RunSecret {
     /// # Errors
     /// When there is no recipient, or the encryption fails.
     pub fn seal_to(&self, recipients: &[Recipient]) -> Result<String, SealError> {
-        if recipients.is_empty() {
-            return Err(SealError::NoRecipient);
-        }
-        let failed = |error: io::Error| SealError::Failed(error.to_string());
-        let recipients: Vec<_> = recipients.iter().map(Recipient::for_encryption).collect();
-        let recipients = recipients.iter().map(|one| &**one as &dyn age::Recipient);
-        let encryptor = age::Encryptor::with_recipients(recipients)
-            .map_err(|error| SealError::Failed(error.to_string()))?;
-        let armor = age::armor::Format::AsciiArmor;
-        let armored = age::armor::ArmoredWriter::wrap_output(Vec::new(), armor).map_err(failed)?;
-        let mut writer = encryptor.wrap_output(armored).map_err(failed)?;
         let secret = self.0.to_string();
-        writer
-            .write_all(secret.expose_secret().as_bytes())
-            .and_then(|()| writer.write_all(b"\n"))
-            .map_err(failed)?;
-        let sealed = writer.finish().and_then(age::armor::ArmoredWriter::finish);
-        String::from_utf8(sealed.map_err(failed)?)
-            .map_err(|error| SealError::Failed(error.to_string()))
+        let line = Zeroizing::new(format!("{}\n", secret.expose_secret()));
+        seal_to(line.as_bytes(), recipients)
     }
 
     /// Decrypts a volume. Its SHA-256 has to be compared with the signed one before.
@@ -151,17 +135,8 @@ impl RunSecret {
         sealed: &str,
         identities: impl Iterator<Item = &'a dyn age::Identity>,
     ) -> Result<Self, OpenError> {
-        if sealed.len() > LONGEST_SEALED_KEY {
-            return Err(OpenError::Damaged(format!("it has {} bytes", sealed.len())));
-        }
-        let armored = age::armor::ArmoredReader::new(sealed.as_bytes());
-        let decryptor = age::Decryptor::new_buffered(armored).map_err(damaged)?;
-        let reader = decryptor.decrypt(identities).map_err(damaged)?;
-        let mut text = Zeroizing::new(String::new());
-        reader
-            .take(LONGEST_RUN_KEY)
-            .read_to_string(&mut text)
-            .map_err(|error| OpenError::Damaged(error.to_string()))?;
+        let text = unsealed(sealed, identities, (LONGEST_SEALED_KEY, LONGEST_RUN_KEY))?;
+        let text = std::str::from_utf8(&text).map_err(|_| OpenError::NoKey)?;
         let secret = text.trim_end().parse().map_err(|_| OpenError::NoKey)?;
         Ok(Self(secret))
     }
@@ -172,6 +147,48 @@ impl fmt::Debug for RunSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RunSecret").finish_non_exhaustive()
     }
+}
+
+/// Seals a text to recipients: an age file in ASCII armour.
+///
+/// # Errors
+/// When there is no recipient, or the encryption fails.
+pub(super) fn seal_to(text: &[u8], recipients: &[Recipient]) -> Result<String, SealError> {
+    if recipients.is_empty() {
+        return Err(SealError::NoRecipient);
+    }
+    let failed = |error: io::Error| SealError::Failed(error.to_string());
+    let recipients: Vec<_> = recipients.iter().map(Recipient::for_encryption).collect();
+    let recipients = recipients.iter().map(|one| &**one as &dyn age::Recipient);
+    let encryptor = age::Encryptor::with_recipients(recipients)
+        .map_err(|error| SealError::Failed(error.to_string()))?;
+    let armor = age::armor::Format::AsciiArmor;
+    let armored = age::armor::ArmoredWriter::wrap_output(Vec::new(), armor).map_err(failed)?;
+    let mut writer = encryptor.wrap_output(armored).map_err(failed)?;
+    writer.write_all(text).map_err(failed)?;
+    let sealed = writer.finish().and_then(age::armor::ArmoredWriter::finish);
+    String::from_utf8(sealed.map_err(failed)?).map_err(|error| SealError::Failed(error.to_string()))
+}
+
+/// Opens a sealed text with any of these identities. `limits` are the most bytes of the sealed text and of what
+/// is in it.
+pub(super) fn unsealed<'a>(
+    sealed: &str,
+    identities: impl Iterator<Item = &'a dyn age::Identity>,
+    (longest_sealed, longest): (usize, u64),
+) -> Result<Zeroizing<Vec<u8>>, OpenError> {
+    if sealed.len() > longest_sealed {
+        return Err(OpenError::Damaged(format!("it has {} bytes", sealed.len())));
+    }
+    let armored = age::armor::ArmoredReader::new(sealed.as_bytes());
+    let decryptor = age::Decryptor::new_buffered(armored).map_err(damaged)?;
+    let reader = decryptor.decrypt(identities).map_err(damaged)?;
+    let mut text = Zeroizing::new(Vec::new());
+    reader
+        .take(longest)
+        .read_to_end(&mut text)
+        .map_err(|error| OpenError::Damaged(error.to_string()))?;
+    Ok(text)
 }
 
 fn damaged(error: age::DecryptError) -> OpenError {

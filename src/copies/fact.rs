@@ -1,12 +1,15 @@
 //! Later facts of a copy: that it is pinned or no longer, and its key for further recipients. Signed like a
 //! manifest.
 
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::layout::Place;
 use super::manifest::{Document, DocumentError, Signed, inconsistent, read_document};
 use super::object::{CopyName, FactKind, Object};
+use super::signature::{Signer, SignerError};
 use crate::destination::Key;
 
 /// A fact. Nothing in it says more of the backup than its key and the copy's manifest do: there is no reason
@@ -44,7 +47,33 @@ pub struct CopyFact {
     pub key: Option<String>,
 }
 
+/// A fact that cannot be made ready.
+#[derive(Debug, thiserror::Error)]
+pub enum FactError {
+    /// An internal error.
+    #[error(transparent)]
+    Text(#[from] serde_json::Error),
+    /// It cannot be signed.
+    #[error(transparent)]
+    Sign(#[from] SignerError),
+}
+
 impl CopyFact {
+    /// The objects to put, in their order: the signature first, since a document without one counts for nothing.
+    ///
+    /// # Errors
+    /// Only by an internal error.
+    pub fn objects(&self, place: &Place, signer: &Signer) -> Result<[(Key, Bytes); 2], FactError> {
+        let bytes = self.to_bytes()?;
+        let signature = signer.sign(&bytes)?;
+        let (kind, id) = (self.fact, self.id);
+        let key = |object| place.object(&self.copy, &object);
+        Ok([
+            (key(Object::FactSignature { kind, id }), signature.into()),
+            (key(Object::Fact { kind, id }), bytes.into()),
+        ])
+    }
+
     /// The fact as the bytes of its object: these are what is signed.
     ///
     /// # Errors

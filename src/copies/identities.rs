@@ -7,7 +7,7 @@ use std::io::Read as _;
 use secrecy::SecretString;
 use secrecy::zeroize::Zeroizing;
 
-use super::encryption::{OpenError, RunSecret};
+use super::encryption::{OpenError, RunSecret, unsealed};
 use crate::recipient::Recipient;
 
 /// The longest file of identities that is read, in bytes.
@@ -162,6 +162,17 @@ impl Identities {
         self.all.iter().map(|(recipient, _)| recipient)
     }
 
+    /// The fingerprints of those identities that open a sealed key, each tried by itself.
+    pub fn that_open(&self, sealed: &str) -> Vec<String> {
+        let opens = |identity: &dyn age::Identity| {
+            RunSecret::unseal(sealed, std::iter::once(identity)).is_ok()
+        };
+        let all = self.all.iter();
+        all.filter(|(_, identity)| opens(&**identity))
+            .map(|(recipient, _)| recipient.fingerprint().to_owned())
+            .collect()
+    }
+
     /// Opens the sealed key of a copy. `wanted` are the recipients' fingerprints that its manifest or its fact
     /// names, for the error.
     ///
@@ -180,6 +191,20 @@ impl Identities {
             },
             error => RunKeyError::Unreadable(error),
         })
+    }
+}
+
+impl Identities {
+    /// Opens a text that is sealed to recipients, of so many bytes at most.
+    ///
+    /// # Errors
+    /// When none of the identities opens it, or it is damaged.
+    pub(super) fn open_text(&self, sealed: &str, longest: u64) -> Result<Vec<u8>, OpenError> {
+        let identities = self.all.iter().map(|(_, identity)| &**identity);
+        // Armour makes a third more of it, and each recipient has some lines.
+        let longest_sealed = usize::try_from(longest * 2).unwrap_or(usize::MAX);
+        let text = unsealed(sealed, identities, (longest_sealed, longest))?;
+        Ok(text.to_vec())
     }
 }
 

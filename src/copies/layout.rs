@@ -196,6 +196,15 @@ pub fn server_of(key: &Key) -> Option<String> {
     unescape(server)
 }
 
+/// Below which a check of a destination puts its objects. Like those of the state, they are right below it, so
+/// that it is the folder of no server.
+///
+/// # Errors
+/// As [`host`].
+pub fn probe(host_name: &str) -> Result<Key, LayoutError> {
+    Ok(key(&format!("{}/probe", host(host_name)?)))
+}
+
 /// Below which the state of a host is put.
 ///
 /// # Errors
@@ -211,6 +220,12 @@ pub fn status(host_name: &str) -> Result<Key, LayoutError> {
 pub fn status_at(host_name: &str, at: DateTime<Utc>) -> Result<Key, LayoutError> {
     let at = at.trunc_subsecs(0).format(STATUS_TIME);
     Ok(key(&format!("{}/{at}.json", status(host_name)?)))
+}
+
+/// The key of the signature of a host's state; none of a key that is not one of [`status_at`].
+pub fn status_signature(of: &Key) -> Option<Key> {
+    status_time(of)?;
+    Some(key(&format!("{of}.sig")))
 }
 
 /// The time in a key of [`status_at`]; none for any other key.

@@ -36,6 +36,8 @@ pub enum Document {
     Copy,
     /// A later fact of a copy.
     Fact,
+    /// The state of a host.
+    Status,
 }
 
 /// Everything about one copy. Each field says what of the backup it shows in the clear.

@@ -1,11 +1,14 @@
 //! Copies of backups at a destination: where their objects lie, what their manifests say, how they are
 //! encrypted and signed. Whatever has no trusted signature is no copy.
 
+mod as_of;
 mod cache;
 mod catalogue;
 mod encryption;
 mod escape;
 mod fact;
+mod fleet;
+mod host_status;
 mod identities;
 pub mod layout;
 mod manifest;
@@ -20,13 +23,21 @@ mod signature;
 mod stock_tools;
 mod trust;
 
+pub use as_of::StoreAsOf;
 pub use cache::ManifestCache;
 pub use catalogue::{
     CLOCK_TOLERANCE, Catalogue, Copy, Lacking, SealedKey, SignedManifest, Unclaimed, Unexpected,
     Verified, Wanted, assemble, verify, wanted,
 };
 pub use encryption::{InvalidPublicHalf, OpenError, PublicHalf, RunSecret, SealError};
-pub use fact::CopyFact;
+pub use fact::{CopyFact, FactError};
+pub use fleet::{
+    HeardStatus, HostStatusThere, NewestThere, RefusedStatus, read_host_status, read_newest_copies,
+    remove_old_statuses,
+};
+pub use host_status::{
+    ConcernCounts, HostConcern, HostCopies, HostDatabase, HostState, HostStatus,
+};
 pub use identities::{AskPassphrase, Identities, IdentityError, RunKeyError};
 pub use layout::{LayoutError, Place};
 pub use manifest::{

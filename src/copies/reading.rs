@@ -95,7 +95,7 @@ impl Reader<'_> {
                 return Ok((wanted, Ok(verified)));
             }
         }
-        let signature = match self.get(&wanted.signature).await? {
+        let signature = match get(self.store, &wanted.signature).await? {
             Ok(signature) => signature,
             Err(reason) => {
                 return Ok((
@@ -104,7 +104,7 @@ impl Reader<'_> {
                 ));
             }
         };
-        let document = match self.get(&wanted.document).await? {
+        let document = match get(self.store, &wanted.document).await? {
             Ok(document) => document,
             Err(reason) => return Ok((wanted, Err(reason))),
         };
@@ -117,28 +117,32 @@ impl Reader<'_> {
         }
         Ok((wanted, verified))
     }
+}
 
-    /// The bytes of an object, as many as the listing has; the reason where it is not as listed.
-    async fn get(self, listed: &Listed) -> Result<Result<Bytes, String>, DestinationError> {
-        // No range has no bytes.
-        if listed.bytes == 0 {
-            return Ok(Err("it is empty".to_owned()));
-        }
-        match self.store.get(&listed.key, Some(0..listed.bytes)).await {
-            Ok(bytes) if bytes.len() as u64 == listed.bytes => Ok(Ok(bytes)),
-            Ok(bytes) => Ok(Err(format!(
-                "the store gave {} bytes of {}",
-                bytes.len(),
-                listed.bytes
-            ))),
-            Err(error) => match error.kind {
-                DestinationErrorKind::Missing => {
-                    Ok(Err("it is gone since it was listed".to_owned()))
-                }
-                DestinationErrorKind::Damaged => Ok(Err(error.to_string())),
-                _ => Err(error),
-            },
-        }
+/// The bytes of an object, as many as the listing has; the reason where it is not as listed.
+///
+/// # Errors
+/// When the store cannot be reached, or refuses.
+pub(super) async fn get(
+    store: &dyn Store,
+    listed: &Listed,
+) -> Result<Result<Bytes, String>, DestinationError> {
+    // No range has no bytes.
+    if listed.bytes == 0 {
+        return Ok(Err("it is empty".to_owned()));
+    }
+    match store.get(&listed.key, Some(0..listed.bytes)).await {
+        Ok(bytes) if bytes.len() as u64 == listed.bytes => Ok(Ok(bytes)),
+        Ok(bytes) => Ok(Err(format!(
+            "the store gave {} bytes of {}",
+            bytes.len(),
+            listed.bytes
+        ))),
+        Err(error) => match error.kind {
+            DestinationErrorKind::Missing => Ok(Err("it is gone since it was listed".to_owned())),
+            DestinationErrorKind::Damaged => Ok(Err(error.to_string())),
+            _ => Err(error),
+        },
     }
 }
 

@@ -109,8 +109,11 @@ impl Store for Memory {
         Ok(folders)
     }
 
-    async fn delete(&self, _: &[Key]) -> Result<(), DestinationError> {
-        unreachable!("a catalogue deletes nothing")
+    async fn delete(&self, keys: &[Key]) -> Result<(), DestinationError> {
+        for key in keys {
+            self.remove(key);
+        }
+        Ok(())
     }
 }
 

@@ -6,6 +6,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ssh_key::rand_core::OsRng;
 use ssh_key::{Algorithm, HashAlg, LineEnding, PrivateKey, PublicKey, SshSig};
@@ -58,6 +59,7 @@ impl Signer {
     /// # Errors
     /// When the file cannot be read or written, can be read by others, or holds no Ed25519 key.
     pub fn open_or_create(path: &Path) -> Result<Self, SignerError> {
+        remove_left_over(path);
         match Self::open(path) {
             Err(SignerError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 create(path).map_err(|source| SignerError::File {
@@ -148,6 +150,32 @@ impl Signer {
 impl fmt::Debug for Signer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Signer").field(&self.fingerprint()).finish()
+    }
+}
+
+/// What a process that was killed while it made a key can have left for so long.
+const ABANDONED: Duration = Duration::from_secs(24 * 3600);
+
+/// Removes keys that a process has left that was killed while it made one. One that is being made is younger.
+fn remove_left_over(path: &Path) {
+    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
+        return;
+    };
+    let begins = format!("{}.", name.to_string_lossy());
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let id = name.to_str().and_then(|name| {
+            let id = name.strip_prefix(&begins)?.strip_suffix(".tmp")?;
+            id.parse::<Uuid>().ok()
+        });
+        let age = entry.metadata().and_then(|found| found.modified());
+        let age = age.map(|modified| modified.elapsed().unwrap_or_default());
+        if id.is_some()
+            && age.is_ok_and(|age| age > ABANDONED)
+            && let Err(error) = fs::remove_file(entry.path())
+        {
+            tracing::debug!("cannot remove {}: {error}", entry.path().display());
+        }
     }
 }
 

@@ -21,6 +21,8 @@ pub struct TrustedSigners {
 pub struct TrustedSignature {
     /// The fingerprint of the key: `SHA256:…`.
     pub fingerprint: String,
+    /// The key, as a line of a `.pub` file without a comment.
+    pub public_key: String,
     /// Why it counts.
     pub by: TrustedBy,
 }
@@ -173,6 +175,7 @@ impl TrustedSigners {
         let trusted = |by| {
             Ok(TrustedSignature {
                 fingerprint: fingerprint.clone(),
+                public_key: key.to_openssh().unwrap_or_default(),
                 by,
             })
         };

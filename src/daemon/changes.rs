@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use crate::config::{
     Databases, DrillChoice, Job, JobKind, Plan, Server, Setting, Settings, Verification,
 };
-use crate::display::{one_line, span};
+use crate::display::{one_line, size, span};
 
 /// What a reload changes.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -281,6 +281,13 @@ pub(super) fn kind(kind: &JobKind) -> String {
                 text = format!("{text} within {time}");
             }
             text
+        }
+        JobKind::VerifyCopies(verification) => {
+            let time = span(verification.budget.time);
+            let bytes = verification.budget.bytes.map(size);
+            let bytes = bytes.map_or_else(String::new, |bytes| format!(" and {bytes}"));
+            let there = verification.destinations.join(", ");
+            format!("verify run of copies at {there} within {time}{bytes}")
         }
         JobKind::Drill(DrillChoice::Newest) => "drill".to_owned(),
         JobKind::Drill(DrillChoice::Random) => "drill of a random backup".to_owned(),

@@ -11,6 +11,7 @@ mod clock;
 mod definitions;
 mod directories;
 mod error;
+mod fleet;
 mod hanging;
 mod missed;
 mod pings;

@@ -34,6 +34,8 @@ pub(super) struct SkippedRun {
     pub operation: Operation,
     /// The series, if it was a backup.
     pub series: Option<Series>,
+    /// The destination, if it was about copies.
+    pub destination: Option<String>,
     /// The span of the run that was skipped.
     pub(super) span: Span,
 }
@@ -150,6 +152,7 @@ impl SkipWriter {
                 database,
                 operation,
                 series,
+                destination,
                 span,
             } = run;
             let _entered = span.enter();
@@ -158,6 +161,7 @@ impl SkipWriter {
                 database: &database,
                 operation,
                 series: series.as_ref(),
+                destination: destination.as_deref(),
                 reason,
             };
             if let Err(error) = record_skip(&context, &repository, skip) {

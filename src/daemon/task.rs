@@ -23,11 +23,12 @@ use crate::display::span;
 use crate::jobs::{
     BackupDirectory, BackupReport, BackupRequest, CopyReport, CopyRequest, DefinitionsReport,
     DrillReport, JobContext, JobError, JobErrorKind, PruneMode, PruneReport, Run, Selection, Stop,
-    Strictness, Tick, VerifyReport, VerifyRequest, WhichBackup, back_up, backups_to_drill, copy,
-    drill, missed_drill, passed_over_by_drill, prune, verify,
+    Strictness, Tick, VerifyCopiesReport, VerifyCopiesRequest, VerifyReport, VerifyRequest,
+    WhichBackup, back_up, backups_to_drill, copy, drill, missed_drill, passed_over_by_drill, prune,
+    verify, verify_copies,
 };
 use crate::pipeline::Progress;
-use crate::policy::{ClockTrust, DrillMissed, Series};
+use crate::policy::{ClockTrust, CopyBudget, DrillMissed, Series};
 use crate::repository::{Operation, Repository, Stem};
 use crate::threads;
 
@@ -62,6 +63,8 @@ pub(super) enum Action {
     BackUp(Database, Series),
     /// Check the backups of a database.
     Verify(BackupDirectory, Verification),
+    /// Check the copies of a database's backups at this destination.
+    VerifyCopies(BackupDirectory, String, CopyBudget),
     /// Restore a backup of a database for a test.
     Drill(BackupDirectory, DrillChoice),
     /// Load the definitions of this backup, without its rows.
@@ -81,6 +84,8 @@ pub(super) enum Outcome {
     BackedUp(Box<BackedUp>),
     /// Backups were checked.
     Verified(VerifyReport),
+    /// Copies were checked.
+    VerifiedCopies(VerifyCopiesReport),
     /// A backup was restored for a test; none when there is no sound one.
     Drilled(Option<Box<DrillReport>>),
     /// Definitions were loaded; none where they had been tried meanwhile.
@@ -166,6 +171,7 @@ impl Task {
             | Action::Drill(backup_directory, _)
             | Action::TryDefinitions(backup_directory, _)
             | Action::Prune(backup_directory)
+            | Action::VerifyCopies(backup_directory, ..)
             | Action::Copy(backup_directory, _) => {
                 Some(backup_directory.repository.directory().to_owned())
             }
@@ -177,6 +183,7 @@ impl Task {
         match self.action {
             Action::TryDefinitions(..) => "definitions",
             Action::Copy(..) => "copy",
+            Action::VerifyCopies(..) => "verify_copies",
             _ => self.job.kind.word(),
         }
     }
@@ -185,7 +192,9 @@ impl Task {
     pub(super) fn lane(&self) -> Lane {
         match &self.action {
             Action::TryDefinitions(..) => Lane::Spare,
-            Action::Copy(_, destination) => Lane::Copies(destination.clone()),
+            Action::Copy(_, destination) | Action::VerifyCopies(_, destination, _) => {
+                Lane::Copies(destination.clone())
+            }
             _ => Lane::Runs,
         }
     }
@@ -195,7 +204,20 @@ impl Task {
         match &self.action {
             Action::TryDefinitions(..) => "trial of the definitions".into(),
             Action::Copy(_, destination) => format!("copy to {destination}").into(),
+            Action::VerifyCopies(_, destination, _) => {
+                format!("verify run of copies at {destination}").into()
+            }
             _ => self.job.kind.noun().into(),
+        }
+    }
+
+    /// The destination that it is about.
+    pub(super) fn destination(&self) -> Option<&str> {
+        match &self.action {
+            Action::Copy(_, destination) | Action::VerifyCopies(_, destination, _) => {
+                Some(destination)
+            }
+            _ => None,
         }
     }
 
@@ -209,6 +231,7 @@ impl Task {
         match &self.job.kind {
             JobKind::Backup(series) => (Operation::Backup, Some(series)),
             JobKind::Verify(_) => (Operation::Verify, None),
+            JobKind::VerifyCopies(_) => (Operation::VerifyCopies, None),
             JobKind::Drill(_) => (Operation::Drill, None),
             JobKind::Prune => (Operation::Prune, None),
             JobKind::Copy(_) => (Operation::Copy, None),
@@ -314,6 +337,13 @@ impl Task {
                     quarantine: true,
                 };
                 verify(&run, request).await.map(Outcome::Verified)
+            }
+            Action::VerifyCopies(directory, destination, budget) => {
+                let what = (destination.as_str(), *budget);
+                let request = VerifyCopiesRequest::new(&self.plan, directory, what)?;
+                verify_copies(&run, request)
+                    .await
+                    .map(Outcome::VerifiedCopies)
             }
             Action::TryDefinitions(directory, stem) => trial(&run, directory, stem)
                 .await

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use super::fleet::Fleet;
 use super::reports::Reports;
 use crate::config::{Plan, Settings};
 use crate::display::{counted, one_line};
@@ -141,6 +142,8 @@ struct Memory {
     facts: LastFacts,
     /// Whether it has been reported that the state directory cannot be used.
     is_state_failure_known: bool,
+    /// What puts the state at the destinations.
+    fleet: Fleet,
 }
 
 /// One judgement, and what is sent because of it.
@@ -170,6 +173,9 @@ impl Round {
         let status = Arc::new(status);
         self.write_metrics(&status).await;
         let made = self.reports().make(&status).await;
+        memory
+            .fleet
+            .put(&self.context, (&self.in_force.plan, &status));
         let rest = self.alert(&status, page).await;
         if rest.is_err() {
             page.give_judgement(&status, AlertBook::default());

@@ -5,6 +5,8 @@
 
 mod disk;
 mod fault;
+mod mount;
+mod probe;
 
 use std::fmt;
 use std::ops::Range;
@@ -16,12 +18,15 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
+pub use self::mount::Mount;
+
 use self::disk::Disk;
 use self::fault::DiskFault;
 use super::error::{DestinationError, DestinationErrorKind};
 use super::key::Key;
 use super::{Listed, ObjectFacts, Store, Stored};
 use crate::display::{shell_word, span};
+use crate::policy::protection::{Attempt, Probed, ProbedPlace};
 use crate::threads;
 
 /// So many calls are made at the same time at most; those that hang count.
@@ -148,6 +153,18 @@ impl Store for DirectoryStore {
             self.call(doing, move |disk| disk.delete(&key)).await?;
         }
         Ok(())
+    }
+
+    async fn probe(&self, folder: &Key) -> Result<Probed, DestinationError> {
+        let probed = super::probe::probe(self, folder).await?;
+        let doing = format!("look at {}", self.disk.root.display());
+        let place = self.call(doing, Disk::probe).await?;
+        Ok(Probed {
+            // Whoever may write there may replace as well.
+            replace: Attempt::Done,
+            place: ProbedPlace::Directory(place),
+            ..probed
+        })
     }
 
     fn keeps_conditions(&self) -> Option<bool> {

@@ -1,11 +1,15 @@
-//! The only place that knows object stores: it moves bytes by key, and nothing that is there is ever
+//! The only place that knows object stores and SFTP: it moves bytes by key, and nothing that is there is ever
 //! overwritten. What the bytes are is for [`copies`](crate::copies) to know.
 
 mod directory;
 mod error;
 mod key;
 mod open;
+mod pauses;
+mod probe;
 mod s3;
+mod sftp;
+mod versions;
 
 use std::fmt;
 use std::ops::Range;
@@ -14,11 +18,15 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 
-pub use directory::DirectoryStore;
+use crate::policy::protection::Probed;
+
+pub use directory::{DirectoryStore, Mount};
 pub use error::{DestinationError, DestinationErrorKind};
 pub use key::{InvalidKey, Key};
 pub use open::open;
 pub use s3::S3Store;
+pub use sftp::SftpStore;
+pub use versions::{ObjectVersion, Versions};
 
 /// A place where objects lie under keys.
 #[async_trait]
@@ -62,6 +70,38 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// When the store cannot be reached, or refuses one of them.
     async fn delete(&self, keys: &[Key]) -> Result<(), DestinationError>;
 
+    /// Reads an object of which is known what it has to be. Where several versions lie under the key, a view of
+    /// an earlier time gives the one that is it.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    async fn get_expected(
+        &self,
+        key: &Key,
+        expected: Expected<'_>,
+    ) -> Result<Bytes, DestinationError> {
+        self.get(key, Some(0..expected.bytes)).await
+    }
+
+    /// Finds out what can be done there, by objects of a few bytes below a key that nothing else uses. They are
+    /// removed again where that is allowed; where it is not, they are the same ones each time.
+    ///
+    /// # Errors
+    /// When the store cannot be reached. What it refuses is what was found out.
+    async fn probe(&self, folder: &Key) -> Result<Probed, DestinationError> {
+        probe::probe(self, folder).await
+    }
+
+    /// The versions of its objects; none where it keeps none.
+    fn versions(&self) -> Option<&dyn Versions> {
+        None
+    }
+
+    /// The time whose state it shows, by the store's clock; none where that is now.
+    fn as_of(&self) -> Option<DateTime<Utc>> {
+        None
+    }
+
     /// How far the store's clock is ahead of ours, to some seconds; none where it has no clock of its own.
     ///
     /// # Errors
@@ -85,6 +125,17 @@ pub struct Stored {
     pub is_checked: bool,
     /// The version, where the store keeps versions.
     pub version: Option<String>,
+}
+
+/// What an object has to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expected<'a> {
+    /// Its length.
+    pub bytes: u64,
+    /// Its SHA-256, in 64 hexadecimal digits.
+    pub sha256: &'a str,
+    /// The version that the store gave it when it was put, where the store keeps versions.
+    pub version: Option<&'a str>,
 }
 
 /// What is known of an object without reading it.

@@ -7,12 +7,13 @@ use super::Store;
 use super::directory::DirectoryStore;
 use super::error::{DestinationError, DestinationErrorKind};
 use super::s3::S3Store;
+use super::sftp::SftpStore;
 use crate::config::{DestinationAddress, DestinationSettings};
 
 /// The store of a destination. Nothing is asked of it yet; secrets are read now.
 ///
 /// # Errors
-/// [`DestinationErrorKind::Settings`] when a secret or a file with certificates cannot be read, or a variable
+/// [`DestinationErrorKind::Settings`] when a secret or another file cannot be read, or a variable
 /// is not set.
 pub fn open(
     settings: &DestinationSettings,
@@ -27,11 +28,21 @@ pub fn open(
         ))),
         DestinationAddress::S3(s3) => match S3Store::new(s3, timeout, environment) {
             Ok(store) => Ok(Arc::new(store)),
-            Err(cause) => Err(DestinationError {
-                doing: format!("use {}", settings.url()),
-                kind: DestinationErrorKind::Settings,
-                cause,
-            }),
+            Err(cause) => Err(unusable(settings, cause)),
         },
+        DestinationAddress::Sftp(sftp) => {
+            match SftpStore::new(sftp, (settings.url(), timeout), environment) {
+                Ok(store) => Ok(Arc::new(store)),
+                Err(cause) => Err(unusable(settings, cause)),
+            }
+        }
+    }
+}
+
+fn unusable(settings: &DestinationSettings, cause: String) -> DestinationError {
+    DestinationError {
+        doing: format!("use {}", settings.url()),
+        kind: DestinationErrorKind::Settings,
+        cause,
     }
 }

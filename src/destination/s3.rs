@@ -9,7 +9,10 @@ mod account;
 mod bucket;
 mod courier;
 mod fault;
-mod pauses;
+mod probe;
+mod settings;
+mod versions;
+mod xml;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,11 +27,12 @@ use sha2::{Digest as _, Sha256};
 
 use self::bucket::{Bucket, Content};
 use self::fault::Fault;
-use self::pauses::Pauses;
 use super::error::{DestinationError, DestinationErrorKind};
 use super::key::Key;
-use super::{Listed, ObjectFacts, Store, Stored};
+use super::pauses::Pauses;
+use super::{Listed, ObjectFacts, Store, Stored, Versions};
 use crate::config::S3Settings;
+use crate::policy::protection::Probed;
 use crate::threads;
 
 /// A put of so many bytes at most is made a second time to find out whether the store keeps its conditions.
@@ -113,7 +117,10 @@ impl S3Store {
             Some(sha256) => *sha256 == content.digits(),
             // The store does not say: what it has is read.
             None if content.body.is_empty() => true,
-            None => self.patiently(|| self.bucket.get(key, None)).await? == *content.body,
+            None => {
+                let found = self.patiently(|| self.bucket.get((key, &[]), None));
+                found.await? == *content.body
+            }
         };
         if is_ours {
             Ok(Some(Stored {
@@ -220,7 +227,7 @@ impl Store for S3Store {
             return Ok(Bytes::new());
         }
         let read = self
-            .patiently(|| self.bucket.get(key, range.as_ref()))
+            .patiently(|| self.bucket.get((key, &[]), range.as_ref()))
             .await;
         read.map_err(|fault| fault.while_doing(format!("read {}", self.bucket.shown(key))))
     }
@@ -258,6 +265,15 @@ impl Store for S3Store {
             };
             fault.while_doing(format!("remove {}{more}", self.bucket.shown(first)))
         })
+    }
+
+    async fn probe(&self, folder: &Key) -> Result<Probed, DestinationError> {
+        let probed = self.probe_bucket(folder).await;
+        probed.map_err(|fault| fault.while_doing(format!("probe {}", self.bucket.shown(folder))))
+    }
+
+    fn versions(&self) -> Option<&dyn Versions> {
+        Some(self)
     }
 
     async fn clock_offset(&self) -> Result<Option<TimeDelta>, DestinationError> {

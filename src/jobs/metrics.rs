@@ -4,6 +4,8 @@
 //! absent, never 0. Labels are server, database and series: names of the configuration, nothing that
 //! grows with every backup. Sizes are bytes, durations and moments seconds.
 
+mod copies;
+
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -85,6 +87,7 @@ pub fn metrics(status: &StatusReport, alerts: &AlertBook) -> Result<String, fmt:
     about_itself(&mut registry, status, alerts);
     about_series(&mut registry, status);
     about_databases(&mut registry, status);
+    copies::about_copies(&mut registry, status);
     about_the_machine(&mut registry, status);
     let mut text = String::new();
     encode(&mut text, &registry)?;
@@ -273,6 +276,8 @@ fn about_the_machine(registry: &mut Registry, status: &StatusReport) {
         ("recovery_point", Some(expectation.recovery_point)),
         ("recovery_time", Some(expectation.recovery_time)),
         ("drill_age", expectation.drill_age),
+        ("copy_age", Some(expectation.copy_age)),
+        ("rehearsal_age", expectation.rehearsal_age),
         ("grace", Some(expectation.grace)),
     ] {
         if let Some(limit) = limit {

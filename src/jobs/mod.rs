@@ -2,6 +2,7 @@
 //! line. Nothing here prints: progress goes to [`Progress`](crate::pipeline::Progress), results
 //! and errors to the caller.
 
+mod adopt;
 mod alerts;
 mod anomaly;
 mod archive;
@@ -13,24 +14,30 @@ mod connections;
 mod context;
 mod continuity;
 mod copy;
+mod copy_listing;
+mod destination_check;
 mod directories;
 mod drill;
 mod dump;
 mod error;
 mod examine;
 mod fetch;
+mod fleet;
 mod forecast;
 mod globals;
 mod incident;
 mod limit;
 mod load;
 mod metrics;
+mod pace;
 mod pin;
 mod proof;
 mod prune;
+mod prune_host;
 mod quarantine;
 mod record;
 mod recovery;
+mod rehearse;
 mod report;
 mod required_copies;
 mod restore;
@@ -44,7 +51,9 @@ mod tables;
 mod target;
 mod tick;
 mod verify;
+mod verify_copies;
 
+pub use adopt::{Adoption, AdoptionRequest, adopt, look_at_adoption, revoke_adoption};
 pub use alerts::{
     Attempt, LastFacts, alert_file, deliver, next_moment, read_alerts, retry_now, take_in,
 };
@@ -58,28 +67,38 @@ pub use connections::{
 };
 pub use context::{JobContext, Tick};
 pub use continuity::{accept, accept_by_id};
-pub use copy::{Copied, CopyReport, CopyRequest, SIGNER, copy};
+pub use copy::{
+    Copied, CopyReport, CopyRequest, PutPin, SIGNER, copy, find_copy, pin_copy, prune_copies,
+};
+pub use copy_listing::known_at;
+pub use destination_check::{CheckedDestination, DestinationCheck, check_destination};
 pub use directories::{
     Discovery, WantedDirectory, discover_as, discover_databases, needs_discovery,
     wanted_directories, wished_databases,
 };
 pub use drill::{
-    DefinitionsReport, DrillOutcome, DrillPhase, DrillReport, WhichBackup, are_definitions_due,
-    backups_to_drill, drill, missed_drill, passed_over_by_drill, sweep_drills, try_definitions,
+    CopyDrillReport, DefinitionsReport, DrillOutcome, DrillPhase, DrillReport, WhichBackup,
+    are_definitions_due, backups_to_drill, drill, drill_copy, missed_drill, passed_over_by_drill,
+    sweep_drills, try_definitions,
 };
 pub use error::{JobError, JobErrorKind};
 pub use fetch::{
-    ChosenCopy, CopiesThere, CopySource, FetchRequest, Fetched, NewestCopy, SignerThere,
-    WantedPlaces, WhichCopy, choose_copy, copies_there, fetch, find_places, only_place, own_signer,
-    signers_there, untrusted, verify_copy,
+    ChosenCopy, Compared, CopiesThere, CopySource, FetchRequest, Fetched, NewestCopy, OpenedCopy,
+    SignerThere, WantedPlaces, WhichCopy, choose_copy, copies_there, fetch, fetch_head,
+    find_places, only_place, own_signer, signer_lines, signers_there, untrusted, verify_copy,
+};
+pub use fleet::{
+    FleetHostReport, FleetReport, OpenedState, StatusAttempt, look_at_fleet, put_status,
 };
 pub use incident::{Incident, incidents, write_incident};
 pub use limit::{Limit, Stop};
 pub use metrics::{metrics, write_metrics};
 pub use pin::set_pin;
 pub use prune::{PruneMode, PruneReport, SeriesReport, prune};
+pub use prune_host::{HostPrunePlan, HostPruneRequest, plan_host_prune, prune_host};
 pub use quarantine::release;
 pub use recovery::{Recovery, recover};
+pub use rehearse::{OwnCopy, RehearsalReport, RehearsalRequest, accept_recipients, rehearse};
 pub use report::{
     ReportAttempt, ReportOrder, deliver_reports, is_report_due, make_report,
     markdown as report_as_markdown, next_report, take_in_reports, text as report_as_text,
@@ -111,3 +130,6 @@ pub use target::{
 };
 pub use tick::{Skip, newest_success, record_skip};
 pub use verify::{Finding, Selection, VerifyReport, VerifyRequest, verify};
+pub use verify_copies::{
+    CopyFinding, CopyProven, VerifyCopiesReport, VerifyCopiesRequest, note_proofs, verify_copies,
+};

@@ -6,7 +6,7 @@ use super::error::JobError;
 use super::record::append;
 use super::run::Run;
 use crate::display::shell_word;
-use crate::repository::{Details, Event, Pin, Repository, State, Stem};
+use crate::repository::{Details, Event, Pin, Repository, RepositoryError, State, Stem};
 
 /// Pins a backup, or takes its pin off; gives whether that changed anything.
 ///
@@ -35,7 +35,12 @@ pub fn set_pin(
                 "{stem} has just been removed by another run"
             )));
         }
-        Some(state) if state.is_pinned() == pinned => return Ok(false),
+        // A backup that was brought back is not pinned here, and its copies may be by what is on record.
+        Some(state) if state.is_pinned() == pinned => {
+            if pinned || !is_pinned_on_record(repository, stem)? {
+                return Ok(false);
+            }
+        }
         Some(_) => {}
     }
     let details = if pinned {
@@ -51,6 +56,24 @@ pub fn set_pin(
         &format!("{stem} is {is_now}, but"),
     )?;
     Ok(true)
+}
+
+/// Whether a pin is the last thing that is on record of the pin of a backup.
+fn is_pinned_on_record(repository: &Repository, stem: &Stem) -> Result<bool, JobError> {
+    let (ledger, name) = (repository.ledger(), stem.to_string());
+    let mut is_pinned = false;
+    let read = ledger.read(|record| {
+        let (subject, is_pin) = match &record.details {
+            Details::Pin(subject) => (subject, true),
+            Details::Unpin(subject) => (subject, false),
+            _ => return,
+        };
+        if record.event == Event::Succeeded && subject.backup.as_ref() == Some(&name) {
+            is_pinned = is_pin;
+        }
+    });
+    read.map_err(RepositoryError::io("read", ledger.path()))?;
+    Ok(is_pinned)
 }
 
 /// Puts it on record that a backup's state was lost and rewritten, as that of a pinned one; gives

@@ -72,7 +72,7 @@ impl Backups<'_> {
         let rules = destination.retention.rules(&self.context.retention);
         let rules = CopyRules {
             series: &destination.series,
-            backfill: destination.backfill,
+            backfill: self.context.retention.backfill(destination),
             keeping: Keeping {
                 rules: rules.as_ref(),
                 floor: self.context.retention.floor,
@@ -118,7 +118,8 @@ impl Backups<'_> {
                 series: copy.series,
                 started: copy.started,
                 local: self.context.local(copy.started).naive_local(),
-                complete: copy.damage.is_none(),
+                // Only what this host has read back there has arrived.
+                complete: copy.damage.is_none() && copy.state >= CopyState::ReadBack,
                 proved: copy.state >= CopyState::ReadBack,
                 partial: here.is_some_and(Entry::is_partial),
                 pinned: here.is_some_and(|entry| entry.state.is_pinned()),

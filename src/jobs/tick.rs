@@ -20,6 +20,8 @@ pub struct Skip<'a> {
     pub operation: Operation,
     /// The series of the backup that it would have made.
     pub series: Option<&'a Series>,
+    /// The destination of the copies that it would have been about.
+    pub destination: Option<&'a str>,
     /// Why it did not happen.
     pub reason: &'a str,
 }
@@ -35,8 +37,12 @@ pub fn record_skip(
 ) -> Result<(), JobError> {
     repository.create()?;
     let mut details = Details::of(skip.operation);
-    if let Details::Backup(details) = &mut details {
-        details.series = skip.series.cloned();
+    let destination = skip.destination.map(str::to_owned);
+    match &mut details {
+        Details::Backup(details) => details.series = skip.series.cloned(),
+        Details::Copy(details) => details.destination = destination,
+        Details::VerifyCopies(details) => details.destination = destination.unwrap_or_default(),
+        _ => {}
     }
     let run = Run::alone(context);
     let mut record = run.record_with_requester(Event::Skipped, skip.database, details);

@@ -31,5 +31,5 @@ pub use segments::{Segment, take_segments};
 pub use stream::{
     Amount, Phase, Progress, ReadBack, StreamError, StreamSummary, Written, databases_inside,
     digest_directory, digest_file, digest_listing, follow_dump, listing_digest, read_census,
-    read_dump, read_dump_file, read_text, take_census, write_census, write_dump,
+    read_dump, read_dump_file, read_dump_stream, read_text, take_census, write_census, write_dump,
 };

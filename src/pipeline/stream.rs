@@ -319,7 +319,7 @@ pub fn write_census(census: &Census, file: File) -> io::Result<Digest> {
 ///
 /// # Errors
 /// When the file cannot be read, or is no whole census.
-pub fn read_census(file: File) -> Result<(Census, Digest), StoredCensusError> {
+pub fn read_census(file: impl Read) -> Result<(Census, Digest), StoredCensusError> {
     let mut source = Digesting::new(file);
     let buffered = BufReader::with_capacity(READ_AHEAD, &mut source);
     let mut decoder = Decoder::new(Compression::Gzip, buffered)?;
@@ -339,6 +339,18 @@ pub fn read_dump(
 ) -> Result<StreamSummary, StreamError> {
     forget_cached(&file);
     read_back(file, compression, None, progress)
+}
+
+/// The same of a dump that comes from elsewhere, and is kept nowhere.
+///
+/// # Errors
+/// As there.
+pub fn read_dump_stream(
+    source: impl Read + Unpin,
+    compression: Compression,
+    progress: &Progress,
+) -> Result<StreamSummary, StreamError> {
+    read_back(source, compression, None, progress)
 }
 
 /// The same of a file that there is no manifest for.

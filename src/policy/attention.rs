@@ -5,6 +5,7 @@ mod copies;
 mod facts;
 mod losses;
 mod odd;
+mod rehearsal;
 mod space;
 
 use std::fmt;
@@ -21,6 +22,8 @@ use crate::display::{joined_lines, one_line, rough_span, salvage_command, shell_
 
 use copies::judge_copies;
 
+pub use copies::judge_clocks;
+
 pub use concern::{Concern, ConcernKind, Severity};
 pub use facts::{
     DatabaseFacts, DefinitionsFacts, DrillFacts, Expectation, Failing, SeriesFacts, SpaceFacts,
@@ -28,6 +31,7 @@ pub use facts::{
 };
 pub use losses::{describe_loss, describe_lost_manifest, describe_lost_state};
 pub use odd::describe_odd_size;
+pub use rehearsal::{ConfiguredCopies, judge_rehearsals};
 pub use space::judge_space;
 
 /// A definition that is refused is shown with its details, its context and its statement.
@@ -69,7 +73,7 @@ pub fn judge_database(
     judge.backups();
     judge.verification();
     judge.other_runs();
-    for concern in judge_copies(facts, expectation.copy_age, now.to_utc()) {
+    for concern in judge_copies(facts, expectation, now.to_utc()) {
         judge.push(concern);
     }
     judge.judgement

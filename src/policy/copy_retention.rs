@@ -4,7 +4,7 @@
 //! a rule only if all of it is listed and it was read back. Any other one stays, and neither takes a place
 //! nor settles a doubt about the clock, so that no number of them makes a good copy go.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 
 use chrono::{DateTime, NaiveDateTime, Utc};
@@ -79,6 +79,15 @@ pub struct CopyDecision {
 
 /// Decides which copies of one database go.
 pub fn decide_copies(copies: &[CopyCandidate], keeping: Keeping<'_>) -> CopyDecision {
+    decide_copies_by(copies, keeping, ClockTrust::IfPlausible)
+}
+
+/// The same with a clock that may have to be believed.
+pub fn decide_copies_by(
+    copies: &[CopyCandidate],
+    keeping: Keeping<'_>,
+    trust: ClockTrust,
+) -> CopyDecision {
     let mut decision = CopyDecision::default();
     let Some(all_rules) = keeping.rules else {
         return decision;
@@ -103,7 +112,7 @@ pub fn decide_copies(copies: &[CopyCandidate], keeping: Keeping<'_>) -> CopyDeci
         };
         let candidates: Vec<Candidate<'_>> = copies.iter().map(candidate).collect();
         let Keeping { floor, now, .. } = keeping;
-        let decided = decide(&candidates, rules, floor, now, ClockTrust::IfPlausible);
+        let decided = decide(&candidates, rules, floor, now, trust);
         for Verdict { name, reasons, .. } in decided.verdicts.iter().filter(|one| !one.keep) {
             let copy = copies.iter().find(|(candidate, _)| candidate == name);
             let removed = copy.map(|(_, copy)| (copy.run, reasons.clone()));
@@ -113,6 +122,48 @@ pub fn decide_copies(copies: &[CopyCandidate], keeping: Keeping<'_>) -> CopyDeci
         decision.doubts.extend(doubt);
     }
     decision
+}
+
+/// Of copies that are of no use, because they are damaged or gone, those that the rules would remove if they were
+/// intact: nobody waits for them any more. None of them takes a place, or makes another copy go.
+pub fn outlived(
+    useless: &[CopyCandidate],
+    copies: &[CopyCandidate],
+    keeping: Keeping<'_>,
+) -> Vec<(Uuid, Vec<Reason>)> {
+    let would_go = |one: &CopyCandidate| {
+        let others = copies.iter().filter(|other| other.run != one.run);
+        let intact = CopyCandidate {
+            complete: true,
+            proved: true,
+            ..one.clone()
+        };
+        let all: Vec<CopyCandidate> = others.cloned().chain([intact]).collect();
+        let mut removed = decide_copies(&all, keeping).removed.into_iter();
+        removed.find(|(run, _)| *run == one.run)
+    };
+    useless.iter().filter_map(would_go).collect()
+}
+
+/// The copy that has to be read next before anything goes by a decision that took every complete copy for one that was
+/// read back: the newest that takes a place, in a series of which something goes. None once all were read.
+pub fn next_to_check(
+    copies: &[CopyCandidate],
+    decision: &CopyDecision,
+    (checked, now): (&BTreeSet<Uuid>, DateTime<Utc>),
+) -> Option<Uuid> {
+    let goes = |copy: &CopyCandidate| decision.removed.iter().any(|(run, _)| *run == copy.run);
+    let shrinking: BTreeSet<&Series> = copies
+        .iter()
+        .filter(|copy| goes(copy))
+        .map(|copy| &copy.series)
+        .collect();
+    copies
+        .iter()
+        .filter(|copy| shrinking.contains(&copy.series) && copy.counts(now) && !goes(copy))
+        .filter(|copy| !checked.contains(&copy.run))
+        .max_by_key(|copy| copy.started)
+        .map(|copy| copy.run)
 }
 
 fn candidate<'a>((name, copy): &'a (String, &CopyCandidate)) -> Candidate<'a> {

@@ -127,6 +127,7 @@ mod tests {
 
     #[test]
     fn the_newest_of_each_series_is_read_and_whatever_may_have_been_replaced_before_it() {
+        type Case<'a> = (&'a [(&'a Series, i64)], &'a [usize]);
         let [daily, weekly, monthly] =
             ["daily", "weekly", "monthly"].map(|name| name.parse::<Series>().unwrap());
         let copies = [
@@ -140,7 +141,7 @@ mod tests {
             copy(&weekly, 1, 0),
             copy(&monthly, 0, 0),
         ];
-        let table: [(&[(&Series, i64)], &[usize]); 6] = [
+        let table: [Case<'_>; 6] = [
             (&[], &[1, 2, 3, 5]),
             (&[(&daily, 10)], &[1, 3, 5, 2]),
             (&[(&daily, 10), (&weekly, 11)], &[1, 5, 2, 3]),

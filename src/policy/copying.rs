@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::copy_retention::{CopyCandidate, Keeping, decide_copies};
+use super::manifest_numbers::{Gap, describe_gaps};
 use super::series::Series;
+use crate::display::joined_lines;
 
 /// How far a copy is proved, the least first. DESIGN 2, "copy".
 #[derive(
@@ -30,6 +32,15 @@ pub enum CopyState {
 }
 
 impl CopyState {
+    /// All of them, the least first.
+    pub const ALL: [Self; 5] = [
+        Self::Sent,
+        Self::Uploaded,
+        Self::ReadBack,
+        Self::Opened,
+        Self::Restored,
+    ];
+
     /// As people read it.
     pub fn word(self) -> &'static str {
         match self {
@@ -115,7 +126,8 @@ pub struct Copies<'a> {
 
 /// The backups that are to be copied, in the order in which they are: the newest first, whatever its series.
 ///
-/// A damaged backup is not copied: there is nothing that a copy of it proves. Nor is one whose copy the rules
+/// A damaged backup is not copied: there is nothing that a copy of it proves. Nor is one that is dated after now,
+/// since its copy would count for nothing. Nor is one whose copy the rules
 /// would remove, once all that is due has been copied.
 pub fn due_copies<'a>(
     backups: &[Copyable<'a>],
@@ -126,7 +138,7 @@ pub fn due_copies<'a>(
     let there: BTreeSet<Uuid> = complete.map(|copy| copy.run).collect();
     let mut newest_first: Vec<&Copyable<'a>> = backups
         .iter()
-        .filter(|backup| backup.intact)
+        .filter(|backup| backup.intact && backup.started <= rules.keeping.now)
         .filter(|backup| rules.series.is_empty() || rules.series.contains(backup.series))
         .collect();
     newest_first.sort_by_key(|backup| Reverse((backup.started, backup.name)));
@@ -177,8 +189,91 @@ pub struct CopyFacts {
     pub damaged: Vec<DamagedCopy>,
     /// The copies that were there and are not any more, without retention having removed them; newest first.
     pub lost: Vec<LostCopy>,
+    /// Whether a run is reading them back.
+    pub is_being_verified: bool,
     /// How this machine's clock differed from the store's when they were compared last.
     pub clock: Option<ClockDifference>,
+    /// When a copy was last downloaded as a whole and was what was signed.
+    pub last_read: Option<DateTime<Utc>>,
+    /// Since when the destination refuses to remove what retention no longer keeps, and in which words.
+    pub refusal: Option<(DateTime<Utc>, String)>,
+    /// The manifests that are there no longer and that nobody here has removed.
+    pub gaps: Vec<Gap>,
+}
+
+/// What it means that a destination ignores the condition of a put, in a sentence without its end.
+pub fn ignores_conditions(destination: &str) -> String {
+    format!(
+        "{destination} puts an object under a key that has one, although it was asked not to: whoever has the key \
+         to it can replace copies; protect them there, by versioning or Object Lock"
+    )
+}
+
+impl CopyFacts {
+    /// Copies that were opened when they were made, right after the newest backup.
+    #[cfg(test)]
+    pub(crate) fn opened(destination: &str, count: u64, started: DateTime<Utc>) -> Self {
+        let copied = started + TimeDelta::minutes(20);
+        let backup = format!("backup_{}", started.format("%Y%m%d_%H%M%S"));
+        let identity = CopyIdentity {
+            run: Uuid::from_u128(7),
+            copied,
+            manifest: Some("0123456789abcdef".repeat(4)),
+        };
+        let bytes = 61 << 20;
+        Self {
+            destination: destination.to_owned(),
+            count,
+            newest: Some(NewestCopy {
+                backup: backup.clone(),
+                started,
+                state: CopyState::Opened,
+                proved: copied,
+                identity: identity.clone(),
+            }),
+            states: [(CopyState::Opened, count)].into(),
+            bytes: count * bytes,
+            last_read: Some(copied),
+            newest_of_series: vec![SeriesCopy {
+                series: Series::daily(),
+                started,
+                bytes,
+                is_damaged: false,
+                proof: CopyProof {
+                    backup,
+                    state: CopyState::Opened,
+                    at: copied,
+                },
+                identity,
+            }],
+            ..Self::default()
+        }
+    }
+
+    /// What is good to know of the destination and needs no attention, one sentence each.
+    pub fn remarks(&self) -> Vec<String> {
+        let destination = &self.destination;
+        let gaps = describe_gaps(&self.gaps, destination);
+        let refusal = self.refusal.as_ref().map(|(since, why)| {
+            format!(
+                "{destination} has refused to remove old copies since {} UTC: {}",
+                since.format("%Y-%m-%d %H:%M"),
+                joined_lines(why)
+            )
+        });
+        gaps.into_iter().chain(refusal).collect()
+    }
+}
+
+/// What tells a copy from any other.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CopyIdentity {
+    /// The run that made the backup.
+    pub run: Uuid,
+    /// When the copy was complete.
+    pub copied: DateTime<Utc>,
+    /// The SHA-256 of the copy's manifest, in hexadecimal digits, where it is known.
+    pub manifest: Option<String>,
 }
 
 /// The newest backup of which there is a copy.
@@ -192,6 +287,8 @@ pub struct NewestCopy {
     pub state: CopyState,
     /// When anything was proved of it last.
     pub proved: DateTime<Utc>,
+    /// What tells it from any other.
+    pub identity: CopyIdentity,
 }
 
 /// How far a copy is proved.
@@ -219,6 +316,8 @@ pub struct SeriesCopy {
     pub is_damaged: bool,
     /// How far it is proved.
     pub proof: CopyProof,
+    /// What tells it from any other.
+    pub identity: CopyIdentity,
 }
 
 /// A copy that is damaged.
@@ -319,6 +418,7 @@ mod tests {
             backup("w4", &weekly, 4, false),
             backup("d5", &daily, 5, false),
             backup("damaged", &daily, 6, false),
+            backup("ahead", &daily, 8, true),
         ];
         let there = |days: &[u32]| -> Vec<CopyCandidate> {
             let is_there = |backup: &&Copyable<'_>| days.contains(&backup.started.day());

@@ -183,6 +183,11 @@ pub fn archive_as_sql_arguments(archive: &Path) -> Vec<OsString> {
     vec!["--file=-".into(), "--".into(), archive.into()]
 }
 
+/// The same for an archive that `pg_restore` reads from its stdin.
+pub fn archive_on_stdin_arguments() -> Vec<OsString> {
+    vec!["--file=-".into()]
+}
+
 /// The arguments for `pg_restore` to write the definitions of an archive as SQL text on stdout, without
 /// reading its rows.
 pub fn archive_definitions_arguments(archive: &Path) -> Vec<OsString> {

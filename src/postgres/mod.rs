@@ -62,9 +62,9 @@ pub use dependents::{
 };
 pub use dump::{
     DumpCommand, DumpError, archive_as_sql_arguments, archive_definitions_arguments,
-    archive_entries_arguments, archive_list_arguments, definitions_arguments, globals_arguments,
-    load_archive_arguments, load_text_and_answer_arguments, load_text_arguments,
-    load_text_through_arguments,
+    archive_entries_arguments, archive_list_arguments, archive_on_stdin_arguments,
+    definitions_arguments, globals_arguments, load_archive_arguments,
+    load_text_and_answer_arguments, load_text_arguments, load_text_through_arguments,
 };
 pub use dump_failure::{DumpFailure, explain_failure, failed_at_a_lock, without_details};
 pub use exit::Exit;
@@ -91,7 +91,9 @@ pub use recreate::{
     forget_subscription, give_setting, in_the_name_of, no_template, reset_settings, roles_of,
     settings_and_privileges, settings_for_loading, take_place,
 };
-pub use sandbox::{Sandbox, SandboxError, SandboxSpec, database_name, sweep_sandboxes};
+pub use sandbox::{
+    FetchDirectory, Sandbox, SandboxError, SandboxSpec, database_name, sweep_sandboxes,
+};
 pub use security_labels::missing_label_providers;
 pub use server_error::{ServerError, read_all_errors, read_errors};
 pub use server_facts::{

@@ -9,6 +9,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,9 @@ use crate::pipeline::{Digest, Progress, StreamError, digest_directory, digest_fi
 
 /// What its directory is called, behind its id.
 const WORD: &str = "fetch";
+
+/// A fetch that has not come on for so long is gone on with no more.
+const ABANDONED: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// The file that says how much was kept.
 const KEPT: &str = "kept.json";
@@ -56,12 +60,36 @@ struct AllKept {
 }
 
 impl Repository {
+    /// Puts the manifest of a backup, and its globals, into a directory without its dump: enough to look ahead at a
+    /// restore. It is no backup.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn put_head(
+        &self,
+        stem: &Stem,
+        manifest: &str,
+        globals: Option<&[u8]>,
+    ) -> Result<(), RepositoryError> {
+        for (role, content) in [
+            (Role::Globals, globals),
+            (Role::Manifest, Some(manifest.as_bytes())),
+        ] {
+            let path = self.path(stem, role);
+            if let Some(content) = content {
+                durable::replace(&path, content).map_err(RepositoryError::io("write", &path))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Begins to collect the parts of a backup, or goes on with it. `of` is the digest of what says which parts
     /// there are: what was kept for another one is dropped.
     ///
     /// # Errors
     /// When another process collects the same, or a file cannot be made.
     pub fn receive(&self, id: Uuid, of: &str, holder: &Holder) -> Result<Arrival, RepositoryError> {
+        self.sweep_arrivals(id, holder);
         let home = temporary::path(&self.directory, id, WORD);
         let lock = || {
             durable::create_directory(&home).map_err(RepositoryError::io("create", &home))?;
@@ -79,6 +107,32 @@ impl Repository {
         };
         arrival.take_up();
         Ok(arrival)
+    }
+
+    /// Removes what other fetches into this directory have left for a week: nobody goes on with them. What cannot be
+    /// removed is in nobody's way.
+    fn sweep_arrivals(&self, own: Uuid, holder: &Holder) {
+        let entries = std::fs::read_dir(&self.directory).into_iter().flatten();
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            let parsed = name.to_str().and_then(temporary::split);
+            if !parsed.is_some_and(|(id, word)| word == WORD && id != own) {
+                continue;
+            }
+            let home = entry.path();
+            let age = |path: &Path| {
+                let modified = path.symlink_metadata().and_then(|found| found.modified());
+                modified.ok().and_then(|modified| modified.elapsed().ok())
+            };
+            let is_old = |path: &Path| age(path).is_some_and(|age| age > ABANDONED);
+            if is_old(&home)
+                && (is_old(&home.join(KEPT)) || !home.join(KEPT).exists())
+                && let Ok(_lock) = Self::at(&home).lock(holder)
+                && let Err(error) = std::fs::remove_dir_all(&home)
+            {
+                tracing::debug!("cannot remove {}: {error}", home.display());
+            }
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 //! `copying/<destination>/known-<hash of the path>.json` in the state directory. Its loss loses nothing but
 //! how far the copies were proved.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ use super::durable;
 use super::last_seen::hash;
 use super::record::Removal;
 use super::seal::{fits, sealed};
-use crate::policy::{CopyState, Series};
+use crate::policy::{CopyState, Gap, ManifestNumbers, Series};
 
 /// What is known of the copies of a directory's backups at one destination.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +43,12 @@ pub struct KnownCopies {
     /// Since when the destination refuses to remove anything, and in which words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refusal: Option<CopyFailure>,
+    /// Since when the destination refuses a pin or unpin, and in which words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pin_refusal: Option<CopyFailure>,
+    /// When volumes without a manifest were first listed, by the name of what they would be a copy of.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub orphans: BTreeMap<String, DateTime<Utc>>,
     /// The copies that were there and are no longer listed, by the runs that made the backups. Those that
     /// retention removed are not among them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -56,6 +62,9 @@ pub struct KnownCopies {
     /// How this machine's clock differed from the store's when that was asked last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock: Option<ClockReading>,
+    /// The numbers of the manifests that should be there.
+    #[serde(default)]
+    pub numbers: ManifestNumbers,
 }
 
 /// A copy that was there and is no longer listed.
@@ -92,6 +101,9 @@ pub struct RemovedCopy {
     /// The keys of its facts: without a manifest, none is known as the copy's own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub facts: Vec<String>,
+    /// The numbers of its manifests.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sequences: Vec<u64>,
     /// Whether the ledger says that it was removed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_recorded: bool,
@@ -140,7 +152,7 @@ pub struct KnownManifest {
 }
 
 impl KnownCopy {
-    /// Takes down that the copy was proved so far at this time. A lesser proof does not lower its state, an
+    /// Records that the copy was proved so far at this time. A lesser proof does not lower its state, an
     /// equal one renews the time. A damaged copy is intact again only by a proof that has read all of it.
     pub fn prove(&mut self, state: CopyState, at: DateTime<Utc>) {
         let reads_all = state.reads_all();
@@ -161,7 +173,7 @@ impl KnownCopy {
         self.read = self.read.filter(|read| *read > self.proved);
     }
 
-    /// Takes down that the copy was found to be damaged. The first finding stands until it is intact again.
+    /// Records that the copy was found to be damaged. The first finding stands until it is intact again.
     pub fn find_damaged(&mut self, at: DateTime<Utc>, why: String) {
         let since = self.damage.as_ref().map_or(at, |damage| damage.since);
         self.damage = Some(CopyFailure { since, why });
@@ -200,13 +212,10 @@ pub struct CopyFailure {
 impl KnownCopies {
     /// Reads what is known; nothing where there is no such file, or it is not as it was written.
     pub fn read(state: &Path, destination: &str, directory: &Path) -> Self {
-        let read = || {
-            let text = crate::regular_file::read(&path(state, destination, directory)).ok()?;
-            let known: Self = fits(&text).then(|| serde_json::from_slice(&text).ok())??;
-            // Of two paths with one hash, neither is the other.
-            (known.directory == directory).then_some(known)
-        };
-        read().unwrap_or_else(|| Self {
+        // Of two paths with one hash, neither is the other.
+        let known = read(&path(state, destination, directory));
+        let known = known.filter(|known| known.directory == directory);
+        known.unwrap_or_else(|| Self {
             directory: directory.to_owned(),
             ..Self::default()
         })
@@ -234,7 +243,7 @@ impl KnownCopies {
         })
     }
 
-    /// Takes down what was found out about copies, next to whoever copies meanwhile: the file is read, changed
+    /// Records what was found out about copies, next to whoever copies meanwhile: the file is read, changed
     /// and written while nobody else does that.
     ///
     /// # Errors
@@ -253,10 +262,60 @@ impl KnownCopies {
         durable::replace(&home.join(name), sealed(&known)?.as_bytes())
     }
 
-    /// The newest backup of which there is a copy, of these series or of all.
-    pub fn newest(&self, is_meant: impl Fn(&Series) -> bool) -> Option<&KnownCopy> {
-        let meant = self.copies.values().filter(|copy| is_meant(&copy.series));
-        meant.max_by_key(|copy| copy.started)
+    /// What is known of the copies at a destination, of each directory.
+    pub fn all(state: &Path, destination: &str) -> Vec<Self> {
+        let home = super::copy_journal::home(state, destination);
+        let Ok(entries) = std::fs::read_dir(&home) else {
+            return Vec::new();
+        };
+        let is_known = |name: &str| name.starts_with(PREFIX) && name.ends_with(SUFFIX);
+        let names = entries.flatten().map(|entry| entry.file_name());
+        let names = names.filter(|name| name.to_str().is_some_and(is_known));
+        names.filter_map(|name| read(&home.join(name))).collect()
+    }
+
+    /// Whether the copy of the backup that this run made is known to be damaged.
+    pub fn is_damaged(&self, run: &Uuid) -> bool {
+        self.copies
+            .get(run)
+            .is_some_and(|copy| copy.damage.is_some())
+    }
+
+    /// The newest copy of each series, with the run that made the backup.
+    pub fn newest_of_series(&self) -> impl Iterator<Item = (Uuid, &KnownCopy)> {
+        let mut newest: BTreeMap<&Series, (Uuid, &KnownCopy)> = BTreeMap::new();
+        for (run, copy) in &self.copies {
+            let best = newest.entry(&copy.series).or_insert((*run, copy));
+            if copy.started > best.1.started {
+                *best = (*run, copy);
+            }
+        }
+        newest.into_values()
+    }
+
+    /// Which manifests are not among those with these numbers although they should be, without taking that down.
+    pub fn gaps_in(&self, there: &BTreeSet<u64>, now: DateTime<Utc>) -> Vec<Gap> {
+        let excused = self.being_removed();
+        self.numbers.gaps_in((there, &excused), now)
+    }
+
+    /// Takes down which manifests there are, by number. `of` is what they are numbered in.
+    pub fn look_for_gaps(&mut self, of: &str, (there, now): (&BTreeSet<u64>, DateTime<Utc>)) {
+        let excused = self.being_removed();
+        self.numbers.look(of, (there, &excused), now);
+    }
+
+    /// The numbers of the manifests that retention removes.
+    fn being_removed(&self) -> BTreeSet<u64> {
+        let removing = self.removing.values();
+        removing.flat_map(|one| &one.sequences).copied().collect()
+    }
+
+    /// The newest backup of which there is a copy, of these series or of all, with the run that made it.
+    pub fn newest(&self, is_meant: impl Fn(&Series) -> bool) -> Option<(Uuid, &KnownCopy)> {
+        let copies = self.copies.iter().map(|(run, copy)| (*run, copy));
+        let meant = copies.filter(|(_, copy)| is_meant(&copy.series));
+        meant.max_by_key(|(_, copy)| copy.started)
     }
 }
 
@@ -291,8 +350,18 @@ fn wait_for_turn(path: &Path) -> io::Result<File> {
     }
 }
 
+/// What the names of these files begin with, and how they end.
+const PREFIX: &str = "known-";
+const SUFFIX: &str = ".json";
+
+/// What a file has; none where there is none, or it is not as it was written.
+fn read(path: &Path) -> Option<KnownCopies> {
+    let text = crate::regular_file::read(path).ok()?;
+    fits(&text).then(|| serde_json::from_slice(&text).ok())?
+}
+
 fn file_name(directory: &Path) -> String {
-    format!("known-{}.json", hash(directory))
+    format!("{PREFIX}{}{SUFFIX}", hash(directory))
 }
 
 fn path(state: &Path, destination: &str, directory: &Path) -> PathBuf {
@@ -316,6 +385,7 @@ mod tests {
             },
             name: "backup_20250601_020000.x".to_owned(),
             facts: vec!["v1/fact".to_owned()],
+            sequences: vec![7],
             is_recorded: true,
         }
     }
@@ -350,7 +420,7 @@ mod tests {
             (Opened, ReadBack, 3, Opened, 2, Some(3)),
             (Restored, Opened, 3, Restored, 2, Some(3)),
             (Opened, Uploaded, 3, Opened, 2, Some(2)),
-            // An earlier proof that is taken down later renews nothing.
+            // An earlier proof that is recorded later renews nothing.
             (Opened, Opened, 1, Opened, 2, Some(2)),
             (Opened, ReadBack, 1, Opened, 2, Some(2)),
         ] {
@@ -430,11 +500,8 @@ mod tests {
         assert_eq!(copy.last_read(), Some(at(2)));
     }
 
-    #[test]
-    fn what_was_written_is_read_again_and_what_was_changed_is_not() {
-        let state = tempfile::tempdir().unwrap();
-        let state = state.path().join("state");
-        let directory = Path::new("/var/backups/app");
+    /// All that there can be in a file.
+    fn everything(directory: &Path) -> KnownCopies {
         let copy = |hour, series: &str| KnownCopy {
             backup: format!("backup_20250709_{hour:02}0000"),
             series: series.parse().unwrap(),
@@ -454,7 +521,7 @@ mod tests {
                 sha256: "00".to_owned(),
             }),
         };
-        let known = KnownCopies {
+        KnownCopies {
             directory: directory.to_owned(),
             copies: [
                 (Uuid::from_u128(1), copy(2, "daily")),
@@ -486,7 +553,18 @@ mod tests {
                 at: at(3),
                 ahead_seconds: -400,
             }),
-        };
+            numbers: ManifestNumbers::default(),
+            pin_refusal: None,
+            orphans: [("backup_20250601_020000.y".to_owned(), at(6))].into(),
+        }
+    }
+
+    #[test]
+    fn what_was_written_is_read_again_and_what_was_changed_is_not() {
+        let state = tempfile::tempdir().unwrap();
+        let state = state.path().join("state");
+        let directory = Path::new("/var/backups/app");
+        let known = everything(directory);
         let none = KnownCopies::read(&state, "far", directory);
         assert_eq!((none.copies.len(), none.asked), (0, None));
         known.write(&state, "far").unwrap();
@@ -496,7 +574,8 @@ mod tests {
                 .copies
                 .is_empty()
         );
-        let newest = |is_meant: fn(&Series) -> bool| known.newest(is_meant).map(|one| one.started);
+        let newest =
+            |is_meant: fn(&Series) -> bool| known.newest(is_meant).map(|(_, one)| one.started);
         assert_eq!(newest(|_| true), Some(at(2)));
         assert_eq!(newest(|series| series.as_str() == "weekly"), Some(at(1)));
         assert_eq!(newest(|_| false), None);

@@ -18,6 +18,7 @@
 //! ```
 
 mod activity;
+mod adopted_signers;
 mod alert_file;
 mod arrival;
 mod catalogue;
@@ -27,15 +28,18 @@ mod error;
 mod host_name;
 mod incident;
 mod known_copies;
+mod known_store;
 mod last_seen;
 mod ledger;
 mod lock;
 mod make_directory;
 mod manifest;
 mod names;
+mod pending_removals;
 mod quarantine;
 mod record;
 mod refused;
+mod rehearsal_file;
 mod report_file;
 mod requester;
 mod restoration;
@@ -46,6 +50,7 @@ mod scratch;
 mod seal;
 mod staging;
 mod state;
+mod status_put;
 mod sweep;
 mod temporary;
 
@@ -68,6 +73,7 @@ pub fn replace_public(path: &Path, text: &[u8]) -> io::Result<()> {
 use crate::writers::{Writable, trusted_here, written_by_others};
 
 pub use activity::{AtWork, HeldLocks};
+pub use adopted_signers::{AdoptedSigner, AdoptedSigners};
 pub use alert_file::AlertFile;
 pub use arrival::{Arrival, Kept};
 pub use catalogue::{Catalogue, Entry, Problem};
@@ -81,6 +87,7 @@ pub use known_copies::{
     AbsentCopy, ClockReading, CopyFailure, KnownCopies, KnownCopy, KnownManifest, RemovedCopy,
     manifest_cache,
 };
+pub use known_store::KnownStore;
 pub use last_seen::LastSeen;
 pub use ledger::Ledger;
 pub use lock::{Holder, Lock, LockError};
@@ -90,13 +97,17 @@ pub use manifest::{
     Seconds, SkippedTable,
 };
 pub use names::{InvalidStem, Role, Slug, Stem};
+pub use pending_removals::{
+    PendingRemoval, begin_removal, end_removal, pending_removals, removals_ledger,
+};
 pub use quarantine::Quarantined;
 pub use record::{
-    BackupDetails, CopyDetails, Damage, DefinitionsDetails, Details, DrillDetails, Event,
-    Operation, PhaseTime, Record, Removal, RestoreDetails, SideNames, Subject, TriedDefinitions,
-    VerifyDetails,
+    BackupDetails, CopyDetails, CopyOpened, Damage, DefinitionsDetails, Details, DrillDetails,
+    Event, Operation, PhaseTime, Record, RehearsalDetails, Removal, RestoreDetails, SideNames,
+    Subject, TriedDefinitions, VerifyCopiesDetails, VerifyDetails,
 };
 pub use refused::{forget_refused, keep_refused};
+pub use rehearsal_file::RehearsalFile;
 pub use report_file::ReportFile;
 pub use requester::Requester;
 pub use restoration::{Content, Replaced, Restoration, StepTime};
@@ -109,6 +120,7 @@ pub use schedules_in_force::{InForce, SchedulesInForce};
 pub use scratch::ScratchNote;
 pub use staging::{Checked, Staging};
 pub use state::{Check, Drilled, Fault, Pin, State, Unchecked, Unreadable};
+pub use status_put::StatusPut;
 pub use sweep::Swept;
 
 /// The dumps that stand under a backup's name in a directory, whatever manifest speaks for them.
@@ -199,6 +211,7 @@ impl Repository {
     pub fn ledger_of(&self, operation: Operation) -> Ledger {
         match operation {
             Operation::Drill
+            | Operation::Rehearse
             | Operation::Definitions
             | Operation::Restore
             | Operation::UndoRestore => self.restore_ledger(),

@@ -126,6 +126,8 @@ event_kinds! {
     CopiesRemoved, "copies-removed", Notice, "3c6f1f0e2b7a4d5f8e914ad07b62c5d9", ["database"];
     /// A backup is not what was written.
     BackupDamaged, "backup-damaged", Error, "4eff92ad9ddb4ed4a93862f1368ef8c0", ["database"];
+    /// A copy at a destination is not what was signed.
+    CopyDamaged, "copy-damaged", Error, "b7a742c508954516971560e8660e12bd", ["database"];
     /// No test restore of a database has come to a result for longer than is allowed.
     DrillOverdue, "drill-overdue", Warning, "16a1193d04f24c5aa78e8164525670e6",
         ["database", "server", "age_seconds", "limit_seconds"];

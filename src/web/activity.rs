@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::feed::{Judgement, Live};
 use super::page::{Page, at, name, section, sentence};
 use super::sections::{MOST_LISTED, others};
-use crate::display::one_line;
+use crate::display::{one_line, operation_word};
 use crate::jobs::phrases::display_running;
 use crate::jobs::{DaemonView, DatabaseStatus, NextRun, RunningNow};
 use crate::repository::{RunningJob, WaitingJob};
@@ -71,16 +71,31 @@ fn still_running(
     let facts = &database.facts;
     let mut running = live.state.running.iter();
     running.find(|one| {
-        one.job == *job && one.server == facts.server && one.database == facts.database
+        one.job == *job
+            && is_of_kind(&run, &one.kind)
+            && one.server == facts.server
+            && one.database == facts.database
     })?;
     let mut progress = live.progress.iter();
     let progress = progress.find(|one| {
-        one.job == *job && one.server == facts.server && one.database == facts.database
+        one.job == *job
+            && is_of_kind(&run, &one.kind)
+            && one.server == facts.server
+            && one.database == facts.database
     });
     if let (Some(written), Some(progress)) = (&mut run.written, progress) {
         *written = progress.bytes.max(*written);
     }
     Some(run)
+}
+
+/// Whether a run is of a kind of the daemon's work: a job makes backups and copies of them at the same time.
+fn is_of_kind(run: &RunningNow, kind: &str) -> bool {
+    match run.operation.as_deref() {
+        None => true,
+        Some("verification of copies") => kind == "verify_copies",
+        Some(operation) => operation_word(operation) == kind,
+    }
 }
 
 /// The runs of the daemon that have begun since the judgement.
@@ -94,14 +109,17 @@ fn begun_since<'a>(judged: &Judgement, live: &'a Live) -> Vec<(&'a RunningJob, R
                 && database
                     .running
                     .iter()
-                    .any(|run| run.job.as_ref() == Some(&job.job))
+                    .any(|run| run.job.as_ref() == Some(&job.job) && is_of_kind(run, &job.kind))
         })
     };
     let begun = live.state.running.iter().filter(|job| !is_known(job));
     let begun = begun.map(|job| {
         let mut progress = live.progress.iter();
         let progress = progress.find(|one| {
-            one.job == job.job && one.server == job.server && one.database == job.database
+            one.job == job.job
+                && one.kind == job.kind
+                && one.server == job.server
+                && one.database == job.database
         });
         let is_backup = job.kind == "backup";
         let run = RunningNow {
@@ -113,6 +131,7 @@ fn begun_since<'a>(judged: &Judgement, live: &'a Live) -> Vec<(&'a RunningJob, R
             written: progress.map(|one| one.bytes).filter(|_| is_backup),
             expected: None,
             publishing: false,
+            destination: None,
         };
         (job, run)
     });

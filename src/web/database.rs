@@ -2,12 +2,13 @@
 
 use maud::{Markup, html};
 
+use super::copies::Copies;
 use super::feed::Judgement;
 use super::overview::{last_proof, newest};
 use super::page::{Page, at, name, section, sentence};
 use super::{activity, chart, sections};
 use crate::display::{counted, one_line, size};
-use crate::jobs::phrases::{copied, in_30_days, verified};
+use crate::jobs::phrases::{in_30_days, verified};
 use crate::jobs::{DatabaseStatus, Line};
 use crate::policy::{Concern, Series, SeriesFacts, Slot, SlotOutcome, Usual};
 
@@ -37,6 +38,7 @@ pub(super) fn markup(page: &Page<'_>, judged: &Judgement, database: &DatabaseSta
         (series(page, database))
         (sections::days(judged, std::slice::from_ref(database)))
         (without_backup(judged, database))
+        (Copies { page, judged, all: &facts.copies }.markup())
         (sizes(database))
         (proofs(page, judged, database))
         (sections::alerts(page, judged, Some(database)))
@@ -186,9 +188,6 @@ fn proofs(page: &Page<'_>, judged: &Judgement, database: &DatabaseStatus) -> Mar
                 li { (sentence(&tried.message)) ", " (page.ago(tried.at)) }
             }
             li { (verified(database.verified.as_ref(), now)) }
-            @for copies in &facts.copies {
-                li { (one_line(&copied(copies, now))) }
-            }
             li { (in_30_days(database)) }
         }
     };

@@ -43,6 +43,8 @@ pub struct Progress {
     pub database: String,
     /// The job.
     pub job: String,
+    /// What is done: `backup`, `copy` or another kind.
+    pub kind: String,
     /// Bytes that it has written or read.
     pub bytes: u64,
 }

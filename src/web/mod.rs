@@ -6,6 +6,7 @@
 
 mod activity;
 mod chart;
+mod copies;
 mod database;
 mod feed;
 mod guard;

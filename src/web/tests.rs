@@ -16,9 +16,9 @@ use crate::jobs::{
     StatusReport,
 };
 use crate::policy::{
-    Alert, AlertBook, Concern, ConcernKind, DatabaseFacts, DrillFacts, Expectation, Failing,
-    Sensitivity, Series, SeriesFacts, SizeRange, Slot, SlotOutcome, SlotTally, SpaceFacts,
-    SuccessRate, Tracked, VerificationFacts,
+    Alert, AlertBook, Concern, ConcernKind, CopyFacts, DatabaseFacts, DrillFacts, Expectation,
+    Failing, MissingCopy, Sensitivity, Series, SeriesFacts, SizeRange, Slot, SlotOutcome,
+    SlotTally, SpaceFacts, SuccessRate, Tracked, VerificationFacts,
 };
 use crate::repository::{DAEMON_STATE_FORMAT, DaemonState, RunningJob, ScheduledJob, WaitingJob};
 
@@ -59,7 +59,7 @@ fn facts(name: &str) -> DatabaseFacts {
         lost_manifests: Vec::new(),
         lost_states: Vec::new(),
         losses: Vec::new(),
-        copies: Vec::new(),
+        copies: vec![CopyFacts::opened("offsite", 9, ago(34).to_utc())],
     }
 }
 
@@ -153,6 +153,8 @@ fn status(databases: Vec<DatabaseStatus>) -> StatusReport {
             },
             drill_age: Some(Duration::from_secs(35 * 24 * 3600)),
             copy_age: Duration::from_secs(24 * 3600),
+            copy_proof_age: Some(Duration::from_secs(15 * 24 * 3600)),
+            rehearsal_age: Some(Duration::from_secs(92 * 24 * 3600)),
             success_rate: SuccessRate::from_thousandths(99_900).unwrap(),
             size: SizeRange::new(50_000_000, 200_000_000),
         },
@@ -192,6 +194,11 @@ fn troubled() -> StatusReport {
         succeeded: false,
         message: Some(HOSTILE.to_owned()),
     });
+    one.facts.copies[0].missing = Some(MissingCopy {
+        backup: HOSTILE.to_owned(),
+        since: ago(9).to_utc(),
+    });
+    one.facts.copies[0].failure = Some((ago(9).to_utc(), HOSTILE.to_owned()));
     one.running = vec![RunningNow {
         operation: Some("backup".to_owned()),
         job: Some("daily".to_owned()),
@@ -201,6 +208,7 @@ fn troubled() -> StatusReport {
         written: Some(GIB / 2),
         expected: Some(GIB),
         publishing: false,
+        destination: None,
     }];
     let about = |kind, sentence: &str| {
         Concern::new(kind, sentence)
@@ -415,6 +423,7 @@ fn what_runs_is_as_new_as_the_daemons_state() {
         server: "main".to_owned(),
         database: HOSTILE.to_owned(),
         job: "daily".to_owned(),
+        kind: "backup".to_owned(),
         bytes: GIB * 3 / 4,
     };
     let page = show(&mut seen, state(), vec![progress]);

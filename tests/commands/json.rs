@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use crate::support::cluster::Cluster;
-use crate::support::operator::Operator;
+use crate::support::destination::files;
+use crate::support::operator::{Operator, wait_for_the_next_second};
+use crate::support::stores::{BUCKET, ID, SECRET, SeaweedFs};
 
 /// The paths of all keys in a document: `[].backups[].name`.
 fn keys(value: &Value, path: &str, found: &mut BTreeSet<String>) {
@@ -92,6 +94,15 @@ fn every_key_of_what_is_read_at_a_destination_is_documented() {
     operator.set("destinations.far.url", format!("file://{}", far.display()));
     operator.set_value("destinations.far.plain", true);
     operator.json(&["copy"]);
+    // One that is gone, of a series that is no longer copied.
+    wait_for_the_next_second();
+    let gone = operator.back_up();
+    operator.json(&["copy"]);
+    for key in files(&far).into_iter().filter(|key| key.contains(&gone)) {
+        fs::remove_file(far.join(key)).unwrap();
+    }
+    operator.set_value("destinations.far.series", vec!["weekly"]);
+    operator.json(&["copy"]);
     // Something that counts for nothing.
     fs::write(far.join("v1/db1/main/postgres/stray"), "").unwrap();
     let read = |words: &[&str]| operator.json(&[words, &["--from", "far"]].concat());
@@ -99,6 +110,77 @@ fn every_key_of_what_is_read_at_a_destination_is_documented() {
     assert_documented("verify with a destination", &[read(&["verify"])]);
     let to = operator.path("to").display().to_string();
     assert_documented("fetch", &[read(&["fetch", "--latest", "--to", &to])]);
+}
+
+#[test]
+fn every_key_of_a_check_of_a_bucket_is_documented() {
+    let Some(store) = SeaweedFs::start(false) else {
+        return;
+    };
+    let mut operator = Operator::without_server("app");
+    operator.set_variable(
+        "AWS_ENDPOINT_URL",
+        format!("http://127.0.0.1:{}", store.port()),
+    );
+    operator.set_variable("AWS_ACCESS_KEY_ID", ID);
+    operator.set_variable("AWS_SECRET_ACCESS_KEY", SECRET);
+    let url = format!("s3://{BUCKET}/pg");
+    let words = ["check", "destination", &url, "--accept-within-reach"];
+    assert_documented("check destination", &[operator.json(&words)]);
+}
+
+#[test]
+fn every_key_of_what_changes_a_destination_is_documented() {
+    let cluster = Cluster::start();
+    let mut operator = Operator::of(&cluster, "postgres");
+    let far = operator.path("far");
+    fs::create_dir(&far).unwrap();
+    operator.set("name", "db1");
+    operator.set("destinations.far.url", format!("file://{}", far.display()));
+    operator.set_value("destinations.far.plain", true);
+    let state = operator.path("old");
+    operator.set("daemon.state_directory", state.display());
+    let backup = operator.json(&["backup"])[0]["backup"].clone();
+    let copied = operator.json(&["copy"]);
+    operator.json(&["pin", backup.as_str().unwrap()]);
+    let pinned = operator.json(&["copy"]);
+    operator.json(&["unpin", backup.as_str().unwrap()]);
+    wait_for_the_next_second();
+    operator.json(&["backup"]);
+    let again = operator.json(&["copy"]);
+    operator.set_value("destinations.far.retention.daily.keep_last", 1);
+    operator.set_value("retention.floor", 1);
+    let pruned = operator.json(&["prune", "--from", "far", "--dry-run"]);
+    assert_documented("prune with a destination", &[pruned]);
+    let removed = operator.json(&["copy"]);
+    assert_eq!(removed[0]["removed"][0]["backup"], backup, "{removed}");
+    // The list of what failed has members only after a failure.
+    let mut keys_of_copy = BTreeSet::new();
+    for document in [copied, pinned, again, removed] {
+        keys(&document, "", &mut keys_of_copy);
+    }
+    let undocumented: Vec<_> = keys_of_copy
+        .difference(&documented("copy"))
+        .cloned()
+        .collect();
+    assert_eq!(undocumented, [""; 0]);
+    assert!(keys_of_copy.contains("[].pins[].pinned"));
+
+    let shown = operator.json(&["key", "show"]);
+    let old = shown["signer"]["fingerprint"].as_str().unwrap().to_owned();
+    let state = operator.path("new");
+    operator.set("daemon.state_directory", state.display());
+    let adopted = operator.json(&["adopt", "--from", "far", "--signer", &old, "--yes"]);
+    assert_documented("adopt", &[adopted]);
+    let shown = operator.json(&["key", "show"]);
+    let mut keys_of_show = BTreeSet::new();
+    keys(&shown, "", &mut keys_of_show);
+    assert!(keys_of_show.contains("adopted[].by"));
+    let undocumented: Vec<_> = keys_of_show
+        .difference(&documented("key show"))
+        .cloned()
+        .collect();
+    assert_eq!(undocumented, [""; 0]);
 }
 
 #[test]

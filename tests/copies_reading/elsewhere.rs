@@ -3,10 +3,12 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
+use std::time::{Duration, SystemTime};
 
 use crate::support::cluster::Cluster;
 use crate::support::operator::{Operator, Output, PROGRAM, Running, wait_for_the_next_second};
 use crate::support::restored::small;
+use crate::support::sftp::SftpServer;
 use crate::support::stores::{BUCKET, ID, SECRET, SeaweedFs};
 
 use super::{Far, backups_in, copy};
@@ -291,4 +293,67 @@ fn a_backup_is_not_put_among_those_of_another_database() {
         "{second}"
     );
     assert_eq!(far.ending(".json").len(), 2);
+}
+
+#[test]
+fn p21_a_machine_without_anything_restores_from_an_sftp_server() {
+    let Some(server) = SftpServer::start() else {
+        return;
+    };
+    let cluster = Cluster::start();
+    let mut operator = small(&cluster, "app");
+    let url = server.url(&server.root().display().to_string());
+    let (identity, known) = (server.file("client"), server.file("known_hosts"));
+    Far::of(&mut operator, true);
+    operator.set("destinations.far.url", &url);
+    operator.set("destinations.far.identity_file", identity.display());
+    operator.set("destinations.far.known_hosts_file", known.display());
+    let checked = operator.run(&["config", "check"]);
+    assert_eq!(checked.code, 0, "{checked}");
+    // What a killed put has left is in nobody's way, and is completed once nobody can be writing it.
+    let text = server.root().join("v1/RESTORE.txt");
+    fs::create_dir(server.root().join("v1")).unwrap();
+    fs::write(&text, "").unwrap();
+    copy(&operator);
+    assert_eq!(text.metadata().unwrap().len(), 0);
+    let ago = SystemTime::now() - Duration::from_secs(2 * 24 * 60 * 60);
+    let file = fs::File::options().write(true).open(&text).unwrap();
+    file.set_modified(ago).unwrap();
+    assert_eq!(operator.json(&["copy"])[0]["copies"], serde_json::json!([]));
+    assert!(text.metadata().unwrap().len() > 500);
+    let shown = operator.run(&["status"]);
+    assert!(shown.stdout.contains("opened"), "{shown}");
+
+    // By its name, on the machine that has it.
+    let key = operator.path("key.txt").display().to_string();
+    let from = ["--from", "far", "--identity", &key];
+    let listed = operator.run(&["list", "--from", "far"]);
+    assert_eq!(listed.code, 0, "{listed}");
+    let verified = operator.run(&[&["verify"], &from[..]].concat());
+    assert_eq!(verified.code, 0, "{verified}");
+    let to = operator.path("to").display().to_string();
+    let fetched = [&["fetch", "--latest", "--to", &to], &from[..]].concat();
+    let fetched = operator.run(&fetched);
+    assert_eq!(fetched.code, 0, "{fetched}");
+    let made = backups_in(&operator.backups());
+    assert_eq!(backups_in(&operator.path("to")), made);
+
+    // By its address, on one that has nothing.
+    let (identity, known) = (identity.display().to_string(), known.display().to_string());
+    let variables = [
+        ("SFTP_IDENTITY_FILE", identity.as_str()),
+        ("SFTP_KNOWN_HOSTS_FILE", known.as_str()),
+    ];
+    let base = ["restore", "--latest", "--from", &url, "--into", "new"];
+    let opening = [&base[..], &["--identity", "-"]].concat();
+    let asked = bare_with(&cluster, &operator, &variables, &opening);
+    assert_eq!(asked.code, 64, "{asked}");
+    let signer = fingerprint(&asked);
+    let trusting = [&opening[..], &["--signer", &signer]].concat();
+    let unknown = bare_with(&cluster, &operator, &variables[..1], &trusting);
+    assert_eq!(unknown.code, 78, "{unknown}");
+    assert!(unknown.stderr.contains("ssh-keyscan"), "{unknown}");
+    let restored = bare_with(&cluster, &operator, &variables, &trusting);
+    assert_eq!(restored.code, 0, "{restored}");
+    assert_eq!(cluster.psql_in("new", "SELECT v FROM t"), "as backed up");
 }

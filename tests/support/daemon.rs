@@ -33,7 +33,14 @@ use super::operator::Operator;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The jobs of the default configuration.
-const JOBS: [&str; 5] = ["daily", "weekly", "verify", "drill", "prune"];
+const JOBS: [&str; 6] = [
+    "daily",
+    "weekly",
+    "verify",
+    "verify_copies",
+    "drill",
+    "prune",
+];
 
 /// How a daemon is started.
 #[derive(Clone, Copy, Default)]

@@ -3,6 +3,7 @@
 pub(crate) mod certificates;
 pub(crate) mod clock;
 pub(crate) mod cluster;
+pub(crate) mod contract;
 pub(crate) mod daemon;
 pub(crate) mod destination;
 pub(crate) mod drill;
@@ -11,4 +12,5 @@ pub(crate) mod operator;
 pub(crate) mod receivers;
 pub(crate) mod restored;
 pub(crate) mod sample;
+pub(crate) mod sftp;
 pub(crate) mod stores;

@@ -249,8 +249,19 @@ impl Operator {
 
     /// Runs a command at a terminal, and types a line when it asks.
     pub(crate) fn run_at_a_terminal(&self, arguments: &[&str], line: &str) -> Output {
+        self.run_under_at_a_terminal(&[], arguments, line)
+    }
+
+    /// The same under another program.
+    pub(crate) fn run_under_at_a_terminal(
+        &self,
+        starter: &[&str],
+        arguments: &[&str],
+        line: &str,
+    ) -> Output {
         let configuration = self.configuration().display().to_string();
-        let mut words = vec![PROGRAM];
+        let mut words = starter.to_vec();
+        words.push(PROGRAM);
         words.extend(arguments);
         let quoted: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();
         let mut command = Command::new("bash");

@@ -34,16 +34,21 @@ pub(crate) fn beginning_with(cluster: &Cluster, prefix: &str) -> String {
 
 /// A small database, backed up once.
 pub(crate) fn small(cluster: &Cluster, name: &str) -> Operator {
+    let operator = small_without_backup(cluster, name);
+    operator.back_up();
+    // What a restore has to take back.
+    cluster.psql_in(name, "UPDATE t SET v = 'as it stands'");
+    operator
+}
+
+/// A small database that was not backed up yet.
+pub(crate) fn small_without_backup(cluster: &Cluster, name: &str) -> Operator {
     cluster.create_database(name);
     cluster.psql_in(
         name,
         "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'as backed up')",
     );
-    let operator = Operator::of(cluster, name);
-    operator.back_up();
-    // What a restore has to take back.
-    cluster.psql_in(name, "UPDATE t SET v = 'as it stands'");
-    operator
+    Operator::of(cluster, name)
 }
 
 /// The row of a small database.

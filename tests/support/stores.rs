@@ -10,6 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use tempfile::TempDir;
 
 /// The access key's id that a store with keys knows.
@@ -31,17 +32,22 @@ pub(crate) struct SeaweedFs {
 impl SeaweedFs {
     /// One that lets everybody in, or only the key; none where it is not installed.
     pub(crate) fn start(has_keys: bool) -> Option<Self> {
+        Self::start_with(has_keys, &serde_json::json!({}))
+    }
+
+    /// The same with further identities and policies, as its own file of them has them.
+    pub(crate) fn start_with(has_keys: bool, more: &Value) -> Option<Self> {
         let Some(program) = program() else {
             println!("skipped: weed is missing: packaging/shell/packages.bash installs it");
             return None;
         };
         // A port can be another's by the time that it is used.
-        let store = (0..5).find_map(|_| Self::attempt(&program, has_keys));
+        let store = (0..5).find_map(|_| Self::attempt(&program, has_keys, more));
         Some(store.expect("a store that is ready"))
     }
 
     /// Starts one; none where it does not get ready.
-    fn attempt(program: &Path, has_keys: bool) -> Option<Self> {
+    fn attempt(program: &Path, has_keys: bool, more: &Value) -> Option<Self> {
         let home = tempfile::tempdir().expect("a directory");
         let (ports, port) = ports();
         let mut command = Command::new(program);
@@ -52,6 +58,9 @@ impl SeaweedFs {
                 "-ip=127.0.0.1",
                 "-ip.bind=127.0.0.1",
                 "-s3",
+                // Each of the two has one fixed port, which another store may have.
+                "-s3.port.iceberg=0",
+                "-s3.port.lance=0",
                 "-volume.max=20",
             ])
             .args([
@@ -60,13 +69,16 @@ impl SeaweedFs {
             ])
             .args(ports);
         if has_keys {
-            let identity = serde_json::json!({"identities": [{
+            let mut all = serde_json::json!({"identities": [{
                 "name": "test",
                 "credentials": [{"accessKey": ID, "secretKey": SECRET}],
                 "actions": ["Admin", "Read", "Write", "List", "Tagging"],
             }]});
+            all["policies"] = more["policies"].clone();
+            let identities = all["identities"].as_array_mut().expect("a list");
+            identities.extend(more["identities"].as_array().into_iter().flatten().cloned());
             let path = home.path().join("s3.json");
-            fs::write(&path, identity.to_string()).expect("identities");
+            fs::write(&path, all.to_string()).expect("identities");
             command.arg(format!("-s3.config={}", path.display()));
         }
         let log = File::create(home.path().join("log")).expect("a log");
@@ -100,6 +112,80 @@ impl SeaweedFs {
             std::thread::sleep(Duration::from_millis(100));
         }
         false
+    }
+
+    /// Makes a bucket whose objects nobody can remove for a day.
+    pub(crate) fn make_locked_bucket(&self, bucket: &str) {
+        let lock = [("x-amz-bucket-object-lock-enabled", "true")];
+        let made = self.ask(("PUT", &format!("/{bucket}")), &lock, b"");
+        assert_eq!(made.status, 200, "{}", made.body);
+        let rule = "<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled><Rule>\
+                    <DefaultRetention><Mode>COMPLIANCE</Mode><Days>1</Days></DefaultRetention></Rule>\
+                    </ObjectLockConfiguration>";
+        let set = self.ask(
+            ("PUT", &format!("/{bucket}?object-lock=")),
+            &[],
+            rule.as_bytes(),
+        );
+        assert_eq!(set.status, 200, "{}", set.body);
+    }
+
+    /// Makes a bucket that keeps versions.
+    pub(crate) fn make_versioned_bucket(&self, bucket: &str) {
+        let made = self.ask(("PUT", &format!("/{bucket}")), &[], b"");
+        assert_eq!(made.status, 200, "{}", made.body);
+        let on = "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
+        let set = self.ask(
+            ("PUT", &format!("/{bucket}?versioning=")),
+            &[],
+            on.as_bytes(),
+        );
+        assert_eq!(set.status, 200, "{}", set.body);
+    }
+
+    /// A request with the store's key, which may do everything.
+    pub(crate) fn ask(
+        &self,
+        target: (&str, &str),
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Answer {
+        self.ask_as((ID, SECRET), (target, headers), body)
+    }
+
+    /// A request with another key.
+    pub(crate) fn ask_as(
+        &self,
+        key: (&str, &str),
+        (target, headers): ((&str, &str), &[(&str, &str)]),
+        body: &[u8],
+    ) -> Answer {
+        signed(self.port, key, (target, headers), body).expect("an answer")
+    }
+
+    /// The versions of the objects whose keys begin so, the newest of each first: key, version, and whether it
+    /// is a mark that the object was removed.
+    pub(crate) fn versions(&self, bucket: &str, prefix: &str) -> Vec<(String, String, bool)> {
+        let path = format!("/{bucket}?prefix={}&versions=", prefix.replace('/', "%2F"));
+        let answer = self.ask(("GET", &path), &[], b"");
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        assert!(
+            answer.body.contains("<IsTruncated>false"),
+            "{}",
+            answer.body
+        );
+        let parts = answer.body.split("<Key>").skip(1);
+        let before = answer.body.split("<Key>");
+        parts
+            .zip(before)
+            .map(|(part, before)| {
+                let (key, rest) = part.split_once("</Key>").expect("a key");
+                let (_, rest) = rest.split_once("<VersionId>").expect("a version");
+                let (version, _) = rest.split_once("</VersionId>").expect("its end");
+                let is_mark = before.ends_with("<DeleteMarker>");
+                (key.to_owned(), version.to_owned(), is_mark)
+            })
+            .collect()
     }
 
     /// Its port.
@@ -147,8 +233,28 @@ fn ports() -> (Vec<String>, u16) {
     (options.collect(), port(&listeners[0]))
 }
 
+/// What a store answered.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: String,
+    /// The body as it came.
+    pub(crate) bytes: Vec<u8>,
+}
+
 /// A signed request to a store; gives the status.
-fn request(port: u16, (method, path): (&str, &str), body: &[u8]) -> io::Result<u16> {
+fn request(port: u16, target: (&str, &str), body: &[u8]) -> io::Result<u16> {
+    let answer = signed(port, (ID, SECRET), (target, &[]), body)?;
+    Ok(answer.status)
+}
+
+/// A signed request to a store.
+fn signed(
+    port: u16,
+    (id, secret): (&str, &str),
+    ((method, path), headers): ((&str, &str), &[(&str, &str)]),
+    body: &[u8],
+) -> io::Result<Answer> {
     use object_store::aws::{AwsAuthorizer, AwsCredential};
     use object_store::client::{HttpRequest, HttpRequestBody};
     let body = bytes::Bytes::copy_from_slice(body);
@@ -156,9 +262,14 @@ fn request(port: u16, (method, path): (&str, &str), body: &[u8]) -> io::Result<u
     *request.method_mut() = method.parse().expect("a method");
     let uri = format!("http://127.0.0.1:{port}{path}");
     *request.uri_mut() = uri.parse().expect("an address");
+    for (name, value) in headers {
+        let name: reqwest::header::HeaderName = name.parse().expect("a header");
+        let value = value.parse().expect("its value");
+        request.headers_mut().insert(name, value);
+    }
     let credential = AwsCredential {
-        key_id: ID.to_owned(),
-        secret_key: SECRET.to_owned(),
+        key_id: id.to_owned(),
+        secret_key: secret.to_owned(),
         token: None,
     };
     AwsAuthorizer::new(&credential, "s3", "us-east-1")
@@ -179,12 +290,18 @@ fn request(port: u16, (method, path): (&str, &str), body: &[u8]) -> io::Result<u
     stream.write_all(&[head.as_bytes(), &body].concat())?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
+    let head = answer.windows(4).position(|four| four == b"\r\n\r\n");
+    let bytes = answer.split_off(head.map_or(answer.len(), |end| end + 4));
     let answer = String::from_utf8_lossy(&answer);
     let status = answer
         .split(' ')
         .nth(1)
         .and_then(|status| status.parse().ok());
-    status.ok_or_else(|| io::Error::other(answer.into_owned()))
+    Ok(Answer {
+        status: status.ok_or_else(|| io::Error::other(answer.into_owned()))?,
+        body: String::from_utf8_lossy(&bytes).into_owned(),
+        bytes,
+    })
 }
 
 /// What a proxy does to a request.

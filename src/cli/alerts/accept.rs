@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use super::no_such_alert;
+use crate::cli::accept::{AcceptedRecipients, accept_all_recipients};
 use crate::cli::env::CommandEnv;
 use crate::cli::failure::Failure;
 use crate::cli::report::{self, one_line};
@@ -13,7 +14,7 @@ use crate::policy::{Accepted, ConcernKind};
 /// Accept what an alert says is lost: it is over then.
 ///
 /// The same as `pgbackupd accept`, by the alert's id: for lost rows, an odd size, another server, a
-/// backup that has vanished, and a lost manifest. All other alerts end when their reason is fixed.
+/// backup that has vanished, a lost manifest, and changed recipients. All other alerts end when their reason is fixed.
 #[derive(Clone, Debug, clap::Args)]
 pub(in crate::cli) struct Args {
     /// Alert, as `alerts list`, `status --json` and the messages name it
@@ -34,6 +35,14 @@ pub(super) fn run(args: &Args, env: &CommandEnv<'_>, out: &mut dyn Write) -> Res
         ConcernKind::OtherServer => Accepted::Server,
         ConcernKind::Vanished => Accepted::Vanished,
         ConcernKind::LostManifest => Accepted::Manifest,
+        ConcernKind::RecipientsChanged => {
+            let accepted = accept_all_recipients(&session)?;
+            if env.json {
+                return report::json(&AcceptedRecipients::from(accepted), out);
+            }
+            writeln!(out, "{}: accepted, and on record", one_line(&args.id))?;
+            return Ok(());
+        }
         _ => {
             let id = one_line(&args.id);
             return Err(Failure::usage(format!(

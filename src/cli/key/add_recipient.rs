@@ -17,9 +17,7 @@ use crate::cli::report::{self, counted};
 use crate::cli::session::Session;
 use crate::cli::wrap::wrapped;
 use crate::config::Destination;
-use crate::copies::{
-    COPY_FORMAT, Copy, CopyFact, Document, FactKind, Identities, Object, Place, Signer,
-};
+use crate::copies::{COPY_FORMAT, Copy, CopyFact, Document, FactKind, Identities, Place, Signer};
 use crate::destination::Store;
 use crate::jobs::{JobError, Stop};
 use crate::recipient::Recipient;
@@ -212,21 +210,12 @@ impl Adding<'_> {
         (store, place): (&dyn Store, &Place),
         fact: &CopyFact,
     ) -> Result<(), Failure> {
-        let internal = |error: String| Failure::new(FailureKind::Internal, error);
-        let bytes = fact
-            .to_bytes()
-            .map_err(|error| internal(error.to_string()))?;
-        let signature = self.signer.sign(&bytes);
-        let signature = signature.map_err(|error| internal(error.to_string()))?;
-        let (kind, id) = (fact.fact, fact.id);
-        let objects = [
-            (Object::FactSignature { kind, id }, signature.into_bytes()),
-            (Object::Fact { kind, id }, bytes),
-        ];
+        let objects = fact.objects(place, self.signer);
+        let objects =
+            objects.map_err(|error| Failure::new(FailureKind::Internal, error.to_string()))?;
         let cancel = self.session.env.interrupt.token();
-        for (object, bytes) in objects {
-            let key = place.object(&fact.copy, &object);
-            let put = store.put_new(&key, bytes.into());
+        for (key, bytes) in objects {
+            let put = store.put_new(&key, bytes);
             let Some(put) = cancel.run_until_cancelled(put).await else {
                 return Err(self.session.failure(&JobError::from(Stop::Interrupted)));
             };

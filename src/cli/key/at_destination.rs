@@ -10,6 +10,7 @@ use crate::copies::{
 };
 use crate::destination::{self, DestinationError, Store};
 use crate::jobs::{JobError, Stop};
+use crate::repository::AdoptedSigners;
 
 /// Why an identity does not open a copy.
 #[derive(Clone, Debug)]
@@ -60,7 +61,7 @@ pub(super) async fn catalogues(
     store: &dyn Store,
     keys: &HostKeys<'_>,
 ) -> Result<Vec<(Place, Catalogue)>, Failure> {
-    let trusted = trusted(session, keys);
+    let trusted = trusted(session, destination, keys);
     let read = async {
         let mut found = Vec::new();
         for place in places(store, &keys.host).await? {
@@ -76,11 +77,20 @@ pub(super) async fn catalogues(
     }
 }
 
-/// Whose copies count: this host's own, and those of the configuration's signers.
-fn trusted(session: &Session<'_>, keys: &HostKeys<'_>) -> TrustedSigners {
+/// Whose copies count: this host's own, those of keys that it has adopted, and those of the configuration's
+/// signers.
+fn trusted(
+    session: &Session<'_>,
+    destination: &Destination,
+    keys: &HostKeys<'_>,
+) -> TrustedSigners {
     let mut trusted = TrustedSigners::default();
     if let Ok(signer) = &keys.signer {
         trusted = trusted.with_own(&keys.host, signer);
+    }
+    match AdoptedSigners::read(&session.context.state_directory, &destination.name) {
+        Ok(adopted) => trusted = trusted.with_allowed(&adopted.lines()),
+        Err(error) => tracing::warn!("copies by adopted keys do not count: {error}"),
     }
     trusted.with_allowed(&session.plan().trusted_signers)
 }

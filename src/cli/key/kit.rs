@@ -1,6 +1,7 @@
 //! `pgbackupd key kit`: one page for the safe, by which copies are found and restored without this host.
 
 use std::io::{self, Write};
+use std::path::Path;
 
 use chrono::{DateTime, FixedOffset};
 use schemars::JsonSchema;
@@ -13,7 +14,7 @@ use crate::cli::failure::{Failure, FailureKind};
 use crate::cli::report::{self, one_line};
 use crate::cli::session::Session;
 use crate::cli::wrap::{WIDTH, wrapped};
-use crate::config::{Destination, DestinationAddress, S3Credentials};
+use crate::config::{Destination, DestinationAddress, PasswordSource, S3Credentials, SftpSettings};
 use crate::display::shell_word;
 
 /// Print a page for the safe: addresses, fingerprints, and the command that restores.
@@ -56,7 +57,8 @@ pub(super) fn run(_: &Args, env: &CommandEnv<'_>, out: &mut dyn Write) -> Result
     let destinations = &session.plan().destinations;
     if destinations.is_empty() {
         let message = "no destination is configured, so there is no copy to restore\nhint: describe one in the \
-                       configuration, as [destinations.NAME] with url = \"s3://BUCKET/PREFIX\" or \"file:///PATH\"";
+                       configuration, as [destinations.NAME] with url = \"s3://BUCKET/PREFIX\", \
+                       \"sftp://USER@HOST/PATH\" or \"file:///PATH\"";
         return Err(Failure::new(FailureKind::Configuration, message));
     }
     let mut keys = HostKeys::read(&session)?;
@@ -98,10 +100,11 @@ fn part(destination: &Destination, signer: &str) -> KitDestination {
 
 /// What the environment has to have where only the address is given, for `bash`; no secret.
 fn variables(address: &DestinationAddress) -> Vec<String> {
-    let DestinationAddress::S3(s3) = address else {
-        return Vec::new();
+    let s3 = match address {
+        DestinationAddress::S3(s3) => s3,
+        DestinationAddress::Sftp(sftp) => return files_for_ssh(sftp),
+        DestinationAddress::Directory { .. } => return Vec::new(),
     };
-    let export = |name: &str, value: &str| format!("export {name}={}", shell_word(value));
     let mut lines = Vec::new();
     if let Some(endpoint) = &s3.endpoint {
         lines.push(export("AWS_ENDPOINT_URL", endpoint));
@@ -122,6 +125,29 @@ fn variables(address: &DestinationAddress) -> Vec<String> {
     lines.push("read -rsp 'Secret key: ' AWS_SECRET_ACCESS_KEY".to_owned());
     lines.push("export AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY".to_owned());
     lines
+}
+
+/// The files that ssh does not find by itself: they have to be at the same place on the new machine.
+fn files_for_ssh(sftp: &SftpSettings) -> Vec<String> {
+    let identity = match &sftp.identity {
+        Some(PasswordSource::File(path)) => Some(path.clone()),
+        Some(PasswordSource::Credential(name)) => Some(Path::new("/etc/pgbackupd").join(name)),
+        Some(PasswordSource::Inline(_)) | None => None,
+    };
+    let files = [
+        ("SFTP_IDENTITY_FILE", identity.as_ref()),
+        ("SFTP_KNOWN_HOSTS_FILE", sftp.known_hosts_file.as_ref()),
+        ("SFTP_SSH_CONFIG_FILE", sftp.ssh_config_file.as_ref()),
+    ];
+    let named = files
+        .into_iter()
+        .filter_map(|(name, path)| Some(export(name, &path?.display().to_string())));
+    named.collect()
+}
+
+/// The line that sets a variable.
+fn export(name: &str, value: &str) -> String {
+    format!("export {name}={}", shell_word(value))
 }
 
 fn print(kit: &Kit, now: DateTime<FixedOffset>, out: &mut dyn Write) -> io::Result<()> {
@@ -155,7 +181,7 @@ fn print(kit: &Kit, now: DateTime<FixedOffset>, out: &mut dyn Write) -> io::Resu
         }
     }
     writeln!(out)?;
-    let has_store = |one: &KitDestination| one.url.starts_with("s3://");
+    let has_store = |one: &KitDestination| !one.url.starts_with("file://");
     if kit.destinations.iter().any(has_store) {
         blank(out, "Where the secret keys of the destinations are kept:")?;
     }
@@ -206,7 +232,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::{DestinationSettings, PasswordSource, Patterns, S3Settings};
+    use crate::config::{DestinationSettings, Patterns, S3Settings};
 
     const SIGNER: &str = "SHA256:Pf1lzAIovBcgoMNudH9eAfpTcSEgp1jYR7uhPFn5eEg";
 
@@ -243,6 +269,33 @@ mod tests {
             sse: None,
             sse_key: None,
         }))
+    }
+
+    #[test]
+    fn what_ssh_does_not_find_by_itself_is_set_before_the_command() {
+        let box_of = |identity| {
+            DestinationAddress::Sftp(Box::new(SftpSettings {
+                host: "box".to_owned(),
+                port: None,
+                user: Some("u1".to_owned()),
+                path: "/db".to_owned(),
+                identity,
+                known_hosts_file: Some("/etc/pgbackupd/known_hosts".into()),
+                ssh_config_file: None,
+            }))
+        };
+        let known = "export SFTP_KNOWN_HOSTS_FILE=/etc/pgbackupd/known_hosts";
+        assert_eq!(variables(&box_of(None)), [known]);
+        let key = "export SFTP_IDENTITY_FILE=/etc/pgbackupd/ssh-key";
+        for identity in [
+            PasswordSource::Credential("ssh-key".to_owned()),
+            PasswordSource::File("/etc/pgbackupd/ssh-key".into()),
+        ] {
+            let kit = part(&destination("box", box_of(Some(identity)), true), SIGNER);
+            assert_eq!(kit.commands[..2], [key, known]);
+            let from = "pgbackupd restore --latest --from 'sftp://u1@box/db' \\";
+            assert_eq!(kit.commands[2], from);
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
+use chrono::{DateTime, FixedOffset};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -12,6 +13,7 @@ use crate::cli::failure::Failure;
 use crate::cli::report::{self, one_line};
 use crate::cli::session::Session;
 use crate::cli::wrap::wrapped;
+use crate::repository::AdoptedSigners;
 
 /// Show this host's name and signer, and whom copies are encrypted to.
 ///
@@ -30,6 +32,25 @@ pub(in crate::cli) struct ShownKeys {
     signer_file: PathBuf,
     /// The recipients, in the order of the configuration.
     recipients: Vec<ShownRecipient>,
+    /// Former signing keys whose copies were adopted as this host's own.
+    adopted: Vec<ShownAdoption>,
+}
+
+/// A former signing key whose copies at a destination were adopted.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub(in crate::cli) struct ShownAdoption {
+    /// The destination's name in the configuration.
+    destination: String,
+    /// The key's fingerprint, `SHA256:…`.
+    fingerprint: String,
+    /// The line of `allowed_signers` that trusts it, up to what was there then.
+    allowed_signers: String,
+    /// When it was adopted, RFC 3339.
+    adopted: String,
+    /// The user who adopted it.
+    by: String,
+    #[serde(skip)]
+    at: DateTime<FixedOffset>,
 }
 
 /// The signing key's public half.
@@ -55,6 +76,7 @@ pub(in crate::cli) struct ShownRecipient {
 pub(super) fn run(_: &Args, env: &CommandEnv<'_>, out: &mut dyn Write) -> Result<(), Failure> {
     let session = Session::new(env, env.load()?);
     let keys = HostKeys::read(&session)?;
+    let adopted = adopted(&session);
     if env.json {
         let shown = ShownKeys {
             signer: keys.signer.as_ref().ok().map(|signer| ShownSigner {
@@ -63,12 +85,13 @@ pub(super) fn run(_: &Args, env: &CommandEnv<'_>, out: &mut dyn Write) -> Result
                 allowed_signers: signer.allowed_signers_line(&keys.host),
             }),
             recipients: recipients(&keys),
+            adopted,
             host: keys.host,
             signer_file: keys.signer_file,
         };
         report::json(&shown, out)?;
     } else {
-        print(&keys, out)?;
+        print(&keys, &adopted, out)?;
     }
     keys.signer.map(drop)
 }
@@ -84,7 +107,32 @@ pub(super) fn recipients(keys: &HostKeys<'_>) -> Vec<ShownRecipient> {
         .collect()
 }
 
-fn print(keys: &HostKeys<'_>, out: &mut dyn Write) -> Result<(), Failure> {
+/// What was adopted at each destination of the configuration.
+fn adopted(session: &Session<'_>) -> Vec<ShownAdoption> {
+    let state = &session.context.state_directory;
+    let mut all = Vec::new();
+    for destination in &session.plan().destinations {
+        let name = &destination.name;
+        match AdoptedSigners::read(state, name) {
+            Ok(adopted) => all.extend(adopted.signers.into_iter().map(|one| ShownAdoption {
+                destination: name.clone(),
+                fingerprint: one.fingerprint,
+                allowed_signers: one.line,
+                adopted: one.adopted.to_rfc3339(),
+                by: one.by,
+                at: one.adopted,
+            })),
+            Err(error) => tracing::warn!("copies by adopted keys do not count: {error}"),
+        }
+    }
+    all
+}
+
+fn print(
+    keys: &HostKeys<'_>,
+    adopted: &[ShownAdoption],
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
     writeln!(out, "host:    {}", one_line(&keys.host))?;
     if let Ok(signer) = &keys.signer {
         writeln!(out, "signer:  {}", signer.fingerprint())?;
@@ -106,6 +154,14 @@ fn print(keys: &HostKeys<'_>, out: &mut dyn Write) -> Result<(), Failure> {
     for recipient in keys.recipients {
         writeln!(out, "  {}", recipient.fingerprint())?;
         writeln!(out, "    {}", one_line(&recipient.to_string()))?;
+    }
+    for one in adopted {
+        let name = &one.destination;
+        writeln!(out, "adopted at {name}, with what it had signed by then:")?;
+        writeln!(out, "  {}", one.fingerprint)?;
+        let by = one_line(&one.by);
+        let at = one.at.format("%Y-%m-%d %H:%M:%S %:z");
+        writeln!(out, "    by {by} at {at}")?;
     }
     if let Ok(signer) = &keys.signer {
         writeln!(out, "\nThis line trusts the signer on another machine:\n")?;

@@ -1,9 +1,12 @@
 //! `pgbackupd list --from`: the copies at a destination.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 
+use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::Serialize;
+use uuid::Uuid;
 
 use super::Args;
 use crate::cli::env::CommandEnv;
@@ -11,8 +14,11 @@ use crate::cli::failure::Failure;
 use crate::cli::report;
 use crate::cli::session::Session;
 use crate::cli::table::{Column, Table};
+use crate::cli::wrap::wrapped;
 use crate::copies::Copy;
-use crate::jobs::{CopiesThere, copies_there};
+use crate::jobs::{CopiesThere, copies_there, known_at};
+use crate::policy::{CopyState, Gap, describe_gaps};
+use crate::repository::{AbsentCopy, KnownCopies, KnownCopy};
 
 /// What `list --from --json` prints for each database, in a list.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -25,8 +31,12 @@ pub(in crate::cli) struct CopiedDatabaseThere {
     pub database: String,
     /// The copies that count, oldest first.
     pub copies: Vec<ListedCopy>,
+    /// Copies that this host knows and that are not listed, although retention did not remove them.
+    pub absent: Vec<AbsentCopyThere>,
     /// What counts for nothing.
     pub unexpected: Vec<UnexpectedObject>,
+    /// The first and the last number of manifests that are gone although retention here has not removed them.
+    pub missing_manifests: Vec<(u64, u64)>,
     /// So many volumes and signatures belong to no copy: of one that is being made, or was broken off.
     pub unclaimed: u64,
     /// Bytes of these.
@@ -64,6 +74,25 @@ pub(in crate::cli) struct ListedCopy {
     pub partial: bool,
     /// So many of its volumes are not listed there, or not in their length.
     pub missing_volumes: u64,
+    /// How far it is proved, as far as this host knows; null where it knows nothing.
+    pub state: Option<CopyState>,
+    /// When anything was proved of it last, RFC 3339.
+    pub proved: Option<String>,
+    /// What is wrong with it; null where nothing is known to be.
+    pub damage: Option<String>,
+}
+
+/// A copy that was there.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub(in crate::cli) struct AbsentCopyThere {
+    /// The backup's name.
+    pub backup: String,
+    /// The run that made the backup.
+    pub run: String,
+    /// Since when it is not listed, RFC 3339.
+    pub since: String,
+    /// Whether it is missing: two listings lacked it, and the store says that it has no such object.
+    pub missing: bool,
 }
 
 /// An object that counts for nothing.
@@ -74,6 +103,9 @@ pub(in crate::cli) struct UnexpectedObject {
     /// Why it does not count.
     pub reason: String,
 }
+
+/// So many objects that count for nothing are listed.
+const UNEXPECTED: usize = 10;
 
 pub(super) async fn run(
     args: &Args,
@@ -91,23 +123,38 @@ pub(super) async fn run(
             let is_of_it = |copy: &Copy| copy.manifest.manifest.series == *series;
             there.catalogue.copies.retain(is_of_it);
         }
-        all.push(there);
+        let destination = args.from.destination(session.plan());
+        let state = &session.context.state_directory;
+        let known = destination.and_then(|one| known_at(state, one, place));
+        all.push((there, known.unwrap_or_default()));
     }
     if env.json {
-        let documents: Vec<_> = all.iter().map(document).collect();
+        let documents = all.iter().map(document);
+        let documents: Vec<_> = documents.collect();
         report::json(&documents, out)?;
     } else {
-        for (index, there) in all.iter().enumerate() {
+        for (index, (there, known)) in all.iter().enumerate() {
             if index > 0 {
                 writeln!(out)?;
             }
-            print(there, &open.source.label, out)?;
+            print((there, known), &open.source.shown(), out)?;
+            if let Some(sentence) = describe_gaps(&gaps(there, known), &open.source.label) {
+                wrapped(out, "", &sentence)?;
+            }
         }
     }
     Ok(out.flush()?)
 }
 
-fn document(there: &CopiesThere) -> CopiedDatabaseThere {
+/// Which manifests of this host's own copies are gone: what others have removed of theirs, nobody knows here.
+fn gaps(there: &CopiesThere, known: &KnownCopies) -> Vec<Gap> {
+    let copies = there.catalogue.copies.iter();
+    let manifests = copies.flat_map(|copy| copy.others.iter().chain([&copy.manifest]));
+    let numbers: BTreeSet<u64> = manifests.map(|one| one.manifest.sequence).collect();
+    known.gaps_in(&numbers, Utc::now())
+}
+
+fn document((there, known): &(CopiesThere, KnownCopies)) -> CopiedDatabaseThere {
     let CopiesThere { place, catalogue } = there;
     let unexpected = catalogue.unexpected.iter().map(|one| UnexpectedObject {
         key: one.key.to_string(),
@@ -117,8 +164,24 @@ fn document(there: &CopiesThere) -> CopiedDatabaseThere {
         host: place.host.clone(),
         server: place.server.clone(),
         database: place.database.clone(),
-        copies: catalogue.copies.iter().map(listed).collect(),
+        copies: catalogue
+            .copies
+            .iter()
+            .map(|copy| listed(copy, known.copies.get(&copy.name.run())))
+            .collect(),
+        absent: absent(there, known)
+            .map(|(run, absent)| AbsentCopyThere {
+                backup: absent.copy.backup.clone(),
+                run: run.to_string(),
+                since: absent.since.to_rfc3339(),
+                missing: absent.missing.is_some(),
+            })
+            .collect(),
         unexpected: unexpected.collect(),
+        missing_manifests: gaps(there, known)
+            .iter()
+            .map(|gap| (gap.first, gap.last))
+            .collect(),
         unclaimed: catalogue.unclaimed.len() as u64,
         unclaimed_bytes: unclaimed_bytes(there),
     }
@@ -129,7 +192,22 @@ fn unclaimed_bytes(there: &CopiesThere) -> u64 {
     unclaimed.map(|one| one.listed.bytes).sum()
 }
 
-fn listed(copy: &Copy) -> ListedCopy {
+/// The copies that are known and not there.
+fn absent<'a>(
+    there: &CopiesThere,
+    known: &'a KnownCopies,
+) -> impl Iterator<Item = (&'a Uuid, &'a AbsentCopy)> {
+    let listed: BTreeSet<Uuid> = there
+        .catalogue
+        .copies
+        .iter()
+        .map(|copy| copy.name.run())
+        .collect();
+    let absent = known.absent.iter();
+    absent.filter(move |(run, _)| !listed.contains(run))
+}
+
+fn listed(copy: &Copy, known: Option<&KnownCopy>) -> ListedCopy {
     let manifest = &copy.manifest.manifest;
     ListedCopy {
         backup: copy.name.stem().to_string(),
@@ -146,10 +224,17 @@ fn listed(copy: &Copy) -> ListedCopy {
         pinned: copy.is_pinned,
         partial: manifest.is_partial,
         missing_volumes: copy.lacking.len() as u64,
+        state: known.map(|known| known.state),
+        proved: known.map(|known| known.last_proved().to_rfc3339()),
+        damage: known.and_then(|known| Some(known.damage.as_ref()?.why.clone())),
     }
 }
 
-fn print(there: &CopiesThere, label: &str, out: &mut dyn Write) -> Result<(), Failure> {
+fn print(
+    (there, known): (&CopiesThere, &KnownCopies),
+    label: &str,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
     let CopiesThere { place, catalogue } = there;
     let copies = &catalogue.copies;
     writeln!(
@@ -171,14 +256,35 @@ fn print(there: &CopiesThere, label: &str, out: &mut dyn Write) -> Result<(), Fa
             Column::left("BACKUP"),
             Column::right("SIZE"),
             Column::left("COPIED (UTC)"),
+            Column::left("STATE"),
             Column::note("NOTE"),
         ]);
         for copy in copies {
-            table.row(row(copy));
+            table.row(row(copy, known.copies.get(&copy.name.run())));
         }
         table.print(" ", out)?;
     }
-    for one in &catalogue.unexpected {
+    for (_, absent) in absent(there, known) {
+        writeln!(
+            out,
+            "{}: the copy of {}, not listed since {} UTC; retention here did not remove it",
+            if absent.missing.is_some() {
+                "MISSING"
+            } else {
+                "in doubt"
+            },
+            absent.copy.backup,
+            absent.since.format("%Y-%m-%d %H:%M")
+        )?;
+    }
+    print_others(there, out)
+}
+
+/// What counts for nothing, and what belongs to no copy.
+fn print_others(there: &CopiesThere, out: &mut dyn Write) -> Result<(), Failure> {
+    let catalogue = &there.catalogue;
+    // Whoever can write there can put any number.
+    for one in catalogue.unexpected.iter().take(UNEXPECTED) {
         writeln!(
             out,
             "does not count: {}: {}",
@@ -186,19 +292,27 @@ fn print(there: &CopiesThere, label: &str, out: &mut dyn Write) -> Result<(), Fa
             report::one_line(&one.reason)
         )?;
     }
+    match catalogue.unexpected.len().saturating_sub(UNEXPECTED) as u64 {
+        0 => {}
+        more => writeln!(
+            out,
+            "{} not count either; --json lists all",
+            report::counted(more, "more object does", "more objects do")
+        )?,
+    }
     match catalogue.unclaimed.len() as u64 {
         0 => {}
         many => writeln!(
             out,
-            "{} of {} belong to no copy: of one that is being made, or was broken off",
-            report::counted(many, "object", "objects"),
+            "{} to no copy, {}: of one that is being made, or was broken off",
+            report::counted(many, "object belongs", "objects belong"),
             report::size(unclaimed_bytes(there))
         )?,
     }
     Ok(())
 }
 
-fn row(copy: &Copy) -> [String; 4] {
+fn row(copy: &Copy, known: Option<&KnownCopy>) -> [String; 5] {
     let manifest = &copy.manifest.manifest;
     let missing = copy.lacking.len() as u64;
     let mut notes = Vec::new();
@@ -219,6 +333,19 @@ fn row(copy: &Copy) -> [String; 4] {
         copy.name.stem().to_string(),
         report::size(manifest.bytes()),
         copy.manifest.stored.format("%Y-%m-%d %H:%M").to_string(),
+        state(known, Utc::now()),
         notes.join(", "),
     ]
+}
+
+/// "opened, 3d ago": how far a copy is proved, and when anything was proved of it last.
+fn state(known: Option<&KnownCopy>, now: DateTime<Utc>) -> String {
+    let Some(known) = known else {
+        return "-".to_owned();
+    };
+    if known.damage.is_some() {
+        return "DAMAGED".to_owned();
+    }
+    let age = (now - known.last_proved()).to_std().unwrap_or_default();
+    format!("{}, {} ago", known.state.word(), report::short_span(age))
 }

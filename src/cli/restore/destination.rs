@@ -6,7 +6,7 @@ use super::super::failure::Failure;
 use super::super::select;
 use super::Picked;
 use super::RestoreCommand;
-use super::from::Fetched;
+use super::fetched::Fetched;
 use super::records::{OwnDirectory, is_configured, records};
 use crate::config::{Databases, Plan, Server};
 use crate::jobs::{BackupDirectory, RestoreSource};

@@ -6,63 +6,15 @@ use std::path::{Path, PathBuf};
 
 use super::super::env::CommandEnv;
 use super::super::failure::Failure;
-use super::super::fetch::Copies;
+use super::super::fetch::{ChosenSource, Copies};
+use super::super::moment;
 use super::super::session::Session;
-use super::records::can_be_made;
-use super::{Args, moment, restore_local};
+use super::destination::resolve_destination;
+use super::fetched::Fetched;
+use super::{Args, Consent, Picked, RestoreCommand, Restoring, restore_local};
 use crate::display::shell_word;
-use crate::jobs::{ChosenCopy, Fetched as FetchedBackup, WhichCopy};
+use crate::jobs::{BackupDirectory, ChosenCopy, RestoreSource, WhichCopy};
 use crate::repository::{Repository, Role};
-
-/// Where copies are fetched to below the state directory.
-const FETCHED: &str = "fetched";
-
-/// The same for a user who cannot write there, below that user's own directory for state.
-const OF_USER: &str = "pgbackupd/fetched";
-
-/// Where a backup is that was fetched for one restore.
-pub(super) struct Fetched {
-    /// The directory of all that is fetched.
-    above: PathBuf,
-    /// The directory of this backup: the same each time, so that an interrupted fetch goes on.
-    directory: PathBuf,
-    /// Whether it is in the service's state directory, which has a place for records.
-    is_in_state: bool,
-}
-
-impl Fetched {
-    /// Where the copy of this run is fetched to.
-    fn of(args: &Args, session: &Session<'_>, chosen: &ChosenCopy) -> Self {
-        let state = session.context.state_directory.join(FETCHED);
-        let variable = |name: &str| {
-            let value = session.env.source.environment.get(name);
-            value
-                .filter(|value| value.starts_with('/'))
-                .map(PathBuf::from)
-        };
-        let of_user = || {
-            let home = variable("HOME").map(|home| home.join(".local/state"));
-            let above = variable("XDG_STATE_HOME").or(home)?.join(OF_USER);
-            can_be_made(&above).then_some(above)
-        };
-        let (above, is_in_state) = match &args.via {
-            Some(via) => (via.clone(), false),
-            None if can_be_made(&state) => (state, true),
-            None => of_user().map_or((state, true), |above| (above, false)),
-        };
-        Self {
-            directory: above.join(format!("pgbackupd-{}", chosen.copy.name.run())),
-            above,
-            is_in_state,
-        }
-    }
-
-    /// The directory that the restore may be put on record in, if the database has none of its own: the backup's
-    /// own is removed.
-    pub(super) fn records(&self) -> Option<&Path> {
-        (!self.is_in_state).then_some(&*self.above)
-    }
-}
 
 pub(super) async fn run(
     args: &Args,
@@ -93,18 +45,71 @@ pub(super) async fn run(
         identity: &args.identity,
         databases: args.database.as_slice(),
     };
-    let mut place = None;
-    let fetching = copies.fetch(&session, &which, |chosen| {
-        let found = Fetched::of(args, &session, chosen);
-        let directory = found.directory.clone();
-        place = Some(found);
-        Ok(directory)
-    });
-    let (chosen, fetched) = fetching.await?;
-    let place = place.unwrap_or_else(|| Fetched::of(args, &session, &chosen));
-    let local = local(args, &session, (&chosen, &fetched, &place.directory));
-    let restored = Box::pin(restore_local(&local, env, Some(&place), out)).await;
+    let source = copies.choose(&session, &which).await?;
+    let mut place = Fetched::of(args, &session, &source.chosen);
+    let local = local(args, &session, &source.chosen);
+    place.consent = ask_ahead(&local, &session, (&source, &place), out).await?;
+    let fetched = source.fetch(&session, &place.directory).await?;
+    let artifact = &fetched.manifest.artifact;
+    let dump = Role::Artifact(artifact.format, artifact.compression);
+    let dump = Repository::at(&place.directory).path(&fetched.stem, dump);
+    let local = Args {
+        backup: Some(dump.display().to_string()),
+        ..local
+    };
+    let restored = Box::pin(restore_local(&local, &session, Some(&place), out)).await;
     clean_up(args, &place.directory, restored)
+}
+
+/// Asks before the dump is fetched, which may take hours, where a database may be replaced: the backup's manifest
+/// and roles say all that the question needs. What only the whole backup shows is reported later.
+async fn ask_ahead(
+    local: &Args,
+    session: &Session<'_>,
+    (source, place): (&ChosenSource, &Fetched),
+    out: &mut dyn Write,
+) -> Result<Option<Consent>, Failure> {
+    if local.yes || local.plan || local.salvage || local.into.is_some() || !local.tables.is_empty()
+    {
+        return Ok(None);
+    }
+    let mut ahead = place.directory.clone().into_os_string();
+    ahead.push("-ahead");
+    let ahead = PathBuf::from(ahead);
+    let asking = async {
+        let repository = Repository::at(&ahead);
+        let stem = source.fetch_head(session, &repository).await?;
+        let database = &source.chosen.place.database;
+        let directory = BackupDirectory {
+            server: None,
+            database: database.clone(),
+            label: database.clone(),
+            repository,
+        };
+        let command = RestoreCommand {
+            args: local,
+            session,
+            fetched: Some(place),
+        };
+        let picked = Picked {
+            source: RestoreSource::Backup(directory, stem),
+            passed_over: Vec::new(),
+            is_offered: false,
+        };
+        let chosen = resolve_destination(&command, picked)?;
+        Restoring::new(&command, &chosen).ask_ahead(out).await
+    };
+    let asked = Box::pin(asking).await;
+    if let Err(error) = fs::remove_dir_all(&ahead)
+        && ahead.exists()
+    {
+        let word = shell_word(&ahead.to_string_lossy());
+        tracing::warn!(
+            "{} could not be removed: {error}\nhint: rm -r {word}",
+            ahead.display()
+        );
+    }
+    asked.map(Some)
 }
 
 /// The configuration, by the same rules as of a restore of a path where there is an address.
@@ -119,22 +124,15 @@ fn load(args: &Args, env: &CommandEnv<'_>) -> Result<crate::config::Loaded, Fail
     }
 }
 
-/// The command line that restores what was fetched.
-fn local(
-    args: &Args,
-    session: &Session<'_>,
-    (chosen, fetched, directory): (&ChosenCopy, &FetchedBackup, &Path),
-) -> Args {
-    let artifact = &fetched.manifest.artifact;
-    let dump = Role::Artifact(artifact.format, artifact.compression);
-    let dump = Repository::at(directory).path(&fetched.stem, dump);
+/// The command line that restores what is fetched, but for its path.
+fn local(args: &Args, session: &Session<'_>, chosen: &ChosenCopy) -> Args {
     // On another machine the server may have another name.
     let servers = &session.plan().servers;
     let is_here = servers.iter().any(|one| one.name == chosen.place.server);
     let server = is_here.then(|| chosen.place.server.clone());
     Args {
         from: super::FromArgs::default(),
-        backup: Some(dump.display().to_string()),
+        backup: None,
         latest: false,
         before: None,
         series: None,

@@ -1,10 +1,10 @@
 //! `pgbackupd restore`: bring a database back from a backup.
 
 mod destination;
+mod fetched;
 mod from;
 pub(super) mod known;
 mod listing;
-mod moment;
 mod plan;
 mod question;
 pub(super) mod records;
@@ -212,7 +212,7 @@ struct RestoreCommand<'a> {
     args: &'a Args,
     session: &'a Session<'a>,
     /// Where the backup was fetched to, if it was for this restore alone.
-    fetched: Option<&'a from::Fetched>,
+    fetched: Option<&'a fetched::Fetched>,
 }
 
 impl<'a> RestoreCommand<'a> {
@@ -244,20 +244,20 @@ pub(super) async fn run(
     if args.from.from.is_some() {
         return from::run(args, env, out).await;
     }
-    restore_local(args, env, None, out).await
+    let session = Session::new(env, args.load(env)?);
+    restore_local(args, &session, None, out).await
 }
 
 /// Restores a backup that is on this machine.
 async fn restore_local(
     args: &Args,
-    env: &CommandEnv<'_>,
-    fetched: Option<&from::Fetched>,
+    session: &Session<'_>,
+    fetched: Option<&fetched::Fetched>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let session = Session::new(env, args.load(env)?);
     let command = RestoreCommand {
         args,
-        session: &session,
+        session,
         fetched,
     };
     let Some(picked) = which::source(&command, out)? else {
@@ -268,13 +268,7 @@ async fn restore_local(
     if !args.tables.is_empty() {
         return Box::pin(tables::run(&command, &chosen, out)).await;
     }
-    let restoring = Restoring {
-        run: session.begin(),
-        request: request(&command, &chosen),
-        label: report::one_line(&chosen.label),
-        command: &command,
-        chosen: &chosen,
-    };
+    let restoring = Restoring::new(&command, &chosen);
     if args.plan {
         restoring.print_plan(out).await
     } else if args.salvage {
@@ -295,11 +289,24 @@ struct Restoring<'a> {
 }
 
 /// What is settled before the backup is read in full.
+#[derive(Clone)]
 struct Consent {
     /// Whether nothing is left to be asked.
     is_given: bool,
     /// The warnings that were reported.
     warnings: Vec<String>,
+}
+
+impl<'a> Restoring<'a> {
+    fn new(command: &'a RestoreCommand<'a>, chosen: &'a Chosen<'a>) -> Self {
+        Self {
+            run: command.session.begin(),
+            request: request(command, chosen),
+            label: report::one_line(&chosen.label),
+            command,
+            chosen,
+        }
+    }
 }
 
 impl Restoring<'_> {
@@ -342,6 +349,10 @@ impl Restoring<'_> {
 
     /// Asks, before the backup is read in full, which may take hours.
     async fn ask_ahead(&self, out: &mut dyn Write) -> Result<Consent, Failure> {
+        let fetched = self.command.fetched;
+        if let Some(consent) = fetched.and_then(|fetched| fetched.consent.clone()) {
+            return Ok(consent);
+        }
         let picked = &self.chosen.picked;
         let is_given = self.command.args.yes;
         if is_given || !(self.request.replace || picked.is_offered) {

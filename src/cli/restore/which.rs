@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 use super::super::confirm::Named;
 use super::super::failure::{Failure, FailureKind, together};
+use super::super::moment::{moment, show_zone};
 use super::super::session::Directories;
 use super::super::{confirm, report, select};
 use super::destination::{Chosen, wanted};
 use super::listing::{Restorable, list};
-use super::moment::moment;
 use super::{Args, Picked, RestoreCommand};
 use crate::config::Plan;
 use crate::display::{command, salvage_command};
@@ -229,10 +229,7 @@ fn criteria(plan: &Plan, args: &Args) -> Result<Criteria, Failure> {
         .map(|text| moment(text, plan.zone))
         .transpose()?;
     if let Some(before) = before {
-        // Whoever thought of another zone sees it here.
-        let zone = plan.zone;
-        let read = report::moment(before.with_timezone(&zone).fixed_offset());
-        let _ = writeln!(std::io::stderr(), "--before is read as {read} ({zone})");
+        show_zone("--before", before, plan.zone);
     }
     Ok(Criteria {
         series: args.series.clone(),

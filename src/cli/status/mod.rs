@@ -1,5 +1,6 @@
 //! `pgbackupd status`: whether all is well, and what needs attention if not.
 
+mod fleet;
 mod nagios;
 mod spark;
 mod text;
@@ -8,6 +9,7 @@ use std::io::Write;
 
 use super::env::CommandEnv;
 use super::failure::{Failure, FailureKind};
+use super::from::{FromArgs, IdentityArgs};
 use super::hint::Hints;
 use super::session::Session;
 use super::{report, select};
@@ -22,7 +24,9 @@ Examples:
   pgbackupd status --json
       The same, for programs
   pgbackupd status --nagios
-      The same in one line, for Nagios, Icinga or Checkmk";
+      The same in one line, for Nagios, Icinga or Checkmk
+  pgbackupd status --from offsite --identity key.txt
+      Show all hosts that have copies at a destination, and which have gone silent";
 
 /// Show backup health (exit 1 for warnings, 2 if something is critical).
 ///
@@ -30,6 +34,10 @@ Examples:
 /// lock, writes nothing and connects to no server, so you can run it at any time, even without the
 /// daemon. The exit code is 0 if all is well, 1 if something needs attention, and 2 if something is
 /// critical: data is lost or unprotected.
+///
+/// With --from, shows every host that has copies at a destination: when it was last heard, when its next state is
+/// due, and its newest copies. Only what a trusted key has signed counts. It needs neither configuration nor
+/// state, and the exit code is 1 if a host needs attention.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct Args {
@@ -38,16 +46,23 @@ pub(super) struct Args {
     databases: Vec<String>,
     /// Print one line with performance data, as monitoring plugins do; exit code 3 (unknown) if the
     /// status could not be determined
-    #[arg(long, conflicts_with = "json")]
+    #[arg(long, conflicts_with_all = ["json", "from"])]
     nagios: bool,
+    #[command(flatten)]
+    from: FromArgs,
+    #[command(flatten)]
+    identity: IdentityArgs,
 }
 
-pub(super) fn run(
+pub(super) async fn run(
     args: &Args,
     env: &CommandEnv<'_>,
     hints: &Hints,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
+    if args.from.is_given() {
+        return fleet::run(args, env, out).await;
+    }
     let status = match look(args, env, hints) {
         Err(failure) if args.nagios => return Err(nagios::unknown(&failure, out)),
         status => status?,

@@ -11,9 +11,9 @@ use crate::jobs::{
     StatusReport,
 };
 use crate::policy::{
-    Concern, ConcernKind, CopyFacts, CopyState, DatabaseFacts, DefinitionsFacts, DefinitionsResult,
-    Expectation, Failing, MissingCopy, NewestCopy, Sensitivity, SeriesFacts, SpaceDays, SpaceFacts,
-    SuccessRate, VerificationFacts,
+    Concern, ConcernKind, CopyFacts, CopyProof, CopyState, DamagedCopy, DatabaseFacts,
+    DefinitionsFacts, DefinitionsResult, Expectation, Failing, LostCopy, MissingCopy, Sensitivity,
+    SeriesFacts, SpaceDays, SpaceFacts, SuccessRate, VerificationFacts,
 };
 use crate::repository::{DAEMON_STATE_FORMAT, DaemonState, WaitingJob};
 
@@ -44,15 +44,9 @@ fn line(stem: &str, sizes: Vec<u64>) -> Line {
 
 fn copies() -> CopyFacts {
     CopyFacts {
-        destination: "offsite".to_owned(),
-        count: 9,
-        newest: Some(NewestCopy {
-            backup: "backup_20250708_020000".to_owned(),
-            started: ago(34).to_utc(),
-            state: CopyState::Opened,
-            proved: ago(33).to_utc(),
-        }),
-        ..CopyFacts::default()
+        // Its keys are states.
+        states: BTreeMap::new(),
+        ..CopyFacts::opened("offsite", 9, ago(34).to_utc())
     }
 }
 
@@ -138,6 +132,8 @@ fn healthy() -> StatusReport {
             },
             drill_age: Some(Duration::from_secs(35 * 24 * 3600)),
             copy_age: Duration::from_secs(24 * 3600),
+            copy_proof_age: Some(Duration::from_secs(15 * 24 * 3600)),
+            rehearsal_age: Some(Duration::from_secs(92 * 24 * 3600)),
             success_rate: SuccessRate::ALL,
             size: None,
         },
@@ -168,6 +164,27 @@ fn troubled() -> StatusReport {
             since: ago(9).to_utc(),
         }),
         failure: Some((ago(9).to_utc(), "cannot reach it\nhint: try".to_owned())),
+        damaged: vec![DamagedCopy {
+            backup: "backup_20250707_020000".to_owned(),
+            since: ago(5).to_utc(),
+            why: "volume 1 of 2 is damaged".to_owned(),
+            is_here: true,
+        }],
+        lost: vec![LostCopy {
+            backup: "backup_20250706_020000".to_owned(),
+            since: ago(3).to_utc(),
+            is_here: false,
+        }],
+        oldest_proof: Some(CopyProof {
+            backup: "backup_20250705_020000".to_owned(),
+            state: CopyState::ReadBack,
+            at: ago(99).to_utc(),
+        }),
+        gaps: vec![crate::policy::Gap {
+            first: 14,
+            last: 16,
+            since: ago(9).to_utc(),
+        }],
         ..copies()
     };
     status.daemon = DaemonView::Alive(Box::new(DaemonState {
@@ -224,6 +241,7 @@ fn troubled() -> StatusReport {
             written: Some(GIB / 2),
             expected: Some(GIB),
             publishing: false,
+            destination: None,
         },
         RunningNow {
             operation: Some("test restore".to_owned()),
@@ -234,6 +252,7 @@ fn troubled() -> StatusReport {
             written: None,
             expected: None,
             publishing: false,
+            destination: None,
         },
     ];
     let concern = |kind, database: Option<&str>, sentence: &str| Concern {

@@ -1,20 +1,24 @@
 //! `pgbackupd verify --from`: read copies where they lie, and say whether they are what was signed.
 
 use std::io::Write;
+use std::path::Path;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Args;
 use crate::cli::env::CommandEnv;
-use crate::cli::failure::{Failure, FailureKind, together};
+use crate::cli::failure::{Failure, FailureKind, damage_first, together};
 use crate::cli::report;
 use crate::cli::session::Session;
-use crate::copies::{Catalogue, Copy, Identities};
+use crate::copies::{Catalogue, Copy, Identities, Place};
+use crate::display::joined_lines;
 use crate::jobs::{
-    CopiesThere, CopySource, JobErrorKind, WhichCopy, choose_copy, copies_there, verify_copy,
+    CopiesThere, CopyProven, CopySource, JobErrorKind, WhichCopy, choose_copy, copies_there,
+    known_at, note_proofs, verify_copy,
 };
 use crate::policy::CopyState;
+use crate::repository::KnownCopies;
 
 /// What `verify --from --json` prints for each database, in a list.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -27,6 +31,17 @@ pub(in crate::cli) struct VerifiedCopies {
     pub database: String,
     /// The copies that were read.
     pub copies: Vec<VerifiedCopy>,
+}
+
+impl VerifiedCopies {
+    fn of(place: &Place, copies: Vec<VerifiedCopy>) -> Self {
+        Self {
+            host: place.host.clone(),
+            server: place.server.clone(),
+            database: place.database.clone(),
+            copies,
+        }
+    }
 }
 
 /// A copy that was read.
@@ -61,13 +76,26 @@ pub(super) async fn run(
         identities: identities.as_ref(),
     };
     let (mut documents, mut failures) = (Vec::new(), Vec::new());
+    let mut empty = Vec::new();
     for place in &places {
         let there = copies_there(&session.begin(), &open.source, place).await;
         let there = there.map_err(|error| session.failure(&error))?;
+        let is_named = !args.databases.is_empty() || !args.backups.is_empty();
+        if there.catalogue.copies.is_empty() && !is_named && places.len() > 1 {
+            // Whoever can write there can make a folder.
+            empty.push(there);
+            continue;
+        }
         let chosen = verifying.choose(args, &there).await?;
+        let destination = args.from.destination(session.plan());
+        let state = &session.context.state_directory;
+        let known = destination.and_then(|one| known_at(state, one, place));
         let mut copies = Vec::new();
         for copy in chosen {
             let verified = verifying.verify(&copy, &mut failures).await;
+            if let (Some(destination), Some(known)) = (destination, &known) {
+                note(state, (&destination.name, known), (&copy, &verified));
+            }
             if !env.json {
                 print(&place.database, &verified, out)?;
                 out.flush()?;
@@ -77,18 +105,29 @@ pub(super) async fn run(
                 return together(&failures);
             }
         }
-        documents.push(VerifiedCopies {
-            host: place.host.clone(),
-            server: place.server.clone(),
-            database: place.database.clone(),
-            copies,
-        });
+        documents.push(VerifiedCopies::of(place, copies));
+    }
+    if let (Some(there), true) = (empty.first(), documents.is_empty()) {
+        verifying.choose(args, there).await?;
+    }
+    for there in &empty {
+        warn_of_no_copy(&there.place, &open.source.label);
     }
     if env.json {
         report::json(&documents, out)?;
     }
     out.flush()?;
+    damage_first(&mut failures);
     together(&failures)
+}
+
+/// Of a folder without a copy that counts.
+fn warn_of_no_copy(place: &Place, label: &str) {
+    tracing::warn!(
+        "nothing at {label} counts as a copy of {} of host {}",
+        report::one_line(&format!("{}/{}", place.server, place.database)),
+        report::one_line(&place.host)
+    );
 }
 
 /// The verification of the copies of some places.
@@ -150,6 +189,27 @@ impl Verifying<'_> {
             _ => failure,
         }));
         document
+    }
+}
+
+/// Records what was found out about a copy of this host's own, so that `status` knows of it. Whoever may not
+/// write there has verified it all the same.
+fn note(
+    state: &Path,
+    (destination, known): (&str, &KnownCopies),
+    (copy, verified): (&Copy, &VerifiedCopy),
+) {
+    let result = match (verified.state, &verified.message) {
+        (Some(state), _) => Ok(state),
+        (None, Some(message)) if verified.damaged => Err(joined_lines(message)),
+        (None, _) => return,
+    };
+    let proof = CopyProven::now(copy, result);
+    if let Err(error) = note_proofs(state, (destination, &known.directory), &[proof]) {
+        tracing::warn!(
+            "what was found out could not be written to {}, so that status does not know of it: {error}",
+            state.display()
+        );
     }
 }
 

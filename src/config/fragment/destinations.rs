@@ -20,7 +20,8 @@ pub(in crate::config) const MOST_BACKFILL: u32 = 100_000;
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::config) struct DestinationFragment {
-    /// Where it is: <s3://BUCKET/PREFIX>, or <file:///PATH> for another disk or a network file system.
+    /// Where it is: <s3://BUCKET/PREFIX>, <sftp://USER@HOST/PATH>, or <file:///PATH> for another disk or a network
+    /// file system.
     pub(in crate::config) url: Option<String>,
     /// Of s3: the address of a store that is not AWS.
     pub(in crate::config) endpoint: Option<String>,
@@ -36,7 +37,7 @@ pub(in crate::config) struct DestinationFragment {
     /// Of s3: a file whose first line is the secret key, and whose second, if there is one, a session token;
     /// nobody else may read it.
     pub(in crate::config) secret_key_file: Option<AbsolutePath>,
-    /// Of s3: a systemd credential in place of `secret_key_file`.
+    /// Of s3 and sftp: a systemd credential in place of `secret_key_file` or `identity_file`.
     pub(in crate::config) credential: Option<CredentialName>,
     /// Of s3: certificates of authorities that are trusted in place of the system's.
     pub(in crate::config) ca_file: Option<AbsolutePath>,
@@ -48,6 +49,12 @@ pub(in crate::config) struct DestinationFragment {
     pub(in crate::config) sse: Option<Word<ServerSideEncryption>>,
     /// Of s3: the key with which the store encrypts, for "aws:kms".
     pub(in crate::config) sse_key: Option<String>,
+    /// Of sftp: a file with the secret key for ssh; nobody else may read it.
+    pub(in crate::config) identity_file: Option<AbsolutePath>,
+    /// Of sftp: the keys of hosts that are known, in place of ssh's own files.
+    pub(in crate::config) known_hosts_file: Option<AbsolutePath>,
+    /// Of sftp: ssh's configuration, in place of the user's and the machine's.
+    pub(in crate::config) ssh_config_file: Option<AbsolutePath>,
     /// Of file: whether something has to be mounted on the directory.
     pub(in crate::config) mounted: Option<bool>,
     /// So much is sent there a second at most, by all copies together.

@@ -63,6 +63,55 @@ pub enum DestinationAddress {
     },
     /// A bucket of a store that speaks S3.
     S3(Box<S3Settings>),
+    /// A directory at an SFTP server.
+    Sftp(Box<SftpSettings>),
+}
+
+/// A directory at an SFTP server, reached by the operator's own ssh.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SftpSettings {
+    /// The host, or what ssh's configuration calls it; never an option of ssh's.
+    pub host: String,
+    /// The port; none for that of ssh's configuration.
+    pub port: Option<u16>,
+    /// The account there; none for that of ssh's configuration.
+    pub user: Option<String>,
+    /// The directory: absolute, or below the one in which the server puts the account, which is itself empty.
+    pub path: String,
+    /// The secret key; none for those that ssh finds by itself.
+    pub identity: Option<PasswordSource>,
+    /// The keys of hosts that are known, in place of those that ssh finds by itself.
+    pub known_hosts_file: Option<PathBuf>,
+    /// ssh's configuration, in place of the user's and the machine's.
+    pub ssh_config_file: Option<PathBuf>,
+}
+
+impl SftpSettings {
+    /// The host as addresses have it: one of IPv6 is in brackets.
+    pub fn bracketed_host(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]", self.host)
+        } else {
+            self.host.clone()
+        }
+    }
+
+    fn url(&self) -> String {
+        let user = self.user.as_ref();
+        let user = user.map_or_else(String::new, |user| format!("{}@", user.replace('@', "%40")));
+        let port = self
+            .port
+            .map_or_else(String::new, |port| format!(":{port}"));
+        // What would be read otherwise.
+        let path = self.path.replace('%', "%25");
+        let path = path.replace('?', "%3F").replace('#', "%23");
+        let path = match path.as_str() {
+            "" => String::new(),
+            path if path.starts_with('/') => path.to_owned(),
+            path => format!("/~/{path}"),
+        };
+        format!("sftp://{user}{}{port}{path}", self.bracketed_host())
+    }
 }
 
 /// A bucket of a store that speaks S3.
@@ -165,6 +214,17 @@ impl CopyRetention {
 }
 
 impl DestinationSettings {
+    /// The address with the store's own: two stores may have a bucket of the same name.
+    pub fn full_address(&self) -> String {
+        match &self.address {
+            DestinationAddress::S3(s3) => match &s3.endpoint {
+                Some(endpoint) => format!("{} at {endpoint}", self.url()),
+                None => self.url(),
+            },
+            DestinationAddress::Directory { .. } | DestinationAddress::Sftp(_) => self.url(),
+        }
+    }
+
     /// The address as it is shown and typed.
     pub fn url(&self) -> String {
         match &self.address {
@@ -173,6 +233,7 @@ impl DestinationSettings {
                 Some(prefix) => format!("s3://{}/{prefix}", s3.bucket),
                 None => format!("s3://{}", s3.bucket),
             },
+            DestinationAddress::Sftp(sftp) => sftp.url(),
         }
     }
 }

@@ -25,7 +25,7 @@ fn destination(settings: &str) -> Destination {
 fn s3_of(settings: &DestinationSettings) -> &S3Settings {
     match &settings.address {
         DestinationAddress::S3(s3) => s3,
-        other @ DestinationAddress::Directory { .. } => panic!("{other:?}"),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -82,6 +82,61 @@ fn a_directory_is_a_destination_too() {
 }
 
 #[test]
+fn a_directory_at_an_sftp_server_is_a_destination_too() {
+    let address = "url = \"sftp://u1@box:23/srv/db/\"\n";
+    let usual = destination(address);
+    assert_eq!(usual.settings.url(), "sftp://u1@box:23/srv/db");
+    let full = destination(&format!(
+        "{address}credential = \"ssh-key\"\nknown_hosts_file = \"/etc/pgbackupd/known_hosts\"\n\
+         ssh_config_file = \"/etc/pgbackupd/ssh_config\""
+    ));
+    let DestinationAddress::Sftp(sftp) = full.settings.address else {
+        panic!("an SFTP server")
+    };
+    assert_eq!(
+        sftp.identity,
+        Some(PasswordSource::Credential("ssh-key".to_owned()))
+    );
+    assert_eq!(
+        sftp.known_hosts_file,
+        Some("/etc/pgbackupd/known_hosts".into())
+    );
+    assert_eq!(
+        sftp.ssh_config_file,
+        Some("/etc/pgbackupd/ssh_config".into())
+    );
+    for text in [
+        "sftp://box",
+        "sftp://box/",
+        "sftp://a%40b@[::1]:22/~/in home",
+        "sftp://box/100%25 %3F%23",
+        "sftp://box/x",
+    ] {
+        let shown = destination(&format!("url = \"{text}\"")).settings.url();
+        assert_eq!(shown, text);
+    }
+}
+
+#[test]
+fn a_key_of_sshs_is_in_one_place_and_closed_to_others() {
+    let key = tempfile::NamedTempFile::new().unwrap();
+    let path = key.path().display();
+    let address = "database = \"a\"\n[destinations.d]\nurl = \"sftp://box/x\"\n";
+    let both = format!("{address}credential = \"c\"\nidentity_file = \"{path}\"");
+    let message = refused(&both);
+    let what = "both identity_file and credential are set";
+    assert!(message.contains(what), "{message}");
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    key.as_file().set_permissions(open).unwrap();
+    let message = refused(&format!("{address}identity_file = \"{path}\""));
+    assert!(message.contains("can be read by others"), "{message}");
+    assert!(
+        message.contains("destinations.d.identity_file"),
+        "{message}"
+    );
+}
+
+#[test]
 fn an_address_alone_is_completed_from_the_usual_environment() {
     let of = |variables: &[(&str, &str)]| {
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
@@ -123,7 +178,7 @@ fn what_cannot_be_meant_is_refused_with_the_way_out() {
         ),
         (
             "url = \"/mnt\"",
-            "begins with s3:// or file:///",
+            "begins with s3://, sftp:// or file:///",
             "file:///PATH",
         ),
         (
@@ -142,7 +197,11 @@ fn what_cannot_be_meant_is_refused_with_the_way_out() {
             "another bucket",
         ),
         ("url = \"file:///mnt/x\"", "no recipient", "key generate"),
-        ("url = \"https://h/x\"", "begins with s3:// or file:///", ""),
+        (
+            "url = \"https://h/x\"",
+            "begins with s3://, sftp:// or file:///",
+            "",
+        ),
         ("url = \"file:///\"", "the path of a directory", ""),
         ("url = \"file://host/x\"", "the path of a directory", ""),
         ("url = \"s3://b\"", "the name of a bucket", ""),
@@ -174,6 +233,31 @@ fn what_cannot_be_meant_is_refused_with_the_way_out() {
             &format!("{KEYS}mounted = true"),
             "file:// has mounted",
             "remove it",
+        ),
+        (
+            "url = \"sftp://box/x\"\nregion = \"y\"",
+            "s3:// has region",
+            "remove it",
+        ),
+        (
+            &format!("{KEYS}known_hosts_file = \"/etc/x\""),
+            "sftp:// has known_hosts_file",
+            "remove it",
+        ),
+        (
+            "url = \"sftp://box/x\"\nknown_hosts_file = \"/etc/$x\"",
+            "ssh cannot be given a path",
+            "rename",
+        ),
+        (
+            "url = \"sftp://u:hunter2@box/x\"",
+            "a password is in the address",
+            "sftp://USER@HOST/PATH",
+        ),
+        (
+            "url = \"sftp://box/x\"\n[destinations.e]\nurl = \"sftp://box/x/\"",
+            "the destination d is at the same place",
+            "another bucket",
         ),
         (
             "url = \"file:///x\"\nregion = \"y\"",

@@ -109,3 +109,116 @@ fn a_verification_reads_everything_for_four_hours_unless_it_is_reported_otherwis
     let both = "older_than = \"6 days\"\nbudget = \"90 minutes\"";
     assert_eq!(verification(both), (6 * 24 * hour, 90 * hour / 60));
 }
+
+/// A configuration with two destinations, and these settings of jobs.
+fn with_destinations(jobs: &str) -> String {
+    let destination =
+        |name: &str| format!("[destinations.{name}]\nurl = \"file:///mnt/{name}\"\nplain = true\n");
+    format!(
+        "database = \"a\"\n{jobs}\n{}{}",
+        destination("far"),
+        destination("nas")
+    )
+}
+
+#[test]
+fn copies_are_verified_by_default_wherever_no_other_job_does() {
+    let verified = |jobs: &str| -> Vec<(String, Vec<String>)> {
+        let jobs = accepted(&with_destinations(jobs)).plan.jobs.into_iter();
+        let of_copies = jobs.filter_map(|job| match job.kind {
+            JobKind::VerifyCopies(verification) => Some((job.name, verification.destinations)),
+            _ => None,
+        });
+        of_copies.collect()
+    };
+    let named = |name: &str, to: &[&str]| {
+        (
+            name.to_owned(),
+            to.iter().map(|one| (*one).to_owned()).collect::<Vec<_>>(),
+        )
+    };
+    let own = "[jobs.x]\nkind = \"verify\"\nschedule = \"@daily\"\n";
+    for (jobs, expected) in [
+        (String::new(), vec![named("verify_copies", &["far", "nas"])]),
+        ("[jobs.verify_copies]\nenabled = false".to_owned(), vec![]),
+        // Of backups here.
+        (
+            own.to_owned(),
+            vec![named("verify_copies", &["far", "nas"])],
+        ),
+        (
+            format!("{own}destinations = [\"nas\"]"),
+            vec![named("verify_copies", &["far"]), named("x", &["nas"])],
+        ),
+        (
+            format!("{own}destinations = [\"nas\", \"far\"]"),
+            vec![named("x", &["nas", "far"])],
+        ),
+        // One that is switched off says that nobody verifies there.
+        (
+            format!("{own}destinations = [\"nas\"]\nenabled = false"),
+            vec![named("verify_copies", &["far"])],
+        ),
+    ] {
+        assert_eq!(verified(&jobs), expected, "{jobs}");
+    }
+    let jobs = accepted("database = \"a\"").plan.jobs;
+    assert!(
+        jobs.iter().all(|job| job.name != "verify_copies"),
+        "{jobs:?}"
+    );
+}
+
+#[test]
+fn a_verification_of_copies_has_a_budget_of_time_and_bytes() {
+    let budget = |text: &str| {
+        let text = with_destinations(&format!("[jobs.verify_copies]\n{text}"));
+        let mut jobs = accepted(&text).plan.jobs.into_iter();
+        let job = jobs.find(|job| job.name == "verify_copies").unwrap();
+        let JobKind::VerifyCopies(verification) = job.kind else {
+            panic!("{:?}", job.kind);
+        };
+        (verification.budget.time, verification.budget.bytes)
+    };
+    let hour = Duration::from_secs(60 * 60);
+    assert_eq!(budget(""), (4 * hour, Some(100_000_000_000)));
+    let both = "budget = \"2 hours\"\nbudget_bytes = \"50 GB\"";
+    assert_eq!(budget(both), (2 * hour, Some(50_000_000_000)));
+}
+
+#[test]
+fn settings_of_copies_are_refused_where_they_mean_nothing() {
+    for (jobs, place, expected) in [
+        (
+            "[jobs.verify_copies]\nolder_than = \"6 days\"",
+            "older_than",
+            "a verify job of copies reads the newest of each series",
+        ),
+        (
+            "[jobs.verify]\nbudget_bytes = \"1 GB\"",
+            "budget_bytes",
+            "only a verify job of copies downloads",
+        ),
+        (
+            "[jobs.prune]\nbudget_bytes = \"1 GB\"",
+            "budget_bytes",
+            "only a verify job",
+        ),
+        (
+            "[jobs.drill]\ndestinations = [\"nas\"]",
+            "destinations",
+            "only a copy or verify job has destinations",
+        ),
+        (
+            "[jobs.verify_copies]\ndestinations = [\"nsa\"]",
+            "destinations",
+            "there is no destination \"nsa\"",
+        ),
+    ] {
+        let message = refused(&with_destinations(jobs));
+        assert!(
+            message.contains(place) && message.contains(expected),
+            "{jobs}: {message}"
+        );
+    }
+}

@@ -235,6 +235,31 @@ fn several_manifests_of_a_run_are_one_copy_and_a_whole_one_serves() {
     );
 }
 
+/// At a store whose puts are not atomic, a kill leaves an empty file under the name of a manifest.
+#[test]
+fn an_empty_manifest_is_in_nobodys_way_once_there_is_a_whole_one_of_its_run() {
+    let host = Host::new();
+    let mut manifest = host.small();
+    let torn = host.put(&manifest, &host.signer);
+    host.store.put(&torn, "");
+    let catalogue = read(&host);
+    assert_eq!(
+        catalogue.unexpected.len(),
+        1,
+        "it is shown while it is alone"
+    );
+    assert!(catalogue.unclaimed.iter().all(|one| one.has_manifest));
+    manifest.attempt = Uuid::now_v7();
+    host.put(&manifest, &host.signer);
+    let catalogue = read(&host);
+    assert_eq!(catalogue.copies.len(), 1);
+    assert_eq!(catalogue.unexpected, []);
+    let unclaimed = catalogue.unclaimed.iter();
+    let unclaimed: Vec<&Key> = unclaimed.map(|one| &one.listed.key).collect();
+    assert!(unclaimed.contains(&&torn), "{unclaimed:?}");
+    assert!(unclaimed.contains(&&signature_of(&torn)), "{unclaimed:?}");
+}
+
 fn fresh_of(file: &str) -> crate::copies::VolumeName {
     crate::copies::VolumeName::fresh(file, 1, false)
 }

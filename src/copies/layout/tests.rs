@@ -1,6 +1,8 @@
 use chrono::{TimeZone as _, Utc};
 
-use super::{LayoutError, Place, host, host_of, server_of, status, status_at, status_time};
+use super::{
+    LayoutError, Place, host, host_of, server_of, status, status_at, status_signature, status_time,
+};
 use crate::destination::Key;
 
 #[test]
@@ -56,6 +58,12 @@ fn what_belongs_to_a_host_reads_back() {
     let key = status_at(name, at + chrono::TimeDelta::milliseconds(5)).unwrap();
     assert_eq!(key.as_str(), "v1/db=201/status/20261130T091944Z.json");
     assert_eq!(status_time(&key), Some(at));
+    let signature = status_signature(&key).unwrap();
+    assert_eq!(signature.as_str(), format!("{key}.sig"));
+    assert_eq!(
+        (status_time(&signature), status_signature(&signature)),
+        (None, None)
+    );
     assert!(key.as_str().starts_with(status(name).unwrap().as_str()));
     for text in [
         "v1/a/status/x.json",

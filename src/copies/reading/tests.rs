@@ -79,6 +79,7 @@ fn who_has_copies_is_found_from_the_folders() {
         "v1/RESTORE.txt",
         "v1/db=202/main/app/x",
         "v1/db1/status/20261130T000000Z.json",
+        "v1/db1/probe/object",
         "v1/db1/second/app/x",
         "v1/=zz/main/app/x",
     ] {

@@ -8,7 +8,7 @@ use super::Run;
 use crate::daemon::service_log::clock;
 use crate::display::{counted, duration, one_line, size};
 use crate::emit;
-use crate::jobs::VerifyReport;
+use crate::jobs::{VerifyCopiesReport, VerifyReport};
 
 impl Run<'_> {
     /// Backups were checked. Damage is an error whatever else was found.
@@ -71,6 +71,61 @@ impl Run<'_> {
                 report.unchecked.len(),
                 duration(took)
             );
+        }
+    }
+
+    /// Copies were checked. Damage is an error whatever else was found.
+    pub(in crate::daemon) fn verified_copies(&self, report: &VerifyCopiesReport, took: Duration) {
+        let _entered = self.span.enter();
+        let destination = &report.destination;
+        for (backup, what) in report.damaged() {
+            emit!(
+                CopyDamaged,
+                { backup = %backup, destination = %destination, },
+                "the copy of {backup} of {} at {destination} is DAMAGED: {what}",
+                self.database()
+            );
+        }
+        for (backup, why) in &report.unread {
+            emit!(
+                RunWarning,
+                { backup = %backup, destination = %destination, },
+                "the copy of {backup} at {destination} could not be read: {why}"
+            );
+        }
+        if report.left > 0 {
+            emit!(
+                RunWarning,
+                { left = report.left, },
+                "{}: {} did not fit into the job's budget; {} first in the next run",
+                self.name(),
+                counted(report.left, "copy", "copies"),
+                if report.left == 1 { "it comes" } else { "they come" },
+            );
+        }
+        let (seconds, sentence) = (took.as_secs_f64(), report.sentence());
+        match report.failure() {
+            None if report.findings.is_empty() => tracing::info!("{}: {sentence}", self.name()),
+            None => emit!(
+                RunSucceeded,
+                { outcome = "succeeded", bytes = report.bytes(), seconds = seconds, },
+                "{} succeeded (job {}): {sentence}, in {}",
+                self.name(),
+                self.subject.job,
+                duration(took)
+            ),
+            Some(_) => emit!(
+                RunFailed,
+                { outcome = "failed", bytes = report.bytes(), seconds = seconds, },
+                "{} FAILED (job {}): {sentence}, {} not read, in {}",
+                self.name(),
+                self.subject.job,
+                report.unread.len(),
+                duration(took)
+            ),
+        }
+        for warning in &report.warnings {
+            emit!(RunWarning, {}, "{}: {warning}", self.name());
         }
     }
 

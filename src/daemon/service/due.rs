@@ -138,6 +138,7 @@ impl Service {
             }
             Outcome::TriedDefinitions(report) => run.tried_definitions(report.as_deref(), took),
             Outcome::Verified(report) => run.verified(&report, took),
+            Outcome::VerifiedCopies(report) => run.verified_copies(&report, took),
             Outcome::Drilled(report) => run.drilled(report.as_deref(), took),
             Outcome::Pruned(report) => run.pruned(&report, took),
             Outcome::Copied(report) => run.copied(&report, took),
@@ -307,6 +308,7 @@ impl Service {
             database: database.clone(),
             operation,
             series: series.cloned(),
+            destination: work.task.destination().map(str::to_owned),
             span,
         };
         self.writers.skips.give(directory, run, reason);

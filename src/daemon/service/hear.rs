@@ -41,6 +41,7 @@ fn failure(outcome: &Outcome) -> Option<String> {
         Outcome::Drilled(None) => Some("there is no intact backup to restore".to_owned()),
         Outcome::Drilled(Some(report)) => report.outcome.sentence(),
         Outcome::Copied(report) => report.failure(),
+        Outcome::VerifiedCopies(report) => report.failure(),
         Outcome::BackedUp(_) | Outcome::TriedDefinitions(_) | Outcome::Pruned(_) => None,
     }
 }

@@ -143,6 +143,7 @@ impl Queue {
                 server: subject.server.clone(),
                 database: subject.database.clone()?,
                 job: subject.job.clone(),
+                kind: running.work.task.kind().to_owned(),
                 bytes: running.progress.stored_bytes(),
             })
         });

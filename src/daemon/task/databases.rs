@@ -116,6 +116,17 @@ impl Task {
         let backup_directory = backup_directory.clone();
         match &self.job.kind {
             JobKind::Verify(verification) => vec![Action::Verify(backup_directory, *verification)],
+            JobKind::VerifyCopies(verification) => self
+                .plan
+                .destinations
+                .iter()
+                .filter(|destination| verification.destinations.contains(&destination.name))
+                .filter(|destination| destination.takes(server, &backup_directory.database))
+                .map(|destination| {
+                    let name = destination.name.clone();
+                    Action::VerifyCopies(backup_directory.clone(), name, verification.budget)
+                })
+                .collect(),
             JobKind::Drill(choice) => vec![Action::Drill(backup_directory, *choice)],
             JobKind::Copy(to) => self
                 .plan

@@ -66,7 +66,7 @@ impl Place<'_> {
 
 impl Disk {
     /// Opens the root, where it may be used.
-    fn open(&self) -> Result<OwnedFd, DiskFault> {
+    pub(super) fn open(&self) -> Result<OwnedFd, DiskFault> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::openat(CWD, &self.root, flags, Mode::empty())
             .map_err(|errno| DiskFault::of_root(errno, &self.root))?;

@@ -27,6 +27,9 @@ use crate::destination::{Listed, ObjectFacts};
 /// Whole objects are not longer than this, in bytes: a volume has 16 MiB.
 const LARGEST: usize = 64 << 20;
 
+/// No document that a store answers with is longer than this, in bytes: a page has 1,000 entries.
+const LARGEST_DOCUMENT: usize = 16 << 20;
+
 /// A bucket.
 pub(super) struct Bucket {
     settings: S3Settings,
@@ -37,6 +40,9 @@ pub(super) struct Bucket {
 
 /// The headers of a request.
 type Headers<'h> = &'h [(&'static str, String)];
+
+/// The query of a request: names and values.
+pub(super) type Query<'q> = &'q [(&'q str, &'q str)];
 
 /// What is to be put, and its SHA-256.
 pub(super) struct Content<'b> {
@@ -79,7 +85,7 @@ impl Bucket {
     }
 
     /// A key of ours in the bucket.
-    fn in_bucket(&self, key: &Key) -> String {
+    pub(super) fn in_bucket(&self, key: &Key) -> String {
         match &self.settings.prefix {
             Some(prefix) => format!("{prefix}/{key}"),
             None => key.to_string(),
@@ -92,8 +98,7 @@ impl Bucket {
     }
 
     /// A key in the bucket as a key of ours; none for what is not ours.
-    fn key(&self, path: &Path) -> Option<Key> {
-        let whole = path.as_ref();
+    pub(super) fn own_key(&self, whole: &str) -> Option<Key> {
         let rest = match &self.settings.prefix {
             Some(prefix) => whole.strip_prefix(prefix.as_str())?.strip_prefix('/')?,
             None => whole,
@@ -112,16 +117,48 @@ impl Bucket {
         headers: Headers<'_>,
         content: Option<&Content<'_>>,
     ) -> Result<HttpResponse, Fault> {
+        self.ask_of((method, key, &[]), headers, content).await
+    }
+
+    /// The same with a query, such as of a version.
+    pub(super) async fn ask_of(
+        &self,
+        (method, key, query): (Method, &Key, Query<'_>),
+        headers: Headers<'_>,
+        content: Option<&Content<'_>>,
+    ) -> Result<HttpResponse, Fault> {
         // Of the characters of a key, the signature wants this one alone escaped.
         let path = self.in_bucket(key).replace('=', "%3D");
+        let address = format!("{}/{path}{}", self.url, query_text(query));
+        self.send((method, &address), headers, content).await
+    }
+
+    /// Asks the bucket itself, and reads the answer's document.
+    pub(super) async fn ask_bucket(&self, query: Query<'_>) -> Result<Vec<u8>, Fault> {
+        // The bucket's own address ends in a slash where its name is in that of the host.
+        let slash = if self.settings.path_style { "" } else { "/" };
+        let address = format!("{}{slash}{}", self.url, query_text(query));
+        let answer = self.send((Method::GET, &address), &[], None).await?;
+        let document = read(answer.into_body(), LARGEST_DOCUMENT).await?;
+        if document.len() > LARGEST_DOCUMENT {
+            return Err(Fault::damaged("the store's answer is too long"));
+        }
+        Ok(document)
+    }
+
+    /// Signs a request and sends it.
+    async fn send(
+        &self,
+        (method, address): (Method, &str),
+        headers: Headers<'_>,
+        content: Option<&Content<'_>>,
+    ) -> Result<HttpResponse, Fault> {
         let body = content.map_or_else(HttpRequestBody::empty, |one| one.body.clone().into());
         let mut request = HttpRequest::new(body);
         let invalid =
             |what: &str| Fault::Judged(DestinationErrorKind::Settings, format!("invalid {what}"));
         *request.method_mut() = method;
-        *request.uri_mut() = format!("{}/{path}", self.url)
-            .parse()
-            .map_err(|_| invalid("address"))?;
+        *request.uri_mut() = address.parse().map_err(|_| invalid("address"))?;
         for (name, value) in headers {
             let value = HeaderValue::from_str(value).map_err(|_| invalid(name))?;
             request
@@ -156,14 +193,19 @@ impl Bucket {
         }
     }
 
-    /// Reads an object, or a range of it, which is not empty.
-    pub(super) async fn get(&self, key: &Key, range: Option<&Range<u64>>) -> Result<Bytes, Fault> {
+    /// Reads an object, or a range of it, which is not empty. The query can name a version.
+    pub(super) async fn get(
+        &self,
+        (key, query): (&Key, Query<'_>),
+        range: Option<&Range<u64>>,
+    ) -> Result<Bytes, Fault> {
         let range_header = range.map(|range| format!("bytes={}-{}", range.start, range.end - 1));
         let headers: Vec<_> = range_header
             .map(|text| ("range", text))
             .into_iter()
             .collect();
-        let answer = self.ask((Method::GET, key), &headers, None).await?;
+        let asked = (Method::GET, key, query);
+        let answer = self.ask_of(asked, &headers, None).await?;
         if range.is_some() && answer.status().as_u16() != 206 {
             return Err(Fault::damaged(
                 "the store gave the whole object in place of a part",
@@ -189,12 +231,23 @@ impl Bucket {
 
     /// Puts an object under a key that has none.
     pub(super) async fn put(&self, key: &Key, content: &Content<'_>) -> Result<Taken, Fault> {
+        let is_new = ("if-none-match", "*".to_owned());
+        self.put_if(key, content, Some(is_new)).await
+    }
+
+    /// Puts an object on a condition, or on none.
+    pub(super) async fn put_if(
+        &self,
+        key: &Key,
+        content: &Content<'_>,
+        condition: Option<(&'static str, String)>,
+    ) -> Result<Taken, Fault> {
         let sha256 = BASE64.encode(&content.sha256);
         let mut headers = vec![
-            ("if-none-match", "*".to_owned()),
             ("x-amz-checksum-sha256", sha256.clone()),
             ("x-amz-sdk-checksum-algorithm", "SHA256".to_owned()),
         ];
+        headers.extend(condition);
         if let Some(class) = &self.settings.storage_class {
             headers.push(("x-amz-storage-class", class.clone()));
         }
@@ -241,7 +294,7 @@ impl Bucket {
         let mut listed = Vec::new();
         while let Some(one) = found.next().await {
             let one = one.map_err(|error| Fault::of(&error))?;
-            listed.extend(self.key(&one.location).map(|key| Listed {
+            listed.extend(self.own_key(one.location.as_ref()).map(|key| Listed {
                 key,
                 bytes: one.size,
                 modified: one.last_modified,
@@ -258,7 +311,15 @@ impl Bucket {
             .await;
         let found = found.map_err(|error| Fault::of(&error))?;
         let folders = found.common_prefixes.iter();
-        Ok(folders.filter_map(|path| self.key(path)).collect())
+        Ok(folders
+            .filter_map(|path| self.own_key(path.as_ref()))
+            .collect())
+    }
+
+    /// Whether it is Google's.
+    pub(super) fn is_google(&self) -> bool {
+        let endpoint = self.settings.endpoint.as_deref().unwrap_or_default();
+        endpoint.ends_with("storage.googleapis.com")
     }
 
     /// How far the store's clock was ahead at its last answer.
@@ -267,12 +328,12 @@ impl Bucket {
     }
 }
 
-fn header<'a>(answer: &'a HttpResponse, name: &str) -> Option<&'a str> {
+pub(super) fn header<'a>(answer: &'a HttpResponse, name: &str) -> Option<&'a str> {
     answer.headers().get(name)?.to_str().ok()
 }
 
 /// The version; buckets without versions say `null`, or nothing.
-fn version_of(answer: &HttpResponse) -> Option<String> {
+pub(super) fn version_of(answer: &HttpResponse) -> Option<String> {
     let version = header(answer, "x-amz-version-id")?;
     (version != "null").then(|| version.to_owned())
 }
@@ -294,6 +355,27 @@ fn facts_of(answer: &HttpResponse) -> Result<ObjectFacts, Fault> {
         modified: modified.with_timezone(&Utc),
         version: version_of(answer),
     })
+}
+
+/// A query as it is sent and signed: everything escaped that the signature wants escaped.
+fn query_text(query: Query<'_>) -> String {
+    use std::fmt::Write as _;
+    let mut text = String::new();
+    for (name, value) in query {
+        let sign = if text.is_empty() { '?' } else { '&' };
+        text.push(sign);
+        text.push_str(name);
+        text.push('=');
+        for byte in value.bytes() {
+            if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
+                text.push(byte.into());
+            } else {
+                // Writing to a string does not fail.
+                let _ = write!(text, "%{byte:02X}");
+            }
+        }
+    }
+    text
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {

@@ -135,6 +135,14 @@ impl Refusal {
         }
     }
 
+    /// Whether the store knows the key, and its policy forbids the request.
+    pub(super) fn is_denial(&self) -> bool {
+        match self.code.as_deref() {
+            Some(code) => code == "AccessDenied",
+            None => self.status == 403,
+        }
+    }
+
     /// Whether the same request may succeed later.
     fn may_pass(&self) -> bool {
         matches!(
@@ -213,6 +221,18 @@ impl Fault {
             Self::Refused(refusal) => refusal.hint(),
             Self::Unreachable(_) | Self::Judged(..) => "",
         };
+        self.with_hint(doing, hint)
+    }
+
+    /// The same of a request that needs further permissions, which `needed` says how to give.
+    pub(super) fn while_needing(self, doing: String, needed: &str) -> DestinationError {
+        match &self {
+            Self::Refused(refusal) if refusal.is_denial() => self.with_hint(doing, needed),
+            _ => self.while_doing(doing),
+        }
+    }
+
+    fn with_hint(self, doing: String, hint: &str) -> DestinationError {
         let hint = if hint.is_empty() {
             String::new()
         } else {

@@ -12,7 +12,7 @@ use crate::copies::{CopyName, Place, Signer};
 use crate::jobs::error::JobError;
 use crate::jobs::run::Run;
 use crate::policy::{Copies, CopyRules, Copyable, Keeping, Rules, Series, due_copies};
-use crate::repository::Entry;
+use crate::repository::{Entry, Repository};
 
 /// A destination that was looked at.
 pub(super) struct Visit<'a> {
@@ -32,12 +32,13 @@ impl Visit<'_> {
     /// As [`copy`](super::copy).
     pub(super) async fn copy_all(
         &self,
+        local: &Local<'_>,
         (memory, report): (&mut Memory, &mut CopyReport),
     ) -> Result<(), JobError> {
         let (run, request) = (self.run, self.request);
         let repository = &request.backup_directory.repository;
-        let local = Local::look(run.context, repository, &repository.catalogue()?)?;
         let mut passed_over: BTreeSet<Uuid> = BTreeSet::new();
+        report.warnings.extend(self.dated_ahead(repository)?);
         loop {
             let catalogue = repository.catalogue()?;
             let there = local.candidates(memory);
@@ -45,7 +46,7 @@ impl Visit<'_> {
                 there: &there,
                 passed_over: &passed_over,
             };
-            let Some(entry) = self.next_due(&catalogue.backups, &local, known) else {
+            let Some(entry) = self.next_due(&catalogue.backups, local, known) else {
                 return Ok(());
             };
             // Each copy is a run of its own on record.
@@ -71,6 +72,24 @@ impl Visit<'_> {
         }
     }
 
+    /// The backups that are not copied because of their dates, one sentence each.
+    fn dated_ahead(&self, repository: &Repository) -> Result<Vec<String>, JobError> {
+        let now = Utc::now();
+        let backups = repository.catalogue()?.backups;
+        let ahead = backups.iter().filter(|entry| {
+            entry.started.to_utc() > now
+                && self.request.destination.takes_series(&entry.stem.series)
+        });
+        let sentence = |entry: &Entry| {
+            format!(
+                "{} is not copied: it is dated after now, and its copy would count for nothing\n\
+                 hint: if the clock was wrong when it was made, remove it once there is a newer backup",
+                entry.stem
+            )
+        };
+        Ok(ahead.map(sentence).collect())
+    }
+
     /// The backup that is copied next, if any is due.
     fn next_due<'a>(
         &self,
@@ -85,7 +104,11 @@ impl Visit<'_> {
             .collect();
         let rules = CopyRules {
             series: &self.request.destination.series,
-            backfill: self.request.destination.backfill,
+            backfill: self
+                .run
+                .context
+                .retention
+                .backfill(self.request.destination),
             keeping: self.keeping(),
         };
         let next = *due_copies(&copyable, rules, copies).first()?;

@@ -1,13 +1,14 @@
 //! What a run knows of the copies of a database's backups at the destination.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use crate::copies::{Catalogue, Copy, CopyName, Object, Place, Sha256Sum};
-use crate::policy::CopyState;
-use crate::repository::{CopyFailure, KnownCopies, KnownCopy, KnownManifest, Stem};
+use super::recipients::Encrypted;
+use crate::copies::{Catalogue, Copy, CopyName, Object, Place, Sha256Sum, SignedManifest};
+use crate::jobs::copy_listing::{Doubt, Listing, take_listing};
+use crate::repository::{CopyFailure, KnownCopies, KnownCopy, Stem};
 
 /// What is there, and the manifest that was put last.
 pub(super) struct Memory {
@@ -18,6 +19,8 @@ pub(super) struct Memory {
     pub(super) sequence: u64,
     /// Its SHA-256.
     pub(super) previous: Option<Sha256Sum>,
+    /// The encrypted copies that were there before.
+    pub(super) encrypted: Encrypted,
 }
 
 /// A copy that is there.
@@ -35,27 +38,39 @@ pub(super) struct Present {
     pub(super) is_partial: bool,
     /// Whether the backup was pinned when it was copied.
     pub(super) was_pinned: bool,
-    /// Whether a fact at the destination pins it.
-    pub(super) is_pinned_there: bool,
+    /// Whether the facts at the destination pin it; none without such a fact.
+    pub(super) pinned_by_fact: Option<bool>,
     /// Whether a manifest lies under its name whose signature is not trusted.
     pub(super) is_contested: bool,
+    /// The numbers of its manifests.
+    pub(super) sequences: Vec<u64>,
 }
 
 impl Present {
-    fn new(copy: &Copy, is_contested: bool) -> Self {
+    pub(super) fn new(copy: &Copy, is_contested: bool) -> Self {
         let manifest = &copy.manifest.manifest;
-        // The facts settle it, where there are any.
         let has_facts = !copy.superseded_by_next().is_empty();
         Self {
             stem: copy.name.stem().clone(),
             started: manifest.started.to_utc(),
             is_complete: copy.is_complete(),
             is_partial: manifest.is_partial,
-            was_pinned: manifest.is_pinned,
-            is_pinned_there: has_facts && copy.is_pinned,
+            was_pinned: if has_facts {
+                manifest.is_pinned
+            } else {
+                // By any of its manifests.
+                copy.is_pinned
+            },
+            pinned_by_fact: has_facts.then_some(copy.is_pinned),
             is_contested,
+            sequences: signed(copy).map(|one| one.manifest.sequence).collect(),
         }
     }
+}
+
+/// All manifests of a copy.
+fn signed(copy: &Copy) -> impl Iterator<Item = &SignedManifest> {
+    copy.others.iter().chain([&copy.manifest])
 }
 
 impl Memory {
@@ -65,16 +80,19 @@ impl Memory {
             there: BTreeMap::new(),
             sequence: 0,
             previous: None,
+            encrypted: Encrypted::default(),
         }
     }
 
-    /// Takes in what the destination has, as it has answered now. How far a copy was proved is remembered;
-    /// of one that was not known, only that it is there.
-    pub(super) fn take_in(&mut self, (place, there): (&Place, &Catalogue), now: DateTime<Utc>) {
-        let before = std::mem::take(&mut self.known.copies);
+    /// Takes in what the destination has, as it has answered now; gives what it is to be asked for by its key.
+    /// `of` is what the manifests are numbered in.
+    pub(super) fn take_in(&mut self, listing: &Listing<'_>, of: &str) -> Vec<Doubt> {
+        let (place, there) = (listing.place, listing.there);
+        let doubts = take_listing(&mut self.known, listing);
         self.there.clear();
+        self.encrypted = Encrypted::of(there);
         for copy in &there.copies {
-            for signed in copy.others.iter().chain([&copy.manifest]) {
+            for signed in signed(copy) {
                 if signed.manifest.sequence > self.sequence {
                     self.sequence = signed.manifest.sequence;
                     self.previous = Some(signed.sha256);
@@ -83,42 +101,29 @@ impl Memory {
             let run = copy.name.run();
             let is_contested = is_contested(place, there, &copy.name);
             self.there.insert(run, Present::new(copy, is_contested));
-            if !copy.is_complete() {
-                continue;
-            }
-            let (manifest, stored) = (&copy.manifest.manifest, copy.manifest.stored);
-            let mut known = before.get(&run).cloned().unwrap_or_else(|| KnownCopy {
-                backup: copy.name.stem().to_string(),
-                series: manifest.series.clone(),
-                started: manifest.started.to_utc(),
-                bytes: manifest.bytes(),
-                copied: stored,
-                state: CopyState::Sent,
-                proved: stored,
-                read: None,
-                damage: None,
-                replaced: None,
-                manifest: None,
-            });
-            known.manifest = Some(KnownManifest {
-                key: copy.manifest.key.to_string(),
-                sha256: copy.manifest.sha256.to_string(),
-            });
-            self.known.copies.insert(run, known);
         }
-        self.known.asked = Some(now);
+        let sequences = self.there.values().flat_map(|one| &one.sequences);
+        let sequences: BTreeSet<u64> = sequences.copied().collect();
+        self.known.look_for_gaps(of, (&sequences, listing.at));
+        doubts
     }
 
     /// Takes down a copy that was made.
     pub(super) fn add(&mut self, run: Uuid, known: KnownCopy, there: Present) {
+        for sequence in &there.sequences {
+            self.known.numbers.put(*sequence);
+        }
         self.known.copies.insert(run, known);
+        self.known.absent.remove(&run);
         self.there.insert(run, there);
     }
 
     /// A copy is there no longer.
     pub(super) fn forget(&mut self, run: Uuid) {
         self.known.copies.remove(&run);
-        self.there.remove(&run);
+        if let Some(there) = self.there.remove(&run) {
+            self.known.numbers.removed(&there.sequences);
+        }
     }
 
     /// A run has failed.
@@ -133,7 +138,7 @@ impl Memory {
 }
 
 /// Whether a manifest that is not trusted lies under the name of a copy.
-fn is_contested(place: &Place, there: &Catalogue, copy: &CopyName) -> bool {
+pub(in crate::jobs) fn is_contested(place: &Place, there: &Catalogue, copy: &CopyName) -> bool {
     there.unexpected.iter().any(|unexpected| {
         matches!(
             place.parse(&unexpected.key),

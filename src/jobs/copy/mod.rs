@@ -7,9 +7,13 @@
 mod due;
 mod local;
 mod memory;
+mod objects;
 mod one;
-mod pace;
+mod orphans;
+mod pins;
+mod prune_own;
 mod read_back;
+mod recipients;
 mod retention;
 mod seal;
 mod source;
@@ -18,30 +22,38 @@ mod upload;
 use std::path::Path;
 use std::sync::Arc;
 
-use chrono::{TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
+use super::copy_listing::{Listing, clock_reading, settle_doubts};
 use super::error::JobError;
+use super::pace::Pace;
 use super::record::close_dead_runs;
 use super::run::Run;
 use super::target::BackupDirectory;
-use crate::config::{Destination, Job, Plan};
+use crate::config::{Destination, DestinationSettings, Job, Plan};
 use crate::copies::{
-    CLOCK_TOLERANCE, Catalogue, CopyName, ManifestCache, Place, RESTORE_TEXT, Signer,
+    CLOCK_TOLERANCE, Catalogue, Copy, CopyName, ManifestCache, Place, RESTORE_TEXT, Signer,
     TrustedSigners, layout, read_catalogue,
 };
-use crate::destination::{self, DestinationErrorKind, Store};
+use crate::destination::{self, DestinationErrorKind, ObjectFacts, Store};
 use crate::display::{counted, rough_span, size};
-use crate::policy::CopyState;
+use crate::policy::{CopyState, ignores_conditions};
 use crate::recipient::Recipient;
 use crate::repository::{
-    Entry, Event, KnownCopies, Lock, Operation, Removal, Stem, host_name, lock_destination,
-    manifest_cache,
+    AdoptedSigners, Entry, Event, KnownCopies, KnownStore, Lock, Operation, Removal, Stem,
+    host_name, lock_destination, manifest_cache,
 };
 use due::Visit;
 use local::Local;
 use memory::Memory;
-use pace::Pace;
+use pins::Pins;
 use retention::Retention;
+
+pub(super) use memory::is_contested;
+pub(super) use objects::{batches, objects};
+pub use pins::PutPin;
+pub use prune_own::prune_copies;
+pub(super) use seal::fingerprints;
 
 /// What is to be copied, and where to.
 #[derive(Clone, Copy, Debug)]
@@ -101,6 +113,8 @@ pub struct CopyReport {
     pub failed: Vec<(Stem, String)>,
     /// Copies that retention removed there, by their backups.
     pub removed: Vec<Removal>,
+    /// Pins and unpins that were put there.
+    pub pins: Vec<PutPin>,
     /// What the operator should know, one sentence each.
     pub warnings: Vec<String>,
 }
@@ -158,8 +172,15 @@ struct OpenDestination {
     name: String,
     store: Arc<dyn Store>,
     pace: Pace,
-    /// Nobody else copies to it meanwhile.
-    _lock: Lock,
+    /// Held by whoever copies to it or removes from it: nobody else does meanwhile.
+    _lock: Option<Lock>,
+}
+
+/// A database's copies at a destination, and what signs for this host.
+struct Link {
+    place: Place,
+    signer: Signer,
+    destination: OpenDestination,
 }
 
 /// The copying of one backup.
@@ -198,6 +219,13 @@ pub async fn copy(run: &Run<'_>, request: CopyRequest<'_>) -> Result<CopyReport,
         Err(error) if error.event() == Event::Interrupted => {}
         Err(error) => memory.fail(now, error.to_string()),
     }
+    if let Some(recipients) = request.recipients {
+        let made = !report.copied.is_empty();
+        let noted = memory
+            .encrypted
+            .take_down((state, destination), recipients, made);
+        report.warnings.extend(noted);
+    }
     if let Err(error) = memory.known.write(state, destination) {
         report.warnings.push(format!(
             "what is known of the copies at {destination} could not be written to {}: {error}",
@@ -215,51 +243,44 @@ async fn copy_what_is_due(
 ) -> Result<(), JobError> {
     let backup_directory = request.backup_directory;
     let repository = &backup_directory.repository;
-    let server = backup_directory.server.as_deref().unwrap_or("main");
-    let state = &run.context.state_directory;
-    let host = match request.host {
-        Some(host) => host.to_owned(),
-        None => host_name(state)?,
-    };
-    let place = Place::new(&host, server, &backup_directory.database)?;
-    let signer = state.join(SIGNER);
-    let signer = Signer::open_or_create(&signer).map_err(|source| JobError::Signer {
-        path: signer.clone(),
-        source,
-    })?;
-    let destination = OpenDestination {
-        name: request.destination.name.clone(),
-        store: destination::open(&request.destination.settings, &run.context.environment)?,
-        pace: Pace::new(request.destination.rate.map(|rate| rate.as_u64())),
-        _lock: lock,
-    };
-    let cache = manifest_cache(state, &destination.name, repository.directory());
-    let looking = look(&destination, &place, &signer, &cache);
-    let there = run.wait_for(looking).await??;
-    report
-        .warnings
-        .extend(unexpected(&there, &destination.name));
-    memory.take_in((&place, &there), Utc::now());
+    let link = connect(run, request, Some(lock))?;
+    let destination = &link.destination;
+    let offset = run.wait_for(destination.store.clock_offset()).await??;
+    memory.known.clock = clock_reading(offset, Utc::now());
+    check_clock(destination, offset)?;
+    let now = Utc::now();
+    let mut there = look(run, request, &link, report).await?;
+    take_in(run, (request, &link), (&there, now), memory).await?;
     let ledger = repository.ledger();
     close_dead_runs(run.context, &ledger, Operation::Copy, NOTHING_COPIED)?;
     let rules = request.destination.retention.rules(&run.context.retention);
     let visit = Visit {
         run,
         request,
-        destination: &destination,
-        signer: &signer,
-        place: &place,
+        destination: &link.destination,
+        signer: &link.signer,
+        place: &link.place,
         rules: rules.as_ref(),
     };
-    visit.copy_all((memory, report)).await?;
+    let local = Local::look(run.context, repository, &repository.catalogue()?)?;
+    // They are small, and need not wait for copies.
+    let pins = Pins { run, link: &link };
+    let (known, reported) = (&mut *memory, &mut *report);
+    pins.put_all((&local, &mut there), (known, reported))
+        .await?;
+    let copied = visit.copy_all(&local, (memory, report)).await;
+    let state = &run.context.state_directory;
+    let warning = take_in_conditions(state, (destination, &request.destination.settings));
+    report.warnings.extend(warning);
+    copied?;
     if !report.failed.is_empty() {
         return Ok(());
     }
     let retention = Retention {
         run,
         backup_directory,
-        destination: &destination,
-        place: &place,
+        destination: &link.destination,
+        place: &link.place,
         there: &there,
     };
     let local = Local::look(run.context, repository, &repository.catalogue()?)?;
@@ -268,32 +289,142 @@ async fn copy_what_is_due(
     retention.give_up_what_is_not_due((memory, report)).await
 }
 
+/// Takes in what the destination had when a listing of it was begun.
+async fn take_in(
+    run: &Run<'_>,
+    (request, link): (CopyRequest<'_>, &Link),
+    (there, at): (&Catalogue, DateTime<Utc>),
+    memory: &mut Memory,
+) -> Result<(), JobError> {
+    let of = numbered(request.destination, &link.place, &link.signer);
+    let listing = Listing {
+        url: &request.destination.settings.url(),
+        place: &link.place,
+        there,
+        at,
+    };
+    let doubts = memory.take_in(&listing, &of);
+    let store = &*link.destination.store;
+    let settling = settle_doubts(store, &mut memory.known, (doubts, at));
+    Ok(run.wait_for(settling).await?)
+}
+
+/// What it takes to put something at a destination in this host's name.
+fn connect(run: &Run<'_>, request: CopyRequest<'_>, lock: Option<Lock>) -> Result<Link, JobError> {
+    let backup_directory = request.backup_directory;
+    let server = backup_directory.server.as_deref().unwrap_or("main");
+    let state = &run.context.state_directory;
+    let host = match request.host {
+        Some(host) => host.to_owned(),
+        None => host_name(state)?,
+    };
+    let path = state.join(SIGNER);
+    let signer = Signer::open_or_create(&path);
+    let destination = request.destination;
+    Ok(Link {
+        place: Place::new(&host, server, &backup_directory.database)?,
+        signer: signer.map_err(|source| JobError::Signer { path, source })?,
+        destination: OpenDestination {
+            name: destination.name.clone(),
+            store: destination::open(&destination.settings, &run.context.environment)?,
+            pace: Pace::new(destination.rate.map(|rate| rate.as_u64())),
+            _lock: lock,
+        },
+    })
+}
+
+/// The copy of this name, of a backup of this database; none if the destination has none.
+///
+/// # Errors
+/// When the destination cannot be used or reached.
+pub async fn find_copy(
+    run: &Run<'_>,
+    request: CopyRequest<'_>,
+    name: &str,
+) -> Result<Option<Copy>, JobError> {
+    let link = connect(run, request, None)?;
+    let there = read(run, request, &link).await?.0;
+    let mut copies = there.copies.into_iter();
+    Ok(copies.find(|copy| copy.is_called(name)))
+}
+
+/// Pins a copy of a backup that is gone here, or takes its pin off; gives whether that changed anything. It is on
+/// record before the destination has it, so that it holds here from the start.
+///
+/// # Errors
+/// When the backup is here, the ledger cannot be written, or the destination does not take it; the next copy run
+/// then puts it.
+pub async fn pin_copy(
+    run: &Run<'_>,
+    request: CopyRequest<'_>,
+    (copy, pinned): (&mut Copy, bool),
+) -> Result<bool, JobError> {
+    let link = connect(run, request, None)?;
+    pins::pin_copy(run, request.backup_directory, &link, (copy, pinned)).await
+}
+
 /// The file of this host's signing key, in the state directory.
 pub const SIGNER: &str = "signer";
+
+/// What the numbers of manifests are of: those at another address or by another key are other ones.
+fn numbered(destination: &Destination, place: &Place, signer: &Signer) -> String {
+    let address = destination.settings.full_address();
+    format!("{address} {place} {}", signer.fingerprint())
+}
 
 /// Completes the sentence that the run could not be recorded.
 const NOTHING_COPIED: &str = "nothing was copied because";
 
 /// What the destination has, by this host's own signature, once it is sure that what is put now will count.
 async fn look(
-    destination: &OpenDestination,
-    place: &Place,
-    signer: &Signer,
-    cache: &Path,
+    run: &Run<'_>,
+    request: CopyRequest<'_>,
+    link: &Link,
+    report: &mut CopyReport,
 ) -> Result<Catalogue, JobError> {
+    run.wait_for(prepare(&link.destination)).await??;
+    let (there, warning) = read(run, request, link).await?;
+    report.warnings.extend(warning);
+    let name = &link.destination.name;
+    report.warnings.extend(unexpected(&there, name));
+    Ok(there)
+}
+
+/// Makes sure that what is put now will count, and that whoever finds it can restore.
+async fn prepare(destination: &OpenDestination) -> Result<(), JobError> {
     let store = &*destination.store;
-    check_clock(destination).await?;
     let text = layout::restore_text();
-    if store.head(&text).await?.is_none() {
+    // Where puts are not atomic, a killed one leaves a part, which another one completes.
+    let is_whole = |found: ObjectFacts| found.bytes >= RESTORE_TEXT.len() as u64;
+    if !store.head(&text).await?.is_some_and(is_whole) {
         match store.put_new(&text, RESTORE_TEXT.into()).await {
-            // Another host was faster.
+            // Another host was faster, or has an older text.
             Err(error) if error.kind == DestinationErrorKind::Exists => {}
             put => drop(put?),
         }
     }
-    let trusted = TrustedSigners::default().with_own(&place.host, signer);
-    let cache = ManifestCache::new(cache);
-    Ok(read_catalogue(store, place, &trusted, Some(&cache)).await?)
+    Ok(())
+}
+
+/// What the destination has by the signatures of this host, and of those that the operator has adopted; with a
+/// warning where these are not known.
+async fn read(
+    run: &Run<'_>,
+    request: CopyRequest<'_>,
+    link: &Link,
+) -> Result<(Catalogue, Option<String>), JobError> {
+    let state = &run.context.state_directory;
+    let name = &link.destination.name;
+    let trusted = TrustedSigners::default().with_own(&link.place.host, &link.signer);
+    let (trusted, warning) = match AdoptedSigners::read(state, name) {
+        Ok(adopted) => (trusted.with_allowed(&adopted.lines()), None),
+        Err(error) => (trusted, Some(error.to_string())),
+    };
+    let directory = request.backup_directory.repository.directory();
+    let cache = ManifestCache::new(&manifest_cache(state, name, directory));
+    let store = &*link.destination.store;
+    let reading = read_catalogue(store, &link.place, &trusted, Some(&cache));
+    Ok((run.wait_for(reading).await??, warning))
 }
 
 /// What lies under this host's name and counts for nothing: somebody else put it, or the key that signs was
@@ -310,14 +441,27 @@ fn unexpected(there: &Catalogue, destination: &str) -> Option<String> {
     ))
 }
 
+/// Takes down whether the store keeps the conditions of puts, where that has shown. What to report of it, once.
+fn take_in_conditions(
+    state: &Path,
+    (destination, settings): (&OpenDestination, &DestinationSettings),
+) -> Option<String> {
+    let name = &destination.name;
+    let before = KnownStore::read(state, name, &settings.full_address());
+    let mut known = before.clone();
+    let is_news = known.take_in_conditions(destination.store.keeps_conditions(), Utc::now());
+    if known != before
+        && let Err(error) = known.write(state, name)
+    {
+        tracing::debug!("what is known of the store of {name} cannot be written: {error}");
+    }
+    is_news.then(|| ignores_conditions(name))
+}
+
 /// Refuses to copy while this host's clock is ahead of the store's: a copy that is dated after the store has it
 /// counts for nothing.
-async fn check_clock(destination: &OpenDestination) -> Result<(), JobError> {
-    let ahead = destination
-        .store
-        .clock_offset()
-        .await?
-        .map(|offset| -offset);
+fn check_clock(destination: &OpenDestination, offset: Option<TimeDelta>) -> Result<(), JobError> {
+    let ahead = offset.map(|offset| -offset);
     match ahead.filter(|ahead| *ahead > CLOCK_TOLERANCE) {
         None => Ok(()),
         Some(ahead) => Err(clock_is_ahead(destination, ahead)),

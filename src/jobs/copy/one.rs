@@ -16,7 +16,7 @@ use crate::copies::{
     CLOCK_TOLERANCE, COPY_FORMAT, CopiedFile, CopiedVolume, CopyManifest, Document, InvalidSha256,
     Object, Sha256Sum, Versions,
 };
-use crate::destination::Key;
+use crate::destination::{DestinationErrorKind, Key};
 use crate::jobs::error::{JobError, JobErrorKind};
 use crate::jobs::record::append;
 use crate::repository::{
@@ -69,6 +69,10 @@ impl Copying<'_> {
         outcome
     }
 
+    #[expect(
+        clippy::too_many_lines,
+        reason = "the steps of one copy, in their order"
+    )]
     async fn make(&self, memory: &mut Memory) -> Result<Result<Copied, JobError>, JobError> {
         let stem = &self.entry.stem;
         let repository = &self.request.backup_directory.repository;
@@ -88,8 +92,8 @@ impl Copying<'_> {
         };
         self.run.step(&format!("reading {stem} back"));
         let state = match self.read_back(&sent, &key, &journal).await {
-            Err(error) if error.kind() == JobErrorKind::Damaged => {
-                // None of it is gone on with.
+            Err(error) if error.kind() == JobErrorKind::Damaged || is_gone(&error) => {
+                // None of it is gone on with: the next run sends all of it.
                 journal.end()?;
                 return Err(error);
             }
@@ -119,8 +123,9 @@ impl Copying<'_> {
             is_complete: true,
             is_partial: copy.is_partial,
             was_pinned: copy.is_pinned,
-            is_pinned_there: false,
+            pinned_by_fact: None,
             is_contested: false,
+            sequences: vec![copy.sequence],
         };
         memory.add(self.entry.run, known, there);
         journal.end()?;
@@ -292,4 +297,9 @@ impl Copying<'_> {
     pub(super) fn is_encrypted(&self) -> bool {
         self.request.recipients.is_some()
     }
+}
+
+/// Whether something that was put is there no longer.
+fn is_gone(error: &JobError) -> bool {
+    matches!(error, JobError::Destination(error) if error.kind == DestinationErrorKind::Missing)
 }

@@ -6,19 +6,18 @@ use uuid::Uuid;
 
 use super::local::Local;
 use super::memory::Memory;
+use super::objects::{batches, objects};
+use super::orphans::Orphans;
 use super::{CopyReport, OpenDestination};
-use crate::copies::{Catalogue, Copy, CopyName, Object, Place};
+use crate::copies::{Catalogue, CopyName, Place};
 use crate::destination::{DestinationError, DestinationErrorKind, Key};
 use crate::display::counted;
 use crate::jobs::error::JobError;
 use crate::jobs::record::append;
 use crate::jobs::run::Run;
 use crate::jobs::target::BackupDirectory;
-use crate::policy::{CopyDecision, Keeping, decide_copies};
+use crate::policy::{CopyCandidate, CopyDecision, Keeping, decide_copies, outlived};
 use crate::repository::{CopyDetails, CopyFailure, Event, Removal, RemovedCopy, copies_under_way};
-
-/// So many objects are removed with one request at most: what S3 takes.
-const BATCH: usize = 1000;
 
 /// The removal of what is no longer kept.
 pub(super) struct Retention<'a> {
@@ -48,15 +47,14 @@ impl Retention<'_> {
         (memory, report): (&mut Memory, &mut CopyReport),
     ) -> Result<(), JobError> {
         let name = &self.destination.name;
-        let decision = decide_copies(&local.candidates(memory), keeping);
-        let doubts = decision.doubts.iter();
-        report.warnings.extend(doubts.map(|(series, doubt)| {
-            format!(
-                "no copy of series {series} was removed from {name}: {}, so the clock looks wrong\n\
-                 hint: set it right; `timedatectl` shows whether it is synchronised",
-                doubt.finding()
-            )
-        }));
+        let candidates = local.candidates(memory);
+        let decision = decide(&candidates, keeping, memory);
+        let absent = local.absent(memory);
+        for (run, _) in outlived(&absent, &candidates, keeping) {
+            memory.known.absent.remove(&run);
+        }
+        report.warnings.extend(doubts(&decision, name));
+        self.doom_orphans(local, memory).await?;
         let mut doomed = self.left_over(memory);
         doomed.extend(self.doom(&decision, memory));
         if doomed.is_empty() {
@@ -164,6 +162,34 @@ impl Retention<'_> {
         Ok(removed)
     }
 
+    /// Takes down which orphans go, as copies whose removal was cut short.
+    async fn doom_orphans(&self, local: &Local<'_>, memory: &mut Memory) -> Result<(), JobError> {
+        if self.there.unclaimed.is_empty() {
+            memory.known.orphans.clear();
+            return Ok(());
+        }
+        let Self {
+            run, destination, ..
+        } = self;
+        // Without the store's clock nothing is old.
+        let Ok(offset) = run.wait_for(destination.store.clock_offset()).await? else {
+            return Ok(());
+        };
+        let state = &run.context.state_directory;
+        let directory = self.backup_directory.repository.directory();
+        let begun = copies_under_way(state, &destination.name, directory)?;
+        let pending = begun.iter().map(|journal| journal.start().run).collect();
+        let now = Utc::now();
+        let orphans = Orphans {
+            destination: &destination.name,
+            there: self.there,
+            pending: &pending,
+            store: now + offset.unwrap_or_default(),
+        };
+        orphans.doom(local, memory, now);
+        Ok(())
+    }
+
     /// Copies whose removal was cut short: without a manifest of any kind, what is left of them belongs to
     /// nothing else.
     fn left_over(&self, memory: &mut Memory) -> Vec<Doomed> {
@@ -209,55 +235,17 @@ impl Retention<'_> {
                 },
                 name: copy.name.to_string(),
                 facts: copy.facts.iter().map(|(key, _)| key.to_string()).collect(),
+                sequences: (memory.there.get(run))
+                    .map_or_else(Vec::new, |there| there.sequences.clone()),
                 is_recorded: false,
             };
             memory.known.removing.insert(*run, removed);
             doomed.push(Doomed {
                 run: *run,
-                batches: self.objects(copy),
+                batches: objects(self.place, self.there, copy),
             });
         }
         doomed
-    }
-
-    /// All objects of a copy: the manifests, the facts, their signatures, the volumes.
-    fn objects(&self, copy: &Copy) -> Vec<Vec<Key>> {
-        let manifests: Vec<Key> = copy
-            .others
-            .iter()
-            .chain([&copy.manifest])
-            .map(|signed| signed.key.clone())
-            .collect();
-        let facts: Vec<Key> = copy.facts.iter().map(|(key, _)| key.clone()).collect();
-        let signature = |key: &Key| {
-            let (name, object) = self.place.parse(key)?;
-            Some(self.place.object(&name, &object.signature()?))
-        };
-        let signatures = manifests.iter().chain(&facts).filter_map(signature);
-        let signed = copy.others.iter().chain([&copy.manifest]);
-        let volumes = signed
-            .flat_map(|signed| signed.manifest.volumes())
-            .filter_map(|volume| Key::new(&volume.key).ok())
-            // No others than its own, whatever its manifest says.
-            .filter(|key| {
-                matches!(
-                    self.place.parse(key),
-                    Some((name, Object::Volume(_))) if name == copy.name
-                )
-            });
-        // What another attempt has left under its name is nothing without it.
-        let unclaimed = self.there.unclaimed.iter();
-        let unclaimed = unclaimed.filter(|one| one.copy == copy.name);
-        let mut rest: Vec<Key> = volumes
-            .chain(unclaimed.map(|one| one.listed.key.clone()))
-            .collect();
-        rest.sort();
-        rest.dedup();
-        let signatures: Vec<Key> = signatures.collect();
-        [manifests, facts, signatures, rest]
-            .into_iter()
-            .flat_map(|keys| batches(&keys))
-            .collect()
     }
 
     /// Removes a copy, or what was sent of one. The inner error is the destination's.
@@ -310,6 +298,34 @@ impl Retention<'_> {
     }
 }
 
-fn batches(keys: &[Key]) -> Vec<Vec<Key>> {
-    keys.chunks(BATCH).map(<[Key]>::to_vec).collect()
+/// Decides which copies go, those that are damaged among them.
+pub(super) fn decide(
+    candidates: &[CopyCandidate],
+    keeping: Keeping<'_>,
+    memory: &Memory,
+) -> CopyDecision {
+    let mut decision = decide_copies(candidates, keeping);
+    let damaged: Vec<CopyCandidate> = candidates
+        .iter()
+        .filter(|one| memory.known.is_damaged(&one.run))
+        .cloned()
+        .collect();
+    decision
+        .removed
+        .extend(outlived(&damaged, candidates, keeping));
+    decision
+}
+
+/// Why nothing of a series is removed, one sentence each.
+pub(super) fn doubts(decision: &CopyDecision, destination: &str) -> Vec<String> {
+    let doubts = decision.doubts.iter();
+    doubts
+        .map(|(series, doubt)| {
+            format!(
+                "no copy of series {series} was removed from {destination}: {}, so the clock looks wrong\n\
+                 hint: set it right; `timedatectl` shows whether it is synchronised",
+                doubt.finding()
+            )
+        })
+        .collect()
 }

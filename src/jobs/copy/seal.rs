@@ -84,7 +84,7 @@ fn unsealed(error: SealError) -> JobError {
 }
 
 /// The fingerprints of recipients, sorted.
-pub(super) fn fingerprints(recipients: Option<&[Recipient]>) -> Vec<String> {
+pub(in crate::jobs) fn fingerprints(recipients: Option<&[Recipient]>) -> Vec<String> {
     let recipients = recipients.unwrap_or_default().iter();
     let mut prints: Vec<String> = recipients.map(|one| one.fingerprint().to_owned()).collect();
     prints.sort();

@@ -4,6 +4,7 @@
 mod age;
 mod attempt;
 mod choose;
+mod copies;
 mod database;
 mod definitions;
 mod judge;
@@ -34,6 +35,7 @@ use crate::repository::{
 pub(super) use age::backups_since;
 pub use age::missed_drill;
 pub use choose::{WhichBackup, backups_to_drill, passed_over_by_drill};
+pub use copies::{CopyDrillReport, drill_copy};
 pub use definitions::{DefinitionsReport, are_definitions_due, try_definitions};
 pub use report::{DrillOutcome, DrillPhase, DrillReport};
 

@@ -21,6 +21,21 @@ pub(super) fn shortage(directory: &Path, manifest: &Manifest) -> Result<Option<S
     compare(directory, needed, "a restored copy")
 }
 
+/// The same for a copy at a destination that is fetched into the same directory first: so many bytes.
+pub(super) fn shortage_with_fetch(
+    directory: &Path,
+    manifest: &Manifest,
+    fetched: u64,
+) -> Result<Option<String>, JobError> {
+    let needed = needed(manifest.properties.size_bytes, manifest.artifact.text_bytes);
+    let needed = needed.saturating_add(fetched);
+    compare(
+        directory,
+        needed,
+        "a restored copy, with the backup that is fetched for it,",
+    )
+}
+
 /// The same for the definitions alone.
 pub(super) fn definitions_shortage(
     directory: &Path,

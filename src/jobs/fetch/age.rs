@@ -16,9 +16,22 @@ pub struct NewestCopy {
 }
 
 impl NewestCopy {
-    /// What is known at this time.
-    pub(super) fn of(newest: &CopyManifest, now: DateTime<Utc>) -> Self {
-        Self::told(newest.started.to_utc(), newest.next_due, now)
+    /// What is known now, or of the earlier time whose state is read.
+    pub(super) fn of(newest: &CopyManifest, as_of: Option<DateTime<Utc>>) -> Self {
+        let (started, next_due) = (newest.started.to_utc(), newest.next_due);
+        match as_of {
+            None => Self::told(started, next_due, Utc::now()),
+            Some(at) => Self::told_of(started, next_due, at),
+        }
+    }
+
+    fn told_of(started: DateTime<Utc>, next_due: Option<DateTime<Utc>>, at: DateTime<Utc>) -> Self {
+        let then = Self::told(started, next_due, at);
+        let at = at.format("%Y-%m-%d %H:%M:%S UTC");
+        Self {
+            sentence: format!("as of {at}, {}", then.sentence),
+            ..then
+        }
     }
 
     fn told(started: DateTime<Utc>, next_due: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Self {
@@ -60,5 +73,14 @@ mod tests {
             let told = NewestCopy::told(at(0), due.map(at), at(now));
             assert_eq!((told.sentence.as_str(), told.is_late), (expected, is_late));
         }
+    }
+
+    #[test]
+    fn of_an_earlier_time_the_age_then_is_what_counts() {
+        let at = |hour: i64| DateTime::from_timestamp(1_752_000_000 + hour * 3600, 0).unwrap();
+        let told = NewestCopy::told_of(at(0), Some(at(24)), at(12));
+        let expected = "as of 2025-07-09 06:40:00 UTC, the newest copy is 12 hours old";
+        assert_eq!((told.sentence.as_str(), told.is_late), (expected, false));
+        assert!(NewestCopy::told_of(at(0), Some(at(24)), at(25)).is_late);
     }
 }

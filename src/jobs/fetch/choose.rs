@@ -4,7 +4,6 @@ use chrono::{DateTime, Utc};
 
 use crate::copies::{Catalogue, Copy};
 use crate::policy::Series;
-use crate::repository::Stem;
 
 /// Which copy is meant.
 #[derive(Clone, Debug)]
@@ -51,16 +50,8 @@ pub(super) fn choose<'a>(
 }
 
 fn named<'a>(catalogue: &'a Catalogue, name: &str) -> Result<Choice<'a>, NoCopy> {
-    let stem: Option<Stem> = name.parse().ok();
-    // In the keys of encrypted copies a reason is left out.
-    let without_slug = stem.map(|stem| Stem { slug: None, ..stem });
-    let is_called = |copy: &&Copy| {
-        let own = copy.name.stem();
-        copy.name.to_string() == name
-            || own.to_string() == name
-            || (own.slug.is_none() && without_slug.as_ref() == Some(own))
-    };
-    let found: Vec<&Copy> = catalogue.copies.iter().filter(is_called).collect();
+    let copies = catalogue.copies.iter();
+    let found: Vec<&Copy> = copies.filter(|copy| copy.is_called(name)).collect();
     match found[..] {
         [] => Err(NoCopy::None),
         [copy] => Ok(Choice {
@@ -108,51 +99,9 @@ fn newest<'a>(
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
-    use crate::copies::{
-        CopyManifest, Lacking, Sha256Sum, SignedManifest, TrustedBy, TrustedSignature,
-    };
-    use crate::destination::Key;
-
-    /// A copy of the backup of this stem, made by the run of this number.
-    fn copy(stem: &str, run: u32, is_partial: bool) -> Copy {
-        let name = format!("{stem}.01900000-0000-7000-8000-{run:012}");
-        let day = stem.rsplit('_').nth(1).unwrap();
-        let started = format!("{}-{}-{}T02:00:00Z", &day[..4], &day[4..6], &day[6..]);
-        let series = if stem.starts_with("manual") {
-            "manual"
-        } else {
-            "daily"
-        };
-        let manifest: CopyManifest = serde_json::from_value(json!({
-            "format": 1, "document": "copy", "host": "db1", "server": "main", "database": "app",
-            "copy": name, "try": "01900000-0000-7000-8000-000000000000", "series": series,
-            "started": started, "zone": "UTC", "verified": started, "made": started,
-            "is_partial": is_partial, "is_pinned": false, "dump": "plain", "compression": "gzip",
-            "versions": {"program": "", "server": "", "pg_dump": ""}, "signer": "", "sequence": 1,
-            "files": [],
-        }))
-        .unwrap();
-        Copy {
-            name: manifest.copy.clone(),
-            manifest: SignedManifest {
-                key: Key::new("v1").unwrap(),
-                stored: manifest.made,
-                signature: TrustedSignature {
-                    fingerprint: String::new(),
-                    by: TrustedBy::Own,
-                },
-                sha256: Sha256Sum::of(b""),
-                manifest,
-            },
-            others: Vec::new(),
-            is_pinned: false,
-            facts: Vec::new(),
-            lacking: Vec::new(),
-        }
-    }
+    use crate::copies::Lacking;
+    use crate::jobs::fetch::sample::copy;
 
     fn catalogue() -> Catalogue {
         let mut copies = vec![

@@ -10,8 +10,9 @@ use tokio::sync::Mutex;
 
 use super::CopySource;
 use crate::copies::{CopiedFile, CopiedVolume, RunSecret, Sha256Sum};
-use crate::destination::{DestinationError, DestinationErrorKind, Key};
+use crate::destination::{DestinationError, DestinationErrorKind, Expected, Key};
 use crate::jobs::error::JobError;
+use crate::jobs::pace::Pace;
 use crate::jobs::run::Run;
 use crate::threads;
 
@@ -38,6 +39,8 @@ pub(super) struct Download<'a> {
     pub(super) run: &'a Run<'a>,
     pub(super) source: &'a CopySource,
     pub(super) opening: Opening,
+    /// How fast it may be; none for as fast as can be.
+    pace: Option<&'a Pace>,
     turn: Mutex<()>,
 }
 
@@ -47,8 +50,14 @@ impl<'a> Download<'a> {
             run,
             source,
             opening,
+            pace: None,
             turn: Mutex::new(()),
         }
+    }
+
+    /// The same, not faster than this.
+    pub(super) fn paced(self, pace: Option<&'a Pace>) -> Self {
+        Self { pace, ..self }
     }
 
     /// Reads the volumes of a file but for the first few, and hands over what is in each, in their order.
@@ -97,11 +106,19 @@ impl<'a> Download<'a> {
 
     async fn attempt(&self, volume: &CopiedVolume) -> Result<Vec<u8>, Fault> {
         let key = Key::new(&volume.key).map_err(|error| Fault::Internal(error.to_string()))?;
-        let range = Some(0..volume.bytes);
+        let sha256 = volume.sha256.to_string();
+        let expected = Expected {
+            bytes: volume.bytes,
+            sha256: &sha256,
+            version: volume.version.as_deref(),
+        };
+        if let Some(pace) = self.pace {
+            pace.wait(volume.bytes).await;
+        }
         let bytes = self
             .source
             .store
-            .get(&key, range)
+            .get_expected(&key, expected)
             .await
             .map_err(Fault::Store)?;
         let _turn = self.turn.lock().await;

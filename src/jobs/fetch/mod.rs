@@ -10,34 +10,45 @@ mod choose;
 mod collect;
 mod download;
 mod examine;
+mod head;
+mod open;
 mod own;
 mod places;
+#[cfg(test)]
+pub(super) mod sample;
 mod signers;
 mod space;
 mod unpack;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chrono::Utc;
+use chrono::SecondsFormat;
 
 use super::error::JobError;
 use super::run::Run;
 use crate::copies::{
-    Catalogue, Copy, Identities, Place, SignedManifest, TrustedSigners, read_catalogue,
+    Catalogue, Copy, Identities, Place, RunKeyError, SignedManifest, TrustedSigners, read_catalogue,
 };
 use crate::destination::Store;
 use crate::display::shell_word;
+use crate::recipient::Recipient;
 use crate::repository::{Manifest, Repository, Stem};
 use choose::{NoCopy, choose};
 use download::{Download, Opening};
 
 pub use age::NewestCopy;
 pub use choose::WhichCopy;
+pub(super) use examine::own_manifest;
 pub use examine::verify_copy;
+pub(super) use examine::verify_copy_at;
+pub use head::fetch_head;
+pub(super) use open::open_copy;
+pub use open::{Compared, OpenedCopy};
 pub use own::own_signer;
 pub use places::{WantedPlaces, find_places, only_place};
-pub use signers::{SignerThere, signers_there, untrusted};
+pub use signers::{SignerThere, signer_lines, signers_there, untrusted};
 
 /// A destination that copies are read from.
 #[derive(Clone, Debug)]
@@ -49,6 +60,31 @@ pub struct CopySource {
     /// Whose signatures count.
     pub trusted: TrustedSigners,
 }
+
+impl CopySource {
+    /// How it is called in a sentence, with the earlier time whose state is read.
+    pub fn shown(&self) -> String {
+        match self.store.as_of() {
+            Some(at) => format!("{} as of {}", self.label, at.format(TIME)),
+            None => self.label.clone(),
+        }
+    }
+
+    /// The options that name it on a command line.
+    pub(super) fn options(&self) -> String {
+        let from = format!("--from {}", shell_word(&self.label));
+        match self.store.as_of() {
+            Some(at) => {
+                let at = at.to_rfc3339_opts(SecondsFormat::Secs, true);
+                format!("{from} --as-of {at}")
+            }
+            None => from,
+        }
+    }
+}
+
+/// A time in a sentence.
+const TIME: &str = "%Y-%m-%d %H:%M:%S UTC";
 
 /// What lies at a place of a destination.
 #[derive(Clone, Debug)]
@@ -144,7 +180,7 @@ pub async fn choose_copy(
     };
     let (copy, passed_over) = (choice.copy.clone(), choice.passed_over);
     let newest = catalogue.copies.last().map_or(&copy, |newest| newest);
-    let newest = NewestCopy::of(&newest.manifest.manifest, Utc::now());
+    let newest = NewestCopy::of(&newest.manifest.manifest, source.store.as_of());
     Ok(ChosenCopy {
         place,
         copy,
@@ -165,33 +201,43 @@ async fn no_copy(
         return match signers_there(run, source, std::slice::from_ref(place)).await {
             Err(error) => error,
             Ok(signers) if !signers.is_empty() => {
-                let why = format!("no copy at {} is signed by a trusted key", source.label);
+                let why = format!("no copy at {} is signed by a trusted key", source.shown());
                 JobError::Damaged(untrusted(&why, &signers))
             }
             Ok(_) => match catalogue.unexpected.first() {
-                None => {
-                    JobError::failed(format!("there are no copies {of_it} at {}", source.label))
-                }
+                None => JobError::failed(none_there(source, &of_it)),
                 Some(first) => JobError::Damaged(format!(
                     "no copy {of_it} at {} can be trusted; of {}: {}",
-                    source.label, first.key, first.reason
+                    source.shown(),
+                    first.key,
+                    first.reason
                 )),
             },
         };
     }
     match which {
         WhichCopy::Named(name) => JobError::NoSuchBackup(format!(
-            "there is no copy of {name} {of_it} at {}\nhint: `pgbackupd list --from {}` shows the copies",
-            source.label,
-            shell_word(&source.label)
+            "there is no copy of {name} {of_it} at {}\nhint: `pgbackupd list {}` shows the copies",
+            source.shown(),
+            source.options()
         )),
         WhichCopy::Newest { .. } => JobError::failed(format!(
             "no copy {of_it} at {} is of that time and series, complete, and not partial\n\
-             hint: `pgbackupd list --from {}` shows the copies",
-            source.label,
-            shell_word(&source.label)
+             hint: `pgbackupd list {}` shows the copies",
+            source.shown(),
+            source.options()
         )),
     }
+}
+
+fn none_there(source: &CopySource, of_it: &str) -> String {
+    let hint = match source.store.as_of() {
+        Some(_) => {
+            "\nhint: give another time by --as-of: after the copies were made, and before they were removed"
+        }
+        None => "",
+    };
+    format!("there are no copies {of_it} at {}{hint}", source.shown())
 }
 
 /// Brings a copy back as a backup in a directory. What an interrupted attempt has fetched is not fetched again.
@@ -229,6 +275,17 @@ fn manifests(copy: &Copy) -> impl Iterator<Item = &SignedManifest> {
     std::iter::once(&copy.manifest).chain(copy.others.iter().rev())
 }
 
+/// Refuses identities that do not open a copy, before anything is done with it.
+///
+/// # Errors
+/// When it is encrypted, and no identity opens it.
+pub(super) fn check_identities(
+    copy: &Copy,
+    identities: Option<&Identities>,
+) -> Result<(), JobError> {
+    opening(copy, &copy.manifest, identities).map(drop)
+}
+
 /// What opens the volumes of a manifest.
 ///
 /// # Errors
@@ -250,20 +307,40 @@ fn opening(
             manifest.recipients.join(" and ")
         )));
     };
-    let mut refused = None;
     let own = (own.as_str(), manifest.recipients.as_slice());
     let later = copy.keys();
     let later = later.iter().map(|key| (key.sealed, key.recipients));
+    let (mut wanted, mut unreadable) = (BTreeSet::new(), None);
     for (sealed, recipients) in std::iter::once(own).chain(later) {
         match identities.open_run_key(sealed, recipients) {
             Ok(secret) => return Ok(Opening::Key(Arc::new(secret))),
-            Err(error) => {
-                refused.get_or_insert(error);
-            }
+            Err(RunKeyError::OtherKey { .. }) => wanted.extend(recipients),
+            Err(error) => unreadable = Some(error),
         }
     }
-    let why = refused.map_or_else(String::new, |error| error.to_string());
+    if let Some(error) = unreadable {
+        return Err(JobError::Damaged(format!(
+            "the copy of {name} cannot be opened: {error}"
+        )));
+    }
+    let given = identities.recipients().map(Recipient::fingerprint);
+    let given: Vec<&str> = given.collect();
+    let wanted: Vec<&str> = wanted.into_iter().map(String::as_str).collect();
+    let error = RunKeyError::OtherKey {
+        wanted: wanted.join(" or "),
+        given: given.join(" and "),
+    };
     Err(JobError::NoSuchBackup(format!(
-        "the copy of {name} cannot be opened: {why}"
+        "the copy of {name} cannot be opened: {error}"
     )))
+}
+
+/// The fingerprints of the recipients whose identities open a copy, each tried by itself.
+pub(super) fn opened_by(copy: &Copy, identities: &Identities) -> Vec<String> {
+    let sealed = copy.keys();
+    let opened: BTreeSet<String> = sealed
+        .iter()
+        .flat_map(|key| identities.that_open(key.sealed))
+        .collect();
+    opened.into_iter().collect()
 }

@@ -18,7 +18,7 @@ pub struct WantedPlaces<'a> {
 }
 
 impl WantedPlaces<'_> {
-    fn admits(&self, place: &Place) -> bool {
+    pub(in crate::jobs) fn admits(&self, place: &Place) -> bool {
         let is_it = |text: &String| *text == place.database || *text == label(place);
         self.host.is_none_or(|host| host == place.host)
             && (self.databases.is_empty() || self.databases.iter().any(is_it))

@@ -59,8 +59,8 @@ pub async fn signers_there(
     Ok(signers)
 }
 
-/// Who has signed, and the way to find out whether to trust them; `why` is what this is the answer to.
-pub fn untrusted(why: &str, signers: &[SignerThere]) -> String {
+/// Who has signed, two lines each.
+pub fn signer_lines(signers: &[SignerThere]) -> String {
     let lines: Vec<String> = signers
         .iter()
         .map(|signer| {
@@ -73,11 +73,16 @@ pub fn untrusted(why: &str, signers: &[SignerThere]) -> String {
             )
         })
         .collect();
+    lines.join("\n")
+}
+
+/// Who has signed, and the way to find out whether to trust them; `why` is what this is the answer to.
+pub fn untrusted(why: &str, signers: &[SignerThere]) -> String {
     format!(
         "{why}; signed there has\n{}\n\
          hint: compare the fingerprint with the printed key sheet, or with\n\
          `pgbackupd key show` on the host; then add --signer and the fingerprint.\n\
          --any-signer trusts whoever can write there",
-        lines.join("\n")
+        signer_lines(signers)
     )
 }

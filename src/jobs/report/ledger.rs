@@ -9,13 +9,14 @@ use std::time::Duration;
 use chrono::{DateTime, FixedOffset, TimeDelta};
 use uuid::Uuid;
 
+use crate::display::size;
 use crate::jobs::LastDrill;
 use crate::jobs::slots::{SLOT_DAYS, SlotRuns};
 use crate::policy::{
-    BackupRecord, DatabaseRecord, DefinitionsResult, ReportEntry, ReportSpan, ReportedDrill,
-    ReportedFailure, Series, WINDOW,
+    BackupRecord, CopyState, DatabaseRecord, DefinitionsResult, ReportEntry, ReportSpan,
+    ReportedDrill, ReportedFailure, Series, WINDOW,
 };
-use crate::repository::{Details, Event, Operation, Record, Repository, Requester};
+use crate::repository::{CopyDetails, Details, Event, Operation, Record, Repository, Requester};
 
 /// A clock that jumped may have dated some records wrong, so one old record is not the end.
 const OLD_RECORDS: u32 = 100;
@@ -243,13 +244,42 @@ impl Reading {
                 took: took(record),
                 message: record.message.clone(),
             }),
+            Details::Copy(details) => {
+                if let Some(state) = details.copy.filter(|_| succeeded) {
+                    let what = copied(record, (details, state));
+                    record_of.copied.add_older(ReportEntry { at, what });
+                }
+            }
             _ => {}
         }
+        let destination =
+            destination(record).map_or_else(String::new, |name| format!(" at {name}"));
         for removal in record.removed() {
-            let what = format!("{} ({})", removal.backup, removal.reasons.join("; "));
+            let reasons = removal.reasons.join("; ");
+            let what = format!("{}{destination} ({reasons})", removal.backup);
             record_of.removed.add_older(ReportEntry { at, what });
         }
     }
+}
+
+/// Where copies go, or went, in a run that copied.
+fn destination(record: &Record) -> Option<&str> {
+    match &record.details {
+        Details::Copy(details) => details.destination.as_deref(),
+        _ => None,
+    }
+}
+
+/// "`backup_20261129_020000` to offsite, 61.2 MiB, opened".
+fn copied(record: &Record, (details, state): (&CopyDetails, CopyState)) -> String {
+    let bytes = details.bytes.map(|bytes| format!(", {}", size(bytes)));
+    format!(
+        "{} to {}{}, {}",
+        record.backup().unwrap_or("a backup"),
+        destination(record).unwrap_or("a destination"),
+        bytes.unwrap_or_default(),
+        state.word()
+    )
 }
 
 fn failure(record: &Record) -> ReportedFailure {
@@ -258,6 +288,7 @@ fn failure(record: &Record) -> ReportedFailure {
         _ => None,
     };
     let series = series.map_or_else(String::new, |series| format!("{series} "));
+    let to = destination(record).map_or_else(String::new, |name| format!(" to {name}"));
     let how = match record.event {
         Event::Interrupted => "was interrupted",
         _ => "failed",
@@ -266,7 +297,7 @@ fn failure(record: &Record) -> ReportedFailure {
     let message = message.map_or_else(String::new, |message| format!(": {message}"));
     ReportedFailure {
         at: record.at,
-        what: format!("{series}{} {how}{message}", noun(record.operation())),
+        what: format!("{series}{}{to} {how}{message}", noun(record.operation())),
     }
 }
 
@@ -284,7 +315,9 @@ fn is_run(operation: Operation) -> bool {
         Operation::Backup
             | Operation::Verify
             | Operation::Drill
+            | Operation::Rehearse
             | Operation::Prune
+            | Operation::Copy
             | Operation::Restore
             | Operation::UndoRestore
     )
@@ -301,6 +334,8 @@ fn noun(operation: Operation) -> &'static str {
         Operation::Drill => "drill",
         Operation::Definitions => "trial of definitions",
         Operation::Copy => "copy",
+        Operation::VerifyCopies => "verify run of copies",
+        Operation::Rehearse => "rehearsal",
         Operation::Prune => "prune run",
         Operation::Pin => "pin",
         Operation::Unpin => "unpin",

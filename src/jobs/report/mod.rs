@@ -12,14 +12,14 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::JobContext;
 use super::error::JobError;
 use super::slots::{MONTH_DAYS, SLOT_DAYS, SlotGrids, backed_up_since};
-use super::status::{DaemonView, StatusReport};
+use super::status::{DaemonView, DatabaseStatus, StatusReport};
 use super::target::{BackupDirectory, backup_directories};
 use crate::config::{JobKind, Plan, Settings};
 use crate::display::one_line;
 use crate::identity::host_name;
 use crate::policy::{
-    ConfigurationFacts, DatabaseRecord, EnabledJobs, PresentFacts, Report, ReportFacts,
-    ReportPeriod, ReportSpan, SeriesRecord, ServiceFacts, SlotTally, report,
+    Concern, ConfigurationFacts, DatabaseRecord, EnabledJobs, PresentFacts, Report, ReportFacts,
+    ReportPeriod, ReportSpan, ReportedCopies, SeriesRecord, ServiceFacts, SlotTally, report,
 };
 use crate::responsiveness::{PATIENCE, outlast};
 use ledger::Reading;
@@ -177,7 +177,32 @@ fn present(
         audit: (order.span.period == ReportPeriod::Monthly)
             .then(|| audit::audit(directories, untracked)),
         unconfigured: status.unconfigured(),
+        copies: status
+            .databases
+            .iter()
+            .flat_map(|one| copies(status, one))
+            .collect(),
     }
+}
+
+/// The copies of a database, each with whether something about them needs attention.
+fn copies<'a>(
+    status: &'a StatusReport,
+    database: &'a DatabaseStatus,
+) -> impl Iterator<Item = ReportedCopies> + 'a {
+    let facts = &database.facts;
+    facts.copies.iter().map(move |copies| {
+        let is_about = |concern: &&Concern| {
+            concern.kind.is_about_copies()
+                && concern.directory.as_deref() == Some(&*facts.directory)
+                && concern.object.as_ref() == Some(&copies.destination)
+        };
+        ReportedCopies {
+            database: facts.label.clone(),
+            copies: copies.clone(),
+            needs_attention: status.concerns.iter().any(|concern| is_about(&concern)),
+        }
+    })
 }
 
 #[cfg(test)]

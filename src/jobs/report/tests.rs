@@ -8,10 +8,10 @@ use proptest::prelude::*;
 
 use super::{markdown, text};
 use crate::policy::{
-    Answer, AuditFacts, BackupRecord, ConfigurationFacts, DatabaseRecord, EnabledJobs, Expectation,
-    Items, PresentFacts, Ran, Report, ReportEntry, ReportFacts, ReportPeriod, ReportedDrill,
-    ReportedFailure, Sensitivity, SeriesRecord, ServiceFacts, Severity, Slot, SlotOutcome,
-    SlotTally, SpaceFacts, SuccessRate, report,
+    Answer, AuditFacts, BackupRecord, ConfigurationFacts, CopyFacts, DatabaseRecord, EnabledJobs,
+    Expectation, Items, MissingCopy, PresentFacts, Ran, Report, ReportEntry, ReportFacts,
+    ReportPeriod, ReportedCopies, ReportedDrill, ReportedFailure, Sensitivity, SeriesRecord,
+    ServiceFacts, Severity, Slot, SlotOutcome, SlotTally, SpaceFacts, SuccessRate, report,
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -117,6 +117,7 @@ fn present() -> PresentFacts {
             ..AuditFacts::default()
         }),
         unconfigured: Vec::new(),
+        copies: Vec::new(),
     }
 }
 
@@ -136,6 +137,8 @@ fn facts(period: ReportPeriod, databases: Vec<DatabaseRecord>) -> ReportFacts {
             },
             drill_age: Some(HOUR * 24 * 35),
             copy_age: Duration::from_secs(24 * 3600),
+            copy_proof_age: Some(Duration::from_secs(15 * 24 * 3600)),
+            rehearsal_age: Some(Duration::from_secs(92 * 24 * 3600)),
             success_rate: SuccessRate::from_thousandths(99_900).unwrap(),
             size: None,
         },
@@ -249,6 +252,68 @@ fn p17_of_a_thousand_databases_those_that_failed_are_named() {
     let rest = "  yes  900 backups were made, none of an odd size\n";
     assert!(text.contains(rest), "{text}");
     assert!(text.contains("no run for 100 slots"), "{text}");
+}
+
+/// What is known of copies at a destination in three states: up to date, late, and none yet.
+fn three_copies() -> Vec<ReportedCopies> {
+    let opened = || CopyFacts::opened("offsite", 9, ago(6).to_utc());
+    let late = CopyFacts {
+        missing: Some(MissingCopy {
+            backup: "backup_20261129_020000".to_owned(),
+            since: ago(30).to_utc(),
+        }),
+        failure: Some((ago(30).to_utc(), "it is away".to_owned())),
+        ..opened()
+    };
+    let none = CopyFacts {
+        newest: None,
+        newest_of_series: Vec::new(),
+        ..opened()
+    };
+    [
+        ("app", opened(), false),
+        ("crm", late, true),
+        ("hr", none, false),
+    ]
+    .into_iter()
+    .map(|(database, copies, needs_attention)| ReportedCopies {
+        database: database.to_owned(),
+        copies,
+        needs_attention,
+    })
+    .collect()
+}
+
+#[test]
+fn p4_a_report_says_what_is_elsewhere_and_how_to_tell_the_newest_copy_from_any_other() {
+    let mut app = database("app", 1);
+    app.drills = Items::default();
+    app.copied = items(vec![entry(
+        5,
+        "backup_20261129_020000 to offsite, 61.0 MiB, opened",
+    )]);
+    app.removed = items(vec![entry(
+        5,
+        "backup_20261030_020000 at offsite (older than 30 days)",
+    )]);
+    for period in [ReportPeriod::Daily, ReportPeriod::Weekly] {
+        let mut facts = facts(period, vec![app.clone()]);
+        facts.present.as_mut().unwrap().copies = three_copies();
+        let report = report(&facts);
+        assert!(!report.ok);
+        let copies = report.checks.iter().filter(|check| check.id == "copies");
+        let answers: Vec<Answer> = copies.map(|check| check.answer).collect();
+        assert_eq!(answers, [Answer::Yes, Answer::No, Answer::Unknown]);
+        // Each line fits, but for a digest that does not.
+        for line in text(&report).lines() {
+            assert!(line.chars().count() <= 80, "{line}");
+        }
+        assert_snapshot!(format!("copies_{}", period.word()), text(&report));
+        // Of the past, nothing is known of that.
+        facts.present = None;
+        let report = crate::policy::report(&facts);
+        assert!(report.checks.iter().all(|check| check.id != "copies"));
+    }
 }
 
 #[test]

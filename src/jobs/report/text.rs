@@ -38,7 +38,8 @@ fn head(answer: Answer) -> &'static str {
 /// The checks as they are shown: the size of a backup with the backup, and on a good day no line that
 /// nothing needs attention. Of many databases, those where all is well share a line.
 pub(super) fn shown_checks(report: &Report) -> Vec<(Answer, String)> {
-    let (mut of_databases, mut others): (Vec<(Answer, String)>, Vec<_>) = (Vec::new(), Vec::new());
+    let mut of_databases: Vec<(Answer, String)> = Vec::new();
+    let (mut of_copies, mut others) = (Vec::new(), Vec::new());
     let is_daily = report.period == ReportPeriod::Daily;
     for check in &report.checks {
         match (check.id, of_databases.last_mut()) {
@@ -49,18 +50,29 @@ pub(super) fn shown_checks(report: &Report) -> Vec<(Answer, String)> {
                 sentence.push_str(", ");
                 sentence.push_str(&check.evidence);
             }
+            ("copies", _) => of_copies.push((check.answer, sentence(check))),
             ("attention", _) if is_daily && check.answer == Answer::Yes => {}
             _ if check.database.is_some() => of_databases.push((check.answer, sentence(check))),
             _ => others.push((check.answer, sentence(check))),
         }
     }
-    let mut shown = fewer(of_databases);
+    let mut shown = fewer(of_databases, |more| {
+        let backups = counted(more, "backup was", "backups were");
+        format!("{backups} made, none of an odd size")
+    });
+    shown.extend(fewer(of_copies, |more| {
+        let databases = counted(more, "database has", "databases have");
+        format!("copies: {databases} one of the newest backup")
+    }));
     shown.append(&mut others);
     shown
 }
 
 /// The lines of databases, or, where they are too many, the worst ones and how many more there are.
-fn fewer(lines: Vec<(Answer, String)>) -> Vec<(Answer, String)> {
+fn fewer(
+    lines: Vec<(Answer, String)>,
+    all_is_well: impl Fn(u64) -> String,
+) -> Vec<(Answer, String)> {
     if lines.len() <= DATABASES {
         return lines;
     }
@@ -73,10 +85,7 @@ fn fewer(lines: Vec<(Answer, String)>) -> Vec<(Answer, String)> {
         fewer.extend(of_answer.into_iter().cloned());
         match (answer, more) {
             (_, 0) => {}
-            (Answer::Yes, more) => {
-                let backups = counted(more, "backup was", "backups were");
-                fewer.push((answer, format!("{backups} made, none of an odd size")));
-            }
+            (Answer::Yes, more) => fewer.push((answer, all_is_well(more))),
             (_, more) => fewer.push((answer, format!("and {} more", count(more)))),
         }
     }

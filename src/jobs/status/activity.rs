@@ -46,6 +46,15 @@ impl Gathered<'_> {
         })
     }
 
+    /// Whether a run reads the copies at this destination.
+    pub(super) fn verifies_copies_at(&self, destination: &str) -> bool {
+        let running = self.goes_on(Operation::VerifyCopies);
+        running.is_some_and(|start| match &start.details {
+            Details::VerifyCopies(details) => details.destination == destination,
+            _ => false,
+        })
+    }
+
     /// What the process that holds the lock restores, once that has begun.
     pub(super) fn restored_by(&self, holder: &Holder) -> Option<String> {
         let mut open = self.history.open.iter();
@@ -58,7 +67,7 @@ impl Gathered<'_> {
 
     pub(super) fn running(&self, backups: &BTreeMap<Series, Line>) -> Vec<RunningNow> {
         let directory = self.spot.repository.directory();
-        let job = running_job(self.inspection.running, directory);
+        let job = running_job(self.inspection.running, directory, holds_the_lock);
         let mut running = Vec::new();
         if let Some(work) = &self.at_work {
             let holder = work.holder.as_ref();
@@ -66,9 +75,7 @@ impl Gathered<'_> {
             let is_backup = holder.is_none_or(|holder| holder.operation == "backup");
             running.push(RunningNow {
                 operation: holder.map(|holder| holder.operation.clone()),
-                job: job
-                    .filter(|job| job.kind != "verify" && job.kind != "drill")
-                    .map(|job| job.job.clone()),
+                job: job.map(|job| job.job.clone()),
                 backup: holder.and_then(|holder| self.restored_by(holder)),
                 since: holder.map(|holder| self.local(holder.since)),
                 requested_by: holder.map(|holder| holder.requested_by.to_string()),
@@ -77,26 +84,64 @@ impl Gathered<'_> {
                     .and_then(|line| line.sizes.last().copied())
                     .filter(|_| is_backup),
                 publishing: work.publishing,
+                destination: None,
             });
         }
         for (operation, words) in [
             (Operation::Verify, "verification"),
+            (Operation::VerifyCopies, "verification of copies"),
             (Operation::Drill, "test restore"),
         ] {
             let Some(open) = self.goes_on(operation) else {
                 continue;
             };
-            running.push(RunningNow {
-                operation: Some(words.to_owned()),
-                job: open.job.clone(),
-                backup: open.backup().map(str::to_owned),
-                since: Some(self.local(open.at)),
-                requested_by: open.requested_by.as_ref().map(ToString::to_string),
-                written: None,
-                expected: None,
-                publishing: false,
-            });
+            running.push(self.by_record(words, open));
         }
+        running.extend(self.copies_in_progress());
         running
     }
+
+    /// The copies that go on, the one that began first before others.
+    fn copies_in_progress(&self) -> Vec<RunningNow> {
+        let mut copies: Vec<RunningNow> = self
+            .history
+            .open
+            .iter()
+            .filter(|open| {
+                let alive = open.requested_by.as_ref().map(Requester::may_be_alive);
+                alive == Some(true)
+            })
+            .filter_map(|open| {
+                let Details::Copy(details) = &open.details else {
+                    return None;
+                };
+                Some(RunningNow {
+                    destination: details.destination.clone(),
+                    ..self.by_record("copy", open)
+                })
+            })
+            .collect();
+        copies.sort_by_key(|copy| copy.since);
+        copies
+    }
+
+    /// What goes on, by the record of its start.
+    fn by_record(&self, operation: &str, open: &Record) -> RunningNow {
+        RunningNow {
+            operation: Some(operation.to_owned()),
+            job: open.job.clone(),
+            backup: open.backup().map(str::to_owned),
+            since: Some(self.local(open.at)),
+            requested_by: open.requested_by.as_ref().map(ToString::to_string),
+            written: None,
+            expected: None,
+            publishing: false,
+            destination: None,
+        }
+    }
+}
+
+/// Whether a job of this kind holds the lock of the directory that it works on.
+fn holds_the_lock(kind: &str) -> bool {
+    !matches!(kind, "verify" | "verify_copies" | "drill" | "copy")
 }

@@ -5,23 +5,24 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use chrono::TimeDelta;
+use chrono::{TimeDelta, Utc};
 use uuid::Uuid;
 
 use crate::config::Plan;
 use crate::policy::{
-    ClockDifference, CopyFacts, CopyProof, CopyState, DamagedCopy, LostCopy, MissingCopy,
-    NewestCopy, Series, SeriesCopy,
+    ClockDifference, CopyFacts, CopyIdentity, CopyProof, CopyState, DamagedCopy, LostCopy,
+    MissingCopy, NewestCopy, Series, SeriesCopy,
 };
 use crate::repository::{Catalogue, KnownCopies, KnownCopy};
 
 /// Of each destination that takes backups of this database.
 pub(super) fn copy_facts(
-    plan: &Plan,
-    state: &Path,
+    (plan, state): (&Plan, &Path),
     (server, database): (&str, &str),
     (directory, catalogue): (&Path, &Catalogue),
+    is_being_verified: impl Fn(&str) -> bool,
 ) -> Vec<CopyFacts> {
+    let now = Utc::now();
     let taking = plan.destinations.iter();
     let taking = taking.filter(|destination| destination.takes(server, database));
     taking
@@ -32,6 +33,8 @@ pub(super) fn copy_facts(
             let backups = catalogue.backups.iter();
             let wanted = backups
                 .filter(|entry| entry.is_sound() && destination.takes_series(&entry.stem.series))
+                // What is dated after now is not copied.
+                .filter(|entry| entry.started.to_utc() <= now)
                 .map(|entry| {
                     let (started, ready) = (entry.started.to_utc(), entry.verified.to_utc());
                     (entry.stem.to_string(), started, ready)
@@ -43,12 +46,19 @@ pub(super) fn copy_facts(
             CopyFacts {
                 destination: destination.name.clone(),
                 count: known.copies.len() as u64,
-                newest: newest.map(|copy| NewestCopy {
+                newest: newest.map(|(run, copy)| NewestCopy {
                     backup: copy.backup.clone(),
                     started: copy.started,
                     state: copy.state,
                     proved: copy.last_proved(),
+                    identity: identity(run, copy),
                 }),
+                last_read: known.copies.values().filter_map(KnownCopy::last_read).max(),
+                refusal: known
+                    .refusal
+                    .as_ref()
+                    .map(|refusal| (refusal.since, refusal.why.clone())),
+                gaps: known.numbers.gaps().to_vec(),
                 bytes: known.copies.values().map(|copy| copy.bytes).sum(),
                 states: states(&known),
                 newest_of_series: newest_of_series(&known, |series| {
@@ -59,13 +69,14 @@ pub(super) fn copy_facts(
                     .map(proof),
                 damaged: damaged(&known, here),
                 lost: lost(&known, here),
+                is_being_verified: is_being_verified(&destination.name),
                 clock: known.clock.map(|clock| ClockDifference {
                     at: clock.at,
                     ahead: TimeDelta::seconds(clock.ahead_seconds),
                 }),
                 missing: MissingCopy::of(
                     wanted,
-                    newest.map(|copy| copy.started),
+                    newest.map(|(_, copy)| copy.started),
                     failure.map(|failure| failure.since),
                 ),
                 failure: failure.map(|failure| (failure.since, failure.why.clone())),
@@ -96,23 +107,28 @@ fn proof(copy: &KnownCopy) -> CopyProof {
 }
 
 fn newest_of_series(known: &KnownCopies, takes: impl Fn(&Series) -> bool) -> Vec<SeriesCopy> {
-    let mut newest: BTreeMap<&Series, &KnownCopy> = BTreeMap::new();
-    for copy in known.copies.values().filter(|copy| takes(&copy.series)) {
-        let best = newest.entry(&copy.series).or_insert(copy);
-        if copy.started > best.started {
-            *best = copy;
-        }
-    }
-    let newest = newest.into_iter();
+    let newest = known.newest_of_series();
     newest
-        .map(|(series, copy)| SeriesCopy {
-            series: series.clone(),
+        .filter(|(_, copy)| takes(&copy.series))
+        .map(|(run, copy)| SeriesCopy {
+            series: copy.series.clone(),
             started: copy.started,
             bytes: copy.bytes,
             is_damaged: copy.damage.is_some(),
             proof: proof(copy),
+            identity: identity(run, copy),
         })
         .collect()
+}
+
+/// What tells a copy from any other.
+fn identity(run: Uuid, copy: &KnownCopy) -> CopyIdentity {
+    let manifest = copy.manifest.as_ref();
+    CopyIdentity {
+        run,
+        copied: copy.copied,
+        manifest: manifest.map(|manifest| manifest.sha256.clone()),
+    }
 }
 
 fn damaged(known: &KnownCopies, is_here: impl Fn(&Uuid) -> bool) -> Vec<DamagedCopy> {

@@ -1,5 +1,6 @@
 //! What `status --json` prints, and the page serves at `/api/status`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use chrono::{DateTime, FixedOffset, Utc};
@@ -9,8 +10,8 @@ use serde::Serialize;
 use super::{DaemonView, DatabaseStatus, Ended, RunningNow, StatusReport};
 use crate::jobs::LastDrill;
 use crate::policy::{
-    ConcernKind, CopyFacts, CopyState, DefinitionsResult, Failing, SeriesFacts, Severity,
-    SpaceFacts, age,
+    ConcernKind, CopyFacts, CopyState, DefinitionsResult, Failing, NewestCopy, SeriesCopy,
+    SeriesFacts, Severity, SpaceFacts, age,
 };
 
 /// The whole document.
@@ -92,6 +93,17 @@ struct Copies {
     missing_since: Option<String>,
     failing_since: Option<String>,
     failure: Option<String>,
+    states: BTreeMap<CopyState, u64>,
+    damaged: Vec<BadCopy>,
+    gone: Vec<BadCopy>,
+    oldest_proof: Option<OldestProof>,
+    clock_ahead_seconds: Option<i64>,
+    bytes: u64,
+    proved: Option<String>,
+    refusing_since: Option<String>,
+    refusal: Option<String>,
+    gaps: Vec<MissingManifests>,
+    series: Vec<CopiedSeries>,
 }
 
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -100,6 +112,47 @@ struct NewestCopied {
     started: String,
     age_seconds: u64,
     state: CopyState,
+    run: String,
+    copied: String,
+    proved: String,
+    manifest: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+struct CopiedSeries {
+    series: String,
+    backup: String,
+    started: String,
+    age_seconds: u64,
+    state: CopyState,
+    run: String,
+    copied: String,
+    proved: String,
+    bytes: u64,
+    damaged: bool,
+    manifest: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+struct MissingManifests {
+    first: u64,
+    last: u64,
+    since: String,
+}
+
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+struct BadCopy {
+    backup: String,
+    since: String,
+    message: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+struct OldestProof {
+    backup: String,
+    state: CopyState,
+    at: String,
+    age_seconds: u64,
 }
 
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -184,6 +237,7 @@ struct Running {
     bytes_per_second: Option<u64>,
     expected_bytes: Option<u64>,
     publishing: bool,
+    destination: Option<String>,
 }
 
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -305,12 +359,33 @@ fn copies(copies: &CopyFacts, now: DateTime<FixedOffset>) -> Copies {
     Copies {
         destination: copies.destination.clone(),
         count: copies.count,
-        newest: copies.newest.as_ref().map(|newest| NewestCopied {
-            backup: newest.backup.clone(),
-            started: shown(newest.started),
-            age_seconds: age(newest.started.fixed_offset(), now).as_secs(),
-            state: newest.state,
+        newest: copies.newest.as_ref().map(|copy| newest_copied(copy, now)),
+        states: copies.states.clone(),
+        damaged: copies
+            .damaged
+            .iter()
+            .map(|damaged| BadCopy {
+                backup: damaged.backup.clone(),
+                since: shown(damaged.since),
+                message: Some(damaged.why.clone()),
+            })
+            .collect(),
+        gone: copies
+            .lost
+            .iter()
+            .map(|lost| BadCopy {
+                backup: lost.backup.clone(),
+                since: shown(lost.since),
+                message: None,
+            })
+            .collect(),
+        oldest_proof: copies.oldest_proof.as_ref().map(|proof| OldestProof {
+            backup: proof.backup.clone(),
+            state: proof.state,
+            at: shown(proof.at),
+            age_seconds: age(proof.at.fixed_offset(), now).as_secs(),
         }),
+        clock_ahead_seconds: copies.clock.map(|clock| clock.ahead.num_seconds()),
         missing: copies
             .missing
             .as_ref()
@@ -318,6 +393,55 @@ fn copies(copies: &CopyFacts, now: DateTime<FixedOffset>) -> Copies {
         missing_since: copies.missing.as_ref().map(|missing| shown(missing.since)),
         failing_since: copies.failure.as_ref().map(|(since, _)| shown(*since)),
         failure: copies.failure.as_ref().map(|(_, why)| why.clone()),
+        bytes: copies.bytes,
+        proved: copies.last_read.map(shown),
+        refusing_since: copies.refusal.as_ref().map(|(since, _)| shown(*since)),
+        refusal: copies.refusal.as_ref().map(|(_, why)| why.clone()),
+        gaps: copies
+            .gaps
+            .iter()
+            .map(|gap| MissingManifests {
+                first: gap.first,
+                last: gap.last,
+                since: shown(gap.since),
+            })
+            .collect(),
+        series: copies
+            .newest_of_series
+            .iter()
+            .map(|copy| copied_series(copy, now))
+            .collect(),
+    }
+}
+
+fn copied_series(copy: &SeriesCopy, now: DateTime<FixedOffset>) -> CopiedSeries {
+    let shown = |at: DateTime<Utc>| moment(at.with_timezone(&now.timezone()));
+    CopiedSeries {
+        series: copy.series.to_string(),
+        backup: copy.proof.backup.clone(),
+        started: shown(copy.started),
+        age_seconds: age(copy.started.fixed_offset(), now).as_secs(),
+        state: copy.proof.state,
+        run: copy.identity.run.to_string(),
+        copied: shown(copy.identity.copied),
+        proved: shown(copy.proof.at),
+        bytes: copy.bytes,
+        damaged: copy.is_damaged,
+        manifest: copy.identity.manifest.clone(),
+    }
+}
+
+fn newest_copied(newest: &NewestCopy, now: DateTime<FixedOffset>) -> NewestCopied {
+    let shown = |at: DateTime<Utc>| moment(at.with_timezone(&now.timezone()));
+    NewestCopied {
+        backup: newest.backup.clone(),
+        started: shown(newest.started),
+        age_seconds: age(newest.started.fixed_offset(), now).as_secs(),
+        state: newest.state,
+        run: newest.identity.run.to_string(),
+        copied: shown(newest.identity.copied),
+        proved: shown(newest.proved),
+        manifest: newest.identity.manifest.clone(),
     }
 }
 
@@ -448,6 +572,7 @@ fn running(now: DateTime<FixedOffset>, running: &RunningNow) -> Running {
         bytes_per_second: running.bytes_per_second(now),
         expected_bytes: running.expected,
         publishing: running.publishing,
+        destination: running.destination.clone(),
     }
 }
 

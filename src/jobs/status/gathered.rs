@@ -142,10 +142,10 @@ impl Gathered<'_> {
         let (server, repository) = (&self.spot.server.name, &self.spot.repository);
         let facts = self.inspection.state_directory.map(|state| {
             copy_facts(
-                self.inspection.plan,
-                state,
+                (self.inspection.plan, state),
                 (server, &self.database),
                 (repository.directory(), &self.catalogue),
+                |destination| self.verifies_copies_at(destination),
             )
         });
         facts.unwrap_or_default()
@@ -315,8 +315,8 @@ impl Gathered<'_> {
             backups_since: backups_since(&self.spot.repository, &self.catalogue)
                 .map(|since| self.inspection.context.local(since)),
             running: self.goes_on(Operation::Drill).is_some()
-                || running_job(self.inspection.running, directory)
-                    .is_some_and(|job| job.kind == "drill"),
+                || running_job(self.inspection.running, directory, |kind| kind == "drill")
+                    .is_some(),
             running_since: self
                 .goes_on(Operation::Drill)
                 .map(|start| self.local(start.at)),

@@ -246,6 +246,8 @@ impl History {
             Details::Prune { .. } => &mut self.prune,
             Details::Definitions(_)
             | Details::Copy(_)
+            | Details::VerifyCopies(_)
+            | Details::Rehearse(_)
             | Details::Pin(_)
             | Details::Unpin(_)
             | Details::Quarantine(_)

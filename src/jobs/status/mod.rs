@@ -12,7 +12,9 @@ mod history;
 mod inspection;
 mod look;
 pub(crate) mod phrases;
+mod rehearsals;
 mod responsiveness;
+mod stores;
 mod unconfigured;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,8 +31,8 @@ use super::{JobContext, LastDrill};
 use crate::config::{ChannelWay, Plan, Server, Settings};
 use crate::display::{label, one_line};
 use crate::policy::{
-    Concern, ConcernKind, DatabaseFacts, Expectation, Series, Severity, SpaceDays, SpaceFacts, age,
-    days_until_full, judge_database, judge_space,
+    Concern, ConcernKind, CopyFacts, DatabaseFacts, Expectation, Series, Severity, SpaceDays,
+    SpaceFacts, age, days_until_full, judge_clocks, judge_database, judge_space,
 };
 use crate::repository::{DaemonState, Entry, HeldLocks, RunningJob};
 use crate::threads::share;
@@ -153,12 +155,12 @@ const CHART: usize = 90;
 /// What runs now on one database.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunningNow {
-    /// What is being done: `backup`, `clean-up`, `verification`, `test restore`, `restore`; none if
+    /// What is being done: `backup`, `clean-up`, `verification`, `test restore`, `restore`, `copy`; none if
     /// that cannot be read.
     pub operation: Option<String>,
     /// The job that the daemon runs it for.
     pub job: Option<String>,
-    /// The backup that is restored.
+    /// The backup that is restored or copied.
     pub backup: Option<String>,
     /// Since when.
     pub since: Option<DateTime<FixedOffset>>,
@@ -170,6 +172,8 @@ pub struct RunningNow {
     pub expected: Option<u64>,
     /// Whether all is written and checked.
     pub publishing: bool,
+    /// Where the backup is copied to.
+    pub destination: Option<String>,
 }
 
 /// When a job is due next.
@@ -307,6 +311,8 @@ impl Judged {
         self.remarks
             .extend(judgement.remarks.into_iter().map(named));
         self.remarks.extend(look.remarks.into_iter().map(named));
+        let of_copies = database.facts.copies.iter().flat_map(CopyFacts::remarks);
+        self.remarks.extend(of_copies.map(named));
         self.databases.push(database);
     }
 
@@ -330,8 +336,16 @@ impl Judged {
         self.concerns.extend(of_directories);
         let unconfigured = unconfigured::remarks(inspection, spots);
         self.remarks.extend(unconfigured);
+        self.concerns
+            .extend(judge_clocks(self.databases.iter().map(|one| &one.facts)));
+        let (of_stores, remarks) = stores::judge_stores(inspection);
+        self.concerns.extend(of_stores);
+        self.remarks.extend(remarks);
         let of_channels = judge_channels(inspection.plan, inspection.state_directory);
         self.concerns.extend(of_channels);
+        let (plan, state) = (inspection.plan, inspection.state_directory);
+        self.concerns
+            .extend(rehearsals::judge(plan, state, inspection.now));
     }
 
     /// Judges the daemon, after all databases; `is_all` where none was named.
@@ -567,6 +581,12 @@ impl RunningNow {
     }
 }
 
-fn running_job<'a>(running: &'a [RunningJob], directory: &Path) -> Option<&'a RunningJob> {
-    running.iter().find(|job| job.directory == directory)
+/// What the daemon runs on a directory, of the kinds that are meant: a copy runs beside all others.
+fn running_job<'a>(
+    running: &'a [RunningJob],
+    directory: &Path,
+    is_meant: impl Fn(&str) -> bool,
+) -> Option<&'a RunningJob> {
+    let mut running = running.iter();
+    running.find(|job| job.directory == directory && is_meant(&job.kind))
 }

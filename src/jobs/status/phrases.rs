@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use chrono::{DateTime, FixedOffset};
+use chrono::{DateTime, FixedOffset, Utc};
 
 use super::{DatabaseStatus, Ended, RunningNow};
 use crate::display::{counted, duration, one_line, operation_word, rough_span, size, span};
-use crate::policy::{CopyFacts, Expectation, SpaceFacts, age};
+use crate::policy::{CopyFacts, CopyState, Expectation, SpaceFacts, age};
 
 /// "last verify run 3 days ago: intact"
 pub(crate) fn verified(last: Option<&Ended>, now: DateTime<FixedOffset>) -> String {
@@ -66,7 +66,7 @@ pub(crate) fn drilled(
     text
 }
 
-/// "offsite: 10 copies, the newest of a backup 3 hours old, opened"
+/// "offsite: 10 copies, the newest of a backup 3 hours old, opened, read back 2 hours ago"
 pub(crate) fn copied(copies: &CopyFacts, now: DateTime<FixedOffset>) -> String {
     let destination = &copies.destination;
     let failed = match &copies.failure {
@@ -79,12 +79,35 @@ pub(crate) fn copied(copies: &CopyFacts, now: DateTime<FixedOffset>) -> String {
     let Some(newest) = &copies.newest else {
         return format!("{destination}: no copy yet{failed}");
     };
+    let bad = [
+        (copies.damaged.len(), "DAMAGED"),
+        (copies.lost.len(), "GONE"),
+    ];
+    let bad = bad.iter().filter(|(count, _)| *count > 0);
+    let bad: Vec<String> = bad
+        .map(|(count, word)| format!(", {count} {word}"))
+        .collect();
+    let bad = bad.concat();
     format!(
-        "{destination}: {}, the newest of a backup {} old, {}{failed}",
+        "{destination}: {}{bad}, the newest of a backup {} old, {}{failed}",
         counted(copies.count, "copy", "copies"),
         rough_span(age(newest.started.fixed_offset(), now)),
-        newest.state.word()
+        proved((newest.state, newest.proved), now)
     )
+}
+
+/// "opened, read back 3 days ago": how far a copy is proved, and when anything of it was proved last.
+pub(crate) fn proved(
+    (state, at): (CopyState, DateTime<Utc>),
+    now: DateTime<FixedOffset>,
+) -> String {
+    let ago = rough_span(age(at.fixed_offset(), now));
+    let (word, read_back) = (state.word(), CopyState::ReadBack.word());
+    if state > CopyState::ReadBack {
+        format!("{word}, {read_back} {ago} ago")
+    } else {
+        format!("{word} {ago} ago")
+    }
 }
 
 /// "offsite: 8 of 9 databases have a copy of their newest backup", for each destination
@@ -132,6 +155,9 @@ pub(crate) fn display_running(running: &RunningNow, now: DateTime<FixedOffset>) 
     let mut text = operation.unwrap_or("a run").to_owned();
     if let Some(backup) = &running.backup {
         text = format!("{text} of {}", one_line(backup));
+    }
+    if let Some(destination) = &running.destination {
+        text = format!("{text} to {destination}");
     }
     if let Some(job) = &running.job {
         text = format!(
@@ -232,6 +258,7 @@ mod tests {
                 written: None,
                 expected: None,
                 publishing: false,
+                destination: None,
             };
             assert_eq!(display_running(&running, DateTime::default()), word);
         }

@@ -138,6 +138,11 @@ impl ArchiveText {
             dependencies,
         })
     }
+
+    /// The census of the text.
+    pub fn into_census(self) -> Census {
+        self.census
+    }
 }
 
 impl ArchiveList {

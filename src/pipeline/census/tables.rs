@@ -76,6 +76,13 @@ impl Census {
         })
     }
 
+    /// The rows of each table that has a data section, sorted; none if some came as INSERT statements.
+    pub fn row_counts(&self) -> Option<Vec<u64>> {
+        let mut counts: Vec<u64> = self.tables.values().map(|table| table.rows).collect();
+        counts.sort_unstable();
+        self.inserted.is_empty().then_some(counts)
+    }
+
     /// Schema and name of every object of a kind, such as `TABLE`.
     pub fn objects(&self, kind: &str) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.objects

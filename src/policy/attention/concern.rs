@@ -202,11 +202,28 @@ pub enum ConcernKind {
     CopyOverdue,
     /// Copying to a destination fails.
     CopyFailed,
+    /// A copy at a destination is damaged.
+    CopyDamaged,
+    /// Copies at a destination are gone.
+    CopyMissing,
+    /// The newest copy of a series was read back too long ago.
+    CopyProofAge,
+    /// This machine's clock differs from that of a destination.
+    ClockOff,
+    /// No copy at a destination was opened with an identity for too long.
+    RehearsalOverdue,
+    /// New copies are encrypted to recipients whose identities have opened none.
+    RecipientsChanged,
 }
 
 impl ConcernKind {
+    /// Whether it is about copies at a destination, which is then what the concern is about.
+    pub fn is_about_copies(self) -> bool {
+        self.word().starts_with("copy_")
+    }
+
     /// All kinds.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 37] = [
         Self::NoBackup,
         Self::RecoveryPoint,
         Self::Overdue,
@@ -238,6 +255,12 @@ impl ConcernKind {
         Self::ChannelFails,
         Self::CopyOverdue,
         Self::CopyFailed,
+        Self::CopyDamaged,
+        Self::CopyMissing,
+        Self::CopyProofAge,
+        Self::ClockOff,
+        Self::RehearsalOverdue,
+        Self::RecipientsChanged,
     ];
 
     /// Its name in the configuration and in JSON.
@@ -274,6 +297,12 @@ impl ConcernKind {
             Self::ChannelFails => "channel_fails",
             Self::CopyOverdue => "copy_overdue",
             Self::CopyFailed => "copy_failed",
+            Self::CopyDamaged => "copy_damaged",
+            Self::CopyMissing => "copy_missing",
+            Self::CopyProofAge => "copy_proof_age",
+            Self::ClockOff => "clock_off",
+            Self::RehearsalOverdue => "rehearsal_overdue",
+            Self::RecipientsChanged => "recipients_changed",
         }
     }
 
@@ -288,6 +317,8 @@ impl ConcernKind {
             | Self::Vanished
             | Self::Contents
             | Self::RestoreCutShort
+            | Self::CopyDamaged
+            | Self::CopyMissing
             | Self::Directory => Severity::Critical,
             Self::Overdue
             | Self::Failed
@@ -310,7 +341,11 @@ impl ConcernKind {
             | Self::NoDaemon
             | Self::ChannelFails
             | Self::CopyOverdue
-            | Self::CopyFailed => Severity::Warning,
+            | Self::CopyFailed
+            | Self::CopyProofAge
+            | Self::ClockOff
+            | Self::RehearsalOverdue
+            | Self::RecipientsChanged => Severity::Warning,
         }
     }
 }

@@ -33,6 +33,10 @@ pub struct Expectation {
     pub drill_age: Option<Duration>,
     /// How old the newest backup may be that has no copy at a destination that takes it.
     pub copy_age: Duration,
+    /// How long ago the newest copy of a series may have been proved; none for no limit.
+    pub copy_proof_age: Option<Duration>,
+    /// How old the newest rehearsal at a destination with encrypted copies may be; none for no limit.
+    pub rehearsal_age: Option<Duration>,
     /// How many slots have to be done; a line of reports.
     pub success_rate: SuccessRate,
     /// Which sizes a backup may have; a line of reports, where it is wanted.

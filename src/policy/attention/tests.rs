@@ -11,7 +11,7 @@ use crate::policy::{
     odd_size,
 };
 
-const EXPECTATION: Expectation = Expectation {
+pub(super) const EXPECTATION: Expectation = Expectation {
     recovery_point: Duration::from_secs(24 * 3600),
     grace: Duration::from_secs(3600),
     backup_time: Duration::from_secs(5 * 60),
@@ -22,11 +22,13 @@ const EXPECTATION: Expectation = Expectation {
     },
     drill_age: Some(Duration::from_secs(35 * 24 * 3600)),
     copy_age: Duration::from_secs(24 * 3600),
+    copy_proof_age: Some(Duration::from_secs(15 * 24 * 3600)),
+    rehearsal_age: Some(Duration::from_secs(92 * 24 * 3600)),
     success_rate: SuccessRate::ALL,
     size: None,
 };
 
-fn now() -> DateTime<FixedOffset> {
+pub(super) fn now() -> DateTime<FixedOffset> {
     DateTime::parse_from_rfc3339("2025-07-09T12:00:00+03:00").unwrap()
 }
 
@@ -39,7 +41,7 @@ fn series(name: &str, newest: Option<i64>) -> SeriesFacts {
 }
 
 /// A database with a daily backup of this morning.
-fn well() -> DatabaseFacts {
+pub(super) fn well() -> DatabaseFacts {
     DatabaseFacts {
         restore: None,
         server: "main".to_owned(),

@@ -70,6 +70,45 @@ fn removed(copies: &[CopyCandidate], rules: &BTreeMap<Series, Rules>, floor: u32
         .collect()
 }
 
+/// What is damaged or gone is given up when an intact copy in its place would go, and never takes one along.
+#[test]
+fn a_copy_that_is_of_no_use_is_outlived_by_the_rules() {
+    let rules = rules(&[("daily", last(2))]);
+    let intact = [1, 25, 49].map(|hours| copy("daily", hours));
+    let useless = |hours, pinned| CopyCandidate {
+        complete: false,
+        pinned,
+        ..copy("daily", hours)
+    };
+    let pinned = CopyCandidate {
+        pinned: true,
+        ..useless(97, true)
+    };
+    let all = [useless(13, false), useless(73, false), pinned];
+    for (rules, floor, expected) in [
+        (Some(&rules), 1, &[73][..]),
+        (Some(&rules), 4, &[]),
+        (None, 1, &[]),
+    ] {
+        let keeping = Keeping {
+            rules,
+            floor: count(floor),
+            now: now(),
+        };
+        let gone = outlived(&all, &intact, keeping);
+        let gone: Vec<Uuid> = gone.into_iter().map(|(run, _)| run).collect();
+        let expected: Vec<Uuid> = expected.iter().map(|hours| run(*hours)).collect();
+        assert_eq!(gone, expected, "floor {floor}");
+    }
+    // What is intact is decided as if there were none of them.
+    let mut with = intact.to_vec();
+    with.extend(all);
+    assert_eq!(
+        decided(&with, &rules, 1).removed,
+        decided(&intact, &rules, 1).removed
+    );
+}
+
 #[test]
 fn each_series_is_kept_by_its_rules_above_the_floor() {
     let daily = [1, 25, 49, 73].map(|hours| copy("daily", hours));

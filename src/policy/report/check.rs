@@ -1,6 +1,7 @@
 //! The checklists, and their answers.
 
 mod backup;
+mod copies;
 mod upkeep;
 
 use schemars::JsonSchema;
@@ -30,7 +31,7 @@ pub enum Answer {
 /// An item of a checklist.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Check {
-    /// Which item: `last_backup`, `size`, `space`, `errors`, `attention`, `records`, `verified`,
+    /// Which item: `last_backup`, `size`, `copies`, `space`, `errors`, `attention`, `records`, `verified`,
     /// `retention`, `service`, `drill`, `configuration` or `files`.
     pub id: &'static str,
     /// The database, as it is shown; null where it is about all of them.
@@ -77,6 +78,15 @@ pub(super) fn checks(facts: &ReportFacts) -> Vec<Check> {
             checks.push(upkeep::files(facts));
         }
     }
+    // Right after the backups, or before what is about all of them.
+    let at = match facts.span.period {
+        ReportPeriod::Daily => checks
+            .iter()
+            .take_while(|one| one.database.is_some())
+            .count(),
+        ReportPeriod::Weekly | ReportPeriod::Monthly => 0,
+    };
+    checks.splice(at..at, copies::copies(facts));
     checks.extend(attention(facts));
     if !facts.unread.is_empty() {
         let evidence = joined_lines(&facts.unread.join("; "));

@@ -6,6 +6,7 @@ use chrono::{DateTime, FixedOffset};
 
 use super::period::ReportSpan;
 use crate::policy::attention::{Expectation, Severity, SpaceFacts};
+use crate::policy::copying::CopyFacts;
 use crate::policy::series::Series;
 use crate::policy::slots::{Slot, SlotTally};
 
@@ -54,6 +55,19 @@ pub struct PresentFacts {
     pub audit: Option<AuditFacts>,
     /// Directories with backups that the configuration does not have any more, one sentence each.
     pub unconfigured: Vec<String>,
+    /// The copies of each database at each destination.
+    pub copies: Vec<ReportedCopies>,
+}
+
+/// The copies of a database at a destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReportedCopies {
+    /// The database, as it is shown.
+    pub database: String,
+    /// What is known of them.
+    pub copies: CopyFacts,
+    /// Whether something about them needs attention.
+    pub needs_attention: bool,
 }
 
 /// Whether the service runs.
@@ -112,8 +126,10 @@ pub struct DatabaseRecord {
     pub damaged: u64,
     /// Runs after which retention removed what it no longer keeps: backups and prune runs.
     pub pruned: Ran,
-    /// What retention removed: the backup, and why.
+    /// What retention removed here and at destinations: the backup, and why.
     pub removed: Items<Entry>,
+    /// Copies that were made: the backup, where to, and how far the copy was proved.
+    pub copied: Items<Entry>,
     /// Drills.
     pub drills: Items<Drill>,
     /// What somebody asked for, rather than a schedule.

@@ -22,7 +22,7 @@ pub use check::{Answer, Check};
 pub use facts::{
     AuditFacts, BackupRecord, ConfigurationFacts, DatabaseRecord, Drill as ReportedDrill,
     EnabledJobs, Entry, Failure as ReportedFailure, Items, PresentFacts, Ran, ReportFacts,
-    SeriesRecord, ServiceFacts,
+    ReportedCopies, SeriesRecord, ServiceFacts,
 };
 pub use outbox::{ReportBook, ReportMessage, ReportSlot};
 pub use period::{ReportPeriod, ReportSpan};

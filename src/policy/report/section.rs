@@ -5,15 +5,20 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::facts::{DatabaseRecord, Drill, Items, ReportFacts};
-use crate::display::{duration, joined_lines};
+use super::period::ReportPeriod;
+use crate::display::{duration, joined_lines, size};
 
 /// So many entries of a section are in a report.
 const ENTRIES: usize = 20;
 
+/// So many newest copies are in a report.
+const COPIES: usize = 100;
+
 /// Entries of one kind, oldest first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Section {
-    /// Which kind: `failures`, `changes`, `removed`, `drills` or `requests`.
+    /// Which kind: `failures`, `changes`, `copied`, `newest_copies`, `removed`, `drills` or
+    /// `requests`.
     pub id: &'static str,
     /// The kind in words.
     pub heading: &'static str,
@@ -64,6 +69,8 @@ pub(super) fn sections(facts: &ReportFacts) -> Vec<Section> {
             (&one.failures, |failure| (failure.at, failure.what.clone()))
         }),
         changes,
+        copied(facts),
+        newest_copies(facts),
         gathered(facts, ("removed", "Removed by retention"), |one| {
             (&one.removed, |entry| (entry.at, entry.what.clone()))
         }),
@@ -76,6 +83,51 @@ pub(super) fn sections(facts: &ReportFacts) -> Vec<Section> {
     ];
     let filled = sections.into_iter().filter(|one| !one.entries.is_empty());
     filled.collect()
+}
+
+/// The copies that were made; of a day, the checklist has what came of it.
+fn copied(facts: &ReportFacts) -> Section {
+    let mut section = gathered(facts, ("copied", "Copied"), |one| {
+        (&one.copied, |entry| (entry.at, entry.what.clone()))
+    });
+    if facts.span.period == ReportPeriod::Daily {
+        section.entries.clear();
+    }
+    section
+}
+
+/// The newest copy of each series at each destination, with what tells it from any other: a store that
+/// withholds it later is found out by whoever has kept the report.
+fn newest_copies(facts: &ReportFacts) -> Section {
+    let mut entries = Vec::new();
+    let present = facts.present.iter();
+    for one in present.flat_map(|present| &present.copies) {
+        for copy in &one.copies.newest_of_series {
+            let manifest = copy.identity.manifest.as_ref();
+            let manifest = manifest.map(|sum| format!(", manifest SHA-256 {sum}"));
+            entries.push(SectionEntry {
+                at: None,
+                database: Some(one.database.clone()),
+                text: format!(
+                    "{} at {}: {} of run {}, {}{}",
+                    copy.series,
+                    one.copies.destination,
+                    copy.proof.backup,
+                    copy.identity.run,
+                    size(copy.bytes),
+                    manifest.unwrap_or_default()
+                ),
+            });
+        }
+    }
+    let more = entries.len().saturating_sub(COPIES);
+    entries.truncate(COPIES);
+    Section {
+        id: "newest_copies",
+        heading: "Newest copies",
+        entries,
+        more: more as u64,
+    }
 }
 
 /// What there is of one kind, of all databases.

@@ -9,6 +9,8 @@
 //!     home/           empty: working directory and HOME of the programs
 //!     tablespaces/    one directory each
 //! ```
+//!
+//! A backup that is fetched for one test restore has a directory of the same kind, with `backup/` in it.
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
@@ -50,9 +52,7 @@ pub(super) struct Home {
 impl Home {
     pub(super) fn make(directory: &Path) -> Result<Self, SandboxError> {
         let account = account()?;
-        // The last bytes of a version 7 UUID are random.
-        let random = uuid::Uuid::now_v7().simple().to_string();
-        let path = directory.join(format!("{PREFIX}{}", &random[20..]));
+        let path = new_path(directory);
         let length = path.as_os_str().as_bytes().len() + SOCKET.len();
         if length > LONGEST_SOCKET {
             return Err(SandboxError::PathTooLong {
@@ -62,21 +62,11 @@ impl Home {
         }
         // Another user has to pass through it to what is its own.
         let mode = if account.is_some() { 0o711 } else { 0o700 };
-        DirBuilder::new()
-            .mode(mode)
-            .create(&path)
-            .map_err(at("make the directory", &path))?;
-        fs::set_permissions(&path, Permissions::from_mode(mode))
-            .map_err(at("make the directory", &path))?;
-        // Whoever sweeps finds it locked or not at all.
-        let (unlocked, locked) = (path.join("lock.new"), path.join(LOCK));
-        let lock = File::create_new(&unlocked).map_err(at("make", &unlocked))?;
-        lock.lock().map_err(at("lock", &unlocked))?;
-        fs::rename(&unlocked, &locked).map_err(at("make", &locked))?;
+        make(&path, mode)?;
         let home = Self {
+            _lock: lock(&path)?,
             path,
             account,
-            _lock: lock,
         };
         for name in ["data", "socket", "home", "tablespaces"] {
             home.make_directory(name)?;
@@ -140,6 +130,65 @@ impl Drop for Home {
         // What cannot be removed now is removed by the next sweep.
         let _ = remove(&self.path);
     }
+}
+
+/// A directory for a backup that is fetched for one test restore, removed when it is dropped; after a crash by the
+/// next sweep of sandboxes.
+#[derive(Debug)]
+pub struct FetchDirectory {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl FetchDirectory {
+    /// Makes one, for its owner alone (P19).
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn make(directory: &Path) -> Result<Self, SandboxError> {
+        let path = new_path(directory);
+        make(&path, 0o700)?;
+        Ok(Self {
+            _lock: lock(&path)?,
+            path,
+        })
+    }
+
+    /// Where the backup goes; not made yet.
+    pub fn backup(&self) -> PathBuf {
+        self.path.join("backup")
+    }
+}
+
+impl Drop for FetchDirectory {
+    fn drop(&mut self) {
+        let _ = remove(&self.path);
+    }
+}
+
+/// A name that nothing has.
+fn new_path(directory: &Path) -> PathBuf {
+    // The last bytes of a version 7 UUID are random.
+    let random = uuid::Uuid::now_v7().simple().to_string();
+    directory.join(format!("{PREFIX}{}", &random[20..]))
+}
+
+/// Makes a directory with this mode, whatever the umask is.
+fn make(path: &Path, mode: u32) -> Result<(), SandboxError> {
+    DirBuilder::new()
+        .mode(mode)
+        .create(path)
+        .map_err(at("make the directory", path))?;
+    fs::set_permissions(path, Permissions::from_mode(mode)).map_err(at("make the directory", path))
+}
+
+/// Locks a new directory: whoever sweeps finds it locked or not at all.
+fn lock(path: &Path) -> Result<File, SandboxError> {
+    let (unlocked, locked) = (path.join("lock.new"), path.join(LOCK));
+    let lock = File::create_new(&unlocked).map_err(at("make", &unlocked))?;
+    lock.lock().map_err(at("lock", &unlocked))?;
+    fs::rename(&unlocked, &locked).map_err(at("make", &locked))?;
+    Ok(lock)
 }
 
 /// The user that a server of ours runs as: ourselves, but for root `nobody`, who owns nothing.

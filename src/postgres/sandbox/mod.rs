@@ -29,7 +29,7 @@ use crate::config::Connection;
 
 pub use error::SandboxError;
 use home::Home;
-pub use home::sweep_sandboxes;
+pub use home::{FetchDirectory, sweep_sandboxes};
 use settings::{
     SETTINGS, bounds_of_initdb, bounds_of_programs, bounds_of_the_server, settings_to_preload,
 };

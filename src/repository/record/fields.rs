@@ -20,6 +20,11 @@ impl Fields {
         Ok(self.find(key)?.unwrap_or_default())
     }
 
+    /// Whether there is such a field.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.0.iter().any(|(found, _)| found == key)
+    }
+
     /// Takes a field out that has to be there.
     pub(super) fn require<T: DeserializeOwned, E: Error>(
         &mut self,

@@ -6,9 +6,9 @@ use uuid::Uuid;
 
 use super::fields::Fields;
 use super::{
-    BackupDetails, CopyDetails, Damage, DefinitionsDetails, Details, DrillDetails, Event,
-    Operation, PhaseTime, Record, Removal, RestoreDetails, SideNames, Subject, TriedDefinitions,
-    VerifyDetails,
+    BackupDetails, CopyDetails, CopyOpened, Damage, DefinitionsDetails, Details, DrillDetails,
+    Event, Operation, PhaseTime, Record, RehearsalDetails, Removal, RestoreDetails, SideNames,
+    Subject, TriedDefinitions, VerifyCopiesDetails, VerifyDetails,
 };
 use crate::policy::{Accepted, CopyState, Loss, Series};
 use crate::repository::requester::Requester;
@@ -27,18 +27,14 @@ impl Details {
                 lost: fields.take("lost")?,
                 partial: fields.take("partial")?,
             }),
-            Operation::Verify => Self::Verify(VerifyDetails {
-                bytes: fields.take("bytes")?,
-                damaged: fields.take("damaged")?,
-                left: fields.take("left")?,
-                round: fields.take("round")?,
-            }),
+            Operation::Verify | Operation::VerifyCopies => Self::take_verification(fields)?,
             Operation::Drill => Self::Drill(DrillDetails {
                 subject: Subject::take(fields)?,
                 bytes: fields.take("bytes")?,
                 damaged: fields.take("damaged")?,
                 phases: fields.take("phases")?,
                 partial: fields.take("partial")?,
+                of_copy: CopyOpened::take(fields)?,
             }),
             Operation::Definitions => Self::Definitions(DefinitionsDetails {
                 subject: Subject::take(fields)?,
@@ -50,6 +46,11 @@ impl Details {
                 bytes: fields.take("bytes")?,
                 copy: fields.take("copy")?,
                 removed: fields.take("removed")?,
+            }),
+            Operation::Rehearse => Self::Rehearse(RehearsalDetails {
+                subject: Subject::take(fields)?,
+                bytes: fields.take("bytes")?,
+                of_copy: CopyOpened::take(fields)?,
             }),
             Operation::Prune => Self::Prune {
                 removed: fields.take("removed")?,
@@ -77,11 +78,41 @@ impl Details {
     }
 }
 
+impl Details {
+    /// A verification with a destination is one of the copies there.
+    fn take_verification<E: serde::de::Error>(fields: &mut Fields) -> Result<Self, E> {
+        if fields.has("destination") {
+            return Ok(Self::VerifyCopies(VerifyCopiesDetails {
+                destination: fields.take("destination")?,
+                bytes: fields.take("bytes")?,
+                damaged: fields.take("damaged")?,
+                left: fields.take("left")?,
+            }));
+        }
+        Ok(Self::Verify(VerifyDetails {
+            bytes: fields.take("bytes")?,
+            damaged: fields.take("damaged")?,
+            left: fields.take("left")?,
+            round: fields.take("round")?,
+        }))
+    }
+}
+
 impl Subject {
     fn take<E: serde::de::Error>(fields: &mut Fields) -> Result<Self, E> {
         Ok(Self {
             series: fields.take("series")?,
             backup: fields.take("backup")?,
+        })
+    }
+}
+
+impl CopyOpened {
+    fn take<E: serde::de::Error>(fields: &mut Fields) -> Result<Self, E> {
+        Ok(Self {
+            destination: fields.take("destination")?,
+            copy: fields.take("copy")?,
+            recipients: fields.take("recipients")?,
         })
     }
 }
@@ -150,6 +181,8 @@ struct Line<'a> {
     destination: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     copy: Option<CopyState>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    recipients: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
     restoration: Option<&'a Restoration>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -191,6 +224,7 @@ impl<'a> Line<'a> {
             definitions: None,
             destination: None,
             copy: None,
+            recipients: &[],
             restoration: record.restoration(),
             accepted: None,
             lost: None,
@@ -214,11 +248,29 @@ impl<'a> Line<'a> {
                 round: details.round,
                 ..line
             },
+            Details::VerifyCopies(details) => Self {
+                destination: Some(&details.destination),
+                bytes: details.bytes,
+                damaged: &details.damaged,
+                left: details.left,
+                ..line
+            },
             Details::Drill(details) => Self {
                 series: details.subject.series.as_ref(),
                 bytes: details.bytes,
                 phases: &details.phases,
                 partial: details.partial,
+                destination: details.of_copy.destination.as_deref(),
+                copy: details.of_copy.copy,
+                recipients: &details.of_copy.recipients,
+                ..line
+            },
+            Details::Rehearse(details) => Self {
+                series: details.subject.series.as_ref(),
+                bytes: details.bytes,
+                destination: details.of_copy.destination.as_deref(),
+                copy: details.of_copy.copy,
+                recipients: &details.of_copy.recipients,
                 ..line
             },
             Details::Definitions(details) => Self {

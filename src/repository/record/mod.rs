@@ -49,12 +49,16 @@ pub enum Details {
     Backup(BackupDetails),
     /// Reads backups back and checks them.
     Verify(VerifyDetails),
+    /// Reads copies at a destination back and checks them.
+    VerifyCopies(VerifyCopiesDetails),
     /// Restores a backup into a temporary cluster and compares.
     Drill(DrillDetails),
     /// Loads the definitions of a backup into a temporary cluster, without its rows.
     Definitions(DefinitionsDetails),
     /// Copies a backup to a destination.
     Copy(CopyDetails),
+    /// Opens a copy where it lies with an identity, and compares what is in it.
+    Rehearse(RehearsalDetails),
     /// Removes what retention no longer keeps.
     Prune {
         /// Backups removed, each with the reasons (P3).
@@ -123,6 +127,20 @@ pub struct VerifyDetails {
     pub round: Option<DateTime<FixedOffset>>,
 }
 
+/// What is on record of a verification of copies. On a line it is one of a verification with a destination.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct VerifyCopiesDetails {
+    /// The destination.
+    pub destination: String,
+    /// Bytes that were downloaded.
+    pub bytes: Option<u64>,
+    /// Backups whose copies were found damaged, each with what is wrong. Of the backups themselves it says
+    /// nothing.
+    pub damaged: Vec<Damage>,
+    /// How many copies were due and not reached within the budget.
+    pub left: Option<u64>,
+}
+
 /// What is on record of a test restore.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DrillDetails {
@@ -136,6 +154,30 @@ pub struct DrillDetails {
     pub phases: Vec<PhaseTime>,
     /// Whether the backup is partial, and so proves nothing about the others.
     pub partial: bool,
+    /// The copy that was fetched for it; none of a backup that is here.
+    pub of_copy: CopyOpened,
+}
+
+/// What is on record of a rehearsal.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RehearsalDetails {
+    /// The backup that the copy is of.
+    pub subject: Subject,
+    /// Bytes that were read.
+    pub bytes: Option<u64>,
+    /// The copy.
+    pub of_copy: CopyOpened,
+}
+
+/// A copy at a destination that was opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CopyOpened {
+    /// The destination.
+    pub destination: Option<String>,
+    /// How far the copy is proved; at the end.
+    pub copy: Option<CopyState>,
+    /// The fingerprints of the recipients whose identities opened it; never an identity.
+    pub recipients: Vec<String>,
 }
 
 /// What is on record of a trial of definitions.
@@ -244,12 +286,17 @@ pub enum Operation {
     Backup,
     /// Reads a backup back and checks it.
     Verify,
+    /// Reads copies at a destination back and checks them: a verification as well, with a destination.
+    #[serde(rename = "verify", skip_deserializing)]
+    VerifyCopies,
     /// Restores a backup into a temporary cluster and compares.
     Drill,
     /// Loads the definitions of a backup into a temporary cluster, without its rows.
     Definitions,
     /// Copies a backup to a destination.
     Copy,
+    /// Opens a copy with an identity, and compares what is in it.
+    Rehearse,
     /// Removes what retention no longer keeps.
     Prune,
     /// Pins a backup.
@@ -329,9 +376,11 @@ impl Record {
         match self.details {
             Details::Backup(_) => Operation::Backup,
             Details::Verify(_) => Operation::Verify,
+            Details::VerifyCopies(_) => Operation::VerifyCopies,
             Details::Drill(_) => Operation::Drill,
             Details::Definitions(_) => Operation::Definitions,
             Details::Copy(_) => Operation::Copy,
+            Details::Rehearse(_) => Operation::Rehearse,
             Details::Prune { .. } => Operation::Prune,
             Details::Pin(_) => Operation::Pin,
             Details::Unpin(_) => Operation::Unpin,
@@ -352,11 +401,15 @@ impl Record {
             Details::Drill(DrillDetails { subject, .. })
             | Details::Definitions(DefinitionsDetails { subject, .. })
             | Details::Copy(CopyDetails { subject, .. })
+            | Details::Rehearse(RehearsalDetails { subject, .. })
             | Details::Pin(subject)
             | Details::Unpin(subject)
             | Details::Quarantine(subject)
             | Details::Release { subject, .. } => &subject.backup,
-            Details::Verify(_) | Details::Prune { .. } | Details::UndoRestore { .. } => &None,
+            Details::Verify(_)
+            | Details::VerifyCopies(_)
+            | Details::Prune { .. }
+            | Details::UndoRestore { .. } => &None,
         };
         backup.as_deref()
     }
@@ -377,7 +430,15 @@ impl Record {
         }
     }
 
-    /// Backups that were found damaged.
+    /// Copies that were found damaged, by their backups.
+    pub fn damaged_copies(&self) -> &[Damage] {
+        match &self.details {
+            Details::VerifyCopies(VerifyCopiesDetails { damaged, .. }) => damaged,
+            _ => &[],
+        }
+    }
+
+    /// Backups that were found damaged here. A copy that was found damaged elsewhere says nothing of them.
     pub fn damaged(&self) -> &[Damage] {
         match &self.details {
             Details::Verify(VerifyDetails { damaged, .. })
@@ -437,9 +498,11 @@ impl Details {
         match operation {
             Operation::Backup => Self::Backup(BackupDetails::default()),
             Operation::Verify => Self::Verify(VerifyDetails::default()),
+            Operation::VerifyCopies => Self::VerifyCopies(VerifyCopiesDetails::default()),
             Operation::Drill => Self::Drill(DrillDetails::default()),
             Operation::Definitions => Self::Definitions(DefinitionsDetails::default()),
             Operation::Copy => Self::Copy(CopyDetails::default()),
+            Operation::Rehearse => Self::Rehearse(RehearsalDetails::default()),
             Operation::Prune => Self::Prune {
                 removed: Vec::new(),
             },
@@ -475,6 +538,12 @@ impl From<BackupDetails> for Details {
     }
 }
 
+impl From<VerifyCopiesDetails> for Details {
+    fn from(details: VerifyCopiesDetails) -> Self {
+        Self::VerifyCopies(details)
+    }
+}
+
 impl From<VerifyDetails> for Details {
     fn from(details: VerifyDetails) -> Self {
         Self::Verify(details)
@@ -496,6 +565,12 @@ impl From<DefinitionsDetails> for Details {
 impl From<CopyDetails> for Details {
     fn from(details: CopyDetails) -> Self {
         Self::Copy(details)
+    }
+}
+
+impl From<RehearsalDetails> for Details {
+    fn from(details: RehearsalDetails) -> Self {
+        Self::Rehearse(details)
     }
 }
 

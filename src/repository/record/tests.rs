@@ -27,6 +27,7 @@ fn crowded(operation: &str) -> Value {
         "definitions": {"digest": "0a", "result": "refused"},
         "destination": "offsite",
         "copy": "read_back",
+        "recipients": ["SHA256:abc"],
         "restoration": {"server": "db1:5432"},
         "accepted": "vanished",
         "lost": [],
@@ -35,12 +36,13 @@ fn crowded(operation: &str) -> Value {
     })
 }
 
-const OPERATIONS: [(&str, Operation, usize); 13] = [
+const OPERATIONS: [(&str, Operation, usize); 14] = [
     ("backup", Operation::Backup, 6),
     ("verify", Operation::Verify, 4),
-    ("drill", Operation::Drill, 5),
+    ("drill", Operation::Drill, 8),
     ("definitions", Operation::Definitions, 3),
     ("copy", Operation::Copy, 6),
+    ("rehearse", Operation::Rehearse, 6),
     ("prune", Operation::Prune, 1),
     ("pin", Operation::Pin, 2),
     ("unpin", Operation::Unpin, 2),
@@ -53,15 +55,49 @@ const OPERATIONS: [(&str, Operation, usize); 13] = [
 
 #[test]
 fn what_an_operation_does_not_have_is_kept_as_it_is() {
-    /// Of 26 keys, nine and the operation are of every record.
-    const OF_ONE_OPERATION: usize = 16;
+    /// Of 27 keys, nine and the operation are of every record.
+    const OF_ONE_OPERATION: usize = 17;
     for (word, operation, has) in OPERATIONS {
-        let line = crowded(word);
+        let mut line = crowded(word);
+        // With a destination, it is of copies.
+        let without = usize::from(operation == Operation::Verify);
+        if without > 0 {
+            line.as_object_mut().unwrap().remove("destination");
+        }
         let record: Record = serde_json::from_value(line.clone()).unwrap();
         assert_eq!(record.operation(), operation, "{word}");
-        assert_eq!(record.unknown.len(), OF_ONE_OPERATION - has, "{word}");
+        assert_eq!(
+            record.unknown.len(),
+            OF_ONE_OPERATION - without - has,
+            "{word}"
+        );
         assert_eq!(serde_json::to_value(&record).unwrap(), line, "{word}");
     }
+}
+
+/// Whoever asks whether backups were verified does not mean those elsewhere.
+#[test]
+fn a_verification_of_copies_is_one_with_a_destination_and_says_nothing_of_the_backups_here() {
+    let line = json!({
+        "at": "2025-07-09T02:00:00+03:00", "run": Uuid::nil(), "operation": "verify", "event": "failed",
+        "database": "shop", "bytes": 7, "damaged": [{"backup": "a", "what": "a bit"}],
+        "destination": "offsite", "left": 2,
+    });
+    let record: Record = serde_json::from_value(line.clone()).unwrap();
+    assert_eq!(record.operation(), Operation::VerifyCopies);
+    assert_eq!(serde_json::to_value(&record).unwrap(), line);
+    assert_eq!(record.damaged(), []);
+    assert_eq!(record.damaged_copies()[0].backup, "a");
+    let text = serde_json::to_string(&record).unwrap();
+    assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), record);
+    let mut line = line;
+    line.as_object_mut().unwrap().remove("destination");
+    let record: Record = serde_json::from_value(line).unwrap();
+    assert_eq!(record.operation(), Operation::Verify);
+    assert_eq!(
+        (record.damaged().len(), record.damaged_copies().len()),
+        (1, 0)
+    );
 }
 
 /// Who looks for a backup that is gone asks what was removed.

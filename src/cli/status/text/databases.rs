@@ -1,11 +1,10 @@
 //! How each database stands: a paragraph each for a few, a row each for many.
 
 use std::io::Write;
-use std::time::Duration;
 
 use super::label;
 use crate::cli::failure::Failure;
-use crate::cli::report::{count, moment, one_line, size};
+use crate::cli::report::{self, count, moment, one_line, size};
 use crate::cli::status::spark::Letters;
 use crate::cli::table::{Column, Table};
 use crate::cli::wrap::wrapped;
@@ -110,14 +109,17 @@ pub(super) fn table(
                 of_database(if is_bad { "!" } else { "" }.to_owned()),
                 of_database(shortened(&label(database))),
                 series.series.to_string(),
-                series
-                    .newest
-                    .map_or_else(|| "none".to_owned(), |at| short(age(at, status.at))),
+                series.newest.map_or_else(
+                    || "none".to_owned(),
+                    |at| report::short_span(age(at, status.at)),
+                ),
                 line.and_then(last_size).map(size).unwrap_or_default(),
                 letters.spark(&sizes[sizes.len().saturating_sub(8)..]),
                 of_database(ratio(database)),
-                line.and_then(|line| line.verified)
-                    .map_or_else(|| "never".to_owned(), |at| short(age(at, status.at))),
+                line.and_then(|line| line.verified).map_or_else(
+                    || "never".to_owned(),
+                    |at| report::short_span(age(at, status.at)),
+                ),
             ]);
         }
     }
@@ -163,13 +165,6 @@ fn ratio(database: &DatabaseStatus) -> String {
         0 => "none".to_owned(),
         ended => format!("{}/{ended}", outcomes.succeeded),
     }
-}
-
-/// "47h", "2d": [`rough_span`] for a table.
-fn short(duration: Duration) -> String {
-    let words = rough_span(duration);
-    let (count, unit) = words.split_once(' ').unwrap_or((&words, ""));
-    format!("{count}{}", unit.chars().next().unwrap_or_default())
 }
 
 fn shortened(name: &str) -> String {

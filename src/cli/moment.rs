@@ -1,9 +1,12 @@
 //! A moment as an operator writes it.
 
+use std::io::Write as _;
+
 use chrono::{DateTime, FixedOffset, LocalResult, NaiveDate, NaiveDateTime, NaiveTime, TimeZone};
 use chrono_tz::Tz;
 
-use super::super::failure::Failure;
+use super::failure::Failure;
+use super::report;
 
 /// Reads it, in the schedule's zone unless it names one.
 pub(super) fn moment(text: &str, zone: Tz) -> Result<DateTime<FixedOffset>, Failure> {
@@ -47,6 +50,12 @@ fn with_its_zone(text: &str) -> Option<DateTime<FixedOffset>> {
     ["%Y-%m-%d %H:%M:%S%#z", "%Y-%m-%d %H:%M%#z"]
         .into_iter()
         .find_map(|format| DateTime::parse_from_str(&text, format).ok())
+}
+
+/// Shows on stderr how the time of an option was read: whoever thought of another zone sees it.
+pub(super) fn show_zone(option: &str, at: DateTime<FixedOffset>, zone: Tz) {
+    let read = report::moment(at.with_timezone(&zone).fixed_offset());
+    let _ = writeln!(std::io::stderr(), "{option} is read as {read} ({zone})");
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! How fast a destination is sent to: `rate` of the configuration.
+//! How fast a destination is sent to and read from: `rate` of the configuration.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;

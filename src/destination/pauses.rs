@@ -2,8 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use super::fault::Fault;
-
 /// So often a request is made that fails for a reason that may pass.
 const ATTEMPTS: u32 = 7;
 
@@ -31,7 +29,7 @@ impl Pauses {
     }
 
     /// Waits before the next attempt, or gives back why there is none.
-    pub(super) async fn wait(&mut self, fault: Fault) -> Result<(), Fault> {
+    pub(super) async fn wait<F>(&mut self, fault: F) -> Result<(), F> {
         if self.attempt >= ATTEMPTS || self.began.elapsed() > self.longest {
             return Err(fault);
         }

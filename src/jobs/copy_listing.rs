@@ -1,0 +1,203 @@
+//! What a listing of a destination tells of the copies that were known there: which are there, which may have been
+//! replaced, and which are gone.
+//!
+//! Nothing follows from one listing. A copy that it lacks is missing once another listing has lacked it as well, an
+//! hour later, and the store says itself that it has no such object. Nothing is removed or forgotten for it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use crate::config::Destination;
+use crate::copies::{Catalogue, Copy, Place};
+use crate::destination::{Key, Store};
+use crate::policy::{Absence, CopyState, absence};
+use crate::repository::{AbsentCopy, ClockReading, KnownCopies, KnownCopy, KnownManifest};
+
+/// A listing of one place, and when it was begun.
+pub(super) struct Listing<'a> {
+    /// The destination's address.
+    pub(super) url: &'a str,
+    pub(super) place: &'a Place,
+    pub(super) there: &'a Catalogue,
+    pub(super) at: DateTime<Utc>,
+}
+
+/// An object that the store is to be asked for: without it, the copy is missing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Doubt {
+    run: Uuid,
+    key: String,
+}
+
+/// Takes a listing in. How far a copy was proved is remembered; of one that was not known, only that it is there.
+/// Gives the objects to ask for.
+pub(super) fn take_listing(known: &mut KnownCopies, listing: &Listing<'_>) -> Vec<Doubt> {
+    look_at_place(known, name_of(listing.url, listing.place));
+    known.asked = Some(listing.at);
+    let mut before = std::mem::take(&mut known.copies);
+    let mut absent = std::mem::take(&mut known.absent);
+    let mut lacking: BTreeMap<Uuid, String> = BTreeMap::new();
+    for copy in &listing.there.copies {
+        let run = copy.name.run();
+        let other_length = copy.lacking.iter().find_map(|one| Some((one, one.listed?)));
+        let was_known = before.contains_key(&run) || absent.contains_key(&run);
+        if let (Some(lack), None, true) = (copy.lacking.first(), other_length, was_known) {
+            lacking.insert(run, lack.key.clone());
+            continue;
+        }
+        if !copy.is_complete() && !was_known {
+            continue;
+        }
+        let earlier = before.remove(&run);
+        let earlier = earlier.or_else(|| absent.remove(&run).map(|one| one.copy));
+        let mut one = earlier.unwrap_or_else(|| known_copy(copy));
+        one.manifest = Some(manifest_of(copy));
+        let replaced = listing.there.replaced.get(&copy.name).copied();
+        one.replaced = replaced.filter(|replaced| Some(*replaced) > one.last_read());
+        if let Some((lack, listed)) = other_length {
+            let why = format!(
+                "the volume {} has {listed} bytes, and {} were signed",
+                lack.key, lack.bytes
+            );
+            one.find_damaged(listing.at, why);
+        }
+        known.copies.insert(run, one);
+    }
+    let gone = before.into_iter().map(|(run, copy)| (run, copy, None));
+    let gone_before = absent
+        .into_iter()
+        .map(|(run, absent)| (run, absent.copy, Some((absent.since, absent.missing))));
+    let mut doubts = Vec::new();
+    for (run, copy, earlier) in gone.chain(gone_before) {
+        // Retention removes it.
+        if known.removing.contains_key(&run) {
+            continue;
+        }
+        // It was made meanwhile.
+        if earlier.is_none() && copy.copied >= listing.at {
+            known.copies.insert(run, copy);
+            continue;
+        }
+        let doubt = doubt(run, &copy, (earlier, listing.at), lacking.remove(&run));
+        doubts.extend(doubt);
+        let (since, missing) = earlier.unwrap_or((listing.at, None));
+        // A moment that is still to come is of a clock that was set back.
+        let since = since.min(listing.at);
+        let absent = AbsentCopy {
+            copy,
+            since,
+            missing,
+        };
+        known.absent.insert(run, absent);
+    }
+    doubts
+}
+
+/// Since when a copy is absent, and when it was found to be missing.
+type Since = (DateTime<Utc>, Option<DateTime<Utc>>);
+
+/// What to ask for of a copy that a listing lacks: a volume that is not there, or its manifest. Nothing while another
+/// listing has to lack it first, or once it is missing.
+fn doubt(
+    run: Uuid,
+    copy: &KnownCopy,
+    (earlier, now): (Option<Since>, DateTime<Utc>),
+    volume: Option<String>,
+) -> Option<Doubt> {
+    let (since, missing) = earlier.unzip();
+    if missing.flatten().is_some() || absence(since, now) != Absence::ToBeConfirmed {
+        return None;
+    }
+    let manifest = copy.manifest.as_ref().map(|manifest| manifest.key.clone());
+    let key = volume.or(manifest)?;
+    Some(Doubt { run, key })
+}
+
+/// Forgets what was known of another place: of that, a listing tells nothing.
+fn look_at_place(known: &mut KnownCopies, place: String) {
+    if known.place.as_ref().is_some_and(|before| *before != place) {
+        known.copies.clear();
+        known.absent.clear();
+        known.tried.clear();
+    }
+    known.place = Some(place);
+}
+
+/// What a place at a destination is known by.
+fn name_of(url: &str, place: &Place) -> String {
+    format!("{url}/{place}")
+}
+
+/// What this host knows of the copies at a place of a destination; none where that is nothing.
+pub fn known_at(state: &Path, destination: &Destination, place: &Place) -> Option<KnownCopies> {
+    let name = name_of(&destination.settings.url(), place);
+    let mut all = KnownCopies::all(state, &destination.name).into_iter();
+    all.find(|known| known.place.as_ref() == Some(&name))
+}
+
+/// Asks the store for what two listings have lacked. What cannot be asked for now stays in doubt.
+pub(super) async fn settle_doubts(
+    store: &dyn Store,
+    known: &mut KnownCopies,
+    (doubts, now): (Vec<Doubt>, DateTime<Utc>),
+) {
+    for Doubt { run, key } in doubts {
+        let Ok(key) = Key::new(&key) else { continue };
+        match store.head(&key).await {
+            Ok(found) => {
+                if let Some(absent) = known.absent.get_mut(&run) {
+                    if found.is_none() {
+                        absent.missing = Some(now);
+                    } else {
+                        // It is there, whatever the listings have.
+                        absent.since = now;
+                    }
+                }
+            }
+            Err(error) => tracing::debug!("whether a copy is missing is not known: {error}"),
+        }
+    }
+}
+
+/// How the clocks differ, for the record; `offset` is how far the store's is ahead.
+pub(super) fn clock_reading(
+    offset: Option<chrono::TimeDelta>,
+    now: DateTime<Utc>,
+) -> Option<ClockReading> {
+    offset.map(|offset| ClockReading {
+        at: now,
+        ahead_seconds: -offset.num_seconds(),
+    })
+}
+
+/// The manifest of a copy, as it is known again.
+pub(super) fn manifest_of(copy: &Copy) -> KnownManifest {
+    KnownManifest {
+        key: copy.manifest.key.to_string(),
+        sha256: copy.manifest.sha256.to_string(),
+    }
+}
+
+/// What a listing tells of a copy that was not known.
+fn known_copy(copy: &Copy) -> KnownCopy {
+    let (manifest, stored) = (&copy.manifest.manifest, copy.manifest.stored);
+    KnownCopy {
+        backup: copy.name.stem().to_string(),
+        series: manifest.series.clone(),
+        started: manifest.started.to_utc(),
+        bytes: manifest.bytes(),
+        copied: stored,
+        state: CopyState::Sent,
+        proved: stored,
+        read: None,
+        damage: None,
+        replaced: None,
+        manifest: None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

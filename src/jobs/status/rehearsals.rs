@@ -1,0 +1,36 @@
+//! Whether the key of the copies was tried lately, and is one that is known: by what copy runs and rehearsals have
+//! noted. No destination is asked.
+
+use std::path::Path;
+
+use chrono::{DateTime, Utc};
+
+use crate::config::Plan;
+use crate::jobs::copy::fingerprints;
+use crate::policy::{Concern, ConfiguredCopies, judge_rehearsals};
+use crate::repository::RehearsalFile;
+use crate::responsiveness::{self, PATIENCE};
+
+/// The concerns about rehearsals and recipients. Where the state directory cannot be read there is none: not
+/// everybody may read it, and copy runs report what they cannot note there.
+pub(super) fn judge(plan: &Plan, state: Option<&Path>, now: DateTime<Utc>) -> Vec<Concern> {
+    let named = |is_plain: bool| {
+        let destinations = plan.destinations.iter();
+        let meant = destinations.filter(move |one| one.plain == is_plain);
+        meant.map(|one| one.name.as_str()).collect::<Vec<_>>()
+    };
+    let (encrypted, unsealed) = (named(false), named(true));
+    let Some(state) = state.filter(|_| !plan.destinations.is_empty()) else {
+        return Vec::new();
+    };
+    let read = responsiveness::ask(state, PATIENCE, |state| RehearsalFile::at(state).read());
+    let Ok(book) = read.flatten() else {
+        return Vec::new();
+    };
+    let copies = ConfiguredCopies {
+        encrypted: &encrypted,
+        plain: &unsealed,
+        recipients: &fingerprints(Some(&plan.recipients)),
+    };
+    judge_rehearsals(&book, copies, plan.objectives.rehearsal_age, now)
+}
