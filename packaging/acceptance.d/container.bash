@@ -81,7 +81,8 @@ container_prepare() {
         "$root"/etc/pgbackupd "$root"/etc/systemd/system/pgbackupd* "$root"/var/backups/*
     ln -sf /lib/systemd/system/multi-user.target "$root/etc/systemd/system/default.target"
     for unit in systemd-timesyncd systemd-networkd systemd-resolved systemd-firstboot \
-        systemd-update-utmp systemd-logind pg_receivewal@; do
+        systemd-update-utmp systemd-logind pg_receivewal@ prometheus prometheus-node-exporter \
+        prometheus-alertmanager avahi-daemon; do
         ln -sf /dev/null "$root/etc/systemd/system/$unit.service"
     done
     # Every installation would build the index of this machine's manual pages anew.

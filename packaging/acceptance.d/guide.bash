@@ -66,9 +66,9 @@ shown_missing() {
 # guide_run PLACE COMMAND: in one shell, from that directory, which is left in /root/place. What is exported is
 # left in /root/exported for the next one.
 guide_run() {
+    # On one line, as `script` needs it.
     # shellcheck disable=SC2016 # for the shell in the container
-    local run='if [ -e /root/exported ]; then . /root/exported; fi
-        cd "$1" && eval "$2"; status=$?; pwd >/root/place; export -p >/root/exported; exit $status'
+    local run='! [ -e /root/exported ] || . /root/exported; cd "$1" && eval "$2"; status=$?; pwd >/root/place; export -p >/root/exported; exit $status'
     if [[ -z $guide_answer ]]; then
         inside bash -c "$run" - "$@" </dev/null
     else
