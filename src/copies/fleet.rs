@@ -16,7 +16,7 @@ use crate::destination::{DestinationError, Key, Listed, Store};
 use crate::policy::Series;
 
 /// So many documents that do not count are passed over before one that does: whoever can put there cannot make
-/// a reader read for ever.
+/// a reader read without end.
 const PASSED_OVER: usize = 10;
 
 /// A state is put again after a lost answer. More than that between its own time and the store's is a wrong
