@@ -7,7 +7,8 @@
 #   kill      the command is killed after POSITION percent of its time; MODE is -
 #   file      COMMAND reads a backup whose file number POSITION has the change MODE
 
-commands=(backup verify prune drill restore salvage)
+commands=(backup verify prune copy drill restore salvage)
+kinds=(call kill file)
 changes=(first quarter half three-quarters last empty cut-half cut-byte grow swap remove)
 
 # What the command's line is.
@@ -16,6 +17,7 @@ words_of() {
     backup) echo backup ;;
     verify) echo verify --all ;;
     prune) echo prune ;;
+    copy) echo copy ;;
     drill) echo drill ;;
     restore) echo restore --latest --into shop_copy --yes ;;
     salvage) echo restore --latest --salvage --into shop_copy --yes ;;
@@ -25,6 +27,11 @@ words_of() {
 # Only every so many-th call of those that start many programs.
 step_of() {
     case $1 in drill | restore | salvage) echo 7 ;; *) echo 1 ;; esac
+}
+
+# The steps of its time at which a command is killed, in percent.
+kill_step_of() {
+    case $1 in copy) echo 0.5 ;; *) echo 1 ;; esac
 }
 
 # How many calls each command makes, and how many milliseconds it takes: once for all runs of the campaign.
@@ -53,8 +60,8 @@ count_positions() {
 # a server or load a database, which take seconds, one comes after six others.
 open_cases() {
     local only
-    only=$(IFS='|' && echo "${commands[*]}")
-    all_cases | sort -u | grep --extended-regexp "^[a-z]+ ($only) " | awk 'BEGIN { srand(7) } { print rand() "\t" $0 }' | sort | cut -f2- | grep --invert-match --line-regexp --fixed-strings \
+    only=$(IFS='|' && echo "(${kinds[*]}) (${commands[*]})")
+    all_cases | sort -u | grep --extended-regexp "^$only " | awk 'BEGIN { srand(7) } { print rand() "\t" $0 }' | sort | cut -f2- | grep --invert-match --line-regexp --fixed-strings \
         --file=<(cut -f1-5 "$results" | tr '\t' ' ') | awk '
         $2 ~ /^(drill|restore|salvage)$/ { dear[++last] = $0; next }
         { print; if (++cheap % 6 == 0 && given < last) print dear[++given] }
@@ -67,7 +74,7 @@ all_cases() {
         for mode in once sticky; do
             seq -f "call $command $format $mode %.0f" 1 "$(step_of "$command")" "$total"
         done
-        seq -f "kill $command $format - %.0f" 1 100
+        seq -f "kill $command $format - %g" 0 "$(kill_step_of "$command")" 100 | tail -n +2
     done <"$totals"
     for format in "${formats[@]}"; do
         for position in $(seq 1 "$(files_of "$format" | wc -l)"); do
@@ -93,7 +100,7 @@ files_of() {
 
 # Everything as it was before the first case.
 reset() {
-    rm -rf "$work/b" "$work/state" "$work/d/"*
+    rm -rf "$work/b" "$work/state" "$work/d/"* "$work/far/"*
     cp -a "$work/template-$1" "$work/b"
     # What it remembers is of the backups of another case.
     install -d -m 0700 -o "$(server_user)" "$work/state"

@@ -57,6 +57,7 @@ success_is_true() {
     ((code == 0)) || return 0
     case $command in
     backup) (($(backups "$format" length) == 4)) || echo "it made no backup, and succeeded;" ;;
+    copy) (($(copies "$format" length) == 3)) || echo "not all is copied, and it succeeded;" ;;
     # One whose state cannot be read counts for no floor, so that another one stays.
     prune) (($(backups "$format" length) < 3)) || echo "it removed nothing, and succeeded;" ;;
     drill)
@@ -79,6 +80,7 @@ nothing_is_left() {
         left=$(find "$work/b" -name '.pgbackupd-*')
         [[ -z $left ]] || echo "left behind: $left;"
         ;;
+    copy) the_next_copy_completes "$format" ;;
     drill)
         # What has no lock may be about to be made, until it is a minute old.
         find "$work/d" -mindepth 1 -maxdepth 1 -exec touch --date='5 minutes ago' {} +
@@ -94,6 +96,23 @@ nothing_is_left() {
         [[ -z $left ]] || echo "left behind: $left;"
         ;;
     esac
+}
+
+# Copies at the destination whose signature and volumes are there.
+copies() {
+    run "$1" list --from far --json 2>>"$work/log/output" | jq "[.. | .copies? // empty | .[]] | $2"
+}
+
+# Nothing that is there is changed, the rest is sent, and all of it opens.
+the_next_copy_completes() {
+    local format=$1 before
+    [[ $(copies "$format" 'map(.missing_volumes // 0) | add // 0') == 0 ]] || echo "a manifest lacks volumes;"
+    before=$(cd "$work/far" && find . -type f ! -name '.*' -exec sha256sum {} +)
+    run "$format" copy >>"$work/log/output" 2>&1 || echo "the next copy ended with status $?;"
+    [[ -z $before ]] || (cd "$work/far" && sha256sum --quiet --check <<<"$before") || echo "an object was changed;"
+    (($(copies "$format" length) == 3)) || echo "the next copy did not copy all;"
+    run "$format" verify --from far --identity "$tools/identity" >>"$work/log/output" 2>&1 ||
+        echo "verify --from ended with status $?;"
 }
 
 left_databases() {

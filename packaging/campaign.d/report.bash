@@ -33,7 +33,7 @@ figures() {
             what["call"] = "failed system calls"; what["kill"] = "kills"; what["file"] = "changed files"
             for (key in tried) {
                 split(key, part, SUBSEP)
-                total = "100"
+                total = part[2] == "copy" ? "200" : "100"
                 if (part[1] == "call") {
                     step = part[2] ~ /^(drill|restore|salvage)$/ ? 7 : 1
                     total = 2 * int((calls[part[2], part[3]] + step - 1) / step)

@@ -87,7 +87,7 @@ impl Cluster {
         sweep_leftovers();
         let directory = tempfile::Builder::new()
             .prefix(&format!("{PREFIX}{}-", std::process::id()))
-            .tempdir_in(options.below.as_deref().unwrap_or(Path::new("/tmp")))
+            .tempdir_in(options.below.clone().unwrap_or_else(short_temp_dir))
             .expect("a temporary directory");
         give_to_server(directory.path());
         let mut cluster = Self {
@@ -118,7 +118,7 @@ impl Cluster {
     pub(crate) fn standby_of(primary: &Self) -> Self {
         let directory = tempfile::Builder::new()
             .prefix(&format!("{PREFIX}{}-", std::process::id()))
-            .tempdir_in("/tmp")
+            .tempdir_in(short_temp_dir())
             .expect("a temporary directory");
         give_to_server(directory.path());
         let mut standby = Self {
@@ -524,9 +524,20 @@ fn copy_tree(from: &Path, to: &Path) {
     assert!(status.success(), "cp of {} failed", from.display());
 }
 
+/// The directory for temporary files, or `/tmp` where the socket of a server below it might have a longer
+/// address than there can be.
+pub(crate) fn short_temp_dir() -> PathBuf {
+    let directory = std::env::temp_dir();
+    if directory.as_os_str().len() <= "/dev/shm".len() {
+        directory
+    } else {
+        PathBuf::from("/tmp")
+    }
+}
+
 /// Removes what tests that were killed have left behind.
 fn sweep_leftovers() {
-    for entry in fs::read_dir("/tmp").expect("/tmp").flatten() {
+    for entry in fs::read_dir(short_temp_dir()).expect("the temporary directory").flatten() {
         let name = entry.file_name();
         let Some(rest) = name.to_str().and_then(|name| name.strip_prefix(PREFIX)) else {
             continue;

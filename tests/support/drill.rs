@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::cluster::{Cluster, binary};
+use super::cluster::{Cluster, binary, short_temp_dir};
 use super::operator::{Operator, Output};
 
 /// A directory that the temporary cluster's user can pass through.
 pub(crate) fn open_directory() -> TempDir {
     let directory = tempfile::Builder::new()
         .prefix("pgbackupd-test-drill-")
-        .tempdir_in("/tmp")
+        .tempdir_in(short_temp_dir())
         .unwrap();
     fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
     directory

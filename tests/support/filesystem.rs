@@ -14,7 +14,7 @@ use rustix::fs::{StatVfs, statvfs};
 use rustix::process::Pid;
 use tempfile::TempDir;
 
-use super::cluster::wait_until;
+use super::cluster::{short_temp_dir, wait_until};
 
 /// Directories of file systems are named `<PREFIX><process id>-<random>`.
 const PREFIX: &str = "pgbackupd-disk-";
@@ -247,7 +247,7 @@ fn home() -> TempDir {
     sweep_leftovers();
     let home = tempfile::Builder::new()
         .prefix(&format!("{PREFIX}{}-", std::process::id()))
-        .tempdir_in("/tmp")
+        .tempdir_in(short_temp_dir())
         .expect("a temporary directory");
     fs::set_permissions(home.path(), fs::Permissions::from_mode(0o755)).expect("chmod");
     home
@@ -255,7 +255,7 @@ fn home() -> TempDir {
 
 /// Unmounts and removes what tests that were killed have left behind.
 fn sweep_leftovers() {
-    for entry in fs::read_dir("/tmp").expect("/tmp").flatten() {
+    for entry in fs::read_dir(short_temp_dir()).expect("the temporary directory").flatten() {
         let name = entry.file_name();
         let owner = name
             .to_str()
