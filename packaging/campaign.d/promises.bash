@@ -105,8 +105,10 @@ copies() {
 
 # Nothing that is there is changed, the rest is sent, and all of it opens.
 the_next_copy_completes() {
-    local format=$1 before
-    [[ $(copies "$format" 'map(.missing_volumes // 0) | add // 0') == 0 ]] || echo "a manifest lacks volumes;"
+    local format=$1 lacking before
+    lacking=$(copies "$format" 'map(.missing_volumes // 0) | add // 0')
+    # With nothing there, there is no list.
+    ((${lacking:-0} == 0)) || echo "a manifest lacks volumes;"
     before=$(cd "$work/far" && find . -type f ! -name '.*' -exec sha256sum {} +)
     run "$format" copy >>"$work/log/output" 2>&1 || echo "the next copy ended with status $?;"
     [[ -z $before ]] || (cd "$work/far" && sha256sum --quiet --check <<<"$before") || echo "an object was changed;"
