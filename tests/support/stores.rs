@@ -52,6 +52,7 @@ impl SeaweedFs {
         let (ports, port) = ports();
         let mut command = Command::new(program);
         command
+            .arg(format!("-logdir={}", home.path().display()))
             .arg("server")
             .arg(format!("-dir={}", home.path().display()))
             .args([
