@@ -3,6 +3,7 @@
 
 mod directory;
 mod error;
+mod judgement;
 mod key;
 mod open;
 mod pauses;

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::Store;
 use super::error::{DestinationError, DestinationErrorKind};
 use super::key::Key;
+use crate::display::joined_lines;
 use crate::policy::protection::{Attempt, Probed, ProbedPlace};
 
 /// The name of the object of a probe.
@@ -33,14 +34,13 @@ pub(super) async fn probe<S: Store + ?Sized>(
     store: &S,
     folder: &Key,
 ) -> Result<Probed, DestinationError> {
-    let free = free_key(store, folder).await?;
-    let put = match &free {
-        Some(key) => attempt(store.put_new(key, Bytes::from_static(BODY)).await)?,
-        None => Attempt::Unknown(format!(
-            "{OBJECTS} objects of earlier checks cannot be removed"
-        )),
+    let (put, key) = match free_key(store, folder).await? {
+        Ok(key) => {
+            let put = store.put_new(&key, Bytes::from_static(BODY)).await;
+            (attempt(put)?, key)
+        }
+        Err(why) => (why, object(folder, OBJECT)?),
     };
-    let key = free.map_or_else(|| object(folder, OBJECT), Ok)?;
     let is_create_only = match store.put_new(&key, Bytes::from_static(OTHER)).await {
         _ if put != Attempt::Done => None,
         Ok(_) => Some(false),
@@ -75,23 +75,27 @@ pub(super) async fn probe<S: Store + ?Sized>(
     })
 }
 
-/// A key that has no object; none if none of the few is free. What an earlier probe left would hide whether
-/// another object can be put.
+/// A key that has no object, or why there is none of the few. What an earlier probe left would hide whether another
+/// object can be put.
 async fn free_key<S: Store + ?Sized>(
     store: &S,
     folder: &Key,
-) -> Result<Option<Key>, DestinationError> {
+) -> Result<Result<Key, Attempt>, DestinationError> {
     for number in 1..=OBJECTS {
         let key = match number {
             1 => object(folder, OBJECT)?,
             number => object(folder, &format!("{OBJECT}-{number}"))?,
         };
         attempt(store.delete(std::slice::from_ref(&key)).await)?;
-        if store.head(&key).await.is_ok_and(|found| found.is_none()) {
-            return Ok(Some(key));
+        match store.head(&key).await {
+            Ok(None) => return Ok(Ok(key)),
+            Ok(Some(_)) => {}
+            // Every copy begins with such a look.
+            Err(error) => return attempt::<()>(Err(error)).map(Err),
         }
     }
-    Ok(None)
+    let why = format!("{OBJECTS} objects of earlier checks cannot be removed");
+    Ok(Err(Attempt::Unknown(why)))
 }
 
 /// Of what needs an object where none could be put.
@@ -117,13 +121,8 @@ fn attempt<T>(outcome: Result<T, DestinationError>) -> Result<Attempt, Destinati
             | DestinationErrorKind::Full
             | DestinationErrorKind::Missing
             | DestinationErrorKind::Exists
-            | DestinationErrorKind::Damaged => Ok(Attempt::Refused(first_line(&error.cause))),
+            | DestinationErrorKind::Damaged => Ok(Attempt::Refused(joined_lines(&error.cause))),
             DestinationErrorKind::Unavailable | DestinationErrorKind::Settings => Err(error),
         },
     }
-}
-
-/// The cause without its hints.
-pub(super) fn first_line(text: &str) -> String {
-    text.lines().next().unwrap_or_default().to_owned()
 }

@@ -29,7 +29,7 @@ use self::bucket::{Bucket, Content};
 use self::fault::Fault;
 use super::error::{DestinationError, DestinationErrorKind};
 use super::key::Key;
-use super::pauses::Pauses;
+use super::pauses::{Passing, Pauses};
 use super::{Listed, ObjectFacts, Store, Stored, Versions};
 use crate::config::S3Settings;
 use crate::policy::protection::Probed;
@@ -62,7 +62,8 @@ impl fmt::Debug for S3Store {
 }
 
 impl S3Store {
-    /// The store of these settings. No request takes longer than `timeout`. Nothing is asked yet.
+    /// The store of these settings. No request takes longer than `timeout`, and all attempts at it no longer than
+    /// twice that. Nothing is asked yet.
     ///
     /// # Errors
     /// In words: a secret or a file with certificates cannot be read, a variable is not set.
@@ -86,9 +87,12 @@ impl S3Store {
     ) -> Result<T, Fault> {
         let mut pauses = Pauses::new(self.timeout);
         loop {
-            match ask().await {
-                Err(fault) if fault.may_pass() => pauses.wait(fault).await?,
-                outcome => return outcome,
+            match within(pauses.limit(), ask()).await {
+                Ok(answer) => return Ok(answer),
+                Err(fault) => {
+                    let passing = fault.passing();
+                    pauses.wait((fault, passing)).await?;
+                }
             }
         }
     }
@@ -164,21 +168,28 @@ impl S3Store {
     async fn put(&self, key: &Key, content: &Content<'_>) -> Result<Stored, Fault> {
         let mut pauses = Pauses::new(self.timeout);
         loop {
-            if let Some(stored) = self.settle(key, content).await? {
+            let settling = self.settle(key, content);
+            if let Some(stored) = within(pauses.limit(), settling).await? {
                 return Ok(stored);
             }
-            match self.put_and_confirm(key, content).await {
+            let putting = self.put_and_confirm(key, content);
+            let fault = match within(pauses.limit(), putting).await {
                 Ok(stored) => {
                     self.find_out_conditions(key, content).await;
                     return Ok(stored);
                 }
-                Err(fault) if fault.may_pass() || is_condition(&fault) => {
-                    if let Err(fault) = pauses.wait(fault).await {
-                        // The last attempt may have arrived.
-                        return self.settle(key, content).await?.ok_or(fault);
-                    }
-                }
-                Err(fault) => return Err(fault),
+                Err(fault) => fault,
+            };
+            let passing = match fault.passing() {
+                Passing::Never if is_condition(&fault) => Passing::Soon,
+                Passing::Never => return Err(fault),
+                passing => passing,
+            };
+            if let Err(fault) = pauses.wait((fault, passing)).await {
+                // The last attempt may have arrived.
+                let settling = self.settle(key, content);
+                let settled = within(pauses.limit(), settling).await;
+                return settled.ok().flatten().ok_or(fault);
             }
         }
     }
@@ -197,6 +208,15 @@ impl S3Store {
         };
         self.conditions.store(found, Ordering::Relaxed);
     }
+}
+
+/// What a request gives within so long.
+async fn within<T>(
+    limit: Duration,
+    request: impl Future<Output = Result<T, Fault>>,
+) -> Result<T, Fault> {
+    let answered = tokio::time::timeout(limit, request).await;
+    answered.unwrap_or_else(|_| Err(Fault::silence("the store")))
 }
 
 /// Whether a put was refused for what lies under the key, or for another put at the same moment.
@@ -238,7 +258,8 @@ impl Store for S3Store {
     }
 
     async fn list(&self, under: &Key) -> Result<Vec<Listed>, DestinationError> {
-        let listed = self.bucket.list(under).await;
+        let limit = Pauses::new(self.timeout).limit();
+        let listed = within(limit, self.bucket.list(under)).await;
         let doing = || format!("list {}", self.bucket.shown(under));
         let mut listed = listed.map_err(|fault| fault.while_doing(doing()))?;
         listed.sort_unstable_by(|one, other| one.key.cmp(&other.key));
@@ -246,7 +267,8 @@ impl Store for S3Store {
     }
 
     async fn folders(&self, under: &Key) -> Result<Vec<Key>, DestinationError> {
-        let folders = self.bucket.folders(under).await;
+        let limit = Pauses::new(self.timeout).limit();
+        let folders = within(limit, self.bucket.folders(under)).await;
         let doing = || format!("list {}", self.bucket.shown(under));
         let mut folders = folders.map_err(|fault| fault.while_doing(doing()))?;
         folders.sort_unstable();

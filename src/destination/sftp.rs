@@ -23,6 +23,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::{Mutex, Semaphore};
+use tokio::time::{Instant, timeout_at};
 
 use self::fault::Fault;
 use self::files::Files;
@@ -38,6 +39,9 @@ use crate::display::{shell_word, span};
 
 /// So many operations go on at the same time at most: each has buffers.
 const MOST_OPERATIONS: usize = 8;
+
+/// A connection is made, and the root seen, within so long, or not at all.
+const CONNECT: Duration = Duration::from_secs(30);
 
 /// A store at an SFTP server.
 pub struct SftpStore {
@@ -61,7 +65,7 @@ impl fmt::Debug for SftpStore {
 
 impl SftpStore {
     /// The store of these settings, shown as `url`. Nothing takes longer than `timeout`, of 16 MiB or of one
-    /// listing. Nothing is asked yet; a secret key is read now.
+    /// listing, and all attempts at it no longer than twice that. Nothing is asked yet; a secret key is read now.
     ///
     /// # Errors
     /// In words: a key or another file cannot be used.
@@ -88,25 +92,30 @@ impl SftpStore {
         }
         *current = None;
         let opening = async {
-            let session = Session::open(&self.ssh, self.timeout).await?;
+            let session = Session::open(&self.ssh).await?;
             self.check_root(&session).await?;
             Ok(session)
         };
-        let opened = tokio::time::timeout(self.timeout, opening).await;
-        let session = opened.unwrap_or_else(|_| Err(self.silence()))?;
+        let limit = CONNECT.min(self.timeout);
+        let opened = tokio::time::timeout(limit, opening).await;
+        let session = opened.unwrap_or_else(|_| {
+            let limit = span(limit);
+            let command = self.ssh.by_hand("-v -b -");
+            Err(Fault::Silent(format!(
+                "the server has not answered within {limit}, by SFTP\nhint: the last lines of this show what it \
+                 waits for: timeout 60 {command} </dev/null"
+            )))
+        })?;
         *current = Some(Arc::clone(&session));
         Ok(session)
-    }
-
-    fn silence(&self) -> Fault {
-        let limit = span(self.timeout);
-        Fault::Lost(format!("the server has not answered within {limit}"))
     }
 
     /// Refuses a root that is not there: it may be misspelt, or lie on a disk that is not mounted.
     async fn check_root(&self, session: &Session) -> Result<(), Fault> {
         let root = self.place.root();
-        match session.is_directory(root).await? {
+        let found = session.is_directory(root).await;
+        let refused = |fault: Fault| fault.of(&format!("the directory {root} cannot be looked at"));
+        match found.map_err(refused)? {
             Some(true) => Ok(()),
             Some(false) => Err(Fault::Judged(
                 DestinationErrorKind::Settings,
@@ -117,7 +126,7 @@ impl SftpStore {
                 format!(
                     "there is no directory {root} at the server\nhint: make it: echo {} | {}",
                     shell_word(&format!("mkdir \"{root}\"")),
-                    self.ssh.by_hand()
+                    self.ssh.by_hand("-b -")
                 ),
             )),
         }
@@ -133,9 +142,12 @@ impl SftpStore {
         let _permit = permit.map_err(|error| Fault::Lost(error.to_string()))?;
         let mut pauses = Pauses::new(self.timeout);
         loop {
-            match self.once(&work).await {
-                Err(fault) if fault.may_pass() => pauses.wait(fault).await?,
-                outcome => return outcome,
+            match self.once(&work, pauses.limit()).await {
+                Ok(answer) => return Ok(answer),
+                Err(fault) => {
+                    let passing = fault.passing();
+                    pauses.wait((fault, passing)).await?;
+                }
             }
         }
     }
@@ -143,17 +155,24 @@ impl SftpStore {
     async fn once<T, F: Future<Output = Result<T, Fault>>>(
         &self,
         work: &impl Fn(Files) -> F,
+        limit: Duration,
     ) -> Result<T, Fault> {
-        let session = self.session().await?;
+        let silence = |_| {
+            let limit = span(self.timeout);
+            Fault::Silent(format!("the server has not answered within {limit}"))
+        };
+        let until = Instant::now() + limit;
+        let session = timeout_at(until, self.session()).await;
+        let session = session.map_err(silence)??;
         let files = Files {
             session: Arc::clone(&session),
             place: Arc::clone(&self.place),
         };
-        let limited = tokio::time::timeout(self.timeout, work(files)).await;
-        limited.unwrap_or_else(|_| {
+        let limited = timeout_at(until, work(files)).await;
+        limited.unwrap_or_else(|elapsed| {
             // What it was doing is not known any more.
             session.kill();
-            Err(self.silence())
+            Err(silence(elapsed))
         })
     }
 

@@ -18,6 +18,7 @@ use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
 use super::fault::DiskFault;
+use crate::destination::judgement;
 use crate::destination::key::Key;
 use crate::destination::{Listed, ObjectFacts, Stored};
 
@@ -122,11 +123,11 @@ impl Disk {
 
     /// Reads an object, or a range of it.
     pub(super) fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<Bytes, DiskFault> {
-        let (file, stat) = self.object(key)?.ok_or_else(DiskFault::no_object)?;
+        let (file, stat) = self.object(key)?.ok_or_else(judgement::no_object)?;
         let length = length_of(&stat);
         let range = range.unwrap_or(0..length);
         if range.end > length {
-            return Err(DiskFault::too_short(length, range.end));
+            return Err(judgement::too_short(length, range.end).into());
         }
         let wanted = usize::try_from(range.end.saturating_sub(range.start));
         let mut content = vec![0; wanted.map_err(|_| Errno::FBIG)?];
@@ -264,7 +265,7 @@ fn write_and_name(
     file.sync_all()?;
     let length = length_of(&rustix::fs::fstat(&file)?);
     if length != body.len() as u64 {
-        return Err(DiskFault::other_length(length, body.len()));
+        return Err(judgement::other_length(length, body.len()).into());
     }
     let flags = RenameFlags::NOREPLACE;
     match rustix::fs::renameat_with(directory, temporary, directory, place.name, flags) {
@@ -291,10 +292,10 @@ fn write_and_name(
 /// Finds out whether what lies under a name is what was to be put: an earlier attempt whose end was not seen.
 fn settle(directory: &OwnedFd, name: &str, body: &Bytes) -> Result<(), DiskFault> {
     let Some((file, stat)) = open_object(directory, name)? else {
-        return Err(DiskFault::taken());
+        return Err(judgement::taken().into());
     };
     if length_of(&stat) != body.len() as u64 || digest(&file)? != Sha256::digest(body).as_slice() {
-        return Err(DiskFault::taken());
+        return Err(judgement::taken().into());
     }
     // The attempt may have been killed before its syncs.
     Ok(file.sync_all()?)
@@ -369,7 +370,7 @@ fn enter(above: Option<&OwnedFd>, segment: &str) -> Result<Option<OwnedFd>, Disk
         Err(Errno::NOENT) => Ok(None),
         // A link gives the one or the other.
         Err(Errno::NOTDIR | Errno::LOOP) => match stat_of(above, segment) {
-            Ok(_) => Err(DiskFault::in_the_way(segment)),
+            Ok(_) => Err(judgement::in_the_way(segment).into()),
             Err(fault) => Err(fault),
         },
         Err(errno) => Err(errno.into()),
@@ -397,7 +398,7 @@ fn open_object(directory: &OwnedFd, name: &str) -> Result<Option<(File, Stat)>, 
             Ok(is_object.then(|| (File::from(file), stat)))
         }
         Err(Errno::NOENT) => Ok(None),
-        Err(Errno::LOOP) => Err(DiskFault::in_the_way(name)),
+        Err(Errno::LOOP) => Err(judgement::in_the_way(name).into()),
         Err(errno) => Err(errno.into()),
     }
 }

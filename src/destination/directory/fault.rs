@@ -6,6 +6,7 @@ use std::path::Path;
 use rustix::io::Errno;
 
 use crate::destination::error::{DestinationError, DestinationErrorKind};
+use crate::destination::judgement::Judgement;
 use crate::display::shell_word;
 use crate::identity::{in_shell_of_root, user_name};
 use crate::threads::is_exhaustion;
@@ -30,6 +31,12 @@ impl From<Errno> for DiskFault {
 impl From<io::Error> for DiskFault {
     fn from(error: io::Error) -> Self {
         Self::System(error)
+    }
+}
+
+impl From<Judgement> for DiskFault {
+    fn from((kind, cause): Judgement) -> Self {
+        Self::Judged(kind, cause)
     }
 }
 
@@ -76,42 +83,6 @@ impl DiskFault {
                  directory is not a mount point itself",
                 shell_word(&root.to_string_lossy())
             ),
-        )
-    }
-
-    /// There is no object to read.
-    pub(super) fn no_object() -> Self {
-        let message = "there is no such file".to_owned();
-        Self::Judged(DestinationErrorKind::Missing, message)
-    }
-
-    /// The key is another object's.
-    pub(super) fn taken() -> Self {
-        let message = "another file has this name, and it is not replaced".to_owned();
-        Self::Judged(DestinationErrorKind::Exists, message)
-    }
-
-    /// Something is where a directory or a file of ours should be.
-    pub(super) fn in_the_way(name: &str) -> Self {
-        Self::Judged(
-            DestinationErrorKind::Exists,
-            format!("{name} is a link, which is not followed, or a file in place of a directory"),
-        )
-    }
-
-    /// Fewer bytes are there than were asked for.
-    pub(super) fn too_short(length: u64, wanted: u64) -> Self {
-        Self::Judged(
-            DestinationErrorKind::Damaged,
-            format!("the file has {length} bytes, and {wanted} were expected"),
-        )
-    }
-
-    /// The file that was just written has not the length that it should have.
-    pub(super) fn other_length(length: u64, wanted: usize) -> Self {
-        Self::Judged(
-            DestinationErrorKind::Damaged,
-            format!("the file has {length} bytes after {wanted} were written"),
         )
     }
 

@@ -19,6 +19,7 @@ use reqwest::{Client, ClientBuilder, Proxy};
 
 use super::fault::{Fault, Refusal, with_causes};
 use crate::config::{self, S3Settings};
+use crate::destination::pauses::Passing;
 use crate::tls;
 
 /// So much of a refusal is read, in bytes.
@@ -140,11 +141,10 @@ pub(super) async fn read(body: HttpResponseBody, limit: usize) -> Result<Vec<u8>
 }
 
 fn unreachable(host: &str, error: &HttpError) -> Fault {
-    let why = if error.kind() == HttpErrorKind::Timeout {
-        "it did not answer in time".to_owned()
-    } else {
-        innermost(error)
-    };
+    if error.kind() == HttpErrorKind::Timeout {
+        return Fault::silence(host);
+    }
+    let why = innermost(error);
     Fault::Unreachable(format!("no answer from {host}: {why}"))
 }
 
@@ -168,7 +168,7 @@ impl HttpService for Courier {
         };
         carried.await.map_err(|fault: Fault| {
             // object_store tries a request that changes nothing again after an interruption.
-            let kind = if fault.may_pass() {
+            let kind = if fault.passing() == Passing::Soon {
                 HttpErrorKind::Interrupted
             } else {
                 HttpErrorKind::Unknown

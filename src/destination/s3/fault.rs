@@ -2,7 +2,8 @@
 
 use std::error::Error;
 
-use super::super::error::{DestinationError, DestinationErrorKind};
+use crate::destination::error::{DestinationError, DestinationErrorKind};
+use crate::destination::pauses::Passing;
 use crate::display::joined_lines;
 
 /// So much of a store's message is passed on, in characters.
@@ -17,6 +18,9 @@ pub(super) enum Fault {
     /// No answer came, or only a part of one.
     #[error("{0}")]
     Unreachable(String),
+    /// No answer came within the time that one may take.
+    #[error("{0}")]
+    Silent(String),
     /// Our own judgement of what the store has.
     #[error("{1}")]
     Judged(DestinationErrorKind, String),
@@ -181,6 +185,11 @@ impl Fault {
         Self::Judged(DestinationErrorKind::Damaged, message.into())
     }
 
+    /// Somebody has not answered in time.
+    pub(super) fn silence(whom: &str) -> Self {
+        Self::Silent(format!("no answer from {whom}: it did not answer in time"))
+    }
+
     /// What an error of `object_store` or of the client stands for.
     pub(super) fn of(error: &(dyn Error + 'static)) -> Self {
         let mut one = Some(error);
@@ -198,11 +207,12 @@ impl Fault {
     }
 
     /// Whether the same request may succeed later.
-    pub(super) fn may_pass(&self) -> bool {
+    pub(super) fn passing(&self) -> Passing {
         match self {
-            Self::Refused(refusal) => refusal.may_pass(),
-            Self::Unreachable(_) => true,
-            Self::Judged(..) => false,
+            Self::Refused(refusal) if refusal.may_pass() => Passing::Soon,
+            Self::Unreachable(_) => Passing::Soon,
+            Self::Silent(_) => Passing::Silence,
+            Self::Refused(_) | Self::Judged(..) => Passing::Never,
         }
     }
 
@@ -210,7 +220,7 @@ impl Fault {
     pub(super) fn kind(&self) -> DestinationErrorKind {
         match self {
             Self::Refused(refusal) => refusal.kind(),
-            Self::Unreachable(_) => DestinationErrorKind::Unavailable,
+            Self::Unreachable(_) | Self::Silent(_) => DestinationErrorKind::Unavailable,
             Self::Judged(kind, _) => *kind,
         }
     }
@@ -219,7 +229,7 @@ impl Fault {
     pub(super) fn while_doing(self, doing: String) -> DestinationError {
         let hint = match &self {
             Self::Refused(refusal) => refusal.hint(),
-            Self::Unreachable(_) | Self::Judged(..) => "",
+            Self::Unreachable(_) | Self::Silent(_) | Self::Judged(..) => "",
         };
         self.with_hint(doing, hint)
     }
@@ -293,7 +303,7 @@ mod tests {
             let body = format!("<Error><Code>{code}</Code><Message>No.</Message></Error>");
             let fault = Fault::Refused(Refusal::read(status, &body));
             assert_eq!(fault.kind(), kind, "{status} {code}");
-            assert_eq!(fault.may_pass(), passes, "{status} {code}");
+            assert_eq!(fault.passing() == Passing::Soon, passes, "{status} {code}");
             let error = fault.while_doing("put s3://b/k".to_owned()).to_string();
             assert!(error.contains(hint), "{error}");
             assert!(error.contains("No.") && error.contains(code), "{error}");

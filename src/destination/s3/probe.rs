@@ -13,8 +13,9 @@ use super::fault::Fault;
 use super::is_condition;
 use crate::destination::error::DestinationErrorKind;
 use crate::destination::key::Key;
-use crate::destination::probe::{BODY, OBJECT, OTHER, first_line, found, nothing_there};
+use crate::destination::probe::{BODY, OBJECT, OTHER, found, nothing_there};
 use crate::destination::versions::Versions as _;
+use crate::display::joined_lines;
 use crate::policy::protection::{
     Asked, Attempt, BucketProbe, Lock, Probed, ProbedPlace, Versioning,
 };
@@ -322,7 +323,10 @@ fn attempt<T>(outcome: Result<T, Fault>) -> Result<Attempt, Fault> {
         DestinationErrorKind::Denied if !is_denial => Err(fault),
         DestinationErrorKind::Denied
         | DestinationErrorKind::Full
-        | DestinationErrorKind::Exists => Ok(Attempt::Refused(first_line(&fault.to_string()))),
+        | DestinationErrorKind::Exists => {
+            let error = fault.while_doing(String::new());
+            Ok(Attempt::Refused(joined_lines(&error.cause)))
+        }
         _ => Err(fault),
     }
 }

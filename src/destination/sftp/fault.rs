@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 use super::packet::Status;
 use crate::config::SftpSettings;
 use crate::destination::error::{DestinationError, DestinationErrorKind};
+use crate::destination::judgement::Judgement;
+use crate::destination::pauses::Passing;
 use crate::display::{one_line, shell_word};
 use crate::identity::in_shell_of_root;
 
@@ -13,6 +15,8 @@ use crate::identity::in_shell_of_root;
 pub(super) enum Fault {
     /// The connection is gone, or could not be made, for a reason that may pass.
     Lost(String),
+    /// Nobody has answered within the time that an answer may take.
+    Silent(String),
     /// A request was refused.
     Refused(Status),
     /// A directory that was there a moment ago is gone.
@@ -21,27 +25,25 @@ pub(super) enum Fault {
     Judged(DestinationErrorKind, String),
 }
 
+impl From<Judgement> for Fault {
+    fn from((kind, cause): Judgement) -> Self {
+        Self::Judged(kind, cause)
+    }
+}
+
 impl Fault {
     /// Whether it is worth another attempt.
-    pub(super) fn may_pass(&self) -> bool {
-        matches!(self, Self::Lost(_))
+    pub(super) fn passing(&self) -> Passing {
+        match self {
+            Self::Lost(_) => Passing::Soon,
+            Self::Silent(_) => Passing::Silence,
+            Self::Refused(_) | Self::Vanished | Self::Judged(..) => Passing::Never,
+        }
     }
 
     /// Whether the server says that there is no such name.
     pub(super) fn is_missing(&self) -> bool {
         matches!(self, Self::Refused(status) if status.code == Status::MISSING)
-    }
-
-    /// There is no object to read.
-    pub(super) fn no_object() -> Self {
-        let message = "there is no such file".to_owned();
-        Self::Judged(DestinationErrorKind::Missing, message)
-    }
-
-    /// The key is another object's.
-    pub(super) fn taken() -> Self {
-        let message = "another file has this name, and it is not replaced".to_owned();
-        Self::Judged(DestinationErrorKind::Exists, message)
     }
 
     /// The key has a part of the same bytes, which another put may be writing now.
@@ -52,28 +54,14 @@ impl Fault {
         )
     }
 
-    /// Something is where a directory or a file of ours should be.
-    pub(super) fn in_the_way(name: &str) -> Self {
-        Self::Judged(
-            DestinationErrorKind::Exists,
-            format!("{name} is a link, which is not followed, or a file in place of a directory"),
-        )
-    }
-
-    /// Fewer bytes are there than were asked for.
-    pub(super) fn too_short(length: u64, wanted: u64) -> Self {
-        Self::Judged(
-            DestinationErrorKind::Damaged,
-            format!("the file has {length} bytes, and {wanted} were expected"),
-        )
-    }
-
-    /// The file that was just written has not the length that it should have.
-    pub(super) fn other_length(length: u64, wanted: usize) -> Self {
-        Self::Judged(
-            DestinationErrorKind::Damaged,
-            format!("the file has {length} bytes after {wanted} were written"),
-        )
+    /// The same with what on the way was refused, which is not what is asked for.
+    pub(super) fn of(self, what: &str) -> Self {
+        let (kind, cause) = match self {
+            Self::Refused(status) => refusal(&status),
+            Self::Judged(kind, cause) => (kind, cause),
+            fault => return fault,
+        };
+        Self::Judged(kind, format!("{what}: {cause}"))
     }
 
     /// The server's answer is to another question.
@@ -86,7 +74,7 @@ impl Fault {
     pub(super) fn while_doing(self, doing: String) -> DestinationError {
         let (kind, cause) = match self {
             Self::Judged(kind, cause) => (kind, cause),
-            Self::Lost(cause) => (DestinationErrorKind::Unavailable, cause),
+            Self::Lost(cause) | Self::Silent(cause) => (DestinationErrorKind::Unavailable, cause),
             Self::Vanished => (
                 DestinationErrorKind::Unavailable,
                 "its directory is being removed again and again".to_owned(),
@@ -98,7 +86,7 @@ impl Fault {
 }
 
 /// What a refusal means where nothing else is known of it.
-pub(super) fn refusal(status: &Status) -> (DestinationErrorKind, String) {
+fn refusal(status: &Status) -> (DestinationErrorKind, String) {
     use DestinationErrorKind::{Denied, Exists, Full, Missing, Unavailable};
     let words = one_line(status.words());
     let (kind, hint) = match status.code {
@@ -168,7 +156,11 @@ pub(super) fn of_ssh(said: &str, settings: &SftpSettings) -> Fault {
     if words.is_empty() {
         return Fault::Lost("the connection was closed".to_owned());
     }
-    Fault::Lost(format!("ssh says {words:?}"))
+    let cause = format!("ssh says {words:?}");
+    if has("timed out") {
+        return Fault::Silent(cause);
+    }
+    Fault::Lost(cause)
 }
 
 /// How the key is made known to the server.

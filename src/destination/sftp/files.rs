@@ -7,11 +7,12 @@ use std::sync::Arc;
 use futures::future::try_join_all;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
-use super::fault::{FREE_SPACE, Fault, refusal};
+use super::fault::{FREE_SPACE, Fault};
 use super::packet::{FileKind, Status};
 use super::place::{Place, above, paths_to};
 use super::session::Session;
 use crate::destination::error::DestinationErrorKind;
+use crate::destination::judgement;
 use crate::destination::key::Key;
 
 /// So many directories are read at the same time, and so many files removed.
@@ -99,11 +100,12 @@ impl Files {
                 match self.session.look(&path).await?.map(|found| found.kind()) {
                     // Another put was faster.
                     Some(Some(FileKind::Directory) | None) => {}
-                    Some(_) => return Err(Fault::in_the_way(directory)),
+                    Some(_) => return Err(judgement::in_the_way(directory).into()),
                     None if status.code == Status::MISSING => return Err(Fault::Vanished),
                     None => {
                         let fault = self.explain(status.clone(), 0).await;
-                        return Err(of_directory(fault, directory));
+                        let what = format!("the directory {directory} cannot be made");
+                        return Err(fault.of(&what));
                     }
                 }
             } else {
@@ -133,7 +135,7 @@ impl Files {
                 Some(Some(FileKind::Directory)) => {
                     self.place.known().insert(directory.to_owned());
                 }
-                Some(_) => return Err(Fault::in_the_way(directory)),
+                Some(_) => return Err(judgement::in_the_way(directory).into()),
             }
         }
         Ok(None)
@@ -161,17 +163,4 @@ impl Files {
         }
         Fault::Refused(status)
     }
-}
-
-/// A fault while a directory was made.
-fn of_directory(fault: Fault, directory: &str) -> Fault {
-    let (kind, cause) = match fault {
-        Fault::Refused(status) => refusal(&status),
-        Fault::Judged(kind, cause) => (kind, cause),
-        fault => return fault,
-    };
-    Fault::Judged(
-        kind,
-        format!("the directory {directory} cannot be made: {cause}"),
-    )
 }

@@ -16,7 +16,9 @@ use super::packet::{Access, FileKind, Status};
 use super::place::above;
 use super::session::OpenHandle;
 use crate::destination::Stored;
+use crate::destination::judgement;
 use crate::destination::key::Key;
+use crate::destination::pauses::Passing;
 
 /// A partial file that is older than this is nobody's who still writes.
 const LEFT_BEHIND: TimeDelta = TimeDelta::hours(24);
@@ -88,7 +90,7 @@ impl Files {
             return Err(self.explain(status, body.len() as u64).await);
         };
         if found.kind().is_some_and(|kind| kind != FileKind::File) {
-            return Err(Fault::in_the_way(key.name()));
+            return Err(judgement::in_the_way(key.name()).into());
         }
         if self.place.keeps_conditions().is_none() {
             self.place.saw_condition(true);
@@ -98,11 +100,11 @@ impl Files {
             .ok()
             .filter(|part| *part <= body.len())
         else {
-            return Err(Fault::taken());
+            return Err(judgement::taken().into());
         };
         let file = self.session.open_file(&path, Access::Read).await?;
         if self.session.read(&file, (0, part)).await? != body[..part] {
-            return Err(Fault::taken());
+            return Err(judgement::taken().into());
         }
         if part == body.len() {
             // The attempt may have been killed before its syncs.
@@ -148,7 +150,7 @@ impl Files {
                 });
             }
             // The next attempt goes on.
-            Err(fault @ Fault::Lost(_)) => return Err(fault),
+            Err(fault) if fault.passing() != Passing::Never => return Err(fault),
             // Before the room that it takes is free again.
             Err(Fault::Refused(status)) => self.explain(status, body.len() as u64).await,
             Err(fault) => fault,
@@ -166,7 +168,7 @@ impl Files {
         self.session.sync(file).await?;
         let length = self.session.length(file).await?;
         if length != body.len() as u64 {
-            return Err(Fault::other_length(length, body.len()));
+            return Err(judgement::other_length(length, body.len()).into());
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ use super::fault::Fault;
 use super::files::{AT_ONCE, Files};
 use super::packet::{Access, Attributes, FileKind};
 use super::place::above;
+use crate::destination::judgement;
 use crate::destination::key::Key;
 use crate::destination::{Listed, ObjectFacts};
 
@@ -23,7 +24,7 @@ impl Files {
     /// Reads an object, or a range of it.
     pub(super) async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<Bytes, Fault> {
         if !self.has_directories(above(key.as_str())).await? {
-            return Err(Fault::no_object());
+            return Err(judgement::no_object().into());
         }
         let path = self.place.path(key.as_str());
         let (found, opened) = tokio::join!(
@@ -31,21 +32,25 @@ impl Files {
             self.session.open_file(&path, Access::Read)
         );
         let length = match found?.map(|found| (found.kind(), found.bytes)) {
-            Some((Some(FileKind::Other), _)) => return Err(Fault::in_the_way(key.name())),
-            None | Some((Some(FileKind::Directory), _)) => return Err(Fault::no_object()),
+            Some((Some(FileKind::Other), _)) => {
+                return Err(judgement::in_the_way(key.name()).into());
+            }
+            None | Some((Some(FileKind::Directory), _)) => {
+                return Err(judgement::no_object().into());
+            }
             Some((_, bytes)) => bytes.ok_or_else(Fault::unexpected)?,
         };
         let file = opened?;
         let range = range.unwrap_or(0..length);
         if range.end > length {
-            return Err(Fault::too_short(length, range.end));
+            return Err(judgement::too_short(length, range.end).into());
         }
         let wanted = range.end.saturating_sub(range.start);
         let size = usize::try_from(wanted).map_err(|_| Fault::unexpected())?;
         let content = self.session.read(&file, (range.start, size)).await?;
         if content.len() != size {
             let there = range.start + content.len() as u64;
-            return Err(Fault::too_short(there, range.end));
+            return Err(judgement::too_short(there, range.end).into());
         }
         Ok(content.into())
     }
@@ -61,7 +66,7 @@ impl Files {
         };
         match found.kind() {
             Some(FileKind::Directory) => return Ok(None),
-            Some(FileKind::Other) => return Err(Fault::in_the_way(key.name())),
+            Some(FileKind::Other) => return Err(judgement::in_the_way(key.name()).into()),
             Some(FileKind::File) | None => {}
         }
         Ok(Some(ObjectFacts {

@@ -2,7 +2,6 @@
 //! belongs to it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
@@ -28,9 +27,6 @@ const WINDOW: u32 = 4 << 20;
 
 /// So much memory is taken in advance for what is read, in bytes: a volume and its seal.
 const MOST_RESERVED: usize = 17 << 20;
-
-/// A connection with a server is made within so long, or not at all.
-const CONNECT: Duration = Duration::from_secs(45);
 
 /// A connection with a server.
 #[derive(Debug)]
@@ -65,24 +61,21 @@ impl Drop for OpenHandle {
 }
 
 impl Session {
-    /// Starts ssh, and waits until the server answers.
+    /// Starts ssh, and waits until the server answers. Whoever calls it limits the time.
     ///
     /// # Errors
     /// It cannot be reached, is not known, or does not let us in.
-    pub(super) async fn open(ssh: &SshCommand, timeout: Duration) -> Result<Arc<Self>, Fault> {
+    pub(super) async fn open(ssh: &SshCommand) -> Result<Arc<Self>, Fault> {
         let Started {
             process,
             stdin,
             stdout,
         } = ssh.start()?;
         let settings = ssh.settings();
-        let limit = CONNECT.min(timeout);
-        let started = tokio::time::timeout(limit, Wire::start(stdout, stdin)).await;
-        let (wire, extensions) = match started {
-            Ok(Ok(started)) => started,
-            Ok(Err(WireEnd::Closed)) => return Err(process.end(settings).await),
-            Ok(Err(end @ WireEnd::Malformed(_))) => return Err(not_sftp(&end)),
-            Err(_) => return Err(silent(limit)),
+        let (wire, extensions) = match Wire::start(stdout, stdin).await {
+            Ok(started) => started,
+            Err(WireEnd::Closed) => return Err(process.end(settings).await),
+            Err(end @ WireEnd::Malformed(_)) => return Err(not_sftp(&end)),
         };
         let mut session = Self {
             wire,
@@ -93,8 +86,7 @@ impl Session {
             write: USUAL_BLOCK,
         };
         if extensions.limits {
-            let asking = tokio::time::timeout(limit, session.limits()).await;
-            let limits = asking.map_err(|_| silent(limit))??;
+            let limits = session.limits().await?;
             session.read = block(limits.read);
             session.write = block(limits.write);
         }
@@ -334,11 +326,6 @@ impl Session {
 fn block(limit: Option<u64>) -> u32 {
     let limit = limit.and_then(|limit| u32::try_from(limit).ok());
     limit.map_or(LARGEST_BLOCK, |limit| limit.clamp(1024, LARGEST_BLOCK))
-}
-
-fn silent(limit: Duration) -> Fault {
-    let limit = crate::display::span(limit);
-    Fault::Lost(format!("the server has not answered within {limit}"))
 }
 
 fn not_sftp(end: &WireEnd) -> Fault {

@@ -125,11 +125,11 @@ impl SshCommand {
         words
     }
 
-    /// The command by which somebody gives the same server commands of sftp's on standard input, for a shell.
-    pub(super) fn by_hand(&self) -> String {
+    /// The command by which somebody asks the same server, with these options of sftp's, for a shell.
+    pub(super) fn by_hand(&self, options: &str) -> String {
         let settings = &self.settings;
         let word = |path: &PathBuf| shell_word(&path.display().to_string());
-        let mut words = vec!["sftp -b -".to_owned()];
+        let mut words = vec![format!("sftp {options}")];
         let config = settings.ssh_config_file.as_ref();
         words.extend(config.map(|path| format!("-F {}", word(path))));
         if let Some(PasswordSource::File(path)) = &settings.identity {

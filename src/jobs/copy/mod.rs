@@ -35,7 +35,7 @@ use crate::copies::{
     CLOCK_TOLERANCE, Catalogue, Copy, CopyName, ManifestCache, Place, RESTORE_TEXT, Signer,
     TrustedSigners, layout, read_catalogue,
 };
-use crate::destination::{self, DestinationErrorKind, ObjectFacts, Store};
+use crate::destination::{self, DestinationError, DestinationErrorKind, ObjectFacts, Store};
 use crate::display::{counted, rough_span, size};
 use crate::policy::{CopyState, ignores_conditions};
 use crate::recipient::Recipient;
@@ -273,6 +273,13 @@ async fn copy_what_is_due(
     let warning = take_in_conditions(state, (destination, &request.destination.settings));
     report.warnings.extend(warning);
     copied?;
+    // Until then there was no directory to list.
+    if there == Catalogue::default() && !report.copied.is_empty() {
+        let key = link.place.key();
+        let listed = run.wait_for(destination.store.list(&key)).await?;
+        let warning = unlisted(&destination.name, listed.err());
+        report.warnings.extend(warning);
+    }
     if !report.failed.is_empty() {
         return Ok(());
     }
@@ -425,6 +432,14 @@ async fn read(
     let store = &*link.destination.store;
     let reading = read_catalogue(store, &link.place, &trusted, Some(&cache));
     Ok((run.wait_for(reading).await??, warning))
+}
+
+/// What to report of a destination that takes copies and refuses to list them.
+fn unlisted(destination: &str, error: Option<DestinationError>) -> Option<String> {
+    let error = error.filter(|error| error.kind == DestinationErrorKind::Denied)?;
+    Some(format!(
+        "the copies at {destination} cannot be found again, and further runs fail: {error}"
+    ))
 }
 
 /// What lies under this host's name and counts for nothing: somebody else put it, or the key that signs was

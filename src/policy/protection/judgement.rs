@@ -197,7 +197,11 @@ fn create_only(probed: &Probed) -> CheckedRow {
             ("kept", "a put never replaces an object"),
         ),
         Some(false) => {
-            let meaning = "the store ignores If-None-Match; pgbackupd looks before each put";
+            let condition = match probed.place {
+                ProbedPlace::Bucket(_) => "the store ignores If-None-Match",
+                _ => "a file that is there can be made once more",
+            };
+            let meaning = format!("{condition}; pgbackupd looks before each put");
             row(check, Level::Fine, ("ignored", meaning))
         }
         None => row(check, Level::Unknown, ("not known", "")),
@@ -229,7 +233,12 @@ fn delete(probed: &Probed) -> CheckedRow {
             ("possible", "retention can remove copies"),
         ),
         Attempt::Refused(_) => {
-            let meaning = "retention removes no copies there; a lifecycle rule has to";
+            let who = match probed.place {
+                ProbedPlace::Bucket(_) => "a lifecycle rule has to",
+                ProbedPlace::Directory(_) => "whoever owns the directory has to",
+                ProbedPlace::Other => "the server has to",
+            };
+            let meaning = format!("retention removes no copies there; {who}");
             row(check, Level::Fine, ("refused", meaning))
         }
         Attempt::Unknown(why) => row(check, Level::Unknown, ("not tried", why)),

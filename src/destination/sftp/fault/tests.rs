@@ -84,6 +84,11 @@ fn what_ssh_says_has_its_kind_and_its_way_out() {
             Unavailable,
             &["Could not resolve hostname box"],
         ),
+        (
+            "Connection timed out during banner exchange",
+            Unavailable,
+            &["timed out"],
+        ),
         ("", Unavailable, &["the connection was closed"]),
     ] {
         let error = error(said);

@@ -63,7 +63,7 @@ fn ssh_asks_nobody_trusts_nobody_and_takes_the_host_for_no_option() {
     ];
     assert_eq!(words[words.len() - end.len()..], end);
     assert!(!words.concat().contains("hunter2"), "{words:?}");
-    let by_hand = ssh.by_hand();
+    let by_hand = ssh.by_hand("-b -");
     assert!(by_hand.starts_with("sftp -b - -F "), "{by_hand}");
     assert!(by_hand.ends_with(" -P 23 'db1@box'"), "{by_hand}");
 }
