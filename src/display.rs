@@ -251,12 +251,17 @@ pub(crate) fn label(several: bool, server: &str, database: &str) -> String {
 /// A command on one database, for a shell: with its label, it means no other.
 pub(crate) fn command(name: &str, label: &str, more: &str) -> String {
     let space = if more.is_empty() { "" } else { " " };
-    let database = option("--database", label);
+    let database = database_option(label);
     format!("pgbackupd {name} {database}{space}{more}")
 }
 
+/// The option that names a database by its label, for a shell.
+pub(crate) fn database_option(label: &str) -> String {
+    option("--database", label)
+}
+
 /// An option with its value, for a shell.
-fn option(name: &str, value: &str) -> String {
+pub(crate) fn option(name: &str, value: &str) -> String {
     // A value of its own would be taken for an option.
     let sign = if value.starts_with('-') { '=' } else { ' ' };
     format!("{name}{sign}{}", shell_word(value))

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::failure::{Failure, FailureKind, together};
 use super::report;
 use crate::config::{Server, is_connection_string};
-use crate::display::command;
+use crate::display::{command, database_option, option};
 use crate::jobs::BackupDirectory;
 use crate::repository::{Manifest, Quarantined, Repository, Role, Stem};
 
@@ -73,12 +73,9 @@ pub(super) fn not_one(backup_directories: &[BackupDirectory], way: &str) -> Fail
 pub(super) fn several<'a>(what: &str, labels: impl IntoIterator<Item = &'a String>) -> Failure {
     let labels: Vec<String> = labels
         .into_iter()
-        .map(|label| format!("{label:?}"))
+        .map(|label| database_option(label))
         .collect();
-    Failure::usage(format!(
-        "{what}\nhint: name one with --database: {}",
-        labels.join(" or ")
-    ))
+    Failure::usage(format!("{what}\nhint: name one: {}", labels.join(" or ")))
 }
 
 /// Refuses to go on while there may be places that could not be looked at.
@@ -126,9 +123,13 @@ pub(super) fn split<'s, 't>(
         (Some((server, database)), None) => Ok((Some(server), database)),
         (Some((server, database)), Some(_)) if !has(server, database) => Ok((None, text)),
         (Some((server, database)), Some(other)) => Err(format!(
-            "{text:?} can mean database {text:?} of server {} (-d {}/{text}) or database \
-             {database:?} of server {} (-d {database} --server {})",
-            other.name, other.name, server.name, server.name
+            "{text:?} can mean database {text:?} of server {} ({}) or database \
+             {database:?} of server {} ({} --server {})",
+            other.name,
+            option("-d", &format!("{}/{text}", other.name)),
+            server.name,
+            option("-d", database),
+            server.name
         )),
     }
 }

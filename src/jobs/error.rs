@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::limit::Stop;
 use crate::copies::{LayoutError, SignerError};
 use crate::destination::{DestinationError, DestinationErrorKind};
-use crate::display::{one_line, shell_word};
+use crate::display::{one_line, option};
 use crate::pipeline::StreamError;
 use crate::pipeline::census::StoredCensusError;
 use crate::postgres::{
@@ -374,10 +374,7 @@ fn one_of(found: &[String]) -> String {
     if found.is_empty() {
         return String::new();
     }
-    let named: Vec<String> = found
-        .iter()
-        .map(|name| format!("-d {}", shell_word(name)))
-        .collect();
+    let named: Vec<String> = found.iter().map(|name| option("-d", name)).collect();
     let which = if named.len() == 1 { "the one" } else { "one" };
     format!(
         "\nhint: {} names {which} that was found",

@@ -4,13 +4,14 @@ pub(super) mod named;
 
 use std::collections::BTreeSet;
 use std::io;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use super::JobContext;
 use super::error::JobError;
 use crate::config::{Database, Databases, Plan, Server};
 use crate::postgres::{Client, Conninfo, discover};
-use crate::repository::{Problem, Repository, advice};
+use crate::repository::{Problem, Record, Repository, advice};
 use crate::responsiveness::{self, HASTE, PATIENCE};
 use named::{Known, meant};
 
@@ -188,7 +189,8 @@ pub(super) async fn databases_of(
 
 /// The directories of backups: of all databases that are configured, or of those that are named. A
 /// name may say the server: `reports/audit`. Of a server whose databases are discovered, every
-/// directory that holds backups counts, also that of a database that is gone.
+/// directory that holds backups counts, also that of a database that is gone; and to whoever names the
+/// database, one that held backups once.
 ///
 /// # Errors
 /// When a named one is not configured, or can mean two; or the directory of the only server cannot
@@ -201,7 +203,12 @@ pub fn backup_directories(
     let mut answers = Vec::new();
     for server in &plan.servers {
         let mut answer = Answer::of(server);
-        match looked_at(context, plan, server) {
+        let held = if wanted.is_empty() {
+            Held::Now
+        } else {
+            Held::Ever
+        };
+        match looked_at(context, (plan, server), held) {
             Ok((found, silence)) => (answer.found, answer.silence) = (found, silence),
             Err(error) if plan.servers.len() == 1 => return Err(error),
             Err(why) => answer.silence.push(Silence::Directories(why)),
@@ -222,18 +229,27 @@ pub fn backup_directories_on(
     plan: &Plan,
     server: &Server,
 ) -> Result<BackupDirectories, JobError> {
-    let (found, silence) = looked_at(context, plan, server)?;
+    let (found, silence) = looked_at(context, (plan, server), Held::Now)?;
     Ok(BackupDirectories {
         found,
         failures: silence.into_iter().map(|one| one.of(server)).collect(),
     })
 }
 
+/// When a directory has to have held backups, to be one of a database that is discovered.
+#[derive(Clone, Copy)]
+enum Held {
+    /// Now.
+    Now,
+    /// At any time, by its ledger.
+    Ever,
+}
+
 /// Looks for the directories of one server's backups; gives also those that cannot be looked at.
 fn looked_at(
     context: &JobContext,
-    plan: &Plan,
-    server: &Server,
+    (plan, server): (&Plan, &Server),
+    held: Held,
 ) -> Result<(Vec<BackupDirectory>, Vec<Silence>), JobError> {
     let backup_directory = |database: String, repository: Repository| BackupDirectory {
         server: Some(server.name.clone()),
@@ -253,8 +269,8 @@ fn looked_at(
             let mut patience = PATIENCE;
             for path in directories_of(plan, server)? {
                 let repository = Repository::at(&path);
-                let looking = responsiveness::outlast(&path, patience, |path| {
-                    database_in(&Repository::at(path))
+                let looking = responsiveness::outlast(&path, patience, move |path| {
+                    database_in(&Repository::at(path), held)
                 });
                 let looked = looking.unwrap_or_else(|error| {
                     // Where one hangs, others may: they are not waited for as long.
@@ -352,8 +368,8 @@ fn unanswered(directory: &Path, error: &io::Error) -> JobError {
     }
 }
 
-/// The database whose backups a directory holds, as its newest manifest says; none if it holds none.
-fn database_in(repository: &Repository) -> Result<Option<String>, JobError> {
+/// The database whose backups a directory holds, as its newest manifest says; else whose it held, as its ledger says.
+fn database_in(repository: &Repository, held: Held) -> Result<Option<String>, JobError> {
     let mut catalogue = repository.catalogue()?;
     Ok(match catalogue.backups.pop() {
         Some(newest) => Some(newest.database),
@@ -362,8 +378,21 @@ fn database_in(repository: &Repository) -> Result<Option<String>, JobError> {
             let name = repository.directory().file_name().unwrap_or_default();
             Some(name.to_string_lossy().into_owned())
         }
-        None => None,
+        None => match held {
+            Held::Now => None,
+            Held::Ever => newest_record(repository).map(|newest| newest.database),
+        },
     })
+}
+
+/// The newest record of a ledger that can be read.
+fn newest_record(repository: &Repository) -> Option<Record> {
+    let mut newest = None;
+    let reading = repository.ledger().read_backwards(|record| {
+        newest = Some(record);
+        ControlFlow::Break(())
+    });
+    reading.ok().and(newest)
 }
 
 /// Keeps what is named, everything if nothing is; and says what may be missing from it.

@@ -18,7 +18,9 @@ use super::continuity::Accepted;
 use super::definitions::DefinitionsResult;
 use super::overdue::{PointMissed, recovery_point};
 use super::series::Series;
-use crate::display::{joined_lines, one_line, rough_span, salvage_command, shell_word};
+use crate::display::{
+    command, database_option, joined_lines, one_line, rough_span, salvage_command,
+};
 
 use copies::judge_copies;
 
@@ -88,15 +90,15 @@ struct Judge<'a> {
 
 impl Judge<'_> {
     fn damage(&mut self) {
-        let word = shell_word(&self.facts.label);
+        let database = database_option(&self.facts.label);
         for (backup, what) in &self.facts.damaged {
             self.about(
                 ConcernKind::Damaged,
                 backup,
                 format!(
                     "the backup {backup} is damaged: {what}; run `pgbackupd verify --all \
-                     --database {word}` to see whether others are, and `pgbackupd backup \
-                     --database {word}` for a new one"
+                     {database}` to see whether others are, and `pgbackupd backup \
+                     {database}` for a new one"
                 ),
             );
         }
@@ -106,7 +108,7 @@ impl Judge<'_> {
                 backup,
                 format!(
                     "the backup {backup} does not restore: {}; once the reason is fixed in the database, \
-                     run `pgbackupd backup --database {word}` and `pgbackupd drill --database {word}`; \
+                     run `pgbackupd backup {database}` and `pgbackupd drill {database}`; \
                      `{}` salvages what this one holds",
                     without_full_stop(&excerpt(&joined_lines(what))),
                     salvage_command(&self.facts.label, backup)
@@ -121,8 +123,9 @@ impl Judge<'_> {
                 &name,
                 format!(
                     "the backup {name} was damaged and is in quarantine: {}; copy intact files \
-                     into {path} and run `pgbackupd release {name}`, or remove that directory",
-                    without_full_stop(&excerpt(&joined_lines(what)))
+                     into {path} and run `{}`, or remove that directory",
+                    without_full_stop(&excerpt(&joined_lines(what))),
+                    command("release", &self.facts.label, &name)
                 ),
             );
         }
@@ -144,7 +147,7 @@ impl Judge<'_> {
     }
 
     fn definitions(&mut self) {
-        let word = shell_word(&self.facts.label);
+        let database = database_option(&self.facts.label);
         let Some(definitions) = &self.facts.definitions else {
             return;
         };
@@ -160,8 +163,8 @@ impl Judge<'_> {
                 let what = shortened(what.unwrap_or(&message), LONGEST_REFUSAL);
                 let sentence = format!(
                     "the definitions of {backup} do not load: {}; rows not tried. Fix it in the \
-                     database, then run `pgbackupd backup --database {word}` and `pgbackupd drill \
-                     --definitions --database {word}`",
+                     database, then run `pgbackupd backup {database}` and `pgbackupd drill \
+                     --definitions {database}`",
                     without_full_stop(&what)
                 );
                 self.concern(ConcernKind::DefinitionsDoNotLoad, sentence);
@@ -343,9 +346,9 @@ impl Judge<'_> {
     }
 
     fn verification(&mut self) {
-        let word = shell_word(&self.facts.label);
+        let database = database_option(&self.facts.label);
         let verification = &self.facts.verification;
-        let way_out = format!("; run `pgbackupd verify --all --database {word}`");
+        let way_out = format!("; run `pgbackupd verify --all {database}`");
         if verification.left > 0 {
             let left = match verification.left {
                 1 => "1 backup".to_owned(),
@@ -374,17 +377,17 @@ impl Judge<'_> {
     }
 
     fn other_runs(&mut self) {
-        let word = shell_word(&self.facts.label);
+        let database = database_option(&self.facts.label);
         if let Some(failing) = &self.facts.prune {
             let sentence = format!(
-                "{}; run `pgbackupd prune --database {word}`",
+                "{}; run `pgbackupd prune {database}`",
                 self.failed("prune", failing)
             );
             self.about(ConcernKind::Failed, "prune", sentence);
         }
         self.slow_drill();
         let drill = &self.facts.drill;
-        let way_out = format!("; run `pgbackupd drill --database {word}`");
+        let way_out = format!("; run `pgbackupd drill {database}`");
         if let Some(failing) = &drill.failing {
             let sentence = format!("{}{way_out}", self.failed("drill", failing));
             self.about(ConcernKind::Failed, "drill", sentence);
@@ -434,7 +437,7 @@ impl Judge<'_> {
 
     /// The command that makes a backup, into a series that is not the usual one by its name.
     fn way_out(&self, series: Option<&SeriesFacts>) -> String {
-        let word = shell_word(&self.facts.label);
+        let database = database_option(&self.facts.label);
         let series = match series {
             Some(facts) if facts.series.as_str() != Series::DAILY => {
                 let is_new =
@@ -452,7 +455,7 @@ impl Judge<'_> {
         } else {
             String::new()
         };
-        format!("; run `pgbackupd backup --database {word}{series}`{gone}")
+        format!("; run `pgbackupd backup {database}{series}`{gone}")
     }
 
     fn concern(&mut self, kind: ConcernKind, sentence: String) {

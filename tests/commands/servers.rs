@@ -121,7 +121,7 @@ fn a_name_on_two_servers_means_both_or_is_asked_back() {
         );
     }
     // What changes a database is not guessed, also of a file.
-    let both = "\nhint: name one with --database: \"main/audit\" or \"twin/audit\"";
+    let both = "\nhint: name one: --database main/audit or --database twin/audit";
     fs::write(operator.path("dump.sql"), "select 1;\n").unwrap();
     for command in [
         vec!["restore", "--latest", "--yes"],

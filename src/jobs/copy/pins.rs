@@ -10,6 +10,7 @@ use super::memory::{Memory, Present};
 use super::{CopyReport, Link, clock_is_ahead};
 use crate::copies::{CLOCK_TOLERANCE, COPY_FORMAT, Catalogue, Copy, CopyFact, Document, FactKind};
 use crate::destination::{DestinationError, DestinationErrorKind};
+use crate::display::command;
 use crate::jobs::error::JobError;
 use crate::jobs::record::append;
 use crate::jobs::run::Run;
@@ -198,11 +199,12 @@ pub(super) async fn pin_copy(
         let mut entries = catalogue.backups.iter();
         let here = entries.find(|entry| entry.run == copy.name.run());
         let here = here.map_or_else(|| stem.to_string(), |entry| entry.stem.to_string());
-        let command = if pinned { "pin" } else { "unpin" };
+        let verb = if pinned { "pin" } else { "unpin" };
         return Err(JobError::NoSuchBackup(format!(
             "backup {here} is here as well, in {}\n\
-             hint: `pgbackupd {command} {here}` is for the backup and all its copies",
-            repository.directory().display()
+             hint: `{}` is for the backup and all its copies",
+            repository.directory().display(),
+            command(verb, &directory.label, &here)
         )));
     }
     let said = local.on_record(&stem).map(|record| record.is_pin);

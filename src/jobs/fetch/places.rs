@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::CopySource;
 use crate::copies::{Place, hosts, places};
-use crate::display::{one_line, shell_word};
+use crate::display::{database_option, one_line, option};
 use crate::jobs::error::JobError;
 use crate::jobs::run::Run;
 
@@ -105,12 +105,12 @@ fn ambiguous(label: &str, several: &[Place]) -> String {
     let host = if is_one_host {
         String::new()
     } else {
-        format!("--host {} ", shell_word(&first.host))
+        format!("{} ", option("--host", &first.host))
     };
     format!(
-        "{label} has copies of {of_what}:\n{}\nhint: name one, such as {host}--database {}",
+        "{label} has copies of {of_what}:\n{}\nhint: name one, such as {host}{}",
         listed(several),
-        shell_word(&self::label(first))
+        database_option(&self::label(first))
     )
 }
 

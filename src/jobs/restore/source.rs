@@ -8,7 +8,7 @@ use chrono::{DateTime, FixedOffset};
 
 use super::dump_file::{self, Described};
 use crate::config::{Compression, Format};
-use crate::display::{command, salvage_options, shell_word};
+use crate::display::{command, option, salvage_options};
 use crate::jobs::archive::{read_archive, without_a_server};
 use crate::jobs::archive_file::ArchiveFile;
 use crate::jobs::dump::{Dumper, Overheard, blocking};
@@ -78,8 +78,8 @@ impl RestoreSource {
             Self::DumpFile { path, of_database } => {
                 let mut more = salvage_options(&path.to_string_lossy(), database);
                 if let Some(name) = of_database {
-                    more.push_str(" --of-database ");
-                    more.push_str(&shell_word(name));
+                    more.push(' ');
+                    more.push_str(&option("--of-database", name));
                 }
                 format!("pgbackupd restore {more}")
             }

@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::concern::{Concern, ConcernKind};
 use super::facts::{DatabaseFacts, Expectation};
-use crate::display::{counted, joined_lines, one_line, rough_span, shell_word};
+use crate::display::{counted, database_option, joined_lines, one_line, rough_span};
 use crate::policy::copying::{ClockDifference, CopyFacts, DamagedCopy, LostCopy};
 
 /// What fails for less than this may pass: a network that is away, a store that restarts.
@@ -25,7 +25,7 @@ pub(super) fn judge_copies(
     let judge = |copies| {
         Judge {
             copies,
-            database: shell_word(&facts.label),
+            database: database_option(&facts.label),
             expectation,
             now,
         }
@@ -73,7 +73,7 @@ pub fn judge_clocks<'a>(databases: impl IntoIterator<Item = &'a DatabaseFacts>) 
 /// The copies of a database at one destination.
 struct Judge<'a> {
     copies: &'a CopyFacts,
-    /// The database, as a word of a command.
+    /// The database, as an option of a command.
     database: String,
     expectation: Expectation,
     now: DateTime<Utc>,
@@ -97,17 +97,14 @@ impl Judge<'_> {
     /// The command that copies what is lacking.
     fn copy(&self) -> String {
         let destination = &self.copies.destination;
-        format!(
-            "run `pgbackupd copy --to {destination} --database {}`",
-            self.database
-        )
+        format!("run `pgbackupd copy --to {destination} {}`", self.database)
     }
 
     /// The command that reads copies back.
     fn verify(&self, backup: &str) -> String {
         let destination = &self.copies.destination;
         format!(
-            "`pgbackupd verify --from {destination} --database {}{backup}`",
+            "`pgbackupd verify --from {destination} {}{backup}`",
             self.database
         )
     }
@@ -190,7 +187,7 @@ impl Judge<'_> {
             )
         } else {
             format!(
-                "`pgbackupd list --from {destination} --database {}` shows what is left; the store's log tells \
+                "`pgbackupd list --from {destination} {}` shows what is left; the store's log tells \
                  who removed it, and its older versions may still have it",
                 self.database
             )

@@ -3,17 +3,17 @@
 use std::path::Path;
 
 use super::{joined_lines, without_full_stop};
-use crate::display::{counted, one_line, shell_word};
+use crate::display::{counted, database_option, one_line, shell_word};
 use crate::policy::continuity::{Accepted, Loss, Seen};
 
 /// That the manifest of a backup is lost although its dump stands, and the way out, in a sentence.
 pub fn describe_lost_manifest(backup: &str, dump: &Path, database: &str) -> String {
-    let word = shell_word(database);
+    let named = database_option(database);
     format!(
         "the manifest of the backup {backup} is lost, so that it counts for none, and no backup made \
          before it is removed; bring {backup}.json back from a copy of the directory, restore the \
-         dump by its path (`pgbackupd restore --database {word} {}`), or give it up by `pgbackupd \
-         accept manifest --database {word}`",
+         dump by its path (`pgbackupd restore {named} {}`), or give it up by `pgbackupd \
+         accept manifest {named}`",
         shell_word(&dump.display().to_string())
     )
 }
@@ -22,16 +22,16 @@ pub fn describe_lost_manifest(backup: &str, dump: &Path, database: &str) -> Stri
 pub fn describe_lost_state(backup: &str, what: &str, database: &str) -> String {
     format!(
         "the state of the backup {backup} cannot be used: {}; it counts as pinned and as not checked; \
-         run `pgbackupd verify --database {word} {backup}`, which writes it again, and then `pgbackupd \
-         unpin --database {word} {backup}` if it need not stay",
+         run `pgbackupd verify {named} {backup}`, which writes it again, and then `pgbackupd \
+         unpin {named} {backup}` if it need not stay",
         without_full_stop(&joined_lines(what)),
-        word = shell_word(database),
+        named = database_option(database),
     )
 }
 
 /// What was lost of a database, and the way out, in a sentence.
 pub fn describe_loss(loss: &Loss, database: &str, directory: &Path) -> String {
-    let word = shell_word(database);
+    let named = database_option(database);
     let first = loss.to_accept();
     let before = &loss.before;
     match loss.what {
@@ -44,7 +44,7 @@ pub fn describe_loss(loss: &Loss, database: &str, directory: &Path) -> String {
             format!(
                 "another server answers for database {} since the backup {}: its system identifier is \
                  {}, that of {} before it {}; no backup made before {} is removed; if it is the right \
-                 server, run `pgbackupd accept server --database {word}`",
+                 server, run `pgbackupd accept server {named}`",
                 one_line(database),
                 first.name,
                 system(first),
@@ -56,7 +56,7 @@ pub fn describe_loss(loss: &Loss, database: &str, directory: &Path) -> String {
         Accepted::Vanished | Accepted::Manifest => format!(
             "the backup {} was the newest in {} and is gone, and nothing on record has removed it: is \
              the disk mounted? No older backup is removed; if it is permanently gone, run `pgbackupd \
-             accept vanished --database {word}`",
+             accept vanished {named}`",
             before.name,
             one_line(&directory.display().to_string()),
         ),
@@ -98,8 +98,8 @@ fn describe_lost_contents(loss: &Loss, database: &str) -> String {
     };
     format!(
         "{what}; no backup made before {name} is removed; if this is intended, run `pgbackupd accept \
-         contents --database {}`",
-        shell_word(database)
+         contents {}`",
+        database_option(database)
     )
 }
 

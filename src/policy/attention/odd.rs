@@ -1,6 +1,6 @@
 //! What is odd in a backup, in sentences with a way out.
 
-use crate::display::{shell_word, size};
+use crate::display::{database_option, size};
 use crate::policy::anomaly::OddSize;
 use crate::policy::series::Series;
 
@@ -13,11 +13,11 @@ pub fn describe_odd_size(series: &Series, odd: &OddSize, database: &str) -> Stri
     };
     format!(
         "the {series} backup {} is {than} than usual: {}, and the median of the {} before it is {}; if \
-         this is intended, run `pgbackupd accept contents --database {}`",
+         this is intended, run `pgbackupd accept contents {}`",
         odd.backup,
         size(odd.bytes),
         odd.usual.of,
         size(odd.usual.median),
-        shell_word(database)
+        database_option(database)
     )
 }

@@ -592,7 +592,7 @@ fn what_is_in_quarantine_or_does_not_restore_is_reported_until_somebody_deals_wi
     assert!(
         found[1].1.contains(
             "into /var/backups/sales/quarantine/backup_20250709_020000.2 and run \
-         `pgbackupd release backup_20250709_020000.2`"
+         `pgbackupd release --database sales backup_20250709_020000.2`"
         ),
         "{}",
         found[1].1
