@@ -14,9 +14,10 @@ use super::failure::{Failure, FailureKind};
 use super::from::{FromArgs, HEADING, IdentityArgs};
 use super::session::{Directories, Session};
 use super::several::Turns;
+use super::wrap::{item, wrapped};
 use super::{report, select};
 use crate::config::Runs;
-use crate::display::{recomputed, rough_span};
+use crate::display::{joined_lines, recomputed, rough_span};
 use crate::jobs::{
     BackupDirectory, DrillOutcome, DrillReport, RestoreSource, Run, WhichBackup, backups_to_drill,
     drill, passed_over_by_drill,
@@ -350,39 +351,41 @@ fn print(drilled: &DrilledBackup, prefix: &str, out: &mut dyn Write) -> Result<(
     let seconds = |seconds: f64| report::duration(Duration::from_secs_f64(seconds));
     let name = format!("{prefix}{}", drilled.name);
     if drilled.outcome == "proven" {
-        writeln!(
-            out,
+        let text = format!(
             "{name}: restores, {} in {}, every other object and the database's own \
              properties compared; the data was back in {} (of {})",
             report::counted(drilled.rows, "row", "rows"),
             report::counted(drilled.tables, "table", "tables"),
             seconds(drilled.recovery_seconds.unwrap_or_default()),
             rough_span(Duration::from_secs(drilled.target_seconds))
-        )?;
+        );
+        wrapped(out, "", &text)?;
         let phases: Vec<String> = drilled
             .phases
             .iter()
             .map(|part| format!("{} {}", part.phase, seconds(part.seconds)))
             .collect();
-        writeln!(out, "  {}", phases.join(", "))?;
+        wrapped(out, "  ", &phases.join(", "))?;
     } else if drilled.differences.is_empty() {
         let message = drilled.message.as_deref().unwrap_or_default();
-        writeln!(out, "{name}: {}: {message}", drilled.outcome.to_uppercase())?;
+        let outcome = drilled.outcome.to_uppercase();
+        let text = format!("{name}: {outcome}: {}", joined_lines(message));
+        wrapped(out, "", &text)?;
     } else {
         writeln!(
             out,
             "{name}: DIFFERS: what was restored is not what was dumped"
         )?;
         for difference in &drilled.differences {
-            writeln!(out, "  {}", report::one_line(difference))?;
+            item(out, "  ", &report::one_line(difference))?;
         }
     }
     if !drilled.recomputed.is_empty() {
         let sentence = recomputed(&drilled.recomputed);
-        writeln!(out, "  {}", report::one_line(&sentence))?;
+        wrapped(out, "  ", &report::one_line(&sentence))?;
     }
     for remark in &drilled.remarks {
-        writeln!(out, "  note: {remark}")?;
+        wrapped(out, "  note: ", &joined_lines(remark))?;
     }
     Ok(())
 }

@@ -13,7 +13,9 @@ use super::from::FromArgs;
 use super::release::{QuarantinedBackup, quarantined};
 use super::session::{Directories, Session};
 use super::table::{Column, Table};
+use super::wrap::item;
 use super::{report, select};
+use crate::display::{command, joined_lines, shell_word};
 use crate::jobs::BackupDirectory;
 use crate::policy::Series;
 use crate::repository::{Catalogue, Entry, Fault, Problem, RepositoryError};
@@ -257,32 +259,46 @@ fn print(
     }
     for backup in backups {
         if let Some(unreadable) = &backup.state.unreadable {
-            writeln!(
-                out,
+            let stem = backup.stem.to_string();
+            let verify = if backup_directory.server.is_some() {
+                command("verify", &backup_directory.label, &stem)
+            } else {
+                let path = backup_directory.repository.directory().join(&stem);
+                format!(
+                    "pgbackupd verify {}",
+                    shell_word(&path.display().to_string())
+                )
+            };
+            let text = format!(
                 "{stem}: its state {stem}.state cannot be used: {}; it counts as pinned and as not \
-                 checked, and `pgbackupd verify {stem}` writes it again",
-                unreadable.what,
-                stem = backup.stem,
-            )?;
+                 checked, and `{verify}` writes it again",
+                report::one_line(&unreadable.what),
+            );
+            item(out, "", &text)?;
         }
         if backup.is_partial() {
-            writeln!(
-                out,
+            let text = format!(
                 "{} is partial and counts as no backup: it lacks the rows of {}",
                 backup.stem,
                 report::one_line(&backup.skipped_tables.join(", "))
-            )?;
+            );
+            item(out, "", &text)?;
         }
         match backup.state.fault() {
             None => {}
-            Some(Fault::Damaged(what)) => writeln!(out, "{} is damaged: {what}", backup.stem)?,
+            Some(Fault::Damaged(what)) => {
+                let text = format!("{} is damaged: {}", backup.stem, joined_lines(what));
+                item(out, "", &text)?;
+            }
             Some(Fault::Unrestorable(what)) => {
-                writeln!(out, "{} does not restore: {what}", backup.stem)?;
+                let text = format!("{} does not restore: {}", backup.stem, joined_lines(what));
+                item(out, "", &text)?;
             }
         }
     }
     for problem in problems {
-        writeln!(out, "{}: {}", report::one_line(&problem.file), problem.what)?;
+        let text = format!("{}: {}", report::one_line(&problem.file), problem.what);
+        item(out, "", &text)?;
     }
     Ok(())
 }

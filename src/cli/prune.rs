@@ -12,6 +12,7 @@ use super::failure::Failure;
 use super::from::FromArgs;
 use super::session::Session;
 use super::several::Turns;
+use super::wrap::item;
 use super::{report, select};
 use crate::jobs::{BackupDirectory, PruneMode, PruneReport, Run, prune};
 use crate::policy::{ClockTrust, Reason};
@@ -183,12 +184,8 @@ fn print(database: &PrunedDatabase, label: &str, out: &mut dyn Write) -> Result<
             (false, true) => "remove",
             (false, false) => "removed",
         };
-        writeln!(
-            out,
-            "  {word} {}: {}",
-            backup.name,
-            backup.reasons.join("; ")
-        )?;
+        let reasons = backup.reasons.join("; ");
+        item(out, "  ", &format!("{word} {}: {reasons}", backup.name))?;
     }
     Ok(())
 }

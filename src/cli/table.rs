@@ -21,6 +21,8 @@ pub(super) struct Table<const N: usize> {
 struct Layout<'a, const N: usize> {
     indent: &'a str,
     widths: [usize; N],
+    /// The column of the names.
+    names: usize,
 }
 
 /// What all cells of a column have in common.
@@ -32,12 +34,20 @@ pub(super) struct Column {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
+    Name,
     Left,
     Right,
     Note,
 }
 
 impl Column {
+    /// A column of names of any length: one for which there is no room has a line of its own. Where no column is
+    /// one, the first is.
+    pub(super) fn name(title: &'static str) -> Self {
+        let kind = Kind::Name;
+        Self { kind, title }
+    }
+
     pub(super) fn left(title: &'static str) -> Self {
         let kind = Kind::Left;
         Self { kind, title }
@@ -80,9 +90,13 @@ impl<const N: usize> Table<N> {
 
     /// Prints all rows behind an indent, none with spaces at its end.
     pub(super) fn print(&self, indent: &str, out: &mut dyn Write) -> io::Result<()> {
+        let mut columns = self.columns.iter();
+        let names = columns.position(|column| column.kind == Kind::Name);
+        let names = names.unwrap_or(0);
         let layout = Layout {
             indent,
-            widths: self.widths(indent.width()),
+            widths: self.widths(indent.width(), names),
+            names,
         };
         if self.has_titles {
             let titles = self.columns.map(|column| column.title);
@@ -95,8 +109,8 @@ impl<const N: usize> Table<N> {
         Ok(())
     }
 
-    /// How wide each column is; the first is as wide as those of its cells that fit.
-    fn widths(&self, indent: usize) -> [usize; N] {
+    /// How wide each column is; that of the names is as wide as those of its cells that fit.
+    fn widths(&self, indent: usize, names: usize) -> [usize; N] {
         let title = |index: usize| {
             let title = self.has_titles.then(|| self.columns[index].title.width());
             title.unwrap_or(0)
@@ -108,37 +122,41 @@ impl<const N: usize> Table<N> {
         };
         let mut widths = std::array::from_fn(|index| match self.columns[index].kind {
             Kind::Note => 0,
-            Kind::Left | Kind::Right => widest(index, usize::MAX),
+            Kind::Name | Kind::Left | Kind::Right => widest(index, usize::MAX),
         });
         let gaps = self.columns.iter().skip(1);
         let gaps = gaps.filter(|column| column.kind != Kind::Note).count() * GAP.len();
-        let others: usize = indent + gaps + widths.iter().skip(1).sum::<usize>();
-        if let Some(first) = widths.first_mut() {
-            *first = widest(0, WIDTH.saturating_sub(others));
-        }
+        let others: usize = indent + gaps + widths.iter().sum::<usize>() - widths[names];
+        widths[names] = widest(names, WIDTH.saturating_sub(others));
         widths
     }
 
-    /// Prints a row. A first cell that is wider than its column has a line of its own before the others.
+    /// Prints a row. A name that is wider than its column has a line of its own before the others.
     fn print_row(
         &self,
         cells: [&str; N],
         layout: &Layout<'_, N>,
         out: &mut dyn Write,
     ) -> io::Result<()> {
-        let &Layout { indent, widths } = layout;
+        let &Layout {
+            indent,
+            widths,
+            names,
+        } = layout;
         let mut line = indent.to_owned();
         for (index, (column, width)) in self.columns.iter().zip(widths).enumerate() {
             let mut cell = cells[index];
-            if index == 0 && cell.width() > width {
-                writeln!(out, "{line}{cell}")?;
-                cell = "";
-            } else if index > 0 && (column.kind != Kind::Note || !cell.is_empty()) {
+            if index > 0 && (column.kind != Kind::Note || !cell.is_empty()) {
                 line.push_str(GAP);
+            }
+            if index == names && cell.width() > width {
+                writeln!(out, "{line}{cell}")?;
+                line = " ".repeat(line.width());
+                cell = "";
             }
             let space = " ".repeat(width.saturating_sub(cell.width()));
             match column.kind {
-                Kind::Left => line.extend([cell, &space]),
+                Kind::Name | Kind::Left => line.extend([cell, &space]),
                 Kind::Right => line.extend([&space, cell]),
                 Kind::Note if line.width() + cell.width() <= WIDTH => line.push_str(cell),
                 Kind::Note => {
@@ -196,6 +214,27 @@ mod tests {
             )
         );
         assert_eq!(printed(Table::untitled(columns()), &[]), "");
+    }
+
+    #[test]
+    fn a_name_that_does_not_fit_is_not_cut_wherever_its_column_is() {
+        let columns = [
+            Column::left(""),
+            Column::name("HOST"),
+            Column::left("STATE"),
+            Column::right("NEWEST COPY"),
+        ];
+        let long = "db1-with-a-long-name.of-the-customer.in-the-datacenter.example.com";
+        let rows = [["", "db1", "ok", "3 hours ago"], ["!", long, "late", ""]];
+        assert_eq!(
+            printed(Table::new(columns), &rows),
+            concat!(
+                "    HOST  STATE  NEWEST COPY\n",
+                "    db1   ok     3 hours ago\n",
+                " !  db1-with-a-long-name.of-the-customer.in-the-datacenter.example.com\n",
+                "          late\n"
+            )
+        );
     }
 
     #[test]

@@ -14,3 +14,12 @@ pub(super) fn wrapped(out: &mut dyn Write, head: &str, text: &str) -> io::Result
     }
     Ok(())
 }
+
+/// Prints one of several texts below each other, its further lines indented deeper than its first.
+pub(super) fn item(out: &mut dyn Write, head: &str, text: &str) -> io::Result<()> {
+    const DEEPER: usize = 4;
+    for line in wrap::hanging(head, head.chars().count() + DEEPER, text) {
+        writeln!(out, "{line}")?;
+    }
+    Ok(())
+}

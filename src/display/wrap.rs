@@ -6,7 +6,12 @@ pub(crate) const WIDTH: usize = 80;
 /// A text behind a head, broken between words, its further lines indented as deep. What stands between
 /// backquotes is not broken: it is for copying.
 pub(crate) fn wrapped(head: &str, text: &str) -> Vec<String> {
-    let indent = " ".repeat(head.chars().count());
+    hanging(head, head.chars().count(), text)
+}
+
+/// The same with further lines that are indented by so many columns.
+pub(crate) fn hanging(head: &str, indent: usize, text: &str) -> Vec<String> {
+    let indent = " ".repeat(indent);
     let mut lines = Vec::new();
     let mut line = head.to_owned();
     let mut is_empty = true;

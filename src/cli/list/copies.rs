@@ -14,7 +14,7 @@ use crate::cli::failure::Failure;
 use crate::cli::report;
 use crate::cli::session::Session;
 use crate::cli::table::{Column, Table};
-use crate::cli::wrap::wrapped;
+use crate::cli::wrap::{item, wrapped};
 use crate::copies::Copy;
 use crate::jobs::{CopiesThere, copies_there, known_at};
 use crate::policy::{CopyState, Gap, describe_gaps};
@@ -265,8 +265,7 @@ fn print(
         table.print(" ", out)?;
     }
     for (_, absent) in absent(there, known) {
-        writeln!(
-            out,
+        let text = format!(
             "{}: the copy of {}, not listed since {} UTC; retention here did not remove it",
             if absent.missing.is_some() {
                 "MISSING"
@@ -275,7 +274,8 @@ fn print(
             },
             absent.copy.backup,
             absent.since.format("%Y-%m-%d %H:%M")
-        )?;
+        );
+        item(out, "", &text)?;
     }
     print_others(there, out)
 }
@@ -285,12 +285,8 @@ fn print_others(there: &CopiesThere, out: &mut dyn Write) -> Result<(), Failure>
     let catalogue = &there.catalogue;
     // Whoever can write there can put any number.
     for one in catalogue.unexpected.iter().take(UNEXPECTED) {
-        writeln!(
-            out,
-            "does not count: {}: {}",
-            one.key,
-            report::one_line(&one.reason)
-        )?;
+        let reason = report::one_line(&one.reason);
+        item(out, "", &format!("does not count: {}: {reason}", one.key))?;
     }
     match catalogue.unexpected.len().saturating_sub(UNEXPECTED) as u64 {
         0 => {}
@@ -302,12 +298,14 @@ fn print_others(there: &CopiesThere, out: &mut dyn Write) -> Result<(), Failure>
     }
     match catalogue.unclaimed.len() as u64 {
         0 => {}
-        many => writeln!(
-            out,
-            "{} to no copy, {}: of one that is being made, or was broken off",
-            report::counted(many, "object belongs", "objects belong"),
-            report::size(unclaimed_bytes(there))
-        )?,
+        many => {
+            let text = format!(
+                "{} to no copy, {}: of one that is being made, or was broken off",
+                report::counted(many, "object belongs", "objects belong"),
+                report::size(unclaimed_bytes(there))
+            );
+            item(out, "", &text)?;
+        }
     }
     Ok(())
 }

@@ -18,6 +18,7 @@ use crate::cli::length_of_time::length_of_time;
 use crate::cli::report::{self, counted, one_line};
 use crate::cli::session::Session;
 use crate::cli::several::Turns;
+use crate::cli::wrap::item;
 use crate::copies::Place;
 use crate::display::{rough_span, shell_word};
 use crate::jobs::{
@@ -387,7 +388,7 @@ fn print_removed(label: &str, result: &PrunedCopies, out: &mut dyn Write) -> Res
     )?;
     for copy in &result.removed {
         let reasons = copy.reasons.join("; ");
-        writeln!(out, "  {word} {}: {reasons}", copy.backup)?;
+        item(out, "  ", &format!("{word} {}: {reasons}", copy.backup))?;
     }
     Ok(())
 }

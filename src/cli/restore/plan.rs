@@ -11,8 +11,9 @@ use super::super::failure::{Failure, FailureKind};
 use super::super::report;
 use super::RestoreCommand;
 use super::destination::Chosen;
+use crate::cli::wrap::wrapped;
 use crate::display;
-use crate::display::rough_span;
+use crate::display::{joined_lines, rough_span};
 use crate::jobs::{LastDrill, Preview};
 use crate::policy::age;
 
@@ -100,25 +101,22 @@ pub(super) fn print(
     } else {
         "into"
     };
-    writeln!(
-        out,
+    let head = format!(
         "restore {} {as_or_into} database {} at {}:",
         report::one_line(&plan.backup),
         report::one_line(&chosen.label),
         plan.server
-    )?;
+    );
+    wrapped(out, "", &head)?;
     for (index, (step, took)) in plan.steps.iter().zip(took).enumerate() {
         let took = took.map_or_else(String::new, |took| format!(" [{}]", report::duration(took)));
-        writeln!(
-            out,
-            "{:>3}. {}{took}",
-            index + 1,
-            report::one_line(&step.what)
-        )?;
+        let number = format!("{:>3}. ", index + 1);
+        let what = report::one_line(&step.what);
+        wrapped(out, &number, &format!("{what}{took}"))?;
     }
-    writeln!(out, "{}", measure(command, chosen, &plan))?;
+    wrapped(out, "", &measure(command, chosen, &plan))?;
     for warning in &plan.warnings {
-        writeln!(out, "note: {warning}")?;
+        wrapped(out, "note: ", &joined_lines(warning))?;
     }
     out.flush()?;
     if plan.problems.is_empty() {

@@ -68,7 +68,7 @@ fn print(report: &FleetReport, label: &str, out: &mut dyn Write) -> Result<(), F
     )?;
     let mut table = Table::new([
         Column::left(""),
-        Column::left("HOST"),
+        Column::name("HOST"),
         Column::left("STATE"),
         Column::left("LAST HEARD"),
         Column::left("NEXT DUE"),

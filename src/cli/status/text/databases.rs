@@ -13,9 +13,6 @@ use crate::jobs::phrases::{copied, copied_in_all, drilled, in_30_days, verified}
 use crate::jobs::{DatabaseStatus, Line, StatusReport};
 use crate::policy::{SeriesFacts, age};
 
-/// A name in a table is no longer.
-const LONGEST_NAME: usize = 20;
-
 pub(super) fn paragraph(
     status: &StatusReport,
     database: &DatabaseStatus,
@@ -88,7 +85,7 @@ pub(super) fn table(
 ) -> Result<(), Failure> {
     let mut table = Table::new([
         Column::left(""),
-        Column::left("DATABASE"),
+        Column::name("DATABASE"),
         Column::left("SERIES"),
         Column::right("AGE"),
         Column::right("SIZE"),
@@ -107,7 +104,7 @@ pub(super) fn table(
             let of_database = |text: String| if index == 0 { text } else { String::new() };
             table.row([
                 of_database(if is_bad { "!" } else { "" }.to_owned()),
-                of_database(shortened(&label(database))),
+                of_database(label(database)),
                 series.series.to_string(),
                 series.newest.map_or_else(
                     || "none".to_owned(),
@@ -165,12 +162,4 @@ fn ratio(database: &DatabaseStatus) -> String {
         0 => "none".to_owned(),
         ended => format!("{}/{ended}", outcomes.succeeded),
     }
-}
-
-fn shortened(name: &str) -> String {
-    if name.chars().count() <= LONGEST_NAME {
-        return name.to_owned();
-    }
-    let front: String = name.chars().take(LONGEST_NAME - 1).collect();
-    format!("{front}~")
 }
