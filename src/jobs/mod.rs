@@ -117,8 +117,8 @@ pub use salvage::{
 pub use slots::{MOST_SLOTS, SeriesSlots};
 pub(crate) use status::phrases;
 pub use status::{
-    DaemonView, DatabaseStatus, Ended, Line, NextRun, Outcomes, Proof, RunningNow, StatusDocument,
-    StatusReport, TREND, collect_status,
+    DaemonView, DatabaseStatus, Ended, Line, NextRun, Outcomes, Proof, RehearsalStatus, RunningNow,
+    StatusDocument, StatusReport, TREND, collect_status,
 };
 pub use tables::{
     PlannedTable, PreparedTables, TablesAhead, TablesPlan, TablesReport, TablesRequest,

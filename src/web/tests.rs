@@ -176,6 +176,7 @@ fn status(databases: Vec<DatabaseStatus>) -> StatusReport {
         }],
         concerns: Vec::new(),
         remarks: Vec::new(),
+        rehearsals: Vec::new(),
     }
 }
 

@@ -7,13 +7,13 @@ use serde_json::Value;
 use super::spark::Letters;
 use super::text;
 use crate::jobs::{
-    DaemonView, DatabaseStatus, Ended, Line, NextRun, Outcomes, RunningNow, StatusDocument,
-    StatusReport,
+    DaemonView, DatabaseStatus, Ended, Line, NextRun, Outcomes, RehearsalStatus, RunningNow,
+    StatusDocument, StatusReport,
 };
 use crate::policy::{
     Concern, ConcernKind, CopyFacts, CopyProof, CopyState, DamagedCopy, DatabaseFacts,
-    DefinitionsFacts, DefinitionsResult, Expectation, Failing, LostCopy, MissingCopy, Sensitivity,
-    SeriesFacts, SpaceDays, SpaceFacts, SuccessRate, VerificationFacts,
+    DefinitionsFacts, DefinitionsResult, Expectation, Failing, LostCopy, MissingCopy, Rehearsed,
+    Sensitivity, SeriesFacts, SpaceDays, SpaceFacts, SuccessRate, VerificationFacts,
 };
 use crate::repository::{DAEMON_STATE_FORMAT, DaemonState, WaitingJob};
 
@@ -151,6 +151,14 @@ fn healthy() -> StatusReport {
         }],
         concerns: Vec::new(),
         remarks: Vec::new(),
+        rehearsals: vec![RehearsalStatus {
+            destination: "offsite".to_owned(),
+            since: ago(40 * 24).to_utc(),
+            last: Some(Rehearsed {
+                at: ago(12 * 24).to_utc(),
+                recipients: vec!["age1q".to_owned()],
+            }),
+        }],
     }
 }
 
@@ -158,6 +166,7 @@ fn healthy() -> StatusReport {
 #[expect(clippy::too_many_lines, reason = "one report with everything in it")]
 fn troubled() -> StatusReport {
     let mut status = healthy();
+    status.rehearsals[0].last = None;
     status.databases[0].facts.copies[0] = CopyFacts {
         missing: Some(MissingCopy {
             backup: "backup_20250709_020000".to_owned(),

@@ -7,7 +7,7 @@ use chrono::{DateTime, FixedOffset, Utc};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{DaemonView, DatabaseStatus, Ended, RunningNow, StatusReport};
+use super::{DaemonView, DatabaseStatus, Ended, RehearsalStatus, RunningNow, StatusReport};
 use crate::jobs::LastDrill;
 use crate::policy::{
     ConcernKind, CopyFacts, CopyState, DefinitionsResult, Failing, NewestCopy, SeriesCopy,
@@ -37,6 +37,17 @@ pub struct StatusDocument {
     space: Vec<Space>,
     /// The names of the configured channels of alerts; empty where nobody is notified.
     channels: Vec<String>,
+    /// The rehearsals at each destination with encrypted copies.
+    rehearsals: Vec<Rehearsals>,
+}
+
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+struct Rehearsals {
+    destination: String,
+    since: String,
+    last: Option<String>,
+    recipients: Vec<String>,
+    limit_seconds: Option<u64>,
 }
 
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -309,7 +320,24 @@ impl StatusDocument {
                 .collect(),
             space: status.spaces.iter().map(space).collect(),
             channels: status.channels.clone(),
+            rehearsals: status
+                .rehearsals
+                .iter()
+                .map(|one| rehearsals(status, one))
+                .collect(),
         }
+    }
+}
+
+fn rehearsals(status: &StatusReport, one: &RehearsalStatus) -> Rehearsals {
+    let last = one.last.as_ref();
+    let limit = status.expectation.rehearsal_age;
+    Rehearsals {
+        destination: one.destination.clone(),
+        since: one.since.to_rfc3339(),
+        last: last.map(|last| last.at.to_rfc3339()),
+        recipients: last.map_or_else(Vec::new, |last| last.recipients.clone()),
+        limit_seconds: limit.map(|limit| limit.as_secs()),
     }
 }
 

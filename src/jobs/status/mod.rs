@@ -47,6 +47,7 @@ pub use document::StatusDocument;
 pub use history::{Ended, Outcomes};
 use inspection::Inspection;
 use look::Look;
+pub use rehearsals::RehearsalStatus;
 use responsiveness::Answers;
 
 /// Looking at many directories waits for the kernel more than it computes.
@@ -78,6 +79,8 @@ pub struct StatusReport {
     pub concerns: Vec<Concern>,
     /// What is good to know and needs no attention, one sentence each.
     pub remarks: Vec<String>,
+    /// When the key that is kept offline was tried, at each destination with encrypted copies.
+    pub rehearsals: Vec<RehearsalStatus>,
 }
 
 /// What is known of the daemon.
@@ -256,6 +259,7 @@ pub fn collect_status(
         spaces,
         concerns: judged.concerns,
         remarks: judged.remarks,
+        rehearsals: judged.rehearsals,
     })
 }
 
@@ -294,6 +298,7 @@ struct Judged {
     spaces: Spaces,
     concerns: Vec<Concern>,
     remarks: Vec<String>,
+    rehearsals: Vec<RehearsalStatus>,
 }
 
 impl Judged {
@@ -344,8 +349,9 @@ impl Judged {
         let of_channels = judge_channels(inspection.plan, inspection.state_directory);
         self.concerns.extend(of_channels);
         let (plan, state) = (inspection.plan, inspection.state_directory);
-        self.concerns
-            .extend(rehearsals::judge(plan, state, inspection.now));
+        let (of_keys, rehearsals) = rehearsals::judge(plan, state, inspection.now);
+        self.concerns.extend(of_keys);
+        self.rehearsals = rehearsals;
     }
 
     /// Judges the daemon, after all databases; `is_all` where none was named.

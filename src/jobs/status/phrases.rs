@@ -1,10 +1,11 @@
 //! What is known, in words, as `status` prints it and the page shows it: one phrase each. Pure.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use chrono::{DateTime, FixedOffset, Utc};
 
-use super::{DatabaseStatus, Ended, RunningNow};
+use super::{DatabaseStatus, Ended, RehearsalStatus, RunningNow};
 use crate::display::{counted, duration, one_line, operation_word, rough_span, size, span};
 use crate::policy::{CopyFacts, CopyState, Expectation, SpaceFacts, age};
 
@@ -124,6 +125,27 @@ pub(crate) fn copied_in_all(databases: &[DatabaseStatus]) -> Vec<String> {
         format!("{destination}: {complete} of {databases} with a copy of the newest backup")
     });
     shown.collect()
+}
+
+/// "offsite: last rehearsal 40 days ago (92 days at most)"
+pub(crate) fn rehearsed(
+    rehearsals: &RehearsalStatus,
+    limit: Option<Duration>,
+    now: DateTime<FixedOffset>,
+) -> String {
+    let destination = &rehearsals.destination;
+    let ago = |moment: DateTime<Utc>| rough_span(age(moment.fixed_offset(), now));
+    let at_most = limit.map_or_else(String::new, |limit| format!(" ({} at most)", span(limit)));
+    match &rehearsals.last {
+        Some(last) => format!(
+            "{destination}: last rehearsal {} ago{at_most}",
+            ago(last.at)
+        ),
+        None => format!(
+            "{destination}: no rehearsal yet{at_most}, first copy {} ago",
+            ago(rehearsals.since)
+        ),
+    }
 }
 
 /// "29 of 30 runs of the last 30 days succeeded"

@@ -334,6 +334,49 @@ fn a_destination_that_cannot_be_used_is_worse_than_one_within_reach() {
 }
 
 #[test]
+fn each_kind_of_store_has_its_own_words() {
+    let directory = DirectoryProbe {
+        mount_point: None,
+        file_system: None,
+        is_remote: None,
+        free: 0,
+        sync: Attempt::Done,
+    };
+    for (place, who, condition) in [
+        (
+            ProbedPlace::Bucket(bucket()),
+            "lifecycle rule",
+            "If-None-Match",
+        ),
+        (
+            ProbedPlace::Directory(directory),
+            "owns the directory",
+            "a file",
+        ),
+        (ProbedPlace::Other, "the server has to", "a file"),
+    ] {
+        let probed = Probed {
+            is_create_only: Some(false),
+            delete: refused(),
+            list: Attempt::Refused("no; hint: ask".to_owned()),
+            place,
+            ..probed(bucket())
+        };
+        let rows = judge(&probed, &Circumstances::default()).rows;
+        let meaning = |check| {
+            let mut rows = rows.iter();
+            let row = rows.find(|row| row.check == check);
+            row.map_or("", |row| &row.meaning)
+        };
+        let delete = meaning(Check::Delete);
+        assert!(delete.contains(who), "{delete}");
+        let create_only = meaning(Check::CreateOnly);
+        assert!(create_only.contains(condition), "{create_only}");
+        assert_eq!(meaning(Check::List), "no copy can be found: no; hint: ask");
+    }
+}
+
+#[test]
 fn the_longest_rule_is_in_days() {
     let many = |number| NonZeroU32::new(number);
     let rules = |rules: Rules| [("daily".parse().unwrap(), rules)].into();

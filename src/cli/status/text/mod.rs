@@ -13,7 +13,7 @@ use crate::cli::report::{counted, moment, one_line};
 use crate::cli::table::{Column, Table};
 use crate::cli::wrap::wrapped;
 use crate::display::{joined_lines, rough_span};
-use crate::jobs::phrases::{display_running, display_space};
+use crate::jobs::phrases::{display_running, display_space, rehearsed};
 use crate::jobs::{DaemonView, DatabaseStatus, StatusReport};
 use crate::policy::{Severity, age};
 use databases::{paragraph, table};
@@ -50,7 +50,23 @@ pub(super) fn print(
     waiting(status, out)?;
     next(status, out)?;
     space(status, out)?;
+    rehearsals(status, out)?;
     channels(status, out)?;
+    Ok(())
+}
+
+/// When the key that is kept offline was last tried.
+fn rehearsals(status: &StatusReport, out: &mut dyn Write) -> Result<(), Failure> {
+    let mut is_first = true;
+    for one in &status.rehearsals {
+        heading(
+            &mut is_first,
+            "rehearsals with the key that is kept offline",
+            out,
+        )?;
+        let text = rehearsed(one, status.expectation.rehearsal_age, status.at);
+        wrapped(out, "  ", &text)?;
+    }
     Ok(())
 }
 
