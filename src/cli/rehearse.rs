@@ -15,6 +15,7 @@ use super::several::Turns;
 use super::wrap::wrapped;
 use super::{report, select};
 use crate::copies::{Identities, Place};
+use crate::display::joined_lines;
 use crate::jobs::{
     ChosenCopy, Compared, JobError, JobErrorKind, OpenedCopy, RehearsalReport, RehearsalRequest,
     WhichCopy, choose_copy, rehearse,
@@ -31,7 +32,8 @@ Examples:
 /// Open the newest copies with the key that is kept offline, and compare.
 ///
 /// Downloads the newest copy of each database, opens it with the identity, decompresses the dump, and compares it
-/// with the census that was taken when the backup was made. Nothing is written but the record: no dump reaches a
+/// with the census that was taken when the backup was made: of a dump in directory format all bytes and the number of
+/// rows of each table, of others every row and every object. Nothing is written but the record: no dump reaches a
 /// disk. `status` reports when no rehearsal was made for longer than `objectives.rehearsal_age`. The exit code is 65
 /// if a copy is damaged, and 64 if it is encrypted to another key.
 #[derive(Clone, Debug, clap::Args)]
@@ -231,17 +233,22 @@ fn print(copy: &RehearsedCopy, out: &mut dyn Write) -> Result<(), Failure> {
     let (Some(rows), Some(tables)) = (copy.rows, copy.tables) else {
         if copy.outcome == "damaged" {
             let message = copy.message.as_deref().unwrap_or_default();
-            writeln!(out, "{name}: DAMAGED: {message}")?;
+            let text = format!("{name}: DAMAGED: {}", joined_lines(message));
+            wrapped(out, "", &text)?;
         }
         // Else the failure is all that people see of it.
         return Ok(());
     };
-    writeln!(
-        out,
-        "{name}: opened, {} in {} as dumped",
+    let as_dumped = match copy.compared {
+        Some(Compared::Rows) => "as many as dumped",
+        _ => "as dumped",
+    };
+    let text = format!(
+        "{name}: opened, {} in {}, {as_dumped}",
         report::counted(rows, "row", "rows"),
         report::counted(tables, "table", "tables")
-    )?;
+    );
+    wrapped(out, "", &text)?;
     if copy.recipients.is_empty() {
         writeln!(out, "  the copy is not encrypted: no key was tried")?;
     }
@@ -249,8 +256,8 @@ fn print(copy: &RehearsedCopy, out: &mut dyn Write) -> Result<(), Failure> {
         writeln!(out, "  by the identity of {recipient}")?;
     }
     if copy.compared == Some(Compared::Rows) {
-        let what = "compared: every byte with the manifest, and the number of rows of each table; a drill of the \
-                    copy compares their content";
+        let what = "compared: all bytes with the manifest, and the number of rows of each table; a drill of the \
+                    copy also compares rows and objects";
         wrapped(out, "  ", what)?;
     }
     writeln!(

@@ -20,7 +20,7 @@ use crate::cli::session::Session;
 use crate::cli::several::Turns;
 use crate::cli::wrap::item;
 use crate::copies::Place;
-use crate::display::{rough_span, shell_word};
+use crate::display::{option, rough_span, shell_word};
 use crate::jobs::{
     BackupDirectory, CopyRequest, CopySource, HostPrunePlan, HostPruneRequest, own_signer,
     plan_host_prune, prune_copies, prune_host, signer_lines, signers_there,
@@ -216,6 +216,17 @@ async fn of_a_host(
     if plans.iter().all(|plan| plan.newest.is_none()) {
         let signers = signers_there(&session.begin(), source, &places).await;
         let signers = signers.map_err(|error| session.failure(&error))?;
+        if signers.is_empty() {
+            let message = format!(
+                "there is no copy of host {} at {} that anybody has signed, so nothing is removed\n\
+                 hint: `pgbackupd list --from {} {} --any-signer` shows what is there",
+                one_line(host),
+                source.label,
+                shell_word(&source.label),
+                option("--host", host)
+            );
+            return Err(Failure::new(FailureKind::Unavailable, message));
+        }
         let message = format!(
             "no copy of host {} is signed by a trusted key; signed there has\n{}\n\
              hint: compare the fingerprint with the printed key sheet, then add --signer and the fingerprint",
