@@ -57,7 +57,7 @@ fn definitions_that_the_server_writes_differently_are_one_remark_in_drill_and_re
         wait_for_the_next_second();
     }
     let output = operator.run(&["drill"]);
-    assert!(output.to_string().contains(REMARK), "{output}");
+    assert!(output.words().contains(REMARK), "{output}");
 }
 
 /// Changes to the copy, which the reference does not have, and what names each.

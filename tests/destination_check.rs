@@ -13,6 +13,7 @@ use crate::support::cluster::Cluster;
 use crate::support::destination::{files, plain_destination};
 use crate::support::operator::{Operator, Output};
 use crate::support::restored::small;
+use crate::support::sftp::SftpServer;
 use crate::support::stores::{BUCKET, ID, Lie, LyingProxy, SECRET, SeaweedFs};
 
 /// Configures a bucket behind a port as `far`.
@@ -316,6 +317,73 @@ fn a_directory_on_the_disk_of_the_backups_needs_attention_whatever_is_accepted()
     let output = check(&operator);
     assert_eq!(output.code, 69, "{output}");
     assert_eq!(files(&far), [""; 0]);
+}
+
+/// Configures an SFTP server as `far`.
+fn configure_sftp(operator: &mut Operator, server: &SftpServer) {
+    let url = server.url(&server.root().display().to_string());
+    operator.set("name", "db1");
+    operator.set("destinations.far.url", url);
+    operator.set(
+        "destinations.far.identity_file",
+        server.file("client").display(),
+    );
+    operator.set(
+        "destinations.far.known_hosts_file",
+        server.file("known_hosts").display(),
+    );
+    operator.set_value("destinations.far.plain", true);
+}
+
+#[test]
+fn what_an_sftp_server_refuses_is_said_in_its_own_words_with_the_way_out() {
+    for (refused, code, said) in [
+        ("remove", 1, "the server has to"),
+        ("opendir", 69, "no copy can be found: the server says"),
+        (
+            "stat",
+            69,
+            "cannot be looked at: the server says \"Permission denied\"",
+        ),
+        ("lstat", 69, "no copy can be made: the server says"),
+        (
+            "mkdir",
+            69,
+            "no copy can be made: the directory v1 cannot be made",
+        ),
+    ] {
+        let lines = format!("Subsystem sftp internal-sftp -P {refused}");
+        let Some(server) = SftpServer::with(&lines) else {
+            return;
+        };
+        let mut operator = Operator::without_server("app");
+        configure_sftp(&mut operator, &server);
+        let output = check(&operator);
+        assert_eq!(output.code, code, "{refused}: {output}");
+        let printed = format!("{} {}", output.words(), output.stderr);
+        assert!(printed.contains(said), "{refused}: {output}");
+        assert!(!printed.contains("lifecycle"), "{refused}: {output}");
+        assert!(!printed.contains("earlier checks"), "{refused}: {output}");
+        if code == 69 {
+            assert!(printed.contains("hint: let the account own"), "{output}");
+        }
+    }
+}
+
+#[test]
+fn a_server_that_refuses_to_list_is_reported_by_the_first_copy_already() {
+    let lines = "Subsystem sftp internal-sftp -P opendir";
+    let Some(server) = SftpServer::with(lines) else {
+        return;
+    };
+    let cluster = Cluster::start();
+    let mut operator = small(&cluster, "app");
+    configure_sftp(&mut operator, &server);
+    let first = operator.run(&["copy"]);
+    assert_eq!(first.code, 0, "{first}");
+    let said = "the copies at far cannot be found again, and further runs fail: cannot list ";
+    assert!(first.stderr.contains(said), "{first}");
+    assert_eq!(operator.run(&["copy"]).code, 69);
 }
 
 #[test]

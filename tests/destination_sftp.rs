@@ -354,6 +354,24 @@ async fn who_cannot_be_reached_or_stops_answering_is_not_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_lets_in_and_never_speaks_sftp_is_asked_once_more_and_no_longer() {
+    let Some(server) = SftpServer::with("Subsystem sftp internal-sftp\nForceCommand sleep 600")
+    else {
+        return;
+    };
+    let store = store_within(&server.settings(), Duration::from_secs(2));
+    let began = std::time::Instant::now();
+    let (one, other) = (key("v1/x"), key("v1/y"));
+    // Whoever waits for the connection of another waits no longer either.
+    let (one, other) = tokio::join!(store.head(&one), store.list(&other));
+    assert!(began.elapsed() < Duration::from_secs(8));
+    for error in [one.unwrap_err(), other.unwrap_err()] {
+        assert_eq!(error.kind, DestinationErrorKind::Unavailable, "{error}");
+        assert!(error.to_string().contains("not answered within"), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_account_without_sftp_is_named() {
     let closed = "Subsystem sftp internal-sftp\nForceCommand echo This account is closed.";
     let Some(server) = SftpServer::with(closed) else {

@@ -18,6 +18,7 @@ use serde_json::Value;
 use crate::support::cluster::{Cluster, wait_until};
 use crate::support::daemon::{Daemon, only_daily};
 use crate::support::destination::files;
+use crate::support::json::keys;
 use crate::support::operator::{Operator, Output};
 use crate::support::restored::small;
 use crate::support::stores::{BUCKET, ID, SECRET, SeaweedFs};
@@ -102,26 +103,6 @@ fn hosts(output: &Output, names: &[&str]) -> Vec<Value> {
         .collect();
     assert_eq!(found, names, "{output}");
     hosts
-}
-
-/// The paths of all keys in a document.
-fn keys(value: &Value, path: &str, found: &mut BTreeSet<String>) {
-    match value {
-        Value::Array(items) => {
-            for item in items {
-                keys(item, &format!("{path}[]"), found);
-            }
-        }
-        Value::Object(members) => {
-            for (key, value) in members {
-                let dot = if path.is_empty() { "" } else { "." };
-                let path = format!("{path}{dot}{key}");
-                found.insert(path.clone());
-                keys(value, &path, found);
-            }
-        }
-        _ => {}
-    }
 }
 
 /// Each key of these documents is in docs/json.md, and each that is there is in one of them, but for what only a

@@ -167,7 +167,7 @@ fn a_backup_without_the_rows_that_cannot_be_read_counts_for_nothing_but_itself()
     // A drill of it says what it is worth, and does not count.
     let drill = operator.run(&["drill", &partial]);
     assert_eq!(drill.code, 0, "{drill}");
-    assert!(drill.stdout.contains("the backup is partial"), "{drill}");
+    assert!(drill.words().contains("the backup is partial"), "{drill}");
     let status = operator.run(&["status", "--json"]);
     let status: Value = serde_json::from_str(&status.stdout).unwrap();
     assert_eq!(status["databases"][0]["drill_age"]["newest"], Value::Null);
@@ -178,7 +178,7 @@ fn a_backup_without_the_rows_that_cannot_be_read_counts_for_nothing_but_itself()
         "restore", &partial, "--table", "p2", "--into", "partly", "--plan",
     ]);
     assert!(
-        tables.to_string().contains("without the rows of public.p2"),
+        tables.words().contains("without the rows of public.p2"),
         "{tables}"
     );
 }

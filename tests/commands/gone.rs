@@ -122,6 +122,32 @@ fn a_database_that_is_empty_overnight_is_a_concern_until_it_is_accepted() {
 }
 
 #[test]
+fn the_last_backup_of_a_database_that_is_found_at_each_run_is_given_up_by_the_printed_command() {
+    let cluster = Cluster::start();
+    cluster.psql("CREATE DATABASE \"-odd one\"");
+    let mut operator = operator(&cluster);
+    operator.unset("database");
+    operator.set("databases", "all");
+    operator.set_value("include", vec!["-odd*"]);
+    operator.back_up();
+    let listed = operator.json(&["list"]);
+    let directory = listed[0]["directory"].as_str().unwrap();
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|end| end != "log") {
+            fs::remove_file(path).unwrap();
+        }
+    }
+    let (kinds, sentence) = concerns(&operator);
+    assert!(kinds.contains(&"vanished".to_owned()), "{kinds:?}");
+    let mut commands = sentence.split('`').skip(1).step_by(2);
+    let command = commands.find(|command| command.contains(" accept "));
+    let accepted = operator.paste(command.unwrap());
+    assert_eq!(accepted.code, 0, "{command:?}: {accepted}");
+    assert!(!concerns(&operator).0.contains(&"vanished".to_owned()));
+}
+
+#[test]
 fn our_own_restore_explains_what_the_next_backup_holds() {
     let cluster = Cluster::start();
     cluster.create_database("app");

@@ -8,28 +8,9 @@ use serde_json::Value;
 
 use crate::support::cluster::Cluster;
 use crate::support::destination::files;
+use crate::support::json::keys;
 use crate::support::operator::{Operator, wait_for_the_next_second};
 use crate::support::stores::{BUCKET, ID, SECRET, SeaweedFs};
-
-/// The paths of all keys in a document: `[].backups[].name`.
-fn keys(value: &Value, path: &str, found: &mut BTreeSet<String>) {
-    match value {
-        Value::Array(items) => {
-            for item in items {
-                keys(item, &format!("{path}[]"), found);
-            }
-        }
-        Value::Object(members) => {
-            for (key, value) in members {
-                let dot = if path.is_empty() { "" } else { "." };
-                let path = format!("{path}{dot}{key}");
-                found.insert(path.clone());
-                keys(value, &path, found);
-            }
-        }
-        _ => {}
-    }
-}
 
 /// A test restore on record.
 fn record_a_drill_of(operator: &Operator, name: &str) {

@@ -116,7 +116,7 @@ fn a_name_on_two_servers_means_both_or_is_asked_back() {
         let plan = operator.run(&["restore", "--latest", "--plan", "-d", name]);
         assert_eq!(plan.code, 0, "{plan}");
         assert!(
-            plan.stdout.contains(&format!(" as database {name} at ")),
+            plan.words().contains(&format!(" as database {name} at ")),
             "{plan}"
         );
     }
@@ -237,7 +237,7 @@ fn a_hint_after_a_restore_means_that_database_among_several() {
     );
     let plan = operator.run(&["restore", "-d", "second", "--latest", "--plan"]);
     assert!(
-        plan.stdout.contains("`pgbackupd drill --database second` "),
+        plan.words().contains("`pgbackupd drill --database second` "),
         "{plan}"
     );
     let restored = operator.run(&["restore", "-d", "second", "--latest", "--yes"]);

@@ -41,8 +41,8 @@ fn a_damaged_backup_is_noted_and_does_not_count_as_verified() {
     let mut rows = listed.stdout.lines();
     let row = rows.find(|row| row.trim_start().starts_with(&names[2]));
     assert!(row.unwrap().contains("DAMAGED"), "{listed}");
-    let sentence = format!("{} is damaged: its dump: {damage}\n", names[2]);
-    assert!(listed.stdout.contains(&sentence), "{listed}");
+    let sentence = format!("{} is damaged: its dump: {damage}", names[2]);
+    assert!(listed.words().contains(&sentence), "{listed}");
 
     // The newest is damaged: the floor of one is met by the newest that is whole.
     operator.set_value("series.daily.keep_last", 1);

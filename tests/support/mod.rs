@@ -8,6 +8,7 @@ pub(crate) mod daemon;
 pub(crate) mod destination;
 pub(crate) mod drill;
 pub(crate) mod filesystem;
+pub(crate) mod json;
 pub(crate) mod operator;
 pub(crate) mod receivers;
 pub(crate) mod restored;

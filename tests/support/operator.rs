@@ -291,6 +291,21 @@ impl Operator {
         Running::start(self.command(arguments))
     }
 
+    /// Runs a command that the program has printed, as somebody would who pastes it into a shell.
+    pub(crate) fn paste(&self, printed: &str) -> Output {
+        let ours = self.command(&[]);
+        let mut shell = Command::new("bash");
+        let script = format!("pgbackupd() {{ '{PROGRAM}' \"$@\"; }}; {printed}");
+        let environment = ours.get_envs();
+        shell
+            .args(["-c", &script])
+            .env_clear()
+            .envs(environment.filter_map(|(name, value)| Some((name, value?))))
+            .current_dir(self.path("."))
+            .stdin(Stdio::null());
+        Running::start(shell).wait()
+    }
+
     /// Runs the program as the user who runs the server, which takes root. The operator's directory
     /// is opened to all, and the configuration is that user's from now on.
     pub(crate) fn run_as_server_user(&self, arguments: &[&str]) -> Output {
@@ -677,6 +692,12 @@ impl Running {
 }
 
 impl Output {
+    /// What it printed, without the breaks of long lines.
+    pub(crate) fn words(&self) -> String {
+        let words: Vec<&str> = self.stdout.split_whitespace().collect();
+        words.join(" ")
+    }
+
     /// The command failed with this code, printed nothing else, and said exactly this.
     #[track_caller]
     pub(crate) fn assert_failed(&self, code: i32, stderr: &str) {
