@@ -86,12 +86,16 @@ async fn free_key<S: Store + ?Sized>(
             1 => object(folder, OBJECT)?,
             number => object(folder, &format!("{OBJECT}-{number}"))?,
         };
-        attempt(store.delete(std::slice::from_ref(&key)).await)?;
-        match store.head(&key).await {
-            Ok(None) => return Ok(Ok(key)),
-            Ok(Some(_)) => {}
-            // Every copy begins with such a look.
-            Err(error) => return attempt::<()>(Err(error)).map(Err),
+        for is_left_over in [false, true] {
+            if is_left_over {
+                attempt(store.delete(std::slice::from_ref(&key)).await)?;
+            }
+            match store.head(&key).await {
+                Ok(None) => return Ok(Ok(key)),
+                Ok(Some(_)) => {}
+                // Every copy begins with such a look.
+                Err(error) => return attempt::<()>(Err(error)).map(Err),
+            }
         }
     }
     let why = format!("{OBJECTS} objects of earlier checks cannot be removed");

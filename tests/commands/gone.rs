@@ -298,11 +298,11 @@ fn a_lost_manifest_is_named_everywhere_and_keeps_what_is_older() {
     let aside = operator.path("aside");
     fs::rename(&manifest, &aside).unwrap();
     let told =
-        format!("{lost}.sql.gz: its manifest {lost}.json is lost, so it counts for no backup\n");
+        format!("{lost}.sql.gz: its manifest {lost}.json is lost, so it counts for no backup");
     let check = |kinds: &[&str]| {
         let listed = operator.run(&["list"]);
         assert!(
-            listed.code == 0 && listed.stdout.contains(&told),
+            listed.code == 0 && listed.words().contains(&told),
             "{listed}"
         );
         for all in ["--all", "--latest", "--older-than=1 day"] {

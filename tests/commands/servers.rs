@@ -237,7 +237,8 @@ fn a_hint_after_a_restore_means_that_database_among_several() {
     );
     let plan = operator.run(&["restore", "-d", "second", "--latest", "--plan"]);
     assert!(
-        plan.words().contains("`pgbackupd drill --database second` "),
+        plan.words()
+            .contains("`pgbackupd drill --database second` "),
         "{plan}"
     );
     let restored = operator.run(&["restore", "-d", "second", "--latest", "--yes"]);
