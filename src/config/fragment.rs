@@ -3,27 +3,28 @@
 //! The comments on the fields are the descriptions of the JSON schema.
 
 mod alerts;
+mod connection;
+mod databases;
 mod destinations;
+mod jobs;
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use schemars::JsonSchema;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Error, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::Deserialize;
 
-use super::plan::{Compression, DrillChoice, Format};
+use super::plan::{Compression, Format};
 use super::scalar::{
-    AbsolutePath, AgeLimit, Count, CredentialName, DatabaseName, Delay, Factor, HostName, Keep,
-    LibraryName, ListenAddress, Pattern, Percentage, Ports, Share, Size, Sizes, TimeSpan, Window,
-    Word, Zone,
+    AbsolutePath, AgeLimit, Count, DatabaseName, Delay, Factor, HostName, Keep, LibraryName,
+    ListenAddress, Pattern, Percentage, Share, Size, Sizes, TimeSpan, Word, Zone,
 };
-use super::switch::Switch;
 use crate::telemetry::Level;
 
 pub(super) use alerts::{AlertFragment, ChannelType, Template};
+pub(super) use connection::ConnectionFragment;
+pub(super) use databases::{DatabaseFragment, DatabaseList};
 pub(super) use destinations::{CopyRetentionFragment, CredentialsFrom, DestinationFragment};
+pub(super) use jobs::{BlackoutList, JobFragment, Kind};
 
 /// Threads and connections beyond which more only do harm.
 pub(super) const MOST_THREADS: u32 = 64;
@@ -154,38 +155,6 @@ pub(super) struct ServerFragment {
     pub(super) dump: DumpFragment,
 }
 
-/// The databases of a server.
-#[derive(Clone, Debug)]
-pub(super) enum DatabaseList {
-    /// All that accept connections and are no templates.
-    All,
-    /// These.
-    Named(Vec<DatabaseFragment>),
-}
-
-/// A database of a list.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct DatabaseFragment {
-    /// Its name on the server.
-    pub(super) name: Option<DatabaseName>,
-    /// Where its backups stand; by default its name under the server's directory.
-    pub(super) directory: Option<AbsolutePath>,
-    /// The shape of its dump.
-    pub(super) format: Option<Word<Format>>,
-    /// How its dump is compressed.
-    pub(super) compression: Option<Word<Compression>>,
-    /// The compressor's level.
-    pub(super) level: Option<Count<255>>,
-    /// Threads that compress.
-    pub(super) threads: Option<Count<MOST_THREADS>>,
-    /// Connections that dump at the same time, in directory format, and that restore, in every
-    /// format.
-    pub(super) jobs: Option<Count<MOST_THREADS>>,
-    /// Whether roles and tablespaces of the cluster are part of the backup.
-    pub(super) globals: Option<bool>,
-}
-
 /// How a dump is made.
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -204,156 +173,6 @@ pub(super) struct DumpFragment {
     /// Whether roles and tablespaces of the cluster are part of the backup.
     pub(super) globals: Option<bool>,
 }
-
-/// How a server is reached. What is not said here comes from libpq's environment, service file and
-/// password file.
-// No `Debug`: it may hold a password.
-#[derive(Clone, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ConnectionFragment {
-    /// A libpq URI; the single settings win over it.
-    #[serde(skip_serializing)]
-    pub(super) uri: Option<String>,
-    /// A libpq keyword string; the single settings win over it.
-    #[serde(skip_serializing)]
-    pub(super) conninfo: Option<String>,
-    /// The password's text. Better: `password_file` or credential.
-    #[serde(skip_serializing)]
-    pub(super) password: Option<String>,
-    /// A file whose first line is the password; nobody else may read it.
-    #[serde(skip_serializing)]
-    pub(super) password_file: Option<AbsolutePath>,
-    /// The name of a systemd credential that holds the password.
-    #[serde(skip_serializing)]
-    pub(super) credential: Option<CredentialName>,
-    /// The server's name or address, or the directory of its socket.
-    host: Option<String>,
-    /// Its address, to save looking the name up.
-    hostaddr: Option<String>,
-    /// Its port.
-    port: Option<Ports>,
-    /// The role to connect as.
-    user: Option<String>,
-    /// A service of the service file.
-    pub(super) service: Option<String>,
-    /// The service file.
-    #[serde(rename(serialize = "servicefile"))]
-    service_file: Option<String>,
-    /// libpq's password file; nobody else may read it.
-    pub(super) passfile: Option<String>,
-    /// Whether channel binding is wanted.
-    channel_binding: Option<Word<ChannelBinding>>,
-    /// Whether TLS is wanted, and how the server's certificate is checked.
-    sslmode: Option<Word<SslMode>>,
-    /// How TLS begins.
-    sslnegotiation: Option<Word<SslNegotiation>>,
-    /// Certificates of the authorities that are trusted.
-    sslrootcert: Option<String>,
-    /// Our certificate.
-    sslcert: Option<String>,
-    /// Our certificate's key.
-    sslkey: Option<String>,
-    /// Revoked certificates.
-    sslcrl: Option<String>,
-    /// The oldest version of TLS that is accepted.
-    ssl_min_protocol_version: Option<String>,
-    /// The newest version of TLS that is accepted.
-    ssl_max_protocol_version: Option<String>,
-    /// The name that the server shows for us.
-    application_name: Option<String>,
-    /// Options for the session.
-    options: Option<String>,
-    /// Seconds for one address to answer; limits.connect is for all together.
-    connect_timeout: Option<Count<86_400>>,
-    /// Whether keepalives are sent: 0 or 1.
-    keepalives: Option<Switch>,
-    /// Seconds of silence before the first.
-    keepalives_idle: Option<Count<86_400>>,
-    /// Seconds between them.
-    keepalives_interval: Option<Count<86_400>>,
-    /// How many may be lost.
-    keepalives_count: Option<Count<1000>>,
-    /// Milliseconds for sent data to be acknowledged.
-    tcp_user_timeout: Option<Count<86_400_000>>,
-    /// GSSAPI encryption.
-    gssencmode: Option<Word<GssEncMode>>,
-    /// The service name of Kerberos.
-    krbsrvname: Option<String>,
-    /// What the server must be, of several hosts.
-    target_session_attrs: Option<Word<SessionAttributes>>,
-    /// The order in which several hosts are tried.
-    load_balance_hosts: Option<Word<LoadBalance>>,
-}
-
-impl ConnectionFragment {
-    /// What was written with libpq's keywords, by keyword.
-    pub(super) fn parameters(&self) -> BTreeMap<String, String> {
-        let written = match serde_json::to_value(self) {
-            Ok(serde_json::Value::Object(written)) => written,
-            // A struct of strings and numbers always becomes an object.
-            _ => serde_json::Map::new(),
-        };
-        written
-            .into_iter()
-            .filter_map(|(keyword, value)| match value {
-                serde_json::Value::String(text) => Some((keyword, text)),
-                serde_json::Value::Number(number) => Some((keyword, number.to_string())),
-                _ => None,
-            })
-            .collect()
-    }
-
-    /// Whether anything was written at all.
-    pub(super) fn is_empty(&self) -> bool {
-        self.uri.is_none()
-            && self.conninfo.is_none()
-            && self.password.is_none()
-            && self.password_file.is_none()
-            && self.credential.is_none()
-            && self.parameters().is_empty()
-    }
-}
-
-impl<const MAX: u32> Serialize for Count<MAX> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_u32(self.0.get())
-    }
-}
-
-/// Defines the words of one of libpq's settings.
-macro_rules! words {
-    ($(#[$doc:meta])* $name:ident { $($variant:ident),+ $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
-        #[serde(rename_all = "kebab-case")]
-        pub(super) enum $name { $($variant),+ }
-    };
-}
-
-words!(
-    /// libpq's sslmode.
-    SslMode { Disable, Allow, Prefer, Require, VerifyCa, VerifyFull }
-);
-words!(
-    /// libpq's `channel_binding`.
-    ChannelBinding { Disable, Prefer, Require }
-);
-words!(
-    /// libpq's sslnegotiation.
-    SslNegotiation { Postgres, Direct }
-);
-words!(
-    /// libpq's gssencmode.
-    GssEncMode { Disable, Prefer, Require }
-);
-words!(
-    /// libpq's `target_session_attrs`.
-    SessionAttributes { Any, ReadWrite, ReadOnly, Primary, Standby, PreferStandby }
-);
-words!(
-    /// libpq's `load_balance_hosts`.
-    LoadBalance { Disable, Random }
-);
 
 /// How long anything may take.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -534,184 +353,4 @@ pub(super) struct SeriesFragment {
     pub(super) keep_monthly: Option<Count<{ u32::MAX }>>,
     /// The newest of each of the last so many years that have one.
     pub(super) keep_yearly: Option<Count<{ u32::MAX }>>,
-}
-
-/// What runs, and when.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct JobFragment {
-    /// What it does; a job with a series makes backups.
-    pub(super) kind: Option<Word<Kind>>,
-    /// The series that a backup job makes.
-    pub(super) series: Option<String>,
-    /// Which backup a test restore takes: the newest, or a random one.
-    pub(super) choose: Option<Word<DrillChoice>>,
-    /// Of a verification: only backups whose last full check is at least so long ago.
-    pub(super) older_than: Option<Delay>,
-    /// Of a verification: so long after it began with a database it begins no further check.
-    pub(super) budget: Option<TimeSpan>,
-    /// Of a verification of copies: so many bytes it downloads at most, of each database and destination.
-    pub(super) budget_bytes: Option<Size>,
-    /// Of a copy: the destinations, by their names; all if there are none. Of a verification: it reads the copies
-    /// there; with an empty list at all destinations that no other verification names.
-    pub(super) destinations: Option<Vec<String>>,
-    /// When, as a crontab pattern: minute, hour, day of the month, month, day of the week.
-    pub(super) schedule: Option<Pattern>,
-    /// Whether it runs at all.
-    pub(super) enabled: Option<bool>,
-    /// The zone of its schedule and of its own blackout windows, when not the common one.
-    pub(super) timezone: Option<Zone>,
-    /// So long after its slot a run may still start or be tried again; never beyond the next slot.
-    pub(super) window: Option<TimeSpan>,
-    /// A run starts after its slot by a random delay of so much at most.
-    pub(super) jitter: Option<Delay>,
-    /// Whether the newest slot that was missed while the daemon was off is caught up.
-    pub(super) catch_up: Option<bool>,
-    /// Windows of the week in which none of its runs start, instead of the common ones.
-    pub(super) blackout: Option<BlackoutList>,
-}
-
-impl JobFragment {
-    /// Whether it reads backups or copies back.
-    pub(super) fn is_verify(&self) -> bool {
-        self.kind.map(|word| word.0) == Some(Kind::Verify)
-    }
-}
-
-/// Windows of the week.
-#[derive(Clone, Debug)]
-pub(super) struct BlackoutList(pub(super) Vec<Window>);
-
-impl<'de> Deserialize<'de> for BlackoutList {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct List;
-
-        impl<'de> Visitor<'de> for List {
-            type Value = BlackoutList;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list of windows, such as [\"Mon-Fri 08:00-18:00\"]")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<BlackoutList, A::Error> {
-                let mut windows = Vec::new();
-                while let Some(window) = list.next_element()? {
-                    windows.push(window);
-                }
-                Ok(BlackoutList(windows))
-            }
-        }
-
-        deserializer.deserialize_any(List)
-    }
-}
-
-impl JsonSchema for BlackoutList {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "BlackoutList".into()
-    }
-
-    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        let window = generator.subschema_for::<Window>();
-        schemars::json_schema!({ "type": "array", "items": window })
-    }
-}
-
-/// What a job does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Kind {
-    /// Makes backups.
-    Backup,
-    /// Reads backups back and checks them.
-    Verify,
-    /// Restores a backup into a temporary cluster and compares.
-    Drill,
-    /// Removes what retention no longer keeps.
-    Prune,
-    /// Copies backups to destinations.
-    Copy,
-}
-
-impl<'de> Deserialize<'de> for DatabaseList {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct List;
-
-        impl<'de> Visitor<'de> for List {
-            type Value = DatabaseList;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list of databases, or \"all\"")
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<DatabaseList, E> {
-                if text == "all" {
-                    Ok(DatabaseList::All)
-                } else {
-                    Err(E::custom(format!(
-                        "expected a list of databases, or \"all\"\nfor one database write \
-                         database = {text:?}, or databases = [{text:?}]"
-                    )))
-                }
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<DatabaseList, A::Error> {
-                let mut databases = Vec::new();
-                while let Some(Entry(database)) = list.next_element()? {
-                    databases.push(database);
-                }
-                Ok(DatabaseList::Named(databases))
-            }
-        }
-
-        deserializer.deserialize_any(List)
-    }
-}
-
-/// An entry of a list of databases: a name, or a table.
-struct Entry(DatabaseFragment);
-
-impl<'de> Deserialize<'de> for Entry {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct NameOrTable;
-
-        impl<'de> Visitor<'de> for NameOrTable {
-            type Value = DatabaseFragment;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a database's name in quotes, or a table with its name")
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<DatabaseFragment, E> {
-                let name = DatabaseName::deserialize(serde::de::value::StrDeserializer::new(text))?;
-                Ok(DatabaseFragment {
-                    name: Some(name),
-                    ..DatabaseFragment::default()
-                })
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, table: A) -> Result<DatabaseFragment, A::Error> {
-                DatabaseFragment::deserialize(MapAccessDeserializer::new(table))
-            }
-        }
-
-        deserializer.deserialize_any(NameOrTable).map(Entry)
-    }
-}
-
-impl JsonSchema for DatabaseList {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "DatabaseList".into()
-    }
-
-    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        let name = generator.subschema_for::<DatabaseName>();
-        let table = generator.subschema_for::<DatabaseFragment>();
-        schemars::json_schema!({
-            "anyOf": [
-                { "const": "all" },
-                { "type": "array", "minItems": 1, "items": { "anyOf": [name, table] } }
-            ]
-        })
-    }
 }

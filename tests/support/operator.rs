@@ -13,17 +13,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::Write as _;
 use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
-use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{self, Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, Signal};
 use serde_json::Value;
 use tempfile::TempDir;
 
 use super::cluster::{Cluster, SUPERUSER, binary, wait_until};
+pub(crate) use super::held_lock::{HeldLock, make_big_table};
+pub(crate) use super::running::{Output, Running};
 
 /// The program under test.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_pgbackupd");
@@ -38,20 +39,6 @@ pub(crate) struct Operator {
     database: String,
     settings: BTreeMap<String, Value>,
     environment: BTreeMap<String, String>,
-}
-
-/// What a command that has ended left behind.
-#[derive(Clone, Debug)]
-pub(crate) struct Output {
-    /// The exit code, or 128 and the number of the signal that killed it, as a shell has it.
-    pub(crate) code: i32,
-    pub(crate) stdout: String,
-    pub(crate) stderr: String,
-}
-
-/// A command that runs. Dropping it kills it.
-pub(crate) struct Running {
-    child: Option<process::Child>,
 }
 
 /// What stands in a database's directory, for comparisons.
@@ -586,163 +573,6 @@ fn names_in(directory: &Path) -> BTreeSet<String> {
         .map(|entry| entry.expect("an entry").file_name())
         .map(|name| name.into_string().expect("UTF-8"))
         .collect()
-}
-
-/// Makes a table whose dump fills every pipe and buffer on its way: about 6 MB.
-pub(crate) fn make_big_table(cluster: &Cluster, database: &str, table: &str) {
-    cluster.psql_in(
-        database,
-        &format!(
-            "CREATE TABLE {table} AS SELECT i, repeat(md5(i::text), 32) AS t \
-               FROM generate_series(1, 6000) AS i"
-        ),
-    );
-}
-
-/// A session that holds a table against everybody until it is dropped.
-pub(crate) struct HeldLock<'a> {
-    cluster: &'a Cluster,
-    psql: process::Child,
-    /// The session's process on the server.
-    pub(crate) pid: String,
-}
-
-impl<'a> HeldLock<'a> {
-    /// Locks the table in ACCESS EXCLUSIVE mode.
-    pub(crate) fn on(cluster: &'a Cluster, database: &str, table: &str) -> Self {
-        let mut psql = cluster
-            .command("psql")
-            .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"])
-            .env("PGDATABASE", database)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("psql");
-        let stdin = psql.stdin.as_mut().expect("a pipe");
-        writeln!(
-            stdin,
-            "BEGIN; SELECT pg_backend_pid(); LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE; \
-             SELECT 'held' AS lock;"
-        )
-        .expect("a listening psql");
-        let mut lines = BufReader::new(psql.stdout.take().expect("a pipe")).lines();
-        let pid = lines.next().expect("an answer").expect("a line");
-        let held = lines.next().expect("an answer").expect("a line");
-        assert_eq!(held, "held");
-        Self { cluster, psql, pid }
-    }
-
-    /// Drops the table that it holds, and ends.
-    pub(crate) fn drop_the_table(mut self, table: &str) {
-        let stdin = self.psql.stdin.as_mut().expect("a pipe");
-        writeln!(stdin, "DROP TABLE {table}; COMMIT;").expect("a listening psql");
-    }
-
-    /// Waits until somebody waits for the lock.
-    pub(crate) fn wait_for_another(&self) {
-        let sql = format!(
-            "SELECT count(*) > 0 FROM pg_stat_activity WHERE {} = ANY (pg_blocking_pids(pid))",
-            self.pid
-        );
-        wait_until("somebody waits for the lock", || {
-            self.cluster.psql(&sql) == "t"
-        });
-    }
-}
-
-impl Drop for HeldLock<'_> {
-    fn drop(&mut self) {
-        // The end of its input ends psql, and with it the transaction.
-        drop(self.psql.stdin.take());
-        self.psql.wait().expect("psql");
-    }
-}
-
-impl Running {
-    /// Starts a command whose outputs are kept.
-    pub(crate) fn start(mut command: Command) -> Self {
-        let child = command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        Self { child: Some(child) }
-    }
-
-    /// Its process.
-    pub(crate) fn pid(&self) -> Pid {
-        Pid::from_child(self.child.as_ref().expect("a running command"))
-    }
-
-    /// Sends a signal to it.
-    pub(crate) fn signal(&self, signal: Signal) {
-        rustix::process::kill_process(self.pid(), signal).expect("a running command");
-    }
-
-    /// Waits for its end.
-    pub(crate) fn wait(mut self) -> Output {
-        let child = self.child.take().expect("a running command");
-        let output = child.wait_with_output().expect("its output");
-        Output {
-            code: code(output.status),
-            stdout: String::from_utf8(output.stdout).expect("UTF-8"),
-            stderr: String::from_utf8(output.stderr).expect("UTF-8"),
-        }
-    }
-}
-
-impl Output {
-    /// What it printed, without the breaks of long lines.
-    pub(crate) fn words(&self) -> String {
-        let words: Vec<&str> = self.stdout.split_whitespace().collect();
-        words.join(" ")
-    }
-
-    /// The command failed with this code, printed nothing else, and said exactly this.
-    #[track_caller]
-    pub(crate) fn assert_failed(&self, code: i32, stderr: &str) {
-        assert_eq!(self.stderr, format!("{stderr}\n"), "{self}");
-        assert_eq!((self.code, self.stdout.as_str()), (code, ""), "{self}");
-    }
-
-    /// The same, of a program of `PostgreSQL`'s that has failed: our own sentence, then its words, and
-    /// last the way out, if the sentence has one.
-    #[track_caller]
-    pub(crate) fn assert_failed_quoting(&self, code: i32, sentence: &str, quoted: &str) {
-        let (sentence, hint) = sentence.split_once("\nhint: ").unwrap_or((sentence, ""));
-        let (first, rest) = self.stderr.split_once('\n').unwrap_or_default();
-        assert_eq!(first, format!("{sentence}; its output:"), "{self}");
-        assert!(rest.contains(quoted), "{self}");
-        let (_, last) = rest.rsplit_once("\nhint: ").unwrap_or((rest, ""));
-        let last = last.split("\nfull output:\n").next().unwrap_or_default();
-        assert_eq!(last.trim_end(), hint, "{self}");
-        assert_eq!((self.code, self.stdout.as_str()), (code, ""), "{self}");
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if let Some(child) = &mut self.child {
-            child.kill().ok();
-            child.wait().ok();
-        }
-    }
-}
-
-fn code(status: ExitStatus) -> i32 {
-    status
-        .code()
-        .unwrap_or_else(|| 128 + status.signal().expect("a signal"))
-}
-
-impl fmt::Display for Output {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "exit code {}\nstdout:\n{}stderr:\n{}",
-            self.code, self.stdout, self.stderr
-        )
-    }
 }
 
 /// The exit code of `status` for what its JSON says.
