@@ -32,10 +32,10 @@ Examples:
 /// Open the newest copies with the key that is kept offline, and compare.
 ///
 /// Downloads the newest copy of each database, opens it with the identity, decompresses the dump, and compares it
-/// with the census that was taken when the backup was made: of a dump in directory format all bytes and the number of
-/// rows of each table, of others every row and every object. Nothing is written but the record: no dump reaches a
-/// disk. `status` reports when no rehearsal was made for longer than `objectives.rehearsal_age`. The exit code is 65
-/// if a copy is damaged, and 64 if it is encrypted to another key.
+/// with the census that was taken when the backup was made. Of a dump in directory format, all bytes and the number of
+/// rows of each table are compared. Nothing is written but the record: no dump reaches a disk. `status` reports when no
+/// rehearsal was made for longer than `objectives.rehearsal_age`. The exit code is 65 if a copy is damaged, and 64 if it
+/// is encrypted to another key.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES, mut_arg("from", |arg| arg.required(true)))]
 pub(super) struct Args {
