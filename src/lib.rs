@@ -63,6 +63,9 @@ pub mod recipient;
 /// 0: lines of allowed signers: which key may sign for whom.
 pub mod allowed_signer;
 
+/// 0: private keys in files of OpenSSH's: whether a program can use one.
+mod ssh_private_key;
+
 /// 0: credentials of systemd's, which exist for the service alone.
 mod credential;
 

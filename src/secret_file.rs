@@ -98,15 +98,33 @@ pub(crate) fn making_advice(path: &Path) -> String {
     let above = path.parent().unwrap_or(Path::new("/"));
     let option = if above.is_dir() { "" } else { "-D " };
     let file = shell_word(&path.display().to_string());
-    let (reader, _) = identity::reader();
-    let is_mine = reader == rustix::process::geteuid().as_raw() && identity::became().is_none();
-    if is_mine && access(above, Access::WRITE_OK | Access::EXEC_OK).is_ok() {
+    if is_made_by_me(path) {
         return format!("run `install -m 0600 /dev/stdin {file}`");
     }
-    let user = shell_word(&user_name(reader));
+    let user = shell_word(&user_name(identity::reader().0));
     in_shell_of_root(&format!(
         "install {option}-o {user} -m 0600 /dev/stdin {file}"
     ))
+}
+
+/// The advice that makes a private key for the reader of secrets in this file.
+pub(crate) fn key_making_advice(path: &Path) -> String {
+    let file = shell_word(&path.display().to_string());
+    let make = format!("ssh-keygen -q -t ed25519 -N '' -f {file}");
+    if is_made_by_me(path) {
+        return format!("run `{make}`");
+    }
+    let user = shell_word(&user_name(identity::reader().0));
+    in_shell_of_root(&format!("{make} && chown {user} {file}"))
+}
+
+/// Whether a file that this process makes is one that the reader of secrets can read.
+fn is_made_by_me(path: &Path) -> bool {
+    let above = path.parent().unwrap_or(Path::new("/"));
+    let (reader, _) = identity::reader();
+    reader == rustix::process::geteuid().as_raw()
+        && identity::became().is_none()
+        && access(above, Access::WRITE_OK | Access::EXEC_OK).is_ok()
 }
 
 fn is_exposed(mode: u32, owner: u32) -> bool {

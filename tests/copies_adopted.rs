@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 use serde_json::{Value, json};
 
@@ -97,6 +98,83 @@ fn copies_by_an_old_key_count_once_it_is_adopted_and_what_it_signs_later_does_no
     assert_eq!(revoked.code, 0, "{revoked}");
     assert!(!signers(&operator).contains(&old));
     assert_refused(&operator.run(&revoke), 64, "was not adopted at far");
+    // They are this host's no longer, and not missing: the next run knows that, too.
+    assert_eq!(copied(&operator), [&*first]);
+    let there = &operator.json(&["list", "--from", "far"])[0];
+    assert_eq!(there["absent"], json!([]), "{there}");
+    assert_eq!(there["missing_manifests"], json!([]), "{there}");
+}
+
+#[test]
+fn a_key_that_the_configuration_names_signs_and_what_the_one_before_signed_stays_the_hosts_own() {
+    let cluster = Cluster::start();
+    let mut operator = small(&cluster, "app");
+    let far = plain_destination(&mut operator);
+    let state = operator.path("state");
+    operator.set("daemon.state_directory", state.display());
+    assert_eq!(copied(&operator).len(), 1);
+    let before = signers(&operator).remove(0);
+
+    // As a credential: it is there inside the service alone.
+    let credentials = operator.path("credentials");
+    fs::create_dir(&credentials).unwrap();
+    let key = new_key(credentials.join("copies-signer"));
+    operator.set("encryption.signer_credential", "copies-signer");
+    let outside = operator.run(&["key", "show"]);
+    assert_refused(&outside, 78, "exists only inside the service");
+    assert!(outside.stdout.contains("host:    db1"), "{outside}");
+    operator.set_variable("CREDENTIALS_DIRECTORY", credentials.display());
+    assert_eq!(copied(&operator), [""; 0]);
+    wait_for_the_next_second();
+    let second = operator.back_up();
+    assert_eq!(copied(&operator), [&*second]);
+    operator.unset_variable("CREDENTIALS_DIRECTORY");
+
+    // Outside of it, the host's own copies are known all the same, and nothing is signed.
+    let now = operator.json(&["key", "show"])["signer"]["fingerprint"].clone();
+    let now = now.as_str().unwrap().to_owned();
+    assert_ne!(now, before);
+    assert_eq!(signers(&operator), [&*before, &*now]);
+    let kit = operator.json(&["key", "kit"]);
+    assert_eq!(kit["signer"], *now, "{kit}");
+    let verified = operator.run(&["verify", "--from", "far", "--all"]);
+    assert_eq!(verified.code, 0, "{verified}");
+    assert_refused(&operator.run(&["copy"]), 78, "LoadCredential=copies-signer");
+
+    // By a file, and without the earlier key: its copies count once they are adopted.
+    operator.unset("encryption.signer_credential");
+    operator.set("encryption.signer_file", key.display());
+    fs::remove_file(operator.path("state/signer")).unwrap();
+    assert_eq!(signers(&operator), [&*now]);
+    operator.json(&["adopt", "--from", "far", "--signer", &before, "--yes"]);
+    assert_eq!(signers(&operator), [&*before, &*now]);
+    assert_eq!(copied(&operator), [""; 0]);
+    assert!(!operator.path("state/signer").exists());
+    let manifests = files(&far).into_iter().filter(|key| {
+        std::path::Path::new(key)
+            .extension()
+            .is_some_and(|ending| ending == "sig")
+    });
+    assert_eq!(manifests.count(), 2);
+
+    // Another key: whose copies count no longer is reported once.
+    fs::remove_file(&key).unwrap();
+    fs::rename(new_key(operator.path("other")), &key).unwrap();
+    let reported = operator.run(&["key", "show"]);
+    let sentence = format!("adopt --from NAME --signer {now}");
+    assert!(reported.stderr.contains(&sentence), "{reported}");
+    let again = operator.run(&["key", "show"]);
+    assert_eq!((again.code, &*again.stderr), (0, ""), "{again}");
+}
+
+/// A new private key in a file.
+fn new_key(path: PathBuf) -> PathBuf {
+    let made = Command::new("ssh-keygen")
+        .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+        .arg(&path)
+        .status();
+    assert!(made.unwrap().success());
+    path
 }
 
 #[test]
@@ -128,6 +206,13 @@ fn a_list_of_adopted_keys_that_was_changed_is_reported_and_trusts_nobody() {
         (&adopted["adopted"], &adopted["copies"]),
         (&json!(true), &json!(1))
     );
+    // What is found out before the first copy run counts as well.
+    let verified = operator.run(&["verify", "--from", "far"]);
+    assert_eq!(verified.code, 0, "{verified}");
+    let status = operator.run(&["status", "--json"]).stdout;
+    let status: Value = serde_json::from_str(&status).unwrap();
+    let newest = &status["databases"][0]["copies"][0]["newest"];
+    assert_eq!(newest["state"], "opened", "{status}");
     let path = operator.path("new").join("copying/far/adopted.json");
     let text = fs::read_to_string(&path).unwrap();
     let until: &Value = &adopted["until"];

@@ -453,3 +453,81 @@ fn a_line_of_trusted_signers_is_refused_with_its_place() {
         assert!(output.stderr.contains(words), "{words}: {output}");
     }
 }
+
+#[test]
+fn a_file_that_is_no_private_key_is_refused_with_its_place() {
+    let mut operator = Operator::without_server("app");
+    operator.set("destinations.box.url", "sftp://box/x");
+    operator.set_value("destinations.box.plain", true);
+    let make = |name: &str, options: &[&str]| {
+        let path = operator.path(name);
+        let file = path.display().to_string();
+        printed("ssh-keygen", &[&["-q", "-f", &file], options].concat());
+        file
+    };
+    let key = make("key", &["-t", "ed25519", "-N", ""]);
+    let sealed = make("sealed", &["-t", "ed25519", "-N", "hunter2"]);
+    let rsa = make("rsa", &["-t", "rsa", "-b", "2048", "-N", ""]);
+    let open = make("open", &["-t", "ed25519", "-N", ""]);
+    fs::set_permissions(&open, fs::Permissions::from_mode(0o644)).unwrap();
+    let public = format!("{key}.pub");
+    let none = operator.path("none").display().to_string();
+    let elsewhere = "/run/credentials/pgbackupd.service/key".to_owned();
+    for (file, signs, logs_in, hint) in [
+        (&key, None, None, ""),
+        (&elsewhere, None, None, ""),
+        (
+            &rsa,
+            Some("another type than ed25519"),
+            None,
+            "ssh-keygen -t ed25519",
+        ),
+        (
+            &public,
+            Some("a public key"),
+            Some("a public key"),
+            "without .pub",
+        ),
+        (
+            &sealed,
+            Some("with a passphrase"),
+            Some("with a passphrase"),
+            "ssh-keygen -t",
+        ),
+        (
+            &open,
+            Some("read by others"),
+            Some("read by others"),
+            "chmod 0600",
+        ),
+        (
+            &none,
+            Some("there is no file"),
+            Some("there is no file"),
+            "ssh-keygen -q -t",
+        ),
+    ] {
+        for (setting, fault) in [
+            ("encryption.signer_file", signs),
+            ("destinations.box.identity_file", logs_in),
+        ] {
+            operator.set(setting, file);
+            let output = operator.run(&["config", "check"]);
+            operator.unset(setting);
+            let Some(fault) = fault else {
+                assert_eq!(output.code, 0, "{output}");
+                continue;
+            };
+            assert_eq!(output.code, 78, "{output}");
+            let name = setting.rsplit('.').next().unwrap();
+            for part in [file.as_str(), fault, hint, name, "^"] {
+                assert!(output.stderr.contains(part), "{part}: {output}");
+            }
+        }
+    }
+    operator.set("encryption.signer_file", &key);
+    operator.set("encryption.signer_credential", "key");
+    let output = operator.run(&["config", "check"]);
+    assert_eq!(output.code, 78, "{output}");
+    assert!(output.stderr.contains("leave one of them"), "{output}");
+}

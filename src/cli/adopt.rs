@@ -14,7 +14,7 @@ use super::session::Session;
 use crate::destination;
 use crate::display::shell_word;
 use crate::jobs::{
-    Adoption, AdoptionRequest, JobError, adopt, look_at_adoption, own_signer, revoke_adoption,
+    Adoption, AdoptionRequest, JobError, OwnHost, adopt, look_at_adoption, revoke_adoption,
 };
 
 /// The end of its help.
@@ -76,9 +76,9 @@ pub(super) async fn run(
     if args.revoke {
         return revoke(args, &session, out);
     }
-    let own = own_signer(&session.context, session.plan());
-    let (host, signer) = own.map_err(|error| session.failure(&error))?;
-    if signer.is_some_and(|signer| signer.fingerprint() == args.signer) {
+    let own = OwnHost::look(&session.context).map_err(|error| session.failure(&error))?;
+    let host = &own.name;
+    if own.fingerprint() == args.signer {
         return Err(Failure::usage(
             "this is the host's own key: its copies count already",
         ));
@@ -89,13 +89,13 @@ pub(super) async fn run(
     let run = session.begin();
     let request = AdoptionRequest {
         store: &*store,
-        host: &host,
+        host,
         fingerprint: &args.signer,
     };
     let adoption = look_at_adoption(&run, request).await;
     let adoption = adoption.map_err(|error| session.failure(&error))?;
     let Some(adoption) = adoption else {
-        let (from, host) = (&args.from, one_line(&host));
+        let (from, host) = (&args.from, one_line(host));
         return Err(Failure::new(
             FailureKind::Unavailable,
             format!(
@@ -111,8 +111,8 @@ pub(super) async fn run(
             "nothing was adopted: there is nobody to be asked\n\
              hint: add --yes once you have compared the fingerprint",
         );
-        let text = question(&args.from, &host, &adoption);
-        confirm::confirm_host(&text, &host, env.interrupt, unasked).await?;
+        let text = question(&args.from, host, &adoption);
+        confirm::confirm_host(&text, host, env.interrupt, unasked).await?;
     }
     adopt(&run, &destination.name, &adoption).map_err(|error| session.failure(&error))?;
     print(args, adoption, env.json, out)

@@ -14,12 +14,12 @@ use super::moment;
 use super::session::Session;
 use crate::config::{Destination, DestinationSettings, Loaded, Plan};
 use crate::copies::{
-    CLOCK_TOLERANCE, Identities, InvalidSigners, Place, Signer, StoreAsOf, TrustedSigners,
+    CLOCK_TOLERANCE, Identities, InvalidSigners, Place, StoreAsOf, TrustedSigners,
 };
 use crate::destination;
 use crate::display::{one_line, shell_word};
 use crate::jobs::{
-    CopySource, JobError, WantedPlaces, find_places, own_signer, signers_there, untrusted,
+    CopySource, JobError, OwnHost, WantedPlaces, find_places, signers_there, untrusted,
 };
 use crate::repository::AdoptedSigners;
 
@@ -159,8 +159,7 @@ impl FromArgs {
             })?;
             (settings, None)
         } else {
-            let own = own_signer(&session.context, session.plan());
-            let own = own.map_err(|error| session.failure(&error))?;
+            let own = self.own_host(session)?;
             (configured(session, from)?.settings.clone(), Some(own))
         };
         let store = destination::open(&settings, environment)
@@ -171,7 +170,7 @@ impl FromArgs {
         };
         let trusted = self.trusted(session, own.as_ref())?;
         let has_trust = self.any_signer || !self.signers.is_empty() || own.is_some();
-        let own_host = own.as_ref().map(|(host, _)| host.clone());
+        let own_host = own.map(|own| own.name);
         Ok(OpenSource {
             source: CopySource {
                 label: one_line(from),
@@ -181,6 +180,18 @@ impl FromArgs {
             own_host,
             has_trust,
         })
+    }
+
+    /// This host, and its own keys, without which a key that is named is enough.
+    fn own_host(&self, session: &Session<'_>) -> Result<OwnHost, Failure> {
+        let own = match OwnHost::look(&session.context) {
+            Err(error @ JobError::Signer(_)) if self.any_signer || self.has_signers() => {
+                tracing::warn!("copies of this host's own are not recognised: {error}");
+                OwnHost::without_keys(&session.context)
+            }
+            own => own,
+        };
+        own.map_err(|error| session.failure(&error))
     }
 
     /// The time whose state is read.
@@ -204,7 +215,7 @@ impl FromArgs {
     fn trusted(
         &self,
         session: &Session<'_>,
-        own: Option<&(String, Option<Signer>)>,
+        own: Option<&OwnHost>,
     ) -> Result<TrustedSigners, Failure> {
         let invalid = |error: InvalidSigners| Failure::usage(error.to_string());
         let mut trusted = if self.any_signer {
@@ -215,12 +226,10 @@ impl FromArgs {
         for signer in &self.signers {
             trusted = trusted.with_fingerprint(signer).map_err(invalid)?;
         }
-        let Some((host, signer)) = own else {
+        let Some(own) = own else {
             return Ok(trusted);
         };
-        if let Some(signer) = signer {
-            trusted = trusted.with_own(host, signer);
-        }
+        trusted = own.trusted_besides(trusted);
         let state = &session.context.state_directory;
         let destination = self.from.as_deref().unwrap_or_default();
         match AdoptedSigners::read(state, destination) {

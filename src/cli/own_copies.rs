@@ -32,6 +32,14 @@ impl<'a> OwnCopies<'a> {
         Ok(Self { open, directories })
     }
 
+    /// Without any record.
+    pub(super) fn unknown(open: &'a OpenSource) -> Self {
+        Self {
+            open,
+            directories: Vec::new(),
+        }
+    }
+
     /// Where something about the copies of a database is put on record; nowhere for a copy of another host, or of
     /// a database that this one has no longer.
     pub(super) fn of_place<'b>(

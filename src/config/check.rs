@@ -43,6 +43,7 @@ pub(super) fn plan(
     let require_copies = destinations::required_copies(&mut findings, fragment, &destinations);
     let recipients = encryption::recipients(&mut findings, fragment, &destinations);
     let trusted_signers = encryption::trusted_signers(&mut findings, fragment);
+    let signer = encryption::signer(&mut findings, fragment);
     copy_jobs::check(&mut findings, &mut jobs, fragment);
     let reports = reports::reports(&mut findings, fragment, (zone, &alerts));
     let anomaly = running::anomaly(&mut findings, &fragment.anomaly);
@@ -74,6 +75,7 @@ pub(super) fn plan(
         destinations,
         recipients,
         trusted_signers,
+        signer,
         reports,
         programs: fragment.programs.clone().map(|path| path.0),
         warnings: findings.warnings,

@@ -1,8 +1,8 @@
-//! To whom copies are encrypted, and whose signatures on them count.
+//! To whom copies are encrypted, who signs them, and whose signatures on them count.
 
 use super::findings::{Findings, key};
 use super::fragment::Fragment;
-use super::plan::Destination;
+use super::plan::{Destination, PasswordSource};
 use crate::allowed_signer::AllowedSigner;
 use crate::recipient::Recipient;
 
@@ -77,4 +77,20 @@ pub(super) fn trusted_signers(
         }
     }
     signers
+}
+
+/// Where the key comes from that signs this host's copies; none where it is in the state directory.
+pub(super) fn signer(findings: &mut Findings<'_>, fragment: &Fragment) -> Option<PasswordSource> {
+    let encryption = &fragment.encryption;
+    if encryption.signer_file.is_some() && encryption.signer_credential.is_some() {
+        findings.refuse_key(
+            &key(&["encryption", "signer_credential"]),
+            "both signer_file and signer_credential are set".to_owned(),
+            Some("leave one of them".to_owned()),
+        );
+    }
+    let file = encryption.signer_file.as_ref();
+    let file = file.map(|path| PasswordSource::File(path.0.clone()));
+    let credential = encryption.signer_credential.as_ref();
+    file.or_else(|| credential.map(|name| PasswordSource::Credential(name.0.clone())))
 }

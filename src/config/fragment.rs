@@ -130,6 +130,11 @@ pub(super) struct EncryptionFragment {
     /// Whose copies count besides this host's own: lines as in OpenSSH's `allowed_signers`. `pgbackupd key show`
     /// prints the line of a host.
     pub(super) trusted_signers: Option<Vec<String>>,
+    /// A file with the key that signs this host's copies: an OpenSSH private key of type ed25519 without a
+    /// passphrase. By default a key is made in the state directory.
+    pub(super) signer_file: Option<AbsolutePath>,
+    /// The same as a credential that systemd hands to the service: its name.
+    pub(super) signer_credential: Option<CredentialName>,
 }
 
 /// A further server.

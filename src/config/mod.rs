@@ -91,8 +91,8 @@ impl Loaded {
 
 /// Reads, merges and checks the configuration.
 ///
-/// Besides the configuration's own files, only the permissions of files that hold passwords are
-/// looked at; nothing is written, and no server is asked.
+/// Besides the configuration's own files, only the permissions of files that hold secrets are
+/// looked at, and whether one with a private key holds one; nothing is written, and no server is asked.
 ///
 /// # Errors
 ///

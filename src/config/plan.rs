@@ -72,6 +72,8 @@ pub struct Plan {
     pub recipients: Vec<Recipient>,
     /// Whose copies count besides this host's own.
     pub trusted_signers: Vec<AllowedSigner>,
+    /// Where the key comes from that signs this host's copies, when not from the state directory.
+    pub signer: Option<PasswordSource>,
     /// Which reports are sent, the one about the shortest time first.
     pub reports: Vec<ReportPlan>,
     /// Where `pg_dump` and its kin are looked for first, when configured.

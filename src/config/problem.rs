@@ -110,6 +110,7 @@ impl Problem {
                     | "jobs"
                     | "alerts"
                     | "destinations"
+                    | "encryption"
             )
     }
 }

@@ -4,6 +4,7 @@ use std::fs::Metadata;
 use std::io::ErrorKind;
 use std::path::Path;
 
+use secrecy::zeroize::Zeroizing;
 use serde_json::Value;
 
 use super::conninfo;
@@ -16,7 +17,10 @@ use super::{address, findings};
 use crate::credential;
 use crate::identity;
 use crate::regular_file;
-use crate::secret_file::{FileMode, entering_advice, making_advice, opening_advice};
+use crate::secret_file::{
+    FileMode, entering_advice, key_making_advice, making_advice, opening_advice,
+};
+use crate::ssh_private_key::{KeyFault, KeyUse};
 
 /// What a layer's secrets give rise to.
 #[derive(Default)]
@@ -58,16 +62,21 @@ pub(super) fn examine(layer: &Layer, fragment: &Fragment) -> Findings {
         alerts(layer, &table, channel, &mut findings);
     }
     for (name, destination) in &fragment.destinations {
-        for (setting, path) in [
-            ("secret_key_file", &destination.secret_key_file),
-            ("identity_file", &destination.identity_file),
-        ] {
-            let Some(path) = path else { continue };
-            if !credential::is_elsewhere(&path.0) {
-                let key = findings::key(&["destinations", name, setting]);
-                file(layer, &key, (&path.0, FileMode::of), &mut findings);
-            }
+        let key = |setting| findings::key(&["destinations", name, setting]);
+        if let Some(path) = &destination.secret_key_file
+            && !credential::is_elsewhere(&path.0)
+        {
+            let key = key("secret_key_file");
+            file(layer, &key, (&path.0, FileMode::of), &mut findings);
         }
+        if let Some(path) = &destination.identity_file {
+            let key = key("identity_file");
+            private_key(layer, &key, (&path.0, KeyUse::LogIn), &mut findings);
+        }
+    }
+    if let Some(path) = &fragment.encryption.signer_file {
+        let key = findings::key(&["encryption", "signer_file"]);
+        private_key(layer, &key, (&path.0, KeyUse::Sign), &mut findings);
     }
     findings
 }
@@ -179,6 +188,39 @@ fn file(
             .unreadable
             .extend(unreadable(path, is_own).map(problem)),
     }
+}
+
+/// Looks at a file with a private key of OpenSSH's, as far as this process can read it: also whether it holds one.
+fn private_key(
+    layer: &Layer,
+    key: &[String],
+    (path, purpose): (&Path, KeyUse),
+    findings: &mut Findings,
+) {
+    if credential::is_elsewhere(path) {
+        return;
+    }
+    let shown = path.display();
+    let text = regular_file::read(path).map(Zeroizing::new);
+    let (message, help) = match text {
+        Err(error) if error.kind() == ErrorKind::NotFound && credential::name(path).is_none() => {
+            (format!("there is no file {shown}"), key_making_advice(path))
+        }
+        Ok(text) => {
+            // What is no text is no key.
+            let text = std::str::from_utf8(&text).unwrap_or_default();
+            let Some(fault) = KeyFault::of(text, purpose) else {
+                return file(layer, key, (path, FileMode::of), findings);
+            };
+            (format!("{shown} {fault}"), fault.hint().to_owned())
+        }
+        Err(_) => return file(layer, key, (path, FileMode::of), findings),
+    };
+    findings.problems.push(Problem {
+        message,
+        help: Some(help),
+        ..layer.problem(key, What::Value)
+    });
 }
 
 /// Refuses connection strings with a password in what names a host, a role and so on, which every message

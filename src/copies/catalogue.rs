@@ -95,6 +95,35 @@ pub struct Unexpected {
     pub key: Key,
     /// Why it does not count.
     pub reason: String,
+    /// Of a document that would count if its signer were trusted: who has signed it.
+    pub signed: Option<Distrusted>,
+}
+
+/// A document whose signature is in order, by a key that is not trusted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Distrusted {
+    /// The fingerprint of the key: `SHA256:…`.
+    pub fingerprint: String,
+    /// The SHA-256 of the document.
+    pub sha256: Sha256Sum,
+}
+
+/// Why a document does not count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// In words.
+    pub reason: String,
+    /// Who has signed it, if that is all that is wrong with it.
+    pub signed: Option<Distrusted>,
+}
+
+impl From<String> for Refusal {
+    fn from(reason: String) -> Self {
+        Self {
+            reason,
+            signed: None,
+        }
+    }
 }
 
 /// Something that no trusted manifest or fact names.
@@ -139,8 +168,7 @@ impl Copy {
         }
         // In the keys of encrypted copies a reason is left out.
         let meant = name.parse::<Stem>();
-        let meant = meant.map(|stem| Stem { slug: None, ..stem });
-        own.slug.is_none() && meant.is_ok_and(|meant| meant == *own)
+        own.slug.is_none() && meant.is_ok_and(|meant| meant.without_slug() == *own)
     }
 
     /// The ids that the next pin or unpin supersedes.
@@ -183,6 +211,7 @@ pub fn wanted(place: &Place, listing: &[Listed]) -> (Vec<Wanted>, Vec<Unexpected
         unexpected.push(Unexpected {
             key: listed.key.clone(),
             reason,
+            signed: None,
         });
     };
     for listed in listing {
@@ -220,18 +249,23 @@ pub fn verify(
     trusted: &TrustedSigners,
     wanted: &Wanted,
     (document, signature): (&[u8], &[u8]),
-) -> Result<Verified, String> {
+) -> Result<Verified, Refusal> {
     let Listed { key, modified, .. } = &wanted.document;
-    let signed = trusted
-        .verify(&place.host, document, (signature, *modified))
-        .map_err(|reason| reason.to_string())?;
+    let signed = trusted.verify(&place.host, document, (signature, *modified));
+    let signed = signed.map_err(|untrusted| Refusal {
+        reason: untrusted.to_string(),
+        signed: untrusted.fingerprint().map(|fingerprint| Distrusted {
+            fingerprint: fingerprint.to_owned(),
+            sha256: Sha256Sum::of(document),
+        }),
+    })?;
     let in_time = |date: DateTime<Utc>| {
         if date <= *modified + CLOCK_TOLERANCE {
             return Ok(());
         }
-        Err(format!(
+        Err(Refusal::from(format!(
             "it is dated {date}, later than {modified}, when the store got it"
-        ))
+        )))
     };
     if matches!(wanted.object, Object::Fact { .. }) {
         let fact = CopyFact::read(document, key).map_err(|reason| reason.to_string())?;
@@ -241,10 +275,10 @@ pub fn verify(
     let manifest = CopyManifest::read(document, key).map_err(|reason| reason.to_string())?;
     in_time(manifest.latest_date())?;
     if manifest.signer != signed.fingerprint {
-        return Err(format!(
+        return Err(Refusal::from(format!(
             "it names the signer {:?}, and is signed by {}",
             manifest.signer, signed.fingerprint
-        ));
+        )));
     }
     Ok(Verified::Manifest(Box::new(SignedManifest {
         manifest,
@@ -259,7 +293,7 @@ pub fn verify(
 pub fn assemble(
     place: &Place,
     listing: &[Listed],
-    documents: Vec<(Wanted, Result<Verified, String>)>,
+    documents: Vec<(Wanted, Result<Verified, Refusal>)>,
 ) -> Catalogue {
     let listed: HashMap<&str, &Listed> =
         listing.iter().map(|one| (one.key.as_str(), one)).collect();
@@ -269,7 +303,11 @@ pub fn assemble(
     for (wanted, verified) in documents {
         let Listed { key, modified, .. } = wanted.document;
         match verified {
-            Err(reason) => unexpected.push(Unexpected { key, reason }),
+            Err(Refusal { reason, signed }) => unexpected.push(Unexpected {
+                key,
+                reason,
+                signed,
+            }),
             Ok(verified) => {
                 claimed.insert(wanted.signature.key.to_string());
                 let found = found.entry(wanted.copy).or_default();
@@ -393,7 +431,11 @@ impl Found {
             let mut unexpected = Vec::new();
             for (key, ..) in self.facts {
                 let reason = "there is no copy that it is about".to_owned();
-                unexpected.push(Unexpected { key, reason });
+                unexpected.push(Unexpected {
+                    key,
+                    reason,
+                    signed: None,
+                });
             }
             return Err(unexpected);
         };

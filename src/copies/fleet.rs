@@ -242,7 +242,8 @@ async fn read_manifest(
         Ok(document) => document,
         Err(reason) => return Ok(Err(reason)),
     };
-    Ok(verify(place, trusted, wanted, (&document, &signature)))
+    let verified = verify(place, trusted, wanted, (&document, &signature));
+    Ok(verified.map_err(|refusal| refusal.reason))
 }
 
 /// Removes the states of a host that its own key has signed and the store got before a time, the oldest first, and

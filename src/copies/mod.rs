@@ -26,8 +26,8 @@ mod trust;
 pub use as_of::StoreAsOf;
 pub use cache::ManifestCache;
 pub use catalogue::{
-    CLOCK_TOLERANCE, Catalogue, Copy, Lacking, SealedKey, SignedManifest, Unclaimed, Unexpected,
-    Verified, Wanted, assemble, verify, wanted,
+    CLOCK_TOLERANCE, Catalogue, Copy, Distrusted, Lacking, Refusal, SealedKey, SignedManifest,
+    Unclaimed, Unexpected, Verified, Wanted, assemble, verify, wanted,
 };
 pub use encryption::{InvalidPublicHalf, OpenError, PublicHalf, RunSecret, SealError};
 pub use fact::{CopyFact, FactError};
@@ -48,5 +48,7 @@ pub use object::{CopyName, FactKind, InvalidName, Object, VolumeName};
 pub use reading::{hosts, places, read_catalogue};
 pub use restore_text::RESTORE_TEXT;
 pub use sha256::{InvalidSha256, Sha256Sum};
-pub use signature::{InvalidSignature, LONGEST_SIGNATURE, NAMESPACE, Signer, SignerError};
+pub use signature::{
+    InvalidSignature, LONGEST_SIGNATURE, NAMESPACE, PublicSigner, Signer, SignerError,
+};
 pub use trust::{InvalidSigners, TrustedBy, TrustedSignature, TrustedSigners, Untrusted};

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 
 use super::cache::ManifestCache;
-use super::catalogue::{Catalogue, Verified, Wanted, assemble, verify, wanted};
+use super::catalogue::{Catalogue, Refusal, Verified, Wanted, assemble, verify, wanted};
 use super::layout::{self, Place};
 use super::trust::TrustedSigners;
 use crate::destination::{DestinationError, DestinationErrorKind, Listed, Store};
@@ -88,7 +88,7 @@ impl Reader<'_> {
     async fn read(
         self,
         wanted: Wanted,
-    ) -> Result<(Wanted, Result<Verified, String>), DestinationError> {
+    ) -> Result<(Wanted, Result<Verified, Refusal>), DestinationError> {
         if let Some((document, signature)) = self.cache.and_then(|cache| cache.get(&wanted)) {
             let pair = (&document[..], &signature[..]);
             if let Ok(verified) = verify(self.place, self.trusted, &wanted, pair) {
@@ -98,15 +98,13 @@ impl Reader<'_> {
         let signature = match get(self.store, &wanted.signature).await? {
             Ok(signature) => signature,
             Err(reason) => {
-                return Ok((
-                    wanted,
-                    Err(format!("its signature cannot be read: {reason}")),
-                ));
+                let reason = format!("its signature cannot be read: {reason}");
+                return Ok((wanted, Err(reason.into())));
             }
         };
         let document = match get(self.store, &wanted.document).await? {
             Ok(document) => document,
-            Err(reason) => return Ok((wanted, Err(reason))),
+            Err(reason) => return Ok((wanted, Err(reason.into()))),
         };
         let pair = (&document[..], &signature[..]);
         let verified = verify(self.place, self.trusted, &wanted, pair);

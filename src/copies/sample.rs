@@ -148,7 +148,7 @@ impl Host {
     }
 
     pub(super) fn trusted(&self) -> TrustedSigners {
-        TrustedSigners::default().with_own(&self.place.host, &self.signer)
+        TrustedSigners::default().with_own(&self.place.host, self.signer.public())
     }
 
     /// Puts the volumes of files, and makes the manifest of a copy of them.

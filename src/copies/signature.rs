@@ -13,6 +13,7 @@ use ssh_key::{Algorithm, HashAlg, LineEnding, PrivateKey, PublicKey, SshSig};
 use uuid::Uuid;
 
 use crate::secret_file::FileMode;
+use crate::ssh_private_key::{KeyFault, KeyUse};
 
 /// The namespace of all signatures at a destination: a signature for another purpose never passes here.
 pub const NAMESPACE: &str = "pgbackupd-copy";
@@ -21,7 +22,14 @@ pub const NAMESPACE: &str = "pgbackupd-copy";
 pub const LONGEST_SIGNATURE: u64 = 4096;
 
 /// The host's signing key.
-pub struct Signer(PrivateKey);
+pub struct Signer {
+    key: PrivateKey,
+    public: PublicSigner,
+}
+
+/// The public half of a signing key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublicSigner(PublicKey);
 
 /// Why there is no signing key.
 #[derive(Debug, thiserror::Error)]
@@ -45,8 +53,8 @@ pub enum SignerError {
         advice: String,
     },
     /// It is no key that can sign.
-    #[error("the signing key is not usable: {0}")]
-    Unusable(&'static str),
+    #[error("the signing key is not usable: its file {0}")]
+    Unusable(KeyFault),
     /// The signature could not be made.
     #[error("cannot sign: {0}")]
     Sign(ssh_key::Error),
@@ -100,39 +108,25 @@ impl Signer {
     /// # Errors
     /// When it is none.
     pub fn read(text: &str) -> Result<Self, SignerError> {
-        let unusable = SignerError::Unusable;
-        let key = PrivateKey::from_openssh(text.trim_start())
-            .map_err(|_| unusable("it is not an OpenSSH private key, or damaged"))?;
-        if key.is_encrypted() {
-            return Err(unusable("it has a passphrase, which nobody can enter"));
+        if let Some(fault) = KeyFault::of(text, KeyUse::Sign) {
+            return Err(SignerError::Unusable(fault));
         }
-        if key.algorithm() != Algorithm::Ed25519 {
-            return Err(unusable("only keys of type ed25519 are supported"));
-        }
-        Ok(Self(key))
+        let key = PrivateKey::from_openssh(text);
+        let key = key.map_err(|_| SignerError::Unusable(KeyFault::NoKey))?;
+        Ok(Self {
+            public: PublicSigner(PublicKey::new(key.public_key().key_data().clone(), "")),
+            key,
+        })
     }
 
     /// Its fingerprint, as `ssh-keygen -l` prints it: `SHA256:…`.
     pub fn fingerprint(&self) -> String {
-        self.0.fingerprint(HashAlg::Sha256).to_string()
+        self.public.fingerprint()
     }
 
-    /// Its public key, as a line of a `.pub` file without a comment.
-    ///
-    /// # Panics
-    /// Never: the key is of a kind that has a text.
-    #[expect(clippy::expect_used, reason = "an Ed25519 key always has a text")]
-    pub fn public_line(&self) -> String {
-        let key = PublicKey::new(self.0.public_key().key_data().clone(), "");
-        key.to_openssh()
-            .expect("an Ed25519 key has a text")
-            .trim_end()
-            .to_owned()
-    }
-
-    /// The line of an `allowed_signers` file that trusts this key for a host.
-    pub fn allowed_signers_line(&self, host: &str) -> String {
-        format!("{host} namespaces=\"{NAMESPACE}\" {}", self.public_line())
+    /// Its public half.
+    pub fn public(&self) -> &PublicSigner {
+        &self.public
     }
 
     /// Signs a document. The result is what `ssh-keygen -Y verify` reads.
@@ -140,9 +134,44 @@ impl Signer {
     /// # Errors
     /// When the signature could not be made.
     pub fn sign(&self, document: &[u8]) -> Result<String, SignerError> {
-        let signature = self.0.sign(NAMESPACE, HashAlg::Sha512, document);
+        let signature = self.key.sign(NAMESPACE, HashAlg::Sha512, document);
         let signature = signature.map_err(SignerError::Sign)?;
         signature.to_pem(LineEnding::LF).map_err(SignerError::Sign)
+    }
+}
+
+impl PublicSigner {
+    /// Reads it: a line of a `.pub` file; none where it is no such line.
+    pub fn parse(line: &str) -> Option<Self> {
+        let key: PublicKey = line.trim_end().parse().ok()?;
+        Some(Self(PublicKey::new(key.key_data().clone(), "")))
+    }
+
+    /// Its fingerprint, as `ssh-keygen -l` prints it: `SHA256:…`.
+    pub fn fingerprint(&self) -> String {
+        self.0.fingerprint(HashAlg::Sha256).to_string()
+    }
+
+    /// It as a line of a `.pub` file without a comment.
+    ///
+    /// # Panics
+    /// Never: the key is of a kind that has a text.
+    #[expect(clippy::expect_used, reason = "an Ed25519 key always has a text")]
+    pub fn line(&self) -> String {
+        let line = self.0.to_openssh();
+        line.expect("an Ed25519 key has a text")
+            .trim_end()
+            .to_owned()
+    }
+
+    /// The line of an `allowed_signers` file that trusts this key for a host.
+    pub fn allowed_signers_line(&self, host: &str) -> String {
+        format!("{host} namespaces=\"{NAMESPACE}\" {}", self.line())
+    }
+
+    /// The key.
+    pub(super) fn key(&self) -> &PublicKey {
+        &self.0
     }
 }
 

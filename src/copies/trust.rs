@@ -4,7 +4,7 @@
 use chrono::{DateTime, Utc};
 use ssh_key::{HashAlg, PublicKey};
 
-use super::signature::{self, InvalidSignature, NAMESPACE, Signer};
+use super::signature::{self, InvalidSignature, NAMESPACE, PublicSigner};
 use crate::allowed_signer::AllowedSigner;
 
 /// Whose signatures count. Nobody's at first.
@@ -70,6 +70,19 @@ pub enum Untrusted {
     },
 }
 
+impl Untrusted {
+    /// The fingerprint of the key, where it is a signature of the document.
+    pub fn fingerprint(&self) -> Option<&str> {
+        match self {
+            Self::Invalid(_) => None,
+            Self::Unknown(fingerprint)
+            | Self::OtherHost { fingerprint, .. }
+            | Self::OtherNamespace(fingerprint)
+            | Self::OtherTime { fingerprint, .. } => Some(fingerprint),
+        }
+    }
+}
+
 /// Why a line of trusted signers cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidSigners {
@@ -100,10 +113,8 @@ impl TrustedSigners {
 
     /// Trusts the host's own key, for the host alone.
     #[must_use]
-    pub fn with_own(mut self, host: &str, signer: &Signer) -> Self {
-        if let Ok(key) = signer.public_line().parse() {
-            self.own.push((host.to_owned(), key));
-        }
+    pub fn with_own(mut self, host: &str, signer: &PublicSigner) -> Self {
+        self.own.push((host.to_owned(), signer.key().clone()));
         self
     }
 

@@ -47,7 +47,11 @@ pub(super) fn changes(
         ("alerts", old.alerts != new.alerts),
         ("name", old.name != new.name),
         ("destinations", old.destinations != new.destinations),
-        ("encryption", old.recipients != new.recipients),
+        (
+            "encryption",
+            (&old.recipients, &old.trusted_signers, &old.signer)
+                != (&new.recipients, &new.trusted_signers, &new.signer),
+        ),
         ("web", old.web != new.web),
         ("reports", old.reports != new.reports),
     ] {

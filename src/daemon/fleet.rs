@@ -1,16 +1,20 @@
 //! This host's state at its destinations: put after a judgement, in a task of its own, one at a time.
 
+use std::io;
 use std::sync::Arc;
 
 use tokio::task::JoinHandle;
 
 use crate::config::Plan;
-use crate::jobs::{JobContext, StatusAttempt, StatusReport, put_status};
+use crate::jobs::{JobContext, StatusAttempt, StatusReport, put_status, signing_key};
+use crate::threads;
 
 /// The putting of states. What is under way when the service ends is given up.
 #[derive(Debug, Default)]
 pub(super) struct Fleet {
     running: Option<JoinHandle<()>>,
+    /// The configuration for which the key that signs was looked at.
+    looked: Option<Arc<Plan>>,
 }
 
 impl Fleet {
@@ -28,7 +32,12 @@ impl Fleet {
             return;
         }
         let (context, plan, status) = (context.clone(), Arc::clone(plan), Arc::clone(status));
+        let looked = self.looked.replace(Arc::clone(&plan));
+        let is_new = looked.is_none_or(|looked| !Arc::ptr_eq(&looked, &plan));
         self.running = Some(tokio::spawn(async move {
+            if is_new {
+                look_at_signer(&context).await;
+            }
             let attempts = put_status(&context, &plan, &status).await;
             attempts.iter().for_each(log);
         }));
@@ -40,6 +49,17 @@ impl Drop for Fleet {
         if let Some(task) = &self.running {
             task.abort();
         }
+    }
+}
+
+/// Takes down which key signs from now on, before a command asks, and warns if none can.
+async fn look_at_signer(context: &JobContext) {
+    let context = context.clone();
+    let looking = threads::io("signer", move || {
+        signing_key(&context).map_err(io::Error::other)
+    });
+    if let Err(error) = looking.await {
+        tracing::warn!("nothing can be copied: {error}");
     }
 }
 

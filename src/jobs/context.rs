@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, FixedOffset, Utc};
 use chrono_tz::Tz;
 
-use crate::config::{AnomalySettings, DrillSettings, Limits, Plan, Retention};
+use crate::config::{AnomalySettings, DrillSettings, Limits, PasswordSource, Plan, Retention};
 use crate::repository::{Holder, Requester};
 
 /// The settings that jobs share, the process's environment, and who asks.
@@ -25,6 +25,10 @@ pub struct JobContext {
     pub anomaly: AnomalySettings,
     /// How long a restore may take (P18).
     pub recovery_time: Duration,
+    /// This host's name at destinations, where one is configured.
+    pub name: Option<String>,
+    /// Where the key comes from that signs this host's copies, when not from the state directory.
+    pub signer: Option<PasswordSource>,
     /// Where the service remembers what no directory of backups can: which was the newest.
     pub state_directory: PathBuf,
     /// Where `PostgreSQL`'s programs are looked for first.
@@ -56,6 +60,8 @@ impl JobContext {
             drill: plan.drill.clone(),
             anomaly: plan.anomaly.clone(),
             recovery_time: plan.objectives.recovery_time,
+            name: plan.name.clone(),
+            signer: plan.signer.clone(),
             state_directory: plan.daemon.state_directory.clone(),
             programs: plan.programs.clone(),
             environment: environment.clone(),

@@ -1,8 +1,11 @@
 //! What a listing of a destination tells of the copies that were known there: which are there, which may have been
 //! replaced, and which are gone.
 //!
+//! A copy that is there as it was, and whose signer is trusted no longer, is no copy any more, and is forgotten.
+//!
 //! Nothing follows from one listing. A copy that it lacks is missing once another listing has lacked it as well, an
-//! hour later, and the store says itself that it has no such object. Nothing is removed or forgotten for it.
+//! hour later, and the store says itself that it has no such object, or has another one under its key. Nothing is
+//! removed or forgotten for it.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,10 +14,12 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::config::Destination;
-use crate::copies::{Catalogue, Copy, Place};
+use crate::copies::{Catalogue, Copy, Place, Unexpected};
 use crate::destination::{Key, Store};
 use crate::policy::{Absence, CopyState, absence};
-use crate::repository::{AbsentCopy, ClockReading, KnownCopies, KnownCopy, KnownManifest};
+use crate::repository::{
+    AbsentCopy, ClockReading, CopyFailure, KnownCopies, KnownCopy, KnownManifest, Stem,
+};
 
 /// A listing of one place, and when it was begun.
 pub(super) struct Listing<'a> {
@@ -23,6 +28,15 @@ pub(super) struct Listing<'a> {
     pub(super) place: &'a Place,
     pub(super) there: &'a Catalogue,
     pub(super) at: DateTime<Utc>,
+    /// The copies that were found damaged, by the ledger: what is known of them otherwise may be lost.
+    pub(super) damaged: &'a BTreeMap<Stem, CopyFailure>,
+}
+
+impl Listing<'_> {
+    /// What the ledger says of a copy that is not known otherwise.
+    fn damage_on_record(&self, copy: &Copy) -> Option<CopyFailure> {
+        self.damaged.get(&copy.name.stem().without_slug()).cloned()
+    }
 }
 
 /// An object that the store is to be asked for: without it, the copy is missing.
@@ -53,7 +67,11 @@ pub(super) fn take_listing(known: &mut KnownCopies, listing: &Listing<'_>) -> Ve
         }
         let earlier = before.remove(&run);
         let earlier = earlier.or_else(|| absent.remove(&run).map(|one| one.copy));
-        let mut one = earlier.unwrap_or_else(|| known_copy(copy));
+        let mut one = earlier.unwrap_or_else(|| {
+            let mut one = known_copy(copy);
+            one.damage = listing.damage_on_record(copy);
+            one
+        });
         one.manifest = Some(manifest_of(copy));
         let replaced = listing.there.replaced.get(&copy.name).copied();
         one.replaced = replaced.filter(|replaced| Some(*replaced) > one.last_read());
@@ -76,14 +94,22 @@ pub(super) fn take_listing(known: &mut KnownCopies, listing: &Listing<'_>) -> Ve
         if known.removing.contains_key(&run) {
             continue;
         }
+        let unexpected = unexpected(listing.there, &copy);
+        if unexpected.is_some_and(|there| is_distrusted(there, &copy)) {
+            continue;
+        }
         // It was made meanwhile.
         if earlier.is_none() && copy.copied >= listing.at {
             known.copies.insert(run, copy);
             continue;
         }
         let doubt = doubt(run, &copy, (earlier, listing.at), lacking.remove(&run));
-        doubts.extend(doubt);
-        let (since, missing) = earlier.unwrap_or((listing.at, None));
+        let (since, mut missing) = earlier.unwrap_or((listing.at, None));
+        match doubt {
+            // Something else is under its key: asking for that says nothing.
+            Some(_) if unexpected.is_some() => missing = Some(listing.at),
+            doubt => doubts.extend(doubt),
+        }
         // A moment that is still to come is of a clock that was set back.
         let since = since.min(listing.at);
         let absent = AbsentCopy {
@@ -94,6 +120,21 @@ pub(super) fn take_listing(known: &mut KnownCopies, listing: &Listing<'_>) -> Ve
         known.absent.insert(run, absent);
     }
     doubts
+}
+
+/// What lies under the key of a copy's manifest and counts for nothing.
+fn unexpected<'a>(there: &'a Catalogue, copy: &KnownCopy) -> Option<&'a Unexpected> {
+    let manifest = copy.manifest.as_ref()?;
+    let mut unexpected = there.unexpected.iter();
+    unexpected.find(|one| one.key.as_str() == manifest.key)
+}
+
+/// Whether that is the manifest as it was known, by the same signer: what has changed is whom this host trusts.
+fn is_distrusted(there: &Unexpected, copy: &KnownCopy) -> bool {
+    let known = copy.manifest.as_ref().zip(there.signed.as_ref());
+    known.is_some_and(|(manifest, signed)| {
+        signed.sha256.to_string() == manifest.sha256 && signed.fingerprint == manifest.signer
+    })
 }
 
 /// Since when a copy is absent, and when it was found to be missing.
@@ -178,11 +219,12 @@ pub(super) fn manifest_of(copy: &Copy) -> KnownManifest {
     KnownManifest {
         key: copy.manifest.key.to_string(),
         sha256: copy.manifest.sha256.to_string(),
+        signer: copy.manifest.signature.fingerprint.clone(),
     }
 }
 
 /// What a listing tells of a copy that was not known.
-fn known_copy(copy: &Copy) -> KnownCopy {
+pub(super) fn known_copy(copy: &Copy) -> KnownCopy {
     let (manifest, stored) = (&copy.manifest.manifest, copy.manifest.stored);
     KnownCopy {
         backup: copy.name.stem().to_string(),

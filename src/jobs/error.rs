@@ -1,10 +1,10 @@
 //! How a job fails.
 
 use std::io;
-use std::path::PathBuf;
 
 use super::limit::Stop;
-use crate::copies::{LayoutError, SignerError};
+use super::own_host::NoSigner;
+use crate::copies::LayoutError;
 use crate::destination::{DestinationError, DestinationErrorKind};
 use crate::display::{one_line, option};
 use crate::pipeline::StreamError;
@@ -82,15 +82,8 @@ pub enum JobError {
     #[error(transparent)]
     Layout(#[from] LayoutError),
     /// The key that signs copies.
-    #[error("{source}\nhint: the file is {}; put it back from a copy of the state directory, or move it away: \
-             then a new key is made, and copies by the old one count only with encryption.trusted_signers",
-            path.display())]
-    Signer {
-        /// Its file.
-        path: PathBuf,
-        /// Why.
-        source: SignerError,
-    },
+    #[error(transparent)]
+    Signer(#[from] NoSigner),
     /// The job was ended from outside.
     #[error(transparent)]
     Stop(#[from] Stop),
@@ -245,7 +238,8 @@ impl JobError {
             },
             Self::Destination(error) => kind_at_destination(error.kind),
             Self::Layout(_) => JobErrorKind::Configuration,
-            Self::Signer { .. } => JobErrorKind::CannotCreate,
+            Self::Signer(NoSigner::InState { .. }) => JobErrorKind::CannotCreate,
+            Self::Signer(NoSigner::Configured(_)) => JobErrorKind::Configuration,
             Self::MayHold { .. }
             | Self::Connect(_)
             | Self::Query(_)

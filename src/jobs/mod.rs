@@ -15,6 +15,7 @@ mod context;
 mod continuity;
 mod copy;
 mod copy_listing;
+mod copy_proof;
 mod destination_check;
 mod directories;
 mod drill;
@@ -29,6 +30,7 @@ mod incident;
 mod limit;
 mod load;
 mod metrics;
+mod own_host;
 mod pace;
 mod pin;
 mod proof;
@@ -67,10 +69,9 @@ pub use connections::{
 };
 pub use context::{JobContext, Tick};
 pub use continuity::{accept, accept_by_id};
-pub use copy::{
-    Copied, CopyReport, CopyRequest, PutPin, SIGNER, copy, find_copy, pin_copy, prune_copies,
-};
+pub use copy::{Copied, CopyReport, CopyRequest, PutPin, copy, find_copy, pin_copy, prune_copies};
 pub use copy_listing::known_at;
+pub use copy_proof::CopyProven;
 pub use destination_check::{CheckedDestination, DestinationCheck, check_destination};
 pub use directories::{
     Discovery, WantedDirectory, discover_as, discover_databases, needs_discovery,
@@ -85,7 +86,7 @@ pub use error::{JobError, JobErrorKind};
 pub use fetch::{
     ChosenCopy, Compared, CopiesThere, CopySource, FetchRequest, Fetched, NewestCopy, OpenedCopy,
     SignerThere, WantedPlaces, WhichCopy, choose_copy, copies_there, fetch, fetch_head,
-    find_places, only_place, own_signer, signer_lines, signers_there, untrusted, verify_copy,
+    find_places, only_place, signer_lines, signers_there, untrusted, verify_copy,
 };
 pub use fleet::{
     FleetHostReport, FleetReport, OpenedState, StatusAttempt, look_at_fleet, put_status,
@@ -93,6 +94,9 @@ pub use fleet::{
 pub use incident::{Incident, incidents, write_incident};
 pub use limit::{Limit, Stop};
 pub use metrics::{metrics, write_metrics};
+pub use own_host::{
+    NoSigner, OwnHost, SignerPlace, own_name, public_signer, signer_place, signing_key,
+};
 pub use pin::set_pin;
 pub use prune::{PruneMode, PruneReport, SeriesReport, prune};
 pub use prune_host::{HostPrunePlan, HostPruneRequest, plan_host_prune, prune_host};
@@ -130,6 +134,4 @@ pub use target::{
 };
 pub use tick::{Skip, newest_success, record_skip};
 pub use verify::{Finding, Selection, VerifyReport, VerifyRequest, verify};
-pub use verify_copies::{
-    CopyFinding, CopyProven, VerifyCopiesReport, VerifyCopiesRequest, note_proofs, verify_copies,
-};
+pub use verify_copies::{CopyFinding, VerifyCopiesReport, VerifyCopiesRequest, verify_copies};

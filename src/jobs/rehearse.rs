@@ -3,10 +3,11 @@
 
 use std::time::Instant;
 
-use chrono::{DateTime, Utc};
+use chrono::Utc;
 
 use super::JobContext;
 use super::copy::fingerprints;
+use super::copy_proof::CopyProven;
 use super::error::{JobError, JobErrorKind};
 use super::fetch::{CopySource, OpenedCopy, check_identities, open_copy};
 use super::record::{append, close_dead_runs};
@@ -14,11 +15,12 @@ use super::run::Run;
 use super::target::BackupDirectory;
 use crate::config::Plan;
 use crate::copies::{Copy, Identities};
+use crate::display::joined_lines;
 use crate::policy::{ChangeOfRecipients, CopyState, Rehearsed};
 use crate::recipient::Recipient;
 use crate::repository::{
-    CopyOpened, Details, Event, KnownCopies, KnownCopy, Operation, RehearsalDetails, RehearsalFile,
-    RepositoryError, Subject,
+    CopyOpened, Details, Event, Operation, RehearsalDetails, RehearsalFile, RepositoryError,
+    Subject,
 };
 
 /// What it means when the ledger cannot be used at the start.
@@ -184,7 +186,7 @@ impl Proof<'_> {
         if !recipients.is_empty() {
             warnings.extend(self.take_down_rehearsal(recipients));
         }
-        warnings.extend(self.take_down_state(state));
+        warnings.extend(self.record(Ok(state)));
         warnings
     }
 
@@ -206,45 +208,22 @@ impl Proof<'_> {
         })
     }
 
-    /// How far the copy is proved.
-    fn take_down_state(&self, reached: CopyState) -> Option<String> {
-        self.change(|known, now| known.prove(reached, now))
-    }
-
     /// Takes down that the copy is damaged, if the error says so.
     pub(super) fn take_down_if_damage(&self, error: &JobError) {
         if error.kind() != JobErrorKind::Damaged {
             return;
         }
-        let why = error.to_string();
-        if let Some(warning) = self.change(|known, now| known.find_damaged(now, why)) {
+        if let Some(warning) = self.record(Err(joined_lines(&error.to_string()))) {
             tracing::warn!("{warning}");
         }
     }
 
-    fn change(&self, change: impl FnOnce(&mut KnownCopy, DateTime<Utc>)) -> Option<String> {
+    fn record(&self, result: Result<CopyState, String>) -> Option<String> {
         let state = &self.run.context.state_directory;
         let directory = self.own.directory.repository.directory();
-        let manifest = &self.copy.manifest.manifest;
-        let unknown = || KnownCopy {
-            backup: self.copy.name.stem().to_string(),
-            series: manifest.series.clone(),
-            started: manifest.started.to_utc(),
-            bytes: manifest.bytes(),
-            copied: self.copy.manifest.stored,
-            state: CopyState::Sent,
-            proved: self.copy.manifest.stored,
-            read: None,
-            damage: None,
-            replaced: None,
-            manifest: None,
-        };
-        let updated = KnownCopies::update(state, self.own.destination, directory, |known| {
-            let run = self.copy.name.run();
-            let known = known.copies.entry(run).or_insert_with(unknown);
-            change(known, Utc::now());
-        });
-        updated.err().map(|error| {
+        let proven = CopyProven::now(self.copy, result);
+        let recorded = proven.record(state, (self.own.destination, directory));
+        recorded.err().map(|error| {
             format!(
                 "how far the copy is proved could not be noted in {}: {error}",
                 state.display()

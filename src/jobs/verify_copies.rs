@@ -6,29 +6,26 @@
 use std::path::Path;
 use std::time::Instant;
 
-use chrono::{DateTime, Utc};
-use uuid::Uuid;
+use chrono::Utc;
 
 use super::CopySource;
-use super::copy::SIGNER;
-use super::copy_listing::{Listing, clock_reading, manifest_of, settle_doubts, take_listing};
+use super::copy_listing::{Listing, clock_reading, settle_doubts, take_listing};
+use super::copy_proof::{CopyProven, damage_unless_known};
 use super::error::{JobError, JobErrorKind};
 use super::fetch::verify_copy_at;
 use super::limit::Stop;
+use super::own_host::OwnHost;
 use super::pace::Pace;
 use super::record::{append, close_dead_runs};
 use super::run::Run;
 use super::target::BackupDirectory;
 use crate::config::{Destination, Plan};
-use crate::copies::{
-    Catalogue, Copy, ManifestCache, Place, Signer, SignerError, TrustedSigners, read_catalogue,
-};
+use crate::copies::{Catalogue, Copy, ManifestCache, Place, read_catalogue};
 use crate::destination;
 use crate::display::{counted, joined_lines, size};
 use crate::policy::{CopyBudget, CopyState, ReadableCopy, copies_to_read};
 use crate::repository::{
-    AdoptedSigners, Damage, Event, KnownCopies, KnownManifest, Operation, VerifyCopiesDetails,
-    host_name, manifest_cache,
+    AdoptedSigners, Damage, Event, KnownCopies, Operation, VerifyCopiesDetails, manifest_cache,
 };
 
 /// What it means when the ledger cannot be used at the start.
@@ -41,8 +38,6 @@ pub struct VerifyCopiesRequest<'a> {
     pub backup_directory: &'a BackupDirectory,
     /// Where they are.
     pub destination: &'a Destination,
-    /// This host's name, where one is configured.
-    pub host: Option<&'a str>,
     /// What the run may use.
     pub budget: CopyBudget,
 }
@@ -65,7 +60,6 @@ impl<'a> VerifyCopiesRequest<'a> {
         Ok(Self {
             backup_directory,
             destination,
-            host: plan.name.as_deref(),
             budget,
         })
     }
@@ -137,62 +131,6 @@ impl VerifyCopiesReport {
     }
 }
 
-/// What was found out about a copy.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CopyProven {
-    /// The run that made the backup.
-    pub run: Uuid,
-    /// The manifest that was read.
-    pub manifest: KnownManifest,
-    /// When.
-    pub at: DateTime<Utc>,
-    /// How far the copy is proved, or what is wrong with it.
-    pub result: Result<CopyState, String>,
-}
-
-/// Records what was found out about copies of a directory's backups at a destination, if they are known.
-///
-/// # Errors
-/// When the state directory cannot be written.
-pub fn note_proofs(
-    state: &Path,
-    (destination, directory): (&str, &Path),
-    proofs: &[CopyProven],
-) -> std::io::Result<()> {
-    if proofs.is_empty() {
-        return Ok(());
-    }
-    KnownCopies::update(state, destination, directory, |known| {
-        for proof in proofs {
-            proof.note(known);
-        }
-    })
-}
-
-impl CopyProven {
-    /// What was found out about a copy now.
-    pub fn now(copy: &Copy, result: Result<CopyState, String>) -> Self {
-        Self {
-            run: copy.name.run(),
-            manifest: manifest_of(copy),
-            at: Utc::now(),
-            result,
-        }
-    }
-
-    fn note(&self, known: &mut KnownCopies) {
-        let copy = known.copies.get_mut(&self.run);
-        // Of another manifest, which somebody has put since or instead, it says nothing.
-        let Some(copy) = copy.filter(|copy| copy.manifest.as_ref() == Some(&self.manifest)) else {
-            return;
-        };
-        match &self.result {
-            Ok(state) => copy.prove(*state, self.at),
-            Err(what) => copy.find_damaged(self.at, what.clone()),
-        }
-    }
-}
-
 /// Reads copies of one database's backups at a destination: of each series the newest, and what may have been
 /// replaced, as far as the budget allows. What it leaves comes first the next time.
 ///
@@ -208,18 +146,13 @@ pub async fn verify_copies(
         ..VerifyCopiesReport::default()
     };
     let state = &run.context.state_directory;
-    let Some(signer) = own_signer(state)? else {
-        // Nothing was ever copied.
+    let own = OwnHost::look(run.context)?;
+    if own.has_signed_nothing() {
         return Ok(report);
-    };
-    let host = match request.host {
-        Some(host) => host.to_owned(),
-        None => host_name(state)?,
-    };
+    }
     let directory = request.backup_directory;
     let server = directory.server.as_deref().unwrap_or("main");
-    let place = Place::new(&host, server, &directory.database)?;
-    let trusted = TrustedSigners::default().with_own(&host, &signer);
+    let place = Place::new(&own.name, server, &directory.database)?;
     let adopted = AdoptedSigners::read(state, &request.destination.name)?;
     let reading = Reading {
         run,
@@ -227,7 +160,7 @@ pub async fn verify_copies(
         source: CopySource {
             label: request.destination.name.clone(),
             store: destination::open(&request.destination.settings, &run.context.environment)?,
-            trusted: trusted.with_allowed(&adopted.lines()),
+            trusted: own.trusted().with_allowed(&adopted.lines()),
         },
         pace: Pace::new(request.destination.rate.map(|rate| rate.as_u64())),
     };
@@ -263,18 +196,6 @@ pub async fn verify_copies(
     end.message = why.or_else(|| report.failure());
     append(&ledger, &end, "the verify run of copies is done, but")?;
     outcome.map(|()| report)
-}
-
-/// This host's signing key; none before its first copy.
-fn own_signer(state: &Path) -> Result<Option<Signer>, JobError> {
-    let path = state.join(SIGNER);
-    match Signer::open(&path) {
-        Ok(signer) => Ok(Some(signer)),
-        Err(SignerError::File { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
-            Ok(None)
-        }
-        Err(source) => Err(JobError::Signer { path, source }),
-    }
 }
 
 fn damaged(report: &VerifyCopiesReport) -> Vec<Damage> {
@@ -323,14 +244,16 @@ impl Reading<'_> {
         let cache = ManifestCache::new(&manifest_cache(state, name, self.directory()));
         let looking = read_catalogue(store, place, &self.source.trusted, Some(&cache));
         let there = self.run.wait_for(looking).await??;
+        // The answers are waited for on a copy of what is known, next to whoever changes it.
+        let mut known = KnownCopies::read(state, name, self.directory());
+        let ledger = self.request.backup_directory.repository.ledger();
         let listing = Listing {
             url: &self.request.destination.settings.url(),
             place,
             there: &there,
             at,
+            damaged: &damage_unless_known(&known, &ledger, name)?,
         };
-        // The answers are waited for on a copy of what is known, next to whoever changes it.
-        let mut known = KnownCopies::read(state, name, self.directory());
         let doubts = take_listing(&mut known, &listing);
         self.run
             .wait_for(settle_doubts(store, &mut known, (doubts, at)))

@@ -5,51 +5,27 @@
 
 use std::fs::{File, TryLockError};
 use std::io;
-use std::path::{Path, PathBuf};
 
 use super::durable;
-use super::seal::{self, Names};
+use super::seal::Names;
+use super::state_file::{StateContent, StateFile};
 use crate::policy::AlertBook;
-
-const NAMES: Names = Names {
-    file: "alerts.json",
-    lock: ".alerts.lock",
-    when_spoilt: "what is open is sent again, in one message",
-};
 
 /// Held by whoever sends: the daemon, or `alerts deliver`.
 const SENDING_FILE: &str = ".alerts.sending";
 
 /// The file with the alerts.
-#[derive(Clone, Debug)]
-pub struct AlertFile {
-    state: PathBuf,
+pub type AlertFile = StateFile<AlertBook>;
+
+impl StateContent for AlertBook {
+    const NAMES: Names<'static> = Names {
+        file: "alerts.json",
+        lock: ".alerts.lock",
+        when_spoilt: "what is open is sent again, in one message",
+    };
 }
 
 impl AlertFile {
-    /// That of this state directory.
-    pub fn at(state: &Path) -> Self {
-        Self {
-            state: state.to_owned(),
-        }
-    }
-
-    /// Reads it; no alert is open where there is no such file.
-    ///
-    /// # Errors
-    /// When it cannot be read, or is not as it was written.
-    pub fn read(&self) -> io::Result<AlertBook> {
-        seal::read(&self.state, &NAMES)
-    }
-
-    /// Changes it, and waits until that is on the disk. A file that is spoilt is replaced by a new one.
-    ///
-    /// # Errors
-    /// When it cannot be read or written; the old one then stays.
-    pub fn change<T>(&self, change: impl FnOnce(&mut AlertBook) -> T) -> io::Result<T> {
-        seal::change(&self.state, &NAMES, change)
-    }
-
     /// The right to send, until it is dropped; none while somebody else has it.
     ///
     /// # Errors

@@ -5,22 +5,17 @@
 //! how far the copies were proved.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use rustix::fs::FlockOperation;
-use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::copy_journal::directory_of;
-use super::durable;
 use super::last_seen::hash;
 use super::record::Removal;
-use super::seal::{fits, sealed};
+use super::seal::{self, Names};
 use crate::policy::{CopyState, Gap, ManifestNumbers, Series};
 
 /// What is known of the copies of a directory's backups at one destination.
@@ -149,6 +144,9 @@ pub struct KnownManifest {
     pub key: String,
     /// The SHA-256 of its bytes, in hexadecimal digits.
     pub sha256: String,
+    /// The fingerprint of the key that signed it.
+    #[serde(default)]
+    pub signer: String,
 }
 
 impl KnownCopy {
@@ -215,10 +213,15 @@ impl KnownCopies {
         // Of two paths with one hash, neither is the other.
         let known = read(&path(state, destination, directory));
         let known = known.filter(|known| known.directory == directory);
-        known.unwrap_or_else(|| Self {
+        known.unwrap_or_else(|| Self::nothing(directory))
+    }
+
+    /// Nothing, of a directory.
+    fn nothing(directory: &Path) -> Self {
+        Self {
             directory: directory.to_owned(),
             ..Self::default()
-        })
+        }
     }
 
     /// Writes it, wholly or not at all, for whoever holds the destination's lock. What others have proved of
@@ -255,11 +258,17 @@ impl KnownCopies {
         change: impl FnOnce(&mut Self),
     ) -> io::Result<()> {
         let home = directory_of(state, destination)?;
-        let _turn = wait_for_turn(&home.join(TURN))?;
-        let mut known = Self::read(state, destination, directory);
-        change(&mut known);
-        let name = file_name(directory);
-        durable::replace(&home.join(name), sealed(&known)?.as_bytes())
+        let names = Names {
+            file: &file_name(directory),
+            lock: TURN,
+            when_spoilt: "how far copies are proved is known again once they are read",
+        };
+        seal::change(&home, &names, |known: &mut Self| {
+            if known.directory != directory {
+                *known = Self::nothing(directory);
+            }
+            change(known);
+        })
     }
 
     /// What is known of the copies at a destination, of each directory.
@@ -325,30 +334,8 @@ pub fn manifest_cache(state: &Path, destination: &str, directory: &Path) -> Path
     home.join(format!("manifests-{}", hash(directory)))
 }
 
-/// The file that is locked for as long as it takes to change another one here.
+/// The file that is locked while one of these is changed.
 const TURN: &str = "known.lock";
-
-/// So long nobody takes to write one small file.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// Waits until nobody else changes what is known.
-fn wait_for_turn(path: &Path) -> io::Result<File> {
-    let file = durable::open_to_append(path)?;
-    let began = Instant::now();
-    loop {
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(file),
-            Err(Errno::WOULDBLOCK) if began.elapsed() < PATIENCE => {
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            Err(Errno::WOULDBLOCK) => {
-                let message = format!("{} has been locked for too long", path.display());
-                return Err(io::Error::other(message));
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
 
 /// What the names of these files begin with, and how they end.
 const PREFIX: &str = "known-";
@@ -356,8 +343,7 @@ const SUFFIX: &str = ".json";
 
 /// What a file has; none where there is none, or it is not as it was written.
 fn read(path: &Path) -> Option<KnownCopies> {
-    let text = crate::regular_file::read(path).ok()?;
-    fits(&text).then(|| serde_json::from_slice(&text).ok())?
+    seal::parse(&crate::regular_file::read(path).ok()?)
 }
 
 fn file_name(directory: &Path) -> String {
@@ -519,6 +505,7 @@ mod tests {
             manifest: Some(KnownManifest {
                 key: "v1/manifest".to_owned(),
                 sha256: "00".to_owned(),
+                signer: "SHA256:x".to_owned(),
             }),
         };
         KnownCopies {

@@ -4,15 +4,10 @@
 //! `copying/<destination>/store.json` in the state directory. Only a copy run writes it, which has the
 //! destination to itself.
 
-use std::io;
-use std::path::{Path, PathBuf};
-
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::copy_journal::{directory_of, home};
-use super::durable;
-use super::seal::{fits, sealed};
+use super::destination_file::DestinationFile;
 
 /// What is known of a store.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,30 +19,15 @@ pub struct KnownStore {
     pub ignores_conditions: Option<DateTime<Utc>>,
 }
 
+impl DestinationFile for KnownStore {
+    const FILE: &'static str = "store.json";
+
+    fn address(&mut self) -> &mut String {
+        &mut self.address
+    }
+}
+
 impl KnownStore {
-    /// Reads what is known; nothing where there is no such file, it is not as it was written, or it is about
-    /// another address.
-    pub fn read(state: &Path, destination: &str, address: &str) -> Self {
-        let read = || {
-            let text = crate::regular_file::read(&path(state, destination)).ok()?;
-            let known: Self = fits(&text).then(|| serde_json::from_slice(&text).ok())??;
-            (known.address == address).then_some(known)
-        };
-        read().unwrap_or_else(|| Self {
-            address: address.to_owned(),
-            ..Self::default()
-        })
-    }
-
-    /// Writes it, wholly or not at all.
-    ///
-    /// # Errors
-    /// When the file cannot be written; the old one then stands.
-    pub fn write(&self, state: &Path, destination: &str) -> io::Result<()> {
-        let directory = directory_of(state, destination)?;
-        durable::replace(&directory.join(FILE), sealed(self)?.as_bytes())
-    }
-
     /// Takes down whether the store puts nothing under a key that has something, where that is known. Gives
     /// whether that it does not is news.
     pub fn take_in_conditions(&mut self, keeps: Option<bool>, now: DateTime<Utc>) -> bool {
@@ -62,12 +42,6 @@ impl KnownStore {
         }
         !keeps && !was_known
     }
-}
-
-const FILE: &str = "store.json";
-
-fn path(state: &Path, destination: &str) -> PathBuf {
-    home(state, destination).join(FILE)
 }
 
 #[cfg(test)]

@@ -9,8 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::durable;
-use super::seal::{fits, sealed};
+use super::seal;
 use crate::policy::Seen;
 
 const HEAD: &str = "backups-";
@@ -38,10 +37,8 @@ impl LastSeen {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             text => text?,
         };
-        if !fits(&text) {
-            return Err(io::Error::other("it has been changed since it was written"));
-        }
-        let seen: Self = serde_json::from_slice(&text)?;
+        let seen: Self = seal::parse(&text)
+            .ok_or_else(|| io::Error::other("it has been changed since it was written"))?;
         // Of two paths with one hash, neither is the other.
         Ok((seen.directory == directory).then_some(seen))
     }
@@ -59,8 +56,8 @@ impl LastSeen {
                 hash.flatten().is_some_and(|hash| hash.len() == 32)
             });
             let text = is_one.then(|| crate::regular_file::read(&state.join(name)));
-            let text = text.and_then(Result::ok).filter(|text| fits(text));
-            found.extend(text.and_then(|text| serde_json::from_slice::<Self>(&text).ok()));
+            let text = text.and_then(Result::ok);
+            found.extend(text.and_then(|text| seal::parse::<Self>(&text)));
         }
         found.sort_by(|one, other| one.directory.cmp(&other.directory));
         Ok(found)
@@ -75,7 +72,7 @@ impl LastSeen {
         if state.metadata().is_err() {
             return Ok(());
         }
-        durable::replace(&path(state, &self.directory), sealed(self)?.as_bytes())
+        seal::replace(&path(state, &self.directory), self)
     }
 }
 

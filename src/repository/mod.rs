@@ -23,6 +23,7 @@ mod alert_file;
 mod arrival;
 mod catalogue;
 mod copy_journal;
+mod destination_file;
 mod durable;
 mod error;
 mod host_name;
@@ -30,6 +31,7 @@ mod incident;
 mod known_copies;
 mod known_store;
 mod last_seen;
+mod last_signer;
 mod ledger;
 mod lock;
 mod make_directory;
@@ -50,6 +52,7 @@ mod scratch;
 mod seal;
 mod staging;
 mod state;
+mod state_file;
 mod status_put;
 mod sweep;
 mod temporary;
@@ -80,6 +83,7 @@ pub use catalogue::{Catalogue, Entry, Problem};
 pub use copy_journal::{
     CopyJournal, CopyStart, PutVolume, backups_being_copied, copies_under_way, lock_destination,
 };
+pub use destination_file::DestinationFile;
 pub(crate) use error::making_command;
 pub use error::{RepositoryError, advice};
 pub use host_name::host_name;
@@ -89,6 +93,7 @@ pub use known_copies::{
 };
 pub use known_store::KnownStore;
 pub use last_seen::LastSeen;
+pub use last_signer::LastSigner;
 pub use ledger::Ledger;
 pub use lock::{Holder, Lock, LockError};
 pub use make_directory::{Level, Owner, ProvideError, Provided, provide};
@@ -120,6 +125,7 @@ pub use schedules_in_force::{InForce, SchedulesInForce};
 pub use scratch::ScratchNote;
 pub use staging::{Checked, Staging};
 pub use state::{Check, Drilled, Fault, Pin, State, Unchecked, Unreadable};
+pub use state_file::{StateContent, StateFile};
 pub use status_put::StatusPut;
 pub use sweep::Swept;
 

@@ -68,6 +68,14 @@ impl Slug {
 }
 
 impl Stem {
+    /// The same without the reason: so the copies of a backup are called in keys, where it is left out.
+    pub fn without_slug(&self) -> Self {
+        Self {
+            slug: None,
+            ..self.clone()
+        }
+    }
+
     /// Where a file of the backup is in a directory once it is published.
     pub(super) fn file(&self, directory: &Path, role: Role) -> PathBuf {
         directory.join(format!("{self}{}", role.suffix()))

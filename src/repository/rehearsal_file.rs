@@ -3,47 +3,19 @@
 //! `rehearsals.json`, replaced as a whole. When it is lost, the clock of each destination starts at the oldest copy
 //! that is there, and the recipients of the newest copy are the known ones.
 
-use std::io;
-use std::path::{Path, PathBuf};
-
-use super::seal::{self, Names};
+use super::seal::Names;
+use super::state_file::{StateContent, StateFile};
 use crate::policy::RehearsalBook;
 
-const NAMES: Names = Names {
-    file: "rehearsals.json",
-    lock: ".rehearsals.lock",
-    when_spoilt: "the next rehearsal is due as if there had been none",
-};
-
 /// The file with the rehearsals.
-#[derive(Clone, Debug)]
-pub struct RehearsalFile {
-    state: PathBuf,
-}
+pub type RehearsalFile = StateFile<RehearsalBook>;
 
-impl RehearsalFile {
-    /// That of this state directory.
-    pub fn at(state: &Path) -> Self {
-        Self {
-            state: state.to_owned(),
-        }
-    }
-
-    /// Reads it; nothing is known where there is no such file.
-    ///
-    /// # Errors
-    /// When it cannot be read, or is not as it was written.
-    pub fn read(&self) -> io::Result<RehearsalBook> {
-        seal::read(&self.state, &NAMES)
-    }
-
-    /// Changes it, and waits until that is on the disk. A file that is spoilt is replaced by a new one.
-    ///
-    /// # Errors
-    /// When it cannot be read or written; the old one then stays.
-    pub fn change<T>(&self, change: impl FnOnce(&mut RehearsalBook) -> T) -> io::Result<T> {
-        seal::change(&self.state, &NAMES, change)
-    }
+impl StateContent for RehearsalBook {
+    const NAMES: Names<'static> = Names {
+        file: "rehearsals.json",
+        lock: ".rehearsals.lock",
+        when_spoilt: "the next rehearsal is due as if there had been none",
+    };
 }
 
 #[cfg(test)]

@@ -8,9 +8,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::durable;
 use super::last_seen::hash;
-use super::seal::{fits, sealed};
+use super::seal;
 use crate::policy::RowHistory;
 
 /// What is remembered of a directory of backups.
@@ -27,7 +26,7 @@ impl RowMemory {
     /// was written.
     pub fn read(state: &Path, directory: &Path) -> Option<Self> {
         let text = crate::regular_file::read(&path(state, directory)).ok()?;
-        let memory: Self = fits(&text).then(|| serde_json::from_slice(&text).ok())??;
+        let memory: Self = seal::parse(&text)?;
         // Of two paths with one hash, neither is the other.
         (memory.directory == directory).then_some(memory)
     }
@@ -40,7 +39,7 @@ impl RowMemory {
         if state.metadata().is_err() {
             return Ok(());
         }
-        durable::replace(&path(state, &self.directory), sealed(self)?.as_bytes())
+        seal::replace(&path(state, &self.directory), self)
     }
 }
 

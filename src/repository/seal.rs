@@ -1,8 +1,10 @@
 //! The seal of a small JSON file: a checksum as its last member, of every byte before it, so that
 //! whatever has changed in it since it was written is seen.
 
+use std::fs::{File, TryLockError};
 use std::io;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use memchr::memmem;
 use serde::Serialize;
@@ -12,9 +14,9 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::durable;
 
 /// What a sealed file in the state directory is called.
-pub(super) struct Names {
+pub struct Names<'a> {
     /// The file.
-    pub(super) file: &'static str,
+    pub(super) file: &'a str,
     /// The file that is locked while it is changed.
     pub(super) lock: &'static str,
     /// What it means that the file is spoilt, for the log.
@@ -25,16 +27,31 @@ pub(super) struct Names {
 ///
 /// # Errors
 /// When it cannot be read, or is not as it was written.
-pub(super) fn read<T: DeserializeOwned + Default>(state: &Path, names: &Names) -> io::Result<T> {
+pub(super) fn read<T: DeserializeOwned + Default>(
+    state: &Path,
+    names: &Names<'_>,
+) -> io::Result<T> {
     let text = match crate::regular_file::read(&state.join(names.file)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(T::default()),
         text => text?,
     };
-    if !fits(&text) {
+    parse(&text).ok_or_else(|| {
         let message = format!("{} has been changed since it was written", names.file);
-        return Err(io::Error::new(io::ErrorKind::InvalidData, message));
-    }
-    Ok(serde_json::from_slice(&text)?)
+        io::Error::new(io::ErrorKind::InvalidData, message)
+    })
+}
+
+/// What the text of a sealed file has; none where it is not as it was written.
+pub(super) fn parse<T: DeserializeOwned>(text: &[u8]) -> Option<T> {
+    fits(text).then(|| serde_json::from_slice(text).ok())?
+}
+
+/// Writes a sealed file, wholly or not at all, and waits until that is on the disk.
+///
+/// # Errors
+/// When it cannot be written; the old one then stays.
+pub(super) fn replace<T: Serialize>(path: &Path, content: &T) -> io::Result<()> {
+    durable::replace(path, sealed(content)?.as_bytes())
 }
 
 /// Changes a sealed file, and waits until that is on the disk. One that is spoilt is replaced by a new
@@ -44,7 +61,7 @@ pub(super) fn read<T: DeserializeOwned + Default>(state: &Path, names: &Names) -
 /// When it cannot be read or written; the old one then stays.
 pub(super) fn change<T, R>(
     state: &Path,
-    names: &Names,
+    names: &Names<'_>,
     change: impl FnOnce(&mut T) -> R,
 ) -> io::Result<R>
 where
@@ -53,9 +70,7 @@ where
     if !state.is_dir() {
         durable::create_directory(state)?;
     }
-    let lock = durable::open_to_append(&state.join(names.lock))?;
-    // Held for the blink of an eye, so it is waited for.
-    lock.lock()?;
+    let _turn = wait_for_turn(&state.join(names.lock))?;
     let before: Option<T> = match read(state, names) {
         Err(error) if error.kind() == io::ErrorKind::InvalidData => {
             tracing::warn!("{error}; {}", names.when_spoilt);
@@ -66,9 +81,31 @@ where
     let mut content = before.clone().unwrap_or_default();
     let result = change(&mut content);
     if before.as_ref() != Some(&content) {
-        durable::replace(&state.join(names.file), sealed(&content)?.as_bytes())?;
+        replace(&state.join(names.file), &content)?;
     }
     Ok(result)
+}
+
+/// So long nobody takes to write one small file.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Waits until nobody else changes what this file guards.
+fn wait_for_turn(path: &Path) -> io::Result<File> {
+    let file = durable::open_to_append(path)?;
+    let began = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if began.elapsed() < PATIENCE => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            Err(TryLockError::WouldBlock) => {
+                let message = format!("{} has been locked for too long", path.display());
+                return Err(io::Error::other(message));
+            }
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
 }
 
 /// What ends the file behind the checksum.

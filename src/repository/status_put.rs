@@ -3,16 +3,11 @@
 //! `copying/<destination>/status.json` in the state directory. Only the service writes it. Its loss costs one
 //! state more.
 
-use std::io;
-use std::path::{Path, PathBuf};
-
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::copy_journal::{directory_of, home};
-use super::durable;
+use super::destination_file::DestinationFile;
 use super::known_copies::CopyFailure;
-use super::seal::{fits, sealed};
 use crate::policy::LastStatus;
 
 /// What is known of the states that were put.
@@ -34,30 +29,15 @@ pub struct StatusPut {
     pub tidied: Option<DateTime<Utc>>,
 }
 
+impl DestinationFile for StatusPut {
+    const FILE: &'static str = "status.json";
+
+    fn address(&mut self) -> &mut String {
+        &mut self.address
+    }
+}
+
 impl StatusPut {
-    /// Reads what is known; nothing where there is no such file, it is not as it was written, or it is about
-    /// another address.
-    pub fn read(state: &Path, destination: &str, address: &str) -> Self {
-        let read = || {
-            let text = crate::regular_file::read(&path(state, destination)).ok()?;
-            let known: Self = fits(&text).then(|| serde_json::from_slice(&text).ok())??;
-            (known.address == address).then_some(known)
-        };
-        read().unwrap_or_else(|| Self {
-            address: address.to_owned(),
-            ..Self::default()
-        })
-    }
-
-    /// Writes it, wholly or not at all.
-    ///
-    /// # Errors
-    /// When the file cannot be written; the old one then stands.
-    pub fn write(&self, state: &Path, destination: &str) -> io::Result<()> {
-        let directory = directory_of(state, destination)?;
-        durable::replace(&directory.join(FILE), sealed(self)?.as_bytes())
-    }
-
     /// A state was put.
     pub fn succeed(&mut self, last: LastStatus) {
         (self.last, self.failure, self.tried) = (Some(last), None, None);
@@ -73,12 +53,6 @@ impl StatusPut {
         self.tried = Some(now);
         since.is_none()
     }
-}
-
-const FILE: &str = "status.json";
-
-fn path(state: &Path, destination: &str) -> PathBuf {
-    home(state, destination).join(FILE)
 }
 
 #[cfg(test)]

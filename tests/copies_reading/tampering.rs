@@ -47,7 +47,7 @@ impl Reader {
             source: CopySource {
                 label: "far".to_owned(),
                 store: Arc::new(store),
-                trusted: TrustedSigners::default().with_own("db1", &signer),
+                trusted: TrustedSigners::default().with_own("db1", signer.public()),
             },
             identities,
             place: Place::new("db1", "main", "app").unwrap(),

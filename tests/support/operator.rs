@@ -145,6 +145,11 @@ impl Operator {
         self.environment.insert(name.to_owned(), value.to_string());
     }
 
+    /// Takes a variable out of the environment.
+    pub(crate) fn unset_variable(&mut self, name: &str) {
+        self.environment.remove(name);
+    }
+
     fn write_configuration(&self) {
         let mut text = String::new();
         for (key, value) in &self.settings {

@@ -49,13 +49,19 @@ nightly_copy() {
     inside cat /root/identity.txt >"$group_directory/identity.txt"
     inside rm /root/identity.txt
     inside sh -c 'umask 077 && echo hunter2hunter2hunter2 >/root/s3-secret-key'
+    # So is the key that signs.
+    rm --force "$group_directory"/copies-signer*
+    ssh-keygen -q -t ed25519 -N '' -f "$group_directory/copies-signer"
+    inside sh -c 'umask 077 && cat >/root/copies-signer' <"$group_directory/copies-signer"
     drop_in store <<<'[Service]
-LoadCredential=s3-secret-key:/root/s3-secret-key'
+LoadCredential=s3-secret-key:/root/s3-secret-key
+LoadCredential=copies-signer:/root/copies-signer'
     configure <<<"name = \"db1\"
 database = \"productivity_tracker\"
 timezone = \"UTC\"
 [encryption]
 recipients = [\"$recipient\"]
+signer_credential = \"copies-signer\"
 [destinations.offsite]
 url = \"s3://backups/db\"
 endpoint = \"http://127.0.0.1:8333\"
@@ -77,7 +83,11 @@ schedule = \"$(once_soon)\""
     expect_status 78 "list without the credential" inside pgbackupd list --from offsite
     expect_text "the way out" "$output" "hint:"
     inside pgbackupd key show --json | jq --raw-output .signer.fingerprint >"$group_directory/signer"
-    expect_text "the fingerprint" "$(<"$group_directory/signer")" "^SHA256:"
+    expect_equal "the fingerprint" "$(<"$group_directory/signer")" \
+        "$(ssh-keygen -lf "$group_directory/copies-signer.pub" | cut --delimiter=' ' --fields=2)"
+    expect_status 1 "look for a key in the state directory" inside test -e /var/lib/pgbackupd/signer
+    expect_status 78 "copy without the credential" inside pgbackupd copy
+    expect_text "the way out" "$output" "LoadCredential=copies-signer:"
 }
 scenario "the nightly backup is encrypted, copied to a store and read back there, with a credential of systemd's" nightly_copy
 

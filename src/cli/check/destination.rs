@@ -14,7 +14,7 @@ use crate::cli::table::{Column, Table};
 use crate::cli::wrap::wrapped;
 use crate::config::{DestinationSettings, Plan};
 use crate::destination;
-use crate::jobs::{CheckedDestination, DestinationCheck, JobError, check_destination, own_signer};
+use crate::jobs::{CheckedDestination, DestinationCheck, JobError, check_destination, own_name};
 use crate::policy::protection::{
     Check, CheckedRow, Holds, Level, Reach, ReachKind, Verdict, longest_days,
 };
@@ -98,8 +98,7 @@ pub(super) async fn run(
     };
     let session = Session::new(env, loaded);
     let (settings, longest) = settings(&session, &args.destination, is_address)?;
-    let own = own_signer(&session.context, session.plan());
-    let (host, _) = own.map_err(|error| session.failure(&error))?;
+    let host = own_name(&session.context).map_err(|error| session.failure(&error))?;
     let store = destination::open(&settings, &env.source.environment)
         .map_err(|error| session.failure(&JobError::from(error)))?;
     let backups = backups(session.plan());

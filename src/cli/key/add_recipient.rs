@@ -9,7 +9,6 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::at_destination;
-use super::host::HostKeys;
 use crate::cli::env::CommandEnv;
 use crate::cli::failure::{Failure, FailureKind, together};
 use crate::cli::identities;
@@ -19,7 +18,7 @@ use crate::cli::wrap::wrapped;
 use crate::config::Destination;
 use crate::copies::{COPY_FORMAT, Copy, CopyFact, Document, FactKind, Identities, Place, Signer};
 use crate::destination::Store;
-use crate::jobs::{JobError, Stop};
+use crate::jobs::{JobError, OwnHost, Stop};
 use crate::recipient::Recipient;
 
 /// Let a further recipient open the copies that are there already.
@@ -99,11 +98,11 @@ pub(super) async fn run(
     let session = Session::new(env, env.load()?);
     let destinations = at_destination::destinations(&session, args.from.as_deref())?;
     let identities = identities::read(&args.identity, env.interrupt).await?;
-    let keys = HostKeys::read(&session)?;
-    let signer = keys.signer.as_ref().map_err(Clone::clone)?;
+    let (own, signer) =
+        OwnHost::to_sign(&session.context).map_err(|error| session.failure(&error))?;
     let adding = Adding {
         session: &session,
-        signer,
+        signer: &signer,
         recipient: &recipient,
         identities: &identities,
     };
@@ -113,7 +112,7 @@ pub(super) async fn run(
     };
     let mut failures = Vec::new();
     for destination in destinations {
-        match adding.at(destination, &keys).await {
+        match adding.at(destination, &own).await {
             Ok(one) => added.destinations.push(one),
             Err(failure) => failures.push(failure),
         }
@@ -142,11 +141,11 @@ impl Adding<'_> {
     async fn at(
         &self,
         destination: &Destination,
-        keys: &HostKeys<'_>,
+        own: &OwnHost,
     ) -> Result<AddedAtDestination, Failure> {
         let store = at_destination::open(self.session, destination)?;
         let catalogues =
-            at_destination::catalogues(self.session, destination, &*store, keys).await?;
+            at_destination::catalogues(self.session, destination, &*store, own).await?;
         let mut added = AddedAtDestination {
             name: destination.name.clone(),
             added: 0,

@@ -1,6 +1,5 @@
 //! This host's copies at its destinations, as far as they are trusted.
 
-use super::host::HostKeys;
 use crate::cli::failure::{Failure, FailureKind};
 use crate::cli::session::Session;
 use crate::config::Destination;
@@ -9,7 +8,7 @@ use crate::copies::{
     read_catalogue,
 };
 use crate::destination::{self, DestinationError, Store};
-use crate::jobs::{JobError, Stop};
+use crate::jobs::{JobError, OwnHost, Stop};
 use crate::repository::AdoptedSigners;
 
 /// Why an identity does not open a copy.
@@ -59,12 +58,12 @@ pub(super) async fn catalogues(
     session: &Session<'_>,
     destination: &Destination,
     store: &dyn Store,
-    keys: &HostKeys<'_>,
+    own: &OwnHost,
 ) -> Result<Vec<(Place, Catalogue)>, Failure> {
-    let trusted = trusted(session, destination, keys);
+    let trusted = trusted(session, destination, own);
     let read = async {
         let mut found = Vec::new();
-        for place in places(store, &keys.host).await? {
+        for place in places(store, &own.name).await? {
             let catalogue = read_catalogue(store, &place, &trusted, None).await?;
             found.push((place, catalogue));
         }
@@ -79,15 +78,8 @@ pub(super) async fn catalogues(
 
 /// Whose copies count: this host's own, those of keys that it has adopted, and those of the configuration's
 /// signers.
-fn trusted(
-    session: &Session<'_>,
-    destination: &Destination,
-    keys: &HostKeys<'_>,
-) -> TrustedSigners {
-    let mut trusted = TrustedSigners::default();
-    if let Ok(signer) = &keys.signer {
-        trusted = trusted.with_own(&keys.host, signer);
-    }
+fn trusted(session: &Session<'_>, destination: &Destination, own: &OwnHost) -> TrustedSigners {
+    let mut trusted = own.trusted();
     match AdoptedSigners::read(&session.context.state_directory, &destination.name) {
         Ok(adopted) => trusted = trusted.with_allowed(&adopted.lines()),
         Err(error) => tracing::warn!("copies by adopted keys do not count: {error}"),

@@ -7,7 +7,6 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::at_destination;
-use super::host::HostKeys;
 use crate::cli::env::CommandEnv;
 use crate::cli::failure::{Failure, FailureKind, together};
 use crate::cli::identities;
@@ -16,6 +15,7 @@ use crate::cli::session::Session;
 use crate::cli::wrap::wrapped;
 use crate::config::Destination;
 use crate::copies::{Copy, Identities, Place};
+use crate::jobs::{JobError, OwnHost};
 
 /// Check which copies an identity opens.
 ///
@@ -78,10 +78,14 @@ pub(super) async fn run(
     let session = Session::new(env, env.load()?);
     let destinations = at_destination::destinations(&session, args.from.as_deref())?;
     let identities = identities::read(&args.identity, env.interrupt).await?;
-    let keys = HostKeys::look(&session)?;
-    if let Err(failure) = &keys.signer {
-        tracing::warn!("copies of this host's own are not recognised: {failure}");
-    }
+    let own = match OwnHost::look(&session.context) {
+        Err(error @ JobError::Signer(_)) => {
+            tracing::warn!("copies of this host's own are not recognised: {error}");
+            OwnHost::without_keys(&session.context)
+        }
+        own => own,
+    };
+    let own = own.map_err(|error| session.failure(&error))?;
     let mut checked = CheckedIdentity {
         identities: identities
             .recipients()
@@ -91,7 +95,7 @@ pub(super) async fn run(
     };
     let mut failures = Vec::new();
     for destination in destinations {
-        match check(&session, destination, &keys, &identities).await {
+        match check(&session, destination, &own, &identities).await {
             Ok(one) => checked.destinations.push(one),
             Err(failure) => failures.push(failure),
         }
@@ -108,11 +112,11 @@ pub(super) async fn run(
 async fn check(
     session: &Session<'_>,
     destination: &Destination,
-    keys: &HostKeys<'_>,
+    own: &OwnHost,
     identities: &Identities,
 ) -> Result<CheckedDestination, Failure> {
     let store = at_destination::open(session, destination)?;
-    let catalogues = at_destination::catalogues(session, destination, &*store, keys).await?;
+    let catalogues = at_destination::catalogues(session, destination, &*store, own).await?;
     let mut checked = CheckedDestination {
         name: destination.name.clone(),
         copies: Vec::new(),

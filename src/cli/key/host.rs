@@ -1,15 +1,11 @@
 //! This host's keys: its name at the destinations, its signer, and the recipients of its copies.
 
-use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
 
 use crate::cli::failure::{Failure, FailureKind};
 use crate::cli::session::Session;
-use crate::copies::{Signer, SignerError};
-use crate::identity;
-use crate::jobs::SIGNER;
+use crate::copies::{PublicSigner, SignerError};
+use crate::jobs::{JobError, NoSigner, SignerPlace, public_signer, signer_place, signing_key};
 use crate::recipient::Recipient;
 use crate::repository::host_name;
 
@@ -17,10 +13,10 @@ use crate::repository::host_name;
 pub(super) struct HostKeys<'a> {
     /// Its name in keys.
     pub(super) host: String,
-    /// The file of the signing key.
-    pub(super) signer_file: PathBuf,
-    /// The signing key, made if there was none.
-    pub(super) signer: Result<Signer, Failure>,
+    /// Where the signing key is from.
+    pub(super) signer_place: SignerPlace,
+    /// The public half of the signing key, which was made if there was none.
+    pub(super) signer: Result<PublicSigner, Failure>,
     /// To whom copies are encrypted.
     pub(super) recipients: &'a [Recipient],
 }
@@ -31,82 +27,56 @@ impl<'a> HostKeys<'a> {
     /// # Errors
     /// When the host's name is neither configured nor can be kept.
     pub(super) fn read(session: &'a Session<'_>) -> Result<Self, Failure> {
-        let plan = session.plan();
-        let state = &plan.daemon.state_directory;
+        let context = &session.context;
         // It makes the state directory, too.
-        let kept = host_name(state);
-        let host = match &plan.name {
+        let kept = host_name(&context.state_directory);
+        let host = match &context.name {
             Some(name) => name.clone(),
             None => kept.map_err(|error| {
                 let message = format!("the host's name is not known yet: {error}{}", as_service());
                 Failure::new(FailureKind::CannotCreate, message)
             })?,
         };
-        let signer_file = state.join(SIGNER);
-        let signer = if is_ours(state) {
-            Signer::open_or_create(&signer_file)
-        } else {
-            // The service could not read what root has made.
-            Signer::open(&signer_file)
+        let signer = match signing_key(context) {
+            Ok(signer) => Ok(signer.public().clone()),
+            // A credential that is the service's alone.
+            Err(error @ NoSigner::Configured(_)) => match public_signer(context) {
+                Ok(Some(known)) => Ok(known),
+                _ => Err(error),
+            },
+            Err(error) => Err(error),
         };
         Ok(Self {
             host,
-            signer: signer.map_err(|error| signer_failure(&error, state)),
-            signer_file,
-            recipients: &plan.recipients,
+            signer_place: signer_place(context),
+            signer: signer.map_err(|error| signer_failure(session, error)),
+            recipients: &session.plan().recipients,
         })
     }
 }
 
-impl<'a> HostKeys<'a> {
-    /// The same for a command that only reads: nothing is made.
-    ///
-    /// # Errors
-    /// When the host's name cannot be read.
-    pub(super) fn look(session: &'a Session<'_>) -> Result<Self, Failure> {
-        let plan = session.plan();
-        let state = &plan.daemon.state_directory;
-        let host = match &plan.name {
-            Some(name) => name.clone(),
-            None if state.is_dir() => host_name(state).map_err(|error| {
-                let message = format!("the host's name is not known yet: {error}{}", as_service());
-                Failure::new(FailureKind::Unavailable, message)
-            })?,
-            None => identity::host_name(),
-        };
-        let signer_file = state.join(SIGNER);
-        Ok(Self {
-            host,
-            signer: Signer::open(&signer_file).map_err(|error| signer_failure(&error, state)),
-            signer_file,
-            recipients: &plan.recipients,
-        })
-    }
-}
-
-/// Whether what this process makes in a directory is for the directory's owner.
-fn is_ours(directory: &Path) -> bool {
-    let me = rustix::process::geteuid();
-    !me.is_root() || fs::metadata(directory).is_ok_and(|metadata| metadata.uid() == 0)
-}
-
-fn signer_failure(error: &SignerError, state: &Path) -> Failure {
-    let hint = match error {
+fn signer_failure(session: &Session<'_>, error: NoSigner) -> Failure {
+    let NoSigner::InState { source, .. } = &error else {
+        return session.failure(&JobError::from(error));
+    };
+    let state = &session.context.state_directory;
+    let hint = match source {
         // Packages leave it to systemd.
         SignerError::File { .. } if matches!(state.try_exists(), Ok(false)) => {
             "\nhint: the service makes this directory when it starts: `systemctl start pgbackupd`"
         }
-        SignerError::File { source, .. } => match source.kind() {
-            io::ErrorKind::PermissionDenied | io::ErrorKind::NotFound => as_service(),
-            _ => "",
-        },
-        SignerError::Unusable(_) => {
-            "\nhint: move the file away, and a new key is made; copies by the old one are then trusted by \
-             trusted_signers only"
+        SignerError::File { source, .. }
+            if matches!(
+                source.kind(),
+                io::ErrorKind::PermissionDenied | io::ErrorKind::NotFound
+            ) =>
+        {
+            as_service()
         }
-        _ => "",
+        SignerError::File { .. } | SignerError::Exposed { .. } | SignerError::Sign(_) => "",
+        SignerError::Unusable(_) => return session.failure(&JobError::from(error)),
     };
-    Failure::new(FailureKind::CannotCreate, format!("{error}{hint}"))
+    Failure::new(FailureKind::CannotCreate, format!("{source}{hint}"))
 }
 
 /// The way out where it takes the service's user.

@@ -13,11 +13,13 @@ use crate::cli::failure::Failure;
 use crate::cli::report::{self, one_line};
 use crate::cli::session::Session;
 use crate::cli::wrap::wrapped;
+use crate::jobs::SignerPlace;
 use crate::repository::AdoptedSigners;
 
 /// Show this host's name and signer, and whom copies are encrypted to.
 ///
-/// Nothing of it is secret. The signer is made at its first use, in the state directory.
+/// Nothing of it is secret. The signer is made at its first use, in the state directory, unless the configuration
+/// names one.
 #[derive(Clone, Debug, clap::Args)]
 pub(in crate::cli) struct Args {}
 
@@ -28,8 +30,10 @@ pub(in crate::cli) struct ShownKeys {
     host: String,
     /// The signing key; null if it cannot be read or made.
     signer: Option<ShownSigner>,
-    /// The file of the signing key.
-    signer_file: PathBuf,
+    /// The file of the signing key; null if it is a credential.
+    signer_file: Option<PathBuf>,
+    /// The credential that has the signing key; null if it is a file.
+    signer_credential: Option<String>,
     /// The recipients, in the order of the configuration.
     recipients: Vec<ShownRecipient>,
     /// Former signing keys whose copies were adopted as this host's own.
@@ -78,16 +82,21 @@ pub(super) fn run(_: &Args, env: &CommandEnv<'_>, out: &mut dyn Write) -> Result
     let keys = HostKeys::read(&session)?;
     let adopted = adopted(&session);
     if env.json {
+        let (signer_file, signer_credential) = match keys.signer_place.clone() {
+            SignerPlace::State(path) | SignerPlace::File(path) => (Some(path), None),
+            SignerPlace::Credential(name) => (None, Some(name)),
+        };
         let shown = ShownKeys {
             signer: keys.signer.as_ref().ok().map(|signer| ShownSigner {
                 fingerprint: signer.fingerprint(),
-                public_key: signer.public_line(),
+                public_key: signer.line(),
                 allowed_signers: signer.allowed_signers_line(&keys.host),
             }),
             recipients: recipients(&keys),
             adopted,
             host: keys.host,
-            signer_file: keys.signer_file,
+            signer_file,
+            signer_credential,
         };
         report::json(&shown, out)?;
     } else {
@@ -136,7 +145,7 @@ fn print(
     writeln!(out, "host:    {}", one_line(&keys.host))?;
     if let Ok(signer) = &keys.signer {
         writeln!(out, "signer:  {}", signer.fingerprint())?;
-        writeln!(out, "         {}", keys.signer_file.display())?;
+        writeln!(out, "         {}", keys.signer_place)?;
     }
     match keys.recipients {
         [] => wrapped(

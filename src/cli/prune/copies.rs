@@ -22,7 +22,7 @@ use crate::cli::wrap::item;
 use crate::copies::Place;
 use crate::display::{option, rough_span, shell_word};
 use crate::jobs::{
-    BackupDirectory, CopyRequest, CopySource, HostPrunePlan, HostPruneRequest, own_signer,
+    BackupDirectory, CopyRequest, CopySource, HostPrunePlan, HostPruneRequest, own_name,
     plan_host_prune, prune_copies, prune_host, signer_lines, signers_there,
 };
 use crate::policy::{ClockTrust, Rules};
@@ -201,8 +201,8 @@ async fn of_a_host(
         ));
     }
     if !args.from.is_address() {
-        let own = own_signer(&session.context, session.plan());
-        if own.map_err(|error| session.failure(&error))?.0 == host {
+        let own = own_name(&session.context).map_err(|error| session.failure(&error))?;
+        if own == host {
             return Err(Failure::usage(format!(
                 "{} is this host: its copies are kept by the configured rules\nhint: leave out --host and the rules",
                 one_line(host)

@@ -9,16 +9,16 @@ use serde::Serialize;
 use super::Args;
 use crate::cli::env::CommandEnv;
 use crate::cli::failure::{Failure, FailureKind, damage_first, together};
+use crate::cli::own_copies::OwnCopies;
 use crate::cli::report;
 use crate::cli::session::Session;
 use crate::copies::{Catalogue, Copy, Identities, Place};
 use crate::display::joined_lines;
 use crate::jobs::{
-    CopiesThere, CopyProven, CopySource, JobErrorKind, WhichCopy, choose_copy, copies_there,
-    known_at, note_proofs, verify_copy,
+    CopiesThere, CopyProven, CopySource, JobErrorKind, OwnCopy, WhichCopy, choose_copy,
+    copies_there, verify_copy,
 };
 use crate::policy::CopyState;
-use crate::repository::KnownCopies;
 
 /// What `verify --from --json` prints for each database, in a list.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -70,6 +70,10 @@ pub(super) async fn run(
     let identities = args.identity.read(env.interrupt).await?;
     let open = args.from.open(&session)?;
     let places = args.from.places(&session, &open, &args.databases).await?;
+    let own = OwnCopies::of(&session, &open, &places).unwrap_or_else(|failure| {
+        tracing::warn!("nothing that is found out is put on record: {failure}");
+        OwnCopies::unknown(&open)
+    });
     let verifying = Verifying {
         session: &session,
         source: &open.source,
@@ -87,14 +91,12 @@ pub(super) async fn run(
             continue;
         }
         let chosen = verifying.choose(args, &there).await?;
-        let destination = args.from.destination(session.plan());
-        let state = &session.context.state_directory;
-        let known = destination.and_then(|one| known_at(state, one, place));
+        let own = own.of_place(&session, place);
         let mut copies = Vec::new();
         for copy in chosen {
             let verified = verifying.verify(&copy, &mut failures).await;
-            if let (Some(destination), Some(known)) = (destination, &known) {
-                note(state, (&destination.name, known), (&copy, &verified));
+            if let Some(own) = &own {
+                note(&session.context.state_directory, own, (&copy, &verified));
             }
             if !env.json {
                 print(&place.database, &verified, out)?;
@@ -194,18 +196,15 @@ impl Verifying<'_> {
 
 /// Records what was found out about a copy of this host's own, so that `status` knows of it. Whoever may not
 /// write there has verified it all the same.
-fn note(
-    state: &Path,
-    (destination, known): (&str, &KnownCopies),
-    (copy, verified): (&Copy, &VerifiedCopy),
-) {
+fn note(state: &Path, own: &OwnCopy<'_>, (copy, verified): (&Copy, &VerifiedCopy)) {
     let result = match (verified.state, &verified.message) {
         (Some(state), _) => Ok(state),
         (None, Some(message)) if verified.damaged => Err(joined_lines(message)),
         (None, _) => return,
     };
     let proof = CopyProven::now(copy, result);
-    if let Err(error) = note_proofs(state, (destination, &known.directory), &[proof]) {
+    let directory = own.directory.repository.directory();
+    if let Err(error) = proof.record(state, (own.destination, directory)) {
         tracing::warn!(
             "what was found out could not be written to {}, so that status does not know of it: {error}",
             state.display()

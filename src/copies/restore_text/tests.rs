@@ -59,7 +59,7 @@ fn restore(is_encrypted: bool) {
 
     let script = commands()
         .replace("v1/HOST/SERVER/DATABASE/STEM.RUN.TRY.json", key.as_str())
-        .replace("SIGNER", &host.signer.public_line())
+        .replace("SIGNER", &host.signer.public().line())
         .replace("HOST", "db1")
         .replace("-i KEY", "-i key.txt");
     // Step 4 is for encrypted copies.

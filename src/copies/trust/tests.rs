@@ -39,18 +39,18 @@ fn who_is_trusted_and_for_what() {
         Err(Untrusted::Unknown(fingerprint.clone()))
     );
     assert_eq!(
-        judge(&nobody().with_own("db1", &signer), &signer),
+        judge(&nobody().with_own("db1", signer.public()), &signer),
         Ok(TrustedBy::Own)
     );
     assert_eq!(
-        judge(&nobody().with_own("db2", &signer), &signer),
+        judge(&nobody().with_own("db2", signer.public()), &signer),
         Err(Untrusted::OtherHost {
             fingerprint: fingerprint.clone(),
             host: "db1".to_owned()
         })
     );
     assert_eq!(
-        judge(&nobody().with_own("db1", &signer), &other),
+        judge(&nobody().with_own("db1", signer.public()), &other),
         Err(Untrusted::Unknown(other.fingerprint()))
     );
     let by_fingerprint = nobody().with_fingerprint(&fingerprint).unwrap();
@@ -94,20 +94,20 @@ fn a_line_trusts_for_its_hosts_its_namespaces_and_its_time() {
             true,
         ),
     ] {
-        let text = format!("# ours\n\n{start} {} a comment\n", signer.public_line());
+        let text = format!("# ours\n\n{start} {} a comment\n", signer.public().line());
         let trusted = TrustedSigners::default()
             .with_allowed_signers(&text)
             .unwrap();
         let judged = judge(&trusted, &signer);
         assert_eq!(judged.is_ok(), is_trusted, "{start}: {judged:?}");
     }
-    let line = signer.allowed_signers_line("db1");
+    let line = signer.public().allowed_signers_line("db1");
     let trusted = TrustedSigners::default()
         .with_allowed_signers(&line)
         .unwrap();
     assert_eq!(judge(&trusted, &signer), Ok(TrustedBy::AllowedSigner));
     // Any line is enough.
-    let two = format!("db2 {0}\ndb1 {0}", signer.public_line());
+    let two = format!("db2 {0}\ndb1 {0}", signer.public().line());
     let trusted = TrustedSigners::default()
         .with_allowed_signers(&two)
         .unwrap();
@@ -117,7 +117,7 @@ fn a_line_trusts_for_its_hosts_its_namespaces_and_its_time() {
 #[test]
 fn a_line_that_is_not_understood_is_an_error_with_its_number() {
     let (_directory, signer) = signer();
-    let key = signer.public_line();
+    let key = signer.public().line();
     for (line, reason) in [
         (key.clone(), "expected principals"),
         (
@@ -233,7 +233,7 @@ fn ssh_keygen_verifies_what_is_signed_here_and_nothing_else() {
     }
     let (directory, signer) = signer();
     let write = |name: &str, text: String| fs::write(directory.path().join(name), text).unwrap();
-    write("allowed", signer.allowed_signers_line("db1"));
+    write("allowed", signer.public().allowed_signers_line("db1"));
     write("sig", signer.sign(DOCUMENT).unwrap());
     let tools = Tools(directory);
     let verify = |host: &str, namespace: &str, input: &[u8]| {
@@ -257,7 +257,7 @@ fn what_ssh_keygen_signs_is_verified_here_if_the_key_is_an_ed25519_one() {
     tools.make_key("own", "-t ed25519 -C somebody -N ");
     let own = Signer::open(&path("own")).unwrap();
     let public = fs::read_to_string(path("own.pub")).unwrap();
-    assert!(public.starts_with(&own.public_line()));
+    assert!(public.starts_with(&own.public().line()));
     let signature = tools.sign("own");
     let trusted = TrustedSigners::default()
         .with_allowed_signers(&format!("db* {public}"))

@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use secrecy::{ExposeSecret as _, SecretString};
-use ssh_key::PrivateKey;
 use tokio::io::AsyncReadExt as _;
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::sync::watch;
@@ -23,6 +22,7 @@ use crate::destination::error::DestinationErrorKind;
 use crate::display::shell_word;
 use crate::mask::mask;
 use crate::secret_file::FileMode;
+use crate::ssh_private_key::{KeyFault, KeyUse};
 
 /// What of our environment ssh gets: its agent, and no secret.
 const PASSED_ON: [&str; 6] = ["PATH", "HOME", "USER", "LOGNAME", "SSH_AUTH_SOCK", "TZ"];
@@ -308,30 +308,17 @@ impl IdentityFile {
     }
 }
 
-/// Refuses what is no secret key: ssh would only say that it was not let in.
+/// Refuses what is no private key: ssh would only say that it was not let in.
 fn check_key(source: &PasswordSource, text: &str) -> Result<(), String> {
+    let Some(fault) = KeyFault::of(text, KeyUse::LogIn) else {
+        return Ok(());
+    };
     let name = match source {
         PasswordSource::File(path) => path.display().to_string(),
         PasswordSource::Credential(name) => format!("the credential {name:?}"),
         PasswordSource::Inline(_) => "the setting".to_owned(),
     };
-    let first = text.lines().next().unwrap_or_default();
-    if first.starts_with("-----BEGIN ") && first.contains("PRIVATE KEY") {
-        let is_sealed = PrivateKey::from_openssh(text).is_ok_and(|key| key.is_encrypted());
-        if is_sealed || text.lines().take(2).any(|line| line.contains("ENCRYPTED")) {
-            return Err(format!(
-                "the key {name} has a passphrase, which nobody can type\nhint: use a key without one, for this \
-                 purpose alone: `ssh-keygen -t ed25519 -N '' -f FILE`"
-            ));
-        }
-        return Ok(());
-    }
-    let hint = if first.starts_with("ssh-") || first.starts_with("ecdsa-") {
-        "it is a public key: name the file without .pub"
-    } else {
-        "make one: `ssh-keygen -t ed25519 -N '' -f FILE`"
-    };
-    Err(format!("{name} holds no secret key of ssh's\nhint: {hint}"))
+    Err(format!("{name} {fault}\nhint: {}", fault.hint()))
 }
 
 /// Whether ssh takes a file for a secret key, as far as its mode goes.

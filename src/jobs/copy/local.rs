@@ -75,7 +75,7 @@ impl<'a> Local<'a> {
                     run: record.run,
                     at: record.at.to_utc(),
                 };
-                on_record.insert(without_slug(&stem), word);
+                on_record.insert(stem.without_slug(), word);
             }
         });
         read.map_err(|error| {
@@ -166,13 +166,13 @@ impl<'a> Local<'a> {
 
     /// Whether a destination has a copy of a backup, by the ledger.
     pub(super) fn was_copied(&self, destination: &str, stem: &Stem) -> bool {
-        let copy = (destination.to_owned(), without_slug(stem));
+        let copy = (destination.to_owned(), stem.without_slug());
         self.copied.contains(&copy)
     }
 
     /// What the operator did last with a backup.
     pub(super) fn on_record(&self, stem: &Stem) -> Option<PinRecord> {
-        self.on_record.get(&without_slug(stem)).copied()
+        self.on_record.get(&stem.without_slug()).copied()
     }
 }
 
@@ -181,7 +181,7 @@ fn take_down(copy: &CopyDetails, copied: &mut BTreeSet<(String, Stem)>) {
     let Some(destination) = &copy.destination else {
         return;
     };
-    let stem = |name: &str| Some(without_slug(&name.parse().ok()?));
+    let stem = |name: &str| Some(name.parse::<Stem>().ok()?.without_slug());
     for removal in &copy.removed {
         if let Some(stem) = stem(&removal.backup) {
             copied.remove(&(destination.clone(), stem));
@@ -189,12 +189,5 @@ fn take_down(copy: &CopyDetails, copied: &mut BTreeSet<(String, Stem)>) {
     }
     if let Some(stem) = copy.subject.backup.as_deref().and_then(stem) {
         copied.insert((destination.clone(), stem));
-    }
-}
-
-fn without_slug(stem: &Stem) -> Stem {
-    Stem {
-        slug: None,
-        ..stem.clone()
     }
 }

@@ -85,8 +85,12 @@ impl Memory {
     }
 
     /// Takes in what the destination has, as it has answered now; gives what it is to be asked for by its key.
-    /// `of` is what the manifests are numbered in.
-    pub(super) fn take_in(&mut self, listing: &Listing<'_>, of: &str) -> Vec<Doubt> {
+    /// `of` is what the manifests are numbered in, by the key with this fingerprint.
+    pub(super) fn take_in(
+        &mut self,
+        listing: &Listing<'_>,
+        (of, signer): (&str, &str),
+    ) -> Vec<Doubt> {
         let (place, there) = (listing.place, listing.there);
         let doubts = take_listing(&mut self.known, listing);
         self.there.clear();
@@ -102,8 +106,10 @@ impl Memory {
             let is_contested = is_contested(place, there, &copy.name);
             self.there.insert(run, Present::new(copy, is_contested));
         }
-        let sequences = self.there.values().flat_map(|one| &one.sequences);
-        let sequences: BTreeSet<u64> = sequences.copied().collect();
+        // Another key has numbers of its own, which may go with the trust in it.
+        let sequences = there.copies.iter().flat_map(signed);
+        let sequences = sequences.filter(|one| one.signature.fingerprint == signer);
+        let sequences: BTreeSet<u64> = sequences.map(|one| one.manifest.sequence).collect();
         self.known.look_for_gaps(of, (&sequences, listing.at));
         doubts
     }

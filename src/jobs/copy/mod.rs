@@ -25,23 +25,25 @@ use std::sync::Arc;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::copy_listing::{Listing, clock_reading, settle_doubts};
+use super::copy_proof::damage_unless_known;
 use super::error::JobError;
+use super::own_host::OwnHost;
 use super::pace::Pace;
 use super::record::close_dead_runs;
 use super::run::Run;
 use super::target::BackupDirectory;
 use crate::config::{Destination, DestinationSettings, Job, Plan};
 use crate::copies::{
-    CLOCK_TOLERANCE, Catalogue, Copy, CopyName, ManifestCache, Place, RESTORE_TEXT, Signer,
-    TrustedSigners, layout, read_catalogue,
+    CLOCK_TOLERANCE, Catalogue, Copy, CopyName, ManifestCache, Place, RESTORE_TEXT, Signer, layout,
+    read_catalogue,
 };
 use crate::destination::{self, DestinationError, DestinationErrorKind, ObjectFacts, Store};
 use crate::display::{counted, rough_span, size};
 use crate::policy::{CopyState, ignores_conditions};
 use crate::recipient::Recipient;
 use crate::repository::{
-    AdoptedSigners, Entry, Event, KnownCopies, KnownStore, Lock, Operation, Removal, Stem,
-    host_name, lock_destination, manifest_cache,
+    AdoptedSigners, DestinationFile as _, Entry, Event, KnownCopies, KnownStore, Lock, Operation,
+    Removal, Stem, lock_destination, manifest_cache,
 };
 use due::Visit;
 use local::Local;
@@ -64,8 +66,6 @@ pub struct CopyRequest<'a> {
     pub destination: &'a Destination,
     /// To whom they are encrypted; none for a destination that takes plain copies.
     pub recipients: Option<&'a [Recipient]>,
-    /// This host's name, where one is configured.
-    pub host: Option<&'a str>,
     /// By which it is known when the next backup of a series is due.
     pub jobs: &'a [Job],
 }
@@ -96,7 +96,6 @@ impl<'a> CopyRequest<'a> {
             backup_directory,
             destination,
             recipients: (!destination.plain).then_some(&*plan.recipients),
-            host: plan.name.as_deref(),
             jobs: &plan.jobs,
         })
     }
@@ -176,10 +175,11 @@ struct OpenDestination {
     _lock: Option<Lock>,
 }
 
-/// A database's copies at a destination, and what signs for this host.
+/// A database's copies at a destination.
 struct Link {
     place: Place,
-    signer: Signer,
+    /// This host there.
+    own: OwnHost,
     destination: OpenDestination,
 }
 
@@ -243,7 +243,8 @@ async fn copy_what_is_due(
 ) -> Result<(), JobError> {
     let backup_directory = request.backup_directory;
     let repository = &backup_directory.repository;
-    let link = connect(run, request, Some(lock))?;
+    let (own, signer) = OwnHost::to_sign(run.context)?;
+    let link = connect(run, request, (own, Some(lock)))?;
     let destination = &link.destination;
     let offset = run.wait_for(destination.store.clock_offset()).await??;
     memory.known.clock = clock_reading(offset, Utc::now());
@@ -258,13 +259,17 @@ async fn copy_what_is_due(
         run,
         request,
         destination: &link.destination,
-        signer: &link.signer,
+        signer: &signer,
         place: &link.place,
         rules: rules.as_ref(),
     };
     let local = Local::look(run.context, repository, &repository.catalogue()?)?;
     // They are small, and need not wait for copies.
-    let pins = Pins { run, link: &link };
+    let pins = Pins {
+        run,
+        link: &link,
+        signer: &signer,
+    };
     let (known, reported) = (&mut *memory, &mut *report);
     pins.put_all((&local, &mut there), (known, reported))
         .await?;
@@ -303,34 +308,33 @@ async fn take_in(
     (there, at): (&Catalogue, DateTime<Utc>),
     memory: &mut Memory,
 ) -> Result<(), JobError> {
-    let of = numbered(request.destination, &link.place, &link.signer);
+    let of = numbered(request.destination, link);
+    let ledger = request.backup_directory.repository.ledger();
     let listing = Listing {
         url: &request.destination.settings.url(),
         place: &link.place,
         there,
         at,
+        damaged: &damage_unless_known(&memory.known, &ledger, &request.destination.name)?,
     };
-    let doubts = memory.take_in(&listing, &of);
+    let doubts = memory.take_in(&listing, (&of, &link.own.fingerprint()));
     let store = &*link.destination.store;
     let settling = settle_doubts(store, &mut memory.known, (doubts, at));
     Ok(run.wait_for(settling).await?)
 }
 
-/// What it takes to put something at a destination in this host's name.
-fn connect(run: &Run<'_>, request: CopyRequest<'_>, lock: Option<Lock>) -> Result<Link, JobError> {
+/// What it takes to do something at a destination in this host's name.
+fn connect(
+    run: &Run<'_>,
+    request: CopyRequest<'_>,
+    (own, lock): (OwnHost, Option<Lock>),
+) -> Result<Link, JobError> {
     let backup_directory = request.backup_directory;
     let server = backup_directory.server.as_deref().unwrap_or("main");
-    let state = &run.context.state_directory;
-    let host = match request.host {
-        Some(host) => host.to_owned(),
-        None => host_name(state)?,
-    };
-    let path = state.join(SIGNER);
-    let signer = Signer::open_or_create(&path);
     let destination = request.destination;
     Ok(Link {
-        place: Place::new(&host, server, &backup_directory.database)?,
-        signer: signer.map_err(|source| JobError::Signer { path, source })?,
+        place: Place::new(&own.name, server, &backup_directory.database)?,
+        own,
         destination: OpenDestination {
             name: destination.name.clone(),
             store: destination::open(&destination.settings, &run.context.environment)?,
@@ -349,7 +353,7 @@ pub async fn find_copy(
     request: CopyRequest<'_>,
     name: &str,
 ) -> Result<Option<Copy>, JobError> {
-    let link = connect(run, request, None)?;
+    let link = connect(run, request, (OwnHost::look(run.context)?, None))?;
     let there = read(run, request, &link).await?.0;
     let mut copies = there.copies.into_iter();
     Ok(copies.find(|copy| copy.is_called(name)))
@@ -366,17 +370,20 @@ pub async fn pin_copy(
     request: CopyRequest<'_>,
     (copy, pinned): (&mut Copy, bool),
 ) -> Result<bool, JobError> {
-    let link = connect(run, request, None)?;
-    pins::pin_copy(run, request.backup_directory, &link, (copy, pinned)).await
+    let (own, signer) = OwnHost::to_sign(run.context)?;
+    let link = connect(run, request, (own, None))?;
+    let pins = Pins {
+        run,
+        link: &link,
+        signer: &signer,
+    };
+    pins::pin_copy(&pins, request.backup_directory, (copy, pinned)).await
 }
 
-/// The file of this host's signing key, in the state directory.
-pub const SIGNER: &str = "signer";
-
 /// What the numbers of manifests are of: those at another address or by another key are other ones.
-fn numbered(destination: &Destination, place: &Place, signer: &Signer) -> String {
+fn numbered(destination: &Destination, link: &Link) -> String {
     let address = destination.settings.full_address();
-    format!("{address} {place} {}", signer.fingerprint())
+    format!("{address} {} {}", link.place, link.own.fingerprint())
 }
 
 /// Completes the sentence that the run could not be recorded.
@@ -422,7 +429,7 @@ async fn read(
 ) -> Result<(Catalogue, Option<String>), JobError> {
     let state = &run.context.state_directory;
     let name = &link.destination.name;
-    let trusted = TrustedSigners::default().with_own(&link.place.host, &link.signer);
+    let trusted = link.own.trusted();
     let (trusted, warning) = match AdoptedSigners::read(state, name) {
         Ok(adopted) => (trusted.with_allowed(&adopted.lines()), None),
         Err(error) => (trusted, Some(error.to_string())),

@@ -271,6 +271,7 @@ impl Copying<'_> {
         Ok(KnownManifest {
             key: manifest.to_string(),
             sha256: sum.to_string(),
+            signer: copy.signer.clone(),
         })
     }
 

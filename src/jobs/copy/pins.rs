@@ -8,7 +8,9 @@ use uuid::Uuid;
 use super::local::{Local, PinRecord};
 use super::memory::{Memory, Present};
 use super::{CopyReport, Link, clock_is_ahead};
-use crate::copies::{CLOCK_TOLERANCE, COPY_FORMAT, Catalogue, Copy, CopyFact, Document, FactKind};
+use crate::copies::{
+    CLOCK_TOLERANCE, COPY_FORMAT, Catalogue, Copy, CopyFact, Document, FactKind, Signer,
+};
 use crate::destination::{DestinationError, DestinationErrorKind};
 use crate::display::command;
 use crate::jobs::error::JobError;
@@ -30,6 +32,8 @@ pub struct PutPin {
 pub(super) struct Pins<'a> {
     pub(super) run: &'a Run<'a>,
     pub(super) link: &'a Link,
+    /// What signs for this host.
+    pub(super) signer: &'a Signer,
 }
 
 impl Pins<'_> {
@@ -129,11 +133,9 @@ impl Pins<'_> {
         copy: &mut Copy,
     ) -> Result<Result<(), DestinationError>, JobError> {
         let Link {
-            place,
-            signer,
-            destination,
+            place, destination, ..
         } = self.link;
-        let objects = fact.objects(place, signer);
+        let objects = fact.objects(place, self.signer);
         let [signature, document] =
             objects.map_err(|error| JobError::Internal(error.to_string()))?;
         let (key, bytes) = signature;
@@ -183,11 +185,11 @@ impl Pins<'_> {
 /// When the backup is here, the ledger cannot be written, or the destination does not take the fact; the next copy
 /// run then puts it.
 pub(super) async fn pin_copy(
-    run: &Run<'_>,
+    pins: &Pins<'_>,
     directory: &BackupDirectory,
-    link: &Link,
     (copy, pinned): (&mut Copy, bool),
 ) -> Result<bool, JobError> {
+    let run = pins.run;
     let repository = &directory.repository;
     let catalogue = repository.catalogue()?;
     let local = Local::look(run.context, repository, &catalogue)?;
@@ -227,7 +229,6 @@ pub(super) async fn pin_copy(
         )?;
     }
     let local = Local::look(run.context, repository, &catalogue)?;
-    let pins = Pins { run, link };
     match pins.put(&local, copy, &mut present).await? {
         Ok(_) => Ok(true),
         Err(error) => Err(error.into()),

@@ -7,6 +7,7 @@ use super::memory::Memory;
 use super::retention::{Retention, decide, doubts};
 use super::{CopyReport, CopyRequest, connect, read, take_in};
 use crate::jobs::error::JobError;
+use crate::jobs::own_host::OwnHost;
 use crate::jobs::run::Run;
 use crate::policy::Keeping;
 use crate::repository::{KnownCopies, Removal, lock_destination};
@@ -33,7 +34,7 @@ pub async fn prune_copies(
         let holder = run.context.holder("prune");
         Some(lock_destination(state, destination, &holder)?)
     };
-    let link = connect(run, request, lock)?;
+    let link = connect(run, request, (OwnHost::look(run.context)?, lock))?;
     let began = Utc::now();
     let (there, warning) = read(run, request, &link).await?;
     report.warnings.extend(warning);

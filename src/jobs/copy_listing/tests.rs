@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 
 use super::*;
-use crate::copies::Lacking;
+use crate::copies::{Distrusted, Lacking, Sha256Sum};
 use crate::destination::DirectoryStore;
 use crate::jobs::fetch::sample;
 use crate::repository::{Removal, RemovedCopy};
@@ -47,11 +47,16 @@ fn take(known: &mut KnownCopies, copies: &[Copy], minute: i64) -> Vec<Doubt> {
 }
 
 fn take_at(known: &mut KnownCopies, url: &str, copies: &[Copy], minute: i64) -> Vec<Doubt> {
+    take_all(known, url, (&there(copies.to_vec()), minute))
+}
+
+fn take_all(known: &mut KnownCopies, url: &str, (there, minute): (&Catalogue, i64)) -> Vec<Doubt> {
     let listing = Listing {
         url,
         place: &place(),
-        there: &there(copies.to_vec()),
+        there,
         at: at(minute),
+        damaged: &BTreeMap::new(),
     };
     take_listing(known, &listing)
 }
@@ -184,13 +189,7 @@ fn a_volume_that_is_later_than_the_manifest_is_suspicious_until_all_was_read_aft
             replaced: replaced.clone().into(),
             ..Catalogue::default()
         };
-        let listing = Listing {
-            url: "file:///mnt",
-            place: &place(),
-            there: &catalogue,
-            at: at(minute),
-        };
-        take_listing(known, &listing);
+        take_all(known, "file:///mnt", (&catalogue, minute));
         known.copies[&run(1)].replaced
     };
     assert_eq!(take(&mut known, 40), Some(at(30)));
@@ -205,4 +204,78 @@ fn a_volume_that_is_later_than_the_manifest_is_suspicious_until_all_was_read_aft
     assert_eq!(take(&mut known, 40), Some(at(30)));
     prove(&mut known, 50);
     assert_eq!(take(&mut known, 60), None);
+}
+
+/// A listing in which nothing counts, with the manifest of a copy among what is unexpected.
+fn unexpected(signed: Option<Distrusted>) -> Catalogue {
+    Catalogue {
+        unexpected: vec![Unexpected {
+            key: copy(1).manifest.key,
+            reason: "it does not count".to_owned(),
+            signed,
+        }],
+        ..Catalogue::default()
+    }
+}
+
+#[test]
+fn a_copy_whose_signer_is_trusted_no_longer_is_forgotten_and_one_that_was_overwritten_is_missing() {
+    let signed = |fingerprint: &str, content: &[u8]| {
+        Some(Distrusted {
+            fingerprint: fingerprint.to_owned(),
+            sha256: Sha256Sum::of(content),
+        })
+    };
+    // The sample is of no bytes, and signed by nobody.
+    for (there, is_forgotten) in [
+        (signed("", b""), true),
+        (signed("SHA256:somebody", b""), false),
+        (signed("", b"other bytes"), false),
+        (None, false),
+    ] {
+        let mut known = KnownCopies::default();
+        take(&mut known, &[copy(1)], 0);
+        let catalogue = unexpected(there.clone());
+        let mut doubts = Vec::new();
+        for minute in [10, 100] {
+            doubts.extend(take_all(&mut known, "file:///mnt", (&catalogue, minute)));
+        }
+        // It is not asked for: the store has something under its key.
+        assert_eq!(doubts, [], "{there:?}");
+        assert_eq!(known.copies.len(), 0, "{there:?}");
+        let missing = known.absent.get(&run(1)).map(|absent| absent.missing);
+        let expected = (!is_forgotten).then_some(Some(at(100)));
+        assert_eq!(missing, expected, "{there:?}");
+        // Trusted again, or put right there.
+        take(&mut known, &[copy(1)], 200);
+        assert!(known.copies.contains_key(&run(1)) && known.absent.is_empty());
+    }
+}
+
+#[test]
+fn damage_that_is_on_record_is_known_again_of_a_copy_that_is_not_known() {
+    let damage = CopyFailure {
+        since: at(0),
+        why: "a flipped bit".to_owned(),
+    };
+    let stem = copy(1).name.stem().clone();
+    let damaged = BTreeMap::from([(stem, damage.clone())]);
+    let listing = Listing {
+        url: "file:///mnt",
+        place: &place(),
+        there: &there(vec![copy(1)]),
+        at: at(10),
+        damaged: &damaged,
+    };
+    let mut known = KnownCopies::default();
+    take_listing(&mut known, &listing);
+    assert_eq!(known.copies[&run(1)].damage, Some(damage));
+    // What is known otherwise counts more.
+    known
+        .copies
+        .get_mut(&run(1))
+        .unwrap()
+        .prove(CopyState::ReadBack, at(20));
+    take_listing(&mut known, &listing);
+    assert_eq!(known.copies[&run(1)].damage, None);
 }

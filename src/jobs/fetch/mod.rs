@@ -12,7 +12,6 @@ mod download;
 mod examine;
 mod head;
 mod open;
-mod own;
 mod places;
 #[cfg(test)]
 pub(super) mod sample;
@@ -46,7 +45,6 @@ pub(super) use examine::verify_copy_at;
 pub use head::fetch_head;
 pub(super) use open::open_copy;
 pub use open::{Compared, OpenedCopy};
-pub use own::own_signer;
 pub use places::{WantedPlaces, find_places, only_place};
 pub use signers::{SignerThere, signer_lines, signers_there, untrusted};
 

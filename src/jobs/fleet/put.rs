@@ -1,7 +1,7 @@
 //! This host's state, put at each destination. It takes no lock and waits for no copy; a failure is noted and
 //! tried again later.
 
-use std::path::Path;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,14 +13,14 @@ use tokio::time::timeout;
 use crate::config::{Destination, Plan};
 use crate::copies::{
     CLOCK_TOLERANCE, ConcernCounts, HostConcern, HostCopies, HostDatabase, HostState, HostStatus,
-    Signer, TrustedSigners, layout, remove_old_statuses,
+    Signer, layout, remove_old_statuses,
 };
 use crate::destination::{self, Store};
 use crate::display::rough_span;
-use crate::jobs::copy::SIGNER;
+use crate::jobs::own_host::OwnHost;
 use crate::jobs::{JobContext, StatusReport};
 use crate::policy::{Concern, LastStatus, STATUS_EVERY, Severity, is_status_due};
-use crate::repository::{StatusPut, host_name};
+use crate::repository::{DestinationFile as _, StatusPut};
 use crate::threads;
 
 /// So long a destination has for it; each request has its own limit besides.
@@ -143,15 +143,16 @@ impl Put<'_> {
         now: DateTime<Utc>,
         tidied: Option<DateTime<Utc>>,
     ) -> Result<Option<DateTime<Utc>>, String> {
-        let (host, signer) = self.own().await?;
+        let (own, signer) = self.own().await?;
+        let host = &own.name;
         let settings = &self.destination.settings;
         let store = destination::open(settings, &self.context.environment);
         let store = store.map_err(|error| error.to_string())?;
         check_clock(&*store).await?;
-        let status = self.document((&host, &signer), now)?;
+        let status = self.document((host, &signer), now)?;
         let bytes = status.to_bytes().map_err(|error| error.to_string())?;
         let signature = signer.sign(&bytes).map_err(|error| error.to_string())?;
-        let key = layout::status_at(&host, status.made).map_err(|error| error.to_string())?;
+        let key = layout::status_at(host, status.made).map_err(|error| error.to_string())?;
         let of_signature = layout::status_signature(&key).ok_or("the key of the state is wrong")?;
         for (key, content) in [
             (of_signature, Bytes::from(signature)),
@@ -163,10 +164,9 @@ impl Put<'_> {
         if tidied.is_some_and(|tidied| tidied <= now && now - tidied < STATUS_EVERY) {
             return Ok(tidied);
         }
-        let own = TrustedSigners::default().with_own(&host, &signer);
         let old = (now - KEPT, REMOVED_AT_ONCE);
         // A store that removes nothing is as good.
-        if let Err(error) = remove_old_statuses(&*store, (&host, &own), old).await {
+        if let Err(error) = remove_old_statuses(&*store, (host, &own.trusted()), old).await {
             let name = &self.destination.name;
             tracing::debug!("old states of this host stay at {name}: {error}");
         }
@@ -174,9 +174,11 @@ impl Put<'_> {
     }
 
     /// This host's name and signing key, which are made where they are not there yet.
-    async fn own(self) -> Result<(String, Signer), String> {
-        let (state, name) = (self.context.state_directory.clone(), self.plan.name.clone());
-        let own = threads::io("status", move || own(&state, name));
+    async fn own(self) -> Result<(OwnHost, Signer), String> {
+        let context = self.context.clone();
+        let own = threads::io("status", move || {
+            OwnHost::to_sign(&context).map_err(io::Error::other)
+        });
         own.await.map_err(|error| error.to_string())
     }
 
@@ -213,15 +215,6 @@ impl Put<'_> {
             ..status
         })
     }
-}
-
-fn own(state: &Path, name: Option<String>) -> std::io::Result<(String, Signer)> {
-    let host = match name {
-        Some(name) => name,
-        None => host_name(state).map_err(std::io::Error::other)?,
-    };
-    let signer = Signer::open_or_create(&state.join(SIGNER)).map_err(std::io::Error::other)?;
-    Ok((host, signer))
 }
 
 /// Refuses to put what would count for nothing.

@@ -8,7 +8,7 @@ use super::inspection::Inspection;
 use crate::config::Destination;
 use crate::display::{one_line, rough_span};
 use crate::policy::{Concern, ConcernKind, ignores_conditions};
-use crate::repository::{KnownStore, StatusPut};
+use crate::repository::{DestinationFile as _, KnownStore, StatusPut};
 
 /// A host whose state cannot be put for so long looks silent to whoever reads the destination.
 const LONG: TimeDelta = TimeDelta::days(2);

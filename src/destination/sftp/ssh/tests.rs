@@ -112,10 +112,10 @@ fn what_is_no_key_is_refused_before_a_server_hears_of_it() {
         ),
         (
             file(home.path(), ("words", "hunter2\n", 0o600)),
-            "holds no secret key",
+            "holds no OpenSSH private key",
         ),
         (home.path().join("none"), "cannot read"),
-        (sealed, "has a passphrase"),
+        (sealed, "with a passphrase"),
     ] {
         let settings = SftpSettings {
             identity: Some(PasswordSource::File(path)),
