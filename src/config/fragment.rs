@@ -15,8 +15,8 @@ use serde::Deserialize;
 
 use super::plan::{Compression, Format};
 use super::scalar::{
-    AbsolutePath, AgeLimit, Count, DatabaseName, Delay, Factor, HostName, Keep, LibraryName,
-    ListenAddress, Pattern, Percentage, Share, Size, Sizes, TimeSpan, Word, Zone,
+    AbsolutePath, AgeLimit, Count, CredentialName, DatabaseName, Delay, Factor, HostName, Keep,
+    LibraryName, ListenAddress, Pattern, Percentage, Share, Size, Sizes, TimeSpan, Word, Zone,
 };
 use crate::telemetry::Level;
 
