@@ -110,11 +110,18 @@ pub(crate) fn making_advice(path: &Path) -> String {
 /// The advice that makes a private key for the reader of secrets in this file.
 pub(crate) fn key_making_advice(path: &Path) -> String {
     let file = shell_word(&path.display().to_string());
-    let make = format!("ssh-keygen -q -t ed25519 -N '' -f {file}");
+    let above = path.parent().filter(|above| !above.is_dir());
+    let above = above.map(|above| shell_word(&above.display().to_string()));
+    let directory = above.map_or_else(String::new, |above| format!("mkdir -p {above} && "));
+    let make = format!("{directory}ssh-keygen -q -t ed25519 -N '' -f {file}");
     if is_made_by_me(path) {
         return format!("run `{make}`");
     }
-    let user = shell_word(&user_name(identity::reader().0));
+    let (reader, _) = identity::reader();
+    if reader == 0 {
+        return in_shell_of_root(&make);
+    }
+    let user = shell_word(&user_name(reader));
     in_shell_of_root(&format!("{make} && chown {user} {file}"))
 }
 

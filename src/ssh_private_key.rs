@@ -1,6 +1,12 @@
 //! Private keys in files of OpenSSH's: whether a text is one that a program can use, which nobody stands next to.
 
-use ssh_key::{Algorithm, PrivateKey};
+use ssh_key::{Algorithm, Error, PrivateKey};
+
+/// How OpenSSH's own form begins (its PROTOCOL.key), in Base64: `openssh-key-v1` and a zero.
+const MAGIC: &str = "b3BlbnNzaC1rZXktdjEA";
+
+/// What comes next where the key is not encrypted: the cipher `none`, with its length.
+const WITHOUT_CIPHER: &str = "AAAABG5vbmU";
 
 /// What a key is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,18 +44,23 @@ impl KeyFault {
         if !first.starts_with("-----BEGIN ") || !first.contains("PRIVATE KEY") {
             return Some(Self::NoKey);
         }
-        let read = PrivateKey::from_openssh(text);
-        let is_sealed = read.as_ref().is_ok_and(PrivateKey::is_encrypted);
-        // In other forms it is a line below the first.
-        if is_sealed || text.lines().take(2).any(|line| line.contains("ENCRYPTED")) {
+        let is_openssh = first.contains("OPENSSH");
+        let second = text.lines().nth(1).unwrap_or_default();
+        let is_sealed = if is_openssh {
+            second.starts_with(MAGIC) && !second[MAGIC.len()..].starts_with(WITHOUT_CIPHER)
+        } else {
+            first.contains("ENCRYPTED") || second.contains("ENCRYPTED")
+        };
+        if is_sealed {
             return Some(Self::Sealed);
         }
-        match (purpose, read) {
+        match (purpose, PrivateKey::from_openssh(text)) {
             (KeyUse::LogIn, _) => None,
             (KeyUse::Sign, Ok(key)) if key.algorithm() == Algorithm::Ed25519 => None,
-            (KeyUse::Sign, Ok(_)) => Some(Self::OtherType),
-            (KeyUse::Sign, Err(_)) if !first.contains("OPENSSH") => Some(Self::OtherType),
-            (KeyUse::Sign, Err(_)) => Some(Self::NoKey),
+            (KeyUse::Sign, Err(error)) if is_openssh && error != Error::AlgorithmUnknown => {
+                Some(Self::NoKey)
+            }
+            (KeyUse::Sign, _) => Some(Self::OtherType),
         }
     }
 
@@ -89,6 +100,7 @@ mod tests {
         };
         let (ed25519, public) = made("ed25519", &["-t", "ed25519", "-N", ""]);
         let (sealed, _) = made("sealed", &["-t", "ed25519", "-N", "hunter2"]);
+        let (sealed_ecdsa, _) = made("sealed_ecdsa", &["-t", "ecdsa", "-N", "hunter2"]);
         let (ecdsa, ecdsa_public) = made("ecdsa", &["-t", "ecdsa", "-N", ""]);
         let (rsa, rsa_public) = made("rsa", &["-t", "rsa", "-b", "2048", "-N", ""]);
         let (pem, _) = made("pem", &["-t", "ecdsa", "-m", "PEM", "-N", ""]);
@@ -102,6 +114,7 @@ mod tests {
             (rsa, None, other),
             (pem, None, other),
             (sealed, sealed_key, sealed_key),
+            (sealed_ecdsa, sealed_key, sealed_key),
             (sealed_pem, sealed_key, sealed_key),
             (public, public_key, public_key),
             (ecdsa_public, public_key, public_key),

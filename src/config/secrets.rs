@@ -206,15 +206,23 @@ fn private_key(
         Err(error) if error.kind() == ErrorKind::NotFound && credential::name(path).is_none() => {
             (format!("there is no file {shown}"), key_making_advice(path))
         }
-        Ok(text) => {
+        text => {
             // What is no text is no key.
-            let text = std::str::from_utf8(&text).unwrap_or_default();
-            let Some(fault) = KeyFault::of(text, purpose) else {
-                return file(layer, key, (path, FileMode::of), findings);
-            };
+            let fault = text.ok().and_then(|text| {
+                let text = std::str::from_utf8(&text).unwrap_or_default();
+                KeyFault::of(text, purpose)
+            });
+            // Everybody may read a public key.
+            if fault != Some(KeyFault::Public) {
+                let before = findings.problems.len();
+                file(layer, key, (path, FileMode::of), findings);
+                if findings.problems.len() > before {
+                    return;
+                }
+            }
+            let Some(fault) = fault else { return };
             (format!("{shown} {fault}"), fault.hint().to_owned())
         }
-        Err(_) => return file(layer, key, (path, FileMode::of), findings),
     };
     findings.problems.push(Problem {
         message,

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::catalogue::{CLOCK_TOLERANCE, Copy, Verified, Wanted, assemble, verify, wanted};
+use super::catalogue::{CLOCK_TOLERANCE, Copy, Wanted, assemble, wanted};
 use super::host_status::{HostStatus, LONGEST_STATUS};
 use super::layout::{self, Place};
 use super::object::Object;
-use super::reading::get;
+use super::reading::{Reader, get};
 use super::signature::LONGEST_SIGNATURE;
 use super::trust::{TrustedSignature, TrustedSigners, Untrusted};
 use crate::destination::{DestinationError, Key, Listed, Store};
@@ -201,6 +201,12 @@ pub async fn read_newest_copies(
             by_series.entry(series).or_default().push(document);
         }
     }
+    let reader = Reader {
+        store,
+        place,
+        trusted,
+        cache: None,
+    };
     let mut all = BTreeMap::new();
     for (series, mut manifests) in by_series {
         // By the time in the name, and of one backup the manifest that was put last.
@@ -213,37 +219,19 @@ pub async fn read_newest_copies(
             refused: None,
         };
         for wanted in manifests.into_iter().take(PASSED_OVER) {
-            match read_manifest(store, (place, trusted), &wanted).await? {
-                Ok(verified) => {
-                    let documents = vec![(wanted, Ok(verified))];
-                    newest.copy = assemble(place, &listing, documents).copies.pop();
-                    break;
+            match reader.read(wanted).await? {
+                (_, Err(refusal)) => {
+                    newest.refused.get_or_insert(refusal.reason);
                 }
-                Err(reason) => {
-                    newest.refused.get_or_insert(reason);
+                document => {
+                    newest.copy = assemble(place, &listing, vec![document]).copies.pop();
+                    break;
                 }
             }
         }
         all.insert(series, newest);
     }
     Ok(all)
-}
-
-async fn read_manifest(
-    store: &dyn Store,
-    (place, trusted): (&Place, &TrustedSigners),
-    wanted: &Wanted,
-) -> Result<Result<Verified, String>, DestinationError> {
-    let signature = match get(store, &wanted.signature).await? {
-        Ok(signature) => signature,
-        Err(reason) => return Ok(Err(format!("its signature cannot be read: {reason}"))),
-    };
-    let document = match get(store, &wanted.document).await? {
-        Ok(document) => document,
-        Err(reason) => return Ok(Err(reason)),
-    };
-    let verified = verify(place, trusted, wanted, (&document, &signature));
-    Ok(verified.map_err(|refusal| refusal.reason))
 }
 
 /// Removes the states of a host that its own key has signed and the store got before a time, the oldest first, and

@@ -76,16 +76,16 @@ pub async fn read_catalogue(
 
 /// What reading one document needs.
 #[derive(Clone, Copy)]
-struct Reader<'a> {
-    store: &'a dyn Store,
-    place: &'a Place,
-    trusted: &'a TrustedSigners,
-    cache: Option<&'a ManifestCache>,
+pub(super) struct Reader<'a> {
+    pub(super) store: &'a dyn Store,
+    pub(super) place: &'a Place,
+    pub(super) trusted: &'a TrustedSigners,
+    pub(super) cache: Option<&'a ManifestCache>,
 }
 
 impl Reader<'_> {
     /// Reads a document and verifies it. Only what the store does not answer is an error.
-    async fn read(
+    pub(super) async fn read(
         self,
         wanted: Wanted,
     ) -> Result<(Wanted, Result<Verified, Refusal>), DestinationError> {

@@ -1,10 +1,10 @@
 //! How a job fails.
 
 use std::io;
+use std::path::PathBuf;
 
 use super::limit::Stop;
-use super::own_host::NoSigner;
-use crate::copies::LayoutError;
+use crate::copies::{LayoutError, SignerError};
 use crate::destination::{DestinationError, DestinationErrorKind};
 use crate::display::{one_line, option};
 use crate::pipeline::StreamError;
@@ -14,6 +14,24 @@ use crate::postgres::{
 };
 use crate::repository::{Event, ManifestError, RepositoryError, advice};
 use crate::threads::{NoThread, Panicked, is_exhaustion};
+
+/// Why there is no key that signs for this host.
+#[derive(Debug, thiserror::Error)]
+pub enum NoSigner {
+    /// That in the state directory cannot be used or made.
+    #[error("{source}\nhint: the file is {}; put it back from a copy of the state directory, or move it away: \
+             then a new key is made, and copies by the old one count only once they are adopted",
+            path.display())]
+    InState {
+        /// Its file.
+        path: PathBuf,
+        /// Why.
+        source: SignerError,
+    },
+    /// That of the configuration cannot be used.
+    #[error("the signing key of [encryption] cannot be used: {0}")]
+    Configured(String),
+}
 
 /// Why a job failed, in a sentence for the operator.
 #[derive(Debug, thiserror::Error)]

@@ -82,7 +82,7 @@ pub use drill::{
     are_definitions_due, backups_to_drill, drill, drill_copy, missed_drill, passed_over_by_drill,
     sweep_drills, try_definitions,
 };
-pub use error::{JobError, JobErrorKind};
+pub use error::{JobError, JobErrorKind, NoSigner};
 pub use fetch::{
     ChosenCopy, Compared, CopiesThere, CopySource, FetchRequest, Fetched, NewestCopy, OpenedCopy,
     SignerThere, WantedPlaces, WhichCopy, choose_copy, copies_there, fetch, fetch_head,
@@ -94,9 +94,7 @@ pub use fleet::{
 pub use incident::{Incident, incidents, write_incident};
 pub use limit::{Limit, Stop};
 pub use metrics::{metrics, write_metrics};
-pub use own_host::{
-    NoSigner, OwnHost, SignerPlace, own_name, public_signer, signer_place, signing_key,
-};
+pub use own_host::{OwnHost, SignerPlace, own_name, public_signer, signer_place, signing_key};
 pub use pin::set_pin;
 pub use prune::{PruneMode, PruneReport, SeriesReport, prune};
 pub use prune_host::{HostPrunePlan, HostPruneRequest, plan_host_prune, prune_host};

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use secrecy::ExposeSecret as _;
 
 use super::JobContext;
-use super::error::JobError;
+use super::error::{JobError, NoSigner};
 use crate::config::{PasswordSource, secret_text};
 use crate::copies::{PublicSigner, Signer, SignerError, TrustedSigners};
 use crate::identity;
@@ -42,24 +42,6 @@ impl std::fmt::Display for SignerPlace {
             Self::Credential(name) => write!(f, "credential {name}"),
         }
     }
-}
-
-/// Why there is no key that signs for this host.
-#[derive(Debug, thiserror::Error)]
-pub enum NoSigner {
-    /// That in the state directory cannot be used or made.
-    #[error("{source}\nhint: the file is {}; put it back from a copy of the state directory, or move it away: \
-             then a new key is made, and copies by the old one count only once they are adopted",
-            path.display())]
-    InState {
-        /// Its file.
-        path: PathBuf,
-        /// Why.
-        source: SignerError,
-    },
-    /// That of the configuration cannot be used.
-    #[error("the signing key of [encryption] cannot be used: {0}")]
-    Configured(String),
 }
 
 /// This host at its destinations.
