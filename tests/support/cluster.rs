@@ -537,7 +537,10 @@ pub(crate) fn short_temp_dir() -> PathBuf {
 
 /// Removes what tests that were killed have left behind.
 fn sweep_leftovers() {
-    for entry in fs::read_dir(short_temp_dir()).expect("the temporary directory").flatten() {
+    for entry in fs::read_dir(short_temp_dir())
+        .expect("the temporary directory")
+        .flatten()
+    {
         let name = entry.file_name();
         let Some(rest) = name.to_str().and_then(|name| name.strip_prefix(PREFIX)) else {
             continue;

@@ -255,7 +255,10 @@ fn home() -> TempDir {
 
 /// Unmounts and removes what tests that were killed have left behind.
 fn sweep_leftovers() {
-    for entry in fs::read_dir(short_temp_dir()).expect("the temporary directory").flatten() {
+    for entry in fs::read_dir(short_temp_dir())
+        .expect("the temporary directory")
+        .flatten()
+    {
         let name = entry.file_name();
         let owner = name
             .to_str()
