@@ -36,9 +36,9 @@ pub(crate) const VARIABLE: &str = "PGBACKUPD_RUN_AS";
 /// Where the user's programs are looked for: root's own `PATH` may lead where only root comes.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// What of root's environment the user's process keeps, besides libpq's variables, those of S3, of SFTP and our own: how
+/// What of root's environment the user's process keeps, besides libpq's variables, those of stores and our own: how
 /// people read, what connections trust and pass through, and who asked.
-const KEPT: [&str; 15] = [
+const KEPT: [&str; 16] = [
     "CLICOLOR",
     "CLICOLOR_FORCE",
     "COLORTERM",
@@ -51,6 +51,7 @@ const KEPT: [&str; 15] = [
     "NO_PROXY",
     "SSL_CERT_DIR",
     "SSL_CERT_FILE",
+    "STORAGE_EMULATOR_HOST",
     "SUDO_USER",
     "TERM",
     "TZ",
@@ -284,6 +285,8 @@ fn environment(
         name.starts_with(b"PG")
             || name.starts_with(b"LC_")
             || name.starts_with(b"AWS_")
+            || name.starts_with(b"AZURE_")
+            || name.starts_with(b"GOOGLE_")
             || name.starts_with(b"SFTP_")
             || KEPT.iter().any(|kept| kept.as_bytes() == name)
     };

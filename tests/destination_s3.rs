@@ -2,11 +2,12 @@
 //! whatever fails, and each fault has its kind and its sentence.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use pgbackupd::config::{DestinationAddress, DestinationSettings, S3Credentials};
-use pgbackupd::destination::{DestinationErrorKind, S3Store, Store, open};
+use pgbackupd::destination::{DestinationErrorKind, Store, open};
 
 use crate::support::contract::{self, key};
 use crate::support::stores::{BUCKET, ID, Lie, LyingProxy, SECRET, SeaweedFs};
@@ -17,7 +18,7 @@ fn environment(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
 }
 
 /// The store at a port, by the usual environment.
-fn store_with(port: u16, timeout: Duration, more: &[(&str, &str)]) -> S3Store {
+fn store_with(port: u16, timeout: Duration, more: &[(&str, &str)]) -> Arc<dyn Store> {
     let endpoint = format!("http://127.0.0.1:{port}");
     let mut variables = environment(&[
         ("AWS_ENDPOINT_URL", &endpoint),
@@ -26,14 +27,12 @@ fn store_with(port: u16, timeout: Duration, more: &[(&str, &str)]) -> S3Store {
     ]);
     variables.extend(environment(more));
     let url = format!("s3://{BUCKET}/some/prefix");
-    let settings = DestinationSettings::of_url(&url, &variables).unwrap();
-    let DestinationAddress::S3(s3) = settings.address else {
-        panic!("a bucket")
-    };
-    S3Store::new(&s3, timeout, &variables).unwrap()
+    let mut settings = DestinationSettings::of_url(&url, &variables).unwrap();
+    settings.timeout = timeout;
+    open(&settings, &variables).unwrap()
 }
 
-fn store(port: u16) -> S3Store {
+fn store(port: u16) -> Arc<dyn Store> {
     store_with(port, Duration::from_secs(30), &[])
 }
 
@@ -79,8 +78,8 @@ async fn of_eight_writers_of_one_key_one_wins() {
         return;
     };
     let store = store(server.port());
-    contract::replaces_nothing(&store).await;
-    contract::lets_one_writer_win(&store, (5, 100_000)).await;
+    contract::replaces_nothing(&*store).await;
+    contract::lets_one_writer_win(&*store, (5, 100_000)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -89,12 +88,12 @@ async fn a_listing_has_all_of_its_pages_and_what_is_removed_is_gone() {
         return;
     };
     let store = store(server.port());
-    contract::puts_once_and_reads(&store).await;
+    contract::puts_once_and_reads(&*store).await;
     store
         .delete(&[key("v1/db1/main/app=2f/backup.0-a")])
         .await
         .unwrap();
-    contract::lists_and_removes(&store, 1050).await;
+    contract::lists_and_removes(&*store, 1050).await;
 }
 
 /// What a proxy can do to one request.

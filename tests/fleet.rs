@@ -5,14 +5,15 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use age::secrecy::ExposeSecret as _;
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
-use pgbackupd::config::{DestinationAddress, DestinationSettings};
+use pgbackupd::config::DestinationSettings;
 use pgbackupd::copies::{ConcernCounts, HostStatus, Signer, layout};
-use pgbackupd::destination::{Key, S3Store, Store};
+use pgbackupd::destination::{Key, Store, open};
 use serde_json::Value;
 
 use crate::support::cluster::{Cluster, wait_until};
@@ -351,7 +352,7 @@ fn a_destination_that_takes_no_state_delays_nothing_and_is_shown() {
 }
 
 /// The store of the bucket, as the hosts reach it.
-fn bucket(port: u16) -> S3Store {
+fn bucket(port: u16) -> Arc<dyn Store> {
     let variables = [
         ("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{port}")),
         ("AWS_ACCESS_KEY_ID", ID.to_owned()),
@@ -362,10 +363,7 @@ fn bucket(port: u16) -> S3Store {
         .into();
     let url = format!("s3://{BUCKET}/fleet");
     let settings = DestinationSettings::of_url(&url, &variables).unwrap();
-    let DestinationAddress::S3(s3) = settings.address else {
-        panic!("a bucket")
-    };
-    S3Store::new(&s3, std::time::Duration::from_secs(30), &variables).unwrap()
+    open(&settings, &variables).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -398,8 +396,8 @@ async fn hosts_put_their_states_to_a_bucket_and_an_old_one_put_again_is_not_hear
     }
     assert_eq!(daemon.end().code, 0);
     let now = Utc::now();
-    put(&store, db2.state("db2", now - TimeDelta::days(3))).await;
-    put(&store, db2.state("db3", now)).await;
+    put(&*store, db2.state("db2", now - TimeDelta::days(3))).await;
+    put(&*store, db2.state("db3", now)).await;
 
     let mut elsewhere = elsewhere();
     elsewhere.set_variable("AWS_ENDPOINT_URL", &endpoint);

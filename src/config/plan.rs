@@ -27,7 +27,8 @@ pub use alerts::{
     PingService, Placeholder, SmtpTls, WebhookChannel,
 };
 pub use destinations::{
-    CopyRetention, Destination, DestinationAddress, DestinationSettings, S3Credentials, S3Settings,
+    AzureCredentials, AzureSettings, CopyRetention, Destination, DestinationAddress,
+    DestinationSettings, GoogleCredentials, GoogleSettings, S3Credentials, S3Settings,
     ServerSideEncryption, SftpSettings,
 };
 

@@ -74,9 +74,7 @@ impl StoreAsOf {
     /// When it keeps none, or cannot be asked.
     async fn versions(&self) -> Result<&dyn Versions, DestinationError> {
         let Some(versions) = self.store.versions() else {
-            return Err(
-                self.refused("it keeps no versions, as only buckets do\nhint: leave out --as-of")
-            );
+            return Err(self.refused("it keeps no versions that can be read; those of s3:// can\nhint: leave out --as-of"));
         };
         let ask = async || match versions.are_kept().await? {
             Some(false) => Err(self.refused(UNVERSIONED)),

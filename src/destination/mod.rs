@@ -1,8 +1,11 @@
 //! The only place that knows object stores and SFTP: it moves bytes by key, and nothing that is there is ever
 //! overwritten. What the bytes are is for [`copies`](crate::copies) to know.
 
+mod azure;
+mod bucket;
 mod directory;
 mod error;
+mod google;
 mod judgement;
 mod key;
 mod open;
@@ -25,7 +28,6 @@ pub use directory::{DirectoryStore, Mount};
 pub use error::{DestinationError, DestinationErrorKind};
 pub use key::{InvalidKey, Key};
 pub use open::open;
-pub use s3::S3Store;
 pub use sftp::SftpStore;
 pub use versions::{ObjectVersion, Versions};
 
@@ -121,7 +123,7 @@ pub trait Store: Send + Sync + fmt::Debug {
 /// An object that was put.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
-    /// Whether the store said itself that its SHA-256 is ours, so that it was not only the length that it
+    /// Whether the store said itself that its checksum is ours, so that it was not only the length that it
     /// compared.
     pub is_checked: bool,
     /// The version, where the store keeps versions.

@@ -34,6 +34,19 @@ pub(super) async fn probe<S: Store + ?Sized>(
     store: &S,
     folder: &Key,
 ) -> Result<Probed, DestinationError> {
+    let probed = probe_with(store, folder, async |_: &Key| Ok(())).await?;
+    Ok(Probed {
+        replace: Attempt::Unknown("it is not tried".to_owned()),
+        ..probed
+    })
+}
+
+/// The same, with a way to put [`OTHER`] in the place of an object.
+pub(super) async fn probe_with<S: Store + ?Sized>(
+    store: &S,
+    folder: &Key,
+    replace: impl AsyncFnOnce(&Key) -> Result<(), DestinationError>,
+) -> Result<Probed, DestinationError> {
     let (put, key) = match free_key(store, folder).await? {
         Ok(key) => {
             let put = store.put_new(&key, Bytes::from_static(BODY)).await;
@@ -58,6 +71,10 @@ pub(super) async fn probe<S: Store + ?Sized>(
         Ok(listed) => found(listed.iter().any(|one| one.key == key)),
         Err(error) => attempt::<()>(Err(error))?,
     };
+    let replace = match put {
+        Attempt::Done => attempt(replace(&key).await)?,
+        Attempt::Refused(_) | Attempt::Unknown(_) => nothing_there(),
+    };
     let deleted = attempt(store.delete(std::slice::from_ref(&key)).await)?;
     let (delete, left) = match put {
         Attempt::Done => (deleted.clone(), u64::from(deleted != Attempt::Done)),
@@ -66,7 +83,7 @@ pub(super) async fn probe<S: Store + ?Sized>(
     Ok(Probed {
         put,
         is_create_only,
-        replace: Attempt::Unknown("it is not tried".to_owned()),
+        replace,
         read,
         list,
         left,

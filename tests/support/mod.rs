@@ -1,5 +1,7 @@
 //! What tests against a real `PostgreSQL` share.
 
+pub(crate) mod azurite;
+pub(crate) mod bare_machine;
 pub(crate) mod certificates;
 pub(crate) mod clock;
 pub(crate) mod cluster;
@@ -8,6 +10,7 @@ pub(crate) mod daemon;
 pub(crate) mod destination;
 pub(crate) mod drill;
 pub(crate) mod filesystem;
+pub(crate) mod google;
 pub(crate) mod held_lock;
 pub(crate) mod json;
 pub(crate) mod operator;

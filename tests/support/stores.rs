@@ -496,7 +496,7 @@ fn wait_for_the_end(client: &mut TcpStream) {
 }
 
 /// Reads the head and the body of a request or an answer.
-fn message(stream: &mut TcpStream, has_body: bool) -> io::Result<(String, Vec<u8>)> {
+pub(super) fn message(stream: &mut TcpStream, has_body: bool) -> io::Result<(String, Vec<u8>)> {
     let (mut bytes, mut block) = (Vec::new(), [0; 16 << 10]);
     let end = loop {
         if let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {

@@ -28,7 +28,8 @@ use crate::policy::protection::{
 /// copies that whoever breaks into this host could destroy), and 69 if it cannot be used.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
-    /// Destination: its name in the configuration, `s3://BUCKET/PREFIX`, `sftp://USER@HOST/PATH` or `file:///PATH`
+    /// Destination: its name in the configuration, `s3://BUCKET/PREFIX`, `az://CONTAINER/PREFIX`,
+    /// `gs://BUCKET/PREFIX`, `sftp://USER@HOST/PATH` or `file:///PATH`
     #[arg(value_name = "NAME|URL")]
     destination: String,
     /// Exit with 0 although whoever holds this host could destroy the copies there

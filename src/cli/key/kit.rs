@@ -14,7 +14,10 @@ use crate::cli::failure::{Failure, FailureKind};
 use crate::cli::report::{self, one_line};
 use crate::cli::session::Session;
 use crate::cli::wrap::{WIDTH, wrapped};
-use crate::config::{Destination, DestinationAddress, PasswordSource, S3Credentials, SftpSettings};
+use crate::config::{
+    AzureSettings, Destination, DestinationAddress, GoogleSettings, PasswordSource, S3Credentials,
+    S3Settings, SftpSettings,
+};
 use crate::display::shell_word;
 
 /// Print a page for the safe: addresses, fingerprints, and the command that restores.
@@ -58,7 +61,8 @@ pub(super) fn run(_: &Args, env: &CommandEnv<'_>, out: &mut dyn Write) -> Result
     if destinations.is_empty() {
         let message = "no destination is configured, so there is no copy to restore\nhint: describe one in the \
                        configuration, as [destinations.NAME] with url = \"s3://BUCKET/PREFIX\", \
-                       \"sftp://USER@HOST/PATH\" or \"file:///PATH\"";
+                       \"az://CONTAINER/PREFIX\", \"gs://BUCKET/PREFIX\", \"sftp://USER@HOST/PATH\" or \
+                       \"file:///PATH\"";
         return Err(Failure::new(FailureKind::Configuration, message));
     }
     let mut keys = HostKeys::read(&session)?;
@@ -100,11 +104,16 @@ fn part(destination: &Destination, signer: &str) -> KitDestination {
 
 /// What the environment has to have where only the address is given, for `bash`; no secret.
 fn variables(address: &DestinationAddress) -> Vec<String> {
-    let s3 = match address {
-        DestinationAddress::S3(s3) => s3,
-        DestinationAddress::Sftp(sftp) => return files_for_ssh(sftp),
-        DestinationAddress::Directory { .. } => return Vec::new(),
-    };
+    match address {
+        DestinationAddress::S3(s3) => of_s3(s3),
+        DestinationAddress::Azure(azure) => of_azure(azure),
+        DestinationAddress::Google(google) => of_google(google),
+        DestinationAddress::Sftp(sftp) => files_for_ssh(sftp),
+        DestinationAddress::Directory { .. } => Vec::new(),
+    }
+}
+
+fn of_s3(s3: &S3Settings) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some(endpoint) = &s3.endpoint {
         lines.push(export("AWS_ENDPOINT_URL", endpoint));
@@ -113,9 +122,7 @@ fn variables(address: &DestinationAddress) -> Vec<String> {
     if let Some(file) = &s3.ca_file {
         lines.push(export("AWS_CA_BUNDLE", &file.display().to_string()));
     }
-    if let Some(proxy) = &s3.proxy {
-        lines.push(export("HTTPS_PROXY", proxy));
-    }
+    lines.extend(s3.proxy.as_ref().map(|proxy| export("HTTPS_PROXY", proxy)));
     match &s3.credentials {
         S3Credentials::Keys { access_key_id, .. } => {
             lines.push(export("AWS_ACCESS_KEY_ID", access_key_id));
@@ -125,6 +132,37 @@ fn variables(address: &DestinationAddress) -> Vec<String> {
     lines.push("read -rsp 'Secret key: ' AWS_SECRET_ACCESS_KEY".to_owned());
     lines.push("export AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY".to_owned());
     lines
+}
+
+fn of_azure(azure: &AzureSettings) -> Vec<String> {
+    let mut lines = vec![export("AZURE_STORAGE_ACCOUNT", &azure.account)];
+    let endpoint = azure.endpoint.as_ref();
+    lines.extend(endpoint.map(|endpoint| export("AZURE_STORAGE_SERVICE_ENDPOINT", endpoint)));
+    lines.extend(of_the_way(azure.ca_file.as_deref(), azure.proxy.as_deref()));
+    lines.push("read -rsp 'Account key or SAS token: ' AZURE_STORAGE_KEY".to_owned());
+    lines.push("export AZURE_STORAGE_KEY".to_owned());
+    lines
+}
+
+fn of_google(google: &GoogleSettings) -> Vec<String> {
+    let endpoint = google.endpoint.as_ref();
+    let endpoint = endpoint.map(|endpoint| export("STORAGE_EMULATOR_HOST", endpoint));
+    let mut lines: Vec<String> = endpoint.into_iter().collect();
+    lines.extend(of_the_way(
+        google.ca_file.as_deref(),
+        google.proxy.as_deref(),
+    ));
+    lines.push("read -rp 'File with the key of a service account: ' \\".to_owned());
+    lines.push("  GOOGLE_APPLICATION_CREDENTIALS".to_owned());
+    lines.push("export GOOGLE_APPLICATION_CREDENTIALS".to_owned());
+    lines
+}
+
+/// How a store is reached that has no variables of its own for that.
+fn of_the_way(ca_file: Option<&Path>, proxy: Option<&str>) -> Vec<String> {
+    let ca_file = ca_file.map(|file| export("SSL_CERT_FILE", &file.display().to_string()));
+    let proxy = proxy.map(|proxy| export("HTTPS_PROXY", proxy));
+    ca_file.into_iter().chain(proxy).collect()
 }
 
 /// The files that ssh does not find by itself: they have to be at the same place on the new machine.
@@ -232,7 +270,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::{DestinationSettings, Patterns, S3Settings};
+    use crate::config::{AzureCredentials, DestinationSettings, GoogleCredentials, Patterns};
 
     const SIGNER: &str = "SHA256:Pf1lzAIovBcgoMNudH9eAfpTcSEgp1jYR7uhPFn5eEg";
 
@@ -296,6 +334,51 @@ mod tests {
             let from = "pgbackupd restore --latest --from 'sftp://u1@box/db' \\";
             assert_eq!(kit.commands[2], from);
         }
+    }
+
+    #[test]
+    fn azure_and_google_are_reached_by_their_usual_variables() {
+        let azure = DestinationAddress::Azure(Box::new(AzureSettings {
+            account: "acc".to_owned(),
+            container: "backups".to_owned(),
+            prefix: None,
+            endpoint: None,
+            path_style: false,
+            credentials: AzureCredentials::Instance,
+            ca_file: Some(PathBuf::from("/etc/ca.pem")),
+            proxy: None,
+            tier: None,
+        }));
+        let kit = part(&destination("azure", azure, true), SIGNER);
+        assert_eq!(
+            kit.commands[..5],
+            [
+                "export AZURE_STORAGE_ACCOUNT=acc",
+                "export SSL_CERT_FILE=/etc/ca.pem",
+                "read -rsp 'Account key or SAS token: ' AZURE_STORAGE_KEY",
+                "export AZURE_STORAGE_KEY",
+                "pgbackupd restore --latest --from 'az://backups' \\",
+            ]
+        );
+        let google = DestinationAddress::Google(Box::new(GoogleSettings {
+            bucket: "backups".to_owned(),
+            prefix: Some("db".to_owned()),
+            endpoint: None,
+            credentials: GoogleCredentials::Instance,
+            ca_file: None,
+            proxy: None,
+            storage_class: None,
+        }));
+        let kit = part(&destination("google", google, true), SIGNER);
+        assert_eq!(
+            kit.commands[2..4],
+            [
+                "export GOOGLE_APPLICATION_CREDENTIALS",
+                "pgbackupd restore --latest --from 'gs://backups/db' \\",
+            ]
+        );
+        let too_wide = |line: &&String| line.chars().count() > WIDTH - 4;
+        assert_eq!(kit.commands.iter().find(too_wide), None);
     }
 
     #[test]

@@ -10,9 +10,6 @@ use crate::config::findings::Findings;
 use crate::config::plan::{PasswordSource, SftpSettings};
 use crate::config::scalar::AbsolutePath;
 
-/// Settings that only a destination at an SFTP server has. `credential` is a store's too.
-pub(super) const OF_SFTP: [&str; 3] = ["identity_file", "known_hosts_file", "ssh_config_file"];
-
 /// How an address is written.
 pub(super) const FORM: &str = "sftp://USER@HOST/PATH";
 

@@ -20,30 +20,33 @@ pub(in crate::config) const MOST_BACKFILL: u32 = 100_000;
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::config) struct DestinationFragment {
-    /// Where it is: <s3://BUCKET/PREFIX>, <sftp://USER@HOST/PATH>, or <file:///PATH> for another disk or a network
-    /// file system.
+    /// Where it is: <s3://BUCKET/PREFIX>, <az://CONTAINER/PREFIX>, <gs://BUCKET/PREFIX>, <sftp://USER@HOST/PATH>, or
+    /// <file:///PATH> for another disk or a network file system.
     pub(in crate::config) url: Option<String>,
-    /// Of s3: the address of a store that is not AWS.
+    /// Of az: the storage account.
+    pub(in crate::config) account: Option<String>,
+    /// Of s3, az and gs: the address of a store that is not the provider's usual one.
     pub(in crate::config) endpoint: Option<String>,
     /// Of s3: the region.
     pub(in crate::config) region: Option<String>,
-    /// Of s3: whether the bucket is in the path of an address, and not part of the host's name.
+    /// Of s3 and az: whether the bucket, or the account, is in the path of an address, and not part of the host's
+    /// name.
     pub(in crate::config) path_style: Option<bool>,
-    /// Of s3: where the credentials come from: "keys" (the settings below), "environment", "instance" or
+    /// Of s3, az and gs: where the credentials come from: "keys" (the settings below), "environment", "instance" or
     /// "web-identity".
     pub(in crate::config) credentials: Option<Word<CredentialsFrom>>,
     /// Of s3: the access key's id.
     pub(in crate::config) access_key_id: Option<String>,
-    /// Of s3: a file whose first line is the secret key, and whose second, if there is one, a session token;
-    /// nobody else may read it.
+    /// Of s3: a file whose first line is the secret key, and whose second, if there is one, a session token. Of az:
+    /// the account key or a SAS token. Of gs: the key of a service account, as JSON. Nobody else may read it.
     pub(in crate::config) secret_key_file: Option<AbsolutePath>,
-    /// Of s3 and sftp: a systemd credential in place of `secret_key_file` or `identity_file`.
+    /// Of s3, az, gs and sftp: a systemd credential in place of `secret_key_file` or `identity_file`.
     pub(in crate::config) credential: Option<CredentialName>,
-    /// Of s3: certificates of authorities that are trusted in place of the system's.
+    /// Of s3, az and gs: certificates of authorities that are trusted in place of the system's.
     pub(in crate::config) ca_file: Option<AbsolutePath>,
-    /// Of s3: the proxy, in place of that of the environment.
+    /// Of s3, az and gs: the proxy, in place of that of the environment.
     pub(in crate::config) proxy: Option<String>,
-    /// Of s3: the storage class of new objects.
+    /// Of s3, az and gs: the storage class, or access tier, of new objects.
     pub(in crate::config) storage_class: Option<String>,
     /// Of s3: how the store encrypts objects: "AES256" or "aws:kms".
     pub(in crate::config) sse: Option<Word<ServerSideEncryption>>,
@@ -136,10 +139,11 @@ impl JsonSchema for CopyRetentionFragment {
 pub(in crate::config) enum CredentialsFrom {
     /// A key of the configuration.
     Keys,
-    /// The variables `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN`.
+    /// The provider's usual variables: `AWS_ACCESS_KEY_ID` and so on, `AZURE_STORAGE_KEY` and so on,
+    /// `GOOGLE_APPLICATION_CREDENTIALS`.
     Environment,
-    /// The machine's or the container's own role.
+    /// The machine's or the container's own role or identity.
     Instance,
-    /// A token that stands for a role.
+    /// A token that stands for a role or an identity.
     WebIdentity,
 }

@@ -63,6 +63,10 @@ pub enum DestinationAddress {
     },
     /// A bucket of a store that speaks S3.
     S3(Box<S3Settings>),
+    /// A container of Azure's Blob Storage.
+    Azure(Box<AzureSettings>),
+    /// A bucket of Google Cloud Storage.
+    Google(Box<GoogleSettings>),
     /// A directory at an SFTP server.
     Sftp(Box<SftpSettings>),
 }
@@ -159,6 +163,72 @@ pub enum S3Credentials {
     WebIdentity,
 }
 
+/// A container of Azure's Blob Storage.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AzureSettings {
+    /// The account.
+    pub account: String,
+    /// The container.
+    pub container: String,
+    /// What every key begins with, without a slash at its end; none for the container as a whole.
+    pub prefix: Option<String>,
+    /// The address of the account, or of a store that has it in the path; none for Azure's own.
+    pub endpoint: Option<String>,
+    /// Whether the account is in the path of an address; else it is part of the host's name.
+    pub path_style: bool,
+    /// Who asks.
+    pub credentials: AzureCredentials,
+    /// Certificates of authorities that are trusted in place of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// The proxy, in place of that of the environment.
+    pub proxy: Option<String>,
+    /// The access tier of new objects; none for the account's usual one.
+    pub tier: Option<String>,
+}
+
+/// Who asks Azure.
+#[derive(Clone, Debug, PartialEq)]
+pub enum AzureCredentials {
+    /// The key of the account, or a SAS token.
+    Key(PasswordSource),
+    /// The variables `AZURE_STORAGE_KEY` or `AZURE_STORAGE_SAS_TOKEN`, or those of an application with a secret.
+    Environment,
+    /// The managed identity of the machine, by its metadata service.
+    Instance,
+    /// The identity of a token, by `AZURE_FEDERATED_TOKEN_FILE`, `AZURE_TENANT_ID` and `AZURE_CLIENT_ID`.
+    WebIdentity,
+}
+
+/// A bucket of Google Cloud Storage.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GoogleSettings {
+    /// The bucket.
+    pub bucket: String,
+    /// What every key begins with, without a slash at its end; none for the bucket as a whole.
+    pub prefix: Option<String>,
+    /// The store's address without a bucket; none for Google's own.
+    pub endpoint: Option<String>,
+    /// Who asks.
+    pub credentials: GoogleCredentials,
+    /// Certificates of authorities that are trusted in place of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// The proxy, in place of that of the environment.
+    pub proxy: Option<String>,
+    /// The storage class of new objects; none for the bucket's usual one.
+    pub storage_class: Option<String>,
+}
+
+/// Who asks Google.
+#[derive(Clone, Debug, PartialEq)]
+pub enum GoogleCredentials {
+    /// The key of a service account, as JSON.
+    Key(PasswordSource),
+    /// The file that `GOOGLE_APPLICATION_CREDENTIALS` names.
+    Environment,
+    /// The service account of the machine, by its metadata service.
+    Instance,
+}
+
 /// How a store encrypts objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
 pub enum ServerSideEncryption {
@@ -216,23 +286,30 @@ impl CopyRetention {
 impl DestinationSettings {
     /// The address with the store's own: two stores may have a bucket of the same name.
     pub fn full_address(&self) -> String {
-        match &self.address {
-            DestinationAddress::S3(s3) => match &s3.endpoint {
-                Some(endpoint) => format!("{} at {endpoint}", self.url()),
-                None => self.url(),
-            },
-            DestinationAddress::Directory { .. } | DestinationAddress::Sftp(_) => self.url(),
-        }
+        let url = self.url();
+        let (account, endpoint) = match &self.address {
+            DestinationAddress::S3(s3) => (None, &s3.endpoint),
+            DestinationAddress::Azure(azure) => (Some(&azure.account), &azure.endpoint),
+            DestinationAddress::Google(google) => (None, &google.endpoint),
+            DestinationAddress::Directory { .. } | DestinationAddress::Sftp(_) => (None, &None),
+        };
+        let account = account.map_or_else(String::new, |name| format!(" of account {name}"));
+        let endpoint = endpoint.as_ref();
+        let endpoint = endpoint.map_or_else(String::new, |endpoint| format!(" at {endpoint}"));
+        format!("{url}{account}{endpoint}")
     }
 
     /// The address as it is shown and typed.
     pub fn url(&self) -> String {
+        let bucket = |scheme: &str, bucket: &str, prefix: &Option<String>| match prefix {
+            Some(prefix) => format!("{scheme}://{bucket}/{prefix}"),
+            None => format!("{scheme}://{bucket}"),
+        };
         match &self.address {
             DestinationAddress::Directory { path, .. } => format!("file://{}", path.display()),
-            DestinationAddress::S3(s3) => match &s3.prefix {
-                Some(prefix) => format!("s3://{}/{prefix}", s3.bucket),
-                None => format!("s3://{}", s3.bucket),
-            },
+            DestinationAddress::S3(s3) => bucket("s3", &s3.bucket, &s3.prefix),
+            DestinationAddress::Azure(azure) => bucket("az", &azure.container, &azure.prefix),
+            DestinationAddress::Google(google) => bucket("gs", &google.bucket, &google.prefix),
             DestinationAddress::Sftp(sftp) => sftp.url(),
         }
     }

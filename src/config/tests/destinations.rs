@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::{Etc, accepted, refused, set_mode};
 use crate::config::{
-    Destination, DestinationAddress, DestinationSettings, PasswordSource, S3Credentials,
-    S3Settings, load,
+    AzureCredentials, Destination, DestinationAddress, DestinationSettings, GoogleCredentials,
+    PasswordSource, S3Credentials, S3Settings, load,
 };
 use crate::policy::{Rules, Series};
 
@@ -168,6 +168,70 @@ fn an_address_alone_is_completed_from_the_usual_environment() {
 }
 
 #[test]
+fn containers_of_azure_and_buckets_of_google_are_destinations_too() {
+    let azure = "url = \"az://backups/pg\"\naccount = \"acc1\"\ncredential = \"key\"\n";
+    let usual = destination(azure);
+    assert_eq!(usual.settings.url(), "az://backups/pg");
+    assert_eq!(
+        usual.settings.full_address(),
+        "az://backups/pg of account acc1"
+    );
+    let emulator = destination(&format!(
+        "{azure}endpoint = \"http://127.0.0.1:10000/\"\nstorage_class = \"Cool\""
+    ));
+    let DestinationAddress::Azure(emulator) = emulator.settings.address else {
+        panic!("a container")
+    };
+    assert!(emulator.path_style, "as an emulator has it");
+    assert_eq!(emulator.endpoint.as_deref(), Some("http://127.0.0.1:10000"));
+    assert_eq!(emulator.tier.as_deref(), Some("Cool"));
+    let google = destination("url = \"gs://backups.example.org\"\ncredentials = \"instance\"");
+    assert_eq!(google.settings.full_address(), "gs://backups.example.org");
+
+    let of = |url: &str, variables: &[(&str, &str)]| {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        DestinationSettings::of_url(url, &variables.iter().map(owned).collect())
+    };
+    let account = ("AZURE_STORAGE_ACCOUNT", "acc1");
+    for (more, expected) in [
+        (("AZURE_STORAGE_KEY", "x"), AzureCredentials::Environment),
+        (
+            ("AZURE_STORAGE_SAS_TOKEN", "x"),
+            AzureCredentials::Environment,
+        ),
+        (
+            ("AZURE_FEDERATED_TOKEN_FILE", "/t"),
+            AzureCredentials::WebIdentity,
+        ),
+        (("OTHER", "x"), AzureCredentials::Instance),
+    ] {
+        let settings = of("az://backups", &[account, more]).unwrap();
+        let DestinationAddress::Azure(azure) = settings.address else {
+            panic!("a container")
+        };
+        assert_eq!(azure.credentials, expected, "{more:?}");
+    }
+    let error = of("az://backups", &[]).unwrap_err();
+    assert!(
+        error.contains("AZURE_STORAGE_ACCOUNT is not set"),
+        "{error}"
+    );
+    for (variables, expected) in [
+        (
+            &[("GOOGLE_APPLICATION_CREDENTIALS", "/k")][..],
+            GoogleCredentials::Environment,
+        ),
+        (&[], GoogleCredentials::Instance),
+    ] {
+        let settings = of("gs://backups", variables).unwrap();
+        let DestinationAddress::Google(google) = settings.address else {
+            panic!("a bucket")
+        };
+        assert_eq!(google.credentials, expected);
+    }
+}
+
+#[test]
 #[expect(clippy::too_many_lines, reason = "a table of all that is refused")]
 fn what_cannot_be_meant_is_refused_with_the_way_out() {
     for (settings, what, way) in [
@@ -178,7 +242,7 @@ fn what_cannot_be_meant_is_refused_with_the_way_out() {
         ),
         (
             "url = \"/mnt\"",
-            "begins with s3://, sftp:// or file:///",
+            "begins with s3://, az://, gs://, sftp:// or file:///",
             "file:///PATH",
         ),
         (
@@ -199,7 +263,7 @@ fn what_cannot_be_meant_is_refused_with_the_way_out() {
         ("url = \"file:///mnt/x\"", "no recipient", "key generate"),
         (
             "url = \"https://h/x\"",
-            "begins with s3://, sftp:// or file:///",
+            "begins with s3://, az://, gs://, sftp:// or file:///",
             "",
         ),
         ("url = \"file:///\"", "the path of a directory", ""),
@@ -262,6 +326,60 @@ fn what_cannot_be_meant_is_refused_with_the_way_out() {
         (
             "url = \"file:///x\"\nregion = \"y\"",
             "s3:// has region",
+            "remove it",
+        ),
+        (
+            "url = \"file:///x\"\nendpoint = \"https://h\"",
+            "only a destination at s3://, az:// or gs:// has endpoint",
+            "remove it",
+        ),
+        (
+            &format!("{KEYS}account = \"abc\""),
+            "az:// has account",
+            "remove it",
+        ),
+        ("url = \"az://c\"", "the name of a container", ""),
+        ("url = \"az://a.b.c\"", "the name of a container", ""),
+        ("url = \"gs://b\"", "the name of a bucket", ""),
+        (
+            "url = \"az://backups\"\ncredential = \"x\"",
+            "the destination has no account",
+            "account = \"NAME\"",
+        ),
+        (
+            "url = \"az://backups\"\naccount = \"A b\"\ncredential = \"x\"",
+            "invalid account",
+            "",
+        ),
+        (
+            "url = \"az://backups\"\naccount = \"abc\"",
+            "no credentials",
+            "\"web-identity\"",
+        ),
+        (
+            "url = \"az://backups\"\naccount = \"abc\"\ncredential = \"x\"\nregion = \"y\"",
+            "s3:// has region",
+            "remove it",
+        ),
+        (
+            "url = \"az://backups\"\naccount = \"abc\"\ncredential = \"x\"\nstorage_class = \"archive\"",
+            "cannot be read",
+            "Cool",
+        ),
+        (
+            "url = \"az://backups\"\naccount = \"abc\"\ncredentials = \"instance\"\ncredential = \"x\"",
+            "the credentials come from elsewhere",
+            "credentials = \"keys\"",
+        ),
+        ("url = \"gs://bucket\"", "no credentials", "\"instance\""),
+        (
+            "url = \"gs://bucket\"\ncredentials = \"web-identity\"",
+            "no credentials \"web-identity\"",
+            "write \"instance\"",
+        ),
+        (
+            "url = \"gs://bucket\"\ncredential = \"x\"\naccess_key_id = \"y\"",
+            "s3:// has access_key_id",
             "remove it",
         ),
         (

@@ -1,15 +1,12 @@
 //! Who asks a store: the settings' credentials in the library's terms, and where the bucket is.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey as Config};
-use object_store::{BackoffConfig, RetryConfig};
 use secrecy::ExposeSecret as _;
 
-use super::courier::Courier;
-use super::fault::with_causes;
 use crate::config::{S3Credentials, S3Settings, secret_text};
+use crate::destination::bucket::{Courier, in_a_header, retries, with_causes};
 
 /// The variables that lead to the role of a machine or a container.
 const INSTANCE: [(Config, &str); 4] = [
@@ -38,19 +35,6 @@ const WEB_IDENTITY: [(Config, &str); 4] = [
     (Config::RoleSessionName, "AWS_ROLE_SESSION_NAME"),
     (Config::StsEndpoint, "AWS_ENDPOINT_URL_STS"),
 ];
-
-/// How often, and after which pauses, the library asks again what changes nothing.
-fn retries() -> RetryConfig {
-    RetryConfig {
-        backoff: BackoffConfig {
-            init_backoff: Duration::from_millis(200),
-            max_backoff: Duration::from_secs(10),
-            base: 2.0,
-        },
-        max_retries: 7,
-        retry_timeout: Duration::from_secs(3 * 60),
-    }
-}
 
 /// The address of the bucket, without a slash at its end.
 pub(super) fn bucket_url(settings: &S3Settings) -> String {
@@ -144,15 +128,6 @@ fn with_credentials(
             needed("AWS_ROLE_ARN")?;
             Ok(with(builder, &WEB_IDENTITY))
         }
-    }
-}
-
-/// What goes into a header: the library panics where it cannot.
-fn in_a_header<'t>(text: &'t str, what: &str) -> Result<&'t str, String> {
-    if text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        Ok(text)
-    } else {
-        Err(format!("{what} is not one word of ASCII characters"))
     }
 }
 

@@ -8,9 +8,8 @@ use reqwest::Method;
 use sha2::{Digest as _, Sha256};
 
 use super::S3Store;
-use super::bucket::{Content, header, version_of};
-use super::fault::Fault;
-use super::is_condition;
+use super::bucket::version_of;
+use crate::destination::bucket::{Bucket as _, Content, Fault, header};
 use crate::destination::error::DestinationErrorKind;
 use crate::destination::key::Key;
 use crate::destination::probe::{BODY, OBJECT, OTHER, found, nothing_there};
@@ -54,13 +53,10 @@ impl S3Store {
         let is_create_only = match self.put_probe(&first, OTHER, Some(is_new())).await {
             _ if put != Attempt::Done => None,
             Ok(_) => Some(false),
-            Err(fault) if is_condition(&fault) => Some(true),
+            Err(fault) if fault.is_condition() => Some(true),
             Err(fault) => attempt(Err::<(), _>(fault)).map(|_| None)?,
         };
-        let read = match self
-            .patiently(|| self.bucket.get((&first, &[]), None))
-            .await
-        {
+        let read = match self.patiently(|| self.bucket.get(&first, None)).await {
             _ if put != Attempt::Done => nothing_there(),
             Ok(bytes) if bytes == BODY || bytes == OTHER => Attempt::Done,
             Ok(_) => Attempt::Unknown("other bytes came back than were put".to_owned()),
@@ -101,7 +97,7 @@ impl S3Store {
 
     /// What the bucket is set to.
     async fn settings_of(&self, folder: &Key) -> Result<BucketProbe, Fault> {
-        let below = self.bucket.in_bucket(folder);
+        let below = self.bucket.prefix.in_bucket(folder);
         let host = below.rsplit_once('/').map_or("", |(host, _)| host);
         let below = format!("{host}/");
         Ok(BucketProbe {
@@ -133,7 +129,7 @@ impl S3Store {
         match self.put_probe(first, BODY, Some(is_new())).await {
             Ok(version) => Ok((Attempt::Done, version)),
             // The key may put: it is the object that is in the way.
-            Err(fault) if is_condition(&fault) => {
+            Err(fault) if fault.is_condition() => {
                 let there = self.patiently(|| self.bucket.look(first)).await;
                 let version = there.ok().flatten().and_then(|there| there.version);
                 Ok((Attempt::Done, version))
@@ -151,7 +147,7 @@ impl S3Store {
     ) -> Result<Option<String>, Fault> {
         let body = Bytes::from_static(body);
         let content = Content {
-            sha256: Sha256::digest(&body).to_vec(),
+            digest: Sha256::digest(&body).to_vec(),
             body: &body,
         };
         let put = || self.bucket.put_if(key, &content, condition.clone());
@@ -244,7 +240,7 @@ impl S3Store {
             "\"0123456789abcdef0123456789abcdef\"".to_owned(),
         );
         match self.put_probe(key, OTHER, Some(condition)).await {
-            Err(fault) if is_condition(&fault) => Ok(Attempt::Done),
+            Err(fault) if fault.is_condition() => Ok(Attempt::Done),
             Err(Fault::Refused(refusal)) if !refusal.is_denial() => Ok(Attempt::Unknown(
                 "it is not tried, since what it leaves could not be removed".to_owned(),
             )),

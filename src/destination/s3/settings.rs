@@ -1,14 +1,14 @@
 //! What a bucket is set to: versions, Object Lock, and what it removes by itself.
 
-use super::bucket::Bucket;
-use super::fault::{Fault, Refusal};
+use super::bucket::S3Bucket;
 use super::xml::Element;
+use crate::destination::bucket::{Fault, Refusal};
 use crate::policy::protection::{Asked, Lifecycle, Lock, Versioning};
 
 /// The days of a year of a lock, as S3 counts them.
 const YEAR: u64 = 365;
 
-impl Bucket {
+impl S3Bucket {
     /// Whether it keeps versions.
     pub(super) async fn versioning(&self) -> Result<Asked<Versioning>, Fault> {
         self.setting("versioning", versioning).await

@@ -7,9 +7,9 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 
 use super::S3Store;
-use super::bucket::{Bucket, Query};
-use super::fault::Fault;
+use super::bucket::{Query, S3Bucket};
 use super::xml::Element;
+use crate::destination::bucket::{Bucket as _, Fault};
 use crate::destination::error::DestinationError;
 use crate::destination::key::Key;
 use crate::destination::versions::{ObjectVersion, Versions};
@@ -119,7 +119,7 @@ fn decoded(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-impl Bucket {
+impl S3Bucket {
     /// A page of the versions whose keys in the bucket begin so.
     async fn page(
         &self,
@@ -158,7 +158,7 @@ impl S3Store {
             let is_enough = is_enough(&page);
             versions.extend(page.versions.into_iter().filter_map(|one| {
                 Some(ObjectVersion {
-                    key: self.bucket.own_key(&one.key)?,
+                    key: self.bucket.prefix.own_key(&one.key)?,
                     version: one.version,
                     modified: one.modified,
                     bytes: one.bytes,
@@ -166,7 +166,7 @@ impl S3Store {
             }));
             let found = page.folders.iter();
             let found = found.map(|folder| folder.trim_end_matches('/'));
-            folders.extend(found.filter_map(|folder| self.bucket.own_key(folder)));
+            folders.extend(found.filter_map(|folder| self.bucket.prefix.own_key(folder)));
             if is_enough || page.next.is_none() {
                 return Ok((versions, folders));
             }
@@ -202,11 +202,13 @@ impl Versions for S3Store {
             Asked::Unknown => None,
         };
         let setting = setting.map(are_kept);
-        setting.map_err(|fault| fault.while_doing(format!("ask {} for its versions", self.url)))
+        setting.map_err(|fault| {
+            fault.while_doing(format!("ask {} for its versions", self.bucket.url()))
+        })
     }
 
     async fn versions_below(&self, under: &Key) -> Result<Vec<ObjectVersion>, DestinationError> {
-        let prefix = format!("{}/", self.bucket.in_bucket(under));
+        let prefix = format!("{}/", self.bucket.prefix.in_bucket(under));
         self.versions_with(&prefix, under).await
     }
 
@@ -214,12 +216,12 @@ impl Versions for S3Store {
         &self,
         start: &Key,
     ) -> Result<Vec<ObjectVersion>, DestinationError> {
-        self.versions_with(&self.bucket.in_bucket(start), start)
+        self.versions_with(&self.bucket.prefix.in_bucket(start), start)
             .await
     }
 
     async fn versions_of(&self, key: &Key) -> Result<Vec<ObjectVersion>, DestinationError> {
-        let prefix = self.bucket.in_bucket(key);
+        let prefix = self.bucket.prefix.in_bucket(key);
         // Keys are sorted: what only begins like this one comes behind it.
         let is_past = |page: &Page| page.versions.last().is_some_and(|one| one.key != prefix);
         let found = self.pages(&prefix, None, is_past).await;
@@ -230,7 +232,7 @@ impl Versions for S3Store {
     }
 
     async fn folders_ever(&self, under: &Key) -> Result<Vec<Key>, DestinationError> {
-        let prefix = format!("{}/", self.bucket.in_bucket(under));
+        let prefix = format!("{}/", self.bucket.prefix.in_bucket(under));
         let found = self.pages(&prefix, Some("/"), |_| false).await;
         let found = found.map_err(|fault| fault.while_needing(self.listing(under), NEEDED));
         let (_, mut folders) = found?;
@@ -249,7 +251,7 @@ impl Versions for S3Store {
         }
         let query: Query<'_> = &[("versionId", version)];
         let read = self
-            .patiently(|| self.bucket.get((key, query), range.as_ref()))
+            .patiently(|| self.bucket.get_of((key, query), range.as_ref()))
             .await;
         let doing = || format!("read version {version} of {}", self.bucket.shown(key));
         read.map_err(|fault| fault.while_needing(doing(), NEEDED))

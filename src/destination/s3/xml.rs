@@ -4,7 +4,7 @@ use quick_xml::Reader;
 use quick_xml::escape::resolve_predefined_entity;
 use quick_xml::events::{BytesRef, Event};
 
-use super::fault::Fault;
+use crate::destination::bucket::Fault;
 
 /// No answer of a store is nested deeper.
 const DEEPEST: usize = 16;

@@ -102,6 +102,10 @@ pub enum ProbedPlace {
     Bucket(BucketProbe),
     /// A directory.
     Directory(DirectoryProbe),
+    /// A container of Azure's.
+    Azure,
+    /// A bucket of Google's, by its own interface.
+    Google,
     /// Something of which no more is known.
     Other,
 }

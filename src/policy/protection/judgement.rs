@@ -167,7 +167,9 @@ pub fn judge(probed: &Probed, circumstances: &Circumstances) -> Assessment {
             rows.push(delete(probed));
             rows.extend(of_directory(directory, circumstances));
         }
-        ProbedPlace::Other => rows.extend([replace(probed, false), delete(probed)]),
+        ProbedPlace::Azure | ProbedPlace::Google | ProbedPlace::Other => {
+            rows.extend([replace(probed, false), delete(probed)]);
+        }
     }
     rows.extend(circumstances.clock_ahead.map(clock));
     Assessment {
@@ -199,6 +201,9 @@ fn create_only(probed: &Probed) -> CheckedRow {
         Some(false) => {
             let condition = match probed.place {
                 ProbedPlace::Bucket(_) => "the store ignores If-None-Match",
+                ProbedPlace::Azure | ProbedPlace::Google => {
+                    "the store ignores the condition of a put"
+                }
                 _ => "a file that is there can be made once more",
             };
             let meaning = format!("{condition}; pgbackupd looks before each put");
@@ -234,7 +239,9 @@ fn delete(probed: &Probed) -> CheckedRow {
         ),
         Attempt::Refused(_) => {
             let who = match probed.place {
-                ProbedPlace::Bucket(_) => "a lifecycle rule has to",
+                ProbedPlace::Bucket(_) | ProbedPlace::Azure | ProbedPlace::Google => {
+                    "a lifecycle rule has to"
+                }
                 ProbedPlace::Directory(_) => "whoever owns the directory has to",
                 ProbedPlace::Other => "the server has to",
             };

@@ -92,6 +92,8 @@ pub(super) fn reach(probed: &Probed, circumstances: &Circumstances) -> Vec<Reach
         ProbedPlace::Bucket(bucket) => bucket,
         // Whoever can write to a directory can do anything to it.
         ProbedPlace::Directory(_) => return Vec::new(),
+        ProbedPlace::Azure => return vec![create_only(probed, AZURE)],
+        ProbedPlace::Google => return vec![create_only(probed, GOOGLE)],
         ProbedPlace::Other => return vec![create_only(probed, CREATE_ONLY_SERVER)],
     };
     let longest = circumstances.longest_days;
@@ -213,6 +215,12 @@ const POLICY: CreateOnly = (
 );
 
 const GOOGLE: CreateOnly = (ReachKind::ObjectCreator, ROLE, ROLE);
+
+const AZURE: CreateOnly = (
+    ReachKind::CreateOnlyPolicy,
+    "a SAS token with the permissions r, c and l alone",
+    "a SAS token without the permission d",
+);
 
 const ROLE: &str = "the role Storage Object Creator, and no other that deletes";
 

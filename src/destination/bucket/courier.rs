@@ -2,6 +2,7 @@
 //! and no redirects; and what every answer tells, of a refusal and of the store's clock.
 
 use std::error::Error;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -17,8 +18,9 @@ use object_store::client::{
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder, Proxy};
 
+use super::dialect::Dialect;
 use super::fault::{Fault, Refusal, with_causes};
-use crate::config::{self, S3Settings};
+use crate::config;
 use crate::destination::pauses::Passing;
 use crate::tls;
 
@@ -39,7 +41,10 @@ const UNKNOWN: i64 = i64::MIN;
 
 /// Carries requests.
 #[derive(Clone, Debug)]
-pub(super) struct Courier {
+pub(in crate::destination) struct Courier {
+    dialect: Dialect,
+    /// The host of the store.
+    host: String,
     store: HttpClient,
     /// For the metadata service of the machine, which no proxy reaches.
     metadata: HttpClient,
@@ -48,15 +53,20 @@ pub(super) struct Courier {
 }
 
 impl Courier {
-    /// Makes the clients.
-    pub(super) fn new(settings: &S3Settings, timeout: Duration) -> Result<Self, String> {
-        let authorities = settings.ca_file.as_deref().map(config::file).transpose();
+    /// Makes the clients for the store at an address.
+    pub(in crate::destination) fn new(
+        (dialect, address): (Dialect, &str),
+        (ca_file, proxy): (Option<&Path>, Option<&str>),
+        timeout: Duration,
+    ) -> Result<Self, String> {
+        let host = address.parse::<reqwest::Url>().ok();
+        let host = host.and_then(|url| url.host_str().map(str::to_owned));
+        let authorities = ca_file.map(config::file).transpose();
         let authorities = authorities.map_err(|error| error.to_string())?;
-        let tls =
-            tls::client_config(authorities.as_deref()).map_err(|why| match &settings.ca_file {
-                Some(path) => format!("cannot use {}: {why}", path.display()),
-                None => why,
-            })?;
+        let tls = tls::client_config(authorities.as_deref()).map_err(|why| match ca_file {
+            Some(path) => format!("cannot use {}: {why}", path.display()),
+            None => why,
+        })?;
         let common = || {
             Client::builder()
                 .tls_backend_preconfigured(tls.clone())
@@ -72,12 +82,14 @@ impl Courier {
         let mut store = common()
             .timeout(timeout)
             .connect_timeout(CONNECT.min(timeout));
-        if let Some(proxy) = &settings.proxy {
+        if let Some(proxy) = proxy {
             let proxy = Proxy::all(proxy).map_err(|error| with_causes(&error.without_url()))?;
             store = store.proxy(proxy);
         }
         let metadata = common().no_proxy().timeout(METADATA);
         Ok(Self {
+            dialect,
+            host: host.unwrap_or_default(),
             store: built(store)?,
             metadata: built(metadata)?,
             ahead: Arc::new(AtomicI64::new(UNKNOWN)),
@@ -85,9 +97,14 @@ impl Courier {
     }
 
     /// Carries a request; what is no success is a fault.
-    pub(super) async fn carry(&self, request: HttpRequest) -> Result<HttpResponse, Fault> {
+    pub(in crate::destination) async fn carry(
+        &self,
+        request: HttpRequest,
+    ) -> Result<HttpResponse, Fault> {
         let host = request.uri().host().unwrap_or_default().to_owned();
-        let is_of_metadata = host.starts_with("169.254.") || host.starts_with("[fd00:ec2:");
+        let is_of_metadata = host.starts_with("169.254.")
+            || host.starts_with("[fd00:ec2:")
+            || host == "metadata.google.internal";
         let client = if is_of_metadata {
             &self.metadata
         } else {
@@ -95,24 +112,29 @@ impl Courier {
         };
         let answer = client.execute(request).await;
         let answer = answer.map_err(|error| unreachable(&host, &error))?;
-        if !is_of_metadata {
+        // Also others are asked, for credentials.
+        let is_store = host == self.host;
+        if is_store {
             self.note_clock(&answer);
         }
         if answer.status().is_success() {
             return Ok(answer);
         }
         let status = answer.status().as_u16();
+        let code = header(&answer, "x-ms-error-code").map(str::to_owned);
         // What of it cannot be read is not reported.
         let body = read(answer.into_body(), LONGEST_REFUSAL).await;
         let body = String::from_utf8_lossy(&body.unwrap_or_default()).into_owned();
-        Err(Fault::Refused(Refusal::read(status, &body)))
+        let refusal = Refusal::read((self.dialect, status), code.as_deref(), &body);
+        Err(Fault::Refused(if is_store {
+            refusal
+        } else {
+            refusal.of_issuer(host, &body)
+        }))
     }
 
     fn note_clock(&self, answer: &HttpResponse) {
-        let date = answer
-            .headers()
-            .get("date")
-            .and_then(|date| date.to_str().ok());
+        let date = header(answer, "date");
         let date = date.and_then(|date| DateTime::parse_from_rfc2822(date).ok());
         if let Some(date) = date {
             let ahead = date.signed_duration_since(Utc::now()).num_seconds();
@@ -121,14 +143,22 @@ impl Courier {
     }
 
     /// How far the store's clock was ahead at its last answer; none where no answer had a time.
-    pub(super) fn ahead(&self) -> Option<TimeDelta> {
+    pub(in crate::destination) fn ahead(&self) -> Option<TimeDelta> {
         let ahead = self.ahead.load(Ordering::Relaxed);
         (ahead != UNKNOWN).then(|| TimeDelta::seconds(ahead))
     }
 }
 
+/// A header of an answer.
+pub(in crate::destination) fn header<'a>(answer: &'a HttpResponse, name: &str) -> Option<&'a str> {
+    answer.headers().get(name)?.to_str().ok()
+}
+
 /// All bytes of an answer; those beyond the limit and a little more are not waited for.
-pub(super) async fn read(body: HttpResponseBody, limit: usize) -> Result<Vec<u8>, Fault> {
+pub(in crate::destination) async fn read(
+    body: HttpResponseBody,
+    limit: usize,
+) -> Result<Vec<u8>, Fault> {
     use futures::StreamExt as _;
     let (mut bytes, mut chunks) = (Vec::new(), body.bytes_stream());
     while let Some(chunk) = chunks.next().await {

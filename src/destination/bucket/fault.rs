@@ -2,6 +2,7 @@
 
 use std::error::Error;
 
+use super::dialect::Dialect;
 use crate::destination::error::{DestinationError, DestinationErrorKind};
 use crate::destination::pauses::Passing;
 use crate::display::joined_lines;
@@ -11,7 +12,7 @@ const LONGEST: usize = 300;
 
 /// A request that did not give what was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Fault {
+pub(in crate::destination) enum Fault {
     /// The store refused it.
     #[error("{0}")]
     Refused(Refusal),
@@ -26,26 +27,50 @@ pub(super) enum Fault {
     Judged(DestinationErrorKind, String),
 }
 
-/// How a store refused a request.
+/// How a request was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.shown())]
-pub(super) struct Refusal {
+pub(in crate::destination) struct Refusal {
+    dialect: Dialect,
     /// The status of HTTP.
-    pub(super) status: u16,
-    /// S3's code, where the answer has one.
-    pub(super) code: Option<String>,
+    pub(in crate::destination) status: u16,
+    /// The store's code, where the answer has one.
+    pub(in crate::destination) code: Option<String>,
     /// The store's own words.
     message: Option<String>,
+    /// The host, where it is not the store's: it has the credentials.
+    issuer: Option<String>,
 }
 
 impl Refusal {
     /// Reads an answer: `<Error><Code>…</Code><Message>…</Message></Error>`. Other elements are not shown,
-    /// since they can have what was sent.
-    pub(super) fn read(status: u16, body: &str) -> Self {
+    /// since they can have what was sent. `code` is that of a header, for an answer without words.
+    pub(super) fn read((dialect, status): (Dialect, u16), code: Option<&str>, body: &str) -> Self {
+        let message = element(body, "Message");
         Self {
+            dialect,
             status,
-            code: element(body, "Code").filter(|code| is_code(code)),
-            message: element(body, "Message"),
+            code: element(body, "Code")
+                .or(code.map(str::to_owned))
+                .filter(|code| is_code(code)),
+            message: message.map(|message| match dialect {
+                // Behind them are an id and the time.
+                Dialect::Azure => message.lines().next().unwrap_or_default().to_owned(),
+                Dialect::S3 | Dialect::Google => message,
+            }),
+            issuer: None,
+        }
+    }
+
+    /// The same of a host that gives credentials: its `{"error":"…"}` as well.
+    pub(super) fn of_issuer(self, host: String, body: &str) -> Self {
+        let error = serde_json::from_str::<serde_json::Value>(body).ok();
+        let error = error.and_then(|document| document["error"].as_str().map(str::to_owned));
+        let is_word = |text: &String| is_code(&text.replace(['_', '-'], ""));
+        Self {
+            code: self.code.or(error.filter(is_word)),
+            issuer: Some(host),
+            ..self
         }
     }
 
@@ -55,9 +80,11 @@ impl Refusal {
         let (_, message) = said.rsplit_once(": ")?;
         let code = code.trim_end_matches(')');
         Some(Self {
+            dialect: Dialect::S3,
             status: 200,
             code: is_code(code).then(|| code.to_owned()),
             message: Some(message.to_owned()),
+            issuer: None,
         })
     }
 
@@ -72,79 +99,56 @@ impl Refusal {
             Some((end, _)) => format!("{}…", &said[..end]),
             None => said,
         };
-        match (self.status, said.is_empty()) {
+        let said = match (self.status, said.is_empty()) {
             (200, _) => said,
             (status, true) => format!("HTTP {status}"),
             (status, false) => format!("HTTP {status}, {said}"),
+        };
+        match &self.issuer {
+            Some(host) => format!("{host} gives no credentials: {said}"),
+            None => said,
         }
+    }
+
+    /// Its kind, and the way out.
+    fn meaning(&self) -> (DestinationErrorKind, &'static str) {
+        let of_status = self.dialect.meaning_of_status(self.status);
+        if self.issuer.is_some() {
+            return match of_status.0 {
+                DestinationErrorKind::Unavailable => of_status,
+                _ => (DestinationErrorKind::Denied, self.dialect.identity()),
+            };
+        }
+        let code = self.code.as_deref().unwrap_or_default();
+        self.dialect.meaning(code).unwrap_or(of_status)
     }
 
     /// Of which kind it is.
-    pub(super) fn kind(&self) -> DestinationErrorKind {
-        use DestinationErrorKind::{Damaged, Denied, Exists, Full, Missing, Settings, Unavailable};
-        match self.code.as_deref().unwrap_or_default() {
-            "AccessDenied"
-            | "AccountProblem"
-            | "AllAccessDisabled"
-            | "ExpiredToken"
-            | "InvalidAccessKeyId"
-            | "InvalidToken"
-            | "RequestTimeTooSkewed"
-            | "SignatureDoesNotMatch"
-            | "TokenRefreshRequired" => return Denied,
-            "NoSuchBucket" | "NoSuchKey" | "NoSuchVersion" => return Missing,
-            "BadDigest" | "XAmzContentSHA256Mismatch" | "XAmzContentChecksumMismatch" => {
-                return Damaged;
-            }
-            code if code.contains("Quota") || code.contains("StorageFull") => return Full,
-            _ => {}
-        }
-        match self.status {
-            401 | 403 => Denied,
-            404 => Missing,
-            409 | 412 => Exists,
-            507 => Full,
-            408 | 429 | 500 | 502..=504 => Unavailable,
-            416 => Damaged,
-            300..=499 | 501 => Settings,
-            _ => Unavailable,
-        }
+    pub(in crate::destination) fn kind(&self) -> DestinationErrorKind {
+        self.meaning().0
     }
 
-    fn hint(&self) -> &'static str {
-        match (self.code.as_deref().unwrap_or_default(), self.status) {
-            (code, status)
-                if status == 507 || code.contains("Quota") || code.contains("StorageFull") =>
-            {
-                "free space there, or raise the quota"
-            }
-            ("RequestTimeTooSkewed", _) => {
-                "set the clock of this machine (timedatectl status), or that of the store"
-            }
-            ("ExpiredToken" | "TokenRefreshRequired" | "InvalidToken", _) => {
-                "the session token is over: get new credentials"
-            }
-            ("InvalidAccessKeyId", _) => "check access_key_id: the store does not know it",
-            ("SignatureDoesNotMatch", _) => "check the secret key, and the region",
-            ("AccessDenied", _) | (_, 401 | 403) => {
-                "let the key's policy allow s3:PutObject, s3:GetObject and s3:ListBucket there"
-            }
-            ("NoSuchBucket", _) => "make the bucket, or correct url",
-            (
-                "PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraint",
-                _,
-            )
-            | (_, 301 | 307) => "set region and endpoint to those of the bucket",
-            _ => "",
-        }
-    }
-
-    /// Whether the store knows the key, and its policy forbids the request.
-    pub(super) fn is_denial(&self) -> bool {
+    /// Whether the store knows who asks, and its policy forbids the request.
+    pub(in crate::destination) fn is_denial(&self) -> bool {
         match self.code.as_deref() {
-            Some(code) => code == "AccessDenied",
+            Some(code) => self.dialect.is_denial(code),
             None => self.status == 403,
         }
+    }
+
+    /// Whether it is only the object that is not there.
+    pub(in crate::destination) fn is_missing_object(&self) -> bool {
+        self.status == 404
+            && self
+                .code
+                .as_deref()
+                .is_none_or(|code| !code.contains("Container") && code != "NoSuchBucket")
+    }
+
+    /// Whether the object is kept for some time, whoever asks.
+    pub(in crate::destination) fn is_retention(&self) -> bool {
+        let code = self.code.as_deref();
+        code.is_some_and(|code| self.dialect.is_retention(code))
     }
 
     /// Whether the same request may succeed later.
@@ -181,7 +185,7 @@ fn element(body: &str, name: &str) -> Option<String> {
 
 impl Fault {
     /// What is wrong with the store or what it has, by our own judgement.
-    pub(super) fn damaged(message: impl Into<String>) -> Self {
+    pub(in crate::destination) fn damaged(message: impl Into<String>) -> Self {
         Self::Judged(DestinationErrorKind::Damaged, message.into())
     }
 
@@ -191,7 +195,7 @@ impl Fault {
     }
 
     /// What an error of `object_store` or of the client stands for.
-    pub(super) fn of(error: &(dyn Error + 'static)) -> Self {
+    pub(in crate::destination) fn of(error: &(dyn Error + 'static)) -> Self {
         let mut one = Some(error);
         while let Some(cause) = one {
             if let Some(fault) = cause.downcast_ref::<Self>() {
@@ -207,7 +211,7 @@ impl Fault {
     }
 
     /// Whether the same request may succeed later.
-    pub(super) fn passing(&self) -> Passing {
+    pub(in crate::destination) fn passing(&self) -> Passing {
         match self {
             Self::Refused(refusal) if refusal.may_pass() => Passing::Soon,
             Self::Unreachable(_) => Passing::Soon,
@@ -217,7 +221,7 @@ impl Fault {
     }
 
     /// The kind that it is of.
-    pub(super) fn kind(&self) -> DestinationErrorKind {
+    pub(in crate::destination) fn kind(&self) -> DestinationErrorKind {
         match self {
             Self::Refused(refusal) => refusal.kind(),
             Self::Unreachable(_) | Self::Silent(_) => DestinationErrorKind::Unavailable,
@@ -225,24 +229,34 @@ impl Fault {
         }
     }
 
+    /// Whether a put was refused for what lies under the key, or for another put at the same moment.
+    pub(in crate::destination) fn is_condition(&self) -> bool {
+        matches!(self, Self::Refused(refusal) if refusal.kind() == DestinationErrorKind::Exists)
+    }
+
     /// The error, with what was being done.
-    pub(super) fn while_doing(self, doing: String) -> DestinationError {
+    pub(in crate::destination) fn while_doing(self, doing: String) -> DestinationError {
         let hint = match &self {
-            Self::Refused(refusal) => refusal.hint(),
+            Self::Refused(refusal) => refusal.meaning().1,
             Self::Unreachable(_) | Self::Silent(_) | Self::Judged(..) => "",
         };
         self.with_hint(doing, hint)
     }
 
     /// The same of a request that needs further permissions, which `needed` says how to give.
-    pub(super) fn while_needing(self, doing: String, needed: &str) -> DestinationError {
+    pub(in crate::destination) fn while_needing(
+        self,
+        doing: String,
+        needed: &str,
+    ) -> DestinationError {
         match &self {
             Self::Refused(refusal) if refusal.is_denial() => self.with_hint(doing, needed),
             _ => self.while_doing(doing),
         }
     }
 
-    fn with_hint(self, doing: String, hint: &str) -> DestinationError {
+    /// The error, with another way out.
+    pub(in crate::destination) fn with_hint(self, doing: String, hint: &str) -> DestinationError {
         let hint = if hint.is_empty() {
             String::new()
         } else {
@@ -257,7 +271,7 @@ impl Fault {
 }
 
 /// An error with its causes, each said once.
-pub(super) fn with_causes(error: &dyn Error) -> String {
+pub(in crate::destination) fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(one) = cause {
@@ -301,7 +315,7 @@ mod tests {
             (501, "NotImplemented", Settings, false, ""),
         ] {
             let body = format!("<Error><Code>{code}</Code><Message>No.</Message></Error>");
-            let fault = Fault::Refused(Refusal::read(status, &body));
+            let fault = Fault::Refused(Refusal::read((Dialect::S3, status), None, &body));
             assert_eq!(fault.kind(), kind, "{status} {code}");
             assert_eq!(fault.passing() == Passing::Soon, passes, "{status} {code}");
             let error = fault.while_doing("put s3://b/k".to_owned()).to_string();
@@ -323,11 +337,51 @@ mod tests {
             ),
             ("<Error><Code>hunter2 x</Code></Error>", "HTTP 403"),
         ] {
-            assert_eq!(Refusal::read(403, body).to_string(), shown, "{body}");
+            assert_eq!(
+                Refusal::read((Dialect::S3, 403), None, body).to_string(),
+                shown,
+                "{body}"
+            );
         }
+        let said = "<?xml?><Error><Code>AuthenticationFailed</Code><Message>No.\nRequestId:1\nTime:2</Message>\
+                    <AuthenticationErrorDetail>sig=hunter2</AuthenticationErrorDetail></Error>";
+        let refusal = Refusal::read((Dialect::Azure, 403), None, said);
+        assert_eq!(refusal.to_string(), "HTTP 403, AuthenticationFailed: No.");
+        let refusal = Refusal::read((Dialect::Azure, 404), Some("ContainerNotFound"), "");
+        assert_eq!(refusal.to_string(), "HTTP 404, ContainerNotFound");
+        assert_eq!(refusal.kind(), DestinationErrorKind::Missing);
         let said = "DeleteObjects request failed for key a/b: no right (code: AccessDenied)";
         let refusal = Refusal::of_deletion(said).unwrap();
         assert_eq!(refusal.to_string(), "AccessDenied: no right");
         assert_eq!(refusal.kind(), DestinationErrorKind::Denied);
+    }
+
+    #[test]
+    fn a_host_that_gives_no_credentials_is_named() {
+        for (status, body, shown, kind) in [
+            (
+                401,
+                r#"{"error":"invalid_client","error_description":"hunter2"}"#,
+                "login.example.org gives no credentials: HTTP 401, invalid_client",
+                DestinationErrorKind::Denied,
+            ),
+            (
+                404,
+                "",
+                "login.example.org gives no credentials: HTTP 404",
+                DestinationErrorKind::Denied,
+            ),
+            (
+                503,
+                r#"{"error":"a b"}"#,
+                "login.example.org gives no credentials: HTTP 503",
+                DestinationErrorKind::Unavailable,
+            ),
+        ] {
+            let refusal = Refusal::read((Dialect::Azure, status), None, body);
+            let refusal = refusal.of_issuer("login.example.org".to_owned(), body);
+            assert_eq!(refusal.to_string(), shown);
+            assert_eq!(refusal.kind(), kind, "{shown}");
+        }
     }
 }

@@ -1,0 +1,71 @@
+//! What `object_store` does for every bucket: it lists, and renews credentials.
+
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use object_store::{BackoffConfig, ObjectStore, RetryConfig};
+
+use super::fault::Fault;
+use super::prefix::Prefix;
+use crate::destination::Listed;
+use crate::destination::key::Key;
+
+/// How often, and after which pauses, the library asks again what changes nothing.
+pub(in crate::destination) fn retries() -> RetryConfig {
+    RetryConfig {
+        backoff: BackoffConfig {
+            init_backoff: Duration::from_millis(200),
+            max_backoff: Duration::from_secs(10),
+            base: 2.0,
+        },
+        max_retries: 7,
+        retry_timeout: Duration::from_secs(3 * 60),
+    }
+}
+
+/// What goes into a header: the library panics where it cannot.
+pub(in crate::destination) fn in_a_header<'t>(
+    text: &'t str,
+    what: &str,
+) -> Result<&'t str, String> {
+    if text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        Ok(text)
+    } else {
+        Err(format!("{what} is not one word of ASCII characters"))
+    }
+}
+
+/// The objects below a key.
+pub(in crate::destination) async fn list(
+    library: &dyn ObjectStore,
+    prefix: &Prefix,
+    under: &Key,
+) -> Result<Vec<Listed>, Fault> {
+    let mut found = library.list(Some(&prefix.path(under)?));
+    let mut listed = Vec::new();
+    while let Some(one) = found.next().await {
+        let one = one.map_err(|error| Fault::of(&error))?;
+        listed.extend(prefix.own_key(one.location.as_ref()).map(|key| Listed {
+            key,
+            bytes: one.size,
+            modified: one.last_modified,
+        }));
+    }
+    Ok(listed)
+}
+
+/// What is one level below a key and has further levels.
+pub(in crate::destination) async fn folders(
+    library: &dyn ObjectStore,
+    prefix: &Prefix,
+    under: &Key,
+) -> Result<Vec<Key>, Fault> {
+    let found = library
+        .list_with_delimiter(Some(&prefix.path(under)?))
+        .await;
+    let found = found.map_err(|error| Fault::of(&error))?;
+    let folders = found.common_prefixes.iter();
+    Ok(folders
+        .filter_map(|path| prefix.own_key(path.as_ref()))
+        .collect())
+}
